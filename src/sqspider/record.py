@@ -1,0 +1,191 @@
+"""What is known about one URL, and the closed lists of what can become of it.
+
+The rules of a URL's life (the frontier adapters enforce them, this file names them):
+
+    (absent) --enqueue--> queued --claim--> processing --finish--> done | failed | blocked
+                            ^                   |  ^
+                            +----- retry -------+  +-- claim again, once the lease ran out
+
+* One comparison decides a claim: ``lease_until < now``. A queued record has
+  ``lease_until = 0``, a processing one the end of its lease, a finished one none.
+* ``attempt`` is the fencing token: every claim raises it, every write that ends a claim
+  carries it and changes nothing if a later claim was made.
+* ``unended`` counts claims in a row that nobody ended; ``tries`` counts fetches that met
+  trouble. Waiting for a slot, a lost race or a shutdown use up neither.
+
+No I/O lives here, and no decision about when to try again (see ``policy``).
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class Status(enum.StrEnum):
+    """Where a URL record stands. The last three are final."""
+
+    QUEUED = "queued"  # known, and waiting to be claimed
+    PROCESSING = "processing"  # claimed: a worker holds its lease
+    DONE = "done"  # the server answered 2xx, or 304 on a re-crawl
+    FAILED = "failed"  # a final answer that is no success, or trouble on the last try
+    BLOCKED = "blocked"  # we chose not to fetch it
+
+    @property
+    def is_final(self) -> bool:
+        return self in (Status.DONE, Status.FAILED, Status.BLOCKED)
+
+
+class Reason(enum.StrEnum):
+    """Why a URL was refused, failed or blocked: the closed list, as a tree.
+
+    refused or blocked: what we decided
+    ├── the URL itself      BAD_URL  BAD_SCHEME  NO_HOST  USER_INFO  URL_TOO_LONG
+    ├── where it leads      PRIVATE_ADDRESS  BAD_PORT  OUT_OF_SCOPE
+    ├── who forbids it      ROBOTS  ROBOTS_UNREACHABLE  HOST_BLOCKED
+    └── limits              HOST_PAGE_LIMIT  HOST_BYTE_LIMIT  REPEATING_PATH  ENDLESS_QUERY
+    failed: what happened
+    ├── the answer          CLIENT_ERROR  RATE_LIMITED  SERVER_ERROR  UNEXPECTED_STATUS
+    ├── redirects           BAD_REDIRECT  TOO_MANY_REDIRECTS  REDIRECT_LOOP
+    ├── reaching the host   DNS_NOT_FOUND  DNS_FAILURE  CONNECT_TIMEOUT  CONNECTION_REFUSED
+    │                       UNREACHABLE  TLS_ERROR
+    ├── the conversation    TIMEOUT  CONNECTION_RESET  BAD_RESPONSE  HEADERS_TOO_LARGE
+    │                       INCOMPLETE_BODY  BAD_ENCODING
+    └── ourselves           CRASHED  INTERNAL_ERROR
+    """
+
+    # The URL itself. These refuse a URL at the door; after a redirect they block its record.
+    BAD_URL = "bad_url"  # the WHATWG URL parser rejects it
+    BAD_SCHEME = "bad_scheme"  # neither http nor https
+    NO_HOST = "no_host"  # there is no host in it
+    USER_INFO = "user_info"  # it carries a user name or password
+    URL_TOO_LONG = "url_too_long"  # more than 2,048 bytes in canonical form
+
+    # Where it leads
+    PRIVATE_ADDRESS = "private_address"  # an address that is not public unicast
+    BAD_PORT = "bad_port"  # a port that belongs to another service
+    OUT_OF_SCOPE = "out_of_scope"  # a redirect left the scope of the crawl
+
+    # Who forbids it
+    ROBOTS = "robots"  # robots.txt disallows it
+    ROBOTS_UNREACHABLE = "robots_unreachable"  # no robots.txt to be had for too long (RFC 9309)
+    HOST_BLOCKED = "host_blocked"  # the operator blocked the host
+
+    # Limits that the operator set
+    HOST_PAGE_LIMIT = "host_page_limit"
+    HOST_BYTE_LIMIT = "host_byte_limit"
+    REPEATING_PATH = "repeating_path"  # one path segment too many times: a trap
+    ENDLESS_QUERY = "endless_query"  # too many parameters: a trap
+
+    # The answer
+    CLIENT_ERROR = "client_error"  # 4xx, but for 429
+    RATE_LIMITED = "rate_limited"  # 429
+    SERVER_ERROR = "server_error"  # 5xx
+    UNEXPECTED_STATUS = "unexpected_status"  # a status that answers no GET (304 unasked, 6xx)
+
+    # Redirects
+    BAD_REDIRECT = "bad_redirect"  # a redirect status without a usable Location
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    REDIRECT_LOOP = "redirect_loop"
+
+    # Reaching the host
+    DNS_NOT_FOUND = "dns_not_found"  # the name does not exist
+    DNS_FAILURE = "dns_failure"  # the name could not be looked up just now
+    CONNECT_TIMEOUT = "connect_timeout"
+    CONNECTION_REFUSED = "connection_refused"
+    UNREACHABLE = "unreachable"  # no route, network down and the like
+    TLS_ERROR = "tls_error"  # certificate or handshake
+
+    # The conversation
+    TIMEOUT = "timeout"  # the whole fetch took longer than its limit
+    CONNECTION_RESET = "connection_reset"  # the server hung up before an answer was complete
+    BAD_RESPONSE = "bad_response"  # what came is not HTTP
+    HEADERS_TOO_LARGE = "headers_too_large"
+    INCOMPLETE_BODY = "incomplete_body"  # fewer bytes than announced
+    BAD_ENCODING = "bad_encoding"  # the body does not decode as its Content-Encoding says
+
+    # Ourselves
+    CRASHED = "crashed"  # three claims in a row were never ended: the URL kills its worker
+    INTERNAL_ERROR = "internal_error"  # a fault of ours; the log has the traceback
+
+
+BLOCKING_REASONS = frozenset(
+    {
+        Reason.BAD_SCHEME,
+        Reason.USER_INFO,
+        Reason.URL_TOO_LONG,
+        Reason.PRIVATE_ADDRESS,
+        Reason.BAD_PORT,
+        Reason.OUT_OF_SCOPE,
+        Reason.ROBOTS,
+        Reason.ROBOTS_UNREACHABLE,
+        Reason.HOST_BLOCKED,
+        Reason.HOST_PAGE_LIMIT,
+        Reason.HOST_BYTE_LIMIT,
+        Reason.REPEATING_PATH,
+        Reason.ENDLESS_QUERY,
+    }
+)
+"""Reasons that end a record as ``blocked``; every other one ends it as ``failed``."""
+
+
+def status_for(reason: Reason | None) -> Status:
+    """The final status that goes with a reason; none means that all went well."""
+    if reason is None:
+        return Status.DONE
+    return Status.BLOCKED if reason in BLOCKING_REASONS else Status.FAILED
+
+
+def reason_for_http_status(http_status: int) -> Reason | None:
+    """What an answer that is no followed redirect says about its URL; ``None`` is success.
+
+    Classes as RFC 9110 section 15 has them.
+    """
+    if 200 <= http_status < 300:
+        return None
+    if http_status == 429:
+        return Reason.RATE_LIMITED
+    if 400 <= http_status < 500:
+        return Reason.CLIENT_ERROR
+    if 500 <= http_status < 600:
+        return Reason.SERVER_ERROR
+    return Reason.UNEXPECTED_STATUS
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a URL, as its record keeps it."""
+
+    status: Status  # done, failed or blocked
+    reason: Reason | None = None  # none if done
+    detail: str = ""  # one line for a person: which robots rule, which address, what error
+    http_status: int | None = None  # of the last answer
+    final_url: str | None = None  # where the redirects ended; none without an answer
+    content_type: str | None = None  # as sent, without parameters
+    bytes: int = 0  # decoded bytes that were read
+    truncated: bool = False  # the body was longer than the limit
+    digest: str | None = None  # "sha256:" and hex digits, of the decoded bytes read
+    title: str | None = None
+    elapsed_ms: int | None = None  # the whole fetch, redirects included
+
+
+class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The row about one URL. Times are seconds since the epoch."""
+
+    url: str  # canonical; the key
+    status: Status
+    depth: int = 0  # links between the seed and this URL, on the way it was first found
+    parent: str | None = None  # the page it was first found on
+    host: str = ""
+    attempt: int = 0  # the fencing token: claims made so far
+    unended: int = 0  # claims in a row that nobody ended
+    tries: int = 0  # fetches that met trouble
+    worker_id: str | None = None  # who claimed it last
+    claim_id: str | None = None  # which claim of that worker
+    lease_until: float | None = None  # 0 while queued, none when finished
+    due_at: float | None = None  # when somebody must look again; none when finished
+    parked: bool = False  # no message is on its way: only a sweep brings it back
+    enqueued_at: float = 0.0
+    claimed_at: float | None = None  # the last claim
+    finished_at: float | None = None
+    outcome: Outcome | None = None  # when finished; before that, what the last try met

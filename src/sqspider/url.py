@@ -1,0 +1,163 @@
+"""URLs: one canonical form per resource, the host and origin of it, and the scope of a crawl.
+
+The canonical form is what the WHATWG URL standard serialises, without the fragment. Nothing is
+folded beyond that (``docs/urls.md`` says why). No I/O lives here.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import ada_url
+
+from sqspider.record import Reason
+
+if TYPE_CHECKING:
+    from publicsuffixlist import PublicSuffixList
+
+MAX_URL_BYTES: Final = 2048
+
+# Parameters that name a campaign or a click, never a resource.
+_TRACKING_PARAMETER: Final = re.compile(
+    r"^(?:utm_[^=]*|gclid|gclsrc|dclid|gbraid|wbraid|fbclid|msclkid|yclid|twclid|ttclid|igshid"
+    r"|mc_cid|mc_eid|_hsenc|_hsmi|mkt_tok)(?:=|$)"
+)
+_SCHEME: Final = re.compile(r"[\x00-\x20]*([A-Za-z][A-Za-z0-9+.\-]*):")
+
+
+class Refused(NamedTuple):
+    """A text that is not a URL we crawl, and why."""
+
+    reason: Reason
+    text: str  # as it came
+
+    def __str__(self) -> str:
+        return f"{_REFUSALS[self.reason]}: {self.text[:200]!r}"
+
+
+_REFUSALS: Final = {
+    Reason.BAD_URL: "not a valid URL",
+    Reason.BAD_SCHEME: "neither http nor https",
+    Reason.NO_HOST: "no host",
+    Reason.USER_INFO: "carries a user name or password",
+    Reason.URL_TOO_LONG: f"longer than {MAX_URL_BYTES} bytes",
+}
+
+
+def canonicalize(text: str, base: str | None = None, *, drop_tracking: bool = False) -> str | Refused:
+    """The canonical form of a URL, or why it is refused.
+
+    ``text`` may be relative if ``base`` (an absolute URL) is given. The result is what the WHATWG
+    URL standard (https://url.spec.whatwg.org/) serialises, less the fragment; canonicalising it
+    again changes nothing. ``drop_tracking`` takes out parameters that only name a campaign.
+    """
+    try:
+        href = ada_url.join_url(base, text) if base is not None else ada_url.normalize_url(text)
+    except UnicodeEncodeError:
+        # A lone surrogate: the standard's UTF-8 encoder writes U+FFFD in its place.
+        sound = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return canonicalize(sound, base, drop_tracking=drop_tracking)
+    except ValueError:
+        return Refused(_why_unparsable(text), text)
+    return _accept(href, text, drop_tracking)
+
+
+def _why_unparsable(text: str) -> Reason:
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        return Reason.BAD_URL
+    if scheme[1].lower() not in ("http", "https"):
+        return Reason.BAD_SCHEME
+    return Reason.NO_HOST if not text[scheme.end() :].strip("/\\ \t\r\n") else Reason.BAD_URL
+
+
+def _accept(href: str, text: str, drop_tracking: bool) -> str | Refused:
+    if not href.startswith(("http://", "https://")):
+        return Refused(Reason.BAD_SCHEME, text)
+    fragment = href.find("#")
+    if fragment >= 0:
+        href = href[:fragment]
+    if "@" in href and "@" in href.split("/", 3)[2]:
+        return Refused(Reason.USER_INFO, text)
+    if drop_tracking and "?" in href:
+        href = _without_tracking(href)
+    if len(href) > MAX_URL_BYTES:  # the serialisation is ASCII: characters are bytes
+        return Refused(Reason.URL_TOO_LONG, text)
+    return href
+
+
+def _without_tracking(href: str) -> str:
+    address, _, query = href.partition("?")
+    kept = [part for part in query.split("&") if not _TRACKING_PARAMETER.match(part)]
+    return f"{address}?{'&'.join(kept)}" if kept else address
+
+
+def authority_of(url: str) -> str:
+    """Host and port of a canonical URL, the port only where it is not the scheme's own."""
+    return url.split("/", 3)[2]
+
+
+def host_of(url: str) -> str:
+    """The host of a canonical URL: a name, an IPv4 address or a bracketed IPv6 one.
+
+    Politeness counts by host, whatever the port: it is one machine that answers.
+    """
+    authority = authority_of(url)
+    return authority if authority.endswith("]") else authority.rsplit(":", 1)[0]
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a canonical URL (RFC 6454), without a trailing slash."""
+    return url[: url.index("/", 8)]
+
+
+class Scope(enum.StrEnum):
+    """Which links of a page are followed, measured from the seed."""
+
+    PAGE = "page"  # none: only the URLs that were asked for
+    PREFIX = "prefix"  # URLs that begin with the seed's directory
+    HOST = "host"  # the seed's host and port, over http or https
+    DOMAIN = "domain"  # the seed's registrable domain and all below it
+    ANY = "any"  # everything
+
+
+def in_scope(url: str, scope: Scope, seed: str) -> bool:
+    """Whether a canonical URL lies in a scope that is measured from a canonical seed."""
+    match scope:
+        case Scope.ANY:
+            return True
+        case Scope.PAGE:
+            return url == seed
+        case Scope.PREFIX:
+            return url.startswith(directory_of(seed))
+        case Scope.HOST:
+            return authority_of(url) == authority_of(seed)
+        case Scope.DOMAIN:
+            return registrable_domain(host_of(url)) == registrable_domain(host_of(seed))
+
+
+@functools.lru_cache(maxsize=1024)
+def directory_of(url: str) -> str:
+    """A canonical URL up to the last slash of its path."""
+    return url.partition("?")[0].rpartition("/")[0] + "/"
+
+
+@functools.lru_cache(maxsize=8192)
+def registrable_domain(host: str) -> str:
+    """The part of a host that somebody registered, by the public suffix list (with its private
+    part); the host itself where there is none: an address, a bare suffix, a single label."""
+    if host.endswith("]") or host.rpartition(".")[2].isdigit():
+        return host
+    return _suffixes().privatesuffix(host) or host
+
+
+@functools.cache
+def _suffixes() -> PublicSuffixList:
+    # Imported here: reading the list takes longer than all else at start-up, and only
+    # the domain scope needs it.
+    from publicsuffixlist import PublicSuffixList
+
+    return PublicSuffixList()
