@@ -177,6 +177,7 @@ class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
     depth: int = 0  # links between the seed and this URL, on the way it was first found
     parent: str | None = None  # the page it was first found on
     host: str = ""
+    lastmod: float | None = None  # what a sitemap said of it
     attempt: int = 0  # the fencing token: claims made so far
     unended: int = 0  # claims in a row that nobody ended
     tries: int = 0  # fetches that met trouble

@@ -1,0 +1,417 @@
+"""The frontier: queue, URL records and host rows behind one port.
+
+The port is the protocol :class:`Frontier`; ``sqlite`` and later ``aws`` implement it, and one
+conformance suite (``tests/frontier``) holds every adapter to the words below. Nothing here knows
+how a page is fetched.
+
+Every operation takes a batch, because the cost of a crawler is its round trips. Answers keep the
+order of what was asked. What is a normal outcome is a value: a lost claim, a stale fence. What
+somebody must act on is a :class:`FrontierError`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from sqspider.host import HostRow
+from sqspider.message import CrawlSettings, Message
+from sqspider.record import Outcome, Reason, Status, UrlRecord
+
+MAX_UNENDED_CLAIMS: Final = 3
+"""A claim that finds more claims in a row that nobody ended finishes its record as ``crashed``."""
+
+MAX_RECEIVES: Final = 5
+"""Deliveries of one message that nobody ended, before it goes to the dead letters."""
+
+Clock = Callable[[], float]  # seconds since the epoch
+
+
+class FrontierError(Exception):
+    """The frontier cannot do its work; the text says what is wrong, with what, and what to do."""
+
+
+class FrontierUnavailableError(FrontierError):
+    """It cannot be reached or opened at all."""
+
+
+class FrontierBusyError(FrontierError):
+    """It did not get to the request in time; trying again later may succeed."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A URL to be recorded and put in the queue."""
+
+    url: str  # canonical
+    depth: int = 0
+    parent: str | None = None
+    settings: CrawlSettings = CrawlSettings()
+    lastmod: float | None = None  # what a sitemap said
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One receipt of one message. It must be ended: deleted, deferred, or by finish or retry."""
+
+    message_id: str
+    receipt: str  # good for this delivery only
+    body: str
+    receive_count: int  # this one included
+    sent_at: float
+
+
+class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery whose URL a worker wants to work on."""
+
+    delivery: Delivery
+    message: Message
+
+
+class Won(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim that was won: the right to finish the record, for as long as the lease holds."""
+
+    url: str
+    attempt: int  # the fence: to be carried by what ends the claim
+    unended: int  # claims in a row that nobody ended, this one included
+    tries: int  # fetches so far that met trouble
+    worker_id: str
+    claim_id: str
+    lease_until: float
+
+
+class LostReason(enum.StrEnum):
+    """Why a claim was lost."""
+
+    HELD = "held"  # another claim's lease is live: look again when it has ended, never delete
+    FINISHED = "finished"  # the record is final: the message can go
+
+
+class Lost(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim that was lost."""
+
+    url: str
+    why: LostReason
+    lease_until: float = 0.0  # of the claim that holds it
+
+
+class Finish(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a claim: what came of the URL, and the links that were found there."""
+
+    claim: Won
+    delivery: Delivery | None  # deleted last; none: leave the message alone
+    outcome: Outcome
+    links: tuple[Entry, ...] = ()
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim that is given back: the URL is to be looked at again."""
+
+    claim: Won
+    delivery: Delivery
+    at: float  # when
+    tried: bool  # a fetch met trouble: counts as a try
+    outcome: Outcome | None = None  # what that fetch met
+
+
+class Deferral(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery that is put off, unclaimed."""
+
+    delivery: Delivery
+    until: float
+    message: Message | None = None  # what it shall say when it comes back; none: the same
+
+
+class SlotDemand(msgspec.Struct, frozen=True, kw_only=True):
+    """Some moments at which to ask a host for something."""
+
+    host: str
+    count: int
+    spacing_seconds: float  # between two of them
+    generation: int  # of the host row that the spacing was computed from
+
+
+class Entrance(msgspec.Struct, frozen=True, kw_only=True):
+    """The wish to ask a host for something now."""
+
+    host: str
+    token: str  # names this request
+    delay_seconds: float  # the least time since the request before
+    per_host: int  # requests at a time
+    generation: int | None  # of the slot; none: without a slot (robots, redirects)
+    until: float  # when the request is over at the latest
+
+
+class Entered(enum.StrEnum):
+    """The answer to an :class:`Entrance`."""
+
+    YES = "yes"
+    BUSY = "busy"  # too soon, or too many at a time: see ``Admission.again_at``
+    VOID = "void"  # the host's generation is another: reserve again
+
+
+class Admission(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a host may be asked now."""
+
+    entered: Entered
+    again_at: float = 0.0  # when busy: the moment at which it may be free
+
+
+class Exit(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a request to a host."""
+
+    host: str
+    token: str
+    requested_at: float  # when the request had left for the host, at the latest
+    latency_seconds: float
+
+
+class RobotsAccess(enum.StrEnum):
+    """What the last answer for robots.txt means (RFC 9309 section 2.3.1)."""
+
+    OBEY = "obey"  # 2xx: the rules in the body
+    ALLOW_ALL = "allow_all"  # 4xx: there are none
+    UNREACHABLE = "unreachable"  # 5xx, 429, network: nothing is allowed for now
+
+
+class RobotsRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one origin's robots.txt. Times are seconds since the epoch."""
+
+    origin: str
+    access: RobotsAccess
+    body: bytes = b""  # the last good copy, at most 500 KiB
+    http_status: int | None = None  # of the last answer
+    detail: str = ""  # one line for a person
+    fetched_at: float = 0.0  # the last try
+    good_at: float | None = None  # when ``body`` was fetched, or a 4xx said there is none
+    unreachable_since: float | None = None
+    expires_at: float = 0.0  # when it must be fetched again
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many records there are of each kind."""
+
+    by_status: dict[Status, int]  # every status is there
+    by_reason: dict[Reason, int]  # of the finished ones; only what occurs
+    bytes: int = 0  # decoded, of the finished ones
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_status.values())
+
+    @property
+    def open(self) -> int:
+        """Records that are not final yet."""
+        return self.by_status[Status.QUEUED] + self.by_status[Status.PROCESSING]
+
+
+class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
+    """How many messages there are of each kind."""
+
+    visible: int
+    in_flight: int
+    delayed: int
+    dead: int
+    oldest_age_seconds: float | None = None  # of what is not dead; none if there is nothing
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing visible, in flight or delayed. (Dead letters do not come back by themselves.)"""
+        return self.visible == self.in_flight == self.delayed == 0
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that was received too often without being ended."""
+
+    message_id: str
+    body: str
+    receive_count: int
+    sent_at: float
+
+
+class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker that was seen lately."""
+
+    worker_id: str
+    started_at: float
+    seen_at: float
+
+
+class Frontier(Protocol):
+    """Queue, URL records and host rows. See the module's docstring."""
+
+    # Work: URLs in, deliveries out, claims, ends.
+
+    async def enqueue(self, entries: Sequence[Entry]) -> list[bool]:
+        """Record URLs that are not known and put a message for each into the queue.
+
+        True where the URL was new. A known one is left as it is, whatever its status. Dying half
+        way leaves records without messages at worst; their ``due_at`` brings them to a sweep.
+        """
+
+    async def send(self, bodies: Sequence[str]) -> None:
+        """Put raw bodies into the queue, as anybody may who can send to it. No record is made."""
+
+    async def receive(self, limit: int, *, wait_seconds: float = 0.0) -> list[Delivery]:
+        """Up to ``limit`` messages that are visible, hidden from others for the visibility timeout.
+
+        Waits for the first one up to ``wait_seconds``. A message that was received
+        :data:`MAX_RECEIVES` times without an end goes to the dead letters instead.
+        """
+
+    async def claim(
+        self, requests: Sequence[ClaimRequest], *, worker_id: str, claim_id: str, lease_seconds: float
+    ) -> list[Won | Lost]:
+        """Move records ``queued -> processing`` if ``lease_until < now``; one wins, all others lose.
+
+        ``claim_id`` is new for every call. A record that is missing is made from its message
+        first. An own claim whose answer was lost (same worker and claim id) is won. Of several
+        requests for one URL in a batch, only the first can win; the others are ``held``.
+        """
+
+    async def finish(self, finishes: Sequence[Finish]) -> list[bool]:
+        """End claims: links recorded and queued, then the record final, then the message deleted.
+
+        False where a later claim was made or the record is final: then nothing changes, its
+        links are not recorded, and the message is left to come back. Dying half-way leaves the
+        claim to be made again.
+        """
+
+    async def retry(self, retries: Sequence[Retry]) -> list[bool]:
+        """Give claims back: record ``queued``, ``unended`` 0, the message visible at ``at``.
+
+        Fenced as :meth:`finish` is. The message that comes back counts no receives.
+        """
+
+    async def defer(self, deferrals: Sequence[Deferral]) -> None:
+        """Put deliveries off until a time; records are not touched, and no receive is counted.
+
+        A stale receipt changes nothing.
+        """
+
+    async def delete(self, deliveries: Sequence[Delivery]) -> None:
+        """End deliveries whose message has nothing more to say. A stale receipt changes nothing."""
+
+    async def sweep(self, limit: int = 1000) -> int:
+        """Put messages back for records past their ``due_at`` that have none; how many.
+
+        Parked records are always released; others only if no message for them waits. Each release
+        moves ``due_at`` on, conditionally: two sweeps at once send one message.
+        """
+
+    # Politeness: host rows, slots, robots.
+
+    async def hosts(self, hosts: Sequence[str]) -> dict[str, HostRow]:
+        """The rows of some hosts; one that is not known has a fresh row of version 0."""
+
+    async def scan_hosts(self) -> list[HostRow]:
+        """All host rows, by name."""
+
+    async def save_hosts(self, rows: Sequence[HostRow]) -> list[bool]:
+        """Write settings, penalties and rests of host rows, if their ``version`` is still the same.
+
+        Counters, ``next_slot`` and ``last_request`` are the frontier's and not written, but where
+        the generation rises ``next_slot`` goes back to the row's ``rest_until`` or now plus the
+        row's largest delay: older slots are void. False where the row has changed meanwhile: read it again.
+        """
+
+    async def release_host(self, host: str) -> int:
+        """Make the deferred messages of a host visible now (it was resumed); how many, at most.
+
+        An adapter that cannot find them returns 0: they come back at their time.
+        """
+
+    async def reserve(self, demands: Sequence[SlotDemand]) -> list[float | None]:
+        """The first of ``count`` slots at each host, the others follow at ``spacing_seconds``.
+
+        One atomic write per host: ``next_slot = max(now, next_slot, rest_until) + count * spacing``.
+        ``None`` where the host's generation is another: read its row and ask again.
+        """
+
+    async def enter(self, entrances: Sequence[Entrance]) -> list[Admission]:
+        """Ask whether hosts may be asked for something now; atomic per host.
+
+        Yes if the last request is ``delay_seconds`` past and fewer than ``per_host`` requests are
+        under way (those past their ``until`` do not count: their worker died), and the host is not
+        resting. The moment is noted as the last request, and ``next_slot`` pushed on by the delay
+        where there is no slot.
+        """
+
+    async def leave(self, exits: Sequence[Exit]) -> None:
+        """Note that requests are over; ``requested_at`` counts for the delay."""
+
+    async def robots(self, origins: Sequence[str]) -> dict[str, RobotsRow]:
+        """What is known of the robots.txt of some origins; unknown ones are left out."""
+
+    async def lease_robots(self, origin: str, *, until: float) -> bool:
+        """Take the right to fetch an origin's robots.txt, for one worker at a time."""
+
+    async def save_robots(self, row: RobotsRow) -> None:
+        """Write what a fetch of robots.txt brought, and end the lease."""
+
+    # Looking.
+
+    async def get(self, urls: Sequence[str]) -> dict[str, UrlRecord]:
+        """Records by canonical URL; unknown ones are left out."""
+
+    def scan(
+        self, *, status: Status | None = None, host: str | None = None
+    ) -> AsyncIterator[list[UrlRecord]]:
+        """All records in batches, in the order in which they were recorded where that is cheap."""
+
+    async def counts(self) -> Counts:
+        """Records by status and reason. Quick at any size."""
+
+    async def queue_stats(self) -> QueueStats:
+        """Messages by kind."""
+
+    async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
+        """Messages that died, oldest first."""
+
+    async def redrive(self, limit: int = 1000) -> int:
+        """Put dead letters back into the queue with no receives counted; how many."""
+
+    # Workers.
+
+    async def check_in(self, worker_id: str, *, session: str, ttl_seconds: float) -> bool:
+        """Note that a worker lives. False if another session with the same id lives too."""
+
+    async def check_out(self, worker_id: str, *, session: str) -> None:
+        """Note that a worker has ended."""
+
+    async def workers(self) -> list[WorkerRow]:
+        """Workers that live."""
+
+    # Clearing.
+
+    async def purge_queue(self) -> int:
+        """Remove every message, dead ones too; how many."""
+
+    async def clear_table(self) -> int:
+        """Remove every URL record, host row and robots row; how many URL records."""
+
+    async def close(self) -> None:
+        """Give back what it holds. Using it afterwards is a mistake."""
+
+
+class FrontierSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every adapter needs to know. Seconds."""
+
+    visibility_seconds: float = 60.0  # how long a delivery is hidden from others
+    due_seconds: float = 120.0  # after which a sweep looks for a record's message
+    max_receives: int = MAX_RECEIVES
+
+
+async def open_frontier(address: str, settings: FrontierSettings, *, clock: Clock) -> Frontier:
+    """Open a frontier by its address: ``sqlite:PATH`` (``sqlite::memory:`` keeps it in memory).
+
+    Raises :class:`FrontierUnavailableError` if it cannot be opened, ``ValueError`` for an address
+    of another kind.
+    """
+    kind, _, rest = address.partition(":")
+    if kind == "sqlite" and rest:
+        from sqspider.frontier.sqlite import SqliteFrontier
+
+        return await SqliteFrontier.open(rest, settings, clock=clock)
+    raise ValueError(f"{address!r} names no frontier: write sqlite:PATH")

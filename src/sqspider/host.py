@@ -1,0 +1,109 @@
+"""What is known about one host, and how trouble and good answers change it.
+
+Delays, penalties and rests are here as pure functions of a row; the slots themselves are handed
+out by the frontier. No I/O lives here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from sqspider.message import CrawlSettings
+from sqspider.record import Reason
+
+MAX_RETRY_AFTER_SECONDS: Final = 86_400.0
+FIRST_PENALTY_SECONDS: Final = 2.0
+MAX_PENALTY_SECONDS: Final = 300.0
+FORGIVE_AFTER_SECONDS: Final = 60.0  # of good answers, before a penalty is halved
+FAILURES_TO_REST: Final = 8  # in a row
+FIRST_REST_SECONDS: Final = 60.0
+MAX_REST_SECONDS: Final = 3600.0
+MAX_CRAWL_DELAY_SECONDS: Final = 300.0
+
+
+class HostRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The row about one host. Times are seconds since the epoch."""
+
+    host: str
+    version: int = 0  # raised by every save; a save with an old one changes nothing
+    generation: int = 0  # raised when slots handed out before must not be used any more
+    next_slot: float = 0.0  # the next moment that nobody has reserved
+    last_request: float = 0.0  # the last moment at which it was asked for something
+    latency_seconds: float = 0.0  # of its answers, lately (moving average)
+    delay_seconds: float | None = None  # the operator's word; beats every other delay
+    crawl_delay_seconds: float = 0.0  # robots.txt
+    penalty_seconds: float = 0.0  # added by trouble, forgiven step by step
+    penalty_since: float = 0.0  # when the penalty last changed
+    rest_until: float = 0.0  # nothing is asked before this moment
+    failures: int = 0  # in a row
+    trouble: Reason | None = None  # the last one
+    is_paused: bool = False  # by the operator: its URLs wait
+    is_blocked: bool = False  # by the operator: its URLs are not fetched at all
+    done: int = 0
+    failed: int = 0
+    blocked: int = 0
+    bytes: int = 0  # decoded
+    busy_seconds: float = 0.0  # spent on its finished fetches
+
+
+def delay_for(row: HostRow, settings: CrawlSettings) -> float:
+    """The least time in seconds between two requests to a host."""
+    if row.delay_seconds is not None:
+        return row.delay_seconds
+    return max(settings.delay_seconds, row.crawl_delay_seconds, row.penalty_seconds)
+
+
+def spacing_for(row: HostRow, delay_seconds: float) -> float:
+    """The distance in seconds of slots, a little wider than the delay.
+
+    The delay is enforced between requests as they happen. Slots that were no wider would let
+    every small lateness push all that follows; and a host that answers more slowly than its delay
+    would be found busy at each.
+    """
+    return max(delay_seconds * 1.05, row.latency_seconds * 1.2) if delay_seconds > 0 else 0.0
+
+
+def after_trouble(
+    row: HostRow, reason: Reason, *, slows: bool, fails: bool, retry_after: float | None, now: float
+) -> HostRow:
+    """The row after an answer that was trouble.
+
+    ``slows``: the host said that it is asked too often (429, 503). ``fails``: the host is in
+    trouble as a whole. ``retry_after``: seconds that it asked for. What slows or rests it raises
+    the generation: slots that were handed out before are void.
+    """
+    penalty, rest_until = row.penalty_seconds, row.rest_until
+    failures = row.failures + 1 if fails else row.failures
+    if slows:
+        penalty = min(max(penalty * 2, FIRST_PENALTY_SECONDS), MAX_PENALTY_SECONDS)
+    if retry_after is not None:
+        rest_until = max(rest_until, now + min(retry_after, MAX_RETRY_AFTER_SECONDS))
+    if fails and failures >= FAILURES_TO_REST and rest_until <= now:
+        rounds = failures - FAILURES_TO_REST
+        rest_until = now + min(FIRST_REST_SECONDS * 2 ** min(rounds, 10), MAX_REST_SECONDS)
+    is_slower = penalty > row.penalty_seconds or rest_until > row.rest_until
+    return msgspec.structs.replace(
+        row,
+        penalty_seconds=penalty,
+        penalty_since=now if penalty != row.penalty_seconds else row.penalty_since,
+        rest_until=rest_until,
+        failures=failures,
+        trouble=reason,
+        generation=row.generation + is_slower,
+    )
+
+
+def after_success(row: HostRow, *, now: float) -> HostRow:
+    """The row after a good answer: failures are forgotten, a penalty is forgiven step by step.
+
+    The very same row comes back if there is nothing to forgive, so a healthy host costs no write.
+    """
+    penalty, since = row.penalty_seconds, row.penalty_since
+    if penalty and now - since >= FORGIVE_AFTER_SECONDS:
+        penalty = penalty / 2 if penalty / 2 >= FIRST_PENALTY_SECONDS / 4 else 0.0
+        since = now
+    if penalty == row.penalty_seconds and row.failures == 0:
+        return row
+    return msgspec.structs.replace(row, penalty_seconds=penalty, penalty_since=since, failures=0)

@@ -1,0 +1,81 @@
+"""When to try a URL again: one table from reason to what follows.
+
+Chance comes in from outside. No I/O lives here.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import random
+import re
+from typing import Final, NamedTuple
+
+from sqspider.record import Reason
+
+MAX_WAIT_SECONDS: Final = 3600.0
+
+
+class Rule(NamedTuple):
+    """What follows from one kind of trouble."""
+
+    max_tries: int  # fetches in all; 1 is final at once
+    wait_factor: float = 1.0  # of the first wait; each further one doubles
+    slows: bool = False  # the host wants to be asked less often
+    fails: bool = False  # the host as a whole may be down
+
+
+FINAL: Final = Rule(max_tries=1)
+RULES: Final[dict[Reason, Rule]] = {
+    Reason.RATE_LIMITED: Rule(max_tries=5, wait_factor=5, slows=True),
+    Reason.SERVER_ERROR: Rule(max_tries=3, fails=True),
+    Reason.DNS_FAILURE: Rule(max_tries=3, fails=True),
+    Reason.CONNECT_TIMEOUT: Rule(max_tries=3, fails=True),
+    Reason.CONNECTION_REFUSED: Rule(max_tries=3, fails=True),
+    Reason.UNREACHABLE: Rule(max_tries=3, fails=True),
+    Reason.TIMEOUT: Rule(max_tries=3, fails=True),
+    Reason.CONNECTION_RESET: Rule(max_tries=3, fails=True),
+    Reason.INCOMPLETE_BODY: Rule(max_tries=3),
+    Reason.INTERNAL_ERROR: Rule(max_tries=2),
+}
+"""Every reason that is not here is final."""
+
+
+def rule_for(reason: Reason, http_status: int | None = None) -> Rule:
+    """The rule for a reason. A 503 slows its host as a 429 does (RFC 9110 section 15.6.4)."""
+    rule = RULES.get(reason, FINAL)
+    return rule._replace(slows=True) if http_status == 503 else rule
+
+
+def wait_before_retry(
+    rule: Rule, tries: int, first_wait: float, retry_after: float | None, rng: random.Random
+) -> float | None:
+    """Seconds to wait before the next try, or ``None`` if that was the last.
+
+    ``tries`` counts the fetches that met trouble, this one included. The wait doubles with each,
+    with up to a quarter more by chance so that what failed together does not come back together;
+    a ``Retry-After`` (seconds) is the least.
+    """
+    if tries >= rule.max_tries:
+        return None
+    wait = min(first_wait * rule.wait_factor * 2 ** min(tries - 1, 20), MAX_WAIT_SECONDS)
+    return max(wait, retry_after or 0.0) * rng.uniform(1.0, 1.25)
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Seconds to wait by a ``Retry-After`` header (RFC 9110 section 10.2.3), or ``None``.
+
+    Both forms are read: whole seconds, and a date (one without a zone is UTC). A date that has
+    passed is 0; what is neither form is ignored.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if re.fullmatch(r"[0-9]{1,15}", text):
+        return float(text)
+    parsed = email.utils.parsedate_tz(text)
+    if parsed is None:
+        return None
+    try:
+        return max(0.0, email.utils.mktime_tz(parsed) - now)
+    except (ValueError, OverflowError):
+        return None
