@@ -57,7 +57,8 @@ def wait_before_retry(
     """
     if tries >= rule.max_tries:
         return None
-    wait = min(first_wait * rule.wait_factor * 2 ** min(tries - 1, 20), MAX_WAIT_SECONDS)
+    doublings = min(tries - 1, 20)
+    wait = min(first_wait * rule.wait_factor * 2.0**doublings, MAX_WAIT_SECONDS)
     return max(wait, retry_after or 0.0) * rng.uniform(1.0, 1.25)
 
 
