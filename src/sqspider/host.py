@@ -20,7 +20,7 @@ FORGIVE_AFTER_SECONDS: Final = 60.0  # of good answers, before a penalty is halv
 FAILURES_TO_REST: Final = 8  # in a row
 FIRST_REST_SECONDS: Final = 60.0
 MAX_REST_SECONDS: Final = 3600.0
-MAX_CRAWL_DELAY_SECONDS: Final = 300.0
+MAX_CRAWL_DELAY_SECONDS: Final = 86_400.0
 
 
 class HostRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +63,18 @@ def spacing_for(row: HostRow, delay_seconds: float) -> float:
     would be found busy at each.
     """
     return max(delay_seconds * 1.05, row.latency_seconds * 1.2) if delay_seconds > 0 else 0.0
+
+
+def with_crawl_delay(row: HostRow, seconds: float) -> HostRow:
+    """The row with the ``Crawl-delay`` of its robots.txt; the very same row if it has it."""
+    seconds = min(max(seconds, 0.0), MAX_CRAWL_DELAY_SECONDS)
+    if seconds == row.crawl_delay_seconds:
+        return row
+    return msgspec.structs.replace(
+        row,
+        crawl_delay_seconds=seconds,
+        generation=row.generation + (seconds > row.crawl_delay_seconds),
+    )
 
 
 def after_trouble(

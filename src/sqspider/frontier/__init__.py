@@ -183,6 +183,7 @@ class RobotsRow(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b""  # the last good copy, at most 500 KiB
     http_status: int | None = None  # of the last answer
     detail: str = ""  # one line for a person
+    trouble: Reason | None = None  # what kept us from any answer at all, while unreachable
     fetched_at: float = 0.0  # the last try
     good_at: float | None = None  # when ``body`` was fetched, or a 4xx said there is none
     unreachable_since: float | None = None
