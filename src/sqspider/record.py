@@ -109,6 +109,11 @@ class Reason(enum.StrEnum):
     CRASHED = "crashed"  # three claims in a row were never ended: the URL kills its worker
     INTERNAL_ERROR = "internal_error"  # a fault of ours; the log has the traceback
 
+    @property
+    def status(self) -> Status:
+        """The final status that goes with it."""
+        return Status.BLOCKED if self in BLOCKING_REASONS else Status.FAILED
+
 
 BLOCKING_REASONS = frozenset(
     {
@@ -132,9 +137,7 @@ BLOCKING_REASONS = frozenset(
 
 def status_for(reason: Reason | None) -> Status:
     """The final status that goes with a reason; none means that all went well."""
-    if reason is None:
-        return Status.DONE
-    return Status.BLOCKED if reason in BLOCKING_REASONS else Status.FAILED
+    return Status.DONE if reason is None else reason.status
 
 
 def reason_for_http_status(http_status: int) -> Reason | None:

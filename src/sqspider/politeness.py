@@ -1,0 +1,522 @@
+"""Whether and when a host may be asked for something: budgets, robots.txt, slots, trouble.
+
+The order of work for a URL: :meth:`Politeness.judge` (may it be fetched at all?), then
+:meth:`Politeness.wait_for_slot` (when?), then :meth:`Politeness.enter` (now?), the request, and
+:meth:`Politeness.leave`. Far slots are a :class:`Postponed`: the delivery goes back, unclaimed.
+
+What is shared by all workers lies in the frontier: host rows, requests under way, robots.txt. What
+is kept here is a copy for seconds, and may be lost at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+
+from sqspider import host as hosts
+from sqspider.batcher import Batcher
+from sqspider.frontier import (
+    Admission,
+    Clock,
+    Entered,
+    Entrance,
+    Exit,
+    Frontier,
+    RobotsAccess,
+    RobotsRow,
+    SlotDemand,
+)
+from sqspider.host import HostRow
+from sqspider.message import CrawlSettings, Message
+from sqspider.policy import parse_retry_after, rule_for
+from sqspider.record import Reason
+from sqspider.url import host_of, origin_of
+from sqspider.web.fetch import Fetched, Fetcher, HopRefused
+from sqspider.web.robots import MAX_ROBOTS_BYTES, RobotsRules, access_for
+
+NEAR_SECONDS: Final = 5.0  # a slot that is further away sends its delivery back
+SOON_SECONDS: Final = 1.0  # this much before its slot a delivery comes back
+CROWD: Final = 16  # deliveries that wait for one host here, before only soon ones may join
+LATE_SECONDS: Final = 5.0  # a slot is good for so long after its moment
+HOP_WAIT_SECONDS: Final = 5.0  # the longest wait for a host in the middle of a fetch
+HOST_CACHE_SECONDS: Final = 2.0
+PAUSE_SECONDS: Final = 60.0  # before a URL of a paused host is looked at again
+BUDGET_WAIT_SECONDS: Final = 2.0  # while URLs in hand may yet use up a host's budget
+ROBOTS_KEPT_SECONDS: Final = 86_400.0  # RFC 9309 section 2.4
+ROBOTS_LEASE_SECONDS: Final = 30.0
+ROBOTS_RETRY_SECONDS: Final = (60.0, 3600.0)  # the first and the longest wait while unreachable
+ROBOTS_CACHE_SIZE: Final = 512
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Blocked(NamedTuple):
+    """The URL is not to be fetched at all."""
+
+    reason: Reason
+    detail: str
+
+
+class Postponed(NamedTuple):
+    """Not now: look again at ``until``. ``message`` carries the slot, if one was reserved."""
+
+    until: float
+    message: Message
+
+
+class Unreachable(NamedTuple):
+    """Its host cannot be reached even for robots.txt: the URL met this trouble."""
+
+    reason: Reason
+    detail: str
+
+
+class Pass(NamedTuple):
+    """The permission to make one request to a host now."""
+
+    host: str
+    token: str | None  # none: the host has no delay, nothing is to be noted
+    entered_at: float
+
+
+class Busy(NamedTuple):
+    """The host cannot be asked just now."""
+
+    again_at: float
+    is_void: bool  # the slot is of an older generation
+
+
+class _CachedRules(NamedTuple):
+    row: RobotsRow
+    rules: RobotsRules
+
+
+class Politeness:
+    """The keeper of all hosts for one worker.
+
+    ``stopping`` ends every wait early. ``product_token`` is what robots.txt groups are looked up
+    by (RFC 9309 section 2.2.1); ``request_seconds`` bounds one request; ``robots_grace_seconds``
+    is how long a host whose robots.txt answers 5xx or 429 is waited for.
+    """
+
+    def __init__(
+        self,
+        frontier: Frontier,
+        fetcher: Fetcher,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        stopping: asyncio.Event,
+        product_token: str,
+        request_seconds: float,
+        robots_grace_seconds: float,
+        linger_seconds: float,
+    ) -> None:
+        self._frontier = frontier
+        self._fetcher = fetcher
+        self._clock = clock
+        self._rng = rng
+        self._stopping = stopping
+        self._product_token = product_token
+        self._request_seconds = request_seconds
+        self._robots_grace_seconds = robots_grace_seconds
+        self._rows: dict[str, tuple[HostRow, float]] = {}
+        self._rules: OrderedDict[str, _CachedRules] = OrderedDict()
+        self._robots_locks: dict[str, asyncio.Lock] = {}
+        self._waiting: Counter[str] = Counter()
+        self._in_hand: Counter[str] = Counter()  # URLs here that will count towards a budget
+        self._budget_lock = asyncio.Lock()
+        self._read_host = Batcher(self._read_hosts, size=100)
+        self._reserve = Batcher(self._reserve_slots, size=100, linger_seconds=linger_seconds)
+        self._enter = Batcher(frontier.enter, size=25, linger_seconds=linger_seconds)
+        self._leave = Batcher(self._leave_hosts, size=25, linger_seconds=linger_seconds)
+
+    async def close(self) -> None:
+        """Wait for what is under way to the frontier."""
+        for batcher in (self._read_host, self._reserve, self._enter, self._leave):
+            await batcher.close()
+
+    @property
+    def waiting(self) -> int:
+        """Deliveries that wait here for their slot."""
+        return self._waiting.total()
+
+    # May it be fetched at all?
+
+    async def judge(self, message: Message) -> Blocked | Postponed | Unreachable | None:
+        """Whether a URL may be fetched; ``None`` is yes."""
+        settings = message.settings
+        row = await self._host(host_of(message.url))
+        now = self._clock()
+        if row.is_blocked:
+            return Blocked(Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
+        if trap := trap_in(message.url, settings):
+            return trap
+        if row.is_paused:
+            return Postponed(now + PAUSE_SECONDS, message)
+        if row.rest_until > now + NEAR_SECONDS:
+            return Postponed(row.rest_until + self._rng.uniform(0, 1), message)
+        if settings.obey_robots:
+            verdict = await self._judge_robots(message.url, message)
+            if verdict is not None:
+                return verdict
+        return await self._take_from_budget(row.host, message) if _has_budget(settings) else None
+
+    async def _take_from_budget(self, host: str, message: Message) -> Blocked | Postponed | None:
+        """Count a URL as in hand if its host's budget allows. Other workers' are not seen."""
+        settings = message.settings
+        async with self._budget_lock:
+            row = (await self._frontier.hosts([host]))[host]
+            fetched = row.done + row.failed
+            if settings.host_bytes is not None and row.bytes >= settings.host_bytes:
+                return Blocked(Reason.HOST_BYTE_LIMIT, f"{row.bytes:,} bytes of {host} were read")
+            if settings.host_pages is not None:
+                if fetched >= settings.host_pages:
+                    return Blocked(Reason.HOST_PAGE_LIMIT, f"{fetched:,} pages of {host} were fetched")
+                if fetched + self._in_hand[host] >= settings.host_pages:
+                    return Postponed(self._clock() + BUDGET_WAIT_SECONDS, message)
+            self._in_hand[host] += 1
+            return None
+
+    def release(self, message: Message) -> None:
+        """A URL that :meth:`judge` let through has ended."""
+        if _has_budget(message.settings):
+            self._in_hand[host_of(message.url)] -= 1
+
+    # When?
+
+    async def wait_for_slot(self, message: Message, not_before: float = 0.0) -> Message | Postponed:
+        """Wait until the URL's host may be asked; the message comes back with its slot.
+
+        A slot that the message carries is used if it is of the host's generation and not long
+        past. ``not_before`` is the ``again_at`` of a :class:`Busy` that came before.
+        """
+        while True:
+            row = await self._host(host_of(message.url))
+            delay = hosts.delay_for(row, message.settings)
+            now = self._clock()
+            if delay == 0 and row.rest_until <= now:
+                return message
+            slot = message.slot
+            late = max(LATE_SECONDS, 2 * delay)
+            if slot is None or message.generation != row.generation or max(now, not_before) > slot + late:
+                spacing = hosts.spacing_for(row, delay)
+                slot = await self._reserve(
+                    SlotDemand(host=row.host, count=1, spacing_seconds=spacing, generation=row.generation)
+                )
+                if slot is None:
+                    self._rows.pop(row.host, None)
+                    continue
+                message = msgspec.structs.replace(message, slot=slot, generation=row.generation)
+                not_before = 0.0
+            wait = slot - now
+            if wait > NEAR_SECONDS or (wait > SOON_SECONDS and self._waiting[row.host] >= CROWD):
+                return Postponed(slot - SOON_SECONDS, message)
+            self._waiting[row.host] += 1
+            try:
+                if await self.pause_until(max(slot, not_before)):
+                    return Postponed(slot, message)
+            finally:
+                self._waiting[row.host] -= 1
+            return message
+
+    async def pause_until(self, moment: float) -> bool:
+        """Wait until a moment; True if the worker began to stop meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, moment - self._clock())):
+                await self._stopping.wait()
+        return self._stopping.is_set()
+
+    # Now?
+
+    async def enter(self, message: Message) -> Pass | Busy:
+        """Ask to make the request for a message's URL at this moment."""
+        row = await self._host(host_of(message.url))
+        generation = message.generation if message.slot is not None else None
+        return await self._ask(
+            row, hosts.delay_for(row, message.settings), message.settings.per_host, generation
+        )
+
+    async def _ask(self, row: HostRow, delay: float, per_host: int, generation: int | None) -> Pass | Busy:
+        now = self._clock()
+        if delay == 0:
+            return Pass(row.host, None, now)
+        token = f"{self._rng.getrandbits(48):012x}"
+        admission: Admission = await self._enter(
+            Entrance(
+                host=row.host,
+                token=token,
+                delay_seconds=delay,
+                per_host=per_host,
+                generation=generation,
+                until=now + self._request_seconds + HOP_WAIT_SECONDS,
+            )
+        )
+        if admission.entered is Entered.YES:
+            return Pass(row.host, token, self._clock())
+        if admission.entered is Entered.VOID:
+            self._rows.pop(row.host, None)
+        return Busy(admission.again_at, admission.entered is Entered.VOID)
+
+    async def enter_between(self, url: str, settings: CrawlSettings) -> Pass | Busy:
+        """Ask to make a request that has no slot: a redirect's target, a robots.txt.
+
+        It takes the next free moment of its host, if there is one within :data:`HOP_WAIT_SECONDS`.
+        """
+        give_up_at = self._clock() + HOP_WAIT_SECONDS
+        while True:
+            row = await self._host(host_of(url))
+            now = self._clock()
+            if row.is_paused or row.is_blocked:
+                return Busy(now + PAUSE_SECONDS, is_void=False)
+            if row.rest_until > give_up_at:
+                return Busy(row.rest_until, is_void=False)
+            answer = await self._ask(row, hosts.delay_for(row, settings), settings.per_host, None)
+            if isinstance(answer, Pass):
+                return answer
+            if answer.again_at > give_up_at or await self.pause_until(max(answer.again_at, now + 0.01)):
+                return answer
+
+    async def leave(self, permission: Pass, *, requested_at: float | None = None) -> None:
+        """Say that the request is over. ``requested_at``: when it had left, at the latest."""
+        if permission.token is not None:
+            now = self._clock()
+            await self._leave(
+                Exit(
+                    host=permission.host,
+                    token=permission.token,
+                    requested_at=requested_at if requested_at is not None else permission.entered_at,
+                    latency_seconds=max(0.0, now - permission.entered_at),
+                )
+            )
+
+    # What came of it.
+
+    async def learn(self, host: str, fetched: Fetched) -> float | None:
+        """Change the host's row by what it answered; the ``Retry-After`` in seconds, if any."""
+        now = self._clock()
+        reason = fetched.reason
+        rule = rule_for(reason, fetched.http_status) if reason else None
+        retry_after = None
+        if rule and (rule.slows or rule.fails):
+            retry_after = parse_retry_after(fetched.header("retry-after"), now)
+            if retry_after is not None:
+                retry_after = min(retry_after, hosts.MAX_RETRY_AFTER_SECONDS)
+
+        def change(row: HostRow) -> HostRow:
+            if reason and rule and (rule.slows or rule.fails):
+                return hosts.after_trouble(
+                    row, reason, slows=rule.slows, fails=rule.fails, retry_after=retry_after, now=now
+                )
+            return hosts.after_success(row, now=now) if fetched.http_status is not None else row
+
+        row = await self._host(host)
+        if change(row) is not row:
+            await self._change_host(host, change)
+        return retry_after
+
+    async def _change_host(self, host: str, change: Callable[[HostRow], HostRow]) -> None:
+        """Compare and set until it holds: another worker may change the row at the same time."""
+        while True:
+            row = (await self._frontier.hosts([host]))[host]
+            changed = change(row)
+            if changed is row or (await self._frontier.save_hosts([changed]))[0]:
+                self._rows.pop(host, None)
+                return
+
+    # Host rows.
+
+    async def _host(self, host: str) -> HostRow:
+        cached = self._rows.get(host)
+        if cached is not None and cached[1] > self._clock():
+            return cached[0]
+        row = await self._read_host(host)
+        if len(self._rows) > 10_000:
+            self._rows.clear()
+        self._rows[host] = (row, self._clock() + HOST_CACHE_SECONDS)
+        return row
+
+    async def _read_hosts(self, names: list[str]) -> list[HostRow]:
+        rows = await self._frontier.hosts(list(dict.fromkeys(names)))
+        return [rows[name] for name in names]
+
+    async def _reserve_slots(self, demands: list[SlotDemand]) -> list[float | None]:
+        """One write per host for all that ask at the same time."""
+        merged: dict[tuple[str, int, float], int] = Counter(
+            (demand.host, demand.generation, demand.spacing_seconds) for demand in demands
+        )
+        firsts = await self._frontier.reserve(
+            [
+                SlotDemand(host=host, count=count, spacing_seconds=spacing, generation=generation)
+                for (host, generation, spacing), count in merged.items()
+            ]
+        )
+        next_slots = dict(zip(merged, firsts, strict=True))
+        slots: list[float | None] = []
+        for demand in demands:
+            key = (demand.host, demand.generation, demand.spacing_seconds)
+            slot = next_slots[key]
+            slots.append(slot)
+            if slot is not None:
+                next_slots[key] = slot + demand.spacing_seconds
+        return slots
+
+    async def _leave_hosts(self, exits: list[Exit]) -> list[None]:
+        await self._frontier.leave(exits)
+        return [None] * len(exits)
+
+    # robots.txt.
+
+    async def judge_hop(self, url: str, settings: CrawlSettings) -> Blocked | Postponed | Unreachable | None:
+        """Whether a redirect may lead to this URL, by its host and its robots.txt."""
+        row = await self._host(host_of(url))
+        if row.is_blocked:
+            return Blocked(Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
+        return (
+            await self._judge_robots(url, Message(url=url, settings=settings))
+            if settings.obey_robots
+            else None
+        )
+
+    async def _judge_robots(self, url: str, message: Message) -> Blocked | Postponed | Unreachable | None:
+        origin = origin_of(url)
+        known = await self._robots(origin, message.settings)
+        now = self._clock()
+        if known is None:  # another worker is fetching it, or the host is busy
+            return Postponed(now + SOON_SECONDS, message)
+        row = known.row
+        if row.access is RobotsAccess.ALLOW_ALL:
+            return None
+        if row.access is RobotsAccess.UNREACHABLE:
+            if row.trouble is not None:
+                return Unreachable(row.trouble, f"robots.txt: {row.detail}")
+            if now - (row.unreachable_since or now) < self._robots_grace_seconds:
+                return Postponed(max(row.expires_at, now + SOON_SECONDS), message)
+            if row.good_at is None:
+                return Blocked(Reason.ROBOTS_UNREACHABLE, f"robots.txt of {origin}: {row.detail}")
+        verdict = known.rules.verdict(url, self._product_token)
+        if verdict.allowed:
+            return None
+        return Blocked(Reason.ROBOTS, f"robots.txt line {verdict.line}: {verdict.rule}")
+
+    async def _robots(self, origin: str, settings: CrawlSettings) -> _CachedRules | None:
+        cached = self._rules.get(origin)
+        if cached is not None and cached.row.expires_at > self._clock():
+            self._rules.move_to_end(origin)
+            return cached
+        async with self._lock(origin):
+            cached = self._rules.get(origin)  # somebody here may have fetched it meanwhile
+            if cached is not None and cached.row.expires_at > self._clock():
+                return cached
+            row = (await self._frontier.robots([origin])).get(origin)
+            if row is None or row.expires_at <= self._clock():
+                row = await self._fetch_robots(origin, row, settings)
+                if row is None:
+                    return None
+            known = _CachedRules(row, RobotsRules.parse(row.body))
+            self._rules[origin] = known
+            while len(self._rules) > ROBOTS_CACHE_SIZE:
+                self._rules.popitem(last=False)
+            return known
+
+    @contextlib.asynccontextmanager
+    async def _lock(self, origin: str) -> AsyncIterator[None]:
+        lock = self._robots_locks.setdefault(origin, asyncio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked():
+                self._robots_locks.pop(origin, None)
+
+    async def _fetch_robots(
+        self, origin: str, old: RobotsRow | None, settings: CrawlSettings
+    ) -> RobotsRow | None:
+        """Fetch an origin's robots.txt for all workers; ``None`` if it cannot be done just now."""
+        if not await self._frontier.lease_robots(origin, until=self._clock() + ROBOTS_LEASE_SECONDS):
+            return None
+        url = f"{origin}/robots.txt"
+        current = await self.enter_between(url, settings)
+        if isinstance(current, Busy):
+            return None
+
+        async def before_hop(target: str) -> HopRefused | None:
+            nonlocal current
+            await self.leave(current)
+            entered = await self.enter_between(target, settings)
+            if isinstance(entered, Busy):
+                return HopRefused(Reason.SERVER_ERROR, f"{host_of(target)} is busy")
+            current = entered
+            return None
+
+        try:
+            fetched = await self._fetcher.fetch(url, before_hop=before_hop, max_bytes=MAX_ROBOTS_BYTES)
+        finally:
+            await self.leave(current)
+        await self.learn(current.host, fetched)
+        row = robots_row(origin, fetched, old, now=self._clock())
+        await self._frontier.save_robots(row)
+        delay = RobotsRules.parse(row.body).crawl_delay(self._product_token) or 0.0
+        await self._change_host(host_of(url), lambda host: hosts.with_crawl_delay(host, delay))
+        log.debug("robots", origin=origin, access=row.access.value, detail=row.detail)
+        return row
+
+
+def _has_budget(settings: CrawlSettings) -> bool:
+    return settings.host_pages is not None or settings.host_bytes is not None
+
+
+def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, now: float) -> RobotsRow:
+    """What an answer for robots.txt makes of the row: RFC 9309 section 2.3.1.
+
+    A copy that was good stays while the file cannot be reached.
+    """
+    access = access_for(fetched)
+    if access is not RobotsAccess.UNREACHABLE:
+        return RobotsRow(
+            origin=origin,
+            access=access,
+            body=fetched.body if access is RobotsAccess.OBEY else b"",
+            http_status=fetched.http_status,
+            detail=fetched.detail,
+            fetched_at=now,
+            good_at=now,
+            expires_at=now + ROBOTS_KEPT_SECONDS,
+        )
+    since = old.unreachable_since if old and old.unreachable_since is not None else now
+    first, longest = ROBOTS_RETRY_SECONDS
+    return RobotsRow(
+        origin=origin,
+        access=access,
+        body=old.body if old else b"",
+        http_status=fetched.http_status,
+        detail=fetched.detail,
+        trouble=fetched.reason if fetched.http_status is None else None,
+        fetched_at=now,
+        good_at=old.good_at if old else None,
+        unreachable_since=since,
+        expires_at=now + min(max(now - since, first), longest),
+    )
+
+
+def trap_in(url: str, settings: CrawlSettings) -> Blocked | None:
+    """Whether a URL looks like a spider trap by the limits that the operator set."""
+    address, _, query = url.partition("?")
+    if settings.max_repeats is not None:
+        segments = Counter(segment for segment in address.split("/")[3:] if segment)
+        if segments:
+            segment, times = segments.most_common(1)[0]
+            if times > settings.max_repeats:
+                return Blocked(Reason.REPEATING_PATH, f"path segment {segment!r} occurs {times} times")
+    if settings.max_parameters is not None and query:
+        parameters = query.count("&") + 1
+        if parameters > settings.max_parameters:
+            return Blocked(Reason.ENDLESS_QUERY, f"{parameters} query parameters")
+    return None

@@ -1,0 +1,670 @@
+"""The worker: deliveries in, outcomes out. The one place where claim, fetch and finish are written.
+
+The life of a delivery here, and what holds if the worker dies in each state:
+
+    received   not ended: its message comes back after the visibility timeout
+    waiting    for its host's slot, unclaimed: the same, and the slot is lost
+    claimed    the lease ends, the next claim wins with the next attempt
+    fetched    the same: the page is fetched again
+    ending     the frontier's finish is atomic, or in the safe order (see the port)
+
+Which host may be asked when is decided in ``politeness``; when to try again in ``policy``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import hashlib
+import random
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+import structlog
+
+from sqspider import policy
+from sqspider.batcher import Batcher
+from sqspider.frontier import (
+    MAX_UNENDED_CLAIMS,
+    ClaimRequest,
+    Clock,
+    Deferral,
+    Delivery,
+    Entry,
+    Finish,
+    Frontier,
+    FrontierBusyError,
+    FrontierError,
+    Lost,
+    LostReason,
+    Retry,
+    Won,
+)
+from sqspider.message import BadBody, CrawlSettings, Message, decode_message
+from sqspider.politeness import HOP_WAIT_SECONDS, Blocked, Busy, Pass, Politeness, Postponed, Unreachable
+from sqspider.record import Outcome, Reason, Status, status_for
+from sqspider.sweeper import keep_sweeping
+from sqspider.url import Scope, in_scope
+from sqspider.web.fetch import Fetched, Fetcher, HopRefused
+from sqspider.web.links import LinkOptions, PageLinks, read_page
+
+LEASE_MARGIN_SECONDS: Final = 10.0 + HOP_WAIT_SECONDS  # parsing, ending, clocks; waits between hops
+STOP_MARGIN_SECONDS: Final = 2.0  # beyond the fetch limit, before what is in flight is given back
+CHECK_IN_SECONDS: Final = 30.0  # a worker that was not seen for so long is gone
+SEEN_URLS: Final = 200_000  # links that are known to be recorded, so as not to ask again
+MAX_BACKOFF_SECONDS: Final = 30.0
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Mode(enum.Enum):
+    """When a worker ends by itself."""
+
+    ONCE = enum.auto()  # after one poll
+    UNTIL_EMPTY = enum.auto()  # when nothing is left to do
+    CONTINUOUS = enum.auto()  # never
+
+
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How one worker works."""
+
+    worker_id: str
+    concurrency: int = 32  # fetches at a time
+    batch_size: int = 10  # messages a poll
+    lease_seconds: float = 60.0
+    poll_seconds: float = 1.0  # the longest wait of one poll
+    linger_seconds: float = 0.01  # what is gathered for so long goes to the frontier together
+    first_retry_seconds: float = 2.0  # the wait after the first trouble; it doubles
+    robots_grace_seconds: float = 86_400.0
+    sweep_seconds: float = 30.0  # between two sweeps
+    max_pages: int | None = None  # fetched pages in the frontier, after which no more is taken
+    max_bytes: int | None = None  # decoded bytes, likewise
+    product_token: str = "sqspider"
+
+    def check(self, fetch_seconds: float) -> None:
+        """Raise ``ValueError`` where a lease could end before its fetch does."""
+        if self.lease_seconds <= fetch_seconds + LEASE_MARGIN_SECONDS:
+            raise ValueError(
+                f"a lease of {self.lease_seconds:g} s is too short: it must be longer than the fetch limit "
+                f"({fetch_seconds:g} s) and a margin of {LEASE_MARGIN_SECONDS:g} s"
+            )
+
+
+class WorkerIdTakenError(FrontierError):
+    """Another worker with the same id is at work."""
+
+
+class Visit(msgspec.Struct, frozen=True, kw_only=True):
+    """One finished fetch, as sinks get it."""
+
+    message: Message
+    fetched: Fetched
+    outcome: Outcome
+    page: PageLinks | None  # none if it was no page to parse
+
+
+Sink = Callable[[Visit], Awaitable[None]]
+"""Takes every fetch that ended its record, just after it did. While it does, its place among the
+fetches in flight is not given to another, so a slow sink slows the worker down."""
+
+
+class Tally:
+    """What one worker has done so far."""
+
+    def __init__(self) -> None:
+        self.finished: Counter[Status] = Counter()
+        self.retried = 0
+        self.lost = 0
+        self.bytes = 0
+        self.in_flight = 0
+
+
+class RecentUrls:
+    """URLs that are known to be in the frontier: a bounded memory of the latest.
+
+    Two generations: when the young one is full it becomes the old one, which is forgotten.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._half = size // 2
+        self._young: set[str] = set()
+        self._old: set[str] = set()
+
+    def __contains__(self, url: str) -> bool:
+        return url in self._young or url in self._old
+
+    def add(self, url: str) -> None:
+        if len(self._young) >= self._half:
+            self._old, self._young = self._young, set()
+        self._young.add(url)
+
+
+class Worker:
+    """Takes messages from a frontier and works on them; see the module's docstring.
+
+    ``fetch_seconds`` is the fetcher's limit for one fetch. Raises ``ValueError`` for options that
+    do not fit together.
+    """
+
+    def __init__(
+        self,
+        frontier: Frontier,
+        fetcher: Fetcher,
+        options: WorkerOptions,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        sinks: Sequence[Sink] = (),
+    ) -> None:
+        fetch_seconds = fetcher.options.timeout_seconds
+        options.check(fetch_seconds)
+        self.tally = Tally()
+        self._frontier = frontier
+        self._fetcher = fetcher
+        self._options = options
+        self._clock = clock
+        self._rng = rng
+        self._sinks = sinks
+        self._fetch_seconds = fetch_seconds
+        self._stopping = asyncio.Event()
+        self._politeness = Politeness(
+            frontier,
+            fetcher,
+            clock=clock,
+            rng=rng,
+            stopping=self._stopping,
+            product_token=options.product_token,
+            request_seconds=fetch_seconds,
+            robots_grace_seconds=options.robots_grace_seconds,
+            linger_seconds=options.linger_seconds,
+        )
+        self._recent = RecentUrls(SEEN_URLS)
+        self._fetches = asyncio.Semaphore(options.concurrency)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ending = 0  # tasks past their fetch
+        self._changed = asyncio.Event()  # a task ended or went past its fetch
+        self._claims: dict[str, tuple[Won, Delivery]] = {}  # what is claimed and not yet ended
+        self._session = f"{rng.getrandbits(64):016x}"
+        linger = options.linger_seconds
+        self._claim = Batcher(self._claim_batch, size=options.batch_size)
+        self._finish = Batcher(frontier.finish, size=50, linger_seconds=linger)
+        self._retry = Batcher(frontier.retry, size=50, linger_seconds=linger)
+        self._defer = Batcher(self._defer_batch, size=50, linger_seconds=linger)
+        self._delete = Batcher(self._delete_batch, size=50, linger_seconds=linger)
+
+    def stop(self) -> None:
+        """Take no more; finish what is in flight within the fetch limit or give it back; end."""
+        self._stopping.set()
+        self._changed.set()
+
+    async def run(self, mode: Mode) -> None:
+        """Work until the mode or :meth:`stop` ends it.
+
+        Raises :class:`WorkerIdTakenError`, and whatever :class:`FrontierError` makes work
+        impossible. Being cancelled stops it at once; the leases bring the work back.
+        """
+        worker_id, session = self._options.worker_id, self._session
+        if not await self._check_in():
+            raise WorkerIdTakenError(
+                f"a worker named {worker_id!r} is at work on this frontier: choose another --worker-id"
+            )
+        try:
+            async with asyncio.TaskGroup() as group:
+                upkeep = [
+                    group.create_task(self._keep_checking_in()),
+                    group.create_task(keep_sweeping(self._frontier, self._options.sweep_seconds)),
+                ]
+                await self._take_in(mode, group)
+                await self._drain()
+                for task in upkeep:
+                    task.cancel()
+        except BaseExceptionGroup as group:
+            fatal = group.subgroup(FrontierError)
+            if fatal is None:
+                raise
+            raise fatal.exceptions[0] from None
+        finally:
+            await self._close_batchers()
+            with contextlib.suppress(FrontierError):  # it is forgotten by itself after a while
+                await self._frontier.check_out(worker_id, session=session)
+
+    async def _close_batchers(self) -> None:
+        for batcher in (self._claim, self._finish, self._retry, self._defer, self._delete):
+            await batcher.close()
+        await self._politeness.close()
+
+    async def _check_in(self) -> bool:
+        return await self._frontier.check_in(
+            self._options.worker_id, session=self._session, ttl_seconds=CHECK_IN_SECONDS
+        )
+
+    async def _keep_checking_in(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_IN_SECONDS / 3)
+            try:
+                await self._check_in()
+            except FrontierBusyError as error:
+                log.warning("frontier_busy", during="check in", error=str(error))
+
+    # Taking in.
+
+    async def _take_in(self, mode: Mode, group: asyncio.TaskGroup) -> None:
+        backoff = 0.0
+        while not self._stopping.is_set():
+            room = await self._room()
+            if room == 0:
+                return
+            try:
+                deliveries = await self._receive(min(room, self._options.batch_size))
+                is_done = not deliveries and mode is Mode.UNTIL_EMPTY and await self._is_done()
+                backoff = 0.0
+            except FrontierBusyError as error:
+                backoff = min(max(1.0, backoff * 2), MAX_BACKOFF_SECONDS)
+                log.warning("frontier_busy", during="receive", error=str(error), again_in_seconds=backoff)
+                await self._politeness.pause_until(self._clock() + backoff)
+                continue
+            for delivery in deliveries:
+                task = group.create_task(self._work_on(delivery))
+                self._tasks.add(task)
+                task.add_done_callback(self._forget)
+            if not deliveries:
+                log.debug("No messages")
+            if is_done or mode is Mode.ONCE:
+                return
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._changed.set()
+
+    async def _room(self) -> int:
+        """How many deliveries could be started now: waits until there are some. 0: stop taking."""
+        options = self._options
+        enough = max(1, min(options.batch_size, options.concurrency // 4))
+        while not self._stopping.is_set():
+            self._changed.clear()
+            waiting = min(self._politeness.waiting, 4 * options.concurrency)
+            room = options.concurrency - (len(self._tasks) - self._ending - waiting)
+            if room >= enough:
+                if options.max_pages is None and options.max_bytes is None:
+                    return room
+                left = await self._budget_left()
+                if left > 0:
+                    return min(room, left)
+                if not self._tasks:
+                    return 0
+            await self._changed.wait()
+        return 0
+
+    async def _budget_left(self) -> int:
+        """Pages that may still be taken in. Other workers' unclaimed ones are not seen."""
+        counts = await self._frontier.counts()
+        status = counts.by_status
+        if self._options.max_bytes is not None and counts.bytes >= self._options.max_bytes:
+            return 0
+        if self._options.max_pages is None:
+            return self._options.concurrency
+        unclaimed = len(self._tasks) - len(self._claims)
+        taken = status[Status.DONE] + status[Status.FAILED] + status[Status.PROCESSING] + unclaimed
+        return self._options.max_pages - taken
+
+    async def _receive(self, limit: int) -> list[Delivery]:
+        receiving = asyncio.ensure_future(
+            self._frontier.receive(limit, wait_seconds=self._options.poll_seconds)
+        )
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((receiving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not receiving.done():  # a poll may be long; what it still brings is given back below
+                await asyncio.wait((receiving,), timeout=STOP_MARGIN_SECONDS)
+            return receiving.result() if receiving.done() else []
+        finally:
+            receiving.cancel()
+            stopping.cancel()
+
+    async def _is_done(self) -> bool:
+        """Whether nothing is left: here, in the queue, and no record open."""
+        if self._tasks or (await self._frontier.counts()).open:
+            return False
+        return (await self._frontier.queue_stats()).is_empty
+
+    async def _drain(self) -> None:
+        """Wait for what is in hand; once stopping, no longer than the fetch limit."""
+        while self._tasks and not self._stopping.is_set():
+            self._changed.clear()
+            await self._changed.wait()
+        if not self._tasks:
+            return
+        await asyncio.wait(set(self._tasks), timeout=self._fetch_seconds + STOP_MARGIN_SECONDS)
+        for task in set(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+        now = self._clock()
+        given_back = [
+            Retry(claim=claim, delivery=delivery, at=now, tried=False)
+            for claim, delivery in self._claims.values()
+        ]
+        if given_back:
+            await self._frontier.retry(given_back)
+
+    # The life of one delivery.
+
+    async def _work_on(self, delivery: Delivery) -> None:
+        """Nothing that goes wrong with one URL stops the others; what ails the frontier does."""
+        message = decode_message(delivery.body)
+        if isinstance(message, BadBody):
+            # Left unended: it comes back until it reaches the dead letters.
+            log.warning("bad_message", message_id=delivery.message_id, why=message.why)
+            return
+        try:
+            await self._see_to(delivery, message)
+        except FrontierBusyError as error:
+            log.warning("frontier_busy", url=message.url, error=str(error))
+        except FrontierError:
+            raise
+        except Exception:
+            log.exception("internal_error", url=message.url)
+            claim = self._claims.get(message.url)
+            if claim is not None and claim[1] is delivery:
+                await self._end_trouble(claim[0], delivery, Reason.INTERNAL_ERROR, "see the worker's log")
+
+    async def _see_to(self, delivery: Delivery, message: Message) -> None:
+        if self._stopping.is_set():
+            await self._defer(Deferral(delivery=delivery, until=self._clock()))
+            return
+        verdict = await self._politeness.judge(message)
+        match verdict:
+            case Postponed(until, message):
+                await self._defer(Deferral(delivery=delivery, until=until, message=message))
+                return
+            case Blocked(reason, detail):
+                claim = await self._win(delivery, message)
+                if claim is not None:
+                    await self._end(
+                        claim, delivery, Outcome(status=Status.BLOCKED, reason=reason, detail=detail)
+                    )
+                return
+            case Unreachable(reason, detail):
+                claim = await self._win(delivery, message)
+                if claim is not None:
+                    await self._end_trouble(claim, delivery, reason, detail)
+                return
+        try:
+            await self._visit(delivery, message)
+        finally:
+            self._politeness.release(message)
+
+    async def _visit(self, delivery: Delivery, message: Message) -> None:
+        """Wait for the host, claim, fetch, end the claim."""
+        not_before = 0.0
+        while True:
+            ready = await self._politeness.wait_for_slot(message, not_before)
+            if isinstance(ready, Postponed):
+                await self._defer(Deferral(delivery=delivery, until=ready.until, message=ready.message))
+                return
+            message = ready
+            async with self._fetches:
+                if self._stopping.is_set():
+                    await self._defer(Deferral(delivery=delivery, until=self._clock(), message=message))
+                    return
+                permission = await self._politeness.enter(message)
+                if isinstance(permission, Pass):
+                    visited = await self._claim_and_fetch(delivery, message, permission)
+                    break
+            not_before = permission.again_at
+            if permission.is_void:
+                message = msgspec.structs.replace(message, slot=None)
+        if visited is None:
+            return
+        claim, fetched, route = visited
+        gives_up_its_place = not self._sinks
+        self._ending += gives_up_its_place
+        self._changed.set()
+        try:
+            await self._conclude(claim, delivery, message, fetched, route)
+        finally:
+            self._ending -= gives_up_its_place
+
+    async def _claim_and_fetch(
+        self, delivery: Delivery, message: Message, permission: Pass
+    ) -> tuple[Won, Fetched, _Route] | None:
+        """Claim and fetch; ``None`` if there is nothing left to do."""
+        route = _Route(self._politeness, message, permission)
+        try:
+            claim = await self._win(delivery, message)
+            if claim is None:
+                return None
+            self.tally.in_flight += 1
+            try:
+                return claim, await self._fetcher.fetch(message.url, before_hop=route.before_hop), route
+            finally:
+                self.tally.in_flight -= 1
+        finally:
+            await route.leave()
+
+    async def _win(self, delivery: Delivery, message: Message) -> Won | None:
+        """Claim a URL; ``None`` if it was lost, or if it has killed its workers too often."""
+        claim = await self._claim(ClaimRequest(delivery=delivery, message=message))
+        if isinstance(claim, Lost):
+            self.tally.lost += 1
+            log.info(f"LOST race — already claimed by another consumer: {message.url}")
+            if claim.why is LostReason.FINISHED:
+                await self._delete(delivery)
+            else:
+                await self._defer(Deferral(delivery=delivery, until=claim.lease_until))
+            return None
+        log.info(f"WON race — claimed for processing: {message.url}")
+        self._claims[message.url] = (claim, delivery)
+        if claim.unended > MAX_UNENDED_CLAIMS:
+            detail = f"{MAX_UNENDED_CLAIMS} claims in a row were never ended"
+            await self._end(
+                claim, delivery, Outcome(status=Status.FAILED, reason=Reason.CRASHED, detail=detail)
+            )
+            return None
+        return claim
+
+    async def _conclude(
+        self, claim: Won, delivery: Delivery, message: Message, fetched: Fetched, route: _Route
+    ) -> None:
+        retry_after = await self._politeness.learn(route.host, fetched)
+        outcome, page = assess(fetched, message.settings, self._options.product_token)
+        if route.postponed_until is not None:
+            await self._give_back(claim, delivery, route.postponed_until, tried=False, outcome=None)
+        elif not await self._tried_again(claim, delivery, outcome, retry_after):
+            links = self._new_links(page, message, fetched) if page else ()
+            if await self._end(claim, delivery, outcome, links):
+                for sink in self._sinks:
+                    await sink(Visit(message=message, fetched=fetched, outcome=outcome, page=page))
+
+    def _new_links(self, page: PageLinks, message: Message, fetched: Fetched) -> tuple[Entry, ...]:
+        """The links of a page that lie within the crawl and are not known to be recorded."""
+        settings = message.settings
+        if settings.scope is Scope.PAGE or page.nofollow:
+            return ()
+        if settings.max_depth is not None and message.depth >= settings.max_depth:
+            return ()
+        # A seed that redirects (to www, to https) means the place where it leads.
+        seed = fetched.final_url if message.depth == 0 and fetched.final_url else message.seed
+        inherited = _settings_with_seed(settings, seed)
+        include, exclude = _patterns(settings.include), _patterns(settings.exclude)
+        return tuple(
+            Entry(url=link, depth=message.depth + 1, parent=message.url, settings=inherited)
+            for link in page.links
+            if link not in self._recent and wanted(link, settings.scope, seed, include, exclude)
+        )
+
+    # Ending a claim.
+
+    async def _end(
+        self, claim: Won, delivery: Delivery, outcome: Outcome, links: tuple[Entry, ...] = ()
+    ) -> bool:
+        """Finish a record; False if the claim had been lost meanwhile."""
+        finished = await self._finish(Finish(claim=claim, delivery=delivery, outcome=outcome, links=links))
+        self._claims.pop(claim.url, None)
+        if not finished:
+            log.warning("stale_claim", url=claim.url, attempt=claim.attempt)
+            return False
+        self.tally.finished[outcome.status] += 1
+        self.tally.bytes += outcome.bytes
+        # Only now are they known to be recorded; links of a claim that failed must be seen again.
+        self._recent.add(claim.url)
+        for link in links:
+            self._recent.add(link.url)
+        log.debug(
+            "finished",
+            url=claim.url,
+            status=outcome.status.value,
+            reason=outcome.reason.value if outcome.reason else None,
+            http_status=outcome.http_status,
+            bytes=outcome.bytes,
+            elapsed_ms=outcome.elapsed_ms,
+        )
+        return True
+
+    async def _end_trouble(self, claim: Won, delivery: Delivery, reason: Reason, detail: str) -> None:
+        """Trouble without an answer: again by the policy, or failed."""
+        outcome = Outcome(status=status_for(reason), reason=reason, detail=detail)
+        if not await self._tried_again(claim, delivery, outcome, None):
+            await self._end(claim, delivery, outcome)
+
+    async def _tried_again(
+        self, claim: Won, delivery: Delivery, outcome: Outcome, retry_after: float | None
+    ) -> bool:
+        """Put the URL back for another try, if the policy has one."""
+        rule = policy.rule_for(outcome.reason, outcome.http_status) if outcome.reason else policy.FINAL
+        wait = policy.wait_before_retry(
+            rule, claim.tries + 1, self._options.first_retry_seconds, retry_after, self._rng
+        )
+        if wait is None:
+            return False
+        await self._give_back(claim, delivery, self._clock() + wait, tried=True, outcome=outcome)
+        log.info("retry", url=claim.url, reason=outcome.reason.value, in_seconds=round(wait, 1))
+        return True
+
+    async def _give_back(
+        self, claim: Won, delivery: Delivery, at: float, *, tried: bool, outcome: Outcome | None
+    ) -> None:
+        given = await self._retry(Retry(claim=claim, delivery=delivery, at=at, tried=tried, outcome=outcome))
+        self._claims.pop(claim.url, None)
+        if not given:
+            log.warning("stale_claim", url=claim.url, attempt=claim.attempt)
+        elif tried:
+            self.tally.retried += 1
+
+    # Batch operations whose answer is nothing.
+
+    async def _claim_batch(self, requests: Sequence[ClaimRequest]) -> Sequence[Won | Lost]:
+        return await self._frontier.claim(
+            requests,
+            worker_id=self._options.worker_id,
+            claim_id=f"{self._rng.getrandbits(48):012x}",
+            lease_seconds=self._options.lease_seconds,
+        )
+
+    async def _defer_batch(self, deferrals: Sequence[Deferral]) -> Sequence[None]:
+        await self._frontier.defer(deferrals)
+        return [None] * len(deferrals)
+
+    async def _delete_batch(self, deliveries: Sequence[Delivery]) -> Sequence[None]:
+        await self._frontier.delete(deliveries)
+        return [None] * len(deliveries)
+
+
+class _Route:
+    """The hops of one fetch: each is checked, and made only when its host may be asked."""
+
+    def __init__(self, politeness: Politeness, message: Message, permission: Pass) -> None:
+        self._politeness = politeness
+        self._message = message
+        self._permission: Pass | None = permission
+        self.host = permission.host  # of the last hop
+        self.postponed_until: float | None = None  # the fetch was broken off: a host was busy
+
+    async def before_hop(self, url: str) -> HopRefused | None:
+        """Asked by the fetcher before it follows a redirect."""
+        message, settings = self._message, self._message.settings
+        if (
+            message.depth > 0
+            and settings.scope is not Scope.PAGE
+            and not wanted(
+                url, settings.scope, message.seed, _patterns(settings.include), _patterns(settings.exclude)
+            )
+        ):
+            return HopRefused(Reason.OUT_OF_SCOPE, f"redirected to {url}")
+        verdict = await self._politeness.judge_hop(url, settings)
+        if isinstance(verdict, Postponed):
+            self.postponed_until = verdict.until
+            return HopRefused(Reason.ROBOTS_UNREACHABLE, f"robots.txt for {url} cannot be had just now")
+        if verdict is not None:
+            return HopRefused(verdict.reason, verdict.detail)
+        await self.leave()
+        entered = await self._politeness.enter_between(url, settings)
+        if isinstance(entered, Busy):
+            self.postponed_until = entered.again_at
+            return HopRefused(Reason.RATE_LIMITED, f"the host of {url} is busy")
+        self._permission, self.host = entered, entered.host
+        return None
+
+    async def leave(self) -> None:
+        """The request to the last hop's host is over."""
+        if self._permission is not None:
+            permission, self._permission = self._permission, None
+            await self._politeness.leave(permission)
+
+
+def assess(fetched: Fetched, settings: CrawlSettings, product_token: str) -> tuple[Outcome, PageLinks | None]:
+    """What a fetch means for its record, and what is on the page if it was one."""
+    page = None
+    if fetched.reason is None:
+        options = LinkOptions(
+            meta_refresh=settings.meta_refresh,
+            srcset=settings.srcset,
+            drop_tracking=settings.drop_tracking,
+            obey_nofollow=settings.obey_nofollow,
+        )
+        url = fetched.final_url or fetched.url
+        page = read_page(fetched.body, url, fetched.headers, options, product_token)
+    has_answer = fetched.http_status is not None
+    content_type = fetched.header("content-type")
+    outcome = Outcome(
+        status=status_for(fetched.reason),
+        reason=fetched.reason,
+        detail=fetched.detail,
+        http_status=fetched.http_status,
+        final_url=fetched.final_url,
+        content_type=content_type.partition(";")[0].strip().lower() if content_type else None,
+        bytes=len(fetched.body),
+        truncated=fetched.truncated,
+        digest=f"sha256:{hashlib.sha256(fetched.body).hexdigest()}" if has_answer else None,
+        title=page.title if page else None,
+        elapsed_ms=round(fetched.elapsed_seconds * 1000),
+    )
+    return outcome, page
+
+
+def wanted(
+    url: str, scope: Scope, seed: str, include: re.Pattern[str] | None, exclude: re.Pattern[str] | None
+) -> bool:
+    """Whether a link lies within a crawl: its scope, and the patterns that its URL must match."""
+    return (
+        in_scope(url, scope, seed)
+        and (include is None or include.search(url) is not None)
+        and (exclude is None or exclude.search(url) is None)
+    )
+
+
+@lru_cache(maxsize=256)
+def _patterns(expressions: tuple[str, ...]) -> re.Pattern[str] | None:
+    """One pattern that matches what any of the expressions matches; none for none."""
+    return re.compile("|".join(f"(?:{expression})" for expression in expressions)) if expressions else None
+
+
+@lru_cache(maxsize=1024)
+def _settings_with_seed(settings: CrawlSettings, seed: str) -> CrawlSettings:
+    """The settings that a page's links inherit: they measure the scope from the seed."""
+    return settings if settings.seed == seed else msgspec.structs.replace(settings, seed=seed)
