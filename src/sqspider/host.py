@@ -49,10 +49,15 @@ class HostRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def delay_for(row: HostRow, settings: CrawlSettings) -> float:
-    """The least time in seconds between two requests to a host."""
+    """The least time in seconds between two requests to a host, in a crawl."""
+    return row.delay_seconds if row.delay_seconds is not None else max(settings.delay_seconds, delay_of(row))
+
+
+def delay_of(row: HostRow) -> float:
+    """What the host itself asks for, in seconds: by robots.txt, or by having been in trouble."""
     if row.delay_seconds is not None:
         return row.delay_seconds
-    return max(settings.delay_seconds, row.crawl_delay_seconds, row.penalty_seconds)
+    return max(row.crawl_delay_seconds, row.penalty_seconds)
 
 
 def spacing_for(row: HostRow, delay_seconds: float) -> float:

@@ -1,0 +1,396 @@
+"""``crawl`` and ``consume``: the two commands that fetch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+import structlog
+from rich.console import Console
+
+from sqspider.cli.options import Shared, pass_shared, settings_options, to_settings
+from sqspider.cli.progress import print_summary, show_progress, summary
+from sqspider.export import export_file
+from sqspider.frontier import Frontier, FrontierError, FrontierSettings, open_frontier
+from sqspider.message import CrawlSettings
+from sqspider.producer import produce
+from sqspider.record import Status
+from sqspider.url import Scope
+from sqspider.web.fetch import DEFAULT_USER_AGENT, Fetcher, FetchOptions
+from sqspider.worker import Mode, Worker, WorkerIdTakenError, WorkerOptions
+
+log = structlog.stdlib.get_logger(__name__)
+_FETCH: Final = FetchOptions()
+_WORKER: Final = WorkerOptions(worker_id="")
+
+
+def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+worker_options = _options(
+    click.option(
+        "--concurrency", type=click.IntRange(1, 1000), default=_WORKER.concurrency, show_default=True,
+        help="Fetches at a time, over all hosts.",
+    ),
+    click.option(
+        "--batch-size", type=click.IntRange(1, 10), default=_WORKER.batch_size, show_default=True,
+        help="Messages taken in one poll.",
+    ),
+    click.option(
+        "--lease", "lease_seconds", type=click.FloatRange(min=1), default=_WORKER.lease_seconds,
+        show_default=True, metavar="SECONDS",
+        help="How long a claim holds. If its worker dies, the URL comes back after this time.",
+    ),
+    click.option(
+        "--timeout", "timeout_seconds", type=click.FloatRange(min=0.1), default=_FETCH.timeout_seconds,
+        show_default=True, metavar="SECONDS", help="Limit for one whole fetch, redirects included.",
+    ),
+    click.option(
+        "--max-body", "max_bytes", type=click.IntRange(min=1), default=_FETCH.max_bytes, show_default=True,
+        metavar="BYTES", help="Decoded bytes read of a body; the rest is cut off and the record marked.",
+    ),
+    click.option(
+        "--allow-private", is_flag=True,
+        help="Also connect to addresses that are not public, such as 127.0.0.1. Only for networks that are yours.",
+    ),
+    click.option("--allow-any-port", is_flag=True, help="Also connect to ports of other known services."),
+    click.option(
+        "--user-agent", default=DEFAULT_USER_AGENT, show_default=True, help="How we call ourselves."
+    ),
+    click.option("--contact", metavar="EMAIL", help="Sent as From: where a site's owner can write to."),
+    click.option("--proxy", metavar="URL", help="Fetch through this proxy. The environment's are ignored."),
+    click.option(
+        "--robots-grace", "robots_grace_seconds", type=click.FloatRange(min=0),
+        default=_WORKER.robots_grace_seconds, show_default=True, metavar="SECONDS",
+        help="How long to wait for a robots.txt that answers 5xx or 429 before its host is given up.",
+    ),
+)
+
+
+def _worker_options(worker_id: str, given: dict[str, Any], **more: Any) -> WorkerOptions:
+    names = ("concurrency", "batch_size", "lease_seconds", "robots_grace_seconds")
+    return WorkerOptions(
+        worker_id=worker_id,
+        product_token=given["user_agent"].partition("/")[0].strip() or "sqspider",
+        **{name: given[name] for name in names},
+        **more,
+    )
+
+
+def _fetch_options(given: dict[str, Any]) -> FetchOptions:
+    names = (
+        "timeout_seconds", "max_bytes", "allow_private", "allow_any_port", "user_agent", "contact", "proxy",
+    )  # fmt: skip
+    return FetchOptions(**{name: given[name] for name in names})
+
+
+def random_worker_id(rng: random.Random) -> str:
+    """Six random characters."""
+    return "".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=6))
+
+
+@asynccontextmanager
+async def _frontier(shared: Shared, lease_seconds: float) -> AsyncIterator[Frontier]:
+    settings = FrontierSettings(visibility_seconds=lease_seconds)
+    frontier = await open_frontier(shared.frontier, settings, clock=time.time)
+    try:
+        yield frontier
+    finally:
+        await frontier.close()
+
+
+def _stop_on_signals(stop: Callable[[], None]) -> None:
+    """The first SIGINT or SIGTERM stops in good order, the second one at once.
+
+    At once means without another step: what is claimed is left to its lease, as after a crash.
+    """
+    loop = asyncio.get_running_loop()
+    asked = False
+
+    def on_signal() -> None:
+        nonlocal asked
+        if asked:
+            os._exit(1)
+        asked = True
+        print("stopping: finishing what is in flight; once more stops at once", file=sys.stderr, flush=True)
+        stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+
+
+def _run(main: Awaitable[int]) -> int:
+    try:
+        import uvloop
+    except ImportError:  # not built for this platform: asyncio's own loop does the same, more slowly
+        return asyncio.run(main)  # type: ignore[arg-type]
+    return uvloop.run(main)  # type: ignore[arg-type]
+
+
+@click.command()
+@click.option("--continuous", is_flag=True, help="Go on polling until stopped.")
+@click.option("--until-empty", is_flag=True, help="Go on until nothing is left to do.")
+@click.option("--worker-id", help="The worker's name.  [default: six random characters]")
+@click.option("--with-parent", is_flag=True, hidden=True, help="Stop when standard input ends.")
+@click.option("--max-pages", type=click.IntRange(min=1), hidden=True)
+@worker_options
+@pass_shared
+def consume(
+    shared: Shared, continuous: bool, until_empty: bool, worker_id: str | None, with_parent: bool,
+    max_pages: int | None, **given: Any,
+) -> int:  # fmt: skip
+    """Take messages from the queue, race for their URLs, fetch what was won.
+
+    Without --continuous or --until-empty one poll is made. Ctrl-C takes no more work, finishes or
+    gives back what is in flight, and exits 0; a second one stops at once. Nothing is lost either way.
+    """
+    if continuous and until_empty:
+        raise click.UsageError("--continuous and --until-empty exclude each other.")
+    mode = Mode.CONTINUOUS if continuous else Mode.UNTIL_EMPTY if until_empty else Mode.ONCE
+    rng = random.Random()
+    options = _worker_options(worker_id or random_worker_id(rng), given, max_pages=max_pages)
+    fetch = _checked(options, _fetch_options(given))
+    shared.start_logging("info")
+
+    async def main() -> int:
+        async with (
+            _frontier(shared, options.lease_seconds) as frontier,
+            Fetcher(fetch, connections=options.concurrency) as fetcher,
+        ):
+            worker = Worker(frontier, fetcher, options, clock=time.time, rng=rng)
+            _stop_on_signals(worker.stop)
+            if with_parent:
+                asyncio.get_running_loop().add_reader(sys.stdin, worker.stop)
+            await _run_worker(worker, mode)
+        return 0
+
+    return _run(main())
+
+
+def _checked(options: WorkerOptions, fetch: FetchOptions) -> FetchOptions:
+    try:
+        options.check(fetch.timeout_seconds)
+    except ValueError as error:
+        raise click.UsageError(f"{error}. See --lease and --timeout.") from None
+    return fetch
+
+
+async def _run_worker(worker: Worker, mode: Mode) -> None:
+    try:
+        await worker.run(mode)
+    except WorkerIdTakenError as error:
+        raise click.UsageError(str(error)) from None
+
+
+@click.command()
+@click.argument("urls", nargs=-1, metavar="[URL]...")
+@settings_options(scope=Scope.HOST)
+@click.option(
+    "--max-pages", type=click.IntRange(min=1), help="Stop when so many pages were fetched. The rest stays queued."
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Write a row for each finished URL when the crawl ends, as `sqspider export` does.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@worker_options
+@pass_shared
+def crawl(
+    shared: Shared, urls: tuple[str, ...], max_pages: int | None, workers: int, output: Path | None,
+    as_json: bool, quiet: bool, **given: Any,
+) -> int:  # fmt: skip
+    """Crawl from URLs until nothing is left.
+
+    What is known of the crawl lies in the frontier's file: a crawl that was stopped or killed goes
+    on when the command is given again, with the same URLs or with none.
+    """
+    settings = to_settings(given)
+    options = _worker_options(random_worker_id(random.Random()), given, max_pages=max_pages)
+    fetch = _checked(options, _fetch_options(given))
+    shared.start_logging("warn")
+    if not settings.obey_robots:
+        log.warning("robots.txt is ignored: do this on your own sites only")
+    crawling = _Crawl(shared, settings, options, fetch, quiet=quiet)
+    return _run(crawling.run(urls, workers, output, as_json=as_json))
+
+
+class _Crawl:
+    """One run of ``crawl``: seeds in, workers, progress, summary."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        settings: CrawlSettings,
+        options: WorkerOptions,
+        fetch: FetchOptions,
+        *,
+        quiet: bool,
+    ) -> None:
+        self._shared = shared
+        self._settings = settings
+        self._options = options
+        self._fetch = fetch
+        self._quiet = quiet
+        self._console = Console(stderr=True)
+        self._was_stopped = False
+
+    async def run(self, urls: tuple[str, ...], workers: int, output: Path | None, *, as_json: bool) -> int:
+        async with _frontier(self._shared, self._options.lease_seconds) as frontier:
+            seeds = await produce(frontier, urls, self._settings)
+            for refusal in seeds.refused:
+                self._say(f"refused: {refusal}")
+            before = await frontier.counts()
+            if before.open == 0:
+                return self._nothing_to_do(bool(urls), bool(seeds.refused), before.total)
+            if before.total > before.open:
+                self._say(f"going on: {before.total - before.open:,} URLs are finished, {before.open:,} are not")
+            started = time.monotonic()
+            all_ended = await (
+                self._run_here(frontier) if workers == 1 else self._run_processes(frontier, workers)
+            )
+            seconds = time.monotonic() - started
+            counts, hosts = await frontier.counts(), await frontier.scan_hosts()
+            fetched = counts.total - counts.open - (before.total - before.open)
+            if as_json:
+                print(json.dumps(summary(counts, hosts, fetched=fetched, seconds=seconds)))
+            else:
+                print_summary(Console(), counts, hosts, fetched=fetched, seconds=seconds)
+            if output is not None:
+                rows = await export_file(frontier, output)
+                self._say(f"{rows:,} rows written to {output}")
+            self._say_what_is_left(counts.open)
+            all_good = await self._seeds_are_good(frontier, seeds.urls)
+            return 0 if all_ended and all_good and not seeds.refused else 1
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    def _nothing_to_do(self, were_urls_given: bool, were_any_refused: bool, known: int) -> int:
+        if not were_urls_given:
+            raise click.UsageError(
+                f"no URL was given, and {self._shared.frontier} holds no unfinished crawl."
+            )
+        if not were_any_refused:
+            self._say(
+                f"nothing to do: every URL is known and finished in {self._shared.frontier} ({known:,} records). "
+                "`sqspider cleanup --all` gives a fresh state; --frontier names another file."
+            )
+        return 1 if were_any_refused else 0
+
+    def _say_what_is_left(self, open_records: int) -> None:
+        if not open_records:
+            return
+        why = "stopped" if self._was_stopped else "the limit is reached" if self._options.max_pages else "ended"
+        self._say(f"{why}: {open_records:,} URLs are left; the same command goes on with them")
+
+    async def _seeds_are_good(self, frontier: Frontier, seeds: tuple[str, ...]) -> bool:
+        """Name each URL that was asked for and did not succeed."""
+        all_good = True
+        records = await frontier.get(seeds)
+        for url in seeds:
+            record = records.get(url)
+            if record is None or record.status not in (Status.FAILED, Status.BLOCKED):
+                continue
+            all_good = False
+            outcome = record.outcome
+            why = f"{outcome.reason.value}: {outcome.detail}" if outcome and outcome.reason else ""
+            print(f"{url}: {record.status.value}: {why}", file=sys.stderr)
+        return all_good
+
+    async def _run_here(self, frontier: Frontier) -> bool:
+        async with Fetcher(self._fetch, connections=self._options.concurrency) as fetcher:
+            worker = Worker(frontier, fetcher, self._options, clock=time.time, rng=random.Random())
+
+            def stop() -> None:
+                self._was_stopped = True
+                worker.stop()
+
+            _stop_on_signals(stop)
+            async with self._progress(frontier, lambda: worker.tally.in_flight):
+                await _run_worker(worker, Mode.UNTIL_EMPTY)
+        return True
+
+    @asynccontextmanager
+    async def _progress(
+        self, frontier: Frontier, in_flight: Callable[[], int] | None = None
+    ) -> AsyncIterator[None]:
+        if self._quiet:
+            yield
+            return
+        showing = asyncio.create_task(
+            show_progress(frontier, self._console, clock=time.monotonic, in_flight=in_flight)
+        )
+        try:
+            yield
+        finally:
+            showing.cancel()
+            await asyncio.wait((showing,))
+            if not showing.cancelled() and showing.exception() is not None:
+                log.warning("progress", error=str(showing.exception()))
+
+    async def _run_processes(self, frontier: Frontier, number: int) -> bool:
+        """Run workers as processes until they end; whether all of them ended well."""
+        processes = [
+            await asyncio.create_subprocess_exec(
+                *self._consume_command(),
+                stdin=asyncio.subprocess.PIPE,  # its end tells them that this process is gone
+                start_new_session=True,  # a Ctrl-C reaches them through us, and only once
+            )
+            for _ in range(number)
+        ]
+
+        def stop() -> None:
+            self._was_stopped = True
+            for process in processes:
+                if process.returncode is None:
+                    process.send_signal(signal.SIGTERM)
+
+        _stop_on_signals(stop)
+        async with self._progress(frontier):
+            statuses = await asyncio.gather(*(process.wait() for process in processes))
+        died = [status for status in statuses if status != 0]
+        if died:
+            self._say(f"{len(died)} of {number} workers died (exit status {died[0]}); what they held comes back")
+        return not died or (await frontier.counts()).open == 0
+
+    def _consume_command(self) -> list[str]:
+        """`consume` with what was given to `crawl`."""
+        options, fetch = self._options, self._fetch
+        command = [sys.executable, "-m", "sqspider", *self._shared.arguments(), "consume", "--until-empty", "--with-parent"]
+        for flag, value in (
+            ("--concurrency", options.concurrency),
+            ("--batch-size", options.batch_size),
+            ("--lease", options.lease_seconds),
+            ("--timeout", fetch.timeout_seconds),
+            ("--max-body", fetch.max_bytes),
+            ("--user-agent", fetch.user_agent),
+            ("--contact", fetch.contact),
+            ("--proxy", fetch.proxy),
+            ("--robots-grace", options.robots_grace_seconds),
+            ("--max-pages", options.max_pages),
+        ):
+            if value is not None:
+                command += [flag, str(value)]
+        command += ["--allow-private"] * fetch.allow_private
+        command += ["--allow-any-port"] * fetch.allow_any_port
+        return command
