@@ -143,9 +143,9 @@ def status_for(reason: Reason | None) -> Status:
 def reason_for_http_status(http_status: int) -> Reason | None:
     """What an answer that is no followed redirect says about its URL; ``None`` is success.
 
-    Classes as RFC 9110 section 15 has them.
+    Classes as RFC 9110 section 15 has them. A 206 answers no request of ours: we ask for no range.
     """
-    if 200 <= http_status < 300:
+    if 200 <= http_status < 300 and http_status != 206:
         return None
     if http_status == 429:
         return Reason.RATE_LIMITED

@@ -34,8 +34,12 @@ class Refused(NamedTuple):
     reason: Reason
     text: str  # as it came
 
+    @property
+    def explanation(self) -> str:
+        return _REFUSALS[self.reason]
+
     def __str__(self) -> str:
-        return f"{_REFUSALS[self.reason]}: {self.text[:200]!r}"
+        return f"{self.explanation}: {self.text[:200]!r}"
 
 
 _REFUSALS: Final = {

@@ -46,28 +46,49 @@ def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 worker_options = _options(
     click.option(
-        "--concurrency", type=click.IntRange(1, 1000), default=_WORKER.concurrency, show_default=True,
+        "--concurrency",
+        type=click.IntRange(1, 1000),
+        default=_WORKER.concurrency,
+        show_default=True,
         help="Fetches at a time, over all hosts.",
     ),
     click.option(
-        "--batch-size", type=click.IntRange(1, 10), default=_WORKER.batch_size, show_default=True,
+        "--batch-size",
+        type=click.IntRange(1, 10),
+        default=_WORKER.batch_size,
+        show_default=True,
         help="Messages taken in one poll.",
     ),
     click.option(
-        "--lease", "lease_seconds", type=click.FloatRange(min=1), default=_WORKER.lease_seconds,
-        show_default=True, metavar="SECONDS",
+        "--lease",
+        "lease_seconds",
+        type=click.FloatRange(min=1),
+        default=_WORKER.lease_seconds,
+        show_default=True,
+        metavar="SECONDS",
         help="How long a claim holds. If its worker dies, the URL comes back after this time.",
     ),
     click.option(
-        "--timeout", "timeout_seconds", type=click.FloatRange(min=0.1), default=_FETCH.timeout_seconds,
-        show_default=True, metavar="SECONDS", help="Limit for one whole fetch, redirects included.",
+        "--timeout",
+        "timeout_seconds",
+        type=click.FloatRange(min=0.1),
+        default=_FETCH.timeout_seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help="Limit for one whole fetch, redirects included.",
     ),
     click.option(
-        "--max-body", "max_bytes", type=click.IntRange(min=1), default=_FETCH.max_bytes, show_default=True,
-        metavar="BYTES", help="Decoded bytes read of a body; the rest is cut off and the record marked.",
+        "--max-body",
+        "max_bytes",
+        type=click.IntRange(min=1),
+        default=_FETCH.max_bytes,
+        show_default=True,
+        metavar="BYTES",
+        help="Decoded bytes read of a body; the rest is cut off and the record marked.",
     ),
     click.option(
-        "--allow-private", is_flag=True,
+        "--allow-private",
+        is_flag=True,
         help="Also connect to addresses that are not public, such as 127.0.0.1. Only for networks that are yours.",
     ),
     click.option("--allow-any-port", is_flag=True, help="Also connect to ports of other known services."),
@@ -77,8 +98,12 @@ worker_options = _options(
     click.option("--contact", metavar="EMAIL", help="Sent as From: where a site's owner can write to."),
     click.option("--proxy", metavar="URL", help="Fetch through this proxy. The environment's are ignored."),
     click.option(
-        "--robots-grace", "robots_grace_seconds", type=click.FloatRange(min=0),
-        default=_WORKER.robots_grace_seconds, show_default=True, metavar="SECONDS",
+        "--robots-grace",
+        "robots_grace_seconds",
+        type=click.FloatRange(min=0),
+        default=_WORKER.robots_grace_seconds,
+        show_default=True,
+        metavar="SECONDS",
         help="How long to wait for a robots.txt that answers 5xx or 429 before its host is given up.",
     ),
 )
@@ -203,11 +228,15 @@ async def _run_worker(worker: Worker, mode: Mode) -> None:
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @settings_options(scope=Scope.HOST)
 @click.option(
-    "--max-pages", type=click.IntRange(min=1), help="Stop when so many pages were fetched. The rest stays queued."
+    "--max-pages",
+    type=click.IntRange(min=1),
+    help="Stop when so many pages were fetched. The rest stays queued.",
 )
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
     help="Write a row for each finished URL when the crawl ends, as `sqspider export` does.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -262,7 +291,9 @@ class _Crawl:
             if before.open == 0:
                 return self._nothing_to_do(bool(urls), bool(seeds.refused), before.total)
             if before.total > before.open:
-                self._say(f"going on: {before.total - before.open:,} URLs are finished, {before.open:,} are not")
+                self._say(
+                    f"going on: {before.total - before.open:,} URLs are finished, {before.open:,} are not"
+                )
             started = time.monotonic()
             all_ended = await (
                 self._run_here(frontier) if workers == 1 else self._run_processes(frontier, workers)
@@ -300,7 +331,9 @@ class _Crawl:
     def _say_what_is_left(self, open_records: int) -> None:
         if not open_records:
             return
-        why = "stopped" if self._was_stopped else "the limit is reached" if self._options.max_pages else "ended"
+        why = (
+            "stopped" if self._was_stopped else "the limit is reached" if self._options.max_pages else "ended"
+        )
         self._say(f"{why}: {open_records:,} URLs are left; the same command goes on with them")
 
     async def _seeds_are_good(self, frontier: Frontier, seeds: tuple[str, ...]) -> bool:
@@ -370,13 +403,23 @@ class _Crawl:
             statuses = await asyncio.gather(*(process.wait() for process in processes))
         died = [status for status in statuses if status != 0]
         if died:
-            self._say(f"{len(died)} of {number} workers died (exit status {died[0]}); what they held comes back")
+            self._say(
+                f"{len(died)} of {number} workers died (exit status {died[0]}); what they held comes back"
+            )
         return not died or (await frontier.counts()).open == 0
 
     def _consume_command(self) -> list[str]:
         """`consume` with what was given to `crawl`."""
         options, fetch = self._options, self._fetch
-        command = [sys.executable, "-m", "sqspider", *self._shared.arguments(), "consume", "--until-empty", "--with-parent"]
+        command = [
+            sys.executable,
+            "-m",
+            "sqspider",
+            *self._shared.arguments(),
+            "consume",
+            "--until-empty",
+            "--with-parent",
+        ]
         for flag, value in (
             ("--concurrency", options.concurrency),
             ("--batch-size", options.batch_size),

@@ -1,0 +1,178 @@
+"""Decodes the content codings of a body, in bounded memory.
+
+Knows ``gzip`` (several members), ``deflate`` (with and without its zlib frame), ``br``, ``zstd``,
+and a few of them on top of one another. Character sets are in ``charset``.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+import brotli
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+MAX_CODINGS: Final = 3  # on top of one another
+STEP: Final = 64 * 1024  # bytes that one step of a decoder may yield
+_ZSTD_WINDOW_LOG: Final = 23  # 8 MiB: what RFC 9659 lets a server ask of a client
+
+
+class DecodeError(Exception):
+    """The body is not what its Content-Encoding says."""
+
+
+class _Layer(Protocol):
+    is_complete: bool  # what came so far is a whole
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Decode some more, in pieces of at most :data:`STEP` bytes."""
+
+
+class Body:
+    """Takes a body as it arrives; keeps its decoded bytes up to ``limit``.
+
+    Codings that are not known are taken for ``identity``, as browsers do. Raises
+    :class:`DecodeError` for more than :data:`MAX_CODINGS`.
+    """
+
+    def __init__(self, content_encoding: str | None, limit: int) -> None:
+        names = [name.strip().lower() for name in (content_encoding or "").split(",")]
+        codings = [name for name in names if name in _LAYERS]
+        if len(codings) > MAX_CODINGS:
+            raise DecodeError(f"{len(codings)} content codings on top of one another")
+        self._layers = [_LAYERS[name]() for name in reversed(codings)]  # the last applied comes off first
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self.is_truncated = False  # there was more than the limit
+
+    def feed(self, data: bytes) -> bool:
+        """Take some bytes; False when the limit is reached and no more is wanted.
+
+        Raises :class:`DecodeError`.
+        """
+        try:
+            for piece in self._decode(data, 0):
+                room = self._limit - self._size
+                if len(piece) > room:
+                    self._pieces.append(piece[:room])
+                    self._size = self._limit
+                    self.is_truncated = True
+                    return False
+                self._pieces.append(piece)
+                self._size += len(piece)
+        except (zlib.error, brotli.error, zstd.ZstdError, EOFError) as error:
+            raise DecodeError(str(error)) from error
+        return True
+
+    def _decode(self, data: bytes, depth: int) -> Iterator[bytes]:
+        if depth == len(self._layers):
+            yield data
+            return
+        for piece in self._layers[depth].feed(data):
+            yield from self._decode(piece, depth + 1)
+
+    def end(self) -> bytes:
+        """The decoded bytes. A coded body that stopped in its middle is kept and marked truncated."""
+        if self._size and not all(layer.is_complete for layer in self._layers):
+            self.is_truncated = True
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+
+class _Zlib:
+    """``gzip`` and ``deflate``."""
+
+    def __init__(self, *, is_gzip: bool) -> None:
+        self._is_gzip = is_gzip
+        self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 16) if is_gzip else None
+        self._is_garbage = False
+        self._held = b""
+        self.is_complete = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if self._held:
+            data, self._held = self._held + data, b""
+        if self._inflater is None:
+            if len(data) < 2:
+                self._held = data
+                return
+            self._inflater = zlib.decompressobj(zlib.MAX_WBITS if _is_zlib(data) else -zlib.MAX_WBITS)
+        while data and not self._is_garbage:
+            if self.is_complete:
+                # Another member (RFC 1952 section 2.2), or rubbish after the end: that is ignored.
+                if not self._is_gzip or (data[:1] == b"\x1f" and len(data) < 2):
+                    self._held = data if self._is_gzip else b""
+                    return
+                if data[:2] != b"\x1f\x8b":
+                    self._is_garbage = True
+                    return
+                self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                self.is_complete = False
+            out = self._inflater.decompress(data, STEP)
+            while out:
+                yield out
+                data = self._inflater.unconsumed_tail
+                out = self._inflater.decompress(data, STEP) if data or len(out) == STEP else b""
+            self.is_complete = self._inflater.eof
+            data = self._inflater.unused_data if self.is_complete else self._inflater.unconsumed_tail
+
+
+def _is_zlib(data: bytes) -> bool:
+    """Whether data begins with a zlib header (RFC 1950 section 2.2)."""
+    return data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
+
+
+class _Brotli:
+    def __init__(self) -> None:
+        self._decoder = brotli.Decompressor()
+        self.is_complete = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if self.is_complete:
+            return
+        yield self._decoder.process(data, output_buffer_limit=STEP)
+        while not self._decoder.can_accept_more_data():
+            yield self._decoder.process(b"", output_buffer_limit=STEP)
+        self.is_complete = self._decoder.is_finished()
+
+
+class _Zstd:
+    def __init__(self) -> None:
+        self._decoder = self._new()
+        self.is_complete = False
+
+    @staticmethod
+    def _new() -> zstd.ZstdDecompressor:
+        return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while True:
+            if self._decoder.eof:
+                if not data:
+                    return
+                self._decoder = self._new()
+            yield self._decoder.decompress(data, max_length=STEP)
+            self.is_complete = self._decoder.eof
+            if self._decoder.eof:
+                data = self._decoder.unused_data
+            elif self._decoder.needs_input:
+                return
+            else:
+                data = b""
+
+
+_LAYERS: Final[dict[str, Callable[[], _Layer]]] = {
+    "gzip": lambda: _Zlib(is_gzip=True),
+    "x-gzip": lambda: _Zlib(is_gzip=True),
+    "deflate": lambda: _Zlib(is_gzip=False),
+    "br": _Brotli,
+    "zstd": _Zstd,
+}
+
+ACCEPT_ENCODING: Final = "gzip, deflate, br, zstd"

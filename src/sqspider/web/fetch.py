@@ -1,0 +1,392 @@
+"""One bounded, checked fetch: redirects by hand, every hop guarded, time and size limited.
+
+Whatever a server does ends in a :class:`Fetched`; no exception of a library leaves this module.
+What a page says is in ``links``; who may be asked when is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import re
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace, TracebackType
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+import msgspec
+import structlog
+from aiohttp import http_exceptions
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+from sqspider import __version__
+from sqspider.record import BLOCKING_REASONS, Reason, reason_for_http_status
+from sqspider.url import Refused, authority_of, canonicalize, host_of
+from sqspider.web.body import ACCEPT_ENCODING, Body, DecodeError
+from sqspider.web.guard import AddressRefusedError, GuardedResolver, is_web_port, why_not_public
+
+PROJECT_URL: Final = "https://github.com/sqspider/sqspider"
+DEFAULT_USER_AGENT: Final = f"sqspider/{__version__} (+{PROJECT_URL})"
+CONNECT_SECONDS: Final = 5.0  # of the fetch's limit, for one connection to be made
+MAX_HEADER_BYTES: Final = 16 * 1024  # one header line; there may be 128 of them
+REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
+_DRAIN_BYTES: Final = 16 * 1024  # a redirect's body is read up to this size, to keep its connection
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of every fetch, and how we call ourselves."""
+
+    timeout_seconds: float = 10.0  # the whole fetch, redirects included; waits between hops are not
+    max_bytes: int = 10 * 1024 * 1024  # decoded bytes kept of a body; the rest is cut off and marked
+    max_redirects: int = 10
+    allow_private: bool = False  # connect to addresses that are not public, too
+    allow_any_port: bool = False  # and to ports of other services
+    user_agent: str = DEFAULT_USER_AGENT
+    contact: str | None = None  # sent as From (RFC 9110 section 10.1.2)
+    proxy: str | None = None  # the environment's proxies are always ignored
+
+
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a fetch."""
+
+    url: str  # what was asked for
+    final_url: str | None  # of the last answer; none without an answer
+    http_status: int | None
+    headers: tuple[tuple[str, str], ...]  # of the last answer, as they were sent
+    body: bytes  # decoded
+    truncated: bool  # the body was longer than the limit, or ended in its middle
+    reason: Reason | None  # what kept it from being a success
+    detail: str  # one line for a person
+    elapsed_seconds: float
+    sent_seconds: float  # from the start until the last request was sent
+    redirects: tuple[str, ...]  # URLs that answered with a redirect, in order
+
+    def header(self, name: str) -> str | None:
+        """The first header of this name, in any case."""
+        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+
+class HopRefused(NamedTuple):
+    """A redirect that is not to be followed, and why."""
+
+    reason: Reason
+    detail: str
+
+
+BeforeHop = Callable[[str], Awaitable[HopRefused | None]]
+"""Asked with the canonical URL of a redirect's target before it is followed. It may wait."""
+
+
+class _Trouble(Exception):  # noqa: N818 - carries an outcome inside this module, no error to anybody
+    def __init__(self, reason: Reason, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+
+
+class _Answer(NamedTuple):
+    url: str
+    http_status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = b""
+    truncated: bool = False
+
+
+class Fetcher:
+    """Fetches URLs over one pool of connections. An async context manager.
+
+    ``connections`` bounds the pool. A ``resolver`` of one's own stands for the system's; what it
+    answers is checked all the same.
+    """
+
+    def __init__(
+        self, options: FetchOptions, *, connections: int = 100, resolver: AbstractResolver | None = None
+    ) -> None:
+        self.options = options
+        self._connections = connections
+        self._resolver = resolver or GuardedResolver(allow_private=options.allow_private)
+        self._session: aiohttp.ClientSession
+
+    async def __aenter__(self) -> Fetcher:
+        options = self.options
+        connector = aiohttp.TCPConnector(
+            limit=self._connections,
+            resolver=self._resolver,
+            socket_factory=self._open_socket,
+            ttl_dns_cache=60,
+        )
+        headers = {
+            "User-Agent": options.user_agent,
+            "Accept": "text/html,application/xhtml+xml,*/*;q=0.8",
+            "Accept-Encoding": ACCEPT_ENCODING,
+        }
+        if options.contact:
+            headers["From"] = options.contact
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_headers_sent.append(_note_sent)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            headers=headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=min(CONNECT_SECONDS, options.timeout_seconds)
+            ),
+            trace_configs=[tracing],
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    def _open_socket(self, info: tuple[Any, ...]) -> socket.socket:
+        """The last look: this is the very address that is connected to."""
+        family, kind, protocol, _, address = info
+        if not self.options.allow_private and self.options.proxy is None:
+            why = why_not_public(address[0])
+            if why:
+                raise AddressRefusedError(why)
+        return socket.socket(family, kind, protocol)
+
+    async def fetch(
+        self, url: str, *, before_hop: BeforeHop | None = None, max_bytes: int | None = None
+    ) -> Fetched:
+        """Fetch a canonical URL, following its redirects; never raises but for being cancelled.
+
+        ``max_bytes`` replaces the limit of the options. Redirects 301, 302, 303, 307 and 308 are
+        followed with GET (RFC 9110 section 15.4).
+        """
+        started = time.monotonic()
+        hop = _Hops(url, started)
+        reason: Reason | None
+        detail = ""
+        answer: _Answer | None = None
+        try:
+            answer = await self._follow(hop, before_hop, max_bytes or self.options.max_bytes)
+            reason = reason_for_http_status(answer.http_status)
+        except _Trouble as trouble:
+            reason, detail = trouble.reason, trouble.detail
+        except Exception as error:
+            reason, detail = classify(error, is_connecting=hop.is_connecting)
+            if reason is Reason.INTERNAL_ERROR:
+                log.exception("fetch", url=url)
+        last = answer or hop.answer
+        return Fetched(
+            url=url,
+            final_url=last.url if last else None,
+            http_status=last.http_status if last else None,
+            headers=last.headers if last else (),
+            body=answer.body if answer else b"",
+            truncated=answer.truncated if answer else False,
+            reason=reason,
+            detail=detail or (f"HTTP status {last.http_status}" if last and reason else ""),
+            elapsed_seconds=time.monotonic() - started,
+            sent_seconds=max(0.0, hop.sent_at - started),
+            redirects=tuple(hop.redirects),
+        )
+
+    async def _follow(self, hop: _Hops, before_hop: BeforeHop | None, max_bytes: int) -> _Answer:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self.options.timeout_seconds) as deadline:
+            while True:
+                self._check(hop.url)
+                answer, location = await self._request(hop, max_bytes)
+                if location is None:
+                    return answer
+                target = self._target(hop, location)
+                if before_hop is not None:
+                    left = (deadline.when() or 0.0) - loop.time()
+                    deadline.reschedule(None)
+                    refused = await before_hop(target)
+                    deadline.reschedule(loop.time() + left)
+                    if refused is not None:
+                        raise _Trouble(refused.reason, refused.detail)
+                hop.url = target
+
+    def _check(self, url: str) -> None:
+        """What can be seen from the URL itself. (aiohttp asks no resolver for address literals.)"""
+        host = host_of(url).strip("[]")
+        if not self.options.allow_private:
+            try:
+                address = str(ipaddress.ip_address(host))
+            except ValueError:
+                pass  # a name: the resolver looks at what it leads to
+            else:
+                if why := why_not_public(address):
+                    raise _Trouble(Reason.PRIVATE_ADDRESS, why)
+        authority = authority_of(url)
+        if not self.options.allow_any_port and len(authority) != len(host_of(url)):
+            port = int(authority.rpartition(":")[2])
+            if not is_web_port(port):
+                raise _Trouble(Reason.BAD_PORT, f"port {port} belongs to another service")
+
+    def _target(self, hop: _Hops, location: str) -> str:
+        target = canonicalize(location, hop.url)
+        if isinstance(target, Refused):
+            reason = target.reason if target.reason in BLOCKING_REASONS else Reason.BAD_REDIRECT
+            raise _Trouble(reason, f"redirected to {location[:200]!r}: {target.explanation}")
+        hop.redirects.append(hop.url)
+        if target in hop.redirects:
+            raise _Trouble(Reason.REDIRECT_LOOP, f"redirected back to {target}")
+        if len(hop.redirects) > self.options.max_redirects:
+            raise _Trouble(Reason.TOO_MANY_REDIRECTS, f"more than {self.options.max_redirects} redirects")
+        return target
+
+    async def _request(self, hop: _Hops, max_bytes: int) -> tuple[_Answer, str | None]:
+        """One request; the answer, and where it redirects to, if it does."""
+        hop.is_connecting = True
+        async with self._session.get(
+            URL(hop.url, encoded=True),
+            allow_redirects=False,
+            proxy=self.options.proxy,
+            trace_request_ctx=hop,
+        ) as response:
+            answer = _Answer(hop.url, response.status, tuple(_decoded(response.raw_headers)))
+            if response.status in REDIRECT_STATUSES:
+                hop.answer = answer
+                location = _first(response.raw_headers, b"location")
+                if location is None or not location.strip():
+                    response.close()
+                    raise _Trouble(Reason.BAD_REDIRECT, f"HTTP status {response.status} without a Location")
+                if response.content_length is not None and response.content_length <= _DRAIN_BYTES:
+                    await response.read()
+                else:
+                    response.close()
+                return answer, _as_text(location)
+            hop.answer = answer
+            body = await self._read(response, max_bytes)
+            return answer._replace(body=body.end(), truncated=body.is_truncated), None
+
+    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int) -> Body:
+        encoding = response.headers.get("Content-Encoding")
+        try:
+            body = Body(encoding, max_bytes)
+            async for chunk in response.content.iter_any():
+                if not body.feed(chunk):
+                    response.close()  # there is more to come: the connection is of no use any more
+                    break
+        except DecodeError as error:
+            response.close()
+            raise _Trouble(Reason.BAD_ENCODING, f"Content-Encoding {encoding}: {error}") from error
+        return body
+
+
+class _Hops:
+    """How far a fetch has come."""
+
+    def __init__(self, url: str, started: float) -> None:
+        self.url = url  # of the request under way
+        self.redirects: list[str] = []
+        self.answer: _Answer | None = None  # the last one
+        self.is_connecting = True
+        self.sent_at = started
+
+
+async def _note_sent(
+    session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    parameters: aiohttp.TraceRequestHeadersSentParams,
+) -> None:
+    del session, parameters
+    hop: _Hops = context.trace_request_ctx
+    hop.sent_at = time.monotonic()
+    hop.is_connecting = False
+
+
+def _decoded(headers: tuple[tuple[bytes, bytes], ...]) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
+def _first(headers: tuple[tuple[bytes, bytes], ...], name: bytes) -> bytes | None:
+    return next((value for key, value in headers if key.lower() == name), None)
+
+
+def _as_text(location: bytes) -> str:
+    """A Location as a URL: bytes outside ASCII are percent-encoded as they are."""
+    return "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in location)
+
+
+_ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
+_OS_REASONS: Final = {
+    errno.ECONNREFUSED: (Reason.CONNECTION_REFUSED, "nobody listens there"),
+    errno.ECONNRESET: (Reason.CONNECTION_RESET, "the connection was reset"),
+    errno.EPIPE: (Reason.CONNECTION_RESET, "the connection was closed"),
+    errno.ETIMEDOUT: (Reason.CONNECT_TIMEOUT, "no connection in time"),
+}
+_NAME_UNKNOWN: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+
+
+def classify(error: BaseException, *, is_connecting: bool) -> tuple[Reason, str]:
+    """The one reason, and a line for a person, for whatever aiohttp and what is below it raises."""
+    refused = error if isinstance(error, AddressRefusedError) else getattr(error, "os_error", None)
+    if isinstance(refused, AddressRefusedError):
+        return Reason.PRIVATE_ADDRESS, str(refused)
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            if getattr(error.os_error, "errno", None) in _NAME_UNKNOWN:
+                return Reason.DNS_NOT_FOUND, "the host name does not exist"
+            return Reason.DNS_FAILURE, "the host name could not be looked up"
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return Reason.TLS_ERROR, _tls_detail(error)
+        case aiohttp.ServerFingerprintMismatch():
+            return Reason.TLS_ERROR, "the certificate is another one"
+        case aiohttp.ConnectionTimeoutError():
+            return Reason.CONNECT_TIMEOUT, "no connection in time"
+        case TimeoutError():  # aiohttp's own are among them
+            if is_connecting:
+                return Reason.CONNECT_TIMEOUT, "no connection within the limit of the fetch"
+            return Reason.TIMEOUT, "not complete within the limit of the fetch"
+        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
+            return Reason.UNREACHABLE, "the proxy cannot be used"
+        case aiohttp.ServerDisconnectedError():
+            return Reason.CONNECTION_RESET, "the server hung up without an answer"
+        case aiohttp.ClientConnectorError():
+            return _os_reason(error.os_error, Reason.UNREACHABLE, "the host cannot be reached")
+        case aiohttp.ClientPayloadError():
+            text = str(error)
+            if "ransferEncoding" in text and "Not enough data" not in text:
+                return Reason.BAD_RESPONSE, "the body's framing is broken"
+            return Reason.INCOMPLETE_BODY, "the body ended before its announced length"
+        case aiohttp.ClientResponseError():
+            cause = error.__cause__
+            if isinstance(cause, http_exceptions.LineTooLong) or "Too many" in error.message:
+                return Reason.HEADERS_TOO_LARGE, "the head of the answer is too large"
+            return Reason.BAD_RESPONSE, "the answer is not HTTP"
+        case http_exceptions.LineTooLong():
+            return Reason.HEADERS_TOO_LARGE, "the head of the answer is too large"
+        case aiohttp.InvalidURL():
+            return Reason.BAD_URL, "the client library cannot ask for this URL"
+        case ConnectionError() | aiohttp.ClientOSError() | OSError():
+            return _os_reason(error, Reason.CONNECTION_RESET, "the connection broke")
+        case aiohttp.ClientError() | http_exceptions.HttpProcessingError() | ValueError() | OverflowError():
+            return Reason.BAD_RESPONSE, "the answer is not HTTP"
+    return Reason.INTERNAL_ERROR, f"{type(error).__name__}: see the worker's log"
+
+
+def _os_reason(error: BaseException, otherwise: Reason, detail: str) -> tuple[Reason, str]:
+    """By the error number; several addresses may have failed with the same one."""
+    number = getattr(error, "errno", None)
+    if number is None:
+        numbers = set(_ERRNO.findall(str(error)))
+        number = int(numbers.pop()) if len(numbers) == 1 else None
+    return _OS_REASONS.get(number or 0, (otherwise, detail))
+
+
+def _tls_detail(error: BaseException) -> str:
+    certificate = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    verify = getattr(certificate, "verify_message", "")
+    if verify:
+        return f"the certificate is not valid: {verify}"
+    reason = getattr(certificate, "reason", None)
+    return f"the TLS handshake failed: {reason}" if reason else "the TLS handshake failed"
