@@ -16,7 +16,7 @@ import msgspec
 
 from sqspider.frontier import FrontierSettings, open_frontier
 from sqspider.message import CrawlSettings
-from sqspider.producer import produce
+from sqspider.producer import RefusedLine, produce
 from sqspider.record import Reason, Status
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
@@ -77,13 +77,12 @@ class Crawl:
         settings = FrontierSettings(visibility_seconds=self._worker.lease_seconds)
         frontier = await open_frontier(self._frontier, settings, clock=time.time)
         try:
-            refused = (await produce(frontier, self._seeds, self._settings)).refused
+            refused: list[RefusedLine] = []
+            await produce(frontier, self._seeds, self._settings, on_refused=refused.append)
             if refused:
-                raise ValueError("; ".join(str(refusal) for refusal in refused))
+                raise ValueError("; ".join(str(line.refused) for line in refused))
             async with Fetcher(self._fetch, connections=self._worker.concurrency) as fetcher:
-                worker = Worker(
-                    frontier, fetcher, self._worker, clock=time.time, rng=random.Random(), sinks=[take]
-                )
+                worker = Worker(frontier, fetcher, self._worker, clock=time.time, rng=random.Random(), sinks=[take])
 
                 async def work() -> None:
                     try:

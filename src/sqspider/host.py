@@ -6,6 +6,7 @@ out by the frontier. No I/O lives here.
 
 from __future__ import annotations
 
+import enum
 from typing import Final
 
 import msgspec
@@ -21,6 +22,14 @@ FAILURES_TO_REST: Final = 8  # in a row
 FIRST_REST_SECONDS: Final = 60.0
 MAX_REST_SECONDS: Final = 3600.0
 MAX_CRAWL_DELAY_SECONDS: Final = 86_400.0
+
+
+class RobotsAccess(enum.StrEnum):
+    """What the last answer for robots.txt means (RFC 9309 section 2.3.1)."""
+
+    OBEY = "obey"  # 2xx: the rules in the body
+    ALLOW_ALL = "allow_all"  # 4xx: there are none
+    UNREACHABLE = "unreachable"  # 5xx, 429, network: nothing is allowed for now
 
 
 class HostRow(msgspec.Struct, frozen=True, kw_only=True):

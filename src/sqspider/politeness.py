@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -29,11 +29,10 @@ from sqspider.frontier import (
     Entrance,
     Exit,
     Frontier,
-    RobotsAccess,
     RobotsRow,
     SlotDemand,
 )
-from sqspider.host import HostRow
+from sqspider.host import HostRow, RobotsAccess
 from sqspider.message import CrawlSettings, Message
 from sqspider.policy import parse_retry_after, rule_for
 from sqspider.record import Reason
@@ -53,6 +52,9 @@ ROBOTS_KEPT_SECONDS: Final = 86_400.0  # RFC 9309 section 2.4
 ROBOTS_LEASE_SECONDS: Final = 30.0
 ROBOTS_RETRY_SECONDS: Final = (60.0, 3600.0)  # the first and the longest wait while unreachable
 ROBOTS_CACHE_SIZE: Final = 512
+
+# Answers that the host is waited for; every other trouble is that of its URLs, too.
+_ANSWERS: Final = frozenset({Reason.SERVER_ERROR, Reason.RATE_LIMITED, Reason.UNEXPECTED_STATUS})
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -240,9 +242,7 @@ class Politeness:
         """Ask to make the request for a message's URL at this moment."""
         row = await self._host(host_of(message.url))
         generation = message.generation if message.slot is not None else None
-        return await self._ask(
-            row, hosts.delay_for(row, message.settings), message.settings.per_host, generation
-        )
+        return await self._ask(row, hosts.delay_for(row, message.settings), message.settings.per_host, generation)
 
     async def _ask(self, row: HostRow, delay: float, per_host: int, generation: int | None) -> Pass | Busy:
         now = self._clock()
@@ -285,14 +285,14 @@ class Politeness:
                 return answer
 
     async def leave(self, permission: Pass, *, requested_at: float | None = None) -> None:
-        """Say that the request is over. ``requested_at``: when it had left, at the latest."""
+        """Say that the request is over. ``requested_at``: when it had left; none: by now."""
         if permission.token is not None:
             now = self._clock()
             await self._leave(
                 Exit(
                     host=permission.host,
                     token=permission.token,
-                    requested_at=requested_at if requested_at is not None else permission.entered_at,
+                    requested_at=now if requested_at is None else requested_at,
                     latency_seconds=max(0.0, now - permission.entered_at),
                 )
             )
@@ -343,11 +343,11 @@ class Politeness:
         self._rows[host] = (row, self._clock() + HOST_CACHE_SECONDS)
         return row
 
-    async def _read_hosts(self, names: list[str]) -> list[HostRow]:
+    async def _read_hosts(self, names: Sequence[str]) -> list[HostRow]:
         rows = await self._frontier.hosts(list(dict.fromkeys(names)))
         return [rows[name] for name in names]
 
-    async def _reserve_slots(self, demands: list[SlotDemand]) -> list[float | None]:
+    async def _reserve_slots(self, demands: Sequence[SlotDemand]) -> list[float | None]:
         """One write per host for all that ask at the same time."""
         merged: dict[tuple[str, int, float], int] = Counter(
             (demand.host, demand.generation, demand.spacing_seconds) for demand in demands
@@ -368,7 +368,7 @@ class Politeness:
                 next_slots[key] = slot + demand.spacing_seconds
         return slots
 
-    async def _leave_hosts(self, exits: list[Exit]) -> list[None]:
+    async def _leave_hosts(self, exits: Sequence[Exit]) -> list[None]:
         await self._frontier.leave(exits)
         return [None] * len(exits)
 
@@ -379,11 +379,7 @@ class Politeness:
         row = await self._host(host_of(url))
         if row.is_blocked:
             return Blocked(Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
-        return (
-            await self._judge_robots(url, Message(url=url, settings=settings))
-            if settings.obey_robots
-            else None
-        )
+        return await self._judge_robots(url, Message(url=url, settings=settings)) if settings.obey_robots else None
 
     async def _judge_robots(self, url: str, message: Message) -> Blocked | Postponed | Unreachable | None:
         origin = origin_of(url)
@@ -436,16 +432,15 @@ class Politeness:
             if not lock.locked():
                 self._robots_locks.pop(origin, None)
 
-    async def _fetch_robots(
-        self, origin: str, old: RobotsRow | None, settings: CrawlSettings
-    ) -> RobotsRow | None:
+    async def _fetch_robots(self, origin: str, old: RobotsRow | None, settings: CrawlSettings) -> RobotsRow | None:
         """Fetch an origin's robots.txt for all workers; ``None`` if it cannot be done just now."""
         if not await self._frontier.lease_robots(origin, until=self._clock() + ROBOTS_LEASE_SECONDS):
             return None
         url = f"{origin}/robots.txt"
-        current = await self.enter_between(url, settings)
-        if isinstance(current, Busy):
+        first = await self.enter_between(url, settings)
+        if isinstance(first, Busy):
             return None
+        current = first
 
         async def before_hop(target: str) -> HopRefused | None:
             nonlocal current
@@ -498,7 +493,7 @@ def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, now: flo
         body=old.body if old else b"",
         http_status=fetched.http_status,
         detail=fetched.detail,
-        trouble=fetched.reason if fetched.http_status is None else None,
+        trouble=None if fetched.reason in _ANSWERS else fetched.reason,
         fetched_at=now,
         good_at=old.good_at if old else None,
         unreachable_since=since,

@@ -313,9 +313,7 @@ class Worker:
         return self._options.max_pages - taken
 
     async def _receive(self, limit: int) -> list[Delivery]:
-        receiving = asyncio.ensure_future(
-            self._frontier.receive(limit, wait_seconds=self._options.poll_seconds)
-        )
+        receiving = asyncio.ensure_future(self._frontier.receive(limit, wait_seconds=self._options.poll_seconds))
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait((receiving, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -346,8 +344,7 @@ class Worker:
             await asyncio.wait(set(self._tasks))
         now = self._clock()
         given_back = [
-            Retry(claim=claim, delivery=delivery, at=now, tried=False)
-            for claim, delivery in self._claims.values()
+            Retry(claim=claim, delivery=delivery, at=now, tried=False) for claim, delivery in self._claims.values()
         ]
         if given_back:
             await self._frontier.retry(given_back)
@@ -385,9 +382,7 @@ class Worker:
             case Blocked(reason, detail):
                 claim = await self._win(delivery, message)
                 if claim is not None:
-                    await self._end(
-                        claim, delivery, Outcome(status=Status.BLOCKED, reason=reason, detail=detail)
-                    )
+                    await self._end(claim, delivery, Outcome(status=Status.BLOCKED, reason=reason, detail=detail))
                 return
             case Unreachable(reason, detail):
                 claim = await self._win(delivery, message)
@@ -402,6 +397,7 @@ class Worker:
     async def _visit(self, delivery: Delivery, message: Message) -> None:
         """Wait for the host, claim, fetch, end the claim."""
         not_before = 0.0
+        visited: tuple[Won, Fetched, _Route] | None = None
         while True:
             ready = await self._politeness.wait_for_slot(message, not_before)
             if isinstance(ready, Postponed):
@@ -440,10 +436,13 @@ class Worker:
             if claim is None:
                 return None
             self.tally.in_flight += 1
+            started_at = self._clock()
             try:
-                return claim, await self._fetcher.fetch(message.url, before_hop=route.before_hop), route
+                fetched = await self._fetcher.fetch(message.url, before_hop=route.before_hop)
             finally:
                 self.tally.in_flight -= 1
+            route.requested_at = started_at + fetched.sent_seconds
+            return claim, fetched, route
         finally:
             await route.leave()
 
@@ -462,9 +461,7 @@ class Worker:
         self._claims[message.url] = (claim, delivery)
         if claim.unended > MAX_UNENDED_CLAIMS:
             detail = f"{MAX_UNENDED_CLAIMS} claims in a row were never ended"
-            await self._end(
-                claim, delivery, Outcome(status=Status.FAILED, reason=Reason.CRASHED, detail=detail)
-            )
+            await self._end(claim, delivery, Outcome(status=Status.FAILED, reason=Reason.CRASHED, detail=detail))
             return None
         return claim
 
@@ -500,9 +497,7 @@ class Worker:
 
     # Ending a claim.
 
-    async def _end(
-        self, claim: Won, delivery: Delivery, outcome: Outcome, links: tuple[Entry, ...] = ()
-    ) -> bool:
+    async def _end(self, claim: Won, delivery: Delivery, outcome: Outcome, links: tuple[Entry, ...] = ()) -> bool:
         """Finish a record; False if the claim had been lost meanwhile."""
         finished = await self._finish(Finish(claim=claim, delivery=delivery, outcome=outcome, links=links))
         self._claims.pop(claim.url, None)
@@ -532,11 +527,11 @@ class Worker:
         if not await self._tried_again(claim, delivery, outcome, None):
             await self._end(claim, delivery, outcome)
 
-    async def _tried_again(
-        self, claim: Won, delivery: Delivery, outcome: Outcome, retry_after: float | None
-    ) -> bool:
+    async def _tried_again(self, claim: Won, delivery: Delivery, outcome: Outcome, retry_after: float | None) -> bool:
         """Put the URL back for another try, if the policy has one."""
-        rule = policy.rule_for(outcome.reason, outcome.http_status) if outcome.reason else policy.FINAL
+        if outcome.reason is None:
+            return False
+        rule = policy.rule_for(outcome.reason, outcome.http_status)
         wait = policy.wait_before_retry(
             rule, claim.tries + 1, self._options.first_retry_seconds, retry_after, self._rng
         )
@@ -583,6 +578,7 @@ class _Route:
         self._message = message
         self._permission: Pass | None = permission
         self.host = permission.host  # of the last hop
+        self.requested_at: float | None = None  # when its request had left; none: it may be now
         self.postponed_until: float | None = None  # the fetch was broken off: a host was busy
 
     async def before_hop(self, url: str) -> HopRefused | None:
@@ -591,9 +587,7 @@ class _Route:
         if (
             message.depth > 0
             and settings.scope is not Scope.PAGE
-            and not wanted(
-                url, settings.scope, message.seed, _patterns(settings.include), _patterns(settings.exclude)
-            )
+            and not wanted(url, settings.scope, message.seed, _patterns(settings.include), _patterns(settings.exclude))
         ):
             return HopRefused(Reason.OUT_OF_SCOPE, f"redirected to {url}")
         verdict = await self._politeness.judge_hop(url, settings)
@@ -614,7 +608,7 @@ class _Route:
         """The request to the last hop's host is over."""
         if self._permission is not None:
             permission, self._permission = self._permission, None
-            await self._politeness.leave(permission)
+            await self._politeness.leave(permission, requested_at=self.requested_at)
 
 
 def assess(fetched: Fetched, settings: CrawlSettings, product_token: str) -> tuple[Outcome, PageLinks | None]:
@@ -647,9 +641,7 @@ def assess(fetched: Fetched, settings: CrawlSettings, product_token: str) -> tup
     return outcome, page
 
 
-def wanted(
-    url: str, scope: Scope, seed: str, include: re.Pattern[str] | None, exclude: re.Pattern[str] | None
-) -> bool:
+def wanted(url: str, scope: Scope, seed: str, include: re.Pattern[str] | None, exclude: re.Pattern[str] | None) -> bool:
     """Whether a link lies within a crawl: its scope, and the patterns that its URL must match."""
     return (
         in_scope(url, scope, seed)

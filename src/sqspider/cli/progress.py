@@ -110,9 +110,7 @@ def summary(counts: Counts, hosts: list[HostRow], *, fetched: int, seconds: floa
     }
 
 
-def print_summary(
-    console: Console, counts: Counts, hosts: list[HostRow], *, fetched: int, seconds: float
-) -> None:
+def print_summary(console: Console, counts: Counts, hosts: list[HostRow], *, fetched: int, seconds: float) -> None:
     """The same for a person."""
     speed = f", {fetched / seconds:,.1f} pages/s" if fetched and seconds else ""
     console.print(

@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import msgspec
 import structlog
 from rich.console import Console
 
-from sqspider.cli.options import Shared, pass_shared, settings_options, to_settings
+from sqspider.cli.main import Shared, pass_shared
+from sqspider.cli.options import all_of, opened, settings_options, to_settings
 from sqspider.cli.progress import print_summary, show_progress, summary
 from sqspider.export import export_file
-from sqspider.frontier import Frontier, FrontierError, FrontierSettings, open_frontier
+from sqspider.frontier import Frontier
 from sqspider.message import CrawlSettings
-from sqspider.producer import produce
+from sqspider.producer import RefusedLine, produce
 from sqspider.record import Status
-from sqspider.url import Scope
+from sqspider.url import Scope, canonicalize
 from sqspider.web.fetch import DEFAULT_USER_AGENT, Fetcher, FetchOptions
 from sqspider.worker import Mode, Worker, WorkerIdTakenError, WorkerOptions
 
@@ -35,16 +35,7 @@ _FETCH: Final = FetchOptions()
 _WORKER: Final = WorkerOptions(worker_id="")
 
 
-def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def decorate(command: Any) -> Any:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
-
-
-worker_options = _options(
+worker_options = all_of(
     click.option(
         "--concurrency",
         type=click.IntRange(1, 1000),
@@ -92,9 +83,7 @@ worker_options = _options(
         help="Also connect to addresses that are not public, such as 127.0.0.1. Only for networks that are yours.",
     ),
     click.option("--allow-any-port", is_flag=True, help="Also connect to ports of other known services."),
-    click.option(
-        "--user-agent", default=DEFAULT_USER_AGENT, show_default=True, help="How we call ourselves."
-    ),
+    click.option("--user-agent", default=DEFAULT_USER_AGENT, show_default=True, help="How we call ourselves."),
     click.option("--contact", metavar="EMAIL", help="Sent as From: where a site's owner can write to."),
     click.option("--proxy", metavar="URL", help="Fetch through this proxy. The environment's are ignored."),
     click.option(
@@ -129,16 +118,6 @@ def _fetch_options(given: dict[str, Any]) -> FetchOptions:
 def random_worker_id(rng: random.Random) -> str:
     """Six random characters."""
     return "".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=6))
-
-
-@asynccontextmanager
-async def _frontier(shared: Shared, lease_seconds: float) -> AsyncIterator[Frontier]:
-    settings = FrontierSettings(visibility_seconds=lease_seconds)
-    frontier = await open_frontier(shared.frontier, settings, clock=time.time)
-    try:
-        yield frontier
-    finally:
-        await frontier.close()
 
 
 def _stop_on_signals(stop: Callable[[], None]) -> None:
@@ -178,7 +157,7 @@ def _run(main: Awaitable[int]) -> int:
 @worker_options
 @pass_shared
 def consume(
-    shared: Shared, continuous: bool, until_empty: bool, worker_id: str | None, with_parent: bool,
+    shared: Shared, /, continuous: bool, until_empty: bool, worker_id: str | None, with_parent: bool,
     max_pages: int | None, **given: Any,
 ) -> int:  # fmt: skip
     """Take messages from the queue, race for their URLs, fetch what was won.
@@ -196,7 +175,7 @@ def consume(
 
     async def main() -> int:
         async with (
-            _frontier(shared, options.lease_seconds) as frontier,
+            opened(shared, options.lease_seconds) as frontier,
             Fetcher(fetch, connections=options.concurrency) as fetcher,
         ):
             worker = Worker(frontier, fetcher, options, clock=time.time, rng=rng)
@@ -244,7 +223,7 @@ async def _run_worker(worker: Worker, mode: Mode) -> None:
 @worker_options
 @pass_shared
 def crawl(
-    shared: Shared, urls: tuple[str, ...], max_pages: int | None, workers: int, output: Path | None,
+    shared: Shared, /, urls: tuple[str, ...], max_pages: int | None, workers: int, output: Path | None,
     as_json: bool, quiet: bool, **given: Any,
 ) -> int:  # fmt: skip
     """Crawl from URLs until nothing is left.
@@ -283,21 +262,18 @@ class _Crawl:
         self._was_stopped = False
 
     async def run(self, urls: tuple[str, ...], workers: int, output: Path | None, *, as_json: bool) -> int:
-        async with _frontier(self._shared, self._options.lease_seconds) as frontier:
-            seeds = await produce(frontier, urls, self._settings)
-            for refusal in seeds.refused:
-                self._say(f"refused: {refusal}")
+        async with opened(self._shared, self._options.lease_seconds) as frontier:
+            refused: list[RefusedLine] = []
+            await produce(frontier, urls, self._settings, on_refused=refused.append)
+            for line in refused:
+                print(f"refused: {line.refused}", file=sys.stderr)
             before = await frontier.counts()
             if before.open == 0:
-                return self._nothing_to_do(bool(urls), bool(seeds.refused), before.total)
+                return self._nothing_to_do(bool(urls), bool(refused), before.total)
             if before.total > before.open:
-                self._say(
-                    f"going on: {before.total - before.open:,} URLs are finished, {before.open:,} are not"
-                )
+                self._say(f"going on: {before.total - before.open:,} URLs are finished, {before.open:,} are not")
             started = time.monotonic()
-            all_ended = await (
-                self._run_here(frontier) if workers == 1 else self._run_processes(frontier, workers)
-            )
+            all_ended = await (self._run_here(frontier) if workers == 1 else self._run_processes(frontier, workers))
             seconds = time.monotonic() - started
             counts, hosts = await frontier.counts(), await frontier.scan_hosts()
             fetched = counts.total - counts.open - (before.total - before.open)
@@ -306,11 +282,11 @@ class _Crawl:
             else:
                 print_summary(Console(), counts, hosts, fetched=fetched, seconds=seconds)
             if output is not None:
-                rows = await export_file(frontier, output)
+                rows = await export_file(frontier, output, only_final=True)
                 self._say(f"{rows:,} rows written to {output}")
             self._say_what_is_left(counts.open)
-            all_good = await self._seeds_are_good(frontier, seeds.urls)
-            return 0 if all_ended and all_good and not seeds.refused else 1
+            all_good = await self._seeds_are_good(frontier, urls)
+            return 0 if all_ended and all_good and not refused else 1
 
     def _say(self, line: str) -> None:
         if not self._quiet:
@@ -318,9 +294,7 @@ class _Crawl:
 
     def _nothing_to_do(self, were_urls_given: bool, were_any_refused: bool, known: int) -> int:
         if not were_urls_given:
-            raise click.UsageError(
-                f"no URL was given, and {self._shared.frontier} holds no unfinished crawl."
-            )
+            raise click.UsageError(f"no URL was given, and {self._shared.frontier} holds no unfinished crawl.")
         if not were_any_refused:
             self._say(
                 f"nothing to do: every URL is known and finished in {self._shared.frontier} ({known:,} records). "
@@ -331,16 +305,19 @@ class _Crawl:
     def _say_what_is_left(self, open_records: int) -> None:
         if not open_records:
             return
-        why = (
-            "stopped" if self._was_stopped else "the limit is reached" if self._options.max_pages else "ended"
-        )
+        why = "stopped" if self._was_stopped else "the limit is reached" if self._options.max_pages else "ended"
         self._say(f"{why}: {open_records:,} URLs are left; the same command goes on with them")
 
     async def _seeds_are_good(self, frontier: Frontier, seeds: tuple[str, ...]) -> bool:
         """Name each URL that was asked for and did not succeed."""
         all_good = True
-        records = await frontier.get(seeds)
-        for url in seeds:
+        urls = [
+            url
+            for seed in seeds
+            if isinstance(url := canonicalize(seed, drop_tracking=self._settings.drop_tracking), str)
+        ]
+        records = await frontier.get(urls)
+        for url in dict.fromkeys(urls):
             record = records.get(url)
             if record is None or record.status not in (Status.FAILED, Status.BLOCKED):
                 continue
@@ -364,15 +341,11 @@ class _Crawl:
         return True
 
     @asynccontextmanager
-    async def _progress(
-        self, frontier: Frontier, in_flight: Callable[[], int] | None = None
-    ) -> AsyncIterator[None]:
+    async def _progress(self, frontier: Frontier, in_flight: Callable[[], int] | None = None) -> AsyncIterator[None]:
         if self._quiet:
             yield
             return
-        showing = asyncio.create_task(
-            show_progress(frontier, self._console, clock=time.monotonic, in_flight=in_flight)
-        )
+        showing = asyncio.create_task(show_progress(frontier, self._console, clock=time.monotonic, in_flight=in_flight))
         try:
             yield
         finally:
@@ -403,9 +376,7 @@ class _Crawl:
             statuses = await asyncio.gather(*(process.wait() for process in processes))
         died = [status for status in statuses if status != 0]
         if died:
-            self._say(
-                f"{len(died)} of {number} workers died (exit status {died[0]}); what they held comes back"
-            )
+            self._say(f"{len(died)} of {number} workers died (exit status {died[0]}); what they held comes back")
         return not died or (await frontier.counts()).open == 0
 
     def _consume_command(self) -> list[str]:

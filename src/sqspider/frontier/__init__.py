@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from sqspider.host import HostRow
+from sqspider.host import HostRow, RobotsAccess
 from sqspider.message import CrawlSettings, Message
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 
@@ -165,14 +165,6 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     requested_at: float  # when the request had left for the host, at the latest
     latency_seconds: float
-
-
-class RobotsAccess(enum.StrEnum):
-    """What the last answer for robots.txt means (RFC 9309 section 2.3.1)."""
-
-    OBEY = "obey"  # 2xx: the rules in the body
-    ALLOW_ALL = "allow_all"  # 4xx: there are none
-    UNREACHABLE = "unreachable"  # 5xx, 429, network: nothing is allowed for now
 
 
 class RobotsRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -356,9 +348,7 @@ class Frontier(Protocol):
     async def get(self, urls: Sequence[str]) -> dict[str, UrlRecord]:
         """Records by canonical URL; unknown ones are left out."""
 
-    def scan(
-        self, *, status: Status | None = None, host: str | None = None
-    ) -> AsyncIterator[list[UrlRecord]]:
+    def scan(self, *, status: Status | None = None, host: str | None = None) -> AsyncIterator[list[UrlRecord]]:
         """All records in batches, in the order in which they were recorded where that is cheap."""
 
     async def counts(self) -> Counts:

@@ -193,9 +193,7 @@ UPDATE record SET
     status = ?, outcome = ?, finished_at = ?, lease_until = NULL, due_at = NULL, unended = 0
 WHERE url = ? AND attempt = ? AND worker_id = ? AND claim_id = ? AND status = 'processing'
 """
-DELETE_MESSAGES_OF: Final = (
-    "DELETE FROM message WHERE url IN (SELECT value FROM json_each(?)) AND is_dead = 0"
-)
+DELETE_MESSAGES_OF: Final = "DELETE FROM message WHERE url IN (SELECT value FROM json_each(?)) AND is_dead = 0"
 RETRY: Final = """
 UPDATE record SET
     status = 'queued', lease_until = 0, unended = 0, tries = tries + ?, due_at = ?, outcome = coalesce(?, outcome)
@@ -258,9 +256,7 @@ SELECT
     (SELECT count(*) FROM message WHERE is_dead = 1),
     (SELECT sent_at FROM message WHERE is_dead = 0 ORDER BY id LIMIT 1)
 """
-DEAD_LETTERS: Final = (
-    "SELECT id, body, receive_count, sent_at FROM message WHERE is_dead = 1 ORDER BY id LIMIT ?"
-)
+DEAD_LETTERS: Final = "SELECT id, body, receive_count, sent_at FROM message WHERE is_dead = 1 ORDER BY id LIMIT ?"
 REDRIVE: Final = """
 UPDATE message SET is_dead = 0, receive_count = 0, receipt = NULL, visible_at = :now
 WHERE id IN (SELECT id FROM message WHERE is_dead = 1 ORDER BY id LIMIT :limit)
@@ -438,9 +434,7 @@ class SqliteFrontier:
         return known
 
     def _send(self, connection: sqlite3.Connection, messages: Iterable[Message], now: float) -> None:
-        rows = [
-            (message.url, host_of(message.url), encode_message(message), now, now) for message in messages
-        ]
+        rows = [(message.url, host_of(message.url), encode_message(message), now, now) for message in messages]
         connection.executemany(INSERT_MESSAGE, rows)
         _count(connection, {"messages": len(rows)})
 
@@ -495,9 +489,7 @@ class SqliteFrontier:
         died = sum(row[5] for row in rows)
         _count(connection, {"messages": -died})
         return [
-            Delivery(
-                message_id=str(row[0]), receipt=row[1], body=row[2], receive_count=row[3], sent_at=row[4]
-            )
+            Delivery(message_id=str(row[0]), receipt=row[1], body=row[2], receive_count=row[3], sent_at=row[4])
             for row in sorted(rows)
             if not row[5]
         ]
@@ -747,9 +739,7 @@ class SqliteFrontier:
         )
         if entrance.generation is None:
             next_slot = max(now, next_slot) + entrance.delay_seconds
-        connection.execute(
-            "UPDATE host SET last_request = ?, next_slot = ? WHERE host = ?", (now, next_slot, host)
-        )
+        connection.execute("UPDATE host SET last_request = ?, next_slot = ? WHERE host = ?", (now, next_slot, host))
         return Admission(entered=Entered.YES)
 
     async def leave(self, exits: Sequence[Exit]) -> None:
@@ -767,8 +757,7 @@ class SqliteFrontier:
     async def robots(self, origins: Sequence[str]) -> dict[str, RobotsRow]:
         rows = await self._read(
             lambda connection: connection.execute(
-                "SELECT origin, row FROM robots WHERE row IS NOT NULL AND origin IN "
-                "(SELECT value FROM json_each(?))",
+                "SELECT origin, row FROM robots WHERE row IS NOT NULL AND origin IN (SELECT value FROM json_each(?))",
                 (json.dumps(origins),),
             ).fetchall()
         )
@@ -804,9 +793,7 @@ class SqliteFrontier:
         rows = await self._read(lambda connection: _dicts(connection.execute(GET, (names,))))
         return {row["url"]: _record(row) for row in rows}
 
-    async def scan(
-        self, *, status: Status | None = None, host: str | None = None
-    ) -> AsyncIterator[list[UrlRecord]]:
+    async def scan(self, *, status: Status | None = None, host: str | None = None) -> AsyncIterator[list[UrlRecord]]:
         parameters: dict[str, Any] = {"after": 0, "status": status, "host": host, "limit": SCAN_BATCH}
         while rows := await self._read(lambda connection: _dicts(connection.execute(SCAN, parameters))):
             parameters["after"] = rows[-1]["id"]
@@ -836,10 +823,7 @@ class SqliteFrontier:
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
         rows = await self._read(lambda connection: connection.execute(DEAD_LETTERS, (limit,)).fetchall())
-        return [
-            DeadLetter(message_id=str(row[0]), body=row[1], receive_count=row[2], sent_at=row[3])
-            for row in rows
-        ]
+        return [DeadLetter(message_id=str(row[0]), body=row[1], receive_count=row[2], sent_at=row[3]) for row in rows]
 
     async def redrive(self, limit: int = 1000) -> int:
         def work(connection: sqlite3.Connection) -> int:
@@ -964,9 +948,7 @@ def _classify(error: sqlite3.Error, path: str) -> FrontierError:
     if code.startswith("SQLITE_NOTADB"):
         return FrontierUnavailableError(f"{path} is no SQLite database: name another file")
     if code.startswith("SQLITE_READONLY"):
-        return FrontierUnavailableError(
-            f"{path} cannot be written: see its permissions, or name another file"
-        )
+        return FrontierUnavailableError(f"{path} cannot be written: see its permissions, or name another file")
     if code.startswith("SQLITE_CANTOPEN"):
         return FrontierUnavailableError(f"{path} cannot be opened: {_why_not_opened(path)}")
     if code.startswith("SQLITE_FULL"):

@@ -1,0 +1,131 @@
+"""Ties the commands together: common options, exit statuses, errors in one line.
+
+Commands are imported when they are used: ``--help`` and ``--version`` load no HTTP client.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any, Final
+
+import click
+
+from sqspider import __version__
+from sqspider.settings import environment, frontier_address
+
+GOOD: Final = 0
+NOT_ALL_GOOD: Final = 1  # something did not succeed
+USAGE: Final = 2
+NO_FRONTIER: Final = 3  # the frontier cannot be reached
+
+# name: (module, what --help says of it)
+_COMMANDS: Final = {
+    "crawl": ("sqspider.cli.work", "Crawl from URLs until nothing is left."),
+    "enqueue": ("sqspider.cli.enqueue", "Put URLs into the queue."),
+    "consume": ("sqspider.cli.work", "Take messages from the queue and fetch what is won."),
+    "status": ("sqspider.cli.look", "Show how many records and messages there are of each kind."),
+    "show": ("sqspider.cli.look", "Show all that is known of a URL."),
+    "export": ("sqspider.cli.look", "Write the records as JSON lines or CSV."),
+    "hosts": ("sqspider.cli.hosts", "List hosts, and set how they are treated."),
+    "sweep": ("sqspider.cli.maintain", "Bring back what was lost on the way."),
+    "redrive": ("sqspider.cli.maintain", "Put dead letters back into the queue."),
+    "cleanup": ("sqspider.cli.maintain", "Remove messages and records: a fresh state."),
+    "demo": ("sqspider.cli.demo", "Crawl a small site of our own, and explain it."),
+}
+
+
+class Shared:
+    """What every command shares: the frontier's address and how to log."""
+
+    def __init__(self, frontier: str, log_format: str, log_level: str | None) -> None:
+        self.frontier = frontier
+        self.log_format = log_format
+        self.log_level = log_level
+
+    def start_logging(self, default_level: str) -> None:
+        """Log from here on; ``default_level`` counts unless a level was given."""
+        from sqspider.log import start_logging
+
+        start_logging(self.log_level or default_level, self.log_format)
+
+    def arguments(self) -> list[str]:
+        """The same as flags, for a process of our own."""
+        level = ["--log-level", self.log_level or "warn"]
+        return ["--frontier", self.frontier, "--log-format", self.log_format, *level]
+
+
+pass_shared = click.make_pass_decorator(Shared)
+
+
+class _Commands(click.Group):
+    """Commands by name, imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(importlib.import_module(_COMMANDS[cmd_name][0]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of ``--help``, without importing what it lists."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--frontier",
+    metavar="ADDRESS",
+    help="Where queue and records are: sqlite:PATH.  [env: SQSPIDER_FRONTIER; default: sqlite:sqspider.db]",
+)
+@click.option("--log-format", type=click.Choice(["console", "json"]), default="console", help="How logs are written.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warn", "error"]), help="What is logged at least.")
+@click.version_option(__version__, prog_name="sqspider")
+@click.pass_context
+def cli(context: click.Context, frontier: str | None, log_format: str, log_level: str | None) -> None:
+    """Crawl every URL once and lose none.
+
+    Results go to standard output, logs to standard error. Exit status: 0 good, 1 something did not
+    succeed, 2 wrong usage, 3 the frontier cannot be reached. A .env file in this folder is read;
+    flags beat the environment, which beats the file.
+    """
+    context.obj = Shared(frontier_address(frontier, environment()), log_format, log_level)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command line; its exit status. A user's mistake ends in one line, never a traceback."""
+    try:
+        status: Any = cli.main(arguments, prog_name="sqspider", standalone_mode=False)
+    except click.exceptions.Abort:
+        print("aborted", file=sys.stderr)
+        return NOT_ALL_GOOD
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except BrokenPipeError:
+        # Whoever read our output has left; keep the interpreter from complaining on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOT_ALL_GOOD
+    except KeyboardInterrupt:
+        return NOT_ALL_GOOD
+    except Exception as error:  # noqa: BLE001 - what is no FrontierError is raised again
+        return _status_of(error)
+    return status if isinstance(status, int) else GOOD
+
+
+def _status_of(error: Exception) -> int:
+    from sqspider.frontier import FrontierError, FrontierUnavailableError
+
+    if not isinstance(error, FrontierError):
+        raise error
+    print(f"sqspider: {error}", file=sys.stderr)
+    return NO_FRONTIER if isinstance(error, FrontierUnavailableError) else NOT_ALL_GOOD

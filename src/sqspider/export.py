@@ -1,0 +1,130 @@
+"""Records as rows: JSON lines or CSV, the names being part of what we promise."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final
+
+from sqspider.frontier import Frontier
+from sqspider.record import Outcome, Status, UrlRecord
+
+FIELDS: Final = (
+    "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest",
+    "title", "depth", "parent", "host", "attempt", "worker_id", "enqueued_at", "claimed_at", "finished_at",
+    "elapsed_ms", "detail", "tries", "lastmod",
+)  # fmt: skip
+"""The columns, in order. New ones may come after these; these keep their names."""
+
+_NOTHING: Final = Outcome(status=Status.QUEUED)
+
+
+def iso(moment: float | None) -> str | None:
+    """Seconds since the epoch as ISO 8601 in UTC, with milliseconds."""
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def row_of(record: UrlRecord) -> dict[str, Any]:
+    """One record as a row: values as JSON has them, times as ISO 8601 in UTC."""
+    outcome = record.outcome or _NOTHING
+    return {
+        "url": record.url,
+        "status": record.status.value,
+        "reason": outcome.reason.value if outcome.reason else None,
+        "http_status": outcome.http_status,
+        "final_url": outcome.final_url,
+        "content_type": outcome.content_type,
+        "bytes": outcome.bytes,
+        "truncated": outcome.truncated,
+        "digest": outcome.digest,
+        "title": outcome.title,
+        "depth": record.depth,
+        "parent": record.parent,
+        "host": record.host,
+        "attempt": record.attempt,
+        "worker_id": record.worker_id,
+        "enqueued_at": iso(record.enqueued_at),
+        "claimed_at": iso(record.claimed_at),
+        "finished_at": iso(record.finished_at),
+        "elapsed_ms": outcome.elapsed_ms,
+        "detail": outcome.detail or None,
+        "tries": record.tries,
+        "lastmod": iso(record.lastmod),
+    }
+
+
+def as_jsonl(row: dict[str, Any]) -> str:
+    """A row as one line of JSON."""
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def as_csv(row: dict[str, Any]) -> str:
+    """A row as one line of CSV (RFC 4180). What a spreadsheet would run as a formula stays text."""
+    out = StringIO()
+    csv.writer(out).writerow(
+        [
+            f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
+            for value in row.values()
+        ]
+    )
+    return out.getvalue()
+
+
+CSV_HEAD: Final = ",".join(FIELDS) + "\r\n"
+
+
+async def export_rows(
+    frontier: Frontier,
+    write: Callable[[str], object],
+    *,
+    as_line: Callable[[dict[str, Any]], str] = as_jsonl,
+    status: Status | None = None,
+    host: str | None = None,
+    only_final: bool = False,
+) -> int:
+    """Write every record that is asked for as a line; how many. Constant memory."""
+    rows = 0
+    async for records in frontier.scan(status=status, host=host):
+        chosen = [record for record in records if record.status.is_final or not only_final]
+        write("".join(as_line(row_of(record)) for record in chosen))
+        rows += len(chosen)
+    return rows
+
+
+async def export_file(
+    frontier: Frontier,
+    path: Path,
+    *,
+    as_line: Callable[[dict[str, Any]], str] = as_jsonl,
+    status: Status | None = None,
+    host: str | None = None,
+    only_final: bool = False,
+) -> int:
+    """The same into a file, which is replaced at the end: half an export is never seen.
+
+    Raises ``OSError`` if it cannot be written.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            if as_line is as_csv:
+                file.write(CSV_HEAD)
+            rows = await export_rows(
+                frontier, file.write, as_line=as_line, status=status, host=host, only_final=only_final
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+    return rows

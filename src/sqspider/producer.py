@@ -1,0 +1,73 @@
+"""URLs in, records and messages out: what is new, known and refused is counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Final, NamedTuple
+
+from sqspider.frontier import Entry, Frontier
+from sqspider.message import CrawlSettings
+from sqspider.record import Reason
+from sqspider.url import Refused, canonicalize
+
+BATCH: Final = 500
+
+
+class RefusedLine(NamedTuple):
+    """A text that is no URL to crawl."""
+
+    line: int  # counted from 1
+    refused: Refused
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.refused}"
+
+
+class Produced:
+    """How it went so far."""
+
+    def __init__(self) -> None:
+        self.new = 0
+        self.known = 0
+        self.refused: Counter[Reason] = Counter()
+
+    @property
+    def total(self) -> int:
+        return self.new + self.known + self.refused.total()
+
+
+async def produce(
+    frontier: Frontier,
+    texts: Iterable[str],
+    settings: CrawlSettings,
+    *,
+    on_refused: Callable[[RefusedLine], None],
+    on_batch: Callable[[Produced], None] = lambda _: None,
+) -> Produced:
+    """Enqueue URLs as seeds, in batches and constant memory.
+
+    Empty lines and those that begin with ``#`` are passed over. ``on_refused`` is called for each
+    text that is refused, the others go on; ``on_batch`` after each batch. Raises
+    :class:`FrontierError`; what was enqueued before stays, so doing it again goes on from there.
+    """
+    produced = Produced()
+    lines = enumerate(texts, 1)
+    while batch := list(islice(lines, BATCH)):
+        urls = []
+        for number, text in batch:
+            stripped = text.strip()
+            if not stripped or stripped.startswith("#"):
+                continue
+            url = canonicalize(stripped, drop_tracking=settings.drop_tracking)
+            if isinstance(url, Refused):
+                produced.refused[url.reason] += 1
+                on_refused(RefusedLine(number, url))
+            else:
+                urls.append(url)
+        answers = await frontier.enqueue([Entry(url=url, settings=settings) for url in urls])
+        produced.new += sum(answers)
+        produced.known += len(answers) - sum(answers)
+        on_batch(produced)
+    return produced

@@ -1,0 +1,32 @@
+"""Where a setting comes from: flags, then the environment, then a ``.env`` file, then defaults."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+DEFAULT_FRONTIER: Final = "sqlite:sqspider.db"
+
+
+def environment(folder: Path = Path()) -> Mapping[str, str]:
+    """The environment, with what a ``.env`` file in the folder adds to it."""
+    file = folder / ".env"
+    if not file.is_file():
+        return os.environ
+    from dotenv import dotenv_values  # here: most runs have no such file
+
+    return {**{key: value or "" for key, value in dotenv_values(file).items()}, **os.environ}
+
+
+def frontier_address(flag: str | None, env: Mapping[str, str]) -> str:
+    """The frontier to use: ``--frontier``, ``SQSPIDER_FRONTIER``, AWS if its queue and table are
+    named, else a file in this folder."""
+    if flag:
+        return flag
+    if named := env.get("SQSPIDER_FRONTIER"):
+        return named
+    if env.get("QUEUE_URL") and env.get("TABLE_NAME"):
+        return "aws:"
+    return DEFAULT_FRONTIER
