@@ -1,141 +1,300 @@
-"""Which character set a page is written in, and its text.
+"""Content types and character encodings: which one a document is in, and decoding it.
 
-The order of the WHATWG standards: byte order mark, Content-Type, the first 1,024 bytes, a default.
-Labels are ``webencodings``' (the Encoding standard's 228), never Python's codec names.
+Follows the WHATWG MIME Sniffing, Fetch, Encoding and HTML standards, because pages are written
+for browsers. What is done with the text is no matter of this module.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import webencodings
 
-PRESCANNED_BYTES: Final = 1024  # HTML standard, 13.2.3.2
-UTF_8: Final = "utf-8"
-_DEFAULT: Final = "windows-1252"
-_BOMS: Final = ((b"\xef\xbb\xbf", UTF_8), (b"\xfe\xff", "utf-16be"), (b"\xff\xfe", "utf-16le"))
-_CHARSET_PARAMETER: Final = re.compile(r""";\s*charset\s*=\s*(?:"([^"]*)"?|'([^']*)'?|([^\s;"']+))""", re.I)
-_CHARSET_IN_CONTENT: Final = re.compile(
-    rb"""charset[\t\n\f\r ]*=[\t\n\f\r ]*(?:"([^"]*)"|'([^']*)'|([^"'\t\n\f\r ;][^\t\n\f\r ;]*))""", re.I
-)
-# The prescan's way of reading an attribute (13.2.3.2, "get an attribute"): all of it must be there.
-_ATTRIBUTE: Final = re.compile(
-    rb"""[\t\n\f\r /]*([^\t\n\f\r />][^\t\n\f\r />=]*)
-    (?:[\t\n\f\r ]*=[\t\n\f\r ]*(?:"([^"]*)"|'([^']*)'|((?!["'])[^\t\n\f\r >]*)(?=[\t\n\f\r >])))?""",
-    re.X,
-)
-_ITEM: Final = re.compile(rb"<(?:(!--)|(meta)(?=[\t\n\f\r /])|(/?[A-Za-z])|([!/?]))", re.I)
+PRESCAN_BYTES: Final = 1024  # how far a declaration inside a document is looked for
+DEFAULT_ENCODING: Final = "windows-1252"  # what browsers take where nothing is declared
 
-_TAG_NAME_END: Final = re.compile(rb"[\t\n\f\r >]")
-_BETWEEN_ATTRIBUTES: Final = (b"\t", b"\n", b"\f", b"\r", b" ", b"/")
+_HTTP_SPACE: Final = " \t\r\n"
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_QUOTED_STRING_TEXT: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_BOMS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xfe\xff", "utf-16be"), (b"\xff\xfe", "utf-16le"))
+_SPACE: Final = b"\t\n\f\r "
 
 
-def charset_of(body: bytes, content_type: str | None) -> str:
-    """The WHATWG name, in lower case, of the encoding that a page is to be read with.
+class MimeType(NamedTuple):
+    """A media type, as far as a crawler asks."""
 
-    Nothing declared: UTF-8 if the page has more than ASCII and is valid UTF-8, as nearly all such
-    pages are today; else windows-1252, the standard's default for the Western web.
-    """
-    for mark, name in _BOMS:
-        if body.startswith(mark):
-            return name
-    declared = declared_in(content_type) or prescan(body)
-    if declared is not None:
-        return declared
-    if body.isascii():
-        return _DEFAULT
-    try:
-        body.decode(UTF_8)
-    except UnicodeDecodeError:
-        return _DEFAULT
-    return UTF_8
+    essence: str  # "text/html", lower case
+    charset: str | None  # the parameter as it was written: a label that may be unknown
 
 
-def declared_in(content_type: str | None) -> str | None:
-    """The encoding that a Content-Type names; ``None`` if it names none that is known."""
-    match = _CHARSET_PARAMETER.search(content_type) if content_type else None
-    return _known(match[1] or match[2] or match[3] or "") if match else None
+def parse_mime_type(text: str) -> MimeType | None:
+    """One media type, or ``None`` if it is none (MIME Sniffing standard, section 4.4)."""
+    text = text.strip(_HTTP_SPACE)
+    kind, _, rest = text.partition("/")
+    subtype, semicolon, rest = rest.partition(";")
+    subtype = subtype.rstrip(_HTTP_SPACE)
+    if not _TOKEN.fullmatch(kind) or not _TOKEN.fullmatch(subtype):
+        return None
+    return MimeType(f"{kind}/{subtype}".lower(), _charset_in(rest) if semicolon else None)
 
 
-def _known(label: str) -> str | None:
-    encoding = webencodings.lookup(label)
-    return encoding.name if encoding else None
-
-
-def prescan(body: bytes) -> str | None:
-    """The encoding that a page's own ``meta`` declares, by the HTML standard's prescan (13.2.3.2)."""
-    head = body[:PRESCANNED_BYTES]
-    position = 0
-    while item := _ITEM.search(head, position):
-        position = item.end()
-        if item[1]:  # a comment; "<!-->" is a whole one
-            end = head.find(b"-->", item.start() + 2)
-            if end < 0:
-                return None
-            position = end + 3
-        elif item[2]:
-            attributes, position = _attributes(head, position)
-            declared = _from_meta(attributes)
-            if declared is not None:
-                return declared
-        elif item[3]:
-            name_end = _TAG_NAME_END.search(head, position)
-            if name_end is None:
-                return None
-            _, position = _attributes(head, name_end.start())
+def _charset_in(parameters: str) -> str | None:
+    """The first well-formed ``charset`` among parameters; a quoted value may hold semicolons."""
+    at, end = 0, len(parameters)
+    while at < end:
+        name_end = at
+        while name_end < end and parameters[name_end] not in ";=":
+            name_end += 1
+        name = parameters[at:name_end].lstrip(_HTTP_SPACE).lower()
+        at = name_end + 1
+        if name_end >= end or parameters[name_end] == ";":
+            continue
+        if parameters.startswith('"', at):
+            value, at = _quoted_string(parameters, at)
+            at = parameters.find(";", at)
+            is_sound = True
         else:
-            end_of_markup = head.find(b">", position)
-            if end_of_markup < 0:
-                return None
-            position = end_of_markup + 1
+            value_end = parameters.find(";", at)
+            value = parameters[at : value_end if value_end >= 0 else end].rstrip(_HTTP_SPACE)
+            at = value_end
+            is_sound = value != ""
+        if name == "charset" and is_sound and _QUOTED_STRING_TEXT.fullmatch(value):
+            return value
+        if at < 0:
+            break
+        at += 1
     return None
 
 
-def _attributes(head: bytes, position: int) -> tuple[dict[bytes, bytes] | None, int]:
-    """A tag's attributes and where it ends; ``None`` for a tag that is not whole."""
-    attributes: dict[bytes, bytes] = {}
-    while True:
-        while head[position : position + 1] in _BETWEEN_ATTRIBUTES:
-            position += 1
-        if position >= len(head):
-            return None, position
-        if head[position : position + 1] == b">":
-            return attributes, position + 1
-        match = _ATTRIBUTE.match(head, position)
-        if match is None or match.end() >= len(head):
-            return None, len(head)
-        value = next((group for group in match.groups()[1:] if group is not None), b"")
-        attributes.setdefault(match[1].lower(), value)
-        position = match.end()
-        if head[position : position + 1] == b"=":  # a value that does not end
-            return None, len(head)
+def _quoted_string(text: str, at: int) -> tuple[str, int]:
+    """The value of the quoted string that begins at ``at``, and where it ends."""
+    value = []
+    at += 1
+    while at < len(text):
+        if text[at] == '"':
+            return "".join(value), at + 1
+        if text[at] == "\\" and at + 1 < len(text):
+            at += 1
+        value.append(text[at])
+        at += 1
+    return "".join(value), at
 
 
-def _from_meta(attributes: dict[bytes, bytes] | None) -> str | None:
-    if attributes is None:
+def mime_type_of(content_types: Sequence[str]) -> MimeType | None:
+    """What all ``Content-Type`` headers of an answer say together (Fetch standard, "extract a MIME
+    type"): the last valid one counts, and keeps an earlier charset if it is of the same type."""
+    found: MimeType | None = None
+    text = ", ".join(content_types)
+    for part in _split_outside_quotes(text) if "," in text else (text,):
+        mime_type = parse_mime_type(part)
+        if mime_type is None or mime_type.essence == "*/*":
+            continue
+        if found and found.essence == mime_type.essence and mime_type.charset is None:
+            continue
+        found = mime_type
+    return found
+
+
+def _split_outside_quotes(text: str) -> list[str]:
+    parts, at, start = [], 0, 0
+    while at < len(text):
+        if text[at] == '"':
+            _, at = _quoted_string(text, at)
+        elif text[at] == ",":
+            parts.append(text[start:at])
+            at = start = at + 1
+        else:
+            at += 1
+    return [*parts, text[start:]]
+
+
+def encoding_for(label: str) -> str | None:
+    """The encoding that a label names, lower case as in the Encoding standard; ``None``: unknown."""
+    try:
+        encoding = webencodings.lookup(label)
+    except UnicodeEncodeError:  # a lone surrogate
         return None
-    label: bytes | None = attributes.get(b"charset")
-    if label is None and attributes.get(b"http-equiv", b"").lower() == b"content-type":
-        match = _CHARSET_IN_CONTENT.search(attributes.get(b"content", b""))
-        label = next((group for group in match.groups() if group is not None), None) if match else None
-    name = _known(label.decode("latin-1")) if label is not None else None
-    if name in ("utf-16le", "utf-16be"):
-        return UTF_8  # what could be read as ASCII so far cannot be UTF-16
-    return _DEFAULT if name == "x-user-defined" else name
+    return encoding.name if encoding else None
 
 
-def codec_of(charset: str) -> str:
-    """Python's codec for a WHATWG name."""
-    encoding = webencodings.lookup(charset)
-    codec = encoding.codec_info.name if encoding else UTF_8
-    # GBK pages are read with its superset, as the Encoding standard has it (10.1).
-    return "gb18030" if codec == "gbk" else codec
+def encoding_of(document: bytes, charset: str | None = None) -> str:
+    """The encoding of a document, by its byte order mark, the charset of its content type, its own
+    declaration, or else its bytes (HTML standard, section 13.2.3.2).
 
-
-def decode(body: bytes, charset: str) -> str:
-    """A body's text; what is not valid becomes U+FFFD. Never raises.
-
-    ``charset`` is a name that :func:`charset_of` gave.
+    Where nothing is declared, text that is valid UTF-8 and not plain ASCII is UTF-8: other
+    encodings practically never look like it, and most pages that forget the declaration are in it.
+    Browsers differ here; the standard allows it.
     """
-    return body.decode(codec_of(charset), "replace").removeprefix("\ufeff")
+    for bom, encoding in _BOMS:
+        if document.startswith(bom):
+            return encoding
+    if charset is not None and (declared := encoding_for(charset)):
+        return declared
+    head = document[:PRESCAN_BYTES]
+    return _declared_in(head) or ("utf-8" if _is_utf_8(document) else DEFAULT_ENCODING)
+
+
+def _is_utf_8(document: bytes) -> bool:
+    if document.isascii():
+        return False
+    try:
+        # Incremental, so that a document which was cut inside a character still counts.
+        codecs.getincrementaldecoder("utf-8")().decode(document)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _declared_in(head: bytes) -> str | None:
+    if head.startswith(b"<\0?\0x\0"):
+        return "utf-16le"
+    if head.startswith(b"\0<\0?\0x"):
+        return "utf-16be"
+    try:
+        label = _prescan(head)
+    except IndexError:  # the bytes ended inside of something
+        label = None
+    return label or _xml_encoding(head)
+
+
+_META: Final = re.compile(rb"<meta[\t\n\f\r /]", re.IGNORECASE)
+_TAG: Final = re.compile(rb"</?[A-Za-z][^\t\n\f\r >]*")
+_XML_ENCODING: Final = re.compile(rb"<\?xml[^>]*?encoding[\x00-\x20]*=[\x00-\x20]*([\"'])([^>\x00-\x20]*?)\1")
+
+
+def _prescan(head: bytes) -> str | None:
+    """HTML standard, "prescan a byte stream to determine its encoding"."""
+    at = 0
+    while (at := head.find(b"<", at)) >= 0:
+        if head.startswith(b"<!--", at):
+            at = head.index(b"-->", at + 2) + 2 if b"-->" in head[at + 2 :] else len(head)
+        elif _META.match(head, at):
+            encoding, at = _meta_encoding(head, at + 5)
+            if encoding:
+                return encoding
+        elif tag := _TAG.match(head, at):
+            at = tag.end()
+            while (attribute := _attribute(head, at)) is not None:
+                at = attribute[2]
+            at = head.find(b">", at) if b">" in head[at:] else len(head)
+        elif head[at + 1 : at + 2] in (b"!", b"/", b"?"):
+            at = head.find(b">", at) if b">" in head[at:] else len(head)
+        at += 1
+    return None
+
+
+def _meta_encoding(head: bytes, at: int) -> tuple[str | None, int]:
+    attributes: dict[bytes, bytes] = {}
+    while (attribute := _attribute(head, at)) is not None:
+        name, value, at = attribute
+        attributes.setdefault(name, value)
+    label = attributes.get(b"charset")
+    if label is None and attributes.get(b"http-equiv", b"").lower() == b"content-type":
+        label = _charset_in_content(attributes.get(b"content", b""))
+    encoding = encoding_for(label.decode("latin-1")) if label is not None else None
+    return _as_declared_inside(encoding), at
+
+
+def _as_declared_inside(encoding: str | None) -> str | None:
+    # Its declaration could be read, so it is no UTF-16; x-user-defined is a name of the past.
+    if encoding in ("utf-16le", "utf-16be"):
+        return "utf-8"
+    return "windows-1252" if encoding == "x-user-defined" else encoding
+
+
+def _attribute(head: bytes, at: int) -> tuple[bytes, bytes, int] | None:
+    """The attribute at ``at``: name, value, where it ends; ``None`` at the end of the tag.
+
+    IndexError: the bytes end before it does.
+    """
+    while head[at] in b"\t\n\f\r /":
+        at += 1
+    if head[at] == 0x3E:
+        return None
+    start = at
+    while head[at] not in b"\t\n\f\r />" and (head[at] != 0x3D or at == start):
+        at += 1
+    name = head[start:at].lower()
+    while head[at] in _SPACE:
+        at += 1
+    if head[at] != 0x3D:
+        return name, b"", at
+    at += 1
+    while head[at] in _SPACE:
+        at += 1
+    if head[at] in b"\"'":
+        end = at + 1
+        while head[end] != head[at]:
+            end += 1
+        return name, head[at + 1 : end], end + 1
+    start = at
+    while head[at] not in b"\t\n\f\r >":
+        at += 1
+    return name, head[start:at], at
+
+
+def _charset_in_content(content: bytes) -> bytes | None:
+    """HTML standard, "extracting a character encoding from a meta element"."""
+    found = re.search(
+        rb"charset[\t\n\f\r ]*=[\t\n\f\r ]*(?:\"([^\"]*)\"|'([^']*)'|([^\"'\t\n\f\r ;][^\t\n\f\r ;]*))",
+        content,
+        re.IGNORECASE,
+    )
+    return next((group for group in found.groups() if group is not None), None) if found else None
+
+
+def _xml_encoding(head: bytes) -> str | None:
+    found = _XML_ENCODING.match(head)
+    return _as_declared_inside(encoding_for(found[2].decode("latin-1"))) if found else None
+
+
+def decode(document: bytes, encoding: str) -> str:
+    """The text of a document in an encoding of :func:`encoding_of`, without its byte order mark.
+
+    Never fails: what does not decode becomes U+FFFD.
+    """
+    if encoding == "replacement":  # encodings that were used for attacks; no text is to be had
+        return "\ufffd" if document else ""
+    for bom, bom_encoding in _BOMS:
+        if encoding == bom_encoding and document.startswith(bom):
+            document = document[len(bom) :]
+    if encoding == "gbk":
+        encoding = "gb18030"  # the standard decodes both alike
+    errors = "sqspider.windows" if encoding.startswith("windows-") else "replace"
+    text, _ = webencodings.lookup(encoding).codec_info.decode(document, errors)
+    return text
+
+
+def _replace_windows(error: UnicodeError) -> tuple[str, int]:
+    """Bytes that Windows leaves undefined between 80 and 9F are control characters on the web."""
+    assert isinstance(error, UnicodeDecodeError)
+    byte = error.object[error.start]
+    return (chr(byte) if 0x80 <= byte <= 0x9F else "\ufffd"), error.start + 1
+
+
+def encode_query(text: str, encoding: str) -> str:
+    """A query as a page in ``encoding`` sends it: percent-encoded where it is not ASCII.
+
+    URL standard, "percent-encode after encoding": a character that the encoding lacks becomes a
+    percent-encoded character reference.
+    """
+    if encoding in ("utf-8", "utf-16le", "utf-16be", "replacement"):
+        return text
+    if encoding in ("shift_jis", "euc-jp", "iso-2022-jp"):
+        text = text.replace("\u2212", "\uff0d")  # the minus sign of these encodings
+    codec = codecs.lookup("big5") if encoding == "big5" else webencodings.lookup(encoding).codec_info
+    octets, _ = codec.encode(text, "sqspider.reference")
+    return "".join(chr(octet) if 0x20 <= octet < 0x7F else f"%{octet:02X}" for octet in octets)
+
+
+def _replace_by_reference(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    missing = error.object[error.start : error.end]
+    return "".join(f"%26%23{ord(character)}%3B" for character in missing), error.end
+
+
+codecs.register_error("sqspider.windows", _replace_windows)
+codecs.register_error("sqspider.reference", _replace_by_reference)

@@ -138,9 +138,7 @@ class Fetcher:
             trust_env=False,
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=min(CONNECT_SECONDS, options.timeout_seconds)
-            ),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT_SECONDS, options.timeout_seconds)),
             trace_configs=[tracing],
         )
         return self
@@ -159,9 +157,7 @@ class Fetcher:
                 raise AddressRefusedError(why)
         return socket.socket(family, kind, protocol)
 
-    async def fetch(
-        self, url: str, *, before_hop: BeforeHop | None = None, max_bytes: int | None = None
-    ) -> Fetched:
+    async def fetch(self, url: str, *, before_hop: BeforeHop | None = None, max_bytes: int | None = None) -> Fetched:
         """Fetch a canonical URL, following its redirects; never raises but for being cancelled.
 
         ``max_bytes`` replaces the limit of the options. Redirects 301, 302, 303, 307 and 308 are

@@ -80,9 +80,7 @@ class GuardedResolver(AbstractResolver):
         )
         return self.checked(host, port, [(info[0], str(info[4][0])) for info in found])
 
-    def checked(
-        self, host: str, port: int, addresses: list[tuple[socket.AddressFamily, str]]
-    ) -> list[ResolveResult]:
+    def checked(self, host: str, port: int, addresses: list[tuple[socket.AddressFamily, str]]) -> list[ResolveResult]:
         """A name's addresses as aiohttp wants them, if every one of them is public."""
         results = []
         for family, number in addresses:

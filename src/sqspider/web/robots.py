@@ -84,9 +84,7 @@ class RobotsRules:
         """The longest of our group's rules that disallows a URL, each asked by itself."""
         token = product_token.lower()
         groups = list(_rules_by_line(self._text))
-        ours = [rule for rule in groups if token in rule.agents] or [
-            rule for rule in groups if "*" in rule.agents
-        ]
+        ours = [rule for rule in groups if token in rule.agents] or [rule for rule in groups if "*" in rule.agents]
         longest: _Rule | None = None
         for rule in ours:
             if rule.field != "disallow" or (longest and len(rule.value) <= len(longest.value)):
