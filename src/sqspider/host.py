@@ -133,3 +133,18 @@ def after_success(row: HostRow, *, now: float) -> HostRow:
     if penalty == row.penalty_seconds and row.failures == 0:
         return row
     return msgspec.structs.replace(row, penalty_seconds=penalty, penalty_since=since, failures=0)
+
+
+def with_orders(row: HostRow, *, delay: float | None, is_paused: bool | None, is_blocked: bool | None) -> HostRow:
+    """The row with the operator's orders; ``None`` leaves a thing as it is.
+
+    Slots that were handed out before are void: a longer delay must hold at once, and after a pause
+    nobody is to burst.
+    """
+    return msgspec.structs.replace(
+        row,
+        delay_seconds=row.delay_seconds if delay is None else delay,
+        is_paused=row.is_paused if is_paused is None else is_paused,
+        is_blocked=row.is_blocked if is_blocked is None else is_blocked,
+        generation=row.generation + 1,
+    )

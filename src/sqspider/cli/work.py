@@ -140,7 +140,8 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
         loop.add_signal_handler(number, on_signal)
 
 
-def _run(main: Awaitable[int]) -> int:
+def run_loop(main: Awaitable[int]) -> int:
+    """Run a command's coroutine on the quicker event loop, where there is one."""
     try:
         import uvloop
     except ImportError:  # not built for this platform: asyncio's own loop does the same, more slowly
@@ -185,7 +186,7 @@ def consume(
             await _run_worker(worker, mode)
         return 0
 
-    return _run(main())
+    return run_loop(main())
 
 
 def _checked(options: WorkerOptions, fetch: FetchOptions) -> FetchOptions:
@@ -237,11 +238,11 @@ def crawl(
     shared.start_logging("warn")
     if not settings.obey_robots:
         log.warning("robots.txt is ignored: do this on your own sites only")
-    crawling = _Crawl(shared, settings, options, fetch, quiet=quiet)
-    return _run(crawling.run(urls, workers, output, as_json=as_json))
+    crawling = Crawl(shared, settings, options, fetch, quiet=quiet)
+    return run_loop(crawling.run(urls, workers, output, as_json=as_json))
 
 
-class _Crawl:
+class Crawl:
     """One run of ``crawl``: seeds in, workers, progress, summary."""
 
     def __init__(

@@ -441,7 +441,8 @@ class SqliteFrontier:
     async def send(self, bodies: Sequence[str]) -> None:
         def work(connection: sqlite3.Connection) -> None:
             now = self._clock()
-            for body in bodies:
+            for sent in bodies:
+                body = sent.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
                 message = decode_message(body)
                 url = None if isinstance(message, BadBody) else message.url
                 connection.execute(INSERT_MESSAGE, (url, host_of(url) if url else None, body, now, now))
@@ -628,9 +629,10 @@ class SqliteFrontier:
         return answers
 
     async def defer(self, deferrals: Sequence[Deferral]) -> None:
+        now = self._clock()
         rows = [
             (
-                deferral.until,
+                deferral.until if deferral.until > now else now,  # NaN, too, is now
                 encode_message(deferral.message) if deferral.message else None,
                 int(deferral.delivery.message_id),
                 deferral.delivery.receipt,

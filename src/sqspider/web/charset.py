@@ -71,7 +71,7 @@ def _charset_in(parameters: str) -> str | None:
 
 def _quoted_string(text: str, at: int) -> tuple[str, int]:
     """The value of the quoted string that begins at ``at``, and where it ends."""
-    value = []
+    value: list[str] = []
     at += 1
     while at < len(text):
         if text[at] == '"':
@@ -264,7 +264,7 @@ def decode(document: bytes, encoding: str) -> str:
     if encoding == "gbk":
         encoding = "gb18030"  # the standard decodes both alike
     errors = "sqspider.windows" if encoding.startswith("windows-") else "replace"
-    text, _ = webencodings.lookup(encoding).codec_info.decode(document, errors)
+    text: str = webencodings.lookup(encoding).codec_info.decode(document, errors)[0]
     return text
 
 

@@ -29,8 +29,9 @@ Attributes = dict[str, str | None]  # names in lower case; none: without a value
 def elements_of(document: bytes, tags: Collection[str]) -> Iterator[tuple[str, Attributes]]:
     """The elements of a UTF-8 document that have one of these tags, and its first title.
 
-    The text of the title stands where an attribute with an empty name would. Of ``a``, ``area`` and ``base`` only those with ``href``, of ``img`` and ``source`` only those
-    with ``srcset``. A ``base`` inside ``noscript`` does not count: browsers run scripts.
+    The text of the title stands where an attribute with an empty name would. Of ``a``, ``area`` and
+    ``base`` only those with ``href``, of ``img`` and ``source`` only those with ``srcset``. A
+    ``base`` inside ``noscript`` does not count: browsers run scripts.
     """
     return _tree_elements(document, tags) if _is_ordinary(document) else _scanned_elements(document, tags)
 
