@@ -1,0 +1,1 @@
+"""Each crawler that sqspider is measured against, as a program: ``python FILE URL EXCLUDE``."""
