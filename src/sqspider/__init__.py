@@ -1,5 +1,41 @@
-"""sqspider: crawls every URL once and loses none."""
+"""sqspider: crawls every URL once and loses none.
+
+    import sqspider
+
+    for page in sqspider.crawl("https://example.com/", depth=2):
+        print(page.url, page.status, page.title)
+
+What is public is listed in ``__all__``, and imported when it is used.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from sqspider.api import Crawl, Page, crawl
+    from sqspider.frontier import FrontierError, FrontierUnavailableError
+    from sqspider.record import Reason, Status
+    from sqspider.url import Scope
+
+__all__ = ["Crawl", "FrontierError", "FrontierUnavailableError", "Page", "Reason", "Scope", "Status", "crawl"]
+
+_HOMES: Final = {
+    "Crawl": "sqspider.api",
+    "Page": "sqspider.api",
+    "crawl": "sqspider.api",
+    "FrontierError": "sqspider.frontier",
+    "FrontierUnavailableError": "sqspider.frontier",
+    "Reason": "sqspider.record",
+    "Status": "sqspider.record",
+    "Scope": "sqspider.url",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sqspider' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -13,8 +13,10 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Final
 
 import msgspec
+import structlog
 
 from sqspider.frontier import FrontierSettings, open_frontier
+from sqspider.log import start_logging
 from sqspider.message import CrawlSettings
 from sqspider.producer import RefusedLine, produce
 from sqspider.record import Reason, Status
@@ -148,6 +150,8 @@ def crawl(
     finished there is not fetched again. Iterating raises ``ValueError`` for a URL that cannot be
     crawled and :class:`sqspider.FrontierError` if the frontier cannot do its work.
     """
+    if not structlog.is_configured():
+        start_logging("warn", "console")
     settings = CrawlSettings(
         scope=Scope(scope),
         max_depth=depth,

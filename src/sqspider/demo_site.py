@@ -54,6 +54,7 @@ class DemoSite:
         self._page_seconds = page_seconds
         self._trap_depth = trap_depth
         self._failures: Counter[str] = Counter()
+        self._asked = asyncio.Event()
         self._runner: web.AppRunner
 
     async def __aenter__(self) -> DemoSite:
@@ -88,11 +89,18 @@ class DemoSite:
     ) -> None:
         await self._runner.cleanup()
 
+    async def until(self, number: int) -> None:
+        """Wait until so many requests were seen."""
+        while len(self.requests) < number:
+            self._asked.clear()
+            await self._asked.wait()
+
     def _logged(
         self, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
             self.requests.append(Request(time.monotonic(), request.path_qs))
+            self._asked.set()
             return await handler(request)
 
         return handle

@@ -60,13 +60,17 @@ def canonicalize(text: str, base: str | None = None, *, drop_tracking: bool = Fa
     """
     try:
         href = ada_url.join_url(base, text) if base is not None else ada_url.normalize_url(text)
-    except UnicodeEncodeError:
-        # A lone surrogate: the standard's UTF-8 encoder writes U+FFFD in its place.
-        sound = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        return canonicalize(sound, base, drop_tracking=drop_tracking)
     except ValueError:
+        sound = _without_lone_surrogates(text)
+        if sound != text:
+            return canonicalize(sound, base, drop_tracking=drop_tracking)
         return Refused(_why_unparsable(text), text)
     return _accept(href, text, drop_tracking)
+
+
+def _without_lone_surrogates(text: str) -> str:
+    """The standard's UTF-8 encoder writes U+FFFD in place of a lone surrogate."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _why_unparsable(text: str) -> Reason:

@@ -156,7 +156,7 @@ async def _race(shared: Shared) -> int:
     recorded = all(r.status is Status.DONE and r.attempt == 1 for r in records.values()) and len(records) == RACE_URLS
     verdict = "No URL was won twice" if fair and recorded else "SOMETHING IS WRONG: a URL was won twice, or not at all"
     console.print(
-        f"\n{verdict}; the records say the same. {seconds:.1f} s. Frontier: {folder / 'race.db'}",
+        f"\n{verdict}; the records say the same. {seconds:.1f} s. Frontier: {shared.frontier}",
         highlight=False,
         soft_wrap=True,
     )

@@ -274,7 +274,7 @@ class Fetcher:
                     break
         except DecodeError as error:
             response.close()
-            raise _Trouble(Reason.BAD_ENCODING, f"Content-Encoding {encoding}: {error}") from error
+            raise _Trouble(Reason.BAD_ENCODING, f"the body is not what Content-Encoding {encoding!r} says") from error
         return body
 
 
@@ -313,6 +313,7 @@ def _as_text(location: bytes) -> str:
     return "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in location)
 
 
+_TOO_LARGE: Final = re.compile("Too many|Got more than")  # aiohttp gives these no type of their own
 _ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
 _OS_REASONS: Final = {
     errno.ECONNREFUSED: (Reason.CONNECTION_REFUSED, "nobody listens there"),
@@ -356,7 +357,7 @@ def classify(error: BaseException, *, is_connecting: bool) -> tuple[Reason, str]
             return Reason.INCOMPLETE_BODY, "the body ended before its announced length"
         case aiohttp.ClientResponseError():
             cause = error.__cause__
-            if isinstance(cause, http_exceptions.LineTooLong) or "Too many" in error.message:
+            if isinstance(cause, http_exceptions.LineTooLong) or _TOO_LARGE.search(error.message):
                 return Reason.HEADERS_TOO_LARGE, "the head of the answer is too large"
             return Reason.BAD_RESPONSE, "the answer is not HTTP"
         case http_exceptions.LineTooLong():

@@ -1,0 +1,209 @@
+"""The command line as a user meets it: every command, and what it says to bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sqspider.cli.main import _COMMANDS
+from sqspider.export import FIELDS
+from sqspider.frontier.sqlite import APPLICATION_ID, SCHEMA_VERSION
+from sqspider.policy import FINAL, RULES
+from sqspider.record import Reason
+from tests.conftest import Run
+
+ROOT = Path(__file__).parent.parent.parent
+SELF = ("--delay", "0", "--allow-private", "--exclude", "slow|huge|flaky")
+
+
+def test_help_and_version_load_no_client() -> None:
+    code = (
+        "import sys; from sqspider.cli.main import run; run([%r]);"
+        "sys.exit(' '.join({'aiohttp', 'selectolax', 'rich', 'sqlite3', 'protego'} & set(sys.modules)) or 0)"
+    )
+    for flag in ("--version", "--help"):
+        done = subprocess.run([sys.executable, "-c", code % flag], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "sqspider" in done.stdout
+
+
+@pytest.mark.parametrize("command", list(_COMMANDS))
+def test_every_command_has_help_and_is_documented(sqspider: Run, command: str) -> None:
+    done = sqspider(command, "--help")
+    assert done.returncode == 0
+    assert "Usage: sqspider" in done.stdout
+    assert f"sqspider {command}" in (ROOT / "docs" / "reference" / "cli.md").read_text()
+
+
+def test_a_crawl_from_start_to_cleanup(sqspider: Run, served_site: str, tmp_path: Path) -> None:
+    done = sqspider("crawl", served_site, *SELF, "--json", "--output", "rows.jsonl")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["done"] >= 60
+    assert summary["reasons"]["robots"] == 1
+    assert "in flight" in done.stderr or summary["seconds"] < 5
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert len(rows) == summary["records"]
+    assert tuple(rows[0]) == FIELDS
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", rows[0]["finished_at"])
+
+    again = sqspider("crawl", served_site, *SELF)
+    assert again.returncode == 0
+    assert "nothing to do" in again.stderr
+
+    status = json.loads(sqspider("status", "--json").stdout)
+    assert status["records"]["done"] == summary["done"]
+    assert status["queue"]["visible"] == 0
+    shown = sqspider("show", f"{served_site}private/diary")
+    assert "robots.txt line 2: Disallow: /private/" in shown.stdout
+    assert json.loads(sqspider("show", served_site, "--json").stdout)["http_status"] == 200
+    assert sqspider("show", "http://example.com/").returncode == 1
+    table = sqspider("export", "--format", "csv", "--status", "blocked").stdout.splitlines()
+    assert table[0] == ",".join(FIELDS)
+    assert len(table) == 1 + summary["blocked"]
+    assert json.loads(sqspider("hosts", "--json").stdout)["done"] == summary["done"]
+    assert sqspider("cleanup", "--all").returncode == 2  # nobody can be asked
+    assert sqspider("cleanup", "--all", "--yes").returncode == 0
+    assert json.loads(sqspider("status", "--json").stdout)["records"]["done"] == 0
+
+
+def test_producer_and_consumer_apart(sqspider: Run, served_site: str) -> None:
+    urls = "".join(f"{served_site}page/{n}\n" for n in range(12))
+    done = sqspider("enqueue", "-f", "-", "--delay", "0", stdin=f"# a comment\n\n{urls}{urls}ftp://x/\nno url\n")
+    assert done.returncode == 1
+    assert done.stdout == "12 new, 12 known, 2 refused\n"
+    assert "-, line 27: " in done.stderr
+    assert "neither http nor https" in done.stderr
+    once = sqspider("consume", "--allow-private", "--worker-id", "worker-A")
+    assert once.returncode == 0
+    assert len(re.findall(r"WON race — claimed for processing: http", once.stderr)) == 10
+    rest = sqspider("--log-level", "debug", "consume", "--allow-private", "--until-empty")
+    assert rest.returncode == 0
+    assert len(re.findall(r"WON race — claimed for processing: http", rest.stderr)) == 2
+    assert "No messages" in rest.stderr
+
+
+def test_json_logs_are_json(sqspider: Run, served_site: str) -> None:
+    sqspider("enqueue", f"{served_site}page/1", "--delay", "0")
+    done = sqspider("--log-format", "json", "consume", "--allow-private", "--until-empty")
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert events[0]["event"] == f"WON race — claimed for processing: {served_site}page/1"
+
+
+def test_hosts_can_be_given_orders(sqspider: Run, served_site: str) -> None:
+    assert sqspider("hosts", "set", "127.0.0.1", "--block").returncode == 0
+    done = sqspider("crawl", served_site, *SELF)
+    assert done.returncode == 1
+    assert "host_blocked" in done.stderr
+    row = json.loads(sqspider("hosts", "--json").stdout)
+    assert (row["is_blocked"], row["blocked"]) == (True, 1)
+    assert sqspider("hosts", "set", "127.0.0.1").returncode == 2
+
+
+def test_env_file_and_environment_and_flags(sqspider: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("SQSPIDER_FRONTIER=sqlite:from-file.db\n")
+    sqspider("status")
+    monkeypatch.setenv("SQSPIDER_FRONTIER", "sqlite:from-environment.db")
+    sqspider("status")
+    sqspider("--frontier", "sqlite:from-flag.db", "status")
+    assert {path.stem for path in tmp_path.glob("*.db")} == {"from-file", "from-environment", "from-flag"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (("crawl",), 2, "no URL was given"),
+        (("crawl", "ftp://example.com/"), 1, "neither http nor https"),
+        (("enqueue",), 2, "name a URL"),
+        (("enqueue", "-f", "absent.txt"), 2, "absent.txt cannot be read"),
+        (("consume", "--batch-size", "0"), 2, "1<=x<=10"),
+        (("consume", "--batch-size", "11"), 2, "1<=x<=10"),
+        (("consume", "--lease", "12"), 2, "too short"),
+        (("crawl", "http://e.com/", "--include", "("), 2, "no regular expression"),
+        (("cleanup",), 2, "one of --all"),
+        (("--frontier", "nothing:x", "status"), 2, "names no frontier"),
+        (("--frontier", "sqlite:absent/f.db", "status"), 3, "there is no folder"),
+        (("--frontier", "sqlite:.", "status"), 3, "it is a folder"),
+        (("nonsense",), 2, "No such command"),
+        (("show", "no url"), 2, "not a valid URL"),
+        (("crawl", "http://127.0.0.1:9999/", "--ignore-robots"), 1, "private_address"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(sqspider: Run, arguments: tuple[str, ...], status: int, says: str) -> None:
+    done = sqspider(*arguments)
+    assert (done.returncode, says in done.stderr) == (status, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_nobody_listens_on_and_a_name_nobody_has(sqspider: Run, served_site: str) -> None:
+    port = int(served_site.rstrip("/").rsplit(":", 1)[1])
+    free = port + 1 if port < 65_000 else port - 1
+    done = sqspider("crawl", f"http://127.0.0.1:{free}/", "--allow-private", "--quiet")
+    assert done.returncode == 1
+    assert "connection_refused" in done.stderr
+    unknown = sqspider("crawl", "http://no-such-host.invalid/", "--quiet")
+    assert unknown.returncode == 1
+    assert "no-such-host.invalid/: failed: dns_" in unknown.stderr
+
+
+@pytest.mark.parametrize("kind", ["text", "foreign", "newer", "read-only folder"])
+def test_a_file_that_is_no_frontier_is_refused(sqspider: Run, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "f.db"
+    if kind == "text":
+        path.write_text("this is no database, but a text that is long enough to be looked at" * 20)
+    elif kind in ("foreign", "newer"):
+        with sqlite3.connect(path) as connection:
+            connection.execute("CREATE TABLE t (x)")
+            if kind == "newer":
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+        connection.close()
+    else:
+        path = Path("/proc/f.db")
+    done = sqspider("--frontier", f"sqlite:{path}", "status")
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 1
+    expected = {"text": "no SQLite database", "foreign": "not of sqspider", "newer": "newer sqspider"}
+    assert expected.get(kind, "cannot be") in done.stderr
+
+
+def test_a_full_disk_is_told_and_loses_nothing(sqspider: Run, tmp_path: Path) -> None:
+    urls = "".join(f"http://example.com/{n}\n" for n in range(20_000))
+    (tmp_path / "urls.txt").write_text(urls)
+    command = f"ulimit -f 3000; exec {sys.executable} -m sqspider enqueue -f urls.txt"
+    full = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert full.returncode == 3, full.stderr
+    assert "Traceback" not in full.stderr
+    done = sqspider("enqueue", "-f", "urls.txt", "--json")
+    numbers = json.loads(done.stdout)
+    assert numbers["new"] + numbers["known"] == 20_000
+    assert numbers["known"] > 0
+
+
+def test_the_reasons_and_the_retry_table_are_documented() -> None:
+    text = (ROOT / "docs" / "reference" / "reasons.md").read_text()
+    for reason in Reason:
+        assert f"`{reason.value}`" in text
+    for reason, rule in RULES.items():
+        assert re.search(rf"`{reason.value}` \| {rule.max_tries} ", text), reason
+    assert FINAL.max_tries == 1
+
+
+def test_the_demo_race_is_fair(sqspider: Run) -> None:
+    done = sqspider("demo", "race")
+    assert done.returncode == 0, done.stdout
+    assert "No URL was won twice" in done.stdout
+    assert done.stdout.count("LOST race — already claimed by another consumer: ") >= 10
+
+
+def test_the_demo_explains_itself(sqspider: Run) -> None:
+    done = sqspider("demo", "--pages", "30")
+    assert done.returncode == 0, done.stderr
+    for word in ("redirect_loop", "robots", "client_error", "/huge was cut off", "never asked for"):
+        assert word in done.stdout

@@ -1,0 +1,145 @@
+"""Canonical URLs against the WHATWG's own cases, and scopes against those of peers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sqspider.record import Reason
+from sqspider.url import (
+    MAX_URL_BYTES,
+    Refused,
+    Scope,
+    canonicalize,
+    host_of,
+    in_scope,
+    origin_of,
+    registrable_domain,
+)
+from tests.conftest import load_cases
+
+
+def test_the_whatwg_cases_pass() -> None:
+    cases = [c for c in load_cases("01a_wpt_urltestdata.json")["cases"] if c["crawl_relevant"]]
+    assert len(cases) > 300
+    wrong = [c["id"] for c in cases if not _agrees(c)]
+    assert wrong == []
+
+
+def _agrees(case: dict[str, Any]) -> bool:
+    result = canonicalize(case["input"], case["base"])
+    if case["failure"]:
+        return isinstance(result, Refused)
+    expected = case["expected_href"].partition("#")[0]
+    if case["username"] or case["password"]:
+        return isinstance(result, Refused) and result.reason is Reason.USER_INFO
+    return bool(result == expected)
+
+
+@given(st.text() | st.from_regex(r"https?://[a-z0-9.\-:\[\]%@]*/\S*", fullmatch=True))
+def test_canonicalizing_twice_changes_nothing(text: str) -> None:
+    once = canonicalize(text)
+    if isinstance(once, str):
+        assert canonicalize(once) == once
+        assert "#" not in once
+        assert once.startswith(origin_of(once))
+        assert host_of(once) in once
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("ftp://example.com/", Reason.BAD_SCHEME),
+        ("mailto:a@example.com", Reason.BAD_SCHEME),
+        ("javascript:alert(1)", Reason.BAD_SCHEME),
+        ("http://user:secret@example.com/", Reason.USER_INFO),
+        ("http://", Reason.NO_HOST),
+        ("no url", Reason.BAD_URL),
+        ("http://exa mple.com/", Reason.BAD_URL),
+        ("http://example.com/" + "a" * MAX_URL_BYTES, Reason.URL_TOO_LONG),
+    ],
+)
+def test_a_refusal_has_its_reason(text: str, reason: Reason) -> None:
+    refused = canonicalize(text)
+    assert isinstance(refused, Refused)
+    assert refused.reason is reason
+
+
+def test_a_url_of_just_the_limit_is_taken() -> None:
+    url = "http://example.com/".ljust(MAX_URL_BYTES, "a")
+    assert canonicalize(url) == url
+
+
+@pytest.mark.parametrize("kept", ["http://www.example.com/", "http://example.com/a/", "http://example.com/?b=2&a=1"])
+def test_nothing_is_folded_by_default(kept: str) -> None:
+    assert canonicalize(kept) == kept
+
+
+def test_tracking_parameters_go_only_when_asked() -> None:
+    url = "http://example.com/?utm_source=x&id=1&fbclid=y"
+    assert canonicalize(url) == url
+    assert canonicalize(url, drop_tracking=True) == "http://example.com/?id=1"
+    assert canonicalize("http://example.com/?gclid=1", drop_tracking=True) == "http://example.com/"
+
+
+def test_a_lone_surrogate_becomes_a_replacement_character() -> None:
+    assert canonicalize("http://example.com/\ud800") == "http://example.com/%EF%BF%BD"
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://example.com:8080/", "example.com"),
+        ("http://[2001:db8::1]/", "[2001:db8::1]"),
+        ("http://[2001:db8::1]:81/", "[2001:db8::1]"),
+    ],
+)
+def test_the_host_is_without_its_port(url: str, host: str) -> None:
+    assert host_of(url) == host
+
+
+_KINDS = {"same-hostname": Scope.HOST, "same-domain": Scope.DOMAIN, "all": Scope.ANY}
+
+
+def test_scopes_agree_with_a_peer() -> None:
+    checked = 0
+    for case in load_cases("03e_scope.json")["cases"]:
+        scope = _KINDS.get(case["scope"]["kind"])
+        if scope is None:
+            continue
+        seed = canonicalize(case["scope"]["base_url"])
+        link = canonicalize(case["url"], case["scope"]["base_url"])
+        assert isinstance(seed, str)
+        is_in = isinstance(link, str) and in_scope(link, scope, seed)
+        assert is_in == case["in_scope"], case["id"]
+        checked += 1
+    assert checked >= 30
+
+
+@pytest.mark.parametrize(
+    ("scope", "url", "expected"),
+    [
+        (Scope.PAGE, "http://a.example.com/docs/index.html", True),
+        (Scope.PAGE, "http://a.example.com/docs/other.html", False),
+        (Scope.PREFIX, "http://a.example.com/docs/deep/er", True),
+        (Scope.PREFIX, "http://a.example.com/doc", False),
+        (Scope.HOST, "https://a.example.com/elsewhere", True),
+        (Scope.HOST, "http://b.example.com/", False),
+        (Scope.DOMAIN, "http://b.example.com/", True),
+        (Scope.DOMAIN, "http://example.org/", False),
+        (Scope.ANY, "http://example.org/", True),
+    ],
+)
+def test_scopes_are_measured_from_the_seed(scope: Scope, url: str, expected: bool) -> None:
+    assert in_scope(url, scope, "http://a.example.com/docs/index.html") is expected
+
+
+@pytest.mark.parametrize(
+    ("host", "domain"),
+    [("www.example.co.uk", "example.co.uk"), ("a.github.io", "a.github.io"), ("127.0.0.1", "127.0.0.1")],
+)
+def test_registrable_domains_follow_the_public_suffix_list(host: str, domain: str) -> None:
+    assert registrable_domain(host) == domain

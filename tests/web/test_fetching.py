@@ -1,0 +1,404 @@
+"""One fetch against servers that behave, and many that do not: each ends in its reason, in time."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+import time
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import brotli
+import pytest
+from backports import zstd
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sqspider.record import Reason
+from sqspider.url import canonicalize, host_of
+from sqspider.web.fetch import Fetched, Fetcher, FetchOptions, HopRefused
+from sqspider.web.guard import GuardedResolver, is_web_port, why_not_public
+from tests.conftest import load_cases
+
+LIMIT_SECONDS = 1.0
+PRIVATE = FetchOptions(allow_private=True, timeout_seconds=LIMIT_SECONDS, max_bytes=100_000, max_redirects=3)
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class RawServer:
+    """A TCP server that sends what it is told to, byte by byte."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.requests: list[bytes] = []
+        self.url = ""
+
+    @asynccontextmanager
+    async def playing(self, handler: Handler) -> AsyncIterator[RawServer]:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.connections += 1
+            try:
+                await handler(reader, writer)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                pass  # the client has left: that is what is tested
+            finally:
+                writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        try:
+            yield self
+        finally:
+            server.close()
+
+    async def read_request(self, reader: asyncio.StreamReader) -> bytes:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.requests.append(head)
+        return head
+
+
+async def fetch_from(response: bytes, *, options: FetchOptions = PRIVATE, times: int = 1) -> tuple[Fetched, RawServer]:
+    """Fetch from a server that answers every request with these bytes and then hangs up."""
+    server = RawServer()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read_request(reader)
+        writer.write(response)
+        await writer.drain()
+
+    async with server.playing(answer), Fetcher(options) as fetcher:
+        for _ in range(times - 1):
+            await fetcher.fetch(server.url)
+        return await fetcher.fetch(server.url), server
+
+
+def ok(body: bytes, *headers: str) -> bytes:
+    lines = ["HTTP/1.1 200 OK", "Content-Type: text/html", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+async def test_a_page_comes_whole_and_its_url_goes_out_as_it_is() -> None:
+    server = RawServer()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read_request(reader)
+        writer.write(ok(b"hello", "X-Twice: a", "X-Twice: b"))
+        await writer.drain()
+
+    async with server.playing(answer), Fetcher(PRIVATE) as fetcher:
+        fetched = await fetcher.fetch(f"{server.url}a%2fb;c/?q=%7E'|x")
+    assert fetched.reason is None
+    assert (fetched.body, fetched.http_status, fetched.truncated) == (b"hello", 200, False)
+    assert [value for name, value in fetched.headers if name == "X-Twice"] == ["a", "b"]
+    assert server.requests[0].startswith(b"GET /a%2fb;c/?q=%7E'|x HTTP/1.1\r\n")
+    assert b"User-Agent: sqspider/" in server.requests[0]
+
+
+TEXT = b"<p>The quick brown fox</p>" * 50
+MEMBERS = gzip.compress(TEXT[:600]) + gzip.compress(TEXT[600:])
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(TEXT)), ("GZIP", gzip.compress(TEXT)), ("gzip", MEMBERS),
+        ("gzip", gzip.compress(TEXT) + b"rubbish"), ("deflate", zlib.compress(TEXT)),
+        ("deflate", zlib.compress(TEXT)[2:-4]), ("br", brotli.compress(TEXT)), ("zstd", zstd.compress(TEXT)),
+        ("gzip, br", brotli.compress(gzip.compress(TEXT))), ("identity", TEXT), ("", TEXT), ("none", TEXT),
+    ],
+)  # fmt: skip
+async def test_content_codings_are_taken_off(coding: str, body: bytes) -> None:
+    fetched, _ = await fetch_from(ok(body, f"Content-Encoding: {coding}"))
+    assert (fetched.reason, fetched.body, fetched.truncated) == (None, TEXT, False)
+
+
+BOMB = 300 * 1024 * 1024
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
+async def test_a_bomb_is_cut_off_in_bounded_memory(coding: str) -> None:
+    compress = {
+        "gzip": lambda data: gzip.compress(data, 6),
+        "br": lambda data: brotli.compress(data, quality=5, lgwin=24),
+        "zstd": lambda data: zstd.compress(data),
+    }[coding]
+        "zstd": lambda data: bytes(zstd.compress(data)),
+    tracemalloc.start()
+    fetched, _ = await fetch_from(
+        ok(packed, f"Content-Encoding: {coding}"), options=FetchOptions(allow_private=True, max_bytes=100_000)
+    )
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (fetched.reason, fetched.truncated, len(fetched.body)) == (None, True, 100_000)
+    assert peak < len(packed) * 3 + 8_000_000
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+PLAIN = b"Content-Type: text/html\r\n"
+RESPONSES: list[tuple[str, bytes, set[Reason | None]]] = [
+    ("http-09 length of 100 digits", HEAD + b"Content-Length: " + b"9" * 100 + b"\r\n\r\n", {Reason.BAD_RESPONSE, Reason.INCOMPLETE_BODY}),
+    ("http-10 one header of 100 KiB", HEAD + b"X: " + b"a" * 102_400 + b"\r\n\r\n", {Reason.HEADERS_TOO_LARGE}),
+    ("http-11 10,000 headers", HEAD + b"X: y\r\n" * 10_000 + b"\r\n", {Reason.HEADERS_TOO_LARGE}),
+    ("http-16 twenty codings", ok(TEXT, "Content-Encoding: " + "gzip, " * 19 + "gzip"), {Reason.BAD_ENCODING}),
+    ("http-19 body cut off", HEAD + PLAIN + b"Content-Length: 100\r\n\r\n" + b"x" * 50, {Reason.INCOMPLETE_BODY}),
+    ("http-21 two lengths", HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", {Reason.BAD_RESPONSE}),
+    ("http-22 negative length", HEAD + b"Content-Length: -5\r\n\r\nhello", {Reason.BAD_RESPONSE}),
+    ("http-24 chunk size not hex", HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\nhello\r\n", {Reason.BAD_RESPONSE}),
+    ("http-26 no last chunk", HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", {Reason.INCOMPLETE_BODY}),
+    ("http-29 no status line", b"<html>hello</html>", {Reason.BAD_RESPONSE}),
+    ("http-30 a strange status", b"HTTP/1.1 -200 OK\r\n\r\n", {Reason.BAD_RESPONSE}),
+    ("http-33 NUL in a header", HEAD + b"X: a\x00b\r\n\r\n", {Reason.BAD_RESPONSE}),
+    ("http-34 NUL in the body", ok(b"a\x00b"), {None}),
+    ("http-36 bytes outside ASCII", ok(b"x", "X: \xe9\xff"), {None}),
+    ("http-37 nothing at all", b"", {Reason.CONNECTION_RESET}),
+    ("http-41 unasked upgrade", b"HTTP/1.1 101 Switching Protocols\r\n\r\n", {Reason.UNEXPECTED_STATUS}),
+    ("http-42 204 with a body", b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello", {None, Reason.BAD_RESPONSE}),
+    ("http-44 206 unasked", b"HTTP/1.1 206 Partial\r\nContent-Length: 1\r\n\r\nx", {Reason.UNEXPECTED_STATUS}),
+    ("http-45 empty page", ok(b""), {None}),
+    ("http-46 gzip that is none", ok(TEXT, "Content-Encoding: gzip"), {Reason.BAD_ENCODING}),
+    ("http-60 no Location", b"HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n", {Reason.BAD_REDIRECT}),
+    ("http-60 empty Location", b"HTTP/1.1 301 Moved\r\nLocation: \r\nContent-Length: 0\r\n\r\n", {Reason.BAD_REDIRECT}),
+    ("http-60 no URL", b"HTTP/1.1 301 Moved\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n", {Reason.BAD_REDIRECT}),
+    ("http-58 file", b"HTTP/1.1 302 F\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n", {Reason.BAD_SCHEME}),
+    ("http-58 javascript", b"HTTP/1.1 302 F\r\nLocation: javascript:x\r\nContent-Length: 0\r\n\r\n", {Reason.BAD_SCHEME}),
+    ("a user in it", b"HTTP/1.1 302 F\r\nLocation: http://u:p@a.b/\r\nContent-Length: 0\r\n\r\n", {Reason.USER_INFO}),
+    ("http-66 305", b"HTTP/1.1 305 Use Proxy\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", {Reason.UNEXPECTED_STATUS}),
+    ("http-87 a huge Location", b"HTTP/1.1 302 F\r\nLocation: /" + b"a" * 4000 + b"\r\nContent-Length: 0\r\n\r\n", {Reason.URL_TOO_LONG}),
+    ("http-71 404", b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", {Reason.CLIENT_ERROR}),
+    ("http-72 503", b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", {Reason.SERVER_ERROR}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("response", "reasons"), [row[1:] for row in RESPONSES], ids=[row[0] for row in RESPONSES])
+async def test_a_strange_answer_ends_in_its_reason(response: bytes, reasons: set[Reason | None]) -> None:
+    started = time.monotonic()
+    fetched, _ = await fetch_from(response)
+    assert fetched.reason in reasons, fetched.detail
+    assert fetched.reason is None or fetched.detail
+    assert "Error" not in fetched.detail
+    assert time.monotonic() - started < LIMIT_SECONDS + 5
+
+
+async def test_a_truncated_gzip_keeps_what_came() -> None:
+    fetched, _ = await fetch_from(ok(gzip.compress(TEXT)[:-20], "Content-Encoding: gzip"))
+    assert (fetched.reason, fetched.truncated) == (None, True)
+    assert TEXT.startswith(fetched.body[:100])
+
+
+async def _endless(writer: asyncio.StreamWriter, first: bytes, then: bytes, pause: float) -> None:
+    writer.write(first)
+    for _ in range(100_000):
+        writer.write(then)
+        await writer.drain()
+        await asyncio.sleep(pause)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "then", "pause", "reason"),
+    [
+        ("http-01 silence", b"", b"", 0.1, Reason.TIMEOUT),
+        ("http-03 slow headers", HEAD, b"X: y\r\n", 0.1, Reason.TIMEOUT),
+        ("http-04 slow body", HEAD + PLAIN + b"\r\n", b"x", 0.1, Reason.TIMEOUT),
+        ("http-07 endless body", HEAD + PLAIN + b"\r\n", b"x" * 65_536, 0.0, None),
+        ("http-08 ten terabytes", HEAD + b"Content-Length: 10000000000000\r\n\r\n", b"x" * 65_536, 0.0, None),
+        ("http-12 endless headers", HEAD, b"X: " + b"y" * 1000 + b"\r\n", 0.0, Reason.HEADERS_TOO_LARGE),
+        ("http-40 endless 1xx", b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", 0.001, Reason.TIMEOUT),
+    ],
+)
+async def test_what_does_not_end_is_ended(
+    name: str, first: bytes, then: bytes, pause: float, reason: Reason | None
+) -> None:
+    server = RawServer()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read_request(reader)
+        await _endless(writer, first, then, pause)
+
+    started = time.monotonic()
+    async with server.playing(answer), Fetcher(PRIVATE) as fetcher:
+        fetched = await fetcher.fetch(server.url)
+    assert fetched.reason is reason, (name, fetched.detail)
+    assert time.monotonic() - started < LIMIT_SECONDS + 5
+    if reason is None:
+        assert (fetched.truncated, len(fetched.body)) == (True, 100_000)
+
+
+async def test_a_connection_in_an_unknown_state_is_not_used_again() -> None:
+    fetched, server = await fetch_from(ok(b"x" * 50) + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", times=2)
+    assert fetched.body == b"x" * 50
+    assert server.connections == 2
+
+
+async def test_redirects_are_followed_and_counted() -> None:
+    server = RawServer()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await server.read_request(reader)
+            path = head.split()[1].decode()
+            left = int(path.rpartition("/")[2] or 0)
+            location = f"/loop/{(left + 1) % 2}" if "loop" in path else f"/{left - 1}#x"
+            redirect = f"HTTP/1.1 302 F\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+            writer.write(redirect.encode() if left or "loop" in path else ok(b"there"))
+            await writer.drain()
+
+    hops: list[str] = []
+
+    async def before_hop(url: str) -> HopRefused | None:
+        hops.append(url)
+        return HopRefused(Reason.OUT_OF_SCOPE, "not there") if url.endswith("/1") and len(hops) > 3 else None
+
+    async with server.playing(answer), Fetcher(PRIVATE) as fetcher:
+        good = await fetcher.fetch(f"{server.url}3", before_hop=before_hop)
+        assert (good.reason, good.body, good.final_url) == (None, b"there", f"{server.url}0")
+        assert good.redirects == tuple(f"{server.url}{n}" for n in (3, 2, 1))
+        assert hops == [f"{server.url}{n}" for n in (2, 1, 0)]
+        assert server.connections == 1
+        too_many = await fetcher.fetch(f"{server.url}9")
+        assert too_many.reason is Reason.TOO_MANY_REDIRECTS
+        assert (await fetcher.fetch(f"{server.url}loop/0")).reason is Reason.REDIRECT_LOOP
+        assert (await fetcher.fetch(f"{server.url}2", before_hop=before_hop)).reason is Reason.OUT_OF_SCOPE
+
+
+async def test_waiting_before_a_hop_is_not_counted() -> None:
+    server = RawServer()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await server.read_request(reader)
+        redirect = b"HTTP/1.1 302 F\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n"
+        writer.write(ok(b"there") if b"/there" in head else redirect)
+        await writer.drain()
+
+    async def before_hop(url: str) -> HopRefused | None:
+        del url
+        await asyncio.sleep(LIMIT_SECONDS * 1.2)  # longer than the whole fetch may take
+        return None
+
+    async with server.playing(answer), Fetcher(PRIVATE) as fetcher:
+        assert (await fetcher.fetch(server.url, before_hop=before_hop)).reason is None
+
+
+async def test_nobody_listening_and_no_such_name_have_their_reasons() -> None:
+    server = RawServer()
+    async with server.playing(lambda _r, _w: asyncio.sleep(0)):
+        url = server.url
+    async with Fetcher(PRIVATE) as fetcher:
+        assert (await fetcher.fetch(url)).reason is Reason.CONNECTION_REFUSED
+        unknown = await fetcher.fetch("http://no-such-host.invalid/")
+        assert unknown.reason in (Reason.DNS_NOT_FOUND, Reason.DNS_FAILURE)
+        https = await fetcher.fetch(url.replace("http:", "https:"))
+        assert https.reason is Reason.CONNECTION_REFUSED
+
+
+async def test_plain_http_on_a_tls_port_is_a_tls_error() -> None:
+    server = RawServer()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+
+    async with server.playing(answer), Fetcher(PRIVATE) as fetcher:
+        assert (await fetcher.fetch(server.url.replace("http:", "https:"))).reason is Reason.TLS_ERROR
+
+
+async def test_no_packet_goes_to_a_private_address() -> None:
+    server = RawServer()
+    async with server.playing(lambda _r, _w: asyncio.sleep(0)), Fetcher(FetchOptions()) as fetcher:
+        port = server.url.rsplit(":", 1)[1]
+        for host in ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"):
+            fetched = await fetcher.fetch(f"http://{host}:{port}".replace("::ffff:127.0.0.1", "::ffff:7f00:1"))
+            assert fetched.reason is Reason.PRIVATE_ADDRESS, (host, fetched.detail)
+    assert server.connections == 0
+
+
+async def test_a_redirect_to_a_private_address_is_not_followed() -> None:
+    target = RawServer()
+    source = RawServer()
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await source.read_request(reader)
+        writer.write(f"HTTP/1.1 302 F\r\nLocation: {target.url}\r\nContent-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+
+    class OnlyTheSource(Fetcher):
+        """Takes the source's port for a public address; everything else is as it is."""
+
+        def _check(self, url: str) -> None:
+            if not url.startswith(source.url):
+                super()._check(url)
+
+        def _open_socket(self, info: tuple[object, ...]) -> object:  # type: ignore[override]
+            address = info[4]
+            assert isinstance(address, tuple)
+            if f":{address[1]}/" in source.url:
+                return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            return super()._open_socket(info)
+
+    async with (
+        target.playing(lambda _r, _w: asyncio.sleep(0)),
+        source.playing(redirect),
+        OnlyTheSource(FetchOptions(allow_any_port=True)) as fetcher,
+    ):
+        fetched = await fetcher.fetch(source.url)
+    assert fetched.reason is Reason.PRIVATE_ADDRESS
+    assert (len(source.requests), target.connections) == (1, 0)
+
+
+def test_a_name_with_one_private_address_is_refused_whole() -> None:
+    resolver = GuardedResolver(allow_private=False)
+    family = socket.AF_INET
+    assert len(resolver.checked("h", 80, [(family, "93.184.216.34"), (family, "1.1.1.1")])) == 2
+    with pytest.raises(OSError, match=r"resolves to 127\.0\.0\.1"):
+        resolver.checked("h", 80, [(family, "93.184.216.34"), (family, "127.0.0.1")])
+
+
+def test_private_addresses_are_known_in_every_spelling() -> None:
+    for case in load_cases("practice/07a_ssrf_addresses.json")["cases"]:
+        if case["must_block"] != "policy":
+            assert (why_not_public(case["ip"]) is not None) == case["must_block"], case["ip"]
+
+
+def test_private_urls_are_seen_through_however_they_are_written() -> None:
+    """Looked at only: nothing is ever sent to what these cases name."""
+    checked = 0
+    for case in load_cases("practice/07b_ssrf_urls.json")["cases"]:
+        url = canonicalize(case["url"])
+        if isinstance(url, str) and case["must_block"] and "loopback" in case["reaches"]:
+            host = host_of(url).strip("[]")
+            if host.replace(".", "").isdigit() or ":" in host:
+                assert why_not_public(host) is not None, case["url"]
+                checked += 1
+    assert checked >= 5
+
+
+@pytest.mark.parametrize(
+    ("port", "allowed"),
+    [(80, True), (443, True), (8080, True), (22, False), (25, False), (6379, False), (11211, False)],
+)
+def test_ports_of_other_services_are_not_asked(port: int, allowed: bool) -> None:
+    assert is_web_port(port) is allowed
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.binary(max_size=300)
+    | st.builds(
+        lambda parts, body: b"HTTP/1.1 " + b"\r\n".join(parts) + b"\r\n\r\n" + body,
+        st.lists(
+            st.sampled_from([b"200 OK", b"302 F", b"Content-Length: 3", b"Content-Length: x", b"Location: /a",
+                             b"Transfer-Encoding: chunked", b"Content-Encoding: gzip", b"Content-Encoding: br"])
+            | st.binary(max_size=30),
+            max_size=6,
+        ),
+        st.binary(max_size=60),
+    )
+)  # fmt: skip
+def test_no_answer_makes_it_crash_or_hang(response: bytes) -> None:
+    options = FetchOptions(allow_private=True, timeout_seconds=2, max_redirects=2)
+    fetched, _ = asyncio.run(fetch_from(response, options=options))
+    assert fetched.reason is not Reason.INTERNAL_ERROR, fetched.detail
+    assert fetched.elapsed_seconds < 8

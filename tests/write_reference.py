@@ -1,0 +1,60 @@
+"""Writes ``docs/reference`` from the code: run it after changing an option or a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sqspider.cli.main import _COMMANDS, cli
+from sqspider.policy import FINAL, RULES
+from sqspider.record import BLOCKING_REASONS, Reason
+
+REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+
+MEANINGS = {
+    line.split(" = ")[0].strip(): line.partition("# ")[2].strip()
+    for line in (Path(__file__).parent.parent / "src/sqspider/record.py").read_text().splitlines()
+    if " = " in line and "# " in line and line.split(" = ")[0].strip().isupper()
+}
+
+
+def command_line() -> str:
+    """The help of every command."""
+    parts = ["# The command line\n\nWritten from the program's own `--help`.\n"]
+    context = click.Context(cli, info_name="sqspider", max_content_width=100, terminal_width=100)
+    parts.append(f"```\n{cli.get_help(context)}\n```\n")
+    for name in _COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        inner = click.Context(command, info_name=name, parent=context, max_content_width=100, terminal_width=100)
+        parts.append(f"## sqspider {name}\n\n```\n{command.get_help(inner)}\n```\n")
+    return "\n".join(parts)
+
+
+def reasons() -> str:
+    """The closed list of reasons, and when each is tried again."""
+    lines = [
+        "# Reasons",
+        "",
+        "Why a URL was refused, `failed` or `blocked`: the closed list, written from `record.py` and `policy.py`.",
+        "A reason with 1 try is final at once. Waits double with each try, up to an hour, with up to a quarter more",
+        "by chance; `first wait` is a multiple of 2 s. `Retry-After` is the least. *slows*: the host is asked less",
+        "often from then on. *fails*: many in a row rest the host. A 503 slows its host as a 429 does.",
+        "",
+        "| reason | tries | first wait | host | ends as | meaning |",
+        "|---|---|---|---|---|---|",
+    ]
+    for reason in Reason:
+        rule = RULES.get(reason, FINAL)
+        wait = f"x {rule.wait_factor:g}" if rule.max_tries > 1 else ""
+        host = " ".join(word for word, is_so in (("slows", rule.slows), ("fails", rule.fails)) if is_so)
+        ends = "blocked" if reason in BLOCKING_REASONS else "failed"
+        meaning = MEANINGS.get(reason.name, "")
+        lines.append(f"| `{reason.value}` | {rule.max_tries} | {wait} | {host} | {ends} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    (REFERENCE / "cli.md").write_text(command_line())
+    (REFERENCE / "reasons.md").write_text(reasons())
