@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import os
 import shutil
@@ -135,6 +136,11 @@ class Corpus:
     def forget(self) -> None:
         """Leave out of :meth:`requests` what was asked for so far."""
         self._log_start = self._log.stat().st_size
+
+    async def until(self, number: int) -> None:
+        """Wait until so many requests were seen."""
+        while self.requests().total() < number:
+            await asyncio.sleep(0.005)
 
     def requests(self) -> Counter[str]:
         """Lines of "status path", as the server saw them, and how often. No robots.txt among them."""
