@@ -1,0 +1,49 @@
+"""Nothing is lost and nothing done twice when workers are killed: what ``bench/kill.py`` does, on a small site."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from bench.kill import Trial, Until, choose_moments, compare
+from sqspider.demo_site import DemoSite
+
+KILLS = 8
+CRAWL_FLAGS = ("--delay", "0")
+WORK_FLAGS = (
+    "--allow-private", "--concurrency", "8", "--max-body", "100000", "--timeout", "2", "--lease", "17.5",
+)  # fmt: skip
+
+Disturb = Callable[[Trial, Until, Sequence[int], random.Random], Awaitable[None]]
+
+
+async def disturb(how: Disturb, folder: Path) -> None:
+    """A crawl left alone and one killed again and again, of the same site: they must end alike."""
+    folder.mkdir()
+    rng = random.Random(how.__name__)
+    async with DemoSite(150, slow_seconds=0.2, trap_depth=5) as site:
+        calm = Trial(folder / "calm.db", site.url, CRAWL_FLAGS, WORK_FLAGS)
+        await calm.begin()
+        await calm.crawl()
+        total = len(site.requests)
+        site.requests.clear()
+        trial = Trial(folder / "killed.db", site.url, CRAWL_FLAGS, WORK_FLAGS)
+        await trial.begin()
+        await how(trial, site.until, choose_moments(total, KILLS, rng), rng)
+    verdict = await compare(calm, trial)
+    assert verdict.is_good, str(verdict)
+    assert trial.kills == KILLS
+    assert len(await trial.records()) > 150
+    assert any(row["attempt"] > 1 for row in (await trial.records()).values())
+
+
+@pytest.mark.timeout(180)
+async def test_killed_again_and_again_every_url_is_finished_once_and_alike(tmp_path: Path) -> None:
+    # Both at once: what takes longest is waiting for the leases of the dead.
+    async with asyncio.TaskGroup() as group:
+        group.create_task(disturb(Trial.crawl_killed, tmp_path / "crawl"))
+        group.create_task(disturb(Trial.consume_killed, tmp_path / "consume"))
