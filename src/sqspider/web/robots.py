@@ -75,11 +75,6 @@ class RobotsRules:
         delay = self._rules.crawl_delay(product_token)
         return float(delay) if delay is not None else None
 
-    @property
-    def sitemaps(self) -> tuple[str, ...]:
-        """The sitemaps that the file names, as written."""
-        return tuple(self._rules.sitemaps)
-
     def _deciding(self, url: str, product_token: str) -> Verdict:
         """The longest of our group's rules that disallows a URL, each asked by itself."""
         token = product_token.lower()
