@@ -77,7 +77,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 32  # fetches at a time
     batch_size: int = 10  # messages a poll
     lease_seconds: float = 60.0
-    poll_seconds: float = 1.0  # the longest wait of one poll
+    poll_seconds: float = 0.1  # the longest wait of one poll
     linger_seconds: float = 0.01  # what is gathered for so long goes to the frontier together
     first_retry_seconds: float = 2.0  # the wait after the first trouble; it doubles
     robots_grace_seconds: float = 86_400.0

@@ -170,7 +170,9 @@ def consume(
         raise click.UsageError("--continuous and --until-empty exclude each other.")
     mode = Mode.CONTINUOUS if continuous else Mode.UNTIL_EMPTY if until_empty else Mode.ONCE
     rng = random.Random()
-    options = _worker_options(worker_id or random_worker_id(rng), given, max_pages=max_pages)
+    options = _worker_options(
+        worker_id or random_worker_id(rng), given, max_pages=max_pages, poll_seconds=1.0 if continuous else 0.1
+    )
     fetch = _checked(options, _fetch_options(given))
     shared.start_logging("info")
 

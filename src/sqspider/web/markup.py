@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from html.entities import html5 as named_references
 from typing import Final
@@ -18,8 +19,10 @@ from selectolax.lexbor import LexborHTMLParser
 
 # With these, the worst document known takes lexbor a second or two, and the longest of real
 # ones a few hundredths.
-MAX_TREE_BYTES: Final = 256 * 1024
+MAX_TREE_BYTES: Final = 3 * 1024 * 1024
 MAX_TREE_TAGS: Final = 20_000  # a tag may cost as much as the tree is deep
+MAX_SHALLOW_TREE_TAGS: Final = 150_000  # where the tree is not deep
+MAX_TREE_DEPTH: Final = 3000
 MAX_TREE_TAG_BYTES: Final = 8192  # an attribute costs as much as its element has others
 
 
@@ -40,11 +43,34 @@ _LONG_TAG: Final = re.compile(rb"<[A-Za-z][^<>]{%d}" % MAX_TREE_TAG_BYTES)
 
 
 def _is_ordinary(document: bytes) -> bool:
-    if len(document) > MAX_TREE_BYTES or document.count(b"<") > MAX_TREE_TAGS:
+    tags = document.count(b"<")
+    if len(document) > MAX_TREE_BYTES or tags > MAX_SHALLOW_TREE_TAGS:
+        return False
+    if tags > MAX_TREE_TAGS and not _is_shallow(document):
         return False
     # Splitting is quick, and nearly always enough to see that there is no long tag.
     is_surely_short = max(map(len, document.split(b">"))) <= MAX_TREE_TAG_BYTES
     return is_surely_short or not _LONG_TAG.search(document)
+
+
+_TAG_NAMES: Final = re.compile(rb"<(/?[A-Za-z][A-Za-z0-9]*)")
+
+
+def _is_shallow(document: bytes) -> bool:
+    """Whether a tree of the document cannot be deep: at no point are many tags open, and none is
+    opened much more often than it is closed (an end tag that fits nothing closes nothing)."""
+    depth = 0
+    open_tags: Counter[bytes] = Counter()
+    for name in _TAG_NAMES.findall(document):
+        if name.startswith(b"/"):
+            depth -= 1
+            open_tags[name[1:].lower()] -= 1
+        else:
+            depth += 1
+            open_tags[name.lower()] += 1
+            if depth > MAX_TREE_DEPTH:
+                return False
+    return sum(number for number in open_tags.values() if number > 0) <= MAX_TREE_DEPTH
 
 
 _REQUIRED: Final = {"a": "href", "area": "href", "base": "href", "img": "srcset", "source": "srcset"}
