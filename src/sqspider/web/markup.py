@@ -53,6 +53,7 @@ def _is_ordinary(document: bytes) -> bool:
     return is_surely_short or not _LONG_TAG.search(document)
 
 
+_SLICE: Final = 16 * 1024
 _TAG_NAMES: Final = re.compile(rb"<(/?[A-Za-z][A-Za-z0-9]*)")
 
 
@@ -60,17 +61,15 @@ def _is_shallow(document: bytes) -> bool:
     """Whether a tree of the document cannot be deep: at no point are many tags open, and none is
     opened much more often than it is closed (an end tag that fits nothing closes nothing)."""
     depth = 0
-    open_tags: Counter[bytes] = Counter()
-    for name in _TAG_NAMES.findall(document):
-        if name.startswith(b"/"):
-            depth -= 1
-            open_tags[name[1:].lower()] -= 1
-        else:
-            depth += 1
-            open_tags[name.lower()] += 1
-            if depth > MAX_TREE_DEPTH:
-                return False
-    return sum(number for number in open_tags.values() if number > 0) <= MAX_TREE_DEPTH
+    for at in range(0, len(document), _SLICE):
+        opened = document.count(b"<", at, at + _SLICE)
+        closed = document.count(b"</", at, at + _SLICE)
+        if depth + opened > MAX_TREE_DEPTH:
+            return False
+        depth += opened - 2 * closed
+    tags = Counter(_TAG_NAMES.findall(document))
+    unclosed = (number - tags[b"/" + name] for name, number in tags.items() if not name.startswith(b"/"))
+    return sum(number for number in unclosed if number > 0) <= MAX_TREE_DEPTH
 
 
 _REQUIRED: Final = {"a": "href", "area": "href", "base": "href", "img": "srcset", "source": "srcset"}
