@@ -16,8 +16,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -25,14 +23,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench.corpus import BUILD, EXCLUDE, Corpus
+from bench.usage import ROOT, Usage, run
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 PEERS: Final = ROOT / "bench" / "peers"
 PEERS_ENVIRONMENT: Final = ROOT / ".engines" / "peers"
 PERFORMANCE: Final = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- bench.run: begin -->", "<!-- bench.run: end -->"
 CONCURRENCY: Final = 32
-LIMIT_SECONDS: Final = 300.0  # for one crawl
 
 
 class Contender(NamedTuple):
@@ -45,12 +42,10 @@ class Contender(NamedTuple):
     needs_peers: bool = False
 
 
-class Run(NamedTuple):
+class Crawl(NamedTuple):
     """What one crawl took."""
 
-    seconds: float
-    cpu_seconds: float  # user and system, of the crawler and what it started
-    peak_bytes: int  # resident, of the largest of its processes
+    usage: Usage
     requests: Counter[str]  # "status path" as the server saw them
 
     @property
@@ -140,29 +135,16 @@ def make_peers_environment() -> None:
     stamp.write_text(wanted, encoding="utf-8")
 
 
-def measure(contender: Contender, corpus: Corpus) -> Run:
+def measure(contender: Contender, corpus: Corpus) -> Crawl:
     """One crawl of the corpus, in a process of its own. Raises ``SystemExit`` if it goes wrong."""
     BUILD.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=BUILD))
     corpus.forget()
     try:
-        with (folder / "output").open("wb") as output:
-            started = time.monotonic()
-            process = subprocess.Popen(contender.command(corpus.url, folder), stdout=output, stderr=output, cwd=ROOT)
-            timer = threading.Timer(LIMIT_SECONDS, process.kill)
-            timer.start()
-            # wait4, because it tells the usage of this one child. Its peak is at least what this
-            # process had when it forked, which is less than any crawler needs.
-            _, wait_status, usage = os.wait4(process.pid, 0)
-            seconds = time.monotonic() - started
-            timer.cancel()
-        process.returncode = os.waitstatus_to_exitcode(wait_status)
-        if process.returncode not in contender.good_statuses:
-            said = (folder / "output").read_text(encoding="utf-8", errors="replace")[-2000:]
-            raise SystemExit(f"{contender.title} ended with status {process.returncode}:\n{said}")
+        usage = run(contender.command(corpus.url, folder), folder / "output", good_statuses=contender.good_statuses)
     finally:
         shutil.rmtree(folder)
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, corpus.requests())
+    return Crawl(usage, corpus.requests())
 
 
 class Result(NamedTuple):
@@ -170,29 +152,29 @@ class Result(NamedTuple):
 
     name: str
     version: str
-    runs: list[Run]
+    crawls: list[Crawl]
 
-    def median(self, what: Callable[[Run], float]) -> float:
-        return statistics.median(what(run) for run in self.runs)
+    def median(self, what: Callable[[Crawl], float]) -> float:
+        return statistics.median(what(crawl) for crawl in self.crawls)
 
     @property
     def pages_per_second(self) -> float:
-        return self.median(lambda run: run.pages / run.seconds)
+        return self.median(lambda crawl: crawl.pages / crawl.usage.seconds)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "version": self.version,
             "pages_per_second": round(self.pages_per_second, 1),
-            "runs": [
+            "crawls": [
                 {
-                    "seconds": round(run.seconds, 3),
-                    "cpu_seconds": round(run.cpu_seconds, 3),
-                    "peak_bytes": run.peak_bytes,
-                    "distinct_pages": run.pages,
-                    "requests": run.requests.total(),
+                    "seconds": round(crawl.usage.seconds, 3),
+                    "cpu_seconds": round(crawl.usage.cpu_seconds, 3),
+                    "peak_bytes": crawl.usage.peak_bytes,
+                    "distinct_pages": crawl.pages,
+                    "requests": crawl.requests.total(),
                 }
-                for run in self.runs
+                for crawl in self.crawls
             ],
         }
 
@@ -204,12 +186,13 @@ def run_rounds(names: Sequence[str], rounds: int) -> list[Result]:
         measure(CONTENDERS["bare"], corpus)  # so that the files lie in memory for all of them
         for number in range(1, rounds + 1):
             for result in results:
-                run = measure(CONTENDERS[result.name], corpus)
-                result.runs.append(run)
+                crawl = measure(CONTENDERS[result.name], corpus)
+                result.crawls.append(crawl)
                 print(
-                    f"round {number}  {result.name:<9} {run.seconds:6.1f} s  {run.pages / run.seconds:6.1f} pages/s"
-                    f"  {run.cpu_seconds / run.pages * 1000:5.1f} ms CPU a page"
-                    f"  {run.peak_bytes / 1e6:4.0f} MB  {run.pages:,} pages",
+                    f"round {number}  {result.name:<9} {crawl.usage.seconds:6.1f} s"
+                    f"  {crawl.pages / crawl.usage.seconds:6.1f} pages/s"
+                    f"  {crawl.usage.cpu_seconds / crawl.pages * 1000:5.1f} ms CPU a page"
+                    f"  {crawl.usage.peak_bytes / 1e6:4.0f} MB  {crawl.pages:,} pages",
                     file=sys.stderr,
                 )
     return results
@@ -217,18 +200,18 @@ def run_rounds(names: Sequence[str], rounds: int) -> list[Result]:
 
 def differences(results: Sequence[Result]) -> list[str]:
     """Where crawlers did not ask for the same, each URL once: one line for each."""
-    kinds = Counter(frozenset(run.requests) for result in results for run in result.runs)
+    kinds = Counter(frozenset(crawl.requests) for result in results for crawl in result.crawls)
     usual = kinds.most_common(1)[0][0]
     lines = []
     for result in results:
-        for number, run in enumerate(result.runs, 1):
+        for number, crawl in enumerate(result.crawls, 1):
             lines += [
-                f"{result.name}, round {number}: not asked for: {it}" for it in sorted(usual - run.requests.keys())
+                f"{result.name}, round {number}: not asked for: {it}" for it in sorted(usual - crawl.requests.keys())
             ]
-            lines += [f"{result.name}, round {number}: only here: {it}" for it in sorted(run.requests.keys() - usual)]
+            lines += [f"{result.name}, round {number}: only here: {it}" for it in sorted(crawl.requests.keys() - usual)]
             lines += [
                 f"{result.name}, round {number}: asked for {times} times: {it}"
-                for it, times in sorted(run.requests.items())
+                for it, times in sorted(crawl.requests.items())
                 if times > 1
             ]
     return lines
@@ -259,13 +242,13 @@ def as_markdown(results: Sequence[Result], load: float) -> str:
             result.version,
             f"{result.pages_per_second:.0f}",
             times,
-            f"{result.median(lambda run: run.cpu_seconds / run.pages * 1000):.1f}",
-            f"{result.median(lambda run: run.peak_bytes) / 1e6:.0f}",
-            f"{result.median(lambda run: run.pages):,.0f}",
-            f"{result.median(lambda run: run.requests.total()):,.0f}",
+            f"{result.median(lambda crawl: crawl.usage.cpu_seconds / crawl.pages * 1000):.1f}",
+            f"{result.median(lambda crawl: crawl.usage.peak_bytes) / 1e6:.0f}",
+            f"{result.median(lambda crawl: crawl.pages):,.0f}",
+            f"{result.median(lambda crawl: crawl.requests.total()):,.0f}",
         )
         lines.append(f"| {' | '.join(cells)} |")
-    rounds = len(results[0].runs)
+    rounds = len(results[0].crawls)
     lines += [
         "",
         f"Medians of {rounds} {'round' if rounds == 1 else 'rounds'}, {datetime.now(UTC):%Y-%m-%d}, on {machine()}; "
@@ -287,7 +270,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often each crawler is run (default: 3)")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, metavar="NAME", help=", ".join(CONTENDERS))
-    parser.add_argument("--json", action="store_true", help="print all runs as JSON instead of the table")
+    parser.add_argument("--json", action="store_true", help="print all crawls as JSON instead of the table")
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     given = parser.parse_args()
     names = given.only or list(CONTENDERS)
