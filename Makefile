@@ -33,7 +33,7 @@ check: $(VENV)/installed ## style, types, structure, links in the documentation
 	@$(BIN)/python tests/check_docs.py
 
 bench: $(VENV)/installed ## measure against Scrapy, Crawlee and wget (needs nginx and wget)
-	@$(BIN)/python bench/run.py
+	@$(BIN)/python -m bench.run
 
 constraints: ## pin what is installed now
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '@' | sort -f > constraints.txt
