@@ -11,12 +11,14 @@ from collections import Counter, defaultdict
 from typing import Final
 
 import click
+import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import opened
+from sqspider.cli.progress import STATUS_STYLES
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Frontier
 from sqspider.message import CrawlSettings, Message, encode_message
@@ -25,7 +27,9 @@ from sqspider.url import Scope
 from sqspider.web.fetch import FetchOptions
 from sqspider.worker import WorkerOptions
 
+DEPTH: Final = 30  # ends the site's trap
 RACE_URLS: Final = 20
+RACE_SECONDS: Final = 60.0  # after which it is given up: it takes two or three
 _COLOURS: Final = {"consumer-A": "cyan", "consumer-B": "magenta"}
 _LINE: Final = re.compile(r"(WON|LOST) race — [a-z ]+: (\S+)")
 
@@ -52,13 +56,13 @@ async def _demo(shared: Shared, pages: int) -> int:
     async with DemoSite(pages) as site:
         console.print(f"A site of {pages} pages and some traps runs at {site.url}. Crawling it:", highlight=False)
         console.print(
-            f"  sqspider --frontier {shared.frontier} crawl {site.url} --delay 0 --allow-private\n",
+            f"  sqspider --frontier {shared.frontier} crawl {site.url} --delay 0 --depth {DEPTH} --allow-private\n",
             style="bold",
             soft_wrap=True,
         )
         crawl = Crawl(
             shared,
-            CrawlSettings(scope=Scope.HOST, delay_seconds=0.0, max_depth=30),
+            CrawlSettings(scope=Scope.HOST, delay_seconds=0.0, max_depth=DEPTH),
             WorkerOptions(worker_id="demo", first_retry_seconds=0.5),
             FetchOptions(allow_private=True),
             quiet=False,
@@ -73,40 +77,90 @@ async def _demo(shared: Shared, pages: int) -> int:
 
 
 async def _explain(console: Console, frontier: Frontier, site: DemoSite) -> None:
-    examples: dict[str, UrlRecord] = {}
-    truncated: UrlRecord | None = None
-    retried = 0
-    async for records in frontier.scan():
-        for record in records:
-            outcome = record.outcome
-            key = outcome.reason.value if outcome and outcome.reason else record.status.value
-            examples.setdefault(key, record)
-            retried += record.tries > 0
-            if outcome and outcome.truncated:
-                truncated = record
+    """What became of the URLs, what the odd pages show, and what the server saw."""
+    records: dict[str, UrlRecord] = {}
+    kinds: defaultdict[tuple[str, str], list[UrlRecord]] = defaultdict(list)
+    async for batch in frontier.scan():
+        for record in batch:
+            records[record.url.removeprefix(site.url.rstrip("/"))] = record
+            reason = record.outcome.reason if record.outcome else None
+            kinds[record.status.value, reason.value if reason else ""].append(record)
     table = Table(title="\nWhat became of the URLs, with one example each", title_justify="left", box=None)
+    table.add_column("URLs", justify="right")
     for name in ("status", "reason", "example", "why"):
         table.add_column(name, overflow="fold")
-    for key, record in examples.items():
-        reason = key if key != record.status.value else ""
-        detail = record.outcome.detail if record.outcome else ""
-        table.add_row(record.status.value, reason, record.url.removeprefix(site.url.rstrip("/")), detail)
+    for (status, reason_name), alike in sorted(kinds.items(), key=lambda item: -len(item[1])):
+        example = alike[0]
+        detail = example.outcome.detail if example.outcome else ""
+        path = example.url.removeprefix(site.url.rstrip("/"))
+        style = STATUS_STYLES[example.status]
+        table.add_row(f"{len(alike):,}", Text(status, style=style), reason_name, path, detail)
     console.print(table)
-    seen = Counter(request.path for request in site.requests)
-    twice = {path: times for path, times in seen.items() if times > 1}
-    counts = await frontier.counts()
-    lines = [
-        f"The server saw {len(site.requests):,} requests for {len(seen):,} addresses. "
-        f"{len(twice)} were asked for more than once: targets of redirects, and {retried} that failed at first.",
-        "/private/ was never asked for: robots.txt forbids it.",
-        f"Records: {counts.total:,}, all finished, each by one claim. Had this been killed at any moment, the "
-        "same command would have gone on from there.",
-    ]
-    if truncated is not None and truncated.outcome is not None:
-        lines.insert(1, f"/huge was cut off after {truncated.outcome.bytes:,} bytes, and marked so.")
-    console.print()
+    _list(console, "What the odd pages show", _lessons(records))
+    _list(console, "What the server saw", _requests_seen(site, records))
+    unfinished = sum(not record.status.is_final for record in records.values())
+    if unfinished:
+        console.print(f"\nIt was stopped before its end: {unfinished:,} URLs are still queued.", highlight=False)
+        return
+    _list(
+        console,
+        "Had this been killed at any moment, even by SIGKILL, the same command would have gone on from there",
+        [
+            f"{len(records):,} records, every one finished, and finished by one claim only.",
+            "A page that was being fetched then comes back when its lease of 60 s has ended, and is fetched again.",
+        ],
+    )
+
+
+def _list(console: Console, title: str, lines: list[str]) -> None:
+    console.print(f"\n{title}", style="italic", highlight=False)
+    points = Table.grid(padding=(0, 1))  # a grid, so that what is folded stays indented
     for line in lines:
-        console.print(f"• {line}", highlight=False)
+        points.add_row("•", Text(line))
+    console.print(points)
+
+
+def _lessons(records: dict[str, UrlRecord]) -> list[str]:
+    lines = []
+    for path, lesson in (
+        ("/redirect/3", "{path}: its redirects were followed one by one, each checked, to {final_url}."),
+        (
+            "/flaky/0",
+            "{path} answered 500 at first; it was put off, and answered {http_status} when it was asked again.",
+        ),
+        ("/slow", "{path} took {elapsed_ms} ms; the others did not wait for it."),
+        ("/huge", "{path} was cut off after {bytes:,} bytes, and marked so."),
+        ("/latin1", "{path} names its encoding only in its own text; its title was read as {title!r}."),
+    ):
+        record = records.get(path)
+        if record is not None and record.outcome is not None:
+            lines.append(lesson.format(path=path, **msgspec.structs.asdict(record.outcome)))
+    deepest = max((record.depth for record in records.values()), default=0)
+    if deepest == DEPTH:
+        lines.append(
+            f"/trap leads deeper and deeper: --depth {DEPTH} has ended it. (--max-repeats would, too, sooner.)"
+        )
+    return lines
+
+
+def _requests_seen(site: DemoSite, records: dict[str, UrlRecord]) -> list[str]:
+    seen = Counter(request.path for request in site.requests)
+    robots = _times(seen["/robots.txt"])
+    lines = [f"{seen.total():,} requests for {len(seen):,} addresses; robots.txt was asked for {robots}."]
+    if not any(path.startswith("/private/") for path in seen):
+        lines.append("/private/ was never asked for: robots.txt forbids it.")
+    retried = [path for path in seen if path in records and records[path].tries]
+    if retried:
+        lines.append(f"Asked for again after it had failed: {', '.join(retried)}.")
+    others = [f"{path} ({_times(seen[path])})" for path in seen if seen[path] > 1 and path not in retried]
+    if others:
+        lines.append(f"Asked for by itself, and where a redirect led: {', '.join(others)}.")
+    lines.append("Every other address was asked for once.")
+    return lines
+
+
+def _times(number: int) -> str:
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
 @demo.command()
@@ -132,35 +186,47 @@ async def _race(shared: Shared) -> int:
             for process, name in zip(processes, _COLOURS, strict=True)
         ]
         try:
-            while len(await frontier.workers()) < len(processes):
-                await asyncio.sleep(0.05)
-            started = time.monotonic()
-            # Two by two, so that both consumers hold the same URLs at the same time.
-            bodies = [encode_message(Message(url=url, settings=settings)) for url in urls]
-            await frontier.send([body for pair in zip(bodies[::2], bodies[1::2], strict=True) for body in pair * 2])
-            while (counts := await frontier.counts()).open or counts.total < RACE_URLS:
-                await asyncio.sleep(0.05)
-            seconds = time.monotonic() - started
+            async with asyncio.timeout(RACE_SECONDS):
+                while len(await frontier.workers()) < len(processes):
+                    await asyncio.sleep(0.05)
+                started = time.monotonic()
+                # Two by two, so that both consumers hold the same URLs at the same time.
+                bodies = [encode_message(Message(url=url, settings=settings)) for url in urls]
+                pairs = zip(bodies[::2], bodies[1::2], strict=True)
+                await frontier.send([body for pair in pairs for body in pair * 2])
+                while (counts := await frontier.counts()).open or counts.total < RACE_URLS:
+                    await asyncio.sleep(0.05)
+                seconds = time.monotonic() - started
+        except TimeoutError:
+            console.print(f"\nThe race was not over after {RACE_SECONDS:.0f} s: it is given up.", highlight=False)
+            return 1
         finally:
             for process in processes:
-                process.terminate()
+                if process.returncode is None:
+                    process.terminate()
             await asyncio.gather(*watching)
         records = await frontier.get(urls)
     table = Table(title="\nWho got what", title_justify="left", box=None)
     for name in ("URL", "won by", "lost by"):
         table.add_column(name)
     for url in urls:
-        table.add_row(url, ", ".join(winners[url]), ", ".join(losers[url]) or "nobody: its message had gone")
+        table.add_row(url, _named(*winners[url]), _named(*losers[url]) or "nobody: its message had gone")
     console.print(table)
     fair = all(len(winners[url]) == 1 for url in urls)
     recorded = all(r.status is Status.DONE and r.attempt == 1 for r in records.values()) and len(records) == RACE_URLS
-    verdict = "No URL was won twice" if fair and recorded else "SOMETHING IS WRONG: a URL was won twice, or not at all"
+    if fair and recorded:
+        verdict = Text("No URL was won twice, and the records say the same.", style="green")
+    else:
+        verdict = Text("SOMETHING IS WRONG: a URL was won twice, or not at all.", style="bold red")
     console.print(
-        f"\n{verdict}; the records say the same. {seconds:.1f} s. Frontier: {shared.frontier}",
-        highlight=False,
-        soft_wrap=True,
+        "\n", verdict, f" {seconds:.1f} s. Frontier: {shared.frontier}", sep="", highlight=False, soft_wrap=True
     )
     return 0 if fair and recorded else 1
+
+
+def _named(*names: str) -> Text:
+    """Consumers' names, each in its own colour."""
+    return Text.assemble(*((name, _COLOURS.get(name, "")) for name in names))
 
 
 async def _start_consumer(shared: Shared, name: str) -> asyncio.subprocess.Process:
@@ -184,8 +250,10 @@ async def _watch(
         line = raw.decode("utf-8", "replace").rstrip()
         found = _LINE.search(line)
         if found is None:
-            console.print(Text(f"{name}: {line}", style="dim"), soft_wrap=True)
+            if not line.startswith("stopping"):  # we have told it to stop
+                console.print(Text(f"{name}: {line}", style="dim"), soft_wrap=True)
             continue
-        (winners if found[1] == "WON" else losers)[found[2]].append(name)
-        console.print(Text(f"{name}  ", style=_COLOURS[name]) + Text(found[0]), soft_wrap=True)
+        is_won = found[1] == "WON"
+        (winners if is_won else losers)[found[2]].append(name)
+        console.print(_named(name, "  "), Text(found[0], style="" if is_won else "dim"), sep="", soft_wrap=True)
     await process.wait()

@@ -125,7 +125,7 @@ def print_summary(console: Console, counts: Counts, hosts: list[HostRow], *, fet
     for status in Status:
         number = counts.by_status[status]
         if number or status is Status.DONE:
-            table.add_row(f"{number:,}", Text(status.value, style=_STYLES[status]), "")
+            table.add_row(f"{number:,}", Text(status.value, style=STATUS_STYLES[status]), "")
             for reason, times in reasons.items():
                 if reason.status is status:
                     table.add_row("", "", f"{times:,} {reason.value}")
@@ -136,7 +136,7 @@ def print_summary(console: Console, counts: Counts, hosts: list[HostRow], *, fet
         console.print(f"slowest hosts: {listed}", highlight=False, style="dim", soft_wrap=True)
 
 
-_STYLES: Final = {
+STATUS_STYLES: Final = {
     Status.QUEUED: "cyan",
     Status.PROCESSING: "cyan",
     Status.DONE: "green",
