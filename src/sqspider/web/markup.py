@@ -48,9 +48,13 @@ def _is_ordinary(document: bytes) -> bool:
         return False
     if tags > MAX_TREE_TAGS and not _is_shallow(document):
         return False
-    # Splitting is quick, and nearly always enough to see that there is no long tag.
-    is_surely_short = max(map(len, document.split(b">"))) <= MAX_TREE_TAG_BYTES
-    return is_surely_short or not _LONG_TAG.search(document)
+    return not (_has_bare_block(document) and _LONG_TAG.search(document))
+
+
+def _has_bare_block(document: bytes) -> bool:
+    """Whether a block without ``>`` is there: quick, and there is no long tag without one."""
+    block = MAX_TREE_TAG_BYTES // 2  # a long tag covers at least one of them whole
+    return any(document.find(b">", at, at + block) < 0 for at in range(0, len(document) - block + 1, block))
 
 
 _SLICE: Final = 16 * 1024
