@@ -28,6 +28,7 @@ import contextlib
 import math
 import os
 import random
+import re
 import secrets
 import zlib
 from collections import Counter, OrderedDict, defaultdict
@@ -89,10 +90,14 @@ Item = dict[str, dict[str, Any]]  # an item in DynamoDB's JSON: name -> {type: v
 
 SHARDS: Final = 8  # of the index: a thousand writes a second each
 COUNTER_SHARDS: Final = 8
+KEY: Final = "url (HASH)"
 INDEX: Final = "due"
+INDEX_KEY: Final = "due_shard (HASH), due_at (RANGE)"
 MAX_DELAY_SECONDS: Final = 900  # SQS: DelaySeconds
 MAX_SEND_BYTES: Final = 1_000_000  # SQS takes 1 MiB in all messages of a batch
 SQS_BATCH: Final = 10
+NOT_IN_SQS: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # SQS: SendMessage
+EMPTY_BODY: Final = "{}"  # what stands for an empty body, which SQS does not take: no message either
 WRITE_BATCH: Final = 25  # BatchExecuteStatement, BatchWriteItem
 READ_BATCH: Final = 100  # BatchGetItem
 RELEASE_AHEAD_SECONDS: Final = 60.0  # parked records go out this early, delayed: they are on time
@@ -268,6 +273,7 @@ class AwsFrontier:
         client.observers.append(self.usage.see)
         self._queue_url = queue_url
         self._dead_url: str | None = None
+        self._max_receives = settings.max_receives
         self._visibility_seconds = settings.visibility_seconds
         self._table = table
         self._region = region
@@ -345,6 +351,7 @@ class AwsFrontier:
         if "deadLetterTargetArn" in policy:  # always of the same account and region
             name = policy["deadLetterTargetArn"].rpartition(":")[2]
             self._dead_url = self._queue_url.rpartition("/")[0] + "/" + name
+            self._max_receives = int(policy["maxReceiveCount"])
 
     async def _look_at_table(self) -> None:
         try:
@@ -356,15 +363,14 @@ class AwsFrontier:
                 ) from error
             raise
         table = answer.body["Table"]
-        wanted = table_definition(self._table)
-        if _key_of(table) != _key_of(wanted):
+        if _key_of(table) != KEY:
             raise FrontierUnavailableError(
-                f"the table {self._table} has the key {_key_of(table)}, not url (HASH): name another table"
+                f"the table {self._table} has the key {_key_of(table)}, not {KEY}: name another table"
             )
-        index = next((i for i in table.get("GlobalSecondaryIndexes", []) if i["IndexName"] == INDEX), None)
-        if index is None or _key_of(index) != _key_of(wanted["GlobalSecondaryIndexes"][0]):
+        keys = {index["IndexName"]: _key_of(index) for index in table.get("GlobalSecondaryIndexes") or []}
+        if keys.get(INDEX) != INDEX_KEY:
             raise FrontierUnavailableError(
-                f"the table {self._table} has no index {INDEX!r} on due_shard and due_at: name another table"
+                f"the table {self._table} has no index {INDEX!r} with the key {INDEX_KEY}: name another table"
             )
 
     # Calls.
@@ -485,10 +491,10 @@ class AwsFrontier:
 
     async def _send(self, messages: Sequence[Outgoing]) -> None:
         batches: list[list[Outgoing]] = []
-        size = MAX_SEND_BYTES
+        size = 0
         for message in messages:
             length = len(message.body.encode())
-            if size + length > MAX_SEND_BYTES or len(batches[-1]) == SQS_BATCH:
+            if not batches or len(batches[-1]) == SQS_BATCH or size + length > MAX_SEND_BYTES:
                 batches.append([])
                 size = 0
             batches[-1].append(message)
@@ -588,9 +594,10 @@ class AwsFrontier:
         return Statement(url, text.format(table=self._table), list(parameters))
 
     async def send(self, bodies: Sequence[str]) -> None:
-        messages = [decode_message(body) for body in bodies]
+        sendable = [NOT_IN_SQS.sub("\N{REPLACEMENT CHARACTER}", body) or EMPTY_BODY for body in bodies]
+        messages = [decode_message(body) for body in sendable]
         hosts = [None if isinstance(message, BadBody) else host_of(message.url) for message in messages]
-        await self._send([Outgoing(body, host) for body, host in zip(bodies, hosts, strict=True)])
+        await self._send([Outgoing(body, host) for body, host in zip(sendable, hosts, strict=True)])
 
     async def receive(self, limit: int, *, wait_seconds: float = 0.0) -> list[Delivery]:
         wait = min(math.ceil(wait_seconds), 20)
@@ -1254,7 +1261,7 @@ class AwsFrontier:
                     DeadLetter(
                         message_id=message["MessageId"],
                         body=message["Body"],
-                        receive_count=int(message["Attributes"]["ApproximateReceiveCount"]),
+                        receive_count=self._max_receives,  # SQS counts on when they are looked at
                         sent_at=int(message["Attributes"]["SentTimestamp"]) / 1000,
                     )
                 )
@@ -1272,7 +1279,7 @@ class AwsFrontier:
                 "MaxNumberOfMessages": min(left, SQS_BATCH),
                 "WaitTimeSeconds": 1,  # asks all of SQS's servers, not a few
                 "VisibilityTimeout": 60,
-                "AttributeNames": ["ApproximateReceiveCount", "SentTimestamp"],
+                "AttributeNames": ["SentTimestamp"],
             }
             answer = await self._client.call(SQS, "ReceiveMessage", request, wait_seconds=1)
             messages = answer.body.get("Messages") or []
@@ -1478,76 +1485,6 @@ def endpoints_for(region: str, environment: Mapping[str, str], queue_url: str | 
     return endpoints
 
 
-def table_definition(name: str) -> dict[str, Any]:
-    """The table as CreateTable takes it: on demand, one sparse index with keys only."""
-    return {
-        "TableName": name,
-        "BillingMode": "PAY_PER_REQUEST",
-        "AttributeDefinitions": [
-            {"AttributeName": "url", "AttributeType": "S"},
-            {"AttributeName": "due_shard", "AttributeType": "S"},
-            {"AttributeName": "due_at", "AttributeType": "N"},
-        ],
-        "KeySchema": [{"AttributeName": "url", "KeyType": "HASH"}],
-        "GlobalSecondaryIndexes": [
-            {
-                "IndexName": INDEX,
-                "KeySchema": [
-                    {"AttributeName": "due_shard", "KeyType": "HASH"},
-                    {"AttributeName": "due_at", "KeyType": "RANGE"},
-                ],
-                "Projection": {"ProjectionType": "KEYS_ONLY"},
-            }
-        ],
-    }
-
-
-async def create_queue_and_table(
-    queue: str, table: str, settings: FrontierSettings, *, environment: Mapping[str, str] = os.environ
-) -> str:
-    """Make a queue, its dead-letter queue (``QUEUE-dead``) and a table that fit; the queue's URL.
-
-    For trying things out against a local engine. What exists already, of the same name, is kept.
-    """
-    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "us-east-1"
-    client = AwsClient(
-        find_keys(environment),
-        region=region,
-        endpoints=endpoints_for(region, environment),
-        rng=random.Random(secrets.randbits(64)),
-        give_up_seconds=OPEN_SECONDS,
-    )
-    retention = str(14 * 86_400)
-    try:
-        request: dict[str, Any] = {
-            "QueueName": f"{queue}-dead",
-            "Attributes": {"MessageRetentionPeriod": retention},
-        }
-        dead_url = (await client.call(SQS, "CreateQueue", request)).body["QueueUrl"]
-        request = {"QueueUrl": dead_url, "AttributeNames": ["QueueArn"]}
-        dead = (await client.call(SQS, "GetQueueAttributes", request)).body["Attributes"]
-        redrive = {"deadLetterTargetArn": dead["QueueArn"], "maxReceiveCount": str(settings.max_receives)}
-        attributes = {
-            "VisibilityTimeout": str(math.ceil(settings.visibility_seconds)),
-            "MessageRetentionPeriod": retention,
-            "RedrivePolicy": msgspec.json.encode(redrive).decode(),
-        }
-        request = {"QueueName": queue, "Attributes": attributes}
-        queue_url: str = (await client.call(SQS, "CreateQueue", request)).body["QueueUrl"]
-        try:
-            await client.call(DYNAMODB, "CreateTable", table_definition(table))
-        except AwsError as error:
-            if error.code != "ResourceInUseException":
-                raise
-        while True:
-            answer = await client.call(DYNAMODB, "DescribeTable", {"TableName": table})
-            if answer.body["Table"]["TableStatus"] == "ACTIVE":
-                return queue_url
-            await asyncio.sleep(0.2)
-    finally:
-        await client.close()
-
-
 FRONTIERS_OWN_FIELDS: Final = (
     "last_request",
     "latency_seconds",
@@ -1622,7 +1559,8 @@ def _optional(item: Item, name: str) -> float | None:
 
 
 def _key_of(table: Mapping[str, Any]) -> str:
-    return ", ".join(f"{part['AttributeName']} ({part['KeyType']})" for part in table["KeySchema"])
+    parts = sorted(table["KeySchema"], key=lambda part: str(part["KeyType"]))
+    return ", ".join(f"{part['AttributeName']} ({part['KeyType']})" for part in parts)
 
 
 def _shard_of(url: str, *, is_parked: bool) -> str:
@@ -1768,8 +1706,8 @@ def _is_far(moment: float, now: float) -> bool:
 
 
 def _delay_until(moment: float, now: float) -> int:
-    """Whole seconds, not too few; as many as SQS takes."""
-    return min(max(0, math.ceil(moment - now)), MAX_DELAY_SECONDS)
+    """Whole seconds, not too few; as many as SQS takes. NaN, too, is now."""
+    return min(math.ceil(moment - now), MAX_DELAY_SECONDS) if moment > now else 0
 
 
 def _is_stale(delivery: Delivery, now: float) -> bool:
