@@ -1,6 +1,6 @@
 """The frontier: queue, URL records and host rows behind one port.
 
-The port is the protocol :class:`Frontier`; ``sqlite`` and later ``aws`` implement it, and one
+The port is the protocol :class:`Frontier`; ``sqlite`` and ``aws`` implement it, and one
 conformance suite (``tests/frontier``) holds every adapter to the words below. Nothing here knows
 how a page is fetched.
 
@@ -280,7 +280,8 @@ class Frontier(Protocol):
     async def defer(self, deferrals: Sequence[Deferral]) -> None:
         """Put deliveries off until a time; records are not touched, and no receive is counted.
 
-        A stale receipt changes nothing.
+        A receipt that went stale with time changes nothing; one of a delivery that was ended already
+        may leave a copy of the message.
         """
 
     async def delete(self, deliveries: Sequence[Delivery]) -> None:
@@ -395,7 +396,10 @@ class FrontierSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def open_frontier(address: str, settings: FrontierSettings, *, clock: Clock) -> Frontier:
-    """Open a frontier by its address: ``sqlite:PATH`` (``sqlite::memory:`` keeps it in memory).
+    """Open a frontier by its address.
+
+    ``sqlite:PATH`` (``sqlite::memory:`` keeps it in memory), or ``aws:``, the queue ``QUEUE_URL`` and
+    the table ``TABLE_NAME`` of the environment.
 
     Raises :class:`FrontierUnavailableError` if it cannot be opened, ``ValueError`` for an address
     of another kind.
@@ -405,4 +409,8 @@ async def open_frontier(address: str, settings: FrontierSettings, *, clock: Cloc
         from sqspider.frontier.sqlite import SqliteFrontier
 
         return await SqliteFrontier.open(rest, settings, clock=clock)
-    raise ValueError(f"{address!r} names no frontier: write sqlite:PATH")
+    if address == "aws:":
+        from sqspider.frontier.aws import AwsFrontier
+
+        return await AwsFrontier.open(settings, clock=clock)
+    raise ValueError(f"{address!r} names no frontier: write sqlite:PATH, or aws:")

@@ -1,0 +1,389 @@
+"""A lean client for the AWS services that the frontier lives on.
+
+SQS, DynamoDB and CloudWatch all take a signed JSON document by POST (AWS JSON 1.0): signing,
+retries and typed errors are here. What the documents say is not: see ``aws``. Why this is no SDK stands in
+``docs/decisions``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, Protocol
+
+import aiohttp
+import msgspec
+
+from sqspider.frontier import FrontierBusyError, FrontierError, FrontierUnavailableError
+
+CONTENT_TYPE: Final = "application/x-amz-json-1.0"
+ALGORITHM: Final = "AWS4-HMAC-SHA256"
+CONNECT_SECONDS: Final = 5.0
+ANSWER_SECONDS: Final = 10.0  # for an answer, beyond what the call itself may wait
+GIVE_UP_SECONDS: Final = 30.0  # of trying one call again and again
+FIRST_PAUSE_SECONDS: Final = 0.05  # before the second try; it doubles, with full jitter
+LONGEST_PAUSE_SECONDS: Final = 5.0
+CONNECTIONS: Final = 50
+CREDENTIALS_KEPT_SECONDS: Final = 60.0  # before a source outside the environment is asked again
+
+# The codes that say "later": AWS SDKs retry the same ones. Those of DynamoDB's single statements
+# in a batch have no "Exception" at their end.
+THROTTLING_CODES: Final = frozenset(
+    {
+        "LimitExceededException",
+        "OverLimit",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingError",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionConflict",
+        "TransactionInProgressException",
+    }
+)
+# The codes of a failure after which nobody knows whether the write was made.
+UNSURE_CODES: Final = frozenset(
+    {"InternalFailure", "InternalServerError", "InternalError", "ServiceUnavailable", "RequestTimeout"}
+)
+CREDENTIAL_CODES: Final = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+ACCESS_CODES: Final = frozenset({"AccessDenied", "AccessDeniedException"})
+
+
+class Service(NamedTuple):
+    """One of AWS's services, as its requests name it."""
+
+    name: str  # in the signature
+    target: str  # the prefix of X-Amz-Target
+
+
+SQS: Final = Service("sqs", "AmazonSQS")
+DYNAMODB: Final = Service("dynamodb", "DynamoDB_20120810")
+CLOUDWATCH: Final = Service("monitoring", "GraniteServiceVersion20100801")
+
+
+class Keys(NamedTuple):
+    """What requests are signed with."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+
+
+class KeySource(Protocol):
+    """Where keys come from; asked before every call."""
+
+    async def keys(self) -> Keys: ...
+
+
+class AwsError(FrontierError):
+    """AWS refused a call: its code, what it says, and the call that it refused."""
+
+    def __init__(self, service: Service, action: str, code: str, message: str) -> None:
+        super().__init__(f"{service.name} {action}: {code}: {message}")
+        self.service = service
+        self.action = action
+        self.code = code
+        self.message = message
+
+
+class Answer(NamedTuple):
+    """The answer to a call."""
+
+    body: dict[str, Any]
+    is_unsure: bool  # an earlier try got no clear answer: it may have been carried out
+
+
+class Call(NamedTuple):
+    """One request that was sent, as observers get it."""
+
+    service: Service
+    action: str
+    request: Mapping[str, Any]
+    answer: Mapping[str, Any] | None  # none: refused, or no answer
+
+
+Observer = Callable[[Call], None]
+
+
+class AwsClient:
+    """Calls SQS and DynamoDB. Observers see every request that is sent, each try by itself."""
+
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        region: str,
+        endpoints: Mapping[Service, str],
+        rng: random.Random,
+        give_up_seconds: float = GIVE_UP_SECONDS,
+    ) -> None:
+        self._keys = keys
+        self._region = region
+        self._endpoints = endpoints
+        self._rng = rng
+        self.give_up_seconds = give_up_seconds
+        self._signer = Signer(region)
+        self.observers: list[Observer] = []
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    def pause_before(self, tries: int) -> float:
+        """How long to wait in seconds after so many tries: doubling, with full jitter."""
+        longest = min(FIRST_PAUSE_SECONDS * 2**tries, LONGEST_PAUSE_SECONDS)
+        return self._rng.uniform(longest / 10, longest)
+
+    async def call(
+        self, service: Service, action: str, request: Mapping[str, Any], *, wait_seconds: float = 0.0
+    ) -> Answer:
+        """Call an action until there is an answer. ``wait_seconds``: how long it may wait on purpose.
+
+        Raises :class:`AwsError` where AWS refuses for good, :class:`FrontierBusyError` where it
+        throttles, fails or cannot be reached for :data:`GIVE_UP_SECONDS`, and
+        :class:`FrontierUnavailableError` where the keys are not good, or not allowed to.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self.give_up_seconds
+        document = msgspec.json.encode(request)
+        is_unsure = False
+        tries = 0
+        while True:
+            tries += 1
+            trouble: AwsError | aiohttp.ClientError | TimeoutError | OSError
+            try:
+                body = await self._post(service, action, request, document, wait_seconds)
+                return Answer(body, is_unsure)
+            except AwsError as error:
+                if error.code not in THROTTLING_CODES and error.code not in UNSURE_CODES:
+                    raise _for_people(error, self._region) from error
+                is_unsure = is_unsure or error.code in UNSURE_CODES
+                trouble = error
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                is_unsure = is_unsure or not isinstance(error, aiohttp.ClientConnectorError)
+                trouble = error
+            pause = self.pause_before(tries)
+            if loop.time() + pause > give_up_at:
+                what = str(trouble) or type(trouble).__name__
+                raise FrontierBusyError(
+                    f"{service.name} {action} did not succeed in {tries} tries ({what}): "
+                    "nothing is lost, try again later"
+                ) from trouble
+            await asyncio.sleep(pause)
+
+    async def _post(
+        self,
+        service: Service,
+        action: str,
+        request: Mapping[str, Any],
+        document: bytes,
+        wait_seconds: float,
+    ) -> dict[str, Any]:
+        endpoint = self._endpoints[service]
+        keys = await self._keys.keys()
+        headers = self._signer.sign(service, action, endpoint, document, keys, time.time())
+        timeout = aiohttp.ClientTimeout(
+            total=ANSWER_SECONDS + CONNECT_SECONDS + wait_seconds, sock_connect=CONNECT_SECONDS
+        )
+        answer: dict[str, Any] | None = None
+        try:
+            async with self._session.post(endpoint, data=document, headers=headers, timeout=timeout) as response:
+                body = await response.read()
+                if response.status != 200:
+                    raise _error(service, action, response.status, response.headers, body)
+                answer = _decode(body)
+                if answer is None:
+                    raise aiohttp.ClientPayloadError("the answer is no JSON object")
+                return answer
+        finally:
+            for observer in self.observers:
+                observer(Call(service, action, request, answer))
+
+
+class Signer:
+    """Signs requests: AWS Signature Version 4, for POSTs of a JSON document to ``/``.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+    """
+
+    def __init__(self, region: str) -> None:
+        self._region = region
+        self._derived: dict[tuple[str, str, str], bytes] = {}  # by secret, day and service
+
+    def sign(
+        self, service: Service, action: str, endpoint: str, document: bytes, keys: Keys, now: float
+    ) -> dict[str, str]:
+        """The headers of a request at ``now`` (seconds since the epoch)."""
+        moment = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+        day = moment[:8]
+        headers = {
+            "content-type": CONTENT_TYPE,
+            "host": endpoint.partition("://")[2].partition("/")[0],
+            "x-amz-date": moment,
+            "x-amz-target": f"{service.target}.{action}",
+        }
+        if keys.session_token:
+            headers["x-amz-security-token"] = keys.session_token
+        names = sorted(headers)
+        signed = ";".join(names)
+        lines = "".join(f"{name}:{headers[name]}\n" for name in names)
+        digest = hashlib.sha256(document).hexdigest()
+        canonical = f"POST\n/\n\n{lines}\n{signed}\n{digest}"
+        scope = f"{day}/{self._region}/{service.name}/aws4_request"
+        text = f"{ALGORITHM}\n{moment}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+        key = self._key(keys.secret_access_key, day, service.name)
+        signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+        headers["authorization"] = (
+            f"{ALGORITHM} Credential={keys.access_key_id}/{scope}, SignedHeaders={signed}, Signature={signature}"
+        )
+        return headers
+
+    def _key(self, secret: str, day: str, service: str) -> bytes:
+        derived = self._derived.get((secret, day, service))
+        if derived is None:
+            derived = f"AWS4{secret}".encode()
+            for part in (day, self._region, service, "aws4_request"):
+                derived = hmac.new(derived, part.encode(), hashlib.sha256).digest()
+            if len(self._derived) >= 4:  # the keys or the day have changed
+                self._derived.clear()
+            self._derived[(secret, day, service)] = derived
+        return derived
+
+
+class EnvironmentKeys:
+    """Keys from the environment, as AWS Lambda hands them to a function."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    async def keys(self) -> Keys:
+        return self._keys
+
+
+class BotocoreKeys:
+    """Keys from wherever botocore finds them: profiles, SSO, containers, instances, assumed roles.
+
+    botocore costs 15 MB and a quarter of a second, so it is imported only where the environment
+    holds no keys.
+    """
+
+    def __init__(self) -> None:
+        self._found: Any = None  # botocore's credentials, which refresh themselves
+        self._current: Keys | None = None
+        self._read_at = 0.0
+        self._lock = asyncio.Lock()
+
+    async def keys(self) -> Keys:
+        async with self._lock:
+            now = time.monotonic()
+            if self._current is None or now - self._read_at > CREDENTIALS_KEPT_SECONDS:
+                self._current = await asyncio.to_thread(self._read)
+                self._read_at = now
+            return self._current
+
+    def _read(self) -> Keys:
+        try:
+            import botocore.exceptions
+            import botocore.session
+        except ImportError:
+            raise FrontierUnavailableError(
+                "there are no AWS credentials in the environment: set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY; profiles, SSO and roles need pip install 'sqspider[aws]'"
+            ) from None
+
+        try:
+            if self._found is None:
+                self._found = botocore.session.get_session().get_credentials()
+            if self._found is None:
+                raise FrontierUnavailableError(
+                    "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+                    "or AWS_PROFILE after 'aws configure' or 'aws sso login'"
+                )
+            frozen = self._found.get_frozen_credentials()
+        except botocore.exceptions.BotoCoreError as error:
+            raise FrontierUnavailableError(
+                f"the AWS credentials cannot be had ({error}): log in again, or see AWS_PROFILE"
+            ) from error
+        return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+
+
+def find_keys(environment: Mapping[str, str]) -> KeySource:
+    """The keys in the environment, or else whatever botocore finds."""
+    key_id, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
+    if key_id and secret:
+        return EnvironmentKeys(Keys(key_id, secret, environment.get("AWS_SESSION_TOKEN") or None))
+    return BotocoreKeys()
+
+
+def _decode(body: bytes) -> dict[str, Any] | None:
+    try:
+        answer = msgspec.json.decode(body or b"{}")
+    except msgspec.DecodeError:
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _error(service: Service, action: str, status: int, headers: Mapping[str, str], body: bytes) -> AwsError:
+    """The error that an answer states. SQS keeps its older codes in a header of their own."""
+    answer = _decode(body) or {}
+    code = str(answer.get("__type") or answer.get("code") or "").rpartition("#")[2]
+    older = headers.get("x-amzn-query-error", "").partition(";")[0].rpartition(".")[2]
+    if older in THROTTLING_CODES or not code:
+        code = older or code
+    if status >= 500 and code not in THROTTLING_CODES:
+        code = "InternalServerError"
+    message = str(answer.get("message") or answer.get("Message") or body[:200].decode(errors="replace"))
+    return AwsError(service, action, code or f"HTTP {status}", message)
+
+
+def _for_people(error: AwsError, region: str) -> FrontierError:
+    """What a final refusal means for whoever started this."""
+    if error.code in CREDENTIAL_CODES:
+        return FrontierUnavailableError(
+            f"AWS does not take these credentials ({error.message}): see AWS_ACCESS_KEY_ID or AWS_PROFILE, "
+            "and this machine's clock"
+        )
+    if error.code in ACCESS_CODES:
+        return access_denied(error, region)
+    return error
+
+
+def access_denied(error: AwsError, region: str) -> FrontierUnavailableError:
+    """The refusal with the permission that is missing, as AWS names it or as the call needs it."""
+    named = re.search(r"perform: (\S+)", error.message)
+    # A batch of SQS needs the permission of the single action.
+    permission = named[1] if named else f"{error.service.name}:{error.action.removesuffix('Batch')}"
+    return FrontierUnavailableError(
+        f"access denied in {region}: these credentials lack the permission {permission} "
+        f"({error.message or error.code}): grant it to their role or user"
+    )
