@@ -91,7 +91,7 @@ class AwsStore(Store):
     """Made by :meth:`create`. ``clock``: the engine's, if it can be moved; else time is real."""
 
     def __init__(self, environment: Mapping[str, str], clock: EngineClock | None) -> None:
-        self.environment = environment  # as workers of other processes need it
+        self.environment = {**os.environ, **environment}
         self.clock = clock or time.time
         self.address = "aws:"
         self._engine_clock = clock

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -53,6 +54,7 @@ class Store(abc.ABC):
 
     clock: Clock
     address: str  # as ``open_frontier`` takes it, in this process and in others
+    environment: Mapping[str, str]  # that others need to open it
 
     @abc.abstractmethod
     async def open(self, settings: FrontierSettings = SETTINGS) -> Frontier:
@@ -73,6 +75,7 @@ class SqliteStore(Store):
         self._fake_clock = FakeClock()
         self.clock = self._fake_clock
         self.address = f"sqlite:{folder / 'frontier.db'}"
+        self.environment = os.environ
         self._handles: list[Frontier] = []
 
     async def open(self, settings: FrontierSettings = SETTINGS) -> Frontier:
@@ -183,10 +186,15 @@ async def all_records(frontier: Frontier) -> dict[str, UrlRecord]:
     return records
 
 
-async def assert_counts_are_exact(frontier: Frontier) -> None:
-    """What is counted as things happen equals what a full scan finds."""
+async def assert_counts_are_exact(frontier: Frontier, *others: Frontier, exact: bool = False) -> None:
+    """What is counted as things happen equals what a full scan finds.
+
+    ``others``: handles that have worked too; who counts writes what it has gathered.
+    """
+    for other in others:
+        await other.counts()
     records = (await all_records(frontier)).values()
-    counts = await frontier.counts()
+    counts = await frontier.counts(exact=exact)
     assert counts.by_status == {status: sum(r.status is status for r in records) for status in Status}
     finished = [r.outcome for r in records if r.status.is_final and r.outcome is not None]
     reasons = {outcome.reason for outcome in finished if outcome.reason is not None}

@@ -266,9 +266,9 @@ class Frontier(Protocol):
     async def finish(self, finishes: Sequence[Finish]) -> list[bool]:
         """End claims: links recorded and queued, then the record final, then the message deleted.
 
-        False where a later claim was made or the record is final: then nothing changes, its
-        links are not recorded, and the message is left to come back. Dying half-way leaves the
-        claim to be made again.
+        False where a later claim was made or the record is final: then the record does not change,
+        and the message is left to come back; that links were recorded (AWS records them first) does
+        no harm. Dying half-way leaves the claim to be made again.
         """
 
     async def retry(self, retries: Sequence[Retry]) -> list[bool]:
@@ -352,8 +352,12 @@ class Frontier(Protocol):
     def scan(self, *, status: Status | None = None, host: str | None = None) -> AsyncIterator[list[UrlRecord]]:
         """All records in batches, in the order in which they were recorded where that is cheap."""
 
-    async def counts(self) -> Counts:
-        """Records by status and reason. Quick at any size."""
+    async def counts(self, *, exact: bool = False) -> Counts:
+        """Records by status and reason. Quick at any size.
+
+        "None open" is never a guess. Where the other sums may be behind (AWS: by seconds, and by what
+        a killed worker had not written), ``exact`` reads the whole table and mends them.
+        """
 
     async def queue_stats(self) -> QueueStats:
         """Messages by kind."""

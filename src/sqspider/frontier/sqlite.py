@@ -801,7 +801,7 @@ class SqliteFrontier:
             parameters["after"] = rows[-1]["id"]
             yield [_record(row) for row in rows]
 
-    async def counts(self) -> Counts:
+    async def counts(self, *, exact: bool = False) -> Counts:  # noqa: ARG002 - they always are
         rows = await self._read(lambda c: c.execute("SELECT name, number FROM counter").fetchall())
         numbers: dict[str, int] = dict(rows)
         return Counts(
