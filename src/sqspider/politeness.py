@@ -95,6 +95,43 @@ class Busy(NamedTuple):
     is_void: bool  # the slot is of an older generation
 
 
+class Route:
+    """The hops of one fetch: each is made only where robots.txt lets it and when its host may be asked.
+
+    Begun with the permission for the first request; to be left when the last one is over.
+    """
+
+    def __init__(self, politeness: Politeness, settings: CrawlSettings, permission: Pass) -> None:
+        self._politeness = politeness
+        self._settings = settings
+        self._permission: Pass | None = permission
+        self.host = permission.host  # of the last hop
+        self.requested_at: float | None = None  # when its request had left; none: it may be now
+        self.postponed_until: float | None = None  # the fetch was broken off: a host was busy
+
+    async def before_hop(self, url: str) -> HopRefused | None:
+        """Asked by the fetcher before it follows a redirect."""
+        verdict = await self._politeness.judge_hop(url, self._settings)
+        if isinstance(verdict, Postponed):
+            self.postponed_until = verdict.until
+            return HopRefused(Reason.ROBOTS_UNREACHABLE, f"robots.txt for {url} cannot be had just now")
+        if verdict is not None:
+            return HopRefused(verdict.reason, verdict.detail)
+        await self.leave()
+        entered = await self._politeness.enter_between(url, self._settings)
+        if isinstance(entered, Busy):
+            self.postponed_until = entered.again_at
+            return HopRefused(Reason.RATE_LIMITED, f"the host of {url} is busy")
+        self._permission, self.host = entered, entered.host
+        return None
+
+    async def leave(self) -> None:
+        """The request to the last hop's host is over."""
+        if self._permission is not None:
+            permission, self._permission = self._permission, None
+            await self._politeness.leave(permission, requested_at=self.requested_at)
+
+
 class _CachedRules(NamedTuple):
     row: RobotsRow
     rules: RobotsRules
@@ -402,6 +439,11 @@ class Politeness:
             return None
         return Blocked(Reason.ROBOTS, f"robots.txt line {verdict.line}: {verdict.rule}")
 
+    async def sitemaps_of(self, origin: str, settings: CrawlSettings) -> tuple[str, ...]:
+        """What the ``Sitemap`` lines of an origin's robots.txt say; nothing while it cannot be had."""
+        known = await self._robots(origin, settings)
+        return known.rules.sitemaps() if known is not None else ()
+
     async def _robots(self, origin: str, settings: CrawlSettings) -> _CachedRules | None:
         cached = self._rules.get(origin)
         if cached is not None and cached.row.expires_at > self._clock():
@@ -437,25 +479,18 @@ class Politeness:
         if not await self._frontier.lease_robots(origin, until=self._clock() + ROBOTS_LEASE_SECONDS):
             return None
         url = f"{origin}/robots.txt"
-        first = await self.enter_between(url, settings)
-        if isinstance(first, Busy):
+        permission = await self.enter_between(url, settings)
+        if isinstance(permission, Busy):
             return None
-        current = first
-
-        async def before_hop(target: str) -> HopRefused | None:
-            nonlocal current
-            await self.leave(current)
-            entered = await self.enter_between(target, settings)
-            if isinstance(entered, Busy):
-                return HopRefused(Reason.SERVER_ERROR, f"{host_of(target)} is busy")
-            current = entered
-            return None
-
+        # A file of rules is under no rules (section 2.2.2): its hops ask for no other one.
+        route = Route(self, msgspec.structs.replace(settings, obey_robots=False), permission)
         try:
-            fetched = await self._fetcher.fetch(url, before_hop=before_hop, max_bytes=MAX_ROBOTS_BYTES)
+            fetched = await self._fetcher.fetch(url, before_hop=route.before_hop, max_bytes=MAX_ROBOTS_BYTES)
         finally:
-            await self.leave(current)
-        await self.learn(current.host, fetched)
+            await route.leave()
+        if route.postponed_until is not None:
+            return None
+        await self.learn(route.host, fetched)
         row = robots_row(origin, fetched, old, now=self._clock())
         await self._frontier.save_robots(row)
         delay = RobotsRules.parse(row.body).crawl_delay(self._product_token) or 0.0

@@ -46,7 +46,7 @@ from sqspider.frontier import (
     Won,
 )
 from sqspider.message import BadBody, CrawlSettings, Message, decode_message
-from sqspider.politeness import HOP_WAIT_SECONDS, Blocked, Busy, Pass, Politeness, Postponed, Unreachable
+from sqspider.politeness import HOP_WAIT_SECONDS, Blocked, Pass, Politeness, Postponed, Route, Unreachable
 from sqspider.record import Outcome, Reason, Status, status_for
 from sqspider.sweeper import keep_sweeping
 from sqspider.url import Scope, in_scope
@@ -397,7 +397,7 @@ class Worker:
     async def _visit(self, delivery: Delivery, message: Message) -> None:
         """Wait for the host, claim, fetch, end the claim."""
         not_before = 0.0
-        visited: tuple[Won, Fetched, _Route] | None = None
+        visited: tuple[Won, Fetched, Route] | None = None
         while True:
             ready = await self._politeness.wait_for_slot(message, not_before)
             if isinstance(ready, Postponed):
@@ -428,9 +428,16 @@ class Worker:
 
     async def _claim_and_fetch(
         self, delivery: Delivery, message: Message, permission: Pass
-    ) -> tuple[Won, Fetched, _Route] | None:
+    ) -> tuple[Won, Fetched, Route] | None:
         """Claim and fetch; ``None`` if there is nothing left to do."""
-        route = _Route(self._politeness, message, permission)
+        route = Route(self._politeness, message.settings, permission)
+
+        async def before_hop(url: str) -> HopRefused | None:
+            """Asked by the fetcher before it follows a redirect."""
+            if not may_lead_to(url, message):
+                return HopRefused(Reason.OUT_OF_SCOPE, f"redirected to {url}")
+            return await route.before_hop(url)
+
         try:
             claim = await self._win(delivery, message)
             if claim is None:
@@ -438,7 +445,7 @@ class Worker:
             self.tally.in_flight += 1
             started_at = self._clock()
             try:
-                fetched = await self._fetcher.fetch(message.url, before_hop=route.before_hop)
+                fetched = await self._fetcher.fetch(message.url, before_hop=before_hop)
             finally:
                 self.tally.in_flight -= 1
             route.requested_at = started_at + fetched.sent_seconds
@@ -465,14 +472,13 @@ class Worker:
             return None
         return claim
 
-    async def _conclude(
-        self, claim: Won, delivery: Delivery, message: Message, fetched: Fetched, route: _Route
-    ) -> None:
+    async def _conclude(self, claim: Won, delivery: Delivery, message: Message, fetched: Fetched, route: Route) -> None:
+        if route.postponed_until is not None:  # broken off by ourselves: the host of the last hop is not to blame
+            await self._give_back(claim, delivery, route.postponed_until, tried=False, outcome=None)
+            return
         retry_after = await self._politeness.learn(route.host, fetched)
         outcome, page = assess(fetched, message.settings, self._options.product_token)
-        if route.postponed_until is not None:
-            await self._give_back(claim, delivery, route.postponed_until, tried=False, outcome=None)
-        elif not await self._tried_again(claim, delivery, outcome, retry_after):
+        if not await self._tried_again(claim, delivery, outcome, retry_after):
             links = self._new_links(page, message, fetched) if page else ()
             if await self._end(claim, delivery, outcome, links):
                 for sink in self._sinks:
@@ -488,7 +494,7 @@ class Worker:
         # A seed that redirects (to www, to https) means the place where it leads.
         seed = fetched.final_url if message.depth == 0 and fetched.final_url else message.seed
         inherited = _settings_with_seed(settings, seed)
-        include, exclude = _patterns(settings.include), _patterns(settings.exclude)
+        include, exclude = patterns(settings.include), patterns(settings.exclude)
         return tuple(
             Entry(url=link, depth=message.depth + 1, parent=message.url, settings=inherited)
             for link in page.links
@@ -570,47 +576,6 @@ class Worker:
         return [None] * len(deliveries)
 
 
-class _Route:
-    """The hops of one fetch: each is checked, and made only when its host may be asked."""
-
-    def __init__(self, politeness: Politeness, message: Message, permission: Pass) -> None:
-        self._politeness = politeness
-        self._message = message
-        self._permission: Pass | None = permission
-        self.host = permission.host  # of the last hop
-        self.requested_at: float | None = None  # when its request had left; none: it may be now
-        self.postponed_until: float | None = None  # the fetch was broken off: a host was busy
-
-    async def before_hop(self, url: str) -> HopRefused | None:
-        """Asked by the fetcher before it follows a redirect."""
-        message, settings = self._message, self._message.settings
-        if (
-            message.depth > 0
-            and settings.scope is not Scope.PAGE
-            and not wanted(url, settings.scope, message.seed, _patterns(settings.include), _patterns(settings.exclude))
-        ):
-            return HopRefused(Reason.OUT_OF_SCOPE, f"redirected to {url}")
-        verdict = await self._politeness.judge_hop(url, settings)
-        if isinstance(verdict, Postponed):
-            self.postponed_until = verdict.until
-            return HopRefused(Reason.ROBOTS_UNREACHABLE, f"robots.txt for {url} cannot be had just now")
-        if verdict is not None:
-            return HopRefused(verdict.reason, verdict.detail)
-        await self.leave()
-        entered = await self._politeness.enter_between(url, settings)
-        if isinstance(entered, Busy):
-            self.postponed_until = entered.again_at
-            return HopRefused(Reason.RATE_LIMITED, f"the host of {url} is busy")
-        self._permission, self.host = entered, entered.host
-        return None
-
-    async def leave(self) -> None:
-        """The request to the last hop's host is over."""
-        if self._permission is not None:
-            permission, self._permission = self._permission, None
-            await self._politeness.leave(permission, requested_at=self.requested_at)
-
-
 def assess(fetched: Fetched, settings: CrawlSettings, product_token: str) -> tuple[Outcome, PageLinks | None]:
     """What a fetch means for its record, and what is on the page if it was one."""
     page = None
@@ -641,6 +606,14 @@ def assess(fetched: Fetched, settings: CrawlSettings, product_token: str) -> tup
     return outcome, page
 
 
+def may_lead_to(url: str, message: Message) -> bool:
+    """Whether a redirect may lead to a URL; whoever asked for a URL itself asked for what it leads to."""
+    settings = message.settings
+    if message.depth == 0 or settings.scope is Scope.PAGE:
+        return True
+    return wanted(url, settings.scope, message.seed, patterns(settings.include), patterns(settings.exclude))
+
+
 def wanted(url: str, scope: Scope, seed: str, include: re.Pattern[str] | None, exclude: re.Pattern[str] | None) -> bool:
     """Whether a link lies within a crawl: its scope, and the patterns that its URL must match."""
     return (
@@ -651,7 +624,7 @@ def wanted(url: str, scope: Scope, seed: str, include: re.Pattern[str] | None, e
 
 
 @lru_cache(maxsize=256)
-def _patterns(expressions: tuple[str, ...]) -> re.Pattern[str] | None:
+def patterns(expressions: tuple[str, ...]) -> re.Pattern[str] | None:
     """One pattern that matches what any of the expressions matches; none for none."""
     return re.compile("|".join(f"(?:{expression})" for expression in expressions)) if expressions else None
 

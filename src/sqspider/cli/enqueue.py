@@ -4,35 +4,67 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from rich.console import Console
 
 from sqspider.cli.main import Shared, pass_shared
-from sqspider.cli.options import opened, settings_options, to_settings
+from sqspider.cli.options import fetch_options, opened, settings_options, sitemap_line, to_fetch_options, to_settings
+from sqspider.frontier import Frontier
+from sqspider.message import CrawlSettings
 from sqspider.producer import Produced, RefusedLine, produce
-from sqspider.url import Scope
+from sqspider.url import Refused, Scope, canonicalize
+from sqspider.web.options import FetchOptions
+
+if TYPE_CHECKING:
+    from sqspider.sitemaps import SitemapReport
+
+
+def _sitemap_urls(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
+    urls = []
+    for value in values:
+        url = canonicalize(value)
+        if isinstance(url, Refused):
+            raise click.BadParameter(f"{url}.", context, parameter)
+        urls.append(url)
+    return tuple(urls)
 
 
 @click.command()
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @click.option("-f", "--file", "path", metavar="FILE", help="One URL a line; - is standard input.")
+@click.option(
+    "--sitemap",
+    "sitemaps",
+    multiple=True,
+    metavar="URL",
+    callback=_sitemap_urls,
+    help="Fetch a sitemap, and those that it names; enqueue what they list on its host, or in the scope "
+    "measured from it. May be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @settings_options(scope=Scope.PAGE)
+@fetch_options
 @pass_shared
-def enqueue(shared: Shared, /, urls: tuple[str, ...], path: str | None, as_json: bool, **given: Any) -> int:
+def enqueue(
+    shared: Shared, /, urls: tuple[str, ...], path: str | None, sitemaps: tuple[str, ...], as_json: bool, **given: Any
+) -> int:
     """Record URLs and put a message for each into the queue.
 
     A URL that is known already is left as it is, so doing it again after a break goes on from there.
-    A line that is no URL is named and counted, the others go on; then the exit status is 1.
+    A line that is no URL is named and counted, the others go on; then the exit status is 1, and so
+    it is for a sitemap that could not be read. Only sitemaps are fetched here: the options on how to
+    fetch are for them.
     """
-    if not urls and path is None:
-        raise click.UsageError("name a URL, or a file with -f.")
+    if not urls and path is None and not sitemaps:
+        raise click.UsageError("name a URL, a file with -f, or a sitemap with --sitemap.")
     settings = to_settings(given)
     console = Console(stderr=True)
 
@@ -48,18 +80,48 @@ def enqueue(shared: Shared, /, urls: tuple[str, ...], path: str | None, as_json:
                 highlight=False,
             )
 
-    async def main(lines: TextIO | list[str]) -> Produced:
+    def report(sitemap: SitemapReport) -> None:
+        console.print(sitemap_line(sitemap), markup=False, highlight=False, soft_wrap=True)
+
+    async def main(lines: TextIO | list[str]) -> tuple[Produced, list[SitemapReport]]:
         async with opened(shared) as frontier:
-            return await produce(frontier, chain(urls, lines), settings, on_refused=refused, on_batch=progress)
+            produced = await produce(frontier, chain(urls, lines), settings, on_refused=refused, on_batch=progress)
+            reports = await _discover(frontier, to_fetch_options(given), settings, sitemaps, report) if sitemaps else []
+            return produced, reports
 
     with _lines(path) as lines:
-        produced = asyncio.run(main(lines))
+        produced, reports = asyncio.run(main(lines))
+    new = produced.new + sum(sitemap.new for sitemap in reports)
+    known = produced.known + sum(sitemap.listed - sitemap.new - sitemap.out_of_scope for sitemap in reports)
     if as_json:
-        numbers = {"new": produced.new, "known": produced.known, "refused": produced.refused.total()}
-        print(json.dumps({**numbers, "reasons": {reason.value: n for reason, n in produced.refused.items()}}))
+        numbers = {"new": new, "known": known, "refused": produced.refused.total()}
+        reasons = {reason.value: n for reason, n in produced.refused.items()}
+        print(json.dumps({**numbers, "reasons": reasons, "sitemaps": [sitemap._asdict() for sitemap in reports]}))
     else:
-        print(f"{produced.new:,} new, {produced.known:,} known, {produced.refused.total():,} refused")
-    return 1 if produced.refused else 0
+        print(f"{new:,} new, {known:,} known, {produced.refused.total():,} refused")
+    return 1 if produced.refused or any(sitemap.trouble for sitemap in reports) else 0
+
+
+async def _discover(
+    frontier: Frontier,
+    fetch: FetchOptions,
+    settings: CrawlSettings,
+    sitemaps: Sequence[str],
+    on_report: Callable[[SitemapReport], None],
+) -> list[SitemapReport]:
+    from sqspider.sitemaps import discover  # here: URLs are enqueued without an HTTP client
+
+    reports: list[SitemapReport] = []
+
+    def report(sitemap: SitemapReport) -> None:
+        reports.append(sitemap)
+        on_report(sitemap)
+
+    await discover(
+        frontier, fetch, settings, sitemaps=sitemaps, clock=time.time, rng=random.Random(), stopping=asyncio.Event(),
+        on_report=report,
+    )  # fmt: skip
+    return reports
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,8 +14,13 @@ from sqspider.cli.main import Shared
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.message import CrawlSettings
 from sqspider.url import Scope
+from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
+
+if TYPE_CHECKING:
+    from sqspider.sitemaps import SitemapReport
 
 _DEFAULTS: Final = CrawlSettings()
+_FETCH: Final = FetchOptions()
 
 
 def all_of(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -98,6 +103,44 @@ def to_settings(given: dict[str, Any]) -> CrawlSettings:
         obey_nofollow=not given["follow_nofollow"],
         **{name: given[name] for name in same},
     )
+
+
+fetch_options = all_of(
+    click.option(
+        "--timeout",
+        "timeout_seconds",
+        type=click.FloatRange(min=0.1),
+        default=_FETCH.timeout_seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help="Limit for one whole fetch, redirects included.",
+    ),
+    click.option(
+        "--allow-private",
+        is_flag=True,
+        help="Also connect to addresses that are not public, such as 127.0.0.1. Only for networks that are yours.",
+    ),
+    click.option("--allow-any-port", is_flag=True, help="Also connect to ports of other known services."),
+    click.option("--user-agent", default=DEFAULT_USER_AGENT, show_default=True, help="How we call ourselves."),
+    click.option("--contact", metavar="EMAIL", help="Sent as From: where a site's owner can write to."),
+    click.option("--proxy", metavar="URL", help="Fetch through this proxy. The environment's are ignored."),
+)
+"""The options that make a :class:`FetchOptions`."""
+
+
+def to_fetch_options(given: dict[str, Any]) -> FetchOptions:
+    """How to fetch, from the options; what a command has no option for is left as it is."""
+    return FetchOptions(**{name: given[name] for name in FetchOptions.__struct_fields__ if name in given})
+
+
+def sitemap_line(report: SitemapReport) -> str:
+    """What came of a sitemap, for a person."""
+    numbers = f"{report.listed:,} listed, {report.new:,} new"
+    if report.out_of_scope:
+        numbers += f", {report.out_of_scope:,} out of scope"
+    if not report.trouble:
+        return f"sitemap {report.url}: {numbers}"
+    return f"sitemap {report.url}: {report.trouble}" + (f" ({numbers})" if report.listed else "")
 
 
 @asynccontextmanager

@@ -19,7 +19,15 @@ import structlog
 from rich.console import Console
 
 from sqspider.cli.main import Shared, pass_shared
-from sqspider.cli.options import all_of, opened, settings_options, to_settings
+from sqspider.cli.options import (
+    all_of,
+    fetch_options,
+    opened,
+    settings_options,
+    sitemap_line,
+    to_fetch_options,
+    to_settings,
+)
 from sqspider.cli.progress import print_summary, show_progress, summary
 from sqspider.export import export_file
 from sqspider.frontier import Frontier
@@ -27,7 +35,8 @@ from sqspider.message import CrawlSettings
 from sqspider.producer import RefusedLine, produce
 from sqspider.record import Status
 from sqspider.url import Scope, canonicalize
-from sqspider.web.fetch import DEFAULT_USER_AGENT, Fetcher, FetchOptions
+from sqspider.web.fetch import Fetcher
+from sqspider.web.options import FetchOptions
 from sqspider.worker import Mode, Worker, WorkerIdTakenError, WorkerOptions
 
 log = structlog.stdlib.get_logger(__name__)
@@ -60,15 +69,6 @@ worker_options = all_of(
         help="How long a claim holds. If its worker dies, the URL comes back after this time.",
     ),
     click.option(
-        "--timeout",
-        "timeout_seconds",
-        type=click.FloatRange(min=0.1),
-        default=_FETCH.timeout_seconds,
-        show_default=True,
-        metavar="SECONDS",
-        help="Limit for one whole fetch, redirects included.",
-    ),
-    click.option(
         "--max-body",
         "max_bytes",
         type=click.IntRange(min=1),
@@ -77,15 +77,6 @@ worker_options = all_of(
         metavar="BYTES",
         help="Decoded bytes read of a body; the rest is cut off and the record marked.",
     ),
-    click.option(
-        "--allow-private",
-        is_flag=True,
-        help="Also connect to addresses that are not public, such as 127.0.0.1. Only for networks that are yours.",
-    ),
-    click.option("--allow-any-port", is_flag=True, help="Also connect to ports of other known services."),
-    click.option("--user-agent", default=DEFAULT_USER_AGENT, show_default=True, help="How we call ourselves."),
-    click.option("--contact", metavar="EMAIL", help="Sent as From: where a site's owner can write to."),
-    click.option("--proxy", metavar="URL", help="Fetch through this proxy. The environment's are ignored."),
     click.option(
         "--robots-grace",
         "robots_grace_seconds",
@@ -102,17 +93,10 @@ def _worker_options(worker_id: str, given: dict[str, Any], **more: Any) -> Worke
     names = ("concurrency", "batch_size", "lease_seconds", "robots_grace_seconds")
     return WorkerOptions(
         worker_id=worker_id,
-        product_token=given["user_agent"].partition("/")[0].strip() or "sqspider",
+        product_token=to_fetch_options(given).product_token,
         **{name: given[name] for name in names},
         **more,
     )
-
-
-def _fetch_options(given: dict[str, Any]) -> FetchOptions:
-    names = (
-        "timeout_seconds", "max_bytes", "allow_private", "allow_any_port", "user_agent", "contact", "proxy",
-    )  # fmt: skip
-    return FetchOptions(**{name: given[name] for name in names})
 
 
 def random_worker_id(rng: random.Random) -> str:
@@ -156,6 +140,7 @@ def run_loop(main: Awaitable[int]) -> int:
 @click.option("--with-parent", is_flag=True, hidden=True, help="Stop when standard input ends.")
 @click.option("--max-pages", type=click.IntRange(min=1), hidden=True)
 @worker_options
+@fetch_options
 @pass_shared
 def consume(
     shared: Shared, /, continuous: bool, until_empty: bool, worker_id: str | None, with_parent: bool,
@@ -173,7 +158,7 @@ def consume(
     options = _worker_options(
         worker_id or random_worker_id(rng), given, max_pages=max_pages, poll_seconds=1.0 if continuous else 0.1
     )
-    fetch = _checked(options, _fetch_options(given))
+    fetch = _checked(options, to_fetch_options(given))
     shared.start_logging("info")
 
     async def main() -> int:
@@ -214,6 +199,12 @@ async def _run_worker(worker: Worker, mode: Mode) -> None:
     type=click.IntRange(min=1),
     help="Stop when so many pages were fetched. The rest stays queued.",
 )
+@click.option(
+    "--sitemaps",
+    "with_sitemaps",
+    is_flag=True,
+    help="First enqueue what the sitemaps of the URLs' sites list: those that robots.txt names, and /sitemap.xml.",
+)
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
 @click.option(
     "--output",
@@ -224,24 +215,27 @@ async def _run_worker(worker: Worker, mode: Mode) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @worker_options
+@fetch_options
 @pass_shared
 def crawl(
-    shared: Shared, /, urls: tuple[str, ...], max_pages: int | None, workers: int, output: Path | None,
-    as_json: bool, quiet: bool, **given: Any,
+    shared: Shared, /, urls: tuple[str, ...], max_pages: int | None, with_sitemaps: bool, workers: int,
+    output: Path | None, as_json: bool, quiet: bool, **given: Any,
 ) -> int:  # fmt: skip
     """Crawl from URLs until nothing is left.
 
     What is known of the crawl lies in the frontier's file: a crawl that was stopped or killed goes
     on when the command is given again, with the same URLs or with none.
     """
+    if with_sitemaps and not urls:
+        raise click.UsageError("--sitemaps: name the URLs whose sites' sitemaps are meant.")
     settings = to_settings(given)
     options = _worker_options(random_worker_id(random.Random()), given, max_pages=max_pages)
-    fetch = _checked(options, _fetch_options(given))
+    fetch = _checked(options, to_fetch_options(given))
     shared.start_logging("warn")
     if not settings.obey_robots:
         log.warning("robots.txt is ignored: do this on your own sites only")
     crawling = Crawl(shared, settings, options, fetch, quiet=quiet)
-    return run_loop(crawling.run(urls, workers, output, as_json=as_json))
+    return run_loop(crawling.run(urls, workers, output, with_sitemaps=with_sitemaps, as_json=as_json))
 
 
 class Crawl:
@@ -264,19 +258,25 @@ class Crawl:
         self._console = Console(stderr=True)
         self._was_stopped = False
 
-    async def run(self, urls: tuple[str, ...], workers: int, output: Path | None, *, as_json: bool) -> int:
+    async def run(
+        self, urls: tuple[str, ...], workers: int, output: Path | None, *, as_json: bool, with_sitemaps: bool = False
+    ) -> int:
         async with opened(self._shared, self._options.lease_seconds) as frontier:
             refused: list[RefusedLine] = []
             await produce(frontier, urls, self._settings, on_refused=refused.append)
             for line in refused:
                 print(f"refused: {line.refused}", file=sys.stderr)
+            are_sitemaps_good = await self._read_sitemaps(frontier, self._canonical(urls)) if with_sitemaps else True
             before = await frontier.counts()
             if before.open == 0:
-                return self._nothing_to_do(bool(urls), bool(refused), before.total)
+                is_good = not refused and are_sitemaps_good
+                return self._nothing_to_do(bool(urls), is_good, before.total)
             if before.total > before.open:
                 self._say(f"going on: {before.total - before.open:,} URLs are finished, {before.open:,} are not")
             started = time.monotonic()
-            all_ended = await (self._run_here(frontier) if workers == 1 else self._run_processes(frontier, workers))
+            all_ended = self._was_stopped or await (
+                self._run_here(frontier) if workers == 1 else self._run_processes(frontier, workers)
+            )
             seconds = time.monotonic() - started
             counts, hosts = await frontier.counts(), await frontier.scan_hosts()
             fetched = counts.total - counts.open - (before.total - before.open)
@@ -289,21 +289,51 @@ class Crawl:
                 self._say(f"{rows:,} rows written to {output}")
             self._say_what_is_left(counts.open)
             all_good = await self._seeds_are_good(frontier, urls)
-            return 0 if all_ended and all_good and not refused else 1
+            return 0 if all_ended and all_good and are_sitemaps_good and not refused else 1
+
+    async def _read_sitemaps(self, frontier: Frontier, seeds: list[str]) -> bool:
+        """Enqueue what the seeds' sites list; False if a sitemap that somebody named could not be read."""
+        from sqspider.sitemaps import SitemapReport, discover  # here: most crawls read none
+
+        stopping = asyncio.Event()
+        all_good = True
+
+        def stop() -> None:
+            self._was_stopped = True
+            stopping.set()
+
+        def report(sitemap: SitemapReport) -> None:
+            nonlocal all_good
+            if sitemap.trouble and not sitemap.is_guess:
+                all_good = all_good and self._was_stopped
+                print(sitemap_line(sitemap), file=sys.stderr)
+            else:
+                self._say(sitemap_line(sitemap))
+
+        _stop_on_signals(stop)
+        await discover(
+            frontier, self._fetch, self._settings, seeds=seeds, clock=time.time, rng=random.Random(),
+            stopping=stopping, on_report=report,
+        )  # fmt: skip
+        return all_good
+
+    def _canonical(self, urls: tuple[str, ...]) -> list[str]:
+        found = [canonicalize(url, drop_tracking=self._settings.drop_tracking) for url in urls]
+        return [url for url in found if isinstance(url, str)]
 
     def _say(self, line: str) -> None:
         if not self._quiet:
             self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-    def _nothing_to_do(self, were_urls_given: bool, were_any_refused: bool, known: int) -> int:
+    def _nothing_to_do(self, were_urls_given: bool, is_good: bool, known: int) -> int:
         if not were_urls_given:
             raise click.UsageError(f"no URL was given, and {self._shared.frontier} holds no unfinished crawl.")
-        if not were_any_refused:
+        if is_good:
             self._say(
                 f"nothing to do: every URL is known and finished in {self._shared.frontier} ({known:,} records). "
                 "`sqspider cleanup --all` gives a fresh state; --frontier names another file."
             )
-        return 1 if were_any_refused else 0
+        return 0 if is_good else 1
 
     def _say_what_is_left(self, open_records: int) -> None:
         if not open_records:
@@ -314,11 +344,7 @@ class Crawl:
     async def _seeds_are_good(self, frontier: Frontier, seeds: tuple[str, ...]) -> bool:
         """Name each URL that was asked for and did not succeed."""
         all_good = True
-        urls = [
-            url
-            for seed in seeds
-            if isinstance(url := canonicalize(seed, drop_tracking=self._settings.drop_tracking), str)
-        ]
+        urls = self._canonical(seeds)
         records = await frontier.get(urls)
         for url in dict.fromkeys(urls):
             record = records.get(url)

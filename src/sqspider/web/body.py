@@ -34,14 +34,18 @@ class _Layer(Protocol):
         """Decode some more, in pieces of at most :data:`STEP` bytes."""
 
 
+Sink = Callable[[bytes], bool]
+"""Takes the decoded bytes of a body as they come; False: no more is wanted."""
+
+
 class Body:
-    """Takes a body as it arrives; keeps its decoded bytes up to ``limit``.
+    """Takes a body as it arrives; keeps its decoded bytes up to ``limit``, or hands them to a sink.
 
     Codings that are not known are taken for ``identity``, as browsers do. Raises
     :class:`DecodeError` for more than :data:`MAX_CODINGS`.
     """
 
-    def __init__(self, content_encoding: str | None, limit: int) -> None:
+    def __init__(self, content_encoding: str | None, limit: int, sink: Sink | None = None) -> None:
         names = [name.strip().lower() for name in (content_encoding or "").split(",")]
         codings = [name for name in names if name in _LAYERS]
         if len(codings) > MAX_CODINGS:
@@ -49,6 +53,7 @@ class Body:
         self._layers = [_LAYERS[name]() for name in reversed(codings)]  # the last applied comes off first
         self._limit = limit
         self._pieces: list[bytes] = []
+        self._take = sink or self._keep
         self._size = 0
         self.is_truncated = False  # there was more than the limit
 
@@ -60,15 +65,19 @@ class Body:
         try:
             for piece in self._decode(data, 0):
                 room = self._limit - self._size
+                wants_more = self._take(piece[:room])
+                self._size = min(self._size + len(piece), self._limit)
                 if len(piece) > room:
-                    self._pieces.append(piece[:room])
-                    self._size = self._limit
                     self.is_truncated = True
                     return False
-                self._pieces.append(piece)
-                self._size += len(piece)
+                if not wants_more:
+                    return False
         except (zlib.error, brotli.error, zstd.ZstdError, EOFError) as error:
             raise DecodeError(str(error)) from error
+        return True
+
+    def _keep(self, piece: bytes) -> bool:
+        self._pieces.append(piece)
         return True
 
     def _decode(self, data: bytes, depth: int) -> Iterator[bytes]:
@@ -85,7 +94,7 @@ class Body:
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
 
-class _Zlib:
+class Zlib:
     """``gzip`` and ``deflate``."""
 
     def __init__(self, *, is_gzip: bool) -> None:
@@ -168,9 +177,9 @@ class _Zstd:
 
 
 _LAYERS: Final[dict[str, Callable[[], _Layer]]] = {
-    "gzip": lambda: _Zlib(is_gzip=True),
-    "x-gzip": lambda: _Zlib(is_gzip=True),
-    "deflate": lambda: _Zlib(is_gzip=False),
+    "gzip": lambda: Zlib(is_gzip=True),
+    "x-gzip": lambda: Zlib(is_gzip=True),
+    "deflate": lambda: Zlib(is_gzip=False),
     "br": _Brotli,
     "zstd": _Zstd,
 }

@@ -24,33 +24,18 @@ from aiohttp import http_exceptions
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from sqspider import __version__
 from sqspider.record import BLOCKING_REASONS, Reason, reason_for_http_status
 from sqspider.url import Refused, authority_of, canonicalize, host_of
-from sqspider.web.body import ACCEPT_ENCODING, Body, DecodeError
+from sqspider.web.body import ACCEPT_ENCODING, Body, DecodeError, Sink
 from sqspider.web.guard import AddressRefusedError, GuardedResolver, is_web_port, why_not_public
+from sqspider.web.options import FetchOptions as FetchOptions  # said again: they belong together
 
-PROJECT_URL: Final = "https://github.com/sqspider/sqspider"
-DEFAULT_USER_AGENT: Final = f"sqspider/{__version__} (+{PROJECT_URL})"
 CONNECT_SECONDS: Final = 5.0  # of the fetch's limit, for one connection to be made
 MAX_HEADER_BYTES: Final = 16 * 1024  # one header line; there may be 128 of them
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 _DRAIN_BYTES: Final = 16 * 1024  # a redirect's body is read up to this size, to keep its connection
 
 log = structlog.stdlib.get_logger(__name__)
-
-
-class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of every fetch, and how we call ourselves."""
-
-    timeout_seconds: float = 10.0  # the whole fetch, redirects included; waits between hops are not
-    max_bytes: int = 10 * 1024 * 1024  # decoded bytes kept of a body; the rest is cut off and marked
-    max_redirects: int = 10
-    allow_private: bool = False  # connect to addresses that are not public, too
-    allow_any_port: bool = False  # and to ports of other services
-    user_agent: str = DEFAULT_USER_AGENT
-    contact: str | None = None  # sent as From (RFC 9110 section 10.1.2)
-    proxy: str | None = None  # the environment's proxies are always ignored
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,11 +142,19 @@ class Fetcher:
                 raise AddressRefusedError(why)
         return socket.socket(family, kind, protocol)
 
-    async def fetch(self, url: str, *, before_hop: BeforeHop | None = None, max_bytes: int | None = None) -> Fetched:
+    async def fetch(
+        self,
+        url: str,
+        *,
+        before_hop: BeforeHop | None = None,
+        max_bytes: int | None = None,
+        sink: Sink | None = None,
+    ) -> Fetched:
         """Fetch a canonical URL, following its redirects; never raises but for being cancelled.
 
-        ``max_bytes`` replaces the limit of the options. Redirects 301, 302, 303, 307 and 308 are
-        followed with GET (RFC 9110 section 15.4).
+        ``max_bytes`` replaces the limit of the options. A ``sink`` gets the body of a success as it
+        comes, in place of the result; it must not raise, and other bodies are not read. Redirects
+        301, 302, 303, 307 and 308 are followed with GET (RFC 9110 section 15.4).
         """
         started = time.monotonic()
         hop = _Hops(url, started)
@@ -169,7 +162,7 @@ class Fetcher:
         detail = ""
         answer: _Answer | None = None
         try:
-            answer = await self._follow(hop, before_hop, max_bytes or self.options.max_bytes)
+            answer = await self._follow(hop, before_hop, max_bytes or self.options.max_bytes, sink)
             reason = reason_for_http_status(answer.http_status)
         except _Trouble as trouble:
             reason, detail = trouble.reason, trouble.detail
@@ -192,12 +185,12 @@ class Fetcher:
             redirects=tuple(hop.redirects),
         )
 
-    async def _follow(self, hop: _Hops, before_hop: BeforeHop | None, max_bytes: int) -> _Answer:
+    async def _follow(self, hop: _Hops, before_hop: BeforeHop | None, max_bytes: int, sink: Sink | None) -> _Answer:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self.options.timeout_seconds) as deadline:
             while True:
                 self._check(hop.url)
-                answer, location = await self._request(hop, max_bytes)
+                answer, location = await self._request(hop, max_bytes, sink)
                 if location is None:
                     return answer
                 target = self._target(hop, location)
@@ -239,7 +232,7 @@ class Fetcher:
             raise _Trouble(Reason.TOO_MANY_REDIRECTS, f"more than {self.options.max_redirects} redirects")
         return target
 
-    async def _request(self, hop: _Hops, max_bytes: int) -> tuple[_Answer, str | None]:
+    async def _request(self, hop: _Hops, max_bytes: int, sink: Sink | None) -> tuple[_Answer, str | None]:
         """One request; the answer, and where it redirects to, if it does."""
         hop.is_connecting = True
         async with self._session.get(
@@ -261,13 +254,16 @@ class Fetcher:
                     response.close()
                 return answer, _as_text(location)
             hop.answer = answer
-            body = await self._read(response, max_bytes)
+            if sink is not None and reason_for_http_status(response.status) is not None:
+                response.close()
+                return answer, None
+            body = await self._read(response, max_bytes, sink)
             return answer._replace(body=body.end(), truncated=body.is_truncated), None
 
-    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int) -> Body:
+    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int, sink: Sink | None) -> Body:
         encoding = response.headers.get("Content-Encoding")
         try:
-            body = Body(encoding, max_bytes)
+            body = Body(encoding, max_bytes, sink)
             async for chunk in response.content.iter_any():
                 if not body.feed(chunk):
                     response.close()  # there is more to come: the connection is of no use any more

@@ -70,6 +70,10 @@ class RobotsRules:
             return Verdict(allowed=True)
         return self._deciding(url, product_token)
 
+    def sitemaps(self) -> tuple[str, ...]:
+        """What its ``Sitemap`` lines say, each once; they belong to no group (section 2.2.4)."""
+        return tuple(dict.fromkeys(self._rules.sitemaps))
+
     def crawl_delay(self, product_token: str) -> float | None:
         """Seconds between two requests that the file asks for (no part of the RFC, but used)."""
         delay = self._rules.crawl_delay(product_token)

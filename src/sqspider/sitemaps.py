@@ -1,0 +1,269 @@
+"""Sitemaps in, records and messages out: fetches them as politely as pages, and follows indexes.
+
+Where a crawl's sitemaps are is known by robots.txt, or guessed (``/sitemap.xml``). What a sitemap
+lists comes in as if the sitemap were a page that links to it. How one is read is in ``web.sitemap``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final, NamedTuple
+
+import msgspec
+
+from sqspider import policy
+from sqspider.frontier import Clock, Entry, Frontier, FrontierError
+from sqspider.message import CrawlSettings
+from sqspider.politeness import Busy, Politeness, Postponed, Route
+from sqspider.record import Reason
+from sqspider.url import Refused, Scope, authority_of, canonicalize, origin_of
+from sqspider.web.fetch import Fetched, Fetcher
+from sqspider.web.options import FetchOptions
+from sqspider.web.sitemap import MAX_SITEMAP_BYTES, ChildSitemap, SitemapEntry, SitemapReader
+from sqspider.worker import patterns, wanted
+
+MAX_LEVELS: Final = 4  # indexes within one another, and the sitemap itself; sitemaps.org knows of two
+MAX_SITEMAPS: Final = 50_000  # in one discovery
+WAIT_SECONDS: Final = 60.0  # the longest wait for a sitemap's host; it may be resting for hours
+FIRST_RETRY_SECONDS: Final = 2.0
+ROBOTS_GRACE_SECONDS: Final = 86_400.0
+AT_A_TIME: Final = 16  # sitemaps that are read, each with all that it names
+BATCH: Final = 500
+
+
+class SitemapReport(NamedTuple):
+    """What came of one sitemap."""
+
+    url: str
+    listed: int  # pages that it names, those that are no URL left out
+    new: int  # of these, recorded now
+    out_of_scope: int  # and left out
+    trouble: str  # why it was not read, or not to its end; none if empty
+    is_guess: bool  # nobody named it: that there is none is no trouble
+
+
+async def discover(
+    frontier: Frontier,
+    fetch: FetchOptions,
+    settings: CrawlSettings,
+    *,
+    seeds: Sequence[str] = (),
+    sitemaps: Sequence[str] = (),
+    clock: Clock,
+    rng: random.Random,
+    stopping: asyncio.Event,
+    on_report: Callable[[SitemapReport], None],
+) -> None:
+    """Enqueue what sitemaps list, those of the sites of some seeds and some by their URLs.
+
+    All URLs are canonical. What lies within the crawl's scope is taken, measured from the seeds, or
+    from a sitemap that was given by its URL; the scope ``page`` stands for the host there. Each
+    sitemap is read once and ``on_report`` told of it. ``stopping`` ends it early. Raises
+    :class:`FrontierError`; what was enqueued before stays.
+    """
+    async with Fetcher(fetch, connections=AT_A_TIME) as fetcher:
+        politeness = Politeness(
+            frontier,
+            fetcher,
+            clock=clock,
+            rng=rng,
+            stopping=stopping,
+            product_token=fetch.product_token,
+            request_seconds=fetch.timeout_seconds,
+            robots_grace_seconds=ROBOTS_GRACE_SECONDS,
+            linger_seconds=0.0,
+        )
+        discovery = _Discovery(frontier, fetcher, politeness, settings, clock=clock, rng=rng, on_report=on_report)
+        try:
+            await discovery.run(seeds, sitemaps)
+        finally:
+            await politeness.close()
+
+
+class _Discovery:
+    """The sitemaps that were seen, and how they are read."""
+
+    def __init__(
+        self,
+        frontier: Frontier,
+        fetcher: Fetcher,
+        politeness: Politeness,
+        settings: CrawlSettings,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        on_report: Callable[[SitemapReport], None],
+    ) -> None:
+        self._frontier = frontier
+        self._fetcher = fetcher
+        self._politeness = politeness
+        self._settings = settings
+        self._clock = clock
+        self._rng = rng
+        self._on_report = on_report
+        self._seen: set[str] = set()
+        self._places = asyncio.Semaphore(AT_A_TIME)
+
+    async def run(self, seeds: Sequence[str], sitemaps: Sequence[str]) -> None:
+        works: list[Coroutine[None, None, None]] = [
+            self._read_tree(url, (url,), is_guess=False) for url in dict.fromkeys(sitemaps)
+        ]
+        works += [self._of_origin(origin, tuple(seeds)) for origin in dict.fromkeys(map(origin_of, seeds))]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for work in works:
+                    group.create_task(work)
+        except BaseExceptionGroup as group:
+            fatal = group.subgroup(FrontierError)
+            if fatal is None:
+                raise
+            raise fatal.exceptions[0] from None
+
+    async def _of_origin(self, origin: str, seeds: tuple[str, ...]) -> None:
+        guess = f"{origin}/sitemap.xml"
+        named = []
+        if self._settings.obey_robots:
+            await self._judge(guess, self._clock() + WAIT_SECONDS)  # robots.txt is there, or will not be
+            for text in await self._politeness.sitemaps_of(origin, self._settings):
+                url = canonicalize(text, f"{origin}/robots.txt")
+                if isinstance(url, Refused):
+                    self._on_report(SitemapReport(text[:200], 0, 0, 0, url.explanation, is_guess=False))
+                else:
+                    named.append(url)
+        for url in dict.fromkeys([*named, guess]):
+            await self._read_tree(url, seeds, is_guess=url not in named)
+
+    async def _read_tree(self, root: str, seeds: tuple[str, ...], *, is_guess: bool) -> None:
+        """A sitemap, and what it names, level by level."""
+        level = [root]
+        for depth in range(MAX_LEVELS + 1):
+            children: list[str] = []
+            for url in level:
+                if url in self._seen:
+                    continue
+                self._seen.add(url)
+                if depth == MAX_LEVELS:
+                    self._report_trouble(url, f"indexes lie more than {MAX_LEVELS} deep")
+                elif len(self._seen) > MAX_SITEMAPS:
+                    self._report_trouble(url, f"more than {MAX_SITEMAPS:,} sitemaps: further ones are left out")
+                    return
+                else:
+                    async with self._places:
+                        children += await self._read(url, seeds, is_guess=is_guess)
+            level, is_guess = children, False
+
+    def _report_trouble(self, url: str, trouble: str, *, is_guess: bool = False) -> None:
+        self._on_report(SitemapReport(url, 0, 0, 0, trouble, is_guess))
+
+    async def _read(self, url: str, seeds: tuple[str, ...], *, is_guess: bool) -> list[str]:
+        """Fetch one sitemap, trying again as for a page, and enqueue what it lists; the sitemaps it names."""
+        tries = 0
+        while True:
+            reading = _Reading(url)
+            fetched = await self._fetch(url, reading)
+            if isinstance(fetched, str):
+                self._report_trouble(url, fetched)
+                return []
+            if fetched.reason is None:
+                break
+            tries += 1
+            rule = policy.rule_for(fetched.reason, fetched.http_status)
+            retry_after = policy.parse_retry_after(fetched.header("retry-after"), self._clock())
+            wait = policy.wait_before_retry(rule, tries, FIRST_RETRY_SECONDS, retry_after, self._rng)
+            if wait is None or wait > WAIT_SECONDS or await self._politeness.pause_until(self._clock() + wait):
+                break
+        reading.end()
+        reader = reading.reader
+        missing = fetched.http_status in (404, 410)
+        cut_off = "it was cut off" if fetched.truncated else ""
+        trouble = f"{fetched.reason.value}: {fetched.detail}" if fetched.reason else reader.fault or cut_off
+        if is_guess and (missing or (reader.fault and not reading.found)):
+            self._report_trouble(url, trouble, is_guess=True)
+            return []
+        final_url = fetched.final_url or url
+        if authority_of(url) in map(authority_of, seeds):
+            seeds = tuple(dict.fromkeys([*seeds, final_url]))  # where a site redirects to (www, https) it is
+        pages = [found for found in reading.found if isinstance(found, SitemapEntry)]
+        entries = list(self._entries(pages, final_url, seeds))
+        new = await self._enqueue(entries)
+        self._on_report(SitemapReport(url, len(pages), new, len(pages) - len(entries), trouble, is_guess=False))
+        return [found.url for found in reading.found if isinstance(found, ChildSitemap)]
+
+    async def _fetch(self, url: str, reading: _Reading) -> Fetched | str:
+        """Fetch when the host may be asked; a text says why it was not."""
+        give_up_at = self._clock() + WAIT_SECONDS
+        while True:
+            refused = await self._judge(url, give_up_at)
+            if refused:
+                return refused
+            permission = await self._politeness.enter_between(url, self._settings)
+            if isinstance(permission, Busy):
+                if permission.again_at > give_up_at:
+                    return f"its host may not be asked for another {permission.again_at - self._clock():,.0f} s"
+                if await self._politeness.pause_until(permission.again_at):
+                    return "stopped"
+                continue
+            route = Route(self._politeness, self._settings, permission)
+            try:
+                fetched = await self._fetcher.fetch(
+                    url, before_hop=route.before_hop, max_bytes=MAX_SITEMAP_BYTES + 1, sink=reading.take
+                )
+            finally:
+                await route.leave()
+            if route.postponed_until is None:
+                await self._politeness.learn(route.host, fetched)
+                return fetched
+            if route.postponed_until > give_up_at:
+                return fetched.detail
+            if await self._politeness.pause_until(route.postponed_until):
+                return "stopped"
+
+    async def _judge(self, url: str, give_up_at: float) -> str | None:
+        """Wait until robots.txt can be had; why the URL may not be fetched, if it may not."""
+        while True:
+            verdict = await self._politeness.judge_hop(url, self._settings)
+            if verdict is None:
+                return None
+            if not isinstance(verdict, Postponed):
+                return f"{verdict.reason.value}: {verdict.detail}"
+            if verdict.until > give_up_at:
+                return f"{Reason.ROBOTS_UNREACHABLE.value}: robots.txt cannot be had just now"
+            if await self._politeness.pause_until(verdict.until):
+                return "stopped"
+
+    def _entries(self, pages: Iterable[SitemapEntry], parent: str, seeds: Sequence[str]) -> Iterator[Entry]:
+        """What lies within the crawl. The scope ``page`` follows nothing: then the seeds' hosts count."""
+        settings = self._settings
+        scope = Scope.HOST if settings.scope is Scope.PAGE else settings.scope
+        include, exclude = patterns(settings.include), patterns(settings.exclude)
+        inherited = {seed: msgspec.structs.replace(settings, seed=seed) for seed in seeds}
+        for page in pages:
+            url = canonicalize(page.url, drop_tracking=settings.drop_tracking)
+            seed = next((seed for seed in seeds if wanted(page.url, scope, seed, include, exclude)), None)
+            if seed is not None and isinstance(url, str):
+                yield Entry(url=url, depth=1, parent=parent, settings=inherited[seed], lastmod=page.lastmod)
+
+    async def _enqueue(self, entries: Iterable[Entry]) -> int:
+        new = 0
+        rest = iter(entries)
+        while batch := list(islice(rest, BATCH)):
+            new += sum(await self._frontier.enqueue(batch))
+        return new
+
+
+class _Reading:
+    """One sitemap as it comes in."""
+
+    def __init__(self, url: str) -> None:
+        self.reader = SitemapReader(url)
+        self.found: list[SitemapEntry | ChildSitemap] = []  # at most MAX_SITEMAP_URLS
+
+    def take(self, data: bytes) -> bool:
+        self.found += self.reader.feed(data)
+        return not self.reader.is_over
+
+    def end(self) -> None:
+        self.found += self.reader.close()

@@ -1,0 +1,222 @@
+"""Sitemaps as they are read, against standards' and peers' cases and against whoever wants to do harm."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import time
+import tracemalloc
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sqspider.url import canonicalize
+from sqspider.web import sitemap
+from sqspider.web.robots import RobotsRules
+from sqspider.web.sitemap import (
+    MAX_SITEMAP_BYTES,
+    MAX_SITEMAP_URLS,
+    ChildSitemap,
+    Found,
+    SitemapEntry,
+    SitemapReader,
+    parse_date,
+)
+from tests.conftest import load_cases
+
+HERE = "http://www.example.com/sitemap.xml"
+
+
+def read(body: bytes, step: int = 65_536, url: str = HERE) -> tuple[list[Found], str | None]:
+    reader = SitemapReader(url)
+    found = [one for at in range(0, len(body), step) for one in reader.feed(body[at : at + step])]
+    return found + reader.close(), reader.fault
+
+
+def urls_in(body: bytes, step: int = 65_536) -> list[str]:
+    found, fault = read(body, step)
+    assert fault is None, fault
+    return [one.url for one in found]
+
+
+def seconds_of(text: str) -> float:
+    """What the cases expect: a date and time, or a date, a month or a year, which begin in UTC."""
+    padded = text + {4: "-01-01", 7: "-01"}.get(len(text), "")
+    when = datetime.fromisoformat(padded)
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def test_dates_are_read_as_the_peers_read_them() -> None:
+    cases = load_cases("04d_sitemap_dates.json")["cases"]
+    assert cases
+    for case in cases:
+        expected = seconds_of(case["expected_utc"]) if case["expected_utc"] else None
+        assert parse_date(case["input"]) == expected, case["id"]
+
+
+@pytest.mark.parametrize("step", [1, 7, 65_536])
+def test_documents_are_read_as_the_peers_read_them(step: int) -> None:
+    """A peer's strict option, which leaves out URLs beside the sitemap's folder, is not ours."""
+    for case in load_cases("practice/04a_sitemap_documents.json")["cases"]:
+        body = base64.b64decode(case["body_b64"]) if "body_b64" in case else case["body"].encode()
+        found, _ = read(body, step, case["sitemap_url"])
+        expected = case["expected"]
+        assert [one.url for one in found] == [canonicalize(item["loc"]) for item in expected["items"]], case["id"]
+        kind = ChildSitemap if expected["kind"] == "index" else SitemapEntry
+        assert all(isinstance(one, kind) for one in found), case["id"]
+        for one, item in zip(found, expected["items"], strict=True):
+            lastmod = item.get("lastmod_utc") or item.get("lastmod")
+            assert one.lastmod == (seconds_of(lastmod) if lastmod else None), case["id"]
+
+
+def test_bodies_are_unpacked_as_the_peers_unpack_them() -> None:
+    """By what is in them, not by their names: so a page of HTML is no sitemap, whatever it is called."""
+    for case in load_cases("practice/04b_sitemap_discovery_sniffing.json")["cases"]:
+        body = base64.b64decode(case["in_b64"])
+        line = b"http://www.example.com/"
+        packed = gzip.compress(line) if body.startswith(b"\x1f\x8b") else line
+        assert urls_in(packed) == [line.decode()], case["id"]
+        found, fault = read(body)
+        assert found == [], case["id"]  # the cases' bodies hold a word, and no URL
+        assert fault == (None if body else "it is empty"), case["id"]
+
+
+def test_sitemap_lines_of_robots_txt_are_read() -> None:
+    """The first peer reads some letters in a way of its own."""
+    for case in load_cases("practice/02b_robots_delay_sitemaps.json")["cases"]:
+        if case.get("sitemaps") is not None and case["id"] != "robotsmeta-16":
+            lines = RobotsRules.parse(case["robots"].encode()).sitemaps()
+            base = case["robots_url"] + "/robots.txt"
+            assert [canonicalize(line, base) for line in lines] == case["sitemaps"], case["id"]
+
+
+URLSET = b"<urlset>%s</urlset>"
+ONE = b"<url><loc>http://e.com/a</loc><lastmod>2020-02-03</lastmod></url>"
+FORMATS = {
+    "urlset": URLSET % ONE,
+    "with a namespace and a prefix": b'<s:urlset xmlns:s="x"><s:url><s:loc>http://e.com/a</s:loc><s:lastmod>2020-02-03</s:lastmod></s:url></s:urlset>',
+    "images and translations beside": URLSET % (b'<url><xhtml:link rel="alternate" href="http://e.com/de"/><image:image><image:loc>http://e.com/i.png</image:loc></image:image>' + ONE[5:]),
+    "blanks before the declaration": b"\n  <?xml version='1.0'?>" + URLSET % ONE,
+    "a byte order mark": b"\xef\xbb\xbf" + URLSET % ONE,
+    "UTF-16": (URLSET % ONE).decode().encode("utf-16"),
+    "CDATA and comments": URLSET % ONE.replace(b"http://e.com/a", b" <![CDATA[http://e.]]><!-- x -->com/a\n"),
+    "gzip": gzip.compress(URLSET % ONE),
+    "gzip of several members": gzip.compress((URLSET % ONE)[:20]) + gzip.compress((URLSET % ONE)[20:]),
+    "RSS": b"<rss><channel><link>http://e.com/</link><item><link>http://e.com/a</link><pubDate>Mon, 03 Feb 2020 00:00:00 GMT</pubDate></item></channel></rss>",
+    "RSS with a guid": b"<rss><channel><item><guid>http://e.com/a</guid><dc:date>2020-02-03</dc:date></item></channel></rss>",
+    "Atom": b'<feed><link href="http://e.com/"/><entry><link rel="edit" href="/no"/><link href="http://e.com/a"/><published>2019-01-01</published><updated>2020-02-03</updated></entry></feed>',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("step", [1, 65_536])
+def test_every_format_gives_its_urls_and_dates(name: str, step: int) -> None:
+    assert read(FORMATS[name], step) == ([SitemapEntry("http://e.com/a", 1580688000.0)], None)
+
+
+def test_text_has_a_url_on_each_line() -> None:
+    text = b"\xef\xbb\xbf\r\nhttp://e.com/1\r\nno url\n\nftp://e.com/\nhttp://E.com/%C3%A4\nhttp://e.com/\xc3\xb6"
+    assert urls_in(text) == ["http://e.com/1", "http://e.com/%C3%A4", "http://e.com/%C3%B6"]
+    reader = SitemapReader(HERE)
+    reader.feed(text)
+    reader.close()
+    assert reader.refused == 2
+
+
+SECRET = "what stands in a file of this machine"
+BILLION = b"".join(b'<!ENTITY a%d "%s">' % (n + 1, b"&a%d;" % n * 10) for n in range(9))
+HARMFUL = {
+    "a billion laughs": b'<!DOCTYPE x [<!ENTITY a0 "ha">' + BILLION + b"]><urlset><url><loc>http://e.com/&a9;</loc></url></urlset>",
+    "the same in an attribute": b'<!DOCTYPE x [<!ENTITY a0 "ha">' + BILLION + b']><feed><entry><link href="&a9;"/></entry></feed>',
+    "one entity of a megabyte, many times": b'<!DOCTYPE x [<!ENTITY a "' + b"a" * 1_000_000 + b'">]><urlset>' + b"&a;" * 100_000,
+    "a default attribute of a megabyte": b'<!DOCTYPE x [<!ATTLIST url a CDATA "' + b"a" * 1_000_000 + b'">]><urlset>' + b"<url/>" * 100_000,
+    "parameter entities": b'<!DOCTYPE x [<!ENTITY % p "<!ENTITY q \'x\'>"> %p;]>' + URLSET % ONE,
+    "a billion elements inside one another": b"<urlset>" + b"<a>" * 1_000_000,
+    "an endless tag": b"<urlset><url " + b"a" * 3_000_000,
+    "an endless comment": b"<urlset><!-- " + b"a" * 3_000_000,
+    "endless new names": b"<urlset>" + b"".join(b"<a%d/>" % n for n in range(500_000)),
+    "endless new attributes": b"<urlset>" + b"".join(b'<a b%d=""/>' % n for n in range(500_000)),
+    "an endless line": b"http://e.com/" + b"a" * 3_000_000,
+    "a page of HTML": b"<!DOCTYPE html><html><head><title>no</title></head></html>",
+    "no encoding": b"<?xml version='1.0' encoding='no-such-thing'?>" + URLSET % ONE,
+    "a gzip bomb": gzip.compress(bytes(MAX_SITEMAP_BYTES * 4)),
+    "a broken gzip file": gzip.compress(URLSET % ONE)[:-12] + b"rubbish that is no end",
+    "half a gzip file": gzip.compress(URLSET % (ONE * 1000))[:-30],
+    "nothing": b"",
+    "one byte": b"<",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HARMFUL)
+def test_whoever_wants_to_do_harm_does_none(name: str) -> None:
+    body = HARMFUL[name]
+    tracemalloc.start()
+    started = time.monotonic()
+    found, fault = read(body)
+    seconds = time.monotonic() - started
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert fault
+    assert all(one.url == "http://e.com/a" for one in found)
+    assert seconds < 10
+    assert peak < 12_000_000
+
+
+def test_an_external_entity_is_not_opened(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    opened: list[object] = []
+    monkeypatch.setattr("socket.socket.connect", lambda *arguments: opened.append(arguments))
+    for reference in (path.as_uri(), str(path), "http://127.0.0.1:9/x", "http://127.0.0.1:9/x.dtd"):
+        document = (
+            f'<!DOCTYPE urlset SYSTEM "{reference}" [<!ENTITY x SYSTEM "{reference}">]>'
+            f'<urlset xmlns:i="http://www.w3.org/2001/XInclude"><i:include href="{reference}"/>'
+            "<url><loc>http://e.com/&x;</loc></url></urlset>"
+        )
+        assert urls_in(document.encode()) == ["http://e.com/"]
+    assert opened == []
+
+
+def test_what_came_before_a_fault_stands() -> None:
+    found, fault = read(URLSET[:8] + ONE * 3 + b"<url><loc>http://e.com/b</loc></url><url></loc>")
+    assert fault is not None
+    assert "broken XML" in fault
+    assert [one.url for one in found] == ["http://e.com/a"] * 3 + ["http://e.com/b"]
+
+
+@pytest.mark.parametrize("line", [b"http://e.com/\n", b"<url><loc>http://e.com/</loc></url>"])
+def test_the_limit_on_urls_holds(line: bytes) -> None:
+    body = line * (MAX_SITEMAP_URLS + 10)
+    found, fault = read(b"<urlset>" + body if line.startswith(b"<") else body)
+    assert len(found) == MAX_SITEMAP_URLS
+    assert fault == "more than 50000 URLs"
+
+
+def test_the_limit_on_bytes_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sitemap, "MAX_SITEMAP_BYTES", 100_000)
+    for body in (b"http://e.com/a\n" + b"# %s\n" % (b"x" * 98) * 1000, URLSET[:8] + ONE + b"<!-- -->" * 20_000):
+        for packed in (body, gzip.compress(body)):
+            found, fault = read(packed, 10_000)
+            assert [one.url for one in found] == ["http://e.com/a"]
+            assert fault == "longer than 100000 bytes"
+
+
+def test_the_lastmod_of_an_index_is_kept() -> None:
+    index = (
+        b"<sitemapindex><sitemap><loc>http://e.com/1.xml</loc><lastmod>2020-02-03</lastmod></sitemap></sitemapindex>"
+    )
+    assert read(index) == ([ChildSitemap("http://e.com/1.xml", 1580688000.0)], None)
+
+
+@given(st.binary(max_size=300), st.integers(1, 50), st.sampled_from([b"", b"<urlset><url>", b"<rss>", b"\x1f\x8b\x08"]))
+def test_nothing_in_a_sitemap_is_an_error(body: bytes, step: int, before: bytes) -> None:
+    found, _ = read(before + body, step)
+    assert all(one.url == canonicalize(one.url) for one in found)
+
+
+@given(st.text(max_size=40))
+def test_no_date_is_an_error(text: str) -> None:
+    parse_date(text)
