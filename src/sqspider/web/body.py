@@ -49,7 +49,7 @@ class Body:
         self._layers = [_LAYERS[name]() for name in reversed(codings)]  # the last applied comes off first
         self._limit = limit
         self._pieces: list[bytes] = []
-        self._size = 0
+        self.size = 0  # decoded bytes so far
         self.is_truncated = False  # there was more than the limit
 
     def feed(self, data: bytes) -> bool:
@@ -59,14 +59,14 @@ class Body:
         """
         try:
             for piece in self._decode(data, 0):
-                room = self._limit - self._size
+                room = self._limit - self.size
                 if len(piece) > room:
                     self._pieces.append(piece[:room])
-                    self._size = self._limit
+                    self.size = self._limit
                     self.is_truncated = True
                     return False
                 self._pieces.append(piece)
-                self._size += len(piece)
+                self.size += len(piece)
         except (zlib.error, brotli.error, zstd.ZstdError, EOFError) as error:
             raise DecodeError(str(error)) from error
         return True
@@ -80,7 +80,7 @@ class Body:
 
     def end(self) -> bytes:
         """The decoded bytes. A coded body that stopped in its middle is kept and marked truncated."""
-        if self._size and not all(layer.is_complete for layer in self._layers):
+        if self.size and not all(layer.is_complete for layer in self._layers):
             self.is_truncated = True
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
