@@ -56,7 +56,6 @@ from sqspider.web.links import LinkOptions, PageLinks, read_page
 LEASE_MARGIN_SECONDS: Final = 10.0 + HOP_WAIT_SECONDS  # parsing, ending, clocks; waits between hops
 STOP_MARGIN_SECONDS: Final = 2.0  # beyond the fetch limit, before what is in flight is given back
 CHECK_IN_SECONDS: Final = 30.0  # a worker that was not seen for so long is gone
-SEEN_URLS: Final = 200_000  # links that are known to be recorded, so as not to ask again
 MAX_BACKOFF_SECONDS: Final = 30.0
 
 log = structlog.stdlib.get_logger(__name__)
@@ -82,6 +81,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     first_retry_seconds: float = 2.0  # the wait after the first trouble; it doubles
     robots_grace_seconds: float = 86_400.0
     sweep_seconds: float = 30.0  # between two sweeps
+    seen_urls: int = 200_000  # links that are known to be recorded, so as not to ask again
+    large_bodies: int | None = None  # bodies past LARGE_BYTES at a time, until their links are recorded
     max_pages: int | None = None  # fetched pages in the frontier, after which no more is taken
     max_bytes: int | None = None  # decoded bytes, likewise
     product_token: str = "sqspider"
@@ -119,6 +120,7 @@ class Tally:
     def __init__(self) -> None:
         self.finished: Counter[Status] = Counter()
         self.retried = 0
+        self.deferred = 0
         self.lost = 0
         self.bytes = 0
         self.in_flight = 0
@@ -164,6 +166,7 @@ class Worker:
         fetch_seconds = fetcher.options.timeout_seconds
         options.check(fetch_seconds)
         self.tally = Tally()
+        self.unended: dict[str, Delivery] = {}  # by receipt, those of :meth:`work_on` that are not ended yet
         self._frontier = frontier
         self._fetcher = fetcher
         self._options = options
@@ -183,8 +186,9 @@ class Worker:
             robots_grace_seconds=options.robots_grace_seconds,
             linger_seconds=options.linger_seconds,
         )
-        self._recent = RecentUrls(SEEN_URLS)
+        self._recent = RecentUrls(options.seen_urls)
         self._fetches = asyncio.Semaphore(options.concurrency)
+        self._large = asyncio.Semaphore(options.large_bodies) if options.large_bodies is not None else None
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending = 0  # tasks past their fetch
         self._changed = asyncio.Event()  # a task ended or went past its fetch
@@ -223,15 +227,34 @@ class Worker:
                 await self._drain()
                 for task in upkeep:
                     task.cancel()
-        except BaseExceptionGroup as group:
-            fatal = group.subgroup(FrontierError)
-            if fatal is None:
-                raise
-            raise fatal.exceptions[0] from None
+        except BaseExceptionGroup as errors:
+            raise _fatal_one(errors) from None
         finally:
             await self._close_batchers()
             with contextlib.suppress(FrontierError):  # it is forgotten by itself after a while
                 await self._frontier.check_out(worker_id, session=session)
+
+    async def work_on(self, deliveries: Sequence[Delivery], *, until: float) -> None:
+        """Work on deliveries that somebody else received. It may be called again and again.
+
+        At ``until`` (seconds since the epoch) it stops as :meth:`stop` does. What is in
+        :attr:`unended` afterwards comes back to the queue by itself. Raises whatever
+        :class:`FrontierError` makes work impossible. Being cancelled leaves what is claimed to its lease.
+        """
+        self._stopping.clear()
+        self.tally = Tally()
+        self.unended = {delivery.receipt: delivery for delivery in deliveries}
+        timer = asyncio.get_running_loop().call_later(until - self._clock(), self.stop)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for delivery in deliveries:
+                    self._start(delivery, group)
+                await self._drain()
+        except BaseExceptionGroup as errors:
+            raise _fatal_one(errors) from None
+        finally:
+            timer.cancel()
+        await self._close_batchers()
 
     async def _close_batchers(self) -> None:
         for batcher in (self._claim, self._finish, self._retry, self._defer, self._delete):
@@ -269,13 +292,16 @@ class Worker:
                 await self._politeness.pause_until(self._clock() + backoff)
                 continue
             for delivery in deliveries:
-                task = group.create_task(self._work_on(delivery))
-                self._tasks.add(task)
-                task.add_done_callback(self._forget)
+                self._start(delivery, group)
             if not deliveries:
                 log.debug("No messages")
             if is_done or mode is Mode.ONCE:
                 return
+
+    def _start(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
+        task = group.create_task(self._work_on(delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -346,8 +372,11 @@ class Worker:
         given_back = [
             Retry(claim=claim, delivery=delivery, at=now, tried=False) for claim, delivery in self._claims.values()
         ]
+        self._claims.clear()
         if given_back:
-            await self._frontier.retry(given_back)
+            for retry, is_given in zip(given_back, await self._frontier.retry(given_back), strict=True):
+                if is_given:
+                    self._is_ended(retry.delivery)
 
     # The life of one delivery.
 
@@ -389,12 +418,14 @@ class Worker:
                 if claim is not None:
                     await self._end_trouble(claim, delivery, reason, detail)
                 return
+        room = _Room(self._large)
         try:
-            await self._visit(delivery, message)
+            await self._visit(delivery, message, room)
         finally:
+            room.give_back()
             self._politeness.release(message)
 
-    async def _visit(self, delivery: Delivery, message: Message) -> None:
+    async def _visit(self, delivery: Delivery, message: Message, room: _Room) -> None:
         """Wait for the host, claim, fetch, end the claim."""
         not_before = 0.0
         visited: tuple[Won, Fetched, Route] | None = None
@@ -410,7 +441,7 @@ class Worker:
                     return
                 permission = await self._politeness.enter(message)
                 if isinstance(permission, Pass):
-                    visited = await self._claim_and_fetch(delivery, message, permission)
+                    visited = await self._claim_and_fetch(delivery, message, permission, room)
                     break
             not_before = permission.again_at
             if permission.is_void:
@@ -427,7 +458,7 @@ class Worker:
             self._ending -= gives_up_its_place
 
     async def _claim_and_fetch(
-        self, delivery: Delivery, message: Message, permission: Pass
+        self, delivery: Delivery, message: Message, permission: Pass, room: _Room
     ) -> tuple[Won, Fetched, Route] | None:
         """Claim and fetch; ``None`` if there is nothing left to do."""
         route = Route(self._politeness, message.settings, permission)
@@ -438,6 +469,14 @@ class Worker:
                 return HopRefused(Reason.OUT_OF_SCOPE, f"redirected to {url}")
             return await route.before_hop(url)
 
+        async def before_large() -> HopRefused | None:
+            """Asked by the fetcher before it reads the rest of a large body."""
+            await room.take()
+            if not self._stopping.is_set():
+                return None
+            route.postponed_until = 0.0
+            return HopRefused(Reason.INTERNAL_ERROR, "the worker is stopping")
+
         try:
             claim = await self._win(delivery, message)
             if claim is None:
@@ -445,7 +484,9 @@ class Worker:
             self.tally.in_flight += 1
             started_at = self._clock()
             try:
-                fetched = await self._fetcher.fetch(message.url, before_hop=before_hop)
+                fetched = await self._fetcher.fetch(
+                    message.url, before_hop=before_hop, before_large=None if self._large is None else before_large
+                )
             finally:
                 self.tally.in_flight -= 1
             route.requested_at = started_at + fetched.sent_seconds
@@ -510,6 +551,7 @@ class Worker:
         if not finished:
             log.warning("stale_claim", url=claim.url, attempt=claim.attempt)
             return False
+        self._is_ended(delivery)
         self.tally.finished[outcome.status] += 1
         self.tally.bytes += outcome.bytes
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
@@ -554,8 +596,12 @@ class Worker:
         self._claims.pop(claim.url, None)
         if not given:
             log.warning("stale_claim", url=claim.url, attempt=claim.attempt)
-        elif tried:
-            self.tally.retried += 1
+            return
+        self._is_ended(delivery)
+        self.tally.retried += tried
+
+    def _is_ended(self, delivery: Delivery) -> None:
+        self.unended.pop(delivery.receipt, None)
 
     # Batch operations whose answer is nothing.
 
@@ -569,11 +615,42 @@ class Worker:
 
     async def _defer_batch(self, deferrals: Sequence[Deferral]) -> Sequence[None]:
         await self._frontier.defer(deferrals)
+        self.tally.deferred += len(deferrals)
+        for deferral in deferrals:
+            self._is_ended(deferral.delivery)
         return [None] * len(deferrals)
 
     async def _delete_batch(self, deliveries: Sequence[Delivery]) -> Sequence[None]:
         await self._frontier.delete(deliveries)
+        for delivery in deliveries:
+            self._is_ended(delivery)
         return [None] * len(deliveries)
+
+
+class _Room:
+    """The room in memory that one large body takes, from when it is read until its links are recorded."""
+
+    def __init__(self, large: asyncio.Semaphore | None) -> None:
+        self._large = large
+        self._is_taken = False
+
+    async def take(self) -> None:
+        """Wait until there is room."""
+        if self._large is not None:
+            await self._large.acquire()
+            self._is_taken = True
+
+    def give_back(self) -> None:
+        """The body is of no more use."""
+        if self._large is not None and self._is_taken:
+            self._is_taken = False
+            self._large.release()
+
+
+def _fatal_one(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What ails the frontier, of all that went wrong at the same time."""
+    fatal = errors.subgroup(FrontierError)
+    return errors if fatal is None else fatal.exceptions[0]
 
 
 def assess(fetched: Fetched, settings: CrawlSettings, product_token: str) -> tuple[Outcome, PageLinks | None]:

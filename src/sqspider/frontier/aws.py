@@ -705,6 +705,10 @@ class AwsFrontier:
 
     # Sums.
 
+    async def flush(self) -> None:
+        """Write the sums that are gathered here: for a process that may never run again."""
+        await self._flush()
+
     async def _flush_if_due(self) -> None:
         if self._clock() - self._flushed_at >= FLUSH_SECONDS or self._hosts.unwritten >= WRITE_BATCH:
             await self._flush()

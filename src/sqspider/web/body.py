@@ -54,7 +54,7 @@ class Body:
         self._limit = limit
         self._pieces: list[bytes] = []
         self._take = sink or self._keep
-        self._size = 0
+        self.size = 0  # decoded bytes so far
         self.is_truncated = False  # there was more than the limit
 
     def feed(self, data: bytes) -> bool:
@@ -64,9 +64,9 @@ class Body:
         """
         try:
             for piece in self._decode(data, 0):
-                room = self._limit - self._size
+                room = self._limit - self.size
                 wants_more = self._take(piece[:room])
-                self._size = min(self._size + len(piece), self._limit)
+                self.size = min(self.size + len(piece), self._limit)
                 if len(piece) > room:
                     self.is_truncated = True
                     return False
@@ -89,7 +89,7 @@ class Body:
 
     def end(self) -> bytes:
         """The decoded bytes. A coded body that stopped in its middle is kept and marked truncated."""
-        if self._size and not all(layer.is_complete for layer in self._layers):
+        if self.size and not all(layer.is_complete for layer in self._layers):
             self.is_truncated = True
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 

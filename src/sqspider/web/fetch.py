@@ -33,6 +33,7 @@ from sqspider.web.options import FetchOptions as FetchOptions  # said again: the
 CONNECT_SECONDS: Final = 5.0  # of the fetch's limit, for one connection to be made
 MAX_HEADER_BYTES: Final = 16 * 1024  # one header line; there may be 128 of them
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
+LARGE_BYTES: Final = 256 * 1024  # decoded bytes of a body, before there must be room for more
 _DRAIN_BYTES: Final = 16 * 1024  # a redirect's body is read up to this size, to keep its connection
 
 log = structlog.stdlib.get_logger(__name__)
@@ -67,6 +68,10 @@ class HopRefused(NamedTuple):
 
 BeforeHop = Callable[[str], Awaitable[HopRefused | None]]
 """Asked with the canonical URL of a redirect's target before it is followed. It may wait."""
+
+
+BeforeLarge = Callable[[], Awaitable[HopRefused | None]]
+"""Asked before more than :data:`LARGE_BYTES` of a body are read. It may wait."""
 
 
 class _Trouble(Exception):  # noqa: N818 - carries an outcome inside this module, no error to anybody
@@ -147,6 +152,7 @@ class Fetcher:
         url: str,
         *,
         before_hop: BeforeHop | None = None,
+        before_large: BeforeLarge | None = None,
         max_bytes: int | None = None,
         sink: Sink | None = None,
     ) -> Fetched:
@@ -157,7 +163,7 @@ class Fetcher:
         301, 302, 303, 307 and 308 are followed with GET (RFC 9110 section 15.4).
         """
         started = time.monotonic()
-        hop = _Hops(url, started)
+        hop = _Hops(url, started, before_large)
         reason: Reason | None
         detail = ""
         answer: _Answer | None = None
@@ -186,8 +192,7 @@ class Fetcher:
         )
 
     async def _follow(self, hop: _Hops, before_hop: BeforeHop | None, max_bytes: int, sink: Sink | None) -> _Answer:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self.options.timeout_seconds) as deadline:
+        async with asyncio.timeout(self.options.timeout_seconds) as hop.deadline:
             while True:
                 self._check(hop.url)
                 answer, location = await self._request(hop, max_bytes, sink)
@@ -195,12 +200,7 @@ class Fetcher:
                     return answer
                 target = self._target(hop, location)
                 if before_hop is not None:
-                    left = (deadline.when() or 0.0) - loop.time()
-                    deadline.reschedule(None)
-                    refused = await before_hop(target)
-                    deadline.reschedule(loop.time() + left)
-                    if refused is not None:
-                        raise _Trouble(refused.reason, refused.detail)
+                    await hop.ask(before_hop(target))
                 hop.url = target
 
     def _check(self, url: str) -> None:
@@ -257,17 +257,21 @@ class Fetcher:
             if sink is not None and reason_for_http_status(response.status) is not None:
                 response.close()
                 return answer, None
-            body = await self._read(response, max_bytes, sink)
+            body = await self._read(response, max_bytes, hop, sink)
             return answer._replace(body=body.end(), truncated=body.is_truncated), None
 
-    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int, sink: Sink | None) -> Body:
+    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int, hop: _Hops, sink: Sink | None) -> Body:
         encoding = response.headers.get("Content-Encoding")
         try:
             body = Body(encoding, max_bytes, sink)
+            is_asked = hop.before_large is None
             async for chunk in response.content.iter_any():
                 if not body.feed(chunk):
                     response.close()  # there is more to come: the connection is of no use any more
                     break
+                if not is_asked and body.size > LARGE_BYTES and hop.before_large is not None:
+                    is_asked = True
+                    await hop.ask(hop.before_large())
         except DecodeError as error:
             response.close()
             raise _Trouble(Reason.BAD_ENCODING, f"the body is not what Content-Encoding {encoding!r} says") from error
@@ -277,12 +281,25 @@ class Fetcher:
 class _Hops:
     """How far a fetch has come."""
 
-    def __init__(self, url: str, started: float) -> None:
+    deadline: asyncio.Timeout
+
+    def __init__(self, url: str, started: float, before_large: BeforeLarge | None) -> None:
         self.url = url  # of the request under way
+        self.before_large = before_large
         self.redirects: list[str] = []
         self.answer: _Answer | None = None  # the last one
         self.is_connecting = True
         self.sent_at = started
+
+    async def ask(self, question: Awaitable[HopRefused | None]) -> None:
+        """Ask whether to go on; the time it takes does not count. Raises :class:`_Trouble` for a no."""
+        loop = asyncio.get_running_loop()
+        left = (self.deadline.when() or 0.0) - loop.time()
+        self.deadline.reschedule(None)
+        refused = await question
+        self.deadline.reschedule(loop.time() + left)
+        if refused is not None:
+            raise _Trouble(refused.reason, refused.detail)
 
 
 async def _note_sent(

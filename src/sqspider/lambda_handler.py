@@ -1,0 +1,280 @@
+"""The doors of AWS Lambda: :func:`handler` for the queue's messages, :func:`sweep` for the schedule.
+
+Both are thin: the same worker and sweeper work behind them as on the command line. Lambda freezes
+the process between two invocations, so nothing may be under way then; the event loop, connections
+and caches live on, and are made anew after an invocation that ran out of time.
+
+What was ended is deleted from the queue at once, and not only by Lambda afterwards: a timeout or a
+crash brings back what is unfinished, no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+
+from sqspider.frontier import Delivery, FrontierBusyError, FrontierSettings, FrontierUnavailableError
+from sqspider.frontier.aws import AwsFrontier
+from sqspider.log import start_logging
+from sqspider.record import Status
+from sqspider.sweeper import BATCH
+from sqspider.web.fetch import DEFAULT_USER_AGENT, Fetcher, FetchOptions
+from sqspider.worker import STOP_MARGIN_SECONDS, Worker, WorkerOptions
+
+ENDING_SECONDS: Final = 6.0  # to end what was fetched last (a large page is slow to parse), and give back the rest
+ABANDON_SECONDS: Final = 1.5  # before the end all is dropped: the answer must be out in time
+SWEEP_SECONDS: Final = 10.0  # of one round of a sweep, at the most
+LARGE_BODIES: Final = 1  # at a time: the least memory
+SEEN_URLS: Final = 20_000  # about 4 MB
+NAMESPACE: Final = "sqspider"  # of the metrics
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class FunctionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the function's environment says, each as ``SQSPIDER_`` and the name in capitals."""
+
+    lease_seconds: float = 180.0
+    fetch_seconds: float = 10.0
+    max_body_bytes: int = 2 * 1024 * 1024
+    user_agent: str = DEFAULT_USER_AGENT
+    contact: str = ""
+    log_level: str = "info"
+    allow_private: bool = False  # also connect to addresses that are not public
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that say the same."""
+        fields = msgspec.to_builtins(self)
+        return {
+            _variable(name): str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in fields.items()
+        }
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> FunctionSettings:
+        """Raises ``msgspec.ValidationError`` for a value that cannot be read."""
+        names = (name for name in cls.__struct_fields__ if _variable(name) in environment)
+        return msgspec.convert({name: environment[_variable(name)] for name in names}, cls, strict=False)
+
+
+def _variable(name: str) -> str:
+    return f"SQSPIDER_{name.upper()}"
+
+
+def end_seconds(fetch_seconds: float) -> float:
+    """How long before its end an invocation begins no more fetches."""
+    return fetch_seconds + STOP_MARGIN_SECONDS + ENDING_SECONDS
+
+
+class Context(Protocol):
+    """What Lambda tells about an invocation."""
+
+    aws_request_id: str
+    function_name: str
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+class _Attributes(msgspec.Struct, rename="pascal"):
+    approximate_receive_count: int
+    sent_timestamp: int  # milliseconds since the epoch
+
+
+class _Record(msgspec.Struct, rename="camel"):
+    message_id: str
+    receipt_handle: str
+    body: str
+    attributes: _Attributes
+
+
+class _QueueEvent(msgspec.Struct, rename="pascal"):
+    records: list[_Record]
+
+
+def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
+    """Work on a batch of messages. Those that were not ended are named, and Lambda lets them come back.
+
+    Raises ``msgspec.ValidationError`` for an event that is not a queue's, and
+    :class:`sqspider.frontier.FrontierError` where no work is possible: then all of them come back.
+    """
+    deliveries = _deliveries(event)
+
+    async def work(live: _Live) -> None:
+        left = context.get_remaining_time_in_millis() / 1000 - live.end_seconds
+        await live.worker.work_on(deliveries, until=time.time() + left)
+        await live.flush()
+
+    live = _run(work, context)
+    unended = [delivery.message_id for delivery in live.worker.unended.values()]
+    tally = live.worker.tally
+    done, failed, blocked = (tally.finished[status] for status in (Status.DONE, Status.FAILED, Status.BLOCKED))
+    _report(
+        live,
+        context,
+        Received=len(deliveries),
+        Done=done,
+        Failed=failed,
+        Blocked=blocked,
+        Retried=tally.retried,
+        Deferred=tally.deferred,
+        Lost=tally.lost,
+        Unended=len(unended),
+        Bytes=tally.bytes,
+    )
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in unended]}
+
+
+def sweep(event: dict[str, Any], context: Context) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
+    """Put messages back for records past their time. What it does not get to, the next one does.
+
+    Raises :class:`sqspider.frontier.FrontierError`.
+    """
+    released = 0
+
+    async def work(live: _Live) -> None:
+        nonlocal released
+        while context.get_remaining_time_in_millis() / 1000 > SWEEP_SECONDS:
+            swept = await live.frontier.sweep(BATCH)
+            released += swept
+            if not swept:
+                return
+
+    live = _run(work, context)
+    _report(live, context, Released=released)
+    return {"released": released}
+
+
+def _deliveries(event: dict[str, Any]) -> list[Delivery]:
+    return [
+        Delivery(
+            message_id=record.message_id,
+            receipt=record.receipt_handle,
+            body=record.body,
+            receive_count=record.attributes.approximate_receive_count,
+            sent_at=record.attributes.sent_timestamp / 1000,
+        )
+        for record in msgspec.convert(event, _QueueEvent, strict=False).records
+    ]
+
+
+class _Live:
+    """What lives on from one invocation to the next."""
+
+    frontier: AwsFrontier
+    worker: Worker
+
+    def __init__(self) -> None:
+        self._settings = FunctionSettings.read(os.environ)
+        start_logging(self._settings.log_level, "json")
+        self.end_seconds = end_seconds(self._settings.fetch_seconds)
+        self.is_open = False
+        self.loop = asyncio.new_event_loop()
+
+    async def open(self) -> None:
+        """Open what the work needs. Raises :class:`sqspider.frontier.FrontierError`."""
+        settings = self._settings
+        lease = settings.lease_seconds
+        self.frontier = await AwsFrontier.open(
+            FrontierSettings(visibility_seconds=lease, due_seconds=2 * lease), clock=time.time
+        )
+        rng = random.Random()
+        options = WorkerOptions(
+            worker_id=f"lambda-{rng.getrandbits(32):08x}",
+            lease_seconds=lease,
+            product_token=settings.user_agent.partition("/")[0].strip() or "sqspider",
+            seen_urls=SEEN_URLS,
+            large_bodies=LARGE_BODIES,
+        )
+        fetch = FetchOptions(
+            timeout_seconds=settings.fetch_seconds,
+            max_bytes=settings.max_body_bytes,
+            allow_private=settings.allow_private,
+            user_agent=settings.user_agent,
+            contact=settings.contact or None,
+        )
+        fetcher = await Fetcher(fetch, connections=options.concurrency).__aenter__()
+        self.worker = Worker(self.frontier, fetcher, options, clock=time.time, rng=rng)
+        self.is_open = True
+
+    async def flush(self) -> None:
+        """Write the frontier's sums: this process may never run again."""
+        try:
+            await self.frontier.flush()
+        except FrontierBusyError as error:
+            log.warning("frontier_busy", during="flush", error=str(error))
+
+    def abandon(self) -> None:
+        """Drop all that is under way, without waiting for it: what is claimed is left to its lease."""
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.loop.run_until_complete(asyncio.wait(tasks, timeout=ABANDON_SECONDS / 5))
+        self.loop.close()
+
+
+_live: _Live | None = None
+
+
+def _run(work: Callable[[_Live], Awaitable[None]], context: Context) -> _Live:
+    """Do some work within the invocation's time. What it raises is raised; running out of time is logged."""
+    global _live  # Lambda keeps the module, and nothing else, between invocations
+    if _live is None:
+        _live = _Live()
+    live = _live
+
+    async def main() -> None:
+        if not live.is_open:
+            await live.open()
+        await work(live)
+
+    with structlog.contextvars.bound_contextvars(request_id=context.aws_request_id):
+        task = live.loop.create_task(main())
+        seconds = context.get_remaining_time_in_millis() / 1000 - ABANDON_SECONDS
+        live.loop.run_until_complete(asyncio.wait((task,), timeout=seconds))
+        is_in_time = task.done()
+        if not is_in_time or task.exception() is not None:
+            _live = None  # another one is made next time
+            live.abandon()
+        if not is_in_time:
+            log.error("out_of_time", is_open=live.is_open)
+            if not live.is_open:
+                raise FrontierUnavailableError("AWS could not be reached within the time of the invocation")
+        else:
+            task.result()
+    return live
+
+
+def _report(live: _Live, context: Context, **numbers: float) -> None:
+    """One line in the log that is CloudWatch's embedded metric format, too.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    """
+    usage = live.frontier.usage
+    numbers |= {
+        "Calls": usage.calls,
+        "SqsRequests": usage.sqs_requests,
+        "ReadUnits": usage.read_units,
+        "WriteUnits": usage.write_units,
+    }
+    for field in usage.__struct_fields__:  # in place: the client counts there
+        setattr(usage, field, 0)
+    directive = {
+        "Namespace": NAMESPACE,
+        "Dimensions": [["FunctionName"]],
+        "Metrics": [{"Name": name} for name in numbers],
+    }
+    log.info(
+        "invocation",
+        request_id=context.aws_request_id,
+        FunctionName=context.function_name,
+        _aws={"Timestamp": round(time.time() * 1000), "CloudWatchMetrics": [directive]},
+        **numbers,
+    )
