@@ -75,11 +75,11 @@ diff: $(INFRA)/installed $(ZIP) ## show what a deployment would change
 
 deploy: $(INFRA)/installed $(ZIP) ## deploy to AWS, or to the engine that AWS_ENDPOINT_URL names
 	@$(CDK) deploy --no-notices --require-approval never --outputs-file ../build/outputs.json $(settings)
-	@$(INFRA)/venv/bin/python infra/dotenv.py write build/outputs.json $(STACK)
+	@$(INFRA)/venv/bin/python infra/env_file.py write build/outputs.json $(STACK)
 
 destroy: $(INFRA)/installed $(ZIP) ## remove what was deployed; YES=1 does not ask
 	@$(CDK) destroy --no-notices $(CONFIRMED) $(settings)
-	@$(INFRA)/venv/bin/python infra/dotenv.py clear
+	@$(INFRA)/venv/bin/python infra/env_file.py clear
 
 constraints: ## pin what is installed now
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '@' | sort -f > constraints.txt

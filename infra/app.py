@@ -6,6 +6,7 @@ import sys
 
 import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
+
 from package import zip_path
 from settings import SettingsError, read_settings
 from stack import CrawlerStack

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
-from settings import StackSettings
 
+from settings import StackSettings
 from sqspider.lambda_handler import NAMESPACE
 
 if TYPE_CHECKING:

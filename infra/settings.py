@@ -6,7 +6,7 @@ import dataclasses
 import math
 import typing
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from sqspider.lambda_handler import FunctionSettings, end_seconds
 from sqspider.worker import WorkerOptions
@@ -78,7 +78,7 @@ class StackSettings:
         if self.timeout_seconds <= needed:
             raise SettingsError(
                 f"timeout_seconds is {self.timeout_seconds}, too short for fetch_seconds={self.fetch_seconds:g}: "
-                f"a fetch that has begun and what follows it need {needed:g} s, so make it {math.ceil(needed) + 5} at least"
+                f"a fetch that has begun and what follows it need {needed:g} s: make it {math.ceil(needed) + 5} at least"
             )
         memory = BASE_MEMORY_MB + MEMORY_PER_BODY_BYTE * self.max_body_bytes / 2**20
         if self.max_body_bytes < 1 or memory > self.memory_mb:
@@ -132,7 +132,7 @@ class StackSettings:
 
 def read_settings(get: Callable[[str], object]) -> StackSettings:
     """Settings from texts by name, ``None`` where there is none. Raises :class:`SettingsError`."""
-    given = {}
+    given: dict[str, Any] = {}
     for name, kind in typing.get_type_hints(StackSettings).items():
         value = get(name)
         if value is not None:

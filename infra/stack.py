@@ -23,10 +23,10 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
+
 from dashboard import dashboard_of
 from package import FUNCTION_PYTHON
 from settings import StackSettings
-
 from sqspider.frontier import MAX_RECEIVES
 from sqspider.frontier.aws import IAM_ACTIONS, INDEX, table_definition
 
@@ -198,9 +198,7 @@ class CrawlerStack(Stack):
             (dead, self.dead_letters.queue_arn),
             (of("cloudwatch"), "*"),  # CloudWatch knows no resources for it
         ]
-        return [
-            iam.PolicyStatement(actions=names, resources=[resource]) for names, resource in by_resource if names
-        ]
+        return [iam.PolicyStatement(actions=names, resources=[resource]) for names, resource in by_resource if names]
 
     def _alarms(self) -> None:
         settings = self._settings

@@ -1,7 +1,7 @@
 """Tells the command line where a deployment is, by the ``.env`` of this folder; other lines there stay.
 
-    python infra/dotenv.py write OUTPUTS.json STACK
-    python infra/dotenv.py clear
+python infra/env_file.py write OUTPUTS.json STACK
+python infra/env_file.py clear
 """
 
 from __future__ import annotations
