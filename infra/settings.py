@@ -1,0 +1,158 @@
+"""Everything about a deployment that can be chosen, in one place: ``make deploy SET="name=value …"``."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+from sqspider.lambda_handler import FunctionSettings, end_seconds
+from sqspider.worker import WorkerOptions
+
+# What CloudWatch Logs takes; of more than a year only some.
+LOG_DAYS: Final = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827, 3653)
+MIN_VISIBILITY_SECONDS: Final = 60
+MAX_VISIBILITY_SECONDS: Final = 12 * 3600  # SQS's own limit
+# What a page of so many bytes takes at the most, all told, beside what the function takes by
+# itself: measured with pages full of links (docs/aws.md).
+BASE_MEMORY_MB: Final = 76
+MEMORY_PER_BODY_BYTE: Final = 24
+
+_DEFAULTS: Final = FunctionSettings()
+
+
+class SettingsError(ValueError):
+    """Settings that do not fit together; the text says which, why, and what would."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StackSettings:
+    """The settings of one deployment."""
+
+    stack: str = "sqspider"
+    package: Literal["arm64", "local"] = "arm64"  # local: for an engine on this machine
+    memory_mb: int = 128
+    timeout_seconds: int = 30  # of one invocation
+    visibility_seconds: int = 180  # AWS recommends six times the timeout; 60 at least
+    lease_seconds: float = _DEFAULTS.lease_seconds
+    fetch_seconds: float = _DEFAULTS.fetch_seconds
+    max_body_bytes: int = _DEFAULTS.max_body_bytes  # decoded; the rest is cut off and marked
+    batch_size: int = 10  # messages an invocation
+    max_concurrency: int = 10  # invocations at a time
+    sweep_minutes: int = 1
+    user_agent: str = _DEFAULTS.user_agent
+    contact: str = ""  # sent as From
+    log_level: Literal["debug", "info", "warn", "error"] = "info"
+    log_days: int = 14
+    keep_table: bool = False  # `make destroy` leaves the table, and nothing deletes it by mistake
+    point_in_time_recovery: bool = False  # costs by the table's size
+    alarm_email: str = ""  # is asked to confirm; none: the alarms' topic has no subscriber
+    oldest_age_minutes: int = 60  # of a message, before the alarm
+    allow_private: bool = False  # for an engine on this machine only
+
+    def __post_init__(self) -> None:
+        self._check_function()
+        self._check_queue()
+        if self.log_days not in LOG_DAYS:
+            raise SettingsError(
+                f"log_days is {self.log_days}: CloudWatch Logs takes only {', '.join(map(str, LOG_DAYS))}"
+            )
+        if self.sweep_minutes < 1 or self.oldest_age_minutes < 1:
+            raise SettingsError("sweep_minutes and oldest_age_minutes must be 1 or more")
+        if self.alarm_email and "@" not in self.alarm_email:
+            raise SettingsError(f"alarm_email is {self.alarm_email!r}: that is no address")
+        if self.allow_private and self.package != "local":
+            raise SettingsError(
+                "allow_private is for package=local only: on AWS it would let a page lead the function to the "
+                "runtime's own address and its credentials"
+            )
+
+    def _check_function(self) -> None:
+        if not 128 <= self.memory_mb <= 10_240:
+            raise SettingsError(f"memory_mb is {self.memory_mb}: Lambda takes 128 to 10240")
+        if not 1 <= self.timeout_seconds <= 900:
+            raise SettingsError(f"timeout_seconds is {self.timeout_seconds}: Lambda takes 1 to 900")
+        needed = end_seconds(self.fetch_seconds)
+        if self.timeout_seconds <= needed:
+            raise SettingsError(
+                f"timeout_seconds is {self.timeout_seconds}, too short for fetch_seconds={self.fetch_seconds:g}: "
+                f"a fetch that has begun and what follows it need {needed:g} s: make it {math.ceil(needed) + 5} at least"
+            )
+        memory = BASE_MEMORY_MB + MEMORY_PER_BODY_BYTE * self.max_body_bytes / 2**20
+        if self.max_body_bytes < 1 or memory > self.memory_mb:
+            raise SettingsError(
+                f"max_body_bytes is {self.max_body_bytes}: a page of that size may need {memory:.0f} MB, and memory_mb "
+                f"is {self.memory_mb}"
+            )
+
+    def _check_queue(self) -> None:
+        if self.visibility_seconds < self.timeout_seconds:
+            raise SettingsError(
+                f"visibility_seconds={self.visibility_seconds} is shorter than timeout_seconds={self.timeout_seconds}: "
+                "AWS refuses that, for a message would be delivered again while it is worked on"
+            )
+        if not MIN_VISIBILITY_SECONDS <= self.visibility_seconds <= MAX_VISIBILITY_SECONDS:
+            raise SettingsError(
+                f"visibility_seconds is {self.visibility_seconds}: it must lie between {MIN_VISIBILITY_SECONDS} and "
+                f"{MAX_VISIBILITY_SECONDS}"
+            )
+        try:
+            self.worker_options().check(self.fetch_seconds)
+        except ValueError as error:
+            raise SettingsError(f"lease_seconds: {error}") from error
+        if not self.timeout_seconds <= self.lease_seconds <= self.visibility_seconds:
+            raise SettingsError(
+                f"lease_seconds is {self.lease_seconds:g}: it must not be shorter than timeout_seconds="
+                f"{self.timeout_seconds}, or a claim could end while it is worked on; nor longer than "
+                f"visibility_seconds={self.visibility_seconds}, or the message would come back before its claim ends"
+            )
+        if not 1 <= self.batch_size <= 10:
+            raise SettingsError(f"batch_size is {self.batch_size}: 1 to 10 messages are fetched at once")
+        if not 2 <= self.max_concurrency <= 1000:
+            raise SettingsError(f"max_concurrency is {self.max_concurrency}: AWS takes 2 to 1000")
+
+    def worker_options(self) -> WorkerOptions:
+        """As the function's worker will have them, for their own checks."""
+        return WorkerOptions(worker_id="function", lease_seconds=self.lease_seconds)
+
+    def function_settings(self) -> FunctionSettings:
+        """What the function is told by its environment."""
+        return FunctionSettings(
+            lease_seconds=self.lease_seconds,
+            fetch_seconds=self.fetch_seconds,
+            max_body_bytes=self.max_body_bytes,
+            user_agent=self.user_agent,
+            contact=self.contact,
+            log_level=self.log_level,
+            allow_private=self.allow_private,
+        )
+
+
+def read_settings(get: Callable[[str], object]) -> StackSettings:
+    """Settings from texts by name, ``None`` where there is none. Raises :class:`SettingsError`."""
+    given: dict[str, Any] = {}
+    for name, kind in typing.get_type_hints(StackSettings).items():
+        value = get(name)
+        if value is not None:
+            given[name] = _converted(name, kind, str(value).strip())
+    return StackSettings(**given)
+
+
+def _converted(name: str, kind: object, text: str) -> object:
+    choices = typing.get_args(kind)
+    if choices:
+        if text not in choices:
+            raise SettingsError(f"{name} is {text!r}: it is one of {', '.join(choices)}")
+        return text
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise SettingsError(f"{name} is {text!r}: it is true or false")
+        return text.lower() == "true"
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            raise SettingsError(f"{name} is {text!r}: it must be a number") from None
+    return text

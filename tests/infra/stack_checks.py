@@ -1,0 +1,267 @@
+"""Checks of the stack's template. They need the CDK: ``test_infra`` runs them in its environment."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk.assertions import Match, Template
+from cdk_nag import AwsSolutionsChecks
+
+from settings import StackSettings
+from sqspider.frontier.aws import IAM_ACTIONS, table_definition
+from stack import CRAWL_ACTIONS, SWEEP_ACTIONS, CrawlerStack
+
+CHOICES: Final = {
+    "as it comes": StackSettings(),
+    "all of it": StackSettings(
+        memory_mb=512,
+        visibility_seconds=60,
+        lease_seconds=50,
+        keep_table=True,
+        point_in_time_recovery=True,
+        alarm_email="me@example.com",
+        max_concurrency=100,
+        sweep_minutes=5,
+    ),
+    "local": StackSettings(package="local", allow_private=True),
+}
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stands for the zip: what is in it does not matter here."""
+    path = tmp_path_factory.mktemp("code") / "function.zip"
+    path.write_bytes(b"PK\x05\x06" + bytes(18))
+    return path
+
+
+@pytest.fixture(scope="module")
+def template(code: Path) -> Template:
+    return Template.from_stack(CrawlerStack(cdk.App(), StackSettings(), code))
+
+
+def resources(template: Template, kind: str) -> dict[str, Any]:
+    return {name: found["Properties"] for name, found in template.find_resources(kind).items()}
+
+
+def test_the_queue_is_as_the_crawler_needs_it(template: Template) -> None:
+    template.has_resource_properties(
+        "AWS::SQS::Queue",
+        {
+            "VisibilityTimeout": 180,
+            "ReceiveMessageWaitTimeSeconds": 20,
+            "SqsManagedSseEnabled": True,
+            "MessageRetentionPeriod": 14 * 86_400,
+            "RedrivePolicy": {"maxReceiveCount": 5, "deadLetterTargetArn": Match.any_value()},
+        },
+    )
+    template.resource_count_is("AWS::SQS::Queue", 2)
+    template.all_resources_properties("AWS::SQS::Queue", {"SqsManagedSseEnabled": True})
+    policies = resources(template, "AWS::SQS::QueuePolicy")
+    assert len(policies) == 2
+    for policy in policies.values():
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        assert statement["Effect"] == "Deny"
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_the_table_is_the_one_that_the_frontier_defines(template: Template) -> None:
+    definition = table_definition("")
+    (table,) = resources(template, "AWS::DynamoDB::Table").values()
+    for part in ("KeySchema", "BillingMode", "GlobalSecondaryIndexes"):
+        assert table[part] == definition[part]
+    by_name = {part["AttributeName"]: part for part in table["AttributeDefinitions"]}
+    assert by_name == {part["AttributeName"]: part for part in definition["AttributeDefinitions"]}
+
+
+def test_the_functions_have_the_values_asked_for(template: Template) -> None:
+    template.resource_count_is("AWS::Lambda::Function", 2)
+    template.all_resources_properties(
+        "AWS::Lambda::Function",
+        {
+            "Architectures": ["arm64"],
+            "MemorySize": 128,
+            "Timeout": 30,
+            "Runtime": "python3.13",
+            "RecursiveLoop": "Allow",
+            "Environment": {
+                "Variables": Match.object_like({"TABLE_NAME": Match.any_value(), "QUEUE_URL": Match.any_value()})
+            },
+        },
+    )
+    handlers = {function["Handler"] for function in resources(template, "AWS::Lambda::Function").values()}
+    assert handlers == {"sqspider.lambda_handler.handler", "sqspider.lambda_handler.sweep"}
+
+
+def test_messages_reach_the_function_in_batches_that_may_fail_in_part(template: Template) -> None:
+    template.has_resource_properties(
+        "AWS::Lambda::EventSourceMapping",
+        {
+            "BatchSize": 10,
+            "FunctionResponseTypes": ["ReportBatchItemFailures"],
+            "ScalingConfig": {"MaximumConcurrency": 10},
+        },
+    )
+
+
+def test_a_sweep_runs_every_minute(template: Template) -> None:
+    sweeps = [
+        name
+        for name, function in resources(template, "AWS::Lambda::Function").items()
+        if function["Handler"].endswith(".sweep")
+    ]
+    template.has_resource_properties(
+        "AWS::Events::Rule",
+        {
+            "ScheduleExpression": "rate(1 minute)",
+            "Targets": [Match.object_like({"Arn": {"Fn::GetAtt": [sweeps[0], "Arn"]}})],
+        },
+    )
+
+
+def test_logs_are_not_kept_for_ever(template: Template) -> None:
+    template.resource_count_is("AWS::Logs::LogGroup", 2)
+    template.all_resources_properties("AWS::Logs::LogGroup", {"RetentionInDays": 14})
+
+
+def granted(template: Template, kind: str, name: str) -> list[tuple[str, str]]:
+    """Actions and what they are for, of the policies whose name begins so."""
+    found = []
+    for identifier, policy in resources(template, kind).items():
+        if not identifier.startswith(name):
+            continue
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert statement["Effect"] == "Allow"
+            actions, targets = statement["Action"], statement["Resource"]
+            for action in [actions] if isinstance(actions, str) else actions:
+                found += [(action, json.dumps(to)) for to in (targets if isinstance(targets, list) else [targets])]
+    return found
+
+
+def test_the_operator_may_do_all_that_the_adapter_names(template: Template) -> None:
+    operator = granted(template, "AWS::IAM::ManagedPolicy", "Operator")
+    assert {action for action, _ in operator} == set(IAM_ACTIONS)
+
+
+@pytest.mark.parametrize(("name", "actions"), [("Crawl", CRAWL_ACTIONS), ("Sweep", SWEEP_ACTIONS)])
+def test_a_function_may_do_what_it_does_and_no_more(template: Template, name: str, actions: tuple[str, ...]) -> None:
+    assert set(actions) <= set(IAM_ACTIONS)
+    allowed = {action for action, _ in granted(template, "AWS::IAM::Policy", f"{name}Role")}
+    logs = {"logs:CreateLogStream", "logs:PutLogEvents"}
+    lambdas_own = {"sqs:GetQueueUrl"} if name == "Crawl" else set()  # granted by the event source
+    assert allowed == set(actions) | logs | lambdas_own
+
+
+def test_every_grant_names_what_it_is_for(template: Template) -> None:
+    queue = next(name for name in template.find_resources("AWS::SQS::Queue") if name.startswith("Queue"))
+    table = next(iter(template.find_resources("AWS::DynamoDB::Table")))
+    for kind, name in (
+        ("AWS::IAM::ManagedPolicy", "Operator"),
+        ("AWS::IAM::Policy", "CrawlRole"),
+        ("AWS::IAM::Policy", "SweepRole"),
+    ):
+        for action, target in granted(template, kind, name):
+            assert "*" not in action
+            if action.startswith("cloudwatch:"):
+                assert target == '"*"'
+            elif action == "dynamodb:Query":
+                assert table in target
+                assert "/index/due" in target
+            elif action.startswith("dynamodb:"):
+                assert target == json.dumps({"Fn::GetAtt": [table, "Arn"]})
+            elif action.startswith("sqs:"):
+                assert queue in target or (name == "Operator" and "DeadLetters" in target)
+            else:
+                assert action.startswith("logs:")
+                assert f"{name.removesuffix('Role')}Log" in target
+
+
+def test_every_alarm_reaches_the_topic(template: Template) -> None:
+    (topic,) = template.find_resources("AWS::SNS::Topic")
+    alarms = resources(template, "AWS::CloudWatch::Alarm")
+    watched = {(alarm["MetricName"], alarm["Threshold"]) for alarm in alarms.values()}
+    assert watched == {
+        ("ApproximateNumberOfMessagesVisible", 0),
+        ("ApproximateAgeOfOldestMessage", 3600),
+        ("Errors", 0),
+        ("Throttles", 0),
+    }
+    assert len(alarms) == 6
+    for alarm in alarms.values():
+        assert alarm["AlarmActions"] == [{"Ref": topic}]
+        assert alarm["TreatMissingData"] == "notBreaching"
+
+
+def test_the_dashboard_shows_what_was_asked_for(template: Template) -> None:
+    (dashboard,) = resources(template, "AWS::CloudWatch::Dashboard").values()
+    body = json.dumps(dashboard)
+    for metric in (
+        "ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible", "NumberOfMessagesReceived",
+        "ApproximateAgeOfOldestMessage", "Done", "Failed", "Blocked", "Duration", "Errors", "Throttles",
+        "ConcurrentExecutions", "WriteUnits",
+    ):  # fmt: skip
+        assert metric in body
+
+
+def test_nothing_is_public_or_secret_or_in_a_vpc(template: Template) -> None:
+    kinds = {found["Type"] for found in template.to_json()["Resources"].values()}
+    assert kinds == {
+        "AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard", "AWS::DynamoDB::Table", "AWS::Events::Rule",
+        "AWS::IAM::ManagedPolicy", "AWS::IAM::Policy", "AWS::IAM::Role", "AWS::Lambda::EventSourceMapping",
+        "AWS::Lambda::Function", "AWS::Lambda::Permission", "AWS::Logs::LogGroup", "AWS::SNS::Topic",
+        "AWS::SNS::TopicPolicy", "AWS::SQS::Queue", "AWS::SQS::QueuePolicy",
+    }  # fmt: skip
+    for kind in ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"):
+        for policy in resources(template, kind).values():
+            assert {statement["Effect"] for statement in policy["PolicyDocument"]["Statement"]} == {"Deny"}
+    for permission in resources(template, "AWS::Lambda::Permission").values():
+        assert permission["Principal"] == "events.amazonaws.com"
+
+
+def test_the_command_line_is_told_where_all_is(template: Template) -> None:
+    outputs = template.to_json()["Outputs"]
+    assert {"QueueUrl", "TableName", "Region", "DeadLetterQueueUrl", "OperatorPolicyArn"} <= outputs.keys()
+
+
+def test_destroying_leaves_nothing_unless_asked_to(template: Template, code: Path) -> None:
+    for identifier, found in template.to_json()["Resources"].items():
+        assert found.get("DeletionPolicy", "Delete") == "Delete", identifier
+    kept = Template.from_stack(CrawlerStack(cdk.App(), CHOICES["all of it"], code))
+    kept.has_resource("AWS::DynamoDB::Table", {"DeletionPolicy": "Retain"})
+    kept.has_resource_properties(
+        "AWS::DynamoDB::Table",
+        {
+            "DeletionProtectionEnabled": True,
+            "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+        },
+    )
+    kept.has_resource_properties("AWS::SNS::Subscription", {"Protocol": "email", "Endpoint": "me@example.com"})
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_nag_and_lint_find_nothing(choice: str, code: Path, tmp_path: Path) -> None:
+    app = cdk.App(outdir=str(tmp_path))
+    CrawlerStack(app, CHOICES[choice], code)
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    app.synth()  # raises what cdk-nag finds: see below
+    # W3005 asks to leave out what the CDK writes for every dependency.
+    command = [str(Path(sys.executable).parent / "cfn-lint"), "--ignore-checks", "W3005", "--"]
+    linted = subprocess.run(
+        [*command, str(tmp_path / "sqspider.template.json")], capture_output=True, text=True, check=False
+    )
+    assert linted.stdout + linted.stderr == ""
+
+
+def test_nag_is_listened_to(code: Path, tmp_path: Path) -> None:
+    """With something to find, the check above would fail."""
+    app = cdk.App(outdir=str(tmp_path))
+    cdk.aws_sqs.Queue(CrawlerStack(app, StackSettings(), code), "Careless")
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    with pytest.raises(RuntimeError, match="AwsSolutions-SQS3"):
+        app.synth()
