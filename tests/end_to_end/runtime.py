@@ -1,0 +1,267 @@
+"""Lambda on this machine: the function's zip under AWS's own runtime client and interface emulator,
+and a poller that treats the queue and the function's answers as AWS does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from package import build
+
+from sqspider.frontier.aws import endpoints_for
+from sqspider.frontier.aws_client import SQS, AwsClient, find_keys
+from tests.aws import engines
+
+CGROUP: Final = Path("/sys/fs/cgroup/memory")  # of version 1; elsewhere there is no limit, only a measure
+START_SECONDS: Final = 20.0
+
+
+class FunctionError(Exception):
+    """The invocation failed: the function raised, ran out of time, or its process died."""
+
+
+class FunctionRuntime:
+    """A function that can be invoked, one invocation at a time. Its process is started anew when it has died."""
+
+    def __init__(
+        self,
+        root: Path,
+        environment: Mapping[str, str],
+        *,
+        handler: str = "sqspider.lambda_handler.handler",
+        timeout_seconds: int = 30,
+        memory_mb: int | None = None,
+    ) -> None:
+        folder = engines.install_emulator()
+        ports = [engines.free_port(), engines.free_port()]
+        self._url = f"http://127.0.0.1:{ports[0]}/2015-03-31/functions/function/invocations"
+        self._pids = root.parent / f"pids-{ports[0]}"
+        self._log = (root.parent / f"log-{ports[0]}").open("w+")
+        self._timeout_seconds = timeout_seconds
+        self._cgroup = _limited(memory_mb) if memory_mb is not None else None
+        enter = f'echo $$ >> "{self._pids}"; '
+        if self._cgroup is not None:
+            enter += f'echo $$ > "{self._cgroup}/cgroup.procs"; '
+        python = str(folder / "venv" / "bin" / "python")
+        self._process = subprocess.Popen(
+            [
+                str(folder / "aws-lambda-rie-x86_64"),
+                "--runtime-interface-emulator-address", f"127.0.0.1:{ports[0]}",
+                "--runtime-api-address", f"127.0.0.1:{ports[1]}",
+                "--log-level", "error",
+                "sh", "-c", enter + 'exec "$@"', "sh", python, "-m", "awslambdaric", handler,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            cwd=root,
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(root),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "LAMBDA_TASK_ROOT": str(root),
+                "AWS_LAMBDA_FUNCTION_TIMEOUT": str(timeout_seconds),
+                **environment,
+            },
+            start_new_session=True,
+        )  # fmt: skip
+        _wait_for_port(ports[0], self._process)
+
+    @property
+    def log(self) -> str:
+        """All that it wrote so far."""
+        return Path(self._log.name).read_text()
+
+    @property
+    def pid(self) -> int:
+        """Of the function's own process, the latest one."""
+        return int(self._pids.read_text().split()[-1])
+
+    @property
+    def peak_memory_mb(self) -> float:
+        """The most memory that the latest process had resident."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+    def invoke(self, event: Mapping[str, Any]) -> Any:
+        """The function's answer. Raises :class:`FunctionError`."""
+        request = Request(self._url, data=json.dumps(event).encode(), method="POST")
+        try:
+            with urlopen(request, timeout=self._timeout_seconds + START_SECONDS) as response:
+                text = response.read().decode()
+        except HTTPError as error:
+            raise FunctionError(error.read().decode()) from error
+        if text.startswith("Task timed out"):
+            raise FunctionError(text)
+        answer = json.loads(text) if text else None
+        if isinstance(answer, dict) and "errorType" in answer:
+            raise FunctionError(text)
+        return answer
+
+    def stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # a session of its own: its children, too
+        self._process.wait()
+        self._log.close()
+        if self._cgroup is not None:
+            give_up_at = time.monotonic() + 5
+            while self._cgroup.exists() and time.monotonic() < give_up_at:
+                with contextlib.suppress(OSError):  # its processes take a moment to go
+                    self._cgroup.rmdir()
+                    break
+                time.sleep(0.05)
+
+
+def _limited(memory_mb: int) -> Path | None:
+    """A cgroup with so much memory; none where none can be made."""
+    folder = CGROUP / f"sqspider-{os.getpid()}-{random.getrandbits(32):08x}"
+    try:
+        folder.mkdir()
+        (folder / "memory.limit_in_bytes").write_text(str(memory_mb * 2**20))
+    except OSError:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        return None
+    return folder
+
+
+def can_limit_memory() -> bool:
+    folder = _limited(64)
+    if folder is not None:
+        folder.rmdir()
+    return folder is not None
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    give_up_at = time.monotonic() + START_SECONDS
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        if process.poll() is not None or time.monotonic() > give_up_at:
+            raise RuntimeError("the runtime interface emulator does not start")
+        time.sleep(0.02)
+
+
+def unpacked(folder: Path) -> Path:
+    """The function's zip for this machine, built and unpacked."""
+    path = folder / "function.zip"
+    build("local", path)
+    root = folder / "task"
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(root)
+    return root
+
+
+class Poller:
+    """What Lambda does with a queue: takes batches, invokes, deletes what the answer does not name."""
+
+    def __init__(self, runtime: FunctionRuntime, queue_url: str, environment: Mapping[str, str]) -> None:
+        self._runtime = runtime
+        self._queue_url = queue_url
+        self._client = AwsClient(
+            find_keys(environment), region="us-east-1", endpoints=endpoints_for("us-east-1", environment), rng=random.Random(1)
+        )
+        self.malformed = 0  # answers that failed their whole batch
+        self.errors: list[str] = []  # of invocations that failed
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def poll(self, *, wait_seconds: int = 1) -> int:
+        """One batch; how many messages there were."""
+        request = {
+            "QueueUrl": self._queue_url,
+            "MaxNumberOfMessages": 10,
+            "WaitTimeSeconds": wait_seconds,
+            "AttributeNames": ["All"],
+        }
+        received = await self._client.call(SQS, "ReceiveMessage", request, wait_seconds=wait_seconds)
+        messages = received.body.get("Messages") or []
+        if not messages:
+            return 0
+        import asyncio
+
+        try:
+            answer = await asyncio.to_thread(self._runtime.invoke, event_of(messages))
+        except FunctionError as error:
+            self.errors.append(str(error))
+            return len(messages)
+        failed = failures(answer, [message["MessageId"] for message in messages])
+        if failed is None:
+            self.malformed += 1
+            return len(messages)
+        entries = [
+            {"Id": str(i), "ReceiptHandle": message["ReceiptHandle"]}
+            for i, message in enumerate(messages)
+            if message["MessageId"] not in failed
+        ]
+        if entries:
+            await self._client.call(SQS, "DeleteMessageBatch", {"QueueUrl": self._queue_url, "Entries": entries})
+        return len(messages)
+
+
+def event_of(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The event that Lambda makes of messages.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event
+    """
+    return {
+        "Records": [
+            {
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+                "attributes": message["Attributes"],
+                "messageAttributes": {},
+                "md5OfBody": message.get("MD5OfBody", ""),
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:queue",
+                "awsRegion": "us-east-1",
+            }
+            for message in messages
+        ]
+    }
+
+
+def failures(answer: Any, message_ids: Sequence[str]) -> set[str] | None:
+    """Which messages an answer says have failed; none if it is malformed: then all have.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+    """
+    if answer is None or answer == "" or answer == {}:
+        return set()  # taken for a complete success
+    if not isinstance(answer, dict) or "batchItemFailures" not in answer:
+        return None
+    failed = set()
+    for failure in answer["batchItemFailures"] or []:
+        identifier = failure.get("itemIdentifier") if isinstance(failure, dict) else None
+        if not identifier or identifier not in message_ids:
+            return None
+        failed.add(identifier)
+    return failed
+
+
+def require_emulator() -> None:
+    """Skip the test where the emulator cannot be had."""
+    try:
+        engines.install_emulator()
+    except engines.EngineMissingError as error:
+        pytest.skip(str(error))
+
+
+__all__ = ["FunctionError", "FunctionRuntime", "Poller", "can_limit_memory", "failures", "require_emulator", "unpacked"]
