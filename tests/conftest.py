@@ -13,6 +13,8 @@ import pytest
 
 from sqspider.demo_site import DemoSite
 
+from .aws.engines import Engines
+
 CASES = Path(__file__).parent.parent.parent / "shared" / "cases"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -25,6 +27,14 @@ def load_cases(name: str) -> dict[str, Any]:
         pytest.skip(f"the shared cases are not here: {name}", allow_module_level=True)
     loaded: dict[str, Any] = json.loads(path.read_text())
     return loaded
+
+
+@pytest.fixture(scope="session")
+def engines() -> Iterator[Engines]:
+    """The engines that stand in for AWS; each is started once, when it is first needed."""
+    engines = Engines()
+    yield engines
+    engines.stop()
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Installs and starts the engines that stand in for AWS: ministack, DynamoDB Local, fauxqs.
 
 Each is installed once, under ``.engines/``, by the pins in ``engines.txt``, and started on a free
-port of loopback. What they do not imitate (throttling, lost answers, duplicates) is in ``faults``.
+port of loopback. What they do not imitate (throttling, lost answers,
+duplicates) is in ``faults``.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ import hashlib
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 PINS: Final = Path(__file__).parent / "engines.txt"
+MINISTACK: Final = Path(__file__).parent / "ministack_with_clock.py"
 ROOT: Final = Path(__file__).parent.parent.parent / ".engines"
 START_SECONDS: Final = 60.0
 
@@ -122,16 +125,34 @@ class Engine:
         Path(self._log.name).unlink(missing_ok=True)
 
 
-def start_ministack() -> Engine:
+class EngineClock:
+    """A clock that tests can move ahead, for an engine and for who talks to it alike."""
+
+    def __init__(self) -> None:
+        ROOT.mkdir(exist_ok=True)
+        self.file = ROOT / f"clock-{os.getpid()}"
+        self.file.write_bytes(bytes(8))
+        self._ahead_seconds = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self._ahead_seconds
+
+    def advance(self, seconds: float) -> None:
+        self._ahead_seconds += seconds
+        with self.file.open("r+b") as file:  # in place: the engine has it mapped
+            file.write(struct.pack("d", self._ahead_seconds))
+
+
+def start_ministack(clock: EngineClock) -> Engine:
     """SQS, DynamoDB and more. In an environment of its own: it pins versions that are not ours."""
     with _install("pip") as (folder, is_new):
         if is_new:
             _run([sys.executable, "-m", "venv", "venv"], folder)
             _run(["venv/bin/python", "-m", "pip", "install", "--quiet", *pinned("pip")], folder)
     port = _free_port()
-    program = str(folder / "venv" / "bin" / "ministack")
+    command = [str(folder / "venv" / "bin" / "python"), str(MINISTACK), str(clock.file)]
     return Engine(
-        "ministack", [program], port, BIND_HOST="127.0.0.1", GATEWAY_PORT=str(port), AWS_EC2_METADATA_DISABLED="true"
+        "ministack", command, port, BIND_HOST="127.0.0.1", GATEWAY_PORT=str(port), AWS_EC2_METADATA_DISABLED="true"
     )
 
 
@@ -160,3 +181,41 @@ def start_fauxqs() -> Engine:
     port = _free_port()
     program = str(folder / "node_modules" / "fauxqs" / "dist" / "cli.js")
     return Engine("fauxqs", ["node", program], port, FAUXQS_PORT=str(port), FAUXQS_HOST="127.0.0.1")
+
+
+class Engines:
+    """The engines of a test run, each started when it is first asked for.
+
+    Every method gives the environment in which the crawler talks to them, and raises
+    :class:`EngineMissingError` where they cannot be had.
+    """
+
+    def __init__(self) -> None:
+        self.clock = EngineClock()  # of ministack
+        self._running: dict[str, Engine] = {}
+
+    def _url(self, name: str, start: Callable[[], Engine]) -> str:
+        if name not in self._running:
+            self._running[name] = start()
+        return self._running[name].url
+
+    def ministack(self) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": self._url("ministack", lambda: start_ministack(self.clock)),
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "000000000000",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
+
+    def dynamodb_local_and_fauxqs(self) -> dict[str, str]:
+        """What those two do not imitate (CloudWatch) is asked of ministack."""
+        return {
+            **self.ministack(),
+            "AWS_ENDPOINT_URL_DYNAMODB": self._url("dynamodb-local", start_dynamodb_local),
+            "AWS_ENDPOINT_URL_SQS": self._url("fauxqs", start_fauxqs),
+        }
+
+    def stop(self) -> None:
+        for engine in self._running.values():
+            engine.stop()
+        self.clock.file.unlink()

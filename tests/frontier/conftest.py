@@ -1,21 +1,33 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from sqspider.frontier import Frontier
+from tests.aws.engines import EngineMissingError, Engines
+from tests.aws.store import AwsStore
 
 from .kit import SqliteStore, Store
 
-ENGINES: dict[str, Callable[[Path], Store]] = {"sqlite": SqliteStore}
+
+async def _make(engine: str, folder: Path, engines: Engines) -> Store:
+    if engine == "sqlite":
+        return SqliteStore(folder)
+    if engine == "ministack":
+        return await AwsStore.create(engines.ministack(), engines.clock)
+    try:
+        environment = engines.dynamodb_local_and_fauxqs()
+    except EngineMissingError as error:
+        pytest.skip(f"{engine}: {error}")
+    return await AwsStore.create(environment)
 
 
-@pytest.fixture(params=ENGINES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+@pytest.fixture(params=["sqlite", "ministack", "dynamodb-local+fauxqs"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path, engines: Engines) -> AsyncIterator[Store]:
     """A fresh store of each engine."""
-    store = ENGINES[request.param](tmp_path)
+    store = await _make(request.param, tmp_path, engines)
     yield store
     await store.close()
 

@@ -280,7 +280,8 @@ class Frontier(Protocol):
     async def defer(self, deferrals: Sequence[Deferral]) -> None:
         """Put deliveries off until a time; records are not touched, and no receive is counted.
 
-        A stale receipt changes nothing.
+        A receipt that went stale with time changes nothing; one of a delivery that was ended already
+        may leave a copy of the message.
         """
 
     async def delete(self, deliveries: Sequence[Delivery]) -> None:

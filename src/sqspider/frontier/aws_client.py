@@ -144,7 +144,7 @@ class AwsClient:
         give_up_seconds: float = GIVE_UP_SECONDS,
     ) -> None:
         self._keys = keys
-        self._region = region
+        self.region = region
         self._endpoints = endpoints
         self._rng = rng
         self.give_up_seconds = give_up_seconds
@@ -186,7 +186,7 @@ class AwsClient:
                 return Answer(body, is_unsure)
             except AwsError as error:
                 if error.code not in THROTTLING_CODES and error.code not in UNSURE_CODES:
-                    raise _for_people(error, self._region) from error
+                    raise _for_people(error, self.region) from error
                 is_unsure = is_unsure or error.code in UNSURE_CODES
                 trouble = error
             except (aiohttp.ClientError, TimeoutError, OSError) as error:

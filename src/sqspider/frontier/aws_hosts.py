@@ -1,0 +1,316 @@
+"""Host rows on DynamoDB, and who may ask a host for something.
+
+A host's item is read, changed here and written if nobody has changed it meanwhile: each version has
+a random stamp, and a write names the one that it was made from. What was read or written last is
+kept, so a worker that has a host for itself writes without reading. Sums of finished fetches ride
+along with the next write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from sqspider.frontier import Admission, Clock, Entered, Entrance, Exit, SlotDemand
+from sqspider.frontier.aws_calls import READ_BATCH, WRITE_BATCH, Patience, Statement, Table, batches, n, s, text
+from sqspider.frontier.aws_client import AwsClient
+from sqspider.host import HostRow, delay_of
+from sqspider.record import Outcome
+
+T = TypeVar("T")
+
+CACHED_HOSTS: Final = 10_000
+LONGEST_TURN_SECONDS: Final = 0.2  # between two tries for a host that another worker changes, too
+
+CHANGE_HOST: Final = 'UPDATE "{table}" SET "row" = ? SET "stamp" = ? WHERE "url" = ? AND "stamp" = ?'
+
+
+class _HostState(msgspec.Struct, frozen=True, kw_only=True):
+    """A host's item: its row, and the requests under way to it by token, with their latest end."""
+
+    row: HostRow
+    requests: dict[str, float] = {}
+
+
+class _KnownHost(NamedTuple):
+    stamp: str | None  # names the version that was read; none: there is no item yet
+    state: _HostState
+
+
+class _HostWrite(NamedTuple):
+    host: str
+    new: _KnownHost
+    sums: _HostSums | None  # that the new state holds already
+    statement: Statement
+
+
+class _HostSums(msgspec.Struct):
+    """What finished fetches add to a host's row."""
+
+    done: int = 0
+    failed: int = 0
+    blocked: int = 0
+    bytes: int = 0
+    busy_seconds: float = 0.0
+
+    def add(self, other: _HostSums) -> None:
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def added_to(self, row: HostRow) -> HostRow:
+        sums = {name: getattr(row, name) + getattr(self, name) for name in self.__struct_fields__}
+        return msgspec.structs.replace(row, **sums)
+
+
+HostChange = Callable[[_HostState], tuple[_HostState, T]]
+"""Takes a host's state, gives the state that shall be and an answer. The very same state: no write."""
+
+_host_decoder = msgspec.json.Decoder(_HostState)
+
+
+class Hosts:
+    """The host rows of a table."""
+
+    def __init__(self, table: Table, client: AwsClient, clock: Clock) -> None:
+        self._table = table
+        self._client = client
+        self._clock = clock
+        self._hosts: OrderedDict[str, _KnownHost] = OrderedDict()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._sums: defaultdict[str, _HostSums] = defaultdict(_HostSums)
+
+    def add_finished(self, host: str, outcome: Outcome) -> None:
+        """Add a finished fetch to the sums of its host; written with its next change, or by :meth:`flush`."""
+        sums = _HostSums(bytes=outcome.bytes, busy_seconds=(outcome.elapsed_ms or 0) / 1000)
+        setattr(sums, outcome.status, 1)
+        self._sums[host].add(sums)
+
+    @property
+    def unwritten(self) -> int:
+        """How many hosts have sums that are not written yet."""
+        return len(self._sums)
+
+    async def flush(self) -> None:
+        """Write the sums."""
+        for part in batches(list(self._sums), WRITE_BATCH):
+            await self._change([(host, _touched) for host in part])
+
+    def forget(self) -> None:
+        """Forget what is kept: the table was cleared."""
+        self._hosts.clear()
+        self._sums.clear()
+
+    async def _change(self, changes: Sequence[tuple[str, HostChange[T]]]) -> list[T]:
+        """Apply changes to hosts, each atomically; those of one host in order, in one write."""
+        answers: dict[int, T] = {}
+        by_host: defaultdict[str, list[int]] = defaultdict(list)
+        for i, (host, _) in enumerate(changes):
+            by_host[host].append(i)
+        waiting = sorted(by_host)
+        patience = Patience(self._client, "BatchExecuteStatement")
+        async with contextlib.AsyncExitStack() as locks:
+            # Within this process they take turns; always in the same order, so that none waits in a ring.
+            for host in waiting:
+                lock = self._locks.setdefault(host, asyncio.Lock())
+                await locks.enter_async_context(lock)
+            while waiting:
+                # What was read or written last is likely to be still so: then nothing need be read.
+                known = {host: self._hosts[host] for host in waiting if host in self._hosts}
+                fresh = await self._read([host for host in waiting if host not in known])
+                known.update(fresh)
+                pending: list[_HostWrite] = []
+                again = []
+                for host in waiting:
+                    state = known[host].state
+                    for i in by_host[host]:
+                        state, answers[i] = changes[i][1](state)
+                    if state is not known[host].state:
+                        pending.append(self._statement_for(host, known[host].stamp, state))
+                    elif host not in fresh:  # only what is fresh may say that nothing is to be done
+                        del self._hosts[host]
+                        again.append(host)
+                lost = await self._write(pending)
+                waiting = again + lost
+                if lost:
+                    await patience.wait(
+                        f"{len(lost)} hosts are changed by others all the time", longest=LONGEST_TURN_SECONDS
+                    )
+        return [answers[i] for i in range(len(changes))]
+
+    def _statement_for(self, host: str, stamp: str | None, state: _HostState) -> _HostWrite:
+        sums = self._sums.pop(host, None)
+        if sums is not None:
+            state = msgspec.structs.replace(state, row=sums.added_to(state.row))
+        new = _KnownHost(secrets.token_hex(6), state)
+        row, key = s(msgspec.json.encode(state).decode()), _host_key(host)
+        if stamp is None:
+            listed = {"due_shard": s("h"), "due_at": n(0)}
+            statement = self._table.insert({"url": s(key), "row": row, "stamp": s(new.stamp or ""), **listed})
+        else:
+            parameters = [row, s(new.stamp or ""), s(key), s(stamp)]
+            statement = self._table.statement(CHANGE_HOST, key, parameters)
+        return _HostWrite(host, new, sums, statement)
+
+    async def _write(self, pending: list[_HostWrite]) -> list[str]:
+        """Write hosts; which ones somebody else had changed."""
+        done: set[str] = set()
+        try:
+            written = await self._table.write([write.statement for write in pending])
+            unsure = [
+                write.statement.url
+                for write, result in zip(pending, written, strict=True)
+                if result.is_unsure and not result.is_done
+            ]
+            found = await self._table.read(unsure)
+            done.update(
+                write.host
+                for write, result in zip(pending, written, strict=True)
+                if result.is_done or text(found.get(write.statement.url, {}), "stamp") == write.new.stamp
+            )
+        finally:
+            for write in pending:
+                if write.host in done:
+                    self._remember(write.host, write.new)
+                else:
+                    self._hosts.pop(write.host, None)
+                    if write.sums is not None:
+                        self._sums[write.host].add(write.sums)
+        return [write.host for write in pending if write.host not in done]
+
+    def _remember(self, host: str, known: _KnownHost) -> None:
+        self._hosts[host] = known
+        self._hosts.move_to_end(host)
+        while len(self._hosts) > CACHED_HOSTS:
+            self._hosts.popitem(last=False)
+
+    async def _read(self, hosts: Sequence[str]) -> dict[str, _KnownHost]:
+        items = await self._table.read(_host_key(host) for host in hosts)
+        found = {}
+        for host in hosts:
+            item = items.get(_host_key(host))
+            known = _KnownHost(None, _HostState(row=HostRow(host=host)))
+            if item is not None:
+                known = _KnownHost(item["stamp"]["S"], _host_decoder.decode(item["row"]["S"]))
+            found[host] = known
+            self._remember(host, known)
+        return found
+
+    async def get(self, hosts: Sequence[str]) -> dict[str, HostRow]:
+        known = await self._read(list(dict.fromkeys(hosts)))
+        rows = {}
+        for host in hosts:
+            sums = self._sums.get(host)
+            row = known[host].state.row
+            rows[host] = sums.added_to(row) if sums else row
+        return rows
+
+    async def scan(self) -> list[HostRow]:
+        await self.flush()
+        keys = [key for key, _ in await self._table.query("h", 2**53)]
+        rows = []
+        for part in batches(keys, 10 * READ_BATCH):
+            items = await self._table.read(part)
+            rows += [_host_decoder.decode(item["row"]["S"]).row for item in items.values()]
+        return sorted(rows, key=lambda row: row.host)
+
+    async def save(self, rows: Sequence[HostRow]) -> list[bool]:
+        now = self._clock()
+
+        def saved(row: HostRow) -> HostChange[bool]:
+            def change(state: _HostState) -> tuple[_HostState, bool]:
+                old = state.row
+                if old.version != row.version:
+                    return state, False
+                next_slot = old.next_slot
+                if row.generation > old.generation:
+                    next_slot = max(now + delay_of(row), row.rest_until)
+                new = msgspec.structs.replace(
+                    row,
+                    version=row.version + 1,
+                    next_slot=next_slot,
+                    **{name: getattr(old, name) for name in FRONTIERS_OWN_FIELDS},
+                )
+                return msgspec.structs.replace(state, row=new), True
+
+            return change
+
+        return await self._change([(row.host, saved(row)) for row in rows])
+
+    async def reserve(self, demands: Sequence[SlotDemand]) -> list[float | None]:
+        def reserved(demand: SlotDemand) -> HostChange[float | None]:
+            def change(state: _HostState) -> tuple[_HostState, float | None]:
+                row = state.row
+                if row.generation != demand.generation:
+                    return state, None
+                first = max(self._clock(), row.next_slot, row.rest_until)
+                row = msgspec.structs.replace(row, next_slot=first + demand.count * demand.spacing_seconds)
+                return msgspec.structs.replace(state, row=row), first
+
+            return change
+
+        return await self._change([(demand.host, reserved(demand)) for demand in demands])
+
+    async def enter(self, entrances: Sequence[Entrance]) -> list[Admission]:
+        def entered(entrance: Entrance) -> HostChange[Admission]:
+            return lambda state: _admit(state, entrance, self._clock())
+
+        return await self._change([(entrance.host, entered(entrance)) for entrance in entrances])
+
+    async def leave(self, exits: Sequence[Exit]) -> None:
+        def left(end: Exit) -> HostChange[None]:
+            def change(state: _HostState) -> tuple[_HostState, None]:
+                row = state.row
+                row = msgspec.structs.replace(
+                    row,
+                    last_request=max(row.last_request, end.requested_at),
+                    latency_seconds=0.7 * row.latency_seconds + 0.3 * end.latency_seconds,
+                )
+                requests = {token: until for token, until in state.requests.items() if token != end.token}
+                return _HostState(row=row, requests=requests), None
+
+            return change
+
+        await self._change([(end.host, left(end)) for end in exits])
+
+
+FRONTIERS_OWN_FIELDS: Final = (
+    "last_request",
+    "latency_seconds",
+    *_HostSums.__struct_fields__,
+)
+"""What a host row has from the frontier alone: a save of the row does not write it."""
+
+
+def _admit(state: _HostState, entrance: Entrance, now: float) -> tuple[_HostState, Admission]:
+    row = state.row
+    if entrance.generation is not None and entrance.generation != row.generation:
+        return state, Admission(entered=Entered.VOID)
+    again_at = max(row.rest_until, row.last_request + entrance.delay_seconds)
+    if again_at > now:
+        return state, Admission(entered=Entered.BUSY, again_at=again_at)
+    requests = {token: until for token, until in state.requests.items() if until >= now}
+    if len(requests) >= entrance.per_host:
+        soon = now + min(max(entrance.delay_seconds / 4, 0.02), 0.5)
+        return state, Admission(entered=Entered.BUSY, again_at=min(soon, *requests.values()))
+    requests[entrance.token] = entrance.until
+    next_slot = row.next_slot
+    if entrance.generation is None:
+        next_slot = max(now, next_slot) + entrance.delay_seconds
+    row = msgspec.structs.replace(row, last_request=now, next_slot=next_slot)
+    return _HostState(row=row, requests=requests), Admission(entered=Entered.YES)
+
+
+def _touched(state: _HostState) -> tuple[_HostState, None]:
+    """No change but the sums that ride along with every write."""
+    return msgspec.structs.replace(state), None
+
+
+def _host_key(host: str) -> str:
+    return f"host {host}"

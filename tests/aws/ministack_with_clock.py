@@ -1,0 +1,23 @@
+"""Runs ministack under a clock that is ahead by what a file says: ``ministack_with_clock.py FILE``.
+
+So tests need not wait for visibility timeouts and delays. It runs in ministack's own environment.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import sys
+import time
+from pathlib import Path
+
+real_time = time.time
+
+with Path(sys.argv.pop()).open("r+b") as file:
+    ahead = mmap.mmap(file.fileno(), 8)
+
+time.time = lambda: real_time() + struct.unpack("d", ahead[:8])[0]
+
+from ministack.app import main  # type: ignore[import-not-found,unused-ignore]  # noqa: E402 - after the clock is in place
+
+main()
