@@ -4,6 +4,7 @@ and a poller that treats the queue and the function's answers as AWS does.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -11,7 +12,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from package import build
 
-from sqspider.frontier.aws import endpoints_for
-from sqspider.frontier.aws_client import SQS, AwsClient, find_keys
+from package import build
+from sqspider.frontier.aws_client import SQS
 from tests.aws import engines
+from tests.aws.store import client_for
 
 CGROUP: Final = Path("/sys/fs/cgroup/memory")  # of version 1; elsewhere there is no limit, only a measure
 START_SECONDS: Final = 20.0
@@ -60,7 +60,7 @@ class FunctionRuntime:
         python = str(folder / "venv" / "bin" / "python")
         self._process = subprocess.Popen(
             [
-                str(folder / "aws-lambda-rie-x86_64"),
+                str(folder / engines.EMULATOR),
                 "--runtime-interface-emulator-address", f"127.0.0.1:{ports[0]}",
                 "--runtime-api-address", f"127.0.0.1:{ports[1]}",
                 "--log-level", "error",
@@ -170,16 +170,17 @@ def unpacked(folder: Path) -> Path:
 class Poller:
     """What Lambda does with a queue: takes batches, invokes, deletes what the answer does not name."""
 
-    def __init__(self, runtime: FunctionRuntime, queue_url: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, runtime: FunctionRuntime, environment: Mapping[str, str]) -> None:
         self._runtime = runtime
-        self._queue_url = queue_url
-        self._client = AwsClient(
-            find_keys(environment), region="us-east-1", endpoints=endpoints_for("us-east-1", environment), rng=random.Random(1)
-        )
+        self._queue_url = environment["QUEUE_URL"]
+        self._client = client_for(environment)
         self.malformed = 0  # answers that failed their whole batch
         self.errors: list[str] = []  # of invocations that failed
 
-    async def close(self) -> None:
+    async def __aenter__(self) -> Poller:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
         await self._client.close()
 
     async def poll(self, *, wait_seconds: int = 1) -> int:
@@ -194,8 +195,6 @@ class Poller:
         messages = received.body.get("Messages") or []
         if not messages:
             return 0
-        import asyncio
-
         try:
             answer = await asyncio.to_thread(self._runtime.invoke, event_of(messages))
         except FunctionError as error:
