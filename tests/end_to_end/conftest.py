@@ -49,14 +49,20 @@ def start_runtime(task_root: Path, place: dict[str, str]) -> Iterator[StartRunti
     """Starts the function in Lambda's runtime, with settings of its own."""
     running: list[FunctionRuntime] = []
 
-    def start(*, timeout_seconds: int = 30, memory_mb: int | None = None, **settings: Any) -> FunctionRuntime:
+    def start(
+        *, timeout_seconds: int = 30, memory_mb: int | None = None, is_as_slow: bool = False, **settings: Any
+    ) -> FunctionRuntime:
         try:
             engines.install_emulator()
         except engines.EngineMissingError as error:
             pytest.skip(str(error))
         variables = {f"SQSPIDER_{name.upper()}": str(value) for name, value in settings.items()}
         environment = {**place, "SQSPIDER_ALLOW_PRIVATE": "true", **variables}
-        running.append(FunctionRuntime(task_root, environment, timeout_seconds=timeout_seconds, memory_mb=memory_mb))
+        running.append(
+            FunctionRuntime(
+                task_root, environment, timeout_seconds=timeout_seconds, memory_mb=memory_mb, is_as_slow=is_as_slow
+            )
+        )
         return running[-1]
 
     yield start

@@ -27,7 +27,8 @@ from sqspider.frontier.aws_client import SQS
 from tests.aws import engines
 from tests.aws.store import client_for
 
-CGROUP: Final = Path("/sys/fs/cgroup/memory")  # of version 1; elsewhere there is no limit, only a measure
+CGROUPS: Final = Path("/sys/fs/cgroup")  # of version 1; elsewhere there is no limit, only a measure
+PROCESSOR_MB: Final = 1769  # of memory, for which Lambda gives one whole processor
 START_SECONDS: Final = 20.0
 
 
@@ -46,17 +47,19 @@ class FunctionRuntime:
         handler: str = "sqspider.lambda_handler.handler",
         timeout_seconds: int = 30,
         memory_mb: int | None = None,
+        is_as_slow: bool = False,
     ) -> None:
+        """``memory_mb`` is a limit where one can be set; ``is_as_slow``: with Lambda's share of a processor, too."""
         folder = engines.install_emulator()
         ports = [engines.free_port(), engines.free_port()]
         self._url = f"http://127.0.0.1:{ports[0]}/2015-03-31/functions/function/invocations"
         self._pids = root.parent / f"pids-{ports[0]}"
         self._log = (root.parent / f"log-{ports[0]}").open("w+")
         self._timeout_seconds = timeout_seconds
-        self._cgroup = _limited(memory_mb) if memory_mb is not None else None
+        self._cgroups = _limited(memory_mb, is_as_slow=is_as_slow) if memory_mb is not None else []
+        self.is_limited = bool(self._cgroups)
         enter = f'echo $$ >> "{self._pids}"; '
-        if self._cgroup is not None:
-            enter += f'echo $$ > "{self._cgroup}/cgroup.procs"; '
+        enter += "".join(f'echo $$ > "{cgroup}/cgroup.procs"; ' for cgroup in self._cgroups)
         python = str(folder / "venv" / "bin" / "python")
         self._process = subprocess.Popen(
             [
@@ -118,33 +121,40 @@ class FunctionRuntime:
             os.killpg(self._process.pid, signal.SIGKILL)  # a session of its own: its children, too
         self._process.wait()
         self._log.close()
-        if self._cgroup is not None:
-            give_up_at = time.monotonic() + 5
-            while self._cgroup.exists() and time.monotonic() < give_up_at:
-                with contextlib.suppress(OSError):  # its processes take a moment to go
-                    self._cgroup.rmdir()
-                    break
-                time.sleep(0.05)
+        for cgroup in self._cgroups:
+            _remove(cgroup)
 
 
-def _limited(memory_mb: int) -> Path | None:
-    """A cgroup with so much memory; none where none can be made."""
-    folder = CGROUP / f"sqspider-{os.getpid()}-{random.getrandbits(32):08x}"
-    try:
-        folder.mkdir()
-        (folder / "memory.limit_in_bytes").write_text(str(memory_mb * 2**20))
-    except OSError:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-        return None
-    return folder
+def _limited(memory_mb: int, *, is_as_slow: bool = False) -> list[Path]:
+    """Cgroups with so much memory, and its share of a processor; none where none can be made."""
+    limits = {"memory": ("memory.limit_in_bytes", memory_mb * 2**20)}
+    if is_as_slow:
+        limits["cpu"] = ("cpu.cfs_quota_us", 100_000 * memory_mb // PROCESSOR_MB)
+    made = []
+    for controller, (file, limit) in limits.items():
+        folder = CGROUPS / controller / f"sqspider-{os.getpid()}-{random.getrandbits(32):08x}"
+        try:
+            folder.mkdir()
+            made.append(folder)
+            (folder / file).write_text(str(limit))
+        except OSError:
+            for cgroup in made:
+                _remove(cgroup)
+            return []
+    return made
 
 
-def can_limit_memory() -> bool:
-    folder = _limited(64)
-    if folder is not None:
-        folder.rmdir()
-    return folder is not None
+def _remove(cgroup: Path) -> None:
+    give_up_at = time.monotonic() + 5
+    while time.monotonic() < give_up_at:
+        try:
+            cgroup.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:  # its processes take a moment to go
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -263,4 +273,4 @@ def require_emulator() -> None:
         pytest.skip(str(error))
 
 
-__all__ = ["FunctionError", "FunctionRuntime", "Poller", "can_limit_memory", "failures", "require_emulator", "unpacked"]
+__all__ = ["FunctionError", "FunctionRuntime", "Poller", "failures", "require_emulator", "unpacked"]
