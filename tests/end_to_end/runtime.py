@@ -12,6 +12,7 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -22,13 +23,13 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from package import build
 from sqspider.frontier.aws_client import SQS
 from tests.aws import engines
 from tests.aws.store import client_for
 
 CGROUPS: Final = Path("/sys/fs/cgroup")  # of version 1; elsewhere there is no limit, only a measure
 PROCESSOR_MB: Final = 1769  # of memory, for which Lambda gives one whole processor
+PACKAGE: Final = Path(__file__).parent.parent.parent / "infra" / "package.py"
 START_SECONDS: Final = 20.0
 
 
@@ -170,7 +171,7 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
 def unpacked(folder: Path) -> Path:
     """The function's zip for this machine, built and unpacked."""
     path = folder / "function.zip"
-    build("local", path)
+    subprocess.run([sys.executable, str(PACKAGE), "local", "--to", str(path)], check=True, stdout=subprocess.DEVNULL)
     root = folder / "task"
     with zipfile.ZipFile(path) as archive:
         archive.extractall(root)
