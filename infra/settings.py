@@ -78,7 +78,7 @@ class StackSettings:
         if self.timeout_seconds <= needed:
             raise SettingsError(
                 f"timeout_seconds is {self.timeout_seconds}, too short for fetch_seconds={self.fetch_seconds:g}: "
-                f"a fetch that has begun and what follows it need {needed:g} s: make it {math.ceil(needed) + 5} at least"
+                f"a fetch that has begun and its end need {needed:g} s: set {math.ceil(needed) + 5} at least"
             )
         memory = BASE_MEMORY_MB + MEMORY_PER_BODY_BYTE * self.max_body_bytes / 2**20
         if self.max_body_bytes < 1 or memory > self.memory_mb:

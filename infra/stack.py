@@ -28,7 +28,8 @@ from dashboard import dashboard_of
 from package import FUNCTION_PYTHON
 from settings import StackSettings
 from sqspider.frontier import MAX_RECEIVES
-from sqspider.frontier.aws import IAM_ACTIONS, INDEX, table_definition
+from sqspider.frontier.aws import IAM_ACTIONS
+from sqspider.frontier.aws_calls import INDEX
 
 # What each function asks of AWS; the tests watch their calls. Whoever works with the command line
 # may ask for all of IAM_ACTIONS: see the operator's policy.
@@ -54,7 +55,6 @@ SWEEP_ACTIONS: Final = (
     "sqs:SendMessage",
 )
 RETENTION: Final = Duration.days(14)  # of messages: the longest
-_TYPES: Final = {"S": dynamodb.AttributeType.STRING, "N": dynamodb.AttributeType.NUMBER}
 
 
 class CrawlerStack(Stack):
@@ -114,18 +114,12 @@ class CrawlerStack(Stack):
         }
 
     def _table(self) -> dynamodb.Table:
-        """As the frontier defines it."""
+        """Of all that the crawler knows; see ``sqspider.frontier.aws`` for what its items are."""
         settings = self._settings
-        definition = table_definition("")
-        types = {part["AttributeName"]: _TYPES[part["AttributeType"]] for part in definition["AttributeDefinitions"]}
-
-        def attribute(part: dict[str, str]) -> dynamodb.Attribute:
-            return dynamodb.Attribute(name=part["AttributeName"], type=types[part["AttributeName"]])
-
         table = dynamodb.Table(
             self,
             "Records",
-            partition_key=attribute(definition["KeySchema"][0]),
+            partition_key=dynamodb.Attribute(name="url", type=dynamodb.AttributeType.STRING),
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=settings.point_in_time_recovery
@@ -133,14 +127,12 @@ class CrawlerStack(Stack):
             removal_policy=RemovalPolicy.RETAIN if settings.keep_table else RemovalPolicy.DESTROY,
             deletion_protection=settings.keep_table,
         )
-        for index in definition["GlobalSecondaryIndexes"]:
-            hash_key, range_key = index["KeySchema"]
-            table.add_global_secondary_index(
-                index_name=index["IndexName"],
-                partition_key=attribute(hash_key),
-                sort_key=attribute(range_key),
-                projection_type=dynamodb.ProjectionType(index["Projection"]["ProjectionType"]),
-            )
+        table.add_global_secondary_index(  # sparse: finished records leave it
+            index_name=INDEX,
+            partition_key=dynamodb.Attribute(name="due_shard", type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name="due_at", type=dynamodb.AttributeType.NUMBER),
+            projection_type=dynamodb.ProjectionType.KEYS_ONLY,
+        )
         return table
 
     def _function(self, name: str, handler: str, allowed: tuple[str, ...]) -> lambda_.Function:

@@ -11,13 +11,16 @@ DEFAULT_FRONTIER: Final = "sqlite:sqspider.db"
 
 
 def environment(folder: Path = Path()) -> Mapping[str, str]:
-    """The environment, with what a ``.env`` file in the folder adds to it."""
-    file = folder / ".env"
-    if not file.is_file():
-        return os.environ
-    from dotenv import dotenv_values  # here: most runs have no such file
+    """The environment, with what a ``.env`` file in the folder adds to it.
 
-    return {**{key: value or "" for key, value in dotenv_values(file).items()}, **os.environ}
+    It is added to the process's own, for the AWS adapter, and workers of their own, look there.
+    """
+    file = folder / ".env"
+    if file.is_file():
+        from dotenv import load_dotenv  # here: most runs have no such file
+
+        load_dotenv(file, override=False)
+    return os.environ
 
 
 def frontier_address(flag: str | None, env: Mapping[str, str]) -> str:

@@ -193,6 +193,7 @@ class Worker:
         self._ending = 0  # tasks past their fetch
         self._changed = asyncio.Event()  # a task ended or went past its fetch
         self._claims: dict[str, tuple[Won, Delivery]] = {}  # what is claimed and not yet ended
+        self._cut_short: set[str] = set()  # URLs that were fetched, and not ended when it was time to stop
         self._session = f"{rng.getrandbits(64):016x}"
         linger = options.linger_seconds
         self._claim = Batcher(self._claim_batch, size=options.batch_size)
@@ -242,6 +243,8 @@ class Worker:
         :class:`FrontierError` makes work impossible. Being cancelled leaves what is claimed to its lease.
         """
         self._stopping.clear()
+        self._claims.clear()
+        self._cut_short.clear()
         self.tally = Tally()
         self.unended = {delivery.receipt: delivery for delivery in deliveries}
         timer = asyncio.get_running_loop().call_later(until - self._clock(), self.stop)
@@ -368,9 +371,13 @@ class Worker:
             task.cancel()
         if self._tasks:
             await asyncio.wait(set(self._tasks))
+        # What was fetched and could not be ended in time is left to its lease: if that happens to a
+        # page again and again, it is given up like one that kills its worker.
         now = self._clock()
         given_back = [
-            Retry(claim=claim, delivery=delivery, at=now, tried=False) for claim, delivery in self._claims.values()
+            Retry(claim=claim, delivery=delivery, at=now, tried=False)
+            for claim, delivery in self._claims.values()
+            if claim.url not in self._cut_short
         ]
         self._claims.clear()
         if given_back:
@@ -454,6 +461,9 @@ class Worker:
         self._changed.set()
         try:
             await self._conclude(claim, delivery, message, fetched, route)
+        except asyncio.CancelledError:
+            self._cut_short.add(message.url)
+            raise
         finally:
             self._ending -= gives_up_its_place
 

@@ -11,12 +11,14 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
 import socket
 import struct
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -27,6 +29,7 @@ PINS: Final = Path(__file__).parent / "engines.txt"
 MINISTACK: Final = Path(__file__).parent / "ministack_with_clock.py"
 ROOT: Final = Path(__file__).parent.parent.parent / ".engines"
 START_SECONDS: Final = 60.0
+EMULATOR: Final = "aws-lambda-rie-x86_64"
 
 
 class EngineMissingError(Exception):
@@ -78,7 +81,7 @@ def _need(*programs: str) -> None:
             raise EngineMissingError(f"there is no {program} here")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -130,7 +133,7 @@ class EngineClock:
 
     def __init__(self) -> None:
         ROOT.mkdir(exist_ok=True)
-        self.file = ROOT / f"clock-{os.getpid()}"
+        self.file = ROOT / f"clock-{os.getpid()}-{id(self):x}"
         self.file.write_bytes(bytes(8))
         self._ahead_seconds = 0.0
 
@@ -149,7 +152,7 @@ def start_ministack(clock: EngineClock) -> Engine:
         if is_new:
             _run([sys.executable, "-m", "venv", "venv"], folder)
             _run(["venv/bin/python", "-m", "pip", "install", "--quiet", *pinned("pip")], folder)
-    port = _free_port()
+    port = free_port()
     command = [str(folder / "venv" / "bin" / "python"), str(MINISTACK), str(clock.file)]
     return Engine(
         "ministack", command, port, BIND_HOST="127.0.0.1", GATEWAY_PORT=str(port), AWS_EC2_METADATA_DISABLED="true"
@@ -166,7 +169,7 @@ def start_dynamodb_local() -> Engine:
             _run(["tar", "xzf", archive.name, "package/emulator"], folder)
             archive.unlink()
     emulator = folder / "package" / "emulator"
-    port = _free_port()
+    port = free_port()
     command = ["java", "-Xmx512m", f"-Djava.library.path={emulator / 'DynamoDBLocal_lib'}"]
     command += ["-jar", str(emulator / "DynamoDBLocal.jar"), "-inMemory", "-sharedDb", "-disableTelemetry"]
     return Engine("dynamodb-local", [*command, "-port", str(port)], port)
@@ -178,7 +181,7 @@ def start_fauxqs() -> Engine:
     with _install("npm") as (folder, is_new):
         if is_new:
             _run(["npm", "install", "--no-audit", "--no-fund", *pinned("npm")], folder)
-    port = _free_port()
+    port = free_port()
     program = str(folder / "node_modules" / "fauxqs" / "dist" / "cli.js")
     return Engine("fauxqs", ["node", program], port, FAUXQS_PORT=str(port), FAUXQS_HOST="127.0.0.1")
 
@@ -219,3 +222,22 @@ class Engines:
         for engine in self._running.values():
             engine.stop()
         self.clock.file.unlink()
+
+
+def install_emulator() -> Path:
+    """Lambda's runtime client in ``venv``, and AWS's interface emulator, which its SAM command line carries."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        raise EngineMissingError("the runtime interface emulator is here for Linux on x86_64 only")
+    with _install("emulator") as (folder, is_new):
+        if is_new:
+            client, carrier = pinned("emulator")
+            _run([sys.executable, "-m", "venv", "venv"], folder)
+            _run(["venv/bin/python", "-m", "pip", "install", "--quiet", client], folder)
+            _run(["venv/bin/python", "-m", "pip", "download", "--quiet", "--no-deps", carrier], folder)
+            (wheel,) = folder.glob("*.whl")
+            with zipfile.ZipFile(wheel) as archive:
+                binary = archive.read(f"samcli/local/rapid/{EMULATOR}")
+            wheel.unlink()
+            (folder / EMULATOR).write_bytes(binary)
+            (folder / EMULATOR).chmod(0o755)
+    return folder

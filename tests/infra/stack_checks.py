@@ -14,7 +14,8 @@ from aws_cdk.assertions import Match, Template
 from cdk_nag import AwsSolutionsChecks
 
 from settings import StackSettings
-from sqspider.frontier.aws import IAM_ACTIONS, table_definition
+from sqspider.frontier.aws import IAM_ACTIONS, INDEX_KEY, KEY
+from sqspider.frontier.aws_calls import INDEX
 from stack import CRAWL_ACTIONS, SWEEP_ACTIONS, CrawlerStack
 
 CHOICES: Final = {
@@ -71,13 +72,17 @@ def test_the_queue_is_as_the_crawler_needs_it(template: Template) -> None:
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_the_table_is_the_one_that_the_frontier_defines(template: Template) -> None:
-    definition = table_definition("")
+def test_the_table_is_the_one_that_the_frontier_asks_for(template: Template) -> None:
+    def key_of(part: dict[str, Any]) -> str:
+        return ", ".join(f"{key['AttributeName']} ({key['KeyType']})" for key in part["KeySchema"])
+
     (table,) = resources(template, "AWS::DynamoDB::Table").values()
-    for part in ("KeySchema", "BillingMode", "GlobalSecondaryIndexes"):
-        assert table[part] == definition[part]
-    by_name = {part["AttributeName"]: part for part in table["AttributeDefinitions"]}
-    assert by_name == {part["AttributeName"]: part for part in definition["AttributeDefinitions"]}
+    (index,) = table["GlobalSecondaryIndexes"]
+    assert (key_of(table), index["IndexName"], key_of(index)) == (KEY, INDEX, INDEX_KEY)
+    assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    types = {part["AttributeName"]: part["AttributeType"] for part in table["AttributeDefinitions"]}
+    assert types == {"url": "S", "due_shard": "S", "due_at": "N"}
 
 
 def test_the_functions_have_the_values_asked_for(template: Template) -> None:

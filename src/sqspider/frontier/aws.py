@@ -109,6 +109,7 @@ MAX_DELAY_SECONDS: Final = 900  # SQS: DelaySeconds
 NOT_IN_SQS: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # SQS: SendMessage
 EMPTY_BODY: Final = "{}"  # what stands for an empty body, which SQS does not take: no message either
 RELEASE_AHEAD_SECONDS: Final = 60.0  # parked records go out this early, delayed: they are on time
+ENQUEUE_BATCH: Final = 500  # URLs under way at a time: one takes some 4 KB of memory
 FLUSH_SECONDS: Final = 2.0  # how long sums are gathered here before they are written
 EXACT_OPEN: Final = 100  # up to so many open records are counted one by one
 OLDEST_AGE_SECONDS: Final = 300  # CloudWatch's figures for a queue come every minute or five
@@ -278,6 +279,13 @@ class AwsFrontier:
     # Work.
 
     async def enqueue(self, entries: Sequence[Entry]) -> list[bool]:
+        answers: list[bool] = []
+        for part in batches(entries, ENQUEUE_BATCH):
+            answers += await self._enqueue(part)
+        await self._flush_if_due()
+        return answers
+
+    async def _enqueue(self, entries: Sequence[Entry]) -> list[bool]:
         by_url = {entry.url: entry for entry in reversed(entries)}
         by_url = {entry.url: by_url[entry.url] for entry in entries}  # the first one of each, in order
         # Reading first: a known URL then costs half a read unit, not the whole write unit of a
@@ -285,7 +293,6 @@ class AwsFrontier:
         known = await self._table.read(by_url, projection="url")
         new = await self._record([entry for url, entry in by_url.items() if url not in known])
         await self._queue.send([_outgoing(_message_for(by_url[url])) for url in new])
-        await self._flush_if_due()
         answers = []
         for entry in entries:
             answers.append(entry.url in new)

@@ -1,0 +1,108 @@
+"""The function at several memory sizes, with as much of a processor as Lambda gives: ``python -m bench.function``.
+
+Needs cgroups of version 1 that may be written to, and ministack (see ``tests/aws``), whose share of the time is
+included. Ten hosts serve ordinary pages: 50 kB, a hundred links, most of them known already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+from tests.aws import engines, store
+from tests.end_to_end.runtime import FunctionRuntime, Poller, unpacked
+
+from sqspider.frontier import FrontierSettings
+from sqspider.frontier.aws import AwsFrontier
+from sqspider.message import CrawlSettings, Message, encode_message
+from sqspider.url import Scope
+
+SIZES: Final = (128, 256, 512, 1024, 1769)
+BATCHES: Final = 6
+HOSTS: Final = [f"127.0.2.{number}" for number in range(1, 11)]
+PAGE_BYTES: Final = 50_000
+LINKS: Final = 100
+
+
+def page(path: str) -> str:
+    links = "".join(f'<li><a href="/page/{number}">Page {number}</a></li>\n' for number in range(LINKS))
+    filler = "<p>All work and no play makes a dull page, however long it may be.</p>\n"
+    return f"<!doctype html><title>{path}</title><ul>{links}</ul>" + filler * (PAGE_BYTES // len(filler))
+
+
+async def answer(request: web.Request) -> web.StreamResponse:
+    if request.path == "/robots.txt":
+        return web.Response(status=404)
+    return web.Response(text=page(request.path), content_type="text/html")
+
+
+async def measure(memory_mb: int, root: Path, place: Mapping[str, str], port: int) -> None:
+    frontier = await AwsFrontier.open(FrontierSettings(), clock=time.time, environment=place)
+    settings = CrawlSettings(scope=Scope.HOST, max_depth=1, delay_seconds=0)
+    urls = [f"http://{host}:{port}/start/{batch}" for batch in range(BATCHES) for host in HOSTS]
+    await frontier.send([encode_message(Message(url=url, depth=1, settings=settings)) for url in urls])
+    runtime = FunctionRuntime(
+        root, {**place, "SQSPIDER_ALLOW_PRIVATE": "true"}, memory_mb=memory_mb, is_as_slow=True, timeout_seconds=120
+    )
+    seconds = []
+    try:
+        async with Poller(runtime, place) as poller:
+            for _ in range(BATCHES):
+                started = time.monotonic()
+                received = await poller.poll()
+                seconds.append(time.monotonic() - started)
+                assert received == len(HOSTS), received
+            assert not poller.errors, poller.errors
+        counts = await frontier.counts()
+        peak = runtime.peak_memory_mb
+    finally:
+        runtime.stop()
+        await frontier.close()
+    assert runtime.is_limited
+    warm = sorted(seconds[1:])
+    print(
+        f"{memory_mb:5} MB  first batch {seconds[0]:5.1f} s  later ones {warm[len(warm) // 2]:5.2f} s  "
+        f"peak {peak:4.0f} MB  open {counts.open}",
+        flush=True,
+    )
+
+
+async def main() -> int:
+    clock = engines.EngineClock()
+    engine = engines.start_ministack(clock)
+    environment = {
+        "AWS_ENDPOINT_URL": engine.url,
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "123456789012",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    app = web.Application()
+    app.add_routes([web.get("/{path:.*}", answer)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        port = 0
+        for host in HOSTS:
+            await web.TCPSite(runner, host, port).start()
+            port = runner.addresses[0][1]
+        with tempfile.TemporaryDirectory() as folder:
+            root = unpacked(Path(folder))
+            for memory_mb in SIZES:
+                place = await store.create(environment, FrontierSettings(visibility_seconds=180))
+                await measure(memory_mb, root, place, port)
+                await store.drop(place)
+    finally:
+        await runner.cleanup()
+        engine.stop()
+        clock.file.unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

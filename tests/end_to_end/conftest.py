@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sqspider.frontier import FrontierSettings
+from tests.aws import engines, store
+from tests.end_to_end.runtime import FunctionRuntime, unpacked
+
+StartRuntime = Callable[..., FunctionRuntime]
+
+
+@pytest.fixture(scope="session")
+def ministack() -> Iterator[dict[str, str]]:
+    """One of its own, whose clock is the true one: how to reach it."""
+    clock = engines.EngineClock()
+    engine = engines.start_ministack(clock)
+    yield {
+        "AWS_ENDPOINT_URL": engine.url,
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "123456789012",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    engine.stop()
+    clock.file.unlink()
+
+
+@pytest.fixture(scope="session")
+def task_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The function's zip, unpacked."""
+    return unpacked(tmp_path_factory.mktemp("function"))
+
+
+@pytest.fixture
+async def place(ministack: dict[str, str]) -> AsyncIterator[dict[str, str]]:
+    """A queue and a table as the stack makes them: the environment that names them."""
+    place = await store.create(ministack, FrontierSettings(visibility_seconds=180))
+    yield place
+    await store.drop(place)
+
+
+@pytest.fixture
+def start_runtime(task_root: Path, place: dict[str, str]) -> Iterator[StartRuntime]:
+    """Starts the function in Lambda's runtime, with settings of its own."""
+    running: list[FunctionRuntime] = []
+
+    def start(
+        *, timeout_seconds: int = 30, memory_mb: int | None = None, is_as_slow: bool = False, **settings: Any
+    ) -> FunctionRuntime:
+        try:
+            engines.install_emulator()
+        except engines.EngineMissingError as error:
+            pytest.skip(str(error))
+        variables = {f"SQSPIDER_{name.upper()}": str(value) for name, value in settings.items()}
+        environment = {**place, "SQSPIDER_ALLOW_PRIVATE": "true", **variables}
+        running.append(
+            FunctionRuntime(
+                task_root, environment, timeout_seconds=timeout_seconds, memory_mb=memory_mb, is_as_slow=is_as_slow
+            )
+        )
+        return running[-1]
+
+    yield start
+    for runtime in running:
+        runtime.stop()

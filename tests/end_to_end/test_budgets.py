@@ -1,0 +1,139 @@
+"""What the function may cost: time to import, memory, and never more time than it has."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+from aiohttp import web
+
+from sqspider.frontier import FrontierSettings
+from sqspider.frontier.aws import AwsFrontier
+from sqspider.message import CrawlSettings, Message, encode_message
+from sqspider.record import Reason, Status
+from sqspider.url import Scope
+from tests.end_to_end.conftest import StartRuntime
+from tests.end_to_end.runtime import Poller
+
+IMPORT_SECONDS: Final = 0.4
+MEMORY_MB: Final = 128
+PAGE_BYTES: Final = 5_000_000
+HOSTS: Final = [f"127.0.1.{number}" for number in range(1, 11)]
+
+
+@asynccontextmanager
+async def served(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[list[str]]:
+    """Ten hosts on one port of loopback that answer alike: their addresses."""
+    app = web.Application()
+    app.add_routes([web.get("/{path:.*}", answer)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    port = 0
+    for host in HOSTS:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        port = runner.addresses[0][1]
+    yield [f"http://{host}:{port}/" for host in HOSTS]
+    await runner.cleanup()
+
+
+def page_of_links(host: str) -> bytes:
+    """Links that are all different, and nothing else."""
+    line = '<a href="/section/{0}/page-{0}.html">Page {0}</a>\n'
+    lines, size, number = [f"<!doctype html><title>{host}</title>\n"], 0, 0
+    while size < PAGE_BYTES:
+        lines.append(line.format(number))
+        size += len(lines[-1])
+        number += 1
+    return "".join(lines).encode()
+
+
+async def send(place: dict[str, str], urls: list[str], settings: CrawlSettings) -> None:
+    frontier = await AwsFrontier.open(FrontierSettings(), clock=time.time, environment=place)
+    await frontier.send([encode_message(Message(url=url, settings=settings)) for url in urls])
+    await frontier.close()
+
+
+async def records(place: dict[str, str]) -> dict[str, tuple[Status, Reason | None, int]]:
+    frontier = await AwsFrontier.open(FrontierSettings(), clock=time.time, environment=place)
+    found = {}
+    async for batch in frontier.scan():
+        for record in batch:
+            reason = record.outcome.reason if record.outcome else None
+            found[record.url] = (record.status, reason, record.unended)
+    await frontier.close()
+    return found
+
+
+def test_the_function_is_imported_quickly(task_root: Path) -> None:
+    """Compiled, as a second start finds it; in time of the processor, for the machine may be busy."""
+    code = (
+        f"import sys, time; sys.path.insert(0, {str(task_root)!r}); started = time.process_time(); "
+        "import sqspider.lambda_handler; print(time.process_time() - started)"
+    )
+    seconds = [
+        float(subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True).stdout)
+        for _ in range(6)
+    ]
+    print("import", [round(s * 1000) for s in seconds])  # noqa: T201
+    assert min(seconds) < IMPORT_SECONDS
+
+
+@pytest.mark.timeout(180)
+async def test_ten_large_pages_in_a_batch_fit_into_the_memory(
+    start_runtime: StartRuntime, place: dict[str, str]
+) -> None:
+    pages = {host: page_of_links(host) for host in HOSTS}
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path != "/":
+            return web.Response(status=404)
+        response = web.Response(body=pages[request.url.host or ""], content_type="text/html")
+        if request.url.host and int(request.url.host.rpartition(".")[2]) % 2:
+            response.enable_compression()
+        return response
+
+    runtime = start_runtime(memory_mb=MEMORY_MB)
+    async with served(answer) as urls, Poller(runtime, place) as poller:
+        await send(place, urls, CrawlSettings(scope=Scope.HOST, delay_seconds=0))
+        started = time.monotonic()
+        assert await poller.poll() == len(urls)
+        print("seconds", time.monotonic() - started, "peak", runtime.peak_memory_mb)  # noqa: T201
+    assert poller.errors == []
+    assert poller.malformed == 0
+    assert runtime.peak_memory_mb < MEMORY_MB
+    found = await records(place)
+    print("done", sum(found[url][0] is Status.DONE for url in urls), "links", len(found) - len(urls))  # noqa: T201
+    # What there was no time for is given back, but for the page that was being ended when time was up.
+    left = [found[url] for url in urls if found[url][0] is not Status.DONE]
+    assert left.count((Status.QUEUED, None, 0)) >= len(left) - 1
+
+
+@pytest.mark.timeout(120)
+async def test_ten_servers_that_never_answer_do_not_use_up_the_time(
+    start_runtime: StartRuntime, place: dict[str, str]
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        del request
+        await asyncio.sleep(3600)
+        return web.Response()
+
+    runtime = start_runtime()
+    async with served(answer) as urls, Poller(runtime, place) as poller:
+        await send(place, urls, CrawlSettings(obey_robots=False))
+        started = time.monotonic()
+        assert await poller.poll() == len(urls)
+        seconds = time.monotonic() - started
+    print("seconds", seconds)  # noqa: T201
+    assert poller.errors == []
+    assert poller.malformed == 0
+    assert seconds < 25
+    found = await records(place)
+    assert {found[url] for url in urls} == {(Status.QUEUED, Reason.TIMEOUT, 0)}
