@@ -179,7 +179,7 @@ class AwsFrontier:
     def __init__(self, place: _Place, client: AwsClient, settings: FrontierSettings, clock: Clock) -> None:
         self.usage = Usage()
         client.observers.append(self.usage.see)
-        self._client = client
+        self.client = client
         self._place = place
         self._queue = Queue(client, place.queue_url)
         self._dead_letters: Queue | None = None
@@ -233,7 +233,7 @@ class AwsFrontier:
         try:
             await self._flush()
         finally:
-            await self._client.close()
+            await self.client.close()
 
     async def _look_at_queue(self) -> None:
         try:
@@ -253,7 +253,7 @@ class AwsFrontier:
         policy = msgspec.json.decode(attributes.get("RedrivePolicy") or "{}")
         if "deadLetterTargetArn" in policy:  # always of the same account and region
             name = policy["deadLetterTargetArn"].rpartition(":")[2]
-            self._dead_letters = Queue(self._client, self._queue.url.rpartition("/")[0] + "/" + name)
+            self._dead_letters = Queue(self.client, self._queue.url.rpartition("/")[0] + "/" + name)
             self._max_receives = int(policy["maxReceiveCount"])
 
     async def _look_at_table(self) -> None:
@@ -624,7 +624,7 @@ class AwsFrontier:
 
     async def _oldest_age(self, now: float) -> float | None:
         """The age in seconds of the oldest message that waits, by CloudWatch; none if it has no figure."""
-        answer = await self._client.call(
+        answer = await self.client.call(
             CLOUDWATCH,
             "GetMetricStatistics",
             {
