@@ -45,6 +45,7 @@ class FaultProxy:
         self.chance = 0.3  # of each request, or each part of one, to meet the fault
         self.injected: Counter[str] = Counter()  # faults by action
         self.calls: Counter[str] = Counter()
+        self.on_answer: Callable[[str, Document, Answer], None] | None = None  # sees what engines answer
         self.memory: dict[str, Any] = {}  # what a fault wants to keep between requests
         self.environment = dict(environment)
         default = environment["AWS_ENDPOINT_URL"]
@@ -89,7 +90,10 @@ class FaultProxy:
 
         async def forward(document: Document) -> Answer:
             async with self._session.post(upstream, data=json.dumps(document), headers=headers) as response:
-                return Answer(response.status, json.loads(await response.read() or b"{}"))
+                answer = Answer(response.status, json.loads(await response.read() or b"{}"))
+            if self.on_answer:
+                self.on_answer(action, document, answer)
+            return answer
 
         self.calls[action] += 1
         document = await request.json()

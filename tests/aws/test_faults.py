@@ -49,7 +49,7 @@ from . import faults
 from .faults import FaultProxy
 from .store import AwsStore
 
-SEEDS = 40
+SEEDS = 25
 ROUNDS = 40
 TROUBLED_ROUNDS = 6
 UNCLEAR = ["throttle", "fail", "lose_answer", "fail_parts"]

@@ -245,11 +245,6 @@ class AwsFrontier:
                 ) from error
             raise
         self._visibility_seconds = float(attributes["VisibilityTimeout"])
-        if self._visibility_seconds < self._settings.visibility_seconds:
-            raise FrontierUnavailableError(
-                f"the queue's visibility timeout is {self._visibility_seconds:g} s, the lease needs "
-                f"{self._settings.visibility_seconds:g} s: raise it, or the same message is delivered twice"
-            )
         policy = msgspec.json.decode(attributes.get("RedrivePolicy") or "{}")
         if "deadLetterTargetArn" in policy:  # always of the same account and region
             name = policy["deadLetterTargetArn"].rpartition(":")[2]
@@ -337,6 +332,11 @@ class AwsFrontier:
         await self._queue.send([Outgoing(body, host) for body, host in zip(sendable, hosts, strict=True)])
 
     async def receive(self, limit: int, *, wait_seconds: float = 0.0) -> list[Delivery]:
+        if self._visibility_seconds < self._settings.visibility_seconds:
+            raise FrontierUnavailableError(
+                f"the queue's visibility timeout is {self._visibility_seconds:g} s, the lease needs "
+                f"{self._settings.visibility_seconds:g} s: raise it, or the same message is delivered twice"
+            )
         wait = min(math.ceil(wait_seconds), 20)
         messages = batch = await self._queue.receive(limit, wait)
         while len(batch) == SQS_BATCH and len(messages) < limit:
