@@ -180,7 +180,7 @@ class AwsFrontier:
     def __init__(self, place: _Place, client: AwsClient, settings: FrontierSettings, clock: Clock) -> None:
         self.usage = Usage()
         client.observers.append(self.usage.see)
-        self._client = client
+        self.client = client
         self._place = place
         self._queue = Queue(client, place.queue_url)
         self._dead_letters: Queue | None = None
@@ -234,7 +234,7 @@ class AwsFrontier:
         try:
             await self._flush()
         finally:
-            await self._client.close()
+            await self.client.close()
 
     async def _look_at_queue(self) -> None:
         try:
@@ -246,15 +246,10 @@ class AwsFrontier:
                 ) from error
             raise
         self._visibility_seconds = float(attributes["VisibilityTimeout"])
-        if self._visibility_seconds < self._settings.visibility_seconds:
-            raise FrontierUnavailableError(
-                f"the queue's visibility timeout is {self._visibility_seconds:g} s, the lease needs "
-                f"{self._settings.visibility_seconds:g} s: raise it, or the same message is delivered twice"
-            )
         policy = msgspec.json.decode(attributes.get("RedrivePolicy") or "{}")
         if "deadLetterTargetArn" in policy:  # always of the same account and region
             name = policy["deadLetterTargetArn"].rpartition(":")[2]
-            self._dead_letters = Queue(self._client, self._queue.url.rpartition("/")[0] + "/" + name)
+            self._dead_letters = Queue(self.client, self._queue.url.rpartition("/")[0] + "/" + name)
             self._max_receives = int(policy["maxReceiveCount"])
 
     async def _look_at_table(self) -> None:
@@ -344,6 +339,11 @@ class AwsFrontier:
         await self._queue.send([Outgoing(body, host) for body, host in zip(sendable, hosts, strict=True)])
 
     async def receive(self, limit: int, *, wait_seconds: float = 0.0) -> list[Delivery]:
+        if self._visibility_seconds < self._settings.visibility_seconds:
+            raise FrontierUnavailableError(
+                f"the queue's visibility timeout is {self._visibility_seconds:g} s, the lease needs "
+                f"{self._settings.visibility_seconds:g} s: raise it, or the same message is delivered twice"
+            )
         wait = min(math.ceil(wait_seconds), 20)
         messages = batch = await self._queue.receive(limit, wait)
         while len(batch) == SQS_BATCH and len(messages) < limit:
@@ -631,7 +631,7 @@ class AwsFrontier:
 
     async def _oldest_age(self, now: float) -> float | None:
         """The age in seconds of the oldest message that waits, by CloudWatch; none if it has no figure."""
-        answer = await self._client.call(
+        answer = await self.client.call(
             CLOUDWATCH,
             "GetMetricStatistics",
             {
