@@ -25,7 +25,8 @@ from sqspider.frontier.aws import AwsFrontier
 from sqspider.log import start_logging
 from sqspider.record import Status
 from sqspider.sweeper import BATCH
-from sqspider.web.fetch import DEFAULT_USER_AGENT, Fetcher, FetchOptions
+from sqspider.web.fetch import Fetcher
+from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
 from sqspider.worker import STOP_MARGIN_SECONDS, Worker, WorkerOptions
 
 ENDING_SECONDS: Final = 6.0  # to end what was fetched last (a large page is slow to parse), and give back the rest
