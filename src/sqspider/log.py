@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final
+from typing import Any, Final
 
 import structlog
+
+
+def _without_metrics(_logger: Any, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Embedded metrics are for programs only."""
+    if "_aws" in event:
+        raise structlog.DropEvent
+    return event
+
 
 LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -31,6 +39,8 @@ def start_logging(level: str, log_format: str) -> None:
     ]
     if log_format == "json":
         processors.insert(-1, structlog.processors.format_exc_info)
+    else:
+        processors.insert(0, _without_metrics)
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),

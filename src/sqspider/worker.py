@@ -46,6 +46,7 @@ from sqspider.frontier import (
     Won,
 )
 from sqspider.message import BadBody, CrawlSettings, Message, decode_message
+from sqspider.metrics import Sample
 from sqspider.politeness import HOP_WAIT_SECONDS, Blocked, Pass, Politeness, Postponed, Route, Unreachable
 from sqspider.record import Outcome, Reason, Status, status_for
 from sqspider.sweeper import keep_sweeping
@@ -118,12 +119,21 @@ class Tally:
     """What one worker has done so far."""
 
     def __init__(self) -> None:
+        self.received = 0
         self.finished: Counter[Status] = Counter()
         self.retried = 0
         self.deferred = 0
         self.lost = 0
         self.bytes = 0
+        self.fetches = 0
+        self.fetch_seconds = 0.0
         self.in_flight = 0
+
+    def sums(self) -> dict[str, float]:
+        """All that is counted, by the names of a :class:`Sample`."""
+        names = ("received", "retried", "deferred", "lost", "bytes", "fetches", "fetch_seconds")
+        finished = {str(status): self.finished[status] for status in (Status.DONE, Status.FAILED, Status.BLOCKED)}
+        return {**finished, **{name: getattr(self, name) for name in names}}
 
 
 class RecentUrls:
@@ -194,6 +204,8 @@ class Worker:
         self._changed = asyncio.Event()  # a task ended or went past its fetch
         self._claims: dict[str, tuple[Won, Delivery]] = {}  # what is claimed and not yet ended
         self._cut_short: set[str] = set()  # URLs that were fetched, and not ended when it was time to stop
+        self._sampled: dict[str, float] = Tally().sums()  # of the tally, at the end of the last sample
+        self._sampled_at = clock()
         self._session = f"{rng.getrandbits(64):016x}"
         linger = options.linger_seconds
         self._claim = Batcher(self._claim_batch, size=options.batch_size)
@@ -233,6 +245,7 @@ class Worker:
         finally:
             await self._close_batchers()
             with contextlib.suppress(FrontierError):  # it is forgotten by itself after a while
+                await self._sample()
                 await self._frontier.check_out(worker_id, session=session)
 
     async def work_on(self, deliveries: Sequence[Delivery], *, until: float) -> None:
@@ -274,8 +287,17 @@ class Worker:
             await asyncio.sleep(CHECK_IN_SECONDS / 3)
             try:
                 await self._check_in()
+                await self._sample()
             except FrontierBusyError as error:
                 log.warning("frontier_busy", during="check in", error=str(error))
+
+    async def _sample(self) -> None:
+        """Leave what was done since the last time with the frontier."""
+        now, sums = self._clock(), self.tally.sums()
+        done = {name: number - self._sampled[name] for name, number in sums.items()}
+        sample = msgspec.convert({"at": now, "seconds": now - self._sampled_at, **done}, Sample)
+        await self._frontier.save_sample(sample)
+        self._sampled, self._sampled_at = sums, now
 
     # Taking in.
 
@@ -294,6 +316,7 @@ class Worker:
                 log.warning("frontier_busy", during="receive", error=str(error), again_in_seconds=backoff)
                 await self._politeness.pause_until(self._clock() + backoff)
                 continue
+            self.tally.received += len(deliveries)
             for delivery in deliveries:
                 self._start(delivery, group)
             if not deliveries:
@@ -500,6 +523,8 @@ class Worker:
             finally:
                 self.tally.in_flight -= 1
             route.requested_at = started_at + fetched.sent_seconds
+            self.tally.fetches += 1
+            self.tally.fetch_seconds += fetched.elapsed_seconds
             return claim, fetched, route
         finally:
             await route.leave()

@@ -19,10 +19,14 @@ import msgspec
 
 from sqspider.host import HostRow, RobotsAccess
 from sqspider.message import CrawlSettings, Message
+from sqspider.metrics import Point, Sample
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 
 MAX_UNENDED_CLAIMS: Final = 3
 """A claim that finds more claims in a row that nobody ended finishes its record as ``crashed``."""
+
+MIN_PERIOD_SECONDS: Final = 60  # CloudWatch keeps no finer points of a queue
+MAX_POINTS: Final = 1440  # and gives no more at once
 
 MAX_RECEIVES: Final = 5
 """Deliveries of one message that nobody ended, before it goes to the dead letters."""
@@ -223,6 +227,14 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: float
 
 
+class Bill(msgspec.Struct, frozen=True, kw_only=True):
+    """What a frontier has asked of whoever charges for it, since its table was made."""
+
+    calls: int
+    dollars: float  # by list price: see docs/costs.md
+    parts: dict[str, float]  # what was counted, by name
+
+
 class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
     """A worker that was seen lately."""
 
@@ -378,6 +390,20 @@ class Frontier(Protocol):
 
     async def workers(self) -> list[WorkerRow]:
         """Workers that live."""
+
+    # What it took, over time.
+
+    async def save_sample(self, sample: Sample) -> None:
+        """Keep, or publish, what a worker did in a while."""
+
+    async def points(self, *, since: float, until: float, period_seconds: int) -> list[Point]:
+        """What happened between two times, by period; the empty ones are left out.
+
+        AWS: of :data:`MIN_PERIOD_SECONDS` or a multiple, at most :data:`MAX_POINTS` of them.
+        """
+
+    async def bill(self) -> Bill | None:
+        """What it has cost so far; none where nobody charges. Behind by as much as the counts are."""
 
     # Clearing.
 

@@ -31,8 +31,9 @@ import random
 import re
 import secrets
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -40,7 +41,9 @@ import msgspec
 import structlog
 
 from sqspider.frontier import (
+    MIN_PERIOD_SECONDS,
     Admission,
+    Bill,
     ClaimRequest,
     Clock,
     Counts,
@@ -96,6 +99,7 @@ from sqspider.frontier.aws_client import (
 from sqspider.frontier.aws_hosts import Hosts
 from sqspider.host import HostRow
 from sqspider.message import BadBody, Message, decode_message, decode_settings, encode_message, encode_settings
+from sqspider.metrics import COUNTED, NAMESPACE, Point, Sample, embedded, metric_name
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import host_of
 
@@ -139,6 +143,14 @@ IAM_ACTIONS: Final = (
 """Everything that this adapter may ask of AWS: on the table and its index, on the queue and its
 dead-letter queue."""
 
+BILL: Final = "bill:"  # before the names of the bill's sums
+QUEUE_METRICS: Final = {  # field of a point: SQS's own metric, and which statistic of it
+    "visible": ("ApproximateNumberOfMessagesVisible", "Average"),
+    "in_flight": ("ApproximateNumberOfMessagesNotVisible", "Average"),
+    "received": ("NumberOfMessagesReceived", "Sum"),
+    "oldest_age_seconds": ("ApproximateAgeOfOldestMessage", "Maximum"),
+}
+
 CLAIM: Final = """
 UPDATE "{table}"
 SET "status" = 'processing' SET "attempt" = "attempt" + 1 SET "unended" = "unended" + 1
@@ -179,6 +191,7 @@ class AwsFrontier:
 
     def __init__(self, place: _Place, client: AwsClient, settings: FrontierSettings, clock: Clock) -> None:
         self.usage = Usage()
+        self._billed = Usage()  # how much of it is in the table's sums
         client.observers.append(self.usage.see)
         self.client = client
         self._place = place
@@ -631,21 +644,9 @@ class AwsFrontier:
 
     async def _oldest_age(self, now: float) -> float | None:
         """The age in seconds of the oldest message that waits, by CloudWatch; none if it has no figure."""
-        answer = await self.client.call(
-            CLOUDWATCH,
-            "GetMetricStatistics",
-            {
-                "Namespace": "AWS/SQS",
-                "MetricName": "ApproximateAgeOfOldestMessage",
-                "Dimensions": [{"Name": "QueueName", "Value": self._queue.url.rpartition("/")[2]}],
-                "StartTime": int(now) - OLDEST_AGE_SECONDS,
-                "EndTime": int(now),
-                "Period": 60,
-                "Statistics": ["Maximum"],
-            },
-        )
-        points = answer.body.get("Datapoints") or []
-        return max((float(point["Maximum"]) for point in points), default=None)
+        metric, statistic = QUEUE_METRICS["oldest_age_seconds"]
+        ages = await self._statistics("AWS/SQS", metric, statistic, now - OLDEST_AGE_SECONDS, now, MIN_PERIOD_SECONDS)
+        return max(ages.values(), default=None)
 
     # Politeness: see ``aws_hosts``.
 
@@ -724,7 +725,11 @@ class AwsFrontier:
         """Write the sums that were gathered here. If AWS is too busy, they are kept for the next time."""
         self._flushed_at = self._clock()
         counted, self._counted = self._counted, Counter()
-        changes = {name: number for name, number in counted.items() if number}
+        changes: dict[str, float] = {name: number for name, number in counted.items() if number}
+        used = self.usage.minus(self._billed) if changes else Usage()
+        self._billed = self._billed.plus(used)
+        # What was used is written with what it was for: no write of its own.
+        changes |= {f"{BILL}{name}": number for name, number in msgspec.structs.asdict(used).items() if number}
         try:
             if changes:
                 await self._table.change(
@@ -736,12 +741,13 @@ class AwsFrontier:
                         "ExpressionAttributeValues": {f":{i}": n(number) for i, number in enumerate(changes.values())},
                     },
                 )
-            changes = {}
+            counted, used = Counter(), Usage()
             await self._hosts.flush()
         except FrontierBusyError as error:
             log.warning("frontier_busy", during="sums", error=str(error))
         finally:
-            self._counted.update(changes)
+            self._counted.update(counted)
+            self._billed = self._billed.minus(used)
 
     async def counts(self, *, exact: bool = False) -> Counts:
         """Records by status and reason.
@@ -764,12 +770,26 @@ class AwsFrontier:
             by_status[Status.QUEUED] = EXACT_OPEN + 1
         return _counts(by_status, numbers)
 
-    async def _counters(self) -> Counter[str]:
+    async def bill(self) -> Bill:
+        await self._flush()
+        numbers = await self._sums()
+        usage = Usage(**{name: numbers[f"{BILL}{name}"] for name in Usage.__struct_fields__})
+        parts = msgspec.structs.asdict(usage)
+        return Bill(calls=round(parts.pop("calls")), dollars=usage.dollars, parts=parts)
+
+    async def _sums(self) -> defaultdict[str, float]:
         items = await self._table.read(f"counter {shard}" for shard in range(COUNTER_SHARDS))
-        numbers: Counter[str] = Counter()
+        numbers: defaultdict[str, float] = defaultdict(float)
         for item in items.values():
-            numbers.update({name: int(float(value["N"])) for name, value in item.items() if "N" in value})
+            for name, value in item.items():
+                if "N" in value:
+                    numbers[name] += float(value["N"])
         return numbers
+
+    async def _counters(self) -> Counter[str]:
+        """The sums of records: all but the bill's."""
+        sums = await self._sums()
+        return Counter({name: round(number) for name, number in sums.items() if not name.startswith(BILL)})
 
     async def _open_records(self) -> list[str] | None:
         """The URLs of open records; none if there are many."""
@@ -909,6 +929,51 @@ class AwsFrontier:
             ),
             key=lambda row: row.worker_id,
         )
+
+    # What it took, over time.
+
+    async def save_sample(self, sample: Sample) -> None:
+        """Published as CloudWatch's embedded metrics, by the log: no call is made.
+
+        Whatever brings the log (in JSON) to CloudWatch Logs, makes them metrics there.
+        """
+        log.info("sample", **embedded(sample.named(), at=sample.at, QueueName=self._queue.name))
+
+    async def points(self, *, since: float, until: float, period_seconds: int) -> list[Point]:
+        wanted = [
+            *(("AWS/SQS", metric, statistic, field) for field, (metric, statistic) in QUEUE_METRICS.items()),
+            *((NAMESPACE, metric_name(field), "Sum", field) for field in COUNTED if field != "received"),
+            (NAMESPACE, metric_name("fetch_seconds"), "Average", "fetch_seconds"),
+        ]
+        series = await together(
+            self._statistics(namespace, metric, statistic, since, until, period_seconds)
+            for namespace, metric, statistic, _ in wanted
+        )
+        found: defaultdict[float, dict[str, float]] = defaultdict(dict)
+        for (_, _, _, field), values in zip(wanted, series, strict=True):
+            for at, value in values.items():
+                found[at][field] = value
+        return [Point(at=at, **fields) for at, fields in sorted(found.items())]
+
+    async def _statistics(
+        self, namespace: str, metric: str, statistic: str, since: float, until: float, period_seconds: int
+    ) -> dict[float, float]:
+        """Values of a metric of the queue by the start of their period."""
+        answer = await self.client.call(
+            CLOUDWATCH,
+            "GetMetricStatistics",
+            {
+                "Namespace": namespace,
+                "MetricName": metric,
+                "Dimensions": [{"Name": "QueueName", "Value": self._queue.name}],
+                "StartTime": int(since),
+                "EndTime": math.ceil(until),
+                "Period": period_seconds,
+                "Statistics": [statistic],
+            },
+        )
+        points = answer.body.get("Datapoints") or []
+        return {_seconds(point["Timestamp"]): float(point[statistic]) for point in points}
 
     # Clearing.
 
@@ -1101,6 +1166,11 @@ def _is_held(item: Item | None, claim: Won) -> bool:
         and number(item, "attempt") == claim.attempt
         and text(item, "claim_id") == claim.claim_id
     )
+
+
+def _seconds(timestamp: float | str) -> float:
+    """A time in CloudWatch's answer, which is a number in JSON 1.0, as seconds since the epoch."""
+    return timestamp if isinstance(timestamp, float | int) else datetime.fromisoformat(timestamp).timestamp()
 
 
 def _counts(by_status: dict[Status, int], numbers: Mapping[str, int]) -> Counts:

@@ -66,13 +66,35 @@ class Outgoing(NamedTuple):
     delay_seconds: int = 0
 
 
+# us-east-1, on demand, 2026-11: https://aws.amazon.com/sqs/pricing, https://aws.amazon.com/dynamodb/pricing
+DOLLARS_A_SQS_REQUEST: Final = 0.40e-6  # standard queue, past the free million a month
+DOLLARS_A_READ_UNIT: Final = 0.125e-6
+DOLLARS_A_WRITE_UNIT: Final = 0.625e-6
+
+
 class Usage(msgspec.Struct):
     """What was asked of AWS so far: the base of the bill."""
 
-    calls: int = 0
-    sqs_requests: int = 0  # as billed: one for each 64 KiB begun
+    calls: float = 0
+    sqs_requests: float = 0  # as billed: one for each 64 KiB begun
     read_units: float = 0.0
     write_units: float = 0.0
+
+    @property
+    def dollars(self) -> float:
+        """What it costs by list price (us-east-1, on demand): see docs/costs.md."""
+        return (
+            self.sqs_requests * DOLLARS_A_SQS_REQUEST
+            + self.read_units * DOLLARS_A_READ_UNIT
+            + self.write_units * DOLLARS_A_WRITE_UNIT
+        )
+
+    def minus(self, earlier: Usage) -> Usage:
+        """What was asked since an earlier moment."""
+        return Usage(**{name: getattr(self, name) - getattr(earlier, name) for name in self.__struct_fields__})
+
+    def plus(self, more: Usage) -> Usage:
+        return Usage(**{name: getattr(self, name) + getattr(more, name) for name in self.__struct_fields__})
 
     def see(self, call: Call) -> None:
         """Add a call."""
@@ -240,6 +262,7 @@ class Queue:
 
     def __init__(self, client: AwsClient, url: str) -> None:
         self.url = url
+        self.name = url.rpartition("/")[2]
         self._client = client
 
     async def attributes(self) -> dict[str, str]:

@@ -56,6 +56,7 @@ from sqspider.message import (
     encode_message,
     encode_settings,
 )
+from sqspider.metrics import COUNTED, KEPT_SECONDS, Point, Sample
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import host_of
 
@@ -145,6 +146,14 @@ CREATE TABLE robots (
     lease_until REAL NOT NULL DEFAULT 0,
     row BLOB                       -- JSON, compressed; NULL: not fetched yet
 );
+CREATE TABLE sample (              -- what workers did in a while, and the queue at its end
+    at REAL NOT NULL,
+    sample TEXT NOT NULL,          -- JSON
+    visible INTEGER NOT NULL,
+    in_flight INTEGER NOT NULL,
+    oldest_age REAL
+);
+CREATE INDEX sample_at ON sample (at);
 CREATE TABLE worker (
     worker_id TEXT PRIMARY KEY,
     session TEXT NOT NULL,
@@ -152,6 +161,15 @@ CREATE TABLE worker (
     seen_at REAL NOT NULL,
     expires_at REAL NOT NULL
 ) WITHOUT ROWID;
+"""
+
+ADD_SAMPLE: Final = "INSERT INTO sample (at, sample, visible, in_flight, oldest_age) VALUES (?, ?, ?, ?, ?)"
+POINTS: Final = f"""
+SELECT
+    CAST(at / :period AS INTEGER) * :period AS at, avg(visible) AS visible, avg(in_flight) AS in_flight,
+    max(oldest_age) AS oldest_age_seconds, {", ".join(f"sum(sample ->> '{name}') AS {name}" for name in COUNTED)},
+    sum(sample ->> 'fetch_seconds') / nullif(sum(sample ->> 'fetches'), 0) AS fetch_seconds
+FROM sample WHERE at >= :since AND at < :until GROUP BY 1 ORDER BY 1
 """
 
 # Batches go in as one JSON array, so that each is one statement.
@@ -811,10 +829,11 @@ class SqliteFrontier:
         )
 
     async def queue_stats(self) -> QueueStats:
+        return await self._read(self._queue_stats)
+
+    def _queue_stats(self, connection: sqlite3.Connection) -> QueueStats:
         now = self._clock()
-        live, in_flight, delayed, dead, oldest = await self._read(
-            lambda connection: connection.execute(QUEUE_STATS, {"now": now}).fetchone()
-        )
+        live, in_flight, delayed, dead, oldest = connection.execute(QUEUE_STATS, {"now": now}).fetchone()
         return QueueStats(
             visible=(live or 0) - in_flight - delayed,
             in_flight=in_flight,
@@ -859,6 +878,26 @@ class SqliteFrontier:
             ).fetchall()
         )
         return [WorkerRow(worker_id=row[0], started_at=row[1], seen_at=row[2]) for row in rows]
+
+    # What it took, over time.
+
+    async def save_sample(self, sample: Sample) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            stats = self._queue_stats(connection)
+            body = msgspec.json.encode(sample).decode()
+            row = (sample.at, body, stats.visible, stats.in_flight, stats.oldest_age_seconds)
+            connection.execute(ADD_SAMPLE, row)
+            connection.execute("DELETE FROM sample WHERE at < ?", (sample.at - KEPT_SECONDS,))
+
+        await self._write(work)
+
+    async def points(self, *, since: float, until: float, period_seconds: int) -> list[Point]:
+        parameters = {"since": since, "until": until, "period": period_seconds}
+        rows = await self._read(lambda connection: _dicts(connection.execute(POINTS, parameters)))
+        return [Point(**row) for row in rows]
+
+    async def bill(self) -> None:
+        return None
 
     # Clearing.
 
