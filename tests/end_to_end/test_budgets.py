@@ -40,8 +40,10 @@ async def served(answer: Callable[[web.Request], Awaitable[web.StreamResponse]])
         site = web.TCPSite(runner, host, port)
         await site.start()
         port = runner.addresses[0][1]
-    yield [f"http://{host}:{port}/" for host in HOSTS]
-    await runner.cleanup()
+    try:
+        yield [f"http://{host}:{port}/" for host in HOSTS]
+    finally:
+        await runner.cleanup()
 
 
 def page_of_links(host: str) -> bytes:
