@@ -21,6 +21,7 @@ settings = $(foreach setting,$(ALL),-c $(setting))
 setting = $(or $(patsubst $(1)=%,%,$(lastword $(filter $(1)=%,$(ALL)))),$(2))
 STACK = $(call setting,stack,sqspider)
 ZIP = build/function-$(call setting,package,arm64).zip
+ENV_FILE := .env
 CONFIRMED = $(if $(YES),--force)
 
 .PHONY: help demo test check bench constraints synth bootstrap diff deploy destroy clean
@@ -75,11 +76,11 @@ diff: $(INFRA)/installed $(ZIP) ## show what a deployment would change
 
 deploy: $(INFRA)/installed $(ZIP) ## deploy to AWS, or to the engine that AWS_ENDPOINT_URL names
 	@$(CDK) deploy --no-notices --require-approval never --outputs-file ../build/outputs.json $(settings)
-	@$(INFRA)/venv/bin/python infra/env_file.py write build/outputs.json $(STACK)
+	@$(INFRA)/venv/bin/python infra/env_file.py write $(ENV_FILE) build/outputs.json $(STACK)
 
 destroy: $(INFRA)/installed $(ZIP) ## remove what was deployed; YES=1 does not ask
 	@$(CDK) destroy --no-notices $(CONFIRMED) $(settings)
-	@$(INFRA)/venv/bin/python infra/env_file.py clear
+	@$(INFRA)/venv/bin/python infra/env_file.py clear $(ENV_FILE)
 
 constraints: ## pin what is installed now
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '@' | sort -f > constraints.txt

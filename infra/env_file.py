@@ -11,22 +11,22 @@ import sys
 from pathlib import Path
 from typing import Final
 
-FILE: Final = Path(__file__).parent.parent / ".env"
 VARIABLES: Final = {"QUEUE_URL": "QueueUrl", "TABLE_NAME": "TableName", "AWS_REGION": "Region"}
 
 
 def main(arguments: list[str]) -> int:
-    old = FILE.read_text().splitlines() if FILE.exists() else []
+    file = Path(arguments[1])
+    old = file.read_text().splitlines() if file.exists() else []
     lines = [line for line in old if line.partition("=")[0].strip() not in VARIABLES]
     if arguments[0] == "write":
-        outputs = json.loads(Path(arguments[1]).read_text())[arguments[2]]
+        outputs = json.loads(Path(arguments[2]).read_text())[arguments[3]]
         new = [f"{variable}={outputs[output]}" for variable, output in VARIABLES.items()]
         lines += new
-        print("written to .env, which sqspider reads in this folder:", *new, sep="\n  ")
+        print(f"written to {file}, which sqspider reads in its folder:", *new, sep="\n  ")
     if lines:
-        FILE.write_text("".join(f"{line}\n" for line in lines))
+        file.write_text("".join(f"{line}\n" for line in lines))
     else:
-        FILE.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
     return 0
 
 

@@ -26,34 +26,12 @@ from constructs import Construct
 
 from dashboard import dashboard_of
 from package import FUNCTION_PYTHON
+from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from settings import StackSettings
 from sqspider.frontier import MAX_RECEIVES
 from sqspider.frontier.aws import IAM_ACTIONS
 from sqspider.frontier.aws_calls import INDEX
 
-# What each function asks of AWS; the tests watch their calls. Whoever works with the command line
-# may ask for all of IAM_ACTIONS: see the operator's policy.
-CRAWL_ACTIONS: Final = (
-    "dynamodb:BatchGetItem",
-    "dynamodb:DescribeTable",
-    "dynamodb:PartiQLInsert",
-    "dynamodb:PartiQLUpdate",
-    "dynamodb:UpdateItem",
-    "sqs:ChangeMessageVisibility",
-    "sqs:DeleteMessage",
-    "sqs:GetQueueAttributes",
-    "sqs:ReceiveMessage",  # Lambda does it in the function's name
-    "sqs:SendMessage",
-)
-SWEEP_ACTIONS: Final = (
-    "cloudwatch:GetMetricStatistics",
-    "dynamodb:BatchGetItem",
-    "dynamodb:DescribeTable",
-    "dynamodb:PartiQLUpdate",
-    "dynamodb:Query",
-    "sqs:GetQueueAttributes",
-    "sqs:SendMessage",
-)
 RETENTION: Final = Duration.days(14)  # of messages: the longest
 
 

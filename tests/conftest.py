@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,8 +17,10 @@ from sqspider.demo_site import DemoSite
 
 from .aws.engines import Engines
 
-CASES = Path(__file__).parent.parent.parent / "shared" / "cases"
+ROOT = Path(__file__).parent.parent
+CASES = ROOT.parent / "shared" / "cases"
 
+Make = Callable[..., subprocess.CompletedProcess[str]]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -77,4 +81,28 @@ def sqspider(tmp_path: Path) -> Run:
     return run
 
 
-__all__ = ["CASES", "Run", "load_cases"]
+@pytest.fixture(scope="session")
+def make() -> Make:
+    """Runs `make` for what needs the CDK; the test is skipped where there is no Node, or no CDK to be had."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("there is no Node here: the CDK needs it")
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+        return subprocess.run(
+            ["make", "--silent", f"PYTHON={sys.executable}", *arguments],
+            cwd=ROOT,
+            env={**inherited, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    installed = run(".engines/infra/installed")
+    if installed.returncode:
+        pytest.skip(f"the CDK cannot be installed here: {installed.stderr.strip()[-300:]}")
+    return run
+
+
+__all__ = ["CASES", "ROOT", "Make", "Run", "load_cases"]

@@ -50,7 +50,14 @@ def start_runtime(task_root: Path, place: dict[str, str]) -> Iterator[StartRunti
     running: list[FunctionRuntime] = []
 
     def start(
-        *, timeout_seconds: int = 30, memory_mb: int | None = None, is_as_slow: bool = False, **settings: Any
+        *,
+        handler: str = "sqspider.lambda_handler.handler",
+        timeout_seconds: int = 30,
+        memory_mb: int | None = None,
+        is_as_slow: bool = False,
+        endpoint: str | None = None,
+        place: dict[str, str] = place,
+        **settings: Any,
     ) -> FunctionRuntime:
         try:
             engines.install_emulator()
@@ -58,12 +65,18 @@ def start_runtime(task_root: Path, place: dict[str, str]) -> Iterator[StartRunti
             pytest.skip(str(error))
         variables = {f"SQSPIDER_{name.upper()}": str(value) for name, value in settings.items()}
         environment = {**place, "SQSPIDER_ALLOW_PRIVATE": "true", **variables}
-        running.append(
-            FunctionRuntime(
-                task_root, environment, timeout_seconds=timeout_seconds, memory_mb=memory_mb, is_as_slow=is_as_slow
-            )
+        if endpoint is not None:
+            environment["AWS_ENDPOINT_URL"] = endpoint
+        runtime = FunctionRuntime(
+            task_root,
+            environment,
+            handler=handler,
+            timeout_seconds=timeout_seconds,
+            memory_mb=memory_mb,
+            is_as_slow=is_as_slow,
         )
-        return running[-1]
+        running.append(runtime)
+        return runtime
 
     yield start
     for runtime in running:

@@ -40,8 +40,10 @@ async def served(answer: Callable[[web.Request], Awaitable[web.StreamResponse]])
         site = web.TCPSite(runner, host, port)
         await site.start()
         port = runner.addresses[0][1]
-    yield [f"http://{host}:{port}/" for host in HOSTS]
-    await runner.cleanup()
+    try:
+        yield [f"http://{host}:{port}/" for host in HOSTS]
+    finally:
+        await runner.cleanup()
 
 
 def page_of_links(host: str) -> bytes:
@@ -87,9 +89,10 @@ def test_the_function_is_imported_quickly(task_root: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_ten_large_pages_in_a_batch_fit_into_the_memory(
+async def test_ten_large_pages_in_a_batch_fit_into_memory_and_time(
     start_runtime: StartRuntime, place: dict[str, str]
 ) -> None:
+    """With Lambda's share of a processor, where one can be set."""
     pages = {host: page_of_links(host) for host in HOSTS}
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -100,7 +103,8 @@ async def test_ten_large_pages_in_a_batch_fit_into_the_memory(
             response.enable_compression()
         return response
 
-    runtime = start_runtime(memory_mb=MEMORY_MB)
+    runtime = start_runtime(memory_mb=MEMORY_MB, is_as_slow=True)
+    runtime.invoke({"Records": []})  # Lambda gives a whole processor while it starts; here that would take ten seconds
     async with served(answer) as urls, Poller(runtime, place) as poller:
         await send(place, urls, CrawlSettings(scope=Scope.HOST, delay_seconds=0))
         started = time.monotonic()

@@ -13,10 +13,11 @@ import pytest
 from aws_cdk.assertions import Match, Template
 from cdk_nag import AwsSolutionsChecks
 
+from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from settings import StackSettings
 from sqspider.frontier.aws import IAM_ACTIONS, INDEX_KEY, KEY
 from sqspider.frontier.aws_calls import INDEX
-from stack import CRAWL_ACTIONS, SWEEP_ACTIONS, CrawlerStack
+from stack import CrawlerStack
 
 CHOICES: Final = {
     "as it comes": StackSettings(),

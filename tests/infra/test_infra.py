@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,29 +14,13 @@ import pytest
 
 from package import build
 from settings import SettingsError, StackSettings, read_settings
+from tests.conftest import ROOT, Make
 
-ROOT: Final = Path(__file__).parent.parent.parent
 CDK: Final = ROOT / ".engines" / "infra"
 
 
-@pytest.fixture(scope="session")
-def cdk() -> None:
-    """The CDK, installed as `make deploy` does."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("there is no Node here: the CDK needs it")
-    made = subprocess.run(
-        ["make", "--silent", f"PYTHON={sys.executable}", ".engines/infra/installed"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode:
-        pytest.skip(f"the CDK cannot be installed here: {made.stderr.strip()[-300:]}")
-
-
 @pytest.mark.timeout(600)
-@pytest.mark.usefixtures("cdk")
+@pytest.mark.usefixtures("make")
 def test_the_stack_is_as_promised() -> None:
     checks = Path(__file__).parent / "stack_checks.py"
     command = [str(CDK / "venv" / "bin" / "python"), "-m", "pytest", "-c", os.devnull, "--noconftest"]
@@ -54,15 +37,8 @@ def test_the_stack_is_as_promised() -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.usefixtures("cdk")
-def test_synth_refuses_with_one_sentence() -> None:
-    result = subprocess.run(
-        ["make", "--silent", "synth", "SET=visibility_seconds=20"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_synth_refuses_with_one_sentence(make: Make) -> None:
+    result = make("synth", "SET=visibility_seconds=20")
     assert result.returncode != 0
     assert "visibility_seconds=20 is shorter than timeout_seconds=30" in result.stderr
     assert "Traceback" not in result.stdout + result.stderr

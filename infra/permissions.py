@@ -1,0 +1,29 @@
+"""What each function asks of AWS; ``tests/end_to_end`` watches their calls. Whoever works with the command line
+may do all that the adapter names: see the operator's policy in ``stack``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CRAWL_ACTIONS: Final = (
+    "dynamodb:BatchGetItem",
+    "dynamodb:DescribeTable",
+    "dynamodb:PartiQLInsert",
+    "dynamodb:PartiQLUpdate",
+    "dynamodb:UpdateItem",
+    "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",  # Lambda does it in the function's name
+    "sqs:SendMessage",
+)
+SWEEP_ACTIONS: Final = (
+    "cloudwatch:GetMetricStatistics",
+    "dynamodb:BatchGetItem",
+    "dynamodb:DescribeTable",
+    "dynamodb:PartiQLUpdate",
+    "dynamodb:Query",
+    "sqs:GetQueueAttributes",
+    "sqs:SendMessage",
+)

@@ -1,0 +1,180 @@
+"""Deployed by one command to an engine that stands in for AWS, crawled by Lambda, and removed again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import botocore.session
+import pytest
+from aiohttp import web
+
+from sqspider.frontier import FrontierSettings
+from sqspider.frontier.aws import AwsFrontier
+from tests.aws import engines
+from tests.conftest import Make, Run
+
+SEEDS: Final = 100
+SAME: Final = (
+    "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest", "title",
+    "depth", "parent", "host",
+)  # fmt: skip
+POISON: Final = '{"url": not even JSON'
+WAIT_SECONDS: Final = 120
+
+
+@pytest.fixture
+async def odd_site() -> AsyncIterator[str]:
+    """A hundred pages with a child each, and some that are missing, forbidden, moved or large: their base."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        kind, _, number = request.path.strip("/").partition("/")
+        if kind == "robots.txt":
+            return web.Response(text="User-agent: *\nDisallow: /private/\n")
+        links: list[str] = []
+        if kind == "page":
+            links = [f"/page/{(int(number) + 1) % SEEDS}", f"/child/{number}"]
+            links += {0: [f"/missing/{number}"], 1: [f"/private/{number}"], 2: [f"/moved/{number}"]}.get(
+                int(number) % 10, []
+            )
+            links += ["/large"] if number == "3" else []
+        elif kind == "moved":
+            raise web.HTTPFound(f"/child/{number}")
+        elif kind not in ("child", "private", "large"):
+            return web.Response(status=404)
+        text = f"<!doctype html><title>{kind} {number}</title>" + "".join(
+            f'<a href="{link}">{link}</a>' for link in links
+        )
+        text += "x" * 3_000_000 if kind == "large" else ""
+        return web.Response(text=text, content_type="text/html")
+
+    app = web.Application()
+    app.add_routes([web.get("/{path:.*}", answer)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+@pytest.fixture
+def seeds(odd_site: str, tmp_path: Path) -> Path:
+    path = tmp_path / "urls.txt"
+    path.write_text("".join(f"{odd_site}/page/{number}\n" for number in range(SEEDS)))
+    return path
+
+
+def rows(text: str) -> dict[str, dict[str, Any]]:
+    """What an export says of each URL, but for what may differ from one crawl to another."""
+    found = (json.loads(line) for line in text.splitlines())
+    return {row["url"]: {name: row[name] for name in SAME} for row in found}
+
+
+def left(environment: dict[str, str]) -> list[str]:
+    """All that the stack's services hold."""
+    session = botocore.session.get_session()
+
+    def client(service: str) -> Any:
+        return session.create_client(
+            service,
+            region_name=environment["AWS_REGION"],
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    lambda_, cloudwatch = client("lambda"), client("cloudwatch")
+    return [
+        *client("sqs").list_queues().get("QueueUrls", []),
+        *client("dynamodb").list_tables()["TableNames"],
+        *(function["FunctionName"] for function in lambda_.list_functions()["Functions"]),
+        *(mapping["UUID"] for mapping in lambda_.list_event_source_mappings()["EventSourceMappings"]),
+        *(group["logGroupName"] for group in client("logs").describe_log_groups()["logGroups"]),
+        *(topic["TopicArn"] for topic in client("sns").list_topics()["Topics"]),
+        *(rule["Name"] for rule in client("events").list_rules()["Rules"]),
+        *(alarm["AlarmName"] for alarm in cloudwatch.describe_alarms()["MetricAlarms"]),
+        *(board["DashboardName"] for board in cloudwatch.list_dashboards()["DashboardEntries"]),
+    ]
+
+
+@pytest.mark.timeout(600)
+async def test_a_deployment_crawls_as_the_command_line_does_and_leaves_nothing(
+    make: Make, sqspider: Run, seeds: Path, odd_site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = engines.EngineClock()
+    engine = engines.start_ministack(clock)
+    environment = {
+        "AWS_ENDPOINT_URL": engine.url,
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "123456789012",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    try:
+        file = tmp_path / ".env"
+        file.write_text("MINE=1\n")
+        for target in ("bootstrap", "deploy"):
+            started = time.monotonic()
+            made = make(target, f"ENV_FILE={file}", **environment)
+            assert made.returncode == 0, made.stderr[-2000:]
+            print(target, round(time.monotonic() - started, 1), "s")  # noqa: T201
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        place = dict(line.split("=", 1) for line in file.read_text().splitlines())
+        assert place.keys() == {"MINE", "QUEUE_URL", "TABLE_NAME", "AWS_REGION"}
+
+        # Crawled by Lambda, and nobody polls.
+        started = time.monotonic()
+        options = ("--scope", "host", "--delay", "0")
+        assert "100 new" in sqspider("enqueue", *options, "-f", str(seeds)).stdout
+        frontier = await AwsFrontier.open(
+            FrontierSettings(visibility_seconds=180), clock=clock, environment={**environment, **place}
+        )
+        try:
+            await frontier.send([POISON])
+            while (counts := await frontier.counts()).open or counts.total < 2 * SEEDS:
+                assert time.monotonic() < started + WAIT_SECONDS, counts
+            print("crawled", counts.total, "URLs in", round(time.monotonic() - started, 1), "s")  # noqa: T201
+            # The poison comes back, with nothing but itself, until it has died.
+            while not (stats := await frontier.queue_stats()).dead:
+                assert time.monotonic() < started + WAIT_SECONDS, stats
+                if stats.in_flight == 1:
+                    clock.advance(181)
+            assert (stats.dead, stats.is_empty) == (1, True)
+            assert [letter.body for letter in await frontier.dead_letters()] == [POISON]
+        finally:
+            await frontier.close()
+
+        # The table says what a crawl on SQLite says.
+        limits = ("--max-body", str(2 * 1024 * 1024), "--allow-private", "--quiet")
+        urls = [f"{odd_site}/page/{number}" for number in range(SEEDS)]
+        arguments = ("--frontier", "sqlite:local.db", "crawl", *options, *limits, *urls)
+        crawled = await asyncio.to_thread(sqspider, *arguments)  # meanwhile the site answers
+        assert crawled.returncode in (0, 1), crawled.stderr
+        here = rows(sqspider("--frontier", "sqlite:local.db", "export").stdout)
+        there = rows(sqspider("export").stdout)
+        assert there == here
+        assert {row["status"] for row in there.values()} == {"done", "failed", "blocked"}
+        assert there[f"{odd_site}/large"]["truncated"]
+
+        # The command line sees and keeps the deployment.
+        status = sqspider("status").stdout
+        assert "0 visible" in status
+        assert "1 dead" in status
+        assert "robots.txt line 2" in sqspider("show", f"{odd_site}/private/1").stdout
+        assert "1" in sqspider("redrive").stdout
+        assert sqspider("cleanup", "--all", "--yes").returncode == 0
+        assert rows(sqspider("export").stdout) == {}
+
+        destroyed = make("destroy", "YES=1", f"ENV_FILE={file}", **environment)
+        assert destroyed.returncode == 0, destroyed.stderr[-2000:]
+        assert left(environment) == []
+        assert file.read_text() == "MINE=1\n"
+    finally:
+        engine.stop()
+        clock.file.unlink()
