@@ -8,7 +8,8 @@ from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 
 from settings import StackSettings
-from sqspider.lambda_handler import NAMESPACE
+from sqspider.frontier.aws_calls import DOLLARS_A_READ_UNIT, DOLLARS_A_SQS_REQUEST, DOLLARS_A_WRITE_UNIT
+from sqspider.metrics import NAMESPACE
 
 if TYPE_CHECKING:
     from stack import CrawlerStack
@@ -17,9 +18,6 @@ PERIOD: Final = Duration.minutes(1)
 # Dollars, in us-east-1, on demand, 2026.
 DOLLARS_A_GB_SECOND: Final = 0.0000133334  # ARM64
 DOLLARS_AN_INVOCATION: Final = 0.20e-6
-DOLLARS_A_WRITE_UNIT: Final = 0.625e-6
-DOLLARS_A_READ_UNIT: Final = 0.125e-6
-DOLLARS_A_REQUEST: Final = 0.40e-6  # of SQS
 
 
 def dashboard_of(stack: CrawlerStack, settings: StackSettings) -> cloudwatch.Dashboard:
@@ -28,11 +26,11 @@ def dashboard_of(stack: CrawlerStack, settings: StackSettings) -> cloudwatch.Das
     queue, dead, crawl = stack.queue, stack.dead_letters, stack.crawl
 
     def counted(name: str, period: Duration = PERIOD) -> cloudwatch.Metric:
-        """A figure that the function writes into its log."""
+        """A figure that workers write into their logs."""
         return cloudwatch.Metric(
             namespace=NAMESPACE,
             metric_name=name,
-            dimensions_map={"FunctionName": crawl.function_name},
+            dimensions_map={"QueueName": queue.queue_name},
             statistic="Sum",
             period=period,
             label=name,
@@ -76,7 +74,7 @@ def dashboard_of(stack: CrawlerStack, settings: StackSettings) -> cloudwatch.Das
         expression=(
             f"duration / 1000 * {gigabytes * DOLLARS_A_GB_SECOND:.12f} + invocations * {DOLLARS_AN_INVOCATION:.10f}"
             f" + writes * {DOLLARS_A_WRITE_UNIT:.10f} + reads * {DOLLARS_A_READ_UNIT:.10f}"
-            f" + (requests + received / 5) * {DOLLARS_A_REQUEST:.10f}"
+            f" + (requests + received / 5) * {DOLLARS_A_SQS_REQUEST:.10f}"
         ),
         using_metrics={
             "duration": crawl.metric_duration(statistic="Sum", period=hour),

@@ -22,8 +22,9 @@ import structlog
 
 from sqspider.frontier import Delivery, FrontierBusyError, FrontierSettings, FrontierUnavailableError
 from sqspider.frontier.aws import AwsFrontier
+from sqspider.frontier.aws_calls import Usage
 from sqspider.log import start_logging
-from sqspider.record import Status
+from sqspider.metrics import embedded, metric_name
 from sqspider.sweeper import BATCH
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
@@ -34,7 +35,6 @@ ABANDON_SECONDS: Final = 1.5  # before the end all is dropped: the answer must b
 SWEEP_SECONDS: Final = 10.0  # of one round of a sweep, at the most
 LARGE_BODIES: Final = 1  # at a time: the least memory
 SEEN_URLS: Final = 20_000  # about 4 MB
-NAMESPACE: Final = "sqspider"  # of the metrics
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -114,21 +114,7 @@ def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
 
     live = _run(work, context)
     unended = [delivery.message_id for delivery in live.worker.unended.values()]
-    tally = live.worker.tally
-    done, failed, blocked = (tally.finished[status] for status in (Status.DONE, Status.FAILED, Status.BLOCKED))
-    _report(
-        live,
-        context,
-        Received=len(deliveries),
-        Done=done,
-        Failed=failed,
-        Blocked=blocked,
-        Retried=tally.retried,
-        Deferred=tally.deferred,
-        Lost=tally.lost,
-        Unended=len(unended),
-        Bytes=tally.bytes,
-    )
+    _report(live, context, Unended=len(unended))
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in unended]}
 
 
@@ -176,6 +162,7 @@ class _Live:
         start_logging(self._settings.log_level, "json")
         self.end_seconds = end_seconds(self._settings.fetch_seconds)
         self.is_open = False
+        self.reported = Usage()  # how much of it is in the log
         self.loop = asyncio.new_event_loop()
 
     async def open(self) -> None:
@@ -254,28 +241,12 @@ def _run(work: Callable[[_Live], Awaitable[None]], context: Context) -> _Live:
 
 
 def _report(live: _Live, context: Context, **numbers: float) -> None:
-    """One line in the log that is CloudWatch's embedded metric format, too.
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
-    """
-    usage = live.frontier.usage
-    numbers |= {
-        "Calls": usage.calls,
-        "SqsRequests": usage.sqs_requests,
-        "ReadUnits": usage.read_units,
-        "WriteUnits": usage.write_units,
-    }
-    for field in usage.__struct_fields__:  # in place: the client counts there
-        setattr(usage, field, 0)
-    directive = {
-        "Namespace": NAMESPACE,
-        "Dimensions": [["FunctionName"]],
-        "Metrics": [{"Name": name} for name in numbers],
-    }
+    """One line in the log, that is metrics too: what was asked of AWS, besides what the worker did."""
+    used, live.reported = live.frontier.usage.minus(live.reported), msgspec.structs.replace(live.frontier.usage)
+    numbers |= {metric_name(name): number for name, number in msgspec.structs.asdict(used).items()}
     log.info(
         "invocation",
         request_id=context.aws_request_id,
-        FunctionName=context.function_name,
-        _aws={"Timestamp": round(time.time() * 1000), "CloudWatchMetrics": [directive]},
-        **numbers,
+        function_name=context.function_name,
+        **embedded(numbers, at=time.time(), QueueName=live.frontier.queue_name),
     )

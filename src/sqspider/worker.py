@@ -259,6 +259,8 @@ class Worker:
         self._claims.clear()
         self._cut_short.clear()
         self.tally = Tally()
+        self._sampled, self._sampled_at = self.tally.sums(), self._clock()
+        self.tally.received = len(deliveries)
         self.unended = {delivery.receipt: delivery for delivery in deliveries}
         timer = asyncio.get_running_loop().call_later(until - self._clock(), self.stop)
         try:
@@ -271,6 +273,7 @@ class Worker:
         finally:
             timer.cancel()
         await self._close_batchers()
+        await self._sample()
 
     async def _close_batchers(self) -> None:
         for batcher in (self._claim, self._finish, self._retry, self._defer, self._delete):

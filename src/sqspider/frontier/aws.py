@@ -242,6 +242,10 @@ class AwsFrontier:
         client.give_up_seconds = GIVE_UP_SECONDS
         return frontier
 
+    @property
+    def queue_name(self) -> str:
+        return self._queue.name
+
     async def close(self) -> None:
         """Write the sums that are still here, and let go of the connections."""
         try:
