@@ -8,16 +8,20 @@ from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 
 from settings import StackSettings
-from sqspider.frontier.aws_calls import DOLLARS_A_READ_UNIT, DOLLARS_A_SQS_REQUEST, DOLLARS_A_WRITE_UNIT
 from sqspider.metrics import NAMESPACE
+from sqspider.prices import (
+    DOLLARS_A_GB_SECOND,
+    DOLLARS_A_READ_UNIT,
+    DOLLARS_A_SQS_REQUEST,
+    DOLLARS_A_WRITE_UNIT,
+    DOLLARS_AN_INVOCATION,
+)
 
 if TYPE_CHECKING:
     from stack import CrawlerStack
 
 PERIOD: Final = Duration.minutes(1)
 # Dollars, in us-east-1, on demand, 2026.
-DOLLARS_A_GB_SECOND: Final = 0.0000133334  # ARM64
-DOLLARS_AN_INVOCATION: Final = 0.20e-6
 
 
 def dashboard_of(stack: CrawlerStack, settings: StackSettings) -> cloudwatch.Dashboard:

@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "enqueue": ("sqspider.cli.enqueue", "Put URLs into the queue."),
     "consume": ("sqspider.cli.work", "Take messages from the queue and fetch what is won."),
     "status": ("sqspider.cli.look", "Show how many records and messages there are of each kind."),
+    "metrics": ("sqspider.cli.metrics", "Show what happened over time."),
     "show": ("sqspider.cli.look", "Show all that is known of a URL."),
     "export": ("sqspider.cli.look", "Write the records as JSON lines or CSV."),
     "hosts": ("sqspider.cli.hosts", "List hosts, and set how they are treated."),
@@ -85,7 +86,8 @@ class _Commands(click.Group):
 @click.option(
     "--frontier",
     metavar="ADDRESS",
-    help="Where queue and records are: sqlite:PATH.  [env: SQSPIDER_FRONTIER; default: sqlite:sqspider.db]",
+    help="Where queue and records are: sqlite:PATH, or aws: for the queue QUEUE_URL and the table TABLE_NAME of the "
+    "environment.  [env: SQSPIDER_FRONTIER; default: aws: where both are set, else sqlite:sqspider.db]",
 )
 @click.option("--log-format", type=click.Choice(["console", "json"]), default="console", help="How logs are written.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warn", "error"]), help="What is logged at least.")

@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from typing import Final
 
 import click
+from rich.console import Console
+from rich.progress import Progress
 
 from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import opened
+from sqspider.export import iso
+from sqspider.frontier import PURGE_SECONDS, DeadLetter, Frontier, PurgedLatelyError
+from sqspider.message import BadBody, Message, decode_message
+from sqspider.prices import DOLLARS_A_READ_UNIT, DOLLARS_A_WRITE_UNIT
 from sqspider.sweeper import sweep_all
+
+MAX_LISTED: Final = 10_000
+MANY_RECORDS: Final = 100_000  # from here on it is worth knowing what removing them costs
 
 
 @click.command()
@@ -32,7 +42,7 @@ def sweep(shared: Shared, /, as_json: bool) -> int:
 
 
 @click.command()
-@click.option("--list", "only_list", is_flag=True, help="List them instead.")
+@click.option("--list", "only_list", is_flag=True, help="List them with why they died, instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @pass_shared
 def redrive(shared: Shared, /, only_list: bool, as_json: bool) -> int:
@@ -46,12 +56,38 @@ def redrive(shared: Shared, /, only_list: bool, as_json: bool) -> int:
                     revived += some
                 print(json.dumps({"redriven": revived}) if as_json else f"{revived:,} messages put back")
                 return 0
-            for letter in await frontier.dead_letters(10_000):
-                row = {"message_id": letter.message_id, "receives": letter.receive_count, "body": letter.body}
-                print(json.dumps(row) if as_json else f"{letter.message_id}  {letter.body}")
+            letters = await frontier.dead_letters(MAX_LISTED)
+            for letter, why in zip(letters, await _why_dead(frontier, letters), strict=True):
+                if as_json:
+                    row = {"message_id": letter.message_id, "receives": letter.receive_count, "body": letter.body}
+                    print(json.dumps({**row, "sent_at": iso(letter.sent_at), "why": why}))
+                else:
+                    print(f"{letter.message_id}  {letter.body}\n    {why}")
             return 0
 
     return asyncio.run(main())
+
+
+async def _why_dead(frontier: Frontier, letters: list[DeadLetter]) -> list[str]:
+    """Why each letter died, as far as its body and its URL's record tell."""
+    messages = [decode_message(letter.body) for letter in letters]
+    records = await frontier.get([message.url for message in messages if isinstance(message, Message)])
+    lines = []
+    for message, letter in zip(messages, letters, strict=True):
+        if isinstance(message, BadBody):
+            lines.append(f"it is no message: {message}")
+            continue
+        record = records.get(message.url)
+        often = f"it was received {letter.receive_count} times"
+        if record is None:
+            lines.append(f"{often}, and its URL was never recorded")
+        elif record.status.is_final:
+            lines.append(f"{often}; its URL is {record.status.value}, so it is not needed any more")
+        else:
+            lines.append(
+                f"{often}; its URL is {record.status.value}, after {record.unended} claims that were not ended"
+            )
+    return lines
 
 
 @click.command()
@@ -61,7 +97,7 @@ def redrive(shared: Shared, /, only_list: bool, as_json: bool) -> int:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_shared
 def cleanup(shared: Shared, /, everything: bool, queue: bool, table: bool, yes: bool) -> int:
-    """Give a fresh state. Says what will be removed, and asks."""
+    """Give a fresh state. Says what will be removed and where, and asks."""
     if everything + queue + table != 1:
         raise click.UsageError("say one of --all, --queue and --table.")
 
@@ -74,16 +110,46 @@ def cleanup(shared: Shared, /, everything: bool, queue: bool, table: bool, yes: 
                 parts.append(f"{waiting:,} messages")
             if everything or table:
                 parts.append(f"{counts.total:,} records")
-            what = f"{' and '.join(parts)} in {shared.frontier}"
+            what = f"{' and '.join(parts)} in {frontier.place}"
+            if not queue and counts.total >= MANY_RECORDS and await frontier.bill() is not None:
+                dollars = counts.total * (DOLLARS_A_WRITE_UNIT + DOLLARS_A_READ_UNIT)
+                print(
+                    f"Removing so many records one by one costs about ${dollars:,.2f}; to delete the table and create "
+                    "it anew (`make destroy deploy`) costs nothing.",
+                    file=sys.stderr,
+                )
             if not yes:
                 if not sys.stdin.isatty():
                     raise click.UsageError(f"this removes {what}: say --yes where nobody can be asked.")
                 click.confirm(f"Remove {what}?", abort=True, err=True)
             if everything or queue:
-                await frontier.purge_queue()
+                await _purge(frontier)
             if everything or table:
-                await frontier.clear_table()
+                await _clear(frontier, counts.total)
             print(f"removed {what}")
             return 0
 
     return asyncio.run(main())
+
+
+async def _purge(frontier: Frontier) -> None:
+    while True:
+        try:
+            await frontier.purge_queue()
+        except PurgedLatelyError as error:
+            print(f"{error}: waiting {PURGE_SECONDS:.0f} s", file=sys.stderr)
+            await asyncio.sleep(PURGE_SECONDS)
+        else:
+            break
+    if await frontier.bill() is not None:
+        print(
+            f"SQS takes up to {PURGE_SECONDS:.0f} s to purge: what is sent meanwhile may be removed too, and a sweep "
+            "brings it back.",
+            file=sys.stderr,
+        )
+
+
+async def _clear(frontier: Frontier, total: int) -> None:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("removing records", total=total or None)
+        await frontier.clear_table(lambda removed: progress.update(task, completed=removed))

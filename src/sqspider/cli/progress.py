@@ -13,11 +13,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sqspider.frontier import Clock, Counts, Frontier
+from sqspider.frontier import Bill, Clock, Counts, Frontier
 from sqspider.host import HostRow
 from sqspider.record import Status
 
-LIVE_SECONDS: Final = 0.5  # between two looks on a terminal
+LIVE_SECONDS: Final = 0.5  # between two looks on a terminal, and at least so many times as long as looking takes:
+LIVE_PATIENCE: Final = 10
 PLAIN_SECONDS: Final = 5.0  # between two lines elsewhere
 WINDOW_SECONDS: Final = 15.0  # over which speeds are averaged
 SLOWEST_HOSTS: Final = 5
@@ -49,8 +50,8 @@ class Speed:
         return (last[which] - first[which]) / max(last[0] - first[0], 1e-6)
 
 
-def progress_line(counts: Counts, speed: Speed, in_flight: int) -> str:
-    """One line: done, failed, blocked, queued, in flight, pages/s, bytes/s, time left."""
+def progress_line(counts: Counts, speed: Speed, in_flight: int, bill: Bill | None) -> str:
+    """One line: done, failed, blocked, queued, in flight, pages/s, bytes/s, cost, time left."""
     status = counts.by_status
     parts = [f"done {status[Status.DONE]:,}", f"failed {status[Status.FAILED]:,}"]
     if status[Status.BLOCKED]:
@@ -61,6 +62,8 @@ def progress_line(counts: Counts, speed: Speed, in_flight: int) -> str:
         f"{speed.pages:,.1f} pages/s",
         f"{human_bytes(speed.bytes)}/s",
     ]
+    if bill is not None:
+        parts.append(dollars(bill.dollars))
     if counts.open and speed.pages >= 0.05:
         parts.append(f"about {human_seconds(counts.open / speed.pages)} left")
     return "  ".join(parts)
@@ -80,7 +83,7 @@ async def show_progress(
         counts = await frontier.counts()
         speed.see(clock(), counts)
         flying = in_flight() if in_flight else counts.by_status[Status.PROCESSING]
-        return progress_line(counts, speed, flying)
+        return progress_line(counts, speed, flying, await frontier.bill())
 
     with suppress(asyncio.CancelledError):
         if not console.is_terminal:
@@ -90,11 +93,12 @@ async def show_progress(
                 console.print(await look(), highlight=False, soft_wrap=True)
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while True:
+                started = clock()
                 live.update(Text(await look(), overflow="ellipsis", no_wrap=True), refresh=True)
-                await asyncio.sleep(LIVE_SECONDS)
+                await asyncio.sleep(max(LIVE_SECONDS, LIVE_PATIENCE * (clock() - started)))
 
 
-def summary(counts: Counts, hosts: list[HostRow], *, fetched: int, seconds: float) -> dict[str, Any]:
+def summary(counts: Counts, hosts: list[HostRow], bill: Bill | None, *, fetched: int, seconds: float) -> dict[str, Any]:
     """What came of a crawl, for a program. ``fetched`` and ``seconds`` are of this run."""
     return {
         "records": counts.total,
@@ -107,10 +111,13 @@ def summary(counts: Counts, hosts: list[HostRow], *, fetched: int, seconds: floa
             {"host": row.host, "fetches": row.done + row.failed, "mean_seconds": round(_mean(row), 3)}
             for row in slowest(hosts)
         ],
+        "dollars": None if bill is None else bill.dollars,
     }
 
 
-def print_summary(console: Console, counts: Counts, hosts: list[HostRow], *, fetched: int, seconds: float) -> None:
+def print_summary(
+    console: Console, counts: Counts, hosts: list[HostRow], bill: Bill | None, *, fetched: int, seconds: float
+) -> None:
     """The same for a person."""
     speed = f", {fetched / seconds:,.1f} pages/s" if fetched and seconds else ""
     console.print(
@@ -134,6 +141,8 @@ def print_summary(console: Console, counts: Counts, hosts: list[HostRow], *, fet
     if len(hosts) > 1 and slow:
         listed = ", ".join(f"{row.host} {_mean(row):.2f} s" for row in slow)
         console.print(f"slowest hosts: {listed}", highlight=False, style="dim", soft_wrap=True)
+    if bill is not None:
+        console.print(bill_line(bill.dollars, bill.calls), highlight=False, style="dim", soft_wrap=True)
 
 
 STATUS_STYLES: Final = {
@@ -157,6 +166,16 @@ def slowest(hosts: list[HostRow]) -> list[HostRow]:
 
 def _mean(row: HostRow) -> float:
     return row.busy_seconds / (row.done + row.failed)
+
+
+def bill_line(cost: float, calls: int) -> str:
+    """What AWS was asked so far, and what it charges for it."""
+    return f"AWS so far: about {dollars(cost)} for {calls:,} calls to SQS and DynamoDB, by list price"
+
+
+def dollars(cost: float) -> str:
+    """Money with as many digits as matter: ``$0.0012``, ``$3.40``."""
+    return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"
 
 
 def human_bytes(number: float) -> str:

@@ -40,6 +40,7 @@ from sqspider.web.options import FetchOptions
 from sqspider.worker import Mode, Worker, WorkerIdTakenError, WorkerOptions
 
 log = structlog.stdlib.get_logger(__name__)
+LONG_POLL_SECONDS: Final = 20.0
 _FETCH: Final = FetchOptions()
 _WORKER: Final = WorkerOptions(worker_id="")
 
@@ -156,7 +157,11 @@ def consume(
     mode = Mode.CONTINUOUS if continuous else Mode.UNTIL_EMPTY if until_empty else Mode.ONCE
     rng = random.Random()
     options = _worker_options(
-        worker_id or random_worker_id(rng), given, max_pages=max_pages, poll_seconds=1.0 if continuous else 0.1
+        worker_id or random_worker_id(rng),
+        given,
+        max_pages=max_pages,
+        # SQS bills each poll, so there a poll waits as long as it may.
+        poll_seconds=0.1 if not continuous else LONG_POLL_SECONDS if shared.frontier == "aws:" else 1.0,
     )
     fetch = _checked(options, to_fetch_options(given))
     shared.start_logging("info")
@@ -278,12 +283,12 @@ class Crawl:
                 self._run_here(frontier) if workers == 1 else self._run_processes(frontier, workers)
             )
             seconds = time.monotonic() - started
-            counts, hosts = await frontier.counts(), await frontier.scan_hosts()
+            counts, hosts, bill = await frontier.counts(), await frontier.scan_hosts(), await frontier.bill()
             fetched = counts.total - counts.open - (before.total - before.open)
             if as_json:
-                print(json.dumps(summary(counts, hosts, fetched=fetched, seconds=seconds)))
+                print(json.dumps(summary(counts, hosts, bill, fetched=fetched, seconds=seconds)))
             else:
-                print_summary(Console(), counts, hosts, fetched=fetched, seconds=seconds)
+                print_summary(Console(), counts, hosts, bill, fetched=fetched, seconds=seconds)
             if output is not None:
                 rows = await export_file(frontier, output, only_final=True)
                 self._say(f"{rows:,} rows written to {output}")

@@ -25,6 +25,8 @@ from sqspider.record import Outcome, Reason, Status, UrlRecord
 MAX_UNENDED_CLAIMS: Final = 3
 """A claim that finds more claims in a row that nobody ended finishes its record as ``crashed``."""
 
+PURGE_SECONDS: Final = 60.0  # SQS takes so long to purge a queue, and does it once in that time
+
 MIN_PERIOD_SECONDS: Final = 60  # CloudWatch keeps no finer points of a queue
 MAX_POINTS: Final = 1440  # and gives no more at once
 
@@ -44,6 +46,10 @@ class FrontierUnavailableError(FrontierError):
 
 class FrontierBusyError(FrontierError):
     """It did not get to the request in time; trying again later may succeed."""
+
+
+class PurgedLatelyError(FrontierBusyError):
+    """The queue was purged less than :data:`PURGE_SECONDS` ago: it cannot be purged again so soon."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,6 +252,10 @@ class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
 class Frontier(Protocol):
     """Queue, URL records and host rows. See the module's docstring."""
 
+    @property
+    def place(self) -> str:
+        """Where it is, for a person who is asked whether to clear it."""
+
     # Work: URLs in, deliveries out, claims, ends.
 
     async def enqueue(self, entries: Sequence[Entry]) -> list[bool]:
@@ -408,10 +418,17 @@ class Frontier(Protocol):
     # Clearing.
 
     async def purge_queue(self) -> int:
-        """Remove every message, dead ones too; how many."""
+        """Remove every message, dead ones too; how many.
 
-    async def clear_table(self) -> int:
-        """Remove every URL record, host row and robots row; how many URL records."""
+        AWS: raises :class:`PurgedLatelyError`, and takes :data:`PURGE_SECONDS` in which messages
+        that are sent may be removed too.
+        """
+
+    async def clear_table(self, on_removed: Callable[[int], None] = lambda _: None) -> int:
+        """Remove every URL record, host row and robots row; how many URL records.
+
+        ``on_removed`` gets the number that is removed so far, now and then.
+        """
 
     async def close(self) -> None:
         """Give back what it holds. Using it afterwards is a mistake."""

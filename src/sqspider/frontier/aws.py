@@ -42,6 +42,7 @@ import structlog
 
 from sqspider.frontier import (
     MIN_PERIOD_SECONDS,
+    PURGE_SECONDS,
     Admission,
     Bill,
     ClaimRequest,
@@ -59,6 +60,7 @@ from sqspider.frontier import (
     FrontierUnavailableError,
     Lost,
     LostReason,
+    PurgedLatelyError,
     QueueStats,
     Retry,
     RobotsRow,
@@ -245,6 +247,11 @@ class AwsFrontier:
     @property
     def queue_name(self) -> str:
         return self._queue.name
+
+    @property
+    def place(self) -> str:
+        account = urlsplit(self._place.queue_url).path.split("/")[1]
+        return f"queue {self.queue_name} and table {self._table.name} of account {account} in {self._place.region}"
 
     async def close(self) -> None:
         """Write the sums that are still here, and let go of the connections."""
@@ -982,10 +989,6 @@ class AwsFrontier:
     # Clearing.
 
     async def purge_queue(self) -> int:
-        """Remove every message. AWS allows it once in 60 seconds: :class:`FrontierBusyError` until then.
-
-        It takes up to a minute to take effect, also on messages that are sent meanwhile.
-        """
         removed = 0
         for queue in (self._queue, self._dead_letters):
             if queue is None:
@@ -995,13 +998,13 @@ class AwsFrontier:
                 await queue.purge()
             except AwsError as error:
                 if error.code.endswith("PurgeQueueInProgress"):
-                    raise FrontierBusyError(
-                        f"{queue.url} was purged less than 60 s ago: AWS allows it once a minute, try again then"
+                    raise PurgedLatelyError(
+                        f"{queue.name} was purged less than {PURGE_SECONDS:.0f} s ago; AWS allows it once in that time"
                     ) from error
                 raise
         return removed
 
-    async def clear_table(self) -> int:
+    async def clear_table(self, on_removed: Callable[[int], None] = lambda _: None) -> int:
         self._counted.clear()
         self._hosts.forget()
         names = {"#url": "url"}
@@ -1019,6 +1022,7 @@ class AwsFrontier:
                 keys = [key for item in items if not (key := item["url"]["S"]).startswith("worker ")]
                 await together(self._table.delete_items(part) for part in batches(keys, WRITE_BATCH))
                 removed += sum(key.startswith("http") for key in keys)
+                on_removed(removed)
 
         await together(clear(segment) for segment in range(4))
         return removed

@@ -28,6 +28,7 @@ from sqspider.frontier.aws_client import (
     Call,
     access_denied,
 )
+from sqspider.prices import DOLLARS_A_READ_UNIT, DOLLARS_A_SQS_REQUEST, DOLLARS_A_WRITE_UNIT
 
 T = TypeVar("T")
 Item = dict[str, dict[str, Any]]  # an item in DynamoDB's JSON: name -> {type: value}
@@ -64,12 +65,6 @@ class Outgoing(NamedTuple):
     body: str
     host: str | None  # the message's group: SQS serves groups fairly
     delay_seconds: int = 0
-
-
-# us-east-1, on demand, 2026-11: https://aws.amazon.com/sqs/pricing, https://aws.amazon.com/dynamodb/pricing
-DOLLARS_A_SQS_REQUEST: Final = 0.40e-6  # standard queue, past the free million a month
-DOLLARS_A_READ_UNIT: Final = 0.125e-6
-DOLLARS_A_WRITE_UNIT: Final = 0.625e-6
 
 
 class Usage(msgspec.Struct):

@@ -286,7 +286,7 @@ ON CONFLICT (worker_id) DO UPDATE SET
     started_at = CASE WHEN session = excluded.session THEN started_at ELSE excluded.started_at END
 WHERE session = excluded.session OR expires_at < :now
 """
-CLEARED_TABLES: Final = ("record", "settings", "host", "request", "robots")
+CLEARED_TABLES: Final = ("record", "settings", "host", "request", "robots", "sample")
 
 _outcome_encoder = msgspec.json.Encoder()
 _outcome_decoder = msgspec.json.Decoder(Outcome)
@@ -403,6 +403,10 @@ class SqliteFrontier:
         return await self._in_thread(transaction)
 
     # Work.
+
+    @property
+    def place(self) -> str:
+        return f"sqlite:{self._path}"
 
     async def enqueue(self, entries: Sequence[Entry]) -> list[bool]:
         new = await self._write(lambda connection: self._enqueue(connection, entries))
@@ -909,7 +913,7 @@ class SqliteFrontier:
 
         return await self._write(work)
 
-    async def clear_table(self) -> int:
+    async def clear_table(self, on_removed: Callable[[int], None] = lambda _: None) -> int:
         def work(connection: sqlite3.Connection) -> int:
             removed = int(connection.execute("SELECT count(*) FROM record").fetchone()[0])
             for table in CLEARED_TABLES:
@@ -919,6 +923,7 @@ class SqliteFrontier:
 
         removed = await self._write(work)
         self._settings_ids.clear()
+        on_removed(removed)
         return removed
 
 
