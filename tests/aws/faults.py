@@ -63,7 +63,7 @@ class FaultProxy:
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        for name in ("", "_SQS", "_DYNAMODB"):
+        for name in ("", "_SQS", "_DYNAMODB", "_CLOUDWATCH"):
             self.environment[f"AWS_ENDPOINT_URL{name}"] = url
         return self
 

@@ -35,8 +35,8 @@ LEASE_SECONDS: Final = 17.0  # the shortest that a consumer takes with that time
 SETTINGS: Final = FrontierSettings(visibility_seconds=LEASE_SECONDS, due_seconds=20.0, max_receives=10)
 DRAIN_SECONDS: Final = 300.0
 CONSUME: Final = (
-    sys.executable, "-m", "sqspider", "consume", "--continuous", "--allow-private", "--concurrency", "8",
-    "--timeout", str(TIMEOUT_SECONDS), "--lease", str(LEASE_SECONDS), "--log-format", "json",
+    sys.executable, "-m", "sqspider", "--log-format", "json", "consume", "--continuous", "--allow-private",
+    "--concurrency", "8", "--timeout", str(TIMEOUT_SECONDS), "--lease", str(LEASE_SECONDS),
 )  # fmt: skip
 
 
@@ -126,6 +126,11 @@ class _Consumers:
         victim.wait()
         self.start()
 
+    def check(self) -> None:
+        """Raise if one has ended by itself."""
+        for process in self._running:
+            assert process.poll() is None, [log.read_text()[-300:] for log in self._folder.glob("*.log")]
+
     def stop(self) -> list[str]:
         """Stop them in good order; what their logs say."""
         for process in self._running:
@@ -176,12 +181,13 @@ async def race(
                     running.kill_one()
                 async with asyncio.timeout(DRAIN_SECONDS):
                     while (await frontier.counts()).open or not (await frontier.queue_stats()).is_empty:
+                        running.check()
                         await asyncio.sleep(0.5)
+                records = Counter([record.status async for batch in frontier.scan() for record in batch])
             finally:
                 lines = await asyncio.to_thread(running.stop)
-            records = Counter([record.status async for batch in frontier.scan() for record in batch])
-            await frontier.close()
-    await site.stop()
+                await frontier.close()
+                await site.stop()
     await drop(own)
     return Report(
         urls=urls,
