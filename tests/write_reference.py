@@ -41,6 +41,7 @@ def reasons() -> str:
         "A reason with 1 try is final at once. Waits double with each try, up to an hour, with up to a quarter more",
         "by chance; `first wait` is a multiple of 2 s. `Retry-After` is the least. *slows*: the host is asked less",
         "often from then on. *fails*: many in a row rest the host. A 503 slows its host as a 429 does.",
+        "408 and 425 are tried three times, other client errors once.",
         "",
         "| reason | tries | first wait | host | ends as | meaning |",
         "|---|---|---|---|---|---|",

@@ -69,14 +69,14 @@ def delay_of(row: HostRow) -> float:
     return max(row.crawl_delay_seconds, row.penalty_seconds)
 
 
-def spacing_for(row: HostRow, delay_seconds: float) -> float:
+def spacing_for(row: HostRow, delay_seconds: float, per_host: int = 1) -> float:
     """The distance in seconds of slots, a little wider than the delay.
 
     The delay is enforced between requests as they happen. Slots that were no wider would let
     every small lateness push all that follows; and a host that answers more slowly than its delay
-    would be found busy at each.
+    would be found busy at each. ``per_host`` requests at a time share that.
     """
-    return max(delay_seconds * 1.05, row.latency_seconds * 1.2) if delay_seconds > 0 else 0.0
+    return max(delay_seconds * 1.05, row.latency_seconds * 1.2 / per_host) if delay_seconds > 0 else 0.0
 
 
 def with_crawl_delay(row: HostRow, seconds: float) -> HostRow:

@@ -41,7 +41,10 @@ RULES: Final[dict[Reason, Rule]] = {
 
 
 def rule_for(reason: Reason, http_status: int | None = None) -> Rule:
-    """The rule for a reason. A 503 slows its host as a 429 does (RFC 9110 section 15.6.4)."""
+    """The rule for a reason. A 503 slows its host as a 429 does (RFC 9110 section 15.6.4); 408 and 425
+    say themselves that it was a matter of time (sections 15.5.9, and RFC 8470 section 5.2)."""
+    if http_status in (408, 425):
+        return Rule(max_tries=3)
     rule = RULES.get(reason, FINAL)
     return rule._replace(slows=True) if http_status == 503 else rule
 

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -43,6 +43,8 @@ from sqspider.web.robots import MAX_ROBOTS_BYTES, RobotsRules, access_for
 NEAR_SECONDS: Final = 5.0  # a slot that is further away sends its delivery back
 SOON_SECONDS: Final = 1.0  # this much before its slot a delivery comes back
 CROWD: Final = 16  # deliveries that wait for one host here, before only soon ones may join
+FULL_HOUSE: Final = 64  # and for all hosts: what is due must not find the places taken by what is not
+PROMPT_SECONDS: Final = 0.05  # after its permission a request is made, where another may be under way
 LATE_SECONDS: Final = 5.0  # a slot is good for so long after its moment
 HOP_WAIT_SECONDS: Final = 5.0  # the longest wait for a host in the middle of a fetch
 HOST_CACHE_SECONDS: Final = 2.0
@@ -50,6 +52,7 @@ PAUSE_SECONDS: Final = 60.0  # before a URL of a paused host is looked at again
 BUDGET_WAIT_SECONDS: Final = 2.0  # while URLs in hand may yet use up a host's budget
 ROBOTS_KEPT_SECONDS: Final = 86_400.0  # RFC 9309 section 2.4
 ROBOTS_LEASE_SECONDS: Final = 30.0
+ROBOTS_POLL_SECONDS: Final = 0.25  # between two looks for what another worker fetches
 ROBOTS_RETRY_SECONDS: Final = (60.0, 3600.0)  # the first and the longest wait while unreachable
 ROBOTS_CACHE_SIZE: Final = 512
 
@@ -108,6 +111,26 @@ class Route:
         self.host = permission.host  # of the last hop
         self.requested_at: float | None = None  # when its request had left; none: it may be now
         self.postponed_until: float | None = None  # the fetch was broken off: a host was busy
+
+    async def may_begin(self, url: str) -> bool:
+        """Whether the first request may be made now; if not, see ``postponed_until``.
+
+        With several requests at a time their distance is kept from the moment of the permission:
+        if that is past, because claiming took long, another moment is waited for.
+        """
+        permission = self._permission
+        if permission is None or permission.token is None or self._settings.per_host == 1:
+            return True
+        if self._politeness.seconds_since(permission.entered_at) <= PROMPT_SECONDS:
+            return True
+        self._permission = None
+        await self._politeness.leave(permission, requested_at=permission.entered_at)
+        entered = await self._politeness.enter_between(url, self._settings)
+        if isinstance(entered, Busy):
+            self.postponed_until = entered.again_at
+            return False
+        self._permission = entered
+        return True
 
     async def before_hop(self, url: str) -> HopRefused | None:
         """Asked by the fetcher before it follows a redirect."""
@@ -169,7 +192,9 @@ class Politeness:
         self._rows: dict[str, tuple[HostRow, float]] = {}
         self._rules: OrderedDict[str, _CachedRules] = OrderedDict()
         self._robots_locks: dict[str, asyncio.Lock] = {}
+        self._robots_again_at: dict[str, float] = {}  # origins whose robots.txt could not be had just now
         self._waiting: Counter[str] = Counter()
+        self._all_waiting = 0
         self._in_hand: Counter[str] = Counter()  # URLs here that will count towards a budget
         self._budget_lock = asyncio.Lock()
         self._read_host = Batcher(self._read_hosts, size=100)
@@ -185,7 +210,20 @@ class Politeness:
     @property
     def waiting(self) -> int:
         """Deliveries that wait here for their slot."""
-        return self._waiting.total()
+        return self._all_waiting
+
+    @contextlib.contextmanager
+    def _wait_for(self, host: str) -> Iterator[None]:
+        """Count a delivery as waiting for its host."""
+        self._waiting[host] += 1
+        self._all_waiting += 1
+        try:
+            yield
+        finally:
+            self._all_waiting -= 1
+            self._waiting[host] -= 1
+            if not self._waiting[host]:
+                del self._waiting[host]
 
     # May it be fetched at all?
 
@@ -194,6 +232,10 @@ class Politeness:
         settings = message.settings
         row = await self._host(host_of(message.url))
         now = self._clock()
+        if row.is_blocked or row.is_paused or row.rest_until > now + NEAR_SECONDS:
+            # A copy that is seconds old would send away what an order has just released.
+            self._rows.pop(row.host, None)
+            row = await self._host(row.host)
         if row.is_blocked:
             return Blocked(Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
         if trap := trap_in(message.url, settings):
@@ -246,7 +288,7 @@ class Politeness:
             slot = message.slot
             late = max(LATE_SECONDS, 2 * delay)
             if slot is None or message.generation != row.generation or max(now, not_before) > slot + late:
-                spacing = hosts.spacing_for(row, delay)
+                spacing = hosts.spacing_for(row, delay, message.settings.per_host)
                 slot = await self._reserve(
                     SlotDemand(host=row.host, count=1, spacing_seconds=spacing, generation=row.generation)
                 )
@@ -256,15 +298,17 @@ class Politeness:
                 message = msgspec.structs.replace(message, slot=slot, generation=row.generation)
                 not_before = 0.0
             wait = slot - now
-            if wait > NEAR_SECONDS or (wait > SOON_SECONDS and self._waiting[row.host] >= CROWD):
+            is_crowded = self._waiting[row.host] >= CROWD or self._all_waiting >= FULL_HOUSE
+            if wait > NEAR_SECONDS or (wait > SOON_SECONDS and is_crowded):
                 return Postponed(slot - SOON_SECONDS, message)
-            self._waiting[row.host] += 1
-            try:
+            with self._wait_for(row.host):
                 if await self.pause_until(max(slot, not_before)):
                     return Postponed(slot, message)
-            finally:
-                self._waiting[row.host] -= 1
             return message
+
+    def seconds_since(self, moment: float) -> float:
+        """By the clock of all times here."""
+        return self._clock() - moment
 
     async def pause_until(self, moment: float) -> bool:
         """Wait until a moment; True if the worker began to stop meanwhile."""
@@ -449,20 +493,38 @@ class Politeness:
         if cached is not None and cached.row.expires_at > self._clock():
             self._rules.move_to_end(origin)
             return cached
-        async with self._lock(origin):
-            cached = self._rules.get(origin)  # somebody here may have fetched it meanwhile
-            if cached is not None and cached.row.expires_at > self._clock():
-                return cached
-            row = (await self._frontier.robots([origin])).get(origin)
-            if row is None or row.expires_at <= self._clock():
-                row = await self._fetch_robots(origin, row, settings)
+        # Who waits for robots.txt waits for its host, as for a slot: others are taken in meanwhile.
+        with self._wait_for(host_of(f"{origin}/")):
+            async with self._lock(origin):
+                cached = self._rules.get(origin)  # somebody here may have fetched it meanwhile
+                if cached is not None and cached.row.expires_at > self._clock():
+                    return cached
+                if self._robots_again_at.get(origin, 0.0) > self._clock():
+                    return None  # somebody here has just waited in vain
+                row = await self._robots_row(origin, settings)
                 if row is None:
+                    if len(self._robots_again_at) > 10_000:
+                        self._robots_again_at.clear()
+                    self._robots_again_at[origin] = self._clock() + SOON_SECONDS
                     return None
-            known = _CachedRules(row, RobotsRules.parse(row.body))
-            self._rules[origin] = known
-            while len(self._rules) > ROBOTS_CACHE_SIZE:
-                self._rules.popitem(last=False)
-            return known
+                known = _CachedRules(row, RobotsRules.parse(row.body))
+                self._rules[origin] = known
+                while len(self._rules) > ROBOTS_CACHE_SIZE:
+                    self._rules.popitem(last=False)
+                return known
+
+    async def _robots_row(self, origin: str, settings: CrawlSettings) -> RobotsRow | None:
+        """An origin's robots.txt, by whoever fetches it: another worker is waited for a few seconds."""
+        give_up_at = self._clock() + NEAR_SECONDS
+        while True:
+            row = (await self._frontier.robots([origin])).get(origin)
+            if row is not None and row.expires_at > self._clock():
+                return row
+            if await self._frontier.lease_robots(origin, until=self._clock() + ROBOTS_LEASE_SECONDS):
+                return await self._fetch_robots(origin, row, settings)
+            again_at = self._clock() + ROBOTS_POLL_SECONDS
+            if again_at > give_up_at or await self.pause_until(again_at):
+                return None
 
     @contextlib.asynccontextmanager
     async def _lock(self, origin: str) -> AsyncIterator[None]:
@@ -475,9 +537,7 @@ class Politeness:
                 self._robots_locks.pop(origin, None)
 
     async def _fetch_robots(self, origin: str, old: RobotsRow | None, settings: CrawlSettings) -> RobotsRow | None:
-        """Fetch an origin's robots.txt for all workers; ``None`` if it cannot be done just now."""
-        if not await self._frontier.lease_robots(origin, until=self._clock() + ROBOTS_LEASE_SECONDS):
-            return None
+        """Fetch an origin's robots.txt for all workers, under its lease; ``None``: not just now."""
         url = f"{origin}/robots.txt"
         permission = await self.enter_between(url, settings)
         if isinstance(permission, Busy):

@@ -517,6 +517,9 @@ class Worker:
             claim = await self._win(delivery, message)
             if claim is None:
                 return None
+            if not await route.may_begin(message.url):
+                await self._give_back(claim, delivery, route.postponed_until or 0.0, tried=False, outcome=None)
+                return None
             self.tally.in_flight += 1
             started_at = self._clock()
             try:

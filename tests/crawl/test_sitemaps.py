@@ -7,12 +7,9 @@ import gzip
 import itertools
 import json
 import random
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
@@ -23,49 +20,10 @@ from sqspider.sitemaps import MAX_LEVELS, SitemapReport, discover
 from sqspider.url import Scope
 from sqspider.web.options import FetchOptions
 from tests.conftest import Run
+from tests.sites import Answer, Site
 
 SELF = ("--delay", "0", "--allow-private")
 FETCH = FetchOptions(allow_private=True, timeout_seconds=5.0)
-
-
-class Site:
-    """A server with a body for each path; what is not there is a 404. It notes when it was asked for what."""
-
-    def __init__(self) -> None:
-        self.bodies: dict[str, bytes | tuple[int, dict[str, str]]] = {}
-        self.requests: list[tuple[float, str]] = []
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                site.requests.append((time.monotonic(), self.path))
-                answer = site.bodies.get(self.path, (404, {}))
-                status, headers = (200, {}) if isinstance(answer, bytes) else answer
-                body = answer if isinstance(answer, bytes) else b""
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """It writes to standard error otherwise."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_port
-        self.url = f"http://127.0.0.1:{self.port}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-
-    @property
-    def paths(self) -> list[str]:
-        return [path for _, path in self.requests]
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 @pytest.fixture
@@ -215,7 +173,7 @@ async def test_sitemaps_keep_their_distance_and_wait_for_nobody_too_long(maps: S
     frontier = await opened()
     settings = CrawlSettings(delay_seconds=delay, scope=Scope.HOST)
     reports = await discovered(frontier, settings, seeds=(url,))
-    times = [at for at, _ in maps.requests]
+    times = [request.at for request in maps.requests]
     assert maps.paths == ["/robots.txt", "/sitemap.xml", "/1.xml", "/2.xml", "/moved.xml", "/2.xml", "/busy.xml"]
     # The server looks at its clock a little later than we do: when it reads a request.
     assert min(later - earlier for earlier, later in itertools.pairwise(times)) > delay - 0.05
@@ -229,14 +187,8 @@ async def test_sitemaps_keep_their_distance_and_wait_for_nobody_too_long(maps: S
 async def test_a_sitemap_that_failed_once_is_tried_again(maps: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sqspider.sitemaps.FIRST_RETRY_SECONDS", 0.01)
 
-    class Flaky(dict[str, bytes | tuple[int, dict[str, str]]]):
-        answers: ClassVar[Iterator[object]] = iter([(500, {}), urlset(f"{maps.url}a")])
-
-        def get(self, path: str, default: object = None) -> object:  # type: ignore[override]
-            del path, default
-            return next(self.answers)
-
-    maps.bodies = Flaky()
+    answers: Iterator[Answer] = iter([(500, {}), urlset(f"{maps.url}a")])
+    maps.bodies = {"/s": lambda _: next(answers)}
     frontier = await opened()
     (report,) = await discovered(
         frontier, CrawlSettings(delay_seconds=0, obey_robots=False), sitemaps=(f"{maps.url}s",)

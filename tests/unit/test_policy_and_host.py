@@ -51,6 +51,18 @@ def test_what_we_decide_is_final() -> None:
     assert rule_for(Reason.CLIENT_ERROR) == FINAL
 
 
+@pytest.mark.parametrize("http_status", [408, 425, 429, 500, 502, 503, 504, 522])
+def test_a_passing_answer_is_tried_again(http_status: int) -> None:
+    reason = reason_for_http_status(http_status)
+    assert reason is not None
+    assert rule_for(reason, http_status).max_tries > 1
+
+
+@pytest.mark.parametrize("http_status", [400, 401, 403, 404, 410, 451])
+def test_a_lasting_answer_is_final(http_status: int) -> None:
+    assert rule_for(Reason.CLIENT_ERROR, http_status) == FINAL
+
+
 def test_a_503_slows_its_host_as_a_429_does() -> None:
     assert rule_for(Reason.SERVER_ERROR, 503).slows
     assert not rule_for(Reason.SERVER_ERROR, 500).slows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import ssl
 import time
 import tracemalloc
 import zlib
@@ -35,9 +36,10 @@ class RawServer:
         self.connections = 0
         self.requests: list[bytes] = []
         self.url = ""
+        self.port = 0
 
     @asynccontextmanager
-    async def playing(self, handler: Handler) -> AsyncIterator[RawServer]:
+    async def playing(self, handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.connections += 1
             try:
@@ -47,8 +49,9 @@ class RawServer:
             finally:
                 writer.close()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+        self.port = server.sockets[0].getsockname()[1]
+        self.url = f"https://localhost:{self.port}/" if tls else f"http://127.0.0.1:{self.port}/"
         try:
             yield self
         finally:
@@ -180,6 +183,14 @@ async def test_a_strange_answer_ends_in_its_reason(response: bytes, reasons: set
     assert fetched.reason is None or fetched.detail
     assert "Error" not in fetched.detail
     assert time.monotonic() - started < LIMIT_SECONDS + 5
+
+
+async def test_twenty_codings_on_top_of_one_another_are_too_many() -> None:
+    body = TEXT
+    for _ in range(20):
+        body = gzip.compress(body)
+    fetched, _ = await fetch_from(ok(body, "Content-Encoding: " + ", ".join(["gzip"] * 20)))
+    assert (fetched.reason, fetched.body) == (Reason.BAD_ENCODING, b"")
 
 
 async def test_a_truncated_gzip_keeps_what_came() -> None:

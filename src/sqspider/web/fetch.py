@@ -222,10 +222,10 @@ class Fetcher:
 
     def _target(self, hop: _Hops, location: str) -> str:
         target = canonicalize(location, hop.url)
+        hop.redirects.append(hop.url)
         if isinstance(target, Refused):
             reason = target.reason if target.reason in BLOCKING_REASONS else Reason.BAD_REDIRECT
             raise _Trouble(reason, f"redirected to {location[:200]!r}: {target.explanation}")
-        hop.redirects.append(hop.url)
         if target in hop.redirects:
             raise _Trouble(Reason.REDIRECT_LOOP, f"redirected back to {target}")
         if len(hop.redirects) > self.options.max_redirects:
@@ -242,6 +242,9 @@ class Fetcher:
             trace_request_ctx=hop,
         ) as response:
             answer = _Answer(hop.url, response.status, tuple(_decoded(response.raw_headers)))
+            if why := _why_not_http(response):
+                response.close()
+                raise _Trouble(Reason.BAD_RESPONSE, why)
             if response.status in REDIRECT_STATUSES:
                 hop.answer = answer
                 location = _first(response.raw_headers, b"location")
@@ -311,6 +314,19 @@ async def _note_sent(
     hop: _Hops = context.trace_request_ctx
     hop.sent_at = time.monotonic()
     hop.is_connecting = False
+
+
+def _why_not_http(response: aiohttp.ClientResponse) -> str | None:
+    """What aiohttp lets pass. We asked for no transfer coding (RFC 9112 section 7.4): under any other
+    than ``chunked`` it would take the framing, or something packed, for the body."""
+    codings = {
+        coding.strip().lower()
+        for value in response.headers.getall("Transfer-Encoding", ())
+        for coding in value.split(",")
+    }
+    if codings and codings != {"chunked"} and codings != {"identity"}:
+        return f"the transfer coding {', '.join(sorted(codings))[:100]!r} was not asked for"
+    return "there is a NUL in the status line" if "\0" in (response.reason or "") else None
 
 
 def _decoded(headers: tuple[tuple[bytes, bytes], ...]) -> list[tuple[str, str]]:
@@ -390,6 +406,8 @@ def _os_reason(error: BaseException, otherwise: Reason, detail: str) -> tuple[Re
     if number is None:
         numbers = set(_ERRNO.findall(str(error)))
         number = int(numbers.pop()) if len(numbers) == 1 else None
+        if isinstance(error, ConnectionResetError):  # asyncio's own, in a TLS handshake, has no number
+            number = errno.ECONNRESET
     return _OS_REASONS.get(number or 0, (otherwise, detail))
 
 

@@ -82,9 +82,15 @@ class GuardedResolver(AbstractResolver):
 
     def checked(self, host: str, port: int, addresses: list[tuple[socket.AddressFamily, str]]) -> list[ResolveResult]:
         """A name's addresses as aiohttp wants them, if every one of them is public."""
+        if not addresses:
+            raise socket.gaierror(socket.EAI_FAIL, f"{host} has no address")
         results = []
         for family, number in addresses:
-            if not self._allow_private and (why := why_not_public(number)):
+            try:
+                why = why_not_public(number)
+            except ValueError:
+                raise socket.gaierror(socket.EAI_FAIL, f"{host} resolves to what is no address") from None
+            if why and not self._allow_private:
                 raise AddressRefusedError(f"{host} resolves to {why}")
             results.append(
                 ResolveResult(

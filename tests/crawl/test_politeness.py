@@ -1,0 +1,529 @@
+"""What a site owner is promised (docs/politeness.md), seen from the site owner's side."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import gzip
+import itertools
+import json
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from bench.politeness import judge, many_hosts, one_big_host
+
+from sqspider.frontier import Frontier, FrontierSettings, open_frontier
+from sqspider.host import FAILURES_TO_REST, HostRow, with_orders
+from sqspider.message import CrawlSettings, Message
+from sqspider.politeness import Politeness, Postponed
+from sqspider.producer import produce
+from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.url import Scope
+from sqspider.web.fetch import Fetcher
+from sqspider.web.options import FetchOptions
+from sqspider.web.robots import MAX_ROBOTS_BYTES
+from sqspider.worker import Mode, Worker, WorkerOptions
+from tests.conftest import Run
+from tests.sites import Answer, Asked, Site
+
+LATE = 0.05  # the server looks at its clock when it reads a request, a little after it was sent
+FETCH = FetchOptions(allow_private=True, timeout_seconds=2.0)
+OPTIONS = WorkerOptions(worker_id="tester", first_retry_seconds=0.05, lease_seconds=30.0)
+AT_ONCE = CrawlSettings(delay_seconds=0)
+
+
+@pytest.fixture
+def host() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.close()
+
+
+@asynccontextmanager
+async def opened(clock: Any = time.time) -> AsyncIterator[Frontier]:
+    frontier = await open_frontier("sqlite::memory:", FrontierSettings(), clock=clock)
+    try:
+        yield frontier
+    finally:
+        await frontier.close()
+
+
+async def crawl(
+    frontier: Frontier,
+    urls: Sequence[str],
+    settings: CrawlSettings = AT_ONCE,
+    options: WorkerOptions = OPTIONS,
+    fetch: FetchOptions = FETCH,
+    clock: Any = time.time,
+) -> dict[str, UrlRecord]:
+    await produce(frontier, urls, settings, on_refused=print)
+    async with Fetcher(fetch) as fetcher:
+        worker = Worker(frontier, fetcher, options, clock=clock, rng=random.Random())
+        await asyncio.wait_for(worker.run(Mode.UNTIL_EMPTY), 30)
+    return await records_of(frontier)
+
+
+async def records_of(frontier: Frontier) -> dict[str, UrlRecord]:
+    return {record.url: record async for batch in frontier.scan() for record in batch}
+
+
+def outcome_of(record: UrlRecord) -> Outcome:
+    assert record.outcome is not None
+    return record.outcome
+
+
+def gaps_of(requests: Sequence[Asked]) -> list[float]:
+    return [later.at - earlier.at for earlier, later in itertools.pairwise(requests)]
+
+
+# Several workers, seen by the server.
+
+
+async def test_several_workers_keep_their_distance_from_every_host(tmp_path: Path) -> None:
+    delay = 0.4
+    verdict, deliveries = await many_hosts(tmp_path, hosts=15, workers=3, seconds=7, delay=delay)
+    assert verdict.too_close == 0, verdict
+    assert verdict.at_once == 0, verdict
+    assert deliveries.too_many == []
+    assert verdict.hosts == 15
+    assert verdict.requests > 15 * 7 / delay * 0.4, verdict  # and yet they work
+    assert verdict.robots == 15  # one for each host, whichever worker asks
+
+
+async def test_so_many_requests_at_a_time_and_no_more(tmp_path: Path) -> None:
+    """Though an answer takes longer than the delay."""
+    one, _ = await many_hosts(tmp_path, hosts=6, workers=3, seconds=5, delay=0.2, answer_seconds=0.7)
+    assert (one.at_once, one.too_close) == (0, 0), one
+    three, _ = await many_hosts(tmp_path, hosts=3, workers=3, seconds=5, delay=0.2, per_host=3, answer_seconds=0.7)
+    assert three.at_once == 0, three
+    assert three.overlapping > 5, three
+
+
+@pytest.mark.parametrize("per_host", [1, 2])
+async def test_the_distance_counts_from_when_a_request_has_left(host: Site, per_host: int) -> None:
+    """Not from when it was permitted: the claim of the first one takes nearly as long as the delay."""
+    delay = 0.6
+
+    def slowly(_: Asked) -> Answer:
+        time.sleep(1.0 if per_host > 1 else 0.0)
+        return b"x"
+
+    host.bodies = {f"/{n}": slowly for n in range(2)}
+    async with opened() as frontier:
+        claim, is_first = frontier.claim, True
+
+        async def slow_claim(*arguments: Any, **more: Any) -> Any:
+            nonlocal is_first
+            claims = await claim(*arguments, **more)
+            if is_first:
+                is_first = False
+                await asyncio.sleep(delay * 0.9)
+            return claims
+
+        frontier.claim = slow_claim  # type: ignore[method-assign]
+        settings = CrawlSettings(delay_seconds=delay, per_host=per_host, obey_robots=False)
+        await crawl(frontier, [f"{host.url}{n}" for n in range(2)], settings)
+    assert len(host.requests) == 2
+    assert gaps_of(host.requests)[0] > delay - LATE
+
+
+async def test_a_big_host_holds_up_no_other(tmp_path: Path) -> None:
+    took, verdict, deliveries = await one_big_host(tmp_path, pages=2000, small=30, workers=3, delay=0.5, patience=30)
+    assert took < 15, took
+    assert (verdict.too_close, verdict.at_once) == (0, 0), verdict
+    assert deliveries.too_many == []
+
+
+def test_the_servers_log_is_judged_rightly() -> None:
+    """The judge itself finds what is impolite."""
+    from bench.politeness import Request
+
+    def log(*times: tuple[float, float]) -> list[Request]:
+        return [Request("h", "/", began, ended) for began, ended in times]
+
+    assert judge(log((0, 0.1), (1, 1.1), (2, 2.1)), 1.0)[-4:] == (0, 0, 0, 0)
+    assert judge(log((0, 0.1), (0.5, 0.6)), 1.0).too_close == 1
+    assert judge(log((0, 1.5), (1, 1.1)), 1.0).at_once == 1
+    assert judge(log((0, 3), (1, 3), (2, 3)), 1.0, per_host=2).at_once == 1
+
+
+def test_the_distance_is_kept_across_restarts(sqspider: Run, host: Site) -> None:
+    host.bodies = {"/a": b"a", "/b": b"b"}
+    for path in ("a", "b"):
+        assert sqspider("crawl", host.url + path, "--allow-private", "--delay", "3").returncode == 0
+    assert host.paths == ["/robots.txt", "/a", "/b"]
+    assert min(gaps_of(host.requests)) > 3 - LATE
+
+
+def keeper(frontier: Frontier, fetcher: Fetcher) -> Politeness:
+    return Politeness(
+        frontier, fetcher, clock=time.time, rng=random.Random(), stopping=asyncio.Event(), product_token="sqspider",
+        request_seconds=2, robots_grace_seconds=0, linger_seconds=0,
+    )  # fmt: skip
+
+
+async def test_a_slot_whose_moment_has_passed_is_reserved_anew(host: Site) -> None:
+    """At the end of the line: a fleet that was stopped does not burst when it starts again."""
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        politeness = keeper(frontier, fetcher)
+        settings = CrawlSettings(delay_seconds=60)
+        now = time.time()
+        first = await politeness.wait_for_slot(Message(url=host.url, settings=settings))
+        assert isinstance(first, Message)
+        for slot in (None, now - 300):
+            late = await politeness.wait_for_slot(Message(url=host.url, settings=settings, slot=slot))
+            assert isinstance(late, Postponed)
+            assert late.message.slot is not None
+            assert late.message.slot > now + 59
+        await politeness.close()
+
+
+# robots.txt.
+
+
+@pytest.mark.parametrize(
+    ("robots", "reason"),
+    [
+        (b"User-agent: *\nDisallow: /page", Reason.ROBOTS),
+        (b"User-agent: sqspider\nAllow: /\n\nUser-agent: *\nDisallow: /", None),
+        (b"<!doctype html><title>Not found</title>", None),
+        (b"", None),
+        ((204, {}), None),
+        ((401, {}), None),
+        ((404, {}), None),
+        ((451, {}), None),
+        ((301, {"Location": "file:///etc/passwd"}), None),
+        ((301, {"Location": "/robots.txt"}), None),
+        ((429, {}), Reason.ROBOTS_UNREACHABLE),
+        ((500, {}), Reason.ROBOTS_UNREACHABLE),
+        ((503, {}), Reason.ROBOTS_UNREACHABLE),
+    ],
+)
+async def test_robots_txt_means_what_its_answer_says(host: Site, robots: Answer, reason: Reason | None) -> None:
+    host.bodies = {"/robots.txt": robots, "/page": b"a page"}
+    options = msgspec.structs.replace(OPTIONS, robots_grace_seconds=0.0)
+    async with opened() as frontier:
+        (record,) = (await crawl(frontier, [f"{host.url}page"], options=options)).values()
+    assert outcome_of(record).reason is reason
+    assert ("/page" in host.paths) is (reason is None)
+
+
+async def test_while_robots_txt_cannot_be_had_its_host_waits(host: Site) -> None:
+    host.bodies = {"/robots.txt": (503, {}), "/page": b"a page"}
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        await produce(frontier, [f"{host.url}page"], AT_ONCE, on_refused=print)
+        worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+        await asyncio.wait_for(worker.run(Mode.ONCE), 20)
+        (record,) = (await records_of(frontier)).values()
+        assert (record.status, record.tries, record.attempt) == (Status.QUEUED, 0, 0)  # uncounted
+        assert (await frontier.queue_stats()).delayed == 1
+    assert host.paths == ["/robots.txt"]
+
+
+async def test_a_good_robots_txt_is_kept_for_a_day_and_while_there_is_trouble(host: Site) -> None:
+    now = time.time()
+
+    def clock() -> float:
+        return now
+
+    host.bodies = {"/robots.txt": b"User-agent: *\nDisallow: /private", "/a": b"a", "/b": b"b", "/c": b"c"}
+    options = msgspec.structs.replace(OPTIONS, robots_grace_seconds=0.0)
+    async with opened(clock) as frontier:
+        await crawl(frontier, [f"{host.url}a"], options=options, clock=clock)
+        now += 23 * 3600
+        await crawl(frontier, [f"{host.url}b"], options=options, clock=clock)
+        assert host.paths == ["/robots.txt", "/a", "/b"]
+        host.bodies["/robots.txt"] = (500, {})
+        now += 2 * 3600
+        records = await crawl(frontier, [f"{host.url}c", f"{host.url}private"], options=options, clock=clock)
+    assert host.paths[3] == "/robots.txt"
+    assert records[f"{host.url}c"].status is Status.DONE
+    assert outcome_of(records[f"{host.url}private"]).reason is Reason.ROBOTS
+    assert "/private" not in host.paths
+
+
+async def test_a_robots_txt_elsewhere_is_that_of_the_host_that_sent_us_there(host: Site) -> None:
+    there = host.url_of("127.0.0.2")
+    host.bodies = {
+        "127.0.0.1/robots.txt": (302, {"Location": f"{there}1"}),
+        **{f"/{hop}": (307, {"Location": f"{there}{hop + 1}"}) for hop in range(1, 5)},
+        "/5": gzip.compress(b"User-agent: *\nDisallow: /page"),
+        "/page": b"a page",
+    }
+    host.bodies["/5"] = b"User-agent: *\nDisallow: /page"
+    async with opened() as frontier:
+        records = await crawl(frontier, [f"{host.url}page", f"{there}page"])
+    assert outcome_of(records[f"{host.url}page"]).reason is Reason.ROBOTS
+    assert records[f"{there}page"].status is Status.DONE
+
+
+async def test_origins_of_one_host_have_rules_of_their_own(host: Site) -> None:
+    other = Site()
+    try:
+        host.bodies = {"/robots.txt": b"User-agent: *\nDisallow: /", "/": b"a page"}
+        other.bodies = {"/": b"a page"}
+        async with opened() as frontier:
+            records = await crawl(frontier, [host.url, other.url])
+        assert outcome_of(records[host.url]).reason is Reason.ROBOTS
+        assert records[other.url].status is Status.DONE
+    finally:
+        other.close()
+
+
+async def test_a_rule_in_the_first_500_kib_of_an_endless_file_holds(host: Site) -> None:
+    host.bodies = {
+        "/robots.txt": b"#" * 400_000 + b"\nUser-agent: *\nDisallow: /page\n" + b"#" * 20_000_000,
+        "/page": b"a page",
+    }
+    async with opened() as frontier:
+        (record,) = (await crawl(frontier, [f"{host.url}page"])).values()
+        (kept,) = (await frontier.robots([host.url.rstrip("/")])).values()
+    assert outcome_of(record).reason is Reason.ROBOTS
+    assert len(kept.body) == MAX_ROBOTS_BYTES
+
+
+async def test_what_another_worker_fetches_is_waited_for(host: Site) -> None:
+    """Not sent away and delivered again: a fetch of robots.txt is soon over."""
+
+    def slowly(_: Asked) -> Answer:
+        time.sleep(0.7)
+        return b""
+
+    host.bodies = {"/robots.txt": slowly}
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        workers = [keeper(frontier, fetcher) for _ in range(3)]
+        verdicts = await asyncio.gather(*(worker.judge(Message(url=host.url)) for worker in workers))
+        for worker in workers:
+            await worker.close()
+    assert verdicts == [None, None, None]
+    assert host.paths == ["/robots.txt"]
+
+
+async def test_a_crawl_delay_holds(host: Site) -> None:
+    host.bodies = {"/robots.txt": b"User-agent: *\nCrawl-delay: 0.7", **{f"/{n}": b"x" for n in range(3)}}
+    async with opened() as frontier:
+        await crawl(frontier, [f"{host.url}{n}" for n in range(3)], CrawlSettings(delay_seconds=0.1))
+    assert len(host.requests) == 4
+    assert min(gaps_of(host.requests)) > 0.7 - LATE
+
+
+async def test_a_redirect_asks_the_robots_txt_of_where_it_leads(host: Site) -> None:
+    there = host.url_of("127.0.0.2")
+    host.bodies = {
+        "127.0.0.1/": (301, {"Location": f"{there}private"}),
+        "127.0.0.2/robots.txt": b"User-agent: *\nDisallow: /private",
+        "127.0.0.2/private": b"secret",
+    }
+    async with opened() as frontier:
+        (record,) = (await crawl(frontier, [host.url])).values()
+    assert (record.status, outcome_of(record).reason) == (Status.BLOCKED, Reason.ROBOTS)
+    assert [request.path for request in host.requests if request.host == "127.0.0.2"] == ["/robots.txt"]
+
+
+async def test_where_a_redirect_leads_has_a_distance_of_its_own(host: Site) -> None:
+    there = host.url_of("127.0.0.2")
+    host.bodies = {
+        **{f"127.0.0.1/{n}": (302, {"Location": f"{there}{n}"}) for n in range(3)},
+        **{f"127.0.0.2/{n}": b"x" for n in range(6)},
+    }
+    settings = CrawlSettings(delay_seconds=0.3)
+    async with opened() as frontier:
+        records = await crawl(
+            frontier, [f"{host.url}{n}" for n in range(3)] + [f"{there}{n}" for n in range(3, 6)], settings
+        )
+    assert all(record.status is Status.DONE for record in records.values())
+    for address in ("127.0.0.1", "127.0.0.2"):
+        requests = [request for request in host.requests if request.host == address]
+        assert min(gaps_of(requests)) > 0.3 - LATE
+
+
+async def test_not_even_robots_txt_is_asked_of_a_private_address(host: Site) -> None:
+    async with opened() as frontier:
+        (record,) = (await crawl(frontier, [host.url], fetch=FetchOptions())).values()
+    assert (record.status, outcome_of(record).reason, record.tries) == (Status.BLOCKED, Reason.PRIVATE_ADDRESS, 0)
+    assert host.requests == []
+
+
+@pytest.mark.parametrize("flag", [False, True])
+async def test_pages_may_ask_not_to_be_followed(host: Site, flag: bool) -> None:
+    host.bodies = {
+        "/": b"<a href=/1>1</a><a href=/2 rel=nofollow>2</a>",
+        "/1": b"<meta name=robots content=nofollow><a href=/3>3</a>",
+        "/2": b"2",
+        "/3": b"3",
+    }
+    settings = CrawlSettings(delay_seconds=0, scope=Scope.HOST, obey_nofollow=not flag)
+    async with opened() as frontier:
+        records = await crawl(frontier, [host.url], settings)
+    assert {url.removeprefix(host.url) for url in records} == ({"", "1", "2", "3"} if flag else {"", "1"})
+
+
+async def test_a_meta_refresh_loop_is_a_link_and_ends(host: Site) -> None:
+    host.bodies = {
+        "/": b"<meta http-equiv=refresh content='0; url=/x'>",
+        "/x": b"<meta http-equiv=refresh content='0; url=/'>",
+    }
+    settings = CrawlSettings(delay_seconds=0, scope=Scope.HOST, meta_refresh=True)
+    async with opened() as frontier:
+        await crawl(frontier, [host.url], settings)
+    assert host.paths == ["/robots.txt", "/", "/x"]
+
+
+def test_we_say_who_we_are_and_are_found_by_that_name(sqspider: Run, host: Site) -> None:
+    host.bodies = {"/robots.txt": b"User-agent: mybot\nDisallow: /no\n", "/": b"yes", "/no": b"no"}
+    who = ("--user-agent", "mybot/2.0 (+https://example.com/bot)", "--contact", "bot@example.com")
+    done = sqspider("crawl", host.url, f"{host.url}no", "--allow-private", "--delay", "0", *who)
+    assert "robots.txt line 2: Disallow: /no" in done.stderr
+    assert host.paths == ["/robots.txt", "/"]
+    for request in host.requests:
+        assert (request.headers["User-Agent"], request.headers["From"]) == (who[1], who[3])
+
+
+# Trouble.
+
+
+def in_seconds(seconds: float, form: str) -> str:
+    """``Retry-After`` in one of its forms; dates have whole seconds only."""
+    if form == "seconds":
+        return str(int(seconds))
+    when = email.utils.localtime().astimezone(email.utils.datetime.timezone.utc)  # type: ignore[attr-defined]
+    when += email.utils.datetime.timedelta(seconds=seconds)  # type: ignore[attr-defined]
+    return str(
+        when.strftime({"date": "%a, %d %b %Y %H:%M:%S GMT", "old": "%A, %d-%b-%y %H:%M:%S GMT", "c": "%c"}[form])
+    )
+
+
+@pytest.mark.parametrize(("status", "form"), [(503, "seconds"), (429, "date"), (429, "old"), (503, "c")])
+async def test_a_host_that_asks_for_a_rest_gets_it(host: Site, status: int, form: str) -> None:
+    """The whole host, and no URL loses a try by waiting."""
+    asked_for_rest: list[float] = []
+
+    def busy_once(asked: Asked) -> Answer:
+        if asked_for_rest:
+            return b"x"
+        asked_for_rest.append(asked.at)
+        return status, {"Retry-After": in_seconds(4, form)}
+
+    host.bodies = {f"/{n}": busy_once for n in range(3)}
+    settings = CrawlSettings(delay_seconds=0.1)
+    async with opened() as frontier:
+        records = await crawl(frontier, [f"{host.url}{n}" for n in range(3)], settings)
+    later = [request.at for request in host.requests if request.at > asked_for_rest[0]]
+    assert min(later) - asked_for_rest[0] > 3 - LATE  # a date may be up to a second earlier
+    assert [record.status for record in records.values()] == [Status.DONE] * 3
+    assert sorted(record.tries for record in records.values()) == [0, 0, 1]
+    assert min(gaps_of(host.requests[2:])) > 2 - LATE  # and it is asked less often from then on
+
+
+def test_a_rest_is_remembered_across_restarts(sqspider: Run, host: Site) -> None:
+    host.bodies = {"/a": (503, {"Retry-After": "3600"}), "/b": b"b"}
+    url = host.url
+    sqspider("enqueue", f"{url}a", "--delay", "0")
+    sqspider("consume", "--allow-private")
+    sqspider("enqueue", f"{url}b", "--delay", "0")
+    sqspider("consume", "--allow-private")
+    assert host.paths == ["/robots.txt", "/a"]
+    row = json.loads(sqspider("hosts", "--json").stdout)
+    assert row["trouble"] == "server_error"
+    assert json.loads(sqspider("status", "--json").stdout)["queue"]["delayed"] == 2
+
+
+async def test_a_host_in_trouble_is_rested_and_its_urls_lose_no_try(host: Site) -> None:
+    host.bodies = {f"/{n}": lambda _: None for n in range(30)}  # hangs up
+    settings = CrawlSettings(delay_seconds=0.02, obey_robots=False)
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        await produce(frontier, [f"{host.url}{n}" for n in range(30)], settings, on_refused=print)
+        options = msgspec.structs.replace(OPTIONS, first_retry_seconds=30.0)
+        worker = Worker(frontier, fetcher, options, clock=time.time, rng=random.Random())
+        working = asyncio.create_task(worker.run(Mode.CONTINUOUS))
+        async with asyncio.timeout(30):
+            while (await frontier.queue_stats()).delayed < 30:
+                await asyncio.sleep(0.02)
+        worker.stop()
+        await working
+        records = await records_of(frontier)
+    asked = Counter(host.paths)
+    assert len(asked) == FAILURES_TO_REST  # aiohttp itself asks once more on a connection that was kept
+    tries = Counter(record.tries for record in records.values())
+    assert tries == {1: FAILURES_TO_REST, 0: 30 - FAILURES_TO_REST}
+
+
+async def test_who_redirects_is_not_blamed_for_a_host_that_rests(host: Site) -> None:
+    there = "127.0.0.2"
+    host.bodies = {"127.0.0.1/": (302, {"Location": host.url_of(there)})}
+    settings = CrawlSettings(delay_seconds=0.1, obey_robots=False)
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        assert await frontier.save_hosts([HostRow(host=there, rest_until=time.time() + 3600)]) == [True]
+        await produce(frontier, [host.url], settings, on_refused=print)
+        worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+        await asyncio.wait_for(worker.run(Mode.ONCE), 20)
+        row = (await frontier.hosts(["127.0.0.1"]))["127.0.0.1"]
+        (record,) = (await records_of(frontier)).values()
+    assert (row.penalty_seconds, row.failures, row.trouble) == (0, 0, None)
+    assert (record.status, record.tries) == (Status.QUEUED, 0)
+    assert [request.host for request in host.requests] == ["127.0.0.1"]
+
+
+# Orders.
+
+
+def test_a_paused_host_is_left_alone_until_it_is_resumed(sqspider: Run, host: Site, tmp_path: Path) -> None:
+    host.bodies = {"/": b"a page"}
+    assert sqspider("hosts", "set", "127.0.0.1", "--pause").returncode == 0
+    command = [sys.executable, "-m", "sqspider", "crawl", host.url, "--allow-private", "--delay", "0", "--quiet"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while json.loads(sqspider("status", "--json").stdout)["queue"]["delayed"] == 0:
+            assert time.monotonic() < deadline
+        assert host.requests == []
+        assert sqspider("hosts", "set", "127.0.0.1", "--resume").returncode == 0
+        assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert host.paths == ["/robots.txt", "/"]
+
+
+async def test_an_order_to_go_slower_holds_at_once(host: Site) -> None:
+    host.bodies = {f"/{n}": b"x" for n in range(6)}
+    settings = CrawlSettings(delay_seconds=0.1, obey_robots=False)
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        await produce(frontier, [f"{host.url}{n}" for n in range(6)], settings, on_refused=print)
+        worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+        working = asyncio.create_task(worker.run(Mode.UNTIL_EMPTY))
+        while len(host.requests) < 2:
+            await asyncio.sleep(0.005)
+        saved = False
+        while not saved:
+            row = (await frontier.hosts(["127.0.0.1"]))["127.0.0.1"]
+            (saved,) = await frontier.save_hosts([with_orders(row, delay=1.0, is_paused=None, is_blocked=None)])
+        ordered_at = time.monotonic()
+        await asyncio.wait_for(working, 30)
+    after = [request for request in host.requests if request.at > ordered_at + 0.05]
+    assert len(after) >= 3
+    assert min(gaps_of(after)) > 1.0 - LATE
+
+
+# Budgets.
+
+
+async def test_the_byte_budget_of_a_host_is_named(host: Site) -> None:
+    host.bodies = {f"/{n}": b"x" * 1000 for n in range(8)}
+    settings = CrawlSettings(delay_seconds=0.05, host_bytes=2500, obey_robots=False)
+    async with opened() as frontier:
+        records = await crawl(
+            frontier, [f"{host.url}{n}" for n in range(8)], settings, msgspec.structs.replace(OPTIONS, concurrency=1)
+        )
+    reasons = Counter(outcome_of(record).reason for record in records.values())
+    assert reasons[Reason.HOST_BYTE_LIMIT] >= 1
+    assert reasons[None] >= 3
