@@ -14,7 +14,8 @@ from typing import Any, Final
 import pytest
 
 from sqspider.frontier import FrontierSettings
-from sqspider.frontier.aws import INDEX, AwsFrontier, endpoints_for
+from sqspider.frontier.aws import AwsFrontier, endpoints_for
+from sqspider.frontier.aws_calls import INDEX
 from sqspider.frontier.aws_client import DYNAMODB, SQS, AwsClient, find_keys
 from tests.aws.engines import EngineClock
 from tests.frontier.kit import SETTINGS, Store
@@ -104,7 +105,11 @@ class AwsStore(Store):
         return cls(await create(environment, settings), clock)
 
     async def open(self, settings: FrontierSettings = SETTINGS) -> AwsFrontier:
-        self._handles.append(await AwsFrontier.open(settings, clock=self.clock, environment=self.environment))
+        return await self.open_in(self.environment, settings)
+
+    async def open_in(self, environment: Mapping[str, str], settings: FrontierSettings = SETTINGS) -> AwsFrontier:
+        """A handle by another environment, as one behind a proxy."""
+        self._handles.append(await AwsFrontier.open(settings, clock=self.clock, environment=environment))
         return self._handles[-1]
 
     async def elapse(self, seconds: float) -> None:
@@ -115,7 +120,11 @@ class AwsStore(Store):
         else:
             await asyncio.sleep(seconds)
 
-    async def close(self) -> None:
+    async def close_handles(self) -> None:
         for handle in self._handles:
             await handle.close()
+        self._handles.clear()
+
+    async def close(self) -> None:
+        await self.close_handles()
         await drop(self.environment)

@@ -180,12 +180,12 @@ class AwsFrontier:
     def __init__(self, place: _Place, client: AwsClient, settings: FrontierSettings, clock: Clock) -> None:
         self.usage = Usage()
         client.observers.append(self.usage.see)
-        self._client = client
+        self.client = client
         self._place = place
         self._queue = Queue(client, place.queue_url)
         self._dead_letters: Queue | None = None
-        self._table = Table(client, place.table)
-        self._hosts = Hosts(self._table, client, clock)
+        self.table = Table(client, place.table)
+        self._hosts = Hosts(self.table, client, clock)
         self._settings = settings
         self._clock = clock
         # Those of the queue, once it was looked at.
@@ -194,6 +194,7 @@ class AwsFrontier:
         self._counted: Counter[str] = Counter()  # changes of the sums that are not written yet
         self._flushed_at = clock()
         self._counter_key = f"counter {secrets.randbelow(COUNTER_SHARDS)}"
+        self._enqueueing = asyncio.Lock()
         self._started: dict[tuple[str, str], float] = {}  # workers that checked in here
 
     @classmethod
@@ -234,7 +235,7 @@ class AwsFrontier:
         try:
             await self._flush()
         finally:
-            await self._client.close()
+            await self.client.close()
 
     async def _look_at_queue(self) -> None:
         try:
@@ -246,34 +247,29 @@ class AwsFrontier:
                 ) from error
             raise
         self._visibility_seconds = float(attributes["VisibilityTimeout"])
-        if self._visibility_seconds < self._settings.visibility_seconds:
-            raise FrontierUnavailableError(
-                f"the queue's visibility timeout is {self._visibility_seconds:g} s, the lease needs "
-                f"{self._settings.visibility_seconds:g} s: raise it, or the same message is delivered twice"
-            )
         policy = msgspec.json.decode(attributes.get("RedrivePolicy") or "{}")
         if "deadLetterTargetArn" in policy:  # always of the same account and region
             name = policy["deadLetterTargetArn"].rpartition(":")[2]
-            self._dead_letters = Queue(self._client, self._queue.url.rpartition("/")[0] + "/" + name)
+            self._dead_letters = Queue(self.client, self._queue.url.rpartition("/")[0] + "/" + name)
             self._max_receives = int(policy["maxReceiveCount"])
 
     async def _look_at_table(self) -> None:
         try:
-            table = await self._table.describe()
+            table = await self.table.describe()
         except AwsError as error:
             if error.code == "ResourceNotFoundException":
                 raise FrontierUnavailableError(
-                    f"there is no table {self._table.name} in {self._place.region}: see TABLE_NAME and AWS_REGION"
+                    f"there is no table {self.table.name} in {self._place.region}: see TABLE_NAME and AWS_REGION"
                 ) from error
             raise
         if _key_of(table) != KEY:
             raise FrontierUnavailableError(
-                f"the table {self._table.name} has the key {_key_of(table)}, not {KEY}: name another table"
+                f"the table {self.table.name} has the key {_key_of(table)}, not {KEY}: name another table"
             )
         keys = {index["IndexName"]: _key_of(index) for index in table.get("GlobalSecondaryIndexes") or []}
         if keys.get(INDEX) != INDEX_KEY:
             raise FrontierUnavailableError(
-                f"the table {self._table.name} has no index {INDEX!r} with the key {INDEX_KEY}: name another table"
+                f"the table {self.table.name} has no index {INDEX!r} with the key {INDEX_KEY}: name another table"
             )
 
     # Work.
@@ -286,12 +282,15 @@ class AwsFrontier:
         return answers
 
     async def _enqueue(self, entries: Sequence[Entry]) -> list[bool]:
-        by_url = {entry.url: entry for entry in reversed(entries)}
-        by_url = {entry.url: by_url[entry.url] for entry in entries}  # the first one of each, in order
+        by_url: dict[str, Entry] = {}
+        for entry in entries:
+            by_url.setdefault(entry.url, entry)
         # Reading first: a known URL then costs half a read unit, not the whole write unit of a
-        # condition that fails.
-        known = await self._table.read(by_url, projection="url")
-        new = await self._record([entry for url, entry in by_url.items() if url not in known])
+        # condition that fails. One at a time, so that two pages of this worker do not both find a
+        # link missing.
+        async with self._enqueueing:
+            known = await self.table.read(by_url, projection="url")
+            new = await self._record([entry for url, entry in by_url.items() if url not in known])
         await self._queue.send([_outgoing(_message_for(by_url[url])) for url in new])
         answers = []
         for entry in entries:
@@ -329,10 +328,10 @@ class AwsFrontier:
             settings = encode_settings(entry.settings)
             if settings != "{}":
                 item["settings"] = s(settings)
-            statements.append(self._table.insert(item))
-        written = await self._table.write(statements)
+            statements.append(self.table.insert(item))
+        written = await self.table.write(statements)
         unsure = [s.url for s, w in zip(statements, written, strict=True) if w.is_unsure and not w.is_done]
-        own = {url for url, item in (await self._table.read(unsure)).items() if item.get("claim_id") == {"S": mark}}
+        own = {url for url, item in (await self.table.read(unsure)).items() if item.get("claim_id") == {"S": mark}}
         new = {s.url: None for s, result in zip(statements, written, strict=True) if result.is_done or s.url in own}
         self._counted[Status.QUEUED] += len(new)
         return new
@@ -344,6 +343,11 @@ class AwsFrontier:
         await self._queue.send([Outgoing(body, host) for body, host in zip(sendable, hosts, strict=True)])
 
     async def receive(self, limit: int, *, wait_seconds: float = 0.0) -> list[Delivery]:
+        if self._visibility_seconds < self._settings.visibility_seconds:
+            raise FrontierUnavailableError(
+                f"the queue's visibility timeout is {self._visibility_seconds:g} s, the lease needs "
+                f"{self._settings.visibility_seconds:g} s: raise it, or the same message is delivered twice"
+            )
         wait = min(math.ceil(wait_seconds), 20)
         messages = batch = await self._queue.receive(limit, wait)
         while len(batch) == SQS_BATCH and len(messages) < limit:
@@ -373,13 +377,13 @@ class AwsFrontier:
             now = self._clock()
             lease_until = now + lease_seconds
             values = [s(worker_id), s(claim_id), n(lease_until), n(now)]
-            written = await self._table.write(
-                [self._table.statement(CLAIM, url, [*values, s(url), n(now)]) for url in waiting]
+            written = await self.table.write(
+                [self.table.statement(CLAIM, url, [*values, s(url), n(now)]) for url in waiting]
             )
             items = {url: w.item for url, w in zip(waiting, written, strict=True) if w.is_done and w.item is not None}
             # One consistent read says why the others were lost.
             unclear = [url for url in waiting if url not in items]
-            found = await self._table.read(unclear)
+            found = await self.table.read(unclear)
             waiting = []
             missing = []
             for url in unclear:
@@ -420,7 +424,7 @@ class AwsFrontier:
         linked = [finish for finish in finishes if finish.links]
         if linked:
             # Links go first, so that a crash loses none; those of a claim that is over stay out.
-            current = await self._table.read(finish.claim.url for finish in linked)
+            current = await self.table.read(finish.claim.url for finish in linked)
             links = [
                 link
                 for finish in linked
@@ -430,9 +434,9 @@ class AwsFrontier:
             if links:
                 await self.enqueue(links)
         now = self._clock()
-        written = await self._table.write(
+        written = await self.table.write(
             [
-                self._table.statement(
+                self.table.statement(
                     FINISH,
                     finish.claim.url,
                     [
@@ -464,7 +468,7 @@ class AwsFrontier:
     async def _ended(self, claims: list[Won], written: list[Written], is_mine: Callable[[Item], bool]) -> list[bool]:
         """Which claims were ended. One whose answer was lost has ended if its record says what was written."""
         unsure = [claim.url for claim, w in zip(claims, written, strict=True) if w.is_unsure and not w.is_done]
-        found = await self._table.read(unsure)
+        found = await self.table.read(unsure)
         return [
             w.is_done
             or (
@@ -486,7 +490,7 @@ class AwsFrontier:
 
     async def retry(self, retries: Sequence[Retry]) -> list[bool]:
         now = self._clock()
-        written = await self._table.write([self._give_back(retry, now) for retry in retries])
+        written = await self.table.write([self._give_back(retry, now) for retry in retries])
         ended = await self._ended(
             [retry.claim for retry in retries],
             written,
@@ -520,7 +524,7 @@ class AwsFrontier:
         if is_parked:
             more += ' SET "parked_body" = ?'
             parameters.append(s(retry.delivery.body))
-        text = GIVE_BACK.format(table=self._table.name, more=more)
+        text = GIVE_BACK.format(table=self.table.name, more=more)
         return Statement(retry.claim.url, text, [*parameters, *_fence(retry.claim)])
 
     async def _resend(self, moves: Sequence[tuple[Delivery, Outgoing | None]]) -> None:
@@ -555,16 +559,16 @@ class AwsFrontier:
             if isinstance(message, Message):
                 by_url[message.url] = deferral
         statements = [
-            self._table.statement(
+            self.table.statement(
                 PARK,
                 url,
                 [n(deferral.until), s(_shard_of(url, is_parked=True)), s(_body_of(deferral)), s(url)],
             )
             for url, deferral in by_url.items()
         ]
-        written = await self._table.write(statements)
+        written = await self.table.write(statements)
         kept = {url for url, w in zip(by_url, written, strict=True) if w.is_done}
-        others = await self._table.read(url for url in by_url if url not in kept)
+        others = await self.table.read(url for url in by_url if url not in kept)
         kept |= {url for url, item in others.items() if "lease_until" not in item}  # finished
         missing = {
             url: (deferral.until, _body_of(deferral))
@@ -584,7 +588,7 @@ class AwsFrontier:
         now = self._clock()
         parked, ordinary = await together([self._due_parked(now, limit), self._due_orphans(now, limit)])
         due = dict(sorted([*parked, *ordinary], key=lambda found: found[1])[:limit])
-        items = await self._table.read(due)
+        items = await self.table.read(due)
         statements: list[Statement] = []
         messages: list[Outgoing | None] = []
         for url, due_at in due.items():
@@ -603,17 +607,17 @@ class AwsFrontier:
                 message = _outgoing(_message_for(_entry_of(item)))
             shard = _shard_of(url, is_parked=False)
             parameters = [n(next_due), s(shard), s(url), n(due_at)]
-            statements.append(self._table.statement(MOVE_DUE_ON, url, parameters))
+            statements.append(self.table.statement(MOVE_DUE_ON, url, parameters))
             messages.append(message)
         # First the new due_at, then the message: who dies in between is found again later.
-        written = await self._table.write(statements)
+        written = await self.table.write(statements)
         released = [m for m, w in zip(messages, written, strict=True) if m is not None and w.is_done]
         await self._queue.send(released)
         return len(released)
 
     async def _due_parked(self, now: float, limit: int) -> list[tuple[str, float]]:
         parts = await together(
-            self._table.query(f"p{shard}", limit, before=now + RELEASE_AHEAD_SECONDS) for shard in range(SHARDS)
+            self.table.query(f"p{shard}", limit, before=now + RELEASE_AHEAD_SECONDS) for shard in range(SHARDS)
         )
         return [found for part in parts for found in part]
 
@@ -626,12 +630,12 @@ class AwsFrontier:
                 return []
             # due_at is due_seconds after the record was queued; a minute more for what figures lag.
             before = min(now, now - age - 60.0 + self._settings.due_seconds)
-        parts = await together(self._table.query(f"q{shard}", limit, before=before) for shard in range(SHARDS))
+        parts = await together(self.table.query(f"q{shard}", limit, before=before) for shard in range(SHARDS))
         return [found for part in parts for found in part]
 
     async def _oldest_age(self, now: float) -> float | None:
         """The age in seconds of the oldest message that waits, by CloudWatch; none if it has no figure."""
-        answer = await self._client.call(
+        answer = await self.client.call(
             CLOUDWATCH,
             "GetMetricStatistics",
             {
@@ -671,7 +675,7 @@ class AwsFrontier:
         return 0  # SQS cannot look for messages: they come back at their time
 
     async def robots(self, origins: Sequence[str]) -> dict[str, RobotsRow]:
-        items = await self._table.read(_robots_key(origin) for origin in origins)
+        items = await self.table.read(_robots_key(origin) for origin in origins)
         rows = {}
         for origin in origins:
             item = items.get(_robots_key(origin))
@@ -682,7 +686,7 @@ class AwsFrontier:
 
     async def lease_robots(self, origin: str, *, until: float) -> bool:
         token = secrets.token_hex(6)
-        return await self._table.change(
+        return await self.table.change(
             "UpdateItem",
             _robots_key(origin),
             {
@@ -697,7 +701,7 @@ class AwsFrontier:
         while len(packed) > MAX_ROBOTS_BYTES:  # no rules in words are so long when compressed
             row = msgspec.structs.replace(row, body=row.body[: len(row.body) * 3 // 4])
             packed = zlib.compress(msgspec.msgpack.encode(row), 6)
-        await self._table.change(
+        await self.table.change(
             "UpdateItem",
             _robots_key(row.origin),
             {
@@ -727,7 +731,7 @@ class AwsFrontier:
         changes = {name: number for name, number in counted.items() if number}
         try:
             if changes:
-                await self._table.change(
+                await self.table.change(
                     "UpdateItem",
                     self._counter_key,
                     {
@@ -757,7 +761,7 @@ class AwsFrontier:
         numbers, open_records = await self._counters(), await self._open_records()
         by_status = {status: max(0, numbers[status]) for status in Status}
         if open_records is not None:
-            exactly = Counter(text(item, "status") for item in (await self._table.read(open_records)).values())
+            exactly = Counter(text(item, "status") for item in (await self.table.read(open_records)).values())
             for status in (Status.QUEUED, Status.PROCESSING):
                 by_status[status] = exactly[status]
         elif by_status[Status.QUEUED] + by_status[Status.PROCESSING] <= EXACT_OPEN:
@@ -765,7 +769,7 @@ class AwsFrontier:
         return _counts(by_status, numbers)
 
     async def _counters(self) -> Counter[str]:
-        items = await self._table.read(f"counter {shard}" for shard in range(COUNTER_SHARDS))
+        items = await self.table.read(f"counter {shard}" for shard in range(COUNTER_SHARDS))
         numbers: Counter[str] = Counter()
         for item in items.values():
             numbers.update({name: int(float(value["N"])) for name, value in item.items() if "N" in value})
@@ -776,7 +780,7 @@ class AwsFrontier:
         found: list[str] = []
         for kind in "qp":
             shards = [f"{kind}{shard}" for shard in range(SHARDS)]
-            for part in await together(self._table.query(shard, EXACT_OPEN + 1) for shard in shards):
+            for part in await together(self.table.query(shard, EXACT_OPEN + 1) for shard in shards):
                 found += [url for url, _ in part]
             if len(found) > EXACT_OPEN:
                 return None
@@ -800,11 +804,11 @@ class AwsFrontier:
     # Looking.
 
     async def get(self, urls: Sequence[str]) -> dict[str, UrlRecord]:
-        items = await self._table.read(urls)
+        items = await self.table.read(urls)
         return {url: _record_of(items[url]) for url in urls if url in items}
 
     async def scan(self, *, status: Status | None = None, host: str | None = None) -> AsyncIterator[list[UrlRecord]]:
-        async for items in self._table.scan():
+        async for items in self.table.scan():
             records = [_record_of(item) for item in items if item["url"]["S"].startswith("http")]
             yield [
                 record
@@ -861,7 +865,7 @@ class AwsFrontier:
     async def check_in(self, worker_id: str, *, session: str, ttl_seconds: float) -> bool:
         now = self._clock()
         started_at = self._started.setdefault((worker_id, session), now)
-        return await self._table.change(
+        return await self.table.change(
             "UpdateItem",
             f"worker {worker_id}",
             {
@@ -884,7 +888,7 @@ class AwsFrontier:
 
     async def check_out(self, worker_id: str, *, session: str) -> None:
         self._started.pop((worker_id, session), None)
-        await self._table.change(
+        await self.table.change(
             "DeleteItem",
             f"worker {worker_id}",
             {
@@ -896,7 +900,7 @@ class AwsFrontier:
 
     async def workers(self) -> list[WorkerRow]:
         now = self._clock()
-        keys = [key for key, _ in await self._table.query("w", 2**53)]
+        keys = [key for key, _ in await self.table.query("w", 2**53)]
         return sorted(
             (
                 WorkerRow(
@@ -904,7 +908,7 @@ class AwsFrontier:
                     started_at=number(item, "started_at"),
                     seen_at=number(item, "seen_at"),
                 )
-                for key, item in (await self._table.read(keys)).items()
+                for key, item in (await self.table.read(keys)).items()
                 if number(item, "expires_at") >= now
             ),
             key=lambda row: row.worker_id,
@@ -940,7 +944,7 @@ class AwsFrontier:
 
         async def clear(segment: int) -> None:
             nonlocal removed
-            pages = self._table.scan(
+            pages = self.table.scan(
                 Segment=segment,
                 TotalSegments=4,
                 ProjectionExpression="#url",
@@ -948,7 +952,7 @@ class AwsFrontier:
             )
             async for items in pages:
                 keys = [key for item in items if not (key := item["url"]["S"]).startswith("worker ")]
-                await together(self._table.delete_items(part) for part in batches(keys, WRITE_BATCH))
+                await together(self.table.delete_items(part) for part in batches(keys, WRITE_BATCH))
                 removed += sum(key.startswith("http") for key in keys)
 
         await together(clear(segment) for segment in range(4))

@@ -1,0 +1,283 @@
+"""What AWS does and the engines do not: throttling, lost answers, partial failures, duplicates, disorder.
+
+Whatever happens: nothing is lost, each record is finished once, and no trouble is called a lost race.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+
+import pytest
+
+from sqspider.frontier import (
+    ClaimRequest,
+    Deferral,
+    Entry,
+    Finish,
+    Frontier,
+    FrontierBusyError,
+    LostReason,
+    Retry,
+    Won,
+    aws_client,
+)
+from sqspider.frontier.aws import AwsFrontier
+from sqspider.message import decode_message
+from sqspider.record import Status
+from tests.frontier.kit import (
+    A_LITTLE,
+    DONE,
+    DUE,
+    LEASE,
+    TROUBLE,
+    VISIBILITY,
+    all_records,
+    assert_counts_are_exact,
+    claim_all,
+    entries,
+    message_of,
+    record_of,
+    take,
+    take_one,
+    url,
+    win,
+)
+
+from . import faults
+from .faults import FaultProxy
+from .store import AwsStore
+
+SEEDS = 25
+ROUNDS = 40
+TROUBLED_ROUNDS = 6
+UNCLEAR = ["throttle", "fail", "lose_answer", "fail_parts"]
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The faults do not care how long one waits before the next try."""
+    monkeypatch.setattr(aws_client, "LONGEST_PAUSE_SECONDS", 0.1)
+
+
+async def open_behind(proxy: FaultProxy, store: AwsStore) -> AwsFrontier:
+    """A handle whose calls go through the proxy; closed with the store."""
+    return await store.open_in(proxy.environment)
+
+
+class Crowd:
+    """Some workers that crawl without fetching, and write down what the frontier told them."""
+
+    def __init__(self, truth: Frontier, store: AwsStore, rng: random.Random) -> None:
+        self.finished: Counter[str] = Counter()
+        self.lost: Counter[LostReason] = Counter()
+        self.busy = 0
+        self._truth = truth  # a handle that meets no faults
+        self._store = store
+        self._rng = rng
+        self._claims = 0
+
+    async def work(self, frontier: Frontier, name: str) -> None:
+        """Receive, claim and end until nothing comes."""
+        while True:
+            try:
+                deliveries = await frontier.receive(10)
+                if not deliveries:
+                    return
+                requests = []
+                for delivery in deliveries:
+                    message = decode_message(delivery.body)
+                    assert not isinstance(message, tuple)
+                    requests.append(ClaimRequest(delivery=delivery, message=message))
+                await self._claim_and_end(frontier, name, requests)
+            except FrontierBusyError:
+                self.busy += 1
+
+    async def _claim_and_end(self, frontier: Frontier, name: str, requests: list[ClaimRequest]) -> None:
+        self._claims += 1
+        claim_id = f"claim-{self._claims}"
+        answers = await frontier.claim(requests, worker_id=name, claim_id=claim_id, lease_seconds=LEASE)
+        finishes, retries, deferrals, over = [], [], [], []
+        won = {answer.url for answer in answers if isinstance(answer, Won)}
+        for request, answer in zip(requests, answers, strict=True):
+            if isinstance(answer, Won):
+                if self._rng.random() < 0.2:
+                    at = self._store.clock() + self._rng.choice([0, 1, 1000])
+                    retries.append(Retry(claim=answer, delivery=request.delivery, at=at, tried=True, outcome=TROUBLE))
+                else:
+                    finishes.append(self._finish(answer, request))
+                continue
+            self.lost[answer.why] += 1
+            record = await record_of(self._truth, answer.url)
+            if answer.why is LostReason.FINISHED:
+                assert record.status.is_final
+                over.append(request.delivery)
+            else:
+                assert record.claim_id != claim_id or answer.url in won
+                deferrals.append(Deferral(delivery=request.delivery, until=answer.lease_until))
+        for finish, is_done in zip(finishes, await frontier.finish(finishes), strict=True):
+            self.finished[finish.claim.url] += is_done
+        await frontier.retry(retries)
+        await frontier.defer(deferrals)
+        await frontier.delete(over)
+
+    def _finish(self, claim: Won, request: ClaimRequest) -> Finish:
+        depth = request.message.depth
+        links = tuple(Entry(url=f"{claim.url}/{i}", depth=depth + 1) for i in range(3)) if depth == 0 else ()
+        shared = (Entry(url=url("shared"), depth=1),) if depth == 0 else ()
+        return Finish(claim=claim, delivery=request.delivery, outcome=DONE, links=links + shared)
+
+
+@pytest.mark.parametrize("name", faults.ALL)
+async def test_a_crawl_in_trouble_loses_nothing_and_finishes_each_url_once(
+    store: AwsStore, proxy: FaultProxy, name: str
+) -> None:
+    truth = await store.open()
+    crowd = Crowd(truth, store, random.Random(7))
+    workers = {worker: await open_behind(proxy, store) for worker in ("a", "b", "c")}
+    proxy.fault = faults.ALL[name]
+    await workers["a"].enqueue(entries(SEEDS))
+    for round in range(ROUNDS):
+        if round == TROUBLED_ROUNDS:
+            proxy.fault = None  # the trouble ends
+        await asyncio.gather(*(crowd.work(frontier, worker) for worker, frontier in workers.items()))
+        await store.elapse(max(VISIBILITY, LEASE) + A_LITTLE + (1000 if round % 5 == 4 else DUE))
+        for frontier in workers.values():
+            try:
+                await frontier.sweep()
+            except FrontierBusyError:
+                crowd.busy += 1
+        if proxy.fault is None and (await truth.counts()).open == 0 and (await truth.queue_stats()).is_empty:
+            break
+    else:
+        pytest.fail("the crawl did not drain")
+
+    records = await all_records(truth)
+    expected = {url(i) for i in range(SEEDS)} | {f"{url(i)}/{j}" for i in range(SEEDS) for j in range(3)}
+    assert set(records) == expected | {url("shared")}
+    assert {record.status for record in records.values()} == {Status.DONE}
+    assert crowd.finished == dict.fromkeys(records, 1)
+    assert sum(proxy.injected.values()) > 20, proxy.injected
+
+
+@pytest.mark.parametrize("name", UNCLEAR)
+async def test_trouble_in_a_claim_is_no_lost_race(store: AwsStore, proxy: FaultProxy, name: str) -> None:
+    frontier = await open_behind(proxy, store)
+    await frontier.enqueue(entries(20))
+    deliveries = await take(frontier, 20)
+    proxy.fault, proxy.chance = faults.ALL[name], 0.6
+    answers = await claim_all(frontier, deliveries, lease=60)
+    assert [isinstance(answer, Won) for answer in answers] == [True] * 20
+    assert {answer.attempt for answer in answers if isinstance(answer, Won)} == {1}
+    assert proxy.injected["BatchExecuteStatement"] > 0
+
+
+@pytest.mark.parametrize("name", UNCLEAR)
+async def test_trouble_in_a_finish_is_no_stale_claim(store: AwsStore, proxy: FaultProxy, name: str) -> None:
+    frontier = await open_behind(proxy, store)
+    await frontier.enqueue(entries(20))
+    deliveries = await take(frontier, 20)
+    claims = [answer for answer in await claim_all(frontier, deliveries, lease=60) if isinstance(answer, Won)]
+    proxy.fault, proxy.chance = faults.ALL[name], 0.6
+    finishes = [
+        Finish(claim=claim, delivery=delivery, outcome=DONE, links=(Entry(url=url(f"link{i}")),))
+        for i, (claim, delivery) in enumerate(zip(claims, deliveries, strict=True))
+    ]
+    retries = [
+        Retry(claim=finish.claim, delivery=finish.delivery, at=0.0, tried=True)
+        for finish in finishes[10:]
+        if finish.delivery is not None
+    ]
+    assert await frontier.finish(finishes[:10]) == [True] * 10
+    assert await frontier.retry(retries) == [True] * 10
+    proxy.fault = None
+    await frontier.counts()
+    records = await all_records(frontier)
+    assert Counter(record.status for record in records.values()) == {Status.DONE: 10, Status.QUEUED: 20}
+    assert {record.tries for record in records.values() if record.attempt == 1} == {0, 1}
+
+
+@pytest.mark.parametrize("name", UNCLEAR)
+async def test_urls_that_were_recorded_in_trouble_are_new_to_one(store: AwsStore, proxy: FaultProxy, name: str) -> None:
+    frontier = await open_behind(proxy, store)
+    other = await open_behind(proxy, store)
+    proxy.fault, proxy.chance = faults.ALL[name], 0.5
+    first, second = await asyncio.gather(frontier.enqueue(entries(40)), other.enqueue(entries(40)))
+    assert [a + b for a, b in zip(first, second, strict=True)] == [1] * 40
+    proxy.fault = None
+    bodies = Counter(delivery.body for delivery in await take(frontier, 40))
+    assert len(bodies) > 30  # a send whose answer was lost is sent again: some come twice
+
+
+async def test_a_claim_that_cannot_be_made_raises(store: AwsStore, proxy: FaultProxy) -> None:
+    frontier = await open_behind(proxy, store)
+    await frontier.enqueue(entries(3))
+    deliveries = await take(frontier, 3)
+    frontier.client.give_up_seconds = 0.5
+    for name in UNCLEAR:
+        proxy.fault, proxy.chance = faults.ALL[name], 1.0
+        with pytest.raises(FrontierBusyError):
+            await claim_all(frontier, deliveries, claim=name)
+    proxy.fault = None
+    await store.elapse(LEASE + A_LITTLE)
+    assert all(isinstance(answer, Won) for answer in await claim_all(frontier, deliveries, claim="last"))
+
+
+async def test_sums_that_could_not_be_written_are_written_later(store: AwsStore, proxy: FaultProxy) -> None:
+    frontier = await open_behind(proxy, store)
+    await frontier.enqueue(entries(10))
+    deliveries = await take(frontier, 10)
+    claims = [await win(frontier, delivery, claim=delivery.message_id) for delivery in deliveries]
+    frontier.client.give_up_seconds = 0.3
+
+    async def throttle_sums(
+        proxy: FaultProxy, action: str, document: faults.Document, forward: faults.Forward
+    ) -> faults.Answer:
+        if action == "UpdateItem":
+            proxy.injected[action] += 1
+            return faults.refusal("ThrottlingException")
+        return await forward(document)
+
+    proxy.fault = throttle_sums
+    await store.elapse(10)
+    finishes = [
+        Finish(claim=claim, delivery=delivery, outcome=DONE) for claim, delivery in zip(claims, deliveries, strict=True)
+    ]
+    assert await frontier.finish(finishes) == [True] * 10
+    assert proxy.injected["UpdateItem"] > 0
+    proxy.fault = None
+    await assert_counts_are_exact(frontier)
+    (row,) = await frontier.scan_hosts()
+    assert row.done == 10
+
+
+async def test_a_message_that_cannot_be_deleted_does_not_undo_its_finish(store: AwsStore, proxy: FaultProxy) -> None:
+    frontier = await open_behind(proxy, store)
+    await frontier.enqueue([Entry(url=url("a"))])
+    delivery = await take_one(frontier)
+    claim = await win(frontier, delivery)
+    frontier.client.give_up_seconds = 0.3
+
+    async def no_delete(
+        _: FaultProxy, action: str, document: faults.Document, forward: faults.Forward
+    ) -> faults.Answer:
+        return faults.refusal("ThrottlingException") if action.startswith("Delete") else await forward(document)
+
+    proxy.fault = no_delete
+    assert await frontier.finish([Finish(claim=claim, delivery=delivery, outcome=DONE)]) == [True]
+    proxy.fault = None
+    await store.elapse(VISIBILITY + A_LITTLE)
+    assert message_of(await take_one(frontier)).url == url("a")
+
+
+async def test_what_was_counted_wrong_is_mended_by_an_exact_count(store: AwsStore) -> None:
+    """As when a worker is killed with sums in hand."""
+    frontier, killed = await store.open(), await store.open()
+    await killed.enqueue(entries(5))
+    delivery = await take_one(killed)
+    assert await killed.finish([Finish(claim=await win(killed, delivery), delivery=delivery, outcome=DONE)]) == [True]
+    assert (await frontier.counts()).by_status[Status.DONE] == 0
+    exact = await frontier.counts(exact=True)
+    assert (exact.by_status[Status.DONE], exact.by_status[Status.QUEUED], exact.bytes) == (1, 4, DONE.bytes)
+    assert await frontier.counts() == exact
