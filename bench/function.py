@@ -18,7 +18,7 @@ from aiohttp import web
 from tests.aws import engines, store
 from tests.end_to_end.runtime import FunctionRuntime, Poller, unpacked
 
-from sqspider.frontier import FrontierSettings
+from sqspider.frontier import Entry, FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.message import CrawlSettings, Message, encode_message
 from sqspider.url import Scope
@@ -28,6 +28,7 @@ BATCHES: Final = 6
 HOSTS: Final = [f"127.0.2.{number}" for number in range(1, 11)]
 PAGE_BYTES: Final = 50_000
 LINKS: Final = 100
+LOST: Final = 1000
 
 
 def page(path: str) -> str:
@@ -73,6 +74,32 @@ async def measure(memory_mb: int, root: Path, place: Mapping[str, str], port: in
     )
 
 
+async def measure_sweep(memory_mb: int, root: Path, place: Mapping[str, str]) -> None:
+    """Records whose messages were lost: how many a second does the sweep bring back?"""
+    frontier = await AwsFrontier.open(FrontierSettings(due_seconds=0.1), clock=time.time, environment=place)
+    await frontier.enqueue([Entry(url=f"http://example.com/{number}") for number in range(LOST)])
+    await frontier.purge_queue()
+    runtime = FunctionRuntime(
+        root, place, handler="sqspider.lambda_handler.sweep", memory_mb=memory_mb, is_as_slow=True, timeout_seconds=120
+    )
+    try:
+        runtime.invoke({})  # to start it
+        await frontier.purge_queue()
+        await frontier.clear_table()
+        await frontier.enqueue([Entry(url=f"http://example.com/{number}") for number in range(LOST)])
+        await frontier.purge_queue()
+        started = time.monotonic()
+        released = (await asyncio.to_thread(runtime.invoke, {}))["released"]
+        seconds = time.monotonic() - started
+    finally:
+        runtime.stop()
+        await frontier.close()
+    print(
+        f"{memory_mb:5} MB  sweep: {released} released in {seconds:.1f} s: {released / seconds:.0f} a second",
+        flush=True,
+    )
+
+
 async def main() -> int:
     clock = engines.EngineClock()
     engine = engines.start_ministack(clock)
@@ -96,6 +123,10 @@ async def main() -> int:
             for memory_mb in SIZES:
                 place = await store.create(environment, FrontierSettings(visibility_seconds=180))
                 await measure(memory_mb, root, place, port)
+                await store.drop(place)
+            for memory_mb in SIZES:
+                place = await store.create(environment, FrontierSettings(visibility_seconds=180))
+                await measure_sweep(memory_mb, root, place)
                 await store.drop(place)
     finally:
         await runner.cleanup()

@@ -224,7 +224,7 @@ class CrawlerStack(Stack):
             Validations.of(allowed).acknowledge(figures)
         newer = Acknowledgment(
             id="AwsSolutions::AwsSolutions-L1",
-            reason=f"Python {FUNCTION_PYTHON} is supported until October 2029; the wheels are built for it",
+            reason=f"Python {FUNCTION_PYTHON} is supported by Lambda until 2029; the wheels are built for it",
         )
         for function in (self.crawl, self.sweep):
             Validations.of(function).acknowledge(newer)

@@ -134,7 +134,8 @@ def sweep(event: dict[str, Any], context: Context) -> dict[str, Any]:  # noqa: A
                 return
 
     live = _run(work, context)
-    _report(live, context, Released=released)
+    if released:  # nothing to say, most of the time, and metrics cost
+        _report(live, context, Released=released)
     return {"released": released}
 
 
