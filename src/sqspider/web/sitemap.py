@@ -94,9 +94,9 @@ class SitemapReader:
                     self._read(start)
                 if self._format is None:
                     raise _FaultError("it is empty")
-                self._format.close()
                 if self._gzip is not None and not self._gzip.is_complete:
                     raise _FaultError("the gzip file ends too early")
+                self._format.close()
             except _FaultError as fault:
                 self._stop(str(fault))
         return self._take()
