@@ -105,9 +105,11 @@ CREATE TABLE message (
     visible_at REAL NOT NULL,
     receive_count INTEGER NOT NULL DEFAULT 0,
     receipt TEXT,                  -- of the last delivery; NULL: none since it was sent or deferred
+    is_deferred INTEGER NOT NULL DEFAULT 0, -- it has a time to come back at, so it goes before fresh ones
     is_dead INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX message_visible ON message (is_dead, visible_at, id);
+CREATE INDEX message_visible ON message (is_dead, is_deferred, visible_at, id);
+CREATE INDEX message_in_flight ON message (visible_at) WHERE is_dead = 0 AND receipt IS NOT NULL;
 CREATE INDEX message_url ON message (url);
 CREATE TABLE counter (             -- kept up to date by every transaction: counting costs nothing
     name TEXT PRIMARY KEY,         -- "status:done", "reason:robots", "bytes", "messages"
@@ -182,6 +184,7 @@ ON CONFLICT (url) DO NOTHING
 RETURNING url
 """
 INSERT_MESSAGE: Final = "INSERT INTO message (url, host, body, sent_at, visible_at) VALUES (?, ?, ?, ?, ?)"
+# What was deferred has a slot that is good for its moment only: behind a long backlog it would lose it.
 RECEIVE: Final = """
 UPDATE message SET
     receive_count = receive_count + (receive_count < :most),
@@ -189,11 +192,25 @@ UPDATE message SET
     visible_at = :hidden_until,
     receipt = :receipt || ':' || id
 WHERE id IN (
-    SELECT id FROM message WHERE is_dead = 0 AND visible_at <= :now ORDER BY visible_at, id LIMIT :limit
+    SELECT id FROM (
+        SELECT id FROM message WHERE is_dead = 0 AND is_deferred = 1 AND visible_at <= :now
+        ORDER BY visible_at, id LIMIT :limit
+    )
+    UNION ALL
+    SELECT id FROM (
+        SELECT id FROM message WHERE is_dead = 0 AND is_deferred = 0 AND visible_at <= :now
+        ORDER BY visible_at, id LIMIT :limit
+    )
+    LIMIT :limit
 )
 RETURNING id, receipt, body, receive_count, sent_at, is_dead
 """
-NEXT_VISIBLE: Final = "SELECT min(visible_at) FROM message WHERE is_dead = 0"
+NEXT_VISIBLE: Final = """
+SELECT min(at) FROM (
+    SELECT min(visible_at) AS at FROM message WHERE is_dead = 0 AND is_deferred = 0
+    UNION ALL SELECT min(visible_at) FROM message WHERE is_dead = 0 AND is_deferred = 1
+)
+"""
 CLAIM: Final = """
 UPDATE record SET
     status = 'processing', attempt = attempt + 1, unended = unended + 1, worker_id = :worker,
@@ -218,7 +235,7 @@ UPDATE record SET
 WHERE url = ? AND attempt = ? AND worker_id = ? AND claim_id = ? AND status = 'processing'
 """
 DEFER: Final = """
-UPDATE message SET visible_at = ?, body = coalesce(?, body), receipt = NULL, receive_count = 0
+UPDATE message SET visible_at = ?, body = coalesce(?, body), receipt = NULL, receive_count = 0, is_deferred = 1
 WHERE id = ? AND receipt = ?
 """
 DELETE: Final = "DELETE FROM message WHERE id = ? AND receipt = ?"
@@ -269,10 +286,11 @@ ORDER BY id LIMIT :limit
 QUEUE_STATS: Final = """
 SELECT
     (SELECT number FROM counter WHERE name = 'messages'),
-    (SELECT count(*) FROM message WHERE is_dead = 0 AND visible_at > :now AND receipt IS NOT NULL),
-    (SELECT count(*) FROM message WHERE is_dead = 0 AND visible_at > :now AND receipt IS NULL),
+    (SELECT count(*) FROM message INDEXED BY message_in_flight
+        WHERE is_dead = 0 AND receipt IS NOT NULL AND visible_at > :now),
+    (SELECT count(*) FROM message WHERE is_dead = 0 AND is_deferred IN (0, 1) AND visible_at > :now),
     (SELECT count(*) FROM message WHERE is_dead = 1),
-    (SELECT sent_at FROM message WHERE is_dead = 0 ORDER BY id LIMIT 1)
+    (SELECT sent_at FROM message NOT INDEXED WHERE is_dead = 0 ORDER BY id LIMIT 1)
 """
 DEAD_LETTERS: Final = "SELECT id, body, receive_count, sent_at FROM message WHERE is_dead = 1 ORDER BY id LIMIT ?"
 REDRIVE: Final = """
@@ -837,11 +855,11 @@ class SqliteFrontier:
 
     def _queue_stats(self, connection: sqlite3.Connection) -> QueueStats:
         now = self._clock()
-        live, in_flight, delayed, dead, oldest = connection.execute(QUEUE_STATS, {"now": now}).fetchone()
+        live, in_flight, hidden, dead, oldest = connection.execute(QUEUE_STATS, {"now": now}).fetchone()
         return QueueStats(
-            visible=(live or 0) - in_flight - delayed,
+            visible=(live or 0) - hidden,
             in_flight=in_flight,
-            delayed=delayed,
+            delayed=hidden - in_flight,
             dead=dead,
             oldest_age_seconds=None if oldest is None else max(0.0, now - oldest),
         )
