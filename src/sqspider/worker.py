@@ -672,14 +672,19 @@ class _Route:
         return None
 
     async def before_large(self) -> HopRefused | None:
-        """Asked by the fetcher before it reads the rest of a large body: there is room for a few."""
+        """Asked by the fetcher before it reads the rest of a large body: there is room for a few.
+
+        Who finds none within :data:`HOP_WAIT_SECONDS` is given back at once: another worker may have some.
+        """
         assert self._large is not None
-        await self._large.acquire()
-        self._has_room = True
-        if not self._stopping.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HOP_WAIT_SECONDS):
+                await self._large.acquire()
+                self._has_room = True
+        if self._has_room and not self._stopping.is_set():
             return None
         self.postponed_until = 0.0
-        return HopRefused(Reason.INTERNAL_ERROR, "the worker is stopping")
+        return HopRefused(Reason.INTERNAL_ERROR, "there is no room for a large body just now")
 
     def give_room_back(self) -> None:
         """The body is of no more use."""
