@@ -56,8 +56,8 @@ $(INFRA)/installed: pyproject.toml constraints.txt infra/requirements.txt infra/
 	@command -v node >/dev/null && command -v npm >/dev/null || { echo "the CDK needs Node 20 or later with npm: install it first"; exit 1; }
 	@test -x $(INFRA)/venv/bin/python || $(PYTHON) -m venv $(INFRA)/venv
 	@echo "installing the CDK into $(INFRA) (630 MB, a minute or two) ..."
-	@$(INFRA)/venv/bin/python -m pip install --quiet --constraint constraints.txt --constraint infra/constraints.txt \
-		--editable . --requirement infra/requirements.txt
+	@$(INFRA)/venv/bin/python -m pip install --quiet --constraint constraints.txt --editable .
+	@$(INFRA)/venv/bin/python -m pip install --quiet --constraint infra/constraints.txt --requirement infra/requirements.txt
 	@cp infra/package.json $(INFRA)/
 	@npm install --prefix $(INFRA) --no-package-lock --no-audit --no-fund --loglevel error
 	@touch $@

@@ -7,16 +7,18 @@ included. Ten hosts serve ordinary pages: 50 kB, a hundred links, most of them k
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 from tests.aws import engines, store
-from tests.end_to_end.runtime import FunctionRuntime, Poller, unpacked
+from tests.end_to_end.runtime import FunctionRuntime, Poller
 
 from sqspider.frontier import Entry, FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
@@ -100,7 +102,7 @@ async def measure_sweep(memory_mb: int, root: Path, place: Mapping[str, str]) ->
     )
 
 
-async def main() -> int:
+async def main(root: Path) -> int:
     clock = engines.EngineClock()
     engine = engines.start_ministack(clock)
     environment = {
@@ -118,16 +120,14 @@ async def main() -> int:
         for host in HOSTS:
             await web.TCPSite(runner, host, port).start()
             port = runner.addresses[0][1]
-        with tempfile.TemporaryDirectory() as folder:
-            root = unpacked(Path(folder))
-            for memory_mb in SIZES:
-                place = await store.create(environment, FrontierSettings(visibility_seconds=180))
-                await measure(memory_mb, root, place, port)
-                await store.drop(place)
-            for memory_mb in SIZES:
-                place = await store.create(environment, FrontierSettings(visibility_seconds=180))
-                await measure_sweep(memory_mb, root, place)
-                await store.drop(place)
+        for memory_mb in SIZES:
+            place = await store.create(environment, FrontierSettings(visibility_seconds=180))
+            await measure(memory_mb, root, place, port)
+            await store.drop(place)
+        for memory_mb in SIZES:
+            place = await store.create(environment, FrontierSettings(visibility_seconds=180))
+            await measure_sweep(memory_mb, root, place)
+            await store.drop(place)
     finally:
         await runner.cleanup()
         engine.stop()
@@ -136,4 +136,9 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    with tempfile.TemporaryDirectory() as folder:
+        zipped = Path(folder) / "function.zip"
+        subprocess.run([sys.executable, "infra/package.py", "local", "--to", str(zipped)], check=True)
+        with zipfile.ZipFile(zipped) as archive:
+            archive.extractall(Path(folder) / "task")
+        sys.exit(asyncio.run(main(Path(folder) / "task")))

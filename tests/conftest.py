@@ -83,7 +83,7 @@ def sqspider(tmp_path: Path) -> Run:
 
 @pytest.fixture(scope="session")
 def make() -> Make:
-    """Runs `make` for what needs the CDK; the test is skipped where there is no Node, or no CDK to be had."""
+    """Runs `make` for what needs the CDK, which is installed first; the test is skipped where there is no Node."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("there is no Node here: the CDK needs it")
 
@@ -100,9 +100,17 @@ def make() -> Make:
         )
 
     installed = run(".engines/infra/installed")
-    if installed.returncode:
-        pytest.skip(f"the CDK cannot be installed here: {installed.stderr.strip()[-300:]}")
+    assert installed.returncode == 0, installed.stderr[-2000:]
     return run
+
+
+@pytest.fixture(scope="session")
+def function_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is deployed as Lambda's function, for this machine."""
+    path = tmp_path_factory.mktemp("zip") / "function.zip"
+    command = [sys.executable, str(ROOT / "infra" / "package.py"), "local", "--to", str(path)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return path
 
 
 __all__ = ["CASES", "ROOT", "Make", "Run", "load_cases"]

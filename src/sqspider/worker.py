@@ -506,12 +506,12 @@ class Worker:
             return await route.before_hop(url)
 
         async def before_large() -> HopRefused | None:
-            """Asked by the fetcher before it reads the rest of a large body."""
-            await room.take()
-            if not self._stopping.is_set():
+            """Asked by the fetcher before it reads the rest of a large body. Without room it is given
+            back at once: another worker may have some."""
+            if await room.take() and not self._stopping.is_set():
                 return None
             route.postponed_until = 0.0
-            return HopRefused(Reason.INTERNAL_ERROR, "the worker is stopping")
+            return HopRefused(Reason.INTERNAL_ERROR, "there is no room for a large body just now")
 
         try:
             claim = await self._win(delivery, message)
@@ -675,11 +675,14 @@ class _Room:
         self._large = large
         self._is_taken = False
 
-    async def take(self) -> None:
-        """Wait until there is room."""
+    async def take(self) -> bool:
+        """Wait for room, at most as long as a lease has time for; whether there is."""
         if self._large is not None:
-            await self._large.acquire()
-            self._is_taken = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HOP_WAIT_SECONDS):
+                    await self._large.acquire()
+                    self._is_taken = True
+        return self._is_taken
 
     def give_back(self) -> None:
         """The body is of no more use."""

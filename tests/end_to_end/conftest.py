@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from sqspider.frontier import FrontierSettings
 from tests.aws import engines, store
-from tests.end_to_end.runtime import FunctionRuntime, unpacked
+from tests.end_to_end.runtime import FunctionRuntime
 
 StartRuntime = Callable[..., FunctionRuntime]
 
@@ -31,9 +32,12 @@ def ministack() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def task_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def task_root(function_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The function's zip, unpacked."""
-    return unpacked(tmp_path_factory.mktemp("function"))
+    root = tmp_path_factory.mktemp("function") / "task"
+    with zipfile.ZipFile(function_zip) as archive:
+        archive.extractall(root)
+    return root
 
 
 @pytest.fixture

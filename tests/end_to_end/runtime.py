@@ -12,9 +12,7 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +27,6 @@ from tests.aws.store import client_for
 
 CGROUPS: Final = Path("/sys/fs/cgroup")  # of version 1; elsewhere there is no limit, only a measure
 PROCESSOR_MB: Final = 1769  # of memory, for which Lambda gives one whole processor
-PACKAGE: Final = Path(__file__).parent.parent.parent / "infra" / "package.py"
 START_SECONDS: Final = 20.0
 
 
@@ -168,16 +165,6 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.02)
 
 
-def unpacked(folder: Path) -> Path:
-    """The function's zip for this machine, built and unpacked."""
-    path = folder / "function.zip"
-    subprocess.run([sys.executable, str(PACKAGE), "local", "--to", str(path)], check=True, stdout=subprocess.DEVNULL)
-    root = folder / "task"
-    with zipfile.ZipFile(path) as archive:
-        archive.extractall(root)
-    return root
-
-
 class Poller:
     """What Lambda does with a queue: takes batches, invokes, deletes what the answer does not name."""
 
@@ -274,4 +261,4 @@ def require_emulator() -> None:
         pytest.skip(str(error))
 
 
-__all__ = ["FunctionError", "FunctionRuntime", "Poller", "failures", "require_emulator", "unpacked"]
+__all__ = ["FunctionError", "FunctionRuntime", "Poller", "failures", "require_emulator"]

@@ -23,6 +23,7 @@ from tests.end_to_end.conftest import StartRuntime
 from tests.end_to_end.runtime import Poller
 
 IMPORT_SECONDS: Final = 0.4
+AIOHTTP_SECONDS: Final = 0.22  # of it
 MEMORY_MB: Final = 128
 PAGE_BYTES: Final = 5_000_000
 HOSTS: Final = [f"127.0.1.{number}" for number in range(1, 11)]
@@ -76,16 +77,19 @@ async def records(place: dict[str, str]) -> dict[str, tuple[Status, Reason | Non
 
 def test_the_function_is_imported_quickly(task_root: Path) -> None:
     """Compiled, as a second start finds it; in time of the processor, for the machine may be busy."""
-    code = (
-        f"import sys, time; sys.path.insert(0, {str(task_root)!r}); started = time.process_time(); "
-        "import sqspider.lambda_handler; print(time.process_time() - started)"
-    )
-    seconds = [
-        float(subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True).stdout)
-        for _ in range(6)
-    ]
-    print("import", [round(s * 1000) for s in seconds])  # noqa: T201
-    assert min(seconds) < IMPORT_SECONDS
+
+    def seconds_for(module: str) -> float:
+        code = (
+            f"import sys, time; sys.path.insert(0, {str(task_root)!r}); started = time.process_time(); "
+            f"import {module}; print(time.process_time() - started)"
+        )
+        command = [sys.executable, "-I", "-S", "-c", code]
+        return min(float(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(6))
+
+    seconds, aiohttp_seconds = seconds_for("sqspider.lambda_handler"), seconds_for("aiohttp")
+    print(f"import {seconds:.3f} s, of which aiohttp {aiohttp_seconds:.3f} s")  # noqa: T201
+    # The budget is that of the machine on which aiohttp takes as long as is noted above.
+    assert seconds < IMPORT_SECONDS * max(1.0, aiohttp_seconds / AIOHTTP_SECONDS)
 
 
 @pytest.mark.timeout(180)

@@ -82,23 +82,16 @@ def test_settings_are_read_from_texts() -> None:
     assert type(settings.function_settings()).read(environment) == settings.function_settings()
 
 
-@pytest.fixture(scope="module")
-def local_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("zip") / "function.zip"
-    build("local", path)
-    return path
-
-
-def test_the_zip_is_the_same_for_the_same_input(local_zip: Path, tmp_path: Path) -> None:
+def test_the_zip_is_the_same_for_the_same_input(function_zip: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.zip"
     build("local", again)
-    first, second = (hashlib.sha256(path.read_bytes()).hexdigest() for path in (local_zip, again))
+    first, second = (hashlib.sha256(path.read_bytes()).hexdigest() for path in (function_zip, again))
     assert first == second
 
 
-def test_the_zip_holds_all_that_the_function_needs(local_zip: Path, tmp_path: Path) -> None:
+def test_the_zip_holds_all_that_the_function_needs(function_zip: Path, tmp_path: Path) -> None:
     """Unpacked, and with nothing else to import from but the standard library."""
-    with zipfile.ZipFile(local_zip) as archive:
+    with zipfile.ZipFile(function_zip) as archive:
         archive.extractall(tmp_path)
         names = archive.namelist()
     imports = "import sqspider.lambda_handler as door; door.handler; door.sweep"
