@@ -61,6 +61,20 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     settings: CrawlSettings = CrawlSettings()
     lastmod: float | None = None  # what a sitemap said
 
+    @classmethod
+    def of(cls, message: Message) -> Entry:
+        """What a message without a record is recorded as."""
+        return cls(
+            url=message.url,
+            depth=message.depth,
+            parent=message.parent,
+            settings=message.settings,
+            lastmod=message.lastmod,
+        )
+
+    def to_message(self) -> Message:
+        return Message(url=self.url, depth=self.depth, parent=self.parent, settings=self.settings, lastmod=self.lastmod)
+
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One receipt of one message. It must be ended: deleted, deferred, or by finish or retry."""

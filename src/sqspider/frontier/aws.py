@@ -315,7 +315,7 @@ class AwsFrontier:
         async with self._enqueueing:
             known = await self.table.read(by_url, projection="url")
             new = await self._record([entry for url, entry in by_url.items() if url not in known])
-        await self._queue.send([_outgoing(_message_for(by_url[url])) for url in new])
+        await self._queue.send([_outgoing(by_url[url].to_message()) for url in new])
         answers = []
         for entry in entries:
             answers.append(entry.url in new)
@@ -425,7 +425,7 @@ class AwsFrontier:
             for url, item in items.items():
                 answers[url] = _won(url, item)
             if missing:  # a message whose URL has no record is a way in
-                await self._record([_entry_for(messages[url]) for url in missing])
+                await self._record([Entry.of(messages[url]) for url in missing])
                 waiting += missing
             if not waiting:
                 break
@@ -601,7 +601,7 @@ class AwsFrontier:
         }
         if missing:
             messages = (decode_message(body) for _, body in missing.values())
-            entries = [_entry_for(message) for message in messages if isinstance(message, Message)]
+            entries = [Entry.of(message) for message in messages if isinstance(message, Message)]
             kept |= set(await self._record(entries, parked=missing))
         return {by_url[url].delivery.receipt for url in kept}
 
@@ -628,7 +628,7 @@ class AwsFrontier:
                 message = Outgoing(item["parked_body"]["S"], host_of(url), _delay_until(due_at, now))
             else:
                 next_due = now + self._settings.due_seconds
-                message = _outgoing(_message_for(_entry_of(item)))
+                message = _outgoing(_entry_of(item).to_message())
             shard = _shard_of(url, is_parked=False)
             parameters = [n(next_due), s(shard), s(url), n(due_at)]
             statements.append(self.table.statement(MOVE_DUE_ON, url, parameters))
@@ -1135,22 +1135,6 @@ def _entry_of(item: Item) -> Entry:
         parent=text(item, "parent"),
         settings=decode_settings(text(item, "settings") or "{}"),
         lastmod=optional(item, "lastmod"),
-    )
-
-
-def _message_for(entry: Entry) -> Message:
-    return Message(
-        url=entry.url, depth=entry.depth, parent=entry.parent, settings=entry.settings, lastmod=entry.lastmod
-    )
-
-
-def _entry_for(message: Message) -> Entry:
-    return Entry(
-        url=message.url,
-        depth=message.depth,
-        parent=message.parent,
-        settings=message.settings,
-        lastmod=message.lastmod,
     )
 
 

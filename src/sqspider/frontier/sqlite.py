@@ -458,7 +458,7 @@ class SqliteFrontier:
         new = connection.execute(
             INSERT_RECORDS, {"entries": json.dumps(rows), "now": now, "due": now + self._settings.due_seconds}
         ).fetchall()
-        self._send(connection, (_message_for(by_url[url]) for (url,) in new), now)
+        self._send(connection, (by_url[url].to_message() for (url,) in new), now)
         _count(connection, {"status:queued": len(new)})
         return {url for (url,) in new}
 
@@ -598,7 +598,7 @@ class SqliteFrontier:
         now = self._clock()
         missing = {r.message.url: r.message for r in reversed(requests) if r.message.url not in known}
         rows = [
-            (url, host_of(url), m.depth, m.parent, self._settings_id(connection, _entry_for(m)), m.lastmod)
+            (url, host_of(url), m.depth, m.parent, self._settings_id(connection, Entry.of(m)), m.lastmod)
             for url, m in missing.items()
         ]
         connection.execute(
@@ -950,22 +950,6 @@ _HOST_SUMS: Final = {Status.DONE: 0, Status.FAILED: 1, Status.BLOCKED: 2}
 
 def _count(connection: sqlite3.Connection, changes: dict[str, int]) -> None:
     connection.executemany(ADD_TO_COUNTER, [(name, number) for name, number in changes.items() if number])
-
-
-def _message_for(entry: Entry) -> Message:
-    return Message(
-        url=entry.url, depth=entry.depth, parent=entry.parent, settings=entry.settings, lastmod=entry.lastmod
-    )
-
-
-def _entry_for(message: Message) -> Entry:
-    return Entry(
-        url=message.url,
-        depth=message.depth,
-        parent=message.parent,
-        settings=message.settings,
-        lastmod=message.lastmod,
-    )
 
 
 def _host_row(row: tuple[Any, ...]) -> HostRow:
