@@ -1,8 +1,8 @@
 """A lean client for the AWS services that the frontier lives on.
 
 SQS, DynamoDB and CloudWatch all take a signed JSON document by POST (AWS JSON 1.0): signing,
-retries and typed errors are here. What the documents say is not: see ``aws``. Why this is no SDK stands in
-``docs/decisions``.
+retries and typed errors are here. What the documents say is not: see ``aws``. Why this is no SDK
+stands in ``docs/dependencies.md``.
 """
 
 from __future__ import annotations
