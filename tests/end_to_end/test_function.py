@@ -143,15 +143,19 @@ async def test_every_line_of_the_log_names_its_own_invocation(
             await invoke(runtime, await received(place))
     lines = [json.loads(line) for line in runtime.log.splitlines() if line.startswith("{")]
     won = [line["request_id"] for line in lines if line["event"].startswith("WON race — claimed for processing: ")]
-    sums = [line for line in lines if line["event"] == "invocation"]
-    assert won == [line["request_id"] for line in sums]
+    samples = [line for line in lines if line["event"] == "sample"]
+    ends = [line for line in lines if line["event"] == "invocation"]
+    assert won == [line["request_id"] for line in samples] == [line["request_id"] for line in ends]
     assert len(set(won)) == 2
-    for line in sums:  # nothing of the first one is counted in the second
-        assert (line["Received"], line["Done"], line["Failed"], line["Unended"]) == (1, 1, 0, 0)
+    for line in samples:  # nothing of the first one is counted in the second
+        assert (line["Received"], line["Done"], line["Failed"]) == (1, 1, 0)
+    for line in ends:
+        assert line["Unended"] == 0
+        assert line["WriteUnits"] > 0
+    for line in (*samples, *ends):
         (directive,) = line["_aws"]["CloudWatchMetrics"]
         assert {metric["Name"] for metric in directive["Metrics"]} <= line.keys()
-        assert directive["Dimensions"] == [["FunctionName"]]
-        assert line["WriteUnits"] > 0
+        assert directive["Dimensions"] == [["QueueName"]]
 
 
 class Watched:
