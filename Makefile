@@ -40,7 +40,7 @@ demo: $(VENV)/installed ## crawl a small site of our own, and explain it
 	@$(BIN)/sqspider demo
 
 test: $(VENV)/installed ## run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
 
 check: $(VENV)/installed ## style, types, structure, links in the documentation
 	@$(BIN)/ruff check

@@ -19,6 +19,8 @@ from sqspider.frontier.aws import AwsFrontier
 from tests.aws import engines
 from tests.conftest import Make, Run
 
+pytestmark = pytest.mark.xdist_group("deploy")  # they build and install in the same places
+
 SEEDS: Final = 100
 SAME: Final = (
     "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest", "title",

@@ -16,6 +16,8 @@ from package import build
 from settings import SettingsError, StackSettings, read_settings
 from tests.conftest import ROOT, Make
 
+pytestmark = pytest.mark.xdist_group("deploy")  # they build and install in the same places
+
 CDK: Final = ROOT / ".engines" / "infra"
 
 
