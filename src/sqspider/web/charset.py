@@ -161,6 +161,7 @@ def _declared_in(head: bytes) -> str | None:
 
 
 _META: Final = re.compile(rb"<meta[\t\n\f\r /]", re.IGNORECASE)
+_ATTRIBUTE_NAME: Final = re.compile(rb"[^\t\n\f\r />][^\t\n\f\r />=]*")
 _TAG: Final = re.compile(rb"</?[A-Za-z][^\t\n\f\r >]*")
 _XML_ENCODING: Final = re.compile(rb"<\?xml[^>]*?encoding[\x00-\x20]*=[\x00-\x20]*([\"'])([^>\x00-\x20]*?)\1")
 
@@ -214,10 +215,12 @@ def _attribute(head: bytes, at: int) -> tuple[bytes, bytes, int] | None:
         at += 1
     if head[at] == 0x3E:
         return None
-    start = at
-    while head[at] not in b"\t\n\f\r />" and (head[at] != 0x3D or at == start):
-        at += 1
-    name = head[start:at].lower()
+    found = _ATTRIBUTE_NAME.match(head, at)
+    assert found is not None  # one character matches at least
+    at = found.end()
+    name = found[0].lower()
+    if at == len(head):
+        raise IndexError
     while head[at] in _SPACE:
         at += 1
     if head[at] != 0x3D:
@@ -226,9 +229,9 @@ def _attribute(head: bytes, at: int) -> tuple[bytes, bytes, int] | None:
     while head[at] in _SPACE:
         at += 1
     if head[at] in b"\"'":
-        end = at + 1
-        while head[end] != head[at]:
-            end += 1
+        end = head.find(head[at : at + 1], at + 1)
+        if end < 0:
+            raise IndexError
         return name, head[at + 1 : end], end + 1
     start = at
     while head[at] not in b"\t\n\f\r >":

@@ -43,8 +43,10 @@ _LONG_TAG: Final = re.compile(rb"<[A-Za-z][^<>]{%d}" % MAX_TREE_TAG_BYTES)
 
 
 def _is_ordinary(document: bytes) -> bool:
-    tags = document.count(b"<")
-    if len(document) > MAX_TREE_BYTES or tags > MAX_SHALLOW_TREE_TAGS:
+    if len(document) > MAX_TREE_BYTES:
+        return False
+    tags = document.count(b"<") if len(document) > 3 * MAX_TREE_TAGS else 0  # the shortest one has three bytes
+    if tags > MAX_SHALLOW_TREE_TAGS:
         return False
     if tags > MAX_TREE_TAGS and not _is_shallow(document):
         return False
@@ -80,23 +82,21 @@ _REQUIRED: Final = {"a": "href", "area": "href", "base": "href", "img": "srcset"
 
 
 def _tree_elements(document: bytes, tags: Collection[str]) -> Iterator[tuple[str, Attributes]]:
-    lowered = document.lower()
-    # Looking for a tag that is not there costs more than finding out that it is not.
-    present = [tag for tag in tags if b"<" + tag.encode() in lowered]
     tree = LexborHTMLParser(document)
-    if "base" in present:
-        as_seen = LexborHTMLParser(document, scripting=True) if b"<noscript" in lowered else tree
-        base = as_seen.css_first("base[href]")
-        if base is not None:
-            yield "base", base.attributes
-        present.remove("base")
     title = tree.css_first("title")
     if title is not None:
         yield "title", {"": title.text()}
-    if present:
-        selector = ",".join(f"{tag}[{_REQUIRED[tag]}]" if tag in _REQUIRED else tag for tag in present)
-        for node in tree.css(selector):
-            yield node.tag or "", node.attributes
+    for node in tree.css(",".join(f"{tag}[{_REQUIRED[tag]}]" if tag in _REQUIRED else tag for tag in tags)):
+        tag = node.tag or ""
+        if tag != "base":
+            yield tag, node.attributes
+        elif (base := _base_with_scripts(document)) is not None:
+            yield tag, base
+
+
+def _base_with_scripts(document: bytes) -> Attributes | None:
+    base = LexborHTMLParser(document, scripting=True).css_first("base[href]")
+    return None if base is None else base.attributes
 
 
 _MARKUP: Final = re.compile(rb"<[A-Za-z/!?]")
