@@ -33,6 +33,9 @@ def test_links_title_and_base() -> None:
     assert page.title == "A title"
     assert page.links == ("http://example.com/base/x", "http://example.com/base/?q=1")
     assert "http://example.com/base/y" in read("<base href=/base/><a href=y rel=nofollow>", obey_nofollow=False).links
+    hidden = read("<noscript><base href=/for-others/></noscript><base href=/base/><a href=y>")
+    assert hidden.links == ("http://example.com/base/y",)  # as browsers, which run scripts, see it
+    assert read("<noscript><base href=/for-others/></noscript><a href=y>").links == ("http://example.com/dir/y",)
 
 
 @pytest.mark.parametrize(
