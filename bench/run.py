@@ -110,7 +110,7 @@ CONTENDERS: Final = {
         good_statuses=(0, 8),  # 8: some answers were no success, as in this corpus
     ),
     "bare": Contender(
-        "bare loop, no frontier (the upper bound)",
+        "bare loop, no frontier",
         _peer("bare_loop.py", Path(sys.executable)),
         _library_versions,
     ),

@@ -172,6 +172,8 @@ async def test_a_deployment_crawls_as_the_command_line_does_and_leaves_nothing(
         assert "0 visible" in status
         assert "1 dead" in status
         assert "robots.txt line 2" in sqspider("show", f"{odd_site}/private/1").stdout
+        assert isinstance(json.loads(sqspider("metrics", "--json").stdout), list)  # no engine has SQS's metrics
+        assert "it is no message" in sqspider("redrive", "--list").stdout
         assert "1" in sqspider("redrive").stdout
         assert sqspider("cleanup", "--all", "--yes").returncode == 0
         assert rows(sqspider("export").stdout) == {}

@@ -112,6 +112,7 @@ MEMBERS = gzip.compress(TEXT[:600]) + gzip.compress(TEXT[600:])
         ("deflate", zlib.compress(TEXT)[2:-4]), ("br", brotli.compress(TEXT)), ("zstd", zstd.compress(TEXT)),
         ("gzip, br", brotli.compress(gzip.compress(TEXT))), ("identity", TEXT), ("", TEXT), ("none", TEXT),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # gzip puts the time into the bytes
 )  # fmt: skip
 async def test_content_codings_are_taken_off(coding: str, body: bytes) -> None:
     fetched, _ = await fetch_from(ok(body, f"Content-Encoding: {coding}"))
