@@ -335,6 +335,8 @@ async def test_a_record_without_a_message_is_swept_back(frontier: Frontier, othe
     await store.elapse(DUE + A_LITTLE)
     assert await frontier.sweep() == 3
     assert await other.sweep() == 0
+    due = [record.due_at for record in (await all_records(frontier)).values()]
+    assert all(due_at is not None and due_at > store.clock() for due_at in due)
     assert {message_of(d).url for d in await take(frontier, 3)} == {url(0), url(1), url(2)}
     assert await frontier.receive(10) == []
 
