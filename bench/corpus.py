@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -159,6 +160,7 @@ def _free_port() -> int:
 def main() -> None:
     """Serve the corpus until interrupted."""
     argparse.ArgumentParser(description="Serve the corpus on loopback until interrupted.").parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # and nginx with it
     with Corpus() as corpus:
         print(corpus.url, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
