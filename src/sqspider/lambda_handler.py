@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 import msgspec
 import structlog
 
-from sqspider.frontier import Delivery, FrontierBusyError, FrontierSettings, FrontierUnavailableError
+from sqspider.frontier import Delivery, FrontierSettings, FrontierUnavailableError
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws_calls import Usage
 from sqspider.log import start_logging
@@ -110,7 +110,7 @@ def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
     async def work(live: _Live) -> None:
         left = context.get_remaining_time_in_millis() / 1000 - live.end_seconds
         await live.worker.work_on(deliveries, until=time.time() + left)
-        await live.flush()
+        await live.frontier.flush()  # this process may never run again
 
     live = _run(work, context)
     unended = [delivery.message_id for delivery in live.worker.unended.values()]
@@ -173,14 +173,6 @@ class _Live:
         self.frontier = await AwsFrontier.open(
             FrontierSettings(visibility_seconds=lease, due_seconds=2 * lease), clock=time.time
         )
-        rng = random.Random()
-        options = WorkerOptions(
-            worker_id=f"lambda-{rng.getrandbits(32):08x}",
-            lease_seconds=lease,
-            product_token=settings.user_agent.partition("/")[0].strip() or "sqspider",
-            seen_urls=SEEN_URLS,
-            large_bodies=LARGE_BODIES,
-        )
         fetch = FetchOptions(
             timeout_seconds=settings.fetch_seconds,
             max_bytes=settings.max_body_bytes,
@@ -188,16 +180,17 @@ class _Live:
             user_agent=settings.user_agent,
             contact=settings.contact or None,
         )
+        rng = random.Random()
+        options = WorkerOptions(
+            worker_id=f"lambda-{rng.getrandbits(32):08x}",
+            lease_seconds=lease,
+            product_token=fetch.product_token,
+            seen_urls=SEEN_URLS,
+            large_bodies=LARGE_BODIES,
+        )
         fetcher = await Fetcher(fetch, connections=options.concurrency).__aenter__()
         self.worker = Worker(self.frontier, fetcher, options, clock=time.time, rng=rng)
         self.is_open = True
-
-    async def flush(self) -> None:
-        """Write the frontier's sums: this process may never run again."""
-        try:
-            await self.frontier.flush()
-        except FrontierBusyError as error:
-            log.warning("frontier_busy", during="flush", error=str(error))
 
     def abandon(self) -> None:
         """Drop all that is under way, without waiting for it: what is claimed is left to its lease."""

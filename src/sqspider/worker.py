@@ -245,8 +245,11 @@ class Worker:
         finally:
             await self._close_batchers()
             with contextlib.suppress(FrontierError):  # it is forgotten by itself after a while
-                await self._sample()
                 await self._frontier.check_out(worker_id, session=session)
+            try:
+                await self._sample()
+            except FrontierError as error:
+                log.warning("sample_lost", error=str(error))
 
     async def work_on(self, deliveries: Sequence[Delivery], *, until: float) -> None:
         """Work on deliveries that somebody else received. It may be called again and again.

@@ -18,6 +18,7 @@ with Path(sys.argv.pop()).open("r+b") as file:
 
 time.time = lambda: real_time() + struct.unpack("d", ahead[:8])[0]
 
-from ministack.app import main  # type: ignore[import-not-found,unused-ignore]  # noqa: E402 - after the clock is in place
+# Imported after the clock is in place; a package of its own environment, so mypy may not find it.
+from ministack.app import main  # type: ignore[import-not-found,unused-ignore]  # noqa: E402
 
 main()

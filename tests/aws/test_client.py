@@ -62,15 +62,14 @@ async def test_what_is_missing_is_named(store: AwsStore) -> None:
 
 async def test_a_table_with_another_key_is_refused(store: AwsStore) -> None:
     client = client_for(store.environment)
-    definition = {
-        "BillingMode": "PAY_PER_REQUEST",
-        "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
-        "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
-    }
-    await client.call(DYNAMODB, "CreateTable", {"TableName": "other", **definition})
-    definition["AttributeDefinitions"][0]["AttributeName"] = "url"  # type: ignore[index]
-    definition["KeySchema"][0]["AttributeName"] = "url"  # type: ignore[index]
-    await client.call(DYNAMODB, "CreateTable", {"TableName": "bare", **definition})
+    for name, key in (("other", "id"), ("bare", "url")):
+        definition = {
+            "TableName": name,
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
+            "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
+        }
+        await client.call(DYNAMODB, "CreateTable", definition)
     assert "has the key id (HASH), not url (HASH)" in await _refused({**store.environment, "TABLE_NAME": "other"})
     assert "has no index 'due'" in await _refused({**store.environment, "TABLE_NAME": "bare"})
     for name in ("other", "bare"):

@@ -171,7 +171,7 @@ async def test_a_fault_in_one_urls_work_stops_no_other(site: DemoSite, capsys: p
     assert "ZeroDivisionError" in capsys.readouterr().out
 
 
-async def test_a_busy_frontier_is_no_lost_race(site: DemoSite) -> None:
+async def test_a_busy_frontier_is_no_lost_race(site: DemoSite, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(":memory:", visibility_seconds=0.3) as frontier:
         claim, failures = frontier.claim, 3
 
@@ -182,7 +182,7 @@ async def test_a_busy_frontier_is_no_lost_race(site: DemoSite) -> None:
                 raise FrontierBusyError("locked")
             return await claim(*arguments, **more)
 
-        frontier.claim = busy  # type: ignore[method-assign]
+        monkeypatch.setattr(frontier, "claim", busy)
         worker = await crawl(frontier, f"{site.url}page/1", settings=CrawlSettings(delay_seconds=0))
         assert failures == 0
         assert worker.tally.lost == 0

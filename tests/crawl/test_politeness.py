@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import gzip
 import itertools
 import json
@@ -14,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,9 @@ async def test_so_many_requests_at_a_time_and_no_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("per_host", [1, 2])
-async def test_the_distance_counts_from_when_a_request_has_left(host: Site, per_host: int) -> None:
+async def test_the_distance_counts_from_when_a_request_has_left(
+    host: Site, per_host: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not from when it was permitted: the claim of the first one takes nearly as long as the delay."""
     delay = 0.6
 
@@ -129,7 +131,7 @@ async def test_the_distance_counts_from_when_a_request_has_left(host: Site, per_
                 await asyncio.sleep(delay * 0.9)
             return claims
 
-        frontier.claim = slow_claim  # type: ignore[method-assign]
+        monkeypatch.setattr(frontier, "claim", slow_claim)
         settings = CrawlSettings(delay_seconds=delay, per_host=per_host, obey_robots=False)
         await crawl(frontier, [f"{host.url}{n}" for n in range(2)], settings)
     assert len(host.requests) == 2
@@ -395,8 +397,7 @@ def in_seconds(seconds: float, form: str) -> str:
     """``Retry-After`` in one of its forms; dates have whole seconds only."""
     if form == "seconds":
         return str(int(seconds))
-    when = email.utils.localtime().astimezone(email.utils.datetime.timezone.utc)  # type: ignore[attr-defined]
-    when += email.utils.datetime.timedelta(seconds=seconds)  # type: ignore[attr-defined]
+    when = datetime.now(UTC) + timedelta(seconds=seconds)
     return str(
         when.strftime({"date": "%a, %d %b %Y %H:%M:%S GMT", "old": "%A, %d-%b-%y %H:%M:%S GMT", "c": "%c"}[form])
     )

@@ -89,7 +89,7 @@ def test_the_function_is_imported_quickly(task_root: Path) -> None:
         return min(float(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(6))
 
     seconds, aiohttp_seconds = seconds_for("sqspider.lambda_handler"), seconds_for("aiohttp")
-    print(f"import {seconds:.3f} s, of which aiohttp {aiohttp_seconds:.3f} s")  # noqa: T201
+    print(f"import {seconds:.3f} s, of which aiohttp {aiohttp_seconds:.3f} s")
     # The budget is that of the machine on which aiohttp takes as long as is noted above.
     assert seconds < IMPORT_SECONDS * max(1.0, aiohttp_seconds / AIOHTTP_SECONDS)
 
@@ -115,12 +115,12 @@ async def test_ten_large_pages_in_a_batch_fit_into_memory_and_time(
         await send(place, urls, CrawlSettings(scope=Scope.HOST, delay_seconds=0))
         started = time.monotonic()
         assert await poller.poll() == len(urls)
-        print("seconds", time.monotonic() - started, "peak", runtime.peak_memory_mb)  # noqa: T201
+        print("seconds", time.monotonic() - started, "peak", runtime.peak_memory_mb)
     assert poller.errors == []
     assert poller.malformed == 0
     assert runtime.peak_memory_mb < MEMORY_MB
     found = await records(place)
-    print("done", sum(found[url][0] is Status.DONE for url in urls), "links", len(found) - len(urls))  # noqa: T201
+    print("done", sum(found[url][0] is Status.DONE for url in urls), "links", len(found) - len(urls))
     # What there was no time for is given back, but for the page that was being ended when time was up.
     left = [found[url] for url in urls if found[url][0] is not Status.DONE]
     assert left.count((Status.QUEUED, None, 0)) >= len(left) - 1
@@ -141,7 +141,7 @@ async def test_ten_servers_that_never_answer_do_not_use_up_the_time(
         started = time.monotonic()
         assert await poller.poll() == len(urls)
         seconds = time.monotonic() - started
-    print("seconds", seconds)  # noqa: T201
+    print("seconds", seconds)
     assert poller.errors == []
     assert poller.malformed == 0
     assert seconds < 25

@@ -125,7 +125,7 @@ async def test_a_deployment_crawls_as_the_command_line_does_and_leaves_nothing(
             started = time.monotonic()
             made = make(target, f"ENV_FILE={file}", **environment)
             assert made.returncode == 0, made.stderr[-2000:]
-            print(target, round(time.monotonic() - started, 1), "s")  # noqa: T201
+            print(target, round(time.monotonic() - started, 1), "s")
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         place = dict(line.split("=", 1) for line in file.read_text().splitlines())
@@ -142,7 +142,7 @@ async def test_a_deployment_crawls_as_the_command_line_does_and_leaves_nothing(
             await frontier.send([POISON])
             while (counts := await frontier.counts()).open or counts.total < 2 * SEEDS:
                 assert time.monotonic() < started + WAIT_SECONDS, counts
-            print("crawled in", round(time.monotonic() - started, 1), "s")  # noqa: T201
+            print("crawled in", round(time.monotonic() - started, 1), "s")
             # The poison comes back, with nothing but itself, until it has died.
             while not (stats := await frontier.queue_stats()).dead or not stats.is_empty:
                 assert time.monotonic() < started + WAIT_SECONDS, stats

@@ -257,7 +257,7 @@ class AwsFrontier:
     async def close(self) -> None:
         """Write the sums that are still here, and let go of the connections."""
         try:
-            await self._flush()
+            await self.flush()
         finally:
             await self.client.close()
 
@@ -378,7 +378,7 @@ class AwsFrontier:
             batch = await self._queue.receive(limit - len(messages), 0)
             messages = messages + batch
         if not messages:
-            await self._flush()
+            await self.flush()
         stale_at = self._clock() + self._visibility_seconds
         return [
             Delivery(
@@ -728,15 +728,11 @@ class AwsFrontier:
 
     # Sums.
 
-    async def flush(self) -> None:
-        """Write the sums that are gathered here: for a process that may never run again."""
-        await self._flush()
-
     async def _flush_if_due(self) -> None:
         if self._clock() - self._flushed_at >= FLUSH_SECONDS or self._hosts.unwritten >= WRITE_BATCH:
-            await self._flush()
+            await self.flush()
 
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
         """Write the sums that were gathered here. If AWS is too busy, they are kept for the next time."""
         self._flushed_at = self._clock()
         counted, self._counted = self._counted, Counter()
@@ -772,7 +768,7 @@ class AwsFrontier:
         are behind by what other workers have gathered in :data:`FLUSH_SECONDS`, and off by as much
         for each that was killed. ``exact`` reads the whole table and mends the sums.
         """
-        await self._flush()
+        await self.flush()
         if exact:
             return await self._recount()
         numbers, open_records = await self._counters(), await self._open_records()
@@ -786,7 +782,7 @@ class AwsFrontier:
         return _counts(by_status, numbers)
 
     async def bill(self) -> Bill:
-        await self._flush()
+        await self.flush()
         numbers = await self._sums()
         usage = Usage(**{name: numbers[f"{BILL}{name}"] for name in Usage.__struct_fields__})
         parts = msgspec.structs.asdict(usage)
@@ -829,7 +825,7 @@ class AwsFrontier:
                         numbers[f"reason:{record.outcome.reason}"] += 1
         names = numbers.keys() | before.keys()
         self._counted.update({name: numbers[name] - before[name] for name in names})
-        await self._flush()
+        await self.flush()
         return _counts({status: numbers[status] for status in Status}, numbers)
 
     # Looking.
