@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from sqspider import policy
-from sqspider.frontier import Clock, Entry, Frontier, FrontierError
+from sqspider.frontier import Clock, Entry, Frontier
 from sqspider.message import CrawlSettings
 from sqspider.politeness import Busy, Politeness, Postponed, Route
 from sqspider.record import Reason
@@ -23,7 +23,7 @@ from sqspider.url import Refused, Scope, authority_of, canonicalize, origin_of
 from sqspider.web.fetch import Fetched, Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.web.sitemap import MAX_SITEMAP_BYTES, ChildSitemap, SitemapEntry, SitemapReader
-from sqspider.worker import patterns, wanted
+from sqspider.worker import fatal_one, patterns, wanted
 
 MAX_LEVELS: Final = 4  # indexes within one another, and the sitemap itself; sitemaps.org knows of two
 MAX_SITEMAPS: Final = 50_000  # in one discovery
@@ -62,7 +62,7 @@ async def discover(
     All URLs are canonical. What lies within the crawl's scope is taken, measured from the seeds, or
     from a sitemap that was given by its URL; the scope ``page`` stands for the host there. Each
     sitemap is read once and ``on_report`` told of it. ``stopping`` ends it early. Raises
-    :class:`FrontierError`; what was enqueued before stays.
+    :class:`sqspider.frontier.FrontierError`; what was enqueued before stays.
     """
     async with Fetcher(fetch, connections=AT_A_TIME) as fetcher:
         politeness = Politeness(
@@ -116,11 +116,8 @@ class _Discovery:
             async with asyncio.TaskGroup() as group:
                 for work in works:
                     group.create_task(work)
-        except BaseExceptionGroup as group:
-            fatal = group.subgroup(FrontierError)
-            if fatal is None:
-                raise
-            raise fatal.exceptions[0] from None
+        except BaseExceptionGroup as errors:
+            raise fatal_one(errors) from None
 
     async def _of_origin(self, origin: str, seeds: tuple[str, ...]) -> None:
         guess = f"{origin}/sitemap.xml"

@@ -241,7 +241,7 @@ class Worker:
                 for task in upkeep:
                     task.cancel()
         except BaseExceptionGroup as errors:
-            raise _fatal_one(errors) from None
+            raise fatal_one(errors) from None
         finally:
             await self._close_batchers()
             with contextlib.suppress(FrontierError):  # it is forgotten by itself after a while
@@ -272,7 +272,7 @@ class Worker:
                     self._start(delivery, group)
                 await self._drain()
         except BaseExceptionGroup as errors:
-            raise _fatal_one(errors) from None
+            raise fatal_one(errors) from None
         finally:
             timer.cancel()
         await self._close_batchers()
@@ -694,7 +694,7 @@ class _Room:
             self._large.release()
 
 
-def _fatal_one(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+def fatal_one(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     """What ails the frontier, of all that went wrong at the same time."""
     fatal = errors.subgroup(FrontierError)
     return errors if fatal is None else fatal.exceptions[0]

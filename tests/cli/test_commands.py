@@ -173,6 +173,20 @@ def test_a_file_that_is_no_frontier_is_refused(sqspider: Run, tmp_path: Path, ki
     assert expected.get(kind, "cannot be") in done.stderr
 
 
+def test_a_file_of_the_first_version_is_brought_up_to_date(sqspider: Run, served_site: str, tmp_path: Path) -> None:
+    assert sqspider("enqueue", "--delay", "0", *(f"{served_site}page/{n}" for n in range(5))).returncode == 0
+    with sqlite3.connect(tmp_path / "sqspider.db") as connection:  # as the first version made it
+        connection.executescript(
+            "DROP INDEX message_visible; DROP INDEX message_in_flight; DROP TABLE sample;"
+            "ALTER TABLE message DROP COLUMN is_deferred;"
+            "CREATE INDEX message_visible ON message (is_dead, visible_at, id); PRAGMA user_version = 1;"
+        )
+    connection.close()
+    assert sqspider("consume", "--until-empty", "--allow-private").returncode == 0
+    assert json.loads(sqspider("status", "--json").stdout)["records"]["done"] == 5
+    assert json.loads(sqspider("metrics", "--json").stdout)[0]["Done"] == 5
+
+
 def test_a_full_disk_is_told_and_loses_nothing(sqspider: Run, tmp_path: Path) -> None:
     urls = "".join(f"http://example.com/{n}\n" for n in range(20_000))
     (tmp_path / "urls.txt").write_text(urls)

@@ -63,7 +63,7 @@ from sqspider.url import host_of
 T = TypeVar("T")
 
 APPLICATION_ID: Final = 0x73717370  # "sqsp"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 BUSY_SECONDS: Final = 30.0  # how long to wait for other processes' transactions
 SCAN_BATCH: Final = 1000
 POLL_SECONDS: Final = (0.02, 0.25)  # between two looks for messages of other processes
@@ -108,8 +108,6 @@ CREATE TABLE message (
     is_deferred INTEGER NOT NULL DEFAULT 0, -- it has a time to come back at, so it goes before fresh ones
     is_dead INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX message_visible ON message (is_dead, is_deferred, visible_at, id);
-CREATE INDEX message_in_flight ON message (visible_at) WHERE is_dead = 0 AND receipt IS NOT NULL;
 CREATE INDEX message_url ON message (url);
 CREATE TABLE counter (             -- kept up to date by every transaction: counting costs nothing
     name TEXT PRIMARY KEY,         -- "status:done", "reason:robots", "bytes", "messages"
@@ -148,6 +146,18 @@ CREATE TABLE robots (
     lease_until REAL NOT NULL DEFAULT 0,
     row BLOB                       -- JSON, compressed; NULL: not fetched yet
 );
+CREATE TABLE worker (
+    worker_id TEXT PRIMARY KEY,
+    session TEXT NOT NULL,
+    started_at REAL NOT NULL,
+    seen_at REAL NOT NULL,
+    expires_at REAL NOT NULL
+) WITHOUT ROWID;
+"""
+# What the second version of the file has beyond the first.
+SECOND: Final = """
+CREATE INDEX message_visible ON message (is_dead, is_deferred, visible_at, id);
+CREATE INDEX message_in_flight ON message (visible_at) WHERE is_dead = 0 AND receipt IS NOT NULL;
 CREATE TABLE sample (              -- what workers did in a while, and the queue at its end
     at REAL NOT NULL,
     sample TEXT NOT NULL,          -- JSON
@@ -156,13 +166,10 @@ CREATE TABLE sample (              -- what workers did in a while, and the queue
     oldest_age REAL
 );
 CREATE INDEX sample_at ON sample (at);
-CREATE TABLE worker (
-    worker_id TEXT PRIMARY KEY,
-    session TEXT NOT NULL,
-    started_at REAL NOT NULL,
-    seen_at REAL NOT NULL,
-    expires_at REAL NOT NULL
-) WITHOUT ROWID;
+"""
+TO_SECOND: Final = """
+DROP INDEX message_visible;
+ALTER TABLE message ADD COLUMN is_deferred INTEGER NOT NULL DEFAULT 0;
 """
 
 ADD_SAMPLE: Final = "INSERT INTO sample (at, sample, visible, in_flight, oldest_age) VALUES (?, ?, ?, ?, ?)"
@@ -373,6 +380,8 @@ class SqliteFrontier:
             connection.execute("PRAGMA cache_size = -32768")  # KiB: bounded, whatever the file's size
             if is_new:
                 self._create(connection)
+            elif version < SCHEMA_VERSION:
+                self._bring_up_to_date(connection)
             # A file that cannot be written is found out here, not in the middle of a crawl.
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -384,10 +393,16 @@ class SqliteFrontier:
     def _create(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
-            for statement in SCHEMA.split(";\n"):
-                if statement.strip():
-                    connection.execute(statement)
+            _execute(connection, SCHEMA + SECOND)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+
+    def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
+        """Take a file of the first version to the second; dying half-way leaves it as it was."""
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:  # nobody else has just done it
+            _execute(connection, TO_SECOND + SECOND)
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
 
@@ -946,6 +961,13 @@ class SqliteFrontier:
 
 
 _HOST_SUMS: Final = {Status.DONE: 0, Status.FAILED: 1, Status.BLOCKED: 2}
+
+
+def _execute(connection: sqlite3.Connection, script: str) -> None:
+    """Run the statements of a script inside of the transaction that is open."""
+    for statement in script.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)
 
 
 def _count(connection: sqlite3.Connection, changes: dict[str, int]) -> None:
