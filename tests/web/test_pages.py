@@ -115,9 +115,9 @@ def test_labels_are_the_standards() -> None:
 
 @pytest.mark.parametrize("unit", ["<base ", "<a href=x>", "<div>", "<b><a href='", "<!--", "<a " + "x" * 50])
 def test_no_page_takes_quadratic_time(unit: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     read(unit * 100_000)
-    assert time.monotonic() - started < 6
+    assert time.process_time() - started < 10
 
 
 @given(st.binary(max_size=500) | st.text(max_size=300).map(lambda text: text.encode("utf-8", "replace")))

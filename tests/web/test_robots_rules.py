@@ -79,9 +79,9 @@ def test_a_rule_within_500_kib_counts_and_one_beyond_does_not() -> None:
 
 def test_a_hostile_pattern_takes_no_exponential_time() -> None:
     rules = RobotsRules.parse(b"User-agent: *\nDisallow: /" + b"a*" * 40 + b"b$")
-    started = time.monotonic()
+    started = time.process_time()
     assert rules.verdict("http://example.com/" + "a" * 1500, "sqspider").allowed
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
 
 
 @given(st.binary(max_size=400), st.from_regex(r"/[a-z/?*$%]{0,20}", fullmatch=True))

@@ -165,15 +165,15 @@ FAULTS = {
 def test_whoever_wants_to_do_harm_does_none(name: str) -> None:
     body = HARMFUL[name]
     tracemalloc.start()
-    started = time.monotonic()
+    started = time.process_time()
     found, fault = read(body)
-    seconds = time.monotonic() - started
+    cpu_seconds = time.process_time() - started
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert fault
     assert FAULTS.get(name, "") in fault
     assert all(one.url == "http://e.com/a" for one in found)
-    assert seconds < 10
+    assert cpu_seconds < 10
     assert peak < 12_000_000
 
 
