@@ -184,6 +184,30 @@ async def test_a_strange_answer_ends_in_its_reason(response: bytes, reasons: set
     assert "Error" not in fetched.detail
 
 
+SHORT_RESPONSES = [row for row in RESPONSES if len(row[1]) < 2000]
+
+
+@pytest.mark.parametrize(
+    ("response", "reasons"), [row[1:] for row in SHORT_RESPONSES], ids=[row[0] for row in SHORT_RESPONSES]
+)
+async def test_an_answer_that_comes_in_small_pieces_ends_in_the_same_reasons(
+    response: bytes, reasons: set[Reason | None]
+) -> None:
+    server = RawServer()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read_request(reader)
+        for start in range(0, len(response), 3):
+            writer.write(response[start : start + 3])
+            await writer.drain()
+            for _ in range(5):  # whoever reads is in this loop, too: each piece is read by itself
+                await asyncio.sleep(0)
+
+    async with server.playing(answer), Fetcher(PRIVATE) as fetcher:
+        fetched = await fetcher.fetch(server.url)
+    assert fetched.reason in reasons, fetched.detail
+
+
 async def test_twenty_codings_on_top_of_one_another_are_too_many() -> None:
     body = TEXT
     for _ in range(20):
