@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import webencodings
+
+from sqspider.web.markup import elements_of
 
 PRESCAN_BYTES: Final = 1024  # how far a declaration inside a document is looked for
 DEFAULT_ENCODING: Final = "windows-1252"  # what browsers take where nothing is declared
@@ -134,7 +136,28 @@ def encoding_of(document: bytes, charset: str | None = None) -> str:
     if charset is not None and (declared := encoding_for(charset)):
         return declared
     head = document[:PRESCAN_BYTES]
-    return _declared_in(head) or ("utf-8" if _is_utf_8(document) else DEFAULT_ENCODING)
+    return (
+        _declared_in(head)
+        or (_declared_late(document) if len(document) > PRESCAN_BYTES else None)
+        or ("utf-8" if _is_utf_8(document) else DEFAULT_ENCODING)
+    )
+
+
+def _declared_late(document: bytes) -> str | None:
+    """What the first ``meta`` element with a known encoding says, wherever it is (HTML standard,
+    section 13.2.3.5, "changing the encoding while parsing").
+
+    One in a comment or a script is no element, so the document is parsed: only if it may have one.
+    """
+    lower = document.lower()
+    at = lower.find(b"<meta")
+    if at < 0 or lower.find(b"charset", at) < 0:
+        return None
+    for _, attributes in elements_of(document, ("meta",)):
+        # Other than in the prescan, a charset that is unknown leaves the word to the content.
+        if encoding := _declared_by(attributes) or _declared_by({**attributes, "charset": None}):
+            return encoding
+    return None
 
 
 def _is_utf_8(document: bytes) -> bool:
@@ -188,15 +211,19 @@ def _prescan(head: bytes) -> str | None:
 
 
 def _meta_encoding(head: bytes, at: int) -> tuple[str | None, int]:
-    attributes: dict[bytes, bytes] = {}
+    attributes: dict[str, str | None] = {}
     while (attribute := _attribute(head, at)) is not None:
         name, value, at = attribute
-        attributes.setdefault(name, value)
-    label = attributes.get(b"charset")
-    if label is None and attributes.get(b"http-equiv", b"").lower() == b"content-type":
-        label = _charset_in_content(attributes.get(b"content", b""))
-    encoding = encoding_for(label.decode("latin-1")) if label is not None else None
-    return _as_declared_inside(encoding), at
+        attributes.setdefault(name.decode("latin-1"), value.decode("latin-1"))
+    return _declared_by(attributes), at
+
+
+def _declared_by(meta: Mapping[str, str | None]) -> str | None:
+    """The encoding that the attributes of a ``meta`` element declare."""
+    label = meta.get("charset")
+    if label is None and (meta.get("http-equiv") or "").lower() == "content-type":
+        label = _charset_in_content(meta.get("content") or "")
+    return _as_declared_inside(encoding_for(label)) if label is not None else None
 
 
 def _as_declared_inside(encoding: str | None) -> str | None:
@@ -239,13 +266,14 @@ def _attribute(head: bytes, at: int) -> tuple[bytes, bytes, int] | None:
     return name, head[start:at], at
 
 
-def _charset_in_content(content: bytes) -> bytes | None:
+_CHARSET_IN_CONTENT: Final = re.compile(
+    r"charset[\t\n\f\r ]*=[\t\n\f\r ]*(?:\"([^\"]*)\"|'([^']*)'|([^\"'\t\n\f\r ;][^\t\n\f\r ;]*)|[\"'])", re.IGNORECASE
+)
+
+
+def _charset_in_content(content: str) -> str | None:
     """HTML standard, "extracting a character encoding from a meta element"."""
-    found = re.search(
-        rb"charset[\t\n\f\r ]*=[\t\n\f\r ]*(?:\"([^\"]*)\"|'([^']*)'|([^\"'\t\n\f\r ;][^\t\n\f\r ;]*))",
-        content,
-        re.IGNORECASE,
-    )
+    found = _CHARSET_IN_CONTENT.search(content)
     return next((group for group in found.groups() if group is not None), None) if found else None
 
 
