@@ -150,14 +150,27 @@ def _declared_late(document: bytes) -> str | None:
     One in a comment or a script is no element, so the document is parsed: only if it may have one.
     """
     lower = document.lower()
-    at = lower.find(b"<meta")
-    if at < 0 or lower.find(b"charset", at) < 0:
+    if b"charset" not in lower or b"<meta" not in lower:
         return None
     for _, attributes in elements_of(document, ("meta",)):
         # Other than in the prescan, a charset that is unknown leaves the word to the content.
         if encoding := _declared_by(attributes) or _declared_by({**attributes, "charset": None}):
             return encoding
     return None
+
+
+def xml_encoding_of(head: bytes) -> str:
+    """The encoding of a document that is meant to be XML, by its first bytes (XML 1.0, appendix F).
+
+    Its declaration is heeded wherever it is, as something may have been put before it. One that
+    cannot be true, because it could be read, or that names nothing we know, means UTF-8.
+    """
+    for beginning, encoding in (*_BOMS, (b"<\0", "utf-16le"), (b"\0<", "utf-16be")):
+        if head.startswith(beginning):
+            return encoding
+    found = _XML_ENCODING.search(head)
+    encoding = _as_declared_inside(encoding_for(found[2].decode("latin-1"))) if found else None
+    return "utf-8" if encoding in (None, "replacement") else encoding
 
 
 def _is_utf_8(document: bytes) -> bool:
@@ -186,7 +199,7 @@ def _declared_in(head: bytes) -> str | None:
 _META: Final = re.compile(rb"<meta[\t\n\f\r /]", re.IGNORECASE)
 _ATTRIBUTE_NAME: Final = re.compile(rb"[^\t\n\f\r />][^\t\n\f\r />=]*")
 _TAG: Final = re.compile(rb"</?[A-Za-z][^\t\n\f\r >]*")
-_XML_ENCODING: Final = re.compile(rb"<\?xml[^>]*?encoding[\x00-\x20]*=[\x00-\x20]*([\"'])([^>\x00-\x20]*?)\1")
+_XML_ENCODING: Final = re.compile(rb"<\?xml[^<>]*?encoding[\x00-\x20]*=[\x00-\x20]*([\"'])([^>\x00-\x20]*?)\1")
 
 
 def _prescan(head: bytes) -> str | None:
@@ -299,6 +312,18 @@ def decode(document: bytes, encoding: str) -> str:
     return text
 
 
+def url_decoder(encoding: str) -> codecs.IncrementalDecoder:
+    """A decoder for a list of URLs: bytes that are no text in this encoding stay in their URL, percent-encoded."""
+    errors = "replace" if encoding.startswith("utf-16") else "sqspider.octets"
+    decoder: codecs.IncrementalDecoder = webencodings.lookup(encoding).codec_info.incrementaldecoder(errors)
+    return decoder
+
+
+def _percent_encode(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(f"%{octet:02X}" for octet in error.object[error.start : error.end]), error.end
+
+
 def _replace_windows(error: UnicodeError) -> tuple[str, int]:
     """Bytes that Windows leaves undefined between 80 and 9F are control characters on the web."""
     assert isinstance(error, UnicodeDecodeError)
@@ -328,4 +353,5 @@ def _replace_by_reference(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error("sqspider.windows", _replace_windows)
+codecs.register_error("sqspider.octets", _percent_encode)
 codecs.register_error("sqspider.reference", _replace_by_reference)
