@@ -246,6 +246,7 @@ FLAWS: dict[str, tuple[bytes, str]] = {
     "end tags that fit nothing": (flawed("<x></b></loc></image:image><url></b><loc>http://e.com/2</loc></i></url></x>"), "2"),
     "half a tag": (flawed("<url><loc>http://e.com/2</loc</url"), "2"),
     "attributes without quotes": (flawed("<url a=1 b='2><x y=\"></x><loc>http://e.com/2</loc></url>"), "2"),
+    "another prefix at its end": (flawed("<x:url><x:loc>http://e.com/2</x:loc></url>"), "2"),
     "half a CDATA section": (flawed("<url><loc><![CDATA[http://e.com/2</loc></url>"), "2"),
     "other letters": (flawed("<URL><Loc>http://e.com/2</LOC><LastMod>2020-02-03</LastMod></URL>"), "2"),
     "a prefix that is not declared": (flawed("<x:url><x:loc>http://e.com/2</x:loc></x:url>"), "2"),

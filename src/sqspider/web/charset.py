@@ -169,8 +169,8 @@ def xml_encoding_of(head: bytes) -> str:
         if head.startswith(beginning):
             return encoding
     found = _XML_ENCODING.search(head)
-    encoding = _as_declared_inside(encoding_for(found[2].decode("latin-1"))) if found else None
-    return "utf-8" if encoding in (None, "replacement") else encoding
+    declared = _as_declared_inside(encoding_for(found[2].decode("latin-1"))) if found else None
+    return "utf-8" if declared is None or declared == "replacement" else declared
 
 
 def _is_utf_8(document: bytes) -> bool:

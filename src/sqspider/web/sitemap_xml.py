@@ -202,15 +202,15 @@ class SitemapXml:
             return
         entry, is_empty = self._entry, attributes.endswith("/")
         self._first = self._first or name
-        if entry is not None and (prefix, name) != (entry.prefix, entry.name):
+        if name in _ENTRIES[self._root]:
+            self._start_entry(prefix, name)
+            if is_empty:
+                self._end_entry()
+        elif entry is not None:
             if name in _FIELDS and entry.may_have(prefix):
                 self._start_field(entry, name, attributes)
             elif not is_empty and name not in _FIELDS and len(entry.inside) < MAX_DEPTH:
                 entry.inside.append((prefix, name))
-        elif name in _ENTRIES[self._root]:
-            self._start_entry(prefix, name)
-            if is_empty:
-                self._end_entry()
         elif name in _ROOTS and not self._is_open:
             self._root, self._prefix, self._is_open = name, prefix, not is_empty
         elif name == "loc" and prefix == self._prefix and "url" in _ENTRIES[self._root]:
@@ -237,11 +237,11 @@ class SitemapXml:
         if name in _LEAVES:
             return
         entry = self._entry
-        if entry is not None and name == entry.name and prefix == entry.prefix:
-            self._end_entry()
-        elif entry is not None and (prefix, name) in entry.inside:
+        if entry is not None and (prefix, name) in entry.inside:
             while entry.inside.pop() != (prefix, name):
                 """What was opened within it and not closed ends with it."""
+        elif entry is not None and name == entry.name:
+            self._end_entry()
         elif name == self._root:
             self._end_entry()
             self._is_open = False
