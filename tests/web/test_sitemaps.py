@@ -126,7 +126,11 @@ def test_every_format_gives_its_urls_and_dates(name: str, step: int) -> None:
 
 def test_text_has_a_url_on_each_line() -> None:
     long = b"http://e.com/" + b"x" * 70_000
-    text = b"\xef\xbb\xbf\r\nhttp://e.com/1\r\nno url\n\nftp://e.com/\n" + long + b"\nhttp://E.com/%C3%A4\nhttp://e.com/\xc3\xb6"
+    text = (
+        b"\xef\xbb\xbf\r\nhttp://e.com/1\r\nno url\n\nftp://e.com/\n"
+        + long
+        + b"\nhttp://E.com/%C3%A4\nhttp://e.com/\xc3\xb6"
+    )
     assert urls_in(text) == ["http://e.com/1", "http://e.com/%C3%A4", "http://e.com/%C3%B6"]
     assert urls_in(text, 7) == urls_in(text)
     assert refused_in(text) == {"no_scheme": 1, "bad_scheme": 1, "url_too_long": 1}
@@ -282,7 +286,16 @@ def test_a_sitemap_that_was_cut_says_so_and_half_a_url_is_none(step: int) -> Non
 
 
 def test_what_is_refused_is_counted_by_reason() -> None:
-    urls = ("/2", "e.com/2", "//e.com/2", "http:///", "ftp://e.com/", "http://u:p@e.com/", "http://e.com/" + "x" * 9000, "")
+    urls = (
+        "/2",
+        "e.com/2",
+        "//e.com/2",
+        "http:///",
+        "ftp://e.com/",
+        "http://u:p@e.com/",
+        "http://e.com/" + "x" * 9000,
+        "",
+    )
     body = flawed("".join(f"<url><loc>{url}</loc></url>" for url in urls))
     assert urls_in(body) == ["http://e.com/1", "http://e.com/3"]
     assert refused_in(body) == {

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import webencodings
 
+from sqspider.web.legacy import decode_legacy, encode_legacy
 from sqspider.web.markup import elements_of
 
 PRESCAN_BYTES: Final = 1024  # how far a declaration inside a document is looked for
@@ -305,16 +306,15 @@ def decode(document: bytes, encoding: str) -> str:
     for bom, bom_encoding in _BOMS:
         if encoding == bom_encoding and document.startswith(bom):
             document = document[len(bom) :]
-    if encoding == "gbk":
-        encoding = "gb18030"  # the standard decodes both alike
-    errors = "sqspider.windows" if encoding.startswith("windows-") else "replace"
-    text: str = webencodings.lookup(encoding).codec_info.decode(document, errors)[0]
-    return text
+    if encoding in ("utf-8", "utf-16le", "utf-16be"):
+        return document.decode(encoding, "replace")
+    return decode_legacy(document, encoding)
 
 
 def url_decoder(encoding: str) -> codecs.IncrementalDecoder:
     """A decoder for a list of URLs: bytes that are no text in this encoding stay in their URL, percent-encoded."""
     errors = "replace" if encoding.startswith("utf-16") else "sqspider.octets"
+    encoding = "gb18030" if encoding == "gbk" else encoding  # the standard decodes both alike
     decoder: codecs.IncrementalDecoder = webencodings.lookup(encoding).codec_info.incrementaldecoder(errors)
     return decoder
 
@@ -322,13 +322,6 @@ def url_decoder(encoding: str) -> codecs.IncrementalDecoder:
 def _percent_encode(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeDecodeError)
     return "".join(f"%{octet:02X}" for octet in error.object[error.start : error.end]), error.end
-
-
-def _replace_windows(error: UnicodeError) -> tuple[str, int]:
-    """Bytes that Windows leaves undefined between 80 and 9F are control characters on the web."""
-    assert isinstance(error, UnicodeDecodeError)
-    byte = error.object[error.start]
-    return (chr(byte) if 0x80 <= byte <= 0x9F else "\ufffd"), error.start + 1
 
 
 def encode_query(text: str, encoding: str) -> str:
@@ -339,19 +332,14 @@ def encode_query(text: str, encoding: str) -> str:
     """
     if encoding in ("utf-8", "utf-16le", "utf-16be", "replacement"):
         return text
-    if encoding in ("shift_jis", "euc-jp", "iso-2022-jp"):
-        text = text.replace("\u2212", "\uff0d")  # the minus sign of these encodings
-    codec = codecs.lookup("big5") if encoding == "big5" else webencodings.lookup(encoding).codec_info
-    octets, _ = codec.encode(text, "sqspider.reference")
+    return "".join(
+        f"%26%23{octets}%3B" if isinstance(octets, int) else _percent_encoded(octets)
+        for octets in encode_legacy(text, encoding)
+    )
+
+
+def _percent_encoded(octets: bytes) -> str:
     return "".join(chr(octet) if 0x20 <= octet < 0x7F else f"%{octet:02X}" for octet in octets)
 
 
-def _replace_by_reference(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    missing = error.object[error.start : error.end]
-    return "".join(f"%26%23{ord(character)}%3B" for character in missing), error.end
-
-
-codecs.register_error("sqspider.windows", _replace_windows)
 codecs.register_error("sqspider.octets", _percent_encode)
-codecs.register_error("sqspider.reference", _replace_by_reference)
