@@ -1,14 +1,14 @@
 """The encodings from before Unicode, as the Encoding standard has them (https://encoding.spec.whatwg.org/).
 
 Python's codecs of these names follow other tables. Where only a few characters differ they do the
-work, being quick; Big5, EUC-JP and ISO-2022-JP are read by tables made from them.
+work, being quick; Big5 is read by a table made from them, and what EUC-JP and ISO-2022-JP lack.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Final
 from unicodedata import normalize
@@ -17,7 +17,7 @@ import webencodings
 
 Table = dict[bytes, str]
 
-_CODECS: Final = {"euc-kr": "cp949", "gb18030": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
+_CODECS: Final = {"euc-jp": "euc_jp", "euc-kr": "cp949", "gb18030": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
 _SINGLE_BYTES: Final = {"koi8-u": {0xAE: "\u045e", 0xBE: "\u040e"}, "windows-1255": {0xCA: "\u05ba"}}
 _UNDEFINED: Final = "\ufffe"  # in a table for codecs.charmap_decode
 
@@ -43,21 +43,22 @@ fbb8婷 fbf3幵 fbf9廐 fc4f彘 fc6c悤 fcb9撐 fce2晴 fcf1杞 fdb7沜渝 fdbb�
 _BIG5_SECOND: Final = "═╞╡╪十卅"  # have two sequences, of which the second is written
 _BIG5_WRITTEN: Final = b"\xa1"  # the first lead byte that is written: what is before is Hong Kong's
 
-_SEQUENCES: Final = {
-    "big5": re.compile(rb"[\x00-\x7f]+|[\x81-\xfe][\x40-\x7e\x80-\xff]|[\x80-\xff]"),
-    "euc-jp": re.compile(rb"[\x00-\x7f]+|\x8f[\xa1-\xfe][\x80-\xff]|[\x8e\x8f\xa1-\xfe][\x80-\xff]|[\x80-\xff]"),
-}
+_BIG5_SEQUENCE: Final = re.compile(rb"[\x00-\x7f]+|[\x81-\xfe][\x40-\x7e\x80-\xff]|[\x80-\xff]")
 
 
 def decode_legacy(document: bytes, encoding: str) -> str:
     """The text of a document. What is no text becomes U+FFFD; ASCII beside it stays."""
     if encoding == "iso-2022-jp":
         return "".join(_decode_iso_2022_jp(document))
-    if encoding in _SEQUENCES:
+    if encoding == "big5":
         table = _pairs(encoding)
-        return "".join(table.get(found) or _other(found) for found in _SEQUENCES[encoding].findall(document))
+        return "".join(table.get(found) or _other(found) for found in _BIG5_SEQUENCE.findall(document))
     if encoding in _CODECS:
-        return document.decode(_CODECS[encoding], f"sqspider.{encoding}").translate(_corrections(encoding))
+        if encoding == "euc-jp":
+            document = document.replace(b"\x8f\xa2\xb7", b"\xa1\xc1")  # a tilde; 0x8F is in no other place than first
+        corrections = _corrections(encoding)
+        text = document.decode(_CODECS[encoding], f"sqspider.{encoding}")
+        return re.sub(f"[{''.join(corrections)}]", lambda found: corrections[found[0]], text)
     return codecs.charmap_decode(document, "replace", _single_bytes(encoding))[0]
 
 
@@ -94,13 +95,15 @@ def _single_bytes(encoding: str) -> str:
 
 
 @cache
-def _corrections(encoding: str) -> dict[int, str]:
+def _corrections(encoding: str) -> dict[str, str]:
     """What is to be taken for a character that the codec makes of another sequence than the standard."""
     if encoding == "shift_jis":
-        return dict.fromkeys(range(0xF8F0, 0xF8F4), "\ufffd")  # single bytes
+        return dict.fromkeys("\uf8f0\uf8f1\uf8f2\uf8f3", "\ufffd")  # single bytes
+    if encoding == "euc-jp":
+        return dict(zip("\u301c\u2016\u2212\xa2\xa3\xac", "\uff5e\u2225\uff0d\uffe0\uffe1\uffe2", strict=True))
     if encoding == "euc-kr":
-        return {}
-    return {ord(bytes.fromhex(octets).decode("gb18030")): character for octets, character in _GB_18030.items()}
+        return {"\ufffd": "\ufffd"}  # none
+    return {bytes.fromhex(octets).decode("gb18030"): character for octets, character in _GB_18030.items()}
 
 
 @cache
@@ -158,7 +161,7 @@ def _other(octets: bytes) -> str:
 @cache
 def _characters(encoding: str) -> dict[str, bytes]:
     """The bytes that are written for each character: the first of its sequences, but for some."""
-    if encoding not in _CODECS and encoding not in _SEQUENCES:
+    if encoding not in _CODECS and encoding != "big5":
         return {text: bytes([byte]) for byte, text in enumerate(_single_bytes(encoding)) if text != _UNDEFINED}
     table: dict[str, bytes] = {}
     for octets, text in _pairs(encoding).items():
@@ -195,6 +198,9 @@ def _gb_18030_private() -> Iterator[tuple[bytes, str]]:
 
 _ESCAPES: Final = re.compile(rb"\x1b(\([BJI]|\$[@B])")
 _JIS_PAIRS: Final = re.compile(rb"[\x21-\x7e][^\x1b]|[\x00-\xff]")
+_JIS_TEXT: Final = re.compile(rb"(?:[\x21-\x7e][\x21-\x7e])*+")
+_JIS_CONTROLS: Final = re.compile(rb"[\x0e\x0f\x1b]")
+_HIGH: Final = bytes(octet | 0x80 for octet in range(256))
 _ROMAN: Final = {0x5C: "\xa5", 0x7E: "\u203e"}
 
 
@@ -206,10 +212,14 @@ def _decode_iso_2022_jp(document: bytes) -> Iterator[str]:
             state = part
         elif not part and 0 < number < len(parts) - 1:  # one sequence after the other may hide something
             yield "\ufffd"
+        elif state in (b"$@", b"$B") and _JIS_TEXT.fullmatch(part):
+            yield decode_legacy(part.translate(_HIGH), "euc-jp")
         elif state in (b"$@", b"$B"):
             table = _pairs("euc-jp")
             for octets in _JIS_PAIRS.findall(part):
                 yield table.get(bytes(octet ^ 0x80 for octet in octets), "\ufffd")
+        elif state == b"(B" and part.isascii() and not _JIS_CONTROLS.search(part):
+            yield part.decode("ascii")
         else:
             yield "".join(_jis_character(octet, state) for octet in part)
 
@@ -256,20 +266,26 @@ def _full_width(character: str) -> str:
     return {"\uff9e": "\u309b", "\uff9f": "\u309c"}.get(character) or normalize("NFKC", character)
 
 
-def _replace(encoding: str, leads: Iterable[int], others: dict[int, str]) -> None:
-    """What the codec of an encoding does where it finds no text: a pair is one error, but for an ASCII byte in it."""
+def _replace(encoding: str, leads: Iterable[int], lacking: Callable[[bytes], str | None]) -> None:
+    """What the codec of an encoding does where it finds no text.
+
+    ``lacking`` knows sequences that it should have known. Else a pair is one error, but for an ASCII
+    byte in it.
+    """
     leads = frozenset(leads)
 
     def handle(error: UnicodeError) -> tuple[str, int]:
         assert isinstance(error, UnicodeDecodeError)
-        octet, at = error.object[error.start], error.start + 1
-        is_pair = octet in leads and at < len(error.object) and error.object[at] >= 0x80
-        return others.get(octet, "\ufffd"), at + is_pair
+        octets = error.object[error.start : error.start + 2]
+        is_pair = octets[0] in leads and octets[-1] >= 0x80
+        octets = octets[: 1 + is_pair]
+        return lacking(octets) or "\ufffd", error.start + len(octets)
 
     codecs.register_error(f"sqspider.{encoding}", handle)
 
 
-_replace("shift_jis", [*range(0x81, 0xA0), *range(0xE0, 0xFD)], {})
-_replace("euc-kr", range(0x81, 0xFF), {})
-_replace("gb18030", range(0x81, 0xFF), {0x80: "\u20ac"})
-_replace("gbk", range(0x81, 0xFF), {0x80: "\u20ac"})
+_replace("euc-jp", [0x8E, 0x8F, *range(0xA1, 0xFF)], lambda octets: _pairs("euc-jp").get(octets))
+_replace("euc-kr", range(0x81, 0xFF), lambda _: None)
+_replace("gb18030", range(0x81, 0xFF), {b"\x80": "\u20ac"}.get)
+_replace("gbk", range(0x81, 0xFF), {b"\x80": "\u20ac"}.get)
+_replace("shift_jis", [*range(0x81, 0xA0), *range(0xE0, 0xFD)], lambda _: None)
