@@ -132,7 +132,7 @@ async def test_what_a_sitemap_says_of_a_page_is_kept(maps: Site) -> None:
     frontier = await opened()
     settings = CrawlSettings(delay_seconds=0, drop_tracking=True, exclude=("folder",))
     (report,) = await discovered(frontier, settings, sitemaps=(f"{url}sitemap.xml",))
-    assert report == (f"{url}sitemap.xml", 3, 1, 2, {}, "", False)
+    assert report == SitemapReport(f"{url}sitemap.xml", 3, 1, 2, {}, "", is_guess=False)
     (record,) = (await records_of(frontier)).values()
     assert (record.url, record.lastmod, record.depth) == (f"{url}a", 1580688000.0, 1)
     (report,) = await discovered(frontier, CrawlSettings(delay_seconds=0, scope=Scope.ANY), sitemaps=(report.url,))

@@ -184,9 +184,9 @@ def test_whoever_wants_to_do_harm_does_none(name: str, monkeypatch: pytest.Monke
     if name == "nothing but tags":
         monkeypatch.setattr(sitemap_xml, "MAX_TAGS", 3000)
     tracemalloc.start()
-    started = time.monotonic()
+    started = time.process_time()
     found, fault = read(body)
-    seconds = time.monotonic() - started
+    seconds = time.process_time() - started  # others may be busy beside it
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert fault
