@@ -23,7 +23,6 @@ from sqspider.web.legacy import encode_legacy
 from sqspider.web.links import read_page
 from tests.conftest import load_cases
 
-
 NOT_OURS = {"enc-134": "UTF-32 is no encoding of the web: to browsers, its bytes are windows-1252"}
 
 
