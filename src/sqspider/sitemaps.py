@@ -41,6 +41,7 @@ class SitemapReport(NamedTuple):
     listed: int  # pages that it names, those that are no URL left out
     new: int  # of these, recorded now
     out_of_scope: int  # and left out
+    refused: dict[str, int]  # what it has beside them and is no URL that we crawl, by reason
     trouble: str  # why it was not read, or not to its end; none if empty
     is_guess: bool  # nobody named it: that there is none is no trouble
 
@@ -127,7 +128,7 @@ class _Discovery:
             for text in await self._politeness.sitemaps_of(origin, self._settings):
                 url = canonicalize(text, f"{origin}/robots.txt")
                 if isinstance(url, Refused):
-                    self._on_report(SitemapReport(text[:200], 0, 0, 0, url.explanation, is_guess=False))
+                    self._on_report(SitemapReport(text[:200], 0, 0, 0, {}, url.explanation, is_guess=False))
                 else:
                     named.append(url)
         for url in dict.fromkeys([*named, guess]):
@@ -153,7 +154,7 @@ class _Discovery:
             level, is_guess = children, False
 
     def _report_trouble(self, url: str, trouble: str, *, is_guess: bool = False) -> None:
-        self._on_report(SitemapReport(url, 0, 0, 0, trouble, is_guess))
+        self._on_report(SitemapReport(url, 0, 0, 0, {}, trouble, is_guess))
 
     async def _read(self, url: str, seeds: tuple[str, ...], *, is_guess: bool) -> list[str]:
         """Fetch one sitemap, trying again as for a page, and enqueue what it lists; the sitemaps it names."""
@@ -186,7 +187,8 @@ class _Discovery:
         pages = [found for found in reading.found if isinstance(found, SitemapEntry)]
         entries = list(self._entries(pages, final_url, seeds))
         new = await self._enqueue(entries)
-        self._on_report(SitemapReport(url, len(pages), new, len(pages) - len(entries), trouble, is_guess=False))
+        out_of_scope, refused = len(pages) - len(entries), dict(reader.refused)
+        self._on_report(SitemapReport(url, len(pages), new, out_of_scope, refused, trouble, is_guess=False))
         return [found.url for found in reading.found if isinstance(found, ChildSitemap)]
 
     async def _fetch(self, url: str, reading: _Reading) -> Fetched | str:

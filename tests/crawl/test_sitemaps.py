@@ -79,13 +79,13 @@ def test_a_crawl_begins_with_what_the_sitemaps_list(sqspider: Run, maps: Site, t
     assert (rows[f"{url}a"]["depth"], rows[f"{url}a"]["parent"]) == (1, f"{url}1.xml")
     assert rows[url]["depth"] == 0
     assert sorted(maps.paths) == sorted({*maps.bodies})  # each once, robots.txt too
-    assert f"sitemap {url}1.xml: 3 listed, 2 new, 1 out of scope" in done.stderr
+    assert f"sitemap {url}1.xml: 3 listed, 2 new, 1 out of scope, 1 refused: 1 bad_scheme" in done.stderr
     assert f"sitemap {url}maps.xml.gz: 0 listed, 0 new" in done.stderr
 
 
 def test_sitemaps_that_are_not_there_or_bad_are_told(sqspider: Run, maps: Site) -> None:
     url = maps.url
-    maps.bodies = {"/": b"a page", "/private.xml": b"no", "/broken.xml": urlset(f"{url}a")[:-3] + b"<"}
+    maps.bodies = {"/": b"a page", "/private.xml": b"no", "/broken.xml": urlset(f"{url}a?b&c=1", "/d", "e.com")[:-3]}
     none = sqspider("crawl", url, "--sitemaps", *SELF)
     assert none.returncode == 0, none.stderr  # nobody said that there is one
     assert f"sitemap {url}sitemap.xml: client_error: HTTP status 404" in none.stderr
@@ -96,10 +96,18 @@ def test_sitemaps_that_are_not_there_or_bad_are_told(sqspider: Run, maps: Site) 
     )
     assert done.returncode == 1
     assert "none.xml: client_error: HTTP status 404" in done.stderr
-    assert "broken.xml: broken XML" in done.stderr
-    assert "(1 listed, 1 new)" in done.stderr
+    assert "broken.xml: it ends too early" in done.stderr
+    assert "(1 listed, 1 new, 2 refused: 2 no_scheme)" in done.stderr
     summary = json.loads(done.stdout)
-    assert (summary["new"], summary["known"], len(summary["sitemaps"])) == (1, 0, 3)
+    assert (summary["new"], summary["known"], summary["refused"], summary["reasons"]) == (1, 0, 3, {"no_scheme": 3})
+    by_url = {sitemap["url"].removeprefix(url): sitemap["refused"] for sitemap in summary["sitemaps"]}
+    assert by_url == {"none.xml": {}, "private.xml": {"no_scheme": 1}, "broken.xml": {"no_scheme": 2}}
+    maps.bodies |= {"/alien.txt": b"e.com/1\ne.com/2\n", "/some.txt": f"e.com/1\n{url}1\n".encode()}
+    nothing = sqspider("enqueue", *SELF, f"--sitemap={url}alien.txt")
+    assert (nothing.returncode, nothing.stdout) == (1, "0 new, 0 known, 2 refused\n")
+    assert "alien.txt: nothing in it can be crawled (0 listed, 0 new, 2 refused: 2 no_scheme)" in nothing.stderr
+    something = sqspider("enqueue", *SELF, f"--sitemap={url}some.txt")
+    assert (something.returncode, something.stdout) == (0, "1 new, 0 known, 1 refused\n")
     sqspider("cleanup", "--all", "--yes")
     forbidden = sqspider("enqueue", *SELF, f"--sitemap={url}private.xml")  # with a robots.txt that is read anew
     assert forbidden.returncode == 1
@@ -125,7 +133,7 @@ async def test_what_a_sitemap_says_of_a_page_is_kept(maps: Site) -> None:
     frontier = await opened()
     settings = CrawlSettings(delay_seconds=0, drop_tracking=True, exclude=("folder",))
     (report,) = await discovered(frontier, settings, sitemaps=(f"{url}sitemap.xml",))
-    assert report == (f"{url}sitemap.xml", 3, 1, 2, "", False)
+    assert report == SitemapReport(f"{url}sitemap.xml", 3, 1, 2, {}, "", is_guess=False)
     (record,) = (await records_of(frontier)).values()
     assert (record.url, record.lastmod, record.depth) == (f"{url}a", 1580688000.0, 1)
     (report,) = await discovered(frontier, CrawlSettings(delay_seconds=0, scope=Scope.ANY), sitemaps=(report.url,))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from typing import Any
 
@@ -11,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqspider.url import canonicalize
-from sqspider.web.charset import encoding_of, mime_type_of
 from sqspider.web.links import LinkOptions, PageLinks, parse_meta_refresh, parse_srcset, read_page
 from tests.conftest import load_cases
 
@@ -96,21 +94,6 @@ def test_meta_refresh_agrees_with_the_standard() -> None:
 def test_srcset_agrees_with_the_standard() -> None:
     for case in load_cases("practice/03d_srcset.json")["cases"]:
         assert list(parse_srcset(case["srcset"])) == case["all_candidates"], case["id"]
-
-
-def test_declared_encodings_are_found() -> None:
-    for case in load_cases("practice/06a_encoding_declaration.json")["cases"]:
-        expected = case["expected_whatwg_name"]
-        if expected is None or case["undeclared_default_is_policy"]:
-            continue
-        mime_type = mime_type_of([case["http_content_type"]]) if case["http_content_type"] else None
-        found = encoding_of(base64.b64decode(case["body_b64"]), mime_type.charset if mime_type else None)
-        assert found in (expected.lower(), {"gb18030": "gbk"}.get(expected.lower())), case["id"]
-
-
-def test_labels_are_the_standards() -> None:
-    for case in load_cases("06b_encoding_labels.json")["cases"]:
-        assert encoding_of(b"", case["label"]) == case["name"].lower(), case["id"]
 
 
 @pytest.mark.parametrize("unit", ["<base ", "<a href=x>", "<div>", "<b><a href='", "<!--", "<a " + "x" * 50])

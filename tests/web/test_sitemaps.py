@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqspider.url import canonicalize
-from sqspider.web import sitemap
+from sqspider.web import sitemap, sitemap_xml
 from sqspider.web.robots import RobotsRules
 from sqspider.web.sitemap import (
     MAX_SITEMAP_BYTES,
@@ -34,6 +34,13 @@ def read(body: bytes, step: int = 65_536, url: str = HERE) -> tuple[list[Found],
     reader = SitemapReader(url)
     found = [one for at in range(0, len(body), step) for one in reader.feed(body[at : at + step])]
     return found + reader.close(), reader.fault
+
+
+def refused_in(body: bytes) -> dict[str, int]:
+    reader = SitemapReader(HERE)
+    reader.feed(body)
+    reader.close()
+    return dict(reader.refused)
 
 
 def urls_in(body: bytes, step: int = 65_536) -> list[str]:
@@ -81,7 +88,7 @@ def test_bodies_are_unpacked_as_the_peers_unpack_them() -> None:
         assert urls_in(packed) == [line.decode()], case["id"]
         found, fault = read(body)
         assert found == [], case["id"]  # the cases' bodies hold a word, and no URL
-        assert fault == (None if body else "it is empty"), case["id"]
+        assert fault == ("nothing in it can be crawled" if body else "it is empty"), case["id"]
 
 
 def test_sitemap_lines_of_robots_txt_are_read() -> None:
@@ -118,12 +125,16 @@ def test_every_format_gives_its_urls_and_dates(name: str, step: int) -> None:
 
 
 def test_text_has_a_url_on_each_line() -> None:
-    text = b"\xef\xbb\xbf\r\nhttp://e.com/1\r\nno url\n\nftp://e.com/\nhttp://E.com/%C3%A4\nhttp://e.com/\xc3\xb6"
+    long = b"http://e.com/" + b"x" * 70_000
+    text = (
+        b"\xef\xbb\xbf\r\nhttp://e.com/1\r\nno url\n\nftp://e.com/\n"
+        + long
+        + b"\nhttp://E.com/%C3%A4\nhttp://e.com/\xc3\xb6"
+    )
     assert urls_in(text) == ["http://e.com/1", "http://e.com/%C3%A4", "http://e.com/%C3%B6"]
-    reader = SitemapReader(HERE)
-    reader.feed(text)
-    reader.close()
-    assert reader.refused == 2
+    assert urls_in(text, 7) == urls_in(text)
+    assert refused_in(text) == {"no_scheme": 1, "bad_scheme": 1, "url_too_long": 1}
+    assert urls_in(text.decode().encode("utf-16")) == urls_in(text)
 
 
 SECRET = "what stands in a file of this machine"
@@ -132,16 +143,21 @@ HARMFUL = {
     "a billion laughs": b'<!DOCTYPE x [<!ENTITY a0 "ha">' + BILLION + b"]><urlset><url><loc>http://e.com/&a9;</loc></url></urlset>",
     "the same in an attribute": b'<!DOCTYPE x [<!ENTITY a0 "ha">' + BILLION + b']><feed><entry><link href="&a9;"/></entry></feed>',
     "one entity of a megabyte, many times": b'<!DOCTYPE x [<!ENTITY a "' + b"a" * 1_000_000 + b'">]><urlset>' + b"&a;" * 100_000,
-    "a default attribute of a megabyte": b'<!DOCTYPE x [<!ATTLIST url a CDATA "' + b"a" * 1_000_000 + b'">]><urlset>' + b"<url/>" * 100_000,
+    "a default attribute of a megabyte": b'<!DOCTYPE x [<!ATTLIST url a CDATA "' + b"a" * 1_000_000 + b'">]><urlset>' + b"<url/>" * 50_000,
     "parameter entities": b'<!DOCTYPE x [<!ENTITY % p "<!ENTITY q \'x\'>"> %p;]>' + URLSET % ONE,
-    "a billion elements inside one another": b"<urlset>" + b"<a>" * 1_000_000,
+    "a billion elements inside one another": b"<urlset>" + b"<a>" * 100_000,
     "an endless tag": b"<urlset><url " + b"a" * 3_000_000,
     "an endless comment": b"<urlset><!-- " + b"a" * 3_000_000,
-    "endless new names": b"<urlset>" + b"".join(b"<a%d/>" % n for n in range(500_000)),
-    "endless new attributes": b"<urlset>" + b"".join(b'<a b%d=""/>' % n for n in range(500_000)),
+    "endless new names": b"<urlset>" + b"".join(b"<a%d/>" % n for n in range(50_000)),
+    "endless new attributes": b"<urlset>" + b"".join(b'<a b%d=""/>' % n for n in range(50_000)),
     "an endless line": b"http://e.com/" + b"a" * 3_000_000,
     "a page of HTML": b"<!DOCTYPE html><html><head><title>no</title></head></html>",
-    "no encoding": b"<?xml version='1.0' encoding='no-such-thing'?>" + URLSET % ONE,
+    "nothing but tags": b"<urlset>" + b"<>a<b" * 100_000,
+    "attributes without values": b"<rss><item><link " + b"a" * 500_000 + b">" + b"<link a" + b" " * 500_000 + b">",
+    "unclosed quotes": b"<rss><item><link " + b"a='b\" " * 150_000 + b">",
+    "unclosed CDATA": b"<urlset><loc>" + b"<![CDATA[" * 50_000,
+    "half a document type": b"<!DOCTYPE x [" + b"] " * 300_000,
+    "references": b"<urlset><loc>http://e.com/" + b"&a" * 1_000_000,
     "a gzip bomb": gzip.compress(bytes(MAX_SITEMAP_BYTES * 4)),
     "a broken gzip file": gzip.compress(URLSET % ONE)[:-12] + b"rubbish that is no end",
     "half a gzip file": gzip.compress(URLSET % (ONE * 1000))[:-30],
@@ -154,7 +170,8 @@ HARMFUL = {
 FAULTS = {
     "an endless tag": "a tag of more than",
     "an endless comment": "a tag of more than",
-    "an endless line": "a line of more than",
+    "an endless line": "nothing in it can be crawled",
+    "nothing but tags": "more than 3000 tags",
     "a page of HTML": "root element is 'html'",
     "a gzip file without its last bytes": "ends too early",
     "nothing": "it is empty",
@@ -162,8 +179,10 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", HARMFUL)
-def test_whoever_wants_to_do_harm_does_none(name: str) -> None:
+def test_whoever_wants_to_do_harm_does_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     body = HARMFUL[name]
+    if name == "nothing but tags":
+        monkeypatch.setattr(sitemap_xml, "MAX_TAGS", 3000)
     tracemalloc.start()
     started = time.process_time()
     found, fault = read(body)
@@ -193,10 +212,111 @@ def test_an_external_entity_is_not_opened(tmp_path: Any, monkeypatch: pytest.Mon
 
 
 def test_what_came_before_a_fault_stands() -> None:
-    found, fault = read(URLSET[:8] + ONE * 3 + b"<url><loc>http://e.com/b</loc></url><url></loc>")
-    assert fault is not None
-    assert "broken XML" in fault
+    packed = gzip.compress(URLSET[:8] + ONE * 3 + b"<url><loc>http://e.com/b</loc><lastmod>20")
+    found, fault = read(packed[:-8])
+    assert fault == "the gzip file ends too early"
     assert [one.url for one in found] == ["http://e.com/a"] * 3 + ["http://e.com/b"]
+
+
+DECLARED = b'<?xml version="1.0" encoding="%s"?>\n'
+ENTRY = "<url><loc>http://e.com/%s</loc><lastmod>2020-02-03</lastmod></url>\n"
+
+
+def flawed(flaw: str = "%s", head: str = DECLARED.decode() % "UTF-8", tail: str = "</urlset>") -> bytes:
+    """Three entries; ``flaw`` is the path of the second one, or the whole of it."""
+    entries = ENTRY % "1" + (ENTRY % flaw if not flaw.startswith("<") else flaw) + ENTRY % "3"
+    return (head + "<urlset>" + entries + tail).encode("utf-8", "surrogateescape")
+
+
+FLAWS: dict[str, tuple[bytes, str]] = {
+    "a raw ampersand": (flawed("2?a=1&b=2&copy=3&amp;d=4"), "2?a=1&b=2&copy=3&d=4"),
+    "an entity of HTML": (flawed("2&nbsp;"), "2"),
+    "an entity that nobody knows": (flawed("2&nonsense;"), "2&nonsense;"),
+    "a control character": (flawed("2\x0b3"), "2%0B3"),
+    "a byte that is no UTF-8": (flawed("caf\udce9"), "caf%E9"),
+    "a raw less-than sign": (flawed("2?a<3"), "2?a%3C3"),
+    "something before it": (b"<br />\n<b>Warning</b>: in <b>x.php</b> &\n" + flawed("2"), "2"),
+    "text before it": (b"Warning: x\n" + flawed("2"), "2"),
+    "a lot of text before it": (b"Warning: x\n" * 4000 + flawed("2"), "2"),
+    "a comment before its declaration": (b"<!-- cached -->" + flawed("2"), "2"),
+    "something after it": (flawed("2") + b"<!-- x --><p>made in 0.1 s</p>&", "2"),
+    "no root element": (flawed("2", "")[8:-9], "2"),
+    "no end of an element": (flawed("<url><loc>http://e.com/2<priority>1</loc></url>"), "2"),
+    "no end of a date": (flawed("<url><lastmod>2020-02-03<loc>http://e.com/2</loc></url>"), "2"),
+    "no end of an image": (flawed("<url><i:image><i:loc>/i.png</i:loc><loc>http://e.com/2</loc></url>"), "2"),
+    "no end of an entry": (flawed("<url><loc>http://e.com/2</loc>"), "2"),
+    "no beginning of an entry": (flawed("<loc>http://e.com/2</loc></url>"), "2"),
+    "nothing between two entries": (flawed()[:-9].replace(b"%s", b"2").replace(b"</url>\n<url>", b"") + b"</urlset>", "2"),
+    "end tags that fit nothing": (flawed("<x></b></loc></image:image><url></b><loc>http://e.com/2</loc></i></url></x>"), "2"),
+    "half a tag": (flawed("<url><loc>http://e.com/2</loc</url"), "2"),
+    "attributes without quotes": (flawed("<url a=1 b='2><x y=\"></x><loc>http://e.com/2</loc></url>"), "2"),
+    "another prefix at its end": (flawed("<x:url><x:loc>http://e.com/2</x:loc></url>"), "2"),
+    "half a CDATA section": (flawed("<url><loc><![CDATA[http://e.com/2</loc></url>"), "2"),
+    "other letters": (flawed("<URL><Loc>http://e.com/2</LOC><LastMod>2020-02-03</LastMod></URL>"), "2"),
+    "a prefix that is not declared": (flawed("<x:url><x:loc>http://e.com/2</x:loc></x:url>"), "2"),
+    "a harmless document type": (flawed("2", "<!DOCTYPE urlset [<!ELEMENT loc (#PCDATA)> <!ATTLIST loc a CDATA 'x'>]>"), "2"),
+    "an encoding that nobody knows": (flawed("\u00e4", "<?xml version='1.0' encoding='x-no'?>"), "%C3%A4"),
+    "UTF-16, but it is not": (flawed("\u00e4", "<?xml version='1.0' encoding='UTF-16'?>"), "%C3%A4"),
+    "UTF-8, but it is UTF-16": (flawed("\u00e4").decode().encode("utf-16"), "%C3%A4"),
+    "the same without a byte order mark": (flawed("\u00e4").decode().encode("utf-16-be"), "%C3%A4"),
+    "gb2312": (flawed("\u4e2d", "<?xml version='1.0' encoding='gb2312'?>").decode().encode("gbk"), "%E4%B8%AD"),
+    "Shift_JIS": (flawed("\u4e2d", "<?xml version='1.0' encoding='Shift_JIS'?>").decode().encode("cp932"), "%E4%B8%AD"),
+    "big5, after something else": (b"Warning\n" + flawed("\u4e2d", "<?xml version='1.0' encoding='Big5'?>").decode().encode("big5"), "%E4%B8%AD"),
+    "windows-1251": (flawed("\u0436", "<?xml version='1.0' encoding='windows-1251'?>").decode().encode("cp1251"), "%D0%B6"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FLAWS)
+@pytest.mark.parametrize("step", [1, 65_536])
+def test_one_flaw_loses_nothing(name: str, step: int) -> None:
+    body, second = FLAWS[name]
+    assert urls_in(body, step) == [f"http://e.com/{path}" for path in ("1", second, "3")]
+    assert refused_in(body) == {}
+    assert urls_in(gzip.compress(body)) == urls_in(body)
+
+
+@pytest.mark.parametrize("step", [1, 65_536])
+def test_a_sitemap_that_was_cut_says_so_and_half_a_url_is_none(step: int) -> None:
+    whole = flawed("2")
+    for length in range(whole.index(b"<urlset>") + 8, len(whole) - 1):
+        found, fault = read(whole[:length], step)
+        assert fault is not None
+        assert "</urlset> is missing" in fault
+        assert [one.url for one in found] == [f"http://e.com/{n}" for n in (1, 2, 3)][: len(found)]
+
+
+def test_what_is_refused_is_counted_by_reason() -> None:
+    urls = (
+        "/2",
+        "e.com/2",
+        "//e.com/2",
+        "http:///",
+        "ftp://e.com/",
+        "http://u:p@e.com/",
+        "http://e.com/" + "x" * 9000,
+        "",
+    )
+    body = flawed("".join(f"<url><loc>{url}</loc></url>" for url in urls))
+    assert urls_in(body) == ["http://e.com/1", "http://e.com/3"]
+    assert refused_in(body) == {
+        "no_scheme": 3, "no_host": 1, "bad_scheme": 1, "user_info": 1, "url_too_long": 1, "no_url": 1,
+    }  # fmt: skip
+    assert read(URLSET % b"<url><loc>/a</loc></url>") == ([], "nothing in it can be crawled")
+    assert read(URLSET % b"<page>http://e.com/</page>") == ([], "there is no <url> and no <sitemap> in it")
+    assert read(URLSET % b"") == ([], None)  # a site without pages may say so
+    feed = b"<rss><channel><item><link>/a</link></item><item><title>none</title></item></channel></rss>"
+    assert urls_in(feed) == ["http://www.example.com/a"]
+    assert refused_in(feed) == {"no_url": 1}
+
+
+@given(
+    st.lists(st.sampled_from(["<", ">", "&", "'", '"', "</", "<!--", "-->", "<![CDATA[", "]]>", "<!DOCTYPE x [", "]>", "<?", "url", "loc",
+        "<url>", "<loc>", "</loc>", "</url>", "<i:image>", "</i:image>", "http://e.com/", "x", " ", "/", "\n"]), max_size=30),
+    st.integers(1, 40),
+)  # fmt: skip
+def test_how_it_comes_in_does_not_matter(parts: list[str], step: int) -> None:
+    body = b"<urlset>" + "".join(parts).encode()
+    assert read(body, step) == read(body)
 
 
 @pytest.mark.parametrize("line", [b"http://e.com/\n", b"<url><loc>http://e.com/</loc></url>"])

@@ -7,6 +7,7 @@ import json
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -93,12 +94,15 @@ def enqueue(
         produced, reports = asyncio.run(main(lines))
     new = produced.new + sum(sitemap.new for sitemap in reports)
     known = produced.known + sum(sitemap.listed - sitemap.new - sitemap.out_of_scope for sitemap in reports)
+    refused_by_reason = Counter({reason.value: number for reason, number in produced.refused.items()})
+    for sitemap in reports:
+        refused_by_reason.update(sitemap.refused)
     if as_json:
-        numbers = {"new": new, "known": known, "refused": produced.refused.total()}
-        reasons = {reason.value: n for reason, n in produced.refused.items()}
-        print(json.dumps({**numbers, "reasons": reasons, "sitemaps": [sitemap._asdict() for sitemap in reports]}))
+        numbers = {"new": new, "known": known, "refused": refused_by_reason.total()}
+        rows = [sitemap._asdict() for sitemap in reports]
+        print(json.dumps({**numbers, "reasons": refused_by_reason, "sitemaps": rows}))
     else:
-        print(f"{new:,} new, {known:,} known, {produced.refused.total():,} refused")
+        print(f"{new:,} new, {known:,} known, {refused_by_reason.total():,} refused")
     return 1 if produced.refused or any(sitemap.trouble for sitemap in reports) else 0
 
 

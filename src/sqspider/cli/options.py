@@ -138,9 +138,12 @@ def sitemap_line(report: SitemapReport) -> str:
     numbers = f"{report.listed:,} listed, {report.new:,} new"
     if report.out_of_scope:
         numbers += f", {report.out_of_scope:,} out of scope"
+    if report.refused:
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in report.refused.items())
+        numbers += f", {sum(report.refused.values()):,} refused: {reasons}"
     if not report.trouble:
         return f"sitemap {report.url}: {numbers}"
-    return f"sitemap {report.url}: {report.trouble}" + (f" ({numbers})" if report.listed else "")
+    return f"sitemap {report.url}: {report.trouble}" + (f" ({numbers})" if report.listed or report.refused else "")
 
 
 @asynccontextmanager

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import webencodings
+
+from sqspider.web.legacy import decode_legacy, encode_legacy
+from sqspider.web.markup import elements_of
 
 PRESCAN_BYTES: Final = 1024  # how far a declaration inside a document is looked for
 DEFAULT_ENCODING: Final = "windows-1252"  # what browsers take where nothing is declared
@@ -134,7 +137,41 @@ def encoding_of(document: bytes, charset: str | None = None) -> str:
     if charset is not None and (declared := encoding_for(charset)):
         return declared
     head = document[:PRESCAN_BYTES]
-    return _declared_in(head) or ("utf-8" if _is_utf_8(document) else DEFAULT_ENCODING)
+    return (
+        _declared_in(head)
+        or (_declared_late(document) if len(document) > PRESCAN_BYTES else None)
+        or ("utf-8" if _is_utf_8(document) else DEFAULT_ENCODING)
+    )
+
+
+def _declared_late(document: bytes) -> str | None:
+    """What the first ``meta`` element with a known encoding says, wherever it is (HTML standard,
+    section 13.2.3.5, "changing the encoding while parsing").
+
+    One in a comment or a script is no element, so the document is parsed: only if it may have one.
+    """
+    lower = document.lower()
+    if b"charset" not in lower or b"<meta" not in lower:
+        return None
+    for _, attributes in elements_of(document, ("meta",)):
+        # Other than in the prescan, a charset that is unknown leaves the word to the content.
+        if encoding := _declared_by(attributes) or _declared_by({**attributes, "charset": None}):
+            return encoding
+    return None
+
+
+def xml_encoding_of(head: bytes) -> str:
+    """The encoding of a document that is meant to be XML, by its first bytes (XML 1.0, appendix F).
+
+    Its declaration is heeded wherever it is, as something may have been put before it. One that
+    cannot be true, because it could be read, or that names nothing we know, means UTF-8.
+    """
+    for beginning, encoding in (*_BOMS, (b"<\0", "utf-16le"), (b"\0<", "utf-16be")):
+        if head.startswith(beginning):
+            return encoding
+    found = _XML_ENCODING.search(head)
+    declared = _as_declared_inside(encoding_for(found[2].decode("latin-1"))) if found else None
+    return "utf-8" if declared is None or declared == "replacement" else declared
 
 
 def _is_utf_8(document: bytes) -> bool:
@@ -163,7 +200,7 @@ def _declared_in(head: bytes) -> str | None:
 _META: Final = re.compile(rb"<meta[\t\n\f\r /]", re.IGNORECASE)
 _ATTRIBUTE_NAME: Final = re.compile(rb"[^\t\n\f\r />][^\t\n\f\r />=]*")
 _TAG: Final = re.compile(rb"</?[A-Za-z][^\t\n\f\r >]*")
-_XML_ENCODING: Final = re.compile(rb"<\?xml[^>]*?encoding[\x00-\x20]*=[\x00-\x20]*([\"'])([^>\x00-\x20]*?)\1")
+_XML_ENCODING: Final = re.compile(rb"<\?xml[^<>]*?encoding[\x00-\x20]*=[\x00-\x20]*([\"'])([^>\x00-\x20]*?)\1")
 
 
 def _prescan(head: bytes) -> str | None:
@@ -188,15 +225,19 @@ def _prescan(head: bytes) -> str | None:
 
 
 def _meta_encoding(head: bytes, at: int) -> tuple[str | None, int]:
-    attributes: dict[bytes, bytes] = {}
+    attributes: dict[str, str | None] = {}
     while (attribute := _attribute(head, at)) is not None:
         name, value, at = attribute
-        attributes.setdefault(name, value)
-    label = attributes.get(b"charset")
-    if label is None and attributes.get(b"http-equiv", b"").lower() == b"content-type":
-        label = _charset_in_content(attributes.get(b"content", b""))
-    encoding = encoding_for(label.decode("latin-1")) if label is not None else None
-    return _as_declared_inside(encoding), at
+        attributes.setdefault(name.decode("latin-1"), value.decode("latin-1"))
+    return _declared_by(attributes), at
+
+
+def _declared_by(meta: Mapping[str, str | None]) -> str | None:
+    """The encoding that the attributes of a ``meta`` element declare."""
+    label = meta.get("charset")
+    if label is None and (meta.get("http-equiv") or "").lower() == "content-type":
+        label = _charset_in_content(meta.get("content") or "")
+    return _as_declared_inside(encoding_for(label)) if label is not None else None
 
 
 def _as_declared_inside(encoding: str | None) -> str | None:
@@ -239,13 +280,14 @@ def _attribute(head: bytes, at: int) -> tuple[bytes, bytes, int] | None:
     return name, head[start:at], at
 
 
-def _charset_in_content(content: bytes) -> bytes | None:
+_CHARSET_IN_CONTENT: Final = re.compile(
+    r"charset[\t\n\f\r ]*=[\t\n\f\r ]*(?:\"([^\"]*)\"|'([^']*)'|([^\"'\t\n\f\r ;][^\t\n\f\r ;]*)|[\"'])", re.IGNORECASE
+)
+
+
+def _charset_in_content(content: str) -> str | None:
     """HTML standard, "extracting a character encoding from a meta element"."""
-    found = re.search(
-        rb"charset[\t\n\f\r ]*=[\t\n\f\r ]*(?:\"([^\"]*)\"|'([^']*)'|([^\"'\t\n\f\r ;][^\t\n\f\r ;]*))",
-        content,
-        re.IGNORECASE,
-    )
+    found = _CHARSET_IN_CONTENT.search(content)
     return next((group for group in found.groups() if group is not None), None) if found else None
 
 
@@ -264,18 +306,22 @@ def decode(document: bytes, encoding: str) -> str:
     for bom, bom_encoding in _BOMS:
         if encoding == bom_encoding and document.startswith(bom):
             document = document[len(bom) :]
-    if encoding == "gbk":
-        encoding = "gb18030"  # the standard decodes both alike
-    errors = "sqspider.windows" if encoding.startswith("windows-") else "replace"
-    text: str = webencodings.lookup(encoding).codec_info.decode(document, errors)[0]
-    return text
+    if encoding in ("utf-8", "utf-16le", "utf-16be"):
+        return document.decode(encoding, "replace")
+    return decode_legacy(document, encoding)
 
 
-def _replace_windows(error: UnicodeError) -> tuple[str, int]:
-    """Bytes that Windows leaves undefined between 80 and 9F are control characters on the web."""
+def url_decoder(encoding: str) -> codecs.IncrementalDecoder:
+    """A decoder for a list of URLs: bytes that are no text in this encoding stay in their URL, percent-encoded."""
+    errors = "replace" if encoding.startswith("utf-16") else "sqspider.octets"
+    encoding = "gb18030" if encoding == "gbk" else encoding  # the standard decodes both alike
+    decoder: codecs.IncrementalDecoder = webencodings.lookup(encoding).codec_info.incrementaldecoder(errors)
+    return decoder
+
+
+def _percent_encode(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeDecodeError)
-    byte = error.object[error.start]
-    return (chr(byte) if 0x80 <= byte <= 0x9F else "\ufffd"), error.start + 1
+    return "".join(f"%{octet:02X}" for octet in error.object[error.start : error.end]), error.end
 
 
 def encode_query(text: str, encoding: str) -> str:
@@ -286,18 +332,14 @@ def encode_query(text: str, encoding: str) -> str:
     """
     if encoding in ("utf-8", "utf-16le", "utf-16be", "replacement"):
         return text
-    if encoding in ("shift_jis", "euc-jp", "iso-2022-jp"):
-        text = text.replace("\u2212", "\uff0d")  # the minus sign of these encodings
-    codec = codecs.lookup("big5") if encoding == "big5" else webencodings.lookup(encoding).codec_info
-    octets, _ = codec.encode(text, "sqspider.reference")
+    return "".join(
+        f"%26%23{octets}%3B" if isinstance(octets, int) else _percent_encoded(octets)
+        for octets in encode_legacy(text, encoding)
+    )
+
+
+def _percent_encoded(octets: bytes) -> str:
     return "".join(chr(octet) if 0x20 <= octet < 0x7F else f"%{octet:02X}" for octet in octets)
 
 
-def _replace_by_reference(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    missing = error.object[error.start : error.end]
-    return "".join(f"%26%23{ord(character)}%3B" for character in missing), error.end
-
-
-codecs.register_error("sqspider.windows", _replace_windows)
-codecs.register_error("sqspider.reference", _replace_by_reference)
+codecs.register_error("sqspider.octets", _percent_encode)

@@ -1,35 +1,36 @@
 """Sitemaps, as they arrive: sitemaps.org XML and index files, text, RSS and Atom, gzip or not.
 
-Read with the standard library's expat, which opens no file and no connection. A document type that
-declares what would be put in while reading (entities with a text, attributes) is not read on; an
-external entity is never opened, and nothing stands in its place. Fetching, and following one
-sitemap to the next, is done elsewhere.
+What is left out is counted by reason: nothing gets lost without a word. How XML is read is in
+``sitemap_xml``; fetching, and following one sitemap to the next, is done elsewhere.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple, Protocol
-from xml.parsers import expat
 
-from sqspider.url import canonicalize
+from sqspider.record import Reason
+from sqspider.url import Refused, canonicalize
 from sqspider.web.body import Zlib
+from sqspider.web.charset import url_decoder, xml_encoding_of
+from sqspider.web.sitemap_xml import MAX_TEXT_CHARACTERS, Listed, SitemapFaultError, SitemapXml
 
 MAX_SITEMAP_BYTES: Final = 50 * 1024 * 1024  # decoded; sitemaps.org
 MAX_SITEMAP_URLS: Final = 50_000  # in one file; sitemaps.org
-MAX_DEPTH: Final = 64  # of elements: a sitemap has three, a feed a few more
-MAX_NAMES: Final = 1000  # of elements and attributes: expat keeps each; real sitemaps have some dozens
-MAX_TOKEN_BYTES: Final = 1024 * 1024  # of one tag or comment: expat reads it again for each piece of it
-MAX_TEXT_CHARACTERS: Final = 8192  # of a URL or a date: what is longer is neither
 
-_STEP: Final = 64 * 1024
-_BLANKS: Final = b" \t\r\n"
+NO_URL: Final = "no_url"  # why something is left out, beside the reasons of ``url``: there is no URL
+NO_SCHEME: Final = "no_scheme"  # it does not begin with http:// or https://
+
+_STEP: Final = 64 * 1024  # bytes at a time; by so many is it told what a sitemap is
+_XML: Final = re.compile(r"\A\s*<|<(?:\?xml|(?:[\w.-]+:)?(?:urlset|sitemapindex|rss|rdf|feed))\b", re.IGNORECASE)
 _BOM: Final = b"\xef\xbb\xbf"
-_XML_STARTS: Final = (b"<", b"\xfe\xff", b"\xff\xfe", b"\0<")
+_BLANKS: Final = b" \t\r\n"
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
 class SitemapEntry(NamedTuple):
@@ -53,8 +54,9 @@ class SitemapReader:
     """Reads one sitemap, piece by piece.
 
     ``feed`` what arrives, ``close`` at the end; both return what was found since. What is no URL
-    that we crawl is left out. After a fault nothing more is found, and ``fault`` says what it was:
-    broken XML or gzip, a limit, no sitemap at all. What was found before it stands.
+    that we crawl is left out, and counted in ``refused``. After a fault nothing more is found, and
+    ``fault`` says what it was: a broken gzip file, an end too early, a limit, no sitemap at all.
+    What was found before it stands.
     """
 
     def __init__(self, url: str) -> None:
@@ -63,12 +65,13 @@ class SitemapReader:
         self._found: list[Found] = []
         self._number = 0  # of URLs, those left out included
         self._bytes = 0  # decoded
-        self._start = b""  # what came while it could not be told what it is: gzip first, then the format
+        self._held = b""  # the first two bytes, by which gzip is known
         self._gzip: Zlib | None = None
         self._is_gzip_known = False
-        self._format: _Format | None = None
+        self._head = b""  # what came while it could not be told what it is
+        self._document: _Document | None = None
         self.fault: str | None = None
-        self.refused = 0  # URLs left out because they are none, or none that we crawl
+        self.refused: Counter[str] = Counter()  # what was left out, by reason: of ``Reason``, NO_URL, NO_SCHEME
 
     @property
     def is_over(self) -> bool:
@@ -81,7 +84,7 @@ class SitemapReader:
             try:
                 for piece in self._inflate(data):
                     self._read(piece)
-            except _FaultError as fault:
+            except SitemapFaultError as fault:
                 self._stop(str(fault))
         return self._take()
 
@@ -89,22 +92,33 @@ class SitemapReader:
         """There is no more."""
         if not self.is_over:
             try:
-                if not self._is_gzip_known:
-                    self._is_gzip_known, start, self._start = True, self._start, b""
-                    self._read(start)
-                if self._format is None:
-                    raise _FaultError("it is empty")
-                if self._gzip is not None and not self._gzip.is_complete:
-                    raise _FaultError("the gzip file ends too early")
-                self._format.close()
-            except _FaultError as fault:
+                self._end()
+            except SitemapFaultError as fault:
                 self._stop(str(fault))
         return self._take()
 
+    def _end(self) -> None:
+        document = self._begun()
+        if self._gzip is not None and not self._gzip.is_complete:
+            raise SitemapFaultError("the gzip file ends too early")
+        document.close()
+        if self.refused and self.refused.total() == self._number:
+            raise SitemapFaultError("nothing in it can be crawled")
+
     def _stop(self, fault: str) -> None:
         self.fault = fault
-        if self._format is not None:
-            self._format.give_up()
+        try:
+            self._begun().give_up()
+        except SitemapFaultError:  # that there is nothing, or too much
+            return
+
+    def _begun(self) -> _Document:
+        if self._document is None:
+            head = self._head or self._held
+            if not head.removeprefix(_BOM).strip(_BLANKS):
+                raise SitemapFaultError("it is empty")
+            self._document = _Document(head, self._add)
+        return self._document
 
     def _take(self) -> list[Found]:
         found, self._found = self._found, []
@@ -112,11 +126,11 @@ class SitemapReader:
 
     def _inflate(self, data: bytes) -> Iterator[bytes]:
         if not self._is_gzip_known:
-            data = self._start + data
+            data = self._held + data
             if len(data) < 2:
-                self._start = data
+                self._held = data
                 return
-            self._is_gzip_known, self._start = True, b""
+            self._is_gzip_known = True
             self._gzip = Zlib(is_gzip=True) if data.startswith(b"\x1f\x8b") else None
         try:
             for at in range(0, len(data), _STEP):
@@ -126,46 +140,38 @@ class SitemapReader:
                 else:
                     yield from self._gzip.feed(piece)
         except zlib.error as error:
-            raise _FaultError(f"broken gzip: {error}") from error
+            raise SitemapFaultError(f"broken gzip: {error}") from error
 
     def _read(self, piece: bytes) -> None:
         room = MAX_SITEMAP_BYTES - self._bytes
         self._bytes += len(piece)
-        if self._format is None:
-            piece = (self._start + piece).removeprefix(_BOM).lstrip(_BLANKS)
-            # A byte order mark may be cut in two; only blanks and its beginnings are ever kept.
-            if not piece or _BOM.startswith(piece):
-                self._start = piece
-                return
-            self._start = b""
-            is_xml = piece.startswith(_XML_STARTS)
-            self._format = _Xml(self._add) if is_xml else _Text(self._add)
-        self._format.feed(piece[:room])
+        if self._document is not None:
+            self._document.feed(piece[:room])
+        else:
+            self._head += piece[:room]
+            if len(self._head) >= _STEP:
+                self._begun()
         if len(piece) > room:
-            raise _FaultError(f"longer than {MAX_SITEMAP_BYTES} bytes")
+            raise SitemapFaultError(f"longer than {MAX_SITEMAP_BYTES} bytes")
 
-    def _add(self, text: str, lastmod: str | None, *, is_sitemap: bool, may_be_relative: bool) -> None:
+    def _add(self, listed: Listed) -> None:
         self._number += 1
         if self._number > MAX_SITEMAP_URLS:
-            raise _FaultError(f"more than {MAX_SITEMAP_URLS} URLs")
-        url = canonicalize(text, self._url if may_be_relative else None)
-        if not isinstance(url, str):
-            self.refused += 1
-        else:
-            when = parse_date(lastmod) if lastmod else None
-            self._found.append(ChildSitemap(url, when) if is_sitemap else SitemapEntry(url, when))
-
-
-class _FaultError(Exception):
-    """Reading ends here; the text says why."""
-
-
-class _Add(Protocol):
-    def __call__(self, text: str, lastmod: str | None, *, is_sitemap: bool, may_be_relative: bool) -> None: ...
+            raise SitemapFaultError(f"more than {MAX_SITEMAP_URLS} URLs")
+        if listed.link is None:
+            self.refused[NO_URL] += 1
+            return
+        url = canonicalize(listed.link, self._url if listed.may_be_relative else None)
+        if isinstance(url, Refused):
+            has_scheme = url.reason is not Reason.BAD_URL or _SCHEME.match(listed.link)
+            self.refused[url.reason if has_scheme else NO_SCHEME] += 1
+            return
+        when = parse_date(listed.date) if listed.date else None
+        self._found.append(ChildSitemap(url, when) if listed.is_sitemap else SitemapEntry(url, when))
 
 
 class _Format(Protocol):
-    def feed(self, data: bytes) -> None: ...
+    def feed(self, text: str) -> None: ...
 
     def close(self) -> None: ...
 
@@ -173,138 +179,50 @@ class _Format(Protocol):
         """Hand over what is known of an unfinished entry."""
 
 
+class _Document:
+    """A sitemap of which so much has come that its encoding and format are known."""
+
+    def __init__(self, head: bytes, add: Callable[[Listed], None]) -> None:
+        self._decoder = url_decoder(xml_encoding_of(head))
+        text = self._decoder.decode(head).removeprefix("\ufeff")
+        self._format: _Format = SitemapXml(add) if _XML.search(text) else _Text(add)
+        self._first = text  # not read yet, so that a fault in it finds the document here
+
+    def feed(self, data: bytes, *, is_final: bool = False) -> None:
+        text, self._first = self._first + self._decoder.decode(data, is_final), ""
+        self._format.feed(text)
+
+    def close(self) -> None:
+        self.feed(b"", is_final=True)
+        self._format.close()
+
+    def give_up(self) -> None:
+        self.feed(b"")
+        self._format.give_up()
+
+
 class _Text:
-    """A URL on each line, in UTF-8."""
+    """A URL on each line."""
 
-    def __init__(self, add: _Add) -> None:
+    def __init__(self, add: Callable[[Listed], None]) -> None:
         self._add = add
-        self._rest = b""
+        self._rest = ""  # the beginning of a line; of an endless one no more than tells that it is none
 
-    def feed(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
+    def feed(self, text: str) -> None:
+        *lines, rest = (self._rest + text).replace("\r", "\n").split("\n")
+        self._rest = rest[: MAX_TEXT_CHARACTERS + 1]
         for line in lines:
             self._read(line)
-        if len(self._rest) > MAX_TEXT_CHARACTERS:
-            raise _FaultError(f"a line of more than {MAX_TEXT_CHARACTERS} bytes: no sitemap")
 
-    def _read(self, line: bytes) -> None:
-        if line.strip():
-            text = line.decode("utf-8", "replace")
-            self._add(text, None, is_sitemap=False, may_be_relative=False)
+    def _read(self, line: str) -> None:
+        if link := line.strip():
+            self._add(Listed(link, None, is_sitemap=False, may_be_relative=False))
 
     def close(self) -> None:
         self._read(self._rest)
 
     def give_up(self) -> None:
         """A line that was cut is no URL."""
-
-
-_ROOTS: Final = frozenset({"urlset", "sitemapindex", "rss", "RDF", "feed"})
-_ENTRIES: Final = frozenset({"url", "sitemap", "item", "entry"})
-_LINKS: Final = frozenset({"loc", "link", "guid"})
-_DATES: Final = frozenset({"lastmod", "pubDate", "date", "updated", "published", "modified"})
-
-
-class _Xml:
-    """Any of the XML formats. Elements go by their local names: namespaces are often wrong."""
-
-    def __init__(self, add: _Add) -> None:
-        self._add = add
-        self._path: list[str] = []  # local names of the open elements
-        self._names: set[str] = set()
-        self._bytes = 0
-        self._text: list[str] | None = None  # of the element that is being read, if it matters
-        self._text_size = 0
-        self._is_permalink = True  # of a guid
-        self._links: dict[str, str] = {}  # of the entry that is open
-        self._dates: dict[str, str] = {}
-        self._parser = expat.ParserCreate()
-        self._parser.buffer_text = True
-        self._parser.StartElementHandler = self._start
-        self._parser.EndElementHandler = self._end
-        self._parser.CharacterDataHandler = self._characters
-        self._parser.EntityDeclHandler = self._declare_entity
-        self._parser.AttlistDeclHandler = self._declare_attribute
-
-    def feed(self, data: bytes) -> None:
-        self._parse(data, is_final=False)
-        self._bytes += len(data)
-        if self._bytes - self._parser.CurrentByteIndex > MAX_TOKEN_BYTES:
-            raise _FaultError(f"a tag of more than {MAX_TOKEN_BYTES} bytes")
-
-    def close(self) -> None:
-        self._parse(b"", is_final=True)
-
-    def give_up(self) -> None:
-        try:
-            self._end_entry()
-        except _FaultError:  # it is the one beyond the limit
-            return
-
-    def _parse(self, data: bytes, *, is_final: bool) -> None:
-        try:
-            self._parser.Parse(data, is_final)
-        except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: its encoding
-            raise _FaultError(f"broken XML: {error}") from error
-
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._names.add(name)
-        self._names.update(attributes)
-        if len(self._names) > MAX_NAMES:
-            raise _FaultError(f"more than {MAX_NAMES} names of elements and attributes")
-        name = name.rpartition(":")[2]
-        if not self._path and name not in _ROOTS:
-            raise _FaultError(f"no sitemap: its root element is {name[:50]!r}")
-        if len(self._path) >= MAX_DEPTH:
-            raise _FaultError(f"more than {MAX_DEPTH} elements inside one another")
-        parent = self._path[-1] if self._path else ""
-        self._path.append(name)
-        if name in _ENTRIES:
-            self._links, self._dates = {}, {}
-        elif parent in _ENTRIES and (name in _LINKS or name in _DATES):
-            self._text, self._text_size = [], 0
-            self._is_permalink = attributes.get("isPermaLink", "true").strip().lower() != "false"
-            if "href" in attributes and attributes.get("rel", "alternate") == "alternate":  # Atom
-                self._links.setdefault(name, attributes["href"])
-
-    def _characters(self, text: str) -> None:
-        if self._text is not None and self._text_size <= MAX_TEXT_CHARACTERS:
-            self._text.append(text)
-            self._text_size += len(text)
-
-    def _end(self, name: str) -> None:
-        name = self._path.pop()
-        if name in _ENTRIES:
-            self._path.append(name)
-            self._end_entry()
-            self._path.pop()
-        elif self._text is not None and self._path and self._path[-1] in _ENTRIES:
-            text = "".join(self._text).strip()
-            self._text = None
-            if not text or self._text_size > MAX_TEXT_CHARACTERS:
-                return
-            if name in _DATES:
-                self._dates.setdefault(name, text)
-            elif name != "guid" or self._is_permalink:
-                self._links.setdefault(name, text)
-
-    def _end_entry(self) -> None:
-        link = self._links.get("loc") or self._links.get("link") or self._links.get("guid")
-        dates = ("lastmod", "updated", "modified", "pubDate", "date", "published")
-        date = next((self._dates[name] for name in dates if name in self._dates), None)
-        self._links, self._dates = {}, {}
-        if link is not None:
-            is_sitemap = "sitemap" in self._path
-            self._add(link, date, is_sitemap=is_sitemap, may_be_relative=True)
-
-    def _declare_entity(self, name: str, is_parameter: bool, value: str | None, *_: object) -> None:
-        """Entities grow as they are put in, in attributes too; one without a text is external."""
-        if is_parameter or value is not None:
-            raise _FaultError(f"declares the entity {name[:50]!r}")
-
-    def _declare_attribute(self, element: str, *_: object) -> None:
-        """A default value would be put into every element."""
-        raise _FaultError(f"declares attributes of {element[:50]!r}")
 
 
 _PARTIAL_DATE: Final = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
