@@ -22,8 +22,6 @@ from sqspider.url import Scope
 from tests.end_to_end.conftest import StartRuntime
 from tests.end_to_end.runtime import Poller
 
-pytestmark = pytest.mark.xdist_group("deploy")  # they build and install in the same places
-
 IMPORT_SECONDS: Final = 0.4
 AIOHTTP_SECONDS: Final = 0.22  # of it
 MEMORY_MB: Final = 128

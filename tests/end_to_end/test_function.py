@@ -26,8 +26,6 @@ from tests.aws import store
 from tests.end_to_end.conftest import StartRuntime
 from tests.end_to_end.runtime import FunctionRuntime, Poller, event_of, failures
 
-pytestmark = pytest.mark.xdist_group("deploy")  # they build and install in the same places
-
 SETTINGS: Final = CrawlSettings(scope=Scope.HOST, delay_seconds=0)
 POISON: Final = "{ this is no message"
 
