@@ -20,11 +20,15 @@ ALL = $(LOCAL) $(SET)
 settings = $(foreach setting,$(ALL),-c $(setting))
 setting = $(or $(patsubst $(1)=%,%,$(lastword $(filter $(1)=%,$(ALL)))),$(2))
 STACK = $(call setting,stack,sqspider)
-ZIP = build/function-$(call setting,package,arm64).zip
+BUILD := build
+ZIP = $(BUILD)/function-$(call setting,package,arm64).zip
+# What was synthesised: shown by diff, and deployed as it was shown.
+ASSEMBLY = $(abspath $(BUILD))/cdk.out
+OUTPUTS = $(abspath $(BUILD))/outputs.json
+SYNTH = $(CDK) synth --no-notices --quiet --output $(ASSEMBLY) -c zip=$(abspath $(ZIP)) $(settings)
 ENV_FILE := .env
-CONFIRMED = $(if $(YES),--force)
 
-.PHONY: help demo test check bench constraints synth bootstrap diff deploy destroy clean
+.PHONY: help demo test prove engines check bench constraints synth bootstrap diff deploy destroy clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -39,8 +43,18 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed ## crawl a small site of our own, and explain it
 	@$(BIN)/sqspider demo
 
-test: $(VENV)/installed ## run the tests
+test: engines ## run the tests
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
+
+prove: engines ## run what is long by nature
+	@$(BIN)/python -m pytest -m prove
+
+# All that tests run on, installed before the first of them: no test installs, or asks a registry. What cannot be had
+# here is said, and the tests that need it are skipped.
+engines: $(VENV)/installed
+	@for installed in $(INFRA) .engines/wheels-arm64 .engines/wheels-local; do \
+		$(MAKE) --silent $$installed/installed || echo "$$installed is not installed: the tests that need it are skipped"; done
+	@$(BIN)/python -m tests.aws.install
 
 check: $(VENV)/installed ## style, types, structure, links in the documentation
 	@$(BIN)/ruff check
@@ -62,25 +76,45 @@ $(INFRA)/installed: pyproject.toml constraints.txt infra/requirements.txt infra/
 	@npm install --prefix $(INFRA) --no-package-lock --no-audit --no-fund --loglevel error
 	@touch $@
 
-build/function-%.zip: $(INFRA)/installed infra/package.py infra/function.txt constraints.txt $(shell find src -name '*.py')
-	@$(INFRA)/venv/bin/python infra/package.py $*
+# Made with the environment: wheels of kind "local" are for its Python.
+$(VENV)/pyvenv.cfg: | $(VENV)/installed ;
+
+.engines/wheels-%/installed: infra/wheels.py infra/function.txt constraints.txt $(VENV)/pyvenv.cfg | $(VENV)/installed
+	@$(BIN)/python infra/wheels.py $*
+
+$(BUILD)/function-%.zip: .engines/wheels-%/installed infra/package.py $(shell find src -name '*.py')
+	@$(BIN)/python infra/package.py $* --to $@
 
 synth: $(INFRA)/installed $(ZIP) ## write the CloudFormation template, and check it
-	@$(CDK) synth --no-notices --quiet $(settings) && echo "build/cdk.out/$(STACK).template.json"
+	@$(SYNTH)
+	@echo "$(BUILD)/cdk.out/$(STACK).template.json"
 
 bootstrap: $(INFRA)/installed $(ZIP) ## prepare an account and region for the CDK, once
-	@$(CDK) bootstrap --no-notices $(settings)
+	@$(SYNTH)
+	@$(CDK) bootstrap --no-notices --app $(ASSEMBLY)
 
 diff: $(INFRA)/installed $(ZIP) ## show what a deployment would change
-	@$(CDK) diff --no-notices $(settings)
+	@$(SYNTH)
+	@$(CDK) diff --no-notices --app $(ASSEMBLY)
 
-deploy: $(INFRA)/installed $(ZIP) ## deploy to AWS, or to the engine that AWS_ENDPOINT_URL names
-	@$(CDK) deploy --no-notices --require-approval never --outputs-file ../build/outputs.json $(settings)
-	@$(INFRA)/venv/bin/python infra/env_file.py write $(ENV_FILE) build/outputs.json $(STACK)
+deploy: $(INFRA)/installed $(ZIP) ## deploy to AWS, or to the engine that AWS_ENDPOINT_URL names; YES=1 does not ask
+ifndef YES
+	@test -t 0 || { echo "there is nobody to ask here: see make diff, then make deploy YES=1" >&2; exit 1; }
+endif
+	@$(SYNTH)
+ifndef YES
+	@$(CDK) diff --no-notices --app $(ASSEMBLY)
+	@printf 'Deploy this? [y/N] '; read -r answer; \
+		case "$$answer" in y|Y|yes) ;; *) echo "nothing was deployed" >&2; exit 1;; esac
+endif
+	@$(CDK) deploy --no-notices --require-approval never --outputs-file $(OUTPUTS) --app $(ASSEMBLY)
+	@$(BIN)/python infra/env_file.py write $(ENV_FILE) $(OUTPUTS) $(STACK)
 
 destroy: $(INFRA)/installed $(ZIP) ## remove what was deployed; YES=1 does not ask
-	@$(CDK) destroy --no-notices $(CONFIRMED) $(settings)
-	@$(INFRA)/venv/bin/python infra/env_file.py clear $(ENV_FILE)
+	@$(BIN)/python infra/env_file.py kept $(OUTPUTS) $(STACK)
+	@$(SYNTH)
+	@$(CDK) destroy --no-notices $(if $(YES),--force) --app $(ASSEMBLY)
+	@$(BIN)/python infra/env_file.py clear $(ENV_FILE)
 
 constraints: ## pin what is installed now
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v '@' | sort -f > constraints.txt

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from aiohttp import web
-from tests.aws import engines, store
+from tests.aws import store
+from tests.aws.engines import Engines
 from tests.end_to_end.runtime import FunctionRuntime, Poller
 
 from sqspider.frontier import Entry, FrontierSettings
@@ -45,13 +46,18 @@ async def answer(request: web.Request) -> web.StreamResponse:
     return web.Response(text=page(request.path), content_type="text/html")
 
 
-async def measure(memory_mb: int, root: Path, place: Mapping[str, str], port: int) -> None:
+async def measure(memory_mb: int, emulator: Path, root: Path, place: Mapping[str, str], port: int) -> None:
     frontier = await AwsFrontier.open(FrontierSettings(), clock=time.time, environment=place)
     settings = CrawlSettings(scope=Scope.HOST, max_depth=1, delay_seconds=0)
     urls = [f"http://{host}:{port}/start/{batch}" for batch in range(BATCHES) for host in HOSTS]
     await frontier.send([encode_message(Message(url=url, depth=1, settings=settings)) for url in urls])
     runtime = FunctionRuntime(
-        root, {**place, "SQSPIDER_ALLOW_PRIVATE": "true"}, memory_mb=memory_mb, is_as_slow=True, timeout_seconds=120
+        emulator,
+        root,
+        {**place, "SQSPIDER_ALLOW_PRIVATE": "true"},
+        memory_mb=memory_mb,
+        is_as_slow=True,
+        timeout_seconds=120,
     )
     seconds = []
     try:
@@ -76,13 +82,19 @@ async def measure(memory_mb: int, root: Path, place: Mapping[str, str], port: in
     )
 
 
-async def measure_sweep(memory_mb: int, root: Path, place: Mapping[str, str]) -> None:
+async def measure_sweep(memory_mb: int, emulator: Path, root: Path, place: Mapping[str, str]) -> None:
     """Records whose messages were lost: how many a second does the sweep bring back?"""
     frontier = await AwsFrontier.open(FrontierSettings(due_seconds=0.1), clock=time.time, environment=place)
     await frontier.enqueue([Entry(url=f"http://example.com/{number}") for number in range(LOST)])
     await frontier.purge_queue()
     runtime = FunctionRuntime(
-        root, place, handler="sqspider.lambda_handler.sweep", memory_mb=memory_mb, is_as_slow=True, timeout_seconds=120
+        emulator,
+        root,
+        place,
+        handler="sqspider.lambda_handler.sweep",
+        memory_mb=memory_mb,
+        is_as_slow=True,
+        timeout_seconds=120,
     )
     try:
         runtime.invoke({})  # to start it
@@ -103,14 +115,8 @@ async def measure_sweep(memory_mb: int, root: Path, place: Mapping[str, str]) ->
 
 
 async def main(root: Path) -> int:
-    clock = engines.EngineClock()
-    engine = engines.start_ministack(clock)
-    environment = {
-        "AWS_ENDPOINT_URL": engine.url,
-        "AWS_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "123456789012",
-        "AWS_SECRET_ACCESS_KEY": "test",
-    }
+    engines = Engines()
+    environment = engines.ministack()
     app = web.Application()
     app.add_routes([web.get("/{path:.*}", answer)])
     runner = web.AppRunner(app, access_log=None)
@@ -122,16 +128,15 @@ async def main(root: Path) -> int:
             port = runner.addresses[0][1]
         for memory_mb in SIZES:
             place = await store.create(environment, FrontierSettings(visibility_seconds=180))
-            await measure(memory_mb, root, place, port)
+            await measure(memory_mb, engines.emulator(), root, place, port)
             await store.drop(place)
         for memory_mb in SIZES:
             place = await store.create(environment, FrontierSettings(visibility_seconds=180))
-            await measure_sweep(memory_mb, root, place)
+            await measure_sweep(memory_mb, engines.emulator(), root, place)
             await store.drop(place)
     finally:
         await runner.cleanup()
-        engine.stop()
-        clock.file.unlink()
+        engines.stop()
     return 0
 
 

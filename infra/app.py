@@ -1,8 +1,9 @@
-"""The CDK app. Settings come as context: ``cdk synth -c memory_mb=256``, or ``make synth SET=…``."""
+"""The CDK app. Settings come as context: ``make synth SET="memory_mb=256"``; and ``zip``, where the function's is."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
@@ -19,7 +20,7 @@ def main() -> int:
     except SettingsError as error:
         print(f"sqspider: {error}", file=sys.stderr)
         return 2
-    code = zip_path(settings.package)
+    code = Path(app.node.try_get_context("zip") or zip_path(settings.package))
     if not code.exists():
         print(f"sqspider: {code} is not built: python infra/package.py {settings.package}", file=sys.stderr)
         return 2

@@ -1,7 +1,8 @@
 """Tells the command line where a deployment is, by the ``.env`` of this folder; other lines there stay.
 
-python infra/env_file.py write OUTPUTS.json STACK
-python infra/env_file.py clear
+python infra/env_file.py write .env OUTPUTS.json STACK
+python infra/env_file.py clear .env
+python infra/env_file.py kept OUTPUTS.json STACK      what stays when the stack is destroyed
 """
 
 from __future__ import annotations
@@ -9,25 +10,60 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 VARIABLES: Final = {"QUEUE_URL": "QueueUrl", "TABLE_NAME": "TableName", "AWS_REGION": "Region"}
+ANY_KEPT: Final = "A table that was deployed with keep_table=true, the default, stays with all that was crawled."
+KEPT: Final = """\
+The table {table} stays, with all that was crawled (keep_table=true). To remove it as well:
+  make deploy SET=keep_table=false        before the stack is destroyed; or at any time after it
+  aws dynamodb update-table --table-name {table} --no-deletion-protection-enabled
+  aws dynamodb delete-table --table-name {table}"""
 
 
 def main(arguments: list[str]) -> int:
-    file = Path(arguments[1])
+    action, *rest = arguments
+    if action == "write":
+        write(Path(rest[0]), outputs_of(rest[2], Path(rest[1])) or {})
+    elif action == "clear":
+        clear(Path(rest[0]))
+    else:
+        print(kept(outputs_of(rest[1], Path(rest[0]))))
+    return 0
+
+
+def outputs_of(stack: str, file: Path) -> dict[str, Any] | None:
+    """What a stack put out when it was deployed from here; none if it was not."""
+    outputs: dict[str, Any] | None = json.loads(file.read_text()).get(stack) if file.exists() else None
+    return outputs
+
+
+def write(file: Path, outputs: dict[str, Any]) -> None:
+    """Name the deployment of these outputs in ``.env``."""
+    lines = [f"{variable}={outputs[output]}" for variable, output in VARIABLES.items()]
+    _replace(file, lines)
+    print(f"written to {file}, which sqspider reads in its folder:", *lines, sep="\n  ")
+
+
+def clear(file: Path) -> None:
+    """Name none any more."""
+    _replace(file, [])
+
+
+def kept(outputs: dict[str, Any] | None) -> str:
+    """What a destroyed stack leaves, and how that is removed."""
+    if outputs is None:
+        return ANY_KEPT
+    return KEPT.format(table=outputs["KeptTable"]) if "KeptTable" in outputs else "Nothing stays of the stack."
+
+
+def _replace(file: Path, lines: list[str]) -> None:
     old = file.read_text().splitlines() if file.exists() else []
-    lines = [line for line in old if line.partition("=")[0].strip() not in VARIABLES]
-    if arguments[0] == "write":
-        outputs = json.loads(Path(arguments[2]).read_text())[arguments[3]]
-        new = [f"{variable}={outputs[output]}" for variable, output in VARIABLES.items()]
-        lines += new
-        print(f"written to {file}, which sqspider reads in its folder:", *new, sep="\n  ")
-    if lines:
-        file.write_text("".join(f"{line}\n" for line in lines))
+    left = [line for line in old if line.partition("=")[0].strip() not in VARIABLES] + lines
+    if left:
+        file.write_text("".join(f"{line}\n" for line in left))
     else:
         file.unlink(missing_ok=True)
-    return 0
 
 
 if __name__ == "__main__":

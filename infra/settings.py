@@ -15,6 +15,7 @@ from sqspider.worker import WorkerOptions
 LOG_DAYS: Final = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827, 3653)
 MIN_VISIBILITY_SECONDS: Final = 60
 MAX_VISIBILITY_SECONDS: Final = 12 * 3600  # SQS's own limit
+MAX_SWEEP_MINUTES: Final = 60  # what was lost waits as long
 # What a page of so many bytes takes at the most, all told, beside what the function takes by
 # itself: measured with pages full of links (docs/aws.md).
 BASE_MEMORY_MB: Final = 76
@@ -46,7 +47,7 @@ class StackSettings:
     contact: str = ""  # sent as From
     log_level: Literal["debug", "info", "warn", "error"] = "info"
     log_days: int = 14
-    keep_table: bool = False  # `make destroy` leaves the table, and nothing deletes it by mistake
+    keep_table: bool = True  # `make destroy` leaves the table, and nothing deletes it by mistake
     point_in_time_recovery: bool = False  # costs by the table's size
     alarm_email: str = ""  # is asked to confirm; none: the alarms' topic has no subscriber
     oldest_age_minutes: int = 60  # of a message, before the alarm
@@ -59,8 +60,10 @@ class StackSettings:
             raise SettingsError(
                 f"log_days is {self.log_days}: CloudWatch Logs takes only {', '.join(map(str, LOG_DAYS))}"
             )
-        if self.sweep_minutes < 1 or self.oldest_age_minutes < 1:
-            raise SettingsError("sweep_minutes and oldest_age_minutes must be 1 or more")
+        if not 1 <= self.sweep_minutes <= MAX_SWEEP_MINUTES:
+            raise SettingsError(f"sweep_minutes is {self.sweep_minutes}: it must lie between 1 and {MAX_SWEEP_MINUTES}")
+        if self.oldest_age_minutes < 1:
+            raise SettingsError(f"oldest_age_minutes is {self.oldest_age_minutes}: it must be 1 or more")
         if self.alarm_email and "@" not in self.alarm_email:
             raise SettingsError(f"alarm_email is {self.alarm_email!r}: that is no address")
         if self.allow_private and self.package != "local":

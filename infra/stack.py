@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from aws_cdk import Acknowledgment, CfnOutput, Duration, RemovalPolicy, Stack, Validations
+from aws_cdk import Acknowledgment, CfnOutput, Duration, Names, RemovalPolicy, Stack, Validations
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_dynamodb as dynamodb
@@ -17,7 +17,6 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
@@ -25,14 +24,17 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from dashboard import dashboard_of
-from package import FUNCTION_PYTHON
 from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from settings import StackSettings
 from sqspider.frontier import MAX_RECEIVES
 from sqspider.frontier.aws import IAM_ACTIONS
 from sqspider.frontier.aws_calls import INDEX
+from wheels import FUNCTION_PYTHON
 
-RETENTION: Final = Duration.days(14)  # of messages: the longest
+QUEUE_RETENTION: Final = Duration.days(10)
+# A dead message's age counts from when it was first sent: so it is kept for longer, for as long as SQS keeps any.
+DEAD_LETTER_RETENTION: Final = Duration.days(14)
+SWEEPS_MISSED: Final = 5  # in a row, before the alarm
 
 
 class CrawlerStack(Stack):
@@ -42,10 +44,13 @@ class CrawlerStack(Stack):
         super().__init__(scope, settings.stack, description="sqspider: crawls every URL once and loses none")
         self._settings = settings
         self._code = lambda_.Code.from_asset(str(code))
-        self.dead_letters = sqs.Queue(self, "DeadLetters", **self._queue_properties())
+        self.dead_letters = sqs.Queue(
+            self, "DeadLetters", retention_period=DEAD_LETTER_RETENTION, **self._queue_properties()
+        )
         self.queue = sqs.Queue(
             self,
             "Queue",
+            retention_period=QUEUE_RETENTION,
             visibility_timeout=Duration.seconds(settings.visibility_seconds),
             receive_message_wait_time=Duration.seconds(20),
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=MAX_RECEIVES),
@@ -53,13 +58,14 @@ class CrawlerStack(Stack):
         )
         self.table = self._table()
         self.crawl = self._function("Crawl", "sqspider.lambda_handler.handler", CRAWL_ACTIONS)
-        self.crawl.add_event_source(
-            sources.SqsEventSource(
-                self.queue,
-                batch_size=settings.batch_size,
-                report_batch_item_failures=True,
-                max_concurrency=settings.max_concurrency,
-            )
+        # CDK's own event source would grant the role a second time what it has. The name is the one that it gives:
+        # by another, a stack that stands could not be updated, for AWS takes one mapping of a queue to a function.
+        self.crawl.add_event_source_mapping(
+            f"SqsEventSource:{Names.node_unique_id(self.queue.node)}",
+            event_source_arn=self.queue.queue_arn,
+            batch_size=settings.batch_size,
+            report_batch_item_failures=True,
+            max_concurrency=settings.max_concurrency,
         )
         self.sweep = self._function("Sweep", "sqspider.lambda_handler.sweep", SWEEP_ACTIONS)
         events.Rule(
@@ -74,9 +80,7 @@ class CrawlerStack(Stack):
             description="What sqspider's command line needs for this stack",
             statements=self._statements(IAM_ACTIONS),
         )
-        self.topic = sns.Topic(self, "Alarms", enforce_ssl=True)
-        if settings.alarm_email:
-            self.topic.add_subscription(subscriptions.EmailSubscription(settings.alarm_email))
+        self.topic = self._topic()
         self._alarms()
         self.dashboard = dashboard_of(self, settings)
         self._output()
@@ -87,7 +91,6 @@ class CrawlerStack(Stack):
         return {
             "encryption": sqs.QueueEncryption.SQS_MANAGED,
             "enforce_ssl": True,
-            "retention_period": RETENTION,
             "removal_policy": RemovalPolicy.DESTROY,
         }
 
@@ -170,37 +173,81 @@ class CrawlerStack(Stack):
         ]
         return [iam.PolicyStatement(actions=names, resources=[resource]) for names, resource in by_resource if names]
 
-    def _alarms(self) -> None:
-        settings = self._settings
-        minute = Duration.minutes(1)
-        age = Duration.minutes(settings.oldest_age_minutes).to_seconds()
-        dead = self.dead_letters.metric_approximate_number_of_messages_visible(period=minute)
-        oldest = self.queue.metric_approximate_age_of_oldest_message(period=minute)
-        watched: list[tuple[str, cloudwatch.IMetric, float, str]] = [
-            ("DeadLettersAlarm", dead, 0, "Messages died: see `sqspider status`, and `sqspider redrive`"),
-            ("OldestAgeAlarm", oldest, age, "Messages wait for long: crawlers are missing, or hosts are slow"),
-        ]
-        for name, function in (("Crawl", self.crawl), ("Sweep", self.sweep)):
-            errors, throttles = function.metric_errors(period=minute), function.metric_throttles(period=minute)
-            watched += [
-                (f"{name}ErrorsAlarm", errors, 0, f"The {name.lower()} function failed: see its log"),
-                (f"{name}ThrottlesAlarm", throttles, 0, f"The {name.lower()} function is throttled by Lambda"),
-            ]
-        for identifier, metric, limit, text in watched:
-            alarm = cloudwatch.Alarm(
-                self,
-                identifier,
-                metric=metric,
-                threshold=limit,
-                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-                evaluation_periods=1,
-                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-                alarm_description=text,
+    def _topic(self) -> sns.Topic:
+        """Where alarms are told. A topic with a policy takes nothing from whom the policy does not name."""
+        topic = sns.Topic(self, "Alarms", enforce_ssl=True)
+        topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="AllowPublishByAlarms",
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                actions=["sns:Publish"],
+                resources=[topic.topic_arn],
+                conditions={"StringEquals": {"aws:SourceAccount": self.account}},
             )
-            alarm.add_alarm_action(actions.SnsAction(self.topic))
+        )
+        if self._settings.alarm_email:
+            topic.add_subscription(subscriptions.EmailSubscription(self._settings.alarm_email))
+        return topic
+
+    def _alarms(self) -> None:
+        minute = Duration.minutes(1)
+        dead = self.dead_letters.metric_approximate_number_of_messages_visible(period=minute)
+        self._alarm("DeadLettersAlarm", dead, "Messages died: see `sqspider status`, and `sqspider redrive`")
+        oldest = self.queue.metric_approximate_age_of_oldest_message(period=minute)
+        text = "Messages wait for long: crawlers are missing, or hosts are slow"
+        self._alarm("OldestAgeAlarm", oldest, text, above=self._settings.oldest_age_minutes * 60)
+        for name, function in (("Crawl", self.crawl), ("Sweep", self.sweep)):
+            word = name.lower()
+            errors, throttles = function.metric_errors(period=minute), function.metric_throttles(period=minute)
+            self._alarm(f"{name}ErrorsAlarm", errors, f"The {word} function failed: see its log")
+            self._alarm(f"{name}ThrottlesAlarm", throttles, f"The {word} function is throttled by Lambda")
+        self._alarm_of_a_sweep_that_does_not_run()
+        table = {"TableName": self.table.table_name}
+        for part, dimensions in (("Table", table), ("Index", {**table, "GlobalSecondaryIndexName": INDEX})):
+            for what in ("Read", "Write"):
+                throttled = cloudwatch.Metric(
+                    namespace="AWS/DynamoDB",
+                    metric_name=f"{what}ThrottleEvents",
+                    dimensions_map=dimensions,
+                    statistic="Sum",
+                    period=minute,
+                )
+                # A new table is throttled for moments, while it grows; what is throttled is tried again.
+                text = f"{what}s of the {part.lower()} have been throttled for five minutes: the crawl is slowed down"
+                self._alarm(f"{part}{what}ThrottlesAlarm", throttled, text, periods=5)
+
+    def _alarm(self, name: str, metric: cloudwatch.IMetric, text: str, *, above: float = 0, periods: int = 1) -> None:
+        """Raised when a figure was too high in so many periods in a row; no figure is a good one."""
+        alarm = cloudwatch.Alarm(
+            self,
+            name,
+            metric=metric,
+            threshold=above,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            evaluation_periods=periods,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            alarm_description=text,
+        )
+        alarm.add_alarm_action(actions.SnsAction(self.topic))
+
+    def _alarm_of_a_sweep_that_does_not_run(self) -> None:
+        minutes = SWEEPS_MISSED * self._settings.sweep_minutes
+        alarm = cloudwatch.Alarm(
+            self,
+            "SweepMissingAlarm",
+            metric=self.sweep.metric_invocations(period=Duration.minutes(minutes)),
+            threshold=1,
+            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+            evaluation_periods=1,
+            treat_missing_data=cloudwatch.TreatMissingData.BREACHING,  # a function that does not run has no figures
+            alarm_description="The sweep does not run: what was lost on the way is not brought back",
+        )
+        alarm.add_alarm_action(actions.SnsAction(self.topic))
 
     def _output(self) -> None:
+        kept = [("KeptTable", self.table.table_name, "what stays when the stack is destroyed")]
         for name, value, text in (
+            *(kept if self._settings.keep_table else []),
             ("QueueUrl", self.queue.queue_url, "QUEUE_URL of the command line"),
             ("TableName", self.table.table_name, "TABLE_NAME of the command line"),
             ("Region", self.region, "AWS_REGION of the command line"),

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import pty
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from package import build
 from sqspider.demo_site import DemoSite
 
-from .aws.engines import Engines
+from .aws.engines import EngineMissingError, Engines
 
 ROOT = Path(__file__).parent.parent
+INSTALLED = ROOT / ".engines"
 CASES = ROOT.parent / "shared" / "cases"
 
 Make = Callable[..., subprocess.CompletedProcess[str]]
@@ -33,10 +36,28 @@ def load_cases(name: str) -> dict[str, Any]:
     return loaded
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None]:
+    yield from skipped_where_an_engine_is_missing()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    yield from skipped_where_an_engine_is_missing()
+
+
+def skipped_where_an_engine_is_missing() -> Generator[None]:
+    """What every test that asks for an engine does where it is not here, and says so."""
+    try:
+        yield
+    except EngineMissingError as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture(scope="session")
 def engines() -> Iterator[Engines]:
     """The engines that stand in for AWS; each is started once, when it is first needed."""
-    engines = Engines()
+    engines = Engines(may_install=False)
     yield engines
     engines.stop()
 
@@ -81,35 +102,55 @@ def sqspider(tmp_path: Path) -> Run:
 
 
 @pytest.fixture(scope="session")
-def make() -> Make:
-    """Runs `make` for what needs the CDK, which is installed first; the test is skipped where there is no Node."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("there is no Node here: the CDK needs it")
+def make(function_zip: Path) -> Make:
+    """Runs `make` for what needs the CDK; the test is skipped where that is not installed.
 
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    What is made lies beside the function's zip, which is made already, and nothing is installed anew.
+    """
+    require_installed("infra")
+    stamps = [ROOT / ".venv/installed", *(INSTALLED / name / "installed" for name in ("infra", "wheels-local"))]
+    as_they_are = [f"--old-file={stamp.relative_to(ROOT)}" for stamp in stamps]
+
+    def run(*arguments: str, stdin: int = subprocess.DEVNULL, **environment: str) -> subprocess.CompletedProcess[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
         return subprocess.run(
-            ["make", "--silent", f"PYTHON={sys.executable}", *arguments],
+            ["make", "--silent", *as_they_are, f"BUILD={function_zip.parent}", *arguments],
             cwd=ROOT,
             env={**inherited, **environment},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             capture_output=True,
             text=True,
             check=False,
         )
 
-    installed = run(".engines/infra/installed")
-    assert installed.returncode == 0, installed.stderr[-2000:]
     return run
 
 
 @pytest.fixture(scope="session")
 def function_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What is deployed as Lambda's function, for this machine."""
-    path = tmp_path_factory.mktemp("zip") / "function.zip"
-    command = [sys.executable, str(ROOT / "infra" / "package.py"), "local", "--to", str(path)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    require_installed("wheels-local")
+    path = tmp_path_factory.mktemp("build") / "function-local.zip"
+    build("local", path)
     return path
 
 
-__all__ = ["CASES", "ROOT", "Make", "Run", "load_cases"]
+@contextmanager
+def terminal(typed: str) -> Iterator[int]:
+    """A terminal at which somebody has typed something."""
+    keyboard, screen = pty.openpty()
+    try:
+        os.write(keyboard, typed.encode())
+        yield screen
+    finally:
+        os.close(screen)
+        os.close(keyboard)
+
+
+def require_installed(name: str) -> None:
+    """Skip the test if what it needs was not installed under ``.engines/`` before the tests."""
+    if not (INSTALLED / name / "installed").exists():
+        pytest.skip(f"{name} is not installed: make test does it before the tests, where it can")
+
+
+__all__ = ["CASES", "INSTALLED", "ROOT", "Make", "Run", "load_cases", "require_installed", "terminal"]

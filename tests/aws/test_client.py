@@ -6,6 +6,7 @@ import calendar
 import time
 
 import pytest
+import structlog
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -17,7 +18,7 @@ from tests.frontier.kit import DONE, entries, finish_one, retry_one, take, win
 
 from . import faults
 from .faults import FaultProxy
-from .store import AwsStore, client_for
+from .store import TABLE, AwsStore, client_for
 
 
 @pytest.mark.parametrize("service", [SQS, DYNAMODB, CLOUDWATCH])
@@ -70,11 +71,50 @@ async def test_a_table_with_another_key_is_refused(store: AwsStore) -> None:
             "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
         }
         await client.call(DYNAMODB, "CreateTable", definition)
-    assert "has the key id (HASH), not url (HASH)" in await _refused({**store.environment, "TABLE_NAME": "other"})
+    assert "has the key id (S, HASH), not url (S, HASH)" in await _refused({**store.environment, "TABLE_NAME": "other"})
     assert "has no index 'due'" in await _refused({**store.environment, "TABLE_NAME": "bare"})
     for name in ("other", "bare"):
         await client.call(DYNAMODB, "DeleteTable", {"TableName": name})
     await client.close()
+
+
+async def test_a_table_whose_keys_have_other_types_is_refused(store: AwsStore) -> None:
+    client = client_for(store.environment)
+    for name, wrong, says in (
+        ("numbers", "url", "has the key url (N, HASH), not url (S, HASH)"),
+        ("texts", "due_at", "has no index 'due' with the key due_shard (S, HASH), due_at (N, RANGE)"),
+    ):
+        definitions = [
+            {**one, "AttributeType": {"S": "N", "N": "S"}[one["AttributeType"]]}
+            if one["AttributeName"] == wrong
+            else one
+            for one in TABLE["AttributeDefinitions"]
+        ]
+        request = {**TABLE, "AttributeDefinitions": definitions, "TableName": name}
+        await client.call(DYNAMODB, "CreateTable", request)
+        assert says in await _refused({**store.environment, "TABLE_NAME": name})
+        await client.call(DYNAMODB, "DeleteTable", {"TableName": name})
+    await client.close()
+
+
+async def test_a_fifo_queue_is_refused(store: AwsStore) -> None:
+    text = await _refused({**store.environment, "QUEUE_URL": store.environment["QUEUE_URL"] + ".fifo"})
+    assert "a FIFO queue, which cannot delay single messages: name a standard one" in text
+
+
+async def test_a_queue_without_a_dead_letter_queue_is_warned_of(store: AwsStore) -> None:
+    with structlog.testing.capture_logs() as logs:
+        await store.open()
+    assert logs == []
+    client = client_for(store.environment)
+    request = {"QueueUrl": store.environment["QUEUE_URL"], "Attributes": {"RedrivePolicy": ""}}
+    await client.call(SQS, "SetQueueAttributes", request)
+    await client.close()
+    with structlog.testing.capture_logs() as logs:
+        await store.open()
+    (line,) = logs
+    assert (line["event"], line["log_level"]) == ("no_dead_letter_queue", "warning")
+    assert "give the queue a redrive policy" in line["why"]
 
 
 async def test_a_visibility_timeout_that_is_shorter_than_the_lease_is_refused(store: AwsStore) -> None:

@@ -8,27 +8,25 @@ from typing import Any
 import pytest
 
 from sqspider.frontier import FrontierSettings
-from tests.aws import engines, store
+from tests.aws import store
+from tests.aws.engines import Engines
 from tests.end_to_end.runtime import FunctionRuntime
 
 StartRuntime = Callable[..., FunctionRuntime]
 
 
 @pytest.fixture(scope="session")
-def ministack() -> Iterator[dict[str, str]]:
-    """One of its own, whose clock is the true one: how to reach it."""
-    clock = engines.EngineClock()
-    engine = engines.start_ministack(clock)
-    yield {
-        "AWS_ENDPOINT_URL": engine.url,
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "123456789012",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    engine.stop()
-    clock.file.unlink()
+def own_engines() -> Iterator[Engines]:
+    """Those whose clock is the true one."""
+    engines = Engines(may_install=False)
+    yield engines
+    engines.stop()
+
+
+@pytest.fixture(scope="session")
+def ministack(own_engines: Engines) -> dict[str, str]:
+    """How to reach the one whose clock is the true one."""
+    return {**own_engines.ministack(), "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +47,9 @@ async def place(ministack: dict[str, str]) -> AsyncIterator[dict[str, str]]:
 
 
 @pytest.fixture
-def start_runtime(task_root: Path, place: dict[str, str]) -> Iterator[StartRuntime]:
+def start_runtime(own_engines: Engines, task_root: Path, place: dict[str, str]) -> Iterator[StartRuntime]:
     """Starts the function in Lambda's runtime, with settings of its own."""
+    emulator = own_engines.emulator()
     running: list[FunctionRuntime] = []
 
     def start(
@@ -63,15 +62,12 @@ def start_runtime(task_root: Path, place: dict[str, str]) -> Iterator[StartRunti
         place: dict[str, str] = place,
         **settings: Any,
     ) -> FunctionRuntime:
-        try:
-            engines.install_emulator()
-        except engines.EngineMissingError as error:
-            pytest.skip(str(error))
         variables = {f"SQSPIDER_{name.upper()}": str(value) for name, value in settings.items()}
         environment = {**place, "SQSPIDER_ALLOW_PRIVATE": "true", **variables}
         if endpoint is not None:
             environment["AWS_ENDPOINT_URL"] = endpoint
         runtime = FunctionRuntime(
+            emulator,
             task_root,
             environment,
             handler=handler,

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-import pytest
 from aiohttp import web
 
 from sqspider.frontier import FrontierSettings
@@ -22,10 +21,8 @@ from sqspider.url import Scope
 from tests.end_to_end.conftest import StartRuntime
 from tests.end_to_end.runtime import Poller
 
-pytestmark = pytest.mark.xdist_group("deploy")  # they build and install in the same places
-
-IMPORT_SECONDS: Final = 0.4
-AIOHTTP_SECONDS: Final = 0.22  # of it
+IMPORT_SECONDS: Final = 0.6
+AIOHTTP_SECONDS: Final = 0.32  # of it
 MEMORY_MB: Final = 128
 PAGE_BYTES: Final = 5_000_000
 HOSTS: Final = [f"127.0.1.{number}" for number in range(1, 11)]
@@ -78,15 +75,15 @@ async def records(place: dict[str, str]) -> dict[str, tuple[Status, Reason | Non
 
 
 def test_the_function_is_imported_quickly(task_root: Path) -> None:
-    """Compiled, as a second start finds it; in time of the processor, for the machine may be busy."""
+    """Not compiled, as Lambda finds it at every start; in time of the processor, for the machine may be busy."""
 
     def seconds_for(module: str) -> float:
         code = (
             f"import sys, time; sys.path.insert(0, {str(task_root)!r}); started = time.process_time(); "
             f"import {module}; print(time.process_time() - started)"
         )
-        command = [sys.executable, "-I", "-S", "-c", code]
-        return min(float(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(6))
+        command = [sys.executable, "-I", "-S", "-B", "-c", code]
+        return min(float(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(4))
 
     seconds, aiohttp_seconds = seconds_for("sqspider.lambda_handler"), seconds_for("aiohttp")
     print(f"import {seconds:.3f} s, of which aiohttp {aiohttp_seconds:.3f} s")
@@ -94,7 +91,6 @@ def test_the_function_is_imported_quickly(task_root: Path) -> None:
     assert seconds < IMPORT_SECONDS * max(1.0, aiohttp_seconds / AIOHTTP_SECONDS)
 
 
-@pytest.mark.timeout(180)
 async def test_ten_large_pages_in_a_batch_fit_into_memory_and_time(
     start_runtime: StartRuntime, place: dict[str, str]
 ) -> None:
@@ -126,7 +122,6 @@ async def test_ten_large_pages_in_a_batch_fit_into_memory_and_time(
     assert left.count((Status.QUEUED, None, 0)) >= len(left) - 1
 
 
-@pytest.mark.timeout(120)
 async def test_ten_servers_that_never_answer_do_not_use_up_the_time(
     start_runtime: StartRuntime, place: dict[str, str]
 ) -> None:
@@ -142,8 +137,7 @@ async def test_ten_servers_that_never_answer_do_not_use_up_the_time(
         assert await poller.poll() == len(urls)
         seconds = time.monotonic() - started
     print("seconds", seconds)
-    assert poller.errors == []
+    assert poller.errors == []  # among them, that its time was up
     assert poller.malformed == 0
-    assert seconds < 25
     found = await records(place)
     assert {found[url] for url in urls} == {(Status.QUEUED, Reason.TIMEOUT, 0)}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sqspider.frontier import Frontier
-from tests.aws.engines import EngineMissingError, Engines
+from tests.aws.engines import Engines
 from tests.aws.store import AwsStore
 
 from .kit import SqliteStore, Store
@@ -17,11 +17,7 @@ async def _make(engine: str, folder: Path, engines: Engines) -> Store:
         return SqliteStore(folder)
     if engine == "ministack":
         return await AwsStore.create(engines.ministack(), engines.clock)
-    try:
-        environment = engines.dynamodb_local_and_fauxqs()
-    except EngineMissingError as error:
-        pytest.skip(f"{engine}: {error}")
-    return await AwsStore.create(environment)
+    return await AwsStore.create(engines.dynamodb_local_and_fauxqs())
 
 
 @pytest.fixture(params=["sqlite", "ministack", "dynamodb-local+fauxqs"])

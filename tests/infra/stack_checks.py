@@ -25,7 +25,7 @@ CHOICES: Final = {
         memory_mb=512,
         visibility_seconds=60,
         lease_seconds=50,
-        keep_table=True,
+        keep_table=False,
         point_in_time_recovery=True,
         alarm_email="me@example.com",
         max_concurrency=100,
@@ -59,9 +59,13 @@ def test_the_queue_is_as_the_crawler_needs_it(template: Template) -> None:
             "VisibilityTimeout": 180,
             "ReceiveMessageWaitTimeSeconds": 20,
             "SqsManagedSseEnabled": True,
-            "MessageRetentionPeriod": 14 * 86_400,
+            "MessageRetentionPeriod": 10 * 86_400,
             "RedrivePolicy": {"maxReceiveCount": 5, "deadLetterTargetArn": Match.any_value()},
         },
+    )
+    # A dead message is as old as it was when it died: it must outlive those in the queue.
+    template.has_resource_properties(
+        "AWS::SQS::Queue", {"MessageRetentionPeriod": 14 * 86_400, "RedrivePolicy": Match.absent()}
     )
     template.resource_count_is("AWS::SQS::Queue", 2)
     template.all_resources_properties("AWS::SQS::Queue", {"SqsManagedSseEnabled": True})
@@ -74,16 +78,17 @@ def test_the_queue_is_as_the_crawler_needs_it(template: Template) -> None:
 
 
 def test_the_table_is_the_one_that_the_frontier_asks_for(template: Template) -> None:
-    def key_of(part: dict[str, Any]) -> str:
-        return ", ".join(f"{key['AttributeName']} ({key['KeyType']})" for key in part["KeySchema"])
-
     (table,) = resources(template, "AWS::DynamoDB::Table").values()
+    types = {part["AttributeName"]: part["AttributeType"] for part in table["AttributeDefinitions"]}
+
+    def key_of(part: dict[str, Any]) -> str:
+        named = [(key["AttributeName"], key["KeyType"]) for key in part["KeySchema"]]
+        return ", ".join(f"{name} ({types[name]}, {kind})" for name, kind in named)
+
     (index,) = table["GlobalSecondaryIndexes"]
     assert (key_of(table), index["IndexName"], key_of(index)) == (KEY, INDEX, INDEX_KEY)
     assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
     assert table["BillingMode"] == "PAY_PER_REQUEST"
-    types = {part["AttributeName"]: part["AttributeType"] for part in table["AttributeDefinitions"]}
-    assert types == {"url": "S", "due_shard": "S", "due_at": "N"}
 
 
 def test_the_functions_have_the_values_asked_for(template: Template) -> None:
@@ -160,8 +165,20 @@ def test_a_function_may_do_what_it_does_and_no_more(template: Template, name: st
     assert set(actions) <= set(IAM_ACTIONS)
     allowed = {action for action, _ in granted(template, "AWS::IAM::Policy", f"{name}Role")}
     logs = {"logs:CreateLogStream", "logs:PutLogEvents"}
-    lambdas_own = {"sqs:GetQueueUrl"} if name == "Crawl" else set()  # granted by the event source
-    assert allowed == set(actions) | logs | lambdas_own
+    assert allowed == set(actions) | logs
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("AWS::IAM::ManagedPolicy", "Operator"),
+        ("AWS::IAM::Policy", "CrawlRole"),
+        ("AWS::IAM::Policy", "SweepRole"),
+    ],
+)
+def test_nothing_is_granted_twice(template: Template, kind: str, name: str) -> None:
+    grants = granted(template, kind, name)
+    assert len(grants) == len(set(grants))
 
 
 def test_every_grant_names_what_it_is_for(template: Template) -> None:
@@ -191,17 +208,46 @@ def test_every_grant_names_what_it_is_for(template: Template) -> None:
 def test_every_alarm_reaches_the_topic(template: Template) -> None:
     (topic,) = template.find_resources("AWS::SNS::Topic")
     alarms = resources(template, "AWS::CloudWatch::Alarm")
-    watched = {(alarm["MetricName"], alarm["Threshold"]) for alarm in alarms.values()}
-    assert watched == {
-        ("ApproximateNumberOfMessagesVisible", 0),
-        ("ApproximateAgeOfOldestMessage", 3600),
-        ("Errors", 0),
-        ("Throttles", 0),
-    }
-    assert len(alarms) == 6
+    assert len(alarms) == 11
     for alarm in alarms.values():
         assert alarm["AlarmActions"] == [{"Ref": topic}]
-        assert alarm["TreatMissingData"] == "notBreaching"
+    (policy,) = resources(template, "AWS::SNS::TopicPolicy").values()
+    (allowed,) = [one for one in policy["PolicyDocument"]["Statement"] if one["Effect"] == "Allow"]
+    assert allowed == {
+        "Sid": "AllowPublishByAlarms",
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudwatch.amazonaws.com"},
+        "Action": "sns:Publish",
+        "Resource": {"Ref": topic},
+        "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
+    }
+
+
+def test_what_goes_wrong_raises_an_alarm(template: Template) -> None:
+    def name_of(value: Any) -> Any:
+        """Of what a dimension names: its logical id, or its own name."""
+        return value if isinstance(value, str) else value.get("Ref") or value["Fn::GetAtt"][0]
+
+    watched = {}
+    for alarm in resources(template, "AWS::CloudWatch::Alarm").values():
+        of = "/".join(name_of(dimension["Value"]).rstrip("0123456789ABCDEF") for dimension in alarm["Dimensions"])
+        is_too_low = alarm["ComparisonOperator"] == "LessThanThreshold"
+        assert alarm["TreatMissingData"] == ("breaching" if is_too_low else "notBreaching")
+        limit = f"{'<' if is_too_low else '>'} {alarm['Threshold']}"
+        watched[of, alarm["MetricName"]] = (limit, alarm["Period"], alarm["EvaluationPeriods"])
+    assert watched == {
+        ("DeadLetters", "ApproximateNumberOfMessagesVisible"): ("> 0", 60, 1),
+        ("Queue", "ApproximateAgeOfOldestMessage"): ("> 3600", 60, 1),
+        ("Crawl", "Errors"): ("> 0", 60, 1),
+        ("Crawl", "Throttles"): ("> 0", 60, 1),
+        ("Sweep", "Errors"): ("> 0", 60, 1),
+        ("Sweep", "Throttles"): ("> 0", 60, 1),
+        ("Sweep", "Invocations"): ("< 1", 300, 1),
+        ("Records", "ReadThrottleEvents"): ("> 0", 60, 5),
+        ("Records", "WriteThrottleEvents"): ("> 0", 60, 5),
+        ("due/Records", "ReadThrottleEvents"): ("> 0", 60, 5),
+        ("due/Records", "WriteThrottleEvents"): ("> 0", 60, 5),
+    }
 
 
 def test_the_dashboard_shows_what_was_asked_for(template: Template) -> None:
@@ -225,7 +271,8 @@ def test_nothing_is_public_or_secret_or_in_a_vpc(template: Template) -> None:
     }  # fmt: skip
     for kind in ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"):
         for policy in resources(template, kind).values():
-            assert {statement["Effect"] for statement in policy["PolicyDocument"]["Statement"]} == {"Deny"}
+            for statement in policy["PolicyDocument"]["Statement"]:
+                assert statement["Effect"] == "Deny" or "aws:SourceAccount" in json.dumps(statement["Condition"])
     for permission in resources(template, "AWS::Lambda::Permission").values():
         assert permission["Principal"] == "events.amazonaws.com"
 
@@ -235,32 +282,37 @@ def test_the_command_line_is_told_where_all_is(template: Template) -> None:
     assert {"QueueUrl", "TableName", "Region", "DeadLetterQueueUrl", "OperatorPolicyArn"} <= outputs.keys()
 
 
-def test_destroying_leaves_nothing_unless_asked_to(template: Template, code: Path) -> None:
+def test_destroying_leaves_the_table_and_nothing_else(template: Template) -> None:
     for identifier, found in template.to_json()["Resources"].items():
+        is_kept = found["Type"] == "AWS::DynamoDB::Table"
+        assert found.get("DeletionPolicy", "Delete") == ("Retain" if is_kept else "Delete"), identifier
+    (table,) = resources(template, "AWS::DynamoDB::Table").values()
+    assert table["DeletionProtectionEnabled"]
+    assert "KeptTable" in template.to_json()["Outputs"]
+
+
+def test_destroying_leaves_nothing_if_asked_to(code: Path) -> None:
+    chosen = Template.from_stack(CrawlerStack(cdk.App(), CHOICES["all of it"], code))
+    for identifier, found in chosen.to_json()["Resources"].items():
         assert found.get("DeletionPolicy", "Delete") == "Delete", identifier
-    kept = Template.from_stack(CrawlerStack(cdk.App(), CHOICES["all of it"], code))
-    kept.has_resource("AWS::DynamoDB::Table", {"DeletionPolicy": "Retain"})
-    kept.has_resource_properties(
-        "AWS::DynamoDB::Table",
-        {
-            "DeletionProtectionEnabled": True,
-            "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
-        },
-    )
-    kept.has_resource_properties("AWS::SNS::Subscription", {"Protocol": "email", "Endpoint": "me@example.com"})
+    (table,) = resources(chosen, "AWS::DynamoDB::Table").values()
+    assert not table["DeletionProtectionEnabled"]
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert "KeptTable" not in chosen.to_json()["Outputs"]
+    chosen.has_resource_properties("AWS::SNS::Subscription", {"Protocol": "email", "Endpoint": "me@example.com"})
 
 
-@pytest.mark.parametrize("choice", CHOICES)
-def test_nag_and_lint_find_nothing(choice: str, code: Path, tmp_path: Path) -> None:
-    app = cdk.App(outdir=str(tmp_path))
-    CrawlerStack(app, CHOICES[choice], code)
-    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
-    app.synth()  # raises what cdk-nag finds: see below
+def test_nag_and_lint_find_nothing(code: Path, tmp_path: Path) -> None:
+    templates = []
+    for choice, settings in CHOICES.items():
+        app = cdk.App(outdir=str(tmp_path / choice))
+        CrawlerStack(app, settings, code)
+        cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+        app.synth()  # raises what cdk-nag finds: see below
+        templates.append(str(tmp_path / choice / "sqspider.template.json"))
     # W3005 asks to leave out what the CDK writes for every dependency.
     command = [str(Path(sys.executable).parent / "cfn-lint"), "--ignore-checks", "W3005", "--"]
-    linted = subprocess.run(
-        [*command, str(tmp_path / "sqspider.template.json")], capture_output=True, text=True, check=False
-    )
+    linted = subprocess.run([*command, *templates], capture_output=True, text=True, check=False)
     assert linted.stdout + linted.stderr == ""
 
 

@@ -99,6 +99,7 @@ from sqspider.frontier.aws_client import (
     find_keys,
 )
 from sqspider.frontier.aws_hosts import Hosts
+from sqspider.frontier.aws_network import Network, endpoint_of, variant_asked_for
 from sqspider.host import HostRow
 from sqspider.message import BadBody, Message, decode_message, decode_settings, encode_message, encode_settings
 from sqspider.metrics import COUNTED, NAMESPACE, Point, Sample, embedded, metric_name
@@ -109,8 +110,8 @@ T = TypeVar("T")
 
 SHARDS: Final = 8  # of the index: a thousand writes a second each
 COUNTER_SHARDS: Final = 8
-KEY: Final = "url (HASH)"
-INDEX_KEY: Final = "due_shard (HASH), due_at (RANGE)"
+KEY: Final = "url (S, HASH)"
+INDEX_KEY: Final = "due_shard (S, HASH), due_at (N, RANGE)"
 MAX_DELAY_SECONDS: Final = 900  # SQS: DelaySeconds
 NOT_IN_SQS: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # SQS: SendMessage
 EMPTY_BODY: Final = "{}"  # what stands for an empty body, which SQS does not take: no message either
@@ -227,6 +228,7 @@ class AwsFrontier:
         client = AwsClient(
             find_keys(environment),
             region=place.region,
+            network=Network.read(environment),
             endpoints=endpoints_for(place.region, environment, place.queue_url),
             rng=random.Random(secrets.randbits(64)),
             give_up_seconds=OPEN_SECONDS,
@@ -276,6 +278,12 @@ class AwsFrontier:
             name = policy["deadLetterTargetArn"].rpartition(":")[2]
             self._dead_letters = Queue(self.client, self._queue.url.rpartition("/")[0] + "/" + name)
             self._max_receives = int(policy["maxReceiveCount"])
+        else:
+            log.warning(
+                "no_dead_letter_queue",
+                queue=self.queue_name,
+                why="a message that nobody can end is delivered again and again: give the queue a redrive policy",
+            )
 
     async def _look_at_table(self) -> None:
         try:
@@ -290,7 +298,7 @@ class AwsFrontier:
             raise FrontierUnavailableError(
                 f"the table {self.table.name} has the key {_key_of(table)}, not {KEY}: name another table"
             )
-        keys = {index["IndexName"]: _key_of(index) for index in table.get("GlobalSecondaryIndexes") or []}
+        keys = {index["IndexName"]: _key_of(table, index) for index in table.get("GlobalSecondaryIndexes") or []}
         if keys.get(INDEX) != INDEX_KEY:
             raise FrontierUnavailableError(
                 f"the table {self.table.name} has no index {INDEX!r} with the key {INDEX_KEY}: name another table"
@@ -1044,6 +1052,10 @@ class _Place(NamedTuple):
             raise FrontierUnavailableError(
                 f"QUEUE_URL is {queue_url!r}: it must look like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"
             )
+        if queue_url.endswith(".fifo"):  # as AWS names all of them, and no other
+            raise FrontierUnavailableError(
+                f"QUEUE_URL is {queue_url!r}, a FIFO queue, which cannot delay single messages: name a standard one"
+            )
         own = region_of(queue_url)
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or own
         if region is None:
@@ -1058,25 +1070,37 @@ class _Place(NamedTuple):
 def region_of(queue_url: str) -> str | None:
     """The region in the URL of a queue on AWS; none for another host."""
     parts = (urlsplit(queue_url).hostname or "").split(".")
-    return parts[1] if len(parts) >= 4 and parts[0] == "sqs" and parts[2] == "amazonaws" else None
+    is_aws = len(parts) >= 4 and parts[0] in ("sqs", "sqs-fips") and parts[2] in ("amazonaws", "api")
+    return parts[1] if is_aws else None
 
 
 def endpoints_for(region: str, environment: Mapping[str, str], queue_url: str | None = None) -> dict[Service, str]:
-    """Where each service answers: as the environment says, else as AWS names it."""
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    """Where each service answers: as the environment says, else as AWS names it.
+
+    Raises :class:`FrontierUnavailableError` where the environment contradicts itself.
+    """
     endpoints = {}
+    variant = variant_asked_for(environment)
     for service, name in ((SQS, "SQS"), (DYNAMODB, "DYNAMODB"), (CLOUDWATCH, "CLOUDWATCH")):
-        endpoint = environment.get(f"AWS_ENDPOINT_URL_{name}") or environment.get("AWS_ENDPOINT_URL")
-        if not endpoint and service is SQS and queue_url is not None:
+        named = environment.get(f"AWS_ENDPOINT_URL_{name}") or environment.get("AWS_ENDPOINT_URL")
+        if service is SQS and queue_url is not None and not named:
             parts = urlsplit(queue_url)
-            endpoint = f"{parts.scheme}://{parts.netloc}"
-        endpoints[service] = (endpoint or f"https://{service.name}.{region}.{suffix}").rstrip("/") + "/"
+            named = f"{parts.scheme}://{parts.netloc}"
+        if variant and named and region_of(named) is None:
+            raise FrontierUnavailableError(
+                f"{variant} is true, but the endpoint {named} is named: unset one of the two (see QUEUE_URL and "
+                "AWS_ENDPOINT_URL)"
+            )
+        endpoint = named if named and not variant else endpoint_of(service.name, region, environment)
+        endpoints[service] = endpoint.rstrip("/") + "/"
     return endpoints
 
 
-def _key_of(table: Mapping[str, Any]) -> str:
-    parts = sorted(table["KeySchema"], key=lambda part: str(part["KeyType"]))
-    return ", ".join(f"{part['AttributeName']} ({part['KeyType']})" for part in parts)
+def _key_of(table: Mapping[str, Any], index: Mapping[str, Any] | None = None) -> str:
+    """The key of a table, or of one of its indexes: names, types and parts."""
+    types = {part["AttributeName"]: part["AttributeType"] for part in table["AttributeDefinitions"]}
+    parts = sorted((index or table)["KeySchema"], key=lambda part: str(part["KeyType"]))
+    return ", ".join(f"{(name := part['AttributeName'])} ({types[name]}, {part['KeyType']})" for part in parts)
 
 
 def _shard_of(url: str, *, is_parked: bool) -> str:

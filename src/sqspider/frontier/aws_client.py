@@ -21,6 +21,7 @@ import aiohttp
 import msgspec
 
 from sqspider.frontier import FrontierBusyError, FrontierError, FrontierUnavailableError
+from sqspider.frontier.aws_network import Network
 
 CONTENT_TYPE: Final = "application/x-amz-json-1.0"
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
@@ -30,6 +31,7 @@ GIVE_UP_SECONDS: Final = 30.0  # of trying one call again and again
 FIRST_PAUSE_SECONDS: Final = 0.05  # before the second try; it doubles, with full jitter
 LONGEST_PAUSE_SECONDS: Final = 5.0
 CONNECTIONS: Final = 50
+DIRECT: Final = Network()
 CREDENTIALS_KEPT_SECONDS: Final = 60.0  # before a source outside the environment is asked again
 
 # The codes that say "later": AWS SDKs retry the same ones. Those of DynamoDB's single statements
@@ -140,12 +142,15 @@ class AwsClient:
         *,
         region: str,
         endpoints: Mapping[Service, str],
+        network: Network = DIRECT,
         rng: random.Random,
         give_up_seconds: float = GIVE_UP_SECONDS,
     ) -> None:
         self._keys = keys
         self.region = region
         self._endpoints = endpoints
+        self._proxies = {service: network.proxy_for(endpoint) for service, endpoint in endpoints.items()}
+        self._tls = network.tls
         self._rng = rng
         self.give_up_seconds = give_up_seconds
         self._signer = Signer(region)
@@ -217,7 +222,14 @@ class AwsClient:
         )
         answer: dict[str, Any] | None = None
         try:
-            async with self._session.post(endpoint, data=document, headers=headers, timeout=timeout) as response:
+            async with self._session.post(
+                endpoint,
+                data=document,
+                headers=headers,
+                timeout=timeout,
+                proxy=self._proxies[service],
+                ssl=self._tls,
+            ) as response:
                 body = await response.read()
                 if response.status != 200:
                     raise _error(service, action, response.status, response.headers, body)

@@ -1,0 +1,100 @@
+"""How AWS is reached, by the variables that every AWS SDK reads: endpoints, proxies, certificates.
+
+https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment
+
+from sqspider.frontier import FrontierUnavailableError
+
+VARIANTS: Final = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT")
+# Their usual endpoints are the ones for FIPS, in the regions of the US government.
+FIPS_BY_ITSELF_IN_GOV: Final = ("sqs", "monitoring")
+
+
+class Network(NamedTuple):
+    """What lies between this machine and AWS."""
+
+    proxies: Mapping[str, str] = {}  # URL of a proxy by the scheme of what is asked for
+    no_proxy: str = ""  # hosts that are asked directly
+    tls: ssl.SSLContext | bool = True  # whom it trusts; True: as Python does
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Network:
+        """By ``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY`` and ``AWS_CA_BUNDLE``.
+
+        Raises :class:`FrontierUnavailableError` where there are no certificates.
+        """
+        proxies = {scheme: _proxy(scheme, environment) for scheme in ("http", "https")}
+        return cls(
+            {scheme: proxy for scheme, proxy in proxies.items() if proxy},
+            environment.get("no_proxy") or environment.get("NO_PROXY", ""),
+            _trusted(environment.get("AWS_CA_BUNDLE", "")),
+        )
+
+    def proxy_for(self, endpoint: str) -> str | None:
+        """The URL of the proxy through which an endpoint is asked; none: directly.
+
+        Raises :class:`FrontierUnavailableError` where it is a proxy of a kind that cannot be used.
+        """
+        parts = urlsplit(endpoint)
+        proxy = self.proxies.get(parts.scheme)
+        if proxy is None or proxy_bypass_environment(parts.netloc, {"no": self.no_proxy}):
+            return None
+        kind = urlsplit(proxy).scheme
+        if kind not in ("http", "https"):
+            raise FrontierUnavailableError(
+                f"{parts.scheme.upper()}_PROXY names a proxy of the kind {kind!r}, and AWS is reached through HTTP "
+                "proxies alone: name such a one, or the host in NO_PROXY"
+            )
+        return proxy
+
+
+def endpoint_of(service: str, region: str, environment: Mapping[str, str]) -> str:
+    """AWS's own endpoint of a service, of the kind that the environment asks for.
+
+    https://docs.aws.amazon.com/general/latest/gr/rande.html
+    """
+    is_fips, is_dual = (_is_true(variant, environment) for variant in VARIANTS)
+    is_gov, is_china = region.startswith("us-gov-"), region.startswith("cn-")
+    if is_fips and not (is_gov and not is_dual and service in FIPS_BY_ITSELF_IN_GOV):
+        service += "-fips"
+    if is_dual:
+        suffix = "api.amazonwebservices.com.cn" if is_china else "api.aws"
+    else:
+        suffix = "amazonaws.com.cn" if is_china else "amazonaws.com"
+    return f"https://{service}.{region}.{suffix}"
+
+
+def variant_asked_for(environment: Mapping[str, str]) -> str | None:
+    """The variable that asks for another kind of endpoint, if there is one."""
+    return next((variant for variant in VARIANTS if _is_true(variant, environment)), None)
+
+
+def _is_true(variable: str, environment: Mapping[str, str]) -> bool:
+    return environment.get(variable, "").lower() == "true"
+
+
+def _proxy(scheme: str, environment: Mapping[str, str]) -> str:
+    name = f"{scheme}_proxy"
+    url = environment.get(name) or environment.get(name.upper(), "")
+    return url if "://" in url or not url else f"http://{url.removeprefix('//')}"
+
+
+def _trusted(bundle: str) -> ssl.SSLContext | bool:
+    if not bundle:
+        return True
+    is_folder = Path(bundle).is_dir()
+    try:
+        return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
+    except OSError as error:  # ssl.SSLError is one
+        raise FrontierUnavailableError(
+            f"AWS_CA_BUNDLE is {bundle!r}, and no certificates can be read there ({error}): name a file in PEM format"
+        ) from error
