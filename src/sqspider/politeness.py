@@ -406,7 +406,7 @@ class Politeness:
     async def _change_host(self, host: str, change: Callable[[HostRow], HostRow]) -> None:
         """Compare and set until it holds: another worker may change the row at the same time."""
         while True:
-            row = (await self._frontier.hosts([host]))[host]
+            row = hosts.as_of((await self._frontier.hosts([host]))[host], self._clock())
             changed = change(row)
             if changed is row or (await self._frontier.save_hosts([changed]))[0]:
                 self._rows.pop(host, None)
@@ -418,7 +418,7 @@ class Politeness:
         cached = self._rows.get(host)
         if cached is not None and cached[1] > self._clock():
             return cached[0]
-        row = await self._read_host(host)
+        row = hosts.as_of(await self._read_host(host), self._clock())
         if len(self._rows) > 10_000:
             self._rows.clear()
         self._rows[host] = (row, self._clock() + HOST_CACHE_SECONDS)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import random
 from datetime import datetime
+from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqspider.host import (
     FAILURES_TO_REST,
+    FIRST_PENALTY_SECONDS,
     FORGIVE_AFTER_SECONDS,
     MAX_PENALTY_SECONDS,
+    TROUBLE_KEPT_SECONDS,
     HostRow,
     after_success,
     after_trouble,
+    as_of,
     delay_for,
+    delay_of,
+    is_in_trouble,
     spacing_for,
     with_crawl_delay,
     with_orders,
@@ -141,6 +147,57 @@ def test_a_penalty_is_forgiven_step_by_step() -> None:
         row = after_success(row, now=now)
         seen.append(row.penalty_seconds)
     assert seen == [2.0, 1.0, 0.5, 0.0]
+
+
+def test_trouble_is_forgotten_after_an_hour_or_with_the_last_of_its_penalty() -> None:
+    slowed = _slowed(HostRow(host="h"), 1000.0)
+    assert as_of(slowed, 1000.0 + TROUBLE_KEPT_SECONDS) is slowed
+    forgotten = as_of(slowed, 1001.0 + TROUBLE_KEPT_SECONDS)
+    assert (delay_of(forgotten), forgotten.trouble, forgotten.failures) == (0.0, None, 0)
+    again = _slowed(forgotten, 1001.0 + TROUBLE_KEPT_SECONDS)
+    assert again.penalty_seconds == FIRST_PENALTY_SECONDS  # what is forgotten is not doubled
+    resting = _slowed(HostRow(host="h"), 1000.0, retry_after=7200.0)
+    assert as_of(resting, 1000.0 + 7200.0 + TROUBLE_KEPT_SECONDS) is resting
+    while slowed.penalty_seconds:
+        slowed = after_success(slowed, now=slowed.penalty_since + FORGIVE_AFTER_SECONDS)
+    assert slowed.trouble is None
+
+
+def test_one_bad_page_is_no_trouble_of_its_host() -> None:
+    row = HostRow(host="h")
+    for _ in range(3):  # as often as a page is tried
+        row = after_trouble(row, Reason.SERVER_ERROR, slows=False, fails=True, retry_after=None, now=1000.0)
+    assert (row.failures, row.trouble) == (3, Reason.SERVER_ERROR)
+    assert not is_in_trouble(row, 1000.0)
+    assert after_success(row, now=1001.0).trouble is None
+
+
+_answers = st.one_of(
+    st.none(),  # a good one
+    st.builds(
+        lambda slows, retry_after: {"slows": slows, "fails": not slows, "retry_after": retry_after},
+        st.booleans(),
+        st.none() | st.floats(0, 90_000),
+    ),
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(st.floats(0, 5000), _answers), max_size=30), st.floats(0, 1e5), st.floats(0, 1e5))
+def test_a_host_comes_into_trouble_by_an_answer_only(
+    story: list[tuple[float, dict[str, Any] | None]], first: float, second: float
+) -> None:
+    """So whoever marks rows as they are written misses none."""
+    row, now = HostRow(host="h"), 1e9
+    for seconds, trouble in story:
+        now += seconds
+        row = after_success(row, now=now) if trouble is None else after_trouble(
+            row, Reason.SERVER_ERROR, now=now, **trouble
+        )  # fmt: skip
+        if is_in_trouble(row, now):
+            assert row.trouble is Reason.SERVER_ERROR
+    if not is_in_trouble(row, now + first):
+        assert not is_in_trouble(row, now + first + second)
 
 
 def test_the_operators_delay_beats_every_other() -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import opened
 from sqspider.export import iso
-from sqspider.host import HostRow, with_orders
+from sqspider.host import HostRow, as_of, with_orders
 
 
 @click.group(invoke_without_command=True)
@@ -96,7 +96,7 @@ def hosts_set(
     async def main() -> None:
         async with opened(shared) as frontier:
             while True:
-                row = (await frontier.hosts([host]))[host]
+                row = as_of((await frontier.hosts([host]))[host], time.time())
                 changed = with_orders(row, delay=delay, is_paused=is_paused, is_blocked=is_blocked)
                 if (await frontier.save_hosts([changed]))[0]:
                     break

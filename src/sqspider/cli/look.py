@@ -20,6 +20,7 @@ from sqspider.cli.options import opened
 from sqspider.cli.progress import bill_line
 from sqspider.export import CSV_HEAD, as_csv, as_jsonl, export_file, export_rows, iso, row_of
 from sqspider.frontier import Frontier
+from sqspider.host import is_in_trouble
 from sqspider.record import Status
 from sqspider.url import Refused, canonicalize, host_of, origin_of
 
@@ -65,6 +66,7 @@ async def _status(frontier: Frontier, *, exact: bool = False) -> dict[str, Any]:
     queue = await frontier.queue_stats()
     hosts = await frontier.scan_hosts()
     bill = await frontier.bill()
+    now = time.time()
     return {
         "frontier": frontier.place,
         "records": {status.value: counts.by_status[status] for status in Status},
@@ -82,9 +84,14 @@ async def _status(frontier: Frontier, *, exact: bool = False) -> dict[str, Any]:
             for row in await frontier.workers()
         ],
         "hosts_in_trouble": [
-            {"host": row.host, "trouble": row.trouble.value if row.trouble else None, "rest_until": iso(row.rest_until)}
+            {
+                "host": row.host,
+                "trouble": row.trouble.value if row.trouble else None,
+                "trouble_at": iso(row.penalty_since or None),
+                "rest_until": iso(row.rest_until or None),
+            }
             for row in hosts
-            if row.failures or row.penalty_seconds
+            if is_in_trouble(row, now)
         ],
         "bill": None if bill is None else {"dollars": bill.dollars, "calls": bill.calls, **bill.parts},
     }
@@ -105,7 +112,7 @@ def _status_table(seen: dict[str, Any]) -> Group:
         f"{queue['dead']:,} dead" + (f"; oldest {age:,.0f} s" if age is not None else ""),
         "workers: " + (", ".join(row["worker_id"] for row in seen["workers"]) or "none"),
     ]
-    lines += [f"in trouble: {row['host']} ({row['trouble']})" for row in seen["hosts_in_trouble"][:10]]
+    lines += [f"in trouble: {row['host']} ({row['trouble']}, {row['trouble_at']})" for row in seen["hosts_in_trouble"][:10]]
     if seen["bill"] is not None:
         lines.append(bill_line(seen["bill"]["dollars"], seen["bill"]["calls"]))
     return Group(table, *(Text(line) for line in lines))
