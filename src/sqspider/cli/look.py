@@ -112,7 +112,9 @@ def _status_table(seen: dict[str, Any]) -> Group:
         f"{queue['dead']:,} dead" + (f"; oldest {age:,.0f} s" if age is not None else ""),
         "workers: " + (", ".join(row["worker_id"] for row in seen["workers"]) or "none"),
     ]
-    lines += [f"in trouble: {row['host']} ({row['trouble']}, {row['trouble_at']})" for row in seen["hosts_in_trouble"][:10]]
+    lines += [
+        f"in trouble: {row['host']} ({row['trouble']}, {row['trouble_at']})" for row in seen["hosts_in_trouble"][:10]
+    ]
     if seen["bill"] is not None:
         lines.append(bill_line(seen["bill"]["dollars"], seen["bill"]["calls"]))
     return Group(table, *(Text(line) for line in lines))
