@@ -33,6 +33,14 @@ class RobotsAccess(enum.StrEnum):
     UNREACHABLE = "unreachable"  # 5xx, 429, network: nothing is allowed for now
 
 
+def whole_lines(body: bytes, limit: int) -> bytes:
+    """The lines of a robots.txt that end within so many bytes. Half a rule may forbid everything."""
+    if len(body) <= limit:
+        return body
+    end = max(body.rfind(b"\n", 0, limit + 1), body.rfind(b"\r", 0, limit + 1))
+    return body[: max(end, 0)]
+
+
 class HostRow(msgspec.Struct, frozen=True, kw_only=True):
     """The row about one host. Times are seconds since the epoch."""
 

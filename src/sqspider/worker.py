@@ -86,7 +86,6 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     large_bodies: int | None = None  # bodies past LARGE_BYTES at a time, until their links are recorded
     max_pages: int | None = None  # fetched pages in the frontier, after which no more is taken
     max_bytes: int | None = None  # decoded bytes, likewise
-    product_token: str = "sqspider"
 
     def check(self, fetch_seconds: float) -> None:
         """Raise ``ValueError`` where a lease could end before its fetch does."""
@@ -191,7 +190,6 @@ class Worker:
             clock=clock,
             rng=rng,
             stopping=self._stopping,
-            product_token=options.product_token,
             request_seconds=fetch_seconds,
             robots_grace_seconds=options.robots_grace_seconds,
             linger_seconds=options.linger_seconds,
@@ -562,7 +560,7 @@ class Worker:
             await self._give_back(claim, delivery, route.postponed_until, tried=False, outcome=None)
             return
         retry_after = await self._politeness.learn(route.host, fetched)
-        outcome, page = assess(fetched, message.settings, self._options.product_token)
+        outcome, page = assess(fetched, message.settings, self._fetcher.options.product_token)
         if not await self._tried_again(claim, delivery, outcome, retry_after):
             links = self._new_links(page, message, fetched) if page else ()
             if await self._end(claim, delivery, outcome, links):

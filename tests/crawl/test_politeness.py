@@ -9,9 +9,11 @@ import json
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,10 +23,10 @@ import msgspec
 import pytest
 from bench.politeness import judge, many_hosts, one_big_host
 
-from sqspider.frontier import Frontier, FrontierSettings, open_frontier
-from sqspider.host import FAILURES_TO_REST, HostRow, with_orders
+from sqspider.frontier import Frontier, FrontierSettings, RobotsRow, open_frontier
+from sqspider.host import FAILURES_TO_REST, HostRow, RobotsAccess, with_orders
 from sqspider.message import CrawlSettings, Message
-from sqspider.politeness import Politeness, Postponed
+from sqspider.politeness import ROBOTS_CACHE_BYTES, Blocked, Politeness, Postponed
 from sqspider.producer import produce
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
@@ -168,7 +170,7 @@ def test_the_distance_is_kept_across_restarts(sqspider: Run, host: Site) -> None
 
 def keeper(frontier: Frontier, fetcher: Fetcher) -> Politeness:
     return Politeness(
-        frontier, fetcher, clock=time.time, rng=random.Random(), stopping=asyncio.Event(), product_token="sqspider",
+        frontier, fetcher, clock=time.time, rng=random.Random(), stopping=asyncio.Event(),
         request_seconds=2, robots_grace_seconds=0, linger_seconds=0,
     )  # fmt: skip
 
@@ -290,7 +292,56 @@ async def test_a_rule_in_the_first_500_kib_of_an_endless_file_holds(host: Site) 
         (record,) = (await crawl(frontier, [f"{host.url}page"])).values()
         (kept,) = (await frontier.robots([host.url.rstrip("/")])).values()
     assert outcome_of(record).reason is Reason.ROBOTS
-    assert len(kept.body) == MAX_ROBOTS_BYTES
+    assert len(kept.body) == MAX_ROBOTS_BYTES + 1  # the last one says that it goes on
+
+
+async def test_a_rule_that_is_cut_off_forbids_nothing(host: Site) -> None:
+    """`Disallow: /archive/` must not become `Disallow: /` because the rest lies beyond 500 KiB."""
+    rule = b"\nUser-agent: *\nDisallow: /archive/\n"
+    host.bodies = {"/robots.txt": b"#" * (MAX_ROBOTS_BYTES + 9 - len(rule)) + rule, "/page": b"a page"}
+    async with opened() as frontier:
+        (record,) = (await crawl(frontier, [f"{host.url}page"])).values()
+    assert record.status is Status.DONE
+
+
+def kept_robots(origin: str, body: bytes) -> RobotsRow:
+    now = time.time()
+    return RobotsRow(origin=origin, access=RobotsAccess.OBEY, body=body, good_at=now, expires_at=now + 3600)
+
+
+async def test_a_long_robots_txt_is_read_once_and_in_a_thread() -> None:
+    """It may take a quarter of a second: nobody else is to be held up, and no other URL of the host."""
+    rules = b"User-agent: *\n" + b"".join(b"Allow:*a%05d*b\n" % i for i in range(34_000))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1, thread_name_prefix="reader"))
+
+    def readers() -> int:
+        return sum(thread.name.startswith("reader") for thread in threading.enumerate())
+
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        politeness = keeper(frontier, fetcher)
+        await frontier.save_robots(kept_robots("http://short.example", b"User-agent: *\nDisallow: /y"))
+        await frontier.save_robots(kept_robots("http://long.example", rules))
+        assert await politeness.judge(Message(url="http://short.example/x")) is None
+        assert readers() == 0
+        assert await politeness.judge(Message(url="http://long.example/x")) is None
+        assert readers() == 1
+        await frontier.save_robots(kept_robots("http://long.example", b"User-agent: *\nDisallow: /"))
+        assert await politeness.judge(Message(url="http://long.example/x")) is None  # it is not read again
+        await politeness.close()
+
+
+async def test_the_rules_of_many_long_files_are_not_all_kept() -> None:
+    origins = [f"http://{number}.example" for number in range(11)]
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        politeness = keeper(frontier, fetcher)
+        for origin in origins:
+            await frontier.save_robots(kept_robots(origin, b"#" * (ROBOTS_CACHE_BYTES // 10)))
+            assert await politeness.judge(Message(url=f"{origin}/")) is None
+        for origin in origins:
+            await frontier.save_robots(kept_robots(origin, b"User-agent: *\nDisallow: /"))
+        assert await politeness.judge(Message(url=f"{origins[-1]}/")) is None
+        assert isinstance(await politeness.judge(Message(url=f"{origins[0]}/")), Blocked)  # it is read again
+        await politeness.close()
 
 
 async def test_what_another_worker_fetches_is_waited_for(host: Site) -> None:

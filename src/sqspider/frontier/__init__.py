@@ -196,7 +196,7 @@ class RobotsRow(msgspec.Struct, frozen=True, kw_only=True):
 
     origin: str
     access: RobotsAccess
-    body: bytes = b""  # the last good copy, at most 500 KiB
+    body: bytes = b""  # the last good copy: 500 KiB of it, and a byte more where it goes on
     http_status: int | None = None  # of the last answer
     detail: str = ""  # one line for a person
     trouble: Reason | None = None  # what kept us from any answer at all, while unreachable
