@@ -22,7 +22,7 @@ FAILURES_TO_REST: Final = 8  # in a row
 FIRST_REST_SECONDS: Final = 60.0
 MAX_REST_SECONDS: Final = 3600.0
 TROUBLE_KEPT_SECONDS: Final = 3600.0  # after the last of it, or after a rest, trouble is forgotten
-MAX_CRAWL_DELAY_SECONDS: Final = 86_400.0
+LONGEST_CRAWL_DELAY_SECONDS: Final = 86_400.0  # that is remembered; how much of it holds, the crawl says
 
 
 class RobotsAccess(enum.StrEnum):
@@ -51,7 +51,7 @@ class HostRow(msgspec.Struct, frozen=True, kw_only=True):
     last_request: float = 0.0  # the last moment at which it was asked for something
     latency_seconds: float = 0.0  # of its answers, lately (moving average)
     delay_seconds: float | None = None  # the operator's word; beats every other delay
-    crawl_delay_seconds: float = 0.0  # robots.txt
+    crawl_delay_seconds: float = 0.0  # that robots.txt asks for, at most a day
     penalty_seconds: float = 0.0  # added by trouble, forgiven step by step
     penalty_since: float = 0.0  # the last trouble, or when some of its penalty was last forgiven
     rest_until: float = 0.0  # nothing is asked before this moment
@@ -68,14 +68,16 @@ class HostRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def delay_for(row: HostRow, settings: CrawlSettings) -> float:
     """The least time in seconds between two requests to a host, in a crawl."""
-    return row.delay_seconds if row.delay_seconds is not None else max(settings.delay_seconds, delay_of(row))
+    own = delay_of(row, settings.max_crawl_delay_seconds)
+    return own if row.delay_seconds is not None else max(settings.delay_seconds, own)
 
 
-def delay_of(row: HostRow) -> float:
-    """What the host itself asks for, in seconds: by robots.txt, or by having been in trouble."""
+def delay_of(row: HostRow, max_crawl_delay_seconds: float = CrawlSettings().max_crawl_delay_seconds) -> float:
+    """A host's own delay in seconds, whatever a crawl's is: the operator's word, or else what its
+    robots.txt asks for, up to a limit, or its penalty for trouble if that is longer."""
     if row.delay_seconds is not None:
         return row.delay_seconds
-    return max(row.crawl_delay_seconds, row.penalty_seconds)
+    return max(min(row.crawl_delay_seconds, max_crawl_delay_seconds), row.penalty_seconds)
 
 
 def as_of(row: HostRow, now: float) -> HostRow:
@@ -113,7 +115,7 @@ def spacing_for(row: HostRow, delay_seconds: float, per_host: int = 1) -> float:
 
 def with_crawl_delay(row: HostRow, seconds: float) -> HostRow:
     """The row with the ``Crawl-delay`` of its robots.txt; the very same row if it has it."""
-    seconds = min(max(seconds, 0.0), MAX_CRAWL_DELAY_SECONDS)
+    seconds = min(max(seconds, 0.0), LONGEST_CRAWL_DELAY_SECONDS)
     if seconds == row.crawl_delay_seconds:
         return row
     return msgspec.structs.replace(

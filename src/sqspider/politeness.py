@@ -321,13 +321,14 @@ class Politeness:
                     continue
                 message = msgspec.structs.replace(message, slot=slot, generation=row.generation)
                 not_before = 0.0
-            wait = slot - now
+            moment = max(slot, not_before)
+            wait = moment - now
             is_crowded = self._waiting[row.host] >= CROWD or self._all_waiting >= FULL_HOUSE
             if wait > NEAR_SECONDS or (wait > SOON_SECONDS and is_crowded):
-                return Postponed(slot - SOON_SECONDS, message)
+                return Postponed(moment - SOON_SECONDS, message)
             with self._wait_for(row.host):
-                if await self.pause_until(max(slot, not_before)):
-                    return Postponed(slot, message)
+                if await self.pause_until(moment):
+                    return Postponed(moment, message)
             return message
 
     def seconds_since(self, moment: float) -> float:
@@ -585,6 +586,9 @@ class Politeness:
         delay = known.rules.crawl_delay(self._product_token) or 0.0
         await self._change_host(host_of(url), lambda host: hosts.with_crawl_delay(host, delay))
         log.debug("robots", origin=origin, access=row.access.value, detail=row.detail)
+        most = settings.max_crawl_delay_seconds
+        if delay > most:
+            log.info("crawl_delay_capped", origin=origin, asked_seconds=delay, kept_seconds=most)
         return known
 
 

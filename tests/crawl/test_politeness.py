@@ -23,6 +23,7 @@ import msgspec
 import pytest
 from bench.politeness import judge, many_hosts, one_big_host
 
+from sqspider import crawl as sqspider_crawl
 from sqspider.frontier import Frontier, FrontierSettings, RobotsRow, open_frontier
 from sqspider.host import FAILURES_TO_REST, HostRow, RobotsAccess, with_orders
 from sqspider.message import CrawlSettings, Message
@@ -439,6 +440,26 @@ def test_we_say_who_we_are_and_are_found_by_that_name(sqspider: Run, host: Site)
     assert host.paths == ["/robots.txt", "/"]
     for request in host.requests:
         assert (request.headers["User-Agent"], request.headers["From"]) == (who[1], who[3])
+
+
+async def test_who_crawls_from_python_is_found_by_the_name_that_was_given(host: Site) -> None:
+    rules = b"User-agent: sqspider\nDisallow: /a\n\nUser-agent: MyBot/1.0\nDisallow: /b\n"
+    host.bodies = {"/robots.txt": rules, "/": b'<a href="a">a</a><a href="b">b</a>', "/a": b"a", "/b": b"b"}
+    pages = sqspider_crawl(host.url, delay_seconds=0, allow_private=True, user_agent="MyBot/2.0")
+    assert {page.url async for page in pages} == {host.url, f"{host.url}a"}
+    assert sorted(host.paths) == ["/", "/a", "/robots.txt"]
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "token"),
+    [
+        (FetchOptions().user_agent, "sqspider"), ("MyBot/2.0", "MyBot"), (" My_Bot-x (+http://e.com)", "My_Bot-x"),
+        ("Mozilla/5.0 (compatible; MyBot/2.0; +http://e.com)", "MyBot"), ("Mozilla/5.0 (X11) Gecko", "Mozilla"),
+        ("MyBot2/1.0", "MyBot"), ("2bot", "*"), ("", "*"),
+    ],
+)  # fmt: skip
+def test_a_user_agent_has_one_product_token(user_agent: str, token: str) -> None:
+    assert FetchOptions(user_agent=user_agent).product_token == token
 
 
 # Trouble.
