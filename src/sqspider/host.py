@@ -67,17 +67,17 @@ class HostRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def delay_for(row: HostRow, settings: CrawlSettings) -> float:
-    """The least time in seconds between two requests to a host, in a crawl."""
-    own = delay_of(row, settings.max_crawl_delay_seconds)
-    return own if row.delay_seconds is not None else max(settings.delay_seconds, own)
-
-
-def delay_of(row: HostRow, max_crawl_delay_seconds: float = CrawlSettings().max_crawl_delay_seconds) -> float:
-    """A host's own delay in seconds, whatever a crawl's is: the operator's word, or else what its
-    robots.txt asks for, up to a limit, or its penalty for trouble if that is longer."""
+    """The least time in seconds between two requests to a host, in a crawl: the operator's word, or
+    the longest of what the crawl, the host's robots.txt and its penalty for trouble say."""
     if row.delay_seconds is not None:
         return row.delay_seconds
-    return max(min(row.crawl_delay_seconds, max_crawl_delay_seconds), row.penalty_seconds)
+    asked = min(row.crawl_delay_seconds, settings.max_crawl_delay_seconds)
+    return max(settings.delay_seconds, asked, delay_of(row))
+
+
+def delay_of(row: HostRow) -> float:
+    """The part of it that is the same in every crawl: how much of a ``Crawl-delay`` holds is not."""
+    return row.penalty_seconds if row.delay_seconds is None else row.delay_seconds
 
 
 def as_of(row: HostRow, now: float) -> HostRow:

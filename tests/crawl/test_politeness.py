@@ -27,7 +27,7 @@ from sqspider import crawl as sqspider_crawl
 from sqspider.frontier import Frontier, FrontierSettings, RobotsRow, open_frontier
 from sqspider.host import FAILURES_TO_REST, HostRow, RobotsAccess, with_orders
 from sqspider.message import CrawlSettings, Message
-from sqspider.politeness import ROBOTS_CACHE_BYTES, Blocked, Politeness, Postponed
+from sqspider.politeness import ROBOTS_CACHE_BYTES, SOON_SECONDS, Blocked, Politeness, Postponed
 from sqspider.producer import produce
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
@@ -370,6 +370,39 @@ async def test_a_crawl_delay_holds(host: Site) -> None:
     assert min(gaps_of(host.requests)) > 0.7 - LATE
 
 
+def test_a_long_crawl_delay_is_kept_in_part_and_that_is_said(
+    sqspider: Run, host: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    host.bodies = {"/robots.txt": b"User-agent: *\nCrawl-delay: 9999999999999", **{f"/{n}": b"x" for n in range(3)}}
+    urls = [f"{host.url}{n}" for n in range(3)]
+    delays = ("--delay", "0.1", "--max-crawl-delay", "0.7")
+    done = sqspider("--log-level", "info", "crawl", *urls, "--allow-private", *delays)
+    assert done.returncode == 0
+    assert len(host.requests) == 4
+    assert min(gaps_of(host.requests)) > 0.7 - LATE
+    assert "crawl_delay_capped" in done.stderr
+    (row,) = map(json.loads, sqspider("hosts", "--json").stdout.splitlines())
+    assert (row["crawl_delay_seconds"], row["effective_delay_seconds"]) == (86_400, 60)
+    said = "86400 s asked for, 60 s kept, or as much as --max-crawl-delay says"
+    assert said in sqspider("show", urls[0]).stdout
+    assert said in " ".join(sqspider("hosts").stdout.split())
+
+
+async def test_a_far_moment_to_enter_a_host_is_not_waited_for_here(host: Site) -> None:
+    """Its delivery goes back: else it would be held for longer than it is hidden from others."""
+    settings = CrawlSettings(delay_seconds=1)
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        politeness = keeper(frontier, fetcher)
+        message = await politeness.wait_for_slot(Message(url=host.url, settings=settings))
+        assert isinstance(message, Message)
+        again_at = time.time() + 12
+        postponed = await politeness.wait_for_slot(message, not_before=again_at)
+        assert isinstance(postponed, Postponed)
+        assert postponed.until == again_at - SOON_SECONDS
+        await politeness.close()
+
+
 async def test_a_redirect_asks_the_robots_txt_of_where_it_leads(host: Site) -> None:
     there = host.url_of("127.0.0.2")
     host.bodies = {
@@ -463,6 +496,44 @@ def test_a_user_agent_has_one_product_token(user_agent: str, token: str) -> None
 
 
 # Trouble.
+
+
+async def test_hosts_shows_the_delay_that_holds(sqspider: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    now = time.time()
+    slowed = HostRow(
+        host="slowed.example", crawl_delay_seconds=1, penalty_seconds=64, penalty_since=now, failures=2,
+        trouble=Reason.RATE_LIMITED,
+    )  # fmt: skip
+    long_ago = msgspec.structs.replace(slowed, host="forgiven.example", penalty_since=now - 4000)
+    ordered = msgspec.structs.replace(slowed, host="ordered.example", delay_seconds=0)
+    resting = HostRow(host="resting.example", rest_until=now + 5000, trouble=Reason.TIMEOUT, penalty_since=now)
+    frontier = await open_frontier(f"sqlite:{tmp_path / 'sqspider.db'}", FrontierSettings(), clock=time.time)
+    assert all(await frontier.save_hosts([slowed, long_ago, ordered, resting]))
+    await frontier.close()
+    rows = {row["host"]: row for row in map(json.loads, sqspider("hosts", "--json").stdout.splitlines())}
+    assert {host.partition(".")[0]: row["effective_delay_seconds"] for host, row in rows.items()} == {
+        "slowed": 64, "forgiven": 1, "ordered": 0, "resting": 0,
+    }  # fmt: skip
+    in_trouble = [host for host, row in rows.items() if row["is_in_trouble"]]
+    assert in_trouble == ["ordered.example", "resting.example", "slowed.example"]
+    listed = {line.split()[0]: line for line in sqspider("hosts").stdout.splitlines()}
+    day = datetime.fromtimestamp(now, UTC).date().isoformat()
+    assert " 64 s " in listed["slowed.example"]
+    assert f"slowed to 64 s, 2 failures in a row (rate_limited at {day}" in listed["slowed.example"]
+    assert "rate_limited" not in listed["forgiven.example"]
+    assert f"(timeout at {day}" in listed["resting.example"]
+    status = json.loads(sqspider("status", "--json").stdout)["hosts_in_trouble"]
+    assert [row["host"] for row in status] == in_trouble
+    assert all(row["trouble_at"].startswith(day) for row in status)
+
+
+def test_a_crawl_that_ends_with_a_bad_page_leaves_no_host_in_trouble(sqspider: Run, host: Site) -> None:
+    host.bodies = {"/": b'<a href="bad">bad</a>', "/bad": (500, {})}
+    assert sqspider("crawl", host.url, "--allow-private", "--delay", "0").returncode == 0
+    (row,) = map(json.loads, sqspider("hosts", "--json").stdout.splitlines())
+    assert (row["trouble"], row["failures"], row["is_in_trouble"]) == ("server_error", 3, False)
+    assert json.loads(sqspider("status", "--json").stdout)["hosts_in_trouble"] == []
 
 
 def in_seconds(seconds: float, form: str) -> str:

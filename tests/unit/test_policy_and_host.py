@@ -15,7 +15,9 @@ from sqspider.host import (
     FAILURES_TO_REST,
     FIRST_PENALTY_SECONDS,
     FORGIVE_AFTER_SECONDS,
+    LONGEST_CRAWL_DELAY_SECONDS,
     MAX_PENALTY_SECONDS,
+    MAX_RETRY_AFTER_SECONDS,
     TROUBLE_KEPT_SECONDS,
     HostRow,
     after_success,
@@ -81,6 +83,17 @@ def test_retry_after_agrees_with_peers() -> None:
         expected = case["expected_delay_s"]
         got = parse_retry_after(case["header"], now)
         assert got == (None if isinstance(expected, str) else expected), case["id"]
+
+
+@pytest.mark.parametrize("digits", [1, 15, 16, 40, 308, 400, 5000])
+def test_however_many_digits_are_seconds(digits: int) -> None:
+    """The host asked for a long rest: it gets the longest."""
+    seconds = parse_retry_after("9" * digits, 1_700_000_000.0)
+    assert seconds is not None
+    assert seconds >= 9
+    row = after_trouble(HostRow(host="h"), Reason.SERVER_ERROR, slows=True, fails=True, retry_after=seconds, now=0.0)
+    assert row.rest_until == min(float("9" * digits), MAX_RETRY_AFTER_SECONDS)
+    assert parse_retry_after("9" * digits + "s", 1_700_000_000.0) is None
 
 
 @given(st.text(max_size=60))
@@ -198,6 +211,19 @@ def test_a_host_comes_into_trouble_by_an_answer_only(
             assert row.trouble is Reason.SERVER_ERROR
     if not is_in_trouble(row, now + first):
         assert not is_in_trouble(row, now + first + second)
+
+
+def test_a_crawl_delay_holds_up_to_a_limit() -> None:
+    row = with_crawl_delay(HostRow(host="h"), 1e300)
+    assert row.crawl_delay_seconds == LONGEST_CRAWL_DELAY_SECONDS
+    assert delay_for(row, CrawlSettings()) == 60.0
+    assert delay_for(row, CrawlSettings(max_crawl_delay_seconds=300.0)) == 300.0
+    assert delay_for(row, CrawlSettings(max_crawl_delay_seconds=0.0, delay_seconds=2.0)) == 2.0
+    assert delay_for(row, CrawlSettings(delay_seconds=90.0)) == 90.0
+    penalized = _slowed(row, 0.0)
+    while penalized.penalty_seconds < MAX_PENALTY_SECONDS:
+        penalized = _slowed(penalized, 0.0)
+    assert delay_for(penalized, CrawlSettings()) == MAX_PENALTY_SECONDS
 
 
 def test_the_operators_delay_beats_every_other() -> None:

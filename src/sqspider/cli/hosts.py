@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import Any
+from typing import Any, Final
 
 import click
 from rich.console import Console
@@ -14,10 +14,12 @@ from rich.table import Table
 from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import opened
 from sqspider.export import iso
-from sqspider.host import HostRow, as_of, delay_of, is_in_trouble, with_orders
+from sqspider.host import HostRow, as_of, delay_for, is_in_trouble, with_orders
 from sqspider.message import CrawlSettings
 from sqspider.record import Reason
 from sqspider.url import Refused, canonical_host
+
+NO_CRAWL: Final = CrawlSettings(delay_seconds=0.0)  # for the delay of a host whatever that of a crawl is
 
 
 def host_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -55,7 +57,7 @@ def hosts(context: click.Context, as_json: bool) -> int:
     for name in ("host", "done", "failed", "blocked", "bytes", "delay", "next slot in", "state"):
         table.add_column(name, justify="left" if name in ("host", "state") else "right")
     for row in rows:
-        delay = delay_of(row)
+        delay = delay_for(row, NO_CRAWL)
         wait = f"{row.next_slot - now:,.0f} s" if row.next_slot > now else ""
         numbers = [f"{n:,}" for n in (row.done, row.failed, row.blocked, row.bytes)]
         table.add_row(row.host, *numbers, f"{delay:g} s" if delay else "", wait, _state(row, now))
@@ -65,7 +67,7 @@ def hosts(context: click.Context, as_json: bool) -> int:
 
 def crawl_delay_of(row: HostRow) -> str | None:
     """What a host's robots.txt asks for, and how much of it holds where that is less."""
-    asked, most = row.crawl_delay_seconds, CrawlSettings().max_crawl_delay_seconds
+    asked, most = row.crawl_delay_seconds, NO_CRAWL.max_crawl_delay_seconds
     if asked <= most:
         return f"{asked:g} s" if asked else None
     return f"{asked:g} s asked for, {most:g} s kept, or as much as --max-crawl-delay says"
@@ -79,7 +81,7 @@ def _state(row: HostRow, now: float) -> str:
         states.append("paused")
     if row.trouble is not None and (row.rest_until > now or row.penalty_seconds or row.failures):
         states.append(_trouble(row, row.trouble, now))
-    if row.crawl_delay_seconds > CrawlSettings().max_crawl_delay_seconds:
+    if row.crawl_delay_seconds > NO_CRAWL.max_crawl_delay_seconds:
         states.append(f"Crawl-delay: {crawl_delay_of(row)}")
     return ", ".join(states)
 
@@ -104,7 +106,7 @@ def _row(row: HostRow, now: float) -> dict[str, Any]:
         "delay_seconds": row.delay_seconds,  # the operator's
         "crawl_delay_seconds": row.crawl_delay_seconds,
         "penalty_seconds": row.penalty_seconds,
-        "effective_delay_seconds": delay_of(row),  # what of all these holds
+        "effective_delay_seconds": delay_for(row, NO_CRAWL),  # what of all these holds
         "next_slot": iso(row.next_slot or None),
         "rest_until": iso(row.rest_until or None),
         "failures": row.failures,

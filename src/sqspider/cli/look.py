@@ -15,13 +15,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sqspider.cli.hosts import crawl_delay_of, host_name
+from sqspider.cli.hosts import NO_CRAWL, crawl_delay_of, host_name
 from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import opened
 from sqspider.cli.progress import bill_line
 from sqspider.export import CSV_HEAD, as_csv, as_jsonl, export_file, export_rows, iso, row_of
 from sqspider.frontier import Frontier
-from sqspider.host import as_of, delay_of, is_in_trouble
+from sqspider.host import as_of, delay_for, is_in_trouble
 from sqspider.record import Status
 from sqspider.url import Refused, canonicalize, host_of, origin_of
 
@@ -144,7 +144,7 @@ def show(shared: Shared, /, url: str, as_json: bool) -> int:
             host = as_of((await frontier.hosts([host_of(canonical)]))[host_of(canonical)], time.time())
             robots = (await frontier.robots([origin_of(canonical)])).get(origin_of(canonical))
         row["robots.txt"] = f"{robots.access.value} (fetched {iso(robots.fetched_at)})" if robots else "not asked for"
-        delay, is_set = delay_of(host), host.delay_seconds is not None
+        delay, is_set = delay_for(host, NO_CRAWL), host.delay_seconds is not None
         row["host's delay"] = f"{delay:g} s{', set' if is_set else ''}" if delay or is_set else None
         row["host's crawl-delay"] = crawl_delay_of(host)
         for name, value in row.items():
