@@ -26,7 +26,7 @@ from bench.politeness import judge, many_hosts, one_big_host
 from sqspider import crawl as sqspider_crawl
 from sqspider.frontier import Frontier, FrontierSettings, RobotsRow, open_frontier
 from sqspider.host import FAILURES_TO_REST, HostRow, RobotsAccess, with_orders
-from sqspider.message import CrawlSettings, Message
+from sqspider.message import CrawlSettings, Message, encode_message
 from sqspider.politeness import ROBOTS_CACHE_BYTES, SOON_SECONDS, Blocked, Politeness, Postponed
 from sqspider.producer import produce
 from sqspider.record import Outcome, Reason, Status, UrlRecord
@@ -493,6 +493,49 @@ async def test_who_crawls_from_python_is_found_by_the_name_that_was_given(host: 
 )  # fmt: skip
 def test_a_user_agent_has_one_product_token(user_agent: str, token: str) -> None:
     assert FetchOptions(user_agent=user_agent).product_token == token
+
+
+# A second message of a finished URL.
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["the frontier says it", "the worker remembers it"])
+async def test_what_is_finished_takes_no_slot(host: Site, is_told: bool) -> None:
+    """It is lost at once, not after the host's delay, and those that wait for the host are not held up."""
+    host.bodies = {"/a": b"a"}
+    settings = CrawlSettings(delay_seconds=60, obey_robots=False)
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+        await produce(frontier, [f"{host.url}a"], settings, on_refused=print)
+        await worker.work_on(await frontier.receive(1), until=time.time() + 30)
+        (before,) = await frontier.scan_hosts()
+        await frontier.send([encode_message(Message(url=f"{host.url}a", settings=settings))])
+        (second,) = await frontier.receive(1)
+        assert second.is_finished
+        if is_told:
+            worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+        else:
+            second = msgspec.structs.replace(second, is_finished=False)
+        await worker.work_on([second], until=time.time() + 30)
+        assert (worker.tally.lost, worker.tally.deferred, worker.unended) == (1, 0, {})
+        (after,) = await frontier.scan_hosts()
+        assert after.next_slot == before.next_slot
+        assert (await frontier.queue_stats()).is_empty
+    assert host.paths == ["/a"]
+
+
+async def test_what_was_finished_and_cleared_away_is_fetched_again_at_its_time(host: Site) -> None:
+    host.bodies = {"/a": b"a"}
+    settings = CrawlSettings(delay_seconds=0.5, obey_robots=False)
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+        for _ in range(2):
+            await produce(frontier, [f"{host.url}a"], settings, on_refused=print)
+            while deliveries := await frontier.receive(1):
+                await worker.work_on(deliveries, until=time.time() + 30)
+            (record,) = (await records_of(frontier)).values()
+            assert record.status is Status.DONE
+            await frontier.clear_table()
+    assert host.paths == ["/a", "/a"]
 
 
 # Trouble.

@@ -84,6 +84,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     body: str
     receive_count: int  # this one included
     sent_at: float
+    is_finished: bool = False  # its URL was, when it was received; false also where asking would cost something
 
 
 class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
