@@ -571,9 +571,13 @@ async def test_hosts_shows_the_delay_that_holds(sqspider: Run, tmp_path: Path, m
     assert all(row["trouble_at"].startswith(day) for row in status)
 
 
-def test_a_crawl_that_ends_with_a_bad_page_leaves_no_host_in_trouble(sqspider: Run, host: Site) -> None:
+async def test_a_crawl_that_ends_with_a_bad_page_leaves_no_host_in_trouble(
+    sqspider: Run, host: Site, tmp_path: Path
+) -> None:
     host.bodies = {"/": b'<a href="bad">bad</a>', "/bad": (500, {})}
-    assert sqspider("crawl", host.url, "--allow-private", "--delay", "0").returncode == 0
+    frontier = await open_frontier(f"sqlite:{tmp_path / 'sqspider.db'}", FrontierSettings(), clock=time.time)
+    await crawl(frontier, [host.url], CrawlSettings(delay_seconds=0, scope=Scope.HOST))
+    await frontier.close()
     (row,) = map(json.loads, sqspider("hosts", "--json").stdout.splitlines())
     assert (row["trouble"], row["failures"], row["is_in_trouble"]) == ("server_error", 3, False)
     assert json.loads(sqspider("status", "--json").stdout)["hosts_in_trouble"] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +28,7 @@ from sqspider.host import (
     delay_of,
     is_in_trouble,
     spacing_for,
+    whole_lines,
     with_crawl_delay,
     with_orders,
 )
@@ -224,6 +226,17 @@ def test_a_crawl_delay_holds_up_to_a_limit() -> None:
     while penalized.penalty_seconds < MAX_PENALTY_SECONDS:
         penalized = _slowed(penalized, 0.0)
     assert delay_for(penalized, CrawlSettings()) == MAX_PENALTY_SECONDS
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([b"Disallow: /a", b"\n", b"\r", b"\r\n"])).map(b"".join), st.integers(0, 60))
+def test_only_whole_lines_are_kept_of_a_file_that_is_too_long(body: bytes, limit: int) -> None:
+    kept = whole_lines(body, limit)
+    assert body.startswith(kept)
+    assert len(kept) <= limit or kept == body
+    assert kept == body or body[len(kept) : len(kept) + 1] in (b"\n", b"\r") or kept == b""
+    next_end = re.search(rb"[\r\n]", body[len(kept) + 1 : limit + 1])
+    assert next_end is None  # no more would have fitted
 
 
 def test_the_operators_delay_beats_every_other() -> None:
