@@ -134,6 +134,7 @@ def crawl(
     exclude: Iterable[str] = (),
     max_pages: int | None = None,
     delay_seconds: float = 1.0,
+    max_crawl_delay_seconds: float = 60.0,
     concurrency: int = 32,
     obey_robots: bool = True,
     allow_private: bool = False,
@@ -145,6 +146,7 @@ def crawl(
 
     ``scope`` is measured from each URL; ``depth`` counts links from it. ``include`` and
     ``exclude`` are regular expressions that the URLs of links must, or must not, match.
+    ``max_crawl_delay_seconds`` is as much of a longer ``Crawl-delay`` in robots.txt as holds.
     ``max_pages`` ends the crawl after so many pages. ``max_bytes`` are kept of a body.
     ``frontier`` is ``sqlite:PATH`` for a crawl that can be broken off and gone on with; what is
     finished there is not fetched again. Iterating raises ``ValueError`` for a URL that cannot be
@@ -158,6 +160,7 @@ def crawl(
         include=tuple(include),
         exclude=tuple(exclude),
         delay_seconds=delay_seconds,
+        max_crawl_delay_seconds=max_crawl_delay_seconds,
         obey_robots=obey_robots,
     )
     worker = WorkerOptions(

@@ -21,7 +21,8 @@ FORGIVE_AFTER_SECONDS: Final = 60.0  # of good answers, before a penalty is halv
 FAILURES_TO_REST: Final = 8  # in a row
 FIRST_REST_SECONDS: Final = 60.0
 MAX_REST_SECONDS: Final = 3600.0
-MAX_CRAWL_DELAY_SECONDS: Final = 86_400.0
+TROUBLE_KEPT_SECONDS: Final = 3600.0  # after the last of it, or after a rest, trouble is forgotten
+LONGEST_CRAWL_DELAY_SECONDS: Final = 86_400.0  # that is remembered; how much of it holds, the crawl says
 
 
 class RobotsAccess(enum.StrEnum):
@@ -30,6 +31,14 @@ class RobotsAccess(enum.StrEnum):
     OBEY = "obey"  # 2xx: the rules in the body
     ALLOW_ALL = "allow_all"  # 4xx: there are none
     UNREACHABLE = "unreachable"  # 5xx, 429, network: nothing is allowed for now
+
+
+def whole_lines(body: bytes, limit: int) -> bytes:
+    """The lines of a robots.txt that end within so many bytes. Half a rule may forbid everything."""
+    if len(body) <= limit:
+        return body
+    end = max(body.rfind(b"\n", 0, limit + 1), body.rfind(b"\r", 0, limit + 1))
+    return body[: max(end, 0)]
 
 
 class HostRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,12 +51,12 @@ class HostRow(msgspec.Struct, frozen=True, kw_only=True):
     last_request: float = 0.0  # the last moment at which it was asked for something
     latency_seconds: float = 0.0  # of its answers, lately (moving average)
     delay_seconds: float | None = None  # the operator's word; beats every other delay
-    crawl_delay_seconds: float = 0.0  # robots.txt
+    crawl_delay_seconds: float = 0.0  # that robots.txt asks for, at most a day
     penalty_seconds: float = 0.0  # added by trouble, forgiven step by step
-    penalty_since: float = 0.0  # when the penalty last changed
+    penalty_since: float = 0.0  # the last trouble, or when some of its penalty was last forgiven
     rest_until: float = 0.0  # nothing is asked before this moment
     failures: int = 0  # in a row
-    trouble: Reason | None = None  # the last one
+    trouble: Reason | None = None  # the last one that is not forgiven
     is_paused: bool = False  # by the operator: its URLs wait
     is_blocked: bool = False  # by the operator: its URLs are not fetched at all
     done: int = 0
@@ -58,15 +67,40 @@ class HostRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def delay_for(row: HostRow, settings: CrawlSettings) -> float:
-    """The least time in seconds between two requests to a host, in a crawl."""
-    return row.delay_seconds if row.delay_seconds is not None else max(settings.delay_seconds, delay_of(row))
+    """The least time in seconds between two requests to a host, in a crawl: the operator's word, or
+    the longest of what the crawl, the host's robots.txt and its penalty for trouble say."""
+    if row.delay_seconds is not None:
+        return row.delay_seconds
+    asked = min(row.crawl_delay_seconds, settings.max_crawl_delay_seconds)
+    return max(settings.delay_seconds, asked, delay_of(row))
 
 
 def delay_of(row: HostRow) -> float:
-    """What the host itself asks for, in seconds: by robots.txt, or by having been in trouble."""
-    if row.delay_seconds is not None:
-        return row.delay_seconds
-    return max(row.crawl_delay_seconds, row.penalty_seconds)
+    """The part of it that is the same in every crawl: how much of a ``Crawl-delay`` holds is not."""
+    return row.penalty_seconds if row.delay_seconds is None else row.delay_seconds
+
+
+def as_of(row: HostRow, now: float) -> HostRow:
+    """The row as it holds at a moment: trouble that is long past is forgotten.
+
+    Whoever reads a row asks this of it first. The very same row comes back if there is nothing to
+    forget. Without this a host whose last answer
+    was bad would be in trouble for ever once its crawl has ended: no good answer comes to forgive it.
+    """
+    if row.trouble is None or now <= max(row.penalty_since, row.rest_until) + TROUBLE_KEPT_SECONDS:
+        return row
+    return msgspec.structs.replace(row, penalty_seconds=0.0, penalty_since=0.0, failures=0, trouble=None)
+
+
+def is_in_trouble(row: HostRow, now: float) -> bool:
+    """Whether trouble changes how a host is treated at a moment: it rests, is asked less often, or
+    has been rested and gave no good answer since.
+
+    For one and the same row this goes from true to false as time passes, never back: what was not in
+    trouble when it was written is not in trouble when it is read.
+    """
+    row = as_of(row, now)
+    return row.rest_until > now or row.penalty_seconds > 0 or row.failures >= FAILURES_TO_REST
 
 
 def spacing_for(row: HostRow, delay_seconds: float, per_host: int = 1) -> float:
@@ -81,7 +115,7 @@ def spacing_for(row: HostRow, delay_seconds: float, per_host: int = 1) -> float:
 
 def with_crawl_delay(row: HostRow, seconds: float) -> HostRow:
     """The row with the ``Crawl-delay`` of its robots.txt; the very same row if it has it."""
-    seconds = min(max(seconds, 0.0), MAX_CRAWL_DELAY_SECONDS)
+    seconds = min(max(seconds, 0.0), LONGEST_CRAWL_DELAY_SECONDS)
     if seconds == row.crawl_delay_seconds:
         return row
     return msgspec.structs.replace(
@@ -113,7 +147,7 @@ def after_trouble(
     return msgspec.structs.replace(
         row,
         penalty_seconds=penalty,
-        penalty_since=now if penalty != row.penalty_seconds else row.penalty_since,
+        penalty_since=now,
         rest_until=rest_until,
         failures=failures,
         trouble=reason,
@@ -130,9 +164,10 @@ def after_success(row: HostRow, *, now: float) -> HostRow:
     if penalty and now - since >= FORGIVE_AFTER_SECONDS:
         penalty = penalty / 2 if penalty / 2 >= FIRST_PENALTY_SECONDS / 4 else 0.0
         since = now
-    if penalty == row.penalty_seconds and row.failures == 0:
+    trouble = row.trouble if penalty or row.rest_until > now else None
+    if (penalty, trouble) == (row.penalty_seconds, row.trouble) and row.failures == 0:
         return row
-    return msgspec.structs.replace(row, penalty_seconds=penalty, penalty_since=since, failures=0)
+    return msgspec.structs.replace(row, penalty_seconds=penalty, penalty_since=since, failures=0, trouble=trouble)
 
 
 def with_orders(row: HostRow, *, delay: float | None, is_paused: bool | None, is_blocked: bool | None) -> HostRow:

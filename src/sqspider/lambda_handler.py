@@ -184,7 +184,6 @@ class _Live:
         options = WorkerOptions(
             worker_id=f"lambda-{rng.getrandbits(32):08x}",
             lease_seconds=lease,
-            product_token=fetch.product_token,
             seen_urls=SEEN_URLS,
             large_bodies=LARGE_BODIES,
         )

@@ -27,6 +27,7 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     obey_nofollow: bool = True  # leave out links that the page asks not to follow
     obey_robots: bool = True
     delay_seconds: float = 1.0  # between two requests to one host; 0 only for one's own site
+    max_crawl_delay_seconds: float = 60.0  # the most that a Crawl-delay in robots.txt can ask for
     per_host: int = 1  # requests to one host at a time, if there is a delay
     host_pages: int | None = None  # pages of one host
     host_bytes: int | None = None  # decoded bytes of one host

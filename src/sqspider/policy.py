@@ -69,12 +69,13 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     """Seconds to wait by a ``Retry-After`` header (RFC 9110 section 10.2.3), or ``None``.
 
     Both forms are read: whole seconds, and a date (one without a zone is UTC). A date that has
-    passed is 0; what is neither form is ignored.
+    passed is 0; what is neither form is ignored. However many digits there are, the seconds are
+    meant, even more than a float can hold (infinity): whoever obeys them has a limit.
     """
     if value is None:
         return None
     text = value.strip()
-    if re.fullmatch(r"[0-9]{1,15}", text):
+    if re.fullmatch(r"[0-9]+", text):
         return float(text)
     parsed = email.utils.parsedate_tz(text)
     if parsed is None:

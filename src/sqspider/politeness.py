@@ -54,7 +54,9 @@ ROBOTS_KEPT_SECONDS: Final = 86_400.0  # RFC 9309 section 2.4
 ROBOTS_LEASE_SECONDS: Final = 30.0
 ROBOTS_POLL_SECONDS: Final = 0.25  # between two looks for what another worker fetches
 ROBOTS_RETRY_SECONDS: Final = (60.0, 3600.0)  # the first and the longest wait while unreachable
-ROBOTS_CACHE_SIZE: Final = 512
+ROBOTS_CACHE_SIZE: Final = 512  # files whose rules are kept here,
+ROBOTS_CACHE_BYTES: Final = 4 * 1024 * 1024  # and of so many bytes: rules take about eight times as much
+ROBOTS_LONG_BYTES: Final = 32 * 1024  # a file beyond this is read in a thread: it may take a quarter of a second
 
 # Answers that the host is waited for; every other trouble is that of its URLs, too.
 _ANSWERS: Final = frozenset({Reason.SERVER_ERROR, Reason.RATE_LIMITED, Reason.UNEXPECTED_STATUS})
@@ -156,16 +158,39 @@ class Route:
 
 
 class _CachedRules(NamedTuple):
-    row: RobotsRow
+    row: RobotsRow  # without its body
     rules: RobotsRules
+    size: int  # of the body
+
+
+class _RulesCache:
+    """The rules of the origins asked for last, bounded by their number and by the size of their files."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, _CachedRules] = OrderedDict()
+        self._size = 0
+
+    def get(self, origin: str) -> _CachedRules | None:
+        known = self._kept.get(origin)
+        if known is not None:
+            self._kept.move_to_end(origin)
+        return known
+
+    def put(self, known: _CachedRules) -> None:
+        old = self._kept.pop(known.row.origin, None)
+        self._kept[known.row.origin] = known
+        self._size += known.size - (old.size if old else 0)
+        while len(self._kept) > ROBOTS_CACHE_SIZE or (self._size > ROBOTS_CACHE_BYTES and len(self._kept) > 1):
+            _, dropped = self._kept.popitem(last=False)
+            self._size -= dropped.size
 
 
 class Politeness:
     """The keeper of all hosts for one worker.
 
-    ``stopping`` ends every wait early. ``product_token`` is what robots.txt groups are looked up
-    by (RFC 9309 section 2.2.1); ``request_seconds`` bounds one request; ``robots_grace_seconds``
-    is how long a host whose robots.txt answers 5xx or 429 is waited for.
+    ``stopping`` ends every wait early. robots.txt groups are looked up by the product token of the
+    fetcher's user agent; ``request_seconds`` bounds one request; ``robots_grace_seconds`` is how
+    long a host whose robots.txt answers 5xx or 429 is waited for.
     """
 
     def __init__(
@@ -176,7 +201,6 @@ class Politeness:
         clock: Clock,
         rng: random.Random,
         stopping: asyncio.Event,
-        product_token: str,
         request_seconds: float,
         robots_grace_seconds: float,
         linger_seconds: float,
@@ -186,11 +210,11 @@ class Politeness:
         self._clock = clock
         self._rng = rng
         self._stopping = stopping
-        self._product_token = product_token
+        self._product_token = fetcher.options.product_token
         self._request_seconds = request_seconds
         self._robots_grace_seconds = robots_grace_seconds
         self._rows: dict[str, tuple[HostRow, float]] = {}
-        self._rules: OrderedDict[str, _CachedRules] = OrderedDict()
+        self._rules = _RulesCache()
         self._robots_locks: dict[str, asyncio.Lock] = {}
         self._robots_again_at: dict[str, float] = {}  # origins whose robots.txt could not be had just now
         self._waiting: Counter[str] = Counter()
@@ -297,13 +321,14 @@ class Politeness:
                     continue
                 message = msgspec.structs.replace(message, slot=slot, generation=row.generation)
                 not_before = 0.0
-            wait = slot - now
+            moment = max(slot, not_before)
+            wait = moment - now
             is_crowded = self._waiting[row.host] >= CROWD or self._all_waiting >= FULL_HOUSE
             if wait > NEAR_SECONDS or (wait > SOON_SECONDS and is_crowded):
-                return Postponed(slot - SOON_SECONDS, message)
+                return Postponed(moment - SOON_SECONDS, message)
             with self._wait_for(row.host):
-                if await self.pause_until(max(slot, not_before)):
-                    return Postponed(slot, message)
+                if await self.pause_until(moment):
+                    return Postponed(moment, message)
             return message
 
     def seconds_since(self, moment: float) -> float:
@@ -406,7 +431,7 @@ class Politeness:
     async def _change_host(self, host: str, change: Callable[[HostRow], HostRow]) -> None:
         """Compare and set until it holds: another worker may change the row at the same time."""
         while True:
-            row = (await self._frontier.hosts([host]))[host]
+            row = hosts.as_of((await self._frontier.hosts([host]))[host], self._clock())
             changed = change(row)
             if changed is row or (await self._frontier.save_hosts([changed]))[0]:
                 self._rows.pop(host, None)
@@ -418,7 +443,7 @@ class Politeness:
         cached = self._rows.get(host)
         if cached is not None and cached[1] > self._clock():
             return cached[0]
-        row = await self._read_host(host)
+        row = hosts.as_of(await self._read_host(host), self._clock())
         if len(self._rows) > 10_000:
             self._rows.clear()
         self._rows[host] = (row, self._clock() + HOST_CACHE_SECONDS)
@@ -491,7 +516,6 @@ class Politeness:
     async def _robots(self, origin: str, settings: CrawlSettings) -> _CachedRules | None:
         cached = self._rules.get(origin)
         if cached is not None and cached.row.expires_at > self._clock():
-            self._rules.move_to_end(origin)
             return cached
         # Who waits for robots.txt waits for its host, as for a slot: others are taken in meanwhile.
         with self._wait_for(host_of(f"{origin}/")):
@@ -501,25 +525,30 @@ class Politeness:
                     return cached
                 if self._robots_again_at.get(origin, 0.0) > self._clock():
                     return None  # somebody here has just waited in vain
-                row = await self._robots_row(origin, settings)
-                if row is None:
+                known = await self._found_rules(origin, settings)
+                if known is None:
                     if len(self._robots_again_at) > 10_000:
                         self._robots_again_at.clear()
                     self._robots_again_at[origin] = self._clock() + SOON_SECONDS
                     return None
-                known = _CachedRules(row, RobotsRules.parse(row.body))
-                self._rules[origin] = known
-                while len(self._rules) > ROBOTS_CACHE_SIZE:
-                    self._rules.popitem(last=False)
+                self._rules.put(known)
                 return known
 
-    async def _robots_row(self, origin: str, settings: CrawlSettings) -> RobotsRow | None:
+    async def _read_rules(self, row: RobotsRow) -> _CachedRules:
+        def read() -> RobotsRules:
+            return RobotsRules.parse(row.body).prepare(self._product_token)
+
+        size = len(row.body)
+        rules = await asyncio.to_thread(read) if size > ROBOTS_LONG_BYTES else read()
+        return _CachedRules(msgspec.structs.replace(row, body=b""), rules, size)
+
+    async def _found_rules(self, origin: str, settings: CrawlSettings) -> _CachedRules | None:
         """An origin's robots.txt, by whoever fetches it: another worker is waited for a few seconds."""
         give_up_at = self._clock() + NEAR_SECONDS
         while True:
             row = (await self._frontier.robots([origin])).get(origin)
             if row is not None and row.expires_at > self._clock():
-                return row
+                return await self._read_rules(row)
             if await self._frontier.lease_robots(origin, until=self._clock() + ROBOTS_LEASE_SECONDS):
                 return await self._fetch_robots(origin, row, settings)
             again_at = self._clock() + ROBOTS_POLL_SECONDS
@@ -536,7 +565,7 @@ class Politeness:
             if not lock.locked():
                 self._robots_locks.pop(origin, None)
 
-    async def _fetch_robots(self, origin: str, old: RobotsRow | None, settings: CrawlSettings) -> RobotsRow | None:
+    async def _fetch_robots(self, origin: str, old: RobotsRow | None, settings: CrawlSettings) -> _CachedRules | None:
         """Fetch an origin's robots.txt for all workers, under its lease; ``None``: not just now."""
         url = f"{origin}/robots.txt"
         permission = await self.enter_between(url, settings)
@@ -545,7 +574,7 @@ class Politeness:
         # A file of rules is under no rules (section 2.2.2): its hops ask for no other one.
         route = Route(self, msgspec.structs.replace(settings, obey_robots=False), permission)
         try:
-            fetched = await self._fetcher.fetch(url, before_hop=route.before_hop, max_bytes=MAX_ROBOTS_BYTES)
+            fetched = await self._fetcher.fetch(url, before_hop=route.before_hop, max_bytes=MAX_ROBOTS_BYTES + 1)
         finally:
             await route.leave()
         if route.postponed_until is not None:
@@ -553,10 +582,14 @@ class Politeness:
         await self.learn(route.host, fetched)
         row = robots_row(origin, fetched, old, now=self._clock())
         await self._frontier.save_robots(row)
-        delay = RobotsRules.parse(row.body).crawl_delay(self._product_token) or 0.0
+        known = await self._read_rules(row)
+        delay = known.rules.crawl_delay(self._product_token) or 0.0
         await self._change_host(host_of(url), lambda host: hosts.with_crawl_delay(host, delay))
         log.debug("robots", origin=origin, access=row.access.value, detail=row.detail)
-        return row
+        most = settings.max_crawl_delay_seconds
+        if delay > most:
+            log.info("crawl_delay_capped", origin=origin, asked_seconds=delay, kept_seconds=most)
+        return known
 
 
 def _has_budget(settings: CrawlSettings) -> bool:

@@ -72,7 +72,6 @@ async def discover(
             clock=clock,
             rng=rng,
             stopping=stopping,
-            product_token=fetch.product_token,
             request_seconds=fetch.timeout_seconds,
             robots_grace_seconds=ROBOTS_GRACE_SECONDS,
             linger_seconds=0.0,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
 
 MAX_URL_BYTES: Final = 2048
+MAX_HOST_CHARACTERS: Final = 253  # RFC 1035 section 2.3.4: 255 octets, of which two are not written
 
 # Parameters that name a campaign or a click, never a resource.
 _TRACKING_PARAMETER: Final = re.compile(
@@ -47,7 +48,7 @@ _REFUSALS: Final = {
     Reason.BAD_SCHEME: "neither http nor https",
     Reason.NO_HOST: "no host",
     Reason.USER_INFO: "carries a user name or password",
-    Reason.URL_TOO_LONG: f"longer than {MAX_URL_BYTES} bytes",
+    Reason.URL_TOO_LONG: f"longer than {MAX_URL_BYTES} bytes, or its host than {MAX_HOST_CHARACTERS}",
 }
 
 
@@ -92,7 +93,8 @@ def _accept(href: str, text: str, drop_tracking: bool) -> str | Refused:
         return Refused(Reason.USER_INFO, text)
     if drop_tracking and "?" in href:
         href = _without_tracking(href)
-    if len(href) > MAX_URL_BYTES:  # the serialisation is ASCII: characters are bytes
+    # The serialisation is ASCII: characters are bytes.
+    if len(href) > MAX_URL_BYTES or (len(href) > MAX_HOST_CHARACTERS and len(host_of(href)) > MAX_HOST_CHARACTERS):
         return Refused(Reason.URL_TOO_LONG, text)
     return href
 
@@ -104,17 +106,36 @@ def _without_tracking(href: str) -> str:
 
 
 def authority_of(url: str) -> str:
-    """Host and port of a canonical URL, the port only where it is not the scheme's own."""
-    return url.split("/", 3)[2]
+    """Host and port of a canonical URL, the port only where it is not the scheme's own.
+
+    The dot that may end a name says nothing (RFC 1034 section 3.1), so it is left out here: with and
+    without it, it is one machine. The URL keeps it, for a server may look at it.
+    """
+    authority = url.split("/", 3)[2]
+    return authority.replace(".:", ":").removesuffix(".") or authority
 
 
 def host_of(url: str) -> str:
-    """The host of a canonical URL: a name, an IPv4 address or a bracketed IPv6 one.
+    """The host of a canonical URL: a name without a dot at its end, an IPv4 address or a bracketed IPv6 one.
 
     Politeness counts by host, whatever the port: it is one machine that answers.
     """
     authority = authority_of(url)
     return authority if authority.endswith("]") else authority.rsplit(":", 1)[0]
+
+
+def canonical_host(text: str) -> str | Refused:
+    """The host that a person names, as :func:`host_of` has it of a URL, or why it is none.
+
+    An IPv6 address may stand without its brackets; a scheme, a port, a path make it no host.
+    """
+    name = text.strip()
+    if name.count(":") > 1 and "[" not in name:
+        name = f"[{name}]"
+    if set(name) & set("/\\?#@") or (":" in name and not name.endswith("]")):
+        return Refused(Reason.NO_HOST, text)
+    url = canonicalize(f"http://{name}/")
+    return Refused(url.reason, text) if isinstance(url, Refused) else host_of(url)
 
 
 def origin_of(url: str) -> str:
@@ -140,17 +161,23 @@ def in_scope(url: str, scope: Scope, seed: str) -> bool:
         case Scope.PAGE:
             return url == seed
         case Scope.PREFIX:
-            return url.startswith(directory_of(seed))
+            return _undotted(url).startswith(directory_of(seed))
         case Scope.HOST:
             return authority_of(url) == authority_of(seed)
         case Scope.DOMAIN:
             return registrable_domain(host_of(url)) == registrable_domain(host_of(seed))
 
 
+def _undotted(url: str) -> str:
+    """A canonical URL without the dot at the end of its host."""
+    scheme, _, _, path = url.split("/", 3)
+    return f"{scheme}//{authority_of(url)}/{path}"
+
+
 @functools.lru_cache(maxsize=1024)
 def directory_of(url: str) -> str:
-    """A canonical URL up to the last slash of its path."""
-    return url.partition("?")[0].rpartition("/")[0] + "/"
+    """A canonical URL up to the last slash of its path, without a dot at the end of its host."""
+    return _undotted(url).partition("?")[0].rpartition("/")[0] + "/"
 
 
 @functools.lru_cache(maxsize=8192)

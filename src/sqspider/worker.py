@@ -58,6 +58,7 @@ LEASE_MARGIN_SECONDS: Final = 10.0 + HOP_WAIT_SECONDS  # parsing, ending, clocks
 STOP_MARGIN_SECONDS: Final = 2.0  # beyond the fetch limit, before what is in flight is given back
 CHECK_IN_SECONDS: Final = 30.0  # a worker that was not seen for so long is gone
 MAX_BACKOFF_SECONDS: Final = 30.0
+FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -86,7 +87,6 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     large_bodies: int | None = None  # bodies past LARGE_BYTES at a time, until their links are recorded
     max_pages: int | None = None  # fetched pages in the frontier, after which no more is taken
     max_bytes: int | None = None  # decoded bytes, likewise
-    product_token: str = "sqspider"
 
     def check(self, fetch_seconds: float) -> None:
         """Raise ``ValueError`` where a lease could end before its fetch does."""
@@ -155,6 +155,10 @@ class RecentUrls:
             self._old, self._young = self._young, set()
         self._young.add(url)
 
+    def discard(self, url: str) -> None:
+        self._young.discard(url)
+        self._old.discard(url)
+
 
 class Worker:
     """Takes messages from a frontier and works on them; see the module's docstring.
@@ -191,12 +195,12 @@ class Worker:
             clock=clock,
             rng=rng,
             stopping=self._stopping,
-            product_token=options.product_token,
             request_seconds=fetch_seconds,
             robots_grace_seconds=options.robots_grace_seconds,
             linger_seconds=options.linger_seconds,
         )
         self._recent = RecentUrls(options.seen_urls)
+        self._finished = RecentUrls(FINISHED_URLS)
         self._fetches = asyncio.Semaphore(options.concurrency)
         self._large = asyncio.Semaphore(options.large_bodies) if options.large_bodies is not None else None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -439,6 +443,9 @@ class Worker:
         if self._stopping.is_set():
             await self._defer(Deferral(delivery=delivery, until=self._clock()))
             return
+        if delivery.is_finished or message.url in self._finished:
+            await self._lose(delivery, message)
+            return
         verdict = await self._politeness.judge(message)
         match verdict:
             case Postponed(until, message):
@@ -460,6 +467,16 @@ class Worker:
         finally:
             room.give_back()
             self._politeness.release(message)
+
+    async def _lose(self, delivery: Delivery, message: Message) -> None:
+        """Claim a URL that is known to be finished, so as to be told so: no slot of its host is used up.
+
+        Should it be won, it has been put into the queue anew; then it goes the usual way.
+        """
+        self._finished.discard(message.url)
+        claim = await self._win(delivery, message)
+        if claim is not None:
+            await self._give_back(claim, delivery, self._clock(), tried=False, outcome=None)
 
     async def _visit(self, delivery: Delivery, message: Message, room: _Room) -> None:
         """Wait for the host, claim, fetch, end the claim."""
@@ -545,6 +562,7 @@ class Worker:
             self.tally.lost += 1
             log.info(f"LOST race — already claimed by another consumer: {message.url}")
             if claim.why is LostReason.FINISHED:
+                self._finished.add(message.url)
                 await self._delete(delivery)
             else:
                 await self._defer(Deferral(delivery=delivery, until=claim.lease_until))
@@ -562,7 +580,7 @@ class Worker:
             await self._give_back(claim, delivery, route.postponed_until, tried=False, outcome=None)
             return
         retry_after = await self._politeness.learn(route.host, fetched)
-        outcome, page = assess(fetched, message.settings, self._options.product_token)
+        outcome, page = assess(fetched, message.settings, self._fetcher.options.product_token)
         if not await self._tried_again(claim, delivery, outcome, retry_after):
             links = self._new_links(page, message, fetched) if page else ()
             if await self._end(claim, delivery, outcome, links):
@@ -600,6 +618,7 @@ class Worker:
         self.tally.bytes += outcome.bytes
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
         self._recent.add(claim.url)
+        self._finished.add(claim.url)
         for link in links:
             self._recent.add(link.url)
         log.debug(

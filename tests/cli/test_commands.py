@@ -25,7 +25,7 @@ SELF = ("--delay", "0", "--allow-private", "--exclude", "slow|huge|flaky")
 def test_help_and_version_load_no_client() -> None:
     code = (
         "import sys; from sqspider.cli.main import run; run([%r]);"
-        "sys.exit(' '.join({'aiohttp', 'selectolax', 'rich', 'sqlite3', 'protego'} & set(sys.modules)) or 0)"
+        "sys.exit(' '.join({'aiohttp', 'selectolax', 'rich', 'sqlite3', 'sqspider.web.robots'} & set(sys.modules)) or 0)"
     )
     for flag in ("--version", "--help"):
         done = subprocess.run([sys.executable, "-c", code % flag], capture_output=True, text=True, check=False)
@@ -104,6 +104,28 @@ def test_hosts_can_be_given_orders(sqspider: Run, served_site: str) -> None:
     row = json.loads(sqspider("hosts", "--json").stdout)
     assert (row["is_blocked"], row["blocked"]) == (True, 1)
     assert sqspider("hosts", "set", "127.0.0.1").returncode == 2
+
+
+@pytest.mark.parametrize("host", ["http://e.com/", "e.com:80", "e.com/a", "me@e.com", "", "a b", "[::1]:80", "a" * 254])
+def test_what_is_no_host_is_refused(sqspider: Run, host: str) -> None:
+    for command in (("hosts", "set", host, "--block"), ("export", "--host", host)):
+        done = sqspider(*command)
+        assert done.returncode == 2
+        assert "is no host: say its name or address alone" in " ".join(done.stderr.replace("\u2502", "").split())
+    assert sqspider("hosts", "--json").stdout == ""
+
+
+def test_a_host_is_found_however_it_is_written(sqspider: Run) -> None:
+    names = {"Example.COM": "example.com", "site.example.": "site.example", "faß.example": "xn--fa-hia.example"}
+    names |= {"0x7f.1": "127.0.0.1", "2001:DB8::0:1": "[2001:db8::1]", "[::1]": "[::1]"}
+    for written, name in names.items():
+        assert sqspider("hosts", "set", written, "--delay", "9").stdout == f"{name}: set\n"
+        url = f"http://{name}:8080/"
+        assert sqspider("enqueue", url).returncode == 0
+        assert json.loads(sqspider("export", "--host", written).stdout)["url"] == url
+        assert "host's delay       9 s, set" in sqspider("show", url).stdout
+    rows = map(json.loads, sqspider("hosts", "--json").stdout.splitlines())
+    assert {row["host"]: row["effective_delay_seconds"] for row in rows} == dict.fromkeys(names.values(), 9)
 
 
 def test_env_file_and_environment_and_flags(sqspider: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,11 @@ import json
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,10 +23,11 @@ import msgspec
 import pytest
 from bench.politeness import LET_GO_SECONDS, judge, many_hosts, one_big_host
 
-from sqspider.frontier import Frontier, FrontierSettings, open_frontier
-from sqspider.host import FAILURES_TO_REST, HostRow, with_orders
-from sqspider.message import CrawlSettings, Message
-from sqspider.politeness import Politeness, Postponed
+from sqspider import crawl as sqspider_crawl
+from sqspider.frontier import Frontier, FrontierSettings, RobotsRow, open_frontier
+from sqspider.host import FAILURES_TO_REST, HostRow, RobotsAccess, with_orders
+from sqspider.message import CrawlSettings, Message, encode_message
+from sqspider.politeness import ROBOTS_CACHE_BYTES, SOON_SECONDS, Blocked, Politeness, Postponed
 from sqspider.producer import produce
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
@@ -167,7 +170,7 @@ def test_the_distance_is_kept_across_restarts(sqspider: Run, host: Site) -> None
 
 def keeper(frontier: Frontier, fetcher: Fetcher) -> Politeness:
     return Politeness(
-        frontier, fetcher, clock=time.time, rng=random.Random(), stopping=asyncio.Event(), product_token="sqspider",
+        frontier, fetcher, clock=time.time, rng=random.Random(), stopping=asyncio.Event(),
         request_seconds=30, robots_grace_seconds=0, linger_seconds=0,
     )  # fmt: skip
 
@@ -289,7 +292,56 @@ async def test_a_rule_in_the_first_500_kib_of_an_endless_file_holds(host: Site) 
         (record,) = (await crawl(frontier, [f"{host.url}page"])).values()
         (kept,) = (await frontier.robots([host.url.rstrip("/")])).values()
     assert outcome_of(record).reason is Reason.ROBOTS
-    assert len(kept.body) == MAX_ROBOTS_BYTES
+    assert len(kept.body) == MAX_ROBOTS_BYTES + 1  # the last one says that it goes on
+
+
+async def test_a_rule_that_is_cut_off_forbids_nothing(host: Site) -> None:
+    """`Disallow: /archive/` must not become `Disallow: /` because the rest lies beyond 500 KiB."""
+    rule = b"\nUser-agent: *\nDisallow: /archive/\n"
+    host.bodies = {"/robots.txt": b"#" * (MAX_ROBOTS_BYTES + 9 - len(rule)) + rule, "/page": b"a page"}
+    async with opened() as frontier:
+        (record,) = (await crawl(frontier, [f"{host.url}page"])).values()
+    assert record.status is Status.DONE
+
+
+def kept_robots(origin: str, body: bytes) -> RobotsRow:
+    now = time.time()
+    return RobotsRow(origin=origin, access=RobotsAccess.OBEY, body=body, good_at=now, expires_at=now + 3600)
+
+
+async def test_a_long_robots_txt_is_read_once_and_in_a_thread() -> None:
+    """It may take a quarter of a second: nobody else is to be held up, and no other URL of the host."""
+    rules = b"User-agent: *\n" + b"".join(b"Allow:*a%05d*b\n" % i for i in range(34_000))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1, thread_name_prefix="reader"))
+
+    def readers() -> int:
+        return sum(thread.name.startswith("reader") for thread in threading.enumerate())
+
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        politeness = keeper(frontier, fetcher)
+        await frontier.save_robots(kept_robots("http://short.example", b"User-agent: *\nDisallow: /y"))
+        await frontier.save_robots(kept_robots("http://long.example", rules))
+        assert await politeness.judge(Message(url="http://short.example/x")) is None
+        assert readers() == 0
+        assert await politeness.judge(Message(url="http://long.example/x")) is None
+        assert readers() == 1
+        await frontier.save_robots(kept_robots("http://long.example", b"User-agent: *\nDisallow: /"))
+        assert await politeness.judge(Message(url="http://long.example/x")) is None  # it is not read again
+        await politeness.close()
+
+
+async def test_the_rules_of_many_long_files_are_not_all_kept() -> None:
+    origins = [f"http://{number}.example" for number in range(11)]
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        politeness = keeper(frontier, fetcher)
+        for origin in origins:
+            await frontier.save_robots(kept_robots(origin, b"#" * (ROBOTS_CACHE_BYTES // 10)))
+            assert await politeness.judge(Message(url=f"{origin}/")) is None
+        for origin in origins:
+            await frontier.save_robots(kept_robots(origin, b"User-agent: *\nDisallow: /"))
+        assert await politeness.judge(Message(url=f"{origins[-1]}/")) is None
+        assert isinstance(await politeness.judge(Message(url=f"{origins[0]}/")), Blocked)  # it is read again
+        await politeness.close()
 
 
 async def test_what_another_worker_fetches_is_waited_for(host: Site) -> None:
@@ -315,6 +367,39 @@ async def test_a_crawl_delay_holds(host: Site) -> None:
         await crawl(frontier, [f"{host.url}{n}" for n in range(3)], CrawlSettings(delay_seconds=0.1))
     assert len(host.requests) == 4
     assert min(gaps_of(host.requests)) > 0.7 - LATE
+
+
+def test_a_long_crawl_delay_is_kept_in_part_and_that_is_said(
+    sqspider: Run, host: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    host.bodies = {"/robots.txt": b"User-agent: *\nCrawl-delay: 9999999999999", **{f"/{n}": b"x" for n in range(3)}}
+    urls = [f"{host.url}{n}" for n in range(3)]
+    delays = ("--delay", "0.1", "--max-crawl-delay", "0.7")
+    done = sqspider("--log-level", "info", "crawl", *urls, "--allow-private", *delays)
+    assert done.returncode == 0
+    assert len(host.requests) == 4
+    assert min(gaps_of(host.requests)) > 0.7 - LATE
+    assert "crawl_delay_capped" in done.stderr
+    (row,) = map(json.loads, sqspider("hosts", "--json").stdout.splitlines())
+    assert (row["crawl_delay_seconds"], row["effective_delay_seconds"]) == (86_400, 60)
+    said = "86400 s asked for, 60 s kept, or as much as --max-crawl-delay says"
+    assert said in sqspider("show", urls[0]).stdout
+    assert said in " ".join(sqspider("hosts").stdout.split())
+
+
+async def test_a_far_moment_to_enter_a_host_is_not_waited_for_here(host: Site) -> None:
+    """Its delivery goes back: else it would be held for longer than it is hidden from others."""
+    settings = CrawlSettings(delay_seconds=1)
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        politeness = keeper(frontier, fetcher)
+        message = await politeness.wait_for_slot(Message(url=host.url, settings=settings))
+        assert isinstance(message, Message)
+        again_at = time.time() + 12
+        postponed = await politeness.wait_for_slot(message, not_before=again_at)
+        assert isinstance(postponed, Postponed)
+        assert postponed.until == again_at - SOON_SECONDS
+        await politeness.close()
 
 
 async def test_a_redirect_asks_the_robots_txt_of_where_it_leads(host: Site) -> None:
@@ -389,7 +474,112 @@ def test_we_say_who_we_are_and_are_found_by_that_name(sqspider: Run, host: Site)
         assert (request.headers["User-Agent"], request.headers["From"]) == (who[1], who[3])
 
 
+async def test_who_crawls_from_python_is_found_by_the_name_that_was_given(host: Site) -> None:
+    rules = b"User-agent: sqspider\nDisallow: /a\n\nUser-agent: MyBot/1.0\nDisallow: /b\n"
+    host.bodies = {"/robots.txt": rules, "/": b'<a href="a">a</a><a href="b">b</a>', "/a": b"a", "/b": b"b"}
+    pages = sqspider_crawl(host.url, delay_seconds=0, allow_private=True, user_agent="MyBot/2.0")
+    assert {page.url async for page in pages} == {host.url, f"{host.url}a"}
+    assert sorted(host.paths) == ["/", "/a", "/robots.txt"]
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "token"),
+    [
+        (FetchOptions().user_agent, "sqspider"), ("MyBot/2.0", "MyBot"), (" My_Bot-x (+http://e.com)", "My_Bot-x"),
+        ("Mozilla/5.0 (compatible; MyBot/2.0; +http://e.com)", "MyBot"), ("Mozilla/5.0 (X11) Gecko", "Mozilla"),
+        ("MyBot2/1.0", "MyBot"), ("2bot", "*"), ("", "*"),
+    ],
+)  # fmt: skip
+def test_a_user_agent_has_one_product_token(user_agent: str, token: str) -> None:
+    assert FetchOptions(user_agent=user_agent).product_token == token
+
+
+# A second message of a finished URL.
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["the frontier says it", "the worker remembers it"])
+async def test_what_is_finished_takes_no_slot(host: Site, is_told: bool) -> None:
+    """It is lost at once, not after the host's delay, and those that wait for the host are not held up."""
+    host.bodies = {"/a": b"a"}
+    settings = CrawlSettings(delay_seconds=60, obey_robots=False)
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+        await produce(frontier, [f"{host.url}a"], settings, on_refused=print)
+        await worker.work_on(await frontier.receive(1), until=time.time() + 30)
+        (before,) = await frontier.scan_hosts()
+        await frontier.send([encode_message(Message(url=f"{host.url}a", settings=settings))])
+        (second,) = await frontier.receive(1)
+        assert second.is_finished
+        if is_told:
+            worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+        else:
+            second = msgspec.structs.replace(second, is_finished=False)
+        await worker.work_on([second], until=time.time() + 30)
+        assert (worker.tally.lost, worker.tally.deferred, worker.unended) == (1, 0, {})
+        (after,) = await frontier.scan_hosts()
+        assert after.next_slot == before.next_slot
+        assert (await frontier.queue_stats()).is_empty
+    assert host.paths == ["/a"]
+
+
+async def test_what_was_finished_and_cleared_away_is_fetched_again_at_its_time(host: Site) -> None:
+    host.bodies = {"/a": b"a"}
+    settings = CrawlSettings(delay_seconds=0.5, obey_robots=False)
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+        for _ in range(2):
+            await produce(frontier, [f"{host.url}a"], settings, on_refused=print)
+            while deliveries := await frontier.receive(1):
+                await worker.work_on(deliveries, until=time.time() + 30)
+            (record,) = (await records_of(frontier)).values()
+            assert record.status is Status.DONE
+            await frontier.clear_table()
+    assert host.paths == ["/a", "/a"]
+
+
 # Trouble.
+
+
+async def test_hosts_shows_the_delay_that_holds(sqspider: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    now = time.time()
+    slowed = HostRow(
+        host="slowed.example", crawl_delay_seconds=1, penalty_seconds=64, penalty_since=now, failures=2,
+        trouble=Reason.RATE_LIMITED,
+    )  # fmt: skip
+    long_ago = msgspec.structs.replace(slowed, host="forgiven.example", penalty_since=now - 4000)
+    ordered = msgspec.structs.replace(slowed, host="ordered.example", delay_seconds=0)
+    resting = HostRow(host="resting.example", rest_until=now + 5000, trouble=Reason.TIMEOUT, penalty_since=now)
+    frontier = await open_frontier(f"sqlite:{tmp_path / 'sqspider.db'}", FrontierSettings(), clock=time.time)
+    assert all(await frontier.save_hosts([slowed, long_ago, ordered, resting]))
+    await frontier.close()
+    rows = {row["host"]: row for row in map(json.loads, sqspider("hosts", "--json").stdout.splitlines())}
+    assert {host.partition(".")[0]: row["effective_delay_seconds"] for host, row in rows.items()} == {
+        "slowed": 64, "forgiven": 1, "ordered": 0, "resting": 0,
+    }  # fmt: skip
+    in_trouble = [host for host, row in rows.items() if row["is_in_trouble"]]
+    assert in_trouble == ["ordered.example", "resting.example", "slowed.example"]
+    listed = {line.split()[0]: line for line in sqspider("hosts").stdout.splitlines()}
+    day = datetime.fromtimestamp(now, UTC).date().isoformat()
+    assert " 64 s " in listed["slowed.example"]
+    assert f"slowed to 64 s, 2 failures in a row (rate_limited at {day}" in listed["slowed.example"]
+    assert "rate_limited" not in listed["forgiven.example"]
+    assert f"(timeout at {day}" in listed["resting.example"]
+    status = json.loads(sqspider("status", "--json").stdout)["hosts_in_trouble"]
+    assert [row["host"] for row in status] == in_trouble
+    assert all(row["trouble_at"].startswith(day) for row in status)
+
+
+async def test_a_crawl_that_ends_with_a_bad_page_leaves_no_host_in_trouble(
+    sqspider: Run, host: Site, tmp_path: Path
+) -> None:
+    host.bodies = {"/": b'<a href="bad">bad</a>', "/bad": (500, {})}
+    frontier = await open_frontier(f"sqlite:{tmp_path / 'sqspider.db'}", FrontierSettings(), clock=time.time)
+    await crawl(frontier, [host.url], CrawlSettings(delay_seconds=0, scope=Scope.HOST))
+    await frontier.close()
+    (row,) = map(json.loads, sqspider("hosts", "--json").stdout.splitlines())
+    assert (row["trouble"], row["failures"], row["is_in_trouble"]) == ("server_error", 3, False)
+    assert json.loads(sqspider("status", "--json").stdout)["hosts_in_trouble"] == []
 
 
 def in_seconds(seconds: float, form: str) -> str:

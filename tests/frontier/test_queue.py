@@ -16,6 +16,7 @@ from .kit import (
     DONE,
     MAX_RECEIVES,
     VISIBILITY,
+    SqliteStore,
     Store,
     all_records,
     entries,
@@ -106,6 +107,25 @@ async def test_receive_gives_no_more_than_asked_and_each_message_to_one(frontier
     assert all(len(some) <= 2 for some in taken)
     ids = [delivery.message_id for some in taken for delivery in some]
     assert len(ids) == len(set(ids))
+
+
+async def test_a_delivery_says_that_its_url_is_finished_where_that_costs_nothing(
+    frontier: Frontier, store: Store
+) -> None:
+    await frontier.enqueue([Entry(url=url("a"))])
+    delivery = await take_one(frontier)
+    claim = await win(frontier, delivery)
+    await frontier.send([url("a")])  # while it is being worked on
+    second = await take_one(frontier)
+    assert (delivery.is_finished, second.is_finished) == (False, False)
+    await frontier.delete([second])
+    assert await finish_one(frontier, claim, delivery)
+    await frontier.send([url("a"), url("b"), "no url"])
+    told = {delivery.body: delivery.is_finished for delivery in await take(frontier, 3)}
+    if isinstance(store, SqliteStore):
+        assert told == {url("a"): True, url("b"): False, "no url": False}
+    else:
+        assert not any(told.values())
 
 
 async def test_older_messages_come_first(frontier: Frontier, store: Store) -> None:

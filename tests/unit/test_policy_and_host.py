@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import datetime
+from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqspider.host import (
     FAILURES_TO_REST,
+    FIRST_PENALTY_SECONDS,
     FORGIVE_AFTER_SECONDS,
+    LONGEST_CRAWL_DELAY_SECONDS,
     MAX_PENALTY_SECONDS,
+    MAX_RETRY_AFTER_SECONDS,
+    TROUBLE_KEPT_SECONDS,
     HostRow,
     after_success,
     after_trouble,
+    as_of,
     delay_for,
+    delay_of,
+    is_in_trouble,
     spacing_for,
+    whole_lines,
     with_crawl_delay,
     with_orders,
 )
@@ -75,6 +85,17 @@ def test_retry_after_agrees_with_peers() -> None:
         expected = case["expected_delay_s"]
         got = parse_retry_after(case["header"], now)
         assert got == (None if isinstance(expected, str) else expected), case["id"]
+
+
+@pytest.mark.parametrize("digits", [1, 15, 16, 40, 308, 400, 5000])
+def test_however_many_digits_are_seconds(digits: int) -> None:
+    """The host asked for a long rest: it gets the longest."""
+    seconds = parse_retry_after("9" * digits, 1_700_000_000.0)
+    assert seconds is not None
+    assert seconds >= 9
+    row = after_trouble(HostRow(host="h"), Reason.SERVER_ERROR, slows=True, fails=True, retry_after=seconds, now=0.0)
+    assert row.rest_until == min(float("9" * digits), MAX_RETRY_AFTER_SECONDS)
+    assert parse_retry_after("9" * digits + "s", 1_700_000_000.0) is None
 
 
 @given(st.text(max_size=60))
@@ -141,6 +162,81 @@ def test_a_penalty_is_forgiven_step_by_step() -> None:
         row = after_success(row, now=now)
         seen.append(row.penalty_seconds)
     assert seen == [2.0, 1.0, 0.5, 0.0]
+
+
+def test_trouble_is_forgotten_after_an_hour_or_with_the_last_of_its_penalty() -> None:
+    slowed = _slowed(HostRow(host="h"), 1000.0)
+    assert as_of(slowed, 1000.0 + TROUBLE_KEPT_SECONDS) is slowed
+    forgotten = as_of(slowed, 1001.0 + TROUBLE_KEPT_SECONDS)
+    assert (delay_of(forgotten), forgotten.trouble, forgotten.failures) == (0.0, None, 0)
+    again = _slowed(forgotten, 1001.0 + TROUBLE_KEPT_SECONDS)
+    assert again.penalty_seconds == FIRST_PENALTY_SECONDS  # what is forgotten is not doubled
+    resting = _slowed(HostRow(host="h"), 1000.0, retry_after=7200.0)
+    assert as_of(resting, 1000.0 + 7200.0 + TROUBLE_KEPT_SECONDS) is resting
+    while slowed.penalty_seconds:
+        slowed = after_success(slowed, now=slowed.penalty_since + FORGIVE_AFTER_SECONDS)
+    assert slowed.trouble is None
+
+
+def test_one_bad_page_is_no_trouble_of_its_host() -> None:
+    row = HostRow(host="h")
+    for _ in range(3):  # as often as a page is tried
+        row = after_trouble(row, Reason.SERVER_ERROR, slows=False, fails=True, retry_after=None, now=1000.0)
+    assert (row.failures, row.trouble) == (3, Reason.SERVER_ERROR)
+    assert not is_in_trouble(row, 1000.0)
+    assert after_success(row, now=1001.0).trouble is None
+
+
+_answers = st.one_of(
+    st.none(),  # a good one
+    st.builds(
+        lambda slows, retry_after: {"slows": slows, "fails": not slows, "retry_after": retry_after},
+        st.booleans(),
+        st.none() | st.floats(0, 90_000),
+    ),
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(st.floats(0, 5000), _answers), max_size=30), st.floats(0, 1e5), st.floats(0, 1e5))
+def test_a_host_comes_into_trouble_by_an_answer_only(
+    story: list[tuple[float, dict[str, Any] | None]], first: float, second: float
+) -> None:
+    """So whoever marks rows as they are written misses none."""
+    row, now = HostRow(host="h"), 1e9
+    for seconds, trouble in story:
+        now += seconds
+        row = after_success(row, now=now) if trouble is None else after_trouble(
+            row, Reason.SERVER_ERROR, now=now, **trouble
+        )  # fmt: skip
+        if is_in_trouble(row, now):
+            assert row.trouble is Reason.SERVER_ERROR
+    if not is_in_trouble(row, now + first):
+        assert not is_in_trouble(row, now + first + second)
+
+
+def test_a_crawl_delay_holds_up_to_a_limit() -> None:
+    row = with_crawl_delay(HostRow(host="h"), 1e300)
+    assert row.crawl_delay_seconds == LONGEST_CRAWL_DELAY_SECONDS
+    assert delay_for(row, CrawlSettings()) == 60.0
+    assert delay_for(row, CrawlSettings(max_crawl_delay_seconds=300.0)) == 300.0
+    assert delay_for(row, CrawlSettings(max_crawl_delay_seconds=0.0, delay_seconds=2.0)) == 2.0
+    assert delay_for(row, CrawlSettings(delay_seconds=90.0)) == 90.0
+    penalized = _slowed(row, 0.0)
+    while penalized.penalty_seconds < MAX_PENALTY_SECONDS:
+        penalized = _slowed(penalized, 0.0)
+    assert delay_for(penalized, CrawlSettings()) == MAX_PENALTY_SECONDS
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([b"Disallow: /a", b"\n", b"\r", b"\r\n"])).map(b"".join), st.integers(0, 60))
+def test_only_whole_lines_are_kept_of_a_file_that_is_too_long(body: bytes, limit: int) -> None:
+    kept = whole_lines(body, limit)
+    assert body.startswith(kept)
+    assert len(kept) <= limit or kept == body
+    assert kept == body or body[len(kept) : len(kept) + 1] in (b"\n", b"\r") or kept == b""
+    next_end = re.search(rb"[\r\n]", body[len(kept) + 1 : limit + 1])
+    assert next_end is None  # no more would have fitted
 
 
 def test_the_operators_delay_beats_every_other() -> None:

@@ -8,11 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sqspider.message import BadBody, decode_message
 from sqspider.record import Reason
 from sqspider.url import (
+    MAX_HOST_CHARACTERS,
     MAX_URL_BYTES,
     Refused,
     Scope,
+    authority_of,
+    canonical_host,
     canonicalize,
     host_of,
     in_scope,
@@ -95,10 +99,37 @@ def test_a_lone_surrogate_becomes_a_replacement_character() -> None:
         ("http://example.com:8080/", "example.com"),
         ("http://[2001:db8::1]/", "[2001:db8::1]"),
         ("http://[2001:db8::1]:81/", "[2001:db8::1]"),
+        ("http://example.com./", "example.com"),
+        ("https://example.com.:8443/", "example.com"),
+        ("http://./", "."),
     ],
 )
-def test_the_host_is_without_its_port(url: str, host: str) -> None:
+def test_the_host_is_without_its_port_and_the_dot_at_its_end(url: str, host: str) -> None:
     assert host_of(url) == host
+    assert canonicalize(url) == url  # which keeps it
+    assert canonical_host(host) == host
+
+
+def test_a_host_has_253_characters_at_most() -> None:
+    label = "a" * 63 + "."
+    longest = label * 3 + "b" * (MAX_HOST_CHARACTERS - 3 * len(label))
+    for url in (f"http://{longest}/", f"http://{longest}.:8080/x", f"http://{longest}/{'x' * 1000}?{'y' * 500}"):
+        assert canonicalize(url) == url
+    for url in (f"http://b{longest}/", f"http://b{longest}.:8080/x", f"http://{'ü' * 60}.{longest[60:]}/"):
+        refused = canonicalize(url)
+        assert isinstance(refused, Refused)
+        assert refused.reason is Reason.URL_TOO_LONG
+        assert "or its host than 253" in str(refused)
+        assert isinstance(decode_message(url), BadBody)
+
+
+@given(st.text(max_size=20) | st.from_regex(r"[a-zA-Z0-9.:\[\]%-]{0,20}", fullmatch=True))
+def test_a_host_is_named_as_those_of_urls_are_or_refused(text: str) -> None:
+    host = canonical_host(text)
+    if isinstance(host, str):
+        assert canonical_host(host) == host
+        assert host_of(f"http://{host}/") == host
+        assert canonicalize(f"http://{host}/") == f"http://{host}/"
 
 
 _KINDS = {"same-hostname": Scope.HOST, "same-domain": Scope.DOMAIN, "all": Scope.ANY}
@@ -134,7 +165,16 @@ def test_scopes_agree_with_a_peer() -> None:
     ],
 )
 def test_scopes_are_measured_from_the_seed(scope: Scope, url: str, expected: bool) -> None:
-    assert in_scope(url, scope, "http://a.example.com/docs/index.html") is expected
+    seed = "http://a.example.com/docs/index.html"
+    assert in_scope(url, scope, seed) is expected
+    if scope is not Scope.PAGE:  # a dot at the end of a host changes nothing, on either side
+        assert in_scope(url.replace(".com/", ".com./"), scope, seed) is expected
+        assert in_scope(url, scope, seed.replace(".com/", ".com./")) is expected
+
+
+def test_a_dot_at_the_end_of_a_host_is_no_port() -> None:
+    assert authority_of("http://site.example./") == "site.example"
+    assert authority_of("http://site.example.:81/") == "site.example:81"
 
 
 @pytest.mark.parametrize(

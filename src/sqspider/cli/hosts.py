@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import Any
+from typing import Any, Final
 
 import click
 from rich.console import Console
@@ -14,7 +14,24 @@ from rich.table import Table
 from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import opened
 from sqspider.export import iso
-from sqspider.host import HostRow, with_orders
+from sqspider.host import HostRow, as_of, delay_for, is_in_trouble, with_orders
+from sqspider.message import CrawlSettings
+from sqspider.record import Reason
+from sqspider.url import Refused, canonical_host
+
+NO_CRAWL: Final = CrawlSettings(delay_seconds=0.0)  # for the delay of a host whatever that of a crawl is
+
+
+def host_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A host that was given, as the frontier names it: in lower case, in ASCII, without a dot at its end."""
+    host = None if value is None else canonical_host(value)
+    if isinstance(host, Refused):
+        raise click.BadParameter(
+            f"{host.text[:200]!r} is no host: say its name or address alone, without scheme, port or path.",
+            context,
+            parameter,
+        )
+    return host
 
 
 @click.group(invoke_without_command=True)
@@ -30,22 +47,30 @@ def hosts(context: click.Context, as_json: bool) -> int:
         async with opened(shared) as frontier:
             return await frontier.scan_hosts()
 
-    rows = asyncio.run(main())
+    now = time.time()
+    rows = [as_of(row, now) for row in asyncio.run(main())]
     if as_json:
         for row in rows:
-            print(json.dumps(_row(row)))
+            print(json.dumps(_row(row, now)))
         return 0
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("host", "done", "failed", "blocked", "bytes", "delay", "next slot in", "state"):
         table.add_column(name, justify="left" if name in ("host", "state") else "right")
-    now = time.time()
     for row in rows:
-        delay = row.delay_seconds if row.delay_seconds is not None else row.crawl_delay_seconds or row.penalty_seconds
+        delay = delay_for(row, NO_CRAWL)
         wait = f"{row.next_slot - now:,.0f} s" if row.next_slot > now else ""
         numbers = [f"{n:,}" for n in (row.done, row.failed, row.blocked, row.bytes)]
         table.add_row(row.host, *numbers, f"{delay:g} s" if delay else "", wait, _state(row, now))
     Console().print(table)
     return 0
+
+
+def crawl_delay_of(row: HostRow) -> str | None:
+    """What a host's robots.txt asks for, and how much of it holds where that is less."""
+    asked, most = row.crawl_delay_seconds, NO_CRAWL.max_crawl_delay_seconds
+    if asked <= most:
+        return f"{asked:g} s" if asked else None
+    return f"{asked:g} s asked for, {most:g} s kept, or as much as --max-crawl-delay says"
 
 
 def _state(row: HostRow, now: float) -> str:
@@ -54,34 +79,47 @@ def _state(row: HostRow, now: float) -> str:
         states.append("blocked")
     if row.is_paused:
         states.append("paused")
-    if row.rest_until > now:
-        states.append(f"resting for {row.rest_until - now:,.0f} s ({row.trouble.value if row.trouble else ''})")
-    elif row.failures:
-        states.append(f"{row.failures} failures in a row ({row.trouble.value if row.trouble else ''})")
+    if row.trouble is not None and (row.rest_until > now or row.penalty_seconds or row.failures):
+        states.append(_trouble(row, row.trouble, now))
+    if row.crawl_delay_seconds > NO_CRAWL.max_crawl_delay_seconds:
+        states.append(f"Crawl-delay: {crawl_delay_of(row)}")
     return ", ".join(states)
 
 
-def _row(row: HostRow) -> dict[str, Any]:
+def _trouble(row: HostRow, trouble: Reason, now: float) -> str:
+    """What the last trouble of a host was, when, and what is done about it."""
+    said = f"{trouble.value} at {iso(row.penalty_since)}"
+    if row.rest_until > now:
+        return f"resting for {row.rest_until - now:,.0f} s ({said})"
+    slowed = f"slowed to {row.penalty_seconds:g} s" if row.penalty_seconds else ""
+    failed = f"{row.failures} failure{'s' if row.failures > 1 else ''} in a row" if row.failures else ""
+    return f"{', '.join(filter(None, (slowed, failed)))} ({said})"
+
+
+def _row(row: HostRow, now: float) -> dict[str, Any]:
     return {
         "host": row.host,
         "done": row.done,
         "failed": row.failed,
         "blocked": row.blocked,
         "bytes": row.bytes,
-        "delay_seconds": row.delay_seconds,
+        "delay_seconds": row.delay_seconds,  # the operator's
         "crawl_delay_seconds": row.crawl_delay_seconds,
         "penalty_seconds": row.penalty_seconds,
+        "effective_delay_seconds": delay_for(row, NO_CRAWL),  # what of all these holds
         "next_slot": iso(row.next_slot or None),
         "rest_until": iso(row.rest_until or None),
         "failures": row.failures,
         "trouble": row.trouble.value if row.trouble else None,
+        "trouble_at": iso(row.penalty_since or None),
+        "is_in_trouble": is_in_trouble(row, now),
         "is_paused": row.is_paused,
         "is_blocked": row.is_blocked,
     }
 
 
 @hosts.command("set")
-@click.argument("host")
+@click.argument("host", callback=host_name)
 @click.option("--delay", type=click.FloatRange(min=0), metavar="SECONDS", help="Beats every other delay.")
 @click.option("--pause/--resume", "is_paused", default=None, help="Let its URLs wait, or go on.")
 @click.option("--block/--unblock", "is_blocked", default=None, help="Do not fetch its URLs at all, or do again.")
@@ -96,7 +134,7 @@ def hosts_set(
     async def main() -> None:
         async with opened(shared) as frontier:
             while True:
-                row = (await frontier.hosts([host]))[host]
+                row = as_of((await frontier.hosts([host]))[host], time.time())
                 changed = with_orders(row, delay=delay, is_paused=is_paused, is_blocked=is_blocked)
                 if (await frontier.save_hosts([changed]))[0]:
                     break

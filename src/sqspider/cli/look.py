@@ -15,11 +15,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from sqspider.cli.hosts import NO_CRAWL, crawl_delay_of, host_name
 from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import opened
 from sqspider.cli.progress import bill_line
 from sqspider.export import CSV_HEAD, as_csv, as_jsonl, export_file, export_rows, iso, row_of
 from sqspider.frontier import Frontier
+from sqspider.host import as_of, delay_for, is_in_trouble
 from sqspider.record import Status
 from sqspider.url import Refused, canonicalize, host_of, origin_of
 
@@ -65,6 +67,7 @@ async def _status(frontier: Frontier, *, exact: bool = False) -> dict[str, Any]:
     queue = await frontier.queue_stats()
     hosts = await frontier.scan_hosts()
     bill = await frontier.bill()
+    now = time.time()
     return {
         "frontier": frontier.place,
         "records": {status.value: counts.by_status[status] for status in Status},
@@ -82,9 +85,14 @@ async def _status(frontier: Frontier, *, exact: bool = False) -> dict[str, Any]:
             for row in await frontier.workers()
         ],
         "hosts_in_trouble": [
-            {"host": row.host, "trouble": row.trouble.value if row.trouble else None, "rest_until": iso(row.rest_until)}
+            {
+                "host": row.host,
+                "trouble": row.trouble.value if row.trouble else None,
+                "trouble_at": iso(row.penalty_since or None),
+                "rest_until": iso(row.rest_until or None),
+            }
             for row in hosts
-            if row.failures or row.penalty_seconds
+            if is_in_trouble(row, now)
         ],
         "bill": None if bill is None else {"dollars": bill.dollars, "calls": bill.calls, **bill.parts},
     }
@@ -105,7 +113,9 @@ def _status_table(seen: dict[str, Any]) -> Group:
         f"{queue['dead']:,} dead" + (f"; oldest {age:,.0f} s" if age is not None else ""),
         "workers: " + (", ".join(row["worker_id"] for row in seen["workers"]) or "none"),
     ]
-    lines += [f"in trouble: {row['host']} ({row['trouble']})" for row in seen["hosts_in_trouble"][:10]]
+    lines += [
+        f"in trouble: {row['host']} ({row['trouble']}, {row['trouble_at']})" for row in seen["hosts_in_trouble"][:10]
+    ]
     if seen["bill"] is not None:
         lines.append(bill_line(seen["bill"]["dollars"], seen["bill"]["calls"]))
     return Group(table, *(Text(line) for line in lines))
@@ -131,11 +141,12 @@ def show(shared: Shared, /, url: str, as_json: bool) -> int:
             if as_json:
                 print(json.dumps(row, ensure_ascii=False))
                 return 0
-            host = (await frontier.hosts([host_of(canonical)]))[host_of(canonical)]
+            host = as_of((await frontier.hosts([host_of(canonical)]))[host_of(canonical)], time.time())
             robots = (await frontier.robots([origin_of(canonical)])).get(origin_of(canonical))
         row["robots.txt"] = f"{robots.access.value} (fetched {iso(robots.fetched_at)})" if robots else "not asked for"
-        row["host's delay"] = f"{host.delay_seconds} s, set" if host.delay_seconds is not None else None
-        row["host's crawl-delay"] = f"{host.crawl_delay_seconds:g} s" if host.crawl_delay_seconds else None
+        delay, is_set = delay_for(host, NO_CRAWL), host.delay_seconds is not None
+        row["host's delay"] = f"{delay:g} s{', set' if is_set else ''}" if delay or is_set else None
+        row["host's crawl-delay"] = crawl_delay_of(host)
         for name, value in row.items():
             if value not in (None, ""):
                 print(f"{name:18} {value}")
@@ -148,7 +159,7 @@ def show(shared: Shared, /, url: str, as_json: bool) -> int:
 @click.option("--format", "kind", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Instead of printing.")
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only these.")
-@click.option("--host", help="Only this host's.")
+@click.option("--host", callback=host_name, help="Only this host's.")
 @pass_shared
 def export(shared: Shared, /, kind: str, output: Path | None, status: str | None, host: str | None) -> int:
     """Write the records, a row each. The columns' names do not change between versions."""

@@ -69,6 +69,11 @@ def settings_options(scope: Scope) -> Callable[[Any], Any]:
             help="Least time between two requests to a host. 0 is for your own site.",
         ),
         click.option(
+            "--max-crawl-delay", "max_crawl_delay_seconds", type=click.FloatRange(min=0),
+            default=_DEFAULTS.max_crawl_delay_seconds, show_default=True, metavar="SECONDS",
+            help="Obey a longer Crawl-delay in robots.txt only so far.",
+        ),
+        click.option(
             "--per-host", type=click.IntRange(min=1), default=_DEFAULTS.per_host, show_default=True,
             help="Requests to a host at a time. (With --delay 0 only --concurrency limits them.)",
         ),
@@ -93,8 +98,8 @@ def settings_options(scope: Scope) -> Callable[[Any], Any]:
 def to_settings(given: dict[str, Any]) -> CrawlSettings:
     """The settings of a crawl from its options."""
     same = (
-        "include", "exclude", "delay_seconds", "per_host", "drop_tracking", "meta_refresh", "srcset",
-        "host_pages", "host_bytes", "max_repeats", "max_parameters",
+        "include", "exclude", "delay_seconds", "max_crawl_delay_seconds", "per_host", "drop_tracking", "meta_refresh",
+        "srcset", "host_pages", "host_bytes", "max_repeats", "max_parameters",
     )  # fmt: skip
     return CrawlSettings(
         scope=Scope(given["scope"]),

@@ -94,7 +94,6 @@ def _worker_options(worker_id: str, given: dict[str, Any], **more: Any) -> Worke
     names = ("concurrency", "batch_size", "lease_seconds", "robots_grace_seconds")
     return WorkerOptions(
         worker_id=worker_id,
-        product_token=to_fetch_options(given).product_token,
         **{name: given[name] for name in names},
         **more,
     )

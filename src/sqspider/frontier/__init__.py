@@ -84,6 +84,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     body: str
     receive_count: int  # this one included
     sent_at: float
+    is_finished: bool = False  # its URL was, when it was received; false also where asking would cost something
 
 
 class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,7 +197,7 @@ class RobotsRow(msgspec.Struct, frozen=True, kw_only=True):
 
     origin: str
     access: RobotsAccess
-    body: bytes = b""  # the last good copy, at most 500 KiB
+    body: bytes = b""  # the last good copy: 500 KiB of it, and a byte more where it goes on
     http_status: int | None = None  # of the last answer
     detail: str = ""  # one line for a person
     trouble: Reason | None = None  # what kept us from any answer at all, while unreachable

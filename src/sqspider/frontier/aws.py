@@ -100,7 +100,7 @@ from sqspider.frontier.aws_client import (
 )
 from sqspider.frontier.aws_hosts import Hosts
 from sqspider.frontier.aws_network import Network, endpoint_of, variant_asked_for
-from sqspider.host import HostRow
+from sqspider.host import HostRow, whole_lines
 from sqspider.message import BadBody, Message, decode_message, decode_settings, encode_message, encode_settings
 from sqspider.metrics import COUNTED, NAMESPACE, Point, Sample, embedded, metric_name
 from sqspider.record import Outcome, Reason, Status, UrlRecord
@@ -719,7 +719,7 @@ class AwsFrontier:
     async def save_robots(self, row: RobotsRow) -> None:
         packed = zlib.compress(msgspec.msgpack.encode(row), 6)
         while len(packed) > MAX_ROBOTS_BYTES:  # no rules in words are so long when compressed
-            row = msgspec.structs.replace(row, body=row.body[: len(row.body) * 3 // 4])
+            row = msgspec.structs.replace(row, body=whole_lines(row.body, len(row.body) * 3 // 4))
             packed = zlib.compress(msgspec.msgpack.encode(row), 6)
         await self.table.change(
             "UpdateItem",

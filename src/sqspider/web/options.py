@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -10,6 +11,8 @@ from sqspider import __version__
 
 PROJECT_URL: Final = "https://github.com/sqspider/sqspider"
 DEFAULT_USER_AGENT: Final = f"sqspider/{__version__} (+{PROJECT_URL})"
+_PRODUCT_TOKEN: Final = re.compile(r"[A-Za-z_-]+")
+_COMPATIBLE: Final = re.compile(r"\s*Mozilla/[^(]*\(compatible; *([A-Za-z_-]+)")
 
 
 class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,5 +29,15 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def product_token(self) -> str:
-        """What robots.txt groups are looked up by (RFC 9309 section 2.2.1): the user agent up to its version."""
-        return self.user_agent.partition("/")[0].strip() or "sqspider"
+        """What robots.txt groups and directives in pages are looked up by: see :func:`product_token_of`."""
+        return product_token_of(self.user_agent)
+
+
+def product_token_of(user_agent: str) -> str:
+    """The product token of a user agent (RFC 9309 section 2.2.1): the letters, ``_`` and ``-`` that it
+    begins with, or, where it calls itself compatible as browsers do, those that come after that word.
+
+    ``*``, the token of all, where there are none.
+    """
+    match = _COMPATIBLE.match(user_agent) or _PRODUCT_TOKEN.match(user_agent.strip())
+    return match[match.lastindex or 0] if match else "*"
