@@ -25,7 +25,7 @@ def _heard() -> list[signal.Signals]:
 
 
 @contextmanager
-def stopping_on_signals(stop: Callable[[], None], *, at_once: Callable[[], None] | None = None) -> Iterator[None]:
+def stopping_on_signals(stop: Callable[[], None], *, at_once: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Within it the first signal calls ``stop``, in the running event loop; the second ends the process at once.
 
     At once means without another step, ``at_once`` apart: what is claimed is left to its lease, as after a crash.
@@ -35,8 +35,8 @@ def stopping_on_signals(stop: Callable[[], None], *, at_once: Callable[[], None]
     def on_signal() -> None:
         nonlocal was_asked
         if was_asked:
-            if at_once is not None:
-                at_once()
+            at_once()
+            _say("\nstopped: what was in flight comes back when its lease ends")
             os._exit(1)
         was_asked = True
         stop()

@@ -26,10 +26,11 @@ from sqspider.cli.options import (
     to_fetch_options,
     to_settings,
 )
+from sqspider.cli.output import OutputError, format_of, output_option, written
 from sqspider.cli.processes import WorkerProcesses, consume_command
 from sqspider.cli.progress import print_summary, show_progress, summary
 from sqspider.cli.signals import stop_with_parent, stopping_on_signals
-from sqspider.export import export_file
+from sqspider.export import export_rows
 from sqspider.frontier import Frontier
 from sqspider.message import CrawlSettings
 from sqspider.producer import RefusedLine, produce
@@ -191,12 +192,7 @@ async def _run_worker(worker: Worker, mode: Mode) -> None:
     help="First enqueue what the sitemaps of the URLs' sites list: those that robots.txt names, and /sitemap.xml.",
 )
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
-@click.option(
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write a row for each finished URL when the crawl ends, as `sqspider export` does.",
-)
+@output_option("Write a row for each finished URL when the crawl ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @worker_options
@@ -218,6 +214,7 @@ def crawl(
             "--workers: several processes share a frontier by its file, and sqlite::memory: has none: "
             "name one with --frontier sqlite:PATH, or use one worker."
         )
+    format_of(output)
     settings = to_settings(given)
     options = _worker_options(random_worker_id(random.Random()), given, max_pages=max_pages)
     fetch = _checked(options, to_fetch_options(given))
@@ -274,12 +271,25 @@ class Crawl:
                 print(json.dumps(summary(counts, hosts, bill, fetched=fetched, seconds=seconds)))
             else:
                 print_summary(Console(), counts, hosts, bill, fetched=fetched, seconds=seconds)
-            if output is not None:
-                rows = await export_file(frontier, output, only_final=True)
-                self._say(f"{rows:,} rows written to {output}")
+            is_written = output is None or await self._write_rows(frontier, output)
             self._say_what_is_left(counts.open)
             all_good = await self._seeds_are_good(frontier, urls)
-            return 0 if all_ended and all_good and are_sitemaps_good and not refused else 1
+            return 0 if all_ended and all_good and are_sitemaps_good and is_written and not refused else 1
+
+    async def _write_rows(self, frontier: Frontier, output: Path) -> bool:
+        """Write a row for each finished URL; whether that went well."""
+        try:
+            with written(output) as file:
+                rows = await export_rows(frontier, file.write, format_of(output), only_final=True)
+        except OutputError as error:
+            print(
+                f"{error.message} Nothing of the crawl is lost: "
+                f"`sqspider --frontier {self._shared.frontier} export --output FILE` writes its rows.",
+                file=sys.stderr,
+            )
+            return False
+        self._say(f"{rows:,} rows written to {output}")
+        return True
 
     async def _read_sitemaps(self, frontier: Frontier, seeds: list[str]) -> bool:
         """Enqueue what the seeds' sites list; False if a sitemap that somebody named could not be read."""
@@ -354,7 +364,7 @@ class Crawl:
                 self._was_stopped = True
                 worker.stop()
 
-            with stopping_on_signals(stop):
+            with stopping_on_signals(stop, at_once=self._console.show_cursor):
                 async with self._progress(frontier, lambda: worker.tally.in_flight):
                     await _run_worker(worker, Mode.UNTIL_EMPTY)
         return True
@@ -381,7 +391,11 @@ class Crawl:
             self._was_stopped = True
             workers.stop()
 
-        with stopping_on_signals(stop, at_once=workers.kill):
+        def kill() -> None:
+            workers.kill()
+            self._console.show_cursor()
+
+        with stopping_on_signals(stop, at_once=kill):
             async with self._progress(frontier):
                 given_up = await workers.run()
         if given_up:
