@@ -19,7 +19,7 @@ from sqspider.worker import WorkerOptions
 log = structlog.stdlib.get_logger(__name__)
 AT_ONCE_SECONDS: Final = 10.0  # a worker that dies sooner after its start has died at once
 MAX_AT_ONCE: Final = 5  # such deaths in a row, and it is not replaced any more
-PAUSE_SECONDS: Final = 0.25  # before a worker is replaced; each such death doubles it
+PAUSE_SECONDS: Final = 0.1  # before a worker is replaced; each such death doubles it
 
 
 def consume_command(shared: Shared, options: WorkerOptions, fetch: FetchOptions) -> list[str]:
@@ -100,6 +100,7 @@ class WorkerProcesses:
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
+        log.info("worker_started", pid=process.pid)
         self._processes.add(process)
         try:
             if self._stopping.is_set():

@@ -25,7 +25,7 @@ def _heard() -> list[signal.Signals]:
 
 
 @contextmanager
-def stopping_on_signals(stop: Callable[[], None], *, at_once: Callable[[], None] = lambda: None) -> Iterator[None]:
+def stopping_on_signals(stop: Callable[[], None], *, at_once: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Within it the first signal calls ``stop``, in the running event loop; the second ends the process at once.
 
     At once means without another step, ``at_once`` apart: what is claimed is left to its lease, as after a crash.
