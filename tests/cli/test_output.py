@@ -54,10 +54,11 @@ def read_rows(path: Path) -> list[dict[str, object]]:
 
 
 def shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command line of bash in which ``$S`` is sqspider."""
+    """Run a command line of bash in which ``$S`` is sqspider. Output is buffered, as it is by default."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.run(
         ["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, **environment, "S": f"{sys.executable} -m sqspider"},
+        env={**inherited, **environment, "S": f"{sys.executable} -m sqspider"},
     )  # fmt: skip
 
 
@@ -125,7 +126,7 @@ def test_a_pipe_and_a_device_are_written_to(sqspider: Run, rows: int, tmp_path: 
     fifo = tmp_path / "rows.fifo"
     os.mkfifo(fifo)
     read: list[str] = []
-    reading = threading.Thread(target=lambda: read.extend(fifo.read_text().splitlines()))
+    reading = threading.Thread(target=lambda: read.extend(fifo.read_text().splitlines()), daemon=True)
     reading.start()
     assert sqspider("export", "--output", "rows.fifo").returncode == 0
     reading.join()

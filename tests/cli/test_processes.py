@@ -138,6 +138,7 @@ def test_workers_that_have_lost_the_frontier_are_not_replaced(gated_site: Site, 
     gate.set()
     assert crawl.ended() == 3, crawl.lines
     assert any("there is no folder" in line for line in crawl.lines)
+    assert [event["is_replaced"] for event in crawl.events if event.get("status") == 3].count(True) == 0
     assert crawl.lines[-1].startswith("sqspider: the workers have lost the frontier")
 
 
