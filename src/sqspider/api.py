@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 import structlog
 
-from sqspider.frontier import FrontierSettings, open_frontier
+from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.log import start_logging
 from sqspider.message import CrawlSettings
 from sqspider.producer import RefusedLine, produce
 from sqspider.record import Reason, Status
+from sqspider.threaded import iterate
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
 from sqspider.worker import Mode, Visit, Worker, WorkerOptions
@@ -71,11 +71,6 @@ class Crawl:
         self._fetch = fetch
 
     async def __aiter__(self) -> AsyncGenerator[Page, None]:
-        pages: asyncio.Queue[Page | None] = asyncio.Queue(_PAGES_AHEAD)
-
-        async def take(visit: Visit) -> None:
-            await pages.put(_page(visit))
-
         settings = FrontierSettings(visibility_seconds=self._worker.lease_seconds)
         frontier = await open_frontier(self._frontier, settings, clock=time.time)
         try:
@@ -83,47 +78,61 @@ class Crawl:
             await produce(frontier, self._seeds, self._settings, on_refused=refused.append)
             if refused:
                 raise ValueError("; ".join(str(line.refused) for line in refused))
-            async with Fetcher(self._fetch, connections=self._worker.concurrency) as fetcher:
-                worker = Worker(frontier, fetcher, self._worker, clock=time.time, rng=random.Random(), sinks=[take])
-
-                async def work() -> None:
-                    try:
-                        await worker.run(Mode.UNTIL_EMPTY)
-                    finally:
-                        await pages.put(None)
-
-                working = asyncio.create_task(work())
-                try:
-                    while (page := await pages.get()) is not None:
-                        yield page
-                finally:
-                    worker.stop()
-                    while not working.done():  # whoever left the loop takes no more pages
-                        while not pages.empty():
-                            pages.get_nowait()
-                        await asyncio.wait((working,), timeout=0.05)
-                    await working
+            async with (
+                Fetcher(self._fetch, connections=self._worker.concurrency) as fetcher,
+                _Working(frontier, fetcher, self._worker) as working,
+            ):
+                while (page := await working.next_page()) is not None:
+                    yield page
         finally:
             await frontier.close()
 
     def __iter__(self) -> Iterator[Page]:
-        # The crawl runs in a thread of its own: it goes on while a page is being looked at.
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=loop.run_forever, name="sqspider", daemon=True)
-        thread.start()
-        pages = aiter(self)
+        return iterate(self.__aiter__)
 
-        async def next_page() -> Page | None:
-            return await anext(pages, None)
 
+class _Working:
+    """A worker that works until nothing is left, and the pages that it has fetched.
+
+    Leaving it stops the worker in good order; being cancelled while it leaves stops it at once. (It is no generator:
+    an event loop that ends closes every generator by itself, without regard to which of them is within which.)
+    """
+
+    def __init__(self, frontier: Frontier, fetcher: Fetcher, options: WorkerOptions) -> None:
+        options = msgspec.structs.replace(options, worker_id=f"python-{random.getrandbits(32):08x}")
+        self._worker = Worker(frontier, fetcher, options, clock=time.time, rng=random.Random(), sinks=[self._take])
+        self._pages: asyncio.Queue[Page | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(_PAGES_AHEAD)
+        self._is_left = False
+
+    async def __aenter__(self) -> Self:
+        self._running = asyncio.create_task(self._worker.run(Mode.UNTIL_EMPTY))
+        self._running.add_done_callback(lambda _: self._pages.put_nowait(None))
+        return self
+
+    async def next_page(self) -> Page | None:
+        """The next page, or none when there is no other."""
+        page = await self._pages.get()
+        self._room.release()
+        return page
+
+    async def _take(self, visit: Visit) -> None:
+        await self._room.acquire()
+        if self._is_left:
+            self._room.release()  # nobody takes pages any more: the next one needs no room either
+        else:
+            self._pages.put_nowait(_page(visit))
+
+    async def __aexit__(self, *_: object) -> None:
+        self._is_left = True
+        self._room.release()
+        self._worker.stop()
         try:
-            while (page := asyncio.run_coroutine_threadsafe(next_page(), loop).result()) is not None:
-                yield page
+            await asyncio.wait((self._running,))
         finally:
-            asyncio.run_coroutine_threadsafe(pages.aclose(), loop).result()
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
+            self._running.cancel()  # of no effect if it has ended
+            await asyncio.wait((self._running,))
+        await self._running
 
 
 def crawl(
@@ -163,9 +172,7 @@ def crawl(
         max_crawl_delay_seconds=max_crawl_delay_seconds,
         obey_robots=obey_robots,
     )
-    worker = WorkerOptions(
-        worker_id=f"python-{random.getrandbits(32):08x}", concurrency=concurrency, max_pages=max_pages
-    )
+    worker = WorkerOptions(worker_id="python", concurrency=concurrency, max_pages=max_pages)
     fetch = FetchOptions(max_bytes=max_bytes, allow_private=allow_private, user_agent=user_agent)
     return Crawl(urls, frontier, settings, worker, fetch)
 

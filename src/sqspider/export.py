@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from io import StringIO
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqspider.frontier import Frontier
 from sqspider.record import Outcome, Status, UrlRecord
@@ -81,50 +78,30 @@ def as_csv(row: dict[str, Any]) -> str:
 CSV_HEAD: Final = ",".join(FIELDS) + "\r\n"
 
 
+class Format(NamedTuple):
+    """How rows are written."""
+
+    head: str  # before the first row
+    as_line: Callable[[dict[str, Any]], str]
+
+
+FORMATS: Final = {"jsonl": Format("", as_jsonl), "csv": Format(CSV_HEAD, as_csv)}
+
+
 async def export_rows(
     frontier: Frontier,
     write: Callable[[str], object],
+    form: Format,
     *,
-    as_line: Callable[[dict[str, Any]], str] = as_jsonl,
     status: Status | None = None,
     host: str | None = None,
     only_final: bool = False,
 ) -> int:
     """Write every record that is asked for as a line; how many. Constant memory."""
+    write(form.head)
     rows = 0
     async for records in frontier.scan(status=status, host=host):
         chosen = [record for record in records if record.status.is_final or not only_final]
-        write("".join(as_line(row_of(record)) for record in chosen))
+        write("".join(form.as_line(row_of(record)) for record in chosen))
         rows += len(chosen)
-    return rows
-
-
-async def export_file(
-    frontier: Frontier,
-    path: Path,
-    *,
-    as_line: Callable[[dict[str, Any]], str] = as_jsonl,
-    status: Status | None = None,
-    host: str | None = None,
-    only_final: bool = False,
-) -> int:
-    """The same into a file, which is replaced at the end: half an export is never seen.
-
-    Raises ``OSError`` if it cannot be written.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            if as_line is as_csv:
-                file.write(CSV_HEAD)
-            rows = await export_rows(
-                frontier, file.write, as_line=as_line, status=status, host=host, only_final=only_final
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
     return rows

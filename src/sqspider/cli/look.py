@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from rich.console import Console, Group
@@ -18,8 +18,9 @@ from rich.text import Text
 from sqspider.cli.hosts import NO_CRAWL, crawl_delay_of, host_name
 from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import opened
+from sqspider.cli.output import format_of, output_option, written
 from sqspider.cli.progress import bill_line
-from sqspider.export import CSV_HEAD, as_csv, as_jsonl, export_file, export_rows, iso, row_of
+from sqspider.export import FORMATS, export_rows, iso, row_of
 from sqspider.frontier import Frontier
 from sqspider.host import as_of, delay_for, is_in_trouble
 from sqspider.record import Status
@@ -156,32 +157,27 @@ def show(shared: Shared, /, url: str, as_json: bool) -> int:
 
 
 @click.command()
-@click.option("--format", "kind", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Instead of printing.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(list(FORMATS)),
+    help="How rows are written.  [default: as the file's name says, else jsonl]",
+)
+@output_option("Instead of printing.")
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only these.")
 @click.option("--host", callback=host_name, help="Only this host's.")
 @pass_shared
-def export(shared: Shared, /, kind: str, output: Path | None, status: str | None, host: str | None) -> int:
-    """Write the records, a row each. The columns' names do not change between versions."""
-    as_line = as_csv if kind == "csv" else as_jsonl
+def export(shared: Shared, /, kind: str | None, output: Path | None, status: str | None, host: str | None) -> int:
+    """Write the records, a row each, in UTF-8. The columns' names do not change between versions."""
+    form = format_of(output, kind)
     wanted = Status(status) if status else None
 
-    async def main() -> None:
+    async def main(file: TextIO) -> int:
         async with opened(shared) as frontier:
-            if output is None:
-                if kind == "csv":
-                    sys.stdout.write(CSV_HEAD)
-                await export_rows(frontier, sys.stdout.write, as_line=as_line, status=wanted, host=host)
-                sys.stdout.flush()
-                return
-            rows = await export_file(frontier, output, as_line=as_line, status=wanted, host=host)
-            print(f"{rows:,} rows written to {output}", file=sys.stderr)
+            return await export_rows(frontier, file.write, form, status=wanted, host=host)
 
-    try:
-        asyncio.run(main())
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        print(f"{output or 'standard output'} cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
+    with written(output) as file:
+        rows = asyncio.run(main(file))
+    if output is not None:
+        print(f"{rows:,} rows written to {output}", file=sys.stderr)
     return 0

@@ -5,6 +5,7 @@ Commands are imported when they are used: ``--help`` and ``--version`` load no H
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -13,6 +14,7 @@ from typing import Any, Final
 import click
 
 from sqspider import __version__
+from sqspider.cli.terminal import take_every_text
 from sqspider.settings import environment, frontier_address
 
 GOOD: Final = 0
@@ -105,6 +107,7 @@ def cli(context: click.Context, frontier: str | None, log_format: str, log_level
 
 def run(arguments: list[str] | None = None) -> int:
     """Run a command line; its exit status. A user's mistake ends in one line, never a traceback."""
+    take_every_text()
     try:
         status: Any = cli.main(arguments, prog_name="sqspider", standalone_mode=False)
     except click.exceptions.Abort:
@@ -112,16 +115,29 @@ def run(arguments: list[str] | None = None) -> int:
         return NOT_ALL_GOOD
     except click.ClickException as error:
         error.show()
-        return USAGE
-    except BrokenPipeError:
-        # Whoever read our output has left; keep the interpreter from complaining on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return NOT_ALL_GOOD
+        return error.exit_code
+    except OSError as error:
+        return _not_printed(error)
     except KeyboardInterrupt:
         return NOT_ALL_GOOD
     except Exception as error:  # noqa: BLE001 - what is no FrontierError is raised again
         return _status_of(error)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return _not_printed(error)
     return status if isinstance(status, int) else GOOD
+
+
+def _not_printed(error: OSError) -> int:
+    """Say why standard output cannot be written, unless its reader has just left; what is no such error is raised."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        print(f"sqspider: standard output cannot be written: {error.strerror}", file=sys.stderr)
+    elif not isinstance(error, BrokenPipeError):
+        raise error
+    # Keep the interpreter from trying again, and complaining, on its way out.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return NOT_ALL_GOOD
 
 
 def _status_of(error: Exception) -> int:

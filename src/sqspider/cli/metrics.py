@@ -120,7 +120,7 @@ def _show(console: Console, frontier: Frontier, points: list[Point], seconds: in
     console.print(table)
     for name, metric in QUEUE_NAMES.items():
         console.print(Text(f"{COLUMNS[name]}: {metric}", style="dim"))
-    if len(points) > 1:
+    if len(points) > 1 and not console.options.ascii_only:  # a plot is made of signs that only Unicode has
         print(_plot(points, seconds, console.width, in_colour=console.is_terminal))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, OverflowMethod
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -91,10 +91,11 @@ async def show_progress(
                 await look()  # speeds need more looks than lines
                 await asyncio.sleep(PLAIN_SECONDS)
                 console.print(await look(), highlight=False, soft_wrap=True)
+        cut: OverflowMethod = "crop" if console.options.ascii_only else "ellipsis"
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while True:
                 started = clock()
-                live.update(Text(await look(), overflow="ellipsis", no_wrap=True), refresh=True)
+                live.update(Text(await look(), overflow=cut, no_wrap=True), refresh=True)
                 await asyncio.sleep(max(LIVE_SECONDS, LIVE_PATIENCE * (clock() - started)))
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -28,8 +26,11 @@ from sqspider.cli.options import (
     to_fetch_options,
     to_settings,
 )
+from sqspider.cli.output import OutputError, format_of, output_option, written
+from sqspider.cli.processes import WorkerProcesses, consume_command
 from sqspider.cli.progress import print_summary, show_progress, summary
-from sqspider.export import export_file
+from sqspider.cli.signals import stop_with_parent, stopping_on_signals
+from sqspider.export import export_rows
 from sqspider.frontier import Frontier
 from sqspider.message import CrawlSettings
 from sqspider.producer import RefusedLine, produce
@@ -104,26 +105,6 @@ def random_worker_id(rng: random.Random) -> str:
     return "".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=6))
 
 
-def _stop_on_signals(stop: Callable[[], None]) -> None:
-    """The first SIGINT or SIGTERM stops in good order, the second one at once.
-
-    At once means without another step: what is claimed is left to its lease, as after a crash.
-    """
-    loop = asyncio.get_running_loop()
-    asked = False
-
-    def on_signal() -> None:
-        nonlocal asked
-        if asked:
-            os._exit(1)
-        asked = True
-        print("stopping: finishing what is in flight; once more stops at once", file=sys.stderr, flush=True)
-        stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-
-
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
     """Run a command's coroutine on the quicker event loop, where there is one."""
     try:
@@ -171,10 +152,10 @@ def consume(
             Fetcher(fetch, connections=options.concurrency) as fetcher,
         ):
             worker = Worker(frontier, fetcher, options, clock=time.time, rng=rng)
-            _stop_on_signals(worker.stop)
             if with_parent:
-                asyncio.get_running_loop().add_reader(sys.stdin, worker.stop)
-            await _run_worker(worker, mode)
+                stop_with_parent(worker.stop)
+            with stopping_on_signals(worker.stop):
+                await _run_worker(worker, mode)
         return 0
 
     return run_loop(main())
@@ -210,12 +191,7 @@ async def _run_worker(worker: Worker, mode: Mode) -> None:
     help="First enqueue what the sitemaps of the URLs' sites list: those that robots.txt names, and /sitemap.xml.",
 )
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
-@click.option(
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write a row for each finished URL when the crawl ends, as `sqspider export` does.",
-)
+@output_option("Write a row for each finished URL when the crawl ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @worker_options
@@ -232,6 +208,12 @@ def crawl(
     """
     if with_sitemaps and not urls:
         raise click.UsageError("--sitemaps: name the URLs whose sites' sitemaps are meant.")
+    if workers > 1 and shared.frontier == "sqlite::memory:":
+        raise click.UsageError(
+            "--workers: several processes share a frontier by its file, and sqlite::memory: has none: "
+            "name one with --frontier sqlite:PATH, or use one worker."
+        )
+    format_of(output)
     settings = to_settings(given)
     options = _worker_options(random_worker_id(random.Random()), given, max_pages=max_pages)
     fetch = _checked(options, to_fetch_options(given))
@@ -288,12 +270,25 @@ class Crawl:
                 print(json.dumps(summary(counts, hosts, bill, fetched=fetched, seconds=seconds)))
             else:
                 print_summary(Console(), counts, hosts, bill, fetched=fetched, seconds=seconds)
-            if output is not None:
-                rows = await export_file(frontier, output, only_final=True)
-                self._say(f"{rows:,} rows written to {output}")
+            is_written = output is None or await self._write_rows(frontier, output)
             self._say_what_is_left(counts.open)
             all_good = await self._seeds_are_good(frontier, urls)
-            return 0 if all_ended and all_good and are_sitemaps_good and not refused else 1
+            return 0 if all_ended and all_good and are_sitemaps_good and is_written and not refused else 1
+
+    async def _write_rows(self, frontier: Frontier, output: Path) -> bool:
+        """Write a row for each finished URL; whether that went well."""
+        try:
+            with written(output) as file:
+                rows = await export_rows(frontier, file.write, format_of(output), only_final=True)
+        except OutputError as error:
+            print(
+                f"{error.message} Nothing of the crawl is lost: "
+                f"`sqspider --frontier {self._shared.frontier} export --output FILE` writes its rows.",
+                file=sys.stderr,
+            )
+            return False
+        self._say(f"{rows:,} rows written to {output}")
+        return True
 
     async def _read_sitemaps(self, frontier: Frontier, seeds: list[str]) -> bool:
         """Enqueue what the seeds' sites list; False if a sitemap that somebody named could not be read."""
@@ -314,11 +309,11 @@ class Crawl:
             else:
                 self._say(sitemap_line(sitemap))
 
-        _stop_on_signals(stop)
-        await discover(
-            frontier, self._fetch, self._settings, seeds=seeds, clock=time.time, rng=random.Random(),
-            stopping=stopping, on_report=report,
-        )  # fmt: skip
+        with stopping_on_signals(stop):
+            await discover(
+                frontier, self._fetch, self._settings, seeds=seeds, clock=time.time, rng=random.Random(),
+                stopping=stopping, on_report=report,
+            )  # fmt: skip
         return all_good
 
     def _canonical(self, urls: tuple[str, ...]) -> list[str]:
@@ -368,9 +363,9 @@ class Crawl:
                 self._was_stopped = True
                 worker.stop()
 
-            _stop_on_signals(stop)
-            async with self._progress(frontier, lambda: worker.tally.in_flight):
-                await _run_worker(worker, Mode.UNTIL_EMPTY)
+            with stopping_on_signals(stop, at_once=self._console.show_cursor):
+                async with self._progress(frontier, lambda: worker.tally.in_flight):
+                    await _run_worker(worker, Mode.UNTIL_EMPTY)
         return True
 
     @asynccontextmanager
@@ -388,56 +383,23 @@ class Crawl:
                 log.warning("progress", error=str(showing.exception()))
 
     async def _run_processes(self, frontier: Frontier, number: int) -> bool:
-        """Run workers as processes until they end; whether all of them ended well."""
-        processes = [
-            await asyncio.create_subprocess_exec(
-                *self._consume_command(),
-                stdin=asyncio.subprocess.PIPE,  # its end tells them that this process is gone
-                start_new_session=True,  # a Ctrl-C reaches them through us, and only once
-            )
-            for _ in range(number)
-        ]
+        """Run workers as processes until they end; whether they ended well, or left nothing to do."""
+        workers = WorkerProcesses(consume_command(self._shared, self._options, self._fetch), number)
 
         def stop() -> None:
             self._was_stopped = True
-            for process in processes:
-                if process.returncode is None:
-                    process.send_signal(signal.SIGTERM)
+            workers.stop()
 
-        _stop_on_signals(stop)
-        async with self._progress(frontier):
-            statuses = await asyncio.gather(*(process.wait() for process in processes))
-        died = [status for status in statuses if status != 0]
-        if died:
-            self._say(f"{len(died)} of {number} workers died (exit status {died[0]}); what they held comes back")
-        return not died or (await frontier.counts()).open == 0
+        def kill() -> None:
+            workers.kill()
+            self._console.show_cursor()
 
-    def _consume_command(self) -> list[str]:
-        """`consume` with what was given to `crawl`."""
-        options, fetch = self._options, self._fetch
-        command = [
-            sys.executable,
-            "-m",
-            "sqspider",
-            *self._shared.arguments(),
-            "consume",
-            "--until-empty",
-            "--with-parent",
-        ]
-        for flag, value in (
-            ("--concurrency", options.concurrency),
-            ("--batch-size", options.batch_size),
-            ("--lease", options.lease_seconds),
-            ("--timeout", fetch.timeout_seconds),
-            ("--max-body", fetch.max_bytes),
-            ("--user-agent", fetch.user_agent),
-            ("--contact", fetch.contact),
-            ("--proxy", fetch.proxy),
-            ("--robots-grace", options.robots_grace_seconds),
-            ("--max-pages", options.max_pages),
-        ):
-            if value is not None:
-                command += [flag, str(value)]
-        command += ["--allow-private"] * fetch.allow_private
-        command += ["--allow-any-port"] * fetch.allow_any_port
-        return command
+        with stopping_on_signals(stop, at_once=kill):
+            async with self._progress(frontier):
+                given_up = await workers.run()
+        if given_up:
+            print(
+                f"{given_up} of {number} workers died and were not replaced: see above. What they held comes back.",
+                file=sys.stderr,
+            )
+        return not given_up or (await frontier.counts()).open == 0

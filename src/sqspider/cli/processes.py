@@ -1,0 +1,133 @@
+"""Workers as processes of their own: started, replaced when they die, and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from typing import Final
+
+import structlog
+
+from sqspider.cli.main import NO_FRONTIER, USAGE, Shared
+from sqspider.frontier import FrontierUnavailableError
+from sqspider.web.options import FetchOptions
+from sqspider.worker import WorkerOptions
+
+log = structlog.stdlib.get_logger(__name__)
+AT_ONCE_SECONDS: Final = 10.0  # a worker that dies sooner after its start has died at once
+MAX_AT_ONCE: Final = 5  # such deaths in a row, and it is not replaced any more
+PAUSE_SECONDS: Final = 0.1  # before a worker is replaced; each such death doubles it
+
+
+def consume_command(shared: Shared, options: WorkerOptions, fetch: FetchOptions) -> list[str]:
+    """`consume` with what was given to `crawl`, until nothing is left or standard input ends."""
+    command = [sys.executable, "-m", "sqspider", *shared.arguments(), "consume", "--until-empty", "--with-parent"]
+    for flag, value in (
+        ("--concurrency", options.concurrency),
+        ("--batch-size", options.batch_size),
+        ("--lease", options.lease_seconds),
+        ("--timeout", fetch.timeout_seconds),
+        ("--max-body", fetch.max_bytes),
+        ("--user-agent", fetch.user_agent),
+        ("--contact", fetch.contact),
+        ("--proxy", fetch.proxy),
+        ("--robots-grace", options.robots_grace_seconds),
+        ("--max-pages", options.max_pages),
+    ):
+        if value is not None:
+            command += [flag, str(value)]
+    command += ["--allow-private"] * fetch.allow_private
+    command += ["--allow-any-port"] * fetch.allow_any_port
+    return command
+
+
+class WorkerProcesses:
+    """So many processes of one command; one that dies is replaced by another."""
+
+    def __init__(self, command: list[str], number: int) -> None:
+        self._command = command
+        self._number = number
+        self._stopping = asyncio.Event()
+        self._processes: set[asyncio.subprocess.Process] = set()
+
+    def stop(self) -> None:
+        """Let them finish what they have in flight, and start no other."""
+        self._stopping.set()
+        for process in self._processes:
+            _tell_to_stop(process)
+
+    def kill(self) -> None:
+        """End them at once."""
+        for process in self._processes:
+            if process.returncode is None:
+                process.kill()
+
+    async def run(self) -> int:
+        """Run them until they end; how many died and were not replaced.
+
+        Raises :class:`FrontierUnavailableError` once one of them has lost the frontier; the others are stopped.
+        """
+        statuses = await asyncio.gather(*(self._keep_one() for _ in range(self._number)))
+        if NO_FRONTIER in statuses:
+            raise FrontierUnavailableError("the workers have lost the frontier: what they said of it stands above")
+        return sum(status != 0 for status in statuses)
+
+    async def _keep_one(self) -> int:
+        """Run one worker, and another when it has died; the exit status of the last."""
+        at_once = 0
+        while True:
+            started = time.monotonic()
+            process, status = await self._run_one()
+            if status == 0:
+                return status
+            at_once = at_once + 1 if time.monotonic() - started < AT_ONCE_SECONDS else 0
+            # What is wrong with its arguments or with the frontier it has said, and so would the next one.
+            is_replaced = status not in (USAGE, NO_FRONTIER) and at_once < MAX_AT_ONCE and not self._stopping.is_set()
+            log.warning("worker_died", pid=process.pid, **_named(status), is_replaced=is_replaced)
+            if status == NO_FRONTIER:
+                self.stop()
+            if not is_replaced or await self._is_stopped_within(PAUSE_SECONDS * 2**at_once):
+                return status
+
+    async def _run_one(self) -> tuple[asyncio.subprocess.Process, int]:
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,  # its end tells them to stop, even if this process was killed
+            # A Ctrl-C reaches them through us, and only once.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+        log.info("worker_started", pid=process.pid)
+        self._processes.add(process)
+        try:
+            if self._stopping.is_set():
+                _tell_to_stop(process)
+            return process, await process.wait()
+        finally:
+            self._processes.discard(process)
+
+    async def _is_stopped_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+def _tell_to_stop(process: asyncio.subprocess.Process) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def _named(status: int) -> dict[str, int | str]:
+    """How a process ended, as fields of a log line."""
+    if status >= 0:
+        return {"status": status}
+    try:
+        return {"signal": signal.Signals(-status).name}
+    except ValueError:  # one that has no name
+        return {"signal": -status}
