@@ -77,7 +77,7 @@ def settings_options(scope: Scope) -> Callable[[Any], Any]:
         click.option("--drop-tracking", is_flag=True, help="Take utm_… and the like out of URLs."),
         click.option(
             "--meta-refresh", is_flag=True,
-            help="Follow every refresh, as header or meta. Without it: one of 10 s at most, on a page with no other links.",
+            help="Follow every refresh, header or meta. Without it: one of 10 s at most on a page with no other links.",
         ),
         click.option("--srcset", is_flag=True, help="Also follow images' srcset."),
         click.option("--host-pages", type=click.IntRange(min=1), help="Fetch at most so many pages of a host."),
