@@ -15,7 +15,7 @@ from sqspider.record import Outcome, Status, UrlRecord
 FIELDS: Final = (
     "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest",
     "title", "depth", "parent", "host", "attempt", "worker_id", "enqueued_at", "claimed_at", "finished_at",
-    "elapsed_ms", "detail", "tries", "lastmod",
+    "elapsed_ms", "detail", "tries", "lastmod", "links_left_out",
 )  # fmt: skip
 """The columns, in order. New ones may come after these; these keep their names."""
 
@@ -55,6 +55,7 @@ def row_of(record: UrlRecord) -> dict[str, Any]:
         "detail": outcome.detail or None,
         "tries": record.tries,
         "lastmod": iso(record.lastmod),
+        "links_left_out": outcome.links_left_out,
     }
 
 

@@ -22,7 +22,7 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     include: tuple[str, ...] = ()  # a link must match one of these regular expressions, if any
     exclude: tuple[str, ...] = ()  # and none of these
     drop_tracking: bool = False  # take campaign parameters out of links
-    meta_refresh: bool = False  # follow <meta http-equiv=refresh>
+    meta_refresh: bool = False  # follow every refresh, not only one that is the only way on from a page
     srcset: bool = False  # follow srcset candidates
     obey_nofollow: bool = True  # leave out links that the page asks not to follow
     obey_robots: bool = True
@@ -50,6 +50,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def seed(self) -> str:
         """The URL that the scope is measured from."""
         return self.settings.seed or self.url
+
+    @property
+    def is_seed(self) -> bool:
+        """It was put in by somebody, and not found on a page."""
+        return self.depth == 0 and self.parent is None
 
 
 class BadBody(NamedTuple):

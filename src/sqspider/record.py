@@ -156,8 +156,8 @@ def reason_for_http_status(http_status: int) -> Reason | None:
     return Reason.UNEXPECTED_STATUS
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a URL, as its record keeps it."""
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What came of a URL, as its record keeps it: without what has its default value."""
 
     status: Status  # done, failed or blocked
     reason: Reason | None = None  # none if done
@@ -170,6 +170,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     digest: str | None = None  # "sha256:" and hex digits, of the decoded bytes read
     title: str | None = None
     elapsed_ms: int | None = None  # the whole fetch, redirects included
+    links_left_out: int = 0  # links to the web that are no URLs, or longer than one may be
 
 
 class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import hashlib
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -97,6 +98,22 @@ def _accept(href: str, text: str, drop_tracking: bool) -> str | Refused:
     if len(href) > MAX_URL_BYTES or (len(href) > MAX_HOST_CHARACTERS and len(host_of(href)) > MAX_HOST_CHARACTERS):
         return Refused(Reason.URL_TOO_LONG, text)
     return href
+
+
+_CUT: Final = re.compile(r"~cut-[0-9a-f]{64}")
+
+
+def cut_to_length(text: str, base: str) -> str:
+    """A name for a URL that is refused as too long, by which a record can tell of it: its beginning and
+    a digest of the whole, in canonical form and of just the length that a URL may have."""
+    href = ada_url.join_url(base, text).partition("#")[0]
+    mark = f"~cut-{hashlib.sha256(href.encode()).hexdigest()}"
+    return href[: MAX_URL_BYTES - len(mark)] + mark
+
+
+def is_cut(url: str) -> bool:
+    """Whether a URL is a name that :func:`cut_to_length` gave."""
+    return len(url) == MAX_URL_BYTES and _CUT.fullmatch(url, MAX_URL_BYTES - 69) is not None
 
 
 def _without_tracking(href: str) -> str:

@@ -20,8 +20,9 @@ import hashlib
 import random
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -50,7 +51,7 @@ from sqspider.metrics import Sample
 from sqspider.politeness import HOP_WAIT_SECONDS, Blocked, Pass, Politeness, Postponed, Route, Unreachable
 from sqspider.record import Outcome, Reason, Status, status_for
 from sqspider.sweeper import keep_sweeping
-from sqspider.url import Scope, in_scope
+from sqspider.url import MAX_URL_BYTES, Scope, in_scope, is_cut
 from sqspider.web.fetch import Fetched, Fetcher, HopRefused
 from sqspider.web.links import LinkOptions, PageLinks, read_page
 
@@ -59,6 +60,7 @@ STOP_MARGIN_SECONDS: Final = 2.0  # beyond the fetch limit, before what is in fl
 CHECK_IN_SECONDS: Final = 30.0  # a worker that was not seen for so long is gone
 MAX_BACKOFF_SECONDS: Final = 30.0
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
+LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -95,6 +97,11 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
                 f"a lease of {self.lease_seconds:g} s is too short: it must be longer than the fetch limit "
                 f"({fetch_seconds:g} s) and a margin of {LEASE_MARGIN_SECONDS:g} s"
             )
+
+
+TOO_LONG: Final = Blocked(
+    Reason.URL_TOO_LONG, f"longer than {MAX_URL_BYTES} bytes: this is its beginning, with a digest of the whole"
+)
 
 
 class WorkerIdTakenError(FrontierError):
@@ -446,7 +453,7 @@ class Worker:
         if delivery.is_finished or message.url in self._finished:
             await self._lose(delivery, message)
             return
-        verdict = await self._politeness.judge(message)
+        verdict = TOO_LONG if is_cut(message.url) else await self._politeness.judge(message)
         match verdict:
             case Postponed(until, message):
                 await self._defer(Deferral(delivery=delivery, until=until, message=message))
@@ -584,31 +591,38 @@ class Worker:
         if not await self._tried_again(claim, delivery, outcome, retry_after):
             links = self._new_links(page, message, fetched) if page else ()
             if await self._end(claim, delivery, outcome, links):
+                if page and page.left_out:
+                    reasons = {reason.value: number for reason, number in page.left_out.items()}
+                    log.info("links_left_out", url=message.url, **reasons)
                 for sink in self._sinks:
                     await sink(Visit(message=message, fetched=fetched, outcome=outcome, page=page))
 
-    def _new_links(self, page: PageLinks, message: Message, fetched: Fetched) -> tuple[Entry, ...]:
+    def _new_links(self, page: PageLinks, message: Message, fetched: Fetched) -> Iterator[Entry]:
         """The links of a page that lie within the crawl and are not known to be recorded."""
         settings = message.settings
         if settings.scope is Scope.PAGE or page.nofollow:
-            return ()
-        if settings.max_depth is not None and message.depth >= settings.max_depth:
-            return ()
+            return
         # A seed that redirects (to www, to https) means the place where it leads.
         seed = fetched.final_url if message.depth == 0 and fetched.final_url else message.seed
+        depth = message.depth + 1
+        if page.leads_to is not None and message.is_seed:
+            depth = 0
+            if in_scope(page.leads_to, Scope.DOMAIN, seed):
+                seed = page.leads_to
+        if settings.max_depth is not None and depth > settings.max_depth:
+            return
         inherited = _settings_with_seed(settings, seed)
         include, exclude = patterns(settings.include), patterns(settings.exclude)
-        return tuple(
-            Entry(url=link, depth=message.depth + 1, parent=message.url, settings=inherited)
-            for link in page.links
-            if link not in self._recent and wanted(link, settings.scope, seed, include, exclude)
-        )
+        for link in chain(page.links, page.too_long):
+            if link not in self._recent and wanted(link, settings.scope, seed, include, exclude):
+                yield Entry(url=link, depth=depth, parent=message.url, settings=inherited)
 
     # Ending a claim.
 
-    async def _end(self, claim: Won, delivery: Delivery, outcome: Outcome, links: tuple[Entry, ...] = ()) -> bool:
+    async def _end(self, claim: Won, delivery: Delivery, outcome: Outcome, links: Iterable[Entry] = ()) -> bool:
         """Finish a record; False if the claim had been lost meanwhile."""
-        finished = await self._finish(Finish(claim=claim, delivery=delivery, outcome=outcome, links=links))
+        last = await self._record_all_but_last(links)
+        finished = await self._finish(Finish(claim=claim, delivery=delivery, outcome=outcome, links=last))
         self._claims.pop(claim.url, None)
         if not finished:
             log.warning("stale_claim", url=claim.url, attempt=claim.attempt)
@@ -619,7 +633,7 @@ class Worker:
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
         self._recent.add(claim.url)
         self._finished.add(claim.url)
-        for link in links:
+        for link in last:
             self._recent.add(link.url)
         log.debug(
             "finished",
@@ -631,6 +645,19 @@ class Worker:
             elapsed_ms=outcome.elapsed_ms,
         )
         return True
+
+    async def _record_all_but_last(self, links: Iterable[Entry]) -> tuple[Entry, ...]:
+        """Record the links of a page a thousand at a time, so that no transaction grows with the page; the
+        last of them are left to its finish. Those of a claim that is lost or never ended do no harm."""
+        some: list[Entry] = []
+        for link in links:
+            if len(some) == LINKS_AT_A_TIME:
+                await self._frontier.enqueue(some)
+                for recorded in some:
+                    self._recent.add(recorded.url)
+                some = []
+            some.append(link)
+        return tuple(some)
 
     async def _end_trouble(self, claim: Won, delivery: Delivery, reason: Reason, detail: str) -> None:
         """Trouble without an answer: again by the policy, or failed."""
@@ -745,6 +772,7 @@ def assess(fetched: Fetched, settings: CrawlSettings, product_token: str) -> tup
         digest=f"sha256:{hashlib.sha256(fetched.body).hexdigest()}" if has_answer else None,
         title=page.title if page else None,
         elapsed_ms=round(fetched.elapsed_seconds * 1000),
+        links_left_out=sum(page.left_out.values()) if page else 0,
     )
     return outcome, page
 

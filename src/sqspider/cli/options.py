@@ -80,7 +80,10 @@ def settings_options(scope: Scope) -> Callable[[Any], Any]:
         click.option("--ignore-robots", is_flag=True, help="Do not ask for robots.txt. For your own sites only."),
         click.option("--follow-nofollow", is_flag=True, help="Also follow links marked nofollow."),
         click.option("--drop-tracking", is_flag=True, help="Take utm_… and the like out of URLs."),
-        click.option("--meta-refresh", is_flag=True, help="Also follow meta refresh."),
+        click.option(
+            "--meta-refresh", is_flag=True,
+            help="Follow every refresh, header or meta. Without it: one of 10 s at most on a page with no other links.",
+        ),
         click.option("--srcset", is_flag=True, help="Also follow images' srcset."),
         click.option("--host-pages", type=click.IntRange(min=1), help="Fetch at most so many pages of a host."),
         click.option("--host-bytes", type=click.IntRange(min=1), help="Read at most so many bytes of a host."),

@@ -1141,11 +1141,7 @@ def _record_of(item: Item) -> UrlRecord:
 
 
 def _encode_outcome(outcome: Outcome) -> str:
-    """JSON without what has its default value: every kilobyte of an item costs a write unit."""
-    fields = msgspec.structs.asdict(outcome)
-    defaults = msgspec.structs.asdict(Outcome(status=outcome.status))
-    kept = {n: value for n, value in fields.items() if n == "status" or value != defaults[n]}
-    return msgspec.json.encode(kept).decode()
+    return msgspec.json.encode(outcome).decode()
 
 
 def _entry_of(item: Item) -> Entry:

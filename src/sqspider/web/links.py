@@ -6,21 +6,29 @@ how HTML is parsed, see ``markup``.
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 import ada_url
 import msgspec
 
-from sqspider.url import canonicalize
+from sqspider.record import Reason
+from sqspider.url import Refused, canonicalize, cut_to_length
 from sqspider.web.charset import decode, encode_query, encoding_of, mime_type_of
 from sqspider.web.markup import elements_of
+from sqspider.web.refresh import Refresh, parse_refresh
+from sqspider.web.scanner import Attributes
+from sqspider.web.xhtml import NotXhtmlError, read_xhtml, xml_encoding_of
 
-MAX_LINKS: Final = 50_000  # of one page: as many as a sitemap may have
 MAX_TITLE_CHARACTERS: Final = 300
 
-_PAGE_TYPES: Final = ("text/html", "application/xhtml+xml")
+_TAGS: Final = ("a", "area", "base", "frame", "iframe", "meta")
+_HTML_TYPE: Final = "text/html"
+_XHTML_TYPE: Final = "application/xhtml+xml"
+_XML_TYPES: Final = ("text/xml", "application/xml")  # and all that end in +xml
+_LOOKS_LIKE_XML: Final = re.compile(rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*<\?xml")
 _LOOKS_LIKE_HTML: Final = re.compile(
     rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*<(?:!--|(?:!doctype html|html|head|script|iframe|h1|div|font|table|a"
     rb"|style|title|b|body|br|p)[ >])",
@@ -36,12 +44,15 @@ class PageLinks(msgspec.Struct, frozen=True, kw_only=True):
     links: tuple[str, ...]  # canonical, each once, in document order; the page itself may be among them
     nofollow: bool  # none of them may be followed: the page says so, and it is obeyed
     noindex: bool  # the page asks not to be shown in search results
+    leads_to: str | None = None  # one of the links: an immediate refresh goes there, and no other link elsewhere
+    left_out: dict[Reason, int] = {}  # links to the web that cannot be followed, by reason
+    too_long: tuple[str, ...] = ()  # names for those of them that are too long for a URL
 
 
 class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What counts as a link."""
 
-    meta_refresh: bool = False  # the target of <meta http-equiv=refresh>
+    meta_refresh: bool = False  # the target of any Refresh header and <meta http-equiv=refresh>
     srcset: bool = False  # the images of img[srcset] and source[srcset]
     drop_tracking: bool = False  # take campaign parameters out
     obey_nofollow: bool = True  # leave out rel=nofollow; heed robots directives that say nofollow
@@ -57,91 +68,175 @@ def read_page(
     options: LinkOptions = DEFAULT_OPTIONS,
     product_token: str = "sqspider",
 ) -> PageLinks | None:
-    """The links of a page, or ``None`` if the answer is no HTML.
+    """The links of a page, or ``None`` if the answer is no page.
 
     ``body`` is decompressed, ``url`` where it was found at last, canonical. What it is, its
-    content type says; only without a valid one do its first bytes. Links are those of ``a`` and
-    ``area``, relative to ``base``; what is no URL that we crawl is left out, as is what a page
-    has beyond ``MAX_LINKS``. ``product_token`` is the name under which robots directives may
-    address us.
+    content type says; only without a valid one do its first bytes. HTML is a page, XHTML that is
+    said to be XML too, and an empty answer with a Refresh header. Links are those of ``a``, ``area``,
+    ``frame`` and ``iframe``, relative to ``base``, and a refresh that is the only way on.
+    ``product_token`` is the name under which robots directives may address us.
     """
     mime_type = mime_type_of([value for name, value in headers if name.lower() == "content-type"])
-    is_page = mime_type.essence in _PAGE_TYPES if mime_type else _LOOKS_LIKE_HTML.match(body)
-    if not is_page:
+    essence = mime_type.essence if mime_type else _sniffed(body)
+    charset = mime_type.charset if mime_type else None
+
+    def new_reader() -> _Reader:
+        return _Reader(url, headers, options, product_token)
+
+    reader, is_page = new_reader(), essence in (_HTML_TYPE, _XHTML_TYPE)
+    if essence in _XML_TYPES or essence.endswith("+xml"):
+        try:
+            reader.read_xhtml(body, charset)
+            return reader.page_links()
+        except NotXhtmlError as error:
+            reader, is_page = new_reader(), is_page or error.is_page
+    if is_page:
+        reader.read_html(body, charset)
+    elif reader.refresh is None or not (body.isspace() or not body):
         return None
-    encoding = encoding_of(body, mime_type.charset if mime_type else None)
-    if encoding != "utf-8":
-        body = decode(body, encoding).encode("utf-8", "replace")
-    reader = _Reader(options, product_token)
-    reader.read_headers(headers)
-    reader.read_document(body)
-    return PageLinks(
-        title=reader.title,
-        links=_resolve(reader.hrefs, _base_url(reader.base, url), encoding, options),
-        nofollow=reader.nofollow and options.obey_nofollow,
-        noindex=reader.noindex,
-    )
+    return reader.page_links()
+
+
+def _sniffed(body: bytes) -> str:
+    """MIME Sniffing standard, section 7.1, as far as it matters here."""
+    if _LOOKS_LIKE_XML.match(body):
+        return _XML_TYPES[0]
+    return _HTML_TYPE if _LOOKS_LIKE_HTML.match(body) else ""
 
 
 class _Reader:
     """Gathers what is written in a page, before any of it is resolved."""
 
-    def __init__(self, options: LinkOptions, product_token: str) -> None:
+    def __init__(self, url: str, headers: Iterable[tuple[str, str]], options: LinkOptions, product_token: str) -> None:
+        self.refresh: Refresh | None = None  # the first one: browsers go by that
+        self._url = url
         self._options = options
         self._agents = ("robots", product_token.lower())
-        self.hrefs: dict[str, None] = {}  # as written, without fragments; a set that keeps order
-        self.base: str | None = None
-        self.title: str | None = None
-        self.nofollow = self.noindex = False
-
-    def read_headers(self, headers: Iterable[tuple[str, str]]) -> None:
+        self._encoding = "utf-8"
+        self._hrefs: dict[str, None] = {}  # as written, without fragments; a set that keeps order
+        self._base: str | None = None
+        self._title: str | None = None
+        self._nofollow = self._noindex = False
         for name, value in headers:
             if name.lower() == "x-robots-tag":
                 self._obey(_directives_for(value, self._agents))
+            elif name.lower() == "refresh":
+                self._note(parse_refresh(value), url)
 
-    def read_document(self, document: bytes) -> None:
-        tags = ["a", "area", "base", "meta"]
-        if self._options.srcset:
-            tags += ["img", "source"]
-        for tag, attributes in elements_of(document, tags):
-            if tag in ("a", "area"):
-                rel = attributes.get("rel")
-                if not (rel and self._options.obey_nofollow and "nofollow" in rel.lower().split()):
-                    self._add(attributes["href"] or "")
-            elif tag == "base":
-                if self.base is None:
-                    self.base = attributes["href"] or ""
-            elif tag == "title":
-                self.title = " ".join((attributes[""] or "").split())[:MAX_TITLE_CHARACTERS] or None
-            elif tag == "meta":
-                self._read_meta(attributes)
-            else:
-                for image in parse_srcset(attributes["srcset"] or ""):
-                    self._add(image)
-            if len(self.hrefs) >= MAX_LINKS:
-                break
+    def read_html(self, body: bytes, charset: str | None) -> None:
+        self._encoding = encoding_of(body, charset)
+        take = self._take
+        for tag, attributes in elements_of(_in_utf_8(body, self._encoding), self._tags()):
+            take(tag, attributes)
 
-    def _read_meta(self, attributes: dict[str, str | None]) -> None:
+    def read_xhtml(self, body: bytes, charset: str | None) -> None:
+        """Raises :class:`NotXhtmlError`."""
+        self._encoding = xml_encoding_of(body, charset)
+        read_xhtml(_in_utf_8(body, self._encoding), self._tags(), self._take)
+
+    def _tags(self) -> tuple[str, ...]:
+        return (*_TAGS, "img", "source") if self._options.srcset else _TAGS
+
+    def _take(self, tag: str, attributes: Attributes) -> None:
+        if tag in ("a", "area"):
+            rel = attributes.get("rel")
+            if not (rel and self._options.obey_nofollow and "nofollow" in rel.lower().split()):
+                self._add(attributes["href"] or "")
+        elif tag in ("frame", "iframe"):
+            self._add(attributes["src"] or "")
+        elif tag == "base":
+            if self._base is None:
+                self._base = attributes["href"] or ""
+        elif tag == "title":
+            self._title = " ".join((attributes[""] or "").split())[:MAX_TITLE_CHARACTERS] or None
+        elif tag == "meta":
+            self._read_meta(attributes)
+        else:
+            for image in parse_srcset(attributes["srcset"] or ""):
+                self._add(image)
+
+    def _read_meta(self, attributes: Attributes) -> None:
         content = attributes.get("content")
         if content is None:
             return
         if (attributes.get("name") or "").lower() in self._agents:
             self._obey(directive.strip().lower() for directive in content.split(","))
-        elif self._options.meta_refresh and (attributes.get("http-equiv") or "").lower() == "refresh":
-            target = parse_meta_refresh(content)
-            if target:
-                self._add(target)
+        elif (attributes.get("http-equiv") or "").lower() == "refresh":
+            self._note(parse_refresh(content))
+
+    def _note(self, refresh: Refresh | None, base: str | None = None) -> None:
+        """A refresh. ``base``: what its target is relative to, where that is not the page's base."""
+        if refresh is None:
+            return
+        if refresh.target and base is not None:
+            refresh = refresh._replace(target=_joined(base, refresh.target))
+        if self.refresh is None:
+            self.refresh = refresh
+        if refresh.target and self._options.meta_refresh:
+            self._add(refresh.target)
 
     def _obey(self, directives: Iterable[str]) -> None:
         for directive in directives:
-            self.nofollow |= directive in ("nofollow", "none")
-            self.noindex |= directive in ("noindex", "none")
+            self._nofollow |= directive in ("nofollow", "none")
+            self._noindex |= directive in ("noindex", "none")
 
     def _add(self, href: str) -> None:
         # A page has many links into itself: without fragments they are one.
         address, hash_sign, _ = href.partition("#")
         # Blanks before a fragment are part of the URL, at the end of it they are not.
-        self.hrefs[href if hash_sign and address and address[-1] <= " " else address] = None
+        self._hrefs[href if hash_sign and address and address[-1] <= " " else address] = None
+
+    def page_links(self) -> PageLinks:
+        """What was gathered, resolved. It can be asked for once."""
+        base = _base_url(self._base, self._url)
+        links: dict[str, None] = {}
+        left_out: dict[Reason, int] = {}
+        too_long: dict[str, None] = {}
+        # In a page that is all links they are most of what it takes in memory: given back one by one.
+        hrefs = list(self._hrefs)
+        self._hrefs.clear()
+        hrefs.reverse()
+        while hrefs:
+            href = hrefs.pop()
+            link = self._resolved(href, base)
+            if isinstance(link, str):
+                links[link] = None
+            elif link.reason is not Reason.BAD_SCHEME:  # mailto and the like lead nowhere on the web
+                left_out[link.reason] = left_out.get(link.reason, 0) + 1
+                if link.reason is Reason.URL_TOO_LONG:
+                    too_long[cut_to_length(link.text, base)] = None
+        leads_to = self._only_way_on(links, base)
+        if leads_to is not None:
+            links[leads_to] = None
+        return PageLinks(
+            title=self._title,
+            links=tuple(links),
+            nofollow=self._nofollow and self._options.obey_nofollow,
+            noindex=self._noindex,
+            leads_to=leads_to,
+            left_out=left_out,
+            too_long=tuple(too_long),
+        )
+
+    def _only_way_on(self, links: Collection[str], base: str) -> str | None:
+        """Where an immediate refresh leads, if no link of the page leads anywhere else."""
+        if self.refresh is None or not self.refresh.target or not self.refresh.is_immediate:
+            return None
+        target = self._resolved(self.refresh.target, base)
+        if not isinstance(target, str) or target == self._url:
+            return None
+        return target if all(link in (target, self._url) for link in links) else None
+
+    def _resolved(self, href: str, base: str) -> str | Refused:
+        if self._encoding != "utf-8" and "?" in href and not href.isascii():
+            href = _with_encoded_query(href, self._encoding)
+        return canonicalize(href, base, drop_tracking=self._options.drop_tracking)
+
+
+def _in_utf_8(body: bytes, encoding: str) -> bytes:
+    if encoding == "utf-8":
+        return body.removeprefix(codecs.BOM_UTF8)
+    return decode(body, encoding).encode("utf-8", "replace")
 
 
 def _directives_for(value: str, agents: Sequence[str]) -> Iterator[str]:
@@ -164,49 +259,23 @@ def _base_url(base: str | None, url: str) -> str:
     """HTML standard, section 4.2.3: a base that is no URL, or one of two schemes, is ignored."""
     if base is None:
         return url
-    try:
-        resolved: str = ada_url.join_url(url, base)
-    except ValueError:
-        return url
+    resolved = _joined(url, base) or url
     return url if resolved.startswith(("data:", "javascript:")) else resolved
 
 
-def _resolve(hrefs: Iterable[str], base: str, encoding: str, options: LinkOptions) -> tuple[str, ...]:
-    links: dict[str, None] = {}
-    for href in hrefs:
-        if encoding != "utf-8" and "?" in href and not href.isascii():
-            href = _with_encoded_query(href, encoding)
-        link = canonicalize(href, base, drop_tracking=options.drop_tracking)
-        if isinstance(link, str):
-            links[link] = None
-    return tuple(links)
+def _joined(url: str, relative: str) -> str:
+    """A URL that is relative to another; empty if it is none."""
+    try:
+        joined: str = ada_url.join_url(url, relative)
+    except ValueError:
+        return ""
+    return joined
 
 
 def _with_encoded_query(href: str, encoding: str) -> str:
     address, _, query = href.partition("?")
     query, hash_sign, fragment = query.partition("#")
     return f"{address}?{encode_query(query, encoding)}{hash_sign}{fragment}"
-
-
-_REFRESH: Final = re.compile(
-    r"[\t\n\f\r ]*(?:[0-9]+[0-9.]*|\.[0-9.]*)(?:[\t\n\f\r ]*[;,]|[\t\n\f\r ])[\t\n\f\r ]*(.*)", re.DOTALL
-)
-_REFRESH_URL: Final = re.compile(
-    r"(?:url[\t\n\f\r ]*=[\t\n\f\r ]*)?(?:\"([^\"]*)|'([^']*)|(.*))", re.DOTALL | re.IGNORECASE
-)
-
-
-def parse_meta_refresh(content: str) -> str | None:
-    """Where a ``refresh`` leads, as written; empty: to the page itself; ``None``: it is none.
-
-    HTML standard, section 4.2.5.3, "shared declarative refresh steps".
-    """
-    refresh = _REFRESH.match(content)
-    if refresh is None:
-        return "" if re.fullmatch(r"[\t\n\f\r ]*(?:[0-9]+[0-9.]*|\.[0-9.]*)", content) else None
-    target = _REFRESH_URL.match(refresh[1])
-    assert target is not None  # its last alternative takes anything
-    return next(group for group in target.groups() if group is not None).strip(_HTML_SPACE)
 
 
 _DESCRIPTOR: Final = re.compile(r"(?:[^\t\n\f\r ,(]|\([^)]*(?:\)|\Z))+")
