@@ -756,7 +756,7 @@ async def test_a_resolver_in_trouble_fails_closed(answer: Exception | list[str] 
 
 
 @pytest.mark.parametrize(
-    "host", ["a" * 64 + ".invalid", ("a" * 60 + ".") * 5 + "invalid", "a..invalid", "xn--a.invalid"]
+    "host", ["a" * 64 + ".invalid", ("a" * 60 + ".") * 4 + "invalid", "a..invalid", "xn--a.invalid"]
 )
 async def test_a_strange_name_is_no_crash(host: str) -> None:
     url = canonicalize(f"http://{host}/")

@@ -127,14 +127,22 @@ def test_nothing_else_ends_a_line(no_end: str) -> None:
     assert allows(f"User-agent: *\nDisallow: /b{no_end}Disallow: /c\n", "/c")
 
 
-def test_a_line_that_is_cut_off_says_nothing() -> None:
+@pytest.mark.parametrize(
+    ("rest", "goes_on", "is_obeyed"),
+    [
+        (b"Disallow: /", b"archive/\n", False),
+        (b"Disallow: /", b"\nDisallow: /x\n", True),  # cut off just at its end
+        (b"Disallow: /\n", b"Disallow: /x\n", True),
+        (b"Disallow: /", b"", True),  # a file of just that size
+    ],
+)
+def test_a_line_that_is_cut_off_says_nothing(rest: bytes, goes_on: bytes, is_obeyed: bool) -> None:
     head = b"User-agent: *\nDisallow: /a\n"
-    for rest, is_whole in [(b"Disallow: /", False), (b"Disallow: /b\n", True), (b"Disallow: /b", True)]:
-        body = head + b"#" * (MAX_ROBOTS_BYTES - len(head) - len(rest) - 1) + b"\n" + rest
-        assert len(body) == MAX_ROBOTS_BYTES
-        assert allows(body + (b"" if is_whole else b"archive/") + b"\nDisallow: /", "/b") is not is_whole
-        assert not allows(body, "/a")
-    assert not allows(body, "/b")  # a file of just that size is not cut off
+    body = head + b"#" * (MAX_ROBOTS_BYTES - len(head) - len(rest) - 1) + b"\n" + rest
+    assert len(body) == MAX_ROBOTS_BYTES
+    assert allows(body + goes_on, "/b") is not is_obeyed
+    assert not allows(body + goes_on, "/a")
+    assert allows(body + goes_on, "/robots.txt")
 
 
 def test_memory_is_that_of_the_file_however_many_agents_share_a_group() -> None:

@@ -117,7 +117,7 @@ class _Rule(NamedTuple):
 
     octets: int  # of its pattern
     allows: bool
-    minus_line: int  # the line's number, counted from 1, below zero
+    minus_line: int  # the line's number, counted from 1, negated: the first is the greatest
     pattern: str  # in normal form
     written: str
 
