@@ -91,13 +91,18 @@ def gaps_of(requests: Sequence[Asked]) -> list[float]:
 # Several workers, seen by the server.
 
 
-async def test_several_workers_keep_their_distance_from_every_host(tmp_path: Path) -> None:
-    delay = 0.4
-    verdict, deliveries = await many_hosts(tmp_path, hosts=15, workers=3, requests=8, delay=delay)
+@pytest.mark.parametrize(
+    ("hosts", "workers", "requests"),
+    [(15, 3, 8), pytest.param(200, 4, 60, marks=[pytest.mark.prove, pytest.mark.timeout(3600)])],
+)
+async def test_several_workers_keep_their_distance_from_every_host(
+    tmp_path: Path, hosts: int, workers: int, requests: int
+) -> None:
+    verdict, deliveries = await many_hosts(tmp_path, hosts=hosts, workers=workers, requests=requests, delay=0.4)
     assert verdict.too_close == 0, verdict
     assert verdict.at_once == 0, verdict
     assert deliveries.too_many == []
-    assert verdict.robots == 15  # one for each host, whichever worker asks
+    assert verdict.robots == hosts  # one for each host, whichever worker asks
 
 
 async def test_so_many_requests_at_a_time_and_no_more(tmp_path: Path) -> None:
