@@ -142,6 +142,22 @@ def test_workers_that_have_lost_the_frontier_are_not_replaced(gated_site: Site, 
     assert crawl.lines[-1].startswith("sqspider: the workers have lost the frontier")
 
 
+def test_workers_take_no_module_from_the_folder_they_are_in(gated_site: Site, gate: Gate, tmp_path: Path) -> None:
+    (tmp_path / "queue.py").write_text("raise SystemExit('not this one')")
+    gate.set()
+    command = [
+        str(Path(sys.executable).with_name("sqspider")),
+        "crawl",
+        gated_site.url,
+        *FLAGS,
+        "--workers",
+        "2",
+        "--quiet",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_memory_is_no_frontier_for_several_workers(sqspider: Run, gated_site: Site) -> None:
     done = sqspider("--frontier", "sqlite::memory:", "crawl", gated_site.url, "--workers", "2")
     assert (done.returncode, "sqlite::memory: has none" in done.stderr) == (2, True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import opened
+from sqspider.cli.processes import SELF
 from sqspider.cli.progress import STATUS_STYLES
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Frontier
@@ -231,7 +231,7 @@ def _named(*names: str) -> Text:
 
 async def _start_consumer(shared: Shared, name: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sqspider", *shared.arguments(), "consume", "--continuous", "--worker-id", name,
+        *SELF, *shared.arguments(), "consume", "--continuous", "--worker-id", name,
         "--allow-private", "--batch-size", "2", "--concurrency", "2",
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip

@@ -17,6 +17,7 @@ from sqspider.web.options import FetchOptions
 from sqspider.worker import WorkerOptions
 
 log = structlog.stdlib.get_logger(__name__)
+SELF: Final = (sys.executable, "-P", "-m", "sqspider")  # -P: no module of the folder we are in takes another's place
 AT_ONCE_SECONDS: Final = 10.0  # a worker that dies sooner after its start has died at once
 MAX_AT_ONCE: Final = 5  # such deaths in a row, and it is not replaced any more
 PAUSE_SECONDS: Final = 0.1  # before a worker is replaced; each such death doubles it
@@ -24,7 +25,7 @@ PAUSE_SECONDS: Final = 0.1  # before a worker is replaced; each such death doubl
 
 def consume_command(shared: Shared, options: WorkerOptions, fetch: FetchOptions) -> list[str]:
     """`consume` with what was given to `crawl`, until nothing is left or standard input ends."""
-    command = [sys.executable, "-m", "sqspider", *shared.arguments(), "consume", "--until-empty", "--with-parent"]
+    command = [*SELF, *shared.arguments(), "consume", "--until-empty", "--with-parent"]
     for flag, value in (
         ("--concurrency", options.concurrency),
         ("--batch-size", options.batch_size),
