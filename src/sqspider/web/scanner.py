@@ -36,7 +36,8 @@ _TAG: Final = re.compile(
     rb"<(/?[A-Za-z]" + _NAME + rb"*+)"
     rb"((?:[\t\n\f\r /]++|" + _NAME + rb"[^\t\n\f\r />=]*+"
     rb"(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+"
-    rb"(?:\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >\"'][^\t\n\f\r >]*+|(?=>)))?+)*+)>"
+    rb"(?:\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >\"'][^\t\n\f\r >]*+|(?=>))"
+    rb"|(?![\t\n\f\r ]*+=)))*+)>"
 )
 _ATTRIBUTE: Final = re.compile(
     rb"(" + _NAME + rb"[^\t\n\f\r />=]*+)"
@@ -170,11 +171,15 @@ class _Place:
             if name not in _ENDS_ALONE and (name in self.open or len(self.open) < MAX_NAMES):
                 self.open[name] = 1 if name == b"a" else self.open.get(name, 0) + 1  # an a ends the one before
         else:
-            if not self.parts[-1].is_html:
-                self.parts.append(_Part(b"html"))
-            elif self.parts[-1].last == b"p" and name in _CLOSES_P:
-                self.parts[-1].close(b"p")
-            self.parts[-1].open(name)
+            part = self.parts[-1]
+            if not part.is_html:
+                part = _Part(b"html")
+                self.parts.append(part)
+            elif part.last == b"p" and name in _CLOSES_P:
+                part.close(b"p")
+            elif name == b"a" and name in part:
+                part.close(name)
+            part.open(name)
         return True
 
     def _start_foreign(self, name: bytes, written: bytes) -> None:
@@ -199,9 +204,11 @@ class _Place:
         """An end tag."""
         if self.is_foreign and name in (b"p", b"br"):
             self._break_out()
+        is_foreign = self.is_foreign
         for depth in range(len(self.parts) - 1, -1, -1):
             part = self.parts[depth]
-            if name in part:
+            is_foreign = is_foreign and not part.is_html
+            if name in part and (is_foreign or part.is_html):
                 del self.parts[depth + 1 :]
                 part.close(name)
                 if not part.last:
@@ -238,8 +245,9 @@ class _Scanner:
     """One pass over a document. Whatever begins and does not end takes the rest of it along, as it
     does in a browser; going on behind its beginning would search for its end again and again."""
 
-    def __init__(self, document: bytes, tags: Collection[str]) -> None:
+    def __init__(self, document: bytes, tags: Collection[str], *, with_scripts: bool = False) -> None:
         self._document = document
+        self._with_scripts = with_scripts  # then what is in a noscript is text
         self._wanted = {tag.encode(): tag for tag in tags}
         if "img" in tags:
             self._wanted[b"image"] = "img"
@@ -248,8 +256,7 @@ class _Scanner:
         self._may_have_frames = True  # nothing came that rules a frameset out
         self._has_frames = False
         self._framesets = 0  # that are open
-        self._has_title = False
-        self._noscript_end = 0  # of the last one
+        self._has_title = self._has_base = self._has_noscript = False
 
     def elements(self) -> Iterator[tuple[str, Attributes]]:
         document, place = self._document, self._place
@@ -290,6 +297,8 @@ class _Scanner:
         element = None
         if name in self._wanted and not (is_html and name == b"frame") and not self._place.is_in_template:
             element = self._element(name, written, is_html=is_html)
+        if name == b"base" and element is not None:
+            element = self._first_base(element)
         if is_html and name in _HOLDS_TEXT:
             element = self._read_text(name) or element
         return element
@@ -305,7 +314,7 @@ class _Scanner:
 
     def _element(self, name: bytes, written: bytes, *, is_html: bool = True) -> tuple[str, Attributes] | None:
         tag = self._wanted.get(name)
-        if tag is None or (name == b"image" and not is_html) or (name == b"base" and self._at <= self._noscript_end):
+        if tag is None or (name == b"image" and not is_html):
             return None
         attributes = _attributes(written)
         return (tag, attributes) if has_required(tag, attributes, is_html=is_html) else None
@@ -313,7 +322,11 @@ class _Scanner:
     def _read_text(self, name: bytes) -> tuple[str, Attributes] | None:
         """Go behind an element that holds text and no markup; what it says, if it is the title."""
         if name == b"noscript":
-            self._note_noscript()
+            if self._with_scripts:
+                self._skip_text(name)
+                self._place.end(name)
+            else:
+                self._has_noscript = True
         elif name == b"plaintext":
             self._at = -1
         elif name == b"script":
@@ -325,11 +338,15 @@ class _Scanner:
                 return "title", {"": _REFERENCE.sub(_in_text, _text(text))}
         return None
 
-    def _note_noscript(self) -> None:
-        """Browsers run scripts, and then what is in a noscript is text: a base in it does not count."""
-        if self._at > self._noscript_end:
-            end = _TEXT_END[b"noscript"].search(self._document, self._at)
-            self._noscript_end = end.start() if end else len(self._document)
+    def _first_base(self, base: tuple[str, Attributes]) -> tuple[str, Attributes] | None:
+        """Only the first one counts, and none in a noscript: browsers run scripts."""
+        if self._has_base:
+            return None
+        self._has_base = True
+        if not self._has_noscript:
+            return base
+        elements = _Scanner(self._document, ["base"], with_scripts=True).elements()
+        return next((element for element in elements if element[0] == "base"), None)
 
     def _skip_text(self, name: bytes) -> bytes:
         """The text up to an end tag, or up to the end of the document."""
@@ -394,7 +411,8 @@ def _is_self_closing(written: bytes) -> bool:
 
 
 def _text(octets: bytes) -> str:
-    return octets.decode("utf-8", "replace").replace("\0", "\ufffd")
+    text = octets.decode("utf-8", "replace").replace("\0", "\ufffd")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 _REFERENCE: Final = re.compile(r"&(?:#([xX][0-9a-fA-F]+|[0-9]+);?|([a-zA-Z][a-zA-Z0-9]*;?))")
