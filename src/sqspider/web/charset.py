@@ -160,8 +160,9 @@ def _declared_late(document: bytes) -> str | None:
     return None
 
 
-def xml_encoding_of(head: bytes) -> str:
-    """The encoding of a document that is meant to be XML, by its first bytes (XML 1.0, appendix F).
+def xml_encoding_of(head: bytes, charset: str | None = None) -> str:
+    """The encoding of a document that is meant to be XML, by its first bytes (XML 1.0, appendix F) and
+    the charset of its content type, which counts for more than its declaration (RFC 7303, section 3).
 
     Its declaration is heeded wherever it is, as something may have been put before it. One that
     cannot be true, because it could be read, or that names nothing we know, means UTF-8.
@@ -169,6 +170,8 @@ def xml_encoding_of(head: bytes) -> str:
     for beginning, encoding in (*_BOMS, (b"<\0", "utf-16le"), (b"\0<", "utf-16be")):
         if head.startswith(beginning):
             return encoding
+    if charset is not None and (told := encoding_for(charset)):
+        return told
     found = _XML_ENCODING.search(head)
     declared = _as_declared_inside(encoding_for(found[2].decode("latin-1"))) if found else None
     return "utf-8" if declared is None or declared == "replacement" else declared

@@ -16,11 +16,11 @@ import msgspec
 
 from sqspider.record import Reason
 from sqspider.url import Refused, canonicalize, cut_to_length
-from sqspider.web.charset import decode, encode_query, encoding_of, mime_type_of
+from sqspider.web.charset import PRESCAN_BYTES, decode, encode_query, encoding_of, mime_type_of, xml_encoding_of
 from sqspider.web.markup import elements_of
 from sqspider.web.refresh import Refresh, parse_refresh
 from sqspider.web.scanner import Attributes
-from sqspider.web.xhtml import NotXhtmlError, read_xhtml, xml_encoding_of
+from sqspider.web.xhtml import NotXhtmlError, read_xhtml
 
 MAX_TITLE_CHARACTERS: Final = 300
 
@@ -131,7 +131,7 @@ class _Reader:
 
     def read_xhtml(self, body: bytes, charset: str | None) -> None:
         """Raises :class:`NotXhtmlError`."""
-        self._encoding = xml_encoding_of(body, charset)
+        self._encoding = xml_encoding_of(body[:PRESCAN_BYTES], charset)
         read_xhtml(_in_utf_8(body, self._encoding), self._tags(), self._take)
 
     def _tags(self) -> tuple[str, ...]:

@@ -8,13 +8,11 @@ reads it as HTML.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 from html.entities import name2codepoint
 from typing import Final
 from xml.parsers import expat
 
-from sqspider.web.charset import encoding_for, encoding_of
 from sqspider.web.scanner import Attributes, has_required
 
 MAX_DEPTH: Final = 3000  # of elements inside one another
@@ -23,7 +21,6 @@ MAX_NAMES: Final = 1000  # of elements and attributes: expat keeps each
 _XHTML: Final = "http://www.w3.org/1999/xhtml "
 _SVG_LINK: Final = "http://www.w3.org/2000/svg a"
 _XLINK_HREF: Final = "http://www.w3.org/1999/xlink href"
-_DECLARED_ENCODING: Final = re.compile(rb"<\?xml[^>]*?encoding[\x00-\x20]*=[\x00-\x20]*([\"'])([^>\x00-\x20]*?)\1")
 # What the document type of XHTML declares. Nearly every page names it; it is never fetched.
 _DOCUMENT_TYPE: Final = "".join(f'<!ENTITY {name} "&#38;#{code};">' for name, code in name2codepoint.items())
 
@@ -34,14 +31,6 @@ class NotXhtmlError(Exception):
     def __init__(self, why: str, *, is_page: bool) -> None:
         super().__init__(why)
         self.is_page = is_page  # its root is that of an XHTML page
-
-
-def xml_encoding_of(document: bytes, charset: str | None) -> str:
-    """The encoding of an XML document (RFC 7303, section 3): by its byte order mark, the charset of its
-    content type, its own declaration; UTF-8 without any."""
-    declaration = _DECLARED_ENCODING.match(document)
-    labels = (charset, declaration[2].decode("latin-1") if declaration else None, "utf-8")
-    return encoding_of(document[:8], next(label for label in labels if label and encoding_for(label)))
 
 
 def read_xhtml(document: bytes, tags: Collection[str], take: Callable[[str, Attributes], None]) -> None:
