@@ -303,7 +303,7 @@ def test_srcset_agrees_with_the_standard() -> None:
 def test_no_page_takes_quadratic_time(unit: str) -> None:
     started = time.process_time()
     read(unit * 100_000)
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 30
 
 
 def test_a_refresh_of_many_digits_is_soon_read() -> None:
@@ -316,7 +316,7 @@ def test_a_refresh_of_many_digits_is_soon_read() -> None:
 def test_many_bases_cost_no_more_than_one() -> None:
     started = time.process_time()
     assert read("<base href=x>" * 15_000 + "<a href=y>").links == ("http://example.com/dir/y",)
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 30
 
 
 @given(st.binary(max_size=500) | st.text(max_size=300).map(lambda text: text.encode("utf-8", "replace")))
