@@ -13,7 +13,7 @@ import pytest
 
 from sqspider.cli.main import _COMMANDS
 from sqspider.export import FIELDS
-from sqspider.frontier.sqlite import APPLICATION_ID, SCHEMA_VERSION
+from sqspider.frontier.sqlite_file import APPLICATION_ID, SCHEMA_VERSION
 from sqspider.policy import FINAL, RULES
 from sqspider.record import Reason
 from tests.conftest import Run
