@@ -18,7 +18,7 @@ from sqspider.record import Outcome, Status, UrlRecord
 FIELDS: Final = (
     "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest",
     "title", "depth", "parent", "host", "attempt", "worker_id", "enqueued_at", "claimed_at", "finished_at",
-    "elapsed_ms", "detail", "tries", "lastmod",
+    "elapsed_ms", "detail", "tries", "lastmod", "error",
 )  # fmt: skip
 """The columns, in order. New ones may come after these; these keep their names."""
 
@@ -33,7 +33,20 @@ def iso(moment: float | None) -> str | None:
 
 
 def row_of(record: UrlRecord) -> dict[str, Any]:
-    """One record as a row: values as JSON has them, times as ISO 8601 in UTC."""
+    """One record as a row: values as JSON has them, times as ISO 8601 in UTC.
+
+    Of one that cannot be read there is its URL, and in ``error`` why.
+    """
+    error = record.unreadable
+    if not error:
+        try:
+            return _row_of(record)
+        except (OverflowError, ValueError, OSError) as out_of_range:
+            error = f"one of its times is none: {out_of_range}"
+    return {**dict.fromkeys(FIELDS), "url": record.url, "error": error}
+
+
+def _row_of(record: UrlRecord) -> dict[str, Any]:
     outcome = record.outcome or _NOTHING
     return {
         "url": record.url,
@@ -58,6 +71,7 @@ def row_of(record: UrlRecord) -> dict[str, Any]:
         "detail": outcome.detail or None,
         "tries": record.tries,
         "lastmod": iso(record.lastmod),
+        "error": None,
     }
 
 
@@ -89,13 +103,20 @@ async def export_rows(
     status: Status | None = None,
     host: str | None = None,
     only_final: bool = False,
+    on_unreadable: Callable[[str], object] = lambda _: None,
 ) -> int:
-    """Write every record that is asked for as a line; how many. Constant memory."""
+    """Write every record that is asked for as a line; how many. Constant memory.
+
+    ``on_unreadable`` gets the URL of each record whose row is damaged; it has its line, too.
+    """
     rows = 0
     async for records in frontier.scan(status=status, host=host):
-        chosen = [record for record in records if record.status.is_final or not only_final]
-        write("".join(as_line(row_of(record)) for record in chosen))
+        chosen = [row_of(record) for record in records if record.status.is_final or record.unreadable or not only_final]
+        write("".join(map(as_line, chosen)))
         rows += len(chosen)
+        for row in chosen:
+            if row["error"]:
+                on_unreadable(row["url"])
     return rows
 
 
@@ -107,6 +128,7 @@ async def export_file(
     status: Status | None = None,
     host: str | None = None,
     only_final: bool = False,
+    on_unreadable: Callable[[str], object] = lambda _: None,
 ) -> int:
     """The same into a file, which is replaced at the end: half an export is never seen.
 
@@ -118,8 +140,9 @@ async def export_file(
             if as_line is as_csv:
                 file.write(CSV_HEAD)
             rows = await export_rows(
-                frontier, file.write, as_line=as_line, status=status, host=host, only_final=only_final
-            )
+                frontier, file.write, as_line=as_line, status=status, host=host, only_final=only_final,
+                on_unreadable=on_unreadable,
+            )  # fmt: skip
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)

@@ -49,7 +49,7 @@ def redrive(shared: Shared, /, only_list: bool, as_json: bool) -> int:
     """Put dead letters back into the queue."""
 
     async def main() -> int:
-        async with opened(shared) as frontier:
+        async with opened(shared, looking=only_list) as frontier:
             if not only_list:
                 revived = 0
                 while some := await frontier.redrive(1000):
