@@ -293,7 +293,7 @@ async def test_another_file_at_the_path_is_left_alone(tmp_path: Path, how: str, 
 async def test_a_crawl_ends_when_its_file_is_gone(served_site: str, tmp_path: Path, how: str) -> None:
     path = tmp_path / "sqspider.db"
     await a_file(tmp_path / "other.db", urls=5)
-    command = [sys.executable, "-m", "sqspider", "crawl", served_site, "--delay", "0.1", "--allow-private", "--quiet"]
+    command = [sys.executable, "-m", "sqspider", "crawl", served_site, "--delay", "1", "--allow-private", "--quiet"]
     crawl = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, stderr=asyncio.subprocess.PIPE)
     try:
         while not await _done(path):
