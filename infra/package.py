@@ -37,6 +37,9 @@ LEFT_OUT_FILES: Final = (
     "sqspider/demo_site.py",
     "sqspider/export.py",
     "sqspider/frontier/sqlite.py",
+    "sqspider/frontier/sqlite_check.py",
+    "sqspider/frontier/sqlite_file.py",
+    "sqspider/frontier/sqlite_rows.py",
 )
 
 

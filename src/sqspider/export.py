@@ -15,7 +15,7 @@ from sqspider.record import Outcome, Status, UrlRecord
 FIELDS: Final = (
     "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest",
     "title", "depth", "parent", "host", "attempt", "worker_id", "enqueued_at", "claimed_at", "finished_at",
-    "elapsed_ms", "detail", "tries", "lastmod", "links_left_out",
+    "elapsed_ms", "detail", "tries", "lastmod", "links_left_out", "error",
 )  # fmt: skip
 """The columns, in order. New ones may come after these; these keep their names."""
 
@@ -30,7 +30,20 @@ def iso(moment: float | None) -> str | None:
 
 
 def row_of(record: UrlRecord) -> dict[str, Any]:
-    """One record as a row: values as JSON has them, times as ISO 8601 in UTC."""
+    """One record as a row: values as JSON has them, times as ISO 8601 in UTC.
+
+    Of one that cannot be read there is its URL, and in ``error`` why.
+    """
+    error = record.unreadable
+    if not error:
+        try:
+            return _row_of(record)
+        except (OverflowError, ValueError, OSError) as out_of_range:
+            error = f"one of its times is none: {out_of_range}"
+    return {**dict.fromkeys(FIELDS), "url": record.url, "error": error}
+
+
+def _row_of(record: UrlRecord) -> dict[str, Any]:
     outcome = record.outcome or _NOTHING
     return {
         "url": record.url,
@@ -56,6 +69,7 @@ def row_of(record: UrlRecord) -> dict[str, Any]:
         "tries": record.tries,
         "lastmod": iso(record.lastmod),
         "links_left_out": outcome.links_left_out,
+        "error": None,
     }
 
 
@@ -97,12 +111,19 @@ async def export_rows(
     status: Status | None = None,
     host: str | None = None,
     only_final: bool = False,
+    on_unreadable: Callable[[str], object] = lambda _: None,
 ) -> int:
-    """Write every record that is asked for as a line; how many. Constant memory."""
+    """Write every record that is asked for as a line; how many. Constant memory.
+
+    ``on_unreadable`` gets the URL of each record whose row is damaged; it has its line, too.
+    """
     write(form.head)
     rows = 0
     async for records in frontier.scan(status=status, host=host):
-        chosen = [record for record in records if record.status.is_final or not only_final]
-        write("".join(form.as_line(row_of(record)) for record in chosen))
+        chosen = [row_of(record) for record in records if record.status.is_final or record.unreadable or not only_final]
+        write("".join(map(form.as_line, chosen)))
         rows += len(chosen)
+        for row in chosen:
+            if row["error"]:
+                on_unreadable(row["url"])
     return rows

@@ -194,3 +194,4 @@ class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
     claimed_at: float | None = None  # the last claim
     finished_at: float | None = None
     outcome: Outcome | None = None  # when finished; before that, what the last try met
+    unreadable: str = ""  # why the row cannot be read, if so: then nothing but the URL is told

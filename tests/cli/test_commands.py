@@ -13,7 +13,7 @@ import pytest
 
 from sqspider.cli.main import _COMMANDS
 from sqspider.export import FIELDS
-from sqspider.frontier.sqlite import APPLICATION_ID, SCHEMA_VERSION
+from sqspider.frontier.sqlite_file import APPLICATION_ID, SCHEMA_VERSION
 from sqspider.policy import FINAL, RULES
 from sqspider.record import Reason
 from tests.conftest import Run
@@ -130,10 +130,10 @@ def test_a_host_is_found_however_it_is_written(sqspider: Run) -> None:
 
 def test_env_file_and_environment_and_flags(sqspider: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".env").write_text("SQSPIDER_FRONTIER=sqlite:from-file.db\n")
-    sqspider("status")
+    sqspider("sweep")
     monkeypatch.setenv("SQSPIDER_FRONTIER", "sqlite:from-environment.db")
-    sqspider("status")
-    sqspider("--frontier", "sqlite:from-flag.db", "status")
+    sqspider("sweep")
+    sqspider("--frontier", "sqlite:from-flag.db", "sweep")
     assert {path.stem for path in tmp_path.glob("*.db")} == {"from-file", "from-environment", "from-flag"}
 
 
@@ -174,8 +174,9 @@ def test_a_port_nobody_listens_on_and_a_name_nobody_has(sqspider: Run, served_si
     assert "no-such-host.invalid/: failed: dns_" in unknown.stderr
 
 
+@pytest.mark.parametrize("command", ["status", "sweep"])
 @pytest.mark.parametrize("kind", ["text", "foreign", "newer", "read-only folder"])
-def test_a_file_that_is_no_frontier_is_refused(sqspider: Run, tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_no_frontier_is_refused(sqspider: Run, tmp_path: Path, kind: str, command: str) -> None:
     path = tmp_path / "f.db"
     if kind == "text":
         path.write_text("this is no database, but a text that is long enough to be looked at" * 20)
@@ -188,11 +189,11 @@ def test_a_file_that_is_no_frontier_is_refused(sqspider: Run, tmp_path: Path, ki
         connection.close()
     else:
         path = Path("/proc/f.db")
-    done = sqspider("--frontier", f"sqlite:{path}", "status")
+    done = sqspider("--frontier", f"sqlite:{path}", command)
     assert done.returncode == 3
     assert len(done.stderr.splitlines()) == 1
     expected = {"text": "no SQLite database", "foreign": "not of sqspider", "newer": "newer sqspider"}
-    assert expected.get(kind, "cannot be") in done.stderr
+    assert expected.get(kind, "cannot be" if command == "sweep" else "there is no frontier") in done.stderr
 
 
 def test_a_file_of_the_first_version_is_brought_up_to_date(sqspider: Run, served_site: str, tmp_path: Path) -> None:

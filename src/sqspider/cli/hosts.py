@@ -44,7 +44,7 @@ def hosts(context: click.Context, as_json: bool) -> int:
     shared: Shared = context.obj
 
     async def main() -> list[HostRow]:
-        async with opened(shared) as frontier:
+        async with opened(shared, looking=True) as frontier:
             return await frontier.scan_hosts()
 
     now = time.time()

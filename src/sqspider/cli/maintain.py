@@ -49,7 +49,7 @@ def redrive(shared: Shared, /, only_list: bool, as_json: bool) -> int:
     """Put dead letters back into the queue."""
 
     async def main() -> int:
-        async with opened(shared) as frontier:
+        async with opened(shared, looking=only_list) as frontier:
             if not only_list:
                 revived = 0
                 while some := await frontier.redrive(1000):
@@ -122,10 +122,10 @@ def cleanup(shared: Shared, /, everything: bool, queue: bool, table: bool, yes: 
                 if not sys.stdin.isatty():
                     raise click.UsageError(f"this removes {what}: say --yes where nobody can be asked.")
                 click.confirm(f"Remove {what}?", abort=True, err=True)
+            if everything or table:  # first: where no record is left, a purge need not make any due
+                await _clear(frontier, counts.total)
             if everything or queue:
                 await _purge(frontier)
-            if everything or table:
-                await _clear(frontier, counts.total)
             print(f"removed {what}")
             return 0
 

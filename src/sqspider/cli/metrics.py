@@ -75,7 +75,7 @@ def metrics(shared: Shared, /, since: float, period: float | None, as_json: bool
     seconds = _period(since, period, finest=MIN_PERIOD_SECONDS if shared.frontier == "aws:" else 1)
 
     async def main() -> None:
-        async with opened(shared) as frontier:
+        async with opened(shared, looking=True) as frontier:
             now = time.time()
             begin = (now - since) // seconds * seconds
             points = await frontier.points(since=begin, until=now, period_seconds=seconds)

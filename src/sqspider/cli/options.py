@@ -155,11 +155,11 @@ def sitemap_line(report: SitemapReport) -> str:
 
 
 @asynccontextmanager
-async def opened(shared: Shared, visibility_seconds: float = 60.0) -> AsyncIterator[Frontier]:
-    """The frontier that the command line names, closed at the end."""
+async def opened(shared: Shared, visibility_seconds: float = 60.0, *, looking: bool = False) -> AsyncIterator[Frontier]:
+    """The frontier that the command line names, closed at the end; ``looking``: one that must be there already."""
     settings = FrontierSettings(visibility_seconds=visibility_seconds)
     try:
-        frontier = await open_frontier(shared.frontier, settings, clock=time.time)
+        frontier = await open_frontier(shared.frontier, settings, clock=time.time, looking=looking)
     except ValueError as error:
         raise click.UsageError(f"--frontier: {error}") from None
     try:

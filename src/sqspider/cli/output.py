@@ -6,7 +6,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO
@@ -17,7 +17,7 @@ from sqspider.cli.signals import unwinding_on_signals
 from sqspider.cli.terminal import ESCAPED
 from sqspider.export import FORMATS, Format
 
-_SUFFIXES: Final = {"": "jsonl", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+_SUFFIXES: Final = {**dict.fromkeys(("", ".jsonl", ".ndjson", ".json", ".txt"), "jsonl"), ".csv": "csv"}
 
 
 class OutputError(click.ClickException):
@@ -74,6 +74,16 @@ def format_of(path: Path | None, chosen: str | None = None) -> Format:
     if name is None:
         raise click.UsageError(f"--output: {path}: rows are written as JSON lines or CSV: name it .jsonl or .csv.")
     return FORMATS[name]
+
+
+def say_unreadable(urls: Sequence[str]) -> None:
+    """Tell of records that are damaged, if there are any: their rows say what is wrong with each."""
+    if urls:
+        print(
+            f"rows that cannot be read: {len(urls):,}, the first of them {urls[0]}: see the column error, "
+            "and `sqspider status --check`",
+            file=sys.stderr,
+        )
 
 
 @contextmanager

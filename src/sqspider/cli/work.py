@@ -26,7 +26,7 @@ from sqspider.cli.options import (
     to_fetch_options,
     to_settings,
 )
-from sqspider.cli.output import OutputError, format_of, output_option, written
+from sqspider.cli.output import OutputError, format_of, output_option, say_unreadable, written
 from sqspider.cli.processes import WorkerProcesses, consume_command
 from sqspider.cli.progress import print_summary, show_progress, summary
 from sqspider.cli.signals import stop_with_parent, stopping_on_signals
@@ -277,9 +277,12 @@ class Crawl:
 
     async def _write_rows(self, frontier: Frontier, output: Path) -> bool:
         """Write a row for each finished URL; whether that went well."""
+        unreadable: list[str] = []
         try:
             with written(output) as file:
-                rows = await export_rows(frontier, file.write, format_of(output), only_final=True)
+                rows = await export_rows(
+                    frontier, file.write, format_of(output), only_final=True, on_unreadable=unreadable.append
+                )
         except OutputError as error:
             print(
                 f"{error.message} Nothing of the crawl is lost: "
@@ -288,7 +291,8 @@ class Crawl:
             )
             return False
         self._say(f"{rows:,} rows written to {output}")
-        return True
+        say_unreadable(unreadable)
+        return not unreadable
 
     async def _read_sitemaps(self, frontier: Frontier, seeds: list[str]) -> bool:
         """Enqueue what the seeds' sites list; False if a sitemap that somebody named could not be read."""

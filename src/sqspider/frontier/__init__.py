@@ -325,10 +325,12 @@ class Frontier(Protocol):
         """End deliveries whose message has nothing more to say. A stale receipt changes nothing."""
 
     async def sweep(self, limit: int = 1000) -> int:
-        """Put messages back for records past their ``due_at`` that have none; how many.
+        """Put messages back for records past their ``due_at`` that have none; how many, ``limit`` at most.
 
         Parked records are always released; others only if no message for them waits. Each release
-        moves ``due_at`` on, conditionally: two sweeps at once send one message.
+        moves ``due_at`` on, conditionally: two sweeps at once send one message. So does a look at a
+        record whose message waits: it is not looked at again and again.
+        Raises :class:`FrontierUnavailableError` where it can tell that open records have no way back.
         """
 
     # Politeness: host rows, slots, robots.
@@ -384,10 +386,13 @@ class Frontier(Protocol):
     # Looking.
 
     async def get(self, urls: Sequence[str]) -> dict[str, UrlRecord]:
-        """Records by canonical URL; unknown ones are left out."""
+        """Records by canonical URL; unknown ones are left out. One that is damaged says so itself."""
 
     def scan(self, *, status: Status | None = None, host: str | None = None) -> AsyncIterator[list[UrlRecord]]:
-        """All records in batches, in the order in which they were recorded where that is cheap."""
+        """All records in batches, in the order in which they were recorded where that is cheap.
+
+        One that is damaged says so itself, and hides no other.
+        """
 
     async def counts(self, *, exact: bool = False) -> Counts:
         """Records by status and reason. Quick at any size.
@@ -457,11 +462,12 @@ class FrontierSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_receives: int = MAX_RECEIVES
 
 
-async def open_frontier(address: str, settings: FrontierSettings, *, clock: Clock) -> Frontier:
+async def open_frontier(address: str, settings: FrontierSettings, *, clock: Clock, looking: bool = False) -> Frontier:
     """Open a frontier by its address.
 
     ``sqlite:PATH`` (``sqlite::memory:`` keeps it in memory), or ``aws:``, the queue ``QUEUE_URL`` and
-    the table ``TABLE_NAME`` of the environment.
+    the table ``TABLE_NAME`` of the environment. ``looking``: nothing will be written; a file must be
+    there, and need not be one that can be written.
 
     Raises :class:`FrontierUnavailableError` if it cannot be opened, ``ValueError`` for an address
     of another kind.
@@ -470,7 +476,7 @@ async def open_frontier(address: str, settings: FrontierSettings, *, clock: Cloc
     if kind == "sqlite" and rest:
         from sqspider.frontier.sqlite import SqliteFrontier
 
-        return await SqliteFrontier.open(rest, settings, clock=clock)
+        return await SqliteFrontier.open(rest, settings, clock=clock, looking=looking)
     if address == "aws:":
         from sqspider.frontier.aws import AwsFrontier
 

@@ -10,14 +10,17 @@ One connection in one thread of its own; the caller's event loop never waits for
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import math
 import os
 import sqlite3
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -34,7 +37,6 @@ from sqspider.frontier import (
     Entry,
     Exit,
     Finish,
-    FrontierBusyError,
     FrontierError,
     FrontierSettings,
     FrontierUnavailableError,
@@ -47,6 +49,16 @@ from sqspider.frontier import (
     Won,
     WorkerRow,
 )
+from sqspider.frontier.sqlite_file import (
+    Identity,
+    classify,
+    damaged,
+    identity_of,
+    leave_no_log,
+    open_to_look,
+    open_to_work,
+)
+from sqspider.frontier.sqlite_rows import Parameters, dicts, host_row, record_of, robots_row
 from sqspider.host import HostRow, delay_of
 from sqspider.message import (
     BadBody,
@@ -57,128 +69,29 @@ from sqspider.message import (
     encode_settings,
 )
 from sqspider.metrics import COUNTED, KEPT_SECONDS, Point, Sample
-from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.record import Reason, Status, UrlRecord
 from sqspider.url import host_of
 
 T = TypeVar("T")
 
-APPLICATION_ID: Final = 0x73717370  # "sqsp"
-SCHEMA_VERSION: Final = 2
-BUSY_SECONDS: Final = 30.0  # how long to wait for other processes' transactions
 SCAN_BATCH: Final = 1000
+STEP: Final = 1000  # rows that one transaction of a longer piece of work looks at, before others get their turn
+LONGEST_LOOK_AGAIN_SECONDS: Final = 3600.0  # between two looks at a record whose message waits
 POLL_SECONDS: Final = (0.02, 0.25)  # between two looks for messages of other processes
-OLDEST_SQLITE: Final = (3, 35, 0)  # RETURNING
 
-SCHEMA: Final = """
-CREATE TABLE settings (            -- of crawls, each once: records refer to them
-    id INTEGER PRIMARY KEY,
-    body TEXT NOT NULL UNIQUE
-);
-CREATE TABLE record (
-    id INTEGER PRIMARY KEY,
-    url TEXT NOT NULL UNIQUE,
-    status TEXT NOT NULL,
-    host TEXT NOT NULL,
-    depth INTEGER NOT NULL,
-    parent TEXT,
-    settings INTEGER NOT NULL REFERENCES settings (id),
-    lastmod REAL,
-    attempt INTEGER NOT NULL DEFAULT 0,
-    unended INTEGER NOT NULL DEFAULT 0,
-    tries INTEGER NOT NULL DEFAULT 0,
-    worker_id TEXT,
-    claim_id TEXT,
-    lease_until REAL DEFAULT 0,    -- NULL when finished: then no comparison with it is true
-    due_at REAL,
-    enqueued_at REAL NOT NULL,
-    claimed_at REAL,
-    finished_at REAL,
-    outcome TEXT                   -- JSON
-);
-CREATE INDEX record_due ON record (due_at) WHERE due_at IS NOT NULL;
-CREATE TABLE message (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    url TEXT,                      -- NULL: the body is no message
-    host TEXT,
-    body TEXT NOT NULL,
-    sent_at REAL NOT NULL,
-    visible_at REAL NOT NULL,
-    receive_count INTEGER NOT NULL DEFAULT 0,
-    receipt TEXT,                  -- of the last delivery; NULL: none since it was sent or deferred
-    is_deferred INTEGER NOT NULL DEFAULT 0, -- it has a time to come back at, so it goes before fresh ones
-    is_dead INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX message_url ON message (url);
-CREATE TABLE counter (             -- kept up to date by every transaction: counting costs nothing
-    name TEXT PRIMARY KEY,         -- "status:done", "reason:robots", "bytes", "messages"
-    number INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE host (
-    host TEXT PRIMARY KEY,
-    version INTEGER NOT NULL DEFAULT 0,
-    generation INTEGER NOT NULL DEFAULT 0,
-    next_slot REAL NOT NULL DEFAULT 0,
-    last_request REAL NOT NULL DEFAULT 0,
-    latency_seconds REAL NOT NULL DEFAULT 0,
-    delay_seconds REAL,
-    crawl_delay_seconds REAL NOT NULL DEFAULT 0,
-    penalty_seconds REAL NOT NULL DEFAULT 0,
-    penalty_since REAL NOT NULL DEFAULT 0,
-    rest_until REAL NOT NULL DEFAULT 0,
-    failures INTEGER NOT NULL DEFAULT 0,
-    trouble TEXT,
-    is_paused INTEGER NOT NULL DEFAULT 0,
-    is_blocked INTEGER NOT NULL DEFAULT 0,
-    done INTEGER NOT NULL DEFAULT 0,
-    failed INTEGER NOT NULL DEFAULT 0,
-    blocked INTEGER NOT NULL DEFAULT 0,
-    bytes INTEGER NOT NULL DEFAULT 0,
-    busy_seconds REAL NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE TABLE request (             -- requests to hosts that are under way
-    host TEXT NOT NULL,
-    token TEXT NOT NULL,
-    until REAL NOT NULL,
-    PRIMARY KEY (host, token)
-) WITHOUT ROWID;
-CREATE TABLE robots (
-    origin TEXT PRIMARY KEY,
-    lease_until REAL NOT NULL DEFAULT 0,
-    row BLOB                       -- JSON, compressed; NULL: not fetched yet
-);
-CREATE TABLE worker (
-    worker_id TEXT PRIMARY KEY,
-    session TEXT NOT NULL,
-    started_at REAL NOT NULL,
-    seen_at REAL NOT NULL,
-    expires_at REAL NOT NULL
-) WITHOUT ROWID;
-"""
-# What the second version of the file has beyond the first.
-SECOND: Final = """
-CREATE INDEX message_visible ON message (is_dead, is_deferred, visible_at, id);
-CREATE INDEX message_in_flight ON message (visible_at) WHERE is_dead = 0 AND receipt IS NOT NULL;
-CREATE TABLE sample (              -- what workers did in a while, and the queue at its end
-    at REAL NOT NULL,
-    sample TEXT NOT NULL,          -- JSON
-    visible INTEGER NOT NULL,
-    in_flight INTEGER NOT NULL,
-    oldest_age REAL
-);
-CREATE INDEX sample_at ON sample (at);
-"""
-TO_SECOND: Final = """
-DROP INDEX message_visible;
-ALTER TABLE message ADD COLUMN is_deferred INTEGER NOT NULL DEFAULT 0;
-"""
+# The statements. One that reads a table which grows names its index: should that not serve, SQLite refuses
+# to prepare it, instead of reading the whole table. `tests/frontier/test_sqlite_plans.py` knows each by its name.
 
+FIND_SETTINGS: Final = "SELECT id FROM settings WHERE body = ?"
+ADD_SETTINGS: Final = "INSERT INTO settings (body) VALUES (?)"
 ADD_SAMPLE: Final = "INSERT INTO sample (at, sample, visible, in_flight, oldest_age) VALUES (?, ?, ?, ?, ?)"
+END_OLD_SAMPLES: Final = "DELETE FROM sample INDEXED BY sample_at WHERE at < ?"
 POINTS: Final = f"""
 SELECT
     CAST(at / :period AS INTEGER) * :period AS at, avg(visible) AS visible, avg(in_flight) AS in_flight,
     max(oldest_age) AS oldest_age_seconds, {", ".join(f"sum(sample ->> '{name}') AS {name}" for name in COUNTED)},
     sum(sample ->> 'fetch_seconds') / nullif(sum(sample ->> 'fetches'), 0) AS fetch_seconds
-FROM sample WHERE at >= :since AND at < :until GROUP BY 1 ORDER BY 1
+FROM sample INDEXED BY sample_at WHERE at >= :since AND at < :until GROUP BY 1 ORDER BY 1
 """
 
 # Batches go in as one JSON array, so that each is one statement.
@@ -194,20 +107,20 @@ INSERT_MESSAGE: Final = "INSERT INTO message (url, host, body, sent_at, visible_
 # What was deferred has a slot that is good for its moment only: behind a long backlog it would lose it.
 # A column of what is returned has no affinity: without the CAST the index would be read from end to end.
 RECEIVE: Final = """
-UPDATE message SET
+UPDATE message NOT INDEXED SET
     receive_count = receive_count + (receive_count < :most),
     is_dead = receive_count >= :most,
     visible_at = :hidden_until,
     receipt = :receipt || ':' || id
 WHERE id IN (
     SELECT id FROM (
-        SELECT id FROM message WHERE is_dead = 0 AND is_deferred = 1 AND visible_at <= :now
-        ORDER BY visible_at, id LIMIT :limit
+        SELECT id FROM message INDEXED BY message_visible
+        WHERE is_dead = 0 AND is_deferred = 1 AND visible_at <= :now ORDER BY visible_at, id LIMIT :limit
     )
     UNION ALL
     SELECT id FROM (
-        SELECT id FROM message WHERE is_dead = 0 AND is_deferred = 0 AND visible_at <= :now
-        ORDER BY visible_at, id LIMIT :limit
+        SELECT id FROM message INDEXED BY message_visible
+        WHERE is_dead = 0 AND is_deferred = 0 AND visible_at <= :now ORDER BY visible_at, id LIMIT :limit
     )
     LIMIT :limit
 )
@@ -219,12 +132,12 @@ RETURNING id, receipt, body, receive_count, sent_at, is_dead,
 """
 NEXT_VISIBLE: Final = """
 SELECT min(at) FROM (
-    SELECT min(visible_at) AS at FROM message WHERE is_dead = 0 AND is_deferred = 0
-    UNION ALL SELECT min(visible_at) FROM message WHERE is_dead = 0 AND is_deferred = 1
+    SELECT min(visible_at) AS at FROM message INDEXED BY message_visible WHERE is_dead = 0 AND is_deferred = 0
+    UNION ALL SELECT min(visible_at) FROM message INDEXED BY message_visible WHERE is_dead = 0 AND is_deferred = 1
 )
 """
 CLAIM: Final = """
-UPDATE record SET
+UPDATE record INDEXED BY sqlite_autoindex_record_1 SET
     status = 'processing', attempt = attempt + 1, unended = unended + 1, worker_id = :worker,
     claim_id = :claim, lease_until = :lease, claimed_at = :now, due_at = :due
 WHERE url IN (SELECT value FROM json_each(:urls)) AND lease_until < :now
@@ -232,33 +145,53 @@ RETURNING url, attempt, unended, tries
 """
 LOSERS: Final = """
 SELECT url, attempt, unended, tries, worker_id, claim_id, lease_until
-FROM record WHERE url IN (SELECT value FROM json_each(?))
+FROM record INDEXED BY sqlite_autoindex_record_1 WHERE url IN (SELECT value FROM json_each(?))
 """
-KNOWN: Final = "SELECT url FROM record WHERE url IN (SELECT value FROM json_each(?))"
+KNOWN: Final = (
+    "SELECT url FROM record INDEXED BY sqlite_autoindex_record_1 WHERE url IN (SELECT value FROM json_each(?))"
+)
 FINISH: Final = """
-UPDATE record SET
+UPDATE record INDEXED BY sqlite_autoindex_record_1 SET
     status = ?, outcome = ?, finished_at = ?, lease_until = NULL, due_at = NULL, unended = 0
 WHERE url = ? AND attempt = ? AND worker_id = ? AND claim_id = ? AND status = 'processing'
 """
-DELETE_MESSAGES_OF: Final = "DELETE FROM message WHERE url IN (SELECT value FROM json_each(?)) AND is_dead = 0"
+DELETE_MESSAGES_OF: Final = """
+DELETE FROM message INDEXED BY message_url WHERE url IN (SELECT value FROM json_each(?)) AND is_dead = 0
+"""
 RETRY: Final = """
-UPDATE record SET
+UPDATE record INDEXED BY sqlite_autoindex_record_1 SET
     status = 'queued', lease_until = 0, unended = 0, tries = tries + ?, due_at = ?, outcome = coalesce(?, outcome)
 WHERE url = ? AND attempt = ? AND worker_id = ? AND claim_id = ? AND status = 'processing'
 """
 DEFER: Final = """
-UPDATE message SET visible_at = ?, body = coalesce(?, body), receipt = NULL, receive_count = 0, is_deferred = 1
+UPDATE message NOT INDEXED SET
+    visible_at = ?, body = coalesce(?, body), receipt = NULL, receive_count = 0, is_deferred = 1
 WHERE id = ? AND receipt = ?
 """
-DELETE: Final = "DELETE FROM message WHERE id = ? AND receipt = ?"
-# A record that is past its time is an orphan if no message for it waits; dead letters do not wait.
-ORPHANS: Final = """
-SELECT r.url, r.depth, r.parent, s.body, r.lastmod, r.host
-FROM record AS r JOIN settings AS s ON s.id = r.settings
-WHERE r.due_at < :now AND NOT EXISTS (SELECT 1 FROM message AS m WHERE m.url = r.url AND m.is_dead = 0)
-ORDER BY r.due_at LIMIT :limit
+DELETE: Final = "DELETE FROM message NOT INDEXED WHERE id = ? AND receipt = ?"
+# A record past its time is an orphan if no message for it waits; dead letters do not wait. What a sweep sends is
+# claimed by its URL: a record that its own URL does not lead to, or that no claim can win, has no way back.
+PAST_DUE: Final = """
+SELECT r.id, EXISTS (
+    SELECT 1 FROM message AS m INDEXED BY message_url WHERE m.url = r.url AND m.is_dead = 0
+)
+FROM record AS r INDEXED BY record_due WHERE r.due_at < :before ORDER BY r.due_at LIMIT :limit
 """
-MOVE_DUE_ON: Final = "UPDATE record SET due_at = ? WHERE url = ?"
+ORPHANS: Final = """
+SELECT r.id, r.url, r.depth, r.parent, s.body, r.lastmod, r.lease_until IS NOT NULL AND r.id IS (
+    SELECT found.id FROM record AS found INDEXED BY sqlite_autoindex_record_1 WHERE found.url = r.url
+)
+FROM json_each(?) AS e CROSS JOIN record AS r NOT INDEXED ON r.id = e.value
+LEFT JOIN settings AS s NOT INDEXED ON s.id = r.settings
+"""
+MOVE_DUE_ON: Final = """
+UPDATE record NOT INDEXED SET due_at = :now + max(:seconds, min(:now - enqueued_at - :seconds, :longest))
+WHERE id = :id
+"""
+# After every message is gone, what was moved on while one waited is due as if it had just been recorded.
+MOVED_ON: Final = "SELECT id FROM record INDEXED BY record_due WHERE due_at > ? AND lease_until = 0 LIMIT ?"
+MOVE_DUE_UP: Final = "UPDATE record NOT INDEXED SET due_at = ? WHERE id = ?"
+COUNTERS: Final = "SELECT name, number FROM counter"
 ADD_TO_COUNTER: Final = """
 INSERT INTO counter (name, number) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET number = number + excluded.number
 """
@@ -285,11 +218,34 @@ UPDATE host SET next_slot = max(:now, next_slot, rest_until) + :length
 WHERE host = :host AND generation = :generation
 RETURNING next_slot - :length
 """
-REQUESTS: Final = "SELECT count(*), min(until) FROM request WHERE host = ?"
-RELEASE_HOST: Final = """
-UPDATE message SET visible_at = :now WHERE host = :host AND is_dead = 0 AND receipt IS NULL AND visible_at > :now
+SLOT_OF_HOST: Final = "SELECT generation, rest_until, last_request, next_slot FROM host WHERE host = ?"
+ENTER_HOST: Final = "UPDATE host SET last_request = ?, next_slot = ? WHERE host = ?"
+LEAVE_HOST: Final = """
+UPDATE host SET last_request = max(last_request, ?), latency_seconds = 0.7 * latency_seconds + 0.3 * ? WHERE host = ?
 """
-GET: Final = "SELECT * FROM record WHERE url IN (SELECT value FROM json_each(?))"
+BEGIN_REQUEST: Final = "INSERT OR REPLACE INTO request (host, token, until) VALUES (?, ?, ?)"
+END_REQUEST: Final = "DELETE FROM request WHERE host = ? AND token = ?"
+END_OLD_REQUESTS: Final = "DELETE FROM request WHERE host = ? AND until < ?"
+REQUESTS: Final = "SELECT count(*), min(until) FROM request WHERE host = ?"
+ROBOTS: Final = "SELECT origin, row FROM robots WHERE row IS NOT NULL AND origin IN (SELECT value FROM json_each(?))"
+LEASE_ROBOTS: Final = """
+INSERT INTO robots (origin, lease_until) VALUES (:origin, :until)
+ON CONFLICT (origin) DO UPDATE SET lease_until = :until WHERE lease_until < :now
+"""
+SAVE_ROBOTS: Final = """
+INSERT INTO robots (origin, row) VALUES (?, ?) ON CONFLICT (origin) DO UPDATE SET row = excluded.row, lease_until = 0
+"""
+# There is no index by host, but one by URL, and the URLs of a host lie together there.
+MESSAGES_OF_HOST: Final = """
+SELECT id, url, host = :host AND is_dead = 0 AND receipt IS NULL AND visible_at > :now
+FROM message INDEXED BY message_url WHERE url >= :after AND url < :end AND (url > :after OR id > :after_id)
+ORDER BY url, id LIMIT :limit
+"""
+RELEASE: Final = """
+UPDATE message NOT INDEXED SET visible_at = :now
+WHERE id IN (SELECT value FROM json_each(:ids)) AND is_dead = 0 AND receipt IS NULL AND visible_at > :now
+"""
+GET: Final = "SELECT * FROM record INDEXED BY sqlite_autoindex_record_1 WHERE url IN (SELECT value FROM json_each(?))"
 SCAN: Final = """
 SELECT * FROM record
 WHERE id > :after AND (:status IS NULL OR status = :status) AND (:host IS NULL OR host = :host)
@@ -300,14 +256,23 @@ SELECT
     (SELECT number FROM counter WHERE name = 'messages'),
     (SELECT count(*) FROM message INDEXED BY message_in_flight
         WHERE is_dead = 0 AND receipt IS NOT NULL AND visible_at > :now),
-    (SELECT count(*) FROM message WHERE is_dead = 0 AND is_deferred IN (0, 1) AND visible_at > :now),
-    (SELECT count(*) FROM message WHERE is_dead = 1),
+    (SELECT count(*) FROM message INDEXED BY message_visible
+        WHERE is_dead = 0 AND is_deferred IN (0, 1) AND visible_at > :now),
+    (SELECT count(*) FROM message INDEXED BY message_visible WHERE is_dead = 1),
     (SELECT sent_at FROM message NOT INDEXED WHERE is_dead = 0 ORDER BY id LIMIT 1)
 """
-DEAD_LETTERS: Final = "SELECT id, body, receive_count, sent_at FROM message WHERE is_dead = 1 ORDER BY id LIMIT ?"
+# In the order in which they died: `visible_at` is not touched after that.
+DEAD_LETTERS: Final = """
+SELECT id, body, receive_count, sent_at, visible_at FROM message INDEXED BY message_visible
+WHERE is_dead = 1 AND is_deferred = 0
+UNION ALL
+SELECT id, body, receive_count, sent_at, visible_at FROM message INDEXED BY message_visible
+WHERE is_dead = 1 AND is_deferred = 1
+ORDER BY visible_at, id LIMIT ?
+"""
 REDRIVE: Final = """
-UPDATE message SET is_dead = 0, receive_count = 0, receipt = NULL, visible_at = :now
-WHERE id IN (SELECT id FROM message WHERE is_dead = 1 ORDER BY id LIMIT :limit)
+UPDATE message NOT INDEXED SET is_dead = 0, receive_count = 0, receipt = NULL, visible_at = :now
+WHERE id IN (SELECT id FROM message INDEXED BY message_visible WHERE is_dead = 1 LIMIT :limit)
 """
 CHECK_IN: Final = """
 INSERT INTO worker (worker_id, session, started_at, seen_at, expires_at) VALUES (:id, :session, :now, :now, :expires)
@@ -316,12 +281,30 @@ ON CONFLICT (worker_id) DO UPDATE SET
     started_at = CASE WHEN session = excluded.session THEN started_at ELSE excluded.started_at END
 WHERE session = excluded.session OR expires_at < :now
 """
-CLEARED_TABLES: Final = ("record", "settings", "host", "request", "robots", "sample")
+CHECK_OUT: Final = "DELETE FROM worker WHERE worker_id = ? AND session = ?"
+WORKERS: Final = "SELECT worker_id, started_at, seen_at FROM worker WHERE expires_at >= ? ORDER BY worker_id"
+# SQLite empties a whole table without a look at its rows: by the page, not by the row.
+PURGE: Final = "DELETE FROM message"
+PURGE_COUNTER: Final = "DELETE FROM counter WHERE name = 'messages'"
+CLEAR_RECORDS: Final = "DELETE FROM record"
+CLEAR_THE_REST: Final = (
+    "DELETE FROM settings",
+    "DELETE FROM host",
+    "DELETE FROM request",
+    "DELETE FROM robots",
+    "DELETE FROM sample",
+    "DELETE FROM counter WHERE name != 'messages'",
+)
+
+
+class _Orphan(NamedTuple):
+    """A record without a message."""
+
+    url: str
+    message: Message | None  # what brings it back; none: nothing does
+
 
 _outcome_encoder = msgspec.json.Encoder()
-_outcome_decoder = msgspec.json.Decoder(Outcome)
-_robots_decoder = msgspec.json.Decoder(RobotsRow)
-_HOST_COLUMNS: Final = HostRow.__struct_fields__
 
 
 class SqliteFrontier:
@@ -333,83 +316,42 @@ class SqliteFrontier:
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="frontier")
         self._connection: sqlite3.Connection
-        self._settings_ids: dict[str, int] = {}
+        self._file = os.path.abspath(path)  # wherever this process goes
+        self._identity: Identity | None = None
         self._sent = asyncio.Event()  # something was sent from this process
         self._receipts = 0
         self._receipt_prefix = os.urandom(6).hex()
 
     @classmethod
-    async def open(cls, path: str, settings: FrontierSettings, *, clock: Clock) -> SqliteFrontier:
-        """Open a file, made if it is absent; ``:memory:`` for none.
+    async def open(
+        cls, path: str, settings: FrontierSettings, *, clock: Clock, looking: bool = False
+    ) -> SqliteFrontier:
+        """Open a file, made if it is absent; ``:memory:`` for none. See :mod:`sqspider.frontier.sqlite_file`.
 
-        Raises :class:`FrontierUnavailableError` if it is no frontier, of a newer version, cannot
-        be written or lies in no folder.
+        ``looking``: nothing will be written; the file must be there. Raises
+        :class:`FrontierUnavailableError` if it is no frontier, of another version, damaged, or cannot
+        be opened or written.
         """
         frontier = cls(path, settings, clock)
         try:
-            await frontier._in_thread(frontier._open)
+            await frontier._in_thread(lambda: frontier._open(open_to_look if looking else open_to_work))
         except FrontierError as error:
             frontier._thread.shutdown()
             raise FrontierUnavailableError(str(error)) from error
         return frontier
 
+    def _open(self, opener: Callable[[str], sqlite3.Connection]) -> None:
+        self._connection = opener(self._path)
+        self._identity = identity_of(self._path)
+
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown()
 
-    def _open(self) -> None:
-        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-            oldest = ".".join(map(str, OLDEST_SQLITE))
-            raise FrontierUnavailableError(
-                f"this Python's SQLite is {sqlite3.sqlite_version}; sqspider needs {oldest} or later"
-            )
-        self._connection = connection = sqlite3.connect(
-            self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            connection.execute("PRAGMA foreign_keys = OFF")
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            application = connection.execute("PRAGMA application_id").fetchone()[0]
-            is_new = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
-            if not is_new and application != APPLICATION_ID:
-                raise FrontierUnavailableError(
-                    f"{self._path} is a SQLite database, but not of sqspider: name another file"
-                )
-            if version > SCHEMA_VERSION:
-                raise FrontierUnavailableError(
-                    f"{self._path} was written by a newer sqspider (schema {version}, this one knows "
-                    f"{SCHEMA_VERSION}): use that version, or name another file"
-                )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cache_size = -32768")  # KiB: bounded, whatever the file's size
-            if is_new:
-                self._create(connection)
-            elif version < SCHEMA_VERSION:
-                self._bring_up_to_date(connection)
-            # A file that cannot be written is found out here, not in the middle of a crawl.
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.close()
-            raise
-
-    def _create(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
-            _execute(connection, SCHEMA + SECOND)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
-
-    def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
-        """Take a file of the first version to the second; dying half-way leaves it as it was."""
-        connection.execute("BEGIN IMMEDIATE")
-        if connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:  # nobody else has just done it
-            _execute(connection, TO_SECOND + SECOND)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
+    def _close(self) -> None:
+        if self._is_elsewhere():
+            leave_no_log(self._connection)
+        self._connection.close()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._classified, work)
@@ -418,10 +360,30 @@ class SqliteFrontier:
         try:
             return work()
         except sqlite3.Error as error:
-            raise _classify(error, self._path) from error
+            raise classify(error, self._path) from error
+
+    def _is_elsewhere(self) -> bool:
+        """Whether the file that was opened lies at its path no more. Looking costs microseconds."""
+        return self._identity is not None and identity_of(self._file) != self._identity
+
+    def _see_that_it_is_here(self, connection: sqlite3.Connection) -> None:
+        """Raise if another file, or none, lies where ours was: what goes on there is none of our business."""
+        if not self._is_elsewhere():
+            return
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        leave_no_log(connection)
+        raise FrontierUnavailableError(
+            f"{self._path} was {'replaced' if os.path.exists(self._file) else 'moved away or deleted'} while it was in "
+            "use: this ends here, so that the two are not mixed up. What was done so far is in the file that lay there"
+        )
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._in_thread(lambda: work(self._connection))
+        def reading() -> T:
+            self._see_that_it_is_here(self._connection)
+            return work(self._connection)
+
+        return await self._in_thread(reading)
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run one write transaction; whatever goes wrong, it has not happened."""
@@ -430,6 +392,7 @@ class SqliteFrontier:
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
             try:
+                self._see_that_it_is_here(connection)
                 result = work(connection)
                 connection.execute("COMMIT")
             except BaseException:
@@ -439,6 +402,14 @@ class SqliteFrontier:
             return result
 
         return await self._in_thread(transaction)
+
+    async def _rows(self, statement: str, parameters: Parameters = ()) -> list[Any]:
+        """What one statement reads."""
+        return await self._read(lambda connection: connection.execute(statement, parameters).fetchall())
+
+    async def _change(self, statement: str, parameters: Parameters = ()) -> int:
+        """Run one statement that changes rows, as a transaction; how many it changed."""
+        return await self._write(lambda connection: connection.execute(statement, parameters).rowcount)
 
     # Work.
 
@@ -464,34 +435,24 @@ class SqliteFrontier:
         if not by_url:
             return set()
         now = self._clock()
-        rows = [
-            (
-                url,
-                host_of(url),
-                entry.depth,
-                entry.parent,
-                self._settings_id(connection, entry),
-                entry.lastmod,
-            )
-            for url, entry in by_url.items()
-        ]
-        new = connection.execute(
-            INSERT_RECORDS, {"entries": json.dumps(rows), "now": now, "due": now + self._settings.due_seconds}
-        ).fetchall()
-        self._send(connection, (by_url[url].to_message() for (url,) in new), now)
-        _count(connection, {"status:queued": len(new)})
-        return {url for (url,) in new}
+        new = self._record(connection, by_url.values(), now)
+        self._send(connection, (by_url[url].to_message() for url in new), now)
+        return set(new)
 
-    def _settings_id(self, connection: sqlite3.Connection, entry: Entry) -> int:
-        body = encode_settings(entry.settings)
-        known = self._settings_ids.get(body)
-        if known is None:
-            connection.execute("INSERT INTO settings (body) VALUES (?) ON CONFLICT DO NOTHING", (body,))
-            known = int(connection.execute("SELECT id FROM settings WHERE body = ?", (body,)).fetchone()[0])
-            # Remembered only from a later transaction on: this one may be rolled back.
-            if connection.execute("SELECT 1 FROM record WHERE settings = ? LIMIT 1", (known,)).fetchone():
-                self._settings_ids[body] = known
-        return known
+    def _record(self, connection: sqlite3.Connection, entries: Iterable[Entry], now: float) -> list[str]:
+        """Insert records for what is not known; the URLs that were new."""
+        settings_ids: dict[str, int] = {}  # for this transaction: another process may clear the table after it
+        rows = []
+        for entry in entries:
+            settings = encode_settings(entry.settings)
+            if settings not in settings_ids:
+                settings_ids[settings] = _settings_id(connection, settings)
+            host = host_of(entry.url)
+            rows.append((entry.url, host, entry.depth, entry.parent, settings_ids[settings], entry.lastmod))
+        parameters = {"entries": json.dumps(rows), "now": now, "due": now + self._settings.due_seconds}
+        new = [url for (url,) in connection.execute(INSERT_RECORDS, parameters)]
+        _count(connection, {"status:queued": len(new)})
+        return new
 
     def _send(self, connection: sqlite3.Connection, messages: Iterable[Message], now: float) -> None:
         rows = [(message.url, host_of(message.url), encode_message(message), now, now) for message in messages]
@@ -517,7 +478,7 @@ class SqliteFrontier:
         pause, longest = POLL_SECONDS
         while True:
             self._sent.clear()
-            next_visible = await self._read(lambda c: c.execute(NEXT_VISIBLE).fetchone()[0])
+            next_visible = (await self._rows(NEXT_VISIBLE))[0][0]
             if next_visible is not None and next_visible <= self._clock():
                 deliveries = await self._write(lambda connection: self._receive(connection, limit))
                 if deliveries:
@@ -593,27 +554,26 @@ class SqliteFrontier:
                     else:
                         losers[url] = Lost(url=url, why=LostReason.HELD, lease_until=lease)
             answers: list[Won | Lost] = []
-            for request in requests:
-                url = request.message.url
-                if url in losers:
+            for url in (request.message.url for request in requests):
+                if url not in losers:
+                    answers.append(self._won(url, won.get(url), worker_id, claim_id, lease_until))
+                    losers[url] = Lost(url=url, why=LostReason.HELD, lease_until=lease_until)
+                else:
                     answers.append(losers[url])
-                    continue
-                attempt, unended, tries = won[url]
-                answers.append(
-                    Won(
-                        url=url,
-                        attempt=attempt,
-                        unended=unended,
-                        tries=tries,
-                        worker_id=worker_id,
-                        claim_id=claim_id,
-                        lease_until=lease_until,
-                    )
-                )
-                losers[url] = Lost(url=url, why=LostReason.HELD, lease_until=lease_until)
             return answers
 
         return await self._write(work)
+
+    def _won(self, url: str, numbers: tuple[Any, ...] | None, worker_id: str, claim_id: str, lease_until: float) -> Won:
+        """A claim, from what its record says. Raises where the record is damaged: then it is nobody's to work on."""
+        if numbers is None:
+            raise damaged(self._path, f"the URL {url} leads to the record of another one")
+        fields = dict(zip(("attempt", "unended", "tries"), numbers, strict=True))
+        fence = {"worker_id": worker_id, "claim_id": claim_id, "lease_until": lease_until}
+        try:
+            return msgspec.convert({"url": url, **fields, **fence}, Won)
+        except msgspec.ValidationError as error:
+            raise damaged(self._path, f"the record of {url} says {fields} ({error})") from None
 
     def _record_missing(
         self, connection: sqlite3.Connection, urls: list[str], requests: Sequence[ClaimRequest]
@@ -622,16 +582,8 @@ class SqliteFrontier:
         known = {url for (url,) in connection.execute(KNOWN, (json.dumps(urls),))}
         if len(known) == len(urls):
             return
-        now = self._clock()
         missing = {r.message.url: r.message for r in reversed(requests) if r.message.url not in known}
-        rows = [
-            (url, host_of(url), m.depth, m.parent, self._settings_id(connection, Entry.of(m)), m.lastmod)
-            for url, m in missing.items()
-        ]
-        connection.execute(
-            INSERT_RECORDS, {"entries": json.dumps(rows), "now": now, "due": now + self._settings.due_seconds}
-        ).fetchall()
-        _count(connection, {"status:queued": len(rows)})
+        self._record(connection, map(Entry.of, missing.values()), self._clock())
 
     async def finish(self, finishes: Sequence[Finish]) -> list[bool]:
         def work(connection: sqlite3.Connection) -> list[bool]:
@@ -717,35 +669,64 @@ class SqliteFrontier:
         await self._write(work)
 
     async def sweep(self, limit: int = 1000) -> int:
-        def work(connection: sqlite3.Connection) -> int:
-            now = self._clock()
-            orphans = connection.execute(ORPHANS, {"now": now, "limit": limit}).fetchall()
-            messages = [
-                Message(url=url, depth=depth, parent=parent, settings=decode_settings(body), lastmod=lastmod)
-                for url, depth, parent, body, lastmod, _ in orphans
-            ]
-            self._send(connection, messages, now)
-            due = now + self._settings.due_seconds
-            connection.executemany(MOVE_DUE_ON, [(due, message.url) for message in messages])
-            return len(messages)
-
-        if not await self._read(lambda c: c.execute(ORPHANS, {"now": self._clock(), "limit": 1}).fetchone()):
-            return 0
-        released = await self._write(work)
-        self._sent.set()
+        now, released = self._clock(), 0
+        while released < limit and await self._rows(PAST_DUE, _due(now, 1)):
+            sweep_some = partial(self._sweep, now=now, limit=limit - released)
+            released += await self._write(sweep_some)
+        if released:
+            self._sent.set()
+        else:
+            await self._read(self._see_a_way_back)
         return released
+
+    def _sweep(self, connection: sqlite3.Connection, now: float, limit: int) -> int:
+        """Look at some records that are past their time, and move them on; how many were released."""
+        looked_at = connection.execute(PAST_DUE, _due(now, STEP)).fetchall()
+        missing = [record for record, has_message in looked_at if not has_message][:limit]
+        orphans = _orphans(connection, missing)
+        messages = [orphan.message for orphan in orphans if orphan.message is not None]
+        self._send(connection, messages, now)
+        # What waits long is looked at ever more seldom. What does not wait is looked at again as soon as ever.
+        for records, longest in (
+            ([record for record, has_message in looked_at if has_message], LONGEST_LOOK_AGAIN_SECONDS),
+            (missing, 0.0),
+        ):
+            seconds = self._settings.due_seconds
+            moves = [{"id": record, "now": now, "seconds": seconds, "longest": longest} for record in records]
+            connection.executemany(MOVE_DUE_ON, moves)
+        return len(messages)
+
+    def _see_a_way_back(self, connection: sqlite3.Connection) -> None:
+        """Raise if records are open and nothing that is there will ever end them: the file is damaged."""
+        connection.execute("BEGIN")  # all of it as of one moment: another worker may just end the last record
+        try:
+            left = _left(connection)
+            lost = _lost(connection) if left else None
+        finally:
+            connection.execute("ROLLBACK")
+        if lost is not None:
+            named = f" ({', '.join(lost[:3])})" if lost else ""
+            raise damaged(
+                self._path, f"URLs that are not finished, and that nothing there brings back: {left:,}{named}"
+            )
 
     # Politeness.
 
     async def hosts(self, hosts: Sequence[str]) -> dict[str, HostRow]:
-        names = json.dumps(hosts)
-        rows = await self._read(lambda connection: connection.execute(HOSTS, (names,)).fetchall())
-        known = {row[0]: _host_row(row) for row in rows}
+        known = {row.host: row for row in self._host_rows(await self._rows(HOSTS, (json.dumps(hosts),)))}
         return {host: known.get(host) or HostRow(host=host) for host in hosts}
 
     async def scan_hosts(self) -> list[HostRow]:
-        rows = await self._read(lambda connection: connection.execute(ALL_HOSTS).fetchall())
-        return [_host_row(row) for row in rows]
+        return self._host_rows(await self._rows(ALL_HOSTS))
+
+    def _host_rows(self, rows: Sequence[tuple[Any, ...]]) -> list[HostRow]:
+        found = []
+        for row in rows:
+            try:
+                found.append(host_row(row))
+            except ValueError as error:
+                raise damaged(self._path, f"the row of the host {row[0]!r} says {error}") from None
+        return found
 
     async def save_hosts(self, rows: Sequence[HostRow]) -> list[bool]:
         def work(connection: sqlite3.Connection) -> list[bool]:
@@ -761,8 +742,15 @@ class SqliteFrontier:
         return await self._write(work)
 
     async def release_host(self, host: str) -> int:
-        parameters = {"host": host, "now": self._clock()}
-        released = await self._write(lambda connection: connection.execute(RELEASE_HOST, parameters).rowcount)
+        now, released = self._clock(), 0
+        # A URL may write its host with a dot at the end.
+        for origin in (f"{scheme}://{host}{dot}" for scheme in ("http", "https") for dot in ("", ".")):
+            # A path or a port comes next: "/" to ":", in the order of characters.
+            place = {"after": f"{origin}/", "after_id": 0, "end": f"{origin};"}
+            while rows := await self._rows(MESSAGES_OF_HOST, {**place, "host": host, "now": now, "limit": STEP}):
+                place["after_id"], place["after"], _ = rows[-1]
+                if put_off := [message for message, _, is_put_off in rows if is_put_off]:
+                    released += await self._change(RELEASE, {"ids": json.dumps(put_off), "now": now})
         self._sent.set()
         return released
 
@@ -789,88 +777,59 @@ class SqliteFrontier:
     def _admit(self, connection: sqlite3.Connection, entrance: Entrance) -> Admission:
         now, host = self._clock(), entrance.host
         connection.execute(ADD_HOST, (host,))
-        generation, rest_until, last_request, next_slot = connection.execute(
-            "SELECT generation, rest_until, last_request, next_slot FROM host WHERE host = ?", (host,)
-        ).fetchone()
+        generation, rest_until, last_request, next_slot = connection.execute(SLOT_OF_HOST, (host,)).fetchone()
         if entrance.generation is not None and entrance.generation != generation:
             return Admission(entered=Entered.VOID)
         again_at = max(rest_until, last_request + entrance.delay_seconds)
         if again_at > now:
             return Admission(entered=Entered.BUSY, again_at=again_at)
-        connection.execute("DELETE FROM request WHERE host = ? AND until < ?", (host, now))
+        connection.execute(END_OLD_REQUESTS, (host, now))
         under_way, first_end = connection.execute(REQUESTS, (host,)).fetchone()
         if under_way >= entrance.per_host:
             again_at = min(first_end, now + min(max(entrance.delay_seconds / 4, 0.02), 0.5))
             return Admission(entered=Entered.BUSY, again_at=again_at)
-        connection.execute(
-            "INSERT OR REPLACE INTO request (host, token, until) VALUES (?, ?, ?)",
-            (host, entrance.token, entrance.until),
-        )
+        connection.execute(BEGIN_REQUEST, (host, entrance.token, entrance.until))
         if entrance.generation is None:
             next_slot = max(now, next_slot) + entrance.delay_seconds
-        connection.execute("UPDATE host SET last_request = ?, next_slot = ? WHERE host = ?", (now, next_slot, host))
+        connection.execute(ENTER_HOST, (now, next_slot, host))
         return Admission(entered=Entered.YES)
 
     async def leave(self, exits: Sequence[Exit]) -> None:
         def work(connection: sqlite3.Connection) -> None:
             for end in exits:
-                connection.execute("DELETE FROM request WHERE host = ? AND token = ?", (end.host, end.token))
-                connection.execute(
-                    "UPDATE host SET last_request = max(last_request, ?), "
-                    "latency_seconds = 0.7 * latency_seconds + 0.3 * ? WHERE host = ?",
-                    (end.requested_at, end.latency_seconds, end.host),
-                )
+                connection.execute(END_REQUEST, (end.host, end.token))
+                connection.execute(LEAVE_HOST, (end.requested_at, end.latency_seconds, end.host))
 
         await self._write(work)
 
     async def robots(self, origins: Sequence[str]) -> dict[str, RobotsRow]:
-        rows = await self._read(
-            lambda connection: connection.execute(
-                "SELECT origin, row FROM robots WHERE row IS NOT NULL AND origin IN (SELECT value FROM json_each(?))",
-                (json.dumps(origins),),
-            ).fetchall()
-        )
-        return {origin: _robots_decoder.decode(zlib.decompress(row)) for origin, row in rows}
+        rows = await self._rows(ROBOTS, (json.dumps(origins),))
+        known = {origin: robots_row(packed) for origin, packed in rows}
+        return {origin: row for origin, row in known.items() if row is not None}
 
     async def lease_robots(self, origin: str, *, until: float) -> bool:
-        def work(connection: sqlite3.Connection) -> bool:
-            return (
-                connection.execute(
-                    "INSERT INTO robots (origin, lease_until) VALUES (:origin, :until) "
-                    "ON CONFLICT (origin) DO UPDATE SET lease_until = :until WHERE lease_until < :now",
-                    {"origin": origin, "until": until, "now": self._clock()},
-                ).rowcount
-                == 1
-            )
-
-        return await self._write(work)
+        parameters = {"origin": origin, "until": until, "now": self._clock()}
+        return await self._change(LEASE_ROBOTS, parameters) == 1
 
     async def save_robots(self, row: RobotsRow) -> None:
         body = zlib.compress(msgspec.json.encode(row), 1)
-        await self._write(
-            lambda connection: connection.execute(
-                "INSERT INTO robots (origin, row) VALUES (?, ?) "
-                "ON CONFLICT (origin) DO UPDATE SET row = excluded.row, lease_until = 0",
-                (row.origin, body),
-            )
-        )
+        await self._change(SAVE_ROBOTS, (row.origin, body))
 
     # Looking.
 
     async def get(self, urls: Sequence[str]) -> dict[str, UrlRecord]:
-        names = json.dumps(urls)
-        rows = await self._read(lambda connection: _dicts(connection.execute(GET, (names,))))
-        return {row["url"]: _record(row) for row in rows}
+        parameters = (json.dumps(urls),)
+        rows = await self._read(lambda connection: dicts(connection, GET, parameters))
+        return {record.url: record for record in map(record_of, rows)}
 
     async def scan(self, *, status: Status | None = None, host: str | None = None) -> AsyncIterator[list[UrlRecord]]:
         parameters: dict[str, Any] = {"after": 0, "status": status, "host": host, "limit": SCAN_BATCH}
-        while rows := await self._read(lambda connection: _dicts(connection.execute(SCAN, parameters))):
+        while rows := await self._read(lambda connection: dicts(connection, SCAN, parameters)):
             parameters["after"] = rows[-1]["id"]
-            yield [_record(row) for row in rows]
+            yield [record_of(row) for row in rows]
 
     async def counts(self, *, exact: bool = False) -> Counts:  # noqa: ARG002 - they always are
-        rows = await self._read(lambda c: c.execute("SELECT name, number FROM counter").fetchall())
-        numbers: dict[str, int] = dict(rows)
+        numbers: dict[str, int] = dict(await self._rows(COUNTERS))
         return Counts(
             by_status={status: numbers.get(f"status:{status}", 0) for status in Status},
             by_reason={reason: n for reason in Reason if (n := numbers.get(f"reason:{reason}", 0))},
@@ -892,7 +851,7 @@ class SqliteFrontier:
         )
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
-        rows = await self._read(lambda connection: connection.execute(DEAD_LETTERS, (limit,)).fetchall())
+        rows = await self._rows(DEAD_LETTERS, (limit,))
         return [DeadLetter(message_id=str(row[0]), body=row[1], receive_count=row[2], sent_at=row[3]) for row in rows]
 
     async def redrive(self, limit: int = 1000) -> int:
@@ -910,22 +869,13 @@ class SqliteFrontier:
     async def check_in(self, worker_id: str, *, session: str, ttl_seconds: float) -> bool:
         now = self._clock()
         parameters = {"id": worker_id, "session": session, "now": now, "expires": now + ttl_seconds}
-        return await self._write(lambda connection: connection.execute(CHECK_IN, parameters).rowcount == 1)
+        return await self._change(CHECK_IN, parameters) == 1
 
     async def check_out(self, worker_id: str, *, session: str) -> None:
-        await self._write(
-            lambda connection: connection.execute(
-                "DELETE FROM worker WHERE worker_id = ? AND session = ?", (worker_id, session)
-            )
-        )
+        await self._change(CHECK_OUT, (worker_id, session))
 
     async def workers(self) -> list[WorkerRow]:
-        rows = await self._read(
-            lambda connection: connection.execute(
-                "SELECT worker_id, started_at, seen_at FROM worker WHERE expires_at >= ? ORDER BY worker_id",
-                (self._clock(),),
-            ).fetchall()
-        )
+        rows = await self._rows(WORKERS, (self._clock(),))
         return [WorkerRow(worker_id=row[0], started_at=row[1], seen_at=row[2]) for row in rows]
 
     # What it took, over time.
@@ -936,13 +886,13 @@ class SqliteFrontier:
             body = msgspec.json.encode(sample).decode()
             row = (sample.at, body, stats.visible, stats.in_flight, stats.oldest_age_seconds)
             connection.execute(ADD_SAMPLE, row)
-            connection.execute("DELETE FROM sample WHERE at < ?", (sample.at - KEPT_SECONDS,))
+            connection.execute(END_OLD_SAMPLES, (sample.at - KEPT_SECONDS,))
 
         await self._write(work)
 
     async def points(self, *, since: float, until: float, period_seconds: int) -> list[Point]:
         parameters = {"since": since, "until": until, "period": period_seconds}
-        rows = await self._read(lambda connection: _dicts(connection.execute(POINTS, parameters)))
+        rows = await self._read(lambda connection: dicts(connection, POINTS, parameters))
         return [Point(**row) for row in rows]
 
     async def bill(self) -> None:
@@ -952,22 +902,28 @@ class SqliteFrontier:
 
     async def purge_queue(self) -> int:
         def work(connection: sqlite3.Connection) -> int:
-            removed = connection.execute("DELETE FROM message").rowcount
-            connection.execute("DELETE FROM counter WHERE name = 'messages'")
+            removed = connection.execute(PURGE).rowcount
+            connection.execute(PURGE_COUNTER)
             return removed
 
-        return await self._write(work)
+        def move_up(connection: sqlite3.Connection) -> int:
+            moved_on = connection.execute(MOVED_ON, (due, STEP)).fetchall()
+            return connection.executemany(MOVE_DUE_UP, [(due, record) for (record,) in moved_on]).rowcount
+
+        removed = await self._write(work)
+        due = self._clock() + self._settings.due_seconds
+        while await self._write(move_up) > 0:
+            pass
+        return removed
 
     async def clear_table(self, on_removed: Callable[[int], None] = lambda _: None) -> int:
         def work(connection: sqlite3.Connection) -> int:
-            removed = int(connection.execute("SELECT count(*) FROM record").fetchone()[0])
-            for table in CLEARED_TABLES:
-                connection.execute(f"DELETE FROM {table}")
-            connection.execute("DELETE FROM counter WHERE name != 'messages'")
+            removed = connection.execute(CLEAR_RECORDS).rowcount
+            for statement in CLEAR_THE_REST:
+                connection.execute(statement)
             return removed
 
         removed = await self._write(work)
-        self._settings_ids.clear()
         on_removed(removed)
         return removed
 
@@ -975,79 +931,47 @@ class SqliteFrontier:
 _HOST_SUMS: Final = {Status.DONE: 0, Status.FAILED: 1, Status.BLOCKED: 2}
 
 
-def _execute(connection: sqlite3.Connection, script: str) -> None:
-    """Run the statements of a script inside of the transaction that is open."""
-    for statement in script.split(";\n"):
-        if statement.strip():
-            connection.execute(statement)
+def _due(before: float, limit: int) -> dict[str, float]:
+    return {"before": before, "limit": limit}
+
+
+def _orphans(connection: sqlite3.Connection, records: Sequence[int]) -> list[_Orphan]:
+    """Records that have no message, by their ids, with what would bring them back."""
+    orphans = []
+    for _, url, depth, parent, body, lastmod, is_found in connection.execute(ORPHANS, (json.dumps(records),)):
+        message = None
+        with contextlib.suppress(msgspec.MsgspecError, TypeError):  # its settings are gone or damaged
+            if is_found:
+                settings = decode_settings(body)
+                message = Message(url=url, depth=depth, parent=parent, settings=settings, lastmod=lastmod)
+        orphans.append(_Orphan(url, message))
+    return orphans
+
+
+def _left(connection: sqlite3.Connection) -> int:
+    """How many records are open, by the sums."""
+    numbers = dict(connection.execute(COUNTERS).fetchall())
+    return sum(numbers.get(f"status:{status}", 0) for status in Status if not status.is_final)
+
+
+def _lost(connection: sqlite3.Connection) -> list[str] | None:
+    """The URLs that are not finished, if nothing brings any of them back; none if something does."""
+    if connection.execute(NEXT_VISIBLE).fetchone()[0] is not None:
+        return None
+    lost: list[str] = []
+    due = connection.execute(PAST_DUE, _due(math.inf, -1))  # no limit: the first that has a way back ends it
+    while some := due.fetchmany(STEP):
+        orphans = _orphans(connection, [record for record, _ in some])
+        if any(orphan.message is not None for orphan in orphans):
+            return None
+        lost += [orphan.url for orphan in orphans]
+    return lost
+
+
+def _settings_id(connection: sqlite3.Connection, body: str) -> int:
+    found = connection.execute(FIND_SETTINGS, (body,)).fetchone()
+    return int(found[0]) if found else int(connection.execute(ADD_SETTINGS, (body,)).lastrowid or 0)
 
 
 def _count(connection: sqlite3.Connection, changes: dict[str, int]) -> None:
     connection.executemany(ADD_TO_COUNTER, [(name, number) for name, number in changes.items() if number])
-
-
-def _host_row(row: tuple[Any, ...]) -> HostRow:
-    values = dict(zip(_HOST_COLUMNS, row, strict=True))
-    values["trouble"] = Reason(values["trouble"]) if values["trouble"] else None
-    values["is_paused"], values["is_blocked"] = bool(values["is_paused"]), bool(values["is_blocked"])
-    return HostRow(**values)
-
-
-def _dicts(cursor: sqlite3.Cursor) -> list[dict[str, Any]]:
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-def _record(row: dict[str, Any]) -> UrlRecord:
-    return UrlRecord(
-        url=row["url"],
-        status=Status(row["status"]),
-        depth=row["depth"],
-        parent=row["parent"],
-        host=row["host"],
-        lastmod=row["lastmod"],
-        attempt=row["attempt"],
-        unended=row["unended"],
-        tries=row["tries"],
-        worker_id=row["worker_id"],
-        claim_id=row["claim_id"],
-        lease_until=row["lease_until"],
-        due_at=row["due_at"],
-        enqueued_at=row["enqueued_at"],
-        claimed_at=row["claimed_at"],
-        finished_at=row["finished_at"],
-        outcome=_outcome_decoder.decode(row["outcome"]) if row["outcome"] else None,
-    )
-
-
-def _classify(error: sqlite3.Error, path: str) -> FrontierError:
-    """What a fault of SQLite means, and what to do. https://sqlite.org/rescode.html"""
-    code = getattr(error, "sqlite_errorname", "") or ""
-    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return FrontierBusyError(
-            f"{path} was locked by another process for {BUSY_SECONDS:g} s: see what holds it, or try again"
-        )
-    if code.startswith("SQLITE_NOTADB"):
-        return FrontierUnavailableError(f"{path} is no SQLite database: name another file")
-    if code.startswith("SQLITE_READONLY"):
-        return FrontierUnavailableError(f"{path} cannot be written: see its permissions, or name another file")
-    if code.startswith("SQLITE_CANTOPEN"):
-        return FrontierUnavailableError(f"{path} cannot be opened: {_why_not_opened(path)}")
-    if code.startswith("SQLITE_FULL"):
-        return FrontierUnavailableError(
-            f"the disk that holds {path} is full: make room and go on with the same command; nothing is lost"
-        )
-    if code.startswith("SQLITE_CORRUPT"):
-        return FrontierUnavailableError(f"{path} is damaged ({error}): restore it, or name another file")
-    if code.startswith("SQLITE_IOERR"):
-        return FrontierUnavailableError(f"reading or writing {path} failed ({error}, {code}): see the disk")
-    return FrontierError(f"{path}: {error} ({code or type(error).__name__})")
-
-
-def _why_not_opened(path: str) -> str:
-    folder = os.path.dirname(os.path.abspath(path))
-    if os.path.isdir(path):
-        return "it is a folder; name a file"
-    if not os.path.isdir(folder):
-        return f"there is no folder {folder}"
-    return "see its permissions and those of its folder"

@@ -1,0 +1,409 @@
+"""A frontier's SQLite file: its tables, how it is opened, and what SQLite's errors mean.
+
+To work, it is made or brought up to date; to look, it is neither made nor written to. What is in the
+tables is the business of ``sqlite``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from sqspider.frontier import FrontierBusyError, FrontierError, FrontierUnavailableError
+
+APPLICATION_ID: Final = 0x73717370  # "sqsp"
+SCHEMA_VERSION: Final = 2
+OLDEST_SQLITE: Final = (3, 38, 0)  # the operator ->>
+BUSY_SECONDS: Final = 30.0  # how long to wait for other processes' transactions
+BUSY_PAUSE_SECONDS: Final = 0.005  # between two tries where SQLite does not wait by itself
+CACHE_KIB: Final = 32_768  # bounded, whatever the file's size
+CHECKED_BYTES: Final = 64 << 20  # of a file that is checked when it is opened: a third of a second
+SOUND: Final = "ok"  # what SQLite's checks say then: https://sqlite.org/pragma.html#pragma_integrity_check
+IN_MEMORY: Final = ":memory:"
+NOT_UTF8: Final = "Could not decode to UTF-8"  # how the driver begins to say so; SQLite has no code for it
+
+SCHEMA: Final = """
+CREATE TABLE settings (            -- of crawls, each once: records refer to them
+    id INTEGER PRIMARY KEY,
+    body TEXT NOT NULL UNIQUE
+);
+CREATE TABLE record (
+    id INTEGER PRIMARY KEY,
+    url TEXT NOT NULL UNIQUE,
+    status TEXT NOT NULL,
+    host TEXT NOT NULL,
+    depth INTEGER NOT NULL,
+    parent TEXT,
+    settings INTEGER NOT NULL REFERENCES settings (id),
+    lastmod REAL,
+    attempt INTEGER NOT NULL DEFAULT 0,
+    unended INTEGER NOT NULL DEFAULT 0,
+    tries INTEGER NOT NULL DEFAULT 0,
+    worker_id TEXT,
+    claim_id TEXT,
+    lease_until REAL DEFAULT 0,    -- NULL when finished: then no comparison with it is true
+    due_at REAL,
+    enqueued_at REAL NOT NULL,
+    claimed_at REAL,
+    finished_at REAL,
+    outcome TEXT                   -- JSON
+);
+CREATE INDEX record_due ON record (due_at) WHERE due_at IS NOT NULL;
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    url TEXT,                      -- NULL: the body is no message
+    host TEXT,
+    body TEXT NOT NULL,
+    sent_at REAL NOT NULL,
+    visible_at REAL NOT NULL,
+    receive_count INTEGER NOT NULL DEFAULT 0,
+    receipt TEXT,                  -- of the last delivery; NULL: none since it was sent or deferred
+    is_deferred INTEGER NOT NULL DEFAULT 0, -- it has a time to come back at, so it goes before fresh ones
+    is_dead INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX message_url ON message (url);
+CREATE TABLE counter (             -- kept up to date by every transaction: counting costs nothing
+    name TEXT PRIMARY KEY,         -- "status:done", "reason:robots", "bytes", "messages"
+    number INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE host (
+    host TEXT PRIMARY KEY,
+    version INTEGER NOT NULL DEFAULT 0,
+    generation INTEGER NOT NULL DEFAULT 0,
+    next_slot REAL NOT NULL DEFAULT 0,
+    last_request REAL NOT NULL DEFAULT 0,
+    latency_seconds REAL NOT NULL DEFAULT 0,
+    delay_seconds REAL,
+    crawl_delay_seconds REAL NOT NULL DEFAULT 0,
+    penalty_seconds REAL NOT NULL DEFAULT 0,
+    penalty_since REAL NOT NULL DEFAULT 0,
+    rest_until REAL NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0,
+    trouble TEXT,
+    is_paused INTEGER NOT NULL DEFAULT 0,
+    is_blocked INTEGER NOT NULL DEFAULT 0,
+    done INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    blocked INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL DEFAULT 0,
+    busy_seconds REAL NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE request (             -- requests to hosts that are under way
+    host TEXT NOT NULL,
+    token TEXT NOT NULL,
+    until REAL NOT NULL,
+    PRIMARY KEY (host, token)
+) WITHOUT ROWID;
+CREATE TABLE robots (
+    origin TEXT PRIMARY KEY,
+    lease_until REAL NOT NULL DEFAULT 0,
+    row BLOB                       -- JSON, compressed; NULL: not fetched yet
+);
+CREATE TABLE worker (
+    worker_id TEXT PRIMARY KEY,
+    session TEXT NOT NULL,
+    started_at REAL NOT NULL,
+    seen_at REAL NOT NULL,
+    expires_at REAL NOT NULL
+) WITHOUT ROWID;
+"""
+# What the second version of the file has beyond the first.
+SECOND: Final = """
+CREATE INDEX message_visible ON message (is_dead, is_deferred, visible_at, id);
+CREATE INDEX message_in_flight ON message (visible_at) WHERE is_dead = 0 AND receipt IS NOT NULL;
+CREATE TABLE sample (              -- what workers did in a while, and the queue at its end
+    at REAL NOT NULL,
+    sample TEXT NOT NULL,          -- JSON
+    visible INTEGER NOT NULL,
+    in_flight INTEGER NOT NULL,
+    oldest_age REAL
+);
+CREATE INDEX sample_at ON sample (at);
+"""
+TO_SECOND: Final = """
+DROP INDEX message_visible;
+ALTER TABLE message ADD COLUMN is_deferred INTEGER NOT NULL DEFAULT 0;
+"""
+COUNT_TABLES: Final = "SELECT count(*) FROM sqlite_schema"
+
+
+class Identity(NamedTuple):
+    """Which file it is that lies at a path."""
+
+    device: int
+    inode: int
+
+
+def identity_of(path: str) -> Identity | None:
+    """The file at a path; none if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return Identity(found.st_dev, found.st_ino)
+
+
+def open_to_work(path: str) -> sqlite3.Connection:
+    """Open a file that is to be written, made if it is absent; ``:memory:`` for none.
+
+    Waits for no transaction of others but where the file is made or brought up to date. Raises
+    :class:`FrontierUnavailableError` if it is no frontier, of a newer version or damaged, and
+    ``sqlite3.Error`` for what :func:`classify` puts into words, such as a file that cannot be written.
+    """
+    _refuse_old_sqlite()
+    was_left_open = _has_frames(path)
+    connection = _connect(path)
+    try:
+        _patiently(connection, lambda: _prepare(connection, path))
+        _refuse_read_only(connection)
+        if was_left_open:
+            _check_quickly(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_to_look(path: str) -> sqlite3.Connection:
+    """Open a file that is there, never to write to it nor to wait for those who do.
+
+    Nothing is left behind beside it. That it cannot be written is no hindrance, unless somebody died
+    and left a log of changes beside it. Raises as :func:`open_to_work` does.
+    """
+    if path == IN_MEMORY:
+        return open_to_work(path)
+    _refuse_old_sqlite()
+    if not os.path.exists(path) and os.path.isdir(_folder_of(path)):
+        raise FrontierUnavailableError(f"there is no frontier at {path}: a crawl or an enqueue makes one")
+    connection = _connect(f"{Path(path).absolute().as_uri()}?{_way_to_look(path)}", is_uri=True)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        _patiently(connection, lambda: _refuse_what_cannot_be_looked_at(connection, path))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def leave_no_log(connection: sqlite3.Connection) -> None:
+    """Move the log of changes into the file it belongs to, which lies at its path no more.
+
+    Left where it is, the log would be taken for that of the file which lies there now: SQLite knows
+    a log by its name alone.
+    """
+    with contextlib.suppress(sqlite3.Error):  # then others who have the file open do it
+        connection.execute("PRAGMA busy_timeout = 1000")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _way_to_look(path: str) -> str:
+    """How to open a file without a trace: https://sqlite.org/wal.html#readonly"""
+    if _has_frames(path):
+        return "mode=ro"  # the last one to close a file it may write moves what a dead process left into it
+    if hasattr(os, "statvfs") and os.path.exists(path) and os.statvfs(path).f_flag & os.ST_RDONLY:
+        return "immutable=1"  # no -shm can be made, and nobody changes anything
+    return "mode=rw"  # which cleans up beside the file; nothing is written, for query_only holds
+
+
+def _refuse_old_sqlite() -> None:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise FrontierUnavailableError(
+            f"this Python's SQLite is {sqlite3.sqlite_version}; sqspider needs {oldest} or later"
+        )
+
+
+def _connect(database: str, *, is_uri: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        database, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=is_uri
+    )
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    return connection
+
+
+def _has_frames(path: str) -> bool:
+    """Whether a log of changes lies beside the file: it is open, or whoever had it open last died."""
+    try:
+        return os.path.getsize(f"{path}-wal") > 0
+    except OSError:
+        return False
+
+
+class _Head(NamedTuple):
+    """What a file says that it is."""
+
+    application: int
+    version: int
+    is_empty: bool
+
+
+def _head_of(connection: sqlite3.Connection) -> _Head:
+    """Read all of it in one transaction: another process may be making the file just now."""
+    connection.execute("BEGIN")
+    try:
+        return _read_head(connection)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _read_head(connection: sqlite3.Connection) -> _Head:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    return _Head(application, version, is_empty=connection.execute(COUNT_TABLES).fetchone()[0] == 0)
+
+
+def _refuse_others(head: _Head, path: str) -> None:
+    """Raise for files that are not ours to read."""
+    if not head.is_empty and head.application != APPLICATION_ID:
+        raise FrontierUnavailableError(f"{path} is a SQLite database, but not of sqspider: name another file")
+    if head.version > SCHEMA_VERSION:
+        raise FrontierUnavailableError(
+            f"{path} was written by a newer sqspider (schema {head.version}, this one knows "
+            f"{SCHEMA_VERSION}): use that version, or name another file"
+        )
+
+
+def _refuse_what_cannot_be_looked_at(connection: sqlite3.Connection, path: str) -> None:
+    head = _head_of(connection)
+    _refuse_others(head, path)
+    if head.is_empty:
+        raise FrontierUnavailableError(f"{path} is empty: a crawl or an enqueue makes a frontier of it")
+    if head.version < SCHEMA_VERSION:
+        raise FrontierUnavailableError(
+            f"{path} was written by an older sqspider (schema {head.version}, this one knows {SCHEMA_VERSION}), "
+            "and looking changes nothing: `sqspider sweep` brings it up to date, as every command does that works on it"
+        )
+
+
+def _prepare(connection: sqlite3.Connection, path: str) -> None:
+    """See that there are tables as this version knows them. Doing it twice does no harm."""
+    head = _head_of(connection)
+    _refuse_others(head, path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    if head.is_empty or head.version < SCHEMA_VERSION:
+        connection.execute("BEGIN IMMEDIATE")
+        head = _read_head(connection)  # somebody else may just have done it
+        if head.is_empty:
+            _execute(connection, SCHEMA + SECOND)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        elif head.version < SCHEMA_VERSION:
+            _execute(connection, TO_SECOND + SECOND)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+
+
+def _execute(connection: sqlite3.Connection, script: str) -> None:
+    """Run the statements of a script inside of the transaction that is open."""
+    for statement in script.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)
+
+
+def _patiently(connection: sqlite3.Connection, work: Callable[[], None]) -> None:
+    """Do something again while others are in the way.
+
+    SQLite waits by itself for a transaction, but not to switch a new file to WAL, nor in every
+    moment of a recovery: https://sqlite.org/wal.html, "Sometimes queries return SQLITE_BUSY".
+    """
+    give_up_at = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            work()
+        except sqlite3.OperationalError as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if not _is_busy(error) or time.monotonic() > give_up_at:
+                raise
+            time.sleep(BUSY_PAUSE_SECONDS)
+        else:
+            return
+
+
+def _refuse_read_only(connection: sqlite3.Connection) -> None:
+    """Find out now, not in the middle of a crawl, that a file cannot be written; wait for nobody."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        if not _is_busy(error):
+            raise
+        # Whoever holds the lock is writing: so it can be written.
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+
+
+def _check_quickly(connection: sqlite3.Connection, path: str) -> None:
+    """Look for damage in a file that was not closed, as far as that takes no time worth mentioning.
+
+    A process that dies damages nothing; a machine that loses power may, if its disk lies. A large
+    file is not checked here: nobody shall wait minutes for a crawl to go on. `status --check` does it.
+    """
+    if os.path.getsize(path) > CHECKED_BYTES:
+        return
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != SOUND:
+        raise damaged(path, " ".join(found.split()))
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"))
+
+
+def damaged(path: str, what: str) -> FrontierUnavailableError:
+    """The error that ends the work on a file which is not what it should be."""
+    return FrontierUnavailableError(
+        f"{path} is damaged: {what}. `sqspider status --check` says more and `sqspider export` writes what can "
+        "still be read; go on with a copy from before, or with another file"
+    )
+
+
+def classify(error: sqlite3.Error, path: str) -> FrontierError:
+    """What a fault of SQLite means, and what to do. https://sqlite.org/rescode.html"""
+    code = getattr(error, "sqlite_errorname", "") or ""
+    if _is_busy(error):
+        return FrontierBusyError(
+            f"{path} was locked by another process for {BUSY_SECONDS:g} s: see what holds it, or try again"
+        )
+    if code.startswith("SQLITE_NOTADB"):
+        return FrontierUnavailableError(f"{path} is no SQLite database: name another file")
+    if code.startswith("SQLITE_READONLY"):
+        return FrontierUnavailableError(f"{path} cannot be written: see its permissions, or name another file")
+    if code.startswith("SQLITE_CANTOPEN"):
+        return FrontierUnavailableError(f"{path} cannot be opened: {_why_not_opened(path)}")
+    if code.startswith("SQLITE_FULL"):
+        return FrontierUnavailableError(
+            f"the disk that holds {path} is full: make room and go on with the same command; nothing is lost"
+        )
+    if code.startswith("SQLITE_CORRUPT"):
+        return damaged(path, str(error))
+    if str(error).startswith(NOT_UTF8):
+        return damaged(path, str(error))
+    if code.startswith("SQLITE_IOERR"):
+        return FrontierUnavailableError(f"reading or writing {path} failed ({error}, {code}): see the disk")
+    return FrontierError(f"{path}: {error} ({code or type(error).__name__})")
+
+
+def _folder_of(path: str) -> str:
+    return os.path.dirname(os.path.abspath(path))
+
+
+def _why_not_opened(path: str) -> str:
+    folder = _folder_of(path)
+    if os.path.isdir(path):
+        return "it is a folder; name a file"
+    if not os.path.isdir(folder):
+        return f"there is no folder {folder}"
+    if os.path.exists(path) and not os.access(folder, os.W_OK):
+        return f"{folder} cannot be written, where SQLite needs a {os.path.basename(path)}-shm: copy {_and_log(path)}"
+    return "see its permissions and those of its folder"
+
+
+def _and_log(path: str) -> str:
+    return f"it and {os.path.basename(path)}-wal to another folder" if _has_frames(path) else "it to another folder"

@@ -1,0 +1,71 @@
+"""Rows of a frontier's file as what they stand for. A row may be damaged: then it says so, and hides no other."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from typing import Any, Final
+
+import msgspec
+
+from sqspider.frontier import RobotsRow
+from sqspider.frontier.sqlite_file import NOT_UTF8
+from sqspider.host import HostRow
+from sqspider.record import Outcome, Reason, Status, UrlRecord
+
+Parameters = dict[str, Any] | tuple[Any, ...]
+
+_outcome_decoder = msgspec.json.Decoder(Outcome)
+_robots_decoder = msgspec.json.Decoder(RobotsRow)
+_HOST_COLUMNS: Final = HostRow.__struct_fields__
+
+
+def host_row(row: tuple[Any, ...]) -> HostRow:
+    """A host's row. Raises ``ValueError`` if it is damaged."""
+    values = dict(zip(_HOST_COLUMNS, row, strict=True))
+    values["trouble"] = Reason(values["trouble"]) if values["trouble"] else None
+    values["is_paused"], values["is_blocked"] = bool(values["is_paused"]), bool(values["is_blocked"])
+    return HostRow(**values)
+
+
+def robots_row(packed: bytes) -> RobotsRow | None:
+    """What is known of a robots.txt; none if the row is damaged: then it is asked for anew."""
+    try:
+        return _robots_decoder.decode(zlib.decompress(packed))
+    except (zlib.error, msgspec.MsgspecError, TypeError):
+        return None
+
+
+def dicts(connection: sqlite3.Connection, statement: str, parameters: Parameters) -> list[dict[str, Any]]:
+    """Rows by the names of their columns. A text that is no UTF-8 comes as bytes, and hides no other row."""
+    try:
+        cursor = connection.execute(statement, parameters)
+        rows = cursor.fetchall()
+    except sqlite3.OperationalError as error:
+        if not str(error).startswith(NOT_UTF8):
+            raise
+        connection.text_factory = _text_or_bytes
+        try:
+            cursor = connection.execute(statement, parameters)
+            rows = cursor.fetchall()
+        finally:
+            connection.text_factory = str
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _text_or_bytes(stored: bytes) -> str | bytes:
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored
+
+
+def record_of(row: dict[str, Any]) -> UrlRecord:
+    """A record; of a damaged row the URL, and what is wrong with it."""
+    try:
+        outcome = _outcome_decoder.decode(row["outcome"]) if row["outcome"] else None
+        return msgspec.convert({**row, "outcome": outcome}, UrlRecord)
+    except (msgspec.MsgspecError, TypeError) as error:
+        url = row["url"] if isinstance(row["url"], str) else repr(row["url"])
+        return UrlRecord(url=url, status=Status.QUEUED, unreadable=f"its row is damaged: {error}")
