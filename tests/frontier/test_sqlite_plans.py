@@ -33,7 +33,7 @@ PLANS: Final[dict[str, set[str]]] = {
     "POINTS": {"sample: sample_at (at>? AND at<?)"},
     "INSERT_RECORDS": set(),
     "INSERT_MESSAGE": set(),
-    "RECEIVE": {"message: rowid (rowid=?)", f"message: {VISIBLE}"},
+    "RECEIVE": {"message: rowid (rowid=?)", f"message: {VISIBLE}", BY_URL},
     "NEXT_VISIBLE": {"message: message_visible (is_dead=? AND is_deferred=?)"},
     "CLAIM": {BY_URL},
     "LOSERS": {BY_URL},
