@@ -22,13 +22,14 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 import structlog
 
 from sqspider import policy
 from sqspider.batcher import Batcher
+from sqspider.checks import Bounds, check_header, check_line, check_numbers, optional, seconds
 from sqspider.frontier import (
     MAX_UNENDED_CLAIMS,
     ClaimRequest,
@@ -45,7 +46,7 @@ from sqspider.frontier import (
     Retry,
     Won,
 )
-from sqspider.message import BadBody, CrawlSettings, Message, decode_message
+from sqspider.message import MAX_DEPTH, BadBody, CrawlSettings, Message, compiled, decode_message
 from sqspider.metrics import Sample
 from sqspider.politeness import HOP_WAIT_SECONDS, Blocked, Pass, Politeness, Postponed, Route, Unreachable
 from sqspider.record import Outcome, Reason, Status, status_for
@@ -59,6 +60,8 @@ STOP_MARGIN_SECONDS: Final = 2.0  # beyond the fetch limit, before what is in fl
 CHECK_IN_SECONDS: Final = 30.0  # a worker that was not seen for so long is gone
 MAX_BACKOFF_SECONDS: Final = 30.0
 
+Patterns = tuple[re.Pattern[str], ...]
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -71,7 +74,10 @@ class Mode(enum.Enum):
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How one worker works."""
+    """How one worker works.
+
+    Raises ``TypeError`` or ``ValueError`` for what is out of bounds, in words that begin with the field's name.
+    """
 
     worker_id: str
     concurrency: int = 32  # fetches at a time
@@ -87,6 +93,26 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_pages: int | None = None  # fetched pages in the frontier, after which no more is taken
     max_bytes: int | None = None  # decoded bytes, likewise
     product_token: str = "sqspider"
+
+    bounds: ClassVar[dict[str, Bounds]] = {
+        "concurrency": Bounds(1, 1000),
+        "batch_size": Bounds(1, 10),  # SQS's most
+        "lease_seconds": seconds(1, 43_200),  # SQS's longest visibility timeout
+        "poll_seconds": seconds(0, 20),  # SQS's longest poll
+        "linger_seconds": seconds(0, 60),
+        "first_retry_seconds": seconds(0, 3600),
+        "robots_grace_seconds": seconds(0, 30 * 86_400),
+        "sweep_seconds": seconds(0.01, 86_400),
+        "seen_urls": Bounds(0),
+        "large_bodies": optional(1),
+        "max_pages": optional(1),
+        "max_bytes": optional(1),
+    }
+
+    def __post_init__(self) -> None:
+        check_numbers(self, self.bounds)
+        check_line("worker_id", self.worker_id)
+        check_header("product_token", self.product_token)
 
     def check(self, fetch_seconds: float) -> None:
         """Raise ``ValueError`` where a lease could end before its fetch does."""
@@ -574,12 +600,12 @@ class Worker:
         settings = message.settings
         if settings.scope is Scope.PAGE or page.nofollow:
             return ()
-        if settings.max_depth is not None and message.depth >= settings.max_depth:
+        if message.depth >= (MAX_DEPTH if settings.max_depth is None else settings.max_depth):
             return ()
         # A seed that redirects (to www, to https) means the place where it leads.
         seed = fetched.final_url if message.depth == 0 and fetched.final_url else message.seed
         inherited = _settings_with_seed(settings, seed)
-        include, exclude = patterns(settings.include), patterns(settings.exclude)
+        include, exclude = compiled(settings.include), compiled(settings.exclude)
         return tuple(
             Entry(url=link, depth=message.depth + 1, parent=message.url, settings=inherited)
             for link in page.links
@@ -735,22 +761,16 @@ def may_lead_to(url: str, message: Message) -> bool:
     settings = message.settings
     if message.depth == 0 or settings.scope is Scope.PAGE:
         return True
-    return wanted(url, settings.scope, message.seed, patterns(settings.include), patterns(settings.exclude))
+    return wanted(url, settings.scope, message.seed, compiled(settings.include), compiled(settings.exclude))
 
 
-def wanted(url: str, scope: Scope, seed: str, include: re.Pattern[str] | None, exclude: re.Pattern[str] | None) -> bool:
-    """Whether a link lies within a crawl: its scope, and the patterns that its URL must match."""
+def wanted(url: str, scope: Scope, seed: str, include: Patterns, exclude: Patterns) -> bool:
+    """Whether a link lies within a crawl: its scope, and the patterns that its URL must match, or must not."""
     return (
         in_scope(url, scope, seed)
-        and (include is None or include.search(url) is not None)
-        and (exclude is None or exclude.search(url) is None)
+        and (not include or any(pattern.search(url) for pattern in include))
+        and not any(pattern.search(url) for pattern in exclude)
     )
-
-
-@lru_cache(maxsize=256)
-def patterns(expressions: tuple[str, ...]) -> re.Pattern[str] | None:
-    """One pattern that matches what any of the expressions matches; none for none."""
-    return re.compile("|".join(f"(?:{expression})" for expression in expressions)) if expressions else None
 
 
 @lru_cache(maxsize=1024)
