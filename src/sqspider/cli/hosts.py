@@ -11,14 +11,19 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from sqspider.cli.main import Shared, pass_shared
-from sqspider.cli.options import opened
+from sqspider.cli.main import Shared, pass_shared, shared_options
+from sqspider.cli.options import opened, within
+from sqspider.cli.sections import Group
 from sqspider.export import iso
 from sqspider.host import HostRow, with_orders
+from sqspider.message import CrawlSettings
+
+_DELAY = within(CrawlSettings.bounds["delay_seconds"])
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@shared_options
 @click.pass_context
 def hosts(context: click.Context, as_json: bool) -> int:
     """List hosts with their counts, delay, next slot and trouble; `hosts set` changes how one is treated."""
@@ -82,7 +87,7 @@ def _row(row: HostRow) -> dict[str, Any]:
 
 @hosts.command("set")
 @click.argument("host")
-@click.option("--delay", type=click.FloatRange(min=0), metavar="SECONDS", help="Beats every other delay.")
+@click.option("--delay", type=_DELAY, metavar="SECONDS", help="Beats every other delay.")
 @click.option("--pause/--resume", "is_paused", default=None, help="Let its URLs wait, or go on.")
 @click.option("--block/--unblock", "is_blocked", default=None, help="Do not fetch its URLs at all, or do again.")
 @pass_shared
