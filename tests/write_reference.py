@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from sqspider.cli.main import _COMMANDS, cli
+from sqspider.cli.main import cli
 from sqspider.policy import FINAL, RULES
 from sqspider.record import BLOCKING_REASONS, Reason
 
@@ -20,16 +21,26 @@ MEANINGS = {
 
 
 def command_line() -> str:
-    """The help of every command."""
-    parts = ["# The command line\n\nWritten from the program's own `--help`.\n"]
-    context = click.Context(cli, info_name="sqspider", max_content_width=100, terminal_width=100)
-    parts.append(f"```\n{cli.get_help(context)}\n```\n")
-    for name in _COMMANDS:
-        command = cli.get_command(context, name)
-        assert command is not None
-        inner = click.Context(command, info_name=name, parent=context, max_content_width=100, terminal_width=100)
-        parts.append(f"## sqspider {name}\n\n```\n{command.get_help(inner)}\n```\n")
-    return "\n".join(parts)
+    """The help of every command, and of the commands within them."""
+    head = "# The command line\n\nWritten from the program's own `--help`. [Exit statuses](exit-status.md).\n"
+    _, *commands = _sections(cli, None)
+    return "\n".join([head, f"```\n{cli.get_help(_context(cli, None))}\n```\n", *commands])
+
+
+def _context(command: click.Command, parent: click.Context | None) -> click.Context:
+    name = command.name if parent else "sqspider"
+    settings = command.context_settings
+    return click.Context(command, info_name=name, parent=parent, terminal_width=100, **settings)
+
+
+def _sections(command: click.Command, parent: click.Context | None) -> Iterator[str]:
+    context = _context(command, parent)
+    yield f"## {context.command_path}\n\n```\n{command.get_help(context)}\n```\n"
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from _sections(inner, context)
 
 
 def reasons() -> str:

@@ -14,7 +14,8 @@ from typing import Final, Self
 import msgspec
 import structlog
 
-from sqspider.frontier import Frontier, FrontierSettings, open_frontier
+from sqspider.checks import shown, texts_of
+from sqspider.frontier import Frontier, FrontierSettings, check_address, open_frontier
 from sqspider.log import start_logging
 from sqspider.message import CrawlSettings
 from sqspider.producer import RefusedLine, produce
@@ -78,6 +79,8 @@ class Crawl:
             await produce(frontier, self._seeds, self._settings, on_refused=refused.append)
             if refused:
                 raise ValueError("; ".join(str(line.refused) for line in refused))
+            if not self._seeds and (await frontier.counts()).total == 0:
+                raise _no_urls(self._frontier)
             async with (
                 Fetcher(self._fetch, connections=self._worker.concurrency) as fetcher,
                 _Working(frontier, fetcher, self._worker) as working,
@@ -158,16 +161,24 @@ def crawl(
     ``max_crawl_delay_seconds`` is as much of a longer ``Crawl-delay`` in robots.txt as holds.
     ``max_pages`` ends the crawl after so many pages. ``max_bytes`` are kept of a body.
     ``frontier`` is ``sqlite:PATH`` for a crawl that can be broken off and gone on with; what is
-    finished there is not fetched again. Iterating raises ``ValueError`` for a URL that cannot be
-    crawled and :class:`sqspider.FrontierError` if the frontier cannot do its work.
+    finished there is not fetched again. Raises ``TypeError`` and ``ValueError`` for an argument that
+    is not good, in words that begin with its name. Iterating raises ``ValueError`` for a URL that
+    cannot be crawled, or without any where nothing was crawled before, and
+    :class:`sqspider.FrontierError` if the frontier cannot do its work.
     """
+    for url in urls:
+        if not isinstance(url, str):
+            raise TypeError(f"urls: each a text, not {shown(url)}: those of a list are given as crawl(*urls)")
+    check_address(frontier)
+    if not urls and frontier == "sqlite::memory:":
+        raise _no_urls(frontier)
     if not structlog.is_configured():
         start_logging("warn", "console")
     settings = CrawlSettings(
-        scope=Scope(scope),
+        scope=_scope(scope),
         max_depth=depth,
-        include=tuple(include),
-        exclude=tuple(exclude),
+        include=texts_of("include", include),
+        exclude=texts_of("exclude", exclude),
         delay_seconds=delay_seconds,
         max_crawl_delay_seconds=max_crawl_delay_seconds,
         obey_robots=obey_robots,
@@ -175,6 +186,16 @@ def crawl(
     worker = WorkerOptions(worker_id="python", concurrency=concurrency, max_pages=max_pages)
     fetch = FetchOptions(max_bytes=max_bytes, allow_private=allow_private, user_agent=user_agent)
     return Crawl(urls, frontier, settings, worker, fetch)
+
+
+def _no_urls(frontier: str) -> ValueError:
+    return ValueError(f"urls: none was given, and {frontier} holds no crawl to go on with")
+
+
+def _scope(scope: Scope | str) -> Scope:
+    if scope not in tuple(Scope):
+        raise ValueError(f"scope: one of {', '.join(Scope)}, not {shown(scope)}")
+    return Scope(scope)
 
 
 def _page(visit: Visit) -> Page:

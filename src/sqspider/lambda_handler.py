@@ -23,7 +23,7 @@ import structlog
 from sqspider.frontier import Delivery, FrontierSettings, FrontierUnavailableError
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws_calls import Usage
-from sqspider.log import start_logging
+from sqspider.log import adopt_standard_logging, start_logging
 from sqspider.metrics import embedded, metric_name
 from sqspider.sweeper import BATCH
 from sqspider.web.fetch import Fetcher
@@ -161,6 +161,7 @@ class _Live:
     def __init__(self) -> None:
         self._settings = FunctionSettings.read(os.environ)
         start_logging(self._settings.log_level, "json")
+        adopt_standard_logging()
         self.end_seconds = end_seconds(self._settings.fetch_seconds)
         self.is_open = False
         self.reported = Usage()  # how much of it is in the log

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from sqspider.frontier import Entry, Frontier
 from sqspider.message import CrawlSettings
 from sqspider.record import Reason
-from sqspider.url import Refused, canonicalize
+from sqspider.seeds import is_passed_over, read_url
+from sqspider.url import Refused
 
 BATCH: Final = 500
 
@@ -18,11 +19,11 @@ BATCH: Final = 500
 class RefusedLine(NamedTuple):
     """A text that is no URL to crawl."""
 
-    line: int  # counted from 1
+    line: int  # counted from 1; 0: no line, but a URL that was given by itself
     refused: Refused
 
     def __str__(self) -> str:
-        return f"line {self.line}: {self.refused}"
+        return f"line {self.line}: {self.refused}" if self.line else str(self.refused)
 
 
 class Produced:
@@ -43,24 +44,25 @@ async def produce(
     texts: Iterable[str],
     settings: CrawlSettings,
     *,
+    lines: Iterable[str] = (),
+    assume_http: bool = False,
     on_refused: Callable[[RefusedLine], None],
     on_batch: Callable[[Produced], None] = lambda _: None,
 ) -> Produced:
-    """Enqueue URLs as seeds, in batches and constant memory.
+    """Enqueue URLs as seeds, in batches and constant memory: some texts, and the lines of a file.
 
-    Empty lines and those that begin with ``#`` are passed over. ``on_refused`` is called for each
-    text that is refused, the others go on; ``on_batch`` after each batch. Raises
-    :class:`FrontierError`; what was enqueued before stays, so doing it again goes on from there.
+    Both are read by :func:`sqspider.seeds.read_url`, which says what ``assume_http`` does; lines
+    that are empty or begin with ``#`` are passed over. ``on_refused`` is called for each that is
+    refused, the others go on; ``on_batch`` after each batch. Raises :class:`FrontierError`; what was
+    enqueued before stays, so doing it again goes on from there.
     """
     produced = Produced()
-    lines = enumerate(texts, 1)
-    while batch := list(islice(lines, BATCH)):
+    numbered = ((number, line) for number, line in enumerate(lines, 1) if not is_passed_over(line))
+    given = chain(((0, text) for text in texts), numbered)
+    while batch := list(islice(given, BATCH)):
         urls = []
         for number, text in batch:
-            stripped = text.strip()
-            if not stripped or stripped.startswith("#"):
-                continue
-            url = canonicalize(stripped, drop_tracking=settings.drop_tracking)
+            url = read_url(text, assume_http=assume_http, drop_tracking=settings.drop_tracking)
             if isinstance(url, Refused):
                 produced.refused[url.reason] += 1
                 on_refused(RefusedLine(number, url))

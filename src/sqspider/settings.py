@@ -25,11 +25,18 @@ def environment(folder: Path = Path()) -> Mapping[str, str]:
 
 def frontier_address(flag: str | None, env: Mapping[str, str]) -> str:
     """The frontier to use: ``--frontier``, ``SQSPIDER_FRONTIER``, AWS if its queue and table are
-    named, else a file in this folder."""
+    named, else a file in this folder.
+
+    Raises ``ValueError`` if only one of queue and table is named: a file would not be what was meant.
+    """
     if flag:
         return flag
     if named := env.get("SQSPIDER_FRONTIER"):
         return named
-    if env.get("QUEUE_URL") and env.get("TABLE_NAME"):
-        return "aws:"
-    return DEFAULT_FRONTIER
+    missing = [name for name in ("QUEUE_URL", "TABLE_NAME") if not env.get(name)]
+    if len(missing) == 1:
+        there = "TABLE_NAME" if missing == ["QUEUE_URL"] else "QUEUE_URL"
+        raise ValueError(
+            f"{there} is set and {missing[0]} is not: set both for SQS and DynamoDB, or neither, or say --frontier"
+        )
+    return DEFAULT_FRONTIER if missing else "aws:"

@@ -16,14 +16,14 @@ import msgspec
 
 from sqspider import policy
 from sqspider.frontier import Clock, Entry, Frontier
-from sqspider.message import CrawlSettings
+from sqspider.message import CrawlSettings, compiled
 from sqspider.politeness import Busy, Politeness, Postponed, Route
 from sqspider.record import Reason
 from sqspider.url import Refused, Scope, authority_of, canonicalize, origin_of
 from sqspider.web.fetch import Fetched, Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.web.sitemap import MAX_SITEMAP_BYTES, ChildSitemap, SitemapEntry, SitemapReader
-from sqspider.worker import fatal_one, patterns, wanted
+from sqspider.worker import fatal_one, wanted
 
 MAX_LEVELS: Final = 4  # indexes within one another, and the sitemap itself; sitemaps.org knows of two
 MAX_SITEMAPS: Final = 50_000  # in one discovery
@@ -127,7 +127,7 @@ class _Discovery:
             for text in await self._politeness.sitemaps_of(origin, self._settings):
                 url = canonicalize(text, f"{origin}/robots.txt")
                 if isinstance(url, Refused):
-                    self._on_report(SitemapReport(text[:200], 0, 0, 0, {}, url.explanation, is_guess=False))
+                    self._on_report(SitemapReport(url.shown, 0, 0, 0, {}, url.explanation, is_guess=False))
                 else:
                     named.append(url)
         for url in dict.fromkeys([*named, guess]):
@@ -236,7 +236,7 @@ class _Discovery:
         """What lies within the crawl. The scope ``page`` follows nothing: then the seeds' hosts count."""
         settings = self._settings
         scope = Scope.HOST if settings.scope is Scope.PAGE else settings.scope
-        include, exclude = patterns(settings.include), patterns(settings.exclude)
+        include, exclude = compiled(settings.include), compiled(settings.exclude)
         inherited = {seed: msgspec.structs.replace(settings, seed=seed) for seed in seeds}
         for page in pages:
             url = canonicalize(page.url, drop_tracking=settings.drop_tracking)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import ada_url
 
 from sqspider.record import Reason
+from sqspider.redact import redact_url
 
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
@@ -34,14 +35,24 @@ class Refused(NamedTuple):
     """A text that is not a URL we crawl, and why."""
 
     reason: Reason
-    text: str  # as it came
+    text: str  # as it came: it may hold a password, so people are shown ``shown``
+    advice: str = ""  # what to do about it
 
     @property
     def explanation(self) -> str:
         return _REFUSALS[self.reason]
 
+    @property
+    def shown(self) -> str:
+        """The text in quotes, shortened, without user name and password."""
+        return repr(redact_url(self.text)[:200])
+
     def __str__(self) -> str:
-        return f"{self.explanation}: {self.text[:200]!r}"
+        advice = f" ({self.advice})" if self.advice else ""
+        return f"{self.explanation}: {self.shown}{advice}"
+
+    def __repr__(self) -> str:
+        return f"Refused({self.reason!r}, {self.shown})"
 
 
 _REFUSALS: Final = {

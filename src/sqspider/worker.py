@@ -23,13 +23,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 import structlog
 
 from sqspider import policy
 from sqspider.batcher import Batcher
+from sqspider.checks import Bounds, check_line, check_numbers, optional, seconds
 from sqspider.frontier import (
     MAX_UNENDED_CLAIMS,
     ClaimRequest,
@@ -46,7 +47,7 @@ from sqspider.frontier import (
     Retry,
     Won,
 )
-from sqspider.message import BadBody, CrawlSettings, Message, decode_message
+from sqspider.message import MAX_DEPTH, BadBody, CrawlSettings, Message, compiled, decode_message
 from sqspider.metrics import Sample
 from sqspider.politeness import HOP_WAIT_SECONDS, Blocked, Pass, Politeness, Postponed, Route, Unreachable
 from sqspider.record import Outcome, Reason, Status, status_for
@@ -62,6 +63,8 @@ MAX_BACKOFF_SECONDS: Final = 30.0
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
 
+Patterns = tuple[re.Pattern[str], ...]
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -74,7 +77,10 @@ class Mode(enum.Enum):
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How one worker works."""
+    """How one worker works.
+
+    Raises ``TypeError`` or ``ValueError`` for what is out of bounds, in words that begin with the field's name.
+    """
 
     worker_id: str
     concurrency: int = 32  # fetches at a time
@@ -89,6 +95,25 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     large_bodies: int | None = None  # bodies past LARGE_BYTES at a time, until their links are recorded
     max_pages: int | None = None  # fetched pages in the frontier, after which no more is taken
     max_bytes: int | None = None  # decoded bytes, likewise
+
+    bounds: ClassVar[dict[str, Bounds]] = {
+        "concurrency": Bounds(1, 1000),
+        "batch_size": Bounds(1, 10),  # SQS's most
+        "lease_seconds": seconds(1, 43_200),  # SQS's longest visibility timeout
+        "poll_seconds": seconds(0, 20),  # SQS's longest poll
+        "linger_seconds": seconds(0, 60),
+        "first_retry_seconds": seconds(0, 3600),
+        "robots_grace_seconds": seconds(0, 30 * 86_400),
+        "sweep_seconds": seconds(0.01, 86_400),
+        "seen_urls": Bounds(0),
+        "large_bodies": optional(1),
+        "max_pages": optional(1),
+        "max_bytes": optional(1),
+    }
+
+    def __post_init__(self) -> None:
+        check_numbers(self, self.bounds)
+        check_line("worker_id", self.worker_id)
 
     def check(self, fetch_seconds: float) -> None:
         """Raise ``ValueError`` where a lease could end before its fetch does."""
@@ -609,10 +634,10 @@ class Worker:
             depth = 0
             if in_scope(page.leads_to, Scope.DOMAIN, seed):
                 seed = page.leads_to
-        if settings.max_depth is not None and depth > settings.max_depth:
+        if depth > (MAX_DEPTH if settings.max_depth is None else settings.max_depth):
             return
         inherited = _settings_with_seed(settings, seed)
-        include, exclude = patterns(settings.include), patterns(settings.exclude)
+        include, exclude = compiled(settings.include), compiled(settings.exclude)
         for link in chain(page.links, page.too_long):
             if link not in self._recent and wanted(link, settings.scope, seed, include, exclude):
                 yield Entry(url=link, depth=depth, parent=message.url, settings=inherited)
@@ -782,22 +807,16 @@ def may_lead_to(url: str, message: Message) -> bool:
     settings = message.settings
     if message.depth == 0 or settings.scope is Scope.PAGE:
         return True
-    return wanted(url, settings.scope, message.seed, patterns(settings.include), patterns(settings.exclude))
+    return wanted(url, settings.scope, message.seed, compiled(settings.include), compiled(settings.exclude))
 
 
-def wanted(url: str, scope: Scope, seed: str, include: re.Pattern[str] | None, exclude: re.Pattern[str] | None) -> bool:
-    """Whether a link lies within a crawl: its scope, and the patterns that its URL must match."""
+def wanted(url: str, scope: Scope, seed: str, include: Patterns, exclude: Patterns) -> bool:
+    """Whether a link lies within a crawl: its scope, and the patterns that its URL must match, or must not."""
     return (
         in_scope(url, scope, seed)
-        and (include is None or include.search(url) is not None)
-        and (exclude is None or exclude.search(url) is None)
+        and (not include or any(pattern.search(url) for pattern in include))
+        and not any(pattern.search(url) for pattern in exclude)
     )
-
-
-@lru_cache(maxsize=256)
-def patterns(expressions: tuple[str, ...]) -> re.Pattern[str] | None:
-    """One pattern that matches what any of the expressions matches; none for none."""
-    return re.compile("|".join(f"(?:{expression})" for expression in expressions)) if expressions else None
 
 
 @lru_cache(maxsize=1024)

@@ -33,7 +33,8 @@ def test_requests_are_signed_as_botocore_signs_them(service: Service, token: str
         data=document,
         headers={"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"{service.target}.ReceiveMessage"},
     )
-    SigV4Auth(Credentials(*keys), service.name, "eu-west-1").add_auth(theirs)
+    theirs_keys = Credentials(keys.access_key_id, keys.secret_access_key, keys.session_token)
+    SigV4Auth(theirs_keys, service.name, "eu-west-1").add_auth(theirs)
     moment = calendar.timegm(time.strptime(theirs.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ"))
 
     signer = Signer("eu-west-1")

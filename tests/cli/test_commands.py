@@ -141,7 +141,7 @@ def test_env_file_and_environment_and_flags(sqspider: Run, tmp_path: Path, monke
     ("arguments", "status", "says"),
     [
         (("crawl",), 2, "no URL was given"),
-        (("crawl", "ftp://example.com/"), 1, "neither http nor https"),
+        (("crawl", "ftp://example.com/"), 2, "neither http nor https"),
         (("enqueue",), 2, "name a URL"),
         (("enqueue", "-f", "absent.txt"), 2, "absent.txt cannot be read"),
         (("consume", "--batch-size", "0"), 2, "1<=x<=10"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -15,10 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sqspider.cli.main import Shared, pass_shared
+from sqspider.cli.main import Shared, pass_shared, shared_options
 from sqspider.cli.options import opened
 from sqspider.cli.processes import SELF
 from sqspider.cli.progress import STATUS_STYLES
+from sqspider.cli.sections import Group
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Frontier
 from sqspider.message import CrawlSettings, Message, encode_message
@@ -34,8 +36,9 @@ _COLOURS: Final = {"consumer-A": "cyan", "consumer-B": "magenta"}
 _LINE: Final = re.compile(r"(WON|LOST) race — [a-z ]+: (\S+)")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--pages", type=click.IntRange(10, 5000), default=300, show_default=True, help="Pages of the site.")
+@shared_options
 @click.pass_context
 def demo(context: click.Context, pages: int) -> int:
     """Start a small site on this machine, crawl it, and explain what came of it."""
@@ -44,9 +47,15 @@ def demo(context: click.Context, pages: int) -> int:
     from sqspider.cli.work import run_loop
 
     shared: Shared = context.obj
+    _say_of_its_own(shared)
     shared.start_logging("error")
     folder = tempfile.mkdtemp(prefix="sqspider-demo-")  # it stays, to be looked at
     return run_loop(_demo(Shared(f"sqlite:{folder}/demo.db", "console", None), pages))
+
+
+def _say_of_its_own(shared: Shared) -> None:
+    if shared.address is not None:
+        print("demo makes a frontier of its own: --frontier is for the other commands", file=sys.stderr)
 
 
 async def _demo(shared: Shared, pages: int) -> int:
@@ -167,7 +176,7 @@ def _times(number: int) -> str:
 @pass_shared
 def race(shared: Shared, /) -> int:
     """Send every message twice to two consumers; show who won and who lost each URL."""
-    del shared
+    _say_of_its_own(shared)
     folder = tempfile.mkdtemp(prefix="sqspider-race-")
     return asyncio.run(_race(Shared(f"sqlite:{folder}/race.db", "console", "info")))
 

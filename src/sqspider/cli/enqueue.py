@@ -10,18 +10,27 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 from rich.console import Console
 
 from sqspider.cli.main import Shared, pass_shared
-from sqspider.cli.options import fetch_options, opened, settings_options, sitemap_line, to_fetch_options, to_settings
+from sqspider.cli.options import (
+    assume_http,
+    fetch_options,
+    opened,
+    settings_options,
+    sitemap_line,
+    to_fetch_options,
+    to_settings,
+)
+from sqspider.cli.sections import Command
 from sqspider.frontier import Frontier
 from sqspider.message import CrawlSettings
 from sqspider.producer import Produced, RefusedLine, produce
-from sqspider.url import Refused, Scope, canonicalize
+from sqspider.seeds import read_lines, read_url
+from sqspider.url import Refused, Scope
 from sqspider.web.options import FetchOptions
 
 if TYPE_CHECKING:
@@ -31,16 +40,16 @@ if TYPE_CHECKING:
 def _sitemap_urls(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
     urls = []
     for value in values:
-        url = canonicalize(value)
+        url = read_url(value)
         if isinstance(url, Refused):
             raise click.BadParameter(f"{url}.", context, parameter)
         urls.append(url)
     return tuple(urls)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("urls", nargs=-1, metavar="[URL]...")
-@click.option("-f", "--file", "path", metavar="FILE", help="One URL a line; - is standard input.")
+@click.option("-f", "--file", "path", metavar="FILE", help="Also the URLs of a file, one a line; - is standard input.")
 @click.option(
     "--sitemap",
     "sitemaps",
@@ -50,19 +59,24 @@ def _sitemap_urls(context: click.Context, parameter: click.Parameter, values: Se
     help="Fetch a sitemap, and those that it names; enqueue what they list on its host, or in the scope "
     "measured from it. May be repeated.",
 )
+@assume_http
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @settings_options(scope=Scope.PAGE)
 @fetch_options
 @pass_shared
 def enqueue(
-    shared: Shared, /, urls: tuple[str, ...], path: str | None, sitemaps: tuple[str, ...], as_json: bool, **given: Any
-) -> int:
+    shared: Shared, /, urls: tuple[str, ...], path: str | None, sitemaps: tuple[str, ...], assume_http: bool,
+    as_json: bool, **given: Any,
+) -> int:  # fmt: skip
     """Record URLs and put a message for each into the queue.
 
     A URL that is known already is left as it is, so doing it again after a break goes on from there.
     A line that is no URL is named and counted, the others go on; then the exit status is 1, and so
     it is for a sitemap that could not be read. Only sitemaps are fetched here: the options on how to
     fetch are for them.
+
+    A file is UTF-8, or the UTF that its byte order mark says. Empty lines and those that begin with
+    # are passed over. Nothing but the URL may stand in its line.
     """
     if not urls and path is None and not sitemaps:
         raise click.UsageError("name a URL, a file with -f, or a sitemap with --sitemap.")
@@ -70,7 +84,7 @@ def enqueue(
     console = Console(stderr=True)
 
     def refused(line: RefusedLine) -> None:
-        where = f"{path}, line {line.line - len(urls)}" if line.line > len(urls) else "argument"
+        where = f"{path}, line {line.line}" if line.line else "argument"
         console.print(f"refused: {where}: {line.refused}", markup=False, highlight=False, soft_wrap=True)
 
     def progress(produced: Produced) -> None:
@@ -84,9 +98,11 @@ def enqueue(
     def report(sitemap: SitemapReport) -> None:
         console.print(sitemap_line(sitemap), markup=False, highlight=False, soft_wrap=True)
 
-    async def main(lines: TextIO | list[str]) -> tuple[Produced, list[SitemapReport]]:
+    async def main(lines: Iterator[str]) -> tuple[Produced, list[SitemapReport]]:
         async with opened(shared) as frontier:
-            produced = await produce(frontier, chain(urls, lines), settings, on_refused=refused, on_batch=progress)
+            produced = await produce(
+                frontier, urls, settings, lines=lines, assume_http=assume_http, on_refused=refused, on_batch=progress
+            )
             reports = await _discover(frontier, to_fetch_options(given), settings, sitemaps, report) if sitemaps else []
             return produced, reports
 
@@ -129,15 +145,26 @@ async def _discover(
 
 
 @contextmanager
-def _lines(path: str | None) -> Iterator[TextIO | list[str]]:
+def _lines(path: str | None) -> Iterator[Iterator[str]]:
     if path is None:
-        yield []
+        yield iter(())
     elif path == "-":
-        yield sys.stdin
+        yield _read(path, sys.stdin.buffer)
     else:
         try:
-            file = open(path, encoding="utf-8", errors="replace")  # noqa: SIM115 - closed below
+            file = open(path, "rb")  # noqa: SIM115 - closed below
         except OSError as error:
-            raise click.UsageError(f"{path} cannot be read: {error.strerror}.") from None
+            raise _unreadable(path, error) from None
         with file:
-            yield file
+            yield _read(path, file)
+
+
+def _read(path: str, file: BinaryIO) -> Iterator[str]:
+    try:
+        yield from read_lines(file)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: OSError) -> click.UsageError:
+    return click.UsageError(f"{path} cannot be read: {error.strerror}.")

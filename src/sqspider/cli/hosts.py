@@ -11,8 +11,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from sqspider.cli.main import Shared, pass_shared
-from sqspider.cli.options import opened
+from sqspider.cli.main import Shared, pass_shared, shared_options
+from sqspider.cli.options import opened, within
+from sqspider.cli.sections import Group
 from sqspider.export import iso
 from sqspider.host import HostRow, as_of, delay_for, is_in_trouble, with_orders
 from sqspider.message import CrawlSettings
@@ -20,6 +21,7 @@ from sqspider.record import Reason
 from sqspider.url import Refused, canonical_host
 
 NO_CRAWL: Final = CrawlSettings(delay_seconds=0.0)  # for the delay of a host whatever that of a crawl is
+_DELAY = within(CrawlSettings.bounds["delay_seconds"])
 
 
 def host_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -27,15 +29,16 @@ def host_name(context: click.Context, parameter: click.Parameter, value: str | N
     host = None if value is None else canonical_host(value)
     if isinstance(host, Refused):
         raise click.BadParameter(
-            f"{host.text[:200]!r} is no host: say its name or address alone, without scheme, port or path.",
+            f"{host.shown!r} is no host: say its name or address alone, without scheme, port or path.",
             context,
             parameter,
         )
     return host
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@shared_options
 @click.pass_context
 def hosts(context: click.Context, as_json: bool) -> int:
     """List hosts with their counts, delay, next slot and trouble; `hosts set` changes how one is treated."""
@@ -120,7 +123,7 @@ def _row(row: HostRow, now: float) -> dict[str, Any]:
 
 @hosts.command("set")
 @click.argument("host", callback=host_name)
-@click.option("--delay", type=click.FloatRange(min=0), metavar="SECONDS", help="Beats every other delay.")
+@click.option("--delay", type=_DELAY, metavar="SECONDS", help="Beats every other delay.")
 @click.option("--pause/--resume", "is_paused", default=None, help="Let its URLs wait, or go on.")
 @click.option("--block/--unblock", "is_blocked", default=None, help="Do not fetch its URLs at all, or do again.")
 @pass_shared

@@ -20,17 +20,19 @@ from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import opened
 from sqspider.cli.output import format_of, output_option, say_unreadable, written
 from sqspider.cli.progress import bill_line
+from sqspider.cli.sections import Command
 from sqspider.export import FORMATS, export_rows, iso, row_of
 from sqspider.frontier import Frontier
 from sqspider.host import as_of, delay_for, is_in_trouble
 from sqspider.record import Status
-from sqspider.url import Refused, canonicalize, host_of, origin_of
+from sqspider.seeds import read_url
+from sqspider.url import Refused, host_of, origin_of
 
 WATCH_SECONDS = 1.0  # and at least so many times as long as looking takes:
 WATCH_PATIENCE = 10
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
 @click.option(
     "--exact", is_flag=True, help="Count every record, where the sums may be behind. On AWS this reads the whole table."
@@ -153,16 +155,16 @@ def _status_table(seen: dict[str, Any]) -> Group:
     ]
     if seen["bill"] is not None:
         lines.append(bill_line(seen["bill"]["dollars"], seen["bill"]["calls"]))
-    return Group(table, *(Text(line) for line in lines))
+    return Group(Text(f"in {seen['frontier']}"), table, *(Text(line) for line in lines))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("url")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
 @pass_shared
 def show(shared: Shared, /, url: str, as_json: bool) -> int:
     """Show all that is known of a URL. Exit status 1 if nothing is."""
-    canonical = canonicalize(url)
+    canonical = read_url(url)
     if isinstance(canonical, Refused):
         raise click.UsageError(f"{canonical}.")
 
@@ -190,7 +192,7 @@ def show(shared: Shared, /, url: str, as_json: bool) -> int:
     return asyncio.run(main())
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--format",
     "kind",

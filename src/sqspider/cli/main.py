@@ -9,11 +9,13 @@ import errno
 import importlib
 import os
 import sys
+import traceback
 from typing import Any, Final
 
 import click
 
 from sqspider import __version__
+from sqspider.cli.sections import Group, section
 from sqspider.cli.terminal import take_every_text
 from sqspider.settings import environment, frontier_address
 
@@ -21,6 +23,7 @@ GOOD: Final = 0
 NOT_ALL_GOOD: Final = 1  # something did not succeed
 USAGE: Final = 2
 NO_FRONTIER: Final = 3  # the frontier cannot be reached
+INTERRUPTED: Final = 130  # stopped before its end: what a shell shows for a command that SIGINT ended
 
 # name: (module, what --help says of it)
 _COMMANDS: Final = {
@@ -42,16 +45,25 @@ _COMMANDS: Final = {
 class Shared:
     """What every command shares: the frontier's address and how to log."""
 
-    def __init__(self, frontier: str, log_format: str, log_level: str | None) -> None:
-        self.frontier = frontier
+    def __init__(self, address: str | None = None, log_format: str = "console", log_level: str | None = None) -> None:
+        self.address = address  # as it was given
         self.log_format = log_format
         self.log_level = log_level
 
+    @property
+    def frontier(self) -> str:
+        """The address of the frontier to use. Raises ``click.UsageError`` if it cannot be told."""
+        try:
+            return frontier_address(self.address, environment())
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+
     def start_logging(self, default_level: str) -> None:
         """Log from here on; ``default_level`` counts unless a level was given."""
-        from sqspider.log import start_logging
+        from sqspider.log import adopt_standard_logging, start_logging
 
         start_logging(self.log_level or default_level, self.log_format)
+        adopt_standard_logging()
 
     def arguments(self) -> list[str]:
         """The same as flags, for a process of our own."""
@@ -59,10 +71,39 @@ class Shared:
         return ["--frontier", self.frontier, "--log-format", self.log_format, *level]
 
 
-pass_shared = click.make_pass_decorator(Shared)
+def _note(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Keep what was given; the options after a command are read later, and win."""
+    shared = context.ensure_object(Shared)
+    if value is not None:
+        setattr(shared, str(parameter.name), value)
 
 
-class _Commands(click.Group):
+shared_options = section(
+    "Options of every command, before its name or after it",
+    click.option(
+        "--frontier", "address", metavar="ADDRESS", expose_value=False, callback=_note,
+        help="Where queue and records are: sqlite:PATH, or aws: for the queue QUEUE_URL and the table TABLE_NAME of "
+        "the environment.  [env: SQSPIDER_FRONTIER; default: aws: where those are set, else sqlite:sqspider.db]",
+    ),
+    click.option(
+        "--log-format", type=click.Choice(["console", "json"]), expose_value=False, callback=_note,
+        help="How logs are written.  [default: console]",
+    ),
+    click.option(
+        "--log-level", type=click.Choice(["debug", "info", "warn", "error"]), expose_value=False, callback=_note,
+        help="What is logged at least.  [default: info for consume, else warn]",
+    ),
+)  # fmt: skip
+
+_pass = click.make_pass_decorator(Shared, ensure=True)
+
+
+def pass_shared(command: Any) -> Any:
+    """Give a command what all share, as its first argument, and the options for it."""
+    return shared_options(_pass(command))
+
+
+class _Commands(Group):
     """Commands by name, imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -85,24 +126,22 @@ class _Commands(click.Group):
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option(
-    "--frontier",
-    metavar="ADDRESS",
-    help="Where queue and records are: sqlite:PATH, or aws: for the queue QUEUE_URL and the table TABLE_NAME of the "
-    "environment.  [env: SQSPIDER_FRONTIER; default: aws: where both are set, else sqlite:sqspider.db]",
-)
-@click.option("--log-format", type=click.Choice(["console", "json"]), default="console", help="How logs are written.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warn", "error"]), help="What is logged at least.")
+@shared_options
 @click.version_option(__version__, prog_name="sqspider")
-@click.pass_context
-def cli(context: click.Context, frontier: str | None, log_format: str, log_level: str | None) -> None:
+def cli() -> None:
     """Crawl every URL once and lose none.
 
-    Results go to standard output, logs to standard error. Exit status: 0 good, 1 something did not
-    succeed, 2 wrong usage, 3 the frontier cannot be reached. A .env file in this folder is read;
-    flags beat the environment, which beats the file.
+    Results go to standard output, logs to standard error. A .env file in this folder is read; flags
+    beat the environment, which beats the file.
+
+    \b
+    Exit status:
+      0    all that was asked for succeeded, and nothing is left of it
+      1    something did not succeed, or is left
+      2    wrong usage; nothing was done
+      3    the frontier cannot be reached or opened
+      130  stopped before the end
     """
-    context.obj = Shared(frontier_address(frontier, environment()), log_format, log_level)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -110,7 +149,9 @@ def run(arguments: list[str] | None = None) -> int:
     take_every_text()
     try:
         status: Any = cli.main(arguments, prog_name="sqspider", standalone_mode=False)
-    except click.exceptions.Abort:
+    except click.exceptions.Abort as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return INTERRUPTED
         print("aborted", file=sys.stderr)
         return NOT_ALL_GOOD
     except click.ClickException as error:
@@ -119,9 +160,9 @@ def run(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _not_printed(error)
     except KeyboardInterrupt:
-        return NOT_ALL_GOOD
-    except Exception as error:  # noqa: BLE001 - what is no FrontierError is raised again
-        return _status_of(error)
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - every kind is told
+        return _told(error)
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -130,20 +171,24 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _not_printed(error: OSError) -> int:
-    """Say why standard output cannot be written, unless its reader has just left; what is no such error is raised."""
+    """Say why standard output cannot be written, unless its reader has just left."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
         print(f"sqspider: standard output cannot be written: {error.strerror}", file=sys.stderr)
     elif not isinstance(error, BrokenPipeError):
-        raise error
+        return _told(error)
     # Keep the interpreter from trying again, and complaining, on its way out.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return NOT_ALL_GOOD
 
 
-def _status_of(error: Exception) -> int:
+def _told(error: Exception) -> int:
+    """Say what went wrong, without what must not be written; the exit status for it."""
     from sqspider.frontier import FrontierError, FrontierUnavailableError
+    from sqspider.redact import redact
 
-    if not isinstance(error, FrontierError):
-        raise error
-    print(f"sqspider: {error}", file=sys.stderr)
-    return NO_FRONTIER if isinstance(error, FrontierUnavailableError) else NOT_ALL_GOOD
+    if isinstance(error, FrontierError):
+        print(redact(f"sqspider: {error}"), file=sys.stderr)
+        return NO_FRONTIER if isinstance(error, FrontierUnavailableError) else NOT_ALL_GOOD
+    print(redact("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+    print("sqspider: this is a fault of sqspider's own: please report the lines above", file=sys.stderr)
+    return NOT_ALL_GOOD

@@ -13,17 +13,19 @@ from rich.progress import Progress
 
 from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import opened
+from sqspider.cli.sections import Command
 from sqspider.export import iso
 from sqspider.frontier import PURGE_SECONDS, DeadLetter, Frontier, PurgedLatelyError
 from sqspider.message import BadBody, Message, decode_message
 from sqspider.prices import DOLLARS_A_READ_UNIT, DOLLARS_A_WRITE_UNIT
+from sqspider.redact import redact
 from sqspider.sweeper import sweep_all
 
 MAX_LISTED: Final = 10_000
 MANY_RECORDS: Final = 100_000  # from here on it is worth knowing what removing them costs
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="Print the number as JSON.")
 @pass_shared
 def sweep(shared: Shared, /, as_json: bool) -> int:
@@ -41,7 +43,7 @@ def sweep(shared: Shared, /, as_json: bool) -> int:
     return 0
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--list", "only_list", is_flag=True, help="List them with why they died, instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @pass_shared
@@ -58,11 +60,12 @@ def redrive(shared: Shared, /, only_list: bool, as_json: bool) -> int:
                 return 0
             letters = await frontier.dead_letters(MAX_LISTED)
             for letter, why in zip(letters, await _why_dead(frontier, letters), strict=True):
+                body = redact(letter.body)
                 if as_json:
-                    row = {"message_id": letter.message_id, "receives": letter.receive_count, "body": letter.body}
+                    row = {"message_id": letter.message_id, "receives": letter.receive_count, "body": body}
                     print(json.dumps({**row, "sent_at": iso(letter.sent_at), "why": why}))
                 else:
-                    print(f"{letter.message_id}  {letter.body}\n    {why}")
+                    print(f"{letter.message_id}  {body}\n    {why}")
             return 0
 
     return asyncio.run(main())
@@ -75,7 +78,7 @@ async def _why_dead(frontier: Frontier, letters: list[DeadLetter]) -> list[str]:
     lines = []
     for message, letter in zip(messages, letters, strict=True):
         if isinstance(message, BadBody):
-            lines.append(f"it is no message: {message}")
+            lines.append(f"it is no message: {message.why}")
             continue
         record = records.get(message.url)
         often = f"it was received {letter.receive_count} times"
@@ -90,7 +93,7 @@ async def _why_dead(frontier: Frontier, letters: list[DeadLetter]) -> list[str]:
     return lines
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--all", "everything", is_flag=True, help="Messages, records, hosts and robots.txt files.")
 @click.option("--queue", is_flag=True, help="Only the messages.")
 @click.option("--table", is_flag=True, help="Only the records, hosts and robots.txt files.")

@@ -18,6 +18,7 @@ from rich.text import Text
 from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import opened
 from sqspider.cli.progress import human_bytes, human_seconds
+from sqspider.cli.sections import Command
 from sqspider.export import iso
 from sqspider.frontier import MAX_POINTS, MIN_PERIOD_SECONDS, Frontier
 from sqspider.metrics import Point, metric_name
@@ -61,7 +62,7 @@ class Duration(click.ParamType[float]):
         return float(found[1]) * UNITS[found[2] or "s"]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--since", type=Duration(), default="1h", show_default=True, help="How far back: 90s, 15m, 2h, 3d.")
 @click.option("--period", type=Duration(), help="The time that one row stands for.  [default: a fitting one]")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from sqspider.checks import MAX_COUNT, Bounds
 from sqspider.cli.main import Shared
+from sqspider.cli.sections import all_of, section
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.message import CrawlSettings
 from sqspider.url import Scope
@@ -23,29 +25,47 @@ _DEFAULTS: Final = CrawlSettings()
 _FETCH: Final = FetchOptions()
 
 
-def all_of(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Several options as one decorator, in the order in which ``--help`` shall list them."""
+class Number(click.FloatRange):
+    """A number within a field's bounds. (click's own range lets NaN pass.)"""
 
-    def decorate(command: Any) -> Any:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return found
 
-    return decorate
+
+def within(bounds: Bounds) -> click.ParamType[Any]:
+    """The type of an option that sets a field with such bounds."""
+    most = None if bounds.most == MAX_COUNT else bounds.most
+    if bounds.is_whole:
+        return click.IntRange(int(bounds.least), None if most is None else int(most))
+    return Number(bounds.least, most)
 
 
-def _patterns(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
-    for value in values:
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise click.BadParameter(f"{value!r} is no regular expression: {error}.", context, parameter) from None
-    return tuple(values)
+assume_http = click.option(
+    "--assume-http", is_flag=True, help="Take example.com/x, without a scheme, for http://example.com/x."
+)
+
+
+@contextmanager
+def checked() -> Iterator[None]:
+    """Within it, what a record says of a field is wrong usage of the option that sets it."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        field, _, why = str(error).partition(": ")
+        options = click.get_current_context().command.params
+        option = next((option.opts[-1] for option in options if option.name == field), field)
+        raise click.UsageError(f"{option}: {why}.") from None
 
 
 def settings_options(scope: Scope) -> Callable[[Any], Any]:
     """The options that make a :class:`CrawlSettings`; ``scope`` is the default one."""
-    return all_of(
+    bounds = CrawlSettings.bounds
+
+    which_links = section(
+        "Which links are followed",
         click.option(
             "--scope",
             type=click.Choice([kind.value for kind in Scope]),
@@ -54,70 +74,87 @@ def settings_options(scope: Scope) -> Callable[[Any], Any]:
             help="Which links are followed, measured from each URL given: none (page), below its folder "
             "(prefix), its host, its registrable domain, or any.",
         ),
-        click.option("--depth", type=click.IntRange(min=0), help="Follow links at most this far."),
         click.option(
-            "--include", multiple=True, metavar="REGEX", callback=_patterns,
+            "--depth", "max_depth", type=within(bounds["max_depth"]), metavar="N",
+            help="Follow links at most this far. 0 is the URLs given alone.",
+        ),
+        click.option(
+            "--include", multiple=True, metavar="REGEX",
             help="Follow only links whose URL matches. May be repeated: any of them.",
         ),
         click.option(
-            "--exclude", multiple=True, metavar="REGEX", callback=_patterns,
+            "--exclude", multiple=True, metavar="REGEX",
             help="Do not follow links whose URL matches. May be repeated.",
         ),
-        click.option(
-            "--delay", "delay_seconds", type=click.FloatRange(min=0), default=_DEFAULTS.delay_seconds,
-            show_default=True, metavar="SECONDS",
-            help="Least time between two requests to a host. 0 is for your own site.",
-        ),
-        click.option(
-            "--max-crawl-delay", "max_crawl_delay_seconds", type=click.FloatRange(min=0),
-            default=_DEFAULTS.max_crawl_delay_seconds, show_default=True, metavar="SECONDS",
-            help="Obey a longer Crawl-delay in robots.txt only so far.",
-        ),
-        click.option(
-            "--per-host", type=click.IntRange(min=1), default=_DEFAULTS.per_host, show_default=True,
-            help="Requests to a host at a time. (With --delay 0 only --concurrency limits them.)",
-        ),
-        click.option("--ignore-robots", is_flag=True, help="Do not ask for robots.txt. For your own sites only."),
         click.option("--follow-nofollow", is_flag=True, help="Also follow links marked nofollow."),
-        click.option("--drop-tracking", is_flag=True, help="Take utm_… and the like out of URLs."),
         click.option(
             "--meta-refresh", is_flag=True,
             help="Follow every refresh, header or meta. Without it: one of 10 s at most on a page with no other links.",
         ),
         click.option("--srcset", is_flag=True, help="Also follow images' srcset."),
-        click.option("--host-pages", type=click.IntRange(min=1), help="Fetch at most so many pages of a host."),
-        click.option("--host-bytes", type=click.IntRange(min=1), help="Read at most so many bytes of a host."),
+        click.option("--drop-tracking", is_flag=True, help="Take utm_… and the like out of URLs."),
+    )  # fmt: skip
+    politeness = section(
+        "How politely",
         click.option(
-            "--max-repeats", type=click.IntRange(min=1), metavar="N",
+            "--delay", "delay_seconds", type=within(bounds["delay_seconds"]), default=_DEFAULTS.delay_seconds,
+            show_default=True, metavar="SECONDS",
+            help="Least time between two requests to a host. 0 is for your own site.",
+        ),
+        click.option(
+            "--max-crawl-delay", "max_crawl_delay_seconds", type=within(bounds["max_crawl_delay_seconds"]),
+            default=_DEFAULTS.max_crawl_delay_seconds, show_default=True, metavar="SECONDS",
+            help="Obey a longer Crawl-delay in robots.txt only so far.",
+        ),
+        click.option(
+            "--per-host", type=within(bounds["per_host"]), default=_DEFAULTS.per_host, show_default=True, metavar="N",
+            help="Requests to a host at a time. (With --delay 0 only --concurrency limits them.)",
+        ),
+        click.option("--ignore-robots", is_flag=True, help="Do not ask for robots.txt. For your own sites only."),
+    )  # fmt: skip
+    limits = section(
+        "How much of a host",
+        click.option(
+            "--host-pages", type=within(bounds["host_pages"]), metavar="N",
+            help="Fetch at most so many pages of a host.",
+        ),
+        click.option(
+            "--host-bytes", type=within(bounds["host_bytes"]), metavar="N",
+            help="Read at most so many bytes of a host.",
+        ),
+        click.option(
+            "--max-repeats", type=within(bounds["max_repeats"]), metavar="N",
             help="Block URLs in which one path segment occurs more than N times.",
         ),
         click.option(
-            "--max-parameters", type=click.IntRange(min=0), metavar="N",
+            "--max-parameters", type=within(bounds["max_parameters"]), metavar="N",
             help="Block URLs with more than N query parameters.",
         ),
     )  # fmt: skip
+    return all_of(which_links, politeness, limits)
 
 
 def to_settings(given: dict[str, Any]) -> CrawlSettings:
     """The settings of a crawl from its options."""
     same = (
-        "include", "exclude", "delay_seconds", "max_crawl_delay_seconds", "per_host", "drop_tracking", "meta_refresh",
-        "srcset", "host_pages", "host_bytes", "max_repeats", "max_parameters",
+        "max_depth", "include", "exclude", "delay_seconds", "max_crawl_delay_seconds", "per_host", "drop_tracking",
+        "meta_refresh", "srcset", "host_pages", "host_bytes", "max_repeats", "max_parameters",
     )  # fmt: skip
-    return CrawlSettings(
-        scope=Scope(given["scope"]),
-        max_depth=given["depth"],
-        obey_robots=not given["ignore_robots"],
-        obey_nofollow=not given["follow_nofollow"],
-        **{name: given[name] for name in same},
-    )
+    with checked():
+        return CrawlSettings(
+            scope=Scope(given["scope"]),
+            obey_robots=not given["ignore_robots"],
+            obey_nofollow=not given["follow_nofollow"],
+            **{name: given[name] for name in same},
+        )
 
 
-fetch_options = all_of(
+fetch_options = section(
+    "How pages are fetched",
     click.option(
         "--timeout",
         "timeout_seconds",
-        type=click.FloatRange(min=0.1),
+        type=within(FetchOptions.bounds["timeout_seconds"]),
         default=_FETCH.timeout_seconds,
         show_default=True,
         metavar="SECONDS",
@@ -138,7 +175,8 @@ fetch_options = all_of(
 
 def to_fetch_options(given: dict[str, Any]) -> FetchOptions:
     """How to fetch, from the options; what a command has no option for is left as it is."""
-    return FetchOptions(**{name: given[name] for name in FetchOptions.__struct_fields__ if name in given})
+    with checked():
+        return FetchOptions(**{name: given[name] for name in FetchOptions.__struct_fields__ if name in given})
 
 
 def sitemap_line(report: SitemapReport) -> str:
@@ -161,7 +199,7 @@ async def opened(shared: Shared, visibility_seconds: float = 60.0, *, looking: b
     try:
         frontier = await open_frontier(shared.frontier, settings, clock=time.time, looking=looking)
     except ValueError as error:
-        raise click.UsageError(f"--frontier: {error}") from None
+        raise click.UsageError(f"--{error}.") from None
     try:
         yield frontier
     finally:

@@ -7,8 +7,8 @@ import json
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,47 +16,54 @@ import click
 import structlog
 from rich.console import Console
 
-from sqspider.cli.main import Shared, pass_shared
+from sqspider.cli.main import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE, Shared, pass_shared
 from sqspider.cli.options import (
-    all_of,
+    assume_http,
+    checked,
     fetch_options,
     opened,
     settings_options,
     sitemap_line,
     to_fetch_options,
     to_settings,
+    within,
 )
 from sqspider.cli.output import OutputError, format_of, output_option, say_unreadable, written
 from sqspider.cli.processes import WorkerProcesses, consume_command
 from sqspider.cli.progress import print_summary, show_progress, summary
+from sqspider.cli.sections import Command, section
 from sqspider.cli.signals import stop_with_parent, stopping_on_signals
 from sqspider.export import export_rows
-from sqspider.frontier import Frontier
+from sqspider.frontier import Counts, Frontier
 from sqspider.message import CrawlSettings
-from sqspider.producer import RefusedLine, produce
-from sqspider.record import Status
-from sqspider.url import Scope, canonicalize
+from sqspider.producer import produce
+from sqspider.record import Status, UrlRecord
+from sqspider.seeds import read_url
+from sqspider.url import Refused, Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.worker import Mode, Worker, WorkerIdTakenError, WorkerOptions
 
 log = structlog.stdlib.get_logger(__name__)
+UNSUCCESSFUL: Final = (Status.FAILED, Status.BLOCKED)
+MAX_NAMED: Final = 20  # URLs of which a crawl says at its end why they failed
 LONG_POLL_SECONDS: Final = 20.0
 _FETCH: Final = FetchOptions()
-_WORKER: Final = WorkerOptions(worker_id="")
+_WORKER: Final = WorkerOptions(worker_id="worker")
 
 
-worker_options = all_of(
+worker_options = section(
+    "How it works",
     click.option(
         "--concurrency",
-        type=click.IntRange(1, 1000),
+        type=within(WorkerOptions.bounds["concurrency"]),
         default=_WORKER.concurrency,
         show_default=True,
         help="Fetches at a time, over all hosts.",
     ),
     click.option(
         "--batch-size",
-        type=click.IntRange(1, 10),
+        type=within(WorkerOptions.bounds["batch_size"]),
         default=_WORKER.batch_size,
         show_default=True,
         help="Messages taken in one poll.",
@@ -64,7 +71,7 @@ worker_options = all_of(
     click.option(
         "--lease",
         "lease_seconds",
-        type=click.FloatRange(min=1),
+        type=within(WorkerOptions.bounds["lease_seconds"]),
         default=_WORKER.lease_seconds,
         show_default=True,
         metavar="SECONDS",
@@ -73,7 +80,7 @@ worker_options = all_of(
     click.option(
         "--max-body",
         "max_bytes",
-        type=click.IntRange(min=1),
+        type=within(FetchOptions.bounds["max_bytes"]),
         default=_FETCH.max_bytes,
         show_default=True,
         metavar="BYTES",
@@ -82,7 +89,7 @@ worker_options = all_of(
     click.option(
         "--robots-grace",
         "robots_grace_seconds",
-        type=click.FloatRange(min=0),
+        type=within(WorkerOptions.bounds["robots_grace_seconds"]),
         default=_WORKER.robots_grace_seconds,
         show_default=True,
         metavar="SECONDS",
@@ -93,11 +100,8 @@ worker_options = all_of(
 
 def _worker_options(worker_id: str, given: dict[str, Any], **more: Any) -> WorkerOptions:
     names = ("concurrency", "batch_size", "lease_seconds", "robots_grace_seconds")
-    return WorkerOptions(
-        worker_id=worker_id,
-        **{name: given[name] for name in names},
-        **more,
-    )
+    with checked():
+        return WorkerOptions(worker_id=worker_id, **{name: given[name] for name in names}, **more)
 
 
 def random_worker_id(rng: random.Random) -> str:
@@ -114,7 +118,7 @@ def run_loop(main: Coroutine[Any, Any, int]) -> int:
     return uvloop.run(main)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--continuous", is_flag=True, help="Go on polling until stopped.")
 @click.option("--until-empty", is_flag=True, help="Go on until nothing is left to do.")
 @click.option("--worker-id", help="The worker's name.  [default: six random characters]")
@@ -176,8 +180,9 @@ async def _run_worker(worker: Worker, mode: Mode) -> None:
         raise click.UsageError(str(error)) from None
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("urls", nargs=-1, metavar="[URL]...")
+@assume_http
 @settings_options(scope=Scope.HOST)
 @click.option(
     "--max-pages",
@@ -198,8 +203,8 @@ async def _run_worker(worker: Worker, mode: Mode) -> None:
 @fetch_options
 @pass_shared
 def crawl(
-    shared: Shared, /, urls: tuple[str, ...], max_pages: int | None, with_sitemaps: bool, workers: int,
-    output: Path | None, as_json: bool, quiet: bool, **given: Any,
+    shared: Shared, /, urls: tuple[str, ...], assume_http: bool, max_pages: int | None, with_sitemaps: bool,
+    workers: int, output: Path | None, as_json: bool, quiet: bool, **given: Any,
 ) -> int:  # fmt: skip
     """Crawl from URLs until nothing is left.
 
@@ -221,7 +226,26 @@ def crawl(
     if not settings.obey_robots:
         log.warning("robots.txt is ignored: do this on your own sites only")
     crawling = Crawl(shared, settings, options, fetch, quiet=quiet)
-    return run_loop(crawling.run(urls, workers, output, with_sitemaps=with_sitemaps, as_json=as_json))
+    return run_loop(
+        crawling.run(urls, workers, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http)
+    )
+
+
+async def _failed_seeds(frontier: Frontier, seeds: list[str], counts: Counts) -> AsyncGenerator[UrlRecord, None]:
+    """The records of some URLs that ended without success; of every seed there is, where none were given."""
+    if seeds:
+        records = await frontier.get(seeds)
+        for url in dict.fromkeys(seeds):
+            if url in records and records[url].status in UNSUCCESSFUL:
+                yield records[url]
+        return
+    for status in UNSUCCESSFUL:
+        if not counts.by_status[status]:
+            continue
+        async for batch in frontier.scan(status=status):
+            for record in batch:
+                if record.depth == 0:
+                    yield record
 
 
 class Crawl:
@@ -245,35 +269,51 @@ class Crawl:
         self._was_stopped = False
 
     async def run(
-        self, urls: tuple[str, ...], workers: int, output: Path | None, *, as_json: bool, with_sitemaps: bool = False
-    ) -> int:
+        self, urls: tuple[str, ...], workers: int, output: Path | None, *, as_json: bool, with_sitemaps: bool = False,
+        assume_http: bool = False,
+    ) -> int:  # fmt: skip
+        """Crawl from some URLs, or go on with what is open; the exit status."""
+        seeds = self._read(urls, assume_http)
+        if urls and not seeds:
+            return USAGE  # whatever else is in the queue, it is not what was asked for
         async with opened(self._shared, self._options.lease_seconds) as frontier:
-            refused: list[RefusedLine] = []
-            await produce(frontier, urls, self._settings, on_refused=refused.append)
-            for line in refused:
-                print(f"refused: {line.refused}", file=sys.stderr)
-            are_sitemaps_good = await self._read_sitemaps(frontier, self._canonical(urls)) if with_sitemaps else True
+            await produce(frontier, seeds, self._settings, on_refused=print)  # none is: they were read already
+            are_sitemaps_good = await self._read_sitemaps(frontier, seeds) if with_sitemaps else True
             before = await frontier.counts()
-            if before.open == 0:
-                is_good = not refused and are_sitemaps_good
-                return self._nothing_to_do(bool(urls), is_good, before.total)
-            if before.total > before.open:
-                self._say(f"going on: {before.total - before.open:,} URLs are finished, {before.open:,} are not")
             started = time.monotonic()
-            all_ended = self._was_stopped or await (
-                self._run_here(frontier) if workers == 1 else self._run_processes(frontier, workers)
-            )
+            if before.open == 0:
+                all_ended = self._nothing_to_do(bool(urls), before.total)
+            else:
+                if before.total > before.open:
+                    self._say(f"going on: {before.total - before.open:,} URLs are finished, {before.open:,} are not")
+                all_ended = self._was_stopped or await (
+                    self._run_here(frontier) if workers == 1 else self._run_processes(frontier, workers)
+                )
             seconds = time.monotonic() - started
             counts, hosts, bill = await frontier.counts(), await frontier.scan_hosts(), await frontier.bill()
             fetched = counts.total - counts.open - (before.total - before.open)
             if as_json:
                 print(json.dumps(summary(counts, hosts, bill, fetched=fetched, seconds=seconds)))
-            else:
+            elif before.open:
                 print_summary(Console(), counts, hosts, bill, fetched=fetched, seconds=seconds)
             is_written = output is None or await self._write_rows(frontier, output)
             self._say_what_is_left(counts.open)
-            all_good = await self._seeds_are_good(frontier, urls)
-            return 0 if all_ended and all_good and are_sitemaps_good and is_written and not refused else 1
+            are_seeds_good = await self._seeds_are_good(frontier, seeds, counts) and len(seeds) == len(urls)
+            if self._was_stopped:
+                return INTERRUPTED
+            is_good = all_ended and are_seeds_good and are_sitemaps_good and is_written and counts.open == 0
+            return GOOD if is_good else NOT_ALL_GOOD
+
+    def _read(self, urls: tuple[str, ...], assume_http: bool) -> list[str]:
+        """The URLs in canonical form; those that are refused are named, and left out."""
+        seeds = []
+        for text in urls:
+            url = read_url(text, assume_http=assume_http, drop_tracking=self._settings.drop_tracking)
+            if isinstance(url, Refused):
+                print(f"refused: {url}", file=sys.stderr)
+            else:
+                seeds.append(url)
+        return seeds
 
     async def _write_rows(self, frontier: Frontier, output: Path) -> bool:
         """Write a row for each finished URL; whether that went well."""
@@ -320,23 +360,18 @@ class Crawl:
             )  # fmt: skip
         return all_good
 
-    def _canonical(self, urls: tuple[str, ...]) -> list[str]:
-        found = [canonicalize(url, drop_tracking=self._settings.drop_tracking) for url in urls]
-        return [url for url in found if isinstance(url, str)]
-
     def _say(self, line: str) -> None:
         if not self._quiet:
             self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-    def _nothing_to_do(self, were_urls_given: bool, is_good: bool, known: int) -> int:
-        if not were_urls_given:
+    def _nothing_to_do(self, were_urls_given: bool, known: int) -> bool:
+        if not were_urls_given and not known:
             raise click.UsageError(f"no URL was given, and {self._shared.frontier} holds no unfinished crawl.")
-        if is_good:
-            self._say(
-                f"nothing to do: every URL is known and finished in {self._shared.frontier} ({known:,} records). "
-                "`sqspider cleanup --all` gives a fresh state; --frontier names another file."
-            )
-        return 0 if is_good else 1
+        self._say(
+            f"nothing to do: every URL is known and finished in {self._shared.frontier} ({known:,} records). "
+            "`sqspider cleanup --all` gives a fresh state; --frontier names another file."
+        )
+        return True
 
     def _say_what_is_left(self, open_records: int) -> None:
         if not open_records:
@@ -344,20 +379,19 @@ class Crawl:
         why = "stopped" if self._was_stopped else "the limit is reached" if self._options.max_pages else "ended"
         self._say(f"{why}: {open_records:,} URLs are left; the same command goes on with them")
 
-    async def _seeds_are_good(self, frontier: Frontier, seeds: tuple[str, ...]) -> bool:
-        """Name each URL that was asked for and did not succeed."""
-        all_good = True
-        urls = self._canonical(seeds)
-        records = await frontier.get(urls)
-        for url in dict.fromkeys(urls):
-            record = records.get(url)
-            if record is None or record.status not in (Status.FAILED, Status.BLOCKED):
-                continue
-            all_good = False
-            outcome = record.outcome
-            why = f"{outcome.reason.value}: {outcome.detail}" if outcome and outcome.reason else ""
-            print(f"{url}: {record.status.value}: {why}", file=sys.stderr)
-        return all_good
+    async def _seeds_are_good(self, frontier: Frontier, seeds: list[str], counts: Counts) -> bool:
+        """Whether every URL that was asked for succeeded; the first that did not are named."""
+        named = 0
+        async with aclosing(_failed_seeds(frontier, seeds, counts)) as failed:
+            async for record in failed:
+                if named == MAX_NAMED:
+                    print("… and more: `sqspider export --status failed` lists them", file=sys.stderr)
+                    break
+                named += 1
+                outcome = record.outcome
+                why = f"{outcome.reason.value}: {outcome.detail}" if outcome and outcome.reason else ""
+                print(f"{record.url}: {record.status.value}: {why}", file=sys.stderr)
+        return named == 0
 
     async def _run_here(self, frontier: Frontier) -> bool:
         async with Fetcher(self._fetch, connections=self._options.concurrency) as fetcher:

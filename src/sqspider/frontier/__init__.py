@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from sqspider.checks import shown
 from sqspider.host import HostRow, RobotsAccess
 from sqspider.message import CrawlSettings, Message
 from sqspider.metrics import Point, Sample
@@ -462,6 +463,14 @@ class FrontierSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_receives: int = MAX_RECEIVES
 
 
+def check_address(address: str) -> None:
+    """Raise ``TypeError`` or ``ValueError`` for what names no frontier; nothing is opened."""
+    if not isinstance(address, str):
+        raise TypeError(f"frontier: an address such as 'sqlite:crawl.db', not {shown(address)}")
+    if not (address.startswith("sqlite:") and address != "sqlite:") and address != "aws:":
+        raise ValueError(f"frontier: {shown(address)} names no frontier: write sqlite:PATH, or aws:")
+
+
 async def open_frontier(address: str, settings: FrontierSettings, *, clock: Clock, looking: bool = False) -> Frontier:
     """Open a frontier by its address.
 
@@ -472,13 +481,11 @@ async def open_frontier(address: str, settings: FrontierSettings, *, clock: Cloc
     Raises :class:`FrontierUnavailableError` if it cannot be opened, ``ValueError`` for an address
     of another kind.
     """
-    kind, _, rest = address.partition(":")
-    if kind == "sqlite" and rest:
-        from sqspider.frontier.sqlite import SqliteFrontier
-
-        return await SqliteFrontier.open(rest, settings, clock=clock, looking=looking)
+    check_address(address)
     if address == "aws:":
         from sqspider.frontier.aws import AwsFrontier
 
         return await AwsFrontier.open(settings, clock=clock)
-    raise ValueError(f"{address!r} names no frontier: write sqlite:PATH, or aws:")
+    from sqspider.frontier.sqlite import SqliteFrontier
+
+    return await SqliteFrontier.open(address.removeprefix("sqlite:"), settings, clock=clock, looking=looking)

@@ -14,6 +14,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -89,12 +90,13 @@ DYNAMODB: Final = Service("dynamodb", "DynamoDB_20120810")
 CLOUDWATCH: Final = Service("monitoring", "GraniteServiceVersion20100801")
 
 
-class Keys(NamedTuple):
-    """What requests are signed with."""
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What requests are signed with. They do not show themselves (as a tuple would to a JSON log)."""
 
-    access_key_id: str
-    secret_access_key: str
-    session_token: str | None = None
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
 
 
 class KeySource(Protocol):
@@ -346,15 +348,27 @@ class BotocoreKeys:
             raise FrontierUnavailableError(
                 f"the AWS credentials cannot be had ({error}): log in again, or see AWS_PROFILE"
             ) from error
-        return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+        return _usable(Keys(frozen.access_key, frozen.secret_key, frozen.token))
 
 
 def find_keys(environment: Mapping[str, str]) -> KeySource:
     """The keys in the environment, or else whatever botocore finds."""
     key_id, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
     if key_id and secret:
-        return EnvironmentKeys(Keys(key_id, secret, environment.get("AWS_SESSION_TOKEN") or None))
+        return EnvironmentKeys(_usable(Keys(key_id, secret, environment.get("AWS_SESSION_TOKEN") or None)))
     return BotocoreKeys()
+
+
+def _usable(keys: Keys) -> Keys:
+    """The same keys. Raises :class:`FrontierUnavailableError` if they cannot stand in a header."""
+    for name in Keys.__slots__:
+        value = getattr(keys, name)
+        if value is not None and not (value.isascii() and value.isprintable() and " " not in value):
+            raise FrontierUnavailableError(
+                f"the AWS credentials are not whole: a blank, a line end or a character that is not ASCII is in the "
+                f"{name.replace('_', ' ')}: copy it again"
+            )
+    return keys
 
 
 def _decode(body: bytes) -> dict[str, Any] | None:
@@ -375,7 +389,8 @@ def _error(service: Service, action: str, status: int, headers: Mapping[str, str
     if status >= 500 and code not in THROTTLING_CODES:
         code = "InternalServerError"
     message = str(answer.get("message") or answer.get("Message") or body[:200].decode(errors="replace"))
-    return AwsError(service, action, code or f"HTTP {status}", message)
+    # What follows the first line repeats the signed request: the session token is in it.
+    return AwsError(service, action, code or f"HTTP {status}", message.strip().partition("\n")[0])
 
 
 def _for_people(error: AwsError, region: str) -> FrontierError:

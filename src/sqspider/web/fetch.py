@@ -225,7 +225,7 @@ class Fetcher:
         hop.redirects.append(hop.url)
         if isinstance(target, Refused):
             reason = target.reason if target.reason in BLOCKING_REASONS else Reason.BAD_REDIRECT
-            raise _Trouble(reason, f"redirected to {location[:200]!r}: {target.explanation}")
+            raise _Trouble(reason, f"redirected to {target.shown}: {target.explanation}")
         if target in hop.redirects:
             raise _Trouble(Reason.REDIRECT_LOOP, f"redirected back to {target}")
         if len(hop.redirects) > self.options.max_redirects:

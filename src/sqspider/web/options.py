@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
 from sqspider import __version__
+from sqspider.checks import Bounds, check_flags, check_header, check_numbers, seconds, shown
+from sqspider.redact import redact_url
 
 PROJECT_URL: Final = "https://github.com/sqspider/sqspider"
 DEFAULT_USER_AGENT: Final = f"sqspider/{__version__} (+{PROJECT_URL})"
@@ -16,7 +19,10 @@ _COMPATIBLE: Final = re.compile(r"\s*Mozilla/[^(]*\(compatible; *([A-Za-z_-]+)")
 
 
 class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of every fetch, and how we call ourselves."""
+    """The limits of every fetch, and how we call ourselves.
+
+    Raises ``TypeError`` or ``ValueError`` for what is out of bounds, in words that begin with the field's name.
+    """
 
     timeout_seconds: float = 10.0  # the whole fetch, redirects included; waits between hops are not
     max_bytes: int = 10 * 1024 * 1024  # decoded bytes kept of a body; the rest is cut off and marked
@@ -26,6 +32,29 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
     user_agent: str = DEFAULT_USER_AGENT
     contact: str | None = None  # sent as From (RFC 9110 section 10.1.2)
     proxy: str | None = None  # the environment's proxies are always ignored
+
+    bounds: ClassVar[dict[str, Bounds]] = {
+        "timeout_seconds": seconds(0.1, 3600),
+        "max_bytes": Bounds(1),
+        "max_redirects": Bounds(0, 100),
+    }
+
+    def __post_init__(self) -> None:
+        check_numbers(self, self.bounds)
+        check_flags(self, ("allow_private", "allow_any_port"))
+        check_header("user_agent", self.user_agent)
+        if self.contact is not None:
+            check_header("contact", self.contact)
+        if self.proxy is not None:
+            _check_proxy(self.proxy)
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The fields as they may be shown: a proxy's password is not."""
+        fields = [(name, getattr(self, name)) for name in self.__struct_fields__]
+        return [(name, redact_url(value) if name == "proxy" and value else value) for name, value in fields]
+
+    def __repr__(self) -> str:
+        return f"FetchOptions({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     @property
     def product_token(self) -> str:
@@ -41,3 +70,16 @@ def product_token_of(user_agent: str) -> str:
     """
     match = _COMPATIBLE.match(user_agent) or _PRODUCT_TOKEN.match(user_agent.strip())
     return match[match.lastindex or 0] if match else "*"
+
+
+def _check_proxy(url: str) -> None:
+    if not isinstance(url, str):
+        raise TypeError(f"proxy: a text, not {shown(url)}")
+    try:
+        parts = urlsplit(url)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_good = is_good and url.isascii() and url.isprintable() and " " not in url
+    except ValueError:  # a port that is none
+        is_good = False
+    if not is_good:
+        raise ValueError(f"proxy: write http://HOST:PORT, not {redact_url(url)!r}")

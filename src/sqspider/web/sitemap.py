@@ -242,6 +242,6 @@ def parse_date(text: str) -> float | None:
             when = datetime.fromisoformat(text)
         else:
             when = parsedate_to_datetime(text)
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None

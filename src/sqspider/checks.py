@@ -1,0 +1,91 @@
+"""What a setting may be: one table of bounds per record, checked wherever the record is made.
+
+So Python, the command line and messages from strangers are held to the same rules, in the same
+words. An error begins with the name of the field: ``delay_seconds: from 0 to 86,400, not -1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+MAX_COUNT: Final = 2**53 - 1  # the largest integer that every JSON reader keeps (RFC 8259 section 6)
+
+
+class Bounds(NamedTuple):
+    """The range of a number, both ends included."""
+
+    least: float
+    most: float = MAX_COUNT
+    is_whole: bool = True
+    may_be_none: bool = False
+
+
+def seconds(least: float, most: float) -> Bounds:
+    """The range of a duration."""
+    return Bounds(least, most, is_whole=False)
+
+
+def optional(least: float, most: float = MAX_COUNT) -> Bounds:
+    """The range of a whole number that may also be left out."""
+    return Bounds(least, most, may_be_none=True)
+
+
+def check_numbers(record: object, bounds: Mapping[str, Bounds]) -> None:
+    """Raise ``TypeError`` or ``ValueError`` for a field that is no number or out of its bounds."""
+    for name, bound in bounds.items():
+        value = getattr(record, name)
+        if value is None and bound.may_be_none:
+            continue
+        is_number = type(value) is int or (type(value) is float and not bound.is_whole)
+        if not is_number:
+            raise TypeError(f"{name}: a {'whole ' if bound.is_whole else ''}number, not {shown(value)}")
+        if not bound.least <= value <= bound.most:  # NaN is in no range
+            raise ValueError(f"{name}: {_range(bound)}, not {shown(value)}")
+
+
+def check_flags(record: object, names: Iterable[str]) -> None:
+    """Raise ``TypeError`` for a field that is neither true nor false."""
+    for name in names:
+        value = getattr(record, name)
+        if value is not True and value is not False:
+            raise TypeError(f"{name}: True or False, not {shown(value)}")
+
+
+def check_line(name: str, value: object) -> None:
+    """Raise ``TypeError`` or ``ValueError`` for what is no text in one line."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: a text, not {shown(value)}")
+    if not value.strip():
+        raise ValueError(f"{name}: must not be empty")
+    if not value.isprintable():
+        raise ValueError(f"{name}: printable characters in one line, not {shown(value)}")
+
+
+def check_header(name: str, value: object) -> None:
+    """Raise ``TypeError`` or ``ValueError`` for what cannot be the value of a header (RFC 9110 section 5.5)."""
+    check_line(name, value)
+    if not str(value).isascii():
+        raise ValueError(f"{name}: ASCII characters only, not {shown(value)}")
+
+
+def texts_of(name: str, value: Any) -> tuple[str, ...]:
+    """Several texts as a tuple. Raises ``TypeError`` for anything else, a single text too."""
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        texts = tuple(value)
+        if all(isinstance(text, str) for text in texts):
+            return texts
+        value = texts
+    raise TypeError(f"{name}: a list of texts, not {shown(value)}")
+
+
+def _range(bound: Bounds) -> str:
+    if bound.most == MAX_COUNT:
+        return f"{bound.least:,} or more"
+    return f"from {bound.least:,} to {bound.most:,}"
+
+
+def shown(value: object) -> str:
+    """A value as an error names it, shortened."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"

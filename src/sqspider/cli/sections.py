@@ -1,0 +1,63 @@
+"""How ``--help`` is laid out: options in sections with a title, in the order of their decorators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+_OWN: Final = "Options"
+_titles: Final[dict[click.Parameter, str]] = {}  # of the section of each option that is in one
+
+
+def all_of(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several decorators as one, in the order in which ``--help`` shall list what they add."""
+
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def section(title: str, *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several options as one decorator; ``--help`` lists them below a title."""
+
+    def decorate(command: Any) -> Any:
+        known = len(getattr(command, "__click_params__", ()))
+        command = all_of(*options)(command)
+        for parameter in command.__click_params__[known:]:
+            _titles[parameter] = title
+        return command
+
+    return decorate
+
+
+def _write(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    sections: dict[str, list[tuple[str, str]]] = {_OWN: []}
+    for parameter in command.get_params(ctx):
+        if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)) is not None:
+            sections.setdefault(_titles.get(parameter, _OWN), []).append(record)
+    for title, rows in sections.items():
+        if rows:
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+class Command(click.Command):
+    """A command whose options are listed in sections."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write(self, ctx, formatter)
+
+
+class Group(click.Group):
+    """A command with commands of its own."""
+
+    command_class = Command
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write(self, ctx, formatter)
+        self.format_commands(ctx, formatter)

@@ -1,0 +1,35 @@
+"""What must not be written down: user names and passwords in URLs, well-formed or not."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_BLANK: Final = r"\s"
+
+
+def _user_info(blank: str) -> str:
+    """User info and its @, in a text in which ``blank`` ends a URL.
+
+    An authority ends at a slash, ? or #, but a password that should have been percent-encoded may
+    hold one: what follows the first colon and is no port belongs to it. (A bracket begins an IPv6 address.)
+    """
+    unencoded = rf"(?!\[)[^{blank}/?#\\@:]*+:(?!\d*(?:[{blank}/?#\\]|$))[^{blank}@]{{0,200}}+@"
+    return rf"(?:[^{blank}/?#\\]*@|{unencoded})"
+
+
+_IN_URL: Final = re.compile(rf"(^[\x00-\x20]*(?:[a-z][a-z0-9+.\-]*:)?[/\\]*|[/\\]{{2}}){_user_info('')}", re.I)
+_IN_TEXT: Final = re.compile(rf"(//){_user_info(_BLANK)}")
+
+
+def redact_url(text: str) -> str:
+    """A text that was meant as a URL, with ``***`` for what stands before the @ of an authority."""
+    if "@" not in text:
+        return text
+    # The URL standard drops line ends and tabs wherever they are.
+    return _IN_URL.sub(r"\1***@", text.translate({9: None, 10: None, 13: None}))
+
+
+def redact(text: str) -> str:
+    """A text of any kind, with ``***`` for the user info of the URLs in it."""
+    return _IN_TEXT.sub(r"\1***@", text) if "@" in text else text

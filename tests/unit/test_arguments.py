@@ -1,0 +1,114 @@
+"""Arguments are checked where the records are made, in words that begin with the argument's name."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import structlog
+
+import sqspider
+from sqspider.message import CrawlSettings
+from sqspider.web.options import FetchOptions
+from sqspider.worker import WorkerOptions
+
+URL: Final = "http://example.com/"
+NO_NUMBERS: Final = [math.nan, math.inf, -1, "1", True, [1]]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """`crawl` begins to log where nobody else has said how."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "says"),
+    [
+        *[({"delay_seconds": value}, (TypeError, ValueError), "delay_seconds: ") for value in [*NO_NUMBERS, None]],
+        *[({"max_bytes": value}, (TypeError, ValueError), "max_bytes: ") for value in [*NO_NUMBERS, None, 0, 1.5]],
+        *[({"concurrency": value}, (TypeError, ValueError), "concurrency: ") for value in [*NO_NUMBERS, None, 0, 1.5]],
+        *[({"depth": value}, (TypeError, ValueError), "max_depth: ") for value in [*NO_NUMBERS, 1.5]],
+        *[({"max_pages": value}, (TypeError, ValueError), "max_pages: ") for value in [*NO_NUMBERS, 0, 1.5]],
+        ({"include": "/docs/"}, TypeError, "include: a list of texts, not '/docs/'"),
+        ({"exclude": b"/docs/"}, TypeError, "exclude: a list of texts, not b'/docs/'"),
+        ({"include": [1]}, TypeError, "include: a list of texts"),
+        ({"include": None}, TypeError, "include: a list of texts, not None"),
+        ({"include": ["("]}, ValueError, "include: '(' is no regular expression"),
+        ({"exclude": ["a", "*"]}, ValueError, "exclude: '*' is no regular expression"),
+        ({"scope": "world"}, ValueError, "scope: one of page, prefix, host, domain, any, not 'world'"),
+        ({"scope": None}, ValueError, "scope: one of"),
+        ({"obey_robots": "no"}, TypeError, "obey_robots: True or False, not 'no'"),
+        ({"allow_private": 1}, TypeError, "allow_private: True or False, not 1"),
+        ({"frontier": Path("crawl.db")}, TypeError, "frontier: an address such as"),
+        ({"frontier": None}, TypeError, "frontier: an address such as"),
+        ({"frontier": "crawl.db"}, ValueError, "frontier: 'crawl.db' names no frontier"),
+        ({"frontier": "sqlite:"}, ValueError, "frontier: 'sqlite:' names no frontier"),
+        ({"user_agent": ""}, ValueError, "user_agent: must not be empty"),
+        ({"user_agent": " \t"}, ValueError, "user_agent: must not be empty"),
+        ({"user_agent": "Bot\r\nX-Other: 1"}, ValueError, "user_agent: printable characters in one line"),
+        ({"user_agent": "Bot\x00"}, ValueError, "user_agent: printable"),
+        ({"user_agent": "робот/1.0"}, ValueError, "user_agent: ASCII characters only"),
+        ({"user_agent": None}, TypeError, "user_agent: a text, not None"),
+    ],
+)
+def test_a_bad_argument_is_an_error_at_once(arguments: dict[str, Any], kind: Any, says: str) -> None:
+    with pytest.raises(kind, match=f"^{re.escape(says)}") as raised:
+        sqspider.crawl(URL, **arguments)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("url", [[URL], (URL,), URL.encode(), None, 1])
+def test_what_is_no_text_is_no_url(url: Any) -> None:
+    with pytest.raises(TypeError, match=r"^urls: each a text, not .*: those of a list are given as crawl\(\*urls\)"):
+        sqspider.crawl(url)
+
+
+def test_nothing_to_crawl_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="urls: none was given, and sqlite::memory: holds no crawl"):
+        sqspider.crawl()
+    with pytest.raises(ValueError, match=r"urls: none was given, and sqlite:.*fresh\.db holds no crawl"):
+        list(sqspider.crawl(frontier=f"sqlite:{tmp_path}/fresh.db"))
+    with pytest.raises(ValueError, match="not a valid URL: ''"):
+        list(sqspider.crawl(""))
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "says"),
+    [
+        (CrawlSettings, {"scope": "host"}, "scope: a Scope, not 'host'"),
+        (CrawlSettings, {"include": "x"}, "include: a list of texts"),
+        (CrawlSettings, {"include": ["x"]}, "include: a tuple"),
+        (CrawlSettings, {"per_host": 0}, "per_host: from 1 to 1,000, not 0"),
+        (CrawlSettings, {"seed": URL[:-1]}, "seed: a URL in canonical form"),
+        (FetchOptions, {"timeout_seconds": math.nan}, "timeout_seconds: from 0.1 to 3,600, not nan"),
+        (FetchOptions, {"max_redirects": -1}, "max_redirects: from 0"),
+        (FetchOptions, {"contact": ""}, "contact: must not be empty"),
+        (FetchOptions, {"contact": "a@b\nX: y"}, "contact: printable"),
+        (FetchOptions, {"proxy": ""}, "proxy: write http://HOST:PORT, not ''"),
+        (FetchOptions, {"proxy": "proxy:3128"}, "proxy: write"),
+        (FetchOptions, {"proxy": "http://h:x/"}, "proxy: write"),
+        (FetchOptions, {"proxy": "http://h:1\r\nX: y"}, "proxy: write"),
+        (FetchOptions, {"proxy": 1}, "proxy: a text, not 1"),
+        (WorkerOptions, {"worker_id": ""}, "worker_id: must not be empty"),
+        (WorkerOptions, {"worker_id": "a\nb"}, "worker_id: printable"),
+        (WorkerOptions, {"worker_id": "a", "batch_size": 11}, "batch_size: from 1 to 10, not 11"),
+        (WorkerOptions, {"worker_id": "a", "poll_seconds": math.nan}, "poll_seconds: from 0 to 20, not nan"),
+        (WorkerOptions, {"worker_id": "a", "large_bodies": 0}, "large_bodies: 1 or more, not 0"),
+    ],
+)
+def test_a_record_refuses_what_is_out_of_bounds(kind: Any, fields: dict[str, Any], says: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(says)}"):
+        kind(**fields)
+
+
+def test_what_is_good_is_taken() -> None:
+    """Iterables of every kind, and numbers at their bounds."""
+    sqspider.crawl(URL, include=iter(["/a", "/b"]), exclude={"c"}, depth=0, delay_seconds=0, max_pages=1, scope="any")
+    WorkerOptions(worker_id="Prüfer 1", concurrency=1000, batch_size=10, lease_seconds=43_200)
+    FetchOptions(proxy="https://user:pass@[::1]:3128", contact="me@example.com", max_bytes=1)
