@@ -196,7 +196,7 @@ def test_a_signal_leaves_no_hidden_file(tmp_path: Path, name: str) -> None:
     assert len(hidden(tmp_path)) == 1
     process.send_signal(signal.Signals[name])
     process.communicate()
-    assert process.returncode in (-signal.SIGINT, 128 + signal.Signals[name])
+    assert process.returncode in (-signal.Signals[name], 130)
     assert hidden(tmp_path) == []
     assert path.read_text() == "old"
 
@@ -207,7 +207,7 @@ def test_waiting_for_a_reader_can_be_interrupted(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "rows.fifo")
     process = subprocess.Popen([sys.executable, "-m", "sqspider", "export", "--output", "rows.fifo"], cwd=tmp_path)
     process.send_signal(signal.SIGTERM)
-    assert process.wait() in (-signal.SIGTERM, 128 + signal.SIGTERM)
+    assert process.wait() in (-signal.SIGTERM, 130)
 
 
 COMMANDS = (

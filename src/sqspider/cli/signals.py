@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final, NoReturn
 
+from sqspider.cli.main import INTERRUPTED
+
 # Ctrl-C; `kill`; the terminal was closed (POSIX); Ctrl-Break (Windows).
 _ENDING: Final = tuple(
     signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if name in signal.Signals.__members__
@@ -37,7 +39,7 @@ def stopping_on_signals(stop: Callable[[], None], *, at_once: Callable[[], objec
         if was_asked:
             at_once()
             _say("\nstopped: what was in flight comes back when its lease ends")
-            os._exit(1)
+            os._exit(INTERRUPTED)
         was_asked = True
         stop()
         _say("stopping: finishing what is in flight; once more stops at once")
@@ -75,13 +77,13 @@ def _say(line: str) -> None:
 def unwinding_on_signals() -> Iterator[None]:
     """Within it a signal raises at once, wherever the program is: what is open is closed, what is half-made removed.
 
-    Raises ``KeyboardInterrupt`` for SIGINT and ``SystemExit`` with the status that a shell shows for the others.
+    Raises ``KeyboardInterrupt`` for SIGINT and ``SystemExit`` for the others.
     """
 
     def on_signal(number: int, _frame: FrameType | None) -> NoReturn:
         if number == signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(128 + number)
+        raise SystemExit(INTERRUPTED)
 
     before = {number: signal.signal(number, on_signal) for number in _heard()}
     try:
