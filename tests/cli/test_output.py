@@ -72,7 +72,7 @@ def test_the_format_follows_the_name_of_the_file(sqspider: Run, titled_site: Sit
     for name, arguments in {"d.jsonl": (), "e": (), "f.ndjson": (), "g.csv": ("--format", "jsonl")}.items():
         assert sqspider("export", "--output", name, *arguments).returncode == 0
         assert [row["title"] for row in read_rows(tmp_path / name)] == [TITLE]
-    assert sqspider("export", "--output", "x.json").returncode == 2
+    assert sqspider("export", "--output", "x.parquet").returncode == 2
 
 
 @pytest.mark.parametrize(
