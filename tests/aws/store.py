@@ -22,7 +22,7 @@ from tests.frontier.kit import SETTINGS, Store
 
 RETENTION_SECONDS: Final = 14 * 86_400
 LONGEST_WAIT_SECONDS: Final = 10.0
-TABLE: Final = {
+TABLE: Final[dict[str, Any]] = {
     "BillingMode": "PAY_PER_REQUEST",
     "AttributeDefinitions": [
         {"AttributeName": "url", "AttributeType": "S"},

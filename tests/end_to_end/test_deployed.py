@@ -102,7 +102,6 @@ def left(environment: dict[str, str]) -> list[str]:
     ]
 
 
-@pytest.mark.timeout(1800)
 async def test_a_deployment_crawls_as_the_command_line_does_and_leaves_its_table(
     make: Make, sqspider: Run, seeds: Path, odd_site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

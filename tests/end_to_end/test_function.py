@@ -220,7 +220,6 @@ async def test_the_functions_make_only_calls_that_they_are_granted(
         assert watched.needed <= set(SWEEP_ACTIONS)
 
 
-@pytest.mark.timeout(1800)
 async def test_timeouts_and_deaths_in_the_middle_of_a_batch_lose_nothing(
     start_runtime: StartRuntime, ministack: dict[str, str]
 ) -> None:

@@ -124,11 +124,23 @@ def test_the_zip_for_aws_is_for_its_processor(tmp_path: Path) -> None:
     assert unzipped < 50_000_000
 
 
-CDK_THAT_SAYS_WHAT_IT_WOULD_DO: Final = ("SYNTH=true", "CDK=echo would")
+SAYS_WHAT_IT_WOULD_DO: Final = ("CDK=echo would", "SET=package=local")
+
+
+@pytest.mark.parametrize("target", ["synth", "bootstrap", "diff", "destroy"])
+def test_each_build_folder_has_an_assembly_of_its_own(
+    make: Make, function_zip: Path, tmp_path: Path, target: str
+) -> None:
+    """Two runs of the CDK that write into one folder refuse each other."""
+    said = make(target, *SAYS_WHAT_IT_WOULD_DO, f"ENV_FILE={tmp_path / '.env'}")
+    assert said.returncode == 0, said.stderr
+    assembly = function_zip.parent / "cdk.out"
+    assert f"would synth --no-notices --quiet --output {assembly}" in said.stdout
+    assert target == "synth" or f"would {target} --no-notices --app {assembly}" in said.stdout
 
 
 def test_nothing_is_deployed_where_nobody_can_be_asked(make: Make) -> None:
-    result = make("deploy", *CDK_THAT_SAYS_WHAT_IT_WOULD_DO)
+    result = make("deploy", *SAYS_WHAT_IT_WOULD_DO)
     assert result.returncode != 0
     assert "nobody to ask here" in result.stderr
     assert "would deploy" not in result.stdout
@@ -137,7 +149,7 @@ def test_nothing_is_deployed_where_nobody_can_be_asked(make: Make) -> None:
 @pytest.mark.parametrize("answer", ["n", "", "maybe"])
 def test_a_deployment_is_shown_and_asked_for(make: Make, answer: str) -> None:
     with terminal(f"{answer}\n") as screen:
-        result = make("deploy", *CDK_THAT_SAYS_WHAT_IT_WOULD_DO, stdin=screen)
+        result = make("deploy", *SAYS_WHAT_IT_WOULD_DO, stdin=screen)
     assert result.returncode != 0
     assert "nothing was deployed" in result.stderr
     shown, asked, rest = result.stdout.partition("Deploy this? [y/N]")
