@@ -178,7 +178,7 @@ async def crawl(
     async def work(number: int) -> None:
         async with Fetcher(fetch, connections=32) as fetcher:
             options = WorkerOptions(worker_id=f"worker-{number}", batch_size=BATCH, poll_seconds=1.0)
-            worker = Worker(frontiers[number], fetcher, options, clock=time.time, rng=random.Random(number))
+            worker = Worker(frontiers[number], fetcher, options, clock=frontiers[number].now, rng=random.Random(number))
             await worker.run(Mode.UNTIL_EMPTY)
 
     await asyncio.gather(*(work(number) for number in range(workers)))

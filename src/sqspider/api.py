@@ -84,7 +84,7 @@ class Crawl:
             if refused:
                 raise ValueError("; ".join(str(line.refused) for line in refused))
             async with Fetcher(self._fetch, connections=self._worker.concurrency) as fetcher:
-                worker = Worker(frontier, fetcher, self._worker, clock=time.time, rng=random.Random(), sinks=[take])
+                worker = Worker(frontier, fetcher, self._worker, clock=frontier.now, rng=random.Random(), sinks=[take])
 
                 async def work() -> None:
                     try:

@@ -69,6 +69,11 @@ def delay_of(row: HostRow) -> float:
     return max(row.crawl_delay_seconds, row.penalty_seconds)
 
 
+def is_in_trouble(row: HostRow, now: float) -> bool:
+    """Whether trouble changes how a host is treated at a moment. As time passes this can only end."""
+    return row.rest_until > now or row.penalty_seconds > 0 or row.failures > 0
+
+
 def spacing_for(row: HostRow, delay_seconds: float, per_host: int = 1) -> float:
     """The distance in seconds of slots, a little wider than the delay.
 

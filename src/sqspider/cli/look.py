@@ -63,7 +63,7 @@ def status(shared: Shared, /, watch: bool, exact: bool, as_json: bool) -> int:
 async def _status(frontier: Frontier, *, exact: bool = False) -> dict[str, Any]:
     counts = await frontier.counts(exact=exact)
     queue = await frontier.queue_stats()
-    hosts = await frontier.scan_hosts()
+    hosts = await frontier.hosts_in_trouble()
     bill = await frontier.bill()
     return {
         "frontier": frontier.place,
@@ -84,7 +84,6 @@ async def _status(frontier: Frontier, *, exact: bool = False) -> dict[str, Any]:
         "hosts_in_trouble": [
             {"host": row.host, "trouble": row.trouble.value if row.trouble else None, "rest_until": iso(row.rest_until)}
             for row in hosts
-            if row.failures or row.penalty_seconds
         ],
         "bill": None if bill is None else {"dollars": bill.dollars, "calls": bill.calls, **bill.parts},
     }

@@ -40,7 +40,7 @@ from sqspider.web.options import FetchOptions
 from sqspider.worker import Mode, Worker, WorkerIdTakenError, WorkerOptions
 
 log = structlog.stdlib.get_logger(__name__)
-LONG_POLL_SECONDS: Final = 20.0
+LONG_POLL_SECONDS: Final = 10.0  # who stops waits for its end
 _FETCH: Final = FetchOptions()
 _WORKER: Final = WorkerOptions(worker_id="")
 
@@ -171,7 +171,7 @@ def consume(
             opened(shared, options.lease_seconds) as frontier,
             Fetcher(fetch, connections=options.concurrency) as fetcher,
         ):
-            worker = Worker(frontier, fetcher, options, clock=time.time, rng=rng)
+            worker = Worker(frontier, fetcher, options, clock=frontier.now, rng=rng)
             _stop_on_signals(worker.stop)
             if with_parent:
                 asyncio.get_running_loop().add_reader(sys.stdin, worker.stop)
@@ -317,7 +317,7 @@ class Crawl:
 
         _stop_on_signals(stop)
         await discover(
-            frontier, self._fetch, self._settings, seeds=seeds, clock=time.time, rng=random.Random(),
+            frontier, self._fetch, self._settings, seeds=seeds, clock=frontier.now, rng=random.Random(),
             stopping=stopping, on_report=report,
         )  # fmt: skip
         return all_good
@@ -363,7 +363,7 @@ class Crawl:
 
     async def _run_here(self, frontier: Frontier) -> bool:
         async with Fetcher(self._fetch, connections=self._options.concurrency) as fetcher:
-            worker = Worker(frontier, fetcher, self._options, clock=time.time, rng=random.Random())
+            worker = Worker(frontier, fetcher, self._options, clock=frontier.now, rng=random.Random())
 
             def stop() -> None:
                 self._was_stopped = True

@@ -47,7 +47,7 @@ from sqspider.frontier import (
     Won,
     WorkerRow,
 )
-from sqspider.host import HostRow, delay_of
+from sqspider.host import HostRow, delay_of, is_in_trouble
 from sqspider.message import (
     BadBody,
     Message,
@@ -441,6 +441,13 @@ class SqliteFrontier:
     def place(self) -> str:
         return f"sqlite:{self._path}"
 
+    @property
+    def lag_seconds(self) -> float:
+        return 0.0
+
+    def now(self) -> float:
+        return self._clock()
+
     async def enqueue(self, entries: Sequence[Entry]) -> list[bool]:
         new = await self._write(lambda connection: self._enqueue(connection, entries))
         self._sent.set()
@@ -704,6 +711,9 @@ class SqliteFrontier:
 
         await self._write(work)
 
+    async def lease_sweep(self, *, until: float, by_schedule: bool = False) -> bool:  # noqa: ARG002 - the port's signature
+        return True
+
     async def sweep(self, limit: int = 1000) -> int:
         def work(connection: sqlite3.Connection) -> int:
             now = self._clock()
@@ -730,6 +740,10 @@ class SqliteFrontier:
         rows = await self._read(lambda connection: connection.execute(HOSTS, (names,)).fetchall())
         known = {row[0]: _host_row(row) for row in rows}
         return {host: known.get(host) or HostRow(host=host) for host in hosts}
+
+    async def hosts_in_trouble(self) -> list[HostRow]:
+        now = self._clock()
+        return [row for row in await self.scan_hosts() if is_in_trouble(row, now)]
 
     async def scan_hosts(self) -> list[HostRow]:
         rows = await self._read(lambda connection: connection.execute(ALL_HOSTS).fetchall())
