@@ -6,15 +6,20 @@ import asyncio
 import math
 import sys
 from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
 from email.utils import formatdate
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from sqspider.frontier import FrontierSettings, LostReason, SlotDemand
+from sqspider.demo_site import DemoSite
+from sqspider.frontier import Entry, FrontierSettings, LostReason, SlotDemand
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws_clock import TOLERATED_SECONDS, AwsClock
+from sqspider.message import CrawlSettings
+from sqspider.record import Status
 from tests.frontier.kit import LEASE, SETTINGS, assert_lost, entries, take, take_one, try_claim, url, win
 
 from .engines import Engines
@@ -22,14 +27,31 @@ from .store import AwsStore
 
 AHEAD = 240.0
 MOMENT = 1_700_000_000.0
-# The command line on a machine whose clock is ahead.
-SHIFTED = f"""
-import time
-real_time = time.time
-time.time = lambda: real_time() + {AHEAD}
+# The command line on a machine whose clock is ahead by so many seconds.
+SHIFTED = """
+import sys, time
+real_time, ahead = time.time, float(sys.argv.pop(1))
+time.time = lambda: real_time() + ahead
 from sqspider.__main__ import main
 main()
 """
+
+
+@pytest.fixture
+async def patient_store(engines: Engines) -> AsyncIterator[AwsStore]:
+    """A store with the timeouts of a real one, which a whole worker needs."""
+    store = await AwsStore.create(engines.ministack(), engines.clock, FrontierSettings())
+    yield store
+    await store.close()
+
+
+async def consume_shifted(store: AwsStore, ahead: float, *arguments: str) -> str:
+    """What a consumer on such a machine says."""
+    command = (sys.executable, "-c", SHIFTED, str(ahead), "consume", "--allow-private", *arguments)
+    consumer = await asyncio.create_subprocess_exec(*command, env=store.environment, stderr=PIPE)
+    said = (await consumer.communicate())[1].decode()
+    assert consumer.returncode == 0, said
+    return said
 
 
 @given(
@@ -85,21 +107,25 @@ async def test_a_clock_that_is_ahead_wins_no_live_claim_and_moves_no_slot(store:
     assert [log["event"] for log in logs].count("clock_differs") == 1
 
 
-async def test_a_consumer_whose_clock_is_ahead_leaves_a_live_claim_alone(engines: Engines) -> None:
-    store = await AwsStore.create(engines.ministack(), engines.clock, FrontierSettings())
-    frontier = await store.open(FrontierSettings())
+async def test_a_consumer_whose_clock_is_ahead_leaves_a_live_claim_alone(patient_store: AwsStore) -> None:
+    frontier = await patient_store.open(FrontierSettings())
     await frontier.enqueue(entries(1))
     held = await take_one(frontier)
     claim = await win(frontier, held, lease=AHEAD / 2)
     await frontier.send([held.body])  # as a duplicate comes
-    consumer = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", SHIFTED, "consume", "--lease", "30", "--timeout", "5"),
-        env={**store.environment, "PYTHONUNBUFFERED": "1"}, stderr=PIPE, stdout=PIPE,
-    )  # fmt: skip
-    said = b"".join(await consumer.communicate()).decode()
-    assert consumer.returncode == 0, said
+    said = await consume_shifted(patient_store, AHEAD)
     assert "WON race" not in said
     assert said.count("clock_differs") == 1
     record = (await frontier.get([url(0)]))[url(0)]
     assert (record.attempt, record.claim_id) == (claim.attempt, claim.claim_id)
-    await store.close()
+
+
+async def test_a_consumer_whose_clock_is_behind_finds_its_slots(patient_store: AwsStore, site: DemoSite) -> None:
+    """By its own clock every slot but the first would be four minutes away."""
+    frontier = await patient_store.open(FrontierSettings())
+    settings = CrawlSettings(delay_seconds=0.2)
+    urls = [f"{site.url}page/{number}" for number in range(4)]
+    await frontier.enqueue([Entry(url=url, settings=settings) for url in urls])
+    await consume_shifted(patient_store, -AHEAD, "--until-empty")
+    records = await frontier.get(urls)
+    assert {record.status for record in records.values()} == {Status.DONE}

@@ -237,6 +237,7 @@ class Server:
 
     def __init__(self, *, silent: bool) -> None:
         self.connections = 0
+        self.unanswered = 0
         self._silent = silent
 
     async def __aenter__(self) -> Server:
@@ -253,6 +254,7 @@ class Server:
         while head := await reader.readuntil(b"\r\n\r\n"):
             await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
             if answered and self._silent:
+                self.unanswered += 1
                 await reader.read()  # until the other end hangs up
                 break
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
@@ -272,10 +274,11 @@ async def test_a_kept_connection_that_is_silent_is_left_for_a_new_one(monkeypatc
     monkeypatch.setattr("sqspider.frontier.aws_client.SILENT_SECONDS", 0.3)
     async with Server(silent=True) as server:
         client = client_of(server, AwsClock(lambda: 0.0))
-        await client.call(DYNAMODB, "Scan", {})
+        await asyncio.gather(*(client.call(DYNAMODB, "Scan", {}) for _ in range(3)))
+        kept = server.connections
         answer = await client.call(DYNAMODB, "Scan", {})
         assert answer.is_unsure
-        assert server.connections == 2
+        assert (server.connections, server.unanswered) == (kept + 1, 1)  # the others are as dead: none is tried
         await client.close()
 
 

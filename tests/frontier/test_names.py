@@ -29,9 +29,9 @@ def worker_on(frontier: Frontier, fetcher: Fetcher) -> Worker:
     return Worker(frontier, fetcher, OPTIONS, clock=frontier.now, rng=random.Random())
 
 
-async def waits(logs: Sequence[Mapping[str, Any]]) -> None:
-    """Until the worker has said that it waits."""
-    while not any(log["event"] == "worker_id_in_use" for log in logs):
+async def waits(running: asyncio.Task[None], logs: Sequence[Mapping[str, Any]]) -> None:
+    """Until the worker has said that it waits, or has ended."""
+    while not running.done() and not any(log["event"] == "worker_id_in_use" for log in logs):
         await asyncio.sleep(0.01)
 
 
@@ -42,7 +42,7 @@ async def test_a_worker_that_was_killed_is_waited_for(
     assert await other.check_in("one", session="killed", ttl_seconds=CHECK_IN_SECONDS)
     with capture_logs() as logs:
         running = asyncio.create_task(worker_on(frontier, fetcher).run(Mode.ONCE))
-        await waits(logs)
+        await waits(running, logs)
         assert [row.worker_id for row in await frontier.workers()] == ["one"]
         await store.elapse(CHECK_IN_SECONDS + A_LITTLE)
         await running
@@ -56,7 +56,7 @@ async def test_a_worker_that_lives_is_not_pushed_aside(
     assert await other.check_in("one", session="alive", ttl_seconds=CHECK_IN_SECONDS)
     with capture_logs() as logs:
         running = asyncio.create_task(worker_on(frontier, fetcher).run(Mode.ONCE))
-        await waits(logs)
+        await waits(running, logs)
         await store.elapse(A_LITTLE)
         assert await other.check_in("one", session="alive", ttl_seconds=CHECK_IN_SECONDS)
         with pytest.raises(WorkerIdTakenError, match="named 'one' is at work"):
@@ -71,7 +71,7 @@ async def test_a_worker_that_waits_for_its_name_can_be_stopped(
     with capture_logs() as logs:
         worker = worker_on(frontier, fetcher)
         running = asyncio.create_task(worker.run(Mode.CONTINUOUS))
-        await waits(logs)
+        await waits(running, logs)
         worker.stop()
         await running
     assert len(await frontier.workers()) == 1  # the other one's row is left alone
