@@ -30,7 +30,7 @@ CONTENT_TYPE: Final = "application/x-amz-json-1.0"
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 10.0  # for an answer, beyond what the call itself may wait
-SILENT_SECONDS: Final = 3.0  # without a byte from DynamoDB, which answers in milliseconds: the connection is dead
+SILENT_SECONDS: Final = 3.0  # for DynamoDB, which answers in milliseconds, on a kept connection: else it is dead
 IDLE_SECONDS: Final = 15.0  # after which a kept connection is not used again
 GIVE_UP_SECONDS: Final = 30.0  # of trying one call again and again
 FIRST_PAUSE_SECONDS: Final = 0.05  # before the second try; it doubles, with full jitter
@@ -135,6 +135,7 @@ class AwsClient:
     def _open_session() -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS),
+            trace_configs=[_tracing],
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
@@ -204,18 +205,23 @@ class AwsClient:
         service, action, request, document, wait_seconds = sent
         endpoint = self._endpoints[service]
         headers = self._signer.sign(service, action, endpoint, document, keys, self._clock())
-        timeout = aiohttp.ClientTimeout(
-            total=ANSWER_SECONDS + CONNECT_SECONDS + wait_seconds,
-            sock_connect=CONNECT_SECONDS,
-            sock_read=SILENT_SECONDS if service is DYNAMODB else None,
-        )
+        total = ANSWER_SECONDS + CONNECT_SECONDS + wait_seconds
+        timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS)
         answer: dict[str, Any] | None = None
         sent_at = self._clock.own()
         try:
             async with (
                 self._open_session() if is_alone else contextlib.nullcontext(self._session) as session,
-                session.post(endpoint, data=document, headers=headers, timeout=timeout) as response,
+                asyncio.timeout(None) as silence,
+                session.post(
+                    endpoint,
+                    data=document,
+                    headers=headers,
+                    timeout=timeout,
+                    trace_request_ctx=silence if service is DYNAMODB else None,
+                ) as response,
             ):
+                silence.reschedule(None)
                 self._clock.see(response.headers.get("date", ""), sent_at, self._clock.own())
                 body = await response.read()
                 if response.status != 200:
@@ -228,6 +234,17 @@ class AwsClient:
             self._used_at = self._clock.own()
             for observer in self.observers:
                 observer(Call(service, action, request, answer))
+
+
+async def _limit_silence(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionReuseconnParams) -> None:
+    """A kept connection was taken for a request: give its answer little time, where that is wanted."""
+    silence = context.trace_request_ctx
+    if silence is not None:
+        silence.reschedule(asyncio.get_running_loop().time() + SILENT_SECONDS)
+
+
+_tracing: Final = aiohttp.TraceConfig()
+_tracing.on_connection_reuseconn.append(_limit_silence)
 
 
 class Signer:
