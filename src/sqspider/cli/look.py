@@ -37,8 +37,9 @@ WATCH_PATIENCE = 10
 def status(shared: Shared, /, watch: bool, exact: bool, as_json: bool) -> int:
     """Show how many records and messages there are of each kind, who is at work, and what it cost.
 
-    On AWS the counts are sums that workers write every two seconds: about 30 read units, whatever the size of
-    the table. They are behind by that much, and off by as much for each worker that was killed; --exact mends them.
+    On AWS the counts are sums that workers write every two seconds: they are behind by that much, and off by as much
+    for each worker that was killed; --exact mends them. Looking takes 25 to 150 read units, whatever the size of the
+    table, and one for each host in trouble.
     """
     if watch and (as_json or exact):
         raise click.UsageError("--watch goes with neither --json nor --exact.")
