@@ -216,7 +216,7 @@ def _run(work: Callable[[_Live], Awaitable[None]], context: Context) -> _Live:
 
     async def main() -> None:
         if live.is_open:
-            await live.frontier.wake()
+            await live.frontier.client.wake()
         else:
             await live.open()
         await work(live)

@@ -46,6 +46,7 @@ class FaultProxy:
         self.chance = 0.3  # of each request, or each part of one, to meet the fault
         self.injected: Counter[str] = Counter()  # faults by action
         self.calls: Counter[str] = Counter()
+        self.connections: set[int] = set()  # the ports that calls came from
         self.on_answer: Callable[[str, Document, Answer], None] | None = None  # sees what engines answer
         self.memory: dict[str, Any] = {}  # what a fault wants to keep between requests
         self.environment = dict(environment)
@@ -97,10 +98,11 @@ class FaultProxy:
             return answer
 
         self.calls[action] += 1
+        assert request.transport is not None
+        self.connections.add(request.transport.get_extra_info("peername")[1])
         document = await request.json()
         answer = await (self.fault(self, action, document, forward) if self.fault else forward(document))
         if answer.status == 0:
-            assert request.transport is not None
             request.transport.abort()
         return web.json_response(answer.document, status=answer.status or 500, headers={"Date": answer.date})
 

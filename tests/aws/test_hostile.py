@@ -139,7 +139,7 @@ BODIES = st.fixed_dictionaries(
 
 
 @given(st.lists(BODIES | ANYTHING, min_size=1, max_size=9), st.sampled_from([0, 5000, 1e300]), st.booleans())
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_nothing_in_a_message_ends_a_worker(
     environment: dict[str, str], engine: str, engines: Engines, bodies: list[Any], ahead: float, is_ascii: bool
 ) -> None:

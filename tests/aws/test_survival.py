@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
-from sqspider.frontier import Finish, Frontier, FrontierSettings, FrontierUnavailableError, Won
+from sqspider import lambda_handler
+from sqspider.frontier import Finish, Frontier, FrontierSettings, FrontierUnavailableError, Won, aws_client
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws_calls import Usage
 from sqspider.frontier.aws_client import (
@@ -292,6 +294,42 @@ async def test_connections_that_were_idle_while_the_process_was_frozen_are_not_u
             await client.call(SQS, "ListQueues", {})
             assert server.connections == connections
         await client.close()
+
+
+class Invocation:
+    """What Lambda tells about one."""
+
+    aws_request_id = "1"
+    function_name = "sweep"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 25_000
+
+
+async def test_a_function_that_was_frozen_begins_with_fresh_connections(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("QUEUE_URL", "TABLE_NAME", *(name for name in proxy.environment if name.startswith("AWS_"))):
+        monkeypatch.setenv(name, proxy.environment[name])
+    monkeypatch.setattr(lambda_handler, "_live", None)
+
+    async def invoke() -> set[int]:
+        proxy.connections.clear()
+        assert await asyncio.to_thread(lambda_handler.sweep, {}, Invocation()) == {"released": 0}
+        return set(proxy.connections)
+
+    try:
+        first, second = await invoke(), await invoke()
+        assert first & second
+        monkeypatch.setattr(aws_client, "IDLE_SECONDS", -1.0)  # however short the freeze was, it was too long
+        assert not await invoke() & (first | second)
+    finally:
+        live = lambda_handler._live
+        assert live is not None
+        for closing in (live.frontier.close(), live.worker._fetcher.__aexit__(None, None, None)):
+            await asyncio.to_thread(live.loop.run_until_complete, closing)
+        await asyncio.to_thread(live.abandon)
+        structlog.reset_defaults()
 
 
 # Stopping, and ending.

@@ -302,10 +302,6 @@ class AwsFrontier:
     def now(self) -> float:
         return self._clock()
 
-    async def wake(self) -> None:
-        """To be called after the process may have been frozen: see :meth:`AwsClient.wake`."""
-        await self.client.wake()
-
     # Work.
 
     async def enqueue(self, entries: Sequence[Entry]) -> list[bool]:
