@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from sqspider.demo_site import DemoSite
 
@@ -31,6 +32,19 @@ def load_cases(name: str) -> dict[str, Any]:
         pytest.skip(f"the shared cases are not here: {name}", allow_module_level=True)
     loaded: dict[str, Any] = json.loads(path.read_text())
     return loaded
+
+
+@pytest.fixture(autouse=True)
+def _loggers_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A logger that is kept would go on writing to the stream of the test in which logging was begun."""
+    configure = structlog.configure
+
+    def without_keeping(**options: Any) -> None:
+        configure(**{**options, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", without_keeping)
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
