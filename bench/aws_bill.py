@@ -9,43 +9,42 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import random
 import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
-from unittest.mock import patch
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from aiohttp import web
 from tests.aws.engines import EngineMissingError, Engines
 from tests.aws.store import client_for, create, drop
 
+from sqspider.cli.work import LONG_POLL_SECONDS
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws_calls import Usage
 from sqspider.frontier.aws_client import DYNAMODB, SQS, AwsError, Call
+from sqspider.frontier.aws_errors import Meaning
 from sqspider.log import start_logging
 from sqspider.message import CrawlSettings
+from sqspider.prices import DOLLARS_A_METRIC_REQUEST
 from sqspider.producer import produce
 from sqspider.record import Status
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
-from sqspider.worker import Mode, Worker, WorkerOptions
+from sqspider.worker import CHECK_IN_SECONDS, Mode, Worker, WorkerOptions
 
 COSTS: Final = Path(__file__).parent.parent / "docs" / "costs.md"
 BEGIN, END = "<!-- bench.aws_bill: begin -->", "<!-- bench.aws_bill: end -->"
 SETTINGS: Final = FrontierSettings()
 BATCH: Final = 10
-
-# Dollars, us-east-1, on demand.
-PER_WRITE_UNIT: Final = 0.625e-6
-PER_READ_UNIT: Final = 0.125e-6
-PER_SQS_REQUEST: Final = 0.40e-6
+MONTH_SECONDS: Final = 30 * 86_400.0
 
 
 class Bill(msgspec.Struct, kw_only=True):
@@ -61,12 +60,11 @@ class Bill(msgspec.Struct, kw_only=True):
     deliveries: int = 0  # messages received
     item_bytes: int = 0  # of the largest record in the end
     link_read_units: float = 0.0  # of reads that ask whether links are known
+    sizes: dict[str, int] = msgspec.field(default_factory=dict)  # of items by key, as far as it is known
 
     @property
     def dollars_per_million_pages(self) -> float:
-        usage = self.usage
-        dollars = usage.write_units * PER_WRITE_UNIT + usage.read_units * PER_READ_UNIT
-        return (dollars + usage.sqs_requests * PER_SQS_REQUEST) / self.pages * 1e6
+        return self.usage.dollars / self.pages * 1e6
 
     def row(self) -> str:
         usage, pages = self.usage, self.pages
@@ -84,16 +82,37 @@ class Bill(msgspec.Struct, kw_only=True):
         self.actions[call.action] += 1
         if call.action == "ReceiveMessage" and call.answer:
             self.deliveries += len(call.answer.get("Messages") or ())
-        answer = call.answer or {}
+        if call.answer is None:  # refused, or no answer: it is tried again
+            return
+        answer = call.answer
         if call.action == "BatchExecuteStatement":
-            if "ConsumedCapacity" not in answer:  # DynamoDB Local does not say it for statements
-                self.usage.write_units += sum(map(_write_units, call.request["Statements"], answer["Responses"]))
-            for statement, response in zip(call.request["Statements"], answer.get("Responses", ()), strict=True):
+            for statement, response in zip(call.request["Statements"], answer["Responses"], strict=True):
+                if "ConsumedCapacity" not in answer:  # DynamoDB Local does not say it for statements
+                    self.usage.write_units += _write_units(statement, response, self._size(statement, response))
                 if statement["Statement"].startswith("INSERT") and "'enqueued_at'" in statement["Statement"]:
                     self.inserts += 1
                     self.known_inserts += "Error" in response
         if call.action == "BatchGetItem" and "ProjectionExpression" in str(call.request):
             self.link_read_units += sum(used["CapacityUnits"] for used in answer.get("ConsumedCapacity", ()))
+
+    def _size(self, statement: Mapping[str, Any], response: Mapping[str, Any]) -> int:
+        """About the size of the item that a statement leaves behind."""
+        parameters = statement["Parameters"]
+        if statement["Statement"].startswith("INSERT"):
+            names = re.findall(r"'(\w+)'", statement["Statement"])
+            key, size = parameters[0]["S"], item_bytes(dict(zip(names, parameters, strict=True)))
+        else:
+            key = next(value["S"] for value in reversed(parameters) if value.get("S") in self.sizes)
+            written = max(len(value.get("S", "").encode()) for value in parameters if value.get("S") != key)
+            size = self.sizes[key]
+            if "Item" in response:
+                size = item_bytes(response["Item"])
+            elif '"outcome"' in statement["Statement"]:
+                size += written
+            elif '"row"' in statement["Statement"]:  # of a host: the whole of it
+                size = written + len(key) + 60
+        self.sizes[key] = size
+        return size
 
 
 def item_bytes(item: Mapping[str, Mapping[str, Any]]) -> int:
@@ -104,19 +123,20 @@ def item_bytes(item: Mapping[str, Mapping[str, Any]]) -> int:
     )
 
 
-def _write_units(statement: Mapping[str, Any], response: Mapping[str, Any]) -> int:
-    """As AWS charges them for an item of up to 1 KB: one for the table, and what changes in the index.
+def _write_units(statement: Mapping[str, Any], response: Mapping[str, Any], size: int) -> int:
+    """As AWS charges them: one for each KB begun of the item, and what changes in the index.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html (write capacity units)
     """
     text = statement["Statement"]
+    units = math.ceil(size / 1024)
     if "Error" in response:
-        return 1
+        return units
     if text.startswith("INSERT"):
-        return 1 + ("'due_at'" in text)
+        return units + ("'due_at'" in text)
     if 'REMOVE "due_at"' in text:
-        return 2
-    return 3 if 'SET "due_at"' in text else 1  # the index' entry goes and comes again
+        return units + 1
+    return units + 2 if 'SET "due_at"' in text else units  # the index' entry goes and comes again
 
 
 def _bill(title: str) -> Bill:
@@ -156,17 +176,17 @@ class Site:
         return web.Response(text=f"<title>A page of a site</title>{body}", content_type="text/html")
 
 
-@contextmanager
-def _forgetful() -> Iterator[None]:
-    """Workers remember no link: every one is asked for."""
-    with patch("sqspider.worker.SEEN_URLS", 2):
-        yield
-
-
 async def crawl(
-    title: str, environment: Mapping[str, str], urls: list[str], settings: CrawlSettings, *, workers: int, links: int
+    title: str,
+    environment: Mapping[str, str],
+    urls: list[str],
+    settings: CrawlSettings,
+    *,
+    workers: int,
+    links: int,
+    seen_urls: int = 200_000,
 ) -> Bill:
-    """Enqueue URLs and work until nothing is left; what all of it used."""
+    """Enqueue URLs and work until nothing is left; what all of it used. ``seen_urls``: links that are remembered."""
     bill = _bill(title)
     own = await create(environment, SETTINGS)
     fetch = FetchOptions(allow_private=True)
@@ -177,8 +197,10 @@ async def crawl(
 
     async def work(number: int) -> None:
         async with Fetcher(fetch, connections=32) as fetcher:
-            options = WorkerOptions(worker_id=f"worker-{number}", batch_size=BATCH, poll_seconds=1.0)
-            worker = Worker(frontiers[number], fetcher, options, clock=time.time, rng=random.Random(number))
+            options = WorkerOptions(
+                worker_id=f"worker-{number}", batch_size=BATCH, poll_seconds=1.0, seen_urls=seen_urls
+            )
+            worker = Worker(frontiers[number], fetcher, options, clock=frontiers[number].now, rng=random.Random(number))
             await worker.run(Mode.UNTIL_EMPTY)
 
     await asyncio.gather(*(work(number) for number in range(workers)))
@@ -225,7 +247,7 @@ async def naive(title: str, environment: Mapping[str, str], pages: int, links: i
                 ExpressionAttributeNames={"#u": "url"},
             )
         except AwsError as error:
-            if error.code != "ConditionalCheckFailedException":
+            if error.meaning is not Meaning.OUTCOME:
                 raise
             bill.known_inserts += 1
             bill.usage.write_units += 1  # a refusal is charged, and does not say so
@@ -261,6 +283,48 @@ async def naive(title: str, environment: Mapping[str, str], pages: int, links: i
     return bill
 
 
+class Idle(NamedTuple):
+    """What idle consumers cost in a month, in dollars."""
+
+    consumers: int
+    polls: float
+    check_ins: float
+    looks: float  # at the lease on sweeping
+    sweeps: float  # of the one that sweeps for all
+    figures: float  # CloudWatch's, asked for by a sweep while messages wait
+
+    def row(self) -> str:
+        parts = " | ".join(f"{part:.2f}" for part in self[1:])
+        return f"| {self.consumers} | {parts} | {sum(self[1:-1]):.2f} | {sum(self[1:]):.2f} |"
+
+
+async def idle(environment: Mapping[str, str], consumers: int) -> Idle:
+    """Counts each thing that an idle consumer does once, and multiplies."""
+    own = await create(environment, SETTINGS)
+    frontier = await AwsFrontier.open(SETTINGS, clock=time.time, environment=own)
+
+    async def monthly(every_seconds: float, action: Callable[[], Awaitable[object]]) -> float:
+        before = msgspec.structs.replace(frontier.usage)
+        await action()
+        return frontier.usage.minus(before).dollars * MONTH_SECONDS / every_seconds
+
+    sweep_seconds = WorkerOptions(worker_id="").sweep_seconds
+    check_in = partial(frontier.check_in, "worker", session="s", ttl_seconds=30)
+    await check_in()  # the first one makes the row
+    lease = await monthly(sweep_seconds, lambda: frontier.lease_sweep(until=time.time() + 60))
+    found = Idle(
+        consumers,
+        polls=consumers * await monthly(LONG_POLL_SECONDS, lambda: frontier.receive(10)),
+        check_ins=consumers * await monthly(CHECK_IN_SECONDS / 3, check_in),
+        looks=consumers * await monthly(sweep_seconds, lambda: frontier.lease_sweep(until=time.time() + 60)),
+        sweeps=lease + await monthly(sweep_seconds, frontier.sweep),
+        figures=DOLLARS_A_METRIC_REQUEST * MONTH_SECONDS / sweep_seconds,
+    )
+    await frontier.close()
+    await drop(own)
+    return found
+
+
 async def bills(environment: Mapping[str, str], scale: float) -> list[Bill]:
     site = Site(int(2000 * scale), 50)
     port = await site.start()
@@ -282,6 +346,8 @@ async def bills(environment: Mapping[str, str], scale: float) -> list[Bill]:
             f"(a) no links, {len(hosts):,} hosts, 1 s delay", environment, many_hosts, polite, workers=1, links=0
         ),
     ]
+    long = [f"{named('127.0.0.1', i)}?{'a-long-query=' * 55}{i}" for i in range(some)]
+    with_long_urls = await crawl("(a) no links, URLs of 800 bytes", environment, long, own, workers=1, links=0)
     quick = msgspec.structs.replace(polite, delay_seconds=0.02)
     found.append(
         await crawl(
@@ -292,9 +358,10 @@ async def bills(environment: Mapping[str, str], scale: float) -> list[Bill]:
     seed = [named("127.0.0.1", 0)]
     found.append(await crawl("(b) 50 links a page", environment, seed, linked, workers=1, links=50))
     found.append(await crawl("(b) the same, 4 workers", environment, seed, linked, workers=4, links=50))
-    with _forgetful():
-        found.append(await crawl("(b) at worst: no link remembered", environment, seed, linked, workers=4, links=50))
+    worst = partial(crawl, "(b) at worst: no link remembered", workers=4, links=50, seen_urls=2)
+    found.append(await worst(environment, seed, linked))
     await site.stop()
+    found.append(with_long_urls)
     print("naive ...", file=sys.stderr)
     found.append(await naive("naive (a)", environment, some // 2, 0))
     found.append(await naive("naive (b), 200 pages", environment, some // 10, 50))
@@ -311,17 +378,26 @@ async def main(scale: float, write: bool) -> int:
         except EngineMissingError as error:
             print(f"with ministack alone: {error}", file=sys.stderr)
             environment, engine = engines.ministack(), "ministack"
+        idlers = [await idle(environment, consumers) for consumers in (1, 10, 100)]
         found = await bills(environment, scale)
     finally:
         engines.stop()
     lines = [
         f"Counted against {engine}, batches of {BATCH}; enqueueing is in it.",
-        f"The largest record: {max(bill.item_bytes for bill in found):,} bytes, so that each write is one unit.",
+        f"The largest records: {max(bill.item_bytes for bill in found if bill is not found[-3]):,} bytes, so that each "
+        f"write is one unit; with long URLs {found[-3].item_bytes:,} bytes, two units.",
         "",
         "| run | pages | deliveries a page | calls a page | SQS requests a page | write units a page "
         "| read units a page | read units a link | conditional writes of known links | dollars per million pages |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
         *(bill.row() for bill in found),
+        "",
+        "Idle consumers, in dollars a month:",
+        "",
+        "| consumers | polls | check-ins | looks at the lease | the one sweep | CloudWatch, while messages wait "
+        "| together | while messages wait |",
+        "|--:|--:|--:|--:|--:|--:|--:|--:|",
+        *(idler.row() for idler in idlers),
     ]
     print("\n".join(lines))
     for bill in found:

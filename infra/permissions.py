@@ -24,6 +24,7 @@ SWEEP_ACTIONS: Final = (
     "dynamodb:DescribeTable",
     "dynamodb:PartiQLUpdate",
     "dynamodb:Query",
+    "dynamodb:UpdateItem",  # the lease on sweeping
     "sqs:GetQueueAttributes",
     "sqs:SendMessage",
 )

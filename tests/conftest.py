@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from package import build
 from sqspider.demo_site import DemoSite
@@ -52,6 +53,19 @@ def skipped_where_an_engine_is_missing() -> Generator[None]:
         yield
     except EngineMissingError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True)
+def _loggers_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A logger that is kept would go on writing to the stream of the test in which logging was begun."""
+    configure = structlog.configure
+
+    def without_keeping(**options: Any) -> None:
+        configure(**{**options, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", without_keeping)
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

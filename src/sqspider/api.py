@@ -103,7 +103,7 @@ class _Working:
 
     def __init__(self, frontier: Frontier, fetcher: Fetcher, options: WorkerOptions) -> None:
         options = msgspec.structs.replace(options, worker_id=f"python-{random.getrandbits(32):08x}")
-        self._worker = Worker(frontier, fetcher, options, clock=time.time, rng=random.Random(), sinks=[self._take])
+        self._worker = Worker(frontier, fetcher, options, clock=frontier.now, rng=random.Random(), sinks=[self._take])
         self._pages: asyncio.Queue[Page | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(_PAGES_AHEAD)
         self._is_left = False

@@ -32,6 +32,7 @@ from sqspider.worker import STOP_MARGIN_SECONDS, Worker, WorkerOptions
 
 ENDING_SECONDS: Final = 6.0  # to end what was fetched last (a large page is slow to parse), and give back the rest
 ABANDON_SECONDS: Final = 1.5  # before the end all is dropped: the answer must be out in time
+SCHEDULE_SECONDS: Final = 150.0  # after a sweep by schedule, in which other workers leave sweeping to it
 SWEEP_SECONDS: Final = 10.0  # of one round of a sweep, at the most
 LARGE_BODIES: Final = 1  # at a time: the least memory
 SEEN_URLS: Final = 20_000  # about 4 MB
@@ -109,7 +110,7 @@ def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
 
     async def work(live: _Live) -> None:
         left = context.get_remaining_time_in_millis() / 1000 - live.end_seconds
-        await live.worker.work_on(deliveries, until=time.time() + left)
+        await live.worker.work_on(deliveries, until=live.frontier.now() + left)
         await live.frontier.flush()  # this process may never run again
 
     live = _run(work, context)
@@ -127,6 +128,7 @@ def sweep(event: dict[str, Any], context: Context) -> dict[str, Any]:  # noqa: A
 
     async def work(live: _Live) -> None:
         nonlocal released
+        await live.frontier.lease_sweep(until=live.frontier.now() + SCHEDULE_SECONDS, by_schedule=True)
         while context.get_remaining_time_in_millis() / 1000 > SWEEP_SECONDS:
             swept = await live.frontier.sweep(BATCH)
             released += swept
@@ -189,7 +191,7 @@ class _Live:
             large_bodies=LARGE_BODIES,
         )
         fetcher = await Fetcher(fetch, connections=options.concurrency).__aenter__()
-        self.worker = Worker(self.frontier, fetcher, options, clock=time.time, rng=rng)
+        self.worker = Worker(self.frontier, fetcher, options, clock=self.frontier.now, rng=rng)
         self.is_open = True
 
     def abandon(self) -> None:
@@ -213,7 +215,9 @@ def _run(work: Callable[[_Live], Awaitable[None]], context: Context) -> _Live:
     live = _live
 
     async def main() -> None:
-        if not live.is_open:
+        if live.is_open:
+            await live.frontier.client.wake()
+        else:
             await live.open()
         await work(live)
 

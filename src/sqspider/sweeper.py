@@ -23,10 +23,12 @@ async def sweep_all(frontier: Frontier) -> int:
 
 
 async def keep_sweeping(frontier: Frontier, every_seconds: float) -> None:
-    """Sweep now and then, until cancelled. Any number of workers may do so at once."""
+    """Sweep now and then, until cancelled. Any number of workers may do so: one of them sweeps for all."""
     while True:
         await asyncio.sleep(every_seconds)
         try:
+            if not await frontier.lease_sweep(until=frontier.now() + every_seconds):
+                continue
             released = await sweep_all(frontier)
         except FrontierBusyError as error:
             log.warning("frontier_busy", during="sweep", error=str(error))

@@ -59,6 +59,7 @@ from sqspider.web.links import LinkOptions, PageLinks, read_page
 LEASE_MARGIN_SECONDS: Final = 10.0 + HOP_WAIT_SECONDS  # parsing, ending, clocks; waits between hops
 STOP_MARGIN_SECONDS: Final = 2.0  # beyond the fetch limit, before what is in flight is given back
 CHECK_IN_SECONDS: Final = 30.0  # a worker that was not seen for so long is gone
+CHECK_IN_AGAIN_SECONDS: Final = 1.0  # while another one of the same name may be alive
 MAX_BACKOFF_SECONDS: Final = 30.0
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
@@ -262,10 +263,8 @@ class Worker:
         impossible. Being cancelled stops it at once; the leases bring the work back.
         """
         worker_id, session = self._options.worker_id, self._session
-        if not await self._check_in():
-            raise WorkerIdTakenError(
-                f"a worker named {worker_id!r} is at work on this frontier: choose another --worker-id"
-            )
+        if not await self._sign_in():
+            return
         try:
             async with asyncio.TaskGroup() as group:
                 upkeep = [
@@ -318,6 +317,32 @@ class Worker:
         for batcher in (self._claim, self._finish, self._retry, self._defer, self._delete):
             await batcher.close()
         await self._politeness.close()
+
+    async def _sign_in(self) -> bool:
+        """Check in for the first time; False if it was told to stop before it could.
+
+        A worker that was killed is on the list for a while. Its row runs out, where that of one that
+        lives is renewed: so a worker of the same name waits to see which it is.
+        """
+        worker_id = self._options.worker_id
+        seen_at: float | None = None
+        while not await self._check_in():
+            rows = [row for row in await self._frontier.workers() if row.worker_id == worker_id]
+            if rows and seen_at is not None and rows[0].seen_at > seen_at:
+                raise WorkerIdTakenError(
+                    f"a worker named {worker_id!r} is at work on this frontier: choose another --worker-id"
+                )
+            if rows and seen_at is None:
+                seen_at = rows[0].seen_at
+                log.warning(
+                    "worker_id_in_use",
+                    worker_id=worker_id,
+                    last_seen_seconds_ago=round(self._clock() - seen_at),
+                    waiting="until that worker is gone, or is seen again",
+                )
+            if await self._politeness.pause_until(self._clock() + CHECK_IN_AGAIN_SECONDS):
+                return False
+        return True
 
     async def _check_in(self) -> bool:
         return await self._frontier.check_in(
@@ -411,15 +436,26 @@ class Worker:
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait((receiving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if not receiving.done():  # a poll may be long; what it still brings is given back below
-                await asyncio.wait((receiving,), timeout=STOP_MARGIN_SECONDS)
+            # A poll that were left half-way could have hidden messages from everybody: it ends by itself,
+            # and what it still brings is given back. One that is not answered even then found nobody.
+            await asyncio.wait((receiving,), timeout=self._options.poll_seconds + STOP_MARGIN_SECONDS)
             return receiving.result() if receiving.done() else []
         finally:
             receiving.cancel()
             stopping.cancel()
 
     async def _is_done(self) -> bool:
-        """Whether nothing is left: here, in the queue, and no record open."""
+        """Whether nothing is left. Where figures may be behind, two looks say so, some time apart."""
+        if not await self._seems_done():
+            return False
+        lag_seconds = self._frontier.lag_seconds
+        if lag_seconds == 0:
+            return True
+        await self._politeness.pause_until(self._clock() + lag_seconds)
+        return await self._seems_done()
+
+    async def _seems_done(self) -> bool:
+        """Whether nothing is left by one look: here, in the queue, and no record open."""
         if self._tasks or (await self._frontier.counts()).open:
             return False
         return (await self._frontier.queue_stats()).is_empty
@@ -590,6 +626,10 @@ class Worker:
     async def _win(self, delivery: Delivery, message: Message) -> Won | None:
         """Claim a URL; ``None`` if it was lost, or if it has killed its workers too often."""
         claim = await self._claim(ClaimRequest(delivery=delivery, message=message))
+        if isinstance(claim, Lost) and claim.why is LostReason.REFUSED:
+            # Left unended, as a message that is none: it comes back until it reaches the dead letters.
+            log.warning("refused", url=message.url, message_id=delivery.message_id, why=claim.detail)
+            return None
         if isinstance(claim, Lost):
             self.tally.lost += 1
             log.info(f"LOST race — already claimed by another consumer: {message.url}")

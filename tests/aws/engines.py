@@ -6,6 +6,7 @@ imitate (throttling, lost answers, duplicates) is in ``faults``.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import struct
@@ -13,9 +14,9 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from .install import ROOT, EngineMissingError, installed, need
 
@@ -86,6 +87,35 @@ class EngineClock:
             file.write(struct.pack("d", self._ahead_seconds))
 
 
+def _warm_up(url: str) -> None:
+    """Let DynamoDB Local do each kind of thing once: its first statements take seconds, AWS's do not."""
+    key = {"url": {"S": "warm"}}
+    scope = "key/20260101/us-east-1/dynamodb/aws4_request"
+    calls: list[tuple[str, dict[str, Any]]] = [
+        (
+            "CreateTable",
+            {
+                "BillingMode": "PAY_PER_REQUEST",
+                "AttributeDefinitions": [{"AttributeName": "url", "AttributeType": "S"}],
+                "KeySchema": [{"AttributeName": "url", "KeyType": "HASH"}],
+            },
+        ),
+        ("INSERT", {"Statement": "INSERT INTO \"warm\" VALUE {'url': ?}", "Parameters": [{"S": "warm"}]}),
+        ("UPDATE", {"Statement": 'UPDATE "warm" SET "a" = 1 WHERE "url" = ?', "Parameters": [{"S": "warm"}]}),
+        ("UpdateItem", {"Key": key, "UpdateExpression": "ADD b :b", "ExpressionAttributeValues": {":b": {"N": "1"}}}),
+        ("DeleteTable", {}),
+    ]
+    for action, document in calls:
+        is_statement = "Statement" in document
+        body = {"Statements": [document]} if is_statement else {"TableName": "warm", **document}
+        headers = {
+            "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none",
+            "Content-Type": "application/x-amz-json-1.0",
+            "X-Amz-Target": f"DynamoDB_20120810.{'BatchExecuteStatement' if is_statement else action}",
+        }
+        urlopen(Request(url, json.dumps(body).encode(), headers)).close()
+
+
 class Engines:
     """The engines of a test run, each started when it is first asked for.
 
@@ -141,7 +171,9 @@ class Engines:
         port = free_port()
         command = ["java", "-Xmx512m", f"-Djava.library.path={emulator / 'DynamoDBLocal_lib'}"]
         command += ["-jar", str(emulator / "DynamoDBLocal.jar"), "-inMemory", "-sharedDb", "-disableTelemetry"]
-        return Engine("dynamodb-local", [*command, "-port", str(port)], port)
+        engine = Engine("dynamodb-local", [*command, "-port", str(port)], port)
+        _warm_up(engine.url)
+        return engine
 
     def _start_fauxqs(self) -> Engine:
         program = self._installed("fauxqs") / "node_modules" / "fauxqs" / "dist" / "cli.js"

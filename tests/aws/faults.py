@@ -22,9 +22,10 @@ Document = dict[str, Any]
 class Answer:
     """An answer on its way back; ``status`` 0 hangs up instead."""
 
-    def __init__(self, status: int, document: Document) -> None:
+    def __init__(self, status: int, document: Document, date: str = "") -> None:
         self.status = status
         self.document = document
+        self.date = date  # the engine's time, which may be ahead of ours; an answer that is made up here tells none
 
     @property
     def is_good(self) -> bool:
@@ -45,6 +46,7 @@ class FaultProxy:
         self.chance = 0.3  # of each request, or each part of one, to meet the fault
         self.injected: Counter[str] = Counter()  # faults by action
         self.calls: Counter[str] = Counter()
+        self.connections: set[int] = set()  # the ports that calls came from
         self.on_answer: Callable[[str, Document, Answer], None] | None = None  # sees what engines answer
         self.memory: dict[str, Any] = {}  # what a fault wants to keep between requests
         self.environment = dict(environment)
@@ -90,18 +92,19 @@ class FaultProxy:
 
         async def forward(document: Document) -> Answer:
             async with self._session.post(upstream, data=json.dumps(document), headers=headers) as response:
-                answer = Answer(response.status, json.loads(await response.read() or b"{}"))
+                answer = Answer(response.status, json.loads(await response.read() or b"{}"), response.headers["Date"])
             if self.on_answer:
                 self.on_answer(action, document, answer)
             return answer
 
         self.calls[action] += 1
+        assert request.transport is not None
+        self.connections.add(request.transport.get_extra_info("peername")[1])
         document = await request.json()
         answer = await (self.fault(self, action, document, forward) if self.fault else forward(document))
         if answer.status == 0:
-            assert request.transport is not None
             request.transport.abort()
-        return web.json_response(answer.document, status=answer.status or 500)
+        return web.json_response(answer.document, status=answer.status or 500, headers={"Date": answer.date})
 
 
 def refusal(kind: str, status: int = 400) -> Answer:

@@ -16,7 +16,8 @@ import pytest
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier, endpoints_for
 from sqspider.frontier.aws_calls import INDEX
-from sqspider.frontier.aws_client import DYNAMODB, SQS, AwsClient, find_keys
+from sqspider.frontier.aws_client import DYNAMODB, SQS, AwsClient, KeySource, find_keys
+from sqspider.frontier.aws_clock import AwsClock
 from tests.aws.engines import EngineClock
 from tests.frontier.kit import SETTINGS, Store
 
@@ -45,13 +46,14 @@ TABLE: Final[dict[str, Any]] = {
 _numbers = itertools.count(1)
 
 
-def client_for(environment: Mapping[str, str]) -> AwsClient:
+def client_for(environment: Mapping[str, str], keys: KeySource | None = None) -> AwsClient:
     """A client of its own, for what tests do past the frontier."""
     return AwsClient(
-        find_keys(environment),
+        keys or find_keys(environment),
         region=environment["AWS_REGION"],
         endpoints=endpoints_for(environment["AWS_REGION"], environment),
         rng=random.Random(0),
+        clock=AwsClock(time.time),
     )
 
 

@@ -118,7 +118,7 @@ async def test_dead_letters_say_why_they_died_and_go_back(
     assert sqspider_on_aws("redrive", "--list").stdout == ""
 
 
-async def test_a_long_poll_is_left_at_once_when_told_to_stop(aws: AwsStore, tmp_path: Path) -> None:
+async def test_a_consumer_that_polls_stops_when_told_to(aws: AwsStore, tmp_path: Path) -> None:
     consumer = await start(aws, tmp_path, "consume", "--continuous", "--worker-id", "w")
     frontier = await aws.open()
     while not await frontier.workers():
@@ -143,8 +143,9 @@ async def test_what_is_wrong_is_said_in_a_line(
 ) -> None:
     done = sqspider_on_aws("status", **changed, AWS_EC2_METADATA_DISABLED="true")
     assert (done.returncode, done.stdout) == (3, "")
-    assert expected in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    # Other tests move the engine's clock ahead of this machine's, which is said, too.
+    [line] = [line for line in done.stderr.splitlines() if "clock_differs" not in line]
+    assert expected in line
 
 
 async def test_a_lease_longer_than_the_queues_timeout_is_refused(sqspider_on_aws: RunOnAws) -> None:

@@ -27,7 +27,7 @@ from sqspider.producer import produce
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetched, Fetcher, FetchOptions
-from sqspider.worker import Mode, Visit, Worker, WorkerIdTakenError, WorkerOptions
+from sqspider.worker import Mode, Visit, Worker, WorkerOptions
 from tests.sites import Site
 
 FETCH = FetchOptions(allow_private=True, timeout_seconds=30.0)
@@ -231,14 +231,6 @@ async def test_stopping_gives_back_what_is_in_flight_and_loses_nothing(tmp_path:
         assert counts.open > 0
         await crawl(frontier)
         assert (await frontier.counts()).open == 0
-
-
-async def test_a_worker_id_is_taken_once() -> None:
-    async with opened(":memory:") as frontier, Fetcher(FETCH) as fetcher:
-        assert await frontier.check_in("tester", session="another", ttl_seconds=60)
-        worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
-        with pytest.raises(WorkerIdTakenError, match="tester"):
-            await worker.run(Mode.ONCE)
 
 
 def test_a_lease_that_ends_before_its_fetch_is_refused() -> None:

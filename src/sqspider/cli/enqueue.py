@@ -6,7 +6,6 @@ import asyncio
 import json
 import random
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -138,7 +137,7 @@ async def _discover(
         on_report(sitemap)
 
     await discover(
-        frontier, fetch, settings, sitemaps=sitemaps, clock=time.time, rng=random.Random(), stopping=asyncio.Event(),
+        frontier, fetch, settings, sitemaps=sitemaps, clock=frontier.now, rng=random.Random(), stopping=asyncio.Event(),
         on_report=report,
     )  # fmt: skip
     return reports

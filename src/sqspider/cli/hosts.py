@@ -137,7 +137,7 @@ def hosts_set(
     async def main() -> None:
         async with opened(shared) as frontier:
             while True:
-                row = as_of((await frontier.hosts([host]))[host], time.time())
+                row = as_of((await frontier.hosts([host]))[host], frontier.now())
                 changed = with_orders(row, delay=delay, is_paused=is_paused, is_blocked=is_blocked)
                 if (await frontier.save_hosts([changed]))[0]:
                     break

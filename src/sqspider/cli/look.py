@@ -23,7 +23,7 @@ from sqspider.cli.progress import bill_line
 from sqspider.cli.sections import Command
 from sqspider.export import FORMATS, export_rows, iso, row_of
 from sqspider.frontier import Frontier
-from sqspider.host import as_of, delay_for, is_in_trouble
+from sqspider.host import as_of, delay_for
 from sqspider.record import Status
 from sqspider.seeds import read_url
 from sqspider.url import Refused, host_of, origin_of
@@ -48,8 +48,9 @@ WATCH_PATIENCE = 10
 def status(shared: Shared, /, watch: bool, exact: bool, check: bool, as_json: bool) -> int:
     """Show how many records and messages there are of each kind, who is at work, and what it cost.
 
-    On AWS the counts are sums that workers write every two seconds: about 30 read units, whatever the size of
-    the table. They are behind by that much, and off by as much for each worker that was killed; --exact mends them.
+    On AWS the counts are sums that workers write every two seconds: they are behind by that much, and off by as much
+    for each worker that was killed; --exact mends them. Looking takes 25 to 150 read units, whatever the size of the
+    table, and one for each host in trouble.
     """
     if watch and (as_json or exact):
         raise click.UsageError("--watch goes with neither --json nor --exact.")
@@ -102,9 +103,8 @@ def _check(shared: Shared, *, as_json: bool) -> int:
 async def _status(frontier: Frontier, *, exact: bool = False) -> dict[str, Any]:
     counts = await frontier.counts(exact=exact)
     queue = await frontier.queue_stats()
-    hosts = await frontier.scan_hosts()
+    hosts = await frontier.hosts_in_trouble()
     bill = await frontier.bill()
-    now = time.time()
     return {
         "frontier": frontier.place,
         "records": {status.value: counts.by_status[status] for status in Status},
@@ -129,7 +129,6 @@ async def _status(frontier: Frontier, *, exact: bool = False) -> dict[str, Any]:
                 "rest_until": iso(row.rest_until or None),
             }
             for row in hosts
-            if is_in_trouble(row, now)
         ],
         "bill": None if bill is None else {"dollars": bill.dollars, "calls": bill.calls, **bill.parts},
     }
@@ -178,7 +177,7 @@ def show(shared: Shared, /, url: str, as_json: bool) -> int:
             if as_json:
                 print(json.dumps(row, ensure_ascii=False))
                 return 1 if row["error"] else 0
-            host = as_of((await frontier.hosts([host_of(canonical)]))[host_of(canonical)], time.time())
+            host = as_of((await frontier.hosts([host_of(canonical)]))[host_of(canonical)], frontier.now())
             robots = (await frontier.robots([origin_of(canonical)])).get(origin_of(canonical))
         row["robots.txt"] = f"{robots.access.value} (fetched {iso(robots.fetched_at)})" if robots else "not asked for"
         delay, is_set = delay_for(host, NO_CRAWL), host.delay_seconds is not None

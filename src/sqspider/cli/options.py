@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import structlog
 
 from sqspider.checks import MAX_COUNT, Bounds
 from sqspider.cli.main import Shared
@@ -195,6 +196,8 @@ def sitemap_line(report: SitemapReport) -> str:
 @asynccontextmanager
 async def opened(shared: Shared, visibility_seconds: float = 60.0, *, looking: bool = False) -> AsyncIterator[Frontier]:
     """The frontier that the command line names, closed at the end; ``looking``: one that must be there already."""
+    if not structlog.is_configured():  # what a frontier has to say is no part of a command's output
+        shared.start_logging("warn")
     settings = FrontierSettings(visibility_seconds=visibility_seconds)
     try:
         frontier = await open_frontier(shared.frontier, settings, clock=time.time, looking=looking)

@@ -47,7 +47,7 @@ from sqspider.worker import Mode, Worker, WorkerIdTakenError, WorkerOptions
 log = structlog.stdlib.get_logger(__name__)
 UNSUCCESSFUL: Final = (Status.FAILED, Status.BLOCKED)
 MAX_NAMED: Final = 20  # URLs of which a crawl says at its end why they failed
-LONG_POLL_SECONDS: Final = 20.0
+LONG_POLL_SECONDS: Final = 10.0  # who stops waits for its end
 _FETCH: Final = FetchOptions()
 _WORKER: Final = WorkerOptions(worker_id="worker")
 
@@ -155,7 +155,7 @@ def consume(
             opened(shared, options.lease_seconds) as frontier,
             Fetcher(fetch, connections=options.concurrency) as fetcher,
         ):
-            worker = Worker(frontier, fetcher, options, clock=time.time, rng=rng)
+            worker = Worker(frontier, fetcher, options, clock=frontier.now, rng=rng)
             if with_parent:
                 stop_with_parent(worker.stop)
             with stopping_on_signals(worker.stop):
@@ -355,7 +355,7 @@ class Crawl:
 
         with stopping_on_signals(stop):
             await discover(
-                frontier, self._fetch, self._settings, seeds=seeds, clock=time.time, rng=random.Random(),
+                frontier, self._fetch, self._settings, seeds=seeds, clock=frontier.now, rng=random.Random(),
                 stopping=stopping, on_report=report,
             )  # fmt: skip
         return all_good
@@ -395,7 +395,7 @@ class Crawl:
 
     async def _run_here(self, frontier: Frontier) -> bool:
         async with Fetcher(self._fetch, connections=self._options.concurrency) as fetcher:
-            worker = Worker(frontier, fetcher, self._options, clock=time.time, rng=random.Random())
+            worker = Worker(frontier, fetcher, self._options, clock=frontier.now, rng=random.Random())
 
             def stop() -> None:
                 self._was_stopped = True

@@ -112,6 +112,7 @@ class LostReason(enum.StrEnum):
 
     HELD = "held"  # another claim's lease is live: look again when it has ended, never delete
     FINISHED = "finished"  # the record is final: the message can go
+    REFUSED = "refused"  # no record can be made of it: leave the message to reach the dead letters
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +121,7 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     why: LostReason
     lease_until: float = 0.0  # of the claim that holds it
+    detail: str = ""  # if refused: why
 
 
 class Finish(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,6 +274,16 @@ class Frontier(Protocol):
     def place(self) -> str:
         """Where it is, for a person who is asked whether to clear it."""
 
+    @property
+    def lag_seconds(self) -> float:
+        """How far figures of it may be behind: that nothing is left is told by two looks so far apart."""
+
+    def now(self) -> float:
+        """The time that all who share it go by, in seconds since the epoch.
+
+        Leases, slots and delays are measured by it; so whoever works on a frontier takes its clock.
+        """
+
     # Work: URLs in, deliveries out, claims, ends.
 
     async def enqueue(self, entries: Sequence[Entry]) -> list[bool]:
@@ -297,8 +309,9 @@ class Frontier(Protocol):
         """Move records ``queued -> processing`` if ``lease_until < now``; one wins, all others lose.
 
         ``claim_id`` is new for every call. A record that is missing is made from its message
-        first. An own claim whose answer was lost (same worker and claim id) is won. Of several
-        requests for one URL in a batch, only the first can win; the others are ``held``.
+        first; what no record can be made of is ``refused``, for itself alone. An own claim whose answer
+        was lost (same worker and claim id) is won. Of several requests for one URL in a batch, only the
+        first can win; the others are ``held``.
         """
 
     async def finish(self, finishes: Sequence[Finish]) -> list[bool]:
@@ -334,6 +347,13 @@ class Frontier(Protocol):
         Raises :class:`FrontierUnavailableError` where it can tell that open records have no way back.
         """
 
+    async def lease_sweep(self, *, until: float, by_schedule: bool = False) -> bool:
+        """Take the right to sweep, where sweeps cost money: one worker's serve all. False: another has it.
+
+        ``by_schedule``: whoever sweeps by a schedule of its own takes it from anybody. A sweep is safe
+        without it; where sweeping costs nothing everybody has it.
+        """
+
     # Politeness: host rows, slots, robots.
 
     async def hosts(self, hosts: Sequence[str]) -> dict[str, HostRow]:
@@ -341,6 +361,9 @@ class Frontier(Protocol):
 
     async def scan_hosts(self) -> list[HostRow]:
         """All host rows, by name."""
+
+    async def hosts_in_trouble(self) -> list[HostRow]:
+        """The rows of hosts that are in trouble now (:func:`sqspider.host.is_in_trouble`), by name."""
 
     async def save_hosts(self, rows: Sequence[HostRow]) -> list[bool]:
         """Write settings, penalties and rests of host rows, if their ``version`` is still the same.

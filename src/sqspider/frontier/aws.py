@@ -12,11 +12,13 @@ The table's items, by their key ``url``:
     robots ORIGIN   a robots.txt row and its lease
     worker ID       a worker that checked in
     counter N       a part of the sums of records by status
+    sweeper         who sweeps, until when
 
 One table, because it is one name to configure, to permit and to clear; a canonical URL can never be
 one of the other keys. The index ``due`` holds open records alone, keys only: its hash key
 ``due_shard`` spreads them (q0–q7 have a message, p0–p7 are parked), its range key is ``due_at``.
-Hosts (h) and workers (w) stand in it too, so that they can be listed without reading the table.
+Hosts (h) and workers (w) stand in it too, so that they can be listed without reading the table; a
+host in trouble has 1 as its ``due_at`` there, any other one 0.
 A claim leaves ``due_at`` as it is, since moving it costs two more write units: the sweep looks at
 the lease instead.
 """
@@ -56,6 +58,7 @@ from sqspider.frontier import (
     Exit,
     Finish,
     FrontierBusyError,
+    FrontierError,
     FrontierSettings,
     FrontierUnavailableError,
     Lost,
@@ -80,6 +83,7 @@ from sqspider.frontier.aws_calls import (
     Usage,
     Written,
     batches,
+    key_of,
     live_messages,
     n,
     number,
@@ -98,6 +102,7 @@ from sqspider.frontier.aws_client import (
     Service,
     find_keys,
 )
+from sqspider.frontier.aws_clock import AwsClock
 from sqspider.frontier.aws_hosts import Hosts
 from sqspider.frontier.aws_network import Network, endpoint_of, variant_asked_for
 from sqspider.host import HostRow, whole_lines
@@ -121,9 +126,13 @@ FLUSH_SECONDS: Final = 2.0  # how long sums are gathered here before they are wr
 EXACT_OPEN: Final = 100  # up to so many open records are counted one by one
 OLDEST_AGE_SECONDS: Final = 300  # CloudWatch's figures for a queue come every minute or five
 MAX_ROBOTS_BYTES: Final = 380_000  # compressed; an item has 400 KB
+MAX_RECORD_BYTES: Final = 180_000  # of a new record: a parked body and an outcome come to it
+MAX_PARKED_BYTES: Final = 180_000  # of a body
+MAX_PARKED_SECONDS: Final = 30 * 86_400.0  # then it is looked at again, however far its moment is
 DEAD_LETTER_SECONDS: Final = 60  # how long dead letters are hidden while they are read
 OPEN_SECONDS: Final = 8.0  # of trying to reach AWS at all
 CLAIM_ROUNDS: Final = 4
+LAG_SECONDS: Final = 3.0  # SQS's counts are approximate, and the index is behind by less than that
 
 IAM_ACTIONS: Final = (
     "cloudwatch:GetMetricStatistics",
@@ -146,6 +155,7 @@ IAM_ACTIONS: Final = (
 """Everything that this adapter may ask of AWS: on the table and its index, on the queue and its
 dead-letter queue."""
 
+SWEEPER: Final = "sweeper"  # the key of the lease on sweeping
 BILL: Final = "bill:"  # before the names of the bill's sums
 QUEUE_METRICS: Final = {  # field of a point: SQS's own metric, and which statistic of it
     "visible": ("ApproximateNumberOfMessagesVisible", "Average"),
@@ -192,7 +202,7 @@ log = structlog.stdlib.get_logger(__name__)
 class AwsFrontier:
     """The :class:`~sqspider.frontier.Frontier` on SQS and DynamoDB. Made by :meth:`open`."""
 
-    def __init__(self, place: _Place, client: AwsClient, settings: FrontierSettings, clock: Clock) -> None:
+    def __init__(self, place: _Place, client: AwsClient, settings: FrontierSettings, clock: AwsClock) -> None:
         self.usage = Usage()
         self._billed = Usage()  # how much of it is in the table's sums
         client.observers.append(self.usage.see)
@@ -212,6 +222,7 @@ class AwsFrontier:
         self._counter_key = f"counter {secrets.randbelow(COUNTER_SHARDS)}"
         self._enqueueing = asyncio.Lock()
         self._started: dict[tuple[str, str], float] = {}  # workers that checked in here
+        self._is_without_age = False  # CloudWatch did not tell a message's age the last time
 
     @classmethod
     async def open(
@@ -225,15 +236,17 @@ class AwsFrontier:
         or not as the crawler needs it.
         """
         place = _Place.read(environment)
+        shared_clock = AwsClock(clock)
         client = AwsClient(
             find_keys(environment),
             region=place.region,
             network=Network.read(environment),
             endpoints=endpoints_for(place.region, environment, place.queue_url),
             rng=random.Random(secrets.randbits(64)),
+            clock=shared_clock,
             give_up_seconds=OPEN_SECONDS,
         )
-        frontier = cls(place, client, settings, clock)
+        frontier = cls(place, client, settings, shared_clock)
         try:
             await asyncio.gather(frontier._look_at_queue(), frontier._look_at_table())
         except FrontierBusyError as error:
@@ -264,14 +277,7 @@ class AwsFrontier:
             await self.client.close()
 
     async def _look_at_queue(self) -> None:
-        try:
-            attributes = await self._queue.attributes()
-        except AwsError as error:
-            if error.code in ("QueueDoesNotExist", "NonExistentQueue", "InvalidAddress"):
-                raise FrontierUnavailableError(
-                    f"there is no queue {self._queue.url} in {self._place.region}: see QUEUE_URL and AWS_REGION"
-                ) from error
-            raise
+        attributes = await self._queue.attributes()
         self._visibility_seconds = float(attributes["VisibilityTimeout"])
         policy = msgspec.json.decode(attributes.get("RedrivePolicy") or "{}")
         if "deadLetterTargetArn" in policy:  # always of the same account and region
@@ -286,14 +292,7 @@ class AwsFrontier:
             )
 
     async def _look_at_table(self) -> None:
-        try:
-            table = await self.table.describe()
-        except AwsError as error:
-            if error.code == "ResourceNotFoundException":
-                raise FrontierUnavailableError(
-                    f"there is no table {self.table.name} in {self._place.region}: see TABLE_NAME and AWS_REGION"
-                ) from error
-            raise
+        table = await self.table.describe()
         if _key_of(table) != KEY:
             raise FrontierUnavailableError(
                 f"the table {self.table.name} has the key {_key_of(table)}, not {KEY}: name another table"
@@ -303,6 +302,13 @@ class AwsFrontier:
             raise FrontierUnavailableError(
                 f"the table {self.table.name} has no index {INDEX!r} with the key {INDEX_KEY}: name another table"
             )
+
+    @property
+    def lag_seconds(self) -> float:
+        return LAG_SECONDS
+
+    def now(self) -> float:
+        return self._clock()
 
     # Work.
 
@@ -322,7 +328,8 @@ class AwsFrontier:
         # link missing.
         async with self._enqueueing:
             known = await self.table.read(by_url, projection="url")
-            new = await self._record([entry for url, entry in by_url.items() if url not in known])
+            new = (await self._record([entry for url, entry in by_url.items() if url not in known])).new
+        # What a record can hold, a message can.
         await self._queue.send([_outgoing(by_url[url].to_message()) for url in new])
         answers = []
         for entry in entries:
@@ -332,10 +339,14 @@ class AwsFrontier:
 
     async def _record(
         self, entries: Sequence[Entry], *, parked: Mapping[str, tuple[float, str]] | None = None
-    ) -> dict[str, None]:
-        """Insert records that are missing; which were, in order. ``parked``: until when, and the body."""
+    ) -> _Recorded:
+        """Insert records that are missing; which were new, in order. ``parked``: until when, and the body.
+
+        One that DynamoDB does not take is left out, and named in the log.
+        """
         now, mark = self._clock(), secrets.token_hex(6)
         statements = []
+        refused: dict[str, str] = {}
         for entry in entries:
             until = (parked or {}).get(entry.url)
             item: Item = {
@@ -360,19 +371,28 @@ class AwsFrontier:
             settings = encode_settings(entry.settings)
             if settings != "{}":
                 item["settings"] = s(settings)
-            statements.append(self.table.insert(item))
+            if _size_of(item) > MAX_RECORD_BYTES:
+                refused[entry.url] = f"a record of more than {MAX_RECORD_BYTES:,} bytes: its settings are too long"
+            else:
+                statements.append(self.table.insert(item))
         written = await self.table.write(statements)
+        refused |= {it.url: result.refusal for it, result in zip(statements, written, strict=True) if result.refusal}
+        for url, why in refused.items():
+            log.error("record_refused", url=url, why=why)
         unsure = [s.url for s, w in zip(statements, written, strict=True) if w.is_unsure and not w.is_done]
         own = {url for url, item in (await self.table.read(unsure)).items() if item.get("claim_id") == {"S": mark}}
         new = {s.url: None for s, result in zip(statements, written, strict=True) if result.is_done or s.url in own}
         self._counted[Status.QUEUED] += len(new)
-        return new
+        return _Recorded(new, refused)
 
     async def send(self, bodies: Sequence[str]) -> None:
         sendable = [NOT_IN_SQS.sub("\N{REPLACEMENT CHARACTER}", body) or EMPTY_BODY for body in bodies]
         messages = [decode_message(body) for body in sendable]
         hosts = [None if isinstance(message, BadBody) else host_of(message.url) for message in messages]
-        await self._queue.send([Outgoing(body, host) for body, host in zip(sendable, hosts, strict=True)])
+        outgoing = [Outgoing(body, host) for body, host in zip(sendable, hosts, strict=True)]
+        refusals = list(filter(None, await self._queue.send(outgoing)))
+        if refusals:
+            raise FrontierError(f"SQS does not take {len(refusals)} of {len(bodies)} messages: {refusals[0]}")
 
     async def receive(self, limit: int, *, wait_seconds: float = 0.0) -> list[Delivery]:
         if self._visibility_seconds < self._settings.visibility_seconds:
@@ -383,7 +403,10 @@ class AwsFrontier:
         wait = min(math.ceil(wait_seconds), 20)
         messages = batch = await self._queue.receive(limit, wait)
         while len(batch) == SQS_BATCH and len(messages) < limit:
-            batch = await self._queue.receive(limit - len(messages), 0)
+            try:
+                batch = await self._queue.receive(limit - len(messages), 0)
+            except FrontierBusyError:  # what is here already would be hidden for nothing
+                break
             messages = messages + batch
         if not messages:
             await self.flush()
@@ -413,8 +436,9 @@ class AwsFrontier:
                 [self.table.statement(CLAIM, url, [*values, s(url), n(now)]) for url in waiting]
             )
             items = {url: w.item for url, w in zip(waiting, written, strict=True) if w.is_done and w.item is not None}
+            refused = {url: w.refusal for url, w in zip(waiting, written, strict=True) if w.refusal}
             # One consistent read says why the others were lost.
-            unclear = [url for url in waiting if url not in items]
+            unclear = [url for url in waiting if url not in items and url not in refused]
             found = await self.table.read(unclear)
             waiting = []
             missing = []
@@ -433,8 +457,10 @@ class AwsFrontier:
             for url, item in items.items():
                 answers[url] = _won(url, item)
             if missing:  # a message whose URL has no record is a way in
-                await self._record([Entry.of(messages[url]) for url in missing])
-                waiting += missing
+                refused |= (await self._record([Entry.of(messages[url]) for url in missing])).refused
+                waiting += [url for url in missing if url not in refused]
+            for url, why in refused.items():
+                answers[url] = Lost(url=url, why=LostReason.REFUSED, detail=why)
             if not waiting:
                 break
         for url in waiting:  # changing hands all the time: look again soon
@@ -536,7 +562,7 @@ class AwsFrontier:
                 (
                     retry.delivery,
                     None
-                    if _is_far(retry.at, now)
+                    if _parks(retry.at, now, retry.delivery.body)
                     else Outgoing(retry.delivery.body, host_of(retry.claim.url), _delay_until(retry.at, now)),
                 )
                 for retry in given_back
@@ -546,8 +572,8 @@ class AwsFrontier:
         return ended
 
     def _give_back(self, retry: Retry, now: float) -> Statement:
-        is_parked = _is_far(retry.at, now)
-        due_at = retry.at if is_parked else max(retry.at, now) + self._settings.due_seconds
+        is_parked = _parks(retry.at, now, retry.delivery.body)
+        due_at = _parked_until(retry.at, now) if is_parked else max(retry.at, now) + self._settings.due_seconds
         parameters = [n(int(retry.tried)), n(due_at), s(_shard_of(retry.claim.url, is_parked=is_parked))]
         more = ""
         if retry.outcome is not None:
@@ -563,13 +589,18 @@ class AwsFrontier:
         """Send messages anew, then delete the ones that they stand for; none: only delete."""
         now = self._clock()
         live = [move for move in moves if not _is_stale(move[0], now)]
-        await self._queue.send([outgoing for _, outgoing in live if outgoing is not None])
-        await self.delete([delivery for delivery, _ in live])
+        replaced = [move for move in live if move[1] is not None]
+        refusals = await self._queue.send([outgoing for _, outgoing in replaced if outgoing is not None])
+        # What SQS does not take comes back as it was, and reaches the dead letters.
+        left = {move[0].receipt for move, refusal in zip(replaced, refusals, strict=True) if refusal}
+        for refusal in filter(None, refusals):
+            log.error("message_refused", why=refusal)
+        await self.delete([delivery for delivery, _ in live if delivery.receipt not in left])
 
     async def defer(self, deferrals: Sequence[Deferral]) -> None:
         now = self._clock()
         live = [deferral for deferral in deferrals if not _is_stale(deferral.delivery, now)]
-        kept = await self._park([deferral for deferral in live if _is_far(deferral.until, now)])
+        kept = await self._park([it for it in live if _parks(it.until, now, _body_of(it))])
         await self._resend(
             [
                 (
@@ -585,6 +616,7 @@ class AwsFrontier:
 
         A record that is being worked on is not parked: its message waits as long as SQS lets it.
         """
+        now = self._clock()
         by_url: dict[str, Deferral] = {}
         for deferral in deferrals:
             message = deferral.message or decode_message(deferral.delivery.body)
@@ -594,7 +626,12 @@ class AwsFrontier:
             self.table.statement(
                 PARK,
                 url,
-                [n(deferral.until), s(_shard_of(url, is_parked=True)), s(_body_of(deferral)), s(url)],
+                [
+                    n(_parked_until(deferral.until, now)),
+                    s(_shard_of(url, is_parked=True)),
+                    s(_body_of(deferral)),
+                    s(url),
+                ],
             )
             for url, deferral in by_url.items()
         ]
@@ -603,14 +640,14 @@ class AwsFrontier:
         others = await self.table.read(url for url in by_url if url not in kept)
         kept |= {url for url, item in others.items() if "lease_until" not in item}  # finished
         missing = {
-            url: (deferral.until, _body_of(deferral))
+            url: (_parked_until(deferral.until, now), _body_of(deferral))
             for url, deferral in by_url.items()
             if url not in kept and url not in others
         }
         if missing:
             messages = (decode_message(body) for _, body in missing.values())
             entries = [Entry.of(message) for message in messages if isinstance(message, Message)]
-            kept |= set(await self._record(entries, parked=missing))
+            kept |= set((await self._record(entries, parked=missing)).new)
         return {by_url[url].delivery.receipt for url in kept}
 
     async def delete(self, deliveries: Sequence[Delivery]) -> None:
@@ -647,6 +684,21 @@ class AwsFrontier:
         await self._queue.send(released)
         return len(released)
 
+    async def lease_sweep(self, *, until: float, by_schedule: bool = False) -> bool:
+        now = self._clock()
+        if not by_schedule:  # looking costs an eighth of trying in vain
+            item = (await self.table.read([SWEEPER], projection="lease_until")).get(SWEEPER, {})
+            if number(item, "lease_until") >= now:
+                return False
+        request: dict[str, Any] = {
+            "UpdateExpression": "SET lease_until = :until",
+            "ExpressionAttributeValues": {":until": n(until)},
+        }
+        if not by_schedule:
+            request["ConditionExpression"] = "attribute_not_exists(lease_until) OR lease_until < :now"
+            request["ExpressionAttributeValues"][":now"] = n(now)
+        return await self.table.change("UpdateItem", SWEEPER, request)
+
     async def _due_parked(self, now: float, limit: int) -> list[tuple[str, float]]:
         parts = await together(
             self.table.query(f"p{shard}", limit, before=now + RELEASE_AHEAD_SECONDS) for shard in range(SHARDS)
@@ -668,7 +720,15 @@ class AwsFrontier:
     async def _oldest_age(self, now: float) -> float | None:
         """The age in seconds of the oldest message that waits, by CloudWatch; none if it has no figure."""
         metric, statistic = QUEUE_METRICS["oldest_age_seconds"]
-        ages = await self._statistics("AWS/SQS", metric, statistic, now - OLDEST_AGE_SECONDS, now, MIN_PERIOD_SECONDS)
+        since = now - OLDEST_AGE_SECONDS
+        try:
+            ages = await self._statistics("AWS/SQS", metric, statistic, since, now, MIN_PERIOD_SECONDS)
+        except FrontierError as error:  # it is one figure: all the rest is done without it
+            if not self._is_without_age:
+                log.warning("no_figure", figure="oldest_age_seconds", why=str(error))
+            self._is_without_age = True
+            return None
+        self._is_without_age = False
         return max(ages.values(), default=None)
 
     # Politeness: see ``aws_hosts``.
@@ -678,6 +738,9 @@ class AwsFrontier:
 
     async def scan_hosts(self) -> list[HostRow]:
         return await self._hosts.scan()
+
+    async def hosts_in_trouble(self) -> list[HostRow]:
+        return await self._hosts.in_trouble()
 
     async def save_hosts(self, rows: Sequence[HostRow]) -> list[bool]:
         return await self._hosts.save(rows)
@@ -902,7 +965,7 @@ class AwsFrontier:
         started_at = self._started.setdefault((worker_id, session), now)
         return await self.table.change(
             "UpdateItem",
-            f"worker {worker_id}",
+            key_of("worker", worker_id),
             {
                 "UpdateExpression": (
                     "SET #session = :session, started_at = :started, seen_at = :now, expires_at = :expires, "
@@ -925,7 +988,7 @@ class AwsFrontier:
         self._started.pop((worker_id, session), None)
         await self.table.change(
             "DeleteItem",
-            f"worker {worker_id}",
+            key_of("worker", worker_id),
             {
                 "ConditionExpression": "#session = :session",
                 "ExpressionAttributeNames": {"#session": "session"},
@@ -1005,7 +1068,7 @@ class AwsFrontier:
             try:
                 await queue.purge()
             except AwsError as error:
-                if error.code.endswith("PurgeQueueInProgress"):
+                if error.code == "PurgeQueueInProgress":
                     raise PurgedLatelyError(
                         f"{queue.name} was purged less than {PURGE_SECONDS:.0f} s ago; AWS allows it once in that time"
                     ) from error
@@ -1034,6 +1097,13 @@ class AwsFrontier:
 
         await together(clear(segment) for segment in range(4))
         return removed
+
+
+class _Recorded(NamedTuple):
+    """What became of records that were to be inserted."""
+
+    new: dict[str, None]  # URLs, in order
+    refused: dict[str, str]  # URLs that no record can be made of, and why
 
 
 class _Place(NamedTuple):
@@ -1108,7 +1178,7 @@ def _shard_of(url: str, *, is_parked: bool) -> str:
 
 
 def _robots_key(origin: str) -> str:
-    return f"robots {origin}"
+    return key_of("robots", origin)
 
 
 # Records.
@@ -1138,6 +1208,11 @@ def _record_of(item: Item) -> UrlRecord:
         finished_at=optional(item, "finished_at"),
         outcome=_outcome_decoder.decode(outcome) if outcome is not None else None,
     )
+
+
+def _size_of(item: Item) -> int:
+    """About what DynamoDB counts of an item: the bytes of its names and values."""
+    return sum(len(name) + len(value.encode()) for name, typed in item.items() for value in typed.values())
 
 
 def _encode_outcome(outcome: Outcome) -> str:
@@ -1197,7 +1272,12 @@ def _counts(by_status: dict[Status, int], numbers: Mapping[str, int]) -> Counts:
 
 
 def _outgoing(message: Message, delay_seconds: int = 0) -> Outgoing:
-    return Outgoing(encode_message(message), host_of(message.url), delay_seconds)
+    return Outgoing(_encoded(message), host_of(message.url), delay_seconds)
+
+
+def _encoded(message: Message) -> str:
+    """The body of a message. Characters that SQS does not take stand in strings alone, and are escaped."""
+    return NOT_IN_SQS.sub(lambda found: f"\\u{ord(found[0]):04x}", encode_message(message))
 
 
 def _deferred(deferral: Deferral, now: float) -> Outgoing:
@@ -1210,11 +1290,16 @@ def _deferred(deferral: Deferral, now: float) -> Outgoing:
 
 
 def _body_of(deferral: Deferral) -> str:
-    return encode_message(deferral.message) if deferral.message is not None else deferral.delivery.body
+    return _encoded(deferral.message) if deferral.message is not None else deferral.delivery.body
 
 
-def _is_far(moment: float, now: float) -> bool:
-    return moment > now + MAX_DELAY_SECONDS
+def _parks(moment: float, now: float, body: str) -> bool:
+    """Whether a message is kept in its record until a moment: SQS cannot delay it so long, and it fits there."""
+    return moment > now + MAX_DELAY_SECONDS and len(body.encode()) <= MAX_PARKED_BYTES
+
+
+def _parked_until(moment: float, now: float) -> float:
+    return min(moment, now + MAX_PARKED_SECONDS)
 
 
 def _delay_until(moment: float, now: float) -> int:

@@ -8,6 +8,7 @@ the items and messages say is not here: see ``aws``.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
@@ -15,19 +16,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from sqspider.frontier import FrontierBusyError
-from sqspider.frontier.aws_client import (
-    ACCESS_CODES,
-    DYNAMODB,
-    SQS,
-    THROTTLING_CODES,
-    UNSURE_CODES,
-    Answer,
-    AwsClient,
-    AwsError,
-    Call,
-    access_denied,
-)
+from sqspider.frontier import FrontierBusyError, FrontierError, FrontierUnavailableError
+from sqspider.frontier.aws_client import DYNAMODB, SQS, Answer, AwsClient, AwsError, Call, for_people
+from sqspider.frontier.aws_errors import Meaning
 from sqspider.prices import DOLLARS_A_READ_UNIT, DOLLARS_A_SQS_REQUEST, DOLLARS_A_WRITE_UNIT
 
 T = TypeVar("T")
@@ -37,10 +28,10 @@ INDEX: Final = "due"
 WRITE_BATCH: Final = 25  # BatchExecuteStatement, BatchWriteItem
 READ_BATCH: Final = 100  # BatchGetItem
 SQS_BATCH: Final = 10
+BILLED_BYTES: Final = 65_536  # SQS bills each 64 KiB of a call's messages, sent or received, as a request
 MAX_SEND_BYTES: Final = 1_000_000  # SQS takes 1 MiB in all messages of a batch
 
-# A failed condition and a key that exists are the only refusals of a statement that are an outcome.
-LOST_CODES: Final = frozenset({"ConditionalCheckFailed", "DuplicateItem"})
+MAX_KEY_BYTES: Final = 2048  # DynamoDB: of a partition key
 
 
 class Statement(NamedTuple):
@@ -54,9 +45,18 @@ class Statement(NamedTuple):
 class Written(NamedTuple):
     """What became of a statement."""
 
-    is_done: bool  # false: its condition did not hold
+    is_done: bool  # false: its condition did not hold, or it was refused
     is_unsure: bool  # an earlier try got no clear answer: that may be why it did not hold
     item: Item | None  # what it returned
+    refusal: str = ""  # why DynamoDB will never take it: too large, a number out of its range
+
+
+class _Executed(NamedTuple):
+    """What one statement of a batch answered."""
+
+    error: AwsError | None
+    is_unsure: bool  # an earlier try of the batch got no clear answer
+    item: Item | None
 
 
 class Outgoing(NamedTuple):
@@ -95,7 +95,8 @@ class Usage(msgspec.Struct):
         """Add a call."""
         self.calls += 1
         if call.service is SQS:
-            self.sqs_requests += max(1, math.ceil(_payload_bytes(call.request) / 65_536))
+            payload = max(_payload_bytes(call.request), _payload_bytes(call.answer or {}))
+            self.sqs_requests += max(1, math.ceil(payload / BILLED_BYTES))
         elif call.service is DYNAMODB and call.answer:
             used = call.answer.get("ConsumedCapacity") or []
             units = sum(part.get("CapacityUnits", 0.0) for part in (used if isinstance(used, list) else [used]))
@@ -114,10 +115,24 @@ class Table:
 
     async def call(self, action: str, request: dict[str, Any]) -> Answer:
         """Call an action that tells what it consumed."""
-        return await self._client.call(DYNAMODB, action, {**request, "ReturnConsumedCapacity": "TOTAL"})
+        return await self._call(action, {**request, "ReturnConsumedCapacity": "TOTAL"})
+
+    async def _call(self, action: str, request: dict[str, Any]) -> Answer:
+        try:
+            return await self._client.call(DYNAMODB, action, request)
+        except AwsError as error:
+            if error.meaning is Meaning.GONE:
+                raise self._for_people(error) from error
+            raise
+
+    def _for_people(self, error: AwsError) -> FrontierError:
+        if error.meaning is Meaning.GONE:
+            region = self._client.region
+            return FrontierUnavailableError(f"there is no table {self.name} in {region}: see TABLE_NAME and AWS_REGION")
+        return for_people(error, self._client.region)
 
     async def describe(self) -> dict[str, Any]:
-        answer = await self._client.call(DYNAMODB, "DescribeTable", {"TableName": self.name})
+        answer = await self._call("DescribeTable", {"TableName": self.name})
         description: dict[str, Any] = answer.body["Table"]
         return description
 
@@ -146,36 +161,52 @@ class Table:
         waiting = list(range(len(statements)))
         patience = Patience(self._client, "BatchExecuteStatement")
         while True:
-            request = {
-                "Statements": [
-                    {"Statement": statements[i].text, "Parameters": statements[i].parameters} for i in waiting
-                ]
-            }
-            answer = await self.call("BatchExecuteStatement", request)
             again = []
             trouble = ""
-            for i, response in zip(waiting, answer.body["Responses"], strict=True):
-                error = response.get("Error") or {}
-                code = str(error.get("Code", "")).removesuffix("Exception")
+            for i, answer in zip(waiting, await self._execute([statements[i] for i in waiting]), strict=True):
                 is_unsure = answer.is_unsure or i in unsure
-                if not code or code in LOST_CODES:
-                    results[i] = Written(not code, is_unsure, response.get("Item"))
-                elif code in THROTTLING_CODES or code in UNSURE_CODES:
-                    if code in UNSURE_CODES or is_unsure:
+                error = answer.error
+                if error is None or error.meaning is Meaning.OUTCOME:
+                    results[i] = Written(error is None, is_unsure, answer.item)
+                elif error.meaning is Meaning.REFUSED:
+                    results[i] = Written(False, is_unsure, None, error.message or error.code)
+                elif error.meaning in (Meaning.LATER, Meaning.UNSURE):
+                    if error.meaning is Meaning.UNSURE or is_unsure:
                         unsure.add(i)
-                    trouble = code
+                    trouble = error.code
                     again.append(i)
                 else:
-                    refusal = AwsError(DYNAMODB, "BatchExecuteStatement", code, error.get("Message", ""))
-                    raise access_denied(refusal, self._client.region) if code in ACCESS_CODES else refusal
+                    raise self._for_people(error)
             if not again:
                 return [results[i] for i in range(len(statements))]
             waiting = again
             await patience.wait(f"{len(again)} statements: {trouble}")
 
+    async def _execute(self, statements: list[Statement]) -> list[_Executed]:
+        """What each statement of one batch answers.
+
+        DynamoDB refuses some batches as a whole for one bad statement, and runs none of it: halves of
+        halves leave that one alone.
+        """
+        request = {"Statements": [{"Statement": it.text, "Parameters": it.parameters} for it in statements]}
+        try:
+            answer = await self.call("BatchExecuteStatement", request)
+        except AwsError as error:
+            if error.meaning is not Meaning.REFUSED:
+                raise
+            if len(statements) == 1:
+                return [_Executed(error, False, None)]
+            halves = await together(self._execute(half) for half in batches(statements, (len(statements) + 1) // 2))
+            return [executed for half in halves for executed in half]
+        return [
+            _Executed(_error_of(response), answer.is_unsure, response.get("Item"))
+            for response in answer.body["Responses"]
+        ]
+
     async def read(self, keys: Iterable[str], *, projection: str | None = None) -> dict[str, Item]:
-        """Items by key. Consistent, but for a projection: that asks only whether they are there."""
-        wanted = list(dict.fromkeys(keys))
+        """Items by key. Consistent, but for a projection: that is half as dear, and may be behind."""
+        # A key that is longer than keys can be is not there, and would spoil the batch.
+        wanted = [key for key in dict.fromkeys(keys) if len(key.encode()) <= MAX_KEY_BYTES]
         parts = await together(self._read_batch(part, projection) for part in batches(wanted, READ_BATCH))
         return {url: item for part in parts for url, item in part.items()}
 
@@ -184,7 +215,11 @@ class Table:
         patience = Patience(self._client, "BatchGetItem")
         asked: dict[str, Any] = {"Keys": [{"url": s(key)} for key in keys], "ConsistentRead": projection is None}
         if projection is not None:
-            asked |= {"ProjectionExpression": "#p", "ExpressionAttributeNames": {"#p": projection}}
+            names = dict.fromkeys(("url", projection))
+            asked |= {
+                "ProjectionExpression": ", ".join(f"#{i}" for i in range(len(names))),
+                "ExpressionAttributeNames": {f"#{i}": name for i, name in enumerate(names)},
+            }
         while True:
             answer = (await self.call("BatchGetItem", {"RequestItems": {self.name: asked}})).body
             for item in answer["Responses"].get(self.name, []):
@@ -195,8 +230,10 @@ class Table:
             asked = {**asked, "Keys": left["Keys"]}
             await patience.wait(f"{len(left['Keys'])} keys were not processed")
 
-    async def query(self, shard: str, limit: int, *, before: float | None = None) -> list[tuple[str, float]]:
-        """Keys and ``due_at`` of a shard of the index, the first ones first."""
+    async def query(
+        self, shard: str, limit: int, *, before: float | None = None, after: float | None = None
+    ) -> list[tuple[str, float]]:
+        """Keys and ``due_at`` of a shard of the index, the first ones first; ``before`` or ``after`` a moment."""
         found: list[tuple[str, float]] = []
         request: dict[str, Any] = {
             "TableName": self.name,
@@ -204,9 +241,10 @@ class Table:
             "KeyConditionExpression": "due_shard = :shard",
             "ExpressionAttributeValues": {":shard": s(shard)},
         }
-        if before is not None:
-            request["KeyConditionExpression"] += " AND due_at < :before"
-            request["ExpressionAttributeValues"][":before"] = n(before)
+        for sign, bound in (("<", before), (">", after)):
+            if bound is not None:
+                request["KeyConditionExpression"] += f" AND due_at {sign} :bound"
+                request["ExpressionAttributeValues"][":bound"] = n(bound)
         while True:
             request["Limit"] = min(limit - len(found), 1000)
             answer = (await self.call("Query", request)).body
@@ -220,7 +258,7 @@ class Table:
         try:
             await self.call(action, {"TableName": self.name, "Key": {"url": s(key)}, **request})
         except AwsError as error:
-            if error.code == "ConditionalCheckFailedException":
+            if error.meaning is Meaning.OUTCOME:
                 return False
             raise
         return True
@@ -260,9 +298,21 @@ class Queue:
         self.name = url.rpartition("/")[2]
         self._client = client
 
+    async def _call(self, action: str, request: dict[str, Any], *, wait_seconds: float = 0.0) -> dict[str, Any]:
+        try:
+            answer = await self._client.call(SQS, action, {"QueueUrl": self.url, **request}, wait_seconds=wait_seconds)
+        except AwsError as error:
+            if error.meaning is Meaning.GONE:
+                region = self._client.region
+                raise FrontierUnavailableError(
+                    f"there is no queue {self.url} in {region}: see QUEUE_URL and AWS_REGION"
+                ) from error
+            raise
+        return answer.body
+
     async def attributes(self) -> dict[str, str]:
-        answer = await self._client.call(SQS, "GetQueueAttributes", {"QueueUrl": self.url, "AttributeNames": ["All"]})
-        attributes: dict[str, str] = answer.body.get("Attributes") or {}
+        answer = await self._call("GetQueueAttributes", {"AttributeNames": ["All"]})
+        attributes: dict[str, str] = answer.get("Attributes") or {}
         return attributes
 
     async def receive(
@@ -270,15 +320,14 @@ class Queue:
     ) -> list[dict[str, Any]]:
         """At most ten messages, hidden for the queue's own visibility timeout or another."""
         request = {
-            "QueueUrl": self.url,
             "MaxNumberOfMessages": min(limit, SQS_BATCH),
             "WaitTimeSeconds": wait_seconds,
             "AttributeNames": ["ApproximateReceiveCount", "SentTimestamp"],
         }
         if visibility_seconds is not None:
             request["VisibilityTimeout"] = visibility_seconds
-        answer = await self._client.call(SQS, "ReceiveMessage", request, wait_seconds=wait_seconds)
-        return answer.body.get("Messages") or []
+        answer = await self._call("ReceiveMessage", request, wait_seconds=wait_seconds)
+        return answer.get("Messages") or []
 
     async def show(self, handles: Sequence[str]) -> None:
         """Make messages that were received visible again."""
@@ -287,40 +336,64 @@ class Queue:
             await self._batch("ChangeMessageVisibilityBatch", batch)
 
     async def purge(self) -> None:
-        await self._client.call(SQS, "PurgeQueue", {"QueueUrl": self.url})
+        await self._call("PurgeQueue", {})
 
-    async def send(self, messages: Sequence[Outgoing]) -> None:
-        batches: list[list[Outgoing]] = []
+    async def send(self, messages: Sequence[Outgoing]) -> list[str]:
+        """Send messages; for each why SQS will never take it, an empty text where it has taken it."""
+        parts: list[list[Outgoing]] = []
         size = 0
         for message in messages:
             length = len(message.body.encode())
-            if not batches or len(batches[-1]) == SQS_BATCH or size + length > MAX_SEND_BYTES:
-                batches.append([])
+            if not parts or len(parts[-1]) == SQS_BATCH or size + length > MAX_SEND_BYTES:
+                parts.append([])
                 size = 0
-            batches[-1].append(message)
+            parts[-1].append(message)
             size += length
-        await together(self._batch("SendMessageBatch", [_sent_entry(m) for m in batch]) for batch in batches)
+        refusals = await together(self._batch("SendMessageBatch", [_sent_entry(m) for m in part]) for part in parts)
+        return [refusal for part in refusals for refusal in part]
 
     async def delete(self, handles: Sequence[str]) -> None:
         entries = [{"ReceiptHandle": handle} for handle in dict.fromkeys(handles)]
         await together(self._batch("DeleteMessageBatch", batch) for batch in batches(entries, SQS_BATCH))
 
-    async def _batch(self, action: str, entries: list[dict[str, Any]]) -> None:
-        """One batch call; of a partial failure, what failed is tried again alone."""
+    async def _batch(self, action: str, entries: list[dict[str, Any]]) -> list[str]:
+        """One batch call; of a partial failure, what failed is tried again alone. Why entries were refused."""
         waiting = {str(i): {"Id": str(i), **entry} for i, entry in enumerate(entries)}
+        refusals: dict[str, str] = {}
         patience = Patience(self._client, action)
         while waiting:
-            answer = await self._client.call(SQS, action, {"QueueUrl": self.url, "Entries": list(waiting.values())})
-            for done in answer.body.get("Successful") or []:
+            try:
+                answer = await self._call(action, {"Entries": list(waiting.values())})
+            except AwsError as refusal:
+                if refusal.meaning is not Meaning.REFUSED:
+                    raise
+                if len(entries) == 1:
+                    return [refusal.message or refusal.code]
+                each = await together(self._batch(action, [entries[int(name)]]) for name in waiting)
+                refusals |= {name: why for name, (why,) in zip(waiting, each, strict=True)}
+                break
+            for done in answer.get("Successful") or []:
                 waiting.pop(done["Id"], None)
-            for failure in answer.body.get("Failed") or []:
-                code, is_ours = failure.get("Code", ""), failure.get("SenderFault", False)
-                if "ReceiptHandleIsInvalid" in code or "MessageNotInflight" in code:
-                    waiting.pop(failure["Id"], None)  # stale: the message is no longer this delivery's
-                elif is_ours and code not in THROTTLING_CODES:
-                    raise AwsError(SQS, action, code, failure.get("Message", ""))
+            for failure in answer.get("Failed") or []:
+                why = self._final(action, failure)
+                if why is not None:
+                    waiting.pop(failure["Id"], None)
+                    refusals[failure["Id"]] = why
             if waiting:
                 await patience.wait(f"{len(waiting)} of {len(entries)} entries failed")
+        return [refusals.get(str(i), "") for i in range(len(entries))]
+
+    def _final(self, action: str, failure: Mapping[str, Any]) -> str | None:
+        """Why an entry of a batch is refused for good; empty if it is over already, none if it may succeed yet."""
+        status = 400 if failure.get("SenderFault") else 500
+        error = AwsError(SQS, action, str(failure.get("Code", "")), str(failure.get("Message", "")), status)
+        if "ReceiptHandleIsInvalid" in error.code or "MessageNotInflight" in error.code:
+            return ""  # stale: the message is no longer this delivery's
+        if error.meaning is Meaning.REFUSED:
+            return error.message or error.code
+        if error.meaning in (Meaning.LATER, Meaning.UNSURE):
+            return None
+        raise for_people(error, self._client.region)
 
 
 class Patience:
@@ -354,6 +427,14 @@ async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _error_of(response: Mapping[str, Any]) -> AwsError | None:
+    """The error in the answer of one statement of a batch."""
+    error = response.get("Error")
+    if not error:
+        return None
+    return AwsError(DYNAMODB, "BatchExecuteStatement", str(error.get("Code", "")), str(error.get("Message", "")))
+
+
 def batches(values: Sequence[T], size: int) -> list[list[T]]:
     return [list(values[i : i + size]) for i in range(0, len(values), size)]
 
@@ -366,7 +447,17 @@ def s(text: str) -> dict[str, Any]:
 
 
 def n(number: float) -> dict[str, Any]:
-    return {"N": str(int(number)) if number == int(number) else repr(number)}
+    """A number as it is; one that DynamoDB does not have (infinite, out of its range) is for it to refuse."""
+    is_whole = math.isfinite(number) and number == int(number)
+    return {"N": str(int(number)) if is_whole else repr(number)}
+
+
+def key_of(kind: str, name: str) -> str:
+    """The key of what is no URL record; of a name that is too long for a key, by its digest."""
+    key = f"{kind} {name}"
+    if len(key.encode()) <= MAX_KEY_BYTES:
+        return key
+    return f"{kind} #{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 def text(item: Item, name: str) -> str | None:
@@ -402,5 +493,8 @@ def live_messages(attributes: Mapping[str, str]) -> tuple[int, int, int]:
     )
 
 
-def _payload_bytes(request: Mapping[str, Any]) -> int:
-    return sum(len(entry.get("MessageBody", "")) for entry in request.get("Entries", ()))
+def _payload_bytes(document: Mapping[str, Any]) -> int:
+    """The bytes of the messages in a request or an answer."""
+    sent = (entry.get("MessageBody", "") for entry in document.get("Entries") or ())
+    received = (message.get("Body", "") for message in document.get("Messages") or ())
+    return sum(len(body.encode()) for body in (*sent, *received))

@@ -8,6 +8,7 @@ stands in ``docs/dependencies.md``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import random
@@ -20,14 +21,19 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import aiohttp
 import msgspec
+import structlog
 
 from sqspider.frontier import FrontierBusyError, FrontierError, FrontierUnavailableError
+from sqspider.frontier.aws_clock import AwsClock
+from sqspider.frontier.aws_errors import Meaning, meaning_of, most_telling
 from sqspider.frontier.aws_network import Network
 
 CONTENT_TYPE: Final = "application/x-amz-json-1.0"
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 10.0  # for an answer, beyond what the call itself may wait
+SILENT_SECONDS: Final = 3.0  # for DynamoDB, which answers in milliseconds, on a kept connection: else it is dead
+IDLE_SECONDS: Final = 15.0  # after which a kept connection is not used again
 GIVE_UP_SECONDS: Final = 30.0  # of trying one call again and again
 FIRST_PAUSE_SECONDS: Final = 0.05  # before the second try; it doubles, with full jitter
 LONGEST_PAUSE_SECONDS: Final = 5.0
@@ -35,47 +41,7 @@ CONNECTIONS: Final = 50
 DIRECT: Final = Network()
 CREDENTIALS_KEPT_SECONDS: Final = 60.0  # before a source outside the environment is asked again
 
-# The codes that say "later": AWS SDKs retry the same ones. Those of DynamoDB's single statements
-# in a batch have no "Exception" at their end.
-THROTTLING_CODES: Final = frozenset(
-    {
-        "LimitExceededException",
-        "OverLimit",
-        "PriorRequestNotComplete",
-        "ProvisionedThroughputExceeded",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SlowDown",
-        "ThrottledException",
-        "Throttling",
-        "ThrottlingError",
-        "ThrottlingException",
-        "TooManyRequestsException",
-        "TransactionConflict",
-        "TransactionInProgressException",
-    }
-)
-# The codes of a failure after which nobody knows whether the write was made.
-UNSURE_CODES: Final = frozenset(
-    {"InternalFailure", "InternalServerError", "InternalError", "ServiceUnavailable", "RequestTimeout"}
-)
-CREDENTIAL_CODES: Final = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
-ACCESS_CODES: Final = frozenset({"AccessDenied", "AccessDeniedException"})
+log = structlog.stdlib.get_logger(__name__)
 
 
 class Service(NamedTuple):
@@ -102,17 +68,19 @@ class Keys:
 class KeySource(Protocol):
     """Where keys come from; asked before every call."""
 
-    async def keys(self) -> Keys: ...
+    async def keys(self, refused: Keys | None = None) -> Keys:
+        """The keys; others than those that AWS ``refused``, if there are any by now."""
 
 
 class AwsError(FrontierError):
-    """AWS refused a call: its code, what it says, and the call that it refused."""
+    """AWS refused a call: its code and what that means, what it says, and the call that it refused."""
 
-    def __init__(self, service: Service, action: str, code: str, message: str) -> None:
+    def __init__(self, service: Service, action: str, code: str, message: str, status: int = 400) -> None:
         super().__init__(f"{service.name} {action}: {code}: {message}")
         self.service = service
         self.action = action
         self.code = code
+        self.meaning = meaning_of(code, status)
         self.message = message
 
 
@@ -135,6 +103,14 @@ class Call(NamedTuple):
 Observer = Callable[[Call], None]
 
 
+class _Request(NamedTuple):
+    service: Service
+    action: str
+    request: Mapping[str, Any]
+    document: bytes  # the request as it is sent
+    wait_seconds: float  # how long the answer may take on purpose
+
+
 class AwsClient:
     """Calls SQS and DynamoDB. Observers see every request that is sent, each try by itself."""
 
@@ -146,6 +122,7 @@ class AwsClient:
         endpoints: Mapping[Service, str],
         network: Network = DIRECT,
         rng: random.Random,
+        clock: AwsClock,
         give_up_seconds: float = GIVE_UP_SECONDS,
     ) -> None:
         self._keys = keys
@@ -154,17 +131,34 @@ class AwsClient:
         self._proxies = {service: network.proxy_for(endpoint) for service, endpoint in endpoints.items()}
         self._tls = network.tls
         self._rng = rng
+        self._clock = clock
         self.give_up_seconds = give_up_seconds
         self._signer = Signer(region)
         self.observers: list[Observer] = []
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+        self._session = self._open_session()
+        self._used_at = clock.own()
+
+    @staticmethod
+    def _open_session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS),
+            trace_configs=[_tracing],
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
 
     async def close(self) -> None:
         await self._session.close()
+
+    async def wake(self) -> None:
+        """Let go of kept connections if :data:`IDLE_SECONDS` have passed on the wall since the last call.
+
+        For a process that is frozen between its tasks, as Lambda's is: there the timer that does so
+        otherwise stands still, while the other end hangs up. To be called while no call is under way.
+        """
+        if self._clock.own() - self._used_at > IDLE_SECONDS:
+            await self._session.close()
+            self._session = self._open_session()
 
     def pause_before(self, tries: int) -> float:
         """How long to wait in seconds after so many tries: doubling, with full jitter."""
@@ -182,22 +176,27 @@ class AwsClient:
         """
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self.give_up_seconds
-        document = msgspec.json.encode(request)
-        is_unsure = False
+        sent = _Request(service, action, request, msgspec.json.encode(request), wait_seconds)
+        is_unsure = is_alone = False
+        refused: Keys | None = None
         tries = 0
         while True:
             tries += 1
             trouble: AwsError | aiohttp.ClientError | TimeoutError | OSError
+            offset, keys = self._clock.offset, await self._keys.keys(refused)
             try:
-                body = await self._post(service, action, request, document, wait_seconds)
-                return Answer(body, is_unsure)
+                return Answer(await self._post(sent, keys, is_alone=is_alone), is_unsure)
             except AwsError as error:
-                if error.code not in THROTTLING_CODES and error.code not in UNSURE_CODES:
-                    raise _for_people(error, self.region) from error
-                is_unsure = is_unsure or error.code in UNSURE_CODES
+                may_be_signed_anew = keys != refused or offset != self._clock.offset
+                if error.meaning is Meaning.CREDENTIALS and may_be_signed_anew:
+                    refused = keys
+                elif error.meaning not in (Meaning.LATER, Meaning.UNSURE):
+                    raise for_people(error, self.region) from error
+                is_unsure = is_unsure or error.meaning is Meaning.UNSURE
                 trouble = error
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 is_unsure = is_unsure or not isinstance(error, aiohttp.ClientConnectorError)
+                is_alone = True  # other kept connections may be as dead
                 trouble = error
             pause = self.pause_before(tries)
             if loop.time() + pause > give_up_at:
@@ -208,30 +207,31 @@ class AwsClient:
                 ) from trouble
             await asyncio.sleep(pause)
 
-    async def _post(
-        self,
-        service: Service,
-        action: str,
-        request: Mapping[str, Any],
-        document: bytes,
-        wait_seconds: float,
-    ) -> dict[str, Any]:
+    async def _post(self, sent: _Request, keys: Keys, *, is_alone: bool) -> dict[str, Any]:
+        """Send a request; ``is_alone``: on a connection of its own."""
+        service, action, request, document, wait_seconds = sent
         endpoint = self._endpoints[service]
-        keys = await self._keys.keys()
-        headers = self._signer.sign(service, action, endpoint, document, keys, time.time())
-        timeout = aiohttp.ClientTimeout(
-            total=ANSWER_SECONDS + CONNECT_SECONDS + wait_seconds, sock_connect=CONNECT_SECONDS
-        )
+        headers = self._signer.sign(service, action, endpoint, document, keys, self._clock())
+        total = ANSWER_SECONDS + CONNECT_SECONDS + wait_seconds
+        timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS)
         answer: dict[str, Any] | None = None
+        sent_at = self._clock.own()
         try:
-            async with self._session.post(
-                endpoint,
-                data=document,
-                headers=headers,
-                timeout=timeout,
-                proxy=self._proxies[service],
-                ssl=self._tls,
-            ) as response:
+            async with (
+                self._open_session() if is_alone else contextlib.nullcontext(self._session) as session,
+                asyncio.timeout(None) as silence,
+                session.post(
+                    endpoint,
+                    data=document,
+                    headers=headers,
+                    timeout=timeout,
+                    proxy=self._proxies[service],
+                    ssl=self._tls,
+                    trace_request_ctx=silence if service is DYNAMODB else None,
+                ) as response,
+            ):
+                silence.reschedule(None)
+                self._clock.see(response.headers.get("date", ""), sent_at, self._clock.own())
                 body = await response.read()
                 if response.status != 200:
                     raise _error(service, action, response.status, response.headers, body)
@@ -240,8 +240,20 @@ class AwsClient:
                     raise aiohttp.ClientPayloadError("the answer is no JSON object")
                 return answer
         finally:
+            self._used_at = self._clock.own()
             for observer in self.observers:
                 observer(Call(service, action, request, answer))
+
+
+async def _limit_silence(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionReuseconnParams) -> None:
+    """A kept connection was taken for a request: give its answer little time, where that is wanted."""
+    silence = context.trace_request_ctx
+    if silence is not None:
+        silence.reschedule(asyncio.get_running_loop().time() + SILENT_SECONDS)
+
+
+_tracing: Final = aiohttp.TraceConfig()
+_tracing.on_connection_reuseconn.append(_limit_silence)
 
 
 class Signer:
@@ -300,8 +312,13 @@ class EnvironmentKeys:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
 
-    async def keys(self) -> Keys:
+    async def keys(self, refused: Keys | None = None) -> Keys:  # noqa: ARG002 - there are no others
         return self._keys
+
+
+# What sources of keys raise besides botocore's own errors: a program that is missing or prints
+# something else, keys that were renewed and are old all the same.
+_KEY_TROUBLE: Final = (OSError, RuntimeError, ValueError, KeyError)
 
 
 class BotocoreKeys:
@@ -317,12 +334,19 @@ class BotocoreKeys:
         self._read_at = 0.0
         self._lock = asyncio.Lock()
 
-    async def keys(self) -> Keys:
+    async def keys(self, refused: Keys | None = None) -> Keys:
         async with self._lock:
             now = time.monotonic()
-            if self._current is None or now - self._read_at > CREDENTIALS_KEPT_SECONDS:
-                self._current = await asyncio.to_thread(self._read)
+            is_known = self._current is not None and self._current != refused
+            if self._current is None or not is_known or now - self._read_at > CREDENTIALS_KEPT_SECONDS:
                 self._read_at = now
+                try:
+                    self._current = await asyncio.to_thread(self._read)
+                except FrontierUnavailableError as error:
+                    if self._current is None or not is_known:
+                        raise
+                    # They are renewed minutes before their end: until then the old ones do.
+                    log.warning("credentials_not_renewed", error=str(error))
             return self._current
 
     def _read(self) -> Keys:
@@ -344,7 +368,7 @@ class BotocoreKeys:
                     "or AWS_PROFILE after 'aws configure' or 'aws sso login'"
                 )
             frozen = self._found.get_frozen_credentials()
-        except botocore.exceptions.BotoCoreError as error:
+        except (*_KEY_TROUBLE, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
             raise FrontierUnavailableError(
                 f"the AWS credentials cannot be had ({error}): log in again, or see AWS_PROFILE"
             ) from error
@@ -382,30 +406,26 @@ def _decode(body: bytes) -> dict[str, Any] | None:
 def _error(service: Service, action: str, status: int, headers: Mapping[str, str], body: bytes) -> AwsError:
     """The error that an answer states. SQS keeps its older codes in a header of their own."""
     answer = _decode(body) or {}
-    code = str(answer.get("__type") or answer.get("code") or "").rpartition("#")[2]
-    older = headers.get("x-amzn-query-error", "").partition(";")[0].rpartition(".")[2]
-    if older in THROTTLING_CODES or not code:
-        code = older or code
-    if status >= 500 and code not in THROTTLING_CODES:
-        code = "InternalServerError"
+    older = headers.get("x-amzn-query-error", "").partition(";")[0]
+    code = most_telling([str(answer.get("__type") or answer.get("code") or ""), older])
     message = str(answer.get("message") or answer.get("Message") or body[:200].decode(errors="replace"))
     # What follows the first line repeats the signed request: the session token is in it.
-    return AwsError(service, action, code or f"HTTP {status}", message.strip().partition("\n")[0])
+    return AwsError(service, action, code or f"HTTP {status}", message.strip().partition("\n")[0], status)
 
 
-def _for_people(error: AwsError, region: str) -> FrontierError:
+def for_people(error: AwsError, region: str) -> FrontierError:
     """What a final refusal means for whoever started this."""
-    if error.code in CREDENTIAL_CODES:
+    if error.meaning is Meaning.CREDENTIALS:
         return FrontierUnavailableError(
             f"AWS does not take these credentials ({error.message}): see AWS_ACCESS_KEY_ID or AWS_PROFILE, "
             "and this machine's clock"
         )
-    if error.code in ACCESS_CODES:
-        return access_denied(error, region)
+    if error.meaning is Meaning.DENIED:
+        return _access_denied(error, region)
     return error
 
 
-def access_denied(error: AwsError, region: str) -> FrontierUnavailableError:
+def _access_denied(error: AwsError, region: str) -> FrontierUnavailableError:
     """The refusal with the permission that is missing, as AWS names it or as the call needs it."""
     named = re.search(r"perform: (\S+)", error.message)
     # A batch of SQS needs the permission of the single action.

@@ -3,7 +3,8 @@
 A host's item is read, changed here and written if nobody has changed it meanwhile: each version has
 a random stamp, and a write names the one that it was made from. What was read or written last is
 kept, so a worker that has a host for itself writes without reading. Sums of finished fetches ride
-along with the next write.
+along with the next write. In the index a host in trouble is marked, so that those few can be found
+without reading all: the mark moves only when trouble begins, and with the first write after it.
 """
 
 from __future__ import annotations
@@ -19,17 +20,32 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from sqspider.frontier import Admission, Clock, Entered, Entrance, Exit, SlotDemand
-from sqspider.frontier.aws_calls import READ_BATCH, WRITE_BATCH, Patience, Statement, Table, batches, n, s, text
+from sqspider.frontier.aws_calls import (
+    READ_BATCH,
+    WRITE_BATCH,
+    Patience,
+    Statement,
+    Table,
+    batches,
+    key_of,
+    n,
+    number,
+    s,
+    text,
+)
 from sqspider.frontier.aws_client import AwsClient
-from sqspider.host import HostRow, delay_of
+from sqspider.host import HostRow, delay_of, is_in_trouble
 from sqspider.record import Outcome
 
 T = TypeVar("T")
 
 CACHED_HOSTS: Final = 10_000
+HOST_SHARD: Final = "h"  # of the index
 LONGEST_TURN_SECONDS: Final = 0.2  # between two tries for a host that another worker changes, too
 
-CHANGE_HOST: Final = 'UPDATE "{table}" SET "row" = ? SET "stamp" = ? WHERE "url" = ? AND "stamp" = ?'
+CHANGE_HOST: Final = 'UPDATE "{table}" SET "row" = ? SET "stamp" = ?{mark} WHERE "url" = ? AND "stamp" = ?'
+SET_MARK: Final = ' SET "due_at" = ?'  # two more write units: the index' entry goes and comes again
+NO_MARK, IN_TROUBLE = 0.0, 1.0  # of a host in the index
 
 
 class _HostState(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +58,7 @@ class _HostState(msgspec.Struct, frozen=True, kw_only=True):
 class _KnownHost(NamedTuple):
     stamp: str | None  # names the version that was read; none: there is no item yet
     state: _HostState
+    mark: float = NO_MARK  # its ``due_at`` in the index
 
 
 class _HostWrite(NamedTuple):
@@ -132,7 +149,7 @@ class Hosts:
                     for i in by_host[host]:
                         state, answers[i] = changes[i][1](state)
                     if state is not known[host].state:
-                        pending.append(self._statement_for(host, known[host].stamp, state))
+                        pending.append(self._statement_for(known[host], state))
                     elif host not in fresh:  # only what is fresh may say that nothing is to be done
                         del self._hosts[host]
                         again.append(host)
@@ -144,19 +161,22 @@ class Hosts:
                     )
         return [answers[i] for i in range(len(changes))]
 
-    def _statement_for(self, host: str, stamp: str | None, state: _HostState) -> _HostWrite:
+    def _statement_for(self, old: _KnownHost, state: _HostState) -> _HostWrite:
+        host = state.row.host
         sums = self._sums.pop(host, None)
         if sums is not None:
             state = msgspec.structs.replace(state, row=sums.added_to(state.row))
-        new = _KnownHost(secrets.token_hex(6), state)
+        mark = IN_TROUBLE if is_in_trouble(state.row, self._clock()) else NO_MARK
+        stamp = secrets.token_hex(6)
         row, key = s(msgspec.json.encode(state).decode()), _host_key(host)
-        if stamp is None:
-            listed = {"due_shard": s("h"), "due_at": n(0)}
-            statement = self._table.insert({"url": s(key), "row": row, "stamp": s(new.stamp or ""), **listed})
+        if old.stamp is None:
+            listed = {"due_shard": s(HOST_SHARD), "due_at": n(mark)}
+            statement = self._table.insert({"url": s(key), "row": row, "stamp": s(stamp), **listed})
         else:
-            parameters = [row, s(new.stamp or ""), s(key), s(stamp)]
-            statement = self._table.statement(CHANGE_HOST, key, parameters)
-        return _HostWrite(host, new, sums, statement)
+            moved = [] if mark == old.mark else [n(mark)]
+            text = CHANGE_HOST.format(table=self._table.name, mark=SET_MARK if moved else "")
+            statement = Statement(key, text, [row, s(stamp), *moved, s(key), s(old.stamp)])
+        return _HostWrite(host, _KnownHost(stamp, state, mark), sums, statement)
 
     async def _write(self, pending: list[_HostWrite]) -> list[str]:
         """Write hosts; which ones somebody else had changed."""
@@ -197,7 +217,8 @@ class Hosts:
             item = items.get(_host_key(host))
             known = _KnownHost(None, _HostState(row=HostRow(host=host)))
             if item is not None:
-                known = _KnownHost(item["stamp"]["S"], _host_decoder.decode(item["row"]["S"]))
+                state = _host_decoder.decode(item["row"]["S"])
+                known = _KnownHost(item["stamp"]["S"], state, number(item, "due_at"))
             found[host] = known
             self._remember(host, known)
         return found
@@ -213,7 +234,15 @@ class Hosts:
 
     async def scan(self) -> list[HostRow]:
         await self.flush()
-        keys = [key for key, _ in await self._table.query("h", 2**53)]
+        return await self._listed()
+
+    async def in_trouble(self) -> list[HostRow]:
+        now = self._clock()
+        return [row for row in await self._listed(after=NO_MARK) if is_in_trouble(row, now)]
+
+    async def _listed(self, *, after: float | None = None) -> list[HostRow]:
+        """Rows that are in the index, by name."""
+        keys = [key for key, _ in await self._table.query(HOST_SHARD, 2**53, after=after)]
         rows = []
         for part in batches(keys, 10 * READ_BATCH):
             items = await self._table.read(part)
@@ -313,4 +342,4 @@ def _touched(state: _HostState) -> tuple[_HostState, None]:
 
 
 def _host_key(host: str) -> str:
-    return f"host {host}"
+    return key_of("host", host)

@@ -59,7 +59,7 @@ from sqspider.frontier.sqlite_file import (
     open_to_work,
 )
 from sqspider.frontier.sqlite_rows import Parameters, dicts, host_row, record_of, robots_row
-from sqspider.host import HostRow, delay_of
+from sqspider.host import HostRow, delay_of, is_in_trouble
 from sqspider.message import (
     BadBody,
     Message,
@@ -417,6 +417,13 @@ class SqliteFrontier:
     def place(self) -> str:
         return f"sqlite:{self._path}"
 
+    @property
+    def lag_seconds(self) -> float:
+        return 0.0
+
+    def now(self) -> float:
+        return self._clock()
+
     async def enqueue(self, entries: Sequence[Entry]) -> list[bool]:
         new = await self._write(lambda connection: self._enqueue(connection, entries))
         self._sent.set()
@@ -668,6 +675,9 @@ class SqliteFrontier:
 
         await self._write(work)
 
+    async def lease_sweep(self, *, until: float, by_schedule: bool = False) -> bool:  # noqa: ARG002 - the port's signature
+        return True
+
     async def sweep(self, limit: int = 1000) -> int:
         now, released = self._clock(), 0
         while released < limit and await self._rows(PAST_DUE, _due(now, 1)):
@@ -715,6 +725,10 @@ class SqliteFrontier:
     async def hosts(self, hosts: Sequence[str]) -> dict[str, HostRow]:
         known = {row.host: row for row in self._host_rows(await self._rows(HOSTS, (json.dumps(hosts),)))}
         return {host: known.get(host) or HostRow(host=host) for host in hosts}
+
+    async def hosts_in_trouble(self) -> list[HostRow]:
+        now = self._clock()
+        return [row for row in await self.scan_hosts() if is_in_trouble(row, now)]
 
     async def scan_hosts(self) -> list[HostRow]:
         return self._host_rows(await self._rows(ALL_HOSTS))

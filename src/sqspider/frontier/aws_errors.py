@@ -1,0 +1,79 @@
+"""What the error codes of AWS mean to us: one table for SQS, DynamoDB, CloudWatch and STS.
+
+AWS writes one code in several ways: with its namespace before it, with or without ``Exception`` at
+its end. Here each stands once, bare. What is not in the table is judged by its HTTP status.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html,
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchStatementError.html,
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from typing import Final
+
+
+class Meaning(enum.Enum):
+    """What is to be done about a refusal."""
+
+    LATER = enum.auto()  # it was not done: try again
+    UNSURE = enum.auto()  # it may have been done: try again, and remember that
+    OUTCOME = enum.auto()  # a condition did not hold: no error at all
+    REFUSED = enum.auto()  # what was asked can never be done: the fault of this one request
+    GONE = enum.auto()  # there is no such queue or table
+    CREDENTIALS = enum.auto()  # the keys are not taken
+    DENIED = enum.auto()  # the keys are good, but not allowed to
+    FATAL = enum.auto()  # anything else that somebody must see to
+
+
+CODES: Final[dict[Meaning, str]] = {
+    Meaning.LATER: """
+        KmsThrottled LimitExceeded OverLimit PriorRequestNotComplete ProvisionedThroughputExceeded
+        ReplicatedWriteConflict RequestLimitExceeded RequestThrottled SlowDown Throttled Throttling
+        ThrottlingError TooManyRequests TransactionConflict TransactionInProgress
+    """,
+    Meaning.UNSURE: """
+        IDPCommunicationError InternalError InternalFailure InternalServerError InternalServiceError
+        InternalServiceFault RequestAborted RequestTimeout ServiceUnavailable
+    """,
+    Meaning.OUTCOME: "ConditionalCheckFailed DuplicateItem",
+    Meaning.REFUSED: """
+        BatchRequestTooLong InvalidMessageContents InvalidParameterCombination InvalidParameterValue
+        ItemCollectionSizeLimitExceeded MissingParameter RequestEntityTooLarge Serialization Validation
+        ValidationError
+    """,
+    Meaning.GONE: """
+        InvalidAddress NonExistentQueue QueueDeletedRecently QueueDoesNotExist ResourceNotFound TableNotFound
+    """,
+    Meaning.CREDENTIALS: """
+        ExpiredToken IncompleteSignature InvalidAccessKeyId InvalidClientTokenId InvalidIdentityToken
+        InvalidSignature MissingAuthenticationToken RequestExpired RequestTimeTooSkewed
+        SignatureDoesNotMatch TokenRefreshRequired UnrecognizedClient
+    """,
+    Meaning.DENIED: "AccessDenied AuthorizationError NotAuthorized OptInRequired UnauthorizedOperation",
+    Meaning.FATAL: """
+        InvalidAction InvalidSecurity KmsAccessDenied KmsDisabled KmsInvalidKeyUsage KmsInvalidState
+        KmsNotFound KmsOptInRequired MalformedHttpRequest ResourceInUse UnknownOperation
+        UnsupportedOperation PurgeQueueInProgress
+    """,
+}
+MEANINGS: Final = {code: meaning for meaning, codes in CODES.items() for code in codes.split()}
+
+
+def bare(code: str) -> str:
+    """A code without what AWS writes around it: ``com.amazonaws.sqs#``, ``AWS.SimpleQueueService.``, ``Exception``."""
+    return code.rpartition("#")[2].rpartition(".")[2].removesuffix("Exception")
+
+
+def meaning_of(code: str, status: int = 400) -> Meaning:
+    """What a code means that came with an HTTP status; an unknown one by the status alone."""
+    unknown = Meaning.LATER if status == 429 else Meaning.FATAL
+    known = MEANINGS.get(bare(code), unknown)
+    return Meaning.UNSURE if status >= 500 and known is not Meaning.LATER else known
+
+
+def most_telling(codes: Iterable[str]) -> str:
+    """Of several codes for one refusal (SQS sends an older one along) the first that is known, else the first."""
+    found = [bare(code) for code in codes if code]
+    return next((code for code in found if code in MEANINGS), found[0] if found else "")

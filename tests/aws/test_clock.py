@@ -1,0 +1,131 @@
+"""Whose time leases and slots go by: AWS's, whatever this machine's clock says."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from email.utils import formatdate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from sqspider.demo_site import DemoSite
+from sqspider.frontier import Entry, FrontierSettings, LostReason, SlotDemand
+from sqspider.frontier.aws import AwsFrontier
+from sqspider.frontier.aws_clock import TOLERATED_SECONDS, AwsClock
+from sqspider.message import CrawlSettings
+from sqspider.record import Status
+from tests.frontier.kit import LEASE, SETTINGS, assert_lost, entries, take, take_one, try_claim, url, win
+
+from .engines import Engines
+from .store import AwsStore
+
+AHEAD = 240.0
+MOMENT = 1_700_000_000.0
+# The command line on a machine whose clock is ahead by so many seconds.
+SHIFTED = """
+import sys, time
+real_time, ahead = time.time, float(sys.argv.pop(1))
+time.time = lambda: real_time() + ahead
+from sqspider.__main__ import main
+main()
+"""
+
+
+@pytest.fixture
+async def patient_store(engines: Engines) -> AsyncIterator[AwsStore]:
+    """A store with the timeouts of a real one, which a whole worker needs."""
+    store = await AwsStore.create(engines.ministack(), engines.clock, FrontierSettings())
+    yield store
+    await store.close()
+
+
+async def consume_shifted(store: AwsStore, ahead: float, *arguments: str) -> str:
+    """What a consumer on such a machine says."""
+    command = (sys.executable, "-c", SHIFTED, str(ahead), "consume", "--allow-private", *arguments)
+    consumer = await asyncio.create_subprocess_exec(*command, env=store.environment, stderr=PIPE)
+    said = (await consumer.communicate())[1].decode()
+    assert consumer.returncode == 0, said
+    return said
+
+
+@given(
+    skew=st.floats(-1e6, 1e6),
+    server_at=st.floats(MOMENT, MOMENT + 100),
+    there=st.floats(0, 30),
+    back=st.floats(0, 30),
+)
+def test_the_time_is_wrong_by_no_more_than_can_be_told(
+    skew: float, server_at: float, there: float, back: float
+) -> None:
+    """``skew``: how far this machine is ahead; the way ``there`` and ``back`` takes so long."""
+    clock = AwsClock(lambda: server_at + skew)
+    for _ in range(2):
+        clock.see(formatdate(math.floor(server_at), usegmt=True), server_at - there + skew, server_at + back + skew)
+        assert abs(clock() - server_at) <= max(TOLERATED_SECONDS + 1, there + back + TOLERATED_SECONDS + 1)
+    if abs(skew) <= TOLERATED_SECONDS:
+        assert clock.offset == 0
+
+
+def test_a_clock_that_is_set_right_is_believed_again_and_rubbish_is_not() -> None:
+    clock = AwsClock(lambda: MOMENT)
+    with capture_logs() as logs:
+        for _ in range(3):
+            clock.see(formatdate(MOMENT - AHEAD, usegmt=True), MOMENT, MOMENT)
+        assert abs(clock() - (MOMENT - AHEAD)) <= 1
+        for rubbish in ("", "now", "Tue, 99 Foo 2026 00:00:00 GMT"):
+            clock.see(rubbish, MOMENT, MOMENT)
+        clock.see(formatdate(MOMENT, usegmt=True), MOMENT + 5, MOMENT)  # set back under way
+        assert clock.offset != 0
+        clock.see(formatdate(MOMENT, usegmt=True), MOMENT, MOMENT)
+    assert clock() == MOMENT
+    assert [(log["event"], round(log["seconds_ahead"])) for log in logs] == [
+        ("clock_differs", 240),
+        ("clock_differs", 0),
+    ]
+
+
+async def test_a_clock_that_is_ahead_wins_no_live_claim_and_moves_no_slot(store: AwsStore) -> None:
+    frontier = await store.open()
+    with capture_logs() as logs:
+        ahead = await AwsFrontier.open(SETTINGS, clock=lambda: store.clock() + AHEAD, environment=store.environment)
+        await frontier.enqueue(entries(2))
+        first, second = await take(frontier, 2)
+        await win(frontier, first, lease=LEASE)
+        assert_lost(await try_claim(ahead, first, worker="two", claim="c2"), LostReason.HELD)
+        demand = SlotDemand(host="example.com", count=1, spacing_seconds=1, generation=0)
+        slots = [(await handle.reserve([demand]))[0] for handle in (ahead, frontier)]
+        assert all(slot is not None and abs(slot - store.clock()) < AHEAD / 2 for slot in slots)
+        claim = await win(ahead, second, worker="two", claim="c3")
+        assert abs(claim.lease_until - LEASE - store.clock()) < AHEAD / 2
+        await ahead.close()
+    assert [log["event"] for log in logs].count("clock_differs") == 1
+
+
+async def test_a_consumer_whose_clock_is_ahead_leaves_a_live_claim_alone(patient_store: AwsStore) -> None:
+    frontier = await patient_store.open(FrontierSettings())
+    await frontier.enqueue(entries(1))
+    held = await take_one(frontier)
+    claim = await win(frontier, held, lease=AHEAD / 2)
+    await frontier.send([held.body])  # as a duplicate comes
+    said = await consume_shifted(patient_store, AHEAD)
+    assert "WON race" not in said
+    assert said.count("clock_differs") == 1
+    record = (await frontier.get([url(0)]))[url(0)]
+    assert (record.attempt, record.claim_id) == (claim.attempt, claim.claim_id)
+
+
+async def test_a_consumer_whose_clock_is_behind_finds_its_slots(patient_store: AwsStore, site: DemoSite) -> None:
+    """By its own clock every slot but the first would be four minutes away."""
+    frontier = await patient_store.open(FrontierSettings())
+    settings = CrawlSettings(delay_seconds=0.2)
+    urls = [f"{site.url}page/{number}" for number in range(4)]
+    await frontier.enqueue([Entry(url=url, settings=settings) for url in urls])
+    await consume_shifted(patient_store, -AHEAD, "--until-empty")
+    records = await frontier.get(urls)
+    assert {record.status for record in records.values()} == {Status.DONE}
