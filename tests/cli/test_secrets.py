@@ -179,4 +179,4 @@ def test_what_aws_repeats_of_a_request_is_not_told() -> None:
     }
     error = _error(DYNAMODB, "Query", 400, {}, json.dumps(body).encode())
     assert isinstance(error, AwsError)
-    assert str(error) == "dynamodb Query: InvalidSignatureException: The signature does not match."
+    assert str(error) == "dynamodb Query: InvalidSignature: The signature does not match."

@@ -102,7 +102,7 @@ def test_links_that_are_left_out_are_counted_and_long_ones_are_named(sqspider: R
     assert [(row["status"], row["reason"], row["parent"]) for row in cut] == [("blocked", "url_too_long", host.url)] * 2
     assert host.paths == ["/", "/ok"]
     assert "links_left_out" in sqspider("show", host.url).stdout
-    assert sqspider("export", "--format", "csv").stdout.splitlines()[0].endswith(",links_left_out")
+    assert ",links_left_out," in sqspider("export", "--format", "csv").stdout.splitlines()[0]
 
 
 # A refresh that is the only way on.

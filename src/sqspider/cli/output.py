@@ -7,7 +7,7 @@ import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO
 
@@ -110,8 +110,9 @@ def _opened(path: Path | None) -> Iterator[TextIO]:
     there = None if path is None else _stat(path)
     if path is None or (there is not None and _is_standard_output(there)):
         sys.stdout.flush()
+        number = _number_of_standard_output()
         # Not sys.stdout itself: its encoding is the terminal's, and unbuffered it loses what a full disk did not take.
-        with _text(os.dup(sys.stdout.fileno()), "w") as file:
+        with nullcontext(sys.stdout) if number is None else _text(os.dup(number), "w") as file:
             yield file
     elif there is not None and not stat.S_ISREG(there.st_mode):
         with _text(os.open(path, os.O_WRONLY), "w") as file:
@@ -156,7 +157,15 @@ def _stat(path: Path) -> os.stat_result | None:
 
 
 def _is_standard_output(there: os.stat_result) -> bool:
+    number = _number_of_standard_output()
+    return number is not None and os.path.samestat(there, os.fstat(number))
+
+
+def _number_of_standard_output() -> int | None:
+    """Its file descriptor; none where it was closed, or is no file but what a program put there."""
     try:
-        return os.path.samestat(there, os.fstat(sys.stdout.fileno()))
-    except (OSError, ValueError):  # it was closed
-        return False
+        number = sys.stdout.fileno()
+        os.fstat(number)
+    except (OSError, ValueError):
+        return None
+    return number

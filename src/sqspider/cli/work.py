@@ -149,6 +149,8 @@ def consume(
     )
     fetch = _checked(options, to_fetch_options(given))
     shared.start_logging("info")
+    if shared.log_format == "json":  # a person sees one worker's lines, a program those of many
+        structlog.contextvars.bind_contextvars(worker_id=options.worker_id)
 
     async def main() -> int:
         async with (
