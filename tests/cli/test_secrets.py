@@ -6,14 +6,20 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import FrameType
 from typing import Final
+from urllib.parse import quote
 
 import pytest
 
-from sqspider.frontier import FrontierSettings, FrontierUnavailableError
-from sqspider.frontier.aws_client import DYNAMODB, AwsError, Keys, _error, find_keys
+from sqspider.frontier import FrontierError, FrontierSettings, FrontierUnavailableError, aws_client
+from sqspider.frontier.aws import AwsFrontier
+from sqspider.frontier.aws_client import DYNAMODB, AwsError, Keys, Signer, _error, find_keys
+from sqspider.frontier.aws_network import Network
 from tests.aws.engines import Engines
 from tests.aws.store import AwsStore
 
@@ -177,6 +183,119 @@ def test_what_aws_repeats_of_a_request_is_not_told() -> None:
         "message": "The signature does not match.\n\nThe canonical string should have been\n'POST\n/\n\n"
         f"x-amz-security-token:{SECRETS['AWS_SESSION_TOKEN']}\n'",
     }
-    error = _error(DYNAMODB, "Query", 400, {}, json.dumps(body).encode())
+    error = _error(DYNAMODB, "Query", 400, {}, json.dumps(body).encode(), Keys(*SECRETS.values()))
     assert isinstance(error, AwsError)
     assert str(error) == "dynamodb Query: InvalidSignature: The signature does not match."
+
+
+ECHOES: Final = {
+    "refused in JSON": (400, '{{"__type": "IncompleteSignatureException", "message": "No {all} here"}}'),
+    "denied in JSON": (400, '{{"__type": "AccessDeniedException", "message": "Not with {all}"}}'),
+    "in the code": (400, '{{"__type": "{token}", "message": "{slashed}"}}'),
+    "a proxy's page": (403, "<html><body>This was sent: {all}</body></html>"),
+    "a long page": (403, "<p>" + "x" * 180 + "{all}</p>"),
+    "trouble": (500, "<p>{all}</p>"),
+    "no HTTP": (0, "HTTP/1.1 200 OK\r\n{token}\x01 : \x02{all}\r\n\r\n"),
+    "no status": (0, "HTTP/1.1 {token} OK\r\n\r\n"),
+    "a reason": (0, "HTTP/1.1 407 {token}\r\nContent-Length: 0\r\n\r\n"),
+    "half a body": (0, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{token}\r\n"),
+}
+
+
+@pytest.mark.parametrize("kind", ECHOES)
+@pytest.mark.parametrize("as_proxy", [False, True], ids=["as AWS", "as a proxy"])
+async def test_what_an_answer_repeats_of_a_request_is_not_told(
+    kind: str, as_proxy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever answers in AWS's place: its words reach a log, or a traceback with all that caused it."""
+    status, said = ECHOES[kind]
+    asked = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        asked += 1
+        headers = dict(line.split(": ", 1) for line in head.lower().splitlines()[1:] if line)
+        authorization = next((line for line in head.splitlines() if "Credential=" in line), "")
+        if "x-amz-security-token" in headers:
+            assert SECRETS["AWS_SESSION_TOKEN"] in head
+        token = SECRETS["AWS_SESSION_TOKEN"]
+        everything = " ".join([authorization, token, quote(token, safe=""), *SECRETS.values(), f"//user:{PASSWORD}@h"])
+        body = said.format(token=token, slashed=token.replace("/", "\\/"), all=everything)
+        if status:
+            body = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
+        writer.write(body.encode())
+        writer.close()
+
+    monkeypatch.setattr("sqspider.frontier.aws.OPEN_SECONDS", 0.2)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    place = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    environment = {**SECRETS, "AWS_REGION": "us-east-1", "TABLE_NAME": "t", "QUEUE_URL": f"{place}/1/crawl"}
+    if as_proxy:
+        environment["QUEUE_URL"] = "http://queue.invalid/1/crawl"
+        environment["AWS_ENDPOINT_URL"] = "https://endpoint.invalid"
+        environment["HTTPS_PROXY"] = environment["HTTP_PROXY"] = place.replace("//", f"//user:{PASSWORD}@")
+    async with server:
+        with pytest.raises(FrontierError) as raised:
+            await AwsFrontier.open(FrontierSettings(), clock=time.time, environment=environment)
+    assert asked
+    told = "".join(traceback.format_exception(raised.value)) + repr(raised.value)
+    _assert_nothing_hushed(told)
+    assert "Signature=***" in told or "Signature" not in told
+    assert "Basic " not in told.replace("Basic ***", "")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"QUEUE_URL": f"http://user:{PASSWORD}@127.0.0.1:9/1/crawl"},
+        {"QUEUE_URL": f"http://user:{PASSWORD}@h"},
+        {"QUEUE_URL": f"https://user:{PASSWORD}@sqs.us-east-1.amazonaws.com/1/crawl.fifo"},
+        {"QUEUE_URL": f"http://user:{PASSWORD}@[::1/1/crawl"},
+        {"QUEUE_URL": f"http://user:{PASSWORD}@h:99999/1/crawl"},
+        {"AWS_ENDPOINT_URL": f"http://user:{PASSWORD}@127.0.0.1:9"},
+        {"AWS_ENDPOINT_URL": f"http://user:{PASSWORD}@127.0.0.1:99999"},
+        {"AWS_ENDPOINT_URL_DYNAMODB": f"http://user:{PASSWORD}@[::1"},
+        {"AWS_ENDPOINT_URL_SQS": f"user:{PASSWORD}@127.0.0.1"},
+        {"AWS_ENDPOINT_URL": f"http://user:{PASSWORD}@h", "AWS_USE_FIPS_ENDPOINT": "true"},
+        {"HTTP_PROXY": f"http://user:{PASSWORD}@[::1"},
+        {"HTTP_PROXY": f"http://user:{PASSWORD}@h:99999"},
+        {"HTTP_PROXY": f"http://user:{PASSWORD}@"},
+        {"http_proxy": f"user:{PASSWORD}:x@h:p"},
+        {"HTTP_PROXY": f"socks5://user:{PASSWORD}@127.0.0.1:9"},
+        {"AWS_CA_BUNDLE": f"http://user:{PASSWORD}@h/bundle"},
+    ],
+    ids=str,
+)
+async def test_an_address_that_cannot_be_used_is_refused_at_once_without_its_password(given: dict[str, str]) -> None:
+    environment = {**SECRETS, "AWS_REGION": "us-east-1", "TABLE_NAME": "t", "QUEUE_URL": "http://127.0.0.1:9/1/crawl"}
+    with pytest.raises(FrontierUnavailableError, match=r"_URL|_PROXY|_BUNDLE") as raised:
+        await AwsFrontier.open(FrontierSettings(), clock=time.time, environment={**environment, **given})
+    assert "tries" not in str(raised.value)
+    _assert_nothing_hushed("".join(traceback.format_exception(raised.value)) + repr(raised.value))
+
+
+def test_proxies_do_not_show_themselves() -> None:
+    network = Network.read({"HTTPS_PROXY": PROXY})
+    assert network.proxy_for("https://h/") == PROXY
+    _assert_nothing_hushed(repr(network))
+    _assert_nothing_hushed(repr(FrontierError(f"cannot use {PROXY}")))
+
+
+def test_no_function_takes_a_bare_key() -> None:
+    """Test runners show what functions were called with."""
+    called = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename == aws_client.__file__:
+            called.append(
+                repr({name: frame.f_locals[name] for name in frame.f_code.co_varnames[: frame.f_code.co_argcount]})
+            )
+
+    sys.setprofile(note)
+    try:
+        Signer("us-east-1").sign(DYNAMODB, "Query", "http://127.0.0.1/", b"{}", Keys(*SECRETS.values()), 0.0)
+    finally:
+        sys.setprofile(None)
+    assert len(called) > 2
+    _assert_nothing_hushed("".join(called))

@@ -22,6 +22,7 @@ from sqspider.host import HostRow, RobotsAccess
 from sqspider.message import CrawlSettings, Message
 from sqspider.metrics import Point, Sample
 from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.redact import redact
 
 MAX_UNENDED_CLAIMS: Final = 3
 """A claim that finds more claims in a row that nobody ended finishes its record as ``crashed``."""
@@ -38,7 +39,13 @@ Clock = Callable[[], float]  # seconds since the epoch
 
 
 class FrontierError(Exception):
-    """The frontier cannot do its work; the text says what is wrong, with what, and what to do."""
+    """The frontier cannot do its work; the text says what is wrong, with what, and what to do.
+
+    Whoever prints it need not know of passwords: those of URLs in the text are masked.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(redact(text))
 
 
 class FrontierUnavailableError(FrontierError):

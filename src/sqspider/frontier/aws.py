@@ -104,7 +104,7 @@ from sqspider.frontier.aws_client import (
 )
 from sqspider.frontier.aws_clock import AwsClock
 from sqspider.frontier.aws_hosts import Hosts
-from sqspider.frontier.aws_network import Network, endpoint_of, variant_asked_for
+from sqspider.frontier.aws_network import Network, endpoint_of, is_server, variant_asked_for
 from sqspider.host import HostRow, whole_lines
 from sqspider.message import BadBody, Message, decode_message, decode_settings, encode_message, encode_settings
 from sqspider.metrics import COUNTED, NAMESPACE, Point, Sample, embedded, metric_name
@@ -1118,7 +1118,7 @@ class _Place(NamedTuple):
         queue_url, table = environment.get("QUEUE_URL", ""), environment.get("TABLE_NAME", "")
         if not queue_url or not table:
             raise FrontierUnavailableError("aws: needs QUEUE_URL and TABLE_NAME: set both in the environment or .env")
-        if urlsplit(queue_url).scheme not in ("http", "https") or queue_url.count("/") < 4:
+        if not is_server(queue_url) or queue_url.count("/") < 4:
             raise FrontierUnavailableError(
                 f"QUEUE_URL is {queue_url!r}: it must look like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"
             )
@@ -1156,6 +1156,11 @@ def endpoints_for(region: str, environment: Mapping[str, str], queue_url: str | 
         if service is SQS and queue_url is not None and not named:
             parts = urlsplit(queue_url)
             named = f"{parts.scheme}://{parts.netloc}"
+        if named and (not is_server(named) or "@" in urlsplit(named).netloc):  # AWS knows no user's password
+            raise FrontierUnavailableError(
+                f"the endpoint of {service.name} is no URL of a server, or a user stands in it: write "
+                "https://HOST or https://HOST:PORT (see AWS_ENDPOINT_URL and QUEUE_URL)"
+            )
         if variant and named and region_of(named) is None:
             raise FrontierUnavailableError(
                 f"{variant} is true, but the endpoint {named} is named: unset one of the two (see QUEUE_URL and "

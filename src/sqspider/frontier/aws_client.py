@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import html
 import random
 import re
 import time
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -40,6 +42,9 @@ LONGEST_PAUSE_SECONDS: Final = 5.0
 CONNECTIONS: Final = 50
 DIRECT: Final = Network()
 CREDENTIALS_KEPT_SECONDS: Final = 60.0  # before a source outside the environment is asked again
+MAX_MESSAGE_CHARACTERS: Final = 1000  # of what is told of an answer
+SHORTEST_KEY: Final = 16  # of AWS's; what engines that stand in for it take may be any word of a text
+_SIGNED: Final = re.compile(r"(Signature=|Basic )[\w+/=]+")  # and what a proxy is told
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -182,7 +187,7 @@ class AwsClient:
         tries = 0
         while True:
             tries += 1
-            trouble: AwsError | aiohttp.ClientError | TimeoutError | OSError
+            trouble: str
             offset, keys = self._clock.offset, await self._keys.keys(refused)
             try:
                 return Answer(await self._post(sent, keys, is_alone=is_alone), is_unsure)
@@ -193,18 +198,18 @@ class AwsClient:
                 elif error.meaning not in (Meaning.LATER, Meaning.UNSURE):
                     raise for_people(error, self.region) from error
                 is_unsure = is_unsure or error.meaning is Meaning.UNSURE
-                trouble = error
+                trouble = str(error)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 is_unsure = is_unsure or not isinstance(error, aiohttp.ClientConnectorError)
                 is_alone = True  # other kept connections may be as dead
-                trouble = error
+                trouble = _without(keys, _told(error))
             pause = self.pause_before(tries)
             if loop.time() + pause > give_up_at:
-                what = str(trouble) or type(trouble).__name__
+                # What caused it stays out of tracebacks: it may repeat what was sent.
                 raise FrontierBusyError(
-                    f"{service.name} {action} did not succeed in {tries} tries ({what}): "
+                    f"{service.name} {action} did not succeed in {tries} tries ({trouble}): "
                     "nothing is lost, try again later"
-                ) from trouble
+                )
             await asyncio.sleep(pause)
 
     async def _post(self, sent: _Request, keys: Keys, *, is_alone: bool) -> dict[str, Any]:
@@ -234,7 +239,7 @@ class AwsClient:
                 self._clock.see(response.headers.get("date", ""), sent_at, self._clock.own())
                 body = await response.read()
                 if response.status != 200:
-                    raise _error(service, action, response.status, response.headers, body)
+                    raise _error(service, action, response.status, response.headers, body, keys)
                 answer = _decode(body)
                 if answer is None:
                     raise aiohttp.ClientPayloadError("the answer is no JSON object")
@@ -264,7 +269,7 @@ class Signer:
 
     def __init__(self, region: str) -> None:
         self._region = region
-        self._derived: dict[tuple[str, str, str], bytes] = {}  # by secret, day and service
+        self._derived: dict[tuple[Keys, str, str], bytes] = {}  # by keys, day and service
 
     def sign(
         self, service: Service, action: str, endpoint: str, document: bytes, keys: Keys, now: float
@@ -287,22 +292,22 @@ class Signer:
         canonical = f"POST\n/\n\n{lines}\n{signed}\n{digest}"
         scope = f"{day}/{self._region}/{service.name}/aws4_request"
         text = f"{ALGORITHM}\n{moment}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-        key = self._key(keys.secret_access_key, day, service.name)
+        key = self._key(keys, day, service.name)
         signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
         headers["authorization"] = (
             f"{ALGORITHM} Credential={keys.access_key_id}/{scope}, SignedHeaders={signed}, Signature={signature}"
         )
         return headers
 
-    def _key(self, secret: str, day: str, service: str) -> bytes:
-        derived = self._derived.get((secret, day, service))
+    def _key(self, keys: Keys, day: str, service: str) -> bytes:
+        derived = self._derived.get((keys, day, service))
         if derived is None:
-            derived = f"AWS4{secret}".encode()
+            derived = f"AWS4{keys.secret_access_key}".encode()
             for part in (day, self._region, service, "aws4_request"):
                 derived = hmac.new(derived, part.encode(), hashlib.sha256).digest()
             if len(self._derived) >= 4:  # the keys or the day have changed
                 self._derived.clear()
-            self._derived[(secret, day, service)] = derived
+            self._derived[(keys, day, service)] = derived
         return derived
 
 
@@ -403,14 +408,34 @@ def _decode(body: bytes) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) else None
 
 
-def _error(service: Service, action: str, status: int, headers: Mapping[str, str], body: bytes) -> AwsError:
+def _error(service: Service, action: str, status: int, headers: Mapping[str, str], body: bytes, keys: Keys) -> AwsError:
     """The error that an answer states. SQS keeps its older codes in a header of their own."""
     answer = _decode(body) or {}
     older = headers.get("x-amzn-query-error", "").partition(";")[0]
-    code = most_telling([str(answer.get("__type") or answer.get("code") or ""), older])
-    message = str(answer.get("message") or answer.get("Message") or body[:200].decode(errors="replace"))
-    # What follows the first line repeats the signed request: the session token is in it.
-    return AwsError(service, action, code or f"HTTP {status}", message.strip().partition("\n")[0], status)
+    code = _without(keys, most_telling([str(answer.get("__type") or answer.get("code") or ""), older]))
+    said = str(answer.get("message") or answer.get("Message") or body.decode(errors="replace"))
+    # What follows the first line repeats the signed request. (A proxy's page may repeat it in the first.)
+    message = _without(keys, said.strip().partition("\n")[0])[:MAX_MESSAGE_CHARACTERS]
+    return AwsError(service, action, code or f"HTTP {status}", message, status)
+
+
+def _told(error: Exception) -> str:
+    """What went wrong on the way, without what the other end had to say of it."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answers {error.status}"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "the answer is no HTTP"
+    return str(error) or type(error).__name__
+
+
+def _without(keys: Keys, text: str) -> str:
+    """A text from outside, with ``***`` for the keys and what was signed with them, as HTML and JSON write them too."""
+    for name in Keys.__slots__:
+        value = getattr(keys, name) or ""
+        if len(value) >= SHORTEST_KEY:
+            for written in {value, value.replace("/", "\\/"), html.escape(value), quote(value), quote(value, safe="")}:
+                text = text.replace(written, "***")
+    return _SIGNED.sub(r"\1***", text)
 
 
 def for_people(error: AwsError, region: str) -> FrontierError:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # botocore uses it, too
 
@@ -19,10 +20,12 @@ VARIANTS: Final = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT")
 FIPS_BY_ITSELF_IN_GOV: Final = ("sqs", "monitoring")
 
 
-class Network(NamedTuple):
-    """What lies between this machine and AWS."""
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What lies between this machine and AWS. Its proxies do not show themselves: passwords are in their URLs."""
 
-    proxies: Mapping[str, str] = {}  # URL of a proxy by the scheme of what is asked for
+    # URL of a proxy by the scheme of what is asked for
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     no_proxy: str = ""  # hosts that are asked directly
     tls: ssl.SSLContext | bool = True  # whom it trusts; True: as Python does
 
@@ -48,13 +51,27 @@ class Network(NamedTuple):
         proxy = self.proxies.get(parts.scheme)
         if proxy is None or proxy_bypass_environment(parts.netloc, {"no": self.no_proxy}):
             return None
-        kind = urlsplit(proxy).scheme
-        if kind not in ("http", "https"):
+        kind, separator, _ = proxy.partition("://")
+        if separator and kind.lower() not in ("http", "https"):
             raise FrontierUnavailableError(
                 f"{parts.scheme.upper()}_PROXY names a proxy of the kind {kind!r}, and AWS is reached through HTTP "
                 "proxies alone: name such a one, or the host in NO_PROXY"
             )
+        if not is_server(proxy):
+            raise FrontierUnavailableError(
+                f"{parts.scheme.upper()}_PROXY is no URL of a proxy: write http://HOST:PORT, with USER:PASSWORD@ "
+                "before the host where it asks for them; what is special in them is percent-encoded"
+            )
         return proxy
+
+
+def is_server(url: str) -> bool:
+    """Whether a URL names a server that can be asked by HTTP."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port, or a bracket that is not closed
+        return False
 
 
 def endpoint_of(service: str, region: str, environment: Mapping[str, str]) -> str:
