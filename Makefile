@@ -25,6 +25,9 @@ ZIP = $(BUILD)/function-$(call setting,package,arm64).zip
 # What was synthesised: shown by diff, and deployed as it was shown.
 ASSEMBLY = $(abspath $(BUILD))/cdk.out
 OUTPUTS = $(abspath $(BUILD))/outputs.json
+# By the templates alone: a change set would have to be made in the account only to look at it, makes a stack of a name
+# that is new there, and leaves out of the diff what it does not list.
+DIFF = $(CDK) diff --no-notices --method=template --app $(ASSEMBLY)
 SYNTH = $(CDK) synth --no-notices --quiet --output $(ASSEMBLY) -c zip=$(abspath $(ZIP)) $(settings)
 ENV_FILE := .env
 
@@ -95,7 +98,7 @@ bootstrap: $(INFRA)/installed $(ZIP) ## prepare an account and region for the CD
 
 diff: $(INFRA)/installed $(ZIP) ## show what a deployment would change
 	@$(SYNTH)
-	@$(CDK) diff --no-notices --app $(ASSEMBLY)
+	@$(DIFF)
 
 deploy: $(INFRA)/installed $(ZIP) ## deploy to AWS, or to the engine that AWS_ENDPOINT_URL names; YES=1 does not ask
 ifndef YES
@@ -103,7 +106,7 @@ ifndef YES
 endif
 	@$(SYNTH)
 ifndef YES
-	@$(CDK) diff --no-notices --app $(ASSEMBLY)
+	@$(DIFF)
 	@printf 'Deploy this? [y/N] '; read -r answer; \
 		case "$$answer" in y|Y|yes) ;; *) echo "nothing was deployed" >&2; exit 1;; esac
 endif

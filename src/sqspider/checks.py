@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+from sqspider.redact import redact
+
 MAX_COUNT: Final = 2**53 - 1  # the largest integer that every JSON reader keeps (RFC 8259 section 6)
 
 
@@ -86,6 +88,6 @@ def _range(bound: Bounds) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as an error names it, shortened."""
-    text = repr(value)
+    """A value as an error names it, shortened, and without passwords of URLs in it."""
+    text = redact(repr(value))
     return text if len(text) <= 80 else f"{text[:80]}…"

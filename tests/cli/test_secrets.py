@@ -20,8 +20,10 @@ from sqspider.frontier import FrontierError, FrontierSettings, FrontierUnavailab
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws_client import DYNAMODB, AwsError, Keys, Signer, _error, find_keys
 from sqspider.frontier.aws_network import Network
+from sqspider.message import CrawlSettings
 from tests.aws.engines import Engines
 from tests.aws.store import AwsStore
+from tests.conftest import Run
 
 SECRETS: Final = {
     "AWS_ACCESS_KEY_ID": "AKIAHUSHHUSHHUSHHUSH",
@@ -299,3 +301,31 @@ def test_no_function_takes_a_bare_key() -> None:
         sys.setprofile(None)
     assert len(called) > 2
     _assert_nothing_hushed("".join(called))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status", "--frontier", PROXY],
+        ["crawl", "http://h.invalid/", "--include", f"({PROXY}"],
+        ["crawl", "http://h.invalid/", "--contact", f"{PROXY}\n"],
+        ["crawl", "http://h.invalid/", "--user-agent", f"{PROXY}\n"],
+        ["crawl", "http://h.invalid/", "--delay", PROXY],
+        ["crawl", "http://h.invalid/", "--scope", PROXY],
+        ["hosts", "set", PROXY, "--pause", "--delay", PROXY],
+        [PROXY],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]).replace(PROXY, "URL") + f" {len(arguments)}",
+)
+def test_what_is_wrong_with_an_argument_is_told_without_its_password(sqspider: Run, arguments: list[str]) -> None:
+    done = sqspider(*arguments)
+    assert done.returncode == 2
+    assert "://***@" in done.stderr
+    _assert_nothing_hushed(done.stdout + done.stderr)
+
+
+def test_what_is_wrong_with_a_setting_is_told_without_its_password() -> None:
+    for wrong in ({"delay_seconds": PROXY}, {"include": (f"({PROXY}",)}, {"include": PROXY}, {"seed": PROXY}):
+        with pytest.raises((TypeError, ValueError), match=r"//\*\*\*@") as raised:
+            CrawlSettings(**wrong)
+        _assert_nothing_hushed(str(raised.value))

@@ -155,6 +155,9 @@ def run(arguments: list[str] | None = None) -> int:
         print("aborted", file=sys.stderr)
         return NOT_ALL_GOOD
     except click.ClickException as error:
+        from sqspider.redact import redact
+
+        error.message = redact(error.message)
         error.show()
         return error.exit_code
     except OSError as error:
