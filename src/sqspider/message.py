@@ -15,6 +15,7 @@ from typing import ClassVar, Final, NamedTuple
 import msgspec
 
 from sqspider.checks import MAX_COUNT, Bounds, check_flags, check_numbers, optional, seconds, shown, texts_of
+from sqspider.patterns import Search, TooSlowError
 from sqspider.redact import redact_url
 from sqspider.url import MAX_URL_BYTES, Refused, Scope, canonicalize
 
@@ -160,11 +161,15 @@ def compiled(expressions: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
     Each by itself: what one says of groups and flags must not reach another.
     """
     patterns = []
+    search = Search()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what a later Python may read otherwise: it is no news for a log
         for expression in expressions:
             try:
-                patterns.append(re.compile(expression))
+                with search.limited():
+                    patterns.append(re.compile(expression))
+            except TooSlowError:
+                raise ValueError(f"{shown(expression)} takes too long to be read") from None
             except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"{shown(expression)} is no regular expression: {error}") from None
     return tuple(patterns)

@@ -17,6 +17,7 @@ import msgspec
 from sqspider import policy
 from sqspider.frontier import Clock, Entry, Frontier
 from sqspider.message import CrawlSettings, compiled
+from sqspider.patterns import Search
 from sqspider.politeness import Busy, Politeness, Postponed, Route
 from sqspider.record import Reason
 from sqspider.url import Refused, Scope, authority_of, canonicalize, origin_of
@@ -240,7 +241,7 @@ class _Discovery:
         inherited = {seed: msgspec.structs.replace(settings, seed=seed) for seed in seeds}
         for page in pages:
             url = canonicalize(page.url, drop_tracking=settings.drop_tracking)
-            seed = next((seed for seed in seeds if wanted(page.url, scope, seed, include, exclude)), None)
+            seed = next((seed for seed in seeds if wanted(page.url, scope, seed, include, exclude, Search(None))), None)
             if seed is not None and isinstance(url, str):
                 yield Entry(url=url, depth=1, parent=parent, settings=inherited[seed], lastmod=page.lastmod)
 

@@ -49,6 +49,7 @@ from sqspider.frontier import (
 )
 from sqspider.message import MAX_DEPTH, BadBody, CrawlSettings, Message, compiled, decode_message
 from sqspider.metrics import Sample
+from sqspider.patterns import Search
 from sqspider.politeness import HOP_WAIT_SECONDS, Blocked, Pass, Politeness, Postponed, Route, Unreachable
 from sqspider.record import Outcome, Reason, Status, status_for
 from sqspider.sweeper import keep_sweeping
@@ -677,9 +678,9 @@ class Worker:
         if depth > (MAX_DEPTH if settings.max_depth is None else settings.max_depth):
             return
         inherited = _settings_with_seed(settings, seed)
-        include, exclude = compiled(settings.include), compiled(settings.exclude)
+        include, exclude, search = compiled(settings.include), compiled(settings.exclude), Search()
         for link in chain(page.links, page.too_long):
-            if link not in self._recent and wanted(link, settings.scope, seed, include, exclude):
+            if link not in self._recent and wanted(link, settings.scope, seed, include, exclude, search):
                 yield Entry(url=link, depth=depth, parent=message.url, settings=inherited)
 
     # Ending a claim.
@@ -847,15 +848,17 @@ def may_lead_to(url: str, message: Message) -> bool:
     settings = message.settings
     if message.depth == 0 or settings.scope is Scope.PAGE:
         return True
-    return wanted(url, settings.scope, message.seed, compiled(settings.include), compiled(settings.exclude))
+    include, exclude = compiled(settings.include), compiled(settings.exclude)
+    return wanted(url, settings.scope, message.seed, include, exclude, Search())
 
 
-def wanted(url: str, scope: Scope, seed: str, include: Patterns, exclude: Patterns) -> bool:
-    """Whether a link lies within a crawl: its scope, and the patterns that its URL must match, or must not."""
+def wanted(url: str, scope: Scope, seed: str, include: Patterns, exclude: Patterns, search: Search) -> bool:
+    """Whether a link lies within a crawl: its scope, and the patterns that its URL must match, or must not.
+
+    Raises :class:`sqspider.patterns.TooSlowError`.
+    """
     return (
-        in_scope(url, scope, seed)
-        and (not include or any(pattern.search(url) for pattern in include))
-        and not any(pattern.search(url) for pattern in exclude)
+        in_scope(url, scope, seed) and (not include or search.any_in(include, url)) and not search.any_in(exclude, url)
     )
 
 

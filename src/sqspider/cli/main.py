@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -157,8 +158,9 @@ def run(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         from sqspider.redact import redact
 
-        error.message = redact(error.message)
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        print(redact(told.getvalue()), end="", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         return _not_printed(error)

@@ -1,0 +1,73 @@
+"""Regular expressions from strangers, looked for with a limit.
+
+One that takes every way through a text can need longer than anybody lives, and nothing else of the
+process would go on meanwhile. Python's matcher looks for signals now and then, so a timer that counts
+this process's own work ends it. Where no timer can be had (on Windows, outside the main thread) there
+is no limit.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+SECONDS: Final = 2.0  # of work, for all that is looked for at one page
+
+
+class TooSlowError(ValueError):
+    """It takes too long to look for a regular expression."""
+
+
+class Search:
+    """Looks for regular expressions in texts, for so many seconds of work in all; ``None``: without a limit."""
+
+    def __init__(self, seconds: float | None = SECONDS) -> None:
+        self._left = seconds
+
+    def any_in(self, patterns: tuple[re.Pattern[str], ...], text: str) -> bool:
+        """Whether one of them is in a text. Raises :class:`TooSlowError`."""
+        if not patterns:
+            return False
+        with self.limited():
+            return any(pattern.search(text) for pattern in patterns)
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """Ends what is done within it with :class:`TooSlowError` when the time is up. It must not await."""
+        if self._left is None or not _has_timer():
+            yield
+            return
+        if self._left <= 0:
+            raise TooSlowError(_WHY)
+        before = signal.signal(signal.SIGVTALRM, _end)
+        started = time.process_time()
+        try:
+            signal.setitimer(signal.ITIMER_VIRTUAL, self._left)
+            yield
+        except TooSlowError:
+            self._left = 0.0  # by the timer's own count, which differs a little
+            raise
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            self._left -= time.process_time() - started  # what the timer tells as left is no finer than its ticks
+            signal.signal(signal.SIGVTALRM, before)
+
+
+_WHY: Final = f"a regular expression takes longer than {SECONDS:g} s: it may be matched in too many ways"
+
+
+def _end(*_: object) -> None:
+    raise TooSlowError(_WHY)
+
+
+def _has_timer() -> bool:
+    return (
+        hasattr(signal, "SIGVTALRM")
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGVTALRM) is signal.SIG_DFL  # else it is in use
+    )

@@ -1,0 +1,79 @@
+"""Regular expressions that come in messages: none of them keeps a worker."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+
+import pytest
+
+from sqspider.demo_site import DemoSite
+from sqspider.frontier import FrontierSettings, open_frontier
+from sqspider.message import BadBody, Message, compiled, decode_message
+from sqspider.patterns import Search, TooSlowError
+from sqspider.web.fetch import Fetcher, FetchOptions
+from sqspider.worker import Mode, Worker, WorkerOptions
+
+ENDLESS = ("(a+)+$", "(a|a)*$", "(.*.*)*=")
+TEXT = "a" * 60 + "!"
+
+
+@pytest.fixture(autouse=True)
+def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Search.__init__, "__defaults__", (0.2,))
+
+
+@pytest.mark.parametrize("expression", ENDLESS)
+def test_one_that_would_take_for_ever_is_ended(expression: str) -> None:
+    search = Search()
+    with pytest.raises(TooSlowError):
+        search.any_in(compiled((expression,)), TEXT)
+    with pytest.raises(TooSlowError):  # its time is used up
+        search.any_in(compiled(("x",)), TEXT)
+    assert not Search().any_in(compiled(("x",)), TEXT)
+
+
+def test_little_by_little_is_ended_too() -> None:
+    search, slow = Search(), compiled(("(a+)+$",))
+
+    def look() -> None:
+        for _ in range(100_000):
+            search.any_in(slow, "a" * 12 + "!")
+
+    with pytest.raises(TooSlowError):
+        look()
+
+
+def test_without_a_limit_or_outside_the_main_thread_it_is_looked_for_all_the_same() -> None:
+    found = []
+    looking = threading.Thread(target=lambda: found.append(Search().any_in(compiled(("a!$",)), TEXT)))
+    looking.start()
+    looking.join()
+    assert found == [True]
+    assert Search(None).any_in(compiled(("a!$",)), TEXT)
+
+
+def test_one_that_takes_long_to_read_is_refused() -> None:
+    expression = "(?i)" + "[\x00-\U0010ffff]" * 300
+    body = decode_message(json.dumps({"url": "http://h/", "settings": {"include": [expression]}}))
+    assert isinstance(body, BadBody)
+    assert "takes too long" in body.why
+
+
+async def test_a_message_with_one_harms_nobody_but_itself(site: DemoSite) -> None:
+    """Its page fails; those beside it are done."""
+    settings = {"scope": "host", "delay_seconds": 0, "exclude": ["(.*.*.*.*.*.*.*)*=$"], "max_depth": 1}
+    bad = json.dumps({"url": f"{site.url}page/0", "settings": settings})
+    good = [json.dumps({"url": f"{site.url}page/{number}", "settings": {"delay_seconds": 0}}) for number in range(1, 5)]
+    frontier = await open_frontier("sqlite::memory:", FrontierSettings(), clock=time.time)
+    await frontier.send([bad, *good])
+    async with Fetcher(FetchOptions(allow_private=True, allow_any_port=True)) as fetcher:
+        options = WorkerOptions(worker_id="w", first_retry_seconds=0.01)
+        await Worker(frontier, fetcher, options, clock=time.time, rng=random.Random(1)).run(Mode.UNTIL_EMPTY)
+    rows = await frontier.get(
+        [message.url for body in (bad, *good) if isinstance(message := decode_message(body), Message)]
+    )
+    assert [row.status for row in rows.values()] == ["failed", *["done"] * 4]
+    await frontier.close()
