@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sqspider.cli.main import _COMMANDS
+from sqspider.cli.metrics import COLUMNS
 from sqspider.export import FIELDS
 from sqspider.frontier.sqlite_file import APPLICATION_ID, SCHEMA_VERSION
 from sqspider.policy import FINAL, RULES
@@ -153,8 +154,12 @@ def test_env_file_and_environment_and_flags(sqspider: Run, tmp_path: Path, monke
         (("--frontier", "sqlite:absent/f.db", "status"), 3, "there is no folder"),
         (("--frontier", "sqlite:.", "status"), 3, "it is a folder"),
         (("nonsense",), 2, "No such command"),
+        (("crwl",), 2, "No such command 'crwl'. Did you mean 'crawl'?"),
         (("show", "no url"), 2, "not a valid URL"),
-        (("crawl", "http://127.0.0.1:9999/", "--ignore-robots"), 1, "private_address"),
+        (("show", "e.com/x"), 2, "did you mean http://e.com/x?)"),  # and no word of an option that it has not
+        (("crawl", "e.com/x"), 2, "did you mean http://e.com/x? --assume-http takes it so)"),
+        (("enqueue", "e.com/x"), 1, "did you mean http://e.com/x? --assume-http takes it so)"),
+        (("crawl", "http://127.0.0.1:9999/", "--ignore-robots"), 1, "(--allow-private lifts that)"),
     ],
 )
 def test_bad_input_gets_one_clear_line(sqspider: Run, arguments: tuple[str, ...], status: int, says: str) -> None:
@@ -208,6 +213,27 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(sqspider: Run, served
     assert sqspider("consume", "--until-empty", "--allow-private").returncode == 0
     assert json.loads(sqspider("status", "--json").stdout)["records"]["done"] == 5
     assert json.loads(sqspider("metrics", "--json").stdout)[0]["Done"] == 5
+
+
+def test_status_lists_reasons_below_their_status(sqspider: Run, served_site: str) -> None:
+    seeds = f"{served_site}page/1\n{served_site}missing\nhttp://127.0.0.1:1/\n"
+    sqspider("enqueue", "-f", "-", "--delay", "0", "--ignore-robots", stdin=seeds)
+    sqspider("crawl", "--allow-private", "--quiet")
+    words = [line.split() for line in sqspider("status").stdout.splitlines()]
+    assert words[3:8] == [
+        ["1", "done"], ["1", "failed"], ["1", "client_error"], ["1", "blocked"], ["1", "bad_port"]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+def test_metrics_are_cut_off_on_no_terminal(
+    sqspider: Run, served_site: str, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    sqspider("crawl", f"{served_site}huge", "--depth", "0", "--delay", "0", "--allow-private", "--quiet")
+    shown = sqspider("metrics").stdout
+    assert "…" not in shown
+    assert set(COLUMNS.values()) <= set(shown.split())
 
 
 def test_a_full_disk_is_told_and_loses_nothing(sqspider: Run, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from sqspider.cli.main import Shared
 from sqspider.cli.sections import all_of, section
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.message import CrawlSettings
-from sqspider.url import Scope
+from sqspider.seeds import NO_SCHEME
+from sqspider.url import Refused, Scope
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ def within(bounds: Bounds) -> click.ParamType[Any]:
 assume_http = click.option(
     "--assume-http", is_flag=True, help="Take example.com/x, without a scheme, for http://example.com/x."
 )
+
+
+def advised(refused: Refused) -> Refused:
+    """What a command with ``--assume-http`` says of a URL that is refused."""
+    if not refused.advice.startswith(NO_SCHEME):
+        return refused
+    return refused._replace(advice=f"{refused.advice} --assume-http takes it so")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from sqspider.cli.main import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE, Shared, pass_shared
 from sqspider.cli.options import (
+    advised,
     assume_http,
     checked,
     fetch_options,
@@ -37,7 +38,7 @@ from sqspider.export import export_rows
 from sqspider.frontier import Counts, Frontier
 from sqspider.message import CrawlSettings
 from sqspider.producer import produce
-from sqspider.record import Status, UrlRecord
+from sqspider.record import Reason, Status, UrlRecord
 from sqspider.seeds import read_url
 from sqspider.url import Refused, Scope
 from sqspider.web.fetch import Fetcher
@@ -46,6 +47,7 @@ from sqspider.worker import Mode, Worker, WorkerIdTakenError, WorkerOptions
 
 log = structlog.stdlib.get_logger(__name__)
 UNSUCCESSFUL: Final = (Status.FAILED, Status.BLOCKED)
+LIFTED_BY: Final = {Reason.PRIVATE_ADDRESS: "--allow-private", Reason.BAD_PORT: "--allow-any-port"}
 MAX_NAMED: Final = 20  # URLs of which a crawl says at its end why they failed
 LONG_POLL_SECONDS: Final = 10.0  # who stops waits for its end
 _FETCH: Final = FetchOptions()
@@ -59,6 +61,7 @@ worker_options = section(
         type=within(WorkerOptions.bounds["concurrency"]),
         default=_WORKER.concurrency,
         show_default=True,
+        metavar="N",
         help="Fetches at a time, over all hosts.",
     ),
     click.option(
@@ -66,6 +69,7 @@ worker_options = section(
         type=within(WorkerOptions.bounds["batch_size"]),
         default=_WORKER.batch_size,
         show_default=True,
+        metavar="N",
         help="Messages taken in one poll.",
     ),
     click.option(
@@ -189,6 +193,7 @@ async def _run_worker(worker: Worker, mode: Mode) -> None:
 @click.option(
     "--max-pages",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Stop when so many pages were fetched. The rest stays queued.",
 )
 @click.option(
@@ -197,7 +202,9 @@ async def _run_worker(worker: Worker, mode: Mode) -> None:
     is_flag=True,
     help="First enqueue what the sitemaps of the URLs' sites list: those that robots.txt names, and /sitemap.xml.",
 )
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N", help="Worker processes."
+)
 @output_option("Write a row for each finished URL when the crawl ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -212,6 +219,10 @@ def crawl(
 
     What is known of the crawl lies in the frontier's file: a crawl that was stopped or killed goes
     on when the command is given again, with the same URLs or with none.
+
+    Which links are followed, how politely, and how much of a host is kept with each URL when it is
+    first found, and holds for it when the crawl goes on. All other options are of one run: give
+    them again.
     """
     if with_sitemaps and not urls:
         raise click.UsageError("--sitemaps: name the URLs whose sites' sitemaps are meant.")
@@ -248,6 +259,15 @@ async def _failed_seeds(frontier: Frontier, seeds: list[str], counts: Counts) ->
             for record in batch:
                 if record.depth == 0:
                     yield record
+
+
+def _why(record: UrlRecord) -> str:
+    """Why a URL ended without success, and the option by which it would not have."""
+    reason = record.outcome.reason if record.outcome else None
+    if record.outcome is None or reason is None:
+        return ""
+    option = f" ({LIFTED_BY[reason]} lifts that)" if reason in LIFTED_BY else ""
+    return f"{reason.value}: {record.outcome.detail}{option}"
 
 
 class Crawl:
@@ -312,7 +332,7 @@ class Crawl:
         for text in urls:
             url = read_url(text, assume_http=assume_http, drop_tracking=self._settings.drop_tracking)
             if isinstance(url, Refused):
-                print(f"refused: {url}", file=sys.stderr)
+                print(f"refused: {advised(url)}", file=sys.stderr)
             else:
                 seeds.append(url)
         return seeds
@@ -390,9 +410,7 @@ class Crawl:
                     print("… and more: `sqspider export --status failed` lists them", file=sys.stderr)
                     break
                 named += 1
-                outcome = record.outcome
-                why = f"{outcome.reason.value}: {outcome.detail}" if outcome and outcome.reason else ""
-                print(f"{record.url}: {record.status.value}: {why}", file=sys.stderr)
+                print(f"{record.url}: {record.status.value}: {_why(record)}", file=sys.stderr)
         return named == 0
 
     async def _run_here(self, frontier: Frontier) -> bool:
