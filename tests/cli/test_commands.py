@@ -131,10 +131,10 @@ def test_a_host_is_found_however_it_is_written(sqspider: Run) -> None:
 
 def test_env_file_and_environment_and_flags(sqspider: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".env").write_text("SQSPIDER_FRONTIER=sqlite:from-file.db\n")
-    sqspider("sweep")
+    sqspider("enqueue", "http://e.com/")
     monkeypatch.setenv("SQSPIDER_FRONTIER", "sqlite:from-environment.db")
-    sqspider("sweep")
-    sqspider("--frontier", "sqlite:from-flag.db", "sweep")
+    sqspider("enqueue", "http://e.com/")
+    sqspider("--frontier", "sqlite:from-flag.db", "enqueue", "http://e.com/")
     assert {path.stem for path in tmp_path.glob("*.db")} == {"from-file", "from-environment", "from-flag"}
 
 
@@ -179,7 +179,20 @@ def test_a_port_nobody_listens_on_and_a_name_nobody_has(sqspider: Run, served_si
     assert "no-such-host.invalid/: failed: dns_" in unknown.stderr
 
 
-@pytest.mark.parametrize("command", ["status", "sweep"])
+@pytest.mark.parametrize(
+    ("command", "status", "says"),
+    [
+        *[(name, 3, "there is no frontier at typo.db") for name in ("sweep", "redrive", "cleanup --all --yes")],
+        ("crawl", 2, "no URL was given"),
+    ],
+)
+def test_a_mistyped_frontier_makes_no_file(sqspider: Run, tmp_path: Path, command: str, status: int, says: str) -> None:
+    done = sqspider("--frontier", "sqlite:typo.db", *command.split())
+    assert (done.returncode, says in done.stderr) == (status, True), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["status", "sweep", "enqueue http://e.com/"])
 @pytest.mark.parametrize("kind", ["text", "foreign", "newer", "read-only folder"])
 def test_a_file_that_is_no_frontier_is_refused(sqspider: Run, tmp_path: Path, kind: str, command: str) -> None:
     path = tmp_path / "f.db"
@@ -194,11 +207,13 @@ def test_a_file_that_is_no_frontier_is_refused(sqspider: Run, tmp_path: Path, ki
         connection.close()
     else:
         path = Path("/proc/f.db")
-    done = sqspider("--frontier", f"sqlite:{path}", command)
+    done = sqspider("--frontier", f"sqlite:{path}", *command.split())
     assert done.returncode == 3
     assert len(done.stderr.splitlines()) == 1
     expected = {"text": "no SQLite database", "foreign": "not of sqspider", "newer": "newer sqspider"}
-    assert expected.get(kind, "cannot be" if command == "sweep" else "there is no frontier") in done.stderr
+    assert (
+        expected.get(kind, "cannot be" if command == "enqueue http://e.com/" else "there is no frontier") in done.stderr
+    )
 
 
 def test_a_file_of_the_first_version_is_brought_up_to_date(sqspider: Run, served_site: str, tmp_path: Path) -> None:

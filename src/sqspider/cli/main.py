@@ -59,6 +59,14 @@ class Shared:
         except ValueError as error:
             raise click.UsageError(str(error)) from None
 
+    @property
+    def is_absent(self) -> bool:
+        """Whether the frontier is a file that nobody has made."""
+        from sqspider.frontier.sqlite_file import is_absent
+
+        kind, _, path = self.frontier.partition(":")
+        return kind == "sqlite" and is_absent(path)
+
     def start_logging(self, default_level: str) -> None:
         """Log from here on; ``default_level`` counts unless a level was given."""
         from sqspider.log import adopt_standard_logging, start_logging

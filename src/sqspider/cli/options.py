@@ -202,8 +202,15 @@ def sitemap_line(report: SitemapReport) -> str:
 
 
 @asynccontextmanager
-async def opened(shared: Shared, visibility_seconds: float = 60.0, *, looking: bool = False) -> AsyncIterator[Frontier]:
-    """The frontier that the command line names, closed at the end; ``looking``: one that must be there already."""
+async def opened(
+    shared: Shared, visibility_seconds: float = 60.0, *, looking: bool = False, mending: bool = False
+) -> AsyncIterator[Frontier]:
+    """The frontier that the command line names, closed at the end.
+
+    ``looking``, ``mending``: one that must be there already, so that a name that was mistyped makes no file.
+    """
+    if mending and shared.is_absent:
+        looking = True  # which refuses it in words
     if not structlog.is_configured():  # what a frontier has to say is no part of a command's output
         shared.start_logging("warn")
     settings = FrontierSettings(visibility_seconds=visibility_seconds)

@@ -298,6 +298,8 @@ class Crawl:
         seeds = self._read(urls, assume_http)
         if urls and not seeds:
             return USAGE  # whatever else is in the queue, it is not what was asked for
+        if not urls and self._shared.is_absent:
+            raise self._no_urls()  # and no file is made
         async with opened(self._shared, self._options.lease_seconds) as frontier:
             await produce(frontier, seeds, self._settings, on_refused=print)  # none is: they were read already
             are_sitemaps_good = await self._read_sitemaps(frontier, seeds) if with_sitemaps else True
@@ -386,9 +388,12 @@ class Crawl:
         if not self._quiet:
             self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
+    def _no_urls(self) -> click.UsageError:
+        return click.UsageError(f"no URL was given, and {self._shared.frontier} holds no unfinished crawl.")
+
     def _nothing_to_do(self, were_urls_given: bool, known: int) -> bool:
         if not were_urls_given and not known:
-            raise click.UsageError(f"no URL was given, and {self._shared.frontier} holds no unfinished crawl.")
+            raise self._no_urls()
         self._say(
             f"nothing to do: every URL is known and finished in {self._shared.frontier} ({known:,} records). "
             "`sqspider cleanup --all` gives a fresh state; --frontier names another file."
