@@ -57,6 +57,13 @@ def test_the_options_of_every_command_are_taken_before_it_and_after_it(path: tup
         assert f"  {option} " not in own
 
 
+@pytest.mark.parametrize("path", [(), *ALL], ids=" ".join)
+def test_no_help_is_cut_off_at_80_columns(path: tuple[str, ...]) -> None:
+    command = ALL[path] if path else cli
+    _usage, *lines = command.get_help(click.Context(command, info_name="x", terminal_width=80)).splitlines()
+    assert [line for line in lines if line.endswith("...") or len(line) > 80] == []
+
+
 def test_an_option_that_is_given_twice_is_the_later_one(sqspider: Run, tmp_path: Path) -> None:
     outer, inner = ("--frontier", "sqlite:outer.db"), ("--frontier", "sqlite:inner.db")
     assert sqspider(*outer, "enqueue", "http://example.com/", *inner, "--frontier", "sqlite:last.db").returncode == 0

@@ -33,7 +33,7 @@ def _logging_as_it_was() -> Iterator[None]:
         *[({"delay_seconds": value}, (TypeError, ValueError), "delay_seconds: ") for value in [*NO_NUMBERS, None]],
         *[({"max_bytes": value}, (TypeError, ValueError), "max_bytes: ") for value in [*NO_NUMBERS, None, 0, 1.5]],
         *[({"concurrency": value}, (TypeError, ValueError), "concurrency: ") for value in [*NO_NUMBERS, None, 0, 1.5]],
-        *[({"depth": value}, (TypeError, ValueError), "max_depth: ") for value in [*NO_NUMBERS, 1.5]],
+        *[({"depth": value}, (TypeError, ValueError), "depth: ") for value in [*NO_NUMBERS, 1.5]],
         *[({"max_pages": value}, (TypeError, ValueError), "max_pages: ") for value in [*NO_NUMBERS, 0, 1.5]],
         ({"include": "/docs/"}, TypeError, "include: a list of texts, not '/docs/'"),
         ({"exclude": b"/docs/"}, TypeError, "exclude: a list of texts, not b'/docs/'"),

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import (
+    advised,
     assume_http,
     fetch_options,
     opened,
@@ -84,7 +85,7 @@ def enqueue(
 
     def refused(line: RefusedLine) -> None:
         where = f"{path}, line {line.line}" if line.line else "argument"
-        console.print(f"refused: {where}: {line.refused}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"refused: {where}: {advised(line.refused)}", markup=False, highlight=False, soft_wrap=True)
 
     def progress(produced: Produced) -> None:
         if console.is_terminal:

@@ -121,7 +121,7 @@ def _row(row: HostRow, now: float) -> dict[str, Any]:
     }
 
 
-@hosts.command("set")
+@hosts.command("set", short_help="Change how a host is treated.")
 @click.argument("host", callback=host_name)
 @click.option("--delay", type=_DELAY, metavar="SECONDS", help="Beats every other delay.")
 @click.option("--pause/--resume", "is_paused", default=None, help="Let its URLs wait, or go on.")

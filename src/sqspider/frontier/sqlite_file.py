@@ -178,7 +178,7 @@ def open_to_look(path: str) -> sqlite3.Connection:
     if path == IN_MEMORY:
         return open_to_work(path)
     _refuse_old_sqlite()
-    if not os.path.exists(path) and os.path.isdir(_folder_of(path)):
+    if is_absent(path):
         raise FrontierUnavailableError(f"there is no frontier at {path}: a crawl or an enqueue makes one")
     connection = _connect(f"{Path(path).absolute().as_uri()}?{_way_to_look(path)}", is_uri=True)
     try:
@@ -188,6 +188,11 @@ def open_to_look(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def is_absent(path: str) -> bool:
+    """Whether nobody has made the file, and it could be made."""
+    return path != IN_MEMORY and not os.path.exists(path) and os.path.isdir(_folder_of(path))
 
 
 def leave_no_log(connection: sqlite3.Connection) -> None:
