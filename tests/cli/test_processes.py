@@ -236,6 +236,22 @@ def test_a_signal_stops_in_good_order(
     assert "processing" not in by_status(sqspider)
 
 
+def test_who_stops_a_crawl_waits_for_no_verdict_on_all_records(
+    sqspider: Run, gated_site: Site, gate: Gate, tmp_path: Path
+) -> None:
+    """Without URLs the verdict is on every seed, and to find those takes reading every record."""
+    missing = f"{gated_site.url}missing: failed"
+    assert missing in sqspider("crawl", f"{gated_site.url}missing", *FLAGS, "--quiet").stderr
+    sqspider("enqueue", f"{gated_site.url}gated", "--delay", "0")
+    crawl = Crawling(tmp_path, "crawl", "--allow-private", "--quiet")
+    gate.asked.wait()
+    crawl.process.send_signal(signal.SIGINT)
+    crawl.until(saying("stopping: finishing what is in flight"))
+    gate.set()
+    assert crawl.ended() == 130, crawl.lines
+    assert not any(missing in line for line in crawl.lines)
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_second_signal_stops_at_once(
     sqspider: Run, gated_site: Site, gate: Gate, tmp_path: Path, platform: dict[str, str], workers: str

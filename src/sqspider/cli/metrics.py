@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -78,7 +77,7 @@ def metrics(shared: Shared, /, since: float, period: float | None, as_json: bool
 
     async def main() -> None:
         async with opened(shared, looking=True) as frontier:
-            now = time.time()
+            now = frontier.now()
             begin = (now - since) // seconds * seconds
             points = await frontier.points(since=begin, until=now, period_seconds=seconds)
             if as_json:

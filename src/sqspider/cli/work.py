@@ -322,9 +322,9 @@ class Crawl:
                 print_summary(Console(), counts, hosts, bill, fetched=fetched, seconds=seconds)
             is_written = output is None or await self._write_rows(frontier, output)
             self._say_what_is_left(counts.open)
-            are_seeds_good = await self._seeds_are_good(frontier, seeds, counts) and len(seeds) == len(urls)
-            if self._was_stopped:
+            if self._was_stopped:  # whoever stops it does not wait for a verdict, which may read every record
                 return INTERRUPTED
+            are_seeds_good = await self._seeds_are_good(frontier, seeds, counts) and len(seeds) == len(urls)
             is_good = all_ended and are_seeds_good and are_sitemaps_good and is_written and counts.open == 0
             return GOOD if is_good else NOT_ALL_GOOD
 
