@@ -165,3 +165,13 @@ async def test_refreshes_in_a_circle_end(host: Site) -> None:
     host.bodies = {"/": NOW % b"/x", "/x": NOW % b"/"}
     await found(host)
     assert host.paths == ["/", "/x"]
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_a_link_to_a_host_that_cannot_be_costs_a_page_nothing(sqspider: Run, host: Site, scope: Scope) -> None:
+    host.bodies = {"/": f"<a href=http://{'a' * 2100}/>1</a><a href=/ok>2</a>".encode(), "/ok": b"x"}
+    done = sqspider("crawl", host.url, *FLAGS, "--scope", scope)
+    assert done.returncode == 0, done.stderr
+    rows = {json.loads(line)["url"]: json.loads(line)["status"] for line in sqspider("export").stdout.splitlines()}
+    followed = {} if scope is Scope.PAGE else {f"{host.url}ok": "done"}
+    assert rows == {host.url: "done", **followed}
