@@ -133,7 +133,7 @@ def test_text_has_a_url_on_each_line() -> None:
     )
     assert urls_in(text) == ["http://e.com/1", "http://e.com/%C3%A4", "http://e.com/%C3%B6"]
     assert urls_in(text, 7) == urls_in(text)
-    assert refused_in(text) == {"no_scheme": 1, "bad_scheme": 1, "url_too_long": 1}
+    assert refused_in(text) == {"no_url": 1, "bad_scheme": 1, "url_too_long": 1}
     assert urls_in(text.decode().encode("utf-16")) == urls_in(text)
 
 
@@ -380,3 +380,13 @@ def test_nothing_in_a_sitemap_is_an_error(body: bytes, step: int, before: bytes)
 @given(st.text(max_size=40))
 def test_no_date_is_an_error(text: str) -> None:
     parse_date(text)
+
+
+def test_a_line_of_text_with_more_than_a_url_is_refused_and_not_made_into_another() -> None:
+    reader = SitemapReader("http://e.com/sitemap.txt")
+    found = [
+        *reader.feed(b"http://e.com/a\nhttp://e.com/b\ttitle\nhttp://e.com/c d\nhttp://e.com/e\n"),
+        *reader.close(),
+    ]
+    assert [one.url for one in found] == ["http://e.com/a", "http://e.com/e"]
+    assert reader.refused == {"no_url": 2}

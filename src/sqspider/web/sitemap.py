@@ -236,7 +236,8 @@ class _Text:
     def _read(self, line: str) -> None:
         if link := line.strip():
             self._is_blank = False
-            self._add(Listed(link, None, is_sitemap=False, may_be_relative=False))
+            is_url = len(link.split(None, 1)) == 1  # with more behind it, it would be made into another one
+            self._add(Listed(link if is_url else None, None, is_sitemap=False, may_be_relative=False))
 
     def close(self) -> None:
         self._read(self._rest)
