@@ -466,6 +466,17 @@ async def test_what_has_no_way_back_ends_the_crawl_when_all_else_is_done(tmp_pat
     await frontier.close()
 
 
+async def test_a_message_that_is_never_received_does_not_keep_a_crawl_running(tmp_path: Path) -> None:
+    """One bit in the index that messages are received by hides one, and sweeps see that it is there."""
+    path, clock = await a_file(tmp_path / "f.db"), FakeClock()
+    flip(path, "message_visible", b"\x06\x08")  # the head of its last row; 8 stands for 0, and 9 for 1: it is dead
+    frontier = await opened(path, clock)
+    with pytest.raises(FrontierUnavailableError, match=rf"nothing there brings back: 1 \({url(2)}\)"):
+        await go_on(clock, frontier)
+    assert (await frontier.counts()).by_status[Status.DONE] == 2
+    await frontier.close()
+
+
 async def test_the_last_url_may_end_while_a_sweep_asks_what_is_left(tmp_path: Path) -> None:
     path = await a_file(tmp_path / "f.db", urls=1)
     frontier = await opened(path)
