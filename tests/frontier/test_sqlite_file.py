@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import shutil
@@ -422,9 +423,13 @@ async def test_a_damaged_host_row_ends_in_a_sentence_and_a_damaged_robots_row_is
     assert "https://e.com" in await frontier.robots(["https://e.com"])
     change(tmp_path / "f.db", "UPDATE robots SET row = x'00'")
     assert await frontier.robots(["https://e.com"]) == {}
-    change(tmp_path / "f.db", "INSERT INTO host (host, trouble) VALUES ('e.com', 'tiemout')")
-    with pytest.raises(FrontierUnavailableError, match=r"the row of the host 'e\.com' says 'tiemout'"):
-        await frontier.scan_hosts()
+    for column, value in (("trouble", "tiemout"), ("crawl_delay_seconds", "x"), ("rest_until", math.inf)):
+        change(tmp_path / "f.db", f"INSERT OR REPLACE INTO host (host, {column}) VALUES ('e.com', ?)", value)
+        with pytest.raises(FrontierUnavailableError, match=rf"the row of the host 'e\.com' says .*{column}"):
+            await frontier.scan_hosts()
+    change(tmp_path / "f.db", "INSERT INTO worker VALUES ('w', 's', 1, 1e308, 9e9)")
+    with pytest.raises(FrontierUnavailableError, match=r"the row of the worker 'w' says seen_at"):
+        await frontier.workers()
     await frontier.close()
 
 

@@ -58,7 +58,7 @@ from sqspider.frontier.sqlite_file import (
     open_to_look,
     open_to_work,
 )
-from sqspider.frontier.sqlite_rows import Parameters, dicts, host_row, record_of, robots_row
+from sqspider.frontier.sqlite_rows import Parameters, dicts, host_row, record_of, robots_row, worker_row
 from sqspider.host import HostRow, delay_of, is_in_trouble
 from sqspider.message import (
     BadBody,
@@ -734,12 +734,16 @@ class SqliteFrontier:
         return self._host_rows(await self._rows(ALL_HOSTS))
 
     def _host_rows(self, rows: Sequence[tuple[Any, ...]]) -> list[HostRow]:
+        return self._whole(host_row, rows, "host")
+
+    def _whole(self, read: Callable[[tuple[Any, ...]], T], rows: Sequence[tuple[Any, ...]], what: str) -> list[T]:
+        """Rows as what they stand for. Raises where one is damaged."""
         found = []
         for row in rows:
             try:
-                found.append(host_row(row))
+                found.append(read(row))
             except ValueError as error:
-                raise damaged(self._path, f"the row of the host {row[0]!r} says {error}") from None
+                raise damaged(self._path, f"the row of the {what} {row[0]!r} says {error}") from None
         return found
 
     async def save_hosts(self, rows: Sequence[HostRow]) -> list[bool]:
@@ -890,7 +894,7 @@ class SqliteFrontier:
 
     async def workers(self) -> list[WorkerRow]:
         rows = await self._rows(WORKERS, (self._clock(),))
-        return [WorkerRow(worker_id=row[0], started_at=row[1], seen_at=row[2]) for row in rows]
+        return self._whole(worker_row, rows, "worker")
 
     # What it took, over time.
 
