@@ -433,6 +433,27 @@ async def test_a_damaged_host_row_ends_in_a_sentence_and_a_damaged_robots_row_is
     await frontier.close()
 
 
+@pytest.mark.parametrize(
+    ("damage", "command"),
+    [
+        ("UPDATE counter SET number = 'x' WHERE name = 'status:queued'", "status"),
+        ("UPDATE counter SET number = x'00' WHERE name = 'messages'", "status --json"),
+        ("UPDATE message SET sent_at = 'x' WHERE id = 1", "status"),
+        ("UPDATE message SET is_dead = 1, body = x'ff00'", "redrive --list"),
+        ("UPDATE message SET is_dead = 1, sent_at = 9e99", "redrive --list --json"),
+        ("UPDATE counter SET number = 'x' WHERE name = 'status:queued'", "crawl --allow-private"),
+    ],
+)
+def test_a_number_that_is_none_is_said_to_be_damage(
+    here: Path, capsys: pytest.CaptureFixture[str], damage: str, command: str
+) -> None:
+    change(asyncio.run(a_file(here / "sqspider.db")), damage)
+    assert run(command.split()) == 3
+    assert "sqspider.db is damaged: " in capsys.readouterr().err
+    assert run(["status", "--check"]) == ("counter" in damage or "is_dead" in damage)
+    assert "Traceback" not in capsys.readouterr().err
+
+
 async def test_a_claim_of_a_damaged_record_is_nobodys(tmp_path: Path) -> None:
     path = await a_file(tmp_path / "f.db")
     change(path, "UPDATE record SET tries = 'x' WHERE id = 1")

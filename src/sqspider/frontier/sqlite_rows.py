@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from sqspider.frontier import RobotsRow, WorkerRow
+from sqspider.frontier import DeadLetter, RobotsRow, WorkerRow
 from sqspider.frontier.sqlite_file import NOT_UTF8
 from sqspider.host import HostRow
 from sqspider.record import Outcome, Status, UrlRecord
@@ -21,7 +21,7 @@ Parameters = dict[str, Any] | tuple[Any, ...]
 _outcome_decoder = msgspec.json.Decoder(Outcome)
 _robots_decoder = msgspec.json.Decoder(RobotsRow)
 _HOST_COLUMNS: Final = HostRow.__struct_fields__
-_SHOWN_MOMENTS: Final = frozenset(("penalty_since", "rest_until", "started_at", "seen_at"))
+_SHOWN_MOMENTS: Final = frozenset(("penalty_since", "rest_until", "started_at", "seen_at", "sent_at"))
 
 
 def host_row(row: tuple[Any, ...]) -> HostRow:
@@ -35,6 +35,13 @@ def host_row(row: tuple[Any, ...]) -> HostRow:
 def worker_row(row: tuple[Any, ...]) -> WorkerRow:
     """A worker's row. Raises ``ValueError`` if it is damaged."""
     return _read(dict(zip(WorkerRow.__struct_fields__, row, strict=True)), WorkerRow)
+
+
+def letter_row(row: tuple[Any, ...]) -> DeadLetter:
+    """A dead letter. Raises ``ValueError`` if it is damaged."""
+    message_id, body, receive_count, sent_at, _ = row
+    values = {"message_id": str(message_id), "body": body, "receive_count": receive_count, "sent_at": sent_at}
+    return _read(values, DeadLetter)
 
 
 def _read(values: dict[str, Any], kind: type[T]) -> T:
