@@ -164,8 +164,9 @@ def compiled(expressions: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
         warnings.simplefilter("ignore")  # of what a later Python may read otherwise: it is no news for a log
         for expression in expressions:
             try:
+                expression.encode()  # no message can carry half a character, as of a byte that is no UTF-8
                 patterns.append(re.compile(expression))
-            except (re.error, OverflowError, RecursionError) as error:
+            except (re.error, OverflowError, RecursionError, UnicodeEncodeError) as error:
                 raise ValueError(f"{shown(expression)} is no regular expression: {error}") from None
     return tuple(patterns)
 

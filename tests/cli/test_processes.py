@@ -115,6 +115,22 @@ def test_killed_workers_are_replaced(sqspider: Run, gated_site: Site, gate: Gate
     assert by_status(sqspider) == {"done": 2}
 
 
+def test_workers_that_somebody_else_stopped_are_replaced(
+    sqspider: Run, gated_site: Site, gate: Gate, tmp_path: Path
+) -> None:
+    crawl = Crawling(tmp_path, "crawl", gated_site.url, *FLAGS, *SHORT_LEASE, "--workers", "2", "--quiet")
+    stopped = [crawl.until(named("worker_started"))["pid"] for _ in range(2)]
+    gate.asked.wait()  # one of them at least is at work, and will end in good order
+    for pid in stopped:
+        os.kill(pid, signal.SIGTERM)
+    gate.set()
+    assert crawl.ended() == 0, crawl.lines
+    died = [event for event in crawl.events if event["event"] == "worker_died"]
+    assert sorted(event["pid"] for event in died) == sorted(stopped)
+    assert all(event["is_replaced"] for event in died)
+    assert by_status(sqspider) == {"done": 2}
+
+
 def test_workers_that_die_again_and_again_are_given_up(sqspider: Run, gated_site: Site, tmp_path: Path) -> None:
     crawl = Crawling(tmp_path, "crawl", gated_site.url, *FLAGS, "--workers", "2", "--quiet")
     for event in crawl:

@@ -41,6 +41,7 @@ def _logging_as_it_was() -> Iterator[None]:
         ({"include": None}, TypeError, "include: a list of texts, not None"),
         ({"include": ["("]}, ValueError, "include: '(' is no regular expression"),
         ({"exclude": ["a", "*"]}, ValueError, "exclude: '*' is no regular expression"),
+        ({"include": ["\udcff"]}, ValueError, r"include: '\udcff' is no regular expression"),  # a byte of the shell's
         ({"scope": "world"}, ValueError, "scope: one of page, prefix, host, domain, any, not 'world'"),
         ({"scope": None}, ValueError, "scope: one of"),
         ({"obey_robots": "no"}, TypeError, "obey_robots: True or False, not 'no'"),

@@ -149,6 +149,8 @@ def _lines(path: str | None) -> Iterator[Iterator[str]]:
     if path is None:
         yield iter(())
     elif path == "-":
+        if sys.stdin is None:  # it was closed by who started us
+            raise click.UsageError("standard input cannot be read: it is closed.")
         yield _read(path, sys.stdin.buffer)
     else:
         try:

@@ -122,7 +122,7 @@ def cleanup(shared: Shared, /, everything: bool, queue: bool, table: bool, yes: 
                     file=sys.stderr,
                 )
             if not yes:
-                if not sys.stdin.isatty():
+                if sys.stdin is None or not sys.stdin.isatty():
                     raise click.UsageError(f"this removes {what}: say --yes where nobody can be asked.")
                 click.confirm(f"Remove {what}?", abort=True, err=True)
             if everything or table:  # first: where no record is left, a purge need not make any due

@@ -162,11 +162,18 @@ def consume(
             Fetcher(fetch, connections=options.concurrency) as fetcher,
         ):
             worker = Worker(frontier, fetcher, options, clock=frontier.now, rng=rng)
+            status = GOOD
+
+            def stop() -> None:
+                nonlocal status
+                status = INTERRUPTED if with_parent else GOOD  # a parent did not ask for it, and replaces this worker
+                worker.stop()
+
             if with_parent:
                 stop_with_parent(worker.stop)
-            with stopping_on_signals(worker.stop):
+            with stopping_on_signals(stop):
                 await _run_worker(worker, mode)
-        return 0
+        return status
 
     return run_loop(main())
 

@@ -334,7 +334,8 @@ def _refuse_read_only(connection: sqlite3.Connection) -> None:
     """Find out now, not in the middle of a crawl, that a file cannot be written; wait for nobody."""
     connection.execute("PRAGMA busy_timeout = 0")
     try:
-        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("BEGIN IMMEDIATE")  # which a file that cannot be written takes for BEGIN alone
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
         if not _is_busy(error):
