@@ -276,3 +276,11 @@ async def test_a_password_in_a_url_is_written_nowhere(sqspider: Run, tmp_path: P
 
 def _all_of(folder: Path) -> str:
     return "".join(path.read_bytes().decode("latin-1") for path in folder.iterdir())
+
+
+def test_a_second_list_is_not_taken_instead_of_the_first(sqspider: Run, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(f"http://{name}/\n")
+    done = sqspider("enqueue", "-f", "a.txt", "-f", "b.txt")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "one file at a time" in done.stderr

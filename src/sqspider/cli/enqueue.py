@@ -47,9 +47,25 @@ def _sitemap_urls(context: click.Context, parameter: click.Parameter, values: Se
     return tuple(urls)
 
 
+def _one_file(context: click.Context, parameter: click.Parameter, paths: Sequence[str]) -> str | None:
+    if len(paths) > 1:  # of an option that is given twice the last one would count, and the first list be lost
+        raise click.BadParameter(
+            "one file at a time: join several as `cat A B | sqspider enqueue -f -`.", context, parameter
+        )
+    return paths[0] if paths else None
+
+
 @click.command(cls=Command)
 @click.argument("urls", nargs=-1, metavar="[URL]...")
-@click.option("-f", "--file", "path", metavar="FILE", help="Also the URLs of a file, one a line; - is standard input.")
+@click.option(
+    "-f",
+    "--file",
+    "path",
+    multiple=True,
+    callback=_one_file,
+    metavar="FILE",
+    help="Also the URLs of a file, one a line; - is standard input.",
+)
 @click.option(
     "--sitemap",
     "sitemaps",
