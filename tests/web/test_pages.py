@@ -94,6 +94,22 @@ def test_what_is_left_out_is_counted() -> None:
     assert not is_cut("http://example.com/" + "x" * (MAX_URL_BYTES - 19))
 
 
+@pytest.mark.parametrize("length", [300, 2 * MAX_URL_BYTES])
+def test_a_link_to_a_host_that_is_too_long_is_counted_and_has_no_name(length: int) -> None:
+    """A name that is no canonical URL is no message either: its record would be open for ever."""
+    page = read(f"<a href='http://{'a' * length}.example.com/x'>1</a>")
+    assert page.left_out == {Reason.URL_TOO_LONG: 1}
+    assert page.too_long == ()
+
+
+def test_the_name_of_a_long_link_is_the_same_wherever_it_is_read() -> None:
+    """It goes through the queue, and what a crawl drops there it must not have."""
+    link = f"/q?utm_source=a&x={'x' * MAX_URL_BYTES}&gclid=1"
+    page = read(f"<a href='{link}'>1</a>", drop_tracking=True)
+    assert [canonicalize(name, drop_tracking=True) for name in page.too_long] == list(page.too_long)
+    assert page.too_long[0].startswith("http://example.com/q?x=xxx")
+
+
 # Refresh.
 
 NOW = "<meta http-equiv=refresh content='0; url=/real'>"
