@@ -22,6 +22,7 @@ MAX_BODY_CHARACTERS: Final = 256 * 1024
 MAX_DEPTH: Final = 1_000_000  # links from a seed; whoever goes deeper is in a trap
 MAX_PATTERNS: Final = 100  # that a crawl includes, and as many that it excludes
 MAX_PATTERN_CHARACTERS: Final = 2000  # of one of them
+MAX_PATTERNS_BYTES: Final = 128 * 1024  # of all of them in a message: each URL carries them
 _FIRST_MOMENT: Final = -62_135_596_800.0  # the year 1
 _LAST_MOMENT: Final = 253_402_300_799.0  # the year 9999
 
@@ -72,6 +73,8 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         for name, expressions in (("include", self.include), ("exclude", self.exclude)):
             if expressions != ():
                 _check_patterns(name, expressions)
+        if self.include or self.exclude:
+            _check_size(self.include, self.exclude)
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -182,6 +185,12 @@ def _check_patterns(name: str, expressions: tuple[str, ...]) -> None:
         compiled(expressions)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def _check_size(include: tuple[str, ...], exclude: tuple[str, ...]) -> None:
+    size = len(msgspec.json.encode((include, exclude)))
+    if size > MAX_PATTERNS_BYTES:
+        raise ValueError(f"include: with exclude at most {MAX_PATTERNS_BYTES:,} bytes in a message, not {size:,}")
 
 
 def _check_seed(seed: object) -> None:

@@ -85,6 +85,11 @@ def test_nothing_to_crawl_is_an_error(tmp_path: Path) -> None:
         (CrawlSettings, {"scope": "host"}, "scope: a Scope, not 'host'"),
         (CrawlSettings, {"include": "x"}, "include: a list of texts"),
         (CrawlSettings, {"include": ["x"]}, "include: a tuple"),
+        (
+            CrawlSettings,
+            {"include": ("a" * 2000,) * 35, "exclude": ("b" * 2000,) * 35},
+            "include: with exclude at most",
+        ),
         (CrawlSettings, {"per_host": 0}, "per_host: from 1 to 1,000, not 0"),
         (CrawlSettings, {"seed": URL[:-1]}, "seed: a URL in canonical form"),
         (FetchOptions, {"timeout_seconds": math.nan}, "timeout_seconds: from 0.1 to 3,600, not nan"),

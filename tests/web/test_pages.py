@@ -102,6 +102,14 @@ def test_a_host_that_is_too_long_for_one_is_counted_and_not_named(host: str, pat
     assert (page.left_out, page.links, page.too_long) == ({Reason.URL_TOO_LONG: 1}, (), ())
 
 
+def test_the_name_of_a_long_link_is_the_same_wherever_it_is_read() -> None:
+    """It goes through the queue, and what a crawl drops there it must not have."""
+    link = f"/q?utm_source=a&x={'x' * MAX_URL_BYTES}&gclid=1"
+    page = read(f"<a href='{link}'>1</a>", drop_tracking=True)
+    assert [canonicalize(name, drop_tracking=True) for name in page.too_long] == list(page.too_long)
+    assert page.too_long[0].startswith("http://example.com/q?x=xxx")
+
+
 # Refresh.
 
 NOW = "<meta http-equiv=refresh content='0; url=/real'>"

@@ -203,7 +203,7 @@ class _Reader:
                 links[link] = None
             elif link.reason is not Reason.BAD_SCHEME:  # mailto and the like lead nowhere on the web
                 left_out[link.reason] = left_out.get(link.reason, 0) + 1
-                if link.reason is Reason.URL_TOO_LONG and (name := cut_to_length(link.text, base)):
+                if link.reason is Reason.URL_TOO_LONG and (name := self._name_of(link, base)):
                     too_long[name] = None
         leads_to = self._only_way_on(links, base)
         if leads_to is not None:
@@ -226,6 +226,9 @@ class _Reader:
         if not isinstance(target, str) or target == self._url:
             return None
         return target if all(link in (target, self._url) for link in links) else None
+
+    def _name_of(self, link: Refused, base: str) -> str | None:
+        return cut_to_length(link.text, base, drop_tracking=self._options.drop_tracking)
 
     def _resolved(self, href: str, base: str) -> str | Refused:
         if self._encoding != "utf-8" and "?" in href and not href.isascii():
