@@ -31,7 +31,7 @@ DIFF = $(CDK) diff --no-notices --method=template --app $(ASSEMBLY)
 SYNTH = $(CDK) synth --no-notices --quiet --output $(ASSEMBLY) -c zip=$(abspath $(ZIP)) $(settings)
 ENV_FILE := .env
 
-.PHONY: help demo test prove engines check bench constraints synth bootstrap diff deploy destroy clean
+.PHONY: help demo test exercise prove engines check bench constraints synth bootstrap diff deploy destroy clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -48,6 +48,9 @@ demo: $(VENV)/installed ## crawl a small site of our own, and explain it
 
 test: engines ## run the tests
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
+
+exercise: engines ## play the exercise step by step (docs/exercise.md); it is part of the tests, too
+	@$(BIN)/python -m pytest --verbose tests/end_to_end/test_exercise.py tests/end_to_end/test_deployed.py
 
 prove: engines ## run what is long by nature
 	@$(BIN)/python -m pytest -m prove

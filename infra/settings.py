@@ -130,6 +130,7 @@ class StackSettings:
             contact=self.contact,
             log_level=self.log_level,
             allow_private=self.allow_private,
+            sweep_seconds=60.0 * self.sweep_minutes,
         )
 
 

@@ -14,7 +14,7 @@ from typing import Final, Self
 import msgspec
 import structlog
 
-from sqspider.checks import shown, texts_of
+from sqspider.checks import check_number, shown, texts_of
 from sqspider.frontier import Frontier, FrontierSettings, check_address, open_frontier
 from sqspider.log import start_logging
 from sqspider.message import CrawlSettings
@@ -174,6 +174,7 @@ def crawl(
         raise _no_urls(frontier)
     if not structlog.is_configured():
         start_logging("warn", "console")
+    check_number("depth", depth, CrawlSettings.bounds["max_depth"])  # here, for the record knows it by another name
     settings = CrawlSettings(
         scope=_scope(scope),
         max_depth=depth,

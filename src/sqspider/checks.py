@@ -36,14 +36,18 @@ def optional(least: float, most: float = MAX_COUNT) -> Bounds:
 def check_numbers(record: object, bounds: Mapping[str, Bounds]) -> None:
     """Raise ``TypeError`` or ``ValueError`` for a field that is no number or out of its bounds."""
     for name, bound in bounds.items():
-        value = getattr(record, name)
-        if value is None and bound.may_be_none:
-            continue
-        is_number = type(value) is int or (type(value) is float and not bound.is_whole)
-        if not is_number:
-            raise TypeError(f"{name}: a {'whole ' if bound.is_whole else ''}number, not {shown(value)}")
-        if not bound.least <= value <= bound.most:  # NaN is in no range
-            raise ValueError(f"{name}: {_range(bound)}, not {shown(value)}")
+        check_number(name, getattr(record, name), bound)
+
+
+def check_number(name: str, value: Any, bound: Bounds) -> None:
+    """The same for one value, by the name that its giver knows."""
+    if value is None and bound.may_be_none:
+        return
+    is_number = type(value) is int or (type(value) is float and not bound.is_whole)
+    if not is_number:
+        raise TypeError(f"{name}: a {'whole ' if bound.is_whole else ''}number, not {shown(value)}")
+    if not bound.least <= value <= bound.most:  # NaN is in no range
+        raise ValueError(f"{name}: {_range(bound)}, not {shown(value)}")
 
 
 def check_flags(record: object, names: Iterable[str]) -> None:

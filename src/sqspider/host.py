@@ -84,8 +84,8 @@ def as_of(row: HostRow, now: float) -> HostRow:
     """The row as it holds at a moment: trouble that is long past is forgotten.
 
     Whoever reads a row asks this of it first. The very same row comes back if there is nothing to
-    forget. Without this a host whose last answer
-    was bad would be in trouble for ever once its crawl has ended: no good answer comes to forgive it.
+    forget. Without this a host whose last answer was bad would be in trouble for ever once its crawl
+    has ended: no good answer comes to forgive it.
     """
     if row.trouble is None or now <= max(row.penalty_since, row.rest_until) + TROUBLE_KEPT_SECONDS:
         return row

@@ -32,7 +32,7 @@ from sqspider.worker import STOP_MARGIN_SECONDS, Worker, WorkerOptions
 
 ENDING_SECONDS: Final = 6.0  # to end what was fetched last (a large page is slow to parse), and give back the rest
 ABANDON_SECONDS: Final = 1.5  # before the end all is dropped: the answer must be out in time
-SCHEDULE_SECONDS: Final = 150.0  # after a sweep by schedule, in which other workers leave sweeping to it
+SWEEPS_WAITED_FOR: Final = 2.5  # periods of the schedule without a sweep, before other workers sweep themselves
 SWEEP_SECONDS: Final = 10.0  # of one round of a sweep, at the most
 LARGE_BODIES: Final = 1  # at a time: the least memory
 SEEN_URLS: Final = 20_000  # about 4 MB
@@ -50,6 +50,7 @@ class FunctionSettings(msgspec.Struct, frozen=True, kw_only=True):
     contact: str = ""
     log_level: str = "info"
     allow_private: bool = False  # also connect to addresses that are not public
+    sweep_seconds: float = 60.0  # between two sweeps, by the schedule
 
     def to_environment(self) -> dict[str, str]:
         """The variables that say the same."""
@@ -128,7 +129,8 @@ def sweep(event: dict[str, Any], context: Context) -> dict[str, Any]:  # noqa: A
 
     async def work(live: _Live) -> None:
         nonlocal released
-        await live.frontier.lease_sweep(until=live.frontier.now() + SCHEDULE_SECONDS, by_schedule=True)
+        until = live.frontier.now() + SWEEPS_WAITED_FOR * live.settings.sweep_seconds
+        await live.frontier.lease_sweep(until=until, by_schedule=True)
         while context.get_remaining_time_in_millis() / 1000 > SWEEP_SECONDS:
             swept = await live.frontier.sweep(BATCH)
             released += swept
@@ -161,17 +163,17 @@ class _Live:
     worker: Worker
 
     def __init__(self) -> None:
-        self._settings = FunctionSettings.read(os.environ)
-        start_logging(self._settings.log_level, "json")
+        self.settings = FunctionSettings.read(os.environ)
+        start_logging(self.settings.log_level, "json")
         adopt_standard_logging()
-        self.end_seconds = end_seconds(self._settings.fetch_seconds)
+        self.end_seconds = end_seconds(self.settings.fetch_seconds)
         self.is_open = False
         self.reported = Usage()  # how much of it is in the log
         self.loop = asyncio.new_event_loop()
 
     async def open(self) -> None:
         """Open what the work needs. Raises :class:`sqspider.frontier.FrontierError`."""
-        settings = self._settings
+        settings = self.settings
         lease = settings.lease_seconds
         self.frontier = await AwsFrontier.open(
             FrontierSettings(visibility_seconds=lease, due_seconds=2 * lease), clock=time.time

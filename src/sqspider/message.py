@@ -23,6 +23,7 @@ MAX_BODY_CHARACTERS: Final = 256 * 1024
 MAX_DEPTH: Final = 1_000_000  # links from a seed; whoever goes deeper is in a trap
 MAX_PATTERNS: Final = 100  # that a crawl includes, and as many that it excludes
 MAX_PATTERN_CHARACTERS: Final = 2000  # of one of them
+MAX_PATTERNS_BYTES: Final = 128 * 1024  # of all of them in a message: each URL carries them
 _FIRST_MOMENT: Final = -62_135_596_800.0  # the year 1
 _LAST_MOMENT: Final = 253_402_300_799.0  # the year 9999
 
@@ -73,6 +74,8 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         for name, expressions in (("include", self.include), ("exclude", self.exclude)):
             if expressions != ():
                 _check_patterns(name, expressions)
+        if self.include or self.exclude:
+            _check_size(self.include, self.exclude)
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -166,11 +169,12 @@ def compiled(expressions: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
         warnings.simplefilter("ignore")  # of what a later Python may read otherwise: it is no news for a log
         for expression in expressions:
             try:
+                expression.encode()  # no message can carry half a character, as of a byte that is no UTF-8
                 with search.limited():
                     patterns.append(re.compile(expression))
             except TooSlowError:
                 raise ValueError(f"{shown(expression)} takes too long to be read") from None
-            except (re.error, OverflowError, RecursionError) as error:
+            except (re.error, OverflowError, RecursionError, UnicodeEncodeError) as error:
                 raise ValueError(f"{shown(expression)} is no regular expression: {error}") from None
     return tuple(patterns)
 
@@ -186,6 +190,12 @@ def _check_patterns(name: str, expressions: tuple[str, ...]) -> None:
         compiled(expressions)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def _check_size(include: tuple[str, ...], exclude: tuple[str, ...]) -> None:
+    size = len(msgspec.json.encode((include, exclude)))
+    if size > MAX_PATTERNS_BYTES:
+        raise ValueError(f"include: with exclude at most {MAX_PATTERNS_BYTES:,} bytes in a message, not {size:,}")
 
 
 def _check_seed(seed: object) -> None:

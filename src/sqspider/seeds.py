@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 from sqspider.record import Reason
 from sqspider.url import Refused, canonicalize
 
+NO_SCHEME: Final = "no scheme: "  # begins the advice for what ``assume_http`` takes
 MAX_LINE_CHARACTERS: Final = 64 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
 _BYTE_ORDER_MARK: Final = "\ufeff"
@@ -47,7 +48,7 @@ def read_url(text: str, *, assume_http: bool = False, drop_tracking: bool = Fals
     if _BARE_HOST.match(text):
         with_scheme = f"http:{text}" if text.startswith("//") else f"http://{text}"
         if not assume_http:
-            return Refused(Reason.BAD_URL, text, f"no scheme: did you mean {with_scheme}? --assume-http takes it so")
+            return Refused(Reason.BAD_URL, text, f"{NO_SCHEME}did you mean {with_scheme}?")
         text = with_scheme
     return canonicalize(text, drop_tracking=drop_tracking)
 

@@ -114,10 +114,17 @@ def _accept(href: str, text: str, drop_tracking: bool) -> str | Refused:
 _CUT: Final = re.compile(r"~cut-[0-9a-f]{64}")
 
 
-def cut_to_length(text: str, base: str) -> str:
-    """A name for a URL that is refused as too long, by which a record can tell of it: its beginning and
-    a digest of the whole, in canonical form and of just the length that a URL may have."""
-    href = ada_url.join_url(base, text).partition("#")[0]
+def cut_to_length(text: str, base: str, *, drop_tracking: bool = False) -> str | None:
+    """A name for a URL that :func:`canonicalize` refuses as too long, by which a record can tell of it: its
+    beginning and a digest of the whole, in canonical form and of just the length that a URL may have.
+
+    ``None`` if it is the host that is too long: there is no such machine for a record to be of.
+    """
+    href: str = ada_url.join_url(base, text).partition("#")[0]
+    if drop_tracking and "?" in href:
+        href = _without_tracking(href)
+    if len(host_of(href)) > MAX_HOST_CHARACTERS:
+        return None
     mark = f"~cut-{hashlib.sha256(href.encode()).hexdigest()}"
     return href[: MAX_URL_BYTES - len(mark)] + mark
 

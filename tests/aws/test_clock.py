@@ -45,13 +45,18 @@ async def patient_store(engines: Engines) -> AsyncIterator[AwsStore]:
     await store.close()
 
 
+async def run_shifted(store: AwsStore, ahead: float, *arguments: str) -> tuple[str, str]:
+    """What the command line prints, and says, on such a machine."""
+    command = (sys.executable, "-c", SHIFTED, str(ahead), *arguments)
+    process = await asyncio.create_subprocess_exec(*command, env=store.environment, stdout=PIPE, stderr=PIPE)
+    printed, said = (text.decode() for text in await process.communicate())
+    assert process.returncode == 0, said
+    return printed, said
+
+
 async def consume_shifted(store: AwsStore, ahead: float, *arguments: str) -> str:
     """What a consumer on such a machine says."""
-    command = (sys.executable, "-c", SHIFTED, str(ahead), "consume", "--allow-private", *arguments)
-    consumer = await asyncio.create_subprocess_exec(*command, env=store.environment, stderr=PIPE)
-    said = (await consumer.communicate())[1].decode()
-    assert consumer.returncode == 0, said
-    return said
+    return (await run_shifted(store, ahead, "consume", "--allow-private", *arguments))[1]
 
 
 @given(
@@ -129,3 +134,12 @@ async def test_a_consumer_whose_clock_is_behind_finds_its_slots(patient_store: A
     await consume_shifted(patient_store, -AHEAD, "--until-empty")
     records = await frontier.get(urls)
     assert {record.status for record in records.values()} == {Status.DONE}
+
+
+async def test_a_machine_whose_clock_is_ahead_sees_hosts_as_they_are(store: AwsStore) -> None:
+    frontier = await store.open()
+    slots = SlotDemand(host="a.example", count=1, spacing_seconds=100.0, generation=0)
+    assert await frontier.reserve([slots]) != [None]
+    printed, _ = await run_shifted(store, AHEAD, "hosts")
+    assert "a.example" in printed
+    assert " s" in printed.splitlines()[-1], printed  # until the next slot: not past

@@ -306,30 +306,47 @@ class Invocation:
         return 25_000
 
 
-async def test_a_function_that_was_frozen_begins_with_fresh_connections(
-    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+async def function(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """The function's process, as it begins; closed at the end."""
     for name in ("QUEUE_URL", "TABLE_NAME", *(name for name in proxy.environment if name.startswith("AWS_"))):
         monkeypatch.setenv(name, proxy.environment[name])
     monkeypatch.setattr(lambda_handler, "_live", None)
+    yield
+    live = lambda_handler._live
+    assert live is not None
+    for closing in (live.frontier.close(), live.worker._fetcher.__aexit__(None, None, None)):
+        await asyncio.to_thread(live.loop.run_until_complete, closing)
+    await asyncio.to_thread(live.abandon)
+    structlog.reset_defaults()
 
+
+@pytest.mark.usefixtures("function")
+async def test_a_function_that_was_frozen_begins_with_fresh_connections(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def invoke() -> set[int]:
         proxy.connections.clear()
         assert await asyncio.to_thread(lambda_handler.sweep, {}, Invocation()) == {"released": 0}
         return set(proxy.connections)
 
-    try:
-        first, second = await invoke(), await invoke()
-        assert first & second
-        monkeypatch.setattr(aws_client, "IDLE_SECONDS", -1.0)  # however short the freeze was, it was too long
-        assert not await invoke() & (first | second)
-    finally:
-        live = lambda_handler._live
-        assert live is not None
-        for closing in (live.frontier.close(), live.worker._fetcher.__aexit__(None, None, None)):
-            await asyncio.to_thread(live.loop.run_until_complete, closing)
-        await asyncio.to_thread(live.abandon)
-        structlog.reset_defaults()
+    first, second = await invoke(), await invoke()
+    assert first & second
+    monkeypatch.setattr(aws_client, "IDLE_SECONDS", -1.0)  # however short the freeze was, it was too long
+    assert not await invoke() & (first | second)
+
+
+@pytest.mark.usefixtures("function")
+async def test_workers_leave_sweeping_to_a_schedule_however_long_its_period_is(
+    store: AwsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frontier = await store.open()
+    monkeypatch.setenv("SQSPIDER_SWEEP_SECONDS", "600")
+    await asyncio.to_thread(lambda_handler.sweep, {}, Invocation())
+    await store.elapse(600)
+    assert not await frontier.lease_sweep(until=store.clock() + 30)
+    await store.elapse(2 * 600)  # the schedule has ended
+    assert await frontier.lease_sweep(until=store.clock() + 30)
 
 
 # Stopping, and ending.

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sqspider.cli.main import _COMMANDS
+from sqspider.cli.metrics import COLUMNS
 from sqspider.export import FIELDS
 from sqspider.frontier.sqlite_file import APPLICATION_ID, SCHEMA_VERSION
 from sqspider.policy import FINAL, RULES
@@ -111,7 +112,8 @@ def test_what_is_no_host_is_refused(sqspider: Run, host: str) -> None:
     for command in (("hosts", "set", host, "--block"), ("export", "--host", host)):
         done = sqspider(*command)
         assert done.returncode == 2
-        assert "is no host: say its name or address alone" in " ".join(done.stderr.replace("\u2502", "").split())
+        said = " ".join(done.stderr.replace("\u2502", "").split())
+        assert f": {host[:200].replace('me@', '***@')!r} is no host: say its name or address alone" in said
     assert sqspider("hosts", "--json").stdout == ""
 
 
@@ -130,10 +132,10 @@ def test_a_host_is_found_however_it_is_written(sqspider: Run) -> None:
 
 def test_env_file_and_environment_and_flags(sqspider: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".env").write_text("SQSPIDER_FRONTIER=sqlite:from-file.db\n")
-    sqspider("sweep")
+    sqspider("enqueue", "http://e.com/")
     monkeypatch.setenv("SQSPIDER_FRONTIER", "sqlite:from-environment.db")
-    sqspider("sweep")
-    sqspider("--frontier", "sqlite:from-flag.db", "sweep")
+    sqspider("enqueue", "http://e.com/")
+    sqspider("--frontier", "sqlite:from-flag.db", "enqueue", "http://e.com/")
     assert {path.stem for path in tmp_path.glob("*.db")} == {"from-file", "from-environment", "from-flag"}
 
 
@@ -153,8 +155,12 @@ def test_env_file_and_environment_and_flags(sqspider: Run, tmp_path: Path, monke
         (("--frontier", "sqlite:absent/f.db", "status"), 3, "there is no folder"),
         (("--frontier", "sqlite:.", "status"), 3, "it is a folder"),
         (("nonsense",), 2, "No such command"),
+        (("crwl",), 2, "No such command 'crwl'. Did you mean 'crawl'?"),
         (("show", "no url"), 2, "not a valid URL"),
-        (("crawl", "http://127.0.0.1:9999/", "--ignore-robots"), 1, "private_address"),
+        (("show", "e.com/x"), 2, "did you mean http://e.com/x?)"),  # and no word of an option that it has not
+        (("crawl", "e.com/x"), 2, "did you mean http://e.com/x? --assume-http takes it so)"),
+        (("enqueue", "e.com/x"), 1, "did you mean http://e.com/x? --assume-http takes it so)"),
+        (("crawl", "http://127.0.0.1:9999/", "--ignore-robots"), 1, "(--allow-private lifts that)"),
     ],
 )
 def test_bad_input_gets_one_clear_line(sqspider: Run, arguments: tuple[str, ...], status: int, says: str) -> None:
@@ -174,7 +180,20 @@ def test_a_port_nobody_listens_on_and_a_name_nobody_has(sqspider: Run, served_si
     assert "no-such-host.invalid/: failed: dns_" in unknown.stderr
 
 
-@pytest.mark.parametrize("command", ["status", "sweep"])
+@pytest.mark.parametrize(
+    ("command", "status", "says"),
+    [
+        *[(name, 3, "there is no frontier at typo.db") for name in ("sweep", "redrive", "cleanup --all --yes")],
+        ("crawl", 2, "no URL was given"),
+    ],
+)
+def test_a_mistyped_frontier_makes_no_file(sqspider: Run, tmp_path: Path, command: str, status: int, says: str) -> None:
+    done = sqspider("--frontier", "sqlite:typo.db", *command.split())
+    assert (done.returncode, says in done.stderr) == (status, True), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["status", "sweep", "enqueue http://e.com/"])
 @pytest.mark.parametrize("kind", ["text", "foreign", "newer", "read-only folder"])
 def test_a_file_that_is_no_frontier_is_refused(sqspider: Run, tmp_path: Path, kind: str, command: str) -> None:
     path = tmp_path / "f.db"
@@ -189,11 +208,13 @@ def test_a_file_that_is_no_frontier_is_refused(sqspider: Run, tmp_path: Path, ki
         connection.close()
     else:
         path = Path("/proc/f.db")
-    done = sqspider("--frontier", f"sqlite:{path}", command)
+    done = sqspider("--frontier", f"sqlite:{path}", *command.split())
     assert done.returncode == 3
     assert len(done.stderr.splitlines()) == 1
     expected = {"text": "no SQLite database", "foreign": "not of sqspider", "newer": "newer sqspider"}
-    assert expected.get(kind, "cannot be" if command == "sweep" else "there is no frontier") in done.stderr
+    assert (
+        expected.get(kind, "cannot be" if command == "enqueue http://e.com/" else "there is no frontier") in done.stderr
+    )
 
 
 def test_a_file_of_the_first_version_is_brought_up_to_date(sqspider: Run, served_site: str, tmp_path: Path) -> None:
@@ -208,6 +229,27 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(sqspider: Run, served
     assert sqspider("consume", "--until-empty", "--allow-private").returncode == 0
     assert json.loads(sqspider("status", "--json").stdout)["records"]["done"] == 5
     assert json.loads(sqspider("metrics", "--json").stdout)[0]["Done"] == 5
+
+
+def test_status_lists_reasons_below_their_status(sqspider: Run, served_site: str) -> None:
+    seeds = f"{served_site}page/1\n{served_site}missing\nhttp://127.0.0.1:1/\n"
+    sqspider("enqueue", "-f", "-", "--delay", "0", "--ignore-robots", stdin=seeds)
+    sqspider("crawl", "--allow-private", "--quiet")
+    words = [line.split() for line in sqspider("status").stdout.splitlines()]
+    assert words[3:8] == [
+        ["1", "done"], ["1", "failed"], ["1", "client_error"], ["1", "blocked"], ["1", "bad_port"]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+def test_metrics_are_cut_off_on_no_terminal(
+    sqspider: Run, served_site: str, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    sqspider("crawl", f"{served_site}huge", "--depth", "0", "--delay", "0", "--allow-private", "--quiet")
+    shown = sqspider("metrics").stdout
+    assert "…" not in shown
+    assert set(COLUMNS.values()) <= set(shown.split())
 
 
 def test_a_full_disk_is_told_and_loses_nothing(sqspider: Run, tmp_path: Path) -> None:

@@ -254,3 +254,12 @@ def test_json_stays_the_same_json_in_any_encoding(text: str, encoding: str) -> N
 def test_closed_outputs_stop_nobody(titled_site: Site, tmp_path: Path, closed: str) -> None:
     done = shell(f"$S crawl {titled_site.url} {' '.join(SELF)} {closed}; echo $?", tmp_path)
     assert done.stdout.splitlines()[-1] == "0", done
+
+
+@pytest.mark.parametrize(
+    ("command", "says"), [("enqueue -f -", "standard input cannot be read"), ("cleanup --all", "say --yes")]
+)
+def test_a_closed_standard_input_is_said(tmp_path: Path, command: str, says: str) -> None:
+    done = shell(f"$S {command} <&-", tmp_path)
+    assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+    assert "Traceback" not in done.stderr

@@ -115,6 +115,22 @@ def test_killed_workers_are_replaced(sqspider: Run, gated_site: Site, gate: Gate
     assert by_status(sqspider) == {"done": 2}
 
 
+def test_workers_that_somebody_else_stopped_are_replaced(
+    sqspider: Run, gated_site: Site, gate: Gate, tmp_path: Path
+) -> None:
+    crawl = Crawling(tmp_path, "crawl", gated_site.url, *FLAGS, *SHORT_LEASE, "--workers", "2", "--quiet")
+    stopped = [crawl.until(named("worker_started"))["pid"] for _ in range(2)]
+    gate.asked.wait()  # one of them at least is at work, and will end in good order
+    for pid in stopped:
+        os.kill(pid, signal.SIGTERM)
+    gate.set()
+    assert crawl.ended() == 0, crawl.lines
+    died = [event for event in crawl.events if event["event"] == "worker_died"]
+    assert sorted(event["pid"] for event in died) == sorted(stopped)
+    assert all(event["is_replaced"] for event in died)
+    assert by_status(sqspider) == {"done": 2}
+
+
 def test_workers_that_die_again_and_again_are_given_up(sqspider: Run, gated_site: Site, tmp_path: Path) -> None:
     crawl = Crawling(tmp_path, "crawl", gated_site.url, *FLAGS, "--workers", "2", "--quiet")
     for event in crawl:
@@ -234,6 +250,22 @@ def test_a_signal_stops_in_good_order(
     assert crawl.ended() >= 0, crawl.lines  # by itself
     assert not any("Traceback" in line for line in crawl.lines)
     assert "processing" not in by_status(sqspider)
+
+
+def test_who_stops_a_crawl_waits_for_no_verdict_on_all_records(
+    sqspider: Run, gated_site: Site, gate: Gate, tmp_path: Path
+) -> None:
+    """Without URLs the verdict is on every seed, and to find those takes reading every record."""
+    missing = f"{gated_site.url}missing: failed"
+    assert missing in sqspider("crawl", f"{gated_site.url}missing", *FLAGS, "--quiet").stderr
+    sqspider("enqueue", f"{gated_site.url}gated", "--delay", "0")
+    crawl = Crawling(tmp_path, "crawl", "--allow-private", "--quiet")
+    gate.asked.wait()
+    crawl.process.send_signal(signal.SIGINT)
+    crawl.until(saying("stopping: finishing what is in flight"))
+    gate.set()
+    assert crawl.ended() == 130, crawl.lines
+    assert not any(missing in line for line in crawl.lines)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

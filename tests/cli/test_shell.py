@@ -57,6 +57,13 @@ def test_the_options_of_every_command_are_taken_before_it_and_after_it(path: tup
         assert f"  {option} " not in own
 
 
+@pytest.mark.parametrize("path", [(), *ALL], ids=" ".join)
+def test_no_help_is_cut_off_at_80_columns(path: tuple[str, ...]) -> None:
+    command = ALL[path] if path else cli
+    _usage, *lines = command.get_help(click.Context(command, info_name="x", terminal_width=80)).splitlines()
+    assert [line for line in lines if line.endswith("...") or len(line) > 80] == []
+
+
 def test_an_option_that_is_given_twice_is_the_later_one(sqspider: Run, tmp_path: Path) -> None:
     outer, inner = ("--frontier", "sqlite:outer.db"), ("--frontier", "sqlite:inner.db")
     assert sqspider(*outer, "enqueue", "http://example.com/", *inner, "--frontier", "sqlite:last.db").returncode == 0
@@ -269,3 +276,11 @@ async def test_a_password_in_a_url_is_written_nowhere(sqspider: Run, tmp_path: P
 
 def _all_of(folder: Path) -> str:
     return "".join(path.read_bytes().decode("latin-1") for path in folder.iterdir())
+
+
+def test_a_second_list_is_not_taken_instead_of_the_first(sqspider: Run, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(f"http://{name}/\n")
+    done = sqspider("enqueue", "-f", "a.txt", "-f", "b.txt")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "one file at a time" in done.stderr

@@ -88,16 +88,20 @@ class Consumer:
 
     async def _read(self) -> None:
         assert self.process.stderr is not None
-        async for line in self.process.stderr:
-            if not line.startswith(b"stopping: "):
-                self.events.append(json.loads(line))  # every line is JSON, but for the word to whoever pressed Ctrl-C
-            self._changed.set()
-        self._changed.set()
+        try:
+            async for line in self.process.stderr:
+                if not line.startswith(b"stopping: "):  # the word to whoever pressed Ctrl-C: all else is JSON
+                    self.events.append(json.loads(line))
+                self._changed.set()
+        finally:
+            self._changed.set()  # whoever waits sees that no more comes
 
     async def until(self, is_enough: Callable[[], bool]) -> None:
         """Wait for what it logs."""
         while not is_enough():
-            assert not self._reading.done(), self.events[-3:]
+            if self._reading.done():
+                self._reading.result()  # raises what was wrong with a line
+                raise AssertionError(f"it has ended: {self.events[-3:]}")
             self._changed.clear()
             await self._changed.wait()
 

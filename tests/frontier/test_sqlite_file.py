@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import shutil
@@ -232,17 +233,23 @@ def test_a_read_only_file_system_can_be_looked_at(tmp_path: Path) -> None:
     asyncio.run(a_file(tmp_path / "made.db"))
     mount = tmp_path / "mount"
     mount.mkdir()
+    die_looking = (
+        'import os, sqlite3; c = sqlite3.connect("f.db"); c.execute("SELECT * FROM counter").fetchall(); os._exit(0)'
+    )
     script = (
         f"mount -t tmpfs none {mount} && cp {tmp_path}/made.db {mount}/f.db && mount -o remount,ro {mount} && "
         f"cd {mount} && run() {{ {sys.executable} -m sqspider --frontier sqlite:f.db $@; echo $? >&2; }} && "
-        "run status --json && run export && run enqueue http://e.com/"
+        "run status --json && run export && run enqueue http://e.com/ && "
+        # With what a program leaves beside it that dies while it looks: then SQLite opens it without a word.
+        f"mount -o remount,rw {mount} && {sys.executable} -c '{die_looking}' && mount -o remount,ro {mount} && "
+        "run enqueue --file /dev/null"
     )
     done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False)
     first, *rows = done.stdout.splitlines()
     assert json.loads(first)["records"]["queued"] == len(rows) == 3
-    statuses = done.stderr.splitlines()
-    assert statuses[:2] + statuses[-1:] == ["0", "0", "3"], done.stderr
-    assert "f.db cannot be" in done.stderr
+    looked, exported, *worked = done.stderr.splitlines()
+    assert (looked, exported, *worked[1::2]) == ("0", "0", "3", "3"), done.stderr
+    assert all("f.db cannot be" in line for line in worked[::2])
 
 
 # Replaced or deleted.
@@ -416,10 +423,35 @@ async def test_a_damaged_host_row_ends_in_a_sentence_and_a_damaged_robots_row_is
     assert "https://e.com" in await frontier.robots(["https://e.com"])
     change(tmp_path / "f.db", "UPDATE robots SET row = x'00'")
     assert await frontier.robots(["https://e.com"]) == {}
-    change(tmp_path / "f.db", "INSERT INTO host (host, trouble) VALUES ('e.com', 'tiemout')")
-    with pytest.raises(FrontierUnavailableError, match=r"the row of the host 'e\.com' says 'tiemout'"):
-        await frontier.scan_hosts()
+    for column, value in (("trouble", "tiemout"), ("crawl_delay_seconds", "x"), ("rest_until", math.inf)):
+        change(tmp_path / "f.db", f"INSERT OR REPLACE INTO host (host, {column}) VALUES ('e.com', ?)", value)
+        with pytest.raises(FrontierUnavailableError, match=rf"the row of the host 'e\.com' says .*{column}"):
+            await frontier.scan_hosts()
+    change(tmp_path / "f.db", "INSERT INTO worker VALUES ('w', 's', 1, 1e308, 9e9)")
+    with pytest.raises(FrontierUnavailableError, match=r"the row of the worker 'w' says seen_at"):
+        await frontier.workers()
     await frontier.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "command"),
+    [
+        ("UPDATE counter SET number = 'x' WHERE name = 'status:queued'", "status"),
+        ("UPDATE counter SET number = x'00' WHERE name = 'messages'", "status --json"),
+        ("UPDATE message SET sent_at = 'x' WHERE id = 1", "status"),
+        ("UPDATE message SET is_dead = 1, body = x'ff00'", "redrive --list"),
+        ("UPDATE message SET is_dead = 1, sent_at = 9e99", "redrive --list --json"),
+        ("UPDATE counter SET number = 'x' WHERE name = 'status:queued'", "crawl --allow-private"),
+    ],
+)
+def test_a_number_that_is_none_is_said_to_be_damage(
+    here: Path, capsys: pytest.CaptureFixture[str], damage: str, command: str
+) -> None:
+    change(asyncio.run(a_file(here / "sqspider.db")), damage)
+    assert run(command.split()) == 3
+    assert "sqspider.db is damaged: " in capsys.readouterr().err
+    assert run(["status", "--check"]) == ("counter" in damage or "is_dead" in damage)
+    assert "Traceback" not in capsys.readouterr().err
 
 
 async def test_a_claim_of_a_damaged_record_is_nobodys(tmp_path: Path) -> None:
@@ -463,6 +495,17 @@ async def test_what_has_no_way_back_ends_the_crawl_when_all_else_is_done(tmp_pat
     assert (await frontier.counts()).by_status[Status.DONE] == (
         3 if damage == "a sum" else 2
     )  # the others are finished
+    await frontier.close()
+
+
+async def test_a_message_that_is_never_received_does_not_keep_a_crawl_running(tmp_path: Path) -> None:
+    """One bit in the index that messages are received by hides one, and sweeps see that it is there."""
+    path, clock = await a_file(tmp_path / "f.db"), FakeClock()
+    flip(path, "message_visible", b"\x06\x08")  # the head of its last row; 8 stands for 0, and 9 for 1: it is dead
+    frontier = await opened(path, clock)
+    with pytest.raises(FrontierUnavailableError, match=rf"nothing there brings back: 1 \({url(2)}\)"):
+        await go_on(clock, frontier)
+    assert (await frontier.counts()).by_status[Status.DONE] == 2
     await frontier.close()
 
 

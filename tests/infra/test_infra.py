@@ -74,10 +74,13 @@ def test_wrong_settings_are_refused_in_a_clear_sentence(given: dict[str, str], s
 
 def test_settings_are_read_from_texts() -> None:
     given = {"memory_mb": "512", "max_body_bytes": "10485760", "keep_table": "true", "fetch_seconds": "5.5"}
-    settings = read_settings(given.get)
-    assert settings == StackSettings(memory_mb=512, max_body_bytes=10_485_760, keep_table=True, fetch_seconds=5.5)
+    settings = read_settings({**given, "sweep_minutes": "10"}.get)
+    assert settings == StackSettings(
+        memory_mb=512, max_body_bytes=10_485_760, keep_table=True, fetch_seconds=5.5, sweep_minutes=10
+    )
     environment = settings.function_settings().to_environment()
     assert environment["SQSPIDER_FETCH_SECONDS"] == "5.5"
+    assert environment["SQSPIDER_SWEEP_SECONDS"] == "600.0"
     assert type(settings.function_settings()).read(environment) == settings.function_settings()
 
 

@@ -33,7 +33,7 @@ def _logging_as_it_was() -> Iterator[None]:
         *[({"delay_seconds": value}, (TypeError, ValueError), "delay_seconds: ") for value in [*NO_NUMBERS, None]],
         *[({"max_bytes": value}, (TypeError, ValueError), "max_bytes: ") for value in [*NO_NUMBERS, None, 0, 1.5]],
         *[({"concurrency": value}, (TypeError, ValueError), "concurrency: ") for value in [*NO_NUMBERS, None, 0, 1.5]],
-        *[({"depth": value}, (TypeError, ValueError), "max_depth: ") for value in [*NO_NUMBERS, 1.5]],
+        *[({"depth": value}, (TypeError, ValueError), "depth: ") for value in [*NO_NUMBERS, 1.5]],
         *[({"max_pages": value}, (TypeError, ValueError), "max_pages: ") for value in [*NO_NUMBERS, 0, 1.5]],
         ({"include": "/docs/"}, TypeError, "include: a list of texts, not '/docs/'"),
         ({"exclude": b"/docs/"}, TypeError, "exclude: a list of texts, not b'/docs/'"),
@@ -41,6 +41,7 @@ def _logging_as_it_was() -> Iterator[None]:
         ({"include": None}, TypeError, "include: a list of texts, not None"),
         ({"include": ["("]}, ValueError, "include: '(' is no regular expression"),
         ({"exclude": ["a", "*"]}, ValueError, "exclude: '*' is no regular expression"),
+        ({"include": ["\udcff"]}, ValueError, r"include: '\udcff' is no regular expression"),  # a byte of the shell's
         ({"scope": "world"}, ValueError, "scope: one of page, prefix, host, domain, any, not 'world'"),
         ({"scope": None}, ValueError, "scope: one of"),
         ({"obey_robots": "no"}, TypeError, "obey_robots: True or False, not 'no'"),
@@ -84,6 +85,11 @@ def test_nothing_to_crawl_is_an_error(tmp_path: Path) -> None:
         (CrawlSettings, {"scope": "host"}, "scope: a Scope, not 'host'"),
         (CrawlSettings, {"include": "x"}, "include: a list of texts"),
         (CrawlSettings, {"include": ["x"]}, "include: a tuple"),
+        (
+            CrawlSettings,
+            {"include": ("a" * 2000,) * 35, "exclude": ("b" * 2000,) * 35},
+            "include: with exclude at most",
+        ),
         (CrawlSettings, {"per_host": 0}, "per_host: from 1 to 1,000, not 0"),
         (CrawlSettings, {"seed": URL[:-1]}, "seed: a URL in canonical form"),
         (FetchOptions, {"timeout_seconds": math.nan}, "timeout_seconds: from 0.1 to 3,600, not nan"),

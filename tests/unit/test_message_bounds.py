@@ -18,6 +18,7 @@ from sqspider.message import (
     MAX_DEPTH,
     MAX_PATTERN_CHARACTERS,
     MAX_PATTERNS,
+    MAX_PATTERNS_BYTES,
     BadBody,
     CrawlSettings,
     Message,
@@ -121,6 +122,17 @@ def test_every_number_of_a_record_has_bounds(kind: Any) -> None:
 
 def _is_number(kind: Any) -> bool:
     return bool({int, float} & set(getattr(kind, "__args__", (kind,))))
+
+
+def test_the_longest_settings_that_are_taken_survive_their_journey() -> None:
+    """Else each URL of such a crawl would be a record whose message nobody can read."""
+    pattern = "\\\\" * (MAX_PATTERN_CHARACTERS // 2)  # twice as long in JSON
+    half = MAX_PATTERNS_BYTES // 2 // (2 * len(pattern) + 3)
+    crawl = CrawlSettings(include=(pattern,) * half, exclude=(pattern,) * half)
+    message = Message(url=URL, parent=URL, settings=crawl)
+    assert decode_message(encode_message(message)) == message
+    with pytest.raises(ValueError, match="include: with exclude at most"):
+        CrawlSettings(include=(pattern,) * (half + 1), exclude=(pattern,) * (half + 1))
 
 
 def test_one_expression_does_not_reach_into_another() -> None:

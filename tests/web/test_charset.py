@@ -93,6 +93,22 @@ def test_a_declaration_counts_wherever_it_is(after: bytes, encoding: str) -> Non
     assert encoding_of(b"\xef\xbb\xbf" + FAR + after) == "utf-8"
 
 
+@pytest.mark.parametrize(
+    ("document", "encoding"),
+    [
+        (b"<!-- --!><meta charset=koi8-r>", "koi8-r"),  # to the prescan all of it is a comment
+        (b"<meta charset=no-such http-equiv=content-type content='charset=koi8-r'>", "koi8-r"),
+        (b"<meta charset=koi8-r><a", "koi8-r"),
+        (b"<a title='><meta charset=big5>", "windows-1252"),
+        (b"<title><meta charset=big5", "windows-1252"),
+        (b"<meta http-equiv=content-type content='charset=;charset=koi8-r'>", "windows-1252"),
+        (b"<meta http-equiv=content-type content='charset;charset=koi8-r'>", "koi8-r"),
+    ],
+)
+def test_what_a_parser_finds_counts_in_a_short_document_too(document: bytes, encoding: str) -> None:
+    assert encoding_of(document) == encoding
+
+
 def test_the_first_declaration_within_reach_counts() -> None:
     assert encoding_of(b"<meta charset=koi8-r>" + FAR + b"<meta charset=big5>") == "koi8-r"
     assert encoding_of(b"<?xml version='1.0' encoding='koi8-r'?>" + FAR + b"<meta charset=big5>") == "koi8-r"

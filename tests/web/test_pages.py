@@ -94,6 +94,22 @@ def test_what_is_left_out_is_counted() -> None:
     assert not is_cut("http://example.com/" + "x" * (MAX_URL_BYTES - 19))
 
 
+@pytest.mark.parametrize("host", ["a" * 254, "a" * 2034 + ".b", "a." * 2000 + "b", "a" * 1000 + ":8080"])
+@pytest.mark.parametrize("path", ["", "/", "/" + "x" * MAX_URL_BYTES])
+def test_a_host_that_is_too_long_for_one_is_counted_and_not_named(host: str, path: str) -> None:
+    """A name made of it would have no end of the host in it, or one that no store takes for a key."""
+    page = read(f"<a href=http://{host}{path}>")
+    assert (page.left_out, page.links, page.too_long) == ({Reason.URL_TOO_LONG: 1}, (), ())
+
+
+def test_the_name_of_a_long_link_is_the_same_wherever_it_is_read() -> None:
+    """It goes through the queue, and what a crawl drops there it must not have."""
+    link = f"/q?utm_source=a&x={'x' * MAX_URL_BYTES}&gclid=1"
+    page = read(f"<a href='{link}'>1</a>", drop_tracking=True)
+    assert [canonicalize(name, drop_tracking=True) for name in page.too_long] == list(page.too_long)
+    assert page.too_long[0].startswith("http://example.com/q?x=xxx")
+
+
 # Refresh.
 
 NOW = "<meta http-equiv=refresh content='0; url=/real'>"
@@ -293,6 +309,11 @@ def test_bases_agree_with_peers(start: str) -> None:
 def test_srcset_agrees_with_the_standard() -> None:
     for case in load_cases("practice/03d_srcset.json")["cases"]:
         assert list(parse_srcset(case["srcset"])) == case["all_candidates"], case["id"]
+
+
+@pytest.mark.parametrize("number", ["-0", "-00", "-.0", "-0.00", "-0e5", "1e400"])
+def test_a_density_is_any_number_that_is_not_negative(number: str) -> None:
+    assert parse_srcset(f"a {number}x, b -1x") == ["a"]
 
 
 @pytest.mark.parametrize("unit", [

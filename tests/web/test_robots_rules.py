@@ -241,6 +241,13 @@ def test_a_rule_within_500_kib_counts_and_one_beyond_does_not() -> None:
     assert RobotsRules.parse(b"#" * MAX_ROBOTS_BYTES + rule).verdict("http://e.com/x", "sqspider").allowed
 
 
+@pytest.mark.parametrize("start", [b"", b".", b"1e", b"1."])
+def test_a_number_of_half_a_million_digits_takes_no_quadratic_time(start: bytes) -> None:
+    """Or this would take hours."""
+    body = b"User-agent: *\nCrawl-delay: " + start + b"1" * 500_000 + b"x\nDisallow: /x"
+    assert RobotsRules.parse(body).crawl_delay("sqspider") is None
+
+
 def test_a_hostile_pattern_takes_no_exponential_time() -> None:
     rules = RobotsRules.parse(b"User-agent: *\nDisallow: /" + b"a*" * 40 + b"b$")
     assert rules.verdict("http://example.com/" + "a" * 1500, "sqspider").allowed  # or it would never end

@@ -133,7 +133,7 @@ def test_text_has_a_url_on_each_line() -> None:
     )
     assert urls_in(text) == ["http://e.com/1", "http://e.com/%C3%A4", "http://e.com/%C3%B6"]
     assert urls_in(text, 7) == urls_in(text)
-    assert refused_in(text) == {"no_scheme": 1, "bad_scheme": 1, "url_too_long": 1}
+    assert refused_in(text) == {"no_url": 1, "bad_scheme": 1, "url_too_long": 1}
     assert urls_in(text.decode().encode("utf-16")) == urls_in(text)
 
 
@@ -285,6 +285,34 @@ def test_a_sitemap_that_was_cut_says_so_and_half_a_url_is_none(step: int) -> Non
         assert [one.url for one in found] == [f"http://e.com/{n}" for n in (1, 2, 3)][: len(found)]
 
 
+@pytest.mark.parametrize("step", [1, 65_536])
+def test_a_wrong_checksum_loses_nothing_that_was_packed(step: int) -> None:
+    packed = gzip.compress(URLSET % ONE)
+    found, fault = read(packed[:-8] + bytes(8), step)
+    assert [one.url for one in found] == ["http://e.com/a"]
+    assert fault is not None
+    assert "incorrect data check" in fault
+    assert read(gzip.compress(ONE * 2000)[:-8] + bytes(8), step)[0] == read(ONE * 2000)[0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "text", ["\n <urlset><url><loc>http://e.com/a</loc></url></urlset>", "http://e.com/a\n", "\nhttp://e.com/a"]
+)
+def test_utf_16_is_known_without_a_mark_by_its_first_character(encoding: str, text: str) -> None:
+    assert urls_in(text.encode(encoding)) == ["http://e.com/a"]
+
+
+@pytest.mark.parametrize(
+    "inside", [b"<![CDATA[<url><loc>http://e.com/</loc></url>]]>", b"http://e.com/", b" http://e.com/ <!-- -->"]
+)
+@pytest.mark.parametrize("step", [1, 65_536])
+def test_text_in_place_of_entries_is_no_sitemap_without_pages(inside: bytes, step: int) -> None:
+    assert read(URLSET % inside, step) == ([], "there is no <url> and no <sitemap> in it")
+    assert read(URLSET % b" <!-- http://e.com/ --> ", step) == ([], None)
+    assert read(b"\xff\xfe", step) == read(b"\xef\xbb\xbf", step) == ([], "it is empty")
+
+
 def test_what_is_refused_is_counted_by_reason() -> None:
     urls = (
         "/2",
@@ -352,3 +380,13 @@ def test_nothing_in_a_sitemap_is_an_error(body: bytes, step: int, before: bytes)
 @given(st.text(max_size=40))
 def test_no_date_is_an_error(text: str) -> None:
     parse_date(text)
+
+
+def test_a_line_of_text_with_more_than_a_url_is_refused_and_not_made_into_another() -> None:
+    reader = SitemapReader("http://e.com/sitemap.txt")
+    found = [
+        *reader.feed(b"http://e.com/a\nhttp://e.com/b\ttitle\nhttp://e.com/c d\nhttp://e.com/e\n"),
+        *reader.close(),
+    ]
+    assert [one.url for one in found] == ["http://e.com/a", "http://e.com/e"]
+    assert reader.refused == {"no_url": 2}

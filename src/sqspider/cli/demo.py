@@ -37,7 +37,9 @@ _LINE: Final = re.compile(r"(WON|LOST) race — [a-z ]+: (\S+)")
 
 
 @click.group(cls=Group, invoke_without_command=True)
-@click.option("--pages", type=click.IntRange(10, 5000), default=300, show_default=True, help="Pages of the site.")
+@click.option(
+    "--pages", type=click.IntRange(10, 5000), default=300, show_default=True, metavar="N", help="Pages of the site."
+)
 @shared_options
 @click.pass_context
 def demo(context: click.Context, pages: int) -> int:
@@ -172,7 +174,7 @@ def _times(number: int) -> str:
     return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
-@demo.command()
+@demo.command(short_help="Show two consumers race for each URL.")
 @pass_shared
 def race(shared: Shared, /) -> int:
     """Send every message twice to two consumers; show who won and who lost each URL."""

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import (
+    advised,
     assume_http,
     fetch_options,
     opened,
@@ -46,9 +47,25 @@ def _sitemap_urls(context: click.Context, parameter: click.Parameter, values: Se
     return tuple(urls)
 
 
+def _one_file(context: click.Context, parameter: click.Parameter, paths: Sequence[str]) -> str | None:
+    if len(paths) > 1:  # of an option that is given twice the last one would count, and the first list be lost
+        raise click.BadParameter(
+            "one file at a time: join several as `cat A B | sqspider enqueue -f -`.", context, parameter
+        )
+    return paths[0] if paths else None
+
+
 @click.command(cls=Command)
 @click.argument("urls", nargs=-1, metavar="[URL]...")
-@click.option("-f", "--file", "path", metavar="FILE", help="Also the URLs of a file, one a line; - is standard input.")
+@click.option(
+    "-f",
+    "--file",
+    "path",
+    multiple=True,
+    callback=_one_file,
+    metavar="FILE",
+    help="Also the URLs of a file, one a line; - is standard input.",
+)
 @click.option(
     "--sitemap",
     "sitemaps",
@@ -84,7 +101,7 @@ def enqueue(
 
     def refused(line: RefusedLine) -> None:
         where = f"{path}, line {line.line}" if line.line else "argument"
-        console.print(f"refused: {where}: {line.refused}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"refused: {where}: {advised(line.refused)}", markup=False, highlight=False, soft_wrap=True)
 
     def progress(produced: Produced) -> None:
         if console.is_terminal:
@@ -148,6 +165,8 @@ def _lines(path: str | None) -> Iterator[Iterator[str]]:
     if path is None:
         yield iter(())
     elif path == "-":
+        if sys.stdin is None:  # it was closed by who started us
+            raise click.UsageError("standard input cannot be read: it is closed.")
         yield _read(path, sys.stdin.buffer)
     else:
         try:

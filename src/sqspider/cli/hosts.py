@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import Any, Final
 
 import click
@@ -29,7 +28,7 @@ def host_name(context: click.Context, parameter: click.Parameter, value: str | N
     host = None if value is None else canonical_host(value)
     if isinstance(host, Refused):
         raise click.BadParameter(
-            f"{host.shown!r} is no host: say its name or address alone, without scheme, port or path.",
+            f"{host.shown} is no host: say its name or address alone, without scheme, port or path.",
             context,
             parameter,
         )
@@ -46,12 +45,12 @@ def hosts(context: click.Context, as_json: bool) -> int:
         return 0
     shared: Shared = context.obj
 
-    async def main() -> list[HostRow]:
+    async def main() -> tuple[list[HostRow], float]:
         async with opened(shared, looking=True) as frontier:
-            return await frontier.scan_hosts()
+            return await frontier.scan_hosts(), frontier.now()
 
-    now = time.time()
-    rows = [as_of(row, now) for row in asyncio.run(main())]
+    found, now = asyncio.run(main())
+    rows = [as_of(row, now) for row in found]
     if as_json:
         for row in rows:
             print(json.dumps(_row(row, now)))
@@ -121,7 +120,7 @@ def _row(row: HostRow, now: float) -> dict[str, Any]:
     }
 
 
-@hosts.command("set")
+@hosts.command("set", short_help="Change how a host is treated.")
 @click.argument("host", callback=host_name)
 @click.option("--delay", type=_DELAY, metavar="SECONDS", help="Beats every other delay.")
 @click.option("--pause/--resume", "is_paused", default=None, help="Let its URLs wait, or go on.")

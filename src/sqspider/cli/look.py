@@ -12,19 +12,18 @@ from typing import Any, TextIO
 import click
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from sqspider.cli.hosts import NO_CRAWL, crawl_delay_of, host_name
 from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import opened
 from sqspider.cli.output import format_of, output_option, say_unreadable, written
-from sqspider.cli.progress import bill_line
+from sqspider.cli.progress import bill_line, records_table
 from sqspider.cli.sections import Command
 from sqspider.export import FORMATS, export_rows, iso, row_of
 from sqspider.frontier import Frontier
 from sqspider.host import as_of, delay_for
-from sqspider.record import Status
+from sqspider.record import Reason, Status
 from sqspider.seeds import read_url
 from sqspider.url import Refused, host_of, origin_of
 
@@ -135,13 +134,10 @@ async def _status(frontier: Frontier, *, exact: bool = False) -> dict[str, Any]:
 
 
 def _status_table(seen: dict[str, Any]) -> Group:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(justify="right")
-    table.add_column()
-    for name, number in seen["records"].items():
-        table.add_row(f"{number:,}", name)
-    for reason, number in seen["reasons"].items():
-        table.add_row("", Text(f"{number:,} {reason}", style="dim"))
+    table = records_table(
+        {Status(name): number for name, number in seen["records"].items()},
+        {Reason(name): number for name, number in seen["reasons"].items()},
+    )
     queue = seen["queue"]
     age = queue["oldest_age_seconds"]
     lines = [

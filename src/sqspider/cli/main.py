@@ -11,6 +11,7 @@ import io
 import os
 import sys
 import traceback
+from difflib import get_close_matches
 from typing import Any, Final
 
 import click
@@ -58,6 +59,14 @@ class Shared:
             return frontier_address(self.address, environment())
         except ValueError as error:
             raise click.UsageError(str(error)) from None
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the frontier is a file that nobody has made."""
+        from sqspider.frontier.sqlite_file import is_absent
+
+        kind, _, path = self.frontier.partition(":")
+        return kind == "sqlite" and is_absent(path)
 
     def start_logging(self, default_level: str) -> None:
         """Log from here on; ``default_level`` counts unless a level was given."""
@@ -118,6 +127,19 @@ class _Commands(Group):
         command = getattr(importlib.import_module(_COMMANDS[cmd_name][0]), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's own, which proposes commands of like names only where they are loaded already."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            alike = get_close_matches(args[0], _COMMANDS)
+            if not alike:
+                raise
+            names = " or ".join(repr(name) for name in alike)
+            raise click.UsageError(f"{error.message.rstrip('.')}. Did you mean {names}?", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of ``--help``, without importing what it lists."""

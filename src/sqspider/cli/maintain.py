@@ -35,7 +35,7 @@ def sweep(shared: Shared, /, as_json: bool) -> int:
     """
 
     async def main() -> int:
-        async with opened(shared) as frontier:
+        async with opened(shared, mending=True) as frontier:
             return await sweep_all(frontier)
 
     released = asyncio.run(main())
@@ -51,7 +51,7 @@ def redrive(shared: Shared, /, only_list: bool, as_json: bool) -> int:
     """Put dead letters back into the queue."""
 
     async def main() -> int:
-        async with opened(shared, looking=only_list) as frontier:
+        async with opened(shared, looking=only_list, mending=not only_list) as frontier:
             if not only_list:
                 revived = 0
                 while some := await frontier.redrive(1000):
@@ -105,7 +105,7 @@ def cleanup(shared: Shared, /, everything: bool, queue: bool, table: bool, yes: 
         raise click.UsageError("say one of --all, --queue and --table.")
 
     async def main() -> int:
-        async with opened(shared) as frontier:
+        async with opened(shared, mending=True) as frontier:
             counts, messages = await frontier.counts(), await frontier.queue_stats()
             waiting = messages.visible + messages.in_flight + messages.delayed + messages.dead
             parts = []
@@ -122,7 +122,7 @@ def cleanup(shared: Shared, /, everything: bool, queue: bool, table: bool, yes: 
                     file=sys.stderr,
                 )
             if not yes:
-                if not sys.stdin.isatty():
+                if sys.stdin is None or not sys.stdin.isatty():
                     raise click.UsageError(f"this removes {what}: say --yes where nobody can be asked.")
                 click.confirm(f"Remove {what}?", abort=True, err=True)
             if everything or table:  # first: where no record is left, a purge need not make any due

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from sqspider.metrics import Point, metric_name
 
 POINTS: Final = 30  # about so many, where no period is given
 PLOT_ROWS: Final = 12
+MAX_WIDTH: Final = 1000  # more than a row ever needs
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # SQS's own names, as CloudWatch shows them.
 QUEUE_NAMES: Final = {
@@ -77,7 +77,7 @@ def metrics(shared: Shared, /, since: float, period: float | None, as_json: bool
 
     async def main() -> None:
         async with opened(shared, looking=True) as frontier:
-            now = time.time()
+            now = frontier.now()
             begin = (now - since) // seconds * seconds
             points = await frontier.points(since=begin, until=now, period_seconds=seconds)
             if as_json:
@@ -109,20 +109,28 @@ def _show(console: Console, frontier: Frontier, points: list[Point], seconds: in
     if not points:
         console.print(f"nothing was noted in that time in {frontier.place}", highlight=False)
         return
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    form = "%m-%d %H:%M" if seconds >= UNITS["h"] else "%H:%M:%S"
-    table.add_column("UTC", no_wrap=True, min_width=len(form))
-    for title in COLUMNS.values():
-        table.add_column(title, justify="right", no_wrap=True)
-    for point in points:
-        table.add_row(
-            f"{datetime.fromtimestamp(point.at, UTC):{form}}", *(_cell(name, getattr(point, name)) for name in COLUMNS)
-        )
-    console.print(table)
+    whole = _table(points, seconds, [*COLUMNS])
+    if console.measure(whole, options=console.options.update_width(MAX_WIDTH)).maximum <= console.width:
+        console.print(whole)
+    else:  # one below the other, rather than cut off
+        console.print(_table(points, seconds, [*QUEUE_NAMES]))
+        console.print(_table(points, seconds, [name for name in COLUMNS if name not in QUEUE_NAMES]))
     for name, metric in QUEUE_NAMES.items():
         console.print(Text(f"{COLUMNS[name]}: {metric}", style="dim"))
     if len(points) > 1 and not console.options.ascii_only:  # a plot is made of signs that only Unicode has
         print(_plot(points, seconds, console.width, in_colour=console.is_terminal))
+
+
+def _table(points: list[Point], seconds: int, names: list[str]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    form = "%m-%d %H:%M" if seconds >= UNITS["h"] else "%H:%M:%S"
+    table.add_column("UTC", no_wrap=True)
+    for name in names:
+        table.add_column(COLUMNS[name], justify="right", no_wrap=True)
+    for point in points:
+        moment = f"{datetime.fromtimestamp(point.at, UTC):{form}}"
+        table.add_row(moment, *(_cell(name, getattr(point, name)) for name in names))
+    return table
 
 
 def _cell(name: str, value: float | None) -> str:

@@ -16,7 +16,8 @@ from sqspider.cli.main import Shared
 from sqspider.cli.sections import all_of, section
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.message import CrawlSettings
-from sqspider.url import Scope
+from sqspider.seeds import NO_SCHEME
+from sqspider.url import Refused, Scope
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ def within(bounds: Bounds) -> click.ParamType[Any]:
 assume_http = click.option(
     "--assume-http", is_flag=True, help="Take example.com/x, without a scheme, for http://example.com/x."
 )
+
+
+def advised(refused: Refused) -> Refused:
+    """What a command with ``--assume-http`` says of a URL that is refused."""
+    if not refused.advice.startswith(NO_SCHEME):
+        return refused
+    return refused._replace(advice=f"{refused.advice} --assume-http takes it so")
 
 
 @contextmanager
@@ -194,8 +202,15 @@ def sitemap_line(report: SitemapReport) -> str:
 
 
 @asynccontextmanager
-async def opened(shared: Shared, visibility_seconds: float = 60.0, *, looking: bool = False) -> AsyncIterator[Frontier]:
-    """The frontier that the command line names, closed at the end; ``looking``: one that must be there already."""
+async def opened(
+    shared: Shared, visibility_seconds: float = 60.0, *, looking: bool = False, mending: bool = False
+) -> AsyncIterator[Frontier]:
+    """The frontier that the command line names, closed at the end.
+
+    ``looking``, ``mending``: one that must be there already, so that a name that was mistyped makes no file.
+    """
+    if mending and shared.is_absent:
+        looking = True  # which refuses it in words
     if not structlog.is_configured():  # what a frontier has to say is no part of a command's output
         shared.start_logging("warn")
     settings = FrontierSettings(visibility_seconds=visibility_seconds)

@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from sqspider.cli.main import NO_FRONTIER, USAGE, Shared
+from sqspider.cli.main import GOOD, INTERRUPTED, NO_FRONTIER, USAGE, Shared
 from sqspider.frontier import FrontierUnavailableError
 from sqspider.web.options import FetchOptions
 from sqspider.worker import WorkerOptions
@@ -74,7 +74,7 @@ class WorkerProcesses:
         statuses = await asyncio.gather(*(self._keep_one() for _ in range(self._number)))
         if NO_FRONTIER in statuses:
             raise FrontierUnavailableError("the workers have lost the frontier: what they said of it stands above")
-        return sum(status != 0 for status in statuses)
+        return sum(status != GOOD for status in statuses)
 
     async def _keep_one(self) -> int:
         """Run one worker, and another when it has died; the exit status of the last."""
@@ -82,8 +82,8 @@ class WorkerProcesses:
         while True:
             started = time.monotonic()
             process, status = await self._run_one()
-            if status == 0:
-                return status
+            if status == GOOD or (status == INTERRUPTED and self._stopping.is_set()):
+                return GOOD
             at_once = at_once + 1 if time.monotonic() - started < AT_ONCE_SECONDS else 0
             # What is wrong with its arguments or with the frontier it has said, and so would the next one.
             is_replaced = status not in (USAGE, NO_FRONTIER) and at_once < MAX_AT_ONCE and not self._stopping.is_set()

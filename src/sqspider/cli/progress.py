@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from sqspider.frontier import Bill, Clock, Counts, Frontier
 from sqspider.host import HostRow
-from sqspider.record import Status
+from sqspider.record import Reason, Status
 
 LIVE_SECONDS: Final = 0.5  # between two looks on a terminal, and at least so many times as long as looking takes:
 LIVE_PATIENCE: Final = 10
@@ -125,25 +125,28 @@ def print_summary(
         f"{fetched:,} pages in {human_seconds(seconds)}{speed}, {human_bytes(counts.bytes)} in all",
         highlight=False,
     )
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(justify="right")
-    table.add_column()
-    table.add_column(style="dim")
-    reasons = dict(_by_number(counts))
-    for status in Status:
-        number = counts.by_status[status]
-        if number or status is Status.DONE:
-            table.add_row(f"{number:,}", Text(status.value, style=STATUS_STYLES[status]), "")
-            for reason, times in reasons.items():
-                if reason.status is status:
-                    table.add_row("", "", f"{times:,} {reason.value}")
-    console.print(table)
+    seen = {status: number for status in Status if (number := counts.by_status[status]) or status is Status.DONE}
+    console.print(records_table(seen, dict(_by_number(counts))))
     slow = slowest(hosts)
     if len(hosts) > 1 and slow:
         listed = ", ".join(f"{row.host} {_mean(row):.2f} s" for row in slow)
         console.print(f"slowest hosts: {listed}", highlight=False, style="dim", soft_wrap=True)
     if bill is not None:
         console.print(bill_line(bill.dollars, bill.calls), highlight=False, style="dim", soft_wrap=True)
+
+
+def records_table(statuses: Mapping[Status, int], reasons: Mapping[Reason, int]) -> Table:
+    """How many records there are of each status, and below it why."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(justify="right")
+    table.add_column()
+    width = max((len(f"{times:,}") for times in reasons.values()), default=0)
+    for status, number in statuses.items():
+        table.add_row(f"{number:,}", Text(status.value, style=STATUS_STYLES[status]))
+        for reason, times in reasons.items():
+            if reason.status is status:
+                table.add_row("", Text(f"  {times:>{width},}  {reason.value}", style="dim"))
+    return table
 
 
 STATUS_STYLES: Final = {

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from sqspider.cli.main import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE, Shared, pass_shared
 from sqspider.cli.options import (
+    advised,
     assume_http,
     checked,
     fetch_options,
@@ -37,7 +38,7 @@ from sqspider.export import export_rows
 from sqspider.frontier import Counts, Frontier
 from sqspider.message import CrawlSettings
 from sqspider.producer import produce
-from sqspider.record import Status, UrlRecord
+from sqspider.record import Reason, Status, UrlRecord
 from sqspider.seeds import read_url
 from sqspider.url import Refused, Scope
 from sqspider.web.fetch import Fetcher
@@ -46,6 +47,7 @@ from sqspider.worker import Mode, Worker, WorkerIdTakenError, WorkerOptions
 
 log = structlog.stdlib.get_logger(__name__)
 UNSUCCESSFUL: Final = (Status.FAILED, Status.BLOCKED)
+LIFTED_BY: Final = {Reason.PRIVATE_ADDRESS: "--allow-private", Reason.BAD_PORT: "--allow-any-port"}
 MAX_NAMED: Final = 20  # URLs of which a crawl says at its end why they failed
 LONG_POLL_SECONDS: Final = 10.0  # who stops waits for its end
 _FETCH: Final = FetchOptions()
@@ -59,6 +61,7 @@ worker_options = section(
         type=within(WorkerOptions.bounds["concurrency"]),
         default=_WORKER.concurrency,
         show_default=True,
+        metavar="N",
         help="Fetches at a time, over all hosts.",
     ),
     click.option(
@@ -66,6 +69,7 @@ worker_options = section(
         type=within(WorkerOptions.bounds["batch_size"]),
         default=_WORKER.batch_size,
         show_default=True,
+        metavar="N",
         help="Messages taken in one poll.",
     ),
     click.option(
@@ -158,11 +162,18 @@ def consume(
             Fetcher(fetch, connections=options.concurrency) as fetcher,
         ):
             worker = Worker(frontier, fetcher, options, clock=frontier.now, rng=rng)
+            status = GOOD
+
+            def stop() -> None:
+                nonlocal status
+                status = INTERRUPTED if with_parent else GOOD  # a parent did not ask for it, and replaces this worker
+                worker.stop()
+
             if with_parent:
                 stop_with_parent(worker.stop)
-            with stopping_on_signals(worker.stop):
+            with stopping_on_signals(stop):
                 await _run_worker(worker, mode)
-        return 0
+        return status
 
     return run_loop(main())
 
@@ -189,6 +200,7 @@ async def _run_worker(worker: Worker, mode: Mode) -> None:
 @click.option(
     "--max-pages",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Stop when so many pages were fetched. The rest stays queued.",
 )
 @click.option(
@@ -197,7 +209,9 @@ async def _run_worker(worker: Worker, mode: Mode) -> None:
     is_flag=True,
     help="First enqueue what the sitemaps of the URLs' sites list: those that robots.txt names, and /sitemap.xml.",
 )
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N", help="Worker processes."
+)
 @output_option("Write a row for each finished URL when the crawl ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -212,6 +226,10 @@ def crawl(
 
     What is known of the crawl lies in the frontier's file: a crawl that was stopped or killed goes
     on when the command is given again, with the same URLs or with none.
+
+    Which links are followed, how politely, and how much of a host is kept with each URL when it is
+    first found, and holds for it when the crawl goes on. All other options are of one run: give
+    them again.
     """
     if with_sitemaps and not urls:
         raise click.UsageError("--sitemaps: name the URLs whose sites' sitemaps are meant.")
@@ -250,6 +268,15 @@ async def _failed_seeds(frontier: Frontier, seeds: list[str], counts: Counts) ->
                     yield record
 
 
+def _why(record: UrlRecord) -> str:
+    """Why a URL ended without success, and the option by which it would not have."""
+    reason = record.outcome.reason if record.outcome else None
+    if record.outcome is None or reason is None:
+        return ""
+    option = f" ({LIFTED_BY[reason]} lifts that)" if reason in LIFTED_BY else ""
+    return f"{reason.value}: {record.outcome.detail}{option}"
+
+
 class Crawl:
     """One run of ``crawl``: seeds in, workers, progress, summary."""
 
@@ -278,6 +305,8 @@ class Crawl:
         seeds = self._read(urls, assume_http)
         if urls and not seeds:
             return USAGE  # whatever else is in the queue, it is not what was asked for
+        if not urls and self._shared.is_absent:
+            raise self._no_urls()  # and no file is made
         async with opened(self._shared, self._options.lease_seconds) as frontier:
             await produce(frontier, seeds, self._settings, on_refused=print)  # none is: they were read already
             are_sitemaps_good = await self._read_sitemaps(frontier, seeds) if with_sitemaps else True
@@ -300,9 +329,9 @@ class Crawl:
                 print_summary(Console(), counts, hosts, bill, fetched=fetched, seconds=seconds)
             is_written = output is None or await self._write_rows(frontier, output)
             self._say_what_is_left(counts.open)
-            are_seeds_good = await self._seeds_are_good(frontier, seeds, counts) and len(seeds) == len(urls)
-            if self._was_stopped:
+            if self._was_stopped:  # whoever stops it does not wait for a verdict, which may read every record
                 return INTERRUPTED
+            are_seeds_good = await self._seeds_are_good(frontier, seeds, counts) and len(seeds) == len(urls)
             is_good = all_ended and are_seeds_good and are_sitemaps_good and is_written and counts.open == 0
             return GOOD if is_good else NOT_ALL_GOOD
 
@@ -312,7 +341,7 @@ class Crawl:
         for text in urls:
             url = read_url(text, assume_http=assume_http, drop_tracking=self._settings.drop_tracking)
             if isinstance(url, Refused):
-                print(f"refused: {url}", file=sys.stderr)
+                print(f"refused: {advised(url)}", file=sys.stderr)
             else:
                 seeds.append(url)
         return seeds
@@ -366,9 +395,12 @@ class Crawl:
         if not self._quiet:
             self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
+    def _no_urls(self) -> click.UsageError:
+        return click.UsageError(f"no URL was given, and {self._shared.frontier} holds no unfinished crawl.")
+
     def _nothing_to_do(self, were_urls_given: bool, known: int) -> bool:
         if not were_urls_given and not known:
-            raise click.UsageError(f"no URL was given, and {self._shared.frontier} holds no unfinished crawl.")
+            raise self._no_urls()
         self._say(
             f"nothing to do: every URL is known and finished in {self._shared.frontier} ({known:,} records). "
             "`sqspider cleanup --all` gives a fresh state; --frontier names another file."
@@ -390,9 +422,7 @@ class Crawl:
                     print("… and more: `sqspider export --status failed` lists them", file=sys.stderr)
                     break
                 named += 1
-                outcome = record.outcome
-                why = f"{outcome.reason.value}: {outcome.detail}" if outcome and outcome.reason else ""
-                print(f"{record.url}: {record.status.value}: {why}", file=sys.stderr)
+                print(f"{record.url}: {record.status.value}: {_why(record)}", file=sys.stderr)
         return named == 0
 
     async def _run_here(self, frontier: Frontier) -> bool:

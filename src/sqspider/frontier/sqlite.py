@@ -58,7 +58,7 @@ from sqspider.frontier.sqlite_file import (
     open_to_look,
     open_to_work,
 )
-from sqspider.frontier.sqlite_rows import Parameters, dicts, host_row, record_of, robots_row
+from sqspider.frontier.sqlite_rows import Parameters, dicts, host_row, letter_row, record_of, robots_row, worker_row
 from sqspider.host import HostRow, delay_of, is_in_trouble
 from sqspider.message import (
     BadBody,
@@ -361,6 +361,8 @@ class SqliteFrontier:
             return work()
         except sqlite3.Error as error:
             raise classify(error, self._path) from error
+        except msgspec.ValidationError as error:  # a number that is none, say
+            raise damaged(self._path, str(error)) from error
 
     def _is_elsewhere(self) -> bool:
         """Whether the file that was opened lies at its path no more. Looking costs microseconds."""
@@ -734,12 +736,16 @@ class SqliteFrontier:
         return self._host_rows(await self._rows(ALL_HOSTS))
 
     def _host_rows(self, rows: Sequence[tuple[Any, ...]]) -> list[HostRow]:
+        return self._whole(host_row, rows, "host")
+
+    def _whole(self, read: Callable[[tuple[Any, ...]], T], rows: Sequence[tuple[Any, ...]], what: str) -> list[T]:
+        """Rows as what they stand for. Raises where one is damaged."""
         found = []
         for row in rows:
             try:
-                found.append(host_row(row))
+                found.append(read(row))
             except ValueError as error:
-                raise damaged(self._path, f"the row of the host {row[0]!r} says {error}") from None
+                raise damaged(self._path, f"the row of the {what} {row[0]!r} says {error}") from None
         return found
 
     async def save_hosts(self, rows: Sequence[HostRow]) -> list[bool]:
@@ -843,7 +849,7 @@ class SqliteFrontier:
             yield [record_of(row) for row in rows]
 
     async def counts(self, *, exact: bool = False) -> Counts:  # noqa: ARG002 - they always are
-        numbers: dict[str, int] = dict(await self._rows(COUNTERS))
+        numbers = await self._read(_sums)
         return Counts(
             by_status={status: numbers.get(f"status:{status}", 0) for status in Status},
             by_reason={reason: n for reason in Reason if (n := numbers.get(f"reason:{reason}", 0))},
@@ -855,7 +861,8 @@ class SqliteFrontier:
 
     def _queue_stats(self, connection: sqlite3.Connection) -> QueueStats:
         now = self._clock()
-        live, in_flight, hidden, dead, oldest = connection.execute(QUEUE_STATS, {"now": now}).fetchone()
+        row = connection.execute(QUEUE_STATS, {"now": now}).fetchone()
+        live, in_flight, hidden, dead, oldest = msgspec.convert(row, tuple[int | None, int, int, int, float | None])
         return QueueStats(
             visible=(live or 0) - hidden,
             in_flight=in_flight,
@@ -866,7 +873,7 @@ class SqliteFrontier:
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
         rows = await self._rows(DEAD_LETTERS, (limit,))
-        return [DeadLetter(message_id=str(row[0]), body=row[1], receive_count=row[2], sent_at=row[3]) for row in rows]
+        return self._whole(letter_row, rows, "message")
 
     async def redrive(self, limit: int = 1000) -> int:
         def work(connection: sqlite3.Connection) -> int:
@@ -890,7 +897,7 @@ class SqliteFrontier:
 
     async def workers(self) -> list[WorkerRow]:
         rows = await self._rows(WORKERS, (self._clock(),))
-        return [WorkerRow(worker_id=row[0], started_at=row[1], seen_at=row[2]) for row in rows]
+        return self._whole(worker_row, rows, "worker")
 
     # What it took, over time.
 
@@ -962,9 +969,14 @@ def _orphans(connection: sqlite3.Connection, records: Sequence[int]) -> list[_Or
     return orphans
 
 
+def _sums(connection: sqlite3.Connection) -> dict[str, int]:
+    """The sums that are kept, by name. Raises ``msgspec.ValidationError`` for one that is no number."""
+    return msgspec.convert(dict(connection.execute(COUNTERS).fetchall()), dict[str, int])
+
+
 def _left(connection: sqlite3.Connection) -> int:
     """How many records are open, by the sums."""
-    numbers = dict(connection.execute(COUNTERS).fetchall())
+    numbers = _sums(connection)
     return sum(numbers.get(f"status:{status}", 0) for status in Status if not status.is_final)
 
 
@@ -975,10 +987,11 @@ def _lost(connection: sqlite3.Connection) -> list[str] | None:
     lost: list[str] = []
     due = connection.execute(PAST_DUE, _due(math.inf, -1))  # no limit: the first that has a way back ends it
     while some := due.fetchmany(STEP):
-        orphans = _orphans(connection, [record for record, _ in some])
-        if any(orphan.message is not None for orphan in orphans):
+        # None waits by the index that messages are received by: one that is there all the same never comes.
+        missing = [record for record, has_message in some if not has_message]
+        if any(orphan.message is not None for orphan in _orphans(connection, missing)):
             return None
-        lost += [orphan.url for orphan in orphans]
+        lost += [orphan.url for orphan in _orphans(connection, [record for record, _ in some])]
     return lost
 
 

@@ -80,6 +80,10 @@ def _named(what: str, rows: Iterator[tuple[Any, ...]]) -> Iterator[str]:
         yield f"{what}: {url}"
 
 
+def _shown(number: object) -> str:
+    return f"{number:,}" if isinstance(number, int) else repr(number)  # a damaged one may be anything
+
+
 class _Seen:
     """What the records say, counted."""
 
@@ -121,7 +125,7 @@ class _Seen:
         self._sums["messages"] = connection.execute(WAITING).fetchone()[0]
         for name in sorted(stored.keys() | self._sums.keys()):
             if stored.get(name, 0) != self._sums[name]:
-                yield f"the sum {name} is {stored.get(name, 0):,}, the rows say {self._sums[name]:,}"
+                yield f"the sum {name} is {_shown(stored.get(name, 0))}, the rows say {self._sums[name]:,}"
         kept = {host: tuple(sums) for host, *sums in connection.execute(HOST_SUMS)}
         for host in sorted(kept.keys() | self._hosts.keys()):
             found = tuple(self._hosts[host][status] for status in (Status.DONE, Status.FAILED, Status.BLOCKED))

@@ -178,7 +178,7 @@ def open_to_look(path: str) -> sqlite3.Connection:
     if path == IN_MEMORY:
         return open_to_work(path)
     _refuse_old_sqlite()
-    if not os.path.exists(path) and os.path.isdir(_folder_of(path)):
+    if is_absent(path):
         raise FrontierUnavailableError(f"there is no frontier at {path}: a crawl or an enqueue makes one")
     connection = _connect(f"{Path(path).absolute().as_uri()}?{_way_to_look(path)}", is_uri=True)
     try:
@@ -188,6 +188,11 @@ def open_to_look(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def is_absent(path: str) -> bool:
+    """Whether nobody has made the file, and it could be made."""
+    return path != IN_MEMORY and not os.path.exists(path) and os.path.isdir(_folder_of(path))
 
 
 def leave_no_log(connection: sqlite3.Connection) -> None:
@@ -329,7 +334,8 @@ def _refuse_read_only(connection: sqlite3.Connection) -> None:
     """Find out now, not in the middle of a crawl, that a file cannot be written; wait for nobody."""
     connection.execute("PRAGMA busy_timeout = 0")
     try:
-        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("BEGIN IMMEDIATE")  # which a file that cannot be written takes for BEGIN alone
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
         if not _is_busy(error):

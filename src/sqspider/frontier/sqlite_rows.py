@@ -4,28 +4,55 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
-from sqspider.frontier import RobotsRow
+from sqspider.frontier import DeadLetter, RobotsRow, WorkerRow
 from sqspider.frontier.sqlite_file import NOT_UTF8
 from sqspider.host import HostRow
-from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.record import Outcome, Status, UrlRecord
+
+T = TypeVar("T")
+END_OF_TIME: Final = 253_402_300_800.0  # the year 10000, which no calendar here knows
 
 Parameters = dict[str, Any] | tuple[Any, ...]
 
 _outcome_decoder = msgspec.json.Decoder(Outcome)
 _robots_decoder = msgspec.json.Decoder(RobotsRow)
 _HOST_COLUMNS: Final = HostRow.__struct_fields__
+_SHOWN_MOMENTS: Final = frozenset(("penalty_since", "rest_until", "started_at", "seen_at", "sent_at"))
 
 
 def host_row(row: tuple[Any, ...]) -> HostRow:
     """A host's row. Raises ``ValueError`` if it is damaged."""
     values = dict(zip(_HOST_COLUMNS, row, strict=True))
-    values["trouble"] = Reason(values["trouble"]) if values["trouble"] else None
+    values["trouble"] = values["trouble"] or None
     values["is_paused"], values["is_blocked"] = bool(values["is_paused"]), bool(values["is_blocked"])
-    return HostRow(**values)
+    return _read(values, HostRow)
+
+
+def worker_row(row: tuple[Any, ...]) -> WorkerRow:
+    """A worker's row. Raises ``ValueError`` if it is damaged."""
+    return _read(dict(zip(WorkerRow.__struct_fields__, row, strict=True)), WorkerRow)
+
+
+def letter_row(row: tuple[Any, ...]) -> DeadLetter:
+    """A dead letter. Raises ``ValueError`` if it is damaged."""
+    message_id, body, receive_count, sent_at, _ = row
+    values = {"message_id": str(message_id), "body": body, "receive_count": receive_count, "sent_at": sent_at}
+    return _read(values, DeadLetter)
+
+
+def _read(values: dict[str, Any], kind: type[T]) -> T:
+    try:
+        read = msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+    for name in _SHOWN_MOMENTS & values.keys():
+        if not 0 <= values[name] < END_OF_TIME:
+            raise ValueError(f"{name}: no moment is {values[name]}")
+    return read
 
 
 def robots_row(packed: bytes) -> RobotsRow | None:

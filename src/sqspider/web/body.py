@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Final, Protocol
 
 import brotli
@@ -130,6 +131,13 @@ class Zlib:
                 out = self._inflater.decompress(data, STEP) if data or len(out) == STEP else b""
             self.is_complete = self._inflater.eof
             data = self._inflater.unused_data if self.is_complete else self._inflater.unconsumed_tail
+
+    def copy(self) -> Zlib:
+        """Another one that goes on from here by itself."""
+        other = copy(self)
+        if self._inflater is not None:
+            other._inflater = self._inflater.copy()
+        return other
 
 
 def _is_zlib(data: bytes) -> bool:

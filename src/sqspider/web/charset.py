@@ -137,16 +137,13 @@ def encoding_of(document: bytes, charset: str | None = None) -> str:
     if charset is not None and (declared := encoding_for(charset)):
         return declared
     head = document[:PRESCAN_BYTES]
-    return (
-        _declared_in(head)
-        or (_declared_late(document) if len(document) > PRESCAN_BYTES else None)
-        or ("utf-8" if _is_utf_8(document) else DEFAULT_ENCODING)
-    )
+    return _declared_in(head) or _declared_late(document) or ("utf-8" if _is_utf_8(document) else DEFAULT_ENCODING)
 
 
 def _declared_late(document: bytes) -> str | None:
     """What the first ``meta`` element with a known encoding says, wherever it is (HTML standard,
-    section 13.2.3.5, "changing the encoding while parsing").
+    section 13.2.3.5, "changing the encoding while parsing"): beyond the prescan's reach, or where
+    that took it for something else, for it knows less of comments and tags.
 
     One in a comment or a script is no element, so the document is parsed: only if it may have one.
     """
@@ -167,9 +164,11 @@ def xml_encoding_of(head: bytes, charset: str | None = None) -> str:
     Its declaration is heeded wherever it is, as something may have been put before it. One that
     cannot be true, because it could be read, or that names nothing we know, means UTF-8.
     """
-    for beginning, encoding in (*_BOMS, (b"<\0", "utf-16le"), (b"\0<", "utf-16be")):
-        if head.startswith(beginning):
+    for bom, encoding in _BOMS:
+        if head.startswith(bom):
             return encoding
+    if zeros := _UTF_16.match(head):  # of ASCII, be it a tag, a blank before it, or in a list of URLs the "h" of one
+        return "utf-16le" if zeros[1] else "utf-16be"
     if charset is not None and (told := encoding_for(charset)):
         return told
     found = _XML_ENCODING.search(head)
@@ -203,6 +202,7 @@ def _declared_in(head: bytes) -> str | None:
 _META: Final = re.compile(rb"<meta[\t\n\f\r /]", re.IGNORECASE)
 _ATTRIBUTE_NAME: Final = re.compile(rb"[^\t\n\f\r />][^\t\n\f\r />=]*")
 _TAG: Final = re.compile(rb"</?[A-Za-z][^\t\n\f\r >]*")
+_UTF_16: Final = re.compile(rb"([\x01-\x7f]\0)|\0[\x01-\x7f]")
 _XML_ENCODING: Final = re.compile(rb"<\?xml[^<>]*?encoding[\x00-\x20]*=[\x00-\x20]*([\"'])([^>\x00-\x20]*?)\1")
 
 
@@ -284,7 +284,8 @@ def _attribute(head: bytes, at: int) -> tuple[bytes, bytes, int] | None:
 
 
 _CHARSET_IN_CONTENT: Final = re.compile(
-    r"charset[\t\n\f\r ]*=[\t\n\f\r ]*(?:\"([^\"]*)\"|'([^']*)'|([^\"'\t\n\f\r ;][^\t\n\f\r ;]*)|[\"'])", re.IGNORECASE
+    r"charset[\t\n\f\r ]*=[\t\n\f\r ]*(?:\"([^\"]*)\"|'([^']*)'|([^\"'\t\n\f\r ;][^\t\n\f\r ;]*)|[\"';]|\Z)",
+    re.IGNORECASE,
 )
 
 

@@ -46,7 +46,7 @@ class PageLinks(msgspec.Struct, frozen=True, kw_only=True):
     noindex: bool  # the page asks not to be shown in search results
     leads_to: str | None = None  # one of the links: an immediate refresh goes there, and no other link elsewhere
     left_out: dict[Reason, int] = {}  # links to the web that cannot be followed, by reason
-    too_long: tuple[str, ...] = ()  # names for those of them that are too long for a URL
+    too_long: tuple[str, ...] = ()  # names for those of them that are too long for a URL, if their hosts are not
 
 
 class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,8 +203,8 @@ class _Reader:
                 links[link] = None
             elif link.reason is not Reason.BAD_SCHEME:  # mailto and the like lead nowhere on the web
                 left_out[link.reason] = left_out.get(link.reason, 0) + 1
-                if link.reason is Reason.URL_TOO_LONG:
-                    too_long[cut_to_length(link.text, base)] = None
+                if link.reason is Reason.URL_TOO_LONG and (name := self._name_of(link, base)):
+                    too_long[name] = None
         leads_to = self._only_way_on(links, base)
         if leads_to is not None:
             links[leads_to] = None
@@ -226,6 +226,9 @@ class _Reader:
         if not isinstance(target, str) or target == self._url:
             return None
         return target if all(link in (target, self._url) for link in links) else None
+
+    def _name_of(self, link: Refused, base: str) -> str | None:
+        return cut_to_length(link.text, base, drop_tracking=self._options.drop_tracking)
 
     def _resolved(self, href: str, base: str) -> str | Refused:
         if self._encoding != "utf-8" and "?" in href and not href.isascii():
@@ -318,7 +321,7 @@ def _descriptors(value: str, at: int) -> tuple[int, list[str]]:
 
 _WIDTH: Final = re.compile(r"[0-9]+w")
 _HEIGHT: Final = re.compile(r"[0-9]+h")
-_DENSITY: Final = re.compile(r"(?:-0(?:\.0+)?|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?x")
+_DENSITY: Final = re.compile(r"(?:-(?:0+(?:\.0+)?|\.0+)|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?x")
 
 
 def _are_valid(descriptors: Sequence[str]) -> bool:

@@ -249,7 +249,7 @@ class _Glob:
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")  # and nothing else: section 2.2
 _BLANKS: Final = " \t\v\f"
 _TOKEN: Final = re.compile(r"\*(?!\S)|[A-Za-z_-]+")
-_NUMBER: Final = re.compile(r"\A(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z")
+_NUMBER: Final = re.compile(r"\A(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?\Z")
 _COLONLESS: Final = re.compile(r"([A-Za-z-]+)[ \t]+(\S+)")
 # As they are written by mistake, and read by others all the same.
 _FIELDS: Final = {

@@ -138,7 +138,7 @@ class SitemapReader:
                 if self._gzip is None:
                     yield piece
                 else:
-                    yield from self._gzip.feed(piece)
+                    yield from _inflated(self._gzip, piece)
         except zlib.error as error:
             raise SitemapFaultError(f"broken gzip: {error}") from error
 
@@ -168,6 +168,24 @@ class SitemapReader:
             return
         when = parse_date(listed.date) if listed.date else None
         self._found.append(ChildSitemap(url, when) if listed.is_sitemap else SitemapEntry(url, when))
+
+
+def _inflated(gzip: Zlib, piece: bytes) -> Iterator[bytes]:
+    """What was packed, up to the very octet at which it is flawed. Raises ``zlib.error`` there.
+
+    zlib keeps for itself what comes before a flaw in the same piece: with a wrong checksum at its
+    end, all of a small file.
+    """
+    again, given = gzip.copy(), 0
+    try:
+        for unpacked in gzip.feed(piece):
+            yield unpacked
+            given += len(unpacked)
+    except zlib.error:
+        for at in range(len(piece)):
+            for unpacked in again.feed(piece[at : at + 1]):
+                yield unpacked[given:]
+                given = max(0, given - len(unpacked))
 
 
 class _Format(Protocol):
@@ -207,6 +225,7 @@ class _Text:
     def __init__(self, add: Callable[[Listed], None]) -> None:
         self._add = add
         self._rest = ""  # the beginning of a line; of an endless one no more than tells that it is none
+        self._is_blank = True
 
     def feed(self, text: str) -> None:
         *lines, rest = (self._rest + text).replace("\r", "\n").split("\n")
@@ -216,10 +235,14 @@ class _Text:
 
     def _read(self, line: str) -> None:
         if link := line.strip():
-            self._add(Listed(link, None, is_sitemap=False, may_be_relative=False))
+            self._is_blank = False
+            is_url = len(link.split(None, 1)) == 1  # with more behind it, it would be made into another one
+            self._add(Listed(link if is_url else None, None, is_sitemap=False, may_be_relative=False))
 
     def close(self) -> None:
         self._read(self._rest)
+        if self._is_blank:
+            raise SitemapFaultError("it is empty")
 
     def give_up(self) -> None:
         """A line that was cut is no URL."""

@@ -95,7 +95,7 @@ class SitemapXml:
         self._prefix: str | None = None  # its prefix
         self._first = ""  # that of the first element
         self._is_open = False  # the root element is
-        self._has_entries = self._has_others = False  # elements in the root
+        self._has_entries = self._has_others = False  # in the root; others: elements and text
         self._external: set[str] = set()  # names of entities that would have to be fetched
         self._entry: _Entry | None = None
         self._field: str | None = None  # the name of the field that is being read
@@ -138,6 +138,8 @@ class SitemapXml:
             start, end = found.span()
             if self._field is not None and start > at:
                 self._take_text(text[at:start])
+            elif not self._has_entries and self._is_open:
+                self._has_others = self._has_others or not (start == at or text[at:start].isspace())
             at = start
             slash, prefix, name, attributes, closing, other = found.groups()
             if other:
@@ -179,6 +181,8 @@ class SitemapXml:
             return -1
         if is_text:
             self._take_text(text[at : closing.start()].replace("&", "&amp;"))
+        elif kind == "![CDATA[":
+            self._has_others = True
         return closing.end()
 
     def _end_of_declaration(self, text: str, start: int) -> int:
