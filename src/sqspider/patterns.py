@@ -12,34 +12,49 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final
 
 SECONDS: Final = 2.0  # of work, for all that is looked for at one page
+URLS_AT_A_TIME: Final = 1000
+
+Patterns = tuple[re.Pattern[str], ...]
 
 
 class TooSlowError(ValueError):
     """It takes too long to look for a regular expression."""
 
 
-class Search:
-    """Looks for regular expressions in texts, for so many seconds of work in all; ``None``: without a limit."""
+def chooses(url: str, include: Patterns, exclude: Patterns) -> bool:
+    """Whether one of the first is in a URL, or there are none, and none of the second."""
+    return (not include or any(pattern.search(url) for pattern in include)) and not any(
+        pattern.search(url) for pattern in exclude
+    )
 
-    def __init__(self, seconds: float | None = SECONDS) -> None:
+
+class Search:
+    """Looks for regular expressions, for so many seconds of work in all."""
+
+    def __init__(self, seconds: float = SECONDS) -> None:
         self._left = seconds
 
-    def any_in(self, patterns: tuple[re.Pattern[str], ...], text: str) -> bool:
-        """Whether one of them is in a text. Raises :class:`TooSlowError`."""
-        if not patterns:
-            return False
-        with self.limited():
-            return any(pattern.search(text) for pattern in patterns)
+    def chosen(self, urls: Iterable[str], include: Patterns, exclude: Patterns) -> Iterator[str]:
+        """Those of some URLs that the patterns choose, see :func:`chooses`. Raises :class:`TooSlowError`."""
+        if not include and not exclude:
+            yield from urls
+            return
+        rest = iter(urls)
+        while some := list(islice(rest, URLS_AT_A_TIME)):  # setting the timer costs more than most searches do
+            with self.limited():
+                found = [url for url in some if chooses(url, include, exclude)]
+            yield from found
 
     @contextmanager
     def limited(self) -> Iterator[None]:
         """Ends what is done within it with :class:`TooSlowError` when the time is up. It must not await."""
-        if self._left is None or not _has_timer():
+        if not _has_timer():
             yield
             return
         if self._left <= 0:

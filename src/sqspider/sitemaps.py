@@ -17,14 +17,14 @@ import msgspec
 from sqspider import policy
 from sqspider.frontier import Clock, Entry, Frontier
 from sqspider.message import CrawlSettings, compiled
-from sqspider.patterns import Search
+from sqspider.patterns import chooses
 from sqspider.politeness import Busy, Politeness, Postponed, Route
 from sqspider.record import Reason
-from sqspider.url import Refused, Scope, authority_of, canonicalize, origin_of
+from sqspider.url import Refused, Scope, authority_of, canonicalize, in_scope, origin_of
 from sqspider.web.fetch import Fetched, Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.web.sitemap import MAX_SITEMAP_BYTES, ChildSitemap, SitemapEntry, SitemapReader
-from sqspider.worker import fatal_one, wanted
+from sqspider.worker import fatal_one
 
 MAX_LEVELS: Final = 4  # indexes within one another, and the sitemap itself; sitemaps.org knows of two
 MAX_SITEMAPS: Final = 50_000  # in one discovery
@@ -241,8 +241,8 @@ class _Discovery:
         inherited = {seed: msgspec.structs.replace(settings, seed=seed) for seed in seeds}
         for page in pages:
             url = canonicalize(page.url, drop_tracking=settings.drop_tracking)
-            seed = next((seed for seed in seeds if wanted(page.url, scope, seed, include, exclude, Search(None))), None)
-            if seed is not None and isinstance(url, str):
+            seed = next((seed for seed in seeds if in_scope(page.url, scope, seed)), None)
+            if seed is not None and isinstance(url, str) and chooses(page.url, include, exclude):
                 yield Entry(url=url, depth=1, parent=parent, settings=inherited[seed], lastmod=page.lastmod)
 
     async def _enqueue(self, entries: Iterable[Entry]) -> int:

@@ -18,7 +18,6 @@ import contextlib
 import enum
 import hashlib
 import random
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -64,8 +63,6 @@ CHECK_IN_AGAIN_SECONDS: Final = 1.0  # while another one of the same name may be
 MAX_BACKOFF_SECONDS: Final = 30.0
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
-
-Patterns = tuple[re.Pattern[str], ...]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -678,10 +675,14 @@ class Worker:
         if depth > (MAX_DEPTH if settings.max_depth is None else settings.max_depth):
             return
         inherited = _settings_with_seed(settings, seed)
-        include, exclude, search = compiled(settings.include), compiled(settings.exclude), Search()
-        for link in chain(page.links, page.too_long):
-            if link not in self._recent and wanted(link, settings.scope, seed, include, exclude, search):
-                yield Entry(url=link, depth=depth, parent=message.url, settings=inherited)
+        include, exclude = compiled(settings.include), compiled(settings.exclude)
+        found = (
+            link
+            for link in chain(page.links, page.too_long)
+            if link not in self._recent and in_scope(link, settings.scope, seed)
+        )
+        for link in Search().chosen(found, include, exclude):
+            yield Entry(url=link, depth=depth, parent=message.url, settings=inherited)
 
     # Ending a claim.
 
@@ -849,17 +850,7 @@ def may_lead_to(url: str, message: Message) -> bool:
     if message.depth == 0 or settings.scope is Scope.PAGE:
         return True
     include, exclude = compiled(settings.include), compiled(settings.exclude)
-    return wanted(url, settings.scope, message.seed, include, exclude, Search())
-
-
-def wanted(url: str, scope: Scope, seed: str, include: Patterns, exclude: Patterns, search: Search) -> bool:
-    """Whether a link lies within a crawl: its scope, and the patterns that its URL must match, or must not.
-
-    Raises :class:`sqspider.patterns.TooSlowError`.
-    """
-    return (
-        in_scope(url, scope, seed) and (not include or search.any_in(include, url)) and not search.any_in(exclude, url)
-    )
+    return in_scope(url, settings.scope, message.seed) and any(Search().chosen((url,), include, exclude))
 
 
 @lru_cache(maxsize=1024)

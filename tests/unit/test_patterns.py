@@ -29,30 +29,25 @@ def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_that_would_take_for_ever_is_ended(expression: str) -> None:
     search = Search()
     with pytest.raises(TooSlowError):
-        search.any_in(compiled((expression,)), TEXT)
+        list(search.chosen((TEXT,), compiled((expression,)), ()))
     with pytest.raises(TooSlowError):  # its time is used up
-        search.any_in(compiled(("x",)), TEXT)
-    assert not Search().any_in(compiled(("x",)), TEXT)
+        list(search.chosen((TEXT,), (), compiled(("x",))))
+    assert list(Search().chosen((TEXT,), (), compiled(("x",)))) == [TEXT]
 
 
 def test_little_by_little_is_ended_too() -> None:
     search, slow = Search(), compiled(("(a+)+$",))
 
-    def look() -> None:
-        for _ in range(100_000):
-            search.any_in(slow, "a" * 12 + "!")
-
     with pytest.raises(TooSlowError):
-        look()
+        list(search.chosen(["a" * 12 + "!"] * 100_000, slow, ()))
 
 
-def test_without_a_limit_or_outside_the_main_thread_it_is_looked_for_all_the_same() -> None:
-    found = []
-    looking = threading.Thread(target=lambda: found.append(Search().any_in(compiled(("a!$",)), TEXT)))
+def test_outside_the_main_thread_it_is_looked_for_all_the_same() -> None:
+    found: list[str] = []
+    looking = threading.Thread(target=lambda: found.extend(Search().chosen((TEXT, "b"), compiled(("a!$",)), ())))
     looking.start()
     looking.join()
-    assert found == [True]
-    assert Search(None).any_in(compiled(("a!$",)), TEXT)
+    assert found == [TEXT]
 
 
 def test_one_that_takes_long_to_read_is_refused() -> None:
