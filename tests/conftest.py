@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -19,6 +20,10 @@ from package import build
 from sqspider.demo_site import DemoSite
 
 from .aws.engines import EngineMissingError, Engines
+
+# A shell lets what it starts in the background not hear of Ctrl-C; what tests start must.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 INSTALLED = ROOT / ".engines"

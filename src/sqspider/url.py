@@ -170,7 +170,11 @@ def canonical_host(text: str) -> str | Refused:
     if set(name) & set("/\\?#@") or (":" in name and not name.endswith("]")):
         return Refused(Reason.NO_HOST, text)
     url = canonicalize(f"http://{name}/")
-    return Refused(url.reason, text) if isinstance(url, Refused) else host_of(url)
+    if isinstance(url, Refused):
+        return Refused(url.reason, text)
+    host = host_of(url)
+    is_name = host == "." or not host.endswith(".")  # of two dots at its end one is left
+    return host if is_name else Refused(Reason.NO_HOST, text)
 
 
 def origin_of(url: str) -> str:

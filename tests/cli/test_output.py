@@ -260,6 +260,7 @@ def test_closed_outputs_stop_nobody(titled_site: Site, tmp_path: Path, closed: s
     ("command", "says"), [("enqueue -f -", "standard input cannot be read"), ("cleanup --all", "say --yes")]
 )
 def test_a_closed_standard_input_is_said(tmp_path: Path, command: str, says: str) -> None:
+    shell("$S enqueue http://example.com/", tmp_path)
     done = shell(f"$S {command} <&-", tmp_path)
     assert (done.returncode, says in done.stderr) == (2, True), done.stderr
     assert "Traceback" not in done.stderr

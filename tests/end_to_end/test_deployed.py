@@ -129,7 +129,7 @@ async def test_a_deployment_crawls_as_the_command_line_does_and_leaves_its_table
         with terminal("y\n") as screen:
             shown = timed("deploy", stdin=screen)
         # What the roles may do is shown before it is asked for.
-        assert "sqs:DeleteMessage" in shown, shown
+        assert "IAM Statement Changes" in shown, shown
         assert "Deploy this? [y/N]" in shown
         for name, value in environment.items():
             monkeypatch.setenv(name, value)

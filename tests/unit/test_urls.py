@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sqspider.message import BadBody, decode_message
@@ -123,6 +123,7 @@ def test_a_host_has_253_characters_at_most() -> None:
         assert isinstance(decode_message(url), BadBody)
 
 
+@example("0..")
 @given(st.text(max_size=20) | st.from_regex(r"[a-zA-Z0-9.:\[\]%-]{0,20}", fullmatch=True))
 def test_a_host_is_named_as_those_of_urls_are_or_refused(text: str) -> None:
     host = canonical_host(text)
