@@ -236,9 +236,7 @@ class AwsClient:
                 ) as response,
             ):
                 silence.reschedule(None)
-                if (
-                    service is not CLOUDWATCH
-                ):  # it keeps no time of ours; leases are in the table, timeouts in the queue
+                if service is not CLOUDWATCH:  # leases are in the table, timeouts in the queue
                     self._clock.see(response.headers.get("date", ""), sent_at, self._clock.own())
                 body = await response.read()
                 if response.status != 200:
