@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from email.utils import formatdate
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -17,6 +19,7 @@ from structlog.testing import capture_logs
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Entry, FrontierSettings, LostReason, SlotDemand
 from sqspider.frontier.aws import AwsFrontier
+from sqspider.frontier.aws_client import CLOUDWATCH, DYNAMODB, SQS, AwsClient, Service, find_keys
 from sqspider.frontier.aws_clock import TOLERATED_SECONDS, AwsClock
 from sqspider.message import CrawlSettings
 from sqspider.record import Status
@@ -143,3 +146,25 @@ async def test_a_machine_whose_clock_is_ahead_sees_hosts_as_they_are(store: AwsS
     printed, _ = await run_shifted(store, AHEAD, "hosts")
     assert "a.example" in printed
     assert " s" in printed.splitlines()[-1], printed  # until the next slot: not past
+
+
+@pytest.mark.parametrize(("service", "is_heeded"), [(SQS, True), (DYNAMODB, True), (CLOUDWATCH, False)])
+async def test_time_is_taken_from_the_services_that_keep_leases_and_timeouts(service: Service, is_heeded: bool) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({}, headers={"Date": formatdate(MOMENT + AHEAD, usegmt=True)})
+
+    app = web.Application()
+    app.add_routes([web.post("/{path:.*}", answer)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    keys = find_keys({"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "test"})
+    clock = AwsClock(lambda: MOMENT)
+    client = AwsClient(keys, region="us-east-1", endpoints={service: endpoint}, rng=random.Random(0), clock=clock)
+    try:
+        await client.call(service, "Anything", {})
+    finally:
+        await client.close()
+        await runner.cleanup()
+    assert (clock.offset > AHEAD / 2) is is_heeded
