@@ -1,7 +1,7 @@
-"""What is known about one host, and how trouble and good answers change it.
+"""What is known about one host, and every rule of who may ask it for something, and when.
 
-Delays, penalties and rests are here as pure functions of a row; the slots themselves are handed
-out by the frontier. No I/O lives here.
+Pure functions of a host's state: each takes it as it is and gives it as it shall be. What adapters add is
+only that nobody else changes it meanwhile. No I/O lives here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from sqspider.message import CrawlSettings
-from sqspider.record import Reason
+from sqspider.record import Outcome, Reason
 
 MAX_RETRY_AFTER_SECONDS: Final = 86_400.0
 FIRST_PENALTY_SECONDS: Final = 2.0
@@ -41,6 +41,51 @@ def whole_lines(body: bytes, limit: int) -> bytes:
     return body[: max(end, 0)]
 
 
+class SlotDemand(msgspec.Struct, frozen=True, kw_only=True):
+    """Some moments at which to ask a host for something."""
+
+    host: str
+    count: int
+    spacing_seconds: float  # between two of them
+    generation: int  # of the host row that the spacing was computed from
+
+
+class Entrance(msgspec.Struct, frozen=True, kw_only=True):
+    """The wish to ask a host for something now."""
+
+    host: str
+    token: str  # names this request
+    delay_seconds: float  # the least time since the request before
+    per_host: int  # requests at a time
+    generation: int | None  # of the slot; none: without a slot (robots.txt, sitemaps)
+    until: float  # when the request is over at the latest
+
+
+class Entered(enum.StrEnum):
+    """The answer to an :class:`Entrance`."""
+
+    YES = "yes"
+    BUSY = "busy"  # too soon, or too many at a time: see ``Admission.again_at``
+    VOID = "void"  # the host's generation is another: reserve again
+    STOPPED = "stopped"  # the operator paused or blocked it: read its row
+
+
+class Admission(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a host may be asked now."""
+
+    entered: Entered
+    again_at: float = 0.0  # when busy: the moment at which it may be free
+
+
+class Exit(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a request to a host."""
+
+    host: str
+    token: str
+    requested_at: float  # when the request had left for the host, at the latest
+    latency_seconds: float | None  # none: what passed was no answer time of the host's
+
+
 class HostRow(msgspec.Struct, frozen=True, kw_only=True):
     """The row about one host. Times are seconds since the epoch."""
 
@@ -56,6 +101,9 @@ class HostRow(msgspec.Struct, frozen=True, kw_only=True):
     penalty_since: float = 0.0  # the last trouble, or when some of its penalty was last forgiven
     rest_until: float = 0.0  # nothing is asked before this moment
     failures: int = 0  # in a row
+    rests: int = 0  # that followed one another in this trouble, the present one included
+    rested_at: float = 0.0  # when the last of them began
+    trouble_since: float = 0.0  # when the first of them began
     trouble: Reason | None = None  # the last one that is not forgiven
     is_paused: bool = False  # by the operator: its URLs wait
     is_blocked: bool = False  # by the operator: its URLs are not fetched at all
@@ -64,6 +112,97 @@ class HostRow(msgspec.Struct, frozen=True, kw_only=True):
     blocked: int = 0
     bytes: int = 0  # decoded
     busy_seconds: float = 0.0  # spent on its finished fetches
+    answered: int = 0  # finished fetches that brought an HTTP answer, whatever it said
+    slot_spacing_seconds: float = 0.0  # of the slots that were handed out last
+
+
+SUMS: Final = ("done", "failed", "blocked", "bytes", "busy_seconds", "answered")
+"""What finished fetches add up to: kept by the frontier, by the names of a :class:`HostRow`."""
+
+
+def sums_of(outcome: Outcome) -> dict[str, float]:
+    """What one finished fetch adds, by the names of :data:`SUMS`."""
+    return {
+        outcome.status.value: 1,
+        "bytes": outcome.bytes,
+        "busy_seconds": (outcome.elapsed_ms or 0) / 1000,
+        "answered": outcome.http_status is not None,
+    }
+
+
+FRONTIERS_OWN: Final = ("last_request", "latency_seconds", "slot_spacing_seconds", *SUMS)
+"""What a host row has from the frontier alone: a save of the row does not write it."""
+
+
+class HostState(msgspec.Struct, frozen=True, kw_only=True):
+    """A host's row, and the requests to it that are under way: by token, with their latest end."""
+
+    row: HostRow
+    requests: dict[str, float] = {}
+
+
+# The four things that happen to a host at the frontier. The very same state comes back where nothing changes.
+
+
+def saved(state: HostState, row: HostRow, now: float) -> tuple[HostState, bool]:
+    """Write a row, if it was made from the present one."""
+    old = state.row
+    if old.version != row.version:
+        return state, False
+    next_slot = old.next_slot
+    if row.generation > old.generation:  # older slots are void
+        next_slot = max(now + delay_of(row), row.rest_until)
+    own = {name: getattr(old, name) for name in FRONTIERS_OWN}
+    new = msgspec.structs.replace(row, version=row.version + 1, next_slot=next_slot, **own)
+    return msgspec.structs.replace(state, row=new), True
+
+
+def reserved(state: HostState, demand: SlotDemand, now: float) -> tuple[HostState, float | None]:
+    """Hand out slots: the first of them, the others follow. None where the generation is another."""
+    row = state.row
+    if row.generation != demand.generation:
+        return state, None
+    first = max(now, row.next_slot, row.rest_until)
+    next_slot = first + demand.count * demand.spacing_seconds
+    row = msgspec.structs.replace(row, next_slot=next_slot, slot_spacing_seconds=demand.spacing_seconds)
+    return msgspec.structs.replace(state, row=row), first
+
+
+def entered(state: HostState, entrance: Entrance, now: float) -> tuple[HostState, Admission]:
+    """Let a request begin, if no order, no rest, no delay and no other request stand against it.
+
+    Requests past their end do not count: their worker died.
+    """
+    row = state.row
+    if row.is_paused or row.is_blocked:
+        return state, Admission(entered=Entered.STOPPED)
+    if entrance.generation is not None and entrance.generation != row.generation:
+        return state, Admission(entered=Entered.VOID)
+    again_at = max(row.rest_until, row.last_request + entrance.delay_seconds)
+    if again_at > now:
+        return state, Admission(entered=Entered.BUSY, again_at=again_at)
+    requests = {token: until for token, until in state.requests.items() if until >= now}
+    if len(requests) >= entrance.per_host:
+        soon = now + min(max(entrance.delay_seconds / 4, 0.02), 0.5)
+        return state, Admission(entered=Entered.BUSY, again_at=min(soon, *requests.values()))
+    requests[entrance.token] = entrance.until
+    next_slot = row.next_slot
+    if entrance.generation is None:
+        next_slot = max(now, next_slot) + entrance.delay_seconds
+    row = msgspec.structs.replace(row, last_request=now, next_slot=next_slot)
+    return HostState(row=row, requests=requests), Admission(entered=Entered.YES)
+
+
+def left(state: HostState, end: Exit) -> tuple[HostState, None]:
+    """Note that a request is over."""
+    row = state.row
+    latency = row.latency_seconds
+    if end.latency_seconds is not None:
+        latency = 0.7 * latency + 0.3 * end.latency_seconds
+    last_request = max(row.last_request, end.requested_at)
+    row = msgspec.structs.replace(row, last_request=last_request, latency_seconds=latency)
+    requests = {token: until for token, until in state.requests.items() if token != end.token}
+    return HostState(row=row, requests=requests), None
 
 
 def delay_for(row: HostRow, settings: CrawlSettings) -> float:

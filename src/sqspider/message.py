@@ -85,12 +85,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     depth: int = 0
     parent: str | None = None
     settings: CrawlSettings = CrawlSettings()
+    redirects: int = 0  # on the way from the last page to this URL
     lastmod: float | None = None  # what a sitemap said of it, seconds since the epoch
     slot: float | None = None  # the moment that was reserved at the URL's host
     generation: int = 0  # of the host row when the slot was reserved
 
     bounds: ClassVar[dict[str, Bounds]] = {  # of what may come in a body
         "depth": Bounds(0, MAX_DEPTH),
+        "redirects": Bounds(0, MAX_COUNT),
         "lastmod": Bounds(_FIRST_MOMENT, _LAST_MOMENT, is_whole=False, may_be_none=True),
         "slot": Bounds(0, _LAST_MOMENT, is_whole=False, may_be_none=True),
         "generation": Bounds(0, MAX_COUNT),

@@ -367,8 +367,9 @@ class Politeness:
         )
         if admission.entered is Entered.YES:
             return Pass(row.host, token, self._clock())
-        if admission.entered is Entered.VOID:
-            self._rows.pop(row.host, None)
+        self._rows.pop(row.host, None)  # it is not what it was thought to be
+        if admission.entered is Entered.STOPPED:
+            return Busy(now + PAUSE_SECONDS, is_void=False)
         return Busy(admission.again_at, admission.entered is Entered.VOID)
 
     async def enter_between(self, url: str, settings: CrawlSettings) -> Pass | Busy:

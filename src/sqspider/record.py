@@ -170,6 +170,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     digest: str | None = None  # "sha256:" and hex digits, of the decoded bytes read
     title: str | None = None
     elapsed_ms: int | None = None  # the whole fetch, redirects included
+    redirect_to: str | None = None  # where it leads, if ``http_status`` is a redirect: canonical
     links_left_out: int = 0  # links to the web that are no URLs, or longer than one may be
 
 
@@ -185,6 +186,7 @@ class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0  # the fencing token: claims made so far
     unended: int = 0  # claims in a row that nobody ended
     tries: int = 0  # fetches that met trouble
+    redirects: int = 0  # on the way from the last page to this URL: the fewest of which it was found
     worker_id: str | None = None  # who claimed it last
     claim_id: str | None = None  # which claim of that worker
     lease_until: float | None = None  # 0 while queued, none when finished

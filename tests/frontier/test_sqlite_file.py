@@ -49,8 +49,8 @@ from .kit import (
 PAGE: Final = 4096
 
 
-async def opened(path: Path, clock: FakeClock | None = None, **how: bool) -> Frontier:
-    return await open_frontier(f"sqlite:{path}", SETTINGS, clock=clock or FakeClock(), **how)
+async def opened(path: Path, clock: FakeClock | None = None, *, looking: bool = False) -> Frontier:
+    return await open_frontier(f"sqlite:{path}", SETTINGS, clock=clock or FakeClock(), looking=looking)
 
 
 async def a_file(path: Path, urls: int = 3) -> Path:

@@ -12,13 +12,19 @@ somebody must act on is a :class:`FrontierError`.
 from __future__ import annotations
 
 import enum
+import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
 from sqspider.checks import shown
+from sqspider.host import Admission as Admission
+from sqspider.host import Entered as Entered
+from sqspider.host import Entrance as Entrance
+from sqspider.host import Exit as Exit
 from sqspider.host import HostRow, RobotsAccess
+from sqspider.host import SlotDemand as SlotDemand
 from sqspider.message import CrawlSettings, Message
 from sqspider.metrics import Point, Sample
 from sqspider.record import Outcome, Reason, Status, UrlRecord
@@ -67,6 +73,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     depth: int = 0
     parent: str | None = None
     settings: CrawlSettings = CrawlSettings()
+    redirects: int = 0  # on the way from the last page to this URL
     lastmod: float | None = None  # what a sitemap said
 
     @classmethod
@@ -77,11 +84,19 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             depth=message.depth,
             parent=message.parent,
             settings=message.settings,
+            redirects=message.redirects,
             lastmod=message.lastmod,
         )
 
     def to_message(self) -> Message:
-        return Message(url=self.url, depth=self.depth, parent=self.parent, settings=self.settings, lastmod=self.lastmod)
+        return Message(
+            url=self.url,
+            depth=self.depth,
+            parent=self.parent,
+            settings=self.settings,
+            redirects=self.redirects,
+            lastmod=self.lastmod,
+        )
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +163,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     at: float  # when
     tried: bool  # a fetch met trouble: counts as a try
     outcome: Outcome | None = None  # what that fetch met
+    is_unused: bool = False  # nothing was done under it: ``unended`` is what it was before the claim, not 0
 
 
 class Deferral(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,50 +172,6 @@ class Deferral(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery
     until: float
     message: Message | None = None  # what it shall say when it comes back; none: the same
-
-
-class SlotDemand(msgspec.Struct, frozen=True, kw_only=True):
-    """Some moments at which to ask a host for something."""
-
-    host: str
-    count: int
-    spacing_seconds: float  # between two of them
-    generation: int  # of the host row that the spacing was computed from
-
-
-class Entrance(msgspec.Struct, frozen=True, kw_only=True):
-    """The wish to ask a host for something now."""
-
-    host: str
-    token: str  # names this request
-    delay_seconds: float  # the least time since the request before
-    per_host: int  # requests at a time
-    generation: int | None  # of the slot; none: without a slot (robots, redirects)
-    until: float  # when the request is over at the latest
-
-
-class Entered(enum.StrEnum):
-    """The answer to an :class:`Entrance`."""
-
-    YES = "yes"
-    BUSY = "busy"  # too soon, or too many at a time: see ``Admission.again_at``
-    VOID = "void"  # the host's generation is another: reserve again
-
-
-class Admission(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a host may be asked now."""
-
-    entered: Entered
-    again_at: float = 0.0  # when busy: the moment at which it may be free
-
-
-class Exit(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a request to a host."""
-
-    host: str
-    token: str
-    requested_at: float  # when the request had left for the host, at the latest
-    latency_seconds: float
 
 
 class RobotsRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,6 +195,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     by_status: dict[Status, int]  # every status is there
     by_reason: dict[Reason, int]  # of the finished ones; only what occurs
     bytes: int = 0  # decoded, of the finished ones
+    redirects: int = 0  # of those that are done: answers that lead elsewhere, and are no pages
 
     @property
     def total(self) -> int:
@@ -285,6 +258,13 @@ class Frontier(Protocol):
     def lag_seconds(self) -> float:
         """How far figures of it may be behind: that nothing is left is told by two looks so far apart."""
 
+    @property
+    def generation(self) -> int:
+        """Raised by :meth:`clear_table`: whoever remembers what is recorded here forgets it then.
+
+        As of the last :meth:`receive` or :meth:`hosts`.
+        """
+
     def now(self) -> float:
         """The time that all who share it go by, in seconds since the epoch.
 
@@ -332,7 +312,8 @@ class Frontier(Protocol):
     async def retry(self, retries: Sequence[Retry]) -> list[bool]:
         """Give claims back: record ``queued``, ``unended`` 0, the message visible at ``at``.
 
-        Fenced as :meth:`finish` is. The message that comes back counts no receives.
+        Fenced as :meth:`finish` is. The message that comes back counts no receives. Of an unused claim
+        ``unended`` is what it was before.
         """
 
     async def defer(self, deferrals: Sequence[Deferral]) -> None:
@@ -375,9 +356,8 @@ class Frontier(Protocol):
     async def save_hosts(self, rows: Sequence[HostRow]) -> list[bool]:
         """Write settings, penalties and rests of host rows, if their ``version`` is still the same.
 
-        Counters, ``next_slot`` and ``last_request`` are the frontier's and not written, but where
-        the generation rises ``next_slot`` goes back to the row's ``rest_until`` or now plus the
-        row's largest delay: older slots are void. False where the row has changed meanwhile: read it again.
+        By :func:`sqspider.host.saved`: what is the frontier's own is not written, but where the generation
+        rises ``next_slot`` goes back. False where the row has changed meanwhile: read it again.
         """
 
     async def release_host(self, host: str) -> int:
@@ -396,10 +376,8 @@ class Frontier(Protocol):
     async def enter(self, entrances: Sequence[Entrance]) -> list[Admission]:
         """Ask whether hosts may be asked for something now; atomic per host.
 
-        Yes if the last request is ``delay_seconds`` past and fewer than ``per_host`` requests are
-        under way (those past their ``until`` do not count: their worker died), and the host is not
-        resting. The moment is noted as the last request, and ``next_slot`` pushed on by the delay
-        where there is no slot.
+        By :func:`sqspider.host.entered`. The moment is noted as the last request, and ``next_slot``
+        pushed on by the delay where there is no slot.
         """
 
     async def leave(self, exits: Sequence[Exit]) -> None:
@@ -501,8 +479,13 @@ def check_address(address: str) -> None:
         raise ValueError(f"frontier: {shown(address)} names no frontier: write sqlite:PATH, or aws:")
 
 
-async def open_frontier(address: str, settings: FrontierSettings, *, clock: Clock, looking: bool = False) -> Frontier:
-    """Open a frontier by its address.
+CHANCE: Final = random.SystemRandom()  # that no other process has, too
+
+
+async def open_frontier(
+    address: str, settings: FrontierSettings, *, clock: Clock, rng: random.Random = CHANCE, looking: bool = False
+) -> Frontier:
+    """Open a frontier by its address. ``rng`` makes its receipts, marks and stamps.
 
     ``sqlite:PATH`` (``sqlite::memory:`` keeps it in memory), or ``aws:``, the queue ``QUEUE_URL`` and
     the table ``TABLE_NAME`` of the environment. ``looking``: nothing will be written; a file must be
@@ -515,7 +498,7 @@ async def open_frontier(address: str, settings: FrontierSettings, *, clock: Cloc
     if address == "aws:":
         from sqspider.frontier.aws import AwsFrontier
 
-        return await AwsFrontier.open(settings, clock=clock)
+        return await AwsFrontier.open(settings, clock=clock, rng=rng)
     from sqspider.frontier.sqlite import SqliteFrontier
 
-    return await SqliteFrontier.open(address.removeprefix("sqlite:"), settings, clock=clock, looking=looking)
+    return await SqliteFrontier.open(address.removeprefix("sqlite:"), settings, clock=clock, rng=rng, looking=looking)

@@ -43,6 +43,7 @@ import msgspec
 import structlog
 
 from sqspider.frontier import (
+    CHANCE,
     MIN_PERIOD_SECONDS,
     PURGE_SECONDS,
     Admission,
@@ -226,7 +227,12 @@ class AwsFrontier:
 
     @classmethod
     async def open(
-        cls, settings: FrontierSettings, *, clock: Clock, environment: Mapping[str, str] = os.environ
+        cls,
+        settings: FrontierSettings,
+        *,
+        clock: Clock,
+        rng: random.Random = CHANCE,
+        environment: Mapping[str, str] = os.environ,
     ) -> AwsFrontier:
         """Open the queue ``QUEUE_URL`` and the table ``TABLE_NAME`` of the environment.
 
@@ -242,7 +248,7 @@ class AwsFrontier:
             region=place.region,
             network=Network.read(environment),
             endpoints=endpoints_for(place.region, environment, place.queue_url),
-            rng=random.Random(secrets.randbits(64)),
+            rng=rng,
             clock=shared_clock,
             give_up_seconds=OPEN_SECONDS,
         )
@@ -306,6 +312,10 @@ class AwsFrontier:
     @property
     def lag_seconds(self) -> float:
         return LAG_SECONDS
+
+    @property
+    def generation(self) -> int:
+        return 0
 
     def now(self) -> float:
         return self._clock()

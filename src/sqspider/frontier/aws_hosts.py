@@ -13,13 +13,14 @@ import asyncio
 import contextlib
 import secrets
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 import msgspec
 
-from sqspider.frontier import Admission, Clock, Entered, Entrance, Exit, SlotDemand
+from sqspider.frontier import Admission, Clock, Entrance, Exit, SlotDemand
 from sqspider.frontier.aws_calls import (
     READ_BATCH,
     WRITE_BATCH,
@@ -34,7 +35,7 @@ from sqspider.frontier.aws_calls import (
     text,
 )
 from sqspider.frontier.aws_client import AwsClient
-from sqspider.host import HostRow, delay_of, is_in_trouble
+from sqspider.host import SUMS, HostRow, HostState, entered, is_in_trouble, left, reserved, saved, sums_of
 from sqspider.record import Outcome
 
 T = TypeVar("T")
@@ -48,16 +49,9 @@ SET_MARK: Final = ' SET "due_at" = ?'  # two more write units: the index' entry 
 NO_MARK, IN_TROUBLE = 0.0, 1.0  # of a host in the index
 
 
-class _HostState(msgspec.Struct, frozen=True, kw_only=True):
-    """A host's item: its row, and the requests under way to it by token, with their latest end."""
-
-    row: HostRow
-    requests: dict[str, float] = {}
-
-
 class _KnownHost(NamedTuple):
     stamp: str | None  # names the version that was read; none: there is no item yet
-    state: _HostState
+    state: HostState
     mark: float = NO_MARK  # its ``due_at`` in the index
 
 
@@ -68,28 +62,27 @@ class _HostWrite(NamedTuple):
     statement: Statement
 
 
-class _HostSums(msgspec.Struct):
+class _HostSums:
     """What finished fetches add to a host's row."""
 
-    done: int = 0
-    failed: int = 0
-    blocked: int = 0
-    bytes: int = 0
-    busy_seconds: float = 0.0
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = dict.fromkeys(SUMS, 0)
 
-    def add(self, other: _HostSums) -> None:
-        for name in self.__struct_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+    def add(self, sums: Mapping[str, float]) -> None:
+        for name, much in sums.items():
+            self._sums[name] += much
+
+    def add_all(self, other: _HostSums) -> None:
+        self.add(other._sums)
 
     def added_to(self, row: HostRow) -> HostRow:
-        sums = {name: getattr(row, name) + getattr(self, name) for name in self.__struct_fields__}
-        return msgspec.structs.replace(row, **sums)
+        return msgspec.structs.replace(row, **{name: getattr(row, name) + self._sums[name] for name in SUMS})
 
 
-HostChange = Callable[[_HostState], tuple[_HostState, T]]
+HostChange = Callable[[HostState], tuple[HostState, T]]
 """Takes a host's state, gives the state that shall be and an answer. The very same state: no write."""
 
-_host_decoder = msgspec.json.Decoder(_HostState)
+_host_decoder = msgspec.json.Decoder(HostState)
 
 
 class Hosts:
@@ -105,9 +98,7 @@ class Hosts:
 
     def add_finished(self, host: str, outcome: Outcome) -> None:
         """Add a finished fetch to the sums of its host; written with its next change, or by :meth:`flush`."""
-        sums = _HostSums(bytes=outcome.bytes, busy_seconds=(outcome.elapsed_ms or 0) / 1000)
-        setattr(sums, outcome.status, 1)
-        self._sums[host].add(sums)
+        self._sums[host].add(sums_of(outcome))
 
     @property
     def unwritten(self) -> int:
@@ -161,7 +152,7 @@ class Hosts:
                     )
         return [answers[i] for i in range(len(changes))]
 
-    def _statement_for(self, old: _KnownHost, state: _HostState) -> _HostWrite:
+    def _statement_for(self, old: _KnownHost, state: HostState) -> _HostWrite:
         host = state.row.host
         sums = self._sums.pop(host, None)
         if sums is not None:
@@ -201,7 +192,7 @@ class Hosts:
                 else:
                     self._hosts.pop(write.host, None)
                     if write.sums is not None:
-                        self._sums[write.host].add(write.sums)
+                        self._sums[write.host].add_all(write.sums)
         return [write.host for write in pending if write.host not in done]
 
     def _remember(self, host: str, known: _KnownHost) -> None:
@@ -215,7 +206,7 @@ class Hosts:
         found = {}
         for host in hosts:
             item = items.get(_host_key(host))
-            known = _KnownHost(None, _HostState(row=HostRow(host=host)))
+            known = _KnownHost(None, HostState(row=HostRow(host=host)))
             if item is not None:
                 state = _host_decoder.decode(item["row"]["S"])
                 known = _KnownHost(item["stamp"]["S"], state, number(item, "due_at"))
@@ -251,92 +242,23 @@ class Hosts:
 
     async def save(self, rows: Sequence[HostRow]) -> list[bool]:
         now = self._clock()
-
-        def saved(row: HostRow) -> HostChange[bool]:
-            def change(state: _HostState) -> tuple[_HostState, bool]:
-                old = state.row
-                if old.version != row.version:
-                    return state, False
-                next_slot = old.next_slot
-                if row.generation > old.generation:
-                    next_slot = max(now + delay_of(row), row.rest_until)
-                new = msgspec.structs.replace(
-                    row,
-                    version=row.version + 1,
-                    next_slot=next_slot,
-                    **{name: getattr(old, name) for name in FRONTIERS_OWN_FIELDS},
-                )
-                return msgspec.structs.replace(state, row=new), True
-
-            return change
-
-        return await self._change([(row.host, saved(row)) for row in rows])
+        return await self._change([(row.host, partial(saved, row=row, now=now)) for row in rows])
 
     async def reserve(self, demands: Sequence[SlotDemand]) -> list[float | None]:
-        def reserved(demand: SlotDemand) -> HostChange[float | None]:
-            def change(state: _HostState) -> tuple[_HostState, float | None]:
-                row = state.row
-                if row.generation != demand.generation:
-                    return state, None
-                first = max(self._clock(), row.next_slot, row.rest_until)
-                row = msgspec.structs.replace(row, next_slot=first + demand.count * demand.spacing_seconds)
-                return msgspec.structs.replace(state, row=row), first
-
-            return change
-
-        return await self._change([(demand.host, reserved(demand)) for demand in demands])
+        now = self._clock()
+        return await self._change([(demand.host, partial(reserved, demand=demand, now=now)) for demand in demands])
 
     async def enter(self, entrances: Sequence[Entrance]) -> list[Admission]:
-        def entered(entrance: Entrance) -> HostChange[Admission]:
-            return lambda state: _admit(state, entrance, self._clock())
+        def let_in(entrance: Entrance) -> HostChange[Admission]:
+            return lambda state: entered(state, entrance, self._clock())  # when it is written, not when it was asked
 
-        return await self._change([(entrance.host, entered(entrance)) for entrance in entrances])
+        return await self._change([(entrance.host, let_in(entrance)) for entrance in entrances])
 
     async def leave(self, exits: Sequence[Exit]) -> None:
-        def left(end: Exit) -> HostChange[None]:
-            def change(state: _HostState) -> tuple[_HostState, None]:
-                row = state.row
-                row = msgspec.structs.replace(
-                    row,
-                    last_request=max(row.last_request, end.requested_at),
-                    latency_seconds=0.7 * row.latency_seconds + 0.3 * end.latency_seconds,
-                )
-                requests = {token: until for token, until in state.requests.items() if token != end.token}
-                return _HostState(row=row, requests=requests), None
-
-            return change
-
-        await self._change([(end.host, left(end)) for end in exits])
+        await self._change([(end.host, partial(left, end=end)) for end in exits])
 
 
-FRONTIERS_OWN_FIELDS: Final = (
-    "last_request",
-    "latency_seconds",
-    *_HostSums.__struct_fields__,
-)
-"""What a host row has from the frontier alone: a save of the row does not write it."""
-
-
-def _admit(state: _HostState, entrance: Entrance, now: float) -> tuple[_HostState, Admission]:
-    row = state.row
-    if entrance.generation is not None and entrance.generation != row.generation:
-        return state, Admission(entered=Entered.VOID)
-    again_at = max(row.rest_until, row.last_request + entrance.delay_seconds)
-    if again_at > now:
-        return state, Admission(entered=Entered.BUSY, again_at=again_at)
-    requests = {token: until for token, until in state.requests.items() if until >= now}
-    if len(requests) >= entrance.per_host:
-        soon = now + min(max(entrance.delay_seconds / 4, 0.02), 0.5)
-        return state, Admission(entered=Entered.BUSY, again_at=min(soon, *requests.values()))
-    requests[entrance.token] = entrance.until
-    next_slot = row.next_slot
-    if entrance.generation is None:
-        next_slot = max(now, next_slot) + entrance.delay_seconds
-    row = msgspec.structs.replace(row, last_request=now, next_slot=next_slot)
-    return _HostState(row=row, requests=requests), Admission(entered=Entered.YES)
-
-
-def _touched(state: _HostState) -> tuple[_HostState, None]:
+def _touched(state: HostState) -> tuple[HostState, None]:
     """No change but the sums that ride along with every write."""
     return msgspec.structs.replace(state), None
 

@@ -14,17 +14,19 @@ import contextlib
 import json
 import math
 import os
+import random
 import sqlite3
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from sqspider.frontier import (
+    CHANCE,
     Admission,
     ClaimRequest,
     Clock,
@@ -32,7 +34,6 @@ from sqspider.frontier import (
     DeadLetter,
     Deferral,
     Delivery,
-    Entered,
     Entrance,
     Entry,
     Exit,
@@ -58,8 +59,17 @@ from sqspider.frontier.sqlite_file import (
     open_to_look,
     open_to_work,
 )
-from sqspider.frontier.sqlite_rows import Parameters, dicts, host_row, letter_row, record_of, robots_row, worker_row
-from sqspider.host import HostRow, delay_of, is_in_trouble
+from sqspider.frontier.sqlite_rows import (
+    HOST_COLUMNS,
+    Parameters,
+    dicts,
+    host_row,
+    letter_row,
+    record_of,
+    robots_row,
+    worker_row,
+)
+from sqspider.host import SUMS, HostRow, HostState, entered, is_in_trouble, left, reserved, saved, sums_of
 from sqspider.message import (
     BadBody,
     Message,
@@ -160,7 +170,8 @@ DELETE FROM message INDEXED BY message_url WHERE url IN (SELECT value FROM json_
 """
 RETRY: Final = """
 UPDATE record INDEXED BY sqlite_autoindex_record_1 SET
-    status = 'queued', lease_until = 0, unended = 0, tries = tries + ?, due_at = ?, outcome = coalesce(?, outcome)
+    status = 'queued', lease_until = 0, unended = CASE WHEN ? THEN unended - 1 ELSE 0 END,
+    tries = tries + ?, due_at = ?, outcome = coalesce(?, outcome)
 WHERE url = ? AND attempt = ? AND worker_id = ? AND claim_id = ? AND status = 'processing'
 """
 DEFER: Final = """
@@ -195,38 +206,19 @@ COUNTERS: Final = "SELECT name, number FROM counter"
 ADD_TO_COUNTER: Final = """
 INSERT INTO counter (name, number) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET number = number + excluded.number
 """
-ADD_TO_HOST: Final = """
-INSERT INTO host (host, done, failed, blocked, bytes, busy_seconds) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (host) DO UPDATE SET
-    done = done + excluded.done, failed = failed + excluded.failed, blocked = blocked + excluded.blocked,
-    bytes = bytes + excluded.bytes, busy_seconds = busy_seconds + excluded.busy_seconds
+ADD_TO_HOST: Final = f"""
+INSERT INTO host (host, {", ".join(SUMS)}) VALUES (:host, {", ".join(f":{name}" for name in SUMS)})
+ON CONFLICT (host) DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)}
 """
-HOSTS: Final = "SELECT * FROM host WHERE host IN (SELECT value FROM json_each(?))"
-ALL_HOSTS: Final = "SELECT * FROM host ORDER BY host"
+HOSTS: Final = f"SELECT {', '.join(HOST_COLUMNS)} FROM host WHERE host IN (SELECT value FROM json_each(?))"
+ALL_HOSTS: Final = f"SELECT {', '.join(HOST_COLUMNS)} FROM host ORDER BY host"
 ADD_HOST: Final = "INSERT INTO host (host) VALUES (?) ON CONFLICT DO NOTHING"
-SAVE_HOST: Final = """
-UPDATE host SET
-    version = version + 1, generation = :generation, delay_seconds = :delay_seconds,
-    crawl_delay_seconds = :crawl_delay_seconds, penalty_seconds = :penalty_seconds,
-    penalty_since = :penalty_since, rest_until = :rest_until, failures = :failures, trouble = :trouble,
-    is_paused = :is_paused, is_blocked = :is_blocked,
-    next_slot = CASE WHEN generation < :generation THEN :first_slot ELSE next_slot END
-WHERE host = :host AND version = :version
-"""
-RESERVE: Final = """
-UPDATE host SET next_slot = max(:now, next_slot, rest_until) + :length
-WHERE host = :host AND generation = :generation
-RETURNING next_slot - :length
-"""
-SLOT_OF_HOST: Final = "SELECT generation, rest_until, last_request, next_slot FROM host WHERE host = ?"
-ENTER_HOST: Final = "UPDATE host SET last_request = ?, next_slot = ? WHERE host = ?"
-LEAVE_HOST: Final = """
-UPDATE host SET last_request = max(last_request, ?), latency_seconds = 0.7 * latency_seconds + 0.3 * ? WHERE host = ?
+SAVE_HOST: Final = f"""
+UPDATE host SET {", ".join(f"{name} = :{name}" for name in HOST_COLUMNS if name != "host")} WHERE host = :host
 """
 BEGIN_REQUEST: Final = "INSERT OR REPLACE INTO request (host, token, until) VALUES (?, ?, ?)"
 END_REQUEST: Final = "DELETE FROM request WHERE host = ? AND token = ?"
-END_OLD_REQUESTS: Final = "DELETE FROM request WHERE host = ? AND until < ?"
-REQUESTS: Final = "SELECT count(*), min(until) FROM request WHERE host = ?"
+REQUESTS: Final = "SELECT token, until FROM request WHERE host = ?"
 ROBOTS: Final = "SELECT origin, row FROM robots WHERE row IS NOT NULL AND origin IN (SELECT value FROM json_each(?))"
 LEASE_ROBOTS: Final = """
 INSERT INTO robots (origin, lease_until) VALUES (:origin, :until)
@@ -297,6 +289,28 @@ CLEAR_THE_REST: Final = (
 )
 
 
+class Runner(Protocol):
+    """Runs what waits for the disk, one piece of work after the other."""
+
+    async def run(self, work: Callable[[], T]) -> T: ...
+
+    def close(self) -> None:
+        """There is no more to come."""
+
+
+class Thread:
+    """A thread of its own: the event loop never waits for the disk."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="frontier")
+
+    async def run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+
 class _Orphan(NamedTuple):
     """A record without a message."""
 
@@ -310,33 +324,49 @@ _outcome_encoder = msgspec.json.Encoder()
 class SqliteFrontier:
     """The :class:`~sqspider.frontier.Frontier` in a SQLite file. Made by :meth:`open`."""
 
-    def __init__(self, path: str, settings: FrontierSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        path: str,
+        settings: FrontierSettings,
+        *,
+        clock: Clock,
+        rng: random.Random = CHANCE,
+        runner: Runner | None = None,
+    ) -> None:
         self._path = path
         self._settings = settings
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="frontier")
+        self._runner = runner or Thread()
         self._connection: sqlite3.Connection
         self._file = os.path.abspath(path)  # wherever this process goes
         self._identity: Identity | None = None
         self._sent = asyncio.Event()  # something was sent from this process
         self._receipts = 0
-        self._receipt_prefix = os.urandom(6).hex()
+        self._receipt_prefix = f"{rng.getrandbits(48):012x}"
+        self.generation = 0
 
     @classmethod
     async def open(
-        cls, path: str, settings: FrontierSettings, *, clock: Clock, looking: bool = False
+        cls,
+        path: str,
+        settings: FrontierSettings,
+        *,
+        clock: Clock,
+        rng: random.Random = CHANCE,
+        runner: Runner | None = None,
+        looking: bool = False,
     ) -> SqliteFrontier:
         """Open a file, made if it is absent; ``:memory:`` for none. See :mod:`sqspider.frontier.sqlite_file`.
 
-        ``looking``: nothing will be written; the file must be there. Raises
-        :class:`FrontierUnavailableError` if it is no frontier, of another version, damaged, or cannot
-        be opened or written.
+        ``runner`` runs what waits for the disk; none: a thread. ``looking``: nothing will be written; the
+        file must be there. Raises :class:`FrontierUnavailableError` if it is no frontier, of another
+        version, damaged, or cannot be opened or written.
         """
-        frontier = cls(path, settings, clock)
+        frontier = cls(path, settings, clock=clock, rng=rng, runner=runner)
         try:
             await frontier._in_thread(lambda: frontier._open(open_to_look if looking else open_to_work))
         except FrontierError as error:
-            frontier._thread.shutdown()
+            frontier._runner.close()
             raise FrontierUnavailableError(str(error)) from error
         return frontier
 
@@ -345,8 +375,8 @@ class SqliteFrontier:
         self._identity = identity_of(self._path)
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown()
+        await self._runner.run(self._close)
+        self._runner.close()
 
     def _close(self) -> None:
         if self._is_elsewhere():
@@ -354,7 +384,7 @@ class SqliteFrontier:
         self._connection.close()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._classified, work)
+        return await self._runner.run(lambda: self._classified(work))
 
     def _classified(self, work: Callable[[], T]) -> T:
         try:
@@ -599,7 +629,7 @@ class SqliteFrontier:
             now = self._clock()
             answers = []
             counters: Counter[str] = Counter()
-            hosts: defaultdict[str, list[float]] = defaultdict(lambda: [0, 0, 0, 0, 0.0])
+            hosts: defaultdict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(SUMS, 0))
             links: list[Entry] = []
             finished: list[str] = []
             for finish in finishes:
@@ -621,11 +651,10 @@ class SqliteFrontier:
                 if outcome.reason is not None:
                     counters[f"reason:{outcome.reason}"] += 1
                 sums = hosts[host_of(claim.url)]
-                sums[_HOST_SUMS[outcome.status]] += 1
-                sums[3] += outcome.bytes
-                sums[4] += (outcome.elapsed_ms or 0) / 1000
+                for name, number in sums_of(outcome).items():
+                    sums[name] += number
             self._enqueue(connection, links)
-            connection.executemany(ADD_TO_HOST, [(host, *sums) for host, sums in hosts.items()])
+            connection.executemany(ADD_TO_HOST, [{"host": host, **sums} for host, sums in hosts.items()])
             # Every message of a finished URL has nothing more to say, duplicates too.
             counters["messages"] -= connection.execute(DELETE_MESSAGES_OF, (json.dumps(finished),)).rowcount
             _count(connection, counters)
@@ -643,7 +672,7 @@ class SqliteFrontier:
                 outcome = _outcome_encoder.encode(retry.outcome).decode() if retry.outcome else None
                 due = max(retry.at, self._clock()) + self._settings.due_seconds
                 fence = (claim.url, claim.attempt, claim.worker_id, claim.claim_id)
-                changed = connection.execute(RETRY, (retry.tried, due, outcome, *fence)).rowcount
+                changed = connection.execute(RETRY, (retry.is_unused, retry.tried, due, outcome, *fence)).rowcount
                 answers.append(changed == 1)
                 if changed:
                     delivery = retry.delivery
@@ -749,17 +778,30 @@ class SqliteFrontier:
         return found
 
     async def save_hosts(self, rows: Sequence[HostRow]) -> list[bool]:
-        def work(connection: sqlite3.Connection) -> list[bool]:
-            now = self._clock()
+        return await self._change_hosts([(row.host, partial(saved, row=row, now=self._clock())) for row in rows])
+
+    async def _change_hosts(self, changes: Sequence[tuple[str, Callable[[HostState], tuple[HostState, T]]]]) -> list[T]:
+        def work(connection: sqlite3.Connection) -> list[T]:
             answers = []
-            for row in rows:
-                connection.execute(ADD_HOST, (row.host,))
-                first_slot = max(now + delay_of(row), row.rest_until)
-                parameters = {**msgspec.structs.asdict(row), "first_slot": first_slot}
-                answers.append(connection.execute(SAVE_HOST, parameters).rowcount == 1)
+            for host, change in changes:
+                old = self._host_state(connection, host)
+                new, answer = change(old)
+                answers.append(answer)
+                if new.row is not old.row:
+                    connection.execute(ADD_HOST, (host,))
+                    connection.execute(SAVE_HOST, msgspec.structs.asdict(new.row))
+                for token in old.requests.keys() - new.requests.keys():
+                    connection.execute(END_REQUEST, (host, token))
+                for token in new.requests.keys() - old.requests.keys():
+                    connection.execute(BEGIN_REQUEST, (host, token, new.requests[token]))
             return answers
 
         return await self._write(work)
+
+    def _host_state(self, connection: sqlite3.Connection, host: str) -> HostState:
+        rows = self._host_rows(connection.execute(HOSTS, (json.dumps([host]),)).fetchall())
+        requests = dict(connection.execute(REQUESTS, (host,)).fetchall())
+        return HostState(row=rows[0] if rows else HostRow(host=host), requests=requests)
 
     async def release_host(self, host: str) -> int:
         now, released = self._clock(), 0
@@ -775,52 +817,13 @@ class SqliteFrontier:
         return released
 
     async def reserve(self, demands: Sequence[SlotDemand]) -> list[float | None]:
-        def work(connection: sqlite3.Connection) -> list[float | None]:
-            slots: list[float | None] = []
-            for demand in demands:
-                connection.execute(ADD_HOST, (demand.host,))
-                parameters = {
-                    "now": self._clock(),
-                    "length": demand.count * demand.spacing_seconds,
-                    "host": demand.host,
-                    "generation": demand.generation,
-                }
-                row = connection.execute(RESERVE, parameters).fetchone()
-                slots.append(row[0] if row else None)
-            return slots
-
-        return await self._write(work)
+        return await self._change_hosts([(d.host, partial(reserved, demand=d, now=self._clock())) for d in demands])
 
     async def enter(self, entrances: Sequence[Entrance]) -> list[Admission]:
-        return await self._write(lambda c: [self._admit(c, entrance) for entrance in entrances])
-
-    def _admit(self, connection: sqlite3.Connection, entrance: Entrance) -> Admission:
-        now, host = self._clock(), entrance.host
-        connection.execute(ADD_HOST, (host,))
-        generation, rest_until, last_request, next_slot = connection.execute(SLOT_OF_HOST, (host,)).fetchone()
-        if entrance.generation is not None and entrance.generation != generation:
-            return Admission(entered=Entered.VOID)
-        again_at = max(rest_until, last_request + entrance.delay_seconds)
-        if again_at > now:
-            return Admission(entered=Entered.BUSY, again_at=again_at)
-        connection.execute(END_OLD_REQUESTS, (host, now))
-        under_way, first_end = connection.execute(REQUESTS, (host,)).fetchone()
-        if under_way >= entrance.per_host:
-            again_at = min(first_end, now + min(max(entrance.delay_seconds / 4, 0.02), 0.5))
-            return Admission(entered=Entered.BUSY, again_at=again_at)
-        connection.execute(BEGIN_REQUEST, (host, entrance.token, entrance.until))
-        if entrance.generation is None:
-            next_slot = max(now, next_slot) + entrance.delay_seconds
-        connection.execute(ENTER_HOST, (now, next_slot, host))
-        return Admission(entered=Entered.YES)
+        return await self._change_hosts([(e.host, partial(entered, entrance=e, now=self._clock())) for e in entrances])
 
     async def leave(self, exits: Sequence[Exit]) -> None:
-        def work(connection: sqlite3.Connection) -> None:
-            for end in exits:
-                connection.execute(END_REQUEST, (end.host, end.token))
-                connection.execute(LEAVE_HOST, (end.requested_at, end.latency_seconds, end.host))
-
-        await self._write(work)
+        await self._change_hosts([(end.host, partial(left, end=end)) for end in exits])
 
     async def robots(self, origins: Sequence[str]) -> dict[str, RobotsRow]:
         rows = await self._rows(ROBOTS, (json.dumps(origins),))
@@ -947,9 +950,6 @@ class SqliteFrontier:
         removed = await self._write(work)
         on_removed(removed)
         return removed
-
-
-_HOST_SUMS: Final = {Status.DONE: 0, Status.FAILED: 1, Status.BLOCKED: 2}
 
 
 def _due(before: float, limit: int) -> dict[str, float]:

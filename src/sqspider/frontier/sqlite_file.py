@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from sqspider.frontier import FrontierBusyError, FrontierError, FrontierUnavailableError
 
 APPLICATION_ID: Final = 0x73717370  # "sqsp"
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 OLDEST_SQLITE: Final = (3, 38, 0)  # the operator ->>
 BUSY_SECONDS: Final = 30.0  # how long to wait for other processes' transactions
 BUSY_PAUSE_SECONDS: Final = 0.005  # between two tries where SQLite does not wait by itself
@@ -128,6 +128,15 @@ CREATE INDEX sample_at ON sample (at);
 TO_SECOND: Final = """
 DROP INDEX message_visible;
 ALTER TABLE message ADD COLUMN is_deferred INTEGER NOT NULL DEFAULT 0;
+"""
+# And what the third has beyond the second.
+THIRD: Final = """
+ALTER TABLE record ADD COLUMN redirects INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE host ADD COLUMN rests INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE host ADD COLUMN rested_at REAL NOT NULL DEFAULT 0;
+ALTER TABLE host ADD COLUMN trouble_since REAL NOT NULL DEFAULT 0;
+ALTER TABLE host ADD COLUMN answered INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE host ADD COLUMN slot_spacing_seconds REAL NOT NULL DEFAULT 0;
 """
 COUNT_TABLES: Final = "SELECT count(*) FROM sqlite_schema"
 
@@ -295,10 +304,10 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
         connection.execute("BEGIN IMMEDIATE")
         head = _read_head(connection)  # somebody else may just have done it
         if head.is_empty:
-            _execute(connection, SCHEMA + SECOND)
+            _execute(connection, SCHEMA + SECOND + THIRD)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         elif head.version < SCHEMA_VERSION:
-            _execute(connection, TO_SECOND + SECOND)
+            _execute(connection, (TO_SECOND + SECOND if head.version == 1 else "") + THIRD)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
 

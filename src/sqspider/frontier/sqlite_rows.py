@@ -20,13 +20,13 @@ Parameters = dict[str, Any] | tuple[Any, ...]
 
 _outcome_decoder = msgspec.json.Decoder(Outcome)
 _robots_decoder = msgspec.json.Decoder(RobotsRow)
-_HOST_COLUMNS: Final = HostRow.__struct_fields__
+HOST_COLUMNS: Final = HostRow.__struct_fields__
 _SHOWN_MOMENTS: Final = frozenset(("penalty_since", "rest_until", "started_at", "seen_at", "sent_at"))
 
 
 def host_row(row: tuple[Any, ...]) -> HostRow:
     """A host's row. Raises ``ValueError`` if it is damaged."""
-    values = dict(zip(_HOST_COLUMNS, row, strict=True))
+    values = dict(zip(HOST_COLUMNS, row, strict=True))
     values["trouble"] = values["trouble"] or None
     values["is_paused"], values["is_blocked"] = bool(values["is_paused"]), bool(values["is_blocked"])
     return _read(values, HostRow)
