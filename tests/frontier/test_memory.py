@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -181,46 +181,62 @@ async def test_what_nobody_ended_comes_first_then_what_was_put_off(frontier: Mem
 # A frontier whose time is a simulator's.
 
 
-async def test_a_worker_that_dies_outside_leaves_what_it_did_or_nothing(state: MemoryStore, clock: FakeClock) -> None:
-    """Before the step nothing has happened; after it all has, though nobody hears of it."""
+class Dying:
+    """Runs each step of a worker, that dies at some moment: before the step, or after it."""
 
-    class DiedError(Exception):
-        pass
+    def __init__(self) -> None:
+        self.dies_before = self.dies_after = False
 
-    def dying_at(moment: int) -> Callable[[], Awaitable[None]]:
-        passed = Counter[str]()
+    async def run(self, work: Callable[[], T]) -> T:
+        await self._go_on(self.dies_before)
+        answer = work()
+        await self._go_on(self.dies_after)
+        return answer
 
-        async def outside() -> None:
-            passed["moments"] += 1
-            if passed["moments"] == moment:
-                raise DiedError
-
-        return outside
-
-    for moment, known in ((1, 0), (2, 1)):
-        worker = MemoryFrontier(state, SETTINGS, clock=clock, outside=dying_at(moment))
-        with pytest.raises(DiedError):
-            await worker.enqueue([Entry(url=url("a"))])
-        assert len(state.records) == known
-    assert len(state.queue.live) == 1
-
-
-async def test_a_worker_that_dies_while_it_waits_takes_nothing_along(state: MemoryStore, clock: FakeClock) -> None:
-    is_dead = False
-
-    async def outside() -> None:
-        if is_dead:
+    async def _go_on(self, dies: bool) -> None:
+        if dies:
             await asyncio.Event().wait()
+        await asyncio.sleep(0)
 
-    dead = MemoryFrontier(state, SETTINGS, clock=clock, outside=outside)
-    living = MemoryFrontier(state, SETTINGS, clock=clock)
-    waits = asyncio.create_task(dead.receive(10, wait_seconds=60))
-    await asyncio.sleep(0)
-    is_dead = True
-    assert not await living.receive(10)
-    await living.send([url("a")])
-    assert (await living.receive(10))[0].receive_count == 1
-    waits.cancel()
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+async def test_a_step_of_a_worker_that_dies_has_happened_or_not(
+    state: MemoryStore, frontier: MemoryFrontier, clock: FakeClock, is_done: bool
+) -> None:
+    dying = Dying()
+    dying.dies_before, dying.dies_after = not is_done, is_done
+    dead = asyncio.create_task(MemoryFrontier(state, SETTINGS, clock=clock, runner=dying).enqueue(entries(2)))
+    await turns()
+    assert not dead.done()
+    assert len(await frontier.receive(10)) == (await frontier.counts()).total == 2 * is_done
+    dead.cancel()
+
+
+async def test_a_worker_that_dies_while_it_waits_takes_nothing_along(
+    state: MemoryStore, frontier: MemoryFrontier, clock: FakeClock
+) -> None:
+    dying = Dying()
+    dead = asyncio.create_task(MemoryFrontier(state, SETTINGS, clock=clock, runner=dying).receive(10, wait_seconds=60))
+    await turns()
+    dying.dies_before = True
+    await frontier.send([url("a")])
+    await turns()
+    assert (await frontier.receive(10))[0].receive_count == 1
+    dead.cancel()
+
+
+async def test_two_that_wait_are_both_woken(state: MemoryStore, frontier: MemoryFrontier, clock: FakeClock) -> None:
+    waiting = [
+        asyncio.create_task(MemoryFrontier(state, SETTINGS, clock=clock).receive(1, wait_seconds=60)) for _ in range(2)
+    ]
+    await turns()
+    await frontier.send([url("a"), url("b")])
+    assert {delivery.body for [delivery] in await asyncio.gather(*waiting)} == {url("a"), url("b")}
 
 
 async def test_a_receive_that_waits_is_woken_by_what_is_sent_and_by_time(state: MemoryStore) -> None:

@@ -8,12 +8,13 @@ operation is one step that nobody sees the middle of, and none costs more when m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import math
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -56,22 +57,28 @@ LONGEST_LOOK_AGAIN_SECONDS: Final = 3600.0  # between two looks at a record whos
 replace = msgspec.structs.replace
 
 
-async def _a_turn() -> None:
-    """Let others have their turn, as they have it wherever an operation takes its time."""
-    await asyncio.sleep(0)
+class Runner(Protocol):
+    """Runs the steps of a handle, each at once; what it awaits before and after is between it and its caller."""
+
+    async def run(self, work: Callable[[], T]) -> T: ...
+
+
+class _InTurn:
+    """Lets others have their turn before each step, as they have it wherever an operation takes its time."""
+
+    async def run(self, work: Callable[[], T]) -> T:
+        await asyncio.sleep(0)
+        return work()
 
 
 def _operation(
     step: Callable[Concatenate[MemoryFrontier, P], T],
 ) -> Callable[Concatenate[MemoryFrontier, P], Coroutine[Any, Any, T]]:
-    """An operation of the port: one step, with what is outside before and after it."""
+    """An operation of the port that is one step."""
 
     @functools.wraps(step)
     async def operation(self: MemoryFrontier, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        await self._outside()
-        answer = step(self, *args, **kwargs)
-        await self._outside()
-        return answer
+        return await self._runner.run(lambda: step(self, *args, **kwargs))
 
     return operation
 
@@ -79,7 +86,7 @@ def _operation(
 class MemoryFrontier:
     """A handle on a store: the :class:`~sqspider.frontier.Frontier` of one worker.
 
-    ``outside`` is awaited before and after each step: there a simulator lets time pass, or its worker die.
+    Its ``runner`` runs each step: there a simulator lets time pass, or the worker die.
     """
 
     def __init__(
@@ -89,12 +96,12 @@ class MemoryFrontier:
         *,
         clock: Clock,
         rng: random.Random = CHANCE,
-        outside: Callable[[], Awaitable[None]] = _a_turn,
+        runner: Runner | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
         self._clock = clock
-        self._outside = outside
+        self._runner = runner or _InTurn()
         self._receipts = 0
         self._receipt_prefix = f"{rng.getrandbits(48):012x}"
         self._generation = store.generation
@@ -132,7 +139,7 @@ class MemoryFrontier:
 
     def _send(self, body: str) -> bool:
         self._store.queue.send(body, self._clock())
-        self._store.sent.set()
+        self._store.tell()
         return True
 
     @_operation
@@ -144,22 +151,16 @@ class MemoryFrontier:
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + wait_seconds
         while True:
-            await self._outside()  # after a wait, too: its worker may have died meanwhile
-            self._store.sent.clear()
-            deliveries = self._receive(limit)
+            deliveries, next_visible, news = await self._runner.run(lambda: self._receive(limit))
             left = give_up_at - loop.time()
             if deliveries or left <= 0:
-                break
-            until_next = max(self._store.queue.next_visible() - self._clock(), 0.001)
-            try:
-                async with asyncio.timeout(min(left, until_next)):
-                    await self._store.sent.wait()
-            except TimeoutError:
-                pass
-        await self._outside()
-        return deliveries
+                return deliveries
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, max(next_visible - self._clock(), 0.001))):
+                    await news.wait()
 
-    def _receive(self, limit: int) -> list[Delivery]:
+    def _receive(self, limit: int) -> tuple[list[Delivery], float, asyncio.Event]:
+        """What is visible, when more will be, and who tells if it is sooner."""
         now = self._clock()
         self._generation = self._store.generation
         self._receipts += 1
@@ -170,7 +171,7 @@ class MemoryFrontier:
             max_receives=self._settings.max_receives,
             receipt=f"{self._receipt_prefix}:{self._receipts}",
         )
-        return [self._delivery_of(stored) for stored in taken]
+        return [self._delivery_of(stored) for stored in taken], self._store.queue.next_visible(), self._store.news
 
     def _delivery_of(self, stored: Stored) -> Delivery:
         record, body = self._store.records.get(stored.url), stored.body
@@ -283,7 +284,7 @@ class MemoryFrontier:
     def _put_off(self, delivery: Delivery, until: float, message: Message | None = None) -> None:
         now = self._clock()
         self._store.queue.put_off(delivery, until if until > now else now, message)  # NaN, too, is now
-        self._store.sent.set()
+        self._store.tell()
 
     @_operation
     def delete(self, deliveries: Sequence[Delivery]) -> None:
@@ -336,7 +337,7 @@ class MemoryFrontier:
     @_operation
     def release_host(self, host: str) -> int:
         released = self._store.queue.release(host, self._clock())
-        self._store.sent.set()
+        self._store.tell()
         return released
 
     @_operation
@@ -405,7 +406,7 @@ class MemoryFrontier:
     @_operation
     def redrive(self, limit: int = 1000) -> int:
         revived = self._store.queue.revive(limit, self._clock())
-        self._store.sent.set()
+        self._store.tell()
         return revived
 
     # Workers.

@@ -215,7 +215,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.generation = 0
         self.queue = MessageQueue()
-        self.sent = asyncio.Event()  # something may be visible that was not
+        self.news = asyncio.Event()  # that something may be visible that was not: see ``tell``
         self.workers: dict[str, Session] = {}
         self.clear()
 
@@ -231,6 +231,11 @@ class MemoryStore:
         self.robots: dict[str, RobotsRow] = {}
         self.robots_leases: dict[str, float] = {}  # until when, by origin
         self.samples: deque[tuple[Sample, QueueStats]] = deque()
+
+    def tell(self) -> None:
+        """Wake all who wait for messages. The next news is an event of its own: nobody misses one."""
+        self.news.set()
+        self.news = asyncio.Event()
 
     def put(self, record: UrlRecord) -> None:
         """Write a record, and keep the sums."""
