@@ -34,7 +34,7 @@ from sqspider.frontier import (
 )
 from sqspider.host import HostRow, RobotsAccess
 from sqspider.message import CrawlSettings, Message
-from sqspider.policy import parse_retry_after, rule_for
+from sqspider.policy import Fault, parse_retry_after, rule_for
 from sqspider.record import Reason
 from sqspider.url import host_of, origin_of
 from sqspider.web.fetch import Fetched, Fetcher, HopRefused
@@ -411,17 +411,16 @@ class Politeness:
         now = self._clock()
         reason = fetched.reason
         rule = rule_for(reason, fetched.http_status) if reason else None
+        fails = rule is not None and rule.fault is not Fault.URL
         retry_after = None
-        if rule and (rule.slows or rule.fails):
+        if rule and (rule.slows or fails):
             retry_after = parse_retry_after(fetched.header("retry-after"), now)
             if retry_after is not None:
                 retry_after = min(retry_after, hosts.MAX_RETRY_AFTER_SECONDS)
 
         def change(row: HostRow) -> HostRow:
-            if reason and rule and (rule.slows or rule.fails):
-                return hosts.after_trouble(
-                    row, reason, slows=rule.slows, fails=rule.fails, retry_after=retry_after, now=now
-                )
+            if reason and rule and (rule.slows or fails):
+                return hosts.after_trouble(row, reason, slows=rule.slows, fails=fails, retry_after=retry_after, now=now)
             return hosts.after_success(row, now=now) if fetched.http_status is not None else row
 
         row = await self._host(host)
