@@ -70,6 +70,9 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     known_host_seconds: float = 86_400.0  # and one that has
 
 
+PATIENCE: Final = Patience()
+
+
 class SlotDemand(msgspec.Struct, frozen=True, kw_only=True):
     """Some moments at which to ask a host for something."""
 
@@ -346,7 +349,7 @@ def after_trouble(
     asked_at: float | None = None,
     rests_at_once: bool = False,
     has_answered: bool = True,
-    patience: Patience = Patience(),
+    patience: Patience = PATIENCE,
 ) -> HostRow:
     """The row after a request that met trouble. The very same row if that is no news.
 
