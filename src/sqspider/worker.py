@@ -267,6 +267,15 @@ class Worker:
         self._defer = Batcher(self._defer_batch, size=50, linger_seconds=linger)
         self._delete = Batcher(self._delete_batch, size=50, linger_seconds=linger)
 
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be asked from here just now, for a person; none if it can."""
+        network = self._network
+        if network.reason is None or not network.is_down:
+            return None
+        seconds = max(0.0, network.again_at - self._clock())
+        return f"nothing can be asked ({network.reason.value}: {network.detail}), again in {seconds:.0f} s"
+
     def stop(self) -> None:
         """Take no more; finish what is in flight within the fetch limit or give it back; end."""
         self._stopping.set()
