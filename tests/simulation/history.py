@@ -386,6 +386,8 @@ class History:
                 is_as_it_is = self.world.target(url) is not None and record.redirects >= FETCH.max_redirects
             case Reason.REDIRECT_LOOP:
                 is_as_it_is = self.world.target(url) == url
+            case Reason.INTERNAL_ERROR:
+                pass
             case Reason.RATE_LIMITED | Reason.SERVER_ERROR | Reason.TIMEOUT | Reason.CONNECTION_RESET:
                 used_up = record.tries + 1 >= policy.rule_for(reason, outcome.http_status).max_tries
                 is_as_it_is = (used_up and made >= record.tries + 1) or self._was_given_up(host, outcome)
