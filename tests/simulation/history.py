@@ -161,7 +161,10 @@ class History:
 
     def __init__(self, engine: str, seed: int, *, kill_at: int | None = None, is_small: bool = False) -> None:
         _events.clear()
-        plan = self.plan = Plan.small(seed) if is_small or kill_at is not None else Plan.of(seed)
+        plan = Plan.small(seed) if is_small or kill_at is not None else Plan.of(seed)
+        if engine != "sqlite":
+            plan = replace(plan, put_back=0.0)  # that the clock went back is seen by a file alone
+        self.plan = plan
         self.seed, self.engine_name = seed, engine
         self.report = Report(seed, engine, kill_at, str(plan))
         self.found = Found()
@@ -180,6 +183,8 @@ class History:
         self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.engine: Engine = ENGINES[engine](self.witness, plan.weather, seed, Path(self.folder.name))
         self.witness.has_copies = self.engine.has_copies
+        if engine == "aws":
+            self.witness.blur = 3.0  # its clock is told in whole seconds, late
         self.settings = CrawlSettings(
             scope=Scope.ANY,
             max_depth=DEEPEST,
