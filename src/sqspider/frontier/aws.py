@@ -102,6 +102,7 @@ from sqspider.frontier.aws_client import (
 from sqspider.frontier.aws_clock import AwsClock
 from sqspider.frontier.aws_hosts import Hosts
 from sqspider.frontier.aws_network import Network, endpoint_of, is_server, variant_asked_for
+from sqspider.frontier.aws_sums import BILL, Sums, sums_of_record
 from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, SQS, HttpTransport, Service, Transport
 from sqspider.host import HostRow, whole_lines
 from sqspider.message import BadBody, Message, decode_message, decode_settings, encode_message, encode_settings
@@ -112,7 +113,6 @@ from sqspider.url import host_of
 T = TypeVar("T")
 
 SHARDS: Final = 8  # of the index: a thousand writes a second each
-COUNTER_SHARDS: Final = 8
 KEY: Final = "url (S, HASH)"
 INDEX_KEY: Final = "due_shard (S, HASH), due_at (N, RANGE)"
 MAX_DELAY_SECONDS: Final = 900  # SQS: DelaySeconds
@@ -120,7 +120,7 @@ NOT_IN_SQS: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U001
 EMPTY_BODY: Final = "{}"  # what stands for an empty body, which SQS does not take: no message either
 RELEASE_AHEAD_SECONDS: Final = 60.0  # parked records go out this early, delayed: they are on time
 ENQUEUE_BATCH: Final = 500  # URLs under way at a time: one takes some 4 KB of memory
-FLUSH_SECONDS: Final = 2.0  # how long sums are gathered here before they are written
+QUIET_SECONDS: Final = 60.0  # after its last change a worker has written its sums: it polls, or ends a fetch
 EXACT_OPEN: Final = 100  # up to so many open records are counted one by one
 OLDEST_AGE_SECONDS: Final = 300  # CloudWatch's figures for a queue come every minute or five
 MAX_ROBOTS_BYTES: Final = 380_000  # compressed; an item has 400 KB
@@ -154,7 +154,6 @@ IAM_ACTIONS: Final = (
 dead-letter queue."""
 
 SWEEPER: Final = "sweeper"  # the key of the lease on sweeping
-BILL: Final = "bill:"  # before the names of the bill's sums
 QUEUE_METRICS: Final = {  # field of a point: SQS's own metric, and which statistic of it
     "visible": ("ApproximateNumberOfMessagesVisible", "Average"),
     "in_flight": ("ApproximateNumberOfMessagesNotVisible", "Average"),
@@ -204,7 +203,6 @@ class AwsFrontier:
         self, place: Place, client: AwsClient, settings: FrontierSettings, clock: AwsClock, rng: random.Random
     ) -> None:
         self.usage = Usage()
-        self._billed = Usage()  # how much of it is in the table's sums
         client.observers.append(self.usage.see)
         self.client = client
         self._place = place
@@ -218,9 +216,7 @@ class AwsFrontier:
         # Those of the queue, once it was looked at.
         self._visibility_seconds = settings.visibility_seconds
         self._max_receives = settings.max_receives
-        self._counted: Counter[str] = Counter()  # changes of the sums that are not written yet
-        self._flushed_at = clock()
-        self._counter_key = f"counter {rng.randrange(COUNTER_SHARDS)}"
+        self._sums = Sums(self.table, client, self.usage, clock, rng)
         self._enqueueing = asyncio.Lock()
         self._started: dict[tuple[str, str], float] = {}  # workers that checked in here
         self._is_without_age = False  # CloudWatch did not tell a message's age the last time
@@ -395,7 +391,7 @@ class AwsFrontier:
         unsure = [s.url for s, w in zip(statements, written, strict=True) if w.is_unsure and not w.is_done]
         own = {url for url, item in (await self.table.read(unsure)).items() if item.get("claim_id") == {"S": mark}}
         new = {s.url: None for s, result in zip(statements, written, strict=True) if result.is_done or s.url in own}
-        self._counted[Status.QUEUED] += len(new)
+        self._sums.add({Status.QUEUED: len(new)})
         return _Recorded(new, refused)
 
     async def send(self, bodies: Sequence[str]) -> None:
@@ -423,6 +419,8 @@ class AwsFrontier:
             messages = messages + batch
         if not messages:
             await self.flush()
+        else:
+            await self._flush_if_due()
         stale_at = self._clock() + self._visibility_seconds
         return [
             Delivery(
@@ -480,8 +478,7 @@ class AwsFrontier:
             answers[url] = Lost(url=url, why=LostReason.HELD, lease_until=self._clock())
         # A claim that nobody ended was in `processing` before; all others were in `queued`.
         fresh = sum(isinstance(answer, Won) and answer.unended == 1 for answer in answers.values())
-        self._counted[Status.QUEUED] -= fresh
-        self._counted[Status.PROCESSING] += fresh
+        self._sums.add({Status.QUEUED: -fresh, Status.PROCESSING: fresh})
         await self._flush_if_due()
         in_order = []
         for request in requests:
@@ -552,11 +549,8 @@ class AwsFrontier:
 
     def _count_finish(self, finish: Finish) -> None:
         outcome = finish.outcome
-        self._counted[Status.PROCESSING] -= 1
-        self._counted[outcome.status] += 1
-        self._counted["bytes"] += outcome.bytes
-        if outcome.reason is not None:
-            self._counted[f"reason:{outcome.reason}"] += 1
+        self._sums.add({Status.PROCESSING: -1})
+        self._sums.add(sums_of_record(outcome))
         self._hosts.add_finished(host_of(finish.claim.url), outcome)
 
     async def retry(self, retries: Sequence[Retry]) -> list[bool]:
@@ -568,8 +562,7 @@ class AwsFrontier:
             lambda item: text(item, "status") == Status.QUEUED and number(item, "unended") == 0,
         )
         given_back = [retry for retry, is_ended in zip(retries, ended, strict=True) if is_ended]
-        self._counted[Status.PROCESSING] -= len(given_back)
-        self._counted[Status.QUEUED] += len(given_back)
+        self._sums.add({Status.PROCESSING: -len(given_back), Status.QUEUED: len(given_back)})
         await self._resend(
             [
                 (
@@ -813,50 +806,31 @@ class AwsFrontier:
     # Sums.
 
     async def _flush_if_due(self) -> None:
-        if self._clock() - self._flushed_at >= FLUSH_SECONDS or self._hosts.unwritten >= WRITE_BATCH:
+        if self._sums.are_due or self._hosts.unwritten >= WRITE_BATCH:
             await self.flush()
 
     async def flush(self) -> None:
         """Write the sums that were gathered here. If AWS is too busy, they are kept for the next time."""
-        self._flushed_at = self._clock()
-        counted, self._counted = self._counted, Counter()
-        changes: dict[str, float] = {name: number for name, number in counted.items() if number}
-        used = self.usage.minus(self._billed) if changes else Usage()
-        self._billed = self._billed.plus(used)
-        # What was used is written with what it was for: no write of its own.
-        changes |= {f"{BILL}{name}": number for name, number in msgspec.structs.asdict(used).items() if number}
         try:
-            if changes:
-                await self.table.change(
-                    "UpdateItem",
-                    self._counter_key,
-                    {
-                        "UpdateExpression": "ADD " + ", ".join(f"#{i} :{i}" for i in range(len(changes))),
-                        "ExpressionAttributeNames": {f"#{i}": name for i, name in enumerate(changes)},
-                        "ExpressionAttributeValues": {f":{i}": n(number) for i, number in enumerate(changes.values())},
-                    },
-                )
-            counted, used = Counter(), Usage()
+            await self._sums.flush()
             await self._hosts.flush()
         except FrontierBusyError as error:
             log.warning("frontier_busy", during="sums", error=str(error))
-        finally:
-            self._counted.update(counted)
-            self._billed = self._billed.minus(used)
 
     async def counts(self, *, exact: bool = False) -> Counts:
         """Records by status and reason.
 
         Quick: the sums that workers write every few seconds, and the index of open records. Up to
         :data:`EXACT_OPEN` open records are counted exactly, so "none open" is never a guess. Sums
-        are behind by what other workers have gathered in :data:`FLUSH_SECONDS`, and off by as much
-        for each that was killed. ``exact`` reads the whole table and mends the sums.
+        are behind by what other workers have gathered for a few seconds, and off by as much
+        for each that was killed. ``exact`` reads the whole table, and mends the sums where nobody
+        has changed a record for :data:`QUIET_SECONDS`.
         """
         await self.flush()
         if exact:
             return await self._recount()
-        numbers, open_records = await self._counters(), await self._open_records()
-        by_status = {status: max(0, numbers[status]) for status in Status}
+        numbers, open_records = (await self._sums.read()).records, await self._open_records()
+        by_status = {status: max(0, numbers.get(status, 0)) for status in Status}
         if open_records is not None:
             exactly = Counter(text(item, "status") for item in (await self.table.read(open_records)).values())
             for status in (Status.QUEUED, Status.PROCESSING):
@@ -867,24 +841,10 @@ class AwsFrontier:
 
     async def bill(self) -> Bill:
         await self.flush()
-        numbers = await self._sums()
-        usage = Usage(**{name: numbers[f"{BILL}{name}"] for name in Usage.__struct_fields__})
+        numbers = (await self._sums.read()).numbers
+        usage = Usage(**{name: numbers.get(f"{BILL}{name}", 0.0) for name in Usage.__struct_fields__})
         parts = msgspec.structs.asdict(usage)
         return Bill(calls=round(parts.pop("calls")), dollars=usage.dollars, parts=parts)
-
-    async def _sums(self) -> defaultdict[str, float]:
-        items = await self.table.read(f"counter {shard}" for shard in range(COUNTER_SHARDS))
-        numbers: defaultdict[str, float] = defaultdict(float)
-        for item in items.values():
-            for name, value in item.items():
-                if "N" in value:
-                    numbers[name] += float(value["N"])
-        return numbers
-
-    async def _counters(self) -> Counter[str]:
-        """The sums of records: all but the bill's."""
-        sums = await self._sums()
-        return Counter({name: round(number) for name, number in sums.items() if not name.startswith(BILL)})
 
     async def _open_records(self) -> list[str] | None:
         """The URLs of open records; none if there are many."""
@@ -898,19 +858,28 @@ class AwsFrontier:
         return found
 
     async def _recount(self) -> Counts:
+        """Count all records, and mend the sums if all is quiet.
+
+        Where somebody works, what is not written yet would be added once more: then the sums stay as they are.
+        """
         numbers: Counter[str] = Counter()
-        before = await self._counters()
+        seen, quiet_since = await self._sums.read(), self._clock() - QUIET_SECONDS
+        is_quiet = True
         async for records in self.scan():
             for record in records:
-                numbers[record.status] += 1
-                if record.status.is_final and record.outcome is not None:
-                    numbers["bytes"] += record.outcome.bytes
-                    if record.outcome.reason is not None:
-                        numbers[f"reason:{record.outcome.reason}"] += 1
-        for name in dict.fromkeys([*numbers, *before]):
-            self._counted[name] += numbers[name] - before[name]
-        await self.flush()
+                is_quiet = is_quiet and self._changed_at(record) < quiet_since
+                outcome = record.outcome if record.status.is_final else None
+                numbers.update({record.status: 1} if outcome is None else sums_of_record(outcome))
+        if is_quiet and await self._sums.read() == seen:
+            await self._sums.mend(seen, numbers)
         return _counts({status: numbers[status] for status in Status}, numbers)
+
+    def _changed_at(self, record: UrlRecord) -> float:
+        """When a record was changed last, or a little later: what gave it back moved ``due_at`` on."""
+        moments = [record.enqueued_at, record.claimed_at or 0.0, record.finished_at or 0.0]
+        if record.attempt and record.due_at is not None:
+            moments.append(record.due_at - self._settings.due_seconds)
+        return max(moments)
 
     # Looking.
 
@@ -1089,7 +1058,7 @@ class AwsFrontier:
         return removed
 
     async def clear_table(self, on_removed: Callable[[int], None] = lambda _: None) -> int:
-        self._counted.clear()
+        self._sums.forget()
         self._hosts.forget()
         names = {"#url": "url"}
         removed = 0
