@@ -35,6 +35,8 @@ from .loop import EPOCH, Process, VirtualLoop
 
 CLOSE: Final = 1e-6  # what sums of floats may differ by
 
+JUST_CLEARED_SECONDS: Final = 30.0  # what was claimed before may still be asked for
+
 Say = Callable[[str, object], None]
 
 
@@ -123,6 +125,7 @@ class Witness:
         self.released = 0  # messages that sweeps sent
         self.dropped: list[tuple[str, float]] = []  # messages that were lost on the way: URL, when
         self.has_copies = False  # the queue may deliver a message twice at a time
+        self.sweeps_see_all = True  # no index lags, no call fails in part
         self.blur = CLOSE  # seconds by which the store's moments may be off
 
     def watch(self, frontier: Frontier, process: Process) -> Frontier:
@@ -209,8 +212,8 @@ class Witness:
         """A page is asked for: by whoever holds its claim."""
         self.trace.update(f"{self.loop.now!r} {process.name} {url}\n".encode())
         held = [c for c in self.claims[url] if c.process is process and not c.is_ended]
-        if not held and not any(c.process is process for c in self.claims[url]) and self.generation:
-            return  # its claim is from before the clearing
+        if not held and self.generation and self.loop.now < self.cleared_at + JUST_CLEARED_SECONDS:
+            return  # its claim may be from before the clearing
         if not held:
             self.say("asked without a claim", url)
         elif held[-1].until < self.loop.now - self.blur and held[-1].naps == process.naps:
@@ -250,7 +253,7 @@ class Witness:
 
     async def after_sweep(self, process: Process, called: float, released: int, limit: int = 1000) -> None:
         self.released += released
-        if released >= limit:
+        if released >= limit or not self.sweeps_see_all:
             return
         async for batch in self.looker.scan():
             for record in batch:
