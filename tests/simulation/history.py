@@ -478,15 +478,16 @@ class History:
         """No sooner than its delay, no more at once than allowed, nothing that robots.txt forbids."""
         plan = self.plan
         requests = sorted(host.requests, key=lambda request: request.start)
+        cleared = self.witness.cleared_at  # with the table it is forgotten when a host was last asked
         if plan.delay:
             late = 0.06 if plan.per_host > 1 else 1e-6
             late += 4.0 if self.engine_name == "aws" and plan.offset else 0.0  # clocks that differ by so little are left
             for a, b in zip(requests, requests[1:], strict=False):
-                if b.start - a.start < plan.delay - late:
+                if b.start - a.start < plan.delay - late and not a.start <= cleared < b.start:
                     self.say("gap", f"{host.name} {b.start - a.start:.3f} s at {b.start:.2f}: {a.process} {a.url}, {b.process} {b.url}")
             for request in requests:
                 others = [r for r in requests if r.start <= request.start < r.end - 1e-9]
-                if len(others) > plan.per_host:
+                if len(others) > plan.per_host + any(r.start <= cleared for r in others):
                     self.say("too many at once", f"{host.name} {len(others)} at {request.start:.2f}: {[r.process for r in others]}")
         if not plan.obeys_robots:
             return
