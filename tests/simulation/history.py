@@ -39,6 +39,7 @@ NEW_HOST_GRACE: Final = 75.0
 HOST_GRACE: Final = 900.0  # a day in life; so many idle looks would show nothing more
 ROBOTS_GRACE: Final = 1800.0
 FETCH: Final = FetchOptions()
+MOST_REDIRECTS: Final = 10  # in a row
 GIVEN_UP: Final = "the host was given up"
 FAIR: Final = Weather()
 REDIRECTS_ARE_RECORDS: Final = "redirect_to" in Fetched.__struct_fields__
@@ -389,7 +390,7 @@ class History:
             case Reason.CRASHED:
                 is_as_it_is = url in self.world.poison or self._was_killed_with(url)
             case Reason.TOO_MANY_REDIRECTS:
-                is_as_it_is = self.world.target(url) is not None and record.redirects >= FETCH.max_redirects
+                is_as_it_is = self.world.target(url) is not None and record.redirects >= MOST_REDIRECTS
             case Reason.REDIRECT_LOOP:
                 is_as_it_is = self.world.target(url) == url
             case Reason.INTERNAL_ERROR:
