@@ -344,15 +344,11 @@ class Politeness:
         give_up_at = self._clock() + BEGIN_SECONDS
         while True:
             answer = await self.enter(message)
-            if isinstance(answer, Pass) and not answer.is_late(message.settings.per_host, self._clock()):
-                return answer
             if isinstance(answer, Pass):
-                await self.leave(answer, requested_at=answer.entered_at)
-                again_at = self._clock()
-            else:
-                again_at = answer.again_at
-            if again_at > give_up_at or await self.pause_until(max(again_at, self._clock() + 0.01)):
-                return Busy(again_at, is_void=False)
+                return answer
+            again_at = max(answer.again_at, self._clock() + 0.01)
+            if again_at > give_up_at or await self.pause_until(again_at):
+                return answer
 
     async def ask(
         self, url: str, settings: CrawlSettings, *, max_bytes: int, sink: Sink | None = None
