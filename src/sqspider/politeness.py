@@ -32,9 +32,10 @@ from sqspider.frontier import (
     RobotsRow,
     SlotDemand,
 )
-from sqspider.host import HostRow, RobotsAccess
+from sqspider.host import PATIENCE, HostRow, Patience, RobotsAccess, Stage
 from sqspider.message import CrawlSettings, Message
-from sqspider.policy import parse_retry_after, rule_for
+from sqspider.network import Network
+from sqspider.policy import Fault, parse_retry_after, rule_for
 from sqspider.record import Reason
 from sqspider.url import host_of, origin_of
 from sqspider.web.fetch import Fetched, Fetcher, HopRefused
@@ -44,7 +45,9 @@ NEAR_SECONDS: Final = 5.0  # a slot that is further away sends its delivery back
 SOON_SECONDS: Final = 1.0  # this much before its slot a delivery comes back
 CROWD: Final = 16  # deliveries that wait for one host here, before only soon ones may join
 FULL_HOUSE: Final = 64  # and for all hosts: what is due must not find the places taken by what is not
-PROMPT_SECONDS: Final = 0.05  # after its permission a request is made, where another may be under way
+PROMPT_SECONDS: Final = 0.05  # after its permission was asked for a request is made, where there may be several
+PERMISSIONS: Final = 4  # that are asked for one after another, where each comes too late
+PROBE_POLL_SECONDS: Final = 0.5  # between two looks whether the probe of another URL brought our network back
 LATE_SECONDS: Final = 15.0  # a slot is good for so long after its moment; the distance is kept all the same
 HOP_WAIT_SECONDS: Final = 5.0  # the longest wait for a host in the middle of a fetch
 HOST_CACHE_SECONDS: Final = 2.0
@@ -58,14 +61,11 @@ ROBOTS_CACHE_SIZE: Final = 512  # files whose rules are kept here,
 ROBOTS_CACHE_BYTES: Final = 4 * 1024 * 1024  # and of so many bytes: rules take about eight times as much
 ROBOTS_LONG_BYTES: Final = 32 * 1024  # a file beyond this is read in a thread: it may take a quarter of a second
 
-# Answers that the host is waited for; every other trouble is that of its URLs, too.
-_ANSWERS: Final = frozenset({Reason.SERVER_ERROR, Reason.RATE_LIMITED, Reason.UNEXPECTED_STATUS})
-
 log = structlog.stdlib.get_logger(__name__)
 
 
 class Blocked(NamedTuple):
-    """The URL is not to be fetched at all."""
+    """The URL is not to be fetched at all: it ends as its reason says."""
 
     reason: Reason
     detail: str
@@ -78,19 +78,13 @@ class Postponed(NamedTuple):
     message: Message
 
 
-class Unreachable(NamedTuple):
-    """Its host cannot be reached even for robots.txt: the URL met this trouble."""
-
-    reason: Reason
-    detail: str
-
-
 class Pass(NamedTuple):
     """The permission to make one request to a host now."""
 
     host: str
     token: str | None  # none: the host has no delay, nothing is to be noted
-    entered_at: float
+    asked_at: float  # when it was asked for: before the frontier's answer
+    is_probe: bool = False  # whether anything can be asked at all is found out by it
 
 
 class Busy(NamedTuple):
@@ -98,6 +92,14 @@ class Busy(NamedTuple):
 
     again_at: float
     is_void: bool  # the slot is of an older generation
+
+
+class Learned(NamedTuple):
+    """What a request says of its URL's tries."""
+
+    counts: bool  # its trouble, if it met some, counts as a try
+    again_at: float = 0.0  # where it does not count: when to ask again
+    retry_after: float | None = None  # seconds that the host asked for
 
 
 class Route:
@@ -111,28 +113,28 @@ class Route:
         self._settings = settings
         self._permission: Pass | None = permission
         self.host = permission.host  # of the last hop
+        self.asked_at = permission.asked_at
         self.requested_at: float | None = None  # when its request had left; none: it may be now
         self.postponed_until: float | None = None  # the fetch was broken off: a host was busy
 
     async def may_begin(self, url: str) -> bool:
         """Whether the first request may be made now; if not, see ``postponed_until``.
 
-        With several requests at a time their distance is kept from the moment of the permission:
-        if that is past, because claiming took long, another moment is waited for.
+        A permission holds for a moment only: if that is past, because claiming took long, another one is asked for.
         """
-        permission = self._permission
-        if permission is None or permission.token is None or self._settings.per_host == 1:
-            return True
-        if self._politeness.seconds_since(permission.entered_at) <= PROMPT_SECONDS:
-            return True
-        self._permission = None
-        await self._politeness.leave(permission, requested_at=permission.entered_at)
-        entered = await self._politeness.enter_between(url, self._settings)
-        if isinstance(entered, Busy):
-            self.postponed_until = entered.again_at
-            return False
-        self._permission = entered
-        return True
+        for _ in range(PERMISSIONS):
+            permission = self._permission
+            if permission is None or not self._politeness.is_late(permission, self._settings):
+                return True
+            self._permission = None
+            await self._politeness.leave(permission, requested_at=permission.asked_at)
+            entered = await self._politeness.enter_between(url, self._settings)
+            if isinstance(entered, Busy):
+                self.postponed_until = entered.again_at
+                return False
+            self._permission, self.asked_at = entered, entered.asked_at
+        self.postponed_until = 0.0
+        return False
 
     async def before_hop(self, url: str) -> HopRefused | None:
         """Asked by the fetcher before it follows a redirect."""
@@ -147,7 +149,7 @@ class Route:
         if isinstance(entered, Busy):
             self.postponed_until = entered.again_at
             return HopRefused(Reason.RATE_LIMITED, f"the host of {url} is busy")
-        self._permission, self.host = entered, entered.host
+        self._permission, self.host, self.asked_at = entered, entered.host, entered.asked_at
         return None
 
     async def leave(self) -> None:
@@ -155,6 +157,11 @@ class Route:
         if self._permission is not None:
             permission, self._permission = self._permission, None
             await self._politeness.leave(permission, requested_at=self.requested_at)
+
+
+class _Changed(NamedTuple):
+    row: HostRow
+    is_changed: bool
 
 
 class _CachedRules(NamedTuple):
@@ -190,7 +197,7 @@ class Politeness:
 
     ``stopping`` ends every wait early. robots.txt groups are looked up by the product token of the
     fetcher's user agent; ``request_seconds`` bounds one request; ``robots_grace_seconds`` is how
-    long a host whose robots.txt answers 5xx or 429 is waited for.
+    long a host whose robots.txt cannot be had is waited for, ``patience`` how long one that is in trouble.
     """
 
     def __init__(
@@ -204,7 +211,9 @@ class Politeness:
         request_seconds: float,
         robots_grace_seconds: float,
         linger_seconds: float,
+        patience: Patience = PATIENCE,
     ) -> None:
+        self.network = Network()
         self._frontier = frontier
         self._fetcher = fetcher
         self._clock = clock
@@ -213,6 +222,9 @@ class Politeness:
         self._product_token = fetcher.options.product_token
         self._request_seconds = request_seconds
         self._robots_grace_seconds = robots_grace_seconds
+        self._patience = patience
+        self._under_way = 0  # requests of ours
+        self._lateness = PROMPT_SECONDS  # of permissions, lately: what asking for one takes
         self._rows: dict[str, tuple[HostRow, float]] = {}
         self._rules = _RulesCache()
         self._robots_locks: dict[str, asyncio.Lock] = {}
@@ -251,7 +263,7 @@ class Politeness:
 
     # May it be fetched at all?
 
-    async def judge(self, message: Message) -> Blocked | Postponed | Unreachable | None:
+    async def judge(self, message: Message) -> Blocked | Postponed | None:
         """Whether a URL may be fetched; ``None`` is yes."""
         settings = message.settings
         row = await self._host(host_of(message.url))
@@ -266,13 +278,25 @@ class Politeness:
             return trap
         if row.is_paused:
             return Postponed(now + PAUSE_SECONDS, message)
-        if row.rest_until > now + NEAR_SECONDS:
-            return Postponed(row.rest_until + self._rng.uniform(0, 1), message)
+        if (verdict := await self._judge_rest(row, message)) is not None:
+            return verdict
         if settings.obey_robots:
             verdict = await self._judge_robots(message.url, message)
+            if isinstance(verdict, Postponed):  # what kept us from robots.txt may rest the host
+                return await self._judge_rest(await self._host(row.host), message) or verdict
             if verdict is not None:
                 return verdict
         return await self._take_from_budget(row.host, message) if _has_budget(settings) else None
+
+    async def _judge_rest(self, row: HostRow, message: Message) -> Blocked | Postponed | None:
+        """What becomes of a URL whose host rests: it gets a slot after the rest, so that not all come at once."""
+        now = self._clock()
+        if hosts.stage_of(row, now) is Stage.GIVEN_UP:
+            return given_up(row)
+        if row.rest_until <= now + NEAR_SECONDS:
+            return None
+        ready = await self.wait_for_slot(message)
+        return ready if isinstance(ready, Postponed) else None
 
     async def _take_from_budget(self, host: str, message: Message) -> Blocked | Postponed | None:
         """Count a URL as in hand if its host's budget allows. Other workers' are not seen."""
@@ -306,13 +330,18 @@ class Politeness:
         while True:
             row = await self._host(host_of(message.url))
             delay = hosts.delay_for(row, message.settings)
+            spacing = hosts.spacing_for(row, delay, 1 if row.rests else message.settings.per_host)
             now = self._clock()
-            if delay == 0 and row.rest_until <= now:
-                return message
+            if hosts.with_slots_taken_back(row, spacing, now) is not row:
+                await self._take_back_slots(row.host, spacing)
+                continue
             slot = message.slot
             late = max(LATE_SECONDS, 2 * delay)
-            if slot is None or message.generation != row.generation or max(now, not_before) > slot + late:
-                spacing = hosts.spacing_for(row, delay, message.settings.per_host)
+            if delay == 0 and row.rest_until <= now:
+                if not_before <= now:
+                    return message
+                slot = now
+            elif slot is None or message.generation != row.generation or max(now, not_before) > slot + late:
                 slot = await self._reserve(
                     SlotDemand(host=row.host, count=1, spacing_seconds=spacing, generation=row.generation)
                 )
@@ -331,9 +360,14 @@ class Politeness:
                     return Postponed(moment, message)
             return message
 
-    def seconds_since(self, moment: float) -> float:
-        """By the clock of all times here."""
-        return self._clock() - moment
+    async def _take_back_slots(self, host: str, spacing_seconds: float) -> None:
+        """Let what waits for slots that are too far come back. Whoever dies in between leaves it to its time."""
+
+        def change(row: HostRow) -> HostRow:
+            return hosts.with_slots_taken_back(row, spacing_seconds, self._clock())
+
+        if (await self._change_host(host, change)).is_changed:
+            log.info("slots_taken_back", host=host, released=await self._frontier.release_host(host))
 
     async def pause_until(self, moment: float) -> bool:
         """Wait until a moment; True if the worker began to stop meanwhile."""
@@ -352,6 +386,23 @@ class Politeness:
 
     async def _ask(self, row: HostRow, delay: float, per_host: int, generation: int | None) -> Pass | Busy:
         now = self._clock()
+        if not self.network.may_ask(now):
+            return Busy(max(self.network.again_at, now + PROBE_POLL_SECONDS), is_void=False)
+        is_probe = self.network.is_down
+        permission: Pass | Busy | None = None
+        try:
+            permission = await self._ask_host(row, delay, per_host, generation, now)
+        finally:
+            if is_probe and not isinstance(permission, Pass):
+                self.network.release()
+        if isinstance(permission, Pass):
+            self._under_way += 1
+            return permission._replace(is_probe=is_probe)
+        return permission
+
+    async def _ask_host(
+        self, row: HostRow, delay: float, per_host: int, generation: int | None, now: float
+    ) -> Pass | Busy:
         if delay == 0:
             return Pass(row.host, None, now)
         token = f"{self._rng.getrandbits(48):012x}"
@@ -359,18 +410,34 @@ class Politeness:
             Entrance(
                 host=row.host,
                 token=token,
-                delay_seconds=delay,
+                delay_seconds=delay + (self._lateness - PROMPT_SECONDS if per_host > 1 else 0.0),
                 per_host=per_host,
                 generation=generation,
                 until=now + self._request_seconds + HOP_WAIT_SECONDS,
             )
         )
         if admission.entered is Entered.YES:
-            return Pass(row.host, token, self._clock())
+            return Pass(row.host, token, now)
         self._rows.pop(row.host, None)  # it is not what it was thought to be
         if admission.entered is Entered.STOPPED:
             return Busy(now + PAUSE_SECONDS, is_void=False)
         return Busy(admission.again_at, admission.entered is Entered.VOID)
+
+    def is_late(self, permission: Pass, settings: CrawlSettings) -> bool:
+        """Whether a permission is too old for its request to begin.
+
+        With several requests at a time their distance is kept from the moment of asking on; with one, its row
+        must last until the request is over. Where asking itself takes longer than that, the distance that is
+        asked for grows by as much, so that some permission is prompt enough.
+        """
+        if permission.token is None:
+            return False
+        age = self._clock() - permission.asked_at
+        if settings.per_host == 1:
+            return age > HOP_WAIT_SECONDS
+        is_late = age > self._lateness
+        self._lateness = min(2 * age, HOP_WAIT_SECONDS) if is_late else max(0.9 * self._lateness, PROMPT_SECONDS)
+        return is_late
 
     async def enter_between(self, url: str, settings: CrawlSettings) -> Pass | Busy:
         """Ask to make a request that has no slot: a redirect's target, a robots.txt.
@@ -393,50 +460,106 @@ class Politeness:
 
     async def leave(self, permission: Pass, *, requested_at: float | None = None) -> None:
         """Say that the request is over. ``requested_at``: when it had left; none: by now."""
+        self._under_way -= 1
+        if permission.is_probe:
+            self.network.release()
         if permission.token is not None:
             now = self._clock()
+            seconds = max(0.0, now - permission.asked_at)
             await self._leave(
                 Exit(
                     host=permission.host,
                     token=permission.token,
                     requested_at=now if requested_at is None else requested_at,
-                    latency_seconds=max(0.0, now - permission.entered_at),
+                    # What took longer than any request may is no answer time of the host's: we slept.
+                    latency_seconds=seconds if seconds <= self._request_seconds else None,
                 )
             )
 
     # What came of it.
 
-    async def learn(self, host: str, fetched: Fetched) -> float | None:
-        """Change the host's row by what it answered; the ``Retry-After`` in seconds, if any."""
-        now = self._clock()
-        reason = fetched.reason
+    async def learn(self, host: str, fetched: Fetched, asked_at: float, *, is_robots: bool = False) -> Learned:
+        """Change what is known of the host, or of our network, by what a request brought.
+
+        ``asked_at``: when its permission was asked for. ``is_robots``: it was for robots.txt; then an answer
+        of any status shows that the host is there, and trouble of another kind rests it at once.
+        """
+        now, reason = self._clock(), fetched.reason
         rule = rule_for(reason, fetched.http_status) if reason else None
+        if reason and rule and self.network.is_ours(rule.fault, host, asked_at):
+            return self._own_trouble(reason, fetched.detail, asked_at)
+        if fetched.http_status is not None and self.network.answered(host, now):
+            log.warning("network_again", host=host)
+        is_answer = fetched.http_status is not None and (is_robots or reason is not Reason.SERVER_ERROR)
+        fails = rule is not None and rule.fault is not Fault.URL and not is_answer
         retry_after = None
-        if rule and (rule.slows or rule.fails):
+        if rule and (rule.slows or fails):
             retry_after = parse_retry_after(fetched.header("retry-after"), now)
             if retry_after is not None:
                 retry_after = min(retry_after, hosts.MAX_RETRY_AFTER_SECONDS)
 
         def change(row: HostRow) -> HostRow:
-            if reason and rule and (rule.slows or rule.fails):
+            if reason and rule and (rule.slows or fails):
                 return hosts.after_trouble(
-                    row, reason, slows=rule.slows, fails=rule.fails, retry_after=retry_after, now=now
+                    row,
+                    reason,
+                    slows=rule.slows,
+                    fails=fails,
+                    retry_after=retry_after,
+                    now=now,
+                    asked_at=asked_at,
+                    rests_at_once=is_robots or rule.max_tries == 0,
+                    has_answered=fetched.http_status is not None or self._has_answered(row, fetched.url),
+                    patience=self._patience,
                 )
-            return hosts.after_success(row, now=now) if fetched.http_status is not None else row
+            return row if fetched.http_status is None else hosts.after_success(row, now=now, asked_at=asked_at)
 
         row = await self._host(host)
         if change(row) is not row:
-            await self._change_host(host, change)
-        return retry_after
+            row, is_changed = await self._change_host(host, change)
+            if is_changed and fails:
+                await self._tell_rest(row, fetched.detail, now)
+        counts = not fails or (rule is not None and rule.max_tries > 0 and not row.rests)
+        return Learned(counts, self._after_rest(row), retry_after)
 
-    async def _change_host(self, host: str, change: Callable[[HostRow], HostRow]) -> None:
+    def _own_trouble(self, reason: Reason, detail: str, asked_at: float) -> Learned:
+        """Trouble that is neither the URL's nor its host's: nobody pays for it."""
+        network = self.network
+        if network.failed(reason, detail, asked_at=asked_at, now=self._clock(), in_flight=self._under_way + 1):
+            log.warning("network_trouble", reason=reason.value, detail=detail, waiting="until something answers")
+        return Learned(counts=False, again_at=network.again_at)
+
+    def _after_rest(self, row: HostRow) -> float:
+        """When a URL that met its host's trouble comes back: after others, so that each has its turn to probe."""
+        now = self._clock()
+        if hosts.stage_of(row, now) is Stage.GIVEN_UP:
+            return now
+        return max(now, row.rest_until) + self._rng.uniform(1.0, 2.0)
+
+    def _has_answered(self, row: HostRow, url: str) -> bool:
+        """Whether a host has ever answered, as far as that is known here."""
+        known = self._rules.get(origin_of(url))
+        return row.answered > 0 or (known is not None and known.row.http_status is not None)
+
+    async def _tell_rest(self, row: HostRow, detail: str, now: float) -> None:
+        """Say that a host rests, or was given up; then what waits for it comes back to end. Whoever dies before
+        that leaves it to its slots."""
+        trouble = row.trouble.value if row.trouble else ""
+        if row.given_up_at == now:
+            released = await self._frontier.release_host(row.host)
+            log.warning("host_given_up", host=row.host, reason=trouble, detail=given_up(row).detail, released=released)
+        elif row.rests and row.rested_at == now:
+            seconds = round(row.rest_until - now, 1)
+            log.info("host_rests", host=row.host, reason=trouble, detail=detail, rest=row.rests, seconds=seconds)
+
+    async def _change_host(self, host: str, change: Callable[[HostRow], HostRow]) -> _Changed:
         """Compare and set until it holds: another worker may change the row at the same time."""
         while True:
             row = hosts.as_of((await self._frontier.hosts([host]))[host], self._clock())
             changed = change(row)
             if changed is row or (await self._frontier.save_hosts([changed]))[0]:
                 self._rows.pop(host, None)
-                return
+                return _Changed(changed, changed is not row)
 
     # Host rows.
 
@@ -481,25 +604,27 @@ class Politeness:
 
     # robots.txt.
 
-    async def judge_hop(self, url: str, settings: CrawlSettings) -> Blocked | Postponed | Unreachable | None:
+    async def judge_hop(self, url: str, settings: CrawlSettings) -> Blocked | Postponed | None:
         """Whether a redirect may lead to this URL, by its host and its robots.txt."""
         row = await self._host(host_of(url))
         if row.is_blocked:
             return Blocked(Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
+        if hosts.stage_of(row, self._clock()) is Stage.GIVEN_UP:
+            return given_up(row)
         return await self._judge_robots(url, Message(url=url, settings=settings)) if settings.obey_robots else None
 
-    async def _judge_robots(self, url: str, message: Message) -> Blocked | Postponed | Unreachable | None:
+    async def _judge_robots(self, url: str, message: Message) -> Blocked | Postponed | None:
         origin = origin_of(url)
         known = await self._robots(origin, message.settings)
         now = self._clock()
-        if known is None:  # another worker is fetching it, or the host is busy
-            return Postponed(now + SOON_SECONDS, message)
+        if known is None:  # another worker is fetching it, or the host is busy or rests, or nothing can be asked
+            return Postponed(max(now + SOON_SECONDS, self._robots_again_at.get(origin, 0.0)), message)
         row = known.row
         if row.access is RobotsAccess.ALLOW_ALL:
             return None
         if row.access is RobotsAccess.UNREACHABLE:
             if row.trouble is not None:
-                return Unreachable(row.trouble, f"robots.txt: {row.detail}")
+                return Blocked(row.trouble, f"robots.txt of {origin}: {row.detail}")
             if now - (row.unreachable_since or now) < self._robots_grace_seconds:
                 return Postponed(max(row.expires_at, now + SOON_SECONDS), message)
             if row.good_at is None:
@@ -528,12 +653,16 @@ class Politeness:
                     return None  # somebody here has just waited in vain
                 known = await self._found_rules(origin, settings)
                 if known is None:
-                    if len(self._robots_again_at) > 10_000:
-                        self._robots_again_at.clear()
-                    self._robots_again_at[origin] = self._clock() + SOON_SECONDS
+                    self._put_off_robots(origin, self._clock() + SOON_SECONDS)
                     return None
                 self._rules.put(known)
                 return known
+
+    def _put_off_robots(self, origin: str, until: float) -> None:
+        """Nobody here asks for an origin's robots.txt before a moment."""
+        if len(self._robots_again_at) > 10_000:
+            self._robots_again_at.clear()
+        self._robots_again_at[origin] = max(until, self._robots_again_at.get(origin, 0.0))
 
     async def _read_rules(self, row: RobotsRow) -> _CachedRules:
         def read() -> RobotsRules:
@@ -571,6 +700,7 @@ class Politeness:
         url = f"{origin}/robots.txt"
         permission = await self.enter_between(url, settings)
         if isinstance(permission, Busy):
+            await self._put_back_robots(origin, old, permission.again_at)
             return None
         # A file of rules is under no rules (section 2.2.2): its hops ask for no other one.
         route = Route(self, msgspec.structs.replace(settings, obey_robots=False), permission)
@@ -579,9 +709,19 @@ class Politeness:
         finally:
             await route.leave()
         if route.postponed_until is not None:
+            await self._put_back_robots(origin, old, route.postponed_until)
             return None
-        await self.learn(route.host, fetched)
-        row = robots_row(origin, fetched, old, now=self._clock())
+        learned = await self.learn(route.host, fetched, route.asked_at, is_robots=True)
+        row, now = robots_row(origin, fetched, old, now=self._clock()), self._clock()
+        if not learned.counts:
+            if self.network.is_down:
+                await self._put_back_robots(origin, old, learned.again_at)
+                return None
+            if now - (row.unreachable_since or now) < self._robots_grace_seconds:
+                # The host rests, and asking for this file again is how it is probed.
+                row = msgspec.structs.replace(row, expires_at=now)
+                await self._put_back_robots(origin, row, learned.again_at)
+                return None
         await self._frontier.save_robots(row)
         known = await self._read_rules(row)
         delay = known.rules.crawl_delay(self._product_token) or 0.0
@@ -591,6 +731,21 @@ class Politeness:
         if delay > most:
             log.info("crawl_delay_capped", origin=origin, asked_seconds=delay, kept_seconds=most)
         return known
+
+    async def _put_back_robots(self, origin: str, row: RobotsRow | None, again_at: float) -> None:
+        """End the lease of a robots.txt that could not be had just now: anybody may ask for it at its time."""
+        self._put_off_robots(origin, again_at)
+        nothing = RobotsRow(origin=origin, access=RobotsAccess.UNREACHABLE, detail="it could not be asked for yet")
+        await self._frontier.save_robots(row or nothing)
+
+
+def given_up(row: HostRow) -> Blocked:
+    """How the URLs of a host end that was given up: by its trouble, without being asked for."""
+    trouble = row.trouble or Reason.UNREACHABLE
+    seconds = row.given_up_at - row.trouble_since
+    return Blocked(
+        trouble, f"the host was given up: {row.rests} probes in {seconds:,.0f} s failed, the last as {trouble.value}"
+    )
 
 
 def _has_budget(settings: CrawlSettings) -> bool:
@@ -622,11 +777,21 @@ def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, now: flo
         body=old.body if old else b"",
         http_status=fetched.http_status,
         detail=fetched.detail,
-        trouble=None if fetched.reason in _ANSWERS else fetched.reason,
+        trouble=fetched.reason if _is_lasting(fetched) else None,
         fetched_at=now,
         good_at=old.good_at if old else None,
         unreachable_since=since,
         expires_at=now + min(max(now - since, first), longest),
+    )
+
+
+def _is_lasting(fetched: Fetched) -> bool:
+    """Whether what kept us from robots.txt keeps us from its URLs, too: waiting would not help."""
+    reason = fetched.reason
+    return (
+        reason is not None
+        and reason is not Reason.UNEXPECTED_STATUS
+        and rule_for(reason, fetched.http_status).max_tries == 1
     )
 
 

@@ -213,8 +213,10 @@ class _Discovery:
             finally:
                 await route.leave()
             if route.postponed_until is None:
-                await self._politeness.learn(route.host, fetched)
-                return fetched
+                learned = await self._politeness.learn(route.host, fetched, route.asked_at)
+                if learned.counts or learned.again_at > give_up_at:
+                    return fetched
+                route.postponed_until = learned.again_at
             if route.postponed_until > give_up_at:
                 return fetched.detail
             if await self._politeness.pause_until(route.postponed_until):

@@ -41,15 +41,17 @@ from sqspider.frontier import (
     Frontier,
     FrontierBusyError,
     FrontierError,
+    FrontierUnavailableError,
     Lost,
     LostReason,
     Retry,
     Won,
 )
+from sqspider.host import PATIENCE, Patience
 from sqspider.message import MAX_DEPTH, BadBody, CrawlSettings, Message, compiled, decode_message
 from sqspider.metrics import Sample
 from sqspider.patterns import Search
-from sqspider.politeness import HOP_WAIT_SECONDS, Blocked, Pass, Politeness, Postponed, Route, Unreachable
+from sqspider.politeness import HOP_WAIT_SECONDS, PROBE_POLL_SECONDS, Blocked, Pass, Politeness, Postponed, Route
 from sqspider.record import Outcome, Reason, Status, status_for
 from sqspider.sweeper import keep_sweeping
 from sqspider.url import MAX_URL_BYTES, Scope, in_scope, is_cut
@@ -89,6 +91,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     linger_seconds: float = 0.01  # what is gathered for so long goes to the frontier together
     first_retry_seconds: float = 2.0  # the wait after the first trouble; it doubles
     robots_grace_seconds: float = 86_400.0
+    new_host_grace_seconds: float = PATIENCE.new_host_seconds  # for a host in trouble that never answered
+    host_grace_seconds: float = PATIENCE.known_host_seconds  # and for one that has
+    first_rest_seconds: float = PATIENCE.first_rest_seconds  # of a host in trouble; it doubles
     sweep_seconds: float = 30.0  # between two sweeps
     seen_urls: int = 200_000  # links that are known to be recorded, so as not to ask again
     large_bodies: int | None = None  # bodies past LARGE_BYTES at a time, until their links are recorded
@@ -103,6 +108,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "linger_seconds": seconds(0, 60),
         "first_retry_seconds": seconds(0, 3600),
         "robots_grace_seconds": seconds(0, 30 * 86_400),
+        "new_host_grace_seconds": seconds(0, 30 * 86_400),
+        "host_grace_seconds": seconds(0, 30 * 86_400),
+        "first_rest_seconds": seconds(0.01, 3600),
         "sweep_seconds": seconds(0.01, 86_400),
         "seen_urls": Bounds(0),
         "large_bodies": optional(1),
@@ -130,6 +138,10 @@ TOO_LONG: Final = Blocked(
 
 class WorkerIdTakenError(FrontierError):
     """Another worker with the same id is at work."""
+
+
+class NothingReachedError(FrontierUnavailableError):
+    """Nothing could be asked for a day, through trouble of our own. What is queued stays queued."""
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,7 +241,13 @@ class Worker:
             request_seconds=fetch_seconds,
             robots_grace_seconds=options.robots_grace_seconds,
             linger_seconds=options.linger_seconds,
+            patience=Patience(
+                first_rest_seconds=options.first_rest_seconds,
+                new_host_seconds=options.new_host_grace_seconds,
+                known_host_seconds=options.host_grace_seconds,
+            ),
         )
+        self._network = self._politeness.network
         self._recent = RecentUrls(options.seen_urls)
         self._finished = RecentUrls(FINISHED_URLS)
         self._fetches = asyncio.Semaphore(options.concurrency)
@@ -248,6 +266,15 @@ class Worker:
         self._retry = Batcher(frontier.retry, size=50, linger_seconds=linger)
         self._defer = Batcher(self._defer_batch, size=50, linger_seconds=linger)
         self._delete = Batcher(self._delete_batch, size=50, linger_seconds=linger)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be asked from here just now, for a person; none if it can."""
+        network = self._network
+        if network.reason is None or not network.is_down:
+            return None
+        seconds = max(0.0, network.again_at - self._clock())
+        return f"nothing can be asked ({network.reason.value}: {network.detail}), again in {seconds:.0f} s"
 
     def stop(self) -> None:
         """Take no more; finish what is in flight within the fetch limit or give it back; end."""
@@ -271,6 +298,7 @@ class Worker:
                 ]
                 await self._take_in(mode, group)
                 await self._drain()
+                self._check_network()
                 for task in upkeep:
                     task.cancel()
         except BaseExceptionGroup as errors:
@@ -368,12 +396,15 @@ class Worker:
 
     async def _take_in(self, mode: Mode, group: asyncio.TaskGroup) -> None:
         backoff = 0.0
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not self._network.is_spent:
             room = await self._room()
             if room == 0:
                 return
+            if not await self._network_lets_in():
+                continue
+            most = 1 if self._network.is_down else self._options.batch_size  # one URL probes for all
             try:
-                deliveries = await self._receive(min(room, self._options.batch_size))
+                deliveries = await self._receive(min(room, most))
                 is_done = not deliveries and mode is Mode.UNTIL_EMPTY and await self._is_done()
                 backoff = 0.0
             except FrontierBusyError as error:
@@ -388,6 +419,25 @@ class Worker:
                 log.debug("No messages")
             if is_done or mode is Mode.ONCE:
                 return
+
+    async def _network_lets_in(self) -> bool:
+        """Wait a while as long as nothing can be asked; whether something may be taken in, at least for a probe."""
+        network = self._network
+        if not network.is_down or (not self._tasks and self._clock() >= network.again_at):
+            return True
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(network.again_at - self._clock(), PROBE_POLL_SECONDS)):
+                await self._changed.wait()
+        return False
+
+    def _check_network(self) -> None:
+        network = self._network
+        if network.is_spent and network.reason is not None:
+            raise NothingReachedError(
+                f"nothing could be asked for a day ({network.reason.value}: {network.detail}): no URL has paid for it. "
+                "Mend that, and start again: what is queued stays queued"
+            )
 
     def _start(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
         task = group.create_task(self._work_on(delivery))
@@ -405,8 +455,9 @@ class Worker:
         while not self._stopping.is_set():
             self._changed.clear()
             waiting = min(self._politeness.waiting, 4 * options.concurrency)
-            room = options.concurrency - (len(self._tasks) - self._ending - waiting)
-            if room >= enough:
+            concurrency = self._network.most_at_a_time(options.concurrency, self._clock())
+            room = concurrency - (len(self._tasks) - self._ending - waiting)
+            if room >= min(enough, concurrency):
                 if options.max_pages is None and options.max_bytes is None:
                     return room
                 left = await self._budget_left()
@@ -520,12 +571,7 @@ class Worker:
             case Blocked(reason, detail):
                 claim = await self._win(delivery, message)
                 if claim is not None:
-                    await self._end(claim, delivery, Outcome(status=Status.BLOCKED, reason=reason, detail=detail))
-                return
-            case Unreachable(reason, detail):
-                claim = await self._win(delivery, message)
-                if claim is not None:
-                    await self._end_trouble(claim, delivery, reason, detail)
+                    await self._end(claim, delivery, Outcome(status=reason.status, reason=reason, detail=detail))
                 return
         room = _Room(self._large)
         try:
@@ -649,9 +695,13 @@ class Worker:
         if route.postponed_until is not None:  # broken off by ourselves: the host of the last hop is not to blame
             await self._give_back(claim, delivery, route.postponed_until, tried=False, outcome=None)
             return
-        retry_after = await self._politeness.learn(route.host, fetched)
+        learned = await self._politeness.learn(route.host, fetched, route.asked_at)
         outcome, page = assess(fetched, message.settings, self._fetcher.options.product_token)
-        if not await self._tried_again(claim, delivery, outcome, retry_after):
+        if not learned.counts:  # it was the host's, or ours
+            await self._give_back(claim, delivery, learned.again_at, tried=False, outcome=outcome)
+            seconds = round(learned.again_at - self._clock(), 1)
+            log.info("waits", url=claim.url, reason=outcome.reason, in_seconds=seconds)
+        elif not await self._tried_again(claim, delivery, outcome, learned.retry_after):
             links = self._new_links(page, message, fetched) if page else ()
             if await self._end(claim, delivery, outcome, links):
                 if page and page.left_out:

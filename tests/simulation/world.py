@@ -122,7 +122,8 @@ class World:
             outages.append(Outage(start, end, rng.choice(UNMADE + MADE)))
             start = end + rng.uniform(5, 60)
         if rng.random() < plan.deaths:
-            outages.append(Outage(rng.choice((0.0, rng.uniform(5, 60))), float("inf"), rng.choice(UNMADE + MADE)))
+            # By a reason that cannot be ours: a worker that can ask nobody waits for a day, and ends.
+            outages.append(Outage(rng.choice((0.0, rng.uniform(5, 60))), float("inf"), rng.choice(UNMADE[:2] + MADE)))
         robots = rng.choice(("good", "good", "absent", "sick", "slow"))
         robots_outages = []
         if robots == "sick":

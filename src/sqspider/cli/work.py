@@ -97,13 +97,35 @@ worker_options = section(
         default=_WORKER.robots_grace_seconds,
         show_default=True,
         metavar="SECONDS",
-        help="How long to wait for a robots.txt that answers 5xx or 429 before its host is given up.",
+        help="How long to wait for a robots.txt that cannot be had: 5xx, 429, or no answer.",
+    ),
+    click.option(
+        "--new-host-grace",
+        "new_host_grace_seconds",
+        type=within(WorkerOptions.bounds["new_host_grace_seconds"]),
+        default=_WORKER.new_host_grace_seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for a host that cannot be reached and never was, before it is given up: then its URLs "
+        "fail. Five probes at least.",
+    ),
+    click.option(
+        "--host-grace",
+        "host_grace_seconds",
+        type=within(WorkerOptions.bounds["host_grace_seconds"]),
+        default=_WORKER.host_grace_seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help="The same for a host that has answered before.",
     ),
 )
 
 
 def _worker_options(worker_id: str, given: dict[str, Any], **more: Any) -> WorkerOptions:
-    names = ("concurrency", "batch_size", "lease_seconds", "robots_grace_seconds")
+    names = (
+        "concurrency", "batch_size", "lease_seconds", "robots_grace_seconds", "new_host_grace_seconds",
+        "host_grace_seconds",
+    )  # fmt: skip
     with checked():
         return WorkerOptions(worker_id=worker_id, **{name: given[name] for name in names}, **more)
 
@@ -434,16 +456,23 @@ class Crawl:
                 worker.stop()
 
             with stopping_on_signals(stop, at_once=self._console.show_cursor):
-                async with self._progress(frontier, lambda: worker.tally.in_flight):
+                async with self._progress(frontier, lambda: worker.tally.in_flight, lambda: worker.trouble):
                     await _run_worker(worker, Mode.UNTIL_EMPTY)
         return True
 
     @asynccontextmanager
-    async def _progress(self, frontier: Frontier, in_flight: Callable[[], int] | None = None) -> AsyncIterator[None]:
+    async def _progress(
+        self,
+        frontier: Frontier,
+        in_flight: Callable[[], int] | None = None,
+        trouble: Callable[[], str | None] = lambda: None,
+    ) -> AsyncIterator[None]:
         if self._quiet:
             yield
             return
-        showing = asyncio.create_task(show_progress(frontier, self._console, clock=time.monotonic, in_flight=in_flight))
+        showing = asyncio.create_task(
+            show_progress(frontier, self._console, clock=time.monotonic, in_flight=in_flight, trouble=trouble)
+        )
         try:
             yield
         finally:
