@@ -153,6 +153,12 @@ class Update(NamedTuple):
         return new
 
 
+@lru_cache(maxsize=1000)
+def _used(expressions: str) -> frozenset[str]:
+    """The names of values, and of attributes by another name, that stand in expressions."""
+    return frozenset(re.findall(r"[:#]\w+", expressions))
+
+
 class Scope(NamedTuple):
     """What a text's names and values stand for."""
 
@@ -167,9 +173,8 @@ class Scope(NamedTuple):
             if request.get(kind) == {}:
                 raise UnreadableError(f"{kind} must not be empty")
         scope = cls(*(request.get(kind) or {} for kind in kinds))
-        expressions = " ".join(str(said) for name, said in request.items() if name.endswith("Expression"))
-        unused = (scope.values.keys() | scope.names.keys()) - set(re.findall(r"[:#]\w+", expressions))
-        if unused:
+        expressions = " ".join([said for name, said in request.items() if name.endswith("Expression")])
+        if unused := (scope.values.keys() | scope.names.keys()) - _used(expressions):
             raise UnreadableError(f"Value provided unused in expressions: keys: {sorted(unused)}")
         return scope
 
