@@ -107,7 +107,7 @@ from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, SQS, HttpTrans
 from sqspider.host import HostRow, whole_lines
 from sqspider.message import BadBody, Message, decode_message, decode_settings, encode_message, encode_settings
 from sqspider.metrics import COUNTED, NAMESPACE, Point, Sample, embedded, metric_name
-from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.record import Outcome, Reason, Status, UrlRecord, decode_outcome
 from sqspider.url import host_of
 
 T = TypeVar("T")
@@ -190,7 +190,6 @@ WHERE "url" = ? AND "due_at" = ?
 """
 
 
-_outcome_decoder = msgspec.json.Decoder(Outcome)
 _robots_decoder = msgspec.msgpack.Decoder(RobotsRow)
 
 log = structlog.stdlib.get_logger(__name__)
@@ -1193,7 +1192,7 @@ def _record_of(item: Item) -> UrlRecord:
         enqueued_at=number(item, "enqueued_at"),
         claimed_at=optional(item, "claimed_at"),
         finished_at=optional(item, "finished_at"),
-        outcome=_outcome_decoder.decode(outcome) if outcome is not None else None,
+        outcome=decode_outcome(outcome, url) if outcome is not None else None,
     )
 
 
