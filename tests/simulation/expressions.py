@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +25,7 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
 }
 _LIMITS: Final = (Decimal("1e-130"), Decimal("1e126"))  # of a number's size, which may be 0, too
 _DIGITS: Final = 38
+_CONTEXT: Final = Context(prec=_DIGITS)
 
 
 class UnreadableError(Exception):
@@ -39,7 +40,7 @@ def decimal_of(value: Value) -> Decimal:
         raise UnreadableError(f"The parameter cannot be converted to a numeric value: {value}") from None
     if not number.is_finite():
         raise UnreadableError(f"The parameter cannot be converted to a numeric value: {value}")
-    if len(number.normalize().as_tuple().digits) > _DIGITS:
+    if len("".join(map(str, number.as_tuple().digits)).strip("0")) > _DIGITS:
         raise UnreadableError("Attempting to store more than 38 significant digits in a Number")
     if number and not _LIMITS[0] <= abs(number) < _LIMITS[1]:
         raise UnreadableError(
@@ -79,12 +80,12 @@ class Operand(NamedTuple):
                         "The provided expression refers to an attribute that does not exist in the item"
                     )
                 sign = 1 if self.kind == "sum" else -1
-                return number_of(decimal_of(left) + sign * decimal_of(right))
+                return number_of(_CONTEXT.add(decimal_of(left), _CONTEXT.multiply(Decimal(sign), decimal_of(right))))
 
 
 def number_of(number: Decimal) -> Value:
-    text = format(number.normalize(), "f")
-    return {"N": text}
+    """A number that was computed, as DynamoDB writes it."""
+    return {"N": format(_CONTEXT.normalize(number), "f")}
 
 
 class Test(NamedTuple):
@@ -140,7 +141,7 @@ class Update(NamedTuple):
         for name, operand in self.adds:
             name, value = scope.name(name), operand.of(item, scope)
             assert value is not None
-            new[name] = number_of(decimal_of(item.get(name, {"N": "0"})) + decimal_of(value))
+            new[name] = number_of(_CONTEXT.add(decimal_of(item.get(name, {"N": "0"})), decimal_of(value)))
         for name in self.removes:
             new.pop(scope.name(name), None)
         return new
