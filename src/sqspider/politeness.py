@@ -37,19 +37,21 @@ from sqspider.message import CrawlSettings, Message
 from sqspider.policy import parse_retry_after, rule_for
 from sqspider.record import Reason
 from sqspider.url import host_of, origin_of
-from sqspider.web.fetch import Fetched, Fetcher, HopRefused
+from sqspider.web.body import Sink
+from sqspider.web.fetch import AnyFetcher, Fetched
 from sqspider.web.robots import MAX_ROBOTS_BYTES, RobotsRules, access_for
 
 NEAR_SECONDS: Final = 5.0  # a slot that is further away sends its delivery back
 SOON_SECONDS: Final = 1.0  # this much before its slot a delivery comes back
 CROWD: Final = 16  # deliveries that wait for one host here, before only soon ones may join
 FULL_HOUSE: Final = 64  # and for all hosts: what is due must not find the places taken by what is not
-PROMPT_SECONDS: Final = 0.05  # after its permission a request is made, where another may be under way
+PROMPT_SECONDS: Final = 0.05  # after its permission was asked for a request is made, where another may be under way,
+BEGIN_SECONDS: Final = 2.0  # and where none may be
 LATE_SECONDS: Final = 15.0  # a slot is good for so long after its moment; the distance is kept all the same
-HOP_WAIT_SECONDS: Final = 5.0  # the longest wait for a host in the middle of a fetch
 HOST_CACHE_SECONDS: Final = 2.0
 PAUSE_SECONDS: Final = 60.0  # before a URL of a paused host is looked at again
 BUDGET_WAIT_SECONDS: Final = 2.0  # while URLs in hand may yet use up a host's budget
+MAX_HOPS: Final = 5  # redirects of a robots.txt or a sitemap that are followed (RFC 9309 section 2.3.1.2)
 ROBOTS_KEPT_SECONDS: Final = 86_400.0  # RFC 9309 section 2.4
 ROBOTS_LEASE_SECONDS: Final = 30.0
 ROBOTS_POLL_SECONDS: Final = 0.25  # between two looks for what another worker fetches
@@ -90,7 +92,15 @@ class Pass(NamedTuple):
 
     host: str
     token: str | None  # none: the host has no delay, nothing is to be noted
-    entered_at: float
+    entered_at: float  # the moment before it was asked for
+
+    def is_late(self, per_host: int, now: float) -> bool:
+        """Whether it is too old to begin a request by: what it has kept away may have been let in meanwhile.
+
+        With several requests at a time their distance is kept from the moment of the permission; where
+        there is one at a time, until its latest end.
+        """
+        return self.token is not None and now - self.entered_at > (PROMPT_SECONDS if per_host > 1 else BEGIN_SECONDS)
 
 
 class Busy(NamedTuple):
@@ -100,61 +110,20 @@ class Busy(NamedTuple):
     is_void: bool  # the slot is of an older generation
 
 
-class Route:
-    """The hops of one fetch: each is made only where robots.txt lets it and when its host may be asked.
+class Hop(NamedTuple):
+    """How far the way to a robots.txt or a sitemap has come, where redirects lead there."""
 
-    Begun with the permission for the first request; to be left when the last one is over.
-    """
+    url: str  # the next one to ask for
+    redirects: int = 0  # so far
 
-    def __init__(self, politeness: Politeness, settings: CrawlSettings, permission: Pass) -> None:
-        self._politeness = politeness
-        self._settings = settings
-        self._permission: Pass | None = permission
-        self.host = permission.host  # of the last hop
-        self.requested_at: float | None = None  # when its request had left; none: it may be now
-        self.postponed_until: float | None = None  # the fetch was broken off: a host was busy
-
-    async def may_begin(self, url: str) -> bool:
-        """Whether the first request may be made now; if not, see ``postponed_until``.
-
-        With several requests at a time their distance is kept from the moment of the permission:
-        if that is past, because claiming took long, another moment is waited for.
-        """
-        permission = self._permission
-        if permission is None or permission.token is None or self._settings.per_host == 1:
-            return True
-        if self._politeness.seconds_since(permission.entered_at) <= PROMPT_SECONDS:
-            return True
-        self._permission = None
-        await self._politeness.leave(permission, requested_at=permission.entered_at)
-        entered = await self._politeness.enter_between(url, self._settings)
-        if isinstance(entered, Busy):
-            self.postponed_until = entered.again_at
-            return False
-        self._permission = entered
-        return True
-
-    async def before_hop(self, url: str) -> HopRefused | None:
-        """Asked by the fetcher before it follows a redirect."""
-        verdict = await self._politeness.judge_hop(url, self._settings)
-        if isinstance(verdict, Postponed):
-            self.postponed_until = verdict.until
-            return HopRefused(Reason.ROBOTS_UNREACHABLE, f"robots.txt for {url} cannot be had just now")
-        if verdict is not None:
-            return HopRefused(verdict.reason, verdict.detail)
-        await self.leave()
-        entered = await self._politeness.enter_between(url, self._settings)
-        if isinstance(entered, Busy):
-            self.postponed_until = entered.again_at
-            return HopRefused(Reason.RATE_LIMITED, f"the host of {url} is busy")
-        self._permission, self.host = entered, entered.host
-        return None
-
-    async def leave(self) -> None:
-        """The request to the last hop's host is over."""
-        if self._permission is not None:
-            permission, self._permission = self._permission, None
-            await self._politeness.leave(permission, requested_at=self.requested_at)
+    def after(self, fetched: Fetched) -> Hop | Fetched:
+        """The next hop, or what the way has led to."""
+        if fetched.redirect_to is None:
+            return fetched
+        if self.redirects < MAX_HOPS:
+            return Hop(fetched.redirect_to, self.redirects + 1)
+        detail = f"more than {MAX_HOPS} redirects"
+        return msgspec.structs.replace(fetched, reason=Reason.TOO_MANY_REDIRECTS, detail=detail, redirect_to=None)
 
 
 class _CachedRules(NamedTuple):
@@ -196,7 +165,7 @@ class Politeness:
     def __init__(
         self,
         frontier: Frontier,
-        fetcher: Fetcher,
+        fetcher: AnyFetcher,
         *,
         clock: Clock,
         rng: random.Random,
@@ -217,6 +186,7 @@ class Politeness:
         self._rules = _RulesCache()
         self._robots_locks: dict[str, asyncio.Lock] = {}
         self._robots_again_at: dict[str, float] = {}  # origins whose robots.txt could not be had just now
+        self._robots_hops: dict[str, Hop] = {}  # and where the way to it was broken off
         self._waiting: Counter[str] = Counter()
         self._all_waiting = 0
         self._in_hand: Counter[str] = Counter()  # URLs here that will count towards a budget
@@ -331,10 +301,6 @@ class Politeness:
                     return Postponed(moment, message)
             return message
 
-    def seconds_since(self, moment: float) -> float:
-        """By the clock of all times here."""
-        return self._clock() - moment
-
     async def pause_until(self, moment: float) -> bool:
         """Wait until a moment; True if the worker began to stop meanwhile."""
         with contextlib.suppress(TimeoutError):
@@ -362,34 +328,57 @@ class Politeness:
                 delay_seconds=delay,
                 per_host=per_host,
                 generation=generation,
-                until=now + self._request_seconds + HOP_WAIT_SECONDS,
+                until=now + BEGIN_SECONDS + self._request_seconds,
             )
         )
         if admission.entered is Entered.YES:
-            return Pass(row.host, token, self._clock())
+            return Pass(row.host, token, now)
         self._rows.pop(row.host, None)  # it is not what it was thought to be
         if admission.entered is Entered.STOPPED:
             return Busy(now + PAUSE_SECONDS, is_void=False)
         return Busy(admission.again_at, admission.entered is Entered.VOID)
 
-    async def enter_between(self, url: str, settings: CrawlSettings) -> Pass | Busy:
-        """Ask to make a request that has no slot: a redirect's target, a robots.txt.
-
-        It takes the next free moment of its host, if there is one within :data:`HOP_WAIT_SECONDS`.
-        """
-        give_up_at = self._clock() + HOP_WAIT_SECONDS
+    async def enter_anew(self, permission: Pass, message: Message) -> Pass | Busy:
+        """Another permission in place of one that is late, if it can be had within :data:`BEGIN_SECONDS`."""
+        await self.leave(permission, requested_at=permission.entered_at)
+        give_up_at = self._clock() + BEGIN_SECONDS
         while True:
-            row = await self._host(host_of(url))
-            now = self._clock()
-            if row.is_paused or row.is_blocked:
-                return Busy(now + PAUSE_SECONDS, is_void=False)
-            if row.rest_until > give_up_at:
-                return Busy(row.rest_until, is_void=False)
-            answer = await self._ask(row, hosts.delay_for(row, settings), settings.per_host, None)
+            answer = await self.enter(message)
+            if isinstance(answer, Pass) and not answer.is_late(message.settings.per_host, self._clock()):
+                return answer
             if isinstance(answer, Pass):
-                return answer
-            if answer.again_at > give_up_at or await self.pause_until(max(answer.again_at, now + 0.01)):
-                return answer
+                await self.leave(answer, requested_at=answer.entered_at)
+                again_at = self._clock()
+            else:
+                again_at = answer.again_at
+            if again_at > give_up_at or await self.pause_until(max(again_at, self._clock() + 0.01)):
+                return Busy(again_at, is_void=False)
+
+    async def ask(
+        self, url: str, settings: CrawlSettings, *, max_bytes: int, sink: Sink | None = None
+    ) -> Fetched | Busy:
+        """Make one request that has no slot, for a robots.txt or a sitemap: its host is entered, left and learned
+        from. It takes no try and no budget of anybody's; busy: nothing was asked."""
+        row = await self._host(host_of(url))
+        now = self._clock()
+        if row.is_blocked:
+            return _unasked(url, Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
+        if row.is_paused:
+            return Busy(now + PAUSE_SECONDS, is_void=False)
+        if row.rest_until > now:
+            return Busy(row.rest_until, is_void=False)
+        permission = await self._ask(row, hosts.delay_for(row, settings), settings.per_host, None)
+        if isinstance(permission, Busy):
+            return permission
+        requested_at = None
+        try:
+            started_at = self._clock()
+            fetched = await self._fetcher.fetch(url, max_bytes=max_bytes, sink=sink)
+            requested_at = started_at + fetched.sent_seconds
+        finally:
+            await self.leave(permission, requested_at=requested_at)
+        await self.learn(permission.host, fetched)
+        return fetched
 
     async def leave(self, permission: Pass, *, requested_at: float | None = None) -> None:
         """Say that the request is over. ``requested_at``: when it had left; none: by now."""
@@ -481,8 +470,8 @@ class Politeness:
 
     # robots.txt.
 
-    async def judge_hop(self, url: str, settings: CrawlSettings) -> Blocked | Postponed | Unreachable | None:
-        """Whether a redirect may lead to this URL, by its host and its robots.txt."""
+    async def judge_file(self, url: str, settings: CrawlSettings) -> Blocked | Postponed | Unreachable | None:
+        """Whether a sitemap may be fetched, by its host and its robots.txt."""
         row = await self._host(host_of(url))
         if row.is_blocked:
             return Blocked(Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
@@ -566,26 +555,40 @@ class Politeness:
             if not lock.locked():
                 self._robots_locks.pop(origin, None)
 
+    async def _way_to_robots(self, origin: str, settings: CrawlSettings) -> tuple[Fetched, bool] | None:
+        """What an origin's robots.txt is, and whether redirects led there; ``None``: a host on the way is busy.
+
+        It goes on from there the next time. A file of rules is under no rules (RFC 9309 section 2.2.2):
+        the hops ask for no other one.
+        """
+        hop = self._robots_hops.pop(origin, Hop(f"{origin}/robots.txt"))
+        give_up_at = self._clock() + NEAR_SECONDS
+        while True:
+            asked = await self.ask(hop.url, settings, max_bytes=MAX_ROBOTS_BYTES + 1)
+            if isinstance(asked, Busy):
+                again_at = max(asked.again_at, self._clock() + 0.01)
+                if again_at > give_up_at or await self.pause_until(again_at):
+                    if len(self._robots_hops) > 10_000:
+                        self._robots_hops.clear()
+                    self._robots_hops[origin] = hop
+                    return None
+                continue
+            arrived = hop.after(asked)
+            if isinstance(arrived, Fetched):
+                return arrived, hop.redirects > 0
+            hop = arrived
+
     async def _fetch_robots(self, origin: str, old: RobotsRow | None, settings: CrawlSettings) -> _CachedRules | None:
         """Fetch an origin's robots.txt for all workers, under its lease; ``None``: not just now."""
-        url = f"{origin}/robots.txt"
-        permission = await self.enter_between(url, settings)
-        if isinstance(permission, Busy):
+        found = await self._way_to_robots(origin, settings)
+        if found is None:
             return None
-        # A file of rules is under no rules (section 2.2.2): its hops ask for no other one.
-        route = Route(self, msgspec.structs.replace(settings, obey_robots=False), permission)
-        try:
-            fetched = await self._fetcher.fetch(url, before_hop=route.before_hop, max_bytes=MAX_ROBOTS_BYTES + 1)
-        finally:
-            await route.leave()
-        if route.postponed_until is not None:
-            return None
-        await self.learn(route.host, fetched)
-        row = robots_row(origin, fetched, old, now=self._clock())
+        fetched, is_redirected = found
+        row = robots_row(origin, fetched, old, is_redirected=is_redirected, now=self._clock())
         await self._frontier.save_robots(row)
         known = await self._read_rules(row)
         delay = known.rules.crawl_delay(self._product_token) or 0.0
-        await self._change_host(host_of(url), lambda host: hosts.with_crawl_delay(host, delay))
+        await self._change_host(host_of(f"{origin}/"), lambda host: hosts.with_crawl_delay(host, delay))
         log.debug("robots", origin=origin, access=row.access.value, detail=row.detail)
         most = settings.max_crawl_delay_seconds
         if delay > most:
@@ -593,16 +596,24 @@ class Politeness:
         return known
 
 
+def _unasked(url: str, reason: Reason, detail: str) -> Fetched:
+    """What comes of a request that is not made."""
+    return Fetched(
+        url=url, http_status=None, headers=(), body=b"", truncated=False, reason=reason, detail=detail,
+        elapsed_seconds=0.0, sent_seconds=0.0,
+    )  # fmt: skip
+
+
 def _has_budget(settings: CrawlSettings) -> bool:
     return settings.host_pages is not None or settings.host_bytes is not None
 
 
-def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, now: float) -> RobotsRow:
+def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, is_redirected: bool, now: float) -> RobotsRow:
     """What an answer for robots.txt makes of the row: RFC 9309 section 2.3.1.
 
     A copy that was good stays while the file cannot be reached.
     """
-    access = access_for(fetched)
+    access = access_for(fetched, is_redirected=is_redirected)
     if access is not RobotsAccess.UNREACHABLE:
         return RobotsRow(
             origin=origin,

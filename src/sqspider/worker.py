@@ -20,7 +20,6 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from itertools import chain
 from typing import ClassVar, Final
 
@@ -46,17 +45,19 @@ from sqspider.frontier import (
     Retry,
     Won,
 )
-from sqspider.message import MAX_DEPTH, BadBody, CrawlSettings, Message, compiled, decode_message
+from sqspider.message import MAX_DEPTH, BadBody, Message, compiled, decode_message, measured_from
 from sqspider.metrics import Sample
 from sqspider.patterns import Search
-from sqspider.politeness import HOP_WAIT_SECONDS, Blocked, Pass, Politeness, Postponed, Route, Unreachable
+from sqspider.politeness import BEGIN_SECONDS, Blocked, Busy, Pass, Politeness, Postponed, Unreachable
 from sqspider.record import Outcome, Reason, Status, status_for
+from sqspider.redirects import MAX_REDIRECTS, led
 from sqspider.sweeper import keep_sweeping
-from sqspider.url import MAX_URL_BYTES, Scope, in_scope, is_cut
-from sqspider.web.fetch import Fetched, Fetcher, HopRefused
+from sqspider.url import MAX_URL_BYTES, Scope, host_of, in_scope, is_cut
+from sqspider.web.fetch import AnyFetcher, Fetched
 from sqspider.web.links import LinkOptions, PageLinks, read_page
 
-LEASE_MARGIN_SECONDS: Final = 10.0 + HOP_WAIT_SECONDS  # parsing, ending, clocks; waits between hops
+LEASE_MARGIN_SECONDS: Final = 10.0 + BEGIN_SECONDS  # parsing, ending, clocks; another permission to begin
+ROOM_SECONDS: Final = 3.0  # the longest wait for room, in the middle of a large body
 STOP_MARGIN_SECONDS: Final = 2.0  # beyond the fetch limit, before what is in flight is given back
 CHECK_IN_SECONDS: Final = 30.0  # a worker that was not seen for so long is gone
 CHECK_IN_AGAIN_SECONDS: Final = 1.0  # while another one of the same name may be alive
@@ -114,12 +115,18 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         check_numbers(self, self.bounds)
         check_line("worker_id", self.worker_id)
 
+    @property
+    def room_seconds(self) -> float:
+        """The longest wait in the middle of a fetch."""
+        return ROOM_SECONDS if self.large_bodies is not None else 0.0
+
     def check(self, fetch_seconds: float) -> None:
         """Raise ``ValueError`` where a lease could end before its fetch does."""
-        if self.lease_seconds <= fetch_seconds + LEASE_MARGIN_SECONDS:
+        margin = LEASE_MARGIN_SECONDS + self.room_seconds
+        if self.lease_seconds <= fetch_seconds + margin:
             raise ValueError(
                 f"a lease of {self.lease_seconds:g} s is too short: it must be longer than the fetch limit "
-                f"({fetch_seconds:g} s) and a margin of {LEASE_MARGIN_SECONDS:g} s"
+                f"({fetch_seconds:g} s) and a margin of {margin:g} s"
             )
 
 
@@ -201,7 +208,7 @@ class Worker:
     def __init__(
         self,
         frontier: Frontier,
-        fetcher: Fetcher,
+        fetcher: AnyFetcher,
         options: WorkerOptions,
         *,
         clock: Clock,
@@ -226,7 +233,7 @@ class Worker:
             clock=clock,
             rng=rng,
             stopping=self._stopping,
-            request_seconds=fetch_seconds,
+            request_seconds=fetch_seconds + options.room_seconds,
             robots_grace_seconds=options.robots_grace_seconds,
             linger_seconds=options.linger_seconds,
         )
@@ -426,8 +433,8 @@ class Worker:
         if self._options.max_pages is None:
             return self._options.concurrency
         unclaimed = len(self._tasks) - len(self._claims)
-        taken = status[Status.DONE] + status[Status.FAILED] + status[Status.PROCESSING] + unclaimed
-        return self._options.max_pages - taken
+        pages = status[Status.DONE] - counts.redirects + status[Status.FAILED]
+        return self._options.max_pages - (pages + status[Status.PROCESSING] + unclaimed)
 
     async def _receive(self, limit: int) -> list[Delivery]:
         receiving = asyncio.ensure_future(self._frontier.receive(limit, wait_seconds=self._options.poll_seconds))
@@ -547,7 +554,7 @@ class Worker:
     async def _visit(self, delivery: Delivery, message: Message, room: _Room) -> None:
         """Wait for the host, claim, fetch, end the claim."""
         not_before = 0.0
-        visited: tuple[Won, Fetched, Route] | None = None
+        visited: tuple[Won, Fetched] | None = None
         while True:
             ready = await self._politeness.wait_for_slot(message, not_before)
             if isinstance(ready, Postponed):
@@ -567,12 +574,12 @@ class Worker:
                 message = msgspec.structs.replace(message, slot=None)
         if visited is None:
             return
-        claim, fetched, route = visited
+        claim, fetched = visited
         gives_up_its_place = not self._sinks
         self._ending += gives_up_its_place
         self._changed.set()
         try:
-            await self._conclude(claim, delivery, message, fetched, route)
+            await self._conclude(claim, delivery, message, fetched, room)
         except asyncio.CancelledError:
             self._cut_short.add(message.url)
             raise
@@ -581,45 +588,42 @@ class Worker:
 
     async def _claim_and_fetch(
         self, delivery: Delivery, message: Message, permission: Pass, room: _Room
-    ) -> tuple[Won, Fetched, Route] | None:
+    ) -> tuple[Won, Fetched] | None:
         """Claim and fetch; ``None`` if there is nothing left to do."""
-        route = Route(self._politeness, message.settings, permission)
 
-        async def before_hop(url: str) -> HopRefused | None:
-            """Asked by the fetcher before it follows a redirect."""
-            if not may_lead_to(url, message):
-                return HopRefused(Reason.OUT_OF_SCOPE, f"redirected to {url}")
-            return await route.before_hop(url)
+        async def before_large() -> bool:
+            """Asked by the fetcher before it reads the rest of a large body."""
+            room.is_refused = not await room.take() or self._stopping.is_set()
+            return not room.is_refused
 
-        async def before_large() -> HopRefused | None:
-            """Asked by the fetcher before it reads the rest of a large body. Without room it is given
-            back at once: another worker may have some."""
-            if await room.take() and not self._stopping.is_set():
-                return None
-            route.postponed_until = 0.0
-            return HopRefused(Reason.INTERNAL_ERROR, "there is no room for a large body just now")
-
+        held: Pass | None = permission
+        requested_at = None
         try:
             claim = await self._win(delivery, message)
             if claim is None:
                 return None
-            if not await route.may_begin(message.url):
-                await self._give_back(claim, delivery, route.postponed_until or 0.0, tried=False, outcome=None)
-                return None
+            if permission.is_late(message.settings.per_host, self._clock()):
+                held = None
+                anew = await self._politeness.enter_anew(permission, message)
+                if isinstance(anew, Busy):
+                    await self._give_back(claim, delivery, anew.again_at, tried=False, outcome=None)
+                    return None
+                held = anew
             self.tally.in_flight += 1
             started_at = self._clock()
             try:
                 fetched = await self._fetcher.fetch(
-                    message.url, before_hop=before_hop, before_large=None if self._large is None else before_large
+                    message.url, before_large=None if self._large is None else before_large
                 )
             finally:
                 self.tally.in_flight -= 1
-            route.requested_at = started_at + fetched.sent_seconds
+            requested_at = started_at + fetched.sent_seconds
             self.tally.fetches += 1
             self.tally.fetch_seconds += fetched.elapsed_seconds
-            return claim, fetched, route
+            return claim, fetched
         finally:
-            await route.leave()
+            if held is not None:
+                await self._politeness.leave(held, requested_at=requested_at)
 
     async def _win(self, delivery: Delivery, message: Message) -> Won | None:
         """Claim a URL; ``None`` if it was lost, or if it has killed its workers too often."""
@@ -645,14 +649,16 @@ class Worker:
             return None
         return claim
 
-    async def _conclude(self, claim: Won, delivery: Delivery, message: Message, fetched: Fetched, route: Route) -> None:
-        if route.postponed_until is not None:  # broken off by ourselves: the host of the last hop is not to blame
-            await self._give_back(claim, delivery, route.postponed_until, tried=False, outcome=None)
+    async def _conclude(self, claim: Won, delivery: Delivery, message: Message, fetched: Fetched, room: _Room) -> None:
+        if room.is_refused:  # another worker may have some
+            await self._give_back(claim, delivery, 0.0, tried=False, outcome=None)
             return
-        retry_after = await self._politeness.learn(route.host, fetched)
-        outcome, page = assess(fetched, message.settings, self._fetcher.options.product_token)
+        retry_after = await self._politeness.learn(host_of(message.url), fetched)
+        outcome, page, entry = assess(fetched, message, self._fetcher.options.product_token)
         if not await self._tried_again(claim, delivery, outcome, retry_after):
-            links = self._new_links(page, message, fetched) if page else ()
+            links: Iterable[Entry] = self._new_links(page, message) if page else ()
+            if entry is not None and entry.url not in self._recent:
+                links = (entry,)
             if await self._end(claim, delivery, outcome, links):
                 if page and page.left_out:
                     reasons = {reason.value: number for reason, number in page.left_out.items()}
@@ -660,21 +666,21 @@ class Worker:
                 for sink in self._sinks:
                     await sink(Visit(message=message, fetched=fetched, outcome=outcome, page=page))
 
-    def _new_links(self, page: PageLinks, message: Message, fetched: Fetched) -> Iterator[Entry]:
+    def _new_links(self, page: PageLinks, message: Message) -> Iterator[Entry]:
         """The links of a page that lie within the crawl and are not known to be recorded."""
-        settings = message.settings
+        settings, seed = message.settings, message.seed
         if settings.scope is Scope.PAGE or page.nofollow:
             return
-        # A seed that redirects (to www, to https) means the place where it leads.
-        seed = fetched.final_url if message.depth == 0 and fetched.final_url else message.seed
-        depth = message.depth + 1
-        if page.leads_to is not None and message.is_seed:
+        depth, redirects = message.depth + 1, 0
+        if page.leads_to is not None and message.is_seed and message.redirects < MAX_REDIRECTS:
             depth = 0
+            if message.parent is not None:  # or redirects and refreshes in turn would lead on without end
+                redirects = message.redirects + 1
             if in_scope(page.leads_to, Scope.DOMAIN, seed):
                 seed = page.leads_to
         if depth > (MAX_DEPTH if settings.max_depth is None else settings.max_depth):
             return
-        inherited = _settings_with_seed(settings, seed)
+        inherited = measured_from(settings, seed)
         include, exclude = compiled(settings.include), compiled(settings.exclude)
         found = (
             link
@@ -682,7 +688,7 @@ class Worker:
             if link not in self._recent and in_scope(link, settings.scope, seed)
         )
         for link in Search().chosen(found, include, exclude):
-            yield Entry(url=link, depth=depth, parent=message.url, settings=inherited)
+            yield Entry(url=link, depth=depth, parent=message.url, settings=inherited, redirects=redirects)
 
     # Ending a claim.
 
@@ -790,12 +796,13 @@ class _Room:
     def __init__(self, large: asyncio.Semaphore | None) -> None:
         self._large = large
         self._is_taken = False
+        self.is_refused = False
 
     async def take(self) -> bool:
         """Wait for room, at most as long as a lease has time for; whether there is."""
         if self._large is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HOP_WAIT_SECONDS):
+                async with asyncio.timeout(ROOM_SECONDS):
                     await self._large.acquire()
                     self._is_taken = True
         return self._is_taken
@@ -813,47 +820,34 @@ def fatal_one(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     return errors if fatal is None else fatal.exceptions[0]
 
 
-def assess(fetched: Fetched, settings: CrawlSettings, product_token: str) -> tuple[Outcome, PageLinks | None]:
-    """What a fetch means for its record, and what is on the page if it was one."""
+def assess(fetched: Fetched, message: Message, product_token: str) -> tuple[Outcome, PageLinks | None, Entry | None]:
+    """What a fetch means for its record; what is on the page if it was one, where it leads if it was a redirect."""
     page = None
-    if fetched.reason is None:
+    settings = message.settings
+    way = None if fetched.redirect_to is None else led(message, fetched.redirect_to)
+    reason = way.reason if way else fetched.reason
+    if reason is None and way is None:
         options = LinkOptions(
             meta_refresh=settings.meta_refresh,
             srcset=settings.srcset,
             drop_tracking=settings.drop_tracking,
             obey_nofollow=settings.obey_nofollow,
         )
-        url = fetched.final_url or fetched.url
-        page = read_page(fetched.body, url, fetched.headers, options, product_token)
-    has_answer = fetched.http_status is not None
+        page = read_page(fetched.body, fetched.url, fetched.headers, options, product_token)
+    has_body = fetched.http_status is not None and way is None
     content_type = fetched.header("content-type")
     outcome = Outcome(
-        status=status_for(fetched.reason),
-        reason=fetched.reason,
-        detail=fetched.detail,
+        status=status_for(reason),
+        reason=reason,
+        detail=way.detail if way else fetched.detail,
         http_status=fetched.http_status,
-        final_url=fetched.final_url,
         content_type=content_type.partition(";")[0].strip().lower() if content_type else None,
         bytes=len(fetched.body),
         truncated=fetched.truncated,
-        digest=f"sha256:{hashlib.sha256(fetched.body).hexdigest()}" if has_answer else None,
+        digest=f"sha256:{hashlib.sha256(fetched.body).hexdigest()}" if has_body else None,
         title=page.title if page else None,
         elapsed_ms=round(fetched.elapsed_seconds * 1000),
+        redirect_to=way.to if way and reason is None else None,
         links_left_out=sum(page.left_out.values()) if page else 0,
     )
-    return outcome, page
-
-
-def may_lead_to(url: str, message: Message) -> bool:
-    """Whether a redirect may lead to a URL; whoever asked for a URL itself asked for what it leads to."""
-    settings = message.settings
-    if message.depth == 0 or settings.scope is Scope.PAGE:
-        return True
-    include, exclude = compiled(settings.include), compiled(settings.exclude)
-    return in_scope(url, settings.scope, message.seed) and any(Search().chosen((url,), include, exclude))
-
-
-@lru_cache(maxsize=1024)
-def _settings_with_seed(settings: CrawlSettings, seed: str) -> CrawlSettings:
-    """The settings that a page's links inherit: they measure the scope from the seed."""
-    return settings if settings.seed == seed else msgspec.structs.replace(settings, seed=seed)
+    return outcome, page, way.entry if way else None

@@ -19,8 +19,9 @@ from structlog.testing import capture_logs
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Entry, FrontierSettings, LostReason, SlotDemand
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws_client import CLOUDWATCH, DYNAMODB, SQS, AwsClient, Service, find_keys
+from sqspider.frontier.aws_client import AwsClient, find_keys
 from sqspider.frontier.aws_clock import TOLERATED_SECONDS, AwsClock
+from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, SQS, HttpTransport, Service
 from sqspider.message import CrawlSettings
 from sqspider.record import Status
 from tests.frontier.kit import LEASE, SETTINGS, assert_lost, entries, take, take_one, try_claim, url, win
@@ -161,7 +162,9 @@ async def test_time_is_taken_from_the_services_that_keep_leases_and_timeouts(ser
     endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}/"
     keys = find_keys({"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "test"})
     clock = AwsClock(lambda: MOMENT)
-    client = AwsClient(keys, region="us-east-1", endpoints={service: endpoint}, rng=random.Random(0), clock=clock)
+    endpoints, transport = {service: endpoint}, HttpTransport({service: endpoint}, clock=clock.own)
+    rng = random.Random(0)
+    client = AwsClient(keys, region="us-east-1", endpoints=endpoints, transport=transport, rng=rng, clock=clock)
     try:
         await client.call(service, "Anything", {})
     finally:

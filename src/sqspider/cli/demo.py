@@ -134,7 +134,9 @@ def _list(console: Console, title: str, lines: list[str]) -> None:
 def _lessons(records: dict[str, UrlRecord]) -> list[str]:
     lines = []
     for path, lesson in (
-        ("/redirect/3", "{path}: its redirects were followed one by one, each checked, to {final_url}."),
+        ("/redirect/3", "{path} redirects to {redirect_to}, which is a URL like any other; so each is asked once."),
+        ("/loop/0", "{path} and {redirect_to} lead to one another: each was asked once."),
+        ("/away", "{path} redirects to {redirect_to}, which is not of this site: it was not asked."),
         (
             "/flaky/0",
             "{path} answered 500 at first; it was put off, and answered {http_status} when it was asked again.",
@@ -165,7 +167,7 @@ def _requests_seen(site: DemoSite, records: dict[str, UrlRecord]) -> list[str]:
         lines.append(f"Asked for again after it had failed: {', '.join(retried)}.")
     others = [f"{path} ({_times(seen[path])})" for path in seen if seen[path] > 1 and path not in retried]
     if others:
-        lines.append(f"Asked for by itself, and where a redirect led: {', '.join(others)}.")
+        lines.append(f"Asked for more than once: {', '.join(others)}.")
     lines.append("Every other address was asked for once.")
     return lines
 

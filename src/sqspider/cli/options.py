@@ -167,7 +167,7 @@ fetch_options = section(
         default=_FETCH.timeout_seconds,
         show_default=True,
         metavar="SECONDS",
-        help="Limit for one whole fetch, redirects included.",
+        help="Limit for one whole fetch.",
     ),
     click.option(
         "--allow-private",

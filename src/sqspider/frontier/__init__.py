@@ -1,6 +1,6 @@
 """The frontier: queue, URL records and host rows behind one port.
 
-The port is the protocol :class:`Frontier`; ``sqlite`` and ``aws`` implement it, and one
+The port is the protocol :class:`Frontier`; ``sqlite``, ``aws`` and ``memory`` implement it, and one
 conformance suite (``tests/frontier``) holds every adapter to the words below. Nothing here knows
 how a page is fetched.
 

@@ -2,8 +2,8 @@
 
 Each operation is a few batch calls in the safe order; what dies half-way is found again by its
 lease or by ``due_at``. A throttled, failed or unclear call is tried again or raised, never taken
-for a lost race. How batches are tried again in part is in ``aws_calls``, how requests are signed and
-sent in ``aws_client``, what hosts are asked for in ``aws_hosts``.
+for a lost race. How batches are tried again in part is in ``aws_calls``, how requests are signed in
+``aws_client`` and sent in ``aws_transport``, what hosts are asked for in ``aws_hosts``.
 
 The table's items, by their key ``url``:
 
@@ -31,7 +31,6 @@ import math
 import os
 import random
 import re
-import secrets
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -86,6 +85,7 @@ from sqspider.frontier.aws_calls import (
     batches,
     key_of,
     live_messages,
+    mark_by,
     n,
     number,
     optional,
@@ -94,22 +94,19 @@ from sqspider.frontier.aws_calls import (
     together,
 )
 from sqspider.frontier.aws_client import (
-    CLOUDWATCH,
-    DYNAMODB,
     GIVE_UP_SECONDS,
-    SQS,
     AwsClient,
     AwsError,
-    Service,
     find_keys,
 )
 from sqspider.frontier.aws_clock import AwsClock
 from sqspider.frontier.aws_hosts import Hosts
 from sqspider.frontier.aws_network import Network, endpoint_of, is_server, variant_asked_for
+from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, SQS, HttpTransport, Service, Transport
 from sqspider.host import HostRow, whole_lines
 from sqspider.message import BadBody, Message, decode_message, decode_settings, encode_message, encode_settings
 from sqspider.metrics import COUNTED, NAMESPACE, Point, Sample, embedded, metric_name
-from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.record import Outcome, Reason, Status, UrlRecord, decode_outcome
 from sqspider.url import host_of
 
 T = TypeVar("T")
@@ -194,7 +191,6 @@ WHERE "url" = ? AND "due_at" = ?
 """
 
 
-_outcome_decoder = msgspec.json.Decoder(Outcome)
 _robots_decoder = msgspec.msgpack.Decoder(RobotsRow)
 
 log = structlog.stdlib.get_logger(__name__)
@@ -203,7 +199,9 @@ log = structlog.stdlib.get_logger(__name__)
 class AwsFrontier:
     """The :class:`~sqspider.frontier.Frontier` on SQS and DynamoDB. Made by :meth:`open`."""
 
-    def __init__(self, place: _Place, client: AwsClient, settings: FrontierSettings, clock: AwsClock) -> None:
+    def __init__(
+        self, place: Place, client: AwsClient, settings: FrontierSettings, clock: AwsClock, rng: random.Random
+    ) -> None:
         self.usage = Usage()
         self._billed = Usage()  # how much of it is in the table's sums
         client.observers.append(self.usage.see)
@@ -212,15 +210,16 @@ class AwsFrontier:
         self._queue = Queue(client, place.queue_url)
         self._dead_letters: Queue | None = None
         self.table = Table(client, place.table)
-        self._hosts = Hosts(self.table, client, clock)
+        self._hosts = Hosts(self.table, client, clock, rng)
         self._settings = settings
         self._clock = clock
+        self._rng = rng
         # Those of the queue, once it was looked at.
         self._visibility_seconds = settings.visibility_seconds
         self._max_receives = settings.max_receives
         self._counted: Counter[str] = Counter()  # changes of the sums that are not written yet
         self._flushed_at = clock()
-        self._counter_key = f"counter {secrets.randbelow(COUNTER_SHARDS)}"
+        self._counter_key = f"counter {rng.randrange(COUNTER_SHARDS)}"
         self._enqueueing = asyncio.Lock()
         self._started: dict[tuple[str, str], float] = {}  # workers that checked in here
         self._is_without_age = False  # CloudWatch did not tell a message's age the last time
@@ -233,26 +232,29 @@ class AwsFrontier:
         clock: Clock,
         rng: random.Random = CHANCE,
         environment: Mapping[str, str] = os.environ,
+        transport: Transport | None = None,
     ) -> AwsFrontier:
         """Open the queue ``QUEUE_URL`` and the table ``TABLE_NAME`` of the environment.
 
         Also read: ``AWS_REGION`` or ``AWS_DEFAULT_REGION`` (else the queue's own region),
         ``AWS_ENDPOINT_URL`` and ``AWS_ENDPOINT_URL_SQS``, ``_DYNAMODB``, ``_CLOUDWATCH``, and the
-        credentials. Raises :class:`FrontierUnavailableError` if either is not there, not allowed,
-        or not as the crawler needs it.
+        credentials. ``transport``: what reaches AWS, closed with the frontier; none: HTTP, as the
+        environment says. All chance is ``rng``'s. Raises :class:`FrontierUnavailableError` if either
+        is not there, not allowed, or not as the crawler needs it.
         """
-        place = _Place.read(environment)
+        place = Place.read(environment)
         shared_clock = AwsClock(clock)
+        endpoints = endpoints_for(place.region, environment, place.queue_url)
         client = AwsClient(
             find_keys(environment),
             region=place.region,
-            network=Network.read(environment),
-            endpoints=endpoints_for(place.region, environment, place.queue_url),
+            endpoints=endpoints,
+            transport=transport or HttpTransport(endpoints, network=Network.read(environment), clock=clock),
             rng=rng,
             clock=shared_clock,
             give_up_seconds=OPEN_SECONDS,
         )
-        frontier = cls(place, client, settings, shared_clock)
+        frontier = cls(place, client, settings, shared_clock, rng)
         try:
             await asyncio.gather(frontier._look_at_queue(), frontier._look_at_table())
         except FrontierBusyError as error:
@@ -354,7 +356,7 @@ class AwsFrontier:
 
         One that DynamoDB does not take is left out, and named in the log.
         """
-        now, mark = self._clock(), secrets.token_hex(6)
+        now, mark = self._clock(), mark_by(self._rng)
         statements = []
         refused: dict[str, str] = {}
         for entry in entries:
@@ -778,7 +780,7 @@ class AwsFrontier:
         return rows
 
     async def lease_robots(self, origin: str, *, until: float) -> bool:
-        token = secrets.token_hex(6)
+        token = mark_by(self._rng)
         return await self.table.change(
             "UpdateItem",
             _robots_key(origin),
@@ -904,8 +906,8 @@ class AwsFrontier:
                     numbers["bytes"] += record.outcome.bytes
                     if record.outcome.reason is not None:
                         numbers[f"reason:{record.outcome.reason}"] += 1
-        names = numbers.keys() | before.keys()
-        self._counted.update({name: numbers[name] - before[name] for name in names})
+        for name in dict.fromkeys([*numbers, *before]):
+            self._counted[name] += numbers[name] - before[name]
         await self.flush()
         return _counts({status: numbers[status] for status in Status}, numbers)
 
@@ -1116,7 +1118,7 @@ class _Recorded(NamedTuple):
     refused: dict[str, str]  # URLs that no record can be made of, and why
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where the queue and the table are, by the environment."""
 
     queue_url: str
@@ -1124,7 +1126,7 @@ class _Place(NamedTuple):
     region: str
 
     @classmethod
-    def read(cls, environment: Mapping[str, str]) -> _Place:
+    def read(cls, environment: Mapping[str, str]) -> Place:
         queue_url, table = environment.get("QUEUE_URL", ""), environment.get("TABLE_NAME", "")
         if not queue_url or not table:
             raise FrontierUnavailableError("aws: needs QUEUE_URL and TABLE_NAME: set both in the environment or .env")
@@ -1221,7 +1223,7 @@ def _record_of(item: Item) -> UrlRecord:
         enqueued_at=number(item, "enqueued_at"),
         claimed_at=optional(item, "claimed_at"),
         finished_at=optional(item, "finished_at"),
-        outcome=_outcome_decoder.decode(outcome) if outcome is not None else None,
+        outcome=decode_outcome(outcome, url) if outcome is not None else None,
     )
 
 

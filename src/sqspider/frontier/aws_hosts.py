@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
+import random
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -29,6 +29,7 @@ from sqspider.frontier.aws_calls import (
     Table,
     batches,
     key_of,
+    mark_by,
     n,
     number,
     s,
@@ -88,10 +89,11 @@ _host_decoder = msgspec.json.Decoder(HostState)
 class Hosts:
     """The host rows of a table."""
 
-    def __init__(self, table: Table, client: AwsClient, clock: Clock) -> None:
+    def __init__(self, table: Table, client: AwsClient, clock: Clock, rng: random.Random) -> None:
         self._table = table
         self._client = client
         self._clock = clock
+        self._rng = rng
         self._hosts: OrderedDict[str, _KnownHost] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._sums: defaultdict[str, _HostSums] = defaultdict(_HostSums)
@@ -158,7 +160,7 @@ class Hosts:
         if sums is not None:
             state = msgspec.structs.replace(state, row=sums.added_to(state.row))
         mark = IN_TROUBLE if is_in_trouble(state.row, self._clock()) else NO_MARK
-        stamp = secrets.token_hex(6)
+        stamp = mark_by(self._rng)
         row, key = s(msgspec.json.encode(state).decode()), _host_key(host)
         if old.stamp is None:
             listed = {"due_shard": s(HOST_SHARD), "due_at": n(mark)}

@@ -107,8 +107,10 @@ FROM sample INDEXED BY sample_at WHERE at >= :since AND at < :until GROUP BY 1 O
 # Batches go in as one JSON array, so that each is one statement.
 
 INSERT_RECORDS: Final = """
-INSERT INTO record (url, status, host, depth, parent, settings, lastmod, enqueued_at, due_at)
-SELECT e.value ->> 0, 'queued', e.value ->> 1, e.value ->> 2, e.value ->> 3, e.value ->> 4, e.value ->> 5, :now, :due
+INSERT INTO record (url, status, host, depth, parent, settings, redirects, lastmod, enqueued_at, due_at)
+SELECT
+    e.value ->> 0, 'queued', e.value ->> 1, e.value ->> 2, e.value ->> 3, e.value ->> 4, e.value ->> 5, e.value ->> 6,
+    :now, :due
 FROM json_each(:entries) AS e WHERE true
 ON CONFLICT (url) DO NOTHING
 RETURNING url
@@ -189,7 +191,7 @@ SELECT r.id, EXISTS (
 FROM record AS r INDEXED BY record_due WHERE r.due_at < :before ORDER BY r.due_at LIMIT :limit
 """
 ORPHANS: Final = """
-SELECT r.id, r.url, r.depth, r.parent, s.body, r.lastmod, r.lease_until IS NOT NULL AND r.id IS (
+SELECT r.id, r.url, r.depth, r.parent, s.body, r.redirects, r.lastmod, r.lease_until IS NOT NULL AND r.id IS (
     SELECT found.id FROM record AS found INDEXED BY sqlite_autoindex_record_1 WHERE found.url = r.url
 )
 FROM json_each(?) AS e CROSS JOIN record AS r NOT INDEXED ON r.id = e.value
@@ -488,7 +490,8 @@ class SqliteFrontier:
             if settings not in settings_ids:
                 settings_ids[settings] = _settings_id(connection, settings)
             host = host_of(entry.url)
-            rows.append((entry.url, host, entry.depth, entry.parent, settings_ids[settings], entry.lastmod))
+            known = (entry.depth, entry.parent, settings_ids[settings], entry.redirects, entry.lastmod)
+            rows.append((entry.url, host, *known))
         parameters = {"entries": json.dumps(rows), "now": now, "due": now + self._settings.due_seconds}
         new = [url for (url,) in connection.execute(INSERT_RECORDS, parameters)]
         _count(connection, {"status:queued": len(new)})
@@ -659,6 +662,7 @@ class SqliteFrontier:
                 counters[f"status:{outcome.status}"] += 1
                 counters["status:processing"] -= 1
                 counters["bytes"] += outcome.bytes
+                counters["redirects"] += outcome.is_redirect
                 if outcome.reason is not None:
                     counters[f"reason:{outcome.reason}"] += 1
                 sums = hosts[host_of(claim.url)]
@@ -872,6 +876,7 @@ class SqliteFrontier:
             by_status={status: numbers.get(f"status:{status}", 0) for status in Status},
             by_reason={reason: n for reason in Reason if (n := numbers.get(f"reason:{reason}", 0))},
             bytes=numbers.get("bytes", 0),
+            redirects=numbers.get("redirects", 0),
         )
 
     async def queue_stats(self) -> QueueStats:
@@ -975,12 +980,16 @@ def _due(before: float, limit: int) -> dict[str, float]:
 def _orphans(connection: sqlite3.Connection, records: Sequence[int]) -> list[_Orphan]:
     """Records that have no message, by their ids, with what would bring them back."""
     orphans = []
-    for _, url, depth, parent, body, lastmod, is_found in connection.execute(ORPHANS, (json.dumps(records),)):
+    for _, url, depth, parent, body, redirects, lastmod, is_found in connection.execute(
+        ORPHANS, (json.dumps(records),)
+    ):
         message = None
         with contextlib.suppress(msgspec.MsgspecError, TypeError):  # its settings are gone or damaged
             if is_found:
                 settings = decode_settings(body)
-                message = Message(url=url, depth=depth, parent=parent, settings=settings, lastmod=lastmod)
+                message = Message(
+                    url=url, depth=depth, parent=parent, settings=settings, redirects=redirects, lastmod=lastmod
+                )
         orphans.append(_Orphan(url, message))
     return orphans
 
