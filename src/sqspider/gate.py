@@ -18,12 +18,7 @@ class Gate:
         self._line: deque[tuple[asyncio.Future[bool], bool]] = deque()  # who waits, and whether to be alone
 
     async def enter(self, *, alone: bool) -> bool:
-        """Wait to be let in. False: sent away, or there is one already that is, or waits to be, alone.
-
-        So nobody waits for longer than two of those inside take.
-        """
-        if alone and (self._is_one_alone or any(is_alone for _, is_alone in self._line)):
-            return False
+        """Wait to be let in; False if sent away."""
         ticket: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._line.append((ticket, alone))
         self._let_in()

@@ -16,6 +16,7 @@ from sqspider.host import with_orders
 from sqspider.message import CrawlSettings
 from sqspider.producer import produce
 from sqspider.record import Status
+from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.worker import Mode, Worker, WorkerOptions
@@ -25,7 +26,7 @@ from tests.sites import Site
 PAGES = 60
 FETCH = FetchOptions(allow_private=True, timeout_seconds=30.0)
 OPTIONS = WorkerOptions(worker_id="tester", lease_seconds=60.0)
-AT_ONCE = CrawlSettings(delay_seconds=0)
+AT_ONCE = CrawlSettings(scope=Scope.HOST, delay_seconds=0)
 
 
 @pytest.fixture
@@ -59,23 +60,23 @@ async def until_all_is_done(frontier: Frontier) -> int:
 async def test_a_crawl_after_cleanup_is_whole_though_the_consumer_went_on(
     pages: Site, sqspider: Run, tmp_path: Path
 ) -> None:
-    async with opened(tmp_path / "sqspider.db") as shared, opened(tmp_path / "sqspider.db") as own:
-        async with Fetcher(FETCH) as fetcher:
-            worker = Worker(own, fetcher, OPTIONS, clock=time.time, rng=random.Random())
-            working = asyncio.create_task(worker.run(Mode.CONTINUOUS))
-            for _ in range(3):
-                await produce(shared, [f"{pages.url}0"], AT_ONCE, on_refused=print)
-                assert await until_all_is_done(shared) == PAGES
-                assert (await asyncio.to_thread(sqspider, "cleanup", "--all", "--yes")).returncode == 0
-            worker.stop()
-            await working
+    path = tmp_path / "sqspider.db"
+    async with opened(path) as shared, opened(path) as own, Fetcher(FETCH) as fetcher:
+        worker = Worker(own, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+        working = asyncio.create_task(worker.run(Mode.CONTINUOUS))
+        for _ in range(3):
+            await produce(shared, [f"{pages.url}0"], AT_ONCE, on_refused=print)
+            assert await until_all_is_done(shared) == PAGES
+            assert (await asyncio.to_thread(sqspider, "cleanup", "--all", "--yes")).returncode == 0
+        worker.stop()
+        await working
     assert [pages.paths.count(f"/{n}") for n in range(PAGES)] == [3] * PAGES
     assert pages.paths.count("/robots.txt") == 3
 
 
 async def test_a_worker_that_is_handed_its_deliveries_forgets_too(pages: Site, tmp_path: Path) -> None:
     """As a Lambda function that is kept warm: it asks for no messages, so it hears of it by the host's row."""
-    settings = CrawlSettings(delay_seconds=0.001)
+    settings = CrawlSettings(scope=Scope.HOST, delay_seconds=0.001)
     async with opened(tmp_path / "f.db") as shared, opened(tmp_path / "f.db") as own, Fetcher(FETCH) as fetcher:
         worker = Worker(own, fetcher, OPTIONS, clock=time.time, rng=random.Random())
         for _ in range(3):

@@ -18,11 +18,9 @@ import pytest
 from aiohttp import web
 
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
-from sqspider.host import with_orders
 from sqspider.message import CrawlSettings
 from sqspider.producer import produce
 from sqspider.record import Reason, Status
-from sqspider.sitemaps import SitemapReport, discover
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.worker import Mode, Worker, WorkerOptions

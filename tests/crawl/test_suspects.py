@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import random
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
 from aiohttp import web
 
-from sqspider.frontier import ClaimRequest, Delivery, Frontier, FrontierSettings, Won, open_frontier
-from sqspider.message import CrawlSettings, Message, decode_message
+from sqspider.frontier import FrontierSettings, open_frontier
+from sqspider.message import CrawlSettings
 from sqspider.producer import produce
 from sqspider.record import Reason, Status
-from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
-from sqspider.worker import Mode, Worker, WorkerOptions
+from sqspider.worker import WorkerOptions
 
 INNOCENT = 31
 TOGETHER = INNOCENT + 1
@@ -49,7 +45,7 @@ asyncio.run(main())
 """
 
 
-def later(seconds: float):  # noqa: ANN201
+def later(seconds: float) -> Callable[[], float]:
     """A clock that is so many seconds ahead: the leases of those who died before are over."""
     return lambda: time.time() + seconds
 

@@ -72,19 +72,17 @@ async def test_nobody_passes_one_who_waits() -> None:
     await late.leave()
 
 
-async def test_a_second_one_who_wants_to_be_alone_is_sent_away() -> None:
+async def test_two_who_want_to_be_alone_are_so_one_after_the_other() -> None:
     gate = Gate()
-    first, waiting, second = Visitor(gate), Visitor(gate, alone=True), Visitor(gate, alone=True)
-    assert await inside(first, waiting, second) == [True, False, False]
-    assert second.was_let_in is False
+    first, alone, between, second = Visitor(gate), Visitor(gate, alone=True), Visitor(gate), Visitor(gate, alone=True)
+    assert await inside(first, alone, between, second) == [True, False, False, False]
     await first.leave()
-    third = Visitor(gate, alone=True)
-    assert await inside(waiting, third) == [True, False]
-    assert third.was_let_in is False
-    await waiting.leave()
-    fourth = Visitor(gate, alone=True)
-    assert await inside(fourth) == [True]
-    await fourth.leave()
+    assert await inside(alone, between, second) == [True, False, False]
+    await alone.leave()
+    assert await inside(between, second) == [True, False]
+    await between.leave()
+    assert await inside(second) == [True]
+    await second.leave()
 
 
 async def test_who_waits_can_be_sent_away() -> None:
