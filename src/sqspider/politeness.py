@@ -228,7 +228,8 @@ class Politeness:
         settings = message.settings
         row = await self._host(host_of(message.url))
         now = self._clock()
-        if row.is_blocked or row.is_paused or row.rest_until > now + NEAR_SECONDS:
+        is_early = message.slot is not None and message.slot > now + NEAR_SECONDS
+        if row.is_blocked or row.is_paused or row.rest_until > now + NEAR_SECONDS or is_early:
             # A copy that is seconds old would send away what an order has just released.
             self._rows.pop(row.host, None)
             row = await self._host(row.host)

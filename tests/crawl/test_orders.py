@@ -15,16 +15,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from aiohttp import web
 
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
+from sqspider.host import with_orders
 from sqspider.message import CrawlSettings
 from sqspider.producer import produce
 from sqspider.record import Reason, Status
+from sqspider.sitemaps import SitemapReport, discover
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.worker import Mode, Worker, WorkerOptions
 from tests.conftest import Run
+from tests.sites import HeldSite
 
 HOST = "127.0.0.1"
 URLS = 30
@@ -32,43 +34,11 @@ FETCH = FetchOptions(allow_private=True, timeout_seconds=30.0)
 OPTIONS = WorkerOptions(worker_id="tester", concurrency=6, lease_seconds=60.0)
 
 
-class Held:
-    """A server on several ports that answers nobody before it is told to."""
-
-    def __init__(self) -> None:
-        self.ports: list[int] = []
-        self.bodies: dict[str, str] = {}
-        self.requests: list[str] = []
-        self.in_flight = 0
-        self.may_answer = asyncio.Event()
-
-    def url(self, path: str = "", port: int = 0) -> str:
-        return f"http://{HOST}:{self.ports[port]}/{path}"
-
-    async def answer(self, request: web.Request) -> web.Response:
-        self.requests.append(request.path)
-        self.in_flight += 1
-        try:
-            await self.may_answer.wait()
-        finally:
-            self.in_flight -= 1
-        body = self.bodies.get(request.path)
-        return web.Response(text=body or "", status=200 if body is not None or "robots" not in request.path else 404)
-
-
 @pytest.fixture
-async def held() -> AsyncIterator[Held]:
-    server = Held()
-    app = web.Application()
-    app.router.add_get("/{path:.*}", server.answer)
-    runner = web.AppRunner(app, handler_cancellation=True)
-    await runner.setup()
-    for _ in range(2):
-        await web.TCPSite(runner, HOST, 0).start()
-    server.ports = [address[1] for address in runner.addresses]
-    yield server
-    server.may_answer.set()
-    await runner.cleanup()
+async def held() -> AsyncIterator[HeldSite]:
+    site = HeldSite()
+    async with site.running():
+        yield site
 
 
 @asynccontextmanager
@@ -99,11 +69,6 @@ async def at_work(path: Path, number: int = 1, clock: Callable[[], float] = time
             await asyncio.gather(*tasks)
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    while not is_so():
-        await asyncio.sleep(0.005)
-
-
 async def until_put_off(frontier: Frontier) -> int:
     """Wait until whatever is left waits for its time; how much that is."""
     while True:
@@ -126,7 +91,7 @@ async def until_done(frontier: Frontier) -> None:
 )
 async def test_after_an_order_nothing_is_asked_of_its_host(
     sqspider: Run,
-    held: Held,
+    held: HeldSite,
     tmp_path: Path,
     order: str,
     delay: float,
@@ -139,7 +104,7 @@ async def test_after_an_order_nothing_is_asked_of_its_host(
     async with opened(path) as frontier:
         await produce(frontier, [held.url(str(n)) for n in range(URLS)], settings, on_refused=print)
         async with at_work(path, workers):
-            await until(lambda: held.in_flight == in_flight)
+            await held.until_in_flight(in_flight)
             assert (await asyncio.to_thread(sqspider, "hosts", "set", HOST, order)).returncode == 0
             asked = len(held.requests)
             held.may_answer.set()
@@ -157,3 +122,66 @@ async def test_after_an_order_nothing_is_asked_of_its_host(
                 assert counts.by_status[Status.DONE] == URLS == len(held.requests)
         records = [record async for batch in frontier.scan() for record in batch]
     assert {record.tries for record in records} == {0}
+
+
+async def test_an_order_holds_for_robots_txt_too(held: HeldSite, tmp_path: Path) -> None:
+    """By a clock that stands still the worker's copy of the host's row is never too old."""
+    now = time.time()
+    path = tmp_path / "f.db"
+    settings = CrawlSettings(delay_seconds=0)
+    async with opened(path, lambda: now) as frontier, at_work(path, clock=lambda: now):
+        await produce(frontier, [held.url("1")], settings, on_refused=print)
+        await held.until_in_flight(1)
+        await order(frontier, is_paused=True)
+        await produce(frontier, [held.url("2", port=1)], settings, on_refused=print)
+        held.may_answer.set()
+        assert await until_put_off(frontier) == 2
+        assert held.requests == ["/robots.txt"]  # of the first port
+
+
+@pytest.mark.parametrize("delay", [0, 0.01])
+async def test_an_order_holds_for_sitemaps_too(held: HeldSite, tmp_path: Path, delay: float) -> None:
+    now = time.time()
+    children = "".join(f"<sitemap><loc>{held.url(f'{n}.xml')}</loc></sitemap>" for n in range(5))
+    held.bodies["/index.xml"] = f"<sitemapindex>{children}</sitemapindex>"
+    reports: list[SitemapReport] = []
+    async with opened(tmp_path / "f.db", lambda: now) as frontier:
+        discovering = asyncio.create_task(
+            discover(
+                frontier,
+                FETCH,
+                CrawlSettings(delay_seconds=delay, obey_robots=False),
+                sitemaps=[held.url("index.xml")],
+                clock=lambda: now,
+                rng=random.Random(0),
+                stopping=asyncio.Event(),
+                on_report=reports.append,
+            )
+        )
+        await held.until_in_flight(1)
+        await order(frontier, is_blocked=True)
+        held.may_answer.set()
+        await discovering
+    assert held.requests == ["/index.xml"]
+    assert [report.trouble.partition(":")[0] for report in reports] == ["", *["host_blocked"] * 5]
+
+
+async def test_what_was_put_off_by_an_order_comes_back_when_it_ends(
+    sqspider: Run, held: HeldSite, tmp_path: Path
+) -> None:
+    """And what waits far away for its slot ends at once if its host is blocked."""
+    path = tmp_path / "sqspider.db"
+    held.may_answer.set()
+    settings = CrawlSettings(delay_seconds=1000, obey_robots=False)
+    async with opened(path) as frontier, at_work(path):
+        await produce(frontier, [held.url(str(n)) for n in range(URLS)], settings, on_refused=print)
+        assert await until_put_off(frontier) == URLS - 1
+        assert (await asyncio.to_thread(sqspider, "hosts", "set", HOST, "--block")).returncode == 0
+        await until_done(frontier)
+        assert (await frontier.counts()).by_reason == {Reason.HOST_BLOCKED: URLS - 1}
+    assert len(held.requests) == 1
+
+
+async def order(frontier: Frontier, *, is_paused: bool | None = None, is_blocked: bool | None = None) -> None:
+    row = (await frontier.hosts([HOST]))[HOST]
+    assert all(await frontier.save_hosts([with_orders(row, delay=None, is_paused=is_paused, is_blocked=is_blocked)]))
