@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import sys
 import time
@@ -11,14 +12,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 
-from sqspider.frontier import FrontierSettings, open_frontier
-from sqspider.message import CrawlSettings
+from sqspider.frontier import ClaimRequest, Delivery, Frontier, FrontierSettings, Won, open_frontier
+from sqspider.host import with_orders
+from sqspider.message import CrawlSettings, Message, decode_message
 from sqspider.producer import produce
-from sqspider.record import Reason, Status
+from sqspider.record import Reason, Status, UrlRecord
+from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
-from sqspider.worker import WorkerOptions
+from sqspider.worker import Worker, WorkerOptions
+from tests.sites import HeldSite
 
 INNOCENT = 31
 TOGETHER = INNOCENT + 1
@@ -132,3 +137,136 @@ async def test_a_page_that_kills_its_worker_is_given_up_and_takes_nobody_along(t
     assert outcome is not None
     assert (records[poison].status, outcome.reason) == (Status.FAILED, Reason.CRASHED)
     assert killer.asked["/poison"] == 3
+
+
+# One worker, in the test's own process.
+
+
+class Queue:
+    """A frontier whose clock can be put forward, and the worker that gets its deliveries from it by hand."""
+
+    def __init__(self, frontier: Frontier, fetcher: Fetcher, clock: Callable[[], float]) -> None:
+        self.frontier = frontier
+        self._fetcher = fetcher
+        self.clock = clock
+        self._received: dict[str, Delivery] = {}
+
+    def worker(self) -> Worker:
+        return Worker(self.frontier, self._fetcher, OPTIONS, clock=self.clock, rng=random.Random())
+
+    async def received(self, *urls: str) -> list[Delivery]:
+        """Messages for these URLs, in this order; they are there."""
+        while deliveries := await self.frontier.receive(10):
+            self._received |= {message_of(delivery).url: delivery for delivery in deliveries}
+        return [self._received.pop(url) for url in urls]
+
+    async def record(self, url: str) -> UrlRecord:
+        return (await self.frontier.get([url]))[url]
+
+
+def message_of(delivery: Delivery) -> Message:
+    message = decode_message(delivery.body)
+    assert isinstance(message, Message)
+    return message
+
+
+@pytest.fixture
+async def held() -> AsyncIterator[HeldSite]:
+    site = HeldSite()
+    async with site.running():
+        yield site
+
+
+@pytest.fixture
+async def queue(held: HeldSite) -> AsyncIterator[Queue]:
+    """Nine pages, and one that has killed two workers already."""
+    passed = 0.0
+    frontier = await open_frontier("sqlite::memory:", FrontierSettings(), clock=lambda: time.time() + passed)
+    await produce(frontier, [held.url("suspect")], SETTINGS, on_refused=print)
+    for n in range(2):
+        (delivery,) = await frontier.receive(1)
+        request = ClaimRequest(delivery=delivery, message=message_of(delivery))
+        (won,) = await frontier.claim([request], worker_id="dead", claim_id=str(n), lease_seconds=60)
+        assert isinstance(won, Won)
+        passed += LEASE_ENDS
+    await produce(frontier, [held.url(str(n)) for n in range(9)], SETTINGS, on_refused=print)
+    async with Fetcher(FETCH) as fetcher:
+        yield Queue(frontier, fetcher, lambda: time.time() + passed)
+    await frontier.close()
+
+
+async def test_a_suspect_in_a_batch_is_given_back_and_harms_nobody(held: HeldSite, queue: Queue) -> None:
+    """And then has the worker for itself: others begin when it has ended."""
+    worker, suspect = queue.worker(), held.url("suspect")
+    batch = await queue.received(suspect, *(held.url(str(n)) for n in range(9)))
+    working = asyncio.create_task(worker.work_on(batch, until=queue.clock() + 30))
+    await held.until_in_flight(9)
+    while (await queue.frontier.queue_stats()).visible == 0:  # it is there for anybody, unclaimed
+        await asyncio.sleep(0.01)
+    record = await queue.record(suspect)
+    assert (record.status, record.unended, record.tries) == (Status.QUEUED, 2, 0)
+    held.may_answer.set()
+    await working
+    assert (worker.unended, worker.tally.finished[Status.DONE]) == ({}, 9)
+    assert "/suspect" not in held.requests
+
+    held.may_answer.clear()
+    await produce(queue.frontier, [held.url("later")], SETTINGS, on_refused=print)
+    batch = await queue.received(suspect, held.url("later"))
+    working = asyncio.create_task(worker.work_on(batch, until=queue.clock() + 30))
+    await held.until_in_flight(1)
+    assert (await queue.record(held.url("later"))).status is Status.QUEUED
+    assert held.in_flight == ["/suspect"]
+    held.may_answer.set()
+    await working
+    record = await queue.record(suspect)
+    assert (record.status, record.unended, record.tries) == (Status.DONE, 0, 0)
+    assert (await queue.frontier.counts()).open == 0
+
+
+async def test_a_suspect_holds_no_lease_while_it_waits_and_is_given_back_at_a_stop(
+    held: HeldSite, queue: Queue
+) -> None:
+    worker, suspect = queue.worker(), held.url("suspect")
+    await worker.work_on(await queue.received(suspect), until=queue.clock() + 30)
+    batch = await queue.received(held.url("0"), held.url("1"), suspect)
+    working = asyncio.create_task(worker.work_on(batch, until=queue.clock() + 30))
+    await held.until_in_flight(2)
+    record = await queue.record(suspect)
+    assert (record.status, record.unended) == (Status.QUEUED, 2)
+    worker.stop()
+    while (await queue.frontier.queue_stats()).visible == 0:
+        await asyncio.sleep(0.01)
+    assert sorted(held.in_flight) == ["/0", "/1"]  # they have not ended yet
+    held.may_answer.set()
+    await working
+    assert worker.unended == {}
+    assert "/suspect" not in held.requests
+    await queue.worker().work_on(await queue.received(suspect), until=queue.clock() + 30)  # another that knows nothing
+    await worker.work_on(await queue.received(suspect), until=queue.clock() + 30)
+    assert (await queue.record(suspect)).status is Status.DONE
+
+
+async def test_each_worker_hands_a_suspect_on_once(held: HeldSite, queue: Queue) -> None:
+    held.may_answer.set()
+    workers, suspect = [queue.worker() for _ in range(4)], held.url("suspect")
+    for worker in workers:
+        await worker.work_on(await queue.received(suspect), until=queue.clock() + 30)
+        record = await queue.record(suspect)
+        assert (record.status, record.unended) == (Status.QUEUED, 2)
+    await workers[1].work_on(await queue.received(suspect), until=queue.clock() + 30)
+    record = await queue.record(suspect)
+    assert (record.status, record.unended, record.attempt) == (Status.DONE, 0, 2 + 4 + 1)
+    assert held.requests == ["/suspect"]
+
+
+async def test_what_is_not_fetched_at_all_needs_no_trial(held: HeldSite, queue: Queue) -> None:
+    """An operator's word ends it, however many workers it has killed."""
+    row = (await queue.frontier.hosts(["127.0.0.1"]))["127.0.0.1"]
+    await queue.frontier.save_hosts([with_orders(row, delay=None, is_paused=None, is_blocked=True)])
+    suspect = held.url("suspect")
+    await queue.worker().work_on(await queue.received(suspect), until=queue.clock() + 30)
+    record = await queue.record(suspect)
+    assert record.outcome is not None
+    assert (record.status, record.outcome.reason, record.attempt) == (Status.BLOCKED, Reason.HOST_BLOCKED, 3)
+    assert held.requests == []
