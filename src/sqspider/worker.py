@@ -575,10 +575,8 @@ class Worker:
             case Postponed(until, message):
                 await self._defer(Deferral(delivery=delivery, until=until, message=message))
                 return
-            case Blocked(reason, detail):
-                claim = await self._win(delivery, message)
-                if claim is not None:
-                    await self._end(claim, delivery, Outcome(status=reason.status, reason=reason, detail=detail))
+            case Blocked():
+                await self._end_unfetched(delivery, message, verdict)
                 return
         room = _Room(self._large)
         try:
@@ -586,6 +584,12 @@ class Worker:
         finally:
             room.give_back()
             self._politeness.release(message)
+
+    async def _end_unfetched(self, delivery: Delivery, message: Message, blocked: Blocked) -> None:
+        claim = await self._win(delivery, message)
+        if claim is not None:
+            reason = blocked.reason
+            await self._end(claim, delivery, Outcome(status=reason.status, reason=reason, detail=blocked.detail))
 
     async def _lose(self, delivery: Delivery, message: Message) -> None:
         """Claim a URL that is known to be finished, so as to be told so: no slot of its host is used up.
@@ -605,6 +609,9 @@ class Worker:
             ready = await self._politeness.wait_for_slot(message, not_before)
             if isinstance(ready, Postponed):
                 await self._defer(Deferral(delivery=delivery, until=ready.until, message=ready.message))
+                return
+            if isinstance(ready, Blocked):
+                await self._end_unfetched(delivery, message, ready)
                 return
             message = ready
             async with self._fetches:
