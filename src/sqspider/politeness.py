@@ -32,9 +32,10 @@ from sqspider.frontier import (
     RobotsRow,
     SlotDemand,
 )
-from sqspider.host import HostRow, RobotsAccess
+from sqspider.host import PATIENCE, HostRow, Patience, RobotsAccess, Stage
 from sqspider.message import CrawlSettings, Message
-from sqspider.policy import parse_retry_after, rule_for
+from sqspider.network import Network
+from sqspider.policy import Fault, parse_retry_after, rule_for
 from sqspider.record import Reason
 from sqspider.url import host_of, origin_of
 from sqspider.web.body import Sink
@@ -47,6 +48,7 @@ CROWD: Final = 16  # deliveries that wait for one host here, before only soon on
 FULL_HOUSE: Final = 64  # and for all hosts: what is due must not find the places taken by what is not
 PROMPT_SECONDS: Final = 0.05  # after its permission was asked for a request is made, where another may be under way,
 BEGIN_SECONDS: Final = 2.0  # and where none may be
+PROBE_POLL_SECONDS: Final = 0.5  # between two looks whether the probe of another URL brought our network back
 LATE_SECONDS: Final = 15.0  # a slot is good for so long after its moment; the distance is kept all the same
 HOST_CACHE_SECONDS: Final = 2.0
 PAUSE_SECONDS: Final = 60.0  # before a URL of a paused host is looked at again
@@ -60,14 +62,11 @@ ROBOTS_CACHE_SIZE: Final = 512  # files whose rules are kept here,
 ROBOTS_CACHE_BYTES: Final = 4 * 1024 * 1024  # and of so many bytes: rules take about eight times as much
 ROBOTS_LONG_BYTES: Final = 32 * 1024  # a file beyond this is read in a thread: it may take a quarter of a second
 
-# Answers that the host is waited for; every other trouble is that of its URLs, too.
-_ANSWERS: Final = frozenset({Reason.SERVER_ERROR, Reason.RATE_LIMITED, Reason.UNEXPECTED_STATUS})
-
 log = structlog.stdlib.get_logger(__name__)
 
 
 class Blocked(NamedTuple):
-    """The URL is not to be fetched at all."""
+    """The URL is not to be fetched at all: it ends as its reason says."""
 
     reason: Reason
     detail: str
@@ -80,27 +79,13 @@ class Postponed(NamedTuple):
     message: Message
 
 
-class Unreachable(NamedTuple):
-    """Its host cannot be reached even for robots.txt: the URL met this trouble."""
-
-    reason: Reason
-    detail: str
-
-
 class Pass(NamedTuple):
     """The permission to make one request to a host now."""
 
     host: str
     token: str | None  # none: the host has no delay, nothing is to be noted
-    entered_at: float  # the moment before it was asked for
-
-    def is_late(self, per_host: int, now: float) -> bool:
-        """Whether it is too old to begin a request by: what it has kept away may have been let in meanwhile.
-
-        With several requests at a time their distance is kept from the moment of the permission; where
-        there is one at a time, until its latest end.
-        """
-        return self.token is not None and now - self.entered_at > (PROMPT_SECONDS if per_host > 1 else BEGIN_SECONDS)
+    asked_at: float  # when it was asked for: before the frontier's answer
+    is_probe: bool = False  # whether anything can be asked at all is found out by it
 
 
 class Busy(NamedTuple):
@@ -108,6 +93,16 @@ class Busy(NamedTuple):
 
     again_at: float
     is_void: bool  # the slot is of an older generation
+    trouble: Fetched | None = None  # what a request met, if one was made: it is the host's, or ours
+    is_stopped: bool = False  # the operator paused or blocked it: to be judged anew
+
+
+class Learned(NamedTuple):
+    """What a request says of its URL's tries."""
+
+    counts: bool  # its trouble, if it met some, counts as a try
+    again_at: float = 0.0  # where it does not count: when to ask again
+    retry_after: float | None = None  # seconds that the host asked for
 
 
 class Hop(NamedTuple):
@@ -124,6 +119,11 @@ class Hop(NamedTuple):
             return Hop(fetched.redirect_to, self.redirects + 1)
         detail = f"more than {MAX_HOPS} redirects"
         return msgspec.structs.replace(fetched, reason=Reason.TOO_MANY_REDIRECTS, detail=detail, redirect_to=None)
+
+
+class _Changed(NamedTuple):
+    row: HostRow
+    is_changed: bool
 
 
 class _CachedRules(NamedTuple):
@@ -159,7 +159,7 @@ class Politeness:
 
     ``stopping`` ends every wait early. robots.txt groups are looked up by the product token of the
     fetcher's user agent; ``request_seconds`` bounds one request; ``robots_grace_seconds`` is how
-    long a host whose robots.txt answers 5xx or 429 is waited for.
+    long a host whose robots.txt cannot be had is waited for, ``patience`` how long one that is in trouble.
     """
 
     def __init__(
@@ -173,7 +173,9 @@ class Politeness:
         request_seconds: float,
         robots_grace_seconds: float,
         linger_seconds: float,
+        patience: Patience = PATIENCE,
     ) -> None:
+        self.network = Network()
         self._frontier = frontier
         self._fetcher = fetcher
         self._clock = clock
@@ -182,6 +184,10 @@ class Politeness:
         self._product_token = fetcher.options.product_token
         self._request_seconds = request_seconds
         self._robots_grace_seconds = robots_grace_seconds
+        self._patience = patience
+        self._under_way = 0  # requests of ours
+        self._promptness = PROMPT_SECONDS  # how old a permission may be; more where asking for one takes longer
+        self._generation = frontier.generation  # of what is remembered here
         self._rows: dict[str, tuple[HostRow, float]] = {}
         self._rules = _RulesCache()
         self._robots_locks: dict[str, asyncio.Lock] = {}
@@ -221,12 +227,13 @@ class Politeness:
 
     # May it be fetched at all?
 
-    async def judge(self, message: Message) -> Blocked | Postponed | Unreachable | None:
+    async def judge(self, message: Message) -> Blocked | Postponed | None:
         """Whether a URL may be fetched; ``None`` is yes."""
         settings = message.settings
         row = await self._host(host_of(message.url))
         now = self._clock()
-        if row.is_blocked or row.is_paused or row.rest_until > now + NEAR_SECONDS:
+        is_early = message.slot is not None and message.slot > now + NEAR_SECONDS
+        if row.is_blocked or row.is_paused or row.rest_until > now + NEAR_SECONDS or is_early:
             # A copy that is seconds old would send away what an order has just released.
             self._rows.pop(row.host, None)
             row = await self._host(row.host)
@@ -236,13 +243,25 @@ class Politeness:
             return trap
         if row.is_paused:
             return Postponed(now + PAUSE_SECONDS, message)
-        if row.rest_until > now + NEAR_SECONDS:
-            return Postponed(row.rest_until + self._rng.uniform(0, 1), message)
+        if (verdict := await self._judge_rest(row, message)) is not None:
+            return verdict
         if settings.obey_robots:
             verdict = await self._judge_robots(message.url, message)
+            if isinstance(verdict, Postponed):  # what kept us from robots.txt may rest the host
+                return await self._judge_rest(await self._host(row.host), message) or verdict
             if verdict is not None:
                 return verdict
         return await self._take_from_budget(row.host, message) if _has_budget(settings) else None
+
+    async def _judge_rest(self, row: HostRow, message: Message) -> Blocked | Postponed | None:
+        """What becomes of a URL whose host rests: it gets a slot after the rest, so that not all come at once."""
+        now = self._clock()
+        if hosts.stage_of(row, now) is Stage.GIVEN_UP:
+            return given_up(row)
+        if row.rest_until <= now + NEAR_SECONDS:
+            return None
+        ready = await self.wait_for_slot(message)
+        return ready if isinstance(ready, Postponed) else None
 
     async def _take_from_budget(self, host: str, message: Message) -> Blocked | Postponed | None:
         """Count a URL as in hand if its host's budget allows. Other workers' are not seen."""
@@ -276,13 +295,18 @@ class Politeness:
         while True:
             row = await self._host(host_of(message.url))
             delay = hosts.delay_for(row, message.settings)
+            spacing = hosts.spacing_for(row, delay, 1 if row.rests else message.settings.per_host)
             now = self._clock()
-            if delay == 0 and row.rest_until <= now:
-                return message
+            if hosts.with_slots_taken_back(row, spacing, now) is not row:
+                await self._take_back_slots(row.host, spacing)
+                continue
             slot = message.slot
             late = max(LATE_SECONDS, 2 * delay)
-            if slot is None or message.generation != row.generation or max(now, not_before) > slot + late:
-                spacing = hosts.spacing_for(row, delay, message.settings.per_host)
+            if delay == 0 and row.rest_until <= now:
+                if not_before <= now:
+                    return message
+                slot = now
+            elif slot is None or message.generation != row.generation or max(now, not_before) > slot + late:
                 slot = await self._reserve(
                     SlotDemand(host=row.host, count=1, spacing_seconds=spacing, generation=row.generation)
                 )
@@ -301,6 +325,15 @@ class Politeness:
                     return Postponed(moment, message)
             return message
 
+    async def _take_back_slots(self, host: str, spacing_seconds: float) -> None:
+        """Let what waits for slots that are too far come back. Whoever dies in between leaves it to its time."""
+
+        def change(row: HostRow) -> HostRow:
+            return hosts.with_slots_taken_back(row, spacing_seconds, self._clock())
+
+        if (await self._change_host(host, change)).is_changed:
+            log.info("slots_taken_back", host=host, released=await self._frontier.release_host(host))
+
     async def pause_until(self, moment: float) -> bool:
         """Wait until a moment; True if the worker began to stop meanwhile."""
         with contextlib.suppress(TimeoutError):
@@ -318,6 +351,23 @@ class Politeness:
 
     async def _ask(self, row: HostRow, delay: float, per_host: int, generation: int | None) -> Pass | Busy:
         now = self._clock()
+        if not self.network.may_ask(now):
+            return Busy(max(self.network.again_at, now + PROBE_POLL_SECONDS), is_void=False)
+        is_probe = self.network.is_down
+        permission: Pass | Busy | None = None
+        try:
+            permission = await self._ask_host(row, delay, per_host, generation, now)
+        finally:
+            if is_probe and not isinstance(permission, Pass):
+                self.network.release()
+        if isinstance(permission, Pass):
+            self._under_way += 1
+            return permission._replace(is_probe=is_probe)
+        return permission
+
+    async def _ask_host(
+        self, row: HostRow, delay: float, per_host: int, generation: int | None, now: float
+    ) -> Pass | Busy:
         if delay == 0:
             return Pass(row.host, None, now)
         token = f"{self._rng.getrandbits(48):012x}"
@@ -325,7 +375,7 @@ class Politeness:
             Entrance(
                 host=row.host,
                 token=token,
-                delay_seconds=delay,
+                delay_seconds=delay + (self._promptness - PROMPT_SECONDS if per_host > 1 else 0.0),
                 per_host=per_host,
                 generation=generation,
                 until=now + BEGIN_SECONDS + self._request_seconds,
@@ -334,31 +384,69 @@ class Politeness:
         if admission.entered is Entered.YES:
             return Pass(row.host, token, now)
         self._rows.pop(row.host, None)  # it is not what it was thought to be
-        if admission.entered is Entered.STOPPED:
-            return Busy(now + PAUSE_SECONDS, is_void=False)
-        return Busy(admission.again_at, admission.entered is Entered.VOID)
+        return Busy(
+            admission.again_at,
+            is_void=admission.entered is Entered.VOID,
+            is_stopped=admission.entered is Entered.STOPPED,
+        )
+
+    async def is_stopped(self, permission: Pass, settings: CrawlSettings) -> bool:
+        """Whether an order stands against a request that is just about to begin, or its host is to be entered now.
+
+        Entering looks, and its answer holds for a moment. Where that is past, or there was no delay and so
+        nothing to enter, the host's row is read.
+        """
+        if permission.token is not None and self._clock() - permission.asked_at <= PROMPT_SECONDS:
+            return False
+        self._rows.pop(permission.host, None)
+        row = await self._host(permission.host)
+        if permission.token is None and (hosts.delay_for(row, settings) > 0 or row.rest_until > self._clock()):
+            return True
+        return row.is_paused or row.is_blocked
+
+    def is_late(self, permission: Pass, per_host: int) -> bool:
+        """Whether it is too old to begin a request by: what it has kept away may have been let in meanwhile.
+
+        With several requests at a time their distance is kept from the moment of the permission on; where there is
+        one at a time, until its latest end. Where the frontier itself takes longer to answer than that, the distance
+        that is asked for grows by as much: so some permission is prompt enough.
+        """
+        if permission.token is None:
+            return False
+        age = self._clock() - permission.asked_at
+        if per_host == 1:
+            return age > BEGIN_SECONDS
+        is_late = age > self._promptness
+        self._promptness = min(2 * age, BEGIN_SECONDS) if is_late else max(0.9 * self._promptness, PROMPT_SECONDS)
+        return is_late
 
     async def enter_anew(self, permission: Pass, message: Message) -> Pass | Busy:
         """Another permission in place of one that is late, if it can be had within :data:`BEGIN_SECONDS`."""
-        await self.leave(permission, requested_at=permission.entered_at)
+        await self.leave(permission, requested_at=permission.asked_at)
+        return await self.enter_soon(message)
+
+    async def enter_soon(self, message: Message) -> Pass | Busy:
+        """Wait for a permission, if it can be had within :data:`BEGIN_SECONDS`."""
         give_up_at = self._clock() + BEGIN_SECONDS
         while True:
             answer = await self.enter(message)
-            if isinstance(answer, Pass) and not answer.is_late(message.settings.per_host, self._clock()):
+            if isinstance(answer, Pass) and not self.is_late(answer, message.settings.per_host):
                 return answer
             if isinstance(answer, Pass):
-                await self.leave(answer, requested_at=answer.entered_at)
+                await self.leave(answer, requested_at=answer.asked_at)
                 again_at = self._clock()
+            elif answer.is_void or answer.is_stopped:
+                return answer
             else:
                 again_at = answer.again_at
             if again_at > give_up_at or await self.pause_until(max(again_at, self._clock() + 0.01)):
                 return Busy(again_at, is_void=False)
 
     async def ask(
-        self, url: str, settings: CrawlSettings, *, max_bytes: int, sink: Sink | None = None
+        self, url: str, settings: CrawlSettings, *, max_bytes: int, sink: Sink | None = None, is_robots: bool = False
     ) -> Fetched | Busy:
         """Make one request that has no slot, for a robots.txt or a sitemap: its host is entered, left and learned
-        from. It takes no try and no budget of anybody's; busy: nothing was asked."""
+        from. It takes no try and no budget of anybody's; busy: nothing was asked, or in vain."""
         row = await self._host(host_of(url))
         now = self._clock()
         if row.is_blocked:
@@ -368,8 +456,10 @@ class Politeness:
         if row.rest_until > now:
             return Busy(row.rest_until, is_void=False)
         permission = await self._ask(row, hosts.delay_for(row, settings), settings.per_host, None)
-        if isinstance(permission, Busy):
+        if isinstance(permission, Busy) and not permission.is_stopped:
             return permission
+        if isinstance(permission, Busy) or await self.is_stopped(permission, settings):
+            return await self.ask(url, settings, max_bytes=max_bytes, sink=sink)  # as its row is now
         requested_at = None
         try:
             started_at = self._clock()
@@ -377,59 +467,128 @@ class Politeness:
             requested_at = started_at + fetched.sent_seconds
         finally:
             await self.leave(permission, requested_at=requested_at)
-        await self.learn(permission.host, fetched)
-        return fetched
+        learned = await self.learn(permission.host, fetched, permission.asked_at, is_robots=is_robots)
+        return fetched if learned.counts else Busy(learned.again_at, is_void=False, trouble=fetched)
 
     async def leave(self, permission: Pass, *, requested_at: float | None = None) -> None:
         """Say that the request is over. ``requested_at``: when it had left; none: by now."""
+        self._under_way -= 1
+        if permission.is_probe:
+            self.network.release()
         if permission.token is not None:
             now = self._clock()
+            seconds = max(0.0, now - permission.asked_at)
             await self._leave(
                 Exit(
                     host=permission.host,
                     token=permission.token,
                     requested_at=now if requested_at is None else requested_at,
-                    latency_seconds=max(0.0, now - permission.entered_at),
+                    # What took longer than any request may is no answer time of the host's: we slept.
+                    latency_seconds=seconds if seconds <= self._request_seconds else None,
                 )
             )
 
     # What came of it.
 
-    async def learn(self, host: str, fetched: Fetched) -> float | None:
-        """Change the host's row by what it answered; the ``Retry-After`` in seconds, if any."""
-        now = self._clock()
-        reason = fetched.reason
+    async def learn(self, host: str, fetched: Fetched, asked_at: float, *, is_robots: bool = False) -> Learned:
+        """Change what is known of the host, or of our network, by what a request brought.
+
+        ``asked_at``: when its permission was asked for. ``is_robots``: it was for robots.txt; then an answer
+        of any status shows that the host is there, and trouble of another kind rests it at once.
+        """
+        now, reason = self._clock(), fetched.reason
         rule = rule_for(reason, fetched.http_status) if reason else None
+        if reason and rule and self.network.is_ours(rule.fault, host, asked_at):
+            return self._own_trouble(reason, fetched.detail, asked_at)
+        if fetched.http_status is not None and self.network.answered(host, now):
+            log.warning("network_again", host=host)
+        is_answer = fetched.http_status is not None and (is_robots or reason is not Reason.SERVER_ERROR)
+        fails = rule is not None and rule.fault is not Fault.URL and not is_answer
         retry_after = None
-        if rule and (rule.slows or rule.fails):
+        if rule and (rule.slows or fails):
             retry_after = parse_retry_after(fetched.header("retry-after"), now)
             if retry_after is not None:
                 retry_after = min(retry_after, hosts.MAX_RETRY_AFTER_SECONDS)
 
         def change(row: HostRow) -> HostRow:
-            if reason and rule and (rule.slows or rule.fails):
+            if reason and rule and (rule.slows or fails):
                 return hosts.after_trouble(
-                    row, reason, slows=rule.slows, fails=rule.fails, retry_after=retry_after, now=now
+                    row,
+                    reason,
+                    slows=rule.slows,
+                    fails=fails,
+                    retry_after=retry_after,
+                    now=now,
+                    asked_at=asked_at,
+                    rests_at_once=is_robots or rule.max_tries == 0,
+                    has_answered=fetched.http_status is not None or self._has_answered(row, fetched.url),
+                    patience=self._patience,
                 )
-            return hosts.after_success(row, now=now) if fetched.http_status is not None else row
+            return row if fetched.http_status is None else hosts.after_success(row, now=now, asked_at=asked_at)
 
         row = await self._host(host)
         if change(row) is not row:
-            await self._change_host(host, change)
-        return retry_after
+            row, is_changed = await self._change_host(host, change)
+            if is_changed and fails:
+                await self._tell_rest(row, fetched.detail, now)
+        counts = not fails or (rule is not None and rule.max_tries > 0 and not row.rests)
+        return Learned(counts, self._after_rest(row), retry_after)
 
-    async def _change_host(self, host: str, change: Callable[[HostRow], HostRow]) -> None:
+    def _own_trouble(self, reason: Reason, detail: str, asked_at: float) -> Learned:
+        """Trouble that is neither the URL's nor its host's: nobody pays for it."""
+        network = self.network
+        if network.failed(reason, detail, asked_at=asked_at, now=self._clock(), in_flight=self._under_way + 1):
+            log.warning("network_trouble", reason=reason.value, detail=detail, waiting="until something answers")
+        return Learned(counts=False, again_at=network.again_at)
+
+    def _after_rest(self, row: HostRow) -> float:
+        """When a URL that met its host's trouble comes back: after others, so that each has its turn to probe."""
+        now = self._clock()
+        if hosts.stage_of(row, now) is Stage.GIVEN_UP:
+            return now
+        return max(now, row.rest_until) + self._rng.uniform(1.0, 2.0)
+
+    def _has_answered(self, row: HostRow, url: str) -> bool:
+        """Whether a host has ever answered, as far as that is known here."""
+        known = self._rules.get(origin_of(url))
+        return row.answered > 0 or (known is not None and known.row.http_status is not None)
+
+    async def _tell_rest(self, row: HostRow, detail: str, now: float) -> None:
+        """Say that a host rests, or was given up; then what waits for it comes back to end. Whoever dies before
+        that leaves it to its slots."""
+        trouble = row.trouble.value if row.trouble else ""
+        if row.given_up_at == now:
+            released = await self._frontier.release_host(row.host)
+            log.warning("host_given_up", host=row.host, reason=trouble, detail=given_up(row).detail, released=released)
+        elif row.rests and row.rested_at == now:
+            seconds = round(row.rest_until - now, 1)
+            log.info("host_rests", host=row.host, reason=trouble, detail=detail, rest=row.rests, seconds=seconds)
+
+    async def _change_host(self, host: str, change: Callable[[HostRow], HostRow]) -> _Changed:
         """Compare and set until it holds: another worker may change the row at the same time."""
         while True:
             row = hosts.as_of((await self._frontier.hosts([host]))[host], self._clock())
             changed = change(row)
             if changed is row or (await self._frontier.save_hosts([changed]))[0]:
                 self._rows.pop(host, None)
-                return
+                return _Changed(changed, changed is not row)
 
     # Host rows.
 
+    def look_anew(self) -> None:
+        """Forget the copies of host rows: it may be long since they were read."""
+        self._rows.clear()
+
+    def _forget_what_was_cleared(self) -> None:
+        if self._generation != self._frontier.generation:
+            self._generation = self._frontier.generation
+            self._rows.clear()
+            self._rules = _RulesCache()
+            self._robots_again_at.clear()
+            self._robots_hops.clear()
+
     async def _host(self, host: str) -> HostRow:
+        self._forget_what_was_cleared()
         cached = self._rows.get(host)
         if cached is not None and cached[1] > self._clock():
             return cached[0]
@@ -470,25 +629,27 @@ class Politeness:
 
     # robots.txt.
 
-    async def judge_file(self, url: str, settings: CrawlSettings) -> Blocked | Postponed | Unreachable | None:
+    async def judge_file(self, url: str, settings: CrawlSettings) -> Blocked | Postponed | None:
         """Whether a sitemap may be fetched, by its host and its robots.txt."""
         row = await self._host(host_of(url))
         if row.is_blocked:
             return Blocked(Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
+        if hosts.stage_of(row, self._clock()) is Stage.GIVEN_UP:
+            return given_up(row)
         return await self._judge_robots(url, Message(url=url, settings=settings)) if settings.obey_robots else None
 
-    async def _judge_robots(self, url: str, message: Message) -> Blocked | Postponed | Unreachable | None:
+    async def _judge_robots(self, url: str, message: Message) -> Blocked | Postponed | None:
         origin = origin_of(url)
         known = await self._robots(origin, message.settings)
         now = self._clock()
-        if known is None:  # another worker is fetching it, or the host is busy
-            return Postponed(now + SOON_SECONDS, message)
+        if known is None:  # another worker is fetching it, or the host is busy or rests, or nothing can be asked
+            return Postponed(max(now + SOON_SECONDS, self._robots_again_at.get(origin, 0.0)), message)
         row = known.row
         if row.access is RobotsAccess.ALLOW_ALL:
             return None
         if row.access is RobotsAccess.UNREACHABLE:
             if row.trouble is not None:
-                return Unreachable(row.trouble, f"robots.txt: {row.detail}")
+                return Blocked(row.trouble, f"robots.txt of {origin}: {row.detail}")
             if now - (row.unreachable_since or now) < self._robots_grace_seconds:
                 return Postponed(max(row.expires_at, now + SOON_SECONDS), message)
             if row.good_at is None:
@@ -504,6 +665,7 @@ class Politeness:
         return known.rules.sitemaps() if known is not None else ()
 
     async def _robots(self, origin: str, settings: CrawlSettings) -> _CachedRules | None:
+        self._forget_what_was_cleared()
         cached = self._rules.get(origin)
         if cached is not None and cached.row.expires_at > self._clock():
             return cached
@@ -517,12 +679,16 @@ class Politeness:
                     return None  # somebody here has just waited in vain
                 known = await self._found_rules(origin, settings)
                 if known is None:
-                    if len(self._robots_again_at) > 10_000:
-                        self._robots_again_at.clear()
-                    self._robots_again_at[origin] = self._clock() + SOON_SECONDS
+                    self._put_off_robots(origin, self._clock() + SOON_SECONDS)
                     return None
                 self._rules.put(known)
                 return known
+
+    def _put_off_robots(self, origin: str, until: float) -> None:
+        """Nobody here asks for an origin's robots.txt before a moment."""
+        if len(self._robots_again_at) > 10_000:
+            self._robots_again_at.clear()
+        self._robots_again_at[origin] = max(until, self._robots_again_at.get(origin, 0.0))
 
     async def _read_rules(self, row: RobotsRow) -> _CachedRules:
         def read() -> RobotsRules:
@@ -555,8 +721,8 @@ class Politeness:
             if not lock.locked():
                 self._robots_locks.pop(origin, None)
 
-    async def _way_to_robots(self, origin: str, settings: CrawlSettings) -> tuple[Fetched, bool] | None:
-        """What an origin's robots.txt is, and whether redirects led there; ``None``: a host on the way is busy.
+    async def _way_to_robots(self, origin: str, settings: CrawlSettings) -> tuple[Fetched, bool] | Busy:
+        """What an origin's robots.txt is, and whether redirects led there; busy: a host on the way is, or in trouble.
 
         It goes on from there the next time. A file of rules is under no rules (RFC 9309 section 2.2.2):
         the hops ask for no other one.
@@ -564,15 +730,17 @@ class Politeness:
         hop = self._robots_hops.pop(origin, Hop(f"{origin}/robots.txt"))
         give_up_at = self._clock() + NEAR_SECONDS
         while True:
-            asked = await self.ask(hop.url, settings, max_bytes=MAX_ROBOTS_BYTES + 1)
+            asked = await self.ask(hop.url, settings, max_bytes=MAX_ROBOTS_BYTES + 1, is_robots=True)
             if isinstance(asked, Busy):
                 again_at = max(asked.again_at, self._clock() + 0.01)
-                if again_at > give_up_at or await self.pause_until(again_at):
+                if asked.trouble or again_at > give_up_at or await self.pause_until(again_at):
                     if len(self._robots_hops) > 10_000:
                         self._robots_hops.clear()
                     self._robots_hops[origin] = hop
-                    return None
+                    return asked
                 continue
+            if asked.reason is Reason.HOST_BLOCKED and not hop.redirects:
+                return Busy(self._clock(), is_void=False)  # by an order just given: that says nothing of the file
             arrived = hop.after(asked)
             if isinstance(arrived, Fetched):
                 return arrived, hop.redirects > 0
@@ -581,10 +749,19 @@ class Politeness:
     async def _fetch_robots(self, origin: str, old: RobotsRow | None, settings: CrawlSettings) -> _CachedRules | None:
         """Fetch an origin's robots.txt for all workers, under its lease; ``None``: not just now."""
         found = await self._way_to_robots(origin, settings)
-        if found is None:
+        if isinstance(found, Busy):
+            if found.trouble is None or self.network.is_down:
+                await self._put_back_robots(origin, old, found.again_at)
+                return None
+            fetched, is_redirected = found.trouble, False
+        else:
+            fetched, is_redirected = found
+        now = self._clock()
+        row = robots_row(origin, fetched, old, is_redirected=is_redirected, now=now)
+        if isinstance(found, Busy) and now - (row.unreachable_since or now) < self._robots_grace_seconds:
+            # Its host rests, and asking for this file again is how that is probed.
+            await self._put_back_robots(origin, msgspec.structs.replace(row, expires_at=now), found.again_at)
             return None
-        fetched, is_redirected = found
-        row = robots_row(origin, fetched, old, is_redirected=is_redirected, now=self._clock())
         await self._frontier.save_robots(row)
         known = await self._read_rules(row)
         delay = known.rules.crawl_delay(self._product_token) or 0.0
@@ -594,6 +771,21 @@ class Politeness:
         if delay > most:
             log.info("crawl_delay_capped", origin=origin, asked_seconds=delay, kept_seconds=most)
         return known
+
+    async def _put_back_robots(self, origin: str, row: RobotsRow | None, again_at: float) -> None:
+        """End the lease of a robots.txt that could not be had just now: anybody may ask for it at its time."""
+        self._put_off_robots(origin, again_at)
+        nothing = RobotsRow(origin=origin, access=RobotsAccess.UNREACHABLE, detail="it could not be asked for yet")
+        await self._frontier.save_robots(row or nothing)
+
+
+def given_up(row: HostRow) -> Blocked:
+    """How the URLs of a host end that was given up: by its trouble, without being asked for."""
+    trouble = row.trouble or Reason.UNREACHABLE
+    seconds = row.given_up_at - row.trouble_since
+    return Blocked(
+        trouble, f"the host was given up: {row.rests} probes in {seconds:,.0f} s failed, the last as {trouble.value}"
+    )
 
 
 def _unasked(url: str, reason: Reason, detail: str) -> Fetched:
@@ -633,11 +825,21 @@ def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, is_redir
         body=old.body if old else b"",
         http_status=fetched.http_status,
         detail=fetched.detail,
-        trouble=None if fetched.reason in _ANSWERS else fetched.reason,
+        trouble=fetched.reason if _is_lasting(fetched) else None,
         fetched_at=now,
         good_at=old.good_at if old else None,
         unreachable_since=since,
         expires_at=now + min(max(now - since, first), longest),
+    )
+
+
+def _is_lasting(fetched: Fetched) -> bool:
+    """Whether what kept us from robots.txt keeps us from its URLs, too: waiting would not help."""
+    reason = fetched.reason
+    return (
+        reason is not None
+        and reason is not Reason.UNEXPECTED_STATUS
+        and rule_for(reason, fetched.http_status).max_tries == 1
     )
 
 

@@ -49,10 +49,10 @@ class Reason(enum.StrEnum):
     ├── the answer          CLIENT_ERROR  RATE_LIMITED  SERVER_ERROR  UNEXPECTED_STATUS
     ├── redirects           BAD_REDIRECT  TOO_MANY_REDIRECTS  REDIRECT_LOOP
     ├── reaching the host   DNS_NOT_FOUND  DNS_FAILURE  CONNECT_TIMEOUT  CONNECTION_REFUSED
-    │                       UNREACHABLE  TLS_ERROR
+    │                       UNREACHABLE  NO_ROUTE  TLS_ERROR
     ├── the conversation    TIMEOUT  CONNECTION_RESET  BAD_RESPONSE  HEADERS_TOO_LARGE
     │                       INCOMPLETE_BODY  BAD_ENCODING
-    └── ourselves           CRASHED  INTERNAL_ERROR
+    └── ourselves           PROXY_UNUSABLE  OWN_SHORTAGE  CRASHED  INTERNAL_ERROR
     """
 
     # The URL itself. These refuse a URL at the door; after a redirect they block its record.
@@ -92,9 +92,10 @@ class Reason(enum.StrEnum):
     # Reaching the host
     DNS_NOT_FOUND = "dns_not_found"  # the name does not exist
     DNS_FAILURE = "dns_failure"  # the name could not be looked up just now
-    CONNECT_TIMEOUT = "connect_timeout"
-    CONNECTION_REFUSED = "connection_refused"
-    UNREACHABLE = "unreachable"  # no route, network down and the like
+    CONNECT_TIMEOUT = "connect_timeout"  # no connection in time
+    CONNECTION_REFUSED = "connection_refused"  # nobody listens there
+    UNREACHABLE = "unreachable"  # no connection for another cause
+    NO_ROUTE = "no_route"  # no way to it from here, or our network is down
     TLS_ERROR = "tls_error"  # certificate or handshake
 
     # The conversation
@@ -106,6 +107,8 @@ class Reason(enum.StrEnum):
     BAD_ENCODING = "bad_encoding"  # the body does not decode as its Content-Encoding says
 
     # Ourselves
+    PROXY_UNUSABLE = "proxy_unusable"  # our proxy cannot be reached, or wants to know who we are (407)
+    OWN_SHORTAGE = "own_shortage"  # this machine has no file descriptors, buffers or memory left
     CRASHED = "crashed"  # three claims in a row were never ended: the URL kills its worker
     INTERNAL_ERROR = "internal_error"  # a fault of ours; the log has the traceback
 

@@ -68,14 +68,27 @@ class Chain(NamedTuple):
     """Where a URL's redirects lead."""
 
     urls: tuple[str, ...]  # from the first to the last, each once
-    records: tuple[UrlRecord, ...]  # of these: one less, or none, where the last is not known
-    is_loop: bool  # the last one leads back to one of them
-    is_cut: bool  # it is longer than was looked at
+    last: UrlRecord | None  # of the last of them; none: it is not known here
+    back_to: str | None  # one of them, to which the last one redirects: a loop
+    is_cut: bool  # it goes on, and no further was looked
 
     @property
     def end(self) -> str | None:
         """The URL where it ends; none if it does not."""
-        return None if self.is_loop or self.is_cut else self.urls[-1]
+        return None if self.back_to is not None or self.is_cut else self.urls[-1]
+
+    def __str__(self) -> str:
+        """The way, for a person."""
+        way = " → ".join(self.urls)
+        if self.back_to is not None:
+            return f"{way} → {self.back_to}: a loop"
+        if self.is_cut:
+            return f"{way} → …"
+        if self.last is None:
+            return f"{way} (not recorded)"
+        outcome = self.last.outcome
+        reason = f": {outcome.reason.value}" if outcome and outcome.reason else ""
+        return f"{way} ({self.last.status.value}{reason})"
 
 
 async def chains_of(frontier: Frontier, records: Iterable[UrlRecord]) -> dict[str, Chain]:
@@ -103,11 +116,12 @@ def _target(record: UrlRecord | None) -> str | None:
 
 
 def _chain(first: str, known: dict[str, UrlRecord]) -> Chain:
-    urls = {first: None}  # in order
+    urls = [first]
     target = _target(known[first])
     while target is not None and target not in urls and len(urls) <= MAX_CHAIN:
-        urls[target] = None
+        urls.append(target)
         target = _target(known.get(target))
-    records = tuple(known[url] for url in urls if url in known)
     is_loop = target in urls
-    return Chain(tuple(urls), records, is_loop, is_cut=target is not None and not is_loop)
+    return Chain(
+        tuple(urls), known.get(urls[-1]), back_to=target if is_loop else None, is_cut=target is not None and not is_loop
+    )

@@ -200,6 +200,8 @@ class _Discovery:
                 hop.url, self._settings, max_bytes=MAX_SITEMAP_BYTES + 1, sink=reading.take
             )
             if isinstance(asked, Busy):
+                if asked.again_at > give_up_at and asked.trouble is not None:
+                    return asked.trouble
                 if asked.again_at > give_up_at:
                     return f"its host may not be asked for another {asked.again_at - self._clock():,.0f} s"
                 if await self._politeness.pause_until(asked.again_at):

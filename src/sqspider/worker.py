@@ -21,7 +21,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -30,7 +30,6 @@ from sqspider import policy
 from sqspider.batcher import Batcher
 from sqspider.checks import Bounds, check_line, check_numbers, optional, seconds
 from sqspider.frontier import (
-    MAX_UNENDED_CLAIMS,
     ClaimRequest,
     Clock,
     Deferral,
@@ -40,15 +39,18 @@ from sqspider.frontier import (
     Frontier,
     FrontierBusyError,
     FrontierError,
+    FrontierUnavailableError,
     Lost,
     LostReason,
     Retry,
     Won,
 )
+from sqspider.gate import Gate
+from sqspider.host import PATIENCE, Patience
 from sqspider.message import MAX_DEPTH, BadBody, Message, compiled, decode_message, measured_from
 from sqspider.metrics import Sample
 from sqspider.patterns import Search
-from sqspider.politeness import BEGIN_SECONDS, Blocked, Busy, Pass, Politeness, Postponed, Unreachable
+from sqspider.politeness import BEGIN_SECONDS, PROBE_POLL_SECONDS, Blocked, Busy, Pass, Politeness, Postponed
 from sqspider.record import Outcome, Reason, Status, status_for
 from sqspider.redirects import MAX_REDIRECTS, led
 from sqspider.sweeper import keep_sweeping
@@ -62,6 +64,11 @@ STOP_MARGIN_SECONDS: Final = 2.0  # beyond the fetch limit, before what is in fl
 CHECK_IN_SECONDS: Final = 30.0  # a worker that was not seen for so long is gone
 CHECK_IN_AGAIN_SECONDS: Final = 1.0  # while another one of the same name may be alive
 MAX_BACKOFF_SECONDS: Final = 30.0
+SUSPECTED_AFTER: Final = 2  # claims in a row that nobody ended: the third is worked on with nothing beside it,
+GIVEN_UP_AFTER: Final = 3  # and if that one is not ended either, the URL is to blame
+SUSPECTS: Final = 10_000  # that are remembered
+TURN_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
+TURN_AGAIN_SECONDS: Final = 1.0  # and then comes back after
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
 
@@ -90,6 +97,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     linger_seconds: float = 0.01  # what is gathered for so long goes to the frontier together
     first_retry_seconds: float = 2.0  # the wait after the first trouble; it doubles
     robots_grace_seconds: float = 86_400.0
+    new_host_grace_seconds: float = PATIENCE.new_host_seconds  # for a host in trouble that never answered
+    host_grace_seconds: float = PATIENCE.known_host_seconds  # and for one that has
+    first_rest_seconds: float = PATIENCE.first_rest_seconds  # of a host in trouble; it doubles
     sweep_seconds: float = 30.0  # between two sweeps
     seen_urls: int = 200_000  # links that are known to be recorded, so as not to ask again
     large_bodies: int | None = None  # bodies past LARGE_BYTES at a time, until their links are recorded
@@ -104,6 +114,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "linger_seconds": seconds(0, 60),
         "first_retry_seconds": seconds(0, 3600),
         "robots_grace_seconds": seconds(0, 30 * 86_400),
+        "new_host_grace_seconds": seconds(0, 30 * 86_400),
+        "host_grace_seconds": seconds(0, 30 * 86_400),
+        "first_rest_seconds": seconds(0.01, 3600),
         "sweep_seconds": seconds(0.01, 86_400),
         "seen_urls": Bounds(0),
         "large_bodies": optional(1),
@@ -137,6 +150,10 @@ TOO_LONG: Final = Blocked(
 
 class WorkerIdTakenError(FrontierError):
     """Another worker with the same id is at work."""
+
+
+class NothingReachedError(FrontierUnavailableError):
+    """Nothing could be asked for a day, through trouble of our own. What is queued stays queued."""
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,6 +214,10 @@ class RecentUrls:
         self._young.discard(url)
         self._old.discard(url)
 
+    def clear(self) -> None:
+        self._young.clear()
+        self._old.clear()
+
 
 class Worker:
     """Takes messages from a frontier and works on them; see the module's docstring.
@@ -236,9 +257,19 @@ class Worker:
             request_seconds=fetch_seconds + options.room_seconds,
             robots_grace_seconds=options.robots_grace_seconds,
             linger_seconds=options.linger_seconds,
+            patience=Patience(
+                first_rest_seconds=options.first_rest_seconds,
+                new_host_seconds=options.new_host_grace_seconds,
+                known_host_seconds=options.host_grace_seconds,
+            ),
         )
+        self._network = self._politeness.network
         self._recent = RecentUrls(options.seen_urls)
         self._finished = RecentUrls(FINISHED_URLS)
+        self._suspects = RecentUrls(SUSPECTS)
+        self._generation = frontier.generation  # of what these remember
+        self._gate = Gate()
+        self._turn = asyncio.Lock()  # of suspects
         self._fetches = asyncio.Semaphore(options.concurrency)
         self._large = asyncio.Semaphore(options.large_bodies) if options.large_bodies is not None else None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -256,9 +287,19 @@ class Worker:
         self._defer = Batcher(self._defer_batch, size=50, linger_seconds=linger)
         self._delete = Batcher(self._delete_batch, size=50, linger_seconds=linger)
 
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be asked from here just now, for a person; none if it can."""
+        network = self._network
+        if network.reason is None or not network.is_down:
+            return None
+        seconds = max(0.0, network.again_at - self._clock())
+        return f"nothing can be asked ({network.reason.value}: {network.detail}), again in {seconds:.0f} s"
+
     def stop(self) -> None:
         """Take no more; finish what is in flight within the fetch limit or give it back; end."""
         self._stopping.set()
+        self._gate.send_away()
         self._changed.set()
 
     async def run(self, mode: Mode) -> None:
@@ -278,6 +319,7 @@ class Worker:
                 ]
                 await self._take_in(mode, group)
                 await self._drain()
+                self._check_network()
                 for task in upkeep:
                     task.cancel()
         except BaseExceptionGroup as errors:
@@ -299,6 +341,7 @@ class Worker:
         :class:`FrontierError` makes work impossible. Being cancelled leaves what is claimed to its lease.
         """
         self._stopping.clear()
+        self._politeness.look_anew()
         self._claims.clear()
         self._cut_short.clear()
         self.tally = Tally()
@@ -375,12 +418,15 @@ class Worker:
 
     async def _take_in(self, mode: Mode, group: asyncio.TaskGroup) -> None:
         backoff = 0.0
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not self._network.is_spent:
             room = await self._room()
             if room == 0:
                 return
+            if not await self._network_lets_in():
+                continue
+            most = 1 if self._network.is_down else self._options.batch_size  # one URL probes for all
             try:
-                deliveries = await self._receive(min(room, self._options.batch_size))
+                deliveries = await self._receive(min(room, most))
                 is_done = not deliveries and mode is Mode.UNTIL_EMPTY and await self._is_done()
                 backoff = 0.0
             except FrontierBusyError as error:
@@ -395,6 +441,25 @@ class Worker:
                 log.debug("No messages")
             if is_done or mode is Mode.ONCE:
                 return
+
+    async def _network_lets_in(self) -> bool:
+        """Wait a while as long as nothing can be asked; whether something may be taken in, at least for a probe."""
+        network = self._network
+        if not network.is_down or (not self._tasks and self._clock() >= network.again_at):
+            return True
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(network.again_at - self._clock(), PROBE_POLL_SECONDS)):
+                await self._changed.wait()
+        return False
+
+    def _check_network(self) -> None:
+        network = self._network
+        if network.is_spent and network.reason is not None:
+            raise NothingReachedError(
+                f"nothing could be asked for a day ({network.reason.value}: {network.detail}): no URL has paid for it. "
+                "Mend that, and start again: what is queued stays queued"
+            )
 
     def _start(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
         task = group.create_task(self._work_on(delivery))
@@ -412,8 +477,9 @@ class Worker:
         while not self._stopping.is_set():
             self._changed.clear()
             waiting = min(self._politeness.waiting, 4 * options.concurrency)
-            room = options.concurrency - (len(self._tasks) - self._ending - waiting)
-            if room >= enough:
+            concurrency = self._network.most_at_a_time(options.concurrency, self._clock())
+            room = concurrency - (len(self._tasks) - self._ending - waiting)
+            if room >= min(enough, concurrency):
                 if options.max_pages is None and options.max_bytes is None:
                     return room
                 left = await self._budget_left()
@@ -516,6 +582,7 @@ class Worker:
         if self._stopping.is_set():
             await self._defer(Deferral(delivery=delivery, until=self._clock()))
             return
+        self._forget_what_was_cleared()
         if delivery.is_finished or message.url in self._finished:
             await self._lose(delivery, message)
             return
@@ -527,19 +594,25 @@ class Worker:
             case Blocked(reason, detail):
                 claim = await self._win(delivery, message)
                 if claim is not None:
-                    await self._end(claim, delivery, Outcome(status=Status.BLOCKED, reason=reason, detail=detail))
-                return
-            case Unreachable(reason, detail):
-                claim = await self._win(delivery, message)
-                if claim is not None:
-                    await self._end_trouble(claim, delivery, reason, detail)
+                    await self._end(claim, delivery, Outcome(status=reason.status, reason=reason, detail=detail))
                 return
         room = _Room(self._large)
+        place = _Place(self._gate, self._turn if message.url in self._suspects else None)
         try:
-            await self._visit(delivery, message, room)
+            is_stopped = await self._visit(delivery, message, room, place)
         finally:
+            place.give_back()
             room.give_back()
             self._politeness.release(message)
+        if is_stopped:
+            await self._see_to(delivery, message)
+
+    def _forget_what_was_cleared(self) -> None:
+        """What is remembered of records holds until they are cleared away."""
+        if self._generation != self._frontier.generation:
+            self._generation = self._frontier.generation
+            for memory in (self._recent, self._finished, self._suspects):
+                memory.clear()
 
     async def _lose(self, delivery: Delivery, message: Message) -> None:
         """Claim a URL that is known to be finished, so as to be told so: no slot of its host is used up.
@@ -549,46 +622,55 @@ class Worker:
         self._finished.discard(message.url)
         claim = await self._win(delivery, message)
         if claim is not None:
-            await self._give_back(claim, delivery, self._clock(), tried=False, outcome=None)
+            await self._give_back_unused(claim, delivery, self._clock())
 
-    async def _visit(self, delivery: Delivery, message: Message, room: _Room) -> None:
-        """Wait for the host, claim, fetch, end the claim."""
+    async def _visit(self, delivery: Delivery, message: Message, room: _Room, place: _Place) -> bool:
+        """Wait for the host, claim, fetch, end the claim. True: an order stopped it, so it is to be judged anew."""
         not_before = 0.0
-        visited: tuple[Won, Fetched] | None = None
+        visited: _Visited | None = None
         while True:
             ready = await self._politeness.wait_for_slot(message, not_before)
             if isinstance(ready, Postponed):
                 await self._defer(Deferral(delivery=delivery, until=ready.until, message=ready.message))
-                return
+                return False
             message = ready
+            if not await place.has_its_turn():
+                until = self._clock() + TURN_AGAIN_SECONDS
+                await self._defer(Deferral(delivery=delivery, until=until, message=message))
+                return False
             async with self._fetches:
-                if self._stopping.is_set():
+                if self._stopping.is_set() or not await place.take() or self._stopping.is_set():
                     await self._defer(Deferral(delivery=delivery, until=self._clock(), message=message))
-                    return
-                permission = await self._politeness.enter(message)
+                    return False
+                # Who is alone waits for a near moment here: having waited for others anew it would be too late again.
+                enter = self._politeness.enter_soon if place.alone else self._politeness.enter
+                permission = await enter(message)
                 if isinstance(permission, Pass):
-                    visited = await self._claim_and_fetch(delivery, message, permission, room)
+                    visited = await self._claim_and_fetch(delivery, message, permission, room, alone=place.alone)
                     break
+                place.give_back()
+            if permission.is_stopped:
+                return True
             not_before = permission.again_at
             if permission.is_void:
                 message = msgspec.structs.replace(message, slot=None)
         if visited is None:
-            return
-        claim, fetched = visited
+            return False
         gives_up_its_place = not self._sinks
         self._ending += gives_up_its_place
         self._changed.set()
         try:
-            await self._conclude(claim, delivery, message, fetched, room)
+            await self._conclude(visited, delivery, message, room, place)
         except asyncio.CancelledError:
             self._cut_short.add(message.url)
             raise
         finally:
             self._ending -= gives_up_its_place
+        return False
 
     async def _claim_and_fetch(
-        self, delivery: Delivery, message: Message, permission: Pass, room: _Room
-    ) -> tuple[Won, Fetched] | None:
+        self, delivery: Delivery, message: Message, permission: Pass, room: _Room, *, alone: bool
+    ) -> _Visited | None:
         """Claim and fetch; ``None`` if there is nothing left to do."""
 
         async def before_large() -> bool:
@@ -600,15 +682,18 @@ class Worker:
         requested_at = None
         try:
             claim = await self._win(delivery, message)
-            if claim is None:
+            if claim is None or await self._is_suspended(claim, delivery, alone=alone):
                 return None
-            if permission.is_late(message.settings.per_host, self._clock()):
+            if self._politeness.is_late(permission, message.settings.per_host):
                 held = None
                 anew = await self._politeness.enter_anew(permission, message)
                 if isinstance(anew, Busy):
-                    await self._give_back(claim, delivery, anew.again_at, tried=False, outcome=None)
+                    await self._give_back_unused(claim, delivery, anew.again_at)
                     return None
-                held = anew
+                permission = held = anew
+            elif await self._politeness.is_stopped(permission, message.settings):
+                await self._give_back_unused(claim, delivery, self._clock())
+                return None
             self.tally.in_flight += 1
             started_at = self._clock()
             try:
@@ -620,13 +705,13 @@ class Worker:
             requested_at = started_at + fetched.sent_seconds
             self.tally.fetches += 1
             self.tally.fetch_seconds += fetched.elapsed_seconds
-            return claim, fetched
+            return _Visited(claim, fetched, permission.asked_at)
         finally:
             if held is not None:
                 await self._politeness.leave(held, requested_at=requested_at)
 
     async def _win(self, delivery: Delivery, message: Message) -> Won | None:
-        """Claim a URL; ``None`` if it was lost, or if it has killed its workers too often."""
+        """Claim a URL; ``None`` if it was lost."""
         claim = await self._claim(ClaimRequest(delivery=delivery, message=message))
         if isinstance(claim, Lost) and claim.why is LostReason.REFUSED:
             # Left unended, as a message that is none: it comes back until it reaches the dead letters.
@@ -643,19 +728,42 @@ class Worker:
             return None
         log.info(f"WON race — claimed for processing: {message.url}")
         self._claims[message.url] = (claim, delivery)
-        if claim.unended > MAX_UNENDED_CLAIMS:
-            detail = f"{MAX_UNENDED_CLAIMS} claims in a row were never ended"
-            await self._end(claim, delivery, Outcome(status=Status.FAILED, reason=Reason.CRASHED, detail=detail))
-            return None
         return claim
 
-    async def _conclude(self, claim: Won, delivery: Delivery, message: Message, fetched: Fetched, room: _Room) -> None:
+    async def _is_suspended(self, claim: Won, delivery: Delivery, *, alone: bool) -> bool:
+        """Whether a URL may not be fetched now, for its claims were never ended: its page may kill its workers.
+
+        So may one that was beside it, whose claims they took along. So it is tried alone before it is given up.
+        """
+        if claim.unended > GIVEN_UP_AFTER:
+            detail = (
+                f"{GIVEN_UP_AFTER} claims in a row were never ended, the last of them with no other fetch beside it"
+            )
+            await self._end(claim, delivery, Outcome(status=Status.FAILED, reason=Reason.CRASHED, detail=detail))
+            return True
+        if claim.unended > SUSPECTED_AFTER and not alone:
+            # No lease is held while it waits for its turn.
+            log.warning("suspect", url=claim.url, unended_claims=SUSPECTED_AFTER, fetched="alone, when it comes back")
+            self._suspects.add(claim.url)
+            await self._give_back_unused(claim, delivery, self._clock())
+            return True
+        return False
+
+    async def _conclude(
+        self, visited: _Visited, delivery: Delivery, message: Message, room: _Room, place: _Place
+    ) -> None:
+        claim, fetched, asked_at = visited
         if room.is_refused:  # another worker may have some
             await self._give_back(claim, delivery, 0.0, tried=False, outcome=None)
             return
-        retry_after = await self._politeness.learn(host_of(message.url), fetched)
+        learned = await self._politeness.learn(host_of(message.url), fetched, asked_at)
         outcome, page, entry = assess(fetched, message, self._fetcher.options.product_token)
-        if not await self._tried_again(claim, delivery, outcome, retry_after):
+        self._forget_what_was_cleared()
+        if not learned.counts:  # it was the host's, or ours
+            await self._give_back(claim, delivery, learned.again_at, tried=False, outcome=outcome)
+            seconds = round(learned.again_at - self._clock(), 1)
+            log.info("waits", url=claim.url, reason=outcome.reason, in_seconds=seconds)
+        elif not await self._tried_again(claim, delivery, outcome, learned.retry_after):
             links: Iterable[Entry] = self._new_links(page, message) if page else ()
             if entry is not None and entry.url not in self._recent:
                 links = (entry,)
@@ -663,6 +771,7 @@ class Worker:
                 if page and page.left_out:
                     reasons = {reason.value: number for reason, number in page.left_out.items()}
                     log.info("links_left_out", url=message.url, **reasons)
+                place.give_back()  # the page is done: what a sink does is not its fault, and may take long
                 for sink in self._sinks:
                     await sink(Visit(message=message, fetched=fetched, outcome=outcome, page=page))
 
@@ -701,6 +810,7 @@ class Worker:
             log.warning("stale_claim", url=claim.url, attempt=claim.attempt)
             return False
         self._is_ended(delivery)
+        self._suspects.discard(claim.url)
         self.tally.finished[outcome.status] += 1
         self.tally.bytes += outcome.bytes
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
@@ -755,13 +865,22 @@ class Worker:
     async def _give_back(
         self, claim: Won, delivery: Delivery, at: float, *, tried: bool, outcome: Outcome | None
     ) -> None:
-        given = await self._retry(Retry(claim=claim, delivery=delivery, at=at, tried=tried, outcome=outcome))
+        self._suspects.discard(claim.url)
+        await self._put_back(Retry(claim=claim, delivery=delivery, at=at, tried=tried, outcome=outcome))
+
+    async def _give_back_unused(self, claim: Won, delivery: Delivery, at: float) -> None:
+        """Nothing was asked under a claim."""
+        await self._put_back(Retry(claim=claim, delivery=delivery, at=at, tried=False, is_unused=True))
+
+    async def _put_back(self, retry: Retry) -> None:
+        claim, delivery = retry.claim, retry.delivery
+        given = await self._retry(retry)
         self._claims.pop(claim.url, None)
         if not given:
             log.warning("stale_claim", url=claim.url, attempt=claim.attempt)
             return
         self._is_ended(delivery)
-        self.tally.retried += tried
+        self.tally.retried += retry.tried
 
     def _is_ended(self, delivery: Delivery) -> None:
         self.unended.pop(delivery.receipt, None)
@@ -788,6 +907,51 @@ class Worker:
         for delivery in deliveries:
             self._is_ended(delivery)
         return [None] * len(deliveries)
+
+
+class _Visited(NamedTuple):
+    """A fetch under a claim."""
+
+    claim: Won
+    fetched: Fetched
+    asked_at: float  # when the permission for it was asked for
+
+
+class _Place:
+    """One fetch's place among those of its worker, from before it is claimed until its claim is ended.
+
+    A suspect has it with no other fetch beside it, when its ``turn`` comes. It waits for that outside of the gate, so
+    that others are let in between two of them, and not for so long that its message would come back meanwhile.
+    """
+
+    def __init__(self, gate: Gate, turn: asyncio.Lock | None) -> None:
+        self.alone = turn is not None
+        self._gate = gate
+        self._turn = turn
+        self._has_turn = False
+        self._is_taken = False
+
+    async def has_its_turn(self) -> bool:
+        """Wait for it; whether it has come in time."""
+        if self._turn is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TURN_SECONDS):
+                    await self._turn.acquire()
+                    self._has_turn = True
+        return self._turn is None or self._has_turn
+
+    async def take(self) -> bool:
+        """Wait for it; False if sent away."""
+        self._is_taken = await self._gate.enter(alone=self.alone)
+        return self._is_taken
+
+    def give_back(self) -> None:
+        if self._is_taken:
+            self._is_taken = False
+            self._gate.leave()
+        if self._turn is not None and self._has_turn:
+            self._has_turn = False
+            self._turn.release()
 
 
 class _Room:

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import random
+import re
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from types import NoneType
 from typing import Any
 
+import msgspec
 import pytest
 
+from sqspider import crawl as sqspider_crawl
+from sqspider.export import row_of
+from sqspider.frontier import FrontierSettings
+from sqspider.frontier.memory import MemoryFrontier
+from sqspider.frontier.memory_store import MemoryStore
+from sqspider.host import HostRow
 from sqspider.message import CrawlSettings, Message
-from sqspider.record import Reason, Status, UrlRecord
-from sqspider.redirects import MAX_REDIRECTS, led
+from sqspider.politeness import BEGIN_SECONDS, MAX_HOPS, Blocked, Politeness, Postponed
+from sqspider.producer import produce
+from sqspider.record import Outcome, Reason, Status, UrlRecord, decode_outcome
+from sqspider.redirects import MAX_CHAIN, MAX_REDIRECTS, chains_of, led
 from sqspider.url import Scope
+from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
-from tests.crawl.test_politeness import FETCH, crawl, opened, outcome_of
+from sqspider.worker import Mode, Worker
+from tests.conftest import Run
+from tests.crawl.test_politeness import FETCH, LATE, OPTIONS, crawl, gaps_of, opened, outcome_of, records_of
 from tests.sites import Site
 
 AT_HOME = CrawlSettings(delay_seconds=0, obey_robots=False, scope=Scope.HOST)
@@ -208,3 +226,215 @@ async def test_what_a_redirect_leads_to_is_guarded_like_any_url(host: Site) -> N
     assert outcome_of(records["http://127.0.0.1:22/"]).reason is Reason.BAD_PORT
     assert (records["ftp"].status, outcome_of(records["ftp"]).reason) == (Status.BLOCKED, Reason.BAD_SCHEME)
     assert (records["user"].status, outcome_of(records["user"]).reason) == (Status.BLOCKED, Reason.USER_INFO)
+
+
+async def test_on_the_way_to_a_robots_txt_five_redirects_are_followed(host: Site) -> None:
+    """And a chain that is longer leads to none (RFC 9309 section 2.3.1.2)."""
+    host.bodies = {"/robots.txt": to("/0"), "/page": b"x", **{f"/{n}": to(f"/{n + 1}") for n in range(30)}}
+    for last, status in ((MAX_HOPS - 1, Status.BLOCKED), (MAX_HOPS, Status.DONE)):
+        host.bodies[f"/{last}"] = b"User-agent: *\nDisallow: /"
+        host.requests.clear()
+        records = await crawled(host, "page", settings=CrawlSettings(delay_seconds=0))
+        assert records["page"].status is status
+        assert host.paths[: MAX_HOPS + 1] == ["/robots.txt", *(f"/{n}" for n in range(MAX_HOPS))]
+        host.bodies[f"/{last}"] = to(f"/{last + 1}")
+
+
+async def test_the_way_to_a_robots_txt_goes_on_where_it_was_broken_off(host: Site) -> None:
+    """Else a host with a long delay would be asked for its first part again and again."""
+    ahead = 0.0
+    host.bodies = {"/robots.txt": to("/rules"), "/rules": b"User-agent: *\nDisallow: /no"}
+    settings = CrawlSettings(delay_seconds=20)
+
+    def clock() -> float:
+        return time.time() + ahead
+
+    async with opened(clock) as frontier, Fetcher(FETCH) as fetcher:
+        politeness = Politeness(
+            frontier, fetcher, clock=clock, rng=random.Random(), stopping=asyncio.Event(),
+            request_seconds=30, robots_grace_seconds=0, linger_seconds=0,
+        )  # fmt: skip
+        verdicts = []
+        for path in ("yes", "yes", "no"):
+            verdicts.append(type(await politeness.judge(Message(url=host.url + path, settings=settings))))
+            ahead += 60
+        await politeness.close()
+    assert verdicts == [Postponed, NoneType, Blocked]
+    assert host.paths == ["/robots.txt", "/rules"]
+
+
+async def test_a_robots_txt_that_leads_to_a_blocked_host_is_none(host: Site) -> None:
+    there = "127.0.0.2"
+    host.bodies = {"127.0.0.1/robots.txt": to(f"{host.url_of(there)}robots.txt"), "127.0.0.1/": b"x"}
+    async with opened() as frontier:
+        await frontier.save_hosts([HostRow(host=there, is_blocked=True)])
+        records = await crawl(frontier, [host.url], CrawlSettings(delay_seconds=0))
+    assert records[host.url].status is Status.DONE
+    assert {request.host for request in host.requests} == {"127.0.0.1"}
+
+
+async def test_hops_to_a_file_keep_the_distance_of_their_hosts(host: Site) -> None:
+    host.bodies = {"/robots.txt": to("/1"), "/1": to("/2"), "/2": b"", "/": b"x"}
+    await crawled(host, "", settings=CrawlSettings(delay_seconds=0.3))
+    assert host.paths == ["/robots.txt", "/1", "/2", "/"]
+    assert min(gaps_of(host.requests)) > 0.3 - LATE
+
+
+async def test_a_permission_that_is_late_is_asked_for_anew(host: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a claim takes long, others may have been let in: the request waits for a moment of its own."""
+    host.bodies = {f"/{n}": b"x" for n in range(3)}
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        claim, enter, entered = frontier.claim, frontier.enter, []
+
+        async def slow_claim(*arguments: Any, **more: Any) -> Any:
+            claimed = await claim(*arguments, **more)
+            await asyncio.sleep(BEGIN_SECONDS + 0.1)
+            return claimed
+
+        async def noted_enter(entrances: Any) -> Any:
+            entered.append(time.monotonic())
+            return await enter(entrances)
+
+        monkeypatch.setattr(frontier, "claim", slow_claim)
+        monkeypatch.setattr(frontier, "enter", noted_enter)
+        await produce(frontier, [f"{host.url}0"], CrawlSettings(delay_seconds=0.1, obey_robots=False), on_refused=print)
+        worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+        await worker.run(Mode.UNTIL_EMPTY)
+        (record,) = (await records_of(frontier)).values()
+    assert (record.status, record.attempt) == (Status.DONE, 1)
+    assert len(entered) >= 2
+    assert host.requests[0].at - entered[-1] < BEGIN_SECONDS
+
+
+# Looking.
+
+
+@pytest.fixture
+def ways(host: Site) -> Site:
+    """A page at which two redirects end, a circle, what leads to nothing, and what leads elsewhere."""
+    host.bodies = {
+        "/": b"".join(b"<a href=/%s>x</a>" % path for path in (b"a", b"r", b"gone", b"away")),
+        "/a": to("/b", 301),
+        "/b": to("/page"),
+        "/page": b"x",
+        "/r": to("/o"),
+        "/o": to("/r"),
+        "/gone": to("/404"),
+        "/away": to("http://elsewhere.invalid/"),
+    }
+    return host
+
+
+def rows_of(printed: str, host: Site) -> dict[str, dict[str, Any]]:
+    rows = [json.loads(line) for line in printed.splitlines()]
+    return {row["url"].removeprefix(host.url): row for row in rows}
+
+
+FLAGS = ("--delay", "0", "--allow-private", "--ignore-robots", "--quiet")
+
+
+def test_export_and_show_say_where_redirects_end(sqspider: Run, ways: Site) -> None:
+    done = sqspider("crawl", ways.url, *FLAGS, "--json", "--output", "rows.jsonl")
+    summary = json.loads(done.stdout)
+    assert (done.returncode, summary["done"], summary["redirects"]) == (0, 8, 6)
+    status = sqspider("status", "--json")
+    assert json.loads(status.stdout)["redirects"] == 6
+    assert re.search(r"6 +redirects", sqspider("status").stdout)
+    rows = rows_of(sqspider("export").stdout, ways)
+    where = {
+        path: (row["redirect_to"], row["final_url"], row["status"], row["http_status"]) for path, row in rows.items()
+    }
+    page, url = f"{ways.url}page", ways.url
+    assert where == {
+        "": (None, url, "done", 200),
+        "a": (f"{url}b", page, "done", 301),
+        "b": (page, page, "done", 302),
+        "page": (None, page, "done", 200),
+        "r": (f"{url}o", None, "done", 302),
+        "o": (f"{url}r", None, "done", 302),
+        "gone": (f"{url}404", f"{url}404", "done", 302),
+        "404": (None, f"{url}404", "failed", 404),
+        "away": ("http://elsewhere.invalid/", "http://elsewhere.invalid/", "done", 302),
+    }
+    assert sqspider("export", "--format", "csv").stdout.splitlines()[0].endswith(",error,redirect_to")
+    for path, way in (
+        ("a", f"{url}a → {url}b → {page} (done)"),
+        ("r", f"{url}r → {url}o → {url}r: a loop"),
+        ("gone", f"{url}gone → {url}404 (failed: client_error)"),
+        ("away", f"{url}away → http://elsewhere.invalid/ (not recorded)"),
+    ):
+        assert f"chain              {way}\n" in sqspider("show", url + path).stdout
+    assert "chain" not in sqspider("show", page).stdout
+    assert json.loads(sqspider("show", "--json", f"{url}a").stdout)["final_url"] == page
+
+
+async def test_chains_are_looked_up_together_and_end() -> None:
+    """However many there are, and however long one is."""
+    lookups: list[int] = []
+
+    class Counted(MemoryFrontier):
+        async def get(self, urls: Sequence[str]) -> dict[str, UrlRecord]:
+            lookups.append(len(urls))
+            return await super().get(urls)
+
+    store = MemoryStore()
+    firsts = []
+    for name in range(50):
+        for number in range(MAX_CHAIN + 5):
+            outcome = Outcome(status=Status.DONE, http_status=302, redirect_to=f"http://e.com/{name}/{number + 1}")
+            record = UrlRecord(url=f"http://e.com/{name}/{number}", status=Status.DONE, outcome=outcome)
+            store.put(record)
+            firsts += [record] if number == 0 else []
+    frontier = Counted(store, FrontierSettings(), clock=time.time)
+    chains = await chains_of(frontier, firsts)
+    assert len(chains) == 50
+    assert lookups == [50] * MAX_CHAIN
+    assert all(chain.is_cut and chain.end is None and len(chain.urls) == MAX_CHAIN + 1 for chain in chains.values())
+    assert str(chains["http://e.com/7/0"]).endswith(f"→ http://e.com/7/{MAX_CHAIN} → …")
+
+
+def test_an_outcome_of_an_earlier_version_says_what_it_said() -> None:
+    url, final_url = "http://e.com/", "https://e.com/"
+    for there, redirect_to in ((final_url, final_url), (url, None), (None, None)):
+        stored = json.dumps({"status": "done", "http_status": 200, "final_url": there, "bytes": 5})
+        outcome = decode_outcome(stored, url)
+        expected = Outcome(status=Status.DONE, http_status=200, redirect_to=redirect_to, bytes=5)
+        assert (type(outcome), outcome, outcome.is_redirect) == (Outcome, expected, False)
+        row = row_of(UrlRecord(url=url, status=Status.DONE, outcome=outcome))
+        assert (row["final_url"], row["redirect_to"]) == (there or url, None)
+
+
+# Whether a crawl went well, and when it is over.
+
+
+def test_a_seed_is_as_good_as_where_its_redirects_end(sqspider: Run, ways: Site) -> None:
+    assert sqspider("crawl", f"{ways.url}a", *FLAGS, "--depth", "0").returncode == 0
+    for path, why in (
+        ("gone", f"redirects to {ways.url}404: failed: client_error: HTTP status 404"),
+        ("r", f"its redirects lead nowhere: {ways.url}r → {ways.url}o → {ways.url}r: a loop"),
+    ):
+        for _ in range(2):  # also where nothing is left to do
+            done = sqspider("crawl", f"{ways.url}{path}", *FLAGS, "--depth", "0")
+            assert done.returncode == 1
+            assert f"{ways.url}{path}: {why}\n" in done.stderr
+    (lost,) = (line for line in sqspider("crawl", *FLAGS).stderr.splitlines() if line.startswith(f"{ways.url}404: "))
+    assert lost == f"{ways.url}404: failed: client_error: HTTP status 404"
+
+
+async def test_redirects_are_no_pages_to_a_limit(host: Site) -> None:
+    host.bodies = {"/": b"".join(b"<a href=/%d>x</a>" % n for n in range(40))}
+    host.bodies |= {f"/{n}": to(f"/page{n}") for n in range(20)}
+    host.bodies |= {f"/page{n}": b"x" for n in range(20)} | {f"/{n}": b"x" for n in range(20, 40)}
+    async with opened() as frontier:
+        await crawl(frontier, [host.url], AT_HOME, msgspec.structs.replace(OPTIONS, max_pages=31))
+        counts = await frontier.counts()
+    assert counts.by_status[Status.DONE] - counts.redirects == 31
+    assert counts.redirects > 0
+    assert counts.open > 0
+
+
+def test_whoever_iterates_gets_pages_and_no_redirects(ways: Site) -> None:
+    pages = list(sqspider_crawl(f"{ways.url}a", delay_seconds=0, allow_private=True, obey_robots=False))
+    assert [(page.url, page.status, page.depth, page.parent, page.redirects) for page in pages] == [
+        (f"{ways.url}page", 200, 0, f"{ways.url}b", 2)
+    ]

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from sqspider.frontier import Deferral, Delivery, Frontier, FrontierBusyError, FrontierSettings
 from sqspider.frontier import sqlite as sqlite_module
+from sqspider.frontier.aws import AwsFrontier
+from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.message import Message, decode_message
 
-from .loop import CURRENT, Process, VirtualLoop, point
+from . import fake_aws as aws_module
+from .fake_aws import ENVIRONMENT, FakeAws, FakeTransport
+from .loop import CURRENT, EPOCH, Process, point
 from .witness import Witness
 
 T = TypeVar("T")
@@ -114,11 +118,8 @@ class Mail:
         return passed_on
 
 
-# SQLite: a file in memory, a connection for each process, no thread.
-
-
 class _Inline:
-    """Runs the work of one SQLite adapter: in place, with the weather of each transaction."""
+    """Runs the steps of an adapter in place, with the weather of each."""
 
     def __init__(self, storm: Storm | None) -> None:
         self._storm = storm
@@ -134,8 +135,33 @@ class _Inline:
     def close(self) -> None: ...
 
 
+class MemoryEngine:
+    """The adapter in memory: a store that processes share."""
+
+    has_copies = False
+
+    def __init__(self, witness: Witness, weather: Weather, seed: int, _: Path) -> None:
+        self.witness = witness
+        self._storm = Storm(weather, random.Random(f"weather {seed}"))
+        self._store = MemoryStore()
+
+    async def open(self, process: Process, rng: random.Random) -> Frontier:
+        frontier = MemoryFrontier(
+            self._store, SETTINGS, clock=process.clock, rng=rng, runner=_Inline(self._storm)
+        )
+        return cast(Frontier, Mail(frontier, self._storm, self.witness))
+
+    async def look(self, process: Process) -> Frontier:
+        return MemoryFrontier(self._store, SETTINGS, clock=process.clock, rng=random.Random(0), runner=_Inline(None))
+
+    def abandon(self, process: Process) -> None: ...
+
+    def finishes(self) -> dict[str, int]:
+        return {}
+
+
 class SqliteEngine:
-    """The real adapter on one file."""
+    """The real adapter on one file in memory: a connection for each process, no thread."""
 
     has_copies = False
 
@@ -170,11 +196,60 @@ class SqliteEngine:
         return {}
 
 
+class AwsEngine:
+    """The real adapter over a fake of SQS and DynamoDB. Each process has a way to it of its own."""
+
+    has_copies = True
+
+    def __init__(self, witness: Witness, weather: Weather, seed: int, _: Path) -> None:
+        self.witness = witness
+        rng = random.Random(f"weather {seed}")
+        self._storm = Storm(weather._replace(busy=0.0, lost=0.0), rng)
+        loop = witness.loop
+        self._aws = FakeAws(
+            clock=lambda: EPOCH + loop.now,
+            rng=rng,
+            weather=aws_weather(weather, rng),
+            visibility_seconds=SETTINGS.visibility_seconds,
+            max_receives=SETTINGS.max_receives,
+        )
+
+    async def open(self, process: Process, rng: random.Random) -> Frontier:
+        return await self._open(process, rng, FakeTransport(self._aws, before=self._storm.before, after=self._storm.after))
+
+    async def look(self, process: Process) -> Frontier:
+        return await self._open(process, random.Random(0), FakeTransport(self._aws, weather=aws_module.FAIR))
+
+    async def _open(self, process: Process, rng: random.Random, transport: FakeTransport) -> Frontier:
+        return await AwsFrontier.open(
+            SETTINGS, clock=process.clock, rng=rng, environment=ENVIRONMENT, transport=transport
+        )
+
+    def abandon(self, process: Process) -> None: ...
+
+    def finishes(self) -> dict[str, int]:
+        return {}
+
+
+def aws_weather(weather: Weather, rng: random.Random) -> aws_module.Weather:
+    """What AWS has in place of a lock that is held: throttling, lost answers, an index that lags."""
+    if weather == Weather():
+        return aws_module.FAIR
+    return aws_module.Weather(
+        throttled=rng.choice((0, 0.02, 0.1)),
+        unreached=rng.choice((0, 0.01)),
+        failed=rng.choice((0, 0.01)),
+        lost=rng.choice((0, 0.01, 0.05)),
+        partial=rng.choice((0, 0.02, 0.05)),
+        duplicate=rng.choice((0, 0.02, 0.1)),
+        undeleted=rng.choice((0, 0.02)),
+        disorder=rng.random() < 0.5,
+        index_lag=rng.choice((0, 0.2, 3)),
+        figures_lag=rng.choice((0, 0, 30)),
+    )
+
+
 # Each engine by its name, as the command line takes it.
 
 Make = Callable[[Witness, Weather, int, Path], Engine]
-ENGINES: dict[str, Make] = {"sqlite": SqliteEngine}
-
-
-def names() -> Sequence[str]:
-    return list(ENGINES)
+ENGINES: dict[str, Make] = {"memory": MemoryEngine, "sqlite": SqliteEngine, "aws": AwsEngine}

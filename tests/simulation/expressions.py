@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Context, Decimal
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 Value = dict[str, Any]  # {type: value}, in DynamoDB's JSON
@@ -26,6 +27,11 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
 _LIMITS: Final = (Decimal("1e-130"), Decimal("1e126"))  # of a number's size, which may be 0, too
 _DIGITS: Final = 38
 _CONTEXT: Final = Context(prec=_DIGITS)
+
+
+RESERVED: Final = frozenset((Path(__file__).parent / "reserved_words.txt").read_text().split())
+"""What an attribute cannot be called in an expression, unless by another name.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ReservedWords.html"""
 
 
 class UnreadableError(Exception):
@@ -106,7 +112,7 @@ class Test(NamedTuple):
                 return scope.name(self.parts[0]) not in item
         left, right = (part.of(item, scope) for part in self.parts)
         if left is None or right is None:
-            return False
+            return self.kind == "<>"
         if left.keys() != right.keys():  # what is of another type is neither equal nor smaller
             return self.kind == "<>"
         return _COMPARE[self.kind](plain(left), plain(right))
@@ -147,6 +153,12 @@ class Update(NamedTuple):
         return new
 
 
+@lru_cache(maxsize=1000)
+def _used(expressions: str) -> frozenset[str]:
+    """The names of values, and of attributes by another name, that stand in expressions."""
+    return frozenset(re.findall(r"[:#]\w+", expressions))
+
+
 class Scope(NamedTuple):
     """What a text's names and values stand for."""
 
@@ -155,7 +167,16 @@ class Scope(NamedTuple):
 
     @classmethod
     def of_request(cls, request: Mapping[str, Any]) -> Scope:
-        return cls(request.get("ExpressionAttributeValues") or {}, request.get("ExpressionAttributeNames") or {})
+        """Those of a request. Raises :class:`UnreadableError` if one is not used, or there are none where some are named."""
+        kinds = ("ExpressionAttributeValues", "ExpressionAttributeNames")
+        for kind in kinds:
+            if request.get(kind) == {}:
+                raise UnreadableError(f"{kind} must not be empty")
+        scope = cls(*(request.get(kind) or {} for kind in kinds))
+        expressions = " ".join([said for name, said in request.items() if name.endswith("Expression")])
+        if unused := (scope.values.keys() | scope.names.keys()) - _used(expressions):
+            raise UnreadableError(f"Value provided unused in expressions: keys: {sorted(unused)}")
+        return scope
 
     def value(self, reference: str) -> Value:
         try:
@@ -177,7 +198,8 @@ class Scope(NamedTuple):
 class _Reader:
     """Reads a text from its left."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, is_expression: bool) -> None:
+        self._is_expression = is_expression  # else a statement, whose names stand in quotes
         self._tokens: list[str] = []
         self._at = self._parameters = 0
         end = 0
@@ -212,7 +234,12 @@ class _Reader:
             raise UnreadableError(f"Unexpected token {self.peek()!r}")
 
     def name(self) -> str:
-        return self.take().strip('"')
+        return self._free(self.take())
+
+    def _free(self, name: str) -> str:
+        if self._is_expression and name.upper() in RESERVED:
+            raise UnreadableError(f"Attribute name is a reserved keyword; reserved keyword: {name}")
+        return name.strip('"')
 
     def operand(self) -> Operand:
         left = self._term()
@@ -239,7 +266,7 @@ class _Reader:
             default = self.operand()
             self.expect(")")
             return Operand("default", (name, default))
-        return Operand("attribute", (token.strip('"'),))
+        return Operand("attribute", (self._free(token),))
 
     def test(self) -> Test:
         parts = [self._all()]
@@ -273,7 +300,7 @@ class _Reader:
 @lru_cache(maxsize=1000)
 def read_insert(text: str) -> tuple[str, tuple[tuple[str, Operand], ...]]:
     """The table and the attributes of ``INSERT INTO "table" VALUE {'name': ?, …}``."""
-    reader = _Reader(text)
+    reader = _Reader(text, is_expression=False)
     reader.expect("INSERT", "INTO")
     table = reader.name()
     reader.expect("VALUE", "{")
@@ -292,7 +319,7 @@ def read_insert(text: str) -> tuple[str, tuple[tuple[str, Operand], ...]]:
 @lru_cache(maxsize=1000)
 def read_update_statement(text: str) -> tuple[str, Update]:
     """The table and the change of ``UPDATE "table" SET … REMOVE … WHERE … RETURNING ALL NEW *``."""
-    reader = _Reader(text)
+    reader = _Reader(text, is_expression=False)
     reader.expect("UPDATE")
     table = reader.name()
     sets, removes = [], []
@@ -313,7 +340,7 @@ def read_update_statement(text: str) -> tuple[str, Update]:
 @lru_cache(maxsize=1000)
 def read_update_expression(text: str) -> Update:
     """What an ``UpdateExpression`` changes."""
-    reader = _Reader(text)
+    reader = _Reader(text, is_expression=True)
     clauses: dict[str, list[Any]] = {}
     while reader.peek():
         clause = reader.take().upper()
@@ -334,7 +361,7 @@ def read_update_expression(text: str) -> Update:
 @lru_cache(maxsize=1000)
 def read_condition(text: str) -> Test:
     """A ``ConditionExpression``, or the condition of a query."""
-    reader = _Reader(text)
+    reader = _Reader(text, is_expression=True)
     test = reader.test()
     reader.end()
     return test

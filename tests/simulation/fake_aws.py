@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -130,7 +131,7 @@ class FakeAws:
         return Received(200, self._headers(), msgspec.json.encode(document))
 
     def _headers(self) -> dict[str, str]:
-        return {"date": formatdate(self.clock(), usegmt=True), "content-type": "application/x-amz-json-1.0"}
+        return {"date": _date_of(int(self.clock())), "content-type": "application/x-amz-json-1.0"}
 
     def refusal(self, error: RefusedError) -> Received:
         """How AWS writes an error. The codes that SQS had before JSON stand in a header of their own."""
@@ -144,8 +145,7 @@ class FakeAws:
         asked = f"{sent.service.target}.{sent.action}"
         if sent.headers.get("x-amz-target") != asked or "authorization" not in sent.headers:
             raise RefusedError("MissingAuthenticationTokenException", f"{asked} is not signed")
-        moment = calendar.timegm(time.strptime(sent.headers["x-amz-date"], "%Y%m%dT%H%M%SZ"))
-        if abs(moment - self.clock()) > SKEW_SECONDS:
+        if abs(_signed_at(sent.headers["x-amz-date"]) - self.clock()) > SKEW_SECONDS:
             raise RefusedError("InvalidSignatureException", "Signature expired, or not yet current")
         if len(sent.document) > MAX_REQUEST_BYTES:
             raise RefusedError("RequestEntityTooLargeException", "the request is too large", status=413)
@@ -176,6 +176,16 @@ class FakeAws:
             return {"Datapoints": []}
         ages = self.queue.oldest_ages(request["StartTime"], request["EndTime"])
         return {"Datapoints": [{"Timestamp": minute, "Maximum": age} for minute, age in ages.items()]}
+
+
+@lru_cache
+def _signed_at(date: str) -> float:
+    return calendar.timegm(time.strptime(date, "%Y%m%dT%H%M%SZ"))
+
+
+@lru_cache
+def _date_of(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 class FakeTransport:

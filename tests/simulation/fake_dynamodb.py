@@ -257,7 +257,7 @@ class FakeTable:
         ((table, asked),) = request["RequestItems"].items()
         self._see_name(table)
         _see_keys([_key_of(key) for key in asked["Keys"]], MAX_READS)
-        names = asked.get("ExpressionAttributeNames") or {}
+        names = Scope.of_request(asked).names
         found: list[Item] = []
         left: list[Any] = []
         size = 0
@@ -314,7 +314,7 @@ class FakeTable:
     def _scan(self, request: Mapping[str, Any], _: Fates) -> dict[str, Any]:
         self._see_name(request["TableName"])
         segment, segments = request.get("Segment", 0), request.get("TotalSegments", 1)
-        start, names = request.get("ExclusiveStartKey"), request.get("ExpressionAttributeNames") or {}
+        start, names = request.get("ExclusiveStartKey"), Scope.of_request(request).names
         urls = sorted(self.items, key=_hash_of)
         found: list[Item] = []
         size = 0

@@ -302,14 +302,14 @@ async def test_an_update_adds_sets_and_removes_where_its_condition_holds(account
         "ExpressionAttributeNames": {"#n": "number"},
         "ExpressionAttributeValues": {":mark": s("m1"), ":two": n(2), ":half": n(0.5)},
     }
-    update = "ADD #n :two, other :half SET mark = :mark"
+    update = "ADD #n :two, extra :half SET mark = :mark"
     assert await account.update("a", update, **request, ReturnValues="ALL_NEW") == {
-        "Attributes": {"url": s("a"), "number": n(2), "other": n(0.5), "mark": s("m1")}
+        "Attributes": {"url": s("a"), "number": n(2), "extra": n(0.5), "mark": s("m1")}
     }
     assert await code_of(account.update("a", update, **request)) == "ConditionalCheckFailed"
     request["ExpressionAttributeValues"][":mark"] = s("m2")
     assert await account.update("a", f"{update} REMOVE nothing", **request) == {}
-    assert await account.item("a") == {"url": s("a"), "number": n(4), "other": n(1), "mark": s("m2")}
+    assert await account.item("a") == {"url": s("a"), "number": n(4), "extra": n(1), "mark": s("m2")}
     for wrong in ("SET x = :unknown", "SET #unknown = :mark", "SET mark", "GET mark", "SET mark = missing"):
         assert (
             await code_of(account.update("a", wrong, **request | {"ConditionExpression": "mark = :mark"}))
@@ -460,19 +460,19 @@ async def test_a_client_whose_clock_is_wrong_learns_the_time_and_signs_anew(acco
 
 async def attempts(account: Account, weather: Weather, key: str) -> int:
     """How often a raise is carried out, of a client that tries it again until it has an answer."""
-    await account.update(key, "ADD number :zero", ExpressionAttributeValues={":zero": n(0)})
+    await account.update(key, "ADD amount :zero", ExpressionAttributeValues={":zero": n(0)})
     client = account.connect(weather=weather)
     request = {
         "TableName": TABLE,
         "Key": {"url": s(key)},
-        "UpdateExpression": "ADD number :one",
+        "UpdateExpression": "ADD amount :one",
         "ExpressionAttributeValues": {":one": n(1)},
     }
     try:
         await client.call(DYNAMODB, "UpdateItem", request)
     except FrontierBusyError:
         assert max(weather.throttled, weather.unreached, weather.failed, weather.lost) == 1.0
-    return int((await account.item(key) or {})["number"]["N"])
+    return int((await account.item(key) or {})["amount"]["N"])
 
 
 def test_what_was_throttled_was_not_made_and_what_was_lost_was() -> None:

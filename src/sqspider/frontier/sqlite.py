@@ -205,6 +205,7 @@ WHERE id = :id
 MOVED_ON: Final = "SELECT id FROM record INDEXED BY record_due WHERE due_at > ? AND lease_until = 0 LIMIT ?"
 MOVE_DUE_UP: Final = "UPDATE record NOT INDEXED SET due_at = ? WHERE id = ?"
 COUNTERS: Final = "SELECT name, number FROM counter"
+GENERATION: Final = "SELECT number FROM counter WHERE name = 'generation'"
 ADD_TO_COUNTER: Final = """
 INSERT INTO counter (name, number) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET number = number + excluded.number
 """
@@ -287,7 +288,7 @@ CLEAR_THE_REST: Final = (
     "DELETE FROM request",
     "DELETE FROM robots",
     "DELETE FROM sample",
-    "DELETE FROM counter WHERE name != 'messages'",
+    "DELETE FROM counter WHERE name NOT IN ('messages', 'generation')",
 )
 
 
@@ -520,7 +521,7 @@ class SqliteFrontier:
         pause, longest = POLL_SECONDS
         while True:
             self._sent.clear()
-            next_visible = (await self._rows(NEXT_VISIBLE))[0][0]
+            next_visible = await self._read(self._next_visible)
             if next_visible is not None and next_visible <= self._clock():
                 deliveries = await self._write(lambda connection: self._receive(connection, limit))
                 if deliveries:
@@ -537,7 +538,17 @@ class SqliteFrontier:
             except TimeoutError:
                 pause = min(pause * 2, longest)
 
+    def _next_visible(self, connection: sqlite3.Connection) -> float | None:
+        self._see_generation(connection)
+        at: float | None = connection.execute(NEXT_VISIBLE).fetchone()[0]
+        return at
+
+    def _see_generation(self, connection: sqlite3.Connection) -> None:
+        found = connection.execute(GENERATION).fetchone()
+        self.generation = found[0] if found else 0
+
     def _receive(self, connection: sqlite3.Connection, limit: int) -> list[Delivery]:
+        self._see_generation(connection)
         now = self._clock()
         self._receipts += 1
         rows = connection.execute(
@@ -758,7 +769,11 @@ class SqliteFrontier:
     # Politeness.
 
     async def hosts(self, hosts: Sequence[str]) -> dict[str, HostRow]:
-        known = {row.host: row for row in self._host_rows(await self._rows(HOSTS, (json.dumps(hosts),)))}
+        def work(connection: sqlite3.Connection) -> list[Any]:
+            self._see_generation(connection)
+            return connection.execute(HOSTS, (json.dumps(hosts),)).fetchall()
+
+        known = {row.host: row for row in self._host_rows(await self._read(work))}
         return {host: known.get(host) or HostRow(host=host) for host in hosts}
 
     async def hosts_in_trouble(self) -> list[HostRow]:
@@ -950,6 +965,7 @@ class SqliteFrontier:
             removed = connection.execute(CLEAR_RECORDS).rowcount
             for statement in CLEAR_THE_REST:
                 connection.execute(statement)
+            _count(connection, {"generation": 1})
             return removed
 
         removed = await self._write(work)

@@ -33,6 +33,7 @@ from sqspider.web.options import FetchOptions as FetchOptions  # said again: the
 CONNECT_SECONDS: Final = 5.0  # of the fetch's limit, for one connection to be made
 MAX_HEADER_BYTES: Final = 16 * 1024  # one header line; there may be 128 of them
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
+PROXY_AUTHENTICATION_REQUIRED: Final = 407  # RFC 9110 section 15.5.8: the proxy's word, and no host's
 LARGE_BYTES: Final = 256 * 1024  # decoded bytes of a body, before there must be room for more
 _DRAIN_BYTES: Final = 16 * 1024  # a redirect's body is read up to this size, to keep its connection
 
@@ -180,7 +181,7 @@ class Fetcher:
         except _Trouble as trouble:
             reason, detail = trouble.reason, trouble.detail
         except Exception as error:
-            reason, detail = classify(error, is_connecting=request.is_connecting)
+            reason, detail = classify(error, is_connecting=request.is_connecting, proxy=self.options.proxy, url=url)
             if reason is Reason.INTERNAL_ERROR:
                 log.exception("fetch", url=url)
         head = answer or request.head
@@ -226,6 +227,9 @@ class Fetcher:
             if why := _why_not_http(response):
                 response.close()
                 raise _Trouble(Reason.BAD_RESPONSE, why)
+            if response.status == PROXY_AUTHENTICATION_REQUIRED and self.options.proxy is not None:
+                response.close()
+                raise _Trouble(Reason.PROXY_UNUSABLE, "the proxy wants a user name and a password: HTTP status 407")
             request.head = head
             if response.status in REDIRECT_STATUSES:
                 location = _first(response.raw_headers, b"location")
@@ -338,15 +342,33 @@ _OS_REASONS: Final = {
     errno.ECONNRESET: (Reason.CONNECTION_RESET, "the connection was reset"),
     errno.EPIPE: (Reason.CONNECTION_RESET, "the connection was closed"),
     errno.ETIMEDOUT: (Reason.CONNECT_TIMEOUT, "no connection in time"),
+    errno.ENETUNREACH: (Reason.NO_ROUTE, "there is no way to its network from here"),
+    errno.EHOSTUNREACH: (Reason.NO_ROUTE, "there is no way to it from here"),
+    errno.ENETDOWN: (Reason.NO_ROUTE, "the network of this machine is down"),
+    errno.EMFILE: (Reason.OWN_SHORTAGE, "this process may open no more files and connections (ulimit -n)"),
+    errno.ENFILE: (Reason.OWN_SHORTAGE, "this machine can open no more files and connections"),
+    errno.ENOBUFS: (Reason.OWN_SHORTAGE, "this machine has no room for another connection"),
+    errno.ENOMEM: (Reason.OWN_SHORTAGE, "this machine has no memory left"),
 }
 _NAME_UNKNOWN: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
-def classify(error: BaseException, *, is_connecting: bool) -> tuple[Reason, str]:
-    """The one reason, and a line for a person, for whatever aiohttp and what is below it raises."""
-    refused = error if isinstance(error, AddressRefusedError) else getattr(error, "os_error", None)
-    if isinstance(refused, AddressRefusedError):
-        return Reason.PRIVATE_ADDRESS, str(refused)
+def classify(
+    error: BaseException, *, is_connecting: bool, proxy: str | None = None, url: str = ""
+) -> tuple[Reason, str]:
+    """The one reason, and a line for a person, for whatever aiohttp and what is below it raises.
+
+    ``proxy``: what was asked through it for ``url``; that it cannot be reached is no trouble of the host's.
+    """
+    cause = getattr(error, "os_error", error)  # below what aiohttp says
+    if isinstance(cause, AddressRefusedError):
+        return Reason.PRIVATE_ADDRESS, str(cause)
+    if isinstance(cause, OSError) and not isinstance(cause, socket.gaierror):  # whose numbers mean something else
+        found = _os_reason(cause, Reason.INTERNAL_ERROR, "")
+        if found[0] is Reason.OWN_SHORTAGE:
+            return found
+    if proxy is not None and is_connecting and (why := _why_no_proxy(error, proxy, url)):
+        return Reason.PROXY_UNUSABLE, why
     match error:
         case aiohttp.ClientConnectorDNSError():
             if getattr(error.os_error, "errno", None) in _NAME_UNKNOWN:
@@ -362,8 +384,8 @@ def classify(error: BaseException, *, is_connecting: bool) -> tuple[Reason, str]
             if is_connecting:
                 return Reason.CONNECT_TIMEOUT, "no connection within the limit of the fetch"
             return Reason.TIMEOUT, "not complete within the limit of the fetch"
-        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
-            return Reason.UNREACHABLE, "the proxy cannot be used"
+        case aiohttp.ClientHttpProxyError():
+            return Reason.UNREACHABLE, f"the proxy cannot connect to it: HTTP status {error.status}"
         case aiohttp.ServerDisconnectedError():
             return Reason.CONNECTION_RESET, "the server hung up without an answer"
         case aiohttp.ClientConnectorError():
@@ -387,6 +409,24 @@ def classify(error: BaseException, *, is_connecting: bool) -> tuple[Reason, str]
         case aiohttp.ClientError() | http_exceptions.HttpProcessingError() | ValueError() | OverflowError():
             return Reason.BAD_RESPONSE, "the answer is not HTTP"
     return Reason.INTERNAL_ERROR, f"{type(error).__name__}: see the worker's log"
+
+
+def _why_no_proxy(error: BaseException, proxy: str, url: str) -> str | None:
+    """Why the proxy cannot be used, if it is the proxy that cannot. (Behind a tunnel, which ``https`` takes, a
+    time limit may be that of either; then it is taken for the host's.)"""
+    match error:
+        case aiohttp.ClientHttpProxyError(status=status):
+            wants_a_name = status == PROXY_AUTHENTICATION_REQUIRED
+            return "the proxy wants a user name and a password: HTTP status 407" if wants_a_name else None
+        case aiohttp.ClientProxyConnectionError():
+            return "the proxy cannot be reached"
+        case aiohttp.ClientConnectorDNSError():
+            return "the proxy's name cannot be looked up"  # those of hosts the proxy looks up itself
+        case aiohttp.ClientConnectorError(host=host):
+            return "the proxy cannot be connected to" if host == URL(proxy).host else None
+        case TimeoutError():
+            return None if url.startswith("https:") else "no connection to the proxy in time"
+    return None
 
 
 def _os_reason(error: BaseException, otherwise: Reason, detail: str) -> tuple[Reason, str]:
