@@ -38,21 +38,22 @@ from sqspider.network import Network
 from sqspider.policy import Fault, parse_retry_after, rule_for
 from sqspider.record import Reason
 from sqspider.url import host_of, origin_of
-from sqspider.web.fetch import Fetched, Fetcher, HopRefused
+from sqspider.web.body import Sink
+from sqspider.web.fetch import AnyFetcher, Fetched
 from sqspider.web.robots import MAX_ROBOTS_BYTES, RobotsRules, access_for
 
 NEAR_SECONDS: Final = 5.0  # a slot that is further away sends its delivery back
 SOON_SECONDS: Final = 1.0  # this much before its slot a delivery comes back
 CROWD: Final = 16  # deliveries that wait for one host here, before only soon ones may join
 FULL_HOUSE: Final = 64  # and for all hosts: what is due must not find the places taken by what is not
-PROMPT_SECONDS: Final = 0.05  # after its permission was asked for a request is made, where there may be several
-PERMISSIONS: Final = 4  # that are asked for one after another, where each comes too late
+PROMPT_SECONDS: Final = 0.05  # after its permission was asked for a request is made, where another may be under way,
+BEGIN_SECONDS: Final = 2.0  # and where none may be
 PROBE_POLL_SECONDS: Final = 0.5  # between two looks whether the probe of another URL brought our network back
 LATE_SECONDS: Final = 15.0  # a slot is good for so long after its moment; the distance is kept all the same
-HOP_WAIT_SECONDS: Final = 5.0  # the longest wait for a host in the middle of a fetch
 HOST_CACHE_SECONDS: Final = 2.0
 PAUSE_SECONDS: Final = 60.0  # before a URL of a paused host is looked at again
 BUDGET_WAIT_SECONDS: Final = 2.0  # while URLs in hand may yet use up a host's budget
+MAX_HOPS: Final = 5  # redirects of a robots.txt or a sitemap that are followed (RFC 9309 section 2.3.1.2)
 ROBOTS_KEPT_SECONDS: Final = 86_400.0  # RFC 9309 section 2.4
 ROBOTS_LEASE_SECONDS: Final = 30.0
 ROBOTS_POLL_SECONDS: Final = 0.25  # between two looks for what another worker fetches
@@ -92,6 +93,8 @@ class Busy(NamedTuple):
 
     again_at: float
     is_void: bool  # the slot is of an older generation
+    trouble: Fetched | None = None  # what a request met, if one was made: it is the host's, or ours
+    is_stopped: bool = False  # the operator paused or blocked it: to be judged anew
 
 
 class Learned(NamedTuple):
@@ -102,61 +105,20 @@ class Learned(NamedTuple):
     retry_after: float | None = None  # seconds that the host asked for
 
 
-class Route:
-    """The hops of one fetch: each is made only where robots.txt lets it and when its host may be asked.
+class Hop(NamedTuple):
+    """How far the way to a robots.txt or a sitemap has come, where redirects lead there."""
 
-    Begun with the permission for the first request; to be left when the last one is over.
-    """
+    url: str  # the next one to ask for
+    redirects: int = 0  # so far
 
-    def __init__(self, politeness: Politeness, settings: CrawlSettings, permission: Pass) -> None:
-        self._politeness = politeness
-        self._settings = settings
-        self._permission: Pass | None = permission
-        self.host = permission.host  # of the last hop
-        self.asked_at = permission.asked_at
-        self.requested_at: float | None = None  # when its request had left; none: it may be now
-        self.postponed_until: float | None = None  # the fetch was broken off: a host was busy
-
-    async def may_begin(self, url: str) -> bool:
-        """Whether the first request may be made now; if not, see ``postponed_until``.
-
-        A permission holds for a moment only: if that is past, because claiming took long, another one is asked for.
-        """
-        for _ in range(PERMISSIONS):
-            permission = self._permission
-            if permission is None or not self._politeness.is_late(permission, self._settings):
-                return True
-            self._permission = None
-            await self._politeness.leave(permission, requested_at=permission.asked_at)
-            entered = await self._politeness.enter_between(url, self._settings)
-            if isinstance(entered, Busy):
-                self.postponed_until = entered.again_at
-                return False
-            self._permission, self.asked_at = entered, entered.asked_at
-        self.postponed_until = 0.0
-        return False
-
-    async def before_hop(self, url: str) -> HopRefused | None:
-        """Asked by the fetcher before it follows a redirect."""
-        verdict = await self._politeness.judge_hop(url, self._settings)
-        if isinstance(verdict, Postponed):
-            self.postponed_until = verdict.until
-            return HopRefused(Reason.ROBOTS_UNREACHABLE, f"robots.txt for {url} cannot be had just now")
-        if verdict is not None:
-            return HopRefused(verdict.reason, verdict.detail)
-        await self.leave()
-        entered = await self._politeness.enter_between(url, self._settings)
-        if isinstance(entered, Busy):
-            self.postponed_until = entered.again_at
-            return HopRefused(Reason.RATE_LIMITED, f"the host of {url} is busy")
-        self._permission, self.host, self.asked_at = entered, entered.host, entered.asked_at
-        return None
-
-    async def leave(self) -> None:
-        """The request to the last hop's host is over."""
-        if self._permission is not None:
-            permission, self._permission = self._permission, None
-            await self._politeness.leave(permission, requested_at=self.requested_at)
+    def after(self, fetched: Fetched) -> Hop | Fetched:
+        """The next hop, or what the way has led to."""
+        if fetched.redirect_to is None:
+            return fetched
+        if self.redirects < MAX_HOPS:
+            return Hop(fetched.redirect_to, self.redirects + 1)
+        detail = f"more than {MAX_HOPS} redirects"
+        return msgspec.structs.replace(fetched, reason=Reason.TOO_MANY_REDIRECTS, detail=detail, redirect_to=None)
 
 
 class _Changed(NamedTuple):
@@ -203,7 +165,7 @@ class Politeness:
     def __init__(
         self,
         frontier: Frontier,
-        fetcher: Fetcher,
+        fetcher: AnyFetcher,
         *,
         clock: Clock,
         rng: random.Random,
@@ -224,11 +186,13 @@ class Politeness:
         self._robots_grace_seconds = robots_grace_seconds
         self._patience = patience
         self._under_way = 0  # requests of ours
-        self._lateness = PROMPT_SECONDS  # of permissions, lately: what asking for one takes
+        self._promptness = PROMPT_SECONDS  # how old a permission may be; more where asking for one takes longer
+        self._generation = frontier.generation  # of what is remembered here
         self._rows: dict[str, tuple[HostRow, float]] = {}
         self._rules = _RulesCache()
         self._robots_locks: dict[str, asyncio.Lock] = {}
         self._robots_again_at: dict[str, float] = {}  # origins whose robots.txt could not be had just now
+        self._robots_hops: dict[str, Hop] = {}  # and where the way to it was broken off
         self._waiting: Counter[str] = Counter()
         self._all_waiting = 0
         self._in_hand: Counter[str] = Counter()  # URLs here that will count towards a budget
@@ -268,7 +232,8 @@ class Politeness:
         settings = message.settings
         row = await self._host(host_of(message.url))
         now = self._clock()
-        if row.is_blocked or row.is_paused or row.rest_until > now + NEAR_SECONDS:
+        is_early = message.slot is not None and message.slot > now + NEAR_SECONDS
+        if row.is_blocked or row.is_paused or row.rest_until > now + NEAR_SECONDS or is_early:
             # A copy that is seconds old would send away what an order has just released.
             self._rows.pop(row.host, None)
             row = await self._host(row.host)
@@ -410,53 +375,100 @@ class Politeness:
             Entrance(
                 host=row.host,
                 token=token,
-                delay_seconds=delay + (self._lateness - PROMPT_SECONDS if per_host > 1 else 0.0),
+                delay_seconds=delay + (self._promptness - PROMPT_SECONDS if per_host > 1 else 0.0),
                 per_host=per_host,
                 generation=generation,
-                until=now + self._request_seconds + HOP_WAIT_SECONDS,
+                until=now + BEGIN_SECONDS + self._request_seconds,
             )
         )
         if admission.entered is Entered.YES:
             return Pass(row.host, token, now)
         self._rows.pop(row.host, None)  # it is not what it was thought to be
-        if admission.entered is Entered.STOPPED:
-            return Busy(now + PAUSE_SECONDS, is_void=False)
-        return Busy(admission.again_at, admission.entered is Entered.VOID)
+        return Busy(
+            admission.again_at,
+            is_void=admission.entered is Entered.VOID,
+            is_stopped=admission.entered is Entered.STOPPED,
+        )
 
-    def is_late(self, permission: Pass, settings: CrawlSettings) -> bool:
-        """Whether a permission is too old for its request to begin.
+    async def is_stopped(self, permission: Pass, settings: CrawlSettings) -> bool:
+        """Whether an order stands against a request that is just about to begin, or its host is to be entered now.
 
-        With several requests at a time their distance is kept from the moment of asking on; with one, its row
-        must last until the request is over. Where asking itself takes longer than that, the distance that is
-        asked for grows by as much, so that some permission is prompt enough.
+        Entering looks, and its answer holds for a moment. Where that is past, or there was no delay and so
+        nothing to enter, the host's row is read.
+        """
+        if permission.token is not None and self._clock() - permission.asked_at <= PROMPT_SECONDS:
+            return False
+        self._rows.pop(permission.host, None)
+        row = await self._host(permission.host)
+        if permission.token is None and (hosts.delay_for(row, settings) > 0 or row.rest_until > self._clock()):
+            return True
+        return row.is_paused or row.is_blocked
+
+    def is_late(self, permission: Pass, per_host: int) -> bool:
+        """Whether it is too old to begin a request by: what it has kept away may have been let in meanwhile.
+
+        With several requests at a time their distance is kept from the moment of the permission on; where there is
+        one at a time, until its latest end. Where the frontier itself takes longer to answer than that, the distance
+        that is asked for grows by as much: so some permission is prompt enough.
         """
         if permission.token is None:
             return False
         age = self._clock() - permission.asked_at
-        if settings.per_host == 1:
-            return age > HOP_WAIT_SECONDS
-        is_late = age > self._lateness
-        self._lateness = min(2 * age, HOP_WAIT_SECONDS) if is_late else max(0.9 * self._lateness, PROMPT_SECONDS)
+        if per_host == 1:
+            return age > BEGIN_SECONDS
+        is_late = age > self._promptness
+        self._promptness = min(2 * age, BEGIN_SECONDS) if is_late else max(0.9 * self._promptness, PROMPT_SECONDS)
         return is_late
 
-    async def enter_between(self, url: str, settings: CrawlSettings) -> Pass | Busy:
-        """Ask to make a request that has no slot: a redirect's target, a robots.txt.
+    async def enter_anew(self, permission: Pass, message: Message) -> Pass | Busy:
+        """Another permission in place of one that is late, if it can be had within :data:`BEGIN_SECONDS`."""
+        await self.leave(permission, requested_at=permission.asked_at)
+        return await self.enter_soon(message)
 
-        It takes the next free moment of its host, if there is one within :data:`HOP_WAIT_SECONDS`.
-        """
-        give_up_at = self._clock() + HOP_WAIT_SECONDS
+    async def enter_soon(self, message: Message) -> Pass | Busy:
+        """Wait for a permission, if it can be had within :data:`BEGIN_SECONDS`."""
+        give_up_at = self._clock() + BEGIN_SECONDS
         while True:
-            row = await self._host(host_of(url))
-            now = self._clock()
-            if row.is_paused or row.is_blocked:
-                return Busy(now + PAUSE_SECONDS, is_void=False)
-            if row.rest_until > give_up_at:
-                return Busy(row.rest_until, is_void=False)
-            answer = await self._ask(row, hosts.delay_for(row, settings), settings.per_host, None)
+            answer = await self.enter(message)
+            if isinstance(answer, Pass) and not self.is_late(answer, message.settings.per_host):
+                return answer
             if isinstance(answer, Pass):
+                await self.leave(answer, requested_at=answer.asked_at)
+                again_at = self._clock()
+            elif answer.is_void or answer.is_stopped:
                 return answer
-            if answer.again_at > give_up_at or await self.pause_until(max(answer.again_at, now + 0.01)):
-                return answer
+            else:
+                again_at = answer.again_at
+            if again_at > give_up_at or await self.pause_until(max(again_at, self._clock() + 0.01)):
+                return Busy(again_at, is_void=False)
+
+    async def ask(
+        self, url: str, settings: CrawlSettings, *, max_bytes: int, sink: Sink | None = None, is_robots: bool = False
+    ) -> Fetched | Busy:
+        """Make one request that has no slot, for a robots.txt or a sitemap: its host is entered, left and learned
+        from. It takes no try and no budget of anybody's; busy: nothing was asked, or in vain."""
+        row = await self._host(host_of(url))
+        now = self._clock()
+        if row.is_blocked:
+            return _unasked(url, Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
+        if row.is_paused:
+            return Busy(now + PAUSE_SECONDS, is_void=False)
+        if row.rest_until > now:
+            return Busy(row.rest_until, is_void=False)
+        permission = await self._ask(row, hosts.delay_for(row, settings), settings.per_host, None)
+        if isinstance(permission, Busy) and not permission.is_stopped:
+            return permission
+        if isinstance(permission, Busy) or await self.is_stopped(permission, settings):
+            return await self.ask(url, settings, max_bytes=max_bytes, sink=sink)  # as its row is now
+        requested_at = None
+        try:
+            started_at = self._clock()
+            fetched = await self._fetcher.fetch(url, max_bytes=max_bytes, sink=sink)
+            requested_at = started_at + fetched.sent_seconds
+        finally:
+            await self.leave(permission, requested_at=requested_at)
+        learned = await self.learn(permission.host, fetched, permission.asked_at, is_robots=is_robots)
+        return fetched if learned.counts else Busy(learned.again_at, is_void=False, trouble=fetched)
 
     async def leave(self, permission: Pass, *, requested_at: float | None = None) -> None:
         """Say that the request is over. ``requested_at``: when it had left; none: by now."""
@@ -563,7 +575,20 @@ class Politeness:
 
     # Host rows.
 
+    def look_anew(self) -> None:
+        """Forget the copies of host rows: it may be long since they were read."""
+        self._rows.clear()
+
+    def _forget_what_was_cleared(self) -> None:
+        if self._generation != self._frontier.generation:
+            self._generation = self._frontier.generation
+            self._rows.clear()
+            self._rules = _RulesCache()
+            self._robots_again_at.clear()
+            self._robots_hops.clear()
+
     async def _host(self, host: str) -> HostRow:
+        self._forget_what_was_cleared()
         cached = self._rows.get(host)
         if cached is not None and cached[1] > self._clock():
             return cached[0]
@@ -604,8 +629,8 @@ class Politeness:
 
     # robots.txt.
 
-    async def judge_hop(self, url: str, settings: CrawlSettings) -> Blocked | Postponed | None:
-        """Whether a redirect may lead to this URL, by its host and its robots.txt."""
+    async def judge_file(self, url: str, settings: CrawlSettings) -> Blocked | Postponed | None:
+        """Whether a sitemap may be fetched, by its host and its robots.txt."""
         row = await self._host(host_of(url))
         if row.is_blocked:
             return Blocked(Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
@@ -640,6 +665,7 @@ class Politeness:
         return known.rules.sitemaps() if known is not None else ()
 
     async def _robots(self, origin: str, settings: CrawlSettings) -> _CachedRules | None:
+        self._forget_what_was_cleared()
         cached = self._rules.get(origin)
         if cached is not None and cached.row.expires_at > self._clock():
             return cached
@@ -695,37 +721,51 @@ class Politeness:
             if not lock.locked():
                 self._robots_locks.pop(origin, None)
 
+    async def _way_to_robots(self, origin: str, settings: CrawlSettings) -> tuple[Fetched, bool] | Busy:
+        """What an origin's robots.txt is, and whether redirects led there; busy: a host on the way is, or in trouble.
+
+        It goes on from there the next time. A file of rules is under no rules (RFC 9309 section 2.2.2):
+        the hops ask for no other one.
+        """
+        hop = self._robots_hops.pop(origin, Hop(f"{origin}/robots.txt"))
+        give_up_at = self._clock() + NEAR_SECONDS
+        while True:
+            asked = await self.ask(hop.url, settings, max_bytes=MAX_ROBOTS_BYTES + 1, is_robots=True)
+            if isinstance(asked, Busy):
+                again_at = max(asked.again_at, self._clock() + 0.01)
+                if asked.trouble or again_at > give_up_at or await self.pause_until(again_at):
+                    if len(self._robots_hops) > 10_000:
+                        self._robots_hops.clear()
+                    self._robots_hops[origin] = hop
+                    return asked
+                continue
+            if asked.reason is Reason.HOST_BLOCKED and not hop.redirects:
+                return Busy(self._clock(), is_void=False)  # by an order just given: that says nothing of the file
+            arrived = hop.after(asked)
+            if isinstance(arrived, Fetched):
+                return arrived, hop.redirects > 0
+            hop = arrived
+
     async def _fetch_robots(self, origin: str, old: RobotsRow | None, settings: CrawlSettings) -> _CachedRules | None:
         """Fetch an origin's robots.txt for all workers, under its lease; ``None``: not just now."""
-        url = f"{origin}/robots.txt"
-        permission = await self.enter_between(url, settings)
-        if isinstance(permission, Busy):
-            await self._put_back_robots(origin, old, permission.again_at)
-            return None
-        # A file of rules is under no rules (section 2.2.2): its hops ask for no other one.
-        route = Route(self, msgspec.structs.replace(settings, obey_robots=False), permission)
-        try:
-            fetched = await self._fetcher.fetch(url, before_hop=route.before_hop, max_bytes=MAX_ROBOTS_BYTES + 1)
-        finally:
-            await route.leave()
-        if route.postponed_until is not None:
-            await self._put_back_robots(origin, old, route.postponed_until)
-            return None
-        learned = await self.learn(route.host, fetched, route.asked_at, is_robots=True)
-        row, now = robots_row(origin, fetched, old, now=self._clock()), self._clock()
-        if not learned.counts:
-            if self.network.is_down:
-                await self._put_back_robots(origin, old, learned.again_at)
+        found = await self._way_to_robots(origin, settings)
+        if isinstance(found, Busy):
+            if found.trouble is None or self.network.is_down:
+                await self._put_back_robots(origin, old, found.again_at)
                 return None
-            if now - (row.unreachable_since or now) < self._robots_grace_seconds:
-                # The host rests, and asking for this file again is how it is probed.
-                row = msgspec.structs.replace(row, expires_at=now)
-                await self._put_back_robots(origin, row, learned.again_at)
-                return None
+            fetched, is_redirected = found.trouble, False
+        else:
+            fetched, is_redirected = found
+        now = self._clock()
+        row = robots_row(origin, fetched, old, is_redirected=is_redirected, now=now)
+        if isinstance(found, Busy) and now - (row.unreachable_since or now) < self._robots_grace_seconds:
+            # Its host rests, and asking for this file again is how that is probed.
+            await self._put_back_robots(origin, msgspec.structs.replace(row, expires_at=now), found.again_at)
+            return None
         await self._frontier.save_robots(row)
         known = await self._read_rules(row)
         delay = known.rules.crawl_delay(self._product_token) or 0.0
-        await self._change_host(host_of(url), lambda host: hosts.with_crawl_delay(host, delay))
+        await self._change_host(host_of(f"{origin}/"), lambda host: hosts.with_crawl_delay(host, delay))
         log.debug("robots", origin=origin, access=row.access.value, detail=row.detail)
         most = settings.max_crawl_delay_seconds
         if delay > most:
@@ -748,16 +788,24 @@ def given_up(row: HostRow) -> Blocked:
     )
 
 
+def _unasked(url: str, reason: Reason, detail: str) -> Fetched:
+    """What comes of a request that is not made."""
+    return Fetched(
+        url=url, http_status=None, headers=(), body=b"", truncated=False, reason=reason, detail=detail,
+        elapsed_seconds=0.0, sent_seconds=0.0,
+    )  # fmt: skip
+
+
 def _has_budget(settings: CrawlSettings) -> bool:
     return settings.host_pages is not None or settings.host_bytes is not None
 
 
-def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, now: float) -> RobotsRow:
+def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, is_redirected: bool, now: float) -> RobotsRow:
     """What an answer for robots.txt makes of the row: RFC 9309 section 2.3.1.
 
     A copy that was good stays while the file cannot be reached.
     """
-    access = access_for(fetched)
+    access = access_for(fetched, is_redirected=is_redirected)
     if access is not RobotsAccess.UNREACHABLE:
         return RobotsRow(
             origin=origin,

@@ -28,7 +28,7 @@ class Status(enum.StrEnum):
 
     QUEUED = "queued"  # known, and waiting to be claimed
     PROCESSING = "processing"  # claimed: a worker holds its lease
-    DONE = "done"  # the server answered 2xx, or 304 on a re-crawl
+    DONE = "done"  # the server answered 2xx, or led elsewhere
     FAILED = "failed"  # a final answer that is no success, or trouble on the last try
     BLOCKED = "blocked"  # we chose not to fetch it
 
@@ -65,7 +65,7 @@ class Reason(enum.StrEnum):
     # Where it leads
     PRIVATE_ADDRESS = "private_address"  # an address that is not public unicast
     BAD_PORT = "bad_port"  # a port that belongs to another service
-    OUT_OF_SCOPE = "out_of_scope"  # a redirect left the scope of the crawl
+    OUT_OF_SCOPE = "out_of_scope"  # a redirect left the scope of the crawl: in records of earlier versions
 
     # Who forbids it
     ROBOTS = "robots"  # robots.txt disallows it
@@ -144,7 +144,7 @@ def status_for(reason: Reason | None) -> Status:
 
 
 def reason_for_http_status(http_status: int) -> Reason | None:
-    """What an answer that is no followed redirect says about its URL; ``None`` is success.
+    """What an answer that is no redirect says about its URL; ``None`` is success.
 
     Classes as RFC 9110 section 15 has them. A 206 answers no request of ours: we ask for no range.
     """
@@ -166,15 +166,40 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: Reason | None = None  # none if done
     detail: str = ""  # one line for a person: which robots rule, which address, what error
     http_status: int | None = None  # of the last answer
-    final_url: str | None = None  # where the redirects ended; none without an answer
     content_type: str | None = None  # as sent, without parameters
     bytes: int = 0  # decoded bytes that were read
     truncated: bool = False  # the body was longer than the limit
     digest: str | None = None  # "sha256:" and hex digits, of the decoded bytes read
     title: str | None = None
-    elapsed_ms: int | None = None  # the whole fetch, redirects included
-    redirect_to: str | None = None  # where it leads, if ``http_status`` is a redirect: canonical
+    elapsed_ms: int | None = None  # the whole fetch
+    # Where it leads, if ``http_status`` is a redirect: canonical. In records of earlier versions, which followed
+    # redirects within a fetch: where they ended, if that was elsewhere.
+    redirect_to: str | None = None
     links_left_out: int = 0  # links to the web that are no URLs, or longer than one may be
+
+    @property
+    def is_redirect(self) -> bool:
+        """The answer leads elsewhere, and is no page."""
+        answered = self.http_status is not None and 300 <= self.http_status < 400
+        return self.status is Status.DONE and self.redirect_to is not None and answered
+
+
+class _StoredOutcome(Outcome, frozen=True, kw_only=True, omit_defaults=True):
+    """As it is read: records of earlier versions have a field more."""
+
+    final_url: str | None = None  # where the redirects ended
+
+
+_outcome_decoder = msgspec.json.Decoder(_StoredOutcome)
+
+
+def decode_outcome(stored: str | bytes, url: str) -> Outcome:
+    """The outcome of a URL from its JSON, as any version has written it. Raises ``msgspec.MsgspecError``."""
+    read = msgspec.structs.asdict(_outcome_decoder.decode(stored))
+    final_url = read.pop("final_url")
+    if final_url is not None and final_url != url:
+        read["redirect_to"] = final_url
+    return Outcome(**read)
 
 
 class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -310,7 +310,7 @@ async def function(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     yield
     live = lambda_handler._live
     assert live is not None
-    for closing in (live.frontier.close(), live.worker._fetcher.__aexit__(None, None, None)):
+    for closing in (live.frontier.close(), live.fetcher.__aexit__(None, None, None)):
         await asyncio.to_thread(live.loop.run_until_complete, closing)
     await asyncio.to_thread(live.abandon)
     structlog.reset_defaults()

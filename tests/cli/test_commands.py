@@ -284,5 +284,5 @@ def test_the_demo_race_is_fair(sqspider: Run) -> None:
 def test_the_demo_explains_itself(sqspider: Run) -> None:
     done = sqspider("demo", "--pages", "30")
     assert done.returncode == 0, done.stderr
-    for word in ("redirect_loop", "robots", "client_error", "/huge was cut off", "never asked for"):
+    for word in ("lead to one another", "robots", "client_error", "/huge was cut off", "never asked for"):
         assert word in done.stdout

@@ -415,8 +415,10 @@ async def test_a_redirect_asks_the_robots_txt_of_where_it_leads(host: Site) -> N
         "127.0.0.2/private": b"secret",
     }
     async with opened() as frontier:
-        (record,) = (await crawl(frontier, [host.url])).values()
+        records = await crawl(frontier, [host.url])
+    record = records[f"{there}private"]
     assert (record.status, outcome_of(record).reason) == (Status.BLOCKED, Reason.ROBOTS)
+    assert records[host.url].status is Status.DONE
     assert [request.path for request in host.requests if request.host == "127.0.0.2"] == ["/robots.txt"]
 
 
@@ -660,10 +662,14 @@ async def test_who_redirects_is_not_blamed_for_a_host_that_rests(host: Site) -> 
         await produce(frontier, [host.url], settings, on_refused=print)
         worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
         await worker.run(Mode.ONCE)
+        await worker.run(Mode.ONCE)
         row = (await frontier.hosts(["127.0.0.1"]))["127.0.0.1"]
-        (record,) = (await records_of(frontier)).values()
+        records = await records_of(frontier)
     assert (row.penalty_seconds, row.failures, row.trouble) == (0, 0, None)
-    assert (record.status, record.tries) == (Status.QUEUED, 0)
+    assert {url: (record.status, record.tries) for url, record in records.items()} == {
+        host.url: (Status.DONE, 0),
+        host.url_of(there): (Status.QUEUED, 0),
+    }
     assert [request.host for request in host.requests] == ["127.0.0.1"]
 
 

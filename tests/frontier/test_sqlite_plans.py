@@ -138,7 +138,7 @@ def connection(
     connection = open_to_work(str(tmp_path_factory.mktemp("plans") / "f.db"))
     if request.param != "as it is made":
         connection.executemany(sqlite.ADD_SETTINGS, [(str(n),) for n in range(50)])
-        rows = [(f"https://e.com/{n}", "e.com", 0, None, 1, None) for n in range(50)]
+        rows = [(f"https://e.com/{n}", "e.com", 0, None, 1, 0, None) for n in range(50)]
         connection.execute(sqlite.INSERT_RECORDS, {"entries": json.dumps(rows), "now": 1, "due": 2})
         for url, host, *_ in rows:
             connection.execute(sqlite.INSERT_MESSAGE, (url, host, "", 1.0, 1.0))

@@ -39,6 +39,7 @@ NEW_HOST_GRACE: Final = 75.0
 HOST_GRACE: Final = 900.0  # a day in life; so many idle looks would show nothing more
 ROBOTS_GRACE: Final = 1800.0
 FETCH: Final = FetchOptions()
+MOST_REDIRECTS: Final = 10  # in a row
 GIVEN_UP: Final = "the host was given up"
 FAIR: Final = Weather()
 REDIRECTS_ARE_RECORDS: Final = "redirect_to" in Fetched.__struct_fields__
@@ -389,7 +390,7 @@ class History:
             case Reason.CRASHED:
                 is_as_it_is = url in self.world.poison or self._was_killed_with(url)
             case Reason.TOO_MANY_REDIRECTS:
-                is_as_it_is = self.world.target(url) is not None and record.redirects >= FETCH.max_redirects
+                is_as_it_is = self.world.target(url) is not None and record.redirects >= MOST_REDIRECTS
             case Reason.REDIRECT_LOOP:
                 is_as_it_is = self.world.target(url) == url
             case Reason.INTERNAL_ERROR:
@@ -478,15 +479,16 @@ class History:
         """No sooner than its delay, no more at once than allowed, nothing that robots.txt forbids."""
         plan = self.plan
         requests = sorted(host.requests, key=lambda request: request.start)
+        cleared = self.witness.cleared_at  # with the table it is forgotten when a host was last asked
         if plan.delay:
             late = 0.06 if plan.per_host > 1 else 1e-6
             late += 4.0 if self.engine_name == "aws" and plan.offset else 0.0  # clocks that differ by so little are left
             for a, b in zip(requests, requests[1:], strict=False):
-                if b.start - a.start < plan.delay - late:
+                if b.start - a.start < plan.delay - late and not a.start <= cleared < b.start:
                     self.say("gap", f"{host.name} {b.start - a.start:.3f} s at {b.start:.2f}: {a.process} {a.url}, {b.process} {b.url}")
             for request in requests:
                 others = [r for r in requests if r.start <= request.start < r.end - 1e-9]
-                if len(others) > plan.per_host:
+                if len(others) > plan.per_host + any(r.start <= cleared for r in others):
                     self.say("too many at once", f"{host.name} {len(others)} at {request.start:.2f}: {[r.process for r in others]}")
         if not plan.obeys_robots:
             return

@@ -59,6 +59,7 @@ class Receipt:
     """One delivery of one message."""
 
     called: float  # when it was asked for
+    told: float  # and when it was answered
     receipt: str
     is_ended: bool = False
 
@@ -231,10 +232,11 @@ class Witness:
             if isinstance(message, Message):
                 self.delivered[message.url].append(self.loop.now)
             for other in self.deliveries[delivery.message_id]:
-                is_live = not other.is_ended and self.loop.now < other.called + self.settings.visibility_seconds - CLOSE
+                is_hidden = self.loop.now < other.called + self.settings.visibility_seconds - CLOSE
+                is_live = not other.is_ended and is_hidden and other.told < called
                 if is_live and not self.has_copies:
                     self.say("two live deliveries of a message", delivery.body[:100])
-            self.deliveries[delivery.message_id].append(Receipt(called, delivery.receipt))
+            self.deliveries[delivery.message_id].append(Receipt(called, self.loop.now, delivery.receipt))
 
     def _end_delivery(self, delivery: Delivery) -> None:
         for other in self.deliveries[delivery.message_id]:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from sqspider.frontier import Clock
 from sqspider.record import Reason, reason_for_http_status
 from sqspider.url import host_of
-from sqspider.web.fetch import Fetched
+from sqspider.web.fetch import REDIRECT_STATUSES, Fetched
 from sqspider.web.options import FetchOptions
 
 from .loop import CURRENT, VirtualLoop, die, point
@@ -249,7 +249,8 @@ class SimulatedFetcher:
             seconds, reason = limit, reason or Reason.TIMEOUT
         if reason is Reason.CONNECT_TIMEOUT:
             seconds = min(5.0, limit)
-        if reason is None and answer.http_status is not None and world.target(url) is None:
+        target = world.target(url) if answer.http_status in REDIRECT_STATUSES else None
+        if reason is None and answer.http_status is not None and target is None:
             reason = reason_for_http_status(answer.http_status)
         if not url.endswith("/robots.txt"):
             world.witness.requested(process, url)
@@ -265,7 +266,7 @@ class SimulatedFetcher:
         if request.is_robots and answer.reason is None and (answer.http_status or 500) < 500 and answer.http_status != 429:
             host = world.hosts[host_of(url)]
             host.robots_had = world.loop.now if host.robots_had is None else host.robots_had
-        return fetched_of(url, answer, reason, world.loop.now - started, world.target(url))
+        return fetched_of(url, answer, reason, world.loop.now - started, target)
 
     def _note(
         self, url: str, process: str, naps: int, seconds: float, reason: Reason | None, answer: Answer
@@ -292,6 +293,6 @@ def fetched_of(url: str, answer: Answer, reason: Reason | None, seconds: float, 
         sent_seconds=0.0,
     )
     older = {"final_url": url if has_answer else None, "redirects": ()}
-    newer = {"redirect_to": target if has_answer and 300 <= (answer.http_status or 0) < 400 else None}
+    newer = {"redirect_to": target if has_answer else None}
     names = Fetched.__struct_fields__
     return Fetched(**fields, **{name: value for name, value in (older | newer).items() if name in names})

@@ -24,6 +24,7 @@ from sqspider.export import FORMATS, export_rows, iso, row_of
 from sqspider.frontier import Frontier, RobotsRow
 from sqspider.host import as_of, delay_for, stage_of
 from sqspider.record import Reason, Status
+from sqspider.redirects import chains_of
 from sqspider.seeds import read_url
 from sqspider.url import Refused, host_of, origin_of
 
@@ -108,6 +109,7 @@ async def _status(frontier: Frontier, *, exact: bool = False) -> dict[str, Any]:
         "frontier": frontier.place,
         "records": {status.value: counts.by_status[status] for status in Status},
         "reasons": {reason.value: number for reason, number in sorted(counts.by_reason.items())},
+        "redirects": counts.redirects,
         "bytes": counts.bytes,
         "queue": {
             "visible": queue.visible,
@@ -141,6 +143,7 @@ def _status_table(seen: dict[str, Any]) -> Group:
     table = records_table(
         {Status(name): number for name, number in seen["records"].items()},
         {Reason(name): number for name, number in seen["reasons"].items()},
+        seen["redirects"],
     )
     queue = seen["queue"]
     age = queue["oldest_age_seconds"]
@@ -178,13 +181,15 @@ def show(shared: Shared, /, url: str, as_json: bool) -> int:
             if record is None:
                 print(f"{canonical} is not known in {shared.frontier}", file=sys.stderr)
                 return 1
-            row = row_of(record)
+            chain = (await chains_of(frontier, [record])).get(canonical)
+            row = row_of(record, chain)
             if as_json:
                 print(json.dumps(row, ensure_ascii=False))
                 return 1 if row["error"] else 0
             now = frontier.now()
             host = as_of((await frontier.hosts([host_of(canonical)]))[host_of(canonical)], now)
             robots = (await frontier.robots([origin_of(canonical)])).get(origin_of(canonical))
+        row["chain"] = chain and str(chain)
         row["robots.txt"] = _robots(robots)
         delay, is_set = delay_for(host, NO_CRAWL), host.delay_seconds is not None
         row["host's delay"] = f"{delay:g} s{', set' if is_set else ''}" if delay or is_set else None

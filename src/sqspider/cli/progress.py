@@ -131,10 +131,11 @@ async def show_progress(
 
 
 def summary(counts: Counts, hosts: list[HostRow], bill: Bill | None, *, fetched: int, seconds: float) -> dict[str, Any]:
-    """What came of a crawl, for a program. ``fetched`` and ``seconds`` are of this run."""
+    """What came of a crawl, for a program. ``fetched`` (pages, no redirects) and ``seconds`` are of this run."""
     return {
         "records": counts.total,
         **{status.value: counts.by_status[status] for status in Status},
+        "redirects": counts.redirects,
         "reasons": {reason.value: number for reason, number in _by_number(counts)},
         "bytes": counts.bytes,
         "seconds": round(seconds, 3),
@@ -157,7 +158,7 @@ def print_summary(
         highlight=False,
     )
     seen = {status: number for status in Status if (number := counts.by_status[status]) or status is Status.DONE}
-    console.print(records_table(seen, dict(_by_number(counts))))
+    console.print(records_table(seen, dict(_by_number(counts)), counts.redirects))
     slow = slowest(hosts)
     if len(hosts) > 1 and slow:
         listed = ", ".join(f"{row.host} {_mean(row):.2f} s" for row in slow)
@@ -166,14 +167,16 @@ def print_summary(
         console.print(bill_line(bill.dollars, bill.calls), highlight=False, style="dim", soft_wrap=True)
 
 
-def records_table(statuses: Mapping[Status, int], reasons: Mapping[Reason, int]) -> Table:
-    """How many records there are of each status, and below it why."""
+def records_table(statuses: Mapping[Status, int], reasons: Mapping[Reason, int], redirects: int) -> Table:
+    """How many records there are of each status, and below it why; of those done, how many are no pages."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(justify="right")
     table.add_column()
     width = max((len(f"{times:,}") for times in reasons.values()), default=0)
     for status, number in statuses.items():
         table.add_row(f"{number:,}", Text(status.value, style=STATUS_STYLES[status]))
+        if status is Status.DONE and redirects:
+            table.add_row("", Text(f"  {redirects:>{width},}  redirects", style="dim"))
         for reason, times in reasons.items():
             if reason.status is status:
                 table.add_row("", Text(f"  {times:>{width},}  {reason.value}", style="dim"))

@@ -39,6 +39,7 @@ from sqspider.frontier import Counts, Frontier
 from sqspider.message import CrawlSettings
 from sqspider.producer import produce
 from sqspider.record import Reason, Status, UrlRecord
+from sqspider.redirects import Chain, chains_of
 from sqspider.seeds import read_url
 from sqspider.url import Refused, Scope
 from sqspider.web.fetch import Fetcher
@@ -223,7 +224,7 @@ async def _run_worker(worker: Worker, mode: Mode) -> None:
     "--max-pages",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Stop when so many pages were fetched. The rest stays queued.",
+    help="Stop when so many pages were fetched, redirects not counted. The rest stays queued.",
 )
 @click.option(
     "--sitemaps",
@@ -273,21 +274,36 @@ def crawl(
     )
 
 
-async def _failed_seeds(frontier: Frontier, seeds: list[str], counts: Counts) -> AsyncGenerator[UrlRecord, None]:
-    """The records of some URLs that ended without success; of every seed there is, where none were given."""
+async def _failed_seeds(frontier: Frontier, seeds: list[str], counts: Counts) -> AsyncGenerator[tuple[str, str], None]:
+    """URLs that ended without success, they or where they redirect to, and why; of every seed there is, where
+    none were given: there the targets of redirects are seeds, too."""
     if seeds:
         records = await frontier.get(seeds)
+        chains = await chains_of(frontier, records.values())
         for url in dict.fromkeys(seeds):
-            if url in records and records[url].status in UNSUCCESSFUL:
-                yield records[url]
+            if url in records and (fault := _fault(records[url], chains.get(url))):
+                yield url, fault
         return
     for status in UNSUCCESSFUL:
         if not counts.by_status[status]:
             continue
         async for batch in frontier.scan(status=status):
             for record in batch:
-                if record.depth == 0:
-                    yield record
+                if record.depth == 0 and (fault := _fault(record)):
+                    yield record.url, fault
+
+
+def _fault(record: UrlRecord, chain: Chain | None = None) -> str | None:
+    """Why a URL ended without success, it or the end of its redirects; none if it did not."""
+    if record.status in UNSUCCESSFUL:
+        return f"{record.status.value}: {_why(record)}"
+    if chain is None:
+        return None
+    if chain.end is None:
+        return f"its redirects lead nowhere: {chain}"
+    if chain.last is not None and chain.last.status in UNSUCCESSFUL:
+        return f"redirects to {chain.end}: {_fault(chain.last)}"
+    return None
 
 
 def _why(record: UrlRecord) -> str:
@@ -297,6 +313,10 @@ def _why(record: UrlRecord) -> str:
         return ""
     option = f" ({LIFTED_BY[reason]} lifts that)" if reason in LIFTED_BY else ""
     return f"{reason.value}: {record.outcome.detail}{option}"
+
+
+def _pages(counts: Counts) -> int:
+    return counts.total - counts.open - counts.redirects
 
 
 class Crawl:
@@ -344,7 +364,7 @@ class Crawl:
                 )
             seconds = time.monotonic() - started
             counts, hosts, bill = await frontier.counts(), await frontier.scan_hosts(), await frontier.bill()
-            fetched = counts.total - counts.open - (before.total - before.open)
+            fetched = _pages(counts) - _pages(before)
             if as_json:
                 print(json.dumps(summary(counts, hosts, bill, fetched=fetched, seconds=seconds)))
             elif before.open:
@@ -439,12 +459,12 @@ class Crawl:
         """Whether every URL that was asked for succeeded; the first that did not are named."""
         named = 0
         async with aclosing(_failed_seeds(frontier, seeds, counts)) as failed:
-            async for record in failed:
+            async for url, fault in failed:
                 if named == MAX_NAMED:
                     print("… and more: `sqspider export --status failed` lists them", file=sys.stderr)
                     break
                 named += 1
-                print(f"{record.url}: {record.status.value}: {_why(record)}", file=sys.stderr)
+                print(f"{url}: {fault}", file=sys.stderr)
         return named == 0
 
     async def _run_here(self, frontier: Frontier) -> bool:

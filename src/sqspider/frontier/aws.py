@@ -13,6 +13,7 @@ The table's items, by their key ``url``:
     worker ID       a worker that checked in
     counter N       a part of the sums of records by status
     sweeper         who sweeps, until when
+    generation      how often the table was cleared: it stays
 
 One table, because it is one name to configure, to permit and to clear; a canonical URL can never be
 one of the other keys. The index ``due`` holds open records alone, keys only: its hash key
@@ -100,14 +101,14 @@ from sqspider.frontier.aws_client import (
     find_keys,
 )
 from sqspider.frontier.aws_clock import AwsClock
-from sqspider.frontier.aws_hosts import Hosts
+from sqspider.frontier.aws_hosts import GENERATION, Hosts
 from sqspider.frontier.aws_network import Network, endpoint_of, is_server, variant_asked_for
 from sqspider.frontier.aws_sums import BILL, Sums, sums_of_record
 from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, SQS, HttpTransport, Service, Transport
 from sqspider.host import HostRow, whole_lines
 from sqspider.message import BadBody, Message, decode_message, decode_settings, encode_message, encode_settings
 from sqspider.metrics import COUNTED, NAMESPACE, Point, Sample, embedded, metric_name
-from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.record import Outcome, Reason, Status, UrlRecord, decode_outcome
 from sqspider.url import host_of
 
 T = TypeVar("T")
@@ -153,6 +154,7 @@ IAM_ACTIONS: Final = (
 """Everything that this adapter may ask of AWS: on the table and its index, on the queue and its
 dead-letter queue."""
 
+KEPT: Final = ("worker ", GENERATION)  # beginnings of keys that stay when the table is cleared
 SWEEPER: Final = "sweeper"  # the key of the lease on sweeping
 QUEUE_METRICS: Final = {  # field of a point: SQS's own metric, and which statistic of it
     "visible": ("ApproximateNumberOfMessagesVisible", "Average"),
@@ -176,7 +178,7 @@ WHERE "url" = ? AND "attempt" = ? AND "claim_id" = ? AND "status" = 'processing'
 """
 GIVE_BACK: Final = """
 UPDATE "{table}"
-SET "status" = 'queued' SET "lease_until" = 0 SET "unended" = 0 SET "tries" = "tries" + ?
+SET "status" = 'queued' SET "lease_until" = 0 SET "unended" = ? SET "tries" = "tries" + ?
 SET "due_at" = ? SET "due_shard" = ?{more}
 WHERE "url" = ? AND "attempt" = ? AND "claim_id" = ? AND "status" = 'processing'
 """
@@ -190,7 +192,6 @@ WHERE "url" = ? AND "due_at" = ?
 """
 
 
-_outcome_decoder = msgspec.json.Decoder(Outcome)
 _robots_decoder = msgspec.msgpack.Decoder(RobotsRow)
 
 log = structlog.stdlib.get_logger(__name__)
@@ -314,7 +315,7 @@ class AwsFrontier:
 
     @property
     def generation(self) -> int:
-        return 0
+        return self._hosts.generation
 
     def now(self) -> float:
         return self._clock()
@@ -375,6 +376,8 @@ class AwsFrontier:
                 item["parked_body"] = s(until[1])
             if entry.parent is not None:
                 item["parent"] = s(entry.parent)
+            if entry.redirects:
+                item["redirects"] = n(entry.redirects)
             if entry.lastmod is not None:
                 item["lastmod"] = n(entry.lastmod)
             settings = encode_settings(entry.settings)
@@ -439,6 +442,7 @@ class AwsFrontier:
         messages = {request.message.url: request.message for request in reversed(requests)}
         answers: dict[str, Won | Lost] = {}
         waiting = list(messages)
+        fresh = 0  # claims of records that were in `queued`
         for _ in range(CLAIM_ROUNDS):
             now = self._clock()
             lease_until = now + lease_seconds
@@ -467,6 +471,7 @@ class AwsFrontier:
                     waiting.append(url)  # it became free between the write and the read
             for url, item in items.items():
                 answers[url] = _won(url, item)
+                fresh += _was_queued(item)
             if missing:  # a message whose URL has no record is a way in
                 refused |= (await self._record([Entry.of(messages[url]) for url in missing])).refused
                 waiting += [url for url in missing if url not in refused]
@@ -476,8 +481,6 @@ class AwsFrontier:
                 break
         for url in waiting:  # changing hands all the time: look again soon
             answers[url] = Lost(url=url, why=LostReason.HELD, lease_until=self._clock())
-        # A claim that nobody ended was in `processing` before; all others were in `queued`.
-        fresh = sum(isinstance(answer, Won) and answer.unended == 1 for answer in answers.values())
         self._sums.add({Status.QUEUED: -fresh, Status.PROCESSING: fresh})
         await self._flush_if_due()
         in_order = []
@@ -559,7 +562,7 @@ class AwsFrontier:
         ended = await self._ended(
             [retry.claim for retry in retries],
             written,
-            lambda item: text(item, "status") == Status.QUEUED and number(item, "unended") == 0,
+            lambda item: text(item, "status") == Status.QUEUED,
         )
         given_back = [retry for retry, is_ended in zip(retries, ended, strict=True) if is_ended]
         self._sums.add({Status.PROCESSING: -len(given_back), Status.QUEUED: len(given_back)})
@@ -580,11 +583,15 @@ class AwsFrontier:
     def _give_back(self, retry: Retry, now: float) -> Statement:
         is_parked = _parks(retry.at, now, retry.delivery.body)
         due_at = _parked_until(retry.at, now) if is_parked else max(retry.at, now) + self._settings.due_seconds
-        parameters = [n(int(retry.tried)), n(due_at), s(_shard_of(retry.claim.url, is_parked=is_parked))]
+        unended = retry.claim.unended - 1 if retry.is_unused else 0
+        parameters = [n(unended), n(int(retry.tried)), n(due_at), s(_shard_of(retry.claim.url, is_parked=is_parked))]
         more = ""
         if retry.outcome is not None:
             more += ' SET "outcome" = ?'
             parameters.append(s(_encode_outcome(retry.outcome)))
+        if retry.is_unused:
+            more += ' SET "unused" = ?'
+            parameters.append(n(retry.claim.attempt))
         if is_parked:
             more += ' SET "parked_body" = ?'
             parameters.append(s(retry.delivery.body))
@@ -1060,6 +1067,7 @@ class AwsFrontier:
     async def clear_table(self, on_removed: Callable[[int], None] = lambda _: None) -> int:
         self._sums.forget()
         self._hosts.forget()
+        await self._hosts.raise_generation()  # first, in case it is left half-way
         names = {"#url": "url"}
         removed = 0
 
@@ -1072,12 +1080,13 @@ class AwsFrontier:
                 ExpressionAttributeNames=names,
             )
             async for items in pages:
-                keys = [key for item in items if not (key := item["url"]["S"]).startswith("worker ")]
+                keys = [key for item in items if not (key := item["url"]["S"]).startswith(KEPT)]
                 await together(self.table.delete_items(part) for part in batches(keys, WRITE_BATCH))
                 removed += sum(key.startswith("http") for key in keys)
                 on_removed(removed)
 
         await together(clear(segment) for segment in range(4))
+        await self._hosts.raise_generation()  # and last: what was remembered meanwhile may be gone
         return removed
 
 
@@ -1172,6 +1181,15 @@ def _robots_key(origin: str) -> str:
 
 
 def _record_of(item: Item) -> UrlRecord:
+    """A record; of a damaged one, or of a later version's that cannot be read, the URL and what is wrong with it."""
+    try:
+        return _read_record(item)
+    except (msgspec.MsgspecError, KeyError, ValueError) as error:
+        url = item["url"]["S"]
+        return UrlRecord(url=url, status=Status.QUEUED, unreadable=f"its item is damaged: {error}")
+
+
+def _read_record(item: Item) -> UrlRecord:
     url = item["url"]["S"]
     attempt = int(number(item, "attempt"))
     outcome = text(item, "outcome")
@@ -1185,6 +1203,7 @@ def _record_of(item: Item) -> UrlRecord:
         attempt=attempt,
         unended=int(number(item, "unended")),
         tries=int(number(item, "tries")),
+        redirects=int(number(item, "redirects")),
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id") if attempt else None,
         lease_until=optional(item, "lease_until"),
@@ -1193,7 +1212,7 @@ def _record_of(item: Item) -> UrlRecord:
         enqueued_at=number(item, "enqueued_at"),
         claimed_at=optional(item, "claimed_at"),
         finished_at=optional(item, "finished_at"),
-        outcome=_outcome_decoder.decode(outcome) if outcome is not None else None,
+        outcome=decode_outcome(outcome, url) if outcome is not None else None,
     )
 
 
@@ -1212,6 +1231,7 @@ def _entry_of(item: Item) -> Entry:
         depth=int(number(item, "depth")),
         parent=text(item, "parent"),
         settings=decode_settings(text(item, "settings") or "{}"),
+        redirects=int(number(item, "redirects")),
         lastmod=optional(item, "lastmod"),
     )
 
@@ -1226,6 +1246,12 @@ def _won(url: str, item: Item) -> Won:
         claim_id=item["claim_id"]["S"],
         lease_until=number(item, "lease_until"),
     )
+
+
+def _was_queued(item: Item) -> bool:
+    """Whether a record was queued before the claim that it shows: the claim before that one was ended, or given
+    back unused. (Else its lease ran out while it was in ``processing``.)"""
+    return number(item, "unended") == 1 or ("unused" in item and number(item, "unused") == number(item, "attempt") - 1)
 
 
 def _fence(claim: Won) -> list[dict[str, Any]]:
@@ -1252,6 +1278,7 @@ def _counts(by_status: dict[Status, int], numbers: Mapping[str, int]) -> Counts:
         by_status=by_status,
         by_reason={reason: n for reason in Reason if (n := numbers.get(f"reason:{reason}", 0)) > 0},
         bytes=max(0, numbers.get("bytes", 0)),
+        redirects=max(0, numbers.get("redirects", 0)),
     )
 
 

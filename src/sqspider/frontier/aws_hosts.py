@@ -26,6 +26,7 @@ from sqspider.frontier import Admission, Clock, Entrance, Exit, SlotDemand
 from sqspider.frontier.aws_calls import (
     READ_BATCH,
     WRITE_BATCH,
+    Item,
     Patience,
     Statement,
     Table,
@@ -45,6 +46,7 @@ T = TypeVar("T")
 
 CACHED_HOSTS: Final = 10_000
 HOST_SHARD: Final = "h"  # of the index
+GENERATION: Final = "generation"  # the key of how often the table was cleared
 LONGEST_TURN_SECONDS: Final = 0.2  # between two tries for a host that another worker changes, too
 
 CHANGE_HOST: Final = (
@@ -118,6 +120,7 @@ class Hosts:
         self._sums: defaultdict[str, _HostSums] = defaultdict(_HostSums)
         self._session = mark_by(rng)[:8]  # names this process as a writer
         self._number = 0  # of its last write
+        self.generation = 0  # of the table, as of the last :meth:`get`
 
     def add_finished(self, host: str, outcome: Outcome) -> None:
         """Add a finished fetch to the sums of its host; written with its next change, or by :meth:`flush`."""
@@ -132,6 +135,19 @@ class Hosts:
         """Write the sums."""
         for part in batches(list(self._sums), WRITE_BATCH):
             await self._change([(host, _touched) for host in part])
+
+    async def raise_generation(self) -> None:
+        """Make all who remember what the table holds forget it. (Twice does no harm, if an answer is lost.)"""
+        raised = await self._table.update(
+            GENERATION,
+            {
+                "UpdateExpression": "ADD #number :one",
+                "ExpressionAttributeNames": {"#number": "number"},
+                "ExpressionAttributeValues": {":one": n(1)},
+                "ReturnValues": "ALL_NEW",
+            },
+        )
+        self.generation = _generation_of(raised.item or {})
 
     def forget(self) -> None:
         """Forget what is kept: the table was cleared."""
@@ -234,13 +250,15 @@ class Hosts:
             self._hosts.popitem(last=False)
 
     async def _read(self, hosts: Sequence[str]) -> dict[str, _KnownHost]:
-        items = await self._table.read(_host_key(host) for host in hosts)
+        return self._found(hosts, await self._table.read(_host_key(host) for host in hosts))
+
+    def _found(self, hosts: Sequence[str], items: Mapping[str, Item]) -> dict[str, _KnownHost]:
         found = {}
         for host in hosts:
             item = items.get(_host_key(host))
             known = _KnownHost(None, HostState(row=HostRow(host=host)))
             if item is not None:
-                state = _host_decoder.decode(item["row"]["S"])
+                state = _state_of(item["row"]["S"])
                 writers = _writers_of(text(item, "writers") or "")
                 known = _KnownHost(item["stamp"]["S"], state, number(item, "due_at"), writers)
             found[host] = known
@@ -248,7 +266,10 @@ class Hosts:
         return found
 
     async def get(self, hosts: Sequence[str]) -> dict[str, HostRow]:
-        known = await self._read(list(dict.fromkeys(hosts)))
+        # The table's generation rides along: to ask for it alone would be a call more.
+        items = await self._table.read([*map(_host_key, hosts), GENERATION])
+        self.generation = _generation_of(items.get(GENERATION, {}))
+        known = self._found(list(dict.fromkeys(hosts)), items)
         rows = {}
         for host in hosts:
             sums = self._sums.get(host)
@@ -270,7 +291,7 @@ class Hosts:
         rows = []
         for part in batches(keys, 10 * READ_BATCH):
             items = await self._table.read(part)
-            rows += [_host_decoder.decode(item["row"]["S"]).row for item in items.values()]
+            rows += [_state_of(item["row"]["S"]).row for item in items.values()]
         return sorted(rows, key=lambda row: row.host)
 
     async def save(self, rows: Sequence[HostRow]) -> list[bool]:
@@ -294,6 +315,28 @@ class Hosts:
 def _touched(state: HostState) -> tuple[HostState, None]:
     """No change but the sums that ride along with every write."""
     return msgspec.structs.replace(state), None
+
+
+def _state_of(stored: str) -> HostState:
+    """A host's state as any version wrote it: what this one does not know, or cannot read, is left out."""
+    try:
+        return _host_decoder.decode(stored)
+    except msgspec.ValidationError:  # a later version's reason, say
+        state = msgspec.json.decode(stored)
+        readable = {name: value for name, value in state["row"].items() if _is_readable(name, value)}
+        return msgspec.convert({**state, "row": readable}, HostState)
+
+
+def _is_readable(name: str, value: object) -> bool:
+    try:
+        msgspec.convert({"host": "", name: value}, HostRow)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _generation_of(item: Item) -> int:
+    return int(number(item, "number"))
 
 
 def _writers_of(text: str) -> dict[str, int]:

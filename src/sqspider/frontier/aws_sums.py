@@ -206,6 +206,8 @@ class Sums:
 def sums_of_record(outcome: Outcome) -> dict[str, int]:
     """What one finished record adds."""
     sums = {outcome.status.value: 1, "bytes": outcome.bytes}
+    if outcome.is_redirect:
+        sums["redirects"] = 1
     if outcome.reason is not None:
         sums[f"reason:{outcome.reason}"] = 1
     return sums

@@ -248,7 +248,7 @@ class MemoryStore:
             heapq.heappush(self._due, (record.due_at, record.url))
         if record.status.is_final and record.outcome is not None:
             self.bytes += record.outcome.bytes
-            self.redirects += _leads_on(record)
+            self.redirects += record.outcome.is_redirect
             if record.outcome.reason is not None:
                 self.by_reason[record.outcome.reason] += 1
 
@@ -308,10 +308,3 @@ class MemoryStore:
         if new is not old:
             self.hosts[host] = new
         return answer
-
-
-def _leads_on(record: UrlRecord) -> bool:
-    """Whether what was fetched is no page, but leads to another URL."""
-    outcome = record.outcome
-    is_redirect = outcome is not None and outcome.redirect_to is not None and 300 <= (outcome.http_status or 0) < 400
-    return is_redirect and record.status is Status.DONE

@@ -107,8 +107,10 @@ FROM sample INDEXED BY sample_at WHERE at >= :since AND at < :until GROUP BY 1 O
 # Batches go in as one JSON array, so that each is one statement.
 
 INSERT_RECORDS: Final = """
-INSERT INTO record (url, status, host, depth, parent, settings, lastmod, enqueued_at, due_at)
-SELECT e.value ->> 0, 'queued', e.value ->> 1, e.value ->> 2, e.value ->> 3, e.value ->> 4, e.value ->> 5, :now, :due
+INSERT INTO record (url, status, host, depth, parent, settings, redirects, lastmod, enqueued_at, due_at)
+SELECT
+    e.value ->> 0, 'queued', e.value ->> 1, e.value ->> 2, e.value ->> 3, e.value ->> 4, e.value ->> 5, e.value ->> 6,
+    :now, :due
 FROM json_each(:entries) AS e WHERE true
 ON CONFLICT (url) DO NOTHING
 RETURNING url
@@ -189,7 +191,7 @@ SELECT r.id, EXISTS (
 FROM record AS r INDEXED BY record_due WHERE r.due_at < :before ORDER BY r.due_at LIMIT :limit
 """
 ORPHANS: Final = """
-SELECT r.id, r.url, r.depth, r.parent, s.body, r.lastmod, r.lease_until IS NOT NULL AND r.id IS (
+SELECT r.id, r.url, r.depth, r.parent, s.body, r.redirects, r.lastmod, r.lease_until IS NOT NULL AND r.id IS (
     SELECT found.id FROM record AS found INDEXED BY sqlite_autoindex_record_1 WHERE found.url = r.url
 )
 FROM json_each(?) AS e CROSS JOIN record AS r NOT INDEXED ON r.id = e.value
@@ -203,6 +205,7 @@ WHERE id = :id
 MOVED_ON: Final = "SELECT id FROM record INDEXED BY record_due WHERE due_at > ? AND lease_until = 0 LIMIT ?"
 MOVE_DUE_UP: Final = "UPDATE record NOT INDEXED SET due_at = ? WHERE id = ?"
 COUNTERS: Final = "SELECT name, number FROM counter"
+GENERATION: Final = "SELECT number FROM counter WHERE name = 'generation'"
 ADD_TO_COUNTER: Final = """
 INSERT INTO counter (name, number) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET number = number + excluded.number
 """
@@ -285,7 +288,7 @@ CLEAR_THE_REST: Final = (
     "DELETE FROM request",
     "DELETE FROM robots",
     "DELETE FROM sample",
-    "DELETE FROM counter WHERE name != 'messages'",
+    "DELETE FROM counter WHERE name NOT IN ('messages', 'generation')",
 )
 
 
@@ -487,7 +490,8 @@ class SqliteFrontier:
             if settings not in settings_ids:
                 settings_ids[settings] = _settings_id(connection, settings)
             host = host_of(entry.url)
-            rows.append((entry.url, host, entry.depth, entry.parent, settings_ids[settings], entry.lastmod))
+            known = (entry.depth, entry.parent, settings_ids[settings], entry.redirects, entry.lastmod)
+            rows.append((entry.url, host, *known))
         parameters = {"entries": json.dumps(rows), "now": now, "due": now + self._settings.due_seconds}
         new = [url for (url,) in connection.execute(INSERT_RECORDS, parameters)]
         _count(connection, {"status:queued": len(new)})
@@ -517,7 +521,7 @@ class SqliteFrontier:
         pause, longest = POLL_SECONDS
         while True:
             self._sent.clear()
-            next_visible = (await self._rows(NEXT_VISIBLE))[0][0]
+            next_visible = await self._read(self._next_visible)
             if next_visible is not None and next_visible <= self._clock():
                 deliveries = await self._write(lambda connection: self._receive(connection, limit))
                 if deliveries:
@@ -534,7 +538,17 @@ class SqliteFrontier:
             except TimeoutError:
                 pause = min(pause * 2, longest)
 
+    def _next_visible(self, connection: sqlite3.Connection) -> float | None:
+        self._see_generation(connection)
+        at: float | None = connection.execute(NEXT_VISIBLE).fetchone()[0]
+        return at
+
+    def _see_generation(self, connection: sqlite3.Connection) -> None:
+        found = connection.execute(GENERATION).fetchone()
+        self.generation = found[0] if found else 0
+
     def _receive(self, connection: sqlite3.Connection, limit: int) -> list[Delivery]:
+        self._see_generation(connection)
         now = self._clock()
         self._receipts += 1
         rows = connection.execute(
@@ -648,6 +662,7 @@ class SqliteFrontier:
                 counters[f"status:{outcome.status}"] += 1
                 counters["status:processing"] -= 1
                 counters["bytes"] += outcome.bytes
+                counters["redirects"] += outcome.is_redirect
                 if outcome.reason is not None:
                     counters[f"reason:{outcome.reason}"] += 1
                 sums = hosts[host_of(claim.url)]
@@ -754,7 +769,11 @@ class SqliteFrontier:
     # Politeness.
 
     async def hosts(self, hosts: Sequence[str]) -> dict[str, HostRow]:
-        known = {row.host: row for row in self._host_rows(await self._rows(HOSTS, (json.dumps(hosts),)))}
+        def work(connection: sqlite3.Connection) -> list[Any]:
+            self._see_generation(connection)
+            return connection.execute(HOSTS, (json.dumps(hosts),)).fetchall()
+
+        known = {row.host: row for row in self._host_rows(await self._read(work))}
         return {host: known.get(host) or HostRow(host=host) for host in hosts}
 
     async def hosts_in_trouble(self) -> list[HostRow]:
@@ -857,6 +876,7 @@ class SqliteFrontier:
             by_status={status: numbers.get(f"status:{status}", 0) for status in Status},
             by_reason={reason: n for reason in Reason if (n := numbers.get(f"reason:{reason}", 0))},
             bytes=numbers.get("bytes", 0),
+            redirects=numbers.get("redirects", 0),
         )
 
     async def queue_stats(self) -> QueueStats:
@@ -945,6 +965,7 @@ class SqliteFrontier:
             removed = connection.execute(CLEAR_RECORDS).rowcount
             for statement in CLEAR_THE_REST:
                 connection.execute(statement)
+            _count(connection, {"generation": 1})
             return removed
 
         removed = await self._write(work)
@@ -959,12 +980,16 @@ def _due(before: float, limit: int) -> dict[str, float]:
 def _orphans(connection: sqlite3.Connection, records: Sequence[int]) -> list[_Orphan]:
     """Records that have no message, by their ids, with what would bring them back."""
     orphans = []
-    for _, url, depth, parent, body, lastmod, is_found in connection.execute(ORPHANS, (json.dumps(records),)):
+    for _, url, depth, parent, body, redirects, lastmod, is_found in connection.execute(
+        ORPHANS, (json.dumps(records),)
+    ):
         message = None
         with contextlib.suppress(msgspec.MsgspecError, TypeError):  # its settings are gone or damaged
             if is_found:
                 settings = decode_settings(body)
-                message = Message(url=url, depth=depth, parent=parent, settings=settings, lastmod=lastmod)
+                message = Message(
+                    url=url, depth=depth, parent=parent, settings=settings, redirects=redirects, lastmod=lastmod
+                )
         orphans.append(_Orphan(url, message))
     return orphans
 

@@ -113,6 +113,7 @@ class _Seen:
         if record.outcome is None or record.outcome.status is not record.status:
             return f"{record.status}, and its outcome says something else"
         self._sums["bytes"] += record.outcome.bytes
+        self._sums["redirects"] += record.outcome.is_redirect
         if record.outcome.reason is not None:
             self._sums[f"reason:{record.outcome.reason}"] += 1
         if record.lease_until is not None or record.due_at is not None:

@@ -11,14 +11,13 @@ import msgspec
 from sqspider.frontier import DeadLetter, RobotsRow, WorkerRow
 from sqspider.frontier.sqlite_file import NOT_UTF8
 from sqspider.host import HostRow
-from sqspider.record import Outcome, Status, UrlRecord
+from sqspider.record import Status, UrlRecord, decode_outcome
 
 T = TypeVar("T")
 END_OF_TIME: Final = 253_402_300_800.0  # the year 10000, which no calendar here knows
 
 Parameters = dict[str, Any] | tuple[Any, ...]
 
-_outcome_decoder = msgspec.json.Decoder(Outcome)
 _robots_decoder = msgspec.json.Decoder(RobotsRow)
 HOST_COLUMNS: Final = HostRow.__struct_fields__
 _SHOWN_MOMENTS: Final = frozenset(("penalty_since", "rest_until", "started_at", "seen_at", "sent_at"))
@@ -91,7 +90,7 @@ def _text_or_bytes(stored: bytes) -> str | bytes:
 def record_of(row: dict[str, Any]) -> UrlRecord:
     """A record; of a damaged row the URL, and what is wrong with it."""
     try:
-        outcome = _outcome_decoder.decode(row["outcome"]) if row["outcome"] else None
+        outcome = decode_outcome(row["outcome"], row["url"]) if row["outcome"] else None
         return msgspec.convert({**row, "outcome": outcome}, UrlRecord)
     except (msgspec.MsgspecError, TypeError) as error:
         url = row["url"] if isinstance(row["url"], str) else repr(row["url"])
