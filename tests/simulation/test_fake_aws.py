@@ -208,6 +208,18 @@ async def test_a_purge_takes_all_and_its_time(account: Account) -> None:
     await account.sqs("PurgeQueue")
 
 
+async def test_a_purge_may_take_along_what_is_sent_after_it() -> None:
+    account = Account(Weather(purged=0.5))
+    await account.sqs("PurgeQueue")
+    await account.send(*"abcdefghij")
+    assert 0 < (await account.figures())[0] < 10
+    account.clock.now += 60
+    await account.sqs("PurgeQueue")
+    account.clock.now += 60
+    await account.send(*"abcdefghij")
+    assert await account.figures() == (10, 0, 0)
+
+
 async def test_a_long_poll_waits_for_what_is_sent(account: Account) -> None:
     waits = asyncio.create_task(account.receive(WaitTimeSeconds=20))
     await asyncio.sleep(0.01)
