@@ -6,6 +6,7 @@ Afterwards the promises are looked at: :meth:`History._look`.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import tempfile
@@ -347,7 +348,7 @@ class History:
                 self.say("open", f"{record.url} {record.status}")
             else:
                 self._look_at_outcome(record, record.outcome)
-                self._look_at_links(record, record.outcome, records)
+                self._look_at_links(record, records)
         for url in self.world.seeds():
             if url not in records:
                 self.say("lost seeds", url)
@@ -423,15 +424,15 @@ class History:
             return True
         good = sorted(r.end for r in host.requests if r.reason is None)
         marks = [0.0, *good, self.loop.now]
-        return any(later - earlier >= seconds for earlier, later in zip(marks, marks[1:], strict=False)) and bool(outages)
+        return any(later - earlier >= seconds for earlier, later in itertools.pairwise(marks)) and bool(outages)
 
     def _was_killed_with(self, url: str) -> bool:
-        """Whether the last three claims of a URL were each left by a worker that died, or whose store failed."""
-        last = self.witness.claims[url][-4:-1]
+        """Whether its last fetch, with no other beside it, ended by chance: what a page kills takes nobody along."""
+        last = self.witness.claims[url][-2:-1]
         is_rough = self.plan.weather.busy > 0 or self.plan.weather.lost > 0
-        return is_rough or sum(claim.process.is_dead for claim in last) >= 2
+        return is_rough or any(claim.process.is_dead and not claim.process.was_poisoned for claim in last)
 
-    def _look_at_links(self, record: UrlRecord, outcome: Outcome, records: dict[str, UrlRecord]) -> None:
+    def _look_at_links(self, record: UrlRecord, records: dict[str, UrlRecord]) -> None:
         """Where a record leads, there are records."""
         if record.status is not Status.DONE:
             return
@@ -484,7 +485,11 @@ class History:
         is_rough = self.kills.done + witness.failures >= SETTINGS.max_receives or self.engine_name == "aws"
         if stats.dead < self.plan.bad_messages or (stats.dead > self.plan.bad_messages and not is_rough):
             self.say("dead letters", f"{stats.dead} for {self.plan.bad_messages} that are none")
-        if self.engine_name != "aws" and witness.released > len(witness.dropped) + stats.dead and not witness.generation:
+        if (
+            self.engine_name != "aws"
+            and witness.released > len(witness.dropped) + stats.dead
+            and not witness.generation
+        ):
             self.say("sent by sweeps", f"{witness.released} for {len(witness.dropped)} that were lost")
 
     def _look_at_requests(self, host: Host) -> None:
@@ -494,14 +499,22 @@ class History:
         cleared = self.witness.cleared_at  # with the table it is forgotten when a host was last asked
         if plan.delay:
             late = 0.06 if plan.per_host > 1 else 1e-6
-            late += 4.0 if self.engine_name == "aws" and plan.offset else 0.0  # clocks that differ by so little are left
-            for a, b in zip(requests, requests[1:], strict=False):
+            late += (
+                4.0 if self.engine_name == "aws" and plan.offset else 0.0
+            )  # clocks that differ by so little are left
+            for a, b in itertools.pairwise(requests):
                 if b.start - a.start < plan.delay - late and not a.start <= cleared < b.start:
-                    self.say("gap", f"{host.name} {b.start - a.start:.3f} s at {b.start:.2f}: {a.process} {a.url}, {b.process} {b.url}")
+                    self.say(
+                        "gap",
+                        f"{host.name} {b.start - a.start:.3f} s at {b.start:.2f}: {a.process} {a.url}, {b.process} {b.url}",
+                    )
             for request in requests:
                 others = [r for r in requests if r.start <= request.start < r.end - 1e-9]
                 if len(others) > plan.per_host + any(r.start <= cleared for r in others):
-                    self.say("too many at once", f"{host.name} {len(others)} at {request.start:.2f}: {[r.process for r in others]}")
+                    self.say(
+                        "too many at once",
+                        f"{host.name} {len(others)} at {request.start:.2f}: {[r.process for r in others]}",
+                    )
         if not plan.obeys_robots:
             return
         for request in requests:
@@ -525,7 +538,8 @@ class History:
             return
         length = outage.end - met[0]
         slack = 60.0 + 300.0 * self.plan.naps + (4000.0 if self.plan.put_back or self.plan.orders else 0.0)
-        slack += self.plan.world.away + (120.0 if self.kills.done else 0.0) + (60.0 if self.plan.weather != FAIR else 0.0)
+        slack += (
+            self.plan.world.away + (120.0 if self.kills.done else 0.0) + (60.0 if self.plan.weather != FAIR else 0.0)
+        )
         if not host.trouble and not host.robots_outages and after[0] - outage.end > 2 * length + slack:
             self.say("came back late", f"{host.name} {after[0] - outage.end:.0f} s after an outage of {length:.0f} s")
-

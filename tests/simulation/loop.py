@@ -127,6 +127,7 @@ class Process:
     def __init__(self, loop: VirtualLoop, name: str, kills: Kills, *, offset: float = 0.0) -> None:
         self.loop, self.name, self.kills, self.offset = loop, name, kills, offset
         self.is_dead = False
+        self.was_poisoned = False  # it died of what it fetched
         self.now: Callable[[], float] = self.clock  # as its frontier has it
         self.naps = 0
         self.tasks: set[_Task] = set()

@@ -227,13 +227,15 @@ class Witness:
         elif held[-1].until < self.loop.now - self.blur and held[-1].naps == process.naps:
             self.say("asked after the lease had ended", f"{url} {self.loop.now - held[-1].until:.1f} s")
         for order in self.orders:
-            if order.host == host_of(url) and order.start < self.loop.now < order.end and held:
-                if held[-1].called > order.start:
-                    self.say("asked after an order", f"{url} {self.loop.now - order.start:.2f} s after it")
+            holds = order.host == host_of(url) and order.start < self.loop.now < order.end
+            if holds and held and held[-1].called > order.start:
+                self.say("asked after an order", f"{url} {self.loop.now - order.start:.2f} s after it")
 
     # Messages: one delivery at a time, nothing deleted that is open, nothing sent for what waits.
 
-    async def after_receive(self, _: Process, called: float, deliveries: Sequence[Delivery], *__: Any, **___: Any) -> None:
+    async def after_receive(
+        self, _: Process, called: float, deliveries: Sequence[Delivery], *__: Any, **___: Any
+    ) -> None:
         for delivery in deliveries:
             message = decode_message(delivery.body)
             if isinstance(message, Message):
@@ -260,7 +262,7 @@ class Witness:
             if not record.status.is_final:
                 self.say("a message was deleted while its record was open", url)
 
-    async def before_sweep(self, process: Process, called: float, limit: int = 1000) -> None:
+    async def before_sweep(self, process: Process, called: float, *_: Any) -> None:
         self._due[process] = [record.url for record in await self._queued() if self._due_at(record, process) < called]
 
     async def after_sweep(self, process: Process, called: float, released: int, limit: int = 1000) -> None:
@@ -290,13 +292,15 @@ class Witness:
             first = self.of_loop(first, process)
             new = Slots(first, first + demand.count * demand.spacing_seconds, demand.generation)
             for old in self.slots[demand.host]:
-                if old.generation == new.generation and old.first < new.end - 1e-3 - self.blur and new.first < old.end - 1e-3 - self.blur:
+                if (
+                    old.generation == new.generation
+                    and old.first < new.end - 1e-3 - self.blur
+                    and new.first < old.end - 1e-3 - self.blur
+                ):
                     self.say("a slot was given twice", f"{demand.host} at {new.first:.2f}")
             self.slots[demand.host].append(new)
 
-    async def after_save_hosts(
-        self, _: Process, __: float, answers: Sequence[bool], rows: Sequence[HostRow]
-    ) -> None:
+    async def after_save_hosts(self, _: Process, __: float, answers: Sequence[bool], rows: Sequence[HostRow]) -> None:
         for row, is_saved in zip(rows, answers, strict=True):
             if is_saved:
                 self.note_saved(row)

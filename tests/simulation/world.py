@@ -103,7 +103,9 @@ class World:
     def __init__(self, loop: VirtualLoop, seed: int, plan: WorldPlan) -> None:
         self.loop, self.seed, self.plan = loop, seed, plan
         rng = random.Random(f"world {seed}")
-        self.away = [Outage(start := rng.uniform(1, 60), start + plan.away, rng.choice((Reason.NO_ROUTE, Reason.DNS_FAILURE)))]
+        self.away = [
+            Outage(start := rng.uniform(1, 60), start + plan.away, rng.choice((Reason.NO_ROUTE, Reason.DNS_FAILURE)))
+        ]
         self.hosts = {host.name: host for host in (self._host(rng, f"h{i}.test") for i in range(plan.hosts))}
         names = list(self.hosts)
         self.poison = {f"http://{rng.choice(names)}/poison{i}" for i in range(plan.poison)}
@@ -255,13 +257,20 @@ class SimulatedFetcher:
         request = self._note(url, process.name, process.naps, seconds, reason, answer)
         process.on_death.append(lambda: setattr(request, "end", min(request.end, world.loop.now)))
         if url in world.poison and answer.http_status == 200:
+            # Those that were asked beside it are taken along.
             await asyncio.sleep(seconds / 2)
             process.kills.done += 1
+            process.was_poisoned = True
             await die(process)
         started = world.loop.now
         await asyncio.sleep(seconds)
         await point()
-        if request.is_robots and answer.reason is None and (answer.http_status or 500) < 500 and answer.http_status != 429:
+        if (
+            request.is_robots
+            and answer.reason is None
+            and (answer.http_status or 500) < 500
+            and answer.http_status != 429
+        ):
             host = world.hosts[host_of(url)]
             host.robots_had = world.loop.now if host.robots_had is None else host.robots_had
         return fetched_of(url, answer, reason, world.loop.now - started, target)
