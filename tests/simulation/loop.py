@@ -33,7 +33,7 @@ class _Handle(events.Handle):
 
     def _run(self) -> None:
         if self.process is None or self.process.may_run(self):
-            super()._run()  # type: ignore[misc]
+            super()._run()
 
 
 class _Timer(events.TimerHandle):
@@ -41,7 +41,7 @@ class _Timer(events.TimerHandle):
 
     def _run(self) -> None:
         if self.process is None or self.process.may_run(self):
-            super()._run()  # type: ignore[misc]
+            super()._run()
 
 
 class _Task(asyncio.Task[Any]):
