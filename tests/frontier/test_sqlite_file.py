@@ -108,7 +108,7 @@ def test_opening_a_new_file_at_once_works_for_all(tmp_path: Path) -> None:
         def open_it(path: str = path, barrier: threading.Barrier = barrier, troubles: list[str] = troubles) -> None:
             barrier.wait()
             try:
-                open_to_work(path).close()
+                open_to_work(path, 0.0).close()
             except (FrontierUnavailableError, sqlite3.Error) as error:
                 troubles.append(str(error))
 
@@ -129,16 +129,17 @@ def test_a_switch_to_wal_waits_for_whoever_writes(tmp_path: Path) -> None:
         switcher.execute("PRAGMA journal_mode = WAL")
     ending = threading.Timer(0.1, writer.rollback)
     ending.start()
-    open_to_work(str(path)).close()
+    open_to_work(str(path), 0.0).close()
     ending.join()
     writer.close()
 
 
 def test_an_old_sqlite_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))  # knows no ->>
-    for opener in (open_to_work, open_to_look):
-        with pytest.raises(FrontierUnavailableError, match=r"needs 3\.38\.0 or later"):
-            opener(str(tmp_path / "f.db"))
+    with pytest.raises(FrontierUnavailableError, match=r"needs 3\.38\.0 or later"):
+        open_to_work(str(tmp_path / "f.db"), 0.0)
+    with pytest.raises(FrontierUnavailableError, match=r"needs 3\.38\.0 or later"):
+        open_to_look(str(tmp_path / "f.db"))
 
 
 async def test_opening_to_work_does_not_wait_for_who_writes(tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def test_a_file_may_have_any_name(tmp_path: Path) -> None:
 
 def test_a_file_of_an_older_version_is_not_changed_by_a_look(tmp_path: Path) -> None:
     path = str(tmp_path / "f.db")
-    open_to_work(path).close()
+    open_to_work(path, 0.0).close()
     change(tmp_path / "f.db", "PRAGMA user_version = 1")
     before = contents(tmp_path)
     with pytest.raises(FrontierUnavailableError, match=r"older sqspider.*`sqspider sweep` brings it up to date"):
