@@ -28,7 +28,7 @@ from sqspider.worker import Mode, Worker, WorkerOptions
 
 from .engines import ENGINES, SETTINGS, Engine, Weather
 from .loop import EPOCH, GRAVEYARD, Kills, Process, StuckError, VirtualLoop
-from .witness import Found, Order, Witness
+from .witness import JUST_CLEARED_SECONDS, Found, Order, Witness
 from .world import MADE, UNMADE, Host, Outage, Request, SimulatedFetcher, World, WorldPlan, is_forbidden
 
 MOST_SECONDS: Final = 1_000_000.0
@@ -262,9 +262,10 @@ class History:
                 continue
             is_quiet = operator.done()
             await operator
-            if (await self.looker.counts()).open == 0:
+            is_done = (await self.looker.counts()).open == 0
+            if is_done and not was_stopped:
                 return
-            if not was_stopped and is_quiet:
+            if not is_done and not was_stopped and is_quiet:
                 self.say("ended too early", process.name)
         raise StuckError(f"{name} lived {MOST_LIVES} times")
 
@@ -497,7 +498,7 @@ class History:
                 continue
             if host.has_robots and is_forbidden(request.url):
                 self.say("forbidden by robots.txt", request.url)
-            if not request.knew_robots:
+            if not request.knew_robots and not cleared <= request.start < cleared + JUST_CLEARED_SECONDS:
                 self.say("asked before robots.txt", request.url)
 
     def _look_at_recovery(self) -> None:
