@@ -244,7 +244,7 @@ SELECT r.id, EXISTS (
 FROM record AS r INDEXED BY record_due WHERE r.due_at < :before ORDER BY r.due_at LIMIT :limit
 """
 ORPHANS: Final = """
-SELECT r.id, r.url, c.id IS NOT NULL AND r.lease_until IS NOT NULL AND r.id IS (
+SELECT r.id, r.url, r.key, c.id IS NOT NULL AND r.lease_until IS NOT NULL AND r.id IS (
     SELECT found.id FROM record AS found INDEXED BY record_key WHERE found.key = r.key AND found.url = r.url
 )
 FROM json_each(?) AS e CROSS JOIN record AS r NOT INDEXED ON r.id = e.value
@@ -1246,7 +1246,8 @@ def _due(before: float, limit: int) -> dict[str, float]:
 
 def _orphans(connection: sqlite3.Connection, records: Sequence[int]) -> list[_Orphan]:
     """Records for which nothing waits, by their ids."""
-    return [_Orphan(*row) for row in connection.execute(ORPHANS, (json.dumps(records),))]
+    rows = connection.execute(ORPHANS, (json.dumps(records),))
+    return [_Orphan(id_, url, is_found and key == key_of(url)) for id_, url, key, is_found in rows]
 
 
 def _asked(urls: Iterable[str], keys: dict[str, int]) -> str:

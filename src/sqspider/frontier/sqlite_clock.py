@@ -23,10 +23,11 @@ log = structlog.stdlib.get_logger(__name__)
 
 LATEST: Final = "SELECT latest FROM clock"
 NOTE: Final = "UPDATE clock SET latest = ?"
-# A record that is claimed has a place that is not fresh, or a due_at past its lease: none is missed.
+# A record that is claimed has a place that is not fresh, or a due_at past its lease: none is missed. What is in flight
+# and unclaimed comes back at once: whoever has it may claim it still.
 MOVE_TIMED: Final = """
 UPDATE record INDEXED BY record_timed SET
-    visible_at = visible_at - iif(visible_at > :now, :back, 0),
+    visible_at = iif(queue = 2 AND status = 0, min(visible_at, :now), visible_at - iif(visible_at > :now, :back, 0)),
     lease_until = lease_until - iif(lease_until > :now, :back, 0)
 WHERE queue IN (1, 2) AND visible_at IS NOT NULL
 """
@@ -36,7 +37,8 @@ UPDATE record INDEXED BY record_due SET
 WHERE due_at > :now
 """
 MOVE_MESSAGES: Final = """
-UPDATE message INDEXED BY message_visible SET visible_at = visible_at - :back WHERE visible_at > :now
+UPDATE message INDEXED BY message_visible SET visible_at = iif(queue = 2, :now, visible_at - :back)
+WHERE visible_at > :now
 """
 HOST_MOMENTS: Final = ("last_request", "penalty_since", "rest_until", "rested_at", "trouble_since", "given_up_at")
 # Slots are noted where they cannot be moved, in messages: they are void, and handed out anew from now on.
