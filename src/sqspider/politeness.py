@@ -458,7 +458,7 @@ class Politeness:
         if isinstance(permission, Busy) and not permission.is_stopped:
             return permission
         if isinstance(permission, Busy) or await self.is_stopped(permission, settings):
-            return await self.ask(url, settings, max_bytes=max_bytes, sink=sink)  # as its row is now
+            return await self.ask(url, settings, max_bytes=max_bytes, sink=sink, is_robots=is_robots)  # as its row is
         requested_at = None
         try:
             started_at = self._clock()
