@@ -33,7 +33,7 @@ class Site:
     function of the request: one that returns none hangs up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.bodies: dict[str, Answer | Callable[[Asked], Answer | None]] = {}
         self.requests: list[Asked] = []
         site = self
@@ -45,7 +45,7 @@ class Site:
             def log_message(self, *_: object) -> None:
                 """It writes to standard error otherwise."""
 
-        self._server = ThreadingHTTPServer(("0.0.0.0", 0), Handler)
+        self._server = ThreadingHTTPServer(("0.0.0.0", port), Handler)
         self.port = self._server.server_port
         self.url = self.url_of("127.0.0.1")
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))

@@ -255,13 +255,10 @@ class Politeness:
 
     async def _judge_rest(self, row: HostRow, message: Message) -> Blocked | Postponed | None:
         """What becomes of a URL whose host rests: it gets a slot after the rest, so that not all come at once."""
-        now = self._clock()
-        if hosts.stage_of(row, now) is Stage.GIVEN_UP:
-            return given_up(row)
-        if row.rest_until <= now + NEAR_SECONDS:
+        if row.rest_until <= self._clock() + NEAR_SECONDS:
             return None
         ready = await self.wait_for_slot(message)
-        return ready if isinstance(ready, Postponed) else None
+        return None if isinstance(ready, Message) else ready
 
     async def _take_from_budget(self, host: str, message: Message) -> Blocked | Postponed | None:
         """Count a URL as in hand if its host's budget allows. Other workers' are not seen."""
@@ -286,8 +283,8 @@ class Politeness:
 
     # When?
 
-    async def wait_for_slot(self, message: Message, not_before: float = 0.0) -> Message | Postponed:
-        """Wait until the URL's host may be asked; the message comes back with its slot.
+    async def wait_for_slot(self, message: Message, not_before: float = 0.0) -> Message | Postponed | Blocked:
+        """Wait until the URL's host may be asked; the message comes back with its slot. Blocked: its host was given up.
 
         A slot that the message carries is used if it is of the host's generation and not long
         past. ``not_before`` is the ``again_at`` of a :class:`Busy` that came before.
@@ -297,6 +294,8 @@ class Politeness:
             delay = hosts.delay_for(row, message.settings)
             spacing = hosts.spacing_for(row, delay, 1 if row.rests else message.settings.per_host)
             now = self._clock()
+            if hosts.stage_of(row, now) is Stage.GIVEN_UP:
+                return given_up(row)
             if hosts.with_slots_taken_back(row, spacing, now) is not row:
                 await self._take_back_slots(row.host, spacing)
                 continue

@@ -591,10 +591,8 @@ class Worker:
             case Postponed(until, message):
                 await self._defer(Deferral(delivery=delivery, until=until, message=message))
                 return
-            case Blocked(reason, detail):
-                claim = await self._win(delivery, message)
-                if claim is not None:
-                    await self._end(claim, delivery, Outcome(status=reason.status, reason=reason, detail=detail))
+            case Blocked():
+                await self._end_unfetched(delivery, message, verdict)
                 return
         room = _Room(self._large)
         place = _Place(self._gate, self._turn if message.url in self._suspects else None)
@@ -614,6 +612,12 @@ class Worker:
             for memory in (self._recent, self._finished, self._suspects):
                 memory.clear()
 
+    async def _end_unfetched(self, delivery: Delivery, message: Message, blocked: Blocked) -> None:
+        claim = await self._win(delivery, message)
+        if claim is not None:
+            reason = blocked.reason
+            await self._end(claim, delivery, Outcome(status=reason.status, reason=reason, detail=blocked.detail))
+
     async def _lose(self, delivery: Delivery, message: Message) -> None:
         """Claim a URL that is known to be finished, so as to be told so: no slot of its host is used up.
 
@@ -632,6 +636,9 @@ class Worker:
             ready = await self._politeness.wait_for_slot(message, not_before)
             if isinstance(ready, Postponed):
                 await self._defer(Deferral(delivery=delivery, until=ready.until, message=ready.message))
+                return False
+            if isinstance(ready, Blocked):
+                await self._end_unfetched(delivery, message, ready)
                 return False
             message = ready
             if not await place.has_its_turn():

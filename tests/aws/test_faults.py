@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, defaultdict
+from collections.abc import Awaitable
 
 import pytest
 
@@ -363,6 +364,50 @@ async def test_a_write_whose_answer_was_lost_is_known_though_another_wrote_since
     assert (row.done, row.latency_seconds > 0) == (1, True)
     await frontier.flush()
     assert (await other.scan_hosts()) == [row]
+
+
+async def test_what_was_done_and_never_answered_is_counted_all_the_same(store: AwsStore, proxy: FaultProxy) -> None:
+    """Records are written, and whoever does it is told that AWS was too busy; some of them in vain."""
+
+    async def never_answer(
+        proxy: FaultProxy, action: str, document: faults.Document, forward: faults.Forward
+    ) -> faults.Answer:
+        if action != "BatchExecuteStatement":
+            return await forward(document)
+        proxy.injected[action] += 1
+        document["Statements"] = document["Statements"][::2]
+        await forward(document)
+        return faults.Answer(0, {})
+
+    frontier = await open_behind(proxy, store)
+
+    async def in_vain(work: Awaitable[object]) -> None:
+        proxy.fault, frontier.client.give_up_seconds = never_answer, 0.3
+        with pytest.raises(FrontierBusyError):
+            await work
+        proxy.fault, frontier.client.give_up_seconds = None, 30.0
+
+    await in_vain(frontier.enqueue(entries(8)))
+    assert await frontier.enqueue(entries(8)) == [False, True] * 4
+    await frontier.flush()  # as a worker does every few seconds, before the records change again
+    await frontier.send([url(i) for i in (0, 2, 4, 6)])  # a sweep would, in time
+    deliveries = await take(frontier, 8)
+    await in_vain(claim_all(frontier, deliveries, claim="c1"))
+    await frontier.flush()
+    await store.elapse(LEASE + A_LITTLE)
+    claims = [claim for claim in await claim_all(frontier, deliveries, claim="c2") if isinstance(claim, Won)]
+    assert sorted(claim.unended for claim in claims) == [1] * 4 + [2] * 4
+    ends = list(zip(claims, deliveries, strict=True))
+    finishes = [Finish(claim=claim, delivery=delivery, outcome=DONE) for claim, delivery in ends[:4]]
+    retries = [Retry(claim=claim, delivery=delivery, at=0.0, tried=True) for claim, delivery in ends[4:]]
+    await in_vain(frontier.finish(finishes))
+    await in_vain(frontier.retry(retries))
+    assert await frontier.finish(finishes) == [False, True] * 2
+    await frontier.flush()
+    wanted = {Status.QUEUED: 2, Status.PROCESSING: 2, Status.DONE: 4, "bytes": 4 * DONE.bytes}
+    assert (await frontier._sums.read()).records == wanted
+    await assert_counts_are_exact(frontier)
+    await assert_host_sums_are_exact(frontier)
 
 
 async def test_a_worker_that_slept_long_adds_its_sums_among_many_others(

@@ -228,7 +228,7 @@ class AwsEngine:
     def abandon(self, process: Process) -> None: ...
 
     def finishes(self) -> dict[str, int]:
-        return {}
+        return dict(self._aws.table.finished)
 
 
 def aws_weather(weather: Weather, rng: random.Random) -> aws_module.Weather:
@@ -246,6 +246,7 @@ def aws_weather(weather: Weather, rng: random.Random) -> aws_module.Weather:
         disorder=rng.random() < 0.5,
         index_lag=rng.choice((0, 0.2, 3)),
         figures_lag=rng.choice((0, 0, 30)),
+        read_lag=rng.choice((0, 0, 1)),
     )
 
 

@@ -14,15 +14,18 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from sqspider.frontier import Clock
 from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, NoAnswerError, Received, Sent
 
-from .fake_dynamodb import FakeTable, Fates, RefusedError
-from .fake_sqs import Chances, FakeQueue
+from .fake_dynamodb import FakeTable
+from .fake_service import FAIR as FAIR
+from .fake_service import Fates, RefusedError
+from .fake_service import Weather as Weather
+from .fake_sqs import FakeQueue
 
 REGION: Final = "us-east-1"
 QUEUE_URL: Final = f"https://sqs.{REGION}.amazonaws.com/000000000000/crawl"
@@ -56,23 +59,6 @@ DESCRIPTION: Final[dict[str, Any]] = {
 }
 
 
-class Weather(NamedTuple):
-    """What may go wrong: chances of one call or of one part of it, and seconds that things lag."""
-
-    throttled: float = 0.0  # a call is refused: it was not made
-    unreached: float = 0.0  # a call does not get there
-    failed: float = 0.0  # a call is answered with a 5xx, whether it was made or not
-    lost: float = 0.0  # a call is made, and its answer never comes
-    partial: float = 0.0  # a part of a batch fails: one half of those that say so was made
-    duplicate: float = 0.0  # a message that is received stays visible
-    undeleted: float = 0.0  # a message that is deleted comes back
-    disorder: bool = False  # messages come in any order
-    index_lag: float = 0.0  # seconds
-    read_lag: float = 0.0  # of reads that need not be consistent
-    figures_lag: float = 0.0
-
-
-FAIR: Final = Weather()
 Pause = Callable[[], Awaitable[None]]
 
 
@@ -99,11 +85,9 @@ class FakeAws:
             DESCRIPTION,
             clock=clock,
             rng=rng,
-            index_lag=weather.index_lag,
-            read_lag=weather.read_lag,
+            weather=weather,
             page_bytes=page_bytes,
         )
-        chances = Chances(weather.duplicate, weather.undeleted, weather.disorder, weather.figures_lag)
         self.dead_letters = FakeQueue(QUEUE_URL + "-dead", clock=clock, rng=rng, visibility_seconds=30.0)
         self.queue = FakeQueue(
             QUEUE_URL,
@@ -112,7 +96,7 @@ class FakeAws:
             visibility_seconds=visibility_seconds,
             dead_letters=self.dead_letters,
             max_receives=max_receives,
-            chances=chances,
+            weather=weather,
         )
 
     async def answer(self, sent: Sent, fates: Fates) -> Received:

@@ -27,6 +27,7 @@ from .expressions import (
     read_update_expression,
     read_update_statement,
 )
+from .fake_service import FAIR, Fates, RefusedError, Weather
 
 KEY: Final = "url"
 INDEX: Final = "due"
@@ -39,25 +40,6 @@ MAX_READS: Final = 100
 MAX_READ_BYTES: Final = 16 * 1024 * 1024  # in the answer of a BatchGetItem
 PAGE_BYTES: Final = 1024 * 1024  # in the answer of a Query or Scan
 FINAL: Final = ("done", "failed", "blocked")
-
-
-class RefusedError(Exception):
-    """The call is refused; ``code``: as the service names it."""
-
-    def __init__(self, code: str, message: str, *, status: int = 400) -> None:
-        super().__init__(message)
-        self.code = code
-        self.status = status
-
-
-class Fates(NamedTuple):
-    """What becomes of each part of a batch; ``none``: nothing special."""
-
-    chance: float
-    rng: random.Random
-
-    def strikes(self) -> bool:
-        return self.chance > 0 and self.rng.random() < self.chance
 
 
 class _Entry(NamedTuple):
@@ -76,8 +58,7 @@ class _Entry(NamedTuple):
 class FakeTable:
     """A table with the key ``url`` and the index ``due``. What it answers is what the actions answer.
 
-    ``index_lag``: seconds by which the index is behind. ``read_lag``: seconds in which a read that need not
-    be consistent may see what was before. ``page_bytes``: less than AWS's, so that answers come in pages.
+    ``page_bytes``: less than AWS's, so that answers come in pages.
     """
 
     def __init__(
@@ -87,8 +68,7 @@ class FakeTable:
         *,
         clock: Clock,
         rng: random.Random,
-        index_lag: float = 0.0,
-        read_lag: float = 0.0,
+        weather: Weather = FAIR,
         page_bytes: int = PAGE_BYTES,
     ) -> None:
         self.name = name
@@ -96,7 +76,7 @@ class FakeTable:
         self.finished: Counter[str] = Counter()  # how often each record became final
         self._description = description
         self._clock, self._rng = clock, rng
-        self._index_lag, self._read_lag, self._page_bytes = index_lag, read_lag, page_bytes
+        self._weather, self._page_bytes = weather, page_bytes
         self._before: dict[str, tuple[Item | None, float]] = {}  # what was there until when
         self._index: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)  # by shard: moment, key
         self._listed: dict[str, _Entry] = {}
@@ -139,7 +119,7 @@ class FakeTable:
         now = self._clock()
         self._before[url] = (old, now)
         if _Entry.of(old) != (entry := _Entry.of(item)):
-            self._coming.append((now + self._index_lag, url, entry))
+            self._coming.append((now + self._weather.index_lag, url, entry))
 
     def _see(self, item: Item) -> None:
         """Raise if an item cannot be stored."""
@@ -273,7 +253,7 @@ class FakeTable:
 
     def _read(self, url: str, *, is_consistent: bool) -> Item | None:
         before, until = self._before.get(url, (None, 0.0))
-        if not is_consistent and self._clock() < until + self._read_lag and self._rng.random() < 0.5:
+        if not is_consistent and self._clock() < until + self._weather.read_lag and self._rng.random() < 0.5:
             return before
         return self.items.get(url)
 

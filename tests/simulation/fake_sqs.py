@@ -17,7 +17,7 @@ import msgspec
 
 from sqspider.frontier import Clock
 
-from .fake_dynamodb import Fates, RefusedError
+from .fake_service import FAIR, Fates, RefusedError, Weather
 
 BATCH: Final = 10
 MAX_DELAY_SECONDS: Final = 900
@@ -42,18 +42,6 @@ class _Mail(msgspec.Struct, eq=False):
     handle: str = ""  # of the last receive: no other is good
 
 
-class Chances(msgspec.Struct, frozen=True):
-    """What SQS's promise of "at least once" leaves open: chances, and seconds."""
-
-    duplicate: float = 0.0  # a message that is received stays visible
-    undeleted: float = 0.0  # a message that is deleted comes back: a server was away
-    disorder: bool = False  # messages come in any order
-    figures_lag: float = 0.0  # seconds by which counts are behind
-
-
-FAITHFUL: Final = Chances()
-
-
 class FakeQueue:
     """A queue; ``dead_letters``: where what was received too often goes."""
 
@@ -66,7 +54,7 @@ class FakeQueue:
         visibility_seconds: float,
         dead_letters: FakeQueue | None = None,
         max_receives: int = 5,
-        chances: Chances = FAITHFUL,
+        weather: Weather = FAIR,
     ) -> None:
         self.url = url
         self.name = url.rpartition("/")[2]
@@ -75,7 +63,7 @@ class FakeQueue:
         self._clock, self._rng = clock, rng
         self._visibility_seconds = visibility_seconds
         self._dead_letters, self._max_receives = dead_letters, max_receives
-        self._chances = chances
+        self._weather = weather
         self._numbers = 0
         self._purged_at = float("-inf")
         self._figures: deque[tuple[float, tuple[int, int, int]]] = deque()
@@ -154,8 +142,10 @@ class FakeQueue:
             raise RefusedError("InvalidParameterValue", f"Value {delay} for parameter DelaySeconds is invalid")
         if group is not None and not _GROUP.fullmatch(group):
             raise RefusedError("InvalidParameterValue", f"Value {group} for parameter MessageGroupId is invalid")
-        self._numbers += 1
         now = self._clock()
+        if now < self._purged_at + PURGE_SECONDS and self._strikes(self._weather.purged):
+            return
+        self._numbers += 1
         mail = _Mail(f"{self.name}-{self._numbers}", body, now, now + delay, delay > 0)
         self.messages[mail.id] = mail
 
@@ -165,7 +155,7 @@ class FakeQueue:
     def _delete(self, entry: Mapping[str, Any]) -> None:
         mail = self._of(entry["ReceiptHandle"])
         # What is gone, or somebody else's by now, is deleted without effect.
-        if mail is not None and not self._rng_strikes(self._chances.undeleted):
+        if mail is not None and not self._strikes(self._weather.undeleted):
             del self.messages[mail.id]
 
     def _change_message_visibility_batch(self, request: Mapping[str, Any], fates: Fates) -> dict[str, Any]:
@@ -197,7 +187,7 @@ class FakeQueue:
             raise RefusedError("InvalidParameterValue", f"a limit is exceeded: {dict(request)}")
         now = self._clock()
         visible = [mail for mail in self.messages.values() if mail.visible_at <= now]
-        if self._chances.disorder:
+        if self._weather.disorder:
             self._rng.shuffle(visible)
         received: list[dict[str, Any]] = []
         for mail in visible:
@@ -214,7 +204,7 @@ class FakeQueue:
         mail.receives += 1
         mail.is_delayed = False
         mail.handle = f"{mail.id}/{mail.receives}/{self._rng.getrandbits(32):08x}"
-        if not self._rng_strikes(self._chances.duplicate):  # else another server gives it to somebody else, too
+        if not self._strikes(self._weather.duplicate):  # else another server gives it to somebody else, too
             mail.visible_at = until
         return {
             "MessageId": mail.id,
@@ -260,7 +250,7 @@ class FakeQueue:
 
     # Figures.
 
-    def _rng_strikes(self, chance: float) -> bool:
+    def _strikes(self, chance: float) -> bool:
         return chance > 0 and self._rng.random() < chance
 
     def _figures_now(self) -> tuple[int, int, int]:
@@ -272,14 +262,14 @@ class FakeQueue:
     def _shown_figures(self) -> tuple[int, int, int]:
         """Those of a while ago, where they lag."""
         self._note()
-        return self._figures[0][1] if self._chances.figures_lag else self._figures_now()
+        return self._figures[0][1] if self._weather.figures_lag else self._figures_now()
 
     def _note(self) -> None:
         """Keep what figures will be asked for."""
         now = self._clock()
-        if self._chances.figures_lag:
+        if self._weather.figures_lag:
             self._figures.append((now, self._figures_now()))
-            while len(self._figures) > 1 and self._figures[1][0] <= now - self._chances.figures_lag:
+            while len(self._figures) > 1 and self._figures[1][0] <= now - self._weather.figures_lag:
                 self._figures.popleft()
         oldest = next((mail.sent_at for mail in self.messages.values() if mail.receives <= LOOKED_AT), None)
         if oldest != self._oldest[-1][1]:
@@ -289,7 +279,7 @@ class FakeQueue:
 
     def oldest_ages(self, since: float, until: float) -> dict[float, float]:
         """CloudWatch's maximum of the oldest message's age by minute: of each minute that is over, and was told."""
-        told = self._clock() - self._chances.figures_lag
+        told = self._clock() - self._weather.figures_lag
         ages: dict[float, float] = {}
         ends = [*(start for start, _ in list(self._oldest)[1:]), float("inf")]
         minute = since - since % FIGURE_SECONDS

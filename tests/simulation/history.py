@@ -17,27 +17,27 @@ from typing import Any, Final, cast
 import structlog
 
 from sqspider import policy
-from sqspider.frontier import Entry, Frontier, FrontierBusyError
-from sqspider.host import RobotsAccess, with_orders
+from sqspider.frontier import Entry, FrontierBusyError, FrontierUnavailableError
+from sqspider.host import with_orders
 from sqspider.message import CrawlSettings
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope, host_of
 from sqspider.web.fetch import Fetched, Fetcher
 from sqspider.web.options import FetchOptions
-from sqspider.worker import Mode, Worker, WorkerOptions
+from sqspider.worker import Mode, NothingReachedError, Worker, WorkerOptions
 
 from .engines import ENGINES, SETTINGS, Engine, Weather
-from .loop import EPOCH, GRAVEYARD, Kills, Process, StuckError, VirtualLoop
-from .witness import Found, Order, Witness
-from .world import MADE, UNMADE, Host, Outage, Request, SimulatedFetcher, World, WorldPlan, is_forbidden
+from .loop import GRAVEYARD, Kills, Process, StuckError, VirtualLoop
+from .witness import JUST_CLEARED_SECONDS, Found, Order, Witness
+from .world import UNMADE, Host, Outage, Request, SimulatedFetcher, World, WorldPlan, is_forbidden
 
 MOST_SECONDS: Final = 1_000_000.0
 MOST_EVENTS: Final = 300_000
 MOST_LIVES: Final = 80  # of one worker and those that take its place
 DEEPEST: Final = 4  # links from a seed
 NEW_HOST_GRACE: Final = 75.0
-HOST_GRACE: Final = 900.0  # a day in life; so many idle looks would show nothing more
-ROBOTS_GRACE: Final = 1800.0
+HOST_GRACE: Final = 300.0  # a day in life; so many idle looks would show nothing more
+ROBOTS_GRACE: Final = 400.0
 FETCH: Final = FetchOptions()
 MOST_REDIRECTS: Final = 10  # in a row
 GIVEN_UP: Final = "the host was given up"
@@ -186,7 +186,7 @@ class History:
         self.witness.has_copies = self.engine.has_copies
         if engine == "aws":
             self.witness.blur = 3.0  # its clock is told in whole seconds, late
-            self.witness.sweeps_see_all = plan.weather == FAIR
+            self.witness.sweeps_see_all = False  # there one leaves what older messages may stand for
         self.settings = CrawlSettings(
             scope=Scope.ANY,
             max_depth=DEEPEST,
@@ -256,15 +256,18 @@ class History:
                 continue
             try:
                 was_stopped = task.result()
-            except FrontierBusyError:
+            except (FrontierBusyError, FrontierUnavailableError) as error:
+                if isinstance(error, NothingReachedError) or not (self.plan.weather.busy or self.engine_name == "aws"):
+                    raise
                 self.engine.abandon(process)
                 await asyncio.sleep(5)
                 continue
             is_quiet = operator.done()
             await operator
-            if (await self.looker.counts()).open == 0:
+            is_done = (await self.looker.counts()).open == 0
+            if is_done and not was_stopped:
                 return
-            if not was_stopped and is_quiet:
+            if not is_done and not was_stopped and is_quiet:
                 self.say("ended too early", process.name)
         raise StuckError(f"{name} lived {MOST_LIVES} times")
 
@@ -273,7 +276,7 @@ class History:
         rng = random.Random(f"{self.seed} {process.name}")
         frontier = await self.engine.open(process, rng)
         options = {
-            "worker_id": process.name, "poll_seconds": 5.0, "concurrency": 8, "batch_size": 5,
+            "worker_id": process.name, "poll_seconds": 20.0 if self.engine_name == "aws" else 5.0, "concurrency": 8, "batch_size": 5,
             "robots_grace_seconds": ROBOTS_GRACE,
             "new_host_grace_seconds": NEW_HOST_GRACE, "host_grace_seconds": HOST_GRACE,
         }  # fmt: skip
@@ -404,7 +407,11 @@ class History:
             self.say(f"ended wrongly: {reason or outcome.http_status}", said)
 
     def _was_given_up(self, host: Host, outcome: Outcome) -> bool:
-        return outcome.detail.startswith(GIVEN_UP) and self._was_away(host, NEW_HOST_GRACE - 1.0, robots=True)
+        if not outcome.detail.startswith(GIVEN_UP):
+            return False
+        first = min((r.end for r in host.requests if r.http_status is not None and r.http_status < 500), default=None)
+        was_known = first is not None and all(first < outage.start for outage in host.outages + host.robots_outages)
+        return self._was_away(host, (HOST_GRACE if was_known else NEW_HOST_GRACE) - 1.0, robots=True)
 
     def _was_away(self, host: Host, seconds: float, *, robots: bool) -> bool:
         """Whether there was so long an outage, or several with no good answer between them."""
@@ -469,10 +476,12 @@ class History:
         stats = await self.looker.queue_stats()
         if not stats.is_empty:
             self.say("queue not empty", stats)
-        if stats.dead != self.plan.bad_messages:
-            self.say("dead letters", f"{stats.dead} for {self.plan.bad_messages} that are none")
         witness = self.witness
-        if self.engine_name != "aws" and witness.released > len(witness.dropped) and not witness.generation:
+        # Whoever dies, or gets no answer, counts a receive of what was in its hands.
+        is_rough = self.kills.done + witness.failures >= SETTINGS.max_receives or self.engine_name == "aws"
+        if stats.dead < self.plan.bad_messages or (stats.dead > self.plan.bad_messages and not is_rough):
+            self.say("dead letters", f"{stats.dead} for {self.plan.bad_messages} that are none")
+        if self.engine_name != "aws" and witness.released > len(witness.dropped) + stats.dead and not witness.generation:
             self.say("sent by sweeps", f"{witness.released} for {len(witness.dropped)} that were lost")
 
     def _look_at_requests(self, host: Host) -> None:
@@ -497,7 +506,7 @@ class History:
                 continue
             if host.has_robots and is_forbidden(request.url):
                 self.say("forbidden by robots.txt", request.url)
-            if not request.knew_robots:
+            if not request.knew_robots and not cleared <= request.start < cleared + JUST_CLEARED_SECONDS:
                 self.say("asked before robots.txt", request.url)
 
     def _look_at_recovery(self) -> None:
@@ -517,8 +526,3 @@ class History:
         if not host.trouble and not host.robots_outages and after[0] - outage.end > 2 * length + slack:
             self.say("came back late", f"{host.name} {after[0] - outage.end:.0f} s after an outage of {length:.0f} s")
 
-
-assert RobotsAccess
-assert MADE
-assert EPOCH
-assert Frontier

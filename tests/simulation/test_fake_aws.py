@@ -74,6 +74,20 @@ class Account:
         visible, in_flight, delayed = (int(attributes[f"ApproximateNumberOf{name}"]) for name in names)
         return visible, in_flight, delayed
 
+    async def ages(self, since: float) -> dict[float, float]:
+        """The oldest message's age by CloudWatch, by minutes in seconds since then."""
+        request = {
+            "Namespace": "AWS/SQS",
+            "MetricName": "ApproximateAgeOfOldestMessage",
+            "Dimensions": [{"Name": "QueueName", "Value": QUEUE_URL.rpartition("/")[2]}],
+            "StartTime": int(since),
+            "EndTime": int(self.clock()),
+            "Period": 60,
+            "Statistics": ["Maximum"],
+        }
+        points = (await self.client.call(CLOUDWATCH, "GetMetricStatistics", request)).body["Datapoints"]
+        return {point["Timestamp"] - since: point["Maximum"] for point in points}
+
     async def dynamodb(self, action: str, **request: Any) -> dict[str, Any]:
         return (await self.client.call(DYNAMODB, action, request)).body
 
@@ -194,6 +208,18 @@ async def test_a_purge_takes_all_and_its_time(account: Account) -> None:
     await account.sqs("PurgeQueue")
 
 
+async def test_a_purge_may_take_along_what_is_sent_after_it() -> None:
+    account = Account(Weather(purged=0.5))
+    await account.sqs("PurgeQueue")
+    await account.send(*"abcdefghij")
+    assert 0 < (await account.figures())[0] < 10
+    account.clock.now += 60
+    await account.sqs("PurgeQueue")
+    account.clock.now += 60
+    await account.send(*"abcdefghij")
+    assert await account.figures() == (10, 0, 0)
+
+
 async def test_a_long_poll_waits_for_what_is_sent(account: Account) -> None:
     waits = asyncio.create_task(account.receive(WaitTimeSeconds=20))
     await asyncio.sleep(0.01)
@@ -222,21 +248,21 @@ async def test_the_age_of_the_oldest_message_is_told_by_the_minute(account: Acco
     await account.delete(old["ReceiptHandle"])
     account.clock.now = start + 200
 
-    async def ages(since: float) -> dict[float, float]:
-        request = {
-            "Namespace": "AWS/SQS",
-            "MetricName": "ApproximateAgeOfOldestMessage",
-            "Dimensions": [{"Name": "QueueName", "Value": QUEUE_URL.rpartition("/")[2]}],
-            "StartTime": int(since),
-            "EndTime": int(account.clock()),
-            "Period": 60,
-            "Statistics": ["Maximum"],
-        }
-        points = (await account.client.call(CLOUDWATCH, "GetMetricStatistics", request)).body["Datapoints"]
-        return {point["Timestamp"] - start: point["Maximum"] for point in points}
-
     # The minute that is not over is not told.
-    assert await ages(start) == {0: pytest.approx(50), 60: pytest.approx(90), 120: pytest.approx(150)}
+    assert await account.ages(start) == {0: pytest.approx(50), 60: pytest.approx(90), 120: pytest.approx(150)}
+
+
+async def test_what_was_received_four_times_is_not_the_oldest_any_more() -> None:
+    account = Account(visibility_seconds=1.0)
+    start = account.clock.now = account.clock.now - account.clock.now % 60 + 60
+    await account.send("old")
+    account.clock.now += 50
+    await account.send("young")
+    for _ in range(4):
+        assert "old" in [message["Body"] for message in await account.receive(MaxNumberOfMessages=1)]
+        account.clock.now += 2
+    account.clock.now = start + 120
+    assert await account.ages(start) == {0: pytest.approx(56), 60: pytest.approx(70)}
 
 
 # Items.
@@ -451,8 +477,10 @@ async def test_it_counts_how_often_a_record_became_final(account: Account) -> No
 
 
 async def test_a_client_whose_clock_is_wrong_learns_the_time_and_signs_anew(account: Account) -> None:
-    client = account.connect(ahead=600.0)
+    client, tries = account.connect(ahead=600.0), []
+    client.observers.append(lambda call: tries.append(call.answer is not None))
     assert (await client.call(SQS, "GetQueueAttributes", {"QueueUrl": QUEUE_URL})).body["Attributes"]
+    assert tries == [False, True]
 
 
 # Weather.

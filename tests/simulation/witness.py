@@ -20,6 +20,7 @@ from sqspider.frontier import (
     Entrance,
     Finish,
     Frontier,
+    FrontierError,
     FrontierSettings,
     Lost,
     Retry,
@@ -31,7 +32,7 @@ from sqspider.message import Message, decode_message
 from sqspider.record import Status
 from sqspider.url import host_of
 
-from .loop import EPOCH, Process, VirtualLoop
+from .loop import Process, VirtualLoop
 
 CLOSE: Final = 1e-6  # what sums of floats may differ by
 
@@ -96,7 +97,11 @@ class Observed:
             called = witness.begin(name, process)
             if before := getattr(witness, f"before_{name}", None):
                 await before(process, called, *arguments, **named)
-            answer = await operation(*arguments, **named)
+            try:
+                answer = await operation(*arguments, **named)
+            except FrontierError:
+                witness.failures += 1
+                raise
             if after := getattr(witness, f"after_{name}", None):
                 await after(process, called, answer, *arguments, **named)
             return answer
@@ -123,6 +128,7 @@ class Witness:
         self.slots: defaultdict[str, list[Slots]] = defaultdict(list)
         self.saved: dict[str, set[int]] = defaultdict(set)  # by host, the versions that rows were written over
         self.raised: dict[str, tuple[int, float]] = {}  # by host, the last generation and when it was written
+        self.failures = 0  # calls that raised
         self.released = 0  # messages that sweeps sent
         self.dropped: list[tuple[str, float]] = []  # messages that were lost on the way: URL, when
         self.has_copies = False  # the queue may deliver a message twice at a time
@@ -305,10 +311,6 @@ class Witness:
             for order in self.orders:
                 if order.host == entrance.host and order.start < called < order.end:
                     self.say("entered after an order", entrance.host)
-
-
-def epoch_of(loop_time: float) -> float:
-    return EPOCH + loop_time
 
 
 @dataclass

@@ -118,7 +118,7 @@ class World:
         start = 0.0
         while rng.random() < plan.outages and len(outages) < 3:
             start += rng.choice((0.0, rng.uniform(0, 60)))
-            end = start + rng.choice((rng.uniform(1, 20), rng.uniform(20, 60), rng.uniform(60, 600)))
+            end = start + rng.choice((rng.uniform(1, 20), rng.uniform(20, 60), rng.uniform(60, 400)))
             outages.append(Outage(start, end, rng.choice(UNMADE + MADE)))
             start = end + rng.uniform(5, 60)
         if rng.random() < plan.deaths:

@@ -702,9 +702,9 @@ async def test_what_was_checked_is_what_is_connected_to() -> None:
     async with server.playing(lambda _r, _w: asyncio.sleep(0)), Watched(PUBLIC, resolver=resolver) as fetcher:
         url = f"http://rebound.example:{server.port}/"
         first = await fetcher.fetch(url)
-        assert (first.reason, resolver.asked, connected) == (Reason.UNREACHABLE, 1, ["93.184.216.34"])
+        assert (first.reason, resolver.asked, connected) == (Reason.NO_ROUTE, 1, ["93.184.216.34"])
         second = await fetcher.fetch(url)
-        assert second.reason is (Reason.PRIVATE_ADDRESS if resolver.asked == 2 else Reason.UNREACHABLE)
+        assert second.reason is (Reason.PRIVATE_ADDRESS if resolver.asked == 2 else Reason.NO_ROUTE)
     assert "127.0.0.1" not in connected
     assert server.connections == 0
 

@@ -28,14 +28,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import math
 import os
 import random
 import re
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -218,6 +220,8 @@ class AwsFrontier:
         self._visibility_seconds = settings.visibility_seconds
         self._max_receives = settings.max_receives
         self._sums = Sums(self.table, client, self.usage, clock, rng)
+        self._doubts: list[_Doubt] = []
+        self._settling = asyncio.Lock()
         self._enqueueing = asyncio.Lock()
         self._started: dict[tuple[str, str], float] = {}  # workers that checked in here
         self._is_without_age = False  # CloudWatch did not tell a message's age the last time
@@ -387,15 +391,23 @@ class AwsFrontier:
                 refused[entry.url] = f"a record of more than {MAX_RECORD_BYTES:,} bytes: its settings are too long"
             else:
                 statements.append(self.table.insert(item))
-        written = await self.table.write(statements)
+
+        def is_own(item: Item) -> bool:
+            return text(item, "claim_id") == mark
+
+        with self._doubted(_Doubt(it.url, is_own, lambda _: self._count_new(1)) for it in statements):
+            written = await self.table.write(statements)
+            unsure = [s.url for s, w in zip(statements, written, strict=True) if w.is_unsure and not w.is_done]
+            own = {url for url, item in (await self.table.read(unsure)).items() if is_own(item)}
         refused |= {it.url: result.refusal for it, result in zip(statements, written, strict=True) if result.refusal}
         for url, why in refused.items():
             log.error("record_refused", url=url, why=why)
-        unsure = [s.url for s, w in zip(statements, written, strict=True) if w.is_unsure and not w.is_done]
-        own = {url for url, item in (await self.table.read(unsure)).items() if item.get("claim_id") == {"S": mark}}
         new = {s.url: None for s, result in zip(statements, written, strict=True) if result.is_done or s.url in own}
-        self._sums.add({Status.QUEUED: len(new)})
+        self._count_new(len(new))
         return _Recorded(new, refused)
+
+    def _count_new(self, count: int) -> None:
+        self._sums.add({Status.QUEUED: count})
 
     async def send(self, bodies: Sequence[str]) -> None:
         sendable = [NOT_IN_SQS.sub("\N{REPLACEMENT CHARACTER}", body) or EMPTY_BODY for body in bodies]
@@ -442,28 +454,32 @@ class AwsFrontier:
         messages = {request.message.url: request.message for request in reversed(requests)}
         answers: dict[str, Won | Lost] = {}
         waiting = list(messages)
-        fresh = 0  # claims of records that were in `queued`
+
+        def is_own(item: Item) -> bool:
+            return (text(item, "worker_id"), text(item, "claim_id")) == (worker_id, claim_id)
+
         for _ in range(CLAIM_ROUNDS):
             now = self._clock()
             lease_until = now + lease_seconds
             values = [s(worker_id), s(claim_id), n(lease_until), n(now)]
-            written = await self.table.write(
-                [self.table.statement(CLAIM, url, [*values, s(url), n(now)]) for url in waiting]
-            )
+            with self._doubted(_Doubt(url, is_own, self._count_claim) for url in waiting):
+                written = await self.table.write(
+                    [self.table.statement(CLAIM, url, [*values, s(url), n(now)]) for url in waiting]
+                )
+                # One consistent read says why some were lost.
+                lost = [url for url, w in zip(waiting, written, strict=True) if not w.is_done and not w.refusal]
+                found = await self.table.read(lost)
             items = {url: w.item for url, w in zip(waiting, written, strict=True) if w.is_done and w.item is not None}
             refused = {url: w.refusal for url, w in zip(waiting, written, strict=True) if w.refusal}
-            # One consistent read says why the others were lost.
-            unclear = [url for url in waiting if url not in items and url not in refused]
-            found = await self.table.read(unclear)
             waiting = []
             missing = []
-            for url in unclear:
+            for url in lost:
                 item = found.get(url)
                 if item is None:
                     missing.append(url)
                 elif "lease_until" not in item:
                     answers[url] = Lost(url=url, why=LostReason.FINISHED)
-                elif (text(item, "worker_id"), text(item, "claim_id")) == (worker_id, claim_id):
+                elif is_own(item):
                     items[url] = item  # my own: the answer was lost
                 elif (held_until := number(item, "lease_until")) >= now:
                     answers[url] = Lost(url=url, why=LostReason.HELD, lease_until=held_until)
@@ -471,7 +487,7 @@ class AwsFrontier:
                     waiting.append(url)  # it became free between the write and the read
             for url, item in items.items():
                 answers[url] = _won(url, item)
-                fresh += _was_queued(item)
+                self._count_claim(item)
             if missing:  # a message whose URL has no record is a way in
                 refused |= (await self._record([Entry.of(messages[url]) for url in missing])).refused
                 waiting += [url for url in missing if url not in refused]
@@ -481,7 +497,6 @@ class AwsFrontier:
                 break
         for url in waiting:  # changing hands all the time: look again soon
             answers[url] = Lost(url=url, why=LostReason.HELD, lease_until=self._clock())
-        self._sums.add({Status.QUEUED: -fresh, Status.PROCESSING: fresh})
         await self._flush_if_due()
         in_order = []
         for request in requests:
@@ -490,6 +505,10 @@ class AwsFrontier:
             if isinstance(answer, Won):  # the next request for the same URL comes too late
                 answers[answer.url] = Lost(url=answer.url, why=LostReason.HELD, lease_until=answer.lease_until)
         return in_order
+
+    def _count_claim(self, item: Item) -> None:
+        if _was_queued(item):
+            self._sums.add({Status.QUEUED: -1, Status.PROCESSING: 1})
 
     async def finish(self, finishes: Sequence[Finish]) -> list[bool]:
         linked = [finish for finish in finishes if finish.links]
@@ -505,26 +524,13 @@ class AwsFrontier:
             if links:
                 await self.enqueue(links)
         now = self._clock()
-        written = await self.table.write(
-            [
-                self.table.statement(
-                    FINISH,
-                    finish.claim.url,
-                    [
-                        s(finish.outcome.status),
-                        s(_encode_outcome(finish.outcome)),
-                        n(now),
-                        *_fence(finish.claim),
-                    ],
-                )
-                for finish in finishes
-            ]
-        )
-        ended = await self._ended(
-            [finish.claim for finish in finishes],
-            written,
-            lambda item: "finished_at" in item and number(item, "finished_at") == now,
-        )
+
+        def is_mine(item: Item) -> bool:
+            return "finished_at" in item and number(item, "finished_at") == now
+
+        with self._doubted(_Doubt.of(it.claim, is_mine, partial(self._count_finish, it)) for it in finishes):
+            written = await self.table.write([self._finish(finish, now) for finish in finishes])
+            ended = await self._ended([finish.claim for finish in finishes], written, is_mine)
         for finish, is_ended in zip(finishes, ended, strict=True):
             if is_ended:
                 self._count_finish(finish)
@@ -536,21 +542,21 @@ class AwsFrontier:
         await self._flush_if_due()
         return ended
 
+    def _finish(self, finish: Finish, now: float) -> Statement:
+        outcome = finish.outcome
+        parameters = [s(outcome.status), s(_encode_outcome(outcome)), n(now), *_fence(finish.claim)]
+        return self.table.statement(FINISH, finish.claim.url, parameters)
+
     async def _ended(self, claims: list[Won], written: list[Written], is_mine: Callable[[Item], bool]) -> list[bool]:
         """Which claims were ended. One whose answer was lost has ended if its record says what was written."""
         unsure = [claim.url for claim, w in zip(claims, written, strict=True) if w.is_unsure and not w.is_done]
         found = await self.table.read(unsure)
         return [
-            w.is_done
-            or (
-                (item := found.get(claim.url)) is not None
-                and (number(item, "attempt"), text(item, "claim_id")) == (claim.attempt, claim.claim_id)
-                and is_mine(item)
-            )
+            w.is_done or ((item := found.get(claim.url)) is not None and _is_of(item, claim) and is_mine(item))
             for claim, w in zip(claims, written, strict=True)
         ]
 
-    def _count_finish(self, finish: Finish) -> None:
+    def _count_finish(self, finish: Finish, _: Item | None = None) -> None:
         outcome = finish.outcome
         self._sums.add({Status.PROCESSING: -1})
         self._sums.add(sums_of_record(outcome))
@@ -558,14 +564,15 @@ class AwsFrontier:
 
     async def retry(self, retries: Sequence[Retry]) -> list[bool]:
         now = self._clock()
-        written = await self.table.write([self._give_back(retry, now) for retry in retries])
-        ended = await self._ended(
-            [retry.claim for retry in retries],
-            written,
-            lambda item: text(item, "status") == Status.QUEUED,
-        )
+
+        def is_mine(item: Item) -> bool:
+            return text(item, "status") == Status.QUEUED
+
+        with self._doubted(_Doubt.of(it.claim, is_mine, lambda _: self._count_given_back(1)) for it in retries):
+            written = await self.table.write([self._give_back(retry, now) for retry in retries])
+            ended = await self._ended([retry.claim for retry in retries], written, is_mine)
         given_back = [retry for retry, is_ended in zip(retries, ended, strict=True) if is_ended]
-        self._sums.add({Status.PROCESSING: -len(given_back), Status.QUEUED: len(given_back)})
+        self._count_given_back(len(given_back))
         await self._resend(
             [
                 (
@@ -579,6 +586,9 @@ class AwsFrontier:
         )
         await self._flush_if_due()
         return ended
+
+    def _count_given_back(self, count: int) -> None:
+        self._sums.add({Status.PROCESSING: -count, Status.QUEUED: count})
 
     def _give_back(self, retry: Retry, now: float) -> Statement:
         is_parked = _parks(retry.at, now, retry.delivery.body)
@@ -816,9 +826,30 @@ class AwsFrontier:
         if self._sums.are_due or self._hosts.unwritten >= WRITE_BATCH:
             await self.flush()
 
+    @contextlib.contextmanager
+    def _doubted(self, doubts: Iterable[_Doubt]) -> Iterator[None]:
+        """Within it records are written. If that ends without an answer, what was made is counted by :meth:`flush`."""
+        try:
+            yield
+        except BaseException:
+            self._doubts += doubts
+            raise
+
+    async def _settle_doubts(self) -> None:
+        """Count what was made, though whoever made it was not told."""
+        async with self._settling:
+            doubts = list(self._doubts)
+            items = await self.table.read(doubt.url for doubt in doubts)
+            del self._doubts[: len(doubts)]
+        for doubt in doubts:
+            if doubt.url in items and doubt.is_made(items[doubt.url]):
+                doubt.add(items[doubt.url])
+
     async def flush(self) -> None:
         """Write the sums that were gathered here. If AWS is too busy, they are kept for the next time."""
         try:
+            if self._doubts:
+                await self._settle_doubts()
             await self._sums.flush()
             await self._hosts.flush()
         except FrontierBusyError as error:
@@ -1065,6 +1096,7 @@ class AwsFrontier:
         return removed
 
     async def clear_table(self, on_removed: Callable[[int], None] = lambda _: None) -> int:
+        self._doubts.clear()
         self._sums.forget()
         self._hosts.forget()
         await self._hosts.raise_generation()  # first, in case it is left half-way
@@ -1088,6 +1120,19 @@ class AwsFrontier:
         await together(clear(segment) for segment in range(4))
         await self._hosts.raise_generation()  # and last: what was remembered meanwhile may be gone
         return removed
+
+
+class _Doubt(NamedTuple):
+    """A write of a record of which nobody knows whether it was made, and what it would have counted."""
+
+    url: str
+    is_made: Callable[[Item], bool]  # by the record
+    add: Callable[[Item], None]
+
+    @classmethod
+    def of(cls, claim: Won, is_made: Callable[[Item], bool], add: Callable[[Item], None]) -> _Doubt:
+        """Of the end of a claim."""
+        return cls(claim.url, lambda item: _is_of(item, claim) and is_made(item), add)
 
 
 class _Recorded(NamedTuple):
@@ -1259,13 +1304,13 @@ def _fence(claim: Won) -> list[dict[str, Any]]:
     return [s(claim.url), n(claim.attempt), s(claim.claim_id)]
 
 
+def _is_of(item: Item, claim: Won) -> bool:
+    """Whether no later claim of a record was made."""
+    return (number(item, "attempt"), text(item, "claim_id")) == (claim.attempt, claim.claim_id)
+
+
 def _is_held(item: Item | None, claim: Won) -> bool:
-    return (
-        item is not None
-        and text(item, "status") == Status.PROCESSING
-        and number(item, "attempt") == claim.attempt
-        and text(item, "claim_id") == claim.claim_id
-    )
+    return item is not None and text(item, "status") == Status.PROCESSING and _is_of(item, claim)
 
 
 def _seconds(timestamp: float | str) -> float:
