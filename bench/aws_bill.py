@@ -111,7 +111,7 @@ class Bill(msgspec.Struct, kw_only=True):
             elif '"outcome"' in statement["Statement"]:
                 size += written
             elif '"row"' in statement["Statement"]:  # of a host: the whole of it
-                size = written + len(key) + 60
+                size = sum(len(value.get("S", "").encode()) for value in parameters) + 60
         self.sizes[key] = size
         return size
 

@@ -35,7 +35,7 @@ JITTER_SECONDS: Final = 0.05  # after a request was seen: so that parsing and fi
 WATCH: Final = """
 CREATE TABLE seen_finish (url TEXT NOT NULL, attempt INTEGER NOT NULL);
 CREATE TRIGGER see_finish AFTER UPDATE OF status ON record
-WHEN new.status IN ('done', 'failed', 'blocked')
+WHEN new.status >= 2
 BEGIN INSERT INTO seen_finish VALUES (new.url, new.attempt); END;
 """
 

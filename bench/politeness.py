@@ -34,8 +34,7 @@ PARKED_SECONDS: Final = 900.0  # what SQS can defer a message by; longer waits c
 
 WATCH: Final = """
 CREATE TABLE seen_delivery (url TEXT NOT NULL);
-CREATE TRIGGER see_delivery AFTER UPDATE OF receipt ON message
-WHEN new.receipt IS NOT NULL AND new.receipt IS NOT old.receipt
+CREATE TRIGGER see_delivery AFTER UPDATE OF receives ON record WHEN new.receives > old.receives
 BEGIN INSERT INTO seen_delivery VALUES (new.url); END;
 """
 

@@ -94,6 +94,7 @@ class Busy(NamedTuple):
     again_at: float
     is_void: bool  # the slot is of an older generation
     trouble: Fetched | None = None  # what a request met, if one was made: it is the host's, or ours
+    is_stopped: bool = False  # the operator paused or blocked it: to be judged anew
 
 
 class Learned(NamedTuple):
@@ -186,6 +187,7 @@ class Politeness:
         self._patience = patience
         self._under_way = 0  # requests of ours
         self._promptness = PROMPT_SECONDS  # how old a permission may be; more where asking for one takes longer
+        self._generation = frontier.generation  # of what is remembered here
         self._rows: dict[str, tuple[HostRow, float]] = {}
         self._rules = _RulesCache()
         self._robots_locks: dict[str, asyncio.Lock] = {}
@@ -230,7 +232,8 @@ class Politeness:
         settings = message.settings
         row = await self._host(host_of(message.url))
         now = self._clock()
-        if row.is_blocked or row.is_paused or row.rest_until > now + NEAR_SECONDS:
+        is_early = message.slot is not None and message.slot > now + NEAR_SECONDS
+        if row.is_blocked or row.is_paused or row.rest_until > now + NEAR_SECONDS or is_early:
             # A copy that is seconds old would send away what an order has just released.
             self._rows.pop(row.host, None)
             row = await self._host(row.host)
@@ -380,9 +383,25 @@ class Politeness:
         if admission.entered is Entered.YES:
             return Pass(row.host, token, now)
         self._rows.pop(row.host, None)  # it is not what it was thought to be
-        if admission.entered is Entered.STOPPED:
-            return Busy(now + PAUSE_SECONDS, is_void=False)
-        return Busy(admission.again_at, admission.entered is Entered.VOID)
+        return Busy(
+            admission.again_at,
+            is_void=admission.entered is Entered.VOID,
+            is_stopped=admission.entered is Entered.STOPPED,
+        )
+
+    async def is_stopped(self, permission: Pass, settings: CrawlSettings) -> bool:
+        """Whether an order stands against a request that is just about to begin, or its host is to be entered now.
+
+        Entering looks, and its answer holds for a moment. Where that is past, or there was no delay and so
+        nothing to enter, the host's row is read.
+        """
+        if permission.token is not None and self._clock() - permission.asked_at <= PROMPT_SECONDS:
+            return False
+        self._rows.pop(permission.host, None)
+        row = await self._host(permission.host)
+        if permission.token is None and (hosts.delay_for(row, settings) > 0 or row.rest_until > self._clock()):
+            return True
+        return row.is_paused or row.is_blocked
 
     def is_late(self, permission: Pass, per_host: int) -> bool:
         """Whether it is too old to begin a request by: what it has kept away may have been let in meanwhile.
@@ -403,6 +422,10 @@ class Politeness:
     async def enter_anew(self, permission: Pass, message: Message) -> Pass | Busy:
         """Another permission in place of one that is late, if it can be had within :data:`BEGIN_SECONDS`."""
         await self.leave(permission, requested_at=permission.asked_at)
+        return await self.enter_soon(message)
+
+    async def enter_soon(self, message: Message) -> Pass | Busy:
+        """Wait for a permission, if it can be had within :data:`BEGIN_SECONDS`."""
         give_up_at = self._clock() + BEGIN_SECONDS
         while True:
             answer = await self.enter(message)
@@ -411,6 +434,8 @@ class Politeness:
             if isinstance(answer, Pass):
                 await self.leave(answer, requested_at=answer.asked_at)
                 again_at = self._clock()
+            elif answer.is_void or answer.is_stopped:
+                return answer
             else:
                 again_at = answer.again_at
             if again_at > give_up_at or await self.pause_until(max(again_at, self._clock() + 0.01)):
@@ -430,8 +455,10 @@ class Politeness:
         if row.rest_until > now:
             return Busy(row.rest_until, is_void=False)
         permission = await self._ask(row, hosts.delay_for(row, settings), settings.per_host, None)
-        if isinstance(permission, Busy):
+        if isinstance(permission, Busy) and not permission.is_stopped:
             return permission
+        if isinstance(permission, Busy) or await self.is_stopped(permission, settings):
+            return await self.ask(url, settings, max_bytes=max_bytes, sink=sink, is_robots=is_robots)  # as its row is
         requested_at = None
         try:
             started_at = self._clock()
@@ -547,7 +574,20 @@ class Politeness:
 
     # Host rows.
 
+    def look_anew(self) -> None:
+        """Forget the copies of host rows: it may be long since they were read."""
+        self._rows.clear()
+
+    def _forget_what_was_cleared(self) -> None:
+        if self._generation != self._frontier.generation:
+            self._generation = self._frontier.generation
+            self._rows.clear()
+            self._rules = _RulesCache()
+            self._robots_again_at.clear()
+            self._robots_hops.clear()
+
     async def _host(self, host: str) -> HostRow:
+        self._forget_what_was_cleared()
         cached = self._rows.get(host)
         if cached is not None and cached[1] > self._clock():
             return cached[0]
@@ -624,6 +664,7 @@ class Politeness:
         return known.rules.sitemaps() if known is not None else ()
 
     async def _robots(self, origin: str, settings: CrawlSettings) -> _CachedRules | None:
+        self._forget_what_was_cleared()
         cached = self._rules.get(origin)
         if cached is not None and cached.row.expires_at > self._clock():
             return cached
@@ -697,6 +738,8 @@ class Politeness:
                     self._robots_hops[origin] = hop
                     return asked
                 continue
+            if asked.reason is Reason.HOST_BLOCKED and not hop.redirects:
+                return Busy(self._clock(), is_void=False)  # by an order just given: that says nothing of the file
             arrived = hop.after(asked)
             if isinstance(arrived, Fetched):
                 return arrived, hop.redirects > 0

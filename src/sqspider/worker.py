@@ -30,7 +30,6 @@ from sqspider import policy
 from sqspider.batcher import Batcher
 from sqspider.checks import Bounds, check_line, check_numbers, optional, seconds
 from sqspider.frontier import (
-    MAX_UNENDED_CLAIMS,
     ClaimRequest,
     Clock,
     Deferral,
@@ -46,6 +45,7 @@ from sqspider.frontier import (
     Retry,
     Won,
 )
+from sqspider.gate import Gate
 from sqspider.host import PATIENCE, Patience
 from sqspider.message import MAX_DEPTH, BadBody, Message, compiled, decode_message, measured_from
 from sqspider.metrics import Sample
@@ -64,6 +64,11 @@ STOP_MARGIN_SECONDS: Final = 2.0  # beyond the fetch limit, before what is in fl
 CHECK_IN_SECONDS: Final = 30.0  # a worker that was not seen for so long is gone
 CHECK_IN_AGAIN_SECONDS: Final = 1.0  # while another one of the same name may be alive
 MAX_BACKOFF_SECONDS: Final = 30.0
+SUSPECTED_AFTER: Final = 2  # claims in a row that nobody ended: the third is worked on with nothing beside it,
+GIVEN_UP_AFTER: Final = 3  # and if that one is not ended either, the URL is to blame
+SUSPECTS: Final = 10_000  # that are remembered
+TURN_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
+TURN_AGAIN_SECONDS: Final = 1.0  # and then comes back after
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
 
@@ -209,6 +214,10 @@ class RecentUrls:
         self._young.discard(url)
         self._old.discard(url)
 
+    def clear(self) -> None:
+        self._young.clear()
+        self._old.clear()
+
 
 class Worker:
     """Takes messages from a frontier and works on them; see the module's docstring.
@@ -257,6 +266,10 @@ class Worker:
         self._network = self._politeness.network
         self._recent = RecentUrls(options.seen_urls)
         self._finished = RecentUrls(FINISHED_URLS)
+        self._suspects = RecentUrls(SUSPECTS)
+        self._generation = frontier.generation  # of what these remember
+        self._gate = Gate()
+        self._turn = asyncio.Lock()  # of suspects
         self._fetches = asyncio.Semaphore(options.concurrency)
         self._large = asyncio.Semaphore(options.large_bodies) if options.large_bodies is not None else None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -286,6 +299,7 @@ class Worker:
     def stop(self) -> None:
         """Take no more; finish what is in flight within the fetch limit or give it back; end."""
         self._stopping.set()
+        self._gate.send_away()
         self._changed.set()
 
     async def run(self, mode: Mode) -> None:
@@ -327,6 +341,7 @@ class Worker:
         :class:`FrontierError` makes work impossible. Being cancelled leaves what is claimed to its lease.
         """
         self._stopping.clear()
+        self._politeness.look_anew()
         self._claims.clear()
         self._cut_short.clear()
         self.tally = Tally()
@@ -567,6 +582,7 @@ class Worker:
         if self._stopping.is_set():
             await self._defer(Deferral(delivery=delivery, until=self._clock()))
             return
+        self._forget_what_was_cleared()
         if delivery.is_finished or message.url in self._finished:
             await self._lose(delivery, message)
             return
@@ -579,11 +595,22 @@ class Worker:
                 await self._end_unfetched(delivery, message, verdict)
                 return
         room = _Room(self._large)
+        place = _Place(self._gate, self._turn if message.url in self._suspects else None)
         try:
-            await self._visit(delivery, message, room)
+            is_stopped = await self._visit(delivery, message, room, place)
         finally:
+            place.give_back()
             room.give_back()
             self._politeness.release(message)
+        if is_stopped:
+            await self._see_to(delivery, message)
+
+    def _forget_what_was_cleared(self) -> None:
+        """What is remembered of records holds until they are cleared away."""
+        if self._generation != self._frontier.generation:
+            self._generation = self._frontier.generation
+            for memory in (self._recent, self._finished, self._suspects):
+                memory.clear()
 
     async def _end_unfetched(self, delivery: Delivery, message: Message, blocked: Blocked) -> None:
         claim = await self._win(delivery, message)
@@ -599,47 +626,57 @@ class Worker:
         self._finished.discard(message.url)
         claim = await self._win(delivery, message)
         if claim is not None:
-            await self._give_back(claim, delivery, self._clock(), tried=False, outcome=None)
+            await self._give_back_unused(claim, delivery, self._clock())
 
-    async def _visit(self, delivery: Delivery, message: Message, room: _Room) -> None:
-        """Wait for the host, claim, fetch, end the claim."""
+    async def _visit(self, delivery: Delivery, message: Message, room: _Room, place: _Place) -> bool:
+        """Wait for the host, claim, fetch, end the claim. True: an order stopped it, so it is to be judged anew."""
         not_before = 0.0
         visited: _Visited | None = None
         while True:
             ready = await self._politeness.wait_for_slot(message, not_before)
             if isinstance(ready, Postponed):
                 await self._defer(Deferral(delivery=delivery, until=ready.until, message=ready.message))
-                return
+                return False
             if isinstance(ready, Blocked):
                 await self._end_unfetched(delivery, message, ready)
-                return
+                return False
             message = ready
+            if not await place.has_its_turn():
+                until = self._clock() + TURN_AGAIN_SECONDS
+                await self._defer(Deferral(delivery=delivery, until=until, message=message))
+                return False
             async with self._fetches:
-                if self._stopping.is_set():
+                if self._stopping.is_set() or not await place.take() or self._stopping.is_set():
                     await self._defer(Deferral(delivery=delivery, until=self._clock(), message=message))
-                    return
-                permission = await self._politeness.enter(message)
+                    return False
+                # Who is alone waits for a near moment here: having waited for others anew it would be too late again.
+                enter = self._politeness.enter_soon if place.alone else self._politeness.enter
+                permission = await enter(message)
                 if isinstance(permission, Pass):
-                    visited = await self._claim_and_fetch(delivery, message, permission, room)
+                    visited = await self._claim_and_fetch(delivery, message, permission, room, alone=place.alone)
                     break
+                place.give_back()
+            if permission.is_stopped:
+                return True
             not_before = permission.again_at
             if permission.is_void:
                 message = msgspec.structs.replace(message, slot=None)
         if visited is None:
-            return
+            return False
         gives_up_its_place = not self._sinks
         self._ending += gives_up_its_place
         self._changed.set()
         try:
-            await self._conclude(visited, delivery, message, room)
+            await self._conclude(visited, delivery, message, room, place)
         except asyncio.CancelledError:
             self._cut_short.add(message.url)
             raise
         finally:
             self._ending -= gives_up_its_place
+        return False
 
     async def _claim_and_fetch(
-        self, delivery: Delivery, message: Message, permission: Pass, room: _Room
+        self, delivery: Delivery, message: Message, permission: Pass, room: _Room, *, alone: bool
     ) -> _Visited | None:
         """Claim and fetch; ``None`` if there is nothing left to do."""
 
@@ -652,15 +689,18 @@ class Worker:
         requested_at = None
         try:
             claim = await self._win(delivery, message)
-            if claim is None:
+            if claim is None or await self._is_suspended(claim, delivery, alone=alone):
                 return None
             if self._politeness.is_late(permission, message.settings.per_host):
                 held = None
                 anew = await self._politeness.enter_anew(permission, message)
                 if isinstance(anew, Busy):
-                    await self._give_back(claim, delivery, anew.again_at, tried=False, outcome=None)
+                    await self._give_back_unused(claim, delivery, anew.again_at)
                     return None
                 permission = held = anew
+            elif await self._politeness.is_stopped(permission, message.settings):
+                await self._give_back_unused(claim, delivery, self._clock())
+                return None
             self.tally.in_flight += 1
             started_at = self._clock()
             try:
@@ -678,7 +718,7 @@ class Worker:
                 await self._politeness.leave(held, requested_at=requested_at)
 
     async def _win(self, delivery: Delivery, message: Message) -> Won | None:
-        """Claim a URL; ``None`` if it was lost, or if it has killed its workers too often."""
+        """Claim a URL; ``None`` if it was lost."""
         claim = await self._claim(ClaimRequest(delivery=delivery, message=message))
         if isinstance(claim, Lost) and claim.why is LostReason.REFUSED:
             # Left unended, as a message that is none: it comes back until it reaches the dead letters.
@@ -695,19 +735,37 @@ class Worker:
             return None
         log.info(f"WON race — claimed for processing: {message.url}")
         self._claims[message.url] = (claim, delivery)
-        if claim.unended > MAX_UNENDED_CLAIMS:
-            detail = f"{MAX_UNENDED_CLAIMS} claims in a row were never ended"
-            await self._end(claim, delivery, Outcome(status=Status.FAILED, reason=Reason.CRASHED, detail=detail))
-            return None
         return claim
 
-    async def _conclude(self, visited: _Visited, delivery: Delivery, message: Message, room: _Room) -> None:
+    async def _is_suspended(self, claim: Won, delivery: Delivery, *, alone: bool) -> bool:
+        """Whether a URL may not be fetched now, for its claims were never ended: its page may kill its workers.
+
+        So may one that was beside it, whose claims they took along. So it is tried alone before it is given up.
+        """
+        if claim.unended > GIVEN_UP_AFTER:
+            detail = (
+                f"{GIVEN_UP_AFTER} claims in a row were never ended, the last of them with no other fetch beside it"
+            )
+            await self._end(claim, delivery, Outcome(status=Status.FAILED, reason=Reason.CRASHED, detail=detail))
+            return True
+        if claim.unended > SUSPECTED_AFTER and not alone:
+            # No lease is held while it waits for its turn.
+            log.warning("suspect", url=claim.url, unended_claims=SUSPECTED_AFTER, fetched="alone, when it comes back")
+            self._suspects.add(claim.url)
+            await self._give_back_unused(claim, delivery, self._clock())
+            return True
+        return False
+
+    async def _conclude(
+        self, visited: _Visited, delivery: Delivery, message: Message, room: _Room, place: _Place
+    ) -> None:
         claim, fetched, asked_at = visited
         if room.is_refused:  # another worker may have some
             await self._give_back(claim, delivery, 0.0, tried=False, outcome=None)
             return
         learned = await self._politeness.learn(host_of(message.url), fetched, asked_at)
         outcome, page, entry = assess(fetched, message, self._fetcher.options.product_token)
+        self._forget_what_was_cleared()
         if not learned.counts:  # it was the host's, or ours
             await self._give_back(claim, delivery, learned.again_at, tried=False, outcome=outcome)
             seconds = round(learned.again_at - self._clock(), 1)
@@ -720,6 +778,7 @@ class Worker:
                 if page and page.left_out:
                     reasons = {reason.value: number for reason, number in page.left_out.items()}
                     log.info("links_left_out", url=message.url, **reasons)
+                place.give_back()  # the page is done: what a sink does is not its fault, and may take long
                 for sink in self._sinks:
                     await sink(Visit(message=message, fetched=fetched, outcome=outcome, page=page))
 
@@ -758,6 +817,7 @@ class Worker:
             log.warning("stale_claim", url=claim.url, attempt=claim.attempt)
             return False
         self._is_ended(delivery)
+        self._suspects.discard(claim.url)
         self.tally.finished[outcome.status] += 1
         self.tally.bytes += outcome.bytes
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
@@ -812,13 +872,22 @@ class Worker:
     async def _give_back(
         self, claim: Won, delivery: Delivery, at: float, *, tried: bool, outcome: Outcome | None
     ) -> None:
-        given = await self._retry(Retry(claim=claim, delivery=delivery, at=at, tried=tried, outcome=outcome))
+        self._suspects.discard(claim.url)
+        await self._put_back(Retry(claim=claim, delivery=delivery, at=at, tried=tried, outcome=outcome))
+
+    async def _give_back_unused(self, claim: Won, delivery: Delivery, at: float) -> None:
+        """Nothing was asked under a claim."""
+        await self._put_back(Retry(claim=claim, delivery=delivery, at=at, tried=False, is_unused=True))
+
+    async def _put_back(self, retry: Retry) -> None:
+        claim, delivery = retry.claim, retry.delivery
+        given = await self._retry(retry)
         self._claims.pop(claim.url, None)
         if not given:
             log.warning("stale_claim", url=claim.url, attempt=claim.attempt)
             return
         self._is_ended(delivery)
-        self.tally.retried += tried
+        self.tally.retried += retry.tried
 
     def _is_ended(self, delivery: Delivery) -> None:
         self.unended.pop(delivery.receipt, None)
@@ -853,6 +922,43 @@ class _Visited(NamedTuple):
     claim: Won
     fetched: Fetched
     asked_at: float  # when the permission for it was asked for
+
+
+class _Place:
+    """One fetch's place among those of its worker, from before it is claimed until its claim is ended.
+
+    A suspect has it with no other fetch beside it, when its ``turn`` comes. It waits for that outside of the gate, so
+    that others are let in between two of them, and not for so long that its message would come back meanwhile.
+    """
+
+    def __init__(self, gate: Gate, turn: asyncio.Lock | None) -> None:
+        self.alone = turn is not None
+        self._gate = gate
+        self._turn = turn
+        self._has_turn = False
+        self._is_taken = False
+
+    async def has_its_turn(self) -> bool:
+        """Wait for it; whether it has come in time."""
+        if self._turn is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TURN_SECONDS):
+                    await self._turn.acquire()
+                    self._has_turn = True
+        return self._turn is None or self._has_turn
+
+    async def take(self) -> bool:
+        """Wait for it; False if sent away."""
+        self._is_taken = await self._gate.enter(alone=self.alone)
+        return self._is_taken
+
+    def give_back(self) -> None:
+        if self._is_taken:
+            self._is_taken = False
+            self._gate.leave()
+        if self._turn is not None and self._has_turn:
+            self._has_turn = False
+            self._turn.release()
 
 
 class _Room:

@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from sqspider.frontier.sqlite_file import APPLICATION_ID, SCHEMA_VERSION
 from sqspider.policy import FINAL, RULES
 from sqspider.record import Reason
 from tests.conftest import Run
+from tests.frontier.old_files import make_old_file
 
 ROOT = Path(__file__).parent.parent.parent
 SELF = ("--delay", "0", "--allow-private", "--exclude", "slow|huge|flaky")
@@ -218,14 +220,8 @@ def test_a_file_that_is_no_frontier_is_refused(sqspider: Run, tmp_path: Path, ki
 
 
 def test_a_file_of_the_first_version_is_brought_up_to_date(sqspider: Run, served_site: str, tmp_path: Path) -> None:
-    assert sqspider("enqueue", "--delay", "0", *(f"{served_site}page/{n}" for n in range(5))).returncode == 0
-    with sqlite3.connect(tmp_path / "sqspider.db") as connection:  # as the first version made it
-        connection.executescript(
-            "DROP INDEX message_visible; DROP INDEX message_in_flight; DROP TABLE sample;"
-            "ALTER TABLE message DROP COLUMN is_deferred;"
-            "CREATE INDEX message_visible ON message (is_dead, visible_at, id); PRAGMA user_version = 1;"
-        )
-    connection.close()
+    urls = [f"{served_site}page/{n}" for n in range(5)]
+    make_old_file(tmp_path / "sqspider.db", 1, urls, now=time.time(), settings={"delay_seconds": 0})
     assert sqspider("consume", "--until-empty", "--allow-private").returncode == 0
     assert json.loads(sqspider("status", "--json").stdout)["records"]["done"] == 5
     assert json.loads(sqspider("metrics", "--json").stdout)[0]["Done"] == 5

@@ -56,7 +56,7 @@ class Store(abc.ABC):
     clock: Clock
     address = ""  # as ``open_frontier`` takes it, in this process and in others; empty: it lives in this one alone
     environment: Mapping[str, str]  # that others need to open it
-    tells_finished = False  # whether a delivery says that its URL was finished, which may cost something
+    has_own_queue = False  # it knows what is recorded, and whose turn it is, which SQS does not
 
     @abc.abstractmethod
     async def open(self, settings: FrontierSettings = SETTINGS) -> Frontier:
@@ -73,7 +73,7 @@ class Store(abc.ABC):
 class SqliteStore(Store):
     """A file in a folder of the test, under a clock that the test moves."""
 
-    tells_finished = True
+    has_own_queue = True
 
     def __init__(self, folder: Path) -> None:
         self._fake_clock = FakeClock()
@@ -97,7 +97,7 @@ class SqliteStore(Store):
 class InMemoryStore(Store):
     """Dictionaries of this process, under a clock that the test moves."""
 
-    tells_finished = True
+    has_own_queue = True
 
     def __init__(self) -> None:
         self._fake_clock = FakeClock()

@@ -10,39 +10,31 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-import msgspec
 import pytest
 
 from sqspider.frontier import Deferral, Entry, Finish, Retry, Won
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.metrics import Sample
-from sqspider.record import Outcome, Status
 
 from .kit import (
     A_LITTLE,
     DONE,
     DUE,
-    LEASE,
     MAX_RECEIVES,
     SETTINGS,
     VISIBILITY,
     FakeClock,
     SqliteStore,
-    assert_counts_are_exact,
     claim_all,
     entries,
-    finish_one,
     message_of,
     record_of,
     take,
     take_one,
     url,
-    win,
 )
 
 T = TypeVar("T")
-
-REDIRECT = Outcome(status=Status.DONE, http_status=301, redirect_to=url("target"))
 
 
 @pytest.fixture
@@ -65,39 +57,6 @@ def other(state: MemoryStore, clock: FakeClock) -> MemoryFrontier:
     return MemoryFrontier(state, SETTINGS, clock=clock)
 
 
-# Claims that were not used.
-
-
-async def test_an_unused_claim_leaves_unended_as_it_was(frontier: MemoryFrontier, clock: FakeClock) -> None:
-    await frontier.enqueue([Entry(url=url("a"))])
-    await win(frontier, await take_one(frontier), claim="died")
-    clock.now += max(LEASE, VISIBILITY) + A_LITTLE
-    for number in range(2):
-        delivery = await take_one(frontier)
-        claim = await win(frontier, delivery, claim=f"unused{number}")
-        assert claim.unended == 2
-        unused = Retry(claim=claim, delivery=delivery, at=clock(), tried=False, is_unused=True)
-        assert await frontier.retry([unused]) == [True]
-        assert (await record_of(frontier, url("a"))).unended == 1
-        await assert_counts_are_exact(frontier)
-    claim = await win(frontier, await take_one(frontier), claim="used")
-    assert claim.unended == 2
-    await assert_counts_are_exact(frontier)
-
-
-# The generation.
-
-
-async def test_clearing_raises_the_generation_for_all(frontier: MemoryFrontier, other: MemoryFrontier) -> None:
-    before = frontier.generation
-    await frontier.clear_table()
-    assert other.generation == before  # as of its last look
-    await other.hosts(["example.com"])
-    await frontier.receive(1)
-    assert frontier.generation == other.generation == before + 1
-    assert MemoryFrontier(frontier._store, SETTINGS, clock=frontier.now).generation == before + 1
-
-
 # Sweeps.
 
 
@@ -118,64 +77,6 @@ async def test_what_waits_long_is_looked_at_ever_more_seldom_until_it_is_lost(
     await frontier.purge_queue()
     clock.now += DUE + A_LITTLE
     assert await frontier.sweep() == 1
-
-
-# Redirects.
-
-
-async def test_the_fewest_redirects_hold_until_a_record_is_final(frontier: MemoryFrontier) -> None:
-    await frontier.enqueue([Entry(url=url("a"), redirects=5)])
-    delivery = await take_one(frontier)
-    assert message_of(delivery).redirects == 5
-    for redirects, held in ((7, 5), (2, 2), (3, 2)):
-        assert await frontier.enqueue([Entry(url=url("a"), redirects=redirects)]) == [False]
-        assert (await record_of(frontier, url("a"))).redirects == held
-    await frontier.defer([Deferral(delivery=delivery, until=0)])
-    delivery = await take_one(frontier)
-    assert message_of(delivery).redirects == 2  # what was sent before says so, too
-    assert await finish_one(frontier, await win(frontier, delivery), delivery)
-    await frontier.enqueue([Entry(url=url("a"), redirects=0)])
-    assert (await record_of(frontier, url("a"))).redirects == 2
-    await assert_counts_are_exact(frontier)
-
-
-async def test_what_is_swept_back_says_its_redirects(frontier: MemoryFrontier, clock: FakeClock) -> None:
-    await frontier.enqueue([Entry(url=url("a"), redirects=3)])
-    await frontier.purge_queue()
-    clock.now += DUE + A_LITTLE
-    assert await frontier.sweep() == 1
-    assert message_of(await take_one(frontier)).redirects == 3
-
-
-async def test_redirects_are_counted_apart(frontier: MemoryFrontier) -> None:
-    outcomes = [
-        REDIRECT,
-        msgspec.structs.replace(REDIRECT, http_status=200),
-        msgspec.structs.replace(REDIRECT, status=Status.FAILED),
-        Outcome(status=Status.DONE, http_status=304),
-    ]
-    await frontier.enqueue(entries(len(outcomes)))
-    for outcome in outcomes:
-        delivery = await take_one(frontier)
-        assert await finish_one(frontier, await win(frontier, delivery), delivery, outcome)
-    counts = await frontier.counts()
-    assert (counts.redirects, counts.by_status[Status.DONE]) == (1, 3)
-    await frontier.clear_table()
-    assert (await frontier.counts()).redirects == 0
-
-
-# Whose turn it is.
-
-
-async def test_what_nobody_ended_comes_first_then_what_was_put_off(frontier: MemoryFrontier, clock: FakeClock) -> None:
-    await frontier.enqueue(entries(2))
-    put_off, expired = await take(frontier, 2)
-    await frontier.enqueue([Entry(url=url("fresh"))])
-    await frontier.defer([Deferral(delivery=put_off, until=clock())])
-    clock.now += VISIBILITY
-    found = await frontier.receive(10)
-    assert [delivery.message_id for delivery in found[:2]] == [expired.message_id, put_off.message_id]
-    assert message_of(found[2]).url == url("fresh")
 
 
 # A frontier whose time is a simulator's.

@@ -50,11 +50,22 @@ async def opened(store: SqliteStore) -> SqliteFrontier:
     return frontier
 
 
-async def lose_messages(folder: Path, pattern: str) -> None:
-    """As a repair by hand does: records that match are past their time, and have no message."""
-    with closing(sqlite3.connect(folder / "frontier.db", isolation_level=None)) as by_hand:
-        by_hand.execute("DELETE FROM message WHERE url LIKE ?", (pattern,))
-        by_hand.execute("UPDATE record SET due_at = 1 WHERE url LIKE ?", (pattern,))
+def by_hand(folder: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(folder / "frontier.db", isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def lose_places(folder: Path, pattern: str) -> None:
+    """As a repair by hand does: records that match are past their time, and have no place in the queue."""
+    by_hand(folder, f"UPDATE record SET queue = NULL, visible_at = NULL, due_at = 1 WHERE url LIKE '{pattern}'")
+
+
+async def enqueued_and_sent(frontier: SqliteFrontier, some: list[Entry]) -> None:
+    """Records that wait by a message alone, as after a redrive: sweeps look at them once they are past their time."""
+    await frontier.enqueue(some)
+    await frontier.purge_queue()
+    await frontier.send([entry.url for entry in some])
 
 
 async def a_life(folder: Path, waiting: int) -> Counter[str]:
@@ -90,7 +101,7 @@ async def a_life(folder: Path, waiting: int) -> Counter[str]:
     assert await costs.of("release_host", frontier.release_host("mine.example")) == 2 * BATCH
     await costs.of("enqueue", frontier.enqueue(entries(2 * BATCH, host="new.example")))
     assert await costs.of("sweep of nothing", frontier.sweep()) == 0
-    await lose_messages(folder, "https://new.example/%")
+    lose_places(folder, "https://new.example/%")
     assert await costs.of("sweep", frontier.sweep()) == 2 * BATCH
     await costs.of("counts", frontier.counts())
     await store.close()
@@ -109,7 +120,7 @@ async def test_what_a_url_costs_does_not_grow_with_what_waits(tmp_path: Path) ->
 async def test_what_was_looked_at_is_not_looked_at_again_and_again(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
     frontier = await opened(store)
-    await frontier.enqueue(entries(2 * STEP + 5))
+    await enqueued_and_sent(frontier, entries(2 * STEP + 5))
     looks = 0
     costs = Costs(frontier)
     while store.clock() < 1_700_000_000 + 10 * LONGEST_LOOK_AGAIN_SECONDS:
@@ -126,12 +137,11 @@ async def test_what_was_looked_at_is_not_looked_at_again_and_again(tmp_path: Pat
 async def test_a_message_that_vanishes_after_it_was_looked_at_is_found_later(tmp_path: Path, waited: int) -> None:
     store = SqliteStore(tmp_path)
     frontier = await opened(store)
-    await frontier.enqueue(entries(30) + entries(30, host="lost.example"))
+    await enqueued_and_sent(frontier, entries(30) + entries(30, host="lost.example"))
     for _ in range(waited):
         await store.elapse(DUE + A_LITTLE)
         assert await frontier.sweep() == 0
-    with closing(sqlite3.connect(tmp_path / "frontier.db", isolation_level=None)) as by_hand:
-        by_hand.execute("DELETE FROM message WHERE host = 'lost.example'")
+    by_hand(tmp_path, "DELETE FROM message WHERE url LIKE '%lost.example%'")
     assert await frontier.sweep() == 0  # it takes a while, but not longer than
     await store.elapse(max(DUE, waited * (DUE + A_LITTLE)) + A_LITTLE)
     assert await frontier.sweep() == 30
@@ -157,9 +167,8 @@ async def test_after_a_purge_everything_is_due_as_soon_as_ever(tmp_path: Path, w
 async def test_a_sweep_finds_what_is_lost_behind_what_waits(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
     frontier = await opened(store)
-    await frontier.enqueue(entries(3 * STEP) + entries(7, host="lost.example"))
-    with closing(sqlite3.connect(tmp_path / "frontier.db", isolation_level=None)) as by_hand:
-        by_hand.execute("DELETE FROM message WHERE host = 'lost.example'")
+    await enqueued_and_sent(frontier, entries(3 * STEP) + entries(7, host="lost.example"))
+    by_hand(tmp_path, "DELETE FROM message WHERE url LIKE '%lost.example%'")
     await store.elapse(DUE + A_LITTLE)
     assert await frontier.sweep(limit=5) == 5
     assert await sweep_all(frontier) == 2
@@ -170,7 +179,7 @@ async def test_a_sweep_lets_others_in_between_its_steps(tmp_path: Path) -> None:
     """Another process writes while one sweep looks at a long backlog: it never waits for more than a step of it."""
     store = SqliteStore(tmp_path)
     frontier = await opened(store)
-    await frontier.enqueue(entries(5 * STEP))
+    await enqueued_and_sent(frontier, entries(5 * STEP))
     await store.elapse(DUE + A_LITTLE)
     written = 0
     other = sqlite3.connect(tmp_path / "frontier.db", isolation_level=None, timeout=0, check_same_thread=False)

@@ -24,6 +24,7 @@ from sqspider.frontier import Frontier, FrontierUnavailableError, RobotsRow, Won
 from sqspider.frontier.sqlite import COUNTERS, SqliteFrontier
 from sqspider.frontier.sqlite_check import Finding, check_file
 from sqspider.frontier.sqlite_file import CHECKED_BYTES, open_to_look, open_to_work
+from sqspider.frontier.sqlite_rows import key_of
 from sqspider.host import RobotsAccess
 from sqspider.record import Status
 
@@ -85,7 +86,12 @@ def flip(path: Path, name: str, text: bytes, bit: int = 1) -> None:
     path.write_bytes(data)
 
 
-UNIQUE_URLS: Final = "sqlite_autoindex_record_1"
+KEYS: Final = "record_key"
+
+
+def key_bytes(url: str) -> bytes:
+    """A URL's key as the index has it."""
+    return key_of(url).to_bytes(8, "big", signed=True)
 
 
 def as_after_a_kill(path: Path, killed: Path) -> None:
@@ -108,7 +114,7 @@ def test_opening_a_new_file_at_once_works_for_all(tmp_path: Path) -> None:
         def open_it(path: str = path, barrier: threading.Barrier = barrier, troubles: list[str] = troubles) -> None:
             barrier.wait()
             try:
-                open_to_work(path).close()
+                open_to_work(path, 0.0).close()
             except (FrontierUnavailableError, sqlite3.Error) as error:
                 troubles.append(str(error))
 
@@ -129,16 +135,17 @@ def test_a_switch_to_wal_waits_for_whoever_writes(tmp_path: Path) -> None:
         switcher.execute("PRAGMA journal_mode = WAL")
     ending = threading.Timer(0.1, writer.rollback)
     ending.start()
-    open_to_work(str(path)).close()
+    open_to_work(str(path), 0.0).close()
     ending.join()
     writer.close()
 
 
 def test_an_old_sqlite_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))  # knows no ->>
-    for opener in (open_to_work, open_to_look):
-        with pytest.raises(FrontierUnavailableError, match=r"needs 3\.38\.0 or later"):
-            opener(str(tmp_path / "f.db"))
+    with pytest.raises(FrontierUnavailableError, match=r"needs 3\.38\.0 or later"):
+        open_to_work(str(tmp_path / "f.db"), 0.0)
+    with pytest.raises(FrontierUnavailableError, match=r"needs 3\.38\.0 or later"):
+        open_to_look(str(tmp_path / "f.db"))
 
 
 async def test_opening_to_work_does_not_wait_for_who_writes(tmp_path: Path) -> None:
@@ -218,7 +225,7 @@ def test_a_file_may_have_any_name(tmp_path: Path) -> None:
 
 def test_a_file_of_an_older_version_is_not_changed_by_a_look(tmp_path: Path) -> None:
     path = str(tmp_path / "f.db")
-    open_to_work(path).close()
+    open_to_work(path, 0.0).close()
     change(tmp_path / "f.db", "PRAGMA user_version = 1")
     before = contents(tmp_path)
     with pytest.raises(FrontierUnavailableError, match=r"older sqspider.*`sqspider sweep` brings it up to date"):
@@ -372,13 +379,17 @@ DAMAGES: Final[dict[str, tuple[str, tuple[object, ...], str]]] = {
     "messages": ("UPDATE counter SET number = 1 WHERE name = 'messages'", (), "the sum messages is 1, the rows say 3"),
     "a host": ("INSERT INTO host (host, done) VALUES ('e.com', 3)", (), "the sums of e.com are (3, 0, 0), the rows say (0, 0, 0)"),
     "an outcome": ("UPDATE record SET outcome = '{\"status\"' WHERE id = 2", (), f"{url(1)}: its row is damaged"),
-    "a status": ("UPDATE record SET status = 'queud' WHERE id = 2", (), f"{url(1)}: its row is damaged: Invalid enum value"),
+    "a status": ("UPDATE record SET status = 'queud' WHERE id = 2", (), f"{url(1)}: its row is damaged: no status is 'queud'"),
     "a number": ("UPDATE record SET attempt = 'x' WHERE id = 2", (), f"{url(1)}: its row is damaged"),
     "a text": ("UPDATE record SET parent = CAST(? AS TEXT) WHERE id = 2", (b"h\xff",), f"{url(1)}: its row is damaged"),
     "a lease": ("UPDATE record SET lease_until = 5 WHERE id = 2", (), f"{url(1)}: queued with a lease of 5"),
-    "no way back": ("UPDATE record SET due_at = NULL, url = 'http://x/' WHERE id = 2", (), "nothing brings it back: http://x/"),
-    "settings": ("DELETE FROM settings", (), f"its crawl's settings are gone: {url(1)}"),
-    "the end": ("UPDATE record SET status = 'done' WHERE id = 2", (), f"{url(1)}: done, and its outcome says something else"),
+    "no way back": ("UPDATE record SET queue = NULL WHERE id = 2", (), f"nothing brings it back: {url(1)}"),
+    "settings": ("DELETE FROM crawl", (), f"its crawl's settings are gone: {url(1)}"),
+    "the end": ("UPDATE record SET status = 2, lease_until = NULL WHERE id = 2", (), f"{url(1)}: done, and its outcome says something else"),
+    "put off": ("INSERT INTO counter VALUES ('put_off', 1)", (), "the sum put_off is 1, the rows say 0"),
+    "dead": ("INSERT INTO message (body, sent_at) VALUES ('', 1)", (), "the sum dead is 0, the rows say 1"),
+    "a key": ("UPDATE record SET key = 7 WHERE id = 2", (), f"{url(1)}: it is not found by its own URL"),
+    "a place": ("UPDATE record SET status = 1, lease_until = 9e9 WHERE id = 2", (), f"{url(1)}: processing, and in the queue as if it were fresh"),
 }  # fmt: skip
 
 
@@ -392,13 +403,13 @@ async def test_a_check_names_what_is_damaged(tmp_path: Path, damage: str) -> Non
 
 
 def test_a_check_finds_a_flipped_bit_in_an_index(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flip(asyncio.run(a_file(here / "sqspider.db")), UNIQUE_URLS, url(1).encode())
+    flip(asyncio.run(a_file(here / "sqspider.db")), KEYS, key_bytes(url(1)))
     assert run(["status", "--check"]) == 1
-    assert UNIQUE_URLS in capsys.readouterr().out
+    assert KEYS in capsys.readouterr().out
     assert run(["status", "--check", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert not found["sound"]
-    assert any(UNIQUE_URLS in fault for fault in found["faults"]), found
+    assert any(KEYS in fault for fault in found["faults"]), found
     assert run(["--frontier", "aws:", "status", "--check"]) == 2
 
 
@@ -438,9 +449,9 @@ async def test_a_damaged_host_row_ends_in_a_sentence_and_a_damaged_robots_row_is
     [
         ("UPDATE counter SET number = 'x' WHERE name = 'status:queued'", "status"),
         ("UPDATE counter SET number = x'00' WHERE name = 'messages'", "status --json"),
-        ("UPDATE message SET sent_at = 'x' WHERE id = 1", "status"),
-        ("UPDATE message SET is_dead = 1, body = x'ff00'", "redrive --list"),
-        ("UPDATE message SET is_dead = 1, sent_at = 9e99", "redrive --list --json"),
+        ("UPDATE record SET enqueued_at = 'x' WHERE id = 1", "status"),
+        ("INSERT INTO message (body, sent_at) VALUES (x'ff00', 1)", "redrive --list"),
+        ("INSERT INTO message (body, sent_at) VALUES ('', 9e99)", "redrive --list --json"),
         ("UPDATE counter SET number = 'x' WHERE name = 'status:queued'", "crawl --allow-private"),
     ],
 )
@@ -450,7 +461,7 @@ def test_a_number_that_is_none_is_said_to_be_damage(
     change(asyncio.run(a_file(here / "sqspider.db")), damage)
     assert run(command.split()) == 3
     assert "sqspider.db is damaged: " in capsys.readouterr().err
-    assert run(["status", "--check"]) == ("counter" in damage or "is_dead" in damage)
+    assert run(["status", "--check"]) == 1
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -461,10 +472,15 @@ async def test_a_claim_of_a_damaged_record_is_nobodys(tmp_path: Path) -> None:
     with pytest.raises(FrontierUnavailableError, match=re.escape(f"the record of {url(0)} says")):
         await win(frontier, await take_one(frontier))
     await frontier.close()
-    flip(path, "record", url(1).encode())  # in the table: the index leads from the URL to another one's record
-    frontier = await opened(path)
-    with pytest.raises(FrontierUnavailableError, match=rf"the URL {url(1)} leads to the record of another one"):
-        await win(frontier, await take_one(frontier))
+
+
+async def test_a_record_that_its_own_url_does_not_lead_to_is_nobodys(tmp_path: Path) -> None:
+    path, clock = await a_file(tmp_path / "f.db"), FakeClock()
+    flip(path, "record", url(1).encode())  # in the table: now it says that it is the first one
+    frontier = await opened(path, clock)
+    with pytest.raises(FrontierUnavailableError, match=rf"nothing there brings back: 1 \({url(0)}\)"):
+        await go_on(clock, frontier)
+    assert (await record_of(frontier, url(0))).attempt == 1
     await frontier.close()
 
 
@@ -474,7 +490,7 @@ async def test_a_claim_of_a_damaged_record_is_nobodys(tmp_path: Path) -> None:
 async def test_a_url_that_is_queued_and_done_does_not_keep_a_crawl_running(tmp_path: Path) -> None:
     """One bit in the unique index makes two records of one URL; only one of them is ever found by it."""
     path, clock = await a_file(tmp_path / "f.db"), FakeClock()
-    flip(path, UNIQUE_URLS, url(1).encode())
+    flip(path, KEYS, key_bytes(url(1)))
     frontier = await opened(path, clock)
     assert await frontier.enqueue(entries(3)) == [False, True, False]
     with pytest.raises(FrontierUnavailableError, match=rf"nothing there brings back: 1 \({url(1)}\)"):
@@ -482,28 +498,48 @@ async def test_a_url_that_is_queued_and_done_does_not_keep_a_crawl_running(tmp_p
     await frontier.close()
 
 
-@pytest.mark.parametrize("damage", ["a sum", "no way back", "settings", "finished by half"])
+NO_PLACE: Final = "UPDATE record SET queue = NULL, due_at = {due_at}, lease_until = {lease} WHERE id = 2"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        DAMAGES["a sum"][0],
+        NO_PLACE.format(due_at="NULL", lease="0"),
+        NO_PLACE.format(due_at="1", lease="NULL"),
+    ],
+)
 async def test_what_has_no_way_back_ends_the_crawl_when_all_else_is_done(tmp_path: Path, damage: str) -> None:
     path, clock = await a_file(tmp_path / "f.db"), FakeClock()
-    half = ("UPDATE record SET lease_until = NULL WHERE id = 2", (), "")
-    change(path, DAMAGES.get(damage, half)[0])
-    change(path, "DELETE FROM message WHERE id = 2")
-    change(path, "UPDATE counter SET number = number - 1 WHERE name = 'messages'")
+    change(path, damage)
     frontier = await opened(path, clock)
     with pytest.raises(FrontierUnavailableError, match=r"nothing there brings back: \d"):
         await go_on(clock, frontier)
-    assert (await frontier.counts()).by_status[Status.DONE] == (
-        3 if damage == "a sum" else 2
-    )  # the others are finished
+    done = (await frontier.counts()).by_status[Status.DONE]
+    assert done == (3 if "counter" in damage else 2)  # the others are finished
     await frontier.close()
 
 
-async def test_a_message_that_is_never_received_does_not_keep_a_crawl_running(tmp_path: Path) -> None:
-    """One bit in the index that messages are received by hides one, and sweeps see that it is there."""
+async def test_what_has_no_settings_any_more_ends_the_crawl(tmp_path: Path) -> None:
     path, clock = await a_file(tmp_path / "f.db"), FakeClock()
-    flip(path, "message_visible", b"\x06\x08")  # the head of its last row; 8 stands for 0, and 9 for 1: it is dead
+    change(path, "DELETE FROM crawl")
     frontier = await opened(path, clock)
-    with pytest.raises(FrontierUnavailableError, match=rf"nothing there brings back: 1 \({url(2)}\)"):
+    with pytest.raises(
+        FrontierUnavailableError, match=re.escape(f"settings are gone with which {url(0)} was recorded")
+    ):
+        await frontier.receive(10)
+    change(path, "UPDATE record SET queue = NULL, due_at = 1")
+    with pytest.raises(FrontierUnavailableError, match=r"nothing there brings back: 3"):
+        await frontier.sweep()
+    await frontier.close()
+
+
+async def test_a_place_that_is_never_received_does_not_keep_a_crawl_running(tmp_path: Path) -> None:
+    """One bit in the index that URLs are received by hides one."""
+    path, clock = await a_file(tmp_path / "f.db"), FakeClock()
+    flip(path, "record_fresh", b"\x03\x08")  # the head of its last row; 8 stands for 0, and 9 for 1: not fresh
+    frontier = await opened(path, clock)
+    with pytest.raises(FrontierUnavailableError, match=r"nothing there brings back: 1"):
         await go_on(clock, frontier)
     assert (await frontier.counts()).by_status[Status.DONE] == 2
     await frontier.close()
@@ -521,8 +557,7 @@ async def test_the_last_url_may_end_while_a_sweep_asks_what_is_left(tmp_path: Pa
         if asked.count(COUNTERS) == 1 and statement != COUNTERS:
             asked.append(COUNTERS)
             for done in (
-                "DELETE FROM message",
-                "UPDATE record SET status = 'done', due_at = NULL, lease_until = NULL",
+                "UPDATE record SET status = 2, queue = NULL, due_at = NULL, lease_until = NULL",
                 "DELETE FROM counter",
             ):
                 change(path, done)

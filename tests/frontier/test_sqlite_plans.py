@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -13,76 +12,87 @@ from typing import Final
 
 import pytest
 
-from sqspider.frontier import sqlite, sqlite_file
+from sqspider.frontier import sqlite, sqlite_clock, sqlite_file
 from sqspider.frontier.sqlite_file import open_to_work
+from sqspider.frontier.sqlite_rows import key_of
 
-MODULES: Final[tuple[ModuleType, ...]] = (sqlite, sqlite_file)
+MODULES: Final[tuple[ModuleType, ...]] = (sqlite, sqlite_clock, sqlite_file)
 VERBS: Final = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|VALUES)\b")
 NO_STATEMENTS: Final = re.compile(r"BEGIN|COMMIT|ROLLBACK|PRAGMA |CREATE |DROP |ALTER ")  # they read no table
 
-BY_URL: Final = "record: sqlite_autoindex_record_1 (url=?)"
+BY_ID: Final = "record: rowid (rowid=?)"
+BY_URL: Final = "r: record_key (key=?)"  # the URL itself is compared in the row
 BY_HOST: Final = "host: PRIMARY KEY (host=?)"
-VISIBLE: Final = "message_visible (is_dead=? AND is_deferred=? AND visible_at<?)"
+OF_PARENT: Final = "p: rowid (rowid=?)"
+MESSAGE_BY_ID: Final = "message: rowid (rowid=?)"
+FRESH: Final = "record: record_fresh (queue=?)"
+TIMED: Final = "record: record_timed (queue=? AND visible_at<?)"
+LATER: Final = "record: record_timed (queue=? AND visible_at>?)"
+MESSAGES: Final = "message: message_visible (visible_at<?)"
+LATER_MESSAGES: Final = "message: message_visible (visible_at>?)"
+DEAD: Final = "message: message_dead (visible_at=?)"
 
 # By the name of each statement: how it finds its rows, as "table or alias: index (what is looked up in it)".
 PLANS: Final[dict[str, set[str]]] = {
-    "FIND_SETTINGS": {"settings: sqlite_autoindex_settings_1 (body=?)"},
-    "ADD_SETTINGS": set(),
+    "FIND_CRAWL": {"crawl: sqlite_autoindex_crawl_1 (settings=?)"},
+    "ADD_CRAWL": set(),
+    "CRAWLS": {"c: rowid (rowid=?)"},
     "ADD_SAMPLE": set(),
     "END_OLD_SAMPLES": {"sample: sample_at (at<?)"},
     "POINTS": {"sample: sample_at (at>? AND at<?)"},
-    "INSERT_RECORDS": set(),
-    "INSERT_MESSAGE": set(),
-    "RECEIVE": {"message: rowid (rowid=?)", f"message: {VISIBLE}", BY_URL},
-    "NEXT_VISIBLE": {"message: message_visible (is_dead=? AND is_deferred=?)"},
-    "CLAIM": {BY_URL},
-    "LOSERS": {BY_URL},
     "KNOWN": {BY_URL},
-    "FINISH": {BY_URL},
-    "DELETE_MESSAGES_OF": {"message: message_url (url=?)"},
-    "RETRY": {BY_URL},
-    "DEFER": {"message: rowid (rowid=?)"},
-    "DELETE": {"message: rowid (rowid=?)"},
-    "PAST_DUE": {"r: record_due (due_at<?)", "m: message_url (url=?)"},
-    "ORPHANS": {
-        "r: rowid (rowid=?)",
-        "s: rowid (rowid=?)",
-        "found: sqlite_autoindex_record_1 (url=?)",
-    },
-    "MOVE_DUE_ON": {"record: rowid (rowid=?)"},
-    "MOVED_ON": {"record: record_due (due_at>?)"},
-    "MOVE_DUE_UP": {"record: rowid (rowid=?)"},
+    "HELD": {BY_URL},
+    "INSERT_RECORD": set(),
+    "FEWER_REDIRECTS": {BY_ID},
+    "INSERT_MESSAGE": set(),
+    "TIMED": {TIMED},
+    "FRESH_ONES": {FRESH},
+    "RECEIVE": {BY_ID, OF_PARENT},
+    "RECEIVE_MESSAGES": {MESSAGE_BY_ID, MESSAGES},
+    "NEXT_VISIBLE": {FRESH, LATER, LATER_MESSAGES},
+    "CLAIM": {BY_ID},
+    "TAKE_OVER": {MESSAGE_BY_ID},
+    "TAKE_PLACE": {BY_ID},
+    "FINISH": {BY_ID},
+    "DELETE_COPIES": {MESSAGE_BY_ID, "m: message_key (key=?)"},
+    "RETRY": {BY_ID},
+    "DEFER": {BY_ID},
+    "DEFER_MESSAGE": {MESSAGE_BY_ID},
+    "DELETE": {BY_ID},
+    "DELETE_MESSAGE": {MESSAGE_BY_ID},
+    "LOSE_PLACES": {BY_ID},
+    "PAST_DUE": {"r: record_due (due_at<?)", "m: message_key (key=?)"},
+    "ORPHANS": {"r: rowid (rowid=?)", "c: rowid (rowid=?)", "found: record_key (key=?)"},
+    "PUT_BACK": {BY_ID},
+    "MOVE_DUE_ON": {BY_ID},
     "COUNTERS": {"counter: scan"},
+    "NUMBER": {"counter: PRIMARY KEY (name=?)"},
     "ADD_TO_COUNTER": set(),
     "ADD_TO_HOST": set(),
     "HOSTS": {BY_HOST},
     "ALL_HOSTS": {"host: scan"},
-    "ADD_HOST": set(),
-    "SAVE_HOST": {BY_HOST},
+    "HOSTS_IN_TROUBLE": {"host: host_trouble (was_in_trouble=?)"},
+    "SAVE_HOST": set(),
     "BEGIN_REQUEST": set(),
     "END_REQUEST": {"request: PRIMARY KEY (host=? AND token=?)"},
     "REQUESTS": {"request: PRIMARY KEY (host=?)"},
     "ROBOTS": {"robots: sqlite_autoindex_robots_1 (origin=?)"},
     "LEASE_ROBOTS": set(),
     "SAVE_ROBOTS": set(),
-    "MESSAGES_OF_HOST": {"message: message_url (url>? AND url<?)"},
-    "RELEASE": {"message: rowid (rowid=?)"},
-    "GET": {BY_URL},
-    "SCAN": {"record: rowid (rowid>?)"},
-    "QUEUE_STATS": {
-        "counter: PRIMARY KEY (name=?)",
-        "message: message_in_flight (visible_at>?)",
-        "message: message_visible (is_dead=? AND is_deferred=? AND visible_at>?)",
-        "message: message_visible (is_dead=?)",
-        "message: scan",
-    },
-    "DEAD_LETTERS": {"message: message_visible (is_dead=? AND is_deferred=?)"},
-    "REDRIVE": {"message: rowid (rowid=?)", "message: message_visible (is_dead=?)"},
+    "PUT_OFF_OF_HOST": {"record: record_put_off (key>? AND key<?)"},
+    "RELEASE": {BY_ID},
+    "GET": {BY_URL, OF_PARENT},
+    "SCAN": {"r: rowid (rowid>?)", OF_PARENT},
+    "SCAN_HOST": {"r: record_key (key>? AND key<?)", OF_PARENT},
+    "QUEUE_STATS": {"counter: PRIMARY KEY (name=?)", FRESH, TIMED, LATER, LATER_MESSAGES},
+    "DEAD_LETTERS": {DEAD},
+    "REDRIVE": {MESSAGE_BY_ID, DEAD},
     "CHECK_IN": set(),
     "CHECK_OUT": {"worker: PRIMARY KEY (worker_id=?)"},
     "WORKERS": {"worker: scan"},
-    "PURGE": set(),  # whole tables are emptied without a look at their rows
-    "PURGE_COUNTER": {"counter: PRIMARY KEY (name=?)"},
+    "PURGE_MESSAGES": set(),  # whole tables are emptied without a look at their rows
+    "ALL_TIMED": {LATER},
+    "PLACES": {"r: rowid (rowid=?)", OF_PARENT},
     "CLEAR_RECORDS": set(),
     "CLEAR_THE_REST[0]": set(),
     "CLEAR_THE_REST[1]": set(),
@@ -91,14 +101,33 @@ PLANS: Final[dict[str, set[str]]] = {
     "CLEAR_THE_REST[4]": set(),
     "CLEAR_THE_REST[5]": {"counter: scan"},
     "COUNT_TABLES": {"sqlite_master: scan"},
+    "LATEST": {"clock: scan"},
+    "NOTE": {"clock: scan"},
+    "NEXT_GENERATION": set(),
+    "MOVE_TIMED": {LATER},
+    "MOVE_DUE": {"record: record_due (due_at>?)"},
+    "MOVE_MESSAGES": {LATER_MESSAGES},
+    "MOVE_HOSTS": {"host: scan"},
+    "MOVE_REQUESTS": {"request: scan"},
+    "MOVE_ROBOTS_LEASES": {"robots: scan"},
+    "MOVE_WORKERS": {"worker: scan"},
+    "ALL_ROBOTS": {"robots: scan"},
+    "SET_ROBOTS": {"robots: sqlite_autoindex_robots_1 (origin=?)"},
 }
+ONCE_IN_YEARS: Final = "a clock that was put back: it may be ahead in every row"
 MEANT_SCANS: Final = {
     ("COUNTERS", "counter"): "it has a dozen rows, whatever the crawl's size",
     ("CLEAR_THE_REST[5]", "counter"): "the same",
     ("WORKERS", "worker"): "it has a row for each worker",
     ("COUNT_TABLES", "sqlite_master"): "the tables of the file, a dozen",
     ("ALL_HOSTS", "host"): "all hosts are asked for",
-    ("QUEUE_STATS", "message"): "it ends at the first row that is no dead letter: the oldest",
+    ("LATEST", "clock"): "it has one row",
+    ("NOTE", "clock"): "the same",
+    ("MOVE_HOSTS", "host"): ONCE_IN_YEARS,
+    ("MOVE_REQUESTS", "request"): ONCE_IN_YEARS,
+    ("MOVE_ROBOTS_LEASES", "robots"): ONCE_IN_YEARS,
+    ("MOVE_WORKERS", "worker"): ONCE_IN_YEARS,
+    ("ALL_ROBOTS", "robots"): ONCE_IN_YEARS,
 }
 MEANT_SORTS: Final = {"POINTS": "samples of the time that is asked for are grouped, whatever the queue's size"}
 
@@ -135,13 +164,17 @@ def connection(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[sqlite3.Connection]:
     """A file without statistics, which is all that we make; and one for which somebody ran ANALYZE when it was small."""
-    connection = open_to_work(str(tmp_path_factory.mktemp("plans") / "f.db"))
+    connection = open_to_work(str(tmp_path_factory.mktemp("plans") / "f.db"), 0.0)
     if request.param != "as it is made":
-        connection.executemany(sqlite.ADD_SETTINGS, [(str(n),) for n in range(50)])
-        rows = [(f"https://e.com/{n}", "e.com", 0, None, 1, 0, None) for n in range(50)]
-        connection.execute(sqlite.INSERT_RECORDS, {"entries": json.dumps(rows), "now": 1, "due": 2})
-        for url, host, *_ in rows:
-            connection.execute(sqlite.INSERT_MESSAGE, (url, host, "", 1.0, 1.0))
+        connection.executemany(sqlite.ADD_CRAWL, [(str(n),) for n in range(50)])
+        urls = [f"https://e.com/{n}" for n in range(50)]
+        for queue, visible_at in ((0, None), (1, 5.0), (2, 6.0), (None, None)):
+            records = [(key_of(url), 1, queue, 0, None, url, 0, None, 1.0) for url in urls]
+            connection.executemany(sqlite.INSERT_RECORD, records)
+            connection.execute("UPDATE record SET visible_at = ? WHERE queue = ?", (visible_at, queue))
+        connection.execute("UPDATE record SET due_at = 9 WHERE queue IS NULL")
+        messages = [(key_of(url), url, "", 1.0, queue, queue and 1.0, 0) for url in urls for queue in (1, None)]
+        connection.executemany(sqlite.INSERT_MESSAGE, messages)
         connection.execute("ANALYZE")
     yield connection
     connection.close()
@@ -190,6 +223,6 @@ def test_no_statement_stands_where_this_test_does_not_see_it(module: ModuleType)
 
 
 def test_the_test_sees_a_scan_and_a_sort(connection: sqlite3.Connection) -> None:
-    assert accesses(connection, "SELECT url FROM message WHERE host = ? ORDER BY host") == ({"message: scan"}, [])
+    assert accesses(connection, "SELECT url FROM message WHERE body = ? ORDER BY body") == ({"message: scan"}, [])
     found, sorts = accesses(connection, "SELECT * FROM record WHERE status = :x ORDER BY depth")
     assert (found, len(sorts)) == ({"record: scan"}, 1)

@@ -82,7 +82,7 @@ async def _demo(shared: Shared, pages: int) -> int:
         async with opened(shared) as frontier:
             await _explain(console, frontier, site)
     console.print("\nNow look around; the frontier stays:", highlight=False)
-    for command in ("status", f"show {site.url}huge", "export | head -3", "hosts"):
+    for command in ("status", f"show {site.url}huge", f"show {site.url}loop/0", "export | head -3", "hosts"):
         console.print(f"  sqspider --frontier {shared.frontier} {command}", style="bold", soft_wrap=True)
     return status
 
@@ -94,18 +94,19 @@ async def _explain(console: Console, frontier: Frontier, site: DemoSite) -> None
     async for batch in frontier.scan():
         for record in batch:
             records[record.url.removeprefix(site.url.rstrip("/"))] = record
-            reason = record.outcome.reason if record.outcome else None
-            kinds[record.status.value, reason.value if reason else ""].append(record)
+            kinds[record.status.value, _what(record)].append(record)
     table = Table(title="\nWhat became of the URLs, with one example each", title_justify="left", box=None)
     table.add_column("URLs", justify="right")
-    for name in ("status", "reason", "example", "why"):
+    for name in ("status", "what", "example", "why"):
         table.add_column(name, overflow="fold")
-    for (status, reason_name), alike in sorted(kinds.items(), key=lambda item: -len(item[1])):
+    for (status, what), alike in sorted(kinds.items(), key=lambda item: -len(item[1])):
         example = alike[0]
         detail = example.outcome.detail if example.outcome else ""
+        if example.outcome and not detail and example.outcome.redirect_to:
+            detail = f"leads to {example.outcome.redirect_to}"
         path = example.url.removeprefix(site.url.rstrip("/"))
         style = STATUS_STYLES[example.status]
-        table.add_row(f"{len(alike):,}", Text(status, style=style), reason_name, path, detail)
+        table.add_row(f"{len(alike):,}", Text(status, style=style), what, path, detail)
     console.print(table)
     _list(console, "What the odd pages show", _lessons(records))
     _list(console, "What the server saw", _requests_seen(site, records))
@@ -121,6 +122,15 @@ async def _explain(console: Console, frontier: Frontier, site: DemoSite) -> None
             "A page that was being fetched then comes back when its lease of 60 s has ended, and is fetched again.",
         ],
     )
+
+
+def _what(record: UrlRecord) -> str:
+    outcome = record.outcome
+    if outcome is None:
+        return ""
+    if outcome.reason is not None:
+        return outcome.reason.value
+    return "redirect" if outcome.is_redirect else ""
 
 
 def _list(console: Console, title: str, lines: list[str]) -> None:

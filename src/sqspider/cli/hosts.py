@@ -154,7 +154,7 @@ def hosts_set(
                 changed = with_orders(row, delay=delay, is_paused=is_paused, is_blocked=is_blocked)
                 if (await frontier.save_hosts([changed]))[0]:
                     break
-            if is_paused is False or delay is not None:
+            if not is_paused:  # what waits for a moment that is void now is looked at anew
                 await frontier.release_host(host)
 
     asyncio.run(main())

@@ -30,9 +30,6 @@ from sqspider.metrics import Point, Sample
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.redact import redact
 
-MAX_UNENDED_CLAIMS: Final = 3
-"""A claim that finds more claims in a row that nobody ended finishes its record as ``crashed``."""
-
 PURGE_SECONDS: Final = 60.0  # SQS takes so long to purge a queue, and does it once in that time
 
 MIN_PERIOD_SECONDS: Final = 60  # CloudWatch keeps no finer points of a queue

@@ -255,15 +255,22 @@ class Table:
                 return found
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
+    async def update(self, key: str, request: dict[str, Any]) -> Written:
+        """One UpdateItem, as a statement is written: done, or not by its condition."""
+        return await self._change("UpdateItem", key, request)
+
     async def change(self, action: str, key: str, request: dict[str, Any]) -> bool:
         """One UpdateItem or DeleteItem; false if its condition did not hold."""
+        return (await self._change(action, key, request)).is_done
+
+    async def _change(self, action: str, key: str, request: dict[str, Any]) -> Written:
         try:
-            await self.call(action, {"TableName": self.name, "Key": {"url": s(key)}, **request})
+            answer = await self.call(action, {"TableName": self.name, "Key": {"url": s(key)}, **request})
         except AwsError as error:
             if error.meaning is Meaning.OUTCOME:
-                return False
+                return Written(False, True, None)
             raise
-        return True
+        return Written(True, answer.is_unsure, answer.body.get("Attributes"))
 
     def insert(self, item: Item) -> Statement:
         fields = ", ".join(f"'{name}': ?" for name in item)

@@ -11,23 +11,28 @@ from typing import Any, Final
 import msgspec
 
 from sqspider.frontier.sqlite_file import SOUND, classify, open_to_look
-from sqspider.frontier.sqlite_rows import dicts, record_of
+from sqspider.frontier.sqlite_rows import FRESH, PARENT, dicts, key_of, record_of
 from sqspider.record import Status, UrlRecord
 
 BATCH: Final = 1000
 MOST_NAMED: Final = 5  # of one kind of fault
 
 # All of them read everything: that is what a check is.
-ALL_RECORDS: Final = "SELECT * FROM record NOT INDEXED WHERE id > ? ORDER BY id LIMIT ?"
+ALL_RECORDS: Final = f"SELECT r.*, {PARENT} FROM record AS r NOT INDEXED WHERE r.id > ? ORDER BY r.id LIMIT ?"
 STORED_SUMS: Final = "SELECT name, number FROM counter"
 HOST_SUMS: Final = "SELECT host, done, failed, blocked FROM host"
-WAITING: Final = "SELECT count(*) FROM message WHERE is_dead = 0"
+PLACES: Final = "SELECT count(queue), total(queue = 1) FROM record NOT INDEXED"
+MESSAGES: Final = "SELECT count(visible_at), count(*) FROM message NOT INDEXED"
 WITHOUT_SETTINGS: Final = """
-SELECT url FROM record WHERE lease_until IS NOT NULL AND settings NOT IN (SELECT id FROM settings)
+SELECT url FROM record WHERE lease_until IS NOT NULL AND crawl NOT IN (SELECT id FROM crawl)
 """
 WITHOUT_WAY_BACK: Final = """
-SELECT url FROM record AS r WHERE lease_until IS NOT NULL AND due_at IS NULL
-AND NOT EXISTS (SELECT 1 FROM message AS m INDEXED BY message_url WHERE m.url = r.url AND m.is_dead = 0)
+SELECT url FROM record AS r WHERE lease_until IS NOT NULL AND due_at IS NULL AND (
+    queue IS NULL OR visible_at IS NULL AND queue != 0
+) AND NOT EXISTS (
+    SELECT 1 FROM message AS m INDEXED BY message_key
+    WHERE m.key = r.key AND m.url = r.url AND m.visible_at IS NOT NULL
+)
 """
 
 
@@ -98,17 +103,20 @@ class _Seen:
         while rows := dicts(connection, ALL_RECORDS, (after, BATCH)):
             after = rows[-1]["id"]
             self.records += len(rows)
-            for record in map(record_of, rows):
-                if fault := record.unreadable or self._count(record):
+            for row in rows:
+                record = record_of(row, 0.0)
+                if fault := record.unreadable or self._count(record, row):
                     yield f"{record.url}: {fault}"
 
-    def _count(self, record: UrlRecord) -> str:
+    def _count(self, record: UrlRecord, row: dict[str, Any]) -> str:
         self._sums[f"status:{record.status}"] += 1
+        if row["key"] != key_of(record.url):
+            return "it is not found by its own URL"
         if not record.status.is_final:
             is_held = record.status is Status.PROCESSING
-            return (
-                "" if is_held == bool(record.lease_until) else f"{record.status} with a lease of {record.lease_until}"
-            )
+            if is_held != bool(record.lease_until):
+                return f"{record.status} with a lease of {record.lease_until}"
+            return f"{record.status}, and in the queue as if it were fresh" if is_held and row["queue"] == FRESH else ""
         self._hosts[record.host][record.status] += 1
         if record.outcome is None or record.outcome.status is not record.status:
             return f"{record.status}, and its outcome says something else"
@@ -123,7 +131,10 @@ class _Seen:
     def compare(self, connection: sqlite3.Connection) -> Iterator[str]:
         """Hold the sums that are kept against what was read."""
         stored = dict(connection.execute(STORED_SUMS).fetchall())
-        self._sums["messages"] = connection.execute(WAITING).fetchone()[0]
+        places, put_off = connection.execute(PLACES).fetchone()
+        live, messages = connection.execute(MESSAGES).fetchone()
+        self._sums |= {"messages": places + live, "put_off": int(put_off), "dead": messages - live}
+        stored.pop("generation", None)
         for name in sorted(stored.keys() | self._sums.keys()):
             if stored.get(name, 0) != self._sums[name]:
                 yield f"the sum {name} is {_shown(stored.get(name, 0))}, the rows say {self._sums[name]:,}"

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sqspider.frontier import FrontierBusyError, FrontierError, FrontierUnavailableError
+from sqspider.frontier.sqlite_rows import NOT_UTF8
+from sqspider.frontier.sqlite_schema import SCHEMA, statements_of
+from sqspider.frontier.sqlite_upgrade import upgrade
 
 APPLICATION_ID: Final = 0x73717370  # "sqsp"
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 3  # of the key of a URL, too: see sqlite_rows.key_of
 OLDEST_SQLITE: Final = (3, 38, 0)  # the operator ->>
 BUSY_SECONDS: Final = 30.0  # how long to wait for other processes' transactions
 BUSY_PAUSE_SECONDS: Final = 0.005  # between two tries where SQLite does not wait by itself
@@ -25,120 +28,7 @@ CACHE_KIB: Final = 32_768  # bounded, whatever the file's size
 CHECKED_BYTES: Final = 64 << 20  # of a file that is checked when it is opened: a third of a second
 SOUND: Final = "ok"  # what SQLite's checks say then: https://sqlite.org/pragma.html#pragma_integrity_check
 IN_MEMORY: Final = ":memory:"
-NOT_UTF8: Final = "Could not decode to UTF-8"  # how the driver begins to say so; SQLite has no code for it
 
-SCHEMA: Final = """
-CREATE TABLE settings (            -- of crawls, each once: records refer to them
-    id INTEGER PRIMARY KEY,
-    body TEXT NOT NULL UNIQUE
-);
-CREATE TABLE record (
-    id INTEGER PRIMARY KEY,
-    url TEXT NOT NULL UNIQUE,
-    status TEXT NOT NULL,
-    host TEXT NOT NULL,
-    depth INTEGER NOT NULL,
-    parent TEXT,
-    settings INTEGER NOT NULL REFERENCES settings (id),
-    lastmod REAL,
-    attempt INTEGER NOT NULL DEFAULT 0,
-    unended INTEGER NOT NULL DEFAULT 0,
-    tries INTEGER NOT NULL DEFAULT 0,
-    worker_id TEXT,
-    claim_id TEXT,
-    lease_until REAL DEFAULT 0,    -- NULL when finished: then no comparison with it is true
-    due_at REAL,
-    enqueued_at REAL NOT NULL,
-    claimed_at REAL,
-    finished_at REAL,
-    outcome TEXT                   -- JSON
-);
-CREATE INDEX record_due ON record (due_at) WHERE due_at IS NOT NULL;
-CREATE TABLE message (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    url TEXT,                      -- NULL: the body is no message
-    host TEXT,
-    body TEXT NOT NULL,
-    sent_at REAL NOT NULL,
-    visible_at REAL NOT NULL,
-    receive_count INTEGER NOT NULL DEFAULT 0,
-    receipt TEXT,                  -- of the last delivery; NULL: none since it was sent or deferred
-    is_deferred INTEGER NOT NULL DEFAULT 0, -- it has a time to come back at, so it goes before fresh ones
-    is_dead INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX message_url ON message (url);
-CREATE TABLE counter (             -- kept up to date by every transaction: counting costs nothing
-    name TEXT PRIMARY KEY,         -- "status:done", "reason:robots", "bytes", "messages"
-    number INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE host (
-    host TEXT PRIMARY KEY,
-    version INTEGER NOT NULL DEFAULT 0,
-    generation INTEGER NOT NULL DEFAULT 0,
-    next_slot REAL NOT NULL DEFAULT 0,
-    last_request REAL NOT NULL DEFAULT 0,
-    latency_seconds REAL NOT NULL DEFAULT 0,
-    delay_seconds REAL,
-    crawl_delay_seconds REAL NOT NULL DEFAULT 0,
-    penalty_seconds REAL NOT NULL DEFAULT 0,
-    penalty_since REAL NOT NULL DEFAULT 0,
-    rest_until REAL NOT NULL DEFAULT 0,
-    failures INTEGER NOT NULL DEFAULT 0,
-    trouble TEXT,
-    is_paused INTEGER NOT NULL DEFAULT 0,
-    is_blocked INTEGER NOT NULL DEFAULT 0,
-    done INTEGER NOT NULL DEFAULT 0,
-    failed INTEGER NOT NULL DEFAULT 0,
-    blocked INTEGER NOT NULL DEFAULT 0,
-    bytes INTEGER NOT NULL DEFAULT 0,
-    busy_seconds REAL NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE TABLE request (             -- requests to hosts that are under way
-    host TEXT NOT NULL,
-    token TEXT NOT NULL,
-    until REAL NOT NULL,
-    PRIMARY KEY (host, token)
-) WITHOUT ROWID;
-CREATE TABLE robots (
-    origin TEXT PRIMARY KEY,
-    lease_until REAL NOT NULL DEFAULT 0,
-    row BLOB                       -- JSON, compressed; NULL: not fetched yet
-);
-CREATE TABLE worker (
-    worker_id TEXT PRIMARY KEY,
-    session TEXT NOT NULL,
-    started_at REAL NOT NULL,
-    seen_at REAL NOT NULL,
-    expires_at REAL NOT NULL
-) WITHOUT ROWID;
-"""
-# What the second version of the file has beyond the first.
-SECOND: Final = """
-CREATE INDEX message_visible ON message (is_dead, is_deferred, visible_at, id);
-CREATE INDEX message_in_flight ON message (visible_at) WHERE is_dead = 0 AND receipt IS NOT NULL;
-CREATE TABLE sample (              -- what workers did in a while, and the queue at its end
-    at REAL NOT NULL,
-    sample TEXT NOT NULL,          -- JSON
-    visible INTEGER NOT NULL,
-    in_flight INTEGER NOT NULL,
-    oldest_age REAL
-);
-CREATE INDEX sample_at ON sample (at);
-"""
-TO_SECOND: Final = """
-DROP INDEX message_visible;
-ALTER TABLE message ADD COLUMN is_deferred INTEGER NOT NULL DEFAULT 0;
-"""
-# And what the third has beyond the second.
-THIRD: Final = """
-ALTER TABLE record ADD COLUMN redirects INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE host ADD COLUMN rests INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE host ADD COLUMN rested_at REAL NOT NULL DEFAULT 0;
-ALTER TABLE host ADD COLUMN trouble_since REAL NOT NULL DEFAULT 0;
-ALTER TABLE host ADD COLUMN given_up_at REAL NOT NULL DEFAULT 0;
-ALTER TABLE host ADD COLUMN answered INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE host ADD COLUMN slot_spacing_seconds REAL NOT NULL DEFAULT 0;
-"""
 COUNT_TABLES: Final = "SELECT count(*) FROM sqlite_schema"
 
 
@@ -158,7 +48,7 @@ def identity_of(path: str) -> Identity | None:
     return Identity(found.st_dev, found.st_ino)
 
 
-def open_to_work(path: str) -> sqlite3.Connection:
+def open_to_work(path: str, now: float) -> sqlite3.Connection:
     """Open a file that is to be written, made if it is absent; ``:memory:`` for none.
 
     Waits for no transaction of others but where the file is made or brought up to date. Raises
@@ -169,7 +59,7 @@ def open_to_work(path: str) -> sqlite3.Connection:
     was_left_open = _has_frames(path)
     connection = _connect(path)
     try:
-        _patiently(connection, lambda: _prepare(connection, path))
+        _patiently(connection, lambda: _prepare(connection, path, now))
         _refuse_read_only(connection)
         if was_left_open:
             _check_quickly(connection, path)
@@ -186,7 +76,7 @@ def open_to_look(path: str) -> sqlite3.Connection:
     and left a log of changes beside it. Raises as :func:`open_to_work` does.
     """
     if path == IN_MEMORY:
-        return open_to_work(path)
+        return open_to_work(path, 0.0)
     _refuse_old_sqlite()
     if is_absent(path):
         raise FrontierUnavailableError(f"there is no frontier at {path}: a crawl or an enqueue makes one")
@@ -295,7 +185,7 @@ def _refuse_what_cannot_be_looked_at(connection: sqlite3.Connection, path: str) 
         )
 
 
-def _prepare(connection: sqlite3.Connection, path: str) -> None:
+def _prepare(connection: sqlite3.Connection, path: str, now: float) -> None:
     """See that there are tables as this version knows them. Doing it twice does no harm."""
     head = _head_of(connection)
     _refuse_others(head, path)
@@ -305,19 +195,15 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
         connection.execute("BEGIN IMMEDIATE")
         head = _read_head(connection)  # somebody else may just have done it
         if head.is_empty:
-            _execute(connection, SCHEMA + SECOND + THIRD)
+            for statement in statements_of(SCHEMA):
+                connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         elif head.version < SCHEMA_VERSION:
-            _execute(connection, (TO_SECOND + SECOND if head.version == 1 else "") + THIRD)
+            upgrade(connection, path, head.version, now)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
-
-
-def _execute(connection: sqlite3.Connection, script: str) -> None:
-    """Run the statements of a script inside of the transaction that is open."""
-    for statement in script.split(";\n"):
-        if statement.strip():
-            connection.execute(statement)
+        if head.version:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log holds the whole file now
 
 
 def _patiently(connection: sqlite3.Connection, work: Callable[[], None]) -> None:
@@ -333,7 +219,7 @@ def _patiently(connection: sqlite3.Connection, work: Callable[[], None]) -> None
         except sqlite3.OperationalError as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            if not _is_busy(error) or time.monotonic() > give_up_at:
+            if not is_busy(error) or time.monotonic() > give_up_at:
                 raise
             time.sleep(BUSY_PAUSE_SECONDS)
         else:
@@ -348,7 +234,7 @@ def _refuse_read_only(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
-        if not _is_busy(error):
+        if not is_busy(error):
             raise
         # Whoever holds the lock is writing: so it can be written.
     connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
@@ -367,7 +253,7 @@ def _check_quickly(connection: sqlite3.Connection, path: str) -> None:
         raise damaged(path, " ".join(found.split()))
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
+def is_busy(error: sqlite3.Error) -> bool:
     name = getattr(error, "sqlite_errorname", "") or ""
     return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"))
 
@@ -383,7 +269,7 @@ def damaged(path: str, what: str) -> FrontierUnavailableError:
 def classify(error: sqlite3.Error, path: str) -> FrontierError:
     """What a fault of SQLite means, and what to do. https://sqlite.org/rescode.html"""
     code = getattr(error, "sqlite_errorname", "") or ""
-    if _is_busy(error):
+    if is_busy(error):
         return FrontierBusyError(
             f"{path} was locked by another process for {BUSY_SECONDS:g} s: see what holds it, or try again"
         )

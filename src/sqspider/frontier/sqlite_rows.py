@@ -1,26 +1,187 @@
-"""Rows of a frontier's file as what they stand for. A row may be damaged: then it says so, and hides no other."""
+"""Rows of a frontier's file as what they stand for, and the other way round.
+
+A row may be damaged: then it says so, and hides no other.
+"""
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import zlib
-from typing import Any, Final, TypeVar
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from sqspider.frontier import DeadLetter, RobotsRow, WorkerRow
-from sqspider.frontier.sqlite_file import NOT_UTF8
 from sqspider.host import HostRow
-from sqspider.record import Status, UrlRecord, decode_outcome
+from sqspider.message import CrawlSettings, Message, decode_settings
+from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.url import host_of
 
 T = TypeVar("T")
+NOT_UTF8: Final = "Could not decode to UTF-8"  # how the driver begins to say so; SQLite has no code for it
 END_OF_TIME: Final = 253_402_300_800.0  # the year 10000, which no calendar here knows
 
 Parameters = dict[str, Any] | tuple[Any, ...]
 
+STATUSES: Final = (Status.QUEUED, Status.PROCESSING, Status.DONE, Status.FAILED, Status.BLOCKED)
+"""A record's status as the file has it: by its place in this list."""
+STATUS_NUMBERS: Final = {status: number for number, status in enumerate(STATUSES)}
+QUEUED, PROCESSING = STATUS_NUMBERS[Status.QUEUED], STATUS_NUMBERS[Status.PROCESSING]
+FRESH, PUT_OFF, IN_FLIGHT = 0, 1, 2  # the places in the queue
+
+# The key of a URL. It must never change: the files that are there are searched by it.
+
+_URL_BITS: Final = 40
+
+
+@functools.lru_cache(maxsize=16_384)
+def _host_bits(host: str) -> bytes:
+    return blake2b(host.encode(), digest_size=3).digest()
+
+
+def key_of(url: str) -> int:
+    """64 bits by which a canonical URL's record is found: 24 of its host, 40 of itself.
+
+    What belongs to a host lies together, so that the links of a page touch few pages of the file. Two URLs may
+    have one key: whoever finds a record by it compares the URL.
+    """
+    rest = blake2b(url.encode(), digest_size=_URL_BITS // 8).digest()
+    return int.from_bytes(_host_bits(host_of(url)) + rest, "big", signed=True)
+
+
+def keys_of_host(host: str) -> tuple[int, int]:
+    """The first and the last key that a URL of a host can have. Another host may share them."""
+    first = int.from_bytes(_host_bits(host), "big", signed=True) << _URL_BITS
+    return first, first + (1 << _URL_BITS) - 1
+
+
+class _Packed(msgspec.Struct, frozen=True, array_like=True):
+    """An outcome as the file has it. New fields may come after these; these keep their places."""
+
+    status: int
+    reason: Reason | None
+    http_status: int | None
+    bytes: int
+    elapsed_ms: int | None
+    content_type: str | None
+    title: str | None
+    detail: str
+    truncated: bool
+    links_left_out: int
+
+
+_packer = msgspec.msgpack.Encoder()
+_unpacker = msgspec.msgpack.Decoder(_Packed)
+_SHA256: Final = "sha256:"
+
+
+class PackedOutcome(NamedTuple):
+    """An outcome as the columns of its record."""
+
+    outcome: bytes | None
+    digest: bytes | str | None
+    redirect_to: str | None
+
+
+NO_OUTCOME: Final = PackedOutcome(None, None, None)
+
+
+def pack(outcome: Outcome) -> PackedOutcome:
+    """An outcome as a record keeps it."""
+    packed = _Packed(
+        status=STATUS_NUMBERS[outcome.status],
+        reason=outcome.reason,
+        http_status=outcome.http_status,
+        bytes=outcome.bytes,
+        elapsed_ms=outcome.elapsed_ms,
+        content_type=outcome.content_type,
+        title=outcome.title,
+        detail=outcome.detail,
+        truncated=outcome.truncated,
+        links_left_out=outcome.links_left_out,
+    )
+    return PackedOutcome(_packer.encode(packed), _packed_digest(outcome.digest), outcome.redirect_to)
+
+
+def _packed_digest(digest: str | None) -> bytes | str | None:
+    if digest is None or not digest.startswith(_SHA256):
+        return digest
+    try:
+        packed = bytes.fromhex(digest.removeprefix(_SHA256))
+    except ValueError:
+        return digest
+    return packed if f"{_SHA256}{packed.hex()}" == digest else digest
+
+
+def unpack(packed: PackedOutcome) -> Outcome | None:
+    """The outcome back from :func:`pack`, if there is one.
+
+    Raises ``ValueError``, ``TypeError`` or ``msgspec.MsgspecError`` if it is damaged.
+    """
+    outcome, digest, redirect_to = packed
+    if outcome is None:
+        return None
+    values = _unpacker.decode(outcome)
+    if not 0 <= values.status < len(STATUSES):
+        raise ValueError(f"no status is {values.status}")
+    return Outcome(
+        status=STATUSES[values.status],
+        reason=values.reason,
+        detail=values.detail,
+        http_status=values.http_status,
+        content_type=values.content_type,
+        bytes=values.bytes,
+        truncated=values.truncated,
+        digest=f"{_SHA256}{digest.hex()}" if isinstance(digest, bytes) else digest,
+        title=values.title,
+        elapsed_ms=values.elapsed_ms,
+        redirect_to=redirect_to,
+        links_left_out=values.links_left_out,
+    )
+
+
 _robots_decoder = msgspec.json.Decoder(RobotsRow)
 HOST_COLUMNS: Final = HostRow.__struct_fields__
 _SHOWN_MOMENTS: Final = frozenset(("penalty_since", "rest_until", "started_at", "seen_at", "sent_at"))
+
+
+@functools.lru_cache(maxsize=256)
+def settings_of(body: str) -> CrawlSettings:
+    """A crawl's settings. Raises ``msgspec.MsgspecError`` if they are damaged."""
+    return decode_settings(body)
+
+
+class Waiting(NamedTuple):
+    """A record that has a place in the queue, as a statement reads it."""
+
+    id: int
+    delivery: int
+    url: str
+    depth: int
+    parent: str | None
+    crawl: int
+    redirects: int
+    lastmod: float | None
+    slot: float | None
+    slot_generation: int | None
+    receives: int
+    enqueued_at: float
+    is_finished: int
+
+    def message(self, settings: CrawlSettings) -> Message:
+        """What it says to whoever receives it."""
+        return Message(
+            url=self.url,
+            depth=self.depth,
+            parent=self.parent,
+            settings=settings,
+            redirects=self.redirects,
+            lastmod=self.lastmod,
+            slot=self.slot,
+            generation=self.slot_generation or 0,
+        )
 
 
 def host_row(row: tuple[Any, ...]) -> HostRow:
@@ -38,7 +199,7 @@ def worker_row(row: tuple[Any, ...]) -> WorkerRow:
 
 def letter_row(row: tuple[Any, ...]) -> DeadLetter:
     """A dead letter. Raises ``ValueError`` if it is damaged."""
-    message_id, body, receive_count, sent_at, _ = row
+    message_id, body, receive_count, sent_at = row
     values = {"message_id": str(message_id), "body": body, "receive_count": receive_count, "sent_at": sent_at}
     return _read(values, DeadLetter)
 
@@ -60,6 +221,18 @@ def robots_row(packed: bytes) -> RobotsRow | None:
         return _robots_decoder.decode(zlib.decompress(packed))
     except (zlib.error, msgspec.MsgspecError, TypeError):
         return None
+
+
+def packed_robots(row: RobotsRow) -> bytes:
+    """What is known of a robots.txt, as the file keeps it."""
+    return zlib.compress(msgspec.json.encode(row), 1)
+
+
+# The page on which the record r was found, as a column.
+PARENT: Final = """
+CASE typeof(r.parent) WHEN 'integer' THEN (SELECT p.url FROM record AS p NOT INDEXED WHERE p.id = r.parent)
+ELSE r.parent END AS parent_url
+"""
 
 
 def dicts(connection: sqlite3.Connection, statement: str, parameters: Parameters) -> list[dict[str, Any]]:
@@ -87,11 +260,39 @@ def _text_or_bytes(stored: bytes) -> str | bytes:
         return stored
 
 
-def record_of(row: dict[str, Any]) -> UrlRecord:
-    """A record; of a damaged row the URL, and what is wrong with it."""
+def record_of(row: dict[str, Any], due_seconds: float) -> UrlRecord:
+    """A record, from its columns and its ``parent_url``; of a damaged row the URL, and what is wrong with it."""
     try:
-        outcome = decode_outcome(row["outcome"], row["url"]) if row["outcome"] else None
-        return msgspec.convert({**row, "outcome": outcome}, UrlRecord)
-    except (msgspec.MsgspecError, TypeError) as error:
+        return _record_of(row, due_seconds)
+    except (msgspec.MsgspecError, ValueError, TypeError, IndexError) as error:
         url = row["url"] if isinstance(row["url"], str) else repr(row["url"])
         return UrlRecord(url=url, status=Status.QUEUED, unreadable=f"its row is damaged: {error}")
+
+
+_RECORD_NAMES: Final = tuple(
+    name for name in UrlRecord.__struct_fields__ if name not in ("host", "parked", "unreadable")
+)
+
+
+def _record_of(row: dict[str, Any], due_seconds: float) -> UrlRecord:
+    status, url = row["status"], row["url"]
+    if status not in range(len(STATUSES)):
+        raise ValueError(f"no status is {status!r}")
+    packed = PackedOutcome(row["outcome"], row["digest"], row["redirect_to"])
+    values = {name: row[name] for name in _RECORD_NAMES}
+    values |= {
+        "status": STATUSES[status],
+        "host": host_of(url),
+        "parent": row["parent_url"],
+        "outcome": unpack(packed),
+        "due_at": _due_at(row, due_seconds),
+    }
+    return msgspec.convert(values, UrlRecord)
+
+
+def _due_at(row: dict[str, Any], due_seconds: float) -> Any:
+    """When somebody must look at a record again. One that has a place in the queue needs no note of it."""
+    if row["due_at"] is not None or row["lease_until"] is None:
+        return row["due_at"]
+    since = row["visible_at"] if row["queue"] == PUT_OFF else row["enqueued_at"]
+    return max(since, row["lease_until"]) + due_seconds

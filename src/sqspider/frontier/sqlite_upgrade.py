@@ -1,0 +1,254 @@
+"""Brings a frontier's file of the first or second version up to date, in one transaction.
+
+There a record, its message and the text of both lay in two tables; here they are one row. Whoever is killed on
+the way leaves the file as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from sqspider.frontier import FrontierUnavailableError
+from sqspider.frontier.sqlite_rows import FRESH, IN_FLIGHT, PUT_OFF, STATUS_NUMBERS, key_of, pack
+from sqspider.frontier.sqlite_schema import SCHEMA, statements_of
+from sqspider.record import decode_outcome
+
+STEP: Final = 10_000  # rows between two looks at the time
+SAID_AFTER_SECONDS: Final = 2.0  # nobody needs to hear of less
+SAID_EVERY_SECONDS: Final = 5.0
+ROOM: Final = 1.3  # times the size of the file, for what is written anew before the old is given up
+AHEAD_SECONDS: Final = 60.0  # a worker that was seen later than this is none: the clock was put back
+
+log = structlog.stdlib.get_logger(__name__)
+
+TABLES: Final = ("settings", "record", "message", "counter", "host", "request", "robots", "worker", "sample")
+OLD_INDEXES: Final = ("record_due", "message_visible", "message_in_flight", "sample_at")
+FIRST_HAS_NOT: Final = (
+    "CREATE TABLE sample (at, sample, visible, in_flight, oldest_age)",
+    "ALTER TABLE message ADD COLUMN is_deferred INTEGER NOT NULL DEFAULT 0",
+)
+AT_WORK: Final = "SELECT worker_id FROM worker WHERE expires_at >= :now AND seen_at <= :now + :ahead ORDER BY worker_id"
+RECORDS: Final = """
+SELECT r.*, p.id AS parent_id, m.id AS message, m.visible_at, m.receive_count, m.receipt, m.is_deferred,
+    CASE WHEN json_valid(m.body) THEN m.body ->> 'slot' END AS slot,
+    CASE WHEN json_valid(m.body) THEN m.body ->> 'generation' END AS slot_generation
+FROM old_record AS r
+LEFT JOIN old_record AS p ON p.url = r.parent
+LEFT JOIN old_message AS m ON m.id = (
+    SELECT min(x.id) FROM old_message AS x INDEXED BY message_url WHERE x.url = r.url AND x.is_dead = 0
+)
+WHERE r.id > ? ORDER BY r.id LIMIT ?
+"""
+COLUMNS: Final = (
+    "id", "key", "crawl", "status", "queue", "depth", "parent", "url", "enqueued_at", "visible_at", "receives",
+    "attempt", "unended", "tries", "lease_until", "worker_id", "claim_id", "due_at", "slot", "slot_generation",
+    "lastmod", "claimed_at", "finished_at", "outcome", "digest", "redirect_to",
+)  # fmt: skip
+ADD_RECORD: Final = f"INSERT INTO record ({', '.join(COLUMNS)}) VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
+# The first message that waits for a record became its place. Dead letters, copies, and what has no record stay.
+MESSAGES: Final = """
+SELECT m.* FROM old_message AS m WHERE m.id > :after AND m.id <= :last AND (
+    m.is_dead = 1 OR m.url IS NULL OR NOT EXISTS (SELECT 1 FROM old_record AS r WHERE r.url = m.url) OR EXISTS (
+        SELECT 1 FROM old_message AS x INDEXED BY message_url WHERE x.url = m.url AND x.is_dead = 0 AND x.id < m.id
+    )
+)
+ORDER BY m.id
+"""
+ADD_MESSAGE: Final = """
+INSERT INTO message (id, key, url, body, sent_at, queue, visible_at, receives) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+LAST_RECORD: Final = "SELECT coalesce(max(id), 0) FROM old_record"
+LAST_MESSAGE: Final = "SELECT coalesce(max(id), 0) FROM old_message"
+HOST_COLUMNS: Final = (
+    "host, version, generation, next_slot, last_request, latency_seconds, delay_seconds, crawl_delay_seconds, "
+    "penalty_seconds, penalty_since, rest_until, failures, trouble, is_paused, is_blocked, done, failed, blocked, "
+    "bytes, busy_seconds"
+)
+# Whether a host ever answered was not counted: one that gave a page has.
+THE_REST: Final = (
+    "INSERT INTO crawl (id, settings) SELECT id, body FROM old_settings",
+    f"""
+    INSERT INTO host ({HOST_COLUMNS}, answered, was_in_trouble)
+    SELECT {HOST_COLUMNS}, done, trouble IS NOT NULL OR rest_until > 0 OR penalty_seconds > 0 FROM old_host
+    """,
+    "INSERT INTO request (host, token, until) SELECT host, token, until FROM old_request",
+    "INSERT INTO robots (origin, lease_until, row) SELECT origin, lease_until, row FROM old_robots",
+    """
+    INSERT INTO worker (worker_id, session, started_at, seen_at, expires_at)
+    SELECT worker_id, session, started_at, seen_at, expires_at FROM old_worker
+    """,
+    """
+    INSERT INTO sample (at, sample, visible, in_flight, oldest_age)
+    SELECT at, sample, visible, in_flight, oldest_age FROM old_sample
+    """,
+    "INSERT INTO counter (name, number) SELECT name, number FROM old_counter",
+    "INSERT INTO counter (name, number) SELECT 'put_off', count(*) FROM record WHERE queue = 1",
+    "INSERT INTO counter (name, number) SELECT 'dead', count(*) FROM message WHERE visible_at IS NULL",
+)
+
+
+def upgrade(connection: sqlite3.Connection, path: str, version: int, now: float) -> None:
+    """Make the tables of this version of those of an older one, in the transaction that is open.
+
+    Raises :class:`FrontierUnavailableError` while a worker of the older version is at work there, or if the disk has
+    no room for both.
+    """
+    _refuse_workers(connection, path, now)
+    _refuse_without_room(path)
+    for statement in FIRST_HAS_NOT if version == 1 else ():
+        connection.execute(statement)
+    for index in OLD_INDEXES:
+        connection.execute(f"DROP INDEX IF EXISTS {index}")
+    for table in TABLES:
+        connection.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
+    statements = statements_of(SCHEMA)
+    indexes = [statement for statement in statements if " INDEX record_" in statement]
+    for statement in statements:
+        if statement not in indexes:
+            connection.execute(statement)
+    progress = _Progress(path)
+    _move(connection, LAST_RECORD, _move_records, progress, "records")
+    for statement in indexes:  # afterwards: sorted, their pages are full
+        connection.execute(statement)
+    _move(connection, LAST_MESSAGE, _move_messages, progress, "messages")
+    for statement in THE_REST:
+        connection.execute(statement)
+    for table in TABLES:
+        connection.execute(f"DROP TABLE old_{table}")
+    progress.end()
+
+
+def _refuse_workers(connection: sqlite3.Connection, path: str, now: float) -> None:
+    names = [name for (name,) in connection.execute(AT_WORK, {"now": now, "ahead": AHEAD_SECONDS})]
+    if names:
+        raise FrontierUnavailableError(
+            f"{path} was written by an older sqspider, and a worker of it is at work there or was killed lately "
+            f"({', '.join(map(str, names))}): end it, or wait half a minute, and do this again"
+        )
+
+
+def _refuse_without_room(path: str) -> None:
+    size = sum(os.path.getsize(name) for name in (path, f"{path}-wal") if os.path.exists(name))
+    free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free
+    if free < ROOM * size:
+        raise FrontierUnavailableError(
+            f"{path} was written by an older sqspider; to bring it up to date takes {ROOM * size / 1e6:,.0f} MB beside "
+            f"it, and the disk has {free / 1e6:,.0f} MB left: make room, or copy the file to a larger disk"
+        )
+
+
+class _Progress:
+    """Tells whoever waits how far it is."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._started = time.monotonic()
+        self._next = self._started + SAID_AFTER_SECONDS
+        self._was_said = False
+
+    def at(self, what: str, done: int, of: int) -> None:
+        if time.monotonic() >= self._next:
+            log.warning("file_is_brought_up_to_date", file=self._path, moved=f"{done:,} of {of:,} {what}")
+            self._next = time.monotonic() + SAID_EVERY_SECONDS
+            self._was_said = True
+
+    def end(self) -> None:
+        if self._was_said:
+            log.warning("file_is_up_to_date", file=self._path, seconds=round(time.monotonic() - self._started))
+
+
+def _move(
+    connection: sqlite3.Connection,
+    last_statement: str,
+    move_some: Callable[[sqlite3.Connection, int, int], int],
+    progress: _Progress,
+    what: str,
+) -> None:
+    """Move rows in the order of their ids, and tell of it."""
+    after, last = 0, connection.execute(last_statement).fetchone()[0]
+    while after < last:
+        after = move_some(connection, after, last)
+        progress.at(what, min(after, last), last)
+
+
+def _move_records(connection: sqlite3.Connection, after: int, last: int) -> int:
+    """Move some records; the id of the last of them."""
+    rows = list(_dicts(connection.execute(RECORDS, (after, STEP))))
+    connection.executemany(ADD_RECORD, map(_record, rows))
+    return rows[-1]["id"] if rows else last
+
+
+def _move_messages(connection: sqlite3.Connection, after: int, last: int) -> int:
+    """Move some of what stays a message; up to which id."""
+    end = min(after + STEP, last)
+    rows = _dicts(connection.execute(MESSAGES, {"after": after, "last": end}))
+    connection.executemany(ADD_MESSAGE, map(_message, rows))
+    return end
+
+
+def _dicts(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
+    names = [column[0] for column in cursor.description]
+    return (dict(zip(names, row, strict=True)) for row in cursor.fetchall())
+
+
+def _record(row: dict[str, Any]) -> dict[str, Any]:
+    """A record and its message as one row. What is damaged stays as it is, and is told by whoever reads it."""
+    queue = _queue(row)
+    outcome, digest, redirect_to = _outcome(row["outcome"], row["url"])
+    return {
+        **row,
+        "key": key_of(row["url"]),
+        "crawl": row["settings"],
+        "status": STATUS_NUMBERS.get(row["status"], row["status"]),
+        "queue": queue,
+        "parent": row["parent_id"] or row["parent"],
+        "visible_at": row["visible_at"] if queue in (PUT_OFF, IN_FLIGHT) else None,
+        "receives": row["receive_count"] or 0,
+        "claim_id": row["claim_id"] if row["lease_until"] is not None else None,
+        "due_at": row["due_at"] if queue is None else None,
+        "outcome": outcome,
+        "digest": digest,
+        "redirect_to": redirect_to,
+    }
+
+
+def _queue(row: dict[str, Any]) -> int | None:
+    """The place in the queue that the message of a record is."""
+    if row["message"] is None:
+        return None
+    if row["receipt"] is not None:
+        return IN_FLIGHT
+    # A record that was claimed has no fresh place.
+    return PUT_OFF if row["is_deferred"] or row["status"] != "queued" else FRESH
+
+
+def _outcome(stored: Any, url: str) -> tuple[Any, Any, Any]:
+    if stored is None:
+        return None, None, None
+    try:
+        return pack(decode_outcome(stored, url))
+    except (msgspec.MsgspecError, TypeError):
+        return stored, None, None
+
+
+def _message(row: dict[str, Any]) -> tuple[Any, ...]:
+    is_dead = bool(row["is_dead"])
+    queue = IN_FLIGHT if row["receipt"] is not None else PUT_OFF if row["is_deferred"] else FRESH
+    return (
+        row["id"],
+        row["url"] and key_of(row["url"]),
+        row["url"],
+        row["body"],
+        row["sent_at"],
+        None if is_dead else queue,
+        None if is_dead else row["visible_at"],
+        row["receive_count"],
+    )
