@@ -183,9 +183,12 @@ class History:
         self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.engine: Engine = ENGINES[engine](self.witness, plan.weather, seed, Path(self.folder.name))
         self.witness.has_copies = self.engine.has_copies
+        # On AWS one leaves what older messages may stand for; in SQLite's file what waits has no moment of its own.
+        self.witness.sweeps_see_all = engine == "memory"
+        if plan.put_back:
+            self.witness.blur = 15.0  # by how much is seen by what was written last
         if engine == "aws":
             self.witness.blur = 3.0  # its clock is told in whole seconds, late
-            self.witness.sweeps_see_all = False  # there one leaves what older messages may stand for
         self.settings = CrawlSettings(
             scope=Scope.ANY,
             max_depth=DEEPEST,

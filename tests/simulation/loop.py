@@ -129,7 +129,7 @@ class Process:
         self.is_dead = False
         self.was_poisoned = False  # it died of what it fetched
         self.now: Callable[[], float] = self.clock  # as its frontier has it
-        self.naps = 0
+        self.thawed_at = -1.0  # the last time
         self.tasks: set[_Task] = set()
         self.ended = asyncio.Event()
         self.on_death: list[Callable[[], None]] = []
@@ -152,8 +152,7 @@ class Process:
     def freeze(self, seconds: float) -> None:
         """Run nothing for a while: SIGSTOP, or a closed lid. Timers that fall into it fire at its end."""
         if not self.is_dead and self._asleep_until <= self.loop.now:
-            self.naps += 1
-            self._asleep_until = self.loop.now + seconds
+            self._asleep_until = self.thawed_at = self.loop.now + seconds
             self.loop.call_at(self._asleep_until, self._thaw, context=contextvars.Context())
 
     def _thaw(self) -> None:

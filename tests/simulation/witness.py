@@ -50,7 +50,6 @@ class Claim:
     called: float  # when it was asked for
     commit: float  # when it was made
     until: float  # when its lease ends
-    naps: int  # of its process until then
     end_called: float | None = None  # when its end was asked for
     is_ended: bool = False  # that it was ended was answered
 
@@ -168,7 +167,7 @@ class Witness:
             if not isinstance(won, Won):
                 continue
             until = self.of_loop(won.lease_until, process)
-            claim = Claim(process, won, called, until - lease_seconds, until, process.naps)
+            claim = Claim(process, won, called, until - lease_seconds, until)
             if claim.commit < self.cleared_at - self.blur:
                 continue
             for other in self.claims[won.url]:
@@ -224,7 +223,7 @@ class Witness:
             return  # its claim may be from before the clearing
         if not held:
             self.say("asked without a claim", url)
-        elif held[-1].until < self.loop.now - self.blur and held[-1].naps == process.naps:
+        elif held[-1].until < self.loop.now - self.blur and process.thawed_at < held[-1].called:
             self.say("asked after the lease had ended", f"{url} {self.loop.now - held[-1].until:.1f} s")
         for order in self.orders:
             holds = order.host == host_of(url) and order.start < self.loop.now < order.end
@@ -241,7 +240,7 @@ class Witness:
             if isinstance(message, Message):
                 self.delivered[message.url].append(self.loop.now)
             for other in self.deliveries[delivery.message_id]:
-                is_hidden = self.loop.now < other.called + self.settings.visibility_seconds - CLOSE
+                is_hidden = self.loop.now < other.called + self.settings.visibility_seconds - self.blur
                 is_live = not other.is_ended and is_hidden and other.told < called
                 if is_live and not self.has_copies:
                     self.say("two live deliveries of a message", delivery.body[:100])

@@ -48,7 +48,6 @@ class Request:
     start: float  # when it left for the host, of the loop's time
     end: float  # when the answer was complete, or whoever asked was gone
     process: str
-    naps: int  # of that process, before
     reason: Reason | None = None  # what kept it from being a success
     http_status: int | None = None
     knew_robots: bool = False  # whether anybody had had a robots.txt of this host
@@ -254,7 +253,7 @@ class SimulatedFetcher:
             reason = reason_for_http_status(answer.http_status)
         if not url.endswith("/robots.txt"):
             world.witness.requested(process, url)
-        request = self._note(url, process.name, process.naps, seconds, reason, answer)
+        request = self._note(url, process.name, seconds, reason, answer)
         process.on_death.append(lambda: setattr(request, "end", min(request.end, world.loop.now)))
         if url in world.poison and answer.http_status == 200:
             # Those that were asked beside it are taken along.
@@ -275,12 +274,10 @@ class SimulatedFetcher:
             host.robots_had = world.loop.now if host.robots_had is None else host.robots_had
         return fetched_of(url, answer, reason, world.loop.now - started, target)
 
-    def _note(
-        self, url: str, process: str, naps: int, seconds: float, reason: Reason | None, answer: Answer
-    ) -> Request:
+    def _note(self, url: str, process: str, seconds: float, reason: Reason | None, answer: Answer) -> Request:
         host, now = self._world.hosts[host_of(url)], self._world.loop.now
         status = None if reason is Reason.TIMEOUT else answer.http_status
-        request = Request(url, now, now + seconds, process, naps, reason, status, host.robots_had is not None)
+        request = Request(url, now, now + seconds, process, reason, status, host.robots_had is not None)
         host.requests.append(request)
         return request
 
