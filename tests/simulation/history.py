@@ -182,7 +182,8 @@ class History:
         self.witness = self.world.witness = Witness(self.loop, SETTINGS, self.say)
         self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.engine: Engine = ENGINES[engine](self.witness, plan.weather, seed, Path(self.folder.name))
-        self.witness.has_copies = self.engine.has_copies
+        # What is in flight when the clock goes back comes back at once.
+        self.witness.has_copies = self.engine.has_copies or plan.put_back > 0
         # On AWS one leaves what older messages may stand for; in SQLite's file what waits has no moment of its own.
         self.witness.sweeps_see_all = engine == "memory"
         if plan.put_back:
