@@ -452,22 +452,25 @@ class Politeness:
         if row.is_blocked:
             return _unasked(url, Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
         if row.is_paused:
-            return Busy(now + PAUSE_SECONDS, is_void=False)
+            return Busy(now + SOON_SECONDS, is_void=False, is_stopped=True)
         if row.rest_until > now:
             return Busy(row.rest_until, is_void=False)
         permission = await self._ask(row, hosts.delay_for(row, settings), settings.per_host, None)
-        if isinstance(permission, Busy) and not permission.is_stopped:
+        fetched: Fetched | None = None
+        if isinstance(permission, Pass):
+            requested_at: float | None = permission.asked_at
+            try:
+                if not await self.is_stopped(permission, settings):
+                    requested_at, started_at = None, self._clock()
+                    fetched = await self._fetcher.fetch(url, max_bytes=max_bytes, sink=sink)
+                    requested_at = started_at + fetched.sent_seconds
+            finally:
+                await self.leave(permission, requested_at=requested_at)
+        elif not permission.is_stopped:
             return permission
-        if isinstance(permission, Busy) or await self.is_stopped(permission, settings):
-            return await self.ask(url, settings, max_bytes=max_bytes, sink=sink, is_robots=is_robots)  # as its row is
-        requested_at = None
-        try:
-            started_at = self._clock()
-            fetched = await self._fetcher.fetch(url, max_bytes=max_bytes, sink=sink)
-            requested_at = started_at + fetched.sent_seconds
-        finally:
-            await self.leave(permission, requested_at=requested_at)
-        learned = await self.learn(permission.host, fetched, permission.asked_at, is_robots=is_robots)
+        if fetched is None:  # an order was just given: as the host's row is now
+            return await self.ask(url, settings, max_bytes=max_bytes, sink=sink, is_robots=is_robots)
+        learned = await self.learn(row.host, fetched, now, is_robots=is_robots)
         return fetched if learned.counts else Busy(learned.again_at, is_void=False, trouble=fetched)
 
     async def leave(self, permission: Pass, *, requested_at: float | None = None) -> None:
@@ -737,14 +740,14 @@ class Politeness:
             asked = await self.ask(hop.url, settings, max_bytes=MAX_ROBOTS_BYTES + 1, is_robots=True)
             if isinstance(asked, Busy):
                 again_at = max(asked.again_at, self._clock() + 0.01)
-                if asked.trouble or again_at > give_up_at or await self.pause_until(again_at):
+                if asked.trouble or asked.is_stopped or again_at > give_up_at or await self.pause_until(again_at):
                     if len(self._robots_hops) > 10_000:
                         self._robots_hops.clear()
                     self._robots_hops[origin] = hop
                     return asked
                 continue
             if asked.reason is Reason.HOST_BLOCKED and not hop.redirects:
-                return Busy(self._clock(), is_void=False)  # by an order just given: that says nothing of the file
+                return Busy(self._clock(), is_void=False, is_stopped=True)  # which says nothing of the file
             arrived = hop.after(asked)
             if isinstance(arrived, Fetched):
                 return arrived, hop.redirects > 0

@@ -379,7 +379,8 @@ class Crawl:
                 )
             seconds = time.monotonic() - started
             counts, hosts, bill = await frontier.counts(), await frontier.scan_hosts(), await frontier.bill()
-            fetched = _pages(counts) - _pages(before)
+            pages, known = _pages(counts), _pages(before)
+            fetched = pages - known if pages >= known else pages  # what was there before was cleared away meanwhile
             if as_json:
                 print(json.dumps(summary(counts, hosts, bill, fetched=fetched, seconds=seconds)))
             elif before.open:
