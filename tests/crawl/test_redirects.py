@@ -161,9 +161,9 @@ SEED = "http://example.com/docs/"
         ({}, {}, "http://example.org/", (Scope.PAGE, None)),
         # further on
         ({"scope": Scope.HOST}, {"depth": 1}, "http://www.example.com/", None),
-        ({"scope": Scope.DOMAIN}, {"depth": 1}, "http://www.example.com/", (Scope.DOMAIN, None)),
+        ({"scope": Scope.DOMAIN}, {"depth": 1}, "http://www.example.com/", (Scope.DOMAIN, SEED)),
         ({"scope": Scope.HOST, "include": ("/y",)}, {"depth": 1}, "http://example.com/x", None),
-        ({"scope": Scope.HOST, "include": ("/x",)}, {"depth": 1}, "http://example.com/x", (Scope.HOST, None)),
+        ({"scope": Scope.HOST, "include": ("/x",)}, {"depth": 1}, "http://example.com/x", (Scope.HOST, SEED)),
         ({}, {"depth": 3}, "http://example.org/", (Scope.PAGE, None)),
     ],
 )  # fmt: skip
