@@ -109,7 +109,7 @@ class Reason(enum.StrEnum):
     # Ourselves
     PROXY_UNUSABLE = "proxy_unusable"  # our proxy cannot be reached, or wants to know who we are (407)
     OWN_SHORTAGE = "own_shortage"  # this machine has no file descriptors, buffers or memory left
-    CRASHED = "crashed"  # three claims in a row were never ended: the URL kills its worker
+    CRASHED = "crashed"  # three claims in a row were never ended, the last with nothing beside it: it kills its worker
     INTERNAL_ERROR = "internal_error"  # a fault of ours; the log has the traceback
 
     @property

@@ -143,7 +143,7 @@ def _row(row: HostRow, now: float) -> dict[str, Any]:
 def hosts_set(
     shared: Shared, /, host: str, delay: float | None, is_paused: bool | None, is_blocked: bool | None
 ) -> int:
-    """Change how a host is treated: for all workers within seconds, and across restarts."""
+    """Change how a host is treated: for all workers at once, and across restarts."""
     if delay is None and is_paused is None and is_blocked is None:
         raise click.UsageError("say --delay, --pause, --resume, --block or --unblock.")
 

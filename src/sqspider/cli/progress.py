@@ -32,7 +32,10 @@ class Speed:
         self._seen: deque[tuple[float, int, int]] = deque()
 
     def see(self, now: float, counts: Counts) -> None:
-        self._seen.append((now, counts.total - counts.open, counts.bytes))
+        finished = counts.total - counts.open
+        if self._seen and finished < self._seen[-1][1]:
+            self._seen.clear()  # they were cleared away: that is no speed
+        self._seen.append((now, finished, counts.bytes))
         while len(self._seen) > 2 and now - self._seen[0][0] > WINDOW_SECONDS:
             self._seen.popleft()
 
