@@ -33,7 +33,7 @@ class Site:
     function of the request: one that returns none hangs up.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, keeps_connections: bool = False) -> None:
         self.bodies: dict[str, Answer | Callable[[Asked], Answer | None]] = {}
         self.requests: list[Asked] = []
         site = self
@@ -46,6 +46,9 @@ class Site:
                 """It writes to standard error otherwise."""
 
         self._server = ThreadingHTTPServer(("0.0.0.0", port), Handler)
+        if keeps_connections:
+            Handler.protocol_version = "HTTP/1.1"
+            self._server.daemon_threads, self._server.block_on_close = True, False
         self.port = self._server.server_port
         self.url = self.url_of("127.0.0.1")
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))

@@ -19,6 +19,7 @@ from sqspider.record import Reason
 LONGEST_WAIT_SECONDS: Final = 60.0  # between two probes
 PATIENCE_SECONDS: Final = 86_400.0  # of waiting for probes: time that was slept through is none
 FEWER_SECONDS: Final = 60.0  # after a shortage there are fewer requests at a time
+DOUBTED_SECONDS: Final = 2.0  # after other hosts one may probe whose trouble it may be
 MAX_DOUBTED: Final = 10_000  # hosts whose trouble may be ours
 
 
@@ -48,11 +49,16 @@ class Network:
         """It was waited for long enough: this worker should end."""
         return self.is_down and self._waited >= PATIENCE_SECONDS
 
-    def may_ask(self, now: float) -> bool:
+    def turn_of(self, host: str) -> float:
+        """When a host may be asked for a probe: one whose trouble may be its own comes after the others, so that
+        these can show that our network works."""
+        return self.again_at + (DOUBTED_SECONDS if host in self._doubted else 0.0)
+
+    def may_ask(self, host: str, now: float) -> bool:
         """Whether a request may be made now. While down one at a time may, the probe: :meth:`release` ends it."""
         if not self.is_down:
             return True
-        if self._is_probing or now < self.again_at:
+        if self._is_probing or now < self.turn_of(host):
             return False
         self._is_probing = True
         return True

@@ -185,6 +185,7 @@ class Politeness:
         self._request_seconds = request_seconds
         self._robots_grace_seconds = robots_grace_seconds
         self._patience = patience
+        self._answered: set[str] = set()  # hosts that have, beside those whose rows say so
         self._under_way = 0  # requests of ours
         self._promptness = PROMPT_SECONDS  # how old a permission may be; more where asking for one takes longer
         self._generation = frontier.generation  # of what is remembered here
@@ -350,8 +351,8 @@ class Politeness:
 
     async def _ask(self, row: HostRow, delay: float, per_host: int, generation: int | None) -> Pass | Busy:
         now = self._clock()
-        if not self.network.may_ask(now):
-            return Busy(max(self.network.again_at, now + PROBE_POLL_SECONDS), is_void=False)
+        if not self.network.may_ask(row.host, now):
+            return Busy(max(self.network.turn_of(row.host), now + PROBE_POLL_SECONDS), is_void=False)
         is_probe = self.network.is_down
         permission: Pass | Busy | None = None
         try:
@@ -498,9 +499,11 @@ class Politeness:
         now, reason = self._clock(), fetched.reason
         rule = rule_for(reason, fetched.http_status) if reason else None
         if reason and rule and self.network.is_ours(rule.fault, host, asked_at):
-            return self._own_trouble(reason, fetched.detail, asked_at)
-        if fetched.http_status is not None and self.network.answered(host, now):
-            log.warning("network_again", host=host)
+            return self._own_trouble(host, reason, fetched.detail, asked_at)
+        if fetched.http_status is not None:
+            self._note_answer(host)
+            if self.network.answered(host, now):
+                log.warning("network_again", host=host)
         is_answer = fetched.http_status is not None and (is_robots or reason is not Reason.SERVER_ERROR)
         fails = rule is not None and rule.fault is not Fault.URL and not is_answer
         retry_after = None
@@ -520,7 +523,7 @@ class Politeness:
                     now=now,
                     asked_at=asked_at,
                     rests_at_once=is_robots or rule.max_tries == 0,
-                    has_answered=fetched.http_status is not None or self._has_answered(row, fetched.url),
+                    has_answered=row.answered > 0 or host in self._answered,
                     patience=self._patience,
                 )
             return row if fetched.http_status is None else hosts.after_success(row, now=now, asked_at=asked_at)
@@ -533,12 +536,12 @@ class Politeness:
         counts = not fails or (rule is not None and rule.max_tries > 0 and not row.rests)
         return Learned(counts, self._after_rest(row), retry_after)
 
-    def _own_trouble(self, reason: Reason, detail: str, asked_at: float) -> Learned:
+    def _own_trouble(self, host: str, reason: Reason, detail: str, asked_at: float) -> Learned:
         """Trouble that is neither the URL's nor its host's: nobody pays for it."""
         network = self.network
         if network.failed(reason, detail, asked_at=asked_at, now=self._clock(), in_flight=self._under_way + 1):
             log.warning("network_trouble", reason=reason.value, detail=detail, waiting="until something answers")
-        return Learned(counts=False, again_at=network.again_at)
+        return Learned(counts=False, again_at=network.turn_of(host))
 
     def _after_rest(self, row: HostRow) -> float:
         """When a URL that met its host's trouble comes back: after others, so that each has its turn to probe."""
@@ -547,10 +550,10 @@ class Politeness:
             return now
         return max(now, row.rest_until) + self._rng.uniform(1.0, 2.0)
 
-    def _has_answered(self, row: HostRow, url: str) -> bool:
-        """Whether a host has ever answered, as far as that is known here."""
-        known = self._rules.get(origin_of(url))
-        return row.answered > 0 or (known is not None and known.row.http_status is not None)
+    def _note_answer(self, host: str) -> None:
+        if len(self._answered) > 10_000:
+            self._answered.clear()
+        self._answered.add(host)
 
     async def _tell_rest(self, row: HostRow, detail: str, now: float) -> None:
         """Say that a host rests, or was given up; then what waits for it comes back to end. Whoever dies before
@@ -702,6 +705,8 @@ class Politeness:
         give_up_at = self._clock() + NEAR_SECONDS
         while True:
             row = (await self._frontier.robots([origin])).get(origin)
+            if row is not None and row.good_at is not None:
+                self._note_answer(host_of(f"{origin}/"))
             if row is not None and row.expires_at > self._clock():
                 return await self._read_rules(row)
             if await self._frontier.lease_robots(origin, until=self._clock() + ROBOTS_LEASE_SECONDS):

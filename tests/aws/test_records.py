@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from sqspider.frontier import Entered, Entrance, Entry, Frontier, Retry
+from sqspider.frontier import Entered, Entrance, Entry, Exit, Frontier, Retry
 from sqspider.frontier.aws_calls import n, s
 from sqspider.frontier.aws_client import Call
+from sqspider.frontier.aws_hosts import KEPT_WRITERS
 from sqspider.frontier.aws_transport import DYNAMODB
 from sqspider.host import with_orders
 from sqspider.record import Outcome, Status
@@ -231,3 +232,32 @@ async def test_what_a_later_version_writes_kills_nobody(store: AwsStore) -> None
         claim = await win(frontier, delivery, claim=delivery.message_id)
         assert await finish_one(frontier, claim, delivery)
     assert (await record_of(frontier, url(0))).outcome == DONE
+
+
+# What it costs.
+
+
+async def test_sums_cost_a_write_and_nothing_more(store: AwsStore) -> None:
+    frontier = await store.open()
+    for round in range(3):
+        await frontier.enqueue([Entry(url=url(round))])
+        calls: list[Call] = []
+        frontier.client.observers[1:] = [calls.append]
+        await frontier.flush()
+        await frontier.flush()
+        assert [call.action for call in calls] == ["UpdateItem"]
+
+
+async def test_a_host_that_many_share_stays_within_a_write_unit(store: AwsStore) -> None:
+    """A unit pays for a kilobyte; what is written last is known all the same."""
+    for number in range(KEPT_WRITERS + 4):
+        frontier = await store.open()
+        await frontier.leave([Exit(host=HOST, token="none", requested_at=store.clock(), latency_seconds=0.1234567)])
+        wanted = msgspec.structs.replace(entrance(store, f"{number:012x}"), delay_seconds=0.0, per_host=4)
+        await frontier.enter([wanted])
+    client = client_for(store.environment)
+    asked = {"TableName": store.environment["TABLE_NAME"], "Key": {"url": s(f"host {HOST}")}}
+    item = (await client.call(DYNAMODB, "GetItem", asked)).body["Item"]
+    await client.close()
+    assert len(item["writers"]["S"].split()) == KEPT_WRITERS
+    assert sum(len(name) + len(value.encode()) for name, typed in item.items() for value in typed.values()) < 1024

@@ -139,18 +139,20 @@ async def test_budgets_and_traps_are_named(site: DemoSite) -> None:
         assert counts.by_reason[Reason.HOST_PAGE_LIMIT] > 0
 
 
-async def test_trouble_is_tried_again_and_then_final() -> None:
+async def test_a_host_where_nobody_listens_is_probed_and_then_given_up() -> None:
     async with DemoSite(2) as site, opened(":memory:") as frontier:
         url = site.url
     async with opened(":memory:") as frontier:  # nobody listens there any more
         settings = CrawlSettings(delay_seconds=0, obey_robots=False)
-        worker = await crawl(frontier, url, settings=settings)
+        options = msgspec.structs.replace(OPTIONS, first_rest_seconds=0.01, new_host_grace_seconds=0.0)
+        worker = await crawl(frontier, url, settings=settings, options=options)
         record = (await frontier.get([url]))[url]
         assert record.outcome is not None
         assert (record.status, record.outcome.reason, record.tries) == (
-            Status.FAILED, Reason.CONNECTION_REFUSED, 2,
+            Status.FAILED, Reason.CONNECTION_REFUSED, 0,
         )  # fmt: skip
-        assert worker.tally.retried == 2
+        assert "the host was given up: 5 probes" in record.outcome.detail
+        assert worker.tally.retried == 0
 
 
 class FailingFetcher(Fetcher):

@@ -34,7 +34,7 @@ from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.web.robots import MAX_ROBOTS_BYTES
-from sqspider.worker import Mode, Worker, WorkerOptions
+from sqspider.worker import Mode, NothingReachedError, Worker, WorkerOptions
 from tests.conftest import Run
 from tests.sites import Answer, Asked, Site
 
@@ -798,6 +798,63 @@ async def test_a_proxy_that_cannot_be_used_costs_no_url_and_no_host(host: Site, 
         proxy.close()
     assert {(record.status, record.tries) for record in records.values()} == {(Status.DONE, 0)}
     assert {(row.rests, row.failures, row.trouble) for row in rows} == {(0, 0, None)}
+
+
+async def test_what_cannot_be_asked_by_a_batch_is_given_back_untried(host: Site) -> None:
+    """As on Lambda, where nobody waits: it comes back when a probe is due."""
+    host.close()
+    urls = [f"http://h{n}.invalid/" for n in range(10)]
+    fetch = msgspec.structs.replace(FETCH, proxy=host.url.rstrip("/"))
+    async with opened() as frontier, Fetcher(fetch) as fetcher:
+        await produce(frontier, urls, CrawlSettings(delay_seconds=0, obey_robots=False), on_refused=print)
+        worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+        await worker.work_on(await frontier.receive(10), until=time.time() + 3)
+        assert worker.unended == {}
+        stats = await frontier.queue_stats()
+        assert (stats.visible + stats.delayed, stats.in_flight) == (10, 0)
+        records = await records_of(frontier)
+    assert {(record.status, record.tries) for record in records.values()} == {(Status.QUEUED, 0)}
+
+
+async def test_a_worker_that_reached_nothing_for_a_day_ends_and_loses_nothing(host: Site) -> None:
+    host.close()
+    passed = 0.0
+
+    def clock() -> float:  # it hurries on
+        nonlocal passed
+        passed += 20
+        return time.time() + passed
+
+    fetch = msgspec.structs.replace(FETCH, proxy=host.url.rstrip("/"))
+    async with opened(clock) as frontier, Fetcher(fetch) as fetcher:
+        await produce(frontier, ["http://h.invalid/"], AT_ONCE, on_refused=print)
+        worker = Worker(frontier, fetcher, OPTIONS, clock=clock, rng=random.Random())
+        worker._network._waited = 86_300.0
+        with pytest.raises(NothingReachedError, match="proxy_unusable"):
+            await worker.run(Mode.UNTIL_EMPTY)
+        (record,) = (await records_of(frontier)).values()
+    assert (record.status, record.tries) == (Status.QUEUED, 0)
+
+
+def test_a_shortage_of_descriptors_costs_no_url_and_no_host(sqspider: Run, tmp_path: Path) -> None:
+    """Connections that are kept use them up: fewer at a time go on, and it is said whose trouble it is."""
+    site = Site(keeps_connections=True)
+    site.bodies = {"/": b"x"}
+    try:
+        urls = [site.url_of(f"127.0.1.{h}") for h in range(1, 33)]
+        (tmp_path / "urls").write_text("\n".join(urls))
+        assert sqspider("enqueue", "-f", "urls", "--delay", "0.1").returncode == 0
+        command = f"ulimit -n 48; exec {sys.executable} -m sqspider crawl --allow-private --quiet"
+        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    finally:
+        site.close()
+    assert done.returncode == 0, done.stderr
+    assert "concurrency_capped" in done.stderr
+    rows = [json.loads(line) for line in sqspider("export").stdout.splitlines()]
+    assert {(row["status"], row["tries"]) for row in rows} == {("done", 0)}
+    assert len(rows) == 32
+    hosts = [json.loads(line) for line in sqspider("hosts", "--json").stdout.splitlines()]
+    assert not any(row["is_in_trouble"] for row in hosts)
 
 
 async def test_what_was_slept_through_is_no_latency(host: Site) -> None:

@@ -141,7 +141,7 @@ async def test_a_message_that_vanishes_after_it_was_looked_at_is_found_later(tmp
     for _ in range(waited):
         await store.elapse(DUE + A_LITTLE)
         assert await frontier.sweep() == 0
-    by_hand(tmp_path, "DELETE FROM message WHERE url LIKE '%lost.example%'")
+    by_hand(tmp_path, "DELETE FROM sent WHERE url LIKE '%lost.example%'")
     assert await frontier.sweep() == 0  # it takes a while, but not longer than
     await store.elapse(max(DUE, waited * (DUE + A_LITTLE)) + A_LITTLE)
     assert await frontier.sweep() == 30
@@ -168,7 +168,7 @@ async def test_a_sweep_finds_what_is_lost_behind_what_waits(tmp_path: Path) -> N
     store = SqliteStore(tmp_path)
     frontier = await opened(store)
     await enqueued_and_sent(frontier, entries(3 * STEP) + entries(7, host="lost.example"))
-    by_hand(tmp_path, "DELETE FROM message WHERE url LIKE '%lost.example%'")
+    by_hand(tmp_path, "DELETE FROM sent WHERE url LIKE '%lost.example%'")
     await store.elapse(DUE + A_LITTLE)
     assert await frontier.sweep(limit=5) == 5
     assert await sweep_all(frontier) == 2

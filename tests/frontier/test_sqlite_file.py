@@ -387,7 +387,7 @@ DAMAGES: Final[dict[str, tuple[str, tuple[object, ...], str]]] = {
     "settings": ("DELETE FROM crawl", (), f"its crawl's settings are gone: {url(1)}"),
     "the end": ("UPDATE record SET status = 2, lease_until = NULL WHERE id = 2", (), f"{url(1)}: done, and its outcome says something else"),
     "put off": ("INSERT INTO counter VALUES ('put_off', 1)", (), "the sum put_off is 1, the rows say 0"),
-    "dead": ("INSERT INTO message (body, sent_at) VALUES ('', 1)", (), "the sum dead is 0, the rows say 1"),
+    "dead": ("INSERT INTO sent (body, sent_at) VALUES ('', 1)", (), "the sum dead is 0, the rows say 1"),
     "a key": ("UPDATE record SET key = 7 WHERE id = 2", (), f"{url(1)}: it is not found by its own URL"),
     "a place": ("UPDATE record SET status = 1, lease_until = 9e9 WHERE id = 2", (), f"{url(1)}: processing, and in the queue as if it were fresh"),
 }  # fmt: skip
@@ -450,8 +450,8 @@ async def test_a_damaged_host_row_ends_in_a_sentence_and_a_damaged_robots_row_is
         ("UPDATE counter SET number = 'x' WHERE name = 'status:queued'", "status"),
         ("UPDATE counter SET number = x'00' WHERE name = 'messages'", "status --json"),
         ("UPDATE record SET enqueued_at = 'x' WHERE id = 1", "status"),
-        ("INSERT INTO message (body, sent_at) VALUES (x'ff00', 1)", "redrive --list"),
-        ("INSERT INTO message (body, sent_at) VALUES ('', 9e99)", "redrive --list --json"),
+        ("INSERT INTO sent (body, sent_at) VALUES (x'ff00', 1)", "redrive --list"),
+        ("INSERT INTO sent (body, sent_at) VALUES ('', 9e99)", "redrive --list --json"),
         ("UPDATE counter SET number = 'x' WHERE name = 'status:queued'", "crawl --allow-private"),
     ],
 )

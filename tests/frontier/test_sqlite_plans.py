@@ -24,13 +24,13 @@ BY_ID: Final = "record: rowid (rowid=?)"
 BY_URL: Final = "r: record_key (key=?)"  # the URL itself is compared in the row
 BY_HOST: Final = "host: PRIMARY KEY (host=?)"
 OF_PARENT: Final = "p: rowid (rowid=?)"
-MESSAGE_BY_ID: Final = "message: rowid (rowid=?)"
+MESSAGE_BY_ID: Final = "sent: rowid (rowid=?)"
 FRESH: Final = "record: record_fresh (queue=?)"
 TIMED: Final = "record: record_timed (queue=? AND visible_at<?)"
 LATER: Final = "record: record_timed (queue=? AND visible_at>?)"
-MESSAGES: Final = "message: message_visible (visible_at<?)"
-LATER_MESSAGES: Final = "message: message_visible (visible_at>?)"
-DEAD: Final = "message: message_dead (visible_at=?)"
+MESSAGES: Final = "sent: sent_visible (visible_at<?)"
+LATER_MESSAGES: Final = "sent: sent_visible (visible_at>?)"
+DEAD: Final = "sent: sent_dead (visible_at=?)"
 
 # By the name of each statement: how it finds its rows, as "table or alias: index (what is looked up in it)".
 PLANS: Final[dict[str, set[str]]] = {
@@ -54,14 +54,14 @@ PLANS: Final[dict[str, set[str]]] = {
     "TAKE_OVER": {MESSAGE_BY_ID},
     "TAKE_PLACE": {BY_ID},
     "FINISH": {BY_ID},
-    "DELETE_COPIES": {MESSAGE_BY_ID, "m: message_key (key=?)"},
+    "DELETE_COPIES": {MESSAGE_BY_ID, "m: sent_key (key=?)"},
     "RETRY": {BY_ID},
     "DEFER": {BY_ID},
     "DEFER_MESSAGE": {MESSAGE_BY_ID},
     "DELETE": {BY_ID},
     "DELETE_MESSAGE": {MESSAGE_BY_ID},
     "LOSE_PLACES": {BY_ID},
-    "PAST_DUE": {"r: record_due (due_at<?)", "m: message_key (key=?)"},
+    "PAST_DUE": {"r: record_due (due_at<?)", "m: sent_key (key=?)"},
     "ORPHANS": {"r: rowid (rowid=?)", "c: rowid (rowid=?)", "found: record_key (key=?)"},
     "PUT_BACK": {BY_ID},
     "MOVE_DUE_ON": {BY_ID},
@@ -223,6 +223,6 @@ def test_no_statement_stands_where_this_test_does_not_see_it(module: ModuleType)
 
 
 def test_the_test_sees_a_scan_and_a_sort(connection: sqlite3.Connection) -> None:
-    assert accesses(connection, "SELECT url FROM message WHERE body = ? ORDER BY body") == ({"message: scan"}, [])
+    assert accesses(connection, "SELECT url FROM sent WHERE body = ? ORDER BY body") == ({"sent: scan"}, [])
     found, sorts = accesses(connection, "SELECT * FROM record WHERE status = :x ORDER BY depth")
     assert (found, len(sorts)) == ({"record: scan"}, 1)

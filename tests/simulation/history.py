@@ -12,7 +12,7 @@ import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import structlog
 
@@ -22,7 +22,6 @@ from sqspider.host import with_orders
 from sqspider.message import CrawlSettings
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope, host_of
-from sqspider.web.fetch import Fetched, Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.worker import Mode, NothingReachedError, Worker, WorkerOptions
 
@@ -42,7 +41,6 @@ FETCH: Final = FetchOptions()
 MOST_REDIRECTS: Final = 10  # in a row
 GIVEN_UP: Final = "the host was given up"
 FAIR: Final = Weather()
-REDIRECTS_ARE_RECORDS: Final = "redirect_to" in Fetched.__struct_fields__
 
 _events: list[tuple[str, str]] = []
 
@@ -93,7 +91,7 @@ class Plan:
                 outages=r.choice((0, 0, 0.5)),
                 deaths=r.choice((0, 0, 0, 0.4)),
                 away=r.choice((0, 0, 0, 20, 200)),
-                redirects=REDIRECTS_ARE_RECORDS and r.random() < 0.6,
+                redirects=r.random() < 0.6,
                 poison=r.choice((0, 0, 0, 0, 1)),
             ),
             weather=FAIR
@@ -275,16 +273,19 @@ class History:
         """One worker from its begin to its end; whether it was told to stop."""
         rng = random.Random(f"{self.seed} {process.name}")
         frontier = await self.engine.open(process, rng)
-        options = {
-            "worker_id": process.name, "poll_seconds": 20.0 if self.engine_name == "aws" else 5.0, "concurrency": 8, "batch_size": 5,
-            "robots_grace_seconds": ROBOTS_GRACE,
-            "new_host_grace_seconds": NEW_HOST_GRACE, "host_grace_seconds": HOST_GRACE,
-        }  # fmt: skip
-        known = {name: value for name, value in options.items() if name in WorkerOptions.__struct_fields__}
+        options = WorkerOptions(
+            worker_id=process.name,
+            poll_seconds=20.0 if self.engine_name == "aws" else 5.0,
+            concurrency=8,
+            batch_size=5,
+            robots_grace_seconds=ROBOTS_GRACE,
+            new_host_grace_seconds=NEW_HOST_GRACE,
+            host_grace_seconds=HOST_GRACE,
+        )
         worker = Worker(
             self.witness.watch(frontier, process),
-            cast(Fetcher, SimulatedFetcher(self.world, FETCH, process.clock)),
-            WorkerOptions(**known),  # type: ignore[arg-type]
+            SimulatedFetcher(self.world, FETCH),
+            options,
             clock=frontier.now,
             rng=rng,
         )
@@ -378,8 +379,10 @@ class History:
                 redirected = outcome.http_status is not None and 300 <= outcome.http_status < 400
                 target = self.world.target(url)
                 is_as_it_is = bool(requests) and "/gone" not in url and redirected == (target is not None)
-                if target is not None and REDIRECTS_ARE_RECORDS:
-                    is_as_it_is &= outcome.redirect_to == target
+                if target is not None:
+                    is_as_it_is &= outcome.redirect_to == target and target != url
+                    # On AWS a record keeps the redirects of the way it was first found on; its message has its own.
+                    is_as_it_is &= record.redirects < MOST_REDIRECTS or self.engine_name == "aws"
                 if self.plan.obeys_robots and host.has_robots and is_forbidden(url):
                     is_as_it_is = False
             case Reason.CLIENT_ERROR:
@@ -435,7 +438,7 @@ class History:
         leads_to: list[str] = []
         target = self.world.target(record.url)
         if target is not None:
-            leads_to = [target] if REDIRECTS_ARE_RECORDS else []
+            leads_to = [target]
         elif record.depth < DEEPEST:
             leads_to = self.world.links(record.url)
         lost = [url for url in leads_to if url not in records]

@@ -101,7 +101,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._ready.append(handle)
         return handle
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> events.TimerHandle:
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> events.TimerHandle:  # type: ignore[override]
         timer = _Timer(when, callback, args, self, context)
         timer.process = _process_of(context)
         heapq.heappush(self._scheduled, timer)

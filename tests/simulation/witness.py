@@ -29,7 +29,7 @@ from sqspider.frontier import (
 )
 from sqspider.host import HostRow
 from sqspider.message import Message, decode_message
-from sqspider.record import Status
+from sqspider.record import Status, UrlRecord
 from sqspider.url import host_of
 
 from .loop import Process, VirtualLoop
@@ -129,6 +129,7 @@ class Witness:
         self.saved: dict[str, set[int]] = defaultdict(set)  # by host, the versions that rows were written over
         self.raised: dict[str, tuple[int, float]] = {}  # by host, the last generation and when it was written
         self.failures = 0  # calls that raised
+        self._due: dict[Process, list[str]] = {}  # URLs that a sweep under way should move on
         self.released = 0  # messages that sweeps sent
         self.dropped: list[tuple[str, float]] = []  # messages that were lost on the way: URL, when
         self.has_copies = False  # the queue may deliver a message twice at a time
@@ -259,15 +260,24 @@ class Witness:
             if not record.status.is_final:
                 self.say("a message was deleted while its record was open", url)
 
+    async def before_sweep(self, process: Process, called: float, limit: int = 1000) -> None:
+        self._due[process] = [record.url for record in await self._queued() if self._due_at(record, process) < called]
+
     async def after_sweep(self, process: Process, called: float, released: int, limit: int = 1000) -> None:
         self.released += released
         if released >= limit or not self.sweeps_see_all:
             return
-        async for batch in self.looker.scan():
-            for record in batch:
-                is_due = record.due_at is not None and self.of_loop(record.due_at, process) < called - self.blur
-                if is_due and not record.parked and record.status is Status.QUEUED:
-                    self.say("a sweep left what was due", record.url)
+        was_due = self._due.pop(process)
+        least = called + 0.9 * self.settings.due_seconds
+        for record in await self._queued():
+            if record.url in was_due and self._due_at(record, process) < least:
+                self.say("a sweep left what was due", record.url)
+
+    async def _queued(self) -> list[UrlRecord]:
+        return [record async for batch in self.looker.scan(status=Status.QUEUED) for record in batch]
+
+    def _due_at(self, record: UrlRecord, process: Process) -> float:
+        return self.of_loop(record.due_at or 0.0, process)
 
     # Hosts: slots are given once, rows are written over once, orders hold.
 

@@ -14,7 +14,6 @@ import random
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from sqspider.frontier import Clock
 from sqspider.record import Reason, reason_for_http_status
 from sqspider.url import host_of
 from sqspider.web.fetch import REDIRECT_STATUSES, Fetched
@@ -26,10 +25,9 @@ from .witness import Witness
 CHAIN: Final = 14  # the longest chain; ten redirects in a row are followed
 FORBIDDEN: Final = "/private/"
 ROBOTS: Final = f"User-agent: *\nDisallow: {FORBIDDEN}\n"
-NO_ROUTE: Final = Reason("no_route") if "no_route" in {r.value for r in Reason} else Reason.UNREACHABLE
 
 # Trouble in which no request reached the host, and trouble that is an answer or the lack of one.
-UNMADE: Final = (Reason.CONNECTION_REFUSED, Reason.CONNECT_TIMEOUT, NO_ROUTE, Reason.DNS_FAILURE)
+UNMADE: Final = (Reason.CONNECTION_REFUSED, Reason.CONNECT_TIMEOUT, Reason.NO_ROUTE, Reason.DNS_FAILURE)
 MADE: Final = (Reason.TIMEOUT, Reason.CONNECTION_RESET, Reason.SERVER_ERROR)
 
 
@@ -105,7 +103,7 @@ class World:
     def __init__(self, loop: VirtualLoop, seed: int, plan: WorldPlan) -> None:
         self.loop, self.seed, self.plan = loop, seed, plan
         rng = random.Random(f"world {seed}")
-        self.away = [Outage(start := rng.uniform(1, 60), start + plan.away, rng.choice((NO_ROUTE, Reason.DNS_FAILURE)))]
+        self.away = [Outage(start := rng.uniform(1, 60), start + plan.away, rng.choice((Reason.NO_ROUTE, Reason.DNS_FAILURE)))]
         self.hosts = {host.name: host for host in (self._host(rng, f"h{i}.test") for i in range(plan.hosts))}
         names = list(self.hosts)
         self.poison = {f"http://{rng.choice(names)}/poison{i}" for i in range(plan.poison)}
@@ -114,7 +112,7 @@ class World:
 
     def _host(self, rng: random.Random, name: str) -> Host:
         plan = self.plan
-        outages = []
+        outages: list[Outage] = []
         start = 0.0
         while rng.random() < plan.outages and len(outages) < 3:
             start += rng.choice((0.0, rng.uniform(0, 60)))
@@ -232,11 +230,11 @@ def _trouble(reason: Reason, seconds: float, rng: random.Random) -> Answer:
 
 
 class SimulatedFetcher:
-    """What :class:`sqspider.web.fetch.Fetcher` promises, over a world. One request a call."""
+    """An :class:`sqspider.web.fetch.AnyFetcher` over a world."""
 
-    def __init__(self, world: World, options: FetchOptions, clock: Clock) -> None:
+    def __init__(self, world: World, options: FetchOptions) -> None:
         self.options = options
-        self._world, self._clock = world, clock
+        self._world = world
 
     async def fetch(self, url: str, **_: object) -> Fetched:
         process = CURRENT.get()
@@ -281,7 +279,7 @@ class SimulatedFetcher:
 def fetched_of(url: str, answer: Answer, reason: Reason | None, seconds: float, target: str | None) -> Fetched:
     """An answer as a fetcher gives it."""
     has_answer = answer.http_status is not None and reason is not Reason.TIMEOUT
-    fields = dict(
+    return Fetched(
         url=url,
         http_status=answer.http_status if has_answer else None,
         headers=answer.headers if has_answer else (),
@@ -291,8 +289,5 @@ def fetched_of(url: str, answer: Answer, reason: Reason | None, seconds: float, 
         detail=f"simulated: {reason}" if reason else "",
         elapsed_seconds=seconds,
         sent_seconds=0.0,
+        redirect_to=target if has_answer else None,
     )
-    older = {"final_url": url if has_answer else None, "redirects": ()}
-    newer = {"redirect_to": target if has_answer else None}
-    names = Fetched.__struct_fields__
-    return Fetched(**fields, **{name: value for name, value in (older | newer).items() if name in names})

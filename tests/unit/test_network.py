@@ -21,10 +21,10 @@ def test_one_probes_for_all_after_waits_that_double() -> None:
     waits = []
     for _ in range(9):
         waits.append(network.again_at - now)
-        assert not network.may_ask(network.again_at - 0.001)
+        assert not network.may_ask("h", network.again_at - 0.001)
         now = network.again_at
-        assert network.may_ask(now)
-        assert not network.may_ask(now)  # one at a time
+        assert network.may_ask("h", now)
+        assert not network.may_ask("h", now)  # one at a time
         assert not network.failed(Reason.PROXY_UNUSABLE, "no", asked_at=now, now=now)
         network.release()
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
@@ -33,9 +33,9 @@ def test_one_probes_for_all_after_waits_that_double() -> None:
 
 def test_a_probe_that_tells_nothing_lets_the_next_one_try() -> None:
     network = down()
-    assert network.may_ask(1001.0)
+    assert network.may_ask("h", 1001.0)
     network.release()
-    assert network.may_ask(1001.0)
+    assert network.may_ask("h", 1001.0)
 
 
 @given(st.lists(st.floats(0, 30), max_size=40))
@@ -49,7 +49,7 @@ def test_a_burst_is_one_failure(lateness: list[float]) -> None:
 def test_any_answer_ends_it() -> None:
     network = down()
     assert network.answered("a", 1000.5)
-    assert network.may_ask(1000.5)
+    assert network.may_ask("h", 1000.5)
     assert not network.is_down
     assert not network.answered("a", 1000.6)
     assert network.failed(Reason.NO_ROUTE, "no", asked_at=1001.0, now=1001.0)
@@ -96,3 +96,15 @@ def test_after_a_shortage_there_are_half_as_many_for_a_while() -> None:
     assert network.most_at_a_time(32, 1000.0 + FEWER_SECONDS) == 32
     network.failed(Reason.OWN_SHORTAGE, "no", asked_at=1001.0, now=1001.0, in_flight=1)
     assert network.most_at_a_time(32, 1002.0) == 1
+
+
+def test_a_host_in_doubt_probes_after_others() -> None:
+    """Or its URLs, which come back first, would keep everybody else from showing that our network works."""
+    network = Network()
+    assert network.is_ours(Fault.HOST_OR_OURS, "a", 1000.0)
+    network.failed(Reason.DNS_FAILURE, "no", asked_at=1000.0, now=1000.0)
+    assert not network.may_ask("a", 1001.0)
+    assert network.may_ask("b", 1001.0)
+    network.release()
+    assert network.may_ask("a", network.turn_of("a"))
+    assert network.turn_of("b") == 1001.0 < network.turn_of("a")

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+import msgspec
 import structlog
 from rich.console import Console
 
+from sqspider import descriptors
 from sqspider.cli.main import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE, Shared, pass_shared
 from sqspider.cli.options import (
     advised,
@@ -176,6 +178,7 @@ def consume(
     )
     fetch = _checked(options, to_fetch_options(given))
     shared.start_logging("info")
+    options = _within_limits(options)
     if shared.log_format == "json":  # a person sees one worker's lines, a program those of many
         structlog.contextvars.bind_contextvars(worker_id=options.worker_id)
 
@@ -199,6 +202,16 @@ def consume(
         return status
 
     return run_loop(main())
+
+
+def _within_limits(options: WorkerOptions) -> WorkerOptions:
+    """The options with no more fetches at a time than this process may have connections open."""
+    descriptors.raise_limit()
+    room = descriptors.room_for_connections()
+    if room is None or room >= options.concurrency:
+        return options
+    log.warning("concurrency_capped", asked=options.concurrency, kept=room, open_files=descriptors.limit())
+    return msgspec.structs.replace(options, concurrency=room)
 
 
 def _checked(options: WorkerOptions, fetch: FetchOptions) -> FetchOptions:
@@ -266,6 +279,8 @@ def crawl(
     options = _worker_options(random_worker_id(random.Random()), given, max_pages=max_pages)
     fetch = _checked(options, to_fetch_options(given))
     shared.start_logging("warn")
+    if workers == 1:
+        options = _within_limits(options)
     if not settings.obey_robots:
         log.warning("robots.txt is ignored: do this on your own sites only")
     crawling = Crawl(shared, settings, options, fetch, quiet=quiet)

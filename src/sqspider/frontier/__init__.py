@@ -404,7 +404,8 @@ class Frontier(Protocol):
         """Records by status and reason. Quick at any size.
 
         "None open" is never a guess. Where the other sums may be behind (AWS: by seconds, and by what
-        a killed worker had not written), ``exact`` reads the whole table and mends them.
+        a killed worker had not written), ``exact`` reads the whole table, and mends them if nothing
+        was changed there for a minute.
         """
 
     async def queue_stats(self) -> QueueStats:

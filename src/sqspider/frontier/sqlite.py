@@ -138,7 +138,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 FEWER_REDIRECTS: Final = "UPDATE record NOT INDEXED SET redirects = ? WHERE id = ?"
 INSERT_MESSAGE: Final = """
-INSERT INTO message (key, url, body, sent_at, queue, visible_at, receives) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO sent (key, url, body, sent_at, queue, visible_at, receives) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 # The first comes first: what a worker lost, then what has its time (a slot is good for its moment only), then the rest.
 TIMED: Final = """
@@ -154,11 +154,11 @@ RETURNING id, delivery, url, depth,
     crawl, redirects, lastmod, slot, slot_generation, receives, enqueued_at, lease_until IS NULL
 """
 RECEIVE_MESSAGES: Final = """
-UPDATE message NOT INDEXED SET
+UPDATE sent NOT INDEXED SET
     receives = receives + (receives < :most), delivery = delivery + 1,
     queue = CASE WHEN receives < :most THEN 2 END, visible_at = CASE WHEN receives < :most THEN :hidden_until END
 WHERE id IN (
-    SELECT id FROM message INDEXED BY message_visible WHERE visible_at <= :now ORDER BY visible_at LIMIT :limit
+    SELECT id FROM sent INDEXED BY sent_visible WHERE visible_at <= :now ORDER BY visible_at LIMIT :limit
 )
 RETURNING id, delivery, url, body, receives, sent_at, queue IS NULL
 """
@@ -170,7 +170,7 @@ SELECT
         UNION ALL
         SELECT min(visible_at) FROM record INDEXED BY record_timed WHERE queue = 2 AND visible_at IS NOT NULL
         UNION ALL
-        SELECT min(visible_at) FROM message INDEXED BY message_visible WHERE visible_at IS NOT NULL
+        SELECT min(visible_at) FROM sent INDEXED BY sent_visible WHERE visible_at IS NOT NULL
     ))
 """
 CLAIM: Final = """
@@ -181,7 +181,7 @@ WHERE id IN (SELECT value FROM json_each(:ids)) AND lease_until < :now
 RETURNING id, attempt, unended, tries
 """
 # The message by which a claim was won becomes its record's place: nothing else brings the URL back then.
-TAKE_OVER: Final = "DELETE FROM message NOT INDEXED WHERE id = ? AND queue IS NOT NULL RETURNING visible_at, receives"
+TAKE_OVER: Final = "DELETE FROM sent NOT INDEXED WHERE id = ? AND queue IS NOT NULL RETURNING visible_at, receives"
 TAKE_PLACE: Final = """
 UPDATE record NOT INDEXED SET queue = 2, visible_at = ?, receives = ?, delivery = delivery + 1, due_at = NULL
 WHERE id = ?
@@ -195,8 +195,8 @@ UPDATE record NOT INDEXED SET
 WHERE id = :id AND attempt = :attempt AND worker_id = :worker AND claim_id = :claim AND status = 1
 """
 DELETE_COPIES: Final = """
-DELETE FROM message NOT INDEXED WHERE id IN (
-    SELECT m.id FROM json_each(?) AS e CROSS JOIN message AS m INDEXED BY message_key
+DELETE FROM sent NOT INDEXED WHERE id IN (
+    SELECT m.id FROM json_each(?) AS e CROSS JOIN sent AS m INDEXED BY sent_key
     ON m.key = e.value ->> 0 AND m.url = e.value ->> 1 WHERE m.visible_at IS NOT NULL
 )
 """
@@ -218,7 +218,7 @@ UPDATE record NOT INDEXED SET
 WHERE id = :id AND delivery = :delivery AND queue = 2
 """
 DEFER_MESSAGE: Final = """
-UPDATE message NOT INDEXED SET queue = 1, visible_at = :until, body = coalesce(:body, body), receives = 0
+UPDATE sent NOT INDEXED SET queue = 1, visible_at = :until, body = coalesce(:body, body), receives = 0
 WHERE id = :id AND delivery = :delivery AND queue = 2
 """
 DELETE: Final = """
@@ -227,7 +227,7 @@ UPDATE record NOT INDEXED SET
     due_at = max(lease_until, :now) + :due_seconds
 WHERE id = :id AND delivery = :delivery AND queue = 2
 """
-DELETE_MESSAGE: Final = "DELETE FROM message NOT INDEXED WHERE id = :id AND delivery = :delivery AND queue = 2"
+DELETE_MESSAGE: Final = "DELETE FROM sent NOT INDEXED WHERE id = :id AND delivery = :delivery AND queue = 2"
 LOSE_PLACES: Final = """
 UPDATE record NOT INDEXED SET
     queue = NULL, visible_at = NULL, receives = 0, slot = NULL, slot_generation = NULL,
@@ -238,7 +238,7 @@ WHERE id IN (SELECT value FROM json_each(:ids))
 # is claimed by its URL: a record that its own URL does not lead to, or that no claim can win, has no way back.
 PAST_DUE: Final = """
 SELECT r.id, EXISTS (
-    SELECT 1 FROM message AS m INDEXED BY message_key
+    SELECT 1 FROM sent AS m INDEXED BY sent_key
     WHERE m.key = r.key AND m.url = r.url AND m.visible_at IS NOT NULL
 )
 FROM record AS r INDEXED BY record_due WHERE r.due_at < :before ORDER BY r.due_at LIMIT :limit
@@ -319,8 +319,8 @@ SELECT
     (SELECT number FROM counter WHERE name = 'dead'),
     (SELECT count(*) FROM record INDEXED BY record_timed WHERE queue = 1 AND visible_at <= :now),
     (SELECT count(*) FROM record INDEXED BY record_timed WHERE queue = 2 AND visible_at > :now),
-    (SELECT count(*) FROM message INDEXED BY message_visible WHERE visible_at > :now),
-    (SELECT total(queue = 2) FROM message INDEXED BY message_visible WHERE visible_at > :now),
+    (SELECT count(*) FROM sent INDEXED BY sent_visible WHERE visible_at > :now),
+    (SELECT total(queue = 2) FROM sent INDEXED BY sent_visible WHERE visible_at > :now),
     (SELECT min(at) FROM (
         SELECT * FROM (SELECT enqueued_at AS at FROM record INDEXED BY record_fresh WHERE queue = 0 ORDER BY id LIMIT 1)
         UNION ALL
@@ -329,15 +329,15 @@ SELECT
         SELECT min(visible_at) - :visibility FROM record INDEXED BY record_timed
         WHERE queue = 2 AND visible_at IS NOT NULL
         UNION ALL
-        SELECT min(visible_at) FROM message INDEXED BY message_visible WHERE visible_at IS NOT NULL
+        SELECT min(visible_at) FROM sent INDEXED BY sent_visible WHERE visible_at IS NOT NULL
     ))
 """
 DEAD_LETTERS: Final = """
-SELECT id, body, receives, sent_at FROM message INDEXED BY message_dead WHERE visible_at IS NULL ORDER BY id LIMIT ?
+SELECT id, body, receives, sent_at FROM sent INDEXED BY sent_dead WHERE visible_at IS NULL ORDER BY id LIMIT ?
 """
 REDRIVE: Final = """
-UPDATE message NOT INDEXED SET receives = 0, queue = 0, visible_at = :now
-WHERE id IN (SELECT id FROM message INDEXED BY message_dead WHERE visible_at IS NULL ORDER BY id LIMIT :limit)
+UPDATE sent NOT INDEXED SET receives = 0, queue = 0, visible_at = :now
+WHERE id IN (SELECT id FROM sent INDEXED BY sent_dead WHERE visible_at IS NULL ORDER BY id LIMIT :limit)
 """
 CHECK_IN: Final = """
 INSERT INTO worker (worker_id, session, started_at, seen_at, expires_at) VALUES (:id, :session, :now, :now, :expires)
@@ -349,7 +349,7 @@ WHERE session = excluded.session OR expires_at < :now
 CHECK_OUT: Final = "DELETE FROM worker WHERE worker_id = ? AND session = ?"
 WORKERS: Final = "SELECT worker_id, started_at, seen_at FROM worker WHERE expires_at >= ? ORDER BY worker_id"
 # SQLite empties a whole table without a look at its rows: by the page, not by the row.
-PURGE_MESSAGES: Final = "DELETE FROM message"
+PURGE_MESSAGES: Final = "DELETE FROM sent"
 ALL_TIMED: Final = "SELECT id FROM record INDEXED BY record_timed WHERE queue = ? AND visible_at IS NOT NULL LIMIT ?"
 PLACES: Final = f"""
 SELECT r.id, r.delivery, r.url, r.depth, {PARENT}, r.crawl, r.redirects, r.lastmod, r.slot, r.slot_generation,

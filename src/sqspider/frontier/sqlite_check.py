@@ -22,7 +22,7 @@ ALL_RECORDS: Final = f"SELECT r.*, {PARENT} FROM record AS r NOT INDEXED WHERE r
 STORED_SUMS: Final = "SELECT name, number FROM counter"
 HOST_SUMS: Final = "SELECT host, done, failed, blocked FROM host"
 PLACES: Final = "SELECT count(queue), total(queue = 1) FROM record NOT INDEXED"
-MESSAGES: Final = "SELECT count(visible_at), count(*) FROM message NOT INDEXED"
+MESSAGES: Final = "SELECT count(visible_at), count(*) FROM sent NOT INDEXED"
 WITHOUT_SETTINGS: Final = """
 SELECT url FROM record WHERE lease_until IS NOT NULL AND crawl NOT IN (SELECT id FROM crawl)
 """
@@ -30,7 +30,7 @@ WITHOUT_WAY_BACK: Final = """
 SELECT url FROM record AS r WHERE lease_until IS NOT NULL AND due_at IS NULL AND (
     queue IS NULL OR visible_at IS NULL AND queue != 0
 ) AND NOT EXISTS (
-    SELECT 1 FROM message AS m INDEXED BY message_key
+    SELECT 1 FROM sent AS m INDEXED BY sent_key
     WHERE m.key = r.key AND m.url = r.url AND m.visible_at IS NOT NULL
 )
 """

@@ -37,7 +37,7 @@ UPDATE record INDEXED BY record_due SET
 WHERE due_at > :now
 """
 MOVE_MESSAGES: Final = """
-UPDATE message INDEXED BY message_visible SET visible_at = iif(queue = 2, :now, visible_at - :back)
+UPDATE sent INDEXED BY sent_visible SET visible_at = iif(queue = 2, :now, visible_at - :back)
 WHERE visible_at > :now
 """
 HOST_MOMENTS: Final = ("last_request", "penalty_since", "rest_until", "rested_at", "trouble_since", "given_up_at")

@@ -49,7 +49,7 @@ CREATE INDEX record_fresh ON record (queue) WHERE queue = 0;
 CREATE INDEX record_timed ON record (queue, visible_at) WHERE visible_at IS NOT NULL;
 CREATE INDEX record_put_off ON record (key) WHERE queue = 1;
 CREATE INDEX record_due ON record (due_at) WHERE due_at IS NOT NULL;
-CREATE TABLE message (             -- what anybody sent, copies, dead letters
+CREATE TABLE sent (                -- what anybody sent, copies, dead letters
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     key INTEGER,                   -- as the record's; NULL: the body is no message
     url TEXT,
@@ -60,9 +60,9 @@ CREATE TABLE message (             -- what anybody sent, copies, dead letters
     receives INTEGER NOT NULL DEFAULT 0,
     delivery INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX message_key ON message (key) WHERE key IS NOT NULL;
-CREATE INDEX message_visible ON message (visible_at, queue) WHERE visible_at IS NOT NULL;
-CREATE INDEX message_dead ON message (visible_at) WHERE visible_at IS NULL;
+CREATE INDEX sent_key ON sent (key) WHERE key IS NOT NULL;
+CREATE INDEX sent_visible ON sent (visible_at, queue) WHERE visible_at IS NOT NULL;
+CREATE INDEX sent_dead ON sent (visible_at) WHERE visible_at IS NULL;
 CREATE TABLE counter (             -- kept up to date by every transaction: counting costs nothing
     name TEXT PRIMARY KEY,         -- "status:done", "reason:robots", "bytes", "redirects"; "messages" (that
     number INTEGER NOT NULL        -- live), "put_off" (records), "dead"; "generation"

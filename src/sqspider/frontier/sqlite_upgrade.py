@@ -30,7 +30,7 @@ AHEAD_SECONDS: Final = 60.0  # a worker that was seen later than this is none: t
 log = structlog.stdlib.get_logger(__name__)
 
 TABLES: Final = ("settings", "record", "message", "counter", "host", "request", "robots", "worker", "sample")
-OLD_INDEXES: Final = ("record_due", "message_visible", "message_in_flight", "sample_at")
+OLD_INDEXES: Final = ("record_due", "sent_visible", "message_in_flight", "sample_at")
 FIRST_HAS_NOT: Final = (
     "CREATE TABLE sample (at, sample, visible, in_flight, oldest_age)",
     "ALTER TABLE message ADD COLUMN is_deferred INTEGER NOT NULL DEFAULT 0",
@@ -63,7 +63,7 @@ SELECT m.* FROM old_message AS m WHERE m.id > :after AND m.id <= :last AND (
 ORDER BY m.id
 """
 ADD_MESSAGE: Final = """
-INSERT INTO message (id, key, url, body, sent_at, queue, visible_at, receives) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO sent (id, key, url, body, sent_at, queue, visible_at, receives) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 LAST_RECORD: Final = "SELECT coalesce(max(id), 0) FROM old_record"
 LAST_MESSAGE: Final = "SELECT coalesce(max(id), 0) FROM old_message"
@@ -91,7 +91,7 @@ THE_REST: Final = (
     """,
     "INSERT INTO counter (name, number) SELECT name, number FROM old_counter",
     "INSERT INTO counter (name, number) SELECT 'put_off', count(*) FROM record WHERE queue = 1",
-    "INSERT INTO counter (name, number) SELECT 'dead', count(*) FROM message WHERE visible_at IS NULL",
+    "INSERT INTO counter (name, number) SELECT 'dead', count(*) FROM sent WHERE visible_at IS NULL",
 )
 
 

@@ -24,6 +24,7 @@ from aiohttp import http_exceptions
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from sqspider import descriptors
 from sqspider.record import BLOCKING_REASONS, Reason, reason_for_http_status
 from sqspider.url import Refused, authority_of, canonicalize, host_of
 from sqspider.web.body import ACCEPT_ENCODING, Body, DecodeError, Sink
@@ -34,6 +35,9 @@ CONNECT_SECONDS: Final = 5.0  # of the fetch's limit, for one connection to be m
 MAX_HEADER_BYTES: Final = 16 * 1024  # one header line; there may be 128 of them
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 PROXY_AUTHENTICATION_REQUIRED: Final = 407  # RFC 9110 section 15.5.8: the proxy's word, and no host's
+IDLE_SECONDS: Final = 15.0
+MANY_DESCRIPTORS: Final = 4096  # where there are fewer, connections are kept for
+IDLE_SECONDS_OF_FEW: Final = 1.0
 LARGE_BYTES: Final = 256 * 1024  # decoded bytes of a body, before there must be room for more
 _DRAIN_BYTES: Final = 16 * 1024  # a redirect's body is read up to this size, to keep its connection
 
@@ -117,6 +121,7 @@ class Fetcher:
             resolver=self._resolver,
             socket_factory=self._open_socket,
             ttl_dns_cache=60,
+            keepalive_timeout=_idle_seconds(),
         )
         headers = {
             "User-Agent": options.user_agent,
@@ -152,7 +157,12 @@ class Fetcher:
             why = why_not_public(address[0])
             if why:
                 raise AddressRefusedError(why)
-        return socket.socket(family, kind, protocol)
+        opened = socket.socket(family, kind, protocol)
+        most = descriptors.limit()
+        if most is not None and opened.fileno() >= most - descriptors.SPARE:  # numbers are given out from below
+            opened.close()
+            raise OSError(errno.EMFILE, "the last descriptors are not for connections")
+        return opened
 
     async def fetch(
         self,
@@ -285,6 +295,12 @@ class _Request:
         self.deadline.reschedule(loop.time() + left)
         if not may_go_on:
             raise _Trouble(Reason.INTERNAL_ERROR, "there is no room for a large body just now")
+
+
+def _idle_seconds() -> float:
+    """How long a connection is kept that nobody uses: a crawl of many hosts has many of them."""
+    most = descriptors.limit()
+    return IDLE_SECONDS if most is None or most >= MANY_DESCRIPTORS else IDLE_SECONDS_OF_FEW
 
 
 async def _note_sent(
