@@ -14,8 +14,8 @@ from sqspider.frontier.aws_calls import n, s
 from sqspider.frontier.aws_client import Call
 from sqspider.frontier.aws_hosts import KEPT_WRITERS
 from sqspider.frontier.aws_transport import DYNAMODB
-from sqspider.host import with_orders
-from sqspider.record import Outcome, Status
+from sqspider.host import TROUBLE_KEPT_SECONDS, Stage, after_trouble, stage_of, with_orders
+from sqspider.record import Outcome, Reason, Status
 from tests.frontier.kit import (
     A_LITTLE,
     DONE,
@@ -191,6 +191,38 @@ async def test_once_an_order_is_given_nobody_enters_who_knew_the_host_before(sto
             assert (await worker.enter([entrance(store, f"u{number}")]))[0].entered is Entered.STOPPED
         await order(operator, is_blocked=False, is_paused=False)
         await store.elapse(120)
+
+
+# Hosts in trouble.
+
+
+async def test_a_host_that_was_given_up_is_listed_until_that_is_forgotten(store: AwsStore) -> None:
+    frontier, other = await store.open(), await store.open()
+    row = (await frontier.hosts([HOST]))[HOST]
+    while stage_of(row, store.clock()) is not Stage.GIVEN_UP:
+        await store.elapse(max(0.0, row.rest_until - store.clock()) + 1)
+        row = after_trouble(
+            row,
+            Reason.CONNECTION_REFUSED,
+            slows=False,
+            fails=True,
+            retry_after=None,
+            now=store.clock(),
+            rests_at_once=True,
+            has_answered=False,
+        )
+        assert await frontier.save_hosts([row]) == [True]
+        row = (await frontier.hosts([HOST]))[HOST]
+        assert await other.hosts_in_trouble() == [row]
+    await store.elapse(TROUBLE_KEPT_SECONDS + 1)
+    assert await other.hosts_in_trouble() == []
+
+
+async def test_time_that_was_no_answer_time_of_a_host_leaves_its_latency(store: AwsStore) -> None:
+    frontier = await store.open()
+    for latency in (2.0, None):
+        await frontier.leave([Exit(host=HOST, token="t", requested_at=store.clock(), latency_seconds=latency)])
+        assert (await frontier.hosts([HOST]))[HOST].latency_seconds == 0.6
 
 
 # Versions that share a table.
