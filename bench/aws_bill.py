@@ -29,8 +29,9 @@ from sqspider.cli.work import LONG_POLL_SECONDS
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws_calls import Usage
-from sqspider.frontier.aws_client import DYNAMODB, SQS, AwsError, Call
+from sqspider.frontier.aws_client import AwsError, Call
 from sqspider.frontier.aws_errors import Meaning
+from sqspider.frontier.aws_transport import DYNAMODB, SQS
 from sqspider.log import start_logging
 from sqspider.message import CrawlSettings
 from sqspider.prices import DOLLARS_A_METRIC_REQUEST
@@ -110,7 +111,7 @@ class Bill(msgspec.Struct, kw_only=True):
             elif '"outcome"' in statement["Statement"]:
                 size += written
             elif '"row"' in statement["Statement"]:  # of a host: the whole of it
-                size = written + len(key) + 60
+                size = sum(len(value.get("S", "").encode()) for value in parameters) + 60
         self.sizes[key] = size
         return size
 

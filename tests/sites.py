@@ -1,13 +1,16 @@
-"""A server for tests that says what a test tells it to, and notes what it was asked."""
+"""Servers for tests that say what a test tells them to, and note what they were asked."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
+from aiohttp import web
 from bench.arrival import arrived_at
 
 Answer = bytes | tuple[int, dict[str, str]]
@@ -30,7 +33,7 @@ class Site:
     function of the request: one that returns none hangs up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0, *, keeps_connections: bool = False) -> None:
         self.bodies: dict[str, Answer | Callable[[Asked], Answer | None]] = {}
         self.requests: list[Asked] = []
         site = self
@@ -42,7 +45,10 @@ class Site:
             def log_message(self, *_: object) -> None:
                 """It writes to standard error otherwise."""
 
-        self._server = ThreadingHTTPServer(("0.0.0.0", 0), Handler)
+        self._server = ThreadingHTTPServer(("0.0.0.0", port), Handler)
+        if keeps_connections:
+            Handler.protocol_version = "HTTP/1.1"
+            self._server.daemon_threads, self._server.block_on_close = True, False
         self.port = self._server.server_port
         self.url = self.url_of("127.0.0.1")
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
@@ -79,3 +85,48 @@ class Site:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class HeldSite:
+    """A server in the test's own loop, at two ports, that answers nobody before it is told to.
+
+    So a test knows what is in flight, to the last request.
+    """
+
+    def __init__(self) -> None:
+        self.ports: list[int] = []
+        self.bodies: dict[str, str] = {}  # by path; any other is empty
+        self.requests: list[str] = []  # paths
+        self.in_flight: list[str] = []
+        self.may_answer = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        app = web.Application()
+        app.router.add_get("/{path:.*}", self._answer)
+        runner = web.AppRunner(app, handler_cancellation=True)
+        await runner.setup()
+        try:
+            for _ in range(2):
+                await web.TCPSite(runner, "127.0.0.1", 0).start()
+            self.ports = [address[1] for address in runner.addresses]
+            yield
+        finally:
+            self.may_answer.set()
+            await runner.cleanup()
+
+    def url(self, path: str = "", *, port: int = 0) -> str:
+        return f"http://127.0.0.1:{self.ports[port]}/{path}"
+
+    async def until_in_flight(self, number: int) -> None:
+        while len(self.in_flight) < number:
+            await asyncio.sleep(0.005)
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self.requests.append(request.path)
+        self.in_flight.append(request.path)
+        try:
+            await self.may_answer.wait()
+        finally:
+            self.in_flight.remove(request.path)
+        return web.Response(text=self.bodies.get(request.path, ""), content_type="text/html")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sqspider.cli.main import cli
-from sqspider.policy import FINAL, RULES
+from sqspider.policy import FINAL, RULES, Fault
 from sqspider.record import BLOCKING_REASONS, Reason
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
@@ -17,6 +17,15 @@ MEANINGS = {
     line.split(" = ")[0].strip(): line.partition("# ")[2].strip()
     for line in (Path(__file__).parent.parent / "src/sqspider/record.py").read_text().splitlines()
     if " = " in line and "# " in line and line.split(" = ")[0].strip().isupper()
+}
+
+FAULTS = {
+    Fault.URL: "its own; nobody is rested.",
+    Fault.HOST: "no request reached it. The host rests at the first one.",
+    Fault.HOST_OR_URL: "a try is counted while the host is well; eight in a row rest the host. In a host's incident "
+    "it is the host's, and no try is counted.",
+    Fault.HOST_OR_OURS: "the host's if another host answered this worker since it began, else as the next.",
+    Fault.OURS: "nothing can be asked from here. The worker waits, and probes with one URL.",
 }
 
 
@@ -49,21 +58,31 @@ def reasons() -> str:
         "# Reasons",
         "",
         "Why a URL was refused, `failed` or `blocked`: the closed list, written from `record.py` and `policy.py`.",
+        "",
         "A reason with 1 try is final at once. Waits double with each try, up to an hour, with up to a quarter more",
         "by chance; `first wait` is a multiple of 2 s. `Retry-After` is the least. *slows*: the host is asked less",
-        "often from then on. *fails*: many in a row rest the host. A 503 slows its host as a 429 does.",
-        "408 and 425 are tried three times, other client errors once.",
+        "often from then on; a 503 slows its host as a 429 does. 408 and 425 are tried three times, other client",
+        "errors once.",
         "",
-        "| reason | tries | first wait | host | ends as | meaning |",
+        "`whose` says who may be at fault, and so who is rested and probed ([trouble](../politeness.md#trouble)):",
+        "",
+        *(f"* *{fault.value}*: {meaning}" for fault, meaning in FAULTS.items()),
+        "",
+        "A try that is counted is a request that was made: `-` means that none is counted, and the URL waits. It ends",
+        "with such a reason only when its host was given up; then `detail` says so.",
+        "",
+        "| reason | tries | first wait | whose | ends as | meaning |",
         "|---|---|---|---|---|---|",
     ]
     for reason in Reason:
         rule = RULES.get(reason, FINAL)
+        tries = str(rule.max_tries) if rule.max_tries else "-"
         wait = f"x {rule.wait_factor:g}" if rule.max_tries > 1 else ""
-        host = " ".join(word for word, is_so in (("slows", rule.slows), ("fails", rule.fails)) if is_so)
+        whose = rule.fault.value if reason in RULES else ""
+        whose += ", slows" if rule.slows else ""
         ends = "blocked" if reason in BLOCKING_REASONS else "failed"
         meaning = MEANINGS.get(reason.name, "")
-        lines.append(f"| `{reason.value}` | {rule.max_tries} | {wait} | {host} | {ends} | {meaning} |")
+        lines.append(f"| `{reason.value}` | {tries} | {wait} | {whose} | {ends} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 

@@ -29,10 +29,9 @@ _PAGES_AHEAD: Final = 16  # finished pages that wait for whoever iterates
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """A URL that was crawled, and what was there."""
+    """A URL that was crawled, and what was there. One that redirects is none; where it leads is."""
 
-    url: str  # canonical, as it was found
-    final_url: str | None  # where the redirects ended; none without an answer
+    url: str  # canonical
     outcome: Status  # done, failed or blocked
     reason: Reason | None  # why it failed or was blocked
     status: int | None  # of HTTP; none without an answer
@@ -42,7 +41,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     title: str | None
     links: tuple[str, ...]  # canonical outlinks, in or out of the crawl's scope
     depth: int  # links from the seed
-    parent: str | None  # the page it was found on
+    parent: str | None  # the page it was found on, or the URL that redirected to it
+    redirects: int  # on the way from that page or seed to it
     elapsed_seconds: float
 
     def header(self, name: str) -> str | None:
@@ -120,6 +120,8 @@ class _Working:
         return page
 
     async def _take(self, visit: Visit) -> None:
+        if visit.outcome.is_redirect:
+            return
         await self._room.acquire()
         if self._is_left:
             self._room.release()  # nobody takes pages any more: the next one needs no room either
@@ -203,7 +205,6 @@ def _page(visit: Visit) -> Page:
     fetched, outcome = visit.fetched, visit.outcome
     return Page(
         url=visit.message.url,
-        final_url=fetched.final_url,
         outcome=outcome.status,
         reason=outcome.reason,
         status=fetched.http_status,
@@ -214,5 +215,6 @@ def _page(visit: Visit) -> Page:
         links=visit.page.links if visit.page else (),
         depth=visit.message.depth,
         parent=visit.message.parent,
+        redirects=visit.message.redirects,
         elapsed_seconds=fetched.elapsed_seconds,
     )

@@ -11,11 +11,12 @@ from typing import Any, Final, NamedTuple
 
 from sqspider.frontier import Frontier
 from sqspider.record import Outcome, Status, UrlRecord
+from sqspider.redirects import Chain, chains_of
 
 FIELDS: Final = (
     "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest",
     "title", "depth", "parent", "host", "attempt", "worker_id", "enqueued_at", "claimed_at", "finished_at",
-    "elapsed_ms", "detail", "tries", "lastmod", "links_left_out", "error",
+    "elapsed_ms", "detail", "tries", "lastmod", "links_left_out", "error", "redirect_to",
 )  # fmt: skip
 """The columns, in order. New ones may come after these; these keep their names."""
 
@@ -29,28 +30,35 @@ def iso(moment: float | None) -> str | None:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def row_of(record: UrlRecord) -> dict[str, Any]:
+def row_of(record: UrlRecord, chain: Chain | None = None) -> dict[str, Any]:
     """One record as a row: values as JSON has them, times as ISO 8601 in UTC.
 
-    Of one that cannot be read there is its URL, and in ``error`` why.
+    ``chain``: where it leads, if it redirects. Of one that cannot be read there is its URL, and in ``error`` why.
     """
     error = record.unreadable
     if not error:
         try:
-            return _row_of(record)
+            return _row_of(record, chain)
         except (OverflowError, ValueError, OSError) as out_of_range:
             error = f"one of its times is none: {out_of_range}"
     return {**dict.fromkeys(FIELDS), "url": record.url, "error": error}
 
 
-def _row_of(record: UrlRecord) -> dict[str, Any]:
+def _final_url(record: UrlRecord, outcome: Outcome, chain: Chain | None) -> str | None:
+    """Where redirects end: of a page at itself; none without an answer, or for a chain without end."""
+    if outcome.is_redirect:
+        return chain.end if chain else None
+    return outcome.redirect_to or (None if outcome.http_status is None else record.url)
+
+
+def _row_of(record: UrlRecord, chain: Chain | None) -> dict[str, Any]:
     outcome = record.outcome or _NOTHING
     return {
         "url": record.url,
         "status": record.status.value,
         "reason": outcome.reason.value if outcome.reason else None,
         "http_status": outcome.http_status,
-        "final_url": outcome.final_url,
+        "final_url": _final_url(record, outcome, chain),
         "content_type": outcome.content_type,
         "bytes": outcome.bytes,
         "truncated": outcome.truncated,
@@ -70,6 +78,7 @@ def _row_of(record: UrlRecord) -> dict[str, Any]:
         "lastmod": iso(record.lastmod),
         "links_left_out": outcome.links_left_out,
         "error": None,
+        "redirect_to": outcome.redirect_to if outcome.is_redirect else None,
     }
 
 
@@ -120,7 +129,12 @@ async def export_rows(
     write(form.head)
     rows = 0
     async for records in frontier.scan(status=status, host=host):
-        chosen = [row_of(record) for record in records if record.status.is_final or record.unreadable or not only_final]
+        chains = await chains_of(frontier, records)
+        chosen = [
+            row_of(record, chains.get(record.url))
+            for record in records
+            if record.status.is_final or record.unreadable or not only_final
+        ]
         write("".join(map(form.as_line, chosen)))
         rows += len(chosen)
         for row in chosen:

@@ -160,6 +160,7 @@ class _Live:
     """What lives on from one invocation to the next."""
 
     frontier: AwsFrontier
+    fetcher: Fetcher
     worker: Worker
 
     def __init__(self) -> None:
@@ -192,8 +193,8 @@ class _Live:
             seen_urls=SEEN_URLS,
             large_bodies=LARGE_BODIES,
         )
-        fetcher = await Fetcher(fetch, connections=options.concurrency).__aenter__()
-        self.worker = Worker(self.frontier, fetcher, options, clock=self.frontier.now, rng=rng)
+        self.fetcher = await Fetcher(fetch, connections=options.concurrency).__aenter__()
+        self.worker = Worker(self.frontier, self.fetcher, options, clock=self.frontier.now, rng=rng)
         self.is_open = True
 
     def abandon(self) -> None:

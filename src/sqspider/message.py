@@ -105,8 +105,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def is_seed(self) -> bool:
-        """It was put in by somebody, and not found on a page."""
-        return self.depth == 0 and self.parent is None
+        """It was put in by somebody, and not found on a page; or that is where such a one redirects to."""
+        return self.depth == 0 and (self.parent is None or self.redirects > 0)
 
 
 class BadBody(NamedTuple):
@@ -152,6 +152,12 @@ def decode_message(body: str) -> Message | BadBody:
 def encode_settings(settings: CrawlSettings) -> str:
     """The settings as JSON, for a frontier to keep beside a record."""
     return _encoder.encode(settings).decode()
+
+
+@functools.lru_cache(maxsize=1024)
+def measured_from(settings: CrawlSettings, seed: str) -> CrawlSettings:
+    """The settings with a scope that is measured from a seed: what its pages' links inherit."""
+    return settings if settings.seed == seed else msgspec.structs.replace(settings, seed=seed)
 
 
 def decode_settings(text: str) -> CrawlSettings:

@@ -1,4 +1,4 @@
-"""When to try a URL again: one table from reason to what follows.
+"""Whose trouble it is, and when to try a URL again: one table from reason to what follows.
 
 Chance comes in from outside. No I/O lives here.
 """
@@ -6,6 +6,7 @@ Chance comes in from outside. No I/O lives here.
 from __future__ import annotations
 
 import email.utils
+import enum
 import random
 import re
 from typing import Final, NamedTuple
@@ -15,29 +16,42 @@ from sqspider.record import Reason
 MAX_WAIT_SECONDS: Final = 3600.0
 
 
+class Fault(enum.Enum):
+    """Whose trouble a reason may be: who is rested and probed for it, and whether the URL pays with a try."""
+
+    URL = "the URL's"  # or a decision of ours: nobody is rested
+    HOST = "the host's"  # no request reached it: the host rests at once, no try is counted
+    HOST_OR_URL = "the host's or the URL's"  # a try while the host is well; none while it is in an incident
+    HOST_OR_OURS = "the host's or ours"  # the host's if another one answered meanwhile; no try is counted
+    OURS = "ours"  # nothing can be asked from here: the worker waits, no try is counted
+
+
 class Rule(NamedTuple):
     """What follows from one kind of trouble."""
 
-    max_tries: int  # fetches in all; 1 is final at once
+    max_tries: int  # in all; 1 is final at once, 0: none is counted, for no request was made
     wait_factor: float = 1.0  # of the first wait; each further one doubles
     slows: bool = False  # the host wants to be asked less often
-    fails: bool = False  # the host as a whole may be down
+    fault: Fault = Fault.URL
 
 
 FINAL: Final = Rule(max_tries=1)
 RULES: Final[dict[Reason, Rule]] = {
     Reason.RATE_LIMITED: Rule(max_tries=5, wait_factor=5, slows=True),
-    Reason.SERVER_ERROR: Rule(max_tries=3, fails=True),
-    Reason.DNS_FAILURE: Rule(max_tries=3, fails=True),
-    Reason.CONNECT_TIMEOUT: Rule(max_tries=3, fails=True),
-    Reason.CONNECTION_REFUSED: Rule(max_tries=3, fails=True),
-    Reason.UNREACHABLE: Rule(max_tries=3, fails=True),
-    Reason.TIMEOUT: Rule(max_tries=3, fails=True),
-    Reason.CONNECTION_RESET: Rule(max_tries=3, fails=True),
+    Reason.SERVER_ERROR: Rule(max_tries=3, fault=Fault.HOST_OR_URL),
+    Reason.TIMEOUT: Rule(max_tries=3, fault=Fault.HOST_OR_URL),
+    Reason.CONNECTION_RESET: Rule(max_tries=3, fault=Fault.HOST_OR_URL),
     Reason.INCOMPLETE_BODY: Rule(max_tries=3),
+    Reason.CONNECT_TIMEOUT: Rule(max_tries=0, fault=Fault.HOST),
+    Reason.CONNECTION_REFUSED: Rule(max_tries=0, fault=Fault.HOST),
+    Reason.UNREACHABLE: Rule(max_tries=0, fault=Fault.HOST),
+    Reason.DNS_FAILURE: Rule(max_tries=0, fault=Fault.HOST_OR_OURS),
+    Reason.NO_ROUTE: Rule(max_tries=0, fault=Fault.HOST_OR_OURS),
+    Reason.PROXY_UNUSABLE: Rule(max_tries=0, fault=Fault.OURS),
+    Reason.OWN_SHORTAGE: Rule(max_tries=0, fault=Fault.OURS),
     Reason.INTERNAL_ERROR: Rule(max_tries=2),
 }
-"""Every reason that is not here is final."""
+"""Every reason that is not here is final, and the URL's own."""
 
 
 def rule_for(reason: Reason, http_status: int | None = None) -> Rule:

@@ -32,24 +32,28 @@ from sqspider.frontier import (
     RobotsRow,
     SlotDemand,
 )
-from sqspider.host import HostRow, RobotsAccess
+from sqspider.host import PATIENCE, HostRow, Patience, RobotsAccess, Stage
 from sqspider.message import CrawlSettings, Message
-from sqspider.policy import parse_retry_after, rule_for
+from sqspider.network import Network
+from sqspider.policy import Fault, parse_retry_after, rule_for
 from sqspider.record import Reason
 from sqspider.url import host_of, origin_of
-from sqspider.web.fetch import Fetched, Fetcher, HopRefused
+from sqspider.web.body import Sink
+from sqspider.web.fetch import AnyFetcher, Fetched
 from sqspider.web.robots import MAX_ROBOTS_BYTES, RobotsRules, access_for
 
 NEAR_SECONDS: Final = 5.0  # a slot that is further away sends its delivery back
 SOON_SECONDS: Final = 1.0  # this much before its slot a delivery comes back
 CROWD: Final = 16  # deliveries that wait for one host here, before only soon ones may join
 FULL_HOUSE: Final = 64  # and for all hosts: what is due must not find the places taken by what is not
-PROMPT_SECONDS: Final = 0.05  # after its permission a request is made, where another may be under way
+PROMPT_SECONDS: Final = 0.05  # after its permission was asked for a request is made, where another may be under way,
+BEGIN_SECONDS: Final = 2.0  # and where none may be
+PROBE_POLL_SECONDS: Final = 0.5  # between two looks whether the probe of another URL brought our network back
 LATE_SECONDS: Final = 15.0  # a slot is good for so long after its moment; the distance is kept all the same
-HOP_WAIT_SECONDS: Final = 5.0  # the longest wait for a host in the middle of a fetch
 HOST_CACHE_SECONDS: Final = 2.0
 PAUSE_SECONDS: Final = 60.0  # before a URL of a paused host is looked at again
 BUDGET_WAIT_SECONDS: Final = 2.0  # while URLs in hand may yet use up a host's budget
+MAX_HOPS: Final = 5  # redirects of a robots.txt or a sitemap that are followed (RFC 9309 section 2.3.1.2)
 ROBOTS_KEPT_SECONDS: Final = 86_400.0  # RFC 9309 section 2.4
 ROBOTS_LEASE_SECONDS: Final = 30.0
 ROBOTS_POLL_SECONDS: Final = 0.25  # between two looks for what another worker fetches
@@ -58,14 +62,11 @@ ROBOTS_CACHE_SIZE: Final = 512  # files whose rules are kept here,
 ROBOTS_CACHE_BYTES: Final = 4 * 1024 * 1024  # and of so many bytes: rules take about eight times as much
 ROBOTS_LONG_BYTES: Final = 32 * 1024  # a file beyond this is read in a thread: it may take a quarter of a second
 
-# Answers that the host is waited for; every other trouble is that of its URLs, too.
-_ANSWERS: Final = frozenset({Reason.SERVER_ERROR, Reason.RATE_LIMITED, Reason.UNEXPECTED_STATUS})
-
 log = structlog.stdlib.get_logger(__name__)
 
 
 class Blocked(NamedTuple):
-    """The URL is not to be fetched at all."""
+    """The URL is not to be fetched at all: it ends as its reason says."""
 
     reason: Reason
     detail: str
@@ -78,19 +79,13 @@ class Postponed(NamedTuple):
     message: Message
 
 
-class Unreachable(NamedTuple):
-    """Its host cannot be reached even for robots.txt: the URL met this trouble."""
-
-    reason: Reason
-    detail: str
-
-
 class Pass(NamedTuple):
     """The permission to make one request to a host now."""
 
     host: str
     token: str | None  # none: the host has no delay, nothing is to be noted
-    entered_at: float
+    asked_at: float  # when it was asked for: before the frontier's answer
+    is_probe: bool = False  # whether anything can be asked at all is found out by it
 
 
 class Busy(NamedTuple):
@@ -98,63 +93,37 @@ class Busy(NamedTuple):
 
     again_at: float
     is_void: bool  # the slot is of an older generation
+    trouble: Fetched | None = None  # what a request met, if one was made: it is the host's, or ours
+    is_stopped: bool = False  # the operator paused or blocked it: to be judged anew
 
 
-class Route:
-    """The hops of one fetch: each is made only where robots.txt lets it and when its host may be asked.
+class Learned(NamedTuple):
+    """What a request says of its URL's tries."""
 
-    Begun with the permission for the first request; to be left when the last one is over.
-    """
+    counts: bool  # its trouble, if it met some, counts as a try
+    again_at: float = 0.0  # where it does not count: when to ask again
+    retry_after: float | None = None  # seconds that the host asked for
 
-    def __init__(self, politeness: Politeness, settings: CrawlSettings, permission: Pass) -> None:
-        self._politeness = politeness
-        self._settings = settings
-        self._permission: Pass | None = permission
-        self.host = permission.host  # of the last hop
-        self.requested_at: float | None = None  # when its request had left; none: it may be now
-        self.postponed_until: float | None = None  # the fetch was broken off: a host was busy
 
-    async def may_begin(self, url: str) -> bool:
-        """Whether the first request may be made now; if not, see ``postponed_until``.
+class Hop(NamedTuple):
+    """How far the way to a robots.txt or a sitemap has come, where redirects lead there."""
 
-        With several requests at a time their distance is kept from the moment of the permission:
-        if that is past, because claiming took long, another moment is waited for.
-        """
-        permission = self._permission
-        if permission is None or permission.token is None or self._settings.per_host == 1:
-            return True
-        if self._politeness.seconds_since(permission.entered_at) <= PROMPT_SECONDS:
-            return True
-        self._permission = None
-        await self._politeness.leave(permission, requested_at=permission.entered_at)
-        entered = await self._politeness.enter_between(url, self._settings)
-        if isinstance(entered, Busy):
-            self.postponed_until = entered.again_at
-            return False
-        self._permission = entered
-        return True
+    url: str  # the next one to ask for
+    redirects: int = 0  # so far
 
-    async def before_hop(self, url: str) -> HopRefused | None:
-        """Asked by the fetcher before it follows a redirect."""
-        verdict = await self._politeness.judge_hop(url, self._settings)
-        if isinstance(verdict, Postponed):
-            self.postponed_until = verdict.until
-            return HopRefused(Reason.ROBOTS_UNREACHABLE, f"robots.txt for {url} cannot be had just now")
-        if verdict is not None:
-            return HopRefused(verdict.reason, verdict.detail)
-        await self.leave()
-        entered = await self._politeness.enter_between(url, self._settings)
-        if isinstance(entered, Busy):
-            self.postponed_until = entered.again_at
-            return HopRefused(Reason.RATE_LIMITED, f"the host of {url} is busy")
-        self._permission, self.host = entered, entered.host
-        return None
+    def after(self, fetched: Fetched) -> Hop | Fetched:
+        """The next hop, or what the way has led to."""
+        if fetched.redirect_to is None:
+            return fetched
+        if self.redirects < MAX_HOPS:
+            return Hop(fetched.redirect_to, self.redirects + 1)
+        detail = f"more than {MAX_HOPS} redirects"
+        return msgspec.structs.replace(fetched, reason=Reason.TOO_MANY_REDIRECTS, detail=detail, redirect_to=None)
 
-    async def leave(self) -> None:
-        """The request to the last hop's host is over."""
-        if self._permission is not None:
-            permission, self._permission = self._permission, None
-            await self._politeness.leave(permission, requested_at=self.requested_at)
+
+class _Changed(NamedTuple):
+    row: HostRow
+    is_changed: bool
 
 
 class _CachedRules(NamedTuple):
@@ -190,13 +159,13 @@ class Politeness:
 
     ``stopping`` ends every wait early. robots.txt groups are looked up by the product token of the
     fetcher's user agent; ``request_seconds`` bounds one request; ``robots_grace_seconds`` is how
-    long a host whose robots.txt answers 5xx or 429 is waited for.
+    long a host whose robots.txt cannot be had is waited for, ``patience`` how long one that is in trouble.
     """
 
     def __init__(
         self,
         frontier: Frontier,
-        fetcher: Fetcher,
+        fetcher: AnyFetcher,
         *,
         clock: Clock,
         rng: random.Random,
@@ -204,7 +173,9 @@ class Politeness:
         request_seconds: float,
         robots_grace_seconds: float,
         linger_seconds: float,
+        patience: Patience = PATIENCE,
     ) -> None:
+        self.network = Network()
         self._frontier = frontier
         self._fetcher = fetcher
         self._clock = clock
@@ -213,10 +184,16 @@ class Politeness:
         self._product_token = fetcher.options.product_token
         self._request_seconds = request_seconds
         self._robots_grace_seconds = robots_grace_seconds
+        self._patience = patience
+        self._answered: set[str] = set()  # hosts that have, beside those whose rows say so
+        self._under_way = 0  # requests of ours
+        self._promptness = PROMPT_SECONDS  # how old a permission may be; more where asking for one takes longer
+        self._generation = frontier.generation  # of what is remembered here
         self._rows: dict[str, tuple[HostRow, float]] = {}
         self._rules = _RulesCache()
         self._robots_locks: dict[str, asyncio.Lock] = {}
         self._robots_again_at: dict[str, float] = {}  # origins whose robots.txt could not be had just now
+        self._robots_hops: dict[str, Hop] = {}  # and where the way to it was broken off
         self._waiting: Counter[str] = Counter()
         self._all_waiting = 0
         self._in_hand: Counter[str] = Counter()  # URLs here that will count towards a budget
@@ -251,12 +228,13 @@ class Politeness:
 
     # May it be fetched at all?
 
-    async def judge(self, message: Message) -> Blocked | Postponed | Unreachable | None:
+    async def judge(self, message: Message) -> Blocked | Postponed | None:
         """Whether a URL may be fetched; ``None`` is yes."""
         settings = message.settings
         row = await self._host(host_of(message.url))
         now = self._clock()
-        if row.is_blocked or row.is_paused or row.rest_until > now + NEAR_SECONDS:
+        is_early = message.slot is not None and message.slot > now + NEAR_SECONDS
+        if row.is_blocked or row.is_paused or row.rest_until > now + NEAR_SECONDS or is_early:
             # A copy that is seconds old would send away what an order has just released.
             self._rows.pop(row.host, None)
             row = await self._host(row.host)
@@ -266,13 +244,22 @@ class Politeness:
             return trap
         if row.is_paused:
             return Postponed(now + PAUSE_SECONDS, message)
-        if row.rest_until > now + NEAR_SECONDS:
-            return Postponed(row.rest_until + self._rng.uniform(0, 1), message)
+        if (verdict := await self._judge_rest(row, message)) is not None:
+            return verdict
         if settings.obey_robots:
             verdict = await self._judge_robots(message.url, message)
+            if isinstance(verdict, Postponed):  # what kept us from robots.txt may rest the host
+                return await self._judge_rest(await self._host(row.host), message) or verdict
             if verdict is not None:
                 return verdict
         return await self._take_from_budget(row.host, message) if _has_budget(settings) else None
+
+    async def _judge_rest(self, row: HostRow, message: Message) -> Blocked | Postponed | None:
+        """What becomes of a URL whose host rests: it gets a slot after the rest, so that not all come at once."""
+        if row.rest_until <= self._clock() + NEAR_SECONDS:
+            return None
+        ready = await self.wait_for_slot(message)
+        return None if isinstance(ready, Message) else ready
 
     async def _take_from_budget(self, host: str, message: Message) -> Blocked | Postponed | None:
         """Count a URL as in hand if its host's budget allows. Other workers' are not seen."""
@@ -297,8 +284,8 @@ class Politeness:
 
     # When?
 
-    async def wait_for_slot(self, message: Message, not_before: float = 0.0) -> Message | Postponed:
-        """Wait until the URL's host may be asked; the message comes back with its slot.
+    async def wait_for_slot(self, message: Message, not_before: float = 0.0) -> Message | Postponed | Blocked:
+        """Wait until the URL's host may be asked; the message comes back with its slot. Blocked: its host was given up.
 
         A slot that the message carries is used if it is of the host's generation and not long
         past. ``not_before`` is the ``again_at`` of a :class:`Busy` that came before.
@@ -306,13 +293,20 @@ class Politeness:
         while True:
             row = await self._host(host_of(message.url))
             delay = hosts.delay_for(row, message.settings)
+            spacing = hosts.spacing_for(row, delay, 1 if row.rests else message.settings.per_host)
             now = self._clock()
-            if delay == 0 and row.rest_until <= now:
-                return message
+            if hosts.stage_of(row, now) is Stage.GIVEN_UP:
+                return given_up(row)
+            if hosts.with_slots_taken_back(row, spacing, now) is not row:
+                await self._take_back_slots(row.host, spacing)
+                continue
             slot = message.slot
             late = max(LATE_SECONDS, 2 * delay)
-            if slot is None or message.generation != row.generation or max(now, not_before) > slot + late:
-                spacing = hosts.spacing_for(row, delay, message.settings.per_host)
+            if delay == 0 and row.rest_until <= now:
+                if not_before <= now:
+                    return message
+                slot = now
+            elif slot is None or message.generation != row.generation or max(now, not_before) > slot + late:
                 slot = await self._reserve(
                     SlotDemand(host=row.host, count=1, spacing_seconds=spacing, generation=row.generation)
                 )
@@ -331,9 +325,14 @@ class Politeness:
                     return Postponed(moment, message)
             return message
 
-    def seconds_since(self, moment: float) -> float:
-        """By the clock of all times here."""
-        return self._clock() - moment
+    async def _take_back_slots(self, host: str, spacing_seconds: float) -> None:
+        """Let what waits for slots that are too far come back. Whoever dies in between leaves it to its time."""
+
+        def change(row: HostRow) -> HostRow:
+            return hosts.with_slots_taken_back(row, spacing_seconds, self._clock())
+
+        if (await self._change_host(host, change)).is_changed:
+            log.info("slots_taken_back", host=host, released=await self._frontier.release_host(host))
 
     async def pause_until(self, moment: float) -> bool:
         """Wait until a moment; True if the worker began to stop meanwhile."""
@@ -352,6 +351,23 @@ class Politeness:
 
     async def _ask(self, row: HostRow, delay: float, per_host: int, generation: int | None) -> Pass | Busy:
         now = self._clock()
+        if not self.network.may_ask(row.host, now):
+            return Busy(max(self.network.turn_of(row.host), now + PROBE_POLL_SECONDS), is_void=False)
+        is_probe = self.network.is_down
+        permission: Pass | Busy | None = None
+        try:
+            permission = await self._ask_host(row, delay, per_host, generation, now)
+        finally:
+            if is_probe and not isinstance(permission, Pass):
+                self.network.release()
+        if isinstance(permission, Pass):
+            self._under_way += 1
+            return permission._replace(is_probe=is_probe)
+        return permission
+
+    async def _ask_host(
+        self, row: HostRow, delay: float, per_host: int, generation: int | None, now: float
+    ) -> Pass | Busy:
         if delay == 0:
             return Pass(row.host, None, now)
         token = f"{self._rng.getrandbits(48):012x}"
@@ -359,88 +375,225 @@ class Politeness:
             Entrance(
                 host=row.host,
                 token=token,
-                delay_seconds=delay,
+                delay_seconds=delay + (self._promptness - PROMPT_SECONDS if per_host > 1 else 0.0),
                 per_host=per_host,
                 generation=generation,
-                until=now + self._request_seconds + HOP_WAIT_SECONDS,
+                until=now + BEGIN_SECONDS + self._request_seconds,
             )
         )
         if admission.entered is Entered.YES:
-            return Pass(row.host, token, self._clock())
+            return Pass(row.host, token, now)
         self._rows.pop(row.host, None)  # it is not what it was thought to be
-        if admission.entered is Entered.STOPPED:
-            return Busy(now + PAUSE_SECONDS, is_void=False)
-        return Busy(admission.again_at, admission.entered is Entered.VOID)
+        return Busy(
+            admission.again_at,
+            is_void=admission.entered is Entered.VOID,
+            is_stopped=admission.entered is Entered.STOPPED,
+        )
 
-    async def enter_between(self, url: str, settings: CrawlSettings) -> Pass | Busy:
-        """Ask to make a request that has no slot: a redirect's target, a robots.txt.
+    async def is_stopped(self, permission: Pass, settings: CrawlSettings) -> bool:
+        """Whether an order stands against a request that is just about to begin, or its host is to be entered now.
 
-        It takes the next free moment of its host, if there is one within :data:`HOP_WAIT_SECONDS`.
+        Entering looks, and its answer holds for a moment. Where that is past, or there was no delay and so
+        nothing to enter, the host's row is read.
         """
-        give_up_at = self._clock() + HOP_WAIT_SECONDS
+        if permission.token is not None and self._clock() - permission.asked_at <= PROMPT_SECONDS:
+            return False
+        self._rows.pop(permission.host, None)
+        row = await self._host(permission.host)
+        if permission.token is None and (hosts.delay_for(row, settings) > 0 or row.rest_until > self._clock()):
+            return True
+        return row.is_paused or row.is_blocked
+
+    def is_late(self, permission: Pass, per_host: int) -> bool:
+        """Whether it is too old to begin a request by: what it has kept away may have been let in meanwhile.
+
+        With several requests at a time their distance is kept from the moment of the permission on; where there is
+        one at a time, until its latest end. Where the frontier itself takes longer to answer than that, the distance
+        that is asked for grows by as much: so some permission is prompt enough.
+        """
+        if permission.token is None:
+            return False
+        age = self._clock() - permission.asked_at
+        if per_host == 1:
+            return age > BEGIN_SECONDS
+        is_late = age > self._promptness
+        self._promptness = min(2 * age, BEGIN_SECONDS) if is_late else max(0.9 * self._promptness, PROMPT_SECONDS)
+        return is_late
+
+    async def enter_anew(self, permission: Pass, message: Message) -> Pass | Busy:
+        """Another permission in place of one that is late, if it can be had within :data:`BEGIN_SECONDS`."""
+        await self.leave(permission, requested_at=permission.asked_at)
+        return await self.enter_soon(message)
+
+    async def enter_soon(self, message: Message) -> Pass | Busy:
+        """Wait for a permission, if it can be had within :data:`BEGIN_SECONDS`."""
+        give_up_at = self._clock() + BEGIN_SECONDS
         while True:
-            row = await self._host(host_of(url))
-            now = self._clock()
-            if row.is_paused or row.is_blocked:
-                return Busy(now + PAUSE_SECONDS, is_void=False)
-            if row.rest_until > give_up_at:
-                return Busy(row.rest_until, is_void=False)
-            answer = await self._ask(row, hosts.delay_for(row, settings), settings.per_host, None)
+            answer = await self.enter(message)
+            if isinstance(answer, Pass) and not self.is_late(answer, message.settings.per_host):
+                return answer
             if isinstance(answer, Pass):
+                await self.leave(answer, requested_at=answer.asked_at)
+                again_at = self._clock()
+            elif answer.is_void or answer.is_stopped:
                 return answer
-            if answer.again_at > give_up_at or await self.pause_until(max(answer.again_at, now + 0.01)):
-                return answer
+            else:
+                again_at = answer.again_at
+            if again_at > give_up_at or await self.pause_until(max(again_at, self._clock() + 0.01)):
+                return Busy(again_at, is_void=False)
+
+    async def ask(
+        self, url: str, settings: CrawlSettings, *, max_bytes: int, sink: Sink | None = None, is_robots: bool = False
+    ) -> Fetched | Busy:
+        """Make one request that has no slot, for a robots.txt or a sitemap: its host is entered, left and learned
+        from. It takes no try and no budget of anybody's; busy: nothing was asked, or in vain."""
+        row = await self._host(host_of(url))
+        now = self._clock()
+        if row.is_blocked:
+            return _unasked(url, Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
+        if row.is_paused:
+            return Busy(now + SOON_SECONDS, is_void=False, is_stopped=True)
+        if row.rest_until > now:
+            return Busy(row.rest_until, is_void=False)
+        permission = await self._ask(row, hosts.delay_for(row, settings), settings.per_host, None)
+        fetched: Fetched | None = None
+        if isinstance(permission, Pass):
+            requested_at: float | None = permission.asked_at
+            try:
+                if not await self.is_stopped(permission, settings):
+                    requested_at, started_at = None, self._clock()
+                    fetched = await self._fetcher.fetch(url, max_bytes=max_bytes, sink=sink)
+                    requested_at = started_at + fetched.sent_seconds
+            finally:
+                await self.leave(permission, requested_at=requested_at)
+        elif not permission.is_stopped:
+            return permission
+        if fetched is None:  # an order was just given: as the host's row is now
+            return await self.ask(url, settings, max_bytes=max_bytes, sink=sink, is_robots=is_robots)
+        learned = await self.learn(row.host, fetched, now, is_robots=is_robots)
+        return fetched if learned.counts else Busy(learned.again_at, is_void=False, trouble=fetched)
 
     async def leave(self, permission: Pass, *, requested_at: float | None = None) -> None:
         """Say that the request is over. ``requested_at``: when it had left; none: by now."""
+        self._under_way -= 1
+        if permission.is_probe:
+            self.network.release()
         if permission.token is not None:
             now = self._clock()
+            seconds = max(0.0, now - permission.asked_at)
             await self._leave(
                 Exit(
                     host=permission.host,
                     token=permission.token,
                     requested_at=now if requested_at is None else requested_at,
-                    latency_seconds=max(0.0, now - permission.entered_at),
+                    # What took longer than any request may is no answer time of the host's: we slept.
+                    latency_seconds=seconds if seconds <= self._request_seconds else None,
                 )
             )
 
     # What came of it.
 
-    async def learn(self, host: str, fetched: Fetched) -> float | None:
-        """Change the host's row by what it answered; the ``Retry-After`` in seconds, if any."""
-        now = self._clock()
-        reason = fetched.reason
+    async def learn(self, host: str, fetched: Fetched, asked_at: float, *, is_robots: bool = False) -> Learned:
+        """Change what is known of the host, or of our network, by what a request brought.
+
+        ``asked_at``: when its permission was asked for. ``is_robots``: it was for robots.txt; then an answer
+        of any status shows that the host is there, and trouble of another kind rests it at once.
+        """
+        now, reason = self._clock(), fetched.reason
         rule = rule_for(reason, fetched.http_status) if reason else None
+        if reason and rule and self.network.is_ours(rule.fault, host, asked_at):
+            return self._own_trouble(host, reason, fetched.detail, asked_at)
+        if fetched.http_status is not None:
+            self._note_answer(host)
+            if self.network.answered(host, now):
+                log.warning("network_again", host=host)
+        is_answer = fetched.http_status is not None and (is_robots or reason is not Reason.SERVER_ERROR)
+        fails = rule is not None and rule.fault is not Fault.URL and not is_answer
         retry_after = None
-        if rule and (rule.slows or rule.fails):
+        if rule and (rule.slows or fails):
             retry_after = parse_retry_after(fetched.header("retry-after"), now)
             if retry_after is not None:
                 retry_after = min(retry_after, hosts.MAX_RETRY_AFTER_SECONDS)
 
         def change(row: HostRow) -> HostRow:
-            if reason and rule and (rule.slows or rule.fails):
+            if reason and rule and (rule.slows or fails):
                 return hosts.after_trouble(
-                    row, reason, slows=rule.slows, fails=rule.fails, retry_after=retry_after, now=now
+                    row,
+                    reason,
+                    slows=rule.slows,
+                    fails=fails,
+                    retry_after=retry_after,
+                    now=now,
+                    asked_at=asked_at,
+                    rests_at_once=is_robots or rule.max_tries == 0,
+                    has_answered=row.answered > 0 or host in self._answered,
+                    patience=self._patience,
                 )
-            return hosts.after_success(row, now=now) if fetched.http_status is not None else row
+            return row if fetched.http_status is None else hosts.after_success(row, now=now, asked_at=asked_at)
 
         row = await self._host(host)
         if change(row) is not row:
-            await self._change_host(host, change)
-        return retry_after
+            row, is_changed = await self._change_host(host, change)
+            if is_changed and fails:
+                await self._tell_rest(row, fetched.detail, now)
+        counts = not fails or (rule is not None and rule.max_tries > 0 and not row.rests)
+        return Learned(counts, self._after_rest(row), retry_after)
 
-    async def _change_host(self, host: str, change: Callable[[HostRow], HostRow]) -> None:
+    def _own_trouble(self, host: str, reason: Reason, detail: str, asked_at: float) -> Learned:
+        """Trouble that is neither the URL's nor its host's: nobody pays for it."""
+        network = self.network
+        if network.failed(reason, detail, asked_at=asked_at, now=self._clock(), in_flight=self._under_way + 1):
+            log.warning("network_trouble", reason=reason.value, detail=detail, waiting="until something answers")
+        return Learned(counts=False, again_at=network.turn_of(host))
+
+    def _after_rest(self, row: HostRow) -> float:
+        """When a URL that met its host's trouble comes back: after others, so that each has its turn to probe."""
+        now = self._clock()
+        if hosts.stage_of(row, now) is Stage.GIVEN_UP:
+            return now
+        return max(now, row.rest_until) + self._rng.uniform(1.0, 2.0)
+
+    def _note_answer(self, host: str) -> None:
+        if len(self._answered) > 10_000:
+            self._answered.clear()
+        self._answered.add(host)
+
+    async def _tell_rest(self, row: HostRow, detail: str, now: float) -> None:
+        """Say that a host rests, or was given up; then what waits for it comes back to end. Whoever dies before
+        that leaves it to its slots."""
+        trouble = row.trouble.value if row.trouble else ""
+        if row.given_up_at == now:
+            released = await self._frontier.release_host(row.host)
+            log.warning("host_given_up", host=row.host, reason=trouble, detail=given_up(row).detail, released=released)
+        elif row.rests and row.rested_at == now:
+            seconds = round(row.rest_until - now, 1)
+            log.info("host_rests", host=row.host, reason=trouble, detail=detail, rest=row.rests, seconds=seconds)
+
+    async def _change_host(self, host: str, change: Callable[[HostRow], HostRow]) -> _Changed:
         """Compare and set until it holds: another worker may change the row at the same time."""
         while True:
             row = hosts.as_of((await self._frontier.hosts([host]))[host], self._clock())
             changed = change(row)
             if changed is row or (await self._frontier.save_hosts([changed]))[0]:
                 self._rows.pop(host, None)
-                return
+                return _Changed(changed, changed is not row)
 
     # Host rows.
 
+    def look_anew(self) -> None:
+        """Forget the copies of host rows: it may be long since they were read."""
+        self._rows.clear()
+
+    def _forget_what_was_cleared(self) -> None:
+        if self._generation != self._frontier.generation:
+            self._generation = self._frontier.generation
+            self._rows.clear()
+            self._rules = _RulesCache()
+            self._robots_again_at.clear()
+            self._robots_hops.clear()
+
     async def _host(self, host: str) -> HostRow:
+        self._forget_what_was_cleared()
         cached = self._rows.get(host)
         if cached is not None and cached[1] > self._clock():
             return cached[0]
@@ -481,25 +634,27 @@ class Politeness:
 
     # robots.txt.
 
-    async def judge_hop(self, url: str, settings: CrawlSettings) -> Blocked | Postponed | Unreachable | None:
-        """Whether a redirect may lead to this URL, by its host and its robots.txt."""
+    async def judge_file(self, url: str, settings: CrawlSettings) -> Blocked | Postponed | None:
+        """Whether a sitemap may be fetched, by its host and its robots.txt."""
         row = await self._host(host_of(url))
         if row.is_blocked:
             return Blocked(Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
+        if hosts.stage_of(row, self._clock()) is Stage.GIVEN_UP:
+            return given_up(row)
         return await self._judge_robots(url, Message(url=url, settings=settings)) if settings.obey_robots else None
 
-    async def _judge_robots(self, url: str, message: Message) -> Blocked | Postponed | Unreachable | None:
+    async def _judge_robots(self, url: str, message: Message) -> Blocked | Postponed | None:
         origin = origin_of(url)
         known = await self._robots(origin, message.settings)
         now = self._clock()
-        if known is None:  # another worker is fetching it, or the host is busy
-            return Postponed(now + SOON_SECONDS, message)
+        if known is None:  # another worker is fetching it, or the host is busy or rests, or nothing can be asked
+            return Postponed(max(now + SOON_SECONDS, self._robots_again_at.get(origin, 0.0)), message)
         row = known.row
         if row.access is RobotsAccess.ALLOW_ALL:
             return None
         if row.access is RobotsAccess.UNREACHABLE:
             if row.trouble is not None:
-                return Unreachable(row.trouble, f"robots.txt: {row.detail}")
+                return Blocked(row.trouble, f"robots.txt of {origin}: {row.detail}")
             if now - (row.unreachable_since or now) < self._robots_grace_seconds:
                 return Postponed(max(row.expires_at, now + SOON_SECONDS), message)
             if row.good_at is None:
@@ -515,6 +670,7 @@ class Politeness:
         return known.rules.sitemaps() if known is not None else ()
 
     async def _robots(self, origin: str, settings: CrawlSettings) -> _CachedRules | None:
+        self._forget_what_was_cleared()
         cached = self._rules.get(origin)
         if cached is not None and cached.row.expires_at > self._clock():
             return cached
@@ -528,12 +684,16 @@ class Politeness:
                     return None  # somebody here has just waited in vain
                 known = await self._found_rules(origin, settings)
                 if known is None:
-                    if len(self._robots_again_at) > 10_000:
-                        self._robots_again_at.clear()
-                    self._robots_again_at[origin] = self._clock() + SOON_SECONDS
+                    self._put_off_robots(origin, self._clock() + SOON_SECONDS)
                     return None
                 self._rules.put(known)
                 return known
+
+    def _put_off_robots(self, origin: str, until: float) -> None:
+        """Nobody here asks for an origin's robots.txt before a moment."""
+        if len(self._robots_again_at) > 10_000:
+            self._robots_again_at.clear()
+        self._robots_again_at[origin] = max(until, self._robots_again_at.get(origin, 0.0))
 
     async def _read_rules(self, row: RobotsRow) -> _CachedRules:
         def read() -> RobotsRules:
@@ -548,6 +708,8 @@ class Politeness:
         give_up_at = self._clock() + NEAR_SECONDS
         while True:
             row = (await self._frontier.robots([origin])).get(origin)
+            if row is not None and row.good_at is not None:
+                self._note_answer(host_of(f"{origin}/"))
             if row is not None and row.expires_at > self._clock():
                 return await self._read_rules(row)
             if await self._frontier.lease_robots(origin, until=self._clock() + ROBOTS_LEASE_SECONDS):
@@ -566,43 +728,91 @@ class Politeness:
             if not lock.locked():
                 self._robots_locks.pop(origin, None)
 
+    async def _way_to_robots(self, origin: str, settings: CrawlSettings) -> tuple[Fetched, bool] | Busy:
+        """What an origin's robots.txt is, and whether redirects led there; busy: a host on the way is, or in trouble.
+
+        It goes on from there the next time. A file of rules is under no rules (RFC 9309 section 2.2.2):
+        the hops ask for no other one.
+        """
+        hop = self._robots_hops.pop(origin, Hop(f"{origin}/robots.txt"))
+        give_up_at = self._clock() + NEAR_SECONDS
+        while True:
+            asked = await self.ask(hop.url, settings, max_bytes=MAX_ROBOTS_BYTES + 1, is_robots=True)
+            if isinstance(asked, Busy):
+                again_at = max(asked.again_at, self._clock() + 0.01)
+                if asked.trouble or asked.is_stopped or again_at > give_up_at or await self.pause_until(again_at):
+                    if len(self._robots_hops) > 10_000:
+                        self._robots_hops.clear()
+                    self._robots_hops[origin] = hop
+                    return asked
+                continue
+            if asked.reason is Reason.HOST_BLOCKED and not hop.redirects:
+                return Busy(self._clock(), is_void=False, is_stopped=True)  # which says nothing of the file
+            arrived = hop.after(asked)
+            if isinstance(arrived, Fetched):
+                return arrived, hop.redirects > 0
+            hop = arrived
+
     async def _fetch_robots(self, origin: str, old: RobotsRow | None, settings: CrawlSettings) -> _CachedRules | None:
         """Fetch an origin's robots.txt for all workers, under its lease; ``None``: not just now."""
-        url = f"{origin}/robots.txt"
-        permission = await self.enter_between(url, settings)
-        if isinstance(permission, Busy):
+        found = await self._way_to_robots(origin, settings)
+        if isinstance(found, Busy):
+            if found.trouble is None or self.network.is_down:
+                await self._put_back_robots(origin, old, found.again_at)
+                return None
+            fetched, is_redirected = found.trouble, False
+        else:
+            fetched, is_redirected = found
+        now = self._clock()
+        row = robots_row(origin, fetched, old, is_redirected=is_redirected, now=now)
+        if isinstance(found, Busy) and now - (row.unreachable_since or now) < self._robots_grace_seconds:
+            # Its host rests, and asking for this file again is how that is probed.
+            await self._put_back_robots(origin, msgspec.structs.replace(row, expires_at=now), found.again_at)
             return None
-        # A file of rules is under no rules (section 2.2.2): its hops ask for no other one.
-        route = Route(self, msgspec.structs.replace(settings, obey_robots=False), permission)
-        try:
-            fetched = await self._fetcher.fetch(url, before_hop=route.before_hop, max_bytes=MAX_ROBOTS_BYTES + 1)
-        finally:
-            await route.leave()
-        if route.postponed_until is not None:
-            return None
-        await self.learn(route.host, fetched)
-        row = robots_row(origin, fetched, old, now=self._clock())
         await self._frontier.save_robots(row)
         known = await self._read_rules(row)
         delay = known.rules.crawl_delay(self._product_token) or 0.0
-        await self._change_host(host_of(url), lambda host: hosts.with_crawl_delay(host, delay))
+        await self._change_host(host_of(f"{origin}/"), lambda host: hosts.with_crawl_delay(host, delay))
         log.debug("robots", origin=origin, access=row.access.value, detail=row.detail)
         most = settings.max_crawl_delay_seconds
         if delay > most:
             log.info("crawl_delay_capped", origin=origin, asked_seconds=delay, kept_seconds=most)
         return known
 
+    async def _put_back_robots(self, origin: str, row: RobotsRow | None, again_at: float) -> None:
+        """End the lease of a robots.txt that could not be had just now: anybody may ask for it at its time."""
+        self._put_off_robots(origin, again_at)
+        nothing = RobotsRow(origin=origin, access=RobotsAccess.UNREACHABLE, detail="it could not be asked for yet")
+        await self._frontier.save_robots(row or nothing)
+
+
+def given_up(row: HostRow) -> Blocked:
+    """How the URLs of a host end that was given up: by its trouble, without being asked for."""
+    trouble = row.trouble or Reason.UNREACHABLE
+    seconds = row.given_up_at - row.trouble_since
+    return Blocked(
+        trouble, f"the host was given up: {row.rests} probes in {seconds:,.0f} s failed, the last as {trouble.value}"
+    )
+
+
+def _unasked(url: str, reason: Reason, detail: str) -> Fetched:
+    """What comes of a request that is not made."""
+    return Fetched(
+        url=url, http_status=None, headers=(), body=b"", truncated=False, reason=reason, detail=detail,
+        elapsed_seconds=0.0, sent_seconds=0.0,
+    )  # fmt: skip
+
 
 def _has_budget(settings: CrawlSettings) -> bool:
     return settings.host_pages is not None or settings.host_bytes is not None
 
 
-def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, now: float) -> RobotsRow:
+def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, is_redirected: bool, now: float) -> RobotsRow:
     """What an answer for robots.txt makes of the row: RFC 9309 section 2.3.1.
 
     A copy that was good stays while the file cannot be reached.
     """
-    access = access_for(fetched)
+    access = access_for(fetched, is_redirected=is_redirected)
     if access is not RobotsAccess.UNREACHABLE:
         return RobotsRow(
             origin=origin,
@@ -622,11 +832,21 @@ def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, now: flo
         body=old.body if old else b"",
         http_status=fetched.http_status,
         detail=fetched.detail,
-        trouble=None if fetched.reason in _ANSWERS else fetched.reason,
+        trouble=fetched.reason if _is_lasting(fetched) else None,
         fetched_at=now,
         good_at=old.good_at if old else None,
         unreachable_since=since,
         expires_at=now + min(max(now - since, first), longest),
+    )
+
+
+def _is_lasting(fetched: Fetched) -> bool:
+    """Whether what kept us from robots.txt keeps us from its URLs, too: waiting would not help."""
+    reason = fetched.reason
+    return (
+        reason is not None
+        and reason is not Reason.UNEXPECTED_STATUS
+        and rule_for(reason, fetched.http_status).max_tries == 1
     )
 
 

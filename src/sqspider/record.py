@@ -28,7 +28,7 @@ class Status(enum.StrEnum):
 
     QUEUED = "queued"  # known, and waiting to be claimed
     PROCESSING = "processing"  # claimed: a worker holds its lease
-    DONE = "done"  # the server answered 2xx, or 304 on a re-crawl
+    DONE = "done"  # the server answered 2xx, or led elsewhere
     FAILED = "failed"  # a final answer that is no success, or trouble on the last try
     BLOCKED = "blocked"  # we chose not to fetch it
 
@@ -49,10 +49,10 @@ class Reason(enum.StrEnum):
     ├── the answer          CLIENT_ERROR  RATE_LIMITED  SERVER_ERROR  UNEXPECTED_STATUS
     ├── redirects           BAD_REDIRECT  TOO_MANY_REDIRECTS  REDIRECT_LOOP
     ├── reaching the host   DNS_NOT_FOUND  DNS_FAILURE  CONNECT_TIMEOUT  CONNECTION_REFUSED
-    │                       UNREACHABLE  TLS_ERROR
+    │                       UNREACHABLE  NO_ROUTE  TLS_ERROR
     ├── the conversation    TIMEOUT  CONNECTION_RESET  BAD_RESPONSE  HEADERS_TOO_LARGE
     │                       INCOMPLETE_BODY  BAD_ENCODING
-    └── ourselves           CRASHED  INTERNAL_ERROR
+    └── ourselves           PROXY_UNUSABLE  OWN_SHORTAGE  CRASHED  INTERNAL_ERROR
     """
 
     # The URL itself. These refuse a URL at the door; after a redirect they block its record.
@@ -65,7 +65,7 @@ class Reason(enum.StrEnum):
     # Where it leads
     PRIVATE_ADDRESS = "private_address"  # an address that is not public unicast
     BAD_PORT = "bad_port"  # a port that belongs to another service
-    OUT_OF_SCOPE = "out_of_scope"  # a redirect left the scope of the crawl
+    OUT_OF_SCOPE = "out_of_scope"  # a redirect left the scope of the crawl: in records of earlier versions
 
     # Who forbids it
     ROBOTS = "robots"  # robots.txt disallows it
@@ -92,9 +92,10 @@ class Reason(enum.StrEnum):
     # Reaching the host
     DNS_NOT_FOUND = "dns_not_found"  # the name does not exist
     DNS_FAILURE = "dns_failure"  # the name could not be looked up just now
-    CONNECT_TIMEOUT = "connect_timeout"
-    CONNECTION_REFUSED = "connection_refused"
-    UNREACHABLE = "unreachable"  # no route, network down and the like
+    CONNECT_TIMEOUT = "connect_timeout"  # no connection in time
+    CONNECTION_REFUSED = "connection_refused"  # nobody listens there
+    UNREACHABLE = "unreachable"  # no connection for another cause
+    NO_ROUTE = "no_route"  # no way to it from here, or our network is down
     TLS_ERROR = "tls_error"  # certificate or handshake
 
     # The conversation
@@ -106,7 +107,9 @@ class Reason(enum.StrEnum):
     BAD_ENCODING = "bad_encoding"  # the body does not decode as its Content-Encoding says
 
     # Ourselves
-    CRASHED = "crashed"  # three claims in a row were never ended: the URL kills its worker
+    PROXY_UNUSABLE = "proxy_unusable"  # our proxy cannot be reached, or wants to know who we are (407)
+    OWN_SHORTAGE = "own_shortage"  # this machine has no file descriptors, buffers or memory left
+    CRASHED = "crashed"  # three claims in a row were never ended, the last with nothing beside it: it kills its worker
     INTERNAL_ERROR = "internal_error"  # a fault of ours; the log has the traceback
 
     @property
@@ -141,7 +144,7 @@ def status_for(reason: Reason | None) -> Status:
 
 
 def reason_for_http_status(http_status: int) -> Reason | None:
-    """What an answer that is no followed redirect says about its URL; ``None`` is success.
+    """What an answer that is no redirect says about its URL; ``None`` is success.
 
     Classes as RFC 9110 section 15 has them. A 206 answers no request of ours: we ask for no range.
     """
@@ -163,15 +166,40 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: Reason | None = None  # none if done
     detail: str = ""  # one line for a person: which robots rule, which address, what error
     http_status: int | None = None  # of the last answer
-    final_url: str | None = None  # where the redirects ended; none without an answer
     content_type: str | None = None  # as sent, without parameters
     bytes: int = 0  # decoded bytes that were read
     truncated: bool = False  # the body was longer than the limit
     digest: str | None = None  # "sha256:" and hex digits, of the decoded bytes read
     title: str | None = None
-    elapsed_ms: int | None = None  # the whole fetch, redirects included
-    redirect_to: str | None = None  # where it leads, if ``http_status`` is a redirect: canonical
+    elapsed_ms: int | None = None  # the whole fetch
+    # Where it leads, if ``http_status`` is a redirect: canonical. In records of earlier versions, which followed
+    # redirects within a fetch: where they ended, if that was elsewhere.
+    redirect_to: str | None = None
     links_left_out: int = 0  # links to the web that are no URLs, or longer than one may be
+
+    @property
+    def is_redirect(self) -> bool:
+        """The answer leads elsewhere, and is no page."""
+        answered = self.http_status is not None and 300 <= self.http_status < 400
+        return self.status is Status.DONE and self.redirect_to is not None and answered
+
+
+class _StoredOutcome(Outcome, frozen=True, kw_only=True, omit_defaults=True):
+    """As it is read: records of earlier versions have a field more."""
+
+    final_url: str | None = None  # where the redirects ended
+
+
+_outcome_decoder = msgspec.json.Decoder(_StoredOutcome)
+
+
+def decode_outcome(stored: str | bytes, url: str) -> Outcome:
+    """The outcome of a URL from its JSON, as any version has written it. Raises ``msgspec.MsgspecError``."""
+    read = msgspec.structs.asdict(_outcome_decoder.decode(stored))
+    final_url = read.pop("final_url")
+    if final_url is not None and final_url != url:
+        read["redirect_to"] = final_url
+    return Outcome(**read)
 
 
 class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from sqspider import policy
 from sqspider.frontier import Clock, Entry, Frontier
 from sqspider.message import CrawlSettings, compiled
 from sqspider.patterns import chooses
-from sqspider.politeness import Busy, Politeness, Postponed, Route
+from sqspider.politeness import Busy, Hop, Politeness, Postponed
 from sqspider.record import Reason
 from sqspider.url import Refused, Scope, authority_of, canonicalize, in_scope, origin_of
 from sqspider.web.fetch import Fetched, Fetcher
@@ -77,7 +77,7 @@ async def discover(
             robots_grace_seconds=ROBOTS_GRACE_SECONDS,
             linger_seconds=0.0,
         )
-        discovery = _Discovery(frontier, fetcher, politeness, settings, clock=clock, rng=rng, on_report=on_report)
+        discovery = _Discovery(frontier, politeness, settings, clock=clock, rng=rng, on_report=on_report)
         try:
             await discovery.run(seeds, sitemaps)
         finally:
@@ -90,7 +90,6 @@ class _Discovery:
     def __init__(
         self,
         frontier: Frontier,
-        fetcher: Fetcher,
         politeness: Politeness,
         settings: CrawlSettings,
         *,
@@ -99,7 +98,6 @@ class _Discovery:
         on_report: Callable[[SitemapReport], None],
     ) -> None:
         self._frontier = frontier
-        self._fetcher = fetcher
         self._politeness = politeness
         self._settings = settings
         self._clock = clock
@@ -181,49 +179,43 @@ class _Discovery:
         if is_guess and (missing or (reader.fault and not reading.found)):
             self._report_trouble(url, trouble, is_guess=True)
             return []
-        final_url = fetched.final_url or url
         if authority_of(url) in map(authority_of, seeds):
-            seeds = tuple(dict.fromkeys([*seeds, final_url]))  # where a site redirects to (www, https) it is
+            seeds = tuple(dict.fromkeys([*seeds, fetched.url]))  # where a site redirects to (www, https) it is
         pages = [found for found in reading.found if isinstance(found, SitemapEntry)]
-        entries = list(self._entries(pages, final_url, seeds))
+        entries = list(self._entries(pages, fetched.url, seeds))
         new = await self._enqueue(entries)
         out_of_scope, refused = len(pages) - len(entries), dict(reader.refused)
         self._on_report(SitemapReport(url, len(pages), new, out_of_scope, refused, trouble, is_guess=False))
         return [found.url for found in reading.found if isinstance(found, ChildSitemap)]
 
     async def _fetch(self, url: str, reading: _Reading) -> Fetched | str:
-        """Fetch when the host may be asked; a text says why it was not."""
+        """Fetch when its host may be asked, and where it redirects to likewise; a text says why it was not."""
+        hop = Hop(url)
         give_up_at = self._clock() + WAIT_SECONDS
         while True:
-            refused = await self._judge(url, give_up_at)
+            refused = await self._judge(hop.url, give_up_at)
             if refused:
                 return refused
-            permission = await self._politeness.enter_between(url, self._settings)
-            if isinstance(permission, Busy):
-                if permission.again_at > give_up_at:
-                    return f"its host may not be asked for another {permission.again_at - self._clock():,.0f} s"
-                if await self._politeness.pause_until(permission.again_at):
+            asked = await self._politeness.ask(
+                hop.url, self._settings, max_bytes=MAX_SITEMAP_BYTES + 1, sink=reading.take
+            )
+            if isinstance(asked, Busy):
+                if asked.again_at > give_up_at and asked.trouble is not None:
+                    return asked.trouble
+                if asked.again_at > give_up_at:
+                    return f"its host may not be asked for another {asked.again_at - self._clock():,.0f} s"
+                if await self._politeness.pause_until(asked.again_at):
                     return "stopped"
                 continue
-            route = Route(self._politeness, self._settings, permission)
-            try:
-                fetched = await self._fetcher.fetch(
-                    url, before_hop=route.before_hop, max_bytes=MAX_SITEMAP_BYTES + 1, sink=reading.take
-                )
-            finally:
-                await route.leave()
-            if route.postponed_until is None:
-                await self._politeness.learn(route.host, fetched)
-                return fetched
-            if route.postponed_until > give_up_at:
-                return fetched.detail
-            if await self._politeness.pause_until(route.postponed_until):
-                return "stopped"
+            arrived = hop.after(asked)
+            if isinstance(arrived, Fetched):
+                return arrived
+            hop, give_up_at = arrived, self._clock() + WAIT_SECONDS
 
     async def _judge(self, url: str, give_up_at: float) -> str | None:
         """Wait until robots.txt can be had; why the URL may not be fetched, if it may not."""
         while True:
-            verdict = await self._politeness.judge_hop(url, self._settings)
+            verdict = await self._politeness.judge_file(url, self._settings)
             if verdict is None:
                 return None
             if not isinstance(verdict, Postponed):

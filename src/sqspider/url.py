@@ -104,7 +104,7 @@ def _accept(href: str, text: str, drop_tracking: bool) -> str | Refused:
     if "@" in href and "@" in href.split("/", 3)[2]:
         return Refused(Reason.USER_INFO, text)
     if drop_tracking and "?" in href:
-        href = _without_tracking(href)
+        href = without_tracking(href)
     # The serialisation is ASCII: characters are bytes.
     if len(href) > MAX_URL_BYTES or (len(href) > MAX_HOST_CHARACTERS and len(host_of(href)) > MAX_HOST_CHARACTERS):
         return Refused(Reason.URL_TOO_LONG, text)
@@ -122,7 +122,7 @@ def cut_to_length(text: str, base: str, *, drop_tracking: bool = False) -> str |
     """
     href: str = ada_url.join_url(base, text).partition("#")[0]
     if drop_tracking and "?" in href:
-        href = _without_tracking(href)
+        href = without_tracking(href)
     if len(host_of(href)) > MAX_HOST_CHARACTERS:
         return None
     mark = f"~cut-{hashlib.sha256(href.encode()).hexdigest()}"
@@ -134,7 +134,8 @@ def is_cut(url: str) -> bool:
     return len(url) == MAX_URL_BYTES and _CUT.fullmatch(url, MAX_URL_BYTES - 69) is not None
 
 
-def _without_tracking(href: str) -> str:
+def without_tracking(href: str) -> str:
+    """A canonical URL without parameters that only name a campaign."""
     address, _, query = href.partition("?")
     kept = [part for part in query.split("&") if not _TRACKING_PARAMETER.match(part)]
     return f"{address}?{'&'.join(kept)}" if kept else address

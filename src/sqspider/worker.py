@@ -20,9 +20,8 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from itertools import chain
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -31,7 +30,6 @@ from sqspider import policy
 from sqspider.batcher import Batcher
 from sqspider.checks import Bounds, check_line, check_numbers, optional, seconds
 from sqspider.frontier import (
-    MAX_UNENDED_CLAIMS,
     ClaimRequest,
     Clock,
     Deferral,
@@ -41,26 +39,36 @@ from sqspider.frontier import (
     Frontier,
     FrontierBusyError,
     FrontierError,
+    FrontierUnavailableError,
     Lost,
     LostReason,
     Retry,
     Won,
 )
-from sqspider.message import MAX_DEPTH, BadBody, CrawlSettings, Message, compiled, decode_message
+from sqspider.gate import Gate
+from sqspider.host import PATIENCE, Patience
+from sqspider.message import MAX_DEPTH, BadBody, Message, compiled, decode_message, measured_from
 from sqspider.metrics import Sample
 from sqspider.patterns import Search
-from sqspider.politeness import HOP_WAIT_SECONDS, Blocked, Pass, Politeness, Postponed, Route, Unreachable
+from sqspider.politeness import BEGIN_SECONDS, PROBE_POLL_SECONDS, Blocked, Busy, Pass, Politeness, Postponed
 from sqspider.record import Outcome, Reason, Status, status_for
+from sqspider.redirects import MAX_REDIRECTS, led
 from sqspider.sweeper import keep_sweeping
-from sqspider.url import MAX_URL_BYTES, Scope, in_scope, is_cut
-from sqspider.web.fetch import Fetched, Fetcher, HopRefused
+from sqspider.url import MAX_URL_BYTES, Scope, host_of, in_scope, is_cut
+from sqspider.web.fetch import AnyFetcher, Fetched
 from sqspider.web.links import LinkOptions, PageLinks, read_page
 
-LEASE_MARGIN_SECONDS: Final = 10.0 + HOP_WAIT_SECONDS  # parsing, ending, clocks; waits between hops
+LEASE_MARGIN_SECONDS: Final = 10.0 + BEGIN_SECONDS  # parsing, ending, clocks; another permission to begin
+ROOM_SECONDS: Final = 3.0  # the longest wait for room, in the middle of a large body
 STOP_MARGIN_SECONDS: Final = 2.0  # beyond the fetch limit, before what is in flight is given back
 CHECK_IN_SECONDS: Final = 30.0  # a worker that was not seen for so long is gone
 CHECK_IN_AGAIN_SECONDS: Final = 1.0  # while another one of the same name may be alive
 MAX_BACKOFF_SECONDS: Final = 30.0
+SUSPECTED_AFTER: Final = 2  # claims in a row that nobody ended: the third is worked on with nothing beside it,
+GIVEN_UP_AFTER: Final = 3  # and if that one is not ended either, the URL is to blame
+SUSPECTS: Final = 10_000  # that are remembered
+TURN_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
+TURN_AGAIN_SECONDS: Final = 1.0  # and then comes back after
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
 
@@ -89,6 +97,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     linger_seconds: float = 0.01  # what is gathered for so long goes to the frontier together
     first_retry_seconds: float = 2.0  # the wait after the first trouble; it doubles
     robots_grace_seconds: float = 86_400.0
+    new_host_grace_seconds: float = PATIENCE.new_host_seconds  # for a host in trouble that never answered
+    host_grace_seconds: float = PATIENCE.known_host_seconds  # and for one that has
+    first_rest_seconds: float = PATIENCE.first_rest_seconds  # of a host in trouble; it doubles
     sweep_seconds: float = 30.0  # between two sweeps
     seen_urls: int = 200_000  # links that are known to be recorded, so as not to ask again
     large_bodies: int | None = None  # bodies past LARGE_BYTES at a time, until their links are recorded
@@ -103,6 +114,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "linger_seconds": seconds(0, 60),
         "first_retry_seconds": seconds(0, 3600),
         "robots_grace_seconds": seconds(0, 30 * 86_400),
+        "new_host_grace_seconds": seconds(0, 30 * 86_400),
+        "host_grace_seconds": seconds(0, 30 * 86_400),
+        "first_rest_seconds": seconds(0.01, 3600),
         "sweep_seconds": seconds(0.01, 86_400),
         "seen_urls": Bounds(0),
         "large_bodies": optional(1),
@@ -114,12 +128,18 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         check_numbers(self, self.bounds)
         check_line("worker_id", self.worker_id)
 
+    @property
+    def room_seconds(self) -> float:
+        """The longest wait in the middle of a fetch."""
+        return ROOM_SECONDS if self.large_bodies is not None else 0.0
+
     def check(self, fetch_seconds: float) -> None:
         """Raise ``ValueError`` where a lease could end before its fetch does."""
-        if self.lease_seconds <= fetch_seconds + LEASE_MARGIN_SECONDS:
+        margin = LEASE_MARGIN_SECONDS + self.room_seconds
+        if self.lease_seconds <= fetch_seconds + margin:
             raise ValueError(
                 f"a lease of {self.lease_seconds:g} s is too short: it must be longer than the fetch limit "
-                f"({fetch_seconds:g} s) and a margin of {LEASE_MARGIN_SECONDS:g} s"
+                f"({fetch_seconds:g} s) and a margin of {margin:g} s"
             )
 
 
@@ -130,6 +150,10 @@ TOO_LONG: Final = Blocked(
 
 class WorkerIdTakenError(FrontierError):
     """Another worker with the same id is at work."""
+
+
+class NothingReachedError(FrontierUnavailableError):
+    """Nothing could be asked for a day, through trouble of our own. What is queued stays queued."""
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,6 +214,10 @@ class RecentUrls:
         self._young.discard(url)
         self._old.discard(url)
 
+    def clear(self) -> None:
+        self._young.clear()
+        self._old.clear()
+
 
 class Worker:
     """Takes messages from a frontier and works on them; see the module's docstring.
@@ -201,7 +229,7 @@ class Worker:
     def __init__(
         self,
         frontier: Frontier,
-        fetcher: Fetcher,
+        fetcher: AnyFetcher,
         options: WorkerOptions,
         *,
         clock: Clock,
@@ -226,12 +254,22 @@ class Worker:
             clock=clock,
             rng=rng,
             stopping=self._stopping,
-            request_seconds=fetch_seconds,
+            request_seconds=fetch_seconds + options.room_seconds,
             robots_grace_seconds=options.robots_grace_seconds,
             linger_seconds=options.linger_seconds,
+            patience=Patience(
+                first_rest_seconds=options.first_rest_seconds,
+                new_host_seconds=options.new_host_grace_seconds,
+                known_host_seconds=options.host_grace_seconds,
+            ),
         )
+        self._network = self._politeness.network
         self._recent = RecentUrls(options.seen_urls)
         self._finished = RecentUrls(FINISHED_URLS)
+        self._suspects = RecentUrls(SUSPECTS)
+        self._generation = frontier.generation  # of what these remember
+        self._gate = Gate()
+        self._turn = asyncio.Lock()  # of suspects
         self._fetches = asyncio.Semaphore(options.concurrency)
         self._large = asyncio.Semaphore(options.large_bodies) if options.large_bodies is not None else None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -249,9 +287,19 @@ class Worker:
         self._defer = Batcher(self._defer_batch, size=50, linger_seconds=linger)
         self._delete = Batcher(self._delete_batch, size=50, linger_seconds=linger)
 
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be asked from here just now, for a person; none if it can."""
+        network = self._network
+        if network.reason is None or not network.is_down:
+            return None
+        seconds = max(0.0, network.again_at - self._clock())
+        return f"nothing can be asked ({network.reason.value}: {network.detail}), again in {seconds:.0f} s"
+
     def stop(self) -> None:
         """Take no more; finish what is in flight within the fetch limit or give it back; end."""
         self._stopping.set()
+        self._gate.send_away()
         self._changed.set()
 
     async def run(self, mode: Mode) -> None:
@@ -271,6 +319,7 @@ class Worker:
                 ]
                 await self._take_in(mode, group)
                 await self._drain()
+                self._check_network()
                 for task in upkeep:
                     task.cancel()
         except BaseExceptionGroup as errors:
@@ -292,6 +341,7 @@ class Worker:
         :class:`FrontierError` makes work impossible. Being cancelled leaves what is claimed to its lease.
         """
         self._stopping.clear()
+        self._politeness.look_anew()
         self._claims.clear()
         self._cut_short.clear()
         self.tally = Tally()
@@ -368,12 +418,15 @@ class Worker:
 
     async def _take_in(self, mode: Mode, group: asyncio.TaskGroup) -> None:
         backoff = 0.0
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not self._network.is_spent:
             room = await self._room()
             if room == 0:
                 return
+            if not await self._network_lets_in():
+                continue
+            most = 1 if self._network.is_down else self._options.batch_size  # one URL probes for all
             try:
-                deliveries = await self._receive(min(room, self._options.batch_size))
+                deliveries = await self._receive(min(room, most))
                 is_done = not deliveries and mode is Mode.UNTIL_EMPTY and await self._is_done()
                 backoff = 0.0
             except FrontierBusyError as error:
@@ -388,6 +441,25 @@ class Worker:
                 log.debug("No messages")
             if is_done or mode is Mode.ONCE:
                 return
+
+    async def _network_lets_in(self) -> bool:
+        """Wait a while as long as nothing can be asked; whether something may be taken in, at least for a probe."""
+        network = self._network
+        if not network.is_down or (not self._tasks and self._clock() >= network.again_at):
+            return True
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(network.again_at - self._clock(), PROBE_POLL_SECONDS)):
+                await self._changed.wait()
+        return False
+
+    def _check_network(self) -> None:
+        network = self._network
+        if network.is_spent and network.reason is not None:
+            raise NothingReachedError(
+                f"nothing could be asked for a day ({network.reason.value}: {network.detail}): no URL has paid for it. "
+                "Mend that, and start again: what is queued stays queued"
+            )
 
     def _start(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
         task = group.create_task(self._work_on(delivery))
@@ -405,8 +477,9 @@ class Worker:
         while not self._stopping.is_set():
             self._changed.clear()
             waiting = min(self._politeness.waiting, 4 * options.concurrency)
-            room = options.concurrency - (len(self._tasks) - self._ending - waiting)
-            if room >= enough:
+            concurrency = self._network.most_at_a_time(options.concurrency, self._clock())
+            room = concurrency - (len(self._tasks) - self._ending - waiting)
+            if room >= min(enough, concurrency):
                 if options.max_pages is None and options.max_bytes is None:
                     return room
                 left = await self._budget_left()
@@ -426,8 +499,8 @@ class Worker:
         if self._options.max_pages is None:
             return self._options.concurrency
         unclaimed = len(self._tasks) - len(self._claims)
-        taken = status[Status.DONE] + status[Status.FAILED] + status[Status.PROCESSING] + unclaimed
-        return self._options.max_pages - taken
+        pages = status[Status.DONE] - counts.redirects + status[Status.FAILED]
+        return self._options.max_pages - (pages + status[Status.PROCESSING] + unclaimed)
 
     async def _receive(self, limit: int) -> list[Delivery]:
         receiving = asyncio.ensure_future(self._frontier.receive(limit, wait_seconds=self._options.poll_seconds))
@@ -509,6 +582,7 @@ class Worker:
         if self._stopping.is_set():
             await self._defer(Deferral(delivery=delivery, until=self._clock()))
             return
+        self._forget_what_was_cleared()
         if delivery.is_finished or message.url in self._finished:
             await self._lose(delivery, message)
             return
@@ -517,22 +591,32 @@ class Worker:
             case Postponed(until, message):
                 await self._defer(Deferral(delivery=delivery, until=until, message=message))
                 return
-            case Blocked(reason, detail):
-                claim = await self._win(delivery, message)
-                if claim is not None:
-                    await self._end(claim, delivery, Outcome(status=Status.BLOCKED, reason=reason, detail=detail))
-                return
-            case Unreachable(reason, detail):
-                claim = await self._win(delivery, message)
-                if claim is not None:
-                    await self._end_trouble(claim, delivery, reason, detail)
+            case Blocked():
+                await self._end_unfetched(delivery, message, verdict)
                 return
         room = _Room(self._large)
+        place = _Place(self._gate, self._turn if message.url in self._suspects else None)
         try:
-            await self._visit(delivery, message, room)
+            is_stopped = await self._visit(delivery, message, room, place)
         finally:
+            place.give_back()
             room.give_back()
             self._politeness.release(message)
+        if is_stopped:
+            await self._see_to(delivery, message)
+
+    def _forget_what_was_cleared(self) -> None:
+        """What is remembered of records holds until they are cleared away."""
+        if self._generation != self._frontier.generation:
+            self._generation = self._frontier.generation
+            for memory in (self._recent, self._finished, self._suspects):
+                memory.clear()
+
+    async def _end_unfetched(self, delivery: Delivery, message: Message, blocked: Blocked) -> None:
+        claim = await self._win(delivery, message)
+        if claim is not None:
+            reason = blocked.reason
+            await self._end(claim, delivery, Outcome(status=reason.status, reason=reason, detail=blocked.detail))
 
     async def _lose(self, delivery: Delivery, message: Message) -> None:
         """Claim a URL that is known to be finished, so as to be told so: no slot of its host is used up.
@@ -542,87 +626,99 @@ class Worker:
         self._finished.discard(message.url)
         claim = await self._win(delivery, message)
         if claim is not None:
-            await self._give_back(claim, delivery, self._clock(), tried=False, outcome=None)
+            await self._give_back_unused(claim, delivery, self._clock())
 
-    async def _visit(self, delivery: Delivery, message: Message, room: _Room) -> None:
-        """Wait for the host, claim, fetch, end the claim."""
+    async def _visit(self, delivery: Delivery, message: Message, room: _Room, place: _Place) -> bool:
+        """Wait for the host, claim, fetch, end the claim. True: an order stopped it, so it is to be judged anew."""
         not_before = 0.0
-        visited: tuple[Won, Fetched, Route] | None = None
+        visited: _Visited | None = None
         while True:
             ready = await self._politeness.wait_for_slot(message, not_before)
             if isinstance(ready, Postponed):
                 await self._defer(Deferral(delivery=delivery, until=ready.until, message=ready.message))
-                return
+                return False
+            if isinstance(ready, Blocked):
+                await self._end_unfetched(delivery, message, ready)
+                return False
             message = ready
+            if not await place.has_its_turn():
+                until = self._clock() + TURN_AGAIN_SECONDS
+                await self._defer(Deferral(delivery=delivery, until=until, message=message))
+                return False
             async with self._fetches:
-                if self._stopping.is_set():
+                if self._stopping.is_set() or not await place.take() or self._stopping.is_set():
                     await self._defer(Deferral(delivery=delivery, until=self._clock(), message=message))
-                    return
-                permission = await self._politeness.enter(message)
+                    return False
+                # Who is alone waits for a near moment here: having waited for others anew it would be too late again.
+                enter = self._politeness.enter_soon if place.alone else self._politeness.enter
+                permission = await enter(message)
                 if isinstance(permission, Pass):
-                    visited = await self._claim_and_fetch(delivery, message, permission, room)
+                    visited = await self._claim_and_fetch(delivery, message, permission, room, alone=place.alone)
                     break
+                place.give_back()
+            if permission.is_stopped:
+                return True
             not_before = permission.again_at
             if permission.is_void:
                 message = msgspec.structs.replace(message, slot=None)
         if visited is None:
-            return
-        claim, fetched, route = visited
+            return False
         gives_up_its_place = not self._sinks
         self._ending += gives_up_its_place
         self._changed.set()
         try:
-            await self._conclude(claim, delivery, message, fetched, route)
+            await self._conclude(visited, delivery, message, room, place)
         except asyncio.CancelledError:
             self._cut_short.add(message.url)
             raise
         finally:
             self._ending -= gives_up_its_place
+        return False
 
     async def _claim_and_fetch(
-        self, delivery: Delivery, message: Message, permission: Pass, room: _Room
-    ) -> tuple[Won, Fetched, Route] | None:
+        self, delivery: Delivery, message: Message, permission: Pass, room: _Room, *, alone: bool
+    ) -> _Visited | None:
         """Claim and fetch; ``None`` if there is nothing left to do."""
-        route = Route(self._politeness, message.settings, permission)
 
-        async def before_hop(url: str) -> HopRefused | None:
-            """Asked by the fetcher before it follows a redirect."""
-            if not may_lead_to(url, message):
-                return HopRefused(Reason.OUT_OF_SCOPE, f"redirected to {url}")
-            return await route.before_hop(url)
+        async def before_large() -> bool:
+            """Asked by the fetcher before it reads the rest of a large body."""
+            room.is_refused = not await room.take() or self._stopping.is_set()
+            return not room.is_refused
 
-        async def before_large() -> HopRefused | None:
-            """Asked by the fetcher before it reads the rest of a large body. Without room it is given
-            back at once: another worker may have some."""
-            if await room.take() and not self._stopping.is_set():
-                return None
-            route.postponed_until = 0.0
-            return HopRefused(Reason.INTERNAL_ERROR, "there is no room for a large body just now")
-
+        held: Pass | None = permission
+        requested_at = None
         try:
             claim = await self._win(delivery, message)
-            if claim is None:
+            if claim is None or await self._is_suspended(claim, delivery, alone=alone):
                 return None
-            if not await route.may_begin(message.url):
-                await self._give_back(claim, delivery, route.postponed_until or 0.0, tried=False, outcome=None)
+            if self._politeness.is_late(permission, message.settings.per_host):
+                held = None
+                anew = await self._politeness.enter_anew(permission, message)
+                if isinstance(anew, Busy):
+                    await self._give_back_unused(claim, delivery, anew.again_at)
+                    return None
+                permission = held = anew
+            elif await self._politeness.is_stopped(permission, message.settings):
+                await self._give_back_unused(claim, delivery, self._clock())
                 return None
             self.tally.in_flight += 1
             started_at = self._clock()
             try:
                 fetched = await self._fetcher.fetch(
-                    message.url, before_hop=before_hop, before_large=None if self._large is None else before_large
+                    message.url, before_large=None if self._large is None else before_large
                 )
             finally:
                 self.tally.in_flight -= 1
-            route.requested_at = started_at + fetched.sent_seconds
+            requested_at = started_at + fetched.sent_seconds
             self.tally.fetches += 1
             self.tally.fetch_seconds += fetched.elapsed_seconds
-            return claim, fetched, route
+            return _Visited(claim, fetched, permission.asked_at)
         finally:
-            await route.leave()
+            if held is not None:
+                await self._politeness.leave(held, requested_at=requested_at)
 
     async def _win(self, delivery: Delivery, message: Message) -> Won | None:
-        """Claim a URL; ``None`` if it was lost, or if it has killed its workers too often."""
+        """Claim a URL; ``None`` if it was lost."""
         claim = await self._claim(ClaimRequest(delivery=delivery, message=message))
         if isinstance(claim, Lost) and claim.why is LostReason.REFUSED:
             # Left unended, as a message that is none: it comes back until it reaches the dead letters.
@@ -639,42 +735,68 @@ class Worker:
             return None
         log.info(f"WON race — claimed for processing: {message.url}")
         self._claims[message.url] = (claim, delivery)
-        if claim.unended > MAX_UNENDED_CLAIMS:
-            detail = f"{MAX_UNENDED_CLAIMS} claims in a row were never ended"
-            await self._end(claim, delivery, Outcome(status=Status.FAILED, reason=Reason.CRASHED, detail=detail))
-            return None
         return claim
 
-    async def _conclude(self, claim: Won, delivery: Delivery, message: Message, fetched: Fetched, route: Route) -> None:
-        if route.postponed_until is not None:  # broken off by ourselves: the host of the last hop is not to blame
-            await self._give_back(claim, delivery, route.postponed_until, tried=False, outcome=None)
+    async def _is_suspended(self, claim: Won, delivery: Delivery, *, alone: bool) -> bool:
+        """Whether a URL may not be fetched now, for its claims were never ended: its page may kill its workers.
+
+        So may one that was beside it, whose claims they took along. So it is tried alone before it is given up.
+        """
+        if claim.unended > GIVEN_UP_AFTER:
+            detail = (
+                f"{GIVEN_UP_AFTER} claims in a row were never ended, the last of them with no other fetch beside it"
+            )
+            await self._end(claim, delivery, Outcome(status=Status.FAILED, reason=Reason.CRASHED, detail=detail))
+            return True
+        if claim.unended > SUSPECTED_AFTER and not alone:
+            # No lease is held while it waits for its turn.
+            log.warning("suspect", url=claim.url, unended_claims=SUSPECTED_AFTER, fetched="alone, when it comes back")
+            self._suspects.add(claim.url)
+            await self._give_back_unused(claim, delivery, self._clock())
+            return True
+        return False
+
+    async def _conclude(
+        self, visited: _Visited, delivery: Delivery, message: Message, room: _Room, place: _Place
+    ) -> None:
+        claim, fetched, asked_at = visited
+        if room.is_refused:  # another worker may have some
+            await self._give_back(claim, delivery, 0.0, tried=False, outcome=None)
             return
-        retry_after = await self._politeness.learn(route.host, fetched)
-        outcome, page = assess(fetched, message.settings, self._fetcher.options.product_token)
-        if not await self._tried_again(claim, delivery, outcome, retry_after):
-            links = self._new_links(page, message, fetched) if page else ()
+        learned = await self._politeness.learn(host_of(message.url), fetched, asked_at)
+        outcome, page, entry = assess(fetched, message, self._fetcher.options.product_token)
+        self._forget_what_was_cleared()
+        if not learned.counts:  # it was the host's, or ours
+            await self._give_back(claim, delivery, learned.again_at, tried=False, outcome=outcome)
+            seconds = round(learned.again_at - self._clock(), 1)
+            log.info("waits", url=claim.url, reason=outcome.reason, in_seconds=seconds)
+        elif not await self._tried_again(claim, delivery, outcome, learned.retry_after):
+            links: Iterable[Entry] = self._new_links(page, message) if page else ()
+            if entry is not None and entry.url not in self._recent:
+                links = (entry,)
             if await self._end(claim, delivery, outcome, links):
                 if page and page.left_out:
                     reasons = {reason.value: number for reason, number in page.left_out.items()}
                     log.info("links_left_out", url=message.url, **reasons)
+                place.give_back()  # the page is done: what a sink does is not its fault, and may take long
                 for sink in self._sinks:
                     await sink(Visit(message=message, fetched=fetched, outcome=outcome, page=page))
 
-    def _new_links(self, page: PageLinks, message: Message, fetched: Fetched) -> Iterator[Entry]:
+    def _new_links(self, page: PageLinks, message: Message) -> Iterator[Entry]:
         """The links of a page that lie within the crawl and are not known to be recorded."""
-        settings = message.settings
+        settings, seed = message.settings, message.seed
         if settings.scope is Scope.PAGE or page.nofollow:
             return
-        # A seed that redirects (to www, to https) means the place where it leads.
-        seed = fetched.final_url if message.depth == 0 and fetched.final_url else message.seed
-        depth = message.depth + 1
-        if page.leads_to is not None and message.is_seed:
+        depth, redirects = message.depth + 1, 0
+        if page.leads_to is not None and message.is_seed and message.redirects < MAX_REDIRECTS:
             depth = 0
+            if message.parent is not None:  # or redirects and refreshes in turn would lead on without end
+                redirects = message.redirects + 1
             if in_scope(page.leads_to, Scope.DOMAIN, seed):
                 seed = page.leads_to
         if depth > (MAX_DEPTH if settings.max_depth is None else settings.max_depth):
             return
-        inherited = _settings_with_seed(settings, seed)
+        inherited = measured_from(settings, seed)
         include, exclude = compiled(settings.include), compiled(settings.exclude)
         found = (
             link
@@ -682,7 +804,7 @@ class Worker:
             if link not in self._recent and in_scope(link, settings.scope, seed)
         )
         for link in Search().chosen(found, include, exclude):
-            yield Entry(url=link, depth=depth, parent=message.url, settings=inherited)
+            yield Entry(url=link, depth=depth, parent=message.url, settings=inherited, redirects=redirects)
 
     # Ending a claim.
 
@@ -695,6 +817,7 @@ class Worker:
             log.warning("stale_claim", url=claim.url, attempt=claim.attempt)
             return False
         self._is_ended(delivery)
+        self._suspects.discard(claim.url)
         self.tally.finished[outcome.status] += 1
         self.tally.bytes += outcome.bytes
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
@@ -749,13 +872,22 @@ class Worker:
     async def _give_back(
         self, claim: Won, delivery: Delivery, at: float, *, tried: bool, outcome: Outcome | None
     ) -> None:
-        given = await self._retry(Retry(claim=claim, delivery=delivery, at=at, tried=tried, outcome=outcome))
+        self._suspects.discard(claim.url)
+        await self._put_back(Retry(claim=claim, delivery=delivery, at=at, tried=tried, outcome=outcome))
+
+    async def _give_back_unused(self, claim: Won, delivery: Delivery, at: float) -> None:
+        """Nothing was asked under a claim."""
+        await self._put_back(Retry(claim=claim, delivery=delivery, at=at, tried=False, is_unused=True))
+
+    async def _put_back(self, retry: Retry) -> None:
+        claim, delivery = retry.claim, retry.delivery
+        given = await self._retry(retry)
         self._claims.pop(claim.url, None)
         if not given:
             log.warning("stale_claim", url=claim.url, attempt=claim.attempt)
             return
         self._is_ended(delivery)
-        self.tally.retried += tried
+        self.tally.retried += retry.tried
 
     def _is_ended(self, delivery: Delivery) -> None:
         self.unended.pop(delivery.receipt, None)
@@ -784,18 +916,64 @@ class Worker:
         return [None] * len(deliveries)
 
 
+class _Visited(NamedTuple):
+    """A fetch under a claim."""
+
+    claim: Won
+    fetched: Fetched
+    asked_at: float  # when the permission for it was asked for
+
+
+class _Place:
+    """One fetch's place among those of its worker, from before it is claimed until its claim is ended.
+
+    A suspect has it with no other fetch beside it, when its ``turn`` comes. It waits for that outside of the gate, so
+    that others are let in between two of them, and not for so long that its message would come back meanwhile.
+    """
+
+    def __init__(self, gate: Gate, turn: asyncio.Lock | None) -> None:
+        self.alone = turn is not None
+        self._gate = gate
+        self._turn = turn
+        self._has_turn = False
+        self._is_taken = False
+
+    async def has_its_turn(self) -> bool:
+        """Wait for it; whether it has come in time."""
+        if self._turn is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TURN_SECONDS):
+                    await self._turn.acquire()
+                    self._has_turn = True
+        return self._turn is None or self._has_turn
+
+    async def take(self) -> bool:
+        """Wait for it; False if sent away."""
+        self._is_taken = await self._gate.enter(alone=self.alone)
+        return self._is_taken
+
+    def give_back(self) -> None:
+        if self._is_taken:
+            self._is_taken = False
+            self._gate.leave()
+        if self._turn is not None and self._has_turn:
+            self._has_turn = False
+            self._turn.release()
+
+
 class _Room:
     """The room in memory that one large body takes, from when it is read until its links are recorded."""
 
     def __init__(self, large: asyncio.Semaphore | None) -> None:
         self._large = large
         self._is_taken = False
+        self.is_refused = False
 
     async def take(self) -> bool:
         """Wait for room, at most as long as a lease has time for; whether there is."""
         if self._large is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HOP_WAIT_SECONDS):
+                async with asyncio.timeout(ROOM_SECONDS):
                     await self._large.acquire()
                     self._is_taken = True
         return self._is_taken
@@ -813,47 +991,34 @@ def fatal_one(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     return errors if fatal is None else fatal.exceptions[0]
 
 
-def assess(fetched: Fetched, settings: CrawlSettings, product_token: str) -> tuple[Outcome, PageLinks | None]:
-    """What a fetch means for its record, and what is on the page if it was one."""
+def assess(fetched: Fetched, message: Message, product_token: str) -> tuple[Outcome, PageLinks | None, Entry | None]:
+    """What a fetch means for its record; what is on the page if it was one, where it leads if it was a redirect."""
     page = None
-    if fetched.reason is None:
+    settings = message.settings
+    way = None if fetched.redirect_to is None else led(message, fetched.redirect_to)
+    reason = way.reason if way else fetched.reason
+    if reason is None and way is None:
         options = LinkOptions(
             meta_refresh=settings.meta_refresh,
             srcset=settings.srcset,
             drop_tracking=settings.drop_tracking,
             obey_nofollow=settings.obey_nofollow,
         )
-        url = fetched.final_url or fetched.url
-        page = read_page(fetched.body, url, fetched.headers, options, product_token)
-    has_answer = fetched.http_status is not None
+        page = read_page(fetched.body, fetched.url, fetched.headers, options, product_token)
+    has_body = fetched.http_status is not None and way is None
     content_type = fetched.header("content-type")
     outcome = Outcome(
-        status=status_for(fetched.reason),
-        reason=fetched.reason,
-        detail=fetched.detail,
+        status=status_for(reason),
+        reason=reason,
+        detail=way.detail if way else fetched.detail,
         http_status=fetched.http_status,
-        final_url=fetched.final_url,
         content_type=content_type.partition(";")[0].strip().lower() if content_type else None,
         bytes=len(fetched.body),
         truncated=fetched.truncated,
-        digest=f"sha256:{hashlib.sha256(fetched.body).hexdigest()}" if has_answer else None,
+        digest=f"sha256:{hashlib.sha256(fetched.body).hexdigest()}" if has_body else None,
         title=page.title if page else None,
         elapsed_ms=round(fetched.elapsed_seconds * 1000),
+        redirect_to=way.to if way and reason is None else None,
         links_left_out=sum(page.left_out.values()) if page else 0,
     )
-    return outcome, page
-
-
-def may_lead_to(url: str, message: Message) -> bool:
-    """Whether a redirect may lead to a URL; whoever asked for a URL itself asked for what it leads to."""
-    settings = message.settings
-    if message.depth == 0 or settings.scope is Scope.PAGE:
-        return True
-    include, exclude = compiled(settings.include), compiled(settings.exclude)
-    return in_scope(url, settings.scope, message.seed) and any(Search().chosen((url,), include, exclude))
-
-
-@lru_cache(maxsize=1024)
-def _settings_with_seed(settings: CrawlSettings, seed: str) -> CrawlSettings:
-    """The settings that a page's links inherit: they measure the scope from the seed."""
-    return settings if settings.seed == seed else msgspec.structs.replace(settings, seed=seed)
+    return outcome, page, way.entry if way else None

@@ -16,8 +16,9 @@ import pytest
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier, endpoints_for
 from sqspider.frontier.aws_calls import INDEX
-from sqspider.frontier.aws_client import DYNAMODB, SQS, AwsClient, KeySource, find_keys
+from sqspider.frontier.aws_client import AwsClient, KeySource, find_keys
 from sqspider.frontier.aws_clock import AwsClock
+from sqspider.frontier.aws_transport import DYNAMODB, SQS, HttpTransport
 from tests.aws.engines import EngineClock
 from tests.frontier.kit import SETTINGS, Store
 
@@ -48,10 +49,12 @@ _numbers = itertools.count(1)
 
 def client_for(environment: Mapping[str, str], keys: KeySource | None = None) -> AwsClient:
     """A client of its own, for what tests do past the frontier."""
+    endpoints = endpoints_for(environment["AWS_REGION"], environment)
     return AwsClient(
         keys or find_keys(environment),
         region=environment["AWS_REGION"],
-        endpoints=endpoints_for(environment["AWS_REGION"], environment),
+        endpoints=endpoints,
+        transport=HttpTransport(endpoints, clock=time.time),
         rng=random.Random(0),
         clock=AwsClock(time.time),
     )

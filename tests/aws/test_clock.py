@@ -19,11 +19,24 @@ from structlog.testing import capture_logs
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Entry, FrontierSettings, LostReason, SlotDemand
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws_client import CLOUDWATCH, DYNAMODB, SQS, AwsClient, Service, find_keys
+from sqspider.frontier.aws_client import AwsClient, find_keys
 from sqspider.frontier.aws_clock import TOLERATED_SECONDS, AwsClock
+from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, SQS, HttpTransport, Service
 from sqspider.message import CrawlSettings
 from sqspider.record import Status
-from tests.frontier.kit import LEASE, SETTINGS, assert_lost, entries, take, take_one, try_claim, url, win
+from tests.frontier.kit import (
+    LEASE,
+    SETTINGS,
+    assert_counts_are_exact,
+    assert_lost,
+    entries,
+    finish_one,
+    take,
+    take_one,
+    try_claim,
+    url,
+    win,
+)
 
 from .engines import Engines
 from .store import AwsStore
@@ -115,6 +128,32 @@ async def test_a_clock_that_is_ahead_wins_no_live_claim_and_moves_no_slot(store:
     assert [log["event"] for log in logs].count("clock_differs") == 1
 
 
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+async def test_a_clock_that_is_put_back_or_on_under_a_worker_changes_nothing(store: AwsStore, jump: float) -> None:
+    """Leases, slots and sums go on by AWS's time from the first answer on: nothing that is kept has to be moved."""
+    own = [0.0]
+    frontier = await AwsFrontier.open(SETTINGS, clock=lambda: store.clock() + own[0], environment=store.environment)
+    await frontier.enqueue(entries(2))
+    first, second = await take(frontier, 2)
+    await win(frontier, first, lease=600)
+    demand = SlotDemand(host="example.com", count=1, spacing_seconds=1, generation=0)
+    (slot,) = await frontier.reserve([demand])
+    await frontier.flush()
+    own[0] = jump
+    await frontier.queue_stats()  # any answer will do
+    assert abs(frontier.now() - store.clock()) <= TOLERATED_SECONDS + 1
+    assert_lost(await try_claim(frontier, first, worker="two", claim="c2"), LostReason.HELD)
+    claim = await win(frontier, second, claim="c3")
+    assert abs(claim.lease_until - LEASE - store.clock()) <= TOLERATED_SECONDS + 1
+    (next_slot,) = await frontier.reserve([demand])
+    assert slot is not None
+    assert next_slot is not None
+    assert 0 < next_slot - slot < 60
+    assert await finish_one(frontier, claim, second)
+    await assert_counts_are_exact(frontier)
+    await frontier.close()
+
+
 async def test_a_consumer_whose_clock_is_ahead_leaves_a_live_claim_alone(patient_store: AwsStore) -> None:
     frontier = await patient_store.open(FrontierSettings())
     await frontier.enqueue(entries(1))
@@ -161,7 +200,9 @@ async def test_time_is_taken_from_the_services_that_keep_leases_and_timeouts(ser
     endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}/"
     keys = find_keys({"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "test"})
     clock = AwsClock(lambda: MOMENT)
-    client = AwsClient(keys, region="us-east-1", endpoints={service: endpoint}, rng=random.Random(0), clock=clock)
+    endpoints, transport = {service: endpoint}, HttpTransport({service: endpoint}, clock=clock.own)
+    rng = random.Random(0)
+    client = AwsClient(keys, region="us-east-1", endpoints=endpoints, transport=transport, rng=rng, clock=clock)
     try:
         await client.call(service, "Anything", {})
     finally:

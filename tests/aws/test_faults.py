@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Awaitable
 
 import pytest
 
@@ -15,7 +16,10 @@ from sqspider.frontier import (
     ClaimRequest,
     Deferral,
     Delivery,
+    Entered,
+    Entrance,
     Entry,
+    Exit,
     Finish,
     Frontier,
     FrontierBusyError,
@@ -24,7 +28,10 @@ from sqspider.frontier import (
     Won,
     aws_client,
 )
-from sqspider.frontier.aws import AwsFrontier
+from sqspider.frontier.aws import QUIET_SECONDS, AwsFrontier
+from sqspider.frontier.aws_calls import batches
+from sqspider.frontier.aws_sums import FORGOTTEN_AT_ONCE, KEPT_MARKS, MARK, MARK_SECONDS
+from sqspider.host import SUMS, sums_of
 from sqspider.message import decode_message
 from sqspider.record import Status
 from tests.frontier.kit import (
@@ -38,6 +45,7 @@ from tests.frontier.kit import (
     assert_counts_are_exact,
     claim_all,
     entries,
+    finish_one,
     message_of,
     record_of,
     take,
@@ -168,6 +176,8 @@ async def test_a_crawl_in_trouble_loses_nothing_and_finishes_each_url_once(
     assert {record.status for record in records.values()} == {Status.DONE}
     assert crowd.finished == dict.fromkeys(records, 1)
     assert sum(proxy.injected.values()) > 20, proxy.injected
+    await assert_counts_are_exact(truth, *workers.values())
+    await assert_host_sums_are_exact(truth)
 
 
 @pytest.mark.parametrize("name", UNCLEAR)
@@ -283,6 +293,149 @@ async def test_a_message_that_cannot_be_deleted_does_not_undo_its_finish(store: 
     assert message_of(await take_one(frontier)).url == url("a")
 
 
+async def assert_host_sums_are_exact(frontier: Frontier) -> None:
+    """What host rows say of finished fetches equals what a full scan finds."""
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for record in (await all_records(frontier)).values():
+        if record.status.is_final and record.outcome is not None:
+            found[record.host].update(sums_of(record.outcome))
+    assert found
+    for row in await frontier.scan_hosts():
+        for name in SUMS:
+            assert getattr(row, name) == pytest.approx(found[row.host][name]), (row.host, name)
+
+
+@pytest.mark.parametrize("name", UNCLEAR)
+async def test_sums_are_added_once_whatever_becomes_of_the_answers(
+    store: AwsStore, proxy: FaultProxy, name: str
+) -> None:
+    """Each round's are written; two workers share hosts, and one of them gives up in every other round."""
+    handles = [await open_behind(proxy, store) for _ in range(2)]
+    await handles[0].enqueue([entry for host in ("a.example", "b.example") for entry in entries(15, host=host)])
+    for round, deliveries in enumerate(batches(await take(handles[0], 30), 5)):
+        frontier = handles[round % 2]
+        proxy.fault = None
+        claims = await claim_all(frontier, deliveries, claim=f"c{round}", lease=600)
+        finishes = [
+            Finish(claim=claim, delivery=delivery, outcome=DONE)
+            for claim, delivery in zip(claims, deliveries, strict=True)
+            if isinstance(claim, Won)
+        ]
+        assert await frontier.finish(finishes) == [True] * 5
+        proxy.fault, proxy.chance = faults.ALL[name], 0.7
+        for handle in handles:
+            handle.client.give_up_seconds = 0.1 if round % 2 else 30.0
+        await asyncio.gather(*(handle.flush() for handle in handles))
+    proxy.fault = None
+    assert proxy.injected["BatchExecuteStatement"] > 0
+    assert proxy.injected["UpdateItem"] > 0 or name == "fail_parts"  # it has no parts
+    await assert_counts_are_exact(handles[0], handles[1])
+    await assert_host_sums_are_exact(handles[0])
+
+
+async def test_a_write_whose_answer_was_lost_is_known_though_another_wrote_since(
+    store: AwsStore, proxy: FaultProxy
+) -> None:
+    frontier, other = await open_behind(proxy, store), await store.open()
+    await frontier.enqueue(entries(1, host="a.example"))
+    delivery = await take_one(frontier)
+    assert await finish_one(frontier, await win(frontier, delivery), delivery)
+    lost = 0
+
+    async def lose_to_another(
+        _: FaultProxy, action: str, document: faults.Document, forward: faults.Forward
+    ) -> faults.Answer:
+        nonlocal lost
+        answer = await forward(document)
+        if action != "BatchExecuteStatement" or lost:
+            return answer
+        lost += 1
+        await other.leave([Exit(host="a.example", token="x", requested_at=1.0, latency_seconds=1.0)])
+        return faults.Answer(0, {})
+
+    proxy.fault = lose_to_another
+    entrance = Entrance(
+        host="a.example", token="t", delay_seconds=5.0, per_host=1, generation=None, until=store.clock() + 60
+    )
+    (admission,) = await frontier.enter([entrance])
+    assert lost == 1
+    assert admission.entered is Entered.YES  # and not busy because of its own first try
+    (row,) = await other.scan_hosts()
+    assert (row.done, row.latency_seconds > 0) == (1, True)
+    await frontier.flush()
+    assert (await other.scan_hosts()) == [row]
+
+
+async def test_what_was_done_and_never_answered_is_counted_all_the_same(store: AwsStore, proxy: FaultProxy) -> None:
+    """Records are written, and whoever does it is told that AWS was too busy; some of them in vain."""
+
+    async def never_answer(
+        proxy: FaultProxy, action: str, document: faults.Document, forward: faults.Forward
+    ) -> faults.Answer:
+        if action != "BatchExecuteStatement":
+            return await forward(document)
+        proxy.injected[action] += 1
+        document["Statements"] = document["Statements"][::2]
+        await forward(document)
+        return faults.Answer(0, {})
+
+    frontier = await open_behind(proxy, store)
+
+    async def in_vain(work: Awaitable[object]) -> None:
+        proxy.fault, frontier.client.give_up_seconds = never_answer, 0.3
+        with pytest.raises(FrontierBusyError):
+            await work
+        proxy.fault, frontier.client.give_up_seconds = None, 30.0
+
+    await in_vain(frontier.enqueue(entries(8)))
+    assert await frontier.enqueue(entries(8)) == [False, True] * 4
+    await frontier.flush()  # as a worker does every few seconds, before the records change again
+    await frontier.send([url(i) for i in (0, 2, 4, 6)])  # a sweep would, in time
+    deliveries = await take(frontier, 8)
+    await in_vain(claim_all(frontier, deliveries, claim="c1"))
+    await frontier.flush()
+    await store.elapse(LEASE + A_LITTLE)
+    claims = [claim for claim in await claim_all(frontier, deliveries, claim="c2") if isinstance(claim, Won)]
+    assert sorted(claim.unended for claim in claims) == [1] * 4 + [2] * 4
+    ends = list(zip(claims, deliveries, strict=True))
+    finishes = [Finish(claim=claim, delivery=delivery, outcome=DONE) for claim, delivery in ends[:4]]
+    retries = [Retry(claim=claim, delivery=delivery, at=0.0, tried=True) for claim, delivery in ends[4:]]
+    await in_vain(frontier.finish(finishes))
+    await in_vain(frontier.retry(retries))
+    assert await frontier.finish(finishes) == [False, True] * 2
+    await frontier.flush()
+    wanted = {Status.QUEUED: 2, Status.PROCESSING: 2, Status.DONE: 4, "bytes": 4 * DONE.bytes}
+    assert (await frontier._sums.read()).records == wanted
+    await assert_counts_are_exact(frontier)
+    await assert_host_sums_are_exact(frontier)
+
+
+async def test_a_worker_that_slept_long_adds_its_sums_among_many_others(
+    store: AwsStore, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Marks of those who are gone are taken out; the item does not grow with them."""
+    monkeypatch.setattr("sqspider.frontier.aws_sums.SHARDS", 1)
+    sizes: list[int] = []
+
+    def see(action: str, document: faults.Document, answer: faults.Answer) -> None:
+        if action == "UpdateItem" and answer.is_good and document["UpdateExpression"].startswith("ADD"):
+            sizes.append(sum(name.startswith(MARK) for name in answer.document["Attributes"]))
+
+    proxy.on_answer = see
+    sleeper = await open_behind(proxy, store)
+    await sleeper.enqueue([Entry(url=url("sleeper"))])
+    await sleeper.flush()
+    for life in range(3 * KEPT_MARKS):
+        frontier = await open_behind(proxy, store)
+        await frontier.enqueue([Entry(url=url(life))])
+        await frontier.flush()
+        await store.elapse(MARK_SECONDS / 4)
+    assert max(sizes) <= KEPT_MARKS + FORGOTTEN_AT_ONCE + 5  # four a minute are not gone yet
+    await sleeper.enqueue([Entry(url=url("awake"))])
+    await sleeper.flush()
+    assert (await sleeper._sums.read()).records == {Status.QUEUED: 3 * KEPT_MARKS + 2}
+
+
 async def test_what_was_counted_wrong_is_mended_by_an_exact_count(store: AwsStore) -> None:
     """As when a worker is killed with sums in hand."""
     frontier, killed = await store.open(), await store.open()
@@ -290,6 +443,26 @@ async def test_what_was_counted_wrong_is_mended_by_an_exact_count(store: AwsStor
     delivery = await take_one(killed)
     assert await killed.finish([Finish(claim=await win(killed, delivery), delivery=delivery, outcome=DONE)]) == [True]
     assert (await frontier.counts()).by_status[Status.DONE] == 0
+    await store.elapse(QUIET_SECONDS + A_LITTLE)
     exact = await frontier.counts(exact=True)
     assert (exact.by_status[Status.DONE], exact.by_status[Status.QUEUED], exact.bytes) == (1, 4, DONE.bytes)
     assert await frontier.counts() == exact
+
+
+async def test_an_exact_count_amid_work_adds_nothing_that_others_have_yet_to_add(store: AwsStore) -> None:
+    frontier, other = await store.open(), await store.open()
+    await other.enqueue(entries(5))
+    delivery = await take_one(other)
+    assert await finish_one(other, await win(other, delivery), delivery)
+    assert (await frontier.counts(exact=True)).by_status[Status.DONE] == 1
+    await assert_counts_are_exact(frontier, other)
+
+
+async def test_two_exact_counts_at_once_mend_the_sums_once(store: AwsStore) -> None:
+    killed, one, two = [await store.open() for _ in range(3)]
+    await killed.enqueue(entries(3))
+    for delivery in await take(killed, 3):
+        assert await finish_one(killed, await win(killed, delivery, claim=delivery.message_id), delivery)
+    await store.elapse(QUIET_SECONDS + A_LITTLE)
+    await asyncio.gather(one.counts(exact=True), two.counts(exact=True))
+    assert (await one.counts()).by_status[Status.DONE] == 3

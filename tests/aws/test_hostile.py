@@ -26,7 +26,7 @@ from sqspider.frontier import (
     Won,
 )
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws_client import SQS
+from sqspider.frontier.aws_transport import SQS
 from sqspider.message import CrawlSettings, Message, decode_message
 from sqspider.web.fetch import Fetcher, FetchOptions
 from sqspider.worker import Mode, Worker, WorkerOptions

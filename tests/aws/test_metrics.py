@@ -8,7 +8,7 @@ import time
 import pytest
 import structlog
 
-from sqspider.frontier.aws_client import CLOUDWATCH
+from sqspider.frontier.aws_transport import CLOUDWATCH
 from sqspider.log import start_logging
 from sqspider.metrics import Point, Sample
 

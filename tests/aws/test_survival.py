@@ -14,22 +14,13 @@ import structlog
 from structlog.testing import capture_logs
 
 from sqspider import lambda_handler
-from sqspider.frontier import Finish, Frontier, FrontierSettings, FrontierUnavailableError, Won, aws_client
+from sqspider.frontier import Finish, Frontier, FrontierSettings, FrontierUnavailableError, Won, aws_transport
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws_calls import Usage
-from sqspider.frontier.aws_client import (
-    CLOUDWATCH,
-    DYNAMODB,
-    IDLE_SECONDS,
-    SQS,
-    AwsClient,
-    BotocoreKeys,
-    Call,
-    EnvironmentKeys,
-    Keys,
-)
+from sqspider.frontier.aws_client import AwsClient, BotocoreKeys, Call, EnvironmentKeys, Keys
 from sqspider.frontier.aws_clock import AwsClock
 from sqspider.frontier.aws_errors import CODES, MEANINGS, Meaning, meaning_of
+from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, IDLE_SECONDS, SQS, HttpTransport
 from sqspider.host import after_success, after_trouble
 from sqspider.record import Reason
 from sqspider.sweeper import keep_sweeping
@@ -267,13 +258,17 @@ class Server:
 def client_of(server: Server, clock: AwsClock) -> AwsClient:
     endpoints = dict.fromkeys((SQS, DYNAMODB, CLOUDWATCH), server.url)
     keys = EnvironmentKeys(Keys("key", "secret"))
-    return AwsClient(keys, region="r", endpoints=endpoints, rng=random.Random(0), clock=clock, give_up_seconds=10.0)
+    transport = HttpTransport(endpoints, clock=clock.own)
+    rng = random.Random(0)
+    return AwsClient(
+        keys, region="r", endpoints=endpoints, transport=transport, rng=rng, clock=clock, give_up_seconds=10.0
+    )
 
 
 async def test_a_kept_connection_that_is_silent_is_left_for_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
     # Longer than the call is tried in all: only the limit for DynamoDB's silence can save it.
-    monkeypatch.setattr("sqspider.frontier.aws_client.ANSWER_SECONDS", 60.0)
-    monkeypatch.setattr("sqspider.frontier.aws_client.SILENT_SECONDS", 0.3)
+    monkeypatch.setattr("sqspider.frontier.aws_transport.ANSWER_SECONDS", 60.0)
+    monkeypatch.setattr("sqspider.frontier.aws_transport.SILENT_SECONDS", 0.3)
     async with Server(silent=True) as server:
         client = client_of(server, AwsClock(lambda: 0.0))
         await asyncio.gather(*(client.call(DYNAMODB, "Scan", {}) for _ in range(3)))
@@ -315,7 +310,7 @@ async def function(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     yield
     live = lambda_handler._live
     assert live is not None
-    for closing in (live.frontier.close(), live.worker._fetcher.__aexit__(None, None, None)):
+    for closing in (live.frontier.close(), live.fetcher.__aexit__(None, None, None)):
         await asyncio.to_thread(live.loop.run_until_complete, closing)
     await asyncio.to_thread(live.abandon)
     structlog.reset_defaults()
@@ -332,7 +327,7 @@ async def test_a_function_that_was_frozen_begins_with_fresh_connections(
 
     first, second = await invoke(), await invoke()
     assert first & second
-    monkeypatch.setattr(aws_client, "IDLE_SECONDS", -1.0)  # however short the freeze was, it was too long
+    monkeypatch.setattr(aws_transport, "IDLE_SECONDS", -1.0)  # however short the freeze was, it was too long
     assert not await invoke() & (first | second)
 
 

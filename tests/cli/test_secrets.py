@@ -18,8 +18,9 @@ import pytest
 
 from sqspider.frontier import FrontierError, FrontierSettings, FrontierUnavailableError, aws_client
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws_client import DYNAMODB, AwsError, Keys, Signer, _error, find_keys
+from sqspider.frontier.aws_client import AwsError, Keys, Signer, _error, find_keys
 from sqspider.frontier.aws_network import Network
+from sqspider.frontier.aws_transport import DYNAMODB, Received
 from sqspider.message import CrawlSettings
 from tests.aws.engines import Engines
 from tests.aws.store import AwsStore
@@ -47,7 +48,8 @@ hmac.new = broken
 IN_PROCESS: Final = """
 import asyncio, gc, json, logging, os, sys, threading
 import aiohttp, structlog
-from sqspider.frontier.aws_client import DYNAMODB, Signer, find_keys
+from sqspider.frontier.aws_client import Signer, find_keys
+from sqspider.frontier.aws_transport import DYNAMODB
 from sqspider.log import adopt_standard_logging, start_logging
 
 start_logging("debug", sys.argv[1])
@@ -185,7 +187,7 @@ def test_what_aws_repeats_of_a_request_is_not_told() -> None:
         "message": "The signature does not match.\n\nThe canonical string should have been\n'POST\n/\n\n"
         f"x-amz-security-token:{SECRETS['AWS_SESSION_TOKEN']}\n'",
     }
-    error = _error(DYNAMODB, "Query", 400, {}, json.dumps(body).encode(), Keys(*SECRETS.values()))
+    error = _error(DYNAMODB, "Query", Received(400, {}, json.dumps(body).encode()), Keys(*SECRETS.values()))
     assert isinstance(error, AwsError)
     assert str(error) == "dynamodb Query: InvalidSignature: The signature does not match."
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -24,9 +24,9 @@ import pytest
 from bench.politeness import LET_GO_SECONDS, judge, many_hosts, one_big_host
 
 from sqspider import crawl as sqspider_crawl
-from sqspider.frontier import Frontier, FrontierSettings, RobotsRow, open_frontier
-from sqspider.host import FAILURES_TO_REST, HostRow, RobotsAccess, with_orders
-from sqspider.message import CrawlSettings, Message, encode_message
+from sqspider.frontier import Deferral, Frontier, FrontierSettings, RobotsRow, SlotDemand, open_frontier
+from sqspider.host import FAILURES_TO_REST, GIVE_UP_PROBES, HostRow, RobotsAccess, Stage, stage_of, with_orders
+from sqspider.message import CrawlSettings, Message, decode_message, encode_message
 from sqspider.politeness import ROBOTS_CACHE_BYTES, SOON_SECONDS, Blocked, Politeness, Postponed
 from sqspider.producer import produce
 from sqspider.record import Outcome, Reason, Status, UrlRecord
@@ -34,7 +34,7 @@ from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.web.robots import MAX_ROBOTS_BYTES
-from sqspider.worker import Mode, Worker, WorkerOptions
+from sqspider.worker import Mode, NothingReachedError, Worker, WorkerOptions
 from tests.conftest import Run
 from tests.sites import Answer, Asked, Site
 
@@ -415,8 +415,10 @@ async def test_a_redirect_asks_the_robots_txt_of_where_it_leads(host: Site) -> N
         "127.0.0.2/private": b"secret",
     }
     async with opened() as frontier:
-        (record,) = (await crawl(frontier, [host.url])).values()
+        records = await crawl(frontier, [host.url])
+    record = records[f"{there}private"]
     assert (record.status, outcome_of(record).reason) == (Status.BLOCKED, Reason.ROBOTS)
+    assert records[host.url].status is Status.DONE
     assert [request.path for request in host.requests if request.host == "127.0.0.2"] == ["/robots.txt"]
 
 
@@ -632,23 +634,284 @@ def test_a_rest_is_remembered_across_restarts(sqspider: Run, host: Site) -> None
     assert json.loads(sqspider("status", "--json").stdout)["queue"]["delayed"] == 2
 
 
+@asynccontextmanager
+async def working(
+    frontier: Frontier, options: WorkerOptions = OPTIONS, fetch: FetchOptions = FETCH, clock: Any = time.time
+) -> AsyncIterator[Worker]:
+    """A worker at work, stopped in good order at the end."""
+    async with Fetcher(fetch) as fetcher:
+        worker = Worker(frontier, fetcher, options, clock=clock, rng=random.Random())
+        running = asyncio.create_task(worker.run(Mode.CONTINUOUS))
+        try:
+            yield worker
+        finally:
+            worker.stop()
+            await running
+
+
+async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
+    while not await is_so():
+        await asyncio.sleep(0.01)
+
+
+async def enqueued(frontier: Frontier, url: str, number: int, settings: CrawlSettings) -> list[str]:
+    urls = [f"{url}{n}" for n in range(number)]
+    await produce(frontier, urls, settings, on_refused=print)
+    return urls
+
+
+async def host_row(frontier: Frontier, host: str = "127.0.0.1") -> HostRow:
+    return (await frontier.hosts([host]))[host]
+
+
 async def test_a_host_in_trouble_is_rested_and_its_urls_lose_no_try(host: Site) -> None:
+    """Requests that were made are tries, up to the one that rests the host."""
     host.bodies = {f"/{n}": lambda _: None for n in range(30)}  # hangs up
     settings = CrawlSettings(delay_seconds=0.02, obey_robots=False)
-    async with opened() as frontier, Fetcher(FETCH) as fetcher:
-        await produce(frontier, [f"{host.url}{n}" for n in range(30)], settings, on_refused=print)
-        options = msgspec.structs.replace(OPTIONS, first_retry_seconds=30.0)
-        worker = Worker(frontier, fetcher, options, clock=time.time, rng=random.Random())
-        working = asyncio.create_task(worker.run(Mode.CONTINUOUS))
-        while (await frontier.queue_stats()).delayed < 30:
-            await asyncio.sleep(0.02)
-        worker.stop()
-        await working
+    options = msgspec.structs.replace(OPTIONS, first_retry_seconds=30.0, first_rest_seconds=60.0)
+    async with opened() as frontier:
+        await enqueued(frontier, host.url, 30, settings)
+
+        async def all_wait() -> bool:
+            return (await frontier.queue_stats()).delayed == 30
+
+        async with working(frontier, options):
+            await until(all_wait)
         records = await records_of(frontier)
+        row = await host_row(frontier)
     asked = Counter(host.paths)
     assert len(asked) == FAILURES_TO_REST  # aiohttp itself asks once more on a connection that was kept
-    tries = Counter(record.tries for record in records.values())
-    assert tries == {1: FAILURES_TO_REST, 0: 30 - FAILURES_TO_REST}
+    assert Counter(record.tries for record in records.values()) == {1: FAILURES_TO_REST - 1, 0: 31 - FAILURES_TO_REST}
+    assert (row.rests, row.trouble) == (1, Reason.CONNECTION_RESET)
+
+
+def dead_site() -> Site:
+    """One that nobody serves any more: its port refuses."""
+    site = Site()
+    site.close()
+    return site
+
+
+QUICK = msgspec.structs.replace(OPTIONS, first_rest_seconds=0.05, new_host_grace_seconds=0.0)
+
+
+@pytest.mark.parametrize(("obey_robots", "workers"), [(True, 1), (False, 2)])
+async def test_a_dead_host_is_given_up_and_its_urls_end_unasked_without_a_try(obey_robots: bool, workers: int) -> None:
+    """By one of its URLs, or its robots.txt, probing for all; whoever is at work."""
+    site = dead_site()
+    async with opened() as frontier:
+        await enqueued(frontier, site.url, 60, CrawlSettings(delay_seconds=0, obey_robots=obey_robots))
+        async with Fetcher(FETCH) as fetcher:
+            fleet = [
+                Worker(
+                    frontier,
+                    fetcher,
+                    msgspec.structs.replace(QUICK, worker_id=f"w{number}"),
+                    clock=time.time,
+                    rng=random.Random(),
+                )
+                for number in range(workers)
+            ]
+            await asyncio.gather(*(worker.run(Mode.UNTIL_EMPTY) for worker in fleet))
+        records = await records_of(frontier)
+        row = await host_row(frontier)
+    assert {record.status for record in records.values()} == {Status.FAILED}
+    assert {record.tries for record in records.values()} == {0}
+    assert {outcome_of(record).reason for record in records.values()} == {Reason.CONNECTION_REFUSED}
+    assert all("the host was given up: 5 probes" in outcome_of(record).detail for record in records.values())
+    assert (row.rests, stage_of(row, time.time())) == (GIVE_UP_PROBES, Stage.GIVEN_UP)
+    if obey_robots:
+        assert sum(worker.tally.fetches for worker in fleet) == 0
+
+
+async def test_a_host_that_comes_back_is_found_by_one_probe_and_nothing_is_lost(host: Site) -> None:
+    """One request for its robots.txt a rest, none for any URL, and no try of theirs."""
+    down_until = 3  # requests for robots.txt that meet no answer
+
+    def robots(_: Asked) -> Answer | None:
+        return (404, {}) if host.paths.count("/robots.txt") > 2 * down_until else None
+
+    host.bodies = {"/robots.txt": robots, **{f"/{n}": b"x" for n in range(20)}}
+    options = msgspec.structs.replace(OPTIONS, first_rest_seconds=0.1)
+    async with opened() as frontier:
+        records = await crawl(frontier, [f"{host.url}{n}" for n in range(20)], AT_ONCE, options)
+        row = await host_row(frontier)
+    assert {(record.status, record.tries) for record in records.values()} == {(Status.DONE, 0)}
+    first_page = next(at for at, path in enumerate(host.paths) if path != "/robots.txt")
+    assert down_until < first_page <= 2 * down_until + 1  # aiohttp asks once more when it was hung up on
+    assert (row.rests, row.failures, row.trouble) == (0, 0, None)
+
+
+async def test_a_robots_txt_that_cannot_be_had_for_too_long_is_said(host: Site) -> None:
+    """Though its host is not given up: that it did answer is known."""
+    host.bodies = {"/robots.txt": lambda _: None, "/0": b"x"}
+    options = msgspec.structs.replace(OPTIONS, first_rest_seconds=0.05, robots_grace_seconds=0.0)
+    async with opened() as frontier:
+        (record,) = (await crawl(frontier, [f"{host.url}0"], AT_ONCE, options)).values()
+    assert outcome_of(record).reason is Reason.ROBOTS_UNREACHABLE
+    assert "hung up" in outcome_of(record).detail
+    assert "/0" not in host.paths
+
+
+@pytest.mark.parametrize("answer", ["refuses", "wants a password"])
+async def test_a_proxy_that_cannot_be_used_costs_no_url_and_no_host(host: Site, answer: str) -> None:
+    """One URL probes for all; when the proxy works, all are fetched. What it said is nobody's robots.txt."""
+    if answer == "refuses":
+        host.close()
+    is_well = False
+    host.bodies = {
+        f"http://h{n}.invalid{path}": lambda _: b"x" if is_well else (407, {"Proxy-Authenticate": "Basic"})
+        for n in range(12) for path in ("/", "/robots.txt")
+    }  # fmt: skip
+    fetch = msgspec.structs.replace(FETCH, proxy=host.url.rstrip("/"))
+    urls = [f"http://h{n}.invalid/" for n in range(12)]
+    proxy = host
+    async with opened() as frontier:
+        await produce(frontier, urls, AT_ONCE, on_refused=print)
+        async with working(frontier, msgspec.structs.replace(OPTIONS, concurrency=4), fetch) as worker:
+
+            async def is_probing() -> bool:
+                return worker.trouble is not None and worker._network.again_at > (worker._network.since or 0) + 1.5
+
+            await until(is_probing)  # a probe failed
+            assert "proxy" in (worker.trouble or "")
+            assert (await frontier.counts()).open == 12
+            if answer == "refuses":
+                proxy = Site(host.port)
+                proxy.bodies = dict.fromkeys(host.bodies, b"x")
+            else:
+                assert len(host.requests) <= 5  # those of the first moment, and a probe
+                assert await frontier.robots([url.rstrip("/") for url in urls]) == {} or all(
+                    row.access is RobotsAccess.UNREACHABLE
+                    for row in (await frontier.robots([url.rstrip("/") for url in urls])).values()
+                )
+            is_well = True
+
+            async def is_over() -> bool:
+                return (await frontier.counts()).open == 0
+
+            await until(is_over)
+            assert worker.trouble is None
+        records = await records_of(frontier)
+        rows = await frontier.scan_hosts()
+    if proxy is not host:
+        proxy.close()
+    assert {(record.status, record.tries) for record in records.values()} == {(Status.DONE, 0)}
+    assert {(row.rests, row.failures, row.trouble) for row in rows} == {(0, 0, None)}
+
+
+async def test_what_cannot_be_asked_by_a_batch_is_given_back_untried(host: Site) -> None:
+    """As on Lambda, where nobody waits: it comes back when a probe is due."""
+    host.close()
+    urls = [f"http://h{n}.invalid/" for n in range(10)]
+    fetch = msgspec.structs.replace(FETCH, proxy=host.url.rstrip("/"))
+    async with opened() as frontier, Fetcher(fetch) as fetcher:
+        await produce(frontier, urls, CrawlSettings(delay_seconds=0, obey_robots=False), on_refused=print)
+        worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+        await worker.work_on(await frontier.receive(10), until=time.time() + 3)
+        assert worker.unended == {}
+        stats = await frontier.queue_stats()
+        assert (stats.visible + stats.delayed, stats.in_flight) == (10, 0)
+        records = await records_of(frontier)
+    assert {(record.status, record.tries) for record in records.values()} == {(Status.QUEUED, 0)}
+
+
+async def test_a_worker_that_reached_nothing_for_a_day_ends_and_loses_nothing(host: Site) -> None:
+    host.close()
+    passed = 0.0
+
+    def clock() -> float:  # it hurries on
+        nonlocal passed
+        passed += 20
+        return time.time() + passed
+
+    fetch = msgspec.structs.replace(FETCH, proxy=host.url.rstrip("/"))
+    async with opened(clock) as frontier, Fetcher(fetch) as fetcher:
+        await produce(frontier, ["http://h.invalid/"], AT_ONCE, on_refused=print)
+        worker = Worker(frontier, fetcher, OPTIONS, clock=clock, rng=random.Random())
+        worker._network._waited = 86_300.0
+        with pytest.raises(NothingReachedError, match="proxy_unusable"):
+            await worker.run(Mode.UNTIL_EMPTY)
+        (record,) = (await records_of(frontier)).values()
+    assert (record.status, record.tries) == (Status.QUEUED, 0)
+
+
+def test_a_shortage_of_descriptors_costs_no_url_and_no_host(sqspider: Run, tmp_path: Path) -> None:
+    """Connections that are kept use them up: fewer at a time go on, and it is said whose trouble it is."""
+    site = Site(keeps_connections=True)
+    site.bodies = {"/": b"x"}
+    try:
+        urls = [site.url_of(f"127.0.1.{h}") for h in range(1, 33)]
+        (tmp_path / "urls").write_text("\n".join(urls))
+        assert sqspider("enqueue", "-f", "urls", "--delay", "0.1").returncode == 0
+        command = f"ulimit -n 48; exec {sys.executable} -m sqspider crawl --allow-private --quiet"
+        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    finally:
+        site.close()
+    assert done.returncode == 0, done.stderr
+    assert "concurrency_capped" in done.stderr
+    rows = [json.loads(line) for line in sqspider("export").stdout.splitlines()]
+    assert {(row["status"], row["tries"]) for row in rows} == {("done", 0)}
+    assert len(rows) == 32
+    hosts = [json.loads(line) for line in sqspider("hosts", "--json").stdout.splitlines()]
+    assert not any(row["is_in_trouble"] for row in hosts)
+
+
+async def test_what_was_slept_through_is_no_latency(host: Site) -> None:
+    asleep = 0.0
+
+    def nap(_: Asked) -> Answer:
+        nonlocal asleep
+        asleep += 3600
+        return b"x"
+
+    host.bodies = {"/0": nap, "/1": b"x", "/2": b"x"}
+    settings = CrawlSettings(delay_seconds=0.05, obey_robots=False)
+    async with opened(lambda: time.time() + asleep) as frontier:
+        await crawl(frontier, [f"{host.url}{n}" for n in range(3)], settings, clock=lambda: time.time() + asleep)
+        row = await host_row(frontier)
+    assert row.latency_seconds < 5
+    assert len(host.requests) == 3
+
+
+async def test_slots_that_lie_too_far_are_taken_back(host: Site) -> None:
+    """As after trouble that slowed the host: what waits for them is fetched at the distance that holds now."""
+    host.bodies = {f"/{n}": b"x" for n in range(5)}
+    async with opened() as frontier:
+        urls = await enqueued(frontier, host.url, 5, CrawlSettings(delay_seconds=0.05, obey_robots=False))
+        now = time.time()
+        demand = SlotDemand(host="127.0.0.1", count=100, spacing_seconds=60.0, generation=0)
+        assert await frontier.reserve([demand]) == [pytest.approx(now, abs=5)]
+        for delivery in await frontier.receive(4):
+            message = decode_message(delivery.body)
+            assert isinstance(message, Message)
+            message = msgspec.structs.replace(message, slot=now + 3000, generation=0)
+            await frontier.defer([Deferral(delivery=delivery, until=now + 3000, message=message)])
+        records = await crawl(frontier, [], options=msgspec.structs.replace(OPTIONS, worker_id="other"))
+    assert {records[url].status for url in urls} == {Status.DONE}
+    assert min(gaps_of(host.requests)) > 0.05 - LATE
+
+
+async def test_an_order_to_resume_forgives_a_host_that_was_given_up(sqspider: Run, host: Site, tmp_path: Path) -> None:
+    host.bodies = {"/a": b"a"}
+    now = time.time()
+    frontier = await open_frontier(f"sqlite:{tmp_path / 'sqspider.db'}", FrontierSettings(), clock=time.time)
+    dead = HostRow(
+        host="127.0.0.1", rests=5, rested_at=now, trouble_since=now - 76, given_up_at=now, rest_until=now + 3600,
+        penalty_since=now, trouble=Reason.CONNECTION_REFUSED,
+    )  # fmt: skip
+    assert await frontier.save_hosts([dead]) == [True]
+    await frontier.close()
+    (row,) = map(json.loads, sqspider("hosts", "--json").stdout.splitlines())
+    assert (row["stage"], row["probes_failed"], row["is_in_trouble"]) == ("given up", 5, True)
+    said = "given up until "
+    assert said in sqspider("hosts").stdout.replace("\n", " ")
+    assert said in sqspider("status").stdout
+    assert sqspider("enqueue", f"{host.url}a", "--delay", "0").returncode == 0
+    assert said in sqspider("show", f"{host.url}a").stdout
+    assert sqspider("hosts", "set", "127.0.0.1", "--resume").returncode == 0
+    assert sqspider("crawl", f"{host.url}a", "--allow-private", "--delay", "0").returncode == 0
+    assert "/a" in host.paths
 
 
 async def test_who_redirects_is_not_blamed_for_a_host_that_rests(host: Site) -> None:
@@ -660,10 +923,14 @@ async def test_who_redirects_is_not_blamed_for_a_host_that_rests(host: Site) -> 
         await produce(frontier, [host.url], settings, on_refused=print)
         worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
         await worker.run(Mode.ONCE)
+        await worker.run(Mode.ONCE)
         row = (await frontier.hosts(["127.0.0.1"]))["127.0.0.1"]
-        (record,) = (await records_of(frontier)).values()
+        records = await records_of(frontier)
     assert (row.penalty_seconds, row.failures, row.trouble) == (0, 0, None)
-    assert (record.status, record.tries) == (Status.QUEUED, 0)
+    assert {url: (record.status, record.tries) for url, record in records.items()} == {
+        host.url: (Status.DONE, 0),
+        host.url_of(there): (Status.QUEUED, 0),
+    }
     assert [request.host for request in host.requests] == ["127.0.0.1"]
 
 

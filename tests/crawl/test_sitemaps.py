@@ -15,10 +15,13 @@ import pytest
 
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.message import CrawlSettings
+from sqspider.politeness import MAX_HOPS
 from sqspider.record import UrlRecord
 from sqspider.sitemaps import MAX_LEVELS, SitemapReport, discover
 from sqspider.url import Scope
+from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
+from sqspider.worker import Mode, Worker, WorkerOptions
 from tests.conftest import Run
 from tests.sites import Answer, Site
 
@@ -151,6 +154,32 @@ async def test_a_site_that_moved_has_its_sitemap_where_it_went(maps: Site) -> No
     settings = CrawlSettings(delay_seconds=0, scope=Scope.HOST, obey_robots=False)
     (report,) = await discovered(frontier, settings, seeds=(maps.url,))
     assert (report.new, report.out_of_scope, report.trouble) == (2, 1, "")
+    await frontier.close()
+
+
+async def test_a_sitemap_is_followed_through_five_redirects(maps: Site) -> None:
+    maps.bodies = {f"/{n}": (302, {"Location": f"/{n + 1}"}) for n in range(30)}
+    frontier = await opened()
+    settings = CrawlSettings(delay_seconds=0, scope=Scope.HOST, obey_robots=False)
+    (report,) = await discovered(frontier, settings, sitemaps=(f"{maps.url}0",))
+    assert (report.trouble, report.new) == ("too_many_redirects: more than 5 redirects", 0)
+    assert maps.paths == [f"/{n}" for n in range(MAX_HOPS + 1)]
+    maps.bodies["/5"] = urlset(f"{maps.url}a")
+    (report,) = await discovered(frontier, settings, sitemaps=(f"{maps.url}0",))
+    assert (report.trouble, report.new) == ("", 1)
+    await frontier.close()
+
+
+async def test_a_page_that_a_sitemap_lists_may_redirect(maps: Site) -> None:
+    maps.bodies = {"/s": urlset(f"{maps.url}a"), "/a": (301, {"Location": "/b"}), "/b": b"x"}
+    frontier = await opened()
+    settings = CrawlSettings(delay_seconds=0, obey_robots=False)
+    await discovered(frontier, settings, sitemaps=(f"{maps.url}s",))
+    async with Fetcher(FETCH) as fetcher:
+        options = WorkerOptions(worker_id="tester")
+        await Worker(frontier, fetcher, options, clock=time.time, rng=random.Random()).run(Mode.UNTIL_EMPTY)
+    records = await records_of(frontier)
+    assert {url: record.depth for url, record in records.items()} == {f"{maps.url}a": 1, f"{maps.url}b": 1}
     await frontier.close()
 
 

@@ -17,7 +17,7 @@ from aiohttp import ClientSession, web
 from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws_client import SQS
+from sqspider.frontier.aws_transport import SQS
 from sqspider.message import CrawlSettings, Message, encode_message
 from sqspider.producer import produce
 from sqspider.record import Reason, Status, UrlRecord

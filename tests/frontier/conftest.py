@@ -8,11 +8,16 @@ import pytest
 from sqspider.frontier import Frontier
 from tests.aws.engines import Engines
 from tests.aws.store import AwsStore
+from tests.simulation.fake_store import FakeAwsStore
 
-from .kit import SqliteStore, Store
+from .kit import InMemoryStore, SqliteStore, Store
 
 
 async def _make(engine: str, folder: Path, engines: Engines) -> Store:
+    if engine == "memory":
+        return InMemoryStore()
+    if engine == "fake-aws":
+        return FakeAwsStore()
     if engine == "sqlite":
         return SqliteStore(folder)
     if engine == "ministack":
@@ -20,7 +25,7 @@ async def _make(engine: str, folder: Path, engines: Engines) -> Store:
     return await AwsStore.create(engines.dynamodb_local_and_fauxqs())
 
 
-@pytest.fixture(params=["sqlite", "ministack", "dynamodb-local+fauxqs"])
+@pytest.fixture(params=["sqlite", "memory", "fake-aws", "ministack", "dynamodb-local+fauxqs"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path, engines: Engines) -> AsyncIterator[Store]:
     """A fresh store of each engine."""
     store = await _make(request.param, tmp_path, engines)

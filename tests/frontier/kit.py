@@ -22,6 +22,7 @@ from sqspider.frontier import (
     Won,
     open_frontier,
 )
+from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.message import CrawlSettings, Message, decode_message
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 
@@ -53,8 +54,9 @@ class Store(abc.ABC):
     """One engine's queue and tables, made for one test."""
 
     clock: Clock
-    address: str  # as ``open_frontier`` takes it, in this process and in others
+    address = ""  # as ``open_frontier`` takes it, in this process and in others; empty: it lives in this one alone
     environment: Mapping[str, str]  # that others need to open it
+    has_own_queue = False  # it knows what is recorded, and whose turn it is, which SQS does not
 
     @abc.abstractmethod
     async def open(self, settings: FrontierSettings = SETTINGS) -> Frontier:
@@ -70,6 +72,8 @@ class Store(abc.ABC):
 
 class SqliteStore(Store):
     """A file in a folder of the test, under a clock that the test moves."""
+
+    has_own_queue = True
 
     def __init__(self, folder: Path) -> None:
         self._fake_clock = FakeClock()
@@ -88,6 +92,27 @@ class SqliteStore(Store):
     async def close(self) -> None:
         for handle in self._handles:
             await handle.close()
+
+
+class InMemoryStore(Store):
+    """Dictionaries of this process, under a clock that the test moves."""
+
+    has_own_queue = True
+
+    def __init__(self) -> None:
+        self._fake_clock = FakeClock()
+        self.clock = self._fake_clock
+        self.environment = {}
+        self._state = MemoryStore()
+
+    async def open(self, settings: FrontierSettings = SETTINGS) -> Frontier:
+        return MemoryFrontier(self._state, settings, clock=self.clock)
+
+    async def elapse(self, seconds: float) -> None:
+        self._fake_clock.now += seconds
+
+    async def close(self) -> None:
+        pass
 
 
 def url(name: object, host: str = "example.com") -> str:

@@ -16,24 +16,34 @@ from sqspider.host import (
     FAILURES_TO_REST,
     FIRST_PENALTY_SECONDS,
     FORGIVE_AFTER_SECONDS,
+    GIVE_UP_PROBES,
     LONGEST_CRAWL_DELAY_SECONDS,
     MAX_PENALTY_SECONDS,
     MAX_RETRY_AFTER_SECONDS,
+    PROBE_DELAY_SECONDS,
     TROUBLE_KEPT_SECONDS,
+    Entered,
+    Entrance,
     HostRow,
+    HostState,
+    Stage,
     after_success,
     after_trouble,
     as_of,
     delay_for,
     delay_of,
+    entered,
     is_in_trouble,
+    is_known,
     spacing_for,
+    stage_of,
     whole_lines,
     with_crawl_delay,
     with_orders,
+    with_slots_taken_back,
 )
 from sqspider.message import BadBody, CrawlSettings, Message, decode_message, encode_message
-from sqspider.policy import FINAL, RULES, parse_retry_after, rule_for, wait_before_retry
+from sqspider.policy import FINAL, RULES, Fault, parse_retry_after, rule_for, wait_before_retry
 from sqspider.record import BLOCKING_REASONS, Reason, Status, reason_for_http_status, status_for
 from tests.conftest import load_cases
 
@@ -58,6 +68,7 @@ def test_a_wait_is_never_shorter_than_retry_after(reason: Reason, tries: int, re
 
 def test_what_we_decide_is_final() -> None:
     assert not BLOCKING_REASONS & RULES.keys()
+    assert FINAL.fault is Fault.URL
     assert rule_for(Reason.CLIENT_ERROR) == FINAL
 
 
@@ -93,8 +104,8 @@ def test_however_many_digits_are_seconds(digits: int) -> None:
     seconds = parse_retry_after("9" * digits, 1_700_000_000.0)
     assert seconds is not None
     assert seconds >= 9
-    row = after_trouble(HostRow(host="h"), Reason.SERVER_ERROR, slows=True, fails=True, retry_after=seconds, now=0.0)
-    assert row.rest_until == min(float("9" * digits), MAX_RETRY_AFTER_SECONDS)
+    row = after_trouble(HostRow(host="h"), Reason.SERVER_ERROR, slows=True, fails=True, retry_after=seconds, now=1.0)
+    assert row.rest_until == 1 + min(float("9" * digits), MAX_RETRY_AFTER_SECONDS)
     assert parse_retry_after("9" * digits + "s", 1_700_000_000.0) is None
 
 
@@ -122,6 +133,15 @@ def test_every_reason_ends_as_failed_or_blocked() -> None:
     assert status_for(Reason.ROBOTS) is Status.BLOCKED
 
 
+def test_a_try_is_counted_only_where_a_request_was_made() -> None:
+    uncounted = {reason for reason, rule in RULES.items() if rule.max_tries == 0}
+    assert uncounted == {
+        Reason.CONNECT_TIMEOUT, Reason.CONNECTION_REFUSED, Reason.UNREACHABLE, Reason.DNS_FAILURE, Reason.NO_ROUTE,
+        Reason.PROXY_UNUSABLE, Reason.OWN_SHORTAGE,
+    }  # fmt: skip
+    assert {RULES[reason].fault for reason in uncounted} == {Fault.HOST, Fault.HOST_OR_OURS, Fault.OURS}
+
+
 def _slowed(row: HostRow, now: float, retry_after: float | None = None) -> HostRow:
     return after_trouble(row, Reason.RATE_LIMITED, slows=True, fails=False, retry_after=retry_after, now=now)
 
@@ -131,31 +151,162 @@ def test_a_host_that_asks_for_less_is_slowed_and_its_slots_are_void() -> None:
     assert row.rest_until == 130.0
     assert row.generation == 1
     assert delay_for(row, CrawlSettings(delay_seconds=1)) == 2.0
-    for _ in range(20):
-        row = _slowed(row, 100.0)
+    for second in range(200, 220):
+        row = _slowed(row, float(second))
     assert row.penalty_seconds == MAX_PENALTY_SECONDS
 
 
+def test_of_a_burst_of_answers_the_longest_rest_holds_and_the_host_is_slowed_once() -> None:
+    row = _slowed(HostRow(host="h"), 100.0, retry_after=30.0)
+    for now in (100.0, 100.5, 101.0):
+        same = after_trouble(
+            row, Reason.RATE_LIMITED, slows=True, fails=False, retry_after=30.0, now=now, asked_at=99.0
+        )
+        assert same is row
+    longer = after_trouble(
+        row, Reason.RATE_LIMITED, slows=True, fails=False, retry_after=50.0, now=101.0, asked_at=99.0
+    )
+    assert (longer.rest_until, longer.penalty_seconds, longer.generation) == (151.0, 2.0, 2)
+
+
 def test_retry_after_is_capped_at_a_day() -> None:
-    assert _slowed(HostRow(host="h"), 0.0, retry_after=1e12).rest_until == 86_400.0
+    assert _slowed(HostRow(host="h"), 1.0, retry_after=1e12).rest_until == 86_401.0
+
+
+def _failed(row: HostRow, now: float, asked_at: float | None = None, **more: Any) -> HostRow:
+    """A request that met trouble of the whole host."""
+    more = {"slows": False, "retry_after": None, "has_answered": False, "rests_at_once": True} | more
+    return after_trouble(row, Reason.CONNECTION_REFUSED, fails=True, now=now, asked_at=asked_at, **more)
+
+
+def _until_given_up(row: HostRow, now: float, **more: Any) -> tuple[HostRow, list[float]]:
+    """Probe a dead host as soon as it may be; the moments of its requests."""
+    asked = []
+    while True:
+        asked.append(now)
+        row = _failed(row, now, **more)
+        if stage_of(row, now) is Stage.GIVEN_UP:
+            return row, asked
+        assert stage_of(row, now) is Stage.RESTING
+        now = row.rest_until
+        assert stage_of(row, now) is Stage.PROBING
 
 
 def test_a_host_that_fails_many_times_in_a_row_is_rested() -> None:
     row = HostRow(host="h")
     for _ in range(FAILURES_TO_REST - 1):
-        row = after_trouble(row, Reason.TIMEOUT, slows=False, fails=True, retry_after=None, now=50.0)
-        assert row.rest_until == 0
-    row = after_trouble(row, Reason.TIMEOUT, slows=False, fails=True, retry_after=None, now=50.0)
-    assert row.rest_until == 110.0
+        row = _failed(row, 50.0, rests_at_once=False)
+        assert (row.rest_until, stage_of(row, 50.0)) == (0.0, Stage.WELL)
+    row = _failed(row, 50.0, rests_at_once=False)
+    assert row.rest_until == 55.0
     assert row.generation == 1
-    assert after_success(row, now=120.0).failures == 0
+    assert after_success(row, now=56.0).failures == 0
+
+
+def test_trouble_without_a_request_rests_a_host_at_once() -> None:
+    row = _failed(HostRow(host="h"), 50.0)
+    assert (row.rest_until, row.rests, row.trouble_since) == (55.0, 1, 50.0)
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=40), st.booleans())
+def test_a_burst_of_any_size_is_one_incident(lateness: list[float], rests_at_once: bool) -> None:
+    """However many were asked at one moment, and whenever their trouble is seen: it is one rest."""
+    row, again = HostRow(host="h"), None
+    for late in sorted(lateness):
+        again = _failed(row, 1000.0 + late, asked_at=1000.0, rests_at_once=rests_at_once)
+        assert row.rests == 0 or again is row
+        row = again
+    assert row.rests == (rests_at_once or len(lateness) >= FAILURES_TO_REST)
+    assert row.rest_until <= 1000.0 + max(lateness) + 5.0
+
+
+@given(st.floats(1, 1e9), st.integers(1, 30))
+def test_rests_double_up_to_an_hour_and_a_good_answer_ends_them(now: float, probes: int) -> None:
+    row = HostRow(host="h")
+    for number in range(probes):
+        row = _failed(row, now, has_answered=True)
+        assert row.rest_until - now == pytest.approx(min(5.0 * 2**number, 3600.0), abs=1e-6)
+        now = row.rest_until
+    well = after_success(row, now=now + 1, asked_at=now)
+    assert (stage_of(well, now + 1), well.failures, well.trouble_since) == (Stage.WELL, 0, 0.0)
+    assert _failed(well, now + 2).rest_until - (now + 2) == pytest.approx(5.0, abs=1e-6)
+
+
+def test_an_answer_that_was_asked_for_before_the_rest_is_no_news() -> None:
+    row = _failed(HostRow(host="h"), 1000.0)
+    assert after_success(row, now=1001.0, asked_at=999.0) is row
+    late = after_success(row, now=1006.0, asked_at=1005.0)
+    assert late.rests == 0
+    assert _failed(late, 1030.0, asked_at=999.0) is late  # a time limit that ran out long after all is well
+    assert is_known(late, 999.0)
+
+
+def test_a_host_that_never_answered_is_given_up_after_five_probes_and_one_that_has_after_a_day() -> None:
+    row, asked = _until_given_up(HostRow(host="h"), 1000.0)
+    assert [moment - 1000.0 for moment in asked] == [0.0, 5.0, 15.0, 35.0, 75.0]
+    assert (row.rests, row.given_up_at, row.trouble) == (GIVE_UP_PROBES, 1075.0, Reason.CONNECTION_REFUSED)
+    row, asked = _until_given_up(HostRow(host="h"), 1000.0, has_answered=True)
+    assert asked[-2] - 1000.0 < 86_400.0 <= asked[-1] - 1000.0
+    assert len(asked) == 34  # nine that double, then one an hour
+    assert _failed(row, asked[-1] + 1) is row
+
+
+@given(st.lists(st.floats(0, 1e6), max_size=GIVE_UP_PROBES - 2))
+def test_no_nap_gives_a_host_up(naps: list[float]) -> None:
+    """Time alone may have been slept through: it takes probes that failed."""
+    row, now = _failed(HostRow(host="h"), 1000.0), 1000.0
+    for nap in naps:
+        now = row.rest_until + nap
+        row = _failed(row, now)
+        assert stage_of(row, now) is Stage.RESTING
+
+
+def test_a_host_that_was_given_up_is_tried_anew_after_an_hour() -> None:
+    row, asked = _until_given_up(HostRow(host="h"), 1000.0)
+    over = asked[-1] + TROUBLE_KEPT_SECONDS
+    assert stage_of(as_of(row, over - 1), over - 1) is Stage.GIVEN_UP
+    anew = as_of(row, over + 1)
+    assert (anew.rests, anew.trouble, anew.given_up_at, stage_of(anew, over + 1)) == (0, None, 0.0, Stage.WELL)
+    assert _failed(anew, over + 2).rest_until == over + 7
+
+
+def test_to_resume_a_host_ends_its_rest_and_forgives_it() -> None:
+    for row in (_failed(HostRow(host="h"), 1000.0), _until_given_up(HostRow(host="h"), 1000.0)[0]):
+        resumed = with_orders(row, delay=None, is_paused=False, is_blocked=None)
+        assert (stage_of(resumed, 1001.0), resumed.rest_until, resumed.trouble) == (Stage.WELL, 0.0, None)
+        assert resumed.generation == row.generation + 1
+        slower = with_orders(row, delay=2.0, is_paused=None, is_blocked=None)
+        assert stage_of(slower, 1001.0) is stage_of(row, 1001.0)
+
+
+def test_in_an_incident_one_probes_for_all() -> None:
+    row = _failed(HostRow(host="h"), 1000.0)
+    now = row.rest_until
+    assert delay_for(row, CrawlSettings(delay_seconds=0)) == PROBE_DELAY_SECONDS
+    assert delay_for(msgspec.structs.replace(row, delay_seconds=0.0), CrawlSettings()) == PROBE_DELAY_SECONDS
+
+    def entrance(token: str) -> Entrance:
+        return Entrance(host="h", token=token, delay_seconds=1.0, per_host=9, generation=None, until=now + 30)
+
+    state, first = entered(HostState(row=row), entrance("a"), now)
+    _, second = entered(state, entrance("b"), now + 2)
+    assert (first.entered, second.entered) == (Entered.YES, Entered.BUSY)
+
+
+def test_slots_that_are_too_far_are_taken_back_and_no_others() -> None:
+    far = HostRow(host="h", next_slot=2000.0, slot_spacing_seconds=10.0)
+    assert with_slots_taken_back(far, 5.0, 1000.0).generation == 1
+    assert with_slots_taken_back(far, 5.1, 1000.0) is far
+    assert with_slots_taken_back(far, 1.0, 1950.0) is far
+    resting = msgspec.structs.replace(far, rest_until=1990.0)
+    assert with_slots_taken_back(resting, 1.0, 1000.0) is resting
 
 
 def test_a_penalty_is_forgiven_step_by_step() -> None:
-    row = _slowed(_slowed(HostRow(host="h"), 0.0), 0.0)
+    row = _slowed(_slowed(HostRow(host="h"), 1.0), 2.0)
     assert row.penalty_seconds == 4.0
-    assert after_success(row, now=1.0) is row
-    now = 0.0
+    assert after_success(row, now=3.0) is row
+    now = 2.0
     seen = []
     while row.penalty_seconds:
         now += FORGIVE_AFTER_SECONDS
@@ -222,9 +373,10 @@ def test_a_crawl_delay_holds_up_to_a_limit() -> None:
     assert delay_for(row, CrawlSettings(max_crawl_delay_seconds=300.0)) == 300.0
     assert delay_for(row, CrawlSettings(max_crawl_delay_seconds=0.0, delay_seconds=2.0)) == 2.0
     assert delay_for(row, CrawlSettings(delay_seconds=90.0)) == 90.0
-    penalized = _slowed(row, 0.0)
+    penalized, now = row, 0.0
     while penalized.penalty_seconds < MAX_PENALTY_SECONDS:
-        penalized = _slowed(penalized, 0.0)
+        now += 1
+        penalized = _slowed(penalized, now)
     assert delay_for(penalized, CrawlSettings()) == MAX_PENALTY_SECONDS
 
 

@@ -28,7 +28,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from sqspider.record import Reason
 from sqspider.url import canonicalize
-from sqspider.web.fetch import Fetched, Fetcher, HopRefused
+from sqspider.web.fetch import Fetched, Fetcher
 from sqspider.web.guard import GuardedResolver, why_not_public
 from sqspider.web.links import read_page
 from sqspider.web.options import FetchOptions
@@ -103,14 +103,14 @@ COVERED: dict[str, tuple[str, ...] | Nowhere] = {
     "http-53": ("test_a_charset_that_is_none_is_passed_over",),
     "http-54": ("test_only_pages_are_read", "test_of_several_content_types_the_last_valid_one_counts"),
     "http-55": ("test_what_is_no_text_has_no_links", "test_a_bomb_is_cut_off_in_bounded_memory"),
-    "http-56": ("test_redirects_are_followed_and_counted",),
-    "http-57": ("test_redirects_are_followed_and_counted",),
+    "http-56": ("test_where_a_redirect_leads_is_told_and_not_asked",),
+    "http-57": ("test_where_a_redirect_leads_is_told_and_not_asked",),
     "http-58": ("test_a_strange_answer_ends_in_its_reason",),
-    "http-59": ("test_a_redirect_to_a_private_address_is_not_followed", "test_no_packet_goes_to_a_private_address"),
+    "http-59": ("test_a_redirect_is_an_answer_and_leaves_nothing_behind", "test_what_a_redirect_leads_to_is_guarded_like_any_url", "test_no_packet_goes_to_a_private_address"),
     "http-60": ("test_a_strange_answer_ends_in_its_reason",),
     "http-61": ("test_locations_lead_where_the_peers_say", "test_locations_are_resolved_as_the_standard_says"),
-    "http-62": ("test_a_redirect_takes_nothing_along", "test_a_redirect_asks_the_robots_txt_of_where_it_leads"),
-    "http-63": ("test_a_redirect_takes_nothing_along",),
+    "http-62": ("test_a_redirect_is_an_answer_and_leaves_nothing_behind", "test_a_redirect_asks_the_robots_txt_of_where_it_leads"),
+    "http-63": ("test_a_redirect_is_an_answer_and_leaves_nothing_behind",),
     "http-64": ("test_a_meta_refresh_loop_is_a_link_and_ends",),
     "http-65": ("test_a_site_is_crawled_whole_and_every_url_once",),
     "http-66": ("test_a_strange_answer_ends_in_its_reason", "test_a_flood_or_a_broken_frame_ends_in_its_reason"),
@@ -135,12 +135,12 @@ COVERED: dict[str, tuple[str, ...] | Nowhere] = {
     "http-83": ("test_budgets_and_traps_are_named", "test_the_page_limit_stops_and_leaves_the_rest_queued"),
     "http-84": ("test_all_links_of_a_page_are_found_in_little_memory",),
     "http-85": ("test_budgets_and_traps_are_named", "test_nothing_that_matters_changes_between_two_digests"),
-    "http-86": ("test_a_flood_or_a_broken_frame_ends_in_its_reason", "test_a_redirect_takes_nothing_along"),
+    "http-86": ("test_a_flood_or_a_broken_frame_ends_in_its_reason", "test_a_redirect_is_an_answer_and_leaves_nothing_behind"),
     "http-87": ("test_a_strange_answer_ends_in_its_reason", "test_a_flood_or_a_broken_frame_ends_in_its_reason"),
     "ssrfb-1": ("test_a_name_with_one_private_address_is_refused_whole",
                 "test_a_name_that_leads_to_a_private_address_is_blocked"),
     "ssrfb-2": ("test_what_was_checked_is_what_is_connected_to",),
-    "ssrfb-3": ("test_a_redirect_to_a_private_address_is_not_followed",),
+    "ssrfb-3": ("test_a_redirect_is_an_answer_and_leaves_nothing_behind", "test_what_a_redirect_leads_to_is_guarded_like_any_url",),
     "ssrfb-4": ("test_a_name_that_leads_to_a_private_address_is_blocked",),
     "ssrfb-5": ("test_a_sitemap_reaches_no_private_address_and_must_be_a_url",
                 "test_not_even_robots_txt_is_asked_of_a_private_address"),
@@ -253,7 +253,7 @@ async def test_a_flood_or_a_broken_frame_ends_in_its_reason(
 async def test_raw_replies_of_a_peer_end_as_they_should() -> None:
     """By the exit status of that peer, but where we are as strict as a crawler must be, or as browsers are."""
     ours = {
-        "curl-49": Reason.REDIRECT_LOOP,  # the second answer of that case is not played here
+        "curl-49": None,  # the second answer of that case is another URL's
         "curl-269": Reason.INCOMPLETE_BODY,  # the peer was told to ignore the length
         "curl-1164": Reason.BAD_RESPONSE,  # and here to accept HTTP/0.9
         "curl-1479": None,  # the first of its two answers is good
@@ -455,13 +455,13 @@ def test_of_several_content_types_the_last_valid_one_counts() -> None:
 
 async def test_nothing_that_matters_changes_between_two_digests() -> None:
     """Equal content under other URLs has the equal digest, which the record keeps."""
-    from sqspider.message import CrawlSettings
+    from sqspider.message import Message
     from sqspider.worker import assess
 
     digests = set()
     for _ in range(2):
         fetched, _server = await fetch_from(ok(b"the same"))
-        digests.add(assess(fetched, CrawlSettings(), "sqspider")[0].digest)
+        digests.add(assess(fetched, Message(url=fetched.url), "sqspider")[0].digest)
     assert len(digests) == 1
 
 
@@ -471,22 +471,18 @@ async def test_nothing_that_matters_changes_between_two_digests() -> None:
 async def target_of(location: bytes, url: str = "http://example.com/dir/page") -> str | Reason | None:
     """Where a redirect from a URL leads to; its host answers on a loopback port, which is left out here."""
     server = RawServer()
-    targets: list[str] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await server.read_request(reader)
         writer.write(b"HTTP/1.1 302 F\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n")
         await writer.drain()
 
-    async def before_hop(target: str) -> HopRefused:
-        targets.append(target)
-        return HopRefused(Reason.OUT_OF_SCOPE, "seen")
-
     async with server.playing(answer), Fetcher(PRIVATE, resolver=Answers("127.0.0.1")) as fetcher:
         base = canonicalize(re.sub(r"^https?://([^/]+)", rf"http://\1:{server.port}", url))
         assert isinstance(base, str)
-        fetched = await fetcher.fetch(base, before_hop=before_hop)
-    return targets[0].replace(f":{server.port}/", "/") if targets else fetched.reason
+        fetched = await fetcher.fetch(base)
+    assert len(server.requests) == 1
+    return fetched.redirect_to.replace(f":{server.port}/", "/") if fetched.redirect_to else fetched.reason
 
 
 async def test_locations_lead_where_the_peers_say() -> None:
@@ -504,7 +500,7 @@ async def test_locations_lead_where_the_peers_say() -> None:
     ("location", "target"),
     [
         (b"a b", "/dir/a%20b"), ("ä".encode(), "/dir/%C3%A4"), (b"\xe4", "/dir/%E4"), (b"\\a\\b", "/a/b"),
-        (b"?q", "/dir/page?q"), (b"#frag", Reason.REDIRECT_LOOP), (b"  x\t", "/dir/x"), (b"../../..", "/"),
+        (b"?q", "/dir/page?q"), (b"#frag", "/dir/page"), (b"  x\t", "/dir/x"), (b"../../..", "/"),
         (b"//other.example/x", "http://other.example/x"), (b"http:x", "/dir/x"), (b"http://a b/", Reason.BAD_REDIRECT),
         (b"data:text/html,x", Reason.BAD_SCHEME), (b"gopher://e.com/", Reason.BAD_SCHEME),
     ],
@@ -515,10 +511,10 @@ async def test_locations_are_resolved_as_the_standard_says(location: bytes, targ
 
 
 @pytest.mark.parametrize("http_status", [301, 302, 303, 307, 308])
-async def test_a_redirect_takes_nothing_along(http_status: int) -> None:
+async def test_a_redirect_is_an_answer_and_leaves_nothing_behind(http_status: int) -> None:
     source, target = RawServer(), RawServer()
 
-    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def lead_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await source.read_request(reader)
         writer.write(
             f"HTTP/1.1 {http_status} F\r\nLocation: {target.url.replace('127.0.0.1', 'localhost')}\r\n"
@@ -531,11 +527,14 @@ async def test_a_redirect_takes_nothing_along(http_status: int) -> None:
         writer.write(ok(b"there"))
         await writer.drain()
 
-    async with source.playing(redirect), target.playing(answer), Fetcher(PRIVATE) as fetcher:
+    async with source.playing(lead_on), target.playing(answer), Fetcher(PRIVATE) as fetcher:
         url = source.url.replace("127.0.0.1", "localhost")
-        await fetcher.fetch(url)
-        fetched = await fetcher.fetch(url)  # a jar would have the cookie by now
-    assert fetched.body == b"there"
+        redirect = await fetcher.fetch(url)
+        assert (redirect.reason, redirect.http_status, redirect.body) == (None, http_status, b"")
+        assert redirect.redirect_to == target.url.replace("127.0.0.1", "localhost")
+        assert target.requests == []
+        await fetcher.fetch(url)  # a jar would have the cookie by now
+        assert (await fetcher.fetch(redirect.redirect_to)).body == b"there"
     for request in (*source.requests, *target.requests):
         assert request.startswith(b"GET / HTTP/1.1\r\n")
         names = {line.partition(b":")[0].lower() for line in request.splitlines()[1:]}
@@ -703,9 +702,9 @@ async def test_what_was_checked_is_what_is_connected_to() -> None:
     async with server.playing(lambda _r, _w: asyncio.sleep(0)), Watched(PUBLIC, resolver=resolver) as fetcher:
         url = f"http://rebound.example:{server.port}/"
         first = await fetcher.fetch(url)
-        assert (first.reason, resolver.asked, connected) == (Reason.UNREACHABLE, 1, ["93.184.216.34"])
+        assert (first.reason, resolver.asked, connected) == (Reason.NO_ROUTE, 1, ["93.184.216.34"])
         second = await fetcher.fetch(url)
-        assert second.reason is (Reason.PRIVATE_ADDRESS if resolver.asked == 2 else Reason.UNREACHABLE)
+        assert second.reason is (Reason.PRIVATE_ADDRESS if resolver.asked == 2 else Reason.NO_ROUTE)
     assert "127.0.0.1" not in connected
     assert server.connections == 0
 

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from sqspider.record import Reason
 from sqspider.url import canonicalize, host_of
-from sqspider.web.fetch import Fetched, Fetcher, FetchOptions, HopRefused
+from sqspider.web.fetch import LARGE_BYTES, Fetched, Fetcher, FetchOptions
 from sqspider.web.guard import GuardedResolver, is_web_port, why_not_public
 from tests.conftest import load_cases
 
-PRIVATE = FetchOptions(allow_private=True, timeout_seconds=60.0, max_bytes=100_000, max_redirects=3)
+PRIVATE = FetchOptions(allow_private=True, timeout_seconds=60.0, max_bytes=100_000)
 IMPATIENT = msgspec.structs.replace(PRIVATE, timeout_seconds=1.0)  # for what only the limit ends
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -264,54 +264,56 @@ async def test_a_connection_in_an_unknown_state_is_not_used_again() -> None:
     assert server.connections == 2
 
 
-async def test_redirects_are_followed_and_counted() -> None:
+async def test_where_a_redirect_leads_is_told_and_not_asked() -> None:
     server = RawServer()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             head = await server.read_request(reader)
-            path = head.split()[1].decode()
-            left = int(path.rpartition("/")[2] or 0)
-            location = f"/loop/{(left + 1) % 2}" if "loop" in path else f"/{left - 1}#x"
-            redirect = f"HTTP/1.1 302 F\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
-            writer.write(redirect.encode() if left or "loop" in path else ok(b"there"))
+            body = b"gone" if b"/body" in head else b""
+            writer.write(b"HTTP/1.1 302 F\r\nLocation: /there#x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
             await writer.drain()
 
-    hops: list[str] = []
-
-    async def before_hop(url: str) -> HopRefused | None:
-        hops.append(url)
-        return HopRefused(Reason.OUT_OF_SCOPE, "not there") if url.endswith("/1") and len(hops) > 3 else None
-
     async with server.playing(answer), Fetcher(PRIVATE) as fetcher:
-        good = await fetcher.fetch(f"{server.url}3", before_hop=before_hop)
-        assert (good.reason, good.body, good.final_url) == (None, b"there", f"{server.url}0")
-        assert good.redirects == tuple(f"{server.url}{n}" for n in (3, 2, 1))
-        assert hops == [f"{server.url}{n}" for n in (2, 1, 0)]
-        assert server.connections == 1
-        too_many = await fetcher.fetch(f"{server.url}9")
-        assert too_many.reason is Reason.TOO_MANY_REDIRECTS
-        assert (await fetcher.fetch(f"{server.url}loop/0")).reason is Reason.REDIRECT_LOOP
-        assert (await fetcher.fetch(f"{server.url}2", before_hop=before_hop)).reason is Reason.OUT_OF_SCOPE
+        for path in ("", "body", "again"):
+            fetched = await fetcher.fetch(f"{server.url}{path}")
+            assert (fetched.reason, fetched.http_status, fetched.body) == (None, 302, b"")
+            assert fetched.redirect_to == f"{server.url}there"
+            assert fetched.header("location") == "/there#x"
+    assert [head.split()[1] for head in server.requests] == [b"/", b"/body", b"/again"]
+    assert server.connections == 1
 
 
-async def test_waiting_before_a_hop_is_not_counted() -> None:
+@pytest.mark.parametrize("http_status", [201, 300, 304, 305, 306, 399])
+async def test_only_a_redirect_redirects(http_status: int) -> None:
+    """Others may have a Location that says something else."""
+    head = f"HTTP/1.1 {http_status} F\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n"
+    fetched, _ = await fetch_from(head.encode())
+    assert fetched.redirect_to is None
+    assert fetched.reason is (None if http_status == 201 else Reason.UNEXPECTED_STATUS)
+
+
+async def test_waiting_for_room_is_not_counted() -> None:
+    body = b"x" * (2 * LARGE_BYTES)
+    limited = msgspec.structs.replace(PRIVATE, timeout_seconds=1.0, max_bytes=len(body))
     server = RawServer()
+    asked = 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await server.read_request(reader)
-        redirect = b"HTTP/1.1 302 F\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n"
-        writer.write(ok(b"there") if b"/there" in head else redirect)
+        await server.read_request(reader)
+        writer.write(ok(body))
         await writer.drain()
 
-    async def before_hop(url: str) -> HopRefused | None:
-        del url
+    async def before_large() -> bool:
+        nonlocal asked
+        asked += 1
         await asyncio.sleep(limited.timeout_seconds * 1.2)  # longer than the whole fetch may take
-        return None
+        return asked == 1
 
-    limited = msgspec.structs.replace(PRIVATE, timeout_seconds=4.0)
     async with server.playing(answer), Fetcher(limited) as fetcher:
-        assert (await fetcher.fetch(server.url, before_hop=before_hop)).reason is None
+        assert (await fetcher.fetch(server.url, before_large=before_large)).body == body
+        refused = await fetcher.fetch(server.url, before_large=before_large)
+    assert (refused.reason, refused.body, asked) == (Reason.INTERNAL_ERROR, b"", 2)
 
 
 async def test_nobody_listening_and_no_such_name_have_their_reasons() -> None:
@@ -346,39 +348,6 @@ async def test_no_packet_goes_to_a_private_address() -> None:
             fetched = await fetcher.fetch(f"http://{host}:{port}".replace("::ffff:127.0.0.1", "::ffff:7f00:1"))
             assert fetched.reason is Reason.PRIVATE_ADDRESS, (host, fetched.detail)
     assert server.connections == 0
-
-
-async def test_a_redirect_to_a_private_address_is_not_followed() -> None:
-    target = RawServer()
-    source = RawServer()
-
-    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await source.read_request(reader)
-        writer.write(f"HTTP/1.1 302 F\r\nLocation: {target.url}\r\nContent-Length: 0\r\n\r\n".encode())
-        await writer.drain()
-
-    class OnlyTheSource(Fetcher):
-        """Takes the source's port for a public address; everything else is as it is."""
-
-        def _check(self, url: str) -> None:
-            if not url.startswith(source.url):
-                super()._check(url)
-
-        def _open_socket(self, info: tuple[object, ...]) -> object:  # type: ignore[override]
-            address = info[4]
-            assert isinstance(address, tuple)
-            if f":{address[1]}/" in source.url:
-                return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            return super()._open_socket(info)
-
-    async with (
-        target.playing(lambda _r, _w: asyncio.sleep(0)),
-        source.playing(redirect),
-        OnlyTheSource(FetchOptions(allow_any_port=True)) as fetcher,
-    ):
-        fetched = await fetcher.fetch(source.url)
-    assert fetched.reason is Reason.PRIVATE_ADDRESS
-    assert (len(source.requests), target.connections) == (1, 0)
 
 
 def test_a_name_with_one_private_address_is_refused_whole() -> None:
@@ -431,6 +400,6 @@ def test_ports_of_other_services_are_not_asked(port: int, allowed: bool) -> None
     )
 )  # fmt: skip
 def test_no_answer_makes_it_crash_or_hang(response: bytes) -> None:
-    options = FetchOptions(allow_private=True, timeout_seconds=60, max_redirects=2)
+    options = FetchOptions(allow_private=True, timeout_seconds=60)
     fetched, _ = asyncio.run(fetch_from(response, options=options))
     assert fetched.reason is not Reason.INTERNAL_ERROR, fetched.detail

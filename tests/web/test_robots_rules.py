@@ -260,10 +260,10 @@ def test_nothing_in_a_file_is_an_error(body: bytes, path: str) -> None:
     rules.crawl_delay("sqspider")
 
 
-def _answer(reason: Reason | None, status: int | None, *redirects: str) -> Fetched:
+def _answer(reason: Reason | None, status: int | None) -> Fetched:
     return Fetched(
-        url="http://e.com/robots.txt", final_url=None, http_status=status, headers=(), body=b"", truncated=False,
-        reason=reason, detail="", elapsed_seconds=0, sent_seconds=0, redirects=redirects,
+        url="http://e.com/robots.txt", http_status=status, headers=(), body=b"", truncated=False,
+        reason=reason, detail="", elapsed_seconds=0, sent_seconds=0,
     )  # fmt: skip
 
 
@@ -281,11 +281,16 @@ def _answer(reason: Reason | None, status: int | None, *redirects: str) -> Fetch
         (_answer(Reason.TLS_ERROR, None), RobotsAccess.UNREACHABLE),
         (_answer(Reason.DNS_NOT_FOUND, None), RobotsAccess.UNREACHABLE),
         (_answer(Reason.INCOMPLETE_BODY, 200), RobotsAccess.UNREACHABLE),
-        (_answer(Reason.TOO_MANY_REDIRECTS, 301, "a"), RobotsAccess.ALLOW_ALL),
-        (_answer(Reason.REDIRECT_LOOP, 301, "a"), RobotsAccess.ALLOW_ALL),
-        (_answer(Reason.PRIVATE_ADDRESS, 301, "a"), RobotsAccess.ALLOW_ALL),
+        (_answer(Reason.TOO_MANY_REDIRECTS, 301), RobotsAccess.ALLOW_ALL),
+        (_answer(Reason.BAD_REDIRECT, 301), RobotsAccess.ALLOW_ALL),
+        (_answer(Reason.BAD_SCHEME, 301), RobotsAccess.ALLOW_ALL),
         (_answer(Reason.PRIVATE_ADDRESS, None), RobotsAccess.UNREACHABLE),
     ],
 )
 def test_an_answer_means_what_the_rfc_says(answer: Fetched, access: RobotsAccess) -> None:
     assert access_for(answer) is access
+
+
+def test_a_redirect_to_where_we_do_not_go_is_no_file() -> None:
+    assert access_for(_answer(Reason.PRIVATE_ADDRESS, None), is_redirected=True) is RobotsAccess.ALLOW_ALL
+    assert access_for(_answer(Reason.CONNECTION_REFUSED, None), is_redirected=True) is RobotsAccess.UNREACHABLE

@@ -82,7 +82,7 @@ async def _demo(shared: Shared, pages: int) -> int:
         async with opened(shared) as frontier:
             await _explain(console, frontier, site)
     console.print("\nNow look around; the frontier stays:", highlight=False)
-    for command in ("status", f"show {site.url}huge", "export | head -3", "hosts"):
+    for command in ("status", f"show {site.url}huge", f"show {site.url}loop/0", "export | head -3", "hosts"):
         console.print(f"  sqspider --frontier {shared.frontier} {command}", style="bold", soft_wrap=True)
     return status
 
@@ -94,18 +94,19 @@ async def _explain(console: Console, frontier: Frontier, site: DemoSite) -> None
     async for batch in frontier.scan():
         for record in batch:
             records[record.url.removeprefix(site.url.rstrip("/"))] = record
-            reason = record.outcome.reason if record.outcome else None
-            kinds[record.status.value, reason.value if reason else ""].append(record)
+            kinds[record.status.value, _what(record)].append(record)
     table = Table(title="\nWhat became of the URLs, with one example each", title_justify="left", box=None)
     table.add_column("URLs", justify="right")
-    for name in ("status", "reason", "example", "why"):
+    for name in ("status", "what", "example", "why"):
         table.add_column(name, overflow="fold")
-    for (status, reason_name), alike in sorted(kinds.items(), key=lambda item: -len(item[1])):
+    for (status, what), alike in sorted(kinds.items(), key=lambda item: -len(item[1])):
         example = alike[0]
         detail = example.outcome.detail if example.outcome else ""
+        if example.outcome and not detail and example.outcome.redirect_to:
+            detail = f"leads to {example.outcome.redirect_to}"
         path = example.url.removeprefix(site.url.rstrip("/"))
         style = STATUS_STYLES[example.status]
-        table.add_row(f"{len(alike):,}", Text(status, style=style), reason_name, path, detail)
+        table.add_row(f"{len(alike):,}", Text(status, style=style), what, path, detail)
     console.print(table)
     _list(console, "What the odd pages show", _lessons(records))
     _list(console, "What the server saw", _requests_seen(site, records))
@@ -123,6 +124,15 @@ async def _explain(console: Console, frontier: Frontier, site: DemoSite) -> None
     )
 
 
+def _what(record: UrlRecord) -> str:
+    outcome = record.outcome
+    if outcome is None:
+        return ""
+    if outcome.reason is not None:
+        return outcome.reason.value
+    return "redirect" if outcome.is_redirect else ""
+
+
 def _list(console: Console, title: str, lines: list[str]) -> None:
     console.print(f"\n{title}", style="italic", highlight=False)
     points = Table.grid(padding=(0, 1))  # a grid, so that what is folded stays indented
@@ -134,7 +144,9 @@ def _list(console: Console, title: str, lines: list[str]) -> None:
 def _lessons(records: dict[str, UrlRecord]) -> list[str]:
     lines = []
     for path, lesson in (
-        ("/redirect/3", "{path}: its redirects were followed one by one, each checked, to {final_url}."),
+        ("/redirect/3", "{path} redirects to {redirect_to}, which is a URL like any other; so each is asked once."),
+        ("/loop/0", "{path} and {redirect_to} lead to one another: each was asked once."),
+        ("/away", "{path} redirects to {redirect_to}, which is not of this site: it was not asked."),
         (
             "/flaky/0",
             "{path} answered 500 at first; it was put off, and answered {http_status} when it was asked again.",
@@ -165,7 +177,7 @@ def _requests_seen(site: DemoSite, records: dict[str, UrlRecord]) -> list[str]:
         lines.append(f"Asked for again after it had failed: {', '.join(retried)}.")
     others = [f"{path} ({_times(seen[path])})" for path in seen if seen[path] > 1 and path not in retried]
     if others:
-        lines.append(f"Asked for by itself, and where a redirect led: {', '.join(others)}.")
+        lines.append(f"Asked for more than once: {', '.join(others)}.")
     lines.append("Every other address was asked for once.")
     return lines
 

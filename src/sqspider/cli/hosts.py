@@ -14,9 +14,8 @@ from sqspider.cli.main import Shared, pass_shared, shared_options
 from sqspider.cli.options import opened, within
 from sqspider.cli.sections import Group
 from sqspider.export import iso
-from sqspider.host import HostRow, as_of, delay_for, is_in_trouble, with_orders
+from sqspider.host import HostRow, Stage, as_of, delay_for, is_in_trouble, stage_of, with_orders
 from sqspider.message import CrawlSettings
-from sqspider.record import Reason
 from sqspider.url import Refused, canonical_host
 
 NO_CRAWL: Final = CrawlSettings(delay_seconds=0.0)  # for the delay of a host whatever that of a crawl is
@@ -81,21 +80,28 @@ def _state(row: HostRow, now: float) -> str:
         states.append("blocked")
     if row.is_paused:
         states.append("paused")
-    if row.trouble is not None and (row.rest_until > now or row.penalty_seconds or row.failures):
-        states.append(_trouble(row, row.trouble, now))
+    if trouble := trouble_of(row, now):
+        states.append(trouble)
     if row.crawl_delay_seconds > NO_CRAWL.max_crawl_delay_seconds:
         states.append(f"Crawl-delay: {crawl_delay_of(row)}")
     return ", ".join(states)
 
 
-def _trouble(row: HostRow, trouble: Reason, now: float) -> str:
-    """What the last trouble of a host was, when, and what is done about it."""
-    said = f"{trouble.value} at {iso(row.penalty_since)}"
+def trouble_of(row: HostRow, now: float) -> str | None:
+    """What ails a host, since when, and what is done about it; none if nothing does."""
+    if row.trouble is None:
+        return None
+    stage = stage_of(row, now)
+    if stage is not Stage.WELL:
+        until = "" if stage is Stage.PROBING else f" until {iso(row.rest_until)}"
+        probes = f"{row.rests} {'probes' if row.rests > 1 else 'probe'} failed since {iso(row.trouble_since)}"
+        return f"{stage}{until} ({row.trouble.value}: {probes})"
+    said = f"{row.trouble.value} at {iso(row.penalty_since)}"
     if row.rest_until > now:
-        return f"resting for {row.rest_until - now:,.0f} s ({said})"
+        return f"resting until {iso(row.rest_until)} ({said})"
     slowed = f"slowed to {row.penalty_seconds:g} s" if row.penalty_seconds else ""
     failed = f"{row.failures} failure{'s' if row.failures > 1 else ''} in a row" if row.failures else ""
-    return f"{', '.join(filter(None, (slowed, failed)))} ({said})"
+    return f"{', '.join(filter(None, (slowed, failed)))} ({said})" if slowed or failed else None
 
 
 def _row(row: HostRow, now: float) -> dict[str, Any]:
@@ -112,6 +118,9 @@ def _row(row: HostRow, now: float) -> dict[str, Any]:
         "next_slot": iso(row.next_slot or None),
         "rest_until": iso(row.rest_until or None),
         "failures": row.failures,
+        "stage": stage_of(row, now).value,
+        "probes_failed": row.rests,
+        "trouble_since": iso(row.trouble_since or None),
         "trouble": row.trouble.value if row.trouble else None,
         "trouble_at": iso(row.penalty_since or None),
         "is_in_trouble": is_in_trouble(row, now),
@@ -123,13 +132,18 @@ def _row(row: HostRow, now: float) -> dict[str, Any]:
 @hosts.command("set", short_help="Change how a host is treated.")
 @click.argument("host", callback=host_name)
 @click.option("--delay", type=_DELAY, metavar="SECONDS", help="Beats every other delay.")
-@click.option("--pause/--resume", "is_paused", default=None, help="Let its URLs wait, or go on.")
+@click.option(
+    "--pause/--resume",
+    "is_paused",
+    default=None,
+    help="Let its URLs wait, or go on. --resume also ends a rest, and forgives what it was given up for.",
+)
 @click.option("--block/--unblock", "is_blocked", default=None, help="Do not fetch its URLs at all, or do again.")
 @pass_shared
 def hosts_set(
     shared: Shared, /, host: str, delay: float | None, is_paused: bool | None, is_blocked: bool | None
 ) -> int:
-    """Change how a host is treated: for all workers within seconds, and across restarts."""
+    """Change how a host is treated: for all workers at once, and across restarts."""
     if delay is None and is_paused is None and is_blocked is None:
         raise click.UsageError("say --delay, --pause, --resume, --block or --unblock.")
 
@@ -140,7 +154,7 @@ def hosts_set(
                 changed = with_orders(row, delay=delay, is_paused=is_paused, is_blocked=is_blocked)
                 if (await frontier.save_hosts([changed]))[0]:
                     break
-            if is_paused is False or delay is not None:
+            if not is_paused:  # what waits for a moment that is void now is looked at anew
                 await frontier.release_host(host)
 
     asyncio.run(main())

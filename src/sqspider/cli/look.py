@@ -14,16 +14,17 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from sqspider.cli.hosts import NO_CRAWL, crawl_delay_of, host_name
+from sqspider.cli.hosts import NO_CRAWL, crawl_delay_of, host_name, trouble_of
 from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import opened
 from sqspider.cli.output import format_of, output_option, say_unreadable, written
 from sqspider.cli.progress import bill_line, records_table
 from sqspider.cli.sections import Command
 from sqspider.export import FORMATS, export_rows, iso, row_of
-from sqspider.frontier import Frontier
-from sqspider.host import as_of, delay_for
+from sqspider.frontier import Frontier, RobotsRow
+from sqspider.host import as_of, delay_for, stage_of
 from sqspider.record import Reason, Status
+from sqspider.redirects import chains_of
 from sqspider.seeds import read_url
 from sqspider.url import Refused, host_of, origin_of
 
@@ -108,6 +109,7 @@ async def _status(frontier: Frontier, *, exact: bool = False) -> dict[str, Any]:
         "frontier": frontier.place,
         "records": {status.value: counts.by_status[status] for status in Status},
         "reasons": {reason.value: number for reason, number in sorted(counts.by_reason.items())},
+        "redirects": counts.redirects,
         "bytes": counts.bytes,
         "queue": {
             "visible": queue.visible,
@@ -126,6 +128,10 @@ async def _status(frontier: Frontier, *, exact: bool = False) -> dict[str, Any]:
                 "trouble": row.trouble.value if row.trouble else None,
                 "trouble_at": iso(row.penalty_since or None),
                 "rest_until": iso(row.rest_until or None),
+                "stage": stage_of(row, frontier.now()).value,
+                "probes_failed": row.rests,
+                "trouble_since": iso(row.trouble_since or None),
+                "state": trouble_of(row, frontier.now()),
             }
             for row in hosts
         ],
@@ -137,6 +143,7 @@ def _status_table(seen: dict[str, Any]) -> Group:
     table = records_table(
         {Status(name): number for name, number in seen["records"].items()},
         {Reason(name): number for name, number in seen["reasons"].items()},
+        seen["redirects"],
     )
     queue = seen["queue"]
     age = queue["oldest_age_seconds"]
@@ -145,12 +152,17 @@ def _status_table(seen: dict[str, Any]) -> Group:
         f"{queue['dead']:,} dead" + (f"; oldest {age:,.0f} s" if age is not None else ""),
         "workers: " + (", ".join(row["worker_id"] for row in seen["workers"]) or "none"),
     ]
-    lines += [
-        f"in trouble: {row['host']} ({row['trouble']}, {row['trouble_at']})" for row in seen["hosts_in_trouble"][:10]
-    ]
+    lines += [f"in trouble: {row['host']}: {row['state'] or row['trouble']}" for row in seen["hosts_in_trouble"][:10]]
     if seen["bill"] is not None:
         lines.append(bill_line(seen["bill"]["dollars"], seen["bill"]["calls"]))
     return Group(Text(f"in {seen['frontier']}"), table, *(Text(line) for line in lines))
+
+
+def _robots(robots: RobotsRow | None) -> str:
+    if robots is None or not robots.fetched_at:
+        return "not asked for"
+    why = f": {robots.detail}" if robots.detail else ""
+    return f"{robots.access.value} (fetched {iso(robots.fetched_at)}{why})"
 
 
 @click.command(cls=Command)
@@ -169,16 +181,20 @@ def show(shared: Shared, /, url: str, as_json: bool) -> int:
             if record is None:
                 print(f"{canonical} is not known in {shared.frontier}", file=sys.stderr)
                 return 1
-            row = row_of(record)
+            chain = (await chains_of(frontier, [record])).get(canonical)
+            row = row_of(record, chain)
             if as_json:
                 print(json.dumps(row, ensure_ascii=False))
                 return 1 if row["error"] else 0
-            host = as_of((await frontier.hosts([host_of(canonical)]))[host_of(canonical)], frontier.now())
+            now = frontier.now()
+            host = as_of((await frontier.hosts([host_of(canonical)]))[host_of(canonical)], now)
             robots = (await frontier.robots([origin_of(canonical)])).get(origin_of(canonical))
-        row["robots.txt"] = f"{robots.access.value} (fetched {iso(robots.fetched_at)})" if robots else "not asked for"
+        row["chain"] = chain and str(chain)
+        row["robots.txt"] = _robots(robots)
         delay, is_set = delay_for(host, NO_CRAWL), host.delay_seconds is not None
         row["host's delay"] = f"{delay:g} s{', set' if is_set else ''}" if delay or is_set else None
         row["host's crawl-delay"] = crawl_delay_of(host)
+        row["host's trouble"] = trouble_of(host, now)
         for name, value in row.items():
             if value not in (None, ""):
                 print(f"{name:18} {value}")

@@ -125,7 +125,7 @@ def settings_options(scope: Scope) -> Callable[[Any], Any]:
         "How much of a host",
         click.option(
             "--host-pages", type=within(bounds["host_pages"]), metavar="N",
-            help="Fetch at most so many pages of a host.",
+            help="Fetch at most so many pages of a host. A redirect counts as one.",
         ),
         click.option(
             "--host-bytes", type=within(bounds["host_bytes"]), metavar="N",
@@ -167,7 +167,7 @@ fetch_options = section(
         default=_FETCH.timeout_seconds,
         show_default=True,
         metavar="SECONDS",
-        help="Limit for one whole fetch, redirects included.",
+        help="Limit for one whole fetch.",
     ),
     click.option(
         "--allow-private",

@@ -36,6 +36,8 @@ def consume_command(shared: Shared, options: WorkerOptions, fetch: FetchOptions)
         ("--contact", fetch.contact),
         ("--proxy", fetch.proxy),
         ("--robots-grace", options.robots_grace_seconds),
+        ("--new-host-grace", options.new_host_grace_seconds),
+        ("--host-grace", options.host_grace_seconds),
         ("--max-pages", options.max_pages),
     ):
         if value is not None:

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from sqspider.cli.hosts import trouble_of
 from sqspider.frontier import Bill, Clock, Counts, Frontier
 from sqspider.host import HostRow
 from sqspider.record import Reason, Status
@@ -31,7 +32,10 @@ class Speed:
         self._seen: deque[tuple[float, int, int]] = deque()
 
     def see(self, now: float, counts: Counts) -> None:
-        self._seen.append((now, counts.total - counts.open, counts.bytes))
+        finished = counts.total - counts.open
+        if self._seen and finished < self._seen[-1][1]:
+            self._seen.clear()  # they were cleared away: that is no speed
+        self._seen.append((now, finished, counts.bytes))
         while len(self._seen) > 2 and now - self._seen[0][0] > WINDOW_SECONDS:
             self._seen.popleft()
 
@@ -50,8 +54,8 @@ class Speed:
         return (last[which] - first[which]) / max(last[0] - first[0], 1e-6)
 
 
-def progress_line(counts: Counts, speed: Speed, in_flight: int, bill: Bill | None) -> str:
-    """One line: done, failed, blocked, queued, in flight, pages/s, bytes/s, cost, time left."""
+def progress_line(counts: Counts, speed: Speed, in_flight: int, bill: Bill | None, waiting: str | None = None) -> str:
+    """One line: done, failed, blocked, queued, in flight, pages/s, bytes/s, cost, time left; what it waits for."""
     status = counts.by_status
     parts = [f"done {status[Status.DONE]:,}", f"failed {status[Status.FAILED]:,}"]
     if status[Status.BLOCKED]:
@@ -66,24 +70,54 @@ def progress_line(counts: Counts, speed: Speed, in_flight: int, bill: Bill | Non
         parts.append(dollars(bill.dollars))
     if counts.open and speed.pages >= 0.05:
         parts.append(f"about {human_seconds(counts.open / speed.pages)} left")
+    if waiting:
+        parts.append(f"waiting: {waiting}")
     return "  ".join(parts)
 
 
+class Waiting:
+    """What a crawl waits for while nothing happens: hosts that rest, looked for now and then."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        self._frontier = frontier
+        self._looked_at = -PLAIN_SECONDS
+        self._seen: str | None = None
+
+    async def look(self, now: float) -> str | None:
+        """For a person. Looking may read every host, so it is not done at each moment."""
+        if now - self._looked_at >= PLAIN_SECONDS:
+            self._looked_at = now
+            rows, time = await self._frontier.hosts_in_trouble(), self._frontier.now()
+            told = [f"{row.host} is {trouble}" for row in rows if (trouble := trouble_of(row, time))]
+            more = f", and {len(told) - 1:,} more hosts" if len(told) > 1 else ""
+            self._seen = f"{told[0]}{more}" if told else None
+        return self._seen
+
+
 async def show_progress(
-    frontier: Frontier, console: Console, *, clock: Clock, in_flight: Callable[[], int] | None = None
+    frontier: Frontier,
+    console: Console,
+    *,
+    clock: Clock,
+    in_flight: Callable[[], int] | None = None,
+    trouble: Callable[[], str | None] = lambda: None,
 ) -> None:
     """Show how the frontier's records stand until cancelled.
 
     A line that is redrawn on a terminal, a plain line every few seconds elsewhere. ``in_flight``
-    says how many fetches are under way; without it the records in ``processing`` are counted.
+    says how many fetches are under way; without it the records in ``processing`` are counted. ``trouble``
+    says why nothing can be asked from here, if so.
     """
-    speed = Speed()
+    speed, hosts = Speed(), Waiting(frontier)
 
     async def look() -> str:
         counts = await frontier.counts()
         speed.see(clock(), counts)
         flying = in_flight() if in_flight else counts.by_status[Status.PROCESSING]
-        return progress_line(counts, speed, flying, await frontier.bill())
+        waiting = trouble()
+        if waiting is None and counts.open and not flying and speed.pages < 0.05:
+            waiting = await hosts.look(clock())
+        return progress_line(counts, speed, flying, await frontier.bill(), waiting)
 
     with suppress(asyncio.CancelledError):
         if not console.is_terminal:
@@ -100,10 +134,11 @@ async def show_progress(
 
 
 def summary(counts: Counts, hosts: list[HostRow], bill: Bill | None, *, fetched: int, seconds: float) -> dict[str, Any]:
-    """What came of a crawl, for a program. ``fetched`` and ``seconds`` are of this run."""
+    """What came of a crawl, for a program. ``fetched`` (pages, no redirects) and ``seconds`` are of this run."""
     return {
         "records": counts.total,
         **{status.value: counts.by_status[status] for status in Status},
+        "redirects": counts.redirects,
         "reasons": {reason.value: number for reason, number in _by_number(counts)},
         "bytes": counts.bytes,
         "seconds": round(seconds, 3),
@@ -126,7 +161,7 @@ def print_summary(
         highlight=False,
     )
     seen = {status: number for status in Status if (number := counts.by_status[status]) or status is Status.DONE}
-    console.print(records_table(seen, dict(_by_number(counts))))
+    console.print(records_table(seen, dict(_by_number(counts)), counts.redirects))
     slow = slowest(hosts)
     if len(hosts) > 1 and slow:
         listed = ", ".join(f"{row.host} {_mean(row):.2f} s" for row in slow)
@@ -135,14 +170,16 @@ def print_summary(
         console.print(bill_line(bill.dollars, bill.calls), highlight=False, style="dim", soft_wrap=True)
 
 
-def records_table(statuses: Mapping[Status, int], reasons: Mapping[Reason, int]) -> Table:
-    """How many records there are of each status, and below it why."""
+def records_table(statuses: Mapping[Status, int], reasons: Mapping[Reason, int], redirects: int) -> Table:
+    """How many records there are of each status, and below it why; of those done, how many are no pages."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(justify="right")
     table.add_column()
     width = max((len(f"{times:,}") for times in reasons.values()), default=0)
     for status, number in statuses.items():
         table.add_row(f"{number:,}", Text(status.value, style=STATUS_STYLES[status]))
+        if status is Status.DONE and redirects:
+            table.add_row("", Text(f"  {redirects:>{width},}  redirects", style="dim"))
         for reason, times in reasons.items():
             if reason.status is status:
                 table.add_row("", Text(f"  {times:>{width},}  {reason.value}", style="dim"))

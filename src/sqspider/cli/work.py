@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+import msgspec
 import structlog
 from rich.console import Console
 
+from sqspider import descriptors
 from sqspider.cli.main import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE, Shared, pass_shared
 from sqspider.cli.options import (
     advised,
@@ -39,6 +41,7 @@ from sqspider.frontier import Counts, Frontier
 from sqspider.message import CrawlSettings
 from sqspider.producer import produce
 from sqspider.record import Reason, Status, UrlRecord
+from sqspider.redirects import Chain, chains_of
 from sqspider.seeds import read_url
 from sqspider.url import Refused, Scope
 from sqspider.web.fetch import Fetcher
@@ -97,13 +100,35 @@ worker_options = section(
         default=_WORKER.robots_grace_seconds,
         show_default=True,
         metavar="SECONDS",
-        help="How long to wait for a robots.txt that answers 5xx or 429 before its host is given up.",
+        help="How long to wait for a robots.txt that cannot be had: 5xx, 429, or no answer.",
+    ),
+    click.option(
+        "--new-host-grace",
+        "new_host_grace_seconds",
+        type=within(WorkerOptions.bounds["new_host_grace_seconds"]),
+        default=_WORKER.new_host_grace_seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for a host that cannot be reached and never was, before it is given up: then its URLs "
+        "fail. Five probes at least.",
+    ),
+    click.option(
+        "--host-grace",
+        "host_grace_seconds",
+        type=within(WorkerOptions.bounds["host_grace_seconds"]),
+        default=_WORKER.host_grace_seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help="The same for a host that has answered before.",
     ),
 )
 
 
 def _worker_options(worker_id: str, given: dict[str, Any], **more: Any) -> WorkerOptions:
-    names = ("concurrency", "batch_size", "lease_seconds", "robots_grace_seconds")
+    names = (
+        "concurrency", "batch_size", "lease_seconds", "robots_grace_seconds", "new_host_grace_seconds",
+        "host_grace_seconds",
+    )  # fmt: skip
     with checked():
         return WorkerOptions(worker_id=worker_id, **{name: given[name] for name in names}, **more)
 
@@ -153,6 +178,7 @@ def consume(
     )
     fetch = _checked(options, to_fetch_options(given))
     shared.start_logging("info")
+    options = _within_limits(options)
     if shared.log_format == "json":  # a person sees one worker's lines, a program those of many
         structlog.contextvars.bind_contextvars(worker_id=options.worker_id)
 
@@ -178,6 +204,16 @@ def consume(
     return run_loop(main())
 
 
+def _within_limits(options: WorkerOptions) -> WorkerOptions:
+    """The options with no more fetches at a time than this process may have connections open."""
+    descriptors.raise_limit()
+    room = descriptors.room_for_connections()
+    if room is None or room >= options.concurrency:
+        return options
+    log.warning("concurrency_capped", asked=options.concurrency, kept=room, open_files=descriptors.limit())
+    return msgspec.structs.replace(options, concurrency=room)
+
+
 def _checked(options: WorkerOptions, fetch: FetchOptions) -> FetchOptions:
     try:
         options.check(fetch.timeout_seconds)
@@ -201,7 +237,7 @@ async def _run_worker(worker: Worker, mode: Mode) -> None:
     "--max-pages",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Stop when so many pages were fetched. The rest stays queued.",
+    help="Stop when so many pages were fetched, redirects not counted. The rest stays queued.",
 )
 @click.option(
     "--sitemaps",
@@ -243,6 +279,8 @@ def crawl(
     options = _worker_options(random_worker_id(random.Random()), given, max_pages=max_pages)
     fetch = _checked(options, to_fetch_options(given))
     shared.start_logging("warn")
+    if workers == 1:
+        options = _within_limits(options)
     if not settings.obey_robots:
         log.warning("robots.txt is ignored: do this on your own sites only")
     crawling = Crawl(shared, settings, options, fetch, quiet=quiet)
@@ -251,21 +289,36 @@ def crawl(
     )
 
 
-async def _failed_seeds(frontier: Frontier, seeds: list[str], counts: Counts) -> AsyncGenerator[UrlRecord, None]:
-    """The records of some URLs that ended without success; of every seed there is, where none were given."""
+async def _failed_seeds(frontier: Frontier, seeds: list[str], counts: Counts) -> AsyncGenerator[tuple[str, str], None]:
+    """URLs that ended without success, they or where they redirect to, and why; of every seed there is, where
+    none were given: there the targets of redirects are seeds, too."""
     if seeds:
         records = await frontier.get(seeds)
+        chains = await chains_of(frontier, records.values())
         for url in dict.fromkeys(seeds):
-            if url in records and records[url].status in UNSUCCESSFUL:
-                yield records[url]
+            if url in records and (fault := _fault(records[url], chains.get(url))):
+                yield url, fault
         return
     for status in UNSUCCESSFUL:
         if not counts.by_status[status]:
             continue
         async for batch in frontier.scan(status=status):
             for record in batch:
-                if record.depth == 0:
-                    yield record
+                if record.depth == 0 and (fault := _fault(record)):
+                    yield record.url, fault
+
+
+def _fault(record: UrlRecord, chain: Chain | None = None) -> str | None:
+    """Why a URL ended without success, it or the end of its redirects; none if it did not."""
+    if record.status in UNSUCCESSFUL:
+        return f"{record.status.value}: {_why(record)}"
+    if chain is None:
+        return None
+    if chain.end is None:
+        return f"its redirects lead nowhere: {chain}"
+    if chain.last is not None and chain.last.status in UNSUCCESSFUL:
+        return f"redirects to {chain.end}: {_fault(chain.last)}"
+    return None
 
 
 def _why(record: UrlRecord) -> str:
@@ -275,6 +328,10 @@ def _why(record: UrlRecord) -> str:
         return ""
     option = f" ({LIFTED_BY[reason]} lifts that)" if reason in LIFTED_BY else ""
     return f"{reason.value}: {record.outcome.detail}{option}"
+
+
+def _pages(counts: Counts) -> int:
+    return counts.total - counts.open - counts.redirects
 
 
 class Crawl:
@@ -322,7 +379,8 @@ class Crawl:
                 )
             seconds = time.monotonic() - started
             counts, hosts, bill = await frontier.counts(), await frontier.scan_hosts(), await frontier.bill()
-            fetched = counts.total - counts.open - (before.total - before.open)
+            pages, known = _pages(counts), _pages(before)
+            fetched = pages - known if pages >= known else pages  # what was there before was cleared away meanwhile
             if as_json:
                 print(json.dumps(summary(counts, hosts, bill, fetched=fetched, seconds=seconds)))
             elif before.open:
@@ -417,12 +475,12 @@ class Crawl:
         """Whether every URL that was asked for succeeded; the first that did not are named."""
         named = 0
         async with aclosing(_failed_seeds(frontier, seeds, counts)) as failed:
-            async for record in failed:
+            async for url, fault in failed:
                 if named == MAX_NAMED:
                     print("… and more: `sqspider export --status failed` lists them", file=sys.stderr)
                     break
                 named += 1
-                print(f"{record.url}: {record.status.value}: {_why(record)}", file=sys.stderr)
+                print(f"{url}: {fault}", file=sys.stderr)
         return named == 0
 
     async def _run_here(self, frontier: Frontier) -> bool:
@@ -434,16 +492,23 @@ class Crawl:
                 worker.stop()
 
             with stopping_on_signals(stop, at_once=self._console.show_cursor):
-                async with self._progress(frontier, lambda: worker.tally.in_flight):
+                async with self._progress(frontier, lambda: worker.tally.in_flight, lambda: worker.trouble):
                     await _run_worker(worker, Mode.UNTIL_EMPTY)
         return True
 
     @asynccontextmanager
-    async def _progress(self, frontier: Frontier, in_flight: Callable[[], int] | None = None) -> AsyncIterator[None]:
+    async def _progress(
+        self,
+        frontier: Frontier,
+        in_flight: Callable[[], int] | None = None,
+        trouble: Callable[[], str | None] = lambda: None,
+    ) -> AsyncIterator[None]:
         if self._quiet:
             yield
             return
-        showing = asyncio.create_task(show_progress(frontier, self._console, clock=time.monotonic, in_flight=in_flight))
+        showing = asyncio.create_task(
+            show_progress(frontier, self._console, clock=time.monotonic, in_flight=in_flight, trouble=trouble)
+        )
         try:
             yield
         finally:

@@ -1,6 +1,6 @@
 """The frontier: queue, URL records and host rows behind one port.
 
-The port is the protocol :class:`Frontier`; ``sqlite`` and ``aws`` implement it, and one
+The port is the protocol :class:`Frontier`; ``sqlite``, ``aws`` and ``memory`` implement it, and one
 conformance suite (``tests/frontier``) holds every adapter to the words below. Nothing here knows
 how a page is fetched.
 
@@ -29,9 +29,6 @@ from sqspider.message import CrawlSettings, Message
 from sqspider.metrics import Point, Sample
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.redact import redact
-
-MAX_UNENDED_CLAIMS: Final = 3
-"""A claim that finds more claims in a row that nobody ended finishes its record as ``crashed``."""
 
 PURGE_SECONDS: Final = 60.0  # SQS takes so long to purge a queue, and does it once in that time
 
@@ -407,7 +404,8 @@ class Frontier(Protocol):
         """Records by status and reason. Quick at any size.
 
         "None open" is never a guess. Where the other sums may be behind (AWS: by seconds, and by what
-        a killed worker had not written), ``exact`` reads the whole table and mends them.
+        a killed worker had not written), ``exact`` reads the whole table, and mends them if nothing
+        was changed there for a minute.
         """
 
     async def queue_stats(self) -> QueueStats:

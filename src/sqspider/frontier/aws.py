@@ -2,8 +2,8 @@
 
 Each operation is a few batch calls in the safe order; what dies half-way is found again by its
 lease or by ``due_at``. A throttled, failed or unclear call is tried again or raised, never taken
-for a lost race. How batches are tried again in part is in ``aws_calls``, how requests are signed and
-sent in ``aws_client``, what hosts are asked for in ``aws_hosts``.
+for a lost race. How batches are tried again in part is in ``aws_calls``, how requests are signed in
+``aws_client`` and sent in ``aws_transport``, what hosts are asked for in ``aws_hosts``.
 
 The table's items, by their key ``url``:
 
@@ -13,6 +13,7 @@ The table's items, by their key ``url``:
     worker ID       a worker that checked in
     counter N       a part of the sums of records by status
     sweeper         who sweeps, until when
+    generation      how often the table was cleared: it stays
 
 One table, because it is one name to configure, to permit and to clear; a canonical URL can never be
 one of the other keys. The index ``due`` holds open records alone, keys only: its hash key
@@ -27,15 +28,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import math
 import os
 import random
 import re
-import secrets
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -86,6 +88,7 @@ from sqspider.frontier.aws_calls import (
     batches,
     key_of,
     live_messages,
+    mark_by,
     n,
     number,
     optional,
@@ -94,28 +97,25 @@ from sqspider.frontier.aws_calls import (
     together,
 )
 from sqspider.frontier.aws_client import (
-    CLOUDWATCH,
-    DYNAMODB,
     GIVE_UP_SECONDS,
-    SQS,
     AwsClient,
     AwsError,
-    Service,
     find_keys,
 )
 from sqspider.frontier.aws_clock import AwsClock
-from sqspider.frontier.aws_hosts import Hosts
+from sqspider.frontier.aws_hosts import GENERATION, Hosts
 from sqspider.frontier.aws_network import Network, endpoint_of, is_server, variant_asked_for
+from sqspider.frontier.aws_sums import BILL, Sums, sums_of_record
+from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, SQS, HttpTransport, Service, Transport
 from sqspider.host import HostRow, whole_lines
 from sqspider.message import BadBody, Message, decode_message, decode_settings, encode_message, encode_settings
 from sqspider.metrics import COUNTED, NAMESPACE, Point, Sample, embedded, metric_name
-from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.record import Outcome, Reason, Status, UrlRecord, decode_outcome
 from sqspider.url import host_of
 
 T = TypeVar("T")
 
 SHARDS: Final = 8  # of the index: a thousand writes a second each
-COUNTER_SHARDS: Final = 8
 KEY: Final = "url (S, HASH)"
 INDEX_KEY: Final = "due_shard (S, HASH), due_at (N, RANGE)"
 MAX_DELAY_SECONDS: Final = 900  # SQS: DelaySeconds
@@ -123,7 +123,7 @@ NOT_IN_SQS: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U001
 EMPTY_BODY: Final = "{}"  # what stands for an empty body, which SQS does not take: no message either
 RELEASE_AHEAD_SECONDS: Final = 60.0  # parked records go out this early, delayed: they are on time
 ENQUEUE_BATCH: Final = 500  # URLs under way at a time: one takes some 4 KB of memory
-FLUSH_SECONDS: Final = 2.0  # how long sums are gathered here before they are written
+QUIET_SECONDS: Final = 60.0  # after its last change a worker has written its sums: it polls, or ends a fetch
 EXACT_OPEN: Final = 100  # up to so many open records are counted one by one
 OLDEST_AGE_SECONDS: Final = 300  # CloudWatch's figures for a queue come every minute or five
 MAX_ROBOTS_BYTES: Final = 380_000  # compressed; an item has 400 KB
@@ -156,8 +156,8 @@ IAM_ACTIONS: Final = (
 """Everything that this adapter may ask of AWS: on the table and its index, on the queue and its
 dead-letter queue."""
 
+KEPT: Final = ("worker ", GENERATION)  # beginnings of keys that stay when the table is cleared
 SWEEPER: Final = "sweeper"  # the key of the lease on sweeping
-BILL: Final = "bill:"  # before the names of the bill's sums
 QUEUE_METRICS: Final = {  # field of a point: SQS's own metric, and which statistic of it
     "visible": ("ApproximateNumberOfMessagesVisible", "Average"),
     "in_flight": ("ApproximateNumberOfMessagesNotVisible", "Average"),
@@ -180,7 +180,7 @@ WHERE "url" = ? AND "attempt" = ? AND "claim_id" = ? AND "status" = 'processing'
 """
 GIVE_BACK: Final = """
 UPDATE "{table}"
-SET "status" = 'queued' SET "lease_until" = 0 SET "unended" = 0 SET "tries" = "tries" + ?
+SET "status" = 'queued' SET "lease_until" = 0 SET "unended" = ? SET "tries" = "tries" + ?
 SET "due_at" = ? SET "due_shard" = ?{more}
 WHERE "url" = ? AND "attempt" = ? AND "claim_id" = ? AND "status" = 'processing'
 """
@@ -194,7 +194,6 @@ WHERE "url" = ? AND "due_at" = ?
 """
 
 
-_outcome_decoder = msgspec.json.Decoder(Outcome)
 _robots_decoder = msgspec.msgpack.Decoder(RobotsRow)
 
 log = structlog.stdlib.get_logger(__name__)
@@ -203,24 +202,26 @@ log = structlog.stdlib.get_logger(__name__)
 class AwsFrontier:
     """The :class:`~sqspider.frontier.Frontier` on SQS and DynamoDB. Made by :meth:`open`."""
 
-    def __init__(self, place: _Place, client: AwsClient, settings: FrontierSettings, clock: AwsClock) -> None:
+    def __init__(
+        self, place: Place, client: AwsClient, settings: FrontierSettings, clock: AwsClock, rng: random.Random
+    ) -> None:
         self.usage = Usage()
-        self._billed = Usage()  # how much of it is in the table's sums
         client.observers.append(self.usage.see)
         self.client = client
         self._place = place
         self._queue = Queue(client, place.queue_url)
         self._dead_letters: Queue | None = None
         self.table = Table(client, place.table)
-        self._hosts = Hosts(self.table, client, clock)
+        self._hosts = Hosts(self.table, client, clock, rng)
         self._settings = settings
         self._clock = clock
+        self._rng = rng
         # Those of the queue, once it was looked at.
         self._visibility_seconds = settings.visibility_seconds
         self._max_receives = settings.max_receives
-        self._counted: Counter[str] = Counter()  # changes of the sums that are not written yet
-        self._flushed_at = clock()
-        self._counter_key = f"counter {secrets.randbelow(COUNTER_SHARDS)}"
+        self._sums = Sums(self.table, client, self.usage, clock, rng)
+        self._doubts: list[_Doubt] = []
+        self._settling = asyncio.Lock()
         self._enqueueing = asyncio.Lock()
         self._started: dict[tuple[str, str], float] = {}  # workers that checked in here
         self._is_without_age = False  # CloudWatch did not tell a message's age the last time
@@ -233,26 +234,29 @@ class AwsFrontier:
         clock: Clock,
         rng: random.Random = CHANCE,
         environment: Mapping[str, str] = os.environ,
+        transport: Transport | None = None,
     ) -> AwsFrontier:
         """Open the queue ``QUEUE_URL`` and the table ``TABLE_NAME`` of the environment.
 
         Also read: ``AWS_REGION`` or ``AWS_DEFAULT_REGION`` (else the queue's own region),
         ``AWS_ENDPOINT_URL`` and ``AWS_ENDPOINT_URL_SQS``, ``_DYNAMODB``, ``_CLOUDWATCH``, and the
-        credentials. Raises :class:`FrontierUnavailableError` if either is not there, not allowed,
-        or not as the crawler needs it.
+        credentials. ``transport``: what reaches AWS, closed with the frontier; none: HTTP, as the
+        environment says. All chance is ``rng``'s. Raises :class:`FrontierUnavailableError` if either
+        is not there, not allowed, or not as the crawler needs it.
         """
-        place = _Place.read(environment)
+        place = Place.read(environment)
         shared_clock = AwsClock(clock)
+        endpoints = endpoints_for(place.region, environment, place.queue_url)
         client = AwsClient(
             find_keys(environment),
             region=place.region,
-            network=Network.read(environment),
-            endpoints=endpoints_for(place.region, environment, place.queue_url),
+            endpoints=endpoints,
+            transport=transport or HttpTransport(endpoints, network=Network.read(environment), clock=clock),
             rng=rng,
             clock=shared_clock,
             give_up_seconds=OPEN_SECONDS,
         )
-        frontier = cls(place, client, settings, shared_clock)
+        frontier = cls(place, client, settings, shared_clock, rng)
         try:
             await asyncio.gather(frontier._look_at_queue(), frontier._look_at_table())
         except FrontierBusyError as error:
@@ -315,7 +319,7 @@ class AwsFrontier:
 
     @property
     def generation(self) -> int:
-        return 0
+        return self._hosts.generation
 
     def now(self) -> float:
         return self._clock()
@@ -354,7 +358,7 @@ class AwsFrontier:
 
         One that DynamoDB does not take is left out, and named in the log.
         """
-        now, mark = self._clock(), secrets.token_hex(6)
+        now, mark = self._clock(), mark_by(self._rng)
         statements = []
         refused: dict[str, str] = {}
         for entry in entries:
@@ -376,6 +380,8 @@ class AwsFrontier:
                 item["parked_body"] = s(until[1])
             if entry.parent is not None:
                 item["parent"] = s(entry.parent)
+            if entry.redirects:
+                item["redirects"] = n(entry.redirects)
             if entry.lastmod is not None:
                 item["lastmod"] = n(entry.lastmod)
             settings = encode_settings(entry.settings)
@@ -385,15 +391,23 @@ class AwsFrontier:
                 refused[entry.url] = f"a record of more than {MAX_RECORD_BYTES:,} bytes: its settings are too long"
             else:
                 statements.append(self.table.insert(item))
-        written = await self.table.write(statements)
+
+        def is_own(item: Item) -> bool:
+            return text(item, "claim_id") == mark
+
+        with self._doubted(_Doubt(it.url, is_own, lambda _: self._count_new(1)) for it in statements):
+            written = await self.table.write(statements)
+            unsure = [s.url for s, w in zip(statements, written, strict=True) if w.is_unsure and not w.is_done]
+            own = {url for url, item in (await self.table.read(unsure)).items() if is_own(item)}
         refused |= {it.url: result.refusal for it, result in zip(statements, written, strict=True) if result.refusal}
         for url, why in refused.items():
             log.error("record_refused", url=url, why=why)
-        unsure = [s.url for s, w in zip(statements, written, strict=True) if w.is_unsure and not w.is_done]
-        own = {url for url, item in (await self.table.read(unsure)).items() if item.get("claim_id") == {"S": mark}}
         new = {s.url: None for s, result in zip(statements, written, strict=True) if result.is_done or s.url in own}
-        self._counted[Status.QUEUED] += len(new)
+        self._count_new(len(new))
         return _Recorded(new, refused)
+
+    def _count_new(self, count: int) -> None:
+        self._sums.add({Status.QUEUED: count})
 
     async def send(self, bodies: Sequence[str]) -> None:
         sendable = [NOT_IN_SQS.sub("\N{REPLACEMENT CHARACTER}", body) or EMPTY_BODY for body in bodies]
@@ -420,6 +434,8 @@ class AwsFrontier:
             messages = messages + batch
         if not messages:
             await self.flush()
+        else:
+            await self._flush_if_due()
         stale_at = self._clock() + self._visibility_seconds
         return [
             Delivery(
@@ -438,27 +454,32 @@ class AwsFrontier:
         messages = {request.message.url: request.message for request in reversed(requests)}
         answers: dict[str, Won | Lost] = {}
         waiting = list(messages)
+
+        def is_own(item: Item) -> bool:
+            return (text(item, "worker_id"), text(item, "claim_id")) == (worker_id, claim_id)
+
         for _ in range(CLAIM_ROUNDS):
             now = self._clock()
             lease_until = now + lease_seconds
             values = [s(worker_id), s(claim_id), n(lease_until), n(now)]
-            written = await self.table.write(
-                [self.table.statement(CLAIM, url, [*values, s(url), n(now)]) for url in waiting]
-            )
+            with self._doubted(_Doubt(url, is_own, self._count_claim) for url in waiting):
+                written = await self.table.write(
+                    [self.table.statement(CLAIM, url, [*values, s(url), n(now)]) for url in waiting]
+                )
+                # One consistent read says why some were lost.
+                lost = [url for url, w in zip(waiting, written, strict=True) if not w.is_done and not w.refusal]
+                found = await self.table.read(lost)
             items = {url: w.item for url, w in zip(waiting, written, strict=True) if w.is_done and w.item is not None}
             refused = {url: w.refusal for url, w in zip(waiting, written, strict=True) if w.refusal}
-            # One consistent read says why the others were lost.
-            unclear = [url for url in waiting if url not in items and url not in refused]
-            found = await self.table.read(unclear)
             waiting = []
             missing = []
-            for url in unclear:
+            for url in lost:
                 item = found.get(url)
                 if item is None:
                     missing.append(url)
                 elif "lease_until" not in item:
                     answers[url] = Lost(url=url, why=LostReason.FINISHED)
-                elif (text(item, "worker_id"), text(item, "claim_id")) == (worker_id, claim_id):
+                elif is_own(item):
                     items[url] = item  # my own: the answer was lost
                 elif (held_until := number(item, "lease_until")) >= now:
                     answers[url] = Lost(url=url, why=LostReason.HELD, lease_until=held_until)
@@ -466,6 +487,7 @@ class AwsFrontier:
                     waiting.append(url)  # it became free between the write and the read
             for url, item in items.items():
                 answers[url] = _won(url, item)
+                self._count_claim(item)
             if missing:  # a message whose URL has no record is a way in
                 refused |= (await self._record([Entry.of(messages[url]) for url in missing])).refused
                 waiting += [url for url in missing if url not in refused]
@@ -475,10 +497,6 @@ class AwsFrontier:
                 break
         for url in waiting:  # changing hands all the time: look again soon
             answers[url] = Lost(url=url, why=LostReason.HELD, lease_until=self._clock())
-        # A claim that nobody ended was in `processing` before; all others were in `queued`.
-        fresh = sum(isinstance(answer, Won) and answer.unended == 1 for answer in answers.values())
-        self._counted[Status.QUEUED] -= fresh
-        self._counted[Status.PROCESSING] += fresh
         await self._flush_if_due()
         in_order = []
         for request in requests:
@@ -487,6 +505,10 @@ class AwsFrontier:
             if isinstance(answer, Won):  # the next request for the same URL comes too late
                 answers[answer.url] = Lost(url=answer.url, why=LostReason.HELD, lease_until=answer.lease_until)
         return in_order
+
+    def _count_claim(self, item: Item) -> None:
+        if _was_queued(item):
+            self._sums.add({Status.QUEUED: -1, Status.PROCESSING: 1})
 
     async def finish(self, finishes: Sequence[Finish]) -> list[bool]:
         linked = [finish for finish in finishes if finish.links]
@@ -502,26 +524,13 @@ class AwsFrontier:
             if links:
                 await self.enqueue(links)
         now = self._clock()
-        written = await self.table.write(
-            [
-                self.table.statement(
-                    FINISH,
-                    finish.claim.url,
-                    [
-                        s(finish.outcome.status),
-                        s(_encode_outcome(finish.outcome)),
-                        n(now),
-                        *_fence(finish.claim),
-                    ],
-                )
-                for finish in finishes
-            ]
-        )
-        ended = await self._ended(
-            [finish.claim for finish in finishes],
-            written,
-            lambda item: "finished_at" in item and number(item, "finished_at") == now,
-        )
+
+        def is_mine(item: Item) -> bool:
+            return "finished_at" in item and number(item, "finished_at") == now
+
+        with self._doubted(_Doubt.of(it.claim, is_mine, partial(self._count_finish, it)) for it in finishes):
+            written = await self.table.write([self._finish(finish, now) for finish in finishes])
+            ended = await self._ended([finish.claim for finish in finishes], written, is_mine)
         for finish, is_ended in zip(finishes, ended, strict=True):
             if is_ended:
                 self._count_finish(finish)
@@ -533,40 +542,37 @@ class AwsFrontier:
         await self._flush_if_due()
         return ended
 
+    def _finish(self, finish: Finish, now: float) -> Statement:
+        outcome = finish.outcome
+        parameters = [s(outcome.status), s(_encode_outcome(outcome)), n(now), *_fence(finish.claim)]
+        return self.table.statement(FINISH, finish.claim.url, parameters)
+
     async def _ended(self, claims: list[Won], written: list[Written], is_mine: Callable[[Item], bool]) -> list[bool]:
         """Which claims were ended. One whose answer was lost has ended if its record says what was written."""
         unsure = [claim.url for claim, w in zip(claims, written, strict=True) if w.is_unsure and not w.is_done]
         found = await self.table.read(unsure)
         return [
-            w.is_done
-            or (
-                (item := found.get(claim.url)) is not None
-                and (number(item, "attempt"), text(item, "claim_id")) == (claim.attempt, claim.claim_id)
-                and is_mine(item)
-            )
+            w.is_done or ((item := found.get(claim.url)) is not None and _is_of(item, claim) and is_mine(item))
             for claim, w in zip(claims, written, strict=True)
         ]
 
-    def _count_finish(self, finish: Finish) -> None:
+    def _count_finish(self, finish: Finish, _: Item | None = None) -> None:
         outcome = finish.outcome
-        self._counted[Status.PROCESSING] -= 1
-        self._counted[outcome.status] += 1
-        self._counted["bytes"] += outcome.bytes
-        if outcome.reason is not None:
-            self._counted[f"reason:{outcome.reason}"] += 1
+        self._sums.add({Status.PROCESSING: -1})
+        self._sums.add(sums_of_record(outcome))
         self._hosts.add_finished(host_of(finish.claim.url), outcome)
 
     async def retry(self, retries: Sequence[Retry]) -> list[bool]:
         now = self._clock()
-        written = await self.table.write([self._give_back(retry, now) for retry in retries])
-        ended = await self._ended(
-            [retry.claim for retry in retries],
-            written,
-            lambda item: text(item, "status") == Status.QUEUED and number(item, "unended") == 0,
-        )
+
+        def is_mine(item: Item) -> bool:
+            return text(item, "status") == Status.QUEUED
+
+        with self._doubted(_Doubt.of(it.claim, is_mine, lambda _: self._count_given_back(1)) for it in retries):
+            written = await self.table.write([self._give_back(retry, now) for retry in retries])
+            ended = await self._ended([retry.claim for retry in retries], written, is_mine)
         given_back = [retry for retry, is_ended in zip(retries, ended, strict=True) if is_ended]
-        self._counted[Status.PROCESSING] -= len(given_back)
-        self._counted[Status.QUEUED] += len(given_back)
+        self._count_given_back(len(given_back))
         await self._resend(
             [
                 (
@@ -581,14 +587,21 @@ class AwsFrontier:
         await self._flush_if_due()
         return ended
 
+    def _count_given_back(self, count: int) -> None:
+        self._sums.add({Status.PROCESSING: -count, Status.QUEUED: count})
+
     def _give_back(self, retry: Retry, now: float) -> Statement:
         is_parked = _parks(retry.at, now, retry.delivery.body)
         due_at = _parked_until(retry.at, now) if is_parked else max(retry.at, now) + self._settings.due_seconds
-        parameters = [n(int(retry.tried)), n(due_at), s(_shard_of(retry.claim.url, is_parked=is_parked))]
+        unended = retry.claim.unended - 1 if retry.is_unused else 0
+        parameters = [n(unended), n(int(retry.tried)), n(due_at), s(_shard_of(retry.claim.url, is_parked=is_parked))]
         more = ""
         if retry.outcome is not None:
             more += ' SET "outcome" = ?'
             parameters.append(s(_encode_outcome(retry.outcome)))
+        if retry.is_unused:
+            more += ' SET "unused" = ?'
+            parameters.append(n(retry.claim.attempt))
         if is_parked:
             more += ' SET "parked_body" = ?'
             parameters.append(s(retry.delivery.body))
@@ -778,7 +791,7 @@ class AwsFrontier:
         return rows
 
     async def lease_robots(self, origin: str, *, until: float) -> bool:
-        token = secrets.token_hex(6)
+        token = mark_by(self._rng)
         return await self.table.change(
             "UpdateItem",
             _robots_key(origin),
@@ -810,50 +823,52 @@ class AwsFrontier:
     # Sums.
 
     async def _flush_if_due(self) -> None:
-        if self._clock() - self._flushed_at >= FLUSH_SECONDS or self._hosts.unwritten >= WRITE_BATCH:
+        if self._sums.are_due or self._hosts.unwritten >= WRITE_BATCH:
             await self.flush()
+
+    @contextlib.contextmanager
+    def _doubted(self, doubts: Iterable[_Doubt]) -> Iterator[None]:
+        """Within it records are written. If that ends without an answer, what was made is counted by :meth:`flush`."""
+        try:
+            yield
+        except BaseException:
+            self._doubts += doubts
+            raise
+
+    async def _settle_doubts(self) -> None:
+        """Count what was made, though whoever made it was not told."""
+        async with self._settling:
+            doubts = list(self._doubts)
+            items = await self.table.read(doubt.url for doubt in doubts)
+            del self._doubts[: len(doubts)]
+        for doubt in doubts:
+            if doubt.url in items and doubt.is_made(items[doubt.url]):
+                doubt.add(items[doubt.url])
 
     async def flush(self) -> None:
         """Write the sums that were gathered here. If AWS is too busy, they are kept for the next time."""
-        self._flushed_at = self._clock()
-        counted, self._counted = self._counted, Counter()
-        changes: dict[str, float] = {name: number for name, number in counted.items() if number}
-        used = self.usage.minus(self._billed) if changes else Usage()
-        self._billed = self._billed.plus(used)
-        # What was used is written with what it was for: no write of its own.
-        changes |= {f"{BILL}{name}": number for name, number in msgspec.structs.asdict(used).items() if number}
         try:
-            if changes:
-                await self.table.change(
-                    "UpdateItem",
-                    self._counter_key,
-                    {
-                        "UpdateExpression": "ADD " + ", ".join(f"#{i} :{i}" for i in range(len(changes))),
-                        "ExpressionAttributeNames": {f"#{i}": name for i, name in enumerate(changes)},
-                        "ExpressionAttributeValues": {f":{i}": n(number) for i, number in enumerate(changes.values())},
-                    },
-                )
-            counted, used = Counter(), Usage()
+            if self._doubts:
+                await self._settle_doubts()
+            await self._sums.flush()
             await self._hosts.flush()
         except FrontierBusyError as error:
             log.warning("frontier_busy", during="sums", error=str(error))
-        finally:
-            self._counted.update(counted)
-            self._billed = self._billed.minus(used)
 
     async def counts(self, *, exact: bool = False) -> Counts:
         """Records by status and reason.
 
         Quick: the sums that workers write every few seconds, and the index of open records. Up to
         :data:`EXACT_OPEN` open records are counted exactly, so "none open" is never a guess. Sums
-        are behind by what other workers have gathered in :data:`FLUSH_SECONDS`, and off by as much
-        for each that was killed. ``exact`` reads the whole table and mends the sums.
+        are behind by what other workers have gathered for a few seconds, and off by as much
+        for each that was killed. ``exact`` reads the whole table, and mends the sums where nobody
+        has changed a record for :data:`QUIET_SECONDS`.
         """
         await self.flush()
         if exact:
             return await self._recount()
-        numbers, open_records = await self._counters(), await self._open_records()
-        by_status = {status: max(0, numbers[status]) for status in Status}
+        numbers, open_records = (await self._sums.read()).records, await self._open_records()
+        by_status = {status: max(0, numbers.get(status, 0)) for status in Status}
         if open_records is not None:
             exactly = Counter(text(item, "status") for item in (await self.table.read(open_records)).values())
             for status in (Status.QUEUED, Status.PROCESSING):
@@ -864,24 +879,10 @@ class AwsFrontier:
 
     async def bill(self) -> Bill:
         await self.flush()
-        numbers = await self._sums()
-        usage = Usage(**{name: numbers[f"{BILL}{name}"] for name in Usage.__struct_fields__})
+        numbers = (await self._sums.read()).numbers
+        usage = Usage(**{name: numbers.get(f"{BILL}{name}", 0.0) for name in Usage.__struct_fields__})
         parts = msgspec.structs.asdict(usage)
         return Bill(calls=round(parts.pop("calls")), dollars=usage.dollars, parts=parts)
-
-    async def _sums(self) -> defaultdict[str, float]:
-        items = await self.table.read(f"counter {shard}" for shard in range(COUNTER_SHARDS))
-        numbers: defaultdict[str, float] = defaultdict(float)
-        for item in items.values():
-            for name, value in item.items():
-                if "N" in value:
-                    numbers[name] += float(value["N"])
-        return numbers
-
-    async def _counters(self) -> Counter[str]:
-        """The sums of records: all but the bill's."""
-        sums = await self._sums()
-        return Counter({name: round(number) for name, number in sums.items() if not name.startswith(BILL)})
 
     async def _open_records(self) -> list[str] | None:
         """The URLs of open records; none if there are many."""
@@ -895,19 +896,28 @@ class AwsFrontier:
         return found
 
     async def _recount(self) -> Counts:
+        """Count all records, and mend the sums if all is quiet.
+
+        Where somebody works, what is not written yet would be added once more: then the sums stay as they are.
+        """
         numbers: Counter[str] = Counter()
-        before = await self._counters()
+        seen, quiet_since = await self._sums.read(), self._clock() - QUIET_SECONDS
+        is_quiet = True
         async for records in self.scan():
             for record in records:
-                numbers[record.status] += 1
-                if record.status.is_final and record.outcome is not None:
-                    numbers["bytes"] += record.outcome.bytes
-                    if record.outcome.reason is not None:
-                        numbers[f"reason:{record.outcome.reason}"] += 1
-        names = numbers.keys() | before.keys()
-        self._counted.update({name: numbers[name] - before[name] for name in names})
-        await self.flush()
+                is_quiet = is_quiet and self._changed_at(record) < quiet_since
+                outcome = record.outcome if record.status.is_final else None
+                numbers.update({record.status: 1} if outcome is None else sums_of_record(outcome))
+        if is_quiet and await self._sums.read() == seen:
+            await self._sums.mend(seen, numbers)
         return _counts({status: numbers[status] for status in Status}, numbers)
+
+    def _changed_at(self, record: UrlRecord) -> float:
+        """When a record was changed last, or a little later: what gave it back moved ``due_at`` on."""
+        moments = [record.enqueued_at, record.claimed_at or 0.0, record.finished_at or 0.0]
+        if record.attempt and record.due_at is not None:
+            moments.append(record.due_at - self._settings.due_seconds)
+        return max(moments)
 
     # Looking.
 
@@ -1086,8 +1096,10 @@ class AwsFrontier:
         return removed
 
     async def clear_table(self, on_removed: Callable[[int], None] = lambda _: None) -> int:
-        self._counted.clear()
+        self._doubts.clear()
+        self._sums.forget()
         self._hosts.forget()
+        await self._hosts.raise_generation()  # first, in case it is left half-way
         names = {"#url": "url"}
         removed = 0
 
@@ -1100,13 +1112,27 @@ class AwsFrontier:
                 ExpressionAttributeNames=names,
             )
             async for items in pages:
-                keys = [key for item in items if not (key := item["url"]["S"]).startswith("worker ")]
+                keys = [key for item in items if not (key := item["url"]["S"]).startswith(KEPT)]
                 await together(self.table.delete_items(part) for part in batches(keys, WRITE_BATCH))
                 removed += sum(key.startswith("http") for key in keys)
                 on_removed(removed)
 
         await together(clear(segment) for segment in range(4))
+        await self._hosts.raise_generation()  # and last: what was remembered meanwhile may be gone
         return removed
+
+
+class _Doubt(NamedTuple):
+    """A write of a record of which nobody knows whether it was made, and what it would have counted."""
+
+    url: str
+    is_made: Callable[[Item], bool]  # by the record
+    add: Callable[[Item], None]
+
+    @classmethod
+    def of(cls, claim: Won, is_made: Callable[[Item], bool], add: Callable[[Item], None]) -> _Doubt:
+        """Of the end of a claim."""
+        return cls(claim.url, lambda item: _is_of(item, claim) and is_made(item), add)
 
 
 class _Recorded(NamedTuple):
@@ -1116,7 +1142,7 @@ class _Recorded(NamedTuple):
     refused: dict[str, str]  # URLs that no record can be made of, and why
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where the queue and the table are, by the environment."""
 
     queue_url: str
@@ -1124,7 +1150,7 @@ class _Place(NamedTuple):
     region: str
 
     @classmethod
-    def read(cls, environment: Mapping[str, str]) -> _Place:
+    def read(cls, environment: Mapping[str, str]) -> Place:
         queue_url, table = environment.get("QUEUE_URL", ""), environment.get("TABLE_NAME", "")
         if not queue_url or not table:
             raise FrontierUnavailableError("aws: needs QUEUE_URL and TABLE_NAME: set both in the environment or .env")
@@ -1200,6 +1226,15 @@ def _robots_key(origin: str) -> str:
 
 
 def _record_of(item: Item) -> UrlRecord:
+    """A record; of a damaged one, or of a later version's that cannot be read, the URL and what is wrong with it."""
+    try:
+        return _read_record(item)
+    except (msgspec.MsgspecError, KeyError, ValueError) as error:
+        url = item["url"]["S"]
+        return UrlRecord(url=url, status=Status.QUEUED, unreadable=f"its item is damaged: {error}")
+
+
+def _read_record(item: Item) -> UrlRecord:
     url = item["url"]["S"]
     attempt = int(number(item, "attempt"))
     outcome = text(item, "outcome")
@@ -1213,6 +1248,7 @@ def _record_of(item: Item) -> UrlRecord:
         attempt=attempt,
         unended=int(number(item, "unended")),
         tries=int(number(item, "tries")),
+        redirects=int(number(item, "redirects")),
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id") if attempt else None,
         lease_until=optional(item, "lease_until"),
@@ -1221,7 +1257,7 @@ def _record_of(item: Item) -> UrlRecord:
         enqueued_at=number(item, "enqueued_at"),
         claimed_at=optional(item, "claimed_at"),
         finished_at=optional(item, "finished_at"),
-        outcome=_outcome_decoder.decode(outcome) if outcome is not None else None,
+        outcome=decode_outcome(outcome, url) if outcome is not None else None,
     )
 
 
@@ -1240,6 +1276,7 @@ def _entry_of(item: Item) -> Entry:
         depth=int(number(item, "depth")),
         parent=text(item, "parent"),
         settings=decode_settings(text(item, "settings") or "{}"),
+        redirects=int(number(item, "redirects")),
         lastmod=optional(item, "lastmod"),
     )
 
@@ -1256,18 +1293,24 @@ def _won(url: str, item: Item) -> Won:
     )
 
 
+def _was_queued(item: Item) -> bool:
+    """Whether a record was queued before the claim that it shows: the claim before that one was ended, or given
+    back unused. (Else its lease ran out while it was in ``processing``.)"""
+    return number(item, "unended") == 1 or ("unused" in item and number(item, "unused") == number(item, "attempt") - 1)
+
+
 def _fence(claim: Won) -> list[dict[str, Any]]:
     """The parameters of ``WHERE url AND attempt AND claim_id``."""
     return [s(claim.url), n(claim.attempt), s(claim.claim_id)]
 
 
+def _is_of(item: Item, claim: Won) -> bool:
+    """Whether no later claim of a record was made."""
+    return (number(item, "attempt"), text(item, "claim_id")) == (claim.attempt, claim.claim_id)
+
+
 def _is_held(item: Item | None, claim: Won) -> bool:
-    return (
-        item is not None
-        and text(item, "status") == Status.PROCESSING
-        and number(item, "attempt") == claim.attempt
-        and text(item, "claim_id") == claim.claim_id
-    )
+    return item is not None and text(item, "status") == Status.PROCESSING and _is_of(item, claim)
 
 
 def _seconds(timestamp: float | str) -> float:
@@ -1280,6 +1323,7 @@ def _counts(by_status: dict[Status, int], numbers: Mapping[str, int]) -> Counts:
         by_status=by_status,
         by_reason={reason: n for reason in Reason if (n := numbers.get(f"reason:{reason}", 0)) > 0},
         bytes=max(0, numbers.get("bytes", 0)),
+        redirects=max(0, numbers.get("redirects", 0)),
     )
 
 

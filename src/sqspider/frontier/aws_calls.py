@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
@@ -17,8 +18,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from sqspider.frontier import FrontierBusyError, FrontierError, FrontierUnavailableError
-from sqspider.frontier.aws_client import DYNAMODB, SQS, Answer, AwsClient, AwsError, Call, for_people
+from sqspider.frontier.aws_client import Answer, AwsClient, AwsError, Call, for_people
 from sqspider.frontier.aws_errors import Meaning
+from sqspider.frontier.aws_transport import DYNAMODB, SQS
 from sqspider.prices import DOLLARS_A_READ_UNIT, DOLLARS_A_SQS_REQUEST, DOLLARS_A_WRITE_UNIT
 
 T = TypeVar("T")
@@ -253,15 +255,22 @@ class Table:
                 return found
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
+    async def update(self, key: str, request: dict[str, Any]) -> Written:
+        """One UpdateItem, as a statement is written: done, or not by its condition."""
+        return await self._change("UpdateItem", key, request)
+
     async def change(self, action: str, key: str, request: dict[str, Any]) -> bool:
         """One UpdateItem or DeleteItem; false if its condition did not hold."""
+        return (await self._change(action, key, request)).is_done
+
+    async def _change(self, action: str, key: str, request: dict[str, Any]) -> Written:
         try:
-            await self.call(action, {"TableName": self.name, "Key": {"url": s(key)}, **request})
+            answer = await self.call(action, {"TableName": self.name, "Key": {"url": s(key)}, **request})
         except AwsError as error:
             if error.meaning is Meaning.OUTCOME:
-                return False
+                return Written(False, True, None)
             raise
-        return True
+        return Written(True, answer.is_unsure, answer.body.get("Attributes"))
 
     def insert(self, item: Item) -> Statement:
         fields = ", ".join(f"'{name}': ?" for name in item)
@@ -437,6 +446,11 @@ def _error_of(response: Mapping[str, Any]) -> AwsError | None:
 
 def batches(values: Sequence[T], size: int) -> list[list[T]]:
     return [list(values[i : i + size]) for i in range(0, len(values), size)]
+
+
+def mark_by(rng: random.Random) -> str:
+    """A mark by which a write is known again when its answer was lost."""
+    return f"{rng.getrandbits(48):012x}"
 
 
 # DynamoDB's JSON.

@@ -1,14 +1,13 @@
 """A lean client for the AWS services that the frontier lives on.
 
 SQS, DynamoDB and CloudWatch all take a signed JSON document by POST (AWS JSON 1.0): signing,
-retries and typed errors are here. What the documents say is not: see ``aws``. Why this is no SDK
-stands in ``docs/dependencies.md``.
+retries and typed errors are here. What the documents say is not (see ``aws``), nor how they are sent
+(see ``aws_transport``). Why this is no SDK stands in ``docs/dependencies.md``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import html
@@ -21,44 +20,25 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
 import structlog
 
 from sqspider.frontier import FrontierBusyError, FrontierError, FrontierUnavailableError
 from sqspider.frontier.aws_clock import AwsClock
 from sqspider.frontier.aws_errors import Meaning, meaning_of, most_telling
-from sqspider.frontier.aws_network import Network
+from sqspider.frontier.aws_transport import CLOUDWATCH, NoAnswerError, Received, Sent, Service, Transport
 
 CONTENT_TYPE: Final = "application/x-amz-json-1.0"
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
-CONNECT_SECONDS: Final = 5.0
-ANSWER_SECONDS: Final = 10.0  # for an answer, beyond what the call itself may wait
-SILENT_SECONDS: Final = 3.0  # for DynamoDB, which answers in milliseconds, on a kept connection: else it is dead
-IDLE_SECONDS: Final = 15.0  # after which a kept connection is not used again
 GIVE_UP_SECONDS: Final = 30.0  # of trying one call again and again
 FIRST_PAUSE_SECONDS: Final = 0.05  # before the second try; it doubles, with full jitter
 LONGEST_PAUSE_SECONDS: Final = 5.0
-CONNECTIONS: Final = 50
-DIRECT: Final = Network()
 CREDENTIALS_KEPT_SECONDS: Final = 60.0  # before a source outside the environment is asked again
 MAX_MESSAGE_CHARACTERS: Final = 1000  # of what is told of an answer
 SHORTEST_KEY: Final = 16  # of AWS's; what engines that stand in for it take may be any word of a text
 _SIGNED: Final = re.compile(r"(Signature=|Basic )[\w+/=]+")  # and what a proxy is told
 
 log = structlog.stdlib.get_logger(__name__)
-
-
-class Service(NamedTuple):
-    """One of AWS's services, as its requests name it."""
-
-    name: str  # in the signature
-    target: str  # the prefix of X-Amz-Target
-
-
-SQS: Final = Service("sqs", "AmazonSQS")
-DYNAMODB: Final = Service("dynamodb", "DynamoDB_20120810")
-CLOUDWATCH: Final = Service("monitoring", "GraniteServiceVersion20100801")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +88,6 @@ class Call(NamedTuple):
 Observer = Callable[[Call], None]
 
 
-class _Request(NamedTuple):
-    service: Service
-    action: str
-    request: Mapping[str, Any]
-    document: bytes  # the request as it is sent
-    wait_seconds: float  # how long the answer may take on purpose
-
-
 class AwsClient:
     """Calls SQS and DynamoDB. Observers see every request that is sent, each try by itself."""
 
@@ -125,7 +97,7 @@ class AwsClient:
         *,
         region: str,
         endpoints: Mapping[Service, str],
-        network: Network = DIRECT,
+        transport: Transport,
         rng: random.Random,
         clock: AwsClock,
         give_up_seconds: float = GIVE_UP_SECONDS,
@@ -133,37 +105,19 @@ class AwsClient:
         self._keys = keys
         self.region = region
         self._endpoints = endpoints
-        self._proxies = {service: network.proxy_for(endpoint) for service, endpoint in endpoints.items()}
-        self._tls = network.tls
+        self._transport = transport
         self._rng = rng
         self._clock = clock
         self.give_up_seconds = give_up_seconds
         self._signer = Signer(region)
         self.observers: list[Observer] = []
-        self._session = self._open_session()
-        self._used_at = clock.own()
-
-    @staticmethod
-    def _open_session() -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS),
-            trace_configs=[_tracing],
-            auto_decompress=False,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        )
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._transport.close()
 
     async def wake(self) -> None:
-        """Let go of kept connections if :data:`IDLE_SECONDS` have passed on the wall since the last call.
-
-        For a process that is frozen between its tasks, as Lambda's is: there the timer that does so
-        otherwise stands still, while the other end hangs up. To be called while no call is under way.
-        """
-        if self._clock.own() - self._used_at > IDLE_SECONDS:
-            await self._session.close()
-            self._session = self._open_session()
+        """Let go of connections that went stale while this process was frozen. No call may be under way."""
+        await self._transport.wake()
 
     def pause_before(self, tries: int) -> float:
         """How long to wait in seconds after so many tries: doubling, with full jitter."""
@@ -181,7 +135,7 @@ class AwsClient:
         """
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self.give_up_seconds
-        sent = _Request(service, action, request, msgspec.json.encode(request), wait_seconds)
+        document = msgspec.json.encode(request)
         is_unsure = is_alone = False
         refused: Keys | None = None
         tries = 0
@@ -189,8 +143,13 @@ class AwsClient:
             tries += 1
             trouble: str
             offset, keys = self._clock.offset, await self._keys.keys(refused)
+            endpoint = self._endpoints[service]
+            headers = self._signer.sign(service, action, endpoint, document, keys, self._clock())
+            sent = Sent(service, action, endpoint, headers, document, wait_seconds, is_alone)
+            answer: dict[str, Any] | None = None
             try:
-                return Answer(await self._post(sent, keys, is_alone=is_alone), is_unsure)
+                answer = await self._ask(sent, keys)
+                return Answer(answer, is_unsure)
             except AwsError as error:
                 may_be_signed_anew = keys != refused or offset != self._clock.offset
                 if error.meaning is Meaning.CREDENTIALS and may_be_signed_anew:
@@ -199,10 +158,13 @@ class AwsClient:
                     raise for_people(error, self.region) from error
                 is_unsure = is_unsure or error.meaning is Meaning.UNSURE
                 trouble = str(error)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                is_unsure = is_unsure or not isinstance(error, aiohttp.ClientConnectorError)
+            except NoAnswerError as error:
+                is_unsure = is_unsure or error.may_have_arrived
                 is_alone = True  # other kept connections may be as dead
-                trouble = _without(keys, _told(error))
+                trouble = _without(keys, str(error))
+            finally:
+                for observer in self.observers:
+                    observer(Call(service, action, request, answer))
             pause = self.pause_before(tries)
             if loop.time() + pause > give_up_at:
                 # What caused it stays out of tracebacks: it may repeat what was sent.
@@ -212,54 +174,18 @@ class AwsClient:
                 )
             await asyncio.sleep(pause)
 
-    async def _post(self, sent: _Request, keys: Keys, *, is_alone: bool) -> dict[str, Any]:
-        """Send a request; ``is_alone``: on a connection of its own."""
-        service, action, request, document, wait_seconds = sent
-        endpoint = self._endpoints[service]
-        headers = self._signer.sign(service, action, endpoint, document, keys, self._clock())
-        total = ANSWER_SECONDS + CONNECT_SECONDS + wait_seconds
-        timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS)
-        answer: dict[str, Any] | None = None
+    async def _ask(self, sent: Sent, keys: Keys) -> dict[str, Any]:
+        """What a request is answered. Raises :class:`AwsError` and :class:`NoAnswerError`."""
         sent_at = self._clock.own()
-        try:
-            async with (
-                self._open_session() if is_alone else contextlib.nullcontext(self._session) as session,
-                asyncio.timeout(None) as silence,
-                session.post(
-                    endpoint,
-                    data=document,
-                    headers=headers,
-                    timeout=timeout,
-                    proxy=self._proxies[service],
-                    ssl=self._tls,
-                    trace_request_ctx=silence if service is DYNAMODB else None,
-                ) as response,
-            ):
-                silence.reschedule(None)
-                if service is not CLOUDWATCH:  # leases are in the table, timeouts in the queue
-                    self._clock.see(response.headers.get("date", ""), sent_at, self._clock.own())
-                body = await response.read()
-                if response.status != 200:
-                    raise _error(service, action, response.status, response.headers, body, keys)
-                answer = _decode(body)
-                if answer is None:
-                    raise aiohttp.ClientPayloadError("the answer is no JSON object")
-                return answer
-        finally:
-            self._used_at = self._clock.own()
-            for observer in self.observers:
-                observer(Call(service, action, request, answer))
-
-
-async def _limit_silence(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionReuseconnParams) -> None:
-    """A kept connection was taken for a request: give its answer little time, where that is wanted."""
-    silence = context.trace_request_ctx
-    if silence is not None:
-        silence.reschedule(asyncio.get_running_loop().time() + SILENT_SECONDS)
-
-
-_tracing: Final = aiohttp.TraceConfig()
-_tracing.on_connection_reuseconn.append(_limit_silence)
+        received = await self._transport.post(sent)
+        if sent.service is not CLOUDWATCH:  # leases are in the table, timeouts in the queue
+            self._clock.see(received.headers.get("date", ""), sent_at, self._clock.own())
+        if received.status != 200:
+            raise _error(sent.service, sent.action, received, keys)
+        answer = _decode(received.document)
+        if answer is None:
+            raise NoAnswerError("the answer is no JSON object")
+        return answer
 
 
 class Signer:
@@ -409,24 +335,15 @@ def _decode(body: bytes) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) else None
 
 
-def _error(service: Service, action: str, status: int, headers: Mapping[str, str], body: bytes, keys: Keys) -> AwsError:
+def _error(service: Service, action: str, received: Received, keys: Keys) -> AwsError:
     """The error that an answer states. SQS keeps its older codes in a header of their own."""
-    answer = _decode(body) or {}
-    older = headers.get("x-amzn-query-error", "").partition(";")[0]
+    answer = _decode(received.document) or {}
+    older = received.headers.get("x-amzn-query-error", "").partition(";")[0]
     code = _without(keys, most_telling([str(answer.get("__type") or answer.get("code") or ""), older]))
-    said = str(answer.get("message") or answer.get("Message") or body.decode(errors="replace"))
+    said = str(answer.get("message") or answer.get("Message") or received.document.decode(errors="replace"))
     # What follows the first line repeats the signed request. (A proxy's page may repeat it in the first.)
     message = _without(keys, said.strip().partition("\n")[0])[:MAX_MESSAGE_CHARACTERS]
-    return AwsError(service, action, code or f"HTTP {status}", message, status)
-
-
-def _told(error: Exception) -> str:
-    """What went wrong on the way, without what the other end had to say of it."""
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy answers {error.status}"
-    if isinstance(error, aiohttp.ClientResponseError):
-        return "the answer is no HTTP"
-    return str(error) or type(error).__name__
+    return AwsError(service, action, code or f"HTTP {received.status}", message, received.status)
 
 
 def _without(keys: Keys, text: str) -> str:
@@ -434,7 +351,7 @@ def _without(keys: Keys, text: str) -> str:
     for name in Keys.__slots__:
         value = getattr(keys, name) or ""
         if len(value) >= SHORTEST_KEY:
-            for written in {value, value.replace("/", "\\/"), html.escape(value), quote(value), quote(value, safe="")}:
+            for written in (value, value.replace("/", "\\/"), html.escape(value), quote(value), quote(value, safe="")):
                 text = text.replace(written, "***")
     return _SIGNED.sub(r"\1***", text)
 

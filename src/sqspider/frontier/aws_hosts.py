@@ -3,7 +3,9 @@
 A host's item is read, changed here and written if nobody has changed it meanwhile: each version has
 a random stamp, and a write names the one that it was made from. What was read or written last is
 kept, so a worker that has a host for itself writes without reading. Sums of finished fetches ride
-along with the next write. In the index a host in trouble is marked, so that those few can be found
+along with the next write. An item also names its last writers, each with the number of its last write
+there: whoever lost the answer to a write finds out whether it was made, though others have written since,
+and no sum is added twice. In the index a host in trouble is marked, so that those few can be found
 without reading all: the mark moves only when trouble begins, and with the first write after it.
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
+import random
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -24,11 +26,13 @@ from sqspider.frontier import Admission, Clock, Entrance, Exit, SlotDemand
 from sqspider.frontier.aws_calls import (
     READ_BATCH,
     WRITE_BATCH,
+    Item,
     Patience,
     Statement,
     Table,
     batches,
     key_of,
+    mark_by,
     n,
     number,
     s,
@@ -42,41 +46,59 @@ T = TypeVar("T")
 
 CACHED_HOSTS: Final = 10_000
 HOST_SHARD: Final = "h"  # of the index
+GENERATION: Final = "generation"  # the key of how often the table was cleared
 LONGEST_TURN_SECONDS: Final = 0.2  # between two tries for a host that another worker changes, too
 
-CHANGE_HOST: Final = 'UPDATE "{table}" SET "row" = ? SET "stamp" = ?{mark} WHERE "url" = ? AND "stamp" = ?'
+CHANGE_HOST: Final = (
+    'UPDATE "{table}" SET "row" = ? SET "stamp" = ? SET "writers" = ?{mark} WHERE "url" = ? AND "stamp" = ?'
+)
 SET_MARK: Final = ' SET "due_at" = ?'  # two more write units: the index' entry goes and comes again
 NO_MARK, IN_TROUBLE = 0.0, 1.0  # of a host in the index
+KEPT_WRITERS: Final = 16  # some 250 bytes, so that an item stays below the kilobyte that a write unit pays for
 
 
 class _KnownHost(NamedTuple):
     stamp: str | None  # names the version that was read; none: there is no item yet
     state: HostState
     mark: float = NO_MARK  # its ``due_at`` in the index
+    writers: Mapping[str, int] = {}  # who wrote last, and the number of that write; the latest is the last
 
 
 class _HostWrite(NamedTuple):
     host: str
     new: _KnownHost
-    sums: _HostSums | None  # that the new state holds already
     statement: Statement
 
 
 class _HostSums:
-    """What finished fetches add to a host's row."""
+    """What finished fetches add to a host's row, and how much of it each write that was sent holds."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, float] = dict.fromkeys(SUMS, 0)
+        self._all: dict[str, float] = dict.fromkeys(SUMS, 0)
+        self._sent: dict[int, dict[str, float]] = {}  # by the number of the write
 
     def add(self, sums: Mapping[str, float]) -> None:
         for name, much in sums.items():
-            self._sums[name] += much
+            self._all[name] += much
 
-    def add_all(self, other: _HostSums) -> None:
-        self.add(other._sums)
+    def send(self, number: int) -> None:
+        """Note that a write holds all of them."""
+        self._sent[number] = dict(self._all)
 
-    def added_to(self, row: HostRow) -> HostRow:
-        return msgspec.structs.replace(row, **{name: getattr(row, name) + self._sums[name] for name in SUMS})
+    def added_to(self, row: HostRow, number: int) -> HostRow:
+        """The row with what is not in it yet. ``number``: the last own write that it comes from."""
+        written = self._sent.get(number, {})
+        return msgspec.structs.replace(
+            row, **{name: getattr(row, name) + much - written.get(name, 0) for name, much in self._all.items()}
+        )
+
+    def settle(self, number: int) -> bool:
+        """Note that a write was made; whether that leaves nothing to be written."""
+        written = self._sent.get(number, {})
+        self._sent.clear()
+        for name, much in written.items():
+            self._all[name] -= much
+        return not any(self._all.values())
 
 
 HostChange = Callable[[HostState], tuple[HostState, T]]
@@ -88,13 +110,17 @@ _host_decoder = msgspec.json.Decoder(HostState)
 class Hosts:
     """The host rows of a table."""
 
-    def __init__(self, table: Table, client: AwsClient, clock: Clock) -> None:
+    def __init__(self, table: Table, client: AwsClient, clock: Clock, rng: random.Random) -> None:
         self._table = table
         self._client = client
         self._clock = clock
+        self._rng = rng
         self._hosts: OrderedDict[str, _KnownHost] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._sums: defaultdict[str, _HostSums] = defaultdict(_HostSums)
+        self._session = mark_by(rng)[:8]  # names this process as a writer
+        self._number = 0  # of its last write
+        self.generation = 0  # of the table, as of the last :meth:`get`
 
     def add_finished(self, host: str, outcome: Outcome) -> None:
         """Add a finished fetch to the sums of its host; written with its next change, or by :meth:`flush`."""
@@ -109,6 +135,19 @@ class Hosts:
         """Write the sums."""
         for part in batches(list(self._sums), WRITE_BATCH):
             await self._change([(host, _touched) for host in part])
+
+    async def raise_generation(self) -> None:
+        """Make all who remember what the table holds forget it. (Twice does no harm, if an answer is lost.)"""
+        raised = await self._table.update(
+            GENERATION,
+            {
+                "UpdateExpression": "ADD #number :one",
+                "ExpressionAttributeNames": {"#number": "number"},
+                "ExpressionAttributeValues": {":one": n(1)},
+                "ReturnValues": "ALL_NEW",
+            },
+        )
+        self.generation = _generation_of(raised.item or {})
 
     def forget(self) -> None:
         """Forget what is kept: the table was cleared."""
@@ -154,46 +193,55 @@ class Hosts:
 
     def _statement_for(self, old: _KnownHost, state: HostState) -> _HostWrite:
         host = state.row.host
-        sums = self._sums.pop(host, None)
-        if sums is not None:
-            state = msgspec.structs.replace(state, row=sums.added_to(state.row))
+        self._number += 1
+        if host in self._sums:
+            sums = self._sums[host]
+            state = msgspec.structs.replace(state, row=sums.added_to(state.row, old.writers.get(self._session, 0)))
+            sums.send(self._number)
+        others = [writer for writer in old.writers.items() if writer[0] != self._session]
+        writers = dict([*others[1 - KEPT_WRITERS :], (self._session, self._number)])
         mark = IN_TROUBLE if is_in_trouble(state.row, self._clock()) else NO_MARK
-        stamp = secrets.token_hex(6)
+        stamp = mark_by(self._rng)
         row, key = s(msgspec.json.encode(state).decode()), _host_key(host)
+        named = s(" ".join(f"{session}:{number}" for session, number in writers.items()))
         if old.stamp is None:
             listed = {"due_shard": s(HOST_SHARD), "due_at": n(mark)}
-            statement = self._table.insert({"url": s(key), "row": row, "stamp": s(stamp), **listed})
+            statement = self._table.insert({"url": s(key), "row": row, "stamp": s(stamp), "writers": named, **listed})
         else:
             moved = [] if mark == old.mark else [n(mark)]
             text = CHANGE_HOST.format(table=self._table.name, mark=SET_MARK if moved else "")
-            statement = Statement(key, text, [row, s(stamp), *moved, s(key), s(old.stamp)])
-        return _HostWrite(host, _KnownHost(stamp, state, mark), sums, statement)
+            statement = Statement(key, text, [row, s(stamp), named, *moved, s(key), s(old.stamp)])
+        return _HostWrite(host, _KnownHost(stamp, state, mark, writers), statement)
 
     async def _write(self, pending: list[_HostWrite]) -> list[str]:
-        """Write hosts; which ones somebody else had changed."""
-        done: set[str] = set()
-        try:
-            written = await self._table.write([write.statement for write in pending])
-            unsure = [
-                write.statement.url
-                for write, result in zip(pending, written, strict=True)
-                if result.is_unsure and not result.is_done
-            ]
-            found = await self._table.read(unsure)
-            done.update(
-                write.host
-                for write, result in zip(pending, written, strict=True)
-                if result.is_done or text(found.get(write.statement.url, {}), "stamp") == write.new.stamp
-            )
-        finally:
-            for write in pending:
-                if write.host in done:
-                    self._remember(write.host, write.new)
-                else:
-                    self._hosts.pop(write.host, None)
-                    if write.sums is not None:
-                        self._sums[write.host].add_all(write.sums)
-        return [write.host for write in pending if write.host not in done]
+        """Write hosts; which ones somebody else had changed.
+
+        What becomes of the others' sums is seen when the host is read the next time.
+        """
+        for write in pending:  # until it is known to be what it will be
+            self._hosts.pop(write.host, None)
+        written = await self._table.write([write.statement for write in pending])
+        lost = []
+        for write, result in zip(pending, written, strict=True):
+            if result.is_done:
+                self._remember(write.host, write.new)
+                self._settle(write)
+            else:
+                lost.append(write)
+        unsure = [write.host for write, result in zip(pending, written, strict=True) if result.is_unsure]
+        found = await self._read([write.host for write in lost if write.host in unsure])
+        changed = []
+        for write in lost:
+            number = found[write.host].writers.get(self._session) if write.host in found else None
+            if number is not None and number == write.new.writers[self._session]:  # an earlier try was made
+                self._settle(write)
+            else:
+                changed.append(write.host)
+        return changed
+
+    def _settle(self, write: _HostWrite) -> None:
+        if write.host in self._sums and self._sums[write.host].settle(write.new.writers[self._session]):
+            del self._sums[write.host]
 
     def _remember(self, host: str, known: _KnownHost) -> None:
         self._hosts[host] = known
@@ -202,25 +250,31 @@ class Hosts:
             self._hosts.popitem(last=False)
 
     async def _read(self, hosts: Sequence[str]) -> dict[str, _KnownHost]:
-        items = await self._table.read(_host_key(host) for host in hosts)
+        return self._found(hosts, await self._table.read(_host_key(host) for host in hosts))
+
+    def _found(self, hosts: Sequence[str], items: Mapping[str, Item]) -> dict[str, _KnownHost]:
         found = {}
         for host in hosts:
             item = items.get(_host_key(host))
             known = _KnownHost(None, HostState(row=HostRow(host=host)))
             if item is not None:
-                state = _host_decoder.decode(item["row"]["S"])
-                known = _KnownHost(item["stamp"]["S"], state, number(item, "due_at"))
+                state = _state_of(item["row"]["S"])
+                writers = _writers_of(text(item, "writers") or "")
+                known = _KnownHost(item["stamp"]["S"], state, number(item, "due_at"), writers)
             found[host] = known
             self._remember(host, known)
         return found
 
     async def get(self, hosts: Sequence[str]) -> dict[str, HostRow]:
-        known = await self._read(list(dict.fromkeys(hosts)))
+        # The table's generation rides along: to ask for it alone would be a call more.
+        items = await self._table.read([*map(_host_key, hosts), GENERATION])
+        self.generation = _generation_of(items.get(GENERATION, {}))
+        known = self._found(list(dict.fromkeys(hosts)), items)
         rows = {}
         for host in hosts:
             sums = self._sums.get(host)
             row = known[host].state.row
-            rows[host] = sums.added_to(row) if sums else row
+            rows[host] = sums.added_to(row, known[host].writers.get(self._session, 0)) if sums else row
         return rows
 
     async def scan(self) -> list[HostRow]:
@@ -237,7 +291,7 @@ class Hosts:
         rows = []
         for part in batches(keys, 10 * READ_BATCH):
             items = await self._table.read(part)
-            rows += [_host_decoder.decode(item["row"]["S"]).row for item in items.values()]
+            rows += [_state_of(item["row"]["S"]).row for item in items.values()]
         return sorted(rows, key=lambda row: row.host)
 
     async def save(self, rows: Sequence[HostRow]) -> list[bool]:
@@ -261,6 +315,33 @@ class Hosts:
 def _touched(state: HostState) -> tuple[HostState, None]:
     """No change but the sums that ride along with every write."""
     return msgspec.structs.replace(state), None
+
+
+def _state_of(stored: str) -> HostState:
+    """A host's state as any version wrote it: what this one does not know, or cannot read, is left out."""
+    try:
+        return _host_decoder.decode(stored)
+    except msgspec.ValidationError:  # a later version's reason, say
+        state = msgspec.json.decode(stored)
+        readable = {name: value for name, value in state["row"].items() if _is_readable(name, value)}
+        return msgspec.convert({**state, "row": readable}, HostState)
+
+
+def _is_readable(name: str, value: object) -> bool:
+    try:
+        msgspec.convert({"host": "", name: value}, HostRow)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _generation_of(item: Item) -> int:
+    return int(number(item, "number"))
+
+
+def _writers_of(text: str) -> dict[str, int]:
+    writers = (writer.partition(":") for writer in text.split())
+    return {session: int(number) for session, _, number in writers}
 
 
 def _host_key(host: str) -> str:

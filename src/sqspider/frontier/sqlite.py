@@ -78,7 +78,6 @@ from sqspider.frontier.sqlite_rows import (
     Waiting,
     dicts,
     host_row,
-    is_redirect,
     key_of,
     keys_of_host,
     letter_row,
@@ -837,7 +836,7 @@ class SqliteFrontier:
                 counters[f"status:{outcome.status}"] += 1
                 counters["status:processing"] -= 1
                 counters["bytes"] += outcome.bytes
-                counters["redirects"] += is_redirect(outcome)
+                counters["redirects"] += outcome.is_redirect
                 if outcome.reason is not None:
                     counters[f"reason:{outcome.reason}"] += 1
                 sums = hosts[host_of(claim.url)]
@@ -857,7 +856,7 @@ class SqliteFrontier:
     def _finish(self, connection: sqlite3.Connection, record: int, finish: Finish, now: float) -> bool:
         parameters = {
             **_fence(record, finish.claim),
-            **pack(finish.outcome, finish.claim.url)._asdict(),
+            **pack(finish.outcome)._asdict(),
             "status": STATUS_NUMBERS[finish.outcome.status],
             "now": now,
             "leaves_it": finish.delivery is None,
@@ -888,7 +887,7 @@ class SqliteFrontier:
         return answers
 
     def _retry(self, connection: sqlite3.Connection, record: int, retry: Retry, now: float) -> bool:
-        outcome = pack(retry.outcome, retry.claim.url) if retry.outcome else NO_OUTCOME
+        outcome = pack(retry.outcome) if retry.outcome else NO_OUTCOME
         parameters = {
             **_fence(record, retry.claim),
             **outcome._asdict(),

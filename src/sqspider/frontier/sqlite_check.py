@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from sqspider.frontier.sqlite_file import SOUND, classify, open_to_look
-from sqspider.frontier.sqlite_rows import FRESH, PARENT, dicts, is_redirect, key_of, record_of
+from sqspider.frontier.sqlite_rows import FRESH, PARENT, dicts, key_of, record_of
 from sqspider.record import Status, UrlRecord
 
 BATCH: Final = 1000
@@ -121,7 +121,7 @@ class _Seen:
         if record.outcome is None or record.outcome.status is not record.status:
             return f"{record.status}, and its outcome says something else"
         self._sums["bytes"] += record.outcome.bytes
-        self._sums["redirects"] += is_redirect(record.outcome)
+        self._sums["redirects"] += record.outcome.is_redirect
         if record.outcome.reason is not None:
             self._sums[f"reason:{record.outcome.reason}"] += 1
         if record.lease_until is not None or record.due_at is not None:

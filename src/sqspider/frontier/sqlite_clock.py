@@ -40,7 +40,7 @@ MOVE_MESSAGES: Final = """
 UPDATE sent INDEXED BY sent_visible SET visible_at = iif(queue = 2, :now, visible_at - :back)
 WHERE visible_at > :now
 """
-HOST_MOMENTS: Final = ("last_request", "penalty_since", "rest_until", "rested_at", "trouble_since")
+HOST_MOMENTS: Final = ("last_request", "penalty_since", "rest_until", "rested_at", "trouble_since", "given_up_at")
 # Slots are noted where they cannot be moved, in messages: they are void, and handed out anew from now on.
 MOVE_HOSTS: Final = f"""
 UPDATE host SET version = version + 1, generation = generation + 1, next_slot = min(next_slot, :now),

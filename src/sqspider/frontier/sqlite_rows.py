@@ -70,7 +70,6 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
     detail: str
     truncated: bool
     links_left_out: int
-    final_url: str | bool | None  # true: the record's own
 
 
 _packer = msgspec.msgpack.Encoder()
@@ -89,8 +88,8 @@ class PackedOutcome(NamedTuple):
 NO_OUTCOME: Final = PackedOutcome(None, None, None)
 
 
-def pack(outcome: Outcome, url: str) -> PackedOutcome:
-    """An outcome as the record of its URL keeps it."""
+def pack(outcome: Outcome) -> PackedOutcome:
+    """An outcome as a record keeps it."""
     packed = _Packed(
         status=STATUS_NUMBERS[outcome.status],
         reason=outcome.reason,
@@ -102,7 +101,6 @@ def pack(outcome: Outcome, url: str) -> PackedOutcome:
         detail=outcome.detail,
         truncated=outcome.truncated,
         links_left_out=outcome.links_left_out,
-        final_url=outcome.final_url == url or outcome.final_url,
     )
     return PackedOutcome(_packer.encode(packed), _packed_digest(outcome.digest), outcome.redirect_to)
 
@@ -117,7 +115,7 @@ def _packed_digest(digest: str | None) -> bytes | str | None:
     return packed if f"{_SHA256}{packed.hex()}" == digest else digest
 
 
-def unpack(packed: PackedOutcome, url: str) -> Outcome | None:
+def unpack(packed: PackedOutcome) -> Outcome | None:
     """The outcome back from :func:`pack`, if there is one.
 
     Raises ``ValueError``, ``TypeError`` or ``msgspec.MsgspecError`` if it is damaged.
@@ -133,7 +131,6 @@ def unpack(packed: PackedOutcome, url: str) -> Outcome | None:
         reason=values.reason,
         detail=values.detail,
         http_status=values.http_status,
-        final_url=url if values.final_url is True else values.final_url or None,
         content_type=values.content_type,
         bytes=values.bytes,
         truncated=values.truncated,
@@ -231,12 +228,6 @@ def packed_robots(row: RobotsRow) -> bytes:
     return zlib.compress(msgspec.json.encode(row), 1)
 
 
-def is_redirect(outcome: Outcome) -> bool:
-    """Whether it is an answer that leads elsewhere, and no page."""
-    status = outcome.http_status or 0
-    return outcome.status is Status.DONE and 300 <= status < 400 and outcome.redirect_to is not None
-
-
 # The page on which the record r was found, as a column.
 PARENT: Final = """
 CASE typeof(r.parent) WHEN 'integer' THEN (SELECT p.url FROM record AS p NOT INDEXED WHERE p.id = r.parent)
@@ -293,7 +284,7 @@ def _record_of(row: dict[str, Any], due_seconds: float) -> UrlRecord:
         "status": STATUSES[status],
         "host": host_of(url),
         "parent": row["parent_url"],
-        "outcome": unpack(packed, url),
+        "outcome": unpack(packed),
         "due_at": _due_at(row, due_seconds),
     }
     return msgspec.convert(values, UrlRecord)

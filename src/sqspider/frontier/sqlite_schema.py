@@ -87,6 +87,7 @@ CREATE TABLE host (
     rests INTEGER NOT NULL DEFAULT 0,
     rested_at REAL NOT NULL DEFAULT 0,
     trouble_since REAL NOT NULL DEFAULT 0,
+    given_up_at REAL NOT NULL DEFAULT 0,
     trouble TEXT,
     is_paused INTEGER NOT NULL DEFAULT 0,
     is_blocked INTEGER NOT NULL DEFAULT 0,

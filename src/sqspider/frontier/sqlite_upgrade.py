@@ -19,7 +19,7 @@ import structlog
 from sqspider.frontier import FrontierUnavailableError
 from sqspider.frontier.sqlite_rows import FRESH, IN_FLIGHT, PUT_OFF, STATUS_NUMBERS, key_of, pack
 from sqspider.frontier.sqlite_schema import SCHEMA, statements_of
-from sqspider.record import Outcome
+from sqspider.record import decode_outcome
 
 STEP: Final = 10_000  # rows between two looks at the time
 SAID_AFTER_SECONDS: Final = 2.0  # nobody needs to hear of less
@@ -234,15 +234,9 @@ def _outcome(stored: Any, url: str) -> tuple[Any, Any, Any]:
     if stored is None:
         return None, None, None
     try:
-        outcome = _decoder.decode(stored)
+        return pack(decode_outcome(stored, url))
     except (msgspec.MsgspecError, TypeError):
         return stored, None, None
-    if outcome.final_url not in (None, url):
-        outcome = msgspec.structs.replace(outcome, redirect_to=outcome.final_url)
-    return pack(outcome, url)
-
-
-_decoder = msgspec.json.Decoder(Outcome)
 
 
 def _message(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
-"""One bounded, checked fetch: redirects by hand, every hop guarded, time and size limited.
+"""One bounded, checked request: its address guarded, time and size limited. A redirect is an answer.
 
 Whatever a server does ends in a :class:`Fetched`; no exception of a library leaves this module.
-What a page says is in ``links``; who may be asked when is not known here.
+What a page says is in ``links``; who may be asked when, and what follows from a redirect, is not known here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace, TracebackType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import aiohttp
 import msgspec
@@ -24,6 +24,7 @@ from aiohttp import http_exceptions
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from sqspider import descriptors
 from sqspider.record import BLOCKING_REASONS, Reason, reason_for_http_status
 from sqspider.url import Refused, authority_of, canonicalize, host_of
 from sqspider.web.body import ACCEPT_ENCODING, Body, DecodeError, Sink
@@ -33,6 +34,10 @@ from sqspider.web.options import FetchOptions as FetchOptions  # said again: the
 CONNECT_SECONDS: Final = 5.0  # of the fetch's limit, for one connection to be made
 MAX_HEADER_BYTES: Final = 16 * 1024  # one header line; there may be 128 of them
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
+PROXY_AUTHENTICATION_REQUIRED: Final = 407  # RFC 9110 section 15.5.8: the proxy's word, and no host's
+IDLE_SECONDS: Final = 15.0
+MANY_DESCRIPTORS: Final = 4096  # where there are fewer, connections are kept for
+IDLE_SECONDS_OF_FEW: Final = 1.0
 LARGE_BYTES: Final = 256 * 1024  # decoded bytes of a body, before there must be room for more
 _DRAIN_BYTES: Final = 16 * 1024  # a redirect's body is read up to this size, to keep its connection
 
@@ -40,38 +45,44 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a fetch."""
+    """What came of a request."""
 
     url: str  # what was asked for
-    final_url: str | None  # of the last answer; none without an answer
-    http_status: int | None
-    headers: tuple[tuple[str, str], ...]  # of the last answer, as they were sent
-    body: bytes  # decoded
+    http_status: int | None  # none without an answer
+    headers: tuple[tuple[str, str], ...]  # as they were sent
+    body: bytes  # decoded; empty for a redirect
     truncated: bool  # the body was longer than the limit, or ended in its middle
-    reason: Reason | None  # what kept it from being a success
+    reason: Reason | None  # what kept it from being a success; a redirect is one
     detail: str  # one line for a person
     elapsed_seconds: float
-    sent_seconds: float  # from the start until the last request was sent
-    redirects: tuple[str, ...]  # URLs that answered with a redirect, in order
+    sent_seconds: float  # from the start until the request was sent
+    redirect_to: str | None = None  # where the answer leads, if it is a redirect: canonical
 
     def header(self, name: str) -> str | None:
         """The first header of this name, in any case."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
 
-class HopRefused(NamedTuple):
-    """A redirect that is not to be followed, and why."""
-
-    reason: Reason
-    detail: str
+BeforeLarge = Callable[[], Awaitable[bool]]
+"""Asked before more than :data:`LARGE_BYTES` of a body are read: whether to go on. It may wait."""
 
 
-BeforeHop = Callable[[str], Awaitable[HopRefused | None]]
-"""Asked with the canonical URL of a redirect's target before it is followed. It may wait."""
+class AnyFetcher(Protocol):
+    """What a worker needs of a fetcher: a simulator has one of its own."""
 
+    @property
+    def options(self) -> FetchOptions:
+        """The limits it keeps, and the name it goes by."""
 
-BeforeLarge = Callable[[], Awaitable[HopRefused | None]]
-"""Asked before more than :data:`LARGE_BYTES` of a body are read. It may wait."""
+    async def fetch(
+        self,
+        url: str,
+        *,
+        before_large: BeforeLarge | None = None,
+        max_bytes: int | None = None,
+        sink: Sink | None = None,
+    ) -> Fetched:
+        """As :meth:`Fetcher.fetch`."""
 
 
 class _Trouble(Exception):  # noqa: N818 - carries an outcome inside this module, no error to anybody
@@ -81,11 +92,11 @@ class _Trouble(Exception):  # noqa: N818 - carries an outcome inside this module
 
 
 class _Answer(NamedTuple):
-    url: str
     http_status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
     truncated: bool = False
+    redirect_to: str | None = None
 
 
 class Fetcher:
@@ -110,6 +121,7 @@ class Fetcher:
             resolver=self._resolver,
             socket_factory=self._open_socket,
             ttl_dns_cache=60,
+            keepalive_timeout=_idle_seconds(),
         )
         headers = {
             "User-Agent": options.user_agent,
@@ -145,63 +157,56 @@ class Fetcher:
             why = why_not_public(address[0])
             if why:
                 raise AddressRefusedError(why)
-        return socket.socket(family, kind, protocol)
+        opened = socket.socket(family, kind, protocol)
+        most = descriptors.limit()
+        if most is not None and opened.fileno() >= most - descriptors.SPARE:  # numbers are given out from below
+            opened.close()
+            raise OSError(errno.EMFILE, "the last descriptors are not for connections")
+        return opened
 
     async def fetch(
         self,
         url: str,
         *,
-        before_hop: BeforeHop | None = None,
         before_large: BeforeLarge | None = None,
         max_bytes: int | None = None,
         sink: Sink | None = None,
     ) -> Fetched:
-        """Fetch a canonical URL, following its redirects; never raises but for being cancelled.
+        """Ask for a canonical URL, once; never raises but for being cancelled.
 
         ``max_bytes`` replaces the limit of the options. A ``sink`` gets the body of a success as it
-        comes, in place of the result; it must not raise, and other bodies are not read. Redirects
-        301, 302, 303, 307 and 308 are followed with GET (RFC 9110 section 15.4).
+        comes, in place of the result; it must not raise, and other bodies are not read. The statuses
+        301, 302, 303, 307 and 308 lead elsewhere (RFC 9110 section 15.4): that is told, and not followed.
         """
         started = time.monotonic()
-        hop = _Hops(url, started, before_large)
+        request = _Request(url, started, before_large)
         reason: Reason | None
         detail = ""
         answer: _Answer | None = None
         try:
-            answer = await self._follow(hop, before_hop, max_bytes or self.options.max_bytes, sink)
-            reason = reason_for_http_status(answer.http_status)
+            async with asyncio.timeout(self.options.timeout_seconds) as request.deadline:
+                self._check(url)
+                answer = await self._ask(request, max_bytes or self.options.max_bytes, sink)
+            reason = None if answer.redirect_to is not None else reason_for_http_status(answer.http_status)
         except _Trouble as trouble:
             reason, detail = trouble.reason, trouble.detail
         except Exception as error:
-            reason, detail = classify(error, is_connecting=hop.is_connecting)
+            reason, detail = classify(error, is_connecting=request.is_connecting, proxy=self.options.proxy, url=url)
             if reason is Reason.INTERNAL_ERROR:
                 log.exception("fetch", url=url)
-        last = answer or hop.answer
+        head = answer or request.head
         return Fetched(
             url=url,
-            final_url=last.url if last else None,
-            http_status=last.http_status if last else None,
-            headers=last.headers if last else (),
+            http_status=head.http_status if head else None,
+            headers=head.headers if head else (),
             body=answer.body if answer else b"",
             truncated=answer.truncated if answer else False,
             reason=reason,
-            detail=detail or (f"HTTP status {last.http_status}" if last and reason else ""),
+            detail=detail or (f"HTTP status {head.http_status}" if head and reason else ""),
             elapsed_seconds=time.monotonic() - started,
-            sent_seconds=max(0.0, hop.sent_at - started),
-            redirects=tuple(hop.redirects),
+            sent_seconds=max(0.0, request.sent_at - started),
+            redirect_to=answer.redirect_to if answer else None,
         )
-
-    async def _follow(self, hop: _Hops, before_hop: BeforeHop | None, max_bytes: int, sink: Sink | None) -> _Answer:
-        async with asyncio.timeout(self.options.timeout_seconds) as hop.deadline:
-            while True:
-                self._check(hop.url)
-                answer, location = await self._request(hop, max_bytes, sink)
-                if location is None:
-                    return answer
-                target = self._target(hop, location)
-                if before_hop is not None:
-                    await hop.ask(before_hop(target))
-                hop.url = target
 
     def _check(self, url: str) -> None:
         """What can be seen from the URL itself. (aiohttp asks no resolver for address literals.)"""
@@ -220,89 +225,82 @@ class Fetcher:
             if not is_web_port(port):
                 raise _Trouble(Reason.BAD_PORT, f"port {port} belongs to another service")
 
-    def _target(self, hop: _Hops, location: str) -> str:
-        target = canonicalize(location, hop.url)
-        hop.redirects.append(hop.url)
-        if isinstance(target, Refused):
-            reason = target.reason if target.reason in BLOCKING_REASONS else Reason.BAD_REDIRECT
-            raise _Trouble(reason, f"redirected to {target.shown}: {target.explanation}")
-        if target in hop.redirects:
-            raise _Trouble(Reason.REDIRECT_LOOP, f"redirected back to {target}")
-        if len(hop.redirects) > self.options.max_redirects:
-            raise _Trouble(Reason.TOO_MANY_REDIRECTS, f"more than {self.options.max_redirects} redirects")
-        return target
-
-    async def _request(self, hop: _Hops, max_bytes: int, sink: Sink | None) -> tuple[_Answer, str | None]:
-        """One request; the answer, and where it redirects to, if it does."""
-        hop.is_connecting = True
+    async def _ask(self, request: _Request, max_bytes: int, sink: Sink | None) -> _Answer:
+        request.is_connecting = True
         async with self._session.get(
-            URL(hop.url, encoded=True),
+            URL(request.url, encoded=True),
             allow_redirects=False,
             proxy=self.options.proxy,
-            trace_request_ctx=hop,
+            trace_request_ctx=request,
         ) as response:
-            answer = _Answer(hop.url, response.status, tuple(_decoded(response.raw_headers)))
+            head = _Answer(response.status, tuple(_decoded(response.raw_headers)))
             if why := _why_not_http(response):
                 response.close()
                 raise _Trouble(Reason.BAD_RESPONSE, why)
+            if response.status == PROXY_AUTHENTICATION_REQUIRED and self.options.proxy is not None:
+                response.close()
+                raise _Trouble(Reason.PROXY_UNUSABLE, "the proxy wants a user name and a password: HTTP status 407")
+            request.head = head
             if response.status in REDIRECT_STATUSES:
-                hop.answer = answer
                 location = _first(response.raw_headers, b"location")
-                if location is None or not location.strip():
-                    response.close()
-                    raise _Trouble(Reason.BAD_REDIRECT, f"HTTP status {response.status} without a Location")
                 if response.content_length is not None and response.content_length <= _DRAIN_BYTES:
                     await response.read()
                 else:
                     response.close()
-                return answer, _as_text(location)
-            hop.answer = answer
+                return head._replace(redirect_to=_target_of(response.status, location, request.url))
             if sink is not None and reason_for_http_status(response.status) is not None:
                 response.close()
-                return answer, None
-            body = await self._read(response, max_bytes, hop, sink)
-            return answer._replace(body=body.end(), truncated=body.is_truncated), None
+                return head
+            body = await self._read(response, max_bytes, request, sink)
+            return head._replace(body=body.end(), truncated=body.is_truncated)
 
-    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int, hop: _Hops, sink: Sink | None) -> Body:
+    async def _read(
+        self, response: aiohttp.ClientResponse, max_bytes: int, request: _Request, sink: Sink | None
+    ) -> Body:
         encoding = response.headers.get("Content-Encoding")
         try:
             body = Body(encoding, max_bytes, sink)
-            is_asked = hop.before_large is None
+            is_asked = request.before_large is None
             async for chunk in response.content.iter_any():
                 if not body.feed(chunk):
                     response.close()  # there is more to come: the connection is of no use any more
                     break
-                if not is_asked and body.size > LARGE_BYTES and hop.before_large is not None:
+                if not is_asked and body.size > LARGE_BYTES and request.before_large is not None:
                     is_asked = True
-                    await hop.ask(hop.before_large())
+                    await request.wait_for_room(request.before_large)
         except DecodeError as error:
             response.close()
             raise _Trouble(Reason.BAD_ENCODING, f"the body is not what Content-Encoding {encoding!r} says") from error
         return body
 
 
-class _Hops:
-    """How far a fetch has come."""
+class _Request:
+    """How far a request has come."""
 
     deadline: asyncio.Timeout
 
     def __init__(self, url: str, started: float, before_large: BeforeLarge | None) -> None:
-        self.url = url  # of the request under way
+        self.url = url
         self.before_large = before_large
-        self.redirects: list[str] = []
-        self.answer: _Answer | None = None  # the last one
+        self.head: _Answer | None = None  # once it is there
         self.is_connecting = True
         self.sent_at = started
 
-    async def ask(self, question: Awaitable[HopRefused | None]) -> None:
+    async def wait_for_room(self, before_large: BeforeLarge) -> None:
         """Ask whether to go on; the time it takes does not count. Raises :class:`_Trouble` for a no."""
         loop = asyncio.get_running_loop()
         left = (self.deadline.when() or 0.0) - loop.time()
         self.deadline.reschedule(None)
-        refused = await question
+        may_go_on = await before_large()
         self.deadline.reschedule(loop.time() + left)
-        if refused is not None:
-            raise _Trouble(refused.reason, refused.detail)
+        if not may_go_on:
+            raise _Trouble(Reason.INTERNAL_ERROR, "there is no room for a large body just now")
+
+
+def _idle_seconds() -> float:
+    """How long a connection is kept that nobody uses: a crawl of many hosts has many of them."""
+    most = descriptors.limit()
+    return IDLE_SECONDS if most is None or most >= MANY_DESCRIPTORS else IDLE_SECONDS_OF_FEW
 
 
 async def _note_sent(
@@ -311,9 +309,9 @@ async def _note_sent(
     parameters: aiohttp.TraceRequestHeadersSentParams,
 ) -> None:
     del session, parameters
-    hop: _Hops = context.trace_request_ctx
-    hop.sent_at = time.monotonic()
-    hop.is_connecting = False
+    request: _Request = context.trace_request_ctx
+    request.sent_at = time.monotonic()
+    request.is_connecting = False
 
 
 def _why_not_http(response: aiohttp.ClientResponse) -> str | None:
@@ -337,6 +335,17 @@ def _first(headers: tuple[tuple[bytes, bytes], ...], name: bytes) -> bytes | Non
     return next((value for key, value in headers if key.lower() == name), None)
 
 
+def _target_of(http_status: int, location: bytes | None, url: str) -> str:
+    """Where a redirect leads. Raises :class:`_Trouble` where that is no URL that can be asked for."""
+    if location is None or not location.strip():
+        raise _Trouble(Reason.BAD_REDIRECT, f"HTTP status {http_status} without a Location")
+    target = canonicalize(_as_text(location), url)
+    if isinstance(target, Refused):
+        reason = target.reason if target.reason in BLOCKING_REASONS else Reason.BAD_REDIRECT
+        raise _Trouble(reason, f"redirected to {target.shown}: {target.explanation}")
+    return target
+
+
 def _as_text(location: bytes) -> str:
     """A Location as a URL: bytes outside ASCII are percent-encoded as they are."""
     return "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in location)
@@ -349,15 +358,33 @@ _OS_REASONS: Final = {
     errno.ECONNRESET: (Reason.CONNECTION_RESET, "the connection was reset"),
     errno.EPIPE: (Reason.CONNECTION_RESET, "the connection was closed"),
     errno.ETIMEDOUT: (Reason.CONNECT_TIMEOUT, "no connection in time"),
+    errno.ENETUNREACH: (Reason.NO_ROUTE, "there is no way to its network from here"),
+    errno.EHOSTUNREACH: (Reason.NO_ROUTE, "there is no way to it from here"),
+    errno.ENETDOWN: (Reason.NO_ROUTE, "the network of this machine is down"),
+    errno.EMFILE: (Reason.OWN_SHORTAGE, "this process may open no more files and connections (ulimit -n)"),
+    errno.ENFILE: (Reason.OWN_SHORTAGE, "this machine can open no more files and connections"),
+    errno.ENOBUFS: (Reason.OWN_SHORTAGE, "this machine has no room for another connection"),
+    errno.ENOMEM: (Reason.OWN_SHORTAGE, "this machine has no memory left"),
 }
 _NAME_UNKNOWN: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
-def classify(error: BaseException, *, is_connecting: bool) -> tuple[Reason, str]:
-    """The one reason, and a line for a person, for whatever aiohttp and what is below it raises."""
-    refused = error if isinstance(error, AddressRefusedError) else getattr(error, "os_error", None)
-    if isinstance(refused, AddressRefusedError):
-        return Reason.PRIVATE_ADDRESS, str(refused)
+def classify(
+    error: BaseException, *, is_connecting: bool, proxy: str | None = None, url: str = ""
+) -> tuple[Reason, str]:
+    """The one reason, and a line for a person, for whatever aiohttp and what is below it raises.
+
+    ``proxy``: what was asked through it for ``url``; that it cannot be reached is no trouble of the host's.
+    """
+    cause = getattr(error, "os_error", error)  # below what aiohttp says
+    if isinstance(cause, AddressRefusedError):
+        return Reason.PRIVATE_ADDRESS, str(cause)
+    if isinstance(cause, OSError) and not isinstance(cause, socket.gaierror):  # whose numbers mean something else
+        found = _os_reason(cause, Reason.INTERNAL_ERROR, "")
+        if found[0] is Reason.OWN_SHORTAGE:
+            return found
+    if proxy is not None and is_connecting and (why := _why_no_proxy(error, proxy, url)):
+        return Reason.PROXY_UNUSABLE, why
     match error:
         case aiohttp.ClientConnectorDNSError():
             if getattr(error.os_error, "errno", None) in _NAME_UNKNOWN:
@@ -373,8 +400,8 @@ def classify(error: BaseException, *, is_connecting: bool) -> tuple[Reason, str]
             if is_connecting:
                 return Reason.CONNECT_TIMEOUT, "no connection within the limit of the fetch"
             return Reason.TIMEOUT, "not complete within the limit of the fetch"
-        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
-            return Reason.UNREACHABLE, "the proxy cannot be used"
+        case aiohttp.ClientHttpProxyError():
+            return Reason.UNREACHABLE, f"the proxy cannot connect to it: HTTP status {error.status}"
         case aiohttp.ServerDisconnectedError():
             return Reason.CONNECTION_RESET, "the server hung up without an answer"
         case aiohttp.ClientConnectorError():
@@ -398,6 +425,24 @@ def classify(error: BaseException, *, is_connecting: bool) -> tuple[Reason, str]
         case aiohttp.ClientError() | http_exceptions.HttpProcessingError() | ValueError() | OverflowError():
             return Reason.BAD_RESPONSE, "the answer is not HTTP"
     return Reason.INTERNAL_ERROR, f"{type(error).__name__}: see the worker's log"
+
+
+def _why_no_proxy(error: BaseException, proxy: str, url: str) -> str | None:
+    """Why the proxy cannot be used, if it is the proxy that cannot. (Behind a tunnel, which ``https`` takes, a
+    time limit may be that of either; then it is taken for the host's.)"""
+    match error:
+        case aiohttp.ClientHttpProxyError(status=status):
+            wants_a_name = status == PROXY_AUTHENTICATION_REQUIRED
+            return "the proxy wants a user name and a password: HTTP status 407" if wants_a_name else None
+        case aiohttp.ClientProxyConnectionError():
+            return "the proxy cannot be reached"
+        case aiohttp.ClientConnectorDNSError():
+            return "the proxy's name cannot be looked up"  # those of hosts the proxy looks up itself
+        case aiohttp.ClientConnectorError(host=host):
+            return "the proxy cannot be connected to" if host == URL(proxy).host else None
+        case TimeoutError():
+            return None if url.startswith("https:") else "no connection to the proxy in time"
+    return None
 
 
 def _os_reason(error: BaseException, otherwise: Reason, detail: str) -> tuple[Reason, str]:

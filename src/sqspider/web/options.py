@@ -24,9 +24,8 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
     Raises ``TypeError`` or ``ValueError`` for what is out of bounds, in words that begin with the field's name.
     """
 
-    timeout_seconds: float = 10.0  # the whole fetch, redirects included; waits between hops are not
+    timeout_seconds: float = 10.0  # one request, from the connection to the end of its body
     max_bytes: int = 10 * 1024 * 1024  # decoded bytes kept of a body; the rest is cut off and marked
-    max_redirects: int = 10
     allow_private: bool = False  # connect to addresses that are not public, too
     allow_any_port: bool = False  # and to ports of other services
     user_agent: str = DEFAULT_USER_AGENT
@@ -36,7 +35,6 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
     bounds: ClassVar[dict[str, Bounds]] = {
         "timeout_seconds": seconds(0.1, 3600),
         "max_bytes": Bounds(1),
-        "max_redirects": Bounds(0, 100),
     }
 
     def __post_init__(self) -> None:

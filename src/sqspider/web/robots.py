@@ -23,8 +23,8 @@ MAX_RULE_SHOWN: Final = 200  # characters of a rule that are told
 _NOWHERE: Final = frozenset({Reason.TOO_MANY_REDIRECTS, Reason.REDIRECT_LOOP, Reason.BAD_REDIRECT})
 
 
-def access_for(fetched: Fetched) -> RobotsAccess:
-    """What an answer for robots.txt means: RFC 9309 section 2.3.1.
+def access_for(fetched: Fetched, *, is_redirected: bool = False) -> RobotsAccess:
+    """What an answer for robots.txt, or for where it redirected to, means: RFC 9309 section 2.3.1.
 
     2xx is obeyed; 4xx, and redirects that lead nowhere or where we do not go, mean that there is
     no file; 429, 5xx and everything that kept us from an answer mean that nothing is allowed.
@@ -34,9 +34,10 @@ def access_for(fetched: Fetched) -> RobotsAccess:
         return RobotsAccess.OBEY
     if reason is Reason.CLIENT_ERROR or reason in _NOWHERE:
         return RobotsAccess.ALLOW_ALL
-    if fetched.redirects and reason in BLOCKING_REASONS:
+    is_3xx = fetched.http_status is not None and 300 <= fetched.http_status < 400
+    if (is_redirected or is_3xx) and reason in BLOCKING_REASONS:
         return RobotsAccess.ALLOW_ALL
-    if reason is Reason.UNEXPECTED_STATUS and fetched.http_status and 300 <= fetched.http_status < 400:
+    if is_3xx and reason is Reason.UNEXPECTED_STATUS:
         return RobotsAccess.ALLOW_ALL
     return RobotsAccess.UNREACHABLE
 

@@ -1,0 +1,295 @@
+"""What this adapter keeps of records and hosts: redirects, claims that were not used, the table's generation, orders;
+and what versions may expect of each other that share a table while a new one is rolled out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from sqspider.frontier import Entered, Entrance, Entry, Exit, Frontier, Retry
+from sqspider.frontier.aws_calls import n, s
+from sqspider.frontier.aws_client import Call
+from sqspider.frontier.aws_hosts import KEPT_WRITERS
+from sqspider.frontier.aws_transport import DYNAMODB
+from sqspider.host import TROUBLE_KEPT_SECONDS, Stage, after_trouble, stage_of, with_orders
+from sqspider.record import Outcome, Reason, Status
+from tests.frontier.kit import (
+    A_LITTLE,
+    DONE,
+    DUE,
+    LEASE,
+    VISIBILITY,
+    assert_counts_are_exact,
+    entries,
+    finish_one,
+    message_of,
+    record_of,
+    take_one,
+    url,
+    win,
+)
+
+from .store import AwsStore, client_for
+
+HOST = "a.example"
+MOVED = Outcome(status=Status.DONE, http_status=301, redirect_to=url("target"), bytes=3)
+
+
+def entrance(store: AwsStore, token: str = "t") -> Entrance:
+    until = store.clock() + 60
+    return Entrance(host=HOST, token=token, delay_seconds=0.5, per_host=2, generation=None, until=until)
+
+
+async def rewrite(store: AwsStore, key: str, **fields: dict[str, Any]) -> None:
+    """Write fields of an item as another version would."""
+    client = client_for(store.environment)
+    await client.call(
+        DYNAMODB,
+        "UpdateItem",
+        {
+            "TableName": store.environment["TABLE_NAME"],
+            "Key": {"url": s(key)},
+            "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in fields),
+            "ExpressionAttributeNames": {f"#{name}": name for name in fields},
+            "ExpressionAttributeValues": {f":{name}": value for name, value in fields.items()},
+        },
+    )
+    await client.close()
+
+
+# Redirects.
+
+
+async def test_redirects_on_the_way_are_recorded_and_swept_back(store: AwsStore) -> None:
+    frontier = await store.open()
+    await frontier.enqueue([Entry(url=url("a"), redirects=3), Entry(url=url("b"))])
+    records = await frontier.get([url("a"), url("b")])
+    assert {record.redirects for record in records.values()} == {3, 0}
+    for _ in range(2):
+        await frontier.delete([await take_one(frontier)])
+    await store.elapse(DUE + A_LITTLE)
+    assert await frontier.sweep() == 2
+    swept = [message_of(await take_one(frontier)) for _ in range(2)]
+    assert {message.url: message.redirects for message in swept} == {url("a"): 3, url("b"): 0}
+
+
+async def test_answers_that_lead_elsewhere_are_counted_apart(store: AwsStore) -> None:
+    frontier = await store.open()
+    await frontier.enqueue(entries(3))
+    for outcome in (MOVED, DONE, msgspec.structs.replace(DONE, redirect_to=url("old"))):  # the last as before
+        delivery = await take_one(frontier)
+        claim = await win(frontier, delivery, claim=delivery.message_id)
+        assert await finish_one(frontier, claim, delivery, outcome)
+    counts = await frontier.counts()
+    assert (counts.redirects, counts.by_status[Status.DONE]) == (1, 3)
+    assert await frontier.counts(exact=True) == counts
+
+
+async def test_where_a_record_of_an_earlier_version_led_is_read(store: AwsStore) -> None:
+    frontier = await store.open()
+    await frontier.enqueue(entries(2))
+    for i, final_url in enumerate((url("elsewhere"), url(1))):
+        old = {"status": "done", "http_status": 200, "final_url": final_url, "title": '"final_url":'}
+        await rewrite(store, url(i), status=s("done"), outcome=s(json.dumps(old)))
+    outcomes = [(await record_of(frontier, url(i))).outcome for i in range(2)]
+    assert [outcome and outcome.redirect_to for outcome in outcomes] == [url("elsewhere"), None]
+
+
+# Claims that were not used.
+
+
+async def test_a_claim_that_was_not_used_is_as_if_it_had_not_been_made(store: AwsStore) -> None:
+    """Also for the sums: the record was queued, though there are claims that nobody ended."""
+    frontier = await store.open()
+    await frontier.enqueue([Entry(url=url("a"))])
+    for lost in range(2):  # whoever held it is gone
+        delivery = await take_one(frontier)
+        assert (await win(frontier, delivery, claim=f"lost{lost}")).unended == lost + 1
+        await store.elapse(max(LEASE, VISIBILITY) + A_LITTLE)
+    for turn in range(2):
+        delivery = await take_one(frontier)
+        claim = await win(frontier, delivery, claim=f"unused{turn}")
+        assert claim.unended == 3
+        unused = Retry(claim=claim, delivery=delivery, at=store.clock(), tried=False, is_unused=True)
+        assert await frontier.retry([unused]) == [True]
+        assert (await record_of(frontier, url("a"))).unended == 2
+    delivery = await take_one(frontier)
+    claim = await win(frontier, delivery, claim="used")
+    assert claim.unended == 3
+    await frontier.flush()
+    sums = await frontier._sums.read()
+    assert {name: number for name, number in sums.records.items() if number} == {Status.PROCESSING: 1}
+    assert await finish_one(frontier, claim, delivery)
+    await assert_counts_are_exact(frontier)
+
+
+# The generation.
+
+
+async def test_clearing_the_table_raises_its_generation_for_everybody(store: AwsStore) -> None:
+    frontier, other = await store.open(), await store.open()
+    await frontier.enqueue(entries(3))
+    for _ in range(2):
+        await other.hosts([HOST])
+        before = other.generation
+        await frontier.clear_table()
+        assert frontier.generation > before
+        await other.hosts([HOST])
+        assert other.generation == frontier.generation
+    fresh = await store.open()
+    await fresh.hosts([HOST])
+    assert fresh.generation == frontier.generation
+
+
+async def test_the_generation_costs_no_call(store: AwsStore) -> None:
+    frontier = await store.open()
+    calls: list[Call] = []
+    frontier.client.observers.append(calls.append)
+    await frontier.hosts([HOST, "b.example"])
+    assert [call.action for call in calls] == ["BatchGetItem"]
+
+
+async def test_a_clearing_that_dies_half_way_has_raised_the_generation(store: AwsStore) -> None:
+    frontier, other = await store.open(), await store.open()
+    await frontier.enqueue(entries(3))
+    await other.hosts([HOST])
+    before = other.generation
+
+    def die(call: Call) -> None:
+        if call.action == "Scan":
+            raise ZeroDivisionError
+
+    frontier.client.observers.append(die)
+    with pytest.raises(ZeroDivisionError):
+        await frontier.clear_table()
+    await other.hosts([HOST])
+    assert other.generation > before
+
+
+# Orders.
+
+
+async def order(frontier: Frontier, **orders: bool) -> None:
+    row = (await frontier.hosts([HOST]))[HOST]
+    wanted = {"is_paused": None, "is_blocked": None, **orders}
+    assert await frontier.save_hosts([with_orders(row, delay=None, **wanted)]) == [True]
+
+
+async def test_once_an_order_is_given_nobody_enters_who_knew_the_host_before(store: AwsStore) -> None:
+    operator = await store.open()
+    workers = [await store.open() for _ in range(3)]
+    for is_given in ({"is_blocked": True}, {"is_paused": True}):
+        for number, worker in enumerate(workers):  # each keeps the row as it has written it
+            await store.elapse(1)
+            assert (await worker.enter([entrance(store, f"t{number}")]))[0].entered in (Entered.YES, Entered.BUSY)
+        await order(operator, **is_given)
+        for number, worker in enumerate(workers):
+            await store.elapse(1)
+            assert (await worker.enter([entrance(store, f"u{number}")]))[0].entered is Entered.STOPPED
+        await order(operator, is_blocked=False, is_paused=False)
+        await store.elapse(120)
+
+
+# Hosts in trouble.
+
+
+async def test_a_host_that_was_given_up_is_listed_until_that_is_forgotten(store: AwsStore) -> None:
+    frontier, other = await store.open(), await store.open()
+    row = (await frontier.hosts([HOST]))[HOST]
+    while stage_of(row, store.clock()) is not Stage.GIVEN_UP:
+        await store.elapse(max(0.0, row.rest_until - store.clock()) + 1)
+        row = after_trouble(
+            row,
+            Reason.CONNECTION_REFUSED,
+            slows=False,
+            fails=True,
+            retry_after=None,
+            now=store.clock(),
+            rests_at_once=True,
+            has_answered=False,
+        )
+        assert await frontier.save_hosts([row]) == [True]
+        row = (await frontier.hosts([HOST]))[HOST]
+        assert await other.hosts_in_trouble() == [row]
+    await store.elapse(TROUBLE_KEPT_SECONDS + 1)
+    assert await other.hosts_in_trouble() == []
+
+
+async def test_time_that_was_no_answer_time_of_a_host_leaves_its_latency(store: AwsStore) -> None:
+    frontier = await store.open()
+    for latency in (2.0, None):
+        await frontier.leave([Exit(host=HOST, token="t", requested_at=store.clock(), latency_seconds=latency)])
+        assert (await frontier.hosts([HOST]))[HOST].latency_seconds == 0.6
+
+
+# Versions that share a table.
+
+
+async def test_what_an_earlier_version_wrote_is_read_and_its_writes_are_heeded(store: AwsStore) -> None:
+    """It knows no ``writers``, no marks and none of the newer fields."""
+    frontier = await store.open()
+    assert (await frontier.enter([entrance(store, "mine")]))[0].entered is Entered.YES
+    row = {"host": HOST, "version": 4, "generation": 2, "done": 7, "last_request": store.clock()}
+    state = {"row": row, "requests": {"theirs": store.clock() + 30}}
+    await rewrite(store, f"host {HOST}", row=s(json.dumps(state)), stamp=s("old"))
+    await frontier.enqueue([Entry(url=f"https://{HOST}/")])
+    delivery = await take_one(frontier)
+    assert await finish_one(frontier, await win(frontier, delivery), delivery)
+    await store.elapse(1)
+    assert (await frontier.enter([entrance(store, "again")]))[0].entered is Entered.YES
+    found = (await frontier.hosts([HOST]))[HOST]
+    assert (found.version, found.generation, found.done, found.answered) == (4, 2, 8, 1)
+
+
+async def test_what_a_later_version_writes_kills_nobody(store: AwsStore) -> None:
+    frontier = await store.open()
+    await frontier.enqueue(entries(2))
+    outcome = {"status": "failed", "reason": "struck_by_lightning", "novelty": [1]}
+    await rewrite(store, url(0), outcome=s(json.dumps(outcome)), novelty=n(1))
+    row = {"host": HOST, "version": 4, "trouble": "struck_by_lightning", "failures": 3, "novelty": {"a": 1}}
+    later = {"row": row, "requests": {}, "novelty": 1}
+    assert (await frontier.enter([entrance(store)]))[0].entered is Entered.YES
+    await rewrite(store, f"host {HOST}", row=s(json.dumps(later)), stamp=s("later"), novelty=n(1))
+    found = (await frontier.hosts([HOST]))[HOST]
+    assert (found.version, found.failures, found.trouble) == (4, 3, None)
+    assert [row.host for row in await frontier.scan_hosts()] == [HOST]
+    records = await frontier.get([url(0), url(1)])
+    assert "struck_by_lightning" in records[url(0)].unreadable
+    assert records[url(1)].unreadable == ""
+    for _ in range(2):  # it is worked on all the same
+        delivery = await take_one(frontier)
+        claim = await win(frontier, delivery, claim=delivery.message_id)
+        assert await finish_one(frontier, claim, delivery)
+    assert (await record_of(frontier, url(0))).outcome == DONE
+
+
+# What it costs.
+
+
+async def test_sums_cost_a_write_and_nothing_more(store: AwsStore) -> None:
+    frontier = await store.open()
+    for round in range(3):
+        await frontier.enqueue([Entry(url=url(round))])
+        calls: list[Call] = []
+        frontier.client.observers[1:] = [calls.append]
+        await frontier.flush()
+        await frontier.flush()
+        assert [call.action for call in calls] == ["UpdateItem"]
+
+
+async def test_a_host_that_many_share_stays_within_a_write_unit(store: AwsStore) -> None:
+    """A unit pays for a kilobyte; what is written last is known all the same."""
+    for number in range(KEPT_WRITERS + 4):
+        frontier = await store.open()
+        await frontier.leave([Exit(host=HOST, token="none", requested_at=store.clock(), latency_seconds=0.1234567)])
+        wanted = msgspec.structs.replace(entrance(store, f"{number:012x}"), delay_seconds=0.0, per_host=4)
+        await frontier.enter([wanted])
+    client = client_for(store.environment)
+    asked = {"TableName": store.environment["TABLE_NAME"], "Key": {"url": s(f"host {HOST}")}}
+    item = (await client.call(DYNAMODB, "GetItem", asked)).body["Item"]
+    await client.close()
+    assert len(item["writers"]["S"].split()) == KEPT_WRITERS
+    assert sum(len(name) + len(value.encode()) for name, typed in item.items() for value in typed.values()) < 1024

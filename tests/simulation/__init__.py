@@ -1,0 +1,1 @@
+"""The whole crawler in virtual time: see docs/simulation.md."""

@@ -1,0 +1,531 @@
+"""One history by one seed: a world, an engine and its weather, workers that die, freeze and stop, an operator.
+
+Afterwards the promises are looked at: :meth:`History._look`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import tempfile
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from sqspider import policy
+from sqspider.frontier import Entry, FrontierBusyError, FrontierUnavailableError
+from sqspider.host import with_orders
+from sqspider.message import CrawlSettings
+from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.url import Scope, host_of
+from sqspider.web.options import FetchOptions
+from sqspider.worker import Mode, NothingReachedError, Worker, WorkerOptions
+
+from .engines import ENGINES, SETTINGS, Engine, Weather
+from .loop import GRAVEYARD, Kills, Process, StuckError, VirtualLoop
+from .witness import JUST_CLEARED_SECONDS, Found, Order, Witness
+from .world import UNMADE, Host, Outage, Request, SimulatedFetcher, World, WorldPlan, is_forbidden
+
+MOST_SECONDS: Final = 1_000_000.0
+MOST_EVENTS: Final = 300_000
+MOST_LIVES: Final = 80  # of one worker and those that take its place
+DEEPEST: Final = 4  # links from a seed
+NEW_HOST_GRACE: Final = 75.0
+HOST_GRACE: Final = 300.0  # a day in life; so many idle looks would show nothing more
+ROBOTS_GRACE: Final = 400.0
+FETCH: Final = FetchOptions()
+MOST_REDIRECTS: Final = 10  # in a row
+GIVEN_UP: Final = "the host was given up"
+FAIR: Final = Weather()
+
+_events: list[tuple[str, str]] = []
+
+
+def _note(_: object, __: str, event: Any) -> Any:
+    _events.append((event["event"], str(event.get("exception", event.get("error", "")))[-600:]))
+    raise structlog.DropEvent
+
+
+def listen() -> None:
+    """Have what the product logs kept, from warnings on."""
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, _note],
+        wrapper_class=structlog.make_filtering_bound_logger(30),
+        cache_logger_on_first_use=False,
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What kind of history a seed makes. Append draws at the end, or every seed means another history."""
+
+    world: WorldPlan
+    weather: Weather
+    workers: int
+    delay: float
+    per_host: int
+    obeys_robots: bool
+    kill_chance: float
+    kill_most: int
+    naps: int
+    stops: int
+    offset: float  # seconds that a worker's clock is wrong, at most: only where the engine has a clock of its own
+    orders: int
+    clears: bool
+    put_back: float  # seconds that everybody's clock is put back by
+    bad_messages: int
+
+    @classmethod
+    def of(cls, seed: int) -> Plan:
+        r = random.Random(f"plan {seed}")
+        is_calm = r.random() < 0.3
+        return cls(
+            world=WorldPlan(
+                hosts=r.randint(1, 3),
+                pages=r.randint(3, 7),
+                trouble=r.choice((0, 0, 0.1, 0.25)),
+                outages=r.choice((0, 0, 0.5)),
+                deaths=r.choice((0, 0, 0, 0.4)),
+                away=r.choice((0, 0, 0, 20, 200)),
+                redirects=r.random() < 0.6,
+                poison=r.choice((0, 0, 0, 0, 1)),
+            ),
+            weather=FAIR
+            if is_calm
+            else Weather(
+                busy=r.choice((0, 0.002)),
+                lost=r.choice((0, 0, 0.002)),
+                slow=r.choice((0, 0.01, 0.05)),
+                late=r.choice((0, 0.01, 0.05)),
+                dropped=r.choice((0, 0, 0.03)),
+                doubled=r.choice((0, 0, 0.05)),
+                held=r.choice((0, 0, 0.05)),
+            ),
+            workers=r.randint(1, 3),
+            delay=r.choice((0, 0.5, 1, 2)),
+            per_host=r.choice((1, 1, 2)),
+            obeys_robots=r.random() < 0.7,
+            kill_chance=r.choice((0, 0, 0.003, 0.01)),
+            kill_most=5,
+            naps=r.choice((0, 0, 0, 1, 2)),
+            stops=r.choice((0, 0, 0, 2)),
+            offset=r.choice((0, 0, 0, 1.5, 20)),
+            orders=r.choice((0, 0, 0, 1, 2)),
+            clears=r.random() < 0.1,
+            put_back=r.choice((0, 0, 0, 0, 0, 0, 0, 0, 0, 3600)),
+            bad_messages=r.choice((0, 0, 0, 0, 0, 1)),
+        )
+
+    @classmethod
+    def small(cls, seed: int) -> Plan:
+        """Few pages and nothing else that goes wrong: so that every point of it can be died at in seconds."""
+        r = random.Random(f"small {seed}")
+        plan = cls.of(seed)
+        world = plan.world._replace(
+            hosts=1, pages=r.randint(2, 4), trouble=r.choice((0, 0, 0.2)), outages=0, deaths=0, away=0, poison=0
+        )
+        return replace(
+            plan, world=world, weather=FAIR, workers=r.choice((1, 2)), kill_chance=0, naps=0, stops=0, offset=0,
+            orders=0, clears=False, put_back=0, bad_messages=0, obeys_robots=True,
+        )  # fmt: skip
+
+
+@dataclass
+class Report:
+    """What one history was, and what it showed."""
+
+    seed: int
+    engine: str
+    kill_at: int | None
+    plan: str
+    violations: list[tuple[str, str]] = field(default_factory=list)
+    kills: int = 0
+    points: int = 0  # at which a process may die
+    events: int = 0
+    calls: int = 0  # of workers to the frontier
+    requests: int = 0
+    seconds: float = 0.0  # of virtual time
+    trace: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class History:
+    """Plays one history; to be run in a process of Python's own that ends by ``os._exit``."""
+
+    def __init__(self, engine: str, seed: int, *, kill_at: int | None = None, is_small: bool = False) -> None:
+        _events.clear()
+        plan = Plan.small(seed) if is_small or kill_at is not None else Plan.of(seed)
+        if engine != "sqlite":
+            plan = replace(plan, put_back=0.0)  # that the clock went back is seen by a file alone
+        self.plan = plan
+        self.seed, self.engine_name = seed, engine
+        self.report = Report(seed, engine, kill_at, str(plan))
+        self.found = Found()
+        self.say = self.found.say
+        self.loop = VirtualLoop(most_seconds=MOST_SECONDS, most_events=MOST_EVENTS)
+        asyncio.set_event_loop(self.loop)
+        self.kills = Kills(
+            random.Random(f"kills {seed}"),
+            at=frozenset() if kill_at is None else frozenset({kill_at}),
+            chance=plan.kill_chance,
+            most=plan.kill_most,
+        )
+        self.rng = random.Random(f"history {seed}")
+        self.world = World(self.loop, seed, plan.world)
+        self.witness = self.world.witness = Witness(self.loop, SETTINGS, self.say)
+        self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        self.engine: Engine = ENGINES[engine](self.witness, plan.weather, seed, Path(self.folder.name))
+        self.witness.has_copies = self.engine.has_copies
+        if engine == "aws":
+            self.witness.blur = 3.0  # its clock is told in whole seconds, late
+            self.witness.sweeps_see_all = False  # there one leaves what older messages may stand for
+        self.settings = CrawlSettings(
+            scope=Scope.ANY,
+            max_depth=DEEPEST,
+            delay_seconds=plan.delay,
+            per_host=plan.per_host,
+            obey_robots=plan.obeys_robots,
+        )
+        self.alive: dict[str, Process] = {}
+        self.stops_left = plan.stops
+        self.blocked: set[str] = set()
+
+    def run(self) -> Report:
+        try:
+            self.loop.run_until_complete(self._main())
+        except StuckError as stuck:
+            self.say("stuck", stuck)
+        except Exception as error:  # noqa: BLE001 - whatever comes out of a worker is a finding
+            self.say("raised", f"{type(error).__name__}: {error}")
+        for event, text in _events:
+            if event in ("internal_error", "fetch"):
+                self.say("internal error", text)
+        report, witness = self.report, self.witness
+        report.violations = self.found.violations
+        report.kills, report.points, report.events = self.kills.done, self.kills.points, self.loop.events
+        report.calls, report.seconds = sum(witness.calls.values()), self.loop.now
+        report.requests = sum(len(host.requests) for host in self.world.hosts.values())
+        report.trace = witness.trace.hexdigest()[:16]
+        GRAVEYARD.append((self.loop, asyncio.all_tasks(self.loop)))
+        self.folder.cleanup()
+        return report
+
+    async def _main(self) -> None:
+        bystander = Process(self.loop, "bystander", Kills(random.Random(0)))
+        looker = self.looker = self.witness.looker = await self.engine.look(bystander)
+        await self._sow()
+        await looker.send(["no message"] * self.plan.bad_messages)
+        operator = self.loop.create_task(self._operate())
+        naps = [self.loop.create_task(self._nap()) for _ in range(self.plan.naps)]
+        await asyncio.gather(*(self._lives(f"w{i}", operator) for i in range(self.plan.workers)))
+        for task in naps:
+            task.cancel()
+        await self._look()
+
+    async def _sow(self) -> None:
+        await self.looker.enqueue([Entry(url=url, settings=self.settings) for url in self.world.seeds()])
+
+    # What happens to workers.
+
+    async def _nap(self) -> None:
+        """Everybody sleeps for minutes, or one alone."""
+        await asyncio.sleep(self.rng.uniform(0.5, 40))
+        seconds = self.rng.choice((20.0, 70.0, 300.0))
+        awake = list(self.alive.values())
+        for process in awake if self.rng.random() < 0.5 else awake[:1]:
+            process.freeze(seconds)
+
+    async def _lives(self, name: str, operator: asyncio.Task[None]) -> None:
+        """A worker, and whoever takes its place."""
+        for n in range(MOST_LIVES):
+            offset = self.rng.uniform(-self.plan.offset, self.plan.offset) if self.engine_name == "aws" else 0.0
+            process = self.alive[name] = Process(self.loop, f"{name}.{n}", self.kills, offset=offset)
+            task = process.start(self._live(process))
+            await process.ended.wait()
+            if process.is_dead:
+                self.engine.abandon(process)
+                await asyncio.sleep(self.rng.choice((0, 1, 20)))
+                continue
+            try:
+                was_stopped = task.result()
+            except (FrontierBusyError, FrontierUnavailableError) as error:
+                if isinstance(error, NothingReachedError) or not (self.plan.weather.busy or self.engine_name == "aws"):
+                    raise
+                self.engine.abandon(process)
+                await asyncio.sleep(5)
+                continue
+            is_quiet = operator.done()
+            await operator
+            is_done = (await self.looker.counts()).open == 0
+            if is_done and not was_stopped:
+                return
+            if not is_done and not was_stopped and is_quiet:
+                self.say("ended too early", process.name)
+        raise StuckError(f"{name} lived {MOST_LIVES} times")
+
+    async def _live(self, process: Process) -> bool:
+        """One worker from its begin to its end; whether it was told to stop."""
+        rng = random.Random(f"{self.seed} {process.name}")
+        frontier = await self.engine.open(process, rng)
+        options = WorkerOptions(
+            worker_id=process.name,
+            poll_seconds=20.0 if self.engine_name == "aws" else 5.0,
+            concurrency=8,
+            batch_size=5,
+            robots_grace_seconds=ROBOTS_GRACE,
+            new_host_grace_seconds=NEW_HOST_GRACE,
+            host_grace_seconds=HOST_GRACE,
+        )
+        worker = Worker(
+            self.witness.watch(frontier, process),
+            SimulatedFetcher(self.world, FETCH),
+            options,
+            clock=frontier.now,
+            rng=rng,
+        )
+        is_stopped = self.stops_left > 0
+        if is_stopped:
+            self.stops_left -= 1
+            self.loop.call_later(self.rng.uniform(1, 30), worker.stop)
+        await worker.run(Mode.UNTIL_EMPTY)
+        await frontier.close()
+        return is_stopped
+
+    # What the operator does.
+
+    async def _operate(self) -> None:
+        plan, rng = self.plan, self.rng
+        for _ in range(plan.orders):
+            await asyncio.sleep(rng.uniform(0.5, 20))
+            await self._order(rng.choice(list(self.world.hosts)), is_block=rng.random() < 0.5)
+        if plan.put_back:
+            await asyncio.sleep(rng.uniform(5, 40))
+            self.loop.skew -= plan.put_back
+        if plan.clears:
+            await asyncio.sleep(rng.uniform(0.5, 40))
+            await self.looker.clear_table()
+            self.blocked.clear()
+            self.witness.cleared()
+            for host in self.world.hosts.values():
+                host.robots_had = None
+            await asyncio.sleep(rng.choice((0, 5)))
+            await self._sow()
+
+    async def _order(self, host: str, *, is_block: bool) -> None:
+        """Block a host for good, or pause it for a while."""
+        await self._save_orders(host, is_paused=not is_block, is_blocked=is_block or None)
+        order = Order(host, self.loop.now)
+        self.witness.orders.append(order)
+        if is_block:
+            self.blocked.add(host)
+            return
+        await asyncio.sleep(self.rng.uniform(1, 100))
+        order.end = self.loop.now
+        await self._save_orders(host, is_paused=False, is_blocked=None)
+        await self.looker.release_host(host)
+
+    async def _save_orders(self, host: str, *, is_paused: bool, is_blocked: bool | None) -> None:
+        while True:
+            row = (await self.looker.hosts([host]))[host]
+            ordered = with_orders(row, delay=None, is_paused=is_paused, is_blocked=is_blocked)
+            if (await self.looker.save_hosts([ordered]))[0]:
+                self.witness.note_saved(ordered)
+                return
+
+    # The promises.
+
+    async def _look(self) -> None:
+        records = {r.url: r async for batch in self.looker.scan() for r in batch}
+        for record in records.values():
+            if record.outcome is None or not record.status.is_final:
+                self.say("open", f"{record.url} {record.status}")
+            else:
+                self._look_at_outcome(record, record.outcome)
+                self._look_at_links(record, record.outcome, records)
+        for url in self.world.seeds():
+            if url not in records:
+                self.say("lost seeds", url)
+        for url, times in self.engine.finishes().items():
+            if times > 1:
+                self.say("finished twice", f"{url} {times} times")
+        await self._look_at_sums(records)
+        await self._look_at_queue()
+        for host in self.world.hosts.values():
+            self._look_at_requests(host)
+        self._look_at_recovery()
+
+    def _requests_of(self, url: str) -> list[Request]:
+        """Those since the table was cleared."""
+        made = self.world.hosts[host_of(url)].requests
+        return [request for request in made if request.url == url and request.start > self.witness.cleared_at]
+
+    def _look_at_outcome(self, record: UrlRecord, outcome: Outcome) -> None:
+        """What the record says is what the world is."""
+        url, reason, host = record.url, outcome.reason, self.world.hosts[host_of(record.url)]
+        requests = self._requests_of(url)
+        said = f"{url} {outcome.status} {reason} {outcome.http_status} tries {record.tries} {outcome.detail}"
+        made = sum(request.reason is not None and request.reason not in UNMADE for request in requests)
+        if record.tries > made:
+            self.say("tries without requests", f"{said}: {made}")
+        is_as_it_is = False
+        match reason:
+            case None:
+                redirected = outcome.http_status is not None and 300 <= outcome.http_status < 400
+                target = self.world.target(url)
+                is_as_it_is = bool(requests) and "/gone" not in url and redirected == (target is not None)
+                if target is not None:
+                    is_as_it_is &= outcome.redirect_to == target and target != url
+                    # On AWS a record keeps the redirects of the way it was first found on; its message has its own.
+                    is_as_it_is &= record.redirects < MOST_REDIRECTS or self.engine_name == "aws"
+                if self.plan.obeys_robots and host.has_robots and is_forbidden(url):
+                    is_as_it_is = False
+            case Reason.CLIENT_ERROR:
+                is_as_it_is = "/gone" in url
+            case Reason.ROBOTS:
+                is_as_it_is = self.plan.obeys_robots and host.has_robots and is_forbidden(url)
+            case Reason.ROBOTS_UNREACHABLE:
+                is_as_it_is = self._was_away(host, 60.0, robots=True)
+            case Reason.HOST_BLOCKED:
+                is_as_it_is = host.name in self.blocked
+            case Reason.CRASHED:
+                is_as_it_is = url in self.world.poison or self._was_killed_with(url)
+            case Reason.TOO_MANY_REDIRECTS:
+                is_as_it_is = self.world.target(url) is not None and record.redirects >= MOST_REDIRECTS
+            case Reason.REDIRECT_LOOP:
+                is_as_it_is = self.world.target(url) == url
+            case Reason.INTERNAL_ERROR:
+                pass
+            case Reason.RATE_LIMITED | Reason.SERVER_ERROR | Reason.TIMEOUT | Reason.CONNECTION_RESET:
+                used_up = record.tries + 1 >= policy.rule_for(reason, outcome.http_status).max_tries
+                is_as_it_is = (used_up and made >= record.tries + 1) or self._was_given_up(host, outcome)
+            case _:
+                is_as_it_is = self._was_given_up(host, outcome)
+        if not is_as_it_is:
+            self.say(f"ended wrongly: {reason or outcome.http_status}", said)
+
+    def _was_given_up(self, host: Host, outcome: Outcome) -> bool:
+        if not outcome.detail.startswith(GIVEN_UP):
+            return False
+        first = min((r.end for r in host.requests if r.http_status is not None and r.http_status < 500), default=None)
+        was_known = first is not None and all(first < outage.start for outage in host.outages + host.robots_outages)
+        return self._was_away(host, (HOST_GRACE if was_known else NEW_HOST_GRACE) - 1.0, robots=True)
+
+    def _was_away(self, host: Host, seconds: float, *, robots: bool) -> bool:
+        """Whether there was so long an outage, or several with no good answer between them."""
+        outages = [*host.outages, *(host.robots_outages if robots else ())]
+        if host.trouble or any(outage.end - outage.start >= seconds for outage in outages):
+            return True
+        good = sorted(r.end for r in host.requests if r.reason is None)
+        marks = [0.0, *good, self.loop.now]
+        return any(later - earlier >= seconds for earlier, later in zip(marks, marks[1:], strict=False)) and bool(outages)
+
+    def _was_killed_with(self, url: str) -> bool:
+        """Whether the last three claims of a URL were each left by a worker that died, or whose store failed."""
+        last = self.witness.claims[url][-4:-1]
+        is_rough = self.plan.weather.busy > 0 or self.plan.weather.lost > 0
+        return is_rough or sum(claim.process.is_dead for claim in last) >= 2
+
+    def _look_at_links(self, record: UrlRecord, outcome: Outcome, records: dict[str, UrlRecord]) -> None:
+        """Where a record leads, there are records."""
+        if record.status is not Status.DONE:
+            return
+        leads_to: list[str] = []
+        target = self.world.target(record.url)
+        if target is not None:
+            leads_to = [target]
+        elif record.depth < DEEPEST:
+            leads_to = self.world.links(record.url)
+        lost = [url for url in leads_to if url not in records]
+        if lost:
+            self.say("lost links", f"{record.url} -> {lost}")
+
+    async def _look_at_sums(self, records: dict[str, UrlRecord]) -> None:
+        finals = [record.outcome for record in records.values() if record.outcome is not None]
+        counts = await self.looker.counts(exact=self.engine_name == "aws" and self.kills.done > 0)
+        own: dict[str, Any] = {
+            "status": {s: n for s, n in Counter(r.status for r in records.values()).items() if n},
+            "reason": dict(Counter(outcome.reason for outcome in finals if outcome.reason is not None)),
+            "bytes": sum(outcome.bytes for outcome in finals),
+            "redirects": sum(outcome.redirect_to is not None and outcome.status is Status.DONE for outcome in finals),
+        }
+        told: dict[str, Any] = {
+            "status": {s: n for s, n in counts.by_status.items() if n},
+            "reason": {reason: n for reason, n in counts.by_reason.items() if n},
+            "bytes": counts.bytes,
+            "redirects": counts.redirects,
+        }
+        for name, number in own.items():
+            if told[name] != number:
+                self.say(f"sums: {name}", f"{told[name]} for {number}")
+        if self.engine_name == "aws" and self.kills.done:
+            return  # those of hosts are behind by what a worker that died had not written
+        rows = {row.host: row for row in await self.looker.scan_hosts()}
+        for name in self.world.hosts:
+            of_host = [r for r in records.values() if r.host == name]
+            statuses = Counter(r.status for r in of_host)
+            read = sum(r.outcome.bytes for r in of_host if r.outcome is not None)
+            row = rows.get(name)
+            sums = (row.done, row.failed, row.blocked, row.bytes) if row else (0, 0, 0, 0)
+            if sums != (statuses[Status.DONE], statuses[Status.FAILED], statuses[Status.BLOCKED], read):
+                self.say("sums of a host", f"{name} {sums} for {dict(statuses)}, {read} bytes")
+
+    async def _look_at_queue(self) -> None:
+        stats = await self.looker.queue_stats()
+        if not stats.is_empty:
+            self.say("queue not empty", stats)
+        witness = self.witness
+        # Whoever dies, or gets no answer, counts a receive of what was in its hands.
+        is_rough = self.kills.done + witness.failures >= SETTINGS.max_receives or self.engine_name == "aws"
+        if stats.dead < self.plan.bad_messages or (stats.dead > self.plan.bad_messages and not is_rough):
+            self.say("dead letters", f"{stats.dead} for {self.plan.bad_messages} that are none")
+        if self.engine_name != "aws" and witness.released > len(witness.dropped) + stats.dead and not witness.generation:
+            self.say("sent by sweeps", f"{witness.released} for {len(witness.dropped)} that were lost")
+
+    def _look_at_requests(self, host: Host) -> None:
+        """No sooner than its delay, no more at once than allowed, nothing that robots.txt forbids."""
+        plan = self.plan
+        requests = sorted(host.requests, key=lambda request: request.start)
+        cleared = self.witness.cleared_at  # with the table it is forgotten when a host was last asked
+        if plan.delay:
+            late = 0.06 if plan.per_host > 1 else 1e-6
+            late += 4.0 if self.engine_name == "aws" and plan.offset else 0.0  # clocks that differ by so little are left
+            for a, b in zip(requests, requests[1:], strict=False):
+                if b.start - a.start < plan.delay - late and not a.start <= cleared < b.start:
+                    self.say("gap", f"{host.name} {b.start - a.start:.3f} s at {b.start:.2f}: {a.process} {a.url}, {b.process} {b.url}")
+            for request in requests:
+                others = [r for r in requests if r.start <= request.start < r.end - 1e-9]
+                if len(others) > plan.per_host + any(r.start <= cleared for r in others):
+                    self.say("too many at once", f"{host.name} {len(others)} at {request.start:.2f}: {[r.process for r in others]}")
+        if not plan.obeys_robots:
+            return
+        for request in requests:
+            if request.is_robots:
+                continue
+            if host.has_robots and is_forbidden(request.url):
+                self.say("forbidden by robots.txt", request.url)
+            if not request.knew_robots and not cleared <= request.start < cleared + JUST_CLEARED_SECONDS:
+                self.say("asked before robots.txt", request.url)
+
+    def _look_at_recovery(self) -> None:
+        """A host that is back is asked again before as much time has passed as it was away, and a little."""
+        for host in self.world.hosts.values():
+            for outage in host.outages:
+                self._look_after(host, outage)
+
+    def _look_after(self, host: Host, outage: Outage) -> None:
+        met = [r.start for r in host.requests if outage.start <= r.start < outage.end]
+        after = [r.start for r in host.requests if r.start >= outage.end]
+        if not met or not after:
+            return
+        length = outage.end - met[0]
+        slack = 60.0 + 300.0 * self.plan.naps + (4000.0 if self.plan.put_back or self.plan.orders else 0.0)
+        slack += self.plan.world.away + (120.0 if self.kills.done else 0.0) + (60.0 if self.plan.weather != FAIR else 0.0)
+        if not host.trouble and not host.robots_outages and after[0] - outage.end > 2 * length + slack:
+            self.say("came back late", f"{host.name} {after[0] - outage.end:.0f} s after an outage of {length:.0f} s")
+

@@ -1,0 +1,333 @@
+"""Who looks while a history runs, for final states do not show what heals itself.
+
+Each process's frontier is wrapped, so that every call and every answer is seen; nothing is known of how an
+adapter keeps its things. What is seen is a bound on what happened: an answer may be late, or never come.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from sqspider.frontier import (
+    Admission,
+    Deferral,
+    Delivery,
+    Entered,
+    Entrance,
+    Finish,
+    Frontier,
+    FrontierError,
+    FrontierSettings,
+    Lost,
+    Retry,
+    SlotDemand,
+    Won,
+)
+from sqspider.host import HostRow
+from sqspider.message import Message, decode_message
+from sqspider.record import Status, UrlRecord
+from sqspider.url import host_of
+
+from .loop import Process, VirtualLoop
+
+CLOSE: Final = 1e-6  # what sums of floats may differ by
+
+JUST_CLEARED_SECONDS: Final = 30.0  # what was claimed before may still be asked for
+
+Say = Callable[[str, object], None]
+
+
+@dataclass
+class Claim:
+    """A claim that was won, in the loop's time."""
+
+    process: Process
+    won: Won
+    called: float  # when it was asked for
+    commit: float  # when it was made
+    until: float  # when its lease ends
+    naps: int  # of its process until then
+    end_called: float | None = None  # when its end was asked for
+    is_ended: bool = False  # that it was ended was answered
+
+
+@dataclass
+class Receipt:
+    """One delivery of one message."""
+
+    called: float  # when it was asked for
+    told: float  # and when it was answered
+    receipt: str
+    is_ended: bool = False
+
+
+@dataclass
+class Order:
+    """What the operator said of a host."""
+
+    host: str
+    start: float  # when it was said to be so
+    end: float = float("inf")
+
+
+@dataclass
+class Slots:
+    first: float
+    end: float
+    generation: int
+
+
+class Observed:
+    """A process's frontier, with a witness before and after each call."""
+
+    def __init__(self, frontier: Frontier, process: Process, witness: Witness) -> None:
+        self._frontier, self._process, self._witness = frontier, process, witness
+
+    def __getattr__(self, name: str) -> Any:
+        operation = getattr(self._frontier, name)
+        if not callable(operation) or name in ("now", "scan"):
+            return operation
+
+        async def call(*arguments: Any, **named: Any) -> Any:
+            witness, process = self._witness, self._process
+            called = witness.begin(name, process)
+            if before := getattr(witness, f"before_{name}", None):
+                await before(process, called, *arguments, **named)
+            try:
+                answer = await operation(*arguments, **named)
+            except FrontierError:
+                witness.failures += 1
+                raise
+            if after := getattr(witness, f"after_{name}", None):
+                await after(process, called, answer, *arguments, **named)
+            return answer
+
+        return call
+
+
+class Witness:
+    """All that was seen of one history; what must not be is told to ``say`` (kind, detail)."""
+
+    def __init__(self, loop: VirtualLoop, settings: FrontierSettings, say: Say) -> None:
+        self.loop, self.settings, self.say = loop, settings, say
+        self.looker: Frontier
+        self.trace = hashlib.sha256()
+        self.calls: Counter[str] = Counter()
+        self.generation = 0
+        self.cleared_at = 0.0
+        self.claims: defaultdict[str, list[Claim]] = defaultdict(list)  # by URL, since the last clearing
+        self.finished: Counter[str] = Counter()
+        self.finished_at: dict[str, float] = {}  # when that was answered
+        self.deliveries: defaultdict[str, list[Receipt]] = defaultdict(list)  # by message
+        self.delivered: defaultdict[str, list[float]] = defaultdict(list)  # by URL
+        self.orders: list[Order] = []
+        self.slots: defaultdict[str, list[Slots]] = defaultdict(list)
+        self.saved: dict[str, set[int]] = defaultdict(set)  # by host, the versions that rows were written over
+        self.raised: dict[str, tuple[int, float]] = {}  # by host, the last generation and when it was written
+        self.failures = 0  # calls that raised
+        self._due: dict[Process, list[str]] = {}  # URLs that a sweep under way should move on
+        self.released = 0  # messages that sweeps sent
+        self.dropped: list[tuple[str, float]] = []  # messages that were lost on the way: URL, when
+        self.has_copies = False  # the queue may deliver a message twice at a time
+        self.sweeps_see_all = True  # no index lags, no call fails in part
+        self.blur = CLOSE  # seconds by which the store's moments may be off
+
+    def watch(self, frontier: Frontier, process: Process) -> Frontier:
+        process.now = frontier.now
+        return cast(Frontier, Observed(frontier, process, self))
+
+    def begin(self, name: str, process: Process) -> float:
+        self.calls[name] += 1
+        self.trace.update(f"{self.loop.now!r} {process.name} {name}\n".encode())
+        return self.loop.now
+
+    def of_loop(self, moment: float, process: Process) -> float:
+        """A moment of a process's clock, by the loop."""
+        return moment - (process.now() - self.loop.now)
+
+    def cleared(self) -> None:
+        """The table was cleared just now: nothing of before holds any more."""
+        self.generation += 1
+        self.cleared_at = self.loop.now
+        for kept in (self.claims, self.finished, self.slots, self.saved, self.raised, self.delivered):
+            kept.clear()
+        self.dropped.clear()
+        for order in self.orders:
+            order.end = min(order.end, self.loop.now)
+
+    # Claims: one that lives at a time, and none ends but the last.
+
+    async def after_claim(
+        self, process: Process, called: float, answers: Sequence[Won | Lost], *_: Any, lease_seconds: float, **__: Any
+    ) -> None:
+        for won in answers:
+            if not isinstance(won, Won):
+                continue
+            until = self.of_loop(won.lease_until, process)
+            claim = Claim(process, won, called, until - lease_seconds, until, process.naps)
+            if claim.commit < self.cleared_at - self.blur:
+                continue
+            for other in self.claims[won.url]:
+                if other.won.attempt == won.attempt:
+                    self.say("an attempt was given twice", f"{won.url} {won.attempt}")
+                earlier, later = (other, claim) if other.commit < claim.commit else (claim, other)
+                if later.commit < min(earlier.until, earlier.end_called or earlier.until) - self.blur:
+                    self.say("two live claims", f"{won.url} attempts {earlier.won.attempt}, {later.won.attempt}")
+            self.claims[won.url].append(claim)
+
+    def claim_of(self, won: Won) -> Claim | None:
+        made = self.claims.get(won.url, ())
+        return next((c for c in made if (c.won.attempt, c.won.claim_id) == (won.attempt, won.claim_id)), None)
+
+    async def _before_end(self, _: Process, called: float, ends: Sequence[Finish | Retry]) -> None:
+        for end in ends:
+            if claim := self.claim_of(end.claim):
+                claim.end_called = min(called, claim.end_called or called)
+            if end.delivery is not None:
+                self._end_delivery(end.delivery)
+
+    before_finish = before_retry = _before_end
+
+    async def _after_end(
+        self, _: Process, called: float, answers: Sequence[bool], ends: Sequence[Finish | Retry]
+    ) -> None:
+        for end, is_ended in zip(ends, answers, strict=True):
+            url, claim = end.claim.url, self.claim_of(end.claim)
+            if not is_ended:
+                continue
+            if claim is None:
+                if called > self.cleared_at:
+                    self.say("a claim from before the clearing was ended", url)
+                continue
+            claim.is_ended = True
+            if any(c.won.attempt > end.claim.attempt and c.commit < called - self.blur for c in self.claims[url]):
+                self.say("a claim was ended after a later one was made", url)
+            if isinstance(end, Finish):
+                self.finished[url] += 1
+                self.finished_at[url] = self.loop.now
+                if self.finished[url] > 1:
+                    self.say("finished twice", url)
+            elif self.finished[url] and called > self.finished_at[url]:
+                self.say("put back after it was finished", url)
+
+    after_finish = after_retry = _after_end
+
+    def requested(self, process: Process, url: str) -> None:
+        """A page is asked for: by whoever holds its claim."""
+        self.trace.update(f"{self.loop.now!r} {process.name} {url}\n".encode())
+        held = [c for c in self.claims[url] if c.process is process and not c.is_ended]
+        if not held and self.generation and self.loop.now < self.cleared_at + JUST_CLEARED_SECONDS:
+            return  # its claim may be from before the clearing
+        if not held:
+            self.say("asked without a claim", url)
+        elif held[-1].until < self.loop.now - self.blur and held[-1].naps == process.naps:
+            self.say("asked after the lease had ended", f"{url} {self.loop.now - held[-1].until:.1f} s")
+        for order in self.orders:
+            if order.host == host_of(url) and order.start < self.loop.now < order.end and held:
+                if held[-1].called > order.start:
+                    self.say("asked after an order", f"{url} {self.loop.now - order.start:.2f} s after it")
+
+    # Messages: one delivery at a time, nothing deleted that is open, nothing sent for what waits.
+
+    async def after_receive(self, _: Process, called: float, deliveries: Sequence[Delivery], *__: Any, **___: Any) -> None:
+        for delivery in deliveries:
+            message = decode_message(delivery.body)
+            if isinstance(message, Message):
+                self.delivered[message.url].append(self.loop.now)
+            for other in self.deliveries[delivery.message_id]:
+                is_hidden = self.loop.now < other.called + self.settings.visibility_seconds - CLOSE
+                is_live = not other.is_ended and is_hidden and other.told < called
+                if is_live and not self.has_copies:
+                    self.say("two live deliveries of a message", delivery.body[:100])
+            self.deliveries[delivery.message_id].append(Receipt(called, self.loop.now, delivery.receipt))
+
+    def _end_delivery(self, delivery: Delivery) -> None:
+        for other in self.deliveries[delivery.message_id]:
+            if other.receipt == delivery.receipt:
+                other.is_ended = True
+
+    async def before_defer(self, _: Process, __: float, deferrals: Sequence[Deferral]) -> None:
+        for deferral in deferrals:
+            self._end_delivery(deferral.delivery)
+
+    async def before_delete(self, _: Process, __: float, deliveries: Sequence[Delivery]) -> None:
+        urls = {m.url for d in deliveries if isinstance(m := decode_message(d.body), Message)}
+        for url, record in (await self.looker.get(sorted(urls))).items():
+            if not record.status.is_final:
+                self.say("a message was deleted while its record was open", url)
+
+    async def before_sweep(self, process: Process, called: float, limit: int = 1000) -> None:
+        self._due[process] = [record.url for record in await self._queued() if self._due_at(record, process) < called]
+
+    async def after_sweep(self, process: Process, called: float, released: int, limit: int = 1000) -> None:
+        self.released += released
+        if released >= limit or not self.sweeps_see_all:
+            return
+        was_due = self._due.pop(process)
+        least = called + 0.9 * self.settings.due_seconds
+        for record in await self._queued():
+            if record.url in was_due and self._due_at(record, process) < least:
+                self.say("a sweep left what was due", record.url)
+
+    async def _queued(self) -> list[UrlRecord]:
+        return [record async for batch in self.looker.scan(status=Status.QUEUED) for record in batch]
+
+    def _due_at(self, record: UrlRecord, process: Process) -> float:
+        return self.of_loop(record.due_at or 0.0, process)
+
+    # Hosts: slots are given once, rows are written over once, orders hold.
+
+    async def after_reserve(
+        self, process: Process, _: float, firsts: Sequence[float | None], demands: Sequence[SlotDemand]
+    ) -> None:
+        for first, demand in zip(firsts, demands, strict=True):
+            if first is None or demand.spacing_seconds == 0:
+                continue
+            first = self.of_loop(first, process)
+            new = Slots(first, first + demand.count * demand.spacing_seconds, demand.generation)
+            for old in self.slots[demand.host]:
+                if old.generation == new.generation and old.first < new.end - 1e-3 - self.blur and new.first < old.end - 1e-3 - self.blur:
+                    self.say("a slot was given twice", f"{demand.host} at {new.first:.2f}")
+            self.slots[demand.host].append(new)
+
+    async def after_save_hosts(
+        self, _: Process, __: float, answers: Sequence[bool], rows: Sequence[HostRow]
+    ) -> None:
+        for row, is_saved in zip(rows, answers, strict=True):
+            if is_saved:
+                self.note_saved(row)
+
+    def note_saved(self, row: HostRow) -> None:
+        if row.version in self.saved[row.host]:
+            self.say("a version of a host's row was written over twice", f"{row.host} {row.version}")
+        self.saved[row.host].add(row.version)
+        generation, _ = self.raised.get(row.host, (0, 0.0))
+        if row.generation > generation:
+            self.raised[row.host] = (row.generation, self.loop.now)
+
+    async def after_enter(
+        self, _: Process, called: float, answers: Sequence[Admission], entrances: Sequence[Entrance]
+    ) -> None:
+        for admission, entrance in zip(answers, entrances, strict=True):
+            if admission.entered is not Entered.YES:
+                continue
+            generation, since = self.raised.get(entrance.host, (0, 0.0))
+            if entrance.generation is not None and entrance.generation < generation and since < called:
+                self.say("entered by a void slot", f"{entrance.host} {entrance.generation} of {generation}")
+            for order in self.orders:
+                if order.host == entrance.host and order.start < called < order.end:
+                    self.say("entered after an order", entrance.host)
+
+
+@dataclass
+class Found:
+    """What a history showed that must not be."""
+
+    violations: list[tuple[str, str]] = field(default_factory=list)  # kind, detail
+
+    def say(self, kind: str, detail: object = "") -> None:
+        self.violations.append((kind, str(detail)))
