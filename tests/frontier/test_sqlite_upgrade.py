@@ -123,9 +123,7 @@ async def test_what_a_url_is_and_was_is_kept(tmp_path: Path) -> None:
         Status.QUEUED,
         *map(Status, ("done", "done", "failed", "blocked", "processing")),
     ]
-    assert records[url(1)].outcome == Outcome(
-        status=Status.DONE, http_status=200, final_url=url(1), bytes=7, digest=digest, title="T"
-    )
+    assert records[url(1)].outcome == Outcome(status=Status.DONE, http_status=200, bytes=7, digest=digest, title="T")
     second = records[url(2)].outcome
     assert second is not None
     assert (second.redirect_to, second.http_status) == ("https://other.example/x", 200)
