@@ -182,8 +182,10 @@ class History:
         self.witness = self.world.witness = Witness(self.loop, SETTINGS, self.say)
         self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.engine: Engine = ENGINES[engine](self.witness, plan.weather, seed, Path(self.folder.name))
-        # What is in flight when the clock goes back comes back at once.
-        self.witness.has_copies = self.engine.has_copies or plan.put_back > 0
+        # What is in flight when the clock goes back comes back at once; and in a file a URL whose message was sent
+        # twice, or is left from before a clearing, has one place for both.
+        is_doubled = plan.clears or plan.weather.doubled > 0
+        self.witness.has_copies = self.engine.has_copies or plan.put_back > 0 or (engine == "sqlite" and is_doubled)
         # On AWS one leaves what older messages may stand for; in SQLite's file what waits has no moment of its own.
         self.witness.sweeps_see_all = engine == "memory"
         if plan.put_back:
@@ -433,8 +435,9 @@ class History:
     def _was_killed_with(self, url: str) -> bool:
         """Whether its last fetch, with no other beside it, ended by chance: what a page kills takes nobody along."""
         last = self.witness.claims[url][-2:-1]
-        is_rough = self.plan.weather.busy > 0 or self.plan.weather.lost > 0
-        return is_rough or any(claim.process.is_dead and not claim.process.was_poisoned for claim in last)
+        return self.witness.failures > 0 or any(
+            claim.process.is_dead and not claim.process.was_poisoned for claim in last
+        )
 
     def _look_at_links(self, record: UrlRecord, records: dict[str, UrlRecord]) -> None:
         """Where a record leads, there are records."""

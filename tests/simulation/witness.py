@@ -152,7 +152,7 @@ class Witness:
         """The table was cleared just now: nothing of before holds any more."""
         self.generation += 1
         self.cleared_at = self.loop.now
-        for kept in (self.claims, self.finished, self.slots, self.saved, self.raised, self.delivered):
+        for kept in (self.claims, self.finished, self.slots, self.saved, self.raised, self.delivered, self.deliveries):
             kept.clear()
         self.dropped.clear()
         for order in self.orders:

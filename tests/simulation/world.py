@@ -256,8 +256,7 @@ class SimulatedFetcher:
         request = self._note(url, process.name, seconds, reason, answer)
         process.on_death.append(lambda: setattr(request, "end", min(request.end, world.loop.now)))
         if url in world.poison and answer.http_status == 200:
-            # Those that were asked beside it are taken along.
-            await asyncio.sleep(seconds / 2)
+            await asyncio.sleep(0.015)  # what was asked beside it is not answered yet, and is taken along
             process.kills.done += 1
             process.was_poisoned = True
             await die(process)
