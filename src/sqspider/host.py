@@ -91,6 +91,7 @@ class Entrance(msgspec.Struct, frozen=True, kw_only=True):
     per_host: int  # requests at a time
     generation: int | None  # of the slot; none: without a slot (robots.txt, sitemaps)
     until: float  # when the request is over at the latest
+    begins_within: float = 0.0  # seconds that the request may begin late: the next one's delay counts from then
 
 
 class Entered(enum.StrEnum):
@@ -222,7 +223,7 @@ def entered(state: HostState, entrance: Entrance, now: float) -> tuple[HostState
     next_slot = row.next_slot
     if entrance.generation is None:
         next_slot = max(now, next_slot) + entrance.delay_seconds
-    row = msgspec.structs.replace(row, last_request=now, next_slot=next_slot)
+    row = msgspec.structs.replace(row, last_request=now + entrance.begins_within, next_slot=next_slot)
     return HostState(row=row, requests=requests), Admission(entered=Entered.YES)
 
 

@@ -86,6 +86,7 @@ class Pass(NamedTuple):
     token: str | None  # none: the host has no delay, nothing is to be noted
     asked_at: float  # when it was asked for: before the frontier's answer
     is_probe: bool = False  # whether anything can be asked at all is found out by it
+    good_for: float = BEGIN_SECONDS  # seconds after that in which the request may begin
 
 
 class Busy(NamedTuple):
@@ -371,18 +372,20 @@ class Politeness:
         if delay == 0:
             return Pass(row.host, None, now)
         token = f"{self._rng.getrandbits(48):012x}"
+        good_for = self._promptness if per_host > 1 else BEGIN_SECONDS
         admission: Admission = await self._enter(
             Entrance(
                 host=row.host,
                 token=token,
-                delay_seconds=delay + (self._promptness - PROMPT_SECONDS if per_host > 1 else 0.0),
+                delay_seconds=delay,
                 per_host=per_host,
                 generation=generation,
                 until=now + BEGIN_SECONDS + self._request_seconds,
+                begins_within=good_for - PROMPT_SECONDS if per_host > 1 else 0.0,
             )
         )
         if admission.entered is Entered.YES:
-            return Pass(row.host, token, now)
+            return Pass(row.host, token, now, good_for=good_for)
         self._rows.pop(row.host, None)  # it is not what it was thought to be
         return Busy(
             admission.again_at,
@@ -408,15 +411,15 @@ class Politeness:
         """Whether it is too old to begin a request by: what it has kept away may have been let in meanwhile.
 
         With several requests at a time their distance is kept from the moment of the permission on; where there is
-        one at a time, until its latest end. Where the frontier itself takes longer to answer than that, the distance
-        that is asked for grows by as much: so some permission is prompt enough.
+        one at a time, until its latest end. Where the frontier itself takes longer to answer than that, permissions
+        are asked for that are good for longer, and keep others away for as much longer: so some is prompt enough.
         """
         if permission.token is None:
             return False
         age = self._clock() - permission.asked_at
+        is_late = age > permission.good_for
         if per_host == 1:
-            return age > BEGIN_SECONDS
-        is_late = age > self._promptness
+            return is_late
         self._promptness = min(2 * age, BEGIN_SECONDS) if is_late else max(0.9 * self._promptness, PROMPT_SECONDS)
         return is_late
 
@@ -462,6 +465,8 @@ class Politeness:
         try:
             if await self.is_stopped(permission, settings):
                 return Busy(self._clock(), is_void=False, is_stopped=True)
+            if self.is_late(permission, settings.per_host):
+                return Busy(self._clock(), is_void=False)
             requested_at, started_at = None, self._clock()
             fetched = await self._fetcher.fetch(url, max_bytes=max_bytes, sink=sink)
             requested_at = started_at + fetched.sent_seconds

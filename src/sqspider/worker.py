@@ -691,16 +691,16 @@ class Worker:
             claim = await self._win(delivery, message)
             if claim is None or await self._is_suspended(claim, delivery, alone=alone):
                 return None
-            if self._politeness.is_late(permission, message.settings.per_host):
+            if await self._politeness.is_stopped(permission, message.settings):
+                await self._give_back_unused(claim, delivery, self._clock())
+                return None
+            if self._politeness.is_late(permission, message.settings.per_host):  # last: all the above takes time
                 held = None
                 anew = await self._politeness.enter_anew(permission, message)
                 if isinstance(anew, Busy):
                     await self._give_back_unused(claim, delivery, anew.again_at)
                     return None
                 permission = held = anew
-            elif await self._politeness.is_stopped(permission, message.settings):
-                await self._give_back_unused(claim, delivery, self._clock())
-                return None
             self.tally.in_flight += 1
             started_at = self._clock()
             try:

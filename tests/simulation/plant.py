@@ -78,7 +78,7 @@ PLANTS: Final[dict[str, Change]] = {
     "requests at once": Change(
         "host.py", "if len(requests) >= (1 if row.rests else entrance.per_host):", "if len(requests) >= 1_000_000:"
     ),
-    "late permissions": Change("politeness.py", "return age > BEGIN_SECONDS", "return age > 1_000_000"),
+    "late permissions": Change("politeness.py", "is_late = age > permission.good_for", "is_late = age > 1_000_000"),
     "host version": Change("host.py", "if old.version != row.version:", "if old.version < row.version:"),
     "slots": Change("host.py", "next_slot = first + demand.count * demand.spacing_seconds", "next_slot = first"),
     "generation of slots": Change(

@@ -434,3 +434,23 @@ def test_a_plain_url_is_a_message() -> None:
 )
 def test_what_is_neither_is_no_message(body: str) -> None:
     assert isinstance(decode_message(body), BadBody)
+
+
+def test_who_may_begin_late_keeps_others_away_for_as_much_longer() -> None:
+    def wish(token: str, begins_within: float = 0.0) -> Entrance:
+        return Entrance(
+            host="h",
+            token=token,
+            delay_seconds=1.0,
+            per_host=2,
+            generation=None,
+            until=130.0,
+            begins_within=begins_within,
+        )
+
+    state, admission = entered(HostState(row=HostRow(host="h")), wish("a", begins_within=1.5), 100.0)
+    assert admission.entered is Entered.YES
+    _, admission = entered(state, wish("b"), 102.0)
+    assert (admission.entered, admission.again_at) == (Entered.BUSY, 102.5)
+    _, admission = entered(state, wish("b"), 102.5)
+    assert admission.entered is Entered.YES
