@@ -27,7 +27,7 @@ from sqspider import crawl as sqspider_crawl
 from sqspider.frontier import Deferral, Frontier, FrontierSettings, RobotsRow, SlotDemand, open_frontier
 from sqspider.host import FAILURES_TO_REST, GIVE_UP_PROBES, HostRow, RobotsAccess, Stage, stage_of, with_orders
 from sqspider.message import CrawlSettings, Message, decode_message, encode_message
-from sqspider.politeness import ROBOTS_CACHE_BYTES, SOON_SECONDS, Blocked, Politeness, Postponed
+from sqspider.politeness import ROBOTS_CACHE_BYTES, SOON_SECONDS, Blocked, Busy, Pass, Politeness, Postponed
 from sqspider.producer import produce
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
@@ -814,6 +814,22 @@ async def test_what_cannot_be_asked_by_a_batch_is_given_back_untried(host: Site)
         assert (stats.visible + stats.delayed, stats.in_flight) == (10, 0)
         records = await records_of(frontier)
     assert {(record.status, record.tries) for record in records.values()} == {(Status.QUEUED, 0)}
+
+
+async def test_while_nothing_can_be_asked_one_request_at_a_time_probes() -> None:
+    """Whatever waits here for its slot, and with robots.txt and sitemaps as with pages."""
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        politeness = keeper(frontier, fetcher)
+        past = time.time() - 5
+        politeness.network.failed(Reason.PROXY_UNUSABLE, "no", asked_at=past, now=past)
+        one, other = (Message(url=f"http://{name}.example/", settings=AT_ONCE) for name in "ab")
+        probe = await politeness.enter(one)
+        assert isinstance(probe, Pass)
+        assert isinstance(await politeness.enter(other), Busy)
+        assert isinstance(await politeness.ask(other.url, AT_ONCE, max_bytes=1), Busy)
+        await politeness.leave(probe)
+        assert isinstance(await politeness.enter(other), Pass)
+        await politeness.close()
 
 
 async def test_a_worker_that_reached_nothing_for_a_day_ends_and_loses_nothing(host: Site) -> None:
