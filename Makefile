@@ -31,7 +31,7 @@ DIFF = $(CDK) diff --no-notices --method=template --app $(ASSEMBLY)
 SYNTH = $(CDK) synth --no-notices --quiet --output $(ASSEMBLY) -c zip=$(abspath $(ZIP)) $(settings)
 ENV_FILE := .env
 
-.PHONY: help demo test exercise prove engines check bench constraints synth bootstrap diff deploy destroy clean
+.PHONY: help demo test exercise prove simulate engines check bench constraints synth bootstrap diff deploy destroy clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -54,6 +54,12 @@ exercise: engines ## play the exercise step by step (docs/exercise.md); it is pa
 
 prove: engines ## run what is long by nature
 	@$(BIN)/python -m pytest -m prove
+
+# Each engine for SECONDS (a minute), or for EVENTS callbacks, from SEED on: docs/simulation.md.
+simulate: $(VENV)/installed ## play histories of the crawler in virtual time, for SECONDS=60 or EVENTS=1000000 an engine
+	@status=0; for engine in memory sqlite aws; do echo "$$engine:"; \
+		$(BIN)/python -m tests.simulation $$engine --seed $(or $(SEED),0) \
+			$(if $(EVENTS),--events $(EVENTS),--seconds $(or $(SECONDS),60)) || status=1; done; exit $$status
 
 # All that tests run on, installed before the first of them: no test installs, or asks a registry. What cannot be had
 # here is said, and the tests that need it are skipped.

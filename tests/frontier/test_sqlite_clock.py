@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import pytest
@@ -31,6 +32,7 @@ from .kit import (
     win,
 )
 
+T = TypeVar("T")
 BACK: Final = 6 * 3600.0
 HOST: Final = "example.com"
 ORIGIN: Final = f"https://{HOST}"
@@ -160,3 +162,27 @@ async def test_time_goes_on_after_it_was_put_back(tmp_path: Path) -> None:
     assert [log["event"] for log in logs] == ["clock_went_back"]
     assert logs[0]["seconds"] == BACK
     await frontier.close()
+
+
+@pytest.mark.parametrize("how", ["check in", "sweep"])
+async def test_who_waited_for_its_turn_saw_no_clock_go_back(tmp_path: Path, how: str) -> None:
+    """Others noted later moments while it waited for them, or slept."""
+    clock, path = FakeClock(), str(tmp_path / "f.db")
+    other = await SqliteFrontier.open(path, SETTINGS, clock=clock)
+    turns = 0
+
+    class WaitsLong:
+        async def run(self, work: Callable[[], T]) -> T:
+            nonlocal turns
+            turns += 1
+            if turns > 1:  # the first one opens it
+                clock.now += 3 * TOLERATED_SECONDS
+                await other.check_in(f"other {turns}", session="s", ttl_seconds=30)
+            return work()
+
+        def close(self) -> None: ...
+
+    frontier = await SqliteFrontier.open(path, SETTINGS, clock=clock, runner=WaitsLong())
+    assert await put_back(frontier, how, tmp_path / "f.db", clock) == []
+    assert turns > 1
+    await other.close()

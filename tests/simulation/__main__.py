@@ -15,6 +15,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from .plant import plant
+
 TURN: Final = 25  # histories a child
 
 
@@ -56,7 +58,9 @@ class Tally:
         return {
             **self.sums,
             "violations": {
-                kind: [{"seed": r["seed"], "kill_at": r["kill_at"], "detail": dict(r["violations"])[kind]} for r in found]
+                kind: [
+                    {"seed": r["seed"], "kill_at": r["kill_at"], "detail": dict(r["violations"])[kind]} for r in found
+                ]
                 for kind, found in self.kinds.items()
             },
         }
@@ -89,7 +93,9 @@ def main() -> None:
     parser.add_argument("engine", choices=["memory", "sqlite", "aws"])
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--count", type=int, help="histories, or seeds with --every-kill (1; without end with a limit)")
-    parser.add_argument("--every-kill", action="store_true", help="a small history, killed at each of its points in turn")
+    parser.add_argument(
+        "--every-kill", action="store_true", help="a small history, killed at each of its points in turn"
+    )
     parser.add_argument("--seconds", type=float, default=float("inf"), help="of this machine's time")
     parser.add_argument("--events", type=float, default=float("inf"), help="callbacks, in all histories")
     parser.add_argument("--plant", help="a fault that is planted first")
@@ -100,31 +106,35 @@ def main() -> None:
     is_bounded = given.seconds < float("inf") or given.events < float("inf")
     count = given.count if given.count is not None else (1 << 40 if is_bounded else 1)
     if given.plant:
-        from .plant import PLANTS
-
-        PLANTS[given.plant].apply(given.engine)
+        plant(given.plant)
     import tests.simulation.history  # noqa: F401 - before the first fork, for all of them
 
     tally, started = Tally(), time.monotonic()
+    turn_length = 5 if given.until_found else TURN
 
     def is_over() -> bool:
         is_late = time.monotonic() - started > given.seconds or tally.sums["events"] >= given.events
         return is_late or bool(given.until_found and tally.kinds)
 
     def turns() -> Iterator[Iterator[dict[str, Any]]]:
-        for seed in range(given.seed, given.seed + count, 1 if given.every_kill else TURN):
+        for seed in range(given.seed, given.seed + count, 1 if given.every_kill else turn_length):
             if not given.every_kill:
-                yield in_child(play(given.engine, range(seed, min(seed + TURN, given.seed + count))))
+                yield in_child(play(given.engine, range(seed, min(seed + turn_length, given.seed + count))))
                 continue
             calm = next(in_child(play(given.engine, [seed], is_small=True)))
-            for point in range(0, calm["points"], TURN):
-                yield in_child(play_kills(given.engine, seed, range(point, min(point + TURN, calm["points"]))))
+            yield iter([calm])
+            for point in range(0, calm["points"], turn_length):
+                points = range(point, min(point + turn_length, calm["points"]))
+                yield in_child(play_kills(given.engine, seed, points))
 
     for turn in turns():
         for report in turn:
             tally.add(report)
             if given.v:
-                shown = {name: report[name] for name in ("seed", "kill_at", "trace", "kills", "points", "events", "requests", "seconds")}
+                shown = {
+                    name: report[name]
+                    for name in ("seed", "kill_at", "trace", "kills", "points", "events", "requests", "seconds")
+                }
                 print(*(f"{name} {value}" for name, value in shown.items()), flush=True)
                 print("   ", report["plan"])
                 for kind, detail in report["violations"]:

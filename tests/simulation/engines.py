@@ -146,9 +146,7 @@ class MemoryEngine:
         self._store = MemoryStore()
 
     async def open(self, process: Process, rng: random.Random) -> Frontier:
-        frontier = MemoryFrontier(
-            self._store, SETTINGS, clock=process.clock, rng=rng, runner=_Inline(self._storm)
-        )
+        frontier = MemoryFrontier(self._store, SETTINGS, clock=process.clock, rng=rng, runner=_Inline(self._storm))
         return cast(Frontier, Mail(frontier, self._storm, self.witness))
 
     async def look(self, process: Process) -> Frontier:
@@ -182,9 +180,7 @@ class SqliteEngine:
         return await self._open(process, random.Random(0), None)
 
     async def _open(self, process: Process, rng: random.Random, storm: Storm | None) -> SqliteFrontier:
-        frontier = await SqliteFrontier.open(
-            self._path, SETTINGS, clock=process.clock, rng=rng, runner=_Inline(storm)
-        )
+        frontier = await SqliteFrontier.open(self._path, SETTINGS, clock=process.clock, rng=rng, runner=_Inline(storm))
         frontier._connection.execute("PRAGMA synchronous = OFF")  # the machine itself does not die here
         return frontier
 
@@ -215,7 +211,9 @@ class AwsEngine:
         )
 
     async def open(self, process: Process, rng: random.Random) -> Frontier:
-        return await self._open(process, rng, FakeTransport(self._aws, before=self._storm.before, after=self._storm.after))
+        return await self._open(
+            process, rng, FakeTransport(self._aws, before=self._storm.before, after=self._storm.after)
+        )
 
     async def look(self, process: Process) -> Frontier:
         return await self._open(process, random.Random(0), FakeTransport(self._aws, weather=aws_module.FAIR))

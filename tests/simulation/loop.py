@@ -33,7 +33,7 @@ class _Handle(events.Handle):
 
     def _run(self) -> None:
         if self.process is None or self.process.may_run(self):
-            super()._run()  # type: ignore[misc]
+            super()._run()
 
 
 class _Timer(events.TimerHandle):
@@ -41,7 +41,7 @@ class _Timer(events.TimerHandle):
 
     def _run(self) -> None:
         if self.process is None or self.process.may_run(self):
-            super()._run()  # type: ignore[misc]
+            super()._run()
 
 
 class _Task(asyncio.Task[Any]):
@@ -127,8 +127,9 @@ class Process:
     def __init__(self, loop: VirtualLoop, name: str, kills: Kills, *, offset: float = 0.0) -> None:
         self.loop, self.name, self.kills, self.offset = loop, name, kills, offset
         self.is_dead = False
+        self.was_poisoned = False  # it died of what it fetched
         self.now: Callable[[], float] = self.clock  # as its frontier has it
-        self.naps = 0
+        self.thawed_at = -1.0  # the last time
         self.tasks: set[_Task] = set()
         self.ended = asyncio.Event()
         self.on_death: list[Callable[[], None]] = []
@@ -151,8 +152,7 @@ class Process:
     def freeze(self, seconds: float) -> None:
         """Run nothing for a while: SIGSTOP, or a closed lid. Timers that fall into it fire at its end."""
         if not self.is_dead and self._asleep_until <= self.loop.now:
-            self.naps += 1
-            self._asleep_until = self.loop.now + seconds
+            self._asleep_until = self.thawed_at = self.loop.now + seconds
             self.loop.call_at(self._asleep_until, self._thaw, context=contextvars.Context())
 
     def _thaw(self) -> None:

@@ -50,7 +50,6 @@ class Claim:
     called: float  # when it was asked for
     commit: float  # when it was made
     until: float  # when its lease ends
-    naps: int  # of its process until then
     end_called: float | None = None  # when its end was asked for
     is_ended: bool = False  # that it was ended was answered
 
@@ -153,7 +152,7 @@ class Witness:
         """The table was cleared just now: nothing of before holds any more."""
         self.generation += 1
         self.cleared_at = self.loop.now
-        for kept in (self.claims, self.finished, self.slots, self.saved, self.raised, self.delivered):
+        for kept in (self.claims, self.finished, self.slots, self.saved, self.raised, self.delivered, self.deliveries):
             kept.clear()
         self.dropped.clear()
         for order in self.orders:
@@ -168,7 +167,7 @@ class Witness:
             if not isinstance(won, Won):
                 continue
             until = self.of_loop(won.lease_until, process)
-            claim = Claim(process, won, called, until - lease_seconds, until, process.naps)
+            claim = Claim(process, won, called, until - lease_seconds, until)
             if claim.commit < self.cleared_at - self.blur:
                 continue
             for other in self.claims[won.url]:
@@ -224,22 +223,24 @@ class Witness:
             return  # its claim may be from before the clearing
         if not held:
             self.say("asked without a claim", url)
-        elif held[-1].until < self.loop.now - self.blur and held[-1].naps == process.naps:
+        elif held[-1].until < self.loop.now - self.blur and process.thawed_at < held[-1].called:
             self.say("asked after the lease had ended", f"{url} {self.loop.now - held[-1].until:.1f} s")
         for order in self.orders:
-            if order.host == host_of(url) and order.start < self.loop.now < order.end and held:
-                if held[-1].called > order.start:
-                    self.say("asked after an order", f"{url} {self.loop.now - order.start:.2f} s after it")
+            holds = order.host == host_of(url) and order.start < self.loop.now < order.end
+            if holds and held and held[-1].called > order.start:
+                self.say("asked after an order", f"{url} {self.loop.now - order.start:.2f} s after it")
 
     # Messages: one delivery at a time, nothing deleted that is open, nothing sent for what waits.
 
-    async def after_receive(self, _: Process, called: float, deliveries: Sequence[Delivery], *__: Any, **___: Any) -> None:
+    async def after_receive(
+        self, _: Process, called: float, deliveries: Sequence[Delivery], *__: Any, **___: Any
+    ) -> None:
         for delivery in deliveries:
             message = decode_message(delivery.body)
             if isinstance(message, Message):
                 self.delivered[message.url].append(self.loop.now)
             for other in self.deliveries[delivery.message_id]:
-                is_hidden = self.loop.now < other.called + self.settings.visibility_seconds - CLOSE
+                is_hidden = self.loop.now < other.called + self.settings.visibility_seconds - self.blur
                 is_live = not other.is_ended and is_hidden and other.told < called
                 if is_live and not self.has_copies:
                     self.say("two live deliveries of a message", delivery.body[:100])
@@ -260,7 +261,7 @@ class Witness:
             if not record.status.is_final:
                 self.say("a message was deleted while its record was open", url)
 
-    async def before_sweep(self, process: Process, called: float, limit: int = 1000) -> None:
+    async def before_sweep(self, process: Process, called: float, *_: Any) -> None:
         self._due[process] = [record.url for record in await self._queued() if self._due_at(record, process) < called]
 
     async def after_sweep(self, process: Process, called: float, released: int, limit: int = 1000) -> None:
@@ -290,13 +291,15 @@ class Witness:
             first = self.of_loop(first, process)
             new = Slots(first, first + demand.count * demand.spacing_seconds, demand.generation)
             for old in self.slots[demand.host]:
-                if old.generation == new.generation and old.first < new.end - 1e-3 - self.blur and new.first < old.end - 1e-3 - self.blur:
+                if (
+                    old.generation == new.generation
+                    and old.first < new.end - 1e-3 - self.blur
+                    and new.first < old.end - 1e-3 - self.blur
+                ):
                     self.say("a slot was given twice", f"{demand.host} at {new.first:.2f}")
             self.slots[demand.host].append(new)
 
-    async def after_save_hosts(
-        self, _: Process, __: float, answers: Sequence[bool], rows: Sequence[HostRow]
-    ) -> None:
+    async def after_save_hosts(self, _: Process, __: float, answers: Sequence[bool], rows: Sequence[HostRow]) -> None:
         for row, is_saved in zip(rows, answers, strict=True):
             if is_saved:
                 self.note_saved(row)

@@ -48,7 +48,6 @@ class Request:
     start: float  # when it left for the host, of the loop's time
     end: float  # when the answer was complete, or whoever asked was gone
     process: str
-    naps: int  # of that process, before
     reason: Reason | None = None  # what kept it from being a success
     http_status: int | None = None
     knew_robots: bool = False  # whether anybody had had a robots.txt of this host
@@ -103,7 +102,9 @@ class World:
     def __init__(self, loop: VirtualLoop, seed: int, plan: WorldPlan) -> None:
         self.loop, self.seed, self.plan = loop, seed, plan
         rng = random.Random(f"world {seed}")
-        self.away = [Outage(start := rng.uniform(1, 60), start + plan.away, rng.choice((Reason.NO_ROUTE, Reason.DNS_FAILURE)))]
+        self.away = [
+            Outage(start := rng.uniform(1, 60), start + plan.away, rng.choice((Reason.NO_ROUTE, Reason.DNS_FAILURE)))
+        ]
         self.hosts = {host.name: host for host in (self._host(rng, f"h{i}.test") for i in range(plan.hosts))}
         names = list(self.hosts)
         self.poison = {f"http://{rng.choice(names)}/poison{i}" for i in range(plan.poison)}
@@ -252,26 +253,30 @@ class SimulatedFetcher:
             reason = reason_for_http_status(answer.http_status)
         if not url.endswith("/robots.txt"):
             world.witness.requested(process, url)
-        request = self._note(url, process.name, process.naps, seconds, reason, answer)
+        request = self._note(url, process.name, seconds, reason, answer)
         process.on_death.append(lambda: setattr(request, "end", min(request.end, world.loop.now)))
         if url in world.poison and answer.http_status == 200:
-            await asyncio.sleep(seconds / 2)
+            await asyncio.sleep(0.015)  # what was asked beside it is not answered yet, and is taken along
             process.kills.done += 1
+            process.was_poisoned = True
             await die(process)
         started = world.loop.now
         await asyncio.sleep(seconds)
         await point()
-        if request.is_robots and answer.reason is None and (answer.http_status or 500) < 500 and answer.http_status != 429:
+        if (
+            request.is_robots
+            and answer.reason is None
+            and (answer.http_status or 500) < 500
+            and answer.http_status != 429
+        ):
             host = world.hosts[host_of(url)]
             host.robots_had = world.loop.now if host.robots_had is None else host.robots_had
         return fetched_of(url, answer, reason, world.loop.now - started, target)
 
-    def _note(
-        self, url: str, process: str, naps: int, seconds: float, reason: Reason | None, answer: Answer
-    ) -> Request:
+    def _note(self, url: str, process: str, seconds: float, reason: Reason | None, answer: Answer) -> Request:
         host, now = self._world.hosts[host_of(url)], self._world.loop.now
         status = None if reason is Reason.TIMEOUT else answer.http_status
-        request = Request(url, now, now + seconds, process, naps, reason, status, host.robots_had is not None)
+        request = Request(url, now, now + seconds, process, reason, status, host.robots_had is not None)
         host.requests.append(request)
         return request
 

@@ -473,7 +473,7 @@ class SqliteFrontier:
         now = self._clock()
         self._connection = open_to_work(self._path, now)
         self._identity = identity_of(self._path)
-        notice_time(self._connection, now)
+        notice_time(self._connection, self._clock)
 
     def _look(self) -> None:
         self._connection = open_to_look(self._path)
@@ -932,9 +932,9 @@ class SqliteFrontier:
         return True
 
     async def sweep(self, limit: int = 1000) -> int:
+        if abs(await self._read(lambda connection: seconds_ahead(connection, self._clock()))) > TOLERATED_SECONDS:
+            await self._write(lambda connection: keep_time(connection, self._clock))
         now, released = self._clock(), 0
-        if abs(await self._read(lambda connection: seconds_ahead(connection, now))) > TOLERATED_SECONDS:
-            await self._write(lambda connection: keep_time(connection, now))
         while released < limit and await self._rows(PAST_DUE, _due(now, 1)):
             sweep_some = partial(self._sweep, now=now, limit=limit - released)
             released += await self._write(sweep_some)
@@ -1144,11 +1144,10 @@ class SqliteFrontier:
     # Workers.
 
     async def check_in(self, worker_id: str, *, session: str, ttl_seconds: float) -> bool:
-        now = self._clock()
-        parameters = {"id": worker_id, "session": session, "now": now, "expires": now + ttl_seconds}
-
         def work(connection: sqlite3.Connection) -> bool:
-            keep_time(connection, now)
+            keep_time(connection, self._clock)
+            now = self._clock()
+            parameters = {"id": worker_id, "session": session, "now": now, "expires": now + ttl_seconds}
             return connection.execute(CHECK_IN, parameters).rowcount == 1
 
         return await self._write(work)

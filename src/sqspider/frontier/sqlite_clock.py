@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from sqspider.frontier import RobotsRow
+from sqspider.frontier import Clock, RobotsRow
 from sqspider.frontier.sqlite_file import is_busy
 from sqspider.frontier.sqlite_rows import packed_robots, robots_row
 
@@ -70,8 +70,13 @@ def seconds_ahead(connection: sqlite3.Connection, now: float) -> float:
     return float(connection.execute(LATEST).fetchone()[0]) - now
 
 
-def keep_time(connection: sqlite3.Connection, now: float) -> None:
-    """Note the moment, in a transaction that is open; move back what lies ahead if the clock was put back."""
+def keep_time(connection: sqlite3.Connection, clock: Clock) -> None:
+    """Note the moment, in a transaction that is open; move back what lies ahead if the clock was put back.
+
+    The clock is read here: whoever waited for the transaction, or slept meanwhile, has an older moment
+    than what others noted, and the clock went nowhere.
+    """
+    now = clock()
     ahead = seconds_ahead(connection, now)
     if ahead > TOLERATED_SECONDS:
         _move_back(connection, now, ahead)
@@ -80,9 +85,9 @@ def keep_time(connection: sqlite3.Connection, now: float) -> None:
         connection.execute(NOTE, (now,))
 
 
-def notice_time(connection: sqlite3.Connection, now: float) -> None:
+def notice_time(connection: sqlite3.Connection, clock: Clock) -> None:
     """Keep the time of a file that was just opened. Waits for others only where their moments lie ahead."""
-    ahead = seconds_ahead(connection, now)
+    ahead = seconds_ahead(connection, clock())
     if abs(ahead) <= TOLERATED_SECONDS:
         return
     (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
@@ -90,7 +95,7 @@ def notice_time(connection: sqlite3.Connection, now: float) -> None:
         connection.execute("PRAGMA busy_timeout = 0")
     try:
         connection.execute("BEGIN IMMEDIATE")
-        keep_time(connection, now)
+        keep_time(connection, clock)
         connection.execute("COMMIT")
     except sqlite3.OperationalError as error:
         if connection.in_transaction:

@@ -1,0 +1,131 @@
+"""Faults that are planted on purpose: each takes a guard away, and some history must show it.
+
+A fault is a text of the product's source and what stands in its place; it is played in a copy of the product, so
+that nothing is patched behind anybody's back. A text that is not there exactly once is an error: then the guard
+has moved, and its fault with it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final, NamedTuple
+
+
+class Change(NamedTuple):
+    """A text in a file of the product, and what takes its place."""
+
+    file: str
+    old: str
+    new: str
+
+
+STORE: Final = "frontier/memory_store.py"
+MEMORY: Final = "frontier/memory.py"
+PLANTS: Final[dict[str, Change]] = {
+    # Claims
+    "lease": Change(MEMORY, "        if lease_until < now:\n", "        if lease_until < math.inf:\n"),
+    "finished": Change(
+        MEMORY,
+        "        if lease_until is None:\n            return Lost(url=url, why=LostReason.FINISHED)\n",
+        "        lease_until = lease_until or 0.0\n",
+    ),
+    "fence of finish": Change(
+        MEMORY,
+        "outcome, record = finish.outcome, self._store.held(finish.claim)",
+        "outcome, record = finish.outcome, self._store.records.get(finish.claim.url)",
+    ),
+    "fence of retry": Change(
+        MEMORY, "record = self._store.held(retry.claim)", "record = self._store.records.get(retry.claim.url)"
+    ),
+    "unended": Change(MEMORY, "unended=record.unended + 1,", "unended=record.unended,"),
+    "unused claims": Change(MEMORY, "record.unended - 1 if retry.is_unused else 0", "0"),
+    "crashed": Change("worker.py", "if claim.unended > GIVEN_UP_AFTER:", "if claim.unended > 1_000_000:"),
+    "suspects alone": Change(
+        "worker.py", "if claim.unended > SUSPECTED_AFTER and not alone:", "if claim.unended > 1_000_000:"
+    ),
+    "counters": Change(STORE, "self.by_status[old.status] -= 1", "pass"),
+    # Messages
+    "message kept until the end": Change(
+        "worker.py",
+        "        finished = await self._finish(",
+        "        await self._delete(delivery)\n        finished = await self._finish(",
+    ),
+    "links": Change(MEMORY, "self._enqueue(finish.links)", "self._enqueue(finish.links[1:])"),
+    "stale receipt": Change(STORE, "if stored is not None and stored.receipt == delivery.receipt else None", ""),
+    "receives of a deferral": Change(STORE, 'stored.receive_count, stored.receipt = 0, ""', 'stored.receipt = ""'),
+    "dead letters": Change(STORE, "if stored.receive_count >= max_receives:", "if stored.receive_count >= 1_000_000:"),
+    "sweeps": Change(
+        "sweeper.py", "        await asyncio.sleep(every_seconds)\n", "        await asyncio.sleep(1e9)\n"
+    ),
+    "orphan test": Change(MEMORY, "if store.queue.holds(record.url):", "if record.url == '':"),
+    "due_at moved on": Change(MEMORY, "due_at=now + look_again", "due_at=now"),
+    "generation of the frontier": Change(
+        "worker.py",
+        "if self._generation != self._frontier.generation:",
+        "if self._generation > self._frontier.generation:",
+    ),
+    # Hosts
+    "delay": Change(
+        "host.py",
+        "again_at = max(row.rest_until, row.last_request + entrance.delay_seconds)",
+        "again_at = row.rest_until",
+    ),
+    "requests at once": Change(
+        "host.py", "if len(requests) >= (1 if row.rests else entrance.per_host):", "if len(requests) >= 1_000_000:"
+    ),
+    "late permissions": Change("politeness.py", "return age > BEGIN_SECONDS", "return age > 1_000_000"),
+    "host version": Change("host.py", "if old.version != row.version:", "if old.version < row.version:"),
+    "slots": Change("host.py", "next_slot = first + demand.count * demand.spacing_seconds", "next_slot = first"),
+    "generation of slots": Change(
+        "host.py",
+        "if entrance.generation is not None and entrance.generation != row.generation:",
+        "if entrance.generation == -1:",
+    ),
+    "orders at enter": Change("host.py", "    if row.is_paused or row.is_blocked:\n", "    if row.version < 0:\n"),
+    "orders where nothing is entered": Change(
+        "politeness.py", "        return row.is_paused or row.is_blocked\n", "        return False\n"
+    ),
+    "robots.txt": Change("politeness.py", "if verdict.allowed:", "if verdict.allowed or self._rng.random() < 0.05:"),
+    # Trouble
+    "trouble costs no try": Change("worker.py", "if not learned.counts:", "if learned.again_at < 0:"),
+    "one rest an incident": Change(
+        "host.py", "return asked_at <= row.rested_at or asked_at < row.rest_until", "return asked_at < 0"
+    ),
+    "given up": Change("host.py", "if rests >= GIVE_UP_PROBES and now - since >= limit:", "if rests >= 1_000_000:"),
+    "given up too soon": Change("host.py", "if rests >= GIVE_UP_PROBES and now - since >= limit:", "if rests >= 2:"),
+    "our own trouble": Change("network.py", "return self.is_down or heard_at < began_at", "return heard_at < -1"),
+    "redirects in a row": Change("redirects.py", "MAX_REDIRECTS: Final = 10", "MAX_REDIRECTS: Final = 1_000"),
+}
+
+
+def product() -> Path:
+    """The folder of the product that would be imported."""
+    spec = importlib.util.find_spec("sqspider")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+def planted(change: Change, source: str) -> str:
+    """A file's text with the fault. Raises where the text that it replaces is not there exactly once."""
+    if source.count(change.old) != 1:
+        raise ValueError(f"{change.file} has {source.count(change.old)} times, not once: {change.old!r}")
+    return source.replace(change.old, change.new)
+
+
+def plant(name: str) -> None:
+    """Let the product be imported from a copy with a fault. To be called before anything of it is imported."""
+    assert not any(module.partition(".")[0] == "sqspider" for module in sys.modules)
+    change = PLANTS[name]
+    folder = Path(tempfile.mkdtemp(prefix="planted-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # children that end by os._exit leave it alone
+    shutil.copytree(product(), folder / "sqspider", ignore=shutil.ignore_patterns("__pycache__"))
+    path = folder / "sqspider" / change.file
+    path.write_text(planted(change, path.read_text()))
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
