@@ -705,6 +705,11 @@ class Worker:
             elif await self._politeness.is_stopped(permission, message.settings):
                 await self._give_back_unused(claim, delivery, self._clock())
                 return None
+            if (
+                self._clock() > claim.lease_until - self._fetch_seconds
+            ):  # we slept: the lease would end before the fetch
+                await self._give_back_unused(claim, delivery, self._clock())
+                return None
             self.tally.in_flight += 1
             started_at = self._clock()
             try:
