@@ -456,21 +456,18 @@ class Politeness:
         if row.rest_until > now:
             return Busy(row.rest_until, is_void=False)
         permission = await self._ask(row, hosts.delay_for(row, settings), settings.per_host, None)
-        fetched: Fetched | None = None
-        if isinstance(permission, Pass):
-            requested_at: float | None = permission.asked_at
-            try:
-                if not await self.is_stopped(permission, settings):
-                    requested_at, started_at = None, self._clock()
-                    fetched = await self._fetcher.fetch(url, max_bytes=max_bytes, sink=sink)
-                    requested_at = started_at + fetched.sent_seconds
-            finally:
-                await self.leave(permission, requested_at=requested_at)
-        elif not permission.is_stopped:
+        if isinstance(permission, Busy):
             return permission
-        if fetched is None:  # an order was just given: as the host's row is now
-            return await self.ask(url, settings, max_bytes=max_bytes, sink=sink, is_robots=is_robots)
-        learned = await self.learn(row.host, fetched, now, is_robots=is_robots)
+        requested_at: float | None = permission.asked_at
+        try:
+            if await self.is_stopped(permission, settings):
+                return Busy(self._clock(), is_void=False, is_stopped=True)
+            requested_at, started_at = None, self._clock()
+            fetched = await self._fetcher.fetch(url, max_bytes=max_bytes, sink=sink)
+            requested_at = started_at + fetched.sent_seconds
+        finally:
+            await self.leave(permission, requested_at=requested_at)
+        learned = await self.learn(permission.host, fetched, permission.asked_at, is_robots=is_robots)
         return fetched if learned.counts else Busy(learned.again_at, is_void=False, trouble=fetched)
 
     async def leave(self, permission: Pass, *, requested_at: float | None = None) -> None:

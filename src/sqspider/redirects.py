@@ -40,16 +40,16 @@ def led(message: Message, location: str) -> Led:
         return Led(target, Reason.REDIRECT_LOOP, "redirected to itself")
     if message.redirects >= MAX_REDIRECTS:
         return Led(target, Reason.TOO_MANY_REDIRECTS, f"the last of {message.redirects} redirects leads on to {target}")
-    detail = ""
-    if message.depth == 0 and settings.scope is not Scope.PAGE:
-        if in_scope(target, Scope.DOMAIN, message.seed):
-            settings = measured_from(settings, target)
-        else:
-            settings = measured_from(settings, message.seed)
-            if not in_scope(target, settings.scope, message.seed):
-                detail = f"redirected to another site: {target} is fetched, and the scope stays that of {message.seed}"
-    elif not _may_lead_to(target, message):
+    seed, detail = message.seed, ""
+    is_asked_for = message.depth == 0 or settings.scope is Scope.PAGE
+    if not is_asked_for and not _may_lead_to(target, message):
         return Led(target, detail=f"redirected to {target}: that lies outside of the crawl")
+    if message.depth == 0 and in_scope(target, Scope.DOMAIN, seed):
+        seed = target
+    elif settings.scope is not Scope.PAGE and not in_scope(target, settings.scope, seed):
+        detail = f"redirected to another site: {target} is fetched, and the scope stays that of {seed}"
+    if settings.scope is not Scope.PAGE:
+        settings = measured_from(settings, seed)
     entry = Entry(
         url=target, depth=message.depth, parent=message.url, settings=settings, redirects=message.redirects + 1
     )
@@ -57,9 +57,8 @@ def led(message: Message, location: str) -> Led:
 
 
 def _may_lead_to(target: str, message: Message) -> bool:
+    """Whether a link to the target would be followed."""
     settings = message.settings
-    if settings.scope is Scope.PAGE:
-        return True
     include, exclude = compiled(settings.include), compiled(settings.exclude)
     return in_scope(target, settings.scope, message.seed) and any(Search().chosen((target,), include, exclude))
 

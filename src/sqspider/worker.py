@@ -832,8 +832,7 @@ class Worker:
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
         self._recent.add(claim.url)
         self._finished.add(claim.url)
-        for link in last:
-            self._recent.add(link.url)
+        self._remember(last)
         log.debug(
             "finished",
             url=claim.url,
@@ -845,6 +844,13 @@ class Worker:
         )
         return True
 
+    def _remember(self, recorded: Iterable[Entry]) -> None:
+        """Links that need not be recorded again. Where a redirect leads is not among them while it is open: a way
+        with fewer redirects may yet be found."""
+        for entry in recorded:
+            if not entry.redirects:
+                self._recent.add(entry.url)
+
     async def _record_all_but_last(self, links: Iterable[Entry]) -> tuple[Entry, ...]:
         """Record the links of a page a thousand at a time, so that no transaction grows with the page; the
         last of them are left to its finish. Those of a claim that is lost or never ended do no harm."""
@@ -852,8 +858,7 @@ class Worker:
         for link in links:
             if len(some) == LINKS_AT_A_TIME:
                 await self._frontier.enqueue(some)
-                for recorded in some:
-                    self._recent.add(recorded.url)
+                self._remember(some)
                 some = []
             some.append(link)
         return tuple(some)

@@ -134,6 +134,8 @@ async def test_an_order_holds_for_robots_txt_too(held: HeldSite, tmp_path: Path)
         await held.until_in_flight(1)
         await order(frontier, is_paused=True)
         await produce(frontier, [held.url("2", port=1)], settings, on_refused=print)
+        while (await frontier.queue_stats()).delayed == 0:
+            await asyncio.sleep(0.01)
         held.may_answer.set()
         assert await until_put_off(frontier) == 2
         assert held.requests == ["/robots.txt"]  # of the first port

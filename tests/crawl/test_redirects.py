@@ -17,7 +17,7 @@ import pytest
 
 from sqspider import crawl as sqspider_crawl
 from sqspider.export import row_of
-from sqspider.frontier import FrontierSettings
+from sqspider.frontier import Entry, FrontierSettings
 from sqspider.frontier.memory import MemoryFrontier
 from sqspider.frontier.memory_store import MemoryStore
 from sqspider.host import HostRow
@@ -106,6 +106,24 @@ async def test_a_chain_of_redirects_has_ten_of_them_at_most(host: Site) -> None:
     assert (await crawled(host, "0"))["10"].status is Status.DONE
 
 
+async def test_the_way_with_the_fewest_redirects_counts_while_a_url_is_open(host: Site) -> None:
+    """Though the worker that finds it has recorded the URL itself."""
+    host.bodies = {"/9": to("/10"), "/10": to("/page"), "/page": b"x", "/": b"<a href=/10>x</a>"}
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        await frontier.enqueue(
+            [Entry(url=f"{host.url}9", redirects=9, depth=1, settings=AT_HOME), Entry(url=host.url, settings=AT_HOME)]
+        )
+        worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+        seen = []
+        for _ in range(2):
+            await worker.work_on(await frontier.receive(1), until=time.time() + 60)
+            seen.append((await frontier.get([f"{host.url}10"]))[f"{host.url}10"].redirects)
+        await worker.run(Mode.UNTIL_EMPTY)
+        records = await records_of(frontier)
+    assert seen == [10, 0]
+    assert [records[host.url + path].status for path in ("10", "page")] == [Status.DONE] * 2
+
+
 @pytest.mark.parametrize("location", ["/", "#x", "", " "])
 async def test_a_redirect_to_itself_is_a_loop(host: Site, location: str) -> None:
     host.bodies = {"/": to(location)}
@@ -161,9 +179,9 @@ SEED = "http://example.com/docs/"
         ({}, {}, "http://example.org/", (Scope.PAGE, None)),
         # further on
         ({"scope": Scope.HOST}, {"depth": 1}, "http://www.example.com/", None),
-        ({"scope": Scope.DOMAIN}, {"depth": 1}, "http://www.example.com/", (Scope.DOMAIN, None)),
+        ({"scope": Scope.DOMAIN}, {"depth": 1}, "http://www.example.com/", (Scope.DOMAIN, SEED)),
         ({"scope": Scope.HOST, "include": ("/y",)}, {"depth": 1}, "http://example.com/x", None),
-        ({"scope": Scope.HOST, "include": ("/x",)}, {"depth": 1}, "http://example.com/x", (Scope.HOST, None)),
+        ({"scope": Scope.HOST, "include": ("/x",)}, {"depth": 1}, "http://example.com/x", (Scope.HOST, SEED)),
         ({}, {"depth": 3}, "http://example.org/", (Scope.PAGE, None)),
     ],
 )  # fmt: skip

@@ -139,3 +139,19 @@ def make_old_file(
             "INSERT INTO counter VALUES (?, ?)", [("status:queued", len(urls)), ("messages", len(urls))]
         )
         connection.execute("COMMIT")
+
+
+OLD_TRANSACTIONS: Final[dict[str, tuple[str, ...]]] = {
+    "enqueue": ("INSERT INTO record (url, status, host, depth, parent, settings, lastmod, enqueued_at, due_at) VALUES ('u', 'queued', 'h', 0, NULL, 1, NULL, 1, 2)",),
+    "send": ("INSERT INTO message (url, host, body, sent_at, visible_at) VALUES (NULL, NULL, '', 1, 1)",),
+    "receive": ("UPDATE message NOT INDEXED SET receive_count = receive_count + 1, visible_at = 9, receipt = 'r' WHERE id IN (SELECT id FROM message)",),
+    "claim": ("UPDATE record INDEXED BY sqlite_autoindex_record_1 SET status = 'processing', attempt = attempt + 1 WHERE url = 'u' AND lease_until < 1",),
+    "finish": ("UPDATE record INDEXED BY sqlite_autoindex_record_1 SET status = 'done', outcome = '{}' WHERE url = 'u'", "DELETE FROM message INDEXED BY message_url WHERE url = 'u'"),
+    "retry": ("UPDATE record INDEXED BY sqlite_autoindex_record_1 SET status = 'queued', lease_until = 0 WHERE url = 'u'",),
+    "defer": ("UPDATE message NOT INDEXED SET visible_at = 9, receipt = NULL WHERE id = 1",),
+    "delete": ("DELETE FROM message NOT INDEXED WHERE id = 1 AND receipt = 'r'",),
+    "redrive": ("UPDATE message NOT INDEXED SET is_dead = 0, receive_count = 0 WHERE is_dead = 1",),
+    "purge": ("DELETE FROM message", "DELETE FROM counter WHERE name = 'messages'"),
+    "clear": ("DELETE FROM record", "DELETE FROM settings"),
+}  # fmt: skip
+"""What the first two versions did to records and messages, each as one transaction."""

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from sqspider.frontier import Entered, Entrance, Entry, Exit, Finish, Frontier, RobotsRow, SlotDemand, Won
-from sqspider.host import HostRow, RobotsAccess
+from sqspider.host import HostRow, RobotsAccess, with_orders
 from sqspider.record import Outcome, Reason, Status
 
 from .kit import A_LITTLE, DONE, FORBIDDEN, GONE, Store, claim_all, entries, take, url
@@ -154,6 +154,19 @@ async def test_a_new_generation_voids_what_was_reserved(frontier: Frontier, othe
 
 
 # Entering and leaving: what is asked of the host at last.
+
+
+@pytest.mark.parametrize("order", ["is_paused", "is_blocked"])
+async def test_an_order_of_somebody_else_lets_nobody_in(
+    frontier: Frontier, other: Frontier, store: Store, order: str
+) -> None:
+    """Though this one entered the host last, and knows its row."""
+    assert [a.entered for a in await frontier.enter([entrance("before", store)])] == [Entered.YES]
+    await frontier.leave([Exit(host=HOST, token="before", requested_at=store.clock(), latency_seconds=0.1)])
+    for is_given, answer in ((True, Entered.STOPPED), (False, Entered.YES)):
+        given = {"is_paused": None, "is_blocked": None, order: is_given}
+        assert await other.save_hosts([with_orders(await row_of(other), delay=None, **given)]) == [True]
+        assert [a.entered for a in await frontier.enter([entrance("after", store)])] == [answer]
 
 
 async def test_requests_keep_their_distance(frontier: Frontier, other: Frontier, store: Store) -> None:

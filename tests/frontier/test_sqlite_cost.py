@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from sqspider.frontier import Deferral, Delivery, Entry, Finish, Retry, Won
+from sqspider.frontier import Deferral, Delivery, Entry, Finish, Retry, SlotDemand, Won
 from sqspider.frontier.sqlite import LONGEST_LOOK_AGAIN_SECONDS, STEP, SqliteFrontier
 from sqspider.sweeper import sweep_all
 
@@ -68,6 +68,10 @@ async def enqueued_and_sent(frontier: SqliteFrontier, some: list[Entry]) -> None
     await frontier.send([entry.url for entry in some])
 
 
+def demand(n: int) -> SlotDemand:
+    return SlotDemand(host=f"h{n}.example", count=1, spacing_seconds=1.0, generation=0)
+
+
 async def a_life(folder: Path, waiting: int) -> Counter[str]:
     """The steps of each operation on a few URLs, while so many others wait: fresh, or put off to later."""
     store = SqliteStore(folder)
@@ -76,6 +80,8 @@ async def a_life(folder: Path, waiting: int) -> Counter[str]:
     await frontier.enqueue(others[: waiting // 2])
     late = await take(frontier, waiting // 2)
     await frontier.defer([Deferral(delivery=delivery, until=store.clock() + 3600) for delivery in late])
+    await frontier.reserve([demand(n) for n in range(waiting)])
+    by_hand(folder, *["INSERT INTO sent (body, sent_at) VALUES ('', 1)"] * (BATCH + waiting // 10))
     await frontier.enqueue(entries(3 * BATCH, host="mine.example"))
     await frontier.enqueue(others[waiting // 2 :])
     await store.elapse(DUE + A_LITTLE)
@@ -104,6 +110,11 @@ async def a_life(folder: Path, waiting: int) -> Counter[str]:
     lose_places(folder, "https://new.example/%")
     assert await costs.of("sweep", frontier.sweep()) == 2 * BATCH
     await costs.of("counts", frontier.counts())
+    await costs.of("queue_stats", frontier.queue_stats())
+    await costs.of("hosts_in_trouble", frontier.hosts_in_trouble())
+    await costs.of("reserve", frontier.reserve([demand(n) for n in range(BATCH)]))
+    await costs.of("redrive", frontier.redrive(BATCH))
+    await costs.of("dead_letters", frontier.dead_letters(BATCH))
     await store.close()
     del costs.steps[""]
     return costs.steps

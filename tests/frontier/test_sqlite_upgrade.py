@@ -1,0 +1,337 @@
+"""Files of older versions are brought up to date: all of it, or not at all, and never under somebody who works."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+from structlog.testing import capture_logs
+
+from sqspider.frontier import Frontier, FrontierUnavailableError
+from sqspider.frontier import sqlite_upgrade as upgrading
+from sqspider.frontier.sqlite import SqliteFrontier
+from sqspider.frontier.sqlite_check import Finding, check_file
+from sqspider.message import CrawlSettings, Message
+from sqspider.record import Outcome, Reason, Status
+
+from .kit import SETTINGS, FakeClock, all_records, entries, finish_one, message_of, take, url, win
+from .old_files import OLD_TRANSACTIONS, make_old_file
+
+NOW: Final = FakeClock().now
+MANY: Final = 30_000
+OLD_SETTINGS: Final = {"delay_seconds": 0.5, "max_depth": 3}
+
+
+def old_file(folder: Path, version: int = 2, urls: int = 12) -> Path:
+    path = folder / "f.db"
+    make_old_file(path, version, [url(n) for n in range(urls)], now=NOW, settings=OLD_SETTINGS)
+    return path
+
+
+def change(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+async def opened(path: Path, clock: FakeClock | None = None) -> Frontier:
+    return await SqliteFrontier.open(str(path), SETTINGS, clock=clock or FakeClock())
+
+
+def version_of(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def contents_of(path: Path) -> list[tuple[Any, ...]]:
+    """All that the tables of an old file hold."""
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return [
+            row
+            for table in ("record", "message", "settings", "counter")
+            for row in connection.execute(f"SELECT * FROM {table}")
+        ]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_queue_goes_on_where_it_was(tmp_path: Path, version: int) -> None:
+    path = old_file(tmp_path, version)
+    frontier = await opened(path)
+    assert [message_of(delivery) for delivery in await take(frontier, 12)] == [
+        Message(url=url(n), parent=url(0) if n else None, settings=CrawlSettings(delay_seconds=0.5, max_depth=3))
+        for n in range(12)
+    ]
+    assert await frontier.enqueue(entries(13)) == [False] * 12 + [True]
+    await frontier.close()
+    assert check_file(str(path)) == Finding(records=13, faults=())
+
+
+FINISHED: Final = "UPDATE record SET status = '{status}', lease_until = NULL, due_at = NULL, attempt = 2, finished_at = 9, claim_id = 'c', outcome = '{outcome}' WHERE url LIKE '%/{n}'"
+
+
+async def test_what_a_url_is_and_was_is_kept(tmp_path: Path) -> None:
+    path = old_file(tmp_path)
+    digest = "sha256:" + "0f" * 32
+    outcomes: dict[int, dict[str, Any]] = {
+        1: {"status": "done", "http_status": 200, "final_url": url(1), "bytes": 7, "digest": digest, "title": "T"},
+        2: {"status": "done", "http_status": 200, "final_url": "https://other.example/x", "bytes": 5},
+        3: {"status": "failed", "reason": "client_error", "http_status": 404, "final_url": url(3), "digest": "md5:1"},
+        4: {"status": "blocked", "reason": "robots", "detail": "line 2: Disallow: /"},
+    }
+    for n, outcome in outcomes.items():
+        change(path, FINISHED.format(status=outcome["status"], outcome=json.dumps(outcome), n=n))
+        change(path, f"DELETE FROM message WHERE url LIKE '%/{n}'")
+    change(
+        path,
+        "UPDATE counter SET number = CASE name WHEN 'status:queued' THEN 7 ELSE 8 END",
+        "INSERT INTO counter VALUES ('status:done', 2), ('status:failed', 1), ('status:blocked', 1), ('bytes', 12),"
+        " ('reason:client_error', 1), ('reason:robots', 1), ('status:processing', 1)",
+        "INSERT INTO host (host, done, failed, blocked, bytes, trouble, penalty_seconds, penalty_since)"
+        f" VALUES ('example.com', 2, 1, 1, 12, 'rate_limited', 4, {NOW})",
+        # In a worker's hands, and claimed:
+        f"UPDATE message SET receipt = 'r', visible_at = {NOW + 50}, receive_count = 2 WHERE url LIKE '%/5'",
+        f"UPDATE record SET status = 'processing', attempt = 3, unended = 2, tries = 1, worker_id = 'w', claim_id = 'c',"
+        f" lease_until = {NOW + 60}, due_at = {NOW + 180} WHERE url LIKE '%/5'",
+        # Put off, with a slot:
+        f"UPDATE message SET is_deferred = 1, visible_at = {NOW + 30},"
+        f""" body = '{{"url": "{url(6)}", "slot": {NOW + 31}, "generation": 4}}' WHERE url LIKE '%/6'""",
+        # Without a message; a dead letter; a copy; what is no message; what has no record:
+        "DELETE FROM message WHERE url LIKE '%/7'",
+        "UPDATE message SET is_dead = 1, receive_count = 5 WHERE url LIKE '%/8'",
+        "INSERT INTO message (url, host, body, sent_at, visible_at) VALUES"
+        f" ('{url(9)}', 'example.com', '{url(9)}', 1, 1), (NULL, NULL, 'no message', 1, 1),"
+        f" ('{url('new')}', 'example.com', '{url('new')}', 1, 1)",
+        "UPDATE counter SET number = 9 WHERE name = 'messages'",
+    )
+    frontier = await opened(path)
+    assert check_file(str(path)).faults == ()
+
+    records = await all_records(frontier)
+    assert [records[url(n)].status for n in range(6)] == [
+        Status.QUEUED,
+        *map(Status, ("done", "done", "failed", "blocked", "processing")),
+    ]
+    assert records[url(1)].outcome == Outcome(status=Status.DONE, http_status=200, bytes=7, digest=digest, title="T")
+    second = records[url(2)].outcome
+    assert second is not None
+    assert (second.redirect_to, second.http_status) == ("https://other.example/x", 200)
+    third = records[url(3)].outcome
+    assert third is not None
+    assert (third.reason, third.digest, third.redirect_to) == (Reason.CLIENT_ERROR, "md5:1", None)
+    held = records[url(5)]
+    assert (held.attempt, held.unended, held.tries, held.worker_id, held.lease_until) == (3, 2, 1, "w", NOW + 60)
+    assert (await frontier.counts()).redirects == 0
+    assert [row.host for row in await frontier.hosts_in_trouble()] == ["example.com"]
+
+    stats = await frontier.queue_stats()
+    assert (stats.visible, stats.in_flight, stats.delayed, stats.dead) == (7, 1, 1, 1)
+    bodies = {delivery.body for delivery in await frontier.receive(3)}
+    assert bodies == {url(9), "no message", url("new")}
+    fresh = [message_of(delivery).url for delivery in await frontier.receive(100)]
+    assert fresh == [url(n) for n in (0, 9, 10, 11)]
+    await frontier.close()
+
+    clock = FakeClock()
+    clock.now += 55
+    frontier = await opened(path, clock)
+    back = {message_of(delivery).url: delivery for delivery in await frontier.receive(100) if "exam" in delivery.body}
+    assert back[url(5)].receive_count == 3
+    assert (message_of(back[url(6)]).slot, message_of(back[url(6)]).generation) == (NOW + 31, 4)
+    clock.now += 200
+    assert await frontier.sweep() == 2  # 7 and 8: their messages were gone
+    await frontier.close()
+
+
+async def test_what_is_damaged_is_named_afterwards_and_hides_nothing(tmp_path: Path) -> None:
+    path = old_file(tmp_path)
+    change(
+        path,
+        "UPDATE record SET status = 'dnoe', outcome = '{' WHERE id = 3",
+        "UPDATE record SET outcome = x'ff' WHERE id = 4",
+    )
+    frontier = await opened(path)
+    records = await all_records(frontier)
+    assert [record.url for record in records.values() if record.unreadable] == [url(2), url(3)]
+    assert len(records) == 12
+    await frontier.close()
+
+
+async def test_a_worker_that_lives_is_noticed(tmp_path: Path) -> None:
+    path, clock = old_file(tmp_path), FakeClock()
+    change(path, f"INSERT INTO worker VALUES ('w-7', 's', {NOW - 100}, {NOW - 5}, {NOW + 25})")
+    before = contents_of(path)
+    with pytest.raises(
+        FrontierUnavailableError, match=r"a worker of it is at work there or was killed lately \(w-7\): end it, or wait"
+    ):
+        await opened(path, clock)
+    assert (contents_of(path), version_of(path)) == (before, 2)
+    clock.now += 26  # it was killed
+    await (await opened(path, clock)).close()
+    assert version_of(path) == 3
+
+
+async def test_a_worker_of_a_clock_that_was_ahead_is_none(tmp_path: Path) -> None:
+    path = old_file(tmp_path)
+    change(path, f"INSERT INTO worker VALUES ('w-7', 's', {NOW + 3500}, {NOW + 3600}, {NOW + 3630})")
+    await (await opened(path)).close()
+    assert version_of(path) == 3
+
+
+def run_in_a_transaction(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in statements:
+            connection.execute(statement)
+    except sqlite3.Error:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+@pytest.mark.parametrize("work", OLD_TRANSACTIONS)
+async def test_an_old_process_that_stays_changes_nothing(tmp_path: Path, work: str) -> None:
+    path = old_file(tmp_path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as stays:
+        stays.execute("SELECT * FROM record").fetchone()
+        frontier = await opened(path)
+        await frontier.send(["http://e.com/"])
+        with pytest.raises(sqlite3.OperationalError, match=r"no such|no column"):
+            run_in_a_transaction(stays, OLD_TRANSACTIONS[work])
+    assert len(await take(frontier, 13)) == 13
+    await frontier.close()
+    assert check_file(str(path)) == Finding(records=12, faults=())
+
+
+class Usage(NamedTuple):
+    """As ``shutil.disk_usage`` tells it."""
+
+    total: int
+    used: int
+    free: int
+
+
+async def test_a_disk_without_room_is_told_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = old_file(tmp_path)
+    size = path.stat().st_size
+    before = contents_of(path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 10**12, size))
+    with pytest.raises(FrontierUnavailableError, match=r"takes 0 MB beside it, and the disk has 0 MB left: make room"):
+        await opened(path)
+    assert (contents_of(path), version_of(path)) == (before, 2)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, 2 * size))
+    await (await opened(path)).close()
+
+
+async def test_whoever_waits_long_is_told_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("STEP", 5), ("SAID_AFTER_SECONDS", 0.0), ("SAID_EVERY_SECONDS", 0.0)):
+        monkeypatch.setattr(upgrading, name, value)
+    path = old_file(tmp_path)
+    with capture_logs() as logs:
+        await (await opened(path)).close()
+    assert [log["moved"] for log in logs if log["event"] == "file_is_brought_up_to_date"] == [
+        *("5 of 12 records", "10 of 12 records", "12 of 12 records"),
+        *("5 of 12 messages", "10 of 12 messages", "12 of 12 messages"),
+    ]
+    assert logs[-1]["event"] == "file_is_up_to_date"
+    assert check_file(str(path)) == Finding(records=12, faults=())
+
+
+# Killed on the way.
+
+# Opens a file, and is killed when SQLite has made so many steps; before its commit, if none are left to be made.
+VICTIM: Final = """
+import os, signal, sqlite3, sys
+from sqspider.frontier import sqlite_file
+path, steps, now = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+taken = 0
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+def count():
+    global taken
+    taken += 1
+    if taken == steps:
+        kill()
+    return 0
+def traced(statement):
+    if statement == "COMMIT":
+        print(taken, file=sys.stderr)
+        if not steps:
+            kill()
+connect = sqlite3.connect
+def connected(*arguments, **options):
+    connection = connect(*arguments, **options)
+    connection.set_progress_handler(count, 1000)
+    connection.set_trace_callback(traced)
+    return connection
+sqlite3.connect = connected
+sqlite_file.open_to_work(path, now).close()
+"""
+
+
+def open_and_die(path: Path, steps: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", VICTIM, path, str(steps), str(NOW)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return old_file(tmp_path_factory.mktemp("large"), urls=MANY)
+
+
+def test_whoever_is_killed_on_the_way_leaves_the_old_file_whole(large: Path, tmp_path: Path) -> None:
+    before, path = contents_of(large), tmp_path / "f.db"
+    shutil.copy(large, path)
+    all_steps = int(open_and_die(path, 10**9).stderr)
+    assert (version_of(path), check_file(str(path))) == (3, Finding(records=MANY, faults=()))
+    assert all_steps > 100
+
+    path.unlink()
+    shutil.copy(large, path)
+    for steps in (1, all_steps // 3, all_steps * 2 // 3, all_steps, 0):
+        assert open_and_die(path, steps).returncode == -signal.SIGKILL
+        assert version_of(path) == 2
+    assert contents_of(path) == before
+    assert open_and_die(path, 10**9).returncode == 0
+    assert check_file(str(path)) == Finding(records=MANY, faults=())
+
+
+def test_after_a_kill_while_it_was_written_the_file_is_the_old_or_the_new(large: Path, tmp_path: Path) -> None:
+    """Wherever in the commit and the checkpoint it is hit."""
+    for part in (0.1, 0.5, 1.0):
+        path = tmp_path / f"{part}.db"
+        shutil.copy(large, path)
+        victim = subprocess.Popen(
+            [sys.executable, "-c", VICTIM, path, str(10**9), str(NOW)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wal, enough = Path(f"{path}-wal"), part * large.stat().st_size / 2
+        while victim.poll() is None and not (wal.exists() and wal.stat().st_size > enough):
+            os.sched_yield()
+        victim.kill()
+        victim.wait()
+        asyncio.run(goes_on(path))
+        assert check_file(str(path)) == Finding(records=MANY, faults=())
+
+
+async def goes_on(path: Path) -> None:
+    frontier = await opened(path)
+    assert (await frontier.counts()).by_status[Status.QUEUED] == MANY
+    [delivery] = await take(frontier, 1)
+    assert await finish_one(frontier, await win(frontier, delivery), delivery)
+    await frontier.close()
