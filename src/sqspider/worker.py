@@ -701,6 +701,9 @@ class Worker:
             elif await self._politeness.is_stopped(permission, message.settings):
                 await self._give_back_unused(claim, delivery, self._clock())
                 return None
+            if claim.lease_until - self._clock() < self._fetch_seconds:  # its answer came late, or we slept
+                await self._give_back_unused(claim, delivery, self._clock())
+                return None
             self.tally.in_flight += 1
             started_at = self._clock()
             try:
