@@ -705,9 +705,7 @@ class Worker:
             elif await self._politeness.is_stopped(permission, message.settings):
                 await self._give_back_unused(claim, delivery, self._clock())
                 return None
-            if (
-                self._clock() > claim.lease_until - self._fetch_seconds
-            ):  # we slept: the lease would end before the fetch
+            if claim.lease_until - self._clock() < self._fetch_seconds:  # its answer came late, or we slept
                 await self._give_back_unused(claim, delivery, self._clock())
                 return None
             self.tally.in_flight += 1
