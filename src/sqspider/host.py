@@ -321,7 +321,7 @@ def spacing_for(row: HostRow, delay_seconds: float, per_host: int = 1) -> float:
 def with_slots_taken_back(row: HostRow, spacing_seconds: float, now: float) -> HostRow:
     """The row with slots void that were handed out at twice the spacing that holds now, or more, and reach
     far ahead: what waits for them is to come back. The very same row if there are none."""
-    is_far = row.next_slot > max(now, row.rest_until) + FAR_SECONDS
+    is_far = row.next_slot > max(now, row.rest_until) + max(FAR_SECONDS, 2 * spacing_seconds)
     if not is_far or spacing_seconds * 2 > row.slot_spacing_seconds:
         return row
     return msgspec.structs.replace(row, generation=row.generation + 1)

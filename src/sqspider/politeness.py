@@ -593,6 +593,7 @@ class Politeness:
             self._rules = _RulesCache()
             self._robots_again_at.clear()
             self._robots_hops.clear()
+            self._answered.clear()
 
     async def _host(self, host: str) -> HostRow:
         self._forget_what_was_cleared()

@@ -629,8 +629,9 @@ class Worker:
             await self._give_back_unused(claim, delivery, self._clock())
 
     async def _visit(self, delivery: Delivery, message: Message, room: _Room, place: _Place) -> bool:
-        """Wait for the host, claim, fetch, end the claim. True: an order stopped it, so it is to be judged anew."""
-        not_before = 0.0
+        """Wait for the host, claim, fetch, end the claim. True: it is to be judged anew, since an order stopped it or
+        what it was judged by was cleared away."""
+        not_before, generation = 0.0, self._frontier.generation
         visited: _Visited | None = None
         while True:
             ready = await self._politeness.wait_for_slot(message, not_before)
@@ -652,6 +653,9 @@ class Worker:
                 # Who is alone waits for a near moment here: having waited for others anew it would be too late again.
                 enter = self._politeness.enter_soon if place.alone else self._politeness.enter
                 permission = await enter(message)
+                if isinstance(permission, Pass) and self._frontier.generation != generation:
+                    await self._politeness.leave(permission, requested_at=permission.asked_at)
+                    return True
                 if isinstance(permission, Pass):
                     visited = await self._claim_and_fetch(delivery, message, permission, room, alone=place.alone)
                     break
@@ -701,6 +705,9 @@ class Worker:
                     await self._give_back_unused(claim, delivery, anew.again_at)
                     return None
                 permission = held = anew
+            if claim.lease_until - self._clock() < self._fetch_seconds:  # its answer came late, or we slept
+                await self._give_back_unused(claim, delivery, self._clock())
+                return None
             self.tally.in_flight += 1
             started_at = self._clock()
             try:

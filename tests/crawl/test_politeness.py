@@ -685,6 +685,22 @@ async def test_a_host_in_trouble_is_rested_and_its_urls_lose_no_try(host: Site) 
     assert (row.rests, row.trouble) == (1, Reason.CONNECTION_RESET)
 
 
+@pytest.mark.parametrize(
+    ("answer", "reason"), [((500, {}), Reason.SERVER_ERROR), (None, Reason.CONNECTION_RESET)], ids=["500", "hangs up"]
+)
+async def test_trouble_is_tried_again_and_then_final(host: Site, answer: Answer | None, reason: Reason) -> None:
+    """One bad page of a well host pays for itself: three requests, and never again."""
+    host.bodies = {"/": b"a page", "/bad": lambda _: answer}
+    async with opened() as frontier:
+        records = await crawl(frontier, [host.url, f"{host.url}bad"], AT_ONCE)
+        row = await host_row(frontier)
+        assert (await frontier.queue_stats()).is_empty
+    bad = records[f"{host.url}bad"]
+    assert (bad.status, outcome_of(bad).reason, bad.tries, bad.attempt) == (Status.FAILED, reason, 2, 3)
+    assert records[host.url].status is Status.DONE
+    assert (row.rests, host.paths.count("/bad") >= 3) == (0, True)
+
+
 def dead_site() -> Site:
     """One that nobody serves any more: its port refuses."""
     site = Site()

@@ -16,6 +16,7 @@ HOSTS: Final = "frontier/test_hosts.py"
 CRAWL: Final = "crawl/test_crawl.py"
 KILL: Final = "crawl/test_kill.py"
 POLICY: Final = "unit/test_policy_and_host.py"
+POLITENESS: Final = "crawl/test_politeness.py"
 COMMANDS: Final = "cli/test_commands.py"
 
 HELD_BY: Final[dict[str, tuple[tuple[str, str], ...]]] = {
@@ -30,7 +31,7 @@ HELD_BY: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "q-17": ((CLAIMS, "test_two_sweeps_at_once_send_one_message"),),
     "q-19": ((CRAWL, "test_a_url_that_kills_its_workers_is_given_up_unfetched"),),
     "q-20": ((POLICY, "test_passing_trouble_is_tried_twice_more_with_a_doubling_wait"),),
-    "q-21": ((CRAWL, "test_trouble_is_tried_again_and_then_final"),),
+    "q-21": ((POLITENESS, "test_trouble_is_tried_again_and_then_final"),),
     "q-22": ((POLICY, "test_what_we_decide_is_final"),),
     "q-23": ((QUEUE, "test_being_deferred_counts_no_receives"), (CLAIMS, "test_giving_back_uses_up_nothing")),
     "q-24": ((QUEUE, "test_a_message_deferred_to_the_past_is_visible_at_once"),),

@@ -118,6 +118,21 @@ async def test_requests_under_way_do_not_hold_a_host_until_the_clock_is_there_ag
     await frontier.close()
 
 
+async def test_no_moment_of_a_host_stays_ahead(tmp_path: Path) -> None:
+    """Whatever moments a row gets: those that are durations or counts are named here."""
+    clock = FakeClock()
+    frontier = await opened(tmp_path / "f.db", clock)
+    floats = {name for name, kind in HostRow.__annotations__.items() if kind == "float"}
+    moments = floats - {name for name in floats if name.endswith("_seconds")} - {"next_slot", "last_request"}
+    assert moments >= {"rest_until", "rested_at", "trouble_since", "penalty_since"}
+    await frontier.save_hosts([HostRow(host=HOST, **dict.fromkeys(moments, clock() + 7))])  # type: ignore[arg-type]
+    clock.now -= BACK
+    await frontier.sweep()
+    row = (await frontier.hosts([HOST]))[HOST]
+    assert {name: getattr(row, name) - clock() for name in moments} == dict.fromkeys(moments, 7)
+    await frontier.close()
+
+
 async def test_a_clock_that_is_set_right_by_a_little_changes_nothing(tmp_path: Path) -> None:
     clock = FakeClock()
     frontier = await opened(tmp_path / "f.db", clock)

@@ -35,6 +35,7 @@ from sqspider.host import (
     entered,
     is_in_trouble,
     is_known,
+    saved,
     spacing_for,
     stage_of,
     whole_lines,
@@ -300,6 +301,27 @@ def test_slots_that_are_too_far_are_taken_back_and_no_others() -> None:
     assert with_slots_taken_back(far, 1.0, 1950.0) is far
     resting = msgspec.structs.replace(far, rest_until=1990.0)
     assert with_slots_taken_back(resting, 1.0, 1000.0) is resting
+
+
+@given(
+    st.floats(0, 1e6), st.floats(0, 1e5), st.floats(0, MAX_PENALTY_SECONDS), st.none() | st.floats(0, 1e4),
+    st.floats(0, 1e4), st.floats(0, 1e4),
+)  # fmt: skip
+def test_slots_are_taken_back_once(
+    ahead: float, handed_out: float, penalty: float, ordered: float | None, rest: float, crawl_delay: float
+) -> None:
+    """Whatever the delay is: what was taken back is not taken back again."""
+    now = 1000.0
+    row = HostRow(
+        host="h", next_slot=now + ahead, slot_spacing_seconds=handed_out, penalty_seconds=penalty,
+        delay_seconds=ordered, rest_until=now + rest, crawl_delay_seconds=crawl_delay,
+    )  # fmt: skip
+    spacing = spacing_for(row, delay_for(row, CrawlSettings(delay_seconds=0)))
+    taken = with_slots_taken_back(row, spacing, now)
+    if taken is not row:
+        state, is_saved = saved(HostState(row=row), taken, now)
+        assert is_saved
+        assert with_slots_taken_back(state.row, spacing, now) is state.row
 
 
 def test_a_penalty_is_forgiven_step_by_step() -> None:
