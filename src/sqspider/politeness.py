@@ -734,8 +734,8 @@ class Politeness:
     async def _way_to_robots(self, origin: str, settings: CrawlSettings) -> tuple[Fetched, bool] | Busy:
         """What an origin's robots.txt is, and whether redirects led there; busy: a host on the way is, or in trouble.
 
-        It goes on from there the next time. A file of rules is under no rules (RFC 9309 section 2.2.2):
-        the hops ask for no other one.
+        It goes on from there the next time; after trouble it begins anew, for it may lead elsewhere by then.
+        A file of rules is under no rules (RFC 9309 section 2.2.2): the hops ask for no other one.
         """
         hop = self._robots_hops.pop(origin, Hop(f"{origin}/robots.txt"))
         give_up_at = self._clock() + NEAR_SECONDS
@@ -743,7 +743,9 @@ class Politeness:
             asked = await self.ask(hop.url, settings, max_bytes=MAX_ROBOTS_BYTES + 1, is_robots=True)
             if isinstance(asked, Busy):
                 again_at = max(asked.again_at, self._clock() + 0.01)
-                if asked.trouble or asked.is_stopped or again_at > give_up_at or await self.pause_until(again_at):
+                if asked.trouble:
+                    return asked
+                if asked.is_stopped or again_at > give_up_at or await self.pause_until(again_at):
                     if len(self._robots_hops) > 10_000:
                         self._robots_hops.clear()
                     self._robots_hops[origin] = hop

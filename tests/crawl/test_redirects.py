@@ -281,6 +281,27 @@ async def test_the_way_to_a_robots_txt_goes_on_where_it_was_broken_off(host: Sit
     assert host.paths == ["/robots.txt", "/rules"]
 
 
+async def test_the_way_to_a_robots_txt_begins_anew_when_it_has_led_to_trouble(host: Site) -> None:
+    """Else whoever had been sent to a dead host would ask that one for ever."""
+    ahead = 0.0
+    host.bodies = {"127.0.0.1/robots.txt": to(f"{host.url_of('127.0.0.2')}rules"), "/rules": lambda _: None}
+
+    def clock() -> float:
+        return time.time() + ahead
+
+    async with opened(clock) as frontier, Fetcher(FETCH) as fetcher:
+        politeness = Politeness(
+            frontier, fetcher, clock=clock, rng=random.Random(), stopping=asyncio.Event(),
+            request_seconds=30, robots_grace_seconds=3600, linger_seconds=0,
+        )  # fmt: skip
+        message = Message(url=f"{host.url}no", settings=CrawlSettings(delay_seconds=0))
+        assert isinstance(await politeness.judge(message), Postponed)
+        host.bodies = {"127.0.0.1/robots.txt": b"User-agent: *\nDisallow: /no"}
+        ahead = 60.0
+        assert isinstance(await politeness.judge(message), Blocked)
+        await politeness.close()
+
+
 async def test_a_robots_txt_that_leads_to_a_blocked_host_is_none(host: Site) -> None:
     there = "127.0.0.2"
     host.bodies = {"127.0.0.1/robots.txt": to(f"{host.url_of(there)}robots.txt"), "127.0.0.1/": b"x"}
