@@ -39,7 +39,7 @@ def connector_error(number: int, host: str = "h.example") -> aiohttp.ClientConne
         (errno.ENFILE, Reason.OWN_SHORTAGE, Fault.OURS),
         (errno.ENOBUFS, Reason.OWN_SHORTAGE, Fault.OURS),
         (errno.ENOMEM, Reason.OWN_SHORTAGE, Fault.OURS),
-        (errno.ECONNRESET, Reason.CONNECTION_RESET, Fault.HOST_OR_URL),
+        (errno.ECONNRESET, Reason.UNREACHABLE, Fault.HOST),  # no request was made
     ],
 )
 def test_an_error_number_says_whose_trouble_it_is(number: int, reason: Reason, fault: Fault) -> None:

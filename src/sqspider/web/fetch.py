@@ -374,8 +374,16 @@ def classify(
 ) -> tuple[Reason, str]:
     """The one reason, and a line for a person, for whatever aiohttp and what is below it raises.
 
-    ``proxy``: what was asked through it for ``url``; that it cannot be reached is no trouble of the host's.
+    ``is_connecting``: no request has been made, so that no URL can have failed. ``proxy``: what was asked
+    through it for ``url``; that it cannot be reached is no trouble of the host's.
     """
+    reason, detail = _classified(error, is_connecting=is_connecting, proxy=proxy, url=url)
+    if is_connecting and reason is Reason.CONNECTION_RESET:  # in a TLS handshake
+        return Reason.UNREACHABLE, f"{detail} before it was asked for anything"
+    return reason, detail
+
+
+def _classified(error: BaseException, *, is_connecting: bool, proxy: str | None, url: str) -> tuple[Reason, str]:
     cause = getattr(error, "os_error", error)  # below what aiohttp says
     if isinstance(cause, AddressRefusedError):
         return Reason.PRIVATE_ADDRESS, str(cause)
