@@ -276,6 +276,7 @@ class Worker:
         self._ending = 0  # tasks past their fetch
         self._changed = asyncio.Event()  # a task ended or went past its fetch
         self._claims: dict[str, tuple[Won, Delivery]] = {}  # what is claimed and not yet ended
+        self._left: list[tuple[Won, Delivery]] = []  # claims that a busy frontier did not let us end
         self._cut_short: set[str] = set()  # URLs that were fetched, and not ended when it was time to stop
         self._sampled: dict[str, float] = Tally().sums()  # of the tally, at the end of the last sample
         self._sampled_at = clock()
@@ -328,10 +329,7 @@ class Worker:
             await self._close_batchers()
             with contextlib.suppress(FrontierError):  # it is forgotten by itself after a while
                 await self._frontier.check_out(worker_id, session=session)
-            try:
-                await self._sample()
-            except FrontierError as error:
-                log.warning("sample_lost", error=str(error))
+            await self._leave_last_sample()
 
     async def work_on(self, deliveries: Sequence[Delivery], *, until: float) -> None:
         """Work on deliveries that somebody else received. It may be called again and again.
@@ -343,6 +341,7 @@ class Worker:
         self._stopping.clear()
         self._politeness.look_anew()
         self._claims.clear()
+        self._left.clear()
         self._cut_short.clear()
         self.tally = Tally()
         self._sampled, self._sampled_at = self.tally.sums(), self._clock()
@@ -359,7 +358,7 @@ class Worker:
         finally:
             timer.cancel()
         await self._close_batchers()
-        await self._sample()
+        await self._leave_last_sample()
 
     async def _close_batchers(self) -> None:
         for batcher in (self._claim, self._finish, self._retry, self._defer, self._delete):
@@ -414,18 +413,25 @@ class Worker:
         await self._frontier.save_sample(sample)
         self._sampled, self._sampled_at = sums, now
 
+    async def _leave_last_sample(self) -> None:
+        """The work is done, whether that can be told or not."""
+        try:
+            await self._sample()
+        except FrontierError as error:
+            log.warning("sample_lost", error=str(error))
+
     # Taking in.
 
     async def _take_in(self, mode: Mode, group: asyncio.TaskGroup) -> None:
         backoff = 0.0
         while not self._stopping.is_set() and not self._network.is_spent:
-            room = await self._room()
-            if room == 0:
-                return
-            if not await self._network_lets_in():
-                continue
-            most = 1 if self._network.is_down else self._options.batch_size  # one URL probes for all
             try:
+                room = await self._room()
+                if room == 0:
+                    return
+                if not await self._network_lets_in():
+                    continue
+                most = 1 if self._network.is_down else self._options.batch_size  # one URL probes for all
                 deliveries = await self._receive(min(room, most))
                 is_done = not deliveries and mode is Mode.UNTIL_EMPTY and await self._is_done()
                 backoff = 0.0
@@ -476,6 +482,7 @@ class Worker:
         enough = max(1, min(options.batch_size, options.concurrency // 4))
         while not self._stopping.is_set():
             self._changed.clear()
+            await self._give_back_what_was_left()
             waiting = min(self._politeness.waiting, 4 * options.concurrency)
             concurrency = self._network.most_at_a_time(options.concurrency, self._clock())
             room = concurrency - (len(self._tasks) - self._ending - waiting)
@@ -536,26 +543,35 @@ class Worker:
         while self._tasks and not self._stopping.is_set():
             self._changed.clear()
             await self._changed.wait()
-        if not self._tasks:
-            return
-        await asyncio.wait(set(self._tasks), timeout=self._fetch_seconds + STOP_MARGIN_SECONDS)
-        for task in set(self._tasks):
-            task.cancel()
         if self._tasks:
-            await asyncio.wait(set(self._tasks))
-        # What was fetched and could not be ended in time is left to its lease: if that happens to a
-        # page again and again, it is given up like one that kills its worker.
-        now = self._clock()
-        given_back = [
-            Retry(claim=claim, delivery=delivery, at=now, tried=False)
-            for claim, delivery in self._claims.values()
-            if claim.url not in self._cut_short
-        ]
-        self._claims.clear()
-        if given_back:
-            for retry, is_given in zip(given_back, await self._frontier.retry(given_back), strict=True):
-                if is_given:
-                    self._is_ended(retry.delivery)
+            await asyncio.wait(set(self._tasks), timeout=self._fetch_seconds + STOP_MARGIN_SECONDS)
+            for task in set(self._tasks):
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(set(self._tasks))
+            # What was fetched and could not be ended in time is left to its lease: if that happens to a
+            # page again and again, it is given up like one that kills its worker.
+            self._left += [held for url, held in self._claims.items() if url not in self._cut_short]
+            self._claims.clear()
+        try:
+            await self._give_back_what_was_left()
+        except FrontierBusyError as error:  # the leases bring it back
+            log.warning("frontier_busy", during="stop", error=str(error))
+
+    async def _give_back_what_was_left(self) -> None:
+        """Give back claims that could not be ended, though not by their URLs' fault."""
+        if not self._left:
+            return
+        now, left, self._left = self._clock(), self._left, []
+        given_back = [Retry(claim=claim, delivery=delivery, at=now, tried=False) for claim, delivery in left]
+        try:
+            answers = await self._frontier.retry(given_back)
+        except FrontierBusyError:
+            self._left += left
+            raise
+        for retry, is_given in zip(given_back, answers, strict=True):
+            if is_given:
+                self._is_ended(retry.delivery)
 
     # The life of one delivery.
 
@@ -567,16 +583,23 @@ class Worker:
             log.warning("bad_message", message_id=delivery.message_id, why=message.why)
             return
         try:
-            await self._see_to(delivery, message)
+            try:
+                await self._see_to(delivery, message)
+            except FrontierError:
+                raise
+            except Exception:
+                log.exception("internal_error", url=message.url)
+                if (claim := self._claim_of(delivery, message)) is not None:
+                    await self._end_trouble(claim, delivery, Reason.INTERNAL_ERROR, "see the worker's log")
         except FrontierBusyError as error:
             log.warning("frontier_busy", url=message.url, error=str(error))
-        except FrontierError:
-            raise
-        except Exception:
-            log.exception("internal_error", url=message.url)
-            claim = self._claims.get(message.url)
-            if claim is not None and claim[1] is delivery:
-                await self._end_trouble(claim[0], delivery, Reason.INTERNAL_ERROR, "see the worker's log")
+            if (claim := self._claim_of(delivery, message)) is not None:
+                self._left.append(self._claims.pop(message.url))
+
+    def _claim_of(self, delivery: Delivery, message: Message) -> Won | None:
+        """The claim that was won for a delivery, if it is not ended yet."""
+        claim, claimed_by = self._claims.get(message.url, (None, None))
+        return claim if claimed_by is delivery else None
 
     async def _see_to(self, delivery: Delivery, message: Message) -> None:
         if self._stopping.is_set():

@@ -196,6 +196,62 @@ async def test_a_busy_frontier_is_no_lost_race(site: DemoSite, monkeypatch: pyte
         assert (await frontier.counts()).by_status[Status.DONE] == 1
 
 
+async def test_a_claim_that_a_busy_frontier_did_not_let_end_is_given_back(
+    site: DemoSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not left to its lease: then it would count as one that its URL had killed."""
+    unended: list[int] = []
+    async with opened(":memory:") as frontier:
+        claim, finish, failures = frontier.claim, frontier.finish, 2
+
+        async def seen(*arguments: Any, **more: Any) -> Any:
+            answers = await claim(*arguments, **more)
+            unended.extend(answer.unended for answer in answers if isinstance(answer, Won))
+            return answers
+
+        async def busy(finishes: Any) -> Any:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise FrontierBusyError("locked")
+            return await finish(finishes)
+
+        monkeypatch.setattr(frontier, "claim", seen)
+        monkeypatch.setattr(frontier, "finish", busy)
+        settings = CrawlSettings(delay_seconds=0, obey_robots=False)
+        async with asyncio.timeout(30):  # a lease takes a minute
+            await crawl(frontier, f"{site.url}page/1", settings=settings)
+        assert (await frontier.counts()).by_status[Status.DONE] == 1
+    assert unended == [1, 1, 1]
+
+
+@pytest.mark.parametrize("operation", ["finish", "retry", "counts"])
+async def test_a_busy_frontier_ends_no_worker(site: DemoSite, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
+    """Nor does one that is busy when a fault in a URL's work is to be told, or a budget looked at."""
+    async with opened(":memory:") as frontier:
+        real, failures = getattr(frontier, operation), 2
+
+        async def busy(*arguments: Any, **more: Any) -> Any:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise FrontierBusyError("locked")
+            return await real(*arguments, **more)
+
+        async def broken(*arguments: Any, **more: Any) -> Any:
+            raise RuntimeError(f"a fault of ours: {arguments} {more}")
+
+        monkeypatch.setattr(frontier, operation, busy)
+        if operation == "retry":
+            monkeypatch.setattr(Fetcher, "fetch", broken)
+        settings = CrawlSettings(delay_seconds=0, obey_robots=False)
+        options = msgspec.structs.replace(OPTIONS, max_pages=1)
+        async with asyncio.timeout(30):
+            await crawl(frontier, f"{site.url}page/1", settings=settings, options=options)
+        assert failures == 0
+        assert (await frontier.counts()).open == 0
+
+
 async def test_a_url_that_kills_its_workers_is_given_up_unfetched(site: DemoSite) -> None:
     now = time.time()
     url = f"{site.url}page/1"
