@@ -195,6 +195,7 @@ class Politeness:
         self._robots_locks: dict[str, asyncio.Lock] = {}
         self._robots_again_at: dict[str, float] = {}  # origins whose robots.txt could not be had just now
         self._robots_hops: dict[str, Hop] = {}  # and where the way to it was broken off
+        self._slots_stay_until: dict[str, float] = {}  # of hosts whose slots were taken back just now
         self._waiting: Counter[str] = Counter()
         self._all_waiting = 0
         self._in_hand: Counter[str] = Counter()  # URLs here that will count towards a budget
@@ -281,7 +282,10 @@ class Politeness:
     def release(self, message: Message) -> None:
         """A URL that :meth:`judge` let through has ended."""
         if _has_budget(message.settings):
-            self._in_hand[host_of(message.url)] -= 1
+            host = host_of(message.url)
+            self._in_hand[host] -= 1
+            if not self._in_hand[host]:
+                del self._in_hand[host]
 
     # When?
 
@@ -298,7 +302,8 @@ class Politeness:
             now = self._clock()
             if hosts.stage_of(row, now) is Stage.GIVEN_UP:
                 return given_up(row)
-            if hosts.with_slots_taken_back(row, spacing, now) is not row:
+            may_take_back = now >= self._slots_stay_until.get(row.host, 0.0)
+            if may_take_back and hosts.with_slots_taken_back(row, spacing, now) is not row:
                 await self._take_back_slots(row.host, spacing)
                 continue
             slot = message.slot
@@ -327,7 +332,13 @@ class Politeness:
             return message
 
     async def _take_back_slots(self, host: str, spacing_seconds: float) -> None:
-        """Let what waits for slots that are too far come back. Whoever dies in between leaves it to its time."""
+        """Let what waits for slots that are too far come back. Whoever dies in between leaves it to its time.
+
+        Not again at once: in a crawl that is more patient with the host than this one, all would be far again.
+        """
+        if len(self._slots_stay_until) > 10_000:
+            self._slots_stay_until.clear()
+        self._slots_stay_until[host] = self._clock() + hosts.FAR_SECONDS
 
         def change(row: HostRow) -> HostRow:
             return hosts.with_slots_taken_back(row, spacing_seconds, self._clock())

@@ -924,6 +924,23 @@ async def test_slots_that_lie_too_far_are_taken_back(host: Site) -> None:
     assert min(gaps_of(host.requests)) > 0.05 - LATE
 
 
+async def test_two_crawls_of_one_host_do_not_take_back_each_others_slots_again_and_again(host: Site) -> None:
+    """Each time all that waits would come back, to wait for a slot that is as far."""
+    fast = CrawlSettings(delay_seconds=1, obey_robots=False)
+    async with opened() as frontier, Fetcher(FETCH) as fetcher:
+        politeness = Politeness(
+            frontier, fetcher, clock=time.time, rng=random.Random(), stopping=asyncio.Event(),
+            request_seconds=30, robots_grace_seconds=0, linger_seconds=0,
+        )  # fmt: skip
+        for generation in (0, 1, 1):
+            slow = SlotDemand(host="127.0.0.1", count=100, spacing_seconds=10.0, generation=generation)
+            assert await frontier.reserve([slow]) != [None]
+            politeness.look_anew()
+            await politeness.wait_for_slot(Message(url=host.url, settings=fast))
+        await politeness.close()
+        assert (await frontier.hosts(["127.0.0.1"]))["127.0.0.1"].generation == 1
+
+
 async def test_an_order_to_resume_forgives_a_host_that_was_given_up(sqspider: Run, host: Site, tmp_path: Path) -> None:
     host.bodies = {"/a": b"a"}
     now = time.time()
