@@ -48,7 +48,7 @@ CROWD: Final = 16  # deliveries that wait for one host here, before only soon on
 FULL_HOUSE: Final = 64  # and for all hosts: what is due must not find the places taken by what is not
 PROMPT_SECONDS: Final = 0.05  # after its permission was asked for a request is made, where another may be under way,
 BEGIN_SECONDS: Final = 2.0  # and where none may be
-PROBE_POLL_SECONDS: Final = 0.5  # between two looks whether the probe of another URL brought our network back
+PROBE_POLL_SECONDS: Final = 0.5  # between two looks whether anything can be asked, or more at a time
 LATE_SECONDS: Final = 15.0  # a slot is good for so long after its moment; the distance is kept all the same
 HOST_CACHE_SECONDS: Final = 2.0
 PAUSE_SECONDS: Final = 60.0  # before a URL of a paused host is looked at again
@@ -363,6 +363,8 @@ class Politeness:
 
     async def _ask(self, row: HostRow, delay: float, per_host: int, generation: int | None) -> Pass | Busy:
         now = self._clock()
+        if self._under_way >= self.network.most_at_a_time(self._under_way + 1, now):
+            return Busy(now + PROBE_POLL_SECONDS, is_void=False)
         if not self.network.may_ask(row.host, now):
             return Busy(max(self.network.turn_of(row.host), now + PROBE_POLL_SECONDS), is_void=False)
         is_probe = self.network.is_down

@@ -848,6 +848,25 @@ async def test_while_nothing_can_be_asked_one_request_at_a_time_probes() -> None
         await politeness.close()
 
 
+async def test_after_a_shortage_half_as_many_requests_are_made_at_a_time() -> None:
+    """Though more URLs than that are in hand already."""
+    now = 1000.0
+    async with opened(lambda: now) as frontier, Fetcher(FETCH) as fetcher:
+        politeness = Politeness(
+            frontier, fetcher, clock=lambda: now, rng=random.Random(), stopping=asyncio.Event(),
+            request_seconds=30, robots_grace_seconds=0, linger_seconds=0,
+        )  # fmt: skip
+        network = politeness.network
+        network.failed(Reason.OWN_SHORTAGE, "no descriptors", asked_at=now, now=now, in_flight=4)
+        network.answered("another", now)
+        messages = [Message(url=f"http://127.0.0.{n}/", settings=AT_ONCE) for n in range(1, 4)]
+        answers = [await politeness.enter(message) for message in messages]
+        assert [type(answer) for answer in answers] == [Pass, Pass, Busy]
+        now += 61
+        assert isinstance(await politeness.enter(messages[2]), Pass)
+        await politeness.close()
+
+
 async def test_a_worker_that_reached_nothing_for_a_day_ends_and_loses_nothing(host: Site) -> None:
     host.close()
     passed = 0.0
