@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sqspider.cli.main import cli
-from sqspider.policy import FINAL, RULES, Fault
+from sqspider.policy import CARE, FINAL, RULES
 from sqspider.record import BLOCKING_REASONS, Reason
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
@@ -17,15 +17,6 @@ MEANINGS = {
     line.split(" = ")[0].strip(): line.partition("# ")[2].strip()
     for line in (Path(__file__).parent.parent / "src/sqspider/record.py").read_text().splitlines()
     if " = " in line and "# " in line and line.split(" = ")[0].strip().isupper()
-}
-
-FAULTS = {
-    Fault.URL: "its own; nobody is rested.",
-    Fault.HOST: "no request reached it. The host rests at the first one.",
-    Fault.HOST_OR_URL: "a try is counted while the host is well; eight in a row rest the host. In a host's incident "
-    "it is the host's, and no try is counted.",
-    Fault.HOST_OR_OURS: "the host's if another host answered this worker since it began, else as the next.",
-    Fault.OURS: "nothing can be asked from here. The worker waits, and probes with one URL.",
 }
 
 
@@ -64,12 +55,9 @@ def reasons() -> str:
         "often from then on; a 503 slows its host as a 429 does. 408 and 425 are tried three times, other client",
         "errors once.",
         "",
-        "`whose` says who may be at fault, and so who is rested and probed ([trouble](../politeness.md#trouble)):",
-        "",
-        *(f"* *{fault.value}*: {meaning}" for fault, meaning in FAULTS.items()),
-        "",
-        "A try that is counted is a request that was made: `-` means that none is counted, and the URL waits. It ends",
-        "with such a reason only when its host was given up; then `detail` says so.",
+        "A try that is counted is a request that was made, while its host was well: `-` means that none is counted,",
+        "and the URL waits. It ends with such a reason only when its host was given up; then `detail` says so.",
+        "`whose` says whose trouble it may be: see [below](#trouble).",
         "",
         "| reason | tries | first wait | whose | ends as | meaning |",
         "|---|---|---|---|---|---|",
@@ -83,6 +71,20 @@ def reasons() -> str:
         ends = "blocked" if reason in BLOCKING_REASONS else "failed"
         meaning = MEANINGS.get(reason.name, "")
         lines.append(f"| `{reason.value}` | {tries} | {wait} | {whose} | {ends} | {meaning} |")
+    lines += [
+        "",
+        "## Trouble",
+        "",
+        "Who rests, who probes, when it ends and who is told, as the code reads it (`policy.py`). In words:",
+        "[politeness](../politeness.md#trouble).",
+        "",
+        "| whose | who rests | who probes | over by | given up | told |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {fault.value} | {care.rests} | {care.probes} | {care.ends} | {care.gives_up} | {care.told} |"
+            for fault, care in CARE.items()
+        ),
+    ]
     return "\n".join(lines) + "\n"
 
 

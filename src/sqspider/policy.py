@@ -1,5 +1,7 @@
-"""Whose trouble it is, and when to try a URL again: one table from reason to what follows.
+"""Whose trouble it is, what is done about it, and when to try a URL again.
 
+Two tables: from reason to whose it is (:data:`RULES`), and from that to who rests, who probes, when it ends and who
+is told (:data:`CARE`). How a host goes through an incident is in ``host``, how this worker does in ``network``.
 Chance comes in from outside. No I/O lives here.
 """
 
@@ -11,6 +13,7 @@ import random
 import re
 from typing import Final, NamedTuple
 
+from sqspider.host import FAILURES_TO_REST, GIVE_UP_PROBES
 from sqspider.record import Reason
 
 MAX_WAIT_SECONDS: Final = 3600.0
@@ -26,6 +29,64 @@ class Fault(enum.Enum):
     OURS = "ours"  # nothing can be asked from here: the worker waits, no try is counted
 
 
+class Care(NamedTuple):
+    """What is done about trouble. The words are those of docs/reference/reasons.md."""
+
+    failures_to_rest: int | None  # of its host, in a row; none: no host rests for it
+    rests: str  # who, from when, how long
+    probes: str  # who
+    ends: str  # by what
+    gives_up: str  # when, and what follows
+    told: str  # who, and by what
+
+
+_HOST: Final = Care(
+    failures_to_rest=1,
+    rests="the host, from the first one on: 5, 10, 20 … s, up to an hour",
+    probes="after each rest one request at a time, a URL's or that for robots.txt, which takes no try",
+    ends="an answer of any status but 5xx",
+    gives_up=f"the host, after {GIVE_UP_PROBES} probes and `--new-host-grace` if it never answered, `--host-grace` if "
+    "it has: its URLs end by the reason, unasked; after an hour that is forgotten",
+    told="`hosts`, `status`, `show`, the progress line; the log: `host_rests`, `host_given_up`",
+)
+_OURS: Final = Care(
+    failures_to_rest=None,
+    rests="this worker: it takes nothing in, and gives back what it holds",
+    probes="one URL, after 1, 2, 4 … 60 s",
+    ends="any answer of any host",
+    gives_up="the worker, after a day of such waits: it ends with exit status 3, and what is queued stays queued",
+    told="the progress line; the log: `network_trouble`, `network_again`",
+)
+CARE: Final[dict[Fault, Care]] = {
+    Fault.URL: Care(
+        failures_to_rest=None,
+        rests="nobody: the URL waits, twice as long after each try",
+        probes="the URL",
+        ends="an answer that is no trouble",
+        gives_up="the URL, when its tries are used up: it ends by the reason",
+        told="its record; the log: `retry`",
+    ),
+    Fault.HOST: _HOST,
+    Fault.HOST_OR_URL: Care(
+        failures_to_rest=FAILURES_TO_REST,
+        rests=f"while the host is well, as the URL's; from {FAILURES_TO_REST} in a row on, the host",
+        probes="as the URL's; in an incident as the host's",
+        ends="as the URL's; in an incident as the host's",
+        gives_up="the URL, which pays with a try while its host is well; in an incident as the host's",
+        told="both",
+    ),
+    Fault.HOST_OR_OURS: _HOST._replace(
+        rests="the host, if another one answered this worker since that host's trouble began; else this worker",
+        probes="as the host's, or as ours",
+        ends="as the host's, or as ours",
+        gives_up="as the host's, or as ours",
+        told="both",
+    ),
+    Fault.OURS: _OURS,
+}
+"""The states of trouble: a row for each whose it may be."""
+
+
 class Rule(NamedTuple):
     """What follows from one kind of trouble."""
 
@@ -33,6 +94,11 @@ class Rule(NamedTuple):
     wait_factor: float = 1.0  # of the first wait; each further one doubles
     slows: bool = False  # the host wants to be asked less often
     fault: Fault = Fault.URL
+
+    @property
+    def care(self) -> Care:
+        """What is done about it."""
+        return CARE[self.fault]
 
 
 FINAL: Final = Rule(max_tries=1)

@@ -35,7 +35,7 @@ from sqspider.frontier import (
 from sqspider.host import PATIENCE, HostRow, Patience, RobotsAccess, Stage
 from sqspider.message import CrawlSettings, Message
 from sqspider.network import Network
-from sqspider.policy import Fault, parse_retry_after, rule_for
+from sqspider.policy import parse_retry_after, rule_for
 from sqspider.record import Reason
 from sqspider.url import host_of, origin_of
 from sqspider.web.body import Sink
@@ -523,7 +523,7 @@ class Politeness:
             if self.network.answered(host, now):
                 log.warning("network_again", host=host)
         is_answer = fetched.http_status is not None and (is_robots or reason is not Reason.SERVER_ERROR)
-        fails = rule is not None and rule.fault is not Fault.URL and not is_answer
+        fails = rule is not None and rule.care.failures_to_rest is not None and not is_answer
         retry_after = None
         if rule and (rule.slows or fails):
             retry_after = parse_retry_after(fetched.header("retry-after"), now)
@@ -540,7 +540,7 @@ class Politeness:
                     retry_after=retry_after,
                     now=now,
                     asked_at=asked_at,
-                    rests_at_once=is_robots or rule.max_tries == 0,
+                    rests_at_once=is_robots or rule.care.failures_to_rest == 1,
                     has_answered=row.answered > 0 or host in self._answered,
                     patience=self._patience,
                 )

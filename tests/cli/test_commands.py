@@ -16,10 +16,11 @@ from sqspider.cli.main import _COMMANDS
 from sqspider.cli.metrics import COLUMNS
 from sqspider.export import FIELDS
 from sqspider.frontier.sqlite_file import APPLICATION_ID, SCHEMA_VERSION
-from sqspider.policy import FINAL, RULES
+from sqspider.policy import CARE, FINAL, RULES, Fault
 from sqspider.record import Reason
 from tests.conftest import Run
 from tests.frontier.old_files import make_old_file
+from tests.write_reference import reasons
 
 ROOT = Path(__file__).parent.parent.parent
 SELF = ("--delay", "0", "--allow-private", "--exclude", "slow|huge|flaky")
@@ -262,12 +263,22 @@ def test_a_full_disk_is_told_and_loses_nothing(sqspider: Run, tmp_path: Path) ->
 
 
 def test_the_reasons_and_the_retry_table_are_documented() -> None:
+    """`python -m tests.write_reference` writes them anew."""
     text = (ROOT / "docs" / "reference" / "reasons.md").read_text()
+    assert text == reasons()
     for reason in Reason:
         assert f"`{reason.value}`" in text
     for reason, rule in RULES.items():
         assert re.search(rf"`{reason.value}` \| {rule.max_tries or '-'} .* {rule.fault.value}", text), reason
     assert FINAL.max_tries == 1
+
+
+def test_what_is_done_about_trouble_is_documented_as_it_is() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "src" / "sqspider").glob("*.py"))
+    assert list(CARE) == list(Fault)
+    for care in CARE.values():
+        for event in re.findall(r"`(\w+)`", care.told.partition("the log:")[2]):
+            assert re.search(rf'log\.\w+\(\s*"{event}"', source), event
 
 
 def test_the_demo_race_is_fair(sqspider: Run) -> None:
