@@ -55,20 +55,17 @@ class Speed:
 
 
 def progress_line(counts: Counts, speed: Speed, in_flight: int, bill: Bill | None, waiting: str | None = None) -> str:
-    """One line: done, failed, blocked, queued, in flight, pages/s, bytes/s, cost, time left; what it waits for."""
+    """One line: done, failed, blocked, queued, in flight, pages/s, bytes/s, cost, time left; or what it waits for."""
     status = counts.by_status
     parts = [f"done {status[Status.DONE]:,}", f"failed {status[Status.FAILED]:,}"]
     if status[Status.BLOCKED]:
         parts.append(f"blocked {status[Status.BLOCKED]:,}")
-    parts += [
-        f"queued {status[Status.QUEUED]:,}",
-        f"in flight {in_flight:,}",
-        f"{speed.pages:,.1f} pages/s",
-        f"{human_bytes(speed.bytes)}/s",
-    ]
+    parts.append(f"queued {status[Status.QUEUED]:,}")
+    if not waiting:  # else nothing happens, and what it waits for is to have room in a narrow terminal
+        parts += [f"in flight {in_flight:,}", f"{speed.pages:,.1f} pages/s", f"{human_bytes(speed.bytes)}/s"]
     if bill is not None:
         parts.append(dollars(bill.dollars))
-    if counts.open and speed.pages >= 0.05:
+    if counts.open and speed.pages >= 0.05 and not waiting:
         parts.append(f"about {human_seconds(counts.open / speed.pages)} left")
     if waiting:
         parts.append(f"waiting: {waiting}")
