@@ -974,6 +974,8 @@ async def test_an_order_to_resume_forgives_a_host_that_was_given_up(sqspider: Ru
     assert (row["stage"], row["probes_failed"], row["is_in_trouble"]) == ("given up", 5, True)
     said = "given up until "
     assert said in sqspider("hosts").stdout.replace("\n", " ")
+    in_a_narrow_terminal = "".join(sqspider("hosts").stdout.split())
+    assert f"givenupuntil{row['rest_until']}(connection_refused:asked5timesinvain" in in_a_narrow_terminal
     assert said in sqspider("status").stdout
     assert sqspider("enqueue", f"{host.url}a", "--delay", "0").returncode == 0
     assert said in sqspider("show", f"{host.url}a").stdout

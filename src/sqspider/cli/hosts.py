@@ -56,7 +56,8 @@ def hosts(context: click.Context, as_json: bool) -> int:
         return 0
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("host", "done", "failed", "blocked", "bytes", "delay", "next slot in", "state"):
-        table.add_column(name, justify="left" if name in ("host", "state") else "right")
+        is_text = name in ("host", "state")
+        table.add_column(name, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
     for row in rows:
         delay = delay_for(row, NO_CRAWL)
         wait = f"{row.next_slot - now:,.0f} s" if row.next_slot > now else ""
@@ -94,8 +95,8 @@ def trouble_of(row: HostRow, now: float) -> str | None:
     stage = stage_of(row, now)
     if stage is not Stage.WELL:
         until = "" if stage is Stage.PROBING else f" until {iso(row.rest_until)}"
-        probes = f"{row.rests} {'probes' if row.rests > 1 else 'probe'} failed since {iso(row.trouble_since)}"
-        return f"{stage}{until} ({row.trouble.value}: {probes})"
+        asked = f"asked {row.rests:,} time{'s' if row.rests > 1 else ''} in vain since {iso(row.trouble_since)}"
+        return f"{stage}{until} ({row.trouble.value}: {asked})"
     said = f"{row.trouble.value} at {iso(row.penalty_since)}"
     if row.rest_until > now:
         return f"resting until {iso(row.rest_until)} ({said})"
