@@ -236,6 +236,14 @@ async def test_a_disk_without_room_is_told_before_anything_is_done(
     await (await opened(path)).close()
 
 
+async def test_whoever_opens_it_is_told_that_there_is_no_way_back(tmp_path: Path) -> None:
+    path = old_file(tmp_path)
+    for told in (["cannot open it any more"], []):
+        with capture_logs() as logs:
+            await (await opened(path)).close()
+        assert [log["older_versions"] for log in logs if log["event"] == "file_is_up_to_date"] == told
+
+
 async def test_whoever_waits_long_is_told_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("STEP", 5), ("SAID_AFTER_SECONDS", 0.0), ("SAID_EVERY_SECONDS", 0.0)):
         monkeypatch.setattr(upgrading, name, value)

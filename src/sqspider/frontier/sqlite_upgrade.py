@@ -152,17 +152,20 @@ class _Progress:
         self._path = path
         self._started = time.monotonic()
         self._next = self._started + SAID_AFTER_SECONDS
-        self._was_said = False
 
     def at(self, what: str, done: int, of: int) -> None:
         if time.monotonic() >= self._next:
             log.warning("file_is_brought_up_to_date", file=self._path, moved=f"{done:,} of {of:,} {what}")
             self._next = time.monotonic() + SAID_EVERY_SECONDS
-            self._was_said = True
 
     def end(self) -> None:
-        if self._was_said:
-            log.warning("file_is_up_to_date", file=self._path, seconds=round(time.monotonic() - self._started))
+        """Said of every file: there is no way back."""
+        log.warning(
+            "file_is_up_to_date",
+            file=self._path,
+            seconds=round(time.monotonic() - self._started),
+            older_versions="cannot open it any more",
+        )
 
 
 def _move(
