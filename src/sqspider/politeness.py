@@ -486,7 +486,8 @@ class Politeness:
         finally:
             await self.leave(permission, requested_at=requested_at)
         learned = await self.learn(permission.host, fetched, permission.asked_at, is_robots=is_robots)
-        return fetched if learned.counts else Busy(learned.again_at, is_void=False, trouble=fetched)
+        trouble = None if fetched.is_stale else fetched
+        return fetched if learned.counts else Busy(learned.again_at, is_void=False, trouble=trouble)
 
     async def leave(self, permission: Pass, *, requested_at: float | None = None) -> None:
         """Say that the request is over. ``requested_at``: when it had left; none: by now."""
@@ -515,6 +516,8 @@ class Politeness:
         of any status shows that the host is there, and trouble of another kind rests it at once.
         """
         now, reason = self._clock(), fetched.reason
+        if fetched.is_stale:  # which may be long known to the host, and is nobody's trouble
+            return Learned(counts=False, again_at=now)
         rule = rule_for(reason, fetched.http_status) if reason else None
         if reason and rule and self.network.is_ours(rule.fault, host, asked_at):
             return self._own_trouble(host, reason, fetched.detail, asked_at)

@@ -145,6 +145,23 @@ async def test_the_distance_counts_from_when_a_request_has_left(
     assert gaps_of(host.requests)[0] > delay - (LATE if per_host == 1 else LET_GO_SECONDS)
 
 
+@pytest.mark.parametrize("keeps_connections", [False, True])
+async def test_a_page_at_which_the_host_hangs_up_is_asked_for_as_seldom_as_any(keeps_connections: bool) -> None:
+    """Every counted try is one request. One more is free, by which a kept connection is found broken."""
+    site = Site(keeps_connections=keeps_connections)
+    try:
+        site.bodies = {"/": b"", "/bad": lambda _: None, "/good": b""}
+        settings = CrawlSettings(delay_seconds=0.3, obey_robots=False)
+        async with opened() as frontier:
+            records = await crawl(frontier, [f"{site.url}{path}" for path in ("", "bad", "good")], settings)
+    finally:
+        site.close()
+    assert (records[f"{site.url}bad"].status, records[f"{site.url}bad"].tries) == (Status.FAILED, 2)
+    assert (records[f"{site.url}good"].status, records[f"{site.url}good"].tries) == (Status.DONE, 0)
+    assert site.paths.count("/bad") == (4 if keeps_connections else 3)
+    assert min(gaps_of(site.requests)) > 0.3 - LATE
+
+
 async def test_a_big_host_holds_up_no_other(tmp_path: Path) -> None:
     before, _, verdict, deliveries = await one_big_host(tmp_path, pages=2000, small=30, workers=3, delay=0.5)
     assert before < 200  # of the 2,000 that were enqueued before any of the others

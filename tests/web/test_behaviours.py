@@ -416,6 +416,7 @@ async def test_a_kept_connection_that_was_closed_costs_no_failure() -> None:
 
     async with server.playing(answer), Fetcher(PRIVATE) as fetcher:
         assert (await fetcher.fetch(server.url)).reason is None
+        assert (await fetcher.fetch(server.url)).is_stale  # no try is counted for that: tests/crawl/test_politeness.py
         assert (await fetcher.fetch(server.url)).reason is None
     assert server.connections == 2
 

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import socket
 import ssl
+import struct
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -75,7 +76,9 @@ async def fetch_from(response: bytes, *, options: FetchOptions = PRIVATE, times:
     async with server.playing(answer), Fetcher(options) as fetcher:
         for _ in range(times - 1):
             await fetcher.fetch(server.url)
-        return await fetcher.fetch(server.url), server
+        while (fetched := await fetcher.fetch(server.url)).is_stale:
+            pass
+        return fetched, server
 
 
 def ok(body: bytes, *headers: str) -> bytes:
@@ -262,6 +265,39 @@ async def test_a_connection_in_an_unknown_state_is_not_used_again() -> None:
     fetched, server = await fetch_from(ok(b"x" * 50) + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", times=2)
     assert fetched.body == b"x" * 50
     assert server.connections == 2
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+async def test_where_a_connection_breaks_nothing_is_asked_again(is_reset: bool) -> None:
+    """Whoever asks again keeps the host's delay, and counts a try."""
+    server = RawServer()
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read_request(reader)
+        if is_reset:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    async with server.playing(hang_up), Fetcher(PRIVATE) as fetcher:
+        fetched = await fetcher.fetch(server.url)
+    assert (fetched.reason, fetched.is_stale) == (Reason.CONNECTION_RESET, False)
+    assert len(server.requests) == 1
+
+
+async def test_a_kept_connection_that_breaks_is_told_and_its_url_gets_another() -> None:
+    server = RawServer()
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read_request(reader)
+        writer.write(ok(b"x"))
+        await server.read_request(reader)  # and hangs up
+
+    async with server.playing(answer_once), Fetcher(PRIVATE) as fetcher:
+        found = [await fetcher.fetch(f"{server.url}{path}") for path in ("a", "b", "c", "b")]
+    assert [fetched.is_stale for fetched in found] == [False, True, False, False]
+    assert [fetched.reason for fetched in found] == [None, Reason.CONNECTION_RESET, None, None]
+    assert [head.split()[1] for head in server.requests] == [b"/a", b"/b", b"/c", b"/b"]
+    assert server.connections == 3
 
 
 async def test_where_a_redirect_leads_is_told_and_not_asked() -> None:

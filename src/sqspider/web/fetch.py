@@ -38,6 +38,7 @@ PROXY_AUTHENTICATION_REQUIRED: Final = 407  # RFC 9110 section 15.5.8: the proxy
 IDLE_SECONDS: Final = 15.0
 MANY_DESCRIPTORS: Final = 4096  # where there are fewer, connections are kept for
 IDLE_SECONDS_OF_FEW: Final = 1.0
+MAX_ALONE: Final = 10_000  # URLs that are asked for on connections of their own
 LARGE_BYTES: Final = 256 * 1024  # decoded bytes of a body, before there must be room for more
 _DRAIN_BYTES: Final = 16 * 1024  # a redirect's body is read up to this size, to keep its connection
 
@@ -57,6 +58,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_seconds: float
     sent_seconds: float  # from the start until the request was sent
     redirect_to: str | None = None  # where the answer leads, if it is a redirect: canonical
+    is_stale: bool = False  # a connection that was kept broke before a byte came: that says nothing of the URL
 
     def header(self, name: str) -> str | None:
         """The first header of this name, in any case."""
@@ -113,15 +115,23 @@ class Fetcher:
         self._connections = connections
         self._resolver = resolver or GuardedResolver(allow_private=options.allow_private)
         self._session: aiohttp.ClientSession
+        self._fresh: aiohttp.ClientSession  # its connections serve one request each
+        self._alone: set[str] = set()  # URLs that found a kept connection broken
 
     async def __aenter__(self) -> Fetcher:
+        self._session = self._open_session(is_keeping=True)
+        self._fresh = self._open_session(is_keeping=False)
+        return self
+
+    def _open_session(self, *, is_keeping: bool) -> aiohttp.ClientSession:
         options = self.options
+        keeping: dict[str, Any] = {"keepalive_timeout": _idle_seconds()} if is_keeping else {"force_close": True}
         connector = aiohttp.TCPConnector(
             limit=self._connections,
             resolver=self._resolver,
             socket_factory=self._open_socket,
             ttl_dns_cache=60,
-            keepalive_timeout=_idle_seconds(),
+            **keeping,
         )
         headers = {
             "User-Agent": options.user_agent,
@@ -132,7 +142,8 @@ class Fetcher:
             headers["From"] = options.contact
         tracing = aiohttp.TraceConfig()
         tracing.on_request_headers_sent.append(_note_sent)
-        self._session = aiohttp.ClientSession(
+        tracing.on_connection_reuseconn.append(_note_kept)
+        session = aiohttp.ClientSession(
             connector=connector,
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -143,12 +154,15 @@ class Fetcher:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT_SECONDS, options.timeout_seconds)),
             trace_configs=[tracing],
         )
-        return self
+        # Where a connection breaks aiohttp would ask again at once: too soon for the host, and counted by nobody.
+        session._retry_connection = False
+        return session
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._session.close()
+        await self._fresh.close()
 
     def _open_socket(self, info: tuple[Any, ...]) -> socket.socket:
         """The last look: this is the very address that is connected to."""
@@ -174,6 +188,9 @@ class Fetcher:
     ) -> Fetched:
         """Ask for a canonical URL, once; never raises but for being cancelled.
 
+        A URL that finds a kept connection broken (``is_stale``) goes out on connections of its own from then on:
+        what breaks there is its trouble, or its host's.
+
         ``max_bytes`` replaces the limit of the options. A ``sink`` gets the body of a success as it
         comes, in place of the result; it must not raise, and other bodies are not read. The statuses
         301, 302, 303, 307 and 308 lead elsewhere (RFC 9110 section 15.4): that is told, and not followed.
@@ -195,6 +212,11 @@ class Fetcher:
             if reason is Reason.INTERNAL_ERROR:
                 log.exception("fetch", url=url)
         head = answer or request.head
+        is_stale = request.is_kept and head is None and reason is Reason.CONNECTION_RESET
+        if is_stale:
+            if len(self._alone) >= MAX_ALONE:
+                self._alone.clear()
+            self._alone.add(url)
         return Fetched(
             url=url,
             http_status=head.http_status if head else None,
@@ -206,6 +228,7 @@ class Fetcher:
             elapsed_seconds=time.monotonic() - started,
             sent_seconds=max(0.0, request.sent_at - started),
             redirect_to=answer.redirect_to if answer else None,
+            is_stale=is_stale,
         )
 
     def _check(self, url: str) -> None:
@@ -227,7 +250,8 @@ class Fetcher:
 
     async def _ask(self, request: _Request, max_bytes: int, sink: Sink | None) -> _Answer:
         request.is_connecting = True
-        async with self._session.get(
+        session = self._fresh if request.url in self._alone else self._session
+        async with session.get(
             URL(request.url, encoded=True),
             allow_redirects=False,
             proxy=self.options.proxy,
@@ -284,6 +308,7 @@ class _Request:
         self.before_large = before_large
         self.head: _Answer | None = None  # once it is there
         self.is_connecting = True
+        self.is_kept = False  # its connection has served another one before
         self.sent_at = started
 
     async def wait_for_room(self, before_large: BeforeLarge) -> None:
@@ -312,6 +337,16 @@ async def _note_sent(
     request: _Request = context.trace_request_ctx
     request.sent_at = time.monotonic()
     request.is_connecting = False
+
+
+async def _note_kept(
+    session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    parameters: aiohttp.TraceConnectionReuseconnParams,
+) -> None:
+    del session, parameters
+    request: _Request = context.trace_request_ctx
+    request.is_kept = True
 
 
 def _why_not_http(response: aiohttp.ClientResponse) -> str | None:
