@@ -35,7 +35,7 @@ from sqspider.frontier import (
 from sqspider.host import PATIENCE, HostRow, Patience, RobotsAccess, Stage
 from sqspider.message import CrawlSettings, Message
 from sqspider.network import Network
-from sqspider.policy import parse_retry_after, rule_for
+from sqspider.policy import Fault, parse_retry_after, rule_for
 from sqspider.record import Reason
 from sqspider.url import host_of, origin_of
 from sqspider.web.body import Sink
@@ -459,8 +459,9 @@ class Politeness:
                 return Busy(again_at, is_void=False)
 
     async def ask(
-        self, url: str, settings: CrawlSettings, *, max_bytes: int, sink: Sink | None = None, is_robots: bool = False
-    ) -> Fetched | Busy:
+        self, url: str, settings: CrawlSettings, *, max_bytes: int, sink: Sink | None = None, is_robots: bool = False,
+        is_new_origin: bool = False,
+    ) -> Fetched | Busy:  # fmt: skip
         """Make one request that has no slot, for a robots.txt or a sitemap: its host is entered, left and learned
         from. It takes no try and no budget of anybody's; busy: nothing was asked, or in vain."""
         row = await self._host(host_of(url))
@@ -485,7 +486,9 @@ class Politeness:
             requested_at = started_at + fetched.sent_seconds
         finally:
             await self.leave(permission, requested_at=requested_at)
-        learned = await self.learn(permission.host, fetched, permission.asked_at, is_robots=is_robots)
+        learned = await self.learn(
+            permission.host, fetched, permission.asked_at, is_robots=is_robots, is_new_origin=is_new_origin
+        )
         trouble = None if fetched.is_stale else fetched
         return fetched if learned.counts else Busy(learned.again_at, is_void=False, trouble=trouble)
 
@@ -509,11 +512,15 @@ class Politeness:
 
     # What came of it.
 
-    async def learn(self, host: str, fetched: Fetched, asked_at: float, *, is_robots: bool = False) -> Learned:
+    async def learn(
+        self, host: str, fetched: Fetched, asked_at: float, *, is_robots: bool = False, is_new_origin: bool = False
+    ) -> Learned:
         """Change what is known of the host, or of our network, by what a request brought.
 
         ``asked_at``: when its permission was asked for. ``is_robots``: it was for robots.txt; then an answer
         of any status shows that the host is there, and trouble of another kind rests it at once.
+        ``is_new_origin``: nothing has ever answered at its scheme and port; where that cannot be reached, and the
+        host is well and has answered elsewhere, it is no trouble of the host's.
         """
         now, reason = self._clock(), fetched.reason
         if fetched.is_stale:  # which may be long known to the host, and is nobody's trouble
@@ -544,12 +551,14 @@ class Politeness:
                     now=now,
                     asked_at=asked_at,
                     rests_at_once=is_robots or rule.care.failures_to_rest == 1,
-                    has_answered=row.answered > 0 or host in self._answered,
+                    has_answered=self._has_answered(row),
                     patience=self._patience,
                 )
             return row if fetched.http_status is None else hosts.after_success(row, now=now, asked_at=asked_at)
 
         row = await self._host(host)
+        if is_new_origin and _is_not_there(fetched) and not row.rests and self._has_answered(row):
+            return Learned(counts=True, again_at=now)
         if change(row) is not row:
             row, is_changed = await self._change_host(host, change)
             if is_changed and fails:
@@ -570,6 +579,9 @@ class Politeness:
         if hosts.stage_of(row, now) is Stage.GIVEN_UP:
             return now
         return max(now, row.rest_until) + self._rng.uniform(1.0, 2.0)
+
+    def _has_answered(self, row: HostRow) -> bool:
+        return row.answered > 0 or row.host in self._answered
 
     def _note_answer(self, host: str) -> None:
         if len(self._answered) > 10_000:
@@ -747,7 +759,9 @@ class Politeness:
             if not lock.locked():
                 self._robots_locks.pop(origin, None)
 
-    async def _way_to_robots(self, origin: str, settings: CrawlSettings) -> tuple[Fetched, bool] | Busy:
+    async def _way_to_robots(
+        self, origin: str, settings: CrawlSettings, *, is_new_origin: bool
+    ) -> tuple[Fetched, bool] | Busy:
         """What an origin's robots.txt is, and whether redirects led there; busy: a host on the way is, or in trouble.
 
         It goes on from there the next time; after trouble it begins anew, for it may lead elsewhere by then.
@@ -756,7 +770,10 @@ class Politeness:
         hop = self._robots_hops.pop(origin, Hop(f"{origin}/robots.txt"))
         give_up_at = self._clock() + NEAR_SECONDS
         while True:
-            asked = await self.ask(hop.url, settings, max_bytes=MAX_ROBOTS_BYTES + 1, is_robots=True)
+            asked = await self.ask(
+                hop.url, settings, max_bytes=MAX_ROBOTS_BYTES + 1, is_robots=True,
+                is_new_origin=is_new_origin and not hop.redirects,
+            )  # fmt: skip
             if isinstance(asked, Busy):
                 again_at = max(asked.again_at, self._clock() + 0.01)
                 if asked.trouble:
@@ -776,7 +793,8 @@ class Politeness:
 
     async def _fetch_robots(self, origin: str, old: RobotsRow | None, settings: CrawlSettings) -> _CachedRules | None:
         """Fetch an origin's robots.txt for all workers, under its lease; ``None``: not just now."""
-        found = await self._way_to_robots(origin, settings)
+        is_new = old is None or (old.good_at is None and old.http_status is None)
+        found = await self._way_to_robots(origin, settings, is_new_origin=is_new)
         if isinstance(found, Busy):
             if found.trouble is None or self.network.is_down:
                 await self._put_back_robots(origin, old, found.again_at)
@@ -786,7 +804,15 @@ class Politeness:
             fetched, is_redirected = found
         now = self._clock()
         row = robots_row(origin, fetched, old, is_redirected=is_redirected, now=now)
-        if isinstance(found, Busy) and now - (row.unreachable_since or now) < self._robots_grace_seconds:
+        since = now - (row.unreachable_since or now)
+        if (
+            is_new
+            and _is_not_there(fetched)
+            and not isinstance(found, Busy)
+            and since >= self._patience.new_host_seconds
+        ):
+            row = msgspec.structs.replace(row, trouble=fetched.reason)  # its URLs end by that
+        if isinstance(found, Busy) and since < self._robots_grace_seconds:
             # Its host rests, and asking for this file again is how that is probed.
             await self._put_back_robots(origin, msgspec.structs.replace(row, expires_at=now), found.again_at)
             return None
@@ -869,6 +895,11 @@ def _is_lasting(fetched: Fetched) -> bool:
         and reason is not Reason.UNEXPECTED_STATUS
         and rule_for(reason, fetched.http_status).max_tries == 1
     )
+
+
+def _is_not_there(fetched: Fetched) -> bool:
+    """Whether nothing could be asked at a scheme and port, by trouble that is not ours."""
+    return fetched.reason is not None and rule_for(fetched.reason).fault is Fault.HOST
 
 
 def trap_in(url: str, settings: CrawlSettings) -> Blocked | None:

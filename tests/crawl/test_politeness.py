@@ -757,6 +757,21 @@ async def test_a_dead_host_is_given_up_and_its_urls_end_unasked_without_a_try(ob
         assert sum(worker.tally.fetches for worker in fleet) == 0
 
 
+async def test_a_port_where_nobody_listens_is_no_trouble_of_a_host_that_answers_at_another(host: Site) -> None:
+    """``https`` of a site that has none, say: the site is asked on as ever, and what is not there is given up."""
+    host.bodies = {f"/{n}": b"x" for n in range(5)}
+    options = msgspec.structs.replace(QUICK, host_grace_seconds=0.0)
+    dead = dead_site().url
+    async with opened() as frontier:
+        await crawl(frontier, [f"{host.url}0"], AT_ONCE, options)
+        records = await crawl(frontier, [f"{dead}a", *(f"{host.url}{n}" for n in range(1, 5))], AT_ONCE, options)
+        row = await host_row(frontier)
+    (end,) = (record for record in records.values() if record.status is Status.FAILED)
+    assert (end.url, end.tries, outcome_of(end).reason) == (f"{dead}a", 0, Reason.CONNECTION_REFUSED)
+    assert outcome_of(end).detail == f"robots.txt of {dead.rstrip('/')}: nobody listens there"
+    assert (row.rested_at, row.trouble, row.done) == (0.0, None, 5)
+
+
 async def test_a_host_that_comes_back_is_found_by_one_probe_and_nothing_is_lost(host: Site) -> None:
     """One request for its robots.txt a rest, none for any URL, and no try of theirs."""
     down_until = 3  # requests for robots.txt that meet no answer
