@@ -10,7 +10,7 @@ from io import StringIO
 from typing import Any, Final, NamedTuple
 
 from sqspider.frontier import Frontier
-from sqspider.record import Outcome, Status, UrlRecord
+from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.redirects import Chain, chains_of
 
 FIELDS: Final = (
@@ -48,6 +48,8 @@ def _final_url(record: UrlRecord, outcome: Outcome, chain: Chain | None) -> str 
     """Where redirects end: of a page at itself; none without an answer, or for a chain without end."""
     if outcome.is_redirect:
         return chain.end if chain else None
+    if outcome.reason is Reason.REDIRECT_LOOP:
+        return None
     return outcome.redirect_to or (None if outcome.http_status is None else record.url)
 
 

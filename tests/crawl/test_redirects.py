@@ -432,6 +432,11 @@ async def test_chains_are_looked_up_together_and_end() -> None:
     assert str(chains["http://e.com/7/0"]).endswith(f"→ http://e.com/7/{MAX_CHAIN} → …")
 
 
+def test_a_url_that_redirects_to_itself_ends_nowhere() -> None:
+    outcome = Outcome(status=Status.FAILED, reason=Reason.REDIRECT_LOOP, http_status=302)
+    assert row_of(UrlRecord(url=SEED, status=Status.FAILED, outcome=outcome))["final_url"] is None
+
+
 def test_an_outcome_of_an_earlier_version_says_what_it_said() -> None:
     url, final_url = "http://e.com/", "https://e.com/"
     for there, redirect_to in ((final_url, final_url), (url, None), (None, None)):
