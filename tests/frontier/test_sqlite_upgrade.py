@@ -168,6 +168,48 @@ async def test_what_is_damaged_is_named_afterwards_and_hides_nothing(tmp_path: P
     await frontier.close()
 
 
+DAMAGED_TEXT: Final = "CAST(x'ff61' AS TEXT)"  # no UTF-8
+
+
+@pytest.mark.parametrize("column", ["parent", "worker_id", "outcome"])
+async def test_text_that_is_no_utf8_keeps_nothing_else_from_going_on(tmp_path: Path, column: str) -> None:
+    path = old_file(tmp_path)
+    change(path, f"UPDATE record SET {column} = {DAMAGED_TEXT} WHERE id = 4")
+    frontier = await opened(path)
+    assert len(await all_records(frontier)) == 12
+    assert len(await take(frontier, 12)) == 12
+    await frontier.close()
+
+
+@pytest.mark.parametrize("damaged", [DAMAGED_TEXT, "x'ff61'", "'garbage'", "''"])
+@pytest.mark.parametrize("table", ["record", "message"])
+async def test_a_url_that_is_none_is_nobodys_to_work_on(tmp_path: Path, table: str, damaged: str) -> None:
+    path = old_file(tmp_path)
+    change(path, f"UPDATE {table} SET url = {damaged} WHERE id = 4")
+    frontier = await opened(path)
+    assert len(await all_records(frontier)) == 12
+    assert [record.url for record in (await all_records(frontier)).values() if record.unreadable] == (
+        [] if table == "message" else [check_file(str(path)).faults[0].partition(": its row")[0]]
+    )
+    # The message says its URL; of the record that lost its own, the message is one that anybody sent.
+    assert {message_of(delivery).url for delivery in await take(frontier, 12)} == {url(n) for n in range(12)}
+    assert await frontier.receive(10) == []
+    await frontier.close()
+
+
+@pytest.mark.parametrize(("table", "id_"), [("record", -4), ("record", 2**60), ("message", -4), ("message", 2**60)])
+async def test_whatever_their_numbers_all_rows_are_taken_along(tmp_path: Path, table: str, id_: int) -> None:
+    path = old_file(tmp_path)
+    # One that stays a message, too.
+    change(path, f"UPDATE {table} SET id = {id_} WHERE id = 4", "DELETE FROM record WHERE url LIKE '%/3'")
+    change(path, "UPDATE counter SET number = 11 WHERE name = 'status:queued'")
+    frontier = await opened(path)
+    assert len(await all_records(frontier)) == 11
+    assert len(await take(frontier, 12)) == 12
+    await frontier.close()
+    assert check_file(str(path)).faults == ()
+
+
 async def test_a_worker_that_lives_is_noticed(tmp_path: Path) -> None:
     path, clock = old_file(tmp_path), FakeClock()
     change(path, f"INSERT INTO worker VALUES ('w-7', 's', {NOW - 100}, {NOW - 5}, {NOW + 25})")

@@ -10,16 +10,17 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 import structlog
 
 from sqspider.frontier import FrontierUnavailableError
-from sqspider.frontier.sqlite_rows import FRESH, IN_FLIGHT, PUT_OFF, STATUS_NUMBERS, key_of, pack
+from sqspider.frontier.sqlite_rows import FRESH, IN_FLIGHT, PUT_OFF, STATUS_NUMBERS, dicts, key_of, pack
 from sqspider.frontier.sqlite_schema import SCHEMA, statements_of
 from sqspider.record import decode_outcome
+from sqspider.url import host_of
 
 STEP: Final = 10_000  # rows between two looks at the time
 SAID_AFTER_SECONDS: Final = 2.0  # nobody needs to hear of less
@@ -65,8 +66,9 @@ ORDER BY m.id
 ADD_MESSAGE: Final = """
 INSERT INTO sent (id, key, url, body, sent_at, queue, visible_at, receives) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
-LAST_RECORD: Final = "SELECT coalesce(max(id), 0) FROM old_record"
-LAST_MESSAGE: Final = "SELECT coalesce(max(id), 0) FROM old_message"
+RECORD_IDS: Final = "SELECT coalesce(min(id), 1) - 1, coalesce(max(id), 0) FROM old_record"
+MESSAGE_IDS: Final = "SELECT coalesce(min(id), 1) - 1, coalesce(max(id), 0) FROM old_message"
+NEXT_MESSAGE: Final = "SELECT min(id) FROM old_message WHERE id > ?"
 HOST_COLUMNS: Final = (
     "host, version, generation, next_slot, last_request, latency_seconds, delay_seconds, crawl_delay_seconds, "
     "penalty_seconds, penalty_since, rest_until, failures, trouble, is_paused, is_blocked, done, failed, blocked, "
@@ -115,10 +117,10 @@ def upgrade(connection: sqlite3.Connection, path: str, version: int, now: float)
         if statement not in indexes:
             connection.execute(statement)
     progress = _Progress(path)
-    _move(connection, LAST_RECORD, _move_records, progress, "records")
+    _move(connection, RECORD_IDS, _move_records, progress, "records")
     for statement in indexes:  # afterwards: sorted, their pages are full
         connection.execute(statement)
-    _move(connection, LAST_MESSAGE, _move_messages, progress, "messages")
+    _move(connection, MESSAGE_IDS, _move_messages, progress, "messages")
     for statement in THE_REST:
         connection.execute(statement)
     for table in TABLES:
@@ -170,13 +172,13 @@ class _Progress:
 
 def _move(
     connection: sqlite3.Connection,
-    last_statement: str,
+    ids: str,
     move_some: Callable[[sqlite3.Connection, int, int], int],
     progress: _Progress,
     what: str,
 ) -> None:
     """Move rows in the order of their ids, and tell of it."""
-    after, last = 0, connection.execute(last_statement).fetchone()[0]
+    after, last = connection.execute(ids).fetchone()
     while after < last:
         after = move_some(connection, after, last)
         progress.at(what, min(after, last), last)
@@ -184,31 +186,32 @@ def _move(
 
 def _move_records(connection: sqlite3.Connection, after: int, last: int) -> int:
     """Move some records; the id of the last of them."""
-    rows = list(_dicts(connection.execute(RECORDS, (after, STEP))))
+    rows = dicts(connection, RECORDS, (after, STEP))
     connection.executemany(ADD_RECORD, map(_record, rows))
     return rows[-1]["id"] if rows else last
 
 
 def _move_messages(connection: sqlite3.Connection, after: int, last: int) -> int:
     """Move some of what stays a message; up to which id."""
-    end = min(after + STEP, last)
-    rows = _dicts(connection.execute(MESSAGES, {"after": after, "last": end}))
+    (first,) = connection.execute(NEXT_MESSAGE, (after,)).fetchone()
+    end = min(first - 1 + STEP, last)  # ids may have gaps of any size
+    rows = dicts(connection, MESSAGES, {"after": after, "last": end})
     connection.executemany(ADD_MESSAGE, map(_message, rows))
     return end
 
 
-def _dicts(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
-    names = [column[0] for column in cursor.description]
-    return (dict(zip(names, row, strict=True)) for row in cursor.fetchall())
-
-
 def _record(row: dict[str, Any]) -> dict[str, Any]:
-    """A record and its message as one row. What is damaged stays as it is, and is told by whoever reads it."""
-    queue = _queue(row)
+    """A record and its message as one row. What is damaged stays as it is, and is told by whoever reads it.
+
+    One without a URL has no place in the queue: whoever received it could do nothing with it, for ever.
+    """
+    row = _readable(row)
+    is_url = _is_url(row["url"])
+    queue = _queue(row) if is_url else None
     outcome, digest, redirect_to = _outcome(row["outcome"], row["url"])
     return {
         **row,
-        "key": key_of(row["url"]),
+        "key": key_of(row["url"]) if is_url else 0,
         "crawl": row["settings"],
         "status": STATUS_NUMBERS.get(row["status"], row["status"]),
         "queue": queue,
@@ -216,11 +219,24 @@ def _record(row: dict[str, Any]) -> dict[str, Any]:
         "visible_at": row["visible_at"] if queue in (PUT_OFF, IN_FLIGHT) else None,
         "receives": row["receive_count"] or 0,
         "claim_id": row["claim_id"] if row["lease_until"] is not None else None,
-        "due_at": row["due_at"] if queue is None else None,
+        "due_at": row["due_at"] if is_url and queue is None else None,
         "outcome": outcome,
         "digest": digest,
         "redirect_to": redirect_to,
     }
+
+
+def _readable(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without what is no UTF-8: it would keep whoever reads it from all that is beside it."""
+    return {name: value.decode(errors="replace") if isinstance(value, bytes) else value for name, value in row.items()}
+
+
+def _is_url(url: Any) -> bool:
+    try:
+        host_of(url)
+    except (AttributeError, IndexError, TypeError, ValueError):
+        return False
+    return "\N{REPLACEMENT CHARACTER}" not in url
 
 
 def _queue(row: dict[str, Any]) -> int | None:
@@ -243,12 +259,14 @@ def _outcome(stored: Any, url: str) -> tuple[Any, Any, Any]:
 
 
 def _message(row: dict[str, Any]) -> tuple[Any, ...]:
+    row = _readable(row)
     is_dead = bool(row["is_dead"])
+    url = row["url"] if _is_url(row["url"]) else None
     queue = IN_FLIGHT if row["receipt"] is not None else PUT_OFF if row["is_deferred"] else FRESH
     return (
         row["id"],
-        row["url"] and key_of(row["url"]),
-        row["url"],
+        key_of(url) if url is not None else None,
+        url,
         row["body"],
         row["sent_at"],
         None if is_dead else queue,
