@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -12,7 +15,7 @@ from structlog.testing import capture_logs
 
 from sqspider.frontier import Deferral, Entered, Entrance, Entry, Frontier, LostReason, RobotsRow, SlotDemand
 from sqspider.frontier.sqlite import SqliteFrontier
-from sqspider.frontier.sqlite_clock import TOLERATED_SECONDS
+from sqspider.frontier.sqlite_clock import TOLERATED_SECONDS, notice_time
 from sqspider.host import HostRow, RobotsAccess
 
 from .kit import (
@@ -186,3 +189,27 @@ async def test_who_waited_for_its_turn_saw_no_clock_go_back(tmp_path: Path, how:
     assert await put_back(frontier, how, tmp_path / "f.db", clock) == []
     assert turns > 1
     await other.close()
+
+
+async def test_requests_are_let_in_as_of_when_they_are(tmp_path: Path) -> None:
+    clock = FakeClock()
+    frontier = await opened(tmp_path / "f.db", clock)
+    wish = Entrance(host=HOST, token="t", delay_seconds=2.0, per_host=2, generation=None, until=clock() + 60)
+    with closing(sqlite3.connect(tmp_path / "f.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.ensure_future(frontier.enter([wish]))
+        await asyncio.sleep(0)
+        clock.now += 20
+        other.execute("COMMIT")
+        await waiting
+    assert (await frontier.hosts([HOST]))[HOST].last_request == clock()
+    await frontier.close()
+
+
+async def test_the_clock_is_read_again_when_its_turn_has_come(tmp_path: Path) -> None:
+    start = FakeClock().now
+    await (await opened(tmp_path / "f.db", FakeClock())).close()
+    with closing(sqlite3.connect(tmp_path / "f.db", isolation_level=None)) as connection, capture_logs() as logs:
+        looks = iter((start - 60, start + 1))
+        notice_time(connection, lambda: next(looks))
+    assert logs == []

@@ -95,6 +95,8 @@ from sqspider.record import Reason, Status, UrlRecord
 from sqspider.url import host_of
 
 T = TypeVar("T")
+W = TypeVar("W")
+HostChange = Callable[[HostState], tuple[HostState, T]]
 
 SCAN_BATCH: Final = 1000
 STEP: Final = 1000  # rows that one transaction of a longer piece of work looks at, before others get their turn
@@ -470,8 +472,7 @@ class SqliteFrontier:
         return frontier
 
     def _open(self) -> None:
-        now = self._clock()
-        self._connection = open_to_work(self._path, now)
+        self._connection = open_to_work(self._path, self._clock())
         self._identity = identity_of(self._path)
         notice_time(self._connection, self._clock)
 
@@ -1008,9 +1009,9 @@ class SqliteFrontier:
         return found
 
     async def save_hosts(self, rows: Sequence[HostRow]) -> list[bool]:
-        return await self._change_hosts([(row.host, partial(saved, row=row, now=self._clock())) for row in rows])
+        return await self._change_hosts([(row.host, self._as_of_then(saved, row)) for row in rows])
 
-    async def _change_hosts(self, changes: Sequence[tuple[str, Callable[[HostState], tuple[HostState, T]]]]) -> list[T]:
+    async def _change_hosts(self, changes: Sequence[tuple[str, HostChange[T]]]) -> list[T]:
         """Change the states of hosts, one change after the other, in one transaction; their answers."""
 
         def work(connection: sqlite3.Connection) -> list[T]:
@@ -1023,6 +1024,10 @@ class SqliteFrontier:
             return answers
 
         return await self._write(work)
+
+    def _as_of_then(self, change: Callable[[HostState, W, float], tuple[HostState, T]], what: W) -> HostChange[T]:
+        """A change as of when it happens, not of when it was asked for: others may have been waited for."""
+        return lambda state: change(state, what, self._clock())
 
     def _host_states(self, connection: sqlite3.Connection, hosts: Sequence[str]) -> dict[str, HostState]:
         requests: defaultdict[str, dict[str, float]] = defaultdict(dict)
@@ -1058,10 +1063,10 @@ class SqliteFrontier:
         return released
 
     async def reserve(self, demands: Sequence[SlotDemand]) -> list[float | None]:
-        return await self._change_hosts([(d.host, partial(reserved, demand=d, now=self._clock())) for d in demands])
+        return await self._change_hosts([(d.host, self._as_of_then(reserved, d)) for d in demands])
 
     async def enter(self, entrances: Sequence[Entrance]) -> list[Admission]:
-        return await self._change_hosts([(e.host, partial(entered, entrance=e, now=self._clock())) for e in entrances])
+        return await self._change_hosts([(e.host, self._as_of_then(entered, e)) for e in entrances])
 
     async def leave(self, exits: Sequence[Exit]) -> None:
         await self._change_hosts([(end.host, partial(left, end=end)) for end in exits])
@@ -1072,8 +1077,11 @@ class SqliteFrontier:
         return {origin: row for origin, row in known.items() if row is not None}
 
     async def lease_robots(self, origin: str, *, until: float) -> bool:
-        parameters = {"origin": origin, "until": until, "now": self._clock()}
-        return await self._change(LEASE_ROBOTS, parameters) == 1
+        def work(connection: sqlite3.Connection) -> bool:
+            parameters = {"origin": origin, "until": until, "now": self._clock()}
+            return connection.execute(LEASE_ROBOTS, parameters).rowcount == 1
+
+        return await self._write(work)
 
     async def save_robots(self, row: RobotsRow) -> None:
         await self._change(SAVE_ROBOTS, (row.origin, packed_robots(row)))

@@ -193,7 +193,7 @@ def _move_records(connection: sqlite3.Connection, after: int, last: int) -> int:
 
 def _move_messages(connection: sqlite3.Connection, after: int, last: int) -> int:
     """Move some of what stays a message; up to which id."""
-    (first,) = connection.execute(NEXT_MESSAGE, (after,)).fetchone()
+    first: int = connection.execute(NEXT_MESSAGE, (after,)).fetchone()[0]
     end = min(first - 1 + STEP, last)  # ids may have gaps of any size
     rows = dicts(connection, MESSAGES, {"after": after, "last": end})
     connection.executemany(ADD_MESSAGE, map(_message, rows))
