@@ -80,12 +80,12 @@ async def test_a_finished_record_cannot_be_claimed(frontier: Frontier, other: Fr
     assert await record_of(frontier, url("a")) == before
 
 
-async def test_an_own_claim_whose_answer_was_lost_is_won_again(frontier: Frontier) -> None:
+async def test_an_own_claim_whose_answer_was_lost_is_won_again(frontier: Frontier, store: Store) -> None:
     await frontier.send([url("a")])
     delivery = await take_one(frontier)
     first = await win(frontier, delivery, worker="w", claim="c")
-    again = await win(frontier, delivery, worker="w", claim="c")
-    assert again.attempt == first.attempt
+    await store.elapse(0.1)
+    assert await win(frontier, delivery, worker="w", claim="c") == first  # its lease, too, is what the record says
     # Neither another claim of the same worker nor the same claim id of another is mine.
     assert_lost(await try_claim(frontier, delivery, worker="w", claim="d"), LostReason.HELD)
     assert_lost(await try_claim(frontier, delivery, worker="v", claim="c"), LostReason.HELD)
@@ -257,6 +257,34 @@ async def test_a_retry_comes_back_at_its_time(frontier: Frontier, store: Store) 
     assert back.receive_count == 1
     assert (await win(frontier, back, claim="c2")).tries == 1
     await assert_counts_are_exact(frontier)
+
+
+async def test_a_retry_without_a_moment_comes_back_at_once(frontier: Frontier, store: Store) -> None:
+    await frontier.send([url("a")])
+    delivery = await take_one(frontier)
+    assert await retry_one(frontier, await win(frontier, delivery), delivery, at=float("nan"))
+    due_at = (await record_of(frontier, url("a"))).due_at
+    assert due_at == pytest.approx(store.clock() + DUE, abs=5)
+    await take_one(frontier)
+
+
+async def test_a_claim_that_is_given_back_with_a_stale_delivery_brings_its_url_back_once(
+    frontier: Frontier, other: Frontier, store: Store
+) -> None:
+    await frontier.enqueue([Entry(url=url("a"))])
+    stale = await take_one(frontier)
+    claim = await win(frontier, stale, lease=60)
+    await store.elapse(VISIBILITY + A_LITTLE)
+    in_vain = await take_one(other)
+    assert_lost(await try_claim(other, in_vain, worker="two", claim="c2"), LostReason.HELD)
+    assert await retry_one(frontier, claim, stale, at=store.clock())
+    await other.defer([Deferral(delivery=in_vain, until=store.clock())])
+    delivery = await take_one(frontier)
+    assert await frontier.receive(10) == []
+    assert await finish_one(frontier, await win(frontier, delivery, claim="c3"), delivery)
+    await store.elapse(VISIBILITY + A_LITTLE)
+    assert await frontier.receive(10) == []
+    await assert_counts_are_exact(frontier, other)
 
 
 async def test_giving_back_uses_up_nothing(frontier: Frontier, store: Store) -> None:

@@ -101,6 +101,14 @@ async def test_the_fewest_redirects_hold_until_a_record_is_final(frontier: Front
     await assert_counts_are_exact(frontier)
 
 
+async def test_of_one_url_twice_in_a_batch_the_fewest_redirects_hold(frontier: Frontier) -> None:
+    twice = [Entry(url=url("a"), redirects=redirects, depth=depth) for redirects, depth in ((5, 1), (2, 3), (4, 2))]
+    assert await frontier.enqueue(twice) == [True, False, False]
+    record = await record_of(frontier, url("a"))
+    assert (record.redirects, record.depth) == (2, 1)
+    assert message_of(await take_one(frontier)).redirects == 2
+
+
 async def test_redirects_are_counted_apart(frontier: Frontier) -> None:
     outcomes = [
         REDIRECT,

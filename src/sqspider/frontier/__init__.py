@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -94,6 +94,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             redirects=self.redirects,
             lastmod=self.lastmod,
         )
+
+
+def first_of_each(entries: Iterable[Entry]) -> dict[str, Entry]:
+    """Entries by URL, in their order: the first of each, with the fewest redirects of any."""
+    by_url: dict[str, Entry] = {}
+    for entry in entries:
+        first = by_url.setdefault(entry.url, entry)
+        if entry.redirects < first.redirects:
+            by_url[entry.url] = msgspec.structs.replace(first, redirects=entry.redirects)
+    return by_url
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,8 +283,9 @@ class Frontier(Protocol):
     async def enqueue(self, entries: Sequence[Entry]) -> list[bool]:
         """Record URLs that are not known and put a message for each into the queue.
 
-        True where the URL was new. A known one is left as it is, whatever its status. Dying half
-        way leaves records without messages at worst; their ``due_at`` brings them to a sweep.
+        True where the URL was new. A known one is left as it is, whatever its status, but that the fewest
+        redirects hold while it is open (AWS: within a batch; beyond it that would cost a write for each known
+        link). Dying half way leaves records without messages at worst; their ``due_at`` brings them to a sweep.
         """
 
     async def send(self, bodies: Sequence[str]) -> None:
@@ -310,7 +321,8 @@ class Frontier(Protocol):
         """Give claims back: record ``queued``, ``unended`` 0, the message visible at ``at``.
 
         Fenced as :meth:`finish` is. The message that comes back counts no receives. Of an unused claim
-        ``unended`` is what it was before.
+        ``unended`` is what it was before. Where the delivery went stale with time, somebody else may have received
+        the message in vain: it comes back, once, at ``at`` or when that one lets go of it.
         """
 
     async def defer(self, deferrals: Sequence[Deferral]) -> None:

@@ -73,6 +73,7 @@ from sqspider.frontier import (
     SlotDemand,
     Won,
     WorkerRow,
+    first_of_each,
 )
 from sqspider.frontier.aws_calls import (
     INDEX,
@@ -334,9 +335,7 @@ class AwsFrontier:
         return answers
 
     async def _enqueue(self, entries: Sequence[Entry]) -> list[bool]:
-        by_url: dict[str, Entry] = {}
-        for entry in entries:
-            by_url.setdefault(entry.url, entry)
+        by_url = first_of_each(entries)
         # Reading first: a known URL then costs half a read unit, not the whole write unit of a
         # condition that fails. One at a time, so that two pages of this worker do not both find a
         # link missing.
@@ -592,7 +591,8 @@ class AwsFrontier:
 
     def _give_back(self, retry: Retry, now: float) -> Statement:
         is_parked = _parks(retry.at, now, retry.delivery.body)
-        due_at = _parked_until(retry.at, now) if is_parked else max(retry.at, now) + self._settings.due_seconds
+        # NaN, too, is now.
+        due_at = _parked_until(retry.at, now) if is_parked else max(now, retry.at) + self._settings.due_seconds
         unended = retry.claim.unended - 1 if retry.is_unused else 0
         parameters = [n(unended), n(int(retry.tried)), n(due_at), s(_shard_of(retry.claim.url, is_parked=is_parked))]
         more = ""

@@ -269,7 +269,7 @@ class MemoryFrontier:
                 lease_until=0.0,
                 unended=record.unended - 1 if retry.is_unused else 0,
                 tries=record.tries + retry.tried,
-                due_at=max(retry.at, self._clock()) + self._settings.due_seconds,
+                due_at=max(self._clock(), retry.at) + self._settings.due_seconds,  # NaN, too, is now
                 outcome=retry.outcome or record.outcome,
             )
         )

@@ -48,6 +48,7 @@ from sqspider.frontier import (
     SlotDemand,
     Won,
     WorkerRow,
+    first_of_each,
 )
 from sqspider.frontier.sqlite_clock import (
     TOLERATED_SECONDS,
@@ -580,9 +581,7 @@ class SqliteFrontier:
 
     def _record(self, connection: sqlite3.Connection, entries: Iterable[Entry], queue: int | None) -> set[str]:
         """Insert records for what is not known, in their order; the URLs that were new."""
-        by_url: dict[str, Entry] = {}
-        for entry in entries:
-            by_url.setdefault(entry.url, entry)
+        by_url = first_of_each(entries)
         if not by_url:
             return set()
         now = self._clock()
@@ -774,7 +773,7 @@ class SqliteFrontier:
                     answers[url] = Lost(url=url, why=LostReason.FINISHED)
                 elif (record.worker_id, record.claim_id) == (worker_id, claim_id):  # its answer was lost
                     numbers = (record.attempt, record.unended, record.tries)
-                    answers[url] = self._won(url, numbers, worker_id, claim_id, lease_until)
+                    answers[url] = self._won(url, numbers, worker_id, claim_id, record.lease_until)
                 else:
                     answers[url] = Lost(url=url, why=LostReason.HELD, lease_until=record.lease_until)
             _count(connection, counters)
