@@ -289,7 +289,10 @@ async def test_the_dying_do_not_hide_the_living(frontier: Frontier, store: Store
         await take(frontier, 3)
         await store.elapse(VISIBILITY + A_LITTLE)
     await frontier.send([url("good")])
-    assert (await take_one(frontier)).body == url("good")
+    if store.has_own_queue:  # a look that finds nobody but the dying is no answer
+        assert [delivery.body for delivery in await frontier.receive(3)] == [url("good")]
+    else:
+        assert (await take_one(frontier)).body == url("good")
 
 
 async def test_redriven_letters_begin_anew(frontier: Frontier, store: Store) -> None:
@@ -322,7 +325,7 @@ async def test_a_released_host_is_visible_at_once(frontier: Frontier, store: Sto
     released = await frontier.release_host("example.com")
 
     assert [message_of(d).url for d in await frontier.receive(10)] == [url(0)] * released
-    assert released <= 1
+    assert released == store.has_own_queue  # SQS cannot look for them
 
 
 async def test_purging_removes_every_message_and_no_record(frontier: Frontier, store: Store) -> None:

@@ -206,6 +206,24 @@ async def test_a_claim_takes_over_the_message_that_it_came_by(
     assert sound(tmp_path)
 
 
+async def test_a_claim_by_a_message_that_died_leaves_nothing_fresh(
+    frontier: Frontier, clock: FakeClock, tmp_path: Path
+) -> None:
+    await frontier.send([url("a")])
+    stale = await take_one(frontier)
+    for _ in range(MAX_RECEIVES - 1):
+        clock.now += VISIBILITY + A_LITTLE
+        await take_one(frontier)
+    clock.now += VISIBILITY + A_LITTLE
+    assert await frontier.receive(1) == []
+    await frontier.enqueue([Entry(url=url("a"))])
+    claim = await win(frontier, stale)
+    assert sound(tmp_path)
+    assert await frontier.receive(1) == []
+    assert await finish_one(frontier, claim, stale)
+    assert sound(tmp_path)
+
+
 async def test_a_record_whose_messages_died_is_put_back(frontier: Frontier, clock: FakeClock, tmp_path: Path) -> None:
     await frontier.enqueue([Entry(url=url("a"), depth=2, settings=CrawlSettings(max_depth=9))])
     for _ in range(MAX_RECEIVES):
@@ -340,6 +358,21 @@ async def test_clearing_leaves_more_messages_than_one_step_moves(
     assert url(0) in {message_of(delivery).url for delivery in await frontier.receive(3 * STEP)}
 
 
+async def test_clearing_lets_others_in_between_its_steps(
+    frontier: SqliteFrontier, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """However few there are of one kind, and however many of another."""
+    monkeypatch.setattr("sqspider.frontier.sqlite.STEP", 10)
+    await frontier.enqueue(entries(53))
+    await frontier.defer([Deferral(delivery=each, until=clock() + 60) for each in await take(frontier, 50)])
+    statements: list[str] = []
+    frontier._connection.set_trace_callback(statements.append)
+    assert await frontier.clear_table() == 53
+    assert statements.count("COMMIT") > 50 / 10
+    assert (await frontier.queue_stats()).delayed == 50
+    assert sound(tmp_path)
+
+
 # Hosts.
 
 
@@ -358,6 +391,19 @@ async def test_hosts_in_trouble_are_found_without_a_look_at_the_others(frontier:
     [row] = await frontier.hosts_in_trouble()
     await frontier.save_hosts([HostRow(host="a.example", version=row.version)])
     assert await frontier.hosts_in_trouble() == []
+
+
+async def test_a_host_is_released_by_itself_though_another_has_its_keys(frontier: Frontier, clock: FakeClock) -> None:
+    seen: dict[int, str] = {}
+    first, second = next(
+        (seen[bits], host)
+        for host in (f"h{n}.example" for n in range(10**6))
+        if seen.setdefault(bits := keys_of_host(host)[0], host) != host
+    )
+    await frontier.enqueue([Entry(url=url("a", first)), Entry(url=url("a", second))])
+    await frontier.defer([Deferral(delivery=each, until=clock() + 60) for each in await take(frontier, 2)])
+    assert await frontier.release_host(second) == 1
+    assert [message_of(delivery).url for delivery in await frontier.receive(2)] == [url("a", second)]
 
 
 # Looking at one host.

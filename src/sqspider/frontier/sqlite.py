@@ -294,7 +294,7 @@ SAVE_ROBOTS: Final = """
 INSERT INTO robots (origin, row) VALUES (?, ?) ON CONFLICT (origin) DO UPDATE SET row = excluded.row, lease_until = 0
 """
 PUT_OFF_OF_HOST: Final = """
-SELECT id, key, visible_at > :now FROM record INDEXED BY record_put_off
+SELECT id, key, url, visible_at > :now FROM record INDEXED BY record_put_off
 WHERE queue = 1 AND key >= :after AND key <= :last AND (key > :after OR id > :after_id) ORDER BY key, id LIMIT :limit
 """
 RELEASE: Final = """
@@ -638,6 +638,8 @@ class SqliteFrontier:
                 deliveries = await self._write(lambda connection: self._receive(connection, limit))
                 if deliveries:
                     return deliveries
+                if limit > 0:  # what there was has died, or somebody else has it: there may be more behind it
+                    continue
             left = give_up_at - loop.time()
             if left <= 0:
                 return []
@@ -768,7 +770,7 @@ class SqliteFrontier:
             for url, record in held.items():
                 if record.id in won:
                     answers[url] = self._won(url, won[record.id], worker_id, claim_id, lease_until)
-                    self._take_over(connection, by_url[url].delivery, record, counters)
+                    self._take_over(connection, by_url[url].delivery, record, lease_until, counters)
                 elif record.lease_until is None:
                     answers[url] = Lost(url=url, why=LostReason.FINISHED)
                 elif (record.worker_id, record.claim_id) == (worker_id, claim_id):  # its answer was lost
@@ -799,7 +801,12 @@ class SqliteFrontier:
         return held
 
     def _take_over(
-        self, connection: sqlite3.Connection, delivery: Delivery, record: _Held, counters: Counter[str]
+        self,
+        connection: sqlite3.Connection,
+        delivery: Delivery,
+        record: _Held,
+        lease_until: float,
+        counters: Counter[str],
     ) -> None:
         """Make the message by which a claim was won its record's place in the queue, if it is still there."""
         receipt = _receipt(delivery)
@@ -807,6 +814,8 @@ class SqliteFrontier:
             return
         taken = connection.execute(TAKE_OVER, (receipt.id,)).fetchone()
         if taken is None:
+            if record.queue == FRESH:  # its message died meanwhile: nobody shall be given what is being worked on
+                connection.execute(TAKE_PLACE, (lease_until, 0, record.id))
             return
         connection.execute(TAKE_PLACE, (*taken, record.id))
         counters["messages"] -= record.queue is not None
@@ -1055,8 +1064,8 @@ class SqliteFrontier:
         first, last = keys_of_host(host)
         place = {"after": first, "after_id": 0, "last": last, "now": now, "limit": STEP}
         while rows := await self._rows(PUT_OFF_OF_HOST, place):
-            place["after_id"], place["after"], _ = rows[-1]
-            if put_off := [record for record, _, is_put_off in rows if is_put_off]:
+            place["after_id"], place["after"], *_ = rows[-1]
+            if put_off := [record for record, _, url, is_put_off in rows if is_put_off and host_of(url) == host]:
                 released += await self._change(RELEASE, {"ids": json.dumps(put_off), "now": now})
         self._sent.set()
         return released
@@ -1227,12 +1236,11 @@ class SqliteFrontier:
         return removed
 
     def _send_some(self, connection: sqlite3.Connection) -> int:
-        """Make messages of some records' places, so that they outlive their records; how many."""
-        for queue in (FRESH, PUT_OFF, IN_FLIGHT):
-            if places := _places(connection, queue):
-                break
-        else:
-            return 0
+        """Make messages of some records' places, so that they outlive their records; of each kind, how many at most."""
+        return max(self._send_places(connection, queue) for queue in (FRESH, PUT_OFF, IN_FLIGHT))
+
+    def _send_places(self, connection: sqlite3.Connection, queue: int) -> int:
+        places = _places(connection, queue)
         rows = connection.execute(PLACES, (json.dumps(places),)).fetchall()
         waiting = [Waiting(*row[:-1]) for row in rows]
         settings = self._settings_of(connection, {w.crawl for w in waiting})
