@@ -242,6 +242,37 @@ async def test_a_delay_holds_for_a_handle_that_is_opened_later(frontier: Frontie
     await take_one(later)
 
 
+async def test_the_oldest_has_waited_since_it_was_sent_wherever_it_is(frontier: Frontier, store: Store) -> None:
+    if not store.has_own_queue:
+        pytest.skip("CloudWatch tells it by the minute, and what is put off is sent anew")
+
+    async def age() -> float | None:
+        return (await frontier.queue_stats()).oldest_age_seconds
+
+    assert await age() is None
+    await frontier.enqueue([Entry(url=url("a"))])
+    await store.elapse(1)
+    await frontier.send([url("b")])
+    await store.elapse(1)
+    assert await age() == pytest.approx(2)
+    first = await take_one(frontier)
+    second = await take_one(frontier)
+    a, b = sorted((first, second), key=lambda delivery: message_of(delivery).url)
+    await store.elapse(1)
+    assert await age() == pytest.approx(3)  # in flight
+    await frontier.defer([Deferral(delivery=d, until=store.clock() + 50) for d in (a, b)])
+    await store.elapse(51)
+    assert await age() == pytest.approx(54)  # put off
+    a, b = sorted(await take(frontier, 2), key=lambda delivery: message_of(delivery).url)
+    await store.elapse(VISIBILITY + A_LITTLE)  # lost
+    assert await age() == pytest.approx(54 + VISIBILITY + A_LITTLE)
+    claim = await win(frontier, a)
+    assert await finish_one(frontier, claim, a)
+    assert await age() == pytest.approx(53 + VISIBILITY + A_LITTLE)
+    await frontier.purge_queue()
+    assert await age() is None
+
+
 async def test_receive_waits_for_what_comes(frontier: Frontier, other: Frontier) -> None:
     for sender in (frontier, other):
         waiting = asyncio.ensure_future(frontier.receive(10, wait_seconds=20))

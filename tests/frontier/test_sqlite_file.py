@@ -537,7 +537,7 @@ async def test_what_has_no_settings_any_more_ends_the_crawl(tmp_path: Path) -> N
 async def test_a_place_that_is_never_received_does_not_keep_a_crawl_running(tmp_path: Path) -> None:
     """One bit in the index that URLs are received by hides one."""
     path, clock = await a_file(tmp_path / "f.db"), FakeClock()
-    flip(path, "record_fresh", b"\x03\x08")  # the head of its last row; 8 stands for 0, and 9 for 1: not fresh
+    flip(path, "record_place", b"\x03\x08")  # the head of its last row; 8 stands for 0, and 9 for 1: not fresh
     frontier = await opened(path, clock)
     with pytest.raises(FrontierUnavailableError, match=r"nothing there brings back: 1"):
         await go_on(clock, frontier)

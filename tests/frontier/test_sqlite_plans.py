@@ -25,11 +25,12 @@ BY_URL: Final = "r: record_key (key=?)"  # the URL itself is compared in the row
 BY_HOST: Final = "host: PRIMARY KEY (host=?)"
 OF_PARENT: Final = "p: rowid (rowid=?)"
 MESSAGE_BY_ID: Final = "sent: rowid (rowid=?)"
-FRESH: Final = "record: record_fresh (queue=?)"
+PLACE: Final = "record: record_place (queue=?)"
 TIMED: Final = "record: record_timed (queue=? AND visible_at<?)"
 LATER: Final = "record: record_timed (queue=? AND visible_at>?)"
 MESSAGES: Final = "sent: sent_visible (visible_at<?)"
 LATER_MESSAGES: Final = "sent: sent_visible (visible_at>?)"
+AGES: Final = "sent: sent_age"
 DEAD: Final = "sent: sent_dead (visible_at=?)"
 
 # By the name of each statement: how it finds its rows, as "table or alias: index (what is looked up in it)".
@@ -46,10 +47,10 @@ PLANS: Final[dict[str, set[str]]] = {
     "FEWER_REDIRECTS": {BY_ID},
     "INSERT_MESSAGE": set(),
     "TIMED": {TIMED},
-    "FRESH_ONES": {FRESH},
+    "FRESH_ONES": {PLACE},
     "RECEIVE": {BY_ID, OF_PARENT},
     "RECEIVE_MESSAGES": {MESSAGE_BY_ID, MESSAGES},
-    "NEXT_VISIBLE": {FRESH, LATER, LATER_MESSAGES},
+    "NEXT_VISIBLE": {PLACE, LATER, LATER_MESSAGES},
     "CLAIM": {BY_ID},
     "TAKE_OVER": {MESSAGE_BY_ID},
     "TAKE_PLACE": {BY_ID},
@@ -84,7 +85,7 @@ PLANS: Final[dict[str, set[str]]] = {
     "GET": {BY_URL, OF_PARENT},
     "SCAN": {"r: rowid (rowid>?)", OF_PARENT},
     "SCAN_HOST": {"r: record_key (key>? AND key<?)", OF_PARENT},
-    "QUEUE_STATS": {"counter: PRIMARY KEY (name=?)", FRESH, TIMED, LATER, LATER_MESSAGES},
+    "QUEUE_STATS": {"counter: PRIMARY KEY (name=?)", PLACE, TIMED, LATER, LATER_MESSAGES, AGES},
     "DEAD_LETTERS": {DEAD},
     "REDRIVE": {MESSAGE_BY_ID, DEAD},
     "CHECK_IN": set(),

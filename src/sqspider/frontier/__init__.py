@@ -221,7 +221,9 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     delayed: int
     dead: int
-    oldest_age_seconds: float | None = None  # of what is not dead; none if there is nothing
+    # Since the oldest was sent of what is not dead, whoever has it and until whenever it waits; none if there is
+    # nothing. (AWS: a message that is put off or given back is sent anew.)
+    oldest_age_seconds: float | None = None
 
     @property
     def is_empty(self) -> bool:

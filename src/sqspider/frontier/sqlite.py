@@ -147,7 +147,7 @@ INSERT INTO sent (key, url, body, sent_at, queue, visible_at, receives) VALUES (
 TIMED: Final = """
 SELECT id FROM record INDEXED BY record_timed WHERE queue = ? AND visible_at <= ? ORDER BY visible_at LIMIT ?
 """
-FRESH_ONES: Final = "SELECT id FROM record INDEXED BY record_fresh WHERE queue = 0 ORDER BY id LIMIT ?"
+FRESH_ONES: Final = "SELECT id FROM record INDEXED BY record_place WHERE queue = 0 ORDER BY id LIMIT ?"
 RECEIVE: Final = """
 UPDATE record NOT INDEXED SET receives = receives + 1, delivery = delivery + 1, queue = 2, visible_at = :hidden_until
 WHERE id IN (SELECT value FROM json_each(:ids))
@@ -167,7 +167,7 @@ RETURNING id, delivery, url, body, receives, sent_at, queue IS NULL
 """
 NEXT_VISIBLE: Final = """
 SELECT
-    EXISTS (SELECT 1 FROM record INDEXED BY record_fresh WHERE queue = 0),
+    EXISTS (SELECT 1 FROM record INDEXED BY record_place WHERE queue = 0),
     (SELECT min(at) FROM (
         SELECT min(visible_at) AS at FROM record INDEXED BY record_timed WHERE queue = 1 AND visible_at IS NOT NULL
         UNION ALL
@@ -314,7 +314,8 @@ SELECT r.*, {PARENT} FROM record AS r INDEXED BY record_key
 WHERE r.key >= :after AND r.key <= :last AND (r.key > :after OR r.id > :after_id)
 AND (:status IS NULL OR r.status = :status) ORDER BY r.key, r.id LIMIT :limit
 """
-# What is put off is the most there can be, and is counted as it happens; the others are few.
+# What is put off is the most there can be, and is counted as it happens; the others are few. Records are numbered as
+# they come: of each kind the first has waited longest.
 QUEUE_STATS: Final = """
 SELECT
     (SELECT number FROM counter WHERE name = 'messages'),
@@ -325,14 +326,13 @@ SELECT
     (SELECT count(*) FROM sent INDEXED BY sent_visible WHERE visible_at > :now),
     (SELECT total(queue = 2) FROM sent INDEXED BY sent_visible WHERE visible_at > :now),
     (SELECT min(at) FROM (
-        SELECT * FROM (SELECT enqueued_at AS at FROM record INDEXED BY record_fresh WHERE queue = 0 ORDER BY id LIMIT 1)
+        SELECT * FROM (SELECT enqueued_at AS at FROM record INDEXED BY record_place WHERE queue = 0 ORDER BY id LIMIT 1)
         UNION ALL
-        SELECT min(visible_at) FROM record INDEXED BY record_timed WHERE queue = 1 AND visible_at IS NOT NULL
+        SELECT * FROM (SELECT enqueued_at FROM record INDEXED BY record_place WHERE queue = 1 ORDER BY id LIMIT 1)
         UNION ALL
-        SELECT min(visible_at) - :visibility FROM record INDEXED BY record_timed
-        WHERE queue = 2 AND visible_at IS NOT NULL
+        SELECT * FROM (SELECT enqueued_at FROM record INDEXED BY record_place WHERE queue = 2 ORDER BY id LIMIT 1)
         UNION ALL
-        SELECT min(visible_at) FROM sent INDEXED BY sent_visible WHERE visible_at IS NOT NULL
+        SELECT min(sent_at) FROM sent INDEXED BY sent_age WHERE visible_at IS NOT NULL
     ))
 """
 DEAD_LETTERS: Final = """
@@ -1130,7 +1130,7 @@ class SqliteFrontier:
 
     def _queue_stats(self, connection: sqlite3.Connection) -> QueueStats:
         now = self._clock()
-        row = connection.execute(QUEUE_STATS, {"now": now, "visibility": self._settings.visibility_seconds}).fetchone()
+        row = connection.execute(QUEUE_STATS, {"now": now}).fetchone()
         numbers, oldest = [number or 0 for number in row[:-1]], row[-1]
         live, put_off, dead, due, in_flight, hidden, received = msgspec.convert(numbers, list[int], strict=False)
         oldest = msgspec.convert(oldest, float | None)

@@ -45,7 +45,7 @@ CREATE TABLE record (              -- a URL, and its place in the queue
     cut INTEGER                    -- the limit that kept it from being fetched
 );
 CREATE INDEX record_key ON record (key);
-CREATE INDEX record_fresh ON record (queue) WHERE queue = 0;
+CREATE INDEX record_place ON record (queue) WHERE queue IS NOT NULL;
 CREATE INDEX record_timed ON record (queue, visible_at) WHERE visible_at IS NOT NULL;
 CREATE INDEX record_put_off ON record (key) WHERE queue = 1;
 CREATE INDEX record_due ON record (due_at) WHERE due_at IS NOT NULL;
@@ -62,6 +62,7 @@ CREATE TABLE sent (                -- what anybody sent, copies, dead letters
 );
 CREATE INDEX sent_key ON sent (key) WHERE key IS NOT NULL;
 CREATE INDEX sent_visible ON sent (visible_at, queue) WHERE visible_at IS NOT NULL;
+CREATE INDEX sent_age ON sent (sent_at) WHERE visible_at IS NOT NULL;
 CREATE INDEX sent_dead ON sent (visible_at) WHERE visible_at IS NULL;
 CREATE TABLE counter (             -- kept up to date by every transaction: counting costs nothing
     name TEXT PRIMARY KEY,         -- "status:done", "reason:robots", "bytes", "redirects"; "messages" (that
