@@ -69,6 +69,7 @@ GIVEN_UP_AFTER: Final = 3  # and if that one is not ended either, the URL is to 
 SUSPECTS: Final = 10_000  # that are remembered
 TURN_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
 TURN_AGAIN_SECONDS: Final = 1.0  # and then comes back after
+BUSY_SECONDS: Final = 10.0  # that a delivery waits here for a host that is busy whenever it may be asked
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
 
@@ -655,6 +656,7 @@ class Worker:
         """Wait for the host, claim, fetch, end the claim. True: it is to be judged anew, since an order stopped it or
         what it was judged by was cleared away."""
         not_before, generation = 0.0, self._frontier.generation
+        give_up_at: float | None = None
         visited: _Visited | None = None
         while True:
             ready = await self._politeness.wait_for_slot(message, not_before)
@@ -685,6 +687,12 @@ class Worker:
                 place.give_back()
             if permission.is_stopped:
                 return True
+            if give_up_at is None:
+                give_up_at = self._clock() + BUSY_SECONDS
+            elif self._clock() > give_up_at:  # before its message comes back by itself, with a receive counted
+                until = max(permission.again_at, self._clock() + TURN_AGAIN_SECONDS)
+                await self._defer(Deferral(delivery=delivery, until=until, message=message))
+                return False
             not_before = permission.again_at
             if permission.is_void:
                 message = msgspec.structs.replace(message, slot=None)

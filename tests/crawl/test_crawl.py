@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,24 @@ import pytest
 
 import sqspider
 from sqspider.demo_site import DemoSite
-from sqspider.frontier import ClaimRequest, Frontier, FrontierBusyError, FrontierSettings, Won, open_frontier
+from sqspider.frontier import (
+    Admission,
+    ClaimRequest,
+    Entered,
+    Entrance,
+    Frontier,
+    FrontierBusyError,
+    FrontierSettings,
+    Won,
+    open_frontier,
+)
 from sqspider.message import CrawlSettings, Message, decode_message
 from sqspider.producer import produce
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetched, Fetcher, FetchOptions
 from sqspider.worker import Mode, Visit, Worker, WorkerOptions
-from tests.sites import Site
+from tests.sites import HeldSite, Site
 
 FETCH = FetchOptions(allow_private=True, timeout_seconds=30.0)
 SETTINGS = CrawlSettings(scope=Scope.HOST, delay_seconds=0.0)
@@ -194,6 +204,38 @@ async def test_a_busy_frontier_is_no_lost_race(site: DemoSite, monkeypatch: pyte
         assert failures == 0
         assert worker.tally.lost == 0
         assert (await frontier.counts()).by_status[Status.DONE] == 1
+
+
+async def test_what_waits_long_for_a_busy_host_goes_back_before_it_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or one delivery after the other would count a receive, until its message is a dead letter."""
+    site, ahead, is_busy = HeldSite(), 0.0, asyncio.Event()
+    settings = CrawlSettings(delay_seconds=0.01, obey_robots=False)
+    async with site.running(), opened(":memory:", clock=lambda: time.time() + ahead) as frontier:
+        enter = frontier.enter
+
+        async def seen(entrances: Sequence[Entrance]) -> list[Admission]:
+            answers = await enter(entrances)
+            if any(answer.entered is Entered.BUSY for answer in answers) and site.in_flight:
+                is_busy.set()
+            return answers
+
+        monkeypatch.setattr(frontier, "enter", seen)
+        await produce(frontier, [site.url("a"), site.url("b")], settings, on_refused=print)
+        async with Fetcher(FETCH, connections=8) as fetcher:
+            worker = Worker(frontier, fetcher, OPTIONS, clock=frontier.now, rng=random.Random())
+            running = asyncio.create_task(worker.run(Mode.CONTINUOUS))
+            await is_busy.wait()
+            assert worker.tally.deferred == 0
+            ahead += 11
+            while worker.tally.deferred == 0:
+                await asyncio.sleep(0.01)
+            assert len(site.requests) == 1  # which is still under way
+            site.may_answer.set()
+            while (await frontier.counts()).open:
+                await asyncio.sleep(0.01)
+            worker.stop()
+            await running
+    assert sorted(site.requests) == ["/a", "/b"]
 
 
 async def test_a_claim_that_a_busy_frontier_did_not_let_end_is_given_back(
