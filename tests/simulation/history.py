@@ -434,10 +434,17 @@ class History:
         return any(later - earlier >= seconds for earlier, later in itertools.pairwise(marks)) and bool(outages)
 
     def _was_killed_with(self, url: str) -> bool:
-        """Whether its last fetch, with no other beside it, ended by chance: what a page kills takes nobody along."""
-        last = self.witness.claims[url][-2:-1]
-        return self.witness.failures > 0 or any(
-            claim.process.is_dead and not claim.process.was_poisoned for claim in last
+        """Whether its last fetch, with no other beside it, ended by chance: what a page kills takes nobody along.
+
+        An attempt of which nothing was seen is one whose worker died before the answer.
+        """
+        claims = self.witness.claims[url]
+        latest = max((claim.won.attempt for claim in claims), default=0)
+        last = [claim for claim in claims if claim.won.attempt == latest - 1]
+        return (
+            self.witness.failures > 0
+            or (not last and self.kills.done > 0)
+            or any(claim.process.is_dead and not claim.process.was_poisoned for claim in last)
         )
 
     def _look_at_links(self, record: UrlRecord, records: dict[str, UrlRecord]) -> None:
@@ -546,7 +553,10 @@ class History:
         after = [r.start for r in host.requests if r.start >= outage.end]
         if not met or not after:
             return
-        length = outage.end - met[0]
+        # Rests grow from one outage to the next where no good answer was had between them.
+        answered = (r.start for r in host.requests if r.http_status is not None and r.http_status < 500)
+        good = max((start for start in answered if start < met[0]), default=-1.0)
+        length = outage.end - min(r.start for r in host.requests if good < r.start <= met[0])
         slack = 60.0 + 300.0 * self.plan.naps + (4000.0 if self.plan.put_back or self.plan.orders else 0.0)
         slack += (
             self.plan.world.away + (120.0 if self.kills.done else 0.0) + (60.0 if self.plan.weather != FAIR else 0.0)
