@@ -254,7 +254,8 @@ async def test_timeouts_and_deaths_in_the_middle_of_a_batch_lose_nothing(
         await produce(frontier, urls, CrawlSettings(delay_seconds=0), on_refused=print)
         for number in (signal.SIGKILL, signal.SIGSTOP):
             asked.clear()
-            asking = asyncio.create_task(asked.wait())
+            asking, polling = asyncio.create_task(asked.wait()), asyncio.create_task(poller.poll())
+            await asyncio.wait((polling, asking), return_when=asyncio.FIRST_COMPLETED)
             while not asked.is_set():  # on a busy machine an invocation may end before it has asked for anything
                 polling = asyncio.create_task(poller.poll())
                 await asyncio.wait((polling, asking), return_when=asyncio.FIRST_COMPLETED)
