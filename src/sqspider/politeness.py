@@ -857,7 +857,8 @@ def _has_budget(settings: CrawlSettings) -> bool:
 def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, is_redirected: bool, now: float) -> RobotsRow:
     """What an answer for robots.txt makes of the row: RFC 9309 section 2.3.1.
 
-    A copy that was good stays while the file cannot be reached.
+    A copy that was good stays while the file cannot be reached. Lasting trouble is that of the origin's URLs, too;
+    but where redirects led elsewhere, it is only the file that cannot be had.
     """
     access = access_for(fetched, is_redirected=is_redirected)
     if access is not RobotsAccess.UNREACHABLE:
@@ -873,13 +874,14 @@ def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, is_redir
         )
     since = old.unreachable_since if old and old.unreachable_since is not None else now
     first, longest = ROBOTS_RETRY_SECONDS
+    trouble = (Reason.ROBOTS_UNREACHABLE if is_redirected else fetched.reason) if _is_lasting(fetched) else None
     return RobotsRow(
         origin=origin,
         access=access,
         body=old.body if old else b"",
         http_status=fetched.http_status,
-        detail=fetched.detail,
-        trouble=fetched.reason if _is_lasting(fetched) else None,
+        detail=f"redirected to {fetched.url}: {fetched.detail}" if is_redirected else fetched.detail,
+        trouble=trouble,
         fetched_at=now,
         good_at=old.good_at if old else None,
         unreachable_since=since,

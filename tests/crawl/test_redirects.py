@@ -302,6 +302,14 @@ async def test_the_way_to_a_robots_txt_begins_anew_when_it_has_led_to_trouble(ho
         await politeness.close()
 
 
+async def test_trouble_that_lasts_where_a_robots_txt_leads_is_not_that_of_the_urls(host: Site) -> None:
+    there = host.url_of("127.0.0.2").replace("http:", "https:") + "rules"  # it speaks no TLS
+    host.bodies = {"/robots.txt": to(there), "/": b"x"}
+    ended = outcome_of((await crawled(host, "", settings=CrawlSettings(delay_seconds=0)))[""])
+    assert (ended.status, ended.reason) == (Status.BLOCKED, Reason.ROBOTS_UNREACHABLE)
+    assert f"redirected to {there}: the TLS handshake failed" in ended.detail
+
+
 async def test_a_robots_txt_that_leads_to_a_blocked_host_is_none(host: Site) -> None:
     there = "127.0.0.2"
     host.bodies = {"127.0.0.1/robots.txt": to(f"{host.url_of(there)}robots.txt"), "127.0.0.1/": b"x"}
