@@ -827,8 +827,13 @@ class Politeness:
         return known
 
     async def _put_back_robots(self, origin: str, row: RobotsRow | None, again_at: float) -> None:
-        """End the lease of a robots.txt that could not be had just now: anybody may ask for it at its time."""
-        self._put_off_robots(origin, again_at)
+        """End the lease of a robots.txt that could not be had just now: anybody may ask for it at its time.
+
+        Who waits for its host's rest is told so by the row of that, which an order may change; no other wait is long.
+        """
+        now = self._clock()
+        rests = (await self._host(host_of(f"{origin}/"))).rest_until > now
+        self._put_off_robots(origin, now + SOON_SECONDS if rests else min(again_at, now + PAUSE_SECONDS))
         nothing = RobotsRow(origin=origin, access=RobotsAccess.UNREACHABLE, detail="it could not be asked for yet")
         await self._frontier.save_robots(row or nothing)
 

@@ -17,8 +17,9 @@ import msgspec
 import pytest
 
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
-from sqspider.host import with_orders
-from sqspider.message import CrawlSettings
+from sqspider.host import HostRow, with_orders
+from sqspider.message import CrawlSettings, Message
+from sqspider.politeness import Blocked, Politeness, Postponed
 from sqspider.producer import produce
 from sqspider.record import Reason, Status
 from sqspider.sitemaps import SitemapReport, discover
@@ -26,7 +27,7 @@ from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.worker import Mode, Worker, WorkerOptions
 from tests.conftest import Run
-from tests.sites import HeldSite
+from tests.sites import HeldSite, Site
 
 HOST = "127.0.0.1"
 URLS = 30
@@ -187,3 +188,30 @@ async def test_what_was_put_off_by_an_order_comes_back_when_it_ends(
 async def order(frontier: Frontier, *, is_paused: bool | None = None, is_blocked: bool | None = None) -> None:
     row = (await frontier.hosts([HOST]))[HOST]
     assert all(await frontier.save_hosts([with_orders(row, delay=None, is_paused=is_paused, is_blocked=is_blocked)]))
+
+
+async def test_an_order_to_resume_is_heard_by_who_waits_for_robots_txt() -> None:
+    """A worker that knew for itself when to ask for it again would wait for the end of a rest that is over."""
+    site, now = Site(), time.time()
+    probed = HostRow(host=HOST, rests=8, trouble_since=now, trouble=Reason.TIMEOUT, penalty_since=now)
+    message = Message(url=f"{site.url}no", settings=CrawlSettings(delay_seconds=0))
+    site.bodies = {"/robots.txt": lambda _: None}
+    frontier = await open_frontier("sqlite::memory:", FrontierSettings(), clock=lambda: now)
+    assert await frontier.save_hosts([probed]) == [True]
+    async with Fetcher(FETCH) as fetcher:
+        politeness = Politeness(
+            frontier, fetcher, clock=lambda: now, rng=random.Random(), stopping=asyncio.Event(),
+            request_seconds=30, robots_grace_seconds=86_400, linger_seconds=0,
+        )  # fmt: skip
+        put_off = await politeness.judge(message)
+        assert isinstance(put_off, Postponed)
+        assert put_off.until > now + 1000
+        (row,) = (await frontier.hosts(["127.0.0.1"])).values()
+        resumed = with_orders(row, delay=None, is_paused=False, is_blocked=None)
+        assert await frontier.save_hosts([resumed]) == [True]
+        site.bodies = {"/robots.txt": b"User-agent: *\nDisallow: /no"}
+        now += 3
+        assert isinstance(await politeness.judge(message), Blocked)
+        await politeness.close()
+    await frontier.close()
+    site.close()
