@@ -545,6 +545,15 @@ async def test_a_place_that_is_never_received_does_not_keep_a_crawl_running(tmp_
     await frontier.close()
 
 
+async def test_a_place_of_a_url_that_is_not_there_is_damage(tmp_path: Path) -> None:
+    path, clock = await a_file(tmp_path / "f.db"), FakeClock()
+    flip(path, "record_place", b"\x03\x08\x01\x03", bit=0x20)  # its last row, and the number of its record: 3
+    frontier = await opened(path, clock)
+    with pytest.raises(FrontierUnavailableError, match="an index names URLs that wait and are not there"):
+        await frontier.receive(10)
+    await frontier.close()
+
+
 async def test_the_last_url_may_end_while_a_sweep_asks_what_is_left(tmp_path: Path) -> None:
     path = await a_file(tmp_path / "f.db", urls=1)
     frontier = await opened(path)

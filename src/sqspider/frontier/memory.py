@@ -20,6 +20,7 @@ import msgspec
 
 from sqspider.frontier import (
     CHANCE,
+    LONGEST_LOOK_AGAIN_SECONDS,
     Admission,
     ClaimRequest,
     Clock,
@@ -52,7 +53,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SCAN_BATCH: Final = 1000
-LONGEST_LOOK_AGAIN_SECONDS: Final = 3600.0  # between two looks at a record whose message waits
 
 replace = msgspec.structs.replace
 

@@ -26,6 +26,7 @@ import msgspec
 
 from sqspider.frontier import (
     CHANCE,
+    LONGEST_LOOK_AGAIN_SECONDS,
     Admission,
     ClaimRequest,
     Clock,
@@ -101,7 +102,6 @@ HostChange = Callable[[HostState], tuple[HostState, T]]
 
 SCAN_BATCH: Final = 1000
 STEP: Final = 1000  # rows that one transaction of a longer piece of work looks at, before others get their turn
-LONGEST_LOOK_AGAIN_SECONDS: Final = 3600.0  # between two looks at a record whose message waits
 MESSAGE_MARK: Final = "m"  # in the ids of deliveries of what is no record's place
 POLL_SECONDS: Final = (0.02, 0.25)  # between two looks for messages of other processes
 
@@ -696,6 +696,8 @@ class SqliteFrontier:
             return []
         rows = connection.execute(RECEIVE, {"ids": json.dumps(ids), **self._hidden(now)}).fetchall()
         by_id = {row[0]: Waiting(*row) for row in rows}  # what is returned has no order
+        if by_id.keys() != set(ids):
+            raise damaged(self._path, "an index names URLs that wait and are not there")
         settings = self._settings_of(connection, {waiting.crawl for waiting in by_id.values()})
         deliveries, dead = [], []
         for waiting in map(by_id.__getitem__, ids):
