@@ -299,9 +299,11 @@ class Witness:
                     self.say("a slot was given twice", f"{demand.host} at {new.first:.2f}")
             self.slots[demand.host].append(new)
 
-    async def after_save_hosts(self, _: Process, __: float, answers: Sequence[bool], rows: Sequence[HostRow]) -> None:
+    async def after_save_hosts(
+        self, _: Process, called: float, answers: Sequence[bool], rows: Sequence[HostRow]
+    ) -> None:
         for row, is_saved in zip(rows, answers, strict=True):
-            if is_saved:
+            if is_saved and called > self.cleared_at:  # an answer may come late: of a row that was cleared since
                 self.note_saved(row)
 
     def note_saved(self, row: HostRow) -> None:
