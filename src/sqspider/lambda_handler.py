@@ -15,7 +15,7 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 import structlog
@@ -48,7 +48,7 @@ class FunctionSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 2 * 1024 * 1024
     user_agent: str = DEFAULT_USER_AGENT
     contact: str = ""
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warn", "error"] = "info"
     allow_private: bool = False  # also connect to addresses that are not public
     sweep_seconds: float = 60.0  # between two sweeps, by the schedule
 

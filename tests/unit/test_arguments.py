@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pytest
 import structlog
 
 import sqspider
+from sqspider.lambda_handler import FunctionSettings
 from sqspider.message import CrawlSettings
 from sqspider.web.options import FetchOptions
 from sqspider.worker import WorkerOptions
@@ -117,3 +119,8 @@ def test_what_is_good_is_taken() -> None:
     sqspider.crawl(URL, include=iter(["/a", "/b"]), exclude={"c"}, depth=0, delay_seconds=0, max_pages=1, scope="any")
     WorkerOptions(worker_id="Prüfer 1", concurrency=1000, batch_size=10, lease_seconds=43_200)
     FetchOptions(proxy="https://user:pass@[::1]:3128", contact="me@example.com", max_bytes=1)
+
+
+def test_a_setting_of_the_function_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"'warning'.*log_level"):
+        FunctionSettings.read({"SQSPIDER_LOG_LEVEL": "warning"})
