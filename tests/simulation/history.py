@@ -262,7 +262,10 @@ class History:
             try:
                 was_stopped = task.result()
             except (FrontierBusyError, FrontierUnavailableError) as error:
-                if isinstance(error, NothingReachedError) or not (self.plan.weather.busy or self.engine_name == "aws"):
+                weather = self.plan.weather
+                if isinstance(error, NothingReachedError) or not (
+                    weather.busy or weather.lost or self.engine_name == "aws"
+                ):
                     raise
                 self.engine.abandon(process)
                 await asyncio.sleep(5)
