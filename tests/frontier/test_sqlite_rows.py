@@ -429,3 +429,16 @@ async def test_a_batch_may_hold_a_url_twice(frontier: Frontier, tmp_path: Path) 
     finish = Finish(claim=claim, delivery=delivery, outcome=DONE)
     assert await frontier.finish([finish, finish]) == [True, False]
     assert sound(tmp_path)
+
+
+async def test_a_sweep_goes_on_past_a_url_that_is_none(
+    frontier: SqliteFrontier, clock: FakeClock, tmp_path: Path
+) -> None:
+    await frontier.enqueue(entries(3))
+    await frontier.purge_queue()
+    with closing(sqlite3.connect(tmp_path / "f.db")) as connection:
+        connection.execute("UPDATE record SET url = 'nonsense' WHERE id = 1")
+        connection.commit()
+    clock.now += DUE + A_LITTLE
+    assert await frontier.sweep() == 2  # what no URL leads to cannot come back
+    await frontier.close()

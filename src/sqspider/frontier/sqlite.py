@@ -81,6 +81,7 @@ from sqspider.frontier.sqlite_rows import (
     dicts,
     host_row,
     key_of,
+    key_or_none,
     keys_of_host,
     letter_row,
     pack,
@@ -1263,7 +1264,7 @@ def _due(before: float, limit: int) -> dict[str, float]:
 def _orphans(connection: sqlite3.Connection, records: Sequence[int]) -> list[_Orphan]:
     """Records for which nothing waits, by their ids."""
     rows = connection.execute(ORPHANS, (json.dumps(records),))
-    return [_Orphan(id_, url, is_found and key == key_of(url)) for id_, url, key, is_found in rows]
+    return [_Orphan(id_, url, bool(is_found) and key == key_or_none(url)) for id_, url, key, is_found in rows]
 
 
 def _asked(urls: Iterable[str], keys: dict[str, int]) -> str:

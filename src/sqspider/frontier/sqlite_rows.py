@@ -51,6 +51,14 @@ def key_of(url: str) -> int:
     return int.from_bytes(_host_bits(host_of(url)) + rest, "big", signed=True)
 
 
+def key_or_none(url: object) -> int | None:
+    """The key of what lies in the place of a URL; none if that is damaged, and no URL."""
+    try:
+        return key_of(url) if isinstance(url, str) else None
+    except (IndexError, UnicodeEncodeError):
+        return None
+
+
 def keys_of_host(host: str) -> tuple[int, int]:
     """The first and the last key that a URL of a host can have. Another host may share them."""
     first = int.from_bytes(_host_bits(host), "big", signed=True) << _URL_BITS
