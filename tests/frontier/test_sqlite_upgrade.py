@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 from structlog.testing import capture_logs
 
-from sqspider.frontier import Frontier, FrontierUnavailableError
+from sqspider.frontier import Frontier, FrontierUnavailableError, sqlite_file
 from sqspider.frontier import sqlite_upgrade as upgrading
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite_check import Finding, check_file
@@ -284,6 +284,20 @@ async def test_whoever_opens_it_is_told_that_there_is_no_way_back(tmp_path: Path
         with capture_logs() as logs:
             await (await opened(path)).close()
         assert [log["older_versions"] for log in logs if log["event"] == "file_is_up_to_date"] == told
+
+
+@pytest.mark.parametrize("dead", [0, 1500])
+def test_the_room_that_is_looked_for_is_enough(tmp_path: Path, dead: int) -> None:
+    path = old_file(tmp_path, urls=3000)
+    change(path, f"UPDATE message SET is_dead = 1 WHERE id <= {dead}", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)")
+    before = path.stat().st_size
+    with closing(sqlite_file._connect(str(path))) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        upgrading.upgrade(connection, str(path), 2, NOW)
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # the log is still there, and the file has grown
+        most = path.stat().st_size + Path(f"{path}-wal").stat().st_size
+    assert most - before < upgrading.ROOM * before
 
 
 async def test_whoever_waits_long_is_told_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
