@@ -300,6 +300,23 @@ async def test_a_kept_connection_that_breaks_is_told_and_its_url_gets_another() 
     assert server.connections == 3
 
 
+async def test_a_url_that_found_a_kept_connection_silent_gets_another() -> None:
+    server = RawServer()
+    is_over = asyncio.Event()
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read_request(reader)
+        writer.write(ok(b"x"))
+        await server.read_request(reader)
+        await is_over.wait()
+
+    async with server.playing(answer_once), Fetcher(IMPATIENT) as fetcher:
+        found = [await fetcher.fetch(f"{server.url}{path}") for path in ("a", "b", "c", "b")]
+        is_over.set()
+    assert [fetched.reason for fetched in found] == [None, Reason.TIMEOUT, None, None]
+    assert not any(fetched.is_stale for fetched in found)  # the request was made, and may take long: a try
+
+
 async def test_where_a_redirect_leads_is_told_and_not_asked() -> None:
     server = RawServer()
 

@@ -116,7 +116,7 @@ class Fetcher:
         self._resolver = resolver or GuardedResolver(allow_private=options.allow_private)
         self._session: aiohttp.ClientSession
         self._fresh: aiohttp.ClientSession  # its connections serve one request each
-        self._alone: set[str] = set()  # URLs that found a kept connection broken
+        self._alone: set[str] = set()  # URLs that found a kept connection broken or silent
 
     async def __aenter__(self) -> Fetcher:
         self._session = self._open_session(is_keeping=True)
@@ -188,8 +188,8 @@ class Fetcher:
     ) -> Fetched:
         """Ask for a canonical URL, once; never raises but for being cancelled.
 
-        A URL that finds a kept connection broken (``is_stale``) goes out on connections of its own from then on:
-        what breaks there is its trouble, or its host's.
+        A URL that finds a kept connection broken (``is_stale``), or silent, goes out on connections of its own from
+        then on: what breaks there is its trouble, or its host's.
 
         ``max_bytes`` replaces the limit of the options. A ``sink`` gets the body of a success as it
         comes, in place of the result; it must not raise, and other bodies are not read. The statuses
@@ -212,8 +212,8 @@ class Fetcher:
             if reason is Reason.INTERNAL_ERROR:
                 log.exception("fetch", url=url)
         head = answer or request.head
-        is_stale = request.is_kept and head is None and reason is Reason.CONNECTION_RESET
-        if is_stale:
+        is_unanswered = request.is_kept and head is None
+        if is_unanswered and reason in (Reason.CONNECTION_RESET, Reason.TIMEOUT):
             if len(self._alone) >= MAX_ALONE:
                 self._alone.clear()
             self._alone.add(url)
@@ -228,7 +228,7 @@ class Fetcher:
             elapsed_seconds=time.monotonic() - started,
             sent_seconds=max(0.0, request.sent_at - started),
             redirect_to=answer.redirect_to if answer else None,
-            is_stale=is_stale,
+            is_stale=is_unanswered and reason is Reason.CONNECTION_RESET,
         )
 
     def _check(self, url: str) -> None:
