@@ -905,8 +905,10 @@ def _is_lasting(fetched: Fetched) -> bool:
 
 
 def _is_not_there(fetched: Fetched) -> bool:
-    """Whether nothing could be asked at a scheme and port, by trouble that is not ours."""
-    return fetched.reason is not None and rule_for(fetched.reason).fault is Fault.HOST
+    """Whether nobody is at a scheme and port, or nobody who has any answer for robots.txt, by trouble not ours."""
+    if fetched.reason is None or fetched.http_status is not None:
+        return False
+    return rule_for(fetched.reason).fault in (Fault.HOST, Fault.HOST_OR_URL)
 
 
 def trap_in(url: str, settings: CrawlSettings) -> Blocked | None:

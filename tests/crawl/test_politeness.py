@@ -757,6 +757,28 @@ async def test_a_dead_host_is_given_up_and_its_urls_end_unasked_without_a_try(ob
         assert sum(worker.tally.fetches for worker in fleet) == 0
 
 
+async def test_a_port_where_robots_txt_has_no_answer_is_no_trouble_of_a_host_that_answers_at_another(
+    host: Site,
+) -> None:
+    """Somebody listens there, and hangs up."""
+    host.bodies = {f"/{n}": b"x" for n in range(5)}
+    options = msgspec.structs.replace(QUICK, host_grace_seconds=0.0)
+    mute = Site()
+    mute.bodies = {"/robots.txt": lambda _: None}
+    try:
+        async with opened() as frontier:
+            await crawl(frontier, [f"{host.url}0"], AT_ONCE, options)
+            records = await crawl(
+                frontier, [f"{mute.url}a", *(f"{host.url}{n}" for n in range(1, 5))], AT_ONCE, options
+            )
+            row = await host_row(frontier)
+    finally:
+        mute.close()
+    (end,) = (record for record in records.values() if record.status is Status.FAILED)
+    assert (end.url, end.tries, outcome_of(end).reason) == (f"{mute.url}a", 0, Reason.CONNECTION_RESET)
+    assert (row.rested_at, row.trouble, row.done) == (0.0, None, 5)
+
+
 async def test_a_port_where_nobody_listens_is_no_trouble_of_a_host_that_answers_at_another(host: Site) -> None:
     """``https`` of a site that has none, say: the site is asked on as ever, and what is not there is given up."""
     host.bodies = {f"/{n}": b"x" for n in range(5)}
