@@ -30,6 +30,7 @@ MAX_PENALTY_SECONDS: Final = 300.0
 FORGIVE_AFTER_SECONDS: Final = 60.0  # of good answers, before a penalty is halved
 FAILURES_TO_REST: Final = 8  # in a row
 MAX_REST_SECONDS: Final = 3600.0
+MAX_DOUBTED_REST_SECONDS: Final = 60.0  # where it may be the URLs that fail, and not their host
 GIVE_UP_PROBES: Final = 5  # that failed, at least: time alone may have been slept through
 PROBE_DELAY_SECONDS: Final = 1.0  # between two requests in an incident, at least
 FAR_SECONDS: Final = 60.0  # the next free slot, before a shorter spacing takes back what was handed out
@@ -264,6 +265,13 @@ def stage_of(row: HostRow, now: float) -> Stage:
     return Stage.RESTING if now < row.rest_until else Stage.PROBING
 
 
+def pays_for_probes(row: HostRow) -> bool:
+    """Whether a request that was made and met trouble counts as a try of its URL, though its host is in an incident:
+    after so many probes that failed it may as well be the URLs. Else a few of them that a host never serves, when
+    nothing else of it is left, would be waited for as long as a host that is down."""
+    return row.rests > GIVE_UP_PROBES
+
+
 def is_known(row: HostRow, asked_at: float) -> bool:
     """Whether what came of a request is no news of a host: it was asked before the host was last rested or
     slowed, or while it rested (by somebody who had not heard of it). A burst of trouble is one incident."""
@@ -371,7 +379,8 @@ def after_trouble(
         row, penalty_seconds=penalty, penalty_since=now, rest_until=rest_until, failures=failures, trouble=reason
     )
     if fails and (rests_at_once or row.rests or failures >= FAILURES_TO_REST):
-        new = _rested(new, has_answered=has_answered, patience=patience, now=now)
+        longest = MAX_REST_SECONDS if rests_at_once else MAX_DOUBTED_REST_SECONDS
+        new = _rested(new, longest, has_answered=has_answered, patience=patience, now=now)
     elif row.rests:  # an answer: the incident is over
         new = msgspec.structs.replace(new, rests=0, trouble_since=0.0)
     is_slower = new.penalty_seconds > row.penalty_seconds or new.rest_until > row.rest_until
@@ -388,7 +397,7 @@ def _with_longer_rest(row: HostRow, retry_after: float | None, now: float) -> Ho
     return msgspec.structs.replace(row, rest_until=now + asked, generation=row.generation + 1)
 
 
-def _rested(row: HostRow, *, has_answered: bool, patience: Patience, now: float) -> HostRow:
+def _rested(row: HostRow, longest: float, *, has_answered: bool, patience: Patience, now: float) -> HostRow:
     """The row of a host that failed as a whole: it rests, or is given up."""
     rests = row.rests + 1
     since = row.trouble_since if row.rests else now
@@ -396,7 +405,7 @@ def _rested(row: HostRow, *, has_answered: bool, patience: Patience, now: float)
     if rests >= GIVE_UP_PROBES and now - since >= limit:
         given_up_at, rest = now, TROUBLE_KEPT_SECONDS
     else:
-        given_up_at, rest = 0.0, min(patience.first_rest_seconds * 2.0 ** min(rests - 1, 30), MAX_REST_SECONDS)
+        given_up_at, rest = 0.0, min(patience.first_rest_seconds * 2.0 ** min(rests - 1, 30), longest)
     return msgspec.structs.replace(
         row,
         rests=rests,

@@ -563,7 +563,9 @@ class Politeness:
             row, is_changed = await self._change_host(host, change)
             if is_changed and fails:
                 await self._tell_rest(row, fetched.detail, now)
-        counts = not fails or (rule is not None and rule.max_tries > 0 and not row.rests)
+        counts = not fails or (
+            rule is not None and rule.max_tries > 0 and (not row.rests or hosts.pays_for_probes(row))
+        )
         return Learned(counts, self._after_rest(row), retry_after)
 
     def _own_trouble(self, host: str, reason: Reason, detail: str, asked_at: float) -> Learned:

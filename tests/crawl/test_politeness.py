@@ -24,6 +24,7 @@ import pytest
 from bench.politeness import LET_GO_SECONDS, judge, many_hosts, one_big_host
 
 from sqspider import crawl as sqspider_crawl
+from sqspider import host as hosts
 from sqspider.frontier import Deferral, Frontier, FrontierSettings, RobotsRow, SlotDemand, open_frontier
 from sqspider.host import FAILURES_TO_REST, GIVE_UP_PROBES, HostRow, RobotsAccess, Stage, stage_of, with_orders
 from sqspider.message import CrawlSettings, Message, decode_message, encode_message
@@ -716,6 +717,23 @@ async def test_trouble_is_tried_again_and_then_final(host: Site, answer: Answer 
     assert (bad.status, outcome_of(bad).reason, bad.tries, bad.attempt) == (Status.FAILED, reason, 2, 3)
     assert records[host.url].status is Status.DONE
     assert (row.rests, host.paths.count("/bad") >= 3) == (0, True)
+
+
+async def test_urls_that_a_host_never_serves_end_though_nothing_else_of_it_is_left(
+    host: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "PROBE_DELAY_SECONDS", 0.01)
+    host.bodies = {"/": b"a page", **{f"/bad{n}": (500, {}) for n in range(FAILURES_TO_REST)}}
+    options = msgspec.structs.replace(OPTIONS, first_rest_seconds=0.01)
+    monkeypatch.setattr(hosts, "MAX_DOUBTED_REST_SECONDS", 0.02)
+    async with opened() as frontier:
+        urls = [host.url, *(f"{host.url}bad{n}" for n in range(FAILURES_TO_REST))]
+        records = await crawl(frontier, urls, AT_ONCE, options)
+    bad = [record for record in records.values() if record.url != host.url]
+    assert {(record.status, outcome_of(record).reason, record.tries) for record in bad} == {
+        (Status.FAILED, Reason.SERVER_ERROR, 2)
+    }
+    assert host.paths.count("/bad0") >= 3
 
 
 def dead_site() -> Site:

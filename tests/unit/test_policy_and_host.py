@@ -35,6 +35,7 @@ from sqspider.host import (
     entered,
     is_in_trouble,
     is_known,
+    pays_for_probes,
     saved,
     spacing_for,
     stage_of,
@@ -202,6 +203,18 @@ def test_a_host_that_fails_many_times_in_a_row_is_rested() -> None:
     assert row.rest_until == 55.0
     assert row.generation == 1
     assert after_success(row, now=56.0).failures == 0
+
+
+def test_where_it_may_be_the_urls_a_host_rests_a_minute_at_most_and_they_pay_after_five_probes() -> None:
+    row, now, pays, rests = HostRow(host="h"), 1000.0, [], []
+    for _ in range(FAILURES_TO_REST + 9):
+        row = _failed(row, now, rests_at_once=False, has_answered=True)
+        if row.rests:
+            pays.append(pays_for_probes(row))
+            rests.append(row.rest_until - now)
+        now = max(now, row.rest_until)
+    assert rests == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0, 60.0, 60.0, 60.0]
+    assert pays == [False] * 5 + [True] * 5
 
 
 def test_trouble_without_a_request_rests_a_host_at_once() -> None:

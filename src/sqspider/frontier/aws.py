@@ -338,9 +338,10 @@ class AwsFrontier:
         by_url = first_of_each(entries)
         # Reading first: a known URL then costs half a read unit, not the whole write unit of a
         # condition that fails. One at a time, so that two pages of this worker do not both find a
-        # link missing.
+        # link missing. What somebody puts in is not read: just after a clearing a read may still find it.
+        links = [url for url, entry in by_url.items() if entry.parent is not None]
         async with self._enqueueing:
-            known = await self.table.read(by_url, projection="url")
+            known = await self.table.read(links, projection="url")
             new = (await self._record([entry for url, entry in by_url.items() if url not in known])).new
         # What a record can hold, a message can.
         await self._queue.send([_outgoing(by_url[url].to_message()) for url in new])
