@@ -564,7 +564,9 @@ class Politeness:
             if is_changed and fails:
                 await self._tell_rest(row, fetched.detail, now)
         counts = not fails or (
-            rule is not None and rule.max_tries > 0 and (not row.rests or hosts.pays_for_probes(row))
+            rule is not None
+            and rule.max_tries > 0
+            and (not row.rests or (hosts.pays_for_probes(row) and not is_robots))
         )
         return Learned(counts, self._after_rest(row), retry_after)
 

@@ -812,21 +812,24 @@ async def test_a_port_where_nobody_listens_is_no_trouble_of_a_host_that_answers_
     assert (row.rested_at, row.trouble, row.done) == (0.0, None, 5)
 
 
-async def test_a_host_that_comes_back_is_found_by_one_probe_and_nothing_is_lost(host: Site) -> None:
+async def test_a_host_that_comes_back_is_found_by_one_probe_and_nothing_is_lost(
+    host: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One request for its robots.txt a rest, none for any URL, and no try of theirs."""
-    down_until = 3  # requests for robots.txt that meet no answer
+    monkeypatch.setattr(hosts, "PROBE_DELAY_SECONDS", 0.01)
+    down_until = GIVE_UP_PROBES + 2  # requests for robots.txt that meet no answer
 
     def robots(_: Asked) -> Answer | None:
-        return (404, {}) if host.paths.count("/robots.txt") > 2 * down_until else None
+        return (404, {}) if host.paths.count("/robots.txt") > down_until else None
 
     host.bodies = {"/robots.txt": robots, **{f"/{n}": b"x" for n in range(20)}}
-    options = msgspec.structs.replace(OPTIONS, first_rest_seconds=0.1)
+    options = msgspec.structs.replace(OPTIONS, first_rest_seconds=0.01)
     async with opened() as frontier:
         records = await crawl(frontier, [f"{host.url}{n}" for n in range(20)], AT_ONCE, options)
         row = await host_row(frontier)
     assert {(record.status, record.tries) for record in records.values()} == {(Status.DONE, 0)}
     first_page = next(at for at, path in enumerate(host.paths) if path != "/robots.txt")
-    assert down_until < first_page <= 2 * down_until + 1  # aiohttp asks once more when it was hung up on
+    assert first_page == down_until + 1
     assert (row.rests, row.failures, row.trouble) == (0, 0, None)
 
 
