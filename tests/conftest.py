@@ -21,9 +21,12 @@ from sqspider.demo_site import DemoSite
 
 from .aws.engines import EngineMissingError, Engines
 
-# A shell lets what it starts in the background not hear of Ctrl-C; what tests start must.
+# A shell lets what it starts in the background not hear of Ctrl-C, nor nohup of a terminal that ends; what tests start
+# must.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).parent.parent
 INSTALLED = ROOT / ".engines"

@@ -8,6 +8,8 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +63,13 @@ def test_a_worker_may_die_at_each_of_its_calls(engine: str, seed: int) -> None:
 # The loop itself.
 
 
-def test_a_killed_process_runs_nothing_more() -> None:
-    loop = VirtualLoop(most_seconds=1000, most_events=1000)
+@pytest.fixture
+def loop() -> Iterator[VirtualLoop]:
+    with closing(VirtualLoop(most_seconds=1000, most_events=1000)) as loop:
+        yield loop
+
+
+def test_a_killed_process_runs_nothing_more(loop: VirtualLoop) -> None:
     said: list[str] = []
 
     async def main() -> None:
@@ -86,8 +93,7 @@ def test_a_killed_process_runs_nothing_more() -> None:
     assert loop.time() == 101
 
 
-def test_a_frozen_process_goes_on_when_it_thaws() -> None:
-    loop = VirtualLoop(most_seconds=1000, most_events=1000)
+def test_a_frozen_process_goes_on_when_it_thaws(loop: VirtualLoop) -> None:
 
     async def main() -> tuple[float, float]:
         process = Process(loop, "p", Kills(random.Random(0)))
@@ -107,8 +113,7 @@ def test_a_frozen_process_goes_on_when_it_thaws() -> None:
     assert CURRENT.get() is None
 
 
-def test_a_history_that_does_not_end_is_stuck() -> None:
-    loop = VirtualLoop(most_seconds=1000, most_events=1000)
+def test_a_history_that_does_not_end_is_stuck(loop: VirtualLoop) -> None:
     with pytest.raises(StuckError, match="nothing is going to happen"):
         loop.run_until_complete(asyncio.Event().wait())
     with pytest.raises(StuckError, match="no end after"):
