@@ -9,7 +9,8 @@ A host's trouble as a whole is an incident, which begins, goes on and ends so:
                begin an incident: it rests.
     resting    nothing is asked until ``rest_until``. What was asked before is of the same incident: no news.
     probing    after the rest: one request at a time. An answer (any status but 5xx) ends the incident: well.
-               Trouble: it rests twice as long, or is given up.
+               Trouble: it rests twice as long, or is given up. (A minute at most where it may be the URLs
+               that fail; they pay for that after GIVE_UP_PROBES probes.)
     given up   by the probe that fails when there were GIVE_UP_PROBES of them and its patience is over
                (:class:`Patience`). Its URLs end, unasked; after TROUBLE_KEPT_SECONDS all is forgotten: well.
 """

@@ -24,7 +24,7 @@ class Fault(enum.Enum):
 
     URL = "the URL's"  # or a decision of ours: nobody is rested
     HOST = "the host's"  # no request reached it: the host rests at once, no try is counted
-    HOST_OR_URL = "the host's or the URL's"  # a try while the host is well; none while it is in an incident
+    HOST_OR_URL = "the host's or the URL's"  # a try, but for the first probes of an incident: host.pays_for_probes
     HOST_OR_OURS = "the host's or ours"  # the host's if another one answered meanwhile; no try is counted
     OURS = "ours"  # nothing can be asked from here: the worker waits, no try is counted
 
