@@ -26,20 +26,20 @@ from tests.aws.engines import EngineMissingError, Engines
 from tests.aws.store import client_for, create, drop
 
 from sqspider.cli.work import LONG_POLL_SECONDS
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws_calls import Usage
-from sqspider.frontier.aws_client import AwsError, Call
-from sqspider.frontier.aws_errors import Meaning
-from sqspider.frontier.aws_transport import DYNAMODB, SQS
+from sqspider.frontier.aws.calls import Usage
+from sqspider.frontier.aws.client import AwsError, Call
+from sqspider.frontier.aws.errors import Meaning
+from sqspider.frontier.aws.prices import DOLLARS_A_METRIC_REQUEST
+from sqspider.frontier.aws.transport import DYNAMODB, SQS
 from sqspider.log import start_logging
-from sqspider.message import CrawlSettings
-from sqspider.prices import DOLLARS_A_METRIC_REQUEST
-from sqspider.producer import produce
 from sqspider.record import Status
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
-from sqspider.worker import CHECK_IN_SECONDS, Mode, Worker, WorkerOptions
+from sqspider.work.producer import produce
+from sqspider.work.worker import CHECK_IN_SECONDS, Mode, Worker, WorkerOptions
 
 COSTS: Final = Path(__file__).parent.parent / "docs" / "costs.md"
 BEGIN, END = "<!-- bench.aws_bill: begin -->", "<!-- bench.aws_bill: end -->"

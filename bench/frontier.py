@@ -26,6 +26,7 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from bench.corpus import BUILD
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import (
     ClaimRequest,
     Deferral,
@@ -41,7 +42,7 @@ from sqspider.frontier import (
     Won,
     open_frontier,
 )
-from sqspider.message import CrawlSettings, Message, decode_message
+from sqspider.message import Message, decode_message
 from sqspider.record import Outcome, Status
 
 T = TypeVar("T")

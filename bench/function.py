@@ -21,9 +21,10 @@ from tests.aws import store
 from tests.aws.engines import Engines
 from tests.end_to_end.runtime import FunctionRuntime, Poller
 
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Entry, FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.message import CrawlSettings, Message, encode_message
+from sqspider.message import Message, encode_message
 from sqspider.url import Scope
 
 SIZES: Final = (128, 256, 512, 1024, 1769)

@@ -16,8 +16,9 @@ from typing import Final
 
 from bench.corpus import BUILD, EXCLUDE, Corpus
 from bench.usage import Usage, run
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import ClaimRequest, Entry, Finish, FrontierSettings, Won, open_frontier
-from sqspider.message import CrawlSettings, Message
+from sqspider.message import Message
 from sqspider.record import Outcome, Status
 
 LIMIT_BYTES: Final = 200_000_000

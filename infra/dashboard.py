@@ -8,8 +8,8 @@ from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 
 from settings import StackSettings
-from sqspider.metrics import NAMESPACE
-from sqspider.prices import (
+from sqspider.figures import NAMESPACE
+from sqspider.frontier.aws.prices import (
     DOLLARS_A_GB_SECOND,
     DOLLARS_A_READ_UNIT,
     DOLLARS_A_SQS_REQUEST,

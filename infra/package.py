@@ -30,16 +30,14 @@ LEFT_OUT_FOLDERS: Final = (
     "bin",
     "cffi",  # the compiled ada_url needs _cffi_backend alone
     "sqspider/cli",
+    "sqspider/frontier/memory",
+    "sqspider/frontier/sqlite",
 )
 LEFT_OUT_FILES: Final = (
     "sqspider/__main__.py",
     "sqspider/api.py",
     "sqspider/demo_site.py",
     "sqspider/export.py",
-    "sqspider/frontier/sqlite.py",
-    "sqspider/frontier/sqlite_check.py",
-    "sqspider/frontier/sqlite_file.py",
-    "sqspider/frontier/sqlite_rows.py",
 )
 
 

@@ -28,7 +28,7 @@ from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from settings import StackSettings
 from sqspider.frontier import MAX_RECEIVES
 from sqspider.frontier.aws import IAM_ACTIONS
-from sqspider.frontier.aws_calls import INDEX
+from sqspider.frontier.aws.calls import INDEX
 from wheels import FUNCTION_PYTHON
 
 QUEUE_RETENTION: Final = Duration.days(10)

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from sqspider.cli.main import cli
-from sqspider.policy import CARE, FINAL, RULES
 from sqspider.record import BLOCKING_REASONS, Reason
+from sqspider.retry import CARE, FINAL, RULES
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -48,7 +48,7 @@ def reasons() -> str:
     lines = [
         "# Reasons",
         "",
-        "Why a URL was refused, `failed` or `blocked`: the closed list, written from `record.py` and `policy.py`.",
+        "Why a URL was refused, `failed` or `blocked`: the closed list, written from `record.py` and `retry.py`.",
         "",
         "A reason with 1 try is final at once. Waits double with each try, up to an hour, with up to a quarter more",
         "by chance; `first wait` is a multiple of 2 s. `Retry-After` is the least. *slows*: the host is asked less",
@@ -75,7 +75,7 @@ def reasons() -> str:
         "",
         "## Trouble",
         "",
-        "Who rests, who probes, when it ends and who is told, as the code reads it (`policy.py`). In words:",
+        "Who rests, who probes, when it ends and who is told, as the code reads it (`retry.py`). In words:",
         "[politeness](../politeness.md#trouble).",
         "",
         "| whose | who rests | who probes | over by | given up | told |",

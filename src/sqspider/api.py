@@ -15,15 +15,15 @@ import msgspec
 import structlog
 
 from sqspider.checks import check_number, shown, texts_of
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Frontier, FrontierSettings, check_address, open_frontier
 from sqspider.log import start_logging
-from sqspider.message import CrawlSettings
-from sqspider.producer import RefusedLine, produce
 from sqspider.record import Reason, Status
 from sqspider.threaded import iterate
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
-from sqspider.worker import Mode, Visit, Worker, WorkerOptions
+from sqspider.work.producer import RefusedLine, produce
+from sqspider.work.worker import Mode, Visit, Worker, WorkerOptions
 
 _PAGES_AHEAD: Final = 16  # finished pages that wait for whoever iterates
 
@@ -176,7 +176,7 @@ def crawl(
         raise _no_urls(frontier)
     if not structlog.is_configured():
         start_logging("warn", "console")
-    check_number("depth", depth, CrawlSettings.bounds["max_depth"])  # here, for the record knows it by another name
+    check_number("depth", depth, CrawlSettings.ranges["max_depth"])  # here, for the record knows it by another name
     settings = CrawlSettings(
         scope=_scope(scope),
         max_depth=depth,

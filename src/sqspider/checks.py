@@ -14,7 +14,7 @@ from sqspider.redact import redact
 MAX_COUNT: Final = 2**53 - 1  # the largest integer that every JSON reader keeps (RFC 8259 section 6)
 
 
-class Bounds(NamedTuple):
+class Range(NamedTuple):
     """The range of a number, both ends included."""
 
     least: float
@@ -23,23 +23,23 @@ class Bounds(NamedTuple):
     may_be_none: bool = False
 
 
-def seconds(least: float, most: float) -> Bounds:
+def seconds(least: float, most: float) -> Range:
     """The range of a duration."""
-    return Bounds(least, most, is_whole=False)
+    return Range(least, most, is_whole=False)
 
 
-def optional(least: float, most: float = MAX_COUNT) -> Bounds:
+def optional(least: float, most: float = MAX_COUNT) -> Range:
     """The range of a whole number that may also be left out."""
-    return Bounds(least, most, may_be_none=True)
+    return Range(least, most, may_be_none=True)
 
 
-def check_numbers(record: object, bounds: Mapping[str, Bounds]) -> None:
+def check_numbers(record: object, ranges: Mapping[str, Range]) -> None:
     """Raise ``TypeError`` or ``ValueError`` for a field that is no number or out of its bounds."""
-    for name, bound in bounds.items():
+    for name, bound in ranges.items():
         check_number(name, getattr(record, name), bound)
 
 
-def check_number(name: str, value: Any, bound: Bounds) -> None:
+def check_number(name: str, value: Any, bound: Range) -> None:
     """The same for one value, by the name that its giver knows."""
     if value is None and bound.may_be_none:
         return
@@ -47,7 +47,7 @@ def check_number(name: str, value: Any, bound: Bounds) -> None:
     if not is_number:
         raise TypeError(f"{name}: a {'whole ' if bound.is_whole else ''}number, not {shown(value)}")
     if not bound.least <= value <= bound.most:  # NaN is in no range
-        raise ValueError(f"{name}: {_range(bound)}, not {shown(value)}")
+        raise ValueError(f"{name}: {_worded(bound)}, not {shown(value)}")
 
 
 def check_flags(record: object, names: Iterable[str]) -> None:
@@ -85,7 +85,7 @@ def texts_of(name: str, value: Any) -> tuple[str, ...]:
     raise TypeError(f"{name}: a list of texts, not {shown(value)}")
 
 
-def _range(bound: Bounds) -> str:
+def _worded(bound: Range) -> str:
     if bound.most == MAX_COUNT:
         return f"{bound.least:,} or more"
     return f"from {bound.least:,} to {bound.most:,}"

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from sqspider.frontier import Frontier
 from sqspider.record import Outcome, Reason, Status, UrlRecord
-from sqspider.redirects import Chain, chains_of
+from sqspider.work.redirects import Chain, chains_of
 
 FIELDS: Final = (
     "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest",

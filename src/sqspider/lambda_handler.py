@@ -20,15 +20,15 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 import structlog
 
+from sqspider.figures import embedded, metric_name
 from sqspider.frontier import Delivery, FrontierSettings, FrontierUnavailableError
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws_calls import Usage
+from sqspider.frontier.aws.calls import Usage
 from sqspider.log import adopt_standard_logging, start_logging
-from sqspider.metrics import embedded, metric_name
-from sqspider.sweeper import BATCH
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
-from sqspider.worker import STOP_MARGIN_SECONDS, Worker, WorkerOptions
+from sqspider.work.upkeep import BATCH
+from sqspider.work.worker import STOP_MARGIN_SECONDS, Worker, WorkerOptions
 
 ENDING_SECONDS: Final = 6.0  # to end what was fetched last (a large page is slow to parse), and give back the rest
 ABANDON_SECONDS: Final = 1.5  # before the end all is dropped: the answer must be out in time

@@ -15,10 +15,10 @@ import pytest
 
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier, endpoints_for
-from sqspider.frontier.aws_calls import INDEX
-from sqspider.frontier.aws_client import AwsClient, KeySource, find_keys
-from sqspider.frontier.aws_clock import AwsClock
-from sqspider.frontier.aws_transport import DYNAMODB, SQS, HttpTransport
+from sqspider.frontier.aws.calls import INDEX
+from sqspider.frontier.aws.client import AwsClient, KeySource, find_keys
+from sqspider.frontier.aws.clock import AwsClock
+from sqspider.frontier.aws.transport import DYNAMODB, SQS, HttpTransport
 from tests.aws.engines import EngineClock
 from tests.frontier.kit import SETTINGS, Store
 

@@ -13,8 +13,8 @@ from botocore.credentials import Credentials
 
 from sqspider.frontier import FrontierSettings, FrontierUnavailableError
 from sqspider.frontier.aws import IAM_ACTIONS, AwsFrontier
-from sqspider.frontier.aws_client import Keys, Signer
-from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, SQS, Service
+from sqspider.frontier.aws.client import Keys, Signer
+from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, SQS, Service
 from tests.frontier.kit import DONE, entries, finish_one, retry_one, take, win
 
 from . import faults

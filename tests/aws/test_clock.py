@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from sqspider.crawls import CrawlSettings
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Entry, FrontierSettings, LostReason, SlotDemand
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws_client import AwsClient, find_keys
-from sqspider.frontier.aws_clock import TOLERATED_SECONDS, AwsClock
-from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, SQS, HttpTransport, Service
-from sqspider.message import CrawlSettings
+from sqspider.frontier.aws.client import AwsClient, find_keys
+from sqspider.frontier.aws.clock import TOLERATED_SECONDS, AwsClock
+from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, SQS, HttpTransport, Service
 from sqspider.record import Status
 from tests.frontier.kit import (
     LEASE,

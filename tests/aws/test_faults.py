@@ -26,11 +26,11 @@ from sqspider.frontier import (
     LostReason,
     Retry,
     Won,
-    aws_client,
 )
 from sqspider.frontier.aws import QUIET_SECONDS, AwsFrontier
-from sqspider.frontier.aws_calls import batches
-from sqspider.frontier.aws_sums import FORGOTTEN_AT_ONCE, KEPT_MARKS, MARK, MARK_SECONDS
+from sqspider.frontier.aws import client as aws_client
+from sqspider.frontier.aws.calls import batches
+from sqspider.frontier.aws.sums import FORGOTTEN_AT_ONCE, KEPT_MARKS, MARK, MARK_SECONDS
 from sqspider.host import SUMS, sums_of
 from sqspider.message import decode_message
 from sqspider.record import Status
@@ -414,7 +414,7 @@ async def test_a_worker_that_slept_long_adds_its_sums_among_many_others(
     store: AwsStore, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Marks of those who are gone are taken out; the item does not grow with them."""
-    monkeypatch.setattr("sqspider.frontier.aws_sums.SHARDS", 1)
+    monkeypatch.setattr("sqspider.frontier.aws.sums.SHARDS", 1)
     sizes: list[int] = []
 
     def see(action: str, document: faults.Document, answer: faults.Answer) -> None:

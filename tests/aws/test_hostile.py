@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sqspider.crawls import CrawlSettings
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import (
     ClaimRequest,
@@ -26,10 +27,10 @@ from sqspider.frontier import (
     Won,
 )
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws_transport import SQS
-from sqspider.message import CrawlSettings, Message, decode_message
+from sqspider.frontier.aws.transport import SQS
+from sqspider.message import Message, decode_message
 from sqspider.web.fetch import Fetcher, FetchOptions
-from sqspider.worker import Mode, Worker, WorkerOptions
+from sqspider.work.worker import Mode, Worker, WorkerOptions
 from tests.frontier.kit import DONE, message_of, take, take_one, url
 
 from .engines import EngineMissingError, Engines

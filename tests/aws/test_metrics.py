@@ -8,9 +8,9 @@ import time
 import pytest
 import structlog
 
-from sqspider.frontier.aws_transport import CLOUDWATCH
+from sqspider.figures import Point, Sample
+from sqspider.frontier.aws.transport import CLOUDWATCH
 from sqspider.log import start_logging
-from sqspider.metrics import Point, Sample
 
 from .store import AwsStore, client_for
 

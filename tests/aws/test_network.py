@@ -17,8 +17,8 @@ from botocore.config import Config
 
 from sqspider.frontier import FrontierUnavailableError
 from sqspider.frontier.aws import endpoints_for
-from sqspider.frontier.aws_network import Network
-from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, SQS
+from sqspider.frontier.aws.network import Network
+from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, SQS
 
 from .store import AwsStore
 

@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from sqspider.frontier import Entered, Entrance, Entry, Exit, Frontier, Retry
-from sqspider.frontier.aws_calls import n, s
-from sqspider.frontier.aws_client import Call
-from sqspider.frontier.aws_hosts import KEPT_WRITERS
-from sqspider.frontier.aws_transport import DYNAMODB
-from sqspider.host import TROUBLE_KEPT_SECONDS, Stage, after_trouble, stage_of, with_orders
+from sqspider.frontier.aws.calls import n, s
+from sqspider.frontier.aws.client import Call
+from sqspider.frontier.aws.hosts import KEPT_WRITERS
+from sqspider.frontier.aws.transport import DYNAMODB
+from sqspider.host import with_orders
+from sqspider.incident import TROUBLE_KEPT_SECONDS, Stage, after_trouble, stage_of
 from sqspider.record import Outcome, Reason, Status
 from tests.frontier.kit import (
     A_LITTLE,

@@ -14,18 +14,19 @@ import structlog
 from structlog.testing import capture_logs
 
 from sqspider import lambda_handler
-from sqspider.frontier import Finish, Frontier, FrontierSettings, FrontierUnavailableError, Won, aws_transport
+from sqspider.frontier import Finish, Frontier, FrontierSettings, FrontierUnavailableError, Won
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws_calls import Usage
-from sqspider.frontier.aws_client import AwsClient, BotocoreKeys, Call, EnvironmentKeys, Keys
-from sqspider.frontier.aws_clock import AwsClock
-from sqspider.frontier.aws_errors import CODES, MEANINGS, Meaning, meaning_of
-from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, IDLE_SECONDS, SQS, HttpTransport
-from sqspider.host import after_success, after_trouble
+from sqspider.frontier.aws import transport as aws_transport
+from sqspider.frontier.aws.calls import Usage
+from sqspider.frontier.aws.client import AwsClient, BotocoreKeys, Call, EnvironmentKeys, Keys
+from sqspider.frontier.aws.clock import AwsClock
+from sqspider.frontier.aws.errors import CODES, MEANINGS, Meaning, meaning_of
+from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, IDLE_SECONDS, SQS, HttpTransport
+from sqspider.incident import after_success, after_trouble
 from sqspider.record import Reason
-from sqspider.sweeper import keep_sweeping
 from sqspider.web.fetch import Fetcher, FetchOptions
-from sqspider.worker import STOP_MARGIN_SECONDS, Mode, Worker, WorkerOptions
+from sqspider.work.upkeep import keep_sweeping
+from sqspider.work.worker import STOP_MARGIN_SECONDS, Mode, Worker, WorkerOptions
 from tests.frontier.kit import A_LITTLE, DONE, DUE, entries, take, url
 
 from . import faults
@@ -186,7 +187,7 @@ async def test_good_keys_are_kept_when_new_ones_cannot_be_had(tmp_path: Path, mo
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_PROFILE", "p")
-    monkeypatch.setattr("sqspider.frontier.aws_client.CREDENTIALS_KEPT_SECONDS", -1.0)
+    monkeypatch.setattr("sqspider.frontier.aws.client.CREDENTIALS_KEPT_SECONDS", -1.0)
     source = BotocoreKeys()
     first = await source.keys()
     assert first.access_key_id == "FIRST"
@@ -267,8 +268,8 @@ def client_of(server: Server, clock: AwsClock) -> AwsClient:
 
 async def test_a_kept_connection_that_is_silent_is_left_for_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
     # Longer than the call is tried in all: only the limit for DynamoDB's silence can save it.
-    monkeypatch.setattr("sqspider.frontier.aws_transport.ANSWER_SECONDS", 60.0)
-    monkeypatch.setattr("sqspider.frontier.aws_transport.SILENT_SECONDS", 0.3)
+    monkeypatch.setattr("sqspider.frontier.aws.transport.ANSWER_SECONDS", 60.0)
+    monkeypatch.setattr("sqspider.frontier.aws.transport.SILENT_SECONDS", 0.3)
     async with Server(silent=True) as server:
         client = client_of(server, AwsClock(lambda: 0.0))
         await asyncio.gather(*(client.call(DYNAMODB, "Scan", {}) for _ in range(3)))

@@ -16,9 +16,9 @@ import pytest
 from sqspider.cli.main import _COMMANDS
 from sqspider.cli.metrics import COLUMNS
 from sqspider.export import FIELDS
-from sqspider.frontier.sqlite_file import APPLICATION_ID, SCHEMA_VERSION
-from sqspider.policy import CARE, FINAL, RULES, Fault
+from sqspider.frontier.sqlite.file import APPLICATION_ID, SCHEMA_VERSION
 from sqspider.record import Reason
+from sqspider.retry import CARE, FINAL, RULES, Fault
 from tests.conftest import Run
 from tests.frontier.old_files import make_old_file
 from tests.write_reference import reasons

@@ -16,12 +16,13 @@ from urllib.parse import quote
 
 import pytest
 
-from sqspider.frontier import FrontierError, FrontierSettings, FrontierUnavailableError, aws_client
+from sqspider.crawls import CrawlSettings
+from sqspider.frontier import FrontierError, FrontierSettings, FrontierUnavailableError
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws_client import AwsError, Keys, Signer, _error, find_keys
-from sqspider.frontier.aws_network import Network
-from sqspider.frontier.aws_transport import DYNAMODB, Received
-from sqspider.message import CrawlSettings
+from sqspider.frontier.aws import client as aws_client
+from sqspider.frontier.aws.client import AwsError, Keys, Signer, _error, find_keys
+from sqspider.frontier.aws.network import Network
+from sqspider.frontier.aws.transport import DYNAMODB, Received
 from tests.aws.engines import Engines
 from tests.aws.store import AwsStore
 from tests.conftest import Run
@@ -48,8 +49,8 @@ hmac.new = broken
 IN_PROCESS: Final = """
 import asyncio, gc, json, logging, os, sys, threading
 import aiohttp, structlog
-from sqspider.frontier.aws_client import Signer, find_keys
-from sqspider.frontier.aws_transport import DYNAMODB
+from sqspider.frontier.aws.client import Signer, find_keys
+from sqspider.frontier.aws.transport import DYNAMODB
 from sqspider.log import adopt_standard_logging, start_logging
 
 start_logging("debug", sys.argv[1])

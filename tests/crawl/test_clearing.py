@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.host import with_orders
-from sqspider.message import CrawlSettings
-from sqspider.producer import produce
 from sqspider.record import Status
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
-from sqspider.worker import Mode, Worker, WorkerOptions
+from sqspider.work.producer import produce
+from sqspider.work.worker import Mode, Worker, WorkerOptions
 from tests.conftest import Run
 from tests.sites import Site
 

@@ -20,6 +20,7 @@ import msgspec
 import pytest
 
 import sqspider
+from sqspider.crawls import CrawlSettings
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import (
     Admission,
@@ -32,12 +33,12 @@ from sqspider.frontier import (
     Won,
     open_frontier,
 )
-from sqspider.message import CrawlSettings, Message, decode_message
-from sqspider.producer import produce
+from sqspider.message import Message, decode_message
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetched, Fetcher, FetchOptions
-from sqspider.worker import Mode, Visit, Worker, WorkerOptions
+from sqspider.work.producer import produce
+from sqspider.work.worker import Mode, Visit, Worker, WorkerOptions
 from tests.sites import HeldSite, Site
 
 FETCH = FetchOptions(allow_private=True, timeout_seconds=30.0)

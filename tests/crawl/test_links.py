@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import FrontierSettings, open_frontier
-from sqspider.message import CrawlSettings
-from sqspider.producer import produce
 from sqspider.record import Status
 from sqspider.url import MAX_URL_BYTES, Scope
 from sqspider.web.fetch import Fetcher
-from sqspider.worker import LINKS_AT_A_TIME, Worker
+from sqspider.work.producer import produce
+from sqspider.work.worker import LINKS_AT_A_TIME, Worker
 from tests.conftest import Run
 from tests.crawl.test_politeness import FETCH, OPTIONS, crawl, opened
 from tests.sites import Site

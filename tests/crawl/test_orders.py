@@ -16,16 +16,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sqspider.bounds import Blocked
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.host import HostRow, with_orders
-from sqspider.message import CrawlSettings, Message
-from sqspider.politeness import Blocked, Politeness, Postponed
-from sqspider.producer import produce
+from sqspider.message import Message
+from sqspider.politeness import Politeness, Postponed
 from sqspider.record import Reason, Status
-from sqspider.sitemaps import SitemapReport, discover
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
-from sqspider.worker import Mode, Worker, WorkerOptions
+from sqspider.work.producer import produce
+from sqspider.work.sitemaps import SitemapReport, discover
+from sqspider.work.worker import Mode, Worker, WorkerOptions
 from tests.conftest import Run
 from tests.sites import HeldSite, Site
 

@@ -25,17 +25,20 @@ from bench.politeness import LET_GO_SECONDS, judge, many_hosts, one_big_host
 
 from sqspider import crawl as sqspider_crawl
 from sqspider import host as hosts
+from sqspider.bounds import Blocked
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Deferral, Frontier, FrontierSettings, RobotsRow, SlotDemand, open_frontier
-from sqspider.host import FAILURES_TO_REST, GIVE_UP_PROBES, HostRow, RobotsAccess, Stage, stage_of, with_orders
-from sqspider.message import CrawlSettings, Message, decode_message, encode_message
-from sqspider.politeness import ROBOTS_CACHE_BYTES, SOON_SECONDS, Blocked, Busy, Pass, Politeness, Postponed
-from sqspider.producer import produce
+from sqspider.host import HostRow, RobotsAccess, with_orders
+from sqspider.incident import FAILURES_TO_REST, GIVE_UP_PROBES, Stage, stage_of
+from sqspider.message import Message, decode_message, encode_message
+from sqspider.politeness import ROBOTS_CACHE_BYTES, SOON_SECONDS, Busy, Pass, Politeness, Postponed
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.web.robots import MAX_ROBOTS_BYTES
-from sqspider.worker import Mode, NothingReachedError, Worker, WorkerOptions
+from sqspider.work.producer import produce
+from sqspider.work.worker import Mode, NothingReachedError, Worker, WorkerOptions
 from tests.conftest import Run
 from tests.sites import Answer, Asked, Site
 

@@ -16,20 +16,22 @@ import msgspec
 import pytest
 
 from sqspider import crawl as sqspider_crawl
+from sqspider.bounds import Blocked
+from sqspider.crawls import CrawlSettings
 from sqspider.export import row_of
 from sqspider.frontier import Entry, FrontierSettings
 from sqspider.frontier.memory import MemoryFrontier
-from sqspider.frontier.memory_store import MemoryStore
+from sqspider.frontier.memory.store import MemoryStore
 from sqspider.host import HostRow
-from sqspider.message import CrawlSettings, Message
-from sqspider.politeness import BEGIN_SECONDS, MAX_HOPS, Blocked, Politeness, Postponed
-from sqspider.producer import produce
+from sqspider.message import Message
+from sqspider.politeness import BEGIN_SECONDS, MAX_HOPS, Politeness, Postponed
 from sqspider.record import Outcome, Reason, Status, UrlRecord, decode_outcome
-from sqspider.redirects import MAX_CHAIN, MAX_REDIRECTS, chains_of, led
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
-from sqspider.worker import Mode, Worker
+from sqspider.work.producer import produce
+from sqspider.work.redirects import MAX_CHAIN, MAX_REDIRECTS, chains_of, led
+from sqspider.work.worker import Mode, Worker
 from tests.conftest import Run
 from tests.crawl.test_politeness import FETCH, LATE, OPTIONS, crawl, gaps_of, opened, outcome_of, records_of
 from tests.sites import Site

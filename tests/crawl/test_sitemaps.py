@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
-from sqspider.message import CrawlSettings
 from sqspider.politeness import MAX_HOPS
 from sqspider.record import UrlRecord
-from sqspider.sitemaps import MAX_LEVELS, SitemapReport, discover
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
-from sqspider.worker import Mode, Worker, WorkerOptions
+from sqspider.work.sitemaps import MAX_LEVELS, SitemapReport, discover
+from sqspider.work.worker import Mode, Worker, WorkerOptions
 from tests.conftest import Run
 from tests.sites import Answer, Site
 
@@ -222,7 +222,7 @@ async def test_sitemaps_keep_their_distance_and_wait_for_nobody_too_long(maps: S
 
 
 async def test_a_sitemap_that_failed_once_is_tried_again(maps: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sqspider.sitemaps.FIRST_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("sqspider.work.sitemaps.FIRST_RETRY_SECONDS", 0.01)
 
     answers: Iterator[Answer] = iter([(500, {}), urlset(f"{maps.url}a")])
     maps.bodies = {"/s": lambda _: next(answers)}

@@ -15,14 +15,15 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import ClaimRequest, Delivery, Frontier, FrontierSettings, Won, open_frontier
 from sqspider.host import with_orders
-from sqspider.message import CrawlSettings, Message, decode_message
-from sqspider.producer import produce
+from sqspider.message import Message, decode_message
 from sqspider.record import Reason, Status, UrlRecord
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
-from sqspider.worker import Worker, WorkerOptions
+from sqspider.work.producer import produce
+from sqspider.work.worker import Worker, WorkerOptions
 from tests.sites import HeldSite
 
 INNOCENT = 31
@@ -37,7 +38,7 @@ import asyncio, random, sys, time
 from tests.crawl.test_suspects import FETCH, OPTIONS, later
 from sqspider.frontier import FrontierSettings, open_frontier
 from sqspider.web.fetch import Fetcher
-from sqspider.worker import Mode, Worker
+from sqspider.work.worker import Mode, Worker
 
 async def main():
     clock = later(float(sys.argv[2]))

@@ -19,7 +19,7 @@ from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from sqspider.frontier.aws_transport import SQS
+from sqspider.frontier.aws.transport import SQS
 from tests.aws.engines import free_port
 from tests.aws.install import EMULATOR
 from tests.aws.store import client_for

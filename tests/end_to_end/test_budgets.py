@@ -13,9 +13,10 @@ from typing import Final
 
 from aiohttp import web
 
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.message import CrawlSettings, Message, encode_message
+from sqspider.message import Message, encode_message
 from sqspider.record import Reason, Status
 from sqspider.url import Scope
 from tests.end_to_end.conftest import StartRuntime

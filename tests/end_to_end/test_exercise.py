@@ -22,7 +22,7 @@ from typing import Any, Final
 import pytest
 
 from sqspider.frontier import FrontierSettings
-from sqspider.frontier.aws_transport import CLOUDWATCH, SQS
+from sqspider.frontier.aws.transport import CLOUDWATCH, SQS
 from tests.aws.faults import FaultProxy
 from tests.aws.store import client_for, create, drop
 

@@ -15,13 +15,14 @@ import pytest
 from aiohttp import ClientSession, web
 
 from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws_transport import SQS
-from sqspider.message import CrawlSettings, Message, encode_message
-from sqspider.producer import produce
+from sqspider.frontier.aws.transport import SQS
+from sqspider.message import Message, encode_message
 from sqspider.record import Reason, Status, UrlRecord
 from sqspider.url import Scope
+from sqspider.work.producer import produce
 from tests.aws import store
 from tests.end_to_end.conftest import StartRuntime
 from tests.end_to_end.runtime import FunctionRuntime, Poller, event_of, failures

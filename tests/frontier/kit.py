@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import (
     ClaimRequest,
     Clock,
@@ -23,7 +24,7 @@ from sqspider.frontier import (
     open_frontier,
 )
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
-from sqspider.message import CrawlSettings, Message, decode_message
+from sqspider.message import Message, decode_message
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 
 # Short, because an engine with a clock of its own really waits.

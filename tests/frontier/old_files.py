@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from sqspider.frontier.sqlite_file import APPLICATION_ID
+from sqspider.frontier.sqlite.file import APPLICATION_ID
 from sqspider.url import host_of
 
 TABLES: Final = """

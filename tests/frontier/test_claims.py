@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Deferral, Delivery, Entry, Finish, Frontier, Lost, LostReason, Won
-from sqspider.message import CrawlSettings, Message, encode_message
+from sqspider.message import Message, encode_message
 from sqspider.record import Outcome, Reason, Status
 
 from .kit import (

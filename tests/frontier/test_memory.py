@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import pytest
 
+from sqspider.figures import Sample
 from sqspider.frontier import Deferral, Entry, Finish, Retry, Won
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
-from sqspider.metrics import Sample
 
 from .kit import (
     A_LITTLE,

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from sqspider.frontier import Frontier
 from sqspider.web.fetch import Fetcher, FetchOptions
-from sqspider.worker import CHECK_IN_SECONDS, Mode, Worker, WorkerIdTakenError, WorkerOptions
+from sqspider.work.worker import CHECK_IN_SECONDS, Mode, Worker, WorkerIdTakenError, WorkerOptions
 
 from .kit import A_LITTLE, Store
 

@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Deferral, Entry, Frontier
-from sqspider.message import CrawlSettings, Message, encode_message
+from sqspider.message import Message, encode_message
 from sqspider.record import Status
 from sqspider.url import Scope
 

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from sqspider.frontier import Deferral, Entered, Entrance, Entry, Frontier, LostReason, RobotsRow, SlotDemand
 from sqspider.frontier.sqlite import SqliteFrontier
-from sqspider.frontier.sqlite_clock import TOLERATED_SECONDS, notice_time
+from sqspider.frontier.sqlite.clock import TOLERATED_SECONDS, notice_time
 from sqspider.host import HostRow, RobotsAccess
 
 from .kit import (

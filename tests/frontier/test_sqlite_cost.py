@@ -14,7 +14,7 @@ import pytest
 
 from sqspider.frontier import LONGEST_LOOK_AGAIN_SECONDS, Deferral, Delivery, Entry, Finish, Retry, SlotDemand, Won
 from sqspider.frontier.sqlite import STEP, SqliteFrontier
-from sqspider.sweeper import sweep_all
+from sqspider.work.upkeep import sweep_all
 
 from .kit import A_LITTLE, DONE, DUE, SqliteStore, claim_all, entries, take, url
 

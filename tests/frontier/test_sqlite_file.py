@@ -22,9 +22,9 @@ import pytest
 from sqspider.cli.main import run
 from sqspider.frontier import Frontier, FrontierUnavailableError, RobotsRow, Won, open_frontier
 from sqspider.frontier.sqlite import COUNTERS, SqliteFrontier
-from sqspider.frontier.sqlite_check import Finding, check_file
-from sqspider.frontier.sqlite_file import CHECKED_BYTES, open_to_look, open_to_work
-from sqspider.frontier.sqlite_rows import key_of
+from sqspider.frontier.sqlite.check import Finding, check_file
+from sqspider.frontier.sqlite.file import CHECKED_BYTES, open_to_look, open_to_work
+from sqspider.frontier.sqlite.rows import key_of
 from sqspider.host import RobotsAccess
 from sqspider.record import Status
 

@@ -12,9 +12,11 @@ from typing import Final
 
 import pytest
 
-from sqspider.frontier import sqlite, sqlite_clock, sqlite_file
-from sqspider.frontier.sqlite_file import open_to_work
-from sqspider.frontier.sqlite_rows import key_of
+from sqspider.frontier import sqlite
+from sqspider.frontier.sqlite import clock as sqlite_clock
+from sqspider.frontier.sqlite import file as sqlite_file
+from sqspider.frontier.sqlite.file import open_to_work
+from sqspider.frontier.sqlite.rows import key_of
 
 MODULES: Final[tuple[ModuleType, ...]] = (sqlite, sqlite_clock, sqlite_file)
 VERBS: Final = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|VALUES)\b")

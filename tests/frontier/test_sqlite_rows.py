@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Deferral, Entry, Finish, Frontier, LostReason, Retry, Won
 from sqspider.frontier.sqlite import STEP, SqliteFrontier
-from sqspider.frontier.sqlite_check import check_file
-from sqspider.frontier.sqlite_rows import key_of, keys_of_host, pack, unpack
+from sqspider.frontier.sqlite.check import check_file
+from sqspider.frontier.sqlite.rows import key_of, keys_of_host, pack, unpack
 from sqspider.host import HostRow
-from sqspider.message import CrawlSettings, Message, encode_message
+from sqspider.message import Message, encode_message
 from sqspider.record import Outcome, Reason, Status
 from sqspider.url import host_of
 

@@ -18,11 +18,13 @@ from typing import Any, Final, NamedTuple
 import pytest
 from structlog.testing import capture_logs
 
-from sqspider.frontier import Frontier, FrontierUnavailableError, sqlite_file
-from sqspider.frontier import sqlite_upgrade as upgrading
+from sqspider.crawls import CrawlSettings
+from sqspider.frontier import Frontier, FrontierUnavailableError
 from sqspider.frontier.sqlite import SqliteFrontier
-from sqspider.frontier.sqlite_check import Finding, check_file
-from sqspider.message import CrawlSettings, Message
+from sqspider.frontier.sqlite import file as sqlite_file
+from sqspider.frontier.sqlite import upgrade as upgrading
+from sqspider.frontier.sqlite.check import Finding, check_file
+from sqspider.message import Message
 from sqspider.record import Outcome, Reason, Status
 
 from .kit import SETTINGS, FakeClock, all_records, entries, finish_one, message_of, take, url, win
@@ -319,7 +321,7 @@ async def test_whoever_waits_long_is_told_how_far_it_is(tmp_path: Path, monkeypa
 # Opens a file, and is killed when SQLite has made so many steps; before its commit, if none are left to be made.
 VICTIM: Final = """
 import os, signal, sqlite3, sys
-from sqspider.frontier import sqlite_file
+from sqspider.frontier.sqlite import file as sqlite_file
 path, steps, now = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 taken = 0
 def kill():

@@ -16,7 +16,7 @@ from cdk_nag import AwsSolutionsChecks
 from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from settings import StackSettings
 from sqspider.frontier.aws import IAM_ACTIONS, INDEX_KEY, KEY
-from sqspider.frontier.aws_calls import INDEX
+from sqspider.frontier.aws.calls import INDEX
 from stack import CrawlerStack
 
 CHOICES: Final = {

@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from sqspider.frontier import Clock
-from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, NoAnswerError, Received, Sent
+from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, NoAnswerError, Received, Sent
 
 from .fake_dynamodb import FakeTable
 from .fake_service import FAIR as FAIR
@@ -173,7 +173,7 @@ def _date_of(second: int) -> str:
 
 
 class FakeTransport:
-    """The way to a fake: the client's :class:`~sqspider.frontier.aws_transport.Transport`.
+    """The way to a fake: the client's :class:`~sqspider.frontier.aws.transport.Transport`.
 
     ``before`` is awaited before a request arrives and ``after`` before its answer does: there a simulator lets
     time pass, or the process die. ``weather``: what happens to calls; none: the account's own.

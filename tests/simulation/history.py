@@ -17,14 +17,14 @@ from typing import Any, Final
 
 import structlog
 
-from sqspider import policy
+from sqspider import retry
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Entry, FrontierBusyError, FrontierUnavailableError
 from sqspider.host import with_orders
-from sqspider.message import CrawlSettings
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope, host_of
 from sqspider.web.options import FetchOptions
-from sqspider.worker import Mode, NothingReachedError, Worker, WorkerOptions
+from sqspider.work.worker import Mode, NothingReachedError, Worker, WorkerOptions
 
 from .engines import ENGINES, SETTINGS, Engine, Weather
 from .loop import GRAVEYARD, Kills, Process, StuckError, VirtualLoop
@@ -412,7 +412,7 @@ class History:
             case Reason.INTERNAL_ERROR:
                 pass
             case Reason.RATE_LIMITED | Reason.SERVER_ERROR | Reason.TIMEOUT | Reason.CONNECTION_RESET:
-                used_up = record.tries + 1 >= policy.rule_for(reason, outcome.http_status).max_tries
+                used_up = record.tries + 1 >= retry.rule_for(reason, outcome.http_status).max_tries
                 is_as_it_is = (used_up and made >= record.tries + 1) or self._was_given_up(host, outcome)
             case _:
                 is_as_it_is = self._was_given_up(host, outcome)

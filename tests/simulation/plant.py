@@ -17,15 +17,15 @@ from typing import Final, NamedTuple
 
 
 class Change(NamedTuple):
-    """A text in a file of the product, and what takes its place."""
+    """A text of the product, and what takes its place."""
 
-    file: str
+    room: str  # the folder or file that it is in
     old: str
     new: str
 
 
-STORE: Final = "frontier/memory_store.py"
-MEMORY: Final = "frontier/memory.py"
+STORE: Final = "frontier/memory/store.py"
+MEMORY: Final = "frontier/memory"
 PLANTS: Final[dict[str, Change]] = {
     # Claims
     "lease": Change(MEMORY, "        if lease_until < now:\n", "        if lease_until < math.inf:\n"),
@@ -44,14 +44,14 @@ PLANTS: Final[dict[str, Change]] = {
     ),
     "unended": Change(MEMORY, "unended=record.unended + 1,", "unended=record.unended,"),
     "unused claims": Change(MEMORY, "record.unended - 1 if retry.is_unused else 0", "0"),
-    "crashed": Change("worker.py", "if claim.unended > GIVEN_UP_AFTER:", "if claim.unended > 1_000_000:"),
+    "crashed": Change("work", "if claim.unended > GIVEN_UP_AFTER:", "if claim.unended > 1_000_000:"),
     "suspects alone": Change(
-        "worker.py", "if claim.unended > SUSPECTED_AFTER and not alone:", "if claim.unended > 1_000_000:"
+        "work", "if claim.unended > SUSPECTED_AFTER and not alone:", "if claim.unended > 1_000_000:"
     ),
     "counters": Change(STORE, "self.by_status[old.status] -= 1", "pass"),
     # Messages
     "message kept until the end": Change(
-        "worker.py",
+        "work",
         "        finished = await self._finish(",
         "        await self._delete(delivery)\n        finished = await self._finish(",
     ),
@@ -59,13 +59,11 @@ PLANTS: Final[dict[str, Change]] = {
     "stale receipt": Change(STORE, "if stored is not None and stored.receipt == delivery.receipt else None", ""),
     "receives of a deferral": Change(STORE, 'stored.receive_count, stored.receipt = 0, ""', 'stored.receipt = ""'),
     "dead letters": Change(STORE, "if stored.receive_count >= max_receives:", "if stored.receive_count >= 1_000_000:"),
-    "sweeps": Change(
-        "sweeper.py", "        await asyncio.sleep(every_seconds)\n", "        await asyncio.sleep(1e9)\n"
-    ),
+    "sweeps": Change("work", "        await asyncio.sleep(every_seconds)\n", "        await asyncio.sleep(1e9)\n"),
     "orphan test": Change(MEMORY, "if store.queue.holds(record.url):", "if record.url == '':"),
     "due_at moved on": Change(MEMORY, "due_at=now + look_again", "due_at=now"),
     "generation of the frontier": Change(
-        "worker.py",
+        "work",
         "if self._generation != self._frontier.generation:",
         "if self._generation > self._frontier.generation:",
     ),
@@ -78,7 +76,7 @@ PLANTS: Final[dict[str, Change]] = {
     "requests at once": Change(
         "host.py", "if len(requests) >= (1 if row.rests else entrance.per_host):", "if len(requests) >= 1_000_000:"
     ),
-    "late permissions": Change("politeness.py", "is_late = age > permission.good_for", "is_late = age > 1_000_000"),
+    "late permissions": Change("politeness", "is_late = age > permission.good_for", "is_late = age > 1_000_000"),
     "host version": Change("host.py", "if old.version != row.version:", "if old.version < row.version:"),
     "slots": Change("host.py", "next_slot = first + demand.count * demand.spacing_seconds", "next_slot = first"),
     "generation of slots": Change(
@@ -88,18 +86,20 @@ PLANTS: Final[dict[str, Change]] = {
     ),
     "orders at enter": Change("host.py", "    if row.is_paused or row.is_blocked:\n", "    if row.version < 0:\n"),
     "orders where nothing is entered": Change(
-        "politeness.py", "        return row.is_paused or row.is_blocked\n", "        return False\n"
+        "politeness", "        return row.is_paused or row.is_blocked\n", "        return False\n"
     ),
-    "robots.txt": Change("politeness.py", "if verdict.allowed:", "if verdict.allowed or self._rng.random() < 0.05:"),
+    "robots.txt": Change("politeness", "if verdict.allowed:", "if verdict.allowed or self._rng.random() < 0.05:"),
     # Trouble
-    "trouble costs no try": Change("worker.py", "if not learned.counts:", "if learned.again_at < 0:"),
+    "trouble costs no try": Change("work", "if not learned.counts:", "if learned.again_at < 0:"),
     "one rest an incident": Change(
-        "host.py", "return asked_at <= row.rested_at or asked_at < row.rest_until", "return asked_at < 0"
+        "incident.py", "return asked_at <= row.rested_at or asked_at < row.rest_until", "return asked_at < 0"
     ),
-    "given up": Change("host.py", "if rests >= GIVE_UP_PROBES and now - since >= limit:", "if rests >= 1_000_000:"),
-    "given up too soon": Change("host.py", "if rests >= GIVE_UP_PROBES and now - since >= limit:", "if rests >= 2:"),
-    "our own trouble": Change("network.py", "return self.is_down or heard_at < began_at", "return heard_at < -1"),
-    "redirects in a row": Change("redirects.py", "MAX_REDIRECTS: Final = 10", "MAX_REDIRECTS: Final = 1_000"),
+    "given up": Change("incident.py", "if rests >= GIVE_UP_PROBES and now - since >= limit:", "if rests >= 1_000_000:"),
+    "given up too soon": Change(
+        "incident.py", "if rests >= GIVE_UP_PROBES and now - since >= limit:", "if rests >= 2:"
+    ),
+    "our own trouble": Change("politeness", "return self.is_down or heard_at < began_at", "return heard_at < -1"),
+    "redirects in a row": Change("work", "MAX_REDIRECTS: Final = 10", "MAX_REDIRECTS: Final = 1_000"),
 }
 
 
@@ -111,11 +111,16 @@ def product() -> Path:
     return Path(spec.origin).parent
 
 
-def planted(change: Change, source: str) -> str:
-    """A file's text with the fault. Raises where the text that it replaces is not there exactly once."""
-    if source.count(change.old) != 1:
-        raise ValueError(f"{change.file} has {source.count(change.old)} times, not once: {change.old!r}")
-    return source.replace(change.old, change.new)
+def planted(change: Change, root: Path) -> tuple[Path, str]:
+    """A file below the product's folder, and its text with the fault. Raises ``ValueError`` where the text that it
+    replaces is not in its room exactly once."""
+    room = root / change.room
+    sources = {file: file.read_text() for file in ([room] if room.is_file() else sorted(room.rglob("*.py")))}
+    times = sum(source.count(change.old) for source in sources.values())
+    if times != 1:
+        raise ValueError(f"{change.room} has {times} times, not once: {change.old!r}")
+    file = next(file for file, source in sources.items() if change.old in source)
+    return file, sources[file].replace(change.old, change.new)
 
 
 def plant(name: str) -> None:
@@ -125,7 +130,7 @@ def plant(name: str) -> None:
     folder = Path(tempfile.mkdtemp(prefix="planted-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # children that end by os._exit leave it alone
     shutil.copytree(product(), folder / "sqspider", ignore=shutil.ignore_patterns("__pycache__"))
-    path = folder / "sqspider" / change.file
-    path.write_text(planted(change, path.read_text()))
+    file, source = planted(change, folder / "sqspider")
+    file.write_text(source)
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()

@@ -10,11 +10,11 @@ from typing import Any, Final
 import pytest
 
 from sqspider.frontier.aws import endpoints_for
-from sqspider.frontier.aws_calls import n, s
-from sqspider.frontier.aws_client import AwsClient, AwsError, find_keys
-from sqspider.frontier.aws_clock import AwsClock
-from sqspider.frontier.aws_errors import bare
-from sqspider.frontier.aws_transport import DYNAMODB
+from sqspider.frontier.aws.calls import n, s
+from sqspider.frontier.aws.client import AwsClient, AwsError, find_keys
+from sqspider.frontier.aws.clock import AwsClock
+from sqspider.frontier.aws.errors import bare
+from sqspider.frontier.aws.transport import DYNAMODB
 from tests.aws.engines import Engines
 from tests.aws.store import client_for, create, drop
 from tests.frontier.kit import SETTINGS, FakeClock

@@ -16,10 +16,10 @@ import pytest
 
 from sqspider.frontier import FrontierBusyError
 from sqspider.frontier.aws import endpoints_for
-from sqspider.frontier.aws_calls import Item, n, s
-from sqspider.frontier.aws_client import AwsClient, AwsError, find_keys
-from sqspider.frontier.aws_clock import AwsClock
-from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, SQS
+from sqspider.frontier.aws.calls import Item, n, s
+from sqspider.frontier.aws.client import AwsClient, AwsError, find_keys
+from sqspider.frontier.aws.clock import AwsClock
+from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, SQS
 from tests.frontier.kit import FakeClock
 from tests.frontier.test_claims import test_any_history_ends_with_every_url_finished_once as any_history
 

@@ -13,8 +13,8 @@ HISTORIES = 600  # within which each is found, and in which the product as it is
 @pytest.mark.parametrize("name", PLANTS)
 def test_a_planted_fault_is_planted(name: str) -> None:
     change = PLANTS[name]
-    source = (product() / change.file).read_text()
-    compile(planted(change, source), change.file, "exec")
+    file, source = planted(change, product())
+    compile(source, str(file), "exec")
 
 
 def test_a_planted_fault_is_found() -> None:

@@ -13,10 +13,10 @@ import pytest
 import structlog
 
 import sqspider
+from sqspider.crawls import CrawlSettings
 from sqspider.lambda_handler import FunctionSettings
-from sqspider.message import CrawlSettings
 from sqspider.web.options import FetchOptions
-from sqspider.worker import WorkerOptions
+from sqspider.work.worker import WorkerOptions
 
 URL: Final = "http://example.com/"
 NO_NUMBERS: Final = [math.nan, math.inf, -1, "1", True, [1]]

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from sqspider.gate import Gate
+from sqspider.work.gate import Gate
 
 
 class Visitor:

@@ -12,23 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqspider.checks import Bounds
-from sqspider.message import (
-    MAX_BODY_CHARACTERS,
-    MAX_DEPTH,
-    MAX_PATTERN_CHARACTERS,
-    MAX_PATTERNS,
-    MAX_PATTERNS_BYTES,
-    BadBody,
-    CrawlSettings,
-    Message,
-    compiled,
-    decode_message,
-    encode_message,
-)
+from sqspider.checks import Range
+from sqspider.crawls import MAX_DEPTH, MAX_PATTERN_CHARACTERS, MAX_PATTERNS, MAX_PATTERNS_BYTES, CrawlSettings, compiled
+from sqspider.message import MAX_BODY_CHARACTERS, BadBody, Message, decode_message, encode_message
 from sqspider.url import MAX_URL_BYTES, canonicalize
 from sqspider.web.options import FetchOptions
-from sqspider.worker import WorkerOptions
+from sqspider.work.worker import WorkerOptions
 
 URL: Final = "http://example.com/"
 DEEP: Final = "[" * 100_000 + "]" * 100_000  # within the limit of a body
@@ -49,7 +38,7 @@ _bodies = st.text() | st.binary().map(lambda data: data.decode("utf-8", "surroga
 
 
 def _is_within(record: Message | CrawlSettings) -> bool:
-    numbers = [(getattr(record, name), bounds) for name, bounds in record.bounds.items()]
+    numbers = [(getattr(record, name), bounds) for name, bounds in record.ranges.items()]
     return all(value is None or bounds.least <= value <= bounds.most for value, bounds in numbers)
 
 
@@ -116,8 +105,8 @@ def test_a_body_is_read_up_to_its_limit() -> None:
 @pytest.mark.parametrize("kind", [CrawlSettings, FetchOptions, WorkerOptions, Message])
 def test_every_number_of_a_record_has_bounds(kind: Any) -> None:
     numbers = {field.name for field in msgspec.structs.fields(kind) if _is_number(field.type)}
-    assert numbers == set(kind.bounds)
-    assert all(isinstance(bounds, Bounds) and math.isfinite(bounds.most) for bounds in kind.bounds.values())
+    assert numbers == set(kind.ranges)
+    assert all(isinstance(bounds, Range) and math.isfinite(bounds.most) for bounds in kind.ranges.values())
 
 
 def _is_number(kind: Any) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqspider.network import FEWER_SECONDS, LONGEST_WAIT_SECONDS, PATIENCE_SECONDS, Network
-from sqspider.policy import Fault
+from sqspider.politeness.network import FEWER_SECONDS, LONGEST_WAIT_SECONDS, PATIENCE_SECONDS, Network
 from sqspider.record import Reason
+from sqspider.retry import Fault
 
 
 def down(now: float = 1000.0) -> Network:

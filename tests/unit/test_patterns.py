@@ -9,12 +9,13 @@ import time
 
 import pytest
 
+from sqspider.crawls import compiled
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import FrontierSettings, open_frontier
-from sqspider.message import BadBody, Message, compiled, decode_message
+from sqspider.message import BadBody, Message, decode_message
 from sqspider.patterns import Search, TooSlowError
 from sqspider.web.fetch import Fetcher, FetchOptions
-from sqspider.worker import Mode, Worker, WorkerOptions
+from sqspider.work.worker import Mode, Worker, WorkerOptions
 
 ENDLESS = ("(a+)+$", "(a|a)*$", "(.*.*)*=")
 TEXT = "a" * 60 + "!"

@@ -12,41 +12,44 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sqspider.crawls import CrawlSettings
 from sqspider.host import (
-    FAILURES_TO_REST,
-    FIRST_PENALTY_SECONDS,
-    FORGIVE_AFTER_SECONDS,
-    GIVE_UP_PROBES,
     LONGEST_CRAWL_DELAY_SECONDS,
-    MAX_PENALTY_SECONDS,
-    MAX_RETRY_AFTER_SECONDS,
     PROBE_DELAY_SECONDS,
-    TROUBLE_KEPT_SECONDS,
     Entered,
     Entrance,
     HostRow,
     HostState,
-    Stage,
-    after_success,
-    after_trouble,
-    as_of,
     delay_for,
     delay_of,
     entered,
-    is_in_trouble,
-    is_known,
-    pays_for_probes,
     saved,
     spacing_for,
-    stage_of,
     whole_lines,
     with_crawl_delay,
     with_orders,
     with_slots_taken_back,
 )
-from sqspider.message import BadBody, CrawlSettings, Message, decode_message, encode_message
-from sqspider.policy import FINAL, RULES, Fault, parse_retry_after, rule_for, wait_before_retry
+from sqspider.incident import (
+    FAILURES_TO_REST,
+    FIRST_PENALTY_SECONDS,
+    FORGIVE_AFTER_SECONDS,
+    GIVE_UP_PROBES,
+    MAX_PENALTY_SECONDS,
+    MAX_RETRY_AFTER_SECONDS,
+    TROUBLE_KEPT_SECONDS,
+    Stage,
+    after_success,
+    after_trouble,
+    as_of,
+    is_in_trouble,
+    is_known,
+    pays_for_probes,
+    stage_of,
+)
+from sqspider.message import BadBody, Message, decode_message, encode_message
 from sqspider.record import BLOCKING_REASONS, Reason, Status, reason_for_http_status, status_for
+from sqspider.retry import FINAL, RULES, Fault, parse_retry_after, rule_for, wait_before_retry
 from tests.conftest import load_cases
 
 

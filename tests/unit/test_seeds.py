@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqspider.record import Reason
-from sqspider.seeds import MAX_LINE_CHARACTERS, is_passed_over, read_lines, read_url
 from sqspider.url import Refused
+from sqspider.work.seeds import MAX_LINE_CHARACTERS, is_passed_over, read_lines, read_url
 
 MARKED: Final = {
     "utf-8": "utf-8", "utf-8-sig": "utf-8-sig", "utf-16": "utf-16", "utf-32": "utf-32",

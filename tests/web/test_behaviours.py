@@ -457,7 +457,7 @@ def test_of_several_content_types_the_last_valid_one_counts() -> None:
 async def test_nothing_that_matters_changes_between_two_digests() -> None:
     """Equal content under other URLs has the equal digest, which the record keeps."""
     from sqspider.message import Message
-    from sqspider.worker import assess
+    from sqspider.work.worker import assess
 
     digests = set()
     for _ in range(2):

@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from sqspider.policy import Fault, rule_for
 from sqspider.record import Reason
+from sqspider.retry import Fault, rule_for
 from sqspider.web.fetch import Fetcher, classify
 from sqspider.web.options import FetchOptions
 from tests.sites import Site

@@ -21,13 +21,14 @@ from sqspider.cli.options import opened
 from sqspider.cli.processes import SELF
 from sqspider.cli.progress import STATUS_STYLES
 from sqspider.cli.sections import Group
+from sqspider.crawls import CrawlSettings
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Frontier
-from sqspider.message import CrawlSettings, Message, encode_message
+from sqspider.message import Message, encode_message
 from sqspider.record import Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import FetchOptions
-from sqspider.worker import WorkerOptions
+from sqspider.work.worker import WorkerOptions
 
 DEPTH: Final = 30  # ends the site's trap
 RACE_URLS: Final = 20

@@ -26,15 +26,15 @@ from sqspider.cli.options import (
     to_settings,
 )
 from sqspider.cli.sections import Command
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Frontier
-from sqspider.message import CrawlSettings
-from sqspider.producer import Produced, RefusedLine, produce
-from sqspider.seeds import read_lines, read_url
 from sqspider.url import Refused, Scope
 from sqspider.web.options import FetchOptions
+from sqspider.work.producer import Produced, RefusedLine, produce
+from sqspider.work.seeds import read_lines, read_url
 
 if TYPE_CHECKING:
-    from sqspider.sitemaps import SitemapReport
+    from sqspider.work.sitemaps import SitemapReport
 
 
 def _sitemap_urls(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
@@ -145,7 +145,7 @@ async def _discover(
     sitemaps: Sequence[str],
     on_report: Callable[[SitemapReport], None],
 ) -> list[SitemapReport]:
-    from sqspider.sitemaps import discover  # here: URLs are enqueued without an HTTP client
+    from sqspider.work.sitemaps import discover  # here: URLs are enqueued without an HTTP client
 
     reports: list[SitemapReport] = []
 

@@ -13,13 +13,14 @@ from rich.table import Table
 from sqspider.cli.main import Shared, pass_shared, shared_options
 from sqspider.cli.options import opened, within
 from sqspider.cli.sections import Group
+from sqspider.crawls import CrawlSettings
 from sqspider.export import iso
-from sqspider.host import HostRow, Stage, as_of, delay_for, is_in_trouble, stage_of, with_orders
-from sqspider.message import CrawlSettings
+from sqspider.host import HostRow, delay_for, with_orders
+from sqspider.incident import Stage, as_of, is_in_trouble, stage_of
 from sqspider.url import Refused, canonical_host
 
 NO_CRAWL: Final = CrawlSettings(delay_seconds=0.0)  # for the delay of a host whatever that of a crawl is
-_DELAY = within(CrawlSettings.bounds["delay_seconds"])
+_DELAY = within(CrawlSettings.ranges["delay_seconds"])
 
 
 def host_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

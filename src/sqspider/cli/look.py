@@ -22,11 +22,12 @@ from sqspider.cli.progress import bill_line, records_table
 from sqspider.cli.sections import Command
 from sqspider.export import FORMATS, export_rows, iso, row_of
 from sqspider.frontier import Frontier, RobotsRow
-from sqspider.host import as_of, delay_for, stage_of
+from sqspider.host import delay_for
+from sqspider.incident import as_of, stage_of
 from sqspider.record import Reason, Status
-from sqspider.redirects import chains_of
-from sqspider.seeds import read_url
 from sqspider.url import Refused, host_of, origin_of
+from sqspider.work.redirects import chains_of
+from sqspider.work.seeds import read_url
 
 WATCH_SECONDS = 1.0  # and at least so many times as long as looking takes:
 WATCH_PATIENCE = 10
@@ -80,7 +81,7 @@ def _check(shared: Shared, *, as_json: bool) -> int:
     kind, _, path = shared.frontier.partition(":")
     if kind != "sqlite":
         raise click.UsageError("--check is for SQLite files: DynamoDB looks after itself, and --exact mends its sums.")
-    from sqspider.frontier.sqlite_check import check_file
+    from sqspider.frontier.sqlite.check import check_file
 
     found = check_file(path)
     is_sound = not found.faults

@@ -19,7 +19,7 @@ import click
 from sqspider import __version__
 from sqspider.cli.sections import Group, section
 from sqspider.cli.terminal import take_every_text
-from sqspider.settings import environment, frontier_address
+from sqspider.environment import environment, frontier_address
 
 GOOD: Final = 0
 NOT_ALL_GOOD: Final = 1  # something did not succeed
@@ -63,7 +63,7 @@ class Shared:
     @property
     def is_absent(self) -> bool:
         """Whether the frontier is a file that nobody has made."""
-        from sqspider.frontier.sqlite_file import is_absent
+        from sqspider.frontier.sqlite.file import is_absent
 
         kind, _, path = self.frontier.partition(":")
         return kind == "sqlite" and is_absent(path)

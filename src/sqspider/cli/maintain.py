@@ -15,11 +15,11 @@ from sqspider.cli.main import Shared, pass_shared
 from sqspider.cli.options import opened
 from sqspider.cli.sections import Command
 from sqspider.export import iso
-from sqspider.frontier import PURGE_SECONDS, DeadLetter, Frontier, PurgedLatelyError
+from sqspider.frontier import DeadLetter, Frontier, PurgedLatelyError
+from sqspider.frontier.aws.prices import DOLLARS_A_READ_UNIT, DOLLARS_A_WRITE_UNIT
 from sqspider.message import BadBody, Message, decode_message
-from sqspider.prices import DOLLARS_A_READ_UNIT, DOLLARS_A_WRITE_UNIT
 from sqspider.redact import redact
-from sqspider.sweeper import sweep_all
+from sqspider.work.upkeep import sweep_all
 
 MAX_LISTED: Final = 10_000
 MANY_RECORDS: Final = 100_000  # from here on it is worth knowing what removing them costs
@@ -140,14 +140,14 @@ async def _purge(frontier: Frontier) -> None:
         try:
             await frontier.purge_queue()
         except PurgedLatelyError as error:
-            print(f"{error}: waiting {PURGE_SECONDS:.0f} s", file=sys.stderr)
-            await asyncio.sleep(PURGE_SECONDS)
+            print(f"{error}: waiting {frontier.traits.purge_seconds:.0f} s", file=sys.stderr)
+            await asyncio.sleep(frontier.traits.purge_seconds)
         else:
             break
     if await frontier.bill() is not None:
         print(
-            f"SQS takes up to {PURGE_SECONDS:.0f} s to purge: what is sent meanwhile may be removed too, and a sweep "
-            "brings it back.",
+            f"SQS takes up to {frontier.traits.purge_seconds:.0f} s to purge: what is sent meanwhile may be removed "
+            "too, and a sweep brings it back.",
             file=sys.stderr,
         )
 

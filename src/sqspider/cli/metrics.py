@@ -19,8 +19,8 @@ from sqspider.cli.options import opened
 from sqspider.cli.progress import human_bytes, human_seconds
 from sqspider.cli.sections import Command
 from sqspider.export import iso
-from sqspider.frontier import MAX_POINTS, MIN_PERIOD_SECONDS, Frontier
-from sqspider.metrics import Point, metric_name
+from sqspider.figures import Point, metric_name
+from sqspider.frontier import Frontier
 
 POINTS: Final = 30  # about so many, where no period is given
 PLOT_ROWS: Final = 12
@@ -73,7 +73,7 @@ def metrics(shared: Shared, /, since: float, period: float | None, as_json: bool
     On AWS from CloudWatch: of minutes and their multiples, a few minutes behind. In a SQLite file from what
     workers leave there every ten seconds.
     """
-    seconds = _period(since, period, finest=MIN_PERIOD_SECONDS if shared.frontier == "aws:" else 1)
+    seconds = _period(since, period, finest=60 if shared.frontier == "aws:" else 1)
 
     async def main() -> None:
         async with opened(shared, looking=True) as frontier:
@@ -95,8 +95,8 @@ def _period(since: float, period: float | None, *, finest: int) -> int:
         return next(step for step in fitting if step >= finest and (since / step <= POINTS or step == fitting[-1]))
     if period < finest or period % finest:
         raise click.UsageError(f"--period: here it is {finest} s or a multiple of it.")
-    if since / period > MAX_POINTS:
-        raise click.UsageError(f"--period: that would be more than {MAX_POINTS:,} rows: choose a longer one.")
+    if since / period > 1440:
+        raise click.UsageError(f"--period: that would be more than {1440:,} rows: choose a longer one.")
     return round(period)
 
 

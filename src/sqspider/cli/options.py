@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import structlog
 
-from sqspider.checks import MAX_COUNT, Bounds
+from sqspider.checks import MAX_COUNT, Range
 from sqspider.cli.main import Shared
 from sqspider.cli.sections import all_of, section
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
-from sqspider.message import CrawlSettings
-from sqspider.seeds import NO_SCHEME
 from sqspider.url import Refused, Scope
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
+from sqspider.work.seeds import NO_SCHEME
 
 if TYPE_CHECKING:
-    from sqspider.sitemaps import SitemapReport
+    from sqspider.work.sitemaps import SitemapReport
 
 _DEFAULTS: Final = CrawlSettings()
 _FETCH: Final = FetchOptions()
@@ -37,7 +37,7 @@ class Number(click.FloatRange):
         return found
 
 
-def within(bounds: Bounds) -> click.ParamType[Any]:
+def within(bounds: Range) -> click.ParamType[Any]:
     """The type of an option that sets a field with such bounds."""
     most = None if bounds.most == MAX_COUNT else bounds.most
     if bounds.is_whole:
@@ -71,7 +71,7 @@ def checked() -> Iterator[None]:
 
 def settings_options(scope: Scope) -> Callable[[Any], Any]:
     """The options that make a :class:`CrawlSettings`; ``scope`` is the default one."""
-    bounds = CrawlSettings.bounds
+    bounds = CrawlSettings.ranges
 
     which_links = section(
         "Which links are followed",
@@ -163,7 +163,7 @@ fetch_options = section(
     click.option(
         "--timeout",
         "timeout_seconds",
-        type=within(FetchOptions.bounds["timeout_seconds"]),
+        type=within(FetchOptions.ranges["timeout_seconds"]),
         default=_FETCH.timeout_seconds,
         show_default=True,
         metavar="SECONDS",

@@ -36,17 +36,17 @@ from sqspider.cli.processes import WorkerProcesses, consume_command
 from sqspider.cli.progress import print_summary, show_progress, summary
 from sqspider.cli.sections import Command, section
 from sqspider.cli.signals import stop_with_parent, stopping_on_signals
+from sqspider.crawls import CrawlSettings
 from sqspider.export import export_rows
 from sqspider.frontier import Counts, Frontier
-from sqspider.message import CrawlSettings
-from sqspider.producer import produce
 from sqspider.record import Reason, Status, UrlRecord
-from sqspider.redirects import Chain, chains_of
-from sqspider.seeds import read_url
 from sqspider.url import Refused, Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
-from sqspider.worker import Mode, Worker, WorkerIdTakenError, WorkerOptions
+from sqspider.work.producer import produce
+from sqspider.work.redirects import Chain, chains_of
+from sqspider.work.seeds import read_url
+from sqspider.work.worker import Mode, Worker, WorkerIdTakenError, WorkerOptions
 
 log = structlog.stdlib.get_logger(__name__)
 UNSUCCESSFUL: Final = (Status.FAILED, Status.BLOCKED)
@@ -61,7 +61,7 @@ worker_options = section(
     "How it works",
     click.option(
         "--concurrency",
-        type=within(WorkerOptions.bounds["concurrency"]),
+        type=within(WorkerOptions.ranges["concurrency"]),
         default=_WORKER.concurrency,
         show_default=True,
         metavar="N",
@@ -69,7 +69,7 @@ worker_options = section(
     ),
     click.option(
         "--batch-size",
-        type=within(WorkerOptions.bounds["batch_size"]),
+        type=within(WorkerOptions.ranges["batch_size"]),
         default=_WORKER.batch_size,
         show_default=True,
         metavar="N",
@@ -78,7 +78,7 @@ worker_options = section(
     click.option(
         "--lease",
         "lease_seconds",
-        type=within(WorkerOptions.bounds["lease_seconds"]),
+        type=within(WorkerOptions.ranges["lease_seconds"]),
         default=_WORKER.lease_seconds,
         show_default=True,
         metavar="SECONDS",
@@ -87,7 +87,7 @@ worker_options = section(
     click.option(
         "--max-body",
         "max_bytes",
-        type=within(FetchOptions.bounds["max_bytes"]),
+        type=within(FetchOptions.ranges["max_bytes"]),
         default=_FETCH.max_bytes,
         show_default=True,
         metavar="BYTES",
@@ -96,7 +96,7 @@ worker_options = section(
     click.option(
         "--robots-grace",
         "robots_grace_seconds",
-        type=within(WorkerOptions.bounds["robots_grace_seconds"]),
+        type=within(WorkerOptions.ranges["robots_grace_seconds"]),
         default=_WORKER.robots_grace_seconds,
         show_default=True,
         metavar="SECONDS",
@@ -105,7 +105,7 @@ worker_options = section(
     click.option(
         "--new-host-grace",
         "new_host_grace_seconds",
-        type=within(WorkerOptions.bounds["new_host_grace_seconds"]),
+        type=within(WorkerOptions.ranges["new_host_grace_seconds"]),
         default=_WORKER.new_host_grace_seconds,
         show_default=True,
         metavar="SECONDS",
@@ -115,7 +115,7 @@ worker_options = section(
     click.option(
         "--host-grace",
         "host_grace_seconds",
-        type=within(WorkerOptions.bounds["host_grace_seconds"]),
+        type=within(WorkerOptions.ranges["host_grace_seconds"]),
         default=_WORKER.host_grace_seconds,
         show_default=True,
         metavar="SECONDS",
@@ -425,7 +425,7 @@ class Crawl:
 
     async def _read_sitemaps(self, frontier: Frontier, seeds: list[str]) -> bool:
         """Enqueue what the seeds' sites list; False if a sitemap that somebody named could not be read."""
-        from sqspider.sitemaps import SitemapReport, discover  # here: most crawls read none
+        from sqspider.work.sitemaps import SitemapReport, discover  # here: most crawls read none
 
         stopping = asyncio.Event()
         all_good = True

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from sqspider import __version__
-from sqspider.checks import Bounds, check_flags, check_header, check_numbers, seconds, shown
+from sqspider.checks import Range, check_flags, check_header, check_numbers, seconds, shown
 from sqspider.redact import redact_url
 
 PROJECT_URL: Final = "https://github.com/sqspider/sqspider"
@@ -32,13 +32,13 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
     contact: str | None = None  # sent as From (RFC 9110 section 10.1.2)
     proxy: str | None = None  # the environment's proxies are always ignored
 
-    bounds: ClassVar[dict[str, Bounds]] = {
+    ranges: ClassVar[dict[str, Range]] = {
         "timeout_seconds": seconds(0.1, 3600),
-        "max_bytes": Bounds(1),
+        "max_bytes": Range(1),
     }
 
     def __post_init__(self) -> None:
-        check_numbers(self, self.bounds)
+        check_numbers(self, self.ranges)
         check_flags(self, ("allow_private", "allow_any_port"))
         check_header("user_agent", self.user_agent)
         if self.contact is not None:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sqspider.frontier import FrontierBusyError, FrontierError, FrontierUnavailableError
-from sqspider.frontier.sqlite_rows import NOT_UTF8
-from sqspider.frontier.sqlite_schema import SCHEMA, statements_of
-from sqspider.frontier.sqlite_upgrade import upgrade
+from sqspider.frontier.sqlite.rows import NOT_UTF8
+from sqspider.frontier.sqlite.schema import SCHEMA, statements_of
+from sqspider.frontier.sqlite.upgrade import upgrade
 
 APPLICATION_ID: Final = 0x73717370  # "sqsp"
 SCHEMA_VERSION: Final = 3  # of the key of a URL, too: see sqlite_rows.key_of

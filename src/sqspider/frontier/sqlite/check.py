@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from sqspider.frontier.sqlite_file import SOUND, classify, open_to_look
-from sqspider.frontier.sqlite_rows import FRESH, PARENT, dicts, key_of, record_of
+from sqspider.frontier.sqlite.file import SOUND, classify, open_to_look
+from sqspider.frontier.sqlite.rows import FRESH, PARENT, dicts, key_of, record_of
 from sqspider.record import Status, UrlRecord
 
 BATCH: Final = 1000

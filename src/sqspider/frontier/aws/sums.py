@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from sqspider.frontier import Clock
-from sqspider.frontier.aws_calls import Item, Patience, Table, Usage, mark_by, n, s, text
-from sqspider.frontier.aws_client import AwsClient
+from sqspider.frontier.aws.calls import Item, Patience, Table, Usage, mark_by, n, s, text
+from sqspider.frontier.aws.client import AwsClient
 from sqspider.record import Outcome
 
 SHARDS: Final = 8  # items that share the additions

@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from sqspider.frontier import Admission, Clock, Entrance, Exit, SlotDemand
-from sqspider.frontier.aws_calls import (
+from sqspider.frontier.aws.calls import (
     READ_BATCH,
     WRITE_BATCH,
     Item,
@@ -38,8 +38,9 @@ from sqspider.frontier.aws_calls import (
     s,
     text,
 )
-from sqspider.frontier.aws_client import AwsClient
-from sqspider.host import SUMS, HostRow, HostState, entered, is_in_trouble, left, reserved, saved, sums_of
+from sqspider.frontier.aws.client import AwsClient
+from sqspider.host import SUMS, HostRow, HostState, entered, left, reserved, saved, sums_of
+from sqspider.incident import is_in_trouble
 from sqspider.record import Outcome
 
 T = TypeVar("T")

@@ -24,9 +24,9 @@ import msgspec
 import structlog
 
 from sqspider.frontier import FrontierBusyError, FrontierError, FrontierUnavailableError
-from sqspider.frontier.aws_clock import AwsClock
-from sqspider.frontier.aws_errors import Meaning, meaning_of, most_telling
-from sqspider.frontier.aws_transport import CLOUDWATCH, NoAnswerError, Received, Sent, Service, Transport
+from sqspider.frontier.aws.clock import AwsClock
+from sqspider.frontier.aws.errors import Meaning, meaning_of, most_telling
+from sqspider.frontier.aws.transport import CLOUDWATCH, NoAnswerError, Received, Sent, Service, Transport
 
 CONTENT_TYPE: Final = "application/x-amz-json-1.0"
 ALGORITHM: Final = "AWS4-HMAC-SHA256"

@@ -15,10 +15,11 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from sqspider.crawls import CrawlSettings
+from sqspider.figures import Sample
 from sqspider.frontier import Delivery, Entry, QueueStats, RobotsRow, Won, WorkerRow
 from sqspider.host import HostRow, HostState
-from sqspider.message import CrawlSettings, Message, decode_message, encode_message
-from sqspider.metrics import Sample
+from sqspider.message import Message, decode_message, encode_message
 from sqspider.record import Reason, Status, UrlRecord
 from sqspider.url import host_of
 

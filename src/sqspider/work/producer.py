@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Entry, Frontier
-from sqspider.message import CrawlSettings
 from sqspider.record import Reason
-from sqspider.seeds import is_passed_over, read_url
 from sqspider.url import Refused
+from sqspider.work.seeds import is_passed_over, read_url
 
 BATCH: Final = 500
 
@@ -51,7 +51,7 @@ async def produce(
 ) -> Produced:
     """Enqueue URLs as seeds, in batches and constant memory: some texts, and the lines of a file.
 
-    Both are read by :func:`sqspider.seeds.read_url`, which says what ``assume_http`` does; lines
+    Both are read by :func:`sqspider.work.seeds.read_url`, which says what ``assume_http`` does; lines
     that are empty or begin with ``#`` are passed over. ``on_refused`` is called for each that is
     refused, the others go on; ``on_batch`` after each batch. Raises :class:`FrontierError`; what was
     enqueued before stays, so doing it again goes on from there.

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import aiohttp
 
 from sqspider.frontier import Clock
-from sqspider.frontier.aws_network import Network
+from sqspider.frontier.aws.network import Network
 
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 10.0  # for an answer, beyond what the call itself may wait

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqspider.policy import Fault
 from sqspider.record import Reason
+from sqspider.retry import Fault
 
 LONGEST_WAIT_SECONDS: Final = 60.0  # between two probes
 PATIENCE_SECONDS: Final = 86_400.0  # of waiting for probes: time that was slept through is none

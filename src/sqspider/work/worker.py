@@ -26,9 +26,11 @@ from typing import ClassVar, Final, NamedTuple
 import msgspec
 import structlog
 
-from sqspider import policy
-from sqspider.batcher import Batcher
-from sqspider.checks import Bounds, check_line, check_numbers, optional, seconds
+from sqspider import retry
+from sqspider.bounds import Blocked, within
+from sqspider.checks import Range, check_line, check_numbers, optional, seconds
+from sqspider.crawls import MAX_DEPTH, measured_from
+from sqspider.figures import Sample
 from sqspider.frontier import (
     ClaimRequest,
     Clock,
@@ -45,18 +47,17 @@ from sqspider.frontier import (
     Retry,
     Won,
 )
-from sqspider.gate import Gate
-from sqspider.host import PATIENCE, Patience
-from sqspider.message import MAX_DEPTH, BadBody, Message, compiled, decode_message, measured_from
-from sqspider.metrics import Sample
-from sqspider.patterns import Search
-from sqspider.politeness import BEGIN_SECONDS, PROBE_POLL_SECONDS, Blocked, Busy, Pass, Politeness, Postponed
+from sqspider.frontier.batcher import Batcher
+from sqspider.incident import PATIENCE, Patience
+from sqspider.message import BadBody, Message, decode_message
+from sqspider.politeness import BEGIN_SECONDS, PROBE_POLL_SECONDS, Busy, Pass, Politeness, Postponed
 from sqspider.record import Outcome, Reason, Status, status_for
-from sqspider.redirects import MAX_REDIRECTS, led
-from sqspider.sweeper import keep_sweeping
 from sqspider.url import MAX_URL_BYTES, Scope, host_of, in_scope, is_cut
 from sqspider.web.fetch import AnyFetcher, Fetched
 from sqspider.web.links import LinkOptions, PageLinks, read_page
+from sqspider.work.gate import Gate
+from sqspider.work.redirects import MAX_REDIRECTS, led
+from sqspider.work.upkeep import keep_sweeping
 
 LEASE_MARGIN_SECONDS: Final = 10.0 + BEGIN_SECONDS  # parsing, ending, clocks; another permission to begin
 ROOM_SECONDS: Final = 3.0  # the longest wait for room, in the middle of a large body
@@ -107,9 +108,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_pages: int | None = None  # fetched pages in the frontier, after which no more is taken
     max_bytes: int | None = None  # decoded bytes, likewise
 
-    bounds: ClassVar[dict[str, Bounds]] = {
-        "concurrency": Bounds(1, 1000),
-        "batch_size": Bounds(1, 10),  # SQS's most
+    ranges: ClassVar[dict[str, Range]] = {
+        "concurrency": Range(1, 1000),
+        "batch_size": Range(1, 10),  # SQS's most
         "lease_seconds": seconds(1, 43_200),  # SQS's longest visibility timeout
         "poll_seconds": seconds(0, 20),  # SQS's longest poll
         "linger_seconds": seconds(0, 60),
@@ -119,14 +120,14 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "host_grace_seconds": seconds(0, 30 * 86_400),
         "first_rest_seconds": seconds(0.01, 3600),
         "sweep_seconds": seconds(0.01, 86_400),
-        "seen_urls": Bounds(0),
+        "seen_urls": Range(0),
         "large_bodies": optional(1),
         "max_pages": optional(1),
         "max_bytes": optional(1),
     }
 
     def __post_init__(self) -> None:
-        check_numbers(self, self.bounds)
+        check_numbers(self, self.ranges)
         check_line("worker_id", self.worker_id)
 
     @property
@@ -527,7 +528,7 @@ class Worker:
         """Whether nothing is left. Where figures may be behind, two looks say so, some time apart."""
         if not await self._seems_done():
             return False
-        lag_seconds = self._frontier.lag_seconds
+        lag_seconds = self._frontier.traits.lag_seconds
         if lag_seconds == 0:
             return True
         await self._politeness.pause_until(self._clock() + lag_seconds)
@@ -570,9 +571,9 @@ class Worker:
         except FrontierBusyError:
             self._left += left
             raise
-        for retry, is_given in zip(given_back, answers, strict=True):
+        for gift, is_given in zip(given_back, answers, strict=True):
             if is_given:
-                self._is_ended(retry.delivery)
+                self._is_ended(gift.delivery)
 
     # The life of one delivery.
 
@@ -835,13 +836,8 @@ class Worker:
         if depth > (MAX_DEPTH if settings.max_depth is None else settings.max_depth):
             return
         inherited = measured_from(settings, seed)
-        include, exclude = compiled(settings.include), compiled(settings.exclude)
-        found = (
-            link
-            for link in chain(page.links, page.too_long)
-            if link not in self._recent and in_scope(link, settings.scope, seed)
-        )
-        for link in Search().chosen(found, include, exclude):
+        found = (link for link in chain(page.links, page.too_long) if link not in self._recent)
+        for link in within(found, settings, seed):
             yield Entry(url=link, depth=depth, parent=message.url, settings=inherited, redirects=redirects)
 
     # Ending a claim.
@@ -902,10 +898,8 @@ class Worker:
         """Put the URL back for another try, if the policy has one."""
         if outcome.reason is None:
             return False
-        rule = policy.rule_for(outcome.reason, outcome.http_status)
-        wait = policy.wait_before_retry(
-            rule, claim.tries + 1, self._options.first_retry_seconds, retry_after, self._rng
-        )
+        rule = retry.rule_for(outcome.reason, outcome.http_status)
+        wait = retry.wait_before_retry(rule, claim.tries + 1, self._options.first_retry_seconds, retry_after, self._rng)
         if wait is None:
             return False
         await self._give_back(claim, delivery, self._clock() + wait, tried=True, outcome=outcome)

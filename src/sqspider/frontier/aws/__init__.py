@@ -44,10 +44,10 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
+from sqspider.crawls import decode_settings, encode_settings
+from sqspider.figures import COUNTED, NAMESPACE, Point, Sample, embedded, metric_name
 from sqspider.frontier import (
     CHANCE,
-    MIN_PERIOD_SECONDS,
-    PURGE_SECONDS,
     Admission,
     Bill,
     ClaimRequest,
@@ -71,11 +71,12 @@ from sqspider.frontier import (
     Retry,
     RobotsRow,
     SlotDemand,
+    Traits,
     Won,
     WorkerRow,
     first_of_each,
 )
-from sqspider.frontier.aws_calls import (
+from sqspider.frontier.aws.calls import (
     INDEX,
     SQS_BATCH,
     WRITE_BATCH,
@@ -97,20 +98,19 @@ from sqspider.frontier.aws_calls import (
     text,
     together,
 )
-from sqspider.frontier.aws_client import (
+from sqspider.frontier.aws.client import (
     GIVE_UP_SECONDS,
     AwsClient,
     AwsError,
     find_keys,
 )
-from sqspider.frontier.aws_clock import AwsClock
-from sqspider.frontier.aws_hosts import GENERATION, Hosts
-from sqspider.frontier.aws_network import Network, endpoint_of, is_server, variant_asked_for
-from sqspider.frontier.aws_sums import BILL, Sums, sums_of_record
-from sqspider.frontier.aws_transport import CLOUDWATCH, DYNAMODB, SQS, HttpTransport, Service, Transport
+from sqspider.frontier.aws.clock import AwsClock
+from sqspider.frontier.aws.hosts import GENERATION, Hosts
+from sqspider.frontier.aws.network import Network, endpoint_of, is_server, variant_asked_for
+from sqspider.frontier.aws.sums import BILL, Sums, sums_of_record
+from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, SQS, HttpTransport, Service, Transport
 from sqspider.host import HostRow, whole_lines
-from sqspider.message import BadBody, Message, decode_message, decode_settings, encode_message, encode_settings
-from sqspider.metrics import COUNTED, NAMESPACE, Point, Sample, embedded, metric_name
+from sqspider.message import BadBody, Message, decode_message, encode_message
 from sqspider.record import Outcome, Reason, Status, UrlRecord, decode_outcome
 from sqspider.url import host_of
 
@@ -134,7 +134,13 @@ MAX_PARKED_SECONDS: Final = 30 * 86_400.0  # then it is looked at again, however
 DEAD_LETTER_SECONDS: Final = 60  # how long dead letters are hidden while they are read
 OPEN_SECONDS: Final = 8.0  # of trying to reach AWS at all
 CLAIM_ROUNDS: Final = 4
-LAG_SECONDS: Final = 3.0  # SQS's counts are approximate, and the index is behind by less than that
+TRAITS: Final = Traits(
+    lag_seconds=3.0,  # SQS's counts are approximate, and the index is behind by less than that
+    poll_seconds=10.0,  # SQS bills each poll; but who stops waits for its end
+    purge_seconds=60.0,  # SQS takes so long to purge a queue, and does it once in that time
+    finest_period_seconds=60,  # CloudWatch keeps no finer points of a queue
+    max_points=1440,  # and gives no more at once
+)
 
 IAM_ACTIONS: Final = (
     "cloudwatch:GetMetricStatistics",
@@ -315,8 +321,8 @@ class AwsFrontier:
             )
 
     @property
-    def lag_seconds(self) -> float:
-        return LAG_SECONDS
+    def traits(self) -> Traits:
+        return TRAITS
 
     @property
     def generation(self) -> int:
@@ -746,7 +752,7 @@ class AwsFrontier:
         metric, statistic = QUEUE_METRICS["oldest_age_seconds"]
         since = now - OLDEST_AGE_SECONDS
         try:
-            ages = await self._statistics("AWS/SQS", metric, statistic, since, now, MIN_PERIOD_SECONDS)
+            ages = await self._statistics("AWS/SQS", metric, statistic, since, now, TRAITS.finest_period_seconds)
         except FrontierError as error:  # it is one figure: all the rest is done without it
             if not self._is_without_age:
                 log.warning("no_figure", figure="oldest_age_seconds", why=str(error))
@@ -1091,7 +1097,8 @@ class AwsFrontier:
             except AwsError as error:
                 if error.code == "PurgeQueueInProgress":
                     raise PurgedLatelyError(
-                        f"{queue.name} was purged less than {PURGE_SECONDS:.0f} s ago; AWS allows it once in that time"
+                        f"{queue.name} was purged less than {TRAITS.purge_seconds:.0f} s ago; "
+                        "AWS allows it once in that time"
                     ) from error
                 raise
         return removed

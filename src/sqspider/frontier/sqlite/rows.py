@@ -13,9 +13,10 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from sqspider.crawls import CrawlSettings, decode_settings
 from sqspider.frontier import DeadLetter, RobotsRow, WorkerRow
 from sqspider.host import HostRow
-from sqspider.message import CrawlSettings, Message, decode_settings
+from sqspider.message import Message
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import host_of
 

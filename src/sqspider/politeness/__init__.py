@@ -21,7 +21,9 @@ import msgspec
 import structlog
 
 from sqspider import host as hosts
-from sqspider.batcher import Batcher
+from sqspider import incident
+from sqspider.bounds import Blocked, trap_in
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import (
     Admission,
     Clock,
@@ -32,11 +34,13 @@ from sqspider.frontier import (
     RobotsRow,
     SlotDemand,
 )
-from sqspider.host import PATIENCE, HostRow, Patience, RobotsAccess, Stage
-from sqspider.message import CrawlSettings, Message
-from sqspider.network import Network
-from sqspider.policy import Fault, parse_retry_after, rule_for
+from sqspider.frontier.batcher import Batcher
+from sqspider.host import HostRow, RobotsAccess
+from sqspider.incident import PATIENCE, Patience, Stage
+from sqspider.message import Message
+from sqspider.politeness.network import Network
 from sqspider.record import Reason
+from sqspider.retry import Fault, parse_retry_after, rule_for
 from sqspider.url import host_of, origin_of
 from sqspider.web.body import Sink
 from sqspider.web.fetch import AnyFetcher, Fetched
@@ -63,13 +67,6 @@ ROBOTS_CACHE_BYTES: Final = 4 * 1024 * 1024  # and of so many bytes: rules take 
 ROBOTS_LONG_BYTES: Final = 32 * 1024  # a file beyond this is read in a thread: it may take a quarter of a second
 
 log = structlog.stdlib.get_logger(__name__)
-
-
-class Blocked(NamedTuple):
-    """The URL is not to be fetched at all: it ends as its reason says."""
-
-    reason: Reason
-    detail: str
 
 
 class Postponed(NamedTuple):
@@ -300,7 +297,7 @@ class Politeness:
             delay = hosts.delay_for(row, message.settings)
             spacing = hosts.spacing_for(row, delay, 1 if row.rests else message.settings.per_host)
             now = self._clock()
-            if hosts.stage_of(row, now) is Stage.GIVEN_UP:
+            if incident.stage_of(row, now) is Stage.GIVEN_UP:
                 return given_up(row)
             may_take_back = now >= self._slots_stay_until.get(row.host, 0.0)
             if may_take_back and hosts.with_slots_taken_back(row, spacing, now) is not row:
@@ -538,11 +535,11 @@ class Politeness:
         if rule and (rule.slows or fails):
             retry_after = parse_retry_after(fetched.header("retry-after"), now)
             if retry_after is not None:
-                retry_after = min(retry_after, hosts.MAX_RETRY_AFTER_SECONDS)
+                retry_after = min(retry_after, incident.MAX_RETRY_AFTER_SECONDS)
 
         def change(row: HostRow) -> HostRow:
             if reason and rule and (rule.slows or fails):
-                return hosts.after_trouble(
+                return incident.after_trouble(
                     row,
                     reason,
                     slows=rule.slows,
@@ -554,7 +551,7 @@ class Politeness:
                     has_answered=self._has_answered(row),
                     patience=self._patience,
                 )
-            return row if fetched.http_status is None else hosts.after_success(row, now=now, asked_at=asked_at)
+            return row if fetched.http_status is None else incident.after_success(row, now=now, asked_at=asked_at)
 
         row = await self._host(host)
         if is_new_origin and _is_not_there(fetched) and not row.rests and self._has_answered(row):
@@ -566,7 +563,7 @@ class Politeness:
         counts = not fails or (
             rule is not None
             and rule.max_tries > 0
-            and (not row.rests or (hosts.pays_for_probes(row) and not is_robots))
+            and (not row.rests or (incident.pays_for_probes(row) and not is_robots))
         )
         return Learned(counts, self._after_rest(row), retry_after)
 
@@ -580,7 +577,7 @@ class Politeness:
     def _after_rest(self, row: HostRow) -> float:
         """When a URL that met its host's trouble comes back: after others, so that each has its turn to probe."""
         now = self._clock()
-        if hosts.stage_of(row, now) is Stage.GIVEN_UP:
+        if incident.stage_of(row, now) is Stage.GIVEN_UP:
             return now
         return max(now, row.rest_until) + self._rng.uniform(1.0, 2.0)
 
@@ -606,7 +603,7 @@ class Politeness:
     async def _change_host(self, host: str, change: Callable[[HostRow], HostRow]) -> _Changed:
         """Compare and set until it holds: another worker may change the row at the same time."""
         while True:
-            row = hosts.as_of((await self._frontier.hosts([host]))[host], self._clock())
+            row = incident.as_of((await self._frontier.hosts([host]))[host], self._clock())
             changed = change(row)
             if changed is row or (await self._frontier.save_hosts([changed]))[0]:
                 self._rows.pop(host, None)
@@ -632,7 +629,7 @@ class Politeness:
         cached = self._rows.get(host)
         if cached is not None and cached[1] > self._clock():
             return cached[0]
-        row = hosts.as_of(await self._read_host(host), self._clock())
+        row = incident.as_of(await self._read_host(host), self._clock())
         if len(self._rows) > 10_000:
             self._rows.clear()
         self._rows[host] = (row, self._clock() + HOST_CACHE_SECONDS)
@@ -674,7 +671,7 @@ class Politeness:
         row = await self._host(host_of(url))
         if row.is_blocked:
             return Blocked(Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
-        if hosts.stage_of(row, self._clock()) is Stage.GIVEN_UP:
+        if incident.stage_of(row, self._clock()) is Stage.GIVEN_UP:
             return given_up(row)
         return await self._judge_robots(url, Message(url=url, settings=settings)) if settings.obey_robots else None
 
@@ -913,19 +910,3 @@ def _is_not_there(fetched: Fetched) -> bool:
     if fetched.reason is None or fetched.http_status is not None:
         return False
     return rule_for(fetched.reason).fault in (Fault.HOST, Fault.HOST_OR_URL)
-
-
-def trap_in(url: str, settings: CrawlSettings) -> Blocked | None:
-    """Whether a URL looks like a spider trap by the limits that the operator set."""
-    address, _, query = url.partition("?")
-    if settings.max_repeats is not None:
-        segments = Counter(segment for segment in address.split("/")[3:] if segment)
-        if segments:
-            segment, times = segments.most_common(1)[0]
-            if times > settings.max_repeats:
-                return Blocked(Reason.REPEATING_PATH, f"path segment {segment!r} occurs {times} times")
-    if settings.max_parameters is not None and query:
-        parameters = query.count("&") + 1
-        if parameters > settings.max_parameters:
-            return Blocked(Reason.ENDLESS_QUERY, f"{parameters} query parameters")
-    return None

@@ -24,6 +24,8 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from sqspider.crawls import CrawlSettings, encode_settings
+from sqspider.figures import COUNTED, KEPT_SECONDS, Point, Sample
 from sqspider.frontier import (
     CHANCE,
     LONGEST_LOOK_AGAIN_SECONDS,
@@ -47,18 +49,19 @@ from sqspider.frontier import (
     Retry,
     RobotsRow,
     SlotDemand,
+    Traits,
     Won,
     WorkerRow,
     first_of_each,
 )
-from sqspider.frontier.sqlite_clock import (
+from sqspider.frontier.sqlite.clock import (
     TOLERATED_SECONDS,
     keep_time,
     notice_time,
     raise_generation,
     seconds_ahead,
 )
-from sqspider.frontier.sqlite_file import (
+from sqspider.frontier.sqlite.file import (
     Identity,
     classify,
     damaged,
@@ -67,7 +70,7 @@ from sqspider.frontier.sqlite_file import (
     open_to_look,
     open_to_work,
 )
-from sqspider.frontier.sqlite_rows import (
+from sqspider.frontier.sqlite.rows import (
     FRESH,
     HOST_COLUMNS,
     IN_FLIGHT,
@@ -91,9 +94,9 @@ from sqspider.frontier.sqlite_rows import (
     settings_of,
     worker_row,
 )
-from sqspider.host import SUMS, HostRow, HostState, entered, is_in_trouble, left, reserved, saved, sums_of
-from sqspider.message import BadBody, CrawlSettings, decode_message, encode_message, encode_settings
-from sqspider.metrics import COUNTED, KEPT_SECONDS, Point, Sample
+from sqspider.host import SUMS, HostRow, HostState, entered, left, reserved, saved, sums_of
+from sqspider.incident import is_in_trouble
+from sqspider.message import BadBody, decode_message, encode_message
 from sqspider.record import Reason, Status, UrlRecord
 from sqspider.url import host_of
 
@@ -459,7 +462,7 @@ class SqliteFrontier:
         runner: Runner | None = None,
         looking: bool = False,
     ) -> SqliteFrontier:
-        """Open a file, made if it is absent; ``:memory:`` for none. See :mod:`sqspider.frontier.sqlite_file`.
+        """Open a file, made if it is absent; ``:memory:`` for none. See :mod:`sqspider.frontier.sqlite.file`.
 
         ``runner`` runs what waits for the disk; none: a thread. ``looking``: nothing will be written; the
         file must be there. Raises :class:`FrontierUnavailableError` if it is no frontier, of another
@@ -558,8 +561,8 @@ class SqliteFrontier:
         return f"sqlite:{self._path}"
 
     @property
-    def lag_seconds(self) -> float:
-        return 0.0
+    def traits(self) -> Traits:
+        return Traits()
 
     def now(self) -> float:
         return self._clock()

@@ -18,10 +18,10 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from sqspider.frontier import FrontierBusyError, FrontierError, FrontierUnavailableError
-from sqspider.frontier.aws_client import Answer, AwsClient, AwsError, Call, for_people
-from sqspider.frontier.aws_errors import Meaning
-from sqspider.frontier.aws_transport import DYNAMODB, SQS
-from sqspider.prices import DOLLARS_A_READ_UNIT, DOLLARS_A_SQS_REQUEST, DOLLARS_A_WRITE_UNIT
+from sqspider.frontier.aws.client import Answer, AwsClient, AwsError, Call, for_people
+from sqspider.frontier.aws.errors import Meaning
+from sqspider.frontier.aws.prices import DOLLARS_A_READ_UNIT, DOLLARS_A_SQS_REQUEST, DOLLARS_A_WRITE_UNIT
+from sqspider.frontier.aws.transport import DYNAMODB, SQS
 
 T = TypeVar("T")
 Item = dict[str, dict[str, Any]]  # an item in DynamoDB's JSON: name -> {type: value}

@@ -18,6 +18,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
+from sqspider.figures import COUNTED, KEPT_SECONDS, Point, Sample
 from sqspider.frontier import (
     CHANCE,
     LONGEST_LOOK_AGAIN_SECONDS,
@@ -39,14 +40,15 @@ from sqspider.frontier import (
     Retry,
     RobotsRow,
     SlotDemand,
+    Traits,
     Won,
     WorkerRow,
 )
-from sqspider.frontier.memory_store import MemoryStore as MemoryStore
-from sqspider.frontier.memory_store import Session, Stored
-from sqspider.host import SUMS, HostRow, HostState, entered, is_in_trouble, left, reserved, saved, sums_of
+from sqspider.frontier.memory.store import MemoryStore as MemoryStore
+from sqspider.frontier.memory.store import Session, Stored
+from sqspider.host import SUMS, HostRow, HostState, entered, left, reserved, saved, sums_of
+from sqspider.incident import is_in_trouble
 from sqspider.message import Message, encode_message
-from sqspider.metrics import COUNTED, KEPT_SECONDS, Point, Sample
 from sqspider.record import Status, UrlRecord
 
 P = ParamSpec("P")
@@ -111,8 +113,8 @@ class MemoryFrontier:
         return "memory"
 
     @property
-    def lag_seconds(self) -> float:
-        return 0.0
+    def traits(self) -> Traits:
+        return Traits()
 
     @property
     def generation(self) -> int:

@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from sqspider import policy
+from sqspider import retry
+from sqspider.crawls import CrawlSettings, compiled
 from sqspider.frontier import Clock, Entry, Frontier
-from sqspider.message import CrawlSettings, compiled
 from sqspider.patterns import chooses
 from sqspider.politeness import Busy, Hop, Politeness, Postponed
 from sqspider.record import Reason
@@ -24,7 +24,7 @@ from sqspider.url import Refused, Scope, authority_of, canonicalize, in_scope, o
 from sqspider.web.fetch import Fetched, Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.web.sitemap import MAX_SITEMAP_BYTES, ChildSitemap, SitemapEntry, SitemapReader
-from sqspider.worker import fatal_one
+from sqspider.work.worker import fatal_one
 
 MAX_LEVELS: Final = 4  # indexes within one another, and the sitemap itself; sitemaps.org knows of two
 MAX_SITEMAPS: Final = 50_000  # in one discovery
@@ -166,9 +166,9 @@ class _Discovery:
             if fetched.reason is None:
                 break
             tries += 1
-            rule = policy.rule_for(fetched.reason, fetched.http_status)
-            retry_after = policy.parse_retry_after(fetched.header("retry-after"), self._clock())
-            wait = policy.wait_before_retry(rule, tries, FIRST_RETRY_SECONDS, retry_after, self._rng)
+            rule = retry.rule_for(fetched.reason, fetched.http_status)
+            retry_after = retry.parse_retry_after(fetched.header("retry-after"), self._clock())
+            wait = retry.wait_before_retry(rule, tries, FIRST_RETRY_SECONDS, retry_after, self._rng)
             if wait is None or wait > WAIT_SECONDS or await self._politeness.pause_until(self._clock() + wait):
                 break
         reading.end()

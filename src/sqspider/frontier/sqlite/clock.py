@@ -14,8 +14,8 @@ import msgspec
 import structlog
 
 from sqspider.frontier import Clock, RobotsRow
-from sqspider.frontier.sqlite_file import is_busy
-from sqspider.frontier.sqlite_rows import packed_robots, robots_row
+from sqspider.frontier.sqlite.file import is_busy
+from sqspider.frontier.sqlite.rows import packed_robots, robots_row
 
 TOLERATED_SECONDS: Final = 10.0  # clocks that are set over the net are put back a little now and then
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from sqspider.bounds import within
+from sqspider.crawls import measured_from
 from sqspider.frontier import Entry, Frontier
-from sqspider.message import Message, compiled, measured_from
-from sqspider.patterns import Search
+from sqspider.message import Message
 from sqspider.record import Reason, UrlRecord
 from sqspider.url import Scope, in_scope, without_tracking
 
@@ -58,9 +59,7 @@ def led(message: Message, location: str) -> Led:
 
 def _may_lead_to(target: str, message: Message) -> bool:
     """Whether a link to the target would be followed."""
-    settings = message.settings
-    include, exclude = compiled(settings.include), compiled(settings.exclude)
-    return in_scope(target, settings.scope, message.seed) and any(Search().chosen((target,), include, exclude))
+    return any(within((target,), message.settings, message.seed))
 
 
 class Chain(NamedTuple):

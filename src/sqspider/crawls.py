@@ -1,0 +1,143 @@
+"""A crawl's settings: how it goes on from a URL, and every check of what they may be. No I/O lives here."""
+
+from __future__ import annotations
+
+import functools
+import re
+import warnings
+from typing import ClassVar, Final
+
+import msgspec
+
+from sqspider.checks import Range, check_flags, check_numbers, optional, seconds, shown, texts_of
+from sqspider.patterns import Search, TooSlowError
+from sqspider.redact import redact_url
+from sqspider.url import Scope, canonicalize
+
+MAX_DEPTH: Final = 1_000_000  # links from a seed; whoever goes deeper is in a trap
+MAX_PATTERNS: Final = 100  # that a crawl includes, and as many that it excludes
+MAX_PATTERN_CHARACTERS: Final = 2000  # of one of them
+MAX_PATTERNS_BYTES: Final = 128 * 1024  # of all of them in a message: each URL carries them
+
+
+class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a crawl goes on from a URL. It travels with every message, so any worker can work.
+
+    Raises ``TypeError`` or ``ValueError`` for what is out of bounds, in words that begin with the field's name.
+    """
+
+    scope: Scope = Scope.PAGE
+    seed: str | None = None  # what the scope is measured from; none: the message's own URL
+    max_depth: int | None = None  # links between a seed and the last page that is fetched
+    include: tuple[str, ...] = ()  # a link must match one of these regular expressions, if any
+    exclude: tuple[str, ...] = ()  # and none of these
+    drop_tracking: bool = False  # take campaign parameters out of links
+    meta_refresh: bool = False  # follow every refresh, not only one that is the only way on from a page
+    srcset: bool = False  # follow srcset candidates
+    obey_nofollow: bool = True  # leave out links that the page asks not to follow
+    obey_robots: bool = True
+    delay_seconds: float = 1.0  # between two requests to one host; 0 only for one's own site
+    max_crawl_delay_seconds: float = 60.0  # the most that a Crawl-delay in robots.txt can ask for
+    per_host: int = 1  # requests to one host at a time, if there is a delay
+    host_pages: int | None = None  # pages of one host
+    host_bytes: int | None = None  # decoded bytes of one host
+    max_repeats: int | None = None  # of one path segment in a URL
+    max_parameters: int | None = None  # in a URL's query
+
+    ranges: ClassVar[dict[str, Range]] = {
+        "max_depth": optional(0, MAX_DEPTH),
+        "max_crawl_delay_seconds": seconds(0, 86_400),
+        "delay_seconds": seconds(0, 86_400),
+        "per_host": Range(1, 1000),
+        "host_pages": optional(1),
+        "host_bytes": optional(1),
+        "max_repeats": optional(1),
+        "max_parameters": optional(0),
+    }
+    flags: ClassVar[tuple[str, ...]] = ("drop_tracking", "meta_refresh", "srcset", "obey_nofollow", "obey_robots")
+
+    def __post_init__(self) -> None:
+        check_numbers(self, self.ranges)
+        check_flags(self, self.flags)
+        if not isinstance(self.scope, Scope):
+            raise TypeError(f"scope: a Scope, not {shown(self.scope)}")
+        if self.seed is not None:
+            _check_seed(self.seed)
+        for name, expressions in (("include", self.include), ("exclude", self.exclude)):
+            if expressions != ():
+                _check_patterns(name, expressions)
+        if self.include or self.exclude:
+            _check_size(self.include, self.exclude)
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(CrawlSettings)
+
+
+def encode_settings(settings: CrawlSettings) -> str:
+    """The settings as JSON, for a frontier to keep beside a record."""
+    return _encoder.encode(settings).decode()
+
+
+@functools.lru_cache(maxsize=1024)
+def measured_from(settings: CrawlSettings, seed: str) -> CrawlSettings:
+    """The settings with a scope that is measured from a seed: what its pages' links inherit."""
+    return settings if settings.seed == seed else msgspec.structs.replace(settings, seed=seed)
+
+
+def decode_settings(text: str) -> CrawlSettings:
+    """The settings back from :func:`encode_settings`. Raises ``msgspec.MsgspecError``."""
+    return _decoder.decode(text)
+
+
+@functools.lru_cache(maxsize=256)
+def compiled(expressions: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    """Regular expressions, ready to be searched for. Raises ``ValueError`` for one that is none.
+
+    Each by itself: what one says of groups and flags must not reach another.
+    """
+    patterns = []
+    search = Search()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what a later Python may read otherwise: it is no news for a log
+        for expression in expressions:
+            try:
+                expression.encode()  # no message can carry half a character, as of a byte that is no UTF-8
+                with search.limited():
+                    patterns.append(re.compile(expression))
+            except TooSlowError:
+                raise ValueError(f"{shown(expression)} takes too long to be read") from None
+            except (re.error, OverflowError, RecursionError, UnicodeEncodeError) as error:
+                raise ValueError(f"{shown(expression)} is no regular expression: {error}") from None
+    return tuple(patterns)
+
+
+def _check_patterns(name: str, expressions: tuple[str, ...]) -> None:
+    if texts_of(name, expressions) is not expressions:
+        raise TypeError(f"{name}: a tuple of regular expressions, not {shown(expressions)}")
+    if len(expressions) > MAX_PATTERNS:
+        raise ValueError(f"{name}: at most {MAX_PATTERNS} regular expressions, not {len(expressions):,}")
+    if any(len(expression) > MAX_PATTERN_CHARACTERS for expression in expressions):
+        raise ValueError(f"{name}: a regular expression of more than {MAX_PATTERN_CHARACTERS:,} characters")
+    try:
+        compiled(expressions)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _check_size(include: tuple[str, ...], exclude: tuple[str, ...]) -> None:
+    size = len(msgspec.json.encode((include, exclude)))
+    if size > MAX_PATTERNS_BYTES:
+        raise ValueError(f"include: with exclude at most {MAX_PATTERNS_BYTES:,} bytes in a message, not {size:,}")
+
+
+def _check_seed(seed: object) -> None:
+    if not isinstance(seed, str):
+        raise TypeError(f"seed: a text, not {shown(seed)}")
+    if not _is_canonical(seed):
+        raise ValueError(f"seed: a URL in canonical form, not {shown(redact_url(seed))}")
+
+
+@functools.lru_cache(maxsize=256)
+def _is_canonical(url: str) -> bool:
+    return canonicalize(url) == url

@@ -1,0 +1,274 @@
+"""The port: what a frontier can do, in four parts, each for those who need no more of it.
+
+One conformance suite (``tests/frontier``) holds every adapter to the words below. Every operation takes a batch,
+because the cost of a crawler is its round trips; answers keep the order of what was asked. What is a normal outcome
+is a value: a lost claim, a stale fence. What somebody must act on is a :class:`FrontierError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+from sqspider.figures import Point, Sample
+from sqspider.frontier.values import (
+    Bill,
+    ClaimRequest,
+    Counts,
+    DeadLetter,
+    Deferral,
+    Delivery,
+    Ends,
+    Entry,
+    Finish,
+    Lost,
+    QueueStats,
+    Retry,
+    RobotsRow,
+    Taking,
+    Traits,
+    Turned,
+    Won,
+    WorkerRow,
+)
+from sqspider.host import Admission, Entrance, Exit, HostRow, SlotDemand
+from sqspider.record import Status, UrlRecord
+
+
+class _Shared(Protocol):
+    """What everybody asks of it."""
+
+    @property
+    def traits(self) -> Traits:
+        """What it does otherwise than other frontiers do."""
+
+    @property
+    def generation(self) -> int:
+        """Raised by :meth:`clear_table`: whoever remembers what is recorded here forgets it then.
+
+        As of the last :meth:`receive` or :meth:`hosts`.
+        """
+
+    def now(self) -> float:
+        """The time that all who share it go by, in seconds since the epoch.
+
+        Leases, slots and delays are measured by it; so whoever works on a frontier takes its clock.
+        """
+
+
+class Work(_Shared, Protocol):
+    """URLs in, deliveries out, claims, ends: what a worker does all day."""
+
+    async def enqueue(self, entries: Sequence[Entry]) -> list[bool]:
+        """Record URLs that are not known and put a message for each into the queue.
+
+        True where the URL was new. A known one is left as it is, whatever its status, but that the fewest
+        redirects hold while it is open (AWS: within a batch; beyond it that would cost a write for each known
+        link). Dying half way leaves records without messages at worst; their ``due_at`` brings them to a sweep.
+        """
+
+    async def send(self, bodies: Sequence[str]) -> None:
+        """Put raw bodies into the queue, as anybody may who can send to it. No record is made."""
+
+    async def receive(self, limit: int, *, wait_seconds: float = 0.0) -> list[Delivery]:
+        """Up to ``limit`` messages that are visible, hidden from others for the visibility timeout.
+
+        Waits for the first one up to ``wait_seconds``. A message that was received
+        :data:`MAX_RECEIVES` times without an end goes to the dead letters instead.
+        """
+
+    async def claim(
+        self, requests: Sequence[ClaimRequest], *, worker_id: str, claim_id: str, lease_seconds: float
+    ) -> list[Won | Lost]:
+        """Move records ``queued -> processing`` if ``lease_until < now``; one wins, all others lose.
+
+        ``claim_id`` is new for every call. A record that is missing is made from its message
+        first; what no record can be made of is ``refused``, for itself alone. An own claim whose answer
+        was lost (same worker and claim id) is won. Of several requests for one URL in a batch, only the
+        first can win; the others are ``held``.
+        """
+
+    async def finish(self, finishes: Sequence[Finish]) -> list[bool]:
+        """End claims: links recorded and queued, then the record final, then the message deleted.
+
+        False where a later claim was made or the record is final: then the record does not change,
+        and the message is left to come back; that links were recorded (AWS records them first) does
+        no harm. Dying half-way leaves the claim to be made again.
+        """
+
+    async def retry(self, retries: Sequence[Retry]) -> list[bool]:
+        """Give claims back: record ``queued``, ``unended`` 0, the message visible at ``at``.
+
+        Fenced as :meth:`finish` is. The message that comes back counts no receives. Of an unused claim
+        ``unended`` is what it was before. Where the delivery went stale with time, somebody else may have received
+        the message in vain: it comes back, once, at ``at`` or when that one lets go of it.
+        """
+
+    async def defer(self, deferrals: Sequence[Deferral]) -> None:
+        """Put deliveries off until a time; records are not touched, and no receive is counted.
+
+        A receipt that went stale with time changes nothing; one of a delivery that was ended already
+        may leave a copy of the message.
+        """
+
+    async def delete(self, deliveries: Sequence[Delivery]) -> None:
+        """End deliveries whose message has nothing more to say. A stale receipt changes nothing."""
+
+
+class Hosts(_Shared, Protocol):
+    """Host rows, slots, requests under way, robots.txt: what politeness knows of all workers."""
+
+    async def hosts(self, hosts: Sequence[str]) -> dict[str, HostRow]:
+        """The rows of some hosts; one that is not known has a fresh row of version 0."""
+
+    async def hosts_in_trouble(self) -> list[HostRow]:
+        """The rows of hosts that are in trouble now (:func:`sqspider.host.is_in_trouble`), by name."""
+
+    async def scan_hosts(self) -> list[HostRow]:
+        """All host rows, by name."""
+
+    async def save_hosts(self, rows: Sequence[HostRow]) -> list[bool]:
+        """Write settings, penalties and rests of host rows, if their ``version`` is still the same.
+
+        By :func:`sqspider.host.saved`: what is the frontier's own is not written, but where the generation
+        rises ``next_slot`` goes back. False where the row has changed meanwhile: read it again.
+        """
+
+    async def release_host(self, host: str) -> int:
+        """Make the deferred messages of a host visible now (it was resumed); how many, at most.
+
+        An adapter that cannot find them returns 0: they come back at their time.
+        """
+
+    async def reserve(self, demands: Sequence[SlotDemand]) -> list[float | None]:
+        """The first of ``count`` slots at each host, the others follow at ``spacing_seconds``.
+
+        One atomic write per host: ``next_slot = max(now, next_slot, rest_until) + count * spacing``.
+        ``None`` where the host's generation is another: read its row and ask again.
+        """
+
+    async def enter(self, entrances: Sequence[Entrance]) -> list[Admission]:
+        """Ask whether hosts may be asked for something now; atomic per host.
+
+        By :func:`sqspider.host.entered`. The moment is noted as the last request, and ``next_slot``
+        pushed on by the delay where there is no slot.
+        """
+
+    async def leave(self, exits: Sequence[Exit]) -> None:
+        """Note that requests are over; ``requested_at`` counts for the delay."""
+
+    async def robots(self, origins: Sequence[str]) -> dict[str, RobotsRow]:
+        """What is known of the robots.txt of some origins; unknown ones are left out."""
+
+    async def lease_robots(self, origin: str, *, until: float) -> bool:
+        """Take the right to fetch an origin's robots.txt, for one worker at a time."""
+
+    async def save_robots(self, row: RobotsRow) -> None:
+        """Write what a fetch of robots.txt brought, and end the lease."""
+
+
+class Looking(_Shared, Protocol):
+    """What there is, for people and programs. Nothing here writes."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for a person who is asked whether to clear it."""
+
+    async def get(self, urls: Sequence[str]) -> dict[str, UrlRecord]:
+        """Records by canonical URL; unknown ones are left out. One that is damaged says so itself."""
+
+    def scan(self, *, status: Status | None = None, host: str | None = None) -> AsyncIterator[list[UrlRecord]]:
+        """All records in batches, in the order in which they were recorded where that is cheap.
+
+        One that is damaged says so itself, and hides no other.
+        """
+
+    async def counts(self, *, exact: bool = False) -> Counts:
+        """Records by status and reason. Quick at any size.
+
+        "None open" is never a guess. Where the other sums may be behind (AWS: by seconds, and by what
+        a killed worker had not written), ``exact`` reads the whole table, and mends them if nothing
+        was changed there for a minute.
+        """
+
+    async def queue_stats(self) -> QueueStats:
+        """Messages by kind."""
+
+    async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
+        """Messages that died, oldest first."""
+
+    async def workers(self) -> list[WorkerRow]:
+        """Workers that live."""
+
+    async def points(self, *, since: float, until: float, period_seconds: int) -> list[Point]:
+        """What happened between two times, by period; the empty ones are left out.
+
+        AWS: of ``Traits.finest_period_seconds`` or a multiple, at most ``Traits.max_points`` of them.
+        """
+
+    async def bill(self) -> Bill | None:
+        """What it has cost so far; none where nobody charges. Behind by as much as the counts are."""
+
+
+class Upkeep(_Shared, Protocol):
+    """What keeps it going, and what clears it."""
+
+    async def sweep(self, limit: int = 1000) -> int:
+        """Put messages back for records past their ``due_at`` that have none; how many, ``limit`` at most.
+
+        Parked records are always released; others only if no message for them waits. Each release
+        moves ``due_at`` on, conditionally: two sweeps at once send one message. So does a look at a
+        record whose message waits: it is not looked at again and again.
+        Raises :class:`FrontierUnavailableError` where it can tell that open records have no way back.
+        """
+
+    async def lease_sweep(self, *, until: float, by_schedule: bool = False) -> bool:
+        """Take the right to sweep, where sweeps cost money: one worker's serve all. False: another has it.
+
+        ``by_schedule``: whoever sweeps by a schedule of its own takes it from anybody. A sweep is safe
+        without it; where sweeping costs nothing everybody has it.
+        """
+
+    async def redrive(self, limit: int = 1000) -> int:
+        """Put dead letters back into the queue with no receives counted; how many."""
+
+    async def check_in(self, worker_id: str, *, session: str, ttl_seconds: float) -> bool:
+        """Note that a worker lives. False if another session with the same id lives too."""
+
+    async def check_out(self, worker_id: str, *, session: str) -> None:
+        """Note that a worker has ended."""
+
+    async def save_sample(self, sample: Sample) -> None:
+        """Keep, or publish, what a worker did in a while."""
+
+    async def purge_queue(self) -> int:
+        """Remove every message, dead ones too; how many.
+
+        AWS: raises :class:`PurgedLatelyError`, and takes ``Traits.purge_seconds`` in which messages
+        that are sent may be removed too.
+        """
+
+    async def clear_table(self, on_removed: Callable[[int], None] = lambda _: None) -> int:
+        """Remove every URL record, host row and robots row; how many URL records.
+
+        ``on_removed`` gets the number that is removed so far, now and then.
+        """
+
+    async def close(self) -> None:
+        """Give back what it holds. Using it afterwards is a mistake."""
+
+
+class Frontier(Work, Hosts, Looking, Upkeep, Protocol):
+    """Queue, URL records and host rows."""
+
+
+class TurningFrontier(Frontier, Protocol):
+    """A frontier whose :class:`Traits` say that it has turns: what a worker ends and what it takes next are one
+    transaction there."""
+
+    async def turn(self, ends: Ends, taking: Taking) -> Turned:
+        """End what was done, then take what comes next, and claim of that what is to be asked for at once.
+
+        As :meth:`finish`, :meth:`retry`, :meth:`defer`, :meth:`delete`, :meth:`receive` without a wait and
+        :meth:`claim` would do it one after the other, all or nothing: dying half-way leaves all as it was before.
+        """

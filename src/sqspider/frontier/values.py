@@ -1,0 +1,285 @@
+"""What goes into the operations of a frontier and comes out of them, and what can go wrong there."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from sqspider.crawls import CrawlSettings
+from sqspider.host import HostRow, RobotsAccess
+from sqspider.message import BadBody, Message
+from sqspider.record import Outcome, Reason, Status
+from sqspider.redact import redact
+
+MAX_RECEIVES: Final = 5
+"""Deliveries of one message that nobody ended, before it goes to the dead letters."""
+
+
+LONGEST_LOOK_AGAIN_SECONDS: Final = 3600.0
+"""Between two looks of sweeps at a record whose message waits."""
+
+Clock = Callable[[], float]  # seconds since the epoch
+
+
+class FrontierError(Exception):
+    """The frontier cannot do its work; the text says what is wrong, with what, and what to do.
+
+    Whoever prints it need not know of passwords: those of URLs in the text are masked.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(redact(text))
+
+
+class FrontierUnavailableError(FrontierError):
+    """It cannot be reached or opened at all."""
+
+
+class FrontierBusyError(FrontierError):
+    """It did not get to the request in time; trying again later may succeed."""
+
+
+class PurgedLatelyError(FrontierBusyError):
+    """The queue was purged less than ``Traits.purge_seconds`` ago: it cannot be purged again so soon."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A URL to be recorded and put in the queue."""
+
+    url: str  # canonical
+    depth: int = 0
+    parent: str | None = None
+    settings: CrawlSettings = CrawlSettings()
+    redirects: int = 0  # on the way from the last page to this URL
+    lastmod: float | None = None  # what a sitemap said
+
+    @classmethod
+    def of(cls, message: Message) -> Entry:
+        """What a message without a record is recorded as."""
+        return cls(
+            url=message.url,
+            depth=message.depth,
+            parent=message.parent,
+            settings=message.settings,
+            redirects=message.redirects,
+            lastmod=message.lastmod,
+        )
+
+    def to_message(self) -> Message:
+        return Message(
+            url=self.url,
+            depth=self.depth,
+            parent=self.parent,
+            settings=self.settings,
+            redirects=self.redirects,
+            lastmod=self.lastmod,
+        )
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One receipt of one message. It must be ended: deleted, deferred, or by finish or retry."""
+
+    message_id: str
+    receipt: str  # good for this delivery only
+    body: str
+    receive_count: int  # this one included
+    sent_at: float
+    is_finished: bool = False  # its URL was, when it was received; false also where asking would cost something
+
+
+class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery whose URL a worker wants to work on."""
+
+    delivery: Delivery
+    message: Message
+
+
+class Won(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim that was won: the right to finish the record, for as long as the lease holds."""
+
+    url: str
+    attempt: int  # the fence: to be carried by what ends the claim
+    unended: int  # claims in a row that nobody ended, this one included
+    tries: int  # fetches so far that met trouble
+    worker_id: str
+    claim_id: str
+    lease_until: float
+
+
+class LostReason(enum.StrEnum):
+    """Why a claim was lost."""
+
+    HELD = "held"  # another claim's lease is live: look again when it has ended, never delete
+    FINISHED = "finished"  # the record is final: the message can go
+    REFUSED = "refused"  # no record can be made of it: leave the message to reach the dead letters
+
+
+class Lost(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim that was lost."""
+
+    url: str
+    why: LostReason
+    lease_until: float = 0.0  # of the claim that holds it
+    detail: str = ""  # if refused: why
+
+
+class Finish(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a claim: what came of the URL, and the links that were found there."""
+
+    claim: Won
+    delivery: Delivery | None  # deleted last; none: leave the message alone
+    outcome: Outcome
+    links: tuple[Entry, ...] = ()
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim that is given back: the URL is to be looked at again."""
+
+    claim: Won
+    delivery: Delivery
+    at: float  # when
+    tried: bool  # a fetch met trouble: counts as a try
+    outcome: Outcome | None = None  # what that fetch met
+    is_unused: bool = False  # nothing was done under it: ``unended`` is what it was before the claim, not 0
+
+
+class Deferral(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery that is put off, unclaimed."""
+
+    delivery: Delivery
+    until: float
+    message: Message | None = None  # what it shall say when it comes back; none: the same
+
+
+class RobotsRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one origin's robots.txt. Times are seconds since the epoch."""
+
+    origin: str
+    access: RobotsAccess
+    body: bytes = b""  # the last good copy: 500 KiB of it, and a byte more where it goes on
+    http_status: int | None = None  # of the last answer
+    detail: str = ""  # one line for a person
+    trouble: Reason | None = None  # what kept us from any answer at all, while unreachable
+    fetched_at: float = 0.0  # the last try
+    good_at: float | None = None  # when ``body`` was fetched, or a 4xx said there is none
+    unreachable_since: float | None = None
+    expires_at: float = 0.0  # when it must be fetched again
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many records there are of each kind."""
+
+    by_status: dict[Status, int]  # every status is there
+    by_reason: dict[Reason, int]  # of the finished ones; only what occurs
+    bytes: int = 0  # decoded, of the finished ones
+    redirects: int = 0  # of those that are done: answers that lead elsewhere, and are no pages
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_status.values())
+
+    @property
+    def open(self) -> int:
+        """Records that are not final yet."""
+        return self.by_status[Status.QUEUED] + self.by_status[Status.PROCESSING]
+
+
+class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
+    """How many messages there are of each kind."""
+
+    visible: int
+    in_flight: int
+    delayed: int
+    dead: int
+    # Since the oldest was sent of what is not dead, whoever has it and until whenever it waits; none if there is
+    # nothing. (AWS: a message that is put off or given back is sent anew.)
+    oldest_age_seconds: float | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing visible, in flight or delayed. (Dead letters do not come back by themselves.)"""
+        return self.visible == self.in_flight == self.delayed == 0
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that was received too often without being ended."""
+
+    message_id: str
+    body: str
+    receive_count: int
+    sent_at: float
+
+
+class Bill(msgspec.Struct, frozen=True, kw_only=True):
+    """What a frontier has asked of whoever charges for it, since its table was made."""
+
+    calls: int
+    dollars: float  # by list price: see docs/costs.md
+    parts: dict[str, float]  # what was counted, by name
+
+
+class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker that was seen lately."""
+
+    worker_id: str
+    started_at: float
+    seen_at: float
+
+
+class FrontierSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every adapter needs to know. Seconds."""
+
+    visibility_seconds: float = 60.0  # how long a delivery is hidden from others
+    due_seconds: float = 120.0  # after which a sweep looks for a record's message
+    max_receives: int = MAX_RECEIVES
+
+
+class Traits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a frontier does otherwise than others: so that nobody asks which one it is. Seconds."""
+
+    lag_seconds: float = 0.0  # figures may be behind: that nothing is left is told by two looks so far apart
+    poll_seconds: float = 1.0  # the wait of one poll of whoever polls for ever: longer where each costs money
+    purge_seconds: float = 0.0  # that a purge of the queue takes, and that must lie between two
+    finest_period_seconds: int = 1  # of points
+    max_points: int | None = None  # that are given at once
+    has_turns: bool = False  # it is a ``TurningFrontier``
+
+
+class Ends(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker has done with its deliveries since its last turn."""
+
+    finishes: Sequence[Finish] = ()
+    retries: Sequence[Retry] = ()
+    deferrals: Sequence[Deferral] = ()
+    deletions: Sequence[Delivery] = ()
+
+
+class Taking(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker wants to take in a turn."""
+
+    limit: int  # deliveries
+    worker_id: str
+    claim_id: str  # new for every turn
+    lease_seconds: float
+    claims: Callable[[Message], bool]  # whether to claim at once; it only reads, and may be called in another thread
+    hosts: Sequence[str] = ()  # whose rows are wanted too
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """One delivery that a turn brought."""
+
+    delivery: Delivery
+    message: Message | BadBody
+    claim: Won | Lost | None = None  # none: it is not claimed
+
+
+class Turned(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a turn: answers in the order of what was ended, and what was taken."""
+
+    finished: Sequence[bool]
+    retried: Sequence[bool]
+    taken: Sequence[Taken]
+    hosts: Mapping[str, HostRow]  # of the hosts that were asked for, and of those taken, as they were then

@@ -1,0 +1,1 @@
+"""The work: deliveries in, outcomes out."""
