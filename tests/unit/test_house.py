@@ -24,9 +24,10 @@ SHORT_SHARE: Final = 0.9
 INFRA_ORDER: Final = (
     ("app",),
     ("stack",),
-    ("dashboard", "alarms", "outputs", "findings"),
-    ("functions", "queues", "table"),
-    ("permissions", "settings", "package", "env_file"),
+    ("alarms", "dashboard", "findings", "outputs"),
+    ("functions",),
+    ("grants",),
+    ("env_file", "package", "permissions", "queues", "settings", "table"),
     ("wheels",),
 )
 """Who imports whom in ``infra``: a module only those below it, none beside it."""
