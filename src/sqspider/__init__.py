@@ -13,7 +13,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
-__version__ = "0.1.0"
+from sqspider.version import VERSION
+
+__version__ = VERSION
 
 if TYPE_CHECKING:
     from sqspider.api import Crawl, Page, crawl

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import click
 
-from sqspider import __version__
 from sqspider.cli.sections import Group, section
 from sqspider.cli.terminal import take_every_text
 from sqspider.environment import environment, frontier_address
+from sqspider.version import VERSION
 
 GOOD: Final = 0
 NOT_ALL_GOOD: Final = 1  # something did not succeed
@@ -150,7 +150,7 @@ class _Commands(Group):
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @shared_options
-@click.version_option(__version__, prog_name="sqspider")
+@click.version_option(VERSION, prog_name="sqspider")
 def cli() -> None:
     """Crawl every URL once and lose none.
 

@@ -17,7 +17,6 @@ import msgspec
 import structlog
 from rich.console import Console
 
-from sqspider import descriptors
 from sqspider.cli.main import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE, Shared, pass_shared
 from sqspider.cli.options import (
     advised,
@@ -41,6 +40,7 @@ from sqspider.export import export_rows
 from sqspider.frontier import Counts, Frontier
 from sqspider.record import Reason, Status, UrlRecord
 from sqspider.url import Refused, Scope
+from sqspider.web import descriptors
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.work.producer import produce

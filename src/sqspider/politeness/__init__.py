@@ -42,7 +42,7 @@ from sqspider.politeness.network import Network
 from sqspider.record import Reason
 from sqspider.retry import Fault, parse_retry_after, rule_for
 from sqspider.url import host_of, origin_of
-from sqspider.web.body import Sink
+from sqspider.web.body import BodySink
 from sqspider.web.fetch import AnyFetcher, Fetched
 from sqspider.web.robots import MAX_ROBOTS_BYTES, RobotsRules, access_for
 
@@ -456,8 +456,8 @@ class Politeness:
                 return Busy(again_at, is_void=False)
 
     async def ask(
-        self, url: str, settings: CrawlSettings, *, max_bytes: int, sink: Sink | None = None, is_robots: bool = False,
-        is_new_origin: bool = False,
+        self, url: str, settings: CrawlSettings, *, max_bytes: int, sink: BodySink | None = None,
+        is_robots: bool = False, is_new_origin: bool = False,
     ) -> Fetched | Busy:  # fmt: skip
         """Make one request that has no slot, for a robots.txt or a sitemap: its host is entered, left and learned
         from. It takes no try and no budget of anybody's; busy: nothing was asked, or in vain."""

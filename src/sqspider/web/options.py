@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from sqspider import __version__
 from sqspider.checks import Range, check_flags, check_header, check_numbers, seconds, shown
 from sqspider.redact import redact_url
+from sqspider.version import VERSION
 
 PROJECT_URL: Final = "https://github.com/sqspider/sqspider"
-DEFAULT_USER_AGENT: Final = f"sqspider/{__version__} (+{PROJECT_URL})"
+DEFAULT_USER_AGENT: Final = f"sqspider/{VERSION} (+{PROJECT_URL})"
 _PRODUCT_TOKEN: Final = re.compile(r"[A-Za-z_-]+")
 _COMPATIBLE: Final = re.compile(r"\s*Mozilla/[^(]*\(compatible; *([A-Za-z_-]+)")
 
