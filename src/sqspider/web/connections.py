@@ -128,7 +128,7 @@ class Connections:
 def _headers(options: FetchOptions) -> dict[str, str]:
     """What every request says of us."""
     headers = {
-        "User-Agent": options.user_agent,
+        "User-Agent": options.sent_user_agent,
         "Accept": "text/html,application/xhtml+xml,*/*;q=0.8",
         "Accept-Encoding": ACCEPT_ENCODING,
     }
