@@ -1,23 +1,37 @@
-"""Writes ``docs/reference`` from the code: run it after changing an option or a reason."""
+"""Writes ``docs/reference`` from the code: run it after changing an option, a reason or a column of ``export``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import click
 
 from sqspider.cli.main import cli
-from sqspider.record import BLOCKING_REASONS, Reason
+from sqspider.export import FIELDS
+from sqspider.record import BLOCKING_REASONS, Outcome, Reason, UrlRecord
 from sqspider.retry import CARE, FINAL, RULES
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 
-MEANINGS = {
-    line.split(" = ")[0].strip(): line.partition("# ")[2].strip()
-    for line in (Path(__file__).parent.parent / "src/sqspider/record.py").read_text().splitlines()
-    if " = " in line and "# " in line and line.split(" = ")[0].strip().isupper()
+RECORD: Final = (Path(__file__).parent.parent / "src/sqspider/record.py").read_text()
+MEANINGS: Final = dict(re.findall(r"^    ([A-Z_]+) = .*?# (.+)$", RECORD, re.M))
+COLUMN_MEANINGS: Final = {
+    **dict(re.findall(r"^    ([a-z_]+): .*?# (.+)$", RECORD, re.M)),
+    "status": "`queued`, `processing`, `done`, `failed` or `blocked`",
+    "reason": "why it failed or is blocked: [one of these](reasons.md)",
+    "final_url": "where its redirects end: itself, if it is no redirect; none without an answer, or for a circle",
+    "title": "of the page, on one line",
+    "host": "of the URL, in canonical form",
+    "enqueued_at": "when it was recorded",
+    "finished_at": "when it was done, failed or blocked",
+    "error": "why the record cannot be read: then there is nothing but its URL",
+    "redirect_to": "where its answer leads, if it is a redirect",
 }
+TIMES: Final = ("enqueued_at", "claimed_at", "finished_at", "lastmod")
+JSON_TYPES: Final = {"int": "number", "bool": "true or false"}
 
 
 def command_line() -> str:
@@ -69,7 +83,7 @@ def reasons() -> str:
         whose = rule.fault.value if reason in RULES else ""
         whose += ", slows" if rule.slows else ""
         ends = "blocked" if reason in BLOCKING_REASONS else "failed"
-        meaning = MEANINGS.get(reason.name, "")
+        meaning = MEANINGS[reason.name]
         lines.append(f"| `{reason.value}` | {tries} | {wait} | {whose} | {ends} | {meaning} |")
     lines += [
         "",
@@ -88,6 +102,28 @@ def reasons() -> str:
     return "\n".join(lines) + "\n"
 
 
+def export() -> str:
+    """The columns that ``export`` writes, in order."""
+    annotations = {**UrlRecord.__annotations__, **Outcome.__annotations__}
+    lines = [
+        "# What `export` writes",
+        "",
+        "A record a row, as JSON lines or CSV, in this order; written from `export.py` and `record.py`. New columns may come",
+        "after these; these keep their names ([what stays stable](../stability.md)). What there is not is `null`, in CSV empty.",
+        "",
+        "| column | type | meaning |",
+        "|---|---|---|",
+    ]
+    for name in FIELDS:
+        kind = JSON_TYPES.get(annotations.get(name, "str").removesuffix(" | None"), "text")
+        kind = "time, ISO 8601 in UTC" if name in TIMES else kind
+        lines.append(f"| `{name}` | {kind} | {COLUMN_MEANINGS[name]} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {"cli.md": command_line, "reasons.md": reasons, "export.md": export}
+
+
 if __name__ == "__main__":
-    (REFERENCE / "cli.md").write_text(command_line())
-    (REFERENCE / "reasons.md").write_text(reasons())
+    for name, write in PAGES.items():
+        (REFERENCE / name).write_text(write())
