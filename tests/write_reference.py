@@ -1,8 +1,13 @@
-"""Writes ``docs/reference`` from the code: run it after changing an option, a reason or a column of ``export``."""
+"""Writes from the code what the documents say of it: ``docs/reference``, and the house in ``docs/design.md``.
+
+Run it after changing an option, a reason or a column of ``export``, and after moving a module.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -14,9 +19,12 @@ from sqspider.export import FIELDS
 from sqspider.record import BLOCKING_REASONS, Outcome, Reason, UrlRecord
 from sqspider.retry import CARE, FINAL, RULES
 
-REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+ROOT: Final = Path(__file__).parent.parent
+REFERENCE: Final = ROOT / "docs" / "reference"
+DESIGN: Final = ROOT / "docs" / "design.md"
+HOUSE: Final = re.compile(r"(?<=<!-- written from the code -->\n).*?(?=<!-- up to here -->)", re.S)
 
-RECORD: Final = (Path(__file__).parent.parent / "src/sqspider/record.py").read_text()
+RECORD: Final = (ROOT / "src/sqspider/record.py").read_text()
 MEANINGS: Final = dict(re.findall(r"^    ([A-Z_]+) = .*?# (.+)$", RECORD, re.M))
 COLUMN_MEANINGS: Final = {
     **dict(re.findall(r"^    ([a-z_]+): .*?# (.+)$", RECORD, re.M)),
@@ -121,9 +129,34 @@ def export() -> str:
     return "\n".join(lines) + "\n"
 
 
+def house() -> str:
+    """The order of imports, and every module with the first sentence of its docstring, room by room."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract.get("containers") == ["sqspider"])
+    return "\n".join(["", "```", *layers, "```", "", *_rooms(ROOT / "src" / "sqspider"), *_rooms(ROOT / "infra")])
+
+
+def _rooms(folder: Path) -> Iterator[str]:
+    files = sorted(folder.glob("*.py"), key=lambda file: (file.stem != "__init__", file.name))
+    yield from (f"**`{folder.relative_to(ROOT).as_posix()}/`**", "", "| file | |", "|---|---|")
+    yield from (f"| `{file.name}` | {_said_of(file)} |" for file in files)
+    yield ""
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir() and list(path.glob("*.py"))):
+        yield from _rooms(inner)
+
+
+def _said_of(file: Path) -> str:
+    """The first sentence of a module's docstring, as Markdown."""
+    paragraph = (ast.get_docstring(ast.parse(file.read_text())) or "").partition("\n\n")[0]
+    sentence = re.split(r"(?<=[.:]) (?=[A-Z])", " ".join(paragraph.split()))[0]
+    return re.sub(r":\w+:(?=`)", "", sentence).replace("``", "`").rstrip(".:").replace("|", "\\|")
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {"cli.md": command_line, "reasons.md": reasons, "export.md": export}
 
 
 if __name__ == "__main__":
     for name, write in PAGES.items():
         (REFERENCE / name).write_text(write())
+    DESIGN.write_text(HOUSE.sub(lambda _: house(), DESIGN.read_text()))

@@ -21,10 +21,11 @@ from sqspider.record import Status
 from tests.frontier.kit import finish_one, take_one, url, win
 from tests.simulation.fake_dynamodb import INDEX, KEY, MOMENT, SHARD
 from tests.simulation.fake_store import FakeAwsStore
-from tests.write_reference import PAGES, REFERENCE
+from tests.write_reference import DESIGN, HOUSE, PAGES, REFERENCE, house
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FILES = {file.name for folder in ("src", "tests", "bench", "infra") for file in (ROOT / folder).rglob("*.py")}
 TESTS = "\n".join(file.read_text() for file in (ROOT / "tests").rglob("*.py"))
 
 
@@ -33,6 +34,9 @@ def test_every_test_and_file_that_a_document_names_is_there(document: Path) -> N
     text = document.read_text()
     names = set(re.findall(r"`(test_\w+)`", text))
     assert [name for name in sorted(names) if not re.search(rf"def {name}\(", TESTS)] == []
+    rooms = set(re.findall(r"`((?:cli|frontier|politeness|web|work)/[\w/.]+)`", text))
+    assert [path for path in sorted(rooms) if not (ROOT / "src" / "sqspider" / path).exists()] == []
+    assert sorted(set(re.findall(r"`(\w+\.py)`", text)) - FILES) == []
     paths = set(re.findall(r"`((?:tests|bench|infra|docs|src)/[\w/.]+)`", text))
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
 
@@ -54,6 +58,13 @@ def test_every_page_has_its_kind() -> None:
 def test_a_page_of_reference_is_what_the_code_says(name: str) -> None:
     """`python -m tests.write_reference` writes them anew."""
     assert (REFERENCE / name).read_text() == PAGES[name]()
+
+
+def test_the_house_is_drawn_as_it_stands() -> None:
+    """Every module, with what it says of itself, and the order of imports."""
+    drawn = HOUSE.search(DESIGN.read_text())
+    assert drawn is not None
+    assert drawn[0] == house()
 
 
 def test_every_page_of_reference_is_held() -> None:
