@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from aws_cdk import Duration, Names, RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
@@ -16,16 +16,8 @@ from constructs import Construct
 from grants import statements
 from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from queues import Queues
-from settings import StackSettings
+from settings import LOG_DAYS, StackSettings
 from wheels import FUNCTION_PYTHON
-
-# The names in CDK's list.
-RETENTIONS: Final = {
-    1: "ONE_DAY", 3: "THREE_DAYS", 5: "FIVE_DAYS", 7: "ONE_WEEK", 14: "TWO_WEEKS", 30: "ONE_MONTH",
-    60: "TWO_MONTHS", 90: "THREE_MONTHS", 120: "FOUR_MONTHS", 150: "FIVE_MONTHS", 180: "SIX_MONTHS",
-    365: "ONE_YEAR", 400: "THIRTEEN_MONTHS", 545: "EIGHTEEN_MONTHS", 731: "TWO_YEARS", 1827: "FIVE_YEARS",
-    3653: "TEN_YEARS",
-}  # fmt: skip
 
 
 class Functions(NamedTuple):
@@ -70,7 +62,7 @@ def functions_of(
 
 
 def _log_group(scope: Construct, name: str, days: int) -> logs.LogGroup:
-    retention = logs.RetentionDays[RETENTIONS[days]]
+    retention = logs.RetentionDays[LOG_DAYS[days]]
     return logs.LogGroup(scope, f"{name}Log", retention=retention, removal_policy=RemovalPolicy.DESTROY)
 
 

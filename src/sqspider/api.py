@@ -22,6 +22,7 @@ from sqspider.record import Reason, Status
 from sqspider.threaded import iterate
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
+from sqspider.web.head import header_of
 from sqspider.work.producer import RefusedLine, produce
 from sqspider.work.worker import Mode, Visit, Worker, WorkerOptions
 
@@ -47,7 +48,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
     def header(self, name: str) -> str | None:
         """The first header of this name, in any case."""
-        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+        return header_of(self.headers, name)
 
 
 class Crawl:

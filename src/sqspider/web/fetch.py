@@ -23,7 +23,7 @@ from sqspider.web.body import Body, BodySink, DecodeError
 from sqspider.web.connections import Connections, Underway
 from sqspider.web.errors import Trouble, classify
 from sqspider.web.guard import GuardedResolver
-from sqspider.web.head import Head, head_of
+from sqspider.web.head import Head, head_of, header_of
 from sqspider.web.location import REDIRECT_STATUSES, target_of
 from sqspider.web.options import FetchOptions as FetchOptions  # said again: they belong together
 
@@ -50,7 +50,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
 
     def header(self, name: str) -> str | None:
         """The first header of this name, in any case."""
-        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+        return header_of(self.headers, name)
 
 
 BeforeLarge = Callable[[], Awaitable[bool]]
@@ -169,7 +169,7 @@ class Fetcher:
             trace_request_ctx=request,
         ) as response:
             try:
-                request.head = head_of(response, self.options.proxy)
+                request.head = head = head_of(response, self.options.proxy)
             except Trouble:
                 response.close()
                 raise
@@ -178,7 +178,7 @@ class Fetcher:
                     await response.read()
                 else:
                     response.close()
-                return _Answer(redirect_to=target_of(response.status, response.raw_headers, request.url))
+                return _Answer(redirect_to=target_of(head, request.url))
             if sink is not None and request.reason_by_status is not None:
                 response.close()
                 return _Answer()

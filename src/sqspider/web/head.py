@@ -17,6 +17,11 @@ class Head(NamedTuple):
     headers: tuple[tuple[str, str], ...]
 
 
+def header_of(headers: tuple[tuple[str, str], ...], name: str) -> str | None:
+    """The first header of a name, in any case."""
+    return next((value for key, value in headers if key.lower() == name.lower()), None)
+
+
 def head_of(response: aiohttp.ClientResponse, proxy: str | None) -> Head:
     """The head of an answer. Raises :class:`Trouble` where it is none, or is not the host's but the proxy's."""
     if why := _why_not_http(response):
