@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from typing import Final
 
 from sqspider.record import BLOCKING_REASONS, Reason
@@ -15,7 +16,7 @@ REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})  # RFC 9110 sect
 def target_of(head: Head, url: str) -> str:
     """Where a redirect leads. Raises :class:`Trouble` where that is no URL that can be asked for."""
     location = header_of(head.headers, "location")
-    if location is None or not location.strip():
+    if location is None or not location.strip(string.whitespace):
         raise Trouble(Reason.BAD_REDIRECT, f"HTTP status {head.http_status} without a Location")
     target = canonicalize(_as_ascii(location), url)
     if isinstance(target, Refused):
