@@ -17,6 +17,9 @@ from sqspider.redact import redact
 MAX_RECEIVES: Final = 5
 """Deliveries of one message that nobody ended, before it goes to the dead letters."""
 
+SCAN_BATCH: Final = 1000
+"""Records that one batch of a scan brings at most, where the adapter has the choice."""
+
 Clock = Callable[[], float]  # seconds since the epoch
 
 
