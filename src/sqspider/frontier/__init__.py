@@ -10,6 +10,7 @@ import random
 from typing import Final
 
 from sqspider.checks import shown
+from sqspider.frontier.answers import LONGEST_LOOK_AGAIN_SECONDS as LONGEST_LOOK_AGAIN_SECONDS
 from sqspider.frontier.answers import first_of_each as first_of_each
 from sqspider.frontier.port import Frontier as Frontier
 from sqspider.frontier.port import Hosts as Hosts
@@ -17,7 +18,6 @@ from sqspider.frontier.port import Looking as Looking
 from sqspider.frontier.port import TurningFrontier as TurningFrontier
 from sqspider.frontier.port import Upkeep as Upkeep
 from sqspider.frontier.port import Work as Work
-from sqspider.frontier.values import LONGEST_LOOK_AGAIN_SECONDS as LONGEST_LOOK_AGAIN_SECONDS
 from sqspider.frontier.values import MAX_RECEIVES as MAX_RECEIVES
 from sqspider.frontier.values import Bill as Bill
 from sqspider.frontier.values import ClaimRequest as ClaimRequest

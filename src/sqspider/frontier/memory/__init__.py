@@ -21,7 +21,6 @@ import msgspec
 from sqspider.figures import COUNTED, KEPT_SECONDS, Point, Sample
 from sqspider.frontier import (
     CHANCE,
-    LONGEST_LOOK_AGAIN_SECONDS,
     Admission,
     ClaimRequest,
     Clock,
@@ -35,7 +34,6 @@ from sqspider.frontier import (
     Finish,
     FrontierSettings,
     Lost,
-    LostReason,
     QueueStats,
     Retry,
     RobotsRow,
@@ -44,12 +42,23 @@ from sqspider.frontier import (
     Won,
     WorkerRow,
 )
+from sqspider.frontier.answers import (
+    Claimant,
+    claim_told,
+    claimed,
+    claimed_in_order,
+    counts_of,
+    first_request_of_each,
+    given_back,
+    next_look,
+    not_before,
+)
 from sqspider.frontier.memory.store import MemoryStore as MemoryStore
 from sqspider.frontier.memory.store import Session, Stored
-from sqspider.host import SUMS, HostRow, HostState, entered, left, reserved, saved, sums_of
+from sqspider.host import HostRow, HostState, entered, left, reserved, saved, sums_of, with_sums
 from sqspider.incident import is_in_trouble
 from sqspider.message import Message, encode_message
-from sqspider.record import Status, UrlRecord
+from sqspider.record import Operation, Status, UrlRecord
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -192,66 +201,37 @@ class MemoryFrontier:
     def claim(
         self, requests: Sequence[ClaimRequest], *, worker_id: str, claim_id: str, lease_seconds: float
     ) -> list[Won | Lost]:
-        answers: list[Won | Lost] = []
-        won: dict[str, Won] = {}
-        for request in requests:
-            url = request.message.url
-            answer: Won | Lost
-            if url in won:  # by another request of this batch
-                answer = Lost(url=url, why=LostReason.HELD, lease_until=won[url].lease_until)
-            else:
-                if url not in self._store.records:
-                    self._record(Entry.of(request.message))
-                answer = self._claim(url, worker_id, claim_id, lease_seconds)
-            if isinstance(answer, Won):
-                won[url] = answer
-            answers.append(answer)
-        return answers
+        by_url = first_request_of_each(requests)
+        claimant = Claimant(worker_id, claim_id, lease_seconds)
+        return claimed_in_order(requests, {url: self._claim(request, claimant) for url, request in by_url.items()})
 
-    def _claim(self, url: str, worker_id: str, claim_id: str, lease_seconds: float) -> Won | Lost:
-        now, record = self._clock(), self._store.records[url]
-        lease_until = record.lease_until
-        if lease_until is None:
-            return Lost(url=url, why=LostReason.FINISHED)
-        if lease_until < now:
-            lease_until = now + lease_seconds
-            record = replace(
-                record,
-                status=Status.PROCESSING,
-                attempt=record.attempt + 1,
-                unended=record.unended + 1,
-                worker_id=worker_id,
-                claim_id=claim_id,
-                lease_until=lease_until,
-                claimed_at=now,
-                due_at=lease_until + self._settings.due_seconds,
-            )
-            self._store.put(record)
-        elif (record.worker_id, record.claim_id) != (worker_id, claim_id):  # else my own: its answer was lost
-            return Lost(url=url, why=LostReason.HELD, lease_until=lease_until)
-        return Won(
-            url=url,
-            attempt=record.attempt,
-            unended=record.unended,
-            tries=record.tries,
-            worker_id=worker_id,
-            claim_id=claim_id,
-            lease_until=lease_until,
-        )
+    def _claim(self, request: ClaimRequest, claimant: Claimant) -> Won | Lost:
+        now, url = self._clock(), request.message.url
+        if url not in self._store.records:  # a message without a record is a way in
+            self._record(Entry.of(request.message))
+        record = self._store.records[url]
+        told = claim_told(url, record, claimant, now)
+        if told is not None:
+            return told
+        won = claimed(url, record, claimant, now)
+        due_at = won.lease_until + self._settings.due_seconds
+        new = {"status": Status.PROCESSING, "claimed_at": now, "due_at": due_at}
+        self._store.put(replace(record, **msgspec.structs.asdict(won), **new))
+        return won
 
     @_operation
     def finish(self, finishes: Sequence[Finish]) -> list[bool]:
         return [self._finish(finish) for finish in finishes]
 
     def _finish(self, finish: Finish) -> bool:
-        outcome, record = finish.outcome, self._store.held(finish.claim)
+        outcome, record = finish.outcome, self._store.held(finish.claim, Operation.FINISH)
         if record is None:
             return False
         self._enqueue(finish.links)
         ends = {"lease_until": None, "due_at": None, "unended": 0}
         record = self._store.records[record.url]  # one of the links may have been its own
         self._store.put(replace(record, **ends, status=outcome.status, outcome=outcome, finished_at=self._clock()))
-        self._store.change_host(record.host, lambda state: (_with_sums(state, sums_of(outcome)), None))
+        self._store.change_host(record.host, functools.partial(_with_sums, sums=sums_of(outcome)))
         if finish.delivery is not None:  # all of its messages have nothing more to say
             self._store.queue.delete_of(record.url)
         return True
@@ -261,7 +241,7 @@ class MemoryFrontier:
         return [self._retry(retry) for retry in retries]
 
     def _retry(self, retry: Retry) -> bool:
-        record = self._store.held(retry.claim)
+        record = self._store.held(retry.claim, Operation.RETRY)
         if record is None:
             return False
         self._store.put(
@@ -269,10 +249,9 @@ class MemoryFrontier:
                 record,
                 status=Status.QUEUED,
                 lease_until=0.0,
-                unended=record.unended - 1 if retry.is_unused else 0,
-                tries=record.tries + retry.tried,
-                due_at=max(self._clock(), retry.at) + self._settings.due_seconds,  # NaN, too, is now
+                due_at=not_before(self._clock(), retry.at) + self._settings.due_seconds,
                 outcome=retry.outcome or record.outcome,
+                **given_back(retry)._asdict(),
             )
         )
         self._put_off(retry.delivery, retry.at)
@@ -284,8 +263,7 @@ class MemoryFrontier:
             self._put_off(deferral.delivery, deferral.until, deferral.message)
 
     def _put_off(self, delivery: Delivery, until: float, message: Message | None = None) -> None:
-        now = self._clock()
-        self._store.queue.put_off(delivery, until if until > now else now, message)  # NaN, too, is now
+        self._store.queue.put_off(delivery, not_before(self._clock(), until), message)
         self._store.tell()
 
     @_operation
@@ -298,14 +276,11 @@ class MemoryFrontier:
         now, store, released = self._clock(), self._store, 0
         due = store.take_due(now)
         while released < limit and (record := next(due, None)) is not None:
-            look_again = self._settings.due_seconds
-            if store.queue.holds(record.url):  # what waits long is looked at ever more seldom
-                waited = now - record.enqueued_at - look_again
-                look_again = max(look_again, min(waited, LONGEST_LOOK_AGAIN_SECONDS))
-            else:
+            waits_since = record.enqueued_at if store.queue.holds(record.url) else None
+            if waits_since is None:
                 self._send(encode_message(store.message_of(record)))
                 released += 1
-            store.put(replace(record, due_at=now + look_again))
+            store.put(replace(record, due_at=next_look(now, self._settings.due_seconds, waits_since=waits_since)))
         return released
 
     @_operation
@@ -387,11 +362,7 @@ class MemoryFrontier:
 
     @_operation
     def counts(self, *, exact: bool = False) -> Counts:  # noqa: ARG002 - they always are
-        store = self._store
-        by_status = {status: store.by_status[status] for status in Status}
-        return Counts(
-            by_status=by_status, by_reason=dict(store.by_reason), bytes=store.bytes, redirects=store.redirects
-        )
+        return counts_of(self._store.sums)
 
     @_operation
     def queue_stats(self) -> QueueStats:
@@ -477,9 +448,8 @@ class MemoryFrontier:
         return removed
 
 
-def _with_sums(state: HostState, sums: dict[str, float]) -> HostState:
-    row = state.row
-    return replace(state, row=replace(row, **{name: getattr(row, name) + sums.get(name, 0) for name in SUMS}))
+def _with_sums(state: HostState, sums: dict[str, float]) -> tuple[HostState, None]:
+    return replace(state, row=with_sums(state.row, sums)), None
 
 
 def _point(at: float, taken: Sequence[tuple[Sample, QueueStats]]) -> Point:

@@ -18,9 +18,10 @@ import msgspec
 from sqspider.crawls import CrawlSettings
 from sqspider.figures import Sample
 from sqspider.frontier import Delivery, Entry, QueueStats, RobotsRow, Won, WorkerRow
+from sqspider.frontier.answers import counted, has_fewer_redirects, is_dead, is_held
 from sqspider.host import HostRow, HostState
 from sqspider.message import Message, decode_message, encode_message
-from sqspider.record import Reason, Status, UrlRecord
+from sqspider.record import Operation, Status, UrlRecord
 from sqspider.url import host_of
 
 T = TypeVar("T")
@@ -111,7 +112,7 @@ class MessageQueue:
         taken: list[Stored] = []
         visible = self._take_visible(now)
         while len(taken) < limit and (stored := next(visible, None)) is not None:
-            if stored.receive_count >= max_receives:
+            if is_dead(stored.receive_count, max_receives):
                 self._remove(stored)
                 self.dead[stored.id] = stored
                 continue
@@ -225,9 +226,7 @@ class MemoryStore:
         self.records: dict[str, UrlRecord] = {}  # in the order in which they were recorded
         self.settings: dict[str, CrawlSettings] = {}  # by URL
         self._due: list[tuple[float, str]] = []  # a heap; entries of a ``due_at`` that was moved are passed over
-        self.by_status: Counter[Status] = Counter()
-        self.by_reason: Counter[Reason] = Counter()
-        self.bytes = self.redirects = 0  # of the finished records
+        self.sums: Counter[str] = Counter()  # of the records: see ``answers.counted``
         self.hosts: dict[str, HostState] = {}
         self.robots: dict[str, RobotsRow] = {}
         self.robots_leases: dict[str, float] = {}  # until when, by origin
@@ -242,16 +241,9 @@ class MemoryStore:
         """Write a record, and keep the sums."""
         old = self.records.get(record.url)
         self.records[record.url] = record
-        if old is not None:
-            self.by_status[old.status] -= 1
-        self.by_status[record.status] += 1
+        self.sums.update(counted(old.status if old else None, record.status, record.outcome))
         if record.due_at is not None:
             heapq.heappush(self._due, (record.due_at, record.url))
-        if record.status.is_final and record.outcome is not None:
-            self.bytes += record.outcome.bytes
-            self.redirects += record.outcome.is_redirect
-            if record.outcome.reason is not None:
-                self.by_reason[record.outcome.reason] += 1
 
     def record(self, entry: Entry, *, now: float, due_at: float) -> bool:
         """Record a URL; whether it was new. Of one that is known and open the fewest redirects hold."""
@@ -272,7 +264,7 @@ class MemoryStore:
                     enqueued_at=now,
                 )
             )
-        elif not known.status.is_final and entry.redirects < known.redirects:
+        elif has_fewer_redirects(entry, known.status, known.redirects):
             self.put(msgspec.structs.replace(known, redirects=entry.redirects))
         return known is None
 
@@ -287,13 +279,10 @@ class MemoryStore:
             lastmod=record.lastmod,
         )
 
-    def held(self, claim: Won) -> UrlRecord | None:
-        """The record of a claim; none if the claim is over."""
+    def held(self, claim: Won, by: Operation) -> UrlRecord | None:
+        """The record of a claim that an operation may end; none if the claim is over."""
         record = self.records.get(claim.url)
-        if record is None or record.status is not Status.PROCESSING:
-            return None
-        fence = (record.attempt, record.worker_id, record.claim_id)
-        return record if fence == (claim.attempt, claim.worker_id, claim.claim_id) else None
+        return record if is_held(record, claim, by) else None
 
     def take_due(self, now: float) -> Iterator[UrlRecord]:
         """Open records past their ``due_at``. Whoever takes one moves it on, or it is not found again."""
