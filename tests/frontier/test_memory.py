@@ -94,6 +94,8 @@ class Dying:
         await self._go_on(self.dies_after)
         return answer
 
+    def close(self) -> None: ...
+
     async def _go_on(self, dies: bool) -> None:
         if dies:
             await asyncio.Event().wait()

@@ -25,7 +25,6 @@ class Change(NamedTuple):
 
 
 ANSWERS: Final = "frontier/answers.py"
-STORE: Final = "frontier/memory/store.py"
 MEMORY: Final = "frontier/memory"
 PLANTS: Final[dict[str, Change]] = {
     # Claims
@@ -55,8 +54,10 @@ PLANTS: Final[dict[str, Change]] = {
         "        await self._delete(delivery)\n        finished = await self._finish(",
     ),
     "links": Change(MEMORY, "self._enqueue(finish.links)", "self._enqueue(finish.links[1:])"),
-    "stale receipt": Change(STORE, "if stored is not None and stored.receipt == delivery.receipt else None", ""),
-    "receives of a deferral": Change(STORE, 'stored.receive_count, stored.receipt = 0, ""', 'stored.receipt = ""'),
+    "stale receipt": Change(MEMORY, "if stored is not None and stored.receipt == delivery.receipt else None", ""),
+    "receives of a deferral": Change(
+        MEMORY, 'replace(stored, receive_count=0, receipt="")\n', 'replace(stored, receipt="")\n'
+    ),
     "dead letters": Change(ANSWERS, "return receives >= max_receives", "return receives >= 1_000_000"),
     "sweeps": Change("work", "        await asyncio.sleep(every_seconds)\n", "        await asyncio.sleep(1e9)\n"),
     "orphan test": Change(MEMORY, "record.enqueued_at if store.queue.holds(record.url) else None", "None"),
