@@ -60,6 +60,7 @@ PLANS: Final[dict[str, set[str]]] = {
     "FRESH_ONES": {PLACE},
     "RECEIVE": {BY_ID, OF_PARENT},
     "RECEIVE_MESSAGES": {MESSAGE_BY_ID, MESSAGES},
+    "BURY": {MESSAGE_BY_ID},
     "NEXT_VISIBLE": {PLACE, LATER, LATER_MESSAGES},
     "CLAIM": {BY_ID},
     "TAKE_OVER": {MESSAGE_BY_ID},

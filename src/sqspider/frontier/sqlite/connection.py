@@ -71,13 +71,14 @@ class Transaction:
     def generation(self) -> int:
         return counters.number(self.connection, "generation")
 
-    def not_before_now(self, moment: float) -> float:
-        return moment if moment > self.now else self.now  # NaN, too, is now
-
     def count(self, changes: Mapping[str, int]) -> None:
         """Note by how much the sums change."""
         for name, change in changes.items():
             self._changes[name] += change
+
+    def count_records(self, changes: Mapping[str, int]) -> None:
+        """Note by how much the sums of records change, by the names of :func:`sqspider.frontier.answers.counted`."""
+        self.count({counters.stored_name(name): change for name, change in changes.items()})
 
     def write_counts(self) -> None:
         """Move the sums by what was noted: once for the whole transaction."""

@@ -15,7 +15,7 @@ from sqspider.frontier.sqlite.connection import Part
 from sqspider.frontier.sqlite.keys import keys_of_host, with_keys
 from sqspider.frontier.sqlite.rows import PARENT, STATUS_NUMBERS, dicts, letter_row, record_of, whole, worker_row
 from sqspider.frontier.values import SCAN_BATCH
-from sqspider.record import Reason, Status, UrlRecord
+from sqspider.record import Status, UrlRecord
 
 GET: Final = f"""
 SELECT r.*, {PARENT} FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
@@ -88,13 +88,7 @@ class Looking(Part):
         return [record_of(row, self._file.settings.due_seconds) for row in rows]
 
     async def counts(self, *, exact: bool = False) -> Counts:  # noqa: ARG002 - they always are
-        numbers = await self._file.read(counters.sums)
-        return Counts(
-            by_status={status: numbers.get(f"status:{status}", 0) for status in Status},
-            by_reason={reason: n for reason in Reason if (n := numbers.get(f"reason:{reason}", 0))},
-            bytes=numbers.get("bytes", 0),
-            redirects=numbers.get("redirects", 0),
-        )
+        return await self._file.read(counters.records)
 
     async def queue_stats(self) -> QueueStats:
         return await self._file.read(lambda connection: queue_stats(connection, self._file.clock()))

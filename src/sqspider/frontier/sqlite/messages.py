@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Deferral, Delivery
+from sqspider.frontier.answers import is_dead, not_before
 from sqspider.frontier.sqlite import counters
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.errors import damaged
@@ -55,14 +56,13 @@ RETURNING id, key, delivery, url, depth,
     id, status, queue, attempt, unended, tries, worker_id, claim_id, lease_until
 """
 RECEIVE_MESSAGES: Final = """
-UPDATE sent NOT INDEXED SET
-    receives = receives + (receives < :most), delivery = delivery + 1,
-    queue = CASE WHEN receives < :most THEN 2 END, visible_at = CASE WHEN receives < :most THEN :hidden_until END
+UPDATE sent NOT INDEXED SET receives = receives + 1, delivery = delivery + 1, queue = 2, visible_at = :hidden_until
 WHERE id IN (
     SELECT id FROM sent INDEXED BY sent_visible WHERE visible_at <= :now ORDER BY visible_at LIMIT :limit
 )
-RETURNING id, delivery, url, body, receives, sent_at, queue IS NULL
+RETURNING id, delivery, url, body, receives, sent_at
 """
+BURY: Final = "UPDATE sent NOT INDEXED SET receives = ?, queue = NULL, visible_at = NULL WHERE id = ?"
 DEFER: Final = """
 UPDATE record NOT INDEXED SET
     queue = 1, visible_at = :until, receives = 0, slot = CASE WHEN :says_more THEN :slot ELSE slot END,
@@ -183,14 +183,14 @@ def _hidden_until(transaction: Transaction) -> float:
 
 def _receive_messages(transaction: Transaction, limit: int) -> list[Received]:
     """Take what anybody sent."""
-    most, now = transaction.settings.max_receives, transaction.now
-    parameters = {"most": most, "now": now, "limit": limit, "hidden_until": _hidden_until(transaction)}
-    rows = transaction.connection.execute(RECEIVE_MESSAGES, parameters).fetchall()
+    parameters = {"now": transaction.now, "limit": limit, "hidden_until": _hidden_until(transaction)}
+    rows = sorted(transaction.connection.execute(RECEIVE_MESSAGES, parameters).fetchall())
     if not rows:
         return []
-    died = sum(row[6] for row in rows)
-    transaction.count({"messages": -died, "dead": died})
-    known = held(transaction.connection, [url for url in (row[2] for row in rows) if url is not None])
+    dead = [row for row in rows if _has_died(transaction, row[4])]
+    transaction.change_each(BURY, [(receives - 1, id_) for id_, _, _, _, receives, _ in dead])
+    transaction.count({"messages": -len(dead), "dead": len(dead)})
+    known = held(transaction.connection, [url for _, _, url, *_ in rows if url is not None])
     return [
         Received(
             Delivery(
@@ -202,9 +202,14 @@ def _receive_messages(transaction: Transaction, limit: int) -> list[Received]:
                 is_finished=url in known and known[url].lease_until is None,
             )
         )
-        for id_, delivery, url, body, receives, sent_at, is_dead in sorted(rows)
-        if not is_dead
+        for id_, delivery, url, body, receives, sent_at in rows
+        if not _has_died(transaction, receives)
     ]
+
+
+def _has_died(transaction: Transaction, receives: int) -> bool:
+    """Whether what was just received is dead instead, by how often it was, this time included."""
+    return is_dead(receives - 1, transaction.settings.max_receives)
 
 
 def _receive_records(transaction: Transaction, ids: Sequence[int]) -> list[Received]:
@@ -221,7 +226,7 @@ def _receive_records(transaction: Transaction, ids: Sequence[int]) -> list[Recei
     received, dead = [], []
     for place, row in places:
         delivery = _delivery_of(transaction, place, row, settings)
-        if place.receives > transaction.settings.max_receives:
+        if _has_died(transaction, place.receives):
             dead.append((place, delivery.body))
         else:
             received.append(Received(delivery, place, settings[place.crawl], row))
@@ -266,7 +271,7 @@ def defer(transaction: Transaction, deferrals: Sequence[Deferral]) -> None:
     records, messages = [], []
     for deferral in deferrals:
         message, receipt = deferral.message, receipt_of(deferral.delivery)
-        until = {"until": transaction.not_before_now(deferral.until), **receipt._asdict()}
+        until = {"until": not_before(transaction.now, deferral.until), **receipt._asdict()}
         if receipt.is_message:
             messages.append({"body": encode_message(message) if message else None, **until})
         elif receipt.generation == transaction.generation:

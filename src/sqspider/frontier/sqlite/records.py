@@ -11,15 +11,17 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 from sqspider.crawls import CrawlSettings, encode_settings
-from sqspider.frontier import Entry, first_of_each
+from sqspider.frontier import Entry
+from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each, has_fewer_redirects
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.keys import key_of, with_keys
-from sqspider.frontier.sqlite.rows import FRESH, settings_of
+from sqspider.frontier.sqlite.rows import FRESH, STATUSES, settings_of
+from sqspider.record import Status
 
 FIND_CRAWL: Final = "SELECT id FROM crawl WHERE settings = ?"
 ADD_CRAWL: Final = "INSERT INTO crawl (settings) VALUES (?)"
@@ -27,7 +29,7 @@ CRAWLS: Final = """
 SELECT c.id, c.settings FROM json_each(?) AS e CROSS JOIN crawl AS c NOT INDEXED ON c.id = e.value
 """
 KNOWN: Final = """
-SELECT e.key, r.id, r.redirects, r.lease_until IS NOT NULL
+SELECT e.key, r.id, r.redirects, r.status
 FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
@@ -43,18 +45,16 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 FEWER_REDIRECTS: Final = "UPDATE record NOT INDEXED SET redirects = ? WHERE id = ?"
 
 
+_STATUS_BY_NUMBER: Final = dict(enumerate(STATUSES))  # one that is damaged is left as it is
+
+
 class Records(Part):
     """URLs in."""
 
     async def enqueue(self, entries: Sequence[Entry]) -> list[bool]:
         new = await self._file.write(lambda transaction: enqueue(transaction, entries))
         self._file.news.set()
-        seen: set[str] = set()
-        answers = []
-        for entry in entries:
-            answers.append(entry.url in new and entry.url not in seen)
-            seen.add(entry.url)
-        return answers
+        return enqueued_in_order(entries, new)
 
 
 def enqueue(transaction: Transaction, entries: Iterable[Entry]) -> set[str]:
@@ -83,7 +83,7 @@ def record(transaction: Transaction, entries: Iterable[Entry], queue: int | None
         parent = known.get(entry.parent, entry.parent) if entry.parent is not None else None
         rows.append((keys[url], crawls[settings], queue, entry.depth, parent, url, entry.redirects, entry.lastmod, now))
     connection.executemany(INSERT_RECORD, rows)
-    transaction.count({"status:queued": len(rows)})
+    transaction.count_records(counted(None, Status.QUEUED, count=len(rows)))
     return by_url.keys() - known.keys()
 
 
@@ -93,10 +93,10 @@ def _known(connection: sqlite3.Connection, by_url: Mapping[str, Entry], keys: Ma
     asked = [*by_url, *(parent for parent in parents if parent not in by_url)]
     known: dict[str, int] = {}
     fewer = []
-    for index, id_, redirects, is_open in connection.execute(KNOWN, (with_keys(asked, keys),)):
+    for index, id_, redirects, number in connection.execute(KNOWN, (with_keys(asked, keys),)):
         url = asked[index]
         known[url] = id_
-        if is_open and url in by_url and by_url[url].redirects < redirects:
+        if url in by_url and has_fewer_redirects(by_url[url], _STATUS_BY_NUMBER.get(number, Status.DONE), redirects):
             fewer.append((by_url[url].redirects, id_))
     connection.executemany(FEWER_REDIRECTS, fewer)
     return known
@@ -120,7 +120,7 @@ class Held(NamedTuple):
     """What a record says of its claims, as :data:`HELD` reads it."""
 
     id: int
-    status: int
+    number: Annotated[int, msgspec.Meta(ge=0, lt=len(STATUSES))]  # of its status
     queue: int | None
     attempt: int
     unended: int
@@ -128,6 +128,10 @@ class Held(NamedTuple):
     worker_id: str | None
     claim_id: str | None
     lease_until: float | None
+
+    @property
+    def status(self) -> Status:
+        return STATUSES[self.number]
 
 
 def held(connection: sqlite3.Connection, urls: Sequence[str]) -> dict[str, Held]:

@@ -31,7 +31,6 @@ Parameters = dict[str, Any] | tuple[Any, ...]
 STATUSES: Final = (Status.QUEUED, Status.PROCESSING, Status.DONE, Status.FAILED, Status.BLOCKED)
 """A record's status as the file has it: by its place in this list."""
 STATUS_NUMBERS: Final = {status: number for number, status in enumerate(STATUSES)}
-QUEUED, PROCESSING = STATUS_NUMBERS[Status.QUEUED], STATUS_NUMBERS[Status.PROCESSING]
 FRESH, PUT_OFF, IN_FLIGHT = 0, 1, 2  # the places in the queue
 STEP: Final = 1000  # rows that one transaction of a longer piece of work looks at, before others get their turn
 
@@ -168,7 +167,7 @@ class Waiting(NamedTuple):
         The key was made of the very same URL, which was canonical then.
         """
         try:
-            msgspec.convert(self, Waiting)
+            msgspec.convert(tuple(self), Waiting)  # what is one already is believed
             message = self.message(settings)
             check_numbers(message, Message.ranges)
         except (msgspec.ValidationError, TypeError, ValueError):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from sqspider.frontier import LONGEST_LOOK_AGAIN_SECONDS
+from sqspider.frontier.answers import next_look
 from sqspider.frontier.sqlite import counters
 from sqspider.frontier.sqlite.clock import TOLERATED_SECONDS, keep_time, seconds_ahead
 from sqspider.frontier.sqlite.connection import Part, Transaction
@@ -21,10 +21,9 @@ from sqspider.frontier.sqlite.errors import damaged
 from sqspider.frontier.sqlite.keys import key_or_none
 from sqspider.frontier.sqlite.messages import next_visible
 from sqspider.frontier.sqlite.rows import STEP
-from sqspider.record import Status
 
 PAST_DUE: Final = """
-SELECT r.id, EXISTS (
+SELECT r.id, r.enqueued_at, EXISTS (
     SELECT 1 FROM sent AS m INDEXED BY sent_key
     WHERE m.key = r.key AND m.url = r.url AND m.visible_at IS NOT NULL
 )
@@ -42,10 +41,7 @@ UPDATE record NOT INDEXED SET
     queue = 1, visible_at = ?, receives = 0, slot = NULL, slot_generation = NULL, due_at = NULL
 WHERE id = ?
 """
-MOVE_DUE_ON: Final = """
-UPDATE record NOT INDEXED SET due_at = :now + max(:seconds, min(:now - enqueued_at - :seconds, :longest))
-WHERE id = :id
-"""
+MOVE_DUE_ON: Final = "UPDATE record NOT INDEXED SET due_at = ? WHERE id = ?"
 
 
 class Sweeps(Part):
@@ -98,17 +94,18 @@ def _sweep_some(transaction: Transaction, now: float, limit: int) -> int:
     """Look at some records that are past their time, and move on those that stay; how many were released."""
     connection = transaction.connection
     looked_at = connection.execute(PAST_DUE, _due(now, STEP)).fetchall()
-    missing = [id_ for id_, has_message in looked_at if not has_message][:limit]
+    missing = [id_ for id_, _, has in looked_at if not has][:limit]
     orphans = _orphans(connection, missing)
     released = [(now, orphan.id) for orphan in orphans if orphan.has_way_back]
     connection.executemany(PUT_BACK, released)
     transaction.count({"messages": len(released), "put_off": len(released)})
-    # What waits long is looked at ever more seldom. What nothing brings back is looked at again as soon as ever.
-    waiting = [(id_, LONGEST_LOOK_AGAIN_SECONDS) for id_, has_message in looked_at if has_message]
-    lost = [(orphan.id, 0.0) for orphan in orphans if not orphan.has_way_back]
+    # What nothing brings back is looked at again as soon as ever.
     seconds = transaction.settings.due_seconds
-    moves = [{"id": id_, "now": now, "seconds": seconds, "longest": longest} for id_, longest in waiting + lost]
-    connection.executemany(MOVE_DUE_ON, moves)
+    lost = [(next_look(now, seconds), orphan.id) for orphan in orphans if not orphan.has_way_back]
+    waiting = [
+        (next_look(now, seconds, waits_since=since), id_) for id_, since, has_message in looked_at if has_message
+    ]
+    connection.executemany(MOVE_DUE_ON, waiting + lost)
     return len(released)
 
 
@@ -120,8 +117,7 @@ def _orphans(connection: sqlite3.Connection, ids: Sequence[int]) -> list[_Orphan
 
 def _left(connection: sqlite3.Connection) -> int:
     """How many records are open, by the sums."""
-    numbers = counters.sums(connection)
-    return sum(numbers.get(f"status:{status}", 0) for status in Status if not status.is_final)
+    return counters.records(connection).open
 
 
 def _lost(connection: sqlite3.Connection) -> list[str] | None:
@@ -132,8 +128,8 @@ def _lost(connection: sqlite3.Connection) -> list[str] | None:
     due = connection.execute(PAST_DUE, _due(math.inf, -1))  # no limit: the first that has a way back ends it
     while some := due.fetchmany(STEP):
         # None waits by the indexes that URLs are received by: one that is there all the same never comes.
-        orphans = _orphans(connection, [id_ for id_, _ in some])
-        has_message = dict(some)
+        orphans = _orphans(connection, [id_ for id_, *_ in some])
+        has_message = {id_: has for id_, _, has in some}
         if any(orphan.has_way_back and not has_message[orphan.id] for orphan in orphans):
             return None
         lost += [orphan.url for orphan in orphans]

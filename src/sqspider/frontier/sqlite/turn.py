@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from sqspider.frontier import ClaimRequest, Ends, Taken, Taking, Turned
+from sqspider.frontier.answers import Claimant
 from sqspider.frontier.sqlite import claims, hosts, messages
-from sqspider.frontier.sqlite.claims import Claimant
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.messages import Received
 from sqspider.frontier.sqlite.records import Held
