@@ -17,7 +17,7 @@ from constructs import Construct
 from functions import Functions
 from queues import Queues
 from settings import StackSettings
-from sqspider.frontier.aws.calls import INDEX
+from sqspider.frontier.aws.table import INDEX
 
 MINUTE: Final = Duration.minutes(1)
 SWEEPS_MISSED: Final = 5  # in a row, before the alarm

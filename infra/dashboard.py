@@ -12,7 +12,7 @@ from constructs import Construct
 from functions import Functions
 from queues import Queues
 from sqspider.figures import NAMESPACE
-from sqspider.frontier.aws.prices import (
+from sqspider.frontier.aws.bill import (
     DOLLARS_A_GB_SECOND,
     DOLLARS_A_READ_UNIT,
     DOLLARS_A_SQS_REQUEST,
@@ -95,7 +95,7 @@ def _of_work(functions: Functions, counted: _Counted) -> list[cloudwatch.IWidget
 
 
 def _cost(queues: Queues, crawl: lambda_.Function, memory_mb: int, counted: _Counted) -> cloudwatch.IWidget:
-    """In dollars, by the list prices of ``sqspider.frontier.aws.prices``."""
+    """In dollars, by the list prices of ``sqspider.frontier.aws.bill``."""
     gigabytes = memory_mb / 1024
     cost = cloudwatch.MathExpression(
         label="dollars an hour",

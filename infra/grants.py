@@ -7,8 +7,8 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from queues import Queues
-from sqspider.frontier.aws import IAM_ACTIONS
-from sqspider.frontier.aws.calls import INDEX
+from sqspider.frontier.aws.permissions import IAM_ACTIONS
+from sqspider.frontier.aws.table import INDEX
 
 
 def operator_policy(scope: Construct, queues: Queues, table: dynamodb.Table) -> iam.ManagedPolicy:

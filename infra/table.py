@@ -1,4 +1,4 @@
-"""The table of all that the crawler knows; see ``sqspider.frontier.aws`` for what its items are."""
+"""The table of all that the crawler knows; see ``sqspider.frontier.aws.items`` for what its items are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from aws_cdk import RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
-from sqspider.frontier.aws.calls import INDEX
+from sqspider.frontier.aws.table import INDEX
 
 
 def table_of(scope: Construct, *, is_kept: bool, has_recovery: bool) -> dynamodb.Table:
