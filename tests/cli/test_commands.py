@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sqspider.cli.main import _COMMANDS
+from sqspider.cli.main import COMMANDS
 from sqspider.cli.metrics import COLUMNS
 from sqspider.export import FIELDS
 from sqspider.frontier.sqlite.file import APPLICATION_ID, SCHEMA_VERSION
@@ -38,7 +38,7 @@ def test_help_and_version_load_no_client() -> None:
         assert "sqspider" in done.stdout
 
 
-@pytest.mark.parametrize("command", list(_COMMANDS))
+@pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_has_help_and_is_documented(sqspider: Run, command: str) -> None:
     done = sqspider(command, "--help")
     assert done.returncode == 0

@@ -16,11 +16,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sqspider.cli.main import Shared, pass_shared, shared_options
-from sqspider.cli.options import opened
+from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
+from sqspider.cli.frontier import opened
 from sqspider.cli.processes import SELF
-from sqspider.cli.progress import STATUS_STYLES
 from sqspider.cli.sections import Group
+from sqspider.cli.shared import Shared, pass_shared, shared_options
+from sqspider.cli.summary import STATUS_STYLES
 from sqspider.crawls import CrawlSettings
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Frontier
@@ -46,8 +47,8 @@ _LINE: Final = re.compile(r"(WON|LOST) race — [a-z ]+: (\S+)")
 def demo(context: click.Context, pages: int) -> int:
     """Start a small site on this machine, crawl it, and explain what came of it."""
     if context.invoked_subcommand is not None:
-        return 0
-    from sqspider.cli.work import run_loop
+        return GOOD
+    from sqspider.cli.worker import run_loop
 
     shared: Shared = context.obj
     _say_of_its_own(shared)
@@ -62,7 +63,7 @@ def _say_of_its_own(shared: Shared) -> None:
 
 
 async def _demo(shared: Shared, pages: int) -> int:
-    from sqspider.cli.work import Crawl
+    from sqspider.cli.crawl import CrawlRun
 
     console = Console()
     async with DemoSite(pages) as site:
@@ -72,14 +73,13 @@ async def _demo(shared: Shared, pages: int) -> int:
             style="bold",
             soft_wrap=True,
         )
-        crawl = Crawl(
+        run = CrawlRun(
             shared,
             CrawlSettings(scope=Scope.HOST, delay_seconds=0.0, max_depth=DEPTH),
             WorkerOptions(worker_id="demo", first_retry_seconds=0.5),
             FetchOptions(allow_private=True),
-            quiet=False,
         )
-        status = await crawl.run((site.url,), 1, None, as_json=False)
+        status = await run.run((site.url,))
         async with opened(shared) as frontier:
             await _explain(console, frontier, site)
     console.print("\nNow look around; the frontier stays:", highlight=False)
@@ -223,7 +223,7 @@ async def _race(shared: Shared) -> int:
                 seconds = time.monotonic() - started
         except TimeoutError:
             console.print(f"\nThe race was not over after {RACE_SECONDS:.0f} s: it is given up.", highlight=False)
-            return 1
+            return NOT_ALL_GOOD
         finally:
             for process in processes:
                 if process.returncode is None:
@@ -245,7 +245,7 @@ async def _race(shared: Shared) -> int:
     console.print(
         "\n", verdict, f" {seconds:.1f} s. Frontier: {shared.frontier}", sep="", highlight=False, soft_wrap=True
     )
-    return 0 if fair and recorded else 1
+    return GOOD if fair and recorded else NOT_ALL_GOOD
 
 
 def _named(*names: str) -> Text:

@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 from rich.console import Console
 
-from sqspider.cli.main import Shared, pass_shared
+from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
+from sqspider.cli.frontier import opened
 from sqspider.cli.options import (
     advised,
     assume_http,
+    crawl_options,
     fetch_options,
-    opened,
-    settings_options,
-    sitemap_line,
+    to_crawl_settings,
     to_fetch_options,
-    to_settings,
 )
+from sqspider.cli.progress import sitemap_line
 from sqspider.cli.sections import Command
+from sqspider.cli.shared import Shared, pass_shared
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Frontier
 from sqspider.url import Refused, Scope
@@ -77,7 +78,7 @@ def _one_file(context: click.Context, parameter: click.Parameter, paths: Sequenc
 )
 @assume_http
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
-@settings_options(scope=Scope.PAGE)
+@crawl_options(scope=Scope.PAGE)
 @fetch_options
 @pass_shared
 def enqueue(
@@ -96,7 +97,7 @@ def enqueue(
     """
     if not urls and path is None and not sitemaps:
         raise click.UsageError("name a URL, a file with -f, or a sitemap with --sitemap.")
-    settings = to_settings(given)
+    settings = to_crawl_settings(given)
     console = Console(stderr=True)
 
     def refused(line: RefusedLine) -> None:
@@ -135,7 +136,7 @@ def enqueue(
         print(json.dumps({**numbers, "reasons": refused_by_reason, "sitemaps": rows}))
     else:
         print(f"{new:,} new, {known:,} known, {refused_by_reason.total():,} refused")
-    return 1 if produced.refused or any(sitemap.trouble for sitemap in reports) else 0
+    return NOT_ALL_GOOD if produced.refused or any(sitemap.trouble for sitemap in reports) else GOOD
 
 
 async def _discover(

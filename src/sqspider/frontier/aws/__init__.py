@@ -107,6 +107,7 @@ from sqspider.frontier.aws.client import (
 from sqspider.frontier.aws.clock import AwsClock
 from sqspider.frontier.aws.hosts import GENERATION, Hosts
 from sqspider.frontier.aws.network import Network, endpoint_of, is_server, variant_asked_for
+from sqspider.frontier.aws.prices import DOLLARS_A_READ_UNIT, DOLLARS_A_WRITE_UNIT
 from sqspider.frontier.aws.sums import BILL, Sums, sums_of_record
 from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, SQS, HttpTransport, Service, Transport
 from sqspider.host import HostRow, whole_lines
@@ -138,6 +139,7 @@ TRAITS: Final = Traits(
     lag_seconds=3.0,  # SQS's counts are approximate, and the index is behind by less than that
     poll_seconds=10.0,  # SQS bills each poll; but who stops waits for its end
     purge_seconds=60.0,  # SQS takes so long to purge a queue, and does it once in that time
+    removal_dollars=DOLLARS_A_WRITE_UNIT + DOLLARS_A_READ_UNIT,
     finest_period_seconds=60,  # CloudWatch keeps no finer points of a queue
     max_points=1440,  # and gives no more at once
 )
