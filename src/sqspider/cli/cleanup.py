@@ -14,7 +14,7 @@ from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
-from sqspider.frontier import Looking, PurgedLatelyError, QueueStats, Upkeep
+from sqspider.frontier import Looking, PurgedLatelyError, QueueStats, Traits, Upkeep
 
 MANY_RECORDS: Final = 100_000  # from here on it is worth knowing what removing them costs
 
@@ -35,7 +35,8 @@ def cleanup(shared: Shared, /, everything: bool, queue: bool, table: bool, yes: 
             records = None if queue else (await frontier.counts()).total
             messages = None if table else _all_of(await frontier.queue_stats())
             what = _what(frontier, messages, records)
-            _say_what_it_costs(frontier, records or 0)
+            if line := cost_line(frontier.traits, records or 0):
+                print(line, file=sys.stderr)
             if not yes:
                 _ask(what)
             if records is not None:  # first: where no record is left, a purge need not make any due
@@ -58,14 +59,15 @@ def _what(frontier: Looking, messages: int | None, records: int | None) -> str:
     return f"{' and '.join(parts)} in {frontier.place}"
 
 
-def _say_what_it_costs(frontier: Looking, records: int) -> None:
-    dollars = records * frontier.traits.removal_dollars
-    if dollars and records >= MANY_RECORDS:
-        print(
-            f"Removing so many records one by one costs about ${dollars:,.2f}; to delete the table and create "
-            "it anew (`make destroy deploy`) costs nothing.",
-            file=sys.stderr,
-        )
+def cost_line(traits: Traits, records: int) -> str | None:
+    """What it costs to remove so many records, where that is worth knowing."""
+    dollars = records * traits.removal_dollars
+    if not dollars or records < MANY_RECORDS:
+        return None
+    return (
+        f"Removing so many records one by one costs about ${dollars:,.2f}; to delete the table and create it anew "
+        "(`make destroy deploy`) costs nothing."
+    )
 
 
 def _ask(what: str) -> None:

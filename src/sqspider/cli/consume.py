@@ -6,7 +6,6 @@ import random
 from typing import Any
 
 import click
-import msgspec
 import structlog
 
 from sqspider.cli.exit_status import GOOD, INTERRUPTED
@@ -16,6 +15,7 @@ from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.signals import stop_with_parent, stopping_on_signals
 from sqspider.cli.worker import (
+    polling,
     random_worker_id,
     run_loop,
     run_worker,
@@ -66,8 +66,7 @@ async def _consume(
         opened(shared, options.lease_seconds) as frontier,
         Fetcher(fetch, connections=options.concurrency) as fetcher,
     ):
-        if mode is Mode.CONTINUOUS:
-            options = msgspec.structs.replace(options, poll_seconds=frontier.traits.poll_seconds)
+        options = polling(options, mode, frontier.traits)
         worker = Worker(frontier, fetcher, options, clock=frontier.now, rng=random.Random())
         status = GOOD
 

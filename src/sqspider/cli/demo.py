@@ -1,12 +1,8 @@
-"""``demo``: a crawl of a small site of our own, and a race of two consumers, both explained."""
+"""``demo``: a crawl of a small site of our own, explained. Its race of two consumers is in ``race``."""
 
 from __future__ import annotations
 
-import asyncio
-import re
-import sys
 import tempfile
-import time
 from collections import Counter, defaultdict
 from typing import Final
 
@@ -16,26 +12,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
+from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
-from sqspider.cli.processes import SELF
+from sqspider.cli.race import race, say_it_is_its_own
 from sqspider.cli.sections import Group
-from sqspider.cli.shared import Shared, pass_shared, shared_options
+from sqspider.cli.shared import Shared, shared_options
 from sqspider.cli.summary import STATUS_STYLES
 from sqspider.crawls import CrawlSettings
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Frontier
-from sqspider.message import Message, encode_message
-from sqspider.record import Status, UrlRecord
+from sqspider.record import UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import FetchOptions
 from sqspider.work.worker import WorkerOptions
 
 DEPTH: Final = 30  # ends the site's trap
-RACE_URLS: Final = 20
-RACE_SECONDS: Final = 60.0  # after which it is given up: it takes two or three
-_COLOURS: Final = {"consumer-A": "cyan", "consumer-B": "magenta"}
-_LINE: Final = re.compile(r"(WON|LOST) race — [a-z ]+: (\S+)")
 
 
 @click.group(cls=Group, invoke_without_command=True)
@@ -51,15 +42,10 @@ def demo(context: click.Context, pages: int) -> int:
     from sqspider.cli.worker import run_loop
 
     shared: Shared = context.obj
-    _say_of_its_own(shared)
+    say_it_is_its_own(shared)
     shared.start_logging("error")
     folder = tempfile.mkdtemp(prefix="sqspider-demo-")  # it stays, to be looked at
     return run_loop(_demo(Shared(f"sqlite:{folder}/demo.db", "console", None), pages))
-
-
-def _say_of_its_own(shared: Shared) -> None:
-    if shared.address is not None:
-        print("demo makes a frontier of its own: --frontier is for the other commands", file=sys.stderr)
 
 
 async def _demo(shared: Shared, pages: int) -> int:
@@ -187,97 +173,4 @@ def _times(number: int) -> str:
     return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
-@demo.command(short_help="Show two consumers race for each URL.")
-@pass_shared
-def race(shared: Shared, /) -> int:
-    """Send every message twice to two consumers; show who won and who lost each URL."""
-    _say_of_its_own(shared)
-    folder = tempfile.mkdtemp(prefix="sqspider-race-")
-    return asyncio.run(_race(Shared(f"sqlite:{folder}/race.db", "console", "info")))
-
-
-async def _race(shared: Shared) -> int:
-    console = Console()
-    winners: defaultdict[str, list[str]] = defaultdict(list)
-    losers: defaultdict[str, list[str]] = defaultdict(list)
-    settings = CrawlSettings(delay_seconds=0.0, obey_robots=False)
-    async with DemoSite(RACE_URLS, page_seconds=0.1) as site, opened(shared) as frontier:
-        urls = [f"{site.url}page/{number}" for number in range(RACE_URLS)]
-        console.print(f"{RACE_URLS} URLs, every message sent twice, two consumers as processes:\n", highlight=False)
-        processes = [await _start_consumer(shared, name) for name in _COLOURS]
-        watching = [
-            asyncio.create_task(_watch(process, name, console, winners, losers))
-            for process, name in zip(processes, _COLOURS, strict=True)
-        ]
-        try:
-            async with asyncio.timeout(RACE_SECONDS):
-                while len(await frontier.workers()) < len(processes):
-                    await asyncio.sleep(0.05)
-                started = time.monotonic()
-                # Two by two, so that both consumers hold the same URLs at the same time.
-                bodies = [encode_message(Message(url=url, settings=settings)) for url in urls]
-                pairs = zip(bodies[::2], bodies[1::2], strict=True)
-                await frontier.send([body for pair in pairs for body in pair * 2])
-                while (counts := await frontier.counts()).open or counts.total < RACE_URLS:
-                    await asyncio.sleep(0.05)
-                seconds = time.monotonic() - started
-        except TimeoutError:
-            console.print(f"\nThe race was not over after {RACE_SECONDS:.0f} s: it is given up.", highlight=False)
-            return NOT_ALL_GOOD
-        finally:
-            for process in processes:
-                if process.returncode is None:
-                    process.terminate()
-            await asyncio.gather(*watching)
-        records = await frontier.get(urls)
-    table = Table(title="\nWho got what", title_justify="left", box=None)
-    for name in ("URL", "won by", "lost by"):
-        table.add_column(name)
-    for url in urls:
-        table.add_row(url, _named(*winners[url]), _named(*losers[url]) or "nobody: its message had gone")
-    console.print(table)
-    fair = all(len(winners[url]) == 1 for url in urls)
-    recorded = all(r.status is Status.DONE and r.attempt == 1 for r in records.values()) and len(records) == RACE_URLS
-    if fair and recorded:
-        verdict = Text("No URL was won twice, and the records say the same.", style="green")
-    else:
-        verdict = Text("SOMETHING IS WRONG: a URL was won twice, or not at all.", style="bold red")
-    console.print(
-        "\n", verdict, f" {seconds:.1f} s. Frontier: {shared.frontier}", sep="", highlight=False, soft_wrap=True
-    )
-    return GOOD if fair and recorded else NOT_ALL_GOOD
-
-
-def _named(*names: str) -> Text:
-    """Consumers' names, each in its own colour."""
-    return Text.assemble(*((name, _COLOURS.get(name, "")) for name in names))
-
-
-async def _start_consumer(shared: Shared, name: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *SELF, *shared.arguments(), "consume", "--continuous", "--worker-id", name,
-        "--allow-private", "--batch-size", "2", "--concurrency", "2",
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-
-
-async def _watch(
-    process: asyncio.subprocess.Process,
-    name: str,
-    console: Console,
-    winners: defaultdict[str, list[str]],
-    losers: defaultdict[str, list[str]],
-) -> None:
-    """Show a consumer's lines as they come, and remember who won and lost what."""
-    assert process.stderr is not None
-    async for raw in process.stderr:
-        line = raw.decode("utf-8", "replace").rstrip()
-        found = _LINE.search(line)
-        if found is None:
-            if not line.startswith("stopping"):  # we have told it to stop
-                console.print(Text(f"{name}: {line}", style="dim"), soft_wrap=True)
-            continue
-        is_won = found[1] == "WON"
-        (winners if is_won else losers)[found[2]].append(name)
-        console.print(_named(name, "  "), Text(found[0], style="" if is_won else "dim"), sep="", soft_wrap=True)
-    await process.wait()
+demo.add_command(race)

@@ -79,7 +79,7 @@ def metrics(shared: Shared, /, since: float, period: float | None, as_json: bool
 
     async def main() -> None:
         async with opened(shared, looking=True) as frontier:
-            seconds = _period(since, period, frontier.traits)
+            seconds = period_of(since, period, frontier.traits)
             now = frontier.now()
             begin = (now - since) // seconds * seconds
             points = await frontier.points(since=begin, until=now, period_seconds=seconds)
@@ -94,7 +94,8 @@ def metrics(shared: Shared, /, since: float, period: float | None, as_json: bool
     return GOOD
 
 
-def _period(since: float, period: float | None, traits: Traits) -> int:
+def period_of(since: float, period: float | None, traits: Traits) -> int:
+    """The time that one row stands for, in seconds. Raises ``click.UsageError`` for one that cannot be had."""
     finest = traits.finest_period_seconds
     if period is None:
         return next(step for step in PERIODS if step >= finest and (since / step <= POINTS or step == PERIODS[-1]))

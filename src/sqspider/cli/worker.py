@@ -14,6 +14,7 @@ import structlog
 from sqspider import descriptors
 from sqspider.cli.options import checked, within
 from sqspider.cli.sections import section
+from sqspider.frontier import Traits
 from sqspider.web.options import FetchOptions
 from sqspider.work.worker import Mode, Worker, WorkerIdTakenError, WorkerOptions
 
@@ -117,6 +118,13 @@ def within_limits(options: WorkerOptions) -> WorkerOptions:
         return options
     log.warning("concurrency_capped", asked=options.concurrency, kept=most, open_files=descriptors.limit())
     return msgspec.structs.replace(options, concurrency=most)
+
+
+def polling(options: WorkerOptions, mode: Mode, traits: Traits) -> WorkerOptions:
+    """The options with polls as long as the frontier would have them from who polls for ever."""
+    if mode is not Mode.CONTINUOUS:
+        return options
+    return msgspec.structs.replace(options, poll_seconds=traits.poll_seconds)
 
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
