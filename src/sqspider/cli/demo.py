@@ -20,8 +20,8 @@ from sqspider.cli.shared import Shared, shared_options
 from sqspider.cli.summary import STATUS_STYLES
 from sqspider.crawls import CrawlSettings
 from sqspider.demo_site import DemoSite
-from sqspider.frontier import Frontier
-from sqspider.record import UrlRecord
+from sqspider.frontier import Looking
+from sqspider.record import Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import FetchOptions
 from sqspider.work.worker import WorkerOptions
@@ -74,27 +74,12 @@ async def _demo(shared: Shared, pages: int) -> int:
     return status
 
 
-async def _explain(console: Console, frontier: Frontier, site: DemoSite) -> None:
+async def _explain(console: Console, frontier: Looking, site: DemoSite) -> None:
     """What became of the URLs, what the odd pages show, and what the server saw."""
-    records: dict[str, UrlRecord] = {}
-    kinds: defaultdict[tuple[str, str], list[UrlRecord]] = defaultdict(list)
-    async for batch in frontier.scan():
-        for record in batch:
-            records[record.url.removeprefix(site.url.rstrip("/"))] = record
-            kinds[record.status.value, _what(record)].append(record)
-    table = Table(title="\nWhat became of the URLs, with one example each", title_justify="left", box=None)
-    table.add_column("URLs", justify="right")
-    for name in ("status", "what", "example", "why"):
-        table.add_column(name, overflow="fold")
-    for (status, what), alike in sorted(kinds.items(), key=lambda item: -len(item[1])):
-        example = alike[0]
-        detail = example.outcome.detail if example.outcome else ""
-        if example.outcome and not detail and example.outcome.redirect_to:
-            detail = f"leads to {example.outcome.redirect_to}"
-        path = example.url.removeprefix(site.url.rstrip("/"))
-        style = STATUS_STYLES[example.status]
-        table.add_row(f"{len(alike):,}", Text(status, style=style), what, path, detail)
-    console.print(table)
+    records = {
+        record.url.removeprefix(site.url.rstrip("/")): record async for batch in frontier.scan() for record in batch
+    }
+    console.print(_kinds_table(records))
     _list(console, "What the odd pages show", _lessons(records))
     _list(console, "What the server saw", _requests_seen(site, records))
     unfinished = sum(not record.status.is_final for record in records.values())
@@ -109,6 +94,24 @@ async def _explain(console: Console, frontier: Frontier, site: DemoSite) -> None
             "A page that was being fetched then comes back when its lease of 60 s has ended, and is fetched again.",
         ],
     )
+
+
+def _kinds_table(records: dict[str, UrlRecord]) -> Table:
+    """How many URLs ended in the same way, with the first of each; ``records`` by their paths."""
+    kinds: defaultdict[tuple[Status, str], list[str]] = defaultdict(list)
+    for path, record in records.items():
+        kinds[record.status, _what(record)].append(path)
+    table = Table(title="\nWhat became of the URLs, with one example each", title_justify="left", box=None)
+    table.add_column("URLs", justify="right")
+    for name in ("status", "what", "example", "why"):
+        table.add_column(name, overflow="fold")
+    for (status, what), paths in sorted(kinds.items(), key=lambda item: -len(item[1])):
+        outcome = records[paths[0]].outcome
+        detail = outcome.detail if outcome else ""
+        if outcome and not detail and outcome.redirect_to:
+            detail = f"leads to {outcome.redirect_to}"
+        table.add_row(f"{len(paths):,}", Text(status.value, style=STATUS_STYLES[status]), what, paths[0], detail)
+    return table
 
 
 def _what(record: UrlRecord) -> str:

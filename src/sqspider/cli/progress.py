@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -122,17 +122,23 @@ async def show_progress(
         return progress_line(counts, speed, flying, await frontier.bill(), waiting)
 
     with suppress(asyncio.CancelledError):
-        if not console.is_terminal:
-            while True:
-                await look()  # speeds need more looks than lines
-                await asyncio.sleep(PLAIN_SECONDS)
-                console.print(await look(), highlight=False, soft_wrap=True)
-        cut: OverflowMethod = "crop" if console.options.ascii_only else "ellipsis"
-        with Live(console=console, auto_refresh=False, transient=True) as live:
-            while True:
-                started = clock()
-                live.update(Text(await look(), overflow=cut, no_wrap=True), refresh=True)
-                await asyncio.sleep(max(LIVE_SECONDS, LIVE_PATIENCE * (clock() - started)))
+        await (_redraw(console, look, clock) if console.is_terminal else _print_lines(console, look))
+
+
+async def _print_lines(console: Console, look: Callable[[], Awaitable[str]]) -> None:
+    while True:
+        await look()  # speeds need more looks than lines
+        await asyncio.sleep(PLAIN_SECONDS)
+        console.print(await look(), highlight=False, soft_wrap=True)
+
+
+async def _redraw(console: Console, look: Callable[[], Awaitable[str]], clock: Clock) -> None:
+    cut: OverflowMethod = "crop" if console.options.ascii_only else "ellipsis"
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            started = clock()
+            live.update(Text(await look(), overflow=cut, no_wrap=True), refresh=True)
+            await asyncio.sleep(max(LIVE_SECONDS, LIVE_PATIENCE * (clock() - started)))
 
 
 @asynccontextmanager
