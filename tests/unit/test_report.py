@@ -89,6 +89,10 @@ def told(**fields: object) -> str:
 def test_what_a_person_is_told_of_a_host() -> None:
     assert told() == ""
     assert told(is_blocked=True, is_paused=True) == "blocked, paused"
+    in_vain = {"trouble": "timeout", "rests": 2, "trouble_since": NOW - 90}
+    asked = "(timeout: asked 2 times in vain since 2027-01-15T07:58:30.000Z)"
+    assert told(**in_vain, rest_until=NOW + 60) == f"resting until 2027-01-15T08:01:00.000Z {asked}"
+    assert told(**in_vain, rest_until=NOW - 1) == f"probing {asked}"
     asked_to_rest = {"trouble": "rate_limited", "penalty_since": NOW, "rest_until": NOW + 60}
     at = "rate_limited at 2027-01-15T08:00:00.000Z"
     assert told(**asked_to_rest) == f"resting until 2027-01-15T08:01:00.000Z ({at})"
