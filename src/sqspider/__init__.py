@@ -3,7 +3,7 @@
     import sqspider
 
     for page in sqspider.crawl("https://example.com/", depth=2):
-        print(page.url, page.status, page.title)
+        print(page.url, page.http_status, page.title)
 
 What is public is listed in ``__all__``, and imported when it is used.
 """

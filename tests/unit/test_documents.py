@@ -12,6 +12,7 @@ import click
 import pytest
 
 import sqspider
+from sqspider.cli import exit_status
 from sqspider.cli.main import cli
 from sqspider.export import FIELDS
 from sqspider.figures import NAMESPACE, Sample
@@ -111,8 +112,13 @@ def metrics() -> list[str]:
     return list(Sample(at=0.0, seconds=1.0, fetches=1).named())
 
 
+def statuses() -> list[str]:
+    return [str(value) for name, value in vars(exit_status).items() if name.isupper()]
+
+
 STABLE: Final[dict[tuple[str, int], Callable[[], list[str]]]] = {
     ("Commands", 0): lambda: list(commands(cli)),
+    ("Exit statuses", 0): statuses,
     ("Columns of `export`", 0): lambda: list(FIELDS),
     ("Statuses of a URL", 0): lambda: [status.value for status in Status],
     ("Python", 0): lambda: list(sqspider.__all__),

@@ -1,27 +1,20 @@
-"""What several commands share: the settings of a crawl as options, and the open frontier."""
+"""Options that several commands share: how a crawl goes on, how pages are fetched; and the records they make."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import click
-import structlog
 
 from sqspider.checks import MAX_COUNT, Range
-from sqspider.cli.main import Shared
 from sqspider.cli.sections import all_of, section
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.url import Refused, Scope
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
 from sqspider.work.seeds import NO_SCHEME
-
-if TYPE_CHECKING:
-    from sqspider.work.sitemaps import SitemapReport
 
 _DEFAULTS: Final = CrawlSettings()
 _FETCH: Final = FetchOptions()
@@ -69,7 +62,7 @@ def checked() -> Iterator[None]:
         raise click.UsageError(f"{option}: {why}.") from None
 
 
-def settings_options(scope: Scope) -> Callable[[Any], Any]:
+def crawl_options(scope: Scope) -> Callable[[Any], Any]:
     """The options that make a :class:`CrawlSettings`; ``scope`` is the default one."""
     bounds = CrawlSettings.ranges
 
@@ -143,8 +136,8 @@ def settings_options(scope: Scope) -> Callable[[Any], Any]:
     return all_of(which_links, politeness, limits)
 
 
-def to_settings(given: dict[str, Any]) -> CrawlSettings:
-    """The settings of a crawl from its options."""
+def to_crawl_settings(given: dict[str, Any]) -> CrawlSettings:
+    """How a crawl goes on, from the options."""
     same = (
         "max_depth", "include", "exclude", "delay_seconds", "max_crawl_delay_seconds", "per_host", "drop_tracking",
         "meta_refresh", "srcset", "host_pages", "host_bytes", "max_repeats", "max_parameters",
@@ -188,39 +181,3 @@ def to_fetch_options(given: dict[str, Any]) -> FetchOptions:
     """How to fetch, from the options; what a command has no option for is left as it is."""
     with checked():
         return FetchOptions(**{name: given[name] for name in FetchOptions.__struct_fields__ if name in given})
-
-
-def sitemap_line(report: SitemapReport) -> str:
-    """What came of a sitemap, for a person."""
-    numbers = f"{report.listed:,} listed, {report.new:,} new"
-    if report.out_of_scope:
-        numbers += f", {report.out_of_scope:,} out of scope"
-    if report.refused:
-        reasons = ", ".join(f"{number:,} {reason}" for reason, number in report.refused.items())
-        numbers += f", {sum(report.refused.values()):,} refused: {reasons}"
-    if not report.trouble:
-        return f"sitemap {report.url}: {numbers}"
-    return f"sitemap {report.url}: {report.trouble}" + (f" ({numbers})" if report.listed or report.refused else "")
-
-
-@asynccontextmanager
-async def opened(
-    shared: Shared, visibility_seconds: float = 60.0, *, looking: bool = False, mending: bool = False
-) -> AsyncIterator[Frontier]:
-    """The frontier that the command line names, closed at the end.
-
-    ``looking``, ``mending``: one that must be there already, so that a name that was mistyped makes no file.
-    """
-    if mending and shared.is_absent:
-        looking = True  # which refuses it in words
-    if not structlog.is_configured():  # what a frontier has to say is no part of a command's output
-        shared.start_logging("warn")
-    settings = FrontierSettings(visibility_seconds=visibility_seconds)
-    try:
-        frontier = await open_frontier(shared.frontier, settings, clock=time.time, looking=looking)
-    except ValueError as error:
-        raise click.UsageError(f"--{error}.") from None
-    try:
-        yield frontier
-    finally:
-        await frontier.close()
