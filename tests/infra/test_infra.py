@@ -25,7 +25,7 @@ def test_the_stack_is_as_promised() -> None:
     command += ["-p", "no:cacheprovider", "--quiet", "--tb=short", str(checks)]
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT / "infra"),
+        "PYTHONPATH": f"{ROOT / 'infra'}{os.pathsep}{ROOT / 'src'}",
         "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "18,20,22",
     }
     result = subprocess.run(command, cwd=checks.parent, env=environment, capture_output=True, text=True, check=False)

@@ -38,6 +38,11 @@ def test_every_test_and_file_that_a_document_names_is_there(document: Path) -> N
     rooms = set(re.findall(r"`((?:cli|frontier|politeness|web|work)/[\w/.]+)`", text))
     assert [path for path in sorted(rooms) if not (ROOT / "src" / "sqspider" / path).exists()] == []
     assert sorted(set(re.findall(r"`(\w+\.py)`", text)) - FILES) == []
+    decided = re.findall(
+        r"`(?:\w+\.)*(\w+)` in `(?:src/sqspider/)?((?:cli|frontier|politeness|web|work)/[\w/.]+)`", text
+    )
+    for name, path in decided:
+        assert re.search(rf"\b{name}\b", (ROOT / "src" / "sqspider" / path).read_text()), f"{name} is not in {path}"
     paths = set(re.findall(r"`((?:tests|bench|infra|docs|src)/[\w/.]+)`", text))
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
 
