@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from sqspider.lambda_handler import FunctionSettings, end_seconds
-from sqspider.work.worker import WorkerOptions
+from sqspider.work.options import WorkerOptions
 
 # What CloudWatch Logs takes; of more than a year only some.
 LOG_DAYS: Final = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827, 3653)

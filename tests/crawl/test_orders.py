@@ -25,9 +25,10 @@ from sqspider.politeness import Politeness, Postponed
 from sqspider.record import Reason, Status
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
+from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
 from sqspider.work.sitemaps import SitemapReport, discover
-from sqspider.work.worker import Mode, Worker, WorkerOptions
+from sqspider.work.worker import Mode, Worker
 from tests.conftest import Run
 from tests.sites import HeldSite, Site
 

@@ -37,8 +37,9 @@ from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.web.robots import MAX_ROBOTS_BYTES
+from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
-from sqspider.work.worker import Mode, NothingReachedError, Worker, WorkerOptions
+from sqspider.work.worker import Mode, NothingReachedError, Worker
 from tests.conftest import Run
 from tests.sites import Answer, Asked, Site
 
@@ -865,7 +866,10 @@ async def test_a_proxy_that_cannot_be_used_costs_no_url_and_no_host(host: Site, 
         async with working(frontier, msgspec.structs.replace(OPTIONS, concurrency=4), fetch) as worker:
 
             async def is_probing() -> bool:
-                return worker.trouble is not None and worker._network.again_at > (worker._network.since or 0) + 1.5
+                return (
+                    worker.trouble is not None
+                    and worker._politeness.network.again_at > (worker._politeness.network.since or 0) + 1.5
+                )
 
             await until(is_probing)  # a probe failed
             assert "proxy" in (worker.trouble or "")
@@ -958,7 +962,7 @@ async def test_a_worker_that_reached_nothing_for_a_day_ends_and_loses_nothing(ho
     async with opened(clock) as frontier, Fetcher(fetch) as fetcher:
         await produce(frontier, ["http://h.invalid/"], AT_ONCE, on_refused=print)
         worker = Worker(frontier, fetcher, OPTIONS, clock=clock, rng=random.Random())
-        worker._network._waited = 86_300.0
+        worker._politeness.network._waited = 86_300.0
         with pytest.raises(NothingReachedError, match="proxy_unusable"):
             await worker.run(Mode.UNTIL_EMPTY)
         (record,) = (await records_of(frontier)).values()

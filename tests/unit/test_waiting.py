@@ -93,17 +93,25 @@ def test_a_clock_that_is_put_back_makes_no_wait_longer() -> None:
     assert virtually(play()) == pytest.approx(2)
 
 
-def test_closing_lets_nobody_wait() -> None:
-    async def play() -> list[int]:
+def test_closing_sends_everybody_away_and_lets_nobody_wait() -> None:
+    async def play() -> None:
         room: WaitingRoom[Guest] = WaitingRoom(now)
         word: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         room.put(Guest(1), at=now() + 100)
         room.put(Guest(2), told=word)
-        room.close()
-        room.put(Guest(3), at=now() + 100)
-        return [(await asyncio.wait_for(room.next(), 1)).number for _ in range(3)]
+        room.put(Guest(3))
+        assert sorted(guest.number for guest in room.close()) == [1, 2, 3]
+        assert (room.waiting, room.due) == (0, 0)
+        word.set_result(None)
+        room.put(Guest(4), at=now() + 100)
+        assert (await asyncio.wait_for(room.next(), 1)).number == 4
+        room.open()
+        room.put(Guest(5), at=now() + 100)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(room.next(), 90)
+        assert (await room.next()).number == 5
 
-    assert virtually(play()) == [1, 2, 3]
+    virtually(play())
 
 
 def test_a_crowd_is_told_by_host_and_by_all() -> None:

@@ -43,10 +43,12 @@ from sqspider.record import Reason, Status, UrlRecord
 from sqspider.url import Refused, Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
+from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
 from sqspider.work.redirects import Chain, chains_of
 from sqspider.work.seeds import read_url
-from sqspider.work.worker import Mode, Worker, WorkerIdTakenError, WorkerOptions
+from sqspider.work.upkeep import WorkerIdTakenError
+from sqspider.work.worker import Mode, Worker
 
 log = structlog.stdlib.get_logger(__name__)
 UNSUCCESSFUL: Final = (Status.FAILED, Status.BLOCKED)

@@ -15,7 +15,12 @@ class Space:
     def __init__(self, all_of_it: asyncio.Semaphore | None) -> None:
         self._all_of_it = all_of_it
         self._is_taken = False
-        self.is_refused = False  # there was none: the body was not read
+        self.is_refused = False  # the body was not read
+
+    @property
+    def is_bounded(self) -> bool:
+        """It is to be asked for."""
+        return self._all_of_it is not None
 
     async def take(self) -> bool:
         """Wait for some, at most as long as a lease has time for; whether there is."""
@@ -24,7 +29,6 @@ class Space:
                 async with asyncio.timeout(SPACE_SECONDS):
                     await self._all_of_it.acquire()
                     self._is_taken = True
-        self.is_refused = not self._is_taken
         return self._is_taken
 
     def give_back(self) -> None:

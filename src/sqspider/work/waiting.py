@@ -43,12 +43,17 @@ class WaitingRoom(Generic[G]):
         self._by_host: Counter[str] = Counter()
         self._tickets = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._is_closing = False
+        self._is_open = True
 
     @property
     def waiting(self) -> int:
         """How many are not due yet."""
         return len(self._waiting)
+
+    @property
+    def due(self) -> int:
+        """How many wait only for a runner."""
+        return len(self._due)
 
     def is_crowded(self, host: str) -> bool:
         """Whether so many wait for a host, or for all together, that only what is due soon may join them."""
@@ -57,7 +62,7 @@ class WaitingRoom(Generic[G]):
     def put(self, guest: G, *, at: float | None = None, told: asyncio.Future[None] | None = None) -> None:
         """Let one wait until a moment of the clock, or until it is ``told``; due at once without either."""
         seconds = 0.0 if at is None else at - self._clock()
-        if self._is_closing or (told is None and seconds <= 0) or (told is not None and told.done()):
+        if not self._is_open or (told is None and seconds <= 0) or (told is not None and told.done()):
             self._make_due(guest)
             return
         self._tickets += 1
@@ -83,14 +88,20 @@ class WaitingRoom(Generic[G]):
                 self._due.appendleft(runner.result())
             raise
 
-    def close(self) -> None:
-        """Let nobody wait any more: all are due, and whoever comes is at once."""
-        self._is_closing = True
-        for guest, ticket in list(self._waiting.items()):
-            self._end_wait(guest, ticket)
-        self._moments.clear()
+    def close(self) -> list[G]:
+        """Send everybody away, and let nobody wait any more: whoever comes is due at once."""
+        self._is_open = False
+        sent_away = [*self._due, *self._waiting]
+        for kept in (self._due, self._waiting, self._moments, self._by_host):
+            kept.clear()
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+        return sent_away
+
+    def open(self) -> None:
+        """Let wait again."""
+        self._is_open = True
 
     def _end_wait(self, guest: G, ticket: int) -> None:
         if self._waiting.get(guest) != ticket:
