@@ -50,7 +50,17 @@ from sqspider.frontier import (
 from sqspider.frontier.batcher import Batcher
 from sqspider.incident import PATIENCE, Patience
 from sqspider.message import BadBody, Message, decode_message
-from sqspider.politeness import BEGIN_SECONDS, PROBE_POLL_SECONDS, Busy, Pass, Politeness, Postponed
+from sqspider.politeness import (
+    BEGIN_SECONDS,
+    PROBE_POLL_SECONDS,
+    Asked,
+    Awaited,
+    Busy,
+    Politeness,
+    Postponed,
+    Request,
+    Turn,
+)
 from sqspider.record import Outcome, Reason, Status, status_for
 from sqspider.url import MAX_URL_BYTES, Scope, host_of, in_scope, is_cut
 from sqspider.web.fetch import AnyFetcher, Fetched
@@ -72,6 +82,8 @@ TURN_SECONDS: Final = 5.0  # that one of them waits for others before it, at a t
 TURN_AGAIN_SECONDS: Final = 1.0  # and then comes back after
 BUSY_SECONDS: Final = 10.0  # that a delivery waits here for a host that is busy whenever it may be asked
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
+CROWD: Final = 16  # deliveries that wait for one host here, before only soon ones may join
+FULL_HOUSE: Final = 64  # and for all hosts: what is due must not find the places taken by what is not
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
 
 log = structlog.stdlib.get_logger(__name__)
@@ -275,6 +287,7 @@ class Worker:
         self._fetches = asyncio.Semaphore(options.concurrency)
         self._large = asyncio.Semaphore(options.large_bodies) if options.large_bodies is not None else None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: Counter[str] = Counter()  # deliveries that wait here for their host
         self._ending = 0  # tasks past their fetch
         self._changed = asyncio.Event()  # a task ended or went past its fetch
         self._claims: dict[str, tuple[Won, Delivery]] = {}  # what is claimed and not yet ended
@@ -485,7 +498,7 @@ class Worker:
         while not self._stopping.is_set():
             self._changed.clear()
             await self._give_back_what_was_left()
-            waiting = min(self._politeness.waiting, 4 * options.concurrency)
+            waiting = min(self._waiting.total(), 4 * options.concurrency)
             concurrency = self._network.most_at_a_time(options.concurrency, self._clock())
             room = concurrency - (len(self._tasks) - self._ending - waiting)
             if room >= min(enough, concurrency):
@@ -611,7 +624,7 @@ class Worker:
         if delivery.is_finished or message.url in self._finished:
             await self._lose(delivery, message)
             return
-        verdict = TOO_LONG if is_cut(message.url) else await self._politeness.judge(message)
+        verdict = TOO_LONG if is_cut(message.url) else await self._judged(message)
         match verdict:
             case Postponed(until, message):
                 await self._defer(Deferral(delivery=delivery, until=until, message=message))
@@ -629,6 +642,34 @@ class Worker:
             self._politeness.release(message)
         if is_stopped:
             await self._see_to(delivery, message)
+
+    async def _judged(self, message: Message) -> Blocked | Postponed | None:
+        while isinstance(verdict := await self._politeness.judge(message), Awaited):
+            with self._waits_for(host_of(message.url)):
+                await verdict.future
+        return verdict
+
+    async def _turn_of(self, message: Message, not_before: float) -> Message | Postponed | Blocked:
+        """Wait until the URL's host may be asked."""
+        host = host_of(message.url)
+        is_crowded = self._waiting[host] >= CROWD or self._waiting.total() >= FULL_HOUSE
+        turn = await self._politeness.turn(message, not_before, is_crowded=is_crowded)
+        if isinstance(turn, Turn):
+            with self._waits_for(host):
+                if turn.at > self._clock() and await self._politeness.pause_until(turn.at):
+                    return Postponed(turn.at, turn.message)
+            return turn.message
+        return turn
+
+    @contextlib.contextmanager
+    def _waits_for(self, host: str) -> Iterator[None]:
+        self._waiting[host] += 1
+        try:
+            yield
+        finally:
+            self._waiting[host] -= 1
+            if not self._waiting[host]:
+                del self._waiting[host]
 
     def _forget_what_was_cleared(self) -> None:
         """What is remembered of records holds until they are cleared away."""
@@ -660,7 +701,7 @@ class Worker:
         give_up_at: float | None = None
         visited: _Visited | None = None
         while True:
-            ready = await self._politeness.wait_for_slot(message, not_before)
+            ready = await self._turn_of(message, not_before)
             if isinstance(ready, Postponed):
                 await self._defer(Deferral(delivery=delivery, until=ready.until, message=ready.message))
                 return False
@@ -676,16 +717,12 @@ class Worker:
                 if self._stopping.is_set() or not await place.take() or self._stopping.is_set():
                     await self._defer(Deferral(delivery=delivery, until=self._clock(), message=message))
                     return False
-                # Who is alone waits for a near moment here: having waited for others anew it would be too late again.
-                enter = self._politeness.enter_soon if place.alone else self._politeness.enter
-                permission = await enter(message)
-                if isinstance(permission, Pass) and self._frontier.generation != generation:
-                    await self._politeness.leave(permission, requested_at=permission.asked_at)
-                    return True
-                if isinstance(permission, Pass):
-                    visited = await self._claim_and_fetch(delivery, message, permission, room, alone=place.alone)
+                result = await self._claim_and_fetch(delivery, message, room, alone=place.alone, generation=generation)
+                if not isinstance(result, Busy):
+                    visited = result
                     break
                 place.give_back()
+            permission = result
             if permission.is_stopped:
                 return True
             if give_up_at is None:
@@ -712,49 +749,45 @@ class Worker:
         return False
 
     async def _claim_and_fetch(
-        self, delivery: Delivery, message: Message, permission: Pass, room: _Room, *, alone: bool
-    ) -> _Visited | None:
+        self, delivery: Delivery, message: Message, room: _Room, *, alone: bool, generation: int
+    ) -> _Visited | Busy | None:
         """Claim and fetch; ``None`` if there is nothing left to do."""
+        claimed: Won | None = None
+        was_cleared = False
+
+        async def begin() -> float | None:
+            nonlocal claimed, was_cleared
+            was_cleared = self._frontier.generation != generation
+            claim = None if was_cleared else await self._win(delivery, message)
+            if claim is None or await self._is_suspended(claim, delivery, alone=alone):
+                return None
+            claimed = claim
+            self.tally.in_flight += 1
+            return claim.lease_until - self._fetch_seconds
 
         async def before_large() -> bool:
             """Asked by the fetcher before it reads the rest of a large body."""
             room.is_refused = not await room.take() or self._stopping.is_set()
             return not room.is_refused
 
-        held: Pass | None = permission
-        requested_at = None
         try:
-            claim = await self._win(delivery, message)
-            if claim is None or await self._is_suspended(claim, delivery, alone=alone):
-                return None
-            if await self._politeness.is_stopped(permission, message.settings):
-                await self._give_back_unused(claim, delivery, self._clock())
-                return None
-            if self._politeness.is_late(permission, message.settings.per_host):  # last: all the above takes time
-                held = None
-                anew = await self._politeness.enter_anew(permission, message)
-                if isinstance(anew, Busy):
-                    await self._give_back_unused(claim, delivery, anew.again_at)
-                    return None
-                permission = held = anew
-            if claim.lease_until - self._clock() < self._fetch_seconds:  # its answer came late, or we slept
-                await self._give_back_unused(claim, delivery, self._clock())
-                return None
-            self.tally.in_flight += 1
-            started_at = self._clock()
-            try:
-                fetched = await self._fetcher.fetch(
-                    message.url, before_large=None if self._large is None else before_large
-                )
-            finally:
-                self.tally.in_flight -= 1
-            requested_at = started_at + fetched.sent_seconds
-            self.tally.fetches += 1
-            self.tally.fetch_seconds += fetched.elapsed_seconds
-            return _Visited(claim, fetched, permission.asked_at)
+            asked = await self._politeness.fetch(
+                Request.of(message, is_alone=alone),
+                begin=begin,
+                before_large=None if self._large is None else before_large,
+            )
         finally:
-            if held is not None:
-                await self._politeness.leave(held, requested_at=requested_at)
+            self.tally.in_flight -= claimed is not None
+        if was_cleared:
+            return Busy(self._clock(), is_void=False, is_stopped=True)
+        if claimed is None:
+            return asked if isinstance(asked, Busy) else None
+        if not isinstance(asked, Asked):
+            await self._give_back_unused(claimed, delivery, self._clock() if asked is None else asked.again_at)
+            return None
+        self.tally.fetches += 1
+        self.tally.fetch_seconds += asked.fetched.elapsed_seconds
+        return _Visited(claimed, asked)
 
     async def _win(self, delivery: Delivery, message: Message) -> Won | None:
         """Claim a URL; ``None`` if it was lost."""
@@ -798,11 +831,10 @@ class Worker:
     async def _conclude(
         self, visited: _Visited, delivery: Delivery, message: Message, room: _Room, place: _Place
     ) -> None:
-        claim, fetched, asked_at = visited
+        claim, (fetched, learned, _) = visited
         if room.is_refused:  # another worker may have some
             await self._give_back(claim, delivery, 0.0, tried=False, outcome=None)
             return
-        learned = await self._politeness.learn(host_of(message.url), fetched, asked_at)
         outcome, page, entry = assess(fetched, message, self._fetcher.options.product_token)
         self._forget_what_was_cleared()
         if not learned.counts:  # it was the host's, or ours
@@ -957,8 +989,7 @@ class _Visited(NamedTuple):
     """A fetch under a claim."""
 
     claim: Won
-    fetched: Fetched
-    asked_at: float  # when the permission for it was asked for
+    asked: Asked
 
 
 class _Place:
