@@ -25,7 +25,6 @@ from sqspider.frontier import (
     Frontier,
     FrontierBusyError,
     FrontierError,
-    Lost,
     LostReason,
     Retry,
     Won,
@@ -141,7 +140,7 @@ class Endings:
         assert visit.claim is not None
         end = Finish(claim=visit.claim, delivery=visit.delivery, outcome=outcome, links=links)
         ended = self._desk.finish(Done(end, visited))
-        self._hand_in(visit, ended, partial(self._finished, end))
+        self._hand_in(visit, ended, partial(self._finished, end, visited))
         return ended
 
     async def record_all_but_last(self, links: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -233,7 +232,7 @@ class Endings:
         if not visit.ending:
             self._hand.release(visit)
 
-    def _finished(self, end: Finish, visit: Visit, answer: bool | StoreError) -> None:
+    def _finished(self, end: Finish, visited: Visited | None, visit: Visit, answer: bool | StoreError) -> None:
         claim, outcome = end.claim, end.outcome
         if isinstance(answer, StoreError):
             log.error("not_stored", url=claim.url, error=str(answer), again_in_seconds=UNKEPT_AGAIN_SECONDS)
@@ -251,6 +250,9 @@ class Endings:
         self._memories.recorded.add(claim.url)
         self._memories.finished.add(claim.url)
         self._remember(end.links)
+        if visited is not None and visited.page is not None and visited.page.left_out:
+            reasons = {reason.value: number for reason, number in visited.page.left_out.items()}
+            log.info("links_left_out", url=claim.url, **reasons)
         log.debug(
             "finished",
             url=claim.url,

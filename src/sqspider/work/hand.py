@@ -22,6 +22,7 @@ class Visit:
         self.space = space  # in memory, if its body is large
         self.claim: Won | None = None
         self.generation = 0  # of the frontier when it was judged
+        self.awaited: asyncio.Future[None] | None = None  # by which it is judged again
         self.is_judged = False  # it may be fetched
         self.turn_at: float | None = None  # the moment that was told for it
         self.not_before = 0.0  # a busy host said so

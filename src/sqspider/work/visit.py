@@ -32,7 +32,7 @@ import msgspec
 import structlog
 
 from sqspider.bounds import Blocked
-from sqspider.frontier import Clock, Frontier, Won
+from sqspider.frontier import Clock, Frontier, FrontierBusyError, Won
 from sqspider.politeness import Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
 from sqspider.record import Outcome, Reason, Status
 from sqspider.url import MAX_URL_BYTES, is_cut
@@ -89,6 +89,10 @@ class Visits:
 
     async def bring_on(self, visit: Visit) -> None:
         """Bring a visit as far as it comes: it is over then, or waits. What ails the frontier is raised."""
+        if visit.awaited is not None and visit.awaited.done():
+            self._look_at_awaited(visit, visit.awaited)
+        if visit.is_over:
+            return
         if self._stopping.is_set():
             self.send_back(visit)
         elif await self._is_judged(visit) and await self._has_its_turn(visit) and self._has_turn_among_suspects(visit):
@@ -98,10 +102,22 @@ class Visits:
 
     def send_back(self, visit: Visit) -> None:
         """Give back what is not fetched: somebody else may take it at once."""
+        if visit.awaited is not None:
+            visit.awaited.cancel()  # by that it is known that nobody waits for it
         if visit.claim is not None:
             self._endings.give_back_unused(visit, self._clock())
         else:
             self._endings.defer(visit, self._clock())
+
+    def _look_at_awaited(self, visit: Visit, awaited: asyncio.Future[None]) -> None:
+        """Raise what kept us from a robots.txt. All who wait for it hear of a busy frontier: none shall pay for it."""
+        visit.awaited = None
+        try:
+            if not awaited.cancelled():
+                awaited.result()
+        except FrontierBusyError as error:
+            log.warning("frontier_busy", url=visit.message.url, error=str(error))
+            self._endings.defer(visit, self._clock() + AGAIN_SECONDS)
 
     # received -> judged
 
@@ -118,6 +134,7 @@ class Visits:
                 visit.is_judged, visit.generation = True, self._frontier.generation
                 visit.is_suspect = message.url in self._memories.suspects
             case Awaited(future):
+                visit.awaited = future
                 self._waiting.put(visit, told=future)
             case Postponed(until, message):
                 visit.message = message
@@ -274,9 +291,9 @@ class Visits:
             seconds = round(learned.again_at - self._clock(), 1)
             log.info("waits", url=message.url, reason=outcome.reason, in_seconds=seconds)
         elif not self._endings.try_again(visit, outcome, learned.retry_after):
+            visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
             links = entries_of(assessed, message, self._memories.recorded)
             last = await self._endings.record_all_but_last(links)
-            visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
             ended = self._endings.finish(visit, outcome, last, visited)
             if self._sinks:
                 await self._pass_on(visit, visited, ended)
