@@ -37,8 +37,10 @@ from sqspider.log import start_logging
 from sqspider.record import Status
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
+from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
-from sqspider.work.worker import CHECK_IN_SECONDS, Mode, Worker, WorkerOptions
+from sqspider.work.upkeep import CHECK_IN_SECONDS
+from sqspider.work.worker import Mode, Worker
 
 COSTS: Final = Path(__file__).parent.parent / "docs" / "costs.md"
 BEGIN, END = "<!-- bench.aws_bill: begin -->", "<!-- bench.aws_bill: end -->"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from sqspider.lambda_handler import FunctionSettings, end_seconds
-from sqspider.work.worker import WorkerOptions
+from sqspider.work.options import WorkerOptions
 
 # What CloudWatch Logs takes, by the names in CDK's list.
 LOG_DAYS: Final = {

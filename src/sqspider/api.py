@@ -23,8 +23,10 @@ from sqspider.threaded import iterate
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
 from sqspider.web.head import header_of
+from sqspider.work.options import WorkerOptions
+from sqspider.work.page import Visited
 from sqspider.work.producer import RefusedLine, produce
-from sqspider.work.worker import Mode, Visit, Worker, WorkerOptions
+from sqspider.work.worker import Mode, Worker
 
 _PAGES_AHEAD: Final = 16  # finished pages that wait for whoever iterates
 
@@ -120,7 +122,7 @@ class _Working:
         self._places.release()
         return page
 
-    async def _take(self, visit: Visit) -> None:
+    async def _take(self, visit: Visited) -> None:
         if visit.outcome.is_redirect:
             return
         await self._places.acquire()
@@ -202,7 +204,7 @@ def _scope(scope: Scope | str) -> Scope:
     return Scope(scope)
 
 
-def _page(visit: Visit) -> Page:
+def _page(visit: Visited) -> Page:
     fetched, outcome = visit.fetched, visit.outcome
     return Page(
         url=visit.message.url,

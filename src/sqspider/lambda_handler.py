@@ -27,8 +27,10 @@ from sqspider.frontier.aws.bill import Usage
 from sqspider.log import adopt_standard_logging, start_logging
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
+from sqspider.work.desk import STOP_MARGIN_SECONDS
+from sqspider.work.options import WorkerOptions
 from sqspider.work.upkeep import BATCH
-from sqspider.work.worker import STOP_MARGIN_SECONDS, Worker, WorkerOptions
+from sqspider.work.worker import Worker
 
 ENDING_SECONDS: Final = 6.0  # to end what was fetched last (a large page is slow to parse), and give back the rest
 ABANDON_SECONDS: Final = 1.5  # before the end all is dropped: the answer must be out in time

@@ -30,7 +30,8 @@ from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws.transport import SQS
 from sqspider.message import Message, decode_message
 from sqspider.web.fetch import Fetcher, FetchOptions
-from sqspider.work.worker import Mode, Worker, WorkerOptions
+from sqspider.work.options import WorkerOptions
+from sqspider.work.worker import Mode, Worker
 from tests.frontier.kit import DONE, message_of, take, take_one, url
 
 from .engines import EngineMissingError, Engines

@@ -26,8 +26,10 @@ from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, IDLE_SECONDS, 
 from sqspider.incident import after_success, after_trouble
 from sqspider.record import Reason
 from sqspider.web.fetch import Fetcher, FetchOptions
+from sqspider.work.desk import STOP_MARGIN_SECONDS
+from sqspider.work.options import WorkerOptions
 from sqspider.work.upkeep import keep_sweeping
-from sqspider.work.worker import STOP_MARGIN_SECONDS, Mode, Worker, WorkerOptions
+from sqspider.work.worker import Mode, Worker
 from tests.frontier.kit import A_LITTLE, DONE, DUE, entries, take, url
 
 from . import faults

@@ -29,7 +29,8 @@ from sqspider.frontier.sqlite.file import APPLICATION_ID, SCHEMA_VERSION
 from sqspider.record import Reason
 from sqspider.retry import CARE, FINAL, RULES, Fault
 from sqspider.web.options import FetchOptions
-from sqspider.work.worker import Mode, WorkerOptions
+from sqspider.work.options import WorkerOptions
+from sqspider.work.worker import Mode
 from tests.conftest import Run
 from tests.frontier.old_files import make_old_file
 from tests.write_reference import reasons

@@ -18,8 +18,9 @@ from sqspider.record import Status
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
+from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
-from sqspider.work.worker import Mode, Worker, WorkerOptions
+from sqspider.work.worker import Mode, Worker
 from tests.conftest import Run
 from tests.sites import Site
 

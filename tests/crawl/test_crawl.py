@@ -37,8 +37,10 @@ from sqspider.message import Message, decode_message
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetched, Fetcher, FetchOptions
+from sqspider.work.options import WorkerOptions
+from sqspider.work.page import Visited
 from sqspider.work.producer import produce
-from sqspider.work.worker import Mode, Visit, Worker, WorkerOptions
+from sqspider.work.worker import Mode, Worker
 from tests.sites import HeldSite, Site
 
 FETCH = FetchOptions(allow_private=True, timeout_seconds=30.0)
@@ -60,7 +62,7 @@ async def crawl(
     *seeds: str,
     settings: CrawlSettings = SETTINGS,
     options: WorkerOptions = OPTIONS,
-    sinks: list[Callable[[Visit], Any]] | None = None,
+    sinks: list[Callable[[Visited], Any]] | None = None,
 ) -> Worker:
     await produce(frontier, seeds, settings, on_refused=print)
     async with Fetcher(FETCH, connections=8) as fetcher:

@@ -17,8 +17,9 @@ from sqspider.frontier import FrontierSettings, open_frontier
 from sqspider.record import Status
 from sqspider.url import MAX_URL_BYTES, Scope
 from sqspider.web.fetch import Fetcher
+from sqspider.work.endings import LINKS_AT_A_TIME
 from sqspider.work.producer import produce
-from sqspider.work.worker import LINKS_AT_A_TIME, Worker
+from sqspider.work.worker import Worker
 from tests.conftest import Run
 from tests.crawl.test_politeness import FETCH, OPTIONS, crawl, opened
 from tests.sites import Site

@@ -25,10 +25,12 @@ from sqspider.politeness import Politeness, Postponed
 from sqspider.record import Reason, Status
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
+from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
 from sqspider.work.sitemaps import SitemapReport, discover
-from sqspider.work.worker import Mode, Worker, WorkerOptions
+from sqspider.work.worker import Mode, Worker
 from tests.conftest import Run
+from tests.crawl.test_politeness import judged
 from tests.sites import HeldSite, Site
 
 HOST = "127.0.0.1"
@@ -205,7 +207,7 @@ async def test_an_order_to_resume_is_heard_by_who_waits_for_robots_txt() -> None
             frontier, fetcher, clock=lambda: now, rng=random.Random(), stopping=asyncio.Event(),
             request_seconds=30, robots_grace_seconds=86_400, linger_seconds=0,
         )  # fmt: skip
-        put_off = await politeness.judge(message)
+        put_off = await judged(politeness, message)
         assert isinstance(put_off, Postponed)
         assert put_off.until > now + 1000
         (row,) = (await frontier.hosts(["127.0.0.1"])).values()
@@ -213,7 +215,7 @@ async def test_an_order_to_resume_is_heard_by_who_waits_for_robots_txt() -> None
         assert await frontier.save_hosts([resumed]) == [True]
         site.bodies = {"/robots.txt": b"User-agent: *\nDisallow: /no"}
         now += 3
-        assert isinstance(await politeness.judge(message), Blocked)
+        assert isinstance(await judged(politeness, message), Blocked)
         await politeness.close()
     await frontier.close()
     site.close()

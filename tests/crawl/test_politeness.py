@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import msgspec
@@ -31,14 +32,24 @@ from sqspider.frontier import Deferral, Frontier, FrontierSettings, RobotsRow, S
 from sqspider.host import HostRow, RobotsAccess, with_orders
 from sqspider.incident import FAILURES_TO_REST, GIVE_UP_PROBES, Stage, stage_of
 from sqspider.message import Message, decode_message, encode_message
-from sqspider.politeness import ROBOTS_CACHE_BYTES, SOON_SECONDS, Busy, Pass, Politeness, Postponed
+from sqspider.politeness import (
+    ROBOTS_CACHE_BYTES,
+    SOON_SECONDS,
+    Awaited,
+    Busy,
+    Politeness,
+    Postponed,
+    Request,
+    Turn,
+)
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.web.robots import MAX_ROBOTS_BYTES
+from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
-from sqspider.work.worker import Mode, NothingReachedError, Worker, WorkerOptions
+from sqspider.work.worker import Mode, NothingReachedError, Worker
 from tests.conftest import Run
 from tests.sites import Answer, Asked, Site
 
@@ -201,16 +212,23 @@ def keeper(frontier: Frontier, fetcher: Fetcher) -> Politeness:
     )  # fmt: skip
 
 
+async def judged(politeness: Politeness, message: Message) -> Blocked | Postponed | None:
+    """What is said of a URL when its robots.txt was asked for."""
+    while isinstance(verdict := await politeness.judge(message), Awaited):
+        await verdict.future
+    return verdict
+
+
 async def test_a_slot_whose_moment_has_passed_is_reserved_anew(host: Site) -> None:
     """At the end of the line: a fleet that was stopped does not burst when it starts again."""
     async with opened() as frontier, Fetcher(FETCH) as fetcher:
         politeness = keeper(frontier, fetcher)
         settings = CrawlSettings(delay_seconds=60)
         now = time.time()
-        first = await politeness.wait_for_slot(Message(url=host.url, settings=settings))
-        assert isinstance(first, Message)
+        first = await politeness.turn(Message(url=host.url, settings=settings))
+        assert isinstance(first, Turn)
         for slot in (None, now - 300):
-            late = await politeness.wait_for_slot(Message(url=host.url, settings=settings, slot=slot))
+            late = await politeness.turn(Message(url=host.url, settings=settings, slot=slot))
             assert isinstance(late, Postponed)
             assert late.message.slot is not None
             assert late.message.slot > now + 59
@@ -347,12 +365,12 @@ async def test_a_long_robots_txt_is_read_once_and_in_a_thread() -> None:
         politeness = keeper(frontier, fetcher)
         await frontier.save_robots(kept_robots("http://short.example", b"User-agent: *\nDisallow: /y"))
         await frontier.save_robots(kept_robots("http://long.example", rules))
-        assert await politeness.judge(Message(url="http://short.example/x")) is None
+        assert await judged(politeness, Message(url="http://short.example/x")) is None
         assert readers() == 0
-        assert await politeness.judge(Message(url="http://long.example/x")) is None
+        assert await judged(politeness, Message(url="http://long.example/x")) is None
         assert readers() == 1
         await frontier.save_robots(kept_robots("http://long.example", b"User-agent: *\nDisallow: /"))
-        assert await politeness.judge(Message(url="http://long.example/x")) is None  # it is not read again
+        assert await judged(politeness, Message(url="http://long.example/x")) is None  # it is not read again
         await politeness.close()
 
 
@@ -362,11 +380,11 @@ async def test_the_rules_of_many_long_files_are_not_all_kept() -> None:
         politeness = keeper(frontier, fetcher)
         for origin in origins:
             await frontier.save_robots(kept_robots(origin, b"#" * (ROBOTS_CACHE_BYTES // 10)))
-            assert await politeness.judge(Message(url=f"{origin}/")) is None
+            assert await judged(politeness, Message(url=f"{origin}/")) is None
         for origin in origins:
             await frontier.save_robots(kept_robots(origin, b"User-agent: *\nDisallow: /"))
-        assert await politeness.judge(Message(url=f"{origins[-1]}/")) is None
-        assert isinstance(await politeness.judge(Message(url=f"{origins[0]}/")), Blocked)  # it is read again
+        assert await judged(politeness, Message(url=f"{origins[-1]}/")) is None
+        assert isinstance(await judged(politeness, Message(url=f"{origins[0]}/")), Blocked)  # it is read again
         await politeness.close()
 
 
@@ -380,7 +398,7 @@ async def test_what_another_worker_fetches_is_waited_for(host: Site) -> None:
     host.bodies = {"/robots.txt": slowly}
     async with opened() as frontier, Fetcher(FETCH) as fetcher:
         workers = [keeper(frontier, fetcher) for _ in range(3)]
-        verdicts = await asyncio.gather(*(worker.judge(Message(url=host.url)) for worker in workers))
+        verdicts = await asyncio.gather(*(judged(worker, Message(url=host.url)) for worker in workers))
         for worker in workers:
             await worker.close()
     assert verdicts == [None, None, None]
@@ -419,10 +437,10 @@ async def test_a_far_moment_to_enter_a_host_is_not_waited_for_here(host: Site) -
     settings = CrawlSettings(delay_seconds=1)
     async with opened() as frontier, Fetcher(FETCH) as fetcher:
         politeness = keeper(frontier, fetcher)
-        message = await politeness.wait_for_slot(Message(url=host.url, settings=settings))
-        assert isinstance(message, Message)
+        turn = await politeness.turn(Message(url=host.url, settings=settings))
+        assert isinstance(turn, Turn)
         again_at = time.time() + 12
-        postponed = await politeness.wait_for_slot(message, not_before=again_at)
+        postponed = await politeness.turn(turn.message, not_before=again_at)
         assert isinstance(postponed, Postponed)
         assert postponed.until == again_at - SOON_SECONDS
         await politeness.close()
@@ -865,7 +883,10 @@ async def test_a_proxy_that_cannot_be_used_costs_no_url_and_no_host(host: Site, 
         async with working(frontier, msgspec.structs.replace(OPTIONS, concurrency=4), fetch) as worker:
 
             async def is_probing() -> bool:
-                return worker.trouble is not None and worker._network.again_at > (worker._network.since or 0) + 1.5
+                return (
+                    worker.trouble is not None
+                    and worker._politeness.network.again_at > (worker._politeness.network.since or 0) + 1.5
+                )
 
             await until(is_probing)  # a probe failed
             assert "proxy" in (worker.trouble or "")
@@ -916,14 +937,21 @@ async def test_while_nothing_can_be_asked_one_request_at_a_time_probes() -> None
         politeness = keeper(frontier, fetcher)
         past = time.time() - 5
         politeness.network.failed(Reason.PROXY_UNUSABLE, "no", asked_at=past, now=past)
-        one, other = (Message(url=f"http://{name}.example/", settings=AT_ONCE) for name in "ab")
-        probe = await politeness.enter(one)
-        assert isinstance(probe, Pass)
-        assert isinstance(await politeness.enter(other), Busy)
-        assert isinstance(await politeness.ask(other.url, AT_ONCE, max_bytes=1), Busy)
-        await politeness.leave(probe)
-        assert isinstance(await politeness.enter(other), Pass)
+        one, other = (Request(f"http://{name}.example/", AT_ONCE) for name in "ab")
+        found: list[object] = []
+
+        async def begin() -> None:
+            found.append(await politeness.fetch(other, begin=refuse))
+            found.append(await politeness.fetch(other))
+
+        assert await politeness.fetch(one, begin=begin) is None
+        assert [type(answer) for answer in found] == [Busy, Busy]
+        assert await politeness.fetch(other, begin=refuse) is None  # the probe is over
         await politeness.close()
+
+
+async def refuse() -> None:
+    """What is let in and asks for nothing."""
 
 
 async def test_after_a_shortage_half_as_many_requests_are_made_at_a_time() -> None:
@@ -937,11 +965,20 @@ async def test_after_a_shortage_half_as_many_requests_are_made_at_a_time() -> No
         network = politeness.network
         network.failed(Reason.OWN_SHORTAGE, "no descriptors", asked_at=now, now=now, in_flight=4)
         network.answered("another", now)
-        messages = [Message(url=f"http://127.0.0.{n}/", settings=AT_ONCE) for n in range(1, 4)]
-        answers = [await politeness.enter(message) for message in messages]
-        assert [type(answer) for answer in answers] == [Pass, Pass, Busy]
-        now += 61
-        assert isinstance(await politeness.enter(messages[2]), Pass)
+        first, second, third = (Request(f"http://127.0.0.{n}/", AT_ONCE) for n in range(1, 4))
+        found: list[object] = []
+
+        async def begin() -> None:
+            nonlocal now
+            found.append(await politeness.fetch(third, begin=refuse))
+            now += 61
+            found.append(await politeness.fetch(third, begin=refuse))
+
+        async def begin_another() -> None:
+            found.append(await politeness.fetch(second, begin=begin))
+
+        assert await politeness.fetch(first, begin=begin_another) is None
+        assert [type(answer) for answer in found] == [Busy, NoneType, NoneType]
         await politeness.close()
 
 
@@ -958,7 +995,7 @@ async def test_a_worker_that_reached_nothing_for_a_day_ends_and_loses_nothing(ho
     async with opened(clock) as frontier, Fetcher(fetch) as fetcher:
         await produce(frontier, ["http://h.invalid/"], AT_ONCE, on_refused=print)
         worker = Worker(frontier, fetcher, OPTIONS, clock=clock, rng=random.Random())
-        worker._network._waited = 86_300.0
+        worker._politeness.network._waited = 86_300.0
         with pytest.raises(NothingReachedError, match="proxy_unusable"):
             await worker.run(Mode.UNTIL_EMPTY)
         (record,) = (await records_of(frontier)).values()
@@ -1033,7 +1070,7 @@ async def test_two_crawls_of_one_host_do_not_take_back_each_others_slots_again_a
             slow = SlotDemand(host="127.0.0.1", count=100, spacing_seconds=10.0, generation=generation)
             assert await frontier.reserve([slow]) != [None]
             politeness.look_anew()
-            await politeness.wait_for_slot(Message(url=host.url, settings=fast))
+            await politeness.turn(Message(url=host.url, settings=fast))
         await politeness.close()
         assert (await frontier.hosts(["127.0.0.1"]))["127.0.0.1"].generation == 1
 

@@ -34,7 +34,7 @@ from sqspider.work.producer import produce
 from sqspider.work.redirects import MAX_REDIRECTS, led
 from sqspider.work.worker import Mode, Worker
 from tests.conftest import Run
-from tests.crawl.test_politeness import FETCH, LATE, OPTIONS, crawl, gaps_of, opened, outcome_of, records_of
+from tests.crawl.test_politeness import FETCH, LATE, OPTIONS, crawl, gaps_of, judged, opened, outcome_of, records_of
 from tests.sites import Site
 
 AT_HOME = CrawlSettings(delay_seconds=0, obey_robots=False, scope=Scope.HOST)
@@ -277,7 +277,7 @@ async def test_the_way_to_a_robots_txt_goes_on_where_it_was_broken_off(host: Sit
         )  # fmt: skip
         verdicts = []
         for path in ("yes", "yes", "no"):
-            verdicts.append(type(await politeness.judge(Message(url=host.url + path, settings=settings))))
+            verdicts.append(type(await judged(politeness, Message(url=host.url + path, settings=settings))))
             ahead += 60
         await politeness.close()
     assert verdicts == [Postponed, NoneType, Blocked]
@@ -298,10 +298,10 @@ async def test_the_way_to_a_robots_txt_begins_anew_when_it_has_led_to_trouble(ho
             request_seconds=30, robots_grace_seconds=3600, linger_seconds=0,
         )  # fmt: skip
         message = Message(url=f"{host.url}no", settings=CrawlSettings(delay_seconds=0))
-        assert isinstance(await politeness.judge(message), Postponed)
+        assert isinstance(await judged(politeness, message), Postponed)
         host.bodies = {"127.0.0.1/robots.txt": b"User-agent: *\nDisallow: /no"}
         ahead = 60.0
-        assert isinstance(await politeness.judge(message), Blocked)
+        assert isinstance(await judged(politeness, message), Blocked)
         await politeness.close()
 
 

@@ -20,8 +20,9 @@ from sqspider.record import UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
+from sqspider.work.options import WorkerOptions
 from sqspider.work.sitemaps import MAX_LEVELS, SitemapReport, discover
-from sqspider.work.worker import Mode, Worker, WorkerOptions
+from sqspider.work.worker import Mode, Worker
 from tests.conftest import Run
 from tests.sites import Answer, Site
 

@@ -22,8 +22,9 @@ from sqspider.message import Message, decode_message
 from sqspider.record import Reason, Status, UrlRecord
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
+from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
-from sqspider.work.worker import Worker, WorkerOptions
+from sqspider.work.worker import Worker
 from tests.sites import HeldSite
 
 INNOCENT = 31

@@ -12,7 +12,9 @@ from structlog.testing import capture_logs
 
 from sqspider.frontier import Frontier
 from sqspider.web.fetch import Fetcher, FetchOptions
-from sqspider.work.worker import CHECK_IN_SECONDS, Mode, Worker, WorkerIdTakenError, WorkerOptions
+from sqspider.work.options import WorkerOptions
+from sqspider.work.upkeep import CHECK_IN_SECONDS, WorkerIdTakenError
+from sqspider.work.worker import Mode, Worker
 
 from .kit import A_LITTLE, Store
 

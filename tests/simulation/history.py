@@ -24,7 +24,8 @@ from sqspider.host import with_orders
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope, host_of
 from sqspider.web.options import FetchOptions
-from sqspider.work.worker import Mode, NothingReachedError, Worker, WorkerOptions
+from sqspider.work.options import WorkerOptions
+from sqspider.work.worker import Mode, NothingReachedError, Worker
 
 from .engines import ENGINES, SETTINGS, Engine, Weather
 from .loop import GRAVEYARD, Kills, Process, StuckError, VirtualLoop

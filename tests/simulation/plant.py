@@ -44,14 +44,14 @@ PLANTS: Final[dict[str, Change]] = {
     "unused claims": Change(ANSWERS, "claim.unended - 1 if retry.is_unused else 0", "0"),
     "crashed": Change("work", "if claim.unended > GIVEN_UP_AFTER:", "if claim.unended > 1_000_000:"),
     "suspects alone": Change(
-        "work", "if claim.unended > SUSPECTED_AFTER and not alone:", "if claim.unended > 1_000_000:"
+        "work", "if claim.unended > SUSPECTED_AFTER and not visit.is_suspect:", "if claim.unended > 1_000_000:"
     ),
     "counters": Change(ANSWERS, "changes[before.value] = -count", "pass"),
     # Messages
     "message kept until the end": Change(
         "work",
-        "        finished = await self._finish(",
-        "        await self._delete(delivery)\n        finished = await self._finish(",
+        "        ended = self._desk.finish(",
+        "        self._desk.delete(visit.delivery)\n        ended = self._desk.finish(",
     ),
     "links": Change(MEMORY, "self._enqueue(finish.links)", "self._enqueue(finish.links[1:])"),
     "stale receipt": Change(MEMORY, "if stored is not None and stored.receipt == delivery.receipt else None", ""),

@@ -16,7 +16,7 @@ import sqspider
 from sqspider.crawls import CrawlSettings
 from sqspider.lambda_handler import FunctionSettings
 from sqspider.web.options import FetchOptions
-from sqspider.work.worker import WorkerOptions
+from sqspider.work.options import WorkerOptions
 
 URL: Final = "http://example.com/"
 NO_NUMBERS: Final = [math.nan, math.inf, -1, "1", True, [1]]

@@ -17,7 +17,7 @@ from sqspider.crawls import MAX_DEPTH, MAX_PATTERN_CHARACTERS, MAX_PATTERNS, MAX
 from sqspider.message import MAX_BODY_CHARACTERS, BadBody, Message, decode_message, encode_message
 from sqspider.url import MAX_URL_BYTES, canonicalize
 from sqspider.web.options import FetchOptions
-from sqspider.work.worker import WorkerOptions
+from sqspider.work.options import WorkerOptions
 
 URL: Final = "http://example.com/"
 DEEP: Final = "[" * 100_000 + "]" * 100_000  # within the limit of a body

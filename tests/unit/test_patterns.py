@@ -15,7 +15,8 @@ from sqspider.frontier import FrontierSettings, open_frontier
 from sqspider.message import BadBody, Message, decode_message
 from sqspider.patterns import Search, TooSlowError
 from sqspider.web.fetch import Fetcher, FetchOptions
-from sqspider.work.worker import Mode, Worker, WorkerOptions
+from sqspider.work.options import WorkerOptions
+from sqspider.work.worker import Mode, Worker
 
 ENDLESS = ("(a+)+$", "(a|a)*$", "(.*.*)*=")
 TEXT = "a" * 60 + "!"

@@ -25,7 +25,8 @@ from sqspider.cli.worker import (
 )
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
-from sqspider.work.worker import Mode, Worker, WorkerOptions
+from sqspider.work.options import WorkerOptions
+from sqspider.work.worker import Mode, Worker
 
 
 @click.command(cls=Command)

@@ -46,9 +46,10 @@ from sqspider.frontier import IN_MEMORY, Counts, Frontier
 from sqspider.url import Refused, Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
+from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
 from sqspider.work.seeds import read_url
-from sqspider.work.worker import Mode, Worker, WorkerOptions
+from sqspider.work.worker import Mode, Worker
 
 log = structlog.stdlib.get_logger(__name__)
 

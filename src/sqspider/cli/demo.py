@@ -24,7 +24,7 @@ from sqspider.frontier import Looking
 from sqspider.record import Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import FetchOptions
-from sqspider.work.worker import WorkerOptions
+from sqspider.work.options import WorkerOptions
 
 DEPTH: Final = 30  # ends the site's trap
 

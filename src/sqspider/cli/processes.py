@@ -15,7 +15,7 @@ from sqspider.cli.exit_status import GOOD, INTERRUPTED, NO_FRONTIER, USAGE
 from sqspider.cli.shared import Shared
 from sqspider.frontier import FrontierUnavailableError
 from sqspider.web.options import FetchOptions
-from sqspider.work.worker import WorkerOptions
+from sqspider.work.options import WorkerOptions
 
 log = structlog.stdlib.get_logger(__name__)
 SELF: Final = (sys.executable, "-P", "-m", "sqspider")  # -P: no module of the folder we are in takes another's place

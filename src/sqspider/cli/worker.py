@@ -16,7 +16,9 @@ from sqspider.cli.sections import section
 from sqspider.frontier import Traits
 from sqspider.web import descriptors
 from sqspider.web.options import FetchOptions
-from sqspider.work.worker import Mode, Worker, WorkerIdTakenError, WorkerOptions
+from sqspider.work.options import WorkerOptions
+from sqspider.work.upkeep import WorkerIdTakenError
+from sqspider.work.worker import Mode, Worker
 
 _FETCH: Final = FetchOptions()
 _WORKER: Final = WorkerOptions(worker_id="worker")

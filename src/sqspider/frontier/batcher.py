@@ -34,6 +34,10 @@ class Batcher(Generic[T, R]):
 
     async def __call__(self, request: T) -> R:
         """The operation's answer to one request."""
+        return await self.put(request)
+
+    def put(self, request: T) -> asyncio.Future[R]:
+        """One request, and where its answer will be."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[R] = loop.create_future()
         self._waiting.append((request, answer))
@@ -41,7 +45,7 @@ class Batcher(Generic[T, R]):
             self._start()
         elif self._timer is None:
             self._timer = loop.call_later(self._linger_seconds, self._start)
-        return await answer
+        return answer
 
     def _start(self) -> None:
         if self._timer is not None:

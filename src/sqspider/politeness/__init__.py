@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, NamedTuple, overload
 
 import msgspec
 import structlog
@@ -43,13 +44,11 @@ from sqspider.record import Reason
 from sqspider.retry import Fault, parse_retry_after, rule_for
 from sqspider.url import host_of, origin_of
 from sqspider.web.body import BodySink
-from sqspider.web.fetch import AnyFetcher, Fetched
+from sqspider.web.fetch import AnyFetcher, BeforeLarge, Fetched
 from sqspider.web.robots import MAX_ROBOTS_BYTES, RobotsRules, access_for
 
 NEAR_SECONDS: Final = 5.0  # a slot that is further away sends its delivery back
 SOON_SECONDS: Final = 1.0  # this much before its slot a delivery comes back
-CROWD: Final = 16  # deliveries that wait for one host here, before only soon ones may join
-FULL_HOUSE: Final = 64  # and for all hosts: what is due must not find the places taken by what is not
 PROMPT_SECONDS: Final = 0.05  # after its permission was asked for a request is made, where another may be under way,
 BEGIN_SECONDS: Final = 2.0  # and where none may be
 PROBE_POLL_SECONDS: Final = 0.5  # between two looks whether anything can be asked, or more at a time
@@ -76,6 +75,41 @@ class Postponed(NamedTuple):
     message: Message
 
 
+class Awaited(NamedTuple):
+    """Somebody here is asking for its robots.txt: judge again when the future is done.
+
+    The future is the asker's own. It brings what went wrong as an exception; who waits no longer cancels it.
+    """
+
+    future: asyncio.Future[None]
+
+
+class Turn(NamedTuple):
+    """When a URL may be asked for: now, or a few seconds ahead at most."""
+
+    at: float
+    message: Message  # with its slot
+
+
+class Request(NamedTuple):
+    """What is to be asked of a host."""
+
+    url: str
+    settings: CrawlSettings
+    generation: int | None = None  # of the host row that its slot is from; none: it has no slot
+    max_bytes: int | None = None  # none: as the fetcher has it
+    sink: BodySink | None = None  # what takes the body as it comes
+    is_robots: bool = False
+    is_new_origin: bool = False  # nothing has ever answered at its scheme and port
+    is_alone: bool = False  # it waits here for a permission that is near
+
+    @classmethod
+    def of(cls, message: Message, *, is_alone: bool = False) -> Request:
+        """The request for the URL of a message, in its slot if it has one."""
+        generation = message.generation if message.slot is not None else None
+        return cls(message.url, message.settings, generation, is_alone=is_alone)
+
+
 class Pass(NamedTuple):
     """The permission to make one request to a host now."""
 
@@ -91,7 +125,6 @@ class Busy(NamedTuple):
 
     again_at: float
     is_void: bool  # the slot is of an older generation
-    trouble: Fetched | None = None  # what a request met, if one was made: it is the host's, or ours
     is_stopped: bool = False  # the operator paused or blocked it: to be judged anew
 
 
@@ -101,6 +134,18 @@ class Learned(NamedTuple):
     counts: bool  # its trouble, if it met some, counts as a try
     again_at: float = 0.0  # where it does not count: when to ask again
     retry_after: float | None = None  # seconds that the host asked for
+
+
+class Asked(NamedTuple):
+    """A request that was made. Its permission is given back, and what it teaches of host and network is learned."""
+
+    fetched: Fetched
+    learned: Learned
+    asked_at: float  # when its permission was asked for
+
+
+Begin = Callable[[], Awaitable[float | None]]
+"""Asked under the permission, before the request: the latest moment at which it may begin; none: it is not made."""
 
 
 class Hop(NamedTuple):
@@ -130,6 +175,14 @@ class _CachedRules(NamedTuple):
     size: int  # of the body
 
 
+class _Way(NamedTuple):
+    """Where the way to a robots.txt has ended."""
+
+    fetched: Fetched
+    is_redirected: bool
+    again_at: float | None = None  # it met trouble that is the host's, or ours: when to ask again
+
+
 class _RulesCache:
     """The rules of the origins asked for last, bounded by their number and by the size of their files."""
 
@@ -142,6 +195,11 @@ class _RulesCache:
         if known is not None:
             self._kept.move_to_end(origin)
         return known
+
+    def is_known(self, origin: str, now: float) -> bool:
+        """Whether its rules are here and hold. Any thread may ask."""
+        known = self._kept.get(origin)
+        return known is not None and known.row.expires_at > now
 
     def put(self, known: _CachedRules) -> None:
         old = self._kept.pop(known.row.origin, None)
@@ -189,12 +247,11 @@ class Politeness:
         self._generation = frontier.generation  # of what is remembered here
         self._rows: dict[str, tuple[HostRow, float]] = {}
         self._rules = _RulesCache()
-        self._robots_locks: dict[str, asyncio.Lock] = {}
+        self._asking_robots: dict[str, list[asyncio.Future[None]]] = {}  # by origin, who waits for it
+        self._robots_tasks: set[asyncio.Task[None]] = set()
         self._robots_again_at: dict[str, float] = {}  # origins whose robots.txt could not be had just now
         self._robots_hops: dict[str, Hop] = {}  # and where the way to it was broken off
         self._slots_stay_until: dict[str, float] = {}  # of hosts whose slots were taken back just now
-        self._waiting: Counter[str] = Counter()
-        self._all_waiting = 0
         self._in_hand: Counter[str] = Counter()  # URLs here that will count towards a budget
         self._budget_lock = asyncio.Lock()
         self._read_host = Batcher(self._read_hosts, size=100)
@@ -203,31 +260,23 @@ class Politeness:
         self._leave = Batcher(self._leave_hosts, size=25, linger_seconds=linger_seconds)
 
     async def close(self) -> None:
-        """Wait for what is under way to the frontier."""
+        """Wait for what is under way to the frontier, and for what is asked for robots.txt if it was told to stop;
+        otherwise that is left at once."""
+        tasks = set(self._robots_tasks)
+        try:
+            if tasks and self._stopping.is_set():
+                await asyncio.wait(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
         for batcher in (self._read_host, self._reserve, self._enter, self._leave):
             await batcher.close()
 
-    @property
-    def waiting(self) -> int:
-        """Deliveries that wait here for their slot."""
-        return self._all_waiting
-
-    @contextlib.contextmanager
-    def _wait_for(self, host: str) -> Iterator[None]:
-        """Count a delivery as waiting for its host."""
-        self._waiting[host] += 1
-        self._all_waiting += 1
-        try:
-            yield
-        finally:
-            self._all_waiting -= 1
-            self._waiting[host] -= 1
-            if not self._waiting[host]:
-                del self._waiting[host]
-
     # May it be fetched at all?
 
-    async def judge(self, message: Message) -> Blocked | Postponed | None:
+    async def judge(self, message: Message) -> Blocked | Postponed | Awaited | None:
         """Whether a URL may be fetched; ``None`` is yes."""
         settings = message.settings
         row = await self._host(host_of(message.url))
@@ -246,19 +295,19 @@ class Politeness:
         if (verdict := await self._judge_rest(row, message)) is not None:
             return verdict
         if settings.obey_robots:
-            verdict = await self._judge_robots(message.url, message)
-            if isinstance(verdict, Postponed):  # what kept us from robots.txt may rest the host
-                return await self._judge_rest(await self._host(row.host), message) or verdict
-            if verdict is not None:
-                return verdict
+            by_robots = await self._judge_robots(message.url, message)
+            if isinstance(by_robots, Postponed):  # what kept us from robots.txt may rest the host
+                return await self._judge_rest(await self._host(row.host), message) or by_robots
+            if by_robots is not None:
+                return by_robots
         return await self._take_from_budget(row.host, message) if _has_budget(settings) else None
 
     async def _judge_rest(self, row: HostRow, message: Message) -> Blocked | Postponed | None:
         """What becomes of a URL whose host rests: it gets a slot after the rest, so that not all come at once."""
         if row.rest_until <= self._clock() + NEAR_SECONDS:
             return None
-        ready = await self.wait_for_slot(message)
-        return None if isinstance(ready, Message) else ready
+        turn = await self.turn(message)
+        return None if isinstance(turn, Turn) else turn
 
     async def _take_from_budget(self, host: str, message: Message) -> Blocked | Postponed | None:
         """Count a URL as in hand if its host's budget allows. Other workers' are not seen."""
@@ -286,8 +335,13 @@ class Politeness:
 
     # When?
 
-    async def wait_for_slot(self, message: Message, not_before: float = 0.0) -> Message | Postponed | Blocked:
-        """Wait until the URL's host may be asked; the message comes back with its slot. Blocked: its host was given up.
+    async def turn(
+        self, message: Message, not_before: float = 0.0, *, is_crowded: bool = False
+    ) -> Turn | Postponed | Blocked:
+        """When the URL's host may be asked; the message comes back with its slot. Blocked: its host was given up.
+
+        It does not wait. What is further away than :data:`NEAR_SECONDS` is put off; ``is_crowded``: so is what is
+        further away than :data:`SOON_SECONDS`, for others wait here already.
 
         A slot that the message carries is used if it is of the host's generation and not long
         past. ``not_before`` is the ``again_at`` of a :class:`Busy` that came before.
@@ -307,7 +361,7 @@ class Politeness:
             late = max(LATE_SECONDS, 2 * delay)
             if delay == 0 and row.rest_until <= now:
                 if not_before <= now:
-                    return message
+                    return Turn(now, message)
                 slot = now
             elif slot is None or message.generation != row.generation or max(now, not_before) > slot + late:
                 slot = await self._reserve(
@@ -320,13 +374,9 @@ class Politeness:
                 not_before = 0.0
             moment = max(slot, not_before)
             wait = moment - now
-            is_crowded = self._waiting[row.host] >= CROWD or self._all_waiting >= FULL_HOUSE
             if wait > NEAR_SECONDS or (wait > SOON_SECONDS and is_crowded):
                 return Postponed(moment - SOON_SECONDS, message)
-            with self._wait_for(row.host):
-                if await self.pause_until(moment):
-                    return Postponed(moment, message)
-            return message
+            return Turn(moment, message)
 
     async def _take_back_slots(self, host: str, spacing_seconds: float) -> None:
         """Let what waits for slots that are too far come back. Whoever dies in between leaves it to its time.
@@ -352,11 +402,75 @@ class Politeness:
 
     # Now?
 
-    async def enter(self, message: Message) -> Pass | Busy:
-        """Ask to make the request for a message's URL at this moment."""
-        row = await self._host(host_of(message.url))
-        generation = message.generation if message.slot is not None else None
-        return await self._ask(row, hosts.delay_for(row, message.settings), message.settings.per_host, generation)
+    @overload
+    async def fetch(
+        self, request: Request, *, begin: None = None, before_large: BeforeLarge | None = None
+    ) -> Asked | Busy: ...
+
+    @overload
+    async def fetch(
+        self, request: Request, *, begin: Begin, before_large: BeforeLarge | None = None
+    ) -> Asked | Busy | None: ...
+
+    async def fetch(
+        self, request: Request, *, begin: Begin | None = None, before_large: BeforeLarge | None = None
+    ) -> Asked | Busy | None:
+        """Make one request, if its host may be asked now: enter it, begin, fetch, leave it, learn from what came.
+
+        Busy: nothing was asked; what ``begin`` has claimed is to be given back unused. None: ``begin`` said so.
+        """
+        if request.generation is None and (busy := await self._stands_against(request)):
+            return busy
+        permission = await (self._enter_soon(request) if request.is_alone else self._enter_now(request))
+        if isinstance(permission, Busy):
+            return permission
+        held: Pass | None = permission
+        requested_at: float | None = permission.asked_at
+        try:
+            begins_by = await begin() if begin is not None else math.inf
+            if begins_by is None:
+                return None
+            if await self._is_stopped(permission, request.settings):
+                return Busy(self._clock(), is_void=False, is_stopped=True)
+            if self._is_late(permission, request.settings.per_host):  # last: all the above takes time
+                held = None
+                anew = await self._enter_anew(permission, request)
+                if isinstance(anew, Busy):
+                    return anew
+                permission = held = anew
+            started_at = self._clock()
+            if started_at > begins_by:  # an answer came late, or we slept
+                return Busy(started_at, is_void=False)
+            requested_at = None
+            fetched = await self._fetcher.fetch(
+                request.url, before_large=before_large, max_bytes=request.max_bytes, sink=request.sink
+            )
+            requested_at = started_at + fetched.sent_seconds
+        finally:
+            if held is not None:
+                await self._leave_host(held, requested_at=requested_at)
+        learned = await self._learn(
+            permission.host, fetched, permission.asked_at,
+            is_robots=request.is_robots, is_new_origin=request.is_new_origin,
+        )  # fmt: skip
+        return Asked(fetched, learned, permission.asked_at)
+
+    async def _stands_against(self, request: Request) -> Busy | None:
+        """What keeps a request without a slot from its host, as far as is known here: no slot has told it so."""
+        row = await self._host(host_of(request.url))
+        now = self._clock()
+        if row.is_paused or row.is_blocked or row.rest_until > now:
+            self._rows.pop(row.host, None)  # a copy that is seconds old would hold what an order has just released
+            row = await self._host(row.host)
+        if row.is_paused or row.is_blocked:
+            return Busy(now + SOON_SECONDS, is_void=False, is_stopped=True)
+        return Busy(row.rest_until, is_void=False) if row.rest_until > now else None
+
+    async def _enter_now(self, request: Request) -> Pass | Busy:
+        """Ask to make a request at this moment."""
+        row = await self._host(host_of(request.url))
+        settings = request.settings
+        return await self._ask(row, hosts.delay_for(row, settings), settings.per_host, request.generation)
 
     async def _ask(self, row: HostRow, delay: float, per_host: int, generation: int | None) -> Pass | Busy:
         now = self._clock()
@@ -403,7 +517,7 @@ class Politeness:
             is_stopped=admission.entered is Entered.STOPPED,
         )
 
-    async def is_stopped(self, permission: Pass, settings: CrawlSettings) -> bool:
+    async def _is_stopped(self, permission: Pass, settings: CrawlSettings) -> bool:
         """Whether an order stands against a request that is just about to begin, or its host is to be entered now.
 
         Entering looks, and its answer holds for a moment. Where that is past, or there was no delay and so
@@ -417,7 +531,7 @@ class Politeness:
             return True
         return row.is_paused or row.is_blocked
 
-    def is_late(self, permission: Pass, per_host: int) -> bool:
+    def _is_late(self, permission: Pass, per_host: int) -> bool:
         """Whether it is too old to begin a request by: what it has kept away may have been let in meanwhile.
 
         With several requests at a time their distance is kept from the moment of the permission on; where there is
@@ -433,20 +547,20 @@ class Politeness:
         self._promptness = min(2 * age, BEGIN_SECONDS) if is_late else max(0.9 * self._promptness, PROMPT_SECONDS)
         return is_late
 
-    async def enter_anew(self, permission: Pass, message: Message) -> Pass | Busy:
+    async def _enter_anew(self, permission: Pass, request: Request) -> Pass | Busy:
         """Another permission in place of one that is late, if it can be had within :data:`BEGIN_SECONDS`."""
-        await self.leave(permission, requested_at=permission.asked_at)
-        return await self.enter_soon(message)
+        await self._leave_host(permission, requested_at=permission.asked_at)
+        return await self._enter_soon(request)
 
-    async def enter_soon(self, message: Message) -> Pass | Busy:
+    async def _enter_soon(self, request: Request) -> Pass | Busy:
         """Wait for a permission, if it can be had within :data:`BEGIN_SECONDS`."""
         give_up_at = self._clock() + BEGIN_SECONDS
         while True:
-            answer = await self.enter(message)
-            if isinstance(answer, Pass) and not self.is_late(answer, message.settings.per_host):
+            answer = await self._enter_now(request)
+            if isinstance(answer, Pass) and not self._is_late(answer, request.settings.per_host):
                 return answer
             if isinstance(answer, Pass):
-                await self.leave(answer, requested_at=answer.asked_at)
+                await self._leave_host(answer, requested_at=answer.asked_at)
                 again_at = self._clock()
             elif answer.is_void or answer.is_stopped:
                 return answer
@@ -455,41 +569,7 @@ class Politeness:
             if again_at > give_up_at or await self.pause_until(max(again_at, self._clock() + 0.01)):
                 return Busy(again_at, is_void=False)
 
-    async def ask(
-        self, url: str, settings: CrawlSettings, *, max_bytes: int, sink: BodySink | None = None,
-        is_robots: bool = False, is_new_origin: bool = False,
-    ) -> Fetched | Busy:  # fmt: skip
-        """Make one request that has no slot, for a robots.txt or a sitemap: its host is entered, left and learned
-        from. It takes no try and no budget of anybody's; busy: nothing was asked, or in vain."""
-        row = await self._host(host_of(url))
-        now = self._clock()
-        if row.is_blocked:
-            return _unasked(url, Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
-        if row.is_paused:
-            return Busy(now + SOON_SECONDS, is_void=False, is_stopped=True)
-        if row.rest_until > now:
-            return Busy(row.rest_until, is_void=False)
-        permission = await self._ask(row, hosts.delay_for(row, settings), settings.per_host, None)
-        if isinstance(permission, Busy):
-            return permission
-        requested_at: float | None = permission.asked_at
-        try:
-            if await self.is_stopped(permission, settings):
-                return Busy(self._clock(), is_void=False, is_stopped=True)
-            if self.is_late(permission, settings.per_host):
-                return Busy(self._clock(), is_void=False)
-            requested_at, started_at = None, self._clock()
-            fetched = await self._fetcher.fetch(url, max_bytes=max_bytes, sink=sink)
-            requested_at = started_at + fetched.sent_seconds
-        finally:
-            await self.leave(permission, requested_at=requested_at)
-        learned = await self.learn(
-            permission.host, fetched, permission.asked_at, is_robots=is_robots, is_new_origin=is_new_origin
-        )
-        trouble = None if fetched.is_stale else fetched
-        return fetched if learned.counts else Busy(learned.again_at, is_void=False, trouble=trouble)
-
-    async def leave(self, permission: Pass, *, requested_at: float | None = None) -> None:
+    async def _leave_host(self, permission: Pass, *, requested_at: float | None) -> None:
         """Say that the request is over. ``requested_at``: when it had left; none: by now."""
         self._under_way -= 1
         if permission.is_probe:
@@ -509,7 +589,7 @@ class Politeness:
 
     # What came of it.
 
-    async def learn(
+    async def _learn(
         self, host: str, fetched: Fetched, asked_at: float, *, is_robots: bool = False, is_new_origin: bool = False
     ) -> Learned:
         """Change what is known of the host, or of our network, by what a request brought.
@@ -615,6 +695,23 @@ class Politeness:
         """Forget the copies of host rows: it may be long since they were read."""
         self._rows.clear()
 
+    def note_rows(self, rows: Mapping[str, HostRow]) -> None:
+        """Take rows that were read just now for copies of our own."""
+        now = self._clock()
+        self._forget_what_was_cleared()
+        for host, row in rows.items():
+            self._rows[host] = (incident.as_of(row, now), now + HOST_CACHE_SECONDS)
+
+    def is_free(self, message: Message) -> bool:
+        """Whether a URL may be asked for at once, as far as is known here. It reads only: any thread may ask."""
+        settings, now = message.settings, self._clock()
+        row, until = self._rows.get(host_of(message.url), (None, 0.0))
+        if row is None or until <= now or self.network.is_down or _has_budget(settings):
+            return False
+        if row.is_paused or row.is_blocked or row.rest_until > now or hosts.delay_for(row, settings) > 0:
+            return False
+        return not settings.obey_robots or self._rules.is_known(origin_of(message.url), now)
+
     def _forget_what_was_cleared(self) -> None:
         if self._generation != self._frontier.generation:
             self._generation = self._frontier.generation
@@ -666,7 +763,7 @@ class Politeness:
 
     # robots.txt.
 
-    async def judge_file(self, url: str, settings: CrawlSettings) -> Blocked | Postponed | None:
+    async def judge_file(self, url: str, settings: CrawlSettings) -> Blocked | Postponed | Awaited | None:
         """Whether a sitemap may be fetched, by its host and its robots.txt."""
         row = await self._host(host_of(url))
         if row.is_blocked:
@@ -675,12 +772,15 @@ class Politeness:
             return given_up(row)
         return await self._judge_robots(url, Message(url=url, settings=settings)) if settings.obey_robots else None
 
-    async def _judge_robots(self, url: str, message: Message) -> Blocked | Postponed | None:
+    async def _judge_robots(self, url: str, message: Message) -> Blocked | Postponed | Awaited | None:
         origin = origin_of(url)
-        known = await self._robots(origin, message.settings)
+        known = self._known_rules(origin)
         now = self._clock()
-        if known is None:  # another worker is fetching it, or the host is busy or rests, or nothing can be asked
-            return Postponed(max(now + SOON_SECONDS, self._robots_again_at.get(origin, 0.0)), message)
+        if known is None:
+            again_at = self._robots_again_at.get(origin, 0.0)
+            if again_at <= now:
+                return Awaited(self._wait_for_robots(origin, message.settings))
+            return Postponed(max(now + SOON_SECONDS, again_at), message)
         row = known.row
         if row.access is RobotsAccess.ALLOW_ALL:
             return None
@@ -696,30 +796,56 @@ class Politeness:
             return None
         return Blocked(Reason.ROBOTS, f"robots.txt line {verdict.line}: {verdict.rule}")
 
-    async def sitemaps_of(self, origin: str, settings: CrawlSettings) -> tuple[str, ...]:
-        """What the ``Sitemap`` lines of an origin's robots.txt say; nothing while it cannot be had."""
-        known = await self._robots(origin, settings)
+    def sitemaps_of(self, origin: str) -> tuple[str, ...]:
+        """What the ``Sitemap`` lines of an origin's robots.txt say; nothing while it is not known here."""
+        known = self._known_rules(origin)
         return known.rules.sitemaps() if known is not None else ()
 
-    async def _robots(self, origin: str, settings: CrawlSettings) -> _CachedRules | None:
+    def _known_rules(self, origin: str) -> _CachedRules | None:
         self._forget_what_was_cleared()
-        cached = self._rules.get(origin)
-        if cached is not None and cached.row.expires_at > self._clock():
-            return cached
-        # Who waits for robots.txt waits for its host, as for a slot: others are taken in meanwhile.
-        with self._wait_for(host_of(f"{origin}/")):
-            async with self._lock(origin):
-                cached = self._rules.get(origin)  # somebody here may have fetched it meanwhile
-                if cached is not None and cached.row.expires_at > self._clock():
-                    return cached
-                if self._robots_again_at.get(origin, 0.0) > self._clock():
-                    return None  # somebody here has just waited in vain
-                known = await self._found_rules(origin, settings)
-                if known is None:
-                    self._put_off_robots(origin, self._clock() + SOON_SECONDS)
-                    return None
-                self._rules.put(known)
-                return known
+        known = self._rules.get(origin)
+        return known if known is not None and known.row.expires_at > self._clock() else None
+
+    def _wait_for_robots(self, origin: str, settings: CrawlSettings) -> asyncio.Future[None]:
+        """A future that is done when it is known what the origin's robots.txt says, or that it cannot be had now.
+
+        One task asks for it, for all who wait.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if origin in self._asking_robots:
+            self._asking_robots[origin].append(future)
+        else:
+            self._asking_robots[origin] = [future]
+            task = asyncio.create_task(self._ask_for_robots(origin, settings))
+            self._robots_tasks.add(task)
+            task.add_done_callback(self._robots_tasks.discard)
+        return future
+
+    async def _ask_for_robots(self, origin: str, settings: CrawlSettings) -> None:
+        error: Exception | None = None
+        try:
+            await self._find_robots(origin, settings)
+        except asyncio.CancelledError:
+            for future in self._asking_robots.pop(origin):
+                future.cancel()
+            raise
+        except Exception as found:  # noqa: BLE001 - handed on to everybody who waits
+            error = found
+        waiting = [future for future in self._asking_robots.pop(origin) if not future.done()]
+        for future in waiting:
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+        if error is not None and not waiting:  # nobody is left to see to it
+            log.error("robots_lost", origin=origin, error=str(error), exc_info=error)
+
+    async def _find_robots(self, origin: str, settings: CrawlSettings) -> None:
+        known = await self._found_rules(origin, settings)
+        if known is None:
+            self._put_off_robots(origin, self._clock() + SOON_SECONDS)
+        else:
+            self._rules.put(known)
 
     def _put_off_robots(self, origin: str, until: float) -> None:
         """Nobody here asks for an origin's robots.txt before a moment."""
@@ -750,20 +876,8 @@ class Politeness:
             if again_at > give_up_at or await self.pause_until(again_at):
                 return None
 
-    @contextlib.asynccontextmanager
-    async def _lock(self, origin: str) -> AsyncIterator[None]:
-        lock = self._robots_locks.setdefault(origin, asyncio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked():
-                self._robots_locks.pop(origin, None)
-
-    async def _way_to_robots(
-        self, origin: str, settings: CrawlSettings, *, is_new_origin: bool
-    ) -> tuple[Fetched, bool] | Busy:
-        """What an origin's robots.txt is, and whether redirects led there; busy: a host on the way is, or in trouble.
+    async def _way_to_robots(self, origin: str, settings: CrawlSettings, *, is_new_origin: bool) -> _Way | Busy:
+        """What an origin's robots.txt is; busy: a host on the way there is.
 
         It goes on from there the next time; after trouble it begins anew, for it may lead elsewhere by then.
         A file of rules is under no rules (RFC 9309 section 2.2.2): the hops ask for no other one.
@@ -771,49 +885,46 @@ class Politeness:
         hop = self._robots_hops.pop(origin, Hop(f"{origin}/robots.txt"))
         give_up_at = self._clock() + NEAR_SECONDS
         while True:
-            asked = await self.ask(
-                hop.url, settings, max_bytes=MAX_ROBOTS_BYTES + 1, is_robots=True,
-                is_new_origin=is_new_origin and not hop.redirects,
+            if hop.redirects and (await self._host(host_of(hop.url))).is_blocked:
+                detail = f"{host_of(hop.url)} is blocked by the operator"
+                return _Way(_unasked(hop.url, Reason.HOST_BLOCKED, detail), is_redirected=True)
+            asked = await self.fetch(
+                Request(
+                    hop.url, settings, max_bytes=MAX_ROBOTS_BYTES + 1, is_robots=True,
+                    is_new_origin=is_new_origin and not hop.redirects,
+                )
             )  # fmt: skip
-            if isinstance(asked, Busy):
-                again_at = max(asked.again_at, self._clock() + 0.01)
-                if asked.trouble:
-                    return asked
-                if asked.is_stopped or again_at > give_up_at or await self.pause_until(again_at):
-                    if len(self._robots_hops) > 10_000:
-                        self._robots_hops.clear()
-                    self._robots_hops[origin] = hop
-                    return asked
+            if isinstance(asked, Asked) and asked.learned.counts:
+                arrived = hop.after(asked.fetched)
+                if isinstance(arrived, Fetched):
+                    return _Way(arrived, is_redirected=hop.redirects > 0)
+                hop = arrived
                 continue
-            if asked.reason is Reason.HOST_BLOCKED and not hop.redirects:
-                return Busy(self._clock(), is_void=False, is_stopped=True)  # which says nothing of the file
-            arrived = hop.after(asked)
-            if isinstance(arrived, Fetched):
-                return arrived, hop.redirects > 0
-            hop = arrived
+            if isinstance(asked, Asked) and not asked.fetched.is_stale:
+                return _Way(asked.fetched, is_redirected=False, again_at=asked.learned.again_at)
+            is_stopped = isinstance(asked, Busy) and asked.is_stopped
+            again_at = asked.again_at if isinstance(asked, Busy) else self._clock()
+            again_at = max(again_at, self._clock() + 0.01)
+            if is_stopped or again_at > give_up_at or await self.pause_until(again_at):
+                if len(self._robots_hops) > 10_000:
+                    self._robots_hops.clear()
+                self._robots_hops[origin] = hop
+                return Busy(again_at, is_void=False, is_stopped=is_stopped)
 
     async def _fetch_robots(self, origin: str, old: RobotsRow | None, settings: CrawlSettings) -> _CachedRules | None:
         """Fetch an origin's robots.txt for all workers, under its lease; ``None``: not just now."""
         is_new = old is None or (old.good_at is None and old.http_status is None)
         found = await self._way_to_robots(origin, settings, is_new_origin=is_new)
-        if isinstance(found, Busy):
-            if found.trouble is None or self.network.is_down:
-                await self._put_back_robots(origin, old, found.again_at)
-                return None
-            fetched, is_redirected = found.trouble, False
-        else:
-            fetched, is_redirected = found
+        if isinstance(found, Busy) or (found.again_at is not None and self.network.is_down):
+            await self._put_back_robots(origin, old, found.again_at or 0.0)
+            return None
         now = self._clock()
-        row = robots_row(origin, fetched, old, is_redirected=is_redirected, now=now)
+        fetched = found.fetched
+        row = robots_row(origin, fetched, old, is_redirected=found.is_redirected, now=now)
         since = now - (row.unreachable_since or now)
-        if (
-            is_new
-            and _is_not_there(fetched)
-            and not isinstance(found, Busy)
-            and since >= self._patience.new_host_seconds
-        ):
+        if is_new and _is_not_there(fetched) and found.again_at is None and since >= self._patience.new_host_seconds:
             row = msgspec.structs.replace(row, trouble=fetched.reason)  # its URLs end by that
-        if isinstance(found, Busy) and since < self._robots_grace_seconds:
+        if found.again_at is not None and since < self._robots_grace_seconds:
             # Its host rests, and asking for this file again is how that is probed.
             await self._put_back_robots(origin, msgspec.structs.replace(row, expires_at=now), found.again_at)
             return None

@@ -1,4 +1,4 @@
-"""A place that many may be in at the same time, or one alone: where fetches are, and one that may kill its worker."""
+"""A place that many may be in at the same time, or one alone: where claims are, and one that may kill its worker."""
 
 from __future__ import annotations
 
@@ -17,8 +17,17 @@ class Gate:
         self._is_one_alone = False  # inside
         self._line: deque[tuple[asyncio.Future[bool], bool]] = deque()  # who waits, and whether to be alone
 
+    @property
+    def is_open(self) -> bool:
+        """Nobody is alone inside, or waits to be."""
+        return not self._line and not self._is_one_alone
+
     async def enter(self, *, alone: bool) -> bool:
         """Wait to be let in; False if sent away."""
+        if self.is_open and not (alone and self._inside):
+            self._inside += 1
+            self._is_one_alone = alone
+            return True
         ticket: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._line.append((ticket, alone))
         self._let_in()
@@ -54,3 +63,32 @@ class Gate:
                 self._inside += 1
                 self._is_one_alone = alone
                 ticket.set_result(True)
+
+
+class OneAtATime:
+    """Somebody's turn, of those who want to be alone: others are let in between two of them."""
+
+    def __init__(self) -> None:
+        self._holder: object = None
+        self._is_free: asyncio.Future[None] | None = None
+
+    def take(self, who: object) -> bool:
+        """Whether it is somebody's turn."""
+        if self._holder is None:
+            self._holder = who
+        return self._holder is who
+
+    @property
+    def is_free(self) -> asyncio.Future[None]:
+        """Is done when whoever has the turn gives it back."""
+        if self._is_free is None:
+            self._is_free = asyncio.get_running_loop().create_future()
+        return self._is_free
+
+    def give_back(self, who: object) -> None:
+        """End the turn of somebody who may have it."""
+        if self._holder is who:
+            self._holder = None
+            if self._is_free is not None:
+                self._is_free.set_result(None)
+                self._is_free = None

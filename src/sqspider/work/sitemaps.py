@@ -18,7 +18,7 @@ from sqspider import retry
 from sqspider.crawls import CrawlSettings, compiled
 from sqspider.frontier import Clock, Entry, Frontier
 from sqspider.patterns import chooses
-from sqspider.politeness import Busy, Hop, Politeness, Postponed
+from sqspider.politeness import Awaited, Busy, Hop, Politeness, Postponed, Request
 from sqspider.record import Reason
 from sqspider.url import Refused, Scope, authority_of, canonicalize, in_scope, origin_of
 from sqspider.web.fetch import Fetched, Fetcher
@@ -123,7 +123,7 @@ class _Discovery:
         named = []
         if self._settings.obey_robots:
             await self._judge(guess, self._clock() + WAIT_SECONDS)  # robots.txt is there, or will not be
-            for text in await self._politeness.sitemaps_of(origin, self._settings):
+            for text in self._politeness.sitemaps_of(origin):
                 url = canonicalize(text, f"{origin}/robots.txt")
                 if isinstance(url, Refused):
                     self._on_report(SitemapReport(url.shown, 0, 0, 0, {}, url.explanation, is_guess=False))
@@ -196,18 +196,19 @@ class _Discovery:
             refused = await self._judge(hop.url, give_up_at)
             if refused:
                 return refused
-            asked = await self._politeness.ask(
-                hop.url, self._settings, max_bytes=MAX_SITEMAP_BYTES + 1, sink=reading.take
+            asked = await self._politeness.fetch(
+                Request(hop.url, self._settings, max_bytes=MAX_SITEMAP_BYTES + 1, sink=reading.take)
             )
-            if isinstance(asked, Busy):
-                if asked.again_at > give_up_at and asked.trouble is not None:
-                    return asked.trouble
-                if asked.again_at > give_up_at:
-                    return f"its host may not be asked for another {asked.again_at - self._clock():,.0f} s"
-                if await self._politeness.pause_until(asked.again_at):
+            if isinstance(asked, Busy) or not asked.learned.counts:
+                again_at = asked.again_at if isinstance(asked, Busy) else asked.learned.again_at
+                if again_at > give_up_at and not isinstance(asked, Busy):
+                    return asked.fetched
+                if again_at > give_up_at:
+                    return f"its host may not be asked for another {again_at - self._clock():,.0f} s"
+                if await self._politeness.pause_until(again_at):
                     return "stopped"
                 continue
-            arrived = hop.after(asked)
+            arrived = hop.after(asked.fetched)
             if isinstance(arrived, Fetched):
                 return arrived
             hop, give_up_at = arrived, self._clock() + WAIT_SECONDS
@@ -218,6 +219,9 @@ class _Discovery:
             verdict = await self._politeness.judge_file(url, self._settings)
             if verdict is None:
                 return None
+            if isinstance(verdict, Awaited):
+                await verdict.future
+                continue
             if not isinstance(verdict, Postponed):
                 return f"{verdict.reason.value}: {verdict.detail}"
             if verdict.until > give_up_at:

@@ -1,0 +1,143 @@
+"""What goes from a worker to its frontier and comes from there, gathered into batches.
+
+Ends are handed in and answered later, so nobody waits for one who need not. Their order is kept where it matters:
+what was fetched is stored before its record is finished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from sqspider.frontier import (
+    ClaimRequest,
+    Deferral,
+    Delivery,
+    Finish,
+    Frontier,
+    Lost,
+    Retry,
+    Taken,
+    Won,
+)
+from sqspider.frontier.batcher import Batcher
+from sqspider.message import decode_message
+from sqspider.work.options import WorkerOptions
+from sqspider.work.page import Visited
+from sqspider.work.store import Store, StoreError
+
+STOP_MARGIN_SECONDS: Final = 2.0  # beyond its limit, before what does not answer is left
+MOST_ENDS: Final = 50  # in a batch
+
+
+class Done(NamedTuple):
+    """The end of a claim, and what was fetched under it, if anything was."""
+
+    finish: Finish
+    visited: Visited | None = None
+
+
+class Desk(Protocol):
+    """Whom a worker deals with in place of its frontier. Answers come in the order of what was handed in."""
+
+    def finish(self, done: Done) -> asyncio.Future[bool | StoreError]:
+        """Store what was fetched, and end a claim; the error where it could not be stored: nothing is ended then."""
+
+    def retry(self, retry: Retry) -> asyncio.Future[bool]:
+        """Give a claim back."""
+
+    def defer(self, deferral: Deferral) -> asyncio.Future[None]:
+        """Put a delivery off."""
+
+    def delete(self, delivery: Delivery) -> asyncio.Future[None]:
+        """End a delivery that has nothing more to say."""
+
+    def claim(self, request: ClaimRequest) -> Awaitable[Won | Lost]:
+        """Claim a URL."""
+
+    async def take(self, limit: int) -> Sequence[Taken]:
+        """Up to so many deliveries, after a wait of ``poll_seconds`` at most."""
+
+    async def close(self) -> None:
+        """Wait until all that was handed in is answered."""
+
+
+class CallDesk:
+    """A desk that makes a call of each kind of batch."""
+
+    def __init__(
+        self, frontier: Frontier, store: Store, options: WorkerOptions, rng: random.Random, stopping: asyncio.Event
+    ) -> None:
+        self._frontier = frontier
+        self._store = store
+        self._options = options
+        self._rng = rng
+        self._stopping = stopping
+        linger = options.linger_seconds
+        self._claim = Batcher(self._claim_batch, size=options.batch_size)
+        self._finish = Batcher(self._finish_batch, size=MOST_ENDS, linger_seconds=linger)
+        self._retry = Batcher(frontier.retry, size=MOST_ENDS, linger_seconds=linger)
+        self._defer = Batcher(self._defer_batch, size=MOST_ENDS, linger_seconds=linger)
+        self._delete = Batcher(self._delete_batch, size=MOST_ENDS, linger_seconds=linger)
+        self.finish, self.retry, self.claim = self._finish.put, self._retry.put, self._claim.put
+        self.defer, self.delete = self._defer.put, self._delete.put
+
+    async def take(self, limit: int) -> Sequence[Taken]:
+        deliveries = await self._receive(limit)
+        return [Taken(delivery=delivery, message=decode_message(delivery.body)) for delivery in deliveries]
+
+    async def _receive(self, limit: int) -> list[Delivery]:
+        seconds = self._options.poll_seconds
+        receiving = asyncio.ensure_future(self._frontier.receive(limit, wait_seconds=seconds))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((receiving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            # A poll that were left half-way could have hidden messages from everybody: it ends by itself,
+            # and what it still brings is given back. One that is not answered even then found nobody.
+            await asyncio.wait((receiving,), timeout=seconds + STOP_MARGIN_SECONDS)
+            return receiving.result() if receiving.done() else []
+        finally:
+            receiving.cancel()
+            stopping.cancel()
+
+    async def close(self) -> None:
+        for batcher in (self._claim, self._finish, self._retry, self._defer, self._delete):
+            await batcher.close()
+
+    async def _claim_batch(self, requests: Sequence[ClaimRequest]) -> Sequence[Won | Lost]:
+        return await self._frontier.claim(
+            requests,
+            worker_id=self._options.worker_id,
+            claim_id=f"{self._rng.getrandbits(48):012x}",
+            lease_seconds=self._options.lease_seconds,
+        )
+
+    async def _finish_batch(self, batch: Sequence[Done]) -> Sequence[bool | StoreError]:
+        return await stored_and_finished(self._store, batch, self._frontier.finish)
+
+    async def _defer_batch(self, deferrals: Sequence[Deferral]) -> Sequence[None]:
+        await self._frontier.defer(deferrals)
+        return [None] * len(deferrals)
+
+    async def _delete_batch(self, deliveries: Sequence[Delivery]) -> Sequence[None]:
+        await self._frontier.delete(deliveries)
+        return [None] * len(deliveries)
+
+
+async def stored_and_finished(
+    store: Store, batch: Sequence[Done], finish: Callable[[list[Finish]], Awaitable[Sequence[bool]]]
+) -> list[bool | StoreError]:
+    """Store what was fetched, then ``finish`` what was stored or had nothing to be stored."""
+    visits = [done.visited for done in batch if done.visited is not None]
+    error: StoreError | None = None
+    try:
+        if visits:
+            await store.keep(visits)
+    except StoreError as trouble:
+        error = trouble
+    is_kept = [error is None or done.visited is None for done in batch]
+    ready = [done.finish for done, kept in zip(batch, is_kept, strict=True) if kept]
+    answers = iter(await finish(ready) if ready else ())
+    return [next(answers) if kept or error is None else error for kept in is_kept]

@@ -1,0 +1,285 @@
+"""How a visit ends: claims finished or given back, deliveries put off; and what is remembered once it is committed.
+
+Whoever ends a visit does not wait for the frontier. Only when that has answered are its links known to be recorded,
+is it counted and logged, and what it held given back. What a busy frontier did not take is given back later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final
+
+import structlog
+
+from sqspider import retry
+from sqspider.frontier import (
+    ClaimRequest,
+    Clock,
+    Deferral,
+    Delivery,
+    Entry,
+    Finish,
+    Frontier,
+    FrontierBusyError,
+    FrontierError,
+    LostReason,
+    Retry,
+    Won,
+)
+from sqspider.record import Outcome, Reason, status_for
+from sqspider.work.desk import Desk, Done
+from sqspider.work.hand import Hand, Visit
+from sqspider.work.memories import Memories
+from sqspider.work.page import Visited
+from sqspider.work.store import StoreError
+from sqspider.work.tally import Tally
+
+LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
+UNKEPT_AGAIN_SECONDS: Final = 60.0  # after what was fetched could not be stored: its host shall not pay for that
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Endings:
+    """The claims of one worker, and the ends of its visits."""
+
+    def __init__(
+        self,
+        frontier: Frontier,
+        desk: Desk,
+        hand: Hand,
+        memories: Memories,
+        *,
+        first_retry_seconds: float,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self.tally = Tally()
+        self.unended: dict[str, Delivery] = {}  # by receipt
+        self.under_way = 0  # ends that are not answered yet
+        self._frontier = frontier
+        self._desk = desk
+        self._hand = hand
+        self._memories = memories
+        self._first_retry_seconds = first_retry_seconds
+        self._clock = clock
+        self._rng = rng
+        self._left: list[tuple[Won, Delivery]] = []  # claims that a busy frontier did not let us end
+        self._failure: BaseException | None = None
+        self._failed = asyncio.Event()
+
+    async def watch(self) -> None:
+        """Raise what makes work impossible, as soon as an end meets it."""
+        await self._failed.wait()
+        assert self._failure is not None
+        raise self._failure
+
+    def begin_anew(self, deliveries: Iterable[Delivery]) -> None:
+        """Forget what was left and counted before; these deliveries are to be ended."""
+        self.tally = Tally()
+        self._left.clear()
+        self._failure = None
+        self._failed.clear()
+        self.unended = {delivery.receipt: delivery for delivery in deliveries}
+
+    # Claims.
+
+    async def win(self, visit: Visit) -> Won | None:
+        """Claim a visit's URL. What was lost is over: the URL is finished, or somebody else's for now."""
+        claim = await self._desk.claim(ClaimRequest(delivery=visit.delivery, message=visit.message))
+        url = visit.message.url
+        if isinstance(claim, Won):
+            log.info(f"WON race — claimed for processing: {url}")
+            visit.claim = claim
+            return claim
+        if claim.why is LostReason.REFUSED:
+            # Left unended, as a message that is none: it comes back until it reaches the dead letters.
+            log.warning("refused", url=url, message_id=visit.delivery.message_id, why=claim.detail)
+            visit.is_over = True
+            return None
+        self.tally.lost += 1
+        log.info(f"LOST race — already claimed by another consumer: {url}")
+        if claim.why is LostReason.FINISHED:
+            self._memories.finished.add(url)
+            self._hand_in(visit, self._desk.delete(visit.delivery), self._end_delivery)
+        else:
+            self.defer(visit, claim.lease_until, is_changed=False)
+        return None
+
+    # Ends without a fetch.
+
+    def defer(self, visit: Visit, until: float, *, is_changed: bool = True) -> None:
+        """Put a delivery off, unclaimed; ``is_changed``: it keeps the slot that it has."""
+        message = visit.message if is_changed else None
+        deferral = Deferral(delivery=visit.delivery, until=until, message=message)
+        self._hand_in(visit, self._desk.defer(deferral), self._deferred)
+
+    def give_back_unused(self, visit: Visit, at: float) -> None:
+        """Nothing was asked under its claim."""
+        self._put_back(visit, at, tried=False, is_unused=True)
+
+    def give_back(self, visit: Visit, at: float, outcome: Outcome | None = None, *, tried: bool = False) -> None:
+        """Put it into the queue for later. ``tried``: the URL pays with a try for what it met."""
+        self._memories.suspects.discard(visit.message.url)
+        self._put_back(visit, at, tried=tried, outcome=outcome)
+
+    def _put_back(self, visit: Visit, at: float, **more: Any) -> None:
+        assert visit.claim is not None
+        end = Retry(claim=visit.claim, delivery=visit.delivery, at=at, **more)
+        self._hand_in(visit, self._desk.retry(end), partial(self._given_back, end))
+
+    # Ends of what was tried.
+
+    def finish(
+        self, visit: Visit, outcome: Outcome, links: tuple[Entry, ...] = (), visited: Visited | None = None
+    ) -> asyncio.Future[bool | StoreError]:
+        """End a record, with the links that were found there. What comes back is done once that has been answered."""
+        assert visit.claim is not None
+        end = Finish(claim=visit.claim, delivery=visit.delivery, outcome=outcome, links=links)
+        ended = self._desk.finish(Done(end, visited))
+        self._hand_in(visit, ended, partial(self._finished, end, visited))
+        return ended
+
+    async def record_all_but_last(self, links: Iterable[Entry]) -> tuple[Entry, ...]:
+        """Record the links of a page a thousand at a time, so that no transaction grows with the page; the
+        last of them are left to its finish. Those of a claim that is lost or never ended do no harm."""
+        some: list[Entry] = []
+        for link in links:
+            if len(some) == LINKS_AT_A_TIME:
+                await self._frontier.enqueue(some)
+                self._remember(some)
+                some = []
+            some.append(link)
+        return tuple(some)
+
+    def end_in_error(self, visit: Visit) -> None:
+        """A fault of ours in a visit: the URL is tried again, or failed by that. Without a claim it comes back."""
+        visit.is_in_error = visit.is_over = True
+        if visit.claim is None:
+            return
+        reason = Reason.INTERNAL_ERROR
+        outcome = Outcome(status=status_for(reason), reason=reason, detail="see the worker's log")
+        if not self.try_again(visit, outcome, None):
+            self.finish(visit, outcome)
+
+    def try_again(self, visit: Visit, outcome: Outcome, retry_after: float | None) -> bool:
+        """Put the URL back for another try, if the policy has one; whether it has."""
+        if outcome.reason is None or visit.claim is None:
+            return False
+        rule, tries = retry.rule_for(outcome.reason, outcome.http_status), visit.claim.tries + 1
+        wait = retry.wait_before_retry(rule, tries, self._first_retry_seconds, retry_after, self._rng)
+        if wait is None:
+            return False
+        self.give_back(visit, self._clock() + wait, outcome, tried=True)
+        log.info("retry", url=visit.message.url, reason=outcome.reason.value, in_seconds=round(wait, 1))
+        return True
+
+    # What a busy frontier did not let us end.
+
+    def put_aside(self, visit: Visit, error: FrontierBusyError) -> None:
+        """A visit that a busy frontier broke off: what was claimed is given back later, what was not comes back."""
+        log.warning("frontier_busy", url=visit.message.url, error=str(error))
+        if visit.claim is not None:
+            self._left.append((visit.claim, visit.delivery))
+        visit.is_over = True
+
+    def give_up(self, visit: Visit) -> None:
+        """Its time is over. What was fetched and could not be ended is left to its lease: if that happens to a page
+        again and again, it is given up like one that kills its worker."""
+        if visit.claim is not None and not visit.is_fetched:
+            self._left.append((visit.claim, visit.delivery))
+
+    async def give_back_what_was_left(self) -> None:
+        """Give back claims that could not be ended, though not by their URLs' fault. Raises :class:`FrontierError`."""
+        if not self._left:
+            return
+        now, left, self._left = self._clock(), self._left, []
+        gifts = [Retry(claim=claim, delivery=delivery, at=now, tried=False) for claim, delivery in left]
+        try:
+            answers = await self._frontier.retry(gifts)
+        except FrontierBusyError:
+            self._left += left
+            raise
+        for gift, is_given in zip(gifts, answers, strict=True):
+            if is_given:
+                self.unended.pop(gift.delivery.receipt, None)
+
+    # When the frontier has answered.
+
+    def _hand_in(self, visit: Visit, answer: asyncio.Future[Any], then: Callable[[Visit, Any], None]) -> None:
+        visit.is_over = True
+        visit.ending += 1
+        self.under_way += 1
+        answer.add_done_callback(partial(self._settle, visit, then))
+
+    def _settle(self, visit: Visit, then: Callable[[Visit, Any], None], answer: asyncio.Future[Any]) -> None:
+        self.under_way -= 1
+        visit.ending -= 1
+        try:
+            then(visit, answer.result())
+        except FrontierBusyError as error:
+            self.put_aside(visit, error)
+        except BaseException as error:
+            if isinstance(error, FrontierError) or visit.is_in_error or not isinstance(error, Exception):
+                self._failure = self._failure or error  # raised by watch, where somebody hears of it
+                self._failed.set()
+            else:
+                log.exception("internal_error", url=visit.message.url)
+                self.end_in_error(visit)
+        if not visit.ending:
+            self._hand.release(visit)
+
+    def _finished(self, end: Finish, visited: Visited | None, visit: Visit, answer: bool | StoreError) -> None:
+        claim, outcome = end.claim, end.outcome
+        if isinstance(answer, StoreError):
+            log.error("not_stored", url=claim.url, error=str(answer), again_in_seconds=UNKEPT_AGAIN_SECONDS)
+            self.give_back(visit, self._clock() + UNKEPT_AGAIN_SECONDS)
+            return
+        if not answer:
+            log.warning("stale_claim", url=claim.url, attempt=claim.attempt)
+            return
+        visit.is_finished = True
+        self._end_delivery(visit)
+        self.tally.finished[outcome.status] += 1
+        self.tally.bytes += outcome.bytes
+        # Only now are they known to be recorded; links of a claim that failed must be seen again.
+        self._memories.suspects.discard(claim.url)
+        self._memories.recorded.add(claim.url)
+        self._memories.finished.add(claim.url)
+        self._remember(end.links)
+        if visited is not None and visited.page is not None and visited.page.left_out:
+            reasons = {reason.value: number for reason, number in visited.page.left_out.items()}
+            log.info("links_left_out", url=claim.url, **reasons)
+        log.debug(
+            "finished",
+            url=claim.url,
+            status=outcome.status.value,
+            reason=outcome.reason.value if outcome.reason else None,
+            http_status=outcome.http_status,
+            bytes=outcome.bytes,
+            elapsed_ms=outcome.elapsed_ms,
+        )
+
+    def _remember(self, recorded: Iterable[Entry]) -> None:
+        """Links that need not be recorded again. Where a redirect leads is not among them while it is open: a way
+        with fewer redirects may yet be found."""
+        for entry in recorded:
+            if not entry.redirects:
+                self._memories.recorded.add(entry.url)
+
+    def _given_back(self, end: Retry, visit: Visit, is_given: bool) -> None:
+        if not is_given:
+            log.warning("stale_claim", url=end.claim.url, attempt=end.claim.attempt)
+            return
+        self._end_delivery(visit)
+        self.tally.retried += end.tried
+
+    def _deferred(self, visit: Visit, _: None) -> None:
+        self._end_delivery(visit)
+        self.tally.deferred += 1
+
+    def _end_delivery(self, visit: Visit, _: None = None) -> None:
+        self.unended.pop(visit.delivery.receipt, None)

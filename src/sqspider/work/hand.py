@@ -1,0 +1,84 @@
+"""What a worker has in hand: visits, and what each of them holds until it is over."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sqspider.frontier import Delivery, Won
+from sqspider.message import Message
+from sqspider.politeness import Politeness
+from sqspider.url import host_of
+from sqspider.work.gate import Gate, OneAtATime
+from sqspider.work.large_bodies import Space
+
+
+class Visit:
+    """One delivery in hand, and how far it has come: see :mod:`sqspider.work.visit`."""
+
+    def __init__(self, delivery: Delivery, message: Message, space: Space) -> None:
+        self.delivery = delivery
+        self.message = message  # with its slot, once it has one
+        self.host = host_of(message.url)
+        self.space = space  # in memory, if its body is large
+        self.claim: Won | None = None
+        self.generation = 0  # of the frontier when it was judged
+        self.awaited: asyncio.Future[None] | None = None  # by which it is judged again
+        self.is_judged = False  # it may be fetched
+        self.turn_at: float | None = None  # the moment that was told for it
+        self.not_before = 0.0  # a busy host said so
+        self.give_up_at: float | None = None  # it waits no longer for a busy host
+        self.is_suspect = False  # it is fetched with nothing beside it
+        self.wait_until: float | None = None  # as a suspect, for others of its kind
+        self.is_at_gate = False  # it is inside: claimed, or about to be
+        self.is_in_flight = False  # it is being fetched
+        self.is_fetched = False
+        self.is_over = False  # its end is with the frontier, or it needs none
+        self.is_in_error = False  # a fault of ours broke it off
+        self.is_finished = False  # and its record is final by it
+        self.ending = 0  # calls that are not answered yet
+
+
+class Hand:
+    """All visits that a worker has in hand, and what there is not enough of for all of them."""
+
+    def __init__(self, politeness: Politeness, large_bodies: int | None) -> None:
+        self.visits: set[Visit] = set()
+        self.gate = Gate()
+        self.suspects = OneAtATime()
+        self.changed = asyncio.Event()  # there may be room for more, or nothing left
+        self._politeness = politeness
+        self._large_bodies = asyncio.Semaphore(large_bodies) if large_bodies is not None else None
+
+    def take(self, delivery: Delivery, message: Message) -> Visit:
+        """Begin a visit."""
+        visit = Visit(delivery, message, Space(self._large_bodies))
+        self.visits.add(visit)
+        return visit
+
+    @property
+    def unclaimed(self) -> int:
+        """Visits without a claim."""
+        return sum(visit.claim is None for visit in self.visits)
+
+    def leave_gate(self, visit: Visit) -> None:
+        """Let others in."""
+        if visit.is_at_gate:
+            visit.is_at_gate = False
+            self.gate.leave()
+        self.suspects.give_back(visit)
+
+    def forget_judgement(self, visit: Visit) -> None:
+        """What it was judged by holds no more: it begins anew."""
+        self.leave_gate(visit)
+        if visit.is_judged:
+            visit.is_judged = False
+            self._politeness.release(visit.message)
+        visit.turn_at = None
+
+    def release(self, visit: Visit) -> None:
+        """A visit is over: give back all that it holds."""
+        self.forget_judgement(visit)
+        visit.space.give_back()
+        visit.is_over = True
+        self.visits.discard(visit)
+        self.changed.set()

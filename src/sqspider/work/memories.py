@@ -1,0 +1,56 @@
+"""What a worker remembers of records: bounded, good for one generation of the frontier, and lost without harm."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqspider.frontier import Frontier
+
+SUSPECTS: Final = 10_000  # URLs that may kill their workers, that are remembered
+FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
+
+
+class RecentUrls:
+    """A bounded memory of the latest URLs.
+
+    Two generations: when the young one is full it becomes the old one, which is forgotten.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._half = size // 2
+        self._young: set[str] = set()
+        self._old: set[str] = set()
+
+    def __contains__(self, url: object) -> bool:
+        return url in self._young or url in self._old
+
+    def add(self, url: str) -> None:
+        if len(self._young) >= self._half:
+            self._old, self._young = self._young, set()
+        self._young.add(url)
+
+    def discard(self, url: str) -> None:
+        self._young.discard(url)
+        self._old.discard(url)
+
+    def clear(self) -> None:
+        self._young.clear()
+        self._old.clear()
+
+
+class Memories:
+    """All that one worker remembers of records."""
+
+    def __init__(self, frontier: Frontier, seen_urls: int) -> None:
+        self.recorded = RecentUrls(seen_urls)  # links that need not be recorded again
+        self.finished = RecentUrls(FINISHED_URLS)
+        self.suspects = RecentUrls(SUSPECTS)
+        self._frontier = frontier
+        self._generation = frontier.generation
+
+    def forget_what_was_cleared(self) -> None:
+        """What is remembered of records holds until they are cleared away."""
+        if self._generation != self._frontier.generation:
+            self._generation = self._frontier.generation
+            for memory in (self.recorded, self.finished, self.suspects):
+                memory.clear()

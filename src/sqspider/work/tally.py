@@ -1,0 +1,33 @@
+"""What one worker has done so far, as it counts it itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from sqspider.record import Status
+
+
+class Tally:
+    """The sums, and how many fetches are under way."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.finished: Counter[Status] = Counter()
+        self.retried = 0
+        self.deferred = 0
+        self.lost = 0
+        self.bytes = 0
+        self.fetches = 0
+        self.fetch_seconds = 0.0
+        self.in_flight = 0
+
+    def add_fetch(self, seconds: float) -> None:
+        """A fetch is over."""
+        self.fetches += 1
+        self.fetch_seconds += seconds
+
+    def sums(self) -> dict[str, float]:
+        """All that is counted, by the names of a :class:`sqspider.figures.Sample`."""
+        names = ("received", "retried", "deferred", "lost", "bytes", "fetches", "fetch_seconds")
+        finished = {str(status): self.finished[status] for status in (Status.DONE, Status.FAILED, Status.BLOCKED)}
+        return {**finished, **{name: getattr(self, name) for name in names}}

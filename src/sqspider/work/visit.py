@@ -1,0 +1,307 @@
+"""One delivery's life, from when a worker has it in hand until it is over. A runner brings it on from wait to wait.
+
+    state     how it is left                                  held                  if the worker dies there
+    --------  ----------------------------------------------  --------------------  ------------------------------------
+    received  known to be finished: claimed, to be told so    its delivery          its message comes back after the
+              judged: may it be fetched at all?                                     visibility timeout
+    judged    blocked: claimed, and ended unfetched           its part of a budget  the same
+              not now: put off. Otherwise its turn is asked
+    its turn  far: put off. Near: it waits, holding no        a slot of its host    the same, and the slot is lost
+              runner. (A suspect waits for its kind, too.)
+    claimed   lost: deleted, or put off. Held up: given back  place at the gate,    the lease ends, and the next claim
+              unused. A suspect: given back, to be alone      permission, claim     wins with the next attempt
+    fetched   trouble: given back, for a try of its own, or   claim, body           the same: it is fetched again, and
+              uncounted where the trouble is not its own                            after three such claims given up
+    stored    not stored: given back, uncounted               the same              the same: it is stored again
+    ended     nothing                                         nothing               a finish is atomic, or in the safe
+                                                                                    order (see the port)
+
+A host that is busy sends it back to wait for its turn; an order of the operator, or a clearing, to be judged anew.
+Which host may be asked when is decided in ``politeness``, what an answer means in ``page``, what follows from an
+end in ``endings``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from sqspider.bounds import Blocked
+from sqspider.frontier import Clock, Frontier, FrontierBusyError, Won
+from sqspider.politeness import Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
+from sqspider.record import Outcome, Reason, Status
+from sqspider.url import MAX_URL_BYTES, is_cut
+from sqspider.web.fetch import AnyFetcher
+from sqspider.work.endings import Endings
+from sqspider.work.hand import Hand, Visit
+from sqspider.work.memories import Memories
+from sqspider.work.page import Visited, assess, entries_of
+from sqspider.work.waiting import WaitingRoom
+
+SUSPECTED_AFTER: Final = 2  # claims in a row that nobody ended: the third is worked on with nothing beside it,
+GIVEN_UP_AFTER: Final = 3  # and if that one is not ended either, the URL is to blame
+SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
+AGAIN_SECONDS: Final = 1.0  # and then comes back after
+BUSY_SECONDS: Final = 10.0  # that a delivery waits here for a host that is busy whenever it may be asked
+TOO_LONG: Final = Blocked(
+    Reason.URL_TOO_LONG, f"longer than {MAX_URL_BYTES} bytes: this is its beginning, with a digest of the whole"
+)
+
+Sink = Callable[[Visited], Awaitable[None]]
+"""Takes every fetch that ended its record, just after it did. While it does, its runner does nothing else, so a
+slow sink slows the worker down."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Visits:
+    """Brings visits on; see the module's docstring. What a visit cannot wait for here goes to the waiting room."""
+
+    def __init__(
+        self,
+        frontier: Frontier,
+        fetcher: AnyFetcher,
+        politeness: Politeness,
+        endings: Endings,
+        hand: Hand,
+        waiting: WaitingRoom[Visit],
+        memories: Memories,
+        *,
+        clock: Clock,
+        stopping: asyncio.Event,
+        sinks: Sequence[Sink] = (),
+    ) -> None:
+        self._frontier = frontier
+        self._options = fetcher.options
+        self._politeness = politeness
+        self._endings = endings
+        self._hand = hand
+        self._waiting = waiting
+        self._memories = memories
+        self._clock = clock
+        self._stopping = stopping
+        self._sinks = sinks
+
+    async def bring_on(self, visit: Visit) -> None:
+        """Bring a visit as far as it comes: it is over then, or waits. What ails the frontier is raised."""
+        if visit.awaited is not None and visit.awaited.done():
+            self._look_at_awaited(visit, visit.awaited)
+        if visit.is_over:
+            return
+        if self._stopping.is_set():
+            self.send_back(visit)
+        elif await self._is_judged(visit) and await self._has_its_turn(visit) and self._has_turn_among_suspects(visit):
+            asked = await self._ask(visit)
+            if asked is not None:
+                await self._conclude(visit, asked)
+
+    def send_back(self, visit: Visit) -> None:
+        """Give back what is not fetched: somebody else may take it at once."""
+        if visit.awaited is not None:
+            visit.awaited.cancel()  # by that it is known that nobody waits for it
+        if visit.claim is not None:
+            self._endings.give_back_unused(visit, self._clock())
+        else:
+            self._endings.defer(visit, self._clock())
+
+    def _look_at_awaited(self, visit: Visit, awaited: asyncio.Future[None]) -> None:
+        """Raise what kept us from a robots.txt. All who wait for it hear of a busy frontier: none shall pay for it."""
+        visit.awaited = None
+        try:
+            if not awaited.cancelled():
+                awaited.result()
+        except FrontierBusyError as error:
+            log.warning("frontier_busy", url=visit.message.url, error=str(error))
+            self._endings.defer(visit, self._clock() + AGAIN_SECONDS)
+
+    # received -> judged
+
+    async def _is_judged(self, visit: Visit) -> bool:
+        if visit.is_judged:
+            return True
+        self._memories.forget_what_was_cleared()
+        message = visit.message
+        if visit.delivery.is_finished or message.url in self._memories.finished:
+            await self._lose(visit)
+            return False
+        match TOO_LONG if is_cut(message.url) else await self._politeness.judge(message):
+            case None:
+                visit.is_judged, visit.generation = True, self._frontier.generation
+                visit.is_suspect = message.url in self._memories.suspects
+            case Awaited(future):
+                visit.awaited = future
+                self._waiting.put(visit, told=future)
+            case Postponed(until, message):
+                visit.message = message
+                self._endings.defer(visit, until)
+            case Blocked() as verdict:
+                await self._end_unfetched(visit, verdict)
+        return visit.is_judged
+
+    async def _lose(self, visit: Visit) -> None:
+        """Claim a URL that is known to be finished, so as to be told so: no slot of its host is used up.
+
+        Should it be won, it has been put into the queue anew; then it goes the usual way.
+        """
+        self._memories.finished.discard(visit.message.url)
+        if await self._endings.win(visit):
+            self._endings.give_back_unused(visit, self._clock())
+
+    async def _end_unfetched(self, visit: Visit, blocked: Blocked) -> None:
+        if await self._endings.win(visit):
+            reason = blocked.reason
+            self._endings.finish(visit, Outcome(status=reason.status, reason=reason, detail=blocked.detail))
+
+    # judged -> its turn
+
+    async def _has_its_turn(self, visit: Visit) -> bool:
+        if visit.turn_at is not None:  # it has waited for that
+            return True
+        is_crowded = self._waiting.is_crowded(visit.host)
+        match await self._politeness.turn(visit.message, visit.not_before, is_crowded=is_crowded):
+            case Turn(at, message):
+                visit.message, visit.turn_at = message, at
+                if at <= self._clock():
+                    return True
+                self._waiting.put(visit, at=at)
+            case Postponed(until, message):
+                visit.message = message
+                self._endings.defer(visit, until)
+            case Blocked() as verdict:
+                await self._end_unfetched(visit, verdict)
+        return False
+
+    def _has_turn_among_suspects(self, visit: Visit) -> bool:
+        """One suspect at a time waits to be alone; the others not so long that their messages would come back."""
+        if not visit.is_suspect or self._hand.suspects.take(visit):
+            return True
+        now = self._clock()
+        if visit.wait_until is None:
+            visit.wait_until = now + SUSPECT_SECONDS
+        if now < visit.wait_until:
+            self._waiting.put(visit, at=visit.wait_until, told=self._hand.suspects.is_free)
+        else:
+            self._endings.defer(visit, now + AGAIN_SECONDS)
+        return False
+
+    # its turn -> claimed -> fetched
+
+    async def _ask(self, visit: Visit) -> Asked | None:
+        """Claim and fetch; none if it is over, or is to wait again."""
+        visit.is_at_gate = await self._hand.gate.enter(alone=visit.is_suspect)
+        if not visit.is_at_gate or self._stopping.is_set():
+            self.send_back(visit)
+            return None
+        request = Request.of(visit.message, is_alone=visit.is_suspect)
+        before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
+        try:
+            answer = await self._politeness.fetch(request, begin=partial(self._begin, visit), before_large=before_large)
+        finally:
+            self._endings.tally.in_flight -= visit.is_in_flight
+            visit.is_in_flight = False
+        match answer:
+            case Asked():
+                visit.is_fetched = True
+                return answer
+            case Busy():
+                self._wait_for_busy(visit, answer)
+            case None if not visit.is_over:  # the frontier was cleared
+                self._judge_anew(visit)
+        return None
+
+    async def _begin(self, visit: Visit) -> float | None:
+        """Claim a URL whose host may be asked now. The latest moment to ask; none if it is not to be asked for."""
+        if self._frontier.generation != visit.generation:
+            return None
+        claim = await self._endings.win(visit)
+        if claim is None or self._is_suspended(visit, claim):
+            return None
+        self._endings.tally.in_flight += 1
+        visit.is_in_flight = True
+        return claim.lease_until - self._options.timeout_seconds
+
+    def _is_suspended(self, visit: Visit, claim: Won) -> bool:
+        """Whether a URL may not be fetched now, for its claims were never ended: its page may kill its workers.
+
+        So may one that was beside it, whose claims they took along. So it is tried alone before it is given up.
+        """
+        if claim.unended > GIVEN_UP_AFTER:
+            detail = (
+                f"{GIVEN_UP_AFTER} claims in a row were never ended, the last of them with no other fetch beside it"
+            )
+            self._endings.finish(visit, Outcome(status=Status.FAILED, reason=Reason.CRASHED, detail=detail))
+            return True
+        if claim.unended > SUSPECTED_AFTER and not visit.is_suspect:
+            # No lease is held while it waits for its turn.
+            log.warning("suspect", url=claim.url, unended_claims=SUSPECTED_AFTER, fetched="alone, when it comes back")
+            self._memories.suspects.add(claim.url)
+            self._endings.give_back_unused(visit, self._clock())
+            return True
+        return False
+
+    async def _may_be_large(self, visit: Visit) -> bool:
+        """Asked by the fetcher before it reads the rest of a large body."""
+        may_go_on = await visit.space.take() and not self._stopping.is_set()
+        visit.space.is_refused = not may_go_on
+        return may_go_on
+
+    def _wait_for_busy(self, visit: Visit, busy: Busy) -> None:
+        """What is claimed is given back unused; the rest waits here, but not so long that its message would come
+        back by itself, with a receive counted."""
+        now = self._clock()
+        if visit.claim is not None:
+            self._endings.give_back_unused(visit, now if busy.is_stopped else busy.again_at)
+            return
+        if busy.is_stopped:
+            self._judge_anew(visit)
+            return
+        if visit.give_up_at is None:
+            visit.give_up_at = now + BUSY_SECONDS
+        elif now > visit.give_up_at:
+            self._endings.defer(visit, max(busy.again_at, now + AGAIN_SECONDS))
+            return
+        self._hand.leave_gate(visit)
+        visit.turn_at, visit.not_before = None, busy.again_at
+        if busy.is_void:
+            visit.message = msgspec.structs.replace(visit.message, slot=None)
+        self._waiting.put(visit)
+
+    def _judge_anew(self, visit: Visit) -> None:
+        self._hand.forget_judgement(visit)
+        self._waiting.put(visit)
+
+    # fetched -> stored -> ended
+
+    async def _conclude(self, visit: Visit, asked: Asked) -> None:
+        fetched, learned, message = asked.fetched, asked.learned, visit.message
+        self._endings.tally.add_fetch(fetched.elapsed_seconds)
+        if visit.space.is_refused:  # another worker may have some
+            self._endings.give_back(visit, 0.0)
+            return
+        assessed = assess(fetched, message, self._options.product_token)
+        outcome = assessed.outcome
+        self._memories.forget_what_was_cleared()
+        if not learned.counts:  # it was the host's, or ours
+            self._endings.give_back(visit, learned.again_at, outcome)
+            seconds = round(learned.again_at - self._clock(), 1)
+            log.info("waits", url=message.url, reason=outcome.reason, in_seconds=seconds)
+        elif not self._endings.try_again(visit, outcome, learned.retry_after):
+            visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
+            links = entries_of(assessed, message, self._memories.recorded)
+            last = await self._endings.record_all_but_last(links)
+            ended = self._endings.finish(visit, outcome, last, visited)
+            if self._sinks:
+                await self._pass_on(visit, visited, ended)
+
+    async def _pass_on(self, visit: Visit, visited: Visited, ended: asyncio.Future[Any]) -> None:
+        """Give what was fetched to the sinks, once its record is final. What they do is not the page's fault, and may
+        take long; it keeps its runner, so that a slow sink slows the worker down."""
+        await asyncio.wait((ended,))
+        if visit.is_finished:
+            for sink in self._sinks:
+                await sink(visited)
