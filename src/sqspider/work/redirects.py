@@ -1,7 +1,7 @@
 """What follows from a redirect: where it leads, and as what.
 
 A redirect is an answer, and ends the visit of its URL; its target is a URL like any other, with a record of
-its own (docs/decisions/011-a-redirect-is-an-answer.md). How a redirect is read is in ``web.fetch``.
+its own (docs/decisions/011-a-redirect-is-an-answer.md). How a redirect is read is in ``web.location``.
 """
 
 from __future__ import annotations
