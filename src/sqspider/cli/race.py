@@ -30,7 +30,7 @@ from sqspider.record import Status, UrlRecord
 
 URLS: Final = 20
 AT_A_TIME: Final = 2  # URLs that a consumer takes, and fetches
-PAGE_SECONDS: Final = 0.3  # long enough for its double to be taken meanwhile
+PAGE_SECONDS: Final = 0.3  # longer than a consumer waits between two looks: meanwhile it takes the double
 MOST_SECONDS: Final = 60.0  # after which it is given up: it takes three or four
 LOOK_SECONDS: Final = 0.05
 _COLOURS: Final = {"consumer-A": "cyan", "consumer-B": "magenta"}
@@ -82,7 +82,8 @@ async def _run(frontier: Frontier, urls: list[str]) -> float:
     """Send what is raced for and wait for its end; how long that took.
 
     As plain messages, of which no record knows: a frontier puts no URL into its queue twice, so by ``enqueue`` there
-    were no race. A few URLs at a time, there and back: who takes some first is not likely to take their doubles, too.
+    were no race. A few URLs at a time, there and back: who takes some first and more of them ahead is at work with
+    them when their doubles come, and leaves those to the other one.
     """
     settings = CrawlSettings(delay_seconds=0.0, obey_robots=False)
     bodies = [encode_message(Message(url=url, settings=settings)) for url in urls]
