@@ -30,7 +30,8 @@ from sqspider.record import Status, UrlRecord
 
 URLS: Final = 20
 AT_A_TIME: Final = 2  # URLs that a consumer takes, and fetches
-MOST_SECONDS: Final = 60.0  # after which it is given up: it takes two or three
+PAGE_SECONDS: Final = 0.3  # longer than a consumer waits between two looks: meanwhile it takes the double
+MOST_SECONDS: Final = 60.0  # after which it is given up: it takes three or four
 LOOK_SECONDS: Final = 0.05
 _COLOURS: Final = {"consumer-A": "cyan", "consumer-B": "magenta"}
 _LINE: Final = re.compile(r"(WON|LOST) race — [a-z ]+: (\S+)")
@@ -54,7 +55,7 @@ def race(shared: Shared, /) -> int:
 async def _race(shared: Shared) -> int:
     console = Console()
     seen = _Seen(console)
-    async with DemoSite(URLS, page_seconds=0.1) as site, opened(shared) as frontier:
+    async with DemoSite(URLS, page_seconds=PAGE_SECONDS) as site, opened(shared) as frontier:
         urls = [f"{site.url}page/{number}" for number in range(URLS)]
         console.print(f"{URLS} URLs, every message sent twice, two consumers as processes:\n", highlight=False)
         try:
@@ -81,13 +82,15 @@ async def _run(frontier: Frontier, urls: list[str]) -> float:
     """Send what is raced for and wait for its end; how long that took.
 
     As plain messages, of which no record knows: a frontier puts no URL into its queue twice, so by ``enqueue`` there
-    were no race. In pairs, so that both consumers hold the same URLs at the same time.
+    were no race. A few URLs at a time, there and back: who takes some first and more of them ahead is at work with
+    them when their doubles come, and leaves those to the other one.
     """
     settings = CrawlSettings(delay_seconds=0.0, obey_robots=False)
     bodies = [encode_message(Message(url=url, settings=settings)) for url in urls]
-    groups = [bodies[first : first + AT_A_TIME] for first in range(0, len(bodies), AT_A_TIME)]
+    size = AT_A_TIME * len(_COLOURS)
+    groups = [bodies[first : first + size] for first in range(0, len(bodies), size)]
     started = time.monotonic()
-    await frontier.send([body for group in groups for body in group * len(_COLOURS)])
+    await frontier.send([body for group in groups for body in group + group[::-1]])
     while (counts := await frontier.counts()).open or counts.total < len(urls):
         await asyncio.sleep(LOOK_SECONDS)
     return time.monotonic() - started

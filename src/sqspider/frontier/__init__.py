@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from sqspider.frontier.address import AWS as AWS
 from sqspider.frontier.address import IN_MEMORY as IN_MEMORY
 from sqspider.frontier.address import check_address as check_address
 from sqspider.frontier.address import sqlite_path as sqlite_path
