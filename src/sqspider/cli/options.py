@@ -12,7 +12,7 @@ import click
 from sqspider.checks import MAX_COUNT, Range
 from sqspider.cli.sections import all_of, section
 from sqspider.crawls import CrawlSettings
-from sqspider.url import Refused, Scope
+from sqspider.url import Refused, Scope, canonical_host
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
 from sqspider.work.seeds import NO_SCHEME
 
@@ -181,3 +181,15 @@ def to_fetch_options(given: dict[str, Any]) -> FetchOptions:
     """How to fetch, from the options; what a command has no option for is left as it is."""
     with checked():
         return FetchOptions(**{name: given[name] for name in FetchOptions.__struct_fields__ if name in given})
+
+
+def host_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A host that was given, as the frontier names it: in lower case, in ASCII, without a dot at its end."""
+    host = None if value is None else canonical_host(value)
+    if isinstance(host, Refused):
+        raise click.BadParameter(
+            f"{host.shown} is no host: say its name or address alone, without scheme, port or path.",
+            context,
+            parameter,
+        )
+    return host
