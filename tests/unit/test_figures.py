@@ -6,7 +6,6 @@ import pytest
 
 from sqspider.figures import COUNTED, FIGURES, OUTCOMES, SAMPLED, Joined, Point, Sample
 from sqspider.frontier import QueueStats
-from sqspider.work.worker import Tally
 
 BY_NAME = {figure.name: figure for figure in FIGURES}
 
@@ -17,10 +16,6 @@ def test_the_fields_of_points_and_samples_are_those_of_the_table() -> None:
     # What no worker counts the queue tells.
     assert BY_NAME.keys() - {*SAMPLED} == BY_NAME.keys() & {*QueueStats.__struct_fields__}
     assert all(BY_NAME[name].sqs is not None for name in BY_NAME.keys() - {*SAMPLED})
-
-
-def test_a_tally_counts_all_that_a_sample_has() -> None:
-    assert tuple(Tally().sums()) == SAMPLED
 
 
 def test_a_sample_is_published_with_all_that_is_counted() -> None:

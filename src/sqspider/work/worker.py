@@ -30,7 +30,7 @@ from sqspider import retry
 from sqspider.bounds import Blocked, within
 from sqspider.checks import Range, check_line, check_numbers, optional, seconds
 from sqspider.crawls import MAX_DEPTH, measured_from
-from sqspider.figures import SAMPLED, Sample
+from sqspider.figures import Sample
 from sqspider.frontier import (
     ClaimRequest,
     Clock,
@@ -188,8 +188,9 @@ class Tally:
 
     def sums(self) -> dict[str, float]:
         """All that is counted, by the names of a :class:`Sample`."""
-        finished = {str(status): self.finished[status] for status in Status if status.is_final}
-        return {name: finished[name] if name in finished else getattr(self, name) for name in SAMPLED}
+        names = ("received", "retried", "deferred", "lost", "bytes", "fetches", "fetch_seconds")
+        finished = {str(status): self.finished[status] for status in (Status.DONE, Status.FAILED, Status.BLOCKED)}
+        return {**finished, **{name: getattr(self, name) for name in names}}
 
 
 class RecentUrls:
