@@ -11,7 +11,7 @@ import click
 
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
-from sqspider.cli.hosts import host_name
+from sqspider.cli.options import host_name
 from sqspider.cli.output import format_of, output_option, say_unreadable, written
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared

@@ -12,28 +12,15 @@ from rich.table import Table
 from sqspider import report
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
-from sqspider.cli.options import within
+from sqspider.cli.options import host_name, within
 from sqspider.cli.sections import Group
 from sqspider.cli.shared import Shared, pass_shared, shared_options
 from sqspider.crawls import CrawlSettings
 from sqspider.host import with_orders
 from sqspider.incident import as_of
 from sqspider.report import HostState
-from sqspider.url import Refused, canonical_host
 
 _DELAY = within(CrawlSettings.ranges["delay_seconds"])
-
-
-def host_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """A host that was given, as the frontier names it: in lower case, in ASCII, without a dot at its end."""
-    host = None if value is None else canonical_host(value)
-    if isinstance(host, Refused):
-        raise click.BadParameter(
-            f"{host.shown} is no host: say its name or address alone, without scheme, port or path.",
-            context,
-            parameter,
-        )
-    return host
 
 
 @click.group(cls=Group, invoke_without_command=True)

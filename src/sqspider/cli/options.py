@@ -12,7 +12,7 @@ import click
 from sqspider.checks import MAX_COUNT, Range
 from sqspider.cli.sections import all_of, section
 from sqspider.crawls import CrawlSettings
-from sqspider.url import Refused, Scope
+from sqspider.url import Refused, Scope, canonical_host
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
 from sqspider.work.seeds import NO_SCHEME
 
@@ -36,6 +36,18 @@ def within(bounds: Range) -> click.ParamType[Any]:
     if bounds.is_whole:
         return click.IntRange(int(bounds.least), None if most is None else int(most))
     return Number(bounds.least, most)
+
+
+def host_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A host that was given, as the frontier names it: in lower case, in ASCII, without a dot at its end."""
+    host = None if value is None else canonical_host(value)
+    if isinstance(host, Refused):
+        raise click.BadParameter(
+            f"{host.shown} is no host: say its name or address alone, without scheme, port or path.",
+            context,
+            parameter,
+        )
+    return host
 
 
 assume_http = click.option(
