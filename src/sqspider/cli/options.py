@@ -38,6 +38,18 @@ def within(bounds: Range) -> click.ParamType[Any]:
     return Number(bounds.least, most)
 
 
+def host_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A host that was given, as the frontier names it: in lower case, in ASCII, without a dot at its end."""
+    host = None if value is None else canonical_host(value)
+    if isinstance(host, Refused):
+        raise click.BadParameter(
+            f"{host.shown} is no host: say its name or address alone, without scheme, port or path.",
+            context,
+            parameter,
+        )
+    return host
+
+
 assume_http = click.option(
     "--assume-http", is_flag=True, help="Take example.com/x, without a scheme, for http://example.com/x."
 )
