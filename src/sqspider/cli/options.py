@@ -181,9 +181,7 @@ fetch_options = section(
     ),
     click.option("--allow-any-port", is_flag=True, help="Also connect to ports of other known services."),
     click.option("--user-agent", default=DEFAULT_USER_AGENT, show_default=True, help="How we call ourselves."),
-    click.option(
-        "--contact", metavar="EMAIL", help="Where a site's owner can write to: sent as From, and in our name."
-    ),
+    click.option("--contact", metavar="EMAIL", help="Sent as From: where a site's owner can write to."),
     click.option("--proxy", metavar="URL", help="Fetch through this proxy. The environment's are ignored."),
 )
 """The options that make a :class:`FetchOptions`."""
@@ -193,15 +191,3 @@ def to_fetch_options(given: dict[str, Any]) -> FetchOptions:
     """How to fetch, from the options; what a command has no option for is left as it is."""
     with checked():
         return FetchOptions(**{name: given[name] for name in FetchOptions.__struct_fields__ if name in given})
-
-
-def host_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """A host that was given, as the frontier names it: in lower case, in ASCII, without a dot at its end."""
-    host = None if value is None else canonical_host(value)
-    if isinstance(host, Refused):
-        raise click.BadParameter(
-            f"{host.shown} is no host: say its name or address alone, without scheme, port or path.",
-            context,
-            parameter,
-        )
-    return host
