@@ -23,7 +23,7 @@ import structlog
 from sqspider.figures import embedded, metric_name
 from sqspider.frontier import Delivery, FrontierSettings, FrontierUnavailableError
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws.calls import Usage
+from sqspider.frontier.aws.bill import Usage
 from sqspider.log import adopt_standard_logging, start_logging
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions

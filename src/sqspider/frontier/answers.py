@@ -211,7 +211,7 @@ def counts_of(sums: Mapping[str, int]) -> Counts:
 
 def host_sums(finishes: Iterable[Finish]) -> dict[str, dict[str, float]]:
     """What claims that were finished add to the rows of their hosts, by host and by name."""
-    by_host: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+    by_host: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(int))
     for finish in finishes:
         sums = by_host[host_of(finish.claim.url)]
         for name, much in sums_of(finish.outcome).items():
