@@ -18,7 +18,7 @@ from sqspider.frontier.sqlite.check import check_file
 from sqspider.frontier.sqlite.counters import ADD_TO_COUNTER
 from sqspider.frontier.sqlite.keys import key_of, keys_of_host
 from sqspider.frontier.sqlite.rows import STEP, pack, unpack
-from sqspider.frontier.sqlite.turn import MOST_LOOKS
+from sqspider.frontier.sqlite.turns import MOST_LOOKS
 from sqspider.host import HostRow
 from sqspider.message import Message, encode_message
 from sqspider.record import Outcome, Reason, Status
