@@ -11,7 +11,8 @@ from sqspider.message import BadBody, Message, decode_message, encode_message
 from sqspider.url import host_of
 
 MAX_DELAY_SECONDS: Final = 900  # SQS: DelaySeconds
-NOT_IN_SQS: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # SQS: SendMessage
+# SQS: SendMessage. It names what it takes; the few characters beside those compile in a tenth of the time.
+NOT_IN_SQS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 EMPTY_BODY: Final = "{}"  # what stands for an empty body, which SQS does not take: no message either
 
 
