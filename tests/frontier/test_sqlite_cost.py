@@ -13,7 +13,8 @@ from typing import Any, Final
 import pytest
 
 from sqspider.frontier import LONGEST_LOOK_AGAIN_SECONDS, Deferral, Delivery, Entry, Finish, Retry, SlotDemand, Won
-from sqspider.frontier.sqlite import STEP, SqliteFrontier
+from sqspider.frontier.sqlite import SqliteFrontier
+from sqspider.frontier.sqlite.rows import STEP
 from sqspider.work.upkeep import sweep_all
 
 from .kit import A_LITTLE, DONE, DUE, SqliteStore, claim_all, entries, take, url
@@ -30,7 +31,7 @@ class Costs:
     def __init__(self, frontier: SqliteFrontier) -> None:
         self.steps: Counter[str] = Counter()
         self._name = ""
-        frontier._connection.set_progress_handler(self._count, GRANULARITY)
+        frontier._file.connection.set_progress_handler(self._count, GRANULARITY)
 
     def _count(self) -> int:
         self.steps[self._name] += GRANULARITY
@@ -202,8 +203,8 @@ async def test_a_sweep_lets_others_in_between_its_steps(tmp_path: Path) -> None:
                 other.execute("UPDATE counter SET number = number + 1 WHERE name = 'bytes'")
                 written += 1
 
-        frontier._connection.set_trace_callback(before_a_step)
+        frontier._file.connection.set_trace_callback(before_a_step)
         assert await frontier.sweep() == 0
-        frontier._connection.set_trace_callback(None)
+        frontier._file.connection.set_trace_callback(None)
     assert written == 5
     await store.close()

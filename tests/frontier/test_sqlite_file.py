@@ -21,10 +21,11 @@ import pytest
 
 from sqspider.cli.main import run
 from sqspider.frontier import Frontier, FrontierUnavailableError, RobotsRow, Won, open_frontier
-from sqspider.frontier.sqlite import COUNTERS, SqliteFrontier
+from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite.check import Finding, check_file
+from sqspider.frontier.sqlite.counters import COUNTERS
 from sqspider.frontier.sqlite.file import CHECKED_BYTES, open_to_look, open_to_work
-from sqspider.frontier.sqlite.rows import key_of
+from sqspider.frontier.sqlite.keys import key_of
 from sqspider.host import RobotsAccess
 from sqspider.record import Status
 
@@ -571,7 +572,7 @@ async def test_the_last_url_may_end_while_a_sweep_asks_what_is_left(tmp_path: Pa
             ):
                 change(path, done)
 
-    frontier._connection.set_trace_callback(meanwhile)
+    frontier._file.connection.set_trace_callback(meanwhile)
     assert await frontier.sweep() == 0
     assert asked.count(COUNTERS) == 2
     assert (await frontier.counts()).open == 0

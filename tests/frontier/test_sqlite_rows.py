@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Deferral, Entry, Finish, Frontier, LostReason, Retry, Won
-from sqspider.frontier.sqlite import STEP, SqliteFrontier
+from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite.check import check_file
-from sqspider.frontier.sqlite.rows import key_of, keys_of_host, pack, unpack
+from sqspider.frontier.sqlite.keys import key_of, keys_of_host
+from sqspider.frontier.sqlite.rows import STEP, pack, unpack
 from sqspider.host import HostRow
 from sqspider.message import Message, encode_message
 from sqspider.record import Outcome, Reason, Status
@@ -87,7 +88,8 @@ def test_the_key_of_a_url_never_changes(url: str) -> None:
 async def test_urls_of_one_key_are_told_apart(
     frontier: Frontier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("sqspider.frontier.sqlite.key_of", lambda url: key_of(url) >> 39 << 39)
+    for module in ("keys", "records"):
+        monkeypatch.setattr(f"sqspider.frontier.sqlite.{module}.key_of", lambda url: key_of(url) >> 39 << 39)
     some = entries(300, host="a.example") + entries(300, host="b.example")
     assert await frontier.enqueue(some[::2]) == [True] * 300
     assert await frontier.enqueue(some[1::2]) == [True] * 300
@@ -363,11 +365,11 @@ async def test_clearing_lets_others_in_between_its_steps(
     frontier: SqliteFrontier, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """However few there are of one kind, and however many of another."""
-    monkeypatch.setattr("sqspider.frontier.sqlite.STEP", 10)
+    monkeypatch.setattr("sqspider.frontier.sqlite.clearing.STEP", 10)
     await frontier.enqueue(entries(53))
     await frontier.defer([Deferral(delivery=each, until=clock() + 60) for each in await take(frontier, 50)])
     statements: list[str] = []
-    frontier._connection.set_trace_callback(statements.append)
+    frontier._file.connection.set_trace_callback(statements.append)
     assert await frontier.clear_table() == 53
     assert statements.count("COMMIT") > 50 / 10
     assert (await frontier.queue_stats()).delayed == 50
@@ -411,7 +413,7 @@ async def test_a_host_is_released_by_itself_though_another_has_its_keys(frontier
 
 
 async def test_a_host_is_looked_at_by_its_urls_alone(frontier: Frontier, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sqspider.frontier.sqlite.SCAN_BATCH", 7)
+    monkeypatch.setattr("sqspider.frontier.sqlite.looking.SCAN_BATCH", 7)
     mine = [
         *entries(20),
         *(Entry(url=f"http://example.com:{port}/") for port in (80, 8080)),

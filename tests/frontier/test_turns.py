@@ -262,6 +262,13 @@ async def test_a_claim_is_ended_once_in_a_turn(frontier: TurningFrontier, store:
     await assert_counts_are_exact(frontier)
 
 
+async def test_what_a_turn_puts_off_it_does_not_delete(frontier: TurningFrontier) -> None:
+    await frontier.enqueue([Entry(url=url("a"))])
+    delivery = await take_one(frontier)
+    await frontier.turn(Ends(deferrals=[Deferral(delivery=delivery, until=0)], deletions=[delivery]), taking(0))
+    assert message_of(await take_one(frontier)).url == url("a")
+
+
 # Equals, finished ones, foreign bodies.
 
 
@@ -351,20 +358,6 @@ async def test_a_turn_tells_of_a_clearing(frontier: TurningFrontier, other: Turn
     assert other.generation == before
     await other.turn(Ends(), taking(0))
     assert other.generation > before
-
-
-async def test_a_turn_wakes_who_waits_for_messages(frontier: TurningFrontier, other: Frontier) -> None:
-    await frontier.enqueue([Entry(url=url("a"))])
-    [taken] = (await frontier.turn(Ends(), taking())).taken
-    waits = asyncio.create_task(other.receive(1, wait_seconds=60))
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert isinstance(taken.claim, Won)
-    links = (Entry(url=url("link")),)
-    finish = Finish(claim=taken.claim, delivery=taken.delivery, outcome=DONE, links=links)
-    await frontier.turn(Ends(finishes=[finish]), taking(0))
-    [delivery] = await waits
-    assert message_of(delivery).url == url("link")
 
 
 # All or nothing.

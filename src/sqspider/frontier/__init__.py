@@ -66,7 +66,7 @@ CHANCE: Final = random.SystemRandom()  # that no other process has, too
 async def open_frontier(
     address: str, settings: FrontierSettings, *, clock: Clock, rng: random.Random = CHANCE, looking: bool = False
 ) -> Frontier:
-    """Open a frontier by its address. ``rng`` makes its receipts, marks and stamps.
+    """Open a frontier by its address. ``rng`` makes its receipts, marks and stamps, where it needs any.
 
     ``sqlite:PATH`` (``sqlite::memory:`` keeps it in memory), or ``aws:``, the queue ``QUEUE_URL`` and
     the table ``TABLE_NAME`` of the environment. ``looking``: nothing will be written; a file must be
@@ -82,4 +82,4 @@ async def open_frontier(
         return await AwsFrontier.open(settings, clock=clock, rng=rng)
     from sqspider.frontier.sqlite import SqliteFrontier
 
-    return await SqliteFrontier.open(address.removeprefix("sqlite:"), settings, clock=clock, rng=rng, looking=looking)
+    return await SqliteFrontier.open(address.removeprefix("sqlite:"), settings, clock=clock, looking=looking)

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from sqspider.figures import COUNTED, NAMESPACE, Point, Sample, embedded, metric_name
+from sqspider.figures import FIGURES, NAMESPACE, Figure, Point, Sample, embedded
 from sqspider.frontier import FrontierError, QueueStats
 from sqspider.frontier.aws.batches import together
 from sqspider.frontier.aws.part import Part, Shared
@@ -17,12 +17,7 @@ from sqspider.frontier.aws.traits import TRAITS
 from sqspider.frontier.aws.transport import CLOUDWATCH
 
 OLDEST_AGE_SECONDS: Final = 300  # CloudWatch's figures for a queue come every minute or five
-QUEUE_METRICS: Final = {  # field of a point: SQS's own metric, and which statistic of it
-    "visible": ("ApproximateNumberOfMessagesVisible", "Average"),
-    "in_flight": ("ApproximateNumberOfMessagesNotVisible", "Average"),
-    "received": ("NumberOfMessagesReceived", "Sum"),
-    "oldest_age_seconds": ("ApproximateAgeOfOldestMessage", "Maximum"),
-}
+OLDEST_AGE: Final = next(figure for figure in FIGURES if figure.name == "oldest_age_seconds")
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -42,40 +37,30 @@ class Points(Part):
         log.info("sample", **embedded(sample.named(), at=sample.at, QueueName=self._queue.name))
 
     async def points(self, *, since: float, until: float, period_seconds: int) -> list[Point]:
-        wanted = [
-            *(("AWS/SQS", metric, statistic, field) for field, (metric, statistic) in QUEUE_METRICS.items()),
-            *((NAMESPACE, metric_name(field), "Sum", field) for field in COUNTED if field != "received"),
-            (NAMESPACE, metric_name("fetch_seconds"), "Average", "fetch_seconds"),
-        ]
-        series = await together(
-            self._statistics(namespace, metric, statistic, since, until, period_seconds)
-            for namespace, metric, statistic, _ in wanted
-        )
+        series = await together(self._statistics(figure, since, until, period_seconds) for figure in FIGURES)
         found: defaultdict[float, dict[str, float]] = defaultdict(dict)
-        for (_, _, _, field), values in zip(wanted, series, strict=True):
+        for figure, values in zip(FIGURES, series, strict=True):
             for at, value in values.items():
-                found[at][field] = value
+                found[at][figure.name] = value
         return [Point(at=at, **fields) for at, fields in sorted(found.items())]
 
-    async def _statistics(
-        self, namespace: str, metric: str, statistic: str, since: float, until: float, period_seconds: int
-    ) -> dict[float, float]:
-        """Values of a metric of the queue by the start of their period."""
+    async def _statistics(self, figure: Figure, since: float, until: float, period_seconds: int) -> dict[float, float]:
+        """Values of a figure by the start of their period: SQS's own if it has it, else what workers publish."""
         answer = await self.client.call(
             CLOUDWATCH,
             "GetMetricStatistics",
             {
-                "Namespace": namespace,
-                "MetricName": metric,
+                "Namespace": "AWS/SQS" if figure.sqs else NAMESPACE,
+                "MetricName": figure.sqs or figure.metric,
                 "Dimensions": [{"Name": "QueueName", "Value": self._queue.name}],
                 "StartTime": int(since),
                 "EndTime": math.ceil(until),
                 "Period": period_seconds,
-                "Statistics": [statistic],
+                "Statistics": [figure.joined],
             },
         )
         points = answer.body.get("Datapoints") or []
-        return {_seconds(point["Timestamp"]): float(point[statistic]) for point in points}
+        return {_seconds(point["Timestamp"]): float(point[figure.joined]) for point in points}
 
     async def queue_stats(self) -> QueueStats:
         live, redrive = await self._queue.live_messages(), self._rules.redrive
@@ -85,10 +70,9 @@ class Points(Part):
 
     async def _oldest_age(self, now: float) -> float | None:
         """The age in seconds of the oldest message that waits, by CloudWatch; none if it has no figure."""
-        metric, statistic = QUEUE_METRICS["oldest_age_seconds"]
         since = now - OLDEST_AGE_SECONDS
         try:
-            ages = await self._statistics("AWS/SQS", metric, statistic, since, now, TRAITS.finest_period_seconds)
+            ages = await self._statistics(OLDEST_AGE, since, now, TRAITS.finest_period_seconds)
         except FrontierError as error:  # it is one figure: all the rest is done without it
             if not self._is_without_age:
                 log.warning("no_figure", figure="oldest_age_seconds", why=str(error))

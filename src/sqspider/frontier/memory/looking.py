@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 
-from sqspider.figures import COUNTED, Point, Sample
+from sqspider.figures import FIGURES, Point, Sample
 from sqspider.frontier import Counts, DeadLetter, QueueStats, WorkerRow
 from sqspider.frontier.answers import counts_of
 from sqspider.frontier.memory.part import Part, operation
@@ -66,14 +66,13 @@ class Looking(Part):
 
 def _point(at: float, taken: Sequence[tuple[Sample, QueueStats]]) -> Point:
     """What some samples of one period come to."""
-    samples, stats = [sample for sample, _ in taken], [stats for _, stats in taken]
-    fetches = sum(sample.fetches for sample in samples)
-    ages = [each.oldest_age_seconds for each in stats if each.oldest_age_seconds is not None]
-    return Point(
-        at=at,
-        visible=sum(each.visible for each in stats) / len(stats),
-        in_flight=sum(each.in_flight for each in stats) / len(stats),
-        oldest_age_seconds=max(ages, default=None),
-        fetch_seconds=sum(sample.fetch_seconds for sample in samples) / fetches if fetches else None,
-        **{name: sum(getattr(sample, name) for sample in samples) for name in COUNTED},
-    )
+    fields = {
+        figure.name: figure.join(
+            getattr(stats if figure.name in QueueStats.__struct_fields__ else sample, figure.name)
+            for sample, stats in taken
+        )
+        for figure in FIGURES
+    }
+    fetches = sum(sample.fetches for sample, _ in taken)
+    seconds = sum(sample.fetch_seconds for sample, _ in taken)
+    return Point(at=at, **(fields | {"fetch_seconds": seconds / fetches if fetches else None}))

@@ -108,11 +108,9 @@ class MessageQueue:
 
     def take(self, limit: int, *, now: float, until: float, max_receives: int, receipt: str) -> list[Stored]:
         """Up to ``limit`` visible messages, hidden until a moment. One that was taken too often dies instead."""
-        taken: dict[int, Stored] = {}
+        taken: dict[int, Stored] = {}  # what was put off to one moment twice has two entries there
         visible = self._take_visible(now)
         while len(taken) < limit and (stored := next(visible, None)) is not None:
-            if stored.id in taken:  # it was put off to one moment twice, and has two entries there
-                continue
             if is_dead(stored.receive_count, max_receives):
                 self._remove(stored)
                 self.dead[stored.id] = stored

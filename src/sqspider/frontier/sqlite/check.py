@@ -10,8 +10,11 @@ from typing import Any, Final
 
 import msgspec
 
-from sqspider.frontier.sqlite.file import SOUND, classify, open_to_look
-from sqspider.frontier.sqlite.rows import FRESH, PARENT, dicts, key_of, record_of
+from sqspider.frontier.sqlite.counters import COUNTERS
+from sqspider.frontier.sqlite.errors import classify
+from sqspider.frontier.sqlite.file import SOUND, open_to_look
+from sqspider.frontier.sqlite.keys import key_of
+from sqspider.frontier.sqlite.rows import FRESH, PARENT, dicts, record_of
 from sqspider.record import Status, UrlRecord
 
 BATCH: Final = 1000
@@ -19,7 +22,6 @@ MOST_NAMED: Final = 5  # of one kind of fault
 
 # All of them read everything: that is what a check is.
 ALL_RECORDS: Final = f"SELECT r.*, {PARENT} FROM record AS r NOT INDEXED WHERE r.id > ? ORDER BY r.id LIMIT ?"
-STORED_SUMS: Final = "SELECT name, number FROM counter"
 HOST_SUMS: Final = "SELECT host, done, failed, blocked FROM host"
 PLACES: Final = "SELECT count(queue), total(queue = 1) FROM record NOT INDEXED"
 MESSAGES: Final = "SELECT count(visible_at), count(*) FROM sent NOT INDEXED"
@@ -130,7 +132,7 @@ class _Seen:
 
     def compare(self, connection: sqlite3.Connection) -> Iterator[str]:
         """Hold the sums that are kept against what was read."""
-        stored = dict(connection.execute(STORED_SUMS).fetchall())
+        stored = dict(connection.execute(COUNTERS).fetchall())
         places, put_off = connection.execute(PLACES).fetchone()
         live, messages = connection.execute(MESSAGES).fetchone()
         self._sums |= {"messages": places + live, "put_off": int(put_off), "dead": messages - live}
