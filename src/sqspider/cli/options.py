@@ -181,7 +181,9 @@ fetch_options = section(
     ),
     click.option("--allow-any-port", is_flag=True, help="Also connect to ports of other known services."),
     click.option("--user-agent", default=DEFAULT_USER_AGENT, show_default=True, help="How we call ourselves."),
-    click.option("--contact", metavar="EMAIL", help="Where a site's owner can write to: sent as From, and in our name."),
+    click.option(
+        "--contact", metavar="EMAIL", help="Where a site's owner can write to: sent as From, and in our name."
+    ),
     click.option("--proxy", metavar="URL", help="Fetch through this proxy. The environment's are ignored."),
 )
 """The options that make a :class:`FetchOptions`."""

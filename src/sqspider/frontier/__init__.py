@@ -7,7 +7,6 @@ adapters do alike; ``sqlite``, ``aws`` and ``memory`` are the adapters. Nothing 
 from __future__ import annotations
 
 import random
-from typing import Final
 
 from sqspider.frontier.address import IN_MEMORY as IN_MEMORY
 from sqspider.frontier.address import check_address as check_address
@@ -20,6 +19,7 @@ from sqspider.frontier.port import Looking as Looking
 from sqspider.frontier.port import TurningFrontier as TurningFrontier
 from sqspider.frontier.port import Upkeep as Upkeep
 from sqspider.frontier.port import Work as Work
+from sqspider.frontier.values import CHANCE as CHANCE
 from sqspider.frontier.values import MAX_RECEIVES as MAX_RECEIVES
 from sqspider.frontier.values import Bill as Bill
 from sqspider.frontier.values import ClaimRequest as ClaimRequest
@@ -52,8 +52,6 @@ from sqspider.host import Entered as Entered
 from sqspider.host import Entrance as Entrance
 from sqspider.host import Exit as Exit
 from sqspider.host import SlotDemand as SlotDemand
-
-CHANCE: Final = random.SystemRandom()  # that no other process has, too
 
 
 async def open_frontier(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -21,6 +22,8 @@ SCAN_BATCH: Final = 1000
 """Records that one batch of a scan brings at most, where the adapter has the choice."""
 
 Clock = Callable[[], float]  # seconds since the epoch
+
+CHANCE: Final = random.SystemRandom()  # that no other process has, too
 
 
 class FrontierError(Exception):

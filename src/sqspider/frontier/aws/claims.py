@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from sqspider.frontier import ClaimRequest, Entry, Finish, FrontierBusyError, Lost, LostReason, Retry, Won
 from sqspider.frontier.answers import (
     Claimant,
     claim_told,
@@ -30,6 +29,7 @@ from sqspider.frontier.aws.messages import Messages
 from sqspider.frontier.aws.outgoing import Outgoing, delay_until
 from sqspider.frontier.aws.parking import is_parked, parked_until
 from sqspider.frontier.aws.table import Statement, Written
+from sqspider.frontier.values import ClaimRequest, Entry, Finish, FrontierBusyError, Lost, LostReason, Retry, Won
 from sqspider.record import Operation, Status
 from sqspider.url import host_of
 

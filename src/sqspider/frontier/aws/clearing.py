@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sqspider.frontier import PurgedLatelyError
 from sqspider.frontier.aws.batches import batches, together
 from sqspider.frontier.aws.errors import AwsError
 from sqspider.frontier.aws.items import GENERATION
@@ -13,6 +12,7 @@ from sqspider.frontier.aws.part import Part
 from sqspider.frontier.aws.queue import Queue
 from sqspider.frontier.aws.table import WRITE_BATCH
 from sqspider.frontier.aws.traits import TRAITS
+from sqspider.frontier.values import PurgedLatelyError
 
 KEPT: Final = ("worker ", GENERATION)  # beginnings of keys that stay when the table is cleared
 SEGMENTS: Final = 4  # of the table, which are read at once

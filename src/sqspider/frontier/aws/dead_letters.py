@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from sqspider.frontier import DeadLetter
 from sqspider.frontier.aws.messages import Messages
 from sqspider.frontier.aws.queue import Queue
+from sqspider.frontier.values import DeadLetter
 
 DEAD_LETTER_SECONDS: Final = 60  # how long dead letters are hidden while they are read
 

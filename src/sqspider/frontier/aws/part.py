@@ -7,7 +7,6 @@ import random
 import msgspec
 import structlog
 
-from sqspider.frontier import FrontierBusyError, FrontierSettings
 from sqspider.frontier.aws.bill import Usage
 from sqspider.frontier.aws.client import AwsClient
 from sqspider.frontier.aws.clock import AwsClock
@@ -17,6 +16,7 @@ from sqspider.frontier.aws.place import Place
 from sqspider.frontier.aws.queue import Queue, Rules
 from sqspider.frontier.aws.sums import Sums
 from sqspider.frontier.aws.table import WRITE_BATCH, Table
+from sqspider.frontier.values import FrontierBusyError, FrontierSettings
 
 log = structlog.stdlib.get_logger(__name__)
 

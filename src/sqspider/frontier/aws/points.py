@@ -10,11 +10,11 @@ from typing import Final
 import structlog
 
 from sqspider.figures import FIGURES, NAMESPACE, Figure, Point, Sample, embedded
-from sqspider.frontier import FrontierError, QueueStats
 from sqspider.frontier.aws.batches import together
 from sqspider.frontier.aws.part import Part, Shared
 from sqspider.frontier.aws.traits import TRAITS
 from sqspider.frontier.aws.transport import CLOUDWATCH
+from sqspider.frontier.values import FrontierError, QueueStats
 
 OLDEST_AGE_SECONDS: Final = 300  # CloudWatch's figures for a queue come every minute or five
 OLDEST_AGE: Final = next(figure for figure in FIGURES if figure.name == "oldest_age_seconds")

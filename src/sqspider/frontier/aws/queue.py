@@ -10,12 +10,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from sqspider.frontier import FrontierUnavailableError
 from sqspider.frontier.aws.batches import batches, together
 from sqspider.frontier.aws.client import AwsClient
 from sqspider.frontier.aws.errors import AwsError, Meaning, for_people
 from sqspider.frontier.aws.outgoing import Outgoing
 from sqspider.frontier.aws.transport import SQS
+from sqspider.frontier.values import FrontierUnavailableError
 
 SQS_BATCH: Final = 10
 MAX_SEND_BYTES: Final = 1_000_000  # SQS takes 1 MiB in all messages of a batch

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqspider.frontier import Traits
 from sqspider.frontier.aws.bill import DOLLARS_A_READ_UNIT, DOLLARS_A_WRITE_UNIT
+from sqspider.frontier.values import Traits
 
 TRAITS: Final = Traits(
     lag_seconds=3.0,  # SQS's counts are approximate, and the index is behind by less than that

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import aiohttp
 
-from sqspider.frontier import Clock
 from sqspider.frontier.aws.network import Network
+from sqspider.frontier.values import Clock
 
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 10.0  # for an answer, beyond what the call itself may wait
