@@ -1163,11 +1163,11 @@ async def test_an_order_to_go_slower_holds_at_once(host: Site) -> None:
 
 
 async def test_the_byte_budget_of_a_host_is_named(host: Site) -> None:
-    host.bodies = {f"/{n}": b"x" * 1000 for n in range(8)}
+    host.bodies = {f"/{n}": b"x" * 1000 for n in range(24)}
     settings = CrawlSettings(delay_seconds=0.05, host_bytes=2500, obey_robots=False)
     async with opened() as frontier:
         records = await crawl(
-            frontier, [f"{host.url}{n}" for n in range(8)], settings, msgspec.structs.replace(OPTIONS, concurrency=1)
+            frontier, [f"{host.url}{n}" for n in range(24)], settings, msgspec.structs.replace(OPTIONS, concurrency=1)
         )
     reasons = Counter(outcome_of(record).reason for record in records.values())
     assert reasons[Reason.HOST_BYTE_LIMIT] >= 1
