@@ -17,11 +17,10 @@ import random
 from collections.abc import Mapping
 from typing import Final, overload
 
-from sqspider import host as hosts
 from sqspider import incident
 from sqspider.bounds import Blocked, trap_in
 from sqspider.frontier import Clock, Hosts
-from sqspider.host import HostRow
+from sqspider.host import HostRow, delay_for
 from sqspider.incident import PATIENCE, Patience, Stage
 from sqspider.message import Message
 from sqspider.politeness.budgets import Budgets, has_budget
@@ -155,7 +154,7 @@ class Politeness:
         row = self._rows.copy_of(host_of(message.url))
         if row is None or self.network.is_down or has_budget(settings):
             return False
-        if row.is_paused or row.is_blocked or row.rest_until > self._clock() or hosts.delay_for(row, settings) > 0:
+        if row.is_paused or row.is_blocked or row.rest_until > self._clock() or delay_for(row, settings) > 0:
             return False
         return not settings.obey_robots or self._robots.is_known(message.url)
 
