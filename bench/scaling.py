@@ -14,7 +14,7 @@ from collections import deque
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sqspider.politeness import LATE_SECONDS, NEAR_SECONDS, SOON_SECONDS
+from sqspider.politeness.turns import LATE_SECONDS, NEAR_SECONDS, SOON_SECONDS
 
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "scaling.md"
 BATCH: Final = 10

@@ -21,7 +21,7 @@ from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.host import HostRow, with_orders
 from sqspider.message import Message
-from sqspider.politeness import Politeness, Postponed
+from sqspider.politeness import PROMPT_SECONDS, Asked, Busy, Politeness, Postponed, Request
 from sqspider.record import Reason, Status
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
@@ -112,6 +112,7 @@ async def test_after_an_order_nothing_is_asked_of_its_host(
             await held.until_in_flight(in_flight)
             assert (await asyncio.to_thread(sqspider, "hosts", "set", HOST, order)).returncode == 0
             asked = len(held.requests)
+            await asyncio.sleep(PROMPT_SECONDS)  # an order holds within that
             held.may_answer.set()
             if order == "--block":
                 await until_done(frontier)
@@ -130,7 +131,7 @@ async def test_after_an_order_nothing_is_asked_of_its_host(
 
 
 async def test_an_order_holds_for_robots_txt_too(held: HeldSite, tmp_path: Path) -> None:
-    """By a clock that stands still the worker's copy of the host's row is never too old."""
+    """By a clock that hardly moves the worker's copy of the host's row is good for all but for this."""
     now = time.time()
     path = tmp_path / "f.db"
     settings = CrawlSettings(delay_seconds=0)
@@ -138,6 +139,7 @@ async def test_an_order_holds_for_robots_txt_too(held: HeldSite, tmp_path: Path)
         await produce(frontier, [held.url("1")], settings, on_refused=print)
         await held.until_in_flight(1)
         await order(frontier, is_paused=True)
+        now += 2 * PROMPT_SECONDS
         await produce(frontier, [held.url("2", port=1)], settings, on_refused=print)
         while (await frontier.queue_stats()).delayed == 0:
             await asyncio.sleep(0.01)
@@ -167,6 +169,7 @@ async def test_an_order_holds_for_sitemaps_too(held: HeldSite, tmp_path: Path, d
         )
         await held.until_in_flight(1)
         await order(frontier, is_blocked=True)
+        now += 2 * PROMPT_SECONDS
         held.may_answer.set()
         await discovering
     assert held.requests == ["/index.xml"]
@@ -217,5 +220,40 @@ async def test_an_order_to_resume_is_heard_by_who_waits_for_robots_txt() -> None
         now += 3
         assert isinstance(await judged(politeness, message), Blocked)
         await politeness.close()
+    await frontier.close()
+    site.close()
+
+
+@pytest.mark.parametrize("is_noted", [False, True], ids=["read", "noted"])
+async def test_an_order_holds_within_a_moment_of_what_is_known_of_its_host(is_noted: bool) -> None:
+    """What was read of a host's row is good for a twentieth of a second, and not read again; so is what a turn of the
+    frontier brought along. Time that has gone back makes no copy young."""
+    site, now = Site(), time.time()
+    site.bodies = {"/": b"x"}
+    request = Request(site.url, CrawlSettings(delay_seconds=0))
+    frontier = await open_frontier("sqlite::memory:", FrontierSettings(), clock=lambda: now)
+    async with Fetcher(FETCH) as fetcher:
+        politeness = Politeness(
+            frontier, fetcher, clock=lambda: now, rng=random.Random(), stopping=asyncio.Event(),
+            request_seconds=30, robots_grace_seconds=86_400, linger_seconds=0,
+        )  # fmt: skip
+        if is_noted:
+            politeness.note_rows(await frontier.hosts([HOST]), now)
+        else:
+            assert isinstance(await politeness.fetch(request), Asked)
+        await order(frontier, is_paused=True)
+        asked = len(site.requests)
+        now += 0.9 * PROMPT_SECONDS
+        assert isinstance(await politeness.fetch(request), Asked)
+        for seconds in (0.2 * PROMPT_SECONDS, -3600):
+            now += seconds
+            busy = await politeness.fetch(request)
+            assert isinstance(busy, Busy)
+            assert busy.is_stopped
+            await order(frontier, is_paused=False)
+            assert isinstance(await politeness.fetch(request), Asked)
+            await order(frontier, is_paused=True)
+        await politeness.close()
+    assert len(site.requests) == asked + 3
     await frontier.close()
     site.close()

@@ -26,6 +26,7 @@ from bench.politeness import LET_GO_SECONDS, judge, many_hosts, one_big_host
 
 from sqspider import crawl as sqspider_crawl
 from sqspider import host as hosts
+from sqspider import incident
 from sqspider.bounds import Blocked
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Deferral, Frontier, FrontierSettings, RobotsRow, SlotDemand, open_frontier
@@ -33,7 +34,6 @@ from sqspider.host import HostRow, RobotsAccess, with_orders
 from sqspider.incident import FAILURES_TO_REST, GIVE_UP_PROBES, Stage, stage_of
 from sqspider.message import Message, decode_message, encode_message
 from sqspider.politeness import (
-    ROBOTS_CACHE_BYTES,
     SOON_SECONDS,
     Awaited,
     Busy,
@@ -42,6 +42,7 @@ from sqspider.politeness import (
     Request,
     Turn,
 )
+from sqspider.politeness.robots import CACHE_BYTES
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
@@ -379,7 +380,7 @@ async def test_the_rules_of_many_long_files_are_not_all_kept() -> None:
     async with opened() as frontier, Fetcher(FETCH) as fetcher:
         politeness = keeper(frontier, fetcher)
         for origin in origins:
-            await frontier.save_robots(kept_robots(origin, b"#" * (ROBOTS_CACHE_BYTES // 10)))
+            await frontier.save_robots(kept_robots(origin, b"#" * (CACHE_BYTES // 10)))
             assert await judged(politeness, Message(url=f"{origin}/")) is None
         for origin in origins:
             await frontier.save_robots(kept_robots(origin, b"User-agent: *\nDisallow: /"))
@@ -746,7 +747,7 @@ async def test_urls_that_a_host_never_serves_end_though_nothing_else_of_it_is_le
     monkeypatch.setattr(hosts, "PROBE_DELAY_SECONDS", 0.01)
     host.bodies = {"/": b"a page", **{f"/bad{n}": (500, {}) for n in range(FAILURES_TO_REST)}}
     options = msgspec.structs.replace(OPTIONS, first_rest_seconds=0.01)
-    monkeypatch.setattr(hosts, "MAX_DOUBTED_REST_SECONDS", 0.02)
+    monkeypatch.setattr(incident, "MAX_DOUBTED_REST_SECONDS", 0.02)
     async with opened() as frontier:
         urls = [host.url, *(f"{host.url}bad{n}" for n in range(FAILURES_TO_REST))]
         records = await crawl(frontier, urls, AT_ONCE, options)
@@ -984,18 +985,11 @@ async def test_after_a_shortage_half_as_many_requests_are_made_at_a_time() -> No
 
 async def test_a_worker_that_reached_nothing_for_a_day_ends_and_loses_nothing(host: Site) -> None:
     host.close()
-    passed = 0.0
-
-    def clock() -> float:  # it hurries on
-        nonlocal passed
-        passed += 20
-        return time.time() + passed
-
     fetch = msgspec.structs.replace(FETCH, proxy=host.url.rstrip("/"))
-    async with opened(clock) as frontier, Fetcher(fetch) as fetcher:
+    async with opened() as frontier, Fetcher(fetch) as fetcher:
         await produce(frontier, ["http://h.invalid/"], AT_ONCE, on_refused=print)
-        worker = Worker(frontier, fetcher, OPTIONS, clock=clock, rng=random.Random())
-        worker._politeness.network._waited = 86_300.0
+        worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+        worker._network._waited = 86_399.0
         with pytest.raises(NothingReachedError, match="proxy_unusable"):
             await worker.run(Mode.UNTIL_EMPTY)
         (record,) = (await records_of(frontier)).values()
@@ -1163,11 +1157,11 @@ async def test_an_order_to_go_slower_holds_at_once(host: Site) -> None:
 
 
 async def test_the_byte_budget_of_a_host_is_named(host: Site) -> None:
-    host.bodies = {f"/{n}": b"x" * 1000 for n in range(8)}
+    host.bodies = {f"/{n}": b"x" * 1000 for n in range(24)}
     settings = CrawlSettings(delay_seconds=0.05, host_bytes=2500, obey_robots=False)
     async with opened() as frontier:
         records = await crawl(
-            frontier, [f"{host.url}{n}" for n in range(8)], settings, msgspec.structs.replace(OPTIONS, concurrency=1)
+            frontier, [f"{host.url}{n}" for n in range(24)], settings, msgspec.structs.replace(OPTIONS, concurrency=1)
         )
     reasons = Counter(outcome_of(record).reason for record in records.values())
     assert reasons[Reason.HOST_BYTE_LIMIT] >= 1

@@ -21,7 +21,7 @@ from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
-from sqspider.work.sitemaps import MAX_LEVELS, SitemapReport, discover
+from sqspider.work.sitemaps import BATCH, MAX_LEVELS, SitemapReport, discover
 from sqspider.work.worker import Mode, Worker
 from tests.conftest import Run
 from tests.sites import Answer, Site
@@ -232,4 +232,18 @@ async def test_a_sitemap_that_failed_once_is_tried_again(maps: Site, monkeypatch
         frontier, CrawlSettings(delay_seconds=0, obey_robots=False), sitemaps=(f"{maps.url}s",)
     )
     assert (report.new, report.trouble, len(maps.requests)) == (1, "", 2)
+    await frontier.close()
+
+
+async def test_patterns_that_take_too_long_end_their_sitemap_and_no_other(maps: Site) -> None:
+    """As they end a page with such links; what was recorded before stays."""
+    good, bad = [f"{maps.url}{n}" for n in range(BATCH)], f"{maps.url}{'a' * 40}!"
+    maps.bodies = {"/1": urlset(*good, bad, f"{maps.url}z"), "/2": urlset(f"{maps.url}b")}
+    frontier = await opened()
+    settings = CrawlSettings(delay_seconds=0, obey_robots=False, include=("/(a+)+$", "/[0-9b]+$"))
+    first, second = sorted(await discovered(frontier, settings, sitemaps=(f"{maps.url}1", f"{maps.url}2")))
+    assert first.trouble.startswith("internal_error: a regular expression takes longer than 2 s")
+    assert (first.listed, first.new, first.out_of_scope) == (BATCH + 2, BATCH, 0)
+    assert (second.trouble, second.new) == ("", 1)
+    assert set(await records_of(frontier)) == {*good, f"{maps.url}b"}
     await frontier.close()

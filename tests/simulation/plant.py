@@ -90,7 +90,7 @@ PLANTS: Final[dict[str, Change]] = {
     "orders where nothing is entered": Change(
         "politeness", "        return row.is_paused or row.is_blocked\n", "        return False\n"
     ),
-    "robots.txt": Change("politeness", "if verdict.allowed:", "if verdict.allowed or self._rng.random() < 0.05:"),
+    "robots.txt": Change("politeness", "if verdict.allowed:", "if verdict.allowed or self._clock() % 1 < 0.05:"),
     # Trouble
     "trouble costs no try": Change("work", "if not learned.counts:", "if learned.again_at < 0:"),
     "one rest an incident": Change(

@@ -192,6 +192,11 @@ class Endings:
         if visit.claim is not None and not visit.is_fetched:
             self._left.append((visit.claim, visit.delivery))
 
+    @property
+    def are_some_left(self) -> bool:
+        """There are claims to be given back."""
+        return bool(self._left)
+
     async def give_back_what_was_left(self) -> None:
         """Give back claims that could not be ended, though not by their URLs' fault. Raises :class:`FrontierError`."""
         if not self._left:

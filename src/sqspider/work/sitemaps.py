@@ -12,15 +12,15 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
-import msgspec
-
 from sqspider import retry
-from sqspider.crawls import CrawlSettings, compiled
+from sqspider.bounds import within
+from sqspider.crawls import CrawlSettings, measured_from
 from sqspider.frontier import Clock, Entry, Frontier
-from sqspider.patterns import chooses
-from sqspider.politeness import Awaited, Busy, Hop, Politeness, Postponed, Request
+from sqspider.message import Message
+from sqspider.patterns import TooSlowError
+from sqspider.politeness import Asked, Awaited, Hop, Politeness, Postponed, Request
 from sqspider.record import Reason
-from sqspider.url import Refused, Scope, authority_of, canonicalize, in_scope, origin_of
+from sqspider.url import Refused, Scope, authority_of, canonicalize, in_scope, origin_of, without_tracking
 from sqspider.web.fetch import Fetched, Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.web.sitemap import MAX_SITEMAP_BYTES, ChildSitemap, SitemapEntry, SitemapReader
@@ -155,15 +155,34 @@ class _Discovery:
         self._on_report(SitemapReport(url, 0, 0, 0, {}, trouble, is_guess))
 
     async def _read(self, url: str, seeds: tuple[str, ...], *, is_guess: bool) -> list[str]:
-        """Fetch one sitemap, trying again as for a page, and enqueue what it lists; the sitemaps it names."""
+        """Read one sitemap, and enqueue what it lists; the sitemaps it names."""
+        reading, fetched = await self._fetch(url)
+        if isinstance(fetched, str):
+            self._report_trouble(url, fetched)
+            return []
+        trouble = reading.trouble_with(fetched)
+        if is_guess and (fetched.http_status in (404, 410) or (reading.reader.fault and not reading.found)):
+            self._report_trouble(url, trouble, is_guess=True)
+            return []
+        if authority_of(url) in map(authority_of, seeds):
+            seeds = tuple(dict.fromkeys([*seeds, fetched.url]))  # where a site redirects to (www, https) it is
+        pages = [found for found in reading.found if isinstance(found, SitemapEntry)]
+        taken = _Taken()
+        try:
+            await self._enqueue(pages, fetched.url, seeds, taken)
+        except TooSlowError as error:  # the end of its pages, as it would be of a page with such links
+            trouble = f"{Reason.INTERNAL_ERROR.value}: {error}"
+        refused = dict(reading.reader.refused)
+        self._on_report(SitemapReport(url, len(pages), taken.new, taken.out_of_scope, refused, trouble, is_guess=False))
+        return [found.url for found in reading.found if isinstance(found, ChildSitemap)]
+
+    async def _fetch(self, url: str) -> tuple[_Reading, Fetched | str]:
+        """Fetch one sitemap, trying again as for a page; a text says why it was not."""
         tries = 0
         while True:
             reading = _Reading(url)
-            fetched = await self._fetch(url, reading)
-            if isinstance(fetched, str):
-                self._report_trouble(url, fetched)
-                return []
-            if fetched.reason is None:
+            fetched = await self._try(url, reading)
+            if isinstance(fetched, str) or fetched.reason is None:
                 break
             tries += 1
             rule = retry.rule_for(fetched.reason, fetched.http_status)
@@ -172,23 +191,9 @@ class _Discovery:
             if wait is None or wait > WAIT_SECONDS or await self._politeness.pause_until(self._clock() + wait):
                 break
         reading.end()
-        reader = reading.reader
-        missing = fetched.http_status in (404, 410)
-        cut_off = "it was cut off" if fetched.truncated else ""
-        trouble = f"{fetched.reason.value}: {fetched.detail}" if fetched.reason else reader.fault or cut_off
-        if is_guess and (missing or (reader.fault and not reading.found)):
-            self._report_trouble(url, trouble, is_guess=True)
-            return []
-        if authority_of(url) in map(authority_of, seeds):
-            seeds = tuple(dict.fromkeys([*seeds, fetched.url]))  # where a site redirects to (www, https) it is
-        pages = [found for found in reading.found if isinstance(found, SitemapEntry)]
-        entries = list(self._entries(pages, fetched.url, seeds))
-        new = await self._enqueue(entries)
-        out_of_scope, refused = len(pages) - len(entries), dict(reader.refused)
-        self._on_report(SitemapReport(url, len(pages), new, out_of_scope, refused, trouble, is_guess=False))
-        return [found.url for found in reading.found if isinstance(found, ChildSitemap)]
+        return reading, fetched
 
-    async def _fetch(self, url: str, reading: _Reading) -> Fetched | str:
+    async def _try(self, url: str, reading: _Reading) -> Fetched | str:
         """Fetch when its host may be asked, and where it redirects to likewise; a text says why it was not."""
         hop = Hop(url)
         give_up_at = self._clock() + WAIT_SECONDS
@@ -199,24 +204,24 @@ class _Discovery:
             asked = await self._politeness.fetch(
                 Request(hop.url, self._settings, max_bytes=MAX_SITEMAP_BYTES + 1, sink=reading.take)
             )
-            if isinstance(asked, Busy) or not asked.learned.counts:
-                again_at = asked.again_at if isinstance(asked, Busy) else asked.learned.again_at
-                if again_at > give_up_at and not isinstance(asked, Busy):
-                    return asked.fetched
-                if again_at > give_up_at:
-                    return f"its host may not be asked for another {again_at - self._clock():,.0f} s"
-                if await self._politeness.pause_until(again_at):
-                    return "stopped"
+            if isinstance(asked, Asked) and asked.learned.counts:
+                arrived = hop.after(asked.fetched)
+                if not isinstance(arrived, Hop):
+                    return arrived
+                hop, give_up_at = arrived, self._clock() + WAIT_SECONDS
                 continue
-            arrived = hop.after(asked.fetched)
-            if isinstance(arrived, Fetched):
-                return arrived
-            hop, give_up_at = arrived, self._clock() + WAIT_SECONDS
+            again_at = asked.learned.again_at if isinstance(asked, Asked) else asked.again_at
+            if again_at > give_up_at and isinstance(asked, Asked):
+                return asked.fetched
+            if again_at > give_up_at:
+                return f"its host may not be asked for another {again_at - self._clock():,.0f} s"
+            if await self._politeness.pause_until(again_at):
+                return "stopped"
 
     async def _judge(self, url: str, give_up_at: float) -> str | None:
         """Wait until robots.txt can be had; why the URL may not be fetched, if it may not."""
         while True:
-            verdict = await self._politeness.judge_file(url, self._settings)
+            verdict = await self._politeness.judge(Message(url=url, settings=self._settings), is_page=False)
             if verdict is None:
                 return None
             if isinstance(verdict, Awaited):
@@ -229,24 +234,39 @@ class _Discovery:
             if await self._politeness.pause_until(verdict.until):
                 return "stopped"
 
+    async def _enqueue(self, pages: Iterable[SitemapEntry], parent: str, seeds: Sequence[str], taken: _Taken) -> None:
+        """Record what lies within the crawl, some at a time. Raises :class:`TooSlowError`; what was recorded stays."""
+        rest = iter(pages)
+        while some := list(islice(rest, BATCH)):
+            entries = list(self._entries(some, parent, seeds))
+            taken.out_of_scope += len(some) - len(entries)
+            if entries:
+                taken.new += sum(await self._frontier.enqueue(entries))
+
     def _entries(self, pages: Iterable[SitemapEntry], parent: str, seeds: Sequence[str]) -> Iterator[Entry]:
         """What lies within the crawl. The scope ``page`` follows nothing: then the seeds' hosts count."""
         settings = self._settings
         scope = Scope.HOST if settings.scope is Scope.PAGE else settings.scope
-        include, exclude = compiled(settings.include), compiled(settings.exclude)
-        inherited = {seed: msgspec.structs.replace(settings, seed=seed) for seed in seeds}
+        urls_of: dict[str, list[str]] = {}  # by the first seed in whose scope they are
+        lastmod_of: dict[str, float | None] = {}
         for page in pages:
-            url = canonicalize(page.url, drop_tracking=settings.drop_tracking)
-            seed = next((seed for seed in seeds if in_scope(page.url, scope, seed)), None)
-            if seed is not None and isinstance(url, str) and chooses(page.url, include, exclude):
-                yield Entry(url=url, depth=1, parent=parent, settings=inherited[seed], lastmod=page.lastmod)
+            url = without_tracking(page.url) if settings.drop_tracking else page.url
+            seed = next((seed for seed in seeds if in_scope(url, scope, seed)), None)
+            if seed is not None:
+                urls_of.setdefault(seed, []).append(url)
+                lastmod_of.setdefault(url, page.lastmod)
+        for seed, urls in urls_of.items():
+            inherited = measured_from(settings, seed)
+            for url in within(urls, settings, seed, scope=scope):
+                yield Entry(url=url, depth=1, parent=parent, settings=inherited, lastmod=lastmod_of[url])
 
-    async def _enqueue(self, entries: Iterable[Entry]) -> int:
-        new = 0
-        rest = iter(entries)
-        while batch := list(islice(rest, BATCH)):
-            new += sum(await self._frontier.enqueue(batch))
-        return new
+
+class _Taken:
+    """What came in of one sitemap."""
+
+    def __init__(self) -> None:
+        self.new = 0
+        self.out_of_scope = 0
 
 
 class _Reading:
@@ -262,3 +282,9 @@ class _Reading:
 
     def end(self) -> None:
         self.found += self.reader.close()
+
+    def trouble_with(self, fetched: Fetched) -> str:
+        """Why it was not read, or not to its end; none if empty."""
+        if fetched.reason:
+            return f"{fetched.reason.value}: {fetched.detail}"
+        return self.reader.fault or ("it was cut off" if fetched.truncated else "")

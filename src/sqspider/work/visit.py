@@ -47,7 +47,7 @@ SUSPECTED_AFTER: Final = 2  # claims in a row that nobody ended: the third is wo
 GIVEN_UP_AFTER: Final = 3  # and if that one is not ended either, the URL is to blame
 SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
 AGAIN_SECONDS: Final = 1.0  # and then comes back after
-BUSY_SECONDS: Final = 10.0  # that a delivery waits here for a host that is busy whenever it may be asked
+BUSY_SECONDS: Final = 10.0  # that a delivery waits here for a host that is busy whenever it is looked at
 TOO_LONG: Final = Blocked(
     Reason.URL_TOO_LONG, f"longer than {MAX_URL_BYTES} bytes: this is its beginning, with a digest of the whole"
 )
@@ -131,11 +131,14 @@ class Visits:
             return False
         match TOO_LONG if is_cut(message.url) else await self._politeness.judge(message):
             case None:
-                visit.is_judged, visit.generation = True, self._frontier.generation
+                visit.is_judged, visit.generation, visit.give_up_at = True, self._frontier.generation, None
                 visit.is_suspect = message.url in self._memories.suspects
-            case Awaited(future):
+            case Awaited(future) if self._may_wait(visit):
                 visit.awaited = future
                 self._waiting.put(visit, told=future)
+            case Awaited(future):
+                future.cancel()
+                self._endings.defer(visit, self._clock() + AGAIN_SECONDS)
             case Postponed(until, message):
                 visit.message = message
                 self._endings.defer(visit, until)
@@ -251,8 +254,7 @@ class Visits:
         return may_go_on
 
     def _wait_for_busy(self, visit: Visit, busy: Busy) -> None:
-        """What is claimed is given back unused; the rest waits here, but not so long that its message would come
-        back by itself, with a receive counted."""
+        """What is claimed is given back unused; the rest waits here for a while."""
         now = self._clock()
         if visit.claim is not None:
             self._endings.give_back_unused(visit, now if busy.is_stopped else busy.again_at)
@@ -260,9 +262,7 @@ class Visits:
         if busy.is_stopped:
             self._judge_anew(visit)
             return
-        if visit.give_up_at is None:
-            visit.give_up_at = now + BUSY_SECONDS
-        elif now > visit.give_up_at:
+        if not self._may_wait(visit):
             self._endings.defer(visit, max(busy.again_at, now + AGAIN_SECONDS))
             return
         self._hand.leave_gate(visit)
@@ -270,6 +270,14 @@ class Visits:
         if busy.is_void:
             visit.message = msgspec.structs.replace(visit.message, slot=None)
         self._waiting.put(visit)
+
+    def _may_wait(self, visit: Visit) -> bool:
+        """Whether a visit may wait here once more: not so long that its message would come back by itself, with a
+        receive counted."""
+        if visit.give_up_at is None:
+            visit.give_up_at = self._clock() + BUSY_SECONDS
+            return True
+        return self._clock() <= visit.give_up_at
 
     def _judge_anew(self, visit: Visit) -> None:
         self._hand.forget_judgement(visit)

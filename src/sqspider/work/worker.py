@@ -340,7 +340,7 @@ class Worker:
                 left = await self._budget_left()
                 if left > 0:
                     return min(room, left)
-                if not self._is_at_it:
+                if not self._is_at_it and not self._endings.are_some_left:
                     return 0
             await self._hand.changed.wait()
         return 0

@@ -1,0 +1,209 @@
+"""Whether a host may be asked now: the permission for one request, asked for at the frontier, and how long it is good.
+
+A permission keeps others away from the moment it was asked for; so a request begins soon after that, or by another one.
+Orders hold at once: entering the host looks, and what lies further back than a moment is looked at again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+
+from sqspider import host
+from sqspider.frontier import Clock, Entered, Entrance, Exit, Hosts
+from sqspider.frontier.batcher import Batcher
+from sqspider.host import HostRow
+from sqspider.politeness.hosts import HostRows
+from sqspider.politeness.network import Network
+from sqspider.politeness.turns import SOON_SECONDS
+from sqspider.politeness.verdicts import Busy, Request
+from sqspider.url import host_of
+
+PROMPT_SECONDS: Final = 0.05
+"""After its permission was asked for a request is made, where another may be under way; and what was known of its
+host so long ago is known well enough: an order holds within that."""
+BEGIN_SECONDS: Final = 2.0  # the same where no other may be under way
+PROBE_POLL_SECONDS: Final = 0.5  # between two looks whether anything can be asked, or more at a time
+_AGAIN_SECONDS: Final = 0.01  # between two tries to enter, at least
+
+
+class Pass(NamedTuple):
+    """The permission to make one request to a host now."""
+
+    host: str
+    token: str | None  # none: the host has no delay, nothing is to be noted
+    asked_at: float  # when it was asked for: before the frontier's answer
+    is_probe: bool = False  # whether anything can be asked at all is found out by it
+    good_for: float = BEGIN_SECONDS  # seconds after that in which the request may begin
+
+
+class Permissions:
+    """Enters hosts for requests, and leaves them. ``request_seconds`` bounds one request; ``pause_until`` waits for a
+    moment, and says whether the worker began to stop meanwhile."""
+
+    def __init__(
+        self,
+        frontier: Hosts,
+        rows: HostRows,
+        network: Network,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        pause_until: Callable[[float], Awaitable[bool]],
+        request_seconds: float,
+        linger_seconds: float,
+    ) -> None:
+        self.under_way = 0  # requests of ours
+        self._frontier = frontier
+        self._rows = rows
+        self._network = network
+        self._clock = clock
+        self._rng = rng
+        self._pause_until = pause_until
+        self._request_seconds = request_seconds
+        self._promptness = PROMPT_SECONDS  # how old one may be; more where asking for one takes longer
+        self._enter = Batcher(frontier.enter, size=25, linger_seconds=linger_seconds)
+        self._leave = Batcher(self._leave_hosts, size=25, linger_seconds=linger_seconds)
+
+    async def enter(self, request: Request) -> Pass | Busy:
+        """Ask to make a request at this moment; one that is alone waits for it as :meth:`enter_soon` does."""
+        if request.generation is None and (busy := await self._stands_against(request)):
+            return busy
+        return await (self.enter_soon(request) if request.is_alone else self._enter_now(request))
+
+    async def enter_soon(self, request: Request) -> Pass | Busy:
+        """Wait for a permission, if it can be had within :data:`BEGIN_SECONDS`."""
+        give_up_at = self._clock() + BEGIN_SECONDS
+        while True:
+            answer = await self._enter_now(request)
+            if isinstance(answer, Pass) and not self.is_late(answer, request):
+                return answer
+            if isinstance(answer, Pass):
+                await self.leave(answer, requested_at=answer.asked_at)
+                again_at = self._clock()
+            elif answer.is_void or answer.is_stopped:
+                return answer
+            else:
+                again_at = answer.again_at
+            if again_at > give_up_at or await self._pause_until(max(again_at, self._clock() + _AGAIN_SECONDS)):
+                return Busy(again_at)
+
+    async def renew(self, permission: Pass, request: Request) -> Pass | Busy:
+        """Another permission in place of one that is late, if it can be had within :data:`BEGIN_SECONDS`."""
+        await self.leave(permission, requested_at=permission.asked_at)
+        return await self.enter_soon(request)
+
+    async def is_stopped(self, permission: Pass, request: Request) -> bool:
+        """Whether an order stands against a request that is just about to begin, or its host is to be entered now.
+
+        Entering looks, and its answer holds for a moment. Where that is past, or there was no delay and so
+        nothing to enter, the host's row says so, as it was within the same moment.
+        """
+        if permission.token is not None and 0 <= self._clock() - permission.asked_at <= PROMPT_SECONDS:
+            return False
+        row = await self._rows.row(permission.host, within=PROMPT_SECONDS)
+        if permission.token is None and (host.delay_for(row, request.settings) > 0 or row.rest_until > self._clock()):
+            return True
+        return row.is_paused or row.is_blocked
+
+    def is_late(self, permission: Pass, request: Request) -> bool:
+        """Whether it is too old to begin a request by: what it has kept away may have been let in meanwhile.
+
+        With several requests at a time their distance is kept from the moment of the permission on; where there is
+        one at a time, until its latest end. Where the frontier itself takes longer to answer than that, permissions
+        are asked for that are good for longer, and keep others away for as much longer: so some is prompt enough.
+        """
+        if permission.token is None:
+            return False
+        age = self._clock() - permission.asked_at
+        is_late = age > permission.good_for
+        if request.settings.per_host == 1:
+            return is_late
+        self._promptness = min(2 * age, BEGIN_SECONDS) if is_late else max(0.9 * self._promptness, PROMPT_SECONDS)
+        return is_late
+
+    async def leave(self, permission: Pass, *, requested_at: float | None) -> None:
+        """Say that the request is over. ``requested_at``: when it had left; none: by now."""
+        self.under_way -= 1
+        if permission.is_probe:
+            self._network.release()
+        if permission.token is not None:
+            now = self._clock()
+            seconds = max(0.0, now - permission.asked_at)
+            await self._leave(
+                Exit(
+                    host=permission.host,
+                    token=permission.token,
+                    requested_at=now if requested_at is None else requested_at,
+                    # What took longer than any request may is no answer time of the host's: we slept.
+                    latency_seconds=seconds if seconds <= self._request_seconds else None,
+                )
+            )
+
+    async def close(self) -> None:
+        await self._enter.close()
+        await self._leave.close()
+
+    async def _stands_against(self, request: Request) -> Busy | None:
+        """What keeps a request without a slot from its host, as far as is known here: no slot has been told of it."""
+
+        def is_against(row: HostRow) -> bool:
+            return row.is_paused or row.is_blocked or row.rest_until > self._clock()
+
+        row = await self._rows.row_but_if(is_against, host_of(request.url))
+        if row.is_paused or row.is_blocked:
+            return Busy(self._clock() + SOON_SECONDS, is_stopped=True)
+        return Busy(row.rest_until) if is_against(row) else None
+
+    async def _enter_now(self, request: Request) -> Pass | Busy:
+        """Pass the gate of our own network, then enter the host."""
+        name, now = host_of(request.url), self._clock()
+        if self.under_way >= self._network.most_at_a_time(self.under_way + 1, now):
+            return Busy(now + PROBE_POLL_SECONDS)
+        if not self._network.may_ask(name, now):
+            return Busy(max(self._network.turn_of(name), now + PROBE_POLL_SECONDS))
+        is_probe = self._network.is_down
+        permission: Pass | Busy | None = None
+        try:
+            permission = await self._enter_host(name, request)
+        finally:
+            if is_probe and not isinstance(permission, Pass):
+                self._network.release()
+        if isinstance(permission, Pass):
+            self.under_way += 1
+            return permission._replace(is_probe=is_probe)
+        return permission
+
+    async def _enter_host(self, name: str, request: Request) -> Pass | Busy:
+        settings = request.settings
+        delay = host.delay_for(await self._rows.row(name), settings)
+        now = self._clock()
+        if delay == 0:
+            return Pass(name, None, now)
+        token = f"{self._rng.getrandbits(48):012x}"
+        is_one_of_several = settings.per_host > 1
+        good_for = self._promptness if is_one_of_several else BEGIN_SECONDS
+        admission = await self._enter(
+            Entrance(
+                host=name,
+                token=token,
+                delay_seconds=delay,
+                per_host=settings.per_host,
+                generation=request.generation,
+                until=now + BEGIN_SECONDS + self._request_seconds,
+                begins_within=good_for - PROMPT_SECONDS if is_one_of_several else 0.0,
+            )
+        )
+        if admission.entered is Entered.YES:
+            return Pass(name, token, now, good_for=good_for)
+        self._rows.forget(name)  # it is not what it was thought to be
+        return Busy(
+            admission.again_at,
+            is_void=admission.entered is Entered.VOID,
+            is_stopped=admission.entered is Entered.STOPPED,
+        )
+
+    async def _leave_hosts(self, exits: Sequence[Exit]) -> list[None]:
+        await self._frontier.leave(exits)
+        return [None] * len(exits)

@@ -1,0 +1,167 @@
+"""What robots.txt says of a URL, and who waits here for one that is asked for.
+
+One task asks for an origin's file, for all who wait; how is in ``robots_file``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Final
+
+import structlog
+
+from sqspider.bounds import Blocked
+from sqspider.crawls import CrawlSettings
+from sqspider.frontier import Clock, FrontierError, Hosts
+from sqspider.host import RobotsAccess
+from sqspider.message import Message
+from sqspider.politeness.memory import Memory
+from sqspider.politeness.robots_file import KnownRules, RobotsFiles
+from sqspider.politeness.turns import SOON_SECONDS
+from sqspider.politeness.verdicts import Awaited, Postponed
+from sqspider.record import Reason
+from sqspider.url import origin_of
+
+CACHE_SIZE: Final = 512  # files whose rules are kept here,
+CACHE_BYTES: Final = 4 * 1024 * 1024  # and of so many bytes: rules take about eight times as much
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class RulesCache:
+    """The rules of the origins asked for last, bounded by their number and by the size of their files."""
+
+    def __init__(self, frontier: Hosts) -> None:
+        self._frontier = frontier
+        self._generation = frontier.generation
+        self._kept: OrderedDict[str, KnownRules] = OrderedDict()
+        self._size = 0
+
+    def get(self, origin: str, now: float) -> KnownRules | None:
+        """Those that hold at a moment."""
+        known = self.peek(origin, now)
+        if known is not None:
+            self._kept.move_to_end(origin)
+        return known
+
+    def peek(self, origin: str, now: float) -> KnownRules | None:
+        """As :meth:`get`, for another thread: nothing changes."""
+        known = self._kept.get(origin) if self._generation == self._frontier.generation else None
+        return known if known is not None and known.row.expires_at > now else None
+
+    def put(self, known: KnownRules) -> None:
+        if self._generation != self._frontier.generation:  # what was kept was cleared away
+            self._generation = self._frontier.generation
+            self._kept.clear()
+            self._size = 0
+        old = self._kept.pop(known.row.origin, None)
+        self._kept[known.row.origin] = known
+        self._size += known.size - (old.size if old else 0)
+        while len(self._kept) > CACHE_SIZE or (self._size > CACHE_BYTES and len(self._kept) > 1):
+            _, dropped = self._kept.popitem(last=False)
+            self._size -= dropped.size
+
+
+class Robots:
+    """Judges URLs by their origins' rules. ``grace_seconds``: how long is waited for a file that cannot be had."""
+
+    def __init__(
+        self, frontier: Hosts, files: RobotsFiles, *, clock: Clock, product_token: str, grace_seconds: float
+    ) -> None:
+        self._files = files
+        self._clock = clock
+        self._product_token = product_token
+        self._grace_seconds = grace_seconds
+        self._rules = RulesCache(frontier)
+        self._again_at: Memory[str, float] = Memory(frontier)  # origins whose file could not be had just now
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}  # for an origin's file that is asked for
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def judge(self, message: Message) -> Blocked | Postponed | Awaited | None:
+        """Whether a URL may be fetched by its robots.txt; asks for that where it is not known here."""
+        origin, now = origin_of(message.url), self._clock()
+        known = self._rules.get(origin, now)
+        if known is None:
+            again_at = self._again_at.get(origin) or 0.0
+            if again_at <= now:
+                return Awaited(self._wait_for(origin, message.settings))
+            return Postponed(max(now + SOON_SECONDS, again_at), message)
+        row = known.row
+        if row.access is RobotsAccess.ALLOW_ALL:
+            return None
+        if row.access is RobotsAccess.UNREACHABLE:
+            if row.trouble is not None:
+                return Blocked(row.trouble, f"robots.txt of {origin}: {row.detail}")
+            if now - (row.unreachable_since or now) < self._grace_seconds:
+                return Postponed(max(row.expires_at, now + SOON_SECONDS), message)
+            if row.good_at is None:
+                return Blocked(Reason.ROBOTS_UNREACHABLE, f"robots.txt of {origin}: {row.detail}")
+        verdict = known.rules.verdict(message.url, self._product_token)
+        if verdict.allowed:
+            return None
+        return Blocked(Reason.ROBOTS, f"robots.txt line {verdict.line}: {verdict.rule}")
+
+    def is_known(self, url: str) -> bool:
+        """Whether the rules for a URL are here, whatever they say. Any thread may ask."""
+        return self._rules.peek(origin_of(url), self._clock()) is not None
+
+    def sitemaps_of(self, origin: str) -> tuple[str, ...]:
+        """What the ``Sitemap`` lines of an origin's file say; nothing while it is not known here."""
+        known = self._rules.get(origin, self._clock())
+        return known.rules.sitemaps() if known is not None else ()
+
+    async def close(self, *, at_once: bool) -> None:
+        """Wait for what is asked for, or leave it ``at_once``: its lease ends soon."""
+        tasks = set(self._tasks)
+        try:
+            if tasks and not at_once:
+                await asyncio.wait(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _wait_for(self, origin: str, settings: CrawlSettings) -> asyncio.Future[None]:
+        """A future of the asker's own, done when the origin's file is known, or known not to be had now."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if origin in self._waiting:
+            self._waiting[origin].append(future)
+        else:
+            self._waiting[origin] = [future]
+            task = asyncio.create_task(self._get(origin, settings))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return future
+
+    async def _get(self, origin: str, settings: CrawlSettings) -> None:
+        """Ask for an origin's file; whoever waits is told, of what went wrong too."""
+        error: Exception | None = None
+        try:
+            found = await self._files.get(origin, settings)
+            if isinstance(found, float):
+                self._again_at.put(origin, found)
+            else:
+                self._rules.put(found)
+        except asyncio.CancelledError:
+            for future in self._waiting.pop(origin):
+                future.cancel()
+            raise
+        except Exception as caught:  # noqa: BLE001 - handed on to everybody who waits
+            error = caught
+        waiting = [future for future in self._waiting.pop(origin) if not future.done()]
+        for future in waiting:
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+        if error is not None and not waiting:
+            _tell_of_what_nobody_waits_for(origin, error)
+
+
+def _tell_of_what_nobody_waits_for(origin: str, error: Exception) -> None:
+    """What ails the frontier is met again by whoever asks it next; all else is a mistake of ours."""
+    if isinstance(error, FrontierError):
+        log.warning("robots_lost", origin=origin, error=str(error))
+    else:
+        log.error("internal_error", origin=origin, exc_info=error)

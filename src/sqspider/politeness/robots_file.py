@@ -1,0 +1,245 @@
+"""How an origin's robots.txt is got: from the frontier, or by asking for it under a lease, for all workers.
+
+What its rules say of a URL is in ``robots`` here, how they are read in ``web.robots``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+
+from sqspider import host as hosts
+from sqspider.crawls import CrawlSettings
+from sqspider.frontier import Clock, Hosts, RobotsRow
+from sqspider.host import RobotsAccess
+from sqspider.politeness.hops import Hop
+from sqspider.politeness.hosts import HostRows
+from sqspider.politeness.learning import is_not_there
+from sqspider.politeness.memory import Memory
+from sqspider.politeness.network import Network
+from sqspider.politeness.turns import NEAR_SECONDS, SOON_SECONDS
+from sqspider.politeness.verdicts import Asked, Busy, Request
+from sqspider.record import Reason
+from sqspider.retry import rule_for
+from sqspider.url import host_of
+from sqspider.web.fetch import Fetched
+from sqspider.web.robots import MAX_ROBOTS_BYTES, RobotsRules, access_for
+
+KEPT_SECONDS: Final = 86_400.0  # RFC 9309 section 2.4
+LEASE_SECONDS: Final = 30.0
+POLL_SECONDS: Final = 0.25  # between two looks for what another worker fetches
+RETRY_SECONDS: Final = (60.0, 3600.0)  # the first and the longest wait while unreachable
+LONGEST_WAIT_SECONDS: Final = 60.0  # before it is asked for again here, whatever keeps it
+LONG_BYTES: Final = 32 * 1024  # a file beyond this is read in a thread: it may take a quarter of a second
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class KnownRules(NamedTuple):
+    """The rules of an origin, ready to be asked."""
+
+    row: RobotsRow  # without its body
+    rules: RobotsRules
+    size: int  # of the body
+
+
+class RobotsLimits(NamedTuple):
+    """How long is waited for a robots.txt that cannot be had. Seconds."""
+
+    grace_seconds: float  # before a copy that was good holds, or its URLs end
+    new_host_seconds: float  # before those of an origin end at which nothing has ever answered
+
+
+class _Way(NamedTuple):
+    """Where the way to a robots.txt has ended."""
+
+    fetched: Fetched
+    is_redirected: bool
+    again_at: float | None = None  # it met trouble that is the host's, or ours: when to ask again
+
+
+class RobotsFiles:
+    """Gets them. ``fetch`` makes a request as politely as any; ``pause_until`` waits for a moment, and says whether the
+    worker began to stop meanwhile."""
+
+    def __init__(
+        self,
+        frontier: Hosts,
+        rows: HostRows,
+        network: Network,
+        *,
+        clock: Clock,
+        fetch: Callable[[Request], Awaitable[Asked | Busy]],
+        pause_until: Callable[[float], Awaitable[bool]],
+        product_token: str,
+        limits: RobotsLimits,
+    ) -> None:
+        self._frontier = frontier
+        self._rows = rows
+        self._network = network
+        self._clock = clock
+        self._fetch = fetch
+        self._pause_until = pause_until
+        self._product_token = product_token
+        self._limits = limits
+        self._hops: Memory[str, Hop] = Memory(frontier)  # where the way to it was broken off
+
+    async def get(self, origin: str, settings: CrawlSettings) -> KnownRules | float:
+        """An origin's rules, by whoever fetches them: another worker is waited for a few seconds. A moment: they cannot
+        be had before that."""
+        give_up_at = self._clock() + NEAR_SECONDS
+        while True:
+            row = (await self._frontier.robots([origin])).get(origin)
+            if row is not None and row.good_at is not None:
+                self._rows.note_answer(host_of(f"{origin}/"))
+            if row is not None and row.expires_at > self._clock():
+                return await self._read(row)
+            if await self._frontier.lease_robots(origin, until=self._clock() + LEASE_SECONDS):
+                return await self._ask_for(origin, row, settings)
+            again_at = self._clock() + POLL_SECONDS
+            if again_at > give_up_at or await self._pause_until(again_at):
+                return self._clock() + SOON_SECONDS
+
+    async def _read(self, row: RobotsRow) -> KnownRules:
+        def read() -> RobotsRules:
+            return RobotsRules.parse(row.body).prepare(self._product_token)
+
+        size = len(row.body)
+        rules = await asyncio.to_thread(read) if size > LONG_BYTES else read()
+        return KnownRules(msgspec.structs.replace(row, body=b""), rules, size)
+
+    async def _ask_for(self, origin: str, old: RobotsRow | None, settings: CrawlSettings) -> KnownRules | float:
+        """Fetch a file for all workers, under its lease."""
+        is_new = old is None or (old.good_at is None and old.http_status is None)
+        way = await self._way(origin, settings, is_new_origin=is_new)
+        if isinstance(way, Busy) or (way.again_at is not None and self._network.is_down):
+            return await self._put_back(origin, old, way.again_at or 0.0)
+        now = self._clock()
+        row = robots_row(origin, way.fetched, old, is_redirected=way.is_redirected, now=now)
+        since = now - (row.unreachable_since or now)
+        if way.again_at is None:
+            if is_new and is_not_there(way.fetched) and since >= self._limits.new_host_seconds:
+                row = msgspec.structs.replace(row, trouble=way.fetched.reason)  # its URLs end by that
+        elif since < self._limits.grace_seconds:
+            # Its host rests, and asking for this file again is how that is probed.
+            return await self._put_back(origin, msgspec.structs.replace(row, expires_at=now), way.again_at)
+        return await self._save(row, settings)
+
+    async def _way(self, origin: str, settings: CrawlSettings, *, is_new_origin: bool) -> _Way | Busy:
+        """Where the way to an origin's robots.txt ends; busy: a host on it is.
+
+        It goes on from there the next time; after trouble it begins anew, for it may lead elsewhere by then.
+        A file of rules is under no rules (RFC 9309 section 2.2.2): the hops ask for no other one.
+        """
+        hop = self._hops.pop(origin) or Hop(f"{origin}/robots.txt")
+        give_up_at = self._clock() + NEAR_SECONDS
+        while True:
+            arrived = await self._go(hop, settings, is_new_origin=is_new_origin and not hop.redirects)
+            if isinstance(arrived, _Way):
+                return arrived
+            is_stopped, again_at = False, self._clock()
+            if isinstance(arrived, Hop):
+                hop = arrived
+            else:
+                is_stopped, again_at = arrived.is_stopped, max(arrived.again_at, again_at + 0.01)
+            if is_stopped or again_at > give_up_at or await self._pause_until(again_at):
+                self._hops.put(origin, hop)
+                return Busy(again_at, is_stopped=is_stopped)
+
+    async def _go(self, hop: Hop, settings: CrawlSettings, *, is_new_origin: bool) -> Hop | _Way | Busy:
+        """Ask for the next hop."""
+        name = host_of(hop.url)
+        if hop.redirects and (await self._rows.row(name)).is_blocked:
+            return _Way(_unasked(hop.url, f"{name} is blocked by the operator"), is_redirected=True)
+        asked = await self._fetch(
+            Request(hop.url, settings, max_bytes=MAX_ROBOTS_BYTES + 1, is_robots=True, is_new_origin=is_new_origin)
+        )
+        if isinstance(asked, Busy):
+            return asked
+        if asked.fetched.is_stale:
+            return Busy(asked.learned.again_at)
+        if not asked.learned.counts:
+            return _Way(asked.fetched, is_redirected=False, again_at=asked.learned.again_at)
+        arrived = hop.after(asked.fetched)
+        return arrived if isinstance(arrived, Hop) else _Way(arrived, is_redirected=hop.redirects > 0)
+
+    async def _save(self, row: RobotsRow, settings: CrawlSettings) -> KnownRules:
+        """Write what came for all workers, and let a ``Crawl-delay`` hold."""
+        await self._frontier.save_robots(row)
+        known = await self._read(row)
+        delay = known.rules.crawl_delay(self._product_token) or 0.0
+        await self._rows.change(host_of(f"{row.origin}/"), lambda host: hosts.with_crawl_delay(host, delay))
+        log.debug("robots", origin=row.origin, access=row.access.value, detail=row.detail)
+        most = settings.max_crawl_delay_seconds
+        if delay > most:
+            log.info("crawl_delay_capped", origin=row.origin, asked_seconds=delay, kept_seconds=most)
+        return known
+
+    async def _put_back(self, origin: str, row: RobotsRow | None, again_at: float) -> float:
+        """End the lease of a file that could not be had just now, and say when it may be asked for again from here.
+
+        Who waits for its host's rest is told so by the row of that, which an order may change; no other wait is long.
+        """
+        now = self._clock()
+        rests = (await self._rows.row(host_of(f"{origin}/"))).rest_until > now
+        nothing = RobotsRow(origin=origin, access=RobotsAccess.UNREACHABLE, detail="it could not be asked for yet")
+        await self._frontier.save_robots(row or nothing)
+        soon = now + SOON_SECONDS
+        return soon if rests else max(soon, min(again_at, now + LONGEST_WAIT_SECONDS))
+
+
+def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, is_redirected: bool, now: float) -> RobotsRow:
+    """What an answer for robots.txt makes of the row: RFC 9309 section 2.3.1.
+
+    A copy that was good stays while the file cannot be reached. Lasting trouble is that of the origin's URLs, too;
+    but where redirects led elsewhere, it is only the file that cannot be had.
+    """
+    access = access_for(fetched, is_redirected=is_redirected)
+    if access is not RobotsAccess.UNREACHABLE:
+        return RobotsRow(
+            origin=origin,
+            access=access,
+            body=fetched.body if access is RobotsAccess.OBEY else b"",
+            http_status=fetched.http_status,
+            detail=fetched.detail,
+            fetched_at=now,
+            good_at=now,
+            expires_at=now + KEPT_SECONDS,
+        )
+    since = old.unreachable_since if old and old.unreachable_since is not None else now
+    first, longest = RETRY_SECONDS
+    trouble = (Reason.ROBOTS_UNREACHABLE if is_redirected else fetched.reason) if _is_lasting(fetched) else None
+    return RobotsRow(
+        origin=origin,
+        access=access,
+        body=old.body if old else b"",
+        http_status=fetched.http_status,
+        detail=f"redirected to {fetched.url}: {fetched.detail}" if is_redirected else fetched.detail,
+        trouble=trouble,
+        fetched_at=now,
+        good_at=old.good_at if old else None,
+        unreachable_since=since,
+        expires_at=now + min(max(now - since, first), longest),
+    )
+
+
+def _unasked(url: str, detail: str) -> Fetched:
+    """What comes of a request that is not made, for its host is blocked."""
+    return Fetched(
+        url=url, http_status=None, headers=(), body=b"", truncated=False, reason=Reason.HOST_BLOCKED, detail=detail,
+        elapsed_seconds=0.0, sent_seconds=0.0,
+    )  # fmt: skip
+
+
+def _is_lasting(fetched: Fetched) -> bool:
+    """Whether what kept us from robots.txt keeps us from its URLs, too: waiting would not help."""
+    reason = fetched.reason
+    return (
+        reason is not None
+        and reason is not Reason.UNEXPECTED_STATUS
+        and rule_for(reason, fetched.http_status).max_tries == 1
+    )

@@ -1,0 +1,120 @@
+"""When a URL of a host may be asked for: slots, reserved among all workers, and which of them are worth waiting for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from sqspider import host, incident
+from sqspider.bounds import Blocked
+from sqspider.frontier import Clock, Hosts, SlotDemand
+from sqspider.frontier.batcher import Batcher
+from sqspider.host import HostRow
+from sqspider.incident import Stage
+from sqspider.message import Message
+from sqspider.politeness.hosts import HostRows
+from sqspider.politeness.memory import Memory
+from sqspider.politeness.verdicts import Postponed, Turn, given_up
+from sqspider.url import host_of
+
+NEAR_SECONDS: Final = 5.0  # a slot that is further away sends its delivery back
+SOON_SECONDS: Final = 1.0  # this much before its slot a delivery comes back
+LATE_SECONDS: Final = 15.0  # a slot is good for so long after its moment; the distance is kept all the same
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Turns:
+    """Hands out slots."""
+
+    def __init__(self, frontier: Hosts, rows: HostRows, *, clock: Clock, linger_seconds: float) -> None:
+        self._frontier = frontier
+        self._rows = rows
+        self._clock = clock
+        self._stay_until: Memory[str, float] = Memory(frontier)  # of hosts whose slots were taken back just now
+        self._reserve = Batcher(self._reserve_slots, size=100, linger_seconds=linger_seconds)
+
+    async def turn(self, message: Message, not_before: float, *, is_crowded: bool) -> Turn | Postponed | Blocked:
+        """See :meth:`sqspider.politeness.Politeness.turn`."""
+        while True:
+            row = await self._rows.row(host_of(message.url))
+            now = self._clock()
+            delay = host.delay_for(row, message.settings)
+            spacing = host.spacing_for(row, delay, 1 if row.rests else message.settings.per_host)
+            if incident.stage_of(row, now) is Stage.GIVEN_UP:
+                return given_up(row)
+            if self._may_take_back(row, spacing, now):
+                await self._take_back(row.host, spacing)
+                continue
+            if delay == 0 and row.rest_until <= now:
+                return _worth_waiting_for(message, max(now, not_before), now, is_crowded=is_crowded)
+            slot = _good_slot(message, row, max(now, not_before), delay)
+            if slot is None:
+                demand = SlotDemand(host=row.host, count=1, spacing_seconds=spacing, generation=row.generation)
+                slot = await self._reserve(demand)
+                if slot is None:
+                    self._rows.forget(row.host)
+                    continue
+                message = msgspec.structs.replace(message, slot=slot, generation=row.generation)
+                not_before = 0.0
+            return _worth_waiting_for(message, max(slot, not_before), now, is_crowded=is_crowded)
+
+    async def close(self) -> None:
+        await self._reserve.close()
+
+    def _may_take_back(self, row: HostRow, spacing_seconds: float, now: float) -> bool:
+        """Whether slots of a host are too far by now. Not again at once: in a crawl that is more patient with the
+        host than this one, all would be far again."""
+        if now < (self._stay_until.get(row.host) or 0.0):
+            return False
+        return host.with_slots_taken_back(row, spacing_seconds, now) is not row
+
+    async def _take_back(self, name: str, spacing_seconds: float) -> None:
+        """Let what waits for slots that are too far come back. Whoever dies in between leaves it to its time."""
+        self._stay_until.put(name, self._clock() + host.FAR_SECONDS)
+
+        def change(row: HostRow) -> HostRow:
+            return host.with_slots_taken_back(row, spacing_seconds, self._clock())
+
+        if (await self._rows.change(name, change)).is_changed:
+            log.info("slots_taken_back", host=name, released=await self._frontier.release_host(name))
+
+    async def _reserve_slots(self, demands: Sequence[SlotDemand]) -> list[float | None]:
+        """One write per host for all that ask at the same time."""
+        merged: dict[tuple[str, int, float], int] = Counter(
+            (demand.host, demand.generation, demand.spacing_seconds) for demand in demands
+        )
+        firsts = await self._frontier.reserve(
+            [
+                SlotDemand(host=name, count=count, spacing_seconds=spacing, generation=generation)
+                for (name, generation, spacing), count in merged.items()
+            ]
+        )
+        next_slots = dict(zip(merged, firsts, strict=True))
+        slots: list[float | None] = []
+        for demand in demands:
+            key = (demand.host, demand.generation, demand.spacing_seconds)
+            slot = next_slots[key]
+            slots.append(slot)
+            if slot is not None:
+                next_slots[key] = slot + demand.spacing_seconds
+        return slots
+
+
+def _good_slot(message: Message, row: HostRow, moment: float, delay_seconds: float) -> float | None:
+    """The slot that a message carries, if it may be used at a moment: it is of the host's generation, and not long
+    past."""
+    if message.slot is None or message.generation != row.generation:
+        return None
+    return message.slot if moment <= message.slot + max(LATE_SECONDS, 2 * delay_seconds) else None
+
+
+def _worth_waiting_for(message: Message, moment: float, now: float, *, is_crowded: bool) -> Turn | Postponed:
+    wait = moment - now
+    if wait > NEAR_SECONDS or (wait > SOON_SECONDS and is_crowded):
+        return Postponed(moment - SOON_SECONDS, message)
+    return Turn(moment, message)

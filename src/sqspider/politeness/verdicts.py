@@ -1,0 +1,94 @@
+"""What politeness is asked, and what it says: values alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from sqspider.bounds import Blocked
+from sqspider.crawls import CrawlSettings
+from sqspider.host import HostRow
+from sqspider.message import Message
+from sqspider.record import Reason
+from sqspider.web.body import BodySink
+from sqspider.web.fetch import Fetched
+
+
+class Postponed(NamedTuple):
+    """Not now: look again at ``until``. ``message`` carries the slot, if one was reserved."""
+
+    until: float
+    message: Message
+
+
+class Awaited(NamedTuple):
+    """Somebody here is asking for its robots.txt: judge again when the future is done.
+
+    The future is the asker's own. It brings what went wrong as an exception; whoever waits no longer cancels it.
+    """
+
+    future: asyncio.Future[None]
+
+
+class Turn(NamedTuple):
+    """When a URL may be asked for: now, or a few seconds ahead at most."""
+
+    at: float
+    message: Message  # with its slot
+
+
+class Request(NamedTuple):
+    """What is to be asked of a host."""
+
+    url: str
+    settings: CrawlSettings
+    generation: int | None = None  # of the host row that its slot is from; none: it has no slot
+    max_bytes: int | None = None  # none: as the fetcher has it
+    sink: BodySink | None = None  # what takes the body as it comes
+    is_robots: bool = False
+    is_new_origin: bool = False  # nothing has ever answered at its scheme and port
+    is_alone: bool = False  # it waits here for a permission that is near
+
+    @classmethod
+    def of(cls, message: Message, *, is_alone: bool = False) -> Request:
+        """The request for the URL of a message, in its slot if it has one."""
+        generation = message.generation if message.slot is not None else None
+        return cls(message.url, message.settings, generation, is_alone=is_alone)
+
+
+Begin = Callable[[], Awaitable[float | None]]
+"""Asked under the permission, before the request: the latest moment at which it may begin; none: it is not made."""
+
+
+class Busy(NamedTuple):
+    """The host cannot be asked just now."""
+
+    again_at: float
+    is_void: bool = False  # the slot is of an older generation
+    is_stopped: bool = False  # the operator paused or blocked it: to be judged anew
+
+
+class Learned(NamedTuple):
+    """What a request says of its URL's tries."""
+
+    counts: bool  # its trouble, if it met some, counts as a try
+    again_at: float = 0.0  # where it does not count: when to ask again
+    retry_after: float | None = None  # seconds that the host asked for
+
+
+class Asked(NamedTuple):
+    """A request that was made. Its permission is given back, and what it teaches of host and network is learned."""
+
+    fetched: Fetched
+    learned: Learned
+    asked_at: float  # when its permission was asked for
+
+
+def given_up(row: HostRow) -> Blocked:
+    """How the URLs of a host end that was given up: by its trouble, without being asked for."""
+    trouble = row.trouble or Reason.UNREACHABLE
+    seconds = row.given_up_at - row.trouble_since
+    return Blocked(
+        trouble, f"the host was given up: {row.rests} probes in {seconds:,.0f} s failed, the last as {trouble.value}"
+    )

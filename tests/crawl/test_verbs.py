@@ -1,0 +1,284 @@
+"""The three verbs of politeness as their callers meet them: what is awaited, what is begun, what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from sqspider.bounds import Blocked
+from sqspider.crawls import CrawlSettings
+from sqspider.frontier import Frontier, FrontierError, FrontierSettings, RobotsRow, open_frontier
+from sqspider.host import HostRow, RobotsAccess
+from sqspider.message import Message
+from sqspider.politeness import Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
+from sqspider.record import Reason
+from sqspider.url import origin_of
+from sqspider.web.fetch import Fetcher
+from sqspider.web.options import FetchOptions
+from tests.crawl.test_orders import HOST, held
+from tests.sites import HeldSite
+
+__all__ = ["held"]  # a fixture
+
+FETCH = FetchOptions(allow_private=True, timeout_seconds=30.0)
+AT_ONCE = CrawlSettings(delay_seconds=0)
+
+
+@pytest.fixture
+async def frontier(tmp_path: Path) -> AsyncIterator[Frontier]:
+    frontier = await open_frontier(f"sqlite:{tmp_path / 'f.db'}", FrontierSettings(), clock=time.time)
+    yield frontier
+    await frontier.close()
+
+
+@asynccontextmanager
+async def keeper(
+    frontier: Frontier, *, clock: Callable[[], float] = time.time, stopping: asyncio.Event | None = None
+) -> AsyncIterator[Politeness]:
+    async with Fetcher(FETCH) as fetcher:
+        politeness = Politeness(
+            frontier, fetcher, clock=clock, rng=random.Random(), stopping=stopping or asyncio.Event(),
+            request_seconds=30, robots_grace_seconds=0, linger_seconds=0,
+        )  # fmt: skip
+        yield politeness
+        await politeness.close()
+
+
+async def awaited(politeness: Politeness, url: str) -> asyncio.Future[None]:
+    verdict = await politeness.judge(Message(url=url, settings=AT_ONCE))
+    assert isinstance(verdict, Awaited)
+    return verdict.future
+
+
+# robots.txt, asked for by one for all.
+
+
+async def test_one_asks_for_robots_txt_for_all_and_each_waits_for_himself(frontier: Frontier, held: HeldSite) -> None:
+    async with keeper(frontier) as politeness:
+        first, second, third = [await awaited(politeness, held.url(path)) for path in "abc"]
+        await held.until_in_flight(1)
+        first.cancel()  # he waits no longer, and nobody else is disturbed by that
+        held.bodies["/robots.txt"] = "User-agent: *\nDisallow: /c"
+        held.may_answer.set()
+        await asyncio.gather(second, third)
+        assert await politeness.judge(Message(url=held.url("b"), settings=AT_ONCE)) is None
+        verdict = await politeness.judge(Message(url=held.url("c"), settings=AT_ONCE))
+        assert isinstance(verdict, Blocked)
+        assert verdict.reason is Reason.ROBOTS
+    assert held.requests == ["/robots.txt"]
+
+
+@asynccontextmanager
+async def without_robots(path: Path) -> AsyncIterator[None]:
+    """So that a frontier cannot say what it knows of robots.txt."""
+    with sqlite3.connect(path / "f.db") as connection:
+        connection.execute("ALTER TABLE robots RENAME TO away")
+        connection.commit()
+        yield
+        connection.execute("ALTER TABLE away RENAME TO robots")
+    connection.close()
+
+
+async def test_what_ails_the_frontier_reaches_all_who_wait_for_robots_txt(
+    frontier: Frontier, held: HeldSite, tmp_path: Path
+) -> None:
+    """And nobody else: not him who waits no longer, nor the loop as what nobody asked about."""
+    unheard: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    held.may_answer.set()
+    async with keeper(frontier) as politeness:
+        async with without_robots(tmp_path):
+            futures = [await awaited(politeness, held.url(path)) for path in "abc"]
+            futures.pop().cancel()
+            with capture_logs() as logs:
+                found = await asyncio.gather(*futures, return_exceptions=True)
+        assert [isinstance(error, FrontierError) for error in found] == [True, True]
+        assert logs == []
+        await awaited(politeness, held.url("a"))  # it is asked for anew, and not for ever in trouble
+        (task,) = politeness._robots._tasks
+        await task
+        assert await politeness.judge(Message(url=held.url("a"), settings=AT_ONCE)) is None
+    del futures, found
+    gc.collect()
+    assert unheard == []
+
+
+async def test_what_went_wrong_while_nobody_waits_is_said(frontier: Frontier, held: HeldSite, tmp_path: Path) -> None:
+    unheard: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    async with keeper(frontier) as politeness, without_robots(tmp_path):
+        (await awaited(politeness, held.url("a"))).cancel()
+        (task,) = politeness._robots._tasks
+        with capture_logs() as logs:
+            await asyncio.wait((task,))
+    assert [(line["event"], line["origin"]) for line in logs] == [("robots_lost", held.url().rstrip("/"))]
+    del task
+    gc.collect()
+    assert unheard == []
+
+
+async def test_who_is_told_to_stop_ends_what_he_asked_for_robots_txt(frontier: Frontier, held: HeldSite) -> None:
+    """So that no other worker waits for the end of a lease."""
+    stopping = asyncio.Event()
+    async with keeper(frontier, stopping=stopping) as politeness:
+        future = await awaited(politeness, held.url("a"))
+        await held.until_in_flight(1)
+        stopping.set()
+        closing = asyncio.create_task(politeness.close())
+        await asyncio.sleep(0)
+        assert not closing.done()
+        held.may_answer.set()
+        await closing
+        assert future.done()
+        assert (await frontier.robots([origin_of(held.url())])).popitem()[1].access is RobotsAccess.OBEY
+        assert politeness._robots._tasks == set()
+
+
+async def test_who_breaks_off_leaves_what_he_asked_for_robots_txt(frontier: Frontier, held: HeldSite) -> None:
+    async with keeper(frontier) as politeness:
+        future = await awaited(politeness, held.url("a"))
+        await held.until_in_flight(1)
+        await politeness.close()
+        assert future.cancelled()
+        assert politeness._robots._tasks == set()
+    assert await frontier.robots([origin_of(held.url())]) == {}
+
+
+# What is begun.
+
+
+async def test_what_is_begun_has_its_hosts_permission(frontier: Frontier, held: HeldSite) -> None:
+    """Nobody else is let in between, and what is not begun is not asked for, nor holds it."""
+    request = Request(held.url("a"), CrawlSettings(delay_seconds=0.01))
+    held.may_answer.set()
+    found: list[object] = []
+    async with keeper(frontier) as politeness, keeper(frontier) as other:
+
+        async def begin() -> None:
+            found.append(await other.fetch(request))
+
+        assert await politeness.fetch(request, begin=begin) is None
+        assert isinstance(found[0], Busy)
+        assert held.requests == []
+        await politeness.pause_until(found[0].again_at)
+        assert isinstance(await other.fetch(request), Asked)
+    assert held.requests == ["/a"]
+
+
+@pytest.mark.parametrize("delay", [0, 0.01])
+async def test_nothing_is_asked_after_the_latest_moment_at_which_it_may_begin(
+    frontier: Frontier, held: HeldSite, delay: float
+) -> None:
+    request = Request(held.url("a"), CrawlSettings(delay_seconds=delay))
+
+    async def begin() -> float:
+        return time.time() - 0.001
+
+    async with keeper(frontier) as politeness:
+        assert isinstance(await politeness.fetch(request, begin=begin), Busy)
+    assert held.requests == []
+
+
+async def test_a_permission_that_was_begun_too_late_is_asked_for_anew(frontier: Frontier, held: HeldSite) -> None:
+    """The distance is kept from the second one, and what the first one kept away is let in no sooner."""
+    ahead = 0.0
+    held.may_answer.set()
+    request = Request(held.url("a"), CrawlSettings(delay_seconds=0.01))
+
+    def clock() -> float:
+        return time.time() + ahead
+
+    async def begin() -> float:
+        nonlocal ahead
+        ahead += 30
+        return clock() + 60
+
+    async with keeper(frontier, clock=clock) as politeness:
+        started_at = clock()
+        asked = await politeness.fetch(request, begin=begin)
+        assert isinstance(asked, Asked)
+        assert asked.asked_at >= started_at + 30
+    assert held.requests == ["/a"]
+
+
+# What is free.
+
+
+FREE = HostRow(host=HOST)
+
+
+@pytest.mark.parametrize(
+    ("row", "settings", "is_free"),
+    [
+        ({}, {}, True),
+        ({}, {"delay_seconds": 1.0}, False),
+        ({}, {"host_pages": 10}, False),
+        ({}, {"host_bytes": 10}, False),
+        ({}, {"obey_robots": True}, False),
+        ({"is_paused": True}, {}, False),
+        ({"is_blocked": True}, {}, False),
+        ({"delay_seconds": 1.0}, {}, False),
+        ({"rest_until": 2e9}, {}, False),
+        ({"rests": 1, "trouble": Reason.TIMEOUT, "penalty_since": 2e9}, {}, False),
+        ({"penalty_seconds": 1.0, "trouble": Reason.TIMEOUT, "penalty_since": 2e9}, {}, False),
+    ],
+)
+async def test_a_url_is_free_if_nothing_that_is_known_stands_against_it(
+    frontier: Frontier, row: dict[str, Any], settings: dict[str, Any], is_free: bool
+) -> None:
+    """Asked from another thread, as the frontier does in the middle of a turn."""
+    message = Message(
+        url=f"http://{HOST}/a", settings=CrawlSettings(**{"delay_seconds": 0, "obey_robots": False} | settings)
+    )
+    now = time.time()
+    async with keeper(frontier, clock=lambda: now) as politeness:
+        assert not await asyncio.to_thread(politeness.is_free, message)  # nothing is known of its host
+        politeness.note_rows({HOST: msgspec.structs.replace(FREE, **row)}, now)
+        assert await asyncio.to_thread(politeness.is_free, message) is is_free
+        politeness.network.failed(Reason.PROXY_UNUSABLE, "no", asked_at=now, now=now)
+        assert not politeness.is_free(message)
+        politeness.network.answered("another", now)
+        now += 3
+        assert not politeness.is_free(message)  # what is known is too old
+
+
+async def test_a_url_is_free_once_its_robots_txt_is_known(frontier: Frontier) -> None:
+    now = time.time()
+    rules = RobotsRow(origin=f"http://{HOST}", access=RobotsAccess.OBEY, good_at=now, expires_at=now + 60)
+    await frontier.save_robots(rules)
+    message = Message(url=f"http://{HOST}/a", settings=AT_ONCE)
+    async with keeper(frontier) as politeness:
+        await awaited(politeness, message.url)
+        assert not politeness.is_free(message)
+        (task,) = politeness._robots._tasks
+        await task
+        assert await politeness.judge(message) is None
+        assert politeness.is_free(message)
+        await frontier.clear_table()
+        await frontier.hosts([HOST])  # by which it is heard of
+        assert not politeness.is_free(message)
+
+
+# When.
+
+
+async def test_who_is_crowded_is_put_off_sooner(frontier: Frontier) -> None:
+    message = Message(url=f"http://{HOST}/a", settings=CrawlSettings(delay_seconds=2))
+    async with keeper(frontier) as politeness:
+        assert isinstance(await politeness.turn(message, is_crowded=True), Turn)  # its turn is now
+        crowded = await politeness.turn(message, is_crowded=True)
+        assert isinstance(crowded, Postponed)
+        turn = await politeness.turn(crowded.message)
+        assert isinstance(turn, Turn)
+        assert turn.at == crowded.message.slot
