@@ -575,7 +575,7 @@ async def test_a_history_by_turns_is_the_same_by_calls(
         store = made(engine, tmp_path_factory.mktemp("history"))
         await turning(store)
         history = History(seed, store, turn)
-        frontier = await history.play(60)
+        frontier = await history.play(90)
         told = [(t.finished, t.retried, [without_receipt(each) for each in t.taken], t.hosts) for t in history.answers]
         played.append((told, await seen(frontier), await drained(frontier, store)))
         await store.close()

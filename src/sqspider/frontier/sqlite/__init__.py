@@ -18,7 +18,7 @@ from sqspider.frontier.sqlite.messages import Messages
 from sqspider.frontier.sqlite.records import Records
 from sqspider.frontier.sqlite.robots import Robots
 from sqspider.frontier.sqlite.sweep import Sweeps
-from sqspider.frontier.sqlite.turn import Turns
+from sqspider.frontier.sqlite.turns import Turns
 from sqspider.frontier.sqlite.upkeep import Upkeep
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -75,7 +75,6 @@ WHERE id = :id
 """
 
 _NO_SUMS: Final = dict.fromkeys(SUMS, 0)
-_NONE_KNOWN: Final[Mapping[str, Held]] = MappingProxyType({})
 
 
 class Claims(Part):
@@ -98,19 +97,18 @@ class Claims(Part):
         return answers
 
 
-def claim(
-    transaction: Transaction,
-    requests: Sequence[ClaimRequest],
-    claimant: Claimant,
-    known: Mapping[str, Held] = _NONE_KNOWN,
-) -> list[Won | Lost]:
-    """Claim what is free, answers in the order of the requests. ``known``: what is known already of some URLs."""
+def claim(transaction: Transaction, requests: Sequence[ClaimRequest], claimant: Claimant) -> list[Won | Lost]:
+    """Claim what is free, answers in the order of the requests.
+
+    By the URL, though the record may be known already by its place in the queue: one that its own URL does not lead
+    to cannot be finished.
+    """
     if not requests:
         return []
     by_url = first_request_of_each(requests)
     answers: dict[str, Won | Lost] = {}
     won: list[tuple[Held, Won]] = []
-    for url, row in _held_or_recorded(transaction, by_url, known).items():
+    for url, row in _held_or_recorded(transaction, by_url).items():
         told = claim_told(url, row, claimant, transaction.now)
         if told is None:
             told = claimed(url, row, claimant, transaction.now)
@@ -122,14 +120,10 @@ def claim(
     return claimed_in_order(requests, answers)
 
 
-def _held_or_recorded(
-    transaction: Transaction, by_url: Mapping[str, ClaimRequest], known: Mapping[str, Held]
-) -> dict[str, Held]:
+def _held_or_recorded(transaction: Transaction, by_url: Mapping[str, ClaimRequest]) -> dict[str, Held]:
     """What is known of the claims of some URLs. A message whose URL has no record is a way in."""
-    found = {url: known[url] for url in by_url if url in known}
-    if asked := [url for url in by_url if url not in found]:
-        found |= held(transaction.connection, asked)
-    if missing := [url for url in asked if url not in found]:
+    found = held(transaction.connection, list(by_url))
+    if missing := [url for url in by_url if url not in found]:
         record(transaction, (Entry.of(by_url[url].message) for url in missing), None)
         found |= held(transaction.connection, missing)
     return {url: _sound(transaction, url, row) for url, row in found.items()}
@@ -145,9 +139,10 @@ def _sound(transaction: Transaction, url: str, row: Held) -> Held:
 
 def _write(transaction: Transaction, won: Sequence[tuple[Held, Won]]) -> None:
     """Write claims down."""
+    for status, count in Counter(row.status for row, _ in won).items():
+        transaction.count_records(counted(status, Status.PROCESSING, count=count))
     rows = []
     for row, made in won:
-        transaction.count_records(counted(row.status, Status.PROCESSING))
         due_at = made.lease_until + transaction.settings.due_seconds
         rows.append({**msgspec.structs.asdict(made), "id": row.id, "now": transaction.now, "due_at": due_at})
     transaction.connection.executemany(CLAIM, rows)

@@ -22,7 +22,7 @@ PURGE_MESSAGES: Final = "DELETE FROM sent"
 ALL_TIMED: Final = "SELECT id FROM record INDEXED BY record_timed WHERE queue = ? AND visible_at IS NOT NULL LIMIT ?"
 PLACES: Final = f"""
 SELECT r.id, r.key, r.delivery, r.url, r.depth, {PARENT}, r.crawl, r.redirects, r.lastmod, r.slot, r.slot_generation,
-    r.receives, r.enqueued_at, coalesce(r.visible_at, r.enqueued_at)
+    r.receives, r.enqueued_at, 0, coalesce(r.visible_at, r.enqueued_at)
 FROM json_each(?) AS e CROSS JOIN record AS r NOT INDEXED ON r.id = e.value
 """
 CLEAR_RECORDS: Final = "DELETE FROM record"

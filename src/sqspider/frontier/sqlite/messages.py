@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from sqspider.crawls import CrawlSettings
@@ -20,7 +20,7 @@ from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.errors import damaged
 from sqspider.frontier.sqlite.keys import key_of
 from sqspider.frontier.sqlite.receipts import MESSAGE_MARK, receipt_of
-from sqspider.frontier.sqlite.records import Held, held, settings_by_crawl
+from sqspider.frontier.sqlite.records import held, settings_by_crawl
 from sqspider.frontier.sqlite.rows import FRESH, IN_FLIGHT, PUT_OFF, Waiting
 from sqspider.message import BadBody, Message, decode_message, encode_message
 
@@ -45,15 +45,13 @@ TIMED: Final = """
 SELECT id FROM record INDEXED BY record_timed WHERE queue = ? AND visible_at <= ? ORDER BY visible_at LIMIT ?
 """
 FRESH_ONES: Final = "SELECT id FROM record INDEXED BY record_place WHERE queue = 0 ORDER BY id LIMIT ?"
-# What it returns are the fields of `Waiting`, and then those of `Held`.
 RECEIVE: Final = """
 UPDATE record NOT INDEXED SET receives = receives + 1, delivery = delivery + 1, queue = 2, visible_at = :hidden_until
 WHERE id IN (SELECT value FROM json_each(:ids))
 RETURNING id, key, delivery, url, depth,
     CASE typeof(parent) WHEN 'integer' THEN (SELECT p.url FROM record AS p NOT INDEXED WHERE p.id = record.parent)
         ELSE parent END,
-    crawl, redirects, lastmod, slot, slot_generation, receives, enqueued_at,
-    id, status, queue, attempt, unended, tries, worker_id, claim_id, lease_until
+    crawl, redirects, lastmod, slot, slot_generation, receives, enqueued_at, lease_until IS NULL
 """
 RECEIVE_MESSAGES: Final = """
 UPDATE sent NOT INDEXED SET receives = receives + 1, delivery = delivery + 1, queue = 2, visible_at = :hidden_until
@@ -151,17 +149,16 @@ def next_visible(connection: sqlite3.Connection) -> float | None:
 
 
 class Received(NamedTuple):
-    """A delivery, and what is known of it without a look into its body."""
+    """A delivery, and what is known of its message without a look into its body."""
 
     delivery: Delivery
     place: Waiting | None = None  # none: it is no record's
     settings: CrawlSettings = CrawlSettings()
-    held: Held | None = None  # as it is now; of a record's own
 
-    def read(self) -> tuple[Message | BadBody, Held | None]:
-        """What it says, and what is known of its URL's claims. A record's own needs not be decoded."""
-        message = self.place.sound_message(self.settings) if self.place is not None else None
-        return (message, self.held) if message is not None else (decode_message(self.delivery.body), None)
+    def message(self) -> Message | BadBody:
+        """What it says. A record's own needs not be decoded."""
+        own = self.place.sound_message(self.settings) if self.place is not None else None
+        return own or decode_message(self.delivery.body)
 
 
 def receive(transaction: Transaction, limit: int) -> list[Received]:
@@ -217,35 +214,32 @@ def _receive_records(transaction: Transaction, ids: Sequence[int]) -> list[Recei
     if not ids:
         return []
     parameters = {"ids": json.dumps(ids), "hidden_until": _hidden_until(transaction)}
-    rows = {row[0]: row for row in transaction.connection.execute(RECEIVE, parameters).fetchall()}  # in no order
-    if rows.keys() != set(ids):
+    rows = transaction.connection.execute(RECEIVE, parameters).fetchall()
+    by_id = {place.id: place for place in (Waiting(*row) for row in rows)}  # what is returned has no order
+    if by_id.keys() != set(ids):
         raise damaged(transaction.path, "an index names URLs that wait and are not there")
-    of_place = len(Waiting._fields)
-    places = [(Waiting(*rows[id_][:of_place]), Held(*rows[id_][of_place:])) for id_ in ids]
-    settings = settings_by_crawl(transaction.connection, {place.crawl for place, _ in places})
+    settings = settings_by_crawl(transaction.connection, {place.crawl for place in by_id.values()})
     received, dead = [], []
-    for place, row in places:
-        delivery = _delivery_of(transaction, place, row, settings)
+    for place in map(by_id.__getitem__, ids):
+        if place.crawl not in settings:
+            raise damaged(transaction.path, f"the settings are gone with which {place.url} was recorded")
+        delivery = _delivery_of(transaction, place, settings[place.crawl])
         if _has_died(transaction, place.receives):
             dead.append((place, delivery.body))
         else:
-            received.append(Received(delivery, place, settings[place.crawl], row))
+            received.append(Received(delivery, place, settings[place.crawl]))
     _bury(transaction, dead)
     return received
 
 
-def _delivery_of(
-    transaction: Transaction, place: Waiting, row: Held, settings: Mapping[int, CrawlSettings]
-) -> Delivery:
-    if place.crawl not in settings:
-        raise damaged(transaction.path, f"the settings are gone with which {place.url} was recorded")
+def _delivery_of(transaction: Transaction, place: Waiting, settings: CrawlSettings) -> Delivery:
     return Delivery(
         message_id=str(place.id),
         receipt=f"{transaction.generation}.{place.delivery}",
-        body=encode_message(place.message(settings[place.crawl])),
+        body=encode_message(place.message(settings)),
         receive_count=place.receives,
         sent_at=place.enqueued_at,
-        is_finished=row.lease_until is None,
+        is_finished=bool(place.is_finished),
     )
 
 

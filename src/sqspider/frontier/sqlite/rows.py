@@ -147,6 +147,7 @@ class Waiting(NamedTuple):
     slot_generation: int | None
     receives: int
     enqueued_at: float
+    is_finished: int
 
     def message(self, settings: CrawlSettings) -> Message:
         """What it says to whoever receives it."""

@@ -9,7 +9,6 @@ from sqspider.frontier.answers import Claimant
 from sqspider.frontier.sqlite import claims, hosts, messages
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.messages import Received
-from sqspider.frontier.sqlite.records import Held
 from sqspider.message import Message
 from sqspider.url import host_of
 
@@ -51,15 +50,12 @@ def _received(transaction: Transaction, limit: int) -> list[Received]:
 
 def _claimed(transaction: Transaction, received: list[Received], taking: Taking) -> list[Taken]:
     """Read them all, and claim what is to be claimed at once."""
-    requests: dict[str, ClaimRequest] = {}  # by the message's id
-    known: dict[str, Held] = {}
-    read = []
-    for delivery, message, row in ((each.delivery, *each.read()) for each in received):
-        read.append((delivery, message))
-        if isinstance(message, Message) and taking.claims(message):
-            requests[delivery.message_id] = ClaimRequest(delivery=delivery, message=message)
-            if row is not None:
-                known[message.url] = row
+    read = [(each.delivery, each.message()) for each in received]
+    requests = {
+        delivery.message_id: ClaimRequest(delivery=delivery, message=message)
+        for delivery, message in read
+        if isinstance(message, Message) and taking.claims(message)
+    }
     claimant = Claimant(taking.worker_id, taking.claim_id, taking.lease_seconds)
-    answers = dict(zip(requests, claims.claim(transaction, list(requests.values()), claimant, known), strict=True))
-    return [Taken(delivery=d, message=message, claim=answers.get(d.message_id)) for d, message in read]
+    answers = dict(zip(requests, claims.claim(transaction, list(requests.values()), claimant), strict=True))
+    return [Taken(delivery=each, message=message, claim=answers.get(each.message_id)) for each, message in read]
