@@ -190,7 +190,6 @@ async def _costs(file: Path, known: int) -> dict[str, float]:
         await costs.of("enqueue", BATCH, frontier.enqueue(entries(range(start, start + BATCH))))
     new += URLS
     later = now + 3600
-    await _turns(frontier, costs)
     for start in range(0, URLS, BATCH):
         first = await costs.of("receive", BATCH, frontier.receive(BATCH))
         claims = await costs.of("claim", BATCH, claimed(frontier, first, f"a{start}"))
@@ -204,6 +203,7 @@ async def _costs(file: Path, known: int) -> dict[str, float]:
         await costs.of("retry", BATCH, frontier.retry(retries))
         third = await costs.of("receive", BATCH, frontier.receive(BATCH))
         await costs.of("defer", BATCH, frontier.defer([Deferral(delivery=d, until=later) for d in third]))
+    await _turns(frontier, costs)
     for _ in range(20):  # pages of which a half of the links is known
         links = [rng.randrange(known) for _ in range(LINKS // 2)] + list(range(new, new + LINKS // 2))
         new += LINKS // 2

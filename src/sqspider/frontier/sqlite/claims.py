@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -138,9 +139,10 @@ def _sound(transaction: Transaction, url: str, row: Held) -> Held:
 
 def _write(transaction: Transaction, won: Sequence[tuple[Held, Won]]) -> None:
     """Write claims down."""
+    for status, count in Counter(row.status for row, _ in won).items():
+        transaction.count_records(counted(status, Status.PROCESSING, count=count))
     rows = []
     for row, made in won:
-        transaction.count_records(counted(row.status, Status.PROCESSING))
         due_at = made.lease_until + transaction.settings.due_seconds
         rows.append({**msgspec.structs.asdict(made), "id": row.id, "now": transaction.now, "due_at": due_at})
     transaction.connection.executemany(CLAIM, rows)
