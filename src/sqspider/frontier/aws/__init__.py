@@ -132,7 +132,7 @@ async def _shared(
     queue, table = Queue(client, place.queue_url), Table(client, place.table)
     host_rows, sums = HostRows(table, client, clock, rng), Sums(table, client, usage, clock, rng)
     rules, _ = await asyncio.gather(queue.rules(), table.check())
-    if rules.dead_letters is None:
+    if rules.redrive is None:
         log.warning(
             "no_dead_letter_queue",
             queue=queue.name,

@@ -27,9 +27,8 @@ from sqspider.frontier.aws.attributes import Item, n, number, s, text
 from sqspider.frontier.aws.doubts import Doubt
 from sqspider.frontier.aws.items import claim_in, encode_outcome, fence, is_of, is_own, shard_of, was_queued, won_of
 from sqspider.frontier.aws.messages import Messages
-from sqspider.frontier.aws.outgoing import delay_until
+from sqspider.frontier.aws.outgoing import Outgoing, delay_until
 from sqspider.frontier.aws.parking import is_parked, parked_until
-from sqspider.frontier.aws.queue import Outgoing
 from sqspider.frontier.aws.table import Statement, Written
 from sqspider.record import Operation, Status
 from sqspider.url import host_of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 
+import msgspec
 import structlog
 
 from sqspider.frontier import FrontierBusyError, FrontierSettings
@@ -21,8 +21,7 @@ from sqspider.frontier.aws.table import WRITE_BATCH, Table
 log = structlog.stdlib.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """One frontier's queue and table, what this process remembers of them, and whence its time and chance come."""
 
     place: Place

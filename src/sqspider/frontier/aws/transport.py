@@ -1,7 +1,7 @@
 """What lies between the client and AWS: how a signed document gets there, and its answer back.
 
 One try of one request, nothing more: signing, trying again and what an answer means are the client's
-(``aws_client``). So whatever answers as the services do can stand behind it, in this process or elsewhere.
+(``client``). So whatever answers as the services do can stand behind it, in this process or elsewhere.
 """
 
 from __future__ import annotations
