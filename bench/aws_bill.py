@@ -29,10 +29,10 @@ from sqspider.cli.work import LONG_POLL_SECONDS
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws.calls import Usage
-from sqspider.frontier.aws.client import AwsError, Call
-from sqspider.frontier.aws.errors import Meaning
-from sqspider.frontier.aws.prices import DOLLARS_A_METRIC_REQUEST
+from sqspider.frontier.aws.bill import DOLLARS_A_METRIC_REQUEST, Usage
+from sqspider.frontier.aws.client import Call
+from sqspider.frontier.aws.errors import AwsError, Meaning
+from sqspider.frontier.aws.table import Table
 from sqspider.frontier.aws.transport import DYNAMODB, SQS
 from sqspider.log import start_logging
 from sqspider.record import Status
@@ -212,7 +212,7 @@ async def crawl(
     check = await AwsFrontier.open(SETTINGS, clock=time.time, environment=own)
     bill.pages = (await check.counts(exact=True)).by_status[Status.DONE]
     bill.links = bill.pages * links
-    async for items in check.table.scan():
+    async for items in Table(check.client, own["TABLE_NAME"]).scan():
         sizes = [item_bytes(item) for item in items if item["url"]["S"].startswith("http")]
         bill.item_bytes = max([bill.item_bytes, *sizes])
     await check.close()

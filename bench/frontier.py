@@ -31,6 +31,7 @@ from sqspider.frontier import (
     ClaimRequest,
     Deferral,
     Delivery,
+    Ends,
     Entrance,
     Entry,
     Exit,
@@ -39,9 +40,12 @@ from sqspider.frontier import (
     FrontierSettings,
     Retry,
     SlotDemand,
+    Taking,
+    Turned,
     Won,
     open_frontier,
 )
+from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.message import Message, decode_message
 from sqspider.record import Outcome, Status
 
@@ -69,6 +73,7 @@ LEAST_RATE: Final = 0.6  # of enqueueing, in the largest file to that in the one
 RATE_SIZE: Final = 100_000
 BY_THE_THOUSAND: Final = "enqueue by the thousand"
 STATUS: Final = "status (each)"
+TURN: Final = "turn: finish, receive and claim"
 MOST_STATUS_MICROSECONDS: Final = 50_000
 MOST_QUEUED_BYTES: Final = 170
 MOST_FINISHED_BYTES: Final = 320
@@ -198,6 +203,7 @@ async def _costs(file: Path, known: int) -> dict[str, float]:
         await costs.of("retry", BATCH, frontier.retry(retries))
         third = await costs.of("receive", BATCH, frontier.receive(BATCH))
         await costs.of("defer", BATCH, frontier.defer([Deferral(delivery=d, until=later) for d in third]))
+    await _turns(frontier, costs)
     for _ in range(20):  # pages of which a half of the links is known
         links = [rng.randrange(known) for _ in range(LINKS // 2)] + list(range(new, new + LINKS // 2))
         new += LINKS // 2
@@ -217,6 +223,20 @@ async def _costs(file: Path, known: int) -> dict[str, float]:
         await costs.of(STATUS, 1, status(frontier))
     await frontier.close()
     return costs.microseconds()
+
+
+async def _turns(frontier: Frontier, costs: Costs) -> None:
+    """Turns, each of so many ends, and of as many that are taken and claimed."""
+    assert isinstance(frontier, SqliteFrontier)
+    turned, ends = Turned(finished=(), retried=(), taken=(), hosts={}), Ends()
+    for start in range(0, URLS, BATCH):
+        taking = Taking(limit=BATCH, worker_id="bench", claim_id=f"t{start}", lease_seconds=60, claims=lambda _: True)
+        turned = await costs.of(TURN, BATCH, frontier.turn(ends, taking))
+        assert len(turned.taken) == BATCH
+        assert list(turned.finished) == [True] * len(ends.finishes)
+        claims = [taken.claim for taken in turned.taken if isinstance(taken.claim, Won)]
+        ends = Ends(finishes=finishes(claims, [taken.delivery for taken in turned.taken]))
+    await frontier.finish(ends.finishes)
 
 
 def demand(host: str) -> SlotDemand:

@@ -9,7 +9,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 
 from settings import StackSettings
 from sqspider.figures import NAMESPACE
-from sqspider.frontier.aws.prices import (
+from sqspider.frontier.aws.bill import (
     DOLLARS_A_GB_SECOND,
     DOLLARS_A_READ_UNIT,
     DOLLARS_A_SQS_REQUEST,

@@ -54,8 +54,6 @@ class StackSettings:
     allow_private: bool = False  # for an engine on this machine only
 
     def __post_init__(self) -> None:
-        self._check_function()
-        self._check_queue()
         if self.log_days not in LOG_DAYS:
             raise SettingsError(
                 f"log_days is {self.log_days}: CloudWatch Logs takes only {', '.join(map(str, LOG_DAYS))}"
@@ -71,6 +69,13 @@ class StackSettings:
                 "allow_private is for package=local only: on AWS it would let a page lead the function to the "
                 "runtime's own address and its credentials"
             )
+        try:  # what becomes a setting of the function or of its worker is checked where those are
+            self.function_settings()
+            self.worker_options()
+        except (TypeError, ValueError) as error:
+            raise SettingsError(str(error)) from error
+        self._check_function()
+        self._check_queue()
 
     def _check_function(self) -> None:
         if not 128 <= self.memory_mb <= 10_240:
@@ -84,7 +89,7 @@ class StackSettings:
                 f"a fetch that has begun and its end need {needed:g} s: set {math.ceil(needed) + 5} at least"
             )
         memory = BASE_MEMORY_MB + MEMORY_PER_BODY_BYTE * self.max_body_bytes / 2**20
-        if self.max_body_bytes < 1 or memory > self.memory_mb:
+        if memory > self.memory_mb:
             raise SettingsError(
                 f"max_body_bytes is {self.max_body_bytes}: a page of that size may need {memory:.0f} MB, and memory_mb "
                 f"is {self.memory_mb}"
@@ -111,14 +116,12 @@ class StackSettings:
                 f"{self.timeout_seconds}, or a claim could end while it is worked on; nor longer than "
                 f"visibility_seconds={self.visibility_seconds}, or the message would come back before its claim ends"
             )
-        if not 1 <= self.batch_size <= 10:
-            raise SettingsError(f"batch_size is {self.batch_size}: 1 to 10 messages are fetched at once")
         if not 2 <= self.max_concurrency <= 1000:
             raise SettingsError(f"max_concurrency is {self.max_concurrency}: AWS takes 2 to 1000")
 
     def worker_options(self) -> WorkerOptions:
         """As the function's worker will have them, for their own checks."""
-        return WorkerOptions(worker_id="function", lease_seconds=self.lease_seconds)
+        return WorkerOptions(worker_id="function", lease_seconds=self.lease_seconds, batch_size=self.batch_size)
 
     def function_settings(self) -> FunctionSettings:
         """What the function is told by its environment."""

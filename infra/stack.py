@@ -27,8 +27,8 @@ from dashboard import dashboard_of
 from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from settings import StackSettings
 from sqspider.frontier import MAX_RECEIVES
-from sqspider.frontier.aws import IAM_ACTIONS
-from sqspider.frontier.aws.calls import INDEX
+from sqspider.frontier.aws.permissions import IAM_ACTIONS
+from sqspider.frontier.aws.table import INDEX
 from wheels import FUNCTION_PYTHON
 
 QUEUE_RETENTION: Final = Duration.days(10)
@@ -95,7 +95,7 @@ class CrawlerStack(Stack):
         }
 
     def _table(self) -> dynamodb.Table:
-        """Of all that the crawler knows; see ``sqspider.frontier.aws`` for what its items are."""
+        """Of all that the crawler knows; see ``sqspider.frontier.aws.items`` for what its items are."""
         settings = self._settings
         table = dynamodb.Table(
             self,

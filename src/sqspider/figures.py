@@ -1,16 +1,91 @@
-"""What workers did over time: samples, the points they add up to, and CloudWatch's embedded metrics.
+"""All that is counted over time: one table, from which samples, points and the names in CloudWatch are made.
 
-Samples are kept by the frontier; nothing here does I/O.
+What workers do is noted in samples, which the frontier keeps; samples, and what the queue held then, come to points.
+Nothing here does I/O.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+import enum
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 NAMESPACE: Final = "sqspider"  # of our metrics in CloudWatch
 KEPT_SECONDS: Final = 15 * 86_400.0  # as long as CloudWatch keeps points of a minute
+
+
+class Joined(enum.StrEnum):
+    """How several numbers of a figure come to one: by the names of CloudWatch's statistics."""
+
+    SUM = "Sum"
+    AVERAGE = "Average"
+    MAXIMUM = "Maximum"
+
+
+class Unit(enum.Enum):
+    """What a figure is a number of."""
+
+    ONE = enum.auto()
+    BYTES = enum.auto()
+    SECONDS = enum.auto()
+    FRACTIONS = enum.auto()  # seconds, of which there are few: people read them as milliseconds
+
+
+class Figure(NamedTuple):
+    """One figure."""
+
+    name: str  # of the field of a :class:`Point`; if workers count it, of a :class:`Sample` too
+    joined: Joined
+    heading: str  # of its column in the command ``metrics``; empty: it has none
+    unit: Unit = Unit.ONE
+    sqs: str | None = None  # SQS's own metric of it, which is true of all who receive
+
+    @property
+    def metric(self) -> str:
+        """The name in CloudWatch under which workers publish it."""
+        return metric_name(self.name)
+
+    def join(self, numbers: Iterable[float | None]) -> float | None:
+        """Several numbers as one; none if nobody noted any."""
+        noted = [number for number in numbers if number is not None]
+        if not noted:
+            return None
+        if self.joined is Joined.MAXIMUM:
+            return max(noted)
+        return sum(noted) / (len(noted) if self.joined is Joined.AVERAGE else 1)
+
+
+def metric_name(name: str) -> str:
+    """A field's name as CloudWatch's names are written: ``FetchSeconds``."""
+    return name.title().replace("_", "")
+
+
+FIGURES: Final = (
+    Figure("visible", Joined.AVERAGE, "visible", sqs="ApproximateNumberOfMessagesVisible"),
+    Figure("in_flight", Joined.AVERAGE, "hidden", sqs="ApproximateNumberOfMessagesNotVisible"),
+    Figure("received", Joined.SUM, "taken", sqs="NumberOfMessagesReceived"),
+    Figure("oldest_age_seconds", Joined.MAXIMUM, "oldest", Unit.SECONDS, sqs="ApproximateAgeOfOldestMessage"),
+    Figure("done", Joined.SUM, "done"),
+    Figure("failed", Joined.SUM, "failed"),
+    Figure("blocked", Joined.SUM, "blocked"),
+    Figure("retried", Joined.SUM, "again"),
+    Figure("deferred", Joined.SUM, ""),
+    Figure("lost", Joined.SUM, "lost"),
+    Figure("bytes", Joined.SUM, "bytes", Unit.BYTES),
+    Figure("fetch_seconds", Joined.AVERAGE, "fetch", Unit.FRACTIONS),
+)
+
+COUNTED: Final = tuple(figure.name for figure in FIGURES if figure.joined is Joined.SUM)
+"""What workers count and what is summed up over time."""
+
+OUTCOMES: Final = tuple(f for f in FIGURES if f.joined is Joined.SUM and f.unit is Unit.ONE and f.sqs is None)
+"""What became of deliveries."""
+
+
+# What is in a sample and in a point. The fields are written out, for types and for readers;
+# ``tests/unit/test_figures.py`` holds them to the table.
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,8 +112,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
         return {metric_name(name): number for name, number in numbers.items()}
 
 
-COUNTED: Final = ("received", "done", "failed", "blocked", "retried", "deferred", "lost", "bytes")
-"""The fields of a sample that are summed up over time."""
+SAMPLED: Final = tuple(name for name in Sample.__struct_fields__ if name not in ("at", "seconds"))
+"""All that a sample counts."""
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,11 +132,6 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     lost: float | None = None
     bytes: float | None = None
     fetch_seconds: float | None = None  # on average
-
-
-def metric_name(name: str) -> str:
-    """A field's name as CloudWatch's names are written: ``FetchSeconds``."""
-    return name.title().replace("_", "")
 
 
 def embedded(numbers: dict[str, float], *, at: float, **dimensions: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ How trouble of a host as a whole goes on is in ``incident``.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -126,6 +127,11 @@ def sums_of(outcome: Outcome) -> dict[str, float]:
         "busy_seconds": (outcome.elapsed_ms or 0) / 1000,
         "answered": outcome.http_status is not None,
     }
+
+
+def with_sums(row: HostRow, sums: Mapping[str, float]) -> HostRow:
+    """The row with more of what finished fetches add up to."""
+    return msgspec.structs.replace(row, **{name: getattr(row, name) + much for name, much in sums.items()})
 
 
 FRONTIERS_OWN: Final = ("last_request", "latency_seconds", "slot_spacing_seconds", *SUMS)

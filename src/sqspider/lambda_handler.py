@@ -15,15 +15,16 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Literal, Protocol
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
 import structlog
 
+from sqspider.checks import Range, check_header, check_numbers
 from sqspider.figures import embedded, metric_name
 from sqspider.frontier import Delivery, FrontierSettings, FrontierUnavailableError
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws.calls import Usage
+from sqspider.frontier.aws.bill import Usage
 from sqspider.log import adopt_standard_logging, start_logging
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
@@ -43,7 +44,10 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class FunctionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the function's environment says, each as ``SQSPIDER_`` and the name in capitals."""
+    """What the function's environment says, each as ``SQSPIDER_`` and the name in capitals.
+
+    Raises ``TypeError`` or ``ValueError`` for what is out of bounds, in words that begin with the field's name.
+    """
 
     lease_seconds: float = 180.0
     fetch_seconds: float = 10.0
@@ -53,6 +57,19 @@ class FunctionSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warn", "error"] = "info"
     allow_private: bool = False  # also connect to addresses that are not public
     sweep_seconds: float = 60.0  # between two sweeps, by the schedule
+
+    ranges: ClassVar[dict[str, Range]] = {  # those of the records that these settings become
+        "lease_seconds": WorkerOptions.ranges["lease_seconds"],
+        "fetch_seconds": FetchOptions.ranges["timeout_seconds"],
+        "max_body_bytes": FetchOptions.ranges["max_bytes"],
+        "sweep_seconds": WorkerOptions.ranges["sweep_seconds"],
+    }
+
+    def __post_init__(self) -> None:
+        check_numbers(self, self.ranges)
+        check_header("user_agent", self.user_agent)
+        if self.contact:
+            check_header("contact", self.contact)
 
     def to_environment(self) -> dict[str, str]:
         """The variables that say the same."""
@@ -64,7 +81,7 @@ class FunctionSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> FunctionSettings:
-        """Raises ``msgspec.ValidationError`` for a value that cannot be read."""
+        """Raises ``msgspec.ValidationError`` for a value that cannot be read or is out of bounds."""
         names = (name for name in cls.__struct_fields__ if _variable(name) in environment)
         return msgspec.convert({name: environment[_variable(name)] for name in names}, cls, strict=False)
 

@@ -1,10 +1,10 @@
 """What is known about one URL, and the closed lists of what can become of it.
 
-The rules of a URL's life (the frontier adapters enforce them, this file names them):
+The rules of a URL's life, which :data:`LIFE` says to the frontier's adapters and to the tests:
 
     (absent) --enqueue--> queued --claim--> processing --finish--> done | failed | blocked
-                            ^                   |  ^
-                            +----- retry -------+  +-- claim again, once the lease ran out
+    queued <--retry-- processing
+    processing --claim--> processing        (once the lease of the claim before ran out)
 
 * One comparison decides a claim: ``lease_until < now``. A queued record has
   ``lease_until = 0``, a processing one the end of its lease, a finished one none.
@@ -13,12 +13,14 @@ The rules of a URL's life (the frontier adapters enforce them, this file names t
 * ``unended`` counts claims in a row that nobody ended; ``tries`` counts fetches that met
   trouble. Waiting for a slot, a lost race or a shutdown use up neither.
 
-No I/O lives here, and no decision about when to try again (see ``policy``).
+No I/O lives here, and no decision about when to try again (see ``retry``).
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -35,6 +37,27 @@ class Status(enum.StrEnum):
     @property
     def is_final(self) -> bool:
         return self in (Status.DONE, Status.FAILED, Status.BLOCKED)
+
+
+class Operation(enum.StrEnum):
+    """What a frontier does that makes a record, or changes its status."""
+
+    ENQUEUE = "enqueue"  # also what a claim does first for a message without a record
+    CLAIM = "claim"
+    FINISH = "finish"
+    RETRY = "retry"
+
+
+LIFE: Final[Mapping[Operation, Mapping[Status | None, frozenset[Status]]]] = {
+    Operation.ENQUEUE: {None: frozenset({Status.QUEUED})},
+    Operation.CLAIM: {
+        Status.QUEUED: frozenset({Status.PROCESSING}),
+        Status.PROCESSING: frozenset({Status.PROCESSING}),  # whose lease ran out
+    },
+    Operation.FINISH: {Status.PROCESSING: frozenset({Status.DONE, Status.FAILED, Status.BLOCKED})},
+    Operation.RETRY: {Status.PROCESSING: frozenset({Status.QUEUED})},
+}
+"""What a record may become by each operation, by its status before; none: there is no record. Nothing else happens."""
 
 
 class Reason(enum.StrEnum):

@@ -14,10 +14,12 @@ from typing import Any, Final
 import pytest
 
 from sqspider.frontier import FrontierSettings
-from sqspider.frontier.aws import AwsFrontier, endpoints_for
-from sqspider.frontier.aws.calls import INDEX
-from sqspider.frontier.aws.client import AwsClient, KeySource, find_keys
+from sqspider.frontier.aws import AwsFrontier
+from sqspider.frontier.aws.client import AwsClient
 from sqspider.frontier.aws.clock import AwsClock
+from sqspider.frontier.aws.credentials import KeySource, find_keys
+from sqspider.frontier.aws.place import endpoints_for
+from sqspider.frontier.aws.table import INDEX
 from sqspider.frontier.aws.transport import DYNAMODB, SQS, HttpTransport
 from tests.aws.engines import EngineClock
 from tests.frontier.kit import SETTINGS, Store

@@ -12,8 +12,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from sqspider.frontier import FrontierSettings, FrontierUnavailableError
-from sqspider.frontier.aws import IAM_ACTIONS, AwsFrontier
-from sqspider.frontier.aws.client import Keys, Signer
+from sqspider.frontier.aws import AwsFrontier
+from sqspider.frontier.aws.credentials import Keys
+from sqspider.frontier.aws.permissions import IAM_ACTIONS
+from sqspider.frontier.aws.signing import Signer
 from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, SQS, Service
 from tests.frontier.kit import DONE, entries, finish_one, retry_one, take, win
 

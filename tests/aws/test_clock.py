@@ -20,8 +20,9 @@ from sqspider.crawls import CrawlSettings
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Entry, FrontierSettings, LostReason, SlotDemand
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws.client import AwsClient, find_keys
+from sqspider.frontier.aws.client import AwsClient
 from sqspider.frontier.aws.clock import TOLERATED_SECONDS, AwsClock
+from sqspider.frontier.aws.credentials import find_keys
 from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, SQS, HttpTransport, Service
 from sqspider.record import Status
 from tests.frontier.kit import (

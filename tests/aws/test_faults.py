@@ -27,9 +27,9 @@ from sqspider.frontier import (
     Retry,
     Won,
 )
-from sqspider.frontier.aws import QUIET_SECONDS, AwsFrontier
-from sqspider.frontier.aws import client as aws_client
-from sqspider.frontier.aws.calls import batches
+from sqspider.frontier.aws import AwsFrontier, backoff
+from sqspider.frontier.aws.batches import batches
+from sqspider.frontier.aws.counts import QUIET_SECONDS
 from sqspider.frontier.aws.sums import FORGOTTEN_AT_ONCE, KEPT_MARKS, MARK, MARK_SECONDS
 from sqspider.host import SUMS, sums_of
 from sqspider.message import decode_message
@@ -67,7 +67,7 @@ UNCLEAR = ["throttle", "fail", "lose_answer", "fail_parts"]
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The faults do not care how long one waits before the next try."""
-    monkeypatch.setattr(aws_client, "LONGEST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(backoff, "LONGEST_PAUSE_SECONDS", 0.1)
 
 
 async def open_behind(proxy: FaultProxy, store: AwsStore) -> AwsFrontier:

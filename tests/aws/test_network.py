@@ -16,8 +16,8 @@ import trustme
 from botocore.config import Config
 
 from sqspider.frontier import FrontierUnavailableError
-from sqspider.frontier.aws import endpoints_for
 from sqspider.frontier.aws.network import Network
+from sqspider.frontier.aws.place import endpoints_for
 from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, SQS
 
 from .store import AwsStore

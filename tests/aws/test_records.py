@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from sqspider.frontier import Entered, Entrance, Entry, Exit, Frontier, Retry
-from sqspider.frontier.aws.calls import n, s
+from sqspider.frontier.aws.attributes import n, s
 from sqspider.frontier.aws.client import Call
-from sqspider.frontier.aws.hosts import KEPT_WRITERS
+from sqspider.frontier.aws.host_rows import KEPT_WRITERS
 from sqspider.frontier.aws.transport import DYNAMODB
 from sqspider.host import with_orders
 from sqspider.incident import TROUBLE_KEPT_SECONDS, Stage, after_trouble, stage_of

@@ -17,9 +17,10 @@ from sqspider import lambda_handler
 from sqspider.frontier import Finish, Frontier, FrontierSettings, FrontierUnavailableError, Won
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws import transport as aws_transport
-from sqspider.frontier.aws.calls import Usage
-from sqspider.frontier.aws.client import AwsClient, BotocoreKeys, Call, EnvironmentKeys, Keys
+from sqspider.frontier.aws.bill import Usage
+from sqspider.frontier.aws.client import AwsClient, Call
 from sqspider.frontier.aws.clock import AwsClock
+from sqspider.frontier.aws.credentials import BotocoreKeys, EnvironmentKeys, Keys
 from sqspider.frontier.aws.errors import CODES, MEANINGS, Meaning, meaning_of
 from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, IDLE_SECONDS, SQS, HttpTransport
 from sqspider.incident import after_success, after_trouble
@@ -189,7 +190,7 @@ async def test_good_keys_are_kept_when_new_ones_cannot_be_had(tmp_path: Path, mo
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_PROFILE", "p")
-    monkeypatch.setattr("sqspider.frontier.aws.client.CREDENTIALS_KEPT_SECONDS", -1.0)
+    monkeypatch.setattr("sqspider.frontier.aws.credentials.CREDENTIALS_KEPT_SECONDS", -1.0)
     source = BotocoreKeys()
     first = await source.keys()
     assert first.access_key_id == "FIRST"

@@ -18,10 +18,12 @@ import pytest
 
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import FrontierError, FrontierSettings, FrontierUnavailableError
-from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws import client as aws_client
-from sqspider.frontier.aws.client import AwsError, Keys, Signer, _error, find_keys
+from sqspider.frontier.aws import AwsFrontier, signing
+from sqspider.frontier.aws.client import _error
+from sqspider.frontier.aws.credentials import Keys, find_keys
+from sqspider.frontier.aws.errors import AwsError
 from sqspider.frontier.aws.network import Network
+from sqspider.frontier.aws.signing import Signer
 from sqspider.frontier.aws.transport import DYNAMODB, Received
 from tests.aws.engines import Engines
 from tests.aws.store import AwsStore
@@ -49,7 +51,8 @@ hmac.new = broken
 IN_PROCESS: Final = """
 import asyncio, gc, json, logging, os, sys, threading
 import aiohttp, structlog
-from sqspider.frontier.aws.client import Signer, find_keys
+from sqspider.frontier.aws.credentials import find_keys
+from sqspider.frontier.aws.signing import Signer
 from sqspider.frontier.aws.transport import DYNAMODB
 from sqspider.log import adopt_standard_logging, start_logging
 
@@ -292,7 +295,7 @@ def test_no_function_takes_a_bare_key() -> None:
     called = []
 
     def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_filename == aws_client.__file__:
+        if event == "call" and frame.f_code.co_filename == signing.__file__:
             called.append(
                 repr({name: frame.f_locals[name] for name in frame.f_code.co_varnames[: frame.f_code.co_argcount]})
             )

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from sqspider.figures import Sample
-from sqspider.frontier import Deferral, Entry, Finish, Retry, Won
+from sqspider.frontier import Deferral, Ends, Entry, Finish, Retry, Taking, Won
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 
 from .kit import (
@@ -94,6 +94,8 @@ class Dying:
         await self._go_on(self.dies_after)
         return answer
 
+    def close(self) -> None: ...
+
     async def _go_on(self, dies: bool) -> None:
         if dies:
             await asyncio.Event().wait()
@@ -150,6 +152,33 @@ async def test_a_receive_that_waits_is_woken_by_what_is_sent_and_by_time(state: 
     [delivery] = await waits
     await frontier.defer([Deferral(delivery=delivery, until=loop.time() + 0.05)])
     assert (await frontier.receive(10, wait_seconds=60))[0].message_id == delivery.message_id
+
+
+async def test_what_a_turn_sends_wakes_who_waits(frontier: MemoryFrontier, other: MemoryFrontier) -> None:
+    await frontier.enqueue([Entry(url=url("a"))])
+    [delivery] = await frontier.receive(1)
+    [claim] = await claim_all(frontier, [delivery])
+    assert isinstance(claim, Won)
+    waits = asyncio.create_task(other.receive(1, wait_seconds=60))
+    await turns()
+    assert not waits.done()
+    finish = Finish(claim=claim, delivery=delivery, outcome=DONE, links=(Entry(url=url("link")),))
+    taking = Taking(limit=0, worker_id="w", claim_id="t", lease_seconds=1.0, claims=lambda _: True)
+    await frontier.turn(Ends(finishes=[finish]), taking)
+    await turns()
+    assert waits.done()
+    assert message_of((await waits)[0]).url == url("link")
+
+
+async def test_what_is_put_off_to_one_moment_twice_comes_once(frontier: MemoryFrontier, clock: FakeClock) -> None:
+    await frontier.enqueue([Entry(url=url("a"))])
+    later = clock() + 5
+    for _ in range(2):
+        await frontier.defer([Deferral(delivery=await take_one(frontier), until=later)])
+        await frontier.release_host("example.com")
+    await frontier.defer([Deferral(delivery=await take_one(frontier), until=later)])
+    clock.now = later
+    assert [delivery.receive_count for delivery in await frontier.receive(10)] == [1]
 
 
 # Costs.

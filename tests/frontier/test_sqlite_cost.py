@@ -12,8 +12,21 @@ from typing import Any, Final
 
 import pytest
 
-from sqspider.frontier import LONGEST_LOOK_AGAIN_SECONDS, Deferral, Delivery, Entry, Finish, Retry, SlotDemand, Won
-from sqspider.frontier.sqlite import STEP, SqliteFrontier
+from sqspider.frontier import (
+    LONGEST_LOOK_AGAIN_SECONDS,
+    Deferral,
+    Delivery,
+    Ends,
+    Entry,
+    Finish,
+    Retry,
+    SlotDemand,
+    Taking,
+    Turned,
+    Won,
+)
+from sqspider.frontier.sqlite import SqliteFrontier
+from sqspider.frontier.sqlite.rows import STEP
 from sqspider.work.upkeep import sweep_all
 
 from .kit import A_LITTLE, DONE, DUE, SqliteStore, claim_all, entries, take, url
@@ -30,7 +43,7 @@ class Costs:
     def __init__(self, frontier: SqliteFrontier) -> None:
         self.steps: Counter[str] = Counter()
         self._name = ""
-        frontier._connection.set_progress_handler(self._count, GRANULARITY)
+        frontier._file.connection.set_progress_handler(self._count, GRANULARITY)
 
     def _count(self) -> int:
         self.steps[self._name] += GRANULARITY
@@ -72,6 +85,23 @@ def demand(n: int) -> SlotDemand:
     return SlotDemand(host=f"h{n}.example", count=1, spacing_seconds=1.0, generation=0)
 
 
+def taking(claim_id: str) -> Taking:
+    hosts = [f"h{n}.example" for n in range(BATCH)]
+    return Taking(limit=BATCH, worker_id="w", claim_id=claim_id, lease_seconds=60, claims=lambda _: True, hosts=hosts)
+
+
+def ends_of(turned: Turned, until: float) -> Ends:
+    """What was claimed is finished, what others hold is put off."""
+    finishes, deferrals = [], []
+    for taken in turned.taken:
+        if isinstance(taken.claim, Won):
+            links = tuple(Entry(url=f"{taken.claim.url}/{n}", depth=1) for n in range(2))
+            finishes.append(Finish(claim=taken.claim, delivery=taken.delivery, outcome=DONE, links=links))
+        else:
+            deferrals.append(Deferral(delivery=taken.delivery, until=until))
+    return Ends(finishes=finishes, deferrals=deferrals)
+
+
 async def a_life(folder: Path, waiting: int) -> Counter[str]:
     """The steps of each operation on a few URLs, while so many others wait: fresh, or put off to later."""
     store = SqliteStore(folder)
@@ -105,6 +135,12 @@ async def a_life(folder: Path, waiting: int) -> Counter[str]:
     deferrals = [Deferral(delivery=delivery, until=later) for delivery in deliveries[2 * BATCH :]]
     await costs.of("defer", frontier.defer(deferrals))
     assert await costs.of("release_host", frontier.release_host("mine.example")) == 2 * BATCH
+    ends = Ends()
+    for number in range(4):
+        turned = await costs.of("turn", frontier.turn(ends, taking(f"t{number}")))
+        assert turned.finished == [True] * len(ends.finishes)
+        assert len(turned.taken) == BATCH
+        ends = ends_of(turned, later)
     await costs.of("enqueue", frontier.enqueue(entries(2 * BATCH, host="new.example")))
     assert await costs.of("sweep of nothing", frontier.sweep()) == 0
     lose_places(folder, "https://new.example/%")
@@ -202,8 +238,8 @@ async def test_a_sweep_lets_others_in_between_its_steps(tmp_path: Path) -> None:
                 other.execute("UPDATE counter SET number = number + 1 WHERE name = 'bytes'")
                 written += 1
 
-        frontier._connection.set_trace_callback(before_a_step)
+        frontier._file.connection.set_trace_callback(before_a_step)
         assert await frontier.sweep() == 0
-        frontier._connection.set_trace_callback(None)
+        frontier._file.connection.set_trace_callback(None)
     assert written == 5
     await store.close()

@@ -20,12 +20,14 @@ from typing import Any, Final
 import pytest
 
 from sqspider.cli.main import run
-from sqspider.frontier import Frontier, FrontierUnavailableError, RobotsRow, Won, open_frontier
-from sqspider.frontier.sqlite import COUNTERS, SqliteFrontier
+from sqspider.frontier import Ends, Finish, Frontier, FrontierUnavailableError, RobotsRow, Taking, Won, open_frontier
+from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite.check import Finding, check_file
+from sqspider.frontier.sqlite.counters import COUNTERS
 from sqspider.frontier.sqlite.file import CHECKED_BYTES, open_to_look, open_to_work
-from sqspider.frontier.sqlite.rows import key_of
+from sqspider.frontier.sqlite.keys import key_of
 from sqspider.host import RobotsAccess
+from sqspider.message import BadBody, Message, decode_message
 from sqspider.record import Status
 
 from .kit import (
@@ -50,8 +52,10 @@ from .kit import (
 PAGE: Final = 4096
 
 
-async def opened(path: Path, clock: FakeClock | None = None, *, looking: bool = False) -> Frontier:
-    return await open_frontier(f"sqlite:{path}", SETTINGS, clock=clock or FakeClock(), looking=looking)
+async def opened(path: Path, clock: FakeClock | None = None, *, looking: bool = False) -> SqliteFrontier:
+    frontier = await open_frontier(f"sqlite:{path}", SETTINGS, clock=clock or FakeClock(), looking=looking)
+    assert isinstance(frontier, SqliteFrontier)
+    return frontier
 
 
 async def a_file(path: Path, urls: int = 3) -> Path:
@@ -474,12 +478,40 @@ async def test_a_claim_of_a_damaged_record_is_nobodys(tmp_path: Path) -> None:
     await frontier.close()
 
 
-async def test_a_record_that_its_own_url_does_not_lead_to_is_nobodys(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "depth = 'x'",
+        "depth = -1",
+        "redirects = 1.5",
+        "lastmod = 9e99",
+        "slot = 'x'",
+        "slot_generation = -1",
+        "url = 'no url'",
+        "parent = x'00'",
+    ],
+)
+async def test_a_turn_believes_no_damaged_record(tmp_path: Path, damage: str) -> None:
+    """It does not decode what records say; what it makes of a damaged one is what decoding makes of it."""
+    path = await a_file(tmp_path / "f.db")
+    change(path, f"UPDATE record SET {damage} WHERE id = 2")
+    frontier = await opened(path)
+    taking = Taking(limit=9, worker_id="w", claim_id="c", lease_seconds=60, claims=lambda _: True)
+    first, second, third = (await frontier.turn(Ends(), taking)).taken
+    assert isinstance(first.message, Message)
+    assert isinstance(third.message, Message)
+    assert second.message == decode_message(second.delivery.body)
+    assert isinstance(second.message, BadBody) == (second.claim is None) == ("parent" not in damage)
+    await frontier.close()
+
+
+@pytest.mark.parametrize("by_turns", [False, True])
+async def test_a_record_that_its_own_url_does_not_lead_to_is_nobodys(tmp_path: Path, by_turns: bool) -> None:
     path, clock = await a_file(tmp_path / "f.db"), FakeClock()
     flip(path, "record", url(1).encode())  # in the table: now it says that it is the first one
     frontier = await opened(path, clock)
     with pytest.raises(FrontierUnavailableError, match=rf"nothing there brings back: 1 \({url(0)}\)"):
-        await go_on(clock, frontier)
+        await go_on(clock, frontier, by_turns=by_turns)
     assert (await record_of(frontier, url(0))).attempt == 1
     await frontier.close()
 
@@ -487,14 +519,15 @@ async def test_a_record_that_its_own_url_does_not_lead_to_is_nobodys(tmp_path: P
 # A crawl that cannot end.
 
 
-async def test_a_url_that_is_queued_and_done_does_not_keep_a_crawl_running(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_turns", [False, True])
+async def test_a_url_that_is_queued_and_done_does_not_keep_a_crawl_running(tmp_path: Path, by_turns: bool) -> None:
     """One bit in the unique index makes two records of one URL; only one of them is ever found by it."""
     path, clock = await a_file(tmp_path / "f.db"), FakeClock()
     flip(path, KEYS, key_bytes(url(1)))
     frontier = await opened(path, clock)
     assert await frontier.enqueue(entries(3)) == [False, True, False]
     with pytest.raises(FrontierUnavailableError, match=rf"nothing there brings back: 1 \({url(1)}\)"):
-        await go_on(clock, frontier)
+        await go_on(clock, frontier, by_turns=by_turns)
     await frontier.close()
 
 
@@ -571,17 +604,17 @@ async def test_the_last_url_may_end_while_a_sweep_asks_what_is_left(tmp_path: Pa
             ):
                 change(path, done)
 
-    frontier._connection.set_trace_callback(meanwhile)
+    frontier._file.connection.set_trace_callback(meanwhile)
     assert await frontier.sweep() == 0
     assert asked.count(COUNTERS) == 2
     assert (await frontier.counts()).open == 0
     await frontier.close()
 
 
-async def go_on(clock: FakeClock, frontier: Frontier) -> None:
+async def go_on(clock: FakeClock, frontier: SqliteFrontier, *, by_turns: bool = False) -> None:
     """What a worker does while something is left, for a while."""
     for _ in range(10):
-        await finish_all(frontier)
+        await (finish_all_by_turns(frontier) if by_turns else finish_all(frontier))
         clock.now += DUE + LEASE + A_LITTLE
         await frontier.sweep()
 
@@ -594,3 +627,16 @@ async def finish_all(frontier: Frontier) -> None:
                 assert await finish_one(frontier, answer, delivery)
             else:
                 await frontier.delete([delivery])
+
+
+async def finish_all_by_turns(frontier: SqliteFrontier) -> None:
+    taking = Taking(limit=10, worker_id="w", claim_id="c", lease_seconds=LEASE, claims=lambda _: True)
+    ends = Ends()
+    while taken := (await frontier.turn(ends, taking)).taken:
+        finishes = [
+            Finish(claim=each.claim, delivery=each.delivery, outcome=GONE)
+            for each in taken
+            if isinstance(each.claim, Won)
+        ]
+        lost = [each.delivery for each in taken if not isinstance(each.claim, Won)]
+        ends = Ends(finishes=finishes, deletions=lost)

@@ -12,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Deferral, Entry, Finish, Frontier, LostReason, Retry, Won
-from sqspider.frontier.sqlite import STEP, SqliteFrontier
+from sqspider.frontier import Deferral, Ends, Entry, Finish, Frontier, LostReason, Retry, Taking, Won
+from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite.check import check_file
-from sqspider.frontier.sqlite.rows import key_of, keys_of_host, pack, unpack
+from sqspider.frontier.sqlite.counters import ADD_TO_COUNTER
+from sqspider.frontier.sqlite.keys import key_of, keys_of_host
+from sqspider.frontier.sqlite.rows import STEP, pack, unpack
+from sqspider.frontier.sqlite.turns import MOST_LOOKS
 from sqspider.host import HostRow
 from sqspider.message import Message, encode_message
 from sqspider.record import Outcome, Reason, Status
@@ -87,7 +90,8 @@ def test_the_key_of_a_url_never_changes(url: str) -> None:
 async def test_urls_of_one_key_are_told_apart(
     frontier: Frontier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("sqspider.frontier.sqlite.key_of", lambda url: key_of(url) >> 39 << 39)
+    for module in ("keys", "records"):
+        monkeypatch.setattr(f"sqspider.frontier.sqlite.{module}.key_of", lambda url: key_of(url) >> 39 << 39)
     some = entries(300, host="a.example") + entries(300, host="b.example")
     assert await frontier.enqueue(some[::2]) == [True] * 300
     assert await frontier.enqueue(some[1::2]) == [True] * 300
@@ -363,14 +367,50 @@ async def test_clearing_lets_others_in_between_its_steps(
     frontier: SqliteFrontier, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """However few there are of one kind, and however many of another."""
-    monkeypatch.setattr("sqspider.frontier.sqlite.STEP", 10)
+    monkeypatch.setattr("sqspider.frontier.sqlite.clearing.STEP", 10)
     await frontier.enqueue(entries(53))
     await frontier.defer([Deferral(delivery=each, until=clock() + 60) for each in await take(frontier, 50)])
     statements: list[str] = []
-    frontier._connection.set_trace_callback(statements.append)
+    frontier._file.connection.set_trace_callback(statements.append)
     assert await frontier.clear_table() == 53
     assert statements.count("COMMIT") > 50 / 10
     assert (await frontier.queue_stats()).delayed == 50
+    assert sound(tmp_path)
+
+
+async def test_a_turn_lets_others_in_though_much_has_died(frontier: SqliteFrontier, clock: FakeClock) -> None:
+    many = MOST_LOOKS + 5
+    await frontier.send(["no url"] * many)
+    for _ in range(MAX_RECEIVES):
+        assert len(await frontier.receive(many)) == many
+        clock.now += VISIBILITY + A_LITTLE
+    await frontier.send([url(0)])
+    taking = Taking(limit=1, worker_id="w", claim_id="c", lease_seconds=60, claims=lambda _: False)
+    assert not (await frontier.turn(Ends(), taking)).taken
+    assert (await frontier.queue_stats()).dead == MOST_LOOKS
+    [taken] = (await frontier.turn(Ends(), taking)).taken
+    assert message_of(taken.delivery).url == url(0)
+
+
+async def test_what_is_queued_while_a_frontier_is_cleared_is_counted(frontier: SqliteFrontier, tmp_path: Path) -> None:
+    """By another process, between the steps: its place becomes a message in the last of them."""
+    await frontier.enqueue(entries(3))
+    begun = 0
+    with closing(sqlite3.connect(tmp_path / "f.db", isolation_level=None, check_same_thread=False)) as other:
+
+        def meanwhile(statement: str) -> None:
+            nonlocal begun
+            begun += statement == "BEGIN IMMEDIATE"
+            if (statement, begun) == ("BEGIN IMMEDIATE", 2):
+                other.execute("UPDATE record SET queue = 1, visible_at = 9, due_at = NULL WHERE id = 1")
+                for name in ("messages", "put_off"):
+                    other.execute(ADD_TO_COUNTER, (name, 1))
+
+        frontier._file.connection.set_trace_callback(meanwhile)
+        assert await frontier.clear_table() == 3
+        frontier._file.connection.set_trace_callback(None)
+    assert begun == 2
+    assert (await frontier.queue_stats()).visible == 4
     assert sound(tmp_path)
 
 
@@ -411,7 +451,7 @@ async def test_a_host_is_released_by_itself_though_another_has_its_keys(frontier
 
 
 async def test_a_host_is_looked_at_by_its_urls_alone(frontier: Frontier, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sqspider.frontier.sqlite.SCAN_BATCH", 7)
+    monkeypatch.setattr("sqspider.frontier.sqlite.looking.SCAN_BATCH", 7)
     mine = [
         *entries(20),
         *(Entry(url=f"http://example.com:{port}/") for port in (80, 8080)),

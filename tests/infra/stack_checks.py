@@ -15,8 +15,8 @@ from cdk_nag import AwsSolutionsChecks
 
 from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from settings import StackSettings
-from sqspider.frontier.aws import IAM_ACTIONS, INDEX_KEY, KEY
-from sqspider.frontier.aws.calls import INDEX
+from sqspider.frontier.aws.permissions import IAM_ACTIONS
+from sqspider.frontier.aws.table import INDEX, INDEX_KEY, KEY
 from stack import CrawlerStack
 
 CHOICES: Final = {

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from sqspider.frontier import Deferral, Delivery, Frontier, FrontierBusyError, FrontierSettings
-from sqspider.frontier import sqlite as sqlite_module
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.frontier.sqlite import SqliteFrontier
+from sqspider.frontier.sqlite import messages as sqlite_messages
 from sqspider.message import Message, decode_message
 
 from . import fake_aws as aws_module
@@ -169,24 +169,24 @@ class SqliteEngine:
         self._storm = Storm(weather._replace(lost=0.0), random.Random(f"weather {seed}"))
         self._path = str(folder / "frontier.db")
         self._handles: dict[Process, SqliteFrontier] = {}
-        sqlite_module.POLL_SECONDS = (0.1, 5.0)  # type: ignore[misc] # most of a history is idle looks otherwise
+        sqlite_messages.POLL_SECONDS = (0.1, 5.0)  # type: ignore[misc] # most of a history is idle looks otherwise
 
-    async def open(self, process: Process, rng: random.Random) -> Frontier:
-        frontier = await self._open(process, rng, self._storm)
+    async def open(self, process: Process, rng: random.Random) -> Frontier:  # noqa: ARG002 - it leaves nothing to chance
+        frontier = await self._open(process, self._storm)
         self._handles[process] = frontier
         return cast(Frontier, Mail(frontier, self._storm, self.witness))
 
     async def look(self, process: Process) -> Frontier:
-        return await self._open(process, random.Random(0), None)
+        return await self._open(process, None)
 
-    async def _open(self, process: Process, rng: random.Random, storm: Storm | None) -> SqliteFrontier:
-        frontier = await SqliteFrontier.open(self._path, SETTINGS, clock=process.clock, rng=rng, runner=_Inline(storm))
-        frontier._connection.execute("PRAGMA synchronous = OFF")  # the machine itself does not die here
+    async def _open(self, process: Process, storm: Storm | None) -> SqliteFrontier:
+        frontier = await SqliteFrontier.open(self._path, SETTINGS, clock=process.clock, runner=_Inline(storm))
+        frontier._file.connection.execute("PRAGMA synchronous = OFF")  # the machine itself does not die here
         return frontier
 
     def abandon(self, process: Process) -> None:
         if frontier := self._handles.pop(process, None):
-            frontier._connection.close()
+            frontier._file.connection.close()
 
     def finishes(self) -> dict[str, int]:
         return {}

@@ -24,31 +24,29 @@ class Change(NamedTuple):
     new: str
 
 
-STORE: Final = "frontier/memory/store.py"
+ANSWERS: Final = "frontier/answers.py"
 MEMORY: Final = "frontier/memory"
 PLANTS: Final[dict[str, Change]] = {
     # Claims
-    "lease": Change(MEMORY, "        if lease_until < now:\n", "        if lease_until < math.inf:\n"),
+    "lease": Change(ANSWERS, "if record.lease_until < now:", 'if record.lease_until < float("inf"):'),
     "finished": Change(
-        MEMORY,
-        "        if lease_until is None:\n            return Lost(url=url, why=LostReason.FINISHED)\n",
-        "        lease_until = lease_until or 0.0\n",
+        ANSWERS,
+        "        return Lost(url=url, why=LostReason.FINISHED)\n",
+        "        return None\n",
     ),
     "fence of finish": Change(
-        MEMORY,
-        "outcome, record = finish.outcome, self._store.held(finish.claim)",
-        "outcome, record = finish.outcome, self._store.records.get(finish.claim.url)",
+        MEMORY, "self._store.held(finish.claim, Operation.FINISH)", "self._store.records.get(finish.claim.url)"
     ),
     "fence of retry": Change(
-        MEMORY, "record = self._store.held(retry.claim)", "record = self._store.records.get(retry.claim.url)"
+        MEMORY, "self._store.held(retry.claim, Operation.RETRY)", "self._store.records.get(retry.claim.url)"
     ),
-    "unended": Change(MEMORY, "unended=record.unended + 1,", "unended=record.unended,"),
-    "unused claims": Change(MEMORY, "record.unended - 1 if retry.is_unused else 0", "0"),
+    "unended": Change(ANSWERS, "unended=record.unended + 1,", "unended=record.unended,"),
+    "unused claims": Change(ANSWERS, "claim.unended - 1 if retry.is_unused else 0", "0"),
     "crashed": Change("work", "if claim.unended > GIVEN_UP_AFTER:", "if claim.unended > 1_000_000:"),
     "suspects alone": Change(
         "work", "if claim.unended > SUSPECTED_AFTER and not visit.is_suspect:", "if claim.unended > 1_000_000:"
     ),
-    "counters": Change(STORE, "self.by_status[old.status] -= 1", "pass"),
+    "counters": Change(ANSWERS, "changes[before.value] = -count", "pass"),
     # Messages
     "message kept until the end": Change(
         "work",
@@ -56,12 +54,16 @@ PLANTS: Final[dict[str, Change]] = {
         "        self._desk.delete(visit.delivery)\n        ended = self._desk.finish(",
     ),
     "links": Change(MEMORY, "self._enqueue(finish.links)", "self._enqueue(finish.links[1:])"),
-    "stale receipt": Change(STORE, "if stored is not None and stored.receipt == delivery.receipt else None", ""),
-    "receives of a deferral": Change(STORE, 'stored.receive_count, stored.receipt = 0, ""', 'stored.receipt = ""'),
-    "dead letters": Change(STORE, "if stored.receive_count >= max_receives:", "if stored.receive_count >= 1_000_000:"),
+    "stale receipt": Change(MEMORY, "if stored is not None and stored.receipt == delivery.receipt else None", ""),
+    "receives of a deferral": Change(
+        MEMORY, 'replace(stored, receive_count=0, receipt="")\n', 'replace(stored, receipt="")\n'
+    ),
+    "dead letters": Change(ANSWERS, "return receives >= max_receives", "return receives >= 1_000_000"),
     "sweeps": Change("work", "        await asyncio.sleep(every_seconds)\n", "        await asyncio.sleep(1e9)\n"),
-    "orphan test": Change(MEMORY, "if store.queue.holds(record.url):", "if record.url == '':"),
-    "due_at moved on": Change(MEMORY, "due_at=now + look_again", "due_at=now"),
+    "orphan test": Change(MEMORY, "record.enqueued_at if store.queue.holds(record.url) else None", "None"),
+    "due_at moved on": Change(
+        ANSWERS, "return now + max(due_seconds, min(waited, LONGEST_LOOK_AGAIN_SECONDS))", "return now"
+    ),
     "generation of the frontier": Change(
         "work",
         "if self._generation != self._frontier.generation:",

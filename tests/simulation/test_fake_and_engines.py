@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import pytest
 
-from sqspider.frontier.aws import endpoints_for
-from sqspider.frontier.aws.calls import n, s
-from sqspider.frontier.aws.client import AwsClient, AwsError, find_keys
+from sqspider.frontier.aws.attributes import n, s
+from sqspider.frontier.aws.client import AwsClient
 from sqspider.frontier.aws.clock import AwsClock
-from sqspider.frontier.aws.errors import bare
+from sqspider.frontier.aws.credentials import find_keys
+from sqspider.frontier.aws.errors import AwsError, bare
+from sqspider.frontier.aws.place import endpoints_for
 from sqspider.frontier.aws.transport import DYNAMODB
 from tests.aws.engines import Engines
 from tests.aws.store import client_for, create, drop

@@ -15,10 +15,12 @@ from typing import Any, Final
 import pytest
 
 from sqspider.frontier import FrontierBusyError
-from sqspider.frontier.aws import endpoints_for
-from sqspider.frontier.aws.calls import Item, n, s
-from sqspider.frontier.aws.client import AwsClient, AwsError, find_keys
+from sqspider.frontier.aws.attributes import Item, n, s
+from sqspider.frontier.aws.client import AwsClient
 from sqspider.frontier.aws.clock import AwsClock
+from sqspider.frontier.aws.credentials import find_keys
+from sqspider.frontier.aws.errors import AwsError
+from sqspider.frontier.aws.place import endpoints_for
 from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, SQS
 from tests.frontier.kit import FakeClock
 from tests.frontier.test_claims import test_any_history_ends_with_every_url_finished_once as any_history

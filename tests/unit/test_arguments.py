@@ -107,6 +107,11 @@ def test_nothing_to_crawl_is_an_error(tmp_path: Path) -> None:
         (WorkerOptions, {"worker_id": "a", "batch_size": 11}, "batch_size: from 1 to 10, not 11"),
         (WorkerOptions, {"worker_id": "a", "poll_seconds": math.nan}, "poll_seconds: from 0 to 20, not nan"),
         (WorkerOptions, {"worker_id": "a", "large_bodies": 0}, "large_bodies: 1 or more, not 0"),
+        (FunctionSettings, {"lease_seconds": math.inf}, "lease_seconds: from 1 to 43,200, not inf"),
+        (FunctionSettings, {"max_body_bytes": 0}, "max_body_bytes: 1 or more, not 0"),
+        (FunctionSettings, {"sweep_seconds": 0.0}, "sweep_seconds: from 0.01 to 86,400, not 0.0"),
+        (FunctionSettings, {"user_agent": ""}, "user_agent: must not be empty"),
+        (FunctionSettings, {"contact": "a@b\nX: y"}, "contact: printable"),
     ],
 )
 def test_a_record_refuses_what_is_out_of_bounds(kind: Any, fields: dict[str, Any], says: str) -> None:
@@ -124,3 +129,5 @@ def test_what_is_good_is_taken() -> None:
 def test_a_setting_of_the_function_that_cannot_be_read_is_named() -> None:
     with pytest.raises(msgspec.ValidationError, match=r"'warning'.*log_level"):
         FunctionSettings.read({"SQSPIDER_LOG_LEVEL": "warning"})
+    with pytest.raises(msgspec.ValidationError, match=r"fetch_seconds: from 0\.1 to 3,600, not 0"):
+        FunctionSettings.read({"SQSPIDER_FETCH_SECONDS": "0"})

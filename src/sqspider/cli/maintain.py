@@ -16,7 +16,7 @@ from sqspider.cli.options import opened
 from sqspider.cli.sections import Command
 from sqspider.export import iso
 from sqspider.frontier import DeadLetter, Frontier, PurgedLatelyError
-from sqspider.frontier.aws.prices import DOLLARS_A_READ_UNIT, DOLLARS_A_WRITE_UNIT
+from sqspider.frontier.aws.bill import DOLLARS_A_READ_UNIT, DOLLARS_A_WRITE_UNIT
 from sqspider.message import BadBody, Message, decode_message
 from sqspider.redact import redact
 from sqspider.work.upkeep import sweep_all

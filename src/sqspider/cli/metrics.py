@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,33 +18,16 @@ from sqspider.cli.options import opened
 from sqspider.cli.progress import human_bytes, human_seconds
 from sqspider.cli.sections import Command
 from sqspider.export import iso
-from sqspider.figures import Point, metric_name
+from sqspider.figures import FIGURES, Figure, Point, Unit
 from sqspider.frontier import Frontier
 
 POINTS: Final = 30  # about so many, where no period is given
 PLOT_ROWS: Final = 12
 MAX_WIDTH: Final = 1000  # more than a row ever needs
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-# SQS's own names, as CloudWatch shows them.
-QUEUE_NAMES: Final = {
-    "visible": "ApproximateNumberOfMessagesVisible",
-    "in_flight": "ApproximateNumberOfMessagesNotVisible",
-    "received": "NumberOfMessagesReceived",
-    "oldest_age_seconds": "ApproximateAgeOfOldestMessage",
-}
-COLUMNS: Final = {
-    "visible": "visible",
-    "in_flight": "hidden",
-    "received": "taken",
-    "oldest_age_seconds": "oldest",
-    "done": "done",
-    "failed": "failed",
-    "blocked": "blocked",
-    "retried": "again",
-    "lost": "lost",
-    "bytes": "bytes",
-    "fetch_seconds": "fetch",
-}
+COLUMNS: Final = [figure for figure in FIGURES if figure.heading]
+OF_QUEUE: Final = [figure for figure in COLUMNS if figure.sqs is not None]
+NAMES: Final = {figure.name: figure.sqs or figure.metric for figure in FIGURES}  # as CloudWatch shows them
 
 
 class Duration(click.ParamType[float]):
@@ -101,46 +83,49 @@ def _period(since: float, period: float | None, *, finest: int) -> int:
 
 
 def _row(point: Point) -> dict[str, Any]:
-    fields = {name: value for name, value in msgspec.structs.asdict(point).items() if name != "at"}
-    return {"at": iso(point.at), **{QUEUE_NAMES.get(name, metric_name(name)): value for name, value in fields.items()}}
+    return {"at": iso(point.at), **{shown: getattr(point, name) for name, shown in NAMES.items()}}
 
 
 def _show(console: Console, frontier: Frontier, points: list[Point], seconds: int) -> None:
     if not points:
         console.print(f"nothing was noted in that time in {frontier.place}", highlight=False)
         return
-    whole = _table(points, seconds, [*COLUMNS])
+    whole = _table(points, seconds, COLUMNS)
     if console.measure(whole, options=console.options.update_width(MAX_WIDTH)).maximum <= console.width:
         console.print(whole)
     else:  # one below the other, rather than cut off
-        console.print(_table(points, seconds, [*QUEUE_NAMES]))
-        console.print(_table(points, seconds, [name for name in COLUMNS if name not in QUEUE_NAMES]))
-    for name, metric in QUEUE_NAMES.items():
-        console.print(Text(f"{COLUMNS[name]}: {metric}", style="dim"))
+        console.print(_table(points, seconds, OF_QUEUE))
+        console.print(_table(points, seconds, [each for each in COLUMNS if each.sqs is None]))
+    for figure in OF_QUEUE:
+        console.print(Text(f"{figure.heading}: {figure.sqs}", style="dim"))
     if len(points) > 1 and not console.options.ascii_only:  # a plot is made of signs that only Unicode has
         print(_plot(points, seconds, console.width, in_colour=console.is_terminal))
 
 
-def _table(points: list[Point], seconds: int, names: list[str]) -> Table:
+def _table(points: list[Point], seconds: int, figures: list[Figure]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0))
     form = "%m-%d %H:%M" if seconds >= UNITS["h"] else "%H:%M:%S"
     table.add_column("UTC", no_wrap=True)
-    for name in names:
-        table.add_column(COLUMNS[name], justify="right", no_wrap=True)
+    for figure in figures:
+        table.add_column(figure.heading, justify="right", no_wrap=True)
     for point in points:
         moment = f"{datetime.fromtimestamp(point.at, UTC):{form}}"
-        table.add_row(moment, *(_cell(name, getattr(point, name)) for name in names))
+        table.add_row(moment, *(_cell(each.unit, getattr(point, each.name)) for each in figures))
     return table
 
 
-def _cell(name: str, value: float | None) -> str:
+def _cell(unit: Unit, value: float | None) -> str:
     if value is None:
         return "–"
-    if name == "bytes":
-        return human_bytes(value)
-    if name == "oldest_age_seconds":
-        return human_seconds(value)
-    return f"{value * 1000:,.0f} ms" if name == "fetch_seconds" else f"{value:,.0f}"
+    match unit:
+        case Unit.BYTES:
+            return human_bytes(value)
+        case Unit.SECONDS:
+            return human_seconds(value)
+        case Unit.FRACTIONS:
+            return f"{value * 1000:,.0f} ms"
+        case Unit.ONE:
+            return f"{value:,.0f}"
 
 
 def _plot(points: list[Point], seconds: int, width: int, *, in_colour: bool) -> str:

@@ -10,6 +10,7 @@ import random
 from typing import Final
 
 from sqspider.checks import shown
+from sqspider.frontier.answers import LONGEST_LOOK_AGAIN_SECONDS as LONGEST_LOOK_AGAIN_SECONDS
 from sqspider.frontier.answers import first_of_each as first_of_each
 from sqspider.frontier.port import Frontier as Frontier
 from sqspider.frontier.port import Hosts as Hosts
@@ -17,7 +18,6 @@ from sqspider.frontier.port import Looking as Looking
 from sqspider.frontier.port import TurningFrontier as TurningFrontier
 from sqspider.frontier.port import Upkeep as Upkeep
 from sqspider.frontier.port import Work as Work
-from sqspider.frontier.values import LONGEST_LOOK_AGAIN_SECONDS as LONGEST_LOOK_AGAIN_SECONDS
 from sqspider.frontier.values import MAX_RECEIVES as MAX_RECEIVES
 from sqspider.frontier.values import Bill as Bill
 from sqspider.frontier.values import ClaimRequest as ClaimRequest
@@ -66,7 +66,7 @@ CHANCE: Final = random.SystemRandom()  # that no other process has, too
 async def open_frontier(
     address: str, settings: FrontierSettings, *, clock: Clock, rng: random.Random = CHANCE, looking: bool = False
 ) -> Frontier:
-    """Open a frontier by its address. ``rng`` makes its receipts, marks and stamps.
+    """Open a frontier by its address. ``rng`` makes its receipts, marks and stamps, where it needs any.
 
     ``sqlite:PATH`` (``sqlite::memory:`` keeps it in memory), or ``aws:``, the queue ``QUEUE_URL`` and
     the table ``TABLE_NAME`` of the environment. ``looking``: nothing will be written; a file must be
@@ -82,4 +82,4 @@ async def open_frontier(
         return await AwsFrontier.open(settings, clock=clock, rng=rng)
     from sqspider.frontier.sqlite import SqliteFrontier
 
-    return await SqliteFrontier.open(address.removeprefix("sqlite:"), settings, clock=clock, rng=rng, looking=looking)
+    return await SqliteFrontier.open(address.removeprefix("sqlite:"), settings, clock=clock, looking=looking)

@@ -1,12 +1,26 @@
-"""What all adapters do alike, whatever they keep things in."""
+"""What all adapters decide alike, whatever they keep things in: pure functions of what they have read.
+
+Who wins a claim, and what the others are told; what a record says after a claim and after each end of it; when
+somebody looks at it again; which sums move. What an adapter adds is only that nobody else writes meanwhile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from sqspider.frontier.values import Entry
+from sqspider.frontier.values import ClaimRequest, Counts, Entry, Finish, Lost, LostReason, Retry, Won
+from sqspider.host import sums_of
+from sqspider.record import LIFE, Operation, Outcome, Reason, Status
+from sqspider.url import host_of
+
+LONGEST_LOOK_AGAIN_SECONDS: Final = 3600.0
+"""Between two looks of sweeps at a record whose message waits."""
+
+# Batches: of several that ask for the same the first counts, and answers keep the order of what was asked.
 
 
 def first_of_each(entries: Iterable[Entry]) -> dict[str, Entry]:
@@ -17,3 +31,189 @@ def first_of_each(entries: Iterable[Entry]) -> dict[str, Entry]:
         if entry.redirects < first.redirects:
             by_url[entry.url] = msgspec.structs.replace(first, redirects=entry.redirects)
     return by_url
+
+
+def enqueued_in_order(entries: Iterable[Entry], new: Iterable[str]) -> list[bool]:
+    """Which entries were new, by the URLs that were: of several for one URL the first."""
+    left = set(new)
+    answers = []
+    for entry in entries:
+        answers.append(entry.url in left)
+        left.discard(entry.url)
+    return answers
+
+
+def first_request_of_each(requests: Iterable[ClaimRequest]) -> dict[str, ClaimRequest]:
+    """Requests by URL, in their order: the first of each, the only one that can win."""
+    by_url: dict[str, ClaimRequest] = {}
+    for request in requests:
+        by_url.setdefault(request.message.url, request)
+    return by_url
+
+
+def claimed_in_order(requests: Iterable[ClaimRequest], answers: Mapping[str, Won | Lost]) -> list[Won | Lost]:
+    """The answers to requests, by those to the first of each URL: what that one won is held for all others."""
+    told: dict[str, Won | Lost] = dict(answers)
+    in_order = []
+    for request in requests:
+        answer = told[request.message.url]
+        in_order.append(answer)
+        if isinstance(answer, Won):
+            told[answer.url] = Lost(url=answer.url, why=LostReason.HELD, lease_until=answer.lease_until)
+    return in_order
+
+
+# Claims.
+
+
+class Claimant(NamedTuple):
+    """Who claims."""
+
+    worker_id: str
+    claim_id: str  # new for every call
+    lease_seconds: float
+
+
+class Claimable(Protocol):
+    """What a record says of its claims, as each adapter reads it (a :class:`~sqspider.record.UrlRecord` does)."""
+
+    @property
+    def status(self) -> Status: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def unended(self) -> int: ...
+    @property
+    def tries(self) -> int: ...
+    @property
+    def worker_id(self) -> str | None: ...
+    @property
+    def claim_id(self) -> str | None: ...
+    @property
+    def lease_until(self) -> float | None: ...
+
+
+def claim_told(url: str, record: Claimable, claimant: Claimant, now: float) -> Won | Lost | None:
+    """What is told to who claims a record that says so; none: it is free to be claimed, see :func:`claimed`.
+
+    An own claim whose answer was lost is won, as it was.
+    """
+    if record.lease_until is None or record.status not in LIFE[Operation.CLAIM]:
+        return Lost(url=url, why=LostReason.FINISHED)
+    if record.lease_until < now:
+        return None
+    if (record.worker_id, record.claim_id) != (claimant.worker_id, claimant.claim_id):
+        return Lost(url=url, why=LostReason.HELD, lease_until=record.lease_until)
+    return Won(
+        url=url,
+        attempt=record.attempt,
+        unended=record.unended,
+        tries=record.tries,
+        worker_id=claimant.worker_id,
+        claim_id=claimant.claim_id,
+        lease_until=record.lease_until,
+    )
+
+
+def claimed(url: str, record: Claimable, claimant: Claimant, now: float) -> Won:
+    """The claim of a record that is free: what its row says from then on."""
+    return Won(
+        url=url,
+        attempt=record.attempt + 1,
+        unended=record.unended + 1,
+        tries=record.tries,
+        worker_id=claimant.worker_id,
+        claim_id=claimant.claim_id,
+        lease_until=now + claimant.lease_seconds,
+    )
+
+
+def is_held(record: Claimable | None, claim: Won, by: Operation) -> bool:
+    """The fence: whether an operation may end a claim. Not if a later one was made, or that one is ended."""
+    if record is None or record.status not in LIFE[by]:
+        return False
+    fence = (record.attempt, record.worker_id, record.claim_id)
+    return fence == (claim.attempt, claim.worker_id, claim.claim_id)
+
+
+class GivenBack(NamedTuple):
+    """What a record says of its claims once one was given back."""
+
+    unended: int
+    tries: int
+
+
+def given_back(retry: Retry) -> GivenBack:
+    """By the claim alone: while its fence holds, its numbers are the record's."""
+    claim = retry.claim
+    return GivenBack(claim.unended - 1 if retry.is_unused else 0, claim.tries + retry.tried)
+
+
+# Moments.
+
+
+def not_before(now: float, moment: float) -> float:
+    """A moment that somebody asked for; what is past, and NaN, is now."""
+    return moment if moment > now else now
+
+
+def next_look(now: float, due_seconds: float, *, waits_since: float | None = None) -> float:
+    """A record's next ``due_at`` after a look at it.
+
+    ``waits_since``: its message has waited since then, and is no news: the longer, the more seldom it is looked at.
+    """
+    waited = 0.0 if waits_since is None else now - waits_since - due_seconds
+    return now + max(due_seconds, min(waited, LONGEST_LOOK_AGAIN_SECONDS))
+
+
+def is_dead(receives: int, max_receives: int) -> bool:
+    """Whether a message that is about to be received goes to the dead letters, by how often it was before."""
+    return receives >= max_receives
+
+
+def has_fewer_redirects(entry: Entry, status: Status, redirects: int) -> bool:
+    """Whether an entry shortens the way to a record that is known: not that of one that is final."""
+    return not status.is_final and entry.redirects < redirects
+
+
+# Sums. Records are counted by status, finished ones by reason too, with their bytes and redirects.
+
+_REASON: Final = "reason:"
+
+
+def counted(before: Status | None, after: Status, outcome: Outcome | None = None, *, count: int = 1) -> dict[str, int]:
+    """How the sums move when so many records change their status; ``outcome``: what they are finished with.
+
+    By name: a status, ``reason:`` and a reason, ``bytes``, ``redirects``.
+    """
+    if before is after:
+        return {}
+    changes = {after.value: count}
+    if before is not None:
+        changes[before.value] = -count
+    if outcome is not None and after.is_final:
+        changes["bytes"] = outcome.bytes * count
+        changes["redirects"] = outcome.is_redirect * count
+        if outcome.reason is not None:
+            changes[f"{_REASON}{outcome.reason}"] = count
+    return {name: much for name, much in changes.items() if much}
+
+
+def counts_of(sums: Mapping[str, int]) -> Counts:
+    """The sums, by the names of :func:`counted`, as they are told."""
+    return Counts(
+        by_status={status: sums.get(status.value, 0) for status in Status},
+        by_reason={reason: number for reason in Reason if (number := sums.get(f"{_REASON}{reason}", 0))},
+        bytes=sums.get("bytes", 0),
+        redirects=sums.get("redirects", 0),
+    )
+
+
+def host_sums(finishes: Iterable[Finish]) -> dict[str, dict[str, float]]:
+    """What claims that were finished add to the rows of their hosts, by host and by name."""
+    by_host: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(int))
+    for finish in finishes:
+        sums = by_host[host_of(finish.claim.url)]
+        for name, much in sums_of(finish.outcome).items():
+            sums[name] += much
+    return {host: dict(sums) for host, sums in by_host.items()}

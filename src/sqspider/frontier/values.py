@@ -17,9 +17,8 @@ from sqspider.redact import redact
 MAX_RECEIVES: Final = 5
 """Deliveries of one message that nobody ended, before it goes to the dead letters."""
 
-
-LONGEST_LOOK_AGAIN_SECONDS: Final = 3600.0
-"""Between two looks of sweeps at a record whose message waits."""
+SCAN_BATCH: Final = 1000
+"""Records that one batch of a scan brings at most, where the adapter has the choice."""
 
 Clock = Callable[[], float]  # seconds since the epoch
 

@@ -1,4 +1,4 @@
-"""What the error codes of AWS mean to us: one table for SQS, DynamoDB, CloudWatch and STS.
+"""What a refusal of AWS means: one table of its error codes for SQS, DynamoDB, CloudWatch and STS.
 
 AWS writes one code in several ways: with its namespace before it, with or without ``Exception`` at
 its end. Here each stands once, bare. What is not in the table is judged by its HTTP status.
@@ -10,8 +10,12 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErro
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable
 from typing import Final
+
+from sqspider.frontier import FrontierError, FrontierUnavailableError
+from sqspider.frontier.aws.transport import Service
 
 
 class Meaning(enum.Enum):
@@ -61,6 +65,18 @@ CODES: Final[dict[Meaning, str]] = {
 MEANINGS: Final = {code: meaning for meaning, codes in CODES.items() for code in codes.split()}
 
 
+class AwsError(FrontierError):
+    """AWS refused a call: its code and what that means, what it says, and the call that it refused."""
+
+    def __init__(self, service: Service, action: str, code: str, message: str, status: int = 400) -> None:
+        super().__init__(f"{service.name} {action}: {code}: {message}")
+        self.service = service
+        self.action = action
+        self.code = code
+        self.meaning = meaning_of(code, status)
+        self.message = message
+
+
 def bare(code: str) -> str:
     """A code without what AWS writes around it: ``com.amazonaws.sqs#``, ``AWS.SimpleQueueService.``, ``Exception``."""
     return code.rpartition("#")[2].rpartition(".")[2].removesuffix("Exception")
@@ -77,3 +93,26 @@ def most_telling(codes: Iterable[str]) -> str:
     """Of several codes for one refusal (SQS sends an older one along) the first that is known, else the first."""
     found = [bare(code) for code in codes if code]
     return next((code for code in found if code in MEANINGS), found[0] if found else "")
+
+
+def for_people(error: AwsError, region: str) -> FrontierError:
+    """What a final refusal means for whoever started this."""
+    if error.meaning is Meaning.CREDENTIALS:
+        return FrontierUnavailableError(
+            f"AWS does not take these credentials ({error.message}): see AWS_ACCESS_KEY_ID or AWS_PROFILE, "
+            "and this machine's clock"
+        )
+    if error.meaning is Meaning.DENIED:
+        return _access_denied(error, region)
+    return error
+
+
+def _access_denied(error: AwsError, region: str) -> FrontierUnavailableError:
+    """The refusal with the permission that is missing, as AWS names it or as the call needs it."""
+    named = re.search(r"perform: (\S+)", error.message)
+    # A batch of SQS needs the permission of the single action.
+    permission = named[1] if named else f"{error.service.name}:{error.action.removesuffix('Batch')}"
+    return FrontierUnavailableError(
+        f"access denied in {region}: these credentials lack the permission {permission} "
+        f"({error.message or error.code}): grant it to their role or user"
+    )

@@ -1,349 +1,54 @@
-"""Host rows on DynamoDB, and who may ask a host for something.
+"""What hosts are asked for: their rows, slots, and who may ask them for something now.
 
-A host's item is read, changed here and written if nobody has changed it meanwhile: each version has
-a random stamp, and a write names the one that it was made from. What was read or written last is
-kept, so a worker that has a host for itself writes without reading. Sums of finished fetches ride
-along with the next write. An item also names its last writers, each with the number of its last write
-there: whoever lost the answer to a write finds out whether it was made, though others have written since,
-and no sum is added twice. In the index a host in trouble is marked, so that those few can be found
-without reading all: the mark moves only when trouble begins, and with the first write after it.
+What decides is :mod:`sqspider.host`; how a row is changed by one writer at a time is in ``host_rows``.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import random
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Final, NamedTuple, TypeVar
-from weakref import WeakValueDictionary
 
-import msgspec
-
-from sqspider.frontier import Admission, Clock, Entrance, Exit, SlotDemand
-from sqspider.frontier.aws.calls import (
-    READ_BATCH,
-    WRITE_BATCH,
-    Item,
-    Patience,
-    Statement,
-    Table,
-    batches,
-    key_of,
-    mark_by,
-    n,
-    number,
-    s,
-    text,
-)
-from sqspider.frontier.aws.client import AwsClient
-from sqspider.host import SUMS, HostRow, HostState, entered, left, reserved, saved, sums_of
+from sqspider.frontier import Admission, Entrance, Exit, SlotDemand
+from sqspider.frontier.aws.host_rows import NO_MARK, HostChange
+from sqspider.frontier.aws.part import Part
+from sqspider.host import HostRow, entered, left, reserved, saved
 from sqspider.incident import is_in_trouble
-from sqspider.record import Outcome
-
-T = TypeVar("T")
-
-CACHED_HOSTS: Final = 10_000
-HOST_SHARD: Final = "h"  # of the index
-GENERATION: Final = "generation"  # the key of how often the table was cleared
-LONGEST_TURN_SECONDS: Final = 0.2  # between two tries for a host that another worker changes, too
-
-CHANGE_HOST: Final = (
-    'UPDATE "{table}" SET "row" = ? SET "stamp" = ? SET "writers" = ?{mark} WHERE "url" = ? AND "stamp" = ?'
-)
-SET_MARK: Final = ' SET "due_at" = ?'  # two more write units: the index' entry goes and comes again
-NO_MARK, IN_TROUBLE = 0.0, 1.0  # of a host in the index
-KEPT_WRITERS: Final = 16  # some 250 bytes, so that an item stays below the kilobyte that a write unit pays for
 
 
-class _KnownHost(NamedTuple):
-    stamp: str | None  # names the version that was read; none: there is no item yet
-    state: HostState
-    mark: float = NO_MARK  # its ``due_at`` in the index
-    writers: Mapping[str, int] = {}  # who wrote last, and the number of that write; the latest is the last
-
-
-class _HostWrite(NamedTuple):
-    host: str
-    new: _KnownHost
-    statement: Statement
-
-
-class _HostSums:
-    """What finished fetches add to a host's row, and how much of it each write that was sent holds."""
-
-    def __init__(self) -> None:
-        self._all: dict[str, float] = dict.fromkeys(SUMS, 0)
-        self._sent: dict[int, dict[str, float]] = {}  # by the number of the write
-
-    def add(self, sums: Mapping[str, float]) -> None:
-        for name, much in sums.items():
-            self._all[name] += much
-
-    def send(self, number: int) -> None:
-        """Note that a write holds all of them."""
-        self._sent[number] = dict(self._all)
-
-    def added_to(self, row: HostRow, number: int) -> HostRow:
-        """The row with what is not in it yet. ``number``: the last own write that it comes from."""
-        written = self._sent.get(number, {})
-        return msgspec.structs.replace(
-            row, **{name: getattr(row, name) + much - written.get(name, 0) for name, much in self._all.items()}
-        )
-
-    def settle(self, number: int) -> bool:
-        """Note that a write was made; whether that leaves nothing to be written."""
-        written = self._sent.get(number, {})
-        self._sent.clear()
-        for name, much in written.items():
-            self._all[name] -= much
-        return not any(self._all.values())
-
-
-HostChange = Callable[[HostState], tuple[HostState, T]]
-"""Takes a host's state, gives the state that shall be and an answer. The very same state: no write."""
-
-_host_decoder = msgspec.json.Decoder(HostState)
-
-
-class Hosts:
-    """The host rows of a table."""
-
-    def __init__(self, table: Table, client: AwsClient, clock: Clock, rng: random.Random) -> None:
-        self._table = table
-        self._client = client
-        self._clock = clock
-        self._rng = rng
-        self._hosts: OrderedDict[str, _KnownHost] = OrderedDict()
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._sums: defaultdict[str, _HostSums] = defaultdict(_HostSums)
-        self._session = mark_by(rng)[:8]  # names this process as a writer
-        self._number = 0  # of its last write
-        self.generation = 0  # of the table, as of the last :meth:`get`
-
-    def add_finished(self, host: str, outcome: Outcome) -> None:
-        """Add a finished fetch to the sums of its host; written with its next change, or by :meth:`flush`."""
-        self._sums[host].add(sums_of(outcome))
+class Hosts(Part):
+    """The operations on hosts: with :class:`~.robots.Robots` what :class:`~sqspider.frontier.Hosts` promises."""
 
     @property
-    def unwritten(self) -> int:
-        """How many hosts have sums that are not written yet."""
-        return len(self._sums)
+    def generation(self) -> int:
+        return self._host_rows.generation
 
-    async def flush(self) -> None:
-        """Write the sums."""
-        for part in batches(list(self._sums), WRITE_BATCH):
-            await self._change([(host, _touched) for host in part])
+    async def hosts(self, hosts: Sequence[str]) -> dict[str, HostRow]:
+        return await self._host_rows.get(hosts)
 
-    async def raise_generation(self) -> None:
-        """Make all who remember what the table holds forget it. (Twice does no harm, if an answer is lost.)"""
-        raised = await self._table.update(
-            GENERATION,
-            {
-                "UpdateExpression": "ADD #number :one",
-                "ExpressionAttributeNames": {"#number": "number"},
-                "ExpressionAttributeValues": {":one": n(1)},
-                "ReturnValues": "ALL_NEW",
-            },
-        )
-        self.generation = _generation_of(raised.item or {})
+    async def scan_hosts(self) -> list[HostRow]:
+        await self._host_rows.flush()
+        return await self._host_rows.listed()
 
-    def forget(self) -> None:
-        """Forget what is kept: the table was cleared."""
-        self._hosts.clear()
-        self._sums.clear()
-
-    async def _change(self, changes: Sequence[tuple[str, HostChange[T]]]) -> list[T]:
-        """Apply changes to hosts, each atomically; those of one host in order, in one write."""
-        answers: dict[int, T] = {}
-        by_host: defaultdict[str, list[int]] = defaultdict(list)
-        for i, (host, _) in enumerate(changes):
-            by_host[host].append(i)
-        waiting = sorted(by_host)
-        patience = Patience(self._client, "BatchExecuteStatement")
-        async with contextlib.AsyncExitStack() as locks:
-            # Within this process they take turns; always in the same order, so that none waits in a ring.
-            for host in waiting:
-                lock = self._locks.setdefault(host, asyncio.Lock())
-                await locks.enter_async_context(lock)
-            while waiting:
-                # What was read or written last is likely to be still so: then nothing need be read.
-                known = {host: self._hosts[host] for host in waiting if host in self._hosts}
-                fresh = await self._read([host for host in waiting if host not in known])
-                known.update(fresh)
-                pending: list[_HostWrite] = []
-                again = []
-                for host in waiting:
-                    state = known[host].state
-                    for i in by_host[host]:
-                        state, answers[i] = changes[i][1](state)
-                    if state is not known[host].state:
-                        pending.append(self._statement_for(known[host], state))
-                    elif host not in fresh:  # only what is fresh may say that nothing is to be done
-                        del self._hosts[host]
-                        again.append(host)
-                lost = await self._write(pending)
-                waiting = again + lost
-                if lost:
-                    await patience.wait(
-                        f"{len(lost)} hosts are changed by others all the time", longest=LONGEST_TURN_SECONDS
-                    )
-        return [answers[i] for i in range(len(changes))]
-
-    def _statement_for(self, old: _KnownHost, state: HostState) -> _HostWrite:
-        host = state.row.host
-        self._number += 1
-        if host in self._sums:
-            sums = self._sums[host]
-            state = msgspec.structs.replace(state, row=sums.added_to(state.row, old.writers.get(self._session, 0)))
-            sums.send(self._number)
-        others = [writer for writer in old.writers.items() if writer[0] != self._session]
-        writers = dict([*others[1 - KEPT_WRITERS :], (self._session, self._number)])
-        mark = IN_TROUBLE if is_in_trouble(state.row, self._clock()) else NO_MARK
-        stamp = mark_by(self._rng)
-        row, key = s(msgspec.json.encode(state).decode()), _host_key(host)
-        named = s(" ".join(f"{session}:{number}" for session, number in writers.items()))
-        if old.stamp is None:
-            listed = {"due_shard": s(HOST_SHARD), "due_at": n(mark)}
-            statement = self._table.insert({"url": s(key), "row": row, "stamp": s(stamp), "writers": named, **listed})
-        else:
-            moved = [] if mark == old.mark else [n(mark)]
-            text = CHANGE_HOST.format(table=self._table.name, mark=SET_MARK if moved else "")
-            statement = Statement(key, text, [row, s(stamp), named, *moved, s(key), s(old.stamp)])
-        return _HostWrite(host, _KnownHost(stamp, state, mark, writers), statement)
-
-    async def _write(self, pending: list[_HostWrite]) -> list[str]:
-        """Write hosts; which ones somebody else had changed.
-
-        What becomes of the others' sums is seen when the host is read the next time.
-        """
-        for write in pending:  # until it is known to be what it will be
-            self._hosts.pop(write.host, None)
-        written = await self._table.write([write.statement for write in pending])
-        lost = []
-        for write, result in zip(pending, written, strict=True):
-            if result.is_done:
-                self._remember(write.host, write.new)
-                self._settle(write)
-            else:
-                lost.append(write)
-        unsure = [write.host for write, result in zip(pending, written, strict=True) if result.is_unsure]
-        found = await self._read([write.host for write in lost if write.host in unsure])
-        changed = []
-        for write in lost:
-            number = found[write.host].writers.get(self._session) if write.host in found else None
-            if number is not None and number == write.new.writers[self._session]:  # an earlier try was made
-                self._settle(write)
-            else:
-                changed.append(write.host)
-        return changed
-
-    def _settle(self, write: _HostWrite) -> None:
-        if write.host in self._sums and self._sums[write.host].settle(write.new.writers[self._session]):
-            del self._sums[write.host]
-
-    def _remember(self, host: str, known: _KnownHost) -> None:
-        self._hosts[host] = known
-        self._hosts.move_to_end(host)
-        while len(self._hosts) > CACHED_HOSTS:
-            self._hosts.popitem(last=False)
-
-    async def _read(self, hosts: Sequence[str]) -> dict[str, _KnownHost]:
-        return self._found(hosts, await self._table.read(_host_key(host) for host in hosts))
-
-    def _found(self, hosts: Sequence[str], items: Mapping[str, Item]) -> dict[str, _KnownHost]:
-        found = {}
-        for host in hosts:
-            item = items.get(_host_key(host))
-            known = _KnownHost(None, HostState(row=HostRow(host=host)))
-            if item is not None:
-                state = _state_of(item["row"]["S"])
-                writers = _writers_of(text(item, "writers") or "")
-                known = _KnownHost(item["stamp"]["S"], state, number(item, "due_at"), writers)
-            found[host] = known
-            self._remember(host, known)
-        return found
-
-    async def get(self, hosts: Sequence[str]) -> dict[str, HostRow]:
-        # The table's generation rides along: to ask for it alone would be a call more.
-        items = await self._table.read([*map(_host_key, hosts), GENERATION])
-        self.generation = _generation_of(items.get(GENERATION, {}))
-        known = self._found(list(dict.fromkeys(hosts)), items)
-        rows = {}
-        for host in hosts:
-            sums = self._sums.get(host)
-            row = known[host].state.row
-            rows[host] = sums.added_to(row, known[host].writers.get(self._session, 0)) if sums else row
-        return rows
-
-    async def scan(self) -> list[HostRow]:
-        await self.flush()
-        return await self._listed()
-
-    async def in_trouble(self) -> list[HostRow]:
+    async def hosts_in_trouble(self) -> list[HostRow]:
         now = self._clock()
-        return [row for row in await self._listed(after=NO_MARK) if is_in_trouble(row, now)]
+        return [row for row in await self._host_rows.listed(after=NO_MARK) if is_in_trouble(row, now)]
 
-    async def _listed(self, *, after: float | None = None) -> list[HostRow]:
-        """Rows that are in the index, by name."""
-        keys = [key for key, _ in await self._table.query(HOST_SHARD, 2**53, after=after)]
-        rows = []
-        for part in batches(keys, 10 * READ_BATCH):
-            items = await self._table.read(part)
-            rows += [_state_of(item["row"]["S"]).row for item in items.values()]
-        return sorted(rows, key=lambda row: row.host)
-
-    async def save(self, rows: Sequence[HostRow]) -> list[bool]:
+    async def save_hosts(self, rows: Sequence[HostRow]) -> list[bool]:
         now = self._clock()
-        return await self._change([(row.host, partial(saved, row=row, now=now)) for row in rows])
+        return await self._host_rows.change([(row.host, partial(saved, row=row, now=now)) for row in rows])
 
     async def reserve(self, demands: Sequence[SlotDemand]) -> list[float | None]:
         now = self._clock()
-        return await self._change([(demand.host, partial(reserved, demand=demand, now=now)) for demand in demands])
+        return await self._host_rows.change([(it.host, partial(reserved, demand=it, now=now)) for it in demands])
 
     async def enter(self, entrances: Sequence[Entrance]) -> list[Admission]:
         def let_in(entrance: Entrance) -> HostChange[Admission]:
             return lambda state: entered(state, entrance, self._clock())  # when it is written, not when it was asked
 
-        return await self._change([(entrance.host, let_in(entrance)) for entrance in entrances])
+        return await self._host_rows.change([(entrance.host, let_in(entrance)) for entrance in entrances])
 
     async def leave(self, exits: Sequence[Exit]) -> None:
-        await self._change([(end.host, partial(left, end=end)) for end in exits])
+        await self._host_rows.change([(end.host, partial(left, end=end)) for end in exits])
 
-
-def _touched(state: HostState) -> tuple[HostState, None]:
-    """No change but the sums that ride along with every write."""
-    return msgspec.structs.replace(state), None
-
-
-def _state_of(stored: str) -> HostState:
-    """A host's state as any version wrote it: what this one does not know, or cannot read, is left out."""
-    try:
-        return _host_decoder.decode(stored)
-    except msgspec.ValidationError:  # a later version's reason, say
-        state = msgspec.json.decode(stored)
-        readable = {name: value for name, value in state["row"].items() if _is_readable(name, value)}
-        return msgspec.convert({**state, "row": readable}, HostState)
-
-
-def _is_readable(name: str, value: object) -> bool:
-    try:
-        msgspec.convert({"host": "", name: value}, HostRow)
-    except msgspec.ValidationError:
-        return False
-    return True
-
-
-def _generation_of(item: Item) -> int:
-    return int(number(item, "number"))
-
-
-def _writers_of(text: str) -> dict[str, int]:
-    writers = (writer.partition(":") for writer in text.split())
-    return {session: int(number) for session, _, number in writers}
-
-
-def _host_key(host: str) -> str:
-    return key_of("host", host)
+    async def release_host(self, host: str) -> int:  # noqa: ARG002 - the port's signature
+        return 0  # SQS cannot look for messages: they come back at their time

@@ -17,9 +17,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from sqspider.frontier import Clock
-from sqspider.frontier.aws.calls import Item, Patience, Table, Usage, mark_by, n, s, text
+from sqspider.frontier.aws.attributes import Item, n, s, text
+from sqspider.frontier.aws.bill import Usage
 from sqspider.frontier.aws.client import AwsClient
-from sqspider.record import Outcome
+from sqspider.frontier.aws.table import Table, mark_by
 
 SHARDS: Final = 8  # items that share the additions
 FLUSH_SECONDS: Final = 2.0  # how long they are gathered before they are written
@@ -109,7 +110,7 @@ class Sums:
 
     async def _make(self, addition: _Addition) -> None:
         """Make an addition that may have been made already."""
-        patience = Patience(self._client, "UpdateItem")
+        backoff = self._client.backoff("UpdateItem")
         while True:
             written = await self._table.update(self._key, self._request(addition))
             if written.is_done:
@@ -122,7 +123,7 @@ class Sums:
                 break
             # Others took the mark of a long sleeper out, or the table was cleared.
             self._mark = found
-            await patience.wait("the sums are changed by others all the time")
+            await backoff.wait("the sums are changed by others all the time")
 
     def _request(self, addition: _Addition) -> dict[str, Any]:
         names = {f"#{i}": name for i, name in enumerate(addition.changes)}
@@ -201,16 +202,6 @@ class Sums:
                 "ExpressionAttributeValues": values,
             },
         )
-
-
-def sums_of_record(outcome: Outcome) -> dict[str, int]:
-    """What one finished record adds."""
-    sums = {outcome.status.value: 1, "bytes": outcome.bytes}
-    if outcome.is_redirect:
-        sums["redirects"] = 1
-    if outcome.reason is not None:
-        sums[f"reason:{outcome.reason}"] = 1
-    return sums
 
 
 def _key_of(shard: int) -> str:

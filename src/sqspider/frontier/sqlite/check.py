@@ -10,8 +10,12 @@ from typing import Any, Final
 
 import msgspec
 
-from sqspider.frontier.sqlite.file import SOUND, classify, open_to_look
-from sqspider.frontier.sqlite.rows import FRESH, PARENT, dicts, key_of, record_of
+from sqspider.frontier.answers import counted
+from sqspider.frontier.sqlite.counters import COUNTERS, stored_name
+from sqspider.frontier.sqlite.errors import classify
+from sqspider.frontier.sqlite.file import SOUND, open_to_look
+from sqspider.frontier.sqlite.keys import key_of
+from sqspider.frontier.sqlite.rows import FRESH, PARENT, dicts, record_of
 from sqspider.record import Status, UrlRecord
 
 BATCH: Final = 1000
@@ -19,7 +23,6 @@ MOST_NAMED: Final = 5  # of one kind of fault
 
 # All of them read everything: that is what a check is.
 ALL_RECORDS: Final = f"SELECT r.*, {PARENT} FROM record AS r NOT INDEXED WHERE r.id > ? ORDER BY r.id LIMIT ?"
-STORED_SUMS: Final = "SELECT name, number FROM counter"
 HOST_SUMS: Final = "SELECT host, done, failed, blocked FROM host"
 PLACES: Final = "SELECT count(queue), total(queue = 1) FROM record NOT INDEXED"
 MESSAGES: Final = "SELECT count(visible_at), count(*) FROM sent NOT INDEXED"
@@ -105,32 +108,20 @@ class _Seen:
             self.records += len(rows)
             for row in rows:
                 record = record_of(row, 0.0)
-                if fault := record.unreadable or self._count(record, row):
+                if fault := record.unreadable or _fault_of(record, row):
                     yield f"{record.url}: {fault}"
+                if not record.unreadable:
+                    self._count(record)
 
-    def _count(self, record: UrlRecord, row: dict[str, Any]) -> str:
-        self._sums[f"status:{record.status}"] += 1
-        if row["key"] != key_of(record.url):
-            return "it is not found by its own URL"
-        if not record.status.is_final:
-            is_held = record.status is Status.PROCESSING
-            if is_held != bool(record.lease_until):
-                return f"{record.status} with a lease of {record.lease_until}"
-            return f"{record.status}, and in the queue as if it were fresh" if is_held and row["queue"] == FRESH else ""
-        self._hosts[record.host][record.status] += 1
-        if record.outcome is None or record.outcome.status is not record.status:
-            return f"{record.status}, and its outcome says something else"
-        self._sums["bytes"] += record.outcome.bytes
-        self._sums["redirects"] += record.outcome.is_redirect
-        if record.outcome.reason is not None:
-            self._sums[f"reason:{record.outcome.reason}"] += 1
-        if record.lease_until is not None or record.due_at is not None:
-            return f"{record.status}, and yet to be looked at again"
-        return ""
+    def _count(self, record: UrlRecord) -> None:
+        for name, number in counted(None, record.status, record.outcome).items():
+            self._sums[stored_name(name)] += number
+        if record.status.is_final:
+            self._hosts[record.host][record.status] += 1
 
     def compare(self, connection: sqlite3.Connection) -> Iterator[str]:
         """Hold the sums that are kept against what was read."""
-        stored = dict(connection.execute(STORED_SUMS).fetchall())
+        stored = dict(connection.execute(COUNTERS).fetchall())
         places, put_off = connection.execute(PLACES).fetchone()
         live, messages = connection.execute(MESSAGES).fetchone()
         self._sums |= {"messages": places + live, "put_off": int(put_off), "dead": messages - live}
@@ -143,3 +134,19 @@ class _Seen:
             found = tuple(self._hosts[host][status] for status in (Status.DONE, Status.FAILED, Status.BLOCKED))
             if kept.get(host, (0, 0, 0)) != found:
                 yield f"the sums of {host} are {kept.get(host, (0, 0, 0))}, the rows say {found}"
+
+
+def _fault_of(record: UrlRecord, row: dict[str, Any]) -> str:
+    """What is wrong with a record that can be read; nothing, if it is as it should be."""
+    if row["key"] != key_of(record.url):
+        return "it is not found by its own URL"
+    if not record.status.is_final:
+        is_held = record.status is Status.PROCESSING
+        if is_held != bool(record.lease_until):
+            return f"{record.status} with a lease of {record.lease_until}"
+        return f"{record.status}, and in the queue as if it were fresh" if is_held and row["queue"] == FRESH else ""
+    if record.outcome is None or record.outcome.status is not record.status:
+        return f"{record.status}, and its outcome says something else"
+    if record.lease_until is not None or record.due_at is not None:
+        return f"{record.status}, and yet to be looked at again"
+    return ""

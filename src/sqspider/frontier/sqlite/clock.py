@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from sqspider.frontier import Clock, RobotsRow
-from sqspider.frontier.sqlite.file import is_busy
+from sqspider.frontier.sqlite.errors import is_busy
 from sqspider.frontier.sqlite.rows import packed_robots, robots_row
 
 TOLERATED_SECONDS: Final = 10.0  # clocks that are set over the net are put back a little now and then

@@ -1,7 +1,5 @@
-"""A frontier's SQLite file: its tables, how it is opened, and what SQLite's errors mean.
-
-To work, it is made or brought up to date; to look, it is neither made nor written to. What is in the
-tables is the business of ``sqlite``.
+"""How a frontier's file is opened: to work, it is made or brought up to date; to look, it is neither made nor written
+to. Whatever is no frontier, of a newer version or damaged is refused.
 """
 
 from __future__ import annotations
@@ -14,15 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sqspider.frontier import FrontierBusyError, FrontierError, FrontierUnavailableError
-from sqspider.frontier.sqlite.rows import NOT_UTF8
+from sqspider.frontier import FrontierUnavailableError
+from sqspider.frontier.sqlite.errors import BUSY_SECONDS, damaged, folder_of, has_frames, is_busy
 from sqspider.frontier.sqlite.schema import SCHEMA, statements_of
 from sqspider.frontier.sqlite.upgrade import upgrade
 
 APPLICATION_ID: Final = 0x73717370  # "sqsp"
-SCHEMA_VERSION: Final = 3  # of the key of a URL, too: see sqlite_rows.key_of
+SCHEMA_VERSION: Final = 3  # of the key of a URL, too: see keys.key_of
 OLDEST_SQLITE: Final = (3, 38, 0)  # the operator ->>
-BUSY_SECONDS: Final = 30.0  # how long to wait for other processes' transactions
 BUSY_PAUSE_SECONDS: Final = 0.005  # between two tries where SQLite does not wait by itself
 CACHE_KIB: Final = 32_768  # bounded, whatever the file's size
 CHECKED_BYTES: Final = 64 << 20  # of a file that is checked when it is opened: a third of a second
@@ -32,31 +29,15 @@ IN_MEMORY: Final = ":memory:"
 COUNT_TABLES: Final = "SELECT count(*) FROM sqlite_schema"
 
 
-class Identity(NamedTuple):
-    """Which file it is that lies at a path."""
-
-    device: int
-    inode: int
-
-
-def identity_of(path: str) -> Identity | None:
-    """The file at a path; none if there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return Identity(found.st_dev, found.st_ino)
-
-
 def open_to_work(path: str, now: float) -> sqlite3.Connection:
     """Open a file that is to be written, made if it is absent; ``:memory:`` for none.
 
     Waits for no transaction of others but where the file is made or brought up to date. Raises
-    :class:`FrontierUnavailableError` if it is no frontier, of a newer version or damaged, and
-    ``sqlite3.Error`` for what :func:`classify` puts into words, such as a file that cannot be written.
+    :class:`FrontierUnavailableError` if it is no frontier, of a newer version or damaged, and ``sqlite3.Error`` for
+    what :func:`~sqspider.frontier.sqlite.errors.classify` puts into words, such as a file that cannot be written.
     """
     _refuse_old_sqlite()
-    was_left_open = _has_frames(path)
+    was_left_open = has_frames(path)
     connection = _connect(path)
     try:
         _patiently(connection, lambda: _prepare(connection, path, now))
@@ -92,7 +73,7 @@ def open_to_look(path: str) -> sqlite3.Connection:
 
 def is_absent(path: str) -> bool:
     """Whether nobody has made the file, and it could be made."""
-    return path != IN_MEMORY and not os.path.exists(path) and os.path.isdir(_folder_of(path))
+    return path != IN_MEMORY and not os.path.exists(path) and os.path.isdir(folder_of(path))
 
 
 def leave_no_log(connection: sqlite3.Connection) -> None:
@@ -108,7 +89,7 @@ def leave_no_log(connection: sqlite3.Connection) -> None:
 
 def _way_to_look(path: str) -> str:
     """How to open a file without a trace: https://sqlite.org/wal.html#readonly"""
-    if _has_frames(path):
+    if has_frames(path):
         return "mode=ro"  # the last one to close a file it may write moves what a dead process left into it
     if hasattr(os, "statvfs") and os.path.exists(path) and os.statvfs(path).f_flag & os.ST_RDONLY:
         return "immutable=1"  # no -shm can be made, and nobody changes anything
@@ -131,14 +112,6 @@ def _connect(database: str, *, is_uri: bool = False) -> sqlite3.Connection:
     # Debian's SQLite overwrites what is deleted: every page of a table that is emptied would go through the log.
     connection.execute("PRAGMA secure_delete = OFF")
     return connection
-
-
-def _has_frames(path: str) -> bool:
-    """Whether a log of changes lies beside the file: it is open, or whoever had it open last died."""
-    try:
-        return os.path.getsize(f"{path}-wal") > 0
-    except OSError:
-        return False
 
 
 class _Head(NamedTuple):
@@ -253,61 +226,3 @@ def _check_quickly(connection: sqlite3.Connection, path: str) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != SOUND:
         raise damaged(path, " ".join(found.split()))
-
-
-def is_busy(error: sqlite3.Error) -> bool:
-    name = getattr(error, "sqlite_errorname", "") or ""
-    return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"))
-
-
-def damaged(path: str, what: str) -> FrontierUnavailableError:
-    """The error that ends the work on a file which is not what it should be."""
-    return FrontierUnavailableError(
-        f"{path} is damaged: {what}. `sqspider status --check` says more and `sqspider export` writes what can "
-        "still be read; go on with a copy from before, or with another file"
-    )
-
-
-def classify(error: sqlite3.Error, path: str) -> FrontierError:
-    """What a fault of SQLite means, and what to do. https://sqlite.org/rescode.html"""
-    code = getattr(error, "sqlite_errorname", "") or ""
-    if is_busy(error):
-        return FrontierBusyError(
-            f"{path} was locked by another process for {BUSY_SECONDS:g} s: see what holds it, or try again"
-        )
-    if code.startswith("SQLITE_NOTADB"):
-        return FrontierUnavailableError(f"{path} is no SQLite database: name another file")
-    if code.startswith("SQLITE_READONLY"):
-        return FrontierUnavailableError(f"{path} cannot be written: see its permissions, or name another file")
-    if code.startswith("SQLITE_CANTOPEN"):
-        return FrontierUnavailableError(f"{path} cannot be opened: {_why_not_opened(path)}")
-    if code.startswith("SQLITE_FULL"):
-        return FrontierUnavailableError(
-            f"the disk that holds {path} is full: make room and go on with the same command; nothing is lost"
-        )
-    if code.startswith("SQLITE_CORRUPT"):
-        return damaged(path, str(error))
-    if str(error).startswith(NOT_UTF8):
-        return damaged(path, str(error))
-    if code.startswith("SQLITE_IOERR"):
-        return FrontierUnavailableError(f"reading or writing {path} failed ({error}, {code}): see the disk")
-    return FrontierError(f"{path}: {error} ({code or type(error).__name__})")
-
-
-def _folder_of(path: str) -> str:
-    return os.path.dirname(os.path.abspath(path))
-
-
-def _why_not_opened(path: str) -> str:
-    folder = _folder_of(path)
-    if os.path.isdir(path):
-        return "it is a folder; name a file"
-    if not os.path.isdir(folder):
-        return f"there is no folder {folder}"
-    if os.path.exists(path) and not os.access(folder, os.W_OK):
-        return f"{folder} cannot be written, where SQLite needs a {os.path.basename(path)}-shm: copy {_and_log(path)}"
-    return "see its permissions and those of its folder"
-
-
-def _and_log(path: str) -> str:
-    return f"it and {os.path.basename(path)}-wal to another folder" if _has_frames(path) else "it to another folder"

@@ -8,20 +8,22 @@ from __future__ import annotations
 import functools
 import sqlite3
 import zlib
-from hashlib import blake2b
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from sqspider.checks import check_numbers
 from sqspider.crawls import CrawlSettings, decode_settings
 from sqspider.frontier import DeadLetter, RobotsRow, WorkerRow
+from sqspider.frontier.sqlite.errors import NOT_UTF8, damaged
+from sqspider.frontier.sqlite.keys import key_or_none
 from sqspider.host import HostRow
 from sqspider.message import Message
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import host_of
 
 T = TypeVar("T")
-NOT_UTF8: Final = "Could not decode to UTF-8"  # how the driver begins to say so; SQLite has no code for it
 END_OF_TIME: Final = 253_402_300_800.0  # the year 10000, which no calendar here knows
 
 Parameters = dict[str, Any] | tuple[Any, ...]
@@ -29,41 +31,8 @@ Parameters = dict[str, Any] | tuple[Any, ...]
 STATUSES: Final = (Status.QUEUED, Status.PROCESSING, Status.DONE, Status.FAILED, Status.BLOCKED)
 """A record's status as the file has it: by its place in this list."""
 STATUS_NUMBERS: Final = {status: number for number, status in enumerate(STATUSES)}
-QUEUED, PROCESSING = STATUS_NUMBERS[Status.QUEUED], STATUS_NUMBERS[Status.PROCESSING]
 FRESH, PUT_OFF, IN_FLIGHT = 0, 1, 2  # the places in the queue
-
-# The key of a URL. It must never change: the files that are there are searched by it.
-
-_URL_BITS: Final = 40
-
-
-@functools.lru_cache(maxsize=16_384)
-def _host_bits(host: str) -> bytes:
-    return blake2b(host.encode(), digest_size=3).digest()
-
-
-def key_of(url: str) -> int:
-    """64 bits by which a canonical URL's record is found: 24 of its host, 40 of itself.
-
-    What belongs to a host lies together, so that the links of a page touch few pages of the file. Two URLs may
-    have one key: whoever finds a record by it compares the URL.
-    """
-    rest = blake2b(url.encode(), digest_size=_URL_BITS // 8).digest()
-    return int.from_bytes(_host_bits(host_of(url)) + rest, "big", signed=True)
-
-
-def key_or_none(url: object) -> int | None:
-    """The key of what lies in the place of a URL; none if that is damaged, and no URL."""
-    try:
-        return key_of(url) if isinstance(url, str) else None
-    except (IndexError, UnicodeEncodeError):
-        return None
-
-
-def keys_of_host(host: str) -> tuple[int, int]:
-    """The first and the last key that a URL of a host can have. Another host may share them."""
-    first = int.from_bytes(_host_bits(host), "big", signed=True) << _URL_BITS
-    return first, first + (1 << _URL_BITS) - 1
+STEP: Final = 1000  # rows that one transaction of a longer piece of work looks at, before others get their turn
 
 
 class _Packed(msgspec.Struct, frozen=True, array_like=True):
@@ -166,6 +135,7 @@ class Waiting(NamedTuple):
     """A record that has a place in the queue, as a statement reads it."""
 
     id: int
+    key: int
     delivery: int
     url: str
     depth: int
@@ -192,6 +162,19 @@ class Waiting(NamedTuple):
             generation=self.slot_generation or 0,
         )
 
+    def sound_message(self, settings: CrawlSettings) -> Message | None:
+        """The same, where it can be believed without being read again: none if anything of it is damaged.
+
+        The key was made of the very same URL, which was canonical then.
+        """
+        try:
+            msgspec.convert(tuple(self), Waiting)  # what is one already is believed
+            message = self.message(settings)
+            check_numbers(message, Message.ranges)
+        except (msgspec.ValidationError, TypeError, ValueError):
+            return None
+        return message if self.key == key_or_none(self.url) else None
+
 
 def host_row(row: tuple[Any, ...]) -> HostRow:
     """A host's row. Raises ``ValueError`` if it is damaged."""
@@ -211,6 +194,17 @@ def letter_row(row: tuple[Any, ...]) -> DeadLetter:
     message_id, body, receive_count, sent_at = row
     values = {"message_id": str(message_id), "body": body, "receive_count": receive_count, "sent_at": sent_at}
     return _read(values, DeadLetter)
+
+
+def whole(read: Callable[[tuple[Any, ...]], T], rows: Iterable[tuple[Any, ...]], what: str, path: str) -> list[T]:
+    """Rows as what they stand for. Raises :class:`FrontierUnavailableError` where one is damaged."""
+    found = []
+    for row in rows:
+        try:
+            found.append(read(row))
+        except ValueError as error:
+            raise damaged(path, f"the row of the {what} {row[0]!r} says {error}") from None
+    return found
 
 
 def _read(values: dict[str, Any], kind: type[T]) -> T:

@@ -11,7 +11,7 @@ CREATE TABLE crawl (               -- how to go on from a URL, each once: record
 );
 CREATE TABLE record (              -- a URL, and its place in the queue
     id INTEGER PRIMARY KEY,        -- in the order of recording
-    key INTEGER NOT NULL,          -- of its host and itself: see sqlite_rows.key_of
+    key INTEGER NOT NULL,          -- of its host and itself: see keys.key_of
     crawl INTEGER NOT NULL REFERENCES crawl (id),
     status INTEGER NOT NULL DEFAULT 0, -- 0 queued, 1 processing, 2 done, 3 failed, 4 blocked
     queue INTEGER,                 -- NULL no place, 0 fresh, 1 put off until visible_at, 2 in flight until then
@@ -35,7 +35,7 @@ CREATE TABLE record (              -- a URL, and its place in the queue
     lastmod REAL,
     claimed_at REAL,
     finished_at REAL,
-    outcome BLOB,                  -- MessagePack: see sqlite_rows.pack; without what the next two hold
+    outcome BLOB,                  -- MessagePack: see rows.pack; without what the next two hold
     digest BLOB,                   -- of the payload: 32 bytes of SHA-256, or a text of another kind
     redirect_to TEXT,
     capture BLOB,                  -- where the archive has it: file, offset and length (MessagePack)

@@ -1,0 +1,226 @@
+"""Claims of URL records: who wins one, and how it is ended: finished, or given back.
+
+Only a condition of DynamoDB's decides, never a call that failed: an unclear one is looked up in the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from sqspider.frontier import ClaimRequest, Entry, Finish, FrontierBusyError, Lost, LostReason, Retry, Won
+from sqspider.frontier.answers import (
+    Claimant,
+    claim_told,
+    claimed_in_order,
+    counted,
+    first_request_of_each,
+    given_back,
+    host_sums,
+    is_held,
+    not_before,
+)
+from sqspider.frontier.aws.attributes import Item, n, number, s, text
+from sqspider.frontier.aws.doubts import Doubt
+from sqspider.frontier.aws.items import claim_in, encode_outcome, fence, is_of, is_own, shard_of, was_queued, won_of
+from sqspider.frontier.aws.messages import Messages
+from sqspider.frontier.aws.outgoing import delay_until
+from sqspider.frontier.aws.parking import is_parked, parked_until
+from sqspider.frontier.aws.queue import Outgoing
+from sqspider.frontier.aws.table import Statement, Written
+from sqspider.record import Operation, Status
+from sqspider.url import host_of
+
+CLAIM_ROUNDS: Final = 4
+CLAIM: Final = """
+UPDATE "{table}"
+SET "status" = 'processing' SET "attempt" = "attempt" + 1 SET "unended" = "unended" + 1
+SET "worker_id" = ? SET "claim_id" = ? SET "lease_until" = ? SET "claimed_at" = ?
+WHERE "url" = ? AND "lease_until" < ?
+RETURNING ALL NEW *
+"""
+FINISH: Final = """
+UPDATE "{table}"
+SET "status" = ? SET "outcome" = ? SET "finished_at" = ? SET "unended" = 0
+REMOVE "lease_until" REMOVE "due_at" REMOVE "due_shard" REMOVE "parked_body"
+WHERE "url" = ? AND "attempt" = ? AND "claim_id" = ? AND "status" = 'processing'
+"""
+GIVE_BACK: Final = """
+UPDATE "{table}"
+SET "status" = 'queued' SET "lease_until" = 0 SET "unended" = ? SET "tries" = ?
+SET "due_at" = ? SET "due_shard" = ?{more}
+WHERE "url" = ? AND "attempt" = ? AND "claim_id" = ? AND "status" = 'processing'
+"""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class _Tried(NamedTuple):
+    """What came of one try to claim some URLs."""
+
+    answers: dict[str, Won | Lost]
+    missing: list[str]  # have no record
+    free: list[str]  # became so between the write and the read
+
+
+class Claims(Messages):
+    """Claims and their ends."""
+
+    async def claim(
+        self, requests: Sequence[ClaimRequest], *, worker_id: str, claim_id: str, lease_seconds: float
+    ) -> list[Won | Lost]:
+        claimant = Claimant(worker_id, claim_id, lease_seconds)
+        by_url = first_request_of_each(requests)
+        answers: dict[str, Won | Lost] = {}
+        waiting = list(by_url)
+        for _ in range(CLAIM_ROUNDS):
+            tried = await self._try(waiting, claimant)
+            answers |= tried.answers
+            waiting = tried.free
+            if tried.missing:  # a message whose URL has no record is a way in
+                refused = (await self._insert([Entry.of(by_url[url].message) for url in tried.missing])).refused
+                answers |= _refused(refused)
+                waiting = waiting + [url for url in tried.missing if url not in refused]
+            if not waiting:
+                break
+        for url in waiting:  # changing hands all the time: look again soon
+            answers[url] = Lost(url=url, why=LostReason.HELD, lease_until=self._clock())
+        await self._flush_if_due()
+        return claimed_in_order(requests, answers)
+
+    async def _try(self, urls: list[str], claimant: Claimant) -> _Tried:
+        """Try to claim records once, and count those that were queued."""
+        now = self._clock()
+        with self._doubts.unless_answered(Doubt(url, partial(is_own, claimant), self._count_claim) for url in urls):
+            written = await self._table.write([self._claim(url, claimant, now) for url in urls])
+            # One consistent read says why some were lost.
+            lost = [url for url, w in zip(urls, written, strict=True) if not w.is_done and not w.refusal]
+            found = await self._table.read(lost)
+        answers = _refused({url: w.refusal for url, w in zip(urls, written, strict=True) if w.refusal})
+        for url, w in zip(urls, written, strict=True):
+            if w.is_done and w.item is not None:
+                answers[url] = won_of(url, w.item)
+                self._count_claim(w.item)
+        for url, item in found.items():
+            if is_own(claimant, item):  # the answer was lost
+                self._count_claim(item)
+            told = claim_told(url, claim_in(item), claimant, now)
+            if told is not None:
+                answers[url] = told
+        missing = [url for url in lost if url not in found]
+        return _Tried(answers, missing, [url for url in lost if url in found and url not in answers])
+
+    def _claim(self, url: str, claimant: Claimant, now: float) -> Statement:
+        lease_until = now + claimant.lease_seconds
+        values = [s(claimant.worker_id), s(claimant.claim_id), n(lease_until), n(now), s(url), n(now)]
+        return self._table.statement(CLAIM, url, values)
+
+    def _count_claim(self, item: Item) -> None:
+        if was_queued(item):
+            self._sums.add(counted(Status.QUEUED, Status.PROCESSING))
+
+    async def finish(self, finishes: Sequence[Finish]) -> list[bool]:
+        await self._enqueue_links(finishes)
+        now = self._clock()
+
+        def is_mine(item: Item) -> bool:
+            return "finished_at" in item and number(item, "finished_at") == now
+
+        with self._doubts.unless_answered(
+            Doubt.of(finish.claim, is_mine, partial(self._count_finish, finish)) for finish in finishes
+        ):
+            written = await self._table.write([self._finish(finish, now) for finish in finishes])
+            ended = await self._ended([finish.claim for finish in finishes], written, is_mine)
+        over = [finish for finish, is_ended in zip(finishes, ended, strict=True) if is_ended]
+        for finish in over:
+            self._count_finish(finish)
+        try:
+            await self.delete([finish.delivery for finish in over if finish.delivery is not None])
+        except FrontierBusyError as error:  # they come back, are found finished, and go then
+            log.warning("frontier_busy", during="delete", error=str(error))
+        await self._flush_if_due()
+        return ended
+
+    async def _enqueue_links(self, finishes: Sequence[Finish]) -> None:
+        """Links go first, so that a crash loses none; those of a claim that is over stay out."""
+        linked = [finish for finish in finishes if finish.links]
+        if not linked:
+            return
+        current = await self._table.read(finish.claim.url for finish in linked)
+        held = [
+            finish
+            for finish in linked
+            if (item := current.get(finish.claim.url)) and is_held(claim_in(item), finish.claim, Operation.FINISH)
+        ]
+        if held:
+            await self.enqueue([link for finish in held for link in finish.links])
+
+    def _finish(self, finish: Finish, now: float) -> Statement:
+        outcome = finish.outcome
+        parameters = [s(outcome.status), s(encode_outcome(outcome)), n(now), *fence(finish.claim)]
+        return self._table.statement(FINISH, finish.claim.url, parameters)
+
+    async def _ended(self, claims: list[Won], written: list[Written], is_mine: Callable[[Item], bool]) -> list[bool]:
+        """Which claims were ended. One whose answer was lost has ended if its record says what was written."""
+        unsure = [claim.url for claim, w in zip(claims, written, strict=True) if w.is_unsure and not w.is_done]
+        found = await self._table.read(unsure)
+        return [
+            w.is_done or ((item := found.get(claim.url)) is not None and is_of(item, claim) and is_mine(item))
+            for claim, w in zip(claims, written, strict=True)
+        ]
+
+    def _count_finish(self, finish: Finish, _: Item | None = None) -> None:
+        self._sums.add(counted(Status.PROCESSING, finish.outcome.status, finish.outcome))
+        for host, sums in host_sums([finish]).items():
+            self._host_rows.add_sums(host, sums)
+
+    async def retry(self, retries: Sequence[Retry]) -> list[bool]:
+        now = self._clock()
+
+        def is_mine(item: Item) -> bool:
+            return text(item, "status") == Status.QUEUED
+
+        with self._doubts.unless_answered(
+            Doubt.of(retry.claim, is_mine, lambda _: self._count_given_back(1)) for retry in retries
+        ):
+            written = await self._table.write([self._give_back(retry, now) for retry in retries])
+            ended = await self._ended([retry.claim for retry in retries], written, is_mine)
+        given_back = [retry for retry, is_ended in zip(retries, ended, strict=True) if is_ended]
+        self._count_given_back(len(given_back))
+        await self._resend([(retry.delivery, _sent_back(retry, now)) for retry in given_back])
+        await self._flush_if_due()
+        return ended
+
+    def _count_given_back(self, count: int) -> None:
+        self._sums.add(counted(Status.PROCESSING, Status.QUEUED, count=count))
+
+    def _give_back(self, retry: Retry, now: float) -> Statement:
+        claim, body, numbers = retry.claim, retry.delivery.body, given_back(retry)
+        parks = is_parked(retry.at, now, body)
+        due_at = parked_until(retry.at, now) if parks else not_before(now, retry.at) + self._settings.due_seconds
+        more: dict[str, dict[str, Any]] = {}
+        if retry.outcome is not None:
+            more["outcome"] = s(encode_outcome(retry.outcome))
+        if retry.is_unused:
+            more["unused"] = n(claim.attempt)
+        if parks:
+            more["parked_body"] = s(body)
+        text = GIVE_BACK.format(table=self._table.name, more="".join(f' SET "{name}" = ?' for name in more))
+        shard = s(shard_of(claim.url, is_parked=parks))
+        parameters = [n(numbers.unended), n(numbers.tries), n(due_at), shard, *more.values(), *fence(claim)]
+        return Statement(claim.url, text, parameters)
+
+
+def _refused(why: Mapping[str, str]) -> dict[str, Won | Lost]:
+    return {url: Lost(url=url, why=LostReason.REFUSED, detail=detail) for url, detail in why.items()}
+
+
+def _sent_back(retry: Retry, now: float) -> Outgoing | None:
+    """The message of a claim that is given back; none where its record keeps it."""
+    body = retry.delivery.body
+    if is_parked(retry.at, now, body):
+        return None
+    return Outgoing(body, host_of(retry.claim.url), delay_until(retry.at, now))

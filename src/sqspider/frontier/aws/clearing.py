@@ -1,0 +1,64 @@
+"""How queue and table are cleared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sqspider.frontier import PurgedLatelyError
+from sqspider.frontier.aws.batches import batches, together
+from sqspider.frontier.aws.errors import AwsError
+from sqspider.frontier.aws.items import GENERATION
+from sqspider.frontier.aws.part import Part
+from sqspider.frontier.aws.queue import live_messages
+from sqspider.frontier.aws.table import WRITE_BATCH
+from sqspider.frontier.aws.traits import TRAITS
+
+KEPT: Final = ("worker ", GENERATION)  # beginnings of keys that stay when the table is cleared
+SEGMENTS: Final = 4  # of the table, which are read at once
+
+
+class Clearing(Part):
+    """Removes every message, and every record."""
+
+    async def purge_queue(self) -> int:
+        removed = 0
+        for queue in (self._queue, self._rules.dead_letters):
+            if queue is None:
+                continue
+            removed += sum(live_messages(await queue.attributes()))
+            try:
+                await queue.purge()
+            except AwsError as error:
+                if error.code == "PurgeQueueInProgress":
+                    raise PurgedLatelyError(
+                        f"{queue.name} was purged less than {TRAITS.purge_seconds:.0f} s ago; "
+                        "AWS allows it once in that time"
+                    ) from error
+                raise
+        return removed
+
+    async def clear_table(self, on_removed: Callable[[int], None] = lambda _: None) -> int:
+        self._doubts.forget()
+        self._sums.forget()
+        self._host_rows.forget()
+        await self._host_rows.raise_generation()  # first, in case it is left half-way
+        removed = 0
+
+        async def clear(segment: int) -> None:
+            nonlocal removed
+            pages = self._table.scan(
+                Segment=segment,
+                TotalSegments=SEGMENTS,
+                ProjectionExpression="#url",
+                ExpressionAttributeNames={"#url": "url"},
+            )
+            async for items in pages:
+                keys = [key for item in items if not (key := item["url"]["S"]).startswith(KEPT)]
+                await together(self._table.delete_items(part) for part in batches(keys, WRITE_BATCH))
+                removed += sum(key.startswith("http") for key in keys)
+                on_removed(removed)
+
+        await together(clear(segment) for segment in range(SEGMENTS))
+        await self._host_rows.raise_generation()  # and last: what was remembered meanwhile may be gone
+        return removed

@@ -1,0 +1,93 @@
+"""How many records there are of each kind, and what all of it has cost: the sums as people are told them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from sqspider.frontier import Bill, Counts
+from sqspider.frontier.answers import counted, counts_of
+from sqspider.frontier.aws.attributes import text
+from sqspider.frontier.aws.batches import together
+from sqspider.frontier.aws.bill import Usage
+from sqspider.frontier.aws.items import PARKED_SHARDS, QUEUED_SHARDS
+from sqspider.frontier.aws.records import Records
+from sqspider.frontier.aws.sums import BILL
+from sqspider.record import Status, UrlRecord
+
+QUIET_SECONDS: Final = 60.0  # after its last change a worker has written its sums: it polls, or ends a fetch
+EXACT_OPEN: Final = 100  # up to so many open records are counted one by one
+
+
+class Counting(Records):
+    """Counts of records, and the bill."""
+
+    async def counts(self, *, exact: bool = False) -> Counts:
+        """Records by status and reason.
+
+        Quick: the sums that workers write every few seconds, and the index of open records. Up to
+        :data:`EXACT_OPEN` open records are counted exactly, so "none open" is never a guess. Sums
+        are behind by what other workers have gathered for a few seconds, and off by as much
+        for each that was killed. ``exact`` reads the whole table, and mends the sums where nobody
+        has changed a record for :data:`QUIET_SECONDS`.
+        """
+        await self.flush()
+        if exact:
+            return await self._recount()
+        sums, open_records = dict((await self._sums.read()).records), await self._open_records()
+        if open_records is not None:
+            exactly = Counter(text(item, "status") for item in (await self._table.read(open_records)).values())
+            for status in (Status.QUEUED, Status.PROCESSING):
+                sums[status.value] = exactly[status]
+        told = _told(sums)
+        if open_records is None and told.open <= EXACT_OPEN:
+            told.by_status[Status.QUEUED] = EXACT_OPEN + 1
+        return told
+
+    async def bill(self) -> Bill:
+        await self.flush()
+        numbers = (await self._sums.read()).numbers
+        usage = Usage(**{name: numbers.get(f"{BILL}{name}", 0.0) for name in Usage.__struct_fields__})
+        parts = msgspec.structs.asdict(usage)
+        return Bill(calls=round(parts.pop("calls")), dollars=usage.dollars, parts=parts)
+
+    async def _open_records(self) -> list[str] | None:
+        """The URLs of open records; none if there are many."""
+        found: list[str] = []
+        for shards in (QUEUED_SHARDS, PARKED_SHARDS):
+            for part in await together(self._table.query(shard, EXACT_OPEN + 1) for shard in shards):
+                found += [url for url, _ in part]
+            if len(found) > EXACT_OPEN:
+                return None
+        return found
+
+    async def _recount(self) -> Counts:
+        """Count all records, and mend the sums if all is quiet.
+
+        Where somebody works, what is not written yet would be added once more: then the sums stay as they are.
+        """
+        numbers: Counter[str] = Counter()
+        seen, quiet_since = await self._sums.read(), self._clock() - QUIET_SECONDS
+        is_quiet = True
+        async for records in self.scan():
+            for record in records:
+                is_quiet = is_quiet and self._changed_at(record) < quiet_since
+                numbers.update(counted(None, record.status, record.outcome))
+        if is_quiet and await self._sums.read() == seen:
+            await self._sums.mend(seen, numbers)
+        return _told(numbers)
+
+    def _changed_at(self, record: UrlRecord) -> float:
+        """When a record was changed last, or a little later: what gave it back moved ``due_at`` on."""
+        moments = [record.enqueued_at, record.claimed_at or 0.0, record.finished_at or 0.0]
+        if record.attempt and record.due_at is not None:
+            moments.append(record.due_at - self._settings.due_seconds)
+        return max(moments)
+
+
+def _told(sums: Mapping[str, int]) -> Counts:
+    """The sums as they are told: they may be off, but nobody has fewer than none."""
+    return counts_of({name: max(0, much) for name, much in sums.items()})

@@ -1,0 +1,204 @@
+"""What stands in the table: its items by their key ``url``, and how a URL record is written in one.
+
+    http(s)://…     a URL record
+    host NAME       a host row, and the requests under way to it
+    robots ORIGIN   a robots.txt row and its lease
+    worker ID       a worker that checked in
+    counter N       a part of the sums of records by status
+    sweeper         who sweeps, until when
+    generation      how often the table was cleared: it stays
+
+One table, because it is one name to configure, to permit and to clear; a canonical URL can never be one of the other
+keys. The index ``due`` holds open records alone, keys only: its hash key ``due_shard`` spreads them (q0–q7 have a
+message, p0–p7 are parked), its range key is ``due_at``. Hosts (h) and workers (w) stand in it too, so that they can be
+listed without reading the table; a host in trouble has 1 as its ``due_at`` there, any other one 0. A claim leaves
+``due_at`` as it is, since moving it costs two more write units: the sweep looks at the lease instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from sqspider.crawls import decode_settings, encode_settings
+from sqspider.frontier import Entry, Won
+from sqspider.frontier.answers import Claimant
+from sqspider.frontier.aws.attributes import Item, n, number, optional, s, text
+from sqspider.frontier.aws.table import MAX_KEY_BYTES
+from sqspider.record import Outcome, Status, UrlRecord, decode_outcome
+from sqspider.url import host_of
+
+SHARDS: Final = 8  # of the index: a thousand writes a second each
+QUEUED_SHARDS: Final = tuple(f"q{shard}" for shard in range(SHARDS))  # records that have a message
+PARKED_SHARDS: Final = tuple(f"p{shard}" for shard in range(SHARDS))  # records that keep theirs themselves
+HOST_SHARD: Final = "h"
+WORKER_SHARD: Final = "w"
+GENERATION: Final = "generation"
+SWEEPER: Final = "sweeper"
+
+
+def key_of(kind: str, name: str) -> str:
+    """The key of what is no URL record; of a name that is too long for a key, by its digest."""
+    key = f"{kind} {name}"
+    if len(key.encode()) <= MAX_KEY_BYTES:
+        return key
+    return f"{kind} #{hashlib.sha256(name.encode()).hexdigest()}"
+
+
+def shard_of(url: str, *, is_parked: bool) -> str:
+    """The shard of an open record in the index."""
+    return (PARKED_SHARDS if is_parked else QUEUED_SHARDS)[zlib.crc32(url.encode()) % SHARDS]
+
+
+def new_item(entry: Entry, *, mark: str, now: float, due_at: float, parked_body: str | None) -> Item:
+    """A new record. ``mark`` tells an own insert whose answer was lost from another's."""
+    item: Item = {
+        "url": s(entry.url),
+        "status": s(Status.QUEUED),
+        "depth": n(entry.depth),
+        "attempt": n(0),
+        "unended": n(0),
+        "tries": n(0),
+        "claim_id": s(mark),
+        "lease_until": n(0),
+        "enqueued_at": n(now),
+        "due_at": n(due_at),
+        "due_shard": s(shard_of(entry.url, is_parked=parked_body is not None)),
+    }
+    if parked_body is not None:
+        item["parked_body"] = s(parked_body)
+    if entry.parent is not None:
+        item["parent"] = s(entry.parent)
+    if entry.redirects:
+        item["redirects"] = n(entry.redirects)
+    if entry.lastmod is not None:
+        item["lastmod"] = n(entry.lastmod)
+    settings = encode_settings(entry.settings)
+    if settings != "{}":
+        item["settings"] = s(settings)
+    return item
+
+
+def record_of(item: Item) -> UrlRecord:
+    """A record; of a damaged one, or of a later version's that cannot be read, the URL and what is wrong with it."""
+    try:
+        return _read_record(item)
+    except (msgspec.MsgspecError, KeyError, ValueError) as error:
+        url = item["url"]["S"]
+        return UrlRecord(url=url, status=Status.QUEUED, unreadable=f"its item is damaged: {error}")
+
+
+def _read_record(item: Item) -> UrlRecord:
+    url = item["url"]["S"]
+    attempt = int(number(item, "attempt"))
+    outcome = text(item, "outcome")
+    return UrlRecord(
+        url=url,
+        status=Status(item["status"]["S"]),
+        depth=int(number(item, "depth")),
+        parent=text(item, "parent"),
+        host=host_of(url),
+        lastmod=optional(item, "lastmod"),
+        attempt=attempt,
+        unended=int(number(item, "unended")),
+        tries=int(number(item, "tries")),
+        redirects=int(number(item, "redirects")),
+        worker_id=text(item, "worker_id"),
+        claim_id=text(item, "claim_id") if attempt else None,
+        lease_until=optional(item, "lease_until"),
+        due_at=optional(item, "due_at"),
+        parked="parked_body" in item,
+        enqueued_at=number(item, "enqueued_at"),
+        claimed_at=optional(item, "claimed_at"),
+        finished_at=optional(item, "finished_at"),
+        outcome=decode_outcome(outcome, url) if outcome is not None else None,
+    )
+
+
+def size_of(item: Item) -> int:
+    """About what DynamoDB counts of an item: the bytes of its names and values."""
+    return sum(len(name) + len(value.encode()) for name, typed in item.items() for value in typed.values())
+
+
+def encode_outcome(outcome: Outcome) -> str:
+    return msgspec.json.encode(outcome).decode()
+
+
+def entry_of(item: Item) -> Entry:
+    return Entry(
+        url=item["url"]["S"],
+        depth=int(number(item, "depth")),
+        parent=text(item, "parent"),
+        settings=decode_settings(text(item, "settings") or "{}"),
+        redirects=int(number(item, "redirects")),
+        lastmod=optional(item, "lastmod"),
+    )
+
+
+def won_of(url: str, item: Item) -> Won:
+    return Won(
+        url=url,
+        attempt=int(number(item, "attempt")),
+        unended=int(number(item, "unended")),
+        tries=int(number(item, "tries")),
+        worker_id=item["worker_id"]["S"],
+        claim_id=item["claim_id"]["S"],
+        lease_until=number(item, "lease_until"),
+    )
+
+
+def was_queued(item: Item) -> bool:
+    """Whether a record was queued before the claim that it shows: the claim before that one was ended, or given
+    back unused. (Else its lease ran out while it was in ``processing``.)"""
+    return number(item, "unended") == 1 or ("unused" in item and number(item, "unused") == number(item, "attempt") - 1)
+
+
+def fence(claim: Won) -> list[dict[str, Any]]:
+    """The parameters of ``WHERE url AND attempt AND claim_id``."""
+    return [s(claim.url), n(claim.attempt), s(claim.claim_id)]
+
+
+def is_of(item: Item, claim: Won) -> bool:
+    """Whether no later claim of a record was made."""
+    return (number(item, "attempt"), text(item, "claim_id")) == (claim.attempt, claim.claim_id)
+
+
+def is_own(claimant: Claimant, item: Item) -> bool:
+    """Whether a record shows a claim of the claimant's."""
+    return (text(item, "worker_id"), text(item, "claim_id")) == (claimant.worker_id, claimant.claim_id)
+
+
+class ClaimInItem(NamedTuple):
+    """What an item says of a record's claims."""
+
+    status: Status
+    attempt: int
+    unended: int
+    tries: int
+    worker_id: str | None
+    claim_id: str | None
+    lease_until: float | None
+
+
+def claim_in(item: Item) -> ClaimInItem:
+    """What a record says of its claims, however damaged the rest of it is."""
+    return ClaimInItem(
+        status=_status_of(item),
+        attempt=int(number(item, "attempt")),
+        unended=int(number(item, "unended")),
+        tries=int(number(item, "tries")),
+        worker_id=text(item, "worker_id"),
+        claim_id=text(item, "claim_id"),
+        lease_until=optional(item, "lease_until"),
+    )
+
+
+def _status_of(item: Item) -> Status:
+    """The status; of a word that this version does not know, what the lease says."""
+    try:
+        return Status(item["status"]["S"])
+    except (KeyError, ValueError):
+        return Status.PROCESSING if number(item, "lease_until") else Status.QUEUED

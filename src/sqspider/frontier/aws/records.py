@@ -1,0 +1,125 @@
+"""How URLs are recorded, and how records are read.
+
+Each operation is a few batch calls in the safe order; what dies half-way is found again by its lease or by
+``due_at``. A throttled, failed or unclear call is tried again or raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import structlog
+
+from sqspider.frontier import Entry
+from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each
+from sqspider.frontier.aws.attributes import Item, text
+from sqspider.frontier.aws.batches import batches
+from sqspider.frontier.aws.doubts import Doubt
+from sqspider.frontier.aws.items import new_item, record_of, size_of
+from sqspider.frontier.aws.outgoing import outgoing
+from sqspider.frontier.aws.part import Part, Shared
+from sqspider.frontier.aws.table import mark_by
+from sqspider.record import Status, UrlRecord
+
+ENQUEUE_BATCH: Final = 500  # URLs under way at a time: one takes some 4 KB of memory
+MAX_RECORD_BYTES: Final = 180_000  # of a new record: a parked body and an outcome come to it
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Parked(NamedTuple):
+    """What a record keeps that has no message."""
+
+    until: float
+    body: str  # of the message that is sent then
+
+
+class Recorded(NamedTuple):
+    """What became of records that were to be inserted."""
+
+    new: dict[str, None]  # URLs, in order
+    refused: dict[str, str]  # URLs that no record can be made of, and why
+
+
+class Records(Part):
+    """The URL records: recording and reading."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self._enqueueing = asyncio.Lock()
+
+    async def enqueue(self, entries: Sequence[Entry]) -> list[bool]:
+        answers: list[bool] = []
+        for part in batches(entries, ENQUEUE_BATCH):
+            answers += await self._enqueue(part)
+        await self._flush_if_due()
+        return answers
+
+    async def _enqueue(self, entries: Sequence[Entry]) -> list[bool]:
+        by_url = first_of_each(entries)
+        # Reading first: a known URL then costs half a read unit, not the whole write unit of a
+        # condition that fails. One at a time, so that two pages of this worker do not both find a
+        # link missing. What somebody puts in is not read: just after a clearing a read may still find it.
+        links = [url for url, entry in by_url.items() if entry.parent is not None]
+        async with self._enqueueing:
+            known = await self._table.read(links, projection="url")
+            new = (await self._insert([entry for url, entry in by_url.items() if url not in known])).new
+        # What a record can hold, a message can.
+        await self._queue.send([outgoing(by_url[url].to_message()) for url in new])
+        return enqueued_in_order(entries, new)
+
+    async def _insert(self, entries: Sequence[Entry], *, parked: Mapping[str, Parked] | None = None) -> Recorded:
+        """Insert records that are missing; which were new, in order. ``parked``: by URL.
+
+        One that DynamoDB does not take is left out, and named in the log.
+        """
+        mark = mark_by(self._rng)
+        items, refused = self._items(entries, mark, parked or {})
+
+        def is_own(item: Item) -> bool:
+            return text(item, "claim_id") == mark
+
+        with self._doubts.unless_answered(Doubt(url, is_own, lambda _: self._count_new(1)) for url in items):
+            written = await self._table.write([self._table.insert(item) for item in items.values()])
+            unsure = [url for url, w in zip(items, written, strict=True) if w.is_unsure and not w.is_done]
+            own = {url for url, item in (await self._table.read(unsure)).items() if is_own(item)}
+        refused |= {url: w.refusal for url, w in zip(items, written, strict=True) if w.refusal}
+        for url, why in refused.items():
+            log.error("record_refused", url=url, why=why)
+        new = {url: None for url, w in zip(items, written, strict=True) if w.is_done or url in own}
+        self._count_new(len(new))
+        return Recorded(new, refused)
+
+    def _items(
+        self, entries: Sequence[Entry], mark: str, parked: Mapping[str, Parked]
+    ) -> tuple[dict[str, Item], dict[str, str]]:
+        """Items of new records, and the URLs that no record can be made of."""
+        now = self._clock()
+        items, refused = {}, {}
+        for entry in entries:
+            kept = parked.get(entry.url)
+            due_at = now + self._settings.due_seconds if kept is None else kept.until
+            item = new_item(entry, mark=mark, now=now, due_at=due_at, parked_body=kept and kept.body)
+            if size_of(item) > MAX_RECORD_BYTES:
+                refused[entry.url] = f"a record of more than {MAX_RECORD_BYTES:,} bytes: its settings are too long"
+            else:
+                items[entry.url] = item
+        return items, refused
+
+    def _count_new(self, count: int) -> None:
+        self._sums.add(counted(None, Status.QUEUED, count=count))
+
+    async def get(self, urls: Sequence[str]) -> dict[str, UrlRecord]:
+        items = await self._table.read(urls)
+        return {url: record_of(items[url]) for url in urls if url in items}
+
+    async def scan(self, *, status: Status | None = None, host: str | None = None) -> AsyncIterator[list[UrlRecord]]:
+        async for items in self._table.scan():
+            records = [record_of(item) for item in items if item["url"]["S"].startswith("http")]
+            yield [
+                record
+                for record in records
+                if (status is None or record.status is status) and (host is None or record.host == host)
+            ]

@@ -1,0 +1,15 @@
+"""What a frontier on AWS does otherwise than others do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqspider.frontier import Traits
+
+TRAITS: Final = Traits(
+    lag_seconds=3.0,  # SQS's counts are approximate, and the index is behind by less than that
+    poll_seconds=10.0,  # SQS bills each poll; but who stops waits for its end
+    purge_seconds=60.0,  # SQS takes so long to purge a queue, and does it once in that time
+    finest_period_seconds=60,  # CloudWatch keeps no finer points of a queue
+    max_points=1440,  # and gives no more at once
+)

@@ -1,0 +1,78 @@
+"""What there is in memory, for people and programs. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+
+from sqspider.figures import FIGURES, Point, Sample
+from sqspider.frontier import Counts, DeadLetter, QueueStats, WorkerRow
+from sqspider.frontier.answers import counts_of
+from sqspider.frontier.memory.part import Part, operation
+from sqspider.frontier.values import SCAN_BATCH
+from sqspider.record import Status, UrlRecord
+
+
+class Looking(Part):
+    """Records, sums, messages, workers and what happened over time."""
+
+    @property
+    def place(self) -> str:
+        return "memory"
+
+    @operation
+    def get(self, urls: Sequence[str]) -> dict[str, UrlRecord]:
+        return {url: self._store.records[url] for url in urls if url in self._store.records}
+
+    async def scan(self, *, status: Status | None = None, host: str | None = None) -> AsyncIterator[list[UrlRecord]]:
+        urls = list(self._store.records)
+        for start in range(0, len(urls), SCAN_BATCH):
+            records = (await self.get(urls[start : start + SCAN_BATCH])).values()
+            yield [r for r in records if status in (None, r.status) and host in (None, r.host)]
+
+    @operation
+    def counts(self, *, exact: bool = False) -> Counts:  # noqa: ARG002 - they always are
+        return counts_of(self._store.sums)
+
+    @operation
+    def queue_stats(self) -> QueueStats:
+        return self._store.queue.stats(self._clock())
+
+    @operation
+    def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
+        names = ("body", "receive_count", "sent_at")
+        return [
+            DeadLetter(message_id=str(stored.id), **{name: getattr(stored, name) for name in names})
+            for stored in list(self._store.queue.dead.values())[:limit]
+        ]
+
+    @operation
+    def workers(self) -> list[WorkerRow]:
+        now = self._clock()
+        return [known.row for _, known in sorted(self._store.workers.items()) if known.expires_at >= now]
+
+    @operation
+    def points(self, *, since: float, until: float, period_seconds: int) -> list[Point]:
+        periods: defaultdict[int, list[tuple[Sample, QueueStats]]] = defaultdict(list)
+        for sample, stats in self._store.samples:
+            if since <= sample.at < until:
+                periods[int(sample.at / period_seconds)].append((sample, stats))
+        return [_point(number * period_seconds, taken) for number, taken in sorted(periods.items())]
+
+    @operation
+    def bill(self) -> None:
+        return None
+
+
+def _point(at: float, taken: Sequence[tuple[Sample, QueueStats]]) -> Point:
+    """What some samples of one period come to."""
+    fields = {
+        figure.name: figure.join(
+            getattr(stats if figure.name in QueueStats.__struct_fields__ else sample, figure.name)
+            for sample, stats in taken
+        )
+        for figure in FIGURES
+    }
+    fetches = sum(sample.fetches for sample, _ in taken)
+    seconds = sum(sample.fetch_seconds for sample, _ in taken)
+    return Point(at=at, **(fields | {"fetch_seconds": seconds / fetches if fetches else None}))

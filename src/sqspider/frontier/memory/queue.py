@@ -1,0 +1,196 @@
+"""The queue of a frontier in memory: messages that wait or are in somebody's hands, and dead ones."""
+
+from __future__ import annotations
+
+import enum
+import heapq
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from sqspider.frontier import Delivery, QueueStats
+from sqspider.frontier.answers import is_dead
+from sqspider.frontier.memory.journal import Journal, Kept
+from sqspider.message import Message, decode_message, encode_message
+from sqspider.url import host_of
+
+replace = msgspec.structs.replace
+
+
+class Precedence(enum.Enum):
+    """What comes first when several messages are visible: the first first."""
+
+    EXPIRED = enum.auto()  # somebody had it and did not end it: its URL has waited long enough
+    PUT_OFF = enum.auto()  # it has a slot, which is good for its moment only
+    FRESH = enum.auto()
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A message in the queue."""
+
+    id: int
+    body: str
+    message: Message | None  # none: the body is no message
+    sent_at: float
+    visible_at: float
+    precedence: Precedence = Precedence.FRESH
+    receive_count: int = 0
+    receipt: str = ""  # of the last delivery, if that is not ended
+
+
+class MessageQueue:
+    """Messages, by their ids. An entry of a heap may be of a message that has moved on since: it is passed over when
+    it comes up."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal: Final = journal
+        self._sent = 0
+        self._empty()
+
+    def _empty(self) -> None:
+        self.live: Kept[int, Stored] = Kept(self._journal)
+        self.dead: Kept[int, Stored] = Kept(self._journal)  # in the order in which they died
+        self._waiting: dict[Precedence, list[tuple[float, int]]] = {each: [] for each in Precedence}  # visible_at, id
+        self._by_age: list[tuple[float, int]] = []  # a heap of sent_at, id
+        self._of_url: Kept[str, tuple[int, ...]] = Kept(self._journal)
+        self._put_off: defaultdict[str, Kept[int, None]] = defaultdict(lambda: Kept(self._journal))  # by host
+
+    def send(self, body: str, now: float) -> None:
+        message = decode_message(body)
+        self._sent += 1
+        self._add(Stored(self._sent, body, message if isinstance(message, Message) else None, now, now))
+
+    def _add(self, stored: Stored) -> None:
+        if stored.message is not None:
+            url = stored.message.url
+            self._of_url[url] = (*self._of_url.get(url, ()), stored.id)
+        heapq.heappush(self._by_age, (stored.sent_at, stored.id))
+        self._place(stored, Precedence.FRESH, stored.visible_at)
+
+    def _remove(self, stored: Stored) -> None:
+        del self.live[stored.id]
+        if stored.message is None:
+            return
+        url = stored.message.url
+        if left := tuple(id_ for id_ in self._of_url[url] if id_ != stored.id):
+            self._of_url[url] = left
+        else:
+            del self._of_url[url]
+        if stored.precedence is Precedence.PUT_OFF:
+            del self._put_off[host_of(url)][stored.id]
+
+    def _place(self, stored: Stored, precedence: Precedence, visible_at: float) -> None:
+        self.live[stored.id] = replace(stored, precedence=precedence, visible_at=visible_at)
+        heapq.heappush(self._waiting[precedence], (visible_at, stored.id))
+        if stored.message is None:
+            return
+        put_off = self._put_off[host_of(stored.message.url)]
+        if precedence is Precedence.PUT_OFF:
+            put_off[stored.id] = None
+        elif stored.id in put_off:
+            del put_off[stored.id]
+
+    def _is_current(self, precedence: Precedence, entry: tuple[float, int]) -> bool:
+        visible_at, message_id = entry
+        stored = self.live.get(message_id)
+        return stored is not None and (stored.precedence, stored.visible_at) == (precedence, visible_at)
+
+    def next_visible(self) -> float:
+        """When the next message can be had."""
+        for precedence, heap in self._waiting.items():
+            while heap and not self._is_current(precedence, heap[0]):
+                heapq.heappop(heap)
+        return min((heap[0][0] for heap in self._waiting.values() if heap), default=math.inf)
+
+    def take(self, limit: int, *, now: float, until: float, max_receives: int, receipt: str) -> list[Stored]:
+        """Up to ``limit`` visible messages, hidden until a moment. One that was taken too often dies instead."""
+        taken: dict[int, Stored] = {}  # what was put off to one moment twice has two entries there
+        visible = self._take_visible(now)
+        while len(taken) < limit and (stored := next(visible, None)) is not None:
+            if is_dead(stored.receive_count, max_receives):
+                self._remove(stored)
+                self.dead[stored.id] = stored
+                continue
+            count = stored.receive_count + 1
+            taken[stored.id] = replace(stored, receive_count=count, receipt=f"{receipt}:{stored.id}")
+        for stored in taken.values():
+            self._place(stored, Precedence.EXPIRED, until)
+        return list(taken.values())
+
+    def _take_visible(self, now: float) -> Iterator[Stored]:
+        for precedence, heap in self._waiting.items():
+            while heap and heap[0][0] <= now:
+                entry = heapq.heappop(heap)
+                if self._is_current(precedence, entry):
+                    self._journal.note(partial(heapq.heappush, heap, entry))
+                    yield self.live[entry[1]]
+
+    def _held(self, delivery: Delivery) -> Stored | None:
+        """The message of a delivery; none if the receipt is stale."""
+        stored = self.live.get(int(delivery.message_id))
+        return stored if stored is not None and stored.receipt == delivery.receipt else None
+
+    def put_off(self, delivery: Delivery, until: float, message: Message | None = None) -> None:
+        """Hide the message of a delivery until a moment; ``message``: what it says from then on."""
+        stored = self._held(delivery)
+        if stored is None:
+            return
+        stored = replace(stored, receive_count=0, receipt="")
+        if message is not None:
+            self._remove(stored)  # it is found by what it says
+            stored = replace(stored, message=message, body=encode_message(message))
+            self._add(stored)
+        self._place(stored, Precedence.PUT_OFF, until)
+
+    def delete(self, delivery: Delivery) -> None:
+        stored = self._held(delivery)
+        if stored is not None:
+            self._remove(stored)
+
+    def holds(self, url: str) -> bool:
+        """Whether there is a message of a URL that is not dead."""
+        return url in self._of_url
+
+    def delete_of(self, url: str) -> None:
+        for message_id in self._of_url.get(url, ()):
+            self._remove(self.live[message_id])
+
+    def release(self, host: str, now: float) -> int:
+        """Make what was put off visible, if it is of a host; how many."""
+        released = [self.live[i] for i in sorted(self._put_off.get(host, ())) if self.live[i].visible_at > now]
+        for stored in released:
+            self._place(stored, Precedence.PUT_OFF, now)
+        return len(released)
+
+    def revive(self, limit: int, now: float) -> int:
+        """Let dead letters begin anew; how many."""
+        revived = list(self.dead.values())[:limit]
+        for stored in revived:
+            del self.dead[stored.id]
+            self._add(replace(stored, receive_count=0, receipt="", visible_at=now))
+        return len(revived)
+
+    def purge(self) -> int:
+        """Remove all, the dead too; how many."""
+        removed = len(self.live) + len(self.dead)
+        self._empty()
+        return removed
+
+    def stats(self, now: float) -> QueueStats:
+        in_flight, delayed = (
+            len({id_ for at, id_ in self._waiting[each] if at > now and self._is_current(each, (at, id_))})
+            for each in (Precedence.EXPIRED, Precedence.PUT_OFF)
+        )
+        while self._by_age and self._by_age[0][1] not in self.live:
+            heapq.heappop(self._by_age)
+        return QueueStats(
+            visible=len(self.live) - in_flight - delayed,
+            in_flight=in_flight,
+            delayed=delayed,
+            dead=len(self.dead),
+            oldest_age_seconds=max(0.0, now - self._by_age[0][0]) if self._by_age else None,
+        )

@@ -1,0 +1,117 @@
+"""URL records in memory: made, claimed, finished, given back."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from sqspider.frontier import ClaimRequest, Entry, Finish, Lost, Retry, Won
+from sqspider.frontier.answers import (
+    Claimant,
+    claim_told,
+    claimed,
+    claimed_in_order,
+    first_request_of_each,
+    given_back,
+    host_sums,
+    not_before,
+)
+from sqspider.frontier.memory.messages import Messages
+from sqspider.frontier.memory.part import operation
+from sqspider.host import HostState, with_sums
+from sqspider.message import Message, encode_message
+from sqspider.record import Operation, Status
+
+replace = msgspec.structs.replace
+
+
+class Records(Messages):
+    """The records of URLs, through their life."""
+
+    @operation
+    def enqueue(self, entries: Sequence[Entry]) -> list[bool]:
+        return self._enqueue(entries)
+
+    def _enqueue(self, entries: Iterable[Entry]) -> list[bool]:
+        return [self._record(entry) and self._send(encode_message(entry.to_message())) for entry in entries]
+
+    def _record(self, entry: Entry) -> bool:
+        now = self._clock()
+        return self._store.record(entry, now=now, due_at=now + self._settings.due_seconds)
+
+    @operation
+    def claim(
+        self, requests: Sequence[ClaimRequest], *, worker_id: str, claim_id: str, lease_seconds: float
+    ) -> list[Won | Lost]:
+        return self._claim(requests, Claimant(worker_id, claim_id, lease_seconds))
+
+    def _claim(self, requests: Sequence[ClaimRequest], claimant: Claimant) -> list[Won | Lost]:
+        by_url = first_request_of_each(requests)
+        return claimed_in_order(requests, {url: self._claim_one(r.message, claimant) for url, r in by_url.items()})
+
+    def _claim_one(self, message: Message, claimant: Claimant) -> Won | Lost:
+        now, url = self._clock(), message.url
+        if url not in self._store.records:  # a message without a record is a way in
+            self._record(Entry.of(message))
+        record = self._store.records[url]
+        told = claim_told(url, record, claimant, now)
+        if told is not None:
+            return told
+        won = claimed(url, record, claimant, now)
+        due_at = won.lease_until + self._settings.due_seconds
+        new = {"status": Status.PROCESSING, "claimed_at": now, "due_at": due_at}
+        self._store.put(replace(record, **msgspec.structs.asdict(won), **new))
+        return won
+
+    @operation
+    def finish(self, finishes: Sequence[Finish]) -> list[bool]:
+        return self._finish(finishes)
+
+    def _finish(self, finishes: Sequence[Finish]) -> list[bool]:
+        answers = [self._finish_one(finish) for finish in finishes]
+        ended = [finish for finish, is_ended in zip(finishes, answers, strict=True) if is_ended]
+        for host, sums in host_sums(ended).items():
+            self._store.change_host(host, functools.partial(_with_sums, sums=sums))
+        return answers
+
+    def _finish_one(self, finish: Finish) -> bool:
+        outcome, record = finish.outcome, self._store.held(finish.claim, Operation.FINISH)
+        if record is None:
+            return False
+        self._enqueue(finish.links)
+        ends = {"lease_until": None, "due_at": None, "unended": 0}
+        record = self._store.records[record.url]  # one of the links may have been its own
+        self._store.put(replace(record, **ends, status=outcome.status, outcome=outcome, finished_at=self._clock()))
+        if finish.delivery is not None:  # all of its messages have nothing more to say
+            self._store.queue.delete_of(record.url)
+        return True
+
+    @operation
+    def retry(self, retries: Sequence[Retry]) -> list[bool]:
+        return self._retry(retries)
+
+    def _retry(self, retries: Sequence[Retry]) -> list[bool]:
+        return [self._retry_one(retry) for retry in retries]
+
+    def _retry_one(self, retry: Retry) -> bool:
+        record = self._store.held(retry.claim, Operation.RETRY)
+        if record is None:
+            return False
+        self._store.put(
+            replace(
+                record,
+                status=Status.QUEUED,
+                lease_until=0.0,
+                due_at=not_before(self._clock(), retry.at) + self._settings.due_seconds,
+                outcome=retry.outcome or record.outcome,
+                **given_back(retry)._asdict(),
+            )
+        )
+        self._put_off(retry.delivery, retry.at)
+        return True
+
+
+def _with_sums(state: HostState, sums: dict[str, float]) -> tuple[HostState, None]:
+    return replace(state, row=with_sums(state.row, sums)), None

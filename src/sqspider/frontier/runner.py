@@ -1,0 +1,17 @@
+"""Who runs the steps of an adapter that does its work in this process: a thread, say, or a simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Runner(Protocol):
+    """Runs steps, each whole and one after the other; what it awaits before and after is between it and its caller."""
+
+    async def run(self, work: Callable[[], T]) -> T: ...
+
+    def close(self) -> None:
+        """There is no more to come."""

@@ -1,0 +1,140 @@
+"""Host rows, slots and the requests that are under way: how they are kept.
+
+What happens to a host is said by the functions of :mod:`sqspider.host`; here each is one write.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, TypeVar
+
+import msgspec
+
+from sqspider.frontier import Admission, Entrance, Exit, SlotDemand
+from sqspider.frontier.sqlite import counters
+from sqspider.frontier.sqlite.connection import Part, Transaction
+from sqspider.frontier.sqlite.keys import keys_of_host
+from sqspider.frontier.sqlite.rows import HOST_COLUMNS, STEP, host_row, whole
+from sqspider.host import HostRow, HostState, entered, left, reserved, saved
+from sqspider.incident import is_in_trouble
+from sqspider.url import host_of
+
+T = TypeVar("T")
+HostChange = Callable[..., tuple[HostState, T]]  # of a state, and the moment at which it happens, ``now``
+
+HOSTS: Final = f"SELECT {', '.join(HOST_COLUMNS)} FROM host WHERE host IN (SELECT value FROM json_each(?))"
+ALL_HOSTS: Final = f"SELECT {', '.join(HOST_COLUMNS)} FROM host ORDER BY host"
+HOSTS_IN_TROUBLE: Final = f"""
+SELECT {", ".join(HOST_COLUMNS)} FROM host INDEXED BY host_trouble WHERE was_in_trouble = 1 ORDER BY host
+"""
+SAVE_HOST: Final = f"""
+INSERT INTO host ({", ".join(HOST_COLUMNS)}, was_in_trouble)
+VALUES ({", ".join(f":{name}" for name in HOST_COLUMNS)}, :was_in_trouble)
+ON CONFLICT (host) DO UPDATE SET
+    {", ".join(f"{name} = excluded.{name}" for name in (*HOST_COLUMNS[1:], "was_in_trouble"))}
+"""
+BEGIN_REQUEST: Final = "INSERT OR REPLACE INTO request (host, token, until) VALUES (?, ?, ?)"
+END_REQUEST: Final = "DELETE FROM request WHERE host = ? AND token = ?"
+REQUESTS: Final = "SELECT host, token, until FROM request WHERE host IN (SELECT value FROM json_each(?))"
+PUT_OFF_OF_HOST: Final = """
+SELECT id, key, url, visible_at > :now FROM record INDEXED BY record_put_off
+WHERE queue = 1 AND key >= :after AND key <= :last AND (key > :after OR id > :after_id) ORDER BY key, id LIMIT :limit
+"""
+RELEASE: Final = """
+UPDATE record NOT INDEXED SET visible_at = :now
+WHERE id IN (SELECT value FROM json_each(:ids)) AND queue = 1 AND visible_at > :now
+"""
+
+
+class Hosts(Part):
+    """Host rows, slots and requests."""
+
+    async def hosts(self, hosts: Sequence[str]) -> dict[str, HostRow]:
+        def work(connection: sqlite3.Connection) -> dict[str, HostRow]:
+            # First: what is read after it is as new or newer.
+            self._file.generation = counters.number(connection, "generation")
+            return rows_of(connection, self._file.path, hosts)
+
+        return await self._file.read(work)
+
+    async def hosts_in_trouble(self) -> list[HostRow]:
+        now = self._file.clock()
+        rows = whole(host_row, await self._file.rows(HOSTS_IN_TROUBLE), "host", self._file.path)
+        return [row for row in rows if is_in_trouble(row, now)]
+
+    async def scan_hosts(self) -> list[HostRow]:
+        return whole(host_row, await self._file.rows(ALL_HOSTS), "host", self._file.path)
+
+    async def save_hosts(self, rows: Sequence[HostRow]) -> list[bool]:
+        return await self._change([(row.host, partial(saved, row=row)) for row in rows])
+
+    async def reserve(self, demands: Sequence[SlotDemand]) -> list[float | None]:
+        return await self._change([(demand.host, partial(reserved, demand=demand)) for demand in demands])
+
+    async def enter(self, entrances: Sequence[Entrance]) -> list[Admission]:
+        return await self._change([(entrance.host, partial(entered, entrance=entrance)) for entrance in entrances])
+
+    async def leave(self, exits: Sequence[Exit]) -> None:
+        await self._change([(end.host, partial(_left, end=end)) for end in exits])
+
+    async def _change(self, changes: Sequence[tuple[str, HostChange[T]]]) -> list[T]:
+        """Change the states of hosts, one change after the other, in one transaction; their answers."""
+
+        def work(transaction: Transaction) -> list[T]:
+            old = _states_of(transaction, list(dict.fromkeys(host for host, _ in changes)))
+            new, answers = dict(old), []
+            for host, change in changes:
+                new[host], answer = change(new[host], now=transaction.now)
+                answers.append(answer)
+            _save(transaction, old, new)
+            return answers
+
+        return await self._file.write(work)
+
+    async def release_host(self, host: str) -> int:
+        now, released = self._file.clock(), 0
+        first, last = keys_of_host(host)
+        place = {"after": first, "after_id": 0, "last": last, "now": now, "limit": STEP}
+        while rows := await self._file.rows(PUT_OFF_OF_HOST, place):
+            place["after_id"], place["after"], *_ = rows[-1]
+            if put_off := [id_ for id_, _, url, is_put_off in rows if is_put_off and host_of(url) == host]:
+                released += await self._file.change(RELEASE, {"ids": json.dumps(put_off), "now": now})
+        self._file.news.set()
+        return released
+
+
+def rows_of(connection: sqlite3.Connection, path: str, hosts: Sequence[str]) -> dict[str, HostRow]:
+    """The rows of some hosts; one that is not known has a fresh row."""
+    found = connection.execute(HOSTS, (json.dumps(hosts),)).fetchall()
+    known = {row.host: row for row in whole(host_row, found, "host", path)}
+    return {host: known.get(host) or HostRow(host=host) for host in hosts}
+
+
+def _left(state: HostState, now: float, end: Exit) -> tuple[HostState, None]:  # noqa: ARG001 - it is the same at any time
+    return left(state, end)
+
+
+def _states_of(transaction: Transaction, hosts: Sequence[str]) -> dict[str, HostState]:
+    requests: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for host, token, until in transaction.connection.execute(REQUESTS, (json.dumps(hosts),)):
+        requests[host][token] = until
+    rows = rows_of(transaction.connection, transaction.path, hosts)
+    return {host: HostState(row=row, requests=requests[host]) for host, row in rows.items()}
+
+
+def _save(transaction: Transaction, old: dict[str, HostState], new: dict[str, HostState]) -> None:
+    """Write what has changed."""
+    rows = [state.row for host, state in new.items() if state.row is not old[host].row]
+    saves = [{**msgspec.structs.asdict(row), "was_in_trouble": is_in_trouble(row, transaction.now)} for row in rows]
+    ended, begun = [], []
+    for host, state in new.items():
+        before, after = old[host].requests, state.requests
+        ended += [(host, token) for token in before.keys() - after.keys()]
+        begun += [(host, token, after[token]) for token in after.keys() - before.keys()]
+    transaction.connection.executemany(SAVE_HOST, saves)
+    transaction.connection.executemany(END_REQUEST, ended)
+    transaction.connection.executemany(BEGIN_REQUEST, begun)

@@ -1,0 +1,289 @@
+"""How messages are sent, received, put off and deleted: those of records, which are places of theirs, and all others.
+
+What anybody sent, copies and dead letters lie in a table of their own. They are few: whoever wins the URL of one makes
+its record's place of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from sqspider.crawls import CrawlSettings
+from sqspider.frontier import Deferral, Delivery
+from sqspider.frontier.answers import is_dead, not_before
+from sqspider.frontier.sqlite import counters
+from sqspider.frontier.sqlite.connection import Part, Transaction
+from sqspider.frontier.sqlite.errors import damaged
+from sqspider.frontier.sqlite.keys import key_of
+from sqspider.frontier.sqlite.receipts import MESSAGE_MARK, receipt_of
+from sqspider.frontier.sqlite.records import held, settings_by_crawl
+from sqspider.frontier.sqlite.rows import FRESH, IN_FLIGHT, PUT_OFF, Waiting
+from sqspider.message import BadBody, Message, decode_message, encode_message
+
+POLL_SECONDS: Final = (0.02, 0.25)  # between two looks for messages of other processes: the first, the longest
+
+INSERT_MESSAGE: Final = """
+INSERT INTO sent (key, url, body, sent_at, queue, visible_at, receives) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+NEXT_VISIBLE: Final = """
+SELECT
+    EXISTS (SELECT 1 FROM record INDEXED BY record_place WHERE queue = 0),
+    (SELECT min(at) FROM (
+        SELECT min(visible_at) AS at FROM record INDEXED BY record_timed WHERE queue = 1 AND visible_at IS NOT NULL
+        UNION ALL
+        SELECT min(visible_at) FROM record INDEXED BY record_timed WHERE queue = 2 AND visible_at IS NOT NULL
+        UNION ALL
+        SELECT min(visible_at) FROM sent INDEXED BY sent_visible WHERE visible_at IS NOT NULL
+    ))
+"""
+# The first comes first: what a worker lost, then what has its time (a slot is good for its moment only), then the rest.
+TIMED: Final = """
+SELECT id FROM record INDEXED BY record_timed WHERE queue = ? AND visible_at <= ? ORDER BY visible_at LIMIT ?
+"""
+FRESH_ONES: Final = "SELECT id FROM record INDEXED BY record_place WHERE queue = 0 ORDER BY id LIMIT ?"
+RECEIVE: Final = """
+UPDATE record NOT INDEXED SET receives = receives + 1, delivery = delivery + 1, queue = 2, visible_at = :hidden_until
+WHERE id IN (SELECT value FROM json_each(:ids))
+RETURNING id, key, delivery, url, depth,
+    CASE typeof(parent) WHEN 'integer' THEN (SELECT p.url FROM record AS p NOT INDEXED WHERE p.id = record.parent)
+        ELSE parent END,
+    crawl, redirects, lastmod, slot, slot_generation, receives, enqueued_at, lease_until IS NULL
+"""
+RECEIVE_MESSAGES: Final = """
+UPDATE sent NOT INDEXED SET receives = receives + 1, delivery = delivery + 1, queue = 2, visible_at = :hidden_until
+WHERE id IN (
+    SELECT id FROM sent INDEXED BY sent_visible WHERE visible_at <= :now ORDER BY visible_at LIMIT :limit
+)
+RETURNING id, delivery, url, body, receives, sent_at
+"""
+BURY: Final = "UPDATE sent NOT INDEXED SET receives = ?, queue = NULL, visible_at = NULL WHERE id = ?"
+DEFER: Final = """
+UPDATE record NOT INDEXED SET
+    queue = 1, visible_at = :until, receives = 0, slot = CASE WHEN :says_more THEN :slot ELSE slot END,
+    slot_generation = CASE WHEN :says_more THEN :slot_generation ELSE slot_generation END
+WHERE id = :id AND delivery = :delivery AND queue = 2
+"""
+DEFER_MESSAGE: Final = """
+UPDATE sent NOT INDEXED SET queue = 1, visible_at = :until, body = coalesce(:body, body), receives = 0
+WHERE id = :id AND delivery = :delivery AND queue = 2
+"""
+DELETE: Final = """
+UPDATE record NOT INDEXED SET
+    queue = NULL, visible_at = NULL, receives = 0, slot = NULL, slot_generation = NULL,
+    due_at = max(lease_until, :now) + :due_seconds
+WHERE id = :id AND delivery = :delivery AND queue = 2
+"""
+DELETE_MESSAGE: Final = "DELETE FROM sent NOT INDEXED WHERE id = :id AND delivery = :delivery AND queue = 2"
+LOSE_PLACES: Final = """
+UPDATE record NOT INDEXED SET
+    queue = NULL, visible_at = NULL, receives = 0, slot = NULL, slot_generation = NULL,
+    due_at = max(lease_until, :now) + :due_seconds
+WHERE id IN (SELECT value FROM json_each(:ids))
+"""
+
+
+class Messages(Part):
+    """Messages in and out."""
+
+    async def send(self, bodies: Sequence[str]) -> None:
+        await self._file.write(lambda transaction: send(transaction, bodies))
+        self._file.news.set()
+
+    async def receive(self, limit: int, *, wait_seconds: float = 0.0) -> list[Delivery]:
+        file, loop = self._file, asyncio.get_running_loop()
+        give_up_at = loop.time() + wait_seconds
+        pause, longest = POLL_SECONDS
+        while True:
+            file.news.clear()
+            next_at = await file.read(self._next_visible)
+            if next_at is not None and next_at <= file.clock():
+                received = await file.write(lambda transaction: receive(transaction, limit))
+                if received:
+                    return [each.delivery for each in received]
+                if limit > 0:  # what there was has died, or somebody else has it: there may be more behind it
+                    continue
+            left = give_up_at - loop.time()
+            if left <= 0:
+                return []
+            wait = min(pause, left)
+            if next_at is not None:
+                wait = min(wait, max(next_at - file.clock(), 0.001))
+            try:
+                async with asyncio.timeout(wait):
+                    await file.news.wait()
+            except TimeoutError:
+                pause = min(pause * 2, longest)
+
+    def _next_visible(self, connection: sqlite3.Connection) -> float | None:
+        self._file.generation = counters.number(connection, "generation")
+        return next_visible(connection)
+
+    async def defer(self, deferrals: Sequence[Deferral]) -> None:
+        await self._file.write(lambda transaction: defer(transaction, deferrals))
+        self._file.news.set()
+
+    async def delete(self, deliveries: Sequence[Delivery]) -> None:
+        await self._file.write(lambda transaction: delete(transaction, deliveries))
+
+
+def send(transaction: Transaction, bodies: Iterable[str]) -> None:
+    """Put what anybody sends into the queue."""
+    now, rows = transaction.now, []
+    for sent in bodies:
+        body = sent.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
+        message = decode_message(body)
+        url = None if isinstance(message, BadBody) else message.url
+        rows.append((url and key_of(url), url, body, now, FRESH, now, 0))
+    transaction.connection.executemany(INSERT_MESSAGE, rows)
+    transaction.count({"messages": len(rows)})
+
+
+def next_visible(connection: sqlite3.Connection) -> float | None:
+    """When the next message can be had; none: nothing waits."""
+    is_any_fresh, at = connection.execute(NEXT_VISIBLE).fetchone()
+    return 0.0 if is_any_fresh else at
+
+
+class Received(NamedTuple):
+    """A delivery, and what is known of its message without a look into its body."""
+
+    delivery: Delivery
+    place: Waiting | None = None  # none: it is no record's
+    settings: CrawlSettings = CrawlSettings()
+
+    def message(self) -> Message | BadBody:
+        """What it says. A record's own needs not be decoded."""
+        own = self.place.sound_message(self.settings) if self.place is not None else None
+        return own or decode_message(self.delivery.body)
+
+
+def receive(transaction: Transaction, limit: int) -> list[Received]:
+    """Take what is visible. None: there is nothing, or what there was has died."""
+    connection, now = transaction.connection, transaction.now
+    received = _receive_messages(transaction, limit)
+    limit -= len(received)
+    ids = [id_ for (id_,) in connection.execute(TIMED, (IN_FLIGHT, now, limit))]
+    lost = len(ids)
+    ids += [id_ for (id_,) in connection.execute(TIMED, (PUT_OFF, now, limit - lost))]
+    transaction.count({"put_off": lost - len(ids)})
+    ids += [id_ for (id_,) in connection.execute(FRESH_ONES, (limit - len(ids),))]
+    return received + _receive_records(transaction, ids)
+
+
+def _hidden_until(transaction: Transaction) -> float:
+    return transaction.now + transaction.settings.visibility_seconds
+
+
+def _receive_messages(transaction: Transaction, limit: int) -> list[Received]:
+    """Take what anybody sent."""
+    parameters = {"now": transaction.now, "limit": limit, "hidden_until": _hidden_until(transaction)}
+    rows = sorted(transaction.connection.execute(RECEIVE_MESSAGES, parameters).fetchall())
+    if not rows:
+        return []
+    dead = [row for row in rows if _has_died(transaction, row[4])]
+    transaction.change_each(BURY, [(receives - 1, id_) for id_, _, _, _, receives, _ in dead])
+    transaction.count({"messages": -len(dead), "dead": len(dead)})
+    known = held(transaction.connection, [url for _, _, url, *_ in rows if url is not None])
+    return [
+        Received(
+            Delivery(
+                message_id=f"{MESSAGE_MARK}{id_}",
+                receipt=str(delivery),
+                body=body,
+                receive_count=receives,
+                sent_at=sent_at,
+                is_finished=url in known and known[url].lease_until is None,
+            )
+        )
+        for id_, delivery, url, body, receives, sent_at in rows
+        if not _has_died(transaction, receives)
+    ]
+
+
+def _has_died(transaction: Transaction, receives: int) -> bool:
+    """Whether what was just received is dead instead, by how often it was, this time included."""
+    return is_dead(receives - 1, transaction.settings.max_receives)
+
+
+def _receive_records(transaction: Transaction, ids: Sequence[int]) -> list[Received]:
+    """Take records by their places in the queue."""
+    if not ids:
+        return []
+    parameters = {"ids": json.dumps(ids), "hidden_until": _hidden_until(transaction)}
+    rows = transaction.connection.execute(RECEIVE, parameters).fetchall()
+    by_id = {place.id: place for place in (Waiting(*row) for row in rows)}  # what is returned has no order
+    if by_id.keys() != set(ids):
+        raise damaged(transaction.path, "an index names URLs that wait and are not there")
+    settings = settings_by_crawl(transaction.connection, {place.crawl for place in by_id.values()})
+    received, dead = [], []
+    for place in map(by_id.__getitem__, ids):
+        if place.crawl not in settings:
+            raise damaged(transaction.path, f"the settings are gone with which {place.url} was recorded")
+        delivery = _delivery_of(transaction, place, settings[place.crawl])
+        if _has_died(transaction, place.receives):
+            dead.append((place, delivery.body))
+        else:
+            received.append(Received(delivery, place, settings[place.crawl]))
+    _bury(transaction, dead)
+    return received
+
+
+def _delivery_of(transaction: Transaction, place: Waiting, settings: CrawlSettings) -> Delivery:
+    return Delivery(
+        message_id=str(place.id),
+        receipt=f"{transaction.generation}.{place.delivery}",
+        body=encode_message(place.message(settings)),
+        receive_count=place.receives,
+        sent_at=place.enqueued_at,
+        is_finished=bool(place.is_finished),
+    )
+
+
+def _bury(transaction: Transaction, dead: Sequence[tuple[Waiting, str]]) -> None:
+    """Make dead letters of what was received too often. A sweep may put their records back."""
+    if not dead:
+        return
+    most = transaction.settings.max_receives
+    letters = [(key_of(w.url), w.url, body, w.enqueued_at, None, None, most) for w, body in dead]
+    transaction.connection.executemany(INSERT_MESSAGE, letters)
+    lose_places(transaction, [place.id for place, _ in dead])
+    transaction.count({"messages": -len(dead), "dead": len(dead)})
+
+
+def lose_places(transaction: Transaction, ids: Sequence[int]) -> None:
+    """Take the places in the queue from records. What their going changes in the sums is the caller's to count."""
+    parameters = {"ids": json.dumps(ids), "now": transaction.now, "due_seconds": transaction.settings.due_seconds}
+    transaction.connection.execute(LOSE_PLACES, parameters)
+
+
+def defer(transaction: Transaction, deferrals: Sequence[Deferral]) -> None:
+    """Put deliveries off; what a record says beside its slot is the record's."""
+    records, messages = [], []
+    for deferral in deferrals:
+        message, receipt = deferral.message, receipt_of(deferral.delivery)
+        until = {"until": not_before(transaction.now, deferral.until), **receipt._asdict()}
+        if receipt.is_message:
+            messages.append({"body": encode_message(message) if message else None, **until})
+        elif receipt.generation == transaction.generation:
+            slot, generation = (message.slot, message.generation) if message else (None, None)
+            records.append({"says_more": bool(message), "slot": slot, "slot_generation": generation, **until})
+    transaction.change_each(DEFER_MESSAGE, messages)
+    transaction.count({"put_off": transaction.change_each(DEFER, records)})
+
+
+def delete(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
+    """End deliveries without more ado."""
+    due = {"now": transaction.now, "due_seconds": transaction.settings.due_seconds}
+    receipts = [receipt_of(delivery) for delivery in deliveries]
+    messages = [receipt._asdict() for receipt in receipts if receipt.is_message]
+    records = [
+        {**receipt._asdict(), **due}
+        for receipt in receipts
+        if not receipt.is_message and receipt.generation == transaction.generation
+    ]
+    deleted = transaction.change_each(DELETE_MESSAGE, messages) + transaction.change_each(DELETE, records)
+    transaction.count({"messages": -deleted})

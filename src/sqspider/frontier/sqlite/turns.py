@@ -1,0 +1,61 @@
+"""A turn: what a worker has ended and what it takes next, in one transaction."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqspider.frontier import ClaimRequest, Ends, Taken, Taking, Turned
+from sqspider.frontier.answers import Claimant
+from sqspider.frontier.sqlite import claims, hosts, messages
+from sqspider.frontier.sqlite.connection import Part, Transaction
+from sqspider.frontier.sqlite.messages import Received
+from sqspider.message import Message
+from sqspider.url import host_of
+
+MOST_LOOKS: Final = 100  # at messages that have all died, before others get their turn
+
+
+class Turns(Part):
+    """Turns of workers."""
+
+    async def turn(self, ends: Ends, taking: Taking) -> Turned:
+        turned, generation = await self._file.write(lambda transaction: turn(transaction, ends, taking))
+        self._file.generation = generation
+        self._file.news.set()
+        return turned
+
+
+def turn(transaction: Transaction, ends: Ends, taking: Taking) -> tuple[Turned, int]:
+    """End, take and claim; and the frontier's generation then."""
+    finished = claims.finish(transaction, ends.finishes)
+    retried = claims.retry(transaction, ends.retries)
+    messages.defer(transaction, ends.deferrals)
+    messages.delete(transaction, ends.deletions)
+    taken = _claimed(transaction, _received(transaction, taking.limit), taking)
+    names = [*taking.hosts, *(host_of(each.message.url) for each in taken if isinstance(each.message, Message))]
+    rows = hosts.rows_of(transaction.connection, transaction.path, list(dict.fromkeys(names)))
+    return Turned(finished=finished, retried=retried, taken=taken, hosts=rows), transaction.generation
+
+
+def _received(transaction: Transaction, limit: int) -> list[Received]:
+    """What is visible. Where all of it has died there may be more behind it."""
+    for _ in range(MOST_LOOKS if limit > 0 else 0):
+        if received := messages.receive(transaction, limit):
+            return received
+        next_at = messages.next_visible(transaction.connection)
+        if next_at is None or next_at > transaction.now:
+            break
+    return []
+
+
+def _claimed(transaction: Transaction, received: list[Received], taking: Taking) -> list[Taken]:
+    """Read them all, and claim what is to be claimed at once."""
+    read = [(each.delivery, each.message()) for each in received]
+    requests = {
+        delivery.message_id: ClaimRequest(delivery=delivery, message=message)
+        for delivery, message in read
+        if isinstance(message, Message) and taking.claims(message)
+    }
+    claimant = Claimant(taking.worker_id, taking.claim_id, taking.lease_seconds)
+    answers = dict(zip(requests, claims.claim(transaction, list(requests.values()), claimant), strict=True))
+    return [Taken(delivery=each, message=message, claim=answers.get(each.message_id)) for each, message in read]

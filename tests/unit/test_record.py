@@ -1,0 +1,43 @@
+"""The life of a record, as its table says it and as its drawing shows it."""
+
+from __future__ import annotations
+
+import re
+
+import sqspider.record
+from sqspider.record import LIFE, Operation, Status
+
+# A word of the drawing, or several that stand for one place in it.
+PLACE = r"\(?(\w+(?: \| \w+)*)\)?"
+
+
+def drawn() -> set[tuple[str, str, str]]:
+    """What the drawing at the head of the module shows: before, operation, after."""
+    assert sqspider.record.__doc__ is not None
+    lines = [line for line in sqspider.record.__doc__.splitlines() if "--" in line]
+    assert len(lines) == 3
+    found = set()
+    for line in lines:
+        # The place after an arrow is the place before the next one: so it is looked at, and not used up.
+        for before, operation, after in re.findall(rf"{PLACE} --(\w+)--> (?={PLACE})", line):
+            found |= {(before, operation, each) for each in after.split(" | ")}
+        for after, operation, before in re.findall(rf"{PLACE} <--(\w+)-- (?={PLACE})", line):
+            found.add((before, operation, after))
+    return found
+
+
+def test_the_drawing_of_a_records_life_is_its_table() -> None:
+    table = {
+        (before or "absent", operation, after)
+        for operation, moves in LIFE.items()
+        for before, afters in moves.items()
+        for after in afters
+    }
+    assert drawn() == table
+
+
+def test_every_status_is_reached_and_only_final_ones_are_left_by_nothing() -> None:
+    assert set(LIFE) == set(Operation)
+    moves = [(before, afters) for moves in LIFE.values() for before, afters in moves.items()]
+    assert {after for _, afters in moves for after in afters} == set(Status)
+    assert {before for before, _ in moves if before is not None} == {status for status in Status if not status.is_final}
