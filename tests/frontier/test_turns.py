@@ -531,7 +531,7 @@ class History:
         for each in [
             self._hands.pop(rng.randrange(len(self._hands))) for _ in range(rng.randrange(len(self._hands) + 1))
         ]:
-            if rng.random() < 0.1:
+            if rng.random() < 0.25:
                 self._hands.append(each)
             way, until = rng.randrange(5), now + rng.choice([-1.0, 0.0, 0.5, VISIBILITY])
             if isinstance(each.claim, Won) and way < 2:
