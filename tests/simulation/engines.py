@@ -12,7 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
-from sqspider.frontier import Deferral, Delivery, Frontier, FrontierBusyError, FrontierSettings
+import msgspec
+
+from sqspider.frontier import (
+    Deferral,
+    Delivery,
+    Ends,
+    Frontier,
+    FrontierBusyError,
+    FrontierSettings,
+    Taking,
+    Turned,
+    TurningFrontier,
+)
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.frontier.sqlite import SqliteFrontier
@@ -101,21 +113,31 @@ class Mail:
         return getattr(self._frontier, name)
 
     async def receive(self, limit: int, *, wait_seconds: float = 0.0) -> list[Delivery]:
+        deliveries = await self._frontier.receive(limit, wait_seconds=wait_seconds)
+        return [delivery for delivery in deliveries if await self._arrives(delivery)]
+
+    async def turn(self, ends: Ends, taking: Taking) -> Turned:
+        turned = await cast(TurningFrontier, self._frontier).turn(ends, taking)
+        # What was claimed in the same transaction cannot be lost on the way.
+        taken = [one for one in turned.taken if one.claim is not None or await self._arrives(one.delivery)]
+        return msgspec.structs.replace(turned, taken=taken)
+
+    async def _arrives(self, delivery: Delivery) -> bool:
         weather, storm, frontier = self._storm.weather, self._storm, self._frontier
-        passed_on = []
-        for delivery in await frontier.receive(limit, wait_seconds=wait_seconds):
-            message = decode_message(delivery.body)
-            is_ours = isinstance(message, Message)
-            if is_ours and storm.strikes(weather.dropped):
-                self._witness.dropped.append((cast(Message, message).url, self._witness.loop.now))
-                await frontier.delete([delivery])
-            elif is_ours and storm.strikes(weather.held):
-                await frontier.defer([Deferral(delivery=delivery, until=frontier.now() + storm.some())])
-            else:
-                passed_on.append(delivery)
-            if is_ours and storm.strikes(weather.doubled):
-                await frontier.send([delivery.body])
-        return passed_on
+        message = decode_message(delivery.body)
+        if not isinstance(message, Message):
+            return True
+        is_there = True
+        if storm.strikes(weather.dropped):
+            self._witness.dropped.append((message.url, self._witness.loop.now))
+            await frontier.delete([delivery])
+            is_there = False
+        elif storm.strikes(weather.held):
+            await frontier.defer([Deferral(delivery=delivery, until=frontier.now() + storm.some())])
+            is_there = False
+        if storm.strikes(weather.doubled):
+            await frontier.send([delivery.body])
+        return is_there
 
 
 class _Inline:

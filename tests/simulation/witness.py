@@ -16,6 +16,7 @@ from sqspider.frontier import (
     Admission,
     Deferral,
     Delivery,
+    Ends,
     Entered,
     Entrance,
     Finish,
@@ -25,6 +26,8 @@ from sqspider.frontier import (
     Lost,
     Retry,
     SlotDemand,
+    Taking,
+    Turned,
     Won,
 )
 from sqspider.host import HostRow
@@ -215,6 +218,20 @@ class Witness:
                 self.say("put back after it was finished", url)
 
     after_finish = after_retry = _after_end
+
+    # A turn is all of these at once.
+
+    async def before_turn(self, process: Process, called: float, ends: Ends, _: Taking) -> None:
+        await self._before_end(process, called, [*ends.finishes, *ends.retries])
+        await self.before_defer(process, called, ends.deferrals)
+        await self.before_delete(process, called, ends.deletions)
+
+    async def after_turn(self, process: Process, called: float, turned: Turned, ends: Ends, taking: Taking) -> None:
+        await self._after_end(process, called, turned.finished, ends.finishes)
+        await self._after_end(process, called, turned.retried, ends.retries)
+        await self.after_receive(process, called, [taken.delivery for taken in turned.taken])
+        claims = [taken.claim for taken in turned.taken if taken.claim is not None]
+        await self.after_claim(process, called, claims, lease_seconds=taking.lease_seconds)
 
     def requested(self, process: Process, url: str) -> None:
         """A page is asked for: by whoever holds its claim."""

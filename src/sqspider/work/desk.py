@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from sqspider.frontier import (
@@ -23,7 +23,8 @@ from sqspider.frontier import (
     Won,
 )
 from sqspider.frontier.batcher import Batcher
-from sqspider.message import decode_message
+from sqspider.host import HostRow
+from sqspider.message import Message, decode_message
 from sqspider.work.options import WorkerOptions
 from sqspider.work.page import Visited
 from sqspider.work.store import Store, StoreError
@@ -37,6 +38,17 @@ class Done(NamedTuple):
 
     finish: Finish
     visited: Visited | None = None
+
+
+Claims = Callable[[Message], bool]
+"""Whether a URL may be claimed as it is taken. It only reads, and is called in any thread."""
+
+
+class Batch(NamedTuple):
+    """What was taken at once, and the rows of hosts that were read along with it."""
+
+    taken: Sequence[Taken] = ()
+    hosts: Mapping[str, HostRow] = {}
 
 
 class Desk(Protocol):
@@ -57,8 +69,17 @@ class Desk(Protocol):
     def claim(self, request: ClaimRequest) -> Awaitable[Won | Lost]:
         """Claim a URL."""
 
-    async def take(self, limit: int) -> Sequence[Taken]:
-        """Up to so many deliveries, after a wait of ``poll_seconds`` at most."""
+    @property
+    def most(self) -> int:
+        """How many deliveries may be taken at once."""
+
+    @property
+    def ahead(self) -> int:
+        """How many may be taken beyond those that runners can begin with."""
+
+    async def take(self, limit: int, claims: Claims) -> Batch:
+        """Up to so many deliveries, after a wait of ``poll_seconds`` at most; those are claimed that ``claims``
+        says may be, where that costs nothing."""
 
     async def close(self) -> None:
         """Wait until all that was handed in is answered."""
@@ -84,9 +105,17 @@ class CallDesk:
         self.finish, self.retry, self.claim = self._finish.put, self._retry.put, self._claim.put
         self.defer, self.delete = self._defer.put, self._delete.put
 
-    async def take(self, limit: int) -> Sequence[Taken]:
+    @property
+    def most(self) -> int:
+        return self._options.batch_size
+
+    @property
+    def ahead(self) -> int:
+        return 0
+
+    async def take(self, limit: int, claims: Claims) -> Batch:  # noqa: ARG002 - what is claimed costs a call of its own
         deliveries = await self._receive(limit)
-        return [Taken(delivery=delivery, message=decode_message(delivery.body)) for delivery in deliveries]
+        return Batch([Taken(delivery=delivery, message=decode_message(delivery.body)) for delivery in deliveries])
 
     async def _receive(self, limit: int) -> list[Delivery]:
         seconds = self._options.poll_seconds
@@ -115,7 +144,10 @@ class CallDesk:
         )
 
     async def _finish_batch(self, batch: Sequence[Done]) -> Sequence[bool | StoreError]:
-        return await stored_and_finished(self._store, batch, self._frontier.finish)
+        error = await keep(self._store, batch)
+        ready = [done for done in batch if error is None or done.visited is None]
+        answers = iter(await self._frontier.finish([done.finish for done in ready]) if ready else ())
+        return [error if error is not None and done.visited is not None else next(answers) for done in batch]
 
     async def _defer_batch(self, deferrals: Sequence[Deferral]) -> Sequence[None]:
         await self._frontier.defer(deferrals)
@@ -126,18 +158,12 @@ class CallDesk:
         return [None] * len(deliveries)
 
 
-async def stored_and_finished(
-    store: Store, batch: Sequence[Done], finish: Callable[[list[Finish]], Awaitable[Sequence[bool]]]
-) -> list[bool | StoreError]:
-    """Store what was fetched, then ``finish`` what was stored or had nothing to be stored."""
+async def keep(store: Store, batch: Sequence[Done]) -> StoreError | None:
+    """Store what was fetched; the error where it could not be."""
     visits = [done.visited for done in batch if done.visited is not None]
-    error: StoreError | None = None
     try:
         if visits:
             await store.keep(visits)
-    except StoreError as trouble:
-        error = trouble
-    is_kept = [error is None or done.visited is None for done in batch]
-    ready = [done.finish for done, kept in zip(batch, is_kept, strict=True) if kept]
-    answers = iter(await finish(ready) if ready else ())
-    return [next(answers) if kept or error is None else error for kept in is_kept]
+    except StoreError as error:
+        return error
+    return None

@@ -25,6 +25,7 @@ from sqspider.frontier import (
     Frontier,
     FrontierBusyError,
     FrontierError,
+    Lost,
     LostReason,
     Retry,
     Won,
@@ -88,8 +89,14 @@ class Endings:
     # Claims.
 
     async def win(self, visit: Visit) -> Won | None:
-        """Claim a visit's URL. What was lost is over: the URL is finished, or somebody else's for now."""
-        claim = await self._desk.claim(ClaimRequest(delivery=visit.delivery, message=visit.message))
+        """Claim a visit's URL, if it is not yet."""
+        if visit.claim is not None:
+            return visit.claim
+        request = ClaimRequest(delivery=visit.delivery, message=visit.message)
+        return self.note_claim(visit, await self._desk.claim(request))
+
+    def note_claim(self, visit: Visit, claim: Won | Lost) -> Won | None:
+        """Take a claim that was won. What was lost is over: the URL is finished, or somebody else's for now."""
         url = visit.message.url
         if isinstance(claim, Won):
             log.info(f"WON race — claimed for processing: {url}")
@@ -106,20 +113,22 @@ class Endings:
             self._memories.finished.add(url)
             self._hand_in(visit, self._desk.delete(visit.delivery), self._end_delivery)
         else:
-            self.defer(visit, claim.lease_until, is_changed=False)
+            self._defer(visit, claim.lease_until, is_changed=False)
         return None
 
     # Ends without a fetch.
 
-    def defer(self, visit: Visit, until: float, *, is_changed: bool = True) -> None:
-        """Put a delivery off, unclaimed; ``is_changed``: it keeps the slot that it has."""
+    def put_off(self, visit: Visit, until: float) -> None:
+        """Nothing was asked: look at it again at a moment. What is not claimed keeps the slot that it has."""
+        if visit.claim is None:
+            self._defer(visit, until)
+        else:
+            self._put_back(visit, until, tried=False, is_unused=True)
+
+    def _defer(self, visit: Visit, until: float, *, is_changed: bool = True) -> None:
         message = visit.message if is_changed else None
         deferral = Deferral(delivery=visit.delivery, until=until, message=message)
         self._hand_in(visit, self._desk.defer(deferral), self._deferred)
-
-    def give_back_unused(self, visit: Visit, at: float) -> None:
-        """Nothing was asked under its claim."""
-        self._put_back(visit, at, tried=False, is_unused=True)
 
     def give_back(self, visit: Visit, at: float, outcome: Outcome | None = None, *, tried: bool = False) -> None:
         """Put it into the queue for later. ``tried``: the URL pays with a try for what it met."""

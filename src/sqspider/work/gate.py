@@ -40,6 +40,10 @@ class Gate:
                 self._let_in()
             raise
 
+    def join(self) -> None:
+        """Be inside beside whoever is; to be asked for by those inside alone."""
+        self._inside += 1
+
     def leave(self) -> None:
         """One of those inside is out."""
         self._inside -= 1

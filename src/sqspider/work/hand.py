@@ -43,6 +43,7 @@ class Hand:
 
     def __init__(self, politeness: Politeness, large_bodies: int | None) -> None:
         self.visits: set[Visit] = set()
+        self.at_work = 0  # runners
         self.gate = Gate()
         self.suspects = OneAtATime()
         self.changed = asyncio.Event()  # there may be room for more, or nothing left
@@ -54,6 +55,11 @@ class Hand:
         visit = Visit(delivery, message, Space(self._large_bodies))
         self.visits.add(visit)
         return visit
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is in hand, nor with a sink."""
+        return not self.visits and not self.at_work
 
     @property
     def unclaimed(self) -> int:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
+from sqspider.figures import Sample
 from sqspider.record import Status
+
+_NAMES: Final = tuple(name for name in Sample.__struct_fields__ if name not in ("at", "seconds"))
 
 
 class Tally:
@@ -26,8 +30,18 @@ class Tally:
         self.fetches += 1
         self.fetch_seconds += seconds
 
+    @property
+    def done(self) -> int:
+        return self.finished[Status.DONE]
+
+    @property
+    def failed(self) -> int:
+        return self.finished[Status.FAILED]
+
+    @property
+    def blocked(self) -> int:
+        return self.finished[Status.BLOCKED]
+
     def sums(self) -> dict[str, float]:
         """All that is counted, by the names of a :class:`sqspider.figures.Sample`."""
-        names = ("received", "retried", "deferred", "lost", "bytes", "fetches", "fetch_seconds")
-        finished = {str(status): self.finished[status] for status in (Status.DONE, Status.FAILED, Status.BLOCKED)}
-        return {**finished, **{name: getattr(self, name) for name in names}}
+        return {name: getattr(self, name) for name in _NAMES}

@@ -104,10 +104,7 @@ class Visits:
         """Give back what is not fetched: somebody else may take it at once."""
         if visit.awaited is not None:
             visit.awaited.cancel()  # by that it is known that nobody waits for it
-        if visit.claim is not None:
-            self._endings.give_back_unused(visit, self._clock())
-        else:
-            self._endings.defer(visit, self._clock())
+        self._endings.put_off(visit, self._clock())
 
     def _look_at_awaited(self, visit: Visit, awaited: asyncio.Future[None]) -> None:
         """Raise what kept us from a robots.txt. All who wait for it hear of a busy frontier: none shall pay for it."""
@@ -117,7 +114,7 @@ class Visits:
                 awaited.result()
         except FrontierBusyError as error:
             log.warning("frontier_busy", url=visit.message.url, error=str(error))
-            self._endings.defer(visit, self._clock() + AGAIN_SECONDS)
+            self._endings.put_off(visit, self._clock() + AGAIN_SECONDS)
 
     # received -> judged
 
@@ -133,15 +130,15 @@ class Visits:
             case None:
                 visit.is_judged, visit.generation, visit.give_up_at = True, self._frontier.generation, None
                 visit.is_suspect = message.url in self._memories.suspects
-            case Awaited(future) if self._may_wait(visit):
+            case Awaited(future) if visit.claim is None and self._may_wait(visit):
                 visit.awaited = future
                 self._waiting.put(visit, told=future)
             case Awaited(future):
                 future.cancel()
-                self._endings.defer(visit, self._clock() + AGAIN_SECONDS)
+                self._endings.put_off(visit, self._clock() + AGAIN_SECONDS)
             case Postponed(until, message):
                 visit.message = message
-                self._endings.defer(visit, until)
+                self._endings.put_off(visit, until)
             case Blocked() as verdict:
                 await self._end_unfetched(visit, verdict)
         return visit.is_judged
@@ -153,7 +150,7 @@ class Visits:
         """
         self._memories.finished.discard(visit.message.url)
         if await self._endings.win(visit):
-            self._endings.give_back_unused(visit, self._clock())
+            self._endings.put_off(visit, self._clock())
 
     async def _end_unfetched(self, visit: Visit, blocked: Blocked) -> None:
         if await self._endings.win(visit):
@@ -171,32 +168,36 @@ class Visits:
                 visit.message, visit.turn_at = message, at
                 if at <= self._clock():
                     return True
-                self._waiting.put(visit, at=at)
+                if visit.claim is not None:
+                    self._endings.put_off(visit, at)
+                else:
+                    self._waiting.put(visit, at=at)
             case Postponed(until, message):
                 visit.message = message
-                self._endings.defer(visit, until)
+                self._endings.put_off(visit, until)
             case Blocked() as verdict:
                 await self._end_unfetched(visit, verdict)
         return False
 
     def _has_turn_among_suspects(self, visit: Visit) -> bool:
         """One suspect at a time waits to be alone; the others not so long that their messages would come back."""
-        if not visit.is_suspect or self._hand.suspects.take(visit):
-            return True
         now = self._clock()
+        if not visit.is_suspect or (visit.claim is None and self._hand.suspects.take(visit)):
+            return True
         if visit.wait_until is None:
             visit.wait_until = now + SUSPECT_SECONDS
-        if now < visit.wait_until:
+        if now < visit.wait_until and visit.claim is None:
             self._waiting.put(visit, at=visit.wait_until, told=self._hand.suspects.is_free)
         else:
-            self._endings.defer(visit, now + AGAIN_SECONDS)
+            self._endings.put_off(visit, now + AGAIN_SECONDS)
         return False
 
     # its turn -> claimed -> fetched
 
     async def _ask(self, visit: Visit) -> Asked | None:
         """Claim and fetch; none if it is over, or is to wait again."""
-        visit.is_at_gate = await self._hand.gate.enter(alone=visit.is_suspect)
+        if not visit.is_at_gate:
+            visit.is_at_gate = await self._hand.gate.enter(alone=visit.is_suspect)
         if not visit.is_at_gate or self._stopping.is_set():
             self.send_back(visit)
             return None
@@ -219,7 +220,7 @@ class Visits:
 
     async def _begin(self, visit: Visit) -> float | None:
         """Claim a URL whose host may be asked now. The latest moment to ask; none if it is not to be asked for."""
-        if self._frontier.generation != visit.generation:
+        if visit.claim is None and self._frontier.generation != visit.generation:
             return None
         claim = await self._endings.win(visit)
         if claim is None or self._is_suspended(visit, claim):
@@ -243,7 +244,7 @@ class Visits:
             # No lease is held while it waits for its turn.
             log.warning("suspect", url=claim.url, unended_claims=SUSPECTED_AFTER, fetched="alone, when it comes back")
             self._memories.suspects.add(claim.url)
-            self._endings.give_back_unused(visit, self._clock())
+            self._endings.put_off(visit, self._clock())
             return True
         return False
 
@@ -257,13 +258,13 @@ class Visits:
         """What is claimed is given back unused; the rest waits here for a while."""
         now = self._clock()
         if visit.claim is not None:
-            self._endings.give_back_unused(visit, now if busy.is_stopped else busy.again_at)
+            self._endings.put_off(visit, now if busy.is_stopped else busy.again_at)
             return
         if busy.is_stopped:
             self._judge_anew(visit)
             return
         if not self._may_wait(visit):
-            self._endings.defer(visit, max(busy.again_at, now + AGAIN_SECONDS))
+            self._endings.put_off(visit, max(busy.again_at, now + AGAIN_SECONDS))
             return
         self._hand.leave_gate(visit)
         visit.turn_at, visit.not_before = None, busy.again_at

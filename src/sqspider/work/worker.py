@@ -1,17 +1,16 @@
 """The worker: deliveries in, outcomes out, by a fixed crew of runners.
 
-Who takes in what, and when it is enough, is written here; what becomes of one delivery in ``visit``, what goes to the
-frontier in ``desk``. Each runner takes the visit that is due and brings it on until it is over or waits.
+Each runner takes the visit that is due and brings it on until it is over or waits. What becomes of one delivery is
+in ``visit``, how many are taken in in ``intake``, what goes to the frontier in ``desk``. Here they begin and stop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import random
 from collections.abc import Sequence
-from typing import Final
+from typing import cast
 
 import structlog
 
@@ -23,33 +22,26 @@ from sqspider.frontier import (
     FrontierError,
     FrontierUnavailableError,
     Taken,
+    TurningFrontier,
 )
-from sqspider.message import BadBody, decode_message
-from sqspider.politeness import PROBE_POLL_SECONDS, Politeness
-from sqspider.record import Status
+from sqspider.message import decode_message
+from sqspider.politeness import Politeness
 from sqspider.web.fetch import AnyFetcher
-from sqspider.work.desk import STOP_MARGIN_SECONDS, CallDesk
+from sqspider.work.desk import STOP_MARGIN_SECONDS, CallDesk, Desk
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
+from sqspider.work.intake import Intake
+from sqspider.work.intake import Mode as Mode
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
 from sqspider.work.store import NoStore, Store
 from sqspider.work.tally import Tally
+from sqspider.work.turn_desk import TurnDesk
 from sqspider.work.upkeep import Attendance, Samples, keep_checking_in, keep_sweeping
 from sqspider.work.visit import Sink, Visits
 from sqspider.work.waiting import WaitingRoom
 
-MAX_BACKOFF_SECONDS: Final = 30.0
-
 log = structlog.stdlib.get_logger(__name__)
-
-
-class Mode(enum.Enum):
-    """When a worker ends by itself."""
-
-    ONCE = enum.auto()  # after one poll
-    UNTIL_EMPTY = enum.auto()  # when nothing is left to do
-    CONTINUOUS = enum.auto()  # never
 
 
 class NothingReachedError(FrontierUnavailableError):
@@ -95,7 +87,7 @@ class Worker:
         memories = Memories(frontier, options.seen_urls)
         self._hand = Hand(self._politeness, options.large_bodies)
         self._waiting: WaitingRoom[Visit] = WaitingRoom(clock)
-        self._desk = CallDesk(frontier, store or NoStore(), options, rng, self._stopping)
+        self._desk = self._open_desk(store or NoStore(), rng)
         self._endings = Endings(
             frontier,
             self._desk,
@@ -117,10 +109,28 @@ class Worker:
             stopping=self._stopping,
             sinks=sinks,
         )
+        self._intake = Intake(
+            frontier,
+            self._desk,
+            self._politeness,
+            self._endings,
+            self._hand,
+            self._waiting,
+            memories,
+            options,
+            clock=clock,
+            stopping=self._stopping,
+        )
         self._samples = Samples(frontier, clock)
         session = f"{rng.getrandbits(64):016x}"
         self._attendance = Attendance(frontier, options.worker_id, session, clock, self._politeness)
-        self._at_work = 0  # runners
+
+    def _open_desk(self, store: Store, rng: random.Random) -> Desk:
+        frontier, options = self._frontier, self._options
+        calls = CallDesk(frontier, store, options, rng, self._stopping)
+        if not frontier.traits.has_turns:
+            return calls
+        return TurnDesk(cast(TurningFrontier, frontier), calls, store, options, rng, self._hand.gate)
 
     @property
     def tally(self) -> Tally:
@@ -164,7 +174,7 @@ class Worker:
                     group.create_task(keep_sweeping(self._frontier, self._options.sweep_seconds)),
                 ]
                 crew = self._start_crew(group, self._options.concurrency)
-                await self._take_in(mode)
+                await self._intake.run(mode)
                 await self._drain(crew)
                 self._check_network()
                 for task in upkeep:
@@ -189,7 +199,7 @@ class Worker:
             async with asyncio.TaskGroup() as group:
                 crew = self._start_crew(group, min(self._options.concurrency, len(deliveries)))
                 for delivery in deliveries:
-                    self._start(Taken(delivery=delivery, message=decode_message(delivery.body)))
+                    self._intake.start(Taken(delivery=delivery, message=decode_message(delivery.body)))
                 await self._drain(crew)
         except BaseExceptionGroup as errors:
             raise fatal_one(errors) from None
@@ -221,11 +231,11 @@ class Worker:
         """A runner: whatever is due is its work."""
         while True:
             visit = await self._waiting.next()
-            self._at_work += 1
+            self._hand.at_work += 1
             try:
                 await self._bring_on(visit)
             finally:
-                self._at_work -= 1
+                self._hand.at_work -= 1
                 self._hand.changed.set()
 
     async def _bring_on(self, visit: Visit) -> None:
@@ -245,77 +255,25 @@ class Worker:
 
     async def _drain(self, crew: Sequence[asyncio.Task[None]]) -> None:
         """Wait for what is in hand; once stopping, no longer than the fetch limit."""
-        while self._is_at_it and not self._stopping.is_set():
-            self._hand.changed.clear()
-            await self._hand.changed.wait()
+        hand = self._hand
+        while not hand.is_empty and not self._stopping.is_set():
+            hand.changed.clear()
+            await hand.changed.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._fetch_seconds + STOP_MARGIN_SECONDS):
-                while self._is_at_it:
-                    self._hand.changed.clear()
-                    await self._hand.changed.wait()
+                while not hand.is_empty:
+                    hand.changed.clear()
+                    await hand.changed.wait()
         for task in crew:
             task.cancel()
         await asyncio.wait(crew)
-        for visit in [visit for visit in self._hand.visits if not visit.is_over]:
+        for visit in [visit for visit in hand.visits if not visit.is_over]:
             self._endings.give_up(visit)
-            self._hand.release(visit)
+            hand.release(visit)
         try:
             await self._endings.give_back_what_was_left()
         except FrontierBusyError as error:  # the leases bring it back
             log.warning("frontier_busy", during="stop", error=str(error))
-
-    @property
-    def _is_at_it(self) -> bool:
-        """Something is in hand, or with a sink."""
-        return bool(self._hand.visits) or self._at_work > 0
-
-    # Taking in.
-
-    async def _take_in(self, mode: Mode) -> None:
-        backoff = 0.0
-        while not self._stopping.is_set() and not self._network.is_spent:
-            try:
-                room = await self._room()
-                if room == 0:
-                    return
-                if not await self._network_lets_in():
-                    continue
-                most = 1 if self._network.is_down else self._options.batch_size  # one URL probes for all
-                taken = await self._desk.take(min(room, most))
-                is_done = not taken and mode is Mode.UNTIL_EMPTY and await self._is_done()
-                backoff = 0.0
-            except FrontierBusyError as error:
-                backoff = min(max(1.0, backoff * 2), MAX_BACKOFF_SECONDS)
-                log.warning("frontier_busy", during="receive", error=str(error), again_in_seconds=backoff)
-                await self._politeness.pause_until(self._clock() + backoff)
-                continue
-            self.tally.received += len(taken)
-            for one in taken:
-                self._start(one)
-            if not taken:
-                log.debug("No messages")
-            if is_done or mode is Mode.ONCE:
-                return
-
-    def _start(self, taken: Taken) -> None:
-        """Take a delivery in hand."""
-        message, delivery = taken.message, taken.delivery
-        if isinstance(message, BadBody):
-            # Left unended: it comes back until it reaches the dead letters.
-            log.warning("bad_message", message_id=delivery.message_id, why=message.why)
-            return
-        self._waiting.put(self._hand.take(delivery, message))
-
-    async def _network_lets_in(self) -> bool:
-        """Wait a while as long as nothing can be asked; whether something may be taken in, at least for a probe."""
-        network = self._network
-        if not network.is_down or (not self._is_at_it and self._clock() >= network.again_at):
-            return True
-        self._hand.changed.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(network.again_at - self._clock(), PROBE_POLL_SECONDS)):
-                await self._hand.changed.wait()
-        return False
 
     def _check_network(self) -> None:
         network = self._network
@@ -324,61 +282,6 @@ class Worker:
                 f"nothing could be asked for a day ({network.reason.value}: {network.detail}): no URL has paid for it. "
                 "Mend that, and start again: what is queued stays queued"
             )
-
-    async def _room(self) -> int:
-        """How many deliveries could be worked on now: waits until there are some. 0: stop taking."""
-        options = self._options
-        enough = max(1, min(options.batch_size, options.concurrency // 4))
-        while not self._stopping.is_set():
-            self._hand.changed.clear()
-            await self._endings.give_back_what_was_left()
-            concurrency = self._network.most_at_a_time(options.concurrency, self._clock())
-            room = concurrency - self._load
-            if room >= min(enough, concurrency):
-                if options.max_pages is None and options.max_bytes is None:
-                    return room
-                left = await self._budget_left()
-                if left > 0:
-                    return min(room, left)
-                if not self._is_at_it and not self._endings.are_some_left:
-                    return 0
-            await self._hand.changed.wait()
-        return 0
-
-    @property
-    def _load(self) -> int:
-        """What runners have, or will have at once; of what waits, or is about to end, only what is too much."""
-        concurrency = self._options.concurrency
-        waits_too_much = max(0, self._waiting.waiting - 4 * concurrency)
-        ends_too_late = max(0, self._endings.under_way - concurrency)
-        return self._at_work + self._waiting.due + waits_too_much + ends_too_late
-
-    async def _budget_left(self) -> int:
-        """Pages that may still be taken in. Other workers' unclaimed ones are not seen."""
-        counts = await self._frontier.counts()
-        status = counts.by_status
-        if self._options.max_bytes is not None and counts.bytes >= self._options.max_bytes:
-            return 0
-        if self._options.max_pages is None:
-            return self._options.concurrency
-        pages = status[Status.DONE] - counts.redirects + status[Status.FAILED]
-        return self._options.max_pages - (pages + status[Status.PROCESSING] + self._hand.unclaimed)
-
-    async def _is_done(self) -> bool:
-        """Whether nothing is left. Where figures may be behind, two looks say so, some time apart."""
-        if not await self._seems_done():
-            return False
-        lag_seconds = self._frontier.traits.lag_seconds
-        if lag_seconds == 0:
-            return True
-        await self._politeness.pause_until(self._clock() + lag_seconds)
-        return await self._seems_done()
-
-    async def _seems_done(self) -> bool:
-        """Whether nothing is left by one look: here, in the queue, and no record open."""
-        if self._is_at_it or (await self._frontier.counts()).open:
-            return False
-        return (await self._frontier.queue_stats()).is_empty
 
 
 def fatal_one(errors: BaseExceptionGroup[BaseException]) -> BaseException:

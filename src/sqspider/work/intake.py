@@ -1,0 +1,193 @@
+"""What a worker takes in: how many deliveries at a time, when it waits, and when it is enough.
+
+No more than its runners can begin with soon; nothing while nothing can be asked, but one for a probe; no more than a
+crawl's limits of pages and bytes leave; and nothing after the mode's end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+from typing import Final
+
+import structlog
+
+from sqspider.frontier import Clock, Frontier, FrontierBusyError, Taken, Won
+from sqspider.message import BadBody, Message
+from sqspider.politeness import PROBE_POLL_SECONDS, Politeness
+from sqspider.record import Status
+from sqspider.url import is_cut
+from sqspider.work.desk import Desk
+from sqspider.work.endings import Endings
+from sqspider.work.hand import Hand, Visit
+from sqspider.work.memories import Memories
+from sqspider.work.options import WorkerOptions
+from sqspider.work.waiting import WaitingRoom
+
+MAX_BACKOFF_SECONDS: Final = 30.0
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Mode(enum.Enum):
+    """When a worker ends by itself."""
+
+    ONCE = enum.auto()  # after one poll
+    UNTIL_EMPTY = enum.auto()  # when nothing is left to do
+    CONTINUOUS = enum.auto()  # never
+
+
+class Intake:
+    """Takes deliveries in hand for one worker."""
+
+    def __init__(
+        self,
+        frontier: Frontier,
+        desk: Desk,
+        politeness: Politeness,
+        endings: Endings,
+        hand: Hand,
+        waiting: WaitingRoom[Visit],
+        memories: Memories,
+        options: WorkerOptions,
+        *,
+        clock: Clock,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._frontier = frontier
+        self._desk = desk
+        self._politeness = politeness
+        self._network = politeness.network
+        self._endings = endings
+        self._hand = hand
+        self._waiting = waiting
+        self._memories = memories
+        self._options = options
+        self._clock = clock
+        self._stopping = stopping
+
+    async def run(self, mode: Mode) -> None:
+        """Take in until the mode ends it, a limit, the order to stop, or a network that is down for good."""
+        backoff = 0.0
+        while not self._stopping.is_set() and not self._network.is_spent:
+            try:
+                room = await self._room()
+                if room == 0:
+                    return
+                if not await self._network_lets_in():
+                    continue
+                most = 1 if self._network.is_down else self._desk.most  # one URL probes for all
+                number = await self._take(min(room, most))
+                is_done = not number and mode is Mode.UNTIL_EMPTY and await self._is_done()
+                backoff = 0.0
+            except FrontierBusyError as error:
+                backoff = min(max(1.0, backoff * 2), MAX_BACKOFF_SECONDS)
+                log.warning("frontier_busy", during="receive", error=str(error), again_in_seconds=backoff)
+                await self._politeness.pause_until(self._clock() + backoff)
+                continue
+            if is_done or mode is Mode.ONCE:
+                return
+
+    async def _take(self, limit: int) -> int:
+        """Take some in hand; how many there were."""
+        began_at = self._clock()
+        taken, rows = await self._desk.take(limit, self._may_be_claimed)
+        self._politeness.note_rows(rows, began_at)
+        self._endings.tally.received += len(taken)
+        for one in taken:
+            self.start(one)
+        if not taken:
+            log.debug("No messages")
+        return len(taken)
+
+    def _may_be_claimed(self, message: Message) -> bool:
+        """Whether a URL can be asked for as soon as there is a runner. It only reads, and is asked in any thread."""
+        url, memories = message.url, self._memories
+        if is_cut(url) or url in memories.finished or url in memories.suspects:
+            return False
+        return self._politeness.is_free(message)
+
+    def start(self, taken: Taken) -> None:
+        """Take a delivery in hand."""
+        message, delivery, claim = taken.message, taken.delivery, taken.claim
+        if isinstance(message, BadBody):
+            # Left unended: it comes back until it reaches the dead letters.
+            log.warning("bad_message", message_id=delivery.message_id, why=message.why)
+            return
+        visit = self._hand.take(delivery, message)
+        visit.is_at_gate = isinstance(claim, Won)
+        if claim is None or self._endings.note_claim(visit, claim) is not None:
+            self._waiting.put(visit)
+        elif not visit.ending:
+            self._hand.release(visit)
+
+    async def _network_lets_in(self) -> bool:
+        """Wait a while as long as nothing can be asked; whether something may be taken in, at least for a probe."""
+        network = self._network
+        if not network.is_down or (self._hand.is_empty and self._clock() >= network.again_at):
+            return True
+        self._hand.changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(network.again_at - self._clock(), PROBE_POLL_SECONDS)):
+                await self._hand.changed.wait()
+        return False
+
+    # How many.
+
+    async def _room(self) -> int:
+        """How many deliveries could be worked on now: waits until there are some. 0: stop taking."""
+        options = self._options
+        enough = max(1, min(options.batch_size, options.concurrency // 4))
+        while not self._stopping.is_set():
+            self._hand.changed.clear()
+            await self._endings.give_back_what_was_left()
+            most = self._network.most_at_a_time(options.concurrency, self._clock())
+            room = most + self._desk.ahead - self._load
+            if room >= min(enough, most):
+                if options.max_pages is None and options.max_bytes is None:
+                    return room
+                left = await self._budget_left()
+                if left > 0:
+                    return min(room, left)
+                if self._hand.is_empty and not self._endings.are_some_left:
+                    return 0
+            await self._hand.changed.wait()
+        return 0
+
+    @property
+    def _load(self) -> int:
+        """What runners have, or will have at once; of what waits, or is about to end, only what is too much."""
+        concurrency = self._options.concurrency
+        waits_too_much = max(0, self._waiting.waiting - 4 * concurrency)
+        ends_too_late = max(0, self._endings.under_way - concurrency)
+        return self._hand.at_work + self._waiting.due + waits_too_much + ends_too_late
+
+    async def _budget_left(self) -> int:
+        """Pages that may still be taken in. Other workers' unclaimed ones are not seen."""
+        counts = await self._frontier.counts()
+        status = counts.by_status
+        if self._options.max_bytes is not None and counts.bytes >= self._options.max_bytes:
+            return 0
+        if self._options.max_pages is None:
+            return self._options.concurrency
+        pages = status[Status.DONE] - counts.redirects + status[Status.FAILED]
+        return self._options.max_pages - (pages + status[Status.PROCESSING] + self._hand.unclaimed)
+
+    # Enough.
+
+    async def _is_done(self) -> bool:
+        """Whether nothing is left. Where figures may be behind, two looks say so, some time apart."""
+        if not await self._seems_done():
+            return False
+        lag_seconds = self._frontier.traits.lag_seconds
+        if lag_seconds == 0:
+            return True
+        await self._politeness.pause_until(self._clock() + lag_seconds)
+        return await self._seems_done()
+
+    async def _seems_done(self) -> bool:
+        """Whether nothing is left by one look: here, in the queue, and no record open."""
+        if not self._hand.is_empty or (await self._frontier.counts()).open:
+            return False
+        return (await self._frontier.queue_stats()).is_empty

@@ -1,0 +1,190 @@
+"""A desk for a frontier that has turns: what was ended goes along with what is taken next, in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from typing import NamedTuple, TypeVar
+
+from sqspider.frontier import (
+    Deferral,
+    Delivery,
+    Ends,
+    Retry,
+    Taking,
+    Turned,
+    TurningFrontier,
+    Won,
+)
+from sqspider.message import Message
+from sqspider.work.desk import MOST_ENDS, Batch, CallDesk, Claims, Done, keep
+from sqspider.work.gate import Gate
+from sqspider.work.options import WorkerOptions
+from sqspider.work.store import Store, StoreError
+
+E = TypeVar("E")
+A = TypeVar("A")
+
+
+class _Ends(NamedTuple):
+    """Ends that wait for a turn, or are in one, each with its answer to be."""
+
+    finishes: list[tuple[Done, asyncio.Future[bool | StoreError]]]
+    retries: list[tuple[Retry, asyncio.Future[bool]]]
+    deferrals: list[tuple[Deferral, asyncio.Future[None]]]
+    deletions: list[tuple[Delivery, asyncio.Future[None]]]
+
+    def first(self) -> _Ends:
+        """Take out those that come first: as many of each kind as go together."""
+        taken = _Ends(*(ends[:MOST_ENDS] for ends in self))  # type: ignore[arg-type]
+        for ends in self:
+            del ends[:MOST_ENDS]
+        return taken
+
+    def answer(self, turned: Turned) -> None:
+        for (_, finished), is_finished in zip(self.finishes, turned.finished, strict=True):
+            finished.set_result(is_finished)
+        for (_, retried), is_retried in zip(self.retries, turned.retried, strict=True):
+            retried.set_result(is_retried)
+        for _, put_off in (*self.deferrals, *self.deletions):
+            put_off.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        for ends in self:
+            for _, answer in ends:
+                answer.set_exception(error)
+
+
+class TurnDesk:
+    """A desk that makes turns, one at a time. What is not taken soon after it was handed in goes by itself.
+
+    ``calls`` does what needs no turn: a claim for what could not be claimed as it was taken, a wait for messages.
+    """
+
+    def __init__(
+        self,
+        frontier: TurningFrontier,
+        calls: CallDesk,
+        store: Store,
+        options: WorkerOptions,
+        rng: random.Random,
+        gate: Gate,
+    ) -> None:
+        self.claim = calls.claim
+        self.most = self.ahead = options.batch_size
+        self._frontier = frontier
+        self._calls = calls
+        self._store = store
+        self._options = options
+        self._rng = rng
+        self._gate = gate
+        self._ends = _Ends([], [], [], [])
+        self._one_turn = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._flushes: set[asyncio.Task[None]] = set()
+
+    def finish(self, done: Done) -> asyncio.Future[bool | StoreError]:
+        return self._hand_in(self._ends.finishes, done)
+
+    def retry(self, retry: Retry) -> asyncio.Future[bool]:
+        return self._hand_in(self._ends.retries, retry)
+
+    def defer(self, deferral: Deferral) -> asyncio.Future[None]:
+        return self._hand_in(self._ends.deferrals, deferral)
+
+    def delete(self, delivery: Delivery) -> asyncio.Future[None]:
+        return self._hand_in(self._ends.deletions, delivery)
+
+    async def take(self, limit: int, claims: Claims) -> Batch:
+        turned = await self._turn(limit, claims)
+        if turned.taken:
+            return Batch(turned.taken, turned.hosts)
+        return await self._calls.take(limit, claims)
+
+    async def close(self) -> None:
+        while any(self._ends) or self._flushes:
+            await self._flush()
+            await asyncio.sleep(0)  # what an answer brings about may be handed in, too
+        await self._calls.close()
+
+    def _hand_in(self, ends: list[tuple[E, asyncio.Future[A]]], end: E) -> asyncio.Future[A]:
+        answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        ends.append((end, answer))
+        self._set_timer()
+        return answer
+
+    def _set_timer(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._options.linger_seconds, self._start_flush)
+
+    def _start_flush(self) -> None:
+        self._timer = None
+        flush = asyncio.get_running_loop().create_task(self._flush())
+        self._flushes.add(flush)
+        flush.add_done_callback(self._flushes.discard)
+
+    async def _flush(self) -> None:
+        """Let what was ended go by itself."""
+        with contextlib.suppress(Exception):  # each of those whose ends they are has been told
+            await self._turn(0, _claims_nothing)
+
+    async def _turn(self, limit: int, claims: Claims) -> Turned:
+        async with self._one_turn:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            ends = self._ends.first()
+            if any(self._ends):
+                self._set_timer()
+            if not limit and not any(ends):
+                return Turned(finished=(), retried=(), taken=(), hosts={})
+            # Nobody is to be let in alone while it is not known what is claimed.
+            is_inside = limit > 0 and self._gate.is_open
+            if is_inside:
+                self._gate.join()
+            try:
+                return await self._made(ends, limit, claims if is_inside else _claims_nothing)
+            except Exception as error:
+                ends.fail(error)
+                raise
+            finally:
+                if is_inside:
+                    self._gate.leave()
+
+    async def _made(self, ends: _Ends, limit: int, claims: Claims) -> Turned:
+        await self._keep(ends)
+        turned = await self._frontier.turn(
+            Ends(
+                finishes=[done.finish for done, _ in ends.finishes],
+                retries=[retry for retry, _ in ends.retries],
+                deferrals=[deferral for deferral, _ in ends.deferrals],
+                deletions=[delivery for delivery, _ in ends.deletions],
+            ),
+            Taking(
+                limit=limit,
+                worker_id=self._options.worker_id,
+                claim_id=f"{self._rng.getrandbits(48):012x}",
+                lease_seconds=self._options.lease_seconds,
+                claims=claims,
+            ),
+        )
+        for taken in turned.taken:
+            if isinstance(taken.claim, Won):
+                self._gate.join()
+        ends.answer(turned)
+        return turned
+
+    async def _keep(self, ends: _Ends) -> None:
+        """Store what was fetched; what could not be is told so, and not finished."""
+        error = await keep(self._store, [done for done, _ in ends.finishes])
+        if error is None:
+            return
+        for done, answer in ends.finishes:
+            if done.visited is not None:
+                answer.set_result(error)
+        ends.finishes[:] = [(done, answer) for done, answer in ends.finishes if done.visited is None]
+
+
+def _claims_nothing(_: Message) -> bool:
+    return False
