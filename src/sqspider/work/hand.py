@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from sqspider.frontier import Delivery, Won
 from sqspider.message import Message
@@ -46,7 +47,8 @@ class Hand:
         self.at_work = 0  # runners
         self.gate = Gate()
         self.suspects = OneAtATime()
-        self.changed = asyncio.Event()  # there may be room for more, or nothing left
+        self.changes = 0  # of what is in hand, so far
+        self._wanted: tuple[Callable[[], bool], asyncio.Future[None]] | None = None
         self._politeness = politeness
         self._large_bodies = asyncio.Semaphore(large_bodies) if large_bodies is not None else None
 
@@ -87,4 +89,17 @@ class Hand:
         visit.space.give_back()
         visit.is_over = True
         self.visits.discard(visit)
-        self.changed.set()
+        self.look()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds of what is in hand; one waits at a time. Whoever changes what it depends on
+        calls :meth:`look`: so nobody is woken in vain, with each visit."""
+        if not holds():
+            self._wanted = holds, asyncio.get_running_loop().create_future()
+            await self._wanted[1]
+
+    def look(self) -> None:
+        """Something has changed."""
+        self.changes += 1
+        if self._wanted is not None and not self._wanted[1].done() and self._wanted[0]():
+            self._wanted[1].set_result(None)

@@ -157,7 +157,7 @@ class Worker:
         self._hand.gate.send_away()
         for visit in self._waiting.close():
             self._visits.send_back(visit)
-        self._hand.changed.set()
+        self._hand.look()
 
     async def run(self, mode: Mode) -> None:
         """Work until the mode or :meth:`stop` ends it.
@@ -236,7 +236,7 @@ class Worker:
                 await self._bring_on(visit)
             finally:
                 self._hand.at_work -= 1
-                self._hand.changed.set()
+                self._hand.look()
 
     async def _bring_on(self, visit: Visit) -> None:
         """Nothing that goes wrong with one URL stops the others; what ails the frontier does."""
@@ -256,14 +256,10 @@ class Worker:
     async def _drain(self, crew: Sequence[asyncio.Task[None]]) -> None:
         """Wait for what is in hand; once stopping, no longer than the fetch limit."""
         hand = self._hand
-        while not hand.is_empty and not self._stopping.is_set():
-            hand.changed.clear()
-            await hand.changed.wait()
+        await hand.until(lambda: hand.is_empty or self._stopping.is_set())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._fetch_seconds + STOP_MARGIN_SECONDS):
-                while not hand.is_empty:
-                    hand.changed.clear()
-                    await hand.changed.wait()
+                await hand.until(lambda: hand.is_empty)
         for task in crew:
             task.cancel()
         await asyncio.wait(crew)
