@@ -73,7 +73,7 @@ class Intake:
         while not self._stopping.is_set() and not self._network.is_spent:
             try:
                 room = await self._room()
-                if room == 0:
+                if room <= 0:
                     return
                 if not await self._network_lets_in():
                     continue
