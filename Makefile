@@ -9,7 +9,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The CDK: Node's command line and the Python library, pinned, in a folder of their own.
 INFRA := .engines/infra
-CDK := cd infra && ../$(INFRA)/node_modules/.bin/cdk
+# It imports the crawler of this folder, whichever one it was installed with.
+CDK := cd infra && PYTHONPATH=../src ../$(INFRA)/node_modules/.bin/cdk
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 18,20,22
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 25,26,27,28
 export CDK_DISABLE_CLI_TELEMETRY := true

@@ -25,7 +25,6 @@ from aiohttp import web
 from tests.aws.engines import EngineMissingError, Engines
 from tests.aws.store import client_for, create, drop
 
-from sqspider.cli.work import LONG_POLL_SECONDS
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
@@ -317,7 +316,7 @@ async def idle(environment: Mapping[str, str], consumers: int) -> Idle:
     lease = await monthly(sweep_seconds, lambda: frontier.lease_sweep(until=time.time() + 60))
     found = Idle(
         consumers,
-        polls=consumers * await monthly(LONG_POLL_SECONDS, lambda: frontier.receive(10)),
+        polls=consumers * await monthly(frontier.traits.poll_seconds, lambda: frontier.receive(10)),
         check_ins=consumers * await monthly(CHECK_IN_SECONDS / 3, check_in),
         looks=consumers * await monthly(sweep_seconds, lambda: frontier.lease_sweep(until=time.time() + 60)),
         sweeps=lease + await monthly(sweep_seconds, frontier.sweep),

@@ -211,7 +211,7 @@ async def _costs(file: Path, known: int) -> dict[str, float]:
     hosts = [host_name(n) for n in range(0, URLS * 3, URLS_IN_A_ROW)]
     for host in hosts:  # two thirds of its first URLs were put off
         await costs.of("release_host", URLS_IN_A_ROW, frontier.release_host(host))
-    lose_places(file, known - URLS, URLS)
+    lose_places(file, known - URLS + 1, URLS)
     assert await costs.of("sweep", URLS, frontier.sweep(URLS)) == URLS
     for number, start in enumerate(range(0, len(hosts), BATCH)):
         some = hosts[start : start + BATCH]

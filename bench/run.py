@@ -78,9 +78,9 @@ def _peer_version(package: str) -> Callable[[], str]:
 
 
 def _own_version() -> str:
-    from sqspider import __version__
+    from sqspider.version import VERSION
 
-    return f"{__version__} ({_first_line(['git', '-C', str(ROOT), 'rev-parse', '--short', 'HEAD'])})"
+    return f"{VERSION} ({_first_line(['git', '-C', str(ROOT), 'rev-parse', '--short', 'HEAD'])})"
 
 
 def _library_versions() -> str:

@@ -36,8 +36,11 @@ LEFT_OUT_FOLDERS: Final = (
 LEFT_OUT_FILES: Final = (
     "sqspider/__main__.py",
     "sqspider/api.py",
+    "sqspider/chains.py",
     "sqspider/demo_site.py",
     "sqspider/export.py",
+    "sqspider/report.py",
+    "sqspider/threaded.py",
 )
 
 

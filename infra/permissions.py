@@ -1,5 +1,5 @@
 """What each function asks of AWS; ``tests/end_to_end`` watches their calls. Whoever works with the command line
-may do all that the adapter names: see the operator's policy in ``stack``.
+may do all that the adapter names: see ``grants``.
 """
 
 from __future__ import annotations

@@ -11,8 +11,13 @@ from typing import Any, Final, Literal
 from sqspider.lambda_handler import FunctionSettings, end_seconds
 from sqspider.work.options import WorkerOptions
 
-# What CloudWatch Logs takes; of more than a year only some.
-LOG_DAYS: Final = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827, 3653)
+# What CloudWatch Logs takes, by the names in CDK's list.
+LOG_DAYS: Final = {
+    1: "ONE_DAY", 3: "THREE_DAYS", 5: "FIVE_DAYS", 7: "ONE_WEEK", 14: "TWO_WEEKS", 30: "ONE_MONTH",
+    60: "TWO_MONTHS", 90: "THREE_MONTHS", 120: "FOUR_MONTHS", 150: "FIVE_MONTHS", 180: "SIX_MONTHS",
+    365: "ONE_YEAR", 400: "THIRTEEN_MONTHS", 545: "EIGHTEEN_MONTHS", 731: "TWO_YEARS", 1827: "FIVE_YEARS",
+    3653: "TEN_YEARS",
+}  # fmt: skip
 MIN_VISIBILITY_SECONDS: Final = 60
 MAX_VISIBILITY_SECONDS: Final = 12 * 3600  # SQS's own limit
 MAX_SWEEP_MINUTES: Final = 60  # what was lost waits as long

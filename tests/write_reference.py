@@ -1,23 +1,45 @@
-"""Writes ``docs/reference`` from the code: run it after changing an option or a reason."""
+"""Writes from the code what the documents say of it: ``docs/reference``, and the house in ``docs/design.md``.
+
+Run it after changing an option, a reason or a column of ``export``, and after moving a module.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ast
+import re
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import click
 
 from sqspider.cli.main import cli
-from sqspider.record import BLOCKING_REASONS, Reason
+from sqspider.export import FIELDS
+from sqspider.record import BLOCKING_REASONS, Outcome, Reason, UrlRecord
 from sqspider.retry import CARE, FINAL, RULES
 
-REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+ROOT: Final = Path(__file__).parent.parent
+REFERENCE: Final = ROOT / "docs" / "reference"
+DESIGN: Final = ROOT / "docs" / "design.md"
+HOUSE: Final = re.compile(r"(?<=<!-- written from the code -->\n).*?(?=<!-- up to here -->)", re.S)
 
-MEANINGS = {
-    line.split(" = ")[0].strip(): line.partition("# ")[2].strip()
-    for line in (Path(__file__).parent.parent / "src/sqspider/record.py").read_text().splitlines()
-    if " = " in line and "# " in line and line.split(" = ")[0].strip().isupper()
+RECORD: Final = (ROOT / "src/sqspider/record.py").read_text()
+MEANINGS: Final = dict(re.findall(r"^    ([A-Z_]+) = .*?# (.+)$", RECORD, re.M))
+COLUMN_MEANINGS: Final = {
+    **dict(re.findall(r"^    ([a-z_]+): .*?# (.+)$", RECORD, re.M)),
+    "status": "`queued`, `processing`, `done`, `failed` or `blocked`",
+    "reason": "why it failed or is blocked: [one of these](reasons.md)",
+    "final_url": "where its redirects end: itself, if it is no redirect; none without an answer, or for a circle",
+    "title": "of the page, on one line",
+    "host": "of the URL, in canonical form",
+    "enqueued_at": "when it was recorded",
+    "finished_at": "when it was done, failed or blocked",
+    "error": "why the record cannot be read: then there is nothing but its URL",
+    "redirect_to": "where its answer leads, if it is a redirect",
 }
+TIMES: Final = ("enqueued_at", "claimed_at", "finished_at", "lastmod")
+JSON_TYPES: Final = {"int": "number", "bool": "true or false"}
 
 
 def command_line() -> str:
@@ -69,7 +91,7 @@ def reasons() -> str:
         whose = rule.fault.value if reason in RULES else ""
         whose += ", slows" if rule.slows else ""
         ends = "blocked" if reason in BLOCKING_REASONS else "failed"
-        meaning = MEANINGS.get(reason.name, "")
+        meaning = MEANINGS[reason.name]
         lines.append(f"| `{reason.value}` | {tries} | {wait} | {whose} | {ends} | {meaning} |")
     lines += [
         "",
@@ -88,6 +110,53 @@ def reasons() -> str:
     return "\n".join(lines) + "\n"
 
 
+def export() -> str:
+    """The columns that ``export`` writes, in order."""
+    annotations = {**UrlRecord.__annotations__, **Outcome.__annotations__}
+    lines = [
+        "# What `export` writes",
+        "",
+        "A record a row, as JSON lines or CSV, in this order; written from `export.py` and `record.py`. New columns may come",
+        "after these; these keep their names ([what stays stable](../stability.md)). What there is not is `null`, in CSV empty.",
+        "",
+        "| column | type | meaning |",
+        "|---|---|---|",
+    ]
+    for name in FIELDS:
+        kind = JSON_TYPES.get(annotations.get(name, "str").removesuffix(" | None"), "text")
+        kind = "time, ISO 8601 in UTC" if name in TIMES else kind
+        lines.append(f"| `{name}` | {kind} | {COLUMN_MEANINGS[name]} |")
+    return "\n".join(lines) + "\n"
+
+
+def house() -> str:
+    """The order of imports, and every module with the first sentence of its docstring, room by room."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract.get("containers") == ["sqspider"])
+    return "\n".join(["", "```", *layers, "```", "", *_rooms(ROOT / "src" / "sqspider"), *_rooms(ROOT / "infra")])
+
+
+def _rooms(folder: Path) -> Iterator[str]:
+    files = sorted(folder.glob("*.py"), key=lambda file: (file.stem != "__init__", file.name))
+    yield from (f"**`{folder.relative_to(ROOT).as_posix()}/`**", "", "| file | |", "|---|---|")
+    yield from (f"| `{file.name}` | {_said_of(file)} |" for file in files)
+    yield ""
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir() and list(path.glob("*.py"))):
+        yield from _rooms(inner)
+
+
+def _said_of(file: Path) -> str:
+    """The first sentence of a module's docstring, as Markdown."""
+    paragraph = (ast.get_docstring(ast.parse(file.read_text())) or "").partition("\n\n")[0]
+    sentence = re.split(r"(?<=[.:]) (?=[A-Z])", " ".join(paragraph.split()))[0]
+    return re.sub(r":\w+:(?=`)", "", sentence).replace("``", "`").rstrip(".:").replace("|", "\\|")
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {"cli.md": command_line, "reasons.md": reasons, "export.md": export}
+
+
 if __name__ == "__main__":
-    (REFERENCE / "cli.md").write_text(command_line())
-    (REFERENCE / "reasons.md").write_text(reasons())
+    for name, write in PAGES.items():
+        (REFERENCE / name).write_text(write())
+    DESIGN.write_text(HOUSE.sub(lambda _: house(), DESIGN.read_text()))

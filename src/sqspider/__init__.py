@@ -3,7 +3,7 @@
     import sqspider
 
     for page in sqspider.crawl("https://example.com/", depth=2):
-        print(page.url, page.status, page.title)
+        print(page.url, page.http_status, page.title)
 
 What is public is listed in ``__all__``, and imported when it is used.
 """
@@ -13,7 +13,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
-__version__ = "0.1.0"
+from sqspider.version import VERSION
+
+__version__ = VERSION
 
 if TYPE_CHECKING:
     from sqspider.api import Crawl, Page, crawl

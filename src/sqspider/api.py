@@ -16,12 +16,13 @@ import structlog
 
 from sqspider.checks import check_number, shown, texts_of
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Frontier, FrontierSettings, check_address, open_frontier
+from sqspider.frontier import IN_MEMORY, Frontier, FrontierSettings, check_address, open_frontier
 from sqspider.log import start_logging
 from sqspider.record import Reason, Status
 from sqspider.threaded import iterate
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
+from sqspider.web.head import header_of
 from sqspider.work.options import WorkerOptions
 from sqspider.work.page import Visited
 from sqspider.work.producer import RefusedLine, produce
@@ -34,9 +35,9 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """A URL that was crawled, and what was there. One that redirects is none; where it leads is."""
 
     url: str  # canonical
-    outcome: Status  # done, failed or blocked
+    status: Status  # done, failed or blocked
     reason: Reason | None  # why it failed or was blocked
-    status: int | None  # of HTTP; none without an answer
+    http_status: int | None  # none without an answer
     headers: tuple[tuple[str, str], ...]  # as they were sent, in order
     body: bytes  # decoded, at most ``max_bytes``
     is_truncated: bool  # the body was longer
@@ -49,7 +50,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
     def header(self, name: str) -> str | None:
         """The first header of this name, in any case."""
-        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+        return header_of(self.headers, name)
 
 
 class Crawl:
@@ -74,8 +75,8 @@ class Crawl:
         self._fetch = fetch
 
     async def __aiter__(self) -> AsyncGenerator[Page, None]:
-        settings = FrontierSettings(visibility_seconds=self._worker.lease_seconds)
-        frontier = await open_frontier(self._frontier, settings, clock=time.time)
+        needed = FrontierSettings(visibility_seconds=self._worker.lease_seconds)
+        frontier = await open_frontier(self._frontier, needed, clock=time.time)
         try:
             refused: list[RefusedLine] = []
             await produce(frontier, self._seeds, self._settings, on_refused=refused.append)
@@ -107,7 +108,7 @@ class _Working:
         options = msgspec.structs.replace(options, worker_id=f"python-{random.getrandbits(32):08x}")
         self._worker = Worker(frontier, fetcher, options, clock=frontier.now, rng=random.Random(), sinks=[self._take])
         self._pages: asyncio.Queue[Page | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(_PAGES_AHEAD)
+        self._places = asyncio.Semaphore(_PAGES_AHEAD)
         self._is_left = False
 
     async def __aenter__(self) -> Self:
@@ -118,21 +119,21 @@ class _Working:
     async def next_page(self) -> Page | None:
         """The next page, or none when there is no other."""
         page = await self._pages.get()
-        self._room.release()
+        self._places.release()
         return page
 
     async def _take(self, visit: Visited) -> None:
         if visit.outcome.is_redirect:
             return
-        await self._room.acquire()
+        await self._places.acquire()
         if self._is_left:
-            self._room.release()  # nobody takes pages any more: the next one needs no room either
+            self._places.release()  # nobody takes pages any more: the next one needs no place either
         else:
             self._pages.put_nowait(_page(visit))
 
     async def __aexit__(self, *_: object) -> None:
         self._is_left = True
-        self._room.release()
+        self._places.release()
         self._worker.stop()
         try:
             await asyncio.wait((self._running,))
@@ -156,7 +157,7 @@ def crawl(
     allow_private: bool = False,
     max_bytes: int = FetchOptions().max_bytes,
     user_agent: str = FetchOptions().user_agent,
-    frontier: str = "sqlite::memory:",
+    frontier: str = IN_MEMORY,
 ) -> Crawl:
     """Crawl from some URLs; iterate over the result to get its pages as they are finished.
 
@@ -174,7 +175,7 @@ def crawl(
         if not isinstance(url, str):
             raise TypeError(f"urls: each a text, not {shown(url)}: those of a list are given as crawl(*urls)")
     check_address(frontier)
-    if not urls and frontier == "sqlite::memory:":
+    if not urls and frontier == IN_MEMORY:
         raise _no_urls(frontier)
     if not structlog.is_configured():
         start_logging("warn", "console")
@@ -207,9 +208,9 @@ def _page(visit: Visited) -> Page:
     fetched, outcome = visit.fetched, visit.outcome
     return Page(
         url=visit.message.url,
-        outcome=outcome.status,
+        status=outcome.status,
         reason=outcome.reason,
-        status=fetched.http_status,
+        http_status=fetched.http_status,
         headers=fetched.headers,
         body=fetched.body,
         is_truncated=fetched.truncated,

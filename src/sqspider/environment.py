@@ -10,10 +10,10 @@ from typing import Final
 DEFAULT_FRONTIER: Final = "sqlite:sqspider.db"
 
 
-def environment(folder: Path = Path()) -> Mapping[str, str]:
-    """The environment, with what a ``.env`` file in the folder adds to it.
+def load_environment(folder: Path = Path()) -> Mapping[str, str]:
+    """Add what a ``.env`` file in the folder says to the process's environment, and return that.
 
-    It is added to the process's own, for the AWS adapter, and workers of their own, look there.
+    To the process's own, for the AWS adapter, and workers of their own, look there. What is set already stays.
     """
     file = folder / ".env"
     if file.is_file():

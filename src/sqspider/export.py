@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from io import StringIO
 from typing import Any, Final, NamedTuple
 
-from sqspider.frontier import Frontier
+from sqspider.chains import Chain, chains_of
+from sqspider.frontier import Looking
 from sqspider.record import Outcome, Reason, Status, UrlRecord
-from sqspider.work.redirects import Chain, chains_of
 
 FIELDS: Final = (
     "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest",
@@ -115,7 +115,7 @@ FORMATS: Final = {"jsonl": Format("", as_jsonl), "csv": Format(CSV_HEAD, as_csv)
 
 
 async def export_rows(
-    frontier: Frontier,
+    frontier: Looking,
     write: Callable[[str], object],
     form: Format,
     *,

@@ -96,8 +96,8 @@ class Reason(enum.StrEnum):
     HOST_BLOCKED = "host_blocked"  # the operator blocked the host
 
     # Limits that the operator set
-    HOST_PAGE_LIMIT = "host_page_limit"
-    HOST_BYTE_LIMIT = "host_byte_limit"
+    HOST_PAGE_LIMIT = "host_page_limit"  # `--host-pages` of its host have been fetched
+    HOST_BYTE_LIMIT = "host_byte_limit"  # `--host-bytes` of its host have been read
     REPEATING_PATH = "repeating_path"  # one path segment too many times: a trap
     ENDLESS_QUERY = "endless_query"  # too many parameters: a trap
 
@@ -109,8 +109,8 @@ class Reason(enum.StrEnum):
 
     # Redirects
     BAD_REDIRECT = "bad_redirect"  # a redirect status without a usable Location
-    TOO_MANY_REDIRECTS = "too_many_redirects"
-    REDIRECT_LOOP = "redirect_loop"
+    TOO_MANY_REDIRECTS = "too_many_redirects"  # ten redirects in a row led to it, and it redirects, too
+    REDIRECT_LOOP = "redirect_loop"  # it redirects to itself
 
     # Reaching the host
     DNS_NOT_FOUND = "dns_not_found"  # the name does not exist
@@ -125,7 +125,7 @@ class Reason(enum.StrEnum):
     TIMEOUT = "timeout"  # the whole fetch took longer than its limit
     CONNECTION_RESET = "connection_reset"  # the server hung up before an answer was complete
     BAD_RESPONSE = "bad_response"  # what came is not HTTP
-    HEADERS_TOO_LARGE = "headers_too_large"
+    HEADERS_TOO_LARGE = "headers_too_large"  # the head of the answer is longer than we read
     INCOMPLETE_BODY = "incomplete_body"  # fewer bytes than announced
     BAD_ENCODING = "bad_encoding"  # the body does not decode as its Content-Encoding says
 

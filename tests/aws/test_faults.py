@@ -366,6 +366,27 @@ async def test_a_write_whose_answer_was_lost_is_known_though_another_wrote_since
     assert (await other.scan_hosts()) == [row]
 
 
+async def test_claims_whose_first_answer_was_lost_are_counted_once(store: AwsStore, proxy: FaultProxy) -> None:
+    async def lose_the_first(
+        proxy: FaultProxy, action: str, document: faults.Document, forward: faults.Forward
+    ) -> faults.Answer:
+        answer = await forward(document)
+        if action != "BatchExecuteStatement" or proxy.injected[action]:
+            return answer
+        proxy.injected[action] += 1
+        return faults.Answer(0, {})
+
+    frontier = await open_behind(proxy, store)
+    await frontier.enqueue(entries(4))
+    deliveries = await take(frontier, 4)
+    proxy.fault = lose_the_first
+    claims = await claim_all(frontier, deliveries)
+    assert [isinstance(claim, Won) and claim.unended for claim in claims] == [1] * 4
+    assert proxy.injected["BatchExecuteStatement"] == 1
+    await frontier.flush()
+    assert (await frontier._sums.read()).records == {Status.PROCESSING: 4}
+
+
 async def test_what_was_done_and_never_answered_is_counted_all_the_same(store: AwsStore, proxy: FaultProxy) -> None:
     """Records are written, and whoever does it is told that AWS was too busy; some of them in vain."""
 

@@ -27,6 +27,7 @@ from sqspider.frontier import (
     Won,
 )
 from sqspider.frontier.aws import AwsFrontier
+from sqspider.frontier.aws.outgoing import sendable
 from sqspider.frontier.aws.transport import SQS
 from sqspider.message import Message, decode_message
 from sqspider.web.fetch import Fetcher, FetchOptions
@@ -207,3 +208,11 @@ async def test_hostile_messages_end_and_the_others_are_fetched(engines: Engines,
     assert all(body.get("url") in done or json.dumps(body) in dead for body in hostile)
     assert json.dumps(hostile[2]) in dead
     await store.close()
+
+
+def test_a_body_has_those_characters_alone_that_sqs_takes() -> None:
+    """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html"""
+    taken = [range(0x9, 0xB), range(0xD, 0xE), range(0x20, 0xD800), range(0xE000, 0xFFFE), range(0x10000, 0x110000)]
+    edges = {code for part in taken for code in (part[0] - 1, part[0], part[-1], part[-1] + 1)} | {0, 0x1F}
+    for code in edges - {0x110000}:
+        assert (sendable(chr(code)) == chr(code)) == any(code in part for part in taken), hex(code)

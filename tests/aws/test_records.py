@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from sqspider.frontier import Entered, Entrance, Entry, Exit, Frontier, Retry
+from sqspider.frontier import Entered, Entrance, Entry, Exit, Frontier, LostReason, Retry
+from sqspider.frontier.aws import host_rows
 from sqspider.frontier.aws.attributes import n, s
 from sqspider.frontier.aws.client import Call
 from sqspider.frontier.aws.host_rows import KEPT_WRITERS
 from sqspider.frontier.aws.transport import DYNAMODB
-from sqspider.host import with_orders
+from sqspider.host import HostRow, with_orders
 from sqspider.incident import TROUBLE_KEPT_SECONDS, Stage, after_trouble, stage_of
 from sqspider.record import Outcome, Reason, Status
 from tests.frontier.kit import (
@@ -24,11 +25,13 @@ from tests.frontier.kit import (
     LEASE,
     VISIBILITY,
     assert_counts_are_exact,
+    assert_lost,
     entries,
     finish_one,
     message_of,
     record_of,
     take_one,
+    try_claim,
     url,
     win,
 )
@@ -192,6 +195,32 @@ async def test_once_an_order_is_given_nobody_enters_who_knew_the_host_before(sto
             assert (await worker.enter([entrance(store, f"u{number}")]))[0].entered is Entered.STOPPED
         await order(operator, is_blocked=False, is_paused=False)
         await store.elapse(120)
+
+
+async def test_a_host_that_is_forgotten_while_another_is_read_is_read_anew(
+    store: AwsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where more hosts are asked for at a time than are kept in mind."""
+    monkeypatch.setattr(host_rows, "CACHED_HOSTS", 1)
+    frontier = await store.open()
+    await frontier.hosts([HOST])
+    stale = [HostRow(host=host, version=7) for host in (HOST, "b.example")]
+    assert await frontier.save_hosts(stale) == [False, False]
+
+
+# Words of other versions.
+
+
+async def test_a_status_that_this_version_does_not_know_leaves_the_claim_to_the_lease(store: AwsStore) -> None:
+    frontier = await store.open()
+    await frontier.enqueue([Entry(url=url("a"))])
+    delivery = await take_one(frontier)
+    claim = await win(frontier, delivery)
+    await rewrite(store, url("a"), status=s("a later word"))
+    held = assert_lost(await try_claim(frontier, delivery, claim="c2"), LostReason.HELD)
+    assert held.lease_until == claim.lease_until
+    await store.elapse(LEASE + A_LITTLE)
+    assert (await win(frontier, delivery, claim="c3")).attempt == 2
 
 
 # Hosts in trouble.

@@ -11,14 +11,25 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 
-from sqspider.cli.main import _COMMANDS
-from sqspider.cli.metrics import COLUMNS
+from sqspider.cli.cleanup import cost_line
+from sqspider.cli.crawl import CrawlRun
+from sqspider.cli.exit_status import NOT_ALL_GOOD
+from sqspider.cli.main import COMMANDS
+from sqspider.cli.metrics import COLUMNS, period_of
+from sqspider.cli.shared import Shared
+from sqspider.cli.worker import polling
+from sqspider.crawls import CrawlSettings
 from sqspider.export import FIELDS
+from sqspider.frontier import Traits
 from sqspider.frontier.sqlite.file import APPLICATION_ID, SCHEMA_VERSION
 from sqspider.record import Reason
 from sqspider.retry import CARE, FINAL, RULES, Fault
+from sqspider.web.options import FetchOptions
+from sqspider.work.options import WorkerOptions
+from sqspider.work.worker import Mode
 from tests.conftest import Run
 from tests.frontier.old_files import make_old_file
 from tests.write_reference import reasons
@@ -38,7 +49,7 @@ def test_help_and_version_load_no_client() -> None:
         assert "sqspider" in done.stdout
 
 
-@pytest.mark.parametrize("command", list(_COMMANDS))
+@pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_has_help_and_is_documented(sqspider: Run, command: str) -> None:
     done = sqspider(command, "--help")
     assert done.returncode == 0
@@ -173,17 +184,24 @@ def test_bad_input_gets_one_clear_line(sqspider: Run, arguments: tuple[str, ...]
     assert "Traceback" not in done.stderr
 
 
-def test_a_port_nobody_listens_on_and_a_name_nobody_has(sqspider: Run, served_site: str) -> None:
-    port = int(served_site.rstrip("/").rsplit(":", 1)[1])
-    free = port + 1 if port < 65_000 else port - 1
-    done = sqspider("crawl", f"http://127.0.0.1:{free}/", "--allow-private", "--quiet")
-    assert done.returncode == 1
-    assert "connection_refused" in done.stderr
+async def test_a_port_nobody_listens_on_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `crawl` with --new-host-grace 0, but that a host in trouble rests for no 75 s."""
+    worker = WorkerOptions(worker_id="w", first_rest_seconds=0.01, new_host_grace_seconds=0)
+    fetch = FetchOptions(allow_private=True)
+    run = CrawlRun(Shared(f"sqlite:{tmp_path}/f.db"), CrawlSettings(), worker, fetch, quiet=True)
+    with socket.socket() as taken:  # by us, who do not listen
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+        assert await run.run((url,)) == NOT_ALL_GOOD
+    assert f"{url}: failed: connection_refused" in capsys.readouterr().err
+
+
+def test_a_name_nobody_has_is_told(sqspider: Run) -> None:
     try:
         socket.getaddrinfo("no-such-host.invalid", 80)
     except socket.gaierror as error:
-        if error.errno == socket.EAI_AGAIN:  # without a network nobody says so: that is our own trouble, and waited for
-            return
+        if error.errno == socket.EAI_AGAIN:
+            pytest.skip("without a network nobody says so: that is our own trouble, and waited for")
     unknown = sqspider("crawl", "http://no-such-host.invalid/", "--quiet")
     assert unknown.returncode == 1
     assert "no-such-host.invalid/: failed: dns_" in unknown.stderr
@@ -255,6 +273,38 @@ def test_metrics_are_cut_off_on_no_terminal(
     assert {figure.heading for figure in COLUMNS} <= set(shown.split())
 
 
+def test_the_period_of_metrics_is_what_the_frontier_has() -> None:
+    coarse = Traits(finest_period_seconds=60, max_points=100)
+    assert period_of(60, None, Traits()) == 5
+    assert period_of(60, None, coarse) == 60
+    assert period_of(3600, None, Traits()) == 300
+    assert period_of(30 * 86_400, None, Traits()) == 86_400
+    assert period_of(3600, 120, coarse) == 120
+    for since, period, traits, says in (
+        (3600, 0.5, Traits(), "it is 1 s or a multiple"),
+        (3600, 1.5, Traits(), "it is 1 s or a multiple"),
+        (3600, 90, coarse, "it is 60 s or a multiple"),
+        (101 * 60, 60, coarse, "more than 100 rows"),
+        (86_401, 60, Traits(), "more than 1,440 rows"),
+    ):
+        with pytest.raises(click.UsageError, match=says):
+            period_of(since, period, traits)
+
+
+def test_who_polls_for_ever_polls_as_the_frontier_would_have_it() -> None:
+    options, dear = WorkerOptions(worker_id="w"), Traits(poll_seconds=10)
+    assert polling(options, Mode.CONTINUOUS, dear).poll_seconds == 10
+    for mode in (Mode.ONCE, Mode.UNTIL_EMPTY):
+        assert polling(options, mode, dear) is options
+
+
+def test_what_a_cleanup_costs_is_told_where_it_is_worth_knowing() -> None:
+    dear = Traits(removal_dollars=1e-6)
+    assert cost_line(Traits(), 10_000_000) is None
+    assert cost_line(dear, 99_999) is None
+    assert "about $10.00;" in (cost_line(dear, 10_000_000) or "")
+
+
 def test_a_full_disk_is_told_and_loses_nothing(sqspider: Run, tmp_path: Path) -> None:
     urls = "".join(f"http://example.com/{n}\n" for n in range(20_000))
     (tmp_path / "urls.txt").write_text(urls)
@@ -280,7 +330,7 @@ def test_the_reasons_and_the_retry_table_are_documented() -> None:
 
 
 def test_what_is_done_about_trouble_is_documented_as_it_is() -> None:
-    source = "".join(path.read_text() for path in (ROOT / "src" / "sqspider").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "src" / "sqspider").rglob("*.py"))
     assert list(CARE) == list(Fault)
     for care in CARE.values():
         for event in re.findall(r"`(\w+)`", care.told.partition("the log:")[2]):
@@ -291,7 +341,12 @@ def test_the_demo_race_is_fair(sqspider: Run) -> None:
     done = sqspider("demo", "race")
     assert done.returncode == 0, done.stdout
     assert "No URL was won twice" in done.stdout
-    assert done.stdout.count("LOST race — already claimed by another consumer: ") >= 10
+    lines = re.findall(r"^(consumer-[AB])  (WON|LOST) race — .*: (\S+)$", done.stdout, re.MULTILINE)
+    winners = {url: name for name, what, url in lines if what == "WON"}
+    assert len(winners) == [what for _, what, _ in lines].count("WON") == 20
+    lost = [(name, url) for name, what, url in lines if what == "LOST"]
+    assert set(winners.values()) == {"consumer-A", "consumer-B"}
+    assert any(name != winners[url] for name, url in lost)
 
 
 def test_the_demo_explains_itself(sqspider: Run) -> None:

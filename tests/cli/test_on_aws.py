@@ -91,6 +91,8 @@ async def test_a_crawl_with_its_bill_to_a_clean_table(sqspider_on_aws: RunOnAws,
     assert exact["records"]["queued"] == 0
     assert exact["records"]["done"] > 10
     assert sqspider_on_aws("metrics", "--json").stdout == "[]\n"  # no engine has SQS's metrics
+    fine = sqspider_on_aws("metrics", "--period", "30s")
+    assert (fine.returncode, "here it is 60 s or a multiple of it" in fine.stderr) == (2, True)
 
     asked = sqspider_on_aws("cleanup", "--all")
     assert asked.returncode == 2

@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -221,8 +222,12 @@ async def test_what_an_answer_repeats_of_a_request_is_not_told(
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal asked
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        asked += 1
+        with closing(writer):  # whether or not who asks has waited
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            asked += 1
+            writer.write(answer_to(head).encode())
+
+    def answer_to(head: str) -> str:
         headers = dict(line.split(": ", 1) for line in head.lower().splitlines()[1:] if line)
         authorization = next((line for line in head.splitlines() if "Credential=" in line), "")
         if "x-amz-security-token" in headers:
@@ -230,10 +235,9 @@ async def test_what_an_answer_repeats_of_a_request_is_not_told(
         token = SECRETS["AWS_SESSION_TOKEN"]
         everything = " ".join([authorization, token, quote(token, safe=""), *SECRETS.values(), f"//user:{PASSWORD}@h"])
         body = said.format(token=token, slashed=token.replace("/", "\\/"), all=everything)
-        if status:
-            body = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
-        writer.write(body.encode())
-        writer.close()
+        if not status:
+            return body
+        return f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
 
     monkeypatch.setattr("sqspider.frontier.aws.OPEN_SECONDS", 0.2)
     server = await asyncio.start_server(answer, "127.0.0.1", 0)

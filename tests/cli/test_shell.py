@@ -14,7 +14,7 @@ from typing import Final
 import click
 import pytest
 
-from sqspider.cli.main import _COMMANDS, cli, run
+from sqspider.cli.main import COMMANDS, cli, run
 from sqspider.demo_site import DemoSite
 from tests.conftest import ROOT, Run
 from tests.write_reference import command_line
@@ -43,7 +43,7 @@ def test_the_reference_is_what_the_program_says() -> None:
     assert text == command_line()
     for path in ALL:
         assert f"## sqspider {' '.join(path)}\n" in text
-    assert set(_COMMANDS) | {"set", "race"} <= {name for path in ALL for name in path}
+    assert set(COMMANDS) | {"set", "race"} <= {name for path in ALL for name in path}
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)

@@ -377,7 +377,7 @@ async def test_a_delay_holds_between_requests_of_several_workers(tmp_path: Path)
 async def test_pages_can_be_iterated_over(site: DemoSite) -> None:
     pages = [page async for page in sqspider.crawl(f"{site.url}page/1", depth=0, delay_seconds=0, allow_private=True)]
     (page,) = pages
-    assert (page.status, page.title, page.outcome) == (200, "Page 1", Status.DONE)
+    assert (page.http_status, page.title, page.status) == (200, "Page 1", Status.DONE)
     assert page.header("content-type") == "text/html; charset=utf-8"
     assert b"<h1>Page 1</h1>" in page.body
     assert f"{site.url}page/2" in page.links

@@ -17,6 +17,7 @@ import pytest
 
 from sqspider import crawl as sqspider_crawl
 from sqspider.bounds import Blocked
+from sqspider.chains import MAX_CHAIN, chains_of
 from sqspider.crawls import CrawlSettings
 from sqspider.export import row_of
 from sqspider.frontier import Entry, FrontierSettings
@@ -30,7 +31,7 @@ from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.work.producer import produce
-from sqspider.work.redirects import MAX_CHAIN, MAX_REDIRECTS, chains_of, led
+from sqspider.work.redirects import MAX_REDIRECTS, led
 from sqspider.work.worker import Mode, Worker
 from tests.conftest import Run
 from tests.crawl.test_politeness import FETCH, LATE, OPTIONS, crawl, gaps_of, judged, opened, outcome_of, records_of
@@ -489,6 +490,6 @@ async def test_redirects_are_no_pages_to_a_limit(host: Site) -> None:
 
 def test_whoever_iterates_gets_pages_and_no_redirects(ways: Site) -> None:
     pages = list(sqspider_crawl(f"{ways.url}a", delay_seconds=0, allow_private=True, obey_robots=False))
-    assert [(page.url, page.status, page.depth, page.parent, page.redirects) for page in pages] == [
+    assert [(page.url, page.http_status, page.depth, page.parent, page.redirects) for page in pages] == [
         (f"{ways.url}page", 200, 0, f"{ways.url}b", 2)
     ]

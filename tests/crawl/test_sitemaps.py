@@ -135,7 +135,7 @@ async def test_what_a_sitemap_says_of_a_page_is_kept(maps: Site) -> None:
     url = maps.url
     maps.bodies = {"/sitemap.xml": urlset(f"{url}a?utm_source=x", f"{url}folder/b", f"http://localhost:{maps.port}/c")}
     frontier = await opened()
-    settings = CrawlSettings(delay_seconds=0, drop_tracking=True, exclude=("folder",))
+    settings = CrawlSettings(delay_seconds=0, drop_tracking=True, exclude=("folder", "utm_"))
     (report,) = await discovered(frontier, settings, sitemaps=(f"{url}sitemap.xml",))
     assert report == SitemapReport(f"{url}sitemap.xml", 3, 1, 2, {}, "", is_guess=False)
     (record,) = (await records_of(frontier)).values()

@@ -264,10 +264,13 @@ async def test_a_url_is_free_once_its_robots_txt_is_known(frontier: Frontier) ->
         (task,) = politeness._robots._tasks
         await task
         assert await politeness.judge(message) is None
-        assert politeness.is_free(message)
+        under_no_rules = Message(url=message.url, settings=CrawlSettings(delay_seconds=0, obey_robots=False))
+        assert [politeness.is_free(each) for each in (message, under_no_rules)] == [True, True]
         await frontier.clear_table()
         await frontier.hosts([HOST])  # by which it is heard of
-        assert not politeness.is_free(message)
+        assert [politeness.is_free(each) for each in (message, under_no_rules)] == [False, False]
+        politeness.note_rows(await frontier.hosts([HOST]), time.time())
+        assert [politeness.is_free(each) for each in (message, under_no_rules)] == [False, True]
 
 
 # When.

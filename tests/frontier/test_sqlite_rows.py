@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Deferral, Ends, Entry, Finish, Frontier, LostReason, Retry, Taking, Won
+from sqspider.frontier import Deferral, Ends, Entry, Finish, Frontier, FrontierSettings, LostReason, Retry, Taking, Won
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite.check import check_file
 from sqspider.frontier.sqlite.counters import ADD_TO_COUNTER
@@ -376,6 +377,29 @@ async def test_clearing_lets_others_in_between_its_steps(
     assert statements.count("COMMIT") > 50 / 10
     assert (await frontier.queue_stats()).delayed == 50
     assert sound(tmp_path)
+
+
+async def test_what_a_turn_sends_wakes_who_waits_in_this_process(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It does not wait for the next look at what other processes sent."""
+    monkeypatch.setattr("sqspider.frontier.sqlite.messages.POLL_SECONDS", (9999.0, 9999.0))
+    settings = FrontierSettings(visibility_seconds=9999.0)
+    frontier = await SqliteFrontier.open(str(tmp_path / "f.db"), settings, clock=clock)
+    await frontier.enqueue(entries(1))
+    delivery = await take_one(frontier)
+    claim = await win(frontier, delivery)
+    looked = asyncio.Event()
+    frontier._file.connection.set_trace_callback(lambda _: loop.call_soon_threadsafe(looked.set))
+    loop = asyncio.get_running_loop()
+    waits = asyncio.create_task(frontier.receive(1, wait_seconds=9999.0))
+    await looked.wait()  # in vain: there is nothing
+    finish = Finish(claim=claim, delivery=delivery, outcome=DONE, links=(Entry(url=url("link")),))
+    taking = Taking(limit=0, worker_id="w", claim_id="c", lease_seconds=60, claims=lambda _: False)
+    await frontier.turn(Ends(finishes=[finish]), taking)
+    async with asyncio.timeout(100):  # against hanging
+        [found] = await waits
+    assert message_of(found).url == url("link")
 
 
 async def test_a_turn_lets_others_in_though_much_has_died(frontier: SqliteFrontier, clock: FakeClock) -> None:

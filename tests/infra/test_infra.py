@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from env_file import kept, outputs_of
-from package import build
+from package import LEFT_OUT_FILES, LEFT_OUT_FOLDERS, build
 from settings import SettingsError, StackSettings, read_settings
 from tests.conftest import INSTALLED, ROOT, Make, require_installed, terminal
 
@@ -25,7 +25,7 @@ def test_the_stack_is_as_promised() -> None:
     command += ["-p", "no:cacheprovider", "--quiet", "--tb=short", str(checks)]
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT / "infra"),
+        "PYTHONPATH": f"{ROOT / 'infra'}{os.pathsep}{ROOT / 'src'}",
         "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "18,20,22",
     }
     result = subprocess.run(command, cwd=checks.parent, env=environment, capture_output=True, text=True, check=False)
@@ -114,6 +114,12 @@ def test_the_zip_holds_all_that_the_function_needs(function_zip: Path, tmp_path:
     subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
     assert not [name for name in names if name.endswith((".c", ".pyi")) or name.startswith("sqspider/cli")]
     assert not [name for name in names if name.endswith(".pyc")]
+
+
+def test_what_is_left_out_of_the_zip_is_there_to_be_left_out() -> None:
+    """A module that was moved would be packed, and its old name stay in the list."""
+    for name in (*LEFT_OUT_FILES, *LEFT_OUT_FOLDERS):
+        assert not name.startswith("sqspider/") or (ROOT / "src" / name).exists(), name
 
 
 def test_the_zip_for_aws_is_for_its_processor(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from .loop import Process, VirtualLoop
 CLOSE: Final = 1e-6  # what sums of floats may differ by
 
 JUST_CLEARED_SECONDS: Final = 30.0  # what was claimed before may still be asked for
+ORDER_SECONDS: Final = 0.05  # within which an order holds
 
 Say = Callable[[str, object], None]
 
@@ -243,7 +244,7 @@ class Witness:
         elif held[-1].until < self.loop.now - self.blur and process.thawed_at < held[-1].called:
             self.say("asked after the lease had ended", f"{url} {self.loop.now - held[-1].until:.1f} s")
         for order in self.orders:
-            holds = order.host == host_of(url) and order.start < self.loop.now < order.end
+            holds = order.host == host_of(url) and order.start + ORDER_SECONDS < self.loop.now < order.end
             if holds and held and held[-1].called > order.start:
                 self.say("asked after an order", f"{url} {self.loop.now - order.start:.2f} s after it")
 

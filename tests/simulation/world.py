@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 
 from sqspider.record import Reason, reason_for_http_status
 from sqspider.url import host_of
-from sqspider.web.fetch import REDIRECT_STATUSES, Fetched
+from sqspider.web.fetch import Fetched
+from sqspider.web.location import REDIRECT_STATUSES
 from sqspider.web.options import FetchOptions
 
 from .loop import CURRENT, VirtualLoop, die, point

@@ -19,7 +19,7 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
@@ -28,6 +28,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from sqspider.record import Reason
 from sqspider.url import canonicalize
+from sqspider.web.connections import Connections
 from sqspider.web.fetch import Fetched, Fetcher
 from sqspider.web.guard import GuardedResolver, why_not_public
 from sqspider.web.links import read_page
@@ -684,23 +685,21 @@ async def test_a_name_that_leads_to_a_private_address_is_blocked(answer: str | l
     assert server.connections == 0
 
 
-async def test_what_was_checked_is_what_is_connected_to() -> None:
+async def test_what_was_checked_is_what_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that led to a public address and now leads to a loopback one."""
     connected: list[str] = []
+    open_socket = Connections._open_socket
 
-    class Watched(Fetcher):
-        """Sees which address it would connect to, and goes no further: no packet leaves for it."""
+    def watched(connections: Connections, info: tuple[Any, ...]) -> socket.socket:
+        """See which address would be connected to, and go no further: no packet leaves for it."""
+        open_socket(connections, info).close()
+        connected.append(info[4][0])
+        raise OSError(errno.ENETUNREACH, "no packet leaves in a test")
 
-        def _open_socket(self, info: tuple[object, ...]) -> socket.socket:
-            address = info[4]
-            assert isinstance(address, tuple)
-            super()._open_socket(info).close()
-            connected.append(address[0])
-            raise OSError(errno.ENETUNREACH, "no packet leaves in a test")
-
+    monkeypatch.setattr(Connections, "_open_socket", watched)
     resolver = Answers("93.184.216.34", "127.0.0.1", allow_private=False)
     server = RawServer()
-    async with server.playing(lambda _r, _w: asyncio.sleep(0)), Watched(PUBLIC, resolver=resolver) as fetcher:
+    async with server.playing(lambda _r, _w: asyncio.sleep(0)), Fetcher(PUBLIC, resolver=resolver) as fetcher:
         url = f"http://rebound.example:{server.port}/"
         first = await fetcher.fetch(url)
         assert (first.reason, resolver.asked, connected) == (Reason.NO_ROUTE, 1, ["93.184.216.34"])

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from sqspider.record import Reason
 from sqspider.url import canonicalize, host_of
+from sqspider.version import VERSION
 from sqspider.web.fetch import LARGE_BYTES, Fetched, Fetcher, FetchOptions
 from sqspider.web.guard import GuardedResolver, is_web_port, why_not_public
 from tests.conftest import load_cases
@@ -100,7 +101,28 @@ async def test_a_page_comes_whole_and_its_url_goes_out_as_it_is() -> None:
     assert (fetched.body, fetched.http_status, fetched.truncated) == (b"hello", 200, False)
     assert [value for name, value in fetched.headers if name == "X-Twice"] == ["a", "b"]
     assert server.requests[0].startswith(b"GET /a%2fb;c/?q=%7E'|x HTTP/1.1\r\n")
-    assert b"User-Agent: sqspider/" in server.requests[0]
+    assert f"User-Agent: sqspider/{VERSION}\r\n".encode() in server.requests[0]
+
+
+@pytest.mark.parametrize(
+    ("contact", "user_agent"),
+    [
+        ("bot@example.com", f"sqspider/{VERSION} (+bot@example.com)"),
+        ("https://example.com/a(b)\\", f"sqspider/{VERSION} (+https://example.com/a\\(b\\)\\\\)"),
+    ],
+)
+async def test_our_own_name_goes_with_whom_to_write_to(contact: str, user_agent: str) -> None:
+    options = msgspec.structs.replace(PRIVATE, contact=contact)
+    _, server = await fetch_from(ok(b""), options=options)
+    lines = server.requests[0].decode().split("\r\n")
+    assert {f"User-Agent: {user_agent}", f"From: {contact}"} <= set(lines)
+    assert options.product_token == "sqspider"
+
+
+async def test_another_name_is_sent_as_it_was_given() -> None:
+    options = msgspec.structs.replace(PRIVATE, user_agent="mybot/2.0", contact="bot@example.com")
+    _, server = await fetch_from(ok(b""), options=options)
+    assert {"User-Agent: mybot/2.0", "From: bot@example.com"} <= set(server.requests[0].decode().split("\r\n"))
 
 
 TEXT = b"<p>The quick brown fox</p>" * 50

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 import pytest
 
+from sqspider.web.attributes import Attributes
 from sqspider.web.links import LinkOptions, read_page
 from sqspider.web.markup import MAX_TREE_BYTES, tree_elements
-from sqspider.web.scanner import Attributes, scanned_elements
+from sqspider.web.scanner import scanned_elements
 
 TAGS = ("a", "area", "base", "frame", "iframe", "img", "meta", "source")
 

@@ -14,7 +14,8 @@ from aiohttp.client_reqrep import ConnectionKey
 
 from sqspider.record import Reason
 from sqspider.retry import Fault, rule_for
-from sqspider.web.fetch import Fetcher, classify
+from sqspider.web.errors import classify
+from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from tests.sites import Site
 

@@ -9,23 +9,24 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
 from rich.console import Console
 
-from sqspider.cli.main import Shared, pass_shared
+from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
+from sqspider.cli.frontier import opened
 from sqspider.cli.options import (
     advised,
     assume_http,
+    crawl_options,
     fetch_options,
-    opened,
-    settings_options,
-    sitemap_line,
+    to_crawl_settings,
     to_fetch_options,
-    to_settings,
 )
+from sqspider.cli.progress import sitemap_line
 from sqspider.cli.sections import Command
+from sqspider.cli.shared import Shared, pass_shared
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Frontier
 from sqspider.url import Refused, Scope
@@ -77,7 +78,7 @@ def _one_file(context: click.Context, parameter: click.Parameter, paths: Sequenc
 )
 @assume_http
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
-@settings_options(scope=Scope.PAGE)
+@crawl_options(scope=Scope.PAGE)
 @fetch_options
 @pass_shared
 def enqueue(
@@ -96,46 +97,79 @@ def enqueue(
     """
     if not urls and path is None and not sitemaps:
         raise click.UsageError("name a URL, a file with -f, or a sitemap with --sitemap.")
-    settings = to_settings(given)
-    console = Console(stderr=True)
+    settings, fetch = to_crawl_settings(given), to_fetch_options(given)
+    told = _Told(path)
 
-    def refused(line: RefusedLine) -> None:
-        where = f"{path}, line {line.line}" if line.line else "argument"
-        console.print(f"refused: {where}: {advised(line.refused)}", markup=False, highlight=False, soft_wrap=True)
-
-    def progress(produced: Produced) -> None:
-        if console.is_terminal:
-            console.print(
-                f"{produced.total:,}: {produced.new:,} new, {produced.known:,} known",
-                end="\r",
-                highlight=False,
-            )
-
-    def report(sitemap: SitemapReport) -> None:
-        console.print(sitemap_line(sitemap), markup=False, highlight=False, soft_wrap=True)
-
-    async def main(lines: Iterator[str]) -> tuple[Produced, list[SitemapReport]]:
+    async def main(lines: Iterator[str]) -> _Result:
         async with opened(shared) as frontier:
             produced = await produce(
-                frontier, urls, settings, lines=lines, assume_http=assume_http, on_refused=refused, on_batch=progress
-            )
-            reports = await _discover(frontier, to_fetch_options(given), settings, sitemaps, report) if sitemaps else []
-            return produced, reports
+                frontier, urls, settings, lines=lines, assume_http=assume_http, on_refused=told.refused,
+                on_batch=told.progress,
+            )  # fmt: skip
+            return _Result(produced, await _discover(frontier, fetch, settings, sitemaps, told.sitemap))
 
     with _lines(path) as lines:
-        produced, reports = asyncio.run(main(lines))
-    new = produced.new + sum(sitemap.new for sitemap in reports)
-    known = produced.known + sum(sitemap.listed - sitemap.new - sitemap.out_of_scope for sitemap in reports)
-    refused_by_reason = Counter({reason.value: number for reason, number in produced.refused.items()})
-    for sitemap in reports:
-        refused_by_reason.update(sitemap.refused)
+        result = asyncio.run(main(lines))
     if as_json:
-        numbers = {"new": new, "known": known, "refused": refused_by_reason.total()}
-        rows = [sitemap._asdict() for sitemap in reports]
-        print(json.dumps({**numbers, "reasons": refused_by_reason, "sitemaps": rows}))
+        print(json.dumps(result.as_json()))
     else:
-        print(f"{new:,} new, {known:,} known, {refused_by_reason.total():,} refused")
-    return 1 if produced.refused or any(sitemap.trouble for sitemap in reports) else 0
+        print(f"{result.new:,} new, {result.known:,} known, {result.refused.total():,} refused")
+    return GOOD if result.is_good else NOT_ALL_GOOD
+
+
+class _Told:
+    """What a person is told meanwhile, on standard error."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._console = Console(stderr=True)
+
+    def refused(self, line: RefusedLine) -> None:
+        where = f"{self._path}, line {line.line}" if line.line else "argument"
+        self._say(f"refused: {where}: {advised(line.refused)}")
+
+    def progress(self, produced: Produced) -> None:
+        if self._console.is_terminal:
+            numbers = f"{produced.total:,}: {produced.new:,} new, {produced.known:,} known"
+            self._console.print(numbers, end="\r", highlight=False)
+
+    def sitemap(self, report: SitemapReport) -> None:
+        self._say(sitemap_line(report))
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Result(NamedTuple):
+    """What came of all lists and sitemaps."""
+
+    produced: Produced
+    sitemaps: list[SitemapReport]
+
+    @property
+    def new(self) -> int:
+        return self.produced.new + sum(sitemap.new for sitemap in self.sitemaps)
+
+    @property
+    def known(self) -> int:
+        known = sum(sitemap.listed - sitemap.new - sitemap.out_of_scope for sitemap in self.sitemaps)
+        return self.produced.known + known
+
+    @property
+    def refused(self) -> Counter[str]:
+        """How many there are of each reason."""
+        refused = Counter({reason.value: number for reason, number in self.produced.refused.items()})
+        for sitemap in self.sitemaps:
+            refused.update(sitemap.refused)
+        return refused
+
+    @property
+    def is_good(self) -> bool:
+        return not self.produced.refused and not any(sitemap.trouble for sitemap in self.sitemaps)
+
+    def as_json(self) -> dict[str, Any]:
+        numbers = {"new": self.new, "known": self.known, "refused": self.refused.total()}
+        return {**numbers, "reasons": self.refused, "sitemaps": [sitemap._asdict() for sitemap in self.sitemaps]}
 
 
 async def _discover(
@@ -145,6 +179,8 @@ async def _discover(
     sitemaps: Sequence[str],
     on_report: Callable[[SitemapReport], None],
 ) -> list[SitemapReport]:
+    if not sitemaps:
+        return []
     from sqspider.work.sitemaps import discover  # here: URLs are enqueued without an HTTP client
 
     reports: list[SitemapReport] = []

@@ -13,15 +13,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sqspider.cli.main import Shared, pass_shared
-from sqspider.cli.options import opened
-from sqspider.cli.progress import human_bytes, human_seconds
+from sqspider.cli.exit_status import GOOD
+from sqspider.cli.frontier import opened
 from sqspider.cli.sections import Command
+from sqspider.cli.shared import Shared, pass_shared
+from sqspider.cli.wording import human_bytes, human_seconds
 from sqspider.export import iso
 from sqspider.figures import FIGURES, Figure, Point, Unit
-from sqspider.frontier import Frontier
+from sqspider.frontier import Traits
 
 POINTS: Final = 30  # about so many, where no period is given
+PERIODS: Final = (5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 86_400)  # of which one is chosen then
+MAX_ROWS: Final = 1440  # a day of minutes: nobody reads more
 PLOT_ROWS: Final = 12
 MAX_WIDTH: Final = 1000  # more than a row ever needs
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -55,30 +58,34 @@ def metrics(shared: Shared, /, since: float, period: float | None, as_json: bool
     On AWS from CloudWatch: of minutes and their multiples, a few minutes behind. In a SQLite file from what
     workers leave there every ten seconds.
     """
-    seconds = _period(since, period, finest=60 if shared.frontier == "aws:" else 1)
 
     async def main() -> None:
         async with opened(shared, looking=True) as frontier:
+            seconds = period_of(since, period, frontier.traits)
             now = frontier.now()
             begin = (now - since) // seconds * seconds
             points = await frontier.points(since=begin, until=now, period_seconds=seconds)
             if as_json:
                 print(json.dumps([_row(point) for point in points]))
+            elif not points:
+                Console().print(f"nothing was noted in that time in {frontier.place}", highlight=False)
             else:
-                _show(Console(), frontier, points, seconds)
+                _show(Console(), points, seconds)
 
     asyncio.run(main())
-    return 0
+    return GOOD
 
 
-def _period(since: float, period: float | None, *, finest: int) -> int:
+def period_of(since: float, period: float | None, traits: Traits) -> int:
+    """The time that one row stands for, in seconds. Raises ``click.UsageError`` for one that cannot be had."""
+    finest = traits.finest_period_seconds
     if period is None:
-        fitting = [5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 86_400]
-        return next(step for step in fitting if step >= finest and (since / step <= POINTS or step == fitting[-1]))
+        return next(step for step in PERIODS if step >= finest and (since / step <= POINTS or step == PERIODS[-1]))
     if period < finest or period % finest:
         raise click.UsageError(f"--period: here it is {finest} s or a multiple of it.")
-    if since / period > 1440:
-        raise click.UsageError(f"--period: that would be more than {1440:,} rows: choose a longer one.")
+    most = min(MAX_ROWS, traits.max_points or MAX_ROWS)
+    if since / period > most:
+        raise click.UsageError(f"--period: that would be more than {most:,} rows: choose a longer one.")
     return round(period)
 
 
@@ -86,10 +93,7 @@ def _row(point: Point) -> dict[str, Any]:
     return {"at": iso(point.at), **{shown: getattr(point, name) for name, shown in NAMES.items()}}
 
 
-def _show(console: Console, frontier: Frontier, points: list[Point], seconds: int) -> None:
-    if not points:
-        console.print(f"nothing was noted in that time in {frontier.place}", highlight=False)
-        return
+def _show(console: Console, points: list[Point], seconds: int) -> None:
     whole = _table(points, seconds, COLUMNS)
     if console.measure(whole, options=console.options.update_width(MAX_WIDTH)).maximum <= console.width:
         console.print(whole)

@@ -1,27 +1,20 @@
-"""What several commands share: the settings of a crawl as options, and the open frontier."""
+"""Options that several commands share: how a crawl goes on, how pages are fetched; and the records they make."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import click
-import structlog
 
 from sqspider.checks import MAX_COUNT, Range
-from sqspider.cli.main import Shared
 from sqspider.cli.sections import all_of, section
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Frontier, FrontierSettings, open_frontier
-from sqspider.url import Refused, Scope
+from sqspider.url import Refused, Scope, canonical_host
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
 from sqspider.work.seeds import NO_SCHEME
-
-if TYPE_CHECKING:
-    from sqspider.work.sitemaps import SitemapReport
 
 _DEFAULTS: Final = CrawlSettings()
 _FETCH: Final = FetchOptions()
@@ -43,6 +36,18 @@ def within(bounds: Range) -> click.ParamType[Any]:
     if bounds.is_whole:
         return click.IntRange(int(bounds.least), None if most is None else int(most))
     return Number(bounds.least, most)
+
+
+def host_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A host that was given, as the frontier names it: in lower case, in ASCII, without a dot at its end."""
+    host = None if value is None else canonical_host(value)
+    if isinstance(host, Refused):
+        raise click.BadParameter(
+            f"{host.shown} is no host: say its name or address alone, without scheme, port or path.",
+            context,
+            parameter,
+        )
+    return host
 
 
 assume_http = click.option(
@@ -69,7 +74,7 @@ def checked() -> Iterator[None]:
         raise click.UsageError(f"{option}: {why}.") from None
 
 
-def settings_options(scope: Scope) -> Callable[[Any], Any]:
+def crawl_options(scope: Scope) -> Callable[[Any], Any]:
     """The options that make a :class:`CrawlSettings`; ``scope`` is the default one."""
     bounds = CrawlSettings.ranges
 
@@ -143,8 +148,8 @@ def settings_options(scope: Scope) -> Callable[[Any], Any]:
     return all_of(which_links, politeness, limits)
 
 
-def to_settings(given: dict[str, Any]) -> CrawlSettings:
-    """The settings of a crawl from its options."""
+def to_crawl_settings(given: dict[str, Any]) -> CrawlSettings:
+    """How a crawl goes on, from the options."""
     same = (
         "max_depth", "include", "exclude", "delay_seconds", "max_crawl_delay_seconds", "per_host", "drop_tracking",
         "meta_refresh", "srcset", "host_pages", "host_bytes", "max_repeats", "max_parameters",
@@ -176,7 +181,9 @@ fetch_options = section(
     ),
     click.option("--allow-any-port", is_flag=True, help="Also connect to ports of other known services."),
     click.option("--user-agent", default=DEFAULT_USER_AGENT, show_default=True, help="How we call ourselves."),
-    click.option("--contact", metavar="EMAIL", help="Sent as From: where a site's owner can write to."),
+    click.option(
+        "--contact", metavar="EMAIL", help="Where a site's owner can write to: sent as From, and in our name."
+    ),
     click.option("--proxy", metavar="URL", help="Fetch through this proxy. The environment's are ignored."),
 )
 """The options that make a :class:`FetchOptions`."""
@@ -186,39 +193,3 @@ def to_fetch_options(given: dict[str, Any]) -> FetchOptions:
     """How to fetch, from the options; what a command has no option for is left as it is."""
     with checked():
         return FetchOptions(**{name: given[name] for name in FetchOptions.__struct_fields__ if name in given})
-
-
-def sitemap_line(report: SitemapReport) -> str:
-    """What came of a sitemap, for a person."""
-    numbers = f"{report.listed:,} listed, {report.new:,} new"
-    if report.out_of_scope:
-        numbers += f", {report.out_of_scope:,} out of scope"
-    if report.refused:
-        reasons = ", ".join(f"{number:,} {reason}" for reason, number in report.refused.items())
-        numbers += f", {sum(report.refused.values()):,} refused: {reasons}"
-    if not report.trouble:
-        return f"sitemap {report.url}: {numbers}"
-    return f"sitemap {report.url}: {report.trouble}" + (f" ({numbers})" if report.listed or report.refused else "")
-
-
-@asynccontextmanager
-async def opened(
-    shared: Shared, visibility_seconds: float = 60.0, *, looking: bool = False, mending: bool = False
-) -> AsyncIterator[Frontier]:
-    """The frontier that the command line names, closed at the end.
-
-    ``looking``, ``mending``: one that must be there already, so that a name that was mistyped makes no file.
-    """
-    if mending and shared.is_absent:
-        looking = True  # which refuses it in words
-    if not structlog.is_configured():  # what a frontier has to say is no part of a command's output
-        shared.start_logging("warn")
-    settings = FrontierSettings(visibility_seconds=visibility_seconds)
-    try:
-        frontier = await open_frontier(shared.frontier, settings, clock=time.time, looking=looking)
-    except ValueError as error:
-        raise click.UsageError(f"--{error}.") from None
-    try:
-        yield frontier
-    finally:
-        await frontier.close()

@@ -11,7 +11,8 @@ from typing import Final
 
 import structlog
 
-from sqspider.cli.main import GOOD, INTERRUPTED, NO_FRONTIER, USAGE, Shared
+from sqspider.cli.exit_status import GOOD, INTERRUPTED, NO_FRONTIER, USAGE
+from sqspider.cli.shared import Shared
 from sqspider.frontier import FrontierUnavailableError
 from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions

@@ -1,28 +1,33 @@
-"""What a person sees while a crawl runs and when it has ended: the live line and the summary."""
+"""What a person sees while a crawl runs: the live line, and a line for each sitemap."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final
 
+import structlog
 from rich.console import Console, OverflowMethod
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from sqspider.cli.hosts import trouble_of
-from sqspider.frontier import Bill, Clock, Counts, Frontier
-from sqspider.host import HostRow
-from sqspider.record import Reason, Status
+from sqspider.cli.wording import dollars, human_bytes, human_seconds
+from sqspider.frontier import Bill, Clock, Counts
+from sqspider.record import Status
+from sqspider.report import Readable, hosts_in_trouble
+
+if TYPE_CHECKING:
+    from sqspider.work.sitemaps import SitemapReport
 
 LIVE_SECONDS: Final = 0.5  # between two looks on a terminal, and at least so many times as long as looking takes:
 LIVE_PATIENCE: Final = 10
 PLAIN_SECONDS: Final = 5.0  # between two lines elsewhere
 WINDOW_SECONDS: Final = 15.0  # over which speeds are averaged
-SLOWEST_HOSTS: Final = 5
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class Speed:
@@ -75,7 +80,7 @@ def progress_line(counts: Counts, speed: Speed, in_flight: int, bill: Bill | Non
 class Waiting:
     """What a crawl waits for while nothing happens: hosts that rest, looked for now and then."""
 
-    def __init__(self, frontier: Frontier) -> None:
+    def __init__(self, frontier: Readable) -> None:
         self._frontier = frontier
         self._looked_at = -PLAIN_SECONDS
         self._seen: str | None = None
@@ -84,15 +89,15 @@ class Waiting:
         """For a person. Looking may read every host, so it is not done at each moment."""
         if now - self._looked_at >= PLAIN_SECONDS:
             self._looked_at = now
-            rows, time = await self._frontier.hosts_in_trouble(), self._frontier.now()
-            told = [f"{row.host} is {trouble}" for row in rows if (trouble := trouble_of(row, time))]
+            hosts = await hosts_in_trouble(self._frontier)
+            told = [f"{host.row.host} is {trouble}" for host in hosts if (trouble := host.trouble)]
             more = f", and {len(told) - 1:,} more hosts" if len(told) > 1 else ""
             self._seen = f"{told[0]}{more}" if told else None
         return self._seen
 
 
 async def show_progress(
-    frontier: Frontier,
+    frontier: Readable,
     console: Console,
     *,
     clock: Clock,
@@ -117,119 +122,57 @@ async def show_progress(
         return progress_line(counts, speed, flying, await frontier.bill(), waiting)
 
     with suppress(asyncio.CancelledError):
-        if not console.is_terminal:
-            while True:
-                await look()  # speeds need more looks than lines
-                await asyncio.sleep(PLAIN_SECONDS)
-                console.print(await look(), highlight=False, soft_wrap=True)
-        cut: OverflowMethod = "crop" if console.options.ascii_only else "ellipsis"
-        with Live(console=console, auto_refresh=False, transient=True) as live:
-            while True:
-                started = clock()
-                live.update(Text(await look(), overflow=cut, no_wrap=True), refresh=True)
-                await asyncio.sleep(max(LIVE_SECONDS, LIVE_PATIENCE * (clock() - started)))
+        await (_redraw(console, look, clock) if console.is_terminal else _print_lines(console, look))
 
 
-def summary(counts: Counts, hosts: list[HostRow], bill: Bill | None, *, fetched: int, seconds: float) -> dict[str, Any]:
-    """What came of a crawl, for a program. ``fetched`` (pages, no redirects) and ``seconds`` are of this run."""
-    return {
-        "records": counts.total,
-        **{status.value: counts.by_status[status] for status in Status},
-        "redirects": counts.redirects,
-        "reasons": {reason.value: number for reason, number in _by_number(counts)},
-        "bytes": counts.bytes,
-        "seconds": round(seconds, 3),
-        "pages_per_second": round(fetched / seconds, 2) if seconds else 0.0,
-        "slowest_hosts": [
-            {"host": row.host, "fetches": row.done + row.failed, "mean_seconds": round(_mean(row), 3)}
-            for row in slowest(hosts)
-        ],
-        "dollars": None if bill is None else bill.dollars,
-    }
+async def _print_lines(console: Console, look: Callable[[], Awaitable[str]]) -> None:
+    while True:
+        await look()  # speeds need more looks than lines
+        await asyncio.sleep(PLAIN_SECONDS)
+        console.print(await look(), highlight=False, soft_wrap=True)
 
 
-def print_summary(
-    console: Console, counts: Counts, hosts: list[HostRow], bill: Bill | None, *, fetched: int, seconds: float
-) -> None:
-    """The same for a person."""
-    speed = f", {fetched / seconds:,.1f} pages/s" if fetched and seconds else ""
-    console.print(
-        f"{fetched:,} pages in {human_seconds(seconds)}{speed}, {human_bytes(counts.bytes)} in all",
-        highlight=False,
+async def _redraw(console: Console, look: Callable[[], Awaitable[str]], clock: Clock) -> None:
+    cut: OverflowMethod = "crop" if console.options.ascii_only else "ellipsis"
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            started = clock()
+            live.update(Text(await look(), overflow=cut, no_wrap=True), refresh=True)
+            await asyncio.sleep(max(LIVE_SECONDS, LIVE_PATIENCE * (clock() - started)))
+
+
+@asynccontextmanager
+async def progress_shown(
+    frontier: Readable,
+    console: Console | None,
+    *,
+    in_flight: Callable[[], int] | None = None,
+    trouble: Callable[[], str | None] = lambda: None,
+) -> AsyncIterator[None]:
+    """Within it progress is shown, on no console nowhere. What goes wrong with it stops nothing else."""
+    if console is None:
+        yield
+        return
+    showing = asyncio.create_task(
+        show_progress(frontier, console, clock=time.monotonic, in_flight=in_flight, trouble=trouble)
     )
-    seen = {status: number for status in Status if (number := counts.by_status[status]) or status is Status.DONE}
-    console.print(records_table(seen, dict(_by_number(counts)), counts.redirects))
-    slow = slowest(hosts)
-    if len(hosts) > 1 and slow:
-        listed = ", ".join(f"{row.host} {_mean(row):.2f} s" for row in slow)
-        console.print(f"slowest hosts: {listed}", highlight=False, style="dim", soft_wrap=True)
-    if bill is not None:
-        console.print(bill_line(bill.dollars, bill.calls), highlight=False, style="dim", soft_wrap=True)
+    try:
+        yield
+    finally:
+        showing.cancel()
+        await asyncio.wait((showing,))
+        if not showing.cancelled() and showing.exception() is not None:
+            log.warning("progress", error=str(showing.exception()))
 
 
-def records_table(statuses: Mapping[Status, int], reasons: Mapping[Reason, int], redirects: int) -> Table:
-    """How many records there are of each status, and below it why; of those done, how many are no pages."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(justify="right")
-    table.add_column()
-    width = max((len(f"{times:,}") for times in reasons.values()), default=0)
-    for status, number in statuses.items():
-        table.add_row(f"{number:,}", Text(status.value, style=STATUS_STYLES[status]))
-        if status is Status.DONE and redirects:
-            table.add_row("", Text(f"  {redirects:>{width},}  redirects", style="dim"))
-        for reason, times in reasons.items():
-            if reason.status is status:
-                table.add_row("", Text(f"  {times:>{width},}  {reason.value}", style="dim"))
-    return table
-
-
-STATUS_STYLES: Final = {
-    Status.QUEUED: "cyan",
-    Status.PROCESSING: "cyan",
-    Status.DONE: "green",
-    Status.FAILED: "red",
-    Status.BLOCKED: "yellow",
-}
-
-
-def _by_number(counts: Counts) -> list[Any]:
-    return sorted(counts.by_reason.items(), key=lambda item: (-item[1], item[0]))
-
-
-def slowest(hosts: list[HostRow]) -> list[HostRow]:
-    """The hosts whose answers took longest on average, slowest first."""
-    asked = [row for row in hosts if row.done + row.failed and row.busy_seconds]
-    return sorted(asked, key=_mean, reverse=True)[:SLOWEST_HOSTS]
-
-
-def _mean(row: HostRow) -> float:
-    return row.busy_seconds / (row.done + row.failed)
-
-
-def bill_line(cost: float, calls: int) -> str:
-    """What AWS was asked so far, and what it charges for it."""
-    return f"AWS so far: about {dollars(cost)} for {calls:,} calls to SQS and DynamoDB, by list price"
-
-
-def dollars(cost: float) -> str:
-    """Money with as many digits as matter: ``$0.0012``, ``$3.40``."""
-    return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"
-
-
-def human_bytes(number: float) -> str:
-    """Bytes in a unit that fits: ``1.5 MB``. Powers of 1,000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 999.5:
-            return f"{number:.0f} {unit}" if unit == "B" or number >= 99.5 else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:,.1f} TB"
-
-
-def human_seconds(seconds: float) -> str:
-    """A duration in a unit that fits: ``12.3 s``, ``4 min 05 s``, ``3 h 10 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+def sitemap_line(report: SitemapReport) -> str:
+    """What came of a sitemap."""
+    numbers = f"{report.listed:,} listed, {report.new:,} new"
+    if report.out_of_scope:
+        numbers += f", {report.out_of_scope:,} out of scope"
+    if report.refused:
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in report.refused.items())
+        numbers += f", {sum(report.refused.values()):,} refused: {reasons}"
+    if not report.trouble:
+        return f"sitemap {report.url}: {numbers}"
+    return f"sitemap {report.url}: {report.trouble}" + (f" ({numbers})" if report.listed or report.refused else "")

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final, NoReturn
 
-from sqspider.cli.main import INTERRUPTED
+from sqspider.cli.exit_status import INTERRUPTED
 
 # Ctrl-C; `kill`; the terminal was closed (POSIX); Ctrl-Break (Windows).
 _ENDING: Final = tuple(

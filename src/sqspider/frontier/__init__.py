@@ -1,15 +1,16 @@
 """The frontier: queue, URL records and host rows behind one port.
 
-``port`` says what it can do, ``values`` what goes in and out, ``answers`` what all adapters do alike; ``sqlite``,
-``aws`` and ``memory`` are the adapters. Nothing here knows how a page is fetched.
+``port`` says what it can do, ``values`` what goes in and out, ``address`` which one is meant, ``answers`` what all
+adapters do alike; ``sqlite``, ``aws`` and ``memory`` are the adapters. Nothing here knows how a page is fetched.
 """
 
 from __future__ import annotations
 
 import random
-from typing import Final
 
-from sqspider.checks import shown
+from sqspider.frontier.address import IN_MEMORY as IN_MEMORY
+from sqspider.frontier.address import check_address as check_address
+from sqspider.frontier.address import sqlite_path as sqlite_path
 from sqspider.frontier.answers import LONGEST_LOOK_AGAIN_SECONDS as LONGEST_LOOK_AGAIN_SECONDS
 from sqspider.frontier.answers import first_of_each as first_of_each
 from sqspider.frontier.port import Frontier as Frontier
@@ -18,6 +19,7 @@ from sqspider.frontier.port import Looking as Looking
 from sqspider.frontier.port import TurningFrontier as TurningFrontier
 from sqspider.frontier.port import Upkeep as Upkeep
 from sqspider.frontier.port import Work as Work
+from sqspider.frontier.values import CHANCE as CHANCE
 from sqspider.frontier.values import MAX_RECEIVES as MAX_RECEIVES
 from sqspider.frontier.values import Bill as Bill
 from sqspider.frontier.values import ClaimRequest as ClaimRequest
@@ -52,17 +54,6 @@ from sqspider.host import Exit as Exit
 from sqspider.host import SlotDemand as SlotDemand
 
 
-def check_address(address: str) -> None:
-    """Raise ``TypeError`` or ``ValueError`` for what names no frontier; nothing is opened."""
-    if not isinstance(address, str):
-        raise TypeError(f"frontier: an address such as 'sqlite:crawl.db', not {shown(address)}")
-    if not (address.startswith("sqlite:") and address != "sqlite:") and address != "aws:":
-        raise ValueError(f"frontier: {shown(address)} names no frontier: write sqlite:PATH, or aws:")
-
-
-CHANCE: Final = random.SystemRandom()  # that no other process has, too
-
-
 async def open_frontier(
     address: str, settings: FrontierSettings, *, clock: Clock, rng: random.Random = CHANCE, looking: bool = False
 ) -> Frontier:
@@ -76,10 +67,11 @@ async def open_frontier(
     of another kind.
     """
     check_address(address)
-    if address == "aws:":
+    path = sqlite_path(address)
+    if path is None:
         from sqspider.frontier.aws import AwsFrontier
 
         return await AwsFrontier.open(settings, clock=clock, rng=rng)
     from sqspider.frontier.sqlite import SqliteFrontier
 
-    return await SqliteFrontier.open(address.removeprefix("sqlite:"), settings, clock=clock, looking=looking)
+    return await SqliteFrontier.open(path, settings, clock=clock, looking=looking)

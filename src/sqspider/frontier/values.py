@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -21,6 +22,8 @@ SCAN_BATCH: Final = 1000
 """Records that one batch of a scan brings at most, where the adapter has the choice."""
 
 Clock = Callable[[], float]  # seconds since the epoch
+
+CHANCE: Final = random.SystemRandom()  # that no other process has, too
 
 
 class FrontierError(Exception):
@@ -242,6 +245,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     lag_seconds: float = 0.0  # figures may be behind: that nothing is left is told by two looks so far apart
     poll_seconds: float = 1.0  # the wait of one poll of whoever polls for ever: longer where each costs money
     purge_seconds: float = 0.0  # that a purge of the queue takes, and that must lie between two
+    removal_dollars: float = 0.0  # that removing a record costs
     finest_period_seconds: int = 1  # of points
     max_points: int | None = None  # that are given at once
     has_turns: bool = False  # it is a ``TurningFrontier``

@@ -32,7 +32,7 @@ from sqspider.politeness.network import Network
 from sqspider.politeness.permissions import BEGIN_SECONDS as BEGIN_SECONDS
 from sqspider.politeness.permissions import PROBE_POLL_SECONDS as PROBE_POLL_SECONDS
 from sqspider.politeness.permissions import PROMPT_SECONDS as PROMPT_SECONDS
-from sqspider.politeness.permissions import Pass, Permissions
+from sqspider.politeness.permissions import Permission, Permissions
 from sqspider.politeness.robots import Robots
 from sqspider.politeness.robots_file import RobotsFiles, RobotsLimits
 from sqspider.politeness.turns import NEAR_SECONDS as NEAR_SECONDS
@@ -205,8 +205,8 @@ class Politeness:
         permission = await self._permissions.enter(request)
         if isinstance(permission, Busy):
             return permission
-        held: Pass | None = permission
-        requested_at: float | None = permission.asked_at  # as if, as long as nothing was asked
+        held: Permission | None = permission
+        requested_at: float | None = permission.asked_at  # as long as nothing was asked
         try:
             begins_by = math.inf if begin is None else await begin()
             if begins_by is None:
@@ -219,9 +219,9 @@ class Politeness:
                 if isinstance(anew, Busy):
                     return anew
                 permission = held = anew
+                requested_at = permission.asked_at
             started_at = self._clock()
             if started_at > begins_by:  # an answer came late, or we slept
-                requested_at = permission.asked_at
                 return Busy(started_at)
             requested_at = None
             fetched = await self._fetcher.fetch(

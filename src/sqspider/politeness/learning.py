@@ -16,7 +16,7 @@ from sqspider.host import HostRow
 from sqspider.incident import Patience, Stage
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.network import Network
-from sqspider.politeness.permissions import Pass, Permissions
+from sqspider.politeness.permissions import Permission, Permissions
 from sqspider.politeness.verdicts import Learned, Request, given_up
 from sqspider.record import Reason
 from sqspider.retry import Fault, Rule, parse_retry_after, rule_for
@@ -49,7 +49,7 @@ class Learning:
         self._rng = rng
         self._patience = patience
 
-    async def learn(self, request: Request, permission: Pass, fetched: Fetched) -> Learned:
+    async def learn(self, request: Request, permission: Permission, fetched: Fetched) -> Learned:
         """What a request that is over says of its URL's tries.
 
         Of one for robots.txt an answer of any status shows that the host is there, and trouble of another kind rests

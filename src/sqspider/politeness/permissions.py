@@ -28,7 +28,7 @@ PROBE_POLL_SECONDS: Final = 0.5  # between two looks whether anything can be ask
 _AGAIN_SECONDS: Final = 0.01  # between two tries to enter, at least
 
 
-class Pass(NamedTuple):
+class Permission(NamedTuple):
     """The permission to make one request to a host now."""
 
     host: str
@@ -66,20 +66,20 @@ class Permissions:
         self._enter = Batcher(frontier.enter, size=25, linger_seconds=linger_seconds)
         self._leave = Batcher(self._leave_hosts, size=25, linger_seconds=linger_seconds)
 
-    async def enter(self, request: Request) -> Pass | Busy:
+    async def enter(self, request: Request) -> Permission | Busy:
         """Ask to make a request at this moment; one that is alone waits for it as :meth:`enter_soon` does."""
         if request.generation is None and (busy := await self._stands_against(request)):
             return busy
         return await (self.enter_soon(request) if request.is_alone else self._enter_now(request))
 
-    async def enter_soon(self, request: Request) -> Pass | Busy:
+    async def enter_soon(self, request: Request) -> Permission | Busy:
         """Wait for a permission, if it can be had within :data:`BEGIN_SECONDS`."""
         give_up_at = self._clock() + BEGIN_SECONDS
         while True:
             answer = await self._enter_now(request)
-            if isinstance(answer, Pass) and not self.is_late(answer, request):
+            if isinstance(answer, Permission) and not self.is_late(answer, request):
                 return answer
-            if isinstance(answer, Pass):
+            if isinstance(answer, Permission):
                 await self.leave(answer, requested_at=answer.asked_at)
                 again_at = self._clock()
             elif answer.is_void or answer.is_stopped:
@@ -89,12 +89,12 @@ class Permissions:
             if again_at > give_up_at or await self._pause_until(max(again_at, self._clock() + _AGAIN_SECONDS)):
                 return Busy(again_at)
 
-    async def renew(self, permission: Pass, request: Request) -> Pass | Busy:
+    async def renew(self, permission: Permission, request: Request) -> Permission | Busy:
         """Another permission in place of one that is late, if it can be had within :data:`BEGIN_SECONDS`."""
         await self.leave(permission, requested_at=permission.asked_at)
         return await self.enter_soon(request)
 
-    async def is_stopped(self, permission: Pass, request: Request) -> bool:
+    async def is_stopped(self, permission: Permission, request: Request) -> bool:
         """Whether an order stands against a request that is just about to begin, or its host is to be entered now.
 
         Entering looks, and its answer holds for a moment. Where that is past, or there was no delay and so
@@ -107,7 +107,7 @@ class Permissions:
             return True
         return row.is_paused or row.is_blocked
 
-    def is_late(self, permission: Pass, request: Request) -> bool:
+    def is_late(self, permission: Permission, request: Request) -> bool:
         """Whether it is too old to begin a request by: what it has kept away may have been let in meanwhile.
 
         With several requests at a time their distance is kept from the moment of the permission on; where there is
@@ -123,7 +123,7 @@ class Permissions:
         self._promptness = min(2 * age, BEGIN_SECONDS) if is_late else max(0.9 * self._promptness, PROMPT_SECONDS)
         return is_late
 
-    async def leave(self, permission: Pass, *, requested_at: float | None) -> None:
+    async def leave(self, permission: Permission, *, requested_at: float | None) -> None:
         """Say that the request is over. ``requested_at``: when it had left; none: by now."""
         self.under_way -= 1
         if permission.is_probe:
@@ -156,31 +156,31 @@ class Permissions:
             return Busy(self._clock() + SOON_SECONDS, is_stopped=True)
         return Busy(row.rest_until) if is_against(row) else None
 
-    async def _enter_now(self, request: Request) -> Pass | Busy:
-        """Pass the gate of our own network, then enter the host."""
+    async def _enter_now(self, request: Request) -> Permission | Busy:
+        """Permission the gate of our own network, then enter the host."""
         name, now = host_of(request.url), self._clock()
         if self.under_way >= self._network.most_at_a_time(self.under_way + 1, now):
             return Busy(now + PROBE_POLL_SECONDS)
         if not self._network.may_ask(name, now):
             return Busy(max(self._network.turn_of(name), now + PROBE_POLL_SECONDS))
         is_probe = self._network.is_down
-        permission: Pass | Busy | None = None
+        permission: Permission | Busy | None = None
         try:
             permission = await self._enter_host(name, request)
         finally:
-            if is_probe and not isinstance(permission, Pass):
+            if is_probe and not isinstance(permission, Permission):
                 self._network.release()
-        if isinstance(permission, Pass):
+        if isinstance(permission, Permission):
             self.under_way += 1
             return permission._replace(is_probe=is_probe)
         return permission
 
-    async def _enter_host(self, name: str, request: Request) -> Pass | Busy:
+    async def _enter_host(self, name: str, request: Request) -> Permission | Busy:
         settings = request.settings
         delay = host.delay_for(await self._rows.row(name), settings)
         now = self._clock()
         if delay == 0:
-            return Pass(name, None, now)
+            return Permission(name, None, now)
         token = f"{self._rng.getrandbits(48):012x}"
         is_one_of_several = settings.per_host > 1
         good_for = self._promptness if is_one_of_several else BEGIN_SECONDS
@@ -196,7 +196,7 @@ class Permissions:
             )
         )
         if admission.entered is Entered.YES:
-            return Pass(name, token, now, good_for=good_for)
+            return Permission(name, token, now, good_for=good_for)
         self._rows.forget(name)  # it is not what it was thought to be
         return Busy(
             admission.again_at,

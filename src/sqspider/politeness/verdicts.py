@@ -11,7 +11,7 @@ from sqspider.crawls import CrawlSettings
 from sqspider.host import HostRow
 from sqspider.message import Message
 from sqspider.record import Reason
-from sqspider.web.body import Sink
+from sqspider.web.body import BodySink
 from sqspider.web.fetch import Fetched
 
 
@@ -45,7 +45,7 @@ class Request(NamedTuple):
     settings: CrawlSettings
     generation: int | None = None  # of the host row that its slot is from; none: it has no slot
     max_bytes: int | None = None  # none: as the fetcher has it
-    sink: Sink | None = None  # what takes the body as it comes
+    sink: BodySink | None = None  # what takes the body as it comes
     is_robots: bool = False
     is_new_origin: bool = False  # nothing has ever answered at its scheme and port
     is_alone: bool = False  # it waits here for a permission that is near

@@ -35,7 +35,7 @@ class _Layer(Protocol):
         """Decode some more, in pieces of at most :data:`STEP` bytes."""
 
 
-Sink = Callable[[bytes], bool]
+BodySink = Callable[[bytes], bool]
 """Takes the decoded bytes of a body as they come; False: no more is wanted."""
 
 
@@ -46,7 +46,7 @@ class Body:
     :class:`DecodeError` for more than :data:`MAX_CODINGS`.
     """
 
-    def __init__(self, content_encoding: str | None, limit: int, sink: Sink | None = None) -> None:
+    def __init__(self, content_encoding: str | None, limit: int, sink: BodySink | None = None) -> None:
         names = [name.strip().lower() for name in (content_encoding or "").split(",")]
         codings = [name for name in names if name in _LAYERS]
         if len(codings) > MAX_CODINGS:

@@ -16,10 +16,10 @@ import msgspec
 
 from sqspider.record import Reason
 from sqspider.url import Refused, canonicalize, cut_to_length
+from sqspider.web.attributes import Attributes
 from sqspider.web.charset import PRESCAN_BYTES, decode, encode_query, encoding_of, mime_type_of, xml_encoding_of
 from sqspider.web.markup import elements_of
 from sqspider.web.refresh import Refresh, parse_refresh
-from sqspider.web.scanner import Attributes
 from sqspider.web.xhtml import NotXhtmlError, read_xhtml
 
 MAX_TITLE_CHARACTERS: Final = 300

@@ -16,7 +16,8 @@ from typing import Final
 
 from selectolax.lexbor import LexborHTMLParser
 
-from sqspider.web.scanner import REQUIRED, Attributes, has_required, scanned_elements
+from sqspider.web.attributes import REQUIRED, Attributes, has_required
+from sqspider.web.scanner import scanned_elements
 
 # With these, the worst document known takes lexbor a second or two, and the longest of real
 # ones a few hundredths.

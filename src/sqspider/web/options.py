@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from sqspider import __version__
 from sqspider.checks import Range, check_flags, check_header, check_numbers, seconds, shown
 from sqspider.redact import redact_url
+from sqspider.version import VERSION
 
-PROJECT_URL: Final = "https://github.com/sqspider/sqspider"
-DEFAULT_USER_AGENT: Final = f"sqspider/{__version__} (+{PROJECT_URL})"
+DEFAULT_USER_AGENT: Final = f"sqspider/{VERSION}"
+_IN_COMMENT: Final = re.compile(r"[()\\]")  # what is quoted there (RFC 9110 section 5.6.5)
 _PRODUCT_TOKEN: Final = re.compile(r"[A-Za-z_-]+")
 _COMPATIBLE: Final = re.compile(r"\s*Mozilla/[^(]*\(compatible; *([A-Za-z_-]+)")
 
@@ -29,7 +29,7 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
     allow_private: bool = False  # connect to addresses that are not public, too
     allow_any_port: bool = False  # and to ports of other services
     user_agent: str = DEFAULT_USER_AGENT
-    contact: str | None = None  # sent as From (RFC 9110 section 10.1.2)
+    contact: str | None = None  # sent as From (RFC 9110 section 10.1.2), and along with the default user agent
     proxy: str | None = None  # the environment's proxies are always ignored
 
     ranges: ClassVar[dict[str, Range]] = {
@@ -53,6 +53,14 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"FetchOptions({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    @property
+    def sent_user_agent(self) -> str:
+        """The header. Servers write it down, and seldom From: so our own name goes with whom to write to."""
+        if self.contact is None or self.user_agent != DEFAULT_USER_AGENT:
+            return self.user_agent
+        contact = _IN_COMMENT.sub(r"\\\g<0>", self.contact)
+        return f"{self.user_agent} (+{contact})"
 
     @property
     def product_token(self) -> str:

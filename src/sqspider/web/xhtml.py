@@ -13,7 +13,7 @@ from html.entities import name2codepoint
 from typing import Final
 from xml.parsers import expat
 
-from sqspider.web.scanner import Attributes, has_required
+from sqspider.web.attributes import Attributes, has_required
 
 MAX_DEPTH: Final = 3000  # of elements inside one another
 MAX_NAMES: Final = 1000  # of elements and attributes: expat keeps each

@@ -20,14 +20,6 @@ from typing import Final
 
 import structlog
 
-from sqspider.frontier import (
-    CHANCE,
-    Clock,
-    FrontierBusyError,
-    FrontierSettings,
-    FrontierUnavailableError,
-    Traits,
-)
 from sqspider.frontier.aws.bill import Usage
 from sqspider.frontier.aws.claims import Claims
 from sqspider.frontier.aws.clearing import Clearing
@@ -50,6 +42,14 @@ from sqspider.frontier.aws.table import Table
 from sqspider.frontier.aws.traits import TRAITS
 from sqspider.frontier.aws.transport import HttpTransport, Transport
 from sqspider.frontier.aws.workers import Workers
+from sqspider.frontier.values import (
+    CHANCE,
+    Clock,
+    FrontierBusyError,
+    FrontierSettings,
+    FrontierUnavailableError,
+    Traits,
+)
 
 OPEN_SECONDS: Final = 8.0  # of trying to reach AWS at all
 
@@ -132,7 +132,7 @@ async def _shared(
     queue, table = Queue(client, place.queue_url), Table(client, place.table)
     host_rows, sums = HostRows(table, client, clock, rng), Sums(table, client, usage, clock, rng)
     rules, _ = await asyncio.gather(queue.rules(), table.check())
-    if rules.dead_letters is None:
+    if rules.redrive is None:
         log.warning(
             "no_dead_letter_queue",
             queue=queue.name,

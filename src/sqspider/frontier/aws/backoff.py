@@ -7,7 +7,7 @@ import math
 import random
 from typing import Final
 
-from sqspider.frontier import FrontierBusyError
+from sqspider.frontier.values import FrontierBusyError
 
 FIRST_PAUSE_SECONDS: Final = 0.05  # before the second try; it doubles, with full jitter
 LONGEST_PAUSE_SECONDS: Final = 5.0

@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from sqspider.frontier import ClaimRequest, Entry, Finish, FrontierBusyError, Lost, LostReason, Retry, Won
 from sqspider.frontier.answers import (
     Claimant,
     claim_told,
@@ -27,10 +26,10 @@ from sqspider.frontier.aws.attributes import Item, n, number, s, text
 from sqspider.frontier.aws.doubts import Doubt
 from sqspider.frontier.aws.items import claim_in, encode_outcome, fence, is_of, is_own, shard_of, was_queued, won_of
 from sqspider.frontier.aws.messages import Messages
-from sqspider.frontier.aws.outgoing import delay_until
+from sqspider.frontier.aws.outgoing import Outgoing, delay_until
 from sqspider.frontier.aws.parking import is_parked, parked_until
-from sqspider.frontier.aws.queue import Outgoing
 from sqspider.frontier.aws.table import Statement, Written
+from sqspider.frontier.values import ClaimRequest, Entry, Finish, FrontierBusyError, Lost, LostReason, Retry, Won
 from sqspider.record import Operation, Status
 from sqspider.url import host_of
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sqspider.frontier import PurgedLatelyError
 from sqspider.frontier.aws.batches import batches, together
 from sqspider.frontier.aws.errors import AwsError
 from sqspider.frontier.aws.items import GENERATION
 from sqspider.frontier.aws.part import Part
-from sqspider.frontier.aws.queue import live_messages
+from sqspider.frontier.aws.queue import Queue
 from sqspider.frontier.aws.table import WRITE_BATCH
 from sqspider.frontier.aws.traits import TRAITS
+from sqspider.frontier.values import PurgedLatelyError
 
 KEPT: Final = ("worker ", GENERATION)  # beginnings of keys that stay when the table is cleared
 SEGMENTS: Final = 4  # of the table, which are read at once
@@ -22,20 +22,9 @@ class Clearing(Part):
     """Removes every message, and every record."""
 
     async def purge_queue(self) -> int:
-        removed = 0
-        for queue in (self._queue, self._rules.dead_letters):
-            if queue is None:
-                continue
-            removed += sum(live_messages(await queue.attributes()))
-            try:
-                await queue.purge()
-            except AwsError as error:
-                if error.code == "PurgeQueueInProgress":
-                    raise PurgedLatelyError(
-                        f"{queue.name} was purged less than {TRAITS.purge_seconds:.0f} s ago; "
-                        "AWS allows it once in that time"
-                    ) from error
-                raise
+        removed = await _purge(self._queue)
+        if self._rules.redrive is not None:
+            removed += await _purge(self._rules.redrive.dead_letters)
         return removed
 
     async def clear_table(self, on_removed: Callable[[int], None] = lambda _: None) -> int:
@@ -62,3 +51,17 @@ class Clearing(Part):
         await together(clear(segment) for segment in range(SEGMENTS))
         await self._host_rows.raise_generation()  # and last: what was remembered meanwhile may be gone
         return removed
+
+
+async def _purge(queue: Queue) -> int:
+    """Remove all messages of a queue; how many there were."""
+    removed = sum(await queue.live_messages())
+    try:
+        await queue.purge()
+    except AwsError as error:
+        if error.code == "PurgeQueueInProgress":
+            raise PurgedLatelyError(
+                f"{queue.name} was purged less than {TRAITS.purge_seconds:.0f} s ago; AWS allows it once in that time"
+            ) from error
+        raise
+    return removed

@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from sqspider.frontier import Clock
+from sqspider.frontier.values import Clock
 
 TOLERATED_SECONDS: Final = 2.0  # a date has whole seconds, and clocks that are set over the net differ a little
 

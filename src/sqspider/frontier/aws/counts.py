@@ -8,7 +8,6 @@ from typing import Final
 
 import msgspec
 
-from sqspider.frontier import Bill, Counts
 from sqspider.frontier.answers import counted, counts_of
 from sqspider.frontier.aws.attributes import text
 from sqspider.frontier.aws.batches import together
@@ -16,6 +15,7 @@ from sqspider.frontier.aws.bill import Usage
 from sqspider.frontier.aws.items import PARKED_SHARDS, QUEUED_SHARDS
 from sqspider.frontier.aws.records import Records
 from sqspider.frontier.aws.sums import BILL
+from sqspider.frontier.values import Bill, Counts
 from sqspider.record import Status, UrlRecord
 
 QUIET_SECONDS: Final = 60.0  # after its last change a worker has written its sums: it polls, or ends a fetch

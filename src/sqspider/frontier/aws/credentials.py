@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import structlog
 
-from sqspider.frontier import FrontierUnavailableError
+from sqspider.frontier.values import FrontierUnavailableError
 
 CREDENTIALS_KEPT_SECONDS: Final = 60.0  # before a source outside the environment is asked again
 SHORTEST_KEY: Final = 16  # of AWS's; what engines that stand in for it take may be any word of a text

@@ -11,10 +11,10 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from sqspider.frontier import Won
 from sqspider.frontier.aws.attributes import Item
 from sqspider.frontier.aws.items import is_of
 from sqspider.frontier.aws.table import Table
+from sqspider.frontier.values import Won
 
 
 class Doubt(NamedTuple):

@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from sqspider.frontier import FrontierError, FrontierUnavailableError
 from sqspider.frontier.aws.transport import Service
+from sqspider.frontier.values import FrontierError, FrontierUnavailableError
 
 
 class Meaning(enum.Enum):

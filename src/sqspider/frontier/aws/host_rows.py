@@ -21,12 +21,12 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from sqspider.frontier import Clock
 from sqspider.frontier.aws.attributes import Item, n, number, s, text
 from sqspider.frontier.aws.batches import batches
 from sqspider.frontier.aws.client import AwsClient
 from sqspider.frontier.aws.items import GENERATION, HOST_SHARD, key_of
 from sqspider.frontier.aws.table import READ_BATCH, WRITE_BATCH, Statement, Table, mark_by
+from sqspider.frontier.values import Clock
 from sqspider.host import SUMS, HostRow, HostState, with_sums
 from sqspider.incident import is_in_trouble
 

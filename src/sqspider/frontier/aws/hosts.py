@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from sqspider.frontier import Admission, Entrance, Exit, SlotDemand
 from sqspider.frontier.aws.host_rows import NO_MARK, HostChange
 from sqspider.frontier.aws.part import Part
-from sqspider.host import HostRow, entered, left, reserved, saved
+from sqspider.host import Admission, Entrance, Exit, HostRow, SlotDemand, entered, left, reserved, saved
 from sqspider.incident import is_in_trouble
 
 

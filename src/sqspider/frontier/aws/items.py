@@ -24,10 +24,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from sqspider.crawls import decode_settings, encode_settings
-from sqspider.frontier import Entry, Won
 from sqspider.frontier.answers import Claimant
 from sqspider.frontier.aws.attributes import Item, n, number, optional, s, text
 from sqspider.frontier.aws.table import MAX_KEY_BYTES
+from sqspider.frontier.values import Entry, Won
 from sqspider.record import Outcome, Status, UrlRecord, decode_outcome
 from sqspider.url import host_of
 

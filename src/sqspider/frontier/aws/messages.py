@@ -12,10 +12,10 @@ from typing import Any
 
 import structlog
 
-from sqspider.frontier import Deferral, Delivery, FrontierBusyError, FrontierError, FrontierUnavailableError
-from sqspider.frontier.aws.outgoing import delay_until, outgoing, outgoing_raw, sendable
+from sqspider.frontier.aws.outgoing import Outgoing, delay_until, outgoing, outgoing_raw, sendable
 from sqspider.frontier.aws.parking import Parking, body_of, is_parked
-from sqspider.frontier.aws.queue import SQS_BATCH, Outgoing
+from sqspider.frontier.aws.queue import SQS_BATCH
+from sqspider.frontier.values import Deferral, Delivery, FrontierBusyError, FrontierError, FrontierUnavailableError
 
 log = structlog.stdlib.get_logger(__name__)
 

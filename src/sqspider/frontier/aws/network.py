@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # botocore uses it, too
 
-from sqspider.frontier import FrontierUnavailableError
+from sqspider.frontier.values import FrontierUnavailableError
 
 VARIANTS: Final = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT")
 # Their usual endpoints are the ones for FIPS, in the regions of the US government.

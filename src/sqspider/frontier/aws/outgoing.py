@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from sqspider.frontier.aws.queue import Outgoing
 from sqspider.message import BadBody, Message, decode_message, encode_message
 from sqspider.url import host_of
 
 MAX_DELAY_SECONDS: Final = 900  # SQS: DelaySeconds
-NOT_IN_SQS: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # SQS: SendMessage
+MAX_GROUP_CHARACTERS: Final = 128  # SQS: MessageGroupId
+# SQS: SendMessage. It names what it takes; the few characters beside those compile in a tenth of the time.
+NOT_IN_SQS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 EMPTY_BODY: Final = "{}"  # what stands for an empty body, which SQS does not take: no message either
+
+
+class Outgoing(NamedTuple):
+    """A message to be sent."""
+
+    body: str
+    host: str | None  # the message's group: SQS serves groups fairly
+    delay_seconds: int = 0
+
+    def entry(self) -> dict[str, Any]:
+        """It, as an entry of SendMessageBatch."""
+        entry: dict[str, Any] = {"MessageBody": self.body}
+        if self.delay_seconds:
+            entry["DelaySeconds"] = self.delay_seconds
+        if self.host:
+            entry["MessageGroupId"] = self.host[-MAX_GROUP_CHARACTERS:]
+        return entry
 
 
 def outgoing(message: Message, delay_seconds: int = 0) -> Outgoing:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sqspider.frontier import Deferral, Entry
 from sqspider.frontier.aws.attributes import n, s
 from sqspider.frontier.aws.items import shard_of
 from sqspider.frontier.aws.outgoing import MAX_DELAY_SECONDS, encoded
 from sqspider.frontier.aws.records import Parked, Records
 from sqspider.frontier.aws.table import Statement
+from sqspider.frontier.values import Deferral, Entry
 from sqspider.message import Message, decode_message
 
 MAX_PARKED_BYTES: Final = 180_000  # of a body

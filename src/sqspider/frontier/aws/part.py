@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 
+import msgspec
 import structlog
 
-from sqspider.frontier import FrontierBusyError, FrontierSettings
 from sqspider.frontier.aws.bill import Usage
 from sqspider.frontier.aws.client import AwsClient
 from sqspider.frontier.aws.clock import AwsClock
@@ -17,12 +16,12 @@ from sqspider.frontier.aws.place import Place
 from sqspider.frontier.aws.queue import Queue, Rules
 from sqspider.frontier.aws.sums import Sums
 from sqspider.frontier.aws.table import WRITE_BATCH, Table
+from sqspider.frontier.values import FrontierBusyError, FrontierSettings
 
 log = structlog.stdlib.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """One frontier's queue and table, what this process remembers of them, and whence its time and chance come."""
 
     place: Place

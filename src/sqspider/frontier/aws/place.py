@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sqspider.frontier import FrontierUnavailableError
 from sqspider.frontier.aws.network import endpoint_of, is_server, variant_asked_for
 from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, SQS, Service
+from sqspider.frontier.values import FrontierUnavailableError
 
 
 class Place(NamedTuple):

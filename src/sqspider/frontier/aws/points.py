@@ -10,12 +10,11 @@ from typing import Final
 import structlog
 
 from sqspider.figures import FIGURES, NAMESPACE, Figure, Point, Sample, embedded
-from sqspider.frontier import FrontierError, QueueStats
 from sqspider.frontier.aws.batches import together
 from sqspider.frontier.aws.part import Part, Shared
-from sqspider.frontier.aws.queue import live_messages
 from sqspider.frontier.aws.traits import TRAITS
 from sqspider.frontier.aws.transport import CLOUDWATCH
+from sqspider.frontier.values import FrontierError, QueueStats
 
 OLDEST_AGE_SECONDS: Final = 300  # CloudWatch's figures for a queue come every minute or five
 OLDEST_AGE: Final = next(figure for figure in FIGURES if figure.name == "oldest_age_seconds")
@@ -64,12 +63,10 @@ class Points(Part):
         return {_seconds(point["Timestamp"]): float(point[figure.joined]) for point in points}
 
     async def queue_stats(self) -> QueueStats:
-        """Messages by kind. SQS's figures are approximate, and about a minute behind under load."""
-        visible, in_flight, delayed = live_messages(await self._queue.attributes())
-        dead_letters = self._rules.dead_letters
-        dead = sum(live_messages(await dead_letters.attributes())) if dead_letters else 0
-        age = await self._oldest_age(self._clock()) if visible or in_flight or delayed else None
-        return QueueStats(visible=visible, in_flight=in_flight, delayed=delayed, dead=dead, oldest_age_seconds=age)
+        live, redrive = await self._queue.live_messages(), self._rules.redrive
+        dead = sum(await redrive.dead_letters.live_messages()) if redrive else 0
+        age = await self._oldest_age(self._clock()) if any(live) else None
+        return QueueStats(**live._asdict(), dead=dead, oldest_age_seconds=age)
 
     async def _oldest_age(self, now: float) -> float | None:
         """The age in seconds of the oldest message that waits, by CloudWatch; none if it has no figure."""

@@ -10,30 +10,37 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from sqspider.frontier import FrontierUnavailableError
 from sqspider.frontier.aws.batches import batches, together
 from sqspider.frontier.aws.client import AwsClient
 from sqspider.frontier.aws.errors import AwsError, Meaning, for_people
+from sqspider.frontier.aws.outgoing import Outgoing
 from sqspider.frontier.aws.transport import SQS
+from sqspider.frontier.values import FrontierUnavailableError
 
 SQS_BATCH: Final = 10
 MAX_SEND_BYTES: Final = 1_000_000  # SQS takes 1 MiB in all messages of a batch
 
 
-class Outgoing(NamedTuple):
-    """A message to be sent."""
+class Live(NamedTuple):
+    """How many messages there are that live."""
 
-    body: str
-    host: str | None  # the message's group: SQS serves groups fairly
-    delay_seconds: int = 0
+    visible: int
+    in_flight: int
+    delayed: int
+
+
+class Redrive(NamedTuple):
+    """What becomes of a message that is received again and again."""
+
+    max_receives: int
+    dead_letters: Queue  # where it goes then
 
 
 class Rules(NamedTuple):
     """What a queue does with messages that nobody ends."""
 
     visibility_seconds: float  # then they are visible again
-    max_receives: int | None  # then they die; none: they never do
-    dead_letters: Queue | None
+    redrive: Redrive | None  # none: for ever
 
 
 class Queue:
@@ -56,20 +63,29 @@ class Queue:
             raise
         return answer.body
 
-    async def attributes(self) -> dict[str, str]:
+    async def live_messages(self) -> Live:
+        """SQS's figures are approximate, and about a minute behind under load."""
+        attributes = await self._attributes()
+        return Live(
+            int(attributes.get("ApproximateNumberOfMessages", 0)),
+            int(attributes.get("ApproximateNumberOfMessagesNotVisible", 0)),
+            int(attributes.get("ApproximateNumberOfMessagesDelayed", 0)),
+        )
+
+    async def _attributes(self) -> dict[str, str]:
         answer = await self._call("GetQueueAttributes", {"AttributeNames": ["All"]})
         attributes: dict[str, str] = answer.get("Attributes") or {}
         return attributes
 
     async def rules(self) -> Rules:
-        attributes = await self.attributes()
+        attributes = await self._attributes()
         visibility_seconds = float(attributes["VisibilityTimeout"])
         policy = msgspec.json.decode(attributes.get("RedrivePolicy") or "{}")
         if "deadLetterTargetArn" not in policy:
-            return Rules(visibility_seconds, None, None)
+            return Rules(visibility_seconds, None)
         name = policy["deadLetterTargetArn"].rpartition(":")[2]  # always of the same account and region
         dead_letters = Queue(self._client, self.url.rpartition("/")[0] + "/" + name)
-        return Rules(visibility_seconds, int(policy["maxReceiveCount"]), dead_letters)
+        return Rules(visibility_seconds, Redrive(int(policy["maxReceiveCount"]), dead_letters))
 
     async def receive(
         self, limit: int, wait_seconds: int, *, visibility_seconds: int | None = None
@@ -105,7 +121,9 @@ class Queue:
                 size = 0
             parts[-1].append(message)
             size += length
-        refusals = await together(self._batch("SendMessageBatch", [_sent_entry(m) for m in part]) for part in parts)
+        refusals = await together(
+            self._batch("SendMessageBatch", [message.entry() for message in part]) for part in parts
+        )
         return [refusal for part in refusals for refusal in part]
 
     async def delete(self, handles: Sequence[str]) -> None:
@@ -150,21 +168,3 @@ class Queue:
         if error.meaning in (Meaning.LATER, Meaning.UNSURE):
             return None
         raise for_people(error, self._client.region)
-
-
-def _sent_entry(message: Outgoing) -> dict[str, Any]:
-    entry: dict[str, Any] = {"MessageBody": message.body}
-    if message.delay_seconds:
-        entry["DelaySeconds"] = message.delay_seconds
-    if message.host:
-        entry["MessageGroupId"] = message.host[-128:]
-    return entry
-
-
-def live_messages(attributes: Mapping[str, str]) -> tuple[int, int, int]:
-    """Visible, in flight, delayed."""
-    return (
-        int(attributes.get("ApproximateNumberOfMessages", 0)),
-        int(attributes.get("ApproximateNumberOfMessagesNotVisible", 0)),
-        int(attributes.get("ApproximateNumberOfMessagesDelayed", 0)),
-    )

@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from sqspider.frontier import Entry
 from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each
 from sqspider.frontier.aws.attributes import Item, text
 from sqspider.frontier.aws.batches import batches
@@ -21,6 +20,7 @@ from sqspider.frontier.aws.items import new_item, record_of, size_of
 from sqspider.frontier.aws.outgoing import outgoing
 from sqspider.frontier.aws.part import Part, Shared
 from sqspider.frontier.aws.table import mark_by
+from sqspider.frontier.values import Entry
 from sqspider.record import Status, UrlRecord
 
 ENQUEUE_BATCH: Final = 500  # URLs under way at a time: one takes some 4 KB of memory

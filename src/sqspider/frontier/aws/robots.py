@@ -9,11 +9,11 @@ from typing import Final
 
 import msgspec
 
-from sqspider.frontier import RobotsRow
 from sqspider.frontier.aws.attributes import n, s
 from sqspider.frontier.aws.items import key_of
 from sqspider.frontier.aws.part import Part
 from sqspider.frontier.aws.table import mark_by
+from sqspider.frontier.values import RobotsRow
 from sqspider.host import whole_lines
 
 MAX_ROBOTS_BYTES: Final = 380_000  # compressed; an item has 400 KB

@@ -16,11 +16,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from sqspider.frontier import Clock
 from sqspider.frontier.aws.attributes import Item, n, s, text
 from sqspider.frontier.aws.bill import Usage
 from sqspider.frontier.aws.client import AwsClient
 from sqspider.frontier.aws.table import Table, mark_by
+from sqspider.frontier.values import Clock
 
 SHARDS: Final = 8  # items that share the additions
 FLUSH_SECONDS: Final = 2.0  # how long they are gathered before they are written

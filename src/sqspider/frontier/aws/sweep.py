@@ -8,9 +8,8 @@ from sqspider.frontier.answers import next_look, not_before
 from sqspider.frontier.aws.attributes import Item, n, number, s
 from sqspider.frontier.aws.batches import together
 from sqspider.frontier.aws.items import PARKED_SHARDS, QUEUED_SHARDS, SWEEPER, entry_of, shard_of
-from sqspider.frontier.aws.outgoing import delay_until, outgoing
+from sqspider.frontier.aws.outgoing import Outgoing, delay_until, outgoing
 from sqspider.frontier.aws.points import Points
-from sqspider.frontier.aws.queue import Outgoing, live_messages
 from sqspider.frontier.aws.table import Statement
 from sqspider.url import host_of
 
@@ -69,7 +68,7 @@ class Sweep(Points):
     async def _due_orphans(self, now: float, limit: int) -> list[tuple[str, float]]:
         """Records past their time whose message is lost: they are older than every message that waits."""
         before = now
-        if any(live_messages(await self._queue.attributes())):
+        if any(await self._queue.live_messages()):
             age = await self._oldest_age(now)
             if age is None:
                 return []

@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqspider.frontier import FrontierError, FrontierUnavailableError
 from sqspider.frontier.aws.attributes import Item, n, s
 from sqspider.frontier.aws.batches import batches, together
 from sqspider.frontier.aws.client import Answer, AwsClient
 from sqspider.frontier.aws.errors import AwsError, Meaning, for_people
 from sqspider.frontier.aws.transport import DYNAMODB
+from sqspider.frontier.values import FrontierError, FrontierUnavailableError
 
 KEY: Final = "url (S, HASH)"
 INDEX: Final = "due"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqspider.frontier import Traits
+from sqspider.frontier.aws.bill import DOLLARS_A_READ_UNIT, DOLLARS_A_WRITE_UNIT
+from sqspider.frontier.values import Traits
 
 TRAITS: Final = Traits(
     lag_seconds=3.0,  # SQS's counts are approximate, and the index is behind by less than that
     poll_seconds=10.0,  # SQS bills each poll; but who stops waits for its end
     purge_seconds=60.0,  # SQS takes so long to purge a queue, and does it once in that time
+    removal_dollars=DOLLARS_A_READ_UNIT + DOLLARS_A_WRITE_UNIT,
     finest_period_seconds=60,  # CloudWatch keeps no finer points of a queue
     max_points=1440,  # and gives no more at once
 )

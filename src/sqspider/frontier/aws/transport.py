@@ -1,7 +1,7 @@
 """What lies between the client and AWS: how a signed document gets there, and its answer back.
 
 One try of one request, nothing more: signing, trying again and what an answer means are the client's
-(``aws_client``). So whatever answers as the services do can stand behind it, in this process or elsewhere.
+(``client``). So whatever answers as the services do can stand behind it, in this process or elsewhere.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import aiohttp
 
-from sqspider.frontier import Clock
 from sqspider.frontier.aws.network import Network
+from sqspider.frontier.values import Clock
 
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 10.0  # for an answer, beyond what the call itself may wait

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqspider.frontier import WorkerRow
 from sqspider.frontier.aws.attributes import n, number, s
 from sqspider.frontier.aws.items import WORKER_SHARD, key_of
 from sqspider.frontier.aws.part import Part, Shared
+from sqspider.frontier.values import WorkerRow
 
 KIND: Final = "worker"  # of the items' keys
 

@@ -8,11 +8,11 @@ is waiting.
 
 from __future__ import annotations
 
-from sqspider.frontier import Traits
 from sqspider.frontier.memory.looking import Looking
 from sqspider.frontier.memory.store import MemoryStore as MemoryStore
 from sqspider.frontier.memory.turns import Turns
 from sqspider.frontier.memory.upkeep import Upkeep
+from sqspider.frontier.values import Traits
 
 
 class MemoryFrontier(Turns, Looking, Upkeep):

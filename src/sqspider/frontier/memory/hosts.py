@@ -6,9 +6,9 @@ import functools
 import math
 from collections.abc import Iterable, Sequence
 
-from sqspider.frontier import Admission, Entrance, Exit, RobotsRow, SlotDemand
 from sqspider.frontier.memory.part import Part, operation
-from sqspider.host import HostRow, entered, left, reserved, saved
+from sqspider.frontier.values import RobotsRow
+from sqspider.host import Admission, Entrance, Exit, HostRow, SlotDemand, entered, left, reserved, saved
 from sqspider.incident import is_in_trouble
 
 

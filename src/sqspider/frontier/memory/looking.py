@@ -6,10 +6,9 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 
 from sqspider.figures import FIGURES, Point, Sample
-from sqspider.frontier import Counts, DeadLetter, QueueStats, WorkerRow
 from sqspider.frontier.answers import counts_of
 from sqspider.frontier.memory.part import Part, operation
-from sqspider.frontier.values import SCAN_BATCH
+from sqspider.frontier.values import SCAN_BATCH, Counts, DeadLetter, QueueStats, WorkerRow
 from sqspider.record import Status, UrlRecord
 
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sqspider.frontier import Deferral, Delivery
 from sqspider.frontier.answers import not_before
 from sqspider.frontier.memory.part import Part, operation
 from sqspider.frontier.memory.queue import Stored
+from sqspider.frontier.values import Deferral, Delivery
 from sqspider.message import Message, encode_message
 
 

@@ -8,9 +8,9 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqspider.frontier import CHANCE, Clock, FrontierSettings
 from sqspider.frontier.memory.store import MemoryStore
 from sqspider.frontier.runner import Runner
+from sqspider.frontier.values import CHANCE, Clock, FrontierSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")

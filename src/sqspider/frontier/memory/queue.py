@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from sqspider.frontier import Delivery, QueueStats
 from sqspider.frontier.answers import is_dead
 from sqspider.frontier.memory.journal import Journal, Kept
+from sqspider.frontier.values import Delivery, QueueStats
 from sqspider.message import Message, decode_message, encode_message
 from sqspider.url import host_of
 

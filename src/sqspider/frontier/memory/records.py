@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from sqspider.frontier import ClaimRequest, Entry, Finish, Lost, Retry, Won
 from sqspider.frontier.answers import (
     Claimant,
     claim_told,
@@ -20,6 +19,7 @@ from sqspider.frontier.answers import (
 )
 from sqspider.frontier.memory.messages import Messages
 from sqspider.frontier.memory.part import operation
+from sqspider.frontier.values import ClaimRequest, Entry, Finish, Lost, Retry, Won
 from sqspider.host import HostState, with_sums
 from sqspider.message import Message, encode_message
 from sqspider.record import Operation, Status

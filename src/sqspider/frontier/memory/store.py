@@ -16,10 +16,10 @@ import msgspec
 
 from sqspider.crawls import CrawlSettings
 from sqspider.figures import Sample
-from sqspider.frontier import Entry, QueueStats, RobotsRow, Won, WorkerRow
 from sqspider.frontier.answers import counted, has_fewer_redirects, is_held
 from sqspider.frontier.memory.journal import Journal, Kept
 from sqspider.frontier.memory.queue import MessageQueue
+from sqspider.frontier.values import Entry, QueueStats, RobotsRow, Won, WorkerRow
 from sqspider.host import HostRow, HostState
 from sqspider.message import Message
 from sqspider.record import Operation, Status, UrlRecord

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqspider.frontier import ClaimRequest, Delivery, Ends, Taken, Taking, Turned
 from sqspider.frontier.answers import Claimant
 from sqspider.frontier.memory.hosts import Hosts
 from sqspider.frontier.memory.part import operation
 from sqspider.frontier.memory.records import Records
+from sqspider.frontier.values import ClaimRequest, Delivery, Ends, Taken, Taking, Turned
 from sqspider.message import Message, decode_message
 from sqspider.url import host_of
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import msgspec
 
 from sqspider.figures import KEPT_SECONDS, Sample
-from sqspider.frontier import WorkerRow
 from sqspider.frontier.answers import next_look
 from sqspider.frontier.memory.messages import Messages
 from sqspider.frontier.memory.part import operation
 from sqspider.frontier.memory.store import Session
+from sqspider.frontier.values import WorkerRow
 from sqspider.message import encode_message
 
 replace = msgspec.structs.replace

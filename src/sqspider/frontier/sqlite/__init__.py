@@ -7,7 +7,6 @@ what was answered survives a loss of power.
 
 from __future__ import annotations
 
-from sqspider.frontier import Clock, FrontierSettings, Traits
 from sqspider.frontier.runner import Runner
 from sqspider.frontier.sqlite.claims import Claims
 from sqspider.frontier.sqlite.clearing import Clearing
@@ -20,6 +19,7 @@ from sqspider.frontier.sqlite.robots import Robots
 from sqspider.frontier.sqlite.sweep import Sweeps
 from sqspider.frontier.sqlite.turns import Turns
 from sqspider.frontier.sqlite.upkeep import Upkeep
+from sqspider.frontier.values import Clock, FrontierSettings, Traits
 
 
 class SqliteFrontier(Records, Messages, Claims, Turns, Hosts, Robots, Looking, Sweeps, Upkeep, Clearing):

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import msgspec
 
-from sqspider.frontier import ClaimRequest, Delivery, Entry, Finish, Lost, Retry, Won
 from sqspider.frontier.answers import (
     Claimant,
     claim_told,
@@ -27,6 +26,7 @@ from sqspider.frontier.sqlite.keys import with_keys
 from sqspider.frontier.sqlite.receipts import receipt_of
 from sqspider.frontier.sqlite.records import Held, enqueue, held, record
 from sqspider.frontier.sqlite.rows import FRESH, NO_OUTCOME, PUT_OFF, STATUS_NUMBERS, pack
+from sqspider.frontier.values import ClaimRequest, Delivery, Entry, Finish, Lost, Retry, Won
 from sqspider.host import SUMS
 from sqspider.record import Operation, Status
 

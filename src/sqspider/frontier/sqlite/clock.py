@@ -13,9 +13,9 @@ from typing import Final
 import msgspec
 import structlog
 
-from sqspider.frontier import Clock, RobotsRow
 from sqspider.frontier.sqlite.errors import is_busy
 from sqspider.frontier.sqlite.rows import packed_robots, robots_row
+from sqspider.frontier.values import Clock, RobotsRow
 
 TOLERATED_SECONDS: Final = 10.0  # clocks that are set over the net are put back a little now and then
 

@@ -17,13 +17,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from sqspider.frontier import Clock, FrontierError, FrontierSettings, FrontierUnavailableError
 from sqspider.frontier.runner import Runner
 from sqspider.frontier.sqlite import counters
 from sqspider.frontier.sqlite.clock import notice_time
 from sqspider.frontier.sqlite.errors import classify, damaged
 from sqspider.frontier.sqlite.file import leave_no_log, open_to_look, open_to_work
 from sqspider.frontier.sqlite.rows import Parameters
+from sqspider.frontier.values import Clock, FrontierError, FrontierSettings, FrontierUnavailableError
 
 T = TypeVar("T")
 

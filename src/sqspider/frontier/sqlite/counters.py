@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
-from sqspider.frontier import Counts
 from sqspider.frontier.answers import counts_of
+from sqspider.frontier.values import Counts
 from sqspider.record import Status
 
 COUNTERS: Final = "SELECT name, number FROM counter"

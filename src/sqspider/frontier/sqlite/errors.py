@@ -6,7 +6,7 @@ import os
 import sqlite3
 from typing import Final
 
-from sqspider.frontier import FrontierBusyError, FrontierError, FrontierUnavailableError
+from sqspider.frontier.values import FrontierBusyError, FrontierError, FrontierUnavailableError
 
 BUSY_SECONDS: Final = 30.0  # how long to wait for other processes' transactions
 NOT_UTF8: Final = "Could not decode to UTF-8"  # how the driver begins to say so; SQLite has no code for it

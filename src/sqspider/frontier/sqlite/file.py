@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sqspider.frontier import FrontierUnavailableError
 from sqspider.frontier.sqlite.errors import BUSY_SECONDS, damaged, folder_of, has_frames, is_busy
 from sqspider.frontier.sqlite.schema import SCHEMA, statements_of
 from sqspider.frontier.sqlite.upgrade import upgrade
+from sqspider.frontier.values import FrontierUnavailableError
 
 APPLICATION_ID: Final = 0x73717370  # "sqsp"
 SCHEMA_VERSION: Final = 3  # of the key of a URL, too: see keys.key_of

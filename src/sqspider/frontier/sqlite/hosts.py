@@ -14,12 +14,11 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from sqspider.frontier import Admission, Entrance, Exit, SlotDemand
 from sqspider.frontier.sqlite import counters
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.keys import keys_of_host
 from sqspider.frontier.sqlite.rows import HOST_COLUMNS, STEP, host_row, whole
-from sqspider.host import HostRow, HostState, entered, left, reserved, saved
+from sqspider.host import Admission, Entrance, Exit, HostRow, HostState, SlotDemand, entered, left, reserved, saved
 from sqspider.incident import is_in_trouble
 from sqspider.url import host_of
 

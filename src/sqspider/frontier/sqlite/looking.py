@@ -9,12 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from sqspider.figures import COUNTED, Point
-from sqspider.frontier import Counts, DeadLetter, QueueStats, WorkerRow
 from sqspider.frontier.sqlite import counters
 from sqspider.frontier.sqlite.connection import Part
 from sqspider.frontier.sqlite.keys import keys_of_host, with_keys
 from sqspider.frontier.sqlite.rows import PARENT, STATUS_NUMBERS, dicts, letter_row, record_of, whole, worker_row
-from sqspider.frontier.values import SCAN_BATCH
+from sqspider.frontier.values import SCAN_BATCH, Counts, DeadLetter, QueueStats, WorkerRow
 from sqspider.record import Status, UrlRecord
 
 GET: Final = f"""

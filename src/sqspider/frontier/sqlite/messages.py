@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Deferral, Delivery
 from sqspider.frontier.answers import is_dead, not_before
 from sqspider.frontier.sqlite import counters
 from sqspider.frontier.sqlite.connection import Part, Transaction
@@ -22,6 +21,7 @@ from sqspider.frontier.sqlite.keys import key_of
 from sqspider.frontier.sqlite.receipts import MESSAGE_MARK, receipt_of
 from sqspider.frontier.sqlite.records import held, settings_by_crawl
 from sqspider.frontier.sqlite.rows import FRESH, IN_FLIGHT, PUT_OFF, Waiting
+from sqspider.frontier.values import Deferral, Delivery
 from sqspider.message import BadBody, Message, decode_message, encode_message
 
 POLL_SECONDS: Final = (0.02, 0.25)  # between two looks for messages of other processes: the first, the longest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from sqspider.frontier import Delivery
+from sqspider.frontier.values import Delivery
 
 MESSAGE_MARK: Final = "m"  # in the ids of deliveries of what is no record's place
 

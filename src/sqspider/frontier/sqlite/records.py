@@ -16,11 +16,11 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 
 from sqspider.crawls import CrawlSettings, encode_settings
-from sqspider.frontier import Entry
 from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each, has_fewer_redirects
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.keys import key_of, with_keys
 from sqspider.frontier.sqlite.rows import FRESH, STATUSES, settings_of
+from sqspider.frontier.values import Entry
 from sqspider.record import Status
 
 FIND_CRAWL: Final = "SELECT id FROM crawl WHERE settings = ?"

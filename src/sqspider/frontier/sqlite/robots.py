@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from sqspider.frontier import RobotsRow
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.rows import packed_robots, robots_row
+from sqspider.frontier.values import RobotsRow
 
 ROBOTS: Final = "SELECT origin, row FROM robots WHERE row IS NOT NULL AND origin IN (SELECT value FROM json_each(?))"
 LEASE_ROBOTS: Final = """

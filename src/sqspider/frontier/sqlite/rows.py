@@ -15,9 +15,9 @@ import msgspec
 
 from sqspider.checks import check_numbers
 from sqspider.crawls import CrawlSettings, decode_settings
-from sqspider.frontier import DeadLetter, RobotsRow, WorkerRow
 from sqspider.frontier.sqlite.errors import NOT_UTF8, damaged
 from sqspider.frontier.sqlite.keys import key_or_none
+from sqspider.frontier.values import DeadLetter, RobotsRow, WorkerRow
 from sqspider.host import HostRow
 from sqspider.message import Message
 from sqspider.record import Outcome, Reason, Status, UrlRecord

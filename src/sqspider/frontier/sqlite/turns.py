@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqspider.frontier import ClaimRequest, Ends, Taken, Taking, Turned
 from sqspider.frontier.answers import Claimant
 from sqspider.frontier.sqlite import claims, hosts, messages
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.messages import Received
+from sqspider.frontier.values import ClaimRequest, Ends, Taken, Taking, Turned
 from sqspider.message import Message
 from sqspider.url import host_of
 

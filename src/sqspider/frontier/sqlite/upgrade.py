@@ -16,10 +16,10 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from sqspider.frontier import FrontierUnavailableError
 from sqspider.frontier.sqlite.keys import key_of
 from sqspider.frontier.sqlite.rows import FRESH, IN_FLIGHT, PUT_OFF, STATUS_NUMBERS, dicts, pack
 from sqspider.frontier.sqlite.schema import SCHEMA, statements_of
+from sqspider.frontier.values import FrontierUnavailableError
 from sqspider.record import decode_outcome
 from sqspider.url import host_of
 

@@ -1,0 +1,79 @@
+"""Where redirects lead: the chain that begins with a record, as far as it is recorded.
+
+A redirect is an answer, and its target a URL like any other (docs/decisions/011-a-redirect-is-an-answer.md): so the
+way is looked up, record by record, when somebody wants to see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from sqspider.frontier import Looking
+from sqspider.record import UrlRecord
+from sqspider.work.redirects import MAX_REDIRECTS
+
+MAX_CHAIN: Final = 2 * MAX_REDIRECTS  # that is looked at: where ways meet, a chain may be longer than each of them
+
+
+class Chain(NamedTuple):
+    """Where a URL's redirects lead."""
+
+    urls: tuple[str, ...]  # from the first to the last, each once
+    last: UrlRecord | None  # of the last of them; none: it is not known here
+    back_to: str | None  # one of them, to which the last one redirects: a loop
+    is_cut: bool  # it goes on, and no further was looked
+
+    @property
+    def end(self) -> str | None:
+        """The URL where it ends; none if it does not."""
+        return None if self.back_to is not None or self.is_cut else self.urls[-1]
+
+    def __str__(self) -> str:
+        """The way, for a person."""
+        way = " → ".join(self.urls)
+        if self.back_to is not None:
+            return f"{way} → {self.back_to}: a loop"
+        if self.is_cut:
+            return f"{way} → …"
+        if self.last is None:
+            return f"{way} (not recorded)"
+        outcome = self.last.outcome
+        reason = f": {outcome.reason.value}" if outcome and outcome.reason else ""
+        return f"{way} ({self.last.status.value}{reason})"
+
+
+async def chains_of(frontier: Looking, records: Iterable[UrlRecord]) -> dict[str, Chain]:
+    """The chains that begin with those of some records that redirect, by their URLs.
+
+    Looked up together, at most :data:`MAX_CHAIN` times, whatever their number.
+    """
+    known = {record.url: record for record in records}
+    firsts = [url for url, record in known.items() if _target(record)]
+    looked_at = set(known)
+    wanted = {target for url in firsts if (target := _target(known[url]))} - looked_at
+    for _ in range(MAX_CHAIN):
+        if not wanted:
+            break
+        found = await frontier.get(sorted(wanted))
+        looked_at |= wanted
+        known |= found
+        wanted = {target for record in found.values() if (target := _target(record))} - looked_at
+    return {url: _chain(url, known) for url in firsts}
+
+
+def _target(record: UrlRecord | None) -> str | None:
+    outcome = record.outcome if record else None
+    return outcome.redirect_to if outcome and outcome.is_redirect else None
+
+
+def _chain(first: str, known: dict[str, UrlRecord]) -> Chain:
+    urls = [first]
+    target = _target(known[first])
+    while target is not None and target not in urls and len(urls) <= MAX_CHAIN:
+        urls.append(target)
+        target = _target(known.get(target))
+    is_loop = target in urls
+    return Chain(
+        tuple(urls), known.get(urls[-1]), back_to=target if is_loop else None, is_cut=target is not None and not is_loop
+    )

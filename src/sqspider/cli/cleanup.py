@@ -1,0 +1,100 @@
+"""``cleanup``: removes messages and records, after it was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from sqspider.cli.exit_status import GOOD
+from sqspider.cli.frontier import opened
+from sqspider.cli.sections import Command
+from sqspider.cli.shared import Shared, pass_shared
+from sqspider.frontier import Looking, PurgedLatelyError, QueueStats, Traits, Upkeep
+
+MANY_RECORDS: Final = 100_000  # from here on it is worth knowing what removing them costs
+
+
+@click.command(cls=Command)
+@click.option("--all", "everything", is_flag=True, help="Messages, records, hosts and robots.txt files.")
+@click.option("--queue", is_flag=True, help="Only the messages.")
+@click.option("--table", is_flag=True, help="Only the records, hosts and robots.txt files.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_shared
+def cleanup(shared: Shared, /, everything: bool, queue: bool, table: bool, yes: bool) -> int:
+    """Give a fresh state. Says what will be removed and where, and asks."""
+    if everything + queue + table != 1:
+        raise click.UsageError("say one of --all, --queue and --table.")
+
+    async def main() -> None:
+        async with opened(shared, mending=True) as frontier:
+            records = None if queue else (await frontier.counts()).total
+            messages = None if table else _all_of(await frontier.queue_stats())
+            what = _what(frontier, messages, records)
+            if line := cost_line(frontier.traits, records or 0):
+                print(line, file=sys.stderr)
+            if not yes:
+                _ask(what)
+            if records is not None:  # first: where no record is left, a purge need not make any due
+                await _clear(frontier, records)
+            if messages is not None:
+                await _purge(frontier)
+            print(f"removed {what}")
+
+    asyncio.run(main())
+    return GOOD
+
+
+def _all_of(queue: QueueStats) -> int:
+    return queue.visible + queue.in_flight + queue.delayed + queue.dead
+
+
+def _what(frontier: Looking, messages: int | None, records: int | None) -> str:
+    numbers = {"messages": messages, "records": records}
+    parts = [f"{number:,} {name}" for name, number in numbers.items() if number is not None]
+    return f"{' and '.join(parts)} in {frontier.place}"
+
+
+def cost_line(traits: Traits, records: int) -> str | None:
+    """What it costs to remove so many records, where that is worth knowing."""
+    dollars = records * traits.removal_dollars
+    if not dollars or records < MANY_RECORDS:
+        return None
+    return (
+        f"Removing so many records one by one costs about ${dollars:,.2f}; to delete the table and create it anew "
+        "(`make destroy deploy`) costs nothing."
+    )
+
+
+def _ask(what: str) -> None:
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise click.UsageError(f"this removes {what}: say --yes where nobody can be asked.")
+    click.confirm(f"Remove {what}?", abort=True, err=True)
+
+
+async def _clear(frontier: Upkeep, total: int) -> None:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("removing records", total=total or None)
+        await frontier.clear_table(lambda removed: progress.update(task, completed=removed))
+
+
+async def _purge(frontier: Upkeep) -> None:
+    seconds = frontier.traits.purge_seconds
+    while True:
+        try:
+            await frontier.purge_queue()
+        except PurgedLatelyError as error:
+            print(f"{error}: waiting {seconds:.0f} s", file=sys.stderr)
+            await asyncio.sleep(seconds)
+        else:
+            break
+    if seconds:
+        print(
+            f"SQS takes up to {seconds:.0f} s to purge: what is sent meanwhile may be removed too, and a sweep brings "
+            "it back.",
+            file=sys.stderr,
+        )

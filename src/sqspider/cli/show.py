@@ -1,0 +1,72 @@
+"""``show``: all that is known of one URL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import click
+
+from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
+from sqspider.cli.frontier import opened
+from sqspider.cli.sections import Command
+from sqspider.cli.shared import Shared, pass_shared
+from sqspider.export import iso
+from sqspider.frontier import RobotsRow
+from sqspider.report import Surroundings, UrlState, surroundings, url_state
+from sqspider.url import Refused
+from sqspider.work.seeds import read_url
+
+
+@click.command(cls=Command)
+@click.argument("url")
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
+@pass_shared
+def show(shared: Shared, /, url: str, as_json: bool) -> int:
+    """Show all that is known of a URL. Exit status 1 if nothing is."""
+    canonical = read_url(url)
+    if isinstance(canonical, Refused):
+        raise click.UsageError(f"{canonical}.")
+
+    async def main() -> int:
+        async with opened(shared, looking=True) as frontier:
+            state = await url_state(frontier, canonical)
+            if state is None:
+                print(f"{canonical} is not known in {shared.frontier}", file=sys.stderr)
+                return NOT_ALL_GOOD
+            row = state.as_json()
+            if as_json:
+                print(json.dumps(row, ensure_ascii=False))
+            else:
+                _print_lines(row | _more(state, await surroundings(frontier, canonical)))
+            return NOT_ALL_GOOD if row["error"] else GOOD
+
+    return asyncio.run(main())
+
+
+def _print_lines(fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        if value not in (None, ""):
+            print(f"{name:18} {value}")
+
+
+def _more(state: UrlState, around: Surroundings) -> dict[str, str | None]:
+    """What a person is told beyond the record."""
+    host, is_set = around.host, around.host.row.delay_seconds is not None
+    delay = f"{host.delay_seconds:g} s{', set' if is_set else ''}"
+    return {
+        "chain": str(state.chain) if state.chain else None,
+        "robots.txt": _robots(around.robots),
+        "host's delay": delay if host.delay_seconds or is_set else None,
+        "host's crawl-delay": host.crawl_delay,
+        "host's trouble": host.trouble,
+    }
+
+
+def _robots(robots: RobotsRow | None) -> str:
+    if robots is None or not robots.fetched_at:
+        return "not asked for"
+    why = f": {robots.detail}" if robots.detail else ""
+    return f"{robots.access.value} (fetched {iso(robots.fetched_at)}{why})"

@@ -1,0 +1,96 @@
+"""What came of a crawl: the summary at its end, for a person and for a program; and the records as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sqspider.cli.wording import dollars, human_bytes, human_seconds
+from sqspider.frontier import Bill, Counts
+from sqspider.host import HostRow
+from sqspider.record import Reason, Status
+
+SLOWEST_HOSTS: Final = 5
+STATUS_STYLES: Final = {
+    Status.QUEUED: "cyan",
+    Status.PROCESSING: "cyan",
+    Status.DONE: "green",
+    Status.FAILED: "red",
+    Status.BLOCKED: "yellow",
+}
+
+
+def summary(counts: Counts, hosts: list[HostRow], bill: Bill | None, *, fetched: int, seconds: float) -> dict[str, Any]:
+    """What came of a crawl, for a program. ``fetched`` (pages, no redirects) and ``seconds`` are of this run."""
+    return {
+        "records": counts.total,
+        **{status.value: counts.by_status[status] for status in Status},
+        "redirects": counts.redirects,
+        "reasons": {reason.value: number for reason, number in _by_number(counts)},
+        "bytes": counts.bytes,
+        "seconds": round(seconds, 3),
+        "pages_per_second": round(fetched / seconds, 2) if seconds else 0.0,
+        "slowest_hosts": [
+            {"host": row.host, "fetches": row.done + row.failed, "mean_seconds": round(_mean(row), 3)}
+            for row in slowest(hosts)
+        ],
+        "dollars": None if bill is None else bill.dollars,
+    }
+
+
+def print_summary(
+    console: Console, counts: Counts, hosts: list[HostRow], bill: Bill | None, *, fetched: int, seconds: float
+) -> None:
+    """The same for a person."""
+    speed = f", {fetched / seconds:,.1f} pages/s" if fetched and seconds else ""
+    console.print(
+        f"{fetched:,} pages in {human_seconds(seconds)}{speed}, {human_bytes(counts.bytes)} in all",
+        highlight=False,
+    )
+    seen = {status: number for status in Status if (number := counts.by_status[status]) or status is Status.DONE}
+    console.print(records_table(seen, dict(_by_number(counts)), counts.redirects))
+    slow = slowest(hosts)
+    if len(hosts) > 1 and slow:
+        listed = ", ".join(f"{row.host} {_mean(row):.2f} s" for row in slow)
+        console.print(f"slowest hosts: {listed}", highlight=False, style="dim", soft_wrap=True)
+    if bill is not None:
+        console.print(bill_line(bill), highlight=False, style="dim", soft_wrap=True)
+
+
+def records_table(statuses: Mapping[Status, int], reasons: Mapping[Reason, int], redirects: int) -> Table:
+    """How many records there are of each status, and below it why; of those done, how many are no pages."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(justify="right")
+    table.add_column()
+    width = max((len(f"{times:,}") for times in reasons.values()), default=0)
+    for status, number in statuses.items():
+        table.add_row(f"{number:,}", Text(status.value, style=STATUS_STYLES[status]))
+        if status is Status.DONE and redirects:
+            table.add_row("", Text(f"  {redirects:>{width},}  redirects", style="dim"))
+        for reason, times in reasons.items():
+            if reason.status is status:
+                table.add_row("", Text(f"  {times:>{width},}  {reason.value}", style="dim"))
+    return table
+
+
+def _by_number(counts: Counts) -> list[Any]:
+    return sorted(counts.by_reason.items(), key=lambda item: (-item[1], item[0]))
+
+
+def slowest(hosts: list[HostRow]) -> list[HostRow]:
+    """The hosts whose answers took longest on average, slowest first."""
+    asked = [row for row in hosts if row.done + row.failed and row.busy_seconds]
+    return sorted(asked, key=_mean, reverse=True)[:SLOWEST_HOSTS]
+
+
+def _mean(row: HostRow) -> float:
+    return row.busy_seconds / (row.done + row.failed)
+
+
+def bill_line(bill: Bill) -> str:
+    """What AWS was asked so far, and what it charges for it."""
+    return f"AWS so far: about {dollars(bill.dollars)} for {bill.calls:,} calls to SQS and DynamoDB, by list price"

@@ -1,0 +1,146 @@
+"""One worker in this process, for `crawl` and `consume`: its options, what it is given, how it is run."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import click
+import msgspec
+import structlog
+
+from sqspider.cli.options import checked, within
+from sqspider.cli.sections import section
+from sqspider.frontier import Traits
+from sqspider.web import descriptors
+from sqspider.web.options import FetchOptions
+from sqspider.work.options import WorkerOptions
+from sqspider.work.upkeep import WorkerIdTakenError
+from sqspider.work.worker import Mode, Worker
+
+_FETCH: Final = FetchOptions()
+_WORKER: Final = WorkerOptions(worker_id="worker")
+
+log = structlog.stdlib.get_logger(__name__)
+
+worker_options = section(
+    "How it works",
+    click.option(
+        "--concurrency",
+        type=within(WorkerOptions.ranges["concurrency"]),
+        default=_WORKER.concurrency,
+        show_default=True,
+        metavar="N",
+        help="Fetches at a time, over all hosts.",
+    ),
+    click.option(
+        "--batch-size",
+        type=within(WorkerOptions.ranges["batch_size"]),
+        default=_WORKER.batch_size,
+        show_default=True,
+        metavar="N",
+        help="Messages taken in one poll.",
+    ),
+    click.option(
+        "--lease",
+        "lease_seconds",
+        type=within(WorkerOptions.ranges["lease_seconds"]),
+        default=_WORKER.lease_seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long a claim holds. If its worker dies, the URL comes back after this time.",
+    ),
+    click.option(
+        "--max-body",
+        "max_bytes",
+        type=within(FetchOptions.ranges["max_bytes"]),
+        default=_FETCH.max_bytes,
+        show_default=True,
+        metavar="BYTES",
+        help="Decoded bytes read of a body; the rest is cut off and the record marked.",
+    ),
+    click.option(
+        "--robots-grace",
+        "robots_grace_seconds",
+        type=within(WorkerOptions.ranges["robots_grace_seconds"]),
+        default=_WORKER.robots_grace_seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for a robots.txt that cannot be had: 5xx, 429, or no answer.",
+    ),
+    click.option(
+        "--new-host-grace",
+        "new_host_grace_seconds",
+        type=within(WorkerOptions.ranges["new_host_grace_seconds"]),
+        default=_WORKER.new_host_grace_seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for a host that cannot be reached and never was, before it is given up: then its URLs "
+        "fail. Five probes at least.",
+    ),
+    click.option(
+        "--host-grace",
+        "host_grace_seconds",
+        type=within(WorkerOptions.ranges["host_grace_seconds"]),
+        default=_WORKER.host_grace_seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help="The same for a host that has answered before.",
+    ),
+)
+
+
+def to_worker_options(given: dict[str, Any], worker_id: str, fetch: FetchOptions, **more: Any) -> WorkerOptions:
+    """How a worker works, from the options, where its fetches are bounded so; ``more`` are fields without one."""
+    same = (
+        "concurrency", "batch_size", "lease_seconds", "robots_grace_seconds", "new_host_grace_seconds",
+        "host_grace_seconds",
+    )  # fmt: skip
+    with checked():
+        options = WorkerOptions(worker_id=worker_id, **{name: given[name] for name in same}, **more)
+    try:
+        options.check(fetch.timeout_seconds)
+    except ValueError as error:
+        raise click.UsageError(f"{error}. See --lease and --timeout.") from None
+    return options
+
+
+def random_worker_id(rng: random.Random) -> str:
+    """Six random characters."""
+    return "".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=6))
+
+
+def within_limits(options: WorkerOptions) -> WorkerOptions:
+    """The options with no more fetches at a time than this process may have connections open."""
+    descriptors.raise_limit()
+    most = descriptors.room_for_connections()
+    if most is None or most >= options.concurrency:
+        return options
+    log.warning("concurrency_capped", asked=options.concurrency, kept=most, open_files=descriptors.limit())
+    return msgspec.structs.replace(options, concurrency=most)
+
+
+def polling(options: WorkerOptions, mode: Mode, traits: Traits) -> WorkerOptions:
+    """The options with polls as long as the frontier would have them from who polls for ever."""
+    if mode is not Mode.CONTINUOUS:
+        return options
+    return msgspec.structs.replace(options, poll_seconds=traits.poll_seconds)
+
+
+def run_loop(main: Coroutine[Any, Any, int]) -> int:
+    """Run a command's coroutine on the quicker event loop, where there is one."""
+    try:
+        import uvloop
+    except ImportError:  # not built for this platform: asyncio's own loop does the same, more slowly
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+async def run_worker(worker: Worker, mode: Mode) -> None:
+    """Let a worker work until its mode ends it. Raises ``click.UsageError`` if its name is taken."""
+    try:
+        await worker.run(mode)
+    except WorkerIdTakenError as error:
+        raise click.UsageError(str(error)) from None

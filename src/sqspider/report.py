@@ -1,0 +1,199 @@
+"""A frontier's state as data: what `status`, `hosts` and `show` tell, for whoever shows it. It only reads.
+
+Records as rows are in ``export``, and where redirects lead in ``chains``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, Protocol
+
+from sqspider.chains import Chain, chains_of
+from sqspider.crawls import CrawlSettings
+from sqspider.export import iso, row_of
+from sqspider.frontier import Bill, Counts, Hosts, Looking, QueueStats, RobotsRow, WorkerRow
+from sqspider.host import HostRow, delay_for
+from sqspider.incident import Stage, as_of, is_in_trouble, stage_of
+from sqspider.record import Status, UrlRecord
+from sqspider.url import host_of, origin_of
+
+NO_CRAWL: Final = CrawlSettings(delay_seconds=0.0)  # for the delay of a host whatever that of a crawl is
+
+
+class Readable(Looking, Hosts, Protocol):
+    """What is read of a frontier here."""
+
+
+class HostState(NamedTuple):
+    """A host, and how it is treated at a moment."""
+
+    row: HostRow  # as of that moment
+    now: float
+
+    @property
+    def delay_seconds(self) -> float:
+        """What holds of all delays, that of a crawl apart."""
+        return delay_for(self.row, NO_CRAWL)
+
+    @property
+    def crawl_delay(self) -> str | None:
+        """What its robots.txt asks for, and how much of it holds where that is less."""
+        asked, most = self.row.crawl_delay_seconds, NO_CRAWL.max_crawl_delay_seconds
+        if asked <= most:
+            return f"{asked:g} s" if asked else None
+        return f"{asked:g} s asked for, {most:g} s kept, or as much as --max-crawl-delay says"
+
+    @property
+    def trouble(self) -> str | None:
+        """What ails it, since when, and what is done about it; none if nothing does."""
+        row, stage = self.row, stage_of(self.row, self.now)
+        if row.trouble is None:
+            return None
+        if stage is not Stage.WELL:
+            until = "" if stage is Stage.PROBING else f" until {iso(row.rest_until)}"
+            asked = f"asked {row.rests:,} time{'s' if row.rests > 1 else ''} in vain since {iso(row.trouble_since)}"
+            return f"{stage}{until} ({row.trouble.value}: {asked})"
+        said = f"{row.trouble.value} at {iso(row.penalty_since)}"
+        if row.rest_until > self.now:
+            return f"resting until {iso(row.rest_until)} ({said})"
+        slowed = f"slowed to {row.penalty_seconds:g} s" if row.penalty_seconds else ""
+        failed = f"{row.failures} failure{'s' if row.failures > 1 else ''} in a row" if row.failures else ""
+        return f"{', '.join(filter(None, (slowed, failed)))} ({said})" if slowed or failed else None
+
+    @property
+    def words(self) -> str:
+        """Orders, trouble and a long crawl delay, for a person."""
+        row = self.row
+        is_slow = row.crawl_delay_seconds > NO_CRAWL.max_crawl_delay_seconds
+        states = (
+            "blocked" if row.is_blocked else None,
+            "paused" if row.is_paused else None,
+            self.trouble,
+            f"Crawl-delay: {self.crawl_delay}" if is_slow else None,
+        )
+        return ", ".join(filter(None, states))
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for a program; these names do not change."""
+        row = self.row
+        return {
+            "host": row.host,
+            "done": row.done,
+            "failed": row.failed,
+            "blocked": row.blocked,
+            "bytes": row.bytes,
+            "delay_seconds": row.delay_seconds,  # the operator's
+            "crawl_delay_seconds": row.crawl_delay_seconds,
+            "penalty_seconds": row.penalty_seconds,
+            "effective_delay_seconds": self.delay_seconds,  # what of all these holds
+            "next_slot": iso(row.next_slot or None),
+            "rest_until": iso(row.rest_until or None),
+            "failures": row.failures,
+            "stage": stage_of(row, self.now).value,
+            "probes_failed": row.rests,
+            "trouble_since": iso(row.trouble_since or None),
+            "trouble": row.trouble.value if row.trouble else None,
+            "trouble_at": iso(row.penalty_since or None),
+            "is_in_trouble": is_in_trouble(row, self.now),
+            "is_paused": row.is_paused,
+            "is_blocked": row.is_blocked,
+        }
+
+
+async def hosts(frontier: Hosts) -> list[HostState]:
+    """All hosts, by name."""
+    rows, now = await frontier.scan_hosts(), frontier.now()
+    return [HostState(as_of(row, now), now) for row in rows]
+
+
+async def hosts_in_trouble(frontier: Hosts) -> list[HostState]:
+    """Those that are in trouble now, by name."""
+    rows, now = await frontier.hosts_in_trouble(), frontier.now()
+    return [HostState(row, now) for row in rows]
+
+
+class FrontierState(NamedTuple):
+    """How a frontier stands."""
+
+    place: str
+    counts: Counts
+    queue: QueueStats
+    workers: list[WorkerRow]  # that live
+    hosts_in_trouble: list[HostState]
+    bill: Bill | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for a program; these names do not change."""
+        counts, queue, bill = self.counts, self.queue, self.bill
+        return {
+            "frontier": self.place,
+            "records": {status.value: counts.by_status[status] for status in Status},
+            "reasons": {reason.value: number for reason, number in sorted(counts.by_reason.items())},
+            "redirects": counts.redirects,
+            "bytes": counts.bytes,
+            "queue": {
+                "visible": queue.visible,
+                "in_flight": queue.in_flight,
+                "delayed": queue.delayed,
+                "dead": queue.dead,
+                "oldest_age_seconds": queue.oldest_age_seconds,
+            },
+            "workers": [
+                {"worker_id": row.worker_id, "started_at": iso(row.started_at), "seen_at": iso(row.seen_at)}
+                for row in self.workers
+            ],
+            "hosts_in_trouble": [_in_trouble(host) for host in self.hosts_in_trouble],
+            "bill": None if bill is None else {"dollars": bill.dollars, "calls": bill.calls, **bill.parts},
+        }
+
+
+_IN_TROUBLE: Final = ("host", "trouble", "trouble_at", "rest_until", "stage", "probes_failed", "trouble_since")
+
+
+def _in_trouble(host: HostState) -> dict[str, Any]:
+    told = host.as_json()
+    return {**{name: told[name] for name in _IN_TROUBLE}, "state": host.trouble}
+
+
+async def state_of(frontier: Readable, *, exact: bool = False) -> FrontierState:
+    """How a frontier stands. ``exact``: as :meth:`Looking.counts` has it."""
+    return FrontierState(
+        place=frontier.place,
+        counts=await frontier.counts(exact=exact),
+        queue=await frontier.queue_stats(),
+        hosts_in_trouble=await hosts_in_trouble(frontier),
+        bill=await frontier.bill(),
+        workers=await frontier.workers(),
+    )
+
+
+class UrlState(NamedTuple):
+    """What is recorded of a URL, and where its redirects lead."""
+
+    record: UrlRecord
+    chain: Chain | None  # none: it does not redirect
+
+    def as_json(self) -> dict[str, Any]:
+        """The record as a row: see :func:`sqspider.export.row_of`."""
+        return row_of(self.record, self.chain)
+
+
+async def url_state(frontier: Looking, url: str) -> UrlState | None:
+    """What is recorded of a canonical URL; none if nothing is."""
+    record = (await frontier.get([url])).get(url)
+    if record is None:
+        return None
+    return UrlState(record, (await chains_of(frontier, [record])).get(url))
+
+
+class Surroundings(NamedTuple):
+    """What a URL's fetch depends on beside itself."""
+
+    host: HostState
+    robots: RobotsRow | None  # of its origin; none: it was not asked for
+
+
+async def surroundings(frontier: Hosts, url: str) -> Surroundings:
+    """What a canonical URL's fetch depends on beside itself."""
+    host, origin, now = host_of(url), origin_of(url), frontier.now()
+    row = (await frontier.hosts([host]))[host]
+    return Surroundings(HostState(as_of(row, now), now), (await frontier.robots([origin])).get(origin))
