@@ -20,10 +20,9 @@ from sqspider.record import Status
 from sqspider.url import is_cut
 from sqspider.work.desk import Desk
 from sqspider.work.endings import Endings
-from sqspider.work.hand import Hand, Visit
+from sqspider.work.hand import Hand
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
-from sqspider.work.waiting import WaitingRoom
 
 MAX_BACKOFF_SECONDS: Final = 30.0
 
@@ -48,7 +47,6 @@ class Intake:
         politeness: Politeness,
         endings: Endings,
         hand: Hand,
-        waiting: WaitingRoom[Visit],
         memories: Memories,
         options: WorkerOptions,
         *,
@@ -61,7 +59,7 @@ class Intake:
         self._network = politeness.network
         self._endings = endings
         self._hand = hand
-        self._waiting = waiting
+        self._waiting = hand.waiting
         self._memories = memories
         self._options = options
         self._clock = clock
@@ -167,11 +165,13 @@ class Intake:
 
     @property
     def _load(self) -> int:
-        """What runners have, or will have at once; of what waits, or is about to end, only what is too much."""
+        """What runners have, or will have at once, and what is asked for beside them; of what waits, or is about to
+        end, only what is too much."""
         concurrency = self._options.concurrency
         waits_too_much = max(0, self._waiting.waiting - 4 * concurrency)
         ends_too_late = max(0, self._endings.under_way - concurrency)
-        return self._hand.at_work + self._waiting.due + waits_too_much + ends_too_late
+        at_once = self._waiting.at_work + self._waiting.due + self._hand.asking
+        return at_once + waits_too_much + ends_too_late
 
     async def _budget_left(self) -> int | None:
         """Pages that may still be taken in; none is no limit. Other workers' unclaimed ones are not seen."""
