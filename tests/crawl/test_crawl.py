@@ -25,14 +25,18 @@ from sqspider.demo_site import DemoSite
 from sqspider.frontier import (
     Admission,
     ClaimRequest,
+    Ends,
     Entered,
     Entrance,
     Frontier,
     FrontierBusyError,
     FrontierSettings,
+    Taking,
+    Turned,
     Won,
     open_frontier,
 )
+from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.message import Message, decode_message
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
@@ -247,22 +251,25 @@ async def test_a_claim_that_a_busy_frontier_did_not_let_end_is_given_back(
     """It is not left to its lease: then it would count as one that its URL had killed."""
     unended: list[int] = []
     async with opened(":memory:") as frontier:
-        claim, finish, failures = frontier.claim, frontier.finish, 2
+        assert isinstance(frontier, SqliteFrontier)
+        claim, turn, failures = frontier.claim, frontier.turn, 2
 
         async def seen(*arguments: Any, **more: Any) -> Any:
             answers = await claim(*arguments, **more)
             unended.extend(answer.unended for answer in answers if isinstance(answer, Won))
             return answers
 
-        async def busy(finishes: Any) -> Any:
+        async def busy(ends: Ends, taking: Taking) -> Turned:
             nonlocal failures
-            if failures:
+            if failures and ends.finishes:
                 failures -= 1
                 raise FrontierBusyError("locked")
-            return await finish(finishes)
+            turned = await turn(ends, taking)
+            unended.extend(taken.claim.unended for taken in turned.taken if isinstance(taken.claim, Won))
+            return turned
 
         monkeypatch.setattr(frontier, "claim", seen)
-        monkeypatch.setattr(frontier, "finish", busy)
+        monkeypatch.setattr(frontier, "turn", busy)
         settings = CrawlSettings(delay_seconds=0, obey_robots=False)
         async with asyncio.timeout(30):  # a lease takes a minute
             await crawl(frontier, f"{site.url}page/1", settings=settings)
@@ -270,7 +277,7 @@ async def test_a_claim_that_a_busy_frontier_did_not_let_end_is_given_back(
     assert unended == [1, 1, 1]
 
 
-@pytest.mark.parametrize("operation", ["finish", "retry", "counts"])
+@pytest.mark.parametrize("operation", ["turn", "counts"])
 async def test_a_busy_frontier_ends_no_worker(site: DemoSite, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
     """Nor does one that is busy when a fault in a URL's work is to be told, or a budget looked at."""
     async with opened(":memory:") as frontier:
@@ -287,7 +294,7 @@ async def test_a_busy_frontier_ends_no_worker(site: DemoSite, monkeypatch: pytes
             raise RuntimeError(f"a fault of ours: {arguments} {more}")
 
         monkeypatch.setattr(frontier, operation, busy)
-        if operation == "retry":
+        if operation == "turn":
             monkeypatch.setattr(Fetcher, "fetch", broken)
         settings = CrawlSettings(delay_seconds=0, obey_robots=False)
         options = msgspec.structs.replace(OPTIONS, max_pages=1)

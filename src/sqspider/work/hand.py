@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
 
-from sqspider.frontier import Delivery, Won
+from sqspider.frontier import Clock, Delivery, Won
 from sqspider.message import Message
 from sqspider.politeness import Politeness
 from sqspider.url import host_of
 from sqspider.work.gate import Gate, OneAtATime
 from sqspider.work.large_bodies import Space
+from sqspider.work.waiting import WaitingRoom
 
 
 class Visit:
@@ -41,12 +44,14 @@ class Visit:
 class Hand:
     """All visits that a worker has in hand, and what there is not enough of for all of them."""
 
-    def __init__(self, politeness: Politeness, large_bodies: int | None) -> None:
+    def __init__(self, politeness: Politeness, clock: Clock, large_bodies: int | None) -> None:
         self.visits: set[Visit] = set()
-        self.at_work = 0  # runners
+        self.waiting: WaitingRoom[Visit] = WaitingRoom(clock)
         self.gate = Gate()
         self.suspects = OneAtATime()
-        self.changed = asyncio.Event()  # there may be room for more, or nothing left
+        self._asking: Counter[str] = Counter()  # visits that wait for the robots.txt of a host
+        self.changes = 0  # of what is in hand, so far
+        self._wanted: tuple[Callable[[], bool], asyncio.Future[None]] | None = None
         self._politeness = politeness
         self._large_bodies = asyncio.Semaphore(large_bodies) if large_bodies is not None else None
 
@@ -59,12 +64,31 @@ class Hand:
     @property
     def is_empty(self) -> bool:
         """Nothing is in hand, nor with a sink."""
-        return not self.visits and not self.at_work
+        return not self.visits and not self.waiting.at_work
 
     @property
     def unclaimed(self) -> int:
         """Visits without a claim."""
         return sum(visit.claim is None for visit in self.visits)
+
+    @property
+    def asking(self) -> int:
+        """Requests for robots.txt that are under way, one of a host."""
+        return len(self._asking)
+
+    def wait_for(self, visit: Visit, awaited: asyncio.Future[None]) -> None:
+        """It is judged again when its robots.txt is there."""
+        visit.awaited = awaited
+        self._asking[visit.host] += 1
+
+    def take_awaited(self, visit: Visit) -> asyncio.Future[None] | None:
+        """What it waits for, if it does: from now on it does not."""
+        awaited, visit.awaited = visit.awaited, None
+        if awaited is not None:
+            self._asking[visit.host] -= 1
+            if not self._asking[visit.host]:
+                del self._asking[visit.host]
+        return awaited
 
     def leave_gate(self, visit: Visit) -> None:
         """Let others in."""
@@ -84,7 +108,21 @@ class Hand:
     def release(self, visit: Visit) -> None:
         """A visit is over: give back all that it holds."""
         self.forget_judgement(visit)
+        self.take_awaited(visit)
         visit.space.give_back()
         visit.is_over = True
         self.visits.discard(visit)
-        self.changed.set()
+        self.look()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds of what is in hand; one waits at a time. Whoever changes what it depends on
+        calls :meth:`look`: so nobody is woken in vain, with each visit."""
+        if not holds():
+            self._wanted = holds, asyncio.get_running_loop().create_future()
+            await self._wanted[1]
+
+    def look(self) -> None:
+        """Something has changed."""
+        self.changes += 1
+        if self._wanted is not None and not self._wanted[1].done() and self._wanted[0]():
+            self._wanted[1].set_result(None)

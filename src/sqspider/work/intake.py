@@ -20,10 +20,9 @@ from sqspider.record import Status
 from sqspider.url import is_cut
 from sqspider.work.desk import Desk
 from sqspider.work.endings import Endings
-from sqspider.work.hand import Hand, Visit
+from sqspider.work.hand import Hand
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
-from sqspider.work.waiting import WaitingRoom
 
 MAX_BACKOFF_SECONDS: Final = 30.0
 
@@ -48,7 +47,6 @@ class Intake:
         politeness: Politeness,
         endings: Endings,
         hand: Hand,
-        waiting: WaitingRoom[Visit],
         memories: Memories,
         options: WorkerOptions,
         *,
@@ -61,7 +59,7 @@ class Intake:
         self._network = politeness.network
         self._endings = endings
         self._hand = hand
-        self._waiting = waiting
+        self._waiting = hand.waiting
         self._memories = memories
         self._options = options
         self._clock = clock
@@ -73,7 +71,7 @@ class Intake:
         while not self._stopping.is_set() and not self._network.is_spent:
             try:
                 room = await self._room()
-                if room == 0:
+                if room <= 0:
                     return
                 if not await self._network_lets_in():
                     continue
@@ -127,50 +125,64 @@ class Intake:
         network = self._network
         if not network.is_down or (self._hand.is_empty and self._clock() >= network.again_at):
             return True
-        self._hand.changed.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(network.again_at - self._clock(), PROBE_POLL_SECONDS)):
-                await self._hand.changed.wait()
+                await self._hand.until(lambda: self._stopping.is_set() or not network.is_down)
         return False
 
     # How many.
 
     async def _room(self) -> int:
         """How many deliveries could be worked on now: waits until there are some. 0: stop taking."""
-        options = self._options
-        enough = max(1, min(options.batch_size, options.concurrency // 4))
         while not self._stopping.is_set():
-            self._hand.changed.clear()
             await self._endings.give_back_what_was_left()
-            most = self._network.most_at_a_time(options.concurrency, self._clock())
-            room = most + self._desk.ahead - self._load
-            if room >= min(enough, most):
-                if options.max_pages is None and options.max_bytes is None:
-                    return room
-                left = await self._budget_left()
-                if left > 0:
-                    return min(room, left)
-                if self._hand.is_empty and not self._endings.are_some_left:
-                    return 0
-            await self._hand.changed.wait()
+            changes = self._hand.changes
+            if not self._has_room:
+                await self._hand.until(lambda: self._has_room or self._endings.are_some_left)
+                continue
+            places, left = self._places, await self._budget_left()
+            if left is None or left > 0:
+                return places if left is None else min(places, left)
+            if self._hand.is_empty and not self._endings.are_some_left:
+                return 0
+            await self._hand.until(lambda: self._hand.changes > changes)  # noqa: B023 - it is waited for here
         return 0
 
     @property
+    def _has_room(self) -> bool:
+        """Whether it is worth while to take some, or time to look whether to stop."""
+        enough = max(1, min(self._options.batch_size, self._options.concurrency // 4))
+        return self._stopping.is_set() or self._places >= min(enough, self._at_a_time)
+
+    @property
+    def _places(self) -> int:
+        """How many deliveries could be worked on now."""
+        return self._at_a_time + self._desk.ahead - self._load
+
+    @property
+    def _at_a_time(self) -> int:
+        return self._network.most_at_a_time(self._options.concurrency, self._clock())
+
+    @property
     def _load(self) -> int:
-        """What runners have, or will have at once; of what waits, or is about to end, only what is too much."""
+        """What runners have, or will have at once, and what is asked for beside them; of what waits, or is about to
+        end, only what is too much."""
         concurrency = self._options.concurrency
         waits_too_much = max(0, self._waiting.waiting - 4 * concurrency)
         ends_too_late = max(0, self._endings.under_way - concurrency)
-        return self._hand.at_work + self._waiting.due + waits_too_much + ends_too_late
+        at_once = self._waiting.at_work + self._waiting.due + self._hand.asking
+        return at_once + waits_too_much + ends_too_late
 
-    async def _budget_left(self) -> int:
-        """Pages that may still be taken in. Other workers' unclaimed ones are not seen."""
+    async def _budget_left(self) -> int | None:
+        """Pages that may still be taken in; none is no limit. Other workers' unclaimed ones are not seen."""
+        if self._options.max_pages is None and self._options.max_bytes is None:
+            return None
         counts = await self._frontier.counts()
         status = counts.by_status
         if self._options.max_bytes is not None and counts.bytes >= self._options.max_bytes:
             return 0
         if self._options.max_pages is None:
-            return self._options.concurrency
+            return None
         pages = status[Status.DONE] - counts.redirects + status[Status.FAILED]
         return self._options.max_pages - (pages + status[Status.PROCESSING] + self._hand.unclaimed)
 

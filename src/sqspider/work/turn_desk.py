@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from sqspider.frontier import (
     Deferral,
     Delivery,
     Ends,
+    FrontierError,
     Retry,
     Taking,
     Turned,
@@ -22,6 +23,8 @@ from sqspider.work.desk import MOST_ENDS, Batch, CallDesk, Claims, Done, keep
 from sqspider.work.gate import Gate
 from sqspider.work.options import WorkerOptions
 from sqspider.work.store import Store, StoreError
+
+_NOTHING: Final = Turned(finished=(), retried=(), taken=(), hosts={})
 
 E = TypeVar("E")
 A = TypeVar("A")
@@ -72,7 +75,8 @@ class TurnDesk:
         gate: Gate,
     ) -> None:
         self.claim = calls.claim
-        self.most = self.ahead = options.batch_size
+        self.most = options.batch_size
+        self.ahead = 0  # but where what came last was free to be asked for: then as much is to follow
         self._frontier = frontier
         self._calls = calls
         self._store = store
@@ -98,6 +102,8 @@ class TurnDesk:
 
     async def take(self, limit: int, claims: Claims) -> Batch:
         turned = await self._turn(limit, claims)
+        were_free = bool(turned.taken) and all(taken.claim is not None for taken in turned.taken)
+        self.ahead = self._options.batch_size if were_free else 0
         if turned.taken:
             return Batch(turned.taken, turned.hosts)
         return await self._calls.take(limit, claims)
@@ -126,7 +132,7 @@ class TurnDesk:
 
     async def _flush(self) -> None:
         """Let what was ended go by itself."""
-        with contextlib.suppress(Exception):  # each of those whose ends they are has been told
+        with contextlib.suppress(FrontierError):  # each of those whose ends they are has been told
             await self._turn(0, _claims_nothing)
 
     async def _turn(self, limit: int, claims: Claims) -> Turned:
@@ -138,7 +144,7 @@ class TurnDesk:
             if any(self._ends):
                 self._set_timer()
             if not limit and not any(ends):
-                return Turned(finished=(), retried=(), taken=(), hosts={})
+                return _NOTHING
             # Nobody is to be let in alone while it is not known what is claimed.
             is_inside = limit > 0 and self._gate.is_open
             if is_inside:
@@ -147,7 +153,9 @@ class TurnDesk:
                 return await self._made(ends, limit, claims if is_inside else _claims_nothing)
             except Exception as error:
                 ends.fail(error)
-                raise
+                if isinstance(error, FrontierError) or not any(ends):
+                    raise
+                return _NOTHING  # it may be a fault in what one of these was to end: they have been told
             finally:
                 if is_inside:
                     self._gate.leave()

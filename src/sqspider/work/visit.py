@@ -41,7 +41,6 @@ from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
 from sqspider.work.page import Visited, assess, entries_of
-from sqspider.work.waiting import WaitingRoom
 
 SUSPECTED_AFTER: Final = 2  # claims in a row that nobody ended: the third is worked on with nothing beside it,
 GIVEN_UP_AFTER: Final = 3  # and if that one is not ended either, the URL is to blame
@@ -69,7 +68,6 @@ class Visits:
         politeness: Politeness,
         endings: Endings,
         hand: Hand,
-        waiting: WaitingRoom[Visit],
         memories: Memories,
         *,
         clock: Clock,
@@ -81,7 +79,7 @@ class Visits:
         self._politeness = politeness
         self._endings = endings
         self._hand = hand
-        self._waiting = waiting
+        self._waiting = hand.waiting
         self._memories = memories
         self._clock = clock
         self._stopping = stopping
@@ -89,8 +87,7 @@ class Visits:
 
     async def bring_on(self, visit: Visit) -> None:
         """Bring a visit as far as it comes: it is over then, or waits. What ails the frontier is raised."""
-        if visit.awaited is not None and visit.awaited.done():
-            self._look_at_awaited(visit, visit.awaited)
+        self._look_at_awaited(visit)
         if visit.is_over:
             return
         if self._stopping.is_set():
@@ -102,15 +99,16 @@ class Visits:
 
     def send_back(self, visit: Visit) -> None:
         """Give back what is not fetched: somebody else may take it at once."""
-        if visit.awaited is not None:
-            visit.awaited.cancel()  # by that it is known that nobody waits for it
+        awaited = self._hand.take_awaited(visit)
+        if awaited is not None:
+            awaited.cancel()  # by that it is known that nobody waits for it
         self._endings.put_off(visit, self._clock())
 
-    def _look_at_awaited(self, visit: Visit, awaited: asyncio.Future[None]) -> None:
+    def _look_at_awaited(self, visit: Visit) -> None:
         """Raise what kept us from a robots.txt. All who wait for it hear of a busy frontier: none shall pay for it."""
-        visit.awaited = None
+        awaited = self._hand.take_awaited(visit)
         try:
-            if not awaited.cancelled():
+            if awaited is not None and awaited.done() and not awaited.cancelled():
                 awaited.result()
         except FrontierBusyError as error:
             log.warning("frontier_busy", url=visit.message.url, error=str(error))
@@ -131,7 +129,7 @@ class Visits:
                 visit.is_judged, visit.generation, visit.give_up_at = True, self._frontier.generation, None
                 visit.is_suspect = message.url in self._memories.suspects
             case Awaited(future) if visit.claim is None and self._may_wait(visit):
-                visit.awaited = future
+                self._hand.wait_for(visit, future)
                 self._waiting.put(visit, told=future)
             case Awaited(future):
                 future.cancel()

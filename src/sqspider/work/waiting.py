@@ -43,6 +43,7 @@ class WaitingRoom(Generic[G]):
         self._by_host: Counter[str] = Counter()
         self._tickets = 0
         self._timer: asyncio.TimerHandle | None = None
+        self.at_work = 0  # runners that have one
         self._is_open = True
 
     @property
@@ -76,8 +77,10 @@ class WaitingRoom(Generic[G]):
             self._set_timer()
 
     async def next(self) -> G:
-        """The next one that is due, for a runner that is free. Being cancelled loses none."""
+        """The next one that is due, for a runner that is free until it says :meth:`free` again. Being cancelled
+        loses none."""
         if self._due:
+            self.at_work += 1
             return self._due.popleft()
         runner: asyncio.Future[G] = asyncio.get_running_loop().create_future()
         self._runners.append(runner)
@@ -86,7 +89,12 @@ class WaitingRoom(Generic[G]):
         except asyncio.CancelledError:
             if runner.done() and not runner.cancelled():
                 self._due.appendleft(runner.result())
+                self.free()
             raise
+
+    def free(self) -> None:
+        """A runner has done what it took."""
+        self.at_work -= 1
 
     def close(self) -> list[G]:
         """Send everybody away, and let nobody wait any more: whoever comes is due at once."""
@@ -116,6 +124,7 @@ class WaitingRoom(Generic[G]):
         while self._runners:
             runner = self._runners.popleft()
             if not runner.done():  # otherwise it was cancelled
+                self.at_work += 1  # though it does not know yet
                 runner.set_result(guest)
                 return
         self._due.append(guest)

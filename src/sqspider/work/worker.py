@@ -39,7 +39,6 @@ from sqspider.work.tally import Tally
 from sqspider.work.turn_desk import TurnDesk
 from sqspider.work.upkeep import Attendance, Samples, keep_checking_in, keep_sweeping
 from sqspider.work.visit import Sink, Visits
-from sqspider.work.waiting import WaitingRoom
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -85,8 +84,7 @@ class Worker:
         )
         self._network = self._politeness.network
         memories = Memories(frontier, options.seen_urls)
-        self._hand = Hand(self._politeness, options.large_bodies)
-        self._waiting: WaitingRoom[Visit] = WaitingRoom(clock)
+        self._hand = Hand(self._politeness, clock, options.large_bodies)
         self._desk = self._open_desk(store or NoStore(), rng)
         self._endings = Endings(
             frontier,
@@ -103,7 +101,6 @@ class Worker:
             self._politeness,
             self._endings,
             self._hand,
-            self._waiting,
             memories,
             clock=clock,
             stopping=self._stopping,
@@ -115,7 +112,6 @@ class Worker:
             self._politeness,
             self._endings,
             self._hand,
-            self._waiting,
             memories,
             options,
             clock=clock,
@@ -155,9 +151,9 @@ class Worker:
         """Take no more; finish what is in flight within the fetch limit or give it back; end."""
         self._stopping.set()
         self._hand.gate.send_away()
-        for visit in self._waiting.close():
+        for visit in self._hand.waiting.close():
             self._visits.send_back(visit)
-        self._hand.changed.set()
+        self._hand.look()
 
     async def run(self, mode: Mode) -> None:
         """Work until the mode or :meth:`stop` ends it.
@@ -210,7 +206,7 @@ class Worker:
 
     def _begin_anew(self, deliveries: Sequence[Delivery]) -> None:
         self._stopping.clear()
-        self._waiting.open()
+        self._hand.waiting.open()
         self._politeness.look_anew()
         self._endings.begin_anew(deliveries)
         self._samples.begin_anew()
@@ -230,13 +226,12 @@ class Worker:
     async def _run(self) -> None:
         """A runner: whatever is due is its work."""
         while True:
-            visit = await self._waiting.next()
-            self._hand.at_work += 1
+            visit = await self._hand.waiting.next()
             try:
                 await self._bring_on(visit)
             finally:
-                self._hand.at_work -= 1
-                self._hand.changed.set()
+                self._hand.waiting.free()
+                self._hand.look()
 
     async def _bring_on(self, visit: Visit) -> None:
         """Nothing that goes wrong with one URL stops the others; what ails the frontier does."""
@@ -256,14 +251,10 @@ class Worker:
     async def _drain(self, crew: Sequence[asyncio.Task[None]]) -> None:
         """Wait for what is in hand; once stopping, no longer than the fetch limit."""
         hand = self._hand
-        while not hand.is_empty and not self._stopping.is_set():
-            hand.changed.clear()
-            await hand.changed.wait()
+        await hand.until(lambda: hand.is_empty or self._stopping.is_set())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._fetch_seconds + STOP_MARGIN_SECONDS):
-                while not hand.is_empty:
-                    hand.changed.clear()
-                    await hand.changed.wait()
+                await hand.until(lambda: hand.is_empty)
         for task in crew:
             task.cancel()
         await asyncio.wait(crew)

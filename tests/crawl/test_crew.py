@@ -1,0 +1,311 @@
+"""The crew and its desks: what is claimed ahead, handed in and not yet committed, or to be stored before the end.
+
+A frontier with turns is worked on by them, another by single calls; most promises are held to both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from sqspider.crawls import CrawlSettings
+from sqspider.frontier import Ends, Frontier, FrontierBusyError, FrontierSettings, Taking, Traits, Turned, Won
+from sqspider.frontier.sqlite import SqliteFrontier
+from sqspider.politeness.permissions import PROMPT_SECONDS
+from sqspider.record import Reason, Status, UrlRecord
+from sqspider.url import Scope
+from sqspider.web.fetch import Fetcher, FetchOptions
+from sqspider.work.desk import CallDesk
+from sqspider.work.gate import Gate
+from sqspider.work.options import WorkerOptions
+from sqspider.work.page import Visited
+from sqspider.work.producer import produce
+from sqspider.work.store import NoStore, StoreError
+from sqspider.work.turn_desk import TurnDesk
+from sqspider.work.worker import Mode, Worker
+from tests.sites import HeldSite, Site
+
+FETCH = FetchOptions(allow_private=True, timeout_seconds=30.0)
+AT_ONCE = CrawlSettings(delay_seconds=0, obey_robots=False, scope=Scope.HOST)
+OPTIONS = WorkerOptions(worker_id="tester", concurrency=1, first_retry_seconds=0.05)
+
+
+@pytest.fixture(params=["turns", "calls"])
+def _both_desks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deal with a frontier by turns, and by calls."""
+    if request.param == "calls":
+        monkeypatch.setattr(SqliteFrontier, "traits", Traits(has_turns=False))
+
+
+@asynccontextmanager
+async def opened(clock: Callable[[], float] = time.time) -> AsyncIterator[SqliteFrontier]:
+    frontier = await SqliteFrontier.open(":memory:", FrontierSettings(), clock=clock)
+    try:
+        yield frontier
+    finally:
+        await frontier.close()
+
+
+@asynccontextmanager
+async def working(
+    frontier: Frontier, options: WorkerOptions = OPTIONS, clock: Callable[[], float] = time.time, **more: Any
+) -> AsyncIterator[Worker]:
+    """A worker that works until the block ends; then it is told to stop, and waited for."""
+    async with Fetcher(FETCH, connections=options.concurrency) as fetcher:
+        worker = Worker(frontier, fetcher, options, clock=clock, rng=random.Random(), **more)
+        running = asyncio.create_task(worker.run(Mode.CONTINUOUS))
+        try:
+            yield worker
+        finally:
+            worker.stop()
+            await running
+
+
+async def until(frontier: Frontier, **numbers: int) -> None:
+    """Wait until there are so many records of some statuses."""
+    while True:
+        counts = (await frontier.counts()).by_status
+        if all(counts[Status(status)] == number for status, number in numbers.items()):
+            return
+        await asyncio.sleep(0.005)
+
+
+async def records_of(frontier: Frontier) -> list[UrlRecord]:
+    return [record async for batch in frontier.scan() for record in batch]
+
+
+@pytest.fixture
+async def held() -> AsyncIterator[HeldSite]:
+    site = HeldSite()
+    async with site.running():
+        yield site
+
+
+@pytest.fixture
+def pages() -> Iterator[Site]:
+    """Some pages that all lead to all of them."""
+    site = Site()
+    links = b"".join(b"<a href=/%d>x</a>" % n for n in range(20))
+    site.bodies = {f"/{n}": links for n in range(20)}
+    yield site
+    site.close()
+
+
+# Claimed ahead.
+
+
+TOTAL = 80
+AHEAD = OPTIONS.batch_size
+
+
+async def claimed_ahead(frontier: SqliteFrontier, held: HeldSite) -> int:
+    """Wait until one URL is asked for, and as many are claimed ahead as may be; how many are done by then."""
+    held.may_answer.set()
+    while len(held.requests) < 2 * AHEAD:  # what came first was not claimed: nothing was known of its host
+        await asyncio.sleep(0)
+    held.may_answer.clear()
+    await held.until_in_flight(1)
+    await until(frontier, processing=1 + AHEAD)
+    return (await frontier.counts()).by_status[Status.DONE]
+
+
+@asynccontextmanager
+async def ahead_of(held: HeldSite, clock: Callable[[], float] = time.time) -> AsyncIterator[SqliteFrontier]:
+    async with opened(clock) as frontier:
+        await produce(frontier, [held.url(str(n)) for n in range(TOTAL)], AT_ONCE, on_refused=print)
+        yield frontier
+
+
+async def test_what_is_claimed_ahead_is_given_back_unused_at_a_stop(held: HeldSite) -> None:
+    async with ahead_of(held) as frontier:
+        async with working(frontier) as worker:
+            done = await claimed_ahead(frontier, held)
+            worker.stop()
+            await until(frontier, processing=1)  # though one is asked for still
+            assert len(held.in_flight) == 1
+            held.may_answer.set()
+        records = await records_of(frontier)
+    assert Counter((record.status, record.attempt) for record in records) == {
+        (Status.DONE, 1): done + 1,
+        (Status.QUEUED, 1): AHEAD,
+        (Status.QUEUED, 0): TOTAL - done - 1 - AHEAD,
+    }
+    assert {(record.unended, record.tries) for record in records} == {(0, 0)}
+    assert len(held.requests) == done + 1
+
+
+async def test_a_claim_that_has_waited_too_long_is_given_back_unused(held: HeldSite) -> None:
+    """Its lease would not last as long as a fetch may."""
+    passed = 0.0
+    clock = lambda: time.time() + passed  # noqa: E731
+    async with ahead_of(held, clock) as frontier:
+        async with working(frontier, clock=clock):
+            await claimed_ahead(frontier, held)
+            passed += OPTIONS.lease_seconds - FETCH.timeout_seconds + 1
+            held.may_answer.set()
+            await until(frontier, done=TOTAL)
+        records = await records_of(frontier)
+    assert Counter(record.attempt for record in records) == {1: TOTAL - AHEAD, 2: AHEAD}
+    assert Counter(held.requests) == {f"/{n}": 1 for n in range(TOTAL)}
+
+
+async def test_an_order_holds_for_what_is_claimed_ahead(held: HeldSite) -> None:
+    passed = 0.0
+    clock = lambda: time.time() + passed  # noqa: E731
+    async with ahead_of(held, clock) as frontier, working(frontier, clock=clock):
+        done = await claimed_ahead(frontier, held)
+        (row,) = (await frontier.hosts(["127.0.0.1"])).values()
+        assert await frontier.save_hosts([msgspec.structs.replace(row, is_blocked=True)]) == [True]
+        passed += PROMPT_SECONDS
+        held.may_answer.set()
+        await until(frontier, done=done + 1, blocked=TOTAL - done - 1)
+    assert len(held.requests) == done + 1
+
+
+async def test_nothing_is_claimed_beside_one_who_is_alone_or_waits_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a suspect is: what kills its worker would take along whatever is claimed."""
+    rng, may_end, gate = random.Random(), asyncio.Event(), Gate()
+    async with opened() as frontier:
+        await produce(frontier, [f"http://h.test/{n}" for n in range(10)], AT_ONCE, on_refused=print)
+        calls = CallDesk(frontier, NoStore(), OPTIONS, rng, asyncio.Event())
+        desk, turn = TurnDesk(frontier, calls, NoStore(), OPTIONS, rng, gate), frontier.turn
+
+        async def held_up(ends: Ends, taking: Taking) -> Turned:
+            turned = await turn(ends, taking)
+            await may_end.wait()
+            return turned
+
+        async def claimed() -> int:
+            batch = await desk.take(2, lambda _: True)
+            assert len(batch.taken) == 2
+            return sum(isinstance(taken.claim, Won) for taken in batch.taken)
+
+        monkeypatch.setattr(frontier, "turn", held_up)
+        first = asyncio.create_task(claimed())
+        await asyncio.sleep(0)
+        alone = asyncio.create_task(gate.enter(alone=True))
+        await asyncio.sleep(0.05)
+        assert not alone.done()  # it is not known yet what was claimed
+        may_end.set()
+        assert await first == 2
+        assert not alone.done()
+        assert await claimed() == 0  # it waits
+        gate.leave()
+        gate.leave()
+        assert await alone
+        assert await claimed() == 0
+        gate.leave()
+        assert await claimed() == 2
+        await desk.close()
+
+
+# Handed in, and not committed.
+
+
+async def test_links_are_known_only_when_their_page_was_ended(pages: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the frontier is busy just then, the page comes back and brings them once more."""
+    failures = 3
+    async with opened() as frontier:
+        turn = frontier.turn
+
+        async def busy(ends: Ends, taking: Taking) -> Turned:
+            nonlocal failures
+            if failures and any(finish.links for finish in ends.finishes):
+                failures -= 1
+                raise FrontierBusyError("locked")
+            return await turn(ends, taking)
+
+        monkeypatch.setattr(frontier, "turn", busy)
+        await produce(frontier, [f"{pages.url}0"], AT_ONCE, on_refused=print)
+        async with working(frontier) as worker, asyncio.timeout(60):
+            await until(frontier, done=20)
+        records = await records_of(frontier)
+    assert failures == 0
+    assert worker.tally.finished[Status.DONE] == 20
+    assert {(record.unended, record.tries) for record in records} == {(0, 0)}
+    assert pages.paths.count("/0") == 4
+
+
+async def test_a_fault_of_ours_in_an_end_costs_its_urls_a_try_and_ends_no_worker(
+    pages: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened() as frontier:
+        turn, failures = frontier.turn, 1
+
+        async def faulty(ends: Ends, taking: Taking) -> Turned:
+            nonlocal failures
+            if failures and ends.finishes:
+                failures -= 1
+                raise ZeroDivisionError("a fault of ours")
+            return await turn(ends, taking)
+
+        monkeypatch.setattr(frontier, "turn", faulty)
+        await produce(frontier, [f"{pages.url}0"], AT_ONCE, on_refused=print)
+        async with working(frontier), asyncio.timeout(60):
+            await until(frontier, done=20)
+        records = {record.url: record for record in await records_of(frontier)}
+    assert records[f"{pages.url}0"].tries == 1
+
+
+# Stored before the end.
+
+
+class Keeper:
+    """A store that notes what it keeps, and fails for some time."""
+
+    def __init__(self, frontier: Frontier, failures: int = 0) -> None:
+        self.kept: list[str] = []
+        self.open_then: set[bool] = set()
+        self.failures = failures
+        self._frontier = frontier
+
+    async def keep(self, visits: Sequence[Visited]) -> list[str | None]:
+        if self.failures:
+            self.failures -= 1
+            raise StoreError("no space left")
+        for visit in visits:
+            record = (await self._frontier.get([visit.message.url]))[visit.message.url]
+            self.open_then.add(record.status is Status.PROCESSING)
+            self.kept.append(visit.message.url)
+        return [None] * len(visits)
+
+
+@pytest.mark.usefixtures("_both_desks")
+async def test_what_is_fetched_is_stored_before_its_record_ends(pages: Site) -> None:
+    async with opened() as frontier:
+        store = Keeper(frontier)
+        await produce(frontier, [f"{pages.url}0", f"{pages.url}none"], AT_ONCE, on_refused=print)
+        async with working(frontier, store=store):
+            await until(frontier, done=20, failed=1)
+    assert sorted(store.kept) == sorted(pages.url + path[1:] for path in pages.paths)
+    assert store.open_then == {True}
+
+
+@pytest.mark.usefixtures("_both_desks")
+async def test_what_could_not_be_stored_is_given_back_and_nobody_pays(
+    pages: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ends unfetched beside it ends all the same."""
+    monkeypatch.setattr("sqspider.work.endings.UNKEPT_AGAIN_SECONDS", 0.05)
+    settings = msgspec.structs.replace(AT_ONCE, max_parameters=0)
+    async with opened() as frontier:
+        store = Keeper(frontier, failures=2)
+        await produce(frontier, [f"{pages.url}0", f"{pages.url}0?a=b"], settings, on_refused=print)
+        async with working(frontier, store=store) as worker:
+            await until(frontier, done=20, blocked=1)
+        records = await records_of(frontier)
+    assert store.failures == 0
+    assert {(record.unended, record.tries) for record in records} == {(0, 0)}
+    assert worker.tally.retried == 0
+    (blocked,) = [record for record in records if record.status is Status.BLOCKED]
+    assert blocked.outcome is not None
+    assert blocked.outcome.reason is Reason.ENDLESS_QUERY
+    assert pages.paths.count("/0") == 3
