@@ -17,13 +17,14 @@ import msgspec
 import pytest
 
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Ends, Frontier, FrontierBusyError, FrontierSettings, Taking, Traits, Turned, Won
+from sqspider.frontier import Ends, Finish, Frontier, FrontierBusyError, FrontierSettings, Taking, Traits, Turned, Won
 from sqspider.frontier.sqlite import SqliteFrontier
+from sqspider.message import Message
 from sqspider.politeness.permissions import PROMPT_SECONDS
-from sqspider.record import Reason, Status, UrlRecord
+from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
-from sqspider.web.fetch import Fetcher, FetchOptions
-from sqspider.work.desk import CallDesk
+from sqspider.web.fetch import Fetched, Fetcher, FetchOptions
+from sqspider.work.desk import CallDesk, Desk, Done
 from sqspider.work.gate import Gate
 from sqspider.work.options import WorkerOptions
 from sqspider.work.page import Visited
@@ -35,6 +36,10 @@ from tests.sites import HeldSite, Site
 
 FETCH = FetchOptions(allow_private=True, timeout_seconds=30.0)
 AT_ONCE = CrawlSettings(delay_seconds=0, obey_robots=False, scope=Scope.HOST)
+NOTHING = Fetched(
+    url="http://h.test/0", http_status=200, headers=(), body=b"", truncated=False, reason=None, detail="",
+    elapsed_seconds=0.1, sent_seconds=0.0,
+)  # fmt: skip
 OPTIONS = WorkerOptions(worker_id="tester", concurrency=1, first_retry_seconds=0.05)
 
 
@@ -293,7 +298,6 @@ async def test_what_is_fetched_is_stored_before_its_record_ends(pages: Site) -> 
 async def test_what_could_not_be_stored_is_given_back_and_nobody_pays(
     pages: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What ends unfetched beside it ends all the same."""
     monkeypatch.setattr("sqspider.work.endings.UNKEPT_AGAIN_SECONDS", 0.05)
     settings = msgspec.structs.replace(AT_ONCE, max_parameters=0)
     async with opened() as frontier:
@@ -309,3 +313,27 @@ async def test_what_could_not_be_stored_is_given_back_and_nobody_pays(
     assert blocked.outcome is not None
     assert blocked.outcome.reason is Reason.ENDLESS_QUERY
     assert pages.paths.count("/0") == 3
+
+
+@pytest.mark.parametrize("has_turns", [True, False])
+async def test_what_was_not_fetched_ends_beside_what_could_not_be_stored(has_turns: bool) -> None:
+    rng, outcome = random.Random(), Outcome(status=Status.BLOCKED, reason=Reason.ROBOTS)
+    async with opened() as frontier:
+        await produce(frontier, ["http://h.test/0", "http://h.test/1"], AT_ONCE, on_refused=print)
+        store = Keeper(frontier, failures=1)
+        calls = CallDesk(frontier, store, OPTIONS, rng, asyncio.Event())
+        turns = TurnDesk(frontier, calls, store, OPTIONS, rng, Gate())
+        desk: Desk = turns if has_turns else calls
+        answers: list[asyncio.Future[bool | StoreError]] = []
+        for taken in (await turns.take(2, lambda _: True)).taken:
+            assert isinstance(taken.claim, Won)
+            assert isinstance(taken.message, Message)
+            visited = Visited(message=taken.message, fetched=NOTHING, outcome=outcome, page=None)
+            end = Finish(claim=taken.claim, delivery=taken.delivery, outcome=outcome)
+            answers.append(desk.finish(Done(end, None if answers else visited)))
+        unkept, ended = [await answer for answer in answers]
+        await desk.close()
+        counts = (await frontier.counts()).by_status
+    assert isinstance(unkept, StoreError)
+    assert ended is True
+    assert (counts[Status.BLOCKED], counts[Status.PROCESSING]) == (1, 1)
