@@ -41,7 +41,7 @@ SELF = ("--delay", "0", "--allow-private", "--exclude", "slow|huge|flaky")
 def test_help_and_version_load_no_client() -> None:
     code = (
         "import sys; from sqspider.cli.main import run; run([%r]);"
-        "sys.exit(' '.join({'aiohttp', 'selectolax', 'rich', 'sqlite3', 'sqspider.web.robots'} & set(sys.modules)) or 0)"
+        "sys.exit(' '.join({'aiohttp', 'selectolax', 'rich', 'sqlite3', 'sqspider.web.robots_rules'} & set(sys.modules)) or 0)"
     )
     for flag in ("--version", "--help"):
         done = subprocess.run([sys.executable, "-c", code % flag], capture_output=True, text=True, check=False)

@@ -20,7 +20,7 @@ from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Ends, Finish, Frontier, FrontierBusyError, FrontierSettings, Taking, Traits, Turned, Won
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.message import Message
-from sqspider.politeness.permissions import PROMPT_SECONDS
+from sqspider.politeness.entering import PROMPT_SECONDS
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetched, Fetcher, FetchOptions

@@ -41,13 +41,13 @@ from sqspider.politeness import (
     Request,
     Turn,
 )
-from sqspider.politeness.robots_rules import CACHE_BYTES
+from sqspider.politeness.robots_judge import CACHE_BYTES
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.scope import Blocked
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
-from sqspider.web.robots import MAX_ROBOTS_BYTES
+from sqspider.web.robots_rules import MAX_ROBOTS_BYTES
 from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
 from sqspider.work.worker import Mode, NothingReachedError, Worker

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqspider.host import RobotsAccess
 from sqspider.record import Reason
 from sqspider.web.fetch import Fetched
-from sqspider.web.robots import MAX_ROBOTS_BYTES, MAX_RULE_SHOWN, RobotsRules, access_for
+from sqspider.web.robots_rules import MAX_ROBOTS_BYTES, MAX_RULE_SHOWN, RobotsRules, access_for
 from tests.conftest import load_cases
 
 

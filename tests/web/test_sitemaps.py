@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sqspider.url import canonicalize
 from sqspider.web import sitemap, sitemap_xml
-from sqspider.web.robots import RobotsRules
+from sqspider.web.robots_rules import RobotsRules
 from sqspider.web.sitemap import (
     MAX_SITEMAP_BYTES,
     MAX_SITEMAP_URLS,

@@ -23,17 +23,17 @@ from sqspider.host import HostRow, delay_for
 from sqspider.host_trouble import PATIENCE, Patience, Stage
 from sqspider.message import Message
 from sqspider.politeness.budgets import Budgets, has_budget
+from sqspider.politeness.entering import BEGIN_SECONDS as BEGIN_SECONDS
+from sqspider.politeness.entering import PROBE_POLL_SECONDS as PROBE_POLL_SECONDS
+from sqspider.politeness.entering import PROMPT_SECONDS as PROMPT_SECONDS
+from sqspider.politeness.entering import Permission, Permissions
 from sqspider.politeness.hops import MAX_HOPS as MAX_HOPS
 from sqspider.politeness.hops import Hop as Hop
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.learning import Learning
 from sqspider.politeness.network import Network
-from sqspider.politeness.permissions import BEGIN_SECONDS as BEGIN_SECONDS
-from sqspider.politeness.permissions import PROBE_POLL_SECONDS as PROBE_POLL_SECONDS
-from sqspider.politeness.permissions import PROMPT_SECONDS as PROMPT_SECONDS
-from sqspider.politeness.permissions import Permission, Permissions
 from sqspider.politeness.robots_fetch import RobotsFiles, RobotsLimits
-from sqspider.politeness.robots_rules import Robots
+from sqspider.politeness.robots_judge import Robots
 from sqspider.politeness.turns import NEAR_SECONDS as NEAR_SECONDS
 from sqspider.politeness.turns import SOON_SECONDS as SOON_SECONDS
 from sqspider.politeness.turns import Turns

@@ -15,9 +15,9 @@ from sqspider import host_trouble
 from sqspider.frontier import Clock, Hosts
 from sqspider.host import HostRow
 from sqspider.host_trouble import Patience, Stage
+from sqspider.politeness.entering import Permission, Permissions
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.network import Network
-from sqspider.politeness.permissions import Permission, Permissions
 from sqspider.politeness.verdicts import Learned, Request, given_up
 from sqspider.record import Reason
 from sqspider.retry import Fault, Rule, parse_retry_after, rule_for

@@ -1,6 +1,6 @@
 """How an origin's robots.txt is got: from the frontier, or by asking for it under a lease, for all workers.
 
-What its rules say of a URL is in ``robots`` here, how they are read in ``web.robots``.
+What its rules say of a URL is in ``robots_judge``, how they are read in ``web.robots_rules``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sqspider.record import Reason
 from sqspider.retry import rule_for
 from sqspider.url import host_of
 from sqspider.web.fetch import Fetched
-from sqspider.web.robots import MAX_ROBOTS_BYTES, RobotsRules, access_for
+from sqspider.web.robots_rules import MAX_ROBOTS_BYTES, RobotsRules, access_for
 
 KEPT_SECONDS: Final = 86_400.0  # RFC 9309 section 2.4
 LEASE_SECONDS: Final = 30.0
