@@ -3,7 +3,7 @@
 Pure functions of a host's state: each takes it as it is and gives it as it shall be. What adapters add is
 only that nobody else changes it meanwhile. No I/O lives here.
 
-How trouble of a host as a whole goes on is in ``incident``.
+How trouble of a host as a whole goes on is in ``host_trouble``.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from sqspider.crawls import CrawlSettings
 from sqspider.export import iso, row_of
 from sqspider.frontier import Bill, Counts, Hosts, Looking, QueueStats, RobotsRow, WorkerRow
 from sqspider.host import HostRow, delay_for
-from sqspider.incident import Stage, as_of, is_in_trouble, stage_of
+from sqspider.host_trouble import Stage, as_of, is_in_trouble, stage_of
 from sqspider.record import Status, UrlRecord
 from sqspider.url import host_of, origin_of
 

@@ -13,7 +13,7 @@ import random
 import re
 from typing import Final, NamedTuple
 
-from sqspider.incident import FAILURES_TO_REST, GIVE_UP_PROBES
+from sqspider.host_trouble import FAILURES_TO_REST, GIVE_UP_PROBES
 from sqspider.record import Reason
 
 MAX_WAIT_SECONDS: Final = 3600.0

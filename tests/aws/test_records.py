@@ -16,7 +16,7 @@ from sqspider.frontier.aws.client import Call
 from sqspider.frontier.aws.host_rows import KEPT_WRITERS
 from sqspider.frontier.aws.transport import DYNAMODB
 from sqspider.host import HostRow, with_orders
-from sqspider.incident import TROUBLE_KEPT_SECONDS, Stage, after_trouble, stage_of
+from sqspider.host_trouble import TROUBLE_KEPT_SECONDS, Stage, after_trouble, stage_of
 from sqspider.record import Outcome, Reason, Status
 from tests.frontier.kit import (
     A_LITTLE,

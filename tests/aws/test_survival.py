@@ -23,7 +23,7 @@ from sqspider.frontier.aws.clock import AwsClock
 from sqspider.frontier.aws.credentials import BotocoreKeys, EnvironmentKeys, Keys
 from sqspider.frontier.aws.errors import CODES, MEANINGS, Meaning, meaning_of
 from sqspider.frontier.aws.transport import CLOUDWATCH, DYNAMODB, IDLE_SECONDS, SQS, HttpTransport
-from sqspider.incident import after_success, after_trouble
+from sqspider.host_trouble import after_success, after_trouble
 from sqspider.record import Reason
 from sqspider.web.fetch import Fetcher, FetchOptions
 from sqspider.work.desk import STOP_MARGIN_SECONDS

@@ -16,13 +16,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sqspider.bounds import Blocked
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.host import HostRow, with_orders
 from sqspider.message import Message
 from sqspider.politeness import PROMPT_SECONDS, Asked, Busy, Politeness, Postponed, Request
 from sqspider.record import Reason, Status
+from sqspider.scope import Blocked
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions

@@ -26,12 +26,11 @@ from bench.politeness import LET_GO_SECONDS, judge, many_hosts, one_big_host
 
 from sqspider import crawl as sqspider_crawl
 from sqspider import host as hosts
-from sqspider import incident
-from sqspider.bounds import Blocked
+from sqspider import host_trouble
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Deferral, Frontier, FrontierSettings, RobotsRow, SlotDemand, open_frontier
 from sqspider.host import HostRow, RobotsAccess, with_orders
-from sqspider.incident import FAILURES_TO_REST, GIVE_UP_PROBES, Stage, stage_of
+from sqspider.host_trouble import FAILURES_TO_REST, GIVE_UP_PROBES, Stage, stage_of
 from sqspider.message import Message, decode_message, encode_message
 from sqspider.politeness import (
     SOON_SECONDS,
@@ -42,8 +41,9 @@ from sqspider.politeness import (
     Request,
     Turn,
 )
-from sqspider.politeness.robots import CACHE_BYTES
+from sqspider.politeness.robots_rules import CACHE_BYTES
 from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.scope import Blocked
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
@@ -747,7 +747,7 @@ async def test_urls_that_a_host_never_serves_end_though_nothing_else_of_it_is_le
     monkeypatch.setattr(hosts, "PROBE_DELAY_SECONDS", 0.01)
     host.bodies = {"/": b"a page", **{f"/bad{n}": (500, {}) for n in range(FAILURES_TO_REST)}}
     options = msgspec.structs.replace(OPTIONS, first_rest_seconds=0.01)
-    monkeypatch.setattr(incident, "MAX_DOUBTED_REST_SECONDS", 0.02)
+    monkeypatch.setattr(host_trouble, "MAX_DOUBTED_REST_SECONDS", 0.02)
     async with opened() as frontier:
         urls = [host.url, *(f"{host.url}bad{n}" for n in range(FAILURES_TO_REST))]
         records = await crawl(frontier, urls, AT_ONCE, options)

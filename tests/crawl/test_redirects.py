@@ -16,7 +16,6 @@ import msgspec
 import pytest
 
 from sqspider import crawl as sqspider_crawl
-from sqspider.bounds import Blocked
 from sqspider.chains import MAX_CHAIN, chains_of
 from sqspider.crawls import CrawlSettings
 from sqspider.export import row_of
@@ -27,6 +26,7 @@ from sqspider.host import HostRow
 from sqspider.message import Message
 from sqspider.politeness import BEGIN_SECONDS, MAX_HOPS, Politeness, Postponed
 from sqspider.record import Outcome, Reason, Status, UrlRecord, decode_outcome
+from sqspider.scope import Blocked
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions

@@ -16,13 +16,13 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from sqspider.bounds import Blocked
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Frontier, FrontierError, FrontierSettings, RobotsRow, open_frontier
 from sqspider.host import HostRow, RobotsAccess
 from sqspider.message import Message
 from sqspider.politeness import Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
 from sqspider.record import Reason
+from sqspider.scope import Blocked
 from sqspider.url import origin_of
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions

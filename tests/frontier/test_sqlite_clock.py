@@ -103,6 +103,21 @@ async def test_what_lies_ahead_is_moved_back(tmp_path: Path, how: str) -> None:
     await frontier.close()
 
 
+@pytest.mark.parametrize("how", ["check in", "sweep", "open"])
+async def test_a_claim_that_was_made_before_anybody_found_out_keeps_its_lease(tmp_path: Path, how: str) -> None:
+    clock = FakeClock()
+    frontier = await opened(tmp_path / "f.db", clock)
+    await frontier.enqueue(entries(1))
+    await frontier.check_in("w", session="s", ttl_seconds=30)
+    clock.now -= BACK
+    claim = await win(frontier, await take_one(frontier))
+    assert await put_back(frontier, how, tmp_path / "f.db", clock) == ["clock_went_back"]
+    assert (await record_of(frontier, claim.url)).lease_until == claim.lease_until
+    await frontier.send([claim.url])
+    assert_lost(await try_claim(frontier, await take_one(frontier), claim="c2"), LostReason.HELD)
+    await frontier.close()
+
+
 async def test_requests_under_way_do_not_hold_a_host_until_the_clock_is_there_again(tmp_path: Path) -> None:
     clock = FakeClock()
     frontier = await opened(tmp_path / "f.db", clock)

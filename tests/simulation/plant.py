@@ -44,7 +44,7 @@ PLANTS: Final[dict[str, Change]] = {
     "unused claims": Change(ANSWERS, "claim.unended - 1 if retry.is_unused else 0", "0"),
     "crashed": Change("work", "if claim.unended > GIVEN_UP_AFTER:", "if claim.unended > 1_000_000:"),
     "suspects alone": Change(
-        "work", "if claim.unended > SUSPECTED_AFTER and not visit.is_suspect:", "if claim.unended > 1_000_000:"
+        "work", "if claim.unended > SUSPECTED_AFTER and not is_alone:", "if claim.unended > 1_000_000:"
     ),
     "counters": Change(ANSWERS, "changes[before.value] = -count", "pass"),
     # Messages
@@ -94,11 +94,13 @@ PLANTS: Final[dict[str, Change]] = {
     # Trouble
     "trouble costs no try": Change("work", "if not learned.counts:", "if learned.again_at < 0:"),
     "one rest an incident": Change(
-        "incident.py", "return asked_at <= row.rested_at or asked_at < row.rest_until", "return asked_at < 0"
+        "host_trouble.py", "return asked_at <= row.rested_at or asked_at < row.rest_until", "return asked_at < 0"
     ),
-    "given up": Change("incident.py", "if rests >= GIVE_UP_PROBES and now - since >= limit:", "if rests >= 1_000_000:"),
+    "given up": Change(
+        "host_trouble.py", "if rests >= GIVE_UP_PROBES and now - since >= limit:", "if rests >= 1_000_000:"
+    ),
     "given up too soon": Change(
-        "incident.py", "if rests >= GIVE_UP_PROBES and now - since >= limit:", "if rests >= 2:"
+        "host_trouble.py", "if rests >= GIVE_UP_PROBES and now - since >= limit:", "if rests >= 2:"
     ),
     "our own trouble": Change("politeness", "return self.is_down or heard_at < began_at", "return heard_at < -1"),
     "redirects in a row": Change("work", "MAX_REDIRECTS: Final = 10", "MAX_REDIRECTS: Final = 1_000"),

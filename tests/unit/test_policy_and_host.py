@@ -30,7 +30,7 @@ from sqspider.host import (
     with_orders,
     with_slots_taken_back,
 )
-from sqspider.incident import (
+from sqspider.host_trouble import (
     FAILURES_TO_REST,
     FIRST_PENALTY_SECONDS,
     FORGIVE_AFTER_SECONDS,

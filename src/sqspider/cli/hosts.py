@@ -17,7 +17,7 @@ from sqspider.cli.sections import Group
 from sqspider.cli.shared import Shared, pass_shared, shared_options
 from sqspider.crawls import CrawlSettings
 from sqspider.host import with_orders
-from sqspider.incident import as_of
+from sqspider.host_trouble import as_of
 from sqspider.report import HostState
 
 _DELAY = within(CrawlSettings.ranges["delay_seconds"])

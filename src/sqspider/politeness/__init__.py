@@ -17,11 +17,10 @@ import random
 from collections.abc import Mapping
 from typing import Final, overload
 
-from sqspider import incident
-from sqspider.bounds import Blocked, trap_in
+from sqspider import host_trouble
 from sqspider.frontier import Clock, Hosts
 from sqspider.host import HostRow, delay_for
-from sqspider.incident import PATIENCE, Patience, Stage
+from sqspider.host_trouble import PATIENCE, Patience, Stage
 from sqspider.message import Message
 from sqspider.politeness.budgets import Budgets, has_budget
 from sqspider.politeness.hops import MAX_HOPS as MAX_HOPS
@@ -33,8 +32,8 @@ from sqspider.politeness.permissions import BEGIN_SECONDS as BEGIN_SECONDS
 from sqspider.politeness.permissions import PROBE_POLL_SECONDS as PROBE_POLL_SECONDS
 from sqspider.politeness.permissions import PROMPT_SECONDS as PROMPT_SECONDS
 from sqspider.politeness.permissions import Permission, Permissions
-from sqspider.politeness.robots import Robots
-from sqspider.politeness.robots_file import RobotsFiles, RobotsLimits
+from sqspider.politeness.robots_fetch import RobotsFiles, RobotsLimits
+from sqspider.politeness.robots_rules import Robots
 from sqspider.politeness.turns import NEAR_SECONDS as NEAR_SECONDS
 from sqspider.politeness.turns import SOON_SECONDS as SOON_SECONDS
 from sqspider.politeness.turns import Turns
@@ -48,6 +47,7 @@ from sqspider.politeness.verdicts import Request as Request
 from sqspider.politeness.verdicts import Turn as Turn
 from sqspider.politeness.verdicts import given_up as given_up
 from sqspider.record import Reason
+from sqspider.scope import Blocked, trap_in
 from sqspider.url import host_of
 from sqspider.web.fetch import AnyFetcher, BeforeLarge
 
@@ -118,7 +118,7 @@ class Politeness:
             return Blocked(Reason.HOST_BLOCKED, f"{row.host} is blocked by the operator")
         if is_page and (verdict := await self._judge_page(message, row)) is not None:
             return verdict
-        if incident.stage_of(row, self._clock()) is Stage.GIVEN_UP:
+        if host_trouble.stage_of(row, self._clock()) is Stage.GIVEN_UP:
             return given_up(row)
         by_robots = self._robots.judge(message) if message.settings.obey_robots else None
         if not is_page:

@@ -6,12 +6,12 @@ import asyncio
 from collections import Counter
 from typing import Final
 
-from sqspider.bounds import Blocked
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Clock, Hosts
 from sqspider.message import Message
 from sqspider.politeness.verdicts import Postponed
 from sqspider.record import Reason
+from sqspider.scope import Blocked
 from sqspider.url import host_of
 
 WAIT_SECONDS: Final = 2.0  # while URLs in hand may yet use up a host's budget

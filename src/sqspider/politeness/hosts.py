@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from sqspider import incident
+from sqspider import host_trouble
 from sqspider.frontier import Clock, Hosts
 from sqspider.frontier.batcher import Batcher
 from sqspider.host import HostRow
@@ -42,7 +42,7 @@ class HostRows:
         copy = self._copies.get(host)
         if copy is not None and 0 <= now - copy.read_at < within:  # less than none: the clock was put back
             return copy.row
-        row = incident.as_of(await self._read(host), self._clock())
+        row = host_trouble.as_of(await self._read(host), self._clock())
         self._copies.put(host, _Copy(row, now))
         return row
 
@@ -62,7 +62,7 @@ class HostRows:
         for host, row in rows.items():
             copy = self._copies.get(host)
             if copy is None or copy.read_at < read_at:
-                self._copies.put(host, _Copy(incident.as_of(row, now), read_at))
+                self._copies.put(host, _Copy(host_trouble.as_of(row, now), read_at))
 
     def forget(self, host: str) -> None:
         """It is not what it was thought to be."""
@@ -75,7 +75,7 @@ class HostRows:
     async def change(self, host: str, change: Callable[[HostRow], HostRow]) -> Changed:
         """Compare and set until it holds: another worker may change the row at the same time."""
         while True:
-            row = incident.as_of((await self._frontier.hosts([host]))[host], self._clock())
+            row = host_trouble.as_of((await self._frontier.hosts([host]))[host], self._clock())
             changed = change(row)
             if changed is row or (await self._frontier.save_hosts([changed]))[0]:
                 self.forget(host)

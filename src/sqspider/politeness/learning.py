@@ -1,6 +1,7 @@
 """What a request teaches: whose trouble it met, what the host's row says by then, and when its URL comes back.
 
-Which reason is whose is in ``retry``, how a host's incident goes on in ``incident``, our own trouble in ``network``.
+Which reason is whose is in ``retry``, how a host's incident goes on in ``host_trouble``, our own trouble in
+``network``.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from typing import Final
 
 import structlog
 
-from sqspider import incident
+from sqspider import host_trouble
 from sqspider.frontier import Clock, Hosts
 from sqspider.host import HostRow
-from sqspider.incident import Patience, Stage
+from sqspider.host_trouble import Patience, Stage
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.network import Network
 from sqspider.politeness.permissions import Permission, Permissions
@@ -80,7 +81,7 @@ class Learning:
         """The row by then; the very same one if there is nothing to learn."""
         fetched, rule = lesson.fetched, lesson.rule
         if fetched.reason and rule and (rule.slows or lesson.fails):
-            return incident.after_trouble(
+            return host_trouble.after_trouble(
                 row,
                 fetched.reason,
                 slows=rule.slows,
@@ -94,7 +95,7 @@ class Learning:
             )
         if fetched.http_status is None:
             return row
-        return incident.after_success(row, now=lesson.now, asked_at=lesson.asked_at)
+        return host_trouble.after_success(row, now=lesson.now, asked_at=lesson.asked_at)
 
     def _own_trouble(self, host: str, reason: Reason, detail: str, asked_at: float) -> Learned:
         """Trouble that is neither the URL's nor its host's: nobody pays for it."""
@@ -106,7 +107,7 @@ class Learning:
     def _after_rest(self, row: HostRow) -> float:
         """When a URL that met its host's trouble comes back: after others, so that each has its turn to probe."""
         now = self._clock()
-        if incident.stage_of(row, now) is Stage.GIVEN_UP:
+        if host_trouble.stage_of(row, now) is Stage.GIVEN_UP:
             return now
         return max(now, row.rest_until) + self._rng.uniform(*AFTER_OTHERS_SECONDS)
 
@@ -136,13 +137,13 @@ class _Lesson:
         retry_after = None
         if rule and (rule.slows or self.fails):
             retry_after = parse_retry_after(fetched.header("retry-after"), now)
-        self.retry_after = None if retry_after is None else min(retry_after, incident.MAX_RETRY_AFTER_SECONDS)
+        self.retry_after = None if retry_after is None else min(retry_after, host_trouble.MAX_RETRY_AFTER_SECONDS)
 
     def counts_with(self, row: HostRow) -> bool:
         """Whether its trouble counts as a try of its URL, by the host's row after it."""
         if not self.fails or self.rule is None:
             return True
-        pays = not row.rests or (incident.pays_for_probes(row) and not self.request.is_robots)
+        pays = not row.rests or (host_trouble.pays_for_probes(row) and not self.request.is_robots)
         return self.rule.max_tries > 0 and pays
 
 

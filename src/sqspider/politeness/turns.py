@@ -9,16 +9,16 @@ from typing import Final
 import msgspec
 import structlog
 
-from sqspider import host, incident
-from sqspider.bounds import Blocked
+from sqspider import host, host_trouble
 from sqspider.frontier import Clock, Hosts, SlotDemand
 from sqspider.frontier.batcher import Batcher
 from sqspider.host import HostRow
-from sqspider.incident import Stage
+from sqspider.host_trouble import Stage
 from sqspider.message import Message
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.memory import Memory
 from sqspider.politeness.verdicts import Postponed, Turn, given_up
+from sqspider.scope import Blocked
 from sqspider.url import host_of
 
 NEAR_SECONDS: Final = 5.0  # a slot that is further away sends its delivery back
@@ -45,7 +45,7 @@ class Turns:
             now = self._clock()
             delay = host.delay_for(row, message.settings)
             spacing = host.spacing_for(row, delay, 1 if row.rests else message.settings.per_host)
-            if incident.stage_of(row, now) is Stage.GIVEN_UP:
+            if host_trouble.stage_of(row, now) is Stage.GIVEN_UP:
                 return given_up(row)
             if self._may_take_back(row, spacing, now):
                 await self._take_back(row.host, spacing)

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from sqspider.bounds import Blocked
 from sqspider.crawls import CrawlSettings
 from sqspider.host import HostRow
 from sqspider.message import Message
 from sqspider.record import Reason
+from sqspider.scope import Blocked
 from sqspider.web.body import BodySink
 from sqspider.web.fetch import Fetched
 

@@ -67,32 +67,3 @@ class Gate:
                 self._inside += 1
                 self._is_one_alone = alone
                 ticket.set_result(True)
-
-
-class OneAtATime:
-    """Somebody's turn, of those who want to be alone: others are let in between two of them."""
-
-    def __init__(self) -> None:
-        self._holder: object = None
-        self._is_free: asyncio.Future[None] | None = None
-
-    def take(self, who: object) -> bool:
-        """Whether it is somebody's turn."""
-        if self._holder is None:
-            self._holder = who
-        return self._holder is who
-
-    @property
-    def is_free(self) -> asyncio.Future[None]:
-        """Is done when whoever has the turn gives it back."""
-        if self._is_free is None:
-            self._is_free = asyncio.get_running_loop().create_future()
-        return self._is_free
-
-    def give_back(self, who: object) -> None:
-        """End the turn of somebody who may have it."""
-        if self._holder is who:
-            self._holder = None
-            if self._is_free is not None:
-                self._is_free.set_result(None)
-                self._is_free = None

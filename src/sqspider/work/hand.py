@@ -10,8 +10,9 @@ from sqspider.frontier import Clock, Delivery, Won
 from sqspider.message import Message
 from sqspider.politeness import Politeness
 from sqspider.url import host_of
-from sqspider.work.gate import Gate, OneAtATime
+from sqspider.work.gate import Gate
 from sqspider.work.large_bodies import Space
+from sqspider.work.suspects import OneAtATime
 from sqspider.work.waiting import WaitingRoom
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from sqspider.checks import Range, check_line, check_numbers, optional, seconds
-from sqspider.incident import PATIENCE, Patience
+from sqspider.host_trouble import PATIENCE, Patience
 from sqspider.politeness import BEGIN_SECONDS
 from sqspider.work.large_bodies import SPACE_SECONDS
 

@@ -11,11 +11,11 @@ from itertools import chain
 
 import msgspec
 
-from sqspider.bounds import within
 from sqspider.crawls import MAX_DEPTH, measured_from
 from sqspider.frontier import Entry
 from sqspider.message import Message
 from sqspider.record import Outcome, status_for
+from sqspider.scope import within
 from sqspider.url import Scope, in_scope
 from sqspider.web.fetch import Fetched
 from sqspider.web.links import LinkOptions, PageLinks, read_page

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from sqspider.bounds import within
 from sqspider.crawls import measured_from
 from sqspider.frontier import Entry
 from sqspider.message import Message
 from sqspider.record import Reason
+from sqspider.scope import within
 from sqspider.url import Scope, in_scope, without_tracking
 
 MAX_REDIRECTS: Final = 10  # from one page to the next

@@ -13,13 +13,13 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from sqspider import retry
-from sqspider.bounds import within
 from sqspider.crawls import CrawlSettings, measured_from
 from sqspider.frontier import Clock, Entry, Frontier
 from sqspider.message import Message
 from sqspider.patterns import TooSlowError
 from sqspider.politeness import Asked, Awaited, Hop, Politeness, Postponed, Request
 from sqspider.record import Reason
+from sqspider.scope import within
 from sqspider.url import Refused, Scope, authority_of, canonicalize, in_scope, origin_of, without_tracking
 from sqspider.web.fetch import Fetched, Fetcher
 from sqspider.web.options import FetchOptions

@@ -31,19 +31,18 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from sqspider.bounds import Blocked
 from sqspider.frontier import Clock, Frontier, FrontierBusyError, Won
 from sqspider.politeness import Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
-from sqspider.record import Outcome, Reason, Status
+from sqspider.record import Outcome, Reason
+from sqspider.scope import Blocked
 from sqspider.url import MAX_URL_BYTES, is_cut
 from sqspider.web.fetch import AnyFetcher
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
 from sqspider.work.page import Visited, assess, entries_of
+from sqspider.work.suspects import CRASHED, Suspicion, suspicion_of
 
-SUSPECTED_AFTER: Final = 2  # claims in a row that nobody ended: the third is worked on with nothing beside it,
-GIVEN_UP_AFTER: Final = 3  # and if that one is not ended either, the URL is to blame
 SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
 AGAIN_SECONDS: Final = 1.0  # and then comes back after
 BUSY_SECONDS: Final = 10.0  # that a delivery waits here for a host that is busy whenever it is looked at
@@ -228,23 +227,18 @@ class Visits:
         return claim.lease_until - self._options.timeout_seconds
 
     def _is_suspended(self, visit: Visit, claim: Won) -> bool:
-        """Whether a URL may not be fetched now, for its claims were never ended: its page may kill its workers.
-
-        So may one that was beside it, whose claims they took along. So it is tried alone before it is given up.
-        """
-        if claim.unended > GIVEN_UP_AFTER:
-            detail = (
-                f"{GIVEN_UP_AFTER} claims in a row were never ended, the last of them with no other fetch beside it"
-            )
-            self._endings.finish(visit, Outcome(status=Status.FAILED, reason=Reason.CRASHED, detail=detail))
-            return True
-        if claim.unended > SUSPECTED_AFTER and not visit.is_suspect:
-            # No lease is held while it waits for its turn.
-            log.warning("suspect", url=claim.url, unended_claims=SUSPECTED_AFTER, fetched="alone, when it comes back")
-            self._memories.suspects.add(claim.url)
-            self._endings.put_off(visit, self._clock())
-            return True
-        return False
+        """Whether a URL may not be fetched now, for it may kill its worker."""
+        match suspicion_of(claim, is_alone=visit.is_suspect):
+            case Suspicion.NONE:
+                return False
+            case Suspicion.GIVEN_UP:
+                self._endings.finish(visit, CRASHED)
+            case Suspicion.TO_BE_ALONE:  # no lease is held while it waits for its turn
+                unended = claim.unended - 1
+                log.warning("suspect", url=claim.url, unended_claims=unended, fetched="alone, when it comes back")
+                self._memories.suspects.add(claim.url)
+                self._endings.put_off(visit, self._clock())
+        return True
 
     async def _may_be_large(self, visit: Visit) -> bool:
         """Asked by the fetcher before it reads the rest of a large body."""

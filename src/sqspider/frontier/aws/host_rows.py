@@ -28,7 +28,7 @@ from sqspider.frontier.aws.items import GENERATION, HOST_SHARD, key_of
 from sqspider.frontier.aws.table import READ_BATCH, WRITE_BATCH, Statement, Table, mark_by
 from sqspider.frontier.values import Clock
 from sqspider.host import SUMS, HostRow, HostState, with_sums
-from sqspider.incident import is_in_trouble
+from sqspider.host_trouble import is_in_trouble
 
 T = TypeVar("T")
 

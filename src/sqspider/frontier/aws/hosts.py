@@ -11,7 +11,7 @@ from functools import partial
 from sqspider.frontier.aws.host_rows import NO_MARK, HostChange
 from sqspider.frontier.aws.part import Part
 from sqspider.host import Admission, Entrance, Exit, HostRow, SlotDemand, entered, left, reserved, saved
-from sqspider.incident import is_in_trouble
+from sqspider.host_trouble import is_in_trouble
 
 
 class Hosts(Part):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from sqspider.frontier.memory.part import Part, operation
 from sqspider.frontier.values import RobotsRow
 from sqspider.host import Admission, Entrance, Exit, HostRow, SlotDemand, entered, left, reserved, saved
-from sqspider.incident import is_in_trouble
+from sqspider.host_trouble import is_in_trouble
 
 
 class Hosts(Part):

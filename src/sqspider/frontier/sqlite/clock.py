@@ -24,16 +24,16 @@ log = structlog.stdlib.get_logger(__name__)
 LATEST: Final = "SELECT latest FROM clock"
 NOTE: Final = "UPDATE clock SET latest = ?"
 # A record that is claimed has a place that is not fresh, or a due_at past its lease: none is missed. What is in flight
-# and unclaimed comes back at once: whoever has it may claim it still.
+# and unclaimed comes back at once: whoever has it may claim it still. A claim of this side of the jump keeps its lease.
 MOVE_TIMED: Final = """
 UPDATE record INDEXED BY record_timed SET
     visible_at = iif(queue = 2 AND status = 0, min(visible_at, :now), visible_at - iif(visible_at > :now, :back, 0)),
-    lease_until = lease_until - iif(lease_until > :now, :back, 0)
+    lease_until = lease_until - iif(lease_until > :now AND claimed_at > :now, :back, 0)
 WHERE queue IN (1, 2) AND visible_at IS NOT NULL
 """
 MOVE_DUE: Final = """
 UPDATE record INDEXED BY record_due SET
-    due_at = due_at - :back, lease_until = lease_until - iif(lease_until > :now, :back, 0)
+    due_at = due_at - :back, lease_until = lease_until - iif(lease_until > :now AND claimed_at > :now, :back, 0)
 WHERE due_at > :now
 """
 MOVE_MESSAGES: Final = """

@@ -19,7 +19,7 @@ from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.keys import keys_of_host
 from sqspider.frontier.sqlite.rows import HOST_COLUMNS, STEP, host_row, whole
 from sqspider.host import Admission, Entrance, Exit, HostRow, HostState, SlotDemand, entered, left, reserved, saved
-from sqspider.incident import is_in_trouble
+from sqspider.host_trouble import is_in_trouble
 from sqspider.url import host_of
 
 T = TypeVar("T")

@@ -1,6 +1,6 @@
 """What robots.txt says of a URL, and who waits here for one that is asked for.
 
-One task asks for an origin's file, for all who wait; how is in ``robots_file``.
+One task asks for an origin's file, for all who wait; how is in ``robots_fetch``.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Final
 
 import structlog
 
-from sqspider.bounds import Blocked
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Clock, FrontierError, Hosts
 from sqspider.host import RobotsAccess
 from sqspider.message import Message
 from sqspider.politeness.memory import Memory
-from sqspider.politeness.robots_file import KnownRules, RobotsFiles
+from sqspider.politeness.robots_fetch import KnownRules, RobotsFiles
 from sqspider.politeness.turns import SOON_SECONDS
 from sqspider.politeness.verdicts import Awaited, Postponed
 from sqspider.record import Reason
+from sqspider.scope import Blocked
 from sqspider.url import origin_of
 
 CACHE_SIZE: Final = 512  # files whose rules are kept here,
