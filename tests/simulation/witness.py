@@ -178,6 +178,8 @@ class Witness:
                 if other.won.attempt == won.attempt:
                     self.say("an attempt was given twice", f"{won.url} {won.attempt}")
                 earlier, later = (other, claim) if other.commit < claim.commit else (claim, other)
+                if later.won.attempt < earlier.won.attempt:
+                    continue  # on AWS a lease is counted from when the claim was asked for, which may happen late
                 if later.commit < min(earlier.until, earlier.end_called or earlier.until) - self.blur:
                     self.say("two live claims", f"{won.url} attempts {earlier.won.attempt}, {later.won.attempt}")
             self.claims[won.url].append(claim)
