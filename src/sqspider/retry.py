@@ -1,8 +1,8 @@
 """Whose trouble it is, what is done about it, and when to try a URL again.
 
 Two tables: from reason to whose it is (:data:`RULES`), and from that to who rests, who probes, when it ends and who
-is told (:data:`CARE`). How a host goes through an incident is in ``host``, how this worker does in ``network``.
-Chance comes in from outside. No I/O lives here.
+is told (:data:`CARE`). How a host goes through an incident is in ``host_trouble``, how this worker does in
+``politeness.network``. Chance comes in from outside. No I/O lives here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Fault(enum.Enum):
 
     URL = "the URL's"  # or a decision of ours: nobody is rested
     HOST = "the host's"  # no request reached it: the host rests at once, no try is counted
-    HOST_OR_URL = "the host's or the URL's"  # a try, but for the first probes of an incident: host.pays_for_probes
+    HOST_OR_URL = "the host's or the URL's"  # a try, but for the first probes: host_trouble.pays_for_probes
     HOST_OR_OURS = "the host's or ours"  # the host's if another one answered meanwhile; no try is counted
     OURS = "ours"  # nothing can be asked from here: the worker waits, no try is counted
 

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import pkgutil
+import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
+
+from sqspider.cli.main import COMMANDS
 
 ROOT: Final = Path(__file__).parent.parent.parent
 MAX_FILE_LINES: Final = 420
@@ -31,6 +36,8 @@ INFRA_ORDER: Final = (
     ("wheels",),
 )
 """Who imports whom in ``infra``: a module only those below it, none beside it."""
+
+REFERENCE: Final = re.compile(r":\w+:`~?(sqspider(?:\.\w+)+)`")  # of one module to what is in another
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -156,6 +163,23 @@ def test_modules_do_not_import_one_another_in_a_circle() -> None:
 
 def test_every_module_says_what_is_in_it() -> None:
     assert without_docstring(ALL) == []
+
+
+def test_what_a_text_refers_to_is_where_it_says() -> None:
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        for name in REFERENCE.findall(file.read_text()):
+            try:
+                pkgutil.resolve_name(name)
+            except (ImportError, AttributeError):
+                pytest.fail(f"{file.name} refers to {name}, which is not there")
+
+
+def test_no_command_is_missing_where_they_are_kept_apart() -> None:
+    """A command that is new gets its place there; that `demo` is a crawl is known."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    apart = next(set(c["modules"]) for c in contracts if c["name"].startswith("Commands know nothing of each other"))
+    assert apart == {f"sqspider.cli.{name}" for name in COMMANDS if name != "demo"}
 
 
 def test_the_stack_imports_one_way() -> None:

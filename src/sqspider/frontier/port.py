@@ -46,7 +46,7 @@ class _Shared(Protocol):
     def generation(self) -> int:
         """Raised by :meth:`clear_table`: whoever remembers what is recorded here forgets it then.
 
-        As of the last :meth:`receive` or :meth:`hosts`.
+        As of the last :meth:`receive`, :meth:`hosts` or :meth:`TurningFrontier.turn`.
         """
 
     def now(self) -> float:
@@ -122,7 +122,7 @@ class Hosts(_Shared, Protocol):
         """The rows of some hosts; one that is not known has a fresh row of version 0."""
 
     async def hosts_in_trouble(self) -> list[HostRow]:
-        """The rows of hosts that are in trouble now (:func:`sqspider.host.is_in_trouble`), by name."""
+        """The rows of hosts that are in trouble now (:func:`sqspider.host_trouble.is_in_trouble`), by name."""
 
     async def scan_hosts(self) -> list[HostRow]:
         """All host rows, by name."""
@@ -168,7 +168,7 @@ class Hosts(_Shared, Protocol):
 
 
 class Looking(_Shared, Protocol):
-    """What there is, for people and programs. Nothing here writes."""
+    """What there is, for people and programs. No record, message or host is another one by being looked at."""
 
     @property
     def place(self) -> str:
@@ -270,5 +270,8 @@ class TurningFrontier(Frontier, Protocol):
         """End what was done, then take what comes next, and claim of that what is to be asked for at once.
 
         As :meth:`finish`, :meth:`retry`, :meth:`defer`, :meth:`delete`, :meth:`receive` without a wait and
-        :meth:`claim` would do it one after the other, all or nothing: dying half-way leaves all as it was before.
+        :meth:`claim` would do it one after the other, so what was put back can be taken again at once. All or
+        nothing: dying half-way, or an error, leaves all as it was before. ``taking.claims`` is asked once of each
+        message that is well-formed, in the midst of it: what that raises is raised here. ``taking.limit`` 0: nothing
+        is taken. The rows of hosts are those of the turn's end.
         """
