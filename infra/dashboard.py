@@ -11,7 +11,7 @@ from constructs import Construct
 
 from functions import Functions
 from queues import Queues
-from sqspider.figures import NAMESPACE
+from sqspider.figures import NAMESPACE, OUTCOMES
 from sqspider.frontier.aws.bill import (
     DOLLARS_A_GB_SECOND,
     DOLLARS_A_READ_UNIT,
@@ -22,7 +22,6 @@ from sqspider.frontier.aws.bill import (
 
 PERIOD: Final = Duration.minutes(1)
 HOUR: Final = Duration.hours(1)
-OUTCOMES: Final = ("Done", "Failed", "Blocked", "Retried", "Deferred", "Lost")
 
 
 def dashboard_of(scope: Construct, queues: Queues, functions: Functions, memory_mb: int) -> cloudwatch.Dashboard:
@@ -77,7 +76,7 @@ def _of_queues(queues: Queues) -> list[cloudwatch.IWidget]:
 def _of_work(functions: Functions, counted: _Counted) -> list[cloudwatch.IWidget]:
     crawl, sweep = functions
     return [
-        _graph("Outcomes", *map(counted.sum, OUTCOMES)),
+        _graph("Outcomes", *(counted.sum(figure.metric) for figure in OUTCOMES)),
         _graph(
             "Duration",
             crawl.metric_duration(period=PERIOD, statistic="Average", label="average"),

@@ -15,6 +15,7 @@ from cdk_nag import AwsSolutionsChecks
 
 from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from settings import StackSettings
+from sqspider.figures import OUTCOMES
 from sqspider.frontier.aws.permissions import IAM_ACTIONS
 from sqspider.frontier.aws.table import INDEX, INDEX_KEY, KEY
 from stack import CrawlerStack
@@ -255,8 +256,8 @@ def test_the_dashboard_shows_what_was_asked_for(template: Template) -> None:
     body = json.dumps(dashboard)
     for metric in (
         "ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible", "NumberOfMessagesReceived",
-        "ApproximateAgeOfOldestMessage", "Done", "Failed", "Blocked", "Duration", "Errors", "Throttles",
-        "ConcurrentExecutions", "WriteUnits",
+        "ApproximateAgeOfOldestMessage", "Duration", "Errors", "Throttles", "ConcurrentExecutions", "WriteUnits",
+        *(f'"{figure.metric}\\"' for figure in OUTCOMES),
     ):  # fmt: skip
         assert metric in body
 

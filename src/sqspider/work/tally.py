@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
 
-from sqspider.figures import Sample
+from sqspider.figures import SAMPLED
 from sqspider.record import Status
-
-_NAMES: Final = tuple(name for name in Sample.__struct_fields__ if name not in ("at", "seconds"))
 
 
 class Tally:
@@ -44,4 +41,4 @@ class Tally:
 
     def sums(self) -> dict[str, float]:
         """All that is counted, by the names of a :class:`sqspider.figures.Sample`."""
-        return {name: getattr(self, name) for name in _NAMES}
+        return {name: getattr(self, name) for name in SAMPLED}
