@@ -23,7 +23,7 @@ class Readable(Looking, Hosts, Protocol):
     """What is read of a frontier here."""
 
 
-class HostState(NamedTuple):
+class HostReport(NamedTuple):
     """A host, and how it is treated at a moment."""
 
     row: HostRow  # as of that moment
@@ -99,26 +99,26 @@ class HostState(NamedTuple):
         }
 
 
-async def hosts(frontier: Hosts) -> list[HostState]:
+async def hosts(frontier: Hosts) -> list[HostReport]:
     """All hosts, by name."""
     rows, now = await frontier.scan_hosts(), frontier.now()
-    return [HostState(as_of(row, now), now) for row in rows]
+    return [HostReport(as_of(row, now), now) for row in rows]
 
 
-async def hosts_in_trouble(frontier: Hosts) -> list[HostState]:
+async def hosts_in_trouble(frontier: Hosts) -> list[HostReport]:
     """Those that are in trouble now, by name."""
     rows, now = await frontier.hosts_in_trouble(), frontier.now()
-    return [HostState(row, now) for row in rows]
+    return [HostReport(row, now) for row in rows]
 
 
-class FrontierState(NamedTuple):
+class FrontierReport(NamedTuple):
     """How a frontier stands."""
 
     place: str
     counts: Counts
     queue: QueueStats
     workers: list[WorkerRow]  # that live
-    hosts_in_trouble: list[HostState]
+    hosts_in_trouble: list[HostReport]
     bill: Bill | None
 
     def as_json(self) -> dict[str, Any]:
@@ -149,14 +149,14 @@ class FrontierState(NamedTuple):
 _IN_TROUBLE: Final = ("host", "trouble", "trouble_at", "rest_until", "stage", "probes_failed", "trouble_since")
 
 
-def _in_trouble(host: HostState) -> dict[str, Any]:
+def _in_trouble(host: HostReport) -> dict[str, Any]:
     told = host.as_json()
     return {**{name: told[name] for name in _IN_TROUBLE}, "state": host.trouble}
 
 
-async def state_of(frontier: Readable, *, exact: bool = False) -> FrontierState:
+async def state_of(frontier: Readable, *, exact: bool = False) -> FrontierReport:
     """How a frontier stands. ``exact``: as :meth:`Looking.counts` has it."""
-    return FrontierState(
+    return FrontierReport(
         place=frontier.place,
         counts=await frontier.counts(exact=exact),
         queue=await frontier.queue_stats(),
@@ -166,7 +166,7 @@ async def state_of(frontier: Readable, *, exact: bool = False) -> FrontierState:
     )
 
 
-class UrlState(NamedTuple):
+class UrlReport(NamedTuple):
     """What is recorded of a URL, and where its redirects lead."""
 
     record: UrlRecord
@@ -177,18 +177,18 @@ class UrlState(NamedTuple):
         return row_of(self.record, self.chain)
 
 
-async def url_state(frontier: Looking, url: str) -> UrlState | None:
+async def url_state(frontier: Looking, url: str) -> UrlReport | None:
     """What is recorded of a canonical URL; none if nothing is."""
     record = (await frontier.get([url])).get(url)
     if record is None:
         return None
-    return UrlState(record, (await chains_of(frontier, [record])).get(url))
+    return UrlReport(record, (await chains_of(frontier, [record])).get(url))
 
 
 class Surroundings(NamedTuple):
     """What a URL's fetch depends on beside itself."""
 
-    host: HostState
+    host: HostReport
     robots: RobotsRow | None  # of its origin; none: it was not asked for
 
 
@@ -196,4 +196,4 @@ async def surroundings(frontier: Hosts, url: str) -> Surroundings:
     """What a canonical URL's fetch depends on beside itself."""
     host, origin, now = host_of(url), origin_of(url), frontier.now()
     row = (await frontier.hosts([host]))[host]
-    return Surroundings(HostState(as_of(row, now), now), (await frontier.robots([origin])).get(origin))
+    return Surroundings(HostReport(as_of(row, now), now), (await frontier.robots([origin])).get(origin))

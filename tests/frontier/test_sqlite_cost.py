@@ -13,7 +13,6 @@ from typing import Any, Final
 import pytest
 
 from sqspider.frontier import (
-    LONGEST_LOOK_AGAIN_SECONDS,
     Deferral,
     Delivery,
     Ends,
@@ -25,6 +24,7 @@ from sqspider.frontier import (
     Turned,
     Won,
 )
+from sqspider.frontier.answers import LONGEST_LOOK_AGAIN_SECONDS
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite.rows import STEP
 from sqspider.work.upkeep import sweep_all

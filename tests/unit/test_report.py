@@ -83,7 +83,7 @@ async def test_what_a_urls_fetch_depends_on() -> None:
 
 
 def told(**fields: object) -> str:
-    return report.HostState(msgspec.convert({"host": "example.com", **fields}, HostRow), NOW).words
+    return report.HostReport(msgspec.convert({"host": "example.com", **fields}, HostRow), NOW).words
 
 
 def test_what_a_person_is_told_of_a_host() -> None:

@@ -18,7 +18,7 @@ from sqspider.cli.shared import Shared, pass_shared, shared_options
 from sqspider.crawls import CrawlSettings
 from sqspider.host import with_orders
 from sqspider.host_trouble import as_of
-from sqspider.report import HostState
+from sqspider.report import HostReport
 
 _DELAY = within(CrawlSettings.ranges["delay_seconds"])
 
@@ -33,7 +33,7 @@ def hosts(context: click.Context, as_json: bool) -> int:
         return GOOD
     shared: Shared = context.obj
 
-    async def main() -> list[HostState]:
+    async def main() -> list[HostReport]:
         async with opened(shared, looking=True) as frontier:
             return await report.hosts(frontier)
 
@@ -46,7 +46,7 @@ def hosts(context: click.Context, as_json: bool) -> int:
     return GOOD
 
 
-def _table(found: list[HostState]) -> Table:
+def _table(found: list[HostReport]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("host", "done", "failed", "blocked", "bytes", "delay", "next slot in", "state"):
         is_text = name in ("host", "state")

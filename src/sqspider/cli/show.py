@@ -15,7 +15,7 @@ from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.export import iso
 from sqspider.frontier import RobotsRow
-from sqspider.report import Surroundings, UrlState, surroundings, url_state
+from sqspider.report import Surroundings, UrlReport, surroundings, url_state
 from sqspider.url import Refused
 from sqspider.work.seeds import read_url
 
@@ -52,7 +52,7 @@ def _print_lines(fields: dict[str, Any]) -> None:
             print(f"{name:18} {value}")
 
 
-def _more(state: UrlState, around: Surroundings) -> dict[str, str | None]:
+def _more(state: UrlReport, around: Surroundings) -> dict[str, str | None]:
     """What a person is told beyond the record."""
     host, is_set = around.host, around.host.row.delay_seconds is not None
     delay = f"{host.delay_seconds:g} s{', set' if is_set else ''}"

@@ -20,7 +20,7 @@ from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.summary import bill_line, records_table
 from sqspider.frontier import sqlite_path
 from sqspider.record import Status
-from sqspider.report import FrontierState, Readable, state_of
+from sqspider.report import FrontierReport, Readable, state_of
 
 WATCH_SECONDS: Final = 1.0  # and at least so many times as long as looking takes:
 WATCH_PATIENCE: Final = 10
@@ -98,7 +98,7 @@ def _check(shared: Shared, *, as_json: bool) -> int:
     return GOOD if is_sound else NOT_ALL_GOOD
 
 
-def _table(state: FrontierState) -> Group:
+def _table(state: FrontierReport) -> Group:
     counts, queue = state.counts, state.queue
     records = records_table(
         {status: counts.by_status[status] for status in Status},

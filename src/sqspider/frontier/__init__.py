@@ -11,15 +11,13 @@ import random
 from sqspider.frontier.address import IN_MEMORY as IN_MEMORY
 from sqspider.frontier.address import check_address as check_address
 from sqspider.frontier.address import sqlite_path as sqlite_path
-from sqspider.frontier.answers import LONGEST_LOOK_AGAIN_SECONDS as LONGEST_LOOK_AGAIN_SECONDS
-from sqspider.frontier.answers import first_of_each as first_of_each
 from sqspider.frontier.port import Frontier as Frontier
 from sqspider.frontier.port import Hosts as Hosts
 from sqspider.frontier.port import Looking as Looking
 from sqspider.frontier.port import TurningFrontier as TurningFrontier
 from sqspider.frontier.port import Upkeep as Upkeep
 from sqspider.frontier.port import Work as Work
-from sqspider.frontier.values import CHANCE as CHANCE
+from sqspider.frontier.values import CHANCE
 from sqspider.frontier.values import MAX_RECEIVES as MAX_RECEIVES
 from sqspider.frontier.values import Bill as Bill
 from sqspider.frontier.values import ClaimRequest as ClaimRequest
