@@ -15,7 +15,8 @@ CLAIMS: Final = "frontier/test_claims.py"
 HOSTS: Final = "frontier/test_hosts.py"
 CRAWL: Final = "crawl/test_crawl.py"
 KILL: Final = "crawl/test_kill.py"
-POLICY: Final = "unit/test_policy_and_host.py"
+RETRY: Final = "unit/test_retry_and_trouble.py"
+MESSAGE: Final = "unit/test_message.py"
 POLITENESS: Final = "crawl/test_politeness.py"
 COMMANDS: Final = "cli/test_commands.py"
 
@@ -30,12 +31,12 @@ HELD_BY: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "q-16": ((CLAIMS, "test_a_sweep_steals_nothing_that_is_being_worked_on"),),
     "q-17": ((CLAIMS, "test_two_sweeps_at_once_send_one_message"),),
     "q-19": ((CRAWL, "test_a_url_that_kills_its_workers_is_given_up_unfetched"),),
-    "q-20": ((POLICY, "test_passing_trouble_is_tried_twice_more_with_a_doubling_wait"),),
+    "q-20": ((RETRY, "test_passing_trouble_is_tried_twice_more_with_a_doubling_wait"),),
     "q-21": ((POLITENESS, "test_trouble_is_tried_again_and_then_final"),),
-    "q-22": ((POLICY, "test_what_we_decide_is_final"),),
+    "q-22": ((RETRY, "test_what_we_decide_is_final"),),
     "q-23": ((QUEUE, "test_being_deferred_counts_no_receives"), (CLAIMS, "test_giving_back_uses_up_nothing")),
     "q-24": ((QUEUE, "test_a_message_deferred_to_the_past_is_visible_at_once"),),
-    "q-26": ((QUEUE, "test_a_body_that_is_no_message_stays_and_dies"), (POLICY, "test_what_is_neither_is_no_message")),
+    "q-26": ((QUEUE, "test_a_body_that_is_no_message_stays_and_dies"), (MESSAGE, "test_what_is_neither_is_no_message")),
     "q-27": ((QUEUE, "test_a_url_enqueued_by_two_workers_at_once_is_new_to_one"),),
     "q-28": ((QUEUE, "test_enqueueing_a_known_url_again_changes_nothing"),),
     "q-29": ((QUEUE, "test_enqueueing_a_known_url_again_changes_nothing"),),

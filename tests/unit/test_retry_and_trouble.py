@@ -1,4 +1,4 @@
-"""When to try again, and how hosts are slowed down and forgiven."""
+"""When a URL is tried again; how hosts are slowed down, rested, probed, given up and forgiven, and when they are asked."""
 
 from __future__ import annotations
 
@@ -47,7 +47,6 @@ from sqspider.host_trouble import (
     pays_for_probes,
     stage_of,
 )
-from sqspider.message import BadBody, Message, decode_message, encode_message
 from sqspider.record import BLOCKING_REASONS, Reason, Status, reason_for_http_status, status_for
 from sqspider.retry import FINAL, RULES, Fault, parse_retry_after, rule_for, wait_before_retry
 from tests.conftest import load_cases
@@ -440,38 +439,6 @@ def test_the_operators_delay_beats_every_other() -> None:
 @given(st.floats(0, 100), st.floats(0, 100))
 def test_slots_are_never_closer_than_the_delay(delay: float, latency: float) -> None:
     assert spacing_for(HostRow(host="h", latency_seconds=latency), delay) >= delay
-
-
-_settings = st.builds(
-    CrawlSettings,
-    max_depth=st.none() | st.integers(0, 9),
-    include=st.lists(st.text().map(re.escape), max_size=2).map(tuple),
-    delay_seconds=st.floats(0, 86_400),
-    per_host=st.integers(1, 9),
-)
-
-
-@given(st.integers(0, 1000), st.none() | st.text(), _settings, st.none() | st.floats(0, 1e11))
-def test_a_message_survives_its_journey(
-    depth: int, parent: str | None, settings: CrawlSettings, slot: float | None
-) -> None:
-    message = Message(url="http://example.com/", depth=depth, parent=parent, settings=settings, slot=slot)
-    try:
-        body = encode_message(message)
-    except (msgspec.MsgspecError, UnicodeEncodeError):
-        return  # a lone surrogate in a text: no frontier can hold it either
-    assert decode_message(body) == message
-
-
-def test_a_plain_url_is_a_message() -> None:
-    assert decode_message(" HTTP://Example.com \n") == Message(url="http://example.com/")
-
-
-@pytest.mark.parametrize(
-    "body", ["", "hello", "ftp://example.com/", "{", "{}", '{"url": 1}', '{"url":"http://e.com/","depth":-1}', "[1]"]
-)
-def test_what_is_neither_is_no_message(body: str) -> None:
-    assert isinstance(decode_message(body), BadBody)
 
 
 def test_who_may_begin_late_keeps_others_away_for_as_much_longer() -> None:

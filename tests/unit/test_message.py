@@ -1,9 +1,10 @@
-"""Nothing that comes in a message raises, or is more than a worker and a frontier can take."""
+"""What a body says: what is a message, and that none raises, or is more than a worker and a frontier can take."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import string
 from typing import Any, Final
 
@@ -40,6 +41,38 @@ _bodies = st.text() | st.binary().map(lambda data: data.decode("utf-8", "surroga
 def _is_within(record: Message | CrawlSettings) -> bool:
     numbers = [(getattr(record, name), bounds) for name, bounds in record.ranges.items()]
     return all(value is None or bounds.least <= value <= bounds.most for value, bounds in numbers)
+
+
+_crawl_settings = st.builds(
+    CrawlSettings,
+    max_depth=st.none() | st.integers(0, 9),
+    include=st.lists(st.text().map(re.escape), max_size=2).map(tuple),
+    delay_seconds=st.floats(0, 86_400),
+    per_host=st.integers(1, 9),
+)
+
+
+@given(st.integers(0, 1000), st.none() | st.text(), _crawl_settings, st.none() | st.floats(0, 1e11))
+def test_a_message_survives_its_journey(
+    depth: int, parent: str | None, settings: CrawlSettings, slot: float | None
+) -> None:
+    message = Message(url="http://example.com/", depth=depth, parent=parent, settings=settings, slot=slot)
+    try:
+        body = encode_message(message)
+    except (msgspec.MsgspecError, UnicodeEncodeError):
+        return  # a lone surrogate in a text: no frontier can hold it either
+    assert decode_message(body) == message
+
+
+def test_a_plain_url_is_a_message() -> None:
+    assert decode_message(" HTTP://Example.com \n") == Message(url="http://example.com/")
+
+
+@pytest.mark.parametrize(
+    "body", ["", "hello", "ftp://example.com/", "{", "{}", '{"url": 1}', '{"url":"http://e.com/","depth":-1}', "[1]"]
+)
+def test_what_is_neither_is_no_message(body: str) -> None:
+    assert isinstance(decode_message(body), BadBody)
 
 
 @settings(deadline=None, max_examples=400)
