@@ -11,7 +11,8 @@ T = TypeVar("T")
 class Runner(Protocol):
     """Runs steps, each whole and one after the other; what it awaits before and after is between it and its caller."""
 
-    async def run(self, work: Callable[[], T]) -> T: ...
+    async def run(self, work: Callable[[], T]) -> T:
+        """What the step gives. Raises what it raises."""
 
     def close(self) -> None:
         """There is no more to come."""

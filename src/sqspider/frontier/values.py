@@ -71,6 +71,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def to_message(self) -> Message:
+        """What is put into the queue for it."""
         return Message(
             url=self.url,
             depth=self.depth,

@@ -12,6 +12,7 @@ Item = dict[str, dict[str, Any]]  # name -> {type: value}
 
 
 def s(text: str) -> dict[str, Any]:
+    """A text."""
     return {"S": str(text)}
 
 
@@ -22,6 +23,7 @@ def n(number: float) -> dict[str, Any]:
 
 
 def text(item: Item, name: str) -> str | None:
+    """A text of an item; none where it has none."""
     value = item.get(name)
     return value["S"] if value is not None else None
 
@@ -33,4 +35,5 @@ def number(item: Item, name: str) -> float:
 
 
 def optional(item: Item, name: str) -> float | None:
+    """A number of an item; none where it has none."""
     return float(item[name]["N"]) if name in item else None

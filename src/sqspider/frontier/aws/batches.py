@@ -10,6 +10,7 @@ T = TypeVar("T")
 
 
 def batches(values: Sequence[T], size: int) -> list[list[T]]:
+    """A list in parts of so many values, the last one of those that are left."""
     return [list(values[i : i + size]) for i in range(0, len(values), size)]
 
 

@@ -50,6 +50,7 @@ class Usage(msgspec.Struct):
         return Usage(**{name: getattr(self, name) - getattr(earlier, name) for name in self.__struct_fields__})
 
     def plus(self, more: Usage) -> Usage:
+        """The two together."""
         return Usage(**{name: getattr(self, name) + getattr(more, name) for name in self.__struct_fields__})
 
     def see(self, call: Call) -> None:

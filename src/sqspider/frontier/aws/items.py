@@ -124,10 +124,12 @@ def size_of(item: Item) -> int:
 
 
 def encode_outcome(outcome: Outcome) -> str:
+    """The JSON that :func:`sqspider.record.decode_outcome` reads."""
     return msgspec.json.encode(outcome).decode()
 
 
 def entry_of(item: Item) -> Entry:
+    """What a record was recorded as. Raises ``msgspec.MsgspecError`` if its settings are damaged."""
     return Entry(
         url=item["url"]["S"],
         depth=int(number(item, "depth")),
@@ -139,6 +141,7 @@ def entry_of(item: Item) -> Entry:
 
 
 def won_of(url: str, item: Item) -> Won:
+    """The claim that a record shows."""
     return Won(
         url=url,
         attempt=int(number(item, "attempt")),

@@ -20,6 +20,10 @@ class Place(NamedTuple):
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Place:
+        """By ``QUEUE_URL``, ``TABLE_NAME``, ``AWS_REGION`` and ``AWS_DEFAULT_REGION``.
+
+        Raises :class:`FrontierUnavailableError` for what is missing, no queue's URL, or not of one region.
+        """
         queue_url, table = environment.get("QUEUE_URL", ""), environment.get("TABLE_NAME", "")
         if not queue_url or not table:
             raise FrontierUnavailableError("aws: needs QUEUE_URL and TABLE_NAME: set both in the environment or .env")

@@ -78,6 +78,7 @@ class Queue:
         return attributes
 
     async def rules(self) -> Rules:
+        """What the queue does by itself, as it is set up."""
         attributes = await self._attributes()
         visibility_seconds = float(attributes["VisibilityTimeout"])
         policy = msgspec.json.decode(attributes.get("RedrivePolicy") or "{}")
@@ -108,6 +109,7 @@ class Queue:
             await self._batch("ChangeMessageVisibilityBatch", batch)
 
     async def purge(self) -> None:
+        """Remove all messages, within a minute. Raises :class:`~.errors.AwsError` if that was done just now."""
         await self._call("PurgeQueue", {})
 
     async def send(self, messages: Sequence[Outgoing]) -> list[str]:
@@ -127,6 +129,7 @@ class Queue:
         return [refusal for part in refusals for refusal in part]
 
     async def delete(self, handles: Sequence[str]) -> None:
+        """Delete messages that were received. A handle that is stale changes nothing."""
         entries = [{"ReceiptHandle": handle} for handle in dict.fromkeys(handles)]
         await together(self._batch("DeleteMessageBatch", batch) for batch in batches(entries, SQS_BATCH))
 

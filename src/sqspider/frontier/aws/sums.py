@@ -78,6 +78,7 @@ class Sums:
         return self._clock() - self._flushed_at >= FLUSH_SECONDS
 
     def add(self, changes: Mapping[str, float]) -> None:
+        """Gather changes of sums, by their names, for the next :meth:`flush`."""
         for name, much in changes.items():
             self._gathered[name] = self._gathered.get(name, 0) + much
 

@@ -222,11 +222,13 @@ class Table:
         return Written(True, answer.is_unsure, answer.body.get("Attributes"))
 
     def insert(self, item: Item) -> Statement:
+        """The statement that writes a new item; its condition is that none has the key."""
         fields = ", ".join(f"'{name}': ?" for name in item)
         text = f'INSERT INTO "{self.name}" VALUE {{{fields}}}'
         return Statement(item["url"]["S"], text, list(item.values()))
 
     def statement(self, text: str, url: str, parameters: Sequence[dict[str, Any]]) -> Statement:
+        """A statement on this table. ``text`` names it ``{table}``."""
         return Statement(url, text.format(table=self.name), list(parameters))
 
     async def scan(self, **parameters: Any) -> AsyncIterator[list[Item]]:
@@ -239,6 +241,7 @@ class Table:
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     async def delete_items(self, keys: list[str]) -> None:
+        """Delete up to :data:`WRITE_BATCH` items, whether they are there or not."""
         waiting: list[Any] = [{"DeleteRequest": {"Key": {"url": s(key)}}} for key in keys]
         backoff = self._client.backoff("BatchWriteItem")
         while waiting:
