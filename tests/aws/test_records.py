@@ -3,19 +3,22 @@ and what versions may expect of each other that share a table while a new one is
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
-from sqspider.frontier import Entered, Entrance, Entry, Exit, Frontier, LostReason, Retry
+from sqspider.frontier import Entered, Entrance, Entry, Exit, Frontier, LostReason, Retry, RobotsRow
 from sqspider.frontier.aws import host_rows
 from sqspider.frontier.aws.attributes import n, s
 from sqspider.frontier.aws.client import Call
 from sqspider.frontier.aws.host_rows import KEPT_WRITERS
 from sqspider.frontier.aws.transport import DYNAMODB
-from sqspider.host import HostRow, with_orders
+from sqspider.host import HostRow, RobotsAccess, with_orders
 from sqspider.host_trouble import TROUBLE_KEPT_SECONDS, Stage, after_trouble, stage_of
 from sqspider.record import Outcome, Reason, Status
 from tests.frontier.kit import (
@@ -221,6 +224,33 @@ async def test_a_status_that_this_version_does_not_know_leaves_the_claim_to_the_
     assert held.lease_until == claim.lease_until
     await store.elapse(LEASE + A_LITTLE)
     assert (await win(frontier, delivery, claim="c3")).attempt == 2
+
+
+async def test_settings_that_cannot_be_read_keep_no_sweep_from_other_records(store: AwsStore) -> None:
+    frontier = await store.open()
+    await frontier.enqueue([Entry(url=url(name)) for name in ("a", "b")])
+    for _ in range(2):
+        await frontier.delete([await take_one(frontier)])
+    await rewrite(store, url("a"), settings=s('{"scope": "a later word"}'))
+    await store.elapse(DUE + A_LITTLE)
+    with capture_logs() as logs:
+        assert await frontier.sweep() == 1
+    assert [log["url"] for log in logs if log["event"] == "record_unreadable"] == [url("a")]
+    assert message_of(await take_one(frontier)).url == url("b")
+    assert await frontier.sweep() == 0  # it is looked at again later, and not at once
+
+
+async def test_a_robots_txt_that_cannot_be_read_is_asked_for_anew(store: AwsStore) -> None:
+    frontier = await store.open()
+    row = RobotsRow(origin="http://example.com", access=RobotsAccess.OBEY)
+    await frontier.save_robots(row)
+    later = msgspec.msgpack.encode(msgspec.to_builtins(row) | {"access": "a later word"})
+    for packed in (zlib.compress(later), b"no row"):
+        await rewrite(store, f"robots {row.origin}", row={"B": base64.b64encode(packed).decode()})
+        assert await frontier.robots([row.origin]) == {}
+        assert await frontier.lease_robots(row.origin, until=frontier.now() + 1)
+        await frontier.save_robots(row)
+    assert await frontier.robots([row.origin]) == {row.origin: row}
 
 
 # Hosts in trouble.

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from sqspider.frontier.aws.attributes import n, s
+from sqspider.frontier.aws.attributes import Item, n, s
 from sqspider.frontier.aws.items import key_of
 from sqspider.frontier.aws.part import Part
 from sqspider.frontier.aws.table import mark_by
@@ -28,10 +28,9 @@ class Robots(Part):
         items = await self._table.read(_key_of(origin) for origin in origins)
         rows = {}
         for origin in origins:
-            item = items.get(_key_of(origin))
-            if item is not None and "row" in item:
-                packed = base64.b64decode(item["row"]["B"])
-                rows[origin] = _decoder.decode(zlib.decompress(packed))
+            row = _row_of(items.get(_key_of(origin), {}))
+            if row is not None:
+                rows[origin] = row
         return rows
 
     async def lease_robots(self, origin: str, *, until: float) -> bool:
@@ -63,6 +62,14 @@ class Robots(Part):
                 },
             },
         )
+
+
+def _row_of(item: Item) -> RobotsRow | None:
+    """What is known of a robots.txt; none if nothing is, or it is damaged or a later version's: to be asked anew."""
+    try:
+        return _decoder.decode(zlib.decompress(base64.b64decode(item["row"]["B"])))
+    except (KeyError, ValueError, zlib.error, msgspec.MsgspecError):
+        return None
 
 
 def _key_of(origin: str) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+import msgspec
+import structlog
+
 from sqspider.frontier.answers import next_look, not_before
 from sqspider.frontier.aws.attributes import Item, n, number, s
 from sqspider.frontier.aws.batches import together
@@ -21,11 +24,14 @@ WHERE "url" = ? AND "due_at" = ?
 """
 
 
+log = structlog.stdlib.get_logger(__name__)
+
+
 class _Release(NamedTuple):
     """What becomes of a record that is due."""
 
     statement: Statement  # moves ``due_at`` on
-    message: Outgoing | None  # none: it is being worked on
+    message: Outgoing | None  # none: it is being worked on, or cannot be read
 
 
 class Sweep(Points):
@@ -57,7 +63,7 @@ class Sweep(Points):
             looked_at = not_before(now, due_at)
             message = Outgoing(item["parked_body"]["S"], host_of(url), delay_until(due_at, now))
         else:
-            message = outgoing(entry_of(item).to_message())
+            message = _message_of(item)
         next_due = next_look(looked_at, self._settings.due_seconds)
         parameters = [n(next_due), s(shard_of(url, is_parked=False)), s(url), n(due_at)]
         return _Release(self._table.statement(MOVE_DUE_ON, url, parameters), message)
@@ -94,3 +100,12 @@ class Sweep(Points):
             request["ConditionExpression"] = "attribute_not_exists(lease_until) OR lease_until < :now"
             request["ExpressionAttributeValues"][":now"] = n(now)
         return await self._table.change("UpdateItem", SWEEPER, request)
+
+
+def _message_of(item: Item) -> Outgoing | None:
+    """The message of a record that has lost it; none if the record is damaged, or a later version's."""
+    try:
+        return outgoing(entry_of(item).to_message())
+    except (msgspec.MsgspecError, KeyError, ValueError) as error:
+        log.warning("record_unreadable", url=item["url"]["S"], why=str(error))
+        return None
