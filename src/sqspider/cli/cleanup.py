@@ -94,7 +94,7 @@ async def _purge(frontier: Upkeep) -> None:
             break
     if seconds:
         print(
-            f"SQS takes up to {seconds:.0f} s to purge: what is sent meanwhile may be removed too, and a sweep brings "
-            "it back.",
+            f"The queue takes up to {seconds:.0f} s to be purged: what is sent meanwhile may be removed too, and a "
+            "sweep brings it back.",
             file=sys.stderr,
         )
