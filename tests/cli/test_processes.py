@@ -12,9 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
-from sqspider.cli.processes import MAX_AT_ONCE
+from sqspider.cli.consume import consume
+from sqspider.cli.crawl import crawl
+from sqspider.cli.options import to_fetch_options
+from sqspider.cli.processes import MAX_AT_ONCE, consume_command
+from sqspider.cli.shared import Shared
+from sqspider.cli.worker import to_worker_options
+from sqspider.web.options import FetchOptions
+from sqspider.work.options import WorkerOptions
 from tests.conftest import Run
 from tests.sites import Asked, Site
 
@@ -296,3 +304,30 @@ def test_a_hang_up_that_was_switched_off_is_not_heard(gated_site: Site, gate: Ga
     gate.set()
     assert process.communicate()[1] == ""
     assert process.returncode == 0
+
+
+def another_than(option: click.Option) -> object:
+    """A value that an option does not have by itself."""
+    if option.is_flag:
+        return True
+    texts = {"user_agent": "another/1", "contact": "me@example.com", "proxy": "http://127.0.0.1:3128"}
+    return texts.get(option.name or "") or (option.default - 1 if isinstance(option.default, int | float) else 7)
+
+
+def test_all_that_is_given_to_a_crawl_is_given_to_its_workers() -> None:
+    own = {"continuous", "until_empty", "worker_id", "with_parent"}  # not of a crawl
+    shared = {"address", "log_format", "log_level"}
+    given = {
+        str(option.name): another_than(option)
+        for option in consume.params
+        if isinstance(option, click.Option) and option.name not in own | shared
+    }
+    assert given.keys() - {option.name for option in crawl.params} == set()
+
+    def read(values: dict[str, Any]) -> tuple[WorkerOptions, FetchOptions]:
+        fetch = to_fetch_options(values)
+        return to_worker_options(values, "w", fetch, max_pages=values["max_pages"]), fetch
+
+    command = consume_command(Shared("sqlite:f.db"), *read(given))
+    arguments = command[command.index("consume") + 1 :]
+    assert read(consume.make_context("consume", arguments).params) == read(given)
