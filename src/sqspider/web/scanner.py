@@ -7,7 +7,7 @@ finds the elements that the tree has, but for what takes a whole tree to know:
 * what stands wrongly inside a table stays there, and is not moved in front of it (order alone);
 * a ``frameset`` does not take back what came before it;
 * inside SVG, MathML and templates, HTML whose end tags do not match its start tags may end there
-  sooner or later than in the tree, as may what is deeper than ``MAX_DEPTH``.
+  sooner or later than in the tree, as may what is deeper than ``open_elements.MAX_DEPTH``.
 """
 
 from __future__ import annotations
