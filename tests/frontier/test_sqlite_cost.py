@@ -86,8 +86,7 @@ def demand(n: int) -> SlotDemand:
 
 
 def taking(claim_id: str) -> Taking:
-    hosts = [f"h{n}.example" for n in range(BATCH)]
-    return Taking(limit=BATCH, worker_id="w", claim_id=claim_id, lease_seconds=60, claims=lambda _: True, hosts=hosts)
+    return Taking(limit=BATCH, worker_id="w", claim_id=claim_id, lease_seconds=60, claims=lambda _: True)
 
 
 def ends_of(turned: Turned, until: float) -> Ends:

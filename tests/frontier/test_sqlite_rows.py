@@ -13,7 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Deferral, Ends, Entry, Finish, Frontier, FrontierSettings, LostReason, Retry, Taking, Won
+from sqspider.frontier import (
+    Deferral,
+    Ends,
+    Entry,
+    Finish,
+    Frontier,
+    FrontierSettings,
+    LostReason,
+    Retry,
+    Taking,
+    Turned,
+    Won,
+)
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite.check import check_file
 from sqspider.frontier.sqlite.counters import ADD_TO_COUNTER
@@ -506,4 +518,16 @@ async def test_a_sweep_goes_on_past_a_url_that_is_none(
         connection.commit()
     clock.now += DUE + A_LITTLE
     assert await frontier.sweep() == 2  # what no URL leads to cannot come back
+    await frontier.close()
+
+
+async def test_a_turn_in_which_nothing_ends_and_nothing_waits_keeps_nobody_from_writing(tmp_path: Path) -> None:
+    """Nor is it kept: any number of idle workers may poll a file that others write to."""
+    path = tmp_path / "f.db"
+    frontier = await SqliteFrontier.open(str(path), SETTINGS, clock=FakeClock())
+    taking = Taking(limit=10, worker_id="w", claim_id="t", lease_seconds=60.0, claims=lambda _: True)
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        turned = await frontier.turn(Ends(), taking)
+    assert turned == Turned(finished=[], retried=[], taken=[], hosts={})
     await frontier.close()

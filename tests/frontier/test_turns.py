@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
@@ -77,12 +77,11 @@ def taking(
     limit: int = 10,
     *,
     claims: Callable[[Message], bool] = everything,
-    hosts: Sequence[str] = (),
     worker: str = "one",
     claim: str = "t1",
     lease: float = LEASE,
 ) -> Taking:
-    return Taking(limit=limit, worker_id=worker, claim_id=claim, lease_seconds=lease, claims=claims, hosts=hosts)
+    return Taking(limit=limit, worker_id=worker, claim_id=claim, lease_seconds=lease, claims=claims)
 
 
 def claims_of(turned: Turned) -> list[Won]:
@@ -342,11 +341,11 @@ async def test_the_rows_of_hosts_are_those_of_the_turns_end(frontier: TurningFro
     assert isinstance(first.claim, Won)
     await frontier.enqueue([Entry(url=url("b", "b.example"))])
     finish = Finish(claim=first.claim, delivery=first.delivery, outcome=DONE)
-    turned = await frontier.turn(Ends(finishes=[finish]), taking(hosts=["a.example", "c.example", "a.example"]))
-    assert turned.hosts.keys() == {"a.example", "b.example", "c.example"}
+    await frontier.enqueue([Entry(url=url("c", "a.example"))])
+    turned = await frontier.turn(Ends(finishes=[finish]), taking())
+    assert turned.hosts.keys() == {"a.example", "b.example"}
     assert (turned.hosts["a.example"].done, turned.hosts["a.example"].bytes) == (1, DONE.bytes)  # its own end is there
     assert (turned.hosts["b.example"].delay_seconds, turned.hosts["b.example"].is_paused) == (7.0, True)
-    assert turned.hosts["c.example"] == HostRow(host="c.example")
     assert turned.hosts == await frontier.hosts(list(turned.hosts))
 
 
@@ -421,7 +420,7 @@ async def test_a_turn_that_fails_has_not_happened(frontier: TurningFrontier, sto
         return True
 
     with pytest.raises(BrokenError):
-        await frontier.turn(ends, taking(100, claims=breaks, hosts=["h0.example"]))
+        await frontier.turn(ends, taking(100, claims=breaks))
     assert await seen(frontier) == before
     turned = await frontier.turn(ends, taking(0))  # no receipt and no claim was used up
     assert (turned.finished, turned.retried) == ([True] * 3, [True] * 2)
@@ -469,7 +468,7 @@ async def turn_by_calls(frontier: Frontier, ends: Ends, taking: Taking) -> Turne
         lease_seconds=taking.lease_seconds,
     )
     claims = {d.receipt + d.message_id: answer for (d, _), answer in zip(wanted, answers, strict=True)}
-    hosts = [*taking.hosts, *(host_of(m.url) for _, m in read if isinstance(m, Message))]
+    hosts = [host_of(m.url) for _, m in read if isinstance(m, Message)]
     return Turned(
         finished=finished,
         retried=retried,
@@ -510,7 +509,6 @@ class History:
             some = taking(
                 rng.choice([0, 1, 3, 10]),
                 claims=partial(is_odd, odd=odd),
-                hosts=[host_of(self._url())],
                 worker=f"w{number}",
                 claim=f"t{number}",
             )

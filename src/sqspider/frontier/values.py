@@ -269,7 +269,6 @@ class Taking(msgspec.Struct, frozen=True, kw_only=True):
     claim_id: str  # new for every turn
     lease_seconds: float
     claims: Callable[[Message], bool]  # whether to claim at once; it only reads, and may be called in another thread
-    hosts: Sequence[str] = ()  # whose rows are wanted too
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):

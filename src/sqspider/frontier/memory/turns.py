@@ -23,7 +23,7 @@ class Turns(Records, Hosts):
         self._delete(ends.deletions)
         taken = self._claimed(self._take(taking.limit), taking)
         hosts = [host_of(each.message.url) for each in taken if isinstance(each.message, Message)]
-        return Turned(finished=finished, retried=retried, taken=taken, hosts=self._rows([*taking.hosts, *hosts]))
+        return Turned(finished=finished, retried=retried, taken=taken, hosts=self._rows(hosts))
 
     def _claimed(self, deliveries: Sequence[Delivery], taking: Taking) -> list[Taken]:
         """Read them all, and claim what is to be claimed at once."""

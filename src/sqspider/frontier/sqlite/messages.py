@@ -10,12 +10,13 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier.answers import is_dead, not_before
 from sqspider.frontier.sqlite import counters
-from sqspider.frontier.sqlite.connection import Part, Transaction
+from sqspider.frontier.sqlite.connection import OpenFile, Part, Transaction
 from sqspider.frontier.sqlite.errors import damaged
 from sqspider.frontier.sqlite.keys import key_of
 from sqspider.frontier.sqlite.receipts import MESSAGE_MARK, receipt_of
@@ -99,7 +100,7 @@ class Messages(Part):
         pause, longest = POLL_SECONDS
         while True:
             file.news.clear()
-            next_at = await file.read(self._next_visible)
+            next_at = await file.read(partial(look, file))
             if next_at is not None and next_at <= file.clock():
                 received = await file.write(lambda transaction: receive(transaction, limit))
                 if received:
@@ -117,10 +118,6 @@ class Messages(Part):
                     await file.news.wait()
             except TimeoutError:
                 pause = min(pause * 2, longest)
-
-    def _next_visible(self, connection: sqlite3.Connection) -> float | None:
-        self._file.generation = counters.number(connection, "generation")
-        return next_visible(connection)
 
     async def defer(self, deferrals: Sequence[Deferral]) -> None:
         await self._file.write(lambda transaction: defer(transaction, deferrals))
@@ -140,6 +137,12 @@ def send(transaction: Transaction, bodies: Iterable[str]) -> None:
         rows.append((url and key_of(url), url, body, now, FRESH, now, 0))
     transaction.connection.executemany(INSERT_MESSAGE, rows)
     transaction.count({"messages": len(rows)})
+
+
+def look(file: OpenFile, connection: sqlite3.Connection) -> float | None:
+    """When the next message can be had, and what generation it is, for a read's price; none: nothing waits."""
+    file.generation = counters.number(connection, "generation")
+    return next_visible(connection)
 
 
 def next_visible(connection: sqlite3.Connection) -> float | None:

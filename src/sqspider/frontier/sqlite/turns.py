@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from sqspider.frontier.answers import Claimant
@@ -19,10 +20,16 @@ class Turns(Part):
     """Turns of workers."""
 
     async def turn(self, ends: Ends, taking: Taking) -> Turned:
+        if not any((ends.finishes, ends.retries, ends.deferrals, ends.deletions)) and not await self._is_any_visible():
+            return Turned(finished=[], retried=[], taken=[], hosts={})  # who is idle keeps nobody from writing
         turned, generation = await self._file.write(lambda transaction: turn(transaction, ends, taking))
         self._file.generation = generation
         self._file.news.set()
         return turned
+
+    async def _is_any_visible(self) -> bool:
+        next_at = await self._file.read(partial(messages.look, self._file))
+        return next_at is not None and next_at <= self._file.clock()
 
 
 def turn(transaction: Transaction, ends: Ends, taking: Taking) -> tuple[Turned, int]:
@@ -32,7 +39,7 @@ def turn(transaction: Transaction, ends: Ends, taking: Taking) -> tuple[Turned, 
     messages.defer(transaction, ends.deferrals)
     messages.delete(transaction, ends.deletions)
     taken = _claimed(transaction, _received(transaction, taking.limit), taking)
-    names = [*taking.hosts, *(host_of(each.message.url) for each in taken if isinstance(each.message, Message))]
+    names = [host_of(each.message.url) for each in taken if isinstance(each.message, Message)]
     rows = hosts.rows_of(transaction.connection, transaction.path, list(dict.fromkeys(names)))
     return Turned(finished=finished, retried=retried, taken=taken, hosts=rows), transaction.generation
 
