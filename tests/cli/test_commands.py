@@ -89,6 +89,13 @@ def test_a_crawl_from_start_to_cleanup(sqspider: Run, served_site: str, tmp_path
     assert json.loads(sqspider("status", "--json").stdout)["records"]["done"] == 0
 
 
+def test_a_crawl_whose_pages_wait_for_their_turn_says_nothing_of_it(sqspider: Run, served_site: str) -> None:
+    slowly = ("--delay", "0.02", "--allow-private", "--exclude", "slow|huge|flaky|missing|trap")
+    done = sqspider("crawl", served_site, *slowly, "--quiet", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["done"] >= 60
+
+
 def test_producer_and_consumer_apart(sqspider: Run, served_site: str) -> None:
     urls = "".join(f"{served_site}page/{n}\n" for n in range(12))
     done = sqspider("enqueue", "-f", "-", "--delay", "0", stdin=f"# a comment\n\n{urls}{urls}ftp://x/\nno url\n")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from sqspider.cli.worker import run_loop
 from sqspider.work.waiting import CROWD, FULL_HOUSE, WaitingRoom
 from tests.simulation.loop import VirtualLoop
 
@@ -63,6 +64,20 @@ def test_who_waits_for_a_word_comes_when_it_is_told_or_at_its_moment() -> None:
         return came
 
     assert virtually(play()) == [(2, 1.0), (1, 4.0), (3, 4.0)]
+
+
+@pytest.mark.parametrize("seconds", [0.0002, 0.002])
+def test_waits_shorter_than_a_tick_end_on_the_loop_that_commands_run_on_too(seconds: float) -> None:
+    async def play() -> int:
+        loop = asyncio.get_running_loop()
+        room: WaitingRoom[Guest] = WaitingRoom(loop.time)
+        for number in range(3):
+            room.put(Guest(number), at=loop.time() + seconds)
+        came = [(await asyncio.wait_for(room.next(), 10)).number for _ in range(3)]
+        assert sorted(came) == [0, 1, 2]
+        return 0
+
+    assert run_loop(play()) == 0
 
 
 def test_a_word_for_a_wait_that_is_over_ends_no_later_one() -> None:

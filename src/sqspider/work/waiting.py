@@ -42,8 +42,11 @@ class WaitingRoom(Generic[G]):
         self._runners: deque[asyncio.Future[G]] = deque()  # that are free
         self._by_host: Counter[str] = Counter()
         self._tickets = 0
-        self._timer: asyncio.TimerHandle | None = None
         self.at_work = 0  # runners that have one
+        # What wakes it, and at which moment: a loop that is quicker than asyncio's own has, for what is due within
+        # its tick, a handle that tells no moment.
+        self._timer: asyncio.Handle | None = None
+        self._wakes_at = 0.0
         self._is_open = True
 
     @property
@@ -135,9 +138,10 @@ class WaitingRoom(Generic[G]):
             return
         moment = self._moments[0][0]
         if self._timer is not None:
-            if self._timer.when() <= moment:
+            if self._wakes_at <= moment:
                 return
             self._timer.cancel()
+        self._wakes_at = moment
         self._timer = asyncio.get_running_loop().call_at(moment, self._end_waits, moment)
 
     def _end_waits(self, moment: float) -> None:
