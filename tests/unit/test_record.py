@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import sqspider.record
-from sqspider.record import LIFE, Operation, Status
+from sqspider.record import LIFE, Operation, Reason, Status
 
 # A word of the drawing, or several that stand for one place in it.
 PLACE = r"\(?(\w+(?: \| \w+)*)\)?"
@@ -34,6 +34,12 @@ def test_the_drawing_of_a_records_life_is_its_table() -> None:
         for after in afters
     }
     assert drawn() == table
+
+
+def test_the_tree_of_reasons_has_each_of_them_once() -> None:
+    assert Reason.__doc__ is not None
+    drawn = re.findall(r"\b(?!URL\b)[A-Z_]{3,}\b", Reason.__doc__)
+    assert sorted(drawn) == sorted(Reason.__members__)
 
 
 def test_every_status_is_reached_and_only_final_ones_are_left_by_nothing() -> None:
