@@ -196,7 +196,8 @@ async def test_a_fault_in_one_urls_work_stops_no_other(site: DemoSite, capsys: p
 async def test_a_busy_frontier_is_no_lost_race(site: DemoSite, monkeypatch: pytest.MonkeyPatch) -> None:
     ahead = 0.0
     async with opened(":memory:", clock=lambda: time.time() + ahead) as frontier:
-        claim, failures = frontier.claim, 3
+        assert isinstance(frontier, SqliteFrontier)
+        claim, turn, failures = frontier.claim, frontier.turn, 3
 
         async def busy(*arguments: Any, **more: Any) -> Any:
             nonlocal failures, ahead
@@ -206,7 +207,11 @@ async def test_a_busy_frontier_is_no_lost_race(site: DemoSite, monkeypatch: pyte
                 raise FrontierBusyError("locked")
             return await claim(*arguments, **more)
 
+        async def claiming_nothing(ends: Ends, taking: Taking) -> Turned:  # or it wins what was to be claimed
+            return await turn(ends, msgspec.structs.replace(taking, claims=lambda _: False))
+
         monkeypatch.setattr(frontier, "claim", busy)
+        monkeypatch.setattr(frontier, "turn", claiming_nothing)
         worker = await crawl(frontier, f"{site.url}page/1", settings=CrawlSettings(delay_seconds=0))
         assert failures == 0
         assert worker.tally.lost == 0
