@@ -17,9 +17,20 @@ import msgspec
 import pytest
 
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Ends, Finish, Frontier, FrontierBusyError, FrontierSettings, Taking, Traits, Turned, Won
+from sqspider.frontier import (
+    ClaimRequest,
+    Ends,
+    Finish,
+    Frontier,
+    FrontierBusyError,
+    FrontierSettings,
+    Taking,
+    Traits,
+    Turned,
+    Won,
+)
 from sqspider.frontier.sqlite import SqliteFrontier
-from sqspider.message import Message
+from sqspider.message import Message, decode_message
 from sqspider.politeness.entering import PROMPT_SECONDS
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
@@ -30,6 +41,7 @@ from sqspider.work.options import WorkerOptions
 from sqspider.work.page import Visited
 from sqspider.work.producer import produce
 from sqspider.work.store import NoStore, StoreError
+from sqspider.work.suspects import SUSPECTED_AFTER
 from sqspider.work.turn_desk import TurnDesk
 from sqspider.work.worker import Mode, Worker
 from tests.sites import HeldSite, Site
@@ -196,7 +208,7 @@ async def test_nothing_is_claimed_beside_one_who_is_alone_or_waits_to_be(monkeyp
         monkeypatch.setattr(frontier, "turn", held_up)
         first = asyncio.create_task(claimed())
         await asyncio.sleep(0)
-        alone = asyncio.create_task(gate.enter(alone=True))
+        alone = gate.enter(alone=True)
         await asyncio.sleep(0.05)
         assert not alone.done()  # it is not known yet what was claimed
         may_end.set()
@@ -210,6 +222,26 @@ async def test_nothing_is_claimed_beside_one_who_is_alone_or_waits_to_be(monkeyp
         gate.leave()
         assert await claimed() == 2
         await desk.close()
+
+
+async def test_who_waits_to_be_alone_holds_no_runner(pages: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what is claimed beside it, and wants a runner, would never end."""
+    ahead = 0.0
+    async with opened(lambda: time.time() + ahead) as frontier:
+        await produce(frontier, [f"{pages.url}0"], AT_ONCE, on_refused=print)
+        for n in range(SUSPECTED_AFTER):
+            (delivery,) = await frontier.receive(1)
+            message = decode_message(delivery.body)
+            assert isinstance(message, Message)
+            request = ClaimRequest(delivery=delivery, message=message)
+            (won,) = await frontier.claim([request], worker_id="dying", claim_id=str(n), lease_seconds=60)
+            assert isinstance(won, Won)
+            ahead += 61
+
+        monkeypatch.setattr(TurnDesk, "ahead", property(lambda _: AHEAD, lambda *_: None), raising=False)
+        await produce(frontier, [f"{pages.url}{n}" for n in range(1, 20)], AT_ONCE, on_refused=print)
+        async with working(frontier, clock=frontier.now), asyncio.timeout(30):
+            await until(frontier, done=20)
 
 
 # Handed in, and not committed.

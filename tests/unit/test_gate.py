@@ -20,14 +20,15 @@ class Visitor:
         self.task = asyncio.create_task(self._go(gate, alone=alone))
 
     async def _go(self, gate: Gate, *, alone: bool) -> None:
-        self.was_let_in = await gate.enter(alone=alone)
-        if self.was_let_in:
-            try:
+        ticket = gate.enter(alone=alone)
+        try:
+            self.was_let_in = await ticket
+            if self.was_let_in:
                 self.is_inside = True
                 await self.told_to_leave.wait()
-            finally:
-                self.is_inside = False
-                gate.leave()
+        finally:
+            self.is_inside = False
+            gate.give_back(ticket)
 
     async def leave(self) -> None:
         self.told_to_leave.set()

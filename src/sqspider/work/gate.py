@@ -22,23 +22,25 @@ class Gate:
         """Nobody is alone inside, or waits to be."""
         return not self._line and not self._is_one_alone
 
-    async def enter(self, *, alone: bool) -> bool:
-        """Wait to be let in; False if sent away."""
-        if self.is_open and not (alone and self._inside):
-            self._inside += 1
-            self._is_one_alone = alone
-            return True
+    @property
+    def in_line(self) -> int:
+        """How many wait."""
+        return len(self._line)
+
+    def enter(self, *, alone: bool) -> asyncio.Future[bool]:
+        """A ticket, to be given back: done when its holder is let in, at once where that may be; false if sent away."""
         ticket: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._line.append((ticket, alone))
         self._let_in()
-        try:
-            return await ticket
-        except asyncio.CancelledError:
-            if ticket.done() and not ticket.cancelled() and ticket.result():
-                self.leave()
-            else:
-                self._let_in()
-            raise
+        return ticket
+
+    def give_back(self, ticket: asyncio.Future[bool]) -> None:
+        """Its holder is out, or waits no longer."""
+        if ticket.done() and not ticket.cancelled() and ticket.result():
+            self.leave()
+        else:
+            ticket.cancel()
+            self._let_in()
 
     def join(self) -> None:
         """Be inside beside whoever is; to be asked for by those inside alone."""
@@ -63,7 +65,7 @@ class Gate:
             if alone and self._inside and not ticket.done():
                 return
             self._line.popleft()
-            if not ticket.done():  # otherwise whoever waited was cancelled
+            if not ticket.done():  # otherwise its holder waits no longer
                 self._inside += 1
                 self._is_one_alone = alone
                 ticket.set_result(True)

@@ -33,6 +33,7 @@ class Visit:
         self.give_up_at: float | None = None  # it waits no longer for a busy host
         self.is_suspect = False  # it is fetched with nothing beside it
         self.wait_until: float | None = None  # as a suspect, for others of its kind
+        self.ticket: asyncio.Future[bool] | None = None  # it waits at the gate
         self.is_at_gate = False  # it is inside: claimed, or about to be
         self.is_in_flight = False  # it is being fetched
         self.is_fetched = False
@@ -91,8 +92,21 @@ class Hand:
                 del self._asking[visit.host]
         return awaited
 
+    def enter_gate(self, visit: Visit) -> bool:
+        """Whether it is inside. If not it has a ticket, by which it is told; none if it was sent away."""
+        if not visit.is_at_gate:
+            ticket, visit.ticket = visit.ticket or self.gate.enter(alone=visit.is_suspect), None
+            if ticket.done():
+                visit.is_at_gate = ticket.result()
+            else:
+                visit.ticket = ticket
+        return visit.is_at_gate
+
     def leave_gate(self, visit: Visit) -> None:
         """Let others in."""
+        ticket, visit.ticket = visit.ticket, None
+        if ticket is not None:
+            self.gate.give_back(ticket)
         if visit.is_at_gate:
             visit.is_at_gate = False
             self.gate.leave()

@@ -193,10 +193,11 @@ class Visits:
 
     async def _ask(self, visit: Visit) -> Asked | None:
         """Claim and fetch; none if it is over, or is to wait again."""
-        if not visit.is_at_gate:
-            visit.is_at_gate = await self._hand.gate.enter(alone=visit.is_suspect)
-        if not visit.is_at_gate or self._stopping.is_set():
+        if self._stopping.is_set():
             self.send_back(visit)
+            return None
+        if not self._hand.enter_gate(visit):  # who waits there for others keeps no runner from them
+            self._waiting.put(visit, told=visit.ticket)
             return None
         request = Request.of(visit.message, is_alone=visit.is_suspect)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None

@@ -14,7 +14,7 @@ import asyncio
 import heapq
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 CROWD: Final = 16  # that wait for one host here, before only soon ones may join
 FULL_HOUSE: Final = 64  # and for all hosts: what is due must not find the places taken by what is not
@@ -63,7 +63,7 @@ class WaitingRoom(Generic[G]):
         """Whether so many wait for a host, or for all together, that only what is due soon may join them."""
         return self._by_host[host] >= CROWD or len(self._waiting) >= FULL_HOUSE
 
-    def put(self, guest: G, *, at: float | None = None, told: asyncio.Future[None] | None = None) -> None:
+    def put(self, guest: G, *, at: float | None = None, told: asyncio.Future[Any] | None = None) -> None:
         """Let one wait until a moment of the clock, or until it is ``told``; due at once without either."""
         seconds = 0.0 if at is None else at - self._clock()
         if not self._is_open or (told is None and seconds <= 0) or (told is not None and told.done()):
