@@ -73,10 +73,14 @@ async def opened(clock: Callable[[], float] = time.time) -> AsyncIterator[Sqlite
 
 @asynccontextmanager
 async def working(
-    frontier: Frontier, options: WorkerOptions = OPTIONS, clock: Callable[[], float] = time.time, **more: Any
+    frontier: Frontier,
+    options: WorkerOptions = OPTIONS,
+    clock: Callable[[], float] = time.time,
+    fetch: FetchOptions = FETCH,
+    **more: Any,
 ) -> AsyncIterator[Worker]:
     """A worker that works until the block ends; then it is told to stop, and waited for."""
-    async with Fetcher(FETCH, connections=options.concurrency) as fetcher:
+    async with Fetcher(fetch, connections=options.concurrency) as fetcher:
         worker = Worker(frontier, fetcher, options, clock=clock, rng=random.Random(), **more)
         running = asyncio.create_task(worker.run(Mode.CONTINUOUS))
         try:
@@ -160,14 +164,47 @@ async def test_what_is_claimed_ahead_is_given_back_unused_at_a_stop(held: HeldSi
 
 
 async def test_a_claim_that_has_waited_too_long_is_given_back_unused(held: HeldSite) -> None:
-    """Its lease would not last as long as a fetch may."""
+    """Its lease would not last as long as a fetch may, and what is to be done after it."""
     passed = 0.0
     clock = lambda: time.time() + passed  # noqa: E731
     async with ahead_of(held, clock) as frontier:
         async with working(frontier, clock=clock):
             await claimed_ahead(frontier, held)
-            passed += OPTIONS.lease_seconds - FETCH.timeout_seconds + 1
+            passed += OPTIONS.lease_seconds - OPTIONS.lease_needed(FETCH.timeout_seconds) + 1
             held.may_answer.set()
+            await until(frontier, done=TOTAL)
+        records = await records_of(frontier)
+    assert Counter(record.attempt for record in records) == {1: TOTAL - AHEAD, 2: AHEAD}
+    assert Counter(held.requests) == {f"/{n}": 1 for n in range(TOTAL)}
+
+
+async def test_what_no_runner_takes_up_is_given_back_before_its_lease_ends() -> None:
+    """A slow sink may hold all runners for long. No claim runs out, for it would count as one that killed its worker;
+    and none is claimed ahead again meanwhile."""
+    held, may_go_on, is_held = HeldSite(), asyncio.Event(), asyncio.Event()
+    held.may_answer.set()
+    fetch = msgspec.structs.replace(FETCH, timeout_seconds=1.0)
+    options = msgspec.structs.replace(OPTIONS, lease_seconds=13.5)
+
+    async def slow(_: Visited) -> None:
+        if len(held.requests) > AHEAD:
+            is_held.set()
+            await may_go_on.wait()
+
+    async with held.running(), opened() as frontier:
+        await produce(frontier, [held.url(str(n)) for n in range(TOTAL)], AT_ONCE, on_refused=print)
+        async with working(frontier, options, fetch=fetch, sinks=[slow]), asyncio.timeout(60):
+            await is_held.wait()
+            await until(frontier, processing=AHEAD)
+            done = (await frontier.counts()).by_status[Status.DONE]
+            await until(frontier, processing=0)
+            records = await records_of(frontier)
+            assert Counter((record.status, record.attempt) for record in records) == {
+                (Status.DONE, 1): done,
+                (Status.QUEUED, 1): AHEAD,
+                (Status.QUEUED, 0): TOTAL - done - AHEAD,
+            }
+            may_go_on.set()
             await until(frontier, done=TOTAL)
         records = await records_of(frontier)
     assert Counter(record.attempt for record in records) == {1: TOTAL - AHEAD, 2: AHEAD}

@@ -20,7 +20,7 @@ from sqspider.record import Status
 from sqspider.url import is_cut
 from sqspider.work.desk import Desk
 from sqspider.work.endings import Endings
-from sqspider.work.hand import Hand
+from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
 
@@ -52,6 +52,7 @@ class Intake:
         *,
         clock: Clock,
         stopping: asyncio.Event,
+        lease_needed: float,
     ) -> None:
         self._frontier = frontier
         self._desk = desk
@@ -64,6 +65,9 @@ class Intake:
         self._options = options
         self._clock = clock
         self._stopping = stopping
+        self._lease_needed = lease_needed
+        self._timer: asyncio.TimerHandle | None = None  # for what is claimed ahead
+        self._is_held_up = False  # what was claimed ahead found no runner: none is until one was free
 
     async def run(self, mode: Mode) -> None:
         """Take in until the mode ends it, a limit, the order to stop, or a network that is down for good."""
@@ -92,6 +96,7 @@ class Intake:
         began_at = self._clock()
         taken, rows = await self._desk.take(limit, self._may_be_claimed)
         self._politeness.note_rows(rows, began_at)
+        self._is_held_up = False
         self._endings.tally.received += len(taken)
         for one in taken:
             self.start(one)
@@ -117,8 +122,32 @@ class Intake:
         visit.is_at_gate = isinstance(claim, Won)
         if claim is None or self._endings.note_claim(visit, claim) is not None:
             self._waiting.put(visit)
+            self._watch(visit)
         elif not visit.ending:
             self._hand.release(visit)
+
+    def close(self) -> None:
+        """Nothing is claimed ahead any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _watch(self, visit: Visit) -> None:
+        """See to it that a claim is given back in time if no runner is found: as one that runs out it would count as
+        one that its URL had killed."""
+        if visit.claim is not None and self._timer is None:
+            seconds = visit.claim.lease_until - self._lease_needed - self._clock()
+            self._timer = asyncio.get_running_loop().call_later(max(seconds, 0.0), self._give_back_in_time)
+
+    def _give_back_in_time(self) -> None:
+        self._timer, now = None, self._clock()
+        for visit in self._waiting.those_due():
+            if visit.claim is not None and visit.claim.lease_until - self._lease_needed <= now:
+                self._is_held_up = True
+                self._waiting.withdraw(visit)
+                self._endings.put_off(visit, now)
+            else:
+                self._watch(visit)
 
     async def _network_lets_in(self) -> bool:
         """Wait a while as long as nothing can be asked; whether something may be taken in, at least for a probe."""
@@ -157,7 +186,8 @@ class Intake:
     @property
     def _places(self) -> int:
         """How many deliveries could be worked on now."""
-        return self._at_a_time + self._desk.ahead - self._load
+        ahead = 0 if self._is_held_up else self._desk.ahead
+        return self._at_a_time + ahead - self._load
 
     @property
     def _at_a_time(self) -> int:

@@ -11,7 +11,7 @@ from sqspider.host_trouble import PATIENCE, Patience
 from sqspider.politeness import BEGIN_SECONDS
 from sqspider.work.large_bodies import SPACE_SECONDS
 
-LEASE_MARGIN_SECONDS: Final = 10.0 + BEGIN_SECONDS  # parsing, ending, clocks; another permission to begin
+END_SECONDS: Final = 10.0  # of a lease after the fetch: parsing, ending, clocks
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,9 +73,13 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             known_host_seconds=self.host_grace_seconds,
         )
 
+    def lease_needed(self, fetch_seconds: float) -> float:
+        """How many seconds of a lease must be left when a fetch begins."""
+        return fetch_seconds + self.space_seconds + END_SECONDS
+
     def check(self, fetch_seconds: float) -> None:
         """Raise ``ValueError`` where a lease could end before its fetch does."""
-        margin = LEASE_MARGIN_SECONDS + self.space_seconds
+        margin = self.lease_needed(fetch_seconds) + BEGIN_SECONDS - fetch_seconds  # for another permission to begin
         if self.lease_seconds <= fetch_seconds + margin:
             raise ValueError(
                 f"a lease of {self.lease_seconds:g} s is too short: it must be longer than the fetch limit "

@@ -71,6 +71,7 @@ class Visits:
         *,
         clock: Clock,
         stopping: asyncio.Event,
+        lease_needed: float,
         sinks: Sequence[Sink] = (),
     ) -> None:
         self._frontier = frontier
@@ -82,6 +83,7 @@ class Visits:
         self._memories = memories
         self._clock = clock
         self._stopping = stopping
+        self._lease_needed = lease_needed
         self._sinks = sinks
 
     async def bring_on(self, visit: Visit) -> None:
@@ -225,7 +227,7 @@ class Visits:
             return None
         self._endings.tally.in_flight += 1
         visit.is_in_flight = True
-        return claim.lease_until - self._options.timeout_seconds
+        return claim.lease_until - self._lease_needed
 
     def _is_suspended(self, visit: Visit, claim: Won) -> bool:
         """Whether a URL may not be fetched now, for it may kill its worker."""

@@ -99,6 +99,14 @@ class WaitingRoom(Generic[G]):
         """A runner has done what it took."""
         self.at_work -= 1
 
+    def those_due(self) -> list[G]:
+        """Who waits only for a runner, the first first."""
+        return list(self._due)
+
+    def withdraw(self, guest: G) -> None:
+        """Take away one that is due."""
+        self._due.remove(guest)
+
     def close(self) -> list[G]:
         """Send everybody away, and let nobody wait any more: whoever comes is due at once."""
         self._is_open = False

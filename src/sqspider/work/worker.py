@@ -84,6 +84,7 @@ class Worker:
         )
         self._network = self._politeness.network
         memories = Memories(frontier, options.seen_urls)
+        lease_needed = options.lease_needed(self._fetch_seconds)
         self._hand = Hand(self._politeness, clock, options.large_bodies)
         self._desk = self._open_desk(store or NoStore(), rng)
         self._endings = Endings(
@@ -104,6 +105,7 @@ class Worker:
             memories,
             clock=clock,
             stopping=self._stopping,
+            lease_needed=lease_needed,
             sinks=sinks,
         )
         self._intake = Intake(
@@ -116,6 +118,7 @@ class Worker:
             options,
             clock=clock,
             stopping=self._stopping,
+            lease_needed=lease_needed,
         )
         self._samples = Samples(frontier, clock)
         session = f"{rng.getrandbits(64):016x}"
@@ -214,6 +217,7 @@ class Worker:
 
     async def _close(self) -> None:
         """Wait for all that is under way to the frontier."""
+        self._intake.close()
         await self._desk.close()
         await self._politeness.close()
 
