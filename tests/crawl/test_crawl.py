@@ -309,7 +309,11 @@ async def test_a_busy_frontier_ends_no_worker(site: DemoSite, monkeypatch: pytes
         assert (await frontier.counts()).open == 0
 
 
-async def test_a_url_that_kills_its_workers_is_given_up_unfetched(site: DemoSite) -> None:
+@pytest.mark.parametrize("failures", [0, 1])
+async def test_a_url_that_kills_its_workers_is_given_up_unfetched(
+    site: DemoSite, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """Where the frontier is too busy for that it stays as suspect as it was."""
     now = time.time()
     url = f"{site.url}page/1"
     frontier = await open_frontier("sqlite::memory:", FrontierSettings(), clock=lambda: now)
@@ -323,11 +327,23 @@ async def test_a_url_that_kills_its_workers_is_given_up_unfetched(site: DemoSite
         (won,) = await frontier.claim([request], worker_id="dying", claim_id=str(n), lease_seconds=60)
         assert isinstance(won, Won)
     now += 100
+    assert isinstance(frontier, SqliteFrontier)
+    turn = frontier.turn
+
+    async def busy(ends: Ends, taking: Taking) -> Turned:
+        nonlocal failures
+        if failures and ends.finishes:
+            failures -= 1
+            raise FrontierBusyError("locked")
+        return await turn(ends, taking)
+
+    monkeypatch.setattr(frontier, "turn", busy)
     async with Fetcher(FETCH) as fetcher:
         worker = Worker(frontier, fetcher, OPTIONS, clock=lambda: now, rng=random.Random())
         await worker.run(Mode.UNTIL_EMPTY)
     record = (await frontier.get([url]))[url]
     await frontier.close()
+    assert failures == 0
     assert record.outcome is not None
     assert (record.status, record.outcome.reason) == (Status.FAILED, Reason.CRASHED)
     assert [request.path for request in site.requests] == ["/robots.txt"]

@@ -68,7 +68,7 @@ class Endings:
         self._first_retry_seconds = first_retry_seconds
         self._clock = clock
         self._rng = rng
-        self._left: list[tuple[Won, Delivery]] = []  # claims that a busy frontier did not let us end
+        self._left: list[Retry] = []  # claims that a busy frontier did not let us end
         self._failure: BaseException | None = None
         self._failed = asyncio.Event()
 
@@ -191,15 +191,21 @@ class Endings:
     def put_aside(self, visit: Visit, error: FrontierBusyError) -> None:
         """A visit that a busy frontier broke off: what was claimed is given back later, what was not comes back."""
         log.warning("frontier_busy", url=visit.message.url, error=str(error))
-        if visit.claim is not None:
-            self._left.append((visit.claim, visit.delivery))
+        self._leave(visit)
         visit.is_over = True
 
     def give_up(self, visit: Visit) -> None:
         """Its time is over. What was fetched and could not be ended is left to its lease: if that happens to a page
         again and again, it is given up like one that kills its worker."""
-        if visit.claim is not None and not visit.is_fetched:
-            self._left.append((visit.claim, visit.delivery))
+        if not visit.is_fetched:
+            self._leave(visit)
+
+    def _leave(self, visit: Visit) -> None:
+        """Its claim is given back later. What was not begun stays as suspect as it was."""
+        if visit.claim is not None:
+            claim, delivery, now = visit.claim, visit.delivery, self._clock()
+            is_unused = not visit.is_begun
+            self._left.append(Retry(claim=claim, delivery=delivery, at=now, tried=False, is_unused=is_unused))
 
     @property
     def are_some_left(self) -> bool:
@@ -210,12 +216,11 @@ class Endings:
         """Give back claims that could not be ended, though not by their URLs' fault. Raises :class:`FrontierError`."""
         if not self._left:
             return
-        now, left, self._left = self._clock(), self._left, []
-        gifts = [Retry(claim=claim, delivery=delivery, at=now, tried=False) for claim, delivery in left]
+        gifts, self._left = self._left, []
         try:
             answers = await self._frontier.retry(gifts)
         except FrontierBusyError:
-            self._left += left
+            self._left += gifts
             raise
         for gift, is_given in zip(gifts, answers, strict=True):
             if is_given:

@@ -36,6 +36,7 @@ class Visit:
         self.ticket: asyncio.Future[bool] | None = None  # it waits at the gate
         self.is_at_gate = False  # it is inside: claimed, or about to be
         self.is_in_flight = False  # it is being fetched
+        self.is_begun = False  # its claim was good for a request: it may have been made
         self.is_fetched = False
         self.is_over = False  # its end is with the frontier, or it needs none
         self.is_in_error = False  # a fault of ours broke it off

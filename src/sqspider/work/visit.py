@@ -226,7 +226,7 @@ class Visits:
         if claim is None or self._is_suspended(visit, claim):
             return None
         self._endings.tally.in_flight += 1
-        visit.is_in_flight = True
+        visit.is_in_flight = visit.is_begun = True
         return claim.lease_until - self._lease_needed
 
     def _is_suspended(self, visit: Visit, claim: Won) -> bool:
