@@ -37,6 +37,7 @@ from sqspider.url import Scope
 from sqspider.web.fetch import Fetched, Fetcher, FetchOptions
 from sqspider.work.desk import CallDesk, Desk, Done
 from sqspider.work.gate import Gate
+from sqspider.work.intake import Intake
 from sqspider.work.options import WorkerOptions
 from sqspider.work.page import Visited
 from sqspider.work.producer import produce
@@ -222,6 +223,40 @@ async def test_an_order_holds_for_what_is_claimed_ahead(held: HeldSite) -> None:
         held.may_answer.set()
         await until(frontier, done=done + 1, blocked=TOTAL - done - 1)
     assert len(held.requests) == done + 1
+
+
+async def test_a_suspect_that_is_claimed_ahead_is_given_back_before_it_waits(
+    held: HeldSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whatever kills the worker before its turn leaves a third claim unended, though it was never alone."""
+    passed = 0.0
+    clock = lambda: time.time() + passed  # noqa: E731
+    suspect = held.url("suspect")
+    monkeypatch.setattr(Intake, "_may_be_claimed", lambda intake, message: message.url not in intake._memories.suspects)
+    async with opened(clock) as frontier:
+        await produce(frontier, [suspect], AT_ONCE, on_refused=print)
+        for seconds in (100, 50):  # two have died of it, as it seems
+            taking = Taking(limit=1, worker_id="dead", claim_id="0", lease_seconds=60, claims=lambda _: True)
+            (taken,) = (await frontier.turn(Ends(), taking)).taken
+            assert isinstance(taken.claim, Won)
+            passed += seconds
+        await produce(frontier, [held.url("a"), held.url("b")], AT_ONCE, on_refused=print)
+        async with working(frontier, clock=clock):
+            await held.until_in_flight(1)
+            await until(frontier, processing=3)
+            passed += 15  # it is there again
+            held.may_answer.set()
+            while "/a" in held.in_flight:
+                await asyncio.sleep(0)
+            held.may_answer.clear()
+            await held.until_in_flight(1)
+            while (
+                record := (await frontier.get([suspect]))[suspect]
+            ).attempt < 3 or record.status is not Status.QUEUED:
+                await asyncio.sleep(0.005)
+            assert (record.unended, held.in_flight) == (2, ["/b"])
+            held.may_answer.set()
+            await until(frontier, done=3)
 
 
 async def test_nothing_is_claimed_beside_one_who_is_alone_or_waits_to_be(monkeypatch: pytest.MonkeyPatch) -> None:

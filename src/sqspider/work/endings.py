@@ -36,6 +36,7 @@ from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
 from sqspider.work.page import Visited
 from sqspider.work.store import StoreError
+from sqspider.work.suspects import CRASHED, Suspicion, suspicion_of
 from sqspider.work.tally import Tally
 
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
@@ -115,6 +116,20 @@ class Endings:
         else:
             self._defer(visit, claim.lease_until, is_changed=False)
         return None
+
+    def is_suspended(self, visit: Visit, claim: Won) -> bool:
+        """Whether a URL may not be fetched now, for it may kill its worker. It is ended then, or given back."""
+        match suspicion_of(claim, is_alone=visit.is_suspect):
+            case Suspicion.NONE:
+                return False
+            case Suspicion.GIVEN_UP:
+                self.finish(visit, CRASHED)
+            case Suspicion.TO_BE_ALONE:  # no lease is held while it waits for its turn
+                unended = claim.unended - 1
+                log.warning("suspect", url=claim.url, unended_claims=unended, fetched="alone, when it comes back")
+                self._memories.suspects.add(claim.url)
+                self.put_off(visit, self._clock())
+        return True
 
     # Ends without a fetch.
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from sqspider.frontier import Clock, Frontier, FrontierBusyError, Taken, Won
+from sqspider.frontier import Clock, Frontier, FrontierBusyError, Lost, Taken, Won
 from sqspider.message import BadBody, Message
 from sqspider.politeness import PROBE_POLL_SECONDS, Politeness
 from sqspider.record import Status
@@ -120,7 +120,7 @@ class Intake:
             return
         visit = self._hand.take(delivery, message)
         visit.is_at_gate = isinstance(claim, Won)
-        if claim is None or self._endings.note_claim(visit, claim) is not None:
+        if claim is None or self._is_kept(visit, claim):
             self._waiting.put(visit)
             self._watch(visit)
         elif not visit.ending:
@@ -148,6 +148,12 @@ class Intake:
                 self._endings.put_off(visit, now)
             else:
                 self._watch(visit)
+
+    def _is_kept(self, visit: Visit, claim: Won | Lost) -> bool:
+        """Whether what was claimed as it was taken is to be fetched. A suspect is given back before it waits: else a
+        neighbour that kills us could leave its third claim unended, and it be given up though it never was alone."""
+        won = self._endings.note_claim(visit, claim)
+        return won is not None and not self._endings.is_suspended(visit, won)
 
     async def _network_lets_in(self) -> bool:
         """Wait a while as long as nothing can be asked; whether something may be taken in, at least for a probe."""

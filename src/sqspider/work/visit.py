@@ -31,7 +31,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from sqspider.frontier import Clock, Frontier, FrontierBusyError, Won
+from sqspider.frontier import Clock, Frontier, FrontierBusyError
 from sqspider.politeness import Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
 from sqspider.record import Outcome, Reason
 from sqspider.scope import Blocked
@@ -41,7 +41,6 @@ from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
 from sqspider.work.page import Visited, assess, entries_of
-from sqspider.work.suspects import CRASHED, Suspicion, suspicion_of
 
 SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
 AGAIN_SECONDS: Final = 1.0  # and then comes back after
@@ -223,25 +222,11 @@ class Visits:
         if visit.claim is None and self._frontier.generation != visit.generation:
             return None
         claim = await self._endings.win(visit)
-        if claim is None or self._is_suspended(visit, claim):
+        if claim is None or self._endings.is_suspended(visit, claim):
             return None
         self._endings.tally.in_flight += 1
         visit.is_in_flight = visit.is_begun = True
         return claim.lease_until - self._lease_needed
-
-    def _is_suspended(self, visit: Visit, claim: Won) -> bool:
-        """Whether a URL may not be fetched now, for it may kill its worker."""
-        match suspicion_of(claim, is_alone=visit.is_suspect):
-            case Suspicion.NONE:
-                return False
-            case Suspicion.GIVEN_UP:
-                self._endings.finish(visit, CRASHED)
-            case Suspicion.TO_BE_ALONE:  # no lease is held while it waits for its turn
-                unended = claim.unended - 1
-                log.warning("suspect", url=claim.url, unended_claims=unended, fetched="alone, when it comes back")
-                self._memories.suspects.add(claim.url)
-                self._endings.put_off(visit, self._clock())
-        return True
 
     async def _may_be_large(self, visit: Visit) -> bool:
         """Asked by the fetcher before it reads the rest of a large body."""
