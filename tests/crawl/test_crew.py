@@ -125,7 +125,7 @@ def pages() -> Iterator[Site]:
 
 
 TOTAL = 80
-AHEAD = OPTIONS.batch_size
+AHEAD = OPTIONS.concurrency  # no more for later than for now
 
 
 async def claimed_ahead(frontier: SqliteFrontier, held: HeldSite) -> int:

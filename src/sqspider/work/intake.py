@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import math
 from typing import Final
 
 import structlog
@@ -25,6 +26,7 @@ from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
 
 MAX_BACKOFF_SECONDS: Final = 30.0
+RUNNERS_A_CLAIM_AHEAD: Final = 4
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -192,8 +194,11 @@ class Intake:
     @property
     def _places(self) -> int:
         """How many deliveries could be worked on now."""
-        ahead = 0 if self._is_held_up else self._desk.ahead
-        return self._at_a_time + ahead - self._load
+        at_a_time = self._at_a_time
+        if self._is_held_up:
+            return at_a_time - self._load
+        # Who is killed leaves all claims unended: few for later beside those for now, and none waits for long either.
+        return at_a_time + min(self._desk.ahead, math.ceil(at_a_time / RUNNERS_A_CLAIM_AHEAD)) - self._load
 
     @property
     def _at_a_time(self) -> int:
