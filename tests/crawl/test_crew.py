@@ -78,10 +78,12 @@ async def working(
     options: WorkerOptions = OPTIONS,
     clock: Callable[[], float] = time.time,
     fetch: FetchOptions = FETCH,
+    *,
+    connections: int | None = None,
     **more: Any,
 ) -> AsyncIterator[Worker]:
     """A worker that works until the block ends; then it is told to stop, and waited for."""
-    async with Fetcher(fetch, connections=options.concurrency) as fetcher:
+    async with Fetcher(fetch, connections=connections or options.concurrency) as fetcher:
         worker = Worker(frontier, fetcher, options, clock=clock, rng=random.Random(), **more)
         running = asyncio.create_task(worker.run(Mode.CONTINUOUS))
         try:
@@ -441,3 +443,16 @@ async def test_what_was_not_fetched_ends_beside_what_could_not_be_stored(has_tur
     assert isinstance(unkept, StoreError)
     assert ended is True
     assert (counts[Status.BLOCKED], counts[Status.PROCESSING]) == (1, 1)
+
+
+@pytest.mark.usefixtures("_both_desks")
+async def test_a_host_that_does_not_answer_for_robots_txt_keeps_no_other_from_being_taken_in(held: HeldSite) -> None:
+    waits = CrawlSettings(delay_seconds=0, scope=Scope.HOST)
+    async with opened() as frontier, working(frontier, connections=2), asyncio.timeout(20):
+        await produce(frontier, [held.url("a")], waits, on_refused=print)
+        await held.until_in_flight(1)
+        assert held.in_flight == ["/robots.txt"]
+        await produce(frontier, [held.url("b", port=1)], AT_ONCE, on_refused=print)
+        await held.until_in_flight(2)
+        assert held.in_flight == ["/robots.txt", "/b"]
+        held.may_answer.set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 
 from sqspider.frontier import Clock, Delivery, Won
@@ -52,7 +51,6 @@ class Hand:
         self.waiting: WaitingRoom[Visit] = WaitingRoom(clock)
         self.gate = Gate()
         self.suspects = OneAtATime()
-        self._asking: Counter[str] = Counter()  # visits that wait for the robots.txt of a host
         self.changes = 0  # of what is in hand, so far
         self._wanted: tuple[Callable[[], bool], asyncio.Future[None]] | None = None
         self._politeness = politeness
@@ -73,25 +71,6 @@ class Hand:
     def unclaimed(self) -> int:
         """Visits without a claim."""
         return sum(visit.claim is None for visit in self.visits)
-
-    @property
-    def asking(self) -> int:
-        """Requests for robots.txt that are under way, one of a host."""
-        return len(self._asking)
-
-    def wait_for(self, visit: Visit, awaited: asyncio.Future[None]) -> None:
-        """It is judged again when its robots.txt is there."""
-        visit.awaited = awaited
-        self._asking[visit.host] += 1
-
-    def take_awaited(self, visit: Visit) -> asyncio.Future[None] | None:
-        """What it waits for, if it does: from now on it does not."""
-        awaited, visit.awaited = visit.awaited, None
-        if awaited is not None:
-            self._asking[visit.host] -= 1
-            if not self._asking[visit.host]:
-                del self._asking[visit.host]
-        return awaited
 
     def enter_gate(self, visit: Visit) -> bool:
         """Whether it is inside. If not it has a ticket, by which it is told; none if it was sent away."""
@@ -124,7 +103,7 @@ class Hand:
     def release(self, visit: Visit) -> None:
         """A visit is over: give back all that it holds."""
         self.forget_judgement(visit)
-        self.take_awaited(visit)
+        visit.awaited = None
         visit.space.give_back()
         visit.is_over = True
         self.visits.discard(visit)

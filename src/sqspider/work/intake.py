@@ -206,12 +206,12 @@ class Intake:
 
     @property
     def _load(self) -> int:
-        """What runners have, or will have at once, or soon when one who is alone is out, and what is asked for beside
-        them; of what waits, or is about to end, only what is too much."""
+        """What runners have, or will have at once, or soon when one who is alone is out; of what waits, for robots.txt
+        too, or is about to end, only what is too much: hosts that do not answer keep nobody from the others."""
         concurrency = self._options.concurrency
         waits_too_much = max(0, self._waiting.waiting - 4 * concurrency)
         ends_too_late = max(0, self._endings.under_way - concurrency)
-        at_once = self._waiting.at_work + self._waiting.due + self._hand.gate.in_line + self._hand.asking
+        at_once = self._waiting.at_work + self._waiting.due + self._hand.gate.in_line
         return at_once + waits_too_much + ends_too_late
 
     async def _budget_left(self) -> int | None:

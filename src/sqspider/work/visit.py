@@ -99,14 +99,14 @@ class Visits:
 
     def send_back(self, visit: Visit) -> None:
         """Give back what is not fetched: somebody else may take it at once."""
-        awaited = self._hand.take_awaited(visit)
+        awaited, visit.awaited = visit.awaited, None
         if awaited is not None:
             awaited.cancel()  # by that it is known that nobody waits for it
         self._endings.put_off(visit, self._clock())
 
     def _look_at_awaited(self, visit: Visit) -> None:
         """Raise what kept us from a robots.txt. All who wait for it hear of a busy frontier: none shall pay for it."""
-        awaited = self._hand.take_awaited(visit)
+        awaited, visit.awaited = visit.awaited, None
         try:
             if awaited is not None and awaited.done() and not awaited.cancelled():
                 awaited.result()
@@ -129,7 +129,7 @@ class Visits:
                 visit.is_judged, visit.generation, visit.give_up_at = True, self._frontier.generation, None
                 visit.is_suspect = message.url in self._memories.suspects
             case Awaited(future) if visit.claim is None and self._may_wait(visit):
-                self._hand.wait_for(visit, future)
+                visit.awaited = future
                 self._waiting.put(visit, told=future)
             case Awaited(future):
                 future.cancel()
