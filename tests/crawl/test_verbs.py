@@ -44,12 +44,16 @@ async def frontier(tmp_path: Path) -> AsyncIterator[Frontier]:
 
 @asynccontextmanager
 async def keeper(
-    frontier: Frontier, *, clock: Callable[[], float] = time.time, stopping: asyncio.Event | None = None
+    frontier: Frontier,
+    *,
+    clock: Callable[[], float] = time.time,
+    stopping: asyncio.Event | None = None,
+    robots_at_a_time: int = 16,
 ) -> AsyncIterator[Politeness]:
     async with Fetcher(FETCH) as fetcher:
         politeness = Politeness(
             frontier, fetcher, clock=clock, rng=random.Random(), stopping=stopping or asyncio.Event(),
-            request_seconds=30, robots_grace_seconds=0, linger_seconds=0,
+            request_seconds=30, robots_grace_seconds=0, linger_seconds=0, robots_at_a_time=robots_at_a_time,
         )  # fmt: skip
         yield politeness
         await politeness.close()
@@ -77,6 +81,18 @@ async def test_one_asks_for_robots_txt_for_all_and_each_waits_for_himself(fronti
         assert isinstance(verdict, Blocked)
         assert verdict.reason is Reason.ROBOTS
     assert held.requests == ["/robots.txt"]
+
+
+async def test_no_more_robots_txt_are_asked_for_at_a_time_than_may_be(frontier: Frontier, held: HeldSite) -> None:
+    """Servers that say nothing would have all connections, and whoever waits for one is out of time by our fault."""
+    async with keeper(frontier, robots_at_a_time=1) as politeness:
+        futures = [await awaited(politeness, held.url("a", port=port)) for port in (0, 1)]
+        await held.until_in_flight(1)
+        # Nobody asks for the second: its lease is to be had.
+        assert await frontier.lease_robots(origin_of(held.url(port=1)), until=time.time())
+        held.may_answer.set()
+        await asyncio.gather(*futures)
+    assert held.requests == ["/robots.txt", "/robots.txt"]
 
 
 @asynccontextmanager

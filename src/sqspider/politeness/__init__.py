@@ -52,6 +52,7 @@ from sqspider.url import host_of
 from sqspider.web.fetch import AnyFetcher, BeforeLarge
 
 PAUSE_SECONDS: Final = 60.0  # before a URL of a paused host is looked at again
+ROBOTS_AT_A_TIME: Final = 16
 
 
 class Politeness:
@@ -59,7 +60,8 @@ class Politeness:
 
     ``stopping`` ends every wait early. robots.txt groups are looked up by the product token of the
     fetcher's user agent; ``request_seconds`` bounds one request; ``robots_grace_seconds`` is how
-    long a host whose robots.txt cannot be had is waited for, ``patience`` how long one that is in trouble.
+    long a host whose robots.txt cannot be had is waited for, ``patience`` how long one that is in trouble;
+    ``robots_at_a_time`` is how many files of that name are asked for.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Politeness:
         robots_grace_seconds: float,
         linger_seconds: float,
         patience: Patience = PATIENCE,
+        robots_at_a_time: int = ROBOTS_AT_A_TIME,
     ) -> None:
         self.network = Network()
         self._fetcher = fetcher
@@ -95,8 +98,9 @@ class Politeness:
             product_token=product_token, limits=RobotsLimits(robots_grace_seconds, patience.new_host_seconds),
         )  # fmt: skip
         self._robots = Robots(
-            frontier, files, clock=clock, product_token=product_token, grace_seconds=robots_grace_seconds
-        )
+            frontier, files, clock=clock, product_token=product_token, grace_seconds=robots_grace_seconds,
+            at_a_time=robots_at_a_time,
+        )  # fmt: skip
 
     async def close(self) -> None:
         """Wait for what is under way to the frontier. What is asked for robots.txt is waited for if the worker was told

@@ -64,15 +64,18 @@ class RulesCache:
 
 
 class Robots:
-    """Judges URLs by their origins' rules. ``grace_seconds``: how long is waited for a file that cannot be had."""
+    """Judges URLs by their origins' rules. ``grace_seconds``: how long is waited for a file that cannot be had;
+    ``at_a_time``: files that are asked for, so that servers which say nothing leave connections for pages."""
 
     def __init__(
-        self, frontier: Hosts, files: RobotsFiles, *, clock: Clock, product_token: str, grace_seconds: float
-    ) -> None:
+        self, frontier: Hosts, files: RobotsFiles, *, clock: Clock, product_token: str, grace_seconds: float,
+        at_a_time: int,
+    ) -> None:  # fmt: skip
         self._files = files
         self._clock = clock
         self._product_token = product_token
         self._grace_seconds = grace_seconds
+        self._places = asyncio.Semaphore(at_a_time)
         self._rules = RulesCache(frontier)
         self._again_at: Memory[str, float] = Memory(frontier)  # origins whose file could not be had just now
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}  # for an origin's file that is asked for
@@ -138,7 +141,8 @@ class Robots:
         """Ask for an origin's file; whoever waits is told, of what went wrong too."""
         error: Exception | None = None
         try:
-            found = await self._files.get(origin, settings)
+            async with self._places:
+                found = await self._files.get(origin, settings)
             if isinstance(found, float):
                 self._again_at.put(origin, found)
             else:

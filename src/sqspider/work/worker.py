@@ -81,6 +81,7 @@ class Worker:
             robots_grace_seconds=options.robots_grace_seconds,
             linger_seconds=options.linger_seconds,
             patience=options.patience,
+            robots_at_a_time=max(1, options.concurrency // 2),  # the connections are shared with pages
         )
         self._network = self._politeness.network
         memories = Memories(frontier, options.seen_urls)
