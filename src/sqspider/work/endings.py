@@ -174,7 +174,7 @@ class Endings:
         for link in links:
             if len(some) == LINKS_AT_A_TIME:
                 await self._frontier.enqueue(some)
-                self._remember(some)
+                self._memories.remember(some)
                 some = []
             some.append(link)
         return tuple(some)
@@ -283,7 +283,7 @@ class Endings:
         self._memories.suspects.discard(claim.url)
         self._memories.recorded.add(claim.url)
         self._memories.finished.add(claim.url)
-        self._remember(end.links)
+        self._memories.remember(end.links)
         if visited is not None and visited.page is not None and visited.page.left_out:
             reasons = {reason.value: number for reason, number in visited.page.left_out.items()}
             log.info("links_left_out", url=claim.url, **reasons)
@@ -296,13 +296,6 @@ class Endings:
             bytes=outcome.bytes,
             elapsed_ms=outcome.elapsed_ms,
         )
-
-    def _remember(self, recorded: Iterable[Entry]) -> None:
-        """Links that need not be recorded again. Where a redirect leads is not among them while it is open: a way
-        with fewer redirects may yet be found."""
-        for entry in recorded:
-            if not entry.redirects:
-                self._memories.recorded.add(entry.url)
 
     def _given_back(self, end: Retry, visit: Visit, is_given: bool) -> None:
         if not is_given:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from sqspider.frontier import Frontier
+from sqspider.frontier import Entry, Frontier
 
 SUSPECTS: Final = 10_000  # URLs that may kill their workers, that are remembered
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
@@ -47,6 +48,13 @@ class Memories:
         self.suspects = RecentUrls(SUSPECTS)
         self._frontier = frontier
         self._generation = frontier.generation
+
+    def remember(self, recorded: Iterable[Entry]) -> None:
+        """Links that need not be recorded again. Where a redirect leads is not among them while it is open: a way with
+        fewer redirects may yet be found."""
+        for entry in recorded:
+            if not entry.redirects:
+                self.recorded.add(entry.url)
 
     def forget_what_was_cleared(self) -> None:
         """What is remembered of records holds until they are cleared away."""
