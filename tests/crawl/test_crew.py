@@ -23,6 +23,7 @@ from sqspider.frontier import (
     Finish,
     Frontier,
     FrontierBusyError,
+    FrontierError,
     FrontierSettings,
     Taking,
     Traits,
@@ -456,3 +457,34 @@ async def test_a_host_that_does_not_answer_for_robots_txt_keeps_no_other_from_be
         await held.until_in_flight(2)
         assert held.in_flight == ["/robots.txt", "/b"]
         held.may_answer.set()
+
+
+async def test_what_makes_work_impossible_is_raised_though_it_is_met_after_all_have_left(
+    pages: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An end that is answered so late is heard of, too."""
+    have_left = asyncio.Event()
+    close = TurnDesk.close
+
+    async def told(desk: TurnDesk) -> None:
+        have_left.set()
+        await close(desk)
+
+    monkeypatch.setattr(TurnDesk, "close", told)
+    monkeypatch.setattr("sqspider.work.worker.STOP_MARGIN_SECONDS", 0.0)
+    async with opened() as frontier:
+        await produce(frontier, [pages.url], AT_ONCE, on_refused=print)
+        turn = frontier.turn
+
+        async def late(ends: Ends, taking: Taking) -> Turned:
+            if ends.finishes:
+                worker.stop()
+                await have_left.wait()
+                raise FrontierError("the table is gone")
+            return await turn(ends, taking)
+
+        monkeypatch.setattr(frontier, "turn", late)
+        async with Fetcher(msgspec.structs.replace(FETCH, timeout_seconds=0.1), connections=1) as fetcher:
+            worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
+            with pytest.raises(FrontierError, match="the table is gone"):
+                await worker.run(Mode.ONCE)

@@ -70,20 +70,20 @@ class Endings:
         self._clock = clock
         self._rng = rng
         self._left: list[Retry] = []  # claims that a busy frontier did not let us end
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None  # what makes work impossible, met by an end
         self._failed = asyncio.Event()
 
     async def watch(self) -> None:
         """Raise what makes work impossible, as soon as an end meets it."""
         await self._failed.wait()
-        assert self._failure is not None
-        raise self._failure
+        assert self.failure is not None
+        raise self.failure
 
     def begin_anew(self, deliveries: Iterable[Delivery]) -> None:
         """Forget what was left and counted before; these deliveries are to be ended."""
         self.tally = Tally()
         self._left.clear()
-        self._failure = None
+        self.failure = None
         self._failed.clear()
         self.unended = {delivery.receipt: delivery for delivery in deliveries}
 
@@ -258,7 +258,7 @@ class Endings:
             self.put_aside(visit, error)
         except BaseException as error:
             if isinstance(error, FrontierError) or visit.is_in_error or not isinstance(error, Exception):
-                self._failure = self._failure or error  # raised by watch, where somebody hears of it
+                self.failure = self.failure or error  # raised by watch, where somebody hears of it
                 self._failed.set()
             else:
                 log.exception("internal_error", url=visit.message.url)

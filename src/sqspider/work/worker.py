@@ -266,6 +266,9 @@ class Worker:
         for visit in [visit for visit in hand.visits if not visit.is_over]:
             self._endings.give_up(visit)
             hand.release(visit)
+        await self._desk.close()  # by now nobody watches what its answers say
+        if self._endings.failure is not None:
+            raise self._endings.failure
         try:
             await self._endings.give_back_what_was_left()
         except FrontierBusyError as error:  # the leases bring it back
