@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import socket
@@ -361,3 +362,10 @@ def test_the_demo_explains_itself(sqspider: Run) -> None:
     assert done.returncode == 0, done.stderr
     for word in ("lead to one another", "robots", "client_error", "/huge was cut off", "never asked for"):
         assert word in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_its_short_form_however_a_command_is_called(name: str) -> None:
+    """Click keeps the first answer: without that, whoever came first would decide what all others see."""
+    command = getattr(importlib.import_module(f"sqspider.cli.{name}"), name)
+    assert "-h, --help" in command.get_help(click.Context(command, info_name=name))

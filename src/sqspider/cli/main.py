@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NO_FRONTIER, NOT_ALL_GOOD
-from sqspider.cli.sections import Group
+from sqspider.cli.sections import HELP, Group
 from sqspider.cli.shared import shared_options
 from sqspider.cli.terminal import take_every_text
 from sqspider.version import VERSION
@@ -74,7 +74,7 @@ class _Commands(Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(cls=_Commands, context_settings={"help_option_names": HELP, "max_content_width": 100})
 @shared_options
 @click.version_option(VERSION, prog_name="sqspider")
 def cli() -> None:

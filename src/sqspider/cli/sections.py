@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+HELP: Final = ["-h", "--help"]  # the names of that option
 _OWN: Final = "Options"
 _titles: Final[dict[click.Parameter, str]] = {}  # of the section of each option that is in one
 
@@ -47,7 +48,11 @@ def _write(command: click.Command, ctx: click.Context, formatter: click.HelpForm
 
 
 class Command(click.Command):
-    """A command whose options are listed in sections."""
+    """A command whose options are listed in sections, and that tells of ``-h`` however it is called."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.context_settings.setdefault("help_option_names", HELP)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write(self, ctx, formatter)
