@@ -50,19 +50,19 @@ def _write(command: click.Command, ctx: click.Context, formatter: click.HelpForm
 class Command(click.Command):
     """A command whose options are listed in sections, and that tells of ``-h`` however it is called."""
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self.context_settings.setdefault("help_option_names", HELP)
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return HELP
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write(self, ctx, formatter)
 
 
-class Group(click.Group):
+class Group(Command, click.Group):
     """A command with commands of its own."""
 
     command_class = Command
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        _write(self, ctx, formatter)
+        super().format_options(ctx, formatter)
         self.format_commands(ctx, formatter)
