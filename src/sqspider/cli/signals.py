@@ -52,7 +52,7 @@ def stopping_on_signals(stop: Callable[[], None], *, at_once: Callable[[], objec
         yield
     finally:
         for number, handler in before.items():
-            with suppress(NotImplementedError):
+            with suppress(NotImplementedError):  # on Windows, where the loop has none to remove
                 loop.remove_signal_handler(number)
             signal.signal(number, handler)
 

@@ -157,7 +157,7 @@ class Permissions:
         return Busy(row.rest_until) if is_against(row) else None
 
     async def _enter_now(self, request: Request) -> Permission | Busy:
-        """Permission the gate of our own network, then enter the host."""
+        """Pass our own network, if it lets anything out, then enter the host."""
         name, now = host_of(request.url), self._clock()
         if self.under_way >= self._network.most_at_a_time(self.under_way + 1, now):
             return Busy(now + PROBE_POLL_SECONDS)
