@@ -69,7 +69,7 @@ class CurlOptions(NamedTuple):
 
     check_address: CheckAddress | None = None  # none: every address will do
     proxy: str | None = None
-    ca_file: str | None = None  # whose certificates are trusted; none: those of the system
+    certificates: str | None = None  # a file (PEM) or folder of those that are trusted; none: the system's
     most_idle: int = 64  # connections that are kept
 
 
@@ -285,9 +285,9 @@ class _Line:
             (pycurl.DEBUGFUNCTION, self._take_note),
         ):
             easy.setopt(option, value)
-        ca_file = self._options.ca_file or ssl.get_default_verify_paths().cafile
-        if ca_file:
-            easy.setopt(pycurl.CAINFO, ca_file)
+        trusted = self._options.certificates or ssl.get_default_verify_paths().cafile
+        if trusted:
+            easy.setopt(pycurl.CAPATH if os.path.isdir(trusted) else pycurl.CAINFO, trusted)
 
     def begin(self, exchange: Exchange, receiver: Receiver, whom: str, started: float) -> None:
         self.exchange: Any = exchange
@@ -324,8 +324,7 @@ class _Line:
         is_whole = scheme == "http" and (self._options.proxy or "").startswith("http")
         easy.setopt(pycurl.REQUEST_TARGET, request.url if is_whole else _target_of(request.url))
         if request.document is not None:
-            easy.setopt(pycurl.POST, 1)
-            easy.setopt(pycurl.POSTFIELDS, request.document)
+            easy.setopt(pycurl.POSTFIELDS, request.document)  # and by that it is a POST
 
     def _change(self, option: int, value: Any) -> None:
         if self._set.get(option) != value:
@@ -353,6 +352,10 @@ class _Line:
 
     def _expire(self) -> None:
         self._transport.abort(self, Failure.CONNECT_TIMEOUT if self.exchange.is_connecting else Failure.TIMEOUT)
+
+    def _set_clock(self, until: float) -> None:
+        self._clock.cancel()
+        self._clock = self._loop.call_at(until, self._expire)
 
     def _resume(self, exchange: Exchange, *, is_wanted: bool) -> None:
         if self.exchange is not exchange:  # it is over
@@ -408,6 +411,8 @@ class _Line:
             exchange.failure = Failure.GATE
             return int(pycurl.PREREQFUNC_ABORT)
         self._is_asked = True
+        if exchange.is_kept and exchange.request.silent_seconds is not None:
+            self._set_clock(min(self._until, self._loop.time() + exchange.request.silent_seconds))
         exchange.is_connecting = False
         exchange.sent_seconds = self._loop.time() - self._started
         return int(pycurl.PREREQFUNC_OK)
@@ -418,6 +423,8 @@ class _Line:
             return None
         if not exchange.head:
             exchange.first_byte_seconds = self._loop.time() - self._started
+            if exchange.is_kept and exchange.request.silent_seconds is not None:
+                self._set_clock(self._until)
         exchange.head.append(line)
         self._head_bytes += len(line)
         if self._head_bytes > exchange.request.max_head_bytes:

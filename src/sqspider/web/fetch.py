@@ -102,7 +102,7 @@ class Fetcher:
         identity = CurlOptions(
             check_address=None if self.options.allow_private else why_not_public,
             proxy=self.options.proxy,
-            ca_file=self.options.ca_file,
+            certificates=self.options.ca_file,
             most_idle=2 * self._most,
         )
         self._transport = CurlTransport(identity, self._names)

@@ -27,7 +27,7 @@ class Network:
     # URL of a proxy by the scheme of what is asked for
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     no_proxy: str = ""  # hosts that are asked directly
-    tls: ssl.SSLContext | bool = True  # whom it trusts; True: as Python does
+    certificates: str | None = None  # a file or folder of those it trusts; none: the system's
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Network:
@@ -105,12 +105,13 @@ def _proxy(scheme: str, environment: Mapping[str, str]) -> str:
     return url if "://" in url or not url else f"http://{url.removeprefix('//')}"
 
 
-def _trusted(bundle: str) -> ssl.SSLContext | bool:
+def _trusted(bundle: str) -> str | None:
     if not bundle:
-        return True
+        return None
     is_folder = Path(bundle).is_dir()
-    try:
-        return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
+    try:  # to tell now what is wrong with it
+        ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
+        return bundle
     except OSError as error:  # ssl.SSLError is one
         raise FrontierUnavailableError(
             f"AWS_CA_BUNDLE is {bundle!r}, and no certificates can be read there ({error}): name a file in PEM format"
