@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from types import SimpleNamespace
-from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp.client_reqrep import ConnectionKey
 
 from sqspider.record import Reason
 from sqspider.retry import Fault, rule_for
+from sqspider.transport import Exchange, Failure, Request
 from sqspider.web.errors import classify
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
@@ -22,9 +19,11 @@ from tests.sites import Site
 PRIVATE = FetchOptions(allow_private=True, timeout_seconds=5.0)
 
 
-def connector_error(number: int, host: str = "h.example") -> aiohttp.ClientConnectorError:
-    key: Any = SimpleNamespace(host=host, port=80, is_ssl=False, ssl=True)
-    return aiohttp.ClientConnectorError(key, OSError(number, "as the system says it"))
+def failed(failure: Failure, number: int = 0, *, is_connecting: bool = True) -> Exchange:
+    exchange = Exchange(Request("http://h.example/"))
+    exchange.failure, exchange.errno, exchange.is_connecting = failure, number, is_connecting
+    exchange.detail = "[Errno 24] Too many open files"  # whatever is said says nothing of whose trouble it is
+    return exchange
 
 
 @pytest.mark.parametrize(
@@ -44,31 +43,17 @@ def connector_error(number: int, host: str = "h.example") -> aiohttp.ClientConne
     ],
 )
 def test_an_error_number_says_whose_trouble_it_is(number: int, reason: Reason, fault: Fault) -> None:
-    found, detail = classify(connector_error(number), is_connecting=True)
+    found, detail = classify(failed(Failure.NO_CONNECTION, number))
     assert (found, rule_for(found).fault) == (reason, fault)
     assert detail
 
 
-def test_a_server_cannot_pass_its_answer_off_as_our_shortage() -> None:
-    history: Any = ()
-    info: Any = None
-    for error in (
-        aiohttp.ClientResponseError(info, history, message="[Errno 24] Too many open files"),
-        aiohttp.ClientPayloadError("[Errno 24] Too many open files"),
-    ):
-        assert classify(error, is_connecting=False)[0] in (
-            Reason.BAD_RESPONSE,
-            Reason.INCOMPLETE_BODY,
-            Reason.HEADERS_TOO_LARGE,
-        )
-
-
-def test_a_name_that_cannot_be_looked_up_is_the_proxys_behind_a_proxy() -> None:
-    key = ConnectionKey("p.example", 3128, False, True, None, None, None)
-    error = aiohttp.ClientConnectorDNSError(key, socket.gaierror(socket.EAI_AGAIN, "try again"))
-    assert classify(error, is_connecting=True)[0] is Reason.DNS_FAILURE
-    behind = classify(error, is_connecting=True, proxy="http://p.example:3128", url="http://h.example/")
-    assert behind == (Reason.PROXY_UNUSABLE, "the proxy's name cannot be looked up")
+@pytest.mark.parametrize("failure", sorted(Failure))
+def test_every_failure_has_a_reason_and_only_our_own_are_ours(failure: Failure) -> None:
+    ours = {Failure.OWN_SHORTAGE, Failure.PROXY}
+    found, detail = classify(failed(failure, is_connecting=False))
+    assert (rule_for(found).fault is Fault.OURS) == (failure in ours)
+    assert detail
 
 
 async def _asked_by(proxy: str, url: str) -> Reason | None:
@@ -83,6 +68,10 @@ async def test_a_proxy_that_is_away_is_no_hosts_trouble(scheme: str) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     assert await _asked_by(f"http://127.0.0.1:{port}", f"{scheme}://h.invalid/") is Reason.PROXY_UNUSABLE
+
+
+async def test_a_proxys_name_that_cannot_be_looked_up_is_no_hosts_trouble() -> None:
+    assert await _asked_by("http://no-such-proxy.invalid:3128", "http://h.invalid/") is Reason.PROXY_UNUSABLE
 
 
 @pytest.mark.parametrize(

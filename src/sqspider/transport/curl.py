@@ -1,7 +1,7 @@
 """HTTP by libcurl, its multi-socket interface on the running event loop: no thread, and no wait but the loop's.
 
-What libcurl does by itself and we do not want is off: redirects, cookies, decoding, proxies of the environment, asking
-again where a kept connection turns out dead. https://curl.se/libcurl/c/libcurl-multi.html
+What libcurl does by itself and we do not want is off: redirects, cookies, decoding, proxies of the environment, names,
+asking again where a kept connection turns out dead. https://curl.se/libcurl/c/libcurl-multi.html
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ CheckAddress = Callable[[str], str | None]
 
 IDLE_SECONDS: Final = 15
 _MAX_LINES: Final = 64  # easy handles kept for further requests
+_SWITCHING_PROTOCOLS: Final = 101  # RFC 9110 section 15.2.2: an end, for we ask for no other protocol
 
 _FAILURES: Final = {
     pycurl.E_UNSUPPORTED_PROTOCOL: Failure.NOT_HTTP,  # HTTP/0.9, or what is no HTTP at all
@@ -45,23 +46,29 @@ _FAILURES: Final = {
     pycurl.E_GOT_NOTHING: Failure.NO_ANSWER,
     pycurl.E_SEND_ERROR: Failure.BROKEN,
     pycurl.E_RECV_ERROR: Failure.BROKEN,
-    pycurl.E_ABORTED_BY_CALLBACK: Failure.GATE,
+    pycurl.E_BAD_CONTENT_ENCODING: Failure.BAD_FRAMING,  # of transfer codings; content codings are not libcurl's here
     97: Failure.PROXY,  # CURLE_PROXY
     100: Failure.HEAD_TOO_LARGE,  # CURLE_TOO_LARGE
-    56: Failure.BROKEN,
-    **dict.fromkeys(
-        (
-            pycurl.E_SSL_CONNECT_ERROR,
-            pycurl.E_PEER_FAILED_VERIFICATION,
-            pycurl.E_SSL_CERTPROBLEM,
-            pycurl.E_SSL_CIPHER,
-            pycurl.E_SSL_CACERT_BADFILE,
-            pycurl.E_SSL_ISSUER_ERROR,
-            pycurl.E_SSL_INVALIDCERTSTATUS,
-        ),
-        Failure.TLS,
-    ),
+    pycurl.E_SSL_CONNECT_ERROR: Failure.TLS,
+    pycurl.E_PEER_FAILED_VERIFICATION: Failure.CERTIFICATE,
+    pycurl.E_SSL_INVALIDCERTSTATUS: Failure.CERTIFICATE,
 }
+_ON_THE_WAY: Final = frozenset(
+    {
+        Failure.NO_CONNECTION,
+        Failure.CONNECT_TIMEOUT,
+        Failure.BROKEN,
+        Failure.NO_ANSWER,
+        Failure.NOT_HTTP,
+        Failure.TLS,
+        Failure.CERTIFICATE,
+    }
+)
+"""What may fail before anything leads to the host."""
+_PROXY_AUTHENTICATION_REQUIRED: Final = 407  # RFC 9110 section 15.5.8
+_CHUNKS: Final = re.compile(r"\bchunk", re.IGNORECASE)
+"""What a message says of chunks whose framing is broken; its code is that of a connection that breaks."""
+_TLS_END: Final = "unexpected eof"  # the connection was closed, and TLS was not: as a message says it, under that code
 
 
 class CurlOptions(NamedTuple):
@@ -71,6 +78,14 @@ class CurlOptions(NamedTuple):
     proxy: str | None = None
     certificates: str | None = None  # a file (PEM) or folder of those that are trusted; none: the system's
     most_idle: int = 64  # connections that are kept
+
+
+class _Connection(NamedTuple):
+    """A connection, by its ends: the other address and port, and our port."""
+
+    address: str
+    port: int
+    own_port: int
 
 
 class CurlTransport:
@@ -88,8 +103,7 @@ class CurlTransport:
         self._timer: asyncio.Handle | None = None
         self._lines: list[_Line] = []  # not in use
         self._busy: dict[Any, _Line] = {}
-        # Kept connections by whom they lead to and our port: their descriptor. The latest last, as libcurl has them.
-        self._idle: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._kept: OrderedDict[_Connection, int] = OrderedDict()  # and their descriptors; the oldest first
 
     def close(self) -> None:
         if self._timer is not None:
@@ -97,7 +111,7 @@ class CurlTransport:
         for descriptor, what in list(self._watched.items()):
             self._unwatch(descriptor, what)
         self._watched.clear()
-        self._idle.clear()
+        self._kept.clear()
         self._multi.close()
         for line in self._lines:
             line.easy.close()
@@ -121,11 +135,7 @@ class CurlTransport:
         except OSError as error:
             exchange.failure, exchange.errno = Failure.NAME_LOOKUP, error.errno or 0
         else:
-            whom = self._options.proxy or f"{scheme}://{authority}"
-            await self._carry(exchange, receiver, whom, authority, scheme, addresses, started)
-            while exchange.failure is Failure.DIRTY:  # nothing was written, and that connection is closed
-                exchange.failure, exchange.is_kept = None, False
-                await self._carry(exchange, receiver, whom, authority, scheme, addresses, started)
+            await self._carry(exchange, receiver, authority, scheme, addresses, started)
         exchange.end_seconds = self._loop.time() - started
         return exchange
 
@@ -143,15 +153,15 @@ class CurlTransport:
             return await self._names.look_up(name)
 
     async def _carry(
-        self, exchange: Exchange, receiver: Receiver, whom: str, authority: str, scheme: str,
-        addresses: tuple[str, ...], started: float,
+        self, exchange: Exchange, receiver: Receiver, authority: str, scheme: str, addresses: tuple[str, ...],
+        started: float,
     ) -> None:  # fmt: skip
         line = self._lines.pop() if self._lines else _Line(self)
-        line.begin(exchange, receiver, whom, started)
+        line.begin(exchange, receiver, started)
         line.set_up(authority, scheme, addresses)
-        self._busy[line.easy] = line
-        self._multi.add_handle(line.easy)
-        self._act(pycurl.SOCKET_TIMEOUT, 0)  # at once, and not in the loop's next round
+        self._add(line)
+        # At once: a kept connection is looked at now, and what comes on it from now on comes after the request.
+        self._act(pycurl.SOCKET_TIMEOUT, 0)
         try:
             await line.done
         finally:
@@ -165,12 +175,18 @@ class CurlTransport:
                     self._lines.append(line)
                 else:
                     line.easy.close()
+        if line.raised is not None:
+            raise line.raised
 
     def abort(self, line: _Line, failure: Failure | None) -> None:
         """End an exchange that is under way, from outside of libcurl's callbacks."""
         line.exchange.failure = failure
         self._let_go(line)
         line.finish()
+
+    def _add(self, line: _Line) -> None:
+        self._busy[line.easy] = line
+        self._multi.add_handle(line.easy)
 
     def _let_go(self, line: _Line) -> None:
         del self._busy[line.easy]
@@ -217,32 +233,47 @@ class CurlTransport:
 
     def _ended(self, easy: Any, code: int, text: str) -> None:
         line = self._busy[easy]
-        self._note_idle(line)
+        self._note_kept(line)
         self._let_go(line)
+        if line.is_turned_away:
+            line.ask_afresh()
+            self._add(line)
+            return
         line.note_failure(code, text)
         line.finish()
 
     # Kept connections
 
-    def _note_idle(self, line: _Line) -> None:
+    def _note_kept(self, line: _Line) -> None:
         """Remember the connection that a request leaves behind, if it does."""
         descriptor = line.easy.getinfo(pycurl.ACTIVESOCKET)
-        if descriptor < 0 or line.exchange.request.is_fresh or not line.port:
+        if descriptor < 0 or line.connection is None or line.has_two_framings:
             return
-        self._idle[line.whom, line.port] = descriptor
-        if len(self._idle) > 4 * self._options.most_idle:  # libcurl keeps fewer: what it closed is not told
-            self._idle.popitem(last=False)
+        self._kept[line.connection] = descriptor
+        if len(self._kept) > self._options.most_idle:
+            self._kept.popitem(last=False)
 
-    def take_from_idle(self, whom: str, port: int) -> int | None:
-        """The descriptor of a connection, known by our port, that is in use again; none: it is new."""
-        return self._idle.pop((whom, port), None)
+    def is_clean(self, connection: _Connection) -> bool:
+        """Whether a kept connection may carry a request; it is in use from now on.
+
+        Not where bytes, or an end, wait at it: an answer that nobody asked for would be taken for the next one. Nor
+        where it is not known, after an answer that left it in doubt.
+        """
+        descriptor = self._kept.pop(connection, None)
+        return descriptor is not None and not _is_readable(descriptor)
 
 
-def _has_something(descriptor: int) -> bool:
-    """Whether bytes, or an end, wait at a connection that nobody has asked anything."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
+if hasattr(select, "poll"):
+
+    def _is_readable(descriptor: int) -> bool:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+
+else:  # Windows
+
+    def _is_readable(descriptor: int) -> bool:
+        return bool(select.select([descriptor], (), (), 0)[0])
 
 
 class _Opened:
@@ -289,13 +320,16 @@ class _Line:
         if trusted:
             easy.setopt(pycurl.CAPATH if os.path.isdir(trusted) else pycurl.CAINFO, trusted)
 
-    def begin(self, exchange: Exchange, receiver: Receiver, whom: str, started: float) -> None:
+    def begin(self, exchange: Exchange, receiver: Receiver, started: float) -> None:
         self.exchange: Any = exchange
-        self.whom = whom
-        self.port = 0  # ours, of the connection
+        self.connection: _Connection | None = None  # that the request goes over
         self.done: asyncio.Future[None] = self._loop.create_future()
+        self.raised: Exception | None = None  # by whoever was called back: that is its own fault, and no site's
+        self.is_turned_away = False  # from a kept connection that is not clean
+        self.has_two_framings = False
         self._receiver: Any = receiver
         self._started = started
+        self._is_opened = False  # for this request
         self._head_bytes = 0
         self._is_head_whole = False
         self._is_enough = False
@@ -314,8 +348,8 @@ class _Line:
             name = authority.rpartition(":")[0] if ":" in authority else authority
             port = authority.rpartition(":")[2] if ":" in authority else "443" if scheme == "https" else "80"
             listed = ",".join(f"[{address}]" if ":" in address else address for address in addresses)
-            self._change(pycurl.RESOLVE, [f"+{name}:{port}:{listed}"])
-        self._change(pycurl.HTTPHEADER, list(request.headers))
+            easy.setopt(pycurl.RESOLVE, [f"+{name}:{port}:{listed}"])
+        self._change(pycurl.HTTPHEADER, request.headers)
         self._change(pycurl.FRESH_CONNECT, int(request.is_fresh))
         self._change(pycurl.FORBID_REUSE, int(request.is_fresh))
         self._change(pycurl.VERBOSE, int(request.keeps_request_head))
@@ -331,6 +365,11 @@ class _Line:
             self.easy.setopt(option, value)
             self._set[option] = value
 
+    def ask_afresh(self) -> None:
+        """Once more, for nothing was written: over a connection of its own making."""
+        self.is_turned_away = False
+        self._change(pycurl.FRESH_CONNECT, 1)
+
     def finish(self) -> None:
         if not self.done.done():
             self.done.set_result(None)
@@ -345,13 +384,43 @@ class _Line:
     def note_failure(self, code: int, text: str) -> None:
         """What libcurl's code means, unless it is known better."""
         exchange = self.exchange
-        if code == 0 or exchange.failure is not None or self._is_enough:
+        if exchange.failure is not None or self._is_enough:
+            return
+        if code == 0:  # also where the connection was closed amid the head
+            exchange.failure = None if self._is_head_whole else Failure.NO_ANSWER
             return
         exchange.detail, exchange.errno = text, self.easy.getinfo(pycurl.OS_ERRNO)
-        exchange.failure = _FAILURES.get(code, Failure.UNKNOWN)
+        failure = _FAILURES.get(code, Failure.UNKNOWN)
+        if failure is Failure.BROKEN and _CHUNKS.search(text):
+            failure = Failure.BAD_FRAMING
+        elif failure is Failure.BROKEN and _TLS_END in text and self._is_head_whole:
+            failure = Failure.SHORT_BODY
+        exchange.failure = failure
+        self._tell_proxy_from_host()
 
     def _expire(self) -> None:
-        self._transport.abort(self, Failure.CONNECT_TIMEOUT if self.exchange.is_connecting else Failure.TIMEOUT)
+        exchange = self.exchange
+        exchange.failure = Failure.CONNECT_TIMEOUT if exchange.is_connecting else Failure.TIMEOUT
+        self._tell_proxy_from_host()
+        self._transport.abort(self, exchange.failure)
+
+    def _tell_proxy_from_host(self) -> None:
+        """What fails before a proxy has led to the host is the proxy's failure."""
+        exchange = self.exchange
+        if self._options.proxy is None or not exchange.is_connecting or exchange.failure not in _ON_THE_WAY:
+            return
+        http_status = self.easy.getinfo(
+            pycurl.HTTP_CONNECTCODE
+        )  # of a tunnel, which https takes; zero without an answer
+        if 200 <= http_status < 300:
+            return  # it does lead there
+        if http_status and http_status != _PROXY_AUTHENTICATION_REQUIRED:
+            exchange.failure, exchange.detail = Failure.PROXY_REFUSED, f"HTTP status {http_status}"
+        elif exchange.failure is Failure.CONNECT_TIMEOUT and exchange.request.url.startswith("https:"):
+            pass  # it may be either's, and is taken for the host's
+        else:
+            exchange.failure = Failure.PROXY
+            exchange.detail = f"HTTP status {http_status}" if http_status else exchange.detail
 
     def _set_clock(self, until: float) -> None:
         self._clock.cancel()
@@ -387,40 +456,58 @@ class _Line:
         if most is not None and opened.fileno() >= most - descriptors.SPARE:  # numbers are given out from below
             self.exchange.failure, self.exchange.errno = Failure.OWN_SHORTAGE, errno.EMFILE
             return pycurl.SOCKET_BAD
+        self._is_opened = True
         return opened
 
-    def _connected(self, address: str, _own_address: str, _port: int, own_port: int) -> int:
+    def _connected(self, address: str, _own_address: str, port: int, own_port: int) -> int:
         """Between connected and written, on kept connections, too."""
+        try:
+            return int(pycurl.PREREQFUNC_OK if self._may_write(address, port, own_port) else pycurl.PREREQFUNC_ABORT)
+        except Exception as error:  # noqa: BLE001 - raised where the exchange is waited for
+            self.raised = error
+            return int(pycurl.PREREQFUNC_ABORT)
+
+    def _may_write(self, address: str, port: int, own_port: int) -> bool:
         exchange = self.exchange
-        if self._is_asked:  # the same, over another one that was kept
+        if self._is_asked:  # the same as in `_open`, over another one that was kept
             exchange.failure = Failure.STALE
-            return int(pycurl.PREREQFUNC_ABORT)
-        exchange.address, self.port = address, own_port
-        kept = self._transport.take_from_idle(self.whom, own_port)
-        exchange.is_kept = kept is not None
-        if kept is not None and _has_something(kept):
-            # Dead, or an answer that nobody asked for: it would be taken for this request's.
-            exchange.failure = Failure.DIRTY
-            return int(pycurl.PREREQFUNC_ABORT)
+            return False
+        if exchange.failure is Failure.ADDRESS_REFUSED:  # one of several addresses: what such a name says is not asked
+            return False
+        connection = _Connection(address, port, own_port)
+        if not self._is_opened and not self._transport.is_clean(connection):
+            self.is_turned_away = True
+            return False
         check = self._options.check_address
         if check is not None and self._options.proxy is None and (why := check(address)):
             exchange.failure, exchange.detail = Failure.ADDRESS_REFUSED, why
-            return int(pycurl.PREREQFUNC_ABORT)
+            return False
         gate = exchange.request.gate
         if gate is not None and not gate():
             exchange.failure = Failure.GATE
-            return int(pycurl.PREREQFUNC_ABORT)
+            return False
+        self.connection = connection
         self._is_asked = True
+        exchange.failure = None  # of another address
+        exchange.address = address
+        exchange.is_kept = not self._is_opened
         if exchange.is_kept and exchange.request.silent_seconds is not None:
             self._set_clock(min(self._until, self._loop.time() + exchange.request.silent_seconds))
         exchange.is_connecting = False
         exchange.sent_seconds = self._loop.time() - self._started
-        return int(pycurl.PREREQFUNC_OK)
+        return True
 
     def _take_head(self, line: bytes) -> int | None:
+        try:
+            return None if self._is_head_wanted(line) else 0
+        except Exception as error:  # noqa: BLE001 - as in `_connected`
+            self.raised = error
+            return 0
+
+    def _is_head_wanted(self, line: bytes) -> bool:
         exchange = self.exchange
         if exchange.is_connecting or self._is_head_whole:  # of a proxy's CONNECT; trailers
-            return None
+            return True
         if not exchange.head:
             exchange.first_byte_seconds = self._loop.time() - self._started
             if exchange.is_kept and exchange.request.silent_seconds is not None:
@@ -429,27 +516,31 @@ class _Line:
         self._head_bytes += len(line)
         if self._head_bytes > exchange.request.max_head_bytes:
             exchange.failure = Failure.HEAD_TOO_LARGE
-            return 0
+            return False
         if line not in (b"\r\n", b"\n"):
-            return None
+            return True
         said = _STATUS.match(exchange.head[0])
         if said is None:
             exchange.failure = Failure.NOT_HTTP
-            return 0
-        exchange.http_status = int(said[1])
-        if exchange.http_status < 200:  # an interim answer (RFC 9110 section 15.2)
+            return False
+        http_status = int(said[1])
+        if http_status < 200 and http_status != _SWITCHING_PROTOCOLS:  # an interim answer (RFC 9110 section 15.2)
             exchange.head.clear()
-            return None
+            return True
         self._is_head_whole = True
+        exchange.http_status = http_status
         exchange.protocol = exchange.head[0].partition(b" ")[0].decode("latin-1")
         exchange.headers = _headers_in(exchange.head)
-        if self._receiver.head(exchange):
-            return None
-        self._is_enough = True
-        return 0
+        self.has_two_framings = _has_two_framings(exchange.headers)
+        self._is_enough = not self._receiver.head(exchange) or http_status == _SWITCHING_PROTOCOLS
+        return not self._is_enough
 
     def _take_body(self, piece: bytes) -> int | None:
-        word = self._receiver.body(piece)
+        try:
+            word = self._receiver.body(piece)
+        except Exception as error:  # noqa: BLE001 - as in `_connected`
+            self.raised = error
+            return 0
         if word == ENOUGH:
             self._is_enough = True
             return 0
@@ -468,7 +559,7 @@ class _Line:
 
 
 _NOTHING: Final = None
-_STATUS: Final = re.compile(rb"HTTP/[0-9.]+[ \t]+([0-9]{3})")
+_STATUS: Final = re.compile(rb"HTTP/[0-9.]+[ \t]+([0-9]{3})(?![0-9])", re.IGNORECASE)
 _TLS_NOTE: Final = b"SSL connection using "
 _NAME_UNKNOWN: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
@@ -478,6 +569,13 @@ def _headers_in(head: list[bytes]) -> tuple[tuple[str, str], ...]:
     return tuple(
         (name.strip().decode("latin-1"), value.strip().decode("latin-1")) for name, colon, value in pairs if colon
     )
+
+
+def _has_two_framings(headers: tuple[tuple[str, str], ...]) -> bool:
+    """Chunks beside a length: whoever sent both may mean either, and is not asked again over that connection
+    (RFC 9112 section 6.3)."""
+    names = {name.lower() for name, _ in headers}
+    return "transfer-encoding" in names and "content-length" in names
 
 
 def _name_in(authority: str) -> str | None:

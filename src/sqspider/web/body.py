@@ -57,6 +57,7 @@ class Body:
         self._take = sink or self._keep
         self.size = 0  # decoded bytes so far
         self.is_truncated = False  # there was more than the limit
+        self.is_short = False  # it stopped amid its coding
 
     def feed(self, data: bytes) -> bool:
         """Take some bytes; False when the limit is reached and no more is wanted.
@@ -89,9 +90,9 @@ class Body:
             yield from self._decode(piece, depth + 1)
 
     def end(self) -> bytes:
-        """The decoded bytes. A coded body that stopped in its middle is kept and marked truncated."""
-        if self.size and not all(layer.is_complete for layer in self._layers):
-            self.is_truncated = True
+        """The decoded bytes. A coded body that stopped in its middle is kept."""
+        is_complete = all(layer.is_complete for layer in self._layers)
+        self.is_short = self.size > 0 and not is_complete and not self.is_truncated
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
 

@@ -45,6 +45,7 @@ _REASONS: Final = {
     Failure.STALE: (Reason.CONNECTION_RESET, "the connection had been closed"),
     Failure.NOT_HTTP: (Reason.BAD_RESPONSE, "the answer is not HTTP"),
     Failure.HEAD_TOO_LARGE: (Reason.HEADERS_TOO_LARGE, "the head of the answer is too large"),
+    Failure.SHORT_BODY: (Reason.INCOMPLETE_BODY, "the connection was closed before anything of the body came"),
     Failure.BAD_FRAMING: (Reason.BAD_RESPONSE, "the body's framing is broken"),
     Failure.OWN_SHORTAGE: (Reason.OWN_SHORTAGE, "this process can open no more connections"),
 }
@@ -57,14 +58,18 @@ def classify(exchange: Exchange) -> tuple[Reason, str]:
         case Failure.ADDRESS_REFUSED:
             return Reason.PRIVATE_ADDRESS, exchange.detail
         case Failure.TLS:
-            return Reason.TLS_ERROR, _tls_detail(exchange.detail)
+            return Reason.TLS_ERROR, f"the TLS handshake failed: {exchange.detail}"
+        case Failure.CERTIFICATE:
+            return Reason.TLS_ERROR, f"the certificate is not valid: {_in_few_words(exchange.detail)}"
         case Failure.PROXY:
-            return Reason.PROXY_UNUSABLE, exchange.detail
+            return Reason.PROXY_UNUSABLE, f"the proxy cannot be used: {exchange.detail}"
+        case Failure.PROXY_REFUSED:
+            return Reason.UNREACHABLE, f"the proxy cannot connect to it: {exchange.detail}"
         case Failure.NO_CONNECTION | Failure.BROKEN | Failure.OWN_SHORTAGE:
             reason, detail = _OS_REASONS.get(exchange.errno, _REASONS[failure])
             if failure is Failure.OWN_SHORTAGE and reason is not Reason.OWN_SHORTAGE:
                 reason, detail = _REASONS[failure]
-        case None | Failure.UNKNOWN | Failure.GATE | Failure.SHORT_BODY:
+        case None | Failure.UNKNOWN | Failure.GATE:
             return Reason.INTERNAL_ERROR, f"{exchange.detail}: see the worker's log"
         case _:
             reason, detail = _REASONS[failure]
@@ -73,9 +78,9 @@ def classify(exchange: Exchange) -> tuple[Reason, str]:
     return reason, detail
 
 
-_CERTIFICATE: Final = re.compile(r"certificate problem: (.+)")
+_AROUND_A_VERDICT: Final = re.compile(r"^SSL(?: certificate OpenSSL verify result)?: | \(\d+\)$")
 
 
-def _tls_detail(said: str) -> str:
-    problem = _CERTIFICATE.search(said)
-    return f"the certificate is not valid: {problem[1]}" if problem else f"the TLS handshake failed: {said}"
+def _in_few_words(said: str) -> str:
+    """A verdict on a certificate, without what stands around it."""
+    return _AROUND_A_VERDICT.sub("", said)

@@ -42,13 +42,14 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     http_status: int | None  # none without an answer
     headers: Headers  # as they were sent
     body: bytes  # decoded; empty for a redirect
-    truncated: bool  # the body was longer than the limit, or ended in its middle
+    truncated: bool  # the body was longer than the limit, or ended in its middle (`is_short`)
     reason: Reason | None  # what kept it from being a success; a redirect is one
     detail: str  # one line for a person
     elapsed_seconds: float
     sent_seconds: float  # from the start until the request was sent
     redirect_to: str | None = None  # where the answer leads, if it is a redirect: canonical
     is_stale: bool = False  # a connection that was kept broke before a byte came: that says nothing of the URL
+    is_short: bool = False  # the body ended before its announced length, or amid its framing or coding
     is_held: bool = False  # the gate said no: nothing was asked
     exchange: Exchange | None = None  # what was on the wire; none where nothing was tried
 
@@ -169,7 +170,8 @@ class Fetcher:
             http_status=head.http_status if head else None,
             headers=head.headers if head else (),
             body=answer.whole,
-            truncated=answer.is_truncated,
+            truncated=answer.is_truncated or answer.is_short,
+            is_short=answer.is_short,
             reason=reason,
             detail=trouble.detail if trouble else f"HTTP status {head.http_status}" if head and reason else "",
             elapsed_seconds=exchange.end_seconds if exchange else 0.0,
@@ -202,12 +204,14 @@ class _Answer:
         self._waiting: asyncio.Task[None] | None = None  # for room
         self._exchange: Exchange
         self._drained = 0
+        self._has_body = False  # something of it came
         self._coding: str | None = None
         self.trouble: Trouble | None = None
         self.is_head_good = False
         self.redirect_to: str | None = None
         self.whole = b""
         self.is_truncated = False
+        self.is_short = False
 
     def head(self, exchange: Exchange) -> bool:
         """Whether the body is wanted."""
@@ -230,6 +234,7 @@ class _Answer:
     def body(self, piece: bytes) -> int:
         """Take a piece."""
         body = self._body
+        self._has_body = True
         if body is None:
             self._drained += len(piece)
             return GO_ON if self._drained <= _DRAIN_BYTES else ENOUGH
@@ -268,13 +273,17 @@ class _Answer:
             self.trouble = Trouble(Reason.BAD_ENCODING, f"the body is not what Content-Encoding {self._coding!r} says")
 
     def end(self, exchange: Exchange) -> Trouble | None:
-        """What is there of the body at the end of the exchange; what kept it from being an answer."""
-        is_short = exchange.failure is Failure.SHORT_BODY and self.is_head_good
-        if exchange.failure is not None and not is_short:
+        """What is there of the body at the end of the exchange; what kept it from being an answer.
+
+        A body that ends before its announced length is one as far as it came, as for browsers.
+        """
+        self.is_short = exchange.failure is Failure.SHORT_BODY and (self.redirect_to is not None or self._has_body)
+        if exchange.failure is not None and not self.is_short:
             return Trouble(*classify(exchange))
         if self._body is not None:
             self.whole = self._body.end()
-            self.is_truncated = self._body.is_truncated or is_short
+            self.is_truncated = self._body.is_truncated
+            self.is_short = self.is_short or self._body.is_short
         return None
 
 

@@ -27,11 +27,12 @@ def access_for(fetched: Fetched, *, is_redirected: bool = False) -> RobotsAccess
     """What an answer for robots.txt, or for where it redirected to, means: RFC 9309 section 2.3.1.
 
     2xx is obeyed; 4xx, and redirects that lead nowhere or where we do not go, mean that there is
-    no file; 429, 5xx and everything that kept us from an answer mean that nothing is allowed.
+    no file; 429, 5xx and everything that kept us from an answer mean that nothing is allowed. So does a file
+    that ended before its end: what it forbids may stand in the rest.
     """
     reason = fetched.reason
     if reason is None:
-        return RobotsAccess.OBEY
+        return RobotsAccess.UNREACHABLE if fetched.is_short else RobotsAccess.OBEY
     if reason is Reason.CLIENT_ERROR or reason in _NOWHERE:
         return RobotsAccess.ALLOW_ALL
     is_3xx = fetched.http_status is not None and 300 <= fetched.http_status < 400
