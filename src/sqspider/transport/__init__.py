@@ -22,6 +22,7 @@ class Failure(StrEnum):
     NAME_LOOKUP = "name_lookup"  # the look-up itself failed
     ADDRESS_REFUSED = "address_refused"  # the caller's word on an address was no
     GATE = "gate"  # the caller's last word was no: nothing was written
+    DIRTY = "dirty"  # something waited at a kept connection: never the end of an exchange, another one is taken
     NO_CONNECTION = "no_connection"  # `Exchange.errno` says why, where the system did
     CONNECT_TIMEOUT = "connect_timeout"
     TLS = "tls"

@@ -7,7 +7,6 @@ again where a kept connection turns out dead. https://curl.se/libcurl/c/libcurl-
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import functools
 import os
@@ -15,6 +14,7 @@ import re
 import select
 import socket
 import ssl
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -28,7 +28,6 @@ CheckAddress = Callable[[str], str | None]
 """Why an IP address must not be connected to; none: it may be."""
 
 IDLE_SECONDS: Final = 15
-_DRAIN_BYTES: Final = 64 * 1024  # at a time, from a connection that is thrown away
 _MAX_LINES: Final = 64  # easy handles kept for further requests
 
 _FAILURES: Final = {
@@ -89,8 +88,8 @@ class CurlTransport:
         self._timer: asyncio.Handle | None = None
         self._lines: list[_Line] = []  # not in use
         self._busy: dict[Any, _Line] = {}
-        # Kept connections by whom they lead to and our port: their descriptor, and the number of its socket.
-        self._idle: dict[str, dict[int, tuple[int, int]]] = {}
+        # Kept connections by whom they lead to and our port: their descriptor. The latest last, as libcurl has them.
+        self._idle: OrderedDict[tuple[str, int], int] = OrderedDict()
 
     def close(self) -> None:
         if self._timer is not None:
@@ -124,6 +123,9 @@ class CurlTransport:
         else:
             whom = self._options.proxy or f"{scheme}://{authority}"
             await self._carry(exchange, receiver, whom, authority, scheme, addresses, started)
+            while exchange.failure is Failure.DIRTY:  # nothing was written, and that connection is closed
+                exchange.failure, exchange.is_kept = None, False
+                await self._carry(exchange, receiver, whom, authority, scheme, addresses, started)
         exchange.end_seconds = self._loop.time() - started
         return exchange
 
@@ -147,12 +149,9 @@ class CurlTransport:
         line = self._lines.pop() if self._lines else _Line(self)
         line.begin(exchange, receiver, whom, started)
         line.set_up(authority, scheme, addresses)
-        if not exchange.request.is_fresh:
-            self._look_at_idle(whom)
         self._busy[line.easy] = line
         self._multi.add_handle(line.easy)
-        # At once: whatever arrives on an idle connection from now on comes after the request.
-        self._act(pycurl.SOCKET_TIMEOUT, 0)
+        self._act(pycurl.SOCKET_TIMEOUT, 0)  # at once, and not in the loop's next round
         try:
             await line.done
         finally:
@@ -230,54 +229,20 @@ class CurlTransport:
         descriptor = line.easy.getinfo(pycurl.ACTIVESOCKET)
         if descriptor < 0 or line.exchange.request.is_fresh or not line.port:
             return
-        with contextlib.suppress(OSError):  # closed already
-            self._idle.setdefault(line.whom, {})[line.port] = (descriptor, os.fstat(descriptor).st_ino)
+        self._idle[line.whom, line.port] = descriptor
+        if len(self._idle) > 4 * self._options.most_idle:  # libcurl keeps fewer: what it closed is not told
+            self._idle.popitem(last=False)
 
-    def take_from_idle(self, whom: str, port: int) -> bool:
-        """A connection, known by our port, is in use; whether it is one that was kept."""
-        kept = self._idle.get(whom)
-        if kept is None or kept.pop(port, None) is None:
-            return False
-        if not kept:
-            del self._idle[whom]
-        return True
-
-    def _look_at_idle(self, whom: str) -> None:
-        """Throw away what bytes, or an end, wait at: an answer that nobody asked for would be the next one's."""
-        kept = self._idle.get(whom)
-        if kept is None:
-            return
-        poll = select.poll()
-        ports = {}
-        for port, (descriptor, number) in list(kept.items()):
-            if _is_socket(descriptor, number):
-                poll.register(descriptor, select.POLLIN)
-                ports[descriptor] = port
-            else:  # closed by libcurl, and perhaps given to somebody else
-                del kept[port]
-        for descriptor, _ in poll.poll(0) if ports else ():
-            _throw_away(descriptor)
-            del kept[ports[descriptor]]
-        if not kept:
-            del self._idle[whom]
+    def take_from_idle(self, whom: str, port: int) -> int | None:
+        """The descriptor of a connection, known by our port, that is in use again; none: it is new."""
+        return self._idle.pop((whom, port), None)
 
 
-def _is_socket(descriptor: int, number: int) -> bool:
-    try:
-        return os.fstat(descriptor).st_ino == number
-    except OSError:
-        return False
-
-
-def _throw_away(descriptor: int) -> None:
-    """Empty a socket and shut it down, so that libcurl finds it dead; to close it is libcurl's."""
-    with socket.socket(fileno=descriptor) as borrowed:
-        with contextlib.suppress(OSError):
-            while borrowed.recv(_DRAIN_BYTES, socket.MSG_DONTWAIT):
-                pass
-        with contextlib.suppress(OSError):
-            borrowed.shutdown(socket.SHUT_RDWR)
-        borrowed.detach()
+def _has_something(descriptor: int) -> bool:
+    """Whether bytes, or an end, wait at a connection that nobody has asked anything."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _Opened:
@@ -428,7 +393,12 @@ class _Line:
             exchange.failure = Failure.STALE
             return int(pycurl.PREREQFUNC_ABORT)
         exchange.address, self.port = address, own_port
-        exchange.is_kept = self._transport.take_from_idle(self.whom, own_port)
+        kept = self._transport.take_from_idle(self.whom, own_port)
+        exchange.is_kept = kept is not None
+        if kept is not None and _has_something(kept):
+            # Dead, or an answer that nobody asked for: it would be taken for this request's.
+            exchange.failure = Failure.DIRTY
+            return int(pycurl.PREREQFUNC_ABORT)
         check = self._options.check_address
         if check is not None and self._options.proxy is None and (why := check(address)):
             exchange.failure, exchange.detail = Failure.ADDRESS_REFUSED, why
