@@ -12,6 +12,7 @@
               unused. A suspect: given back, to be alone      permission, claim     wins with the next attempt
     fetched   trouble: given back, for a try of its own, or   claim, body           the same: it is fetched again, and
               uncounted where the trouble is not its own                            after three such claims given up
+              A cookie wall: its turn, once more
     stored    not stored: given back, uncounted               the same              the same: it is stored again
     ended     nothing                                         nothing               a finish is atomic, or in the safe
                                                                                     order (see the port)
