@@ -8,7 +8,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import NoneType
 from typing import Any
 
@@ -30,12 +30,13 @@ from sqspider.scope import Blocked
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
+from sqspider.work.cookie_wall import MAX_WALLS
 from sqspider.work.producer import produce
 from sqspider.work.redirects import MAX_REDIRECTS, led
 from sqspider.work.worker import Mode, Worker
 from tests.conftest import Run
 from tests.crawl.test_politeness import FETCH, LATE, OPTIONS, crawl, gaps_of, judged, opened, outcome_of, records_of
-from tests.sites import Site
+from tests.sites import Asked, Site
 
 AT_HOME = CrawlSettings(delay_seconds=0, obey_robots=False, scope=Scope.HOST)
 
@@ -493,3 +494,72 @@ def test_whoever_iterates_gets_pages_and_no_redirects(ways: Site) -> None:
     assert [(page.url, page.http_status, page.depth, page.parent, page.redirects) for page in pages] == [
         (f"{ways.url}page", 200, 0, f"{ways.url}b", 2)
     ]
+
+
+# Cookie walls.
+
+
+def wall(location: str, cookie: str, *, page: bytes = b"<title>in</title>") -> Callable[[Asked], Any]:
+    """Leads to a location, with a cookie, whoever does not bring it; the page for the others."""
+    return lambda asked: (
+        page
+        if cookie in asked.headers.get("Cookie", "")
+        else (302, {"Location": location, "Set-Cookie": f"{cookie}; Path=/; HttpOnly"})
+    )
+
+
+async def test_a_url_that_redirects_to_itself_with_a_cookie_is_asked_again_with_it(host: Site) -> None:
+    host.bodies = {"/self": wall("/self", "seen=1"), "/": b"<a href=/self>x</a><a href=/other>x</a>", "/other": b"x"}
+    found = await crawled(host, "")
+    assert outcome_of(found["self"]).title == "in"
+    assert [request.headers.get("Cookie") for request in host.requests if request.path == "/self"] == [None, "seen=1"]
+    # No other request gets it.
+    assert all("Cookie" not in request.headers for request in host.requests if request.path != "/self")
+
+
+async def test_two_walls_one_behind_the_other_are_passed_and_a_third_kind_of_loop_ends(host: Site) -> None:
+    numbers = iter(range(1000))
+    host.bodies = {
+        "/two": lambda asked: (
+            wall("/two", "b=2")(asked) if "a=1" in asked.headers.get("Cookie", "") else wall("/two", "a=1")(asked)
+        ),
+        "/same": lambda _: (302, {"Location": "/same", "Set-Cookie": "x=1"}),
+        "/new": lambda _: (302, {"Location": "/new", "Set-Cookie": f"x={next(numbers)}"}),
+        "/deleted": lambda _: (302, {"Location": "/deleted", "Set-Cookie": "x=1; Max-Age=0"}),
+        "/elsewhere": lambda _: (302, {"Location": "/elsewhere", "Set-Cookie": "x=1; Path=/shop"}),
+    }
+    found = await crawled(host, "two", "same", "new", "deleted", "elsewhere")
+    assert outcome_of(found["two"]).title == "in"
+    looped = {name for name, record in found.items() if outcome_of(record).reason is Reason.REDIRECT_LOOP}
+    assert looped == {"same", "new", "deleted", "elsewhere"}
+    asked = Counter(host.paths)
+    assert (asked["/two"], asked["/same"], asked["/new"]) == (3, 2, 1 + MAX_WALLS)
+    assert (asked["/deleted"], asked["/elsewhere"]) == (1, 1)
+
+
+async def test_a_target_of_the_same_host_gets_the_cookie_that_led_there(host: Site) -> None:
+    host.bodies = {"/gate": wall("/gated", "seen=1"), "/gated": wall("/gate", "seen=1")}
+    found = await crawled(host, "gate")
+    assert (outcome_of(found["gated"]).title, outcome_of(found["gate"]).http_status) == ("in", 302)
+
+
+async def test_a_cookie_goes_to_no_other_host(host: Site) -> None:
+    other = host.url_of("127.0.0.2")
+    host.bodies = {"/gate": wall(f"{other}gated", "seen=1"), "/gated": b"x"}
+    await crawled(host, "gate")
+    assert [request.headers.get("Cookie") for request in host.requests] == [None, None]
+
+
+async def test_the_hosts_delay_holds_before_a_cookie_is_brought_back(host: Site) -> None:
+    host.bodies = {"/self": wall("/self", "seen=1")}
+    found = await crawled(host, "self", settings=msgspec.structs.replace(AT_HOME, delay_seconds=0.3))
+    assert outcome_of(found["self"]).title == "in"
+    first, second = (request.at for request in host.requests)
+    assert second - first >= 0.3 - LATE
+
+
+async def test_a_wall_behind_a_delay_beyond_the_lease_ends_and_is_not_asked_for_ever(host: Site) -> None:
+    host.bodies = {"/self": wall("/self", "seen=1")}
+    found = await crawled(host, "self", settings=msgspec.structs.replace(AT_HOME, delay_seconds=3600))
+    assert outcome_of(found["self"]).reason is Reason.REDIRECT_LOOP
+    assert len(host.requests) == 1

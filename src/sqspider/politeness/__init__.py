@@ -229,8 +229,16 @@ class Politeness:
                 return Busy(started_at)
             requested_at = None
             fetched = await self._fetcher.fetch(
-                request.url, before_large=before_large, max_bytes=request.max_bytes, sink=request.sink
+                request.url,
+                before_large=before_large,
+                max_bytes=request.max_bytes,
+                sink=request.sink,
+                headers=request.headers,
+                gate=lambda: self._clock() <= begins_by,
             )
+            if fetched.is_held:  # the connection took so long that the lease might not cover the rest
+                requested_at = permission.asked_at
+                return Busy(self._clock())
             requested_at = started_at + fetched.sent_seconds
         finally:
             if held is not None:

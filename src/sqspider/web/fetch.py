@@ -79,6 +79,7 @@ class AnyFetcher(Protocol):
         max_bytes: int | None = None,
         sink: BodySink | None = None,
         gate: Gate | None = None,
+        headers: tuple[str, ...] = (),
     ) -> Fetched:
         """As :meth:`Fetcher.fetch`."""
 
@@ -124,6 +125,7 @@ class Fetcher:
         max_bytes: int | None = None,
         sink: BodySink | None = None,
         gate: Gate | None = None,
+        headers: tuple[str, ...] = (),
     ) -> Fetched:
         """Ask for a canonical URL, once; never raises but for being cancelled.
 
@@ -133,7 +135,7 @@ class Fetcher:
         ``max_bytes`` replaces the limit of the options. A ``sink`` gets the body of a success as it
         comes, in place of the result; it must not raise, and other bodies are not read. The statuses
         301, 302, 303, 307 and 308 lead elsewhere (RFC 9110 section 15.4): that is told, and not followed.
-        ``gate`` must not raise either.
+        ``gate`` must not raise either. ``headers`` ("Name: value") go with this request alone.
         """
         options = self.options
         answer = _Answer(url, options.proxy, max_bytes or options.max_bytes, sink, before_large)
@@ -143,7 +145,7 @@ class Fetcher:
             return self._fetched(url, answer, None, trouble)
         request = TransportRequest(
             url,
-            self._headers,
+            (*self._headers, *headers) if headers else self._headers,
             timeout_seconds=options.timeout_seconds,
             connect_seconds=CONNECT_SECONDS,
             is_fresh=url in self._alone,

@@ -37,6 +37,8 @@ class Visit:
         self.is_in_flight = False  # it is being fetched
         self.is_begun = False  # its claim was good for a request: it may have been made
         self.is_fetched = False
+        self.cookie = ""  # that a redirect set for it, and wants to see
+        self.walls = 0  # such redirects that led it to itself
         self.is_over = False  # its end is with the frontier, or it needs none
         self.is_in_error = False  # a fault of ours broke it off
         self.is_finished = False  # and its record is final by it
