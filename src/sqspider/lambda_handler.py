@@ -25,7 +25,7 @@ from sqspider.figures import embedded, metric_name
 from sqspider.frontier import Delivery, FrontierSettings, FrontierUnavailableError
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws.bill import Usage
-from sqspider.log import adopt_standard_logging, start_logging
+from sqspider.log import adopt_standard_logging, get_logger, start_logging
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
 from sqspider.work.desk import STOP_MARGIN_SECONDS
@@ -40,7 +40,7 @@ SWEEP_SECONDS: Final = 10.0  # of one round of a sweep, at the most
 LARGE_BODIES: Final = 1  # at a time: the least memory
 SEEN_URLS: Final = 20_000  # about 4 MB
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class FunctionSettings(msgspec.Struct, frozen=True, kw_only=True):

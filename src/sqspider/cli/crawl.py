@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import structlog
 from rich.console import Console
 
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
@@ -43,6 +42,7 @@ from sqspider.cli.worker import (
 from sqspider.crawls import CrawlSettings
 from sqspider.export import export_rows
 from sqspider.frontier import IN_MEMORY, Counts, Frontier
+from sqspider.log import get_logger
 from sqspider.url import Refused, Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
@@ -51,7 +51,7 @@ from sqspider.work.producer import produce
 from sqspider.work.seeds import read_url
 from sqspider.work.worker import Mode, Worker
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @click.command(cls=Command)

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from rich.console import Console, OverflowMethod
 from rich.live import Live
 from rich.text import Text
 
 from sqspider.cli.wording import dollars, human_bytes, human_seconds
 from sqspider.frontier import Bill, Clock, Counts
+from sqspider.log import get_logger
 from sqspider.record import Status
 from sqspider.report import Readable, hosts_in_trouble
 
@@ -27,7 +27,7 @@ LIVE_PATIENCE: Final = 10
 PLAIN_SECONDS: Final = 5.0  # between two lines elsewhere
 WINDOW_SECONDS: Final = 15.0  # over which speeds are averaged
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Speed:

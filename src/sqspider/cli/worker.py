@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import click
 import msgspec
-import structlog
 
 from sqspider.cli.options import checked, within
 from sqspider.cli.sections import section
 from sqspider.frontier import Traits
+from sqspider.log import get_logger
 from sqspider.web import descriptors
 from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
@@ -23,7 +23,7 @@ from sqspider.work.worker import Mode, Worker
 _FETCH: Final = FetchOptions()
 _WORKER: Final = WorkerOptions(worker_id="worker")
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 worker_options = section(
     "How it works",

@@ -14,10 +14,10 @@ from typing import Final, NamedTuple, Protocol
 
 import aiohttp
 import msgspec
-import structlog
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from sqspider.log import get_logger
 from sqspider.record import Reason, reason_for_http_status
 from sqspider.web.body import Body, BodySink, DecodeError
 from sqspider.web.connections import Connections, Underway
@@ -30,7 +30,7 @@ from sqspider.web.options import FetchOptions as FetchOptions  # said again: the
 LARGE_BYTES: Final = 256 * 1024  # decoded bytes of a body, before there must be room for more
 _DRAIN_BYTES: Final = 16 * 1024  # a redirect's body is read up to this size, to keep its connection
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
