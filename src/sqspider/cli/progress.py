@@ -9,10 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from rich.console import Console, OverflowMethod
-from rich.live import Live
-from rich.text import Text
-
 from sqspider.cli.wording import dollars, human_bytes, human_seconds
 from sqspider.frontier import Bill, Clock, Counts
 from sqspider.log import get_logger
@@ -20,6 +16,8 @@ from sqspider.record import Status
 from sqspider.report import Readable, hosts_in_trouble
 
 if TYPE_CHECKING:
+    from rich.console import Console, OverflowMethod
+
     from sqspider.work.sitemaps import SitemapReport
 
 LIVE_SECONDS: Final = 0.5  # between two looks on a terminal, and at least so many times as long as looking takes:
@@ -133,6 +131,9 @@ async def _print_lines(console: Console, look: Callable[[], Awaitable[str]]) -> 
 
 
 async def _redraw(console: Console, look: Callable[[], Awaitable[str]], clock: Clock) -> None:
+    from rich.live import Live  # here: only a terminal needs it
+    from rich.text import Text
+
     cut: OverflowMethod = "crop" if console.options.ascii_only else "ellipsis"
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
