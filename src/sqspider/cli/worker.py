@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import Coroutine
 from typing import Any, Final
@@ -131,6 +132,7 @@ def polling(options: WorkerOptions, mode: Mode, traits: Traits) -> WorkerOptions
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
     """Run a command's coroutine on the quicker event loop, where there is one."""
+    gc.freeze()  # what was imported stays: neither a collection nor the end of the process looks at it again
     try:
         import uvloop
     except ImportError:  # not built for this platform: asyncio's own loop does the same, more slowly
