@@ -21,16 +21,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import aiohttp
 import pytest
 import trustme
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from sqspider.record import Reason
+from sqspider.transport import curl
+from sqspider.transport.addresses import why_not_public
 from sqspider.url import canonicalize
-from sqspider.web.connections import Connections
+from sqspider.web import fetch
 from sqspider.web.fetch import Fetched, Fetcher
-from sqspider.web.guard import GuardedResolver, why_not_public
 from sqspider.web.links import read_page
 from sqspider.web.options import FetchOptions
 from tests.conftest import load_cases
@@ -547,12 +546,12 @@ async def test_a_redirect_is_an_answer_and_leaves_nothing_behind(http_status: in
 
 
 @pytest.fixture
-def authority(monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
-    """A certificate authority that this process trusts beside the system's."""
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """A certificate authority that this process trusts in place of the system's."""
     authority = trustme.CA()
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", context)
+    file = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(file))
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
     return authority
 
 
@@ -642,28 +641,20 @@ async def test_tls_that_is_cut_is_incomplete(authority: trustme.CA) -> None:
 # Names.
 
 
-class Answers(AbstractResolver):
+class Answers:
     """A resolver with answers of its own, one for each time that it is asked; the last one stays."""
 
-    def __init__(self, *answers: str | list[str] | Exception, allow_private: bool = True) -> None:
+    def __init__(self, *answers: str | list[str] | Exception) -> None:
         self._answers = list(answers)
-        self._guard = GuardedResolver(allow_private=allow_private)
         self.asked = 0
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        del family
+    async def resolve(self, name: str) -> list[str]:
+        del name
         self.asked += 1
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, Exception):
             raise answer
-        addresses = [answer] if isinstance(answer, str) else answer
-        families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
-        return self._guard.checked(host, port, list(zip(families, addresses, strict=True)))
-
-    async def close(self) -> None:
-        """Nothing is held."""
+        return [answer] if isinstance(answer, str) else answer
 
 
 PUBLIC = FetchOptions(timeout_seconds=60.0)
@@ -678,7 +669,7 @@ async def test_a_name_that_leads_to_a_private_address_is_blocked(answer: str | l
     server = RawServer()
     async with (
         server.playing(lambda _r, _w: asyncio.sleep(0)),
-        Fetcher(PUBLIC, resolver=Answers(answer, allow_private=False)) as fetcher,
+        Fetcher(PUBLIC, resolver=Answers(answer)) as fetcher,
     ):
         fetched = await fetcher.fetch(f"http://public.example:{server.port}/")
     assert fetched.reason is Reason.PRIVATE_ADDRESS
@@ -688,23 +679,27 @@ async def test_a_name_that_leads_to_a_private_address_is_blocked(answer: str | l
 async def test_what_was_checked_is_what_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that led to a public address and now leads to a loopback one."""
     connected: list[str] = []
-    open_socket = Connections._open_socket
 
-    def watched(connections: Connections, info: tuple[Any, ...]) -> socket.socket:
+    class Unreachable(socket.socket):
         """See which address would be connected to, and go no further: no packet leaves for it."""
-        open_socket(connections, info).close()
-        connected.append(info[4][0])
-        raise OSError(errno.ENETUNREACH, "no packet leaves in a test")
 
-    monkeypatch.setattr(Connections, "_open_socket", watched)
-    resolver = Answers("93.184.216.34", "127.0.0.1", allow_private=False)
+        def __init__(self, *_: Any) -> None:
+            raise OSError(errno.EMFILE, "no packet leaves in a test")
+
+    def look(address: str) -> str | None:
+        connected.append(address)
+        return why_not_public(address)
+
+    monkeypatch.setattr(curl.socket, "socket", Unreachable)
+    monkeypatch.setattr(fetch, "why_not_public", look)
+    resolver = Answers("93.184.216.34", "127.0.0.1")
     server = RawServer()
     async with server.playing(lambda _r, _w: asyncio.sleep(0)), Fetcher(PUBLIC, resolver=resolver) as fetcher:
         url = f"http://rebound.example:{server.port}/"
         first = await fetcher.fetch(url)
-        assert (first.reason, resolver.asked, connected) == (Reason.NO_ROUTE, 1, ["93.184.216.34"])
+        assert (first.reason, resolver.asked, connected) == (Reason.OWN_SHORTAGE, 1, ["93.184.216.34"])
         second = await fetcher.fetch(url)
-        assert second.reason is (Reason.PRIVATE_ADDRESS if resolver.asked == 2 else Reason.NO_ROUTE)
+        assert second.reason is (Reason.PRIVATE_ADDRESS if resolver.asked == 2 else Reason.OWN_SHORTAGE)
     assert "127.0.0.1" not in connected
     assert server.connections == 0
 
@@ -714,7 +709,7 @@ async def test_the_last_look_is_at_the_address_itself() -> None:
     server = RawServer()
     async with (
         server.playing(lambda _r, _w: asyncio.sleep(0)),
-        Fetcher(PUBLIC, resolver=Answers("127.0.0.1", allow_private=True)) as fetcher,
+        Fetcher(PUBLIC, resolver=Answers("127.0.0.1")) as fetcher,
     ):
         fetched = await fetcher.fetch(f"http://public.example:{server.port}/")
     assert (fetched.reason, server.connections) == (Reason.PRIVATE_ADDRESS, 0)
@@ -749,7 +744,7 @@ async def test_a_second_address_stands_in_for_the_first() -> None:
     ],
 )
 async def test_a_resolver_in_trouble_fails_closed(answer: Exception | list[str] | str, reasons: set[Reason]) -> None:
-    async with Fetcher(PUBLIC, resolver=Answers(answer, allow_private=False)) as fetcher:
+    async with Fetcher(PUBLIC, resolver=Answers(answer)) as fetcher:
         fetched = await fetcher.fetch("http://name.example/")
     assert fetched.reason in reasons, (fetched.reason, fetched.detail)
 

@@ -20,10 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sqspider.record import Reason
+from sqspider.transport.addresses import why_not_public
 from sqspider.url import canonicalize, host_of
 from sqspider.version import VERSION
 from sqspider.web.fetch import LARGE_BYTES, Fetched, Fetcher, FetchOptions
-from sqspider.web.guard import GuardedResolver, is_web_port, why_not_public
+from sqspider.web.guard import is_web_port
 from tests.conftest import load_cases
 
 PRIVATE = FetchOptions(allow_private=True, timeout_seconds=60.0, max_bytes=100_000)
@@ -423,14 +424,6 @@ async def test_no_packet_goes_to_a_private_address() -> None:
             fetched = await fetcher.fetch(f"http://{host}:{port}".replace("::ffff:127.0.0.1", "::ffff:7f00:1"))
             assert fetched.reason is Reason.PRIVATE_ADDRESS, (host, fetched.detail)
     assert server.connections == 0
-
-
-def test_a_name_with_one_private_address_is_refused_whole() -> None:
-    resolver = GuardedResolver(allow_private=False)
-    family = socket.AF_INET
-    assert len(resolver.checked("h", 80, [(family, "93.184.216.34"), (family, "1.1.1.1")])) == 2
-    with pytest.raises(OSError, match=r"resolves to 127\.0\.0\.1"):
-        resolver.checked("h", 80, [(family, "93.184.216.34"), (family, "127.0.0.1")])
 
 
 def test_private_addresses_are_known_in_every_spelling() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqspider.web.guard import why_not_public
+from sqspider.transport.addresses import why_not_public
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

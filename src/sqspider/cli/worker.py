@@ -15,7 +15,7 @@ from sqspider.cli.options import checked, within
 from sqspider.cli.sections import section
 from sqspider.frontier import Traits
 from sqspider.log import get_logger
-from sqspider.web import descriptors
+from sqspider.transport import descriptors
 from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
 from sqspider.work.upkeep import WorkerIdTakenError

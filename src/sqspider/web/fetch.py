@@ -7,27 +7,29 @@ What a page says is in ``links``; who may be asked when, and what follows from a
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
-import aiohttp
 import msgspec
-from aiohttp.abc import AbstractResolver
-from yarl import URL
 
 from sqspider.log import get_logger
 from sqspider.record import Reason, reason_for_http_status
-from sqspider.web.body import Body, BodySink, DecodeError
-from sqspider.web.connections import Connections, Underway
+from sqspider.transport import ENOUGH, GO_ON, PAUSE, Exchange, Failure
+from sqspider.transport import Request as TransportRequest
+from sqspider.transport.addresses import why_not_public
+from sqspider.transport.curl import CurlOptions, CurlTransport
+from sqspider.transport.names import Names, Resolver, SystemResolver
+from sqspider.web.body import ACCEPT_ENCODING, Body, BodySink, DecodeError
 from sqspider.web.errors import Trouble, classify
-from sqspider.web.guard import GuardedResolver
-from sqspider.web.head import Head, head_of, header_of
+from sqspider.web.guard import check_url
+from sqspider.web.head import Headers, check_head, content_encoding_of, header_of
 from sqspider.web.location import REDIRECT_STATUSES, target_of
 from sqspider.web.options import FetchOptions as FetchOptions  # said again: they belong together
 
 LARGE_BYTES: Final = 256 * 1024  # decoded bytes of a body, before there must be room for more
+CONNECT_SECONDS: Final = 5.0  # of the fetch's limit, for one connection to be made
+MAX_ALONE: Final = 10_000  # URLs that are asked for on connections of their own
 _DRAIN_BYTES: Final = 16 * 1024  # a redirect's body is read up to this size, to keep its connection
 
 log = get_logger(__name__)
@@ -38,7 +40,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str  # what was asked for
     http_status: int | None  # none without an answer
-    headers: tuple[tuple[str, str], ...]  # as they were sent
+    headers: Headers  # as they were sent
     body: bytes  # decoded; empty for a redirect
     truncated: bool  # the body was longer than the limit, or ended in its middle
     reason: Reason | None  # what kept it from being a success; a redirect is one
@@ -47,6 +49,8 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     sent_seconds: float  # from the start until the request was sent
     redirect_to: str | None = None  # where the answer leads, if it is a redirect: canonical
     is_stale: bool = False  # a connection that was kept broke before a byte came: that says nothing of the URL
+    is_held: bool = False  # the gate said no: nothing was asked
+    exchange: Exchange | None = None  # what was on the wire; none where nothing was tried
 
     def header(self, name: str) -> str | None:
         """The first header of this name, in any case."""
@@ -55,6 +59,8 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
 
 BeforeLarge = Callable[[], Awaitable[bool]]
 """Asked before more than :data:`LARGE_BYTES` of a body are read: whether to go on. It may wait."""
+Gate = Callable[[], bool]
+"""Asked when the connection is there, before the request is written to it: whether it still may be."""
 
 
 class AnyFetcher(Protocol):
@@ -71,41 +77,43 @@ class AnyFetcher(Protocol):
         before_large: BeforeLarge | None = None,
         max_bytes: int | None = None,
         sink: BodySink | None = None,
+        gate: Gate | None = None,
     ) -> Fetched:
         """As :meth:`Fetcher.fetch`."""
-
-
-class _Answer(NamedTuple):
-    """What came behind a head."""
-
-    body: bytes = b""
-    truncated: bool = False
-    redirect_to: str | None = None
 
 
 class Fetcher:
     """Fetches URLs over one pool of connections. An async context manager.
 
-    ``connections`` bounds the pool. A ``resolver`` of one's own stands for the system's; what it
-    answers is checked all the same.
+    ``connections``: how many requests there will be at a time, which bounds the connections that are kept. A
+    ``resolver`` of one's own stands for the system's; what it answers is checked all the same.
     """
 
-    def __init__(
-        self, options: FetchOptions, *, connections: int = 100, resolver: AbstractResolver | None = None
-    ) -> None:
+    def __init__(self, options: FetchOptions, *, connections: int = 100, resolver: Resolver | None = None) -> None:
         self.options = options
         self._most = connections
-        self._resolver = resolver or GuardedResolver(allow_private=options.allow_private)
-        self._connections: Connections
+        self._resolver = resolver or SystemResolver()
+        self._names = Names(self._resolver, allow_private=options.allow_private)
+        self._headers = _headers(options)
+        self._alone: set[str] = set()  # URLs that found a kept connection broken or silent
+        self._transport: CurlTransport
 
     async def __aenter__(self) -> Fetcher:
-        self._connections = Connections(self.options, most=self._most, resolver=self._resolver)
+        identity = CurlOptions(
+            check_address=None if self.options.allow_private else why_not_public,
+            proxy=self.options.proxy,
+            ca_file=self.options.ca_file,
+            most_idle=2 * self._most,
+        )
+        self._transport = CurlTransport(identity, self._names)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._connections.close()
+        self._transport.close()
+        if isinstance(self._resolver, SystemResolver):
+            self._resolver.close()
 
     async def fetch(
         self,
@@ -114,6 +122,7 @@ class Fetcher:
         before_large: BeforeLarge | None = None,
         max_bytes: int | None = None,
         sink: BodySink | None = None,
+        gate: Gate | None = None,
     ) -> Fetched:
         """Ask for a canonical URL, once; never raises but for being cancelled.
 
@@ -123,110 +132,157 @@ class Fetcher:
         ``max_bytes`` replaces the limit of the options. A ``sink`` gets the body of a success as it
         comes, in place of the result; it must not raise, and other bodies are not read. The statuses
         301, 302, 303, 307 and 308 lead elsewhere (RFC 9110 section 15.4): that is told, and not followed.
+        ``gate`` must not raise either.
         """
-        request = _Request(url, time.monotonic(), before_large)
-        answer = _Answer()
-        reason: Reason | None = None
-        detail = ""
+        options = self.options
+        answer = _Answer(url, options.proxy, max_bytes or options.max_bytes, sink, before_large)
         try:
-            async with asyncio.timeout(self.options.timeout_seconds) as request.deadline:
-                self._connections.check(url)
-                answer = await self._ask(request, max_bytes or self.options.max_bytes, sink)
+            check_url(url, allow_private=options.allow_private, allow_any_port=options.allow_any_port)
         except Trouble as trouble:
-            reason, detail = trouble.reason, trouble.detail
-        except Exception as error:
-            reason, detail = classify(error, is_connecting=request.is_connecting, proxy=self.options.proxy, url=url)
-            if reason is Reason.INTERNAL_ERROR:
-                log.exception("fetch", url=url)
-        else:
-            reason = None if answer.redirect_to is not None else request.reason_by_status
-        return self._fetched(request, answer, reason, detail)
+            return self._fetched(url, answer, None, trouble)
+        request = TransportRequest(
+            url,
+            self._headers,
+            timeout_seconds=options.timeout_seconds,
+            connect_seconds=CONNECT_SECONDS,
+            is_fresh=url in self._alone,
+            gate=gate,
+        )
+        try:
+            exchange = await self._transport.exchange(request, answer)
+        finally:
+            answer.stop()
+        return self._fetched(url, answer, exchange, answer.trouble or answer.end(exchange))
 
-    def _fetched(self, request: _Request, answer: _Answer, reason: Reason | None, detail: str) -> Fetched:
-        head = request.head
-        is_unanswered = request.is_kept and head is None
+    def _fetched(self, url: str, answer: _Answer, exchange: Exchange | None, trouble: Trouble | None) -> Fetched:
+        head = exchange if exchange is not None and answer.is_head_good else None
+        reason = trouble.reason if trouble else None
+        if trouble is None and head is not None and answer.redirect_to is None:
+            reason = reason_for_http_status(head.http_status or 0)
+        is_unanswered = exchange is not None and exchange.is_kept and not exchange.head
         if is_unanswered and reason in (Reason.CONNECTION_RESET, Reason.TIMEOUT):
-            self._connections.keep_apart(request.url)
+            self._keep_apart(url)
+        if reason is Reason.INTERNAL_ERROR and exchange is not None and exchange.failure is Failure.UNKNOWN:
+            log.error("fetch", url=url, said=exchange.detail)
         return Fetched(
-            url=request.url,
+            url=url,
             http_status=head.http_status if head else None,
             headers=head.headers if head else (),
-            body=answer.body,
-            truncated=answer.truncated,
+            body=answer.whole,
+            truncated=answer.is_truncated,
             reason=reason,
-            detail=detail or (f"HTTP status {head.http_status}" if head and reason else ""),
-            elapsed_seconds=time.monotonic() - request.started,
-            sent_seconds=max(0.0, request.sent_at - request.started),
+            detail=trouble.detail if trouble else f"HTTP status {head.http_status}" if head and reason else "",
+            elapsed_seconds=exchange.end_seconds if exchange else 0.0,
+            sent_seconds=exchange.sent_seconds if exchange else 0.0,
             redirect_to=answer.redirect_to,
             is_stale=is_unanswered and reason is Reason.CONNECTION_RESET,
+            is_held=exchange is not None and exchange.failure is Failure.GATE,
+            exchange=exchange,
         )
 
-    async def _ask(self, request: _Request, max_bytes: int, sink: BodySink | None) -> _Answer:
-        async with self._connections.session_for(request.url).get(
-            URL(request.url, encoded=True),
-            allow_redirects=False,
-            proxy=self.options.proxy,
-            trace_request_ctx=request,
-        ) as response:
-            try:
-                request.head = head = head_of(response, self.options.proxy)
-            except Trouble:
-                response.close()
-                raise
-            if response.status in REDIRECT_STATUSES:
-                if response.content_length is not None and response.content_length <= _DRAIN_BYTES:
-                    await response.read()
-                else:
-                    response.close()
-                return _Answer(redirect_to=target_of(head, request.url))
-            if sink is not None and request.reason_by_status is not None:
-                response.close()
-                return _Answer()
-            body = await self._read(response, max_bytes, request, sink)
-            return _Answer(body.end(), body.is_truncated)
+    def _keep_apart(self, url: str) -> None:
+        """From now on a URL goes out on connections of its own: what breaks there is its trouble, or its host's."""
+        if len(self._alone) >= MAX_ALONE:
+            self._alone.clear()
+        self._alone.add(url)
 
-    async def _read(
-        self, response: aiohttp.ClientResponse, max_bytes: int, request: _Request, sink: BodySink | None
-    ) -> Body:
-        encoding = response.headers.get("Content-Encoding")
+
+class _Answer:
+    """Takes one answer: looks at its head, decodes its body, and knows how much of it is wanted."""
+
+    def __init__(
+        self, url: str, proxy: str | None, max_bytes: int, sink: BodySink | None, before_large: BeforeLarge | None
+    ) -> None:
+        self._url = url
+        self._proxy = proxy
+        self._max_bytes = max_bytes
+        self._sink = sink
+        self._before_large = before_large
+        self._body: Body | None = None
+        self._waiting: asyncio.Task[None] | None = None  # for room
+        self._exchange: Exchange
+        self._drained = 0
+        self._coding: str | None = None
+        self.trouble: Trouble | None = None
+        self.is_head_good = False
+        self.redirect_to: str | None = None
+        self.whole = b""
+        self.is_truncated = False
+
+    def head(self, exchange: Exchange) -> bool:
+        """Whether the body is wanted."""
+        self._exchange = exchange
         try:
-            body = Body(encoding, max_bytes, sink)
-            is_asked = request.before_large is None
-            async for chunk in response.content.iter_any():
-                if not body.feed(chunk):
-                    response.close()  # there is more to come: the connection is of no use any more
-                    break
-                if not is_asked and body.size > LARGE_BYTES and request.before_large is not None:
-                    is_asked = True
-                    await request.wait_for_room(request.before_large)
+            check_head(exchange, self._proxy)
+            self.is_head_good = True
+            if exchange.http_status in REDIRECT_STATUSES:
+                self.redirect_to = target_of(exchange, self._url)
+                return True
+            if self._sink is not None and reason_for_http_status(exchange.http_status or 0) is not None:
+                return False
+            self._coding = content_encoding_of(exchange.headers)
+            self._body = Body(self._coding, self._max_bytes, self._sink)
+        except (Trouble, DecodeError) as error:
+            self._note(error)
+            return False
+        return True
+
+    def body(self, piece: bytes) -> int:
+        """Take a piece."""
+        body = self._body
+        if body is None:
+            self._drained += len(piece)
+            return GO_ON if self._drained <= _DRAIN_BYTES else ENOUGH
+        try:
+            if not body.feed(piece):
+                return ENOUGH
         except DecodeError as error:
-            response.close()
-            raise Trouble(Reason.BAD_ENCODING, f"the body is not what Content-Encoding {encoding!r} says") from error
-        return body
+            self._note(error)
+            return ENOUGH
+        if self._before_large is None or body.size <= LARGE_BYTES:
+            return GO_ON
+        before_large, self._before_large = self._before_large, None
+        self._waiting = asyncio.ensure_future(self._wait_for_room(before_large))
+        return PAUSE
+
+    async def _wait_for_room(self, before_large: BeforeLarge) -> None:
+        """Ask whether to go on; the time it takes does not count."""
+        may_go_on = False
+        try:
+            may_go_on = await before_large()
+            if not may_go_on:
+                self.trouble = Trouble(Reason.INTERNAL_ERROR, "there is no room for a large body just now")
+        finally:
+            self._exchange.resume(is_wanted=may_go_on)
+
+    def stop(self) -> None:
+        """The exchange is over. Raises what asking for room raised."""
+        waiting = self._waiting
+        if waiting is not None and not waiting.cancel() and not waiting.cancelled():
+            waiting.result()
+
+    def _note(self, error: Trouble | DecodeError) -> None:
+        if isinstance(error, Trouble):
+            self.trouble = error
+        else:
+            self.trouble = Trouble(Reason.BAD_ENCODING, f"the body is not what Content-Encoding {self._coding!r} says")
+
+    def end(self, exchange: Exchange) -> Trouble | None:
+        """What is there of the body at the end of the exchange; what kept it from being an answer."""
+        is_short = exchange.failure is Failure.SHORT_BODY and self.is_head_good
+        if exchange.failure is not None and not is_short:
+            return Trouble(*classify(exchange))
+        if self._body is not None:
+            self.whole = self._body.end()
+            self.is_truncated = self._body.is_truncated or is_short
+        return None
 
 
-class _Request(Underway):
-    """How far a request has come, and what it may take."""
-
-    deadline: asyncio.Timeout
-
-    def __init__(self, url: str, started: float, before_large: BeforeLarge | None) -> None:
-        super().__init__(started)
-        self.url = url
-        self.started = started
-        self.before_large = before_large
-        self.head: Head | None = None  # once it is there
-
-    @property
-    def reason_by_status(self) -> Reason | None:
-        return reason_for_http_status(self.head.http_status) if self.head else None
-
-    async def wait_for_room(self, before_large: BeforeLarge) -> None:
-        """Ask whether to go on; the time it takes does not count. Raises :class:`Trouble` for a no."""
-        loop = asyncio.get_running_loop()
-        left = (self.deadline.when() or 0.0) - loop.time()
-        self.deadline.reschedule(None)
-        may_go_on = await before_large()
-        self.deadline.reschedule(loop.time() + left)
-        if not may_go_on:
-            raise Trouble(Reason.INTERNAL_ERROR, "there is no room for a large body just now")
+def _headers(options: FetchOptions) -> tuple[str, ...]:
+    """What every request says of us."""
+    headers = (
+        f"User-Agent: {options.sent_user_agent}",
+        "Accept: text/html,application/xhtml+xml,*/*;q=0.8",
+        f"Accept-Encoding: {ACCEPT_ENCODING}",
+    )
+    return (*headers, f"From: {options.contact}") if options.contact else headers

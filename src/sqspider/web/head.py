@@ -1,45 +1,43 @@
-"""The head of an answer: its status and headers as they came, and whether what came is HTTP at all."""
+"""The head of an answer: what its headers say, and whether what came is an answer to us at all."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import aiohttp
+from collections.abc import Iterator
 
 from sqspider.record import Reason
+from sqspider.transport import Exchange
 from sqspider.web.errors import PROXY_AUTHENTICATION_REQUIRED, Trouble
 
-
-class Head(NamedTuple):
-    """As the server wrote it."""
-
-    http_status: int
-    headers: tuple[tuple[str, str], ...]
+Headers = tuple[tuple[str, str], ...]
 
 
-def header_of(headers: tuple[tuple[str, str], ...], name: str) -> str | None:
+def header_of(headers: Headers, name: str) -> str | None:
     """The first header of a name, in any case."""
-    return next((value for key, value in headers if key.lower() == name.lower()), None)
+    return next(values_of(headers, name), None)
 
 
-def head_of(response: aiohttp.ClientResponse, proxy: str | None) -> Head:
-    """The head of an answer. Raises :class:`Trouble` where it is none, or is not the host's but the proxy's."""
-    if why := _why_not_http(response):
-        raise Trouble(Reason.BAD_RESPONSE, why)
-    if response.status == PROXY_AUTHENTICATION_REQUIRED and proxy is not None:
-        raise Trouble(Reason.PROXY_UNUSABLE, "the proxy wants a user name and a password: HTTP status 407")
-    headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers)
-    return Head(response.status, tuple(headers))
+def values_of(headers: Headers, name: str) -> Iterator[str]:
+    """All headers of a name, in any case."""
+    name = name.lower()
+    return (value for key, value in headers if key.lower() == name)
 
 
-def _why_not_http(response: aiohttp.ClientResponse) -> str | None:
-    """What aiohttp lets pass. We asked for no transfer coding (RFC 9112 section 7.4): under any other
-    than ``chunked`` it would take the framing, or something packed, for the body."""
+def content_encoding_of(headers: Headers) -> str | None:
+    """What a body is coded with: the lines of a list are one list (RFC 9110 section 5.3)."""
+    return ", ".join(values_of(headers, "content-encoding")) or None
+
+
+def check_head(exchange: Exchange, proxy: str | None) -> None:
+    """Raises :class:`Trouble` where a head is no answer to our request, or is not the host's but the proxy's."""
     codings = {
         coding.strip().lower()
-        for value in response.headers.getall("Transfer-Encoding", ())
+        for value in values_of(exchange.headers, "transfer-encoding")
         for coding in value.split(",")
     }
+    # We asked for no transfer coding (RFC 9112 section 7.4): under another one the framing, or something packed, would
+    # be taken for the body.
     if codings and codings != {"chunked"} and codings != {"identity"}:
-        return f"the transfer coding {', '.join(sorted(codings))[:100]!r} was not asked for"
-    return "there is a NUL in the status line" if "\0" in (response.reason or "") else None
+        coding = ", ".join(sorted(codings))[:100]
+        raise Trouble(Reason.BAD_RESPONSE, f"the transfer coding {coding!r} was not asked for")
+    if exchange.http_status == PROXY_AUTHENTICATION_REQUIRED and proxy is not None:
+        raise Trouble(Reason.PROXY_UNUSABLE, "the proxy wants a user name and a password: HTTP status 407")

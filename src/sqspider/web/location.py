@@ -6,18 +6,19 @@ import string
 from typing import Final
 
 from sqspider.record import BLOCKING_REASONS, Reason
+from sqspider.transport import Exchange
 from sqspider.url import Refused, canonicalize
 from sqspider.web.errors import Trouble
-from sqspider.web.head import Head, header_of
+from sqspider.web.head import header_of
 
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})  # RFC 9110 section 15.4
 
 
-def target_of(head: Head, url: str) -> str:
+def target_of(exchange: Exchange, url: str) -> str:
     """Where a redirect leads. Raises :class:`Trouble` where that is no URL that can be asked for."""
-    location = header_of(head.headers, "location")
+    location = header_of(exchange.headers, "location")
     if location is None or not location.strip(string.whitespace):
-        raise Trouble(Reason.BAD_REDIRECT, f"HTTP status {head.http_status} without a Location")
+        raise Trouble(Reason.BAD_REDIRECT, f"HTTP status {exchange.http_status} without a Location")
     target = canonicalize(_as_ascii(location), url)
     if isinstance(target, Refused):
         reason = target.reason if target.reason in BLOCKING_REASONS else Reason.BAD_REDIRECT

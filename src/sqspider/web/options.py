@@ -31,6 +31,7 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
     user_agent: str = DEFAULT_USER_AGENT
     contact: str | None = None  # sent as From (RFC 9110 section 10.1.2), and along with the default user agent
     proxy: str | None = None  # the environment's proxies are always ignored
+    ca_file: str | None = None  # a file of certificates (PEM) to trust in place of the system's
 
     ranges: ClassVar[dict[str, Range]] = {
         "timeout_seconds": seconds(0.1, 3600),

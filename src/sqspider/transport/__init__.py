@@ -1,0 +1,108 @@
+"""The seam to the network: one request in, one :class:`Exchange` out, with all that was on the wire.
+
+Who is asked when, what an answer means and how a body is decoded is not known here; nor is it known to others
+which library speaks HTTP (``curl``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple, Protocol
+
+GO_ON: Final = 0
+PAUSE: Final = 1  # no more for now: `Exchange.resume` goes on
+ENOUGH: Final = 2  # the rest is not wanted
+
+
+class Failure(StrEnum):
+    """What kept an exchange from its end. Nothing is said here of whose fault it is."""
+
+    NAME_UNKNOWN = "name_unknown"  # a name that does not exist
+    NAME_LOOKUP = "name_lookup"  # the look-up itself failed
+    ADDRESS_REFUSED = "address_refused"  # the caller's word on an address was no
+    GATE = "gate"  # the caller's last word was no: nothing was written
+    DIRTY = "dirty"  # something waited at a kept connection: never the end of an exchange, another one is taken
+    NO_CONNECTION = "no_connection"  # `Exchange.errno` says why, where the system did
+    CONNECT_TIMEOUT = "connect_timeout"
+    TLS = "tls"
+    PROXY = "proxy"  # the proxy cannot be used
+    BAD_URL = "bad_url"  # the library cannot ask for it
+    TIMEOUT = "timeout"  # after the request was written
+    BROKEN = "broken"  # the connection broke
+    NO_ANSWER = "no_answer"  # the connection was closed before a byte came
+    STALE = "stale"  # the same, on a connection that was kept
+    NOT_HTTP = "not_http"
+    HEAD_TOO_LARGE = "head_too_large"
+    BAD_FRAMING = "bad_framing"  # of a body
+    SHORT_BODY = "short_body"  # it ended before its announced length, or amid its chunks
+    OWN_SHORTAGE = "own_shortage"  # descriptors, memory: of this process or machine
+    UNKNOWN = "unknown"  # a code of the library that is in no table
+
+
+class Request(NamedTuple):
+    """What is asked for, and under which limits."""
+
+    url: str  # canonical; what the request line says is this, to the letter
+    headers: Sequence[str] = ()  # "Name: value", besides Host
+    method: str = "GET"
+    document: bytes | None = None  # the body, if the method has one
+    timeout_seconds: float = 10.0  # from the first byte of work to the last one; time that is paused does not count
+    connect_seconds: float = 5.0  # of it, for name, connection and TLS
+    max_head_bytes: int = 256 * 1024
+    is_fresh: bool = False  # on a connection of its own, which nobody uses afterwards
+    gate: Callable[[], bool] | None = None  # asked when the connection is there, before the request is written to it
+    keeps_request_head: bool = False  # note the request head as it was sent
+
+
+class Resume(Protocol):
+    """Goes on with an exchange that is paused."""
+
+    def __call__(self, *, is_wanted: bool) -> None:
+        """``is_wanted``: whether the rest is; otherwise the exchange ends here."""
+
+
+class Exchange:
+    """One request and what came of it."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.request_head = b""  # as sent; only where the request asks for it
+        self.head: list[bytes] = []  # status line and header lines, byte for byte, with their ends
+        self.http_status: int | None = None  # once the head is whole
+        self.headers: tuple[tuple[str, str], ...] = ()  # of the head, decoded as Latin-1
+        self.address = ""  # that the connection leads to: a proxy's, where there is one
+        self.protocol = ""  # "HTTP/1.1", "HTTP/2"
+        self.tls = ""  # version and cipher; only where the request asks for its head
+        self.is_connecting = True  # nothing was written yet
+        self.is_kept = False  # its connection had served another request before
+        # Seconds since the exchange began; zero: it did not come to that.
+        self.sent_seconds = 0.0  # connected, and the request written
+        self.first_byte_seconds = 0.0
+        self.end_seconds = 0.0
+        self.failure: Failure | None = None
+        self.detail = ""  # what the library or the system says of the failure, for a person
+        self.errno = 0  # the system's number, where it gave one
+        self.resume: Resume  # goes on after PAUSE
+
+
+class Receiver(Protocol):
+    """Takes an answer as it comes. Must not raise."""
+
+    def head(self, exchange: Exchange) -> bool:
+        """The head is whole: whether the body is wanted."""
+
+    def body(self, piece: bytes) -> int:
+        """A piece of the body as it came, without its framing (transfer coding), before any content coding is
+        removed: :data:`GO_ON`, :data:`PAUSE` (this piece is taken) or :data:`ENOUGH`."""
+
+
+class Transport(Protocol):
+    """Carries requests, over one pool of connections that nobody else uses."""
+
+    async def exchange(self, request: Request, receiver: Receiver) -> Exchange:
+        """Ask once, and never again by itself. Raises nothing but for being cancelled; all else is a
+        :class:`Failure`."""
+
+    def close(self) -> None:
+        """Let go of every connection. No exchange may be under way."""
