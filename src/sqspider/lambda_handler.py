@@ -11,6 +11,7 @@ crash brings back what is unfinished, no more.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import time
@@ -18,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
-import structlog
+import structlog  # here: an invocation has a share of a processor, and what begins a process a whole one
 
 from sqspider.checks import Range, check_header, check_numbers
 from sqspider.figures import embedded, metric_name
@@ -190,6 +191,7 @@ class _Live:
         self.is_open = False
         self.reported = Usage()  # how much of it is in the log
         self.loop = asyncio.new_event_loop()
+        gc.freeze()  # what was imported stays: no collection looks at it again
 
     async def open(self) -> None:
         """Open what the work needs. Raises :class:`sqspider.frontier.FrontierError`."""
