@@ -6,7 +6,6 @@ import random
 from typing import Any
 
 import click
-import structlog
 
 from sqspider.cli.exit_status import GOOD, INTERRUPTED
 from sqspider.cli.frontier import opened
@@ -23,6 +22,7 @@ from sqspider.cli.worker import (
     within_limits,
     worker_options,
 )
+from sqspider.log import bind
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
@@ -56,7 +56,7 @@ def consume(
     shared.start_logging("info")
     options = within_limits(options)
     if shared.log_format == "json":  # a person sees one worker's lines, a program those of many
-        structlog.contextvars.bind_contextvars(worker_id=options.worker_id)
+        bind(worker_id=options.worker_id)
     return run_loop(_consume(shared, mode, options, fetch, with_parent=with_parent))
 
 

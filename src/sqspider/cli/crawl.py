@@ -7,12 +7,11 @@ import json
 import random
 import sys
 import time
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import structlog
-from rich.console import Console
 
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
 from sqspider.cli.frontier import is_absent, opened
@@ -43,6 +42,7 @@ from sqspider.cli.worker import (
 from sqspider.crawls import CrawlSettings
 from sqspider.export import export_rows
 from sqspider.frontier import IN_MEMORY, Counts, Frontier
+from sqspider.log import get_logger
 from sqspider.url import Refused, Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
@@ -51,7 +51,10 @@ from sqspider.work.producer import produce
 from sqspider.work.seeds import read_url
 from sqspider.work.worker import Mode, Worker
 
-log = structlog.stdlib.get_logger(__name__)
+if TYPE_CHECKING:
+    from rich.console import Console
+
+log = get_logger(__name__)
 
 
 @click.command(cls=Command)
@@ -134,7 +137,6 @@ class CrawlRun:
         self._fetch = fetch
         self._workers = workers
         self._quiet = quiet
-        self._console = Console(stderr=True)
         self._was_stopped = False
 
     async def run(
@@ -223,7 +225,7 @@ class CrawlRun:
                 in_flight=lambda: worker.tally.in_flight,
                 trouble=lambda: worker.trouble,
             )
-            with stopping_on_signals(stop, at_once=self._console.show_cursor):
+            with stopping_on_signals(stop, at_once=self._show_cursor):
                 async with progress:
                     await run_worker(worker, Mode.UNTIL_EMPTY)
         return True
@@ -238,7 +240,7 @@ class CrawlRun:
 
         def kill() -> None:
             workers.kill()
-            self._console.show_cursor()
+            self._show_cursor()
 
         with stopping_on_signals(stop, at_once=kill):
             async with progress_shown(frontier, self._progress_console):
@@ -251,9 +253,20 @@ class CrawlRun:
             )
         return not given_up or (await frontier.counts()).open == 0
 
+    @cached_property
+    def _console(self) -> Console:
+        from rich.console import Console  # here: a crawl that is quiet needs none
+
+        return Console(stderr=True)
+
     @property
     def _progress_console(self) -> Console | None:
         return None if self._quiet else self._console
+
+    def _show_cursor(self) -> None:
+        """It is hidden while a line is redrawn."""
+        if not self._quiet:
+            self._console.show_cursor()
 
     async def _sum_up(self, frontier: Frontier, before: Counts, seconds: float, *, as_json: bool) -> Counts:
         """Print what came of it; how the records stand."""
@@ -263,6 +276,8 @@ class CrawlRun:
         if as_json:
             print(json.dumps(summary(counts, hosts, bill, fetched=fetched, seconds=seconds)))
         elif before.open:
+            from rich.console import Console
+
             print_summary(Console(), counts, hosts, bill, fetched=fetched, seconds=seconds)
         return counts
 

@@ -9,15 +9,14 @@ import sys
 import time
 from typing import Final
 
-import structlog
-
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NO_FRONTIER, USAGE
 from sqspider.cli.shared import Shared
 from sqspider.frontier import FrontierUnavailableError
+from sqspider.log import get_logger
 from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 SELF: Final = (sys.executable, "-P", "-m", "sqspider")  # -P: no module of the folder we are in takes another's place
 AT_ONCE_SECONDS: Final = 10.0  # a worker that dies sooner after its start has died at once
 MAX_AT_ONCE: Final = 5  # such deaths in a row, and it is not replaced any more

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import Coroutine
 from typing import Any, Final
 
 import click
 import msgspec
-import structlog
 
 from sqspider.cli.options import checked, within
 from sqspider.cli.sections import section
 from sqspider.frontier import Traits
+from sqspider.log import get_logger
 from sqspider.transport import descriptors
 from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
@@ -23,7 +24,7 @@ from sqspider.work.worker import Mode, Worker
 _FETCH: Final = FetchOptions()
 _WORKER: Final = WorkerOptions(worker_id="worker")
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 worker_options = section(
     "How it works",
@@ -131,6 +132,7 @@ def polling(options: WorkerOptions, mode: Mode, traits: Traits) -> WorkerOptions
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
     """Run a command's coroutine on the quicker event loop, where there is one."""
+    gc.freeze()  # what was imported stays: neither a collection nor the end of the process looks at it again
     try:
         import uvloop
     except ImportError:  # not built for this platform: asyncio's own loop does the same, more slowly

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 import msgspec
-import structlog
 
 from sqspider import host as hosts
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Clock, Hosts, RobotsRow
 from sqspider.host import RobotsAccess
+from sqspider.log import get_logger
 from sqspider.politeness.hops import Hop
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.learning import is_not_there
@@ -36,7 +36,7 @@ RETRY_SECONDS: Final = (60.0, 3600.0)  # the first and the longest wait while un
 LONGEST_WAIT_SECONDS: Final = 60.0  # before it is asked for again here, whatever keeps it
 LONG_BYTES: Final = 32 * 1024  # a file beyond this is read in a thread: it may take a quarter of a second
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class KnownRules(NamedTuple):

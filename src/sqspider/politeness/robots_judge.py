@@ -9,11 +9,10 @@ import asyncio
 from collections import OrderedDict
 from typing import Final
 
-import structlog
-
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Clock, FrontierError, Hosts
 from sqspider.host import RobotsAccess
+from sqspider.log import get_logger
 from sqspider.message import Message
 from sqspider.politeness.memory import Memory
 from sqspider.politeness.robots_fetch import KnownRules, RobotsFiles
@@ -26,7 +25,7 @@ from sqspider.url import origin_of
 CACHE_SIZE: Final = 512  # files whose rules are kept here,
 CACHE_BYTES: Final = 4 * 1024 * 1024  # and of so many bytes: rules take about eight times as much
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class RulesCache:

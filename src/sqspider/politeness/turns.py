@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-import structlog
 
 from sqspider import host, host_trouble
 from sqspider.frontier import Clock, Hosts, SlotDemand
 from sqspider.frontier.batcher import Batcher
 from sqspider.host import HostRow
 from sqspider.host_trouble import Stage
+from sqspider.log import get_logger
 from sqspider.message import Message
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.memory import Memory
@@ -25,7 +25,7 @@ NEAR_SECONDS: Final = 5.0  # a slot that is further away sends its delivery back
 SOON_SECONDS: Final = 1.0  # this much before its slot a delivery comes back
 LATE_SECONDS: Final = 15.0  # a slot is good for so long after its moment; the distance is kept all the same
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Turns:

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Final, Protocol
 
 import msgspec
-import structlog
 
+from sqspider.log import get_logger
 from sqspider.record import Reason, reason_for_http_status
 from sqspider.transport import ENOUGH, GO_ON, PAUSE, Exchange, Failure
 from sqspider.transport import Request as TransportRequest
@@ -32,7 +32,7 @@ CONNECT_SECONDS: Final = 5.0  # of the fetch's limit, for one connection to be m
 MAX_ALONE: Final = 10_000  # URLs that are asked for on connections of their own
 _DRAIN_BYTES: Final = 16 * 1024  # a redirect's body is read up to this size, to keep its connection
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,9 +12,8 @@ import enum
 import math
 from typing import Final
 
-import structlog
-
 from sqspider.frontier import Clock, Frontier, FrontierBusyError, Lost, Taken, Won
+from sqspider.log import get_logger
 from sqspider.message import BadBody, Message
 from sqspider.politeness import PROBE_POLL_SECONDS, Politeness
 from sqspider.record import Status
@@ -28,7 +27,7 @@ from sqspider.work.options import WorkerOptions
 MAX_BACKOFF_SECONDS: Final = 30.0
 RUNNERS_A_CLAIM_AHEAD: Final = 4
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Mode(enum.Enum):

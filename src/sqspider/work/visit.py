@@ -30,9 +30,9 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from sqspider.frontier import Clock, Frontier, FrontierBusyError
+from sqspider.log import get_logger
 from sqspider.politeness import Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
 from sqspider.record import Outcome, Reason
 from sqspider.scope import Blocked
@@ -55,7 +55,7 @@ Sink = Callable[[Visited], Awaitable[None]]
 """Takes every fetch that ended its record, just after it did. While it does, its runner does nothing else, so a
 slow sink slows the worker down."""
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Visits:

@@ -12,8 +12,6 @@ import random
 from collections.abc import Sequence
 from typing import cast
 
-import structlog
-
 from sqspider.frontier import (
     Clock,
     Delivery,
@@ -24,6 +22,7 @@ from sqspider.frontier import (
     Taken,
     TurningFrontier,
 )
+from sqspider.log import get_logger
 from sqspider.message import decode_message
 from sqspider.politeness import Politeness
 from sqspider.web.fetch import AnyFetcher
@@ -40,7 +39,7 @@ from sqspider.work.turn_desk import TurnDesk
 from sqspider.work.upkeep import Attendance, Samples, keep_checking_in, keep_sweeping
 from sqspider.work.visit import Sink, Visits
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class NothingReachedError(FrontierUnavailableError):

@@ -18,8 +18,6 @@ import random
 from collections.abc import Mapping
 from typing import Final
 
-import structlog
-
 from sqspider.frontier.aws.bill import Usage
 from sqspider.frontier.aws.claims import Claims
 from sqspider.frontier.aws.clearing import Clearing
@@ -50,10 +48,11 @@ from sqspider.frontier.values import (
     FrontierUnavailableError,
     Traits,
 )
+from sqspider.log import get_logger
 
 OPEN_SECONDS: Final = 8.0  # of trying to reach AWS at all
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class AwsFrontier(Claims, Counting, DeadLetters, Sweep, Hosts, Robots, Workers, Clearing):

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-import structlog
-
 from sqspider.frontier.answers import (
     Claimant,
     claim_told,
@@ -30,6 +28,7 @@ from sqspider.frontier.aws.outgoing import Outgoing, delay_until
 from sqspider.frontier.aws.parking import is_parked, parked_until
 from sqspider.frontier.aws.table import Statement, Written
 from sqspider.frontier.values import ClaimRequest, Entry, Finish, FrontierBusyError, Lost, LostReason, Retry, Won
+from sqspider.log import get_logger
 from sqspider.record import Operation, Status
 from sqspider.url import host_of
 
@@ -54,7 +53,7 @@ SET "due_at" = ? SET "due_shard" = ?{more}
 WHERE "url" = ? AND "attempt" = ? AND "claim_id" = ? AND "status" = 'processing'
 """
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class _Tried(NamedTuple):

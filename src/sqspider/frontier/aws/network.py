@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # botocore uses it, too
 
 from sqspider.frontier.values import FrontierUnavailableError
 
@@ -49,7 +48,12 @@ class Network:
         """
         parts = urlsplit(endpoint)
         proxy = self.proxies.get(parts.scheme)
-        if proxy is None or proxy_bypass_environment(parts.netloc, {"no": self.no_proxy}):
+        if proxy is None:
+            return None
+        # Here: it brings an HTTP client along. botocore uses it, too.
+        from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+
+        if proxy_bypass_environment(parts.netloc, {"no": self.no_proxy}):
             return None
         kind, separator, _ = proxy.partition("://")
         if separator and kind.lower() not in ("http", "https"):

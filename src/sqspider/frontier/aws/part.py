@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import msgspec
-import structlog
 
 from sqspider.frontier.aws.bill import Usage
 from sqspider.frontier.aws.client import AwsClient
@@ -17,8 +16,9 @@ from sqspider.frontier.aws.queue import Queue, Rules
 from sqspider.frontier.aws.sums import Sums
 from sqspider.frontier.aws.table import WRITE_BATCH, Table
 from sqspider.frontier.values import FrontierBusyError, FrontierSettings
+from sqspider.log import get_logger
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
