@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from typing import Final, NamedTuple
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from selectolax.lexbor import LexborCSSSelector, LexborHTMLParser, LexborNode
 
 from sqspider.web.attributes import REQUIRED, Attributes, has_required
 from sqspider.web.scanner import scanned_elements
@@ -48,8 +49,9 @@ class Page(NamedTuple):
 
 
 _TARGET: Final = {tag: REQUIRED[tag] for tag in ("a", "area", "frame", "iframe")}
-_TARGETS: Final = "[href]:is(a,area){},[src]:is(frame,iframe),[href]:is(base),meta"
-_IS_FOLLOWED: Final = ':not([rel~="nofollow" i])'
+# Short ones are quicker: of other elements that have these attributes there are few.
+_PAGE: Final = "[href],[src],meta"
+_FOLLOWED_PAGE: Final = '[href]:not(:is(a,area)[rel~="nofollow" i]),[src],meta'
 PAGE_TAGS: Final = (*_TARGET, "base", "meta")
 
 
@@ -61,13 +63,31 @@ def page_of(document: bytes, *, obey_nofollow: bool) -> Page:
     if not _is_ordinary(document):
         return Page((), scanned_elements(document, PAGE_TAGS))
     tree = LexborHTMLParser(document)
-    nodes = tree.css(_TARGETS.format(_IS_FOLLOWED if obey_nofollow else ""))
+    nodes = _found(_FOLLOWED_PAGE if obey_nofollow else _PAGE, tree)
+    tags = [node.tag or "" for node in nodes]
     try:
-        targets = dict.fromkeys([node.attrs[name] for node in nodes if (name := _TARGET.get(node.tag or ""))])
+        targets = dict.fromkeys(
+            [node.attrs[_TARGET[tag]] for tag, node in zip(tags, nodes, strict=True) if tag in _TARGET]
+        )
     except KeyError:  # an href that has a prefix, in SVG: one by one
         return Page((), _elements_in(tree, document, PAGE_TAGS))
-    others = [node for node in nodes if node.tag not in _TARGET]
+    others = [node for tag, node in zip(tags, nodes, strict=True) if tag in ("base", "meta")]
     return Page(targets, chain(_title_in(tree), _elements(others, document)))
+
+
+class _Selector(threading.local):
+    """What finds elements in trees. To make one takes longer than to read a short page, so each thread has its own."""
+
+    def __init__(self) -> None:
+        self.find = LexborCSSSelector().find  # type: ignore[no-untyped-call]
+
+
+_selector_here = _Selector()
+
+
+def _found(selector: str, tree: LexborHTMLParser) -> list[LexborNode]:
+    root = tree.root
+    return [] if root is None else _selector_here.find(selector, root)
 
 
 _LONG_TAG: Final = re.compile(rb"<[A-Za-z][^<>]{%d}" % MAX_TREE_TAG_BYTES)
@@ -118,7 +138,7 @@ def tree_elements(document: bytes, tags: Collection[str]) -> Iterator[tuple[str,
 
 
 def _elements_in(tree: LexborHTMLParser, document: bytes, tags: Collection[str]) -> Iterator[tuple[str, Attributes]]:
-    return chain(_title_in(tree), _elements(tree.css(_selector(tuple(tags))), document))
+    return chain(_title_in(tree), _elements(_found(_selector(tuple(tags)), tree), document))
 
 
 def _title_in(tree: LexborHTMLParser) -> Iterator[tuple[str, Attributes]]:
