@@ -35,6 +35,10 @@ def test_links_title_and_base() -> None:
         "<a href='mailto:a@b.c'>m</a><a name=n>n</a><a href=y rel='me NoFollow'>y</a><link href=z>"
     )
     assert page.title == "A title"
+    assert read("<a href='x #y'><a href='x '><a href='x#y'>").links == (
+        "http://example.com/dir/x%20",
+        "http://example.com/dir/x",
+    )
     assert page.links == ("http://example.com/base/x", "http://example.com/base/?q=1")
     assert "http://example.com/base/y" in read("<base href=/base/><a href=y rel=nofollow>", obey_nofollow=False).links
     hidden = read("<noscript><base href=/for-others/></noscript><base href=/base/><a href=y>")
@@ -49,10 +53,14 @@ def test_links_title_and_base() -> None:
         ("", True), ("nofollows", True), ("no-follow", True), ("nofollow\u00a0x", True), ("nofollow,x", True),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("start", ["", "<svg>", "<!--" + " " * MAX_TREE_BYTES + "-->"], ids=["tree", "svg", "scanner"])
+@pytest.mark.parametrize(
+    "start",
+    ["", "<svg>", "<svg><a xlink:href=/svg></a>", "<!--" + " " * MAX_TREE_BYTES + "-->"],
+    ids=["tree", "svg", "prefixed", "scanner"],
+)
 @pytest.mark.parametrize("tag", ["a", "area"])
 def test_a_link_is_left_out_if_nofollow_is_one_of_its_words(tag: str, start: str, rel: str, is_followed: bool) -> None:
-    html = f"{start}<a xlink:href=/svg></a><base href=/base/ rel=nofollow><{tag} href=x rel='{rel}'>"
+    html = f"{start}<base href=/base/ rel=nofollow><{tag} href=x rel='{rel}'>"
     assert ("http://example.com/base/x" in read(html).links) is is_followed
     assert "http://example.com/base/x" in read(html, obey_nofollow=False).links
 

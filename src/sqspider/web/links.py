@@ -245,7 +245,7 @@ class _Reader:
         if self._encoding != "utf-8" and "?" in href and not href.isascii():
             href = _with_encoded_query(href, self._encoding)
         if not self._options.drop_tracking and _is_same_in_folder(href) and base.startswith(("http:", "https:")):
-            return _resolved_in(_folder_of(base), href)
+            return _resolved_in(base[: base.rindex("/") + 1], href)
         return canonicalize(href, base, drop_tracking=self._options.drop_tracking)
 
 
@@ -263,11 +263,6 @@ def _is_same_in_folder(href: str) -> bool:
 
 
 _IS_RELATIVE_TO_FOLDER: Final = re.compile(r"https?://|[\x00-\x20]*+[^?#:][^:]*+\Z")
-
-
-@functools.lru_cache(maxsize=16)
-def _folder_of(base: str) -> str:
-    return base.partition("#")[0].partition("?")[0].rpartition("/")[0] + "/"
 
 
 @functools.lru_cache(maxsize=MAX_REMEMBERED)
