@@ -89,7 +89,7 @@ async def test_no_more_robots_txt_are_asked_for_at_a_time_than_may_be(frontier: 
         futures = [await awaited(politeness, held.url("a", port=port)) for port in (0, 1)]
         await held.until_in_flight(1)
         # Nobody asks for the second: its lease is to be had.
-        assert await frontier.lease_robots(origin_of(held.url(port=1)), until=time.time())
+        assert await frontier.lease_robots([origin_of(held.url(port=1))], until=time.time()) == [True]
         held.may_answer.set()
         await asyncio.gather(*futures)
     assert held.requests == ["/robots.txt", "/robots.txt"]
@@ -272,7 +272,7 @@ async def test_a_url_is_free_if_nothing_that_is_known_stands_against_it(
 async def test_a_url_is_free_once_its_robots_txt_is_known(frontier: Frontier) -> None:
     now = time.time()
     rules = RobotsRow(origin=f"http://{HOST}", access=RobotsAccess.OBEY, good_at=now, expires_at=now + 60)
-    await frontier.save_robots(rules)
+    await frontier.save_robots([rules])
     message = Message(url=f"http://{HOST}/a", settings=AT_ONCE)
     async with keeper(frontier) as politeness:
         await awaited(politeness, message.url)

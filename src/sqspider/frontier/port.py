@@ -160,11 +160,11 @@ class Hosts(_Shared, Protocol):
     async def robots(self, origins: Sequence[str]) -> dict[str, RobotsRow]:
         """What is known of the robots.txt of some origins; unknown ones are left out."""
 
-    async def lease_robots(self, origin: str, *, until: float) -> bool:
-        """Take the right to fetch an origin's robots.txt, for one worker at a time."""
+    async def lease_robots(self, origins: Sequence[str], *, until: float) -> list[bool]:
+        """Take the right to fetch the robots.txt of some origins, each for one worker at a time."""
 
-    async def save_robots(self, row: RobotsRow) -> None:
-        """Write what a fetch of robots.txt brought, and end the lease."""
+    async def save_robots(self, rows: Sequence[RobotsRow]) -> None:
+        """Write what fetches of robots.txt brought, and end their leases."""
 
 
 class Looking(_Shared, Protocol):

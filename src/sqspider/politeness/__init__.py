@@ -96,6 +96,7 @@ class Politeness:
         files = RobotsFiles(
             frontier, self._rows, self.network, clock=clock, fetch=self.fetch, pause_until=self.pause_until,
             product_token=product_token, limits=RobotsLimits(robots_grace_seconds, patience.new_host_seconds),
+            linger_seconds=linger_seconds,
         )  # fmt: skip
         self._robots = Robots(
             frontier, files, clock=clock, product_token=product_token, grace_seconds=robots_grace_seconds,

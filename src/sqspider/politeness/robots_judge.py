@@ -124,6 +124,7 @@ class Robots:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        await self._files.close()
 
     def _wait_for(self, origin: str, settings: CrawlSettings) -> asyncio.Future[None]:
         """A future of the asker's own, done when the origin's file is known, or known not to be had now."""

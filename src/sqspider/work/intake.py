@@ -24,6 +24,7 @@ from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
+from sqspider.work.waiting import ROOM
 
 MAX_BACKOFF_SECONDS: Final = 30.0
 RUNNERS_A_CLAIM_AHEAD: Final = 4
@@ -209,7 +210,7 @@ class Intake:
         """What runners have, or will have at once, or soon when one who is alone is out; of what waits, for robots.txt
         too, or is about to end, only what is too much: hosts that do not answer keep nobody from the others."""
         concurrency = self._options.concurrency
-        waits_too_much = max(0, self._waiting.waiting - 4 * concurrency)
+        waits_too_much = max(0, self._waiting.waiting - ROOM)
         ends_too_late = max(0, self._endings.under_way - concurrency)
         at_once = self._waiting.at_work + self._waiting.due + self._hand.gate.in_line
         return at_once + waits_too_much + ends_too_late
