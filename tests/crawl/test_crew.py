@@ -36,7 +36,7 @@ from sqspider.politeness.entering import PROMPT_SECONDS
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetched, Fetcher, FetchOptions
-from sqspider.work.desk import CallDesk, Desk, Done
+from sqspider.work.desk import CallDesk, Desk, Done, Wishes
 from sqspider.work.gate import Gate
 from sqspider.work.intake import Intake
 from sqspider.work.options import WorkerOptions
@@ -276,7 +276,7 @@ async def test_nothing_is_claimed_beside_one_who_is_alone_or_waits_to_be(monkeyp
             return turned
 
         async def claimed() -> int:
-            batch = await desk.take(2, lambda _: True)
+            batch = await desk.take(2, Wishes(lambda _: True))
             assert len(batch.taken) == 2
             return sum(isinstance(taken.claim, Won) for taken in batch.taken)
 
@@ -432,7 +432,7 @@ async def test_what_was_not_fetched_ends_beside_what_could_not_be_stored(has_tur
         turns = TurnDesk(frontier, calls, store, OPTIONS, rng, Gate())
         desk: Desk = turns if has_turns else calls
         answers: list[asyncio.Future[bool | StoreError]] = []
-        for taken in (await turns.take(2, lambda _: True)).taken:
+        for taken in (await turns.take(2, Wishes(lambda _: True))).taken:
             assert isinstance(taken.claim, Won)
             assert isinstance(taken.message, Message)
             visited = Visited(message=taken.message, fetched=NOTHING, outcome=outcome, page=None)

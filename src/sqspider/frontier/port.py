@@ -274,4 +274,11 @@ class TurningFrontier(Frontier, Protocol):
         nothing: dying half-way, or an error, leaves all as it was before. ``taking.claims`` is asked once of each
         message that is well-formed, in the midst of it: what that raises is raised here. ``taking.limit`` 0: nothing
         is taken. The rows of hosts are those of the turn's end.
+
+        Where ``taking.passes`` says so of a record's own message, its host's turn decides, by
+        :func:`sqspider.host.passed`: it is taken and claimed if the host could be entered for it (where the claim is
+        lost, it is left again), and otherwise put off, undelivered, with its slot. So many are looked at, and no more.
         """
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until a message is visible, so long at most. Nothing is taken."""

@@ -109,6 +109,15 @@ class Robots:
         """Whether the rules for a URL are here, whatever they say. Any thread may ask."""
         return self._rules.peek(origin_of(url), self._clock()) is not None
 
+    def is_known_to_allow(self, url: str) -> bool:
+        """Whether the rules are here and allow a URL. Any thread may ask."""
+        known = self._rules.peek(origin_of(url), self._clock())
+        if known is None or known.row.access is RobotsAccess.UNREACHABLE:
+            return False
+        if known.row.access is RobotsAccess.ALLOW_ALL:
+            return True
+        return known.rules.verdict(url, self._product_token).allowed
+
     def sitemaps_of(self, origin: str) -> tuple[str, ...]:
         """What the ``Sitemap`` lines of an origin's file say; nothing while it is not known here."""
         known = self._rules.get(origin, self._clock())

@@ -58,6 +58,9 @@ class Hosts(Part):
 
     @operation
     def leave(self, exits: Sequence[Exit]) -> None:
+        self._leave(exits)
+
+    def _leave(self, exits: Sequence[Exit]) -> None:
         for end in exits:
             self._store.change_host(end.host, functools.partial(left, end=end))
 
