@@ -219,14 +219,11 @@ def passed(
     state: HostState, passage: Passage, slot: tuple[float, int] | None, token: str, now: float
 ) -> tuple[HostState, Passed]:
     """Reserve a slot where there is none, or none that is good, and enter if it is now. ``slot``: its moment and its
-    generation."""
+    generation. Who cannot enter before the time of the next slot gets another one, at the end of the line: else all
+    that are late would try again together, and all but one in vain."""
     generation = state.row.generation
     if slot is None or slot[1] != generation or now > slot[0] + passage.late_seconds:
-        demand = SlotDemand(
-            host=state.row.host, count=1, spacing_seconds=passage.spacing_seconds, generation=generation
-        )
-        state, at = reserved(state, demand, now)
-        assert at is not None
+        state, at = _with_slot(state, passage, now)
     else:
         at = slot[0]
     if at > now:
@@ -240,7 +237,20 @@ def passed(
         until=passage.until,
     )
     state, admission = entered(state, entrance, now)
-    return state, Passed(at, generation, None if admission.entered is Entered.YES else admission.again_at)
+    if admission.entered is Entered.YES:
+        return state, Passed(at, generation, None)
+    if admission.again_at > at + passage.spacing_seconds:
+        state, at = _with_slot(state, passage, now)
+    return state, Passed(at, generation, max(at, admission.again_at))
+
+
+def _with_slot(state: HostState, passage: Passage, now: float) -> tuple[HostState, float]:
+    demand = SlotDemand(
+        host=state.row.host, count=1, spacing_seconds=passage.spacing_seconds, generation=state.row.generation
+    )
+    state, slot = reserved(state, demand, now)
+    assert slot is not None  # the generation is the row's
+    return state, slot
 
 
 def left(state: HostState, end: Exit) -> tuple[HostState, None]:

@@ -23,7 +23,7 @@ from sqspider.record import Reason
 from sqspider.scope import Blocked
 from sqspider.url import origin_of
 
-CACHE_SIZE: Final = 512  # files whose rules are kept here,
+CACHE_SIZE: Final = 8192  # files whose rules are kept here: two kilobytes each, where they are short,
 CACHE_BYTES: Final = 4 * 1024 * 1024  # and of so many bytes: rules take about eight times as much
 
 log = structlog.stdlib.get_logger(__name__)

@@ -86,7 +86,7 @@ class Hosts(Part):
         def work(transaction: Transaction) -> list[T]:
             states = States(transaction)
             states.read(host for host, _ in changes)
-            answers = [states.change(host, change) for host, change in changes]
+            answers = [states.become(host, change) for host, change in changes]
             states.save()
             return answers
 
@@ -139,14 +139,14 @@ class States:
         """The row of one that was read."""
         return self._new[host].row
 
-    def rows(self, hosts: Iterable[str]) -> dict[str, HostRow]:
+    def rows_of(self, hosts: Iterable[str]) -> dict[str, HostRow]:
         """The rows of some, read where they were not."""
         names = list(dict.fromkeys(hosts))
         unread = [host for host in names if host not in self._new]
         read = rows_of(self._transaction.connection, self._transaction.path, unread) if unread else {}
         return {host: read[host] if host in read else self._new[host].row for host in names}
 
-    def change(self, host: str, change: HostChange[T]) -> T:
+    def become(self, host: str, change: HostChange[T]) -> T:
         """Change one that was read; the answer."""
         self._new[host], answer = change(self._new[host], now=self._transaction.now)
         return answer

@@ -30,8 +30,9 @@ class Robots(Part):
 
     async def lease_robots(self, origins: Sequence[str], *, until: float) -> list[bool]:
         def work(transaction: Transaction) -> list[bool]:
-            execute, moments = transaction.connection.execute, {"until": until, "now": transaction.now}
-            return [execute(LEASE_ROBOTS, {"origin": origin, **moments}).rowcount == 1 for origin in origins]
+            connection, moments = transaction.connection, {"until": until, "now": transaction.now}
+            leases = [connection.execute(LEASE_ROBOTS, {"origin": origin, **moments}) for origin in origins]
+            return [lease.rowcount == 1 for lease in leases]
 
         return await self._file.write(work)
 

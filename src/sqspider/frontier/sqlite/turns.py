@@ -46,11 +46,11 @@ def turn(transaction: Transaction, ends: Ends, taking: Taking) -> tuple[Turned, 
     states = hosts.States(transaction)  # from here on nobody else writes them
     states.read(end.host for end in ends.exits)
     for end in ends.exits:
-        states.change(end.host, hosts.leaving(end))
+        states.become(end.host, hosts.leaving(end))
     sieve = _Sieve(transaction, states, taking)
     taken = _claimed(transaction, _received(transaction, taking.limit, sieve), taking, sieve)
     names = [host_of(each.message.url) for each in taken if isinstance(each.message, Message)]
-    rows = states.rows(names)
+    rows = states.rows_of(names)
     states.save()
     return Turned(finished=finished, retried=retried, taken=taken, hosts=rows, put_off=sieve.put_off), (
         transaction.generation
@@ -103,13 +103,13 @@ class _Sieve:
 
     def _pass(self, host: str, message: Message, passage: Passage, token: str) -> Passed:
         slot = None if message.slot is None else (message.slot, message.generation)
-        return self._states.change(host, partial(passed, passage=passage, slot=slot, token=token))
+        return self._states.become(host, partial(passed, passage=passage, slot=slot, token=token))
 
     def leave(self, message_id: str) -> None:
         """A host was entered for what cannot be asked for after all."""
         entry = self.entered.pop(message_id)
         end = Exit(host=entry.host, token=entry.token, requested_at=self._transaction.now, latency_seconds=None)
-        self._states.change(entry.host, hosts.leaving(end))
+        self._states.become(entry.host, hosts.leaving(end))
 
 
 def _received(transaction: Transaction, limit: int, sieve: _Sieve) -> list[Received]:
