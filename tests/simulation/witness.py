@@ -234,6 +234,9 @@ class Witness:
         await self.after_receive(process, called, [taken.delivery for taken in turned.taken])
         claims = [taken.claim for taken in turned.taken if taken.claim is not None]
         await self.after_claim(process, called, claims, lease_seconds=taking.lease_seconds)
+        for taken in turned.taken:
+            if taken.token is not None and isinstance(taken.message, Message):
+                self._entered(called, host_of(taken.message.url), taken.message.generation)
 
     def requested(self, process: Process, url: str) -> None:
         """A page is asked for: by whoever holds its claim."""
@@ -338,14 +341,16 @@ class Witness:
         self, _: Process, called: float, answers: Sequence[Admission], entrances: Sequence[Entrance]
     ) -> None:
         for admission, entrance in zip(answers, entrances, strict=True):
-            if admission.entered is not Entered.YES:
-                continue
-            generation, since = self.raised.get(entrance.host, (0, 0.0))
-            if entrance.generation is not None and entrance.generation < generation and since < called:
-                self.say("entered by a void slot", f"{entrance.host} {entrance.generation} of {generation}")
-            for order in self.orders:
-                if order.host == entrance.host and order.start < called < order.end:
-                    self.say("entered after an order", entrance.host)
+            if admission.entered is Entered.YES:
+                self._entered(called, entrance.host, entrance.generation)
+
+    def _entered(self, called: float, host: str, by_generation: int | None) -> None:
+        generation, since = self.raised.get(host, (0, 0.0))
+        if by_generation is not None and by_generation < generation and since < called:
+            self.say("entered by a void slot", f"{host} {by_generation} of {generation}")
+        for order in self.orders:
+            if order.host == host and order.start < called < order.end:
+                self.say("entered after an order", host)
 
 
 @dataclass
