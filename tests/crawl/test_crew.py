@@ -20,6 +20,9 @@ from sqspider.crawls import CrawlSettings
 from sqspider.frontier import (
     ClaimRequest,
     Ends,
+    Entered,
+    Entrance,
+    Exit,
     Finish,
     Frontier,
     FrontierBusyError,
@@ -488,3 +491,29 @@ async def test_what_makes_work_impossible_is_raised_though_it_is_met_after_all_h
             worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
             with pytest.raises(FrontierError, match="the table is gone"):
                 await worker.run(Mode.ONCE)
+
+
+async def test_a_host_is_left_with_the_next_turn_and_again_while_the_frontier_is_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else nobody would ask it before the time of that request is over."""
+    rng = random.Random()
+    async with opened() as frontier:
+        entrance = Entrance(host="h.test", token="t", delay_seconds=0.001, per_host=1, generation=0, until=2e9)
+        assert [answer.entered for answer in await frontier.enter([entrance])] == [Entered.YES]
+        calls = CallDesk(frontier, NoStore(), OPTIONS, rng, asyncio.Event())
+        desk, turn, turns = TurnDesk(frontier, calls, NoStore(), OPTIONS, rng, Gate()), frontier.turn, 0
+
+        async def busy_at_first(ends: Ends, taking: Taking) -> Turned:
+            nonlocal turns
+            turns += 1
+            if turns <= 2:
+                raise FrontierBusyError("try again")
+            return await turn(ends, taking)
+
+        monkeypatch.setattr(frontier, "turn", busy_at_first)
+        await desk.leave(Exit(host="h.test", token="t", requested_at=0.0, latency_seconds=None))
+        await desk.close()
+        again = msgspec.structs.replace(entrance, token="other")
+        assert [answer.entered for answer in await frontier.enter([again])] == [Entered.YES]
+    assert turns == 3

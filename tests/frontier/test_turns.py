@@ -408,7 +408,8 @@ async def test_of_each_host_one_url_comes_and_its_host_is_entered_for_it(
     stats = await frontier.queue_stats()
     assert (stats.visible, stats.in_flight, stats.delayed) == (0, 2, 3)
     row = turned.hosts["a.example"]
-    assert (row.last_request, row.next_slot, row.slot_spacing_seconds) == (now, pytest.approx(now + 3 * 1.05), 1.05)
+    assert (row.last_request, row.slot_spacing_seconds) == (now, 1.05)
+    assert row.next_slot == pytest.approx(now + 3 * 1.05)
     assert turned.hosts == await other.hosts(list(turned.hosts))
     [busy] = await other.enter([wish(store, turned.taken[0])])
     assert busy.entered is Entered.BUSY

@@ -25,6 +25,7 @@ from sqspider.frontier import (
     FrontierSettings,
     Lost,
     Retry,
+    RobotsRow,
     SlotDemand,
     Taking,
     Turned,
@@ -125,6 +126,7 @@ class Witness:
         self.claims: defaultdict[str, list[Claim]] = defaultdict(list)  # by URL, since the last clearing
         self.finished: Counter[str] = Counter()
         self.finished_at: dict[str, float] = {}  # when that was answered
+        self.answered_at: dict[str, float] = {}  # by host, when it was first written down that it ever answered
         self.deliveries: defaultdict[str, list[Receipt]] = defaultdict(list)  # by message
         self.delivered: defaultdict[str, list[float]] = defaultdict(list)  # by URL
         self.orders: list[Order] = []
@@ -158,6 +160,7 @@ class Witness:
         self.cleared_at = self.loop.now
         for kept in (self.claims, self.finished, self.slots, self.saved, self.raised, self.delivered, self.deliveries):
             kept.clear()
+        self.answered_at.clear()
         self.dropped.clear()
         for order in self.orders:
             order.end = min(order.end, self.loop.now)
@@ -214,12 +217,19 @@ class Witness:
             if isinstance(end, Finish):
                 self.finished[url] += 1
                 self.finished_at[url] = self.loop.now
+                if end.outcome.http_status is not None:
+                    self.answered_at.setdefault(host_of(url), self.loop.now)
                 if self.finished[url] > 1:
                     self.say("finished twice", url)
             elif self.finished[url] and called > self.finished_at[url]:
                 self.say("put back after it was finished", url)
 
     after_finish = after_retry = _after_end
+
+    async def after_save_robots(self, _: Process, __: float, ___: None, rows: Sequence[RobotsRow]) -> None:
+        for row in rows:
+            if row.good_at is not None:
+                self.answered_at.setdefault(host_of(f"{row.origin}/"), self.loop.now)
 
     # A turn is all of these at once.
 
@@ -349,7 +359,7 @@ class Witness:
         if by_generation is not None and by_generation < generation and since < called:
             self.say("entered by a void slot", f"{host} {by_generation} of {generation}")
         for order in self.orders:
-            if order.host == host and order.start < called < order.end:
+            if order.host == host and order.start < called and self.loop.now < order.end:  # it held all the while
                 self.say("entered after an order", host)
 
 

@@ -62,8 +62,8 @@ class Politeness:
     ``stopping`` ends every wait early. robots.txt groups are looked up by the product token of the
     fetcher's user agent; ``request_seconds`` bounds one request; ``robots_grace_seconds`` is how
     long a host whose robots.txt cannot be had is waited for, ``patience`` how long one that is in trouble;
-    ``robots_at_a_time`` is how many files of that name are asked for; ``leave`` tells the frontier that a request is
-    over, if whoever asks has a way of his own.
+    ``robots_at_a_time`` is how many files of that name are asked for; ``leave`` tells the frontier along with
+    other things that a request is over.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class Politeness:
 
     def forgo(self, permission: Permission) -> None:
         """Nothing is asked by it."""
-        self._permissions.forgo(permission)
+        self._permissions.leave_along(permission, requested_at=permission.asked_at)
 
     def release(self, message: Message) -> None:
         """A URL that :meth:`judge` let through has ended."""
@@ -243,6 +243,7 @@ class Politeness:
 
         Busy: nothing was asked; what ``begin`` has claimed is to be given back unused. None: ``begin`` said so.
         """
+        is_alone_to_leave = permission is None  # else what is ended next goes along with that
         if permission is None:
             entered = await self._permissions.enter(request)
         else:
@@ -274,8 +275,10 @@ class Politeness:
             )
             requested_at = started_at + fetched.sent_seconds
         finally:
-            if held is not None:
+            if held is not None and is_alone_to_leave:
                 await self._permissions.leave(held, requested_at=requested_at)
+            elif held is not None:
+                self._permissions.leave_along(held, requested_at=requested_at)
         learned = await self._learning.learn(request, permission, fetched)
         return Asked(fetched, learned, permission.asked_at)
 

@@ -48,7 +48,7 @@ class Permission(NamedTuple):
 
 
 class Permissions:
-    """Enters hosts for requests, and leaves them; by ``leave``, if the frontier is told in another way.
+    """Enters hosts for requests, and leaves them: by ``leave``, if the frontier is told more along with that.
     ``request_seconds`` bounds one request; ``pause_until`` waits for a moment, and says whether the worker began to
     stop meanwhile."""
 
@@ -75,8 +75,8 @@ class Permissions:
         self._request_seconds = request_seconds
         self._promptness = PROMPT_SECONDS  # how old one may be; more where asking for one takes longer
         self._enter = Batcher(frontier.enter, size=25, linger_seconds=linger_seconds)
-        self._exits = Batcher(self._leave_hosts, size=25, linger_seconds=linger_seconds)
-        self._leave = leave or self._exits.put
+        self._leave = Batcher(self._leave_hosts, size=25, linger_seconds=linger_seconds)
+        self._leave_along = leave or self._leave.put
 
     async def enter(self, request: Request) -> Permission | Busy:
         """Ask to make a request at this moment; one that is alone waits for it as :meth:`enter_soon` does."""
@@ -137,8 +137,8 @@ class Permissions:
 
     async def leave(self, permission: Permission, *, requested_at: float | None) -> None:
         """Say that the request is over. ``requested_at``: when it had left; none: by now."""
-        if (left := self._left(permission, requested_at)) is not None:
-            await left
+        if (end := self._end(permission, requested_at)) is not None:
+            await self._leave(end)
 
     def permitted(self, name: str, token: str, asked_at: float) -> Permission:
         """The permission by which a host was entered along with what else was asked of the frontier."""
@@ -153,12 +153,13 @@ class Permissions:
         await self.leave(permission, requested_at=permission.asked_at)
         return Busy(max(self._network.turn_of(permission.host), self._clock() + PROBE_POLL_SECONDS))
 
-    def forgo(self, permission: Permission) -> None:
-        """Leave a host that was not asked. Nobody waits for that: what is lost ends with the time of the request."""
-        if (left := self._left(permission, permission.asked_at)) is not None:
-            left.add_done_callback(_tell_of_what_was_lost)
+    def leave_along(self, permission: Permission, *, requested_at: float | None) -> None:
+        """As :meth:`leave`, along with what is told to the frontier next: nobody waits for that. What is lost ends with
+        the time of the request."""
+        if (end := self._end(permission, requested_at)) is not None:
+            self._leave_along(end).add_done_callback(_tell_of_what_was_lost)
 
-    def _left(self, permission: Permission, requested_at: float | None) -> asyncio.Future[None] | None:
+    def _end(self, permission: Permission, requested_at: float | None) -> Exit | None:
         self.under_way -= 1
         if permission.is_probe:
             self._network.release()
@@ -166,19 +167,17 @@ class Permissions:
             return None
         now = self._clock()
         seconds = max(0.0, now - permission.asked_at)
-        return self._leave(
-            Exit(
-                host=permission.host,
-                token=permission.token,
-                requested_at=now if requested_at is None else requested_at,
-                # What took longer than any request may is no answer time of the host's: we slept.
-                latency_seconds=seconds if seconds <= self._request_seconds else None,
-            )
+        return Exit(
+            host=permission.host,
+            token=permission.token,
+            requested_at=now if requested_at is None else requested_at,
+            # What took longer than any request may is no answer time of the host's: we slept.
+            latency_seconds=seconds if seconds <= self._request_seconds else None,
         )
 
     async def close(self) -> None:
         await self._enter.close()
-        await self._exits.close()
+        await self._leave.close()
 
     async def _stands_against(self, request: Request) -> Busy | None:
         """What keeps a request without a slot from its host, as far as is known here: no slot has been told of it."""

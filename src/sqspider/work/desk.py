@@ -24,7 +24,7 @@ from sqspider.frontier import (
     no_passage,
 )
 from sqspider.frontier.batcher import Batcher
-from sqspider.host import Exit, HostRow, Passage
+from sqspider.host import HostRow, Passage
 from sqspider.message import Message, decode_message
 from sqspider.work.options import WorkerOptions
 from sqspider.work.page import Visited
@@ -34,7 +34,6 @@ T = TypeVar("T")
 
 STOP_MARGIN_SECONDS: Final = 2.0  # beyond its limit, before what does not answer is left
 MOST_ENDS: Final = 50  # in a batch
-MOST_EXITS: Final = 25  # the same, of requests: each is a write to another host's row
 
 
 class Done(NamedTuple):
@@ -88,9 +87,6 @@ class Desk(Protocol):
         """Up to so many deliveries, after a wait of ``poll_seconds`` at most; what is wished for with them is done
         where that costs nothing."""
 
-    def leave(self, end: Exit) -> asyncio.Future[None]:
-        """A request to a host is over."""
-
     async def close(self) -> None:
         """Wait until all that was handed in is answered."""
 
@@ -113,8 +109,7 @@ class CallDesk:
         self._defer = Batcher(self._defer_batch, size=MOST_ENDS, linger_seconds=linger)
         self._delete = Batcher(self._delete_batch, size=MOST_ENDS, linger_seconds=linger)
         self.finish, self.retry, self.claim = self._finish.put, self._retry.put, self._claim.put
-        self._leave = Batcher(self._leave_batch, size=MOST_EXITS, linger_seconds=linger)
-        self.defer, self.delete, self.leave = self._defer.put, self._delete.put, self._leave.put
+        self.defer, self.delete = self._defer.put, self._delete.put
 
     @property
     def most(self) -> int:
@@ -148,7 +143,7 @@ class CallDesk:
             stopping.cancel()
 
     async def close(self) -> None:
-        for batcher in (self._claim, self._finish, self._retry, self._defer, self._delete, self._leave):
+        for batcher in (self._claim, self._finish, self._retry, self._defer, self._delete):
             await batcher.close()
 
     async def _claim_batch(self, requests: Sequence[ClaimRequest]) -> Sequence[Won | Lost]:
@@ -168,10 +163,6 @@ class CallDesk:
     async def _defer_batch(self, deferrals: Sequence[Deferral]) -> Sequence[None]:
         await self._frontier.defer(deferrals)
         return [None] * len(deferrals)
-
-    async def _leave_batch(self, exits: Sequence[Exit]) -> Sequence[None]:
-        await self._frontier.leave(exits)
-        return [None] * len(exits)
 
     async def _delete_batch(self, deliveries: Sequence[Delivery]) -> Sequence[None]:
         await self._frontier.delete(deliveries)

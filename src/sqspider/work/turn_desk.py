@@ -11,6 +11,7 @@ from sqspider.frontier import (
     Deferral,
     Delivery,
     Ends,
+    FrontierBusyError,
     FrontierError,
     Retry,
     Taking,
@@ -88,6 +89,7 @@ class TurnDesk:
         self._rng = rng
         self._gate = gate
         self._ends = _Ends([], [], [], [], [])
+        self._is_closing = False
         self._one_turn = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._flushes: set[asyncio.Task[None]] = set()
@@ -105,6 +107,7 @@ class TurnDesk:
         return self._hand_in(self._ends.deletions, delivery)
 
     def leave(self, end: Exit) -> asyncio.Future[None]:
+        """A request to a host is over. Where the frontier is busy it is said again."""
         return self._hand_in(self._ends.exits, end)
 
     async def take(self, limit: int, wishes: Wishes) -> Batch:
@@ -117,9 +120,11 @@ class TurnDesk:
         return Batch(turned.taken, turned.hosts)
 
     async def close(self) -> None:
+        self._is_closing = True
         while any(self._ends) or self._flushes:
             await self._flush()
             await asyncio.sleep(0)  # what an answer brings about may be handed in, too
+        self._is_closing = False
         await self._calls.close()
 
     def _hand_in(self, ends: list[tuple[E, asyncio.Future[A]]], end: E) -> asyncio.Future[A]:
@@ -160,6 +165,12 @@ class TurnDesk:
             try:
                 return await self._made(ends, limit, wishes if is_inside else _NO_WISHES)
             except Exception as error:
+                if (
+                    isinstance(error, FrontierBusyError) and not self._is_closing
+                ):  # a host that is not left is asked by nobody
+                    self._ends.exits[:0] = ends.exits
+                    ends.exits.clear()
+                    self._set_timer()
                 ends.fail(error)
                 if isinstance(error, FrontierError) or not any(ends):
                     raise

@@ -80,7 +80,7 @@ class Worker:
             clock=clock,
             rng=rng,
             stopping=self._stopping,
-            leave=self._desk.leave,
+            leave=self._desk.leave if isinstance(self._desk, TurnDesk) else None,
             request_seconds=self._fetch_seconds + options.space_seconds,
             robots_grace_seconds=options.robots_grace_seconds,
             linger_seconds=options.linger_seconds,
