@@ -243,13 +243,13 @@ async def test_settings_that_cannot_be_read_keep_no_sweep_from_other_records(sto
 async def test_a_robots_txt_that_cannot_be_read_is_asked_for_anew(store: AwsStore) -> None:
     frontier = await store.open()
     row = RobotsRow(origin="http://example.com", access=RobotsAccess.OBEY)
-    await frontier.save_robots(row)
+    await frontier.save_robots([row])
     later = msgspec.msgpack.encode(msgspec.to_builtins(row) | {"access": "a later word"})
     for packed in (zlib.compress(later), b"no row"):
         await rewrite(store, f"robots {row.origin}", row={"B": base64.b64encode(packed).decode()})
         assert await frontier.robots([row.origin]) == {}
-        assert await frontier.lease_robots(row.origin, until=frontier.now() + 1)
-        await frontier.save_robots(row)
+        assert await frontier.lease_robots([row.origin], until=frontier.now() + 1) == [True]
+        await frontier.save_robots([row])
     assert await frontier.robots([row.origin]) == {row.origin: row}
 
 

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from types import NoneType
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -19,7 +19,7 @@ from sqspider import crawl as sqspider_crawl
 from sqspider.chains import MAX_CHAIN, chains_of
 from sqspider.crawls import CrawlSettings
 from sqspider.export import row_of
-from sqspider.frontier import Entry, FrontierSettings
+from sqspider.frontier import Ends, Entry, FrontierSettings, Taking, Turned, TurningFrontier
 from sqspider.frontier.memory import MemoryFrontier
 from sqspider.frontier.memory.store import MemoryStore
 from sqspider.host import HostRow
@@ -331,16 +331,28 @@ async def test_hops_to_a_file_keep_the_distance_of_their_hosts(host: Site) -> No
     assert min(gaps_of(host.requests)) > 0.3 - LATE
 
 
-async def test_a_permission_that_is_late_is_asked_for_anew(host: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a claim takes long, others may have been let in: the request waits for a moment of its own."""
+@pytest.mark.parametrize("settings", [CrawlSettings(delay_seconds=0.1, obey_robots=False, per_host=n) for n in (1, 2)])
+async def test_a_permission_that_is_late_is_asked_for_anew(
+    host: Site, monkeypatch: pytest.MonkeyPatch, settings: CrawlSettings
+) -> None:
+    """Where a turn or a claim takes long, others may have been let in: the request waits for a moment of its own."""
     host.bodies = {f"/{n}": b"x" for n in range(3)}
     async with opened() as frontier, Fetcher(FETCH) as fetcher:
-        claim, enter, entered = frontier.claim, frontier.enter, []
+        turning = cast(TurningFrontier, frontier)
+        claim, enter, turn = frontier.claim, frontier.enter, turning.turn
+        entered: list[float] = []
 
         async def slow_claim(*arguments: Any, **more: Any) -> Any:
             claimed = await claim(*arguments, **more)
             await asyncio.sleep(BEGIN_SECONDS + 0.1)
             return claimed
+
+        async def slow_turn(ends: Ends, taking: Taking) -> Turned:
+            turned = await turn(ends, taking)
+            if any(taken.token for taken in turned.taken):
+                entered.append(time.monotonic())
+                await asyncio.sleep(BEGIN_SECONDS + 0.1)
+            return turned
 
         async def noted_enter(entrances: Any) -> Any:
             entered.append(time.monotonic())
@@ -348,7 +360,8 @@ async def test_a_permission_that_is_late_is_asked_for_anew(host: Site, monkeypat
 
         monkeypatch.setattr(frontier, "claim", slow_claim)
         monkeypatch.setattr(frontier, "enter", noted_enter)
-        await produce(frontier, [f"{host.url}0"], CrawlSettings(delay_seconds=0.1, obey_robots=False), on_refused=print)
+        monkeypatch.setattr(frontier, "turn", slow_turn)
+        await produce(frontier, [f"{host.url}0"], settings, on_refused=print)
         worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
         await worker.run(Mode.UNTIL_EMPTY)
         (record,) = (await records_of(frontier)).values()

@@ -423,8 +423,7 @@ class History:
     def _was_given_up(self, host: Host, outcome: Outcome) -> bool:
         if not outcome.detail.startswith(GIVEN_UP):
             return False
-        answers = (r.end for r in host.requests if r.http_status is not None and r.http_status < 500)
-        first = min((end for end in answers if end > self.witness.cleared_at), default=None)
+        first = self.witness.answered_at.get(host.name)  # what dies with its worker is known to nobody
         was_known = first is not None and all(first < outage.start for outage in host.outages + host.robots_outages)
         return self._was_away(host, (HOST_GRACE if was_known else NEW_HOST_GRACE) - 1.0, robots=True)
 

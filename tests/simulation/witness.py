@@ -25,6 +25,7 @@ from sqspider.frontier import (
     FrontierSettings,
     Lost,
     Retry,
+    RobotsRow,
     SlotDemand,
     Taking,
     Turned,
@@ -125,6 +126,7 @@ class Witness:
         self.claims: defaultdict[str, list[Claim]] = defaultdict(list)  # by URL, since the last clearing
         self.finished: Counter[str] = Counter()
         self.finished_at: dict[str, float] = {}  # when that was answered
+        self.answered_at: dict[str, float] = {}  # by host, when it was first written down that it ever answered
         self.deliveries: defaultdict[str, list[Receipt]] = defaultdict(list)  # by message
         self.delivered: defaultdict[str, list[float]] = defaultdict(list)  # by URL
         self.orders: list[Order] = []
@@ -158,6 +160,7 @@ class Witness:
         self.cleared_at = self.loop.now
         for kept in (self.claims, self.finished, self.slots, self.saved, self.raised, self.delivered, self.deliveries):
             kept.clear()
+        self.answered_at.clear()
         self.dropped.clear()
         for order in self.orders:
             order.end = min(order.end, self.loop.now)
@@ -214,12 +217,19 @@ class Witness:
             if isinstance(end, Finish):
                 self.finished[url] += 1
                 self.finished_at[url] = self.loop.now
+                if end.outcome.http_status is not None:
+                    self.answered_at.setdefault(host_of(url), self.loop.now)
                 if self.finished[url] > 1:
                     self.say("finished twice", url)
             elif self.finished[url] and called > self.finished_at[url]:
                 self.say("put back after it was finished", url)
 
     after_finish = after_retry = _after_end
+
+    async def after_save_robots(self, _: Process, __: float, ___: None, rows: Sequence[RobotsRow]) -> None:
+        for row in rows:
+            if row.good_at is not None:
+                self.answered_at.setdefault(host_of(f"{row.origin}/"), self.loop.now)
 
     # A turn is all of these at once.
 
@@ -234,6 +244,9 @@ class Witness:
         await self.after_receive(process, called, [taken.delivery for taken in turned.taken])
         claims = [taken.claim for taken in turned.taken if taken.claim is not None]
         await self.after_claim(process, called, claims, lease_seconds=taking.lease_seconds)
+        for taken in turned.taken:
+            if taken.token is not None and isinstance(taken.message, Message):
+                self._entered(called, host_of(taken.message.url), taken.message.generation)
 
     def requested(self, process: Process, url: str) -> None:
         """A page is asked for: by whoever holds its claim."""
@@ -338,14 +351,16 @@ class Witness:
         self, _: Process, called: float, answers: Sequence[Admission], entrances: Sequence[Entrance]
     ) -> None:
         for admission, entrance in zip(answers, entrances, strict=True):
-            if admission.entered is not Entered.YES:
-                continue
-            generation, since = self.raised.get(entrance.host, (0, 0.0))
-            if entrance.generation is not None and entrance.generation < generation and since < called:
-                self.say("entered by a void slot", f"{entrance.host} {entrance.generation} of {generation}")
-            for order in self.orders:
-                if order.host == entrance.host and order.start < called < order.end:
-                    self.say("entered after an order", entrance.host)
+            if admission.entered is Entered.YES:
+                self._entered(called, entrance.host, entrance.generation)
+
+    def _entered(self, called: float, host: str, by_generation: int | None) -> None:
+        generation, since = self.raised.get(host, (0, 0.0))
+        if by_generation is not None and by_generation < generation and since < called:
+            self.say("entered by a void slot", f"{host} {by_generation} of {generation}")
+        for order in self.orders:
+            if order.host == host and order.start < called and self.loop.now < order.end:  # it held all the while
+                self.say("entered after an order", host)
 
 
 @dataclass

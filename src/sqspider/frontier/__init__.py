@@ -45,6 +45,7 @@ from sqspider.frontier.values import Traits as Traits
 from sqspider.frontier.values import Turned as Turned
 from sqspider.frontier.values import Won as Won
 from sqspider.frontier.values import WorkerRow as WorkerRow
+from sqspider.frontier.values import no_passage as no_passage
 from sqspider.host import Admission as Admission
 from sqspider.host import Entered as Entered
 from sqspider.host import Entrance as Entrance

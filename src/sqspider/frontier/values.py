@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from sqspider.crawls import CrawlSettings
-from sqspider.host import HostRow, RobotsAccess
+from sqspider.host import Exit, HostRow, Passage, RobotsAccess
 from sqspider.message import BadBody, Message
 from sqspider.record import Outcome, Reason, Status
 from sqspider.redact import redact
@@ -259,6 +259,12 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
     retries: Sequence[Retry] = ()
     deferrals: Sequence[Deferral] = ()
     deletions: Sequence[Delivery] = ()
+    exits: Sequence[Exit] = ()  # requests that are over
+
+
+def no_passage(_message: Message, _row: HostRow) -> Passage | None:
+    """Every URL is delivered, whatever its host's turn."""
+    return None
 
 
 class Taking(msgspec.Struct, frozen=True, kw_only=True):
@@ -269,6 +275,8 @@ class Taking(msgspec.Struct, frozen=True, kw_only=True):
     claim_id: str  # new for every turn
     lease_seconds: float
     claims: Callable[[Message], bool]  # whether to claim at once; it only reads, and may be called in another thread
+    # Whether a record's URL comes only when its host's turn has come, claimed then; none: at once. It only reads, too.
+    passes: Callable[[Message, HostRow], Passage | None] = no_passage
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
@@ -277,6 +285,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery
     message: Message | BadBody
     claim: Won | Lost | None = None  # none: it is not claimed
+    token: str | None = None  # of the request for which its host was entered
 
 
 class Turned(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,4 +294,5 @@ class Turned(msgspec.Struct, frozen=True, kw_only=True):
     finished: Sequence[bool]
     retried: Sequence[bool]
     taken: Sequence[Taken]
-    hosts: Mapping[str, HostRow]  # of the hosts that were asked for, and of those taken, as they were then
+    hosts: Mapping[str, HostRow]  # of those taken, as they are then
+    put_off: int = 0  # URLs that wait for their slots from now on

@@ -6,9 +6,12 @@ Orders hold at once: entering the host looks, and what lies further back than a 
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
+
+import structlog
 
 from sqspider import host
 from sqspider.frontier import Clock, Entered, Entrance, Exit, Hosts
@@ -28,6 +31,12 @@ PROBE_POLL_SECONDS: Final = 0.5  # between two looks whether anything can be ask
 _AGAIN_SECONDS: Final = 0.01  # between two tries to enter, at least
 
 
+Leave = Callable[[Exit], asyncio.Future[None]]
+"""Tells the frontier that a request is over."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
 class Permission(NamedTuple):
     """The permission to make one request to a host now."""
 
@@ -39,8 +48,9 @@ class Permission(NamedTuple):
 
 
 class Permissions:
-    """Enters hosts for requests, and leaves them. ``request_seconds`` bounds one request; ``pause_until`` waits for a
-    moment, and says whether the worker began to stop meanwhile."""
+    """Enters hosts for requests, and leaves them: by ``leave``, if the frontier is told more along with that.
+    ``request_seconds`` bounds one request; ``pause_until`` waits for a moment, and says whether the worker began to
+    stop meanwhile."""
 
     def __init__(
         self,
@@ -53,6 +63,7 @@ class Permissions:
         pause_until: Callable[[float], Awaitable[bool]],
         request_seconds: float,
         linger_seconds: float,
+        leave: Leave | None = None,
     ) -> None:
         self.under_way = 0  # requests of ours
         self._frontier = frontier
@@ -65,6 +76,7 @@ class Permissions:
         self._promptness = PROMPT_SECONDS  # how old one may be; more where asking for one takes longer
         self._enter = Batcher(frontier.enter, size=25, linger_seconds=linger_seconds)
         self._leave = Batcher(self._leave_hosts, size=25, linger_seconds=linger_seconds)
+        self._leave_along = leave or self._leave.put
 
     async def enter(self, request: Request) -> Permission | Busy:
         """Ask to make a request at this moment; one that is alone waits for it as :meth:`enter_soon` does."""
@@ -125,21 +137,43 @@ class Permissions:
 
     async def leave(self, permission: Permission, *, requested_at: float | None) -> None:
         """Say that the request is over. ``requested_at``: when it had left; none: by now."""
+        if (end := self._end(permission, requested_at)) is not None:
+            await self._leave(end)
+
+    def permitted(self, name: str, token: str, asked_at: float) -> Permission:
+        """The permission by which a host was entered along with what else was asked of the frontier."""
+        self.under_way += 1
+        return Permission(name, token, asked_at)
+
+    async def take_up(self, permission: Permission) -> Permission | Busy:
+        """Such a permission, if our own network lets anything out by now. While it is down one request at a time
+        probes, and enters for itself."""
+        if not self._network.is_down:
+            return permission
+        await self.leave(permission, requested_at=permission.asked_at)
+        return Busy(max(self._network.turn_of(permission.host), self._clock() + PROBE_POLL_SECONDS))
+
+    def leave_along(self, permission: Permission, *, requested_at: float | None) -> None:
+        """As :meth:`leave`, along with what is told to the frontier next: nobody waits for that. What is lost ends with
+        the time of the request."""
+        if (end := self._end(permission, requested_at)) is not None:
+            self._leave_along(end).add_done_callback(_tell_of_what_was_lost)
+
+    def _end(self, permission: Permission, requested_at: float | None) -> Exit | None:
         self.under_way -= 1
         if permission.is_probe:
             self._network.release()
-        if permission.token is not None:
-            now = self._clock()
-            seconds = max(0.0, now - permission.asked_at)
-            await self._leave(
-                Exit(
-                    host=permission.host,
-                    token=permission.token,
-                    requested_at=now if requested_at is None else requested_at,
-                    # What took longer than any request may is no answer time of the host's: we slept.
-                    latency_seconds=seconds if seconds <= self._request_seconds else None,
-                )
-            )
+        if permission.token is None:
+            return None
+        now = self._clock()
+        seconds = max(0.0, now - permission.asked_at)
+        return Exit(
+            host=permission.host,
+            token=permission.token,
+            requested_at=now if requested_at is None else requested_at,
+            # What took longer than any request may is no answer time of the host's: we slept.
+            latency_seconds=seconds if seconds <= self._request_seconds else None,
+        )
 
     async def close(self) -> None:
         await self._enter.close()
@@ -207,3 +241,8 @@ class Permissions:
     async def _leave_hosts(self, exits: Sequence[Exit]) -> list[None]:
         await self._frontier.leave(exits)
         return [None] * len(exits)
+
+
+def _tell_of_what_was_lost(left: asyncio.Future[None]) -> None:
+    if not left.cancelled() and (error := left.exception()) is not None:
+        log.warning("host_not_left", error=str(error))

@@ -9,9 +9,10 @@ from typing import Final
 import msgspec
 
 from sqspider import host, host_trouble
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Clock, Hosts, SlotDemand
 from sqspider.frontier.batcher import Batcher
-from sqspider.host import HostRow
+from sqspider.host import HostRow, Passage
 from sqspider.host_trouble import Stage
 from sqspider.log import get_logger
 from sqspider.message import Message
@@ -62,6 +63,16 @@ class Turns:
                 message = msgspec.structs.replace(message, slot=slot, generation=row.generation)
                 not_before = 0.0
             return _worth_waiting_for(message, max(slot, not_before), now, is_crowded=is_crowded)
+
+    def passage(self, row: HostRow, settings: CrawlSettings, until: float) -> Passage | None:
+        """With what a host that is well is entered in its turn; none: it has no delay, or its slots are to be taken
+        back first. Any thread may ask."""
+        delay, now = host.delay_for(row, settings), self._clock()
+        spacing = host.spacing_for(row, delay)
+        if delay == 0 or host.with_slots_taken_back(row, spacing, now) is not row:
+            return None
+        late = max(LATE_SECONDS, 2 * delay)
+        return Passage(delay_seconds=delay, spacing_seconds=spacing, late_seconds=late, until=until)
 
     async def close(self) -> None:
         await self._reserve.close()

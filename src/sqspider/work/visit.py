@@ -160,7 +160,7 @@ class Visits:
     # judged -> its turn
 
     async def _has_its_turn(self, visit: Visit) -> bool:
-        if visit.turn_at is not None:  # it has waited for that
+        if visit.turn_at is not None or visit.permission is not None:  # it has waited for that
             return True
         is_crowded = self._waiting.is_crowded(visit.host)
         match await self._politeness.turn(visit.message, visit.not_before, is_crowded=is_crowded):
@@ -211,8 +211,11 @@ class Visits:
         headers = (f"Cookie: {visit.cookie}",) if visit.cookie else ()
         request = Request.of(visit.message, is_alone=visit.is_suspect, headers=headers)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
+        permission, visit.permission = visit.permission, None
         try:
-            answer = await self._politeness.fetch(request, begin=partial(self._begin, visit), before_large=before_large)
+            answer = await self._politeness.fetch(
+                request, permission=permission, begin=partial(self._begin, visit), before_large=before_large
+            )
         finally:
             self._endings.tally.in_flight -= visit.is_in_flight
             visit.is_in_flight = False
