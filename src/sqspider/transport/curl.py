@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+import time
 from collections import OrderedDict
 from typing import Any, Final
 
@@ -54,11 +55,11 @@ class CurlTransport:
 
     async def exchange(self, request: Request, receiver: Receiver) -> Exchange:
         exchange = Exchange(request)
-        started = self._loop.time()
+        started = time.monotonic()  # the loop's own time stands still within a round
         scheme, _, rest = request.url.partition("://")
         authority = rest.partition("/")[0].partition("?")[0]
         try:
-            addresses = await self._addresses(authority, request, started)
+            addresses = await self._addresses(authority, request)
         except AddressRefusedError as error:
             exchange.failure, exchange.detail = Failure.ADDRESS_REFUSED, str(error)
         except TimeoutError:
@@ -71,17 +72,17 @@ class CurlTransport:
             exchange.failure, exchange.errno = Failure.NAME_LOOKUP, error.errno or 0
         else:
             await self._carry(exchange, receiver, authority, scheme, addresses, started)
-        exchange.end_seconds = self._loop.time() - started
+        exchange.end_seconds = time.monotonic() - started
         return exchange
 
-    async def _addresses(self, authority: str, request: Request, started: float) -> tuple[str, ...]:
+    async def _addresses(self, authority: str, request: Request) -> tuple[str, ...]:
         """What a name leads to, if it is one that we look up."""
         if self._options.proxy is not None and not self._options.proxy.startswith("socks5://"):
             return ()
         name = _name_in(authority)
         if name is None:
             return ()
-        known = self._names.known(name, started)
+        known = self._names.known(name, self._loop.time())
         if known is not None:
             return known
         async with asyncio.timeout(min(request.connect_seconds, request.timeout_seconds)):

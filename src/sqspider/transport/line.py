@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -114,7 +115,7 @@ class Line:
         self._is_enough = False
         self._is_asked = False
         self._until = started + exchange.request.timeout_seconds
-        self._clock = self._loop.call_at(self._until, self._expire)
+        self._clock = self._loop.call_later(exchange.request.timeout_seconds, self._expire)
         self._left = 0.0  # of the time, while paused
         exchange.resume = functools.partial(self._resume, exchange)
 
@@ -193,8 +194,8 @@ class Line:
         if not is_wanted:
             self._owner.abort(self, None)
             return
-        self._until = self._loop.time() + self._left
-        self._clock = self._loop.call_at(self._until, self._expire)
+        self._until = time.monotonic() + self._left
+        self._clock = self._loop.call_later(self._left, self._expire)
         self.easy.pause(pycurl.PAUSE_CONT)
 
     # Callbacks of libcurl
@@ -253,7 +254,7 @@ class Line:
         exchange.address = address
         exchange.is_kept = not self._is_opened
         exchange.is_connecting = False
-        exchange.sent_seconds = self._loop.time() - self._started
+        exchange.sent_seconds = time.monotonic() - self._started
         return True
 
     def _take_head(self, line: bytes) -> int | None:
@@ -268,7 +269,7 @@ class Line:
         if exchange.is_connecting or self._is_head_whole:  # of a proxy's CONNECT; trailers
             return True
         if not exchange.head:
-            exchange.first_byte_seconds = self._loop.time() - self._started
+            exchange.first_byte_seconds = time.monotonic() - self._started
         exchange.head.append(line)
         self._head_bytes += len(line)
         if self._head_bytes > exchange.request.max_head_bytes:
@@ -302,7 +303,7 @@ class Line:
             self._is_enough = True
             return 0
         if word == PAUSE:
-            self._left = max(0.0, self._until - self._loop.time())
+            self._left = max(0.0, self._until - time.monotonic())
             self._clock.cancel()
             self.easy.pause(pycurl.PAUSE_RECV)
         return None
