@@ -136,7 +136,9 @@ def run_loop(main: Coroutine[Any, Any, int]) -> int:
     try:
         import uvloop
     except ImportError:  # not built for this platform: asyncio's own loop does the same, more slowly
-        return asyncio.run(main)
+        # Not the proactor, which Windows has by default: it cannot wait for libcurl's sockets.
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            return runner.run(main)
     return uvloop.run(main)
 
 

@@ -11,12 +11,11 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
-import structlog
-
 from sqspider import host
 from sqspider.frontier import Clock, Entered, Entrance, Exit, Hosts
 from sqspider.frontier.batcher import Batcher
 from sqspider.host import HostRow
+from sqspider.log import get_logger
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.network import Network
 from sqspider.politeness.turns import SOON_SECONDS
@@ -34,7 +33,7 @@ _AGAIN_SECONDS: Final = 0.01  # between two tries to enter, at least
 Leave = Callable[[Exit], asyncio.Future[None]]
 """Tells the frontier that a request is over."""
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Permission(NamedTuple):

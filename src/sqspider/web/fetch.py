@@ -48,7 +48,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_seconds: float
     sent_seconds: float  # from the start until the request was sent
     redirect_to: str | None = None  # where the answer leads, if it is a redirect: canonical
-    is_stale: bool = False  # a connection that was kept broke before a byte came: that says nothing of the URL
+    is_stale: bool = False  # a connection that was kept broke, or bore no answer: that says nothing of the URL
     is_short: bool = False  # the body ended before its announced length, or amid its framing or coding
     is_held: bool = False  # the gate said no: nothing was asked
     exchange: Exchange | None = None  # what was on the wire; none where nothing was tried
@@ -114,6 +114,7 @@ class Fetcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._transport.close()
+        self._names.close()
         if isinstance(self._resolver, SystemResolver):
             self._resolver.close()
 
@@ -129,8 +130,8 @@ class Fetcher:
     ) -> Fetched:
         """Ask for a canonical URL, once; never raises but for being cancelled.
 
-        A URL that finds a kept connection broken (``is_stale``), or silent, goes out on connections of its own from
-        then on: what breaks there is its trouble, or its host's.
+        A URL that finds a kept connection broken, silent, or with what is no answer (``is_stale``), goes out on
+        connections of its own from then on: what breaks there is its trouble, or its host's.
 
         ``max_bytes`` replaces the limit of the options. A ``sink`` gets the body of a success as it
         comes, in place of the result; it must not raise, and other bodies are not read. The statuses
@@ -162,8 +163,10 @@ class Fetcher:
         reason = trouble.reason if trouble else None
         if trouble is None and head is not None and answer.redirect_to is None:
             reason = reason_for_http_status(head.http_status or 0)
-        is_unanswered = exchange is not None and exchange.is_kept and not exchange.head
-        if is_unanswered and reason in (Reason.CONNECTION_RESET, Reason.TIMEOUT):
+        # What came instead of an answer may belong to the one before.
+        is_unanswered = exchange is not None and exchange.is_kept and exchange.http_status is None
+        is_stale = is_unanswered and reason in (Reason.CONNECTION_RESET, Reason.BAD_RESPONSE)
+        if is_stale or (is_unanswered and reason is Reason.TIMEOUT):
             self._keep_apart(url)
         if reason is Reason.INTERNAL_ERROR and exchange is not None and exchange.failure is Failure.UNKNOWN:
             log.error("fetch", url=url, said=exchange.detail)
@@ -179,7 +182,7 @@ class Fetcher:
             elapsed_seconds=exchange.end_seconds if exchange else 0.0,
             sent_seconds=exchange.sent_seconds if exchange else 0.0,
             redirect_to=answer.redirect_to,
-            is_stale=is_unanswered and reason is Reason.CONNECTION_RESET,
+            is_stale=is_stale,
             is_held=exchange is not None and exchange.failure is Failure.GATE,
             exchange=exchange,
         )

@@ -1,0 +1,74 @@
+"""What libcurl's codes mean. Its messages are looked at only where one code stands for different things."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import pycurl
+
+from sqspider.transport import Failure
+
+_FAILURES: Final = {
+    pycurl.E_UNSUPPORTED_PROTOCOL: Failure.NOT_HTTP,  # HTTP/0.9, or what is no HTTP at all
+    pycurl.E_URL_MALFORMAT: Failure.BAD_URL,
+    pycurl.E_COULDNT_RESOLVE_PROXY: Failure.PROXY,
+    pycurl.E_COULDNT_RESOLVE_HOST: Failure.NAME_LOOKUP,
+    pycurl.E_COULDNT_CONNECT: Failure.NO_CONNECTION,
+    8: Failure.NOT_HTTP,  # CURLE_WEIRD_SERVER_REPLY
+    pycurl.E_HTTP2: Failure.NOT_HTTP,
+    92: Failure.NOT_HTTP,  # CURLE_HTTP2_STREAM
+    pycurl.E_PARTIAL_FILE: Failure.SHORT_BODY,
+    pycurl.E_OUT_OF_MEMORY: Failure.OWN_SHORTAGE,
+    pycurl.E_OPERATION_TIMEDOUT: Failure.CONNECT_TIMEOUT,  # of connecting: the rest of the time is counted here
+    pycurl.E_GOT_NOTHING: Failure.NO_ANSWER,
+    pycurl.E_SEND_ERROR: Failure.BROKEN,
+    pycurl.E_RECV_ERROR: Failure.BROKEN,
+    pycurl.E_BAD_CONTENT_ENCODING: Failure.BAD_FRAMING,  # of transfer codings; content codings are not libcurl's here
+    97: Failure.PROXY,  # CURLE_PROXY
+    100: Failure.HEAD_TOO_LARGE,  # CURLE_TOO_LARGE
+    pycurl.E_SSL_CONNECT_ERROR: Failure.TLS,
+    pycurl.E_PEER_FAILED_VERIFICATION: Failure.CERTIFICATE,
+    pycurl.E_SSL_INVALIDCERTSTATUS: Failure.CERTIFICATE,
+}
+_ON_THE_WAY: Final = frozenset(
+    {
+        Failure.NO_CONNECTION,
+        Failure.CONNECT_TIMEOUT,
+        Failure.BROKEN,
+        Failure.NO_ANSWER,
+        Failure.NOT_HTTP,
+        Failure.TLS,
+        Failure.CERTIFICATE,
+    }
+)
+"""What may fail before anything leads to the host."""
+_PROXY_AUTHENTICATION_REQUIRED: Final = 407  # RFC 9110 section 15.5.8
+_CHUNKS: Final = re.compile(r"\bchunk", re.IGNORECASE)
+"""What a message says of chunks whose framing is broken; its code is that of a connection that breaks."""
+_TLS_END: Final = "unexpected eof"  # the connection was closed, and TLS was not: as a message says it, under that code
+
+
+def failure_of(code: int, text: str, *, is_head_whole: bool) -> Failure:
+    """What a code and its message mean; ``is_head_whole``: of the answer, whose body was coming."""
+    failure = _FAILURES.get(code, Failure.UNKNOWN)
+    if failure is not Failure.BROKEN:
+        return failure
+    if _CHUNKS.search(text):
+        return Failure.BAD_FRAMING
+    return Failure.SHORT_BODY if is_head_whole and _TLS_END in text else Failure.BROKEN
+
+
+def behind_a_proxy(failure: Failure, http_status: int, *, is_tunnel: bool) -> tuple[Failure, str]:
+    """Whose failure it is, where nothing has led to the host yet, and what is to be said of it.
+
+    ``http_status``: the proxy's answer for a tunnel, which https takes; zero without one.
+    """
+    if failure not in _ON_THE_WAY or 200 <= http_status < 300:  # it does lead there
+        return failure, ""
+    if http_status:
+        is_known = http_status != _PROXY_AUTHENTICATION_REQUIRED
+        return (Failure.PROXY_REFUSED if is_known else Failure.PROXY), f"HTTP status {http_status}"
+    if is_tunnel and failure is Failure.CONNECT_TIMEOUT:
+        return failure, ""  # it may be either's, and is taken for the host's
+    return Failure.PROXY, ""

@@ -1,0 +1,350 @@
+"""One request after another by an easy handle of libcurl: what it is told, and what it calls back.
+
+What libcurl does by itself and we do not want is off: redirects, cookies, decoding, proxies of the environment, names,
+asking again where a kept connection turns out dead. https://curl.se/libcurl/c/easy_setopt_options.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import os
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol
+
+import pycurl
+
+from sqspider.transport import ENOUGH, PAUSE, Exchange, Failure, Receiver, descriptors
+from sqspider.transport.failures import behind_a_proxy, failure_of
+
+CheckAddress = Callable[[str], str | None]
+"""Why an IP address must not be connected to; none: it may be."""
+
+IDLE_SECONDS: Final = 15
+_SWITCHING_PROTOCOLS: Final = 101  # RFC 9110 section 15.2.2: an end, for we ask for no other protocol
+
+
+class CurlOptions(NamedTuple):
+    """What holds for every request of a transport: its identity on the net."""
+
+    check_address: CheckAddress | None = None  # none: every address will do
+    proxy: str | None = None
+    certificates: str | None = None  # a file (PEM) or folder of those that are trusted; none: the system's
+    most_idle: int = 64  # connections that are kept
+
+
+class Connection(NamedTuple):
+    """A connection, by its ends: the other address and port, and our port."""
+
+    address: str
+    port: int
+    own_port: int
+
+
+class Owner(Protocol):
+    """Whose easy handle it is."""
+
+    def is_clean(self, connection: Connection) -> bool:
+        """Whether a kept connection may carry a request."""
+
+    def abort(self, line: Line, failure: Failure | None) -> None:
+        """End an exchange that is under way."""
+
+
+class _Opened:
+    """A descriptor for libcurl to copy."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+
+class Line:
+    """An easy handle with its callbacks, for one request after another. No callback raises."""
+
+    def __init__(self, owner: Owner, options: CurlOptions, loop: asyncio.AbstractEventLoop) -> None:
+        self._owner = owner
+        self._options = options
+        self._loop = loop
+        self.easy = easy = pycurl.Curl()
+        self._set: dict[int, Any] = {}  # options that change from one request to another
+        for option, value in (
+            (pycurl.NOSIGNAL, 1),
+            (pycurl.PATH_AS_IS, 1),
+            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+            (pycurl.HTTP09_ALLOWED, 0),
+            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+            (pycurl.PROXY, self._options.proxy or ""),
+            (pycurl.NETRC, pycurl.NETRC_IGNORED),
+            (pycurl.DNS_CACHE_TIMEOUT, 600),  # longer than a request takes: what is asked is given with it
+            (pycurl.MAXAGE_CONN, IDLE_SECONDS),
+            (pycurl.TCP_NODELAY, 1),
+            (pycurl.OPENSOCKETFUNCTION, self._open),
+            (pycurl.PREREQFUNCTION, self._connected),
+            (pycurl.HEADERFUNCTION, self._take_head),
+            (pycurl.WRITEFUNCTION, self._take_body),
+            (pycurl.DEBUGFUNCTION, self._take_note),
+        ):
+            easy.setopt(option, value)
+        trusted = self._options.certificates or ssl.get_default_verify_paths().cafile
+        if trusted:
+            easy.setopt(pycurl.CAPATH if os.path.isdir(trusted) else pycurl.CAINFO, trusted)
+
+    def begin(self, exchange: Exchange, receiver: Receiver, started: float) -> None:
+        self.exchange: Any = exchange
+        self.connection: Connection | None = None  # that the request goes over
+        self.done: asyncio.Future[None] = self._loop.create_future()
+        self.raised: Exception | None = None  # by whoever was called back: that is its own fault, and no site's
+        self.is_turned_away = False  # from a kept connection that is not clean
+        self.has_two_framings = False
+        self._receiver: Any = receiver
+        self._started = started
+        self._is_opened = False  # for this request
+        self._head_bytes = 0
+        self._is_head_whole = False
+        self._is_enough = False
+        self._is_asked = False
+        self._until = started + exchange.request.timeout_seconds
+        self._clock = self._loop.call_later(exchange.request.timeout_seconds, self._expire)
+        self._left = 0.0  # of the time, while paused
+        exchange.resume = functools.partial(self._resume, exchange)
+
+    def set_up(self, authority: str, scheme: str, addresses: tuple[str, ...]) -> None:
+        """Tell libcurl what is new."""
+        request = self.exchange.request
+        easy = self.easy
+        easy.setopt(pycurl.URL, request.url)
+        if addresses:
+            name = authority.rpartition(":")[0] if ":" in authority else authority
+            port = authority.rpartition(":")[2] if ":" in authority else "443" if scheme == "https" else "80"
+            listed = ",".join(f"[{address}]" if ":" in address else address for address in addresses)
+            easy.setopt(pycurl.RESOLVE, [f"+{name}:{port}:{listed}"])
+        self._change(pycurl.HTTPHEADER, request.headers)
+        self._change(pycurl.FRESH_CONNECT, int(request.is_fresh))
+        self._change(pycurl.FORBID_REUSE, int(request.is_fresh))
+        self._change(pycurl.VERBOSE, int(request.keeps_request_head))
+        self._change(pycurl.CONNECTTIMEOUT_MS, round(min(request.connect_seconds, request.timeout_seconds) * 1000))
+        # libcurl's parser drops a question mark with nothing behind it, and writes %2f in capitals.
+        is_whole = scheme == "http" and (self._options.proxy or "").startswith("http")
+        easy.setopt(pycurl.REQUEST_TARGET, request.url if is_whole else _target_of(request.url))
+        if request.document is not None:
+            easy.setopt(pycurl.POST, 1)
+            easy.setopt(pycurl.POSTFIELDS, request.document)
+
+    def _change(self, option: int, value: Any) -> None:
+        if self._set.get(option) != value:
+            self.easy.setopt(option, value)
+            self._set[option] = value
+
+    def ask_afresh(self) -> None:
+        """Once more, for nothing was written: over a connection of its own making."""
+        self.is_turned_away = False
+        self._change(pycurl.FRESH_CONNECT, 1)
+
+    def finish(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def stop_clock(self) -> None:
+        self._clock.cancel()
+
+    def end(self) -> None:
+        """Forget the request, and what it holds."""
+        self.exchange = self._receiver = _NOTHING
+
+    def note_failure(self, code: int, text: str) -> None:
+        """What libcurl's code means, unless it is known better."""
+        exchange = self.exchange
+        if exchange.failure is not None or self._is_enough:
+            return
+        if code == 0:  # also where the connection was closed amid the head
+            exchange.failure = None if self._is_head_whole else Failure.NO_ANSWER
+            return
+        exchange.errno = self.easy.getinfo(pycurl.OS_ERRNO)
+        self._fail(failure_of(code, text, is_head_whole=self._is_head_whole), text)
+
+    def _set_clock(self, seconds: float) -> None:
+        self._clock.cancel()
+        self._clock = self._loop.call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        self._fail(Failure.CONNECT_TIMEOUT if self.exchange.is_connecting else Failure.TIMEOUT, "")
+        self._owner.abort(self, self.exchange.failure)
+
+    def _fail(self, failure: Failure, text: str) -> None:
+        exchange = self.exchange
+        if self._options.proxy is not None and exchange.is_connecting:
+            http_status, is_tunnel = (
+                self.easy.getinfo(pycurl.HTTP_CONNECTCODE),
+                exchange.request.url.startswith("https:"),
+            )
+            failure, said = behind_a_proxy(failure, http_status, is_tunnel=is_tunnel)
+            text = said or text
+        exchange.failure, exchange.detail = failure, text
+
+    def _resume(self, exchange: Exchange, *, is_wanted: bool) -> None:
+        if self.exchange is not exchange:  # it is over
+            return
+        if not is_wanted:
+            self._owner.abort(self, None)
+            return
+        self._until = time.monotonic() + self._left
+        self._set_clock(self._left)
+        self.easy.pause(pycurl.PAUSE_CONT)
+
+    # Callbacks of libcurl
+
+    def _open(self, _purpose: int, address: Any) -> Any:
+        if self._is_asked:  # the kept connection was dead, and libcurl would ask again by itself
+            self.exchange.failure = Failure.STALE
+            return pycurl.SOCKET_BAD
+        family, kind, protocol, where = address
+        check = self._options.check_address
+        if check is not None and self._options.proxy is None and (why := check(where[0])):
+            self.exchange.failure, self.exchange.detail = Failure.ADDRESS_REFUSED, why
+            return pycurl.SOCKET_BAD
+        try:
+            opened = _Opened(socket.socket(family, kind, protocol).detach())
+        except OSError as error:
+            self.exchange.failure, self.exchange.errno = Failure.OWN_SHORTAGE, error.errno or 0
+            return pycurl.SOCKET_BAD
+        most = descriptors.limit()
+        if most is not None and opened.fileno() >= most - descriptors.SPARE:  # numbers are given out from below
+            self.exchange.failure, self.exchange.errno = Failure.OWN_SHORTAGE, errno.EMFILE
+            return pycurl.SOCKET_BAD
+        self._is_opened = True
+        return opened
+
+    def _connected(self, address: str, _own_address: str, port: int, own_port: int) -> int:
+        """Between connected and written, on kept connections, too."""
+        try:
+            return int(pycurl.PREREQFUNC_OK if self._may_write(address, port, own_port) else pycurl.PREREQFUNC_ABORT)
+        except Exception as error:  # noqa: BLE001 - raised where the exchange is waited for
+            self.raised = error
+            return int(pycurl.PREREQFUNC_ABORT)
+
+    def _may_write(self, address: str, port: int, own_port: int) -> bool:
+        exchange = self.exchange
+        if self._is_asked:  # the same as in `_open`, over another one that was kept
+            exchange.failure = Failure.STALE
+            return False
+        if exchange.failure is Failure.ADDRESS_REFUSED:  # one of several addresses: what such a name says is not asked
+            return False
+        connection = Connection(address, port, own_port)
+        if not self._is_opened and not self._owner.is_clean(connection):
+            self.is_turned_away = True
+            return False
+        check = self._options.check_address
+        if check is not None and self._options.proxy is None and (why := check(address)):
+            exchange.failure, exchange.detail = Failure.ADDRESS_REFUSED, why
+            return False
+        gate = exchange.request.gate
+        if gate is not None and not gate():
+            exchange.failure = Failure.GATE
+            return False
+        self.connection = connection
+        self._is_asked = True
+        exchange.failure = None  # of another address
+        exchange.address = address
+        exchange.is_kept = not self._is_opened
+        silent = exchange.request.silent_seconds
+        if exchange.is_kept and silent is not None:
+            self._set_clock(min(self._until - time.monotonic(), silent))
+        exchange.is_connecting = False
+        exchange.sent_seconds = time.monotonic() - self._started
+        return True
+
+    def _take_head(self, line: bytes) -> int | None:
+        try:
+            return None if self._is_head_wanted(line) else 0
+        except Exception as error:  # noqa: BLE001 - as in `_connected`
+            self.raised = error
+            return 0
+
+    def _is_head_wanted(self, line: bytes) -> bool:
+        exchange = self.exchange
+        if exchange.is_connecting or self._is_head_whole:  # of a proxy's CONNECT; trailers
+            return True
+        if not exchange.head:
+            exchange.first_byte_seconds = time.monotonic() - self._started
+            if exchange.is_kept and exchange.request.silent_seconds is not None:
+                self._set_clock(self._until - time.monotonic())
+        exchange.head.append(line)
+        self._head_bytes += len(line)
+        if self._head_bytes > exchange.request.max_head_bytes:
+            exchange.failure = Failure.HEAD_TOO_LARGE
+            return False
+        if line not in (b"\r\n", b"\n"):
+            return True
+        said = _STATUS.match(exchange.head[0])
+        if said is None:
+            exchange.failure = Failure.NOT_HTTP
+            return False
+        http_status = int(said[1])
+        if http_status < 200 and http_status != _SWITCHING_PROTOCOLS:  # an interim answer (RFC 9110 section 15.2)
+            exchange.head.clear()
+            return True
+        self._is_head_whole = True
+        exchange.http_status = http_status
+        exchange.protocol = exchange.head[0].partition(b" ")[0].decode("latin-1")
+        exchange.headers = _headers_in(exchange.head)
+        self.has_two_framings = _has_two_framings(exchange.headers)
+        self._is_enough = not self._receiver.head(exchange) or http_status == _SWITCHING_PROTOCOLS
+        return not self._is_enough
+
+    def _take_body(self, piece: bytes) -> int | None:
+        try:
+            word = self._receiver.body(piece)
+        except Exception as error:  # noqa: BLE001 - as in `_connected`
+            self.raised = error
+            return 0
+        if word == ENOUGH:
+            self._is_enough = True
+            return 0
+        if word == PAUSE:
+            self._left = max(0.0, self._until - time.monotonic())
+            self._clock.cancel()
+            self.easy.pause(pycurl.PAUSE_RECV)
+        return None
+
+    def _take_note(self, kind: int, data: bytes) -> None:
+        """What libcurl tells of itself; asked for where the request's head is to be kept."""
+        if kind == pycurl.INFOTYPE_HEADER_OUT and not self.exchange.is_connecting:
+            self.exchange.request_head = data
+        elif kind == pycurl.INFOTYPE_TEXT and data.startswith(_TLS_NOTE):
+            self.exchange.tls = data.removeprefix(_TLS_NOTE).decode("latin-1").strip()
+
+
+_NOTHING: Final = None
+_STATUS: Final = re.compile(rb"HTTP/[0-9.]+[ \t]+([0-9]{3})(?![0-9])", re.IGNORECASE)
+_TLS_NOTE: Final = b"SSL connection using "
+
+
+def _headers_in(head: list[bytes]) -> tuple[tuple[str, str], ...]:
+    pairs = (line.partition(b":") for line in head[1:-1])
+    return tuple(
+        (name.strip().decode("latin-1"), value.strip().decode("latin-1")) for name, colon, value in pairs if colon
+    )
+
+
+def _has_two_framings(headers: tuple[tuple[str, str], ...]) -> bool:
+    """Chunks beside a length: whoever sent both may mean either, and is not asked again over that connection
+    (RFC 9112 section 6.3)."""
+    names = {name.lower() for name, _ in headers}
+    return "transfer-encoding" in names and "content-length" in names
+
+
+def _target_of(url: str) -> str:
+    rest = url.partition("://")[2]
+    at = min((found for found in (rest.find("/"), rest.find("?")) if found >= 0), default=len(rest))
+    return rest[at:] if rest[at : at + 1] == "/" else f"/{rest[at:]}"
