@@ -310,7 +310,7 @@ async def idle(environment: Mapping[str, str], consumers: int) -> Idle:
         await action()
         return frontier.usage.minus(before).dollars * MONTH_SECONDS / every_seconds
 
-    sweep_seconds = WorkerOptions(worker_id="").sweep_seconds
+    sweep_seconds = WorkerOptions(worker_id="idle").sweep_seconds
     check_in = partial(frontier.check_in, "worker", session="s", ttl_seconds=30)
     await check_in()  # the first one makes the row
     lease = await monthly(sweep_seconds, lambda: frontier.lease_sweep(until=time.time() + 60))

@@ -118,7 +118,7 @@ class AwsFrontier(Claims, Counting, DeadLetters, Sweep, Hosts, Robots, Workers, 
     async def close(self) -> None:
         """Write the sums that are still here, and let go of the connections."""
         try:
-            await self.flush()
+            await self.flush(all_hosts=True)
         finally:
             await self.client.close()
 

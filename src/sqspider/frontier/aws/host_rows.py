@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 CACHED_HOSTS: Final = 10_000
 LONGEST_TURN_SECONDS: Final = 0.2  # between two tries for a host that another worker changes, too
+FLUSH_SECONDS: Final = 60.0  # that sums of hosts wait for a write to ride along with, before they get one of their own
+SOON_SECONDS: Final = 2.0  # the same where others count on them: a host's budget
 
 CHANGE_HOST: Final = (
     'UPDATE "{table}" SET "row" = ? SET "stamp" = ? SET "writers" = ?{mark} WHERE "url" = ? AND "stamp" = ?'
@@ -102,23 +105,31 @@ class HostRows:
         self._kept: OrderedDict[str, _KnownHost] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._sums: defaultdict[str, _HostSums] = defaultdict(_HostSums)
+        self._due_at = math.inf  # when the first of them get a write of their own
         self._session = mark_by(rng)[:8]  # names this process as a writer
         self._number = 0  # of its last write
         self.generation = 0  # of the table, as of the last :meth:`get`
 
-    def add_sums(self, host: str, sums: Mapping[str, float]) -> None:
-        """Add what finished fetches add up to; written with the host's next change, or by :meth:`flush`."""
+    def add_sums(self, host: str, sums: Mapping[str, float], *, soon: bool = False) -> None:
+        """Add what finished fetches add up to; written with the host's next change, or by :meth:`flush`. ``soon``:
+        others count on it."""
         self._sums[host].add(sums)
+        self._due_at = min(self._due_at, self._clock() + (SOON_SECONDS if soon else FLUSH_SECONDS))
 
     @property
-    def unwritten(self) -> int:
-        """How many hosts have sums that are not written yet."""
-        return len(self._sums)
+    def are_due(self) -> bool:
+        """Whether it is time to write what no other write took along."""
+        return self._clock() >= self._due_at or len(self._sums) >= CACHED_HOSTS
 
     async def flush(self) -> None:
         """Write the sums."""
-        for part in batches(list(self._sums), WRITE_BATCH):
-            await self.change([(host, _touched) for host in part])
+        self._due_at = math.inf
+        try:
+            for part in batches(list(self._sums), WRITE_BATCH):
+                await self.change([(host, _touched) for host in part])
+        except BaseException:
+            self._due_at = self._clock() + SOON_SECONDS  # some are here still
+            raise
 
     async def raise_generation(self) -> None:
         """Make all who remember what the table holds forget it. (Twice does no harm, if an answer is lost.)"""

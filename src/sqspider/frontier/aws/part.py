@@ -15,7 +15,7 @@ from sqspider.frontier.aws.host_rows import HostRows
 from sqspider.frontier.aws.place import Place
 from sqspider.frontier.aws.queue import Queue, Rules
 from sqspider.frontier.aws.sums import Sums
-from sqspider.frontier.aws.table import WRITE_BATCH, Table
+from sqspider.frontier.aws.table import Table
 from sqspider.frontier.values import FrontierBusyError, FrontierSettings
 
 log = structlog.stdlib.get_logger(__name__)
@@ -55,15 +55,17 @@ class Part:
         self._host_rows = shared.host_rows
         self._doubts = shared.doubts
 
-    async def flush(self) -> None:
-        """Write the sums that were gathered here. If AWS is too busy, they are kept for the next time."""
+    async def flush(self, *, all_hosts: bool = False) -> None:
+        """Write the sums that were gathered here, those of hosts if they are due or ``all_hosts`` says so. If AWS is
+        too busy, they are kept for the next time."""
         try:
             await self._doubts.settle()
             await self._sums.flush()
-            await self._host_rows.flush()
+            if all_hosts or self._host_rows.are_due:
+                await self._host_rows.flush()
         except FrontierBusyError as error:
             log.warning("frontier_busy", during="sums", error=str(error))
 
     async def _flush_if_due(self) -> None:
-        if self._sums.are_due or self._host_rows.unwritten >= WRITE_BATCH:
+        if self._sums.are_due:
             await self.flush()
