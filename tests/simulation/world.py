@@ -262,7 +262,11 @@ class SimulatedFetcher:
             process.was_poisoned = True
             await die(process)
         started = world.loop.now
-        await asyncio.sleep(seconds)
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:  # whoever asked is gone, and the connection with him
+            request.end = min(request.end, world.loop.now)
+            raise
         await point()
         if (
             request.is_robots

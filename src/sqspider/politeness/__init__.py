@@ -26,7 +26,7 @@ from sqspider.politeness.budgets import Budgets, has_budget
 from sqspider.politeness.entering import BEGIN_SECONDS as BEGIN_SECONDS
 from sqspider.politeness.entering import PROBE_POLL_SECONDS as PROBE_POLL_SECONDS
 from sqspider.politeness.entering import PROMPT_SECONDS as PROMPT_SECONDS
-from sqspider.politeness.entering import Permission, Permissions
+from sqspider.politeness.entering import Permission, PermissionLapsedError, Permissions
 from sqspider.politeness.hops import MAX_HOPS as MAX_HOPS
 from sqspider.politeness.hops import Hop as Hop
 from sqspider.politeness.hosts import HostRows
@@ -228,10 +228,13 @@ class Politeness:
             if started_at > begins_by:  # an answer came late, or we slept
                 return Busy(started_at)
             requested_at = None
-            fetched = await self._fetcher.fetch(
-                request.url, before_large=before_large, max_bytes=request.max_bytes, sink=request.sink
-            )
+            async with self._permissions.lasting(permission, request):
+                fetched = await self._fetcher.fetch(
+                    request.url, before_large=before_large, max_bytes=request.max_bytes, sink=request.sink
+                )
             requested_at = started_at + fetched.sent_seconds
+        except PermissionLapsedError:
+            return Busy(self._clock())
         finally:
             if held is not None:
                 await self._permissions.leave(held, requested_at=requested_at)

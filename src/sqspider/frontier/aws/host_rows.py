@@ -57,6 +57,7 @@ class _HostWrite(NamedTuple):
     host: str
     new: _KnownHost
     statement: Statement
+    riding: int  # changes that it took along
 
 
 class _HostSums:
@@ -105,6 +106,7 @@ class HostRows:
         self._kept: OrderedDict[str, _KnownHost] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._sums: defaultdict[str, _HostSums] = defaultdict(_HostSums)
+        self._riding: defaultdict[str, list[HostChange[None]]] = defaultdict(list)
         self._due_at = math.inf  # when the first of them get a write of their own
         self._session = mark_by(rng)[:8]  # names this process as a writer
         self._number = 0  # of its last write
@@ -116,16 +118,26 @@ class HostRows:
         self._sums[host].add(sums)
         self._due_at = min(self._due_at, self._clock() + (SOON_SECONDS if soon else FLUSH_SECONDS))
 
+    def ride(self, host: str, change: HostChange[None]) -> None:
+        """A change that nobody waits for: made with the host's next one, or by :meth:`flush`."""
+        self._riding[host].append(change)
+        self._due_at = min(self._due_at, self._clock() + FLUSH_SECONDS)
+
+    def known(self, host: str) -> HostState | None:
+        """A host's state as it was read or written here last, without what rides along; none if nothing is kept."""
+        kept = self._kept.get(host)
+        return None if kept is None else kept.state
+
     @property
     def are_due(self) -> bool:
         """Whether it is time to write what no other write took along."""
-        return self._clock() >= self._due_at or len(self._sums) >= CACHED_HOSTS
+        return self._clock() >= self._due_at or len(self._sums) + len(self._riding) >= CACHED_HOSTS
 
     async def flush(self) -> None:
-        """Write the sums."""
+        """Write the sums, and what rides along."""
         self._due_at = math.inf
         try:
-            for part in batches(list(self._sums), WRITE_BATCH):
+            for part in batches(list({**self._sums, **self._riding}), WRITE_BATCH):
                 await self.change([(host, _touched) for host in part])
         except BaseException:
             self._due_at = self._clock() + SOON_SECONDS  # some are here still
@@ -148,6 +160,7 @@ class HostRows:
         """Forget what is kept: the table was cleared."""
         self._kept.clear()
         self._sums.clear()
+        self._riding.clear()
 
     async def change(self, changes: Sequence[tuple[str, HostChange[T]]]) -> list[T]:
         """Apply changes to hosts, each atomically; those of one host in order, in one write."""
@@ -185,16 +198,17 @@ class HostRows:
         known = kept | await self._read([host for host in hosts if host not in kept])
         pending, unread = [], []
         for host in hosts:
-            old = known[host]
-            state, answers[host] = _changed(old.state, changes[host])
-            if state is not old.state:
-                pending.append(self._statement_for(old, state))
+            old, riding = known[host], self._riding.get(host, ())
+            before, _ = _changed(old.state, riding)
+            state, answers[host] = _changed(before, changes[host])
+            if state is not before:
+                pending.append(self._statement_for(old, state, len(riding)))
             elif host in kept:  # only what is fresh may say that nothing is to be done
                 self._kept.pop(host, None)
                 unread.append(host)
         return unread, await self._write(pending)
 
-    def _statement_for(self, old: _KnownHost, state: HostState) -> _HostWrite:
+    def _statement_for(self, old: _KnownHost, state: HostState, riding: int) -> _HostWrite:
         host = state.row.host
         self._number += 1
         if host in self._sums:
@@ -214,7 +228,7 @@ class HostRows:
             moved = [] if mark == old.mark else [n(mark)]
             text = CHANGE_HOST.format(table=self._table.name, mark=SET_MARK if moved else "")
             statement = Statement(key, text, [row, s(stamp), named, *moved, s(key), s(old.stamp)])
-        return _HostWrite(host, _KnownHost(stamp, state, mark, writers), statement)
+        return _HostWrite(host, _KnownHost(stamp, state, mark, writers), statement, riding)
 
     async def _write(self, pending: list[_HostWrite]) -> list[str]:
         """Write hosts; which ones somebody else had changed.
@@ -245,6 +259,10 @@ class HostRows:
     def _settle(self, write: _HostWrite) -> None:
         if write.host in self._sums and self._sums[write.host].settle(write.new.writers[self._session]):
             del self._sums[write.host]
+        if write.riding:
+            del self._riding[write.host][: write.riding]
+            if not self._riding[write.host]:
+                del self._riding[write.host]
 
     def _remember(self, host: str, known: _KnownHost) -> None:
         self._kept[host] = known

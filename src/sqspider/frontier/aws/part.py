@@ -11,6 +11,7 @@ from sqspider.frontier.aws.bill import Usage
 from sqspider.frontier.aws.client import AwsClient
 from sqspider.frontier.aws.clock import AwsClock
 from sqspider.frontier.aws.doubts import Doubts
+from sqspider.frontier.aws.holds import Holds
 from sqspider.frontier.aws.host_rows import HostRows
 from sqspider.frontier.aws.place import Place
 from sqspider.frontier.aws.queue import Queue, Rules
@@ -35,6 +36,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
     sums: Sums
     host_rows: HostRows
+    holds: Holds
     doubts: Doubts
 
 
@@ -53,6 +55,7 @@ class Part:
         self._rng = shared.rng
         self._sums = shared.sums
         self._host_rows = shared.host_rows
+        self._holds = shared.holds
         self._doubts = shared.doubts
 
     async def flush(self, *, all_hosts: bool = False) -> None:
