@@ -41,6 +41,7 @@ CLOSE: Final = 1e-6  # what sums of floats may differ by
 
 JUST_CLEARED_SECONDS: Final = 30.0  # what was claimed before may still be asked for
 ORDER_SECONDS: Final = 0.05  # within which an order holds
+HELD_SECONDS: Final = 1.0  # the same where who has entered a host has it for himself for so long
 
 Say = Callable[[str, object], None]
 
@@ -137,6 +138,7 @@ class Witness:
         self.dropped: list[tuple[str, float]] = []  # messages that were lost on the way: URL, when
         self.has_copies = False  # the queue may deliver a message twice at a time
         self.sweeps_see_all = True  # no index lags, no call fails in part
+        self.order_seconds = ORDER_SECONDS
         self.blur = CLOSE  # seconds by which the store's moments may be off
 
     def watch(self, frontier: Frontier, process: Process) -> Frontier:
@@ -246,7 +248,7 @@ class Witness:
         elif held[-1].until < self.loop.now - self.blur and process.thawed_at < held[-1].called:
             self.say("asked after the lease had ended", f"{url} {self.loop.now - held[-1].until:.1f} s")
         for order in self.orders:
-            holds = order.host == host_of(url) and order.start + ORDER_SECONDS < self.loop.now < order.end
+            holds = order.host == host_of(url) and order.start + self.order_seconds < self.loop.now < order.end
             if holds and held and held[-1].called > order.start:
                 self.say("asked after an order", f"{url} {self.loop.now - order.start:.2f} s after it")
 
@@ -341,10 +343,12 @@ class Witness:
             if admission.entered is not Entered.YES:
                 continue
             generation, since = self.raised.get(entrance.host, (0, 0.0))
+            since += self.order_seconds - ORDER_SECONDS
             if entrance.generation is not None and entrance.generation < generation and since < called:
                 self.say("entered by a void slot", f"{entrance.host} {entrance.generation} of {generation}")
             for order in self.orders:
-                if order.host == entrance.host and order.start < called < order.end:
+                start = order.start + self.order_seconds - ORDER_SECONDS
+                if order.host == entrance.host and start < called < order.end:
                     self.say("entered after an order", entrance.host)
 
 

@@ -30,7 +30,7 @@ PROMPT_SECONDS: Final = 0.05
 host so long ago is known well enough: an order holds within that."""
 BEGIN_SECONDS: Final = 2.0  # the same where no other may be under way
 PROBE_POLL_SECONDS: Final = 0.5  # between two looks whether anything can be asked, or more at a time
-PROLONG_SECONDS: Final = 1.0  # before it lapses a permission is prolonged, at the latest
+PROLONG_SECONDS: Final = 0.5  # before it lapses a permission is prolonged, at the latest
 _AGAIN_SECONDS: Final = 0.01  # between two tries to enter, at least
 
 

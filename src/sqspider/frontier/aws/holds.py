@@ -18,8 +18,8 @@ import msgspec
 
 from sqspider.host import Admission, Entered, Entrance, Exit, HostRow, HostState
 
-BEGIN_SECONDS: Final = 2.0  # after it was taken the last request under a hold leaves
-PROLONG_SECONDS: Final = 1.0  # at least, for the write that prolongs one
+BEGIN_SECONDS: Final = 0.5  # after it was taken, in which a request leaves: for the claim and the connection
+PROLONG_SECONDS: Final = 0.5  # at least, for the write that prolongs one
 HAND_OVER_SECONDS: Final = 0.1  # by which clocks may differ: others come so much later
 HELD_SECONDS: Final = 1.0  # of an own hold in which nothing is asked of the frontier: an order is seen after that
 BUSY_SECONDS: Final = 0.25  # between two looks at a host that others have: each is a read
@@ -50,6 +50,7 @@ class Hold:
             self.request is None
             and not self.is_prolonged
             and self.taken_at <= now <= self.taken_at + HELD_SECONDS
+            and now <= self.lapses_at - max(self.delay_seconds, PROLONG_SECONDS) - BEGIN_SECONDS / 2
             and entrance.delay_seconds <= self.delay_seconds
             and (entrance.generation is None or entrance.generation == row.generation)
             and not (row.is_paused or row.is_blocked or row.rests or row.rest_until > now)
@@ -57,10 +58,12 @@ class Hold:
         )
 
 
-def hold_for(row: HostRow, token: str, delay_seconds: float, now: float) -> Hold:
-    """A new hold, long enough for a request that takes as long as the host's do."""
-    stays = max(delay_seconds, 1.14 * row.latency_seconds, PROLONG_SECONDS)
-    return Hold(token, now, now + BEGIN_SECONDS + stays, delay_seconds)
+def hold_for(row: HostRow, token: str, delay_seconds: float, now: float, typical_seconds: float) -> Hold:
+    """A new hold, long enough for a request that takes as long as the host's do; ``typical_seconds``: as any host's."""
+    takes = BEGIN_SECONDS + 1.14 * (row.latency_seconds or typical_seconds)
+    if delay_seconds < SHORT_SECONDS:  # for several
+        takes += HELD_SECONDS
+    return Hold(token, now, now + takes + max(delay_seconds, PROLONG_SECONDS), delay_seconds)
 
 
 def with_hold(state: HostState, hold: Hold) -> HostState:
@@ -73,6 +76,8 @@ class Holds:
 
     def __init__(self) -> None:
         self._by_host: dict[str, Hold] = {}
+        self.typical_seconds = 0.0  # that requests took lately, of whatever host
+        self._busy: dict[str, float] = {}  # hosts that others have, and when to look again
 
     def of(self, host: str) -> Hold | None:
         return self._by_host.get(host)
@@ -93,6 +98,14 @@ class Holds:
         for host, hold in list(self._by_host.items()):
             if hold.request is None and hold.lapses_at < now:
                 del self._by_host[host]
+        for host, until in list(self._busy.items()):
+            if until < now:
+                del self._busy[host]
+
+    def note_busy(self, host: str, admission: Admission, now: float) -> None:
+        """Nobody here looks at a host again before it may be free."""
+        if admission.entered is Entered.BUSY and admission.again_at <= now + BUSY_SECONDS:
+            self._busy[host] = admission.again_at
 
     def clear(self) -> None:
         self._by_host.clear()
@@ -110,6 +123,8 @@ class Holds:
         hold = self._by_host.get(entrance.host)
         if state is None or (hold is not None and hold.request == entrance.token):
             return None
+        if now < (busy_until := self._busy.get(entrance.host, 0.0)) <= now + BUSY_SECONDS:
+            return Admission(entered=Entered.BUSY, again_at=busy_until)
         # Others can have asked it later than is known here, but not sooner.
         asked_at = max(state.row.last_request, hold.asked_at if hold is not None else 0.0)
         if asked_at <= now < asked_at + entrance.delay_seconds:

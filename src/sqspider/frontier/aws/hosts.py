@@ -69,7 +69,7 @@ class Hosts(Part):
         is_its_moment = first is not None and first <= now and row.last_request + demand.spacing_seconds <= now
         if not (demand.is_entered and is_free and is_its_moment and self._may_hold(row)):
             return new, (first, None)
-        hold = hold_for(row, mark_by(self._rng), demand.spacing_seconds, now)
+        hold = hold_for(row, mark_by(self._rng), demand.spacing_seconds, now, self._holds.typical_seconds)
         return with_hold(HostState(row=new.row), hold), (first, hold)
 
     async def enter(self, entrances: Sequence[Entrance]) -> list[Admission]:
@@ -80,8 +80,10 @@ class Hosts(Part):
         answers = iter(await self._host_rows.change(changes))
         for number, (entrance, answer) in enumerate(zip(entrances, told, strict=True)):
             if answer is None:
-                told[number], hold = next(answers)
+                admission, hold = next(answers)
+                told[number] = admission
                 self._keep(entrance.host, hold)
+                self._holds.note_busy(entrance.host, admission, self._clock())
         return [answer for answer in told if answer is not None]
 
     def _entered(self, state: HostState, entrance: Entrance) -> tuple[HostState, tuple[Admission, Hold | None]]:
@@ -91,7 +93,7 @@ class Hosts(Part):
         if not (entrance.heeds_lapse and entrance.per_host == 1 and self._may_hold(state.row)):
             new, admission = entered(state, entrance, now)
             return new, (later_if_held(admission, state, now), None)
-        hold = hold_for(state.row, entrance.token, entrance.delay_seconds, now)
+        hold = hold_for(state.row, entrance.token, entrance.delay_seconds, now, self._holds.typical_seconds)
         hold.request, hold.asked_at = entrance.token, now
         new, admission = entered(self._holds.without_own(state), entrance, now)
         if admission.entered is not Entered.YES:
@@ -124,6 +126,8 @@ class Hosts(Part):
         """What is to be written of the end of a request; none where it rides along."""
         now, hold = self._clock(), self._holds.of_request(end.host, end.token)
         self._holds.forget_the_lapsed(now)
+        if end.latency_seconds is not None:
+            self._holds.typical_seconds += (end.latency_seconds - self._holds.typical_seconds) / 8
         if hold is None:
             return end
         hold.request, hold.asked_at = None, max(hold.asked_at, end.requested_at)
