@@ -120,15 +120,17 @@ class Holds:
     def admit(self, entrance: Entrance, state: HostState | None, now: float) -> Admission | None:
         """The answer to an entrance, if it is known without asking: it is too soon in any case, or there is an own hold
         of the host. ``state``: what is known of it."""
-        hold = self._by_host.get(entrance.host)
+        hold, delay = self._by_host.get(entrance.host), entrance.delay_seconds
         if state is None or (hold is not None and hold.request == entrance.token):
             return None
-        if now < (busy_until := self._busy.get(entrance.host, 0.0)) <= now + BUSY_SECONDS:
-            return Admission(entered=Entered.BUSY, again_at=busy_until)
+        if hold is None and now < (again_at := self._busy.get(entrance.host, 0.0)) <= now + BUSY_SECONDS:
+            return Admission(entered=Entered.BUSY, again_at=again_at)
         # Others can have asked it later than is known here, but not sooner.
         asked_at = max(state.row.last_request, hold.asked_at if hold is not None else 0.0)
-        if asked_at <= now < asked_at + entrance.delay_seconds:
-            return Admission(entered=Entered.BUSY, again_at=asked_at + entrance.delay_seconds)
+        if asked_at <= now < asked_at + delay:
+            return Admission(entered=Entered.BUSY, again_at=asked_at + delay)
+        if hold is not None and hold.request is not None and not hold.is_prolonged and now <= hold.lapses_at:
+            return Admission(entered=Entered.BUSY, again_at=now + min(max(delay / 4, 0.01), 0.5))
         if not entrance.heeds_lapse or hold is None or not hold.lets_in(entrance, state, now):
             return None
         hold.request, hold.asked_at = entrance.token, now
