@@ -123,7 +123,11 @@ class Holds:
         hold, delay = self._by_host.get(entrance.host), entrance.delay_seconds
         if state is None or (hold is not None and hold.request == entrance.token):
             return None
-        if hold is None and now < (again_at := self._busy.get(entrance.host, 0.0)) <= now + BUSY_SECONDS:
+        if (
+            hold is None
+            and entrance.heeds_lapse
+            and now < (again_at := self._busy.get(entrance.host, 0.0)) <= now + BUSY_SECONDS
+        ):
             return Admission(entered=Entered.BUSY, again_at=again_at)
         # Others can have asked it later than is known here, but not sooner.
         asked_at = max(state.row.last_request, hold.asked_at if hold is not None else 0.0)
