@@ -138,6 +138,7 @@ class Witness:
         self.dropped: list[tuple[str, float]] = []  # messages that were lost on the way: URL, when
         self.has_copies = False  # the queue may deliver a message twice at a time
         self.sweeps_see_all = True  # no index lags, no call fails in part
+        self.entered: set[str] = set()  # tokens
         self.order_seconds = ORDER_SECONDS
         self.blur = CLOSE  # seconds by which the store's moments may be off
 
@@ -340,8 +341,9 @@ class Witness:
         self, _: Process, called: float, answers: Sequence[Admission], entrances: Sequence[Entrance]
     ) -> None:
         for admission, entrance in zip(answers, entrances, strict=True):
-            if admission.entered is not Entered.YES:
+            if admission.entered is not Entered.YES or entrance.token in self.entered:  # that one is prolonged
                 continue
+            self.entered.add(entrance.token)
             generation, since = self.raised.get(entrance.host, (0, 0.0))
             since += self.order_seconds - ORDER_SECONDS
             if entrance.generation is not None and entrance.generation < generation and since < called:

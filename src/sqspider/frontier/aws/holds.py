@@ -23,6 +23,7 @@ PROLONG_SECONDS: Final = 0.5  # at least, for the write that prolongs one
 HAND_OVER_SECONDS: Final = 0.1  # by which clocks may differ: others come so much later
 HELD_SECONDS: Final = 1.0  # of an own hold in which nothing is asked of the frontier: an order is seen after that
 BUSY_SECONDS: Final = 0.25  # between two looks at a host that others have: each is a read
+LONGEST_BUSY_SECONDS: Final = 0.5  # that it is looked away from
 SHORT_SECONDS: Final = 0.25  # a delay of less: who has more for a host keeps it, though others wait
 
 
@@ -104,7 +105,7 @@ class Holds:
 
     def note_busy(self, host: str, admission: Admission, now: float) -> None:
         """Nobody here looks at a host again before it may be free."""
-        if admission.entered is Entered.BUSY and admission.again_at <= now + BUSY_SECONDS:
+        if admission.entered is Entered.BUSY and admission.again_at <= now + LONGEST_BUSY_SECONDS:
             self._busy[host] = admission.again_at
 
     def clear(self) -> None:
@@ -126,7 +127,7 @@ class Holds:
         if (
             hold is None
             and entrance.heeds_lapse
-            and now < (again_at := self._busy.get(entrance.host, 0.0)) <= now + BUSY_SECONDS
+            and now < (again_at := self._busy.get(entrance.host, 0.0)) <= now + LONGEST_BUSY_SECONDS
         ):
             return Admission(entered=Entered.BUSY, again_at=again_at)
         # Others can have asked it later than is known here, but not sooner.
