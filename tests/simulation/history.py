@@ -235,6 +235,8 @@ class History:
         await asyncio.gather(*(self._lives(f"w{i}", operator) for i in range(self.plan.workers)))
         for task in naps:
             task.cancel()
+        if self.engine_name == "aws":
+            await asyncio.sleep(5)  # what was written last, a host's first row, is in the index by then
         await self._look()
 
     async def _sow(self) -> None:

@@ -61,13 +61,14 @@ class Part:
     async def flush(self, *, all_hosts: bool = False) -> None:
         """Write the sums that were gathered here, those of hosts if they are due or ``all_hosts`` says so. If AWS is
         too busy, they are kept for the next time."""
-        try:
-            await self._doubts.settle()
-            await self._sums.flush()
-            if all_hosts or self._host_rows.are_due:
-                await self._host_rows.flush()
-        except FrontierBusyError as error:
-            log.warning("frontier_busy", during="sums", error=str(error))
+        writes = [self._doubts.settle, self._sums.flush]
+        if all_hosts or self._host_rows.are_due:
+            writes.append(self._host_rows.flush)
+        for write in writes:
+            try:
+                await write()
+            except FrontierBusyError as error:
+                log.warning("frontier_busy", during="sums", error=str(error))
 
     async def _flush_if_due(self) -> None:
         if self._sums.are_due:
