@@ -9,6 +9,7 @@ How trouble of a host as a whole goes on is in ``host_trouble``.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -45,6 +46,7 @@ class SlotDemand(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     spacing_seconds: float  # between two of them
     generation: int  # of the host row that the spacing was computed from
+    is_entered: bool = False  # whoever asks enters the host in the first one if that is now, and heeds ``lapses_at``
 
 
 class Entrance(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +59,7 @@ class Entrance(msgspec.Struct, frozen=True, kw_only=True):
     generation: int | None  # of the slot; none: without a slot (robots.txt, sitemaps)
     until: float  # when the request is over at the latest
     begins_within: float = 0.0  # seconds that the request may begin late: the next one's delay counts from then
+    heeds_lapse: bool = False  # whoever asks heeds ``Admission.lapses_at``
 
 
 class Entered(enum.StrEnum):
@@ -73,6 +76,9 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
 
     entered: Entered
     again_at: float = 0.0  # when busy: the moment at which it may be free
+    # Others may be let in from then on: the request has left a delay before that, and is over by then. What is not is
+    # entered for again before, by the same token.
+    lapses_at: float = math.inf
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):

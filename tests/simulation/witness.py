@@ -42,6 +42,7 @@ CLOSE: Final = 1e-6  # what sums of floats may differ by
 
 JUST_CLEARED_SECONDS: Final = 30.0  # what was claimed before may still be asked for
 ORDER_SECONDS: Final = 0.05  # within which an order holds
+HELD_SECONDS: Final = 1.0  # the same where who has entered a host has it for himself for so long
 
 Say = Callable[[str, object], None]
 
@@ -139,6 +140,8 @@ class Witness:
         self.dropped: list[tuple[str, float]] = []  # messages that were lost on the way: URL, when
         self.has_copies = False  # the queue may deliver a message twice at a time
         self.sweeps_see_all = True  # no index lags, no call fails in part
+        self.entered: set[str] = set()  # tokens
+        self.order_seconds = ORDER_SECONDS
         self.blur = CLOSE  # seconds by which the store's moments may be off
 
     def watch(self, frontier: Frontier, process: Process) -> Frontier:
@@ -259,7 +262,7 @@ class Witness:
         elif held[-1].until < self.loop.now - self.blur and process.thawed_at < held[-1].called:
             self.say("asked after the lease had ended", f"{url} {self.loop.now - held[-1].until:.1f} s")
         for order in self.orders:
-            holds = order.host == host_of(url) and order.start + ORDER_SECONDS < self.loop.now < order.end
+            holds = order.host == host_of(url) and order.start + self.order_seconds < self.loop.now < order.end
             if holds and held and held[-1].called > order.start:
                 self.say("asked after an order", f"{url} {self.loop.now - order.start:.2f} s after it")
 
@@ -351,15 +354,18 @@ class Witness:
         self, _: Process, called: float, answers: Sequence[Admission], entrances: Sequence[Entrance]
     ) -> None:
         for admission, entrance in zip(answers, entrances, strict=True):
-            if admission.entered is Entered.YES:
+            if admission.entered is Entered.YES and entrance.token not in self.entered:  # else it is prolonged
+                self.entered.add(entrance.token)
                 self._entered(called, entrance.host, entrance.generation)
 
     def _entered(self, called: float, host: str, by_generation: int | None) -> None:
+        later = self.order_seconds - ORDER_SECONDS
         generation, since = self.raised.get(host, (0, 0.0))
-        if by_generation is not None and by_generation < generation and since < called:
+        if by_generation is not None and by_generation < generation and since + later < called:
             self.say("entered by a void slot", f"{host} {by_generation} of {generation}")
         for order in self.orders:
-            if order.host == host and order.start < called and self.loop.now < order.end:  # it held all the while
+            # It held all the while.
+            if order.host == host and order.start + later < called and self.loop.now < order.end:
                 self.say("entered after an order", host)
 
 

@@ -151,7 +151,9 @@ class Hosts(_Shared, Protocol):
         """Ask whether hosts may be asked for something now; atomic per host.
 
         By :func:`sqspider.host.entered`. The moment is noted as the last request, and ``next_slot``
-        pushed on by the delay where there is no slot.
+        pushed on by the delay where there is no slot. Who heeds it may be let in for a while only
+        (``Admission.lapses_at``; AWS); entering again by the same token is then good until ``until``, and void where
+        the request is not known any more.
         """
 
     async def leave(self, exits: Sequence[Exit]) -> None:

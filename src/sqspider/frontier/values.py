@@ -136,6 +136,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery | None  # deleted last; none: leave the message alone
     outcome: Outcome
     links: tuple[Entry, ...] = ()
+    has_budget: bool = False  # what it adds to its host's sums is waited for: its crawl takes so much of a host
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -247,6 +248,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     poll_seconds: float = 1.0  # the wait of one poll of whoever polls for ever: longer where each costs money
     purge_seconds: float = 0.0  # that a purge of the queue takes, and that must lie between two
     removal_dollars: float = 0.0  # that removing a record costs
+    gather_seconds: float = 0.0  # that ends wait for others to share a call with, at least
     finest_period_seconds: int = 1  # of points
     max_points: int | None = None  # that are given at once
     has_turns: bool = False  # it is a ``TurningFrontier``

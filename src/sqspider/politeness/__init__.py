@@ -26,7 +26,7 @@ from sqspider.politeness.budgets import Budgets, has_budget
 from sqspider.politeness.entering import BEGIN_SECONDS as BEGIN_SECONDS
 from sqspider.politeness.entering import PROBE_POLL_SECONDS as PROBE_POLL_SECONDS
 from sqspider.politeness.entering import PROMPT_SECONDS as PROMPT_SECONDS
-from sqspider.politeness.entering import Leave, Permissions
+from sqspider.politeness.entering import Leave, PermissionLapsedError, Permissions
 from sqspider.politeness.entering import Permission as Permission
 from sqspider.politeness.hops import MAX_HOPS as MAX_HOPS
 from sqspider.politeness.hops import Hop as Hop
@@ -270,18 +270,23 @@ class Politeness:
             if started_at > begins_by:  # an answer came late, or we slept
                 return Busy(started_at)
             requested_at = None
-            fetched = await self._fetcher.fetch(
-                request.url,
-                before_large=before_large,
-                max_bytes=request.max_bytes,
-                sink=request.sink,
-                headers=request.headers,
-                gate=lambda: self._clock() <= begins_by,
-            )
-            if fetched.is_held:  # the connection took so long that the lease might not cover the rest
+            # The connection may take so long that the lease, or the permission, would not cover the rest.
+            latest = min(begins_by, permission.sends_by)
+            async with self._permissions.lasting(permission, request):
+                fetched = await self._fetcher.fetch(
+                    request.url,
+                    before_large=before_large,
+                    max_bytes=request.max_bytes,
+                    sink=request.sink,
+                    headers=request.headers,
+                    gate=lambda: self._clock() <= latest,
+                )
+            if fetched.is_held:
                 requested_at = permission.asked_at
                 return Busy(self._clock())
             requested_at = started_at + fetched.sent_seconds
+        except PermissionLapsedError:
+            return Busy(self._clock())
         finally:
             if held is not None and is_alone_to_leave:
                 await self._permissions.leave(held, requested_at=requested_at)

@@ -7,12 +7,14 @@ Orders hold at once: entering the host looks, and what lies further back than a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from sqspider import host
-from sqspider.frontier import Clock, Entered, Entrance, Exit, Hosts
+from sqspider.frontier import Clock, Entered, Entrance, Exit, FrontierError, Hosts
 from sqspider.frontier.batcher import Batcher
 from sqspider.host import HostRow
 from sqspider.log import get_logger
@@ -27,6 +29,7 @@ PROMPT_SECONDS: Final = 0.05
 host so long ago is known well enough: an order holds within that."""
 BEGIN_SECONDS: Final = 2.0  # the same where no other may be under way
 PROBE_POLL_SECONDS: Final = 0.5  # between two looks whether anything can be asked, or more at a time
+PROLONG_SECONDS: Final = 0.5  # before it lapses a permission is prolonged, at the latest
 _AGAIN_SECONDS: Final = 0.01  # between two tries to enter, at least
 
 
@@ -34,6 +37,10 @@ Leave = Callable[[Exit], asyncio.Future[None]]
 """Tells the frontier that a request is over."""
 
 log = get_logger(__name__)
+
+
+class PermissionLapsedError(Exception):
+    """A request took longer than its permission, which could not be prolonged."""
 
 
 class Permission(NamedTuple):
@@ -44,6 +51,8 @@ class Permission(NamedTuple):
     asked_at: float  # when it was asked for: before the frontier's answer
     is_probe: bool = False  # whether anything can be asked at all is found out by it
     good_for: float = BEGIN_SECONDS  # seconds after that in which the request may begin
+    lapses_at: float = math.inf  # see ``Admission.lapses_at``
+    sends_by: float = math.inf  # so the request leaves by then, or is prolonged
 
 
 class Permissions:
@@ -74,6 +83,7 @@ class Permissions:
         self._request_seconds = request_seconds
         self._promptness = PROMPT_SECONDS  # how old one may be; more where asking for one takes longer
         self._enter = Batcher(frontier.enter, size=25, linger_seconds=linger_seconds)
+        self._prolonging: set[asyncio.Task[None]] = set()
         self._leave = Batcher(self._leave_hosts, size=25, linger_seconds=linger_seconds)
         self._leave_along = leave or self._leave.put
 
@@ -128,7 +138,7 @@ class Permissions:
         if permission.token is None:
             return False
         age = self._clock() - permission.asked_at
-        is_late = age > permission.good_for
+        is_late = age > permission.good_for or self._clock() > permission.sends_by
         if request.settings.per_host == 1:
             return is_late
         self._promptness = min(2 * age, BEGIN_SECONDS) if is_late else max(0.9 * self._promptness, PROMPT_SECONDS)
@@ -174,7 +184,57 @@ class Permissions:
             latency_seconds=seconds if seconds <= self._request_seconds else None,
         )
 
+    @contextlib.asynccontextmanager
+    async def lasting(self, permission: Permission, request: Request) -> AsyncIterator[None]:
+        """A permission for as long as a request takes: one that lapses is prolonged before. Raises
+        :class:`PermissionLapsedError` in the midst of a request for which that was not done in time."""
+        if math.isinf(permission.lapses_at):
+            yield
+            return
+        now, loop = self._clock(), asyncio.get_running_loop()
+        limit = asyncio.timeout(max(0.0, permission.lapses_at - now))
+        timer = loop.call_later(max(0.0, permission.sends_by - now), self._begin_to_prolong, permission, request, limit)
+        try:
+            async with limit:
+                yield
+        except TimeoutError as error:
+            if limit.expired():
+                raise PermissionLapsedError from error
+            raise
+        finally:
+            timer.cancel()
+
+    def _begin_to_prolong(self, permission: Permission, request: Request, limit: asyncio.Timeout) -> None:
+        task = asyncio.get_running_loop().create_task(self._prolong(permission, request, limit))
+        self._prolonging.add(task)
+        task.add_done_callback(self._prolonging.discard)
+
+    async def _prolong(self, permission: Permission, request: Request, limit: asyncio.Timeout) -> None:
+        """Ask for a permission to be good until the request is over. If that fails, the request is broken off."""
+        assert permission.token is not None
+        now, settings = self._clock(), request.settings
+        entrance = Entrance(
+            host=permission.host,
+            token=permission.token,
+            delay_seconds=0.0,
+            per_host=settings.per_host,
+            generation=request.generation,
+            until=now + BEGIN_SECONDS + self._request_seconds,
+            heeds_lapse=True,
+        )
+        try:
+            admission = await self._enter(entrance)
+        except FrontierError as error:
+            log.warning("frontier_busy", during="prolong", error=str(error))
+            return
+        is_over = limit.when() is None or limit.expired()
+        if admission.entered is Entered.YES and not is_over:
+            with contextlib.suppress(RuntimeError):  # it is over just now
+                limit.reschedule(None)
+
     async def close(self) -> None:
+        if self._prolonging:
+            await asyncio.wait(self._prolonging)
         await self._enter.close()
         await self._leave.close()
 
@@ -226,11 +286,15 @@ class Permissions:
                 generation=request.generation,
                 until=now + BEGIN_SECONDS + self._request_seconds,
                 begins_within=good_for - PROMPT_SECONDS if is_one_of_several else 0.0,
+                heeds_lapse=not is_one_of_several,
             )
         )
         if admission.entered is Entered.YES:
-            return Permission(name, token, now, good_for=good_for)
-        self._rows.forget(name)  # it is not what it was thought to be
+            lapses_at = admission.lapses_at
+            sends_by = lapses_at - max(delay, PROLONG_SECONDS)
+            return Permission(name, token, now, good_for=good_for, lapses_at=lapses_at, sends_by=sends_by)
+        if admission.entered is not Entered.BUSY:
+            self._rows.forget(name)  # it is not what it was thought to be
         return Busy(
             admission.again_at,
             is_void=admission.entered is Entered.VOID,

@@ -55,7 +55,10 @@ class Turns:
                 return _worth_waiting_for(message, max(now, not_before), now, is_crowded=is_crowded)
             slot = _good_slot(message, row, max(now, not_before), delay)
             if slot is None:
-                demand = SlotDemand(host=row.host, count=1, spacing_seconds=spacing, generation=row.generation)
+                is_alone = message.settings.per_host == 1
+                demand = SlotDemand(
+                    host=row.host, count=1, spacing_seconds=spacing, generation=row.generation, is_entered=is_alone
+                )
                 slot = await self._reserve(demand)
                 if slot is None:
                     self._rows.forget(row.host)
@@ -96,23 +99,17 @@ class Turns:
 
     async def _reserve_slots(self, demands: Sequence[SlotDemand]) -> list[float | None]:
         """One write per host for all that ask at the same time."""
-        merged: dict[tuple[str, int, float], int] = Counter(
-            (demand.host, demand.generation, demand.spacing_seconds) for demand in demands
-        )
+        merged = Counter(demands)
         firsts = await self._frontier.reserve(
-            [
-                SlotDemand(host=name, count=count, spacing_seconds=spacing, generation=generation)
-                for (name, generation, spacing), count in merged.items()
-            ]
+            [msgspec.structs.replace(demand, count=count) for demand, count in merged.items()]
         )
         next_slots = dict(zip(merged, firsts, strict=True))
         slots: list[float | None] = []
         for demand in demands:
-            key = (demand.host, demand.generation, demand.spacing_seconds)
-            slot = next_slots[key]
+            slot = next_slots[demand]
             slots.append(slot)
             if slot is not None:
-                next_slots[key] = slot + demand.spacing_seconds
+                next_slots[demand] = slot + demand.spacing_seconds
         return slots
 
 

@@ -102,7 +102,7 @@ class CallDesk:
         self._options = options
         self._rng = rng
         self._stopping = stopping
-        linger = options.linger_seconds
+        linger = max(options.linger_seconds, frontier.traits.gather_seconds)
         self._claim = Batcher(self._claim_batch, size=options.batch_size)
         self._finish = Batcher(self._finish_batch, size=MOST_ENDS, linger_seconds=linger)
         self._retry = Batcher(frontier.retry, size=MOST_ENDS, linger_seconds=linger)

@@ -29,6 +29,7 @@ from sqspider.frontier import (
     Won,
 )
 from sqspider.log import get_logger
+from sqspider.politeness.budgets import has_budget
 from sqspider.record import Outcome, Reason, status_for
 from sqspider.work.desk import Desk, Done
 from sqspider.work.hand import Hand, Visit
@@ -161,7 +162,13 @@ class Endings:
     ) -> asyncio.Future[bool | StoreError]:
         """End a record, with the links that were found there. What comes back is done once that has been answered."""
         assert visit.claim is not None
-        end = Finish(claim=visit.claim, delivery=visit.delivery, outcome=outcome, links=links)
+        end = Finish(
+            claim=visit.claim,
+            delivery=visit.delivery,
+            outcome=outcome,
+            links=links,
+            has_budget=has_budget(visit.message.settings),
+        )
         ended = self._desk.finish(Done(end, visited))
         self._hand_in(visit, ended, partial(self._finished, end, visited))
         return ended

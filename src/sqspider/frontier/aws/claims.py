@@ -173,7 +173,7 @@ class Claims(Messages):
     def _count_finish(self, finish: Finish, _: Item | None = None) -> None:
         self._sums.add(counted(Status.PROCESSING, finish.outcome.status, finish.outcome))
         for host, sums in host_sums([finish]).items():
-            self._host_rows.add_sums(host, sums)
+            self._host_rows.add_sums(host, sums, soon=finish.has_budget)
 
     async def retry(self, retries: Sequence[Retry]) -> list[bool]:
         now = self._clock()
