@@ -24,13 +24,9 @@ from tests.end_to_end.runtime import Poller
 
 IMPORT_SECONDS: Final = 0.6
 ASYNCIO_SECONDS: Final = 0.042  # of it
-OF_AIOHTTP: Final = {  # which AWS is called by
-    "aiohappyeyeballs", "aiohttp", "aiosignal", "attr", "backports", "brotli", "frozenlist", "idna", "multidict",
-    "propcache", "typing_extensions", "yarl",
-}  # fmt: skip
-LIBRARIES: Final = {"ada_url", "msgspec", "pycurl", "selectolax", "sqspider", "structlog", "webencodings"} | OF_AIOHTTP
+LIBRARIES: Final = {"ada_url", "msgspec", "pycurl", "selectolax", "sqspider", "structlog", "webencodings"}
 RARE: Final = {
-    "publicsuffixlist", "sqlite3", "sqspider.web.legacy", "sqspider.web.sitemap", "sqspider.work.sitemaps",
+    "backports.zstd", "brotli", "publicsuffixlist", "sqlite3", "sqspider.web.legacy", "sqspider.web.sitemap", "sqspider.work.sitemaps",
 }  # fmt: skip
 MEMORY_MB: Final = 128
 PAGE_BYTES: Final = 5_000_000

@@ -7,13 +7,16 @@ import json
 import random
 import sys
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
+from sqspider.cli.forking import Forked, can_fork, fork_workers
 from sqspider.cli.frontier import is_absent, opened
 from sqspider.cli.options import (
     advised,
@@ -32,11 +35,13 @@ from sqspider.cli.signals import stopping_on_signals
 from sqspider.cli.summary import print_summary, summary
 from sqspider.cli.verdict import seeds_are_good
 from sqspider.cli.worker import (
+    import_all,
     random_worker_id,
     run_loop,
     run_worker,
     to_worker_options,
     within_limits,
+    work_here,
     worker_options,
 )
 from sqspider.crawls import CrawlSettings
@@ -110,8 +115,24 @@ def crawl(
         options = within_limits(options)
     if not settings.obey_robots:
         log.warning("robots.txt is ignored: do this on your own sites only")
-    run = CrawlRun(shared, settings, options, fetch, workers=workers, quiet=quiet)
-    return run_loop(run.run(urls, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http))
+    forked = _forked(workers, shared, options, fetch) if workers > 1 and can_fork() else []
+    try:
+        run = CrawlRun(shared, settings, options, fetch, workers=workers, forked=forked, quiet=quiet)
+        return run_loop(run.run(urls, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http))
+    finally:
+        for worker in forked:
+            worker.stop()
+
+
+def _forked(number: int, shared: Shared, options: WorkerOptions, fetch: FetchOptions) -> list[Forked]:
+    """Workers that wait for the crawl to begin."""
+
+    def work() -> int:
+        own = msgspec.structs.replace(options, worker_id=random_worker_id(random.Random()))
+        return work_here(shared, Mode.UNTIL_EMPTY, own, fetch, with_parent=True)
+
+    import_all(shared.frontier)  # once, for all of them
+    return fork_workers(number, work)
 
 
 def _pages(counts: Counts) -> int:
@@ -129,6 +150,7 @@ class CrawlRun:
         fetch: FetchOptions,
         *,
         workers: int = 1,
+        forked: Sequence[Forked] = (),
         quiet: bool = False,
     ) -> None:
         self._shared = shared
@@ -136,6 +158,7 @@ class CrawlRun:
         self._options = options
         self._fetch = fetch
         self._workers = workers
+        self._forked = forked
         self._quiet = quiet
         self._was_stopped = False
 
@@ -232,7 +255,8 @@ class CrawlRun:
 
     async def _run_processes(self, frontier: Frontier) -> bool:
         """Run workers as processes until they end; whether they ended well, or left nothing to do."""
-        workers = WorkerProcesses(consume_command(self._shared, self._options, self._fetch), self._workers)
+        command = consume_command(self._shared, self._options, self._fetch)
+        workers = WorkerProcesses(command, self._workers, self._forked)
 
         def stop() -> None:
             self._was_stopped = True

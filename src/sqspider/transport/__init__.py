@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
 GO_ON: Final = 0
-PAUSE: Final = 1  # no more for now: `Exchange.resume` goes on
+PAUSE: Final = 1  # no more for now, but what was read already: `Exchange.resume` goes on
 ENOUGH: Final = 2  # the rest is not wanted
 
 
@@ -72,6 +72,7 @@ class Exchange:
         self.head: list[bytes] = []  # status line and header lines, byte for byte, with their ends
         self.http_status: int | None = None  # once the head is whole
         self.headers: tuple[tuple[str, str], ...] = ()  # of the head, decoded as Latin-1
+        self.header_names: frozenset[str] = frozenset()  # in lower case
         self.address = ""  # that the connection leads to: a proxy's, where there is one
         self.protocol = ""  # "HTTP/1.1", "HTTP/2"
         self.tls = ""  # version and cipher; only where the request asks for its head

@@ -20,6 +20,7 @@ from sqspider.transport.line import Connection, Line
 from sqspider.transport.line import CurlOptions as CurlOptions  # said again: they belong together
 from sqspider.transport.names import Names
 
+_NO_CHANGE: Final = -2  # libcurl says -1 for no timer
 _MAX_LINES: Final = 64  # easy handles kept for further requests
 _NAME_UNKNOWN: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
@@ -37,6 +38,8 @@ class CurlTransport:
         multi.setopt(pycurl.M_MAXCONNECTS, options.most_idle)
         self._watched: dict[int, int] = {}  # descriptors, and what is waited for at them
         self._timer: asyncio.Handle | None = None
+        self._wanted = _NO_CHANGE  # milliseconds, of the timer
+        self._is_acting = False
         self._lines: list[Line] = []  # not in use
         self._busy: dict[Any, Line] = {}
         self._kept: OrderedDict[Connection, int] = OrderedDict()  # and their descriptors; the oldest first
@@ -95,6 +98,7 @@ class CurlTransport:
         line = self._lines.pop() if self._lines else Line(self, self._options, self._loop)
         line.begin(exchange, receiver, started)
         line.set_up(authority, scheme, addresses)
+        self._is_acting = True  # until we act
         self._add(line)
         # At once: a kept connection is looked at now, and what comes on it from now on comes after the request.
         self._act(pycurl.SOCKET_TIMEOUT, 0)
@@ -148,24 +152,33 @@ class CurlTransport:
             self._loop.remove_writer(descriptor)
 
     def _set_timer(self, milliseconds: int) -> None:
+        """Note what libcurl wants: while it acts it may change its mind several times."""
+        self._wanted = milliseconds
+        if not self._is_acting:
+            self._apply_timer()
+
+    def _apply_timer(self) -> None:
+        milliseconds, self._wanted = self._wanted, _NO_CHANGE
+        if milliseconds == _NO_CHANGE:
+            return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if milliseconds == 0:
-            self._timer = self._loop.call_soon(self._act, pycurl.SOCKET_TIMEOUT, 0)
-        elif milliseconds > 0:
+        if milliseconds >= 0:
             self._timer = self._loop.call_later(milliseconds / 1000, self._act, pycurl.SOCKET_TIMEOUT, 0)
 
     def _act(self, descriptor: int, what: int) -> None:
+        self._is_acting = True
         self._multi.socket_action(descriptor, what)
-        while True:
+        left = 1
+        while left:
             left, good, bad = self._multi.info_read()
             for easy in good:
                 self._ended(easy, 0, "")
             for easy, code, text in bad:
                 self._ended(easy, code, text)
-            if not left:
-                return
+        self._is_acting = False
+        self._apply_timer()
 
     def _ended(self, easy: Any, code: int, text: str) -> None:
         line = self._busy[easy]

@@ -26,6 +26,7 @@ CheckAddress = Callable[[str], str | None]
 """Why an IP address must not be connected to; none: it may be."""
 
 IDLE_SECONDS: Final = 15
+BUFFER_BYTES: Final = 64 * 1024  # that are read at a time; all requests have one buffer together
 _SWITCHING_PROTOCOLS: Final = 101  # RFC 9110 section 15.2.2: an end, for we ask for no other protocol
 
 
@@ -77,7 +78,7 @@ class Line:
         self._options = options
         self._loop = loop
         self.easy = easy = pycurl.Curl()
-        self._set: dict[int, Any] = {}  # options that change from one request to another
+        self._usual: tuple[Any, ...] | None = None  # what seldom changes from one request to another
         for option, value in (
             (pycurl.NOSIGNAL, 1),
             (pycurl.PATH_AS_IS, 1),
@@ -89,6 +90,7 @@ class Line:
             (pycurl.DNS_CACHE_TIMEOUT, 600),  # longer than a request takes: what is asked is given with it
             (pycurl.MAXAGE_CONN, IDLE_SECONDS),
             (pycurl.TCP_NODELAY, 1),
+            (pycurl.BUFFERSIZE, BUFFER_BYTES),
             (pycurl.OPENSOCKETFUNCTION, self._open),
             (pycurl.PREREQFUNCTION, self._connected),
             (pycurl.HEADERFUNCTION, self._take_head),
@@ -110,7 +112,8 @@ class Line:
         self._receiver: Any = receiver
         self._started = started
         self._is_opened = False  # for this request
-        self._head_bytes = 0
+        self._head: list[bytes] | None = None  # where its lines go, while they are the host's
+        self._head_room = exchange.request.max_head_bytes
         self._is_head_whole = False
         self._is_enough = False
         self._is_asked = False
@@ -129,11 +132,15 @@ class Line:
             port = authority.rpartition(":")[2] if ":" in authority else "443" if scheme == "https" else "80"
             listed = ",".join(f"[{address}]" if ":" in address else address for address in addresses)
             easy.setopt(pycurl.RESOLVE, [f"+{name}:{port}:{listed}"])
-        self._change(pycurl.HTTPHEADER, request.headers)
-        self._change(pycurl.FRESH_CONNECT, int(request.is_fresh))
-        self._change(pycurl.FORBID_REUSE, int(request.is_fresh))
-        self._change(pycurl.VERBOSE, int(request.keeps_request_head))
-        self._change(pycurl.CONNECTTIMEOUT_MS, round(min(request.connect_seconds, request.timeout_seconds) * 1000))
+        connect_seconds = min(request.connect_seconds, request.timeout_seconds)
+        usual = (request.headers, request.is_fresh, request.keeps_request_head, connect_seconds)
+        if usual != self._usual:
+            self._usual = usual
+            easy.setopt(pycurl.HTTPHEADER, request.headers)
+            easy.setopt(pycurl.FRESH_CONNECT, int(request.is_fresh))
+            easy.setopt(pycurl.FORBID_REUSE, int(request.is_fresh))
+            easy.setopt(pycurl.VERBOSE, int(request.keeps_request_head))
+            easy.setopt(pycurl.CONNECTTIMEOUT_MS, round(connect_seconds * 1000))
         # libcurl's parser drops a question mark with nothing behind it, and writes %2f in capitals.
         is_whole = scheme == "http" and (self._options.proxy or "").startswith("http")
         easy.setopt(pycurl.REQUEST_TARGET, request.url if is_whole else _target_of(request.url))
@@ -141,15 +148,11 @@ class Line:
             easy.setopt(pycurl.POST, 1)
             easy.setopt(pycurl.POSTFIELDS, request.document)
 
-    def _change(self, option: int, value: Any) -> None:
-        if self._set.get(option) != value:
-            self.easy.setopt(option, value)
-            self._set[option] = value
-
     def ask_afresh(self) -> None:
         """Once more, for nothing was written: over a connection of its own making."""
         self.is_turned_away = False
-        self._change(pycurl.FRESH_CONNECT, 1)
+        self.easy.setopt(pycurl.FRESH_CONNECT, 1)
+        self._usual = None
 
     def finish(self) -> None:
         if not self.done.done():
@@ -254,6 +257,7 @@ class Line:
             return False
         self.connection = connection
         self._is_asked = True
+        self._head = exchange.head
         exchange.failure = None  # of another address
         exchange.address = address
         exchange.is_kept = not self._is_opened
@@ -265,40 +269,46 @@ class Line:
         return True
 
     def _take_head(self, line: bytes) -> int | None:
+        head = self._head
+        if head is None:  # of a proxy's CONNECT; trailers
+            return None
+        if not head:
+            exchange = self.exchange
+            exchange.first_byte_seconds = time.monotonic() - self._started
+            if exchange.is_kept and exchange.request.silent_seconds is not None:
+                self._set_clock(self._until - time.monotonic())
+        head.append(line)
+        self._head_room -= len(line)
+        if self._head_room < 0:
+            self.exchange.failure = Failure.HEAD_TOO_LARGE
+            return 0
+        if line not in _ENDS_OF_HEAD:
+            return None
         try:
-            return None if self._is_head_wanted(line) else 0
+            return None if self._is_body_wanted(head) else 0
         except Exception as error:  # noqa: BLE001 - as in `_connected`
             self.raised = error
             return 0
 
-    def _is_head_wanted(self, line: bytes) -> bool:
+    def _is_body_wanted(self, head: list[bytes]) -> bool:
         exchange = self.exchange
-        if exchange.is_connecting or self._is_head_whole:  # of a proxy's CONNECT; trailers
-            return True
-        if not exchange.head:
-            exchange.first_byte_seconds = time.monotonic() - self._started
-            if exchange.is_kept and exchange.request.silent_seconds is not None:
-                self._set_clock(self._until - time.monotonic())
-        exchange.head.append(line)
-        self._head_bytes += len(line)
-        if self._head_bytes > exchange.request.max_head_bytes:
-            exchange.failure = Failure.HEAD_TOO_LARGE
-            return False
-        if line not in (b"\r\n", b"\n"):
-            return True
-        said = _STATUS.match(exchange.head[0])
+        said = _STATUS.match(head[0])
         if said is None:
             exchange.failure = Failure.NOT_HTTP
             return False
         http_status = int(said[1])
         if http_status < 200 and http_status != _SWITCHING_PROTOCOLS:  # an interim answer (RFC 9110 section 15.2)
-            exchange.head.clear()
+            head.clear()
             return True
+        self._head = None
         self._is_head_whole = True
         exchange.http_status = http_status
-        exchange.protocol = exchange.head[0].partition(b" ")[0].decode("latin-1")
-        exchange.headers = _headers_in(exchange.head)
-        self.has_two_framings = _has_two_framings(exchange.headers)
+        exchange.protocol = head[0].partition(b" ")[0].decode("latin-1")
+        exchange.headers = _headers_in(head)
+        exchange.header_names = names = frozenset(name.lower() for name, _ in exchange.headers)
+        # Chunks beside a length: whoever sent both may mean either, and is not asked again over that connection
+        # (RFC 9112 section 6.3).
+        self.has_two_framings = "transfer-encoding" in names and "content-length" in names
         self._is_enough = not self._receiver.head(exchange) or http_status == _SWITCHING_PROTOCOLS
         return not self._is_enough
 
@@ -326,22 +336,19 @@ class Line:
 
 
 _NOTHING: Final = None
+_ENDS_OF_HEAD: Final = (b"\r\n", b"\n")
+_BLANKS: Final = " \t\r\n\v\f"  # of ASCII
 _STATUS: Final = re.compile(rb"HTTP/[0-9.]+[ \t]+([0-9]{3})(?![0-9])", re.IGNORECASE)
 _TLS_NOTE: Final = b"SSL connection using "
 
 
 def _headers_in(head: list[bytes]) -> tuple[tuple[str, str], ...]:
-    pairs = (line.partition(b":") for line in head[1:-1])
-    return tuple(
-        (name.strip().decode("latin-1"), value.strip().decode("latin-1")) for name, colon, value in pairs if colon
-    )
-
-
-def _has_two_framings(headers: tuple[tuple[str, str], ...]) -> bool:
-    """Chunks beside a length: whoever sent both may mean either, and is not asked again over that connection
-    (RFC 9112 section 6.3)."""
-    names = {name.lower() for name, _ in headers}
-    return "transfer-encoding" in names and "content-length" in names
+    headers = []
+    for line in head[1:-1]:
+        name, colon, value = line.decode("latin-1").partition(":")
+        if colon:
+            headers.append((name.strip(_BLANKS), value.strip(_BLANKS)))
+    return tuple(headers)
 
 
 def _target_of(url: str) -> str:

@@ -229,7 +229,7 @@ class _Answer:
                 return True
             if self._sink is not None and reason_for_http_status(exchange.http_status or 0) is not None:
                 return False
-            self._coding = content_encoding_of(exchange.headers)
+            self._coding = content_encoding_of(exchange)
             self._body = Body(self._coding, self._max_bytes, self._sink)
         except (Trouble, DecodeError) as error:
             self._note(error)
