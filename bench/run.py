@@ -159,7 +159,7 @@ def make_node_environment() -> None:
 
 CONTENDERS: Final = {
     "sqspider": Contender("sqspider, durable SQLite frontier", _sqspider(), _own_version),
-    "sqspider-2": Contender("the same, `--workers 2`", _sqspider("--workers", "2"), _own_version),
+    "sqspider-2": Contender("sqspider, `--workers 2`", _sqspider("--workers", "2"), _own_version),
     "scrapy": Contender(
         "Scrapy",
         _peer("scrapy_spider.py", PEERS_ENVIRONMENT / "bin" / "python"),
