@@ -78,7 +78,7 @@ check: $(VENV)/installed ## style, types, structure, links in the documentation
 	@$(BIN)/lint-imports
 	@$(BIN)/python tests/check_docs.py
 
-bench: $(VENV)/installed ## measure against Scrapy, Crawlee and wget (needs nginx and wget)
+bench: $(VENV)/installed ## measure against Scrapy, Crawlee, wget and wget2 (needs nginx, both wgets and node)
 	@$(BIN)/python -m bench.run
 
 $(INFRA)/installed: pyproject.toml constraints.txt infra/requirements.txt infra/constraints.txt infra/package.json

@@ -19,6 +19,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -27,9 +28,11 @@ from bench.usage import ROOT, Usage, run
 
 PEERS: Final = ROOT / "bench" / "peers"
 PEERS_ENVIRONMENT: Final = ROOT / ".engines" / "peers"
+NODE_ENVIRONMENT: Final = ROOT / ".engines" / "peers-node"
 PERFORMANCE: Final = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- bench.run: begin -->", "<!-- bench.run: end -->"
 CONCURRENCY: Final = 32
+NODE_CRAWLER: Final = "crawlee_cheerio.js"
 
 
 class Contender(NamedTuple):
@@ -39,7 +42,8 @@ class Contender(NamedTuple):
     command: Callable[[str, Path], list[str]]  # from the corpus' URL and an empty folder
     version: Callable[[], str]
     good_statuses: tuple[int, ...] = (0,)
-    needs_peers: bool = False
+    program: str = sys.executable  # what must be on this machine
+    prepare: Callable[[], None] = lambda: None  # installs what it runs on
 
 
 class Crawl(NamedTuple):
@@ -52,13 +56,22 @@ class Crawl(NamedTuple):
     def pages(self) -> int:
         return len(self.requests)
 
+    @property
+    def cores_busy(self) -> float:
+        return self.usage.cpu_seconds / self.usage.seconds
 
-def _sqspider(url: str, folder: Path) -> list[str]:
+
+def crawl_command(python: Path | str, url: str, folder: Path, *options: str) -> list[str]:
+    """A crawl of the corpus by the sqspider of an environment, its frontier in a folder."""
     return [
-        sys.executable, "-m", "sqspider", "--frontier", f"sqlite:{folder / 'frontier.db'}",
+        str(python), "-m", "sqspider", "--frontier", f"sqlite:{folder / 'frontier.db'}",
         "crawl", url, "--quiet", "--delay", "0", "--concurrency", str(CONCURRENCY),
-        "--allow-private", "--ignore-robots", "--exclude", EXCLUDE,
+        "--allow-private", "--ignore-robots", "--exclude", EXCLUDE, *options,
     ]  # fmt: skip
+
+
+def _sqspider(*options: str) -> Callable[[str, Path], list[str]]:
+    return lambda url, folder: crawl_command(sys.executable, url, folder, *options)
 
 
 def _wget(url: str, folder: Path) -> list[str]:
@@ -68,58 +81,52 @@ def _wget(url: str, folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
+def _wget2(url: str, folder: Path) -> list[str]:
+    # Its --follow-tags only adds to what it follows by itself, and without --filter-urls it tells what to leave out by
+    # what was downloaded. Level 0 is without end; "inf" it does not know.
+    return [
+        "wget2", "--recursive", "--level=0", "--quiet", "--robots=off", "--no-cookies", "--delete-after",
+        "--follow-tags=a/href,area/href", "--ignore-tags=img,link,script,object,style,body,input",
+        "--filter-urls", f"--reject-regex={EXCLUDE}", f"--max-threads={CONCURRENCY}",
+        f"--directory-prefix={folder}", url,
+    ]  # fmt: skip
+
+
 def _peer(file: str, python: Path) -> Callable[[str, Path], list[str]]:
     return lambda url, _: [str(python), str(PEERS / file), url, EXCLUDE]
 
 
-def _peer_version(package: str) -> Callable[[], str]:
-    code = f"import importlib.metadata as m; print(m.version({package!r}))"
-    return lambda: _first_line([str(PEERS_ENVIRONMENT / "bin" / "python"), "-c", code])
+def _crawlee_node(url: str, folder: Path) -> list[str]:
+    del folder
+    return ["node", str(NODE_ENVIRONMENT / NODE_CRAWLER), url, EXCLUDE]
+
+
+def _versions(python: Path | str, package: str, *libraries: str) -> str:
+    """The version of a package and of what it runs on, as an environment has them."""
+    code = "import importlib.metadata as m, sys; print(*map(m.version, sys.argv[1:]))"
+    own, *others = _first_line([str(python), "-c", code, package, *libraries]).split()
+    return f"{own} ({', '.join(map(' '.join, zip(libraries, others, strict=True)))})"
+
+
+def _peer_version(package: str, *libraries: str) -> Callable[[], str]:
+    return lambda: _versions(PEERS_ENVIRONMENT / "bin" / "python", package, *libraries)
 
 
 def _own_version() -> str:
     from sqspider.version import VERSION
 
-    return f"{VERSION} ({_first_line(['git', '-C', str(ROOT), 'rev-parse', '--short', 'HEAD'])})"
+    libraries = ("pycurl", "selectolax", "uvloop")
+    on = ", ".join(f"{library} {version(library)}" for library in libraries)
+    return f"{VERSION} at {_first_line(['git', '-C', str(ROOT), 'rev-parse', '--short', 'HEAD'])} ({on})"
 
 
-def _library_versions() -> str:
-    from importlib.metadata import version
-
-    return f"aiohttp {version('aiohttp')}, selectolax {version('selectolax')}"
+def _bare_version() -> str:
+    return ", ".join(f"{library} {version(library)}" for library in ("aiohttp", "selectolax", "uvloop"))
 
 
-CONTENDERS: Final = {
-    "sqspider": Contender("sqspider, durable SQLite frontier", _sqspider, _own_version),
-    "scrapy": Contender(
-        "Scrapy",
-        _peer("scrapy_spider.py", PEERS_ENVIRONMENT / "bin" / "python"),
-        _peer_version("scrapy"),
-        needs_peers=True,
-    ),
-    "crawlee": Contender(
-        "Crawlee (Parsel)",
-        _peer("crawlee_crawler.py", PEERS_ENVIRONMENT / "bin" / "python"),
-        _peer_version("crawlee"),
-        needs_peers=True,
-    ),
-    "wget": Contender(
-        "wget -r (one at a time)",
-        _wget,
-        lambda: _first_line(["wget", "--version"]).split()[2],
-        good_statuses=(0, 8),  # 8: some answers were no success, as in this corpus
-    ),
-    "bare": Contender(
-        "bare loop, no frontier",
-        _peer("bare_loop.py", Path(sys.executable)),
-        _library_versions,
-    ),
-}
-
-
-def _first_line(command: Sequence[str]) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout.partition("\n")[0].strip()
+def _node_version() -> str:
+    package = json.loads((NODE_ENVIRONMENT / "node_modules/@crawlee/cheerio/package.json").read_text(encoding="utf-8"))
+    return f"{package['version']} (node {_first_line(['node', '--version']).removeprefix('v')})"
 
 
 def make_peers_environment() -> None:
@@ -133,6 +140,66 @@ def make_peers_environment() -> None:
     pip = [str(PEERS_ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "--requirement", str(PEERS / "requirements.txt")], check=True)
     stamp.write_text(wanted, encoding="utf-8")
+
+
+def make_node_environment() -> None:
+    """The same for what runs on Node. Its script lies beside its packages, for there they are looked for."""
+    NODE_ENVIRONMENT.mkdir(parents=True, exist_ok=True)
+    shutil.copy(PEERS / NODE_CRAWLER, NODE_ENVIRONMENT)
+    wanted = (PEERS / "package.json").read_bytes()
+    stamp = NODE_ENVIRONMENT / "installed.json"
+    if stamp.is_file() and stamp.read_bytes() == wanted:
+        return
+    print(f"installing the peers into {NODE_ENVIRONMENT.relative_to(ROOT)} ...", file=sys.stderr)
+    shutil.copy(PEERS / "package.json", NODE_ENVIRONMENT)
+    npm = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel", "error"]
+    subprocess.run([*npm, "--prefix", NODE_ENVIRONMENT], check=True)
+    stamp.write_bytes(wanted)
+
+
+CONTENDERS: Final = {
+    "sqspider": Contender("sqspider, durable SQLite frontier", _sqspider(), _own_version),
+    "sqspider-2": Contender("sqspider, `--workers 2`", _sqspider("--workers", "2"), _own_version),
+    "scrapy": Contender(
+        "Scrapy",
+        _peer("scrapy_spider.py", PEERS_ENVIRONMENT / "bin" / "python"),
+        _peer_version("scrapy", "twisted", "parsel"),
+        prepare=make_peers_environment,
+    ),
+    "crawlee": Contender(
+        "Crawlee for Python (Parsel)",
+        _peer("crawlee_crawler.py", PEERS_ENVIRONMENT / "bin" / "python"),
+        _peer_version("crawlee", "impit", "parsel"),
+        prepare=make_peers_environment,
+    ),
+    "crawlee-node": Contender(
+        "Crawlee for Node (Cheerio)", _crawlee_node, _node_version, program="node", prepare=make_node_environment
+    ),
+    "wget": Contender(
+        "wget -r (one at a time)",
+        _wget,
+        lambda: _first_line(["wget", "--version"]).split()[2],
+        good_statuses=(0, 8),  # 8: some answers were no success, as in this corpus
+        program="wget",
+    ),
+    "wget2": Contender(
+        "wget2 -r (32 threads)",
+        _wget2,
+        lambda: _first_line(["wget2", "--version"]).split()[2],
+        good_statuses=(0, 8),
+        program="wget2",
+    ),
+    "bare": Contender(
+        "bare loop, no frontier",
+        _peer("bare_loop.py", Path(sys.executable)),
+        _bare_version,
+    ),
+}
+
+
+def _first_line(command: Sequence[str]) -> str:
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.partition("\n")[0].strip()
 
 
 def measure(contender: Contender, corpus: Corpus) -> Crawl:
@@ -189,9 +256,9 @@ def run_rounds(names: Sequence[str], rounds: int) -> list[Result]:
                 crawl = measure(CONTENDERS[result.name], corpus)
                 result.crawls.append(crawl)
                 print(
-                    f"round {number}  {result.name:<9} {crawl.usage.seconds:6.1f} s"
+                    f"round {number}  {result.name:<12} {crawl.usage.seconds:6.1f} s"
                     f"  {crawl.pages / crawl.usage.seconds:6.1f} pages/s"
-                    f"  {crawl.usage.cpu_seconds / crawl.pages * 1000:5.1f} ms CPU a page"
+                    f"  {crawl.usage.cpu_seconds / crawl.pages * 1000:6.2f} ms CPU a page"
                     f"  {crawl.usage.peak_bytes / 1e6:4.0f} MB  {crawl.pages:,} pages",
                     file=sys.stderr,
                 )
@@ -232,8 +299,8 @@ def as_markdown(results: Sequence[Result], load: float) -> str:
     """The table, and what it was measured on."""
     scrapy = next((result.pages_per_second for result in results if result.name == "scrapy"), None)
     lines = [
-        "| crawler | version | pages/s | × Scrapy | CPU ms a page | peak MB | distinct pages | requests |",
-        "|---|---|--:|--:|--:|--:|--:|--:|",
+        "| crawler | version | pages/s | × Scrapy | CPU ms a page | cores busy | peak MB | distinct pages | requests |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for result in sorted(results, key=lambda result: -result.pages_per_second):
         times = f"{result.pages_per_second / scrapy:.1f}" if scrapy else ""
@@ -242,7 +309,8 @@ def as_markdown(results: Sequence[Result], load: float) -> str:
             result.version,
             f"{result.pages_per_second:.0f}",
             times,
-            f"{result.median(lambda crawl: crawl.usage.cpu_seconds / crawl.pages * 1000):.1f}",
+            f"{result.median(lambda crawl: crawl.usage.cpu_seconds / crawl.pages * 1000):.2f}",
+            f"{result.median(lambda crawl: crawl.cores_busy):.2f}",
             f"{result.median(lambda crawl: crawl.usage.peak_bytes) / 1e6:.0f}",
             f"{result.median(lambda crawl: crawl.pages):,.0f}",
             f"{result.median(lambda crawl: crawl.requests.total()):,.0f}",
@@ -257,12 +325,12 @@ def as_markdown(results: Sequence[Result], load: float) -> str:
     return "\n".join(lines)
 
 
-def write_performance(markdown: str) -> None:
-    """Put the table where docs/performance.md keeps it."""
+def write_performance(markdown: str, begin: str = BEGIN, end: str = END) -> None:
+    """Put a table where docs/performance.md keeps it."""
     text = PERFORMANCE.read_text(encoding="utf-8")
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    PERFORMANCE.write_text(f"{head}{BEGIN}\n{markdown}\n{END}{tail}", encoding="utf-8")
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    PERFORMANCE.write_text(f"{head}{begin}\n{markdown}\n{end}{tail}", encoding="utf-8")
 
 
 def main() -> int:
@@ -274,8 +342,10 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     given = parser.parse_args()
     names = given.only or list(CONTENDERS)
-    if any(CONTENDERS[name].needs_peers for name in names):
-        make_peers_environment()
+    if missing := sorted({CONTENDERS[name].program for name in names if not shutil.which(CONTENDERS[name].program)}):
+        raise SystemExit(f"not on this machine: {', '.join(missing)}; install it, or leave it out by --only")
+    for name in names:
+        CONTENDERS[name].prepare()
     load = os.getloadavg()[0]
     results = run_rounds(names, given.rounds)
     if given.json:
