@@ -37,11 +37,13 @@ ENV_FILE := .env
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
+# Compiled as any other installation is, also where Python is told to write no bytecode: a start takes a third less.
 $(VENV)/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "sqspider needs Python 3.11 or later, and there is none here: install one, or say make PYTHON=..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]' || { echo "installing failed: see above"; exit 1; }
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 demo: $(VENV)/installed ## crawl a small site of our own, and explain it
@@ -95,7 +97,7 @@ $(VENV)/pyvenv.cfg: | $(VENV)/installed ;
 .engines/wheels-%/installed: infra/wheels.py infra/function.txt constraints.txt $(VENV)/pyvenv.cfg | $(VENV)/installed
 	@$(BIN)/python infra/wheels.py $*
 
-$(BUILD)/function-%.zip: .engines/wheels-%/installed infra/package.py $(shell find src -name '*.py')
+$(BUILD)/function-%.zip: .engines/wheels-%/installed infra/package.py docs/licences.md $(shell find src infra/licences -type f -not -name '*.pyc')
 	@$(BIN)/python infra/package.py $* --to $@
 
 synth: $(INFRA)/installed $(ZIP) ## write the CloudFormation template, and check it

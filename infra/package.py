@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import shutil
 import sys
 import tempfile
 import zipfile
@@ -21,6 +22,7 @@ from typing import Final
 
 from wheels import KINDS, ROOT, Kind, wheels_folder
 
+LICENCES: Final = ROOT / "infra" / "licences"
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 
 # Sources of extension modules, type hints, what installers note down. Licences stay.
@@ -28,6 +30,7 @@ LEFT_OUT_SUFFIXES: Final = (".c", ".cpp", ".h", ".pxd", ".pxi", ".pyi", ".pyx", 
 LEFT_OUT_NAMES: Final = ("INSTALLER", "RECORD", "REQUESTED", "WHEEL", "top_level.txt", "direct_url.json")
 LEFT_OUT_FOLDERS: Final = (
     "bin",
+    "curl",  # an older interface, beside pycurl
     "cffi",  # the compiled ada_url needs _cffi_backend alone
     "sqspider/cli",
     "sqspider/frontier/memory",
@@ -64,6 +67,7 @@ def build(kind: Kind, target: Path) -> None:
             copy = folder / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(path.read_bytes())
+        _add_licences(folder / "licences")
         unfinished = Path(name) / "unfinished.zip"
         _write(unfinished, folder, sorted(_wanted(folder)))
         unfinished.replace(target)
@@ -79,6 +83,13 @@ def _unpack(kind: Kind, folder: Path) -> None:
             if any(name.partition("/")[0].endswith(".data") for name in wheel.namelist()):
                 raise PackageError(f"{path.name} has a .data folder: unpack it as an installer does")
             wheel.extractall(folder)
+
+
+def _add_licences(folder: Path) -> None:
+    """What may be done with the compiled libraries that wheels hold: they bring no licences of those."""
+    shutil.copytree(LICENCES, folder)
+    shutil.copy(ROOT / "docs" / "licences.md", folder / "README.md")
+    shutil.copy(ROOT / "LICENSE", folder / "sqspider.txt")
 
 
 def _wanted(folder: Path) -> Iterator[Path]:

@@ -12,12 +12,11 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Final, Self
 
 import msgspec
-import structlog
 
 from sqspider.checks import check_number, shown, texts_of
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import IN_MEMORY, Frontier, FrontierSettings, check_address, open_frontier
-from sqspider.log import start_logging
+from sqspider.log import is_started, start_logging
 from sqspider.record import Reason, Status
 from sqspider.threaded import iterate
 from sqspider.url import Scope
@@ -177,7 +176,7 @@ def crawl(
     check_address(frontier)
     if not urls and frontier == IN_MEMORY:
         raise _no_urls(frontier)
-    if not structlog.is_configured():
+    if not is_started():
         start_logging("warn", "console")
     check_number("depth", depth, CrawlSettings.ranges["max_depth"])  # here, for the record knows it by another name
     settings = CrawlSettings(

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gzip
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from types import TracebackType
 from typing import Final, NamedTuple
-
-from aiohttp import web
 
 HUGE_BYTES: Final = 12 * 1024 * 1024  # more than a crawler reads by default
 SLOW_SECONDS: Final = 1.0
@@ -55,39 +55,21 @@ class DemoSite:
         self._trap_depth = trap_depth
         self._failures: Counter[str] = Counter()
         self._asked = asyncio.Event()
-        self._runner: web.AppRunner
+        self._serving: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server
 
     async def __aenter__(self) -> DemoSite:
-        app = web.Application()
-        routes: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
-            "/": self._index,
-            "/robots.txt": self._robots,
-            "/page/{number}": self._page,
-            "/redirect/{number}": self._redirect,
-            "/loop/{number}": self._loop,
-            "/away": self._away,
-            "/flaky/{number}": self._flaky,
-            "/slow": self._slow,
-            "/huge": self._huge,
-            "/trap/{path:.*}": self._trap,
-            "/latin1": self._latin1,
-            "/data.bin": self._data,
-            "/private/{name}": self._private,
-        }
-        app.add_routes([web.get(path, self._logged(handler)) for path, handler in routes.items()])
-        app.add_routes([web.get("/{other:.*}", self._logged(self._missing))])
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
-        await site.start()
-        port = self._runner.addresses[0][1]
-        self.url = f"http://{self._host}:{port}/"
+        self._server = await asyncio.start_server(self._serve, self._host, self._port)
+        self.url = f"http://{self._host}:{self._server.sockets[0].getsockname()[1]}/"
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._runner.cleanup()
+        self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def until(self, number: int) -> None:
         """Wait until so many requests were seen."""
@@ -95,102 +77,147 @@ class DemoSite:
             self._asked.clear()
             await self._asked.wait()
 
-    def _logged(
-        self, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def handle(request: web.Request) -> web.StreamResponse:
-            self.requests.append(Request(time.monotonic(), request.path_qs))
-            self._asked.set()
-            return await handler(request)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, request after request."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                method, path, _ = head.decode("latin-1").split(" ", 2)
+                self.requests.append(Request(time.monotonic(), path))
+                self._asked.set()
+                answer = await self._answer_to(path)
+                writer.write(answer.head_and_body(packed="gzip" in head.decode("latin-1"), is_head=method == "HEAD"))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ValueError):
+            pass  # the client has left, or speaks no HTTP
+        finally:
+            self._serving.discard(task)
+            writer.close()
 
-        return handle
+    async def _answer_to(self, path: str) -> Answer:
+        first, _, rest = path.partition("?")[0].removeprefix("/").partition("/")
+        room = _ROOMS.get(first)
+        if room is None or bool(rest) != (first in _WITH_REST):
+            return _missing(path)
+        return await room(self, rest)
 
-    async def _index(self, request: web.Request) -> web.StreamResponse:
-        del request
+    async def _index(self, _: str) -> Answer:
         links = [f"/page/{number}" for number in range(0, self.pages, max(1, self.pages // 10))]
         links += ["/redirect/3", "/loop/0", "/away", "/flaky/0", "/flaky/1", "/slow", "/huge", "/trap/a", "/latin1"]
         links += ["/data.bin", "/private/diary", "/missing", "/page/0?utm_source=demo", "mailto:demo@example.com"]
         return _html("The demo site", links)
 
-    async def _robots(self, request: web.Request) -> web.StreamResponse:
-        del request
-        return web.Response(text="User-agent: *\nDisallow: /private/\n")
+    async def _robots(self, _: str) -> Answer:
+        return Answer(b"User-agent: *\nDisallow: /private/\n", "text/plain")
 
-    async def _page(self, request: web.Request) -> web.StreamResponse:
-        number = int(request.match_info["number"]) if request.match_info["number"].isdigit() else self.pages
+    async def _page(self, rest: str) -> Answer:
+        number = int(rest) if rest.isdecimal() else self.pages
         if number >= self.pages:
-            return await self._missing(request)
+            return _missing(f"/page/{rest}")
         if self._page_seconds:
             await asyncio.sleep(self._page_seconds)
         links = [f"/page/{(number * 7 + step * 13 + 1) % self.pages}" for step in range(LINKS)]
         links += [f"/page/{(number + 1) % self.pages}", "/"]
         if number % 25 == 0:
             links.append(f"/missing/{number}")
-        response = _html(f"Page {number}", links)
-        response.enable_compression()
-        return response
+        return _html(f"Page {number}", links)._replace(may_be_packed=True)
 
-    async def _redirect(self, request: web.Request) -> web.StreamResponse:
-        left = int(request.match_info["number"])
-        raise web.HTTPFound(f"/redirect/{left - 1}" if left else "/page/1")
+    async def _redirect(self, rest: str) -> Answer:
+        left = int(rest)
+        return _to(f"/redirect/{left - 1}" if left else "/page/1")
 
-    async def _loop(self, request: web.Request) -> web.StreamResponse:
-        raise web.HTTPFound(f"/loop/{1 - int(request.match_info['number'])}")
+    async def _loop(self, rest: str) -> Answer:
+        return _to(f"/loop/{1 - int(rest)}")
 
-    async def _away(self, request: web.Request) -> web.StreamResponse:
-        del request
-        raise web.HTTPFound("http://elsewhere.invalid/")
+    async def _away(self, _: str) -> Answer:
+        return _to("http://elsewhere.invalid/")
 
-    async def _flaky(self, request: web.Request) -> web.StreamResponse:
-        self._failures[request.path] += 1
-        if self._failures[request.path] % 2:
-            return web.Response(status=500, text="not now")
+    async def _flaky(self, rest: str) -> Answer:
+        self._failures[rest] += 1
+        if self._failures[rest] % 2:
+            return Answer(b"not now", "text/plain", 500)
         return _html("It works at the second try", ["/"])
 
-    async def _slow(self, request: web.Request) -> web.StreamResponse:
-        del request
+    async def _slow(self, _: str) -> Answer:
         await asyncio.sleep(self._slow_seconds)
         return _html("Slow", ["/"])
 
-    async def _huge(self, request: web.Request) -> web.StreamResponse:
-        async def body() -> AsyncIterator[bytes]:
-            yield b"<!doctype html><title>Huge</title>\n"
-            line = b"<p>" + b"x" * 65_000 + b"</p>\n"
-            for _ in range(HUGE_BYTES // len(line)):
-                yield line
+    async def _huge(self, _: str) -> Answer:
+        line = b"<p>" + b"x" * 65_000 + b"</p>\n"
+        return Answer(b"<!doctype html><title>Huge</title>\n" + line * (HUGE_BYTES // len(line)))
 
-        del request
-        return web.Response(body=body(), content_type="text/html")
-
-    async def _trap(self, request: web.Request) -> web.StreamResponse:
-        path = request.match_info["path"]
-        deeper = f"/trap/{path}/a" if path.count("/") + 1 < self._trap_depth else "/"
+    async def _trap(self, rest: str) -> Answer:
+        deeper = f"/trap/{rest}/a" if rest.count("/") + 1 < self._trap_depth else "/"
         return _html("Deeper and deeper", [deeper])
 
-    async def _latin1(self, request: web.Request) -> web.StreamResponse:
-        del request
+    async def _latin1(self, _: str) -> Answer:
         text = "<!doctype html><meta charset=iso-8859-1><title>Caf\xe9</title><a href=/>home</a>"
-        return web.Response(body=text.encode("latin-1"), headers={"Content-Type": "text/html"})
+        return Answer(text.encode("latin-1"), "text/html")
 
-    async def _data(self, request: web.Request) -> web.StreamResponse:
-        del request
-        return web.Response(body=bytes(range(256)) * 16, content_type="application/octet-stream")
+    async def _data(self, _: str) -> Answer:
+        return Answer(bytes(range(256)) * 16, "application/octet-stream")
 
-    async def _private(self, request: web.Request) -> web.StreamResponse:
-        del request
+    async def _private(self, _: str) -> Answer:
         return _html("A crawler that reads this has not read robots.txt", [])
 
-    async def _missing(self, request: web.Request) -> web.StreamResponse:
-        return web.Response(status=404, text=f"no {request.path}")
+
+class Answer(NamedTuple):
+    """What the site answers."""
+
+    body: bytes
+    content_type: str = "text/html; charset=utf-8"
+    http_status: int = 200
+    location: str = ""
+    may_be_packed: bool = False
+
+    def head_and_body(self, *, packed: bool, is_head: bool) -> bytes:
+        """As it is sent, packed if it may be and the client takes that."""
+        body = self.body
+        lines = [f"HTTP/1.1 {self.http_status} {HTTPStatus(self.http_status).phrase}"]
+        if packed and self.may_be_packed:
+            body = gzip.compress(body)
+            lines.append("Content-Encoding: gzip")
+        if self.location:
+            lines.append(f"Location: {self.location}")
+        lines += [f"Content-Type: {self.content_type}", f"Content-Length: {len(body)}", "", ""]
+        return "\r\n".join(lines).encode("latin-1") + (b"" if is_head else body)
 
 
-def _html(title: str, links: list[str]) -> web.Response:
+def _to(location: str) -> Answer:
+    return Answer(b"", "text/plain", 302, location)
+
+
+def _missing(path: str) -> Answer:
+    return Answer(f"no {path}".encode(), "text/plain", 404)
+
+
+def _html(title: str, links: list[str]) -> Answer:
     listed = "\n".join(f'<li><a href="{link}">{link}</a></li>' for link in links)
     filler = "<p>All work and no play makes a dull page.</p>\n" * 20
-    return web.Response(
-        text=f"<!doctype html>\n<title>{title}</title>\n<h1>{title}</h1>\n<ul>\n{listed}\n</ul>\n{filler}",
-        content_type="text/html",
+    return Answer(
+        f"<!doctype html>\n<title>{title}</title>\n<h1>{title}</h1>\n<ul>\n{listed}\n</ul>\n{filler}".encode()
     )
+
+
+# By the first part of a path; those that are followed by something, and by nothing.
+_WITH_REST: Final = frozenset({"page", "redirect", "loop", "flaky", "trap", "private"})
+_ROOMS: Final[dict[str, Callable[[DemoSite, str], Awaitable[Answer]]]] = {
+    "": DemoSite._index,
+    "robots.txt": DemoSite._robots,
+    "page": DemoSite._page,
+    "redirect": DemoSite._redirect,
+    "loop": DemoSite._loop,
+    "away": DemoSite._away,
+    "flaky": DemoSite._flaky,
+    "slow": DemoSite._slow,
+    "huge": DemoSite._huge,
+    "trap": DemoSite._trap,
+    "latin1": DemoSite._latin1,
+    "data.bin": DemoSite._data,
+    "private": DemoSite._private,
+}
 
 
 async def _serve(pages: int, port: int) -> None:

@@ -9,8 +9,9 @@ How trouble of a host as a whole goes on is in ``host_trouble``.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -45,6 +46,7 @@ class SlotDemand(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     spacing_seconds: float  # between two of them
     generation: int  # of the host row that the spacing was computed from
+    is_entered: bool = False  # whoever asks enters the host in the first one if that is now, and heeds ``lapses_at``
 
 
 class Entrance(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +59,7 @@ class Entrance(msgspec.Struct, frozen=True, kw_only=True):
     generation: int | None  # of the slot; none: without a slot (robots.txt, sitemaps)
     until: float  # when the request is over at the latest
     begins_within: float = 0.0  # seconds that the request may begin late: the next one's delay counts from then
+    heeds_lapse: bool = False  # whoever asks heeds ``Admission.lapses_at``
 
 
 class Entered(enum.StrEnum):
@@ -73,6 +76,9 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
 
     entered: Entered
     again_at: float = 0.0  # when busy: the moment at which it may be free
+    # Others may be let in from then on: the request has left a delay before that, and is over by then. What is not is
+    # entered for again before, by the same token.
+    lapses_at: float = math.inf
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +88,24 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     requested_at: float  # when the request had left for the host, at the latest
     latency_seconds: float | None  # none: what passed was no answer time of the host's
+
+
+class Passage(msgspec.Struct, frozen=True, kw_only=True):
+    """The wish to ask a host for a URL in its slot, as the only one at that time: it gets a slot if it has none that is
+    good, and if that is now, the host is entered for it."""
+
+    delay_seconds: float  # the least time since the request before
+    spacing_seconds: float  # between two slots
+    late_seconds: float  # that a slot is good after its moment
+    until: float  # when a request that begins now is over at the latest
+
+
+class Passed(NamedTuple):
+    """What came of a :class:`Passage`."""
+
+    slot: float
+    generation: int  # of the slot
+    again_at: float | None  # the moment at which to try again; none: it has entered
 
 
 class HostRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +169,7 @@ class HostState(msgspec.Struct, frozen=True, kw_only=True):
     requests: dict[str, float] = {}
 
 
-# The four things that happen to a host at the frontier. The very same state comes back where nothing changes.
+# What happens to a host at the frontier. The very same state comes back where nothing changes.
 
 
 def saved(state: HostState, row: HostRow, now: float) -> tuple[HostState, bool]:
@@ -195,6 +219,44 @@ def entered(state: HostState, entrance: Entrance, now: float) -> tuple[HostState
         next_slot = max(now, next_slot) + entrance.delay_seconds
     row = msgspec.structs.replace(row, last_request=now + entrance.begins_within, next_slot=next_slot)
     return HostState(row=row, requests=requests), Admission(entered=Entered.YES)
+
+
+def passed(
+    state: HostState, passage: Passage, slot: tuple[float, int] | None, token: str, now: float
+) -> tuple[HostState, Passed]:
+    """Reserve a slot where there is none, or none that is good, and enter if it is now. ``slot``: its moment and its
+    generation. Who cannot enter before the time of the next slot gets another one, at the end of the line: else all
+    that are late would try again together, and all but one in vain."""
+    generation = state.row.generation
+    if slot is None or slot[1] != generation or now > slot[0] + passage.late_seconds:
+        state, at = _with_slot(state, passage, now)
+    else:
+        at = slot[0]
+    if at > now:
+        return state, Passed(at, generation, at)
+    entrance = Entrance(
+        host=state.row.host,
+        token=token,
+        delay_seconds=passage.delay_seconds,
+        per_host=1,
+        generation=generation,
+        until=passage.until,
+    )
+    state, admission = entered(state, entrance, now)
+    if admission.entered is Entered.YES:
+        return state, Passed(at, generation, None)
+    if admission.again_at > at + passage.spacing_seconds:
+        state, at = _with_slot(state, passage, now)
+    return state, Passed(at, generation, max(at, admission.again_at))
+
+
+def _with_slot(state: HostState, passage: Passage, now: float) -> tuple[HostState, float]:
+    demand = SlotDemand(
+        host=state.row.host, count=1, spacing_seconds=passage.spacing_seconds, generation=state.row.generation
+    )
+    state, slot = reserved(state, demand, now)
+    assert slot is not None  # the generation is the row's
+    return state, slot
 
 
 def left(state: HostState, end: Exit) -> tuple[HostState, None]:

@@ -11,6 +11,7 @@ crash brings back what is unfinished, no more.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import time
@@ -18,14 +19,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
-import structlog
+import structlog  # here: an invocation has a share of a processor, and what begins a process a whole one
 
 from sqspider.checks import Range, check_header, check_numbers
 from sqspider.figures import embedded, metric_name
 from sqspider.frontier import Delivery, FrontierSettings, FrontierUnavailableError
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws.bill import Usage
-from sqspider.log import adopt_standard_logging, start_logging
+from sqspider.log import adopt_standard_logging, get_logger, start_logging
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
 from sqspider.work.desk import STOP_MARGIN_SECONDS
@@ -40,7 +41,7 @@ SWEEP_SECONDS: Final = 10.0  # of one round of a sweep, at the most
 LARGE_BODIES: Final = 1  # at a time: the least memory
 SEEN_URLS: Final = 20_000  # about 4 MB
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class FunctionSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,6 +191,7 @@ class _Live:
         self.is_open = False
         self.reported = Usage()  # how much of it is in the log
         self.loop = asyncio.new_event_loop()
+        gc.freeze()  # what was imported stays: no collection looks at it again
 
     async def open(self) -> None:
         """Open what the work needs. Raises :class:`sqspider.frontier.FrontierError`."""

@@ -7,7 +7,6 @@ is told (:data:`CARE`). How a host goes through an incident is in ``host_trouble
 
 from __future__ import annotations
 
-import email.utils
 import enum
 import random
 import re
@@ -157,10 +156,12 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     text = value.strip()
     if re.fullmatch(r"[0-9]+", text):
         return float(text)
-    parsed = email.utils.parsedate_tz(text)
+    from email.utils import mktime_tz, parsedate_tz  # here: few answers name a date
+
+    parsed = parsedate_tz(text)
     if parsed is None:
         return None
     try:
-        return max(0.0, email.utils.mktime_tz(parsed) - now)
+        return max(0.0, mktime_tz(parsed) - now)
     except (ValueError, OverflowError):
         return None

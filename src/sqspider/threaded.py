@@ -18,10 +18,10 @@ from contextlib import aclosing, suppress
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
-import structlog
+from sqspider.log import get_logger
 
 T = TypeVar("T")
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def iterate(generate: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:

@@ -177,7 +177,7 @@ async def test_every_call_is_in_the_list_of_permissions(store: AwsStore, proxy: 
     await frontier.send(["bad"])
     await frontier.check_in("w", session="s", ttl_seconds=5)
     await frontier.check_out("w", session="s")
-    await frontier.lease_robots("https://example.com", until=0)
+    await frontier.lease_robots(["https://example.com"], until=0)
     await frontier.delete([third])
     for _ in range(3):
         await take(frontier, 1)

@@ -177,7 +177,7 @@ async def test_a_crawl_in_trouble_loses_nothing_and_finishes_each_url_once(
     assert crowd.finished == dict.fromkeys(records, 1)
     assert sum(proxy.injected.values()) > 20, proxy.injected
     await assert_counts_are_exact(truth, *workers.values())
-    await assert_host_sums_are_exact(truth)
+    await assert_host_sums_are_exact(truth, *workers.values())
 
 
 @pytest.mark.parametrize("name", UNCLEAR)
@@ -293,8 +293,10 @@ async def test_a_message_that_cannot_be_deleted_does_not_undo_its_finish(store: 
     assert message_of(await take_one(frontier)).url == url("a")
 
 
-async def assert_host_sums_are_exact(frontier: Frontier) -> None:
-    """What host rows say of finished fetches equals what a full scan finds."""
+async def assert_host_sums_are_exact(frontier: AwsFrontier, *others: AwsFrontier) -> None:
+    """What host rows say of finished fetches, once all have written theirs, equals what a full scan finds."""
+    for handle in others:
+        await handle.flush(all_hosts=True)
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for record in (await all_records(frontier)).values():
         if record.status.is_final and record.outcome is not None:
@@ -325,12 +327,12 @@ async def test_sums_are_added_once_whatever_becomes_of_the_answers(
         proxy.fault, proxy.chance = faults.ALL[name], 0.7
         for handle in handles:
             handle.client.give_up_seconds = 0.1 if round % 2 else 30.0
-        await asyncio.gather(*(handle.flush() for handle in handles))
+        await asyncio.gather(*(handle.flush(all_hosts=True) for handle in handles))
     proxy.fault = None
     assert proxy.injected["BatchExecuteStatement"] > 0
     assert proxy.injected["UpdateItem"] > 0 or name == "fail_parts"  # it has no parts
     await assert_counts_are_exact(handles[0], handles[1])
-    await assert_host_sums_are_exact(handles[0])
+    await assert_host_sums_are_exact(*handles)
 
 
 async def test_a_write_whose_answer_was_lost_is_known_though_another_wrote_since(

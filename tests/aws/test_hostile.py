@@ -107,8 +107,8 @@ async def test_a_name_that_is_too_long_for_a_key_has_its_rows(each_store: AwsSto
     (row,) = (await frontier.hosts([host])).values()
     assert await frontier.save_hosts([msgspec.structs.replace(row, is_paused=True)]) == [True]
     assert (await frontier.hosts([host]))[host].is_paused
-    assert await frontier.lease_robots(f"http://{host}", until=frontier.now() + 60)
-    assert not await frontier.lease_robots(f"http://{host}", until=frontier.now() + 60)
+    assert await frontier.lease_robots([f"http://{host}"], until=frontier.now() + 60) == [True]
+    assert await frontier.lease_robots([f"http://{host}"], until=frontier.now() + 60) == [False]
 
 
 async def test_a_body_that_is_too_long_to_park_waits_in_the_queue(each_store: AwsStore) -> None:

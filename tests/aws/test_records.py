@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from sqspider.frontier import Entered, Entrance, Entry, Exit, Frontier, LostReason, Retry, RobotsRow
+from sqspider.frontier import Delivery, Entered, Entrance, Entry, Exit, Finish, Frontier, LostReason, Retry, RobotsRow
 from sqspider.frontier.aws import host_rows
 from sqspider.frontier.aws.attributes import n, s
 from sqspider.frontier.aws.client import Call
@@ -33,6 +33,7 @@ from tests.frontier.kit import (
     finish_one,
     message_of,
     record_of,
+    take,
     take_one,
     try_claim,
     url,
@@ -243,13 +244,13 @@ async def test_settings_that_cannot_be_read_keep_no_sweep_from_other_records(sto
 async def test_a_robots_txt_that_cannot_be_read_is_asked_for_anew(store: AwsStore) -> None:
     frontier = await store.open()
     row = RobotsRow(origin="http://example.com", access=RobotsAccess.OBEY)
-    await frontier.save_robots(row)
+    await frontier.save_robots([row])
     later = msgspec.msgpack.encode(msgspec.to_builtins(row) | {"access": "a later word"})
     for packed in (zlib.compress(later), b"no row"):
         await rewrite(store, f"robots {row.origin}", row={"B": base64.b64encode(packed).decode()})
         assert await frontier.robots([row.origin]) == {}
-        assert await frontier.lease_robots(row.origin, until=frontier.now() + 1)
-        await frontier.save_robots(row)
+        assert await frontier.lease_robots([row.origin], until=frontier.now() + 1) == [True]
+        await frontier.save_robots([row])
     assert await frontier.robots([row.origin]) == {row.origin: row}
 
 
@@ -338,6 +339,32 @@ async def test_sums_cost_a_write_and_nothing_more(store: AwsStore) -> None:
         await frontier.flush()
         await frontier.flush()
         assert [call.action for call in calls] == ["UpdateItem"]
+
+
+@pytest.mark.parametrize(("has_budget", "seconds"), [(False, host_rows.FLUSH_SECONDS), (True, host_rows.SOON_SECONDS)])
+async def test_sums_of_a_host_wait_for_a_write_to_ride_along_with(
+    store: AwsStore, has_budget: bool, seconds: float
+) -> None:
+    """They are written by themselves after a while, sooner where others count on them; and with any other change."""
+    frontier, looker = await store.open(), await store.open()
+    await frontier.enqueue(entries(2, host=HOST))
+    deliveries = await take(frontier, 2)
+
+    async def finish(delivery: Delivery) -> None:
+        claim = await win(frontier, delivery, claim=delivery.message_id)
+        await frontier.finish([Finish(claim=claim, delivery=delivery, outcome=DONE, has_budget=has_budget)])
+
+    async def written() -> int:
+        return (await looker.hosts([HOST]))[HOST].done
+
+    await finish(deliveries[0])
+    for past, number in ((seconds - 1, 0), (1 + A_LITTLE, 1)):
+        await store.elapse(past)
+        await frontier.flush()
+        assert await written() == number
+    await finish(deliveries[1])
+    await frontier.enter([entrance(store)])
+    assert await written() == 2
 
 
 async def test_a_host_that_many_share_stays_within_a_write_unit(store: AwsStore) -> None:

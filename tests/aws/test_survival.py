@@ -236,6 +236,7 @@ class Server:
         self.connections = 0
         self.unanswered = 0
         self._silent = silent
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Server:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -244,19 +245,31 @@ class Server:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        await asyncio.gather(*self._serving)  # the client has hung up
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            await self._answer(reader, writer)
+        except asyncio.IncompleteReadError:
+            pass  # the client has hung up
+        finally:
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         answered = 0
-        while head := await reader.readuntil(b"\r\n\r\n"):
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
             if answered and self._silent:
                 self.unanswered += 1
                 await reader.read()  # until the other end hangs up
-                break
+                return
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
             answered += 1
-        writer.close()
 
 
 def client_of(server: Server, clock: AwsClock) -> AwsClient:

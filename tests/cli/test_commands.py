@@ -39,17 +39,6 @@ ROOT = Path(__file__).parent.parent.parent
 SELF = ("--delay", "0", "--allow-private", "--exclude", "slow|huge|flaky")
 
 
-def test_help_and_version_load_no_client() -> None:
-    code = (
-        "import sys; from sqspider.cli.main import run; run([%r]);"
-        "sys.exit(' '.join({'aiohttp', 'selectolax', 'rich', 'sqlite3', 'sqspider.web.robots_rules'} & set(sys.modules)) or 0)"
-    )
-    for flag in ("--version", "--help"):
-        done = subprocess.run([sys.executable, "-c", code % flag], capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "sqspider" in done.stdout
-
-
 @pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_has_help_and_is_documented(sqspider: Run, command: str) -> None:
     done = sqspider(command, "--help")

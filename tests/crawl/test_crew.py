@@ -20,6 +20,9 @@ from sqspider.crawls import CrawlSettings
 from sqspider.frontier import (
     ClaimRequest,
     Ends,
+    Entered,
+    Entrance,
+    Exit,
     Finish,
     Frontier,
     FrontierBusyError,
@@ -36,7 +39,7 @@ from sqspider.politeness.entering import PROMPT_SECONDS
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetched, Fetcher, FetchOptions
-from sqspider.work.desk import CallDesk, Desk, Done
+from sqspider.work.desk import CallDesk, Desk, Done, Wishes
 from sqspider.work.gate import Gate
 from sqspider.work.intake import Intake
 from sqspider.work.options import WorkerOptions
@@ -276,7 +279,7 @@ async def test_nothing_is_claimed_beside_one_who_is_alone_or_waits_to_be(monkeyp
             return turned
 
         async def claimed() -> int:
-            batch = await desk.take(2, lambda _: True)
+            batch = await desk.take(2, Wishes(lambda _: True))
             assert len(batch.taken) == 2
             return sum(isinstance(taken.claim, Won) for taken in batch.taken)
 
@@ -432,7 +435,7 @@ async def test_what_was_not_fetched_ends_beside_what_could_not_be_stored(has_tur
         turns = TurnDesk(frontier, calls, store, OPTIONS, rng, Gate())
         desk: Desk = turns if has_turns else calls
         answers: list[asyncio.Future[bool | StoreError]] = []
-        for taken in (await turns.take(2, lambda _: True)).taken:
+        for taken in (await turns.take(2, Wishes(lambda _: True))).taken:
             assert isinstance(taken.claim, Won)
             assert isinstance(taken.message, Message)
             visited = Visited(message=taken.message, fetched=NOTHING, outcome=outcome, page=None)
@@ -488,3 +491,29 @@ async def test_what_makes_work_impossible_is_raised_though_it_is_met_after_all_h
             worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
             with pytest.raises(FrontierError, match="the table is gone"):
                 await worker.run(Mode.ONCE)
+
+
+async def test_a_host_is_left_with_the_next_turn_and_again_while_the_frontier_is_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else nobody would ask it before the time of that request is over."""
+    rng = random.Random()
+    async with opened() as frontier:
+        entrance = Entrance(host="h.test", token="t", delay_seconds=0.001, per_host=1, generation=0, until=2e9)
+        assert [answer.entered for answer in await frontier.enter([entrance])] == [Entered.YES]
+        calls = CallDesk(frontier, NoStore(), OPTIONS, rng, asyncio.Event())
+        desk, turn, turns = TurnDesk(frontier, calls, NoStore(), OPTIONS, rng, Gate()), frontier.turn, 0
+
+        async def busy_at_first(ends: Ends, taking: Taking) -> Turned:
+            nonlocal turns
+            turns += 1
+            if turns <= 2:
+                raise FrontierBusyError("try again")
+            return await turn(ends, taking)
+
+        monkeypatch.setattr(frontier, "turn", busy_at_first)
+        await desk.leave(Exit(host="h.test", token="t", requested_at=0.0, latency_seconds=None))
+        await desk.close()
+        again = msgspec.structs.replace(entrance, token="other")
+        assert [answer.entered for answer in await frontier.enter([again])] == [Entered.YES]
+    assert turns == 3

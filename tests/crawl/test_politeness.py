@@ -364,13 +364,13 @@ async def test_a_long_robots_txt_is_read_once_and_in_a_thread() -> None:
 
     async with opened() as frontier, Fetcher(FETCH) as fetcher:
         politeness = keeper(frontier, fetcher)
-        await frontier.save_robots(kept_robots("http://short.example", b"User-agent: *\nDisallow: /y"))
-        await frontier.save_robots(kept_robots("http://long.example", rules))
+        await frontier.save_robots([kept_robots("http://short.example", b"User-agent: *\nDisallow: /y")])
+        await frontier.save_robots([kept_robots("http://long.example", rules)])
         assert await judged(politeness, Message(url="http://short.example/x")) is None
         assert readers() == 0
         assert await judged(politeness, Message(url="http://long.example/x")) is None
         assert readers() == 1
-        await frontier.save_robots(kept_robots("http://long.example", b"User-agent: *\nDisallow: /"))
+        await frontier.save_robots([kept_robots("http://long.example", b"User-agent: *\nDisallow: /")])
         assert await judged(politeness, Message(url="http://long.example/x")) is None  # it is not read again
         await politeness.close()
 
@@ -380,10 +380,10 @@ async def test_the_rules_of_many_long_files_are_not_all_kept() -> None:
     async with opened() as frontier, Fetcher(FETCH) as fetcher:
         politeness = keeper(frontier, fetcher)
         for origin in origins:
-            await frontier.save_robots(kept_robots(origin, b"#" * (CACHE_BYTES // 10)))
+            await frontier.save_robots([kept_robots(origin, b"#" * (CACHE_BYTES // 10))])
             assert await judged(politeness, Message(url=f"{origin}/")) is None
         for origin in origins:
-            await frontier.save_robots(kept_robots(origin, b"User-agent: *\nDisallow: /"))
+            await frontier.save_robots([kept_robots(origin, b"User-agent: *\nDisallow: /")])
         assert await judged(politeness, Message(url=f"{origins[-1]}/")) is None
         assert isinstance(await judged(politeness, Message(url=f"{origins[0]}/")), Blocked)  # it is read again
         await politeness.close()

@@ -8,9 +8,9 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import NoneType
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -19,7 +19,7 @@ from sqspider import crawl as sqspider_crawl
 from sqspider.chains import MAX_CHAIN, chains_of
 from sqspider.crawls import CrawlSettings
 from sqspider.export import row_of
-from sqspider.frontier import Entry, FrontierSettings
+from sqspider.frontier import Ends, Entry, FrontierSettings, Taking, Turned, TurningFrontier
 from sqspider.frontier.memory import MemoryFrontier
 from sqspider.frontier.memory.store import MemoryStore
 from sqspider.host import HostRow
@@ -30,12 +30,13 @@ from sqspider.scope import Blocked
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
+from sqspider.work.cookie_wall import MAX_WALLS
 from sqspider.work.producer import produce
 from sqspider.work.redirects import MAX_REDIRECTS, led
 from sqspider.work.worker import Mode, Worker
 from tests.conftest import Run
 from tests.crawl.test_politeness import FETCH, LATE, OPTIONS, crawl, gaps_of, judged, opened, outcome_of, records_of
-from tests.sites import Site
+from tests.sites import Asked, Site
 
 AT_HOME = CrawlSettings(delay_seconds=0, obey_robots=False, scope=Scope.HOST)
 
@@ -330,16 +331,28 @@ async def test_hops_to_a_file_keep_the_distance_of_their_hosts(host: Site) -> No
     assert min(gaps_of(host.requests)) > 0.3 - LATE
 
 
-async def test_a_permission_that_is_late_is_asked_for_anew(host: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a claim takes long, others may have been let in: the request waits for a moment of its own."""
+@pytest.mark.parametrize("settings", [CrawlSettings(delay_seconds=0.1, obey_robots=False, per_host=n) for n in (1, 2)])
+async def test_a_permission_that_is_late_is_asked_for_anew(
+    host: Site, monkeypatch: pytest.MonkeyPatch, settings: CrawlSettings
+) -> None:
+    """Where a turn or a claim takes long, others may have been let in: the request waits for a moment of its own."""
     host.bodies = {f"/{n}": b"x" for n in range(3)}
     async with opened() as frontier, Fetcher(FETCH) as fetcher:
-        claim, enter, entered = frontier.claim, frontier.enter, []
+        turning = cast(TurningFrontier, frontier)
+        claim, enter, turn = frontier.claim, frontier.enter, turning.turn
+        entered: list[float] = []
 
         async def slow_claim(*arguments: Any, **more: Any) -> Any:
             claimed = await claim(*arguments, **more)
             await asyncio.sleep(BEGIN_SECONDS + 0.1)
             return claimed
+
+        async def slow_turn(ends: Ends, taking: Taking) -> Turned:
+            turned = await turn(ends, taking)
+            if any(taken.token for taken in turned.taken):
+                entered.append(time.monotonic())
+                await asyncio.sleep(BEGIN_SECONDS + 0.1)
+            return turned
 
         async def noted_enter(entrances: Any) -> Any:
             entered.append(time.monotonic())
@@ -347,7 +360,8 @@ async def test_a_permission_that_is_late_is_asked_for_anew(host: Site, monkeypat
 
         monkeypatch.setattr(frontier, "claim", slow_claim)
         monkeypatch.setattr(frontier, "enter", noted_enter)
-        await produce(frontier, [f"{host.url}0"], CrawlSettings(delay_seconds=0.1, obey_robots=False), on_refused=print)
+        monkeypatch.setattr(frontier, "turn", slow_turn)
+        await produce(frontier, [f"{host.url}0"], settings, on_refused=print)
         worker = Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random())
         await worker.run(Mode.UNTIL_EMPTY)
         (record,) = (await records_of(frontier)).values()
@@ -493,3 +507,72 @@ def test_whoever_iterates_gets_pages_and_no_redirects(ways: Site) -> None:
     assert [(page.url, page.http_status, page.depth, page.parent, page.redirects) for page in pages] == [
         (f"{ways.url}page", 200, 0, f"{ways.url}b", 2)
     ]
+
+
+# Cookie walls.
+
+
+def wall(location: str, cookie: str, *, page: bytes = b"<title>in</title>") -> Callable[[Asked], Any]:
+    """Leads to a location, with a cookie, whoever does not bring it; the page for the others."""
+    return lambda asked: (
+        page
+        if cookie in asked.headers.get("Cookie", "")
+        else (302, {"Location": location, "Set-Cookie": f"{cookie}; Path=/; HttpOnly"})
+    )
+
+
+async def test_a_url_that_redirects_to_itself_with_a_cookie_is_asked_again_with_it(host: Site) -> None:
+    host.bodies = {"/self": wall("/self", "seen=1"), "/": b"<a href=/self>x</a><a href=/other>x</a>", "/other": b"x"}
+    found = await crawled(host, "")
+    assert outcome_of(found["self"]).title == "in"
+    assert [request.headers.get("Cookie") for request in host.requests if request.path == "/self"] == [None, "seen=1"]
+    # No other request gets it.
+    assert all("Cookie" not in request.headers for request in host.requests if request.path != "/self")
+
+
+async def test_two_walls_one_behind_the_other_are_passed_and_a_third_kind_of_loop_ends(host: Site) -> None:
+    numbers = iter(range(1000))
+    host.bodies = {
+        "/two": lambda asked: (
+            wall("/two", "b=2")(asked) if "a=1" in asked.headers.get("Cookie", "") else wall("/two", "a=1")(asked)
+        ),
+        "/same": lambda _: (302, {"Location": "/same", "Set-Cookie": "x=1"}),
+        "/new": lambda _: (302, {"Location": "/new", "Set-Cookie": f"x={next(numbers)}"}),
+        "/deleted": lambda _: (302, {"Location": "/deleted", "Set-Cookie": "x=1; Max-Age=0"}),
+        "/elsewhere": lambda _: (302, {"Location": "/elsewhere", "Set-Cookie": "x=1; Path=/shop"}),
+    }
+    found = await crawled(host, "two", "same", "new", "deleted", "elsewhere")
+    assert outcome_of(found["two"]).title == "in"
+    looped = {name for name, record in found.items() if outcome_of(record).reason is Reason.REDIRECT_LOOP}
+    assert looped == {"same", "new", "deleted", "elsewhere"}
+    asked = Counter(host.paths)
+    assert (asked["/two"], asked["/same"], asked["/new"]) == (3, 2, 1 + MAX_WALLS)
+    assert (asked["/deleted"], asked["/elsewhere"]) == (1, 1)
+
+
+async def test_a_target_of_the_same_host_gets_the_cookie_that_led_there(host: Site) -> None:
+    host.bodies = {"/gate": wall("/gated", "seen=1"), "/gated": wall("/gate", "seen=1")}
+    found = await crawled(host, "gate")
+    assert (outcome_of(found["gated"]).title, outcome_of(found["gate"]).http_status) == ("in", 302)
+
+
+async def test_a_cookie_goes_to_no_other_host(host: Site) -> None:
+    other = host.url_of("127.0.0.2")
+    host.bodies = {"/gate": wall(f"{other}gated", "seen=1"), "/gated": b"x"}
+    await crawled(host, "gate")
+    assert [request.headers.get("Cookie") for request in host.requests] == [None, None]
+
+
+async def test_the_hosts_delay_holds_before_a_cookie_is_brought_back(host: Site) -> None:
+    host.bodies = {"/self": wall("/self", "seen=1")}
+    found = await crawled(host, "self", settings=msgspec.structs.replace(AT_HOME, delay_seconds=0.3))
+    assert outcome_of(found["self"]).title == "in"
+    first, second = (request.at for request in host.requests)
+    assert second - first >= 0.3 - LATE
+
+
+async def test_a_wall_behind_a_delay_beyond_the_lease_ends_and_is_not_asked_for_ever(host: Site) -> None:
+    host.bodies = {"/self": wall("/self", "seen=1")}
+    found = await crawled(host, "self", settings=msgspec.structs.replace(AT_HOME, delay_seconds=3600))
+    assert outcome_of(found["self"]).reason is Reason.REDIRECT_LOOP
+    assert len(host.requests) == 1

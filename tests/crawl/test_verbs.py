@@ -17,7 +17,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Frontier, FrontierError, FrontierSettings, RobotsRow, open_frontier
+from sqspider.frontier import Entered, Entrance, Frontier, FrontierError, FrontierSettings, RobotsRow, open_frontier
 from sqspider.host import HostRow, RobotsAccess
 from sqspider.message import Message
 from sqspider.politeness import Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
@@ -89,7 +89,7 @@ async def test_no_more_robots_txt_are_asked_for_at_a_time_than_may_be(frontier: 
         futures = [await awaited(politeness, held.url("a", port=port)) for port in (0, 1)]
         await held.until_in_flight(1)
         # Nobody asks for the second: its lease is to be had.
-        assert await frontier.lease_robots(origin_of(held.url(port=1)), until=time.time())
+        assert await frontier.lease_robots([origin_of(held.url(port=1))], until=time.time()) == [True]
         held.may_answer.set()
         await asyncio.gather(*futures)
     assert held.requests == ["/robots.txt", "/robots.txt"]
@@ -272,7 +272,7 @@ async def test_a_url_is_free_if_nothing_that_is_known_stands_against_it(
 async def test_a_url_is_free_once_its_robots_txt_is_known(frontier: Frontier) -> None:
     now = time.time()
     rules = RobotsRow(origin=f"http://{HOST}", access=RobotsAccess.OBEY, good_at=now, expires_at=now + 60)
-    await frontier.save_robots(rules)
+    await frontier.save_robots([rules])
     message = Message(url=f"http://{HOST}/a", settings=AT_ONCE)
     async with keeper(frontier) as politeness:
         await awaited(politeness, message.url)
@@ -287,6 +287,86 @@ async def test_a_url_is_free_once_its_robots_txt_is_known(frontier: Frontier) ->
         assert [politeness.is_free(each) for each in (message, under_no_rules)] == [False, False]
         politeness.note_rows(await frontier.hosts([HOST]), time.time())
         assert [politeness.is_free(each) for each in (message, under_no_rules)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("row", "settings", "delay_seconds"),
+    [
+        ({}, {}, 1.0),
+        ({"delay_seconds": 3.0}, {}, 3.0),
+        ({"crawl_delay_seconds": 5.0}, {}, 5.0),
+        ({"penalty_seconds": 4.0, "trouble": Reason.TIMEOUT, "penalty_since": 2e9}, {}, 4.0),
+        ({}, {"delay_seconds": 0.0}, None),
+        ({}, {"per_host": 2}, None),
+        ({}, {"host_pages": 10}, None),
+        ({}, {"host_bytes": 10}, None),
+        ({}, {"obey_robots": True}, None),
+        ({"is_paused": True}, {}, None),
+        ({"is_blocked": True}, {}, None),
+        ({"rest_until": 2e9}, {}, None),
+        ({"rests": 1, "trouble": Reason.TIMEOUT, "penalty_since": 2e9}, {}, None),
+        ({"next_slot": 2e9, "slot_spacing_seconds": 60.0}, {}, None),
+    ],
+)
+async def test_a_host_that_is_well_and_has_a_delay_may_be_entered_with_what_is_taken(
+    frontier: Frontier, row: dict[str, Any], settings: dict[str, Any], delay_seconds: float | None
+) -> None:
+    """All else is asked first, by whoever has it in hand. From another thread, too."""
+    message = Message(url=f"http://{HOST}/a", settings=CrawlSettings(**{"obey_robots": False} | settings))
+    host, now = msgspec.structs.replace(FREE, **row), time.time()
+    async with keeper(frontier, clock=lambda: now) as politeness:
+        passage = await asyncio.to_thread(politeness.passage, message, host)
+        assert (passage and passage.delay_seconds) == delay_seconds
+        if passage is not None:
+            assert passage.spacing_seconds > passage.delay_seconds
+            assert passage.until >= now + 30
+        politeness.network.failed(Reason.PROXY_UNUSABLE, "no", asked_at=now, now=now)
+        assert politeness.passage(message, host) is None
+
+
+async def test_a_host_is_entered_for_what_its_robots_txt_is_known_to_allow(frontier: Frontier) -> None:
+    now = time.time()
+    rules = RobotsRow(
+        origin=f"http://{HOST}", access=RobotsAccess.OBEY, body=b"User-agent: *\nDisallow: /no", good_at=now,
+        expires_at=now + 60,
+    )  # fmt: skip
+    await frontier.save_robots([rules])
+    allowed, forbidden = [Message(url=f"http://{HOST}/{path}") for path in ("a", "no")]
+    async with keeper(frontier) as politeness:
+        assert politeness.passage(allowed, FREE) is None
+        await awaited(politeness, allowed.url)
+        (task,) = politeness._robots._tasks
+        await task
+        assert politeness.passage(allowed, FREE) is not None
+        assert politeness.passage(forbidden, FREE) is None  # it takes nobody's turn
+
+
+async def never() -> None:
+    raise AssertionError("nothing is to be begun")
+
+
+async def enters(frontier: Frontier) -> Entered:
+    entrance = Entrance(host=HOST, token="t", delay_seconds=0.001, per_host=1, generation=None, until=time.time() + 60)
+    return (await frontier.enter([entrance]))[0].entered
+
+
+@pytest.mark.parametrize("is_down", [False, True])
+async def test_a_permission_that_is_not_used_is_given_back(frontier: Frontier, is_down: bool) -> None:
+    now = time.time()
+    entrance = Entrance(host=HOST, token="mine", delay_seconds=0.001, per_host=1, generation=0, until=now + 60)
+    assert [answer.entered for answer in await frontier.enter([entrance])] == [Entered.YES]
+    async with keeper(frontier) as politeness:
+        permission = politeness.permitted(HOST, "mine", now)
+        assert politeness._permissions.under_way == 1
+        if is_down:  # our own network: nothing is asked, and the host is not to blame
+            politeness.network.failed(Reason.PROXY_UNUSABLE, "no", asked_at=now, now=now)
+            request = Request(f"http://{HOST}/a", CrawlSettings(), 0)
+            assert isinstance(await politeness.fetch(request, begin=never, permission=permission), Busy)
+        else:
+            politeness.forgo(permission)
+        assert politeness._permissions.under_way == 0
+    await asyncio.sleep(0.002)  # the delay
+    assert await enters(frontier) is Entered.YES
 
 
 # When.

@@ -256,23 +256,27 @@ ROBOTS = RobotsRow(
 
 async def test_robots_rows_are_kept_for_all(frontier: Frontier, other: Frontier) -> None:
     assert await frontier.robots([ORIGIN]) == {}
-    await frontier.save_robots(ROBOTS)
+    await frontier.save_robots([ROBOTS])
     assert await other.robots([ORIGIN, "http://example.com"]) == {ORIGIN: ROBOTS}
     gone = msgspec.structs.replace(ROBOTS, access=RobotsAccess.UNREACHABLE, trouble=Reason.TIMEOUT, http_status=None)
-    await other.save_robots(gone)
+    await other.save_robots([gone])
     assert await frontier.robots([ORIGIN]) == {ORIGIN: gone}
+    more = [msgspec.structs.replace(ROBOTS, origin=f"http://{number}.example") for number in range(3)]
+    await other.save_robots(more)
+    assert await frontier.robots([row.origin for row in more]) == {row.origin: row for row in more}
 
 
 async def test_one_worker_at_a_time_fetches_robots(frontier: Frontier, other: Frontier, store: Store) -> None:
-    leases = [handle.lease_robots(ORIGIN, until=store.clock() + 1.0) for handle in (frontier, other) * 4]
-    assert sum(await asyncio.gather(*leases)) == 1
-    assert await other.lease_robots("http://example.com", until=store.clock() + 1.0)  # another origin
+    leases = [handle.lease_robots([ORIGIN], until=store.clock() + 1.0) for handle in (frontier, other) * 4]
+    assert sum(is_leased for [is_leased] in await asyncio.gather(*leases)) == 1
+    both = [ORIGIN, "http://example.com"]
+    assert await other.lease_robots(both, until=store.clock() + 1.0) == [False, True]  # each for itself
     assert await frontier.robots([ORIGIN]) == {}  # a lease is no answer
 
     await store.elapse(1.0 + A_LITTLE)  # its worker died
-    assert await other.lease_robots(ORIGIN, until=store.clock() + 60.0)
-    await other.save_robots(ROBOTS)  # ends the lease
-    assert await frontier.lease_robots(ORIGIN, until=store.clock() + 60.0)
+    assert await other.lease_robots([ORIGIN], until=store.clock() + 60.0) == [True]
+    await other.save_robots([ROBOTS])  # ends the lease
+    assert await frontier.lease_robots([ORIGIN], until=store.clock() + 60.0) == [True]
     assert await frontier.robots([ORIGIN]) == {ORIGIN: ROBOTS}  # the old answer holds meanwhile
 
 

@@ -70,8 +70,8 @@ async def test_what_lies_ahead_is_moved_back(tmp_path: Path, how: str) -> None:
     await frontier.save_hosts([HostRow(host=HOST, rest_until=clock() + 40)])
     assert (await frontier.reserve([SlotDemand(host=HOST, count=100, spacing_seconds=10, generation=0)])) != [None]
     robots = RobotsRow(origin=ORIGIN, access=RobotsAccess.UNREACHABLE, fetched_at=clock(), expires_at=clock() + 300)
-    await frontier.save_robots(robots)
-    await frontier.lease_robots("https://o.example", until=clock() + 20)
+    await frontier.save_robots([robots])
+    await frontier.lease_robots(["https://o.example"], until=clock() + 20)
     await frontier.check_in("w", session="s", ttl_seconds=30)
     generation, ahead = frontier.generation, clock()
 
@@ -94,7 +94,7 @@ async def test_what_lies_ahead_is_moved_back(tmp_path: Path, how: str) -> None:
     assert next(worker.seen_at for worker in await frontier.workers()) == ahead - BACK
 
     clock.now += 51
-    assert await frontier.lease_robots("https://o.example", until=clock() + 20)
+    assert await frontier.lease_robots(["https://o.example"], until=clock() + 20) == [True]
     await frontier.sweep()
     came = {message_of(delivery).url for delivery in await frontier.receive(100)}
     assert came == {url(n) for n in range(5)}

@@ -434,7 +434,7 @@ def test_a_record_that_cannot_be_read_is_one_row(here: Path, capsys: pytest.Capt
 
 async def test_a_damaged_host_row_ends_in_a_sentence_and_a_damaged_robots_row_is_asked_for_anew(tmp_path: Path) -> None:
     frontier = await opened(await a_file(tmp_path / "f.db"))
-    await frontier.save_robots(RobotsRow(origin="https://e.com", access=RobotsAccess.ALLOW_ALL))
+    await frontier.save_robots([RobotsRow(origin="https://e.com", access=RobotsAccess.ALLOW_ALL)])
     assert "https://e.com" in await frontier.robots(["https://e.com"])
     change(tmp_path / "f.db", "UPDATE robots SET row = x'00'")
     assert await frontier.robots(["https://e.com"]) == {}

@@ -59,6 +59,8 @@ PLANS: Final[dict[str, set[str]]] = {
     "TIMED": {TIMED},
     "FRESH_ONES": {PLACE},
     "RECEIVE": {BY_ID, OF_PARENT},
+    "LOOK_AT": {"r: rowid (rowid=?)", OF_PARENT},
+    "PUT_OFF_UNTIL": {BY_ID},
     "RECEIVE_MESSAGES": {MESSAGE_BY_ID, MESSAGES},
     "BURY": {MESSAGE_BY_ID},
     "NEXT_VISIBLE": {PLACE, LATER, LATER_MESSAGES},

@@ -18,7 +18,10 @@ from sqspider.frontier import (
     ClaimRequest,
     Deferral,
     Ends,
+    Entered,
+    Entrance,
     Entry,
+    Exit,
     Finish,
     Frontier,
     Lost,
@@ -29,8 +32,10 @@ from sqspider.frontier import (
     Turned,
     TurningFrontier,
     Won,
+    no_passage,
 )
-from sqspider.host import HostRow
+from sqspider.frontier.answers import MOST_LOOKED_AT
+from sqspider.host import HostRow, HostState, Passage, Passed, passed
 from sqspider.message import BadBody, Message, decode_message, encode_message
 from sqspider.record import Status
 from sqspider.url import host_of
@@ -80,8 +85,9 @@ def taking(
     worker: str = "one",
     claim: str = "t1",
     lease: float = LEASE,
+    passes: Callable[[Message, HostRow], Passage | None] = no_passage,
 ) -> Taking:
-    return Taking(limit=limit, worker_id=worker, claim_id=claim, lease_seconds=lease, claims=claims)
+    return Taking(limit=limit, worker_id=worker, claim_id=claim, lease_seconds=lease, claims=claims, passes=passes)
 
 
 def claims_of(turned: Turned) -> list[Won]:
@@ -356,6 +362,218 @@ async def test_a_turn_tells_of_a_clearing(frontier: TurningFrontier, other: Turn
     assert other.generation == before
     await other.turn(Ends(), taking(0))
     assert other.generation > before
+
+
+# Hosts that are entered along with what is taken.
+
+
+def passing(
+    store: Store, *, delay: float = 1.0, spacing: float = 1.05, late: float = 15.0, request: float = 30.0
+) -> Callable[[Message, HostRow], Passage]:
+    def passes(_: Message, __: HostRow) -> Passage:
+        return Passage(delay_seconds=delay, spacing_seconds=spacing, late_seconds=late, until=store.clock() + request)
+
+    return passes
+
+
+def end_of(taken: Taken, requested_at: float) -> Exit:
+    assert taken.token is not None
+    assert isinstance(taken.message, Message)
+    host = host_of(taken.message.url)
+    return Exit(host=host, token=taken.token, requested_at=requested_at, latency_seconds=None)
+
+
+def wish(store: Store, taken: Taken, token: str = "other") -> Entrance:
+    """To enter the host of what was taken as well."""
+    assert isinstance(taken.message, Message)
+    return Entrance(
+        host=host_of(taken.message.url), token=token, delay_seconds=1.0, per_host=1,
+        generation=taken.message.generation, until=store.clock() + 60,
+    )  # fmt: skip
+
+
+async def test_of_each_host_one_url_comes_and_its_host_is_entered_for_it(
+    frontier: TurningFrontier, other: TurningFrontier, store: Store
+) -> None:
+    """The others wait in the queue for their slots, and were never delivered."""
+    now = store.clock()
+    await frontier.enqueue([*entries(3, host="a.example"), *entries(2, host="b.example")])
+    turned = await frontier.turn(Ends(), taking(passes=passing(store), claims=nothing))
+    assert [each.message for each in turned.taken] == [
+        Message(url=url(0, host), slot=now, generation=0) for host in ("a.example", "b.example")
+    ]
+    assert turned.put_off == 3
+    assert {claim.url for claim in claims_of(turned)} == {url(0, "a.example"), url(0, "b.example")}
+    assert len({each.token for each in turned.taken} - {None}) == 2
+    stats = await frontier.queue_stats()
+    assert (stats.visible, stats.in_flight, stats.delayed) == (0, 2, 3)
+    row = turned.hosts["a.example"]
+    assert (row.last_request, row.slot_spacing_seconds) == (now, 1.05)
+    assert row.next_slot == pytest.approx(now + 3 * 1.05)
+    assert turned.hosts == await other.hosts(list(turned.hosts))
+    [busy] = await other.enter([wish(store, turned.taken[0])])
+    assert busy.entered is Entered.BUSY
+    assert (await other.turn(Ends(), taking(passes=passing(store)))).taken == []
+    await assert_counts_are_exact(frontier)
+
+
+async def test_a_host_is_asked_again_after_its_delay_and_by_one_alone(
+    frontier: TurningFrontier, other: TurningFrontier, store: Store
+) -> None:
+    await frontier.enqueue(entries(3))
+    passes = passing(store)
+    [first] = (await frontier.turn(Ends(), taking(passes=passes))).taken
+    await store.elapse(1.05)
+    turned = await other.turn(Ends(), taking(passes=passes))  # its slot is there, but the host is being asked
+    assert (turned.taken, turned.put_off) == ([], 1)
+    left_at = store.clock()
+    await frontier.turn(Ends(exits=[end_of(first, left_at)]), taking(0))
+    await store.elapse(0.9)
+    assert (await other.turn(Ends(), taking(passes=passes))).taken == []
+    await store.elapse(0.1 + A_LITTLE)
+    [second] = (await other.turn(Ends(), taking(passes=passes, claim="t2"))).taken
+    assert isinstance(second.claim, Won)
+    assert isinstance(second.message, Message)
+    assert second.delivery.receive_count == 1
+    assert (await other.hosts([HOST]))[HOST].last_request == store.clock() >= left_at + 1
+
+
+async def test_what_is_ended_lets_the_next_one_enter_in_the_same_turn(frontier: TurningFrontier, store: Store) -> None:
+    await frontier.enqueue(entries(2))
+    [first] = (await frontier.turn(Ends(), taking(passes=passing(store)))).taken
+    asked_at = store.clock()
+    await store.elapse(1.5)
+    ends = Ends(exits=[end_of(first, asked_at)])
+    [second] = (await frontier.turn(ends, taking(passes=passing(store), claim="t2"))).taken
+    assert isinstance(second.claim, Won)
+    assert second.token is not None
+
+
+async def test_who_loses_a_claim_leaves_the_host(frontier: TurningFrontier, other: Frontier, store: Store) -> None:
+    await frontier.enqueue(entries(1))
+    held = await win(other, await take_one(other), worker="two", lease=60)
+    await store.elapse(VISIBILITY + A_LITTLE)
+    [taken] = (await frontier.turn(Ends(), taking(passes=passing(store)))).taken
+    assert_lost(cast(Lost, taken.claim), LostReason.HELD)
+    assert taken.token is None
+    await store.elapse(1)
+    [admission] = await other.enter([wish(store, taken)])
+    assert admission.entered is Entered.YES  # nobody is there, and the delay is over
+    assert held.url == url(0)
+
+
+async def test_what_died_holds_no_host(frontier: TurningFrontier, other: Frontier, store: Store) -> None:
+    await frontier.enqueue(entries(1))
+    for _ in range(MAX_RECEIVES):
+        await take_one(frontier)
+        await store.elapse(VISIBILITY + A_LITTLE)
+    assert (await frontier.turn(Ends(), taking(passes=passing(store)))).taken == []
+    assert (await frontier.queue_stats()).dead == 1
+    await store.elapse(1)
+    entrance = Entrance(host=HOST, token="t", delay_seconds=1, per_host=1, generation=None, until=store.clock() + 60)
+    assert [answer.entered for answer in await other.enter([entrance])] == [Entered.YES]
+
+
+async def test_what_was_put_off_keeps_its_slot_whoever_takes_it(
+    frontier: TurningFrontier, other: Frontier, store: Store
+) -> None:
+    now = store.clock()
+    await frontier.enqueue(entries(2))
+    turned = await frontier.turn(Ends(), taking(passes=passing(store)))
+    assert turned.put_off == 1
+    assert await other.receive(10) == []
+    await store.elapse(1.05 + A_LITTLE)
+    delivery = await take_one(other)
+    assert message_of(delivery) == Message(url=url(1), slot=now + 1.05, generation=0)
+    assert delivery.receive_count == 1
+
+
+async def test_a_message_that_needs_no_passage_comes_as_ever(frontier: TurningFrontier, store: Store) -> None:
+    """It is asked of each by its host's row; of what is finished, or is no record's, there is nothing to ask."""
+    await frontier.save_hosts([HostRow(host="slow.example", delay_seconds=7.0)])
+    await frontier.enqueue([*entries(2, host="slow.example"), *entries(2, host="quick.example")])
+    asked: list[tuple[str, float | None]] = []
+
+    def passes(message: Message, row: HostRow) -> Passage | None:
+        asked.append((message.url, row.delay_seconds))
+        return None if row.delay_seconds is None else passing(store)(message, row)
+
+    turned = await frontier.turn(Ends(), taking(passes=passes, claims=lambda message: message.url.endswith("1")))
+    assert sorted(asked) == [
+        *((url(i, "quick.example"), None) for i in (0, 1)),
+        *((url(i, "slow.example"), 7.0) for i in (0, 1)),
+    ]
+    found = {message_of(each.delivery).url: each for each in turned.taken}
+    assert found.keys() == {url(0, "slow.example"), *(url(i, "quick.example") for i in (0, 1))}
+    assert [found[url(i, "quick.example")].claim is not None for i in (0, 1)] == [False, True]
+    assert all(found[url(i, "quick.example")].token is None for i in (0, 1))
+
+
+async def test_a_turn_looks_at_so_many_that_wait_and_no_more(frontier: TurningFrontier, store: Store) -> None:
+    """A host of ten thousand URLs keeps nobody from writing for long, and none from being found behind it."""
+    await frontier.enqueue([*entries(3 * MOST_LOOKED_AT), Entry(url=url("behind", "b.example"))])
+    counts = []
+    for number in range(4):
+        turned = await frontier.turn(Ends(), taking(passes=passing(store), claim=f"t{number}"))
+        assert turned.put_off <= MOST_LOOKED_AT + 10
+        counts.append(len(turned.taken))
+    assert counts == [1, 0, 0, 1] or sum(counts) == 2
+    assert (await frontier.queue_stats()).delayed == 3 * MOST_LOOKED_AT - 1
+
+
+async def test_a_passage_that_breaks_a_turn_leaves_no_trace(frontier: TurningFrontier, store: Store) -> None:
+    await frontier.enqueue([Entry(url=url(i, f"h{i % 2}.example")) for i in range(6)])
+    before = await seen(frontier)
+    asked = 0
+
+    def breaks(message: Message, row: HostRow) -> Passage:
+        nonlocal asked
+        asked += 1
+        if asked == 5:
+            raise BrokenError(message.url)
+        return passing(store)(message, row)
+
+    with pytest.raises(BrokenError):
+        await frontier.turn(Ends(), taking(passes=breaks))
+    assert await seen(frontier) == before
+    assert len((await frontier.turn(Ends(), taking(passes=passing(store)))).taken) == 2
+
+
+async def test_a_wait_ends_when_something_is_visible(frontier: TurningFrontier) -> None:
+    waiting = asyncio.create_task(frontier.wait(600))
+    await asyncio.sleep(0)
+    await frontier.enqueue(entries(1))
+    await waiting
+    await frontier.wait(600)  # it is still there: nothing was taken
+    assert len(await take(frontier, 1)) == 1
+    await frontier.wait(0.01)  # nothing comes, and that is all
+
+
+# How a turn of a host is passed: the rule itself.
+
+
+PASSAGE: Final = Passage(delay_seconds=1.0, spacing_seconds=1.05, late_seconds=15.0, until=1e9)
+
+
+def test_who_cannot_enter_before_the_next_slot_gets_one_at_the_end_of_the_line() -> None:
+    now = 1000.0
+    state = HostState(row=HostRow(host=HOST, last_request=now - 0.2, next_slot=now + 40.0))
+    soon, found = passed(state, PASSAGE, (now - 0.1, 0), "t", now)
+    assert found == Passed(now - 0.1, 0, now + 0.8)  # it keeps its slot, and waits for the delay
+    assert soon is state
+    late, found = passed(state, PASSAGE, (now - 5.0, 0), "t", now)
+    assert found == Passed(now + 40.0, 0, now + 40.0)
+    assert late.row.next_slot == now + 41.05
+
+
+@pytest.mark.parametrize("slot", [None, (990.0, 3), (1000.0 - 15.1, 4), (1010.0, 3)])
+def test_a_slot_that_is_not_good_is_reserved_anew(slot: tuple[float, int] | None) -> None:
+    now = 1000.0
+    state = HostState(row=HostRow(host=HOST, generation=4, next_slot=now + 2.0))
+    after, found = passed(state, PASSAGE, slot, "t", now)
+    assert found == Passed(now + 2.0, 4, now + 2.0)
+    assert after.row.next_slot == now + 3.05
+    assert after.requests == {}
 
 
 # All or nothing.

@@ -29,7 +29,7 @@ from sqspider.work.worker import Mode, NothingReachedError, Worker
 
 from .engines import ENGINES, SETTINGS, Engine, Weather
 from .loop import GRAVEYARD, Kills, Process, StuckError, VirtualLoop
-from .witness import JUST_CLEARED_SECONDS, Found, Order, Witness
+from .witness import HELD_SECONDS, JUST_CLEARED_SECONDS, ORDER_SECONDS, Found, Order, Witness
 from .world import UNMADE, Host, Outage, Request, SimulatedFetcher, World, WorldPlan, is_forbidden
 
 MOST_SECONDS: Final = 1_000_000.0
@@ -193,6 +193,7 @@ class History:
             self.witness.blur = 15.0  # by how much is seen by what was written last
         if engine == "aws":
             self.witness.blur = 3.0  # its clock is told in whole seconds, late
+            self.witness.order_seconds = HELD_SECONDS + ORDER_SECONDS
         self.settings = CrawlSettings(
             scope=Scope.ANY,
             max_depth=DEEPEST,
@@ -234,6 +235,8 @@ class History:
         await asyncio.gather(*(self._lives(f"w{i}", operator) for i in range(self.plan.workers)))
         for task in naps:
             task.cancel()
+        if self.engine_name == "aws":
+            await asyncio.sleep(5)  # what was written last, a host's first row, is in the index by then
         await self._look()
 
     async def _sow(self) -> None:
@@ -304,8 +307,10 @@ class History:
         if is_stopped:
             self.stops_left -= 1
             self.loop.call_later(self.rng.uniform(1, 30), worker.stop)
-        await worker.run(Mode.UNTIL_EMPTY)
-        await frontier.close()
+        try:
+            await worker.run(Mode.UNTIL_EMPTY)
+        finally:
+            await frontier.close()
         return is_stopped
 
     # What the operator does.
@@ -423,8 +428,7 @@ class History:
     def _was_given_up(self, host: Host, outcome: Outcome) -> bool:
         if not outcome.detail.startswith(GIVEN_UP):
             return False
-        answers = (r.end for r in host.requests if r.http_status is not None and r.http_status < 500)
-        first = min((end for end in answers if end > self.witness.cleared_at), default=None)
+        first = self.witness.answered_at.get(host.name)  # what dies with its worker is known to nobody
         was_known = first is not None and all(first < outage.start for outage in host.outages + host.robots_outages)
         return self._was_away(host, (HOST_GRACE if was_known else NEW_HOST_GRACE) - 1.0, robots=True)
 
@@ -531,6 +535,8 @@ class History:
                     )
             for request in requests:
                 others = [r for r in requests if r.start <= request.start < r.end - 1e-9]
+                if self.engine_name == "aws" and (plan.offset or any(r.was_frozen for r in others)):
+                    continue  # a hold ends by the clock, whatever has become of who had it
                 if len(others) > plan.per_host + any(r.start <= cleared for r in others):
                     self.say(
                         "too many at once",

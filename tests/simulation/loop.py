@@ -130,6 +130,7 @@ class Process:
         self.was_poisoned = False  # it died of what it fetched
         self.now: Callable[[], float] = self.clock  # as its frontier has it
         self.thawed_at = -1.0  # the last time
+        self.frozen_at: list[float] = []
         self.tasks: set[_Task] = set()
         self.ended = asyncio.Event()
         self.on_death: list[Callable[[], None]] = []
@@ -153,6 +154,7 @@ class Process:
         """Run nothing for a while: SIGSTOP, or a closed lid. Timers that fall into it fire at its end."""
         if not self.is_dead and self._asleep_until <= self.loop.now:
             self._asleep_until = self.thawed_at = self.loop.now + seconds
+            self.frozen_at.append(self.loop.now)
             self.loop.call_at(self._asleep_until, self._thaw, context=contextvars.Context())
 
     def _thaw(self) -> None:

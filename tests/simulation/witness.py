@@ -25,6 +25,7 @@ from sqspider.frontier import (
     FrontierSettings,
     Lost,
     Retry,
+    RobotsRow,
     SlotDemand,
     Taking,
     Turned,
@@ -41,6 +42,7 @@ CLOSE: Final = 1e-6  # what sums of floats may differ by
 
 JUST_CLEARED_SECONDS: Final = 30.0  # what was claimed before may still be asked for
 ORDER_SECONDS: Final = 0.05  # within which an order holds
+HELD_SECONDS: Final = 1.0  # the same where who has entered a host has it for himself for so long
 
 Say = Callable[[str, object], None]
 
@@ -125,6 +127,7 @@ class Witness:
         self.claims: defaultdict[str, list[Claim]] = defaultdict(list)  # by URL, since the last clearing
         self.finished: Counter[str] = Counter()
         self.finished_at: dict[str, float] = {}  # when that was answered
+        self.answered_at: dict[str, float] = {}  # by host, when it was first written down that it ever answered
         self.deliveries: defaultdict[str, list[Receipt]] = defaultdict(list)  # by message
         self.delivered: defaultdict[str, list[float]] = defaultdict(list)  # by URL
         self.orders: list[Order] = []
@@ -137,6 +140,8 @@ class Witness:
         self.dropped: list[tuple[str, float]] = []  # messages that were lost on the way: URL, when
         self.has_copies = False  # the queue may deliver a message twice at a time
         self.sweeps_see_all = True  # no index lags, no call fails in part
+        self.entered: set[str] = set()  # tokens
+        self.order_seconds = ORDER_SECONDS
         self.blur = CLOSE  # seconds by which the store's moments may be off
 
     def watch(self, frontier: Frontier, process: Process) -> Frontier:
@@ -158,6 +163,7 @@ class Witness:
         self.cleared_at = self.loop.now
         for kept in (self.claims, self.finished, self.slots, self.saved, self.raised, self.delivered, self.deliveries):
             kept.clear()
+        self.answered_at.clear()
         self.dropped.clear()
         for order in self.orders:
             order.end = min(order.end, self.loop.now)
@@ -214,12 +220,19 @@ class Witness:
             if isinstance(end, Finish):
                 self.finished[url] += 1
                 self.finished_at[url] = self.loop.now
+                if end.outcome.http_status is not None:
+                    self.answered_at.setdefault(host_of(url), self.loop.now)
                 if self.finished[url] > 1:
                     self.say("finished twice", url)
             elif self.finished[url] and called > self.finished_at[url]:
                 self.say("put back after it was finished", url)
 
     after_finish = after_retry = _after_end
+
+    async def after_save_robots(self, _: Process, __: float, ___: None, rows: Sequence[RobotsRow]) -> None:
+        for row in rows:
+            if row.good_at is not None:
+                self.answered_at.setdefault(host_of(f"{row.origin}/"), self.loop.now)
 
     # A turn is all of these at once.
 
@@ -234,6 +247,9 @@ class Witness:
         await self.after_receive(process, called, [taken.delivery for taken in turned.taken])
         claims = [taken.claim for taken in turned.taken if taken.claim is not None]
         await self.after_claim(process, called, claims, lease_seconds=taking.lease_seconds)
+        for taken in turned.taken:
+            if taken.token is not None and isinstance(taken.message, Message):
+                self._entered(called, host_of(taken.message.url), taken.message.generation)
 
     def requested(self, process: Process, url: str) -> None:
         """A page is asked for: by whoever holds its claim."""
@@ -246,7 +262,7 @@ class Witness:
         elif held[-1].until < self.loop.now - self.blur and process.thawed_at < held[-1].called:
             self.say("asked after the lease had ended", f"{url} {self.loop.now - held[-1].until:.1f} s")
         for order in self.orders:
-            holds = order.host == host_of(url) and order.start + ORDER_SECONDS < self.loop.now < order.end
+            holds = order.host == host_of(url) and order.start + self.order_seconds < self.loop.now < order.end
             if holds and held and held[-1].called > order.start:
                 self.say("asked after an order", f"{url} {self.loop.now - order.start:.2f} s after it")
 
@@ -338,14 +354,19 @@ class Witness:
         self, _: Process, called: float, answers: Sequence[Admission], entrances: Sequence[Entrance]
     ) -> None:
         for admission, entrance in zip(answers, entrances, strict=True):
-            if admission.entered is not Entered.YES:
-                continue
-            generation, since = self.raised.get(entrance.host, (0, 0.0))
-            if entrance.generation is not None and entrance.generation < generation and since < called:
-                self.say("entered by a void slot", f"{entrance.host} {entrance.generation} of {generation}")
-            for order in self.orders:
-                if order.host == entrance.host and order.start < called < order.end:
-                    self.say("entered after an order", entrance.host)
+            if admission.entered is Entered.YES and entrance.token not in self.entered:  # else it is prolonged
+                self.entered.add(entrance.token)
+                self._entered(called, entrance.host, entrance.generation)
+
+    def _entered(self, called: float, host: str, by_generation: int | None) -> None:
+        later = self.order_seconds - ORDER_SECONDS
+        generation, since = self.raised.get(host, (0, 0.0))
+        if by_generation is not None and by_generation < generation and since + later < called:
+            self.say("entered by a void slot", f"{host} {by_generation} of {generation}")
+        for order in self.orders:
+            # It held all the while.
+            if order.host == host and order.start + later < called and self.loop.now < order.end:
+                self.say("entered after an order", host)
 
 
 @dataclass

@@ -52,10 +52,16 @@ class Request:
     reason: Reason | None = None  # what kept it from being a success
     http_status: int | None = None
     knew_robots: bool = False  # whether anybody had had a robots.txt of this host
+    frozen_at: list[float] = field(default_factory=list)  # moments at which its process fell asleep
 
     @property
     def is_robots(self) -> bool:
         return self.url.endswith("/robots.txt")
+
+    @property
+    def was_frozen(self) -> bool:
+        """Whether its process fell asleep in the midst of it."""
+        return any(self.start <= moment < self.end for moment in self.frozen_at)
 
 
 @dataclass
@@ -255,6 +261,7 @@ class SimulatedFetcher:
         if not url.endswith("/robots.txt"):
             world.witness.requested(process, url)
         request = self._note(url, process.name, seconds, reason, answer)
+        request.frozen_at = process.frozen_at
         process.on_death.append(lambda: setattr(request, "end", min(request.end, world.loop.now)))
         if url in world.poison and answer.http_status == 200:
             await asyncio.sleep(0.015)  # what was asked beside it is not answered yet, and is taken along
@@ -262,7 +269,11 @@ class SimulatedFetcher:
             process.was_poisoned = True
             await die(process)
         started = world.loop.now
-        await asyncio.sleep(seconds)
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:  # whoever asked is gone, and the connection with him
+            request.end = min(request.end, world.loop.now)
+            raise
         await point()
         if (
             request.is_robots

@@ -85,7 +85,7 @@ async def test_what_waits_under_tls_harms_no_next_page(surplus: bytes | None) ->
         async with await asyncio.start_server(serve, "localhost", 0, ssl=context) as server:
             port = server.sockets[0].getsockname()[1]
             names = Names(Answers([server.sockets[0].getsockname()[0]]), allow_private=True)
-            with transport(CurlOptions(ca_file=trusted), names) as carrier:
+            with transport(CurlOptions(certificates=trusted), names) as carrier:
                 for number in range(2):
                     exchange, body = await ask(carrier, f"https://localhost:{port}/{number}")
                     assert (exchange.failure, body) == (None, b"hello"), exchange.detail

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from io import StringIO
 
@@ -22,3 +24,60 @@ def test_a_line_goes_to_standard_error_as_it_is_then(monkeypatch: pytest.MonkeyP
     finally:
         structlog.reset_defaults()
     assert "meanwhile" in redrawn.getvalue()
+
+
+def run(code: str) -> str:
+    """What a program that has imported nothing yet writes, to either stream."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_line_below_the_level_imports_nothing() -> None:
+    written = run(
+        "import sys; from sqspider.log import get_logger, start_logging; log = get_logger('a')\n"
+        "start_logging('warn', 'json'); log.info('below'); assert 'structlog' not in sys.modules\n"
+        "log.warning('above', url='http://u:p@e.com/'); log.info('below'); log.debug('below')"
+    )
+    assert json.loads(written).keys() == {"event", "level", "timestamp", "url"}
+    assert "http://***@e.com/" in written
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "configure(); start()",  # which is what `sqspider.crawl` leaves out where `is_started`
+        "start(); configure()",
+        "start(); log.info('below'); configure()",
+    ],
+)
+def test_how_a_program_has_configured_structlog_is_how_we_log(program: str) -> None:
+    """Also where it does so after the first crawl was begun."""
+    written = run(
+        "from sqspider.log import get_logger, is_started, start_logging; log = get_logger('a')\n"
+        "def configure():\n"
+        "    import structlog\n"
+        "    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])\n"
+        "def start():\n"
+        "    if not is_started(): start_logging('error', 'console')\n"
+        f"{program}; log.debug('as the program says', of=1)"
+    )
+    assert written == "of=1 event='as the program says'\n"
+
+
+def test_a_program_that_has_imported_structlog_and_no_more_gets_our_configuration() -> None:
+    written = run(
+        "from sqspider.log import get_logger, is_started, start_logging; import structlog\n"
+        "assert not is_started(); start_logging('warn', 'json'); assert is_started()\n"
+        "get_logger('a').info('below'); get_logger('a').warning('above')"
+    )
+    assert json.loads(written)["event"] == "above"
+
+
+def test_an_exception_is_written_with_its_traceback() -> None:
+    written = run(
+        "from sqspider.log import get_logger, start_logging; start_logging('warn', 'json')\n"
+        "try: 1 / 0\n"
+        "except ZeroDivisionError: get_logger('a').exception('internal_error')"
+    )
+    assert "ZeroDivisionError: division by zero" in json.loads(written)["exception"]

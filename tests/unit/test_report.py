@@ -78,7 +78,7 @@ async def test_what_a_urls_fetch_depends_on() -> None:
     around = await report.surroundings(memory, URL)
     assert (around.host.row.rests, around.robots) == (3, None)
     row = RobotsRow(origin="http://example.com", access=RobotsAccess.OBEY, fetched_at=NOW)
-    await memory.save_robots(row)
+    await memory.save_robots([row])
     assert (await report.surroundings(memory, URL)).robots == row
 
 

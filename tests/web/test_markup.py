@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable
 
 import pytest
 
+from sqspider.url import canonicalize
 from sqspider.web.attributes import Attributes
 from sqspider.web.links import LinkOptions, read_page
 from sqspider.web.markup import MAX_TREE_BYTES, tree_elements
@@ -35,7 +37,7 @@ ENDLESS = (
 )
 VALUES = (
     "/{}", "/{}", "/{}", "/{}/", "/{}?a=1&amp;b=2", "/{}?a=1&copy=2&copy;", "/{}&notit;&notin;", "/{}\0",
-    "/{}&#x41;&#65;&#0;&#1;&#x80;&#xD800;&#9999999999;", "text/html", "",
+    "/{}&#x41;&#65;&#0;&#1;&#x80;&#xD800;&#9999999999;", "text/html", "", "me\tNoFollow", "nofollow\u00a0x",
 )  # fmt: skip
 NAMES = ("href", "href", "href", "HREF", "src", "srcset", "xlink:href", "rel", "color", "encoding", "content")
 FORMS = (' {}="{}"', " {}='{}'", " {}={}", "\n{} = {}", ' {0}="{1}"{0}="/again"', "/{}='{}'", " {}", " {0}= {1} {0}")
@@ -93,6 +95,31 @@ def test_the_scanner_finds_what_the_tree_has(hundred: int) -> None:
     for seed in range(100 * hundred, 100 * hundred + 100):
         document = Generator(seed).document().encode()
         assert found(scanned_elements(document, TAGS)) == found(tree_elements(document, TAGS)), (seed, document)
+
+
+@pytest.mark.parametrize("obey_nofollow", [True, False])
+@pytest.mark.parametrize("hundred", range(3))
+def test_a_page_has_the_links_that_its_elements_have_one_by_one(hundred: int, obey_nofollow: bool) -> None:
+    """What is asked of all links in one go, and remembered of a folder, changes no answer."""
+    url, headers = "http://e.com/dir/page?q", [("Content-Type", "text/html; charset=utf-8")]
+    for seed in range(100 * hundred, 100 * hundred + 100):
+        document = Generator(seed).document().encode()
+        elements = list(tree_elements(document, TAGS))
+        bases = [attributes["href"] or "" for tag, attributes in elements if tag == "base"]
+        base = canonicalize(bases[0], url) if bases else url
+        expected: dict[str, None] = {}
+        for tag, attributes in elements:
+            is_left_out = obey_nofollow and re.search(r"(^|\s)nofollow(\s|$)", attributes.get("rel") or "", re.I | re.A)
+            if tag not in ("a", "area", "frame", "iframe") or (tag[0] == "a" and is_left_out):
+                continue
+            link = canonicalize(
+                attributes["href" if tag[0] == "a" else "src"] or "", base if isinstance(base, str) else url
+            )
+            if isinstance(link, str):
+                expected[link] = None
+        page = read_page(document, url, headers, LinkOptions(obey_nofollow=obey_nofollow))
+        assert page is not None
+        assert page.links == tuple(expected), (seed, document)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from sqspider.record import Reason
 from sqspider.url import MAX_URL_BYTES, canonicalize, host_of, is_cut, registrable_domain
-from sqspider.web.links import LinkOptions, PageLinks, parse_srcset, read_page
+from sqspider.web.links import MAX_REMEMBERED, LinkOptions, PageLinks, _resolved_in, parse_srcset, read_page
 from sqspider.web.markup import MAX_TREE_BYTES
 from sqspider.web.refresh import parse_refresh
 from tests.conftest import load_cases
@@ -34,11 +35,66 @@ def test_links_title_and_base() -> None:
         "<a href='mailto:a@b.c'>m</a><a name=n>n</a><a href=y rel='me NoFollow'>y</a><link href=z>"
     )
     assert page.title == "A title"
+    assert read("<a href='x #y'><a href='x '><a href='x#y'>").links == (
+        "http://example.com/dir/x%20",
+        "http://example.com/dir/x",
+    )
     assert page.links == ("http://example.com/base/x", "http://example.com/base/?q=1")
     assert "http://example.com/base/y" in read("<base href=/base/><a href=y rel=nofollow>", obey_nofollow=False).links
     hidden = read("<noscript><base href=/for-others/></noscript><base href=/base/><a href=y>")
     assert hidden.links == ("http://example.com/base/y",)  # as browsers, which run scripts, see it
     assert read("<noscript><base href=/for-others/></noscript><a href=y>").links == ("http://example.com/dir/y",)
+
+
+@pytest.mark.parametrize(
+    ("rel", "is_followed"),
+    [
+        ("nofollow", False), ("NoFollow", False), ("me NOFOLLOW", False), ("me\tnofollow\nx", False), (" nofollow ", False),
+        ("", True), ("nofollows", True), ("no-follow", True), ("nofollow\u00a0x", True), ("nofollow,x", True),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "start",
+    ["", "<svg>", "<svg><a xlink:href=/svg></a>", "<!--" + " " * MAX_TREE_BYTES + "-->"],
+    ids=["tree", "svg", "prefixed", "scanner"],
+)
+@pytest.mark.parametrize("tag", ["a", "area"])
+def test_a_link_is_left_out_if_nofollow_is_one_of_its_words(tag: str, start: str, rel: str, is_followed: bool) -> None:
+    html = f"{start}<base href=/base/ rel=nofollow><{tag} href=x rel='{rel}'>"
+    assert ("http://example.com/base/x" in read(html).links) is is_followed
+    assert "http://example.com/base/x" in read(html, obey_nofollow=False).links
+
+
+FOLDERS = (
+    "http://e.com/dir/page",
+    "http://e.com/dir/page?a=/b/c",
+    "http://e.com/dir/other#/x",
+    "http://e.com/",
+    "https://e.com/dir/page",
+)
+
+
+@given(
+    st.text(alphabet=" \t\n?#:/\\.;@ahtps\u00e9", max_size=9)
+    | st.sampled_from(["http:", "http:?q", "https:x", " ?q", "\t", "http:#"])
+)
+def test_a_reference_leads_from_each_page_to_where_it_leads_from_there(href: str) -> None:
+    """Though what the pages of a folder refer to is remembered."""
+    for base in FOLDERS:
+        link = canonicalize(href, base)
+        page = read(f'<base href="{base}"><a href="{escape(href)}">', "http://e.com/start")
+        assert page.links == ((link,) if isinstance(link, str) else ()), base
+
+
+def test_what_is_remembered_of_folders_is_bounded() -> None:
+    for number in range(3):
+        read("".join(f"<a href=/{number}/{link}>" for link in range(MAX_REMEMBERED)))
+        read("<a href=" + "x" * 2000 + ">", f"http://example.com/{number}/")
+    assert _resolved_in.cache_info().currsize <= MAX_REMEMBERED
+    assert "x" * 2000 in read("<a href=" + "x" * 2000 + ">").links[0]
+    before = _resolved_in.cache_info().misses
+    read("<a href=" + "y" * 2000 + ">")
+    assert _resolved_in.cache_info().misses == before  # long ones are not kept
 
 
 @pytest.mark.parametrize(

@@ -6,27 +6,12 @@ import random
 from typing import Any
 
 import click
-import structlog
 
-from sqspider.cli.exit_status import GOOD, INTERRUPTED
-from sqspider.cli.frontier import opened
 from sqspider.cli.options import fetch_options, to_fetch_options
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
-from sqspider.cli.signals import stop_with_parent, stopping_on_signals
-from sqspider.cli.worker import (
-    polling,
-    random_worker_id,
-    run_loop,
-    run_worker,
-    to_worker_options,
-    within_limits,
-    worker_options,
-)
-from sqspider.web.fetch import Fetcher
-from sqspider.web.options import FetchOptions
-from sqspider.work.options import WorkerOptions
-from sqspider.work.worker import Mode, Worker
+from sqspider.cli.worker import random_worker_id, to_worker_options, work_here, worker_options
+from sqspider.work.worker import Mode
 
 
 @click.command(cls=Command)
@@ -54,30 +39,4 @@ def consume(
     name = worker_id or random_worker_id(random.Random())
     options = to_worker_options(given, name, fetch, max_pages=max_pages)
     shared.start_logging("info")
-    options = within_limits(options)
-    if shared.log_format == "json":  # a person sees one worker's lines, a program those of many
-        structlog.contextvars.bind_contextvars(worker_id=options.worker_id)
-    return run_loop(_consume(shared, mode, options, fetch, with_parent=with_parent))
-
-
-async def _consume(
-    shared: Shared, mode: Mode, options: WorkerOptions, fetch: FetchOptions, *, with_parent: bool
-) -> int:
-    async with (
-        opened(shared, options.lease_seconds) as frontier,
-        Fetcher(fetch, connections=options.concurrency) as fetcher,
-    ):
-        options = polling(options, mode, frontier.traits)
-        worker = Worker(frontier, fetcher, options, clock=frontier.now, rng=random.Random())
-        status = GOOD
-
-        def stop() -> None:
-            nonlocal status
-            status = INTERRUPTED if with_parent else GOOD  # a parent did not ask for it, and replaces this worker
-            worker.stop()
-
-        if with_parent:
-            stop_with_parent(worker.stop)
-        with stopping_on_signals(stop):
-            await run_worker(worker, mode)
-    return status
+    return work_here(shared, mode, options, fetch, with_parent=with_parent)

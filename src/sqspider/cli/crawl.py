@@ -7,14 +7,16 @@ import json
 import random
 import sys
 import time
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import structlog
-from rich.console import Console
+import msgspec
 
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
+from sqspider.cli.forking import Forked, can_fork, fork_workers
 from sqspider.cli.frontier import is_absent, opened
 from sqspider.cli.options import (
     advised,
@@ -33,16 +35,19 @@ from sqspider.cli.signals import stopping_on_signals
 from sqspider.cli.summary import print_summary, summary
 from sqspider.cli.verdict import seeds_are_good
 from sqspider.cli.worker import (
+    import_all,
     random_worker_id,
     run_loop,
     run_worker,
     to_worker_options,
     within_limits,
+    work_here,
     worker_options,
 )
 from sqspider.crawls import CrawlSettings
 from sqspider.export import export_rows
 from sqspider.frontier import IN_MEMORY, Counts, Frontier
+from sqspider.log import get_logger
 from sqspider.url import Refused, Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
@@ -51,7 +56,10 @@ from sqspider.work.producer import produce
 from sqspider.work.seeds import read_url
 from sqspider.work.worker import Mode, Worker
 
-log = structlog.stdlib.get_logger(__name__)
+if TYPE_CHECKING:
+    from rich.console import Console
+
+log = get_logger(__name__)
 
 
 @click.command(cls=Command)
@@ -107,8 +115,24 @@ def crawl(
         options = within_limits(options)
     if not settings.obey_robots:
         log.warning("robots.txt is ignored: do this on your own sites only")
-    run = CrawlRun(shared, settings, options, fetch, workers=workers, quiet=quiet)
-    return run_loop(run.run(urls, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http))
+    forked = _forked(workers, shared, options, fetch) if workers > 1 and can_fork() else []
+    try:
+        run = CrawlRun(shared, settings, options, fetch, workers=workers, forked=forked, quiet=quiet)
+        return run_loop(run.run(urls, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http))
+    finally:
+        for worker in forked:
+            worker.stop()
+
+
+def _forked(number: int, shared: Shared, options: WorkerOptions, fetch: FetchOptions) -> list[Forked]:
+    """Workers that wait for the crawl to begin."""
+
+    def work() -> int:
+        own = msgspec.structs.replace(options, worker_id=random_worker_id(random.Random()))
+        return work_here(shared, Mode.UNTIL_EMPTY, own, fetch, with_parent=True)
+
+    import_all(shared.frontier)  # once, for all of them
+    return fork_workers(number, work)
 
 
 def _pages(counts: Counts) -> int:
@@ -126,6 +150,7 @@ class CrawlRun:
         fetch: FetchOptions,
         *,
         workers: int = 1,
+        forked: Sequence[Forked] = (),
         quiet: bool = False,
     ) -> None:
         self._shared = shared
@@ -133,8 +158,8 @@ class CrawlRun:
         self._options = options
         self._fetch = fetch
         self._workers = workers
+        self._forked = forked
         self._quiet = quiet
-        self._console = Console(stderr=True)
         self._was_stopped = False
 
     async def run(
@@ -223,14 +248,15 @@ class CrawlRun:
                 in_flight=lambda: worker.tally.in_flight,
                 trouble=lambda: worker.trouble,
             )
-            with stopping_on_signals(stop, at_once=self._console.show_cursor):
+            with stopping_on_signals(stop, at_once=self._show_cursor):
                 async with progress:
                     await run_worker(worker, Mode.UNTIL_EMPTY)
         return True
 
     async def _run_processes(self, frontier: Frontier) -> bool:
         """Run workers as processes until they end; whether they ended well, or left nothing to do."""
-        workers = WorkerProcesses(consume_command(self._shared, self._options, self._fetch), self._workers)
+        command = consume_command(self._shared, self._options, self._fetch)
+        workers = WorkerProcesses(command, self._workers, self._forked)
 
         def stop() -> None:
             self._was_stopped = True
@@ -238,7 +264,7 @@ class CrawlRun:
 
         def kill() -> None:
             workers.kill()
-            self._console.show_cursor()
+            self._show_cursor()
 
         with stopping_on_signals(stop, at_once=kill):
             async with progress_shown(frontier, self._progress_console):
@@ -251,9 +277,20 @@ class CrawlRun:
             )
         return not given_up or (await frontier.counts()).open == 0
 
+    @cached_property
+    def _console(self) -> Console:
+        from rich.console import Console  # here: a crawl that is quiet needs none
+
+        return Console(stderr=True)
+
     @property
     def _progress_console(self) -> Console | None:
         return None if self._quiet else self._console
+
+    def _show_cursor(self) -> None:
+        """It is hidden while a line is redrawn."""
+        if not self._quiet:
+            self._console.show_cursor()
 
     async def _sum_up(self, frontier: Frontier, before: Counts, seconds: float, *, as_json: bool) -> Counts:
         """Print what came of it; how the records stand."""
@@ -263,6 +300,8 @@ class CrawlRun:
         if as_json:
             print(json.dumps(summary(counts, hosts, bill, fetched=fetched, seconds=seconds)))
         elif before.open:
+            from rich.console import Console
+
             print_summary(Console(), counts, hosts, bill, fetched=fetched, seconds=seconds)
         return counts
 

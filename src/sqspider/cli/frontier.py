@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import click
-import structlog
 
 from sqspider.cli.shared import Shared
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier, sqlite_path
+from sqspider.log import is_started
 
 
 def is_absent(shared: Shared) -> bool:
@@ -31,7 +31,7 @@ async def opened(
     """
     if mending and is_absent(shared):
         looking = True  # which refuses it in words
-    if not structlog.is_configured():  # what a frontier has to say is no part of a command's output
+    if not is_started():  # what a frontier has to say is no part of a command's output
         shared.start_logging("warn")
     needed = FrontierSettings(visibility_seconds=visibility_seconds)
     try:

@@ -11,6 +11,7 @@ import io
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -96,8 +97,13 @@ def cli() -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run a command line; its exit status. A user's mistake ends in one line, never a traceback."""
     take_every_text()
+    return status_of(lambda: cli.main(arguments, prog_name="sqspider", standalone_mode=False))
+
+
+def status_of(command: Callable[[], Any]) -> int:
+    """Run a command; its exit status, once its output is written and what went wrong is told."""
     try:
-        status: Any = cli.main(arguments, prog_name="sqspider", standalone_mode=False)
+        status = command()
     except click.exceptions.Abort as error:
         if isinstance(error.__cause__, KeyboardInterrupt):
             return INTERRUPTED

@@ -1,4 +1,8 @@
-"""Workers as processes of their own: started, replaced when they die, and stopped."""
+"""Workers as processes of their own: started, replaced when they die, and stopped.
+
+The first are forked where that can be, see ``forking``. Those that take the place of dead ones are started as
+programs: by then this process has a loop and threads, and must not fork.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Final
 
-import structlog
-
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NO_FRONTIER, USAGE
+from sqspider.cli.forking import Forked
 from sqspider.cli.shared import Shared
 from sqspider.frontier import FrontierUnavailableError
+from sqspider.log import get_logger
 from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 SELF: Final = (sys.executable, "-P", "-m", "sqspider")  # -P: no module of the folder we are in takes another's place
 AT_ONCE_SECONDS: Final = 10.0  # a worker that dies sooner after its start has died at once
 MAX_AT_ONCE: Final = 5  # such deaths in a row, and it is not replaced any more
@@ -48,26 +53,62 @@ def consume_command(shared: Shared, options: WorkerOptions, fetch: FetchOptions)
     return command
 
 
-class WorkerProcesses:
-    """So many processes of one command; one that dies is replaced by another."""
+class Started:
+    """A worker that was started as a program; as :class:`Forked` otherwise."""
 
-    def __init__(self, command: list[str], number: int) -> None:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, command: Sequence[str]) -> Started:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,  # its end tells it to stop, even if this process was killed
+            # A Ctrl-C reaches it through us, and only once.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+        return cls(process)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stop(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def wait(self) -> int:
+        return await self._process.wait()
+
+
+class WorkerProcesses:
+    """So many processes of one command; one that dies is replaced by another.
+
+    ``forked``: those that are there already, and do the same.
+    """
+
+    def __init__(self, command: list[str], number: int, forked: Sequence[Forked] = ()) -> None:
         self._command = command
         self._number = number
+        self._forked = list(forked)
         self._stopping = asyncio.Event()
-        self._processes: set[asyncio.subprocess.Process] = set()
+        self._processes: set[Forked | Started] = set()
 
     def stop(self) -> None:
         """Let them finish what they have in flight, and start no other."""
         self._stopping.set()
         for process in self._processes:
-            _tell_to_stop(process)
+            process.stop()
 
     def kill(self) -> None:
         """End them at once."""
         for process in self._processes:
-            if process.returncode is None:
-                process.kill()
+            process.kill()
 
     async def run(self) -> int:
         """Run them until they end; how many died and were not replaced.
@@ -84,34 +125,36 @@ class WorkerProcesses:
         at_once = 0
         while True:
             started = time.monotonic()
-            process, status = await self._run_one()
+            pid, status = await self._run_one()
             if status == GOOD or (status == INTERRUPTED and self._stopping.is_set()):
                 return GOOD
             at_once = at_once + 1 if time.monotonic() - started < AT_ONCE_SECONDS else 0
             # What is wrong with its arguments or with the frontier it has said, and so would the next one.
             is_replaced = status not in (USAGE, NO_FRONTIER) and at_once < MAX_AT_ONCE and not self._stopping.is_set()
-            log.warning("worker_died", pid=process.pid, **_named(status), is_replaced=is_replaced)
+            log.warning("worker_died", pid=pid, **_named(status), is_replaced=is_replaced)
             if status == NO_FRONTIER:
                 self.stop()
             if not is_replaced or await self._is_stopped_within(PAUSE_SECONDS * 2**at_once):
                 return status
 
-    async def _run_one(self) -> tuple[asyncio.subprocess.Process, int]:
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,  # its end tells them to stop, even if this process was killed
-            # A Ctrl-C reaches them through us, and only once.
-            start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
+    async def _run_one(self) -> tuple[int, int]:
+        """Run one to its end; its process' number, and how it ended."""
+        process = await self._begin_one()
         log.info("worker_started", pid=process.pid)
         self._processes.add(process)
         try:
             if self._stopping.is_set():
-                _tell_to_stop(process)
-            return process, await process.wait()
+                process.stop()
+            return process.pid, await process.wait()
         finally:
             self._processes.discard(process)
+
+    async def _begin_one(self) -> Forked | Started:
+        if not self._forked:
+            return await Started.start(self._command)
+        forked = self._forked.pop()
+        forked.begin()
+        return forked
 
     async def _is_stopped_within(self, seconds: float) -> bool:
         try:
@@ -120,11 +163,6 @@ class WorkerProcesses:
         except TimeoutError:
             return False
         return True
-
-
-def _tell_to_stop(process: asyncio.subprocess.Process) -> None:
-    assert process.stdin is not None
-    process.stdin.close()
 
 
 def _named(status: int) -> dict[str, int | str]:

@@ -9,17 +9,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-import structlog
-from rich.console import Console, OverflowMethod
-from rich.live import Live
-from rich.text import Text
-
 from sqspider.cli.wording import dollars, human_bytes, human_seconds
 from sqspider.frontier import Bill, Clock, Counts
+from sqspider.log import get_logger
 from sqspider.record import Status
 from sqspider.report import Readable, hosts_in_trouble
 
 if TYPE_CHECKING:
+    from rich.console import Console, OverflowMethod
+
     from sqspider.work.sitemaps import SitemapReport
 
 LIVE_SECONDS: Final = 0.5  # between two looks on a terminal, and at least so many times as long as looking takes:
@@ -27,7 +25,7 @@ LIVE_PATIENCE: Final = 10
 PLAIN_SECONDS: Final = 5.0  # between two lines elsewhere
 WINDOW_SECONDS: Final = 15.0  # over which speeds are averaged
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Speed:
@@ -133,6 +131,9 @@ async def _print_lines(console: Console, look: Callable[[], Awaitable[str]]) -> 
 
 
 async def _redraw(console: Console, look: Callable[[], Awaitable[str]], clock: Clock) -> None:
+    from rich.live import Live  # here: only a terminal needs it
+    from rich.text import Text
+
     cut: OverflowMethod = "crop" if console.options.ascii_only else "ellipsis"
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:

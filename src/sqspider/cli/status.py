@@ -6,12 +6,9 @@ import asyncio
 import json
 import sys
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
-from rich.console import Console, Group
-from rich.live import Live
-from rich.text import Text
 
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
@@ -21,6 +18,9 @@ from sqspider.cli.summary import bill_line, records_table
 from sqspider.frontier import sqlite_path
 from sqspider.record import Status
 from sqspider.report import FrontierReport, Readable, state_of
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 WATCH_SECONDS: Final = 1.0  # and at least so many times as long as looking takes:
 WATCH_PATIENCE: Final = 10
@@ -63,6 +63,8 @@ def status(shared: Shared, /, watch: bool, exact: bool, check: bool, as_json: bo
             if as_json:
                 print(json.dumps(state.as_json()))
             else:
+                from rich.console import Console  # here, and below: what is printed as JSON needs none
+
                 Console().print(_table(state))
 
     asyncio.run(main())
@@ -70,6 +72,9 @@ def status(shared: Shared, /, watch: bool, exact: bool, check: bool, as_json: bo
 
 
 async def _watch(frontier: Readable) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
             started = time.monotonic()
@@ -99,6 +104,9 @@ def _check(shared: Shared, *, as_json: bool) -> int:
 
 
 def _table(state: FrontierReport) -> Group:
+    from rich.console import Group
+    from rich.text import Text
+
     counts, queue = state.counts, state.queue
     records = records_table(
         {status: counts.by_status[status] for status in Status},

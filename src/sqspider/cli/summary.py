@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any, Final
 
 from sqspider.cli.wording import dollars, human_bytes, human_seconds
 from sqspider.frontier import Bill, Counts
 from sqspider.host import HostRow
 from sqspider.record import Reason, Status
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 SLOWEST_HOSTS: Final = 5
 STATUS_STYLES: Final = {
@@ -63,6 +63,9 @@ def print_summary(
 
 def records_table(statuses: Mapping[Status, int], reasons: Mapping[Reason, int], redirects: int) -> Table:
     """How many records there are of each status, and below it why; of those done, how many are no pages."""
+    from rich.table import Table  # here: what is printed as JSON needs none
+    from rich.text import Text
+
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(justify="right")
     table.add_column()

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import importlib
 import random
 from collections.abc import Coroutine
 from typing import Any, Final
 
 import click
 import msgspec
-import structlog
 
+from sqspider.cli.exit_status import GOOD, INTERRUPTED
+from sqspider.cli.frontier import opened
 from sqspider.cli.options import checked, within
 from sqspider.cli.sections import section
-from sqspider.frontier import Traits
+from sqspider.cli.shared import Shared
+from sqspider.cli.signals import stop_with_parent, stopping_on_signals
+from sqspider.frontier import Traits, import_adapter
+from sqspider.log import bind, get_logger
 from sqspider.transport import descriptors
+from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
 from sqspider.work.upkeep import WorkerIdTakenError
@@ -23,7 +31,7 @@ from sqspider.work.worker import Mode, Worker
 _FETCH: Final = FetchOptions()
 _WORKER: Final = WorkerOptions(worker_id="worker")
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 worker_options = section(
     "How it works",
@@ -131,6 +139,7 @@ def polling(options: WorkerOptions, mode: Mode, traits: Traits) -> WorkerOptions
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
     """Run a command's coroutine on the quicker event loop, where there is one."""
+    gc.freeze()  # what was imported stays: neither a collection nor the end of the process looks at it again
     try:
         import uvloop
     except ImportError:  # not built for this platform: asyncio's own loop does the same, more slowly
@@ -140,9 +149,50 @@ def run_loop(main: Coroutine[Any, Any, int]) -> int:
     return uvloop.run(main)
 
 
+def import_all(frontier: str) -> None:
+    """Import what a worker imports only as it starts to work with a frontier of this address."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("uvloop")
+    import_adapter(frontier)
+
+
 async def run_worker(worker: Worker, mode: Mode) -> None:
     """Let a worker work until its mode ends it. Raises ``click.UsageError`` if its name is taken."""
     try:
         await worker.run(mode)
     except WorkerIdTakenError as error:
         raise click.UsageError(str(error)) from None
+
+
+def work_here(
+    shared: Shared, mode: Mode, options: WorkerOptions, fetch: FetchOptions, *, with_parent: bool = False
+) -> int:
+    """Work in this process until the mode or a signal ends it; the exit status.
+
+    ``with_parent``: the end of standard input ends it, too.
+    """
+    options = within_limits(options)
+    if shared.log_format == "json":  # a person sees one worker's lines, a program those of many
+        bind(worker_id=options.worker_id)
+    return run_loop(_work(shared, mode, options, fetch, with_parent=with_parent))
+
+
+async def _work(shared: Shared, mode: Mode, options: WorkerOptions, fetch: FetchOptions, *, with_parent: bool) -> int:
+    async with (
+        opened(shared, options.lease_seconds) as frontier,
+        Fetcher(fetch, connections=options.concurrency) as fetcher,
+    ):
+        options = polling(options, mode, frontier.traits)
+        worker = Worker(frontier, fetcher, options, clock=frontier.now, rng=random.Random())
+        status = GOOD
+
+        def stop() -> None:
+            nonlocal status
+            status = INTERRUPTED if with_parent else GOOD  # a parent did not ask for it, and replaces this worker
+            worker.stop()
+
+        if with_parent:
+            stop_with_parent(worker.stop)
+        with stopping_on_signals(stop):
+            await run_worker(worker, mode)
+    return status

@@ -6,6 +6,7 @@ adapters do alike; ``sqlite``, ``aws`` and ``memory`` are the adapters. Nothing 
 
 from __future__ import annotations
 
+import importlib
 import random
 
 from sqspider.frontier.address import IN_MEMORY as IN_MEMORY
@@ -45,6 +46,7 @@ from sqspider.frontier.values import Traits as Traits
 from sqspider.frontier.values import Turned as Turned
 from sqspider.frontier.values import Won as Won
 from sqspider.frontier.values import WorkerRow as WorkerRow
+from sqspider.frontier.values import no_passage as no_passage
 from sqspider.host import Admission as Admission
 from sqspider.host import Entered as Entered
 from sqspider.host import Entrance as Entrance
@@ -73,3 +75,8 @@ async def open_frontier(
     from sqspider.frontier.sqlite import SqliteFrontier
 
     return await SqliteFrontier.open(path, settings, clock=clock, looking=looking)
+
+
+def import_adapter(address: str) -> None:
+    """Import what :func:`open_frontier` needs for a frontier of this address, so that processes share it."""
+    importlib.import_module(f"{__name__}.{'aws' if sqlite_path(address) is None else 'sqlite'}")

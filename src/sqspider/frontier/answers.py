@@ -20,6 +20,9 @@ from sqspider.url import host_of
 LONGEST_LOOK_AGAIN_SECONDS: Final = 3600.0
 """Between two looks of sweeps at a record whose message waits."""
 
+MOST_LOOKED_AT: Final = 100
+"""Messages of a turn whose hosts' turns have not come yet, before others get theirs."""
+
 # Batches: of several that ask for the same the first counts, and answers keep the order of what was asked.
 
 

@@ -151,7 +151,9 @@ class Hosts(_Shared, Protocol):
         """Ask whether hosts may be asked for something now; atomic per host.
 
         By :func:`sqspider.host.entered`. The moment is noted as the last request, and ``next_slot``
-        pushed on by the delay where there is no slot.
+        pushed on by the delay where there is no slot. Who heeds it may be let in for a while only
+        (``Admission.lapses_at``; AWS); entering again by the same token is then good until ``until``, and void where
+        the request is not known any more.
         """
 
     async def leave(self, exits: Sequence[Exit]) -> None:
@@ -160,11 +162,11 @@ class Hosts(_Shared, Protocol):
     async def robots(self, origins: Sequence[str]) -> dict[str, RobotsRow]:
         """What is known of the robots.txt of some origins; unknown ones are left out."""
 
-    async def lease_robots(self, origin: str, *, until: float) -> bool:
-        """Take the right to fetch an origin's robots.txt, for one worker at a time."""
+    async def lease_robots(self, origins: Sequence[str], *, until: float) -> list[bool]:
+        """Take the right to fetch the robots.txt of some origins, each for one worker at a time."""
 
-    async def save_robots(self, row: RobotsRow) -> None:
-        """Write what a fetch of robots.txt brought, and end the lease."""
+    async def save_robots(self, rows: Sequence[RobotsRow]) -> None:
+        """Write what fetches of robots.txt brought, and end their leases."""
 
 
 class Looking(_Shared, Protocol):
@@ -274,4 +276,11 @@ class TurningFrontier(Frontier, Protocol):
         nothing: dying half-way, or an error, leaves all as it was before. ``taking.claims`` is asked once of each
         message that is well-formed, in the midst of it: what that raises is raised here. ``taking.limit`` 0: nothing
         is taken. The rows of hosts are those of the turn's end.
+
+        Where ``taking.passes`` says so of a record's own message, its host's turn decides, by
+        :func:`sqspider.host.passed`: it is taken and claimed if the host could be entered for it (where the claim is
+        lost, it is left again), and otherwise put off, undelivered, with its slot. So many are looked at, and no more.
         """
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until a message is visible, so long at most. Nothing is taken."""

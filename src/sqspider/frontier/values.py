@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from sqspider.crawls import CrawlSettings
-from sqspider.host import HostRow, RobotsAccess
+from sqspider.host import Exit, HostRow, Passage, RobotsAccess
 from sqspider.message import BadBody, Message
 from sqspider.record import Outcome, Reason, Status
 from sqspider.redact import redact
@@ -136,6 +136,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery | None  # deleted last; none: leave the message alone
     outcome: Outcome
     links: tuple[Entry, ...] = ()
+    has_budget: bool = False  # what it adds to its host's sums is waited for: its crawl takes so much of a host
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -247,6 +248,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     poll_seconds: float = 1.0  # the wait of one poll of whoever polls for ever: longer where each costs money
     purge_seconds: float = 0.0  # that a purge of the queue takes, and that must lie between two
     removal_dollars: float = 0.0  # that removing a record costs
+    gather_seconds: float = 0.0  # that ends wait for others to share a call with, at least
     finest_period_seconds: int = 1  # of points
     max_points: int | None = None  # that are given at once
     has_turns: bool = False  # it is a ``TurningFrontier``
@@ -259,6 +261,12 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
     retries: Sequence[Retry] = ()
     deferrals: Sequence[Deferral] = ()
     deletions: Sequence[Delivery] = ()
+    exits: Sequence[Exit] = ()  # requests that are over
+
+
+def no_passage(_message: Message, _row: HostRow) -> Passage | None:
+    """Every URL is delivered, whatever its host's turn."""
+    return None
 
 
 class Taking(msgspec.Struct, frozen=True, kw_only=True):
@@ -269,6 +277,8 @@ class Taking(msgspec.Struct, frozen=True, kw_only=True):
     claim_id: str  # new for every turn
     lease_seconds: float
     claims: Callable[[Message], bool]  # whether to claim at once; it only reads, and may be called in another thread
+    # Whether a record's URL comes only when its host's turn has come, claimed then; none: at once. It only reads, too.
+    passes: Callable[[Message, HostRow], Passage | None] = no_passage
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
@@ -277,6 +287,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery
     message: Message | BadBody
     claim: Won | Lost | None = None  # none: it is not claimed
+    token: str | None = None  # of the request for which its host was entered
 
 
 class Turned(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,4 +296,5 @@ class Turned(msgspec.Struct, frozen=True, kw_only=True):
     finished: Sequence[bool]
     retried: Sequence[bool]
     taken: Sequence[Taken]
-    hosts: Mapping[str, HostRow]  # of the hosts that were asked for, and of those taken, as they were then
+    hosts: Mapping[str, HostRow]  # of those taken, as they are then
+    put_off: int = 0  # URLs that wait for their slots from now on

@@ -19,14 +19,15 @@ from typing import Final, overload
 
 from sqspider import host_trouble
 from sqspider.frontier import Clock, Hosts
-from sqspider.host import HostRow, delay_for
+from sqspider.host import HostRow, Passage, delay_for
 from sqspider.host_trouble import PATIENCE, Patience, Stage
 from sqspider.message import Message
 from sqspider.politeness.budgets import Budgets, has_budget
 from sqspider.politeness.entering import BEGIN_SECONDS as BEGIN_SECONDS
 from sqspider.politeness.entering import PROBE_POLL_SECONDS as PROBE_POLL_SECONDS
 from sqspider.politeness.entering import PROMPT_SECONDS as PROMPT_SECONDS
-from sqspider.politeness.entering import Permission, Permissions
+from sqspider.politeness.entering import Leave, PermissionLapsedError, Permissions
+from sqspider.politeness.entering import Permission as Permission
 from sqspider.politeness.hops import MAX_HOPS as MAX_HOPS
 from sqspider.politeness.hops import Hop as Hop
 from sqspider.politeness.hosts import HostRows
@@ -61,7 +62,8 @@ class Politeness:
     ``stopping`` ends every wait early. robots.txt groups are looked up by the product token of the
     fetcher's user agent; ``request_seconds`` bounds one request; ``robots_grace_seconds`` is how
     long a host whose robots.txt cannot be had is waited for, ``patience`` how long one that is in trouble;
-    ``robots_at_a_time`` is how many files of that name are asked for.
+    ``robots_at_a_time`` is how many files of that name are asked for; ``leave`` tells the frontier along with
+    other things that a request is over.
     """
 
     def __init__(
@@ -77,17 +79,19 @@ class Politeness:
         linger_seconds: float,
         patience: Patience = PATIENCE,
         robots_at_a_time: int = ROBOTS_AT_A_TIME,
+        leave: Leave | None = None,
     ) -> None:
         self.network = Network()
         self._fetcher = fetcher
         self._clock = clock
         self._stopping = stopping
+        self._request_seconds = request_seconds
         self._rows = HostRows(frontier, clock)
         self._budgets = Budgets(frontier, clock)
         self._turns = Turns(frontier, self._rows, clock=clock, linger_seconds=linger_seconds)
         self._permissions = Permissions(
             frontier, self._rows, self.network, clock=clock, rng=rng, pause_until=self.pause_until,
-            request_seconds=request_seconds, linger_seconds=linger_seconds,
+            request_seconds=request_seconds, linger_seconds=linger_seconds, leave=leave,
         )  # fmt: skip
         self._learning = Learning(
             frontier, self._rows, self.network, self._permissions, clock=clock, rng=rng, patience=patience
@@ -96,6 +100,7 @@ class Politeness:
         files = RobotsFiles(
             frontier, self._rows, self.network, clock=clock, fetch=self.fetch, pause_until=self.pause_until,
             product_token=product_token, limits=RobotsLimits(robots_grace_seconds, patience.new_host_seconds),
+            linger_seconds=linger_seconds,
         )  # fmt: skip
         self._robots = Robots(
             frontier, files, clock=clock, product_token=product_token, grace_seconds=robots_grace_seconds,
@@ -162,6 +167,27 @@ class Politeness:
             return False
         return not settings.obey_robots or self._robots.is_known(message.url)
 
+    def passage(self, message: Message, row: HostRow) -> Passage | None:
+        """With what a URL's host may be entered as soon as its turn comes, by the host's row as it is; none: it has no
+        turns, or there is more to be asked first. It reads only: any thread may ask."""
+        settings, now = message.settings, self._clock()
+        row = host_trouble.as_of(row, now)
+        if self.network.is_down or has_budget(settings) or settings.per_host > 1:
+            return None
+        if row.is_paused or row.is_blocked or row.rests or row.rest_until > now:
+            return None
+        if settings.obey_robots and not self._robots.is_known_to_allow(message.url):
+            return None
+        return self._turns.passage(row, settings, now + BEGIN_SECONDS + self._request_seconds)
+
+    def permitted(self, host: str, token: str, asked_at: float) -> Permission:
+        """The permission by which a host was entered so: for :meth:`fetch`, or to :meth:`forgo` it."""
+        return self._permissions.permitted(host, token, asked_at)
+
+    def forgo(self, permission: Permission) -> None:
+        """Nothing is asked by it."""
+        self._permissions.leave_along(permission, requested_at=permission.asked_at)
+
     def release(self, message: Message) -> None:
         """A URL that :meth:`judge` let through has ended."""
         self._budgets.release(message)
@@ -196,19 +222,35 @@ class Politeness:
 
     @overload
     async def fetch(
-        self, request: Request, *, begin: Begin, before_large: BeforeLarge | None = None
+        self,
+        request: Request,
+        *,
+        begin: Begin,
+        before_large: BeforeLarge | None = None,
+        permission: Permission | None = None,
     ) -> Asked | Busy | None: ...
 
     async def fetch(
-        self, request: Request, *, begin: Begin | None = None, before_large: BeforeLarge | None = None
+        self,
+        request: Request,
+        *,
+        begin: Begin | None = None,
+        before_large: BeforeLarge | None = None,
+        permission: Permission | None = None,
     ) -> Asked | Busy | None:
-        """Make one request, if its host may be asked now: enter it, begin, fetch, leave it, learn from what came.
+        """Make one request, if its host may be asked now: enter it, if there is no ``permission`` yet, begin, fetch,
+        leave it, learn from what came.
 
         Busy: nothing was asked; what ``begin`` has claimed is to be given back unused. None: ``begin`` said so.
         """
-        permission = await self._permissions.enter(request)
-        if isinstance(permission, Busy):
-            return permission
+        is_alone_to_leave = permission is None  # else what is ended next goes along with that
+        if permission is None:
+            entered = await self._permissions.enter(request)
+        else:
+            entered = await self._permissions.take_up(permission)
+        if isinstance(entered, Busy):
+            return entered
+        permission = entered
         held: Permission | None = permission
         requested_at: float | None = permission.asked_at  # as long as nothing was asked
         try:
@@ -228,13 +270,28 @@ class Politeness:
             if started_at > begins_by:  # an answer came late, or we slept
                 return Busy(started_at)
             requested_at = None
-            fetched = await self._fetcher.fetch(
-                request.url, before_large=before_large, max_bytes=request.max_bytes, sink=request.sink
-            )
+            # The connection may take so long that the lease, or the permission, would not cover the rest.
+            latest = min(begins_by, permission.sends_by)
+            async with self._permissions.lasting(permission, request):
+                fetched = await self._fetcher.fetch(
+                    request.url,
+                    before_large=before_large,
+                    max_bytes=request.max_bytes,
+                    sink=request.sink,
+                    headers=request.headers,
+                    gate=lambda: self._clock() <= latest,
+                )
+            if fetched.is_held:
+                requested_at = permission.asked_at
+                return Busy(self._clock())
             requested_at = started_at + fetched.sent_seconds
+        except PermissionLapsedError:
+            return Busy(self._clock())
         finally:
-            if held is not None:
+            if held is not None and is_alone_to_leave:
                 await self._permissions.leave(held, requested_at=requested_at)
+            elif held is not None:
+                self._permissions.leave_along(held, requested_at=requested_at)
         learned = await self._learning.learn(request, permission, fetched)
         return Asked(fetched, learned, permission.asked_at)
 

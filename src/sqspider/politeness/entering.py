@@ -6,14 +6,18 @@ Orders hold at once: entering the host looks, and what lies further back than a 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import math
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from sqspider import host
-from sqspider.frontier import Clock, Entered, Entrance, Exit, Hosts
+from sqspider.frontier import Clock, Entered, Entrance, Exit, FrontierError, Hosts
 from sqspider.frontier.batcher import Batcher
 from sqspider.host import HostRow
+from sqspider.log import get_logger
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.network import Network
 from sqspider.politeness.turns import SOON_SECONDS
@@ -25,7 +29,18 @@ PROMPT_SECONDS: Final = 0.05
 host so long ago is known well enough: an order holds within that."""
 BEGIN_SECONDS: Final = 2.0  # the same where no other may be under way
 PROBE_POLL_SECONDS: Final = 0.5  # between two looks whether anything can be asked, or more at a time
+PROLONG_SECONDS: Final = 0.5  # before it lapses a permission is prolonged, at the latest
 _AGAIN_SECONDS: Final = 0.01  # between two tries to enter, at least
+
+
+Leave = Callable[[Exit], asyncio.Future[None]]
+"""Tells the frontier that a request is over."""
+
+log = get_logger(__name__)
+
+
+class PermissionLapsedError(Exception):
+    """A request took longer than its permission, which could not be prolonged."""
 
 
 class Permission(NamedTuple):
@@ -36,11 +51,14 @@ class Permission(NamedTuple):
     asked_at: float  # when it was asked for: before the frontier's answer
     is_probe: bool = False  # whether anything can be asked at all is found out by it
     good_for: float = BEGIN_SECONDS  # seconds after that in which the request may begin
+    lapses_at: float = math.inf  # see ``Admission.lapses_at``
+    sends_by: float = math.inf  # so the request leaves by then, or is prolonged
 
 
 class Permissions:
-    """Enters hosts for requests, and leaves them. ``request_seconds`` bounds one request; ``pause_until`` waits for a
-    moment, and says whether the worker began to stop meanwhile."""
+    """Enters hosts for requests, and leaves them: by ``leave``, if the frontier is told more along with that.
+    ``request_seconds`` bounds one request; ``pause_until`` waits for a moment, and says whether the worker began to
+    stop meanwhile."""
 
     def __init__(
         self,
@@ -53,6 +71,7 @@ class Permissions:
         pause_until: Callable[[float], Awaitable[bool]],
         request_seconds: float,
         linger_seconds: float,
+        leave: Leave | None = None,
     ) -> None:
         self.under_way = 0  # requests of ours
         self._frontier = frontier
@@ -64,7 +83,9 @@ class Permissions:
         self._request_seconds = request_seconds
         self._promptness = PROMPT_SECONDS  # how old one may be; more where asking for one takes longer
         self._enter = Batcher(frontier.enter, size=25, linger_seconds=linger_seconds)
+        self._prolonging: set[asyncio.Task[None]] = set()
         self._leave = Batcher(self._leave_hosts, size=25, linger_seconds=linger_seconds)
+        self._leave_along = leave or self._leave.put
 
     async def enter(self, request: Request) -> Permission | Busy:
         """Ask to make a request at this moment; one that is alone waits for it as :meth:`enter_soon` does."""
@@ -117,7 +138,7 @@ class Permissions:
         if permission.token is None:
             return False
         age = self._clock() - permission.asked_at
-        is_late = age > permission.good_for
+        is_late = age > permission.good_for or self._clock() > permission.sends_by
         if request.settings.per_host == 1:
             return is_late
         self._promptness = min(2 * age, BEGIN_SECONDS) if is_late else max(0.9 * self._promptness, PROMPT_SECONDS)
@@ -125,23 +146,95 @@ class Permissions:
 
     async def leave(self, permission: Permission, *, requested_at: float | None) -> None:
         """Say that the request is over. ``requested_at``: when it had left; none: by now."""
+        if (end := self._end(permission, requested_at)) is not None:
+            await self._leave(end)
+
+    def permitted(self, name: str, token: str, asked_at: float) -> Permission:
+        """The permission by which a host was entered along with what else was asked of the frontier."""
+        self.under_way += 1
+        return Permission(name, token, asked_at)
+
+    async def take_up(self, permission: Permission) -> Permission | Busy:
+        """Such a permission, if our own network lets anything out by now. While it is down one request at a time
+        probes, and enters for itself."""
+        if not self._network.is_down:
+            return permission
+        await self.leave(permission, requested_at=permission.asked_at)
+        return Busy(max(self._network.turn_of(permission.host), self._clock() + PROBE_POLL_SECONDS))
+
+    def leave_along(self, permission: Permission, *, requested_at: float | None) -> None:
+        """As :meth:`leave`, along with what is told to the frontier next: nobody waits for that. What is lost ends with
+        the time of the request."""
+        if (end := self._end(permission, requested_at)) is not None:
+            self._leave_along(end).add_done_callback(_tell_of_what_was_lost)
+
+    def _end(self, permission: Permission, requested_at: float | None) -> Exit | None:
         self.under_way -= 1
         if permission.is_probe:
             self._network.release()
-        if permission.token is not None:
-            now = self._clock()
-            seconds = max(0.0, now - permission.asked_at)
-            await self._leave(
-                Exit(
-                    host=permission.host,
-                    token=permission.token,
-                    requested_at=now if requested_at is None else requested_at,
-                    # What took longer than any request may is no answer time of the host's: we slept.
-                    latency_seconds=seconds if seconds <= self._request_seconds else None,
-                )
-            )
+        if permission.token is None:
+            return None
+        now = self._clock()
+        seconds = max(0.0, now - permission.asked_at)
+        return Exit(
+            host=permission.host,
+            token=permission.token,
+            requested_at=now if requested_at is None else requested_at,
+            # What took longer than any request may is no answer time of the host's: we slept.
+            latency_seconds=seconds if seconds <= self._request_seconds else None,
+        )
+
+    @contextlib.asynccontextmanager
+    async def lasting(self, permission: Permission, request: Request) -> AsyncIterator[None]:
+        """A permission for as long as a request takes: one that lapses is prolonged before. Raises
+        :class:`PermissionLapsedError` in the midst of a request for which that was not done in time."""
+        if math.isinf(permission.lapses_at):
+            yield
+            return
+        now, loop = self._clock(), asyncio.get_running_loop()
+        limit = asyncio.timeout(max(0.0, permission.lapses_at - now))
+        timer = loop.call_later(max(0.0, permission.sends_by - now), self._begin_to_prolong, permission, request, limit)
+        try:
+            async with limit:
+                yield
+        except TimeoutError as error:
+            if limit.expired():
+                raise PermissionLapsedError from error
+            raise
+        finally:
+            timer.cancel()
+
+    def _begin_to_prolong(self, permission: Permission, request: Request, limit: asyncio.Timeout) -> None:
+        task = asyncio.get_running_loop().create_task(self._prolong(permission, request, limit))
+        self._prolonging.add(task)
+        task.add_done_callback(self._prolonging.discard)
+
+    async def _prolong(self, permission: Permission, request: Request, limit: asyncio.Timeout) -> None:
+        """Ask for a permission to be good until the request is over. If that fails, the request is broken off."""
+        assert permission.token is not None
+        now, settings = self._clock(), request.settings
+        entrance = Entrance(
+            host=permission.host,
+            token=permission.token,
+            delay_seconds=0.0,
+            per_host=settings.per_host,
+            generation=request.generation,
+            until=now + BEGIN_SECONDS + self._request_seconds,
+            heeds_lapse=True,
+        )
+        try:
+            admission = await self._enter(entrance)
+        except FrontierError as error:
+            log.warning("frontier_busy", during="prolong", error=str(error))
+            return
+        is_over = limit.when() is None or limit.expired()
+        if admission.entered is Entered.YES and not is_over:
+            with contextlib.suppress(RuntimeError):  # it is over just now
+                limit.reschedule(None)
 
     async def close(self) -> None:
+        if self._prolonging:
+            await asyncio.wait(self._prolonging)
         await self._enter.close()
         await self._leave.close()
 
@@ -193,11 +286,15 @@ class Permissions:
                 generation=request.generation,
                 until=now + BEGIN_SECONDS + self._request_seconds,
                 begins_within=good_for - PROMPT_SECONDS if is_one_of_several else 0.0,
+                heeds_lapse=not is_one_of_several,
             )
         )
         if admission.entered is Entered.YES:
-            return Permission(name, token, now, good_for=good_for)
-        self._rows.forget(name)  # it is not what it was thought to be
+            lapses_at = admission.lapses_at
+            sends_by = lapses_at - max(delay, PROLONG_SECONDS)
+            return Permission(name, token, now, good_for=good_for, lapses_at=lapses_at, sends_by=sends_by)
+        if admission.entered is not Entered.BUSY:
+            self._rows.forget(name)  # it is not what it was thought to be
         return Busy(
             admission.again_at,
             is_void=admission.entered is Entered.VOID,
@@ -207,3 +304,8 @@ class Permissions:
     async def _leave_hosts(self, exits: Sequence[Exit]) -> list[None]:
         await self._frontier.leave(exits)
         return [None] * len(exits)
+
+
+def _tell_of_what_was_lost(left: asyncio.Future[None]) -> None:
+    if not left.cancelled() and (error := left.exception()) is not None:
+        log.warning("host_not_left", error=str(error))

@@ -75,7 +75,7 @@ class HostRows:
     async def change(self, host: str, change: Callable[[HostRow], HostRow]) -> Changed:
         """Compare and set until it holds: another worker may change the row at the same time."""
         while True:
-            row = host_trouble.as_of((await self._frontier.hosts([host]))[host], self._clock())
+            row = host_trouble.as_of(await self._read(host), self._clock())
             changed = change(row)
             if changed is row or (await self._frontier.save_hosts([changed]))[0]:
                 self.forget(host)

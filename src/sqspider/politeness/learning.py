@@ -9,12 +9,11 @@ from __future__ import annotations
 import random
 from typing import Final
 
-import structlog
-
 from sqspider import host_trouble
 from sqspider.frontier import Clock, Hosts
 from sqspider.host import HostRow
 from sqspider.host_trouble import Patience, Stage
+from sqspider.log import get_logger
 from sqspider.politeness.entering import Permission, Permissions
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.network import Network
@@ -25,7 +24,7 @@ from sqspider.web.fetch import Fetched
 
 AFTER_OTHERS_SECONDS: Final = (1.0, 2.0)  # after a rest a URL that met it comes back: others probe before it
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Learning:

@@ -6,16 +6,17 @@ What its rules say of a URL is in ``robots_judge``, how they are read in ``web.r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
-import structlog
 
 from sqspider import host as hosts
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Clock, Hosts, RobotsRow
+from sqspider.frontier.batcher import Batcher
 from sqspider.host import RobotsAccess
+from sqspider.log import get_logger
 from sqspider.politeness.hops import Hop
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.learning import is_not_there
@@ -34,9 +35,10 @@ LEASE_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.25  # between two looks for what another worker fetches
 RETRY_SECONDS: Final = (60.0, 3600.0)  # the first and the longest wait while unreachable
 LONGEST_WAIT_SECONDS: Final = 60.0  # before it is asked for again here, whatever keeps it
+MOST_ROWS: Final = 25  # that are read or written together: a file has half a megabyte
 LONG_BYTES: Final = 32 * 1024  # a file beyond this is read in a thread: it may take a quarter of a second
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class KnownRules(NamedTuple):
@@ -77,6 +79,7 @@ class RobotsFiles:
         pause_until: Callable[[float], Awaitable[bool]],
         product_token: str,
         limits: RobotsLimits,
+        linger_seconds: float,
     ) -> None:
         self._frontier = frontier
         self._rows = rows
@@ -87,22 +90,40 @@ class RobotsFiles:
         self._product_token = product_token
         self._limits = limits
         self._hops: Memory[str, Hop] = Memory(frontier)  # where the way to it was broken off
+        self._known = Batcher(self._known_of, size=MOST_ROWS)
+        self._lease = Batcher(self._lease_all, size=MOST_ROWS, linger_seconds=linger_seconds)
+        self._save_row = Batcher(self._save_rows, size=MOST_ROWS, linger_seconds=linger_seconds)
 
     async def get(self, origin: str, settings: CrawlSettings) -> KnownRules | float:
         """An origin's rules, by whoever fetches them: another worker is waited for a few seconds. A moment: they cannot
         be had before that."""
         give_up_at = self._clock() + NEAR_SECONDS
         while True:
-            row = (await self._frontier.robots([origin])).get(origin)
+            row = await self._known(origin)
             if row is not None and row.good_at is not None:
                 self._rows.note_answer(host_of(f"{origin}/"))
             if row is not None and row.expires_at > self._clock():
                 return await self._read(row)
-            if await self._frontier.lease_robots(origin, until=self._clock() + LEASE_SECONDS):
+            if await self._lease(origin):
                 return await self._ask_for(origin, row, settings)
             again_at = self._clock() + POLL_SECONDS
             if again_at > give_up_at or await self._pause_until(again_at):
                 return self._clock() + SOON_SECONDS
+
+    async def close(self) -> None:
+        for batcher in (self._known, self._lease, self._save_row):
+            await batcher.close()
+
+    async def _known_of(self, origins: Sequence[str]) -> list[RobotsRow | None]:
+        rows = await self._frontier.robots(origins)
+        return [rows.get(origin) for origin in origins]
+
+    async def _lease_all(self, origins: Sequence[str]) -> list[bool]:
+        return await self._frontier.lease_robots(origins, until=self._clock() + LEASE_SECONDS)
+
+    async def _save_rows(self, rows: Sequence[RobotsRow]) -> list[None]:
+        await self._frontier.save_robots(rows)
+        return [None] * len(rows)
 
     async def _read(self, row: RobotsRow) -> KnownRules:
         def read() -> RobotsRules:
@@ -169,7 +190,7 @@ class RobotsFiles:
 
     async def _save(self, row: RobotsRow, settings: CrawlSettings) -> KnownRules:
         """Write what came for all workers, and let a ``Crawl-delay`` hold."""
-        await self._frontier.save_robots(row)
+        await self._save_row(row)
         known = await self._read(row)
         delay = known.rules.crawl_delay(self._product_token) or 0.0
         await self._rows.change(host_of(f"{row.origin}/"), lambda host: hosts.with_crawl_delay(host, delay))
@@ -187,7 +208,7 @@ class RobotsFiles:
         now = self._clock()
         rests = (await self._rows.row(host_of(f"{origin}/"))).rest_until > now
         nothing = RobotsRow(origin=origin, access=RobotsAccess.UNREACHABLE, detail="it could not be asked for yet")
-        await self._frontier.save_robots(row or nothing)
+        await self._save_row(row or nothing)
         soon = now + SOON_SECONDS
         return soon if rests else max(soon, min(again_at, now + LONGEST_WAIT_SECONDS))
 

@@ -9,11 +9,10 @@ import asyncio
 from collections import OrderedDict
 from typing import Final
 
-import structlog
-
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Clock, FrontierError, Hosts
 from sqspider.host import RobotsAccess
+from sqspider.log import get_logger
 from sqspider.message import Message
 from sqspider.politeness.memory import Memory
 from sqspider.politeness.robots_fetch import KnownRules, RobotsFiles
@@ -23,10 +22,10 @@ from sqspider.record import Reason
 from sqspider.scope import Blocked
 from sqspider.url import origin_of
 
-CACHE_SIZE: Final = 512  # files whose rules are kept here,
+CACHE_SIZE: Final = 8192  # files whose rules are kept here: two kilobytes each, where they are short,
 CACHE_BYTES: Final = 4 * 1024 * 1024  # and of so many bytes: rules take about eight times as much
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class RulesCache:
@@ -109,6 +108,15 @@ class Robots:
         """Whether the rules for a URL are here, whatever they say. Any thread may ask."""
         return self._rules.peek(origin_of(url), self._clock()) is not None
 
+    def is_known_to_allow(self, url: str) -> bool:
+        """Whether the rules are here and allow a URL. Any thread may ask."""
+        known = self._rules.peek(origin_of(url), self._clock())
+        if known is None or known.row.access is RobotsAccess.UNREACHABLE:
+            return False
+        if known.row.access is RobotsAccess.ALLOW_ALL:
+            return True
+        return known.rules.verdict(url, self._product_token).allowed
+
     def sitemaps_of(self, origin: str) -> tuple[str, ...]:
         """What the ``Sitemap`` lines of an origin's file say; nothing while it is not known here."""
         known = self._rules.get(origin, self._clock())
@@ -124,6 +132,7 @@ class Robots:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        await self._files.close()
 
     def _wait_for(self, origin: str, settings: CrawlSettings) -> asyncio.Future[None]:
         """A future of the asker's own, done when the origin's file is known, or known not to be had now."""

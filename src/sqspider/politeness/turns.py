@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-import structlog
 
 from sqspider import host, host_trouble
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Clock, Hosts, SlotDemand
 from sqspider.frontier.batcher import Batcher
-from sqspider.host import HostRow
+from sqspider.host import HostRow, Passage
 from sqspider.host_trouble import Stage
+from sqspider.log import get_logger
 from sqspider.message import Message
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.memory import Memory
@@ -25,7 +26,7 @@ NEAR_SECONDS: Final = 5.0  # a slot that is further away sends its delivery back
 SOON_SECONDS: Final = 1.0  # this much before its slot a delivery comes back
 LATE_SECONDS: Final = 15.0  # a slot is good for so long after its moment; the distance is kept all the same
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Turns:
@@ -54,7 +55,10 @@ class Turns:
                 return _worth_waiting_for(message, max(now, not_before), now, is_crowded=is_crowded)
             slot = _good_slot(message, row, max(now, not_before), delay)
             if slot is None:
-                demand = SlotDemand(host=row.host, count=1, spacing_seconds=spacing, generation=row.generation)
+                is_alone = message.settings.per_host == 1
+                demand = SlotDemand(
+                    host=row.host, count=1, spacing_seconds=spacing, generation=row.generation, is_entered=is_alone
+                )
                 slot = await self._reserve(demand)
                 if slot is None:
                     self._rows.forget(row.host)
@@ -62,6 +66,16 @@ class Turns:
                 message = msgspec.structs.replace(message, slot=slot, generation=row.generation)
                 not_before = 0.0
             return _worth_waiting_for(message, max(slot, not_before), now, is_crowded=is_crowded)
+
+    def passage(self, row: HostRow, settings: CrawlSettings, until: float) -> Passage | None:
+        """With what a host that is well is entered in its turn; none: it has no delay, or its slots are to be taken
+        back first. Any thread may ask."""
+        delay, now = host.delay_for(row, settings), self._clock()
+        spacing = host.spacing_for(row, delay)
+        if delay == 0 or host.with_slots_taken_back(row, spacing, now) is not row:
+            return None
+        late = max(LATE_SECONDS, 2 * delay)
+        return Passage(delay_seconds=delay, spacing_seconds=spacing, late_seconds=late, until=until)
 
     async def close(self) -> None:
         await self._reserve.close()
@@ -85,23 +99,17 @@ class Turns:
 
     async def _reserve_slots(self, demands: Sequence[SlotDemand]) -> list[float | None]:
         """One write per host for all that ask at the same time."""
-        merged: dict[tuple[str, int, float], int] = Counter(
-            (demand.host, demand.generation, demand.spacing_seconds) for demand in demands
-        )
+        merged = Counter(demands)
         firsts = await self._frontier.reserve(
-            [
-                SlotDemand(host=name, count=count, spacing_seconds=spacing, generation=generation)
-                for (name, generation, spacing), count in merged.items()
-            ]
+            [msgspec.structs.replace(demand, count=count) for demand, count in merged.items()]
         )
         next_slots = dict(zip(merged, firsts, strict=True))
         slots: list[float | None] = []
         for demand in demands:
-            key = (demand.host, demand.generation, demand.spacing_seconds)
-            slot = next_slots[key]
+            slot = next_slots[demand]
             slots.append(slot)
             if slot is not None:
-                next_slots[key] = slot + demand.spacing_seconds
+                next_slots[demand] = slot + demand.spacing_seconds
         return slots
 
 

@@ -49,12 +49,13 @@ class Request(NamedTuple):
     is_robots: bool = False
     is_new_origin: bool = False  # nothing has ever answered at its scheme and port
     is_alone: bool = False  # it waits here for a permission that is near
+    headers: tuple[str, ...] = ()  # "Name: value", of this request alone
 
     @classmethod
-    def of(cls, message: Message, *, is_alone: bool = False) -> Request:
+    def of(cls, message: Message, *, is_alone: bool = False, headers: tuple[str, ...] = ()) -> Request:
         """The request for the URL of a message, in its slot if it has one."""
         generation = message.generation if message.slot is not None else None
-        return cls(message.url, message.settings, generation, is_alone=is_alone)
+        return cls(message.url, message.settings, generation, is_alone=is_alone, headers=headers)
 
 
 Begin = Callable[[], Awaitable[float | None]]

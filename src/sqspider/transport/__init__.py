@@ -46,11 +46,11 @@ class Request(NamedTuple):
 
     url: str  # canonical; what the request line says is this, to the letter
     headers: Sequence[str] = ()  # "Name: value", besides Host
-    method: str = "GET"
-    document: bytes | None = None  # the body, if the method has one
+    document: bytes | None = None  # a body, which makes it a POST; without one it is a GET
     timeout_seconds: float = 10.0  # from the first byte of work to the last one; time that is paused does not count
     connect_seconds: float = 5.0  # of it, for name, connection and TLS
     max_head_bytes: int = 256 * 1024
+    silent_seconds: float | None = None  # until the first byte of the answer, on a connection that was kept
     is_fresh: bool = False  # on a connection of its own, which nobody uses afterwards
     gate: Callable[[], bool] | None = None  # asked when the connection is there, before the request is written to it
     keeps_request_head: bool = False  # note the request head as it was sent

@@ -35,7 +35,7 @@ class CurlOptions(NamedTuple):
 
     check_address: CheckAddress | None = None  # none: every address will do
     proxy: str | None = None
-    ca_file: str | None = None  # whose certificates are trusted; none: those of the system
+    certificates: str | None = None  # a file (PEM) or folder of those that are trusted; none: the system's
     most_idle: int = 64  # connections that are kept
 
 
@@ -98,9 +98,9 @@ class Line:
             (pycurl.DEBUGFUNCTION, self._take_note),
         ):
             easy.setopt(option, value)
-        ca_file = self._options.ca_file or ssl.get_default_verify_paths().cafile
-        if ca_file:
-            easy.setopt(pycurl.CAINFO, ca_file)
+        trusted = self._options.certificates or ssl.get_default_verify_paths().cafile
+        if trusted:
+            easy.setopt(pycurl.CAPATH if os.path.isdir(trusted) else pycurl.CAINFO, trusted)
 
     def begin(self, exchange: Exchange, receiver: Receiver, started: float) -> None:
         self.exchange: Any = exchange
@@ -176,6 +176,10 @@ class Line:
         exchange.errno = self.easy.getinfo(pycurl.OS_ERRNO)
         self._fail(failure_of(code, text, is_head_whole=self._is_head_whole), text)
 
+    def _set_clock(self, seconds: float) -> None:
+        self._clock.cancel()
+        self._clock = self._loop.call_later(seconds, self._expire)
+
     def _expire(self) -> None:
         self._fail(Failure.CONNECT_TIMEOUT if self.exchange.is_connecting else Failure.TIMEOUT, "")
         self._owner.abort(self, self.exchange.failure)
@@ -198,7 +202,7 @@ class Line:
             self._owner.abort(self, None)
             return
         self._until = time.monotonic() + self._left
-        self._clock = self._loop.call_later(self._left, self._expire)
+        self._set_clock(self._left)
         self.easy.pause(pycurl.PAUSE_CONT)
 
     # Callbacks of libcurl
@@ -257,6 +261,9 @@ class Line:
         exchange.failure = None  # of another address
         exchange.address = address
         exchange.is_kept = not self._is_opened
+        silent = exchange.request.silent_seconds
+        if exchange.is_kept and silent is not None:
+            self._set_clock(min(self._until - time.monotonic(), silent))
         exchange.is_connecting = False
         exchange.sent_seconds = time.monotonic() - self._started
         return True
@@ -266,7 +273,10 @@ class Line:
         if head is None:  # of a proxy's CONNECT; trailers
             return None
         if not head:
-            self.exchange.first_byte_seconds = time.monotonic() - self._started
+            exchange = self.exchange
+            exchange.first_byte_seconds = time.monotonic() - self._started
+            if exchange.is_kept and exchange.request.silent_seconds is not None:
+                self._set_clock(self._until - time.monotonic())
         head.append(line)
         self._head_room -= len(line)
         if self._head_room < 0:

@@ -10,14 +10,8 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from copy import copy
+from functools import partial
 from typing import Final, Protocol
-
-import brotli
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 MAX_CODINGS: Final = 3  # on top of one another
 STEP: Final = 64 * 1024  # bytes that one step of a decoder may yield
@@ -28,7 +22,11 @@ class DecodeError(Exception):
     """The body is not what its Content-Encoding says."""
 
 
+_Errors = tuple[type[Exception], ...]
+
+
 class _Layer(Protocol):
+    errors: _Errors  # what it raises for what cannot be decoded
     is_complete: bool  # what came so far is a whole
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -74,7 +72,7 @@ class Body:
                     return False
                 if not wants_more:
                     return False
-        except (zlib.error, brotli.error, zstd.ZstdError, EOFError) as error:
+        except tuple(kind for layer in self._layers for kind in layer.errors) as error:
             raise DecodeError(str(error)) from error
         return True
 
@@ -98,6 +96,8 @@ class Body:
 
 class Zlib:
     """``gzip`` and ``deflate``."""
+
+    errors: _Errors = (zlib.error,)
 
     def __init__(self, *, is_gzip: bool) -> None:
         self._is_gzip = is_gzip
@@ -148,7 +148,10 @@ def _is_zlib(data: bytes) -> bool:
 
 class _Brotli:
     def __init__(self) -> None:
+        import brotli  # here, as zstd below: only what a server uses is loaded
+
         self._decoder = brotli.Decompressor()
+        self.errors: _Errors = (brotli.error,)
         self.is_complete = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -162,12 +165,15 @@ class _Brotli:
 
 class _Zstd:
     def __init__(self) -> None:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+        options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+        self._new = partial(zstd.ZstdDecompressor, options=options)
         self._decoder = self._new()
+        self.errors: _Errors = (zstd.ZstdError, EOFError)
         self.is_complete = False
-
-    @staticmethod
-    def _new() -> zstd.ZstdDecompressor:
-        return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while True:

@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 
 import webencodings
 
-from sqspider.web.legacy import decode_legacy, encode_legacy
 from sqspider.web.markup import elements_of
 
 PRESCAN_BYTES: Final = 1024  # how far a declaration inside a document is looked for
@@ -312,6 +311,8 @@ def decode(document: bytes, encoding: str) -> str:
             document = document[len(bom) :]
     if encoding in ("utf-8", "utf-16le", "utf-16be"):
         return document.decode(encoding, "replace")
+    from sqspider.web.legacy import decode_legacy  # here: its tables are of few pages
+
     return decode_legacy(document, encoding)
 
 
@@ -336,6 +337,8 @@ def encode_query(text: str, encoding: str) -> str:
     """
     if encoding in ("utf-8", "utf-16le", "utf-16be", "replacement"):
         return text
+    from sqspider.web.legacy import encode_legacy
+
     return "".join(
         f"%26%23{octets}%3B" if isinstance(octets, int) else _percent_encoded(octets)
         for octets in encode_legacy(text, encoding)

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Final, Protocol
 
 import msgspec
-import structlog
 
+from sqspider.log import get_logger
 from sqspider.record import Reason, reason_for_http_status
 from sqspider.transport import ENOUGH, GO_ON, PAUSE, Exchange, Failure
 from sqspider.transport import Request as TransportRequest
@@ -32,7 +32,7 @@ CONNECT_SECONDS: Final = 5.0  # of the fetch's limit, for one connection to be m
 MAX_ALONE: Final = 10_000  # URLs that are asked for on connections of their own
 _DRAIN_BYTES: Final = 16 * 1024  # a redirect's body is read up to this size, to keep its connection
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +79,7 @@ class AnyFetcher(Protocol):
         max_bytes: int | None = None,
         sink: BodySink | None = None,
         gate: Gate | None = None,
+        headers: tuple[str, ...] = (),
     ) -> Fetched:
         """As :meth:`Fetcher.fetch`."""
 
@@ -103,7 +104,7 @@ class Fetcher:
         identity = CurlOptions(
             check_address=None if self.options.allow_private else why_not_public,
             proxy=self.options.proxy,
-            ca_file=self.options.ca_file,
+            certificates=self.options.ca_file,
             most_idle=2 * self._most,
         )
         self._transport = CurlTransport(identity, self._names)
@@ -125,6 +126,7 @@ class Fetcher:
         max_bytes: int | None = None,
         sink: BodySink | None = None,
         gate: Gate | None = None,
+        headers: tuple[str, ...] = (),
     ) -> Fetched:
         """Ask for a canonical URL, once; never raises but for being cancelled.
 
@@ -134,7 +136,7 @@ class Fetcher:
         ``max_bytes`` replaces the limit of the options. A ``sink`` gets the body of a success as it
         comes, in place of the result; it must not raise, and other bodies are not read. The statuses
         301, 302, 303, 307 and 308 lead elsewhere (RFC 9110 section 15.4): that is told, and not followed.
-        ``gate`` must not raise either.
+        ``gate`` must not raise either. ``headers`` ("Name: value") go with this request alone.
         """
         options = self.options
         answer = _Answer(url, options.proxy, max_bytes or options.max_bytes, sink, before_large)
@@ -144,7 +146,7 @@ class Fetcher:
             return self._fetched(url, answer, None, trouble)
         request = TransportRequest(
             url,
-            self._headers,
+            (*self._headers, *headers) if headers else self._headers,
             timeout_seconds=options.timeout_seconds,
             connect_seconds=CONNECT_SECONDS,
             is_fresh=url in self._alone,

@@ -7,6 +7,7 @@ how HTML is parsed, see ``markup``.
 from __future__ import annotations
 
 import codecs
+import functools
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
@@ -18,13 +19,12 @@ from sqspider.record import Reason
 from sqspider.url import Refused, canonicalize, cut_to_length
 from sqspider.web.attributes import Attributes
 from sqspider.web.charset import PRESCAN_BYTES, decode, encode_query, encoding_of, mime_type_of, xml_encoding_of
-from sqspider.web.markup import elements_of
+from sqspider.web.markup import PAGE_TAGS, elements_of, page_of
 from sqspider.web.refresh import Refresh, parse_refresh
 from sqspider.web.xhtml import NotXhtmlError, read_xhtml
 
 MAX_TITLE_CHARACTERS: Final = 300
 
-_TAGS: Final = ("a", "area", "base", "frame", "iframe", "meta")
 _HTML_TYPE: Final = "text/html"
 _XHTML_TYPE: Final = "application/xhtml+xml"
 _XML_TYPES: Final = ("text/xml", "application/xml")  # and all that end in +xml
@@ -35,6 +35,7 @@ _LOOKS_LIKE_HTML: Final = re.compile(
     re.IGNORECASE,
 )  # MIME Sniffing standard, section 7.1
 _HTML_SPACE: Final = "\t\n\f\r "
+_NOFOLLOW: Final = re.compile(rf"(?:\A|[{_HTML_SPACE}])nofollow(?:[{_HTML_SPACE}]|\Z)", re.IGNORECASE)
 
 
 class PageLinks(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,9 +126,14 @@ class _Reader:
 
     def read_html(self, body: bytes, charset: str | None) -> None:
         self._encoding = encoding_of(body, charset)
-        take = self._take
-        for tag, attributes in elements_of(_in_utf_8(body, self._encoding), self._tags()):
-            take(tag, attributes)
+        document = _in_utf_8(body, self._encoding)
+        if self._options.srcset or self._options.meta_refresh:  # links of which the order among the others counts
+            elements = elements_of(document, self._tags())
+        else:
+            targets, elements = page_of(document, obey_nofollow=self._options.obey_nofollow)
+            self._add(targets)
+        for tag, attributes in elements:
+            self._take(tag, attributes)
 
     def read_xhtml(self, body: bytes, charset: str | None) -> None:
         """Raises :class:`NotXhtmlError`."""
@@ -135,15 +141,15 @@ class _Reader:
         read_xhtml(_in_utf_8(body, self._encoding), self._tags(), self._take)
 
     def _tags(self) -> tuple[str, ...]:
-        return (*_TAGS, "img", "source") if self._options.srcset else _TAGS
+        return (*PAGE_TAGS, "img", "source") if self._options.srcset else PAGE_TAGS
 
     def _take(self, tag: str, attributes: Attributes) -> None:
         if tag in ("a", "area"):
             rel = attributes.get("rel")
-            if not (rel and self._options.obey_nofollow and "nofollow" in rel.lower().split()):
-                self._add(attributes["href"] or "")
+            if not (rel and self._options.obey_nofollow and _NOFOLLOW.search(rel)):
+                self._add([attributes["href"]])
         elif tag in ("frame", "iframe"):
-            self._add(attributes["src"] or "")
+            self._add([attributes["src"]])
         elif tag == "base":
             if self._base is None:
                 self._base = attributes["href"] or ""
@@ -152,8 +158,7 @@ class _Reader:
         elif tag == "meta":
             self._read_meta(attributes)
         else:
-            for image in parse_srcset(attributes["srcset"] or ""):
-                self._add(image)
+            self._add(parse_srcset(attributes["srcset"] or ""))
 
     def _read_meta(self, attributes: Attributes) -> None:
         content = attributes.get("content")
@@ -173,18 +178,24 @@ class _Reader:
         if self.refresh is None:
             self.refresh = refresh
         if refresh.target and self._options.meta_refresh:
-            self._add(refresh.target)
+            self._add([refresh.target])
 
     def _obey(self, directives: Iterable[str]) -> None:
         for directive in directives:
             self._nofollow |= directive in ("nofollow", "none")
             self._noindex |= directive in ("noindex", "none")
 
-    def _add(self, href: str) -> None:
-        # A page has many links into itself: without fragments they are one.
-        address, hash_sign, _ = href.partition("#")
-        # Blanks before a fragment are part of the URL, at the end of it they are not.
-        self._hrefs[href if hash_sign and address and address[-1] <= " " else address] = None
+    def _add(self, targets: Iterable[str | None]) -> None:
+        # A page has many links into itself: without fragments they are one. But blanks before a fragment are
+        # part of the URL, which at the end of it they are not.
+        written = [target or "" for target in targets]
+        addresses = [target.partition("#")[0] for target in written]
+        self._hrefs |= dict.fromkeys(
+            [
+                target if address and address[-1] <= " " else address
+                for target, address in zip(written, addresses, strict=True)
+            ]
+        )
 
     def page_links(self) -> PageLinks:
         """What was gathered, resolved. It can be asked for once."""
@@ -233,7 +244,30 @@ class _Reader:
     def _resolved(self, href: str, base: str) -> str | Refused:
         if self._encoding != "utf-8" and "?" in href and not href.isascii():
             href = _with_encoded_query(href, self._encoding)
+        if not self._options.drop_tracking and _is_same_in_folder(href) and base.startswith(("http:", "https:")):
+            return _resolved_in(base[: base.rindex("/") + 1], href)
         return canonicalize(href, base, drop_tracking=self._options.drop_tracking)
+
+
+MAX_REMEMBERED: Final = (
+    4096  # 12 MB, if all have their greatest length; of the references in documentation 75 % are found
+)
+MAX_REMEMBERED_CHARACTERS: Final = 256
+_IS_RELATIVE_TO_FOLDER: Final = re.compile(r"https?://|[\x00-\x20]*+[^?#:][^:]*+\Z")
+
+
+def _is_same_in_folder(href: str) -> bool:
+    """Whether a reference leads to the same place from all pages of a folder, as far as one can soon tell.
+
+    An empty one, a query and a fragment do not (blanks before it are no part of it); "http:" and what follows may be
+    any of these.
+    """
+    return len(href) <= MAX_REMEMBERED_CHARACTERS and _IS_RELATIVE_TO_FOLDER.match(href) is not None
+
+
+@functools.lru_cache(maxsize=MAX_REMEMBERED)
+def _resolved_in(folder: str, href: str) -> str | Refused:
+    return canonicalize(href, folder)
 
 
 def _in_utf_8(body: bytes, encoding: str) -> bytes:

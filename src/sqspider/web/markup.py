@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
+from typing import Final, NamedTuple
 
-from selectolax.lexbor import LexborHTMLParser
+from selectolax.lexbor import LexborCSSSelector, LexborHTMLParser, LexborNode
 
 from sqspider.web.attributes import REQUIRED, Attributes, has_required
 from sqspider.web.scanner import scanned_elements
@@ -37,6 +39,55 @@ def elements_of(document: bytes, tags: Collection[str]) -> Iterator[tuple[str, A
     scripts.
     """
     return tree_elements(document, tags) if _is_ordinary(document) else scanned_elements(document, tags)
+
+
+class Page(NamedTuple):
+    """The elements of a page. Together they are what :func:`elements_of` finds."""
+
+    targets: Collection[str | None]  # of links, each once, in document order; a page has many links to few places
+    elements: Iterator[tuple[str, Attributes]]  # all others; where there are no ``targets``, the links too
+
+
+_TARGET: Final = {tag: REQUIRED[tag] for tag in ("a", "area", "frame", "iframe")}
+# Short ones are quicker: of other elements that have these attributes there are few.
+_PAGE: Final = "[href],[src],meta"
+_FOLLOWED_PAGE: Final = '[href]:not(:is(a,area)[rel~="nofollow" i]),[src],meta'
+PAGE_TAGS: Final = (*_TARGET, "base", "meta")
+
+
+def page_of(document: bytes, *, obey_nofollow: bool) -> Page:
+    """The elements of a UTF-8 document that are links, a base or a meta, and its first title.
+
+    Under ``obey_nofollow`` links of ``rel=nofollow`` are not among the ``targets``; among the elements they may be.
+    """
+    if not _is_ordinary(document):
+        return Page((), scanned_elements(document, PAGE_TAGS))
+    tree = LexborHTMLParser(document)
+    nodes = _found(_FOLLOWED_PAGE if obey_nofollow else _PAGE, tree)
+    tags = [node.tag or "" for node in nodes]
+    try:
+        targets = dict.fromkeys(
+            [node.attrs[_TARGET[tag]] for tag, node in zip(tags, nodes, strict=True) if tag in _TARGET]
+        )
+    except KeyError:  # an href that has a prefix, in SVG: one by one
+        return Page((), _elements_in(tree, document, PAGE_TAGS))
+    others = [node for tag, node in zip(tags, nodes, strict=True) if tag in ("base", "meta")]
+    return Page(targets, chain(_title_in(tree), _elements(others, document)))
+
+
+class _Selector(threading.local):
+    """What finds elements in trees. To make one takes longer than to read a short page, so each thread has its own."""
+
+    def __init__(self) -> None:
+        self.find = LexborCSSSelector().find  # type: ignore[no-untyped-call]
+
+
+_selector_here = _Selector()
+
+
+def _found(selector: str, tree: LexborHTMLParser) -> list[LexborNode]:
+    root = tree.root
+    return [] if root is None else _selector_here.find(selector, root)
 
 
 _LONG_TAG: Final = re.compile(rb"<[A-Za-z][^<>]{%d}" % MAX_TREE_TAG_BYTES)
@@ -83,12 +134,22 @@ _TITLE: Final = "title:not(svg *, math *)"
 
 def tree_elements(document: bytes, tags: Collection[str]) -> Iterator[tuple[str, Attributes]]:
     """What :func:`elements_of` finds, from a tree of the document."""
-    tree = LexborHTMLParser(document)
+    return _elements_in(LexborHTMLParser(document), document, tags)
+
+
+def _elements_in(tree: LexborHTMLParser, document: bytes, tags: Collection[str]) -> Iterator[tuple[str, Attributes]]:
+    return chain(_title_in(tree), _elements(_found(_selector(tuple(tags)), tree), document))
+
+
+def _title_in(tree: LexborHTMLParser) -> Iterator[tuple[str, Attributes]]:
     title = tree.css_first(_TITLE)
     if title is not None:
         yield "title", {"": title.text()}
+
+
+def _elements(nodes: Iterable[LexborNode], document: bytes) -> Iterator[tuple[str, Attributes]]:
     has_base = False
-    for node in tree.css(_selector(tuple(tags))):
+    for node in nodes:
         tag, attributes = node.tag or "", node.attributes
         required = REQUIRED.get(tag)
         if tag == "base":

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from sqspider.frontier import (
     ClaimRequest,
@@ -21,13 +21,16 @@ from sqspider.frontier import (
     Retry,
     Taken,
     Won,
+    no_passage,
 )
 from sqspider.frontier.batcher import Batcher
-from sqspider.host import HostRow
+from sqspider.host import HostRow, Passage
 from sqspider.message import Message, decode_message
 from sqspider.work.options import WorkerOptions
 from sqspider.work.page import Visited
 from sqspider.work.store import Store, StoreError
+
+T = TypeVar("T")
 
 STOP_MARGIN_SECONDS: Final = 2.0  # beyond its limit, before what does not answer is left
 MOST_ENDS: Final = 50  # in a batch
@@ -40,8 +43,11 @@ class Done(NamedTuple):
     visited: Visited | None = None
 
 
-Claims = Callable[[Message], bool]
-"""Whether a URL may be claimed as it is taken. It only reads, and is called in any thread."""
+class Wishes(NamedTuple):
+    """What is to be done with messages as they are taken, as :class:`~sqspider.frontier.Taking` has it."""
+
+    claims: Callable[[Message], bool]
+    passes: Callable[[Message, HostRow], Passage | None] = no_passage
 
 
 class Batch(NamedTuple):
@@ -77,9 +83,9 @@ class Desk(Protocol):
     def ahead(self) -> int:
         """How many may be taken beyond those that runners can begin with."""
 
-    async def take(self, limit: int, claims: Claims) -> Batch:
-        """Up to so many deliveries, after a wait of ``poll_seconds`` at most; those are claimed that ``claims``
-        says may be, where that costs nothing."""
+    async def take(self, limit: int, wishes: Wishes) -> Batch:
+        """Up to so many deliveries, after a wait of ``poll_seconds`` at most; what is wished for with them is done
+        where that costs nothing."""
 
     async def close(self) -> None:
         """Wait until all that was handed in is answered."""
@@ -96,7 +102,7 @@ class CallDesk:
         self._options = options
         self._rng = rng
         self._stopping = stopping
-        linger = options.linger_seconds
+        linger = max(options.linger_seconds, frontier.traits.gather_seconds)
         self._claim = Batcher(self._claim_batch, size=options.batch_size)
         self._finish = Batcher(self._finish_batch, size=MOST_ENDS, linger_seconds=linger)
         self._retry = Batcher(frontier.retry, size=MOST_ENDS, linger_seconds=linger)
@@ -113,22 +119,27 @@ class CallDesk:
     def ahead(self) -> int:
         return 0
 
-    async def take(self, limit: int, claims: Claims) -> Batch:  # noqa: ARG002 - what is claimed costs a call of its own
+    async def take(self, limit: int, wishes: Wishes) -> Batch:  # noqa: ARG002 - what is claimed costs a call of its own
         deliveries = await self._receive(limit)
         return Batch([Taken(delivery=delivery, message=decode_message(delivery.body)) for delivery in deliveries])
 
     async def _receive(self, limit: int) -> list[Delivery]:
-        seconds = self._options.poll_seconds
-        receiving = asyncio.ensure_future(self._frontier.receive(limit, wait_seconds=seconds))
+        return await self.polled(self._frontier.receive(limit, wait_seconds=self._options.poll_seconds)) or []
+
+    async def polled(self, poll: Coroutine[Any, Any, T]) -> T | None:
+        """What a poll of ``poll_seconds`` brings; none: it is not answered by the time that this worker has to stop.
+
+        A poll that were left half-way could have hidden messages from everybody: it ends by itself, and what it still
+        brings is given back. One that is not answered even then found nobody.
+        """
+        polling = asyncio.ensure_future(poll)
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait((receiving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            # A poll that were left half-way could have hidden messages from everybody: it ends by itself,
-            # and what it still brings is given back. One that is not answered even then found nobody.
-            await asyncio.wait((receiving,), timeout=seconds + STOP_MARGIN_SECONDS)
-            return receiving.result() if receiving.done() else []
+            await asyncio.wait((polling, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((polling,), timeout=self._options.poll_seconds + STOP_MARGIN_SECONDS)
+            return polling.result() if polling.done() else None
         finally:
-            receiving.cancel()
+            polling.cancel()
             stopping.cancel()
 
     async def close(self) -> None:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
-import structlog
-
 from sqspider import retry
 from sqspider.frontier import (
     ClaimRequest,
@@ -30,6 +28,8 @@ from sqspider.frontier import (
     Retry,
     Won,
 )
+from sqspider.log import get_logger
+from sqspider.politeness.budgets import has_budget
 from sqspider.record import Outcome, Reason, status_for
 from sqspider.work.desk import Desk, Done
 from sqspider.work.hand import Hand, Visit
@@ -42,7 +42,7 @@ from sqspider.work.tally import Tally
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
 UNKEPT_AGAIN_SECONDS: Final = 60.0  # after what was fetched could not be stored: its host shall not pay for that
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Endings:
@@ -162,7 +162,13 @@ class Endings:
     ) -> asyncio.Future[bool | StoreError]:
         """End a record, with the links that were found there. What comes back is done once that has been answered."""
         assert visit.claim is not None
-        end = Finish(claim=visit.claim, delivery=visit.delivery, outcome=outcome, links=links)
+        end = Finish(
+            claim=visit.claim,
+            delivery=visit.delivery,
+            outcome=outcome,
+            links=links,
+            has_budget=has_budget(visit.message.settings),
+        )
         ended = self._desk.finish(Done(end, visited))
         self._hand_in(visit, ended, partial(self._finished, end, visited))
         return ended

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sqspider.frontier import Clock, Delivery, Won
 from sqspider.message import Message
-from sqspider.politeness import Politeness
+from sqspider.politeness import Permission, Politeness
 from sqspider.url import host_of
 from sqspider.work.gate import Gate
 from sqspider.work.large_bodies import Space
@@ -24,6 +24,7 @@ class Visit:
         self.host = host_of(message.url)
         self.space = space  # in memory, if its body is large
         self.claim: Won | None = None
+        self.permission: Permission | None = None  # to ask its host, that came with the claim
         self.generation = 0  # of the frontier when it was judged
         self.awaited: asyncio.Future[None] | None = None  # by which it is judged again
         self.is_judged = False  # it may be fetched
@@ -37,6 +38,8 @@ class Visit:
         self.is_in_flight = False  # it is being fetched
         self.is_begun = False  # its claim was good for a request: it may have been made
         self.is_fetched = False
+        self.cookie = ""  # that a redirect set for it, and wants to see
+        self.walls = 0  # such redirects that led it to itself
         self.is_over = False  # its end is with the frontier, or it needs none
         self.is_in_error = False  # a fault of ours broke it off
         self.is_finished = False  # and its record is final by it
@@ -46,10 +49,10 @@ class Visit:
 class Hand:
     """All visits that a worker has in hand, and what there is not enough of for all of them."""
 
-    def __init__(self, politeness: Politeness, clock: Clock, large_bodies: int | None) -> None:
+    def __init__(self, politeness: Politeness, gate: Gate, clock: Clock, large_bodies: int | None) -> None:
         self.visits: set[Visit] = set()
         self.waiting: WaitingRoom[Visit] = WaitingRoom(clock)
-        self.gate = Gate()
+        self.gate = gate
         self.suspects = OneAtATime()
         self.changes = 0  # of what is in hand, so far
         self._wanted: tuple[Callable[[], bool], asyncio.Future[None]] | None = None
@@ -103,6 +106,9 @@ class Hand:
     def release(self, visit: Visit) -> None:
         """A visit is over: give back all that it holds."""
         self.forget_judgement(visit)
+        permission, visit.permission = visit.permission, None
+        if permission is not None:
+            self._politeness.forgo(permission)
         visit.awaited = None
         visit.space.give_back()
         visit.is_over = True

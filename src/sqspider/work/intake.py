@@ -12,23 +12,24 @@ import enum
 import math
 from typing import Final
 
-import structlog
-
-from sqspider.frontier import Clock, Frontier, FrontierBusyError, Lost, Taken, Won
+from sqspider.frontier import Clock, Frontier, FrontierBusyError, Lost, Taken, Won, no_passage
+from sqspider.host import HostRow, Passage
+from sqspider.log import get_logger
 from sqspider.message import BadBody, Message
 from sqspider.politeness import PROBE_POLL_SECONDS, Politeness
 from sqspider.record import Status
 from sqspider.url import is_cut
-from sqspider.work.desk import Desk
+from sqspider.work.desk import Desk, Wishes
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
+from sqspider.work.waiting import ROOM
 
 MAX_BACKOFF_SECONDS: Final = 30.0
 RUNNERS_A_CLAIM_AHEAD: Final = 4
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Mode(enum.Enum):
@@ -82,7 +83,7 @@ class Intake:
                 if not await self._network_lets_in():
                     continue
                 most = 1 if self._network.is_down else self._desk.most  # one URL probes for all
-                number = await self._take(min(room, most))
+                number = await self._take(min(room, most), mode)
                 is_done = not number and mode is Mode.UNTIL_EMPTY and await self._is_done()
                 backoff = 0.0
             except FrontierBusyError as error:
@@ -93,15 +94,17 @@ class Intake:
             if is_done or mode is Mode.ONCE:
                 return
 
-    async def _take(self, limit: int) -> int:
+    async def _take(self, limit: int, mode: Mode) -> int:
         """Take some in hand; how many there were."""
         began_at = self._clock()
-        taken, rows = await self._desk.take(limit, self._may_be_claimed)
+        # A single poll is to bring something: what its slot is waited for in the queue would not be worked on.
+        wishes = Wishes(self._may_be_claimed, no_passage if mode is Mode.ONCE else self._passage_of)
+        taken, rows = await self._desk.take(limit, wishes)
         self._politeness.note_rows(rows, began_at)
         self._is_held_up = False
         self._endings.tally.received += len(taken)
         for one in taken:
-            self.start(one)
+            self.start(one, began_at)
         if not taken:
             log.debug("No messages")
         return len(taken)
@@ -113,8 +116,15 @@ class Intake:
             return False
         return self._politeness.is_free(message)
 
-    def start(self, taken: Taken) -> None:
-        """Take a delivery in hand."""
+    def _passage_of(self, message: Message, row: HostRow) -> Passage | None:
+        """With what a URL's host is entered as it is taken; none: it is taken at once. As :meth:`_may_be_claimed`."""
+        url, memories = message.url, self._memories
+        if is_cut(url) or url in memories.finished or url in memories.suspects:
+            return None
+        return self._politeness.passage(message, row)
+
+    def start(self, taken: Taken, asked_at: float = 0.0) -> None:
+        """Take a delivery in hand. ``asked_at``: when it was asked for, if its host was entered with that."""
         message, delivery, claim = taken.message, taken.delivery, taken.claim
         if isinstance(message, BadBody):
             # Left unended: it comes back until it reaches the dead letters.
@@ -122,6 +132,8 @@ class Intake:
             return
         visit = self._hand.take(delivery, message)
         visit.is_at_gate = isinstance(claim, Won)
+        if taken.token is not None:
+            visit.permission = self._politeness.permitted(visit.host, taken.token, asked_at)
         if claim is None or self._is_kept(visit, claim):
             self._waiting.put(visit)
             self._watch(visit)
@@ -209,7 +221,7 @@ class Intake:
         """What runners have, or will have at once, or soon when one who is alone is out; of what waits, for robots.txt
         too, or is about to end, only what is too much: hosts that do not answer keep nobody from the others."""
         concurrency = self._options.concurrency
-        waits_too_much = max(0, self._waiting.waiting - 4 * concurrency)
+        waits_too_much = max(0, self._waiting.waiting - ROOM)
         ends_too_late = max(0, self._endings.under_way - concurrency)
         at_once = self._waiting.at_work + self._waiting.due + self._hand.gate.in_line
         return at_once + waits_too_much + ends_too_late

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sqspider.frontier import Entry, Frontier
+from sqspider.work.cookie_wall import Promised
 
 SUSPECTS: Final = 10_000  # URLs that may kill their workers, that are remembered
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
@@ -46,6 +47,7 @@ class Memories:
         self.recorded = RecentUrls(seen_urls)  # links that need not be recorded again
         self.finished = RecentUrls(FINISHED_URLS)
         self.suspects = RecentUrls(SUSPECTS)
+        self.promised = Promised()  # cookies
         self._frontier = frontier
         self._generation = frontier.generation
 

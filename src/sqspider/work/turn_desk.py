@@ -11,6 +11,7 @@ from sqspider.frontier import (
     Deferral,
     Delivery,
     Ends,
+    FrontierBusyError,
     FrontierError,
     Retry,
     Taking,
@@ -18,12 +19,13 @@ from sqspider.frontier import (
     TurningFrontier,
     Won,
 )
-from sqspider.message import Message
-from sqspider.work.desk import MOST_ENDS, Batch, CallDesk, Claims, Done, keep
+from sqspider.host import Exit
+from sqspider.work.desk import MOST_ENDS, Batch, CallDesk, Done, Wishes, keep
 from sqspider.work.gate import Gate
 from sqspider.work.options import WorkerOptions
 from sqspider.work.store import Store, StoreError
 
+_NO_WISHES: Final = Wishes(claims=lambda _: False)
 _NOTHING: Final = Turned(finished=(), retried=(), taken=(), hosts={})
 
 E = TypeVar("E")
@@ -37,6 +39,7 @@ class _Ends(NamedTuple):
     retries: list[tuple[Retry, asyncio.Future[bool]]]
     deferrals: list[tuple[Deferral, asyncio.Future[None]]]
     deletions: list[tuple[Delivery, asyncio.Future[None]]]
+    exits: list[tuple[Exit, asyncio.Future[None]]]
 
     def first(self) -> _Ends:
         """Take out those that come first: as many of each kind as go together."""
@@ -50,13 +53,15 @@ class _Ends(NamedTuple):
             finished.set_result(is_finished)
         for (_, retried), is_retried in zip(self.retries, turned.retried, strict=True):
             retried.set_result(is_retried)
-        for _, put_off in (*self.deferrals, *self.deletions):
-            put_off.set_result(None)
+        for _, ended in (*self.deferrals, *self.deletions, *self.exits):
+            if not ended.done():  # who waits for it may have been cancelled
+                ended.set_result(None)
 
     def fail(self, error: Exception) -> None:
         for ends in self:
             for _, answer in ends:
-                answer.set_exception(error)
+                if not answer.done():
+                    answer.set_exception(error)
 
 
 class TurnDesk:
@@ -83,7 +88,8 @@ class TurnDesk:
         self._options = options
         self._rng = rng
         self._gate = gate
-        self._ends = _Ends([], [], [], [])
+        self._ends = _Ends([], [], [], [], [])
+        self._is_closing = False
         self._one_turn = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._flushes: set[asyncio.Task[None]] = set()
@@ -100,18 +106,25 @@ class TurnDesk:
     def delete(self, delivery: Delivery) -> asyncio.Future[None]:
         return self._hand_in(self._ends.deletions, delivery)
 
-    async def take(self, limit: int, claims: Claims) -> Batch:
-        turned = await self._turn(limit, claims)
+    def leave(self, end: Exit) -> asyncio.Future[None]:
+        """A request to a host is over. Where the frontier is busy it is said again."""
+        return self._hand_in(self._ends.exits, end)
+
+    async def take(self, limit: int, wishes: Wishes) -> Batch:
+        turned = await self._turn(limit, wishes)
+        if not turned.taken and not turned.put_off:
+            await self._calls.polled(self._frontier.wait(self._options.poll_seconds))
+            turned = await self._turn(limit, wishes)
         were_free = bool(turned.taken) and all(taken.claim is not None for taken in turned.taken)
         self.ahead = self._options.batch_size if were_free else 0
-        if turned.taken:
-            return Batch(turned.taken, turned.hosts)
-        return await self._calls.take(limit, claims)
+        return Batch(turned.taken, turned.hosts)
 
     async def close(self) -> None:
+        self._is_closing = True
         while any(self._ends) or self._flushes:
             await self._flush()
             await asyncio.sleep(0)  # what an answer brings about may be handed in, too
+        self._is_closing = False
         await self._calls.close()
 
     def _hand_in(self, ends: list[tuple[E, asyncio.Future[A]]], end: E) -> asyncio.Future[A]:
@@ -133,9 +146,9 @@ class TurnDesk:
     async def _flush(self) -> None:
         """Let what was ended go by itself."""
         with contextlib.suppress(FrontierError):  # each of those whose ends they are has been told
-            await self._turn(0, _claims_nothing)
+            await self._turn(0, _NO_WISHES)
 
-    async def _turn(self, limit: int, claims: Claims) -> Turned:
+    async def _turn(self, limit: int, wishes: Wishes) -> Turned:
         async with self._one_turn:
             if self._timer is not None:
                 self._timer.cancel()
@@ -150,8 +163,14 @@ class TurnDesk:
             if is_inside:
                 self._gate.join()
             try:
-                return await self._made(ends, limit, claims if is_inside else _claims_nothing)
+                return await self._made(ends, limit, wishes if is_inside else _NO_WISHES)
             except Exception as error:
+                if (
+                    isinstance(error, FrontierBusyError) and not self._is_closing
+                ):  # a host that is not left is asked by nobody
+                    self._ends.exits[:0] = ends.exits
+                    ends.exits.clear()
+                    self._set_timer()
                 ends.fail(error)
                 if isinstance(error, FrontierError) or not any(ends):
                     raise
@@ -160,7 +179,7 @@ class TurnDesk:
                 if is_inside:
                     self._gate.leave()
 
-    async def _made(self, ends: _Ends, limit: int, claims: Claims) -> Turned:
+    async def _made(self, ends: _Ends, limit: int, wishes: Wishes) -> Turned:
         await self._keep(ends)
         turned = await self._frontier.turn(
             Ends(
@@ -168,13 +187,15 @@ class TurnDesk:
                 retries=[retry for retry, _ in ends.retries],
                 deferrals=[deferral for deferral, _ in ends.deferrals],
                 deletions=[delivery for delivery, _ in ends.deletions],
+                exits=[end for end, _ in ends.exits],
             ),
             Taking(
                 limit=limit,
                 worker_id=self._options.worker_id,
                 claim_id=f"{self._rng.getrandbits(48):012x}",
                 lease_seconds=self._options.lease_seconds,
-                claims=claims,
+                claims=wishes.claims,
+                passes=wishes.passes,
             ),
         )
         for taken in turned.taken:
@@ -192,7 +213,3 @@ class TurnDesk:
             if done.visited is not None:
                 answer.set_result(error)
         ends.finishes[:] = [(done, answer) for done, answer in ends.finishes if done.visited is None]
-
-
-def _claims_nothing(_: Message) -> bool:
-    return False

@@ -9,10 +9,10 @@ import asyncio
 from typing import Final
 
 import msgspec
-import structlog
 
 from sqspider.figures import Sample
 from sqspider.frontier import Clock, Frontier, FrontierBusyError, FrontierError, Upkeep
+from sqspider.log import get_logger
 from sqspider.politeness import Politeness
 from sqspider.work.tally import Tally
 
@@ -20,7 +20,7 @@ BATCH: Final = 1000  # of a sweep
 CHECK_IN_SECONDS: Final = 30.0  # a worker that was not seen for so long is gone
 CHECK_IN_AGAIN_SECONDS: Final = 1.0  # while another one of the same name may be alive
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class WorkerIdTakenError(FrontierError):

@@ -12,6 +12,7 @@
               unused. A suspect: given back, to be alone      permission, claim     wins with the next attempt
     fetched   trouble: given back, for a try of its own, or   claim, body           the same: it is fetched again, and
               uncounted where the trouble is not its own                            after three such claims given up
+              A cookie wall: its turn, once more
     stored    not stored: given back, uncounted               the same              the same: it is stored again
     ended     nothing                                         nothing               a finish is atomic, or in the safe
                                                                                     order (see the port)
@@ -29,14 +30,15 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from sqspider.frontier import Clock, Frontier, FrontierBusyError
+from sqspider.log import get_logger
 from sqspider.politeness import Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
 from sqspider.record import Outcome, Reason
 from sqspider.scope import Blocked
 from sqspider.url import MAX_URL_BYTES, is_cut
-from sqspider.web.fetch import AnyFetcher
+from sqspider.web.fetch import AnyFetcher, Fetched
+from sqspider.work.cookie_wall import MAX_WALLS, cookie_for
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
@@ -53,7 +55,7 @@ Sink = Callable[[Visited], Awaitable[None]]
 """Takes every fetch that ended its record, just after it did. While it does, its runner does nothing else, so a
 slow sink slows the worker down."""
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Visits:
@@ -158,7 +160,7 @@ class Visits:
     # judged -> its turn
 
     async def _has_its_turn(self, visit: Visit) -> bool:
-        if visit.turn_at is not None:  # it has waited for that
+        if visit.turn_at is not None or visit.permission is not None:  # it has waited for that
             return True
         is_crowded = self._waiting.is_crowded(visit.host)
         match await self._politeness.turn(visit.message, visit.not_before, is_crowded=is_crowded):
@@ -166,13 +168,18 @@ class Visits:
                 visit.message, visit.turn_at = message, at
                 if at <= self._clock():
                     return True
-                if visit.claim is not None:
+                if visit.walls:
+                    self._wait_at_wall(visit, at)
+                elif visit.claim is not None:
                     self._endings.put_off(visit, at)
                 else:
                     self._waiting.put(visit, at=at)
             case Postponed(until, message):
                 visit.message = message
-                self._endings.put_off(visit, until)
+                if visit.walls:
+                    self._wait_at_wall(visit, until)
+                else:
+                    self._endings.put_off(visit, until)
             case Blocked() as verdict:
                 await self._end_unfetched(visit, verdict)
         return False
@@ -200,10 +207,15 @@ class Visits:
         if not self._hand.enter_gate(visit):  # who waits there for others keeps no runner from them
             self._waiting.put(visit, told=visit.ticket)
             return None
-        request = Request.of(visit.message, is_alone=visit.is_suspect)
+        visit.cookie = visit.cookie or self._memories.promised.take(visit.message.url)
+        headers = (f"Cookie: {visit.cookie}",) if visit.cookie else ()
+        request = Request.of(visit.message, is_alone=visit.is_suspect, headers=headers)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
+        permission, visit.permission = visit.permission, None
         try:
-            answer = await self._politeness.fetch(request, begin=partial(self._begin, visit), before_large=before_large)
+            answer = await self._politeness.fetch(
+                request, permission=permission, begin=partial(self._begin, visit), before_large=before_large
+            )
         finally:
             self._endings.tally.in_flight -= visit.is_in_flight
             visit.is_in_flight = False
@@ -237,6 +249,11 @@ class Visits:
     def _wait_for_busy(self, visit: Visit, busy: Busy) -> None:
         """What is claimed is given back unused; the rest waits here for a while."""
         now = self._clock()
+        if visit.walls and not busy.is_stopped:
+            visit.turn_at, visit.not_before = None, busy.again_at
+            visit.message = msgspec.structs.replace(visit.message, slot=None)
+            self._wait_at_wall(visit, busy.again_at)
+            return
         if visit.claim is not None:
             self._endings.put_off(visit, now if busy.is_stopped else busy.again_at)
             return
@@ -272,6 +289,9 @@ class Visits:
         if visit.space.is_refused:  # another worker may have some
             self._endings.give_back(visit, 0.0)
             return
+        if self._is_at_wall(visit, fetched):
+            self._ask_again_with_cookie(visit)
+            return
         assessed = assess(fetched, message, self._options.product_token)
         outcome = assessed.outcome
         self._memories.forget_what_was_cleared()
@@ -286,6 +306,39 @@ class Visits:
             ended = self._endings.finish(visit, outcome, last, visited)
             if self._sinks:
                 await self._pass_on(visit, visited, ended)
+
+    def _is_at_wall(self, visit: Visit, fetched: Fetched) -> bool:
+        """Whether a redirect sets a cookie and wants its own URL asked with it; one for another target is noted."""
+        target = fetched.redirect_to
+        if target is None or not (cookie := cookie_for(fetched, target, visit.cookie)):
+            return False
+        if target != visit.message.url:
+            self._memories.promised.note(target, cookie)
+            return False
+        if cookie == visit.cookie or visit.walls >= MAX_WALLS or visit.is_suspect:  # which is asked once a claim
+            return False
+        visit.cookie = cookie
+        visit.walls += 1
+        return True
+
+    def _ask_again_with_cookie(self, visit: Visit) -> None:
+        """Its claim is kept, so that the cookie is; its host's delay holds for this request, too."""
+        visit.message = msgspec.structs.replace(visit.message, slot=None)
+        visit.turn_at, visit.not_before, visit.is_fetched = None, 0.0, False
+        self._waiting.put(visit)
+
+    def _wait_at_wall(self, visit: Visit, until: float) -> None:
+        """It waits with its claim; given back, it would come to the same wall, again and again."""
+        assert visit.claim is not None
+        if until <= visit.claim.lease_until - self._lease_needed:
+            self._waiting.put(visit, at=until)
+            return
+        detail = (
+            "redirected to itself with a cookie: its host's delay is longer than the lease, in which it would be asked"
+        )
+        self._endings.finish(
+            visit, Outcome(status=Reason.REDIRECT_LOOP.status, reason=Reason.REDIRECT_LOOP, detail=detail)
+        )
 
     async def _pass_on(self, visit: Visit, visited: Visited, ended: asyncio.Future[Any]) -> None:
         """Give what was fetched to the sinks, once its record is final. What they do is not the page's fault, and may

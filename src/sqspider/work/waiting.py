@@ -17,7 +17,9 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 CROWD: Final = 16  # that wait for one host here, before only soon ones may join
-FULL_HOUSE: Final = 64  # and for all hosts: what is due must not find the places taken by what is not
+FULL_HOUSE: Final = 512  # and for all hosts
+ROOM: Final = 1024
+"""Guests beyond whom a worker takes no more: with a second between requests, as many hosts are asked a second."""
 
 
 class Guest(Protocol):

@@ -12,8 +12,6 @@ import random
 from collections.abc import Sequence
 from typing import cast
 
-import structlog
-
 from sqspider.frontier import (
     Clock,
     Delivery,
@@ -24,11 +22,13 @@ from sqspider.frontier import (
     Taken,
     TurningFrontier,
 )
+from sqspider.log import get_logger
 from sqspider.message import decode_message
 from sqspider.politeness import Politeness
 from sqspider.web.fetch import AnyFetcher
 from sqspider.work.desk import STOP_MARGIN_SECONDS, CallDesk, Desk
 from sqspider.work.endings import Endings
+from sqspider.work.gate import Gate
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.intake import Intake
 from sqspider.work.intake import Mode as Mode
@@ -40,7 +40,7 @@ from sqspider.work.turn_desk import TurnDesk
 from sqspider.work.upkeep import Attendance, Samples, keep_checking_in, keep_sweeping
 from sqspider.work.visit import Sink, Visits
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class NothingReachedError(FrontierUnavailableError):
@@ -71,12 +71,15 @@ class Worker:
         self._options = options
         self._clock = clock
         self._stopping = asyncio.Event()
+        gate = Gate()
+        self._desk = self._open_desk(store or NoStore(), rng, gate)
         self._politeness = Politeness(
             frontier,
             fetcher,
             clock=clock,
             rng=rng,
             stopping=self._stopping,
+            leave=self._desk.leave if isinstance(self._desk, TurnDesk) else None,
             request_seconds=self._fetch_seconds + options.space_seconds,
             robots_grace_seconds=options.robots_grace_seconds,
             linger_seconds=options.linger_seconds,
@@ -86,8 +89,7 @@ class Worker:
         self._network = self._politeness.network
         memories = Memories(frontier, options.seen_urls)
         lease_needed = options.lease_needed(self._fetch_seconds)
-        self._hand = Hand(self._politeness, clock, options.large_bodies)
-        self._desk = self._open_desk(store or NoStore(), rng)
+        self._hand = Hand(self._politeness, gate, clock, options.large_bodies)
         self._endings = Endings(
             frontier,
             self._desk,
@@ -125,12 +127,12 @@ class Worker:
         session = f"{rng.getrandbits(64):016x}"
         self._attendance = Attendance(frontier, options.worker_id, session, clock, self._politeness)
 
-    def _open_desk(self, store: Store, rng: random.Random) -> Desk:
+    def _open_desk(self, store: Store, rng: random.Random, gate: Gate) -> Desk:
         frontier, options = self._frontier, self._options
         calls = CallDesk(frontier, store, options, rng, self._stopping)
         if not frontier.traits.has_turns:
             return calls
-        return TurnDesk(cast(TurningFrontier, frontier), calls, store, options, rng, self._hand.gate)
+        return TurnDesk(cast(TurningFrontier, frontier), calls, store, options, rng, gate)
 
     @property
     def tally(self) -> Tally:
@@ -221,6 +223,7 @@ class Worker:
         self._intake.close()
         await self._desk.close()
         await self._politeness.close()
+        await self._desk.close()  # what that has ended goes by it
 
     # The crew.
 

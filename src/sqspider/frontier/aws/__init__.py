@@ -6,8 +6,8 @@ for a lost race.
 
 The operations of the port, by what they are about: ``records``, ``claims``, ``messages``, ``parking``,
 ``dead_letters``, ``sweep``, ``hosts``, ``robots``, ``counts``, ``points``, ``workers``, ``clearing``. Below them:
-``table`` and ``queue`` (batches), ``sums``, ``host_rows`` and ``doubts`` (what this process remembers), ``client``
-(one call), ``transport`` (one request).
+``table`` and ``queue`` (batches), ``sums``, ``host_rows``, ``holds`` and ``doubts`` (what this process remembers),
+``client`` (one call), ``transport`` (one request).
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import random
 from collections.abc import Mapping
 from typing import Final
 
-import structlog
-
 from sqspider.frontier.aws.bill import Usage
 from sqspider.frontier.aws.claims import Claims
 from sqspider.frontier.aws.clearing import Clearing
@@ -29,6 +27,7 @@ from sqspider.frontier.aws.counts import Counting
 from sqspider.frontier.aws.credentials import find_keys
 from sqspider.frontier.aws.dead_letters import DeadLetters
 from sqspider.frontier.aws.doubts import Doubts
+from sqspider.frontier.aws.holds import Holds
 from sqspider.frontier.aws.host_rows import HostRows
 from sqspider.frontier.aws.hosts import Hosts
 from sqspider.frontier.aws.network import Network
@@ -50,10 +49,11 @@ from sqspider.frontier.values import (
     FrontierUnavailableError,
     Traits,
 )
+from sqspider.log import get_logger
 
 OPEN_SECONDS: Final = 8.0  # of trying to reach AWS at all
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class AwsFrontier(Claims, Counting, DeadLetters, Sweep, Hosts, Robots, Workers, Clearing):
@@ -118,7 +118,7 @@ class AwsFrontier(Claims, Counting, DeadLetters, Sweep, Hosts, Robots, Workers, 
     async def close(self) -> None:
         """Write the sums that are still here, and let go of the connections."""
         try:
-            await self.flush()
+            await self.flush(all_hosts=True)
         finally:
             await self.client.close()
 
@@ -151,5 +151,6 @@ async def _shared(
         usage=usage,
         sums=sums,
         host_rows=host_rows,
+        holds=Holds(),
         doubts=Doubts(table),
     )

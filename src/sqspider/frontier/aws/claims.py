@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-import structlog
-
 from sqspider.frontier.answers import (
     Claimant,
     claim_told,
@@ -30,6 +28,7 @@ from sqspider.frontier.aws.outgoing import Outgoing, delay_until
 from sqspider.frontier.aws.parking import is_parked, parked_until
 from sqspider.frontier.aws.table import Statement, Written
 from sqspider.frontier.values import ClaimRequest, Entry, Finish, FrontierBusyError, Lost, LostReason, Retry, Won
+from sqspider.log import get_logger
 from sqspider.record import Operation, Status
 from sqspider.url import host_of
 
@@ -54,7 +53,7 @@ SET "due_at" = ? SET "due_shard" = ?{more}
 WHERE "url" = ? AND "attempt" = ? AND "claim_id" = ? AND "status" = 'processing'
 """
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class _Tried(NamedTuple):
@@ -174,7 +173,7 @@ class Claims(Messages):
     def _count_finish(self, finish: Finish, _: Item | None = None) -> None:
         self._sums.add(counted(Status.PROCESSING, finish.outcome.status, finish.outcome))
         for host, sums in host_sums([finish]).items():
-            self._host_rows.add_sums(host, sums)
+            self._host_rows.add_sums(host, sums, soon=finish.has_budget)
 
     async def retry(self, retries: Sequence[Retry]) -> list[bool]:
         now = self._clock()

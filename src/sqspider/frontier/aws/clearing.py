@@ -31,6 +31,7 @@ class Clearing(Part):
         self._doubts.forget()
         self._sums.forget()
         self._host_rows.forget()
+        self._holds.clear()
         await self._host_rows.raise_generation()  # first, in case it is left half-way
         removed = 0
 

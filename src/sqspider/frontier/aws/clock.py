@@ -10,13 +10,12 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-import structlog
-
 from sqspider.frontier.values import Clock
+from sqspider.log import get_logger
 
 TOLERATED_SECONDS: Final = 2.0  # a date has whole seconds, and clocks that are set over the net differ a little
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class AwsClock:

@@ -11,15 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-import structlog
-
 from sqspider.frontier.values import FrontierUnavailableError
+from sqspider.log import get_logger
 
 CREDENTIALS_KEPT_SECONDS: Final = 60.0  # before a source outside the environment is asked again
 SHORTEST_KEY: Final = 16  # of AWS's; what engines that stand in for it take may be any word of a text
 _SIGNED: Final = re.compile(r"(Signature=|Basic )[\w+/=]+")  # and what a proxy is told
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 CACHED_HOSTS: Final = 10_000
 LONGEST_TURN_SECONDS: Final = 0.2  # between two tries for a host that another worker changes, too
+FLUSH_SECONDS: Final = 60.0  # that sums of hosts wait for a write to ride along with, before they get one of their own
+SOON_SECONDS: Final = 2.0  # the same where others count on them: a host's budget
 
 CHANGE_HOST: Final = (
     'UPDATE "{table}" SET "row" = ? SET "stamp" = ? SET "writers" = ?{mark} WHERE "url" = ? AND "stamp" = ?'
@@ -54,6 +57,7 @@ class _HostWrite(NamedTuple):
     host: str
     new: _KnownHost
     statement: Statement
+    riding: int  # changes that it took along
 
 
 class _HostSums:
@@ -102,23 +106,42 @@ class HostRows:
         self._kept: OrderedDict[str, _KnownHost] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._sums: defaultdict[str, _HostSums] = defaultdict(_HostSums)
+        self._riding: defaultdict[str, list[HostChange[None]]] = defaultdict(list)
+        self._due_at = math.inf  # when the first of them get a write of their own
         self._session = mark_by(rng)[:8]  # names this process as a writer
         self._number = 0  # of its last write
         self.generation = 0  # of the table, as of the last :meth:`get`
 
-    def add_sums(self, host: str, sums: Mapping[str, float]) -> None:
-        """Add what finished fetches add up to; written with the host's next change, or by :meth:`flush`."""
+    def add_sums(self, host: str, sums: Mapping[str, float], *, soon: bool = False) -> None:
+        """Add what finished fetches add up to; written with the host's next change, or by :meth:`flush`. ``soon``:
+        others count on it."""
         self._sums[host].add(sums)
+        self._due_at = min(self._due_at, self._clock() + (SOON_SECONDS if soon else FLUSH_SECONDS))
+
+    def ride(self, host: str, change: HostChange[None]) -> None:
+        """A change that nobody waits for: made with the host's next one, or by :meth:`flush`."""
+        self._riding[host].append(change)
+        self._due_at = min(self._due_at, self._clock() + FLUSH_SECONDS)
+
+    def known(self, host: str) -> HostState | None:
+        """A host's state as it was read or written here last, without what rides along; none if nothing is kept."""
+        kept = self._kept.get(host)
+        return None if kept is None else kept.state
 
     @property
-    def unwritten(self) -> int:
-        """How many hosts have sums that are not written yet."""
-        return len(self._sums)
+    def are_due(self) -> bool:
+        """Whether it is time to write what no other write took along."""
+        return self._clock() >= self._due_at or len(self._sums) + len(self._riding) >= CACHED_HOSTS
 
     async def flush(self) -> None:
-        """Write the sums."""
-        for part in batches(list(self._sums), WRITE_BATCH):
-            await self.change([(host, _touched) for host in part])
+        """Write the sums, and what rides along."""
+        self._due_at = math.inf
+        try:
+            for part in batches(list({**self._sums, **self._riding}), WRITE_BATCH):
+                await self.change([(host, _touched) for host in part])
+        except BaseException:
+            self._due_at = self._clock() + SOON_SECONDS  # some are here still
+            raise
 
     async def raise_generation(self) -> None:
         """Make all who remember what the table holds forget it. (Twice does no harm, if an answer is lost.)"""
@@ -137,6 +160,7 @@ class HostRows:
         """Forget what is kept: the table was cleared."""
         self._kept.clear()
         self._sums.clear()
+        self._riding.clear()
 
     async def change(self, changes: Sequence[tuple[str, HostChange[T]]]) -> list[T]:
         """Apply changes to hosts, each atomically; those of one host in order, in one write."""
@@ -174,16 +198,17 @@ class HostRows:
         known = kept | await self._read([host for host in hosts if host not in kept])
         pending, unread = [], []
         for host in hosts:
-            old = known[host]
-            state, answers[host] = _changed(old.state, changes[host])
-            if state is not old.state:
-                pending.append(self._statement_for(old, state))
+            old, riding = known[host], self._riding.get(host, ())
+            before, _ = _changed(old.state, riding)
+            state, answers[host] = _changed(before, changes[host])
+            if state is not before:
+                pending.append(self._statement_for(old, state, len(riding)))
             elif host in kept:  # only what is fresh may say that nothing is to be done
                 self._kept.pop(host, None)
                 unread.append(host)
         return unread, await self._write(pending)
 
-    def _statement_for(self, old: _KnownHost, state: HostState) -> _HostWrite:
+    def _statement_for(self, old: _KnownHost, state: HostState, riding: int) -> _HostWrite:
         host = state.row.host
         self._number += 1
         if host in self._sums:
@@ -203,7 +228,7 @@ class HostRows:
             moved = [] if mark == old.mark else [n(mark)]
             text = CHANGE_HOST.format(table=self._table.name, mark=SET_MARK if moved else "")
             statement = Statement(key, text, [row, s(stamp), named, *moved, s(key), s(old.stamp)])
-        return _HostWrite(host, _KnownHost(stamp, state, mark, writers), statement)
+        return _HostWrite(host, _KnownHost(stamp, state, mark, writers), statement, riding)
 
     async def _write(self, pending: list[_HostWrite]) -> list[str]:
         """Write hosts; which ones somebody else had changed.
@@ -234,6 +259,10 @@ class HostRows:
     def _settle(self, write: _HostWrite) -> None:
         if write.host in self._sums and self._sums[write.host].settle(write.new.writers[self._session]):
             del self._sums[write.host]
+        if write.riding:
+            del self._riding[write.host][: write.riding]
+            if not self._riding[write.host]:
+                del self._riding[write.host]
 
     def _remember(self, host: str, known: _KnownHost) -> None:
         self._kept[host] = known

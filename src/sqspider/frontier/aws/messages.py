@@ -10,14 +10,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import structlog
-
 from sqspider.frontier.aws.outgoing import Outgoing, delay_until, outgoing, outgoing_raw, sendable
 from sqspider.frontier.aws.parking import Parking, body_of, is_parked
 from sqspider.frontier.aws.queue import SQS_BATCH
 from sqspider.frontier.values import Deferral, Delivery, FrontierBusyError, FrontierError, FrontierUnavailableError
+from sqspider.log import get_logger
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Messages(Parking):

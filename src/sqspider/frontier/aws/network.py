@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # botocore uses it, too
 
 from sqspider.frontier.values import FrontierUnavailableError
 
@@ -27,7 +26,7 @@ class Network:
     # URL of a proxy by the scheme of what is asked for
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     no_proxy: str = ""  # hosts that are asked directly
-    tls: ssl.SSLContext | bool = True  # whom it trusts; True: as Python does
+    certificates: str | None = None  # a file or folder of those it trusts; none: the system's
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Network:
@@ -49,7 +48,12 @@ class Network:
         """
         parts = urlsplit(endpoint)
         proxy = self.proxies.get(parts.scheme)
-        if proxy is None or proxy_bypass_environment(parts.netloc, {"no": self.no_proxy}):
+        if proxy is None:
+            return None
+        # Here: it brings an HTTP client along. botocore uses it, too.
+        from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+
+        if proxy_bypass_environment(parts.netloc, {"no": self.no_proxy}):
             return None
         kind, separator, _ = proxy.partition("://")
         if separator and kind.lower() not in ("http", "https"):
@@ -105,12 +109,13 @@ def _proxy(scheme: str, environment: Mapping[str, str]) -> str:
     return url if "://" in url or not url else f"http://{url.removeprefix('//')}"
 
 
-def _trusted(bundle: str) -> ssl.SSLContext | bool:
+def _trusted(bundle: str) -> str | None:
     if not bundle:
-        return True
+        return None
     is_folder = Path(bundle).is_dir()
-    try:
-        return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
+    try:  # to tell now what is wrong with it
+        ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
+        return bundle
     except OSError as error:  # ssl.SSLError is one
         raise FrontierUnavailableError(
             f"AWS_CA_BUNDLE is {bundle!r}, and no certificates can be read there ({error}): name a file in PEM format"

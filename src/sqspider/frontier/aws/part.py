@@ -5,20 +5,21 @@ from __future__ import annotations
 import random
 
 import msgspec
-import structlog
 
 from sqspider.frontier.aws.bill import Usage
 from sqspider.frontier.aws.client import AwsClient
 from sqspider.frontier.aws.clock import AwsClock
 from sqspider.frontier.aws.doubts import Doubts
+from sqspider.frontier.aws.holds import Holds
 from sqspider.frontier.aws.host_rows import HostRows
 from sqspider.frontier.aws.place import Place
 from sqspider.frontier.aws.queue import Queue, Rules
 from sqspider.frontier.aws.sums import Sums
-from sqspider.frontier.aws.table import WRITE_BATCH, Table
+from sqspider.frontier.aws.table import Table
 from sqspider.frontier.values import FrontierBusyError, FrontierSettings
+from sqspider.log import get_logger
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +36,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
     sums: Sums
     host_rows: HostRows
+    holds: Holds
     doubts: Doubts
 
 
@@ -53,17 +55,21 @@ class Part:
         self._rng = shared.rng
         self._sums = shared.sums
         self._host_rows = shared.host_rows
+        self._holds = shared.holds
         self._doubts = shared.doubts
 
-    async def flush(self) -> None:
-        """Write the sums that were gathered here. If AWS is too busy, they are kept for the next time."""
-        try:
-            await self._doubts.settle()
-            await self._sums.flush()
-            await self._host_rows.flush()
-        except FrontierBusyError as error:
-            log.warning("frontier_busy", during="sums", error=str(error))
+    async def flush(self, *, all_hosts: bool = False) -> None:
+        """Write the sums that were gathered here, those of hosts if they are due or ``all_hosts`` says so. If AWS is
+        too busy, they are kept for the next time."""
+        writes = [self._doubts.settle, self._sums.flush]
+        if all_hosts or self._host_rows.are_due:
+            writes.append(self._host_rows.flush)
+        for write in writes:
+            try:
+                await write()
+            except FrontierBusyError as error:
+                log.warning("frontier_busy", during="sums", error=str(error))
 
     async def _flush_if_due(self) -> None:
-        if self._sums.are_due or self._host_rows.unwritten >= WRITE_BATCH:
+        if self._sums.are_due:
             await self.flush()

@@ -7,19 +7,18 @@ from collections import defaultdict
 from datetime import datetime
 from typing import Final
 
-import structlog
-
 from sqspider.figures import FIGURES, NAMESPACE, Figure, Point, Sample, embedded
 from sqspider.frontier.aws.batches import together
 from sqspider.frontier.aws.part import Part, Shared
 from sqspider.frontier.aws.traits import TRAITS
 from sqspider.frontier.aws.transport import CLOUDWATCH
 from sqspider.frontier.values import FrontierError, QueueStats
+from sqspider.log import get_logger
 
 OLDEST_AGE_SECONDS: Final = 300  # CloudWatch's figures for a queue come every minute or five
 OLDEST_AGE: Final = next(figure for figure in FIGURES if figure.name == "oldest_age_seconds")
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Points(Part):

@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-import structlog
-
 from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each
 from sqspider.frontier.aws.attributes import Item, text
 from sqspider.frontier.aws.batches import batches
@@ -21,12 +19,13 @@ from sqspider.frontier.aws.outgoing import outgoing
 from sqspider.frontier.aws.part import Part, Shared
 from sqspider.frontier.aws.table import mark_by
 from sqspider.frontier.values import Entry
+from sqspider.log import get_logger
 from sqspider.record import Status, UrlRecord
 
 ENQUEUE_BATCH: Final = 500  # URLs under way at a time: one takes some 4 KB of memory
 MAX_RECORD_BYTES: Final = 180_000  # of a new record: a parked body and an outcome come to it
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Parked(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from sqspider.frontier.aws.attributes import Item, n, s
+from sqspider.frontier.aws.batches import together
 from sqspider.frontier.aws.items import key_of
 from sqspider.frontier.aws.part import Part
 from sqspider.frontier.aws.table import mark_by
@@ -33,7 +34,10 @@ class Robots(Part):
                 rows[origin] = row
         return rows
 
-    async def lease_robots(self, origin: str, *, until: float) -> bool:
+    async def lease_robots(self, origins: Sequence[str], *, until: float) -> list[bool]:
+        return await together(self._lease_robots(origin, until) for origin in origins)
+
+    async def _lease_robots(self, origin: str, until: float) -> bool:
         token = mark_by(self._rng)
         return await self._table.change(
             "UpdateItem",
@@ -45,7 +49,10 @@ class Robots(Part):
             },
         )
 
-    async def save_robots(self, row: RobotsRow) -> None:
+    async def save_robots(self, rows: Sequence[RobotsRow]) -> None:
+        await together(self._save_robots(row) for row in rows)
+
+    async def _save_robots(self, row: RobotsRow) -> None:
         packed = zlib.compress(msgspec.msgpack.encode(row), 6)
         while len(packed) > MAX_ROBOTS_BYTES:  # no rules in words are so long when compressed
             row = msgspec.structs.replace(row, body=whole_lines(row.body, len(row.body) * 3 // 4))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import structlog
 
 from sqspider.frontier.answers import next_look, not_before
 from sqspider.frontier.aws.attributes import Item, n, number, s
@@ -14,6 +13,7 @@ from sqspider.frontier.aws.items import PARKED_SHARDS, QUEUED_SHARDS, SWEEPER, e
 from sqspider.frontier.aws.outgoing import Outgoing, delay_until, outgoing
 from sqspider.frontier.aws.points import Points
 from sqspider.frontier.aws.table import Statement
+from sqspider.log import get_logger
 from sqspider.url import host_of
 
 RELEASE_AHEAD_SECONDS: Final = 60.0  # parked records go out this early, delayed: they are on time
@@ -24,7 +24,7 @@ WHERE "url" = ? AND "due_at" = ?
 """
 
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class _Release(NamedTuple):

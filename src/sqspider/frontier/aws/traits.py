@@ -12,6 +12,7 @@ TRAITS: Final = Traits(
     poll_seconds=10.0,  # SQS bills each poll; but who stops waits for its end
     purge_seconds=60.0,  # SQS takes so long to purge a queue, and does it once in that time
     removal_dollars=DOLLARS_A_READ_UNIT + DOLLARS_A_WRITE_UNIT,
+    gather_seconds=0.1,  # of a host that is asked fifty times a second five ends share their calls
     finest_period_seconds=60,  # CloudWatch keeps no finer points of a queue
     max_points=1440,  # and gives no more at once
 )

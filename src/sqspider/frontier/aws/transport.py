@@ -6,15 +6,15 @@ One try of one request, nothing more: signing, trying again and what an answer m
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import os
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, Protocol
-
-import aiohttp
+from typing import Final, NamedTuple, Protocol
 
 from sqspider.frontier.aws.network import Network
 from sqspider.frontier.values import Clock
+from sqspider.transport import GO_ON, Exchange, Failure, Request
+from sqspider.transport.curl import CurlOptions, CurlTransport
+from sqspider.transport.names import Names, SystemResolver
 
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 10.0  # for an answer, beyond what the call itself may wait
@@ -83,83 +83,87 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """AWS by HTTP, on connections that are kept."""
+    """AWS by HTTP, on connections that are kept: a pool of its own for each proxy on the way."""
 
     def __init__(self, endpoints: Mapping[Service, str], *, network: Network = DIRECT, clock: Clock) -> None:
         """``clock``: this machine's. Raises :class:`FrontierUnavailableError` for a proxy that cannot be used."""
         self._proxies = {endpoint: network.proxy_for(endpoint) for endpoint in endpoints.values()}
-        self._tls = network.tls
+        self._certificates = network.certificates
         self._clock = clock
-        self._session = self._open_session()
+        self._resolver = SystemResolver()
+        self._names = Names(self._resolver, allow_private=True)  # an endpoint may lie in a network of one's own
+        self._pools: dict[str | None, CurlTransport] = {}
         self._used_at = clock()
 
-    @staticmethod
-    def _open_session() -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS),
-            trace_configs=[_tracing],
-            auto_decompress=False,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        )
-
     async def close(self) -> None:
-        await self._session.close()
+        self._close_pools()
+        self._resolver.close()
+
+    def _close_pools(self) -> None:
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
 
     async def wake(self) -> None:
         """Let go of kept connections if :data:`IDLE_SECONDS` have passed on the wall since the last request.
 
-        For a process that is frozen between its tasks, as Lambda's is: there the timer that does so
-        otherwise stands still, while the other end hangs up.
+        For a process that is frozen between its tasks, as Lambda's is: the other end hangs up meanwhile.
         """
         if self._clock() - self._used_at > IDLE_SECONDS:
-            await self._session.close()
-            self._session = self._open_session()
+            self._close_pools()
+
+    def _pool(self, proxy: str | None) -> CurlTransport:
+        if proxy not in self._pools:
+            options = CurlOptions(proxy=proxy, certificates=self._certificates, most_idle=CONNECTIONS)
+            self._pools[proxy] = CurlTransport(options, self._names)
+        return self._pools[proxy]
 
     async def post(self, sent: Sent) -> Received:
+        answer = _Answer()
+        request = Request(
+            sent.endpoint,
+            (*(f"{name}: {value}" for name, value in sent.headers.items()), *_NOT_SENT),
+            document=sent.document,
+            timeout_seconds=ANSWER_SECONDS + CONNECT_SECONDS + sent.wait_seconds,
+            connect_seconds=CONNECT_SECONDS,
+            silent_seconds=SILENT_SECONDS if sent.service is DYNAMODB else None,
+            is_fresh=sent.is_alone,
+        )
         try:
-            return await self._post(sent)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            # What caused it stays out of tracebacks: it may repeat what was sent.
-            may_have_arrived = not isinstance(error, aiohttp.ClientConnectorError)
-            raise NoAnswerError(_told(error), may_have_arrived=may_have_arrived) from None
+            exchange = await self._pool(self._proxies[sent.endpoint]).exchange(request, answer)
         finally:
             self._used_at = self._clock()
-
-    async def _post(self, sent: Sent) -> Received:
-        total = ANSWER_SECONDS + CONNECT_SECONDS + sent.wait_seconds
-        timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS)
-        async with (
-            self._open_session() if sent.is_alone else contextlib.nullcontext(self._session) as session,
-            asyncio.timeout(None) as silence,
-            session.post(
-                sent.endpoint,
-                data=sent.document,
-                headers=sent.headers,
-                timeout=timeout,
-                proxy=self._proxies[sent.endpoint],
-                ssl=self._tls,
-                trace_request_ctx=silence if sent.service is DYNAMODB else None,
-            ) as response,
-        ):
-            silence.reschedule(None)
-            return Received(response.status, response.headers, await response.read())
+        if exchange.failure is not None or exchange.http_status is None:
+            raise NoAnswerError(_told(exchange), may_have_arrived=not exchange.is_connecting)
+        headers = {name.lower(): value for name, value in exchange.headers}
+        return Received(exchange.http_status, headers, b"".join(answer.pieces))
 
 
-async def _limit_silence(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionReuseconnParams) -> None:
-    """A kept connection was taken for a request: give its answer little time, where that is wanted."""
-    silence = context.trace_request_ctx
-    if silence is not None:
-        silence.reschedule(asyncio.get_running_loop().time() + SILENT_SECONDS)
+# What libcurl says by itself; nothing but what is signed, and the signature, goes to AWS.
+_NOT_SENT: Final = ("Accept:", "Expect:", "User-Agent:")
 
 
-_tracing: Final = aiohttp.TraceConfig()
-_tracing.on_connection_reuseconn.append(_limit_silence)
+class _Answer:
+    """Takes an answer whole."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def head(self, _: Exchange) -> bool:
+        """Whatever its head says."""
+        return True
+
+    def body(self, piece: bytes) -> int:
+        """Keep a piece."""
+        self.pieces.append(piece)
+        return GO_ON
 
 
-def _told(error: Exception) -> str:
+def _told(exchange: Exchange) -> str:
     """What went wrong on the way, without what the other end had to say of it."""
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy answers {error.status}"
-    if isinstance(error, aiohttp.ClientResponseError):
-        return "the answer is no HTTP"
-    return str(error) or type(error).__name__
+    match exchange.failure:
+        case Failure.NOT_HTTP | Failure.BAD_FRAMING | Failure.HEAD_TOO_LARGE | Failure.SHORT_BODY:
+            return "the answer is no HTTP"
+        case Failure.TIMEOUT | Failure.CONNECT_TIMEOUT:
+            return "no answer in time"
+    return exchange.detail or (os.strerror(exchange.errno) if exchange.errno else str(exchange.failure))

@@ -58,6 +58,9 @@ class Hosts(Part):
 
     @operation
     def leave(self, exits: Sequence[Exit]) -> None:
+        self._leave(exits)
+
+    def _leave(self, exits: Sequence[Exit]) -> None:
         for end in exits:
             self._store.change_host(end.host, functools.partial(left, end=end))
 
@@ -66,13 +69,17 @@ class Hosts(Part):
         return {origin: self._store.robots[origin] for origin in origins if origin in self._store.robots}
 
     @operation
-    def lease_robots(self, origin: str, *, until: float) -> bool:
+    def lease_robots(self, origins: Sequence[str], *, until: float) -> list[bool]:
+        return [self._lease_robots(origin, until) for origin in origins]
+
+    def _lease_robots(self, origin: str, until: float) -> bool:
         if self._store.robots_leases.get(origin, -math.inf) >= self._clock():
             return False
         self._store.robots_leases[origin] = until
         return True
 
     @operation
-    def save_robots(self, row: RobotsRow) -> None:
-        self._store.robots[row.origin] = row
-        self._store.robots_leases.pop(row.origin, None)
+    def save_robots(self, rows: Sequence[RobotsRow]) -> None:
+        for row in rows:
+            self._store.robots[row.origin] = row
+            self._store.robots_leases.pop(row.origin, None)

@@ -11,7 +11,7 @@ import msgspec
 
 from sqspider.frontier.answers import not_before
 from sqspider.frontier.memory.part import Part, operation
-from sqspider.frontier.memory.queue import Stored
+from sqspider.frontier.memory.queue import Sift, Stored
 from sqspider.frontier.values import Deferral, Delivery
 from sqspider.message import Message, encode_message
 
@@ -45,7 +45,19 @@ class Messages(Part):
         """What is visible, when more will be, and who tells if it is sooner."""
         return self._take(limit), self._store.queue.next_visible(), self._store.news
 
-    def _take(self, limit: int) -> list[Delivery]:
+    async def wait(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + seconds
+        while True:
+            _, next_visible, news = await self._run(functools.partial(self._receive, 0))
+            left, until_then = give_up_at - loop.time(), next_visible - self._clock()
+            if left <= 0 or until_then <= 0:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, max(until_then, 0.001))):
+                    await news.wait()
+
+    def _take(self, limit: int, sift: Sift | None = None) -> list[Delivery]:
         now = self._clock()
         self._generation = self._store.generation
         self._receipts += 1
@@ -55,6 +67,7 @@ class Messages(Part):
             until=now + self._settings.visibility_seconds,
             max_receives=self._settings.max_receives,
             receipt=f"{self._receipt_prefix}:{self._receipts}",
+            sift=sift,
         )
         return [self._delivery_of(stored) for stored in taken]
 

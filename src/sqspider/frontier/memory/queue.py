@@ -6,13 +6,13 @@ import enum
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
 import msgspec
 
-from sqspider.frontier.answers import is_dead
+from sqspider.frontier.answers import MOST_LOOKED_AT, is_dead
 from sqspider.frontier.memory.journal import Journal, Kept
 from sqspider.frontier.values import Delivery, QueueStats
 from sqspider.message import Message, decode_message, encode_message
@@ -40,6 +40,10 @@ class Stored(msgspec.Struct, frozen=True):
     precedence: Precedence = Precedence.FRESH
     receive_count: int = 0
     receipt: str = ""  # of the last delivery, if that is not ended
+
+
+Sift = Callable[[Stored], tuple[float, Message] | None]
+"""Until when a message is to be put off, and what it says from then on; none: it is taken."""
 
 
 class MessageQueue:
@@ -106,14 +110,26 @@ class MessageQueue:
                 heapq.heappop(heap)
         return min((heap[0][0] for heap in self._waiting.values() if heap), default=math.inf)
 
-    def take(self, limit: int, *, now: float, until: float, max_receives: int, receipt: str) -> list[Stored]:
-        """Up to ``limit`` visible messages, hidden until a moment. One that was taken too often dies instead."""
+    def take(
+        self, limit: int, *, now: float, until: float, max_receives: int, receipt: str, sift: Sift | None = None
+    ) -> list[Stored]:
+        """Up to ``limit`` visible messages, hidden until a moment. One that was taken too often dies instead.
+
+        One that a sieve has a moment for is put off until then, untaken.
+        """
         taken: dict[int, Stored] = {}  # what was put off to one moment twice has two entries there
         visible = self._take_visible(now)
-        while len(taken) < limit and (stored := next(visible, None)) is not None:
+        put_off = 0
+        while len(taken) < limit and put_off < MOST_LOOKED_AT and (stored := next(visible, None)) is not None:
+            if stored.id in taken:
+                continue
             if is_dead(stored.receive_count, max_receives):
                 self._remove(stored)
                 self.dead[stored.id] = stored
+                continue
+            if sift is not None and (until_then := sift(stored)) is not None:
+                self._put_off_until(stored, *until_then)
+                put_off += 1
                 continue
             count = stored.receive_count + 1
             taken[stored.id] = replace(stored, receive_count=count, receipt=f"{receipt}:{stored.id}")
@@ -139,7 +155,9 @@ class MessageQueue:
         stored = self._held(delivery)
         if stored is None:
             return
-        stored = replace(stored, receive_count=0, receipt="")
+        self._put_off_until(replace(stored, receive_count=0, receipt=""), until, message)
+
+    def _put_off_until(self, stored: Stored, until: float, message: Message | None) -> None:
         if message is not None:
             self._remove(stored)  # it is found by what it says
             stored = replace(stored, message=message, body=encode_message(message))

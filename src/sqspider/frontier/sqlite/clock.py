@@ -11,15 +11,15 @@ import sqlite3
 from typing import Final
 
 import msgspec
-import structlog
 
 from sqspider.frontier.sqlite.errors import is_busy
 from sqspider.frontier.sqlite.rows import packed_robots, robots_row
 from sqspider.frontier.values import Clock, RobotsRow
+from sqspider.log import get_logger
 
 TOLERATED_SECONDS: Final = 10.0  # clocks that are set over the net are put back a little now and then
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 LATEST: Final = "SELECT latest FROM clock"
 NOTE: Final = "UPDATE clock SET latest = ?"

@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 
 from sqspider.frontier.sqlite.errors import BUSY_SECONDS, damaged, folder_of, has_frames, is_busy
 from sqspider.frontier.sqlite.schema import SCHEMA, statements_of
-from sqspider.frontier.sqlite.upgrade import upgrade
 from sqspider.frontier.values import FrontierUnavailableError
 
 APPLICATION_ID: Final = 0x73717370  # "sqsp"
@@ -174,6 +173,8 @@ def _prepare(connection: sqlite3.Connection, path: str, now: float) -> None:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         elif head.version < SCHEMA_VERSION:
+            from sqspider.frontier.sqlite.upgrade import upgrade  # here: few files are old
+
             upgrade(connection, path, head.version, now)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -78,18 +78,16 @@ class Hosts(Part):
         return await self._change([(entrance.host, partial(entered, entrance=entrance)) for entrance in entrances])
 
     async def leave(self, exits: Sequence[Exit]) -> None:
-        await self._change([(end.host, partial(_left, end=end)) for end in exits])
+        await self._change([(end.host, leaving(end)) for end in exits])
 
     async def _change(self, changes: Sequence[tuple[str, HostChange[T]]]) -> list[T]:
         """Change the states of hosts, one change after the other, in one transaction; their answers."""
 
         def work(transaction: Transaction) -> list[T]:
-            old = _states_of(transaction, list(dict.fromkeys(host for host, _ in changes)))
-            new, answers = dict(old), []
-            for host, change in changes:
-                new[host], answer = change(new[host], now=transaction.now)
-                answers.append(answer)
-            _save(transaction, old, new)
+            states = States(transaction)
+            states.read(host for host, _ in changes)
+            answers = [states.become(host, change) for host, change in changes]
+            states.save()
             return answers
 
         return await self._file.write(work)
@@ -113,27 +111,57 @@ def rows_of(connection: sqlite3.Connection, path: str, hosts: Sequence[str]) -> 
     return {host: known.get(host) or HostRow(host=host) for host in hosts}
 
 
-def _left(state: HostState, now: float, end: Exit) -> tuple[HostState, None]:  # noqa: ARG001 - it is the same at any time
-    return left(state, end)
+def leaving(end: Exit) -> HostChange[None]:
+    """The end of a request: the same at any moment."""
+    return lambda state, now: left(state, end)  # noqa: ARG005
 
 
-def _states_of(transaction: Transaction, hosts: Sequence[str]) -> dict[str, HostState]:
-    requests: defaultdict[str, dict[str, float]] = defaultdict(dict)
-    for host, token, until in transaction.connection.execute(REQUESTS, (json.dumps(hosts),)):
-        requests[host][token] = until
-    rows = rows_of(transaction.connection, transaction.path, hosts)
-    return {host: HostState(row=row, requests=requests[host]) for host, row in rows.items()}
+class States:
+    """The states of hosts in one transaction: each is read once, and written once if it has changed."""
 
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._old: dict[str, HostState] = {}
+        self._new: dict[str, HostState] = {}
 
-def _save(transaction: Transaction, old: dict[str, HostState], new: dict[str, HostState]) -> None:
-    """Write what has changed."""
-    rows = [state.row for host, state in new.items() if state.row is not old[host].row]
-    saves = [{**msgspec.structs.asdict(row), "was_in_trouble": is_in_trouble(row, transaction.now)} for row in rows]
-    ended, begun = [], []
-    for host, state in new.items():
-        before, after = old[host].requests, state.requests
-        ended += [(host, token) for token in before.keys() - after.keys()]
-        begun += [(host, token, after[token]) for token in after.keys() - before.keys()]
-    transaction.connection.executemany(SAVE_HOST, saves)
-    transaction.connection.executemany(END_REQUEST, ended)
-    transaction.connection.executemany(BEGIN_REQUEST, begun)
+    def read(self, hosts: Iterable[str]) -> None:
+        """Read those that were not yet; before any is changed by other means."""
+        names = [host for host in dict.fromkeys(hosts) if host not in self._old]
+        if not names:
+            return
+        requests: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        for host, token, until in self._transaction.connection.execute(REQUESTS, (json.dumps(names),)):
+            requests[host][token] = until
+        for host, row in rows_of(self._transaction.connection, self._transaction.path, names).items():
+            self._old[host] = self._new[host] = HostState(row=row, requests=requests[host])
+
+    def row(self, host: str) -> HostRow:
+        """The row of one that was read."""
+        return self._new[host].row
+
+    def rows_of(self, hosts: Iterable[str]) -> dict[str, HostRow]:
+        """The rows of some, read where they were not."""
+        names = list(dict.fromkeys(hosts))
+        unread = [host for host in names if host not in self._new]
+        read = rows_of(self._transaction.connection, self._transaction.path, unread) if unread else {}
+        return {host: read[host] if host in read else self._new[host].row for host in names}
+
+    def become(self, host: str, change: HostChange[T]) -> T:
+        """Change one that was read; the answer."""
+        self._new[host], answer = change(self._new[host], now=self._transaction.now)
+        return answer
+
+    def save(self) -> None:
+        """Write what has changed."""
+        rows, ended, begun = [], [], []
+        for host, old in self._old.items():
+            new = self._new[host]
+            if new.row is not old.row:
+                rows.append(new.row)
+            ended += [(host, token) for token in old.requests.keys() - new.requests.keys()]
+            begun += [(host, token, new.requests[token]) for token in new.requests.keys() - old.requests.keys()]
+        moment = self._transaction.now
+        saves = [{**msgspec.structs.asdict(row), "was_in_trouble": is_in_trouble(row, moment)} for row in rows]
+        self._transaction.change_each(SAVE_HOST, saves)
+        self._transaction.change_each(END_REQUEST, ended)
+        self._transaction.change_each(BEGIN_REQUEST, begun)

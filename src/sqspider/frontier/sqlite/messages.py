@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier.answers import is_dead, not_before
+from sqspider.frontier.answers import MOST_LOOKED_AT, is_dead, not_before
 from sqspider.frontier.sqlite import counters
 from sqspider.frontier.sqlite.connection import OpenFile, Part, Transaction
 from sqspider.frontier.sqlite.errors import damaged
@@ -53,6 +53,17 @@ RETURNING id, key, delivery, url, depth,
     CASE typeof(parent) WHEN 'integer' THEN (SELECT p.url FROM record AS p NOT INDEXED WHERE p.id = record.parent)
         ELSE parent END,
     crawl, redirects, lastmod, slot, slot_generation, receives, enqueued_at, lease_until IS NULL
+"""
+# What they say before they are received, where that decides whether they are.
+LOOK_AT: Final = """
+SELECT id, key, delivery, url, depth,
+    CASE typeof(parent) WHEN 'integer' THEN (SELECT p.url FROM record AS p NOT INDEXED WHERE p.id = r.parent)
+        ELSE parent END,
+    crawl, redirects, lastmod, slot, slot_generation, receives, enqueued_at, lease_until IS NULL
+FROM record AS r NOT INDEXED WHERE id IN (SELECT value FROM json_each(?))
+"""
+PUT_OFF_UNTIL: Final = """
+UPDATE record NOT INDEXED SET queue = 1, visible_at = :until, slot = :slot, slot_generation = :generation WHERE id = :id
 """
 RECEIVE_MESSAGES: Final = """
 UPDATE sent NOT INDEXED SET receives = receives + 1, delivery = delivery + 1, queue = 2, visible_at = :hidden_until
@@ -97,7 +108,7 @@ class Messages(Part):
     async def receive(self, limit: int, *, wait_seconds: float = 0.0) -> list[Delivery]:
         file, loop = self._file, asyncio.get_running_loop()
         give_up_at = loop.time() + wait_seconds
-        pause, longest = POLL_SECONDS
+        pause = POLL_SECONDS[0]
         while True:
             file.news.clear()
             next_at = await file.read(partial(look, file))
@@ -110,14 +121,30 @@ class Messages(Part):
             left = give_up_at - loop.time()
             if left <= 0:
                 return []
-            wait = min(pause, left)
-            if next_at is not None:
-                wait = min(wait, max(next_at - file.clock(), 0.001))
-            try:
-                async with asyncio.timeout(wait):
-                    await file.news.wait()
-            except TimeoutError:
-                pause = min(pause * 2, longest)
+            pause = await self._wait_for_news(min(pause, left), pause, next_at)
+
+    async def wait(self, seconds: float) -> None:
+        file, loop = self._file, asyncio.get_running_loop()
+        give_up_at, pause = loop.time() + seconds, POLL_SECONDS[0]
+        while True:
+            file.news.clear()
+            next_at = await file.read(partial(look, file))
+            left = give_up_at - loop.time()
+            if left <= 0 or (next_at is not None and next_at <= file.clock()):
+                return
+            pause = await self._wait_for_news(min(pause, left), pause, next_at)
+
+    async def _wait_for_news(self, seconds: float, pause: float, next_at: float | None) -> float:
+        """Wait so long, until a moment, or until something comes of this process; the next pause after this one."""
+        file = self._file
+        if next_at is not None:
+            seconds = min(seconds, max(next_at - file.clock(), 0.001))
+        try:
+            async with asyncio.timeout(seconds):
+                await file.news.wait()
+        except TimeoutError:
+            return min(pause * 2, POLL_SECONDS[1])
+        return pause
 
     async def defer(self, deferrals: Sequence[Deferral]) -> None:
         await self._file.write(lambda transaction: defer(transaction, deferrals))
@@ -164,17 +191,58 @@ class Received(NamedTuple):
         return own or decode_message(self.delivery.body)
 
 
-def receive(transaction: Transaction, limit: int) -> list[Received]:
-    """Take what is visible. None: there is nothing, or what there was has died."""
-    connection, now = transaction.connection, transaction.now
+Sift = Callable[[Sequence[int]], Sequence[int]]
+"""Which of some records are to be taken; it puts the others off."""
+
+
+def receive(transaction: Transaction, limit: int, sift: Sift | None = None) -> list[Received]:
+    """Take what is visible, and what a sieve lets through. None: there is nothing, or what there was has died."""
     received = _receive_messages(transaction, limit)
-    limit -= len(received)
+    looked_at = 0
+    while (room := limit - len(received)) > 0:
+        ids = _visible(transaction, room)
+        chosen = ids if sift is None else sift(ids)
+        received += _receive_records(transaction, chosen)
+        looked_at += len(ids)
+        if len(chosen) == len(ids) or looked_at >= MOST_LOOKED_AT:
+            break
+    return received
+
+
+def _visible(transaction: Transaction, limit: int) -> list[int]:
+    """Records that are visible: they are put off no more, whatever becomes of them."""
+    connection, now = transaction.connection, transaction.now
     ids = [id_ for (id_,) in connection.execute(TIMED, (IN_FLIGHT, now, limit))]
     lost = len(ids)
     ids += [id_ for (id_,) in connection.execute(TIMED, (PUT_OFF, now, limit - lost))]
     transaction.count({"put_off": lost - len(ids)})
     ids += [id_ for (id_,) in connection.execute(FRESH_ONES, (limit - len(ids),))]
-    return received + _receive_records(transaction, ids)
+    return ids
+
+
+class Seen(NamedTuple):
+    """A record that is visible, before it is received."""
+
+    place: Waiting
+    message: Message | None  # none: it is damaged; whoever receives it is told
+
+
+def look_at(transaction: Transaction, ids: Sequence[int]) -> list[Seen]:
+    """What records say that are visible, in their order; what is not there is left out."""
+    rows = transaction.connection.execute(LOOK_AT, (json.dumps(ids),)).fetchall()
+    by_id = {place.id: place for place in (Waiting(*row) for row in rows)}
+    settings = settings_by_crawl(transaction.connection, {place.crawl for place in by_id.values()})
+    places = [by_id[id_] for id_ in ids if id_ in by_id]
+    return [
+        Seen(place, place.sound_message(settings[place.crawl]) if place.crawl in settings else None) for place in places
+    ]
+
+
+def put_off_until(transaction: Transaction, puts: Sequence[tuple[int, float, float, int]]) -> None:
+    """Let records wait in the queue until a moment, with a slot: id, moment, slot and its generation."""
+    names = ("id", "until", "slot", "generation")
+    transaction.change_each(PUT_OFF_UNTIL, [dict(zip(names, put, strict=True)) for put in puts])
+    transaction.count({"put_off": len(puts)})
 
 
 def _hidden_until(transaction: Transaction) -> float:

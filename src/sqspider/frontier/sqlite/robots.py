@@ -28,12 +28,14 @@ class Robots(Part):
         known = {origin: robots_row(packed) for origin, packed in rows}
         return {origin: row for origin, row in known.items() if row is not None}
 
-    async def lease_robots(self, origin: str, *, until: float) -> bool:
-        def work(transaction: Transaction) -> bool:
-            parameters = {"origin": origin, "until": until, "now": transaction.now}
-            return transaction.connection.execute(LEASE_ROBOTS, parameters).rowcount == 1
+    async def lease_robots(self, origins: Sequence[str], *, until: float) -> list[bool]:
+        def work(transaction: Transaction) -> list[bool]:
+            connection, moments = transaction.connection, {"until": until, "now": transaction.now}
+            leases = [connection.execute(LEASE_ROBOTS, {"origin": origin, **moments}) for origin in origins]
+            return [lease.rowcount == 1 for lease in leases]
 
         return await self._file.write(work)
 
-    async def save_robots(self, row: RobotsRow) -> None:
-        await self._file.change(SAVE_ROBOTS, (row.origin, packed_robots(row)))
+    async def save_robots(self, rows: Sequence[RobotsRow]) -> None:
+        packed = [(row.origin, packed_robots(row)) for row in rows]
+        await self._file.write(lambda transaction: transaction.change_each(SAVE_ROBOTS, packed))

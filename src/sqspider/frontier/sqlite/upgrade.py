@@ -14,12 +14,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from sqspider.frontier.sqlite.keys import key_of
 from sqspider.frontier.sqlite.rows import FRESH, IN_FLIGHT, PUT_OFF, STATUS_NUMBERS, dicts, pack
 from sqspider.frontier.sqlite.schema import SCHEMA, statements_of
 from sqspider.frontier.values import FrontierUnavailableError
+from sqspider.log import get_logger
 from sqspider.record import decode_outcome
 from sqspider.url import host_of
 
@@ -29,7 +29,7 @@ SAID_EVERY_SECONDS: Final = 5.0
 ROOM: Final = 1.3  # times the size of the file, for what is written anew before the old is given up
 AHEAD_SECONDS: Final = 60.0  # a worker that was seen later than this is none: the clock was put back
 
-log = structlog.stdlib.get_logger(__name__)
+log = get_logger(__name__)
 
 TABLES: Final = ("settings", "record", "message", "counter", "host", "request", "robots", "worker", "sample")
 OLD_INDEXES: Final = ("record_due", "sent_visible", "message_in_flight", "sample_at")
