@@ -83,6 +83,34 @@ async def test_an_answer_ends_alike_wherever_it_is_split(name: str) -> None:
     assert expected[0] is not Failure.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("name", "failure", "body"),
+    [
+        ("half a head", Failure.NO_ANSWER, b""),
+        ("nothing", Failure.NO_ANSWER, b""),
+        ("no HTTP", Failure.NOT_HTTP, b""),
+        ("broken chunks", Failure.BAD_FRAMING, b"hi"),
+        ("a short body", Failure.SHORT_BODY, b"hi"),
+        ("chunks without an end", Failure.SHORT_BODY, b"hi"),
+        ("two lengths", Failure.NOT_HTTP, b""),
+        ("another coding", Failure.BAD_FRAMING, b""),
+        ("an upgrade", None, b""),
+        ("no body", None, b""),
+        ("interim answers", None, b"hello"),
+    ],
+)
+async def test_an_answer_ends_as_it_should(name: str, failure: Failure | None, body: bytes) -> None:
+    def answer(peer: Peer) -> None:
+        peer.send(ANSWERS[name])
+        peer.end()
+
+    server = Server(answer)
+    async with server.running():
+        with transport() as carrier:
+            exchange, taken = await ask(carrier, server.url())
+    assert (exchange.failure, taken) == (failure, body), exchange.detail
+
+
 async def endless(peer: Peer, first: bytes, then: bytes) -> None:
     peer.send(first)
     try:

@@ -19,12 +19,14 @@ from backports import zstd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sqspider.host import RobotsAccess
 from sqspider.record import Reason
 from sqspider.transport.addresses import why_not_public
 from sqspider.url import canonicalize, host_of
 from sqspider.version import VERSION
 from sqspider.web.fetch import LARGE_BYTES, Fetched, Fetcher, FetchOptions
 from sqspider.web.guard import is_web_port
+from sqspider.web.robots_rules import access_for
 from tests.conftest import load_cases
 
 PRIVATE = FetchOptions(allow_private=True, timeout_seconds=60.0, max_bytes=100_000)
@@ -321,6 +323,49 @@ async def test_a_kept_connection_that_breaks_is_told_and_its_url_gets_another() 
     assert [fetched.reason for fetched in found] == [None, Reason.CONNECTION_RESET, None, None]
     assert [head.split()[1] for head in server.requests] == [b"/a", b"/b", b"/c", b"/b"]
     assert server.connections == 3
+
+
+async def test_what_comes_late_on_a_kept_connection_is_no_answer_to_the_next_url() -> None:
+    """It comes after the request was written, and belongs to the answer before."""
+    server = RawServer()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read_request(reader)
+        writer.write(ok(b"x"))
+        await server.read_request(reader)
+        writer.write(b"surplus" + ok(b"x"))
+        await writer.drain()
+
+    async with server.playing(answer), Fetcher(PRIVATE) as fetcher:
+        found = [await fetcher.fetch(f"{server.url}{path}") for path in ("a", "b", "b")]
+    assert [(fetched.reason, fetched.is_stale) for fetched in found] == [
+        (None, False),
+        (Reason.BAD_RESPONSE, True),
+        (None, False),
+    ]
+    assert server.connections == 2
+
+
+async def test_a_body_that_ends_early_is_kept_and_marked_unless_nothing_came() -> None:
+    half, _ = await fetch_from(HEAD + b"Content-Length: 9\r\n\r\nhalf")
+    assert (half.reason, half.body, half.truncated, half.is_short) == (None, b"half", True, True)
+    nothing, _ = await fetch_from(HEAD + b"Content-Length: 9\r\n\r\n")
+    assert (nothing.reason, nothing.body) == (Reason.INCOMPLETE_BODY, b"")
+    cut, _ = await fetch_from(ok(b"x" * 200_000))  # at our limit: that is not its end
+    assert (cut.reason, cut.truncated, cut.is_short) == (None, True, False)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        HEAD + b"Content-Length: 99\r\n\r\nUser-agent: *\n",
+        ok(gzip.compress(b"User-agent: *\nDisallow: /")[:-9], "Content-Encoding: gzip"),
+    ],
+    ids=["length", "coding"],
+)
+async def test_a_robots_txt_that_ends_early_allows_nothing(response: bytes) -> None:
+    fetched, _ = await fetch_from(response)
+    assert (fetched.reason, access_for(fetched)) == (None, RobotsAccess.UNREACHABLE)
 
 
 async def test_a_url_that_found_a_kept_connection_silent_gets_another() -> None:

@@ -26,7 +26,7 @@ CheckAddress = Callable[[str], str | None]
 """Why an IP address must not be connected to; none: it may be."""
 
 IDLE_SECONDS: Final = 15
-BUFFER_BYTES: Final = 64 * 1024  # that are read at a time; all requests have one buffer together
+BUFFER_BYTES: Final = 128 * 1024  # that are read at a time; all requests have one buffer together
 _SWITCHING_PROTOCOLS: Final = 101  # RFC 9110 section 15.2.2: an end, for we ask for no other protocol
 
 
