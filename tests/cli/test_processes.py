@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -198,6 +200,30 @@ def test_workers_end_when_their_parent_was_killed(sqspider: Run, gated_site: Sit
     assert "processing" not in by_status(sqspider)
 
 
+def test_workers_that_wait_to_begin_end_when_their_parent_was_killed(
+    gated_site: Site, gate: Gate, tmp_path: Path
+) -> None:
+    gated_site.bodies["/robots.txt"] = gate.answer
+    crawl = Crawling(tmp_path, "crawl", gated_site.url, *FLAGS, "--sitemaps", "--workers", "2", "--quiet")
+    gate.asked.wait()  # for what sitemaps there are: no worker has begun
+    crawl.process.kill()
+    assert crawl.ended() == -signal.SIGKILL  # they write to the same pipe: it ends with the last of them
+
+
+def test_no_worker_imports_what_its_parent_has_imported(gated_site: Site, gate: Gate, tmp_path: Path) -> None:
+    """One that did would pay for a start-up of its own. What the standard library imports late is its own affair."""
+    gate.set()
+    command = [sys.executable, "-X", "importtime", "-m", "sqspider", "crawl", gated_site.url, *FLAGS]
+    done = subprocess.run(
+        [*command, "--workers", "2", "--quiet"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    imported = Counter(re.findall(r"^import time:.*\| +([\w.]+)$", done.stderr, re.MULTILINE))
+    assert imported["sqspider.work.worker"] == 1
+    twice = [name for name, times in imported.items() if times > 1]
+    own = {*sys.stdlib_module_names, "org"}  # which `copy` tries to import, for Jython
+    assert [name for name in twice if name.partition(".")[0] not in own] == []
+
+
 PARENT_ENDED = """
 import asyncio
 from sqspider.cli.signals import stop_with_parent
@@ -223,7 +249,7 @@ def test_the_end_of_the_parent_is_heard_once() -> None:
 
 # What Windows' event loop has not, and no quicker one: as `sitecustomize`, it holds for the workers, too.
 AS_ON_WINDOWS = """
-import asyncio, sys
+import asyncio, os, sys
 from asyncio import events
 
 class Loop(asyncio.SelectorEventLoop):
@@ -233,6 +259,7 @@ class Loop(asyncio.SelectorEventLoop):
 
 events.new_event_loop = Loop
 sys.modules["uvloop"] = None
+del os.fork
 """
 
 
