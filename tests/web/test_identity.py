@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -136,6 +137,7 @@ def test_certificates_that_cannot_be_used_are_refused_at_once(tmp_path: Path) ->
     first.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     second.private_key_pem.write_to_path(tmp_path / "key.pem")
     cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    fields: dict[str, Any]
     for fields, says in (
         ({"ca_file": str(empty)}, "^ca_file: name a file"),
         ({"ca_file": str(tmp_path / "no.pem")}, "^ca_file: .* cannot be read"),
