@@ -136,9 +136,7 @@ def unbegun(site: Site, door: Door, tmp_path: Path) -> Crawling:
     return crawl
 
 
-def test_workers_end_when_their_parent_was_killed_before_the_word(
-    sqspider: Run, site: Site, door: Door, unbegun: Crawling
-) -> None:
+def test_workers_end_when_their_parent_was_killed_before_the_word(sqspider: Run, door: Door, unbegun: Crawling) -> None:
     unbegun.process.kill()
     assert unbegun.ended() == -signal.SIGKILL  # they write to the same pipe: it ends with the last of them
     door.opened.set()
@@ -146,9 +144,7 @@ def test_workers_end_when_their_parent_was_killed_before_the_word(
     assert not any(line.startswith("{") for line in unbegun.lines), unbegun.lines
 
 
-def test_a_crawl_that_is_stopped_before_the_word_begins_nothing(
-    sqspider: Run, site: Site, door: Door, unbegun: Crawling
-) -> None:
+def test_a_crawl_that_is_stopped_before_the_word_begins_nothing(sqspider: Run, door: Door, unbegun: Crawling) -> None:
     unbegun.process.send_signal(signal.SIGINT)
     unbegun.until(saying("stopping:"))
     door.opened.set()
