@@ -132,7 +132,7 @@ def unbegun(site: Site, door: Door, tmp_path: Path) -> Crawling:
     """A crawl that reads sitemaps first: its workers are forked, and wait for the word."""
     site.bodies["/robots.txt"] = door.answer
     crawl = Crawling(tmp_path, "crawl", site.url, *FLAGS, *TWO, "--sitemaps")
-    door.asked.acquire()
+    assert door.asked.acquire(timeout=LONG_SECONDS)
     return crawl
 
 
@@ -154,8 +154,8 @@ def test_a_crawl_that_is_stopped_before_the_word_begins_nothing(sqspider: Run, d
 
 def test_a_signal_to_all_in_the_terminal_is_heard_once(sqspider: Run, site: Site, door: Door, tmp_path: Path) -> None:
     """As Ctrl-C is sent: had the workers heard it, too, they would say so, and a second one would end them at once."""
-    crawl = Crawling(tmp_path, "crawl", site.url, *FLAGS, *TWO, own_group=True)
-    door.asked.acquire()
+    crawl = Crawling(tmp_path, "crawl", site.url, *FLAGS, *TWO)
+    assert door.asked.acquire(timeout=LONG_SECONDS)
     os.killpg(crawl.process.pid, signal.SIGINT)
     crawl.until(saying("stopping:"))
     door.opened.set()
@@ -168,7 +168,7 @@ def test_workers_have_names_and_claims_of_their_own(site: Site, door: Door, tmp_
     """They are copies of one process: what is random is made after the fork."""
     crawl = Crawling(tmp_path, "crawl", site.url, *FLAGS, *TWO, "--concurrency", "1", "--batch-size", "1")
     for _ in range(2):  # one worker asks for one page at a time
-        door.asked.acquire()
+        assert door.asked.acquire(timeout=LONG_SECONDS)
     with closing(sqlite3.connect(tmp_path / "sqspider.db")) as database:
         claims = database.execute("SELECT worker_id, claim_id FROM record WHERE status = 1").fetchall()
     door.opened.set()

@@ -64,11 +64,11 @@ def gated_site(gate: Gate) -> Iterator[Site]:
 class Crawling:
     """A crawl that runs, and what it says, as events."""
 
-    def __init__(self, folder: Path, *arguments: str, own_group: bool = False, **environment: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
         command = [sys.executable, "-m", "sqspider", "--log-format", "json", "--log-level", "info", *arguments]
         self.process = subprocess.Popen(
             command, cwd=folder, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=own_group,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         self.lines: list[str] = []
         self.events: list[dict[str, Any]] = []
