@@ -69,7 +69,7 @@ class Crawling:
         command = [sys.executable, "-m", "sqspider", "--log-format", "json", "--log-level", "info", *arguments]
         self.process = subprocess.Popen(
             command, cwd=folder, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         self.lines: list[str] = []
         self.events: list[dict[str, Any]] = []
