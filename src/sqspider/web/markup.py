@@ -122,7 +122,7 @@ _REST_OF_TAG: Final = (
 # an end tag from ending anything, so it does not count behind them.
 _OPEN_FORMATTING: Final = re.compile(
     rb"<(%(names)s)(?=[\t\n\f\r />])"
-    rb"(?!%(rest)s[^<]*+(?:<(?!/?\1[\t\n\f\r />])/?(?:span|a|%(names)s)%(rest)s[^<]*+){0,8}</\1>)"
+    rb"(?!%(rest)s[^<]*+(?:<(?!/?\1[\t\n\f\r />])/?(?:span|a|%(names)s)%(rest)s[^<]*+){0,60}</\1>)"
     % {b"names": _FORMATTING, b"rest": _REST_OF_TAG},
     re.IGNORECASE,
 )
