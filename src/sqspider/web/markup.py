@@ -123,14 +123,13 @@ _REST_OF_TAG: Final = (
 _OPEN_FORMATTING: Final = re.compile(
     rb"<(%(names)s)(?=[\t\n\f\r />])"
     rb"(?!%(rest)s[^<]*+(?:<(?!/?\1[\t\n\f\r />])/?(?:span|a|%(names)s)%(rest)s[^<]*+){0,60}</\1>)"
-    % {b"names": _FORMATTING, b"rest": _REST_OF_TAG},
-    re.IGNORECASE,
+    % {b"names": _FORMATTING, b"rest": _REST_OF_TAG}
 )
 
 
 def _open_formatting(document: bytes) -> int:
     """At most so many formatting elements stay open at once: each is copied into every paragraph that follows."""
-    return sum(1 for _ in _OPEN_FORMATTING.finditer(document))
+    return sum(1 for _ in _OPEN_FORMATTING.finditer(document.lower()))
 
 
 _SLICE: Final = 16 * 1024
