@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 import pytest
+import trustme
 
 from sqspider.cli.consume import consume
 from sqspider.cli.crawl import crawl
@@ -70,7 +71,7 @@ class Crawling:
         command = [sys.executable, "-m", "sqspider", "--log-format", "json", "--log-level", "info", *arguments]
         self.process = subprocess.Popen(
             command, cwd=folder, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         self.lines: list[str] = []
         self.events: list[dict[str, Any]] = []
@@ -341,7 +342,9 @@ def another_than(option: click.Option) -> object:
     return texts.get(option.name or "") or (option.default - 1 if isinstance(option.default, int | float) else 7)
 
 
-def test_all_that_is_given_to_a_crawl_is_given_to_its_workers() -> None:
+def test_all_that_is_given_to_a_crawl_is_given_to_its_workers(tmp_path: Path) -> None:
+    identity = tmp_path / "identity.pem"
+    trustme.CA().issue_cert("me.example").private_key_and_cert_chain_pem.write_to_path(identity)
     own = {"continuous", "until_empty", "worker_id", "with_parent"}  # not of a crawl
     shared = {"address", "log_format", "log_level"}
     given = {
@@ -355,6 +358,7 @@ def test_all_that_is_given_to_a_crawl_is_given_to_its_workers() -> None:
         fetch = to_fetch_options(values)
         return to_worker_options(values, "w", fetch, max_pages=values["max_pages"]), fetch
 
+    given |= dict.fromkeys(("ca_file", "client_cert", "client_key"), str(identity))
     command = consume_command(Shared("sqlite:f.db"), *read(given))
     arguments = command[command.index("consume") + 1 :]
     assert read(consume.make_context("consume", arguments).params) == read(given)
