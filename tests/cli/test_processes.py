@@ -201,16 +201,6 @@ def test_workers_end_when_their_parent_was_killed(sqspider: Run, gated_site: Sit
     assert "processing" not in by_status(sqspider)
 
 
-def test_workers_that_wait_to_begin_end_when_their_parent_was_killed(
-    gated_site: Site, gate: Gate, tmp_path: Path
-) -> None:
-    gated_site.bodies["/robots.txt"] = gate.answer
-    crawl = Crawling(tmp_path, "crawl", gated_site.url, *FLAGS, "--sitemaps", "--workers", "2", "--quiet")
-    gate.asked.wait()  # for what sitemaps there are: no worker has begun
-    crawl.process.kill()
-    assert crawl.ended() == -signal.SIGKILL  # they write to the same pipe: it ends with the last of them
-
-
 def test_no_worker_imports_what_its_parent_has_imported(gated_site: Site, gate: Gate, tmp_path: Path) -> None:
     """One that did would pay for a start-up of its own. What the standard library imports late is its own affair."""
     gate.set()
