@@ -137,14 +137,14 @@ def test_certificates_that_cannot_be_used_are_refused_at_once(tmp_path: Path) ->
     first.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     second.private_key_pem.write_to_path(tmp_path / "key.pem")
     cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
-    fields: dict[str, Any]
-    for fields, says in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"ca_file": str(empty)}, "^ca_file: name a file"),
         ({"ca_file": str(tmp_path / "no.pem")}, "^ca_file: .* cannot be read"),
         ({"client_key": key}, "^client_key: of no use"),
         ({"client_cert": cert, "client_key": key}, "^client_cert: .* cannot be used together"),
         ({"client_cert": cert}, "^client_cert: .* cannot be used together"),
         ({"client_cert": str(tmp_path / "no.pem")}, "^client_cert: .* cannot be read"),
-    ):
+    )
+    for fields, says in cases:
         with pytest.raises(ValueError, match=says):
             FetchOptions(**fields)
