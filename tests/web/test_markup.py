@@ -9,10 +9,9 @@ from collections.abc import Iterable
 import pytest
 
 from sqspider.url import canonicalize
-from sqspider.web import markup as markup_module
 from sqspider.web.attributes import Attributes
 from sqspider.web.links import LinkOptions, read_page
-from sqspider.web.markup import MAX_TREE_BYTES, MAX_TREE_COPIES, tree_elements
+from sqspider.web.markup import MAX_TREE_BYTES, tree_elements
 from sqspider.web.scanner import scanned_elements
 
 TAGS = ("a", "area", "base", "frame", "iframe", "img", "meta", "source")
@@ -195,29 +194,3 @@ def test_nothing_on_a_page_is_an_error_in_any_namespace(content_type: str, is_la
 @pytest.mark.parametrize("start", [b"", LARGE], ids=["tree", "scanner"])
 def test_odd_pages_are_read(markup: bytes, start: bytes) -> None:
     assert read_page(start + markup, "http://e.com/", [("Content-Type", "text/html; charset=utf-8")]) is not None
-
-
-@pytest.mark.parametrize(
-    ("start", "after"),
-    [
-        ("<b id={}>", "<p>x</p>"), ("<B ID={}>", "<P>x"), ("<nobr id={}>", "<p>x</p>"), ("<font color='{}'>", "<p>x</p></font>"),
-        ("<b id={}><table></b>", "<p>x</p>"), ("<b id={}><!--</b>-->", "<p>x</p>"), ("<b x=y\" z=\" id={}></b>\">", "<p>x</p>"),
-        ("<b id={}><script></b></script>", "<p>x</p>"), ("<b id={}><div></b>", "<p>x</p>"), ("<svg><b id={}>", "<p>x</p>"),
-    ],
-)  # fmt: skip
-def test_a_tree_never_has_many_copies_of_what_is_open(start: str, after: str) -> None:
-    """Whatever is open is copied into each paragraph: 40 kB would take a gigabyte."""
-    document = "<p>" + "".join(start.format(number) for number in range(2000)) + "</p>" + after * 1000
-    assert not markup_module._is_ordinary(document.encode())
-
-
-def test_formatting_that_ends_makes_no_page_laborious() -> None:
-    phrase = '<p><code class="a"><span class="pre">x</span></code> <EM>y</EM> <b><i>z</i></b> <a href="/x"><tt>t</tt></a></p>'
-    assert markup_module._open_formatting(phrase.encode() * 1000) == 0
-    assert markup_module._is_ordinary(phrase.encode() * 1000)
-
-
-def test_a_link_is_not_copied_though_it_stays_open() -> None:
-    document = "<p>" + "".join(f"<a href={number}>" for number in range(300)) + "</p>" + "<p>x</p>" * 300
-    assert len(list(tree_elements(document.encode(), ["a"]))) <= 300 + 300  # one each: the last
-    assert MAX_TREE_COPIES > 600

@@ -27,7 +27,6 @@ MAX_TREE_BYTES: Final = 3 * 1024 * 1024
 MAX_TREE_TAGS: Final = 20_000  # a tag may cost as much as the tree is deep
 MAX_SHALLOW_TREE_TAGS: Final = 150_000  # where the tree is not deep
 MAX_TREE_DEPTH: Final = 3000
-MAX_TREE_COPIES: Final = 250_000  # of formatting elements that are still open: nearly 400 bytes each
 MAX_TREE_TAG_BYTES: Final = 8192  # an attribute costs as much as its element has others
 
 
@@ -97,12 +96,10 @@ _LONG_TAG: Final = re.compile(rb"<[A-Za-z][^<>]{%d}" % MAX_TREE_TAG_BYTES)
 def _is_ordinary(document: bytes) -> bool:
     if len(document) > MAX_TREE_BYTES:
         return False
-    tags = document.count(b"<")
+    tags = document.count(b"<") if len(document) > 3 * MAX_TREE_TAGS else 0  # the shortest one has three bytes
     if tags > MAX_SHALLOW_TREE_TAGS:
         return False
     if tags > MAX_TREE_TAGS and not _is_shallow(document):
-        return False
-    if tags * tags > 4 * MAX_TREE_COPIES and _open_formatting(document) * tags > MAX_TREE_COPIES:
         return False
     return not (_has_bare_block(document) and _LONG_TAG.search(document))
 
@@ -111,25 +108,6 @@ def _has_bare_block(document: bytes) -> bool:
     """Whether a block without ``>`` is there: quick, and there is no long tag without one."""
     block = MAX_TREE_TAG_BYTES // 2  # a long tag covers at least one of them whole
     return any(document.find(b">", at, at + block) < 0 for at in range(0, len(document) - block + 1, block))
-
-
-# 13.2.4.3, but for "a": one that starts ends the one before it.
-_FORMATTING: Final = rb"big|b|code|em|font|i|nobr|small|strike|strong|s|tt|u"
-_REST_OF_TAG: Final = (
-    rb"(?:[\t\n\f\r ]++[^\t\n\f\r \"'<>/=]++(?:=(?:\"[^\"<>]*+\"|'[^'<>]*+'|[^\t\n\f\r \"'<>=]++))?+)*+[\t\n\f\r ]*+>"
-)
-# A start tag without its end tag after a few others of phrases. Blocks, tables, comments and scripts may keep
-# an end tag from ending anything, so it does not count behind them.
-_OPEN_FORMATTING: Final = re.compile(
-    rb"<(%(names)s)(?=[\t\n\f\r />])"
-    rb"(?!%(rest)s[^<]*+(?:<(?!/?\1[\t\n\f\r />])/?(?:span|a|%(names)s)%(rest)s[^<]*+){0,60}</\1>)"
-    % {b"names": _FORMATTING, b"rest": _REST_OF_TAG}
-)
-
-
-def _open_formatting(document: bytes) -> int:
-    """At most so many formatting elements stay open at once: each is copied into every paragraph that follows."""
-    return sum(1 for _ in _OPEN_FORMATTING.finditer(document.lower()))
 
 
 _SLICE: Final = 16 * 1024
