@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -293,7 +294,7 @@ async def test_a_receive_that_is_cancelled_loses_nothing(frontier: Frontier) -> 
         receiving = asyncio.ensure_future(frontier.receive(10))
         await asyncio.sleep(0)
         receiving.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        with contextlib.suppress(asyncio.CancelledError):  # on loopback an answer may be there at once
             await receiving
     # SQLite takes nothing along; what SQS had handed out comes back with its visibility timeout.
     assert {d.body for d in await take(frontier, 2)} == {url("a"), url("b")}
