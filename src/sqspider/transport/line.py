@@ -99,8 +99,11 @@ class Line:
         ):
             easy.setopt(option, value)
         trusted = self._options.certificates or ssl.get_default_verify_paths().cafile
-        if trusted:
-            easy.setopt(pycurl.CAPATH if os.path.isdir(trusted) else pycurl.CAINFO, trusted)
+        if trusted and os.path.isdir(trusted):
+            easy.unsetopt(pycurl.CAINFO)  # pycurl names the system's, which would be trusted as well
+            easy.setopt(pycurl.CAPATH, trusted)
+        elif trusted:
+            easy.setopt(pycurl.CAINFO, trusted)
 
     def begin(self, exchange: Exchange, receiver: Receiver, started: float) -> None:
         self.exchange: Any = exchange
