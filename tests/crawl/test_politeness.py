@@ -720,7 +720,7 @@ async def test_a_host_in_trouble_is_rested_and_its_urls_lose_no_try(host: Site) 
         records = await records_of(frontier)
         row = await host_row(frontier)
     asked = Counter(host.paths)
-    assert len(asked) == FAILURES_TO_REST  # aiohttp itself asks once more on a connection that was kept
+    assert len(asked) == FAILURES_TO_REST
     assert Counter(record.tries for record in records.values()) == {1: FAILURES_TO_REST - 1, 0: 31 - FAILURES_TO_REST}
     assert (row.rests, row.trouble) == (1, Reason.CONNECTION_RESET)
 

@@ -79,6 +79,7 @@ class Line:
         self._loop = loop
         self.easy = easy = pycurl.Curl()
         self._usual: tuple[Any, ...] | None = None  # what seldom changes from one request to another
+        self._had_document = False  # the request before, on the same easy handle
         for option, value in (
             (pycurl.NOSIGNAL, 1),
             (pycurl.PATH_AS_IS, 1),
@@ -150,6 +151,9 @@ class Line:
         if request.document is not None:
             easy.setopt(pycurl.POST, 1)
             easy.setopt(pycurl.POSTFIELDS, request.document)
+        elif self._had_document:
+            easy.setopt(pycurl.HTTPGET, 1)
+        self._had_document = request.document is not None
 
     def ask_afresh(self) -> None:
         """Once more, for nothing was written: over a connection of its own making."""
