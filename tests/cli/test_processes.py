@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+import trustme
 
 from sqspider.cli.consume import consume
 from sqspider.cli.crawl import crawl
@@ -68,7 +71,7 @@ class Crawling:
         command = [sys.executable, "-m", "sqspider", "--log-format", "json", "--log-level", "info", *arguments]
         self.process = subprocess.Popen(
             command, cwd=folder, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         self.lines: list[str] = []
         self.events: list[dict[str, Any]] = []
@@ -198,6 +201,20 @@ def test_workers_end_when_their_parent_was_killed(sqspider: Run, gated_site: Sit
     assert "processing" not in by_status(sqspider)
 
 
+def test_no_worker_imports_what_its_parent_has_imported(gated_site: Site, gate: Gate, tmp_path: Path) -> None:
+    """One that did would pay for a start-up of its own. What the standard library imports late is its own affair."""
+    gate.set()
+    command = [sys.executable, "-X", "importtime", "-m", "sqspider", "crawl", gated_site.url, *FLAGS]
+    done = subprocess.run(
+        [*command, "--workers", "2", "--quiet"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    imported = Counter(re.findall(r"^import time:.*\| +([\w.]+)$", done.stderr, re.MULTILINE))
+    assert imported["sqspider.work.worker"] == 1
+    twice = [name for name, times in imported.items() if times > 1]
+    own = {*sys.stdlib_module_names, "org"}  # which `copy` tries to import, for Jython
+    assert [name for name in twice if name.partition(".")[0] not in own] == []
+
+
 PARENT_ENDED = """
 import asyncio
 from sqspider.cli.signals import stop_with_parent
@@ -223,7 +240,7 @@ def test_the_end_of_the_parent_is_heard_once() -> None:
 
 # What Windows' event loop has not, and no quicker one: as `sitecustomize`, it holds for the workers, too.
 AS_ON_WINDOWS = """
-import asyncio, sys
+import asyncio, os, sys
 from asyncio import events
 
 class Loop(asyncio.SelectorEventLoop):
@@ -233,6 +250,7 @@ class Loop(asyncio.SelectorEventLoop):
 
 events.new_event_loop = Loop
 sys.modules["uvloop"] = None
+del os.fork
 """
 
 
@@ -314,7 +332,9 @@ def another_than(option: click.Option) -> object:
     return texts.get(option.name or "") or (option.default - 1 if isinstance(option.default, int | float) else 7)
 
 
-def test_all_that_is_given_to_a_crawl_is_given_to_its_workers() -> None:
+def test_all_that_is_given_to_a_crawl_is_given_to_its_workers(tmp_path: Path) -> None:
+    identity = tmp_path / "identity.pem"
+    trustme.CA().issue_cert("me.example").private_key_and_cert_chain_pem.write_to_path(identity)
     own = {"continuous", "until_empty", "worker_id", "with_parent"}  # not of a crawl
     shared = {"address", "log_format", "log_level"}
     given = {
@@ -328,6 +348,7 @@ def test_all_that_is_given_to_a_crawl_is_given_to_its_workers() -> None:
         fetch = to_fetch_options(values)
         return to_worker_options(values, "w", fetch, max_pages=values["max_pages"]), fetch
 
+    given |= dict.fromkeys(("ca_file", "client_cert", "client_key"), str(identity))
     command = consume_command(Shared("sqlite:f.db"), *read(given))
     arguments = command[command.index("consume") + 1 :]
     assert read(consume.make_context("consume", arguments).params) == read(given)

@@ -201,8 +201,8 @@ def test_nothing_runs_when_every_url_is_refused(sqspider: Run, tmp_path: Path, s
         (("--user-agent", "бот"), "--user-agent: ASCII characters only"),
         (("--contact", "a@b\r\nX: y"), "--contact: printable characters in one line"),
         (
-            ("--proxy", "socks5://user:hush@proxy:1080"),
-            "--proxy: write http://HOST:PORT, not 'socks5://***@proxy:1080'",
+            ("--proxy", "socks4://user:hush@proxy:1080"),
+            "--proxy: write http://HOST:PORT (or https, socks5, socks5h), not 'socks4://***@proxy:1080'",
         ),
     ],
 )

@@ -387,12 +387,20 @@ def test_after_a_kill_while_it_was_written_the_file_is_the_old_or_the_new(large:
             stderr=subprocess.DEVNULL,
         )
         wal, enough = Path(f"{path}-wal"), part * large.stat().st_size / 2
-        while victim.poll() is None and not (wal.exists() and wal.stat().st_size > enough):
+        while victim.poll() is None and size_of(wal) <= enough:
             os.sched_yield()
         victim.kill()
         victim.wait()
         asyncio.run(goes_on(path))
         assert check_file(str(path)) == Finding(records=MANY, faults=())
+
+
+def size_of(file: Path) -> int:
+    """In bytes; none where it is not there, or not any more."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 async def goes_on(path: Path) -> None:

@@ -56,7 +56,9 @@ PLANTS: Final[dict[str, Change]] = {
     "links": Change(MEMORY, "self._enqueue(finish.links)", "self._enqueue(finish.links[1:])"),
     "stale receipt": Change(MEMORY, "if stored is not None and stored.receipt == delivery.receipt else None", ""),
     "receives of a deferral": Change(
-        MEMORY, 'replace(stored, receive_count=0, receipt="")\n', 'replace(stored, receipt="")\n'
+        MEMORY,
+        'replace(stored, receive_count=0, receipt=""), until, message)\n',
+        'replace(stored, receipt=""), until, message)\n',
     ),
     "dead letters": Change(ANSWERS, "return receives >= max_receives", "return receives >= 1_000_000"),
     "sweeps": Change("work", "        await asyncio.sleep(every_seconds)\n", "        await asyncio.sleep(1e9)\n"),

@@ -215,6 +215,10 @@ class Witness:
                     self.say("a claim from before the clearing was ended", url)
                 continue
             claim.is_ended = True
+            if isinstance(end, Retry) and end.delivery is not None:
+                # It is put back by whoever holds the claim: what others have in hand of it is of no use any more.
+                for other in self.deliveries[end.delivery.message_id]:
+                    other.is_ended = True
             if any(c.won.attempt > end.claim.attempt and c.commit < called - self.blur for c in self.claims[url]):
                 self.say("a claim was ended after a later one was made", url)
             if isinstance(end, Finish):

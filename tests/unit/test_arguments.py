@@ -97,7 +97,7 @@ def test_nothing_to_crawl_is_an_error(tmp_path: Path) -> None:
         (FetchOptions, {"timeout_seconds": math.nan}, "timeout_seconds: from 0.1 to 3,600, not nan"),
         (FetchOptions, {"contact": ""}, "contact: must not be empty"),
         (FetchOptions, {"contact": "a@b\nX: y"}, "contact: printable"),
-        (FetchOptions, {"proxy": ""}, "proxy: write http://HOST:PORT, not ''"),
+        (FetchOptions, {"proxy": ""}, "proxy: write http://HOST:PORT (or https, socks5, socks5h), not ''"),
         (FetchOptions, {"proxy": "proxy:3128"}, "proxy: write"),
         (FetchOptions, {"proxy": "http://h:x/"}, "proxy: write"),
         (FetchOptions, {"proxy": "http://h:1\r\nX: y"}, "proxy: write"),

@@ -76,8 +76,10 @@ def test_a_redirect_and_a_proxy_show_no_password() -> None:
     assert options.proxy == "http://user:hush@proxy.example:3128"
     assert "hush" not in repr(options)
     assert "hush" not in str(options.__rich_repr__())
-    with pytest.raises(ValueError, match=r"proxy: write http://HOST:PORT, not 'socks5://\*\*\*@h:1'"):
-        FetchOptions(proxy="socks5://user:hush@h:1")
+    with pytest.raises(
+        ValueError, match=r"proxy: write http://HOST:PORT \(or https, socks5, socks5h\), not 'socks4://\*\*\*@h:1'"
+    ):
+        FetchOptions(proxy="socks4://user:hush@h:1")
     refused = canonicalize("http://u:hush@h/")
     assert isinstance(refused, Refused)
     assert refused.reason is Reason.USER_INFO

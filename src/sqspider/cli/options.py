@@ -184,7 +184,15 @@ fetch_options = section(
     click.option(
         "--contact", metavar="EMAIL", help="Where a site's owner can write to: sent as From, and in our name."
     ),
-    click.option("--proxy", metavar="URL", help="Fetch through this proxy. The environment's are ignored."),
+    click.option(
+        "--proxy",
+        metavar="URL",
+        help="Fetch through this proxy: http, https, socks5 (we look names up) or socks5h (it does). "
+        "The environment's are ignored.",
+    ),
+    click.option("--ca-file", metavar="PATH", help="Trust these certificates (PEM) in place of the system's."),
+    click.option("--client-cert", metavar="PATH", help="Show this certificate (PEM) to hosts that ask for one."),
+    click.option("--client-key", metavar="PATH", help="Its key (PEM), if it does not lie in the same file."),
 )
 """The options that make a :class:`FetchOptions`."""
 

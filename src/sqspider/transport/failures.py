@@ -72,3 +72,18 @@ def behind_a_proxy(failure: Failure, http_status: int, *, is_tunnel: bool) -> tu
     if is_tunnel and failure is Failure.CONNECT_TIMEOUT:
         return failure, ""  # it may be either's, and is taken for the host's
     return Failure.PROXY, ""
+
+
+# Of CURLproxycode: the connection is refused, the host or its network is not reached, the TTL has expired: codes 3 to 6
+# of RFC 1928 section 6.
+_OF_THE_HOST: Final = frozenset({19, 21, 22, 24})
+
+
+def behind_socks(failure: Failure, code: int) -> Failure:
+    """As :func:`behind_a_proxy`, for SOCKS. ``code``: libcurl's, of what the proxy said.
+
+    Whatever fails once it leads there (TLS) is the host's; a time that runs out may be either's, and is taken for its.
+    """
+    if failure is Failure.PROXY and code in _OF_THE_HOST:
+        return Failure.PROXY_REFUSED
+    return Failure.PROXY if failure is Failure.NO_CONNECTION else failure

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import pycurl
 
 from sqspider.transport import ENOUGH, PAUSE, Exchange, Failure, Receiver, descriptors
-from sqspider.transport.failures import behind_a_proxy, failure_of
+from sqspider.transport.failures import behind_a_proxy, behind_socks, failure_of
 
 CheckAddress = Callable[[str], str | None]
 """Why an IP address must not be connected to; none: it may be."""
@@ -36,6 +36,8 @@ class CurlOptions(NamedTuple):
     check_address: CheckAddress | None = None  # none: every address will do
     proxy: str | None = None
     certificates: str | None = None  # a file (PEM) or folder of those that are trusted; none: the system's
+    client_cert: str | None = None  # files (PEM): what is shown to hosts that ask for it
+    client_key: str | None = None  # none: it lies with the certificate
     most_idle: int = 64  # connections that are kept
 
 
@@ -99,12 +101,25 @@ class Line:
             (pycurl.DEBUGFUNCTION, self._take_note),
         ):
             easy.setopt(option, value)
-        trusted = self._options.certificates or ssl.get_default_verify_paths().cafile
-        if trusted and os.path.isdir(trusted):
-            easy.unsetopt(pycurl.CAINFO)  # pycurl names the system's, which would be trusted as well
-            easy.setopt(pycurl.CAPATH, trusted)
-        elif trusted:
-            easy.setopt(pycurl.CAINFO, trusted)
+        self._set_certificates()
+
+    def _set_certificates(self) -> None:
+        options, easy = self._options, self.easy
+        system = ssl.get_default_verify_paths()  # by SSL_CERT_FILE and SSL_CERT_DIR, too; what is not there is none
+        trusted = options.certificates or system.cafile or system.capath
+        if options.certificates:  # pycurl and libcurl name the system's file, which beside a folder would count, too
+            easy.unsetopt(pycurl.CAINFO)
+            easy.unsetopt(pycurl.PROXY_CAINFO)
+        if trusted:
+            is_folder = os.path.isdir(trusted)
+            easy.setopt(pycurl.CAPATH if is_folder else pycurl.CAINFO, trusted)
+            easy.setopt(pycurl.PROXY_CAPATH if is_folder else pycurl.PROXY_CAINFO, trusted)
+        else:  # Windows, and builds of Python that bring none along
+            easy.setopt(pycurl.SSL_OPTIONS, pycurl.SSLOPT_NATIVE_CA)
+            easy.setopt(pycurl.PROXY_SSL_OPTIONS, pycurl.SSLOPT_NATIVE_CA)
+        if options.client_cert is not None:
+            easy.setopt(pycurl.SSLCERT, options.client_cert)
+            easy.setopt(pycurl.SSLKEY, options.client_key or options.client_cert)
 
     def begin(self, exchange: Exchange, receiver: Receiver, started: float) -> None:
         self.exchange: Any = exchange
@@ -194,11 +209,12 @@ class Line:
     def _fail(self, failure: Failure, text: str) -> None:
         exchange = self.exchange
         if self._options.proxy is not None and exchange.is_connecting:
-            http_status, is_tunnel = (
-                self.easy.getinfo(pycurl.HTTP_CONNECTCODE),
-                exchange.request.url.startswith("https:"),
-            )
-            failure, said = behind_a_proxy(failure, http_status, is_tunnel=is_tunnel)
+            if self._options.proxy.startswith("socks"):
+                failure, said = behind_socks(failure, self.easy.getinfo(pycurl.PROXY_ERROR)), ""
+            else:
+                http_status = self.easy.getinfo(pycurl.HTTP_CONNECTCODE)
+                is_tunnel = exchange.request.url.startswith("https:")
+                failure, said = behind_a_proxy(failure, http_status, is_tunnel=is_tunnel)
             text = said or text
         exchange.failure, exchange.detail = failure, text
 

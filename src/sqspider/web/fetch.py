@@ -105,6 +105,8 @@ class Fetcher:
             check_address=None if self.options.allow_private else why_not_public,
             proxy=self.options.proxy,
             certificates=self.options.ca_file,
+            client_cert=self.options.client_cert,
+            client_key=self.options.client_key,
             most_idle=2 * self._most,
         )
         self._transport = CurlTransport(identity, self._names)

@@ -13,6 +13,7 @@ from sqspider.redact import redact_url
 from sqspider.version import VERSION
 
 DEFAULT_USER_AGENT: Final = f"sqspider/{VERSION}"
+_PROXIES: Final = ("http://", "https://", "socks5://", "socks5h://")
 _IN_COMMENT: Final = re.compile(r"[()\\]")  # what is quoted there (RFC 9110 section 5.6.5)
 _PRODUCT_TOKEN: Final = re.compile(r"[A-Za-z_-]+")
 _COMPATIBLE: Final = re.compile(r"\s*Mozilla/[^(]*\(compatible; *([A-Za-z_-]+)")
@@ -32,6 +33,8 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
     contact: str | None = None  # sent as From (RFC 9110 section 10.1.2), and along with the default user agent
     proxy: str | None = None  # the environment's proxies are always ignored
     ca_file: str | None = None  # a file of certificates (PEM) to trust in place of the system's
+    client_cert: str | None = None  # a file (PEM) with the certificate that hosts are shown, and those above it
+    client_key: str | None = None  # a file (PEM) with its key; none: it lies with the certificate
 
     ranges: ClassVar[dict[str, Range]] = {
         "timeout_seconds": seconds(0.1, 3600),
@@ -46,6 +49,12 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
             check_header("contact", self.contact)
         if self.proxy is not None:
             _check_proxy(self.proxy)
+        if self.ca_file is not None:
+            _check_trusted(self.ca_file)
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("client_key: of no use without a client certificate")
+        if self.client_cert is not None:
+            _check_client(self.client_cert, self.client_key)
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """The fields as they may be shown: a proxy's password is not."""
@@ -84,9 +93,38 @@ def _check_proxy(url: str) -> None:
         raise TypeError(f"proxy: a text, not {shown(url)}")
     try:
         parts = urlsplit(url)
-        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        # In small letters, as the transport reads it: it looks names up by it.
+        is_good = url.startswith(_PROXIES) and bool(parts.hostname) and parts.port != 0
         is_good = is_good and url.isascii() and url.isprintable() and " " not in url
     except ValueError:  # a port that is none
         is_good = False
     if not is_good:
-        raise ValueError(f"proxy: write http://HOST:PORT, not {redact_url(url)!r}")
+        raise ValueError(f"proxy: write http://HOST:PORT (or https, socks5, socks5h), not {redact_url(url)!r}")
+
+
+def _check_trusted(path: str) -> None:
+    import ssl  # here: most runs name no file
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cafile=path)
+        count = context.cert_store_stats()["x509"]
+    except ssl.SSLError:
+        count = 0
+    except OSError as error:
+        raise ValueError(f"ca_file: {path!r} cannot be read ({error.strerror})") from None
+    if not count:
+        raise ValueError(f"ca_file: name a file of certificates in PEM; {path!r} holds none")
+
+
+def _check_client(certificate: str, key: str | None) -> None:
+    import ssl
+
+    try:
+        # No password is asked for: a key under one cannot be used.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password=lambda: "")
+    except ssl.SSLError as error:
+        why = error.reason or "no PEM, or the key is under a password"
+        raise ValueError(f"client_cert: {certificate!r} and its key cannot be used together ({why})") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"client_cert: it or its key cannot be read ({error})") from None

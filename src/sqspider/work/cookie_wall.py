@@ -7,11 +7,13 @@ decided by ``http.cookiejar`` (RFC 6265); no other request gets any, and none ou
 
 from __future__ import annotations
 
-from email.message import Message as Head
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqspider.url import host_of
 from sqspider.web.fetch import Fetched
+
+if TYPE_CHECKING:
+    from email.message import Message as Head
 
 MAX_WALLS: Final = 3  # of one visit, each with other cookies
 MAX_COOKIE_BYTES: Final = 8192  # of the header; servers take no more
@@ -44,6 +46,8 @@ class _Answer:
     """An answer as a cookie jar looks at it."""
 
     def __init__(self, set_cookies: list[str]) -> None:
+        from email.message import Message as Head
+
         self._head = Head()
         for value in set_cookies:
             self._head.add_header("Set-Cookie", value)

@@ -80,6 +80,8 @@ class Queue:
     async def rules(self) -> Rules:
         """What the queue does by itself, as it is set up."""
         attributes = await self._attributes()
+        if "VisibilityTimeout" not in attributes:
+            raise FrontierUnavailableError(f"what answers at {self.url} is no SQS: it names no visibility timeout")
         visibility_seconds = float(attributes["VisibilityTimeout"])
         policy = msgspec.json.decode(attributes.get("RedrivePolicy") or "{}")
         if "deadLetterTargetArn" not in policy:
