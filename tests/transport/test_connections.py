@@ -42,6 +42,16 @@ async def test_a_connection_is_kept_and_used_again() -> None:
     assert len(server.peers) == 1
 
 
+async def test_what_is_asked_after_a_document_was_sent_carries_none() -> None:
+    server = Server()
+    async with server.running():
+        with transport() as carrier:
+            await carrier.exchange(Request(server.url("a"), document=b""), Taken())
+            await ask(carrier, server.url("b"))
+    assert [head.split()[0] for head in server.heads] == [b"POST", b"GET"]
+    assert b"content-" not in server.heads[1].lower()
+
+
 @pytest.mark.parametrize(
     "surplus",
     [SECOND, b"x", b"\r\n", None],

@@ -81,6 +81,7 @@ class Line:
         self._loop = loop
         self.easy = easy = pycurl.Curl()
         self._usual: tuple[Any, ...] | None = None  # what seldom changes from one request to another
+        self._had_document = False  # the request before, on the same easy handle
         for option, value in (
             (pycurl.NOSIGNAL, 1),
             (pycurl.PATH_AS_IS, 1),
@@ -106,6 +107,9 @@ class Line:
         options, easy = self._options, self.easy
         system = ssl.get_default_verify_paths()  # by SSL_CERT_FILE and SSL_CERT_DIR, too; what is not there is none
         trusted = options.certificates or system.cafile or system.capath
+        if options.certificates:  # pycurl and libcurl name the system's file, which beside a folder would count, too
+            easy.unsetopt(pycurl.CAINFO)
+            easy.unsetopt(pycurl.PROXY_CAINFO)
         if trusted:
             is_folder = os.path.isdir(trusted)
             easy.setopt(pycurl.CAPATH if is_folder else pycurl.CAINFO, trusted)
@@ -162,6 +166,9 @@ class Line:
         if request.document is not None:
             easy.setopt(pycurl.POST, 1)
             easy.setopt(pycurl.POSTFIELDS, request.document)
+        elif self._had_document:
+            easy.setopt(pycurl.HTTPGET, 1)
+        self._had_document = request.document is not None
 
     def ask_afresh(self) -> None:
         """Once more, for nothing was written: over a connection of its own making."""

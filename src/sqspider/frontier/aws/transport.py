@@ -97,6 +97,7 @@ class HttpTransport:
 
     async def close(self) -> None:
         self._close_pools()
+        self._names.close()
         self._resolver.close()
 
     def _close_pools(self) -> None:
