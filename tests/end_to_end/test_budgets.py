@@ -22,7 +22,7 @@ from sqspider.url import Scope
 from tests.end_to_end.conftest import StartRuntime
 from tests.end_to_end.runtime import Poller
 
-IMPORT_SECONDS: Final = 0.6
+IMPORT_SECONDS: Final = 0.4
 ASYNCIO_SECONDS: Final = 0.042  # of it
 LIBRARIES: Final = {"ada_url", "msgspec", "pycurl", "selectolax", "sqspider", "structlog", "webencodings"}
 RARE: Final = {
