@@ -112,10 +112,12 @@ class Holds:
         self._by_host.clear()
 
     def without_own(self, state: HostState) -> HostState:
-        """The state without an own hold that is not used: another one takes its place."""
+        """The state without an own hold that is not used: another one takes its place. It lets nobody in from now on;
+        if the write fails, its entry ends by itself."""
         hold = self._by_host.get(state.row.host)
         if hold is None or hold.request is not None or hold.token not in state.requests:
             return state
+        del self._by_host[state.row.host]
         return HostState(row=state.row, requests={t: until for t, until in state.requests.items() if t != hold.token})
 
     def admit(self, entrance: Entrance, state: HostState | None, now: float) -> Admission | None:
