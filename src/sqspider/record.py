@@ -191,7 +191,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     http_status: int | None = None  # of the last answer
     content_type: str | None = None  # as sent, without parameters
     bytes: int = 0  # decoded bytes that were read
-    truncated: bool = False  # the body was longer than the limit
+    truncated: bool = False  # the body was longer than the limit, or ended before it was whole
     digest: str | None = None  # "sha256:" and hex digits, of the decoded bytes read
     title: str | None = None
     elapsed_ms: int | None = None  # the whole fetch
