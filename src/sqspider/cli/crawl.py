@@ -132,7 +132,11 @@ def _forked(number: int, shared: Shared, options: WorkerOptions, fetch: FetchOpt
         return work_here(shared, Mode.UNTIL_EMPTY, own, fetch, with_parent=True)
 
     import_all(shared.frontier)  # once, for all of them
-    return fork_workers(number, work)
+    try:
+        return fork_workers(number, work)
+    except OSError as error:  # those that are there already end with this process
+        why = f"{number} workers cannot be started here: {error.strerror}. Ask for fewer."
+        raise click.ClickException(why) from None
 
 
 def _pages(counts: Counts) -> int:

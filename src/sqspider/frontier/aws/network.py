@@ -51,7 +51,7 @@ class Network:
         if proxy is None:
             return None
         # Here: it brings an HTTP client along. botocore uses it, too.
-        from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+        from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # typeshed leaves it out
 
         if proxy_bypass_environment(parts.netloc, {"no": self.no_proxy}):
             return None

@@ -113,7 +113,7 @@ def rows_of(connection: sqlite3.Connection, path: str, hosts: Sequence[str]) -> 
 
 def leaving(end: Exit) -> HostChange[None]:
     """The end of a request: the same at any moment."""
-    return lambda state, now: left(state, end)  # noqa: ARG005
+    return lambda state, now: left(state, end)  # noqa: ARG005 - every change of a host is told the moment
 
 
 class States:
