@@ -146,15 +146,22 @@ class _Inline:
     def __init__(self, storm: Storm | None) -> None:
         self._storm = storm
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T], end: Callable[[], None] | None = None) -> T:
         if self._storm is None:
-            return work()
+            return _whole(work, end)
         await self._storm.before()
-        answer = work()
+        answer = _whole(work, end)
         await self._storm.after()
         return answer
 
     def close(self) -> None: ...
+
+
+def _whole(work: Callable[[], T], end: Callable[[], None] | None) -> T:
+    answer = work()
+    if end is not None:
+        end()
+    return answer
 
 
 class MemoryEngine:

@@ -1,4 +1,4 @@
-"""Who runs the steps of an adapter that does its work in this process: a thread, say, or a simulator."""
+"""Who runs the steps of an adapter that does its work in this process: the event loop, say, or a simulator."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ T = TypeVar("T")
 class Runner(Protocol):
     """Runs steps, each whole and one after the other; what it awaits before and after is between it and its caller."""
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """What the step gives. Raises what it raises."""
+    async def run(self, work: Callable[[], T], end: Callable[[], None] | None = None) -> T:
+        """What the step gives, once its ``end`` is done, which may wait for the disk. Raises what they raise."""
 
     def close(self) -> None:
         """There is no more to come."""

@@ -19,7 +19,7 @@ T = TypeVar("T")
 class _InTurn:
     """Lets others have their turn before each step, as they have it wherever an operation takes its time."""
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T], end: Callable[[], None] | None = None) -> T:  # noqa: ARG002 - no disk
         await asyncio.sleep(0)
         return work()
 

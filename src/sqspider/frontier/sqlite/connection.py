@@ -7,35 +7,62 @@ batch, so there is no half-way; what dies in the middle has not happened.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import sqlite3
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from sqspider.frontier.runner import Runner
 from sqspider.frontier.sqlite import counters
 from sqspider.frontier.sqlite.clock import notice_time
-from sqspider.frontier.sqlite.errors import classify, damaged
+from sqspider.frontier.sqlite.errors import BUSY_SECONDS, classify, damaged, is_busy
 from sqspider.frontier.sqlite.file import leave_no_log, open_to_look, open_to_work
 from sqspider.frontier.sqlite.rows import Parameters
 from sqspider.frontier.values import Clock, FrontierError, FrontierSettings, FrontierUnavailableError
 
 T = TypeVar("T")
 
+PAUSE_SECONDS: Final = 0.001  # between two tries while others write, who take as long
 
-class Thread:
-    """A thread of its own, that waits for the disk."""
+
+class InPlace:
+    """Runs steps on the event loop, and their ends in a thread, where they wait for the disk.
+
+    A statement takes microseconds, and from a thread each hands the interpreter's lock over twice: that was a fifth of
+    what a crawl costs. So nothing waits for the lock of others in here: who does not get it tries again.
+    """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="frontier")
+        self._end: asyncio.Future[None] | None = None  # that is under way: until then nothing else is begun
 
-    async def run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def run(self, work: Callable[[], T], end: Callable[[], None] | None = None) -> T:
+        give_up_at = time.monotonic() + BUSY_SECONDS
+        while True:
+            while self._end is not None:
+                await asyncio.wait((self._end,))
+            try:
+                result = work()
+                break
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or time.monotonic() > give_up_at:
+                    raise
+            await asyncio.sleep(PAUSE_SECONDS)
+        if end is not None:
+            self._end = asyncio.get_running_loop().run_in_executor(self._thread, end)
+            self._end.add_done_callback(self._ended)
+            await asyncio.shield(self._end)  # goes on to its end even if nobody waits for it any more
+        return result
+
+    def _ended(self, _end: asyncio.Future[None]) -> None:
+        self._end = None
 
     def close(self) -> None:
         self._thread.shutdown()
@@ -100,14 +127,14 @@ class OpenFile:
         self.generation = 0  # as of the last look at it
         self.news = asyncio.Event()  # something was sent from this process
         self.connection: sqlite3.Connection
-        self._runner = runner or Thread()
+        self._runner = runner or InPlace()
         self._place = os.path.abspath(path)  # wherever this process goes
         self._identity: Identity | None = None
 
     async def open(self, *, looking: bool) -> None:
         """Open it. Raises :class:`FrontierUnavailableError` if that cannot be."""
         try:
-            await self._in_thread(self._look if looking else self._open)
+            await self._run(_nothing, self._look if looking else self._open)
         except FrontierError as error:
             self._runner.close()
             raise FrontierUnavailableError(str(error)) from error
@@ -116,13 +143,15 @@ class OpenFile:
         self.connection = open_to_work(self.path, self.clock())
         self._identity = identity_of(self.path)
         notice_time(self.connection, self.clock)
+        self.connection.execute("PRAGMA busy_timeout = 0")
 
     def _look(self) -> None:
         self.connection = open_to_look(self.path)
+        self.connection.execute("PRAGMA busy_timeout = 0")
         self._identity = identity_of(self.path)
 
     async def close(self) -> None:
-        await self._runner.run(self._close)
+        await self._runner.run(_nothing, self._close)
         self._runner.close()
 
     def _close(self) -> None:
@@ -137,27 +166,38 @@ class OpenFile:
             self._see_that_it_is_here()
             return work(self.connection)
 
-        return await self._in_thread(reading)
+        return await self._run(reading)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Run one write transaction; whatever goes wrong, it has not happened."""
 
+        connection = self.connection
+
         def writing() -> T:
-            connection = self.connection
             connection.execute("BEGIN IMMEDIATE")
-            try:
+            with self._undone_if_it_fails():
                 self._see_that_it_is_here()
                 transaction = Transaction(connection, self.clock(), self)
                 result = work(transaction)
                 transaction.write_counts()
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
             return result
 
-        return await self._in_thread(writing)
+        def commit() -> None:
+            with self._undone_if_it_fails():
+                connection.execute("COMMIT")
+
+        return await self._run(writing, commit)
+
+    @contextlib.contextmanager
+    def _undone_if_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):  # whoever could not begin may try again, and nobody else
+                raise classify(error, self.path) from error
+            raise
 
     async def rows(self, statement: str, parameters: Parameters = ()) -> list[Any]:
         """What one statement reads."""
@@ -167,12 +207,9 @@ class OpenFile:
         """Run one statement that changes rows, as a transaction; how many it changed."""
         return await self.write(lambda t: t.connection.execute(statement, parameters).rowcount)
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await self._runner.run(lambda: self._classified(work))
-
-    def _classified(self, work: Callable[[], T]) -> T:
+    async def _run(self, work: Callable[[], T], end: Callable[[], None] | None = None) -> T:
         try:
-            return work()
+            return await self._runner.run(work, end)
         except sqlite3.Error as error:
             raise classify(error, self.path) from error
         except msgspec.ValidationError as error:  # a number that is none, say
@@ -193,6 +230,9 @@ class OpenFile:
             f"{self.path} was {'replaced' if os.path.exists(self._place) else 'moved away or deleted'} while it was in "
             "use: this ends here, so that the two are not mixed up. What was done so far is in the file that lay there"
         )
+
+
+def _nothing() -> None: ...
 
 
 class Part:
