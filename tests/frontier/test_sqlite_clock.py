@@ -190,13 +190,16 @@ async def test_who_waited_for_its_turn_saw_no_clock_go_back(tmp_path: Path, how:
     turns = 0
 
     class WaitsLong:
-        async def run(self, work: Callable[[], T]) -> T:
+        async def run(self, work: Callable[[], T], end: Callable[[], None] | None = None) -> T:
             nonlocal turns
             turns += 1
             if turns > 1:  # the first one opens it
                 clock.now += 3 * TOLERATED_SECONDS
                 await other.check_in(f"other {turns}", session="s", ttl_seconds=30)
-            return work()
+            result = work()
+            if end is not None:
+                end()
+            return result
 
         def close(self) -> None: ...
 

@@ -10,7 +10,7 @@ import pytest
 
 from sqspider.transport import ENOUGH, GO_ON, PAUSE, Exchange, Failure, Request
 from sqspider.transport.curl import CurlTransport
-from sqspider.transport.line import BUFFER_BYTES
+from sqspider.transport.line import BUFFER_BYTES, HELD_UP_SECONDS
 
 from .kit import HELLO, Peer, Server, Taken, ask, open_descriptors, transport, until
 
@@ -160,6 +160,17 @@ async def test_a_time_limit_ends_it_in_time() -> None:
     assert (exchange.failure, body) == (Failure.TIMEOUT, b"hi")
     assert took > 0.19
     assert exchange.end_seconds == pytest.approx(took, abs=0.05)
+
+
+async def test_an_answer_that_came_while_we_were_held_up_is_no_timeout() -> None:
+    def answer(peer: Peer) -> None:
+        peer.send(HELLO)
+        time.sleep(HELD_UP_SECONDS + 1.5)
+
+    async with Server(answer).running() as server:
+        with transport() as carrier:
+            exchange, body = await ask(carrier, server.url(), 0.5)
+    assert (exchange.failure, body) == (None, b"hello")
 
 
 async def test_time_that_is_paused_does_not_count() -> None:

@@ -27,6 +27,7 @@ CheckAddress = Callable[[str], str | None]
 
 IDLE_SECONDS: Final = 15
 BUFFER_BYTES: Final = 128 * 1024  # that are read at a time; all requests have one buffer together
+HELD_UP_SECONDS: Final = 1.0  # that a clock rings too late, at most, where the event loop is not held up
 _SWITCHING_PROTOCOLS: Final = 101  # RFC 9110 section 15.2.2: an end, for we ask for no other protocol
 
 
@@ -137,6 +138,7 @@ class Line:
         self._is_enough = False
         self._is_asked = False
         self._until = started + exchange.request.timeout_seconds
+        self._due = self._until  # the moment at which the clock rings
         self._clock = self._loop.call_later(exchange.request.timeout_seconds, self._expire)
         self._left = 0.0  # of the time, while paused
         exchange.resume = functools.partial(self._resume, exchange)
@@ -200,9 +202,13 @@ class Line:
 
     def _set_clock(self, seconds: float) -> None:
         self._clock.cancel()
+        self._due = time.monotonic() + seconds
         self._clock = self._loop.call_later(seconds, self._expire)
 
     def _expire(self) -> None:
+        if time.monotonic() > self._due + HELD_UP_SECONDS:  # by us, or the machine slept: what came since is to be read
+            self._set_clock(HELD_UP_SECONDS)
+            return
         self._fail(Failure.CONNECT_TIMEOUT if self.exchange.is_connecting else Failure.TIMEOUT, "")
         self._owner.abort(self, self.exchange.failure)
 

@@ -37,9 +37,9 @@ class SqliteFrontier(Records, Messages, Claims, Turns, Hosts, Robots, Looking, S
     ) -> SqliteFrontier:
         """Open a file, made if it is absent; ``:memory:`` for none. See :mod:`sqspider.frontier.sqlite.file`.
 
-        ``runner`` runs what waits for the disk; none: a thread. ``looking``: nothing will be written; the
-        file must be there. Raises :class:`FrontierUnavailableError` if it is no frontier, of another
-        version, damaged, or cannot be opened or written.
+        ``runner`` runs its steps; none: the event loop, and a thread for what waits for the disk. ``looking``:
+        nothing will be written; the file must be there. Raises :class:`FrontierUnavailableError` if it is no frontier,
+        of another version, damaged, or cannot be opened or written.
         """
         file = OpenFile(path, settings, clock=clock, runner=runner)
         await file.open(looking=looking)

@@ -1,7 +1,7 @@
-"""A frontier's file that is open: one connection in one thread, and every write a transaction.
+"""A frontier's file that is open: one connection, and every write a transaction.
 
-The caller's event loop never waits for the disk. Several processes may share the file: each write is for its whole
-batch, so there is no half-way; what dies in the middle has not happened.
+The caller's event loop waits for no write to the disk, and for no other process: several may share the file. Each write
+is for its whole batch, so there is no half-way; what dies in the middle has not happened.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ PAUSE_SECONDS: Final = 0.001  # between two tries while others write, who take a
 class InPlace:
     """Runs steps on the event loop, and their ends in a thread, where they wait for the disk.
 
-    A statement takes microseconds, and from a thread each hands the interpreter's lock over twice: that was a fifth of
-    what a crawl costs. So nothing waits for the lock of others in here: who does not get it tries again.
+    A statement takes microseconds, and in a thread each waits for the interpreter's lock: that was a fifth of what a
+    crawl costs. So a step waits for no other process: it is tried again.
     """
 
     def __init__(self) -> None:
