@@ -88,7 +88,7 @@ class Dying:
     def __init__(self) -> None:
         self.dies_before = self.dies_after = False
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T], end: Callable[[], None] | None = None) -> T:  # noqa: ARG002 - no disk
         await self._go_on(self.dies_before)
         answer = work()
         await self._go_on(self.dies_after)

@@ -39,6 +39,7 @@ async def test_the_lock_of_others_holds_nobody_else_up(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "f.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         waiting = asyncio.ensure_future(frontier.enqueue(entries(3)))
+        await asyncio.sleep(0)
         assert (await frontier.counts()).total == 0  # reading goes on
         assert not waiting.done()
         other.execute("COMMIT")

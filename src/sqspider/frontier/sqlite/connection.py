@@ -44,22 +44,24 @@ class InPlace:
         self._end: asyncio.Future[None] | None = None  # that is under way: until then nothing else is begun
 
     async def run(self, work: Callable[[], T], end: Callable[[], None] | None = None) -> T:
-        give_up_at = time.monotonic() + BUSY_SECONDS
-        while True:
-            while self._end is not None:
-                await asyncio.wait((self._end,))
-            try:
-                result = work()
-                break
-            except sqlite3.OperationalError as error:
-                if not is_busy(error) or time.monotonic() > give_up_at:
-                    raise
-            await asyncio.sleep(PAUSE_SECONDS)
+        result = await self._done(work)
         if end is not None:
             self._end = asyncio.get_running_loop().run_in_executor(self._thread, end)
             self._end.add_done_callback(self._ended)
             await asyncio.shield(self._end)  # goes on to its end even if nobody waits for it any more
         return result
+
+    async def _done(self, work: Callable[[], T]) -> T:
+        give_up_at = time.monotonic() + BUSY_SECONDS
+        while True:
+            while self._end is not None:
+                await asyncio.wait((self._end,))
+            try:
+                return work()
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or time.monotonic() > give_up_at:
+                    raise
+            await asyncio.sleep(PAUSE_SECONDS)
 
     def _ended(self, _end: asyncio.Future[None]) -> None:
         self._end = None
