@@ -24,7 +24,8 @@ from sqspider.frontier import Ends, Finish, Frontier, FrontierUnavailableError, 
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite.check import Finding, check_file
 from sqspider.frontier.sqlite.counters import COUNTERS
-from sqspider.frontier.sqlite.file import CHECKED_BYTES, open_to_look, open_to_work
+from sqspider.frontier.sqlite.errors import BUSY_SECONDS
+from sqspider.frontier.sqlite.file import BUSY_PAUSE_SECONDS, CHECKED_BYTES, begin, open_to_look, open_to_work
 from sqspider.frontier.sqlite.keys import key_of
 from sqspider.host import RobotsAccess
 from sqspider.message import BadBody, Message, decode_message
@@ -142,6 +143,40 @@ def test_a_switch_to_wal_waits_for_whoever_writes(tmp_path: Path) -> None:
     open_to_work(str(path), 0.0).close()
     ending.join()
     writer.close()
+
+
+def test_who_waits_to_write_looks_again_in_short_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's own steps grow: who has waited long would be passed by all who come later."""
+    path, steps = str(tmp_path / "f.db"), 50
+    with closing(open_to_work(path, 0.0)) as writer, closing(open_to_work(path, 0.0)) as other:
+        begin(writer)
+        pauses: list[float] = []
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == steps:
+                writer.execute("ROLLBACK")
+
+        monkeypatch.setattr("sqspider.frontier.sqlite.file.time.sleep", pause)
+        begin(other)
+        assert other.in_transaction
+    assert pauses == [BUSY_PAUSE_SECONDS] * steps
+
+
+def test_who_waits_to_write_gives_up_after_the_limit_and_waits_as_before_for_all_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "f.db")
+    with closing(open_to_work(path, 0.0)) as writer, closing(open_to_work(path, 0.0)) as other:
+        patience = other.execute("PRAGMA busy_timeout").fetchone()
+        begin(writer)
+        moments = iter((0.0, BUSY_SECONDS, BUSY_SECONDS + 0.1))
+        with monkeypatch.context() as patched:
+            patched.setattr("sqspider.frontier.sqlite.file.time.monotonic", lambda: next(moments))
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                begin(other)
+        assert not other.in_transaction
+        assert other.execute("PRAGMA busy_timeout").fetchone() == patience == (BUSY_SECONDS * 1000,)
 
 
 def test_an_old_sqlite_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from sqspider.frontier.runner import Runner
 from sqspider.frontier.sqlite import counters
 from sqspider.frontier.sqlite.clock import notice_time
 from sqspider.frontier.sqlite.errors import classify, damaged
-from sqspider.frontier.sqlite.file import leave_no_log, open_to_look, open_to_work
+from sqspider.frontier.sqlite.file import begin, leave_no_log, open_to_look, open_to_work
 from sqspider.frontier.sqlite.rows import Parameters
 from sqspider.frontier.values import Clock, FrontierError, FrontierSettings, FrontierUnavailableError
 
@@ -144,7 +144,7 @@ class OpenFile:
 
         def writing() -> T:
             connection = self.connection
-            connection.execute("BEGIN IMMEDIATE")
+            begin(connection)
             try:
                 self._see_that_it_is_here()
                 transaction = Transaction(connection, self.clock(), self)

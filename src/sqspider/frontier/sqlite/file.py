@@ -19,7 +19,7 @@ from sqspider.frontier.values import FrontierUnavailableError
 APPLICATION_ID: Final = 0x73717370  # "sqsp"
 SCHEMA_VERSION: Final = 3  # of the key of a URL, too: see keys.key_of
 OLDEST_SQLITE: Final = (3, 38, 0)  # the operator ->>
-BUSY_PAUSE_SECONDS: Final = 0.005  # between two tries where SQLite does not wait by itself
+BUSY_PAUSE_SECONDS: Final = 0.001  # between two tries where SQLite does not wait by itself, or too long
 CACHE_KIB: Final = 32_768  # bounded, whatever the file's size
 CHECKED_BYTES: Final = 64 << 20  # of a file that is checked when it is opened: a third of a second
 SOUND: Final = "ok"  # what SQLite's checks say then: https://sqlite.org/pragma.html#pragma_integrity_check
@@ -68,6 +68,19 @@ def open_to_look(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def begin(connection: sqlite3.Connection) -> None:
+    """Begin to write, after whoever is writing now.
+
+    SQLite's own waits grow to a tenth of a second, which is a hundred turns of others: whoever has waited long would go
+    on waiting while those who have just come get in.
+    """
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        _patiently(connection, lambda: connection.execute("BEGIN IMMEDIATE"))
+    finally:
+        _be_patient(connection)
 
 
 def is_absent(path: str) -> bool:
@@ -182,11 +195,11 @@ def _prepare(connection: sqlite3.Connection, path: str, now: float) -> None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log holds the whole file now
 
 
-def _patiently(connection: sqlite3.Connection, work: Callable[[], None]) -> None:
+def _patiently(connection: sqlite3.Connection, work: Callable[[], object]) -> None:
     """Do something again while others are in the way.
 
-    SQLite waits by itself for a transaction, but not to switch a new file to WAL, nor in every
-    moment of a recovery: https://sqlite.org/wal.html, "Sometimes queries return SQLITE_BUSY".
+    SQLite does not wait by itself to switch a new file to WAL, nor in every moment of a recovery:
+    https://sqlite.org/wal.html, "Sometimes queries return SQLITE_BUSY".
     """
     give_up_at = time.monotonic() + BUSY_SECONDS
     while True:
@@ -213,6 +226,11 @@ def _refuse_read_only(connection: sqlite3.Connection) -> None:
         if not is_busy(error):
             raise
         # Whoever holds the lock is writing: so it can be written.
+    _be_patient(connection)
+
+
+def _be_patient(connection: sqlite3.Connection) -> None:
+    """Let SQLite wait by itself for others, again."""
     connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
 
