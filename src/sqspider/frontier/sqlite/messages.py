@@ -25,7 +25,7 @@ from sqspider.frontier.sqlite.rows import FRESH, IN_FLIGHT, PUT_OFF, Waiting
 from sqspider.frontier.values import Deferral, Delivery
 from sqspider.message import BadBody, Message, decode_message, encode_message
 
-POLL_SECONDS: Final = (0.02, 0.25)  # between two looks for messages of other processes: the first, the longest
+POLL_SECONDS: Final = (0.01, 0.25)  # between two looks for messages of other processes: the first, the longest
 
 INSERT_MESSAGE: Final = """
 INSERT INTO sent (key, url, body, sent_at, queue, visible_at, receives) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -126,12 +126,14 @@ class Messages(Part):
     async def wait(self, seconds: float) -> None:
         file, loop = self._file, asyncio.get_running_loop()
         give_up_at, pause = loop.time() + seconds, POLL_SECONDS[0]
+        were_some = False
         while True:
             file.news.clear()
             next_at = await file.read(partial(look, file))
             left = give_up_at - loop.time()
-            if left <= 0 or (next_at is not None and next_at <= file.clock()):
+            if left <= 0 or (were_some if next_at is None else next_at <= file.clock()):
                 return
+            were_some = next_at is not None
             pause = await self._wait_for_news(min(pause, left), pause, next_at)
 
     async def _wait_for_news(self, seconds: float, pause: float, next_at: float | None) -> float:
