@@ -58,7 +58,7 @@ PLANS: Final[dict[str, set[str]]] = {
     "INSERT_MESSAGE": set(),
     "TIMED": {TIMED},
     "FRESH_ONES": {PLACE},
-    "RECEIVE": {BY_ID, OF_PARENT},
+    "RECEIVE": {BY_ID},
     "LOOK_AT": {"r: rowid (rowid=?)", OF_PARENT},
     "PUT_OFF_UNTIL": {BY_ID},
     "RECEIVE_MESSAGES": {MESSAGE_BY_ID, MESSAGES},

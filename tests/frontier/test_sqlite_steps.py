@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sqspider.frontier import FrontierUnavailableError, open_frontier
+from sqspider.frontier import FrontierBusyError, FrontierUnavailableError, open_frontier
 from sqspider.frontier.sqlite import SqliteFrontier
 
 from .kit import SETTINGS, FakeClock, entries, url
@@ -44,6 +44,20 @@ async def test_the_lock_of_others_holds_nobody_else_up(tmp_path: Path) -> None:
         assert not waiting.done()
         other.execute("COMMIT")
         assert len(await waiting) == 3
+    await frontier.close()
+
+
+async def test_who_does_not_get_the_lock_gives_up_after_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frontier = await opened(tmp_path / "f.db")
+    monkeypatch.setattr("sqspider.frontier.sqlite.connection.BUSY_SECONDS", 0.05)
+    with closing(sqlite3.connect(tmp_path / "f.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(FrontierBusyError, match="locked"):
+            await frontier.enqueue(entries(3))
+        other.execute("COMMIT")
+    await frontier.enqueue(entries(3))
     await frontier.close()
 
 

@@ -37,7 +37,7 @@ from sqspider.frontier import (
 from sqspider.frontier.answers import MOST_LOOKED_AT
 from sqspider.host import HostRow, HostState, Passage, Passed, passed
 from sqspider.message import BadBody, Message, decode_message, encode_message
-from sqspider.record import Status
+from sqspider.record import Outcome, Status
 from sqspider.url import host_of
 
 from .dying_turn import KILLED
@@ -547,6 +547,20 @@ async def test_a_wait_ends_when_something_is_visible(frontier: TurningFrontier) 
     await frontier.wait(600)  # it is still there: nothing was taken
     assert len(await take(frontier, 1)) == 1
     await frontier.wait(0.01)  # nothing comes, and that is all
+
+
+async def test_a_wait_ends_when_the_last_message_is_gone(frontier: TurningFrontier) -> None:
+    """By then whoever waits may end, too."""
+    await frontier.enqueue(entries(2))
+    first, last = (await frontier.turn(Ends(), taking())).taken
+    waiting = asyncio.create_task(frontier.wait(600))
+    await asyncio.sleep(0)  # its first look comes before what is asked for from now on
+    for taken in (first, last):
+        assert not waiting.done()
+        assert isinstance(taken.claim, Won)
+        end = Finish(claim=taken.claim, delivery=taken.delivery, outcome=Outcome(status=Status.DONE))
+        await frontier.turn(Ends(finishes=[end]), taking(limit=0))
+    await waiting
 
 
 # How a turn of a host is passed: the rule itself.

@@ -283,4 +283,4 @@ class TurningFrontier(Frontier, Protocol):
         """
 
     async def wait(self, seconds: float) -> None:
-        """Wait until a message is visible, so long at most. Nothing is taken."""
+        """Wait until a message is visible, or the last one is gone: so long at most. Nothing is taken."""

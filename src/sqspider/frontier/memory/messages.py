@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -48,11 +49,14 @@ class Messages(Part):
     async def wait(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + seconds
+        were_some = False
         while True:
             _, next_visible, news = await self._run(functools.partial(self._receive, 0))
+            are_some = next_visible < math.inf
             left, until_then = give_up_at - loop.time(), next_visible - self._clock()
-            if left <= 0 or until_then <= 0:
+            if left <= 0 or until_then <= 0 or (were_some and not are_some):
                 return
+            were_some = are_some
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left, max(until_then, 0.001))):
                     await news.wait()

@@ -29,6 +29,8 @@ class Turns(Records, Hosts):
         self._defer(ends.deferrals)
         self._delete(ends.deletions)
         self._leave(ends.exits)
+        if ends.finishes or ends.deletions:
+            self._store.tell()  # there may be nothing left to wait for
         sieve = _Sieve(self._store, taking, self._clock())
         taken = self._claimed(self._take(taking.limit, sieve.sift), taking, sieve)
         hosts = [host_of(each.message.url) for each in taken if isinstance(each.message, Message)]

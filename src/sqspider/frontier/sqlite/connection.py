@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,13 +23,11 @@ from sqspider.frontier.runner import Runner
 from sqspider.frontier.sqlite import counters
 from sqspider.frontier.sqlite.clock import notice_time
 from sqspider.frontier.sqlite.errors import BUSY_SECONDS, classify, damaged, is_busy
-from sqspider.frontier.sqlite.file import leave_no_log, open_to_look, open_to_work
+from sqspider.frontier.sqlite.file import BUSY_PAUSE_SECONDS, leave_no_log, open_to_look, open_to_work
 from sqspider.frontier.sqlite.rows import Parameters
 from sqspider.frontier.values import Clock, FrontierError, FrontierSettings, FrontierUnavailableError
 
 T = TypeVar("T")
-
-PAUSE_SECONDS: Final = 0.001  # between two tries while others write, who take as long
 
 
 class InPlace:
@@ -61,7 +59,7 @@ class InPlace:
             except sqlite3.OperationalError as error:
                 if not is_busy(error) or time.monotonic() > give_up_at:
                     raise
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(BUSY_PAUSE_SECONDS)
 
     def _ended(self, _end: asyncio.Future[None]) -> None:
         self._end = None

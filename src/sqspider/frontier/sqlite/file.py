@@ -19,7 +19,7 @@ from sqspider.frontier.values import FrontierUnavailableError
 APPLICATION_ID: Final = 0x73717370  # "sqsp"
 SCHEMA_VERSION: Final = 3  # of the key of a URL, too: see keys.key_of
 OLDEST_SQLITE: Final = (3, 38, 0)  # the operator ->>
-BUSY_PAUSE_SECONDS: Final = 0.005  # between two tries where SQLite does not wait by itself
+BUSY_PAUSE_SECONDS: Final = 0.001  # between two tries while others are in the way: a turn of theirs takes as long
 CACHE_KIB: Final = 32_768  # bounded, whatever the file's size
 CHECKED_BYTES: Final = 64 << 20  # of a file that is checked when it is opened: a third of a second
 SOUND: Final = "ok"  # what SQLite's checks say then: https://sqlite.org/pragma.html#pragma_integrity_check

@@ -22,6 +22,7 @@ def _host_bits(host: str) -> bytes:
     return blake2b(host.encode(), digest_size=3).digest()
 
 
+@functools.lru_cache(maxsize=1024)  # what a turn takes is asked for again in its claim and in its end
 def key_of(url: str) -> int:
     """64 bits by which a canonical URL's record is found: 24 of its host, 40 of itself.
 

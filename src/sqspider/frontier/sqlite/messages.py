@@ -25,7 +25,7 @@ from sqspider.frontier.sqlite.rows import FRESH, IN_FLIGHT, PUT_OFF, Waiting
 from sqspider.frontier.values import Deferral, Delivery
 from sqspider.message import BadBody, Message, decode_message, encode_message
 
-POLL_SECONDS: Final = (0.02, 0.25)  # between two looks for messages of other processes: the first, the longest
+POLL_SECONDS: Final = (0.01, 0.25)  # between two looks for messages of other processes: the first, the longest
 
 INSERT_MESSAGE: Final = """
 INSERT INTO sent (key, url, body, sent_at, queue, visible_at, receives) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -46,21 +46,17 @@ TIMED: Final = """
 SELECT id FROM record INDEXED BY record_timed WHERE queue = ? AND visible_at <= ? ORDER BY visible_at LIMIT ?
 """
 FRESH_ONES: Final = "SELECT id FROM record INDEXED BY record_place WHERE queue = 0 ORDER BY id LIMIT ?"
+# What they will say once they are received: that may decide whether they are.
+LOOK_AT: Final = """
+SELECT id, key, delivery + 1, url, depth,
+    CASE typeof(parent) WHEN 'integer' THEN (SELECT p.url FROM record AS p NOT INDEXED WHERE p.id = r.parent)
+        ELSE parent END,
+    crawl, redirects, lastmod, slot, slot_generation, receives + 1, enqueued_at, lease_until IS NULL
+FROM record AS r NOT INDEXED WHERE id IN (SELECT value FROM json_each(?))
+"""
 RECEIVE: Final = """
 UPDATE record NOT INDEXED SET receives = receives + 1, delivery = delivery + 1, queue = 2, visible_at = :hidden_until
 WHERE id IN (SELECT value FROM json_each(:ids))
-RETURNING id, key, delivery, url, depth,
-    CASE typeof(parent) WHEN 'integer' THEN (SELECT p.url FROM record AS p NOT INDEXED WHERE p.id = record.parent)
-        ELSE parent END,
-    crawl, redirects, lastmod, slot, slot_generation, receives, enqueued_at, lease_until IS NULL
-"""
-# What they say before they are received, where that decides whether they are.
-LOOK_AT: Final = """
-SELECT id, key, delivery, url, depth,
-    CASE typeof(parent) WHEN 'integer' THEN (SELECT p.url FROM record AS p NOT INDEXED WHERE p.id = r.parent)
-        ELSE parent END,
-    crawl, redirects, lastmod, slot, slot_generation, receives, enqueued_at, lease_until IS NULL
-FROM record AS r NOT INDEXED WHERE id IN (SELECT value FROM json_each(?))
 """
 PUT_OFF_UNTIL: Final = """
 UPDATE record NOT INDEXED SET queue = 1, visible_at = :until, slot = :slot, slot_generation = :generation WHERE id = :id
@@ -126,12 +122,14 @@ class Messages(Part):
     async def wait(self, seconds: float) -> None:
         file, loop = self._file, asyncio.get_running_loop()
         give_up_at, pause = loop.time() + seconds, POLL_SECONDS[0]
+        were_some = False
         while True:
             file.news.clear()
             next_at = await file.read(partial(look, file))
             left = give_up_at - loop.time()
-            if left <= 0 or (next_at is not None and next_at <= file.clock()):
+            if left <= 0 or (were_some if next_at is None else next_at <= file.clock()):
                 return
+            were_some = next_at is not None
             pause = await self._wait_for_news(min(pause, left), pause, next_at)
 
     async def _wait_for_news(self, seconds: float, pause: float, next_at: float | None) -> float:
@@ -182,16 +180,22 @@ class Received(NamedTuple):
     """A delivery, and what is known of its message without a look into its body."""
 
     delivery: Delivery
-    place: Waiting | None = None  # none: it is no record's
-    settings: CrawlSettings = CrawlSettings()
+    own: Message | None = None  # of a record, if it is sound
 
     def message(self) -> Message | BadBody:
         """What it says. A record's own needs not be decoded."""
-        own = self.place.sound_message(self.settings) if self.place is not None else None
-        return own or decode_message(self.delivery.body)
+        return self.own or decode_message(self.delivery.body)
 
 
-Sift = Callable[[Sequence[int]], Sequence[int]]
+class Seen(NamedTuple):
+    """A record that is visible, as it will be once it is received."""
+
+    place: Waiting
+    settings: CrawlSettings
+    message: Message | None  # none: it is damaged; whoever receives it is told
+
+
+Sift = Callable[[Sequence[Seen]], Sequence[Seen]]
 """Which of some records are to be taken; it puts the others off."""
 
 
@@ -200,11 +204,11 @@ def receive(transaction: Transaction, limit: int, sift: Sift | None = None) -> l
     received = _receive_messages(transaction, limit)
     looked_at = 0
     while (room := limit - len(received)) > 0:
-        ids = _visible(transaction, room)
-        chosen = ids if sift is None else sift(ids)
+        seen = _look_at(transaction, _visible(transaction, room))
+        chosen = seen if sift is None else sift(seen)
         received += _receive_records(transaction, chosen)
-        looked_at += len(ids)
-        if len(chosen) == len(ids) or looked_at >= MOST_LOOKED_AT:
+        looked_at += len(seen)
+        if len(chosen) == len(seen) or looked_at >= MOST_LOOKED_AT:
             break
     return received
 
@@ -220,22 +224,21 @@ def _visible(transaction: Transaction, limit: int) -> list[int]:
     return ids
 
 
-class Seen(NamedTuple):
-    """A record that is visible, before it is received."""
-
-    place: Waiting
-    message: Message | None  # none: it is damaged; whoever receives it is told
-
-
-def look_at(transaction: Transaction, ids: Sequence[int]) -> list[Seen]:
-    """What records say that are visible, in their order; what is not there is left out."""
+def _look_at(transaction: Transaction, ids: Sequence[int]) -> list[Seen]:
+    """What records say that are visible, in their order."""
+    if not ids:
+        return []
     rows = transaction.connection.execute(LOOK_AT, (json.dumps(ids),)).fetchall()
-    by_id = {place.id: place for place in (Waiting(*row) for row in rows)}
+    by_id = {place.id: place for place in (Waiting(*row) for row in rows)}  # what is read has no order
+    if by_id.keys() != set(ids):
+        raise damaged(transaction.path, "an index names URLs that wait and are not there")
     settings = settings_by_crawl(transaction.connection, {place.crawl for place in by_id.values()})
-    places = [by_id[id_] for id_ in ids if id_ in by_id]
-    return [
-        Seen(place, place.sound_message(settings[place.crawl]) if place.crawl in settings else None) for place in places
-    ]
+    seen = []
+    for place in map(by_id.__getitem__, ids):
+        if place.crawl not in settings:
+            raise damaged(transaction.path, f"the settings are gone with which {place.url} was recorded")
+        seen.append(Seen(place, settings[place.crawl], place.sound_message(settings[place.crawl])))
+    return seen
 
 
 def put_off_until(transaction: Transaction, puts: Sequence[tuple[int, float, float, int]]) -> None:
@@ -280,34 +283,29 @@ def _has_died(transaction: Transaction, receives: int) -> bool:
     return is_dead(receives - 1, transaction.settings.max_receives)
 
 
-def _receive_records(transaction: Transaction, ids: Sequence[int]) -> list[Received]:
+def _receive_records(transaction: Transaction, chosen: Sequence[Seen]) -> list[Received]:
     """Take records by their places in the queue."""
-    if not ids:
+    if not chosen:
         return []
-    parameters = {"ids": json.dumps(ids), "hidden_until": _hidden_until(transaction)}
-    rows = transaction.connection.execute(RECEIVE, parameters).fetchall()
-    by_id = {place.id: place for place in (Waiting(*row) for row in rows)}  # what is returned has no order
-    if by_id.keys() != set(ids):
-        raise damaged(transaction.path, "an index names URLs that wait and are not there")
-    settings = settings_by_crawl(transaction.connection, {place.crawl for place in by_id.values()})
+    ids = json.dumps([seen.place.id for seen in chosen])
+    transaction.connection.execute(RECEIVE, {"ids": ids, "hidden_until": _hidden_until(transaction)})
     received, dead = [], []
-    for place in map(by_id.__getitem__, ids):
-        if place.crawl not in settings:
-            raise damaged(transaction.path, f"the settings are gone with which {place.url} was recorded")
-        delivery = _delivery_of(transaction, place, settings[place.crawl])
-        if _has_died(transaction, place.receives):
-            dead.append((place, delivery.body))
+    for seen in chosen:
+        delivery = _delivery_of(transaction, seen)
+        if _has_died(transaction, seen.place.receives):
+            dead.append((seen.place, delivery.body))
         else:
-            received.append(Received(delivery, place, settings[place.crawl]))
+            received.append(Received(delivery, seen.message))
     _bury(transaction, dead)
     return received
 
 
-def _delivery_of(transaction: Transaction, place: Waiting, settings: CrawlSettings) -> Delivery:
+def _delivery_of(transaction: Transaction, seen: Seen) -> Delivery:
+    place = seen.place
     return Delivery(
         message_id=str(place.id),
         receipt=f"{transaction.generation}.{place.delivery}",
-        body=encode_message(place.message(settings)),
+        body=encode_message(seen.message or place.message(seen.settings)),
         receive_count=place.receives,
         sent_at=place.enqueued_at,
         is_finished=bool(place.is_finished),

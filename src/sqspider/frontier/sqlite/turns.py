@@ -75,17 +75,14 @@ class _Sieve:
         self._states = states
         self._taking = taking
 
-    def sift(self, ids: Sequence[int]) -> list[int]:
+    def sift(self, seen: Sequence[messages.Seen]) -> list[messages.Seen]:
         """See :data:`messages.Sift`."""
-        if not ids:
-            return []
-        seen = messages.look_at(self._transaction, ids)
-        self._states.read(host_of(each.message.url) for each in seen if each.message is not None)
+        hosts_of = [host_of(each.message.url) if each.message is not None else "" for each in seen]
+        self._states.read(host for host in hosts_of if host)
         put_off: dict[int, Passed] = {}
-        for place, message in seen:
+        for (place, _, message), host in zip(seen, hosts_of, strict=True):
             if message is None or place.is_finished:
                 continue
-            host = host_of(message.url)
             passage = self._taking.passes(message, self._states.row(host))
             if passage is None:
                 continue
@@ -99,7 +96,7 @@ class _Sieve:
             self._transaction, [(id_, p.again_at or 0.0, p.slot, p.generation) for id_, p in put_off.items()]
         )
         self.put_off += len(put_off)
-        return [id_ for id_ in ids if id_ not in put_off]
+        return [each for each in seen if each.place.id not in put_off]
 
     def _pass(self, host: str, message: Message, passage: Passage, token: str) -> Passed:
         slot = None if message.slot is None else (message.slot, message.generation)
