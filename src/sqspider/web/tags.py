@@ -23,8 +23,9 @@ TAG: Final = re.compile(rb"<(/?[A-Za-z]" + TAG_NAME + rb"*+)(" + _ATTRIBUTES + r
 """A tag: its name, with the slash of an end tag; its attributes as they are written."""
 
 _VALUE: Final = rb'="[^"]*+"'
-_USUAL_ATTRIBUTE: Final = rb"[ \n]++[A-Za-z0-9:_-]++" + _VALUE
-_USUAL_END: Final = rb"(?:>|(?:" + _USUAL_ATTRIBUTE + rb")++[ ]*+/?+>)"
+_USUAL_ATTRIBUTE: Final = rb"[A-Za-z0-9:_-]++" + _VALUE
+_USUAL_ATTRIBUTES: Final = rb"(?:[ \n]++" + _USUAL_ATTRIBUTE + rb")*+"
+_USUAL_END: Final = rb"(?:>| " + _USUAL_ATTRIBUTE + rb"(?:>|" + _USUAL_ATTRIBUTES + rb"[ ]*+/?+>)|[ ]*+/>)"
 # By how often they are met; the order is all that matters.
 _USUAL_NAMES: Final = (
     b"span code li p div em td dt dd tr ul dl link pre br h3 h2 h1 h4 h5 h6 hr strong input section th table b i ol"
@@ -36,10 +37,14 @@ _DRAWN: Final = (
     rb"(?:path|g|use|circle|rect|line|polyline|polygon|ellipse|defs|symbol|stop|linearGradient|radialGradient|clipPath|mask)"
 )
 _DRAWING: Final = (
-    rb"svg(?:" + _USUAL_ATTRIBUTE + rb")*+>"
-    rb"(?:[^<]*+<(?:/" + _DRAWN + rb">|" + _DRAWN + rb"(?:" + _USUAL_ATTRIBUTE + rb")*+[ ]*+/?+>"
-    rb"|title>[^<]*+</title>))*+[^<]*+</svg>"
+    rb"svg" + _USUAL_ATTRIBUTES + rb">"
+    rb"(?:[^<]*+<(?:/" + _DRAWN + rb">|" + _DRAWN + _USUAL_ATTRIBUTES + rb"[ ]*+/?+>|title>[^<]*+</title>))*+[^<]*+</svg>"
 )
+_TEXT: Final = b"|".join(
+    name + rb"(?=[\t\n\f\r />])" + _ATTRIBUTES + rb">[^<]*+</" + name + rb">" for name in (b"script", b"style")
+)
+_COMMENT: Final = rb"!--[^>]*+(?<=--)>"
+_OTHER_MARKUP: Final = rb"(?:!(?!--)|\?|/(?![A-Za-z]))[^>]*+>"  # a document type, what is taken for a comment
 _NO_MARKUP: Final = rb"(?![A-Za-z/!?])"
 
 # A link in the usual form, which is one whatever its rel says. The blanks before a fragment are part of its address,
@@ -56,7 +61,7 @@ _NEVER: Final = rb"(?!)()"
 
 @functools.cache
 def run_up_to(names: frozenset[bytes]) -> re.Pattern[bytes]:
-    """Text and tags up to the next start tag of one of these names, comment, end of the document, or tag without end.
+    """All up to the next start tag of one of these names, or the end; and up to what must be looked at more closely.
 
     If ``a`` is among them, and what follows is a link in its usual form, the run takes that along: group 1 is its
     address without a fragment, as it is written.
@@ -65,11 +70,15 @@ def run_up_to(names: frozenset[bytes]) -> re.Pattern[bytes]:
     stops = b"|".join(sorted(names))
     tag = [
         rb"/[a-z0-9]++>",
+        rb'span class="[^"]*+">',
         rb"(?:" + usual + rb")" + _USUAL_END,
         *([_NO_LINK] if b"a" in names else []),
-        _NO_MARKUP,
         rb"/?+(?!(?<!/)(?i:" + stops + rb")[\t\n\f\r />])[A-Za-z]" + TAG_NAME + rb"*+" + _ATTRIBUTES + rb">",
+        _TEXT,
         _DRAWING,
+        _COMMENT,
+        _OTHER_MARKUP,
+        _NO_MARKUP,
     ]
     link = _LINK if b"a" in names else _NEVER
     return re.compile(rb"[^<]*+(?:<(?:" + b"|".join(tag) + rb")[^<]*+)*+(?:" + link + rb"|)")
