@@ -265,7 +265,7 @@ _IS_RELATIVE_TO_FOLDER: Final = re.compile(r"https?://|[\x00-\x20]*+[^?#:][^:]*+
 
 @functools.lru_cache(maxsize=MAX_REMEMBERED)
 def _resolved_in(folder: str, href: bytes | str) -> str | Refused | None:
-    """Where a reference leads from all pages of a folder; ``None``: to different places, as far as one can soon tell."""
+    """Where a reference leads from all pages of a folder; ``None`` if that may differ, as far as one can soon tell."""
     written = decoded(href) if isinstance(href, bytes) else href
     return canonicalize(written, folder) if _IS_RELATIVE_TO_FOLDER.match(written) else None
 

@@ -200,7 +200,7 @@ class _Scanner:
         if not self._has_noscript:
             return base
         elements = _Scanner(self._document, ["base"], with_scripts=True).elements()
-        return next((element for element in elements if element[0] == "base"), None)
+        return next((each for each in elements if not isinstance(each, bytes) and each[0] == "base"), None)
 
     def _skip_text(self, name: bytes) -> bytes:
         """The text up to an end tag, or up to the end of the document."""

@@ -34,11 +34,12 @@ _USUAL_NAMES: Final = (
 # Drawings that hold no HTML, no links and no part of their own. What ends here that was not opened in it may end the
 # drawing sooner; of what follows up to its end tag it makes no difference.
 _DRAWN: Final = (
-    rb"(?:path|g|use|circle|rect|line|polyline|polygon|ellipse|defs|symbol|stop|linearGradient|radialGradient|clipPath|mask)"
+    rb"(?:path|g|use|circle|rect|line|polyline|polygon|ellipse|defs|symbol|stop|linearGradient|clipPath|mask)"
 )
 _DRAWING: Final = (
     rb"svg" + _USUAL_ATTRIBUTES + rb">"
-    rb"(?:[^<]*+<(?:/" + _DRAWN + rb">|" + _DRAWN + _USUAL_ATTRIBUTES + rb"[ ]*+/?+>|title>[^<]*+</title>))*+[^<]*+</svg>"
+    rb"(?:[^<]*+<(?:" + _DRAWN + _USUAL_ATTRIBUTES + rb"[ ]*+/?+>|/" + _DRAWN + rb">|title>[^<]*+</title>))*+"
+    rb"[^<]*+</svg>"
 )
 _TEXT: Final = b"|".join(
     name + rb"(?=[\t\n\f\r />])" + _ATTRIBUTES + rb">[^<]*+</" + name + rb">" for name in (b"script", b"style")
