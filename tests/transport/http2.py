@@ -73,6 +73,10 @@ class Peer2:
                 del self._bodies[stream]
         self.send()
 
+    def left(self, stream: int) -> int:
+        """How many bytes of a body wait for room in the client's window."""
+        return sum(map(len, self._bodies.get(stream, ())))
+
     def begin(self, stream: int, body: bytes = b"", fields: Fields = OK) -> None:
         """The head of an answer and the beginning of its body."""
         self.h2.send_headers(stream, fields)

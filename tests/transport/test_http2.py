@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+from h2.exceptions import ProtocolError
 
-from sqspider.transport import Exchange, Failure, Request
+from sqspider.transport import ENOUGH, GO_ON, PAUSE, Exchange, Failure, Request
 from sqspider.transport.curl import CurlOptions, CurlTransport
+from sqspider.transport.line import BUFFER_BYTES
 
 from .http2 import (
     CONTINUATION,
@@ -88,21 +90,24 @@ async def test_one_connection_of_http2_serves_one_page_after_another() -> None:
 
 async def test_no_two_requests_share_a_connection_at_a_time() -> None:
     both = asyncio.Event()
+    waiting: list[tuple[Peer2, int]] = []
 
     def answer(peer: Peer2, stream: int) -> None:
-        if len(server.requests) == 2:
-            both.set()
         waiting.append((peer, stream))
+        if len(waiting) == 2:
+            both.set()
 
-    waiting: list[tuple[Peer2, int]] = []
-    server = Http2Server(answer)
+    server = Http2Server()
     async with carried(server) as carrier:
+        await ask2(carrier, server.url())  # from here on libcurl knows what the server speaks
+        server.answer = answer
         asking = [asyncio.create_task(ask2(carrier, server.url(path))) for path in "ab"]
         await both.wait()
         for peer, stream in waiting:
             peer.answer(stream, b"hello")
         assert [(await one)[1] for one in asking] == [b"hello", b"hello"]
-    assert [peer.streams for peer in server.peers] == [[1], [1]]
+        assert len(carrier._kept) == 2
+    assert [peer.streams for peer in server.peers] == [[1, 3], [1]]
 
 
 @pytest.mark.parametrize("piece", [1, 1000, 16_384])
@@ -153,11 +158,11 @@ async def test_what_waits_at_a_kept_connection_of_http2_harms_no_next_page(surpl
             else:
                 peer.send(surplus)
             await until_it_arrives(carrier)
-            if number:  # the one before was closed, and is no more offered by libcurl
-                await server.peers[-2].has_left.wait()
         exchange, _ = await ask2(carrier, server.url("3"))
         again, _ = await ask2(carrier, server.url("4"))
-    assert (exchange.is_kept, again.is_kept) == (False, True)
+        assert (exchange.is_kept, again.is_kept) == (False, True)  # libcurl offers none that was left
+        for peer in server.peers[:-1]:
+            await peer.has_left.wait()
     assert server.targets == ["/0", "/1", "/2", "/3", "/4"]
     assert len(server.peers) == 4
 
@@ -256,19 +261,17 @@ async def test_an_answer_in_a_stream_that_was_not_asked_for_is_no_page(stream: i
 def floods() -> Iterator[tuple[str, bytes, bytes, Failure]]:
     line = field(b"x" * 100, b"y" * 100)
     big = b"\x40\1x\x7f\xa1\x1e" + b"y" * 4000  # goes into the table, and is said again in a byte
-    yield (
-        "a bomb",
-        frame(HEADERS, 0, 1, STATUS_200 + big + b"\xbe" * 12_000) + frame(CONTINUATION, END_HEADERS, 1),
-        b"",
-        Failure.HEAD_TOO_LARGE,
-    )
+    bomb = frame(HEADERS, 0, 1, STATUS_200 + big + b"\xbe" * 12_000) + frame(CONTINUATION, END_HEADERS, 1)
+    head = frame(HEADERS, END_HEADERS, 1, STATUS_200)
+    yield "a bomb", bomb, b"", Failure.HEAD_TOO_LARGE
     yield "interim answers", b"", frame(HEADERS, END_HEADERS, 1, b"\x08\x03103" + line * 60), Failure.HEAD_TOO_LARGE
-    yield "continuations", frame(HEADERS, 0, 1, STATUS_200), frame(CONTINUATION, 0, 1, line * 60), Failure.TIMEOUT
-    yield "empty continuations", frame(HEADERS, 0, 1, STATUS_200), frame(CONTINUATION, 0, 1), Failure.TIMEOUT
+    yield "trailers", head, frame(HEADERS, END_HEADERS, 1, line * 60), Failure.BAD_FRAMING
+    yield "continuations", frame(HEADERS, 0, 1, STATUS_200), frame(CONTINUATION, 0, 1, line * 60), Failure.NOT_HTTP2
+    yield "empty continuations", frame(HEADERS, 0, 1, STATUS_200), frame(CONTINUATION, 0, 1), Failure.NOT_HTTP2
     yield "pings", b"", frame(PING, 0, 0, b"12345678") * 100, Failure.TIMEOUT
     yield "settings", b"", frame(SETTINGS, 0, 0) * 100, Failure.TIMEOUT
-    yield "empty data", frame(HEADERS, END_HEADERS, 1, STATUS_200), frame(DATA, 0, 1) * 100, Failure.TIMEOUT
-    yield "unknown frames", b"", frame(99, 0, 1, bytes(1000)) * 10, Failure.TIMEOUT
+    yield "empty data", head, frame(DATA, 0, 1) * 100, Failure.BAD_FRAMING
+    yield "unknown frames", b"", frame(99, 0, 1, bytes(1000)) * 10, Failure.NOT_HTTP2
 
 
 async def flood(peer: Peer2, first: bytes, then: bytes) -> None:
@@ -283,14 +286,132 @@ async def flood(peer: Peer2, first: bytes, then: bytes) -> None:
 
 
 @pytest.mark.parametrize(("first", "then", "failure"), [pytest.param(*rest, id=name) for name, *rest in floods()])
-async def test_a_flood_by_http2_is_ended_in_bounded_memory(first: bytes, then: bytes, failure: Failure) -> None:
+async def test_a_flood_by_http2_is_ended(first: bytes, then: bytes, failure: Failure) -> None:
     senders = []
     server = Http2Server(lambda peer, _: senders.append(asyncio.create_task(flood(peer, first, then))))
     async with carried(server) as carrier:
-        exchange, body = await ask2(carrier, server.url(), 1.0 if failure is Failure.TIMEOUT else 60.0)
-        print(exchange.failure, exchange.detail, exchange.end_seconds, exchange.http_status)
+        exchange, body = await ask2(carrier, server.url(), 0.5 if failure is Failure.TIMEOUT else 60.0)
         for sender in senders:
             sender.cancel()
         await asyncio.gather(*senders, return_exceptions=True)
-    assert exchange.failure is failure or exchange.failure in (Failure.NOT_HTTP2, Failure.BAD_FRAMING)
-    assert body == b""
+        server.answer = b"hello"
+        assert (await ask2(carrier, server.url()))[1] == b"hello"
+    assert (exchange.failure, body) == (failure, b""), exchange.detail
+    assert len(server.peers) == 2
+
+
+class Pausing(Taken):
+    exchange: Exchange
+
+    def head(self, exchange: Exchange) -> bool:
+        self.exchange = exchange
+        return True
+
+    def body(self, piece: bytes) -> int:
+        super().body(piece)
+        return PAUSE if len(self.pieces) == 1 else GO_ON
+
+
+async def test_a_pause_by_http2_holds_the_server_back_and_does_not_count() -> None:
+    body = bytes(range(256)) * 240_000
+    server = Http2Server(lambda peer, stream: peer.answer(stream, body))
+    async with carried(server) as carrier:
+        taken = Pausing()
+        request = Request(server.url(), timeout_seconds=30.0, http2=True)
+        asking = asyncio.create_task(carrier.exchange(request, taken))
+        await taken.began.wait()
+        for _ in range(1000):  # the server sends what it may
+            await asyncio.sleep(0)
+        assert len(taken.whole) <= BUFFER_BYTES
+        assert server.peers[0].left(1) > len(body) // 2
+        assert not asking.done()
+        taken.exchange.resume(is_wanted=True)
+        assert (await asking).failure is None
+    assert taken.whole == body
+
+
+async def endless(peer: Peer2, stream: int) -> None:
+    peer.begin(stream)
+    try:
+        while True:
+            peer.h2.send_data(stream, b"more")
+            peer.send()
+            await asyncio.sleep(0)
+    except (OSError, ProtocolError):
+        pass  # it is not wanted any more
+
+
+@pytest.mark.parametrize("how", ["enough", "time", "cancelled", "paused"])
+async def test_a_connection_of_http2_whose_answer_was_not_taken_whole_is_not_used_again(how: str) -> None:
+    senders = []
+    server = Http2Server(lambda peer, stream: senders.append(asyncio.create_task(endless(peer, stream))))
+    async with carried(server) as carrier:
+        taken = Pausing() if how == "paused" else Taken(ENOUGH if how == "enough" else GO_ON)
+        request = Request(
+            server.url("a"), timeout_seconds=0.5 if how == "time" else 60.0, connect_seconds=60.0, http2=True
+        )
+        asking = asyncio.create_task(carrier.exchange(request, taken))
+        if how in ("cancelled", "paused"):
+            await taken.began.wait()
+        if isinstance(taken, Pausing):
+            taken.exchange.resume(is_wanted=False)
+        elif how == "cancelled":
+            asking.cancel()
+        found = await asyncio.gather(asking, return_exceptions=True)
+        assert (carrier._busy, carrier._kept) == ({}, {})
+        server.answer = b"hello"
+        for path in "bc":
+            exchange, body = await ask2(carrier, server.url(path))
+            assert (exchange.failure, exchange.is_kept, body) == (None, path == "c", b"hello")
+        await server.peers[0].has_left.wait()
+        await asyncio.gather(*senders)
+    if isinstance(found[0], Exchange):
+        assert found[0].failure is (Failure.TIMEOUT if how == "time" else None)
+    assert [peer.streams for peer in server.peers] == [[1], [1, 3]]
+
+
+async def test_the_gate_and_the_address_are_asked_before_each_request_by_http2() -> None:
+    allowed = is_open = True
+    server = Http2Server()
+    async with server.running() as trusted:
+        check = CurlOptions(certificates=trusted, check_address=lambda _: None if allowed else "no")
+        with transport(check) as carrier:
+
+            async def failure_of(path: str) -> Failure | None:
+                request = Request(server.url(path), http2=True, gate=lambda: is_open)
+                return (await carrier.exchange(request, Taken())).failure
+
+            assert await failure_of("a") is None
+            is_open = False
+            assert await failure_of("b") is Failure.GATE  # on the kept one
+            assert await failure_of("c") is Failure.GATE  # on a new one
+            is_open = True
+            assert await failure_of("d") is None
+            allowed = False
+            assert await failure_of("e") is Failure.ADDRESS_REFUSED
+    assert server.targets == ["/a", "/d"]
+
+
+async def test_an_answer_by_http2_ends_alike_wherever_it_is_split() -> None:
+    def answer_of(stream: int) -> bytes:
+        fields = STATUS_200 + field(b"x", b"y")
+        body = frame(DATA, 0, stream, b"hel") + frame(DATA, 0, stream) + frame(DATA, END_STREAM, stream, b"lo")
+        return frame(HEADERS, 0, stream, fields[:3]) + frame(CONTINUATION, END_HEADERS, stream, fields[3:]) + body
+
+    def answer(peer: Peer2, stream: int) -> None:
+        peer.send(answer_of(stream)[:at])
+        tasks.append(asyncio.create_task(send_the_rest(peer, stream)))
+
+    async def send_the_rest(peer: Peer2, stream: int) -> None:
+        for _ in range(4):  # the loop has both ends: what was sent is read in the rounds that follow
+            await asyncio.sleep(0)
+        peer.send(answer_of(stream)[at:])
+
+    tasks: list[asyncio.Task[None]] = []
+    server = Http2Server(answer)
+    async with carried(server) as carrier:
+        for at in range(len(answer_of(1)) + 1):
+            exchange, body = await ask2(carrier, server.url())
+            assert (exchange.failure, exchange.headers, body) == (None, (("x", "y"),), b"hello"), at
+        await asyncio.gather(*tasks)
+    assert len(server.peers) == 1

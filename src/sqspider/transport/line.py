@@ -127,6 +127,7 @@ class Line:
         self.raised: Exception | None = None  # by whoever was called back: that is its own fault, and no site's
         self.is_turned_away = False  # from a kept connection that is not clean
         self.has_two_framings = False
+        self._is_last = False  # over its connection, which libcurl closes then
         self._receiver: Any = receiver
         self._started = started
         self._is_opened = False  # for this request
@@ -177,11 +178,12 @@ class Line:
         """Once more, for nothing was written: over a connection of its own making.
 
         ``is_left_open``: so is the connection that it was turned away from, as libcurl does over HTTP/2. It would give
-        that one to the next request, too: this one goes there again, and is the last one.
+        that one to the next request, too: this one goes there again, once, and is the last one.
         """
         self.is_turned_away = False
-        self.easy.setopt(pycurl.FORBID_REUSE, int(is_left_open or self.exchange.request.is_fresh))
-        self.easy.setopt(pycurl.FRESH_CONNECT, int(not is_left_open))
+        self._is_last = is_left_open and not self._is_last
+        self.easy.setopt(pycurl.FORBID_REUSE, int(self._is_last or self.exchange.request.is_fresh))
+        self.easy.setopt(pycurl.FRESH_CONNECT, int(not self._is_last))
         self._usual = None
 
     def finish(self) -> None:
