@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -12,6 +14,7 @@ import pytest
 from sqspider.record import Reason
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
+from tests.conftest import Run
 from tests.transport.http2 import HTTP_1_1_REQUIRED, INTERNAL_ERROR, OK, REFUSED_STREAM, Http2Server, Peer2
 from tests.transport.test_connections import until_it_arrives
 
@@ -100,6 +103,21 @@ async def test_an_end_on_an_idle_connection_of_http2_is_no_trouble() -> None:
             server.peers[-1].end()
             await until_it_arrives(fetcher._transport)
     assert server.targets == ["/a", "/b"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "protocol"), [(("--http2",), "HTTP/2"), ((), "HTTP/1.1")], ids=["asked for", "default"]
+)
+async def test_a_crawl_speaks_http2_if_told_to_and_its_log_tells_so(
+    sqspider: Run, flags: tuple[str, ...], protocol: str
+) -> None:
+    server = Http2Server()
+    async with server.running() as trusted:
+        told = ("--allow-private", "--ca-file", trusted, "--log-format", "json", "--log-level", "debug", *flags)
+        done = await asyncio.to_thread(sqspider, "crawl", server.url(), "--delay", "0", *told)
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [event["protocol"] for event in events if event["event"] == "finished"] == [protocol], done.stderr
+    assert server.targets == (["/robots.txt", "/"] if flags else [])
 
 
 def test_a_libcurl_without_http2_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

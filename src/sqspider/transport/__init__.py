@@ -72,8 +72,8 @@ class Exchange:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        # As sent; only where the request asks for it. What is sent over HTTP/2 is no text: this is the text that it stands
-        # for, with HTTP/2 in the request line, Host in place of :authority, and names in the case in which we wrote them.
+        # As sent; only where the request asks for it. What is sent over HTTP/2 is no text: this is what it stands for,
+        # with HTTP/2 in the request line, Host in place of :authority, and names in the case in which we wrote them.
         self.request_head = b""
         # Status line and header lines, byte for byte, with their ends. Over HTTP/2: "HTTP/2 200 ", and the fields as
         # lines, in their order and with their bytes.
