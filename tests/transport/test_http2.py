@@ -392,6 +392,41 @@ async def test_the_gate_and_the_address_are_asked_before_each_request_by_http2()
     assert server.targets == ["/a", "/d"]
 
 
+@asynccontextmanager
+async def tunnels() -> AsyncIterator[int]:
+    """The port of a proxy that makes tunnels."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        target = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+        there, to = await asyncio.open_connection("127.0.0.1", int(target.rpartition(b":")[2]))
+        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+        try:
+            await asyncio.gather(carry(reader, to), carry(there, writer))
+        except OSError:
+            pass  # one end has left
+        finally:
+            to.close()
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_http2_goes_through_the_tunnel_of_a_proxy() -> None:
+    server = Http2Server()
+    async with server.running() as trusted, tunnels() as port:
+        with transport(CurlOptions(certificates=trusted, proxy=f"http://127.0.0.1:{port}")) as carrier:
+            for number in range(2):
+                exchange, body = await ask2(carrier, server.url())
+                assert (exchange.protocol, exchange.is_kept, body) == ("HTTP/2", number == 1, b"hello"), exchange.detail
+                assert exchange.head == [b"HTTP/2 200 \r\n", b"\r\n"]
+
+
 async def test_an_answer_by_http2_ends_alike_wherever_it_is_split() -> None:
     def answer_of(stream: int) -> bytes:
         fields = STATUS_200 + field(b"x", b"y")

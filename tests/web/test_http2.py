@@ -106,18 +106,29 @@ async def test_an_end_on_an_idle_connection_of_http2_is_no_trouble() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "protocol"), [(("--http2",), "HTTP/2"), ((), "HTTP/1.1")], ids=["asked for", "default"]
+    ("flags", "answer", "protocol", "targets"),
+    [
+        (("--http2",), b"hello", "HTTP/2", ["/robots.txt", "/"]),
+        (("--http2",), end, "HTTP/1.1", ["/robots.txt"]),
+        ((), b"hello", "HTTP/1.1", []),
+    ],
+    ids=["asked for", "does not work", "default"],
 )
 async def test_a_crawl_speaks_http2_if_told_to_and_its_log_tells_so(
-    sqspider: Run, flags: tuple[str, ...], protocol: str
+    sqspider: Run,
+    flags: tuple[str, ...],
+    answer: bytes | Callable[[Peer2, int], None],
+    protocol: str,
+    targets: list[str],
 ) -> None:
-    server = Http2Server()
+    server = Http2Server(answer)
     async with server.running() as trusted:
         told = ("--allow-private", "--ca-file", trusted, "--log-format", "json", "--log-level", "debug", *flags)
         done = await asyncio.to_thread(sqspider, "crawl", server.url(), "--delay", "0", *told)
     events = [json.loads(line) for line in done.stderr.splitlines()]
     assert [event["protocol"] for event in events if event["event"] == "finished"] == [protocol], done.stderr
-    assert server.targets == (["/robots.txt", "/"] if flags else [])
+    assert not {event["event"] for event in events} & {"retry", "host_rests"}
+    assert server.targets == targets
 
 
 def test_a_libcurl_without_http2_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
