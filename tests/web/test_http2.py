@@ -79,9 +79,12 @@ async def test_an_origin_with_which_http2_does_not_work_is_asked_by_http1(answer
     assert len(server.peers) == 2
 
 
-async def test_a_url_whose_stream_is_reset_pays_with_a_try_and_is_asked_by_http1() -> None:
+@pytest.mark.parametrize("is_kept", [False, True], ids=["a new connection", "a kept one"])
+async def test_a_url_whose_stream_is_reset_pays_with_a_try_and_is_asked_by_http1(is_kept: bool) -> None:
     server = Http2Server()
     async with fetching(server) as fetcher:
+        if is_kept:
+            await fetcher.fetch(server.url("first"))
         server.answer = lambda peer, stream: peer.reset(stream, INTERNAL_ERROR)
         fetched = await fetcher.fetch(server.url("a"))
         assert (fetched.reason, fetched.is_stale) == (Reason.CONNECTION_RESET, False)
@@ -89,7 +92,16 @@ async def test_a_url_whose_stream_is_reset_pays_with_a_try_and_is_asked_by_http1
         server.answer = b"hello"
         for path in ("a", "b"):
             assert (await fetcher.fetch(server.url(path))).body == b"hello"
-    assert server.targets == ["/a", "/b"]
+    assert server.targets[-2:] == ["/a", "/b"]
+    assert [head.split()[1] for head in server.old_heads] == [b"/a"]
+
+
+async def test_a_url_without_an_answer_by_http2_pays_with_a_try_and_is_asked_by_http1() -> None:
+    server = Http2Server(lambda peer, _: peer.end())
+    async with fetching(server) as fetcher:
+        fetched = await fetcher.fetch(server.url("a"))
+        assert (fetched.reason, fetched.is_stale) == (Reason.CONNECTION_RESET, False)
+        assert (await fetcher.fetch(server.url("a"))).body == b"hello"
     assert [head.split()[1] for head in server.old_heads] == [b"/a"]
 
 
