@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-from h2.exceptions import ProtocolError
 
 from sqspider.transport import ENOUGH, GO_ON, PAUSE, Exchange, Failure, Request
 from sqspider.transport.curl import CurlOptions, CurlTransport
@@ -23,6 +22,7 @@ from .http2 import (
     HEADERS,
     HTTP_1_1_REQUIRED,
     INTERNAL_ERROR,
+    LEFT,
     OK,
     PING,
     PUSH_PROMISE,
@@ -284,7 +284,7 @@ async def flood(peer: Peer2, first: bytes, then: bytes) -> None:
             peer.send(then)
             await peer.writer.drain()
             await asyncio.sleep(0)
-    except OSError:
+    except LEFT:
         pass  # it has left
 
 
@@ -343,7 +343,7 @@ async def endless(peer: Peer2, stream: int) -> None:
             peer.h2.send_data(stream, b"more")
             peer.send()
             await asyncio.sleep(0)
-    except (OSError, ProtocolError):
+    except LEFT:
         pass  # it is not wanted any more
 
 
@@ -457,7 +457,7 @@ async def tunnels() -> AsyncIterator[int]:
         writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
         try:
             await asyncio.gather(carry(reader, to), carry(there, writer))
-        except OSError:
+        except LEFT:
             pass  # one end has left
         finally:
             to.close()
