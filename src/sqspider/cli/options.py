@@ -193,6 +193,7 @@ fetch_options = section(
     click.option("--ca-file", metavar="PATH", help="Trust these certificates (PEM) in place of the system's."),
     click.option("--client-cert", metavar="PATH", help="Show this certificate (PEM) to hosts that ask for one."),
     click.option("--client-key", metavar="PATH", help="Its key (PEM), if it does not lie in the same file."),
+    click.option("--http2", is_flag=True, help="Speak HTTP/2 with https hosts that do. Without it: HTTP/1.1 alone."),
 )
 """The options that make a :class:`FetchOptions`."""
 

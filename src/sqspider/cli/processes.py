@@ -53,6 +53,7 @@ def consume_command(shared: Shared, options: WorkerOptions, fetch: FetchOptions)
             command += [flag, str(value)]
     command += ["--allow-private"] * fetch.allow_private
     command += ["--allow-any-port"] * fetch.allow_any_port
+    command += ["--http2"] * fetch.http2
     return command
 
 

@@ -33,7 +33,10 @@ class Failure(StrEnum):
     BROKEN = "broken"  # the connection broke
     NO_ANSWER = "no_answer"  # the connection was closed before a byte came
     STALE = "stale"  # the same, on a connection that was kept
+    REFUSED = "refused"  # HTTP/2: the request was not taken, or is to be made by HTTP/1.1
+    STREAM_RESET = "stream_reset"  # HTTP/2: the server took its answer back, before or amid it
     NOT_HTTP = "not_http"
+    NOT_HTTP2 = "not_http2"  # HTTP/2: what came in place of a head is against its rules, or says that we are
     HEAD_TOO_LARGE = "head_too_large"
     BAD_FRAMING = "bad_framing"  # of a body
     SHORT_BODY = "short_body"  # it ended before its announced length, or amid its chunks
@@ -52,6 +55,7 @@ class Request(NamedTuple):
     max_head_bytes: int = 256 * 1024
     silent_seconds: float | None = None  # until the first byte of the answer, on a connection that was kept
     is_fresh: bool = False  # on a connection of its own, which nobody uses afterwards
+    http2: bool = False  # under TLS, by HTTP/2 where the server speaks it
     gate: Callable[[], bool] | None = None  # asked when the connection is there, before the request is written to it
     keeps_request_head: bool = False  # note the request head as it was sent
 
@@ -68,8 +72,12 @@ class Exchange:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.request_head = b""  # as sent; only where the request asks for it
-        self.head: list[bytes] = []  # status line and header lines, byte for byte, with their ends
+        # As sent; only where the request asks for it. What is sent over HTTP/2 is no text: this is what it stands for,
+        # with HTTP/2 in the request line, Host in place of :authority, and names in the case in which we wrote them.
+        self.request_head = b""
+        # Status line and header lines, byte for byte, with their ends. Over HTTP/2: "HTTP/2 200 ", and the fields as
+        # lines, in their order and with their bytes.
+        self.head: list[bytes] = []
         self.http_status: int | None = None  # once the head is whole
         self.headers: tuple[tuple[str, str], ...] = ()  # of the head, decoded as Latin-1
         self.header_names: frozenset[str] = frozenset()  # in lower case

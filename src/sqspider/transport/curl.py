@@ -25,6 +25,11 @@ _MAX_LINES: Final = 64  # easy handles kept for further requests
 _NAME_UNKNOWN: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
+def speaks_http2() -> bool:
+    """Whether libcurl was built with what it takes."""
+    return bool(pycurl.version_info()[4] & pycurl.VERSION_HTTP2)
+
+
 class CurlTransport:
     """A transport over one pool of connections. Made within a running loop, and closed there."""
 
@@ -36,6 +41,7 @@ class CurlTransport:
         multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         multi.setopt(pycurl.M_MAXCONNECTS, options.most_idle)
+        multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)  # over HTTP/2, too: a request has its connection alone
         self._watched: dict[int, int] = {}  # descriptors, and what is waited for at them
         self._timer: asyncio.Handle | None = None
         self._wanted = _NO_CHANGE  # milliseconds, of the timer
@@ -182,21 +188,22 @@ class CurlTransport:
 
     def _ended(self, easy: Any, code: int, text: str) -> None:
         line = self._busy[easy]
-        self._note_kept(line)
+        descriptor = easy.getinfo(pycurl.ACTIVESOCKET)
         self._let_go(line)
         if line.is_turned_away:
-            line.ask_afresh()
+            line.ask_afresh(is_left_open=descriptor >= 0)
             self._add(line)
             return
+        if code == 0 and descriptor >= 0:
+            self._note_kept(line, descriptor)
         line.note_failure(code, text)
         line.finish()
 
     # Kept connections
 
-    def _note_kept(self, line: Line) -> None:
-        """Remember the connection that a request leaves behind, if it does."""
-        descriptor = line.easy.getinfo(pycurl.ACTIVESOCKET)
-        if descriptor < 0 or line.connection is None or line.has_two_framings:
+    def _note_kept(self, line: Line, descriptor: int) -> None:
+        """Remember the connection that a request leaves behind."""
+        if line.connection is None or line.has_two_framings:
             return
         self._kept[line.connection] = descriptor
         if len(self._kept) > self._options.most_idle:

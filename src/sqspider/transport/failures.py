@@ -16,8 +16,8 @@ _FAILURES: Final = {
     pycurl.E_COULDNT_RESOLVE_HOST: Failure.NAME_LOOKUP,
     pycurl.E_COULDNT_CONNECT: Failure.NO_CONNECTION,
     8: Failure.NOT_HTTP,  # CURLE_WEIRD_SERVER_REPLY
-    pycurl.E_HTTP2: Failure.NOT_HTTP,
-    92: Failure.NOT_HTTP,  # CURLE_HTTP2_STREAM
+    pycurl.E_HTTP2: Failure.NOT_HTTP2,
+    92: Failure.NOT_HTTP2,  # CURLE_HTTP2_STREAM
     pycurl.E_PARTIAL_FILE: Failure.SHORT_BODY,
     pycurl.E_OUT_OF_MEMORY: Failure.OWN_SHORTAGE,
     pycurl.E_OPERATION_TIMEDOUT: Failure.CONNECT_TIMEOUT,  # of connecting: the rest of the time is counted here
@@ -48,15 +48,28 @@ _CHUNKS: Final = re.compile(r"\bchunk", re.IGNORECASE)
 """What a message says of chunks whose framing is broken; its code is that of a connection that breaks."""
 _TLS_END: Final = "unexpected eof"  # the connection was closed, and TLS was not: as a message says it, under that code
 
+_HTTP2_FAULT: Final = re.compile(r"\[HTTP2\]|nghttp2 ")  # that libcurl has found; some have codes of other troubles
+_STREAM_RESET: Final = "reset by server"  # of a stream of HTTP/2
+
 
 def failure_of(code: int, text: str, *, is_head_whole: bool) -> Failure:
     """What a code and its message mean; ``is_head_whole``: of the answer, whose body was coming."""
     failure = _FAILURES.get(code, Failure.UNKNOWN)
+    if failure is Failure.NOT_HTTP2 or _HTTP2_FAULT.match(text):
+        return _of_http2(text, is_head_whole=is_head_whole)
     if failure is not Failure.BROKEN:
         return failure
     if _CHUNKS.search(text):
         return Failure.BAD_FRAMING
     return Failure.SHORT_BODY if is_head_whole and _TLS_END in text else Failure.BROKEN
+
+
+def _of_http2(text: str, *, is_head_whole: bool) -> Failure:
+    if _STREAM_RESET in text:
+        return Failure.STREAM_RESET
+    if is_head_whole:
+        return Failure.BAD_FRAMING
+    return Failure.NOT_HTTP2 if text else Failure.NO_ANSWER  # libcurl has no word for a connection that just ends
 
 
 def behind_a_proxy(failure: Failure, http_status: int, *, is_tunnel: bool) -> tuple[Failure, str]:

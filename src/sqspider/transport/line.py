@@ -86,7 +86,6 @@ class Line:
         for option, value in (
             (pycurl.NOSIGNAL, 1),
             (pycurl.PATH_AS_IS, 1),
-            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.HTTP09_ALLOWED, 0),
             (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
             (pycurl.PROXY, self._options.proxy or ""),
@@ -129,6 +128,7 @@ class Line:
         self.raised: Exception | None = None  # by whoever was called back: that is its own fault, and no site's
         self.is_turned_away = False  # from a kept connection that is not clean
         self.has_two_framings = False
+        self._is_last = False  # over its connection, which libcurl closes then
         self._receiver: Any = receiver
         self._started = started
         self._is_opened = False  # for this request
@@ -154,13 +154,17 @@ class Line:
             listed = ",".join(f"[{address}]" if ":" in address else address for address in addresses)
             easy.setopt(pycurl.RESOLVE, [f"+{name}:{port}:{listed}"])
         connect_seconds = min(request.connect_seconds, request.timeout_seconds)
-        usual = (request.headers, request.is_fresh, request.keeps_request_head, connect_seconds)
+        usual = (request.headers, request.is_fresh, request.keeps_request_head, connect_seconds, request.http2)
         if usual != self._usual:
             self._usual = usual
             easy.setopt(pycurl.HTTPHEADER, request.headers)
             easy.setopt(pycurl.FRESH_CONNECT, int(request.is_fresh))
             easy.setopt(pycurl.FORBID_REUSE, int(request.is_fresh))
             easy.setopt(pycurl.VERBOSE, int(request.keeps_request_head))
+            easy.setopt(
+                pycurl.HTTP_VERSION,
+                pycurl.CURL_HTTP_VERSION_2TLS if request.http2 else pycurl.CURL_HTTP_VERSION_1_1,
+            )
             easy.setopt(pycurl.CONNECTTIMEOUT_MS, round(connect_seconds * 1000))
         # libcurl's parser drops a question mark with nothing behind it, and writes %2f in capitals.
         is_whole = scheme == "http" and (self._options.proxy or "").startswith("http")
@@ -172,10 +176,16 @@ class Line:
             easy.setopt(pycurl.HTTPGET, 1)
         self._had_document = request.document is not None
 
-    def ask_afresh(self) -> None:
-        """Once more, for nothing was written: over a connection of its own making."""
+    def ask_afresh(self, *, is_left_open: bool) -> None:
+        """Once more, for nothing was written: over a connection of its own making.
+
+        ``is_left_open``: so is the connection that it was turned away from, as libcurl does over HTTP/2. It would give
+        that one to the next request, too: this one goes there again, once, and is the last one.
+        """
         self.is_turned_away = False
-        self.easy.setopt(pycurl.FRESH_CONNECT, 1)
+        self._is_last = is_left_open and not self._is_last
+        self.easy.setopt(pycurl.FORBID_REUSE, int(self._is_last or self.exchange.request.is_fresh))
+        self.easy.setopt(pycurl.FRESH_CONNECT, int(not self._is_last))
         self._usual = None
 
     def finish(self) -> None:
@@ -238,7 +248,7 @@ class Line:
 
     def _open(self, _purpose: int, address: Any) -> Any:
         if self._is_asked:  # the kept connection was dead, and libcurl would ask again by itself
-            self.exchange.failure = Failure.STALE
+            self.exchange.failure = self._not_taken()
             return pycurl.SOCKET_BAD
         family, kind, protocol, where = address
         check = self._options.check_address
@@ -268,7 +278,7 @@ class Line:
     def _may_write(self, address: str, port: int, own_port: int) -> bool:
         exchange = self.exchange
         if self._is_asked:  # the same as in `_open`, over another one that was kept
-            exchange.failure = Failure.STALE
+            exchange.failure = self._not_taken()
             return False
         if exchange.failure is Failure.ADDRESS_REFUSED:  # one of several addresses: what such a name says is not asked
             return False
@@ -296,6 +306,11 @@ class Line:
         exchange.is_connecting = False
         exchange.sent_seconds = time.monotonic() - self._started
         return True
+
+    def _not_taken(self) -> Failure:
+        """Why libcurl would ask again. On a new connection it does so only where HTTP/2 says that the request was not
+        taken (RFC 9113 section 8.7), or is to be made by HTTP/1.1."""
+        return Failure.STALE if self.exchange.is_kept else Failure.REFUSED
 
     def _take_head(self, line: bytes) -> int | None:
         head = self._head

@@ -43,6 +43,7 @@ _REASONS: Final = {
     Failure.BROKEN: (Reason.CONNECTION_RESET, "the connection broke"),
     Failure.NO_ANSWER: (Reason.CONNECTION_RESET, "the server hung up without an answer"),
     Failure.STALE: (Reason.CONNECTION_RESET, "the connection had been closed"),
+    Failure.REFUSED: (Reason.CONNECTION_RESET, "HTTP/2: the server did not take the request"),
     Failure.NOT_HTTP: (Reason.BAD_RESPONSE, "the answer is not HTTP"),
     Failure.HEAD_TOO_LARGE: (Reason.HEADERS_TOO_LARGE, "the head of the answer is too large"),
     Failure.SHORT_BODY: (Reason.INCOMPLETE_BODY, "the connection was closed before anything of the body came"),
@@ -65,6 +66,10 @@ def classify(exchange: Exchange) -> tuple[Reason, str]:
             return Reason.PROXY_UNUSABLE, f"the proxy cannot be used: {exchange.detail}"
         case Failure.PROXY_REFUSED:
             return Reason.UNREACHABLE, f"the proxy cannot connect to it: {exchange.detail}"
+        case Failure.NOT_HTTP2:
+            return Reason.BAD_RESPONSE, f"HTTP/2 does not work with it: {exchange.detail}"
+        case Failure.STREAM_RESET:
+            return Reason.CONNECTION_RESET, exchange.detail
         case Failure.NO_CONNECTION | Failure.BROKEN | Failure.OWN_SHORTAGE:
             reason, detail = _OS_REASONS.get(exchange.errno, _REASONS[failure])
             if failure is Failure.OWN_SHORTAGE and reason is not Reason.OWN_SHORTAGE:

@@ -20,6 +20,7 @@ from sqspider.transport import Request as TransportRequest
 from sqspider.transport.addresses import why_not_public
 from sqspider.transport.curl import CurlOptions, CurlTransport
 from sqspider.transport.names import Names, Resolver, SystemResolver
+from sqspider.url import origin_of
 from sqspider.web.body import ACCEPT_ENCODING, Body, BodySink, DecodeError
 from sqspider.web.errors import Trouble, classify
 from sqspider.web.guard import check_url
@@ -29,7 +30,8 @@ from sqspider.web.options import FetchOptions as FetchOptions  # said again: the
 
 LARGE_BYTES: Final = 256 * 1024  # decoded bytes of a body, before there must be room for more
 CONNECT_SECONDS: Final = 5.0  # of the fetch's limit, for one connection to be made
-MAX_ALONE: Final = 10_000  # URLs that are asked for on connections of their own
+MAX_ALONE: Final = 10_000  # URLs that are asked for on connections of their own; origins that are asked by HTTP/1.1
+_NO_ANSWERS: Final = (Reason.CONNECTION_RESET, Reason.BAD_RESPONSE, Reason.TIMEOUT)
 _DRAIN_BYTES: Final = 16 * 1024  # a redirect's body is read up to this size, to keep its connection
 
 log = get_logger(__name__)
@@ -48,7 +50,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_seconds: float
     sent_seconds: float  # from the start until the request was sent
     redirect_to: str | None = None  # where the answer leads, if it is a redirect: canonical
-    is_stale: bool = False  # a connection that was kept broke, or bore no answer: that says nothing of the URL
+    is_stale: bool = False  # a kept connection, or HTTP/2, bore no answer: that says nothing of the URL
     is_short: bool = False  # the body ended before its announced length, or amid its framing or coding
     is_held: bool = False  # the gate said no: nothing was asked
     exchange: Exchange | None = None  # what was on the wire; none where nothing was tried
@@ -97,7 +99,8 @@ class Fetcher:
         self._resolver = resolver or SystemResolver()
         self._names = Names(self._resolver, allow_private=options.allow_private)
         self._headers = _headers(options)
-        self._alone: set[str] = set()  # URLs that found a kept connection broken or silent
+        self._alone: set[str] = set()  # URLs that found a kept connection, or HTTP/2, broken or silent
+        self._without_http2: set[str] = set()  # origins with which it did not work
         self._transport: CurlTransport
 
     async def __aenter__(self) -> Fetcher:
@@ -133,7 +136,9 @@ class Fetcher:
         """Ask for a canonical URL, once; never raises but for being cancelled.
 
         A URL that finds a kept connection broken, silent, or with what is no answer (``is_stale``), goes out on
-        connections of its own from then on: what breaks there is its trouble, or its host's.
+        connections of its own from then on, by HTTP/1.1: what breaks there is its trouble, or its host's. So does
+        one whose stream of HTTP/2 is reset, or that has no answer by it. An origin that takes no request by HTTP/2, or
+        answers against its rules, is asked by HTTP/1.1 from then on (``is_stale``, too).
 
         ``max_bytes`` replaces the limit of the options. A ``sink`` gets the body of a success as it
         comes, in place of the result; it must not raise, and other bodies are not read. The statuses
@@ -146,12 +151,14 @@ class Fetcher:
             check_url(url, allow_private=options.allow_private, allow_any_port=options.allow_any_port)
         except Trouble as trouble:
             return self._fetched(url, answer, None, trouble)
+        is_alone = url in self._alone
         request = TransportRequest(
             url,
             (*self._headers, *headers) if headers else self._headers,
             timeout_seconds=options.timeout_seconds,
             connect_seconds=CONNECT_SECONDS,
-            is_fresh=url in self._alone,
+            is_fresh=is_alone,
+            http2=options.http2 and not is_alone and origin_of(url) not in self._without_http2,
             gate=gate,
         )
         try:
@@ -165,11 +172,6 @@ class Fetcher:
         reason = trouble.reason if trouble else None
         if trouble is None and head is not None and answer.redirect_to is None:
             reason = reason_for_http_status(head.http_status or 0)
-        # What came instead of an answer may belong to the one before.
-        is_unanswered = exchange is not None and exchange.is_kept and exchange.http_status is None
-        is_stale = is_unanswered and reason in (Reason.CONNECTION_RESET, Reason.BAD_RESPONSE)
-        if is_stale or (is_unanswered and reason is Reason.TIMEOUT):
-            self._keep_apart(url)
         if reason is Reason.INTERNAL_ERROR and exchange is not None and exchange.failure is Failure.UNKNOWN:
             log.error("fetch", url=url, said=exchange.detail)
         return Fetched(
@@ -184,16 +186,29 @@ class Fetcher:
             elapsed_seconds=exchange.end_seconds if exchange else 0.0,
             sent_seconds=exchange.sent_seconds if exchange else 0.0,
             redirect_to=answer.redirect_to,
-            is_stale=is_stale,
+            is_stale=exchange is not None and self._learn(url, exchange, reason),
             is_held=exchange is not None and exchange.failure is Failure.GATE,
             exchange=exchange,
         )
 
-    def _keep_apart(self, url: str) -> None:
-        """From now on a URL goes out on connections of its own: what breaks there is its trouble, or its host's."""
-        if len(self._alone) >= MAX_ALONE:
-            self._alone.clear()
-        self._alone.add(url)
+    def _learn(self, url: str, exchange: Exchange, reason: Reason | None) -> bool:
+        """By which way a URL is asked for from now on. Whether what came says nothing of it."""
+        failure = exchange.failure
+        if failure in (Failure.REFUSED, Failure.NOT_HTTP2):
+            _note(self._without_http2, origin_of(url))
+            return True
+        is_unanswered = exchange.http_status is None and reason in _NO_ANSWERS
+        is_reset = failure is Failure.STREAM_RESET  # which no other request can have caused
+        if is_reset or (is_unanswered and (exchange.is_kept or exchange.request.http2)):
+            _note(self._alone, url)
+        # What came instead of an answer may belong to the one before.
+        return is_unanswered and exchange.is_kept and reason is not Reason.TIMEOUT and not is_reset
+
+
+def _note(known: set[str], one: str) -> None:
+    if len(known) >= MAX_ALONE:
+        known.clear()
+    known.add(one)
 
 
 class _Answer:

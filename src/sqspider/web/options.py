@@ -35,6 +35,7 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
     ca_file: str | None = None  # a file of certificates (PEM) to trust in place of the system's
     client_cert: str | None = None  # a file (PEM) with the certificate that hosts are shown, and those above it
     client_key: str | None = None  # a file (PEM) with its key; none: it lies with the certificate
+    http2: bool = False  # speak HTTP/2 with https hosts that do; what fails by it is asked for by HTTP/1.1
 
     ranges: ClassVar[dict[str, Range]] = {
         "timeout_seconds": seconds(0.1, 3600),
@@ -43,7 +44,7 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_numbers(self, self.ranges)
-        check_flags(self, ("allow_private", "allow_any_port"))
+        check_flags(self, ("allow_private", "allow_any_port", "http2"))
         check_header("user_agent", self.user_agent)
         if self.contact is not None:
             check_header("contact", self.contact)
@@ -55,6 +56,8 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("client_key: of no use without a client certificate")
         if self.client_cert is not None:
             _check_client(self.client_cert, self.client_key)
+        if self.http2:
+            _check_http2()
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """The fields as they may be shown: a proxy's password is not."""
@@ -128,3 +131,10 @@ def _check_client(certificate: str, key: str | None) -> None:
         raise ValueError(f"client_cert: {certificate!r} and its key cannot be used together ({why})") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"client_cert: it or its key cannot be read ({error})") from None
+
+
+def _check_http2() -> None:
+    from sqspider.transport.curl import speaks_http2  # here: it is the HTTP client
+
+    if not speaks_http2():
+        raise ValueError("http2: the libcurl that is installed was built without it; the one in pycurl's wheels has it")

@@ -293,6 +293,7 @@ class Endings:
         if visited is not None and visited.page is not None and visited.page.left_out:
             reasons = {reason.value: number for reason, number in visited.page.left_out.items()}
             log.info("links_left_out", url=claim.url, **reasons)
+        exchange = visited.fetched.exchange if visited is not None else None
         log.debug(
             "finished",
             url=claim.url,
@@ -301,6 +302,7 @@ class Endings:
             http_status=outcome.http_status,
             bytes=outcome.bytes,
             elapsed_ms=outcome.elapsed_ms,
+            protocol=exchange.protocol if exchange is not None else None,
         )
 
     def _given_back(self, end: Retry, visit: Visit, is_given: bool) -> None:
