@@ -493,6 +493,77 @@ async def test_what_makes_work_impossible_is_raised_though_it_is_met_after_all_h
                 await worker.run(Mode.ONCE)
 
 
+# When what was ended goes.
+
+
+PATIENT = WorkerOptions(worker_id="tester", concurrency=10, linger_seconds=60.0)
+
+
+@asynccontextmanager
+async def desk_of_turns(options: WorkerOptions, number: int = 2) -> AsyncIterator[tuple[SqliteFrontier, TurnDesk]]:
+    async with opened() as frontier:
+        await produce(frontier, [f"http://h.test/{n}" for n in range(number)], AT_ONCE, on_refused=print)
+        calls = CallDesk(frontier, NoStore(), options, random.Random(), asyncio.Event())
+        yield frontier, TurnDesk(frontier, calls, NoStore(), options, random.Random(), Gate())
+
+
+async def taken_by(desk: TurnDesk, limit: int) -> list[Done]:
+    """Take and claim some, as what would end them."""
+    batch = await desk.take(limit, Wishes(lambda _: True))
+    outcome = Outcome(status=Status.BLOCKED, reason=Reason.ROBOTS)
+    claims = [(taken, taken.claim) for taken in batch.taken if isinstance(taken.claim, Won)]
+    return [Done(Finish(claim=claim, delivery=taken.delivery, outcome=outcome)) for taken, claim in claims]
+
+
+async def test_what_was_ended_waits_for_nobody_once_all_that_is_claimed_has_ended() -> None:
+    async with desk_of_turns(PATIENT) as (frontier, desk):
+        first, last = await taken_by(desk, 2)
+        ended = [desk.finish(first)]
+        assert (await frontier.counts()).by_status[Status.BLOCKED] == 0  # it is gathered with others
+        ended.append(desk.finish(last))
+        async with asyncio.timeout(PATIENT.linger_seconds / 2):  # the time to gather is far from over
+            assert [await answer for answer in ended] == [True, True]
+        await desk.close()
+
+
+async def test_what_ends_in_the_midst_of_a_turn_goes_with_what_is_taken_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not by itself: each turn is written to the disk, and keeps other processes from writing."""
+    async with desk_of_turns(msgspec.structs.replace(PATIENT, linger_seconds=0.0), 3) as (frontier, desk):
+        dones = await taken_by(desk, 1)
+        turn, turns, begun, may_end = frontier.turn, list[Ends](), asyncio.Event(), asyncio.Event()
+
+        async def held(ends: Ends, taking: Taking) -> Turned:
+            turns.append(ends)
+            begun.set()
+            await may_end.wait()
+            return await turn(ends, taking)
+
+        monkeypatch.setattr(frontier, "turn", held)
+
+        async def take_twice() -> None:
+            await taken_by(desk, 1)
+            await taken_by(desk, 1)
+
+        taking = asyncio.create_task(take_twice())
+        await begun.wait()
+        ended = desk.finish(dones[0])
+        asyncio.get_running_loop().call_later(0.02, may_end.set)  # by then it would have gone by itself
+        await taking
+        assert await ended is True
+        await desk.close()
+    assert [len(ends.finishes) for ends in turns] == [0, 1]
+
+
+@pytest.mark.parametrize(("asked", "by_calls", "by_turns"), [(None, 10, 40), (3, 3, 3)])
+async def test_a_turn_takes_what_there_is_room_for(asked: int | None, by_calls: int, by_turns: int) -> None:
+    options = WorkerOptions(worker_id="tester", concurrency=40, batch_size=asked)
+    async with desk_of_turns(options) as (frontier, desk):
+        calls = CallDesk(frontier, NoStore(), options, random.Random(), asyncio.Event())
+        assert (calls.most, desk.most) == (by_calls, by_turns)
+
+
 async def test_a_host_is_left_with_the_next_turn_and_again_while_the_frontier_is_busy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

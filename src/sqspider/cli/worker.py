@@ -50,10 +50,8 @@ worker_options = section(
     click.option(
         "--batch-size",
         type=within(WorkerOptions.ranges["batch_size"]),
-        default=_WORKER.batch_size,
-        show_default=True,
         metavar="N",
-        help="Messages taken in one poll.",
+        help="Messages taken in one poll; without it 10 from SQS, and from a file what there is room for.",
     ),
     click.option(
         "--lease",

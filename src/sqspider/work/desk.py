@@ -99,21 +99,18 @@ class CallDesk:
     ) -> None:
         self._frontier = frontier
         self._store = store
+        self.most = options.most_of_a_poll
         self._options = options
         self._rng = rng
         self._stopping = stopping
         linger = max(options.linger_seconds, frontier.traits.gather_seconds)
-        self._claim = Batcher(self._claim_batch, size=options.batch_size)
+        self._claim = Batcher(self._claim_batch, size=self.most)
         self._finish = Batcher(self._finish_batch, size=MOST_ENDS, linger_seconds=linger)
         self._retry = Batcher(frontier.retry, size=MOST_ENDS, linger_seconds=linger)
         self._defer = Batcher(self._defer_batch, size=MOST_ENDS, linger_seconds=linger)
         self._delete = Batcher(self._delete_batch, size=MOST_ENDS, linger_seconds=linger)
         self.finish, self.retry, self.claim = self._finish.put, self._retry.put, self._claim.put
         self.defer, self.delete = self._defer.put, self._delete.put
-
-    @property
-    def most(self) -> int:
-        return self._options.batch_size
 
     @property
     def ahead(self) -> int:

@@ -23,6 +23,11 @@ class Gate:
         return not self._line and not self._is_one_alone
 
     @property
+    def inside(self) -> int:
+        """How many are inside."""
+        return self._inside
+
+    @property
     def in_line(self) -> int:
         """How many wait."""
         return len(self._line)

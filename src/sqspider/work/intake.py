@@ -82,8 +82,7 @@ class Intake:
                     return
                 if not await self._network_lets_in():
                     continue
-                most = 1 if self._network.is_down else self._desk.most  # one URL probes for all
-                number = await self._take(min(room, most), mode)
+                number = await self._take(min(room, self._most(mode)), mode)
                 is_done = not number and mode is Mode.UNTIL_EMPTY and await self._is_done()
                 backoff = 0.0
             except FrontierBusyError as error:
@@ -93,6 +92,12 @@ class Intake:
                 continue
             if is_done or mode is Mode.ONCE:
                 return
+
+    def _most(self, mode: Mode) -> int:
+        """How many may be taken at once."""
+        if self._network.is_down:
+            return 1  # that probes for all
+        return self._options.most_of_a_poll if mode is Mode.ONCE else self._desk.most
 
     async def _take(self, limit: int, mode: Mode) -> int:
         """Take some in hand; how many there were."""
@@ -200,7 +205,7 @@ class Intake:
     @property
     def _has_room(self) -> bool:
         """Whether it is worth while to take some, or time to look whether to stop."""
-        enough = max(1, min(self._options.batch_size, self._options.concurrency // 4))
+        enough = max(1, min(self._desk.most, self._options.concurrency // 4))
         return self._stopping.is_set() or self._places >= min(enough, self._at_a_time)
 
     @property

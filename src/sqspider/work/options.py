@@ -11,6 +11,7 @@ from sqspider.host_trouble import PATIENCE, Patience
 from sqspider.politeness import BEGIN_SECONDS
 from sqspider.work.large_bodies import SPACE_SECONDS
 
+MOST_OF_A_POLL: Final = 10  # messages that SQS gives
 END_SECONDS: Final = 10.0  # of a lease after the fetch: parsing, ending, clocks
 
 
@@ -22,7 +23,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     worker_id: str
     concurrency: int = 32  # fetches at a time
-    batch_size: int = 10  # messages a poll
+    batch_size: int | None = None  # messages a poll; none: what SQS gives, or of turns what there is room for
     lease_seconds: float = 60.0
     poll_seconds: float = 0.1  # the longest wait of one poll
     linger_seconds: float = 0.01  # what is gathered for so long goes to the frontier together
@@ -39,7 +40,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ranges: ClassVar[dict[str, Range]] = {
         "concurrency": Range(1, 1000),
-        "batch_size": Range(1, 10),  # SQS's most
+        "batch_size": optional(1, MOST_OF_A_POLL),
         "lease_seconds": seconds(1, 43_200),  # SQS's longest visibility timeout
         "poll_seconds": seconds(0, 20),  # SQS's longest poll
         "linger_seconds": seconds(0, 60),
@@ -58,6 +59,11 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_numbers(self, self.ranges)
         check_line("worker_id", self.worker_id)
+
+    @property
+    def most_of_a_poll(self) -> int:
+        """How many messages one poll of a queue takes."""
+        return self.batch_size or MOST_OF_A_POLL
 
     @property
     def space_seconds(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
 from sqspider.frontier import (
@@ -26,6 +27,7 @@ from sqspider.work.options import WorkerOptions
 from sqspider.work.store import Store, StoreError
 
 _NO_WISHES: Final = Wishes(claims=lambda _: False)
+_SOON_SECONDS: Final = 0.001
 _NOTHING: Final = Turned(finished=(), retried=(), taken=(), hosts={})
 
 E = TypeVar("E")
@@ -65,7 +67,7 @@ class _Ends(NamedTuple):
 
 
 class TurnDesk:
-    """A desk that makes turns, one at a time. What is not taken soon after it was handed in goes by itself.
+    """A desk that makes turns, one at a time. What nothing is taken with soon after it was handed in goes by itself.
 
     ``calls`` does what needs no turn: a claim for what could not be claimed as it was taken, a wait for messages.
     """
@@ -80,7 +82,7 @@ class TurnDesk:
         gate: Gate,
     ) -> None:
         self.claim = calls.claim
-        self.most = options.batch_size
+        self.most = options.batch_size or options.concurrency
         self.ahead = 0  # but where what came last was free to be asked for: then as much is to follow
         self._frontier = frontier
         self._calls = calls
@@ -95,10 +97,10 @@ class TurnDesk:
         self._flushes: set[asyncio.Task[None]] = set()
 
     def finish(self, done: Done) -> asyncio.Future[bool | StoreError]:
-        return self._hand_in(self._ends.finishes, done)
+        return self._hand_in_claim(self._ends.finishes, done)
 
     def retry(self, retry: Retry) -> asyncio.Future[bool]:
-        return self._hand_in(self._ends.retries, retry)
+        return self._hand_in_claim(self._ends.retries, retry)
 
     def defer(self, deferral: Deferral) -> asyncio.Future[None]:
         return self._hand_in(self._ends.deferrals, deferral)
@@ -116,7 +118,7 @@ class TurnDesk:
             await self._calls.polled(self._frontier.wait(self._options.poll_seconds))
             turned = await self._turn(limit, wishes)
         were_free = bool(turned.taken) and all(taken.claim is not None for taken in turned.taken)
-        self.ahead = self._options.batch_size if were_free else 0
+        self.ahead = self.most if were_free else 0
         return Batch(turned.taken, turned.hosts)
 
     async def close(self) -> None:
@@ -127,18 +129,39 @@ class TurnDesk:
         self._is_closing = False
         await self._calls.close()
 
+    def _hand_in_claim(self, ends: list[tuple[E, asyncio.Future[A]]], end: E) -> asyncio.Future[A]:
+        answer = self._hand_in(ends, end)
+        if len(self._ends.finishes) + len(self._ends.retries) == self._gate.inside:
+            self._flush_soon()  # no other end is to come that could go along
+        return answer
+
     def _hand_in(self, ends: list[tuple[E, asyncio.Future[A]]], end: E) -> asyncio.Future[A]:
         answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         ends.append((end, answer))
-        self._set_timer()
+        if self._timer is None:
+            self._let_linger()
         return answer
 
-    def _set_timer(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._options.linger_seconds, self._start_flush)
+    def _let_linger(self) -> None:
+        self._set_timer(self._options.linger_seconds, self._flush_soon)
+
+    def _flush_soon(self) -> None:
+        """Not at once: what was ended has made room, and what is taken for it may go along."""
+        self._set_timer(_SOON_SECONDS, self._start_flush)
+
+    def _set_timer(self, seconds: float, then: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, then)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _start_flush(self) -> None:
         self._timer = None
+        if self._one_turn.locked():
+            return  # after it
         flush = asyncio.get_running_loop().create_task(self._flush())
         self._flushes.add(flush)
         flush.add_done_callback(self._flushes.discard)
@@ -150,12 +173,10 @@ class TurnDesk:
 
     async def _turn(self, limit: int, wishes: Wishes) -> Turned:
         async with self._one_turn:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._stop_timer()
             ends = self._ends.first()
             if any(self._ends):
-                self._set_timer()
+                self._let_linger()
             if not limit and not any(ends):
                 return _NOTHING
             # Nobody is to be let in alone while it is not known what is claimed.
@@ -170,7 +191,7 @@ class TurnDesk:
                 ):  # a host that is not left is asked by nobody
                     self._ends.exits[:0] = ends.exits
                     ends.exits.clear()
-                    self._set_timer()
+                    self._let_linger()
                 ends.fail(error)
                 if isinstance(error, FrontierError) or not any(ends):
                     raise
@@ -178,6 +199,8 @@ class TurnDesk:
             finally:
                 if is_inside:
                     self._gate.leave()
+                if self._timer is None and any(self._ends):
+                    self._flush_soon()
 
     async def _made(self, ends: _Ends, limit: int, wishes: Wishes) -> Turned:
         await self._keep(ends)
