@@ -57,7 +57,7 @@ class Learning:
         trouble of the host's.
         """
         now, host, reason = self._clock(), permission.host, fetched.reason
-        if fetched.is_stale:  # which may be long known to the host, and is nobody's trouble
+        if fetched.tells_nothing:  # it may be long known to the host, or was ours: it is nobody's trouble
             return Learned(counts=False, again_at=now)
         rule = rule_for(reason, fetched.http_status) if reason else None
         if reason and rule and self._network.is_ours(rule.fault, host, permission.asked_at):

@@ -48,10 +48,16 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_seconds: float
     sent_seconds: float  # from the start until the request was sent
     redirect_to: str | None = None  # where the answer leads, if it is a redirect: canonical
-    is_stale: bool = False  # a connection that was kept broke, or bore no answer: that says nothing of the URL
+    is_stale: bool = False  # a connection that was kept broke, or bore no answer
     is_short: bool = False  # the body ended before its announced length, or amid its framing or coding
     is_held: bool = False  # the gate said no: nothing was asked
+    is_broken_off: bool = False  # by whoever asked, after the request was written
     exchange: Exchange | None = None  # what was on the wire; none where nothing was tried
+
+    @property
+    def tells_nothing(self) -> bool:
+        """Whether what failed says nothing of the URL, nor of its host."""
+        return self.is_stale or self.is_broken_off
 
     def header(self, name: str) -> str | None:
         """The first header of this name, in any case."""
