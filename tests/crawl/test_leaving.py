@@ -227,6 +227,7 @@ def test_a_program_may_end_in_the_middle(small_site: Site, tmp_path: Path, last:
     assert (out, err, process.returncode) == ("", "", status)
     assert_nothing_is_left(tmp_path / "f.db")
 
+
 FOUND_BY_ITS_OWN_THREAD = """
     import asyncio, concurrent.futures, gc, threading
     from sqspider.threaded import iterate

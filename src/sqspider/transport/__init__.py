@@ -28,6 +28,7 @@ class Failure(StrEnum):
     CERTIFICATE = "certificate"  # it does not prove that the host is who it should be
     PROXY = "proxy"  # the proxy cannot be used
     PROXY_REFUSED = "proxy_refused"  # the proxy can, and does not lead there
+    PROXY_SILENT = "proxy_silent"  # it did not say in time whether it leads there: it may wait for the host
     BAD_URL = "bad_url"  # the library cannot ask for it
     TIMEOUT = "timeout"  # after the request was written
     BROKEN = "broken"  # the connection broke

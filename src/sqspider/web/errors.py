@@ -65,6 +65,8 @@ def classify(exchange: Exchange) -> tuple[Reason, str]:
             return Reason.PROXY_UNUSABLE, f"the proxy cannot be used: {exchange.detail}"
         case Failure.PROXY_REFUSED:
             return Reason.UNREACHABLE, f"the proxy cannot connect to it: {exchange.detail}"
+        case Failure.PROXY_SILENT:
+            return Reason.NO_ROUTE, "the proxy does not say in time whether it leads there"
         case Failure.NO_CONNECTION | Failure.BROKEN | Failure.OWN_SHORTAGE:
             reason, detail = _OS_REASONS.get(exchange.errno, _REASONS[failure])
             if failure is Failure.OWN_SHORTAGE and reason is not Reason.OWN_SHORTAGE:
