@@ -70,7 +70,9 @@ class Exchange:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.request_head = b""  # as sent; only where the request asks for it
-        self.head: list[bytes] = []  # status line and header lines, byte for byte, with their ends
+        # Status line and header lines with their ends, byte for byte; but folded ones (RFC 9112 section 5.2) come as
+        # one, with a blank in place of each fold: libcurl shows nobody what they were.
+        self.head: list[bytes] = []
         self.http_status: int | None = None  # once the head is whole
         self.headers: tuple[tuple[str, str], ...] = ()  # of the head, decoded as Latin-1
         self.header_names: frozenset[str] = frozenset()  # in lower case
