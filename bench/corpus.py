@@ -8,20 +8,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
-import shutil
 import signal
-import socket
-import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from bench.nginx import Nginx, path_of_nginx
+
 BUILD: Final = Path(__file__).resolve().parent.parent / "build" / "bench"
-START_SECONDS: Final = 10.0
 
 
 class Source(NamedTuple):
@@ -40,30 +36,11 @@ SOURCES: Final = (
 EXCLUDE: Final = "/_sources/|/_downloads/"
 """What every crawler leaves out, as a regular expression on URLs: the pages' sources and archives."""
 
-NGINX_CONF: Final = """
-daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log warn;
-{user}
-events {{ worker_connections 1024; }}
-http {{
+_HTTP: Final = """
     include /etc/nginx/mime.types;
     default_type application/octet-stream;
     log_format short '$status $request_uri';
-    access_log {folder}/access.log short;
-    client_body_temp_path {folder}/temp;
-    proxy_temp_path {folder}/temp;
-    fastcgi_temp_path {folder}/temp;
-    uwsgi_temp_path {folder}/temp;
-    scgi_temp_path {folder}/temp;
     sendfile on;
-    server {{
-        listen 127.0.0.1:{port} backlog=1024;
-        root {folder}/docroot;
-        index index.html;
-    }}
-}}
 """
 
 INDEX: Final = """<!DOCTYPE html>
@@ -81,62 +58,34 @@ class Corpus:
     """
 
     def __init__(self, folder: Path = BUILD / "corpus") -> None:
-        self._folder = folder
-        self._log = folder / "access.log"
-        self._log_start = 0
-        self._nginx: subprocess.Popen[bytes]
-        self.url = ""
+        listen = "127.0.0.1:PORT backlog=1024"
+        self._nginx = Nginx(folder, http=_HTTP, listen=listen, log="short", connections=1024)
+        self.url = f"http://127.0.0.1:{self._nginx.port}/"
+        self.forget = self._nginx.forget
 
     def __enter__(self) -> Self:
-        nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         missing = [source.package for source in SOURCES if not (source.folder / "index.html").is_file()]
-        if nginx is None:
+        if path_of_nginx() is None:
             missing.insert(0, "nginx")
-        if nginx is None or missing:
+        if missing:
             raise SystemExit(f"the corpus needs Debian packages that are not here: apt-get install {' '.join(missing)}")
-        port = _free_port()
-        self._lay(port)
-        self._nginx = subprocess.Popen([nginx, "-e", self._folder / "error.log", "-c", self._folder / "nginx.conf"])
-        self.url = f"http://127.0.0.1:{port}/"
-        self._wait_until_it_answers(port)
+        self._lay()
+        self._nginx.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._nginx.send_signal(signal.SIGTERM)
-        self._nginx.wait()
+        self._nginx.__exit__(kind, error, trace)
 
-    def _lay(self, port: int) -> None:
-        docroot = self._folder / "docroot"
-        docroot.mkdir(parents=True, exist_ok=True)
+    def _lay(self) -> None:
+        docroot = self._nginx.docroot
         for source in SOURCES:
             link = docroot / source.name
             link.unlink(missing_ok=True)
             link.symlink_to(source.folder, target_is_directory=True)
         items = "\n".join(f'<li><a href="{source.name}/index.html">{source.package}</a></li>' for source in SOURCES)
         (docroot / "index.html").write_text(INDEX.format(items=items), encoding="utf-8")
-        # As root, nginx would change to a user that may not look into this folder.
-        user = "user root;" if os.geteuid() == 0 else ""
-        conf = NGINX_CONF.format(folder=self._folder, port=port, user=user)
-        (self._folder / "nginx.conf").write_text(conf, encoding="utf-8")
-        self._log.write_bytes(b"")
-
-    def _wait_until_it_answers(self, port: int) -> None:
-        give_up_at = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            except OSError:
-                if self._nginx.poll() is not None or time.monotonic() > give_up_at:
-                    raise SystemExit(f"nginx did not start: see {self._folder / 'error.log'}") from None
-                time.sleep(0.02)
-            else:
-                return
-
-    def forget(self) -> None:
-        """Leave out of :meth:`requests` what was asked for so far."""
-        self._log_start = self._log.stat().st_size
 
     async def until(self, number: int) -> None:
         """Wait until so many requests were seen."""
@@ -145,16 +94,7 @@ class Corpus:
 
     def requests(self) -> Counter[str]:
         """Lines of "status path", as the server saw them, and how often. No robots.txt among them."""
-        with self._log.open("rb") as file:
-            file.seek(self._log_start)
-            lines = file.read().decode("ascii", "replace").splitlines()
-        return Counter(line for line in lines if not line.endswith(" /robots.txt"))
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+        return Counter(line for line in self._nginx.requests() if not line.endswith(" /robots.txt"))
 
 
 def main() -> None:

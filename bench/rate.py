@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
-import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from pathlib import Path
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
-from bench.corpus import _free_port
+from bench.nginx import Nginx
 from bench.politeness import Request, Verdict, address, judge
 from bench.usage import run
 
@@ -30,80 +25,37 @@ WORDS: Final = "the quick brown fox jumps over the lazy dog and comes back to wh
 PAGE_BYTES: Final = 8_000
 LINKS: Final = 40  # on a page, to those of its host
 
-CONF: Final = """
-daemon off;
-worker_processes 1;
-worker_rlimit_nofile 65536;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log warn;
-{user}
-events {{ worker_connections 32768; }}
-http {{
-    types {{ text/html html; text/plain txt; }}
+HTTP: Final = """
+    types { text/html html; text/plain txt; }
     log_format seen '$msec $request_time $server_addr $uri';
-    access_log {folder}/access.log seen buffer=64k flush=1s;
-    client_body_temp_path {folder}/temp;
-    proxy_temp_path {folder}/temp;
-    fastcgi_temp_path {folder}/temp;
-    uwsgi_temp_path {folder}/temp;
-    scgi_temp_path {folder}/temp;
     keepalive_timeout 10s;
-    server {{
-        listen {port} backlog=4096;
-        root {folder}/docroot;
-        index index.html;
-    }}
-}}
 """
 
 
-class ManyHosts:
-    """nginx on a free port of every loopback address, while the context lasts; each has so many pages."""
+class ManyHosts(Nginx):
+    """nginx at every loopback address; each has so many pages."""
 
     def __init__(self, folder: Path, pages: int) -> None:
-        self._folder = folder
-        self._log = folder / "access.log"
-        self._log_start = 0
-        self._nginx: subprocess.Popen[bytes]
-        self.port = _free_port()
-        docroot = folder / "docroot"
-        docroot.mkdir(parents=True)
-        (docroot / "robots.txt").write_text("User-agent: *\nDisallow: /private/\n")
+        log, listen = "seen buffer=64k flush=1s", "PORT backlog=4096"
+        super().__init__(folder, http=HTTP, listen=listen, log=log, connections=32768)
+        (self.docroot / "robots.txt").write_text("User-agent: *\nDisallow: /private/\n")
         links = (
             "".join(f'<li><a href="/{n % (pages - 1)}.html">page {n}</a>\n' for n in range(LINKS)) if pages > 1 else ""
         )
         text = WORDS * ((PAGE_BYTES - len(links)) // len(WORDS))
         page = f"<!doctype html><title>a page</title><ul>{links}</ul><p>{text}"
         for name in ("index", *range(pages - 1)):
-            (docroot / f"{name}.html").write_text(page)
-        user = "user root;" if os.geteuid() == 0 else ""  # as another one it may not look into this folder
-        (folder / "nginx.conf").write_text(CONF.format(folder=folder, port=self.port, user=user))
-
-    def __enter__(self) -> Self:
-        nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-        if nginx is None:
-            raise SystemExit("the hosts are served by nginx: apt-get install nginx")
-        self._nginx = subprocess.Popen([nginx, "-e", self._folder / "error.log", "-c", self._folder / "nginx.conf"])
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._nginx.send_signal(signal.SIGTERM)
-        self._nginx.wait()
+            (self.docroot / f"{name}.html").write_text(page)
 
     def url(self, number: int) -> str:
         """The first page of a host."""
         return f"http://{address(number)}:{self.port}/"
 
-    def requests(self) -> list[Request]:
+    def seen(self) -> list[Request]:
         """What was asked for since the last call."""
-        self._nginx.send_signal(signal.SIGUSR1)  # it writes what it has gathered, and opens its log anew
-        time.sleep(0.5)
-        with self._log.open() as file:
-            file.seek(self._log_start)
-            lines = file.read().splitlines()
-            self._log_start = file.tell()
+        self.write_log()
+        lines = self.requests()
+        self.forget()
         return [_request(*line.split(" ", 3)) for line in lines]
 
 
@@ -148,11 +100,11 @@ def crawl(server: ManyHosts, folder: Path, hosts: int, delay: float, python: str
         [*command, "enqueue", "-f", "-", "--scope", "host", "--delay", str(delay)],
         input=urls.encode(), check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    server.requests()
+    server.seen()
     usage = run([*command, "crawl", "--allow-private", "--quiet", *flags], folder / "out")
     for left in folder.glob("frontier.db*"):
         left.unlink()
-    return Round(usage.seconds, usage.cpu_seconds, usage.peak_bytes, judge(server.requests(), delay))
+    return Round(usage.seconds, usage.cpu_seconds, usage.peak_bytes, judge(server.seen(), delay))
 
 
 def main() -> int:

@@ -5,7 +5,8 @@ well       asked as its delay allows. Trouble before any request was made, or FA
 resting    nothing is asked until ``rest_until``. What was asked before is of the same incident: no news.
 probing    after the rest: one request at a time. An answer (any status but 5xx) ends the incident: well.
            Trouble: it rests twice as long, or is given up. (A minute at most where it may be the URLs
-           that fail; they pay for that after GIVE_UP_PROBES probes.)
+           that fail; they pay for that after GIVE_UP_PROBES probes, and a host that has answered is not
+           given up by them before DOUBTED_PATIENCE_SECONDS.)
 given up   by the probe that fails when there were GIVE_UP_PROBES of them and its patience is over
            (:class:`Patience`). Its URLs end, unasked; after TROUBLE_KEPT_SECONDS all is forgotten: well.
 """
@@ -27,6 +28,7 @@ FORGIVE_AFTER_SECONDS: Final = 60.0  # of good answers, before a penalty is halv
 FAILURES_TO_REST: Final = 8  # in a row
 MAX_REST_SECONDS: Final = 3600.0
 MAX_DOUBTED_REST_SECONDS: Final = 60.0  # where it may be the URLs that fail, and not their host
+DOUBTED_PATIENCE_SECONDS: Final = 3600.0  # at least, in which they end by their tries, or others show that it is well
 GIVE_UP_PROBES: Final = 5  # that failed, at least: time alone may have been slept through
 TROUBLE_KEPT_SECONDS: Final = 3600.0  # after the last of it, or after a rest, trouble is forgotten
 
@@ -129,8 +131,7 @@ def after_trouble(
         row, penalty_seconds=penalty, penalty_since=now, rest_until=rest_until, failures=failures, trouble=reason
     )
     if fails and (rests_at_once or row.rests or failures >= FAILURES_TO_REST):
-        longest = MAX_REST_SECONDS if rests_at_once else MAX_DOUBTED_REST_SECONDS
-        new = _rested(new, longest, has_answered=has_answered, patience=patience, now=now)
+        new = _rested(new, is_sure=rests_at_once, has_answered=has_answered, patience=patience, now=now)
     elif row.rests:  # an answer: the incident is over
         new = msgspec.structs.replace(new, rests=0, trouble_since=0.0)
     is_slower = new.penalty_seconds > row.penalty_seconds or new.rest_until > row.rest_until
@@ -147,11 +148,14 @@ def _with_longer_rest(row: HostRow, retry_after: float | None, now: float) -> Ho
     return msgspec.structs.replace(row, rest_until=now + asked, generation=row.generation + 1)
 
 
-def _rested(row: HostRow, longest: float, *, has_answered: bool, patience: Patience, now: float) -> HostRow:
-    """The row of a host that failed as a whole: it rests, or is given up."""
+def _rested(row: HostRow, *, is_sure: bool, has_answered: bool, patience: Patience, now: float) -> HostRow:
+    """The row of a host that failed as a whole: it rests, or is given up. ``is_sure``: it cannot be its URLs."""
     rests = row.rests + 1
     since = row.trouble_since if row.rests else now
+    longest = MAX_REST_SECONDS if is_sure else MAX_DOUBTED_REST_SECONDS
     limit = patience.known_host_seconds if has_answered else patience.new_host_seconds
+    if has_answered and not is_sure:
+        limit = max(limit, DOUBTED_PATIENCE_SECONDS)
     if rests >= GIVE_UP_PROBES and now - since >= limit:
         given_up_at, rest = now, TROUBLE_KEPT_SECONDS
     else:

@@ -118,7 +118,7 @@ class Reason(enum.StrEnum):
     CONNECT_TIMEOUT = "connect_timeout"  # no connection in time
     CONNECTION_REFUSED = "connection_refused"  # nobody listens there
     UNREACHABLE = "unreachable"  # no connection for another cause
-    NO_ROUTE = "no_route"  # no way to it from here, or our network is down
+    NO_ROUTE = "no_route"  # no way to it from here, or our network is down, or our proxy is silent
     TLS_ERROR = "tls_error"  # certificate or handshake
 
     # The conversation

@@ -71,7 +71,8 @@ CARE: Final[dict[Fault, Care]] = {
         rests=f"while the host is well, as the URL's; from {FAILURES_TO_REST} in a row on, the host, up to a minute",
         probes=f"as the URL's; in an incident as the host's, but after {GIVE_UP_PROBES} in vain each takes a try",
         ends="as the URL's; in an incident as the host's",
-        gives_up="the URL, which pays with a try while its host is well; in an incident as the host's",
+        gives_up="the URL, which pays with a try while its host is well; in an incident as the host's, "
+        "but after an hour at the earliest if it has answered",
         told="both",
     ),
     Fault.HOST_OR_OURS: _HOST._replace(

@@ -2,7 +2,8 @@
 
 It runs in a thread with an event loop of its own, so it goes on while an item is being looked at. However the
 iteration ends (a ``break``, an exception, Ctrl-C, being forgotten, the end of the program), the generator is closed,
-the loop too, and the thread has ended, before the program goes on.
+the loop too, and the thread has ended, before the program goes on. Only where it is forgotten and then found by
+another thread, in its search for cycles, is it told to end without a wait: that thread may be needed for the end.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class _Thread(Generic[T]):
         self._items: SimpleQueue[tuple[T] | None] = SimpleQueue()  # none: there is no other
         self._error: BaseException | None = None  # what the generator raised, until somebody was told
         self._is_left = False
+        self._asker: threading.Thread | None = None  # who iterates
         self._ended = threading.Event()
         # A thread that is no daemon would be waited for before the program's end could stop it.
         self._thread = threading.Thread(target=self._run, name="sqspider", daemon=True)
@@ -55,6 +57,7 @@ class _Thread(Generic[T]):
         _running.add(self)
 
     def next_item(self) -> tuple[T] | None:
+        self._asker = threading.current_thread()
         with suppress(RuntimeError):  # it has ended, and the loop is closed: that is in the queue
             self._loop.call_soon_threadsafe(self._wanted.release)
         item = self._items.get()
@@ -64,13 +67,17 @@ class _Thread(Generic[T]):
         return item
 
     def close(self) -> None:
-        """Stop it, and wait until nothing of it is left; a second Ctrl-C meanwhile stops it at once."""
+        """Stop it; whoever iterated waits until nothing of it is left. Any thread may find that it was forgotten, one
+        of its own too."""
         if self._thread.ident is None:
             self._loop.close()
-            return
-        if sys.is_finalizing() or threading.current_thread() is self._thread:
-            self._leave()  # other threads do not run any more; or it is itself that forgets it
-            return
+        elif sys.is_finalizing() or threading.current_thread() is not self._asker:
+            self._leave()  # other threads do not run any more, or wait for this one
+        else:
+            self.end()
+
+    def end(self) -> None:
+        """Stop it, and wait until nothing of it is left; a second Ctrl-C meanwhile stops it at once."""
         try:
             self._leave()
             self._ended.wait()
@@ -120,7 +127,7 @@ _running: weakref.WeakSet[_Thread[Any]] = weakref.WeakSet()
 
 def _close_all() -> None:
     for thread in list(_running):
-        thread.close()
+        thread.end()
 
 
 # At the end of the program, before pools of threads refuse the work that closing needs. `atexit` comes too late for

@@ -95,6 +95,16 @@ def test_without_the_word_nothing_is_begun() -> None:
     assert lines_of(NO_WORD_IS_GIVEN) == ["0", "0"]
 
 
+def test_more_workers_than_may_be_started_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    """Whoever has been forked by then holds our end of the output: it ends when the last of them has."""
+    command = [sys.executable, "-m", "sqspider", "crawl", "http://127.0.0.1/", "--workers", "64"]
+    few = ["sh", "-c", 'ulimit -n 32 && exec "$@"', "sh", *command, "--frontier", f"sqlite:{tmp_path}/f.db"]
+    done = subprocess.run(few, capture_output=True, text=True, timeout=LONG_SECONDS, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: 64 workers cannot be started here: Too many open files. Ask for fewer.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 class Door:
     """What pages wait for; who has asked is counted."""
 

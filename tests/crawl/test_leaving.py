@@ -226,3 +226,32 @@ def test_a_program_may_end_in_the_middle(small_site: Site, tmp_path: Path, last:
     out, err = process.communicate()
     assert (out, err, process.returncode) == ("", "", status)
     assert_nothing_is_left(tmp_path / "f.db")
+
+
+FOUND_BY_ITS_OWN_THREAD = """
+    import asyncio, concurrent.futures, gc, threading
+    from sqspider.threaded import iterate
+
+    def forgotten():
+        items = iterate(numbers)
+        next(items)
+        cycle = [items]
+        cycle.append(cycle)
+
+    async def numbers():
+        try:
+            yield 1
+        finally:
+            await asyncio.get_running_loop().run_in_executor(pool, print, "closed")
+
+    gc.disable()
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    forgotten()
+    pool.submit(gc.collect).result()
+"""
+
+
+def test_what_is_forgotten_may_be_found_by_a_thread_that_its_end_needs() -> None:
+    """Which thread searches for cycles is chance; one that waited there for its own work would wait for ever."""
+    out, err = run_script(FOUND_BY_ITS_OWN_THREAD).communicate()
+    assert (out, err) == ("closed\n", "")

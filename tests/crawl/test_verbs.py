@@ -7,7 +7,7 @@ import gc
 import random
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,29 @@ import pytest
 from structlog.testing import capture_logs
 
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Entered, Entrance, Frontier, FrontierError, FrontierSettings, RobotsRow, open_frontier
-from sqspider.host import HostRow, RobotsAccess
+from sqspider.frontier import (
+    Entered,
+    Entrance,
+    Frontier,
+    FrontierBusyError,
+    FrontierError,
+    FrontierSettings,
+    RobotsRow,
+    open_frontier,
+)
+from sqspider.frontier.memory import MemoryFrontier, MemoryStore
+from sqspider.host import Admission, HostRow, RobotsAccess
 from sqspider.message import Message
 from sqspider.politeness import Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
+from sqspider.politeness.entering import PROLONG_SECONDS
 from sqspider.record import Reason
 from sqspider.scope import Blocked
+from sqspider.transport.names import Resolver
 from sqspider.url import origin_of
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from tests.crawl.test_orders import HOST, held
+from tests.frontier.kit import FakeClock
 from tests.sites import HeldSite
 
 __all__ = ["held"]  # a fixture
@@ -226,6 +239,54 @@ async def test_a_permission_that_was_begun_too_late_is_asked_for_anew(frontier: 
         assert isinstance(asked, Asked)
         assert asked.asked_at >= started_at + 30
     assert held.requests == ["/a"]
+
+
+class LetsInForAWhile(MemoryFrontier):
+    """It lets a request in for half a second, and is too busy to say that it may go on."""
+
+    async def enter(self, entrances: Sequence[Entrance]) -> list[Admission]:
+        if not entrances[0].delay_seconds:  # it is to go on
+            raise FrontierBusyError("not now")
+        until = self.now() + PROLONG_SECONDS
+        return [msgspec.structs.replace(answer, lapses_at=until) for answer in await super().enter(entrances)]
+
+
+@asynccontextmanager
+async def lapsing(resolver: Resolver | None = None) -> AsyncIterator[tuple[Politeness, FakeClock]]:
+    clock = FakeClock()
+    frontier = LetsInForAWhile(MemoryStore(), FrontierSettings(), clock=clock, rng=random.Random())
+    async with Fetcher(FETCH, resolver=resolver) as fetcher:
+        politeness = Politeness(
+            frontier, fetcher, clock=clock, rng=random.Random(), stopping=asyncio.Event(), request_seconds=30,
+            robots_grace_seconds=0, linger_seconds=0,
+        )  # fmt: skip
+        yield politeness, clock
+        await politeness.close()
+
+
+async def test_a_request_whose_permission_lapsed_after_it_was_written_was_made(held: HeldSite) -> None:
+    """It is not given back as if it had not been, and nobody is to blame for it."""
+    async with lapsing() as (politeness, clock):
+        asked: Asked | Busy | None = None
+        while not held.requests:  # half a second may not be enough to connect
+            clock.now += 1
+            asked = await politeness.fetch(Request(held.url("a"), CrawlSettings(delay_seconds=0.1)))
+        assert isinstance(asked, Asked)
+        assert (asked.fetched.reason, asked.fetched.is_broken_off) == (Reason.TIMEOUT, True)
+        assert not asked.learned.counts
+        again = await politeness.fetch(Request(held.url("a"), CrawlSettings(delay_seconds=0.1)))
+        assert again == Busy(clock() + 0.1)  # as after any request that was made
+
+
+async def test_a_request_whose_permission_lapsed_before_it_was_written_was_not_made() -> None:
+    class Silent:
+        async def resolve(self, name: str) -> list[str]:
+            await asyncio.Event().wait()
+            return [name]
+
+    async with lapsing(Silent()) as (politeness, clock):
+        request = Request("http://site.example/a", CrawlSettings(delay_seconds=0.1))
+        assert await politeness.fetch(request) == Busy(clock())
 
 
 # What is free.

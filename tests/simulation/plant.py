@@ -83,6 +83,9 @@ PLANTS: Final[dict[str, Change]] = {
     "late permissions": Change("politeness", "is_late = age > permission.good_for", "is_late = age > 1_000_000"),
     "host version": Change("host.py", "if old.version != row.version:", "if old.version < row.version:"),
     "slots": Change("host.py", "next_slot = first + demand.count * demand.spacing_seconds", "next_slot = first"),
+    "slots of turns": Change(
+        "host.py", "    state, slot = reserved(state, demand, now)\n", "    _, slot = reserved(state, demand, now)\n"
+    ),
     "generation of slots": Change(
         "host.py",
         "if entrance.generation is not None and entrance.generation != row.generation:",

@@ -31,7 +31,7 @@ from sqspider.frontier import (
     Turned,
     Won,
 )
-from sqspider.host import HostRow
+from sqspider.host import HostRow, delay_for
 from sqspider.message import Message, decode_message
 from sqspider.record import Status, UrlRecord
 from sqspider.url import host_of
@@ -132,6 +132,7 @@ class Witness:
         self.delivered: defaultdict[str, list[float]] = defaultdict(list)  # by URL
         self.orders: list[Order] = []
         self.slots: defaultdict[str, list[Slots]] = defaultdict(list)
+        self.carried: defaultdict[str, dict[str, Slots]] = defaultdict(dict)  # by host and URL, as the store says it
         self.saved: dict[str, set[int]] = defaultdict(set)  # by host, the versions that rows were written over
         self.raised: dict[str, tuple[int, float]] = {}  # by host, the last generation and when it was written
         self.failures = 0  # calls that raised
@@ -254,6 +255,19 @@ class Witness:
         for taken in turned.taken:
             if taken.token is not None and isinstance(taken.message, Message):
                 self._entered(called, host_of(taken.message.url), taken.message.generation)
+                if not self.generation:  # after a clearing messages may be left that carry slots of before
+                    self._carry(taken.message, turned.hosts[host_of(taken.message.url)])
+
+    def _carry(self, message: Message, row: HostRow) -> None:
+        """A URL comes in its slot, that a turn gave it, this one or one before: nobody else has the same. By a host's
+        row of the same generation its delay is at most what it was then."""
+        assert message.slot is not None
+        new = Slots(message.slot, message.slot + delay_for(row, message.settings), message.generation)
+        carried = self.carried[row.host]
+        for url, old in carried.items():
+            if url != message.url and old.generation == new.generation and self._overlap(old, new):
+                self.say("a slot was given twice", f"{row.host} at {new.first:.2f} to {message.url} and {url}")
+        carried[message.url] = new
 
     def requested(self, process: Process, url: str) -> None:
         """A page is asked for: by whoever holds its claim."""
@@ -331,13 +345,13 @@ class Witness:
             first = self.of_loop(first, process)
             new = Slots(first, first + demand.count * demand.spacing_seconds, demand.generation)
             for old in self.slots[demand.host]:
-                if (
-                    old.generation == new.generation
-                    and old.first < new.end - 1e-3 - self.blur
-                    and new.first < old.end - 1e-3 - self.blur
-                ):
+                if old.generation == new.generation and self._overlap(old, new):
                     self.say("a slot was given twice", f"{demand.host} at {new.first:.2f}")
             self.slots[demand.host].append(new)
+
+    def _overlap(self, one: Slots, other: Slots) -> bool:
+        least = 1e-3 + self.blur
+        return one.first < other.end - least and other.first < one.end - least
 
     async def after_save_hosts(
         self, _: Process, called: float, answers: Sequence[bool], rows: Sequence[HostRow]

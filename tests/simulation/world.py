@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from sqspider.record import Reason, reason_for_http_status
 from sqspider.url import host_of
-from sqspider.web.fetch import Fetched
+from sqspider.web.fetch import Fetched, Gate
 from sqspider.web.location import REDIRECT_STATUSES
 from sqspider.web.options import FetchOptions
 
@@ -244,11 +244,16 @@ class SimulatedFetcher:
         self.options = options
         self._world = world
 
-    async def fetch(self, url: str, **_: object) -> Fetched:
+    async def fetch(self, url: str, *, gate: Gate | None = None, **_: object) -> Fetched:
         process = CURRENT.get()
         assert process is not None
         world, limit = self._world, self.options.timeout_seconds
         await point()
+        if gate is not None and not gate():
+            return Fetched(
+                url=url, http_status=None, headers=(), body=b"", truncated=False, reason=Reason.INTERNAL_ERROR,
+                detail="held", elapsed_seconds=0.0, sent_seconds=0.0, is_held=True,
+            )  # fmt: skip
         answer = world.ask(url)
         seconds, reason = answer.seconds, answer.reason
         if seconds >= limit:

@@ -308,6 +308,15 @@ async def test_the_request_and_the_answer_are_kept_as_they_were_sent() -> None:
     assert 0 < exchange.sent_seconds <= exchange.first_byte_seconds <= exchange.end_seconds
 
 
+async def test_folded_lines_are_one_and_nothing_else_of_them_is_changed() -> None:
+    """By libcurl: if it begins to show what they were, the seam's words are to be put right."""
+    server = Server(HEAD + b"X-a:  b\r\n  c \r\n\td  \r\nContent-Length: 2\r\n\r\nhi")
+    async with server.running():
+        with transport() as carrier:
+            exchange, _ = await ask(carrier, server.url())
+    assert exchange.head == [HEAD, b"X-a:  b c d  \r\n", b"Content-Length: 2\r\n", b"\r\n"]
+
+
 async def test_closing_ends_what_is_kept() -> None:
     server = Server()
     async with server.running():

@@ -98,6 +98,13 @@ def test_after_a_shortage_there_are_half_as_many_for_a_while() -> None:
     assert network.most_at_a_time(32, 1002.0) == 1
 
 
+def test_a_proxy_that_never_led_anywhere_is_to_blame_and_one_that_has_is_not() -> None:
+    network = Network()
+    assert network.is_ours(Fault.URL, "a", 1000.0, may_be_proxys=True)
+    network.answered("a", 1001.0)
+    assert not network.is_ours(Fault.URL, "a", 1002.0, may_be_proxys=True)
+
+
 def test_a_host_in_doubt_probes_after_others() -> None:
     """Or its URLs, which come back first, would keep everybody else from showing that our network works."""
     network = Network()

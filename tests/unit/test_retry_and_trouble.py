@@ -31,6 +31,7 @@ from sqspider.host import (
     with_slots_taken_back,
 )
 from sqspider.host_trouble import (
+    DOUBTED_PATIENCE_SECONDS,
     FAILURES_TO_REST,
     FIRST_PENALTY_SECONDS,
     FORGIVE_AFTER_SECONDS,
@@ -38,6 +39,7 @@ from sqspider.host_trouble import (
     MAX_PENALTY_SECONDS,
     MAX_RETRY_AFTER_SECONDS,
     TROUBLE_KEPT_SECONDS,
+    Patience,
     Stage,
     after_success,
     after_trouble,
@@ -265,6 +267,19 @@ def test_a_host_that_never_answered_is_given_up_after_five_probes_and_one_that_h
     assert asked[-2] - 1000.0 < 86_400.0 <= asked[-1] - 1000.0
     assert len(asked) == 34  # nine that double, then one an hour
     assert _failed(row, asked[-1] + 1) is row
+
+
+def test_urls_that_fail_give_no_host_up_that_answers_others_however_short_its_patience() -> None:
+    """For an hour at least: by then they have ended by their tries, or another one was answered."""
+    short = Patience(new_host_seconds=5.0, known_host_seconds=5.0)
+    doubted: dict[str, Any] = {"rests_at_once": False, "patience": short}
+    many = HostRow(host="h", failures=FAILURES_TO_REST)
+    _, asked = _until_given_up(many, 1000.0, has_answered=True, **doubted)
+    assert asked[-2] - 1000.0 < DOUBTED_PATIENCE_SECONDS <= asked[-1] - 1000.0
+    assert len(asked) > 3 * FAILURES_TO_REST + GIVE_UP_PROBES  # which have ended meanwhile
+    for row, has_answered, rests_at_once in ((many, False, False), (HostRow(host="h"), True, True)):
+        more = doubted | {"has_answered": has_answered, "rests_at_once": rests_at_once}
+        assert _until_given_up(row, 1000.0, **more)[1][-1] == 1075.0
 
 
 @given(st.lists(st.floats(0, 1e6), max_size=GIVE_UP_PROBES - 2))

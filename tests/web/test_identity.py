@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from sqspider.record import Reason
 from sqspider.web.fetch import Fetched, Fetcher
@@ -130,21 +132,73 @@ async def test_certificates_of_a_file_are_trusted_and_a_host_is_shown_ours(tmp_p
             assert ((await fetched(url, options, "127.0.0.1")).body == b"hi") is is_good
 
 
-def test_certificates_that_cannot_be_used_are_refused_at_once(tmp_path: Path) -> None:
-    authority, empty = trustme.CA(), tmp_path / "empty.pem"
-    empty.write_text("")
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files with which something is wrong, and the good ones."""
+    folder, authority = tmp_path_factory.mktemp("files"), trustme.CA()
     first, second = authority.issue_cert("a.example"), authority.issue_cert("b.example")
-    first.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    second.private_key_pem.write_to_path(tmp_path / "key.pem")
-    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
-    cases: tuple[tuple[dict[str, Any], str], ...] = (
-        ({"ca_file": str(empty)}, "^ca_file: name a file"),
-        ({"ca_file": str(tmp_path / "no.pem")}, "^ca_file: .* cannot be read"),
-        ({"client_key": key}, "^client_key: of no use"),
-        ({"client_cert": cert, "client_key": key}, "^client_cert: .* cannot be used together"),
-        ({"client_cert": cert}, "^client_cert: .* cannot be used together"),
-        ({"client_cert": str(tmp_path / "no.pem")}, "^client_cert: .* cannot be read"),
-    )
-    for fields, says in cases:
-        with pytest.raises(ValueError, match=says):
-            FetchOptions(**fields)
+    first.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    first.private_key_pem.write_to_path(folder / "key.pem")
+    second.private_key_pem.write_to_path(folder / "other.pem")
+    key = serialization.load_pem_private_key(first.private_key_pem.bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"secret")
+    forms = serialization.PrivateFormat
+    for name, form in (("locked.pem", forms.PKCS8), ("locked-as-of-old.pem", forms.TraditionalOpenSSL)):
+        pem = key.private_bytes(serialization.Encoding.PEM, form, locked)
+        (folder / name).write_bytes(pem)
+    (folder / "locked-both.pem").write_bytes(first.cert_chain_pems[0].bytes() + (folder / "locked.pem").read_bytes())
+    (folder / "empty.pem").write_text("")
+    (folder / "text.pem").write_text("no PEM")
+    for name in ("cert.pem", "key.pem"):
+        lines = (folder / name).read_text().splitlines()
+        (folder / f"broken-{name}").write_text("\n".join([*lines[:3], *lines[4:]]))
+    (folder / "folder").mkdir()
+    return folder
+
+
+NO_FILE = {
+    "absent.pem": "there is no file '{}'$",
+    "folder": "'{}' is a folder: name a file",
+    "cert.pem/within": r"'{}' cannot be read \(Not a directory\)$",
+    "nul\0.pem": ".* is no path of a file",
+}
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        *(({field: name}, f"^{field}: {says}") for field in ("ca_file", "client_cert") for name, says in NO_FILE.items()),
+        *(({"client_cert": "cert.pem", "client_key": name}, f"^client_key: {says}") for name, says in NO_FILE.items()),
+        ({"ca_file": "empty.pem"}, "^ca_file: '{}' holds no certificate: name"),
+        ({"ca_file": "text.pem"}, "^ca_file: '{}' holds no certificate: name"),
+        ({"ca_file": "key.pem"}, "^ca_file: '{}' holds no certificate: name"),
+        ({"ca_file": "broken-cert.pem"}, "^ca_file: a certificate in '{}' is broken .*: get"),
+        ({"client_key": "key.pem"}, "^client_key: of no use"),
+        ({"client_cert": "text.pem"}, "^client_cert: '{}' holds no certificate: name"),
+        ({"client_cert": "key.pem"}, "^client_cert: '{}' holds no certificate: name"),
+        ({"client_cert": "cert.pem"}, "^client_cert: '{}' holds no private key: name the file of its key"),
+        ({"client_cert": "cert.pem", "client_key": "text.pem"}, "^client_key: '{}' holds no private key: name"),
+        ({"client_cert": "cert.pem", "client_key": "cert.pem"}, "^client_key: '{}' holds no private key: name"),
+        ({"client_cert": "cert.pem", "client_key": "other.pem"}, "^client_key: the key in '{}' is not that of .*cert.pem"),
+        ({"client_cert": "cert.pem", "client_key": "locked.pem"}, "^client_key: the key in '{}' is under a password.*pkey"),
+        ({"client_cert": "cert.pem", "client_key": "locked-as-of-old.pem"}, "^client_key: the key in '{}' is under a pass"),
+        ({"client_cert": "locked-both.pem"}, "^client_cert: the key in '{}' is under a password"),
+        ({"client_cert": "broken-cert.pem", "client_key": "key.pem"}, "^client_cert: what .* holds is broken .*: get"),
+        ({"client_cert": "cert.pem", "client_key": "broken-key.pem"}, "^client_cert: what .*broken-key.pem' holds is broken"),
+    ],
+)  # fmt: skip
+def test_certificates_that_cannot_be_used_are_refused_at_once(files: Path, named: dict[str, str], says: str) -> None:
+    """With which file it was, what was wrong, and what to do."""
+    paths = {field: str(files / name) for field, name in named.items()}
+    with pytest.raises(ValueError, match=says.replace("{}", re.escape(list(paths.values())[-1]))) as raised:
+        FetchOptions(**paths)  # type: ignore[arg-type]
+    assert "Errno" not in str(raised.value)
+
+
+def test_a_pair_that_belongs_together_is_taken_and_a_pipe_is_not(files: Path, tmp_path: Path) -> None:
+    FetchOptions(client_cert=str(files / "cert.pem"), client_key=str(files / "key.pem"))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=r"^ca_file: '.*' is no file, but a device or pipe"):
+        FetchOptions(ca_file=str(tmp_path / "pipe"))
+    with pytest.raises(TypeError, match=r"^ca_file: a path as a text, not 5"):
+        FetchOptions(ca_file=5)  # type: ignore[arg-type]

@@ -5,9 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
+import trustme
 
+from sqspider.politeness.network import Network
 from sqspider.record import Reason
 from sqspider.retry import Fault, rule_for
 from sqspider.transport import Exchange, Failure, Request
@@ -15,6 +21,7 @@ from sqspider.web.errors import classify
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from tests.sites import Site
+from tests.web.test_identity import Fixed
 
 PRIVATE = FetchOptions(allow_private=True, timeout_seconds=5.0)
 
@@ -118,3 +125,78 @@ async def test_the_last_descriptors_are_not_for_connections(monkeypatch: pytest.
     finally:
         site.close()
     assert site.requests == []
+
+
+async def _is_silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def _hangs_up(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+
+
+async def _talks_otherwise(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+    writer.write(b"\x15 no protocol of ours\r\n\r\n")
+
+
+async def _wants_to_know_who(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    if await reader.readexactly(1) == b"\5":
+        writer.write(b"\5\xff")  # none of the methods (RFC 1928 section 3)
+        return
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+
+BAD_PROXIES: dict[str, Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]] | None] = {
+    "unknown name": None, "refuses": None, "silent": _is_silent, "hangs up": _hangs_up,
+    "talks otherwise": _talks_otherwise, "wants to know who": _wants_to_know_who, "silent in TLS": _is_silent,
+    "not trusted": _wants_to_know_who,
+}  # fmt: skip
+
+
+@asynccontextmanager
+async def bad_proxy(kind: str, how: str, folder: Path) -> AsyncIterator[str]:
+    """The URL of a proxy at which something is wrong; a certificate to trust is in the folder."""
+    trusted = trustme.CA()
+    trusted.cert_pem.write_to_path(folder / "ca.pem")
+    if how == "unknown name":
+        yield f"{kind}://no-such-proxy.invalid:3128"
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    (trustme.CA() if how == "not trusted" else trusted).issue_cert("localhost").configure_cert(context)
+    serve = BAD_PROXIES[how] or _hangs_up
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            await serve(reader, writer)
+            await writer.drain()
+        writer.close()
+
+    is_plain = kind != "https" or how == "silent in TLS"
+    async with await asyncio.start_server(answer, "localhost", 0, ssl=None if is_plain else context) as server:
+        port = server.sockets[0].getsockname()[1]
+        if how == "refuses":
+            server.close()
+        yield f"{kind}://localhost:{port}"
+
+
+@pytest.mark.parametrize("how", BAD_PROXIES)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("kind", ["http", "https", "socks5", "socks5h"])
+async def test_whatever_is_wrong_with_a_proxy_is_no_hosts_trouble(
+    kind: str, scheme: str, how: str, tmp_path: Path
+) -> None:
+    if kind != "https" and how in ("silent in TLS", "not trusted"):
+        pytest.skip("there is no TLS with it")
+    seconds = 1.0 if "silent" in how else 60.0
+    async with bad_proxy(kind, how, tmp_path) as proxy:
+        options = FetchOptions(timeout_seconds=seconds, proxy=proxy, ca_file=str(tmp_path / "ca.pem"))
+        async with Fetcher(options, resolver=Fixed("8.8.8.8")) as fetcher:
+            fetched = await fetcher.fetch(f"{scheme}://h.example/")
+    assert fetched.reason is not None
+    fault = rule_for(fetched.reason, fetched.http_status).fault
+    assert Network().is_ours(fault, "h.example", 1.0, may_be_proxys=fetched.may_be_proxys), fetched
+    takes_requests = scheme == "http" and kind in ("http", "https")  # in place of the host, and so all that is seen
+    if "silent" not in how and not takes_requests:
+        assert fetched.reason is Reason.PROXY_UNUSABLE

@@ -26,7 +26,7 @@ from sqspider.politeness.budgets import Budgets, has_budget
 from sqspider.politeness.entering import BEGIN_SECONDS as BEGIN_SECONDS
 from sqspider.politeness.entering import PROBE_POLL_SECONDS as PROBE_POLL_SECONDS
 from sqspider.politeness.entering import PROMPT_SECONDS as PROMPT_SECONDS
-from sqspider.politeness.entering import Leave, PermissionLapsedError, Permissions
+from sqspider.politeness.entering import Leave, PermissionLapsedError, Permissions, SendGate
 from sqspider.politeness.entering import Permission as Permission
 from sqspider.politeness.hops import MAX_HOPS as MAX_HOPS
 from sqspider.politeness.hops import Hop as Hop
@@ -46,11 +46,12 @@ from sqspider.politeness.verdicts import Learned as Learned
 from sqspider.politeness.verdicts import Postponed as Postponed
 from sqspider.politeness.verdicts import Request as Request
 from sqspider.politeness.verdicts import Turn as Turn
+from sqspider.politeness.verdicts import broken_off
 from sqspider.politeness.verdicts import given_up as given_up
 from sqspider.record import Reason
 from sqspider.scope import Blocked, trap_in
 from sqspider.url import host_of
-from sqspider.web.fetch import AnyFetcher, BeforeLarge
+from sqspider.web.fetch import AnyFetcher, BeforeLarge, Fetched
 
 PAUSE_SECONDS: Final = 60.0  # before a URL of a paused host is looked at again
 ROBOTS_AT_A_TIME: Final = 16
@@ -272,21 +273,11 @@ class Politeness:
             requested_at = None
             # The connection may take so long that the lease, or the permission, would not cover the rest.
             latest = min(begins_by, permission.sends_by)
-            async with self._permissions.lasting(permission, request):
-                fetched = await self._fetcher.fetch(
-                    request.url,
-                    before_large=before_large,
-                    max_bytes=request.max_bytes,
-                    sink=request.sink,
-                    headers=request.headers,
-                    gate=lambda: self._clock() <= latest,
-                )
+            fetched = await self._ask(request, permission, SendGate(self._clock, latest), before_large)
             if fetched.is_held:
                 requested_at = permission.asked_at
                 return Busy(self._clock())
             requested_at = started_at + fetched.sent_seconds
-        except PermissionLapsedError:
-            return Busy(self._clock())
         finally:
             if held is not None and is_alone_to_leave:
                 await self._permissions.leave(held, requested_at=requested_at)
@@ -294,6 +285,24 @@ class Politeness:
                 self._permissions.leave_along(held, requested_at=requested_at)
         learned = await self._learning.learn(request, permission, fetched)
         return Asked(fetched, learned, permission.asked_at)
+
+    async def _ask(
+        self, request: Request, permission: Permission, gate: SendGate, before_large: BeforeLarge | None
+    ) -> Fetched:
+        """Fetch, for as long as the permission lasts. What was written by its end was asked, whatever came of it."""
+        started_at = self._clock()
+        try:
+            async with self._permissions.lasting(permission, request):
+                return await self._fetcher.fetch(
+                    request.url,
+                    before_large=before_large,
+                    max_bytes=request.max_bytes,
+                    sink=request.sink,
+                    headers=request.headers,
+                    gate=gate,
+                )
+        except PermissionLapsedError:
+            return broken_off(request.url, started_at, gate.passed_at, self._clock())
 
     # What is known here.
 

@@ -55,6 +55,22 @@ class Permission(NamedTuple):
     sends_by: float = math.inf  # so the request leaves by then, or is prolonged
 
 
+class SendGate:
+    """The last word before a request is written: whether it still may be; and when it was let through."""
+
+    def __init__(self, clock: Clock, latest: float) -> None:
+        self.passed_at: float | None = None
+        self._clock = clock
+        self._latest = latest
+
+    def __call__(self) -> bool:
+        now = self._clock()
+        if now > self._latest:
+            return False
+        self.passed_at = now
+        return True
+
+
 class Permissions:
     """Enters hosts for requests, and leaves them: by ``leave``, if the frontier is told more along with that.
     ``request_seconds`` bounds one request; ``pause_until`` waits for a moment, and says whether the worker began to

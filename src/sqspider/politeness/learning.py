@@ -57,10 +57,11 @@ class Learning:
         trouble of the host's.
         """
         now, host, reason = self._clock(), permission.host, fetched.reason
-        if fetched.is_stale:  # which may be long known to the host, and is nobody's trouble
+        if fetched.tells_nothing:  # it may be long known to the host, or was ours: it is nobody's trouble
             return Learned(counts=False, again_at=now)
         rule = rule_for(reason, fetched.http_status) if reason else None
-        if reason and rule and self._network.is_ours(rule.fault, host, permission.asked_at):
+        may_be_proxys, asked_at = fetched.may_be_proxys, permission.asked_at
+        if reason and rule and self._network.is_ours(rule.fault, host, asked_at, may_be_proxys=may_be_proxys):
             return self._own_trouble(host, reason, fetched.detail, permission.asked_at)
         if fetched.http_status is not None:
             self._rows.note_answer(host)

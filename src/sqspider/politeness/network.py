@@ -78,9 +78,12 @@ class Network:
         self._waited, self._next_wait = 0.0, 1.0
         return was_down
 
-    def is_ours(self, fault: Fault, host: str, asked_at: float) -> bool:
+    def is_ours(self, fault: Fault, host: str, asked_at: float, *, may_be_proxys: bool = False) -> bool:
         """Whether trouble with a host, asked at some moment, is ours. Where nobody knows, it is the host's if
-        another host has answered since that host's trouble began: so our network works."""
+        another host has answered since that host's trouble began: so our network works. ``may_be_proxys``: a proxy
+        took the request, and no answer came; if none ever did, it is the proxy's."""
+        if may_be_proxys and not any(self._last_answer):
+            return True
         if fault is not Fault.HOST_OR_OURS:
             return fault is Fault.OURS
         if len(self._doubted) >= MAX_DOUBTED:

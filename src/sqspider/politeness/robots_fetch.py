@@ -181,7 +181,7 @@ class RobotsFiles:
         )
         if isinstance(asked, Busy):
             return asked
-        if asked.fetched.is_stale:
+        if asked.fetched.tells_nothing:
             return Busy(asked.learned.again_at)
         if not asked.learned.counts:
             return _Way(asked.fetched, is_redirected=False, again_at=asked.learned.again_at)

@@ -93,3 +93,12 @@ def given_up(row: HostRow) -> Blocked:
     return Blocked(
         trouble, f"the host was given up: {row.rests} probes in {seconds:,.0f} s failed, the last as {trouble.value}"
     )
+
+
+def broken_off(url: str, started_at: float, sent_at: float | None, now: float) -> Fetched:
+    """What came of a request whose permission lapsed under way. None was made where nothing was written by then."""
+    return Fetched(
+        url=url, http_status=None, headers=(), body=b"", truncated=False, reason=Reason.TIMEOUT,
+        detail="broken off: the frontier did not let it have its host for longer", elapsed_seconds=now - started_at,
+        sent_seconds=(sent_at or started_at) - started_at, is_held=sent_at is None, is_broken_off=sent_at is not None,
+    )  # fmt: skip

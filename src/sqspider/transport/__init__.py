@@ -28,6 +28,7 @@ class Failure(StrEnum):
     CERTIFICATE = "certificate"  # it does not prove that the host is who it should be
     PROXY = "proxy"  # the proxy cannot be used
     PROXY_REFUSED = "proxy_refused"  # the proxy can, and does not lead there
+    PROXY_SILENT = "proxy_silent"  # it did not say in time whether it leads there: it may wait for the host
     BAD_URL = "bad_url"  # the library cannot ask for it
     TIMEOUT = "timeout"  # after the request was written
     BROKEN = "broken"  # the connection broke
@@ -75,8 +76,9 @@ class Exchange:
         # As sent; only where the request asks for it. What is sent over HTTP/2 is no text: this is what it stands for,
         # with HTTP/2 in the request line, Host in place of :authority, and names in the case in which we wrote them.
         self.request_head = b""
-        # Status line and header lines, byte for byte, with their ends. Over HTTP/2: "HTTP/2 200 ", and the fields as
-        # lines, in their order and with their bytes.
+        # Status line and header lines with their ends, byte for byte; but folded ones (RFC 9112 section 5.2) come as
+        # one, with a blank in place of each fold: libcurl shows nobody what they were. Over HTTP/2: "HTTP/2 200 ", and
+        # the fields as lines, in their order and with their bytes.
         self.head: list[bytes] = []
         self.http_status: int | None = None  # once the head is whole
         self.headers: tuple[tuple[str, str], ...] = ()  # of the head, decoded as Latin-1

@@ -83,7 +83,7 @@ def behind_a_proxy(failure: Failure, http_status: int, *, is_tunnel: bool) -> tu
         is_known = http_status != _PROXY_AUTHENTICATION_REQUIRED
         return (Failure.PROXY_REFUSED if is_known else Failure.PROXY), f"HTTP status {http_status}"
     if is_tunnel and failure is Failure.CONNECT_TIMEOUT:
-        return failure, ""  # it may be either's, and is taken for the host's
+        return Failure.PROXY_SILENT, ""
     return Failure.PROXY, ""
 
 
@@ -95,8 +95,10 @@ _OF_THE_HOST: Final = frozenset({19, 21, 22, 24})
 def behind_socks(failure: Failure, code: int) -> Failure:
     """As :func:`behind_a_proxy`, for SOCKS. ``code``: libcurl's, of what the proxy said.
 
-    Whatever fails once it leads there (TLS) is the host's; a time that runs out may be either's, and is taken for its.
+    Whatever fails once it leads there (TLS) is the host's; a time that runs out may be either's.
     """
     if failure is Failure.PROXY and code in _OF_THE_HOST:
         return Failure.PROXY_REFUSED
+    if failure is Failure.CONNECT_TIMEOUT:
+        return Failure.PROXY_SILENT
     return Failure.PROXY if failure is Failure.NO_CONNECTION else failure

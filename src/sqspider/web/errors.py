@@ -70,6 +70,8 @@ def classify(exchange: Exchange) -> tuple[Reason, str]:
             return Reason.BAD_RESPONSE, f"HTTP/2 does not work with it: {exchange.detail}"
         case Failure.STREAM_RESET:
             return Reason.CONNECTION_RESET, exchange.detail
+        case Failure.PROXY_SILENT:
+            return Reason.NO_ROUTE, "the proxy does not say in time whether it leads there"
         case Failure.NO_CONNECTION | Failure.BROKEN | Failure.OWN_SHORTAGE:
             reason, detail = _OS_REASONS.get(exchange.errno, _REASONS[failure])
             if failure is Failure.OWN_SHORTAGE and reason is not Reason.OWN_SHORTAGE:

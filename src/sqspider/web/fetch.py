@@ -50,10 +50,17 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_seconds: float
     sent_seconds: float  # from the start until the request was sent
     redirect_to: str | None = None  # where the answer leads, if it is a redirect: canonical
-    is_stale: bool = False  # a kept connection, or HTTP/2, bore no answer: that says nothing of the URL
+    is_stale: bool = False  # a kept connection, or HTTP/2, bore no answer
     is_short: bool = False  # the body ended before its announced length, or amid its framing or coding
+    may_be_proxys: bool = False  # what failed: a proxy took the request, and no answer came
     is_held: bool = False  # the gate said no: nothing was asked
+    is_broken_off: bool = False  # by whoever asked, after the request was written
     exchange: Exchange | None = None  # what was on the wire; none where nothing was tried
+
+    @property
+    def tells_nothing(self) -> bool:
+        """Whether what failed says nothing of the URL, nor of its host."""
+        return self.is_stale or self.is_broken_off
 
     def header(self, name: str) -> str | None:
         """The first header of this name, in any case."""
@@ -187,6 +194,7 @@ class Fetcher:
             sent_seconds=exchange.sent_seconds if exchange else 0.0,
             redirect_to=answer.redirect_to,
             is_stale=exchange is not None and self._learn(url, exchange, reason),
+            may_be_proxys=exchange is not None and _may_be_proxys(exchange, self.options.proxy),
             is_held=exchange is not None and exchange.failure is Failure.GATE,
             exchange=exchange,
         )
@@ -307,6 +315,12 @@ class _Answer:
             self.is_truncated = self._body.is_truncated
             self.is_short = self.is_short or self._body.is_short
         return None
+
+
+def _may_be_proxys(exchange: Exchange, proxy: str | None) -> bool:
+    """Whether a proxy took the request in place of the host (https goes through a tunnel), and no answer came of it."""
+    is_written = not exchange.is_connecting and exchange.http_status is None
+    return is_written and proxy is not None and proxy.startswith("http") and exchange.request.url.startswith("http:")
 
 
 def _headers(options: FetchOptions) -> tuple[str, ...]:

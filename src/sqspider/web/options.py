@@ -50,12 +50,7 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
             check_header("contact", self.contact)
         if self.proxy is not None:
             _check_proxy(self.proxy)
-        if self.ca_file is not None:
-            _check_trusted(self.ca_file)
-        if self.client_key is not None and self.client_cert is None:
-            raise ValueError("client_key: of no use without a client certificate")
-        if self.client_cert is not None:
-            _check_client(self.client_cert, self.client_key)
+        _check_certificates(self)
         if self.http2:
             _check_http2()
 
@@ -105,32 +100,26 @@ def _check_proxy(url: str) -> None:
         raise ValueError(f"proxy: write http://HOST:PORT (or https, socks5, socks5h), not {redact_url(url)!r}")
 
 
-def _check_trusted(path: str) -> None:
-    import ssl  # here: most runs name no file
+def _check_certificates(options: FetchOptions) -> None:
+    named = {name: getattr(options, name) for name in ("ca_file", "client_cert", "client_key")}
+    for name, path in named.items():
+        if path is not None and not isinstance(path, str):
+            raise TypeError(f"{name}: a path as a text, not {shown(path)}")
+    if named["client_key"] is not None and named["client_cert"] is None:
+        raise ValueError("client_key: of no use without a client certificate")
+    if all(path is None for path in named.values()):
+        return
+    from sqspider.transport import certificates  # here: most runs name no file
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    name = "ca_file"
     try:
-        context.load_verify_locations(cafile=path)
-        count = context.cert_store_stats()["x509"]
-    except ssl.SSLError:
-        count = 0
-    except OSError as error:
-        raise ValueError(f"ca_file: {path!r} cannot be read ({error.strerror})") from None
-    if not count:
-        raise ValueError(f"ca_file: name a file of certificates in PEM; {path!r} holds none")
-
-
-def _check_client(certificate: str, key: str | None) -> None:
-    import ssl
-
-    try:
-        # No password is asked for: a key under one cannot be used.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password=lambda: "")
-    except ssl.SSLError as error:
-        why = error.reason or "no PEM, or the key is under a password"
-        raise ValueError(f"client_cert: {certificate!r} and its key cannot be used together ({why})") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"client_cert: it or its key cannot be read ({error})") from None
+        if options.ca_file is not None:
+            certificates.check_trusted(options.ca_file)
+        name = "client_cert"
+        if options.client_cert is not None:
+            certificates.check_own(options.client_cert, options.client_key)
+    except certificates.UnusableError as error:
+        raise ValueError(f"{'client_key' if error.is_key else name}: {error}") from None
 
 
 def _check_http2() -> None:

@@ -5,10 +5,8 @@ https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -112,11 +110,10 @@ def _proxy(scheme: str, environment: Mapping[str, str]) -> str:
 def _trusted(bundle: str) -> str | None:
     if not bundle:
         return None
-    is_folder = Path(bundle).is_dir()
+    from sqspider.transport import certificates  # here: few name one
+
     try:  # to tell now what is wrong with it
-        ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
-        return bundle
-    except OSError as error:  # ssl.SSLError is one
-        raise FrontierUnavailableError(
-            f"AWS_CA_BUNDLE is {bundle!r}, and no certificates can be read there ({error}): name a file in PEM format"
-        ) from error
+        certificates.check_trusted(bundle, may_be_folder=True)
+    except certificates.UnusableError as error:
+        raise FrontierUnavailableError(f"AWS_CA_BUNDLE: {error}") from None
+    return bundle

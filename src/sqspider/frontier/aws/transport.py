@@ -165,6 +165,6 @@ def _told(exchange: Exchange) -> str:
     match exchange.failure:
         case Failure.NOT_HTTP | Failure.BAD_FRAMING | Failure.HEAD_TOO_LARGE | Failure.SHORT_BODY:
             return "the answer is no HTTP"
-        case Failure.TIMEOUT | Failure.CONNECT_TIMEOUT:
+        case Failure.TIMEOUT | Failure.CONNECT_TIMEOUT | Failure.PROXY_SILENT:
             return "no answer in time"
     return exchange.detail or (os.strerror(exchange.errno) if exchange.errno else str(exchange.failure))

@@ -119,6 +119,10 @@ class MemoryStore:
                 self.journal.note(partial(heapq.heappush, self._due, (due_at, url)))
                 yield self.records[url]
 
+    def host_row(self, host: str) -> HostRow:
+        """The row of a host; one that is not known has a fresh row."""
+        return self.hosts[host].row if host in self.hosts else HostRow(host=host)
+
     def change_host(self, host: str, change: Callable[[HostState], tuple[HostState, T]]) -> T:
         """Apply one of the functions of :mod:`sqspider.host` to a host's state."""
         old = self.hosts.get(host) or HostState(row=HostRow(host=host))

@@ -86,7 +86,7 @@ class Hosts(Part):
         def work(transaction: Transaction) -> list[T]:
             states = States(transaction)
             states.read(host for host, _ in changes)
-            answers = [states.become(host, change) for host, change in changes]
+            answers = [states.change_host(host, partial(change, now=transaction.now)) for host, change in changes]
             states.save()
             return answers
 
@@ -135,7 +135,7 @@ class States:
         for host, row in rows_of(self._transaction.connection, self._transaction.path, names).items():
             self._old[host] = self._new[host] = HostState(row=row, requests=requests[host])
 
-    def row(self, host: str) -> HostRow:
+    def host_row(self, host: str) -> HostRow:
         """The row of one that was read."""
         return self._new[host].row
 
@@ -146,9 +146,9 @@ class States:
         read = rows_of(self._transaction.connection, self._transaction.path, unread) if unread else {}
         return {host: read[host] if host in read else self._new[host].row for host in names}
 
-    def become(self, host: str, change: HostChange[T]) -> T:
+    def change_host(self, host: str, change: Callable[[HostState], tuple[HostState, T]]) -> T:
         """Change one that was read; the answer."""
-        self._new[host], answer = change(self._new[host], now=self._transaction.now)
+        self._new[host], answer = change(self._new[host])
         return answer
 
     def save(self) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Final, NamedTuple
-
-import msgspec
+from typing import Final
 
 from sqspider.frontier.answers import Claimant
+from sqspider.frontier.sieve import PutOff, Sieve
 from sqspider.frontier.sqlite import claims, hosts, messages
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.messages import Received
-from sqspider.frontier.values import ClaimRequest, Ends, Taken, Taking, Turned, Won
-from sqspider.host import Exit, Passage, Passed, passed
+from sqspider.frontier.values import Ends, Taking, Turned
+from sqspider.host import left
 from sqspider.message import Message
 from sqspider.url import host_of
 
@@ -46,9 +45,12 @@ def turn(transaction: Transaction, ends: Ends, taking: Taking) -> tuple[Turned, 
     states = hosts.States(transaction)  # from here on nobody else writes them
     states.read(end.host for end in ends.exits)
     for end in ends.exits:
-        states.become(end.host, hosts.leaving(end))
-    sieve = _Sieve(transaction, states, taking)
-    taken = _claimed(transaction, _received(transaction, taking.limit, sieve), taking, sieve)
+        states.change_host(end.host, partial(left, end=end))
+    sieve = Sieve(states, taking, transaction.now)
+    received = _received(transaction, taking.limit, sieve, _Sifter(transaction, states, sieve).sift)
+    claimant = Claimant(taking.worker_id, taking.claim_id, taking.lease_seconds)
+    read = [(each.delivery, each.message) for each in received]
+    taken = sieve.claimed(read, partial(claims.claim, transaction, claimant=claimant))
     names = [host_of(each.message.url) for each in taken if isinstance(each.message, Message)]
     rows = states.rows_of(names)
     states.save()
@@ -57,92 +59,38 @@ def turn(transaction: Transaction, ends: Ends, taking: Taking) -> tuple[Turned, 
     )
 
 
-class _Entry(NamedTuple):
-    """A host that was entered for a URL."""
+class _Sifter:
+    """Shows the sieve what is visible, and writes down what it puts off."""
 
-    message: Message  # with its slot
-    host: str
-    token: str
-
-
-class _Sieve:
-    """Lets URLs through whose hosts' turns have come, or that need none; puts the others off."""
-
-    def __init__(self, transaction: Transaction, states: hosts.States, taking: Taking) -> None:
-        self.entered: dict[str, _Entry] = {}  # by the ids of messages
-        self.put_off = 0
+    def __init__(self, transaction: Transaction, states: hosts.States, sieve: Sieve) -> None:
         self._transaction = transaction
         self._states = states
-        self._taking = taking
+        self._sieve = sieve
 
     def sift(self, seen: Sequence[messages.Seen]) -> list[messages.Seen]:
         """See :data:`messages.Sift`."""
-        hosts_of = [host_of(each.message.url) if each.message is not None else "" for each in seen]
-        self._states.read(host for host in hosts_of if host)
-        put_off: dict[int, Passed] = {}
-        for (place, _, message), host in zip(seen, hosts_of, strict=True):
+        self._states.read(host_of(each.message.url) for each in seen if each.message is not None)
+        put_off: dict[int, PutOff] = {}
+        for place, _, message in seen:
             if message is None or place.is_finished:
                 continue
-            passage = self._taking.passes(message, self._states.row(host))
-            if passage is None:
-                continue
-            found = self._pass(host, message, passage, f"{self._taking.claim_id}.{place.id}")
-            if found.again_at is not None:
+            found = self._sieve.look(str(place.id), message)
+            if found is not None:
                 put_off[place.id] = found
-            else:
-                with_slot = msgspec.structs.replace(message, slot=found.slot, generation=found.generation)
-                self.entered[str(place.id)] = _Entry(with_slot, host, f"{self._taking.claim_id}.{place.id}")
         messages.put_off_until(
-            self._transaction, [(id_, p.again_at or 0.0, p.slot, p.generation) for id_, p in put_off.items()]
+            self._transaction,
+            [(id_, until, m.slot or 0.0, m.generation) for id_, (until, m) in put_off.items()],
         )
-        self.put_off += len(put_off)
         return [each for each in seen if each.place.id not in put_off]
 
-    def _pass(self, host: str, message: Message, passage: Passage, token: str) -> Passed:
-        slot = None if message.slot is None else (message.slot, message.generation)
-        return self._states.become(host, partial(passed, passage=passage, slot=slot, token=token))
 
-    def leave(self, message_id: str) -> None:
-        """A host was entered for what cannot be asked for after all."""
-        entry = self.entered.pop(message_id)
-        end = Exit(host=entry.host, token=entry.token, requested_at=self._transaction.now, latency_seconds=None)
-        self._states.become(entry.host, hosts.leaving(end))
-
-
-def _received(transaction: Transaction, limit: int, sieve: _Sieve) -> list[Received]:
+def _received(transaction: Transaction, limit: int, sieve: Sieve, sift: messages.Sift) -> list[Received]:
     """What is visible. Where all of it has died there may be more behind it."""
     for _ in range(MOST_LOOKS if limit > 0 else 0):
-        received = messages.receive(transaction, limit, sieve.sift)
+        received = messages.receive(transaction, limit, sift)
         if received or sieve.put_off:
             return received
         next_at = messages.next_visible(transaction.connection)
         if next_at is None or next_at > transaction.now:
             break
     return []
-
-
-def _claimed(transaction: Transaction, received: list[Received], taking: Taking, sieve: _Sieve) -> list[Taken]:
-    """Read them all, and claim what is to be claimed at once."""
-    entered = sieve.entered
-    read = [
-        (each.delivery, entry.message if (entry := entered.get(each.delivery.message_id)) else each.message())
-        for each in received
-    ]
-    requests = {
-        delivery.message_id: ClaimRequest(delivery=delivery, message=message)
-        for delivery, message in read
-        if isinstance(message, Message) and (delivery.message_id in entered or taking.claims(message))
-    }
-    claimant = Claimant(taking.worker_id, taking.claim_id, taking.lease_seconds)
-    answers = dict(zip(requests, claims.claim(transaction, list(requests.values()), claimant), strict=True))
-    for message_id in [each for each in entered if not isinstance(answers.get(each), Won)]:
-        sieve.leave(message_id)
-    return [
-        Taken(
-            delivery=each,
-            message=message,
-            claim=answers.get(each.message_id),
-            token=entered[each.message_id].token if each.message_id in entered else None,
-        )
-        for each, message in read
-    ]
