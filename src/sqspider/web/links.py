@@ -51,12 +51,13 @@ class PageLinks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What counts as a link."""
+    """What counts as a link, and how it is looked for."""
 
     meta_refresh: bool = False  # the target of any Refresh header and <meta http-equiv=refresh>
     srcset: bool = False  # the images of img[srcset] and source[srcset]
     drop_tracking: bool = False  # take campaign parameters out
     obey_nofollow: bool = True  # leave out rel=nofollow; heed robots directives that say nofollow
+    spares_memory: bool = False  # make no large trees: it takes longer
 
 
 DEFAULT_OPTIONS: Final = LinkOptions()
@@ -126,11 +127,12 @@ class _Reader:
 
     def read_html(self, body: bytes, charset: str | None) -> None:
         self._encoding = encoding_of(body, charset)
-        document = _in_utf_8(body, self._encoding)
-        if self._options.srcset or self._options.meta_refresh:  # links of which the order among the others counts
-            elements = elements_of(document, self._tags())
+        document, options = _in_utf_8(body, self._encoding), self._options
+        spares_memory = options.spares_memory
+        if options.srcset or options.meta_refresh:  # links of which the order among the others counts
+            elements = elements_of(document, self._tags(), spares_memory=spares_memory)
         else:
-            targets, elements = page_of(document, obey_nofollow=self._options.obey_nofollow)
+            targets, elements = page_of(document, obey_nofollow=options.obey_nofollow, spares_memory=spares_memory)
             self._add(targets)
         for tag, attributes in elements:
             self._take(tag, attributes)
@@ -188,14 +190,12 @@ class _Reader:
     def _add(self, targets: Iterable[str | None]) -> None:
         # A page has many links into itself: without fragments they are one. But blanks before a fragment are
         # part of the URL, which at the end of it they are not.
-        written = [target or "" for target in targets]
-        addresses = [target.partition("#")[0] for target in written]
-        self._hrefs |= dict.fromkeys(
-            [
-                target if address and address[-1] <= " " else address
-                for target, address in zip(written, addresses, strict=True)
-            ]
-        )
+        hrefs = self._hrefs
+        for target in targets:
+            address = target.partition("#")[0] if target else ""
+            if target and address and address[-1] <= " ":
+                address = target
+            hrefs[address] = None
 
     def page_links(self) -> PageLinks:
         """What was gathered, resolved. It can be asked for once."""

@@ -26,19 +26,24 @@ from sqspider.web.scanner import scanned_elements
 MAX_TREE_BYTES: Final = 3 * 1024 * 1024
 MAX_TREE_TAGS: Final = 20_000  # a tag may cost as much as the tree is deep
 MAX_SHALLOW_TREE_TAGS: Final = 150_000  # where the tree is not deep
+MAX_SPARING_TREE_TAGS: Final = 50_000  # where memory is short: a tree takes 400 bytes a tag, the scanner twice the time
 MAX_TREE_DEPTH: Final = 3000
 MAX_TREE_TAG_BYTES: Final = 8192  # an attribute costs as much as its element has others
 
 
-def elements_of(document: bytes, tags: Collection[str]) -> Iterator[tuple[str, Attributes]]:
+def elements_of(
+    document: bytes, tags: Collection[str], *, spares_memory: bool = False
+) -> Iterator[tuple[str, Attributes]]:
     """The elements of a UTF-8 document that have one of these tags, and its first title.
 
     The text of the title stands where an attribute with an empty name would. Those of ``REQUIRED``
     are left out without their attribute (in SVG and MathML ``xlink:href`` does for ``href``), and
     all that is in a ``template``. A ``base`` inside ``noscript`` does not count: browsers run
-    scripts.
+    scripts. ``spares_memory``: no tree is made of a page of very many tags.
     """
-    return tree_elements(document, tags) if _is_ordinary(document) else scanned_elements(document, tags)
+    if _is_ordinary(document, spares_memory=spares_memory):
+        return tree_elements(document, tags)
+    return scanned_elements(document, tags)
 
 
 class Page(NamedTuple):
@@ -55,12 +60,12 @@ _FOLLOWED_PAGE: Final = '[href]:not(:is(a,area)[rel~="nofollow" i]),[src],meta'
 PAGE_TAGS: Final = (*_TARGET, "base", "meta")
 
 
-def page_of(document: bytes, *, obey_nofollow: bool) -> Page:
+def page_of(document: bytes, *, obey_nofollow: bool, spares_memory: bool = False) -> Page:
     """The elements of a UTF-8 document that are links, a base or a meta, and its first title.
 
     Under ``obey_nofollow`` links of ``rel=nofollow`` are not among the ``targets``; among the elements they may be.
     """
-    if not _is_ordinary(document):
+    if not _is_ordinary(document, spares_memory=spares_memory):
         return Page((), scanned_elements(document, PAGE_TAGS))
     tree = LexborHTMLParser(document)
     nodes = _found(_FOLLOWED_PAGE if obey_nofollow else _PAGE, tree)
@@ -93,11 +98,11 @@ def _found(selector: str, tree: LexborHTMLParser) -> list[LexborNode]:
 _LONG_TAG: Final = re.compile(rb"<[A-Za-z][^<>]{%d}" % MAX_TREE_TAG_BYTES)
 
 
-def _is_ordinary(document: bytes) -> bool:
+def _is_ordinary(document: bytes, *, spares_memory: bool) -> bool:
     if len(document) > MAX_TREE_BYTES:
         return False
     tags = document.count(b"<") if len(document) > 3 * MAX_TREE_TAGS else 0  # the shortest one has three bytes
-    if tags > MAX_SHALLOW_TREE_TAGS:
+    if tags > (MAX_SPARING_TREE_TAGS if spares_memory else MAX_SHALLOW_TREE_TAGS):
         return False
     if tags > MAX_TREE_TAGS and not _is_shallow(document):
         return False

@@ -39,21 +39,23 @@ class Assessed(msgspec.Struct, frozen=True, kw_only=True):
     entry: Entry | None = None  # where it leads, if it was a redirect that is followed
 
 
-def assess(fetched: Fetched, message: Message, product_token: str) -> Assessed:
-    """What a fetch of a message's URL means for its record. ``product_token``: whom robots directives mean by us."""
+def assess(fetched: Fetched, message: Message, product_token: str, *, spares_memory: bool = False) -> Assessed:
+    """What a fetch of a message's URL means for its record. ``product_token``: whom robots directives mean by us;
+    ``spares_memory``: a large page may take longer for that."""
     way = None if fetched.redirect_to is None else led(message, fetched.redirect_to)
     is_page = fetched.reason is None and way is None
-    page = _read(fetched, message, product_token) if is_page else None
+    page = _read(fetched, message, product_token, spares_memory=spares_memory) if is_page else None
     return Assessed(outcome=_outcome(fetched, way, page), page=page, entry=way.entry if way else None)
 
 
-def _read(fetched: Fetched, message: Message, product_token: str) -> PageLinks | None:
+def _read(fetched: Fetched, message: Message, product_token: str, *, spares_memory: bool) -> PageLinks | None:
     settings = message.settings
     options = LinkOptions(
         meta_refresh=settings.meta_refresh,
         srcset=settings.srcset,
         drop_tracking=settings.drop_tracking,
         obey_nofollow=settings.obey_nofollow,
+        spares_memory=spares_memory,
     )
     return read_page(fetched.body, fetched.url, fetched.headers, options, product_token)
 

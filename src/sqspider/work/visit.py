@@ -292,7 +292,8 @@ class Visits:
         if self._is_at_wall(visit, fetched):
             self._ask_again_with_cookie(visit)
             return
-        assessed = assess(fetched, message, self._options.product_token)
+        spares_memory = visit.space.is_bounded  # who has room for few large bodies has none for their trees
+        assessed = assess(fetched, message, self._options.product_token, spares_memory=spares_memory)
         outcome = assessed.outcome
         self._memories.forget_what_was_cleared()
         if not learned.counts:  # it was the host's, or ours
