@@ -66,7 +66,11 @@ class Hosts(Part):
         return [row for row in rows if is_in_trouble(row, now)]
 
     async def scan_hosts(self) -> list[HostRow]:
-        return whole(host_row, await self._file.rows(ALL_HOSTS), "host", self._file.path)
+        def work(connection: sqlite3.Connection) -> list[HostRow]:
+            # One by one: as they come out of the file, a hundred thousand take more memory than as what they stand for.
+            return whole(host_row, connection.execute(ALL_HOSTS), "host", self._file.path)
+
+        return await self._file.read(work)
 
     async def save_hosts(self, rows: Sequence[HostRow]) -> list[bool]:
         return await self._change([(row.host, partial(saved, row=row)) for row in rows])
