@@ -97,7 +97,7 @@ $(VENV)/pyvenv.cfg: | $(VENV)/installed ;
 .engines/wheels-%/installed: infra/wheels.py infra/function.txt constraints.txt $(VENV)/pyvenv.cfg | $(VENV)/installed
 	@$(BIN)/python infra/wheels.py $*
 
-$(BUILD)/function-%.zip: .engines/wheels-%/installed infra/package.py docs/licences.md $(shell find src infra/licences -type f -not -name '*.pyc')
+$(BUILD)/function-%.zip: .engines/wheels-%/installed infra/package.py infra/bytecode.py docs/licences.md $(shell find src infra/licences -type f -not -name '*.pyc')
 	@$(BIN)/python infra/package.py $* --to $@
 
 synth: $(INFRA)/installed $(ZIP) ## write the CloudFormation template, and check it

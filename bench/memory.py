@@ -1,6 +1,7 @@
 """The memory of a crawl, with none, some and a million URLs known: ``python -m bench.memory``.
 
-The frontier is filled through its port, then the corpus is crawled on top of it.
+The frontier is filled through its port, then the corpus is crawled on top of it. With ``--hosts 100000`` so many hosts
+are crawled instead, a page of each and its robots.txt, with a delay of a second between them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.corpus import BUILD, EXCLUDE, Corpus
+from bench.rate import ManyHosts
+from bench.rate import crawl as crawl_all
 from bench.usage import Usage, run
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import ClaimRequest, Entry, Finish, FrontierSettings, Won, open_frontier
@@ -75,12 +78,24 @@ def crawl(file: Path, url: str) -> Usage:
     return run(command, file.with_suffix(".out"))
 
 
+def crawl_hosts(hosts: int) -> int:
+    """Measure a crawl of many hosts; 1 if its memory is over the limit."""
+    with tempfile.TemporaryDirectory() as folder, ManyHosts(Path(folder) / "nginx", pages=1) as server:
+        made = crawl_all(server, Path(folder), hosts, 1.0, sys.executable, [], limit_seconds=3600.0)
+    is_good = made.peak_bytes < LIMIT_BYTES
+    print(f"{'good' if is_good else 'NOT GOOD'}: {hosts:,} hosts, {made}")
+    return 0 if is_good else 1
+
+
 def main() -> int:
     """Measure; 1 if the memory is over the limit, or grows with what is known."""
     parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000, help="finished records (default: 1,000,000)")
     parser.add_argument("--queued", type=int, default=5_000, help="URLs in the queue besides (default: 5,000)")
+    parser.add_argument("--hosts", type=int, help="crawl so many hosts instead")
     given = parser.parse_args()
+    if given.hosts is not None:
+        return crawl_hosts(given.hosts)
     BUILD.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=BUILD))
     peaks = []

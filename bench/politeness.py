@@ -100,7 +100,7 @@ def _answer(body: bytes) -> bytes:
 
 def address(number: int) -> str:
     """The address of a host, by its number."""
-    return f"127.1.{number // 250}.{number % 250 + 1}"
+    return f"127.{1 + number // 62_500}.{number // 250 % 250}.{number % 250 + 1}"
 
 
 class Verdict(NamedTuple):

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from bench.nginx import Nginx
 from bench.politeness import Request, Verdict, address, judge
-from bench.usage import run
+from bench.usage import LIMIT_SECONDS, run
 
 WORDS: Final = "the quick brown fox jumps over the lazy dog and comes back to where it began, "
 PAGE_BYTES: Final = 8_000
@@ -90,7 +90,16 @@ class Round(NamedTuple):
         )
 
 
-def crawl(server: ManyHosts, folder: Path, hosts: int, delay: float, python: str, flags: list[str]) -> Round:
+def crawl(
+    server: ManyHosts,
+    folder: Path,
+    hosts: int,
+    delay: float,
+    python: str,
+    flags: list[str],
+    *,
+    limit_seconds: float = LIMIT_SECONDS,
+) -> Round:
     """Crawl all hosts to their ends."""
     file = folder / "frontier.db"
     file.unlink(missing_ok=True)
@@ -101,7 +110,7 @@ def crawl(server: ManyHosts, folder: Path, hosts: int, delay: float, python: str
         input=urls.encode(), check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     server.seen()
-    usage = run([*command, "crawl", "--allow-private", "--quiet", *flags], folder / "out")
+    usage = run([*command, "crawl", "--allow-private", "--quiet", *flags], folder / "out", limit_seconds=limit_seconds)
     for left in folder.glob("frontier.db*"):
         left.unlink()
     return Round(usage.seconds, usage.cpu_seconds, usage.peak_bytes, judge(server.seen(), delay))

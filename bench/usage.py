@@ -22,16 +22,22 @@ class Usage(NamedTuple):
     peak_bytes: int  # resident, of the largest of them
 
 
-def run(command: Sequence[str], output: Path, *, good_statuses: Collection[int] = (0,)) -> Usage:
+def run(
+    command: Sequence[str],
+    output: Path,
+    *,
+    good_statuses: Collection[int] = (0,),
+    limit_seconds: float = LIMIT_SECONDS,
+) -> Usage:
     """Run a command to its end; what it prints goes to a file.
 
     Raises ``SystemExit`` with the end of that file if the exit status is none of the good ones, or
-    if it takes longer than :data:`LIMIT_SECONDS`.
+    if it takes longer than its limit.
     """
     with output.open("wb") as file:
         started = time.monotonic()
         process = subprocess.Popen(command, stdout=file, stderr=file, cwd=ROOT)
-        timer = threading.Timer(LIMIT_SECONDS, process.kill)
+        timer = threading.Timer(limit_seconds, process.kill)
         timer.start()
         # wait4, because it tells the usage of this one child. Its peak is at least what this
         # process had when it forked, which is less than any crawler needs.

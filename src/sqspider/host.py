@@ -9,8 +9,9 @@ How trouble of a host as a whole goes on is in ``host_trouble``.
 from __future__ import annotations
 
 import enum
+import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -330,6 +331,17 @@ def with_crawl_delay(row: HostRow, seconds: float) -> HostRow:
         crawl_delay_seconds=seconds,
         generation=row.generation + (seconds > row.crawl_delay_seconds),
     )
+
+
+def mean_seconds(row: HostRow) -> float:
+    """How long an answer of a host took on average; none is no time."""
+    fetches = row.done + row.failed
+    return row.busy_seconds / fetches if fetches else 0.0
+
+
+def slowest(rows: Iterable[HostRow], most: int) -> list[HostRow]:
+    """Those whose answers took longest on average, slowest first."""
+    return heapq.nlargest(most, (row for row in rows if mean_seconds(row)), key=mean_seconds)
 
 
 def with_orders(row: HostRow, *, delay: float | None, is_paused: bool | None, is_blocked: bool | None) -> HostRow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import signal
@@ -228,7 +229,8 @@ async def test_timeouts_and_deaths_in_the_middle_of_a_batch_lose_nothing(
     again it dies of one page that takes more memory than there is."""
     visibility = 16
     place = await store.create(ministack, FrontierSettings(visibility_seconds=visibility))
-    large = "<!doctype html>" + "".join(f'<p><a href="http://other.example/{n}">{n:040}</a></p>' for n in range(33_000))
+    large = "<!doctype html>" + "".join(f'<p><a href="http://other.example/{n}">{n:040}</a></p>' for n in range(90_000))
+    packed = gzip.compress(large.encode())
     asked = asyncio.Event()
     may_answer = asyncio.Event()
 
@@ -237,7 +239,7 @@ async def test_timeouts_and_deaths_in_the_middle_of_a_batch_lose_nothing(
             asked.set()
             await may_answer.wait()
         if request.path == "/large":
-            return web.Response(text=large, content_type="text/html")
+            return web.Response(body=packed, content_type="text/html", headers={"Content-Encoding": "gzip"})
         return await a_page(request)
 
     # The least memory that ordinary pages need, so that the large one is too much.
@@ -247,7 +249,7 @@ async def test_timeouts_and_deaths_in_the_middle_of_a_batch_lose_nothing(
         memory_mb=50,
         lease_seconds=visibility,
         fetch_seconds=0.9,
-        max_body_bytes=3_100_000,
+        max_body_bytes=8_000_000,
     )
     urls = []
     async with served(answer) as url, opened(place) as frontier, Poller(runtime, place) as poller:

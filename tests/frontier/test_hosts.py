@@ -11,6 +11,7 @@ import pytest
 from sqspider.frontier import Entered, Entrance, Entry, Exit, Finish, Frontier, RobotsRow, SlotDemand, Won
 from sqspider.host import HostRow, RobotsAccess, with_orders
 from sqspider.record import Outcome, Reason, Status
+from sqspider.url import host_of
 
 from .kit import A_LITTLE, DONE, FORBIDDEN, GONE, Store, claim_all, entries, take, url
 
@@ -102,6 +103,16 @@ async def test_hosts_are_listed_by_name_with_what_they_brought(frontier: Frontie
         ("b.example", 1, 1, 1, 107),
     ]
     assert rows[0].busy_seconds == pytest.approx(0.02)
+
+
+async def test_the_slowest_hosts_come_first_and_those_that_took_no_time_not_at_all(frontier: Frontier) -> None:
+    took = {"a.example": 20, "b.example": 300, "c.example": 40, "d.example": 0}
+    await frontier.enqueue([entry for host in took for entry in entries(1, host=host)])
+    claims = [c for c in await claim_all(frontier, await take(frontier, 4), lease=60) if isinstance(c, Won)]
+    ends = [msgspec.structs.replace(DONE, elapsed_ms=took[host_of(claim.url)]) for claim in claims]
+    await frontier.finish([Finish(claim=c, delivery=None, outcome=o) for c, o in zip(claims, ends, strict=True)])
+    assert [row.host for row in await frontier.slowest_hosts(2)] == ["b.example", "c.example"]
+    assert [row.host for row in await frontier.slowest_hosts(9)] == ["b.example", "c.example", "a.example"]
 
 
 # Slots.

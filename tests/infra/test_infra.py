@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typing import Final
 
 import pytest
 
+from bytecode import Compiler, compiler
 from env_file import kept, outputs_of
 from package import LEFT_OUT_FILES, LEFT_OUT_FOLDERS, build
 from settings import SettingsError, StackSettings, read_settings
@@ -115,7 +117,34 @@ def test_the_zip_holds_all_that_the_function_needs(function_zip: Path, tmp_path:
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {imports}"
     subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
     assert not [name for name in names if name.endswith((".c", ".pyi")) or name.startswith("sqspider/cli")]
-    assert not [name for name in names if name.endswith(".pyc")]
+    tag = sys.implementation.cache_tag
+    for name in [name for name in names if name.endswith(".py")]:
+        folder, _, file = f"/{name}".rpartition("/")
+        compiled = f"{folder}/__pycache__/{file.removesuffix('.py')}.{tag}.pyc".lstrip("/")
+        with zipfile.ZipFile(function_zip) as archive:
+            assert archive.read(compiled)[4:8] == b"\1\0\0\0", name  # PEP 552: it is not compared with its source
+
+
+def test_what_compiles_is_a_python_of_the_functions_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is called."""
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for release in (own, "3.99"):
+        (tmp_path / f"python{release}").write_text("#!/bin/sh\necho 2.7.18\n")
+        (tmp_path / f"python{release}").chmod(0o755)
+    assert compiler(own) == Compiler(sys.executable, platform.python_version())
+    assert compiler("3.99") is None
+
+
+@pytest.mark.skipif(sys.version_info[:2] == (3, 13), reason="this Python is the function's")
+def test_where_there_is_no_python_of_the_function_nothing_is_compiled_and_that_is_told(tmp_path: Path) -> None:
+    require_installed("wheels-arm64")
+    path = tmp_path / "function.zip"
+    command = [sys.executable, str(ROOT / "infra" / "package.py"), "arm64", "--to", str(path)]
+    done = subprocess.run(command, check=True, env={"PATH": ""}, capture_output=True, text=True)
+    assert "nothing in it is compiled" in done.stderr
+    with zipfile.ZipFile(path) as archive:
+        assert not [name for name in archive.namelist() if name.endswith(".pyc")]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -33,7 +33,7 @@ INFRA_ORDER: Final = (
     ("functions",),
     ("grants",),
     ("env_file", "package", "permissions", "queues", "settings", "table"),
-    ("wheels",),
+    ("bytecode", "wheels"),
 )
 """Who imports whom in ``infra``: a module only those below it, none beside it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import socket
 import ssl
@@ -435,6 +436,36 @@ async def test_waiting_for_room_is_not_counted() -> None:
         assert (await fetcher.fetch(server.url, before_large=before_large)).body == body
         refused = await fetcher.fetch(server.url, before_large=before_large)
     assert (refused.reason, refused.body, asked) == (Reason.INTERNAL_ERROR, b"", 2)
+
+
+@pytest.mark.parametrize("size", [0, 10, 2 * LARGE_BYTES])
+async def test_nothing_of_a_fetch_waits_for_the_collection_of_garbage(size: int) -> None:
+    """A body that did would be in memory beside those that come after it."""
+
+    async def before_large() -> bool:
+        return True
+
+    server = RawServer()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read_request(reader)
+        writer.write(ok(b"x" * size))
+        await writer.drain()
+
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        async with server.playing(answer), Fetcher(msgspec.structs.replace(PRIVATE, max_bytes=LARGE_BYTES)) as fetcher:
+            fetched = await fetcher.fetch(server.url, before_large=before_large)
+            assert fetched.http_status == 200
+            del fetched
+            gc.collect()
+            assert [thing for thing in gc.garbage if type(thing).__module__.startswith("sqspider")] == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 async def test_nobody_listening_and_no_such_name_have_their_reasons() -> None:

@@ -32,7 +32,7 @@ from sqspider.cli.progress import progress_shown, sitemap_line
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.signals import stopping_on_signals
-from sqspider.cli.summary import print_summary, summary
+from sqspider.cli.summary import SLOWEST_HOSTS, print_summary, summary
 from sqspider.cli.verdict import seeds_are_good
 from sqspider.cli.worker import (
     import_all,
@@ -298,15 +298,15 @@ class CrawlRun:
 
     async def _sum_up(self, frontier: Frontier, before: Counts, seconds: float, *, as_json: bool) -> Counts:
         """Print what came of it; how the records stand."""
-        counts, hosts, bill = await frontier.counts(), await frontier.scan_hosts(), await frontier.bill()
+        counts, slow, bill = await frontier.counts(), await frontier.slowest_hosts(SLOWEST_HOSTS), await frontier.bill()
         pages, known = _pages(counts), _pages(before)
         fetched = pages - known if pages >= known else pages  # what was there before was cleared away meanwhile
         if as_json:
-            print(json.dumps(summary(counts, hosts, bill, fetched=fetched, seconds=seconds)))
+            print(json.dumps(summary(counts, slow, bill, fetched=fetched, seconds=seconds)))
         elif before.open:
             from rich.console import Console
 
-            print_summary(Console(), counts, hosts, bill, fetched=fetched, seconds=seconds)
+            print_summary(Console(), counts, slow, bill, fetched=fetched, seconds=seconds)
         return counts
 
     async def _write_rows(self, frontier: Frontier, output: Path) -> bool:

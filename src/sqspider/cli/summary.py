@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqspider.cli.wording import dollars, human_bytes, human_seconds
 from sqspider.frontier import Bill, Counts
-from sqspider.host import HostRow
+from sqspider.host import HostRow, mean_seconds
 from sqspider.record import Reason, Status
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ STATUS_STYLES: Final = {
 }
 
 
-def summary(counts: Counts, hosts: list[HostRow], bill: Bill | None, *, fetched: int, seconds: float) -> dict[str, Any]:
+def summary(counts: Counts, slow: list[HostRow], bill: Bill | None, *, fetched: int, seconds: float) -> dict[str, Any]:
     """What came of a crawl, for a program. ``fetched`` (pages, no redirects) and ``seconds`` are of this run."""
     return {
         "records": counts.total,
@@ -35,15 +35,15 @@ def summary(counts: Counts, hosts: list[HostRow], bill: Bill | None, *, fetched:
         "seconds": round(seconds, 3),
         "pages_per_second": round(fetched / seconds, 2) if seconds else 0.0,
         "slowest_hosts": [
-            {"host": row.host, "fetches": row.done + row.failed, "mean_seconds": round(_mean(row), 3)}
-            for row in slowest(hosts)
+            {"host": row.host, "fetches": row.done + row.failed, "mean_seconds": round(mean_seconds(row), 3)}
+            for row in slow
         ],
         "dollars": None if bill is None else bill.dollars,
     }
 
 
 def print_summary(
-    console: Console, counts: Counts, hosts: list[HostRow], bill: Bill | None, *, fetched: int, seconds: float
+    console: Console, counts: Counts, slow: list[HostRow], bill: Bill | None, *, fetched: int, seconds: float
 ) -> None:
     """The same for a person."""
     speed = f", {fetched / seconds:,.1f} pages/s" if fetched and seconds else ""
@@ -53,9 +53,8 @@ def print_summary(
     )
     seen = {status: number for status in Status if (number := counts.by_status[status]) or status is Status.DONE}
     console.print(records_table(seen, dict(_by_number(counts)), counts.redirects))
-    slow = slowest(hosts)
-    if len(hosts) > 1 and slow:
-        listed = ", ".join(f"{row.host} {_mean(row):.2f} s" for row in slow)
+    if len(slow) > 1:
+        listed = ", ".join(f"{row.host} {mean_seconds(row):.2f} s" for row in slow)
         console.print(f"slowest hosts: {listed}", highlight=False, style="dim", soft_wrap=True)
     if bill is not None:
         console.print(bill_line(bill), highlight=False, style="dim", soft_wrap=True)
@@ -82,16 +81,6 @@ def records_table(statuses: Mapping[Status, int], reasons: Mapping[Reason, int],
 
 def _by_number(counts: Counts) -> list[Any]:
     return sorted(counts.by_reason.items(), key=lambda item: (-item[1], item[0]))
-
-
-def slowest(hosts: list[HostRow]) -> list[HostRow]:
-    """The hosts whose answers took longest on average, slowest first."""
-    asked = [row for row in hosts if row.done + row.failed and row.busy_seconds]
-    return sorted(asked, key=_mean, reverse=True)[:SLOWEST_HOSTS]
-
-
-def _mean(row: HostRow) -> float:
-    return row.busy_seconds / (row.done + row.failed)
 
 
 def bill_line(bill: Bill) -> str:

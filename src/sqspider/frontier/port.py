@@ -124,6 +124,9 @@ class Hosts(_Shared, Protocol):
     async def hosts_in_trouble(self) -> list[HostRow]:
         """The rows of hosts that are in trouble now (:func:`sqspider.host_trouble.is_in_trouble`), by name."""
 
+    async def slowest_hosts(self, most: int) -> list[HostRow]:
+        """The rows of so many hosts whose answers took longest (:func:`sqspider.host.slowest`)."""
+
     async def scan_hosts(self) -> list[HostRow]:
         """All host rows, by name."""
 

@@ -83,6 +83,7 @@ class Line:
         self.easy = easy = pycurl.Curl()
         self._usual: tuple[Any, ...] | None = None  # what seldom changes from one request to another
         self._had_document = False  # the request before, on the same easy handle
+        self._ended = 0  # requests so far
         for option, value in (
             (pycurl.NOSIGNAL, 1),
             (pycurl.PATH_AS_IS, 1),
@@ -141,7 +142,8 @@ class Line:
         self._due = self._until  # the moment at which the clock rings
         self._clock = self._loop.call_later(exchange.request.timeout_seconds, self._expire)
         self._left = 0.0  # of the time, while paused
-        exchange.resume = functools.partial(self._resume, exchange)
+        # Not with the exchange itself: that would hold all of it until the next collection of garbage.
+        exchange.resume = functools.partial(self._resume, self._ended)
 
     def set_up(self, authority: str, scheme: str, addresses: tuple[str, ...]) -> None:
         """Tell libcurl what is new."""
@@ -197,6 +199,7 @@ class Line:
 
     def end(self) -> None:
         """Forget the request, and what it holds."""
+        self._ended += 1
         self.exchange = self._receiver = _NOTHING
 
     def note_failure(self, code: int, text: str) -> None:
@@ -234,8 +237,8 @@ class Line:
             text = said or text
         exchange.failure, exchange.detail = failure, text
 
-    def _resume(self, exchange: Exchange, *, is_wanted: bool) -> None:
-        if self.exchange is not exchange:  # it is over
+    def _resume(self, ended: int, *, is_wanted: bool) -> None:
+        if self._ended != ended:  # it is over
             return
         if not is_wanted:
             self._owner.abort(self, None)

@@ -52,7 +52,7 @@ class Body:
         self._layers = [_LAYERS[name]() for name in reversed(codings)]  # the last applied comes off first
         self._limit = limit
         self._pieces: list[bytes] = []
-        self._take = sink or self._keep
+        self._sink = sink
         self.size = 0  # decoded bytes so far
         self.is_truncated = False  # there was more than the limit
         self.is_short = False  # it stopped amid its coding
@@ -76,7 +76,9 @@ class Body:
             raise DecodeError(str(error)) from error
         return True
 
-    def _keep(self, piece: bytes) -> bool:
+    def _take(self, piece: bytes) -> bool:
+        if self._sink is not None:
+            return self._sink(piece)
         self._pieces.append(piece)
         return True
 

@@ -1,7 +1,7 @@
 """The outlinks of a page: read, resolved, in canonical form.
 
 What is done with them (scope, depth, whether they are known) is no matter of this module; nor is
-how HTML is parsed, see ``markup``.
+how HTML is read, see ``scanner``.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class PageLinks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What counts as a link."""
+    """What counts as a link, and how it is looked for."""
 
     meta_refresh: bool = False  # the target of any Refresh header and <meta http-equiv=refresh>
     srcset: bool = False  # the images of img[srcset] and source[srcset]
@@ -186,14 +186,12 @@ class _Reader:
     def _add(self, targets: Iterable[str | None]) -> None:
         # A page has many links into itself: without fragments they are one. But blanks before a fragment are
         # part of the URL, which at the end of it they are not.
-        written = [target or "" for target in targets]
-        addresses = [target.partition("#")[0] for target in written]
-        self._hrefs |= dict.fromkeys(
-            [
-                target if address and address[-1] <= " " else address
-                for target, address in zip(written, addresses, strict=True)
-            ]
-        )
+        hrefs = self._hrefs
+        for target in targets:
+            address = target.partition("#")[0] if target else ""
+            if target and address and address[-1] <= " ":
+                address = target
+            hrefs[address] = None
 
     def page_links(self) -> PageLinks:
         """What was gathered, resolved. It can be asked for once."""

@@ -28,6 +28,7 @@ from sqspider.host import (
     left,
     reserved,
     saved,
+    slowest,
 )
 from sqspider.host_trouble import is_in_trouble
 
@@ -45,6 +46,9 @@ class Hosts(Part):
     async def scan_hosts(self) -> list[HostRow]:
         await self._host_rows.flush()
         return await self._host_rows.listed()
+
+    async def slowest_hosts(self, most: int) -> list[HostRow]:
+        return slowest(await self.scan_hosts(), most)
 
     async def hosts_in_trouble(self) -> list[HostRow]:
         now = self._clock()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from sqspider.frontier.memory.part import Part, operation
 from sqspider.frontier.values import RobotsRow
-from sqspider.host import Admission, Entrance, Exit, HostRow, SlotDemand, entered, left, reserved, saved
+from sqspider.host import Admission, Entrance, Exit, HostRow, SlotDemand, entered, left, reserved, saved, slowest
 from sqspider.host_trouble import is_in_trouble
 
 
@@ -23,6 +23,10 @@ class Hosts(Part):
     def _rows(self, hosts: Iterable[str]) -> dict[str, HostRow]:
         known = self._store.hosts
         return {host: known[host].row if host in known else HostRow(host=host) for host in hosts}
+
+    @operation
+    def slowest_hosts(self, most: int) -> list[HostRow]:
+        return slowest(self._host_rows(), most)
 
     @operation
     def scan_hosts(self) -> list[HostRow]:
