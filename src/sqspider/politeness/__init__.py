@@ -45,6 +45,7 @@ from sqspider.politeness.verdicts import Busy as Busy
 from sqspider.politeness.verdicts import Learned as Learned
 from sqspider.politeness.verdicts import Postponed as Postponed
 from sqspider.politeness.verdicts import Request as Request
+from sqspider.politeness.verdicts import Then as Then
 from sqspider.politeness.verdicts import Turn as Turn
 from sqspider.politeness.verdicts import given_up as given_up
 from sqspider.record import Reason
@@ -86,6 +87,7 @@ class Politeness:
         self._clock = clock
         self._stopping = stopping
         self._request_seconds = request_seconds
+        self._linger_seconds = linger_seconds
         self._rows = HostRows(frontier, clock)
         self._budgets = Budgets(frontier, clock)
         self._turns = Turns(frontier, self._rows, clock=clock, linger_seconds=linger_seconds)
@@ -228,6 +230,7 @@ class Politeness:
         begin: Begin,
         before_large: BeforeLarge | None = None,
         permission: Permission | None = None,
+        then: Then | None = None,
     ) -> Asked | Busy | None: ...
 
     async def fetch(
@@ -237,9 +240,10 @@ class Politeness:
         begin: Begin | None = None,
         before_large: BeforeLarge | None = None,
         permission: Permission | None = None,
+        then: Then | None = None,
     ) -> Asked | Busy | None:
         """Make one request, if its host may be asked now: enter it, if there is no ``permission`` yet, begin, fetch,
-        leave it, learn from what came.
+        leave it, learn from what came. ``then`` is told as soon as the request is over.
 
         Busy: nothing was asked; what ``begin`` has claimed is to be given back unused. None: ``begin`` said so.
         """
@@ -285,6 +289,8 @@ class Politeness:
                 requested_at = permission.asked_at
                 return Busy(self._clock())
             requested_at = started_at + fetched.sent_seconds
+            if then is not None:  # what is asked of the frontier is gathered first: so much sooner
+                then(requested_at + permission.delay_seconds - self._linger_seconds - self._clock())
         except PermissionLapsedError:
             return Busy(self._clock())
         finally:

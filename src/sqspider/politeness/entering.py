@@ -53,6 +53,7 @@ class Permission(NamedTuple):
     good_for: float = BEGIN_SECONDS  # seconds after that in which the request may begin
     lapses_at: float = math.inf  # see ``Admission.lapses_at``
     sends_by: float = math.inf  # so the request leaves by then, or is prolonged
+    delay_seconds: float = 0.0  # that it was asked for with
 
 
 class Permissions:
@@ -292,7 +293,7 @@ class Permissions:
         if admission.entered is Entered.YES:
             lapses_at = admission.lapses_at
             sends_by = lapses_at - max(delay, PROLONG_SECONDS)
-            return Permission(name, token, now, good_for=good_for, lapses_at=lapses_at, sends_by=sends_by)
+            return Permission(name, token, now, False, good_for, lapses_at, sends_by, delay)
         if admission.entered is not Entered.BUSY:
             self._rows.forget(name)  # it is not what it was thought to be
         return Busy(

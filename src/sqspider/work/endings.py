@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -95,6 +95,20 @@ class Endings:
             return visit.claim
         request = ClaimRequest(delivery=visit.delivery, message=visit.message)
         return self.note_claim(visit, await self._desk.claim(request))
+
+    async def win_with(self, visit: Visit, others: Sequence[Visit]) -> Won | None:
+        """Claim a visit's URL, and those of others along with it, which are to be asked for soon after it. What of
+        those could not be claimed is as it was."""
+        asked = [self._desk.claim(ClaimRequest(delivery=it.delivery, message=it.message)) for it in (visit, *others)]
+        own, *answers = await asyncio.gather(*asked, return_exceptions=True)
+        for other, answer in zip(others, answers, strict=True):
+            if not isinstance(answer, BaseException):
+                claim = self.note_claim(other, answer)
+                if claim is not None:
+                    self.is_suspended(other, claim)
+        if isinstance(own, BaseException):
+            raise own
+        return self.note_claim(visit, own)
 
     def note_claim(self, visit: Visit, claim: Won | Lost) -> Won | None:
         """Take a claim that was won. What was lost is over: the URL is finished, or somebody else's for now."""

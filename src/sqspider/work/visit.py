@@ -31,9 +31,9 @@ from typing import Any, Final
 
 import msgspec
 
-from sqspider.frontier import Clock, Frontier, FrontierBusyError
+from sqspider.frontier import Clock, Frontier, FrontierBusyError, Won
 from sqspider.log import get_logger
-from sqspider.politeness import Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
+from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
 from sqspider.record import Outcome, Reason
 from sqspider.scope import Blocked
 from sqspider.url import MAX_URL_BYTES, is_cut
@@ -46,6 +46,8 @@ from sqspider.work.page import Visited, assess, entries_of
 
 SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
 AGAIN_SECONDS: Final = 1.0  # and then comes back after
+AHEAD_SECONDS: Final = 0.2  # in which what stands in line is asked for, if it is claimed along with the first
+AHEAD: Final = 9  # claimed so at most: who is killed leaves all of them unended
 BUSY_SECONDS: Final = 10.0  # that a delivery waits here for a host that is busy whenever it is looked at
 TOO_LONG: Final = Blocked(
     Reason.URL_TOO_LONG, f"longer than {MAX_URL_BYTES} bytes: this is its beginning, with a digest of the whole"
@@ -89,6 +91,13 @@ class Visits:
 
     async def bring_on(self, visit: Visit) -> None:
         """Bring a visit as far as it comes: it is over then, or waits. What ails the frontier is raised."""
+        try:
+            await self._bring_on(visit)
+        finally:
+            if visit.is_over:
+                self._hand.lines.step_out(visit)
+
+    async def _bring_on(self, visit: Visit) -> None:
         self._look_at_awaited(visit)
         if visit.is_over:
             return
@@ -164,13 +173,15 @@ class Visits:
             return True
         is_crowded = self._waiting.is_crowded(visit.host)
         match await self._politeness.turn(visit.message, visit.not_before, is_crowded=is_crowded):
-            case Turn(at, message):
-                visit.message, visit.turn_at = message, at
+            case Turn(at, message, delay):
+                visit.message, visit.turn_at, visit.delay_seconds = message, at, delay
+                if at > visit.not_before:  # by another slot: others may come before
+                    self._hand.lines.step_out(visit)
                 if at <= self._clock():
                     return True
                 if visit.walls:
                     self._wait_at_wall(visit, at)
-                elif visit.claim is not None:
+                elif not self._may_keep_claim(visit, at):
                     self._endings.put_off(visit, at)
                 else:
                     self._waiting.put(visit, at=at)
@@ -204,7 +215,10 @@ class Visits:
         if self._stopping.is_set():
             self.send_back(visit)
             return None
+        if not self._hand.is_first_in_line(visit):
+            return None
         if not self._hand.enter_gate(visit):  # who waits there for others keeps no runner from them
+            self._hand.lines.step_out(visit)
             self._waiting.put(visit, told=visit.ticket)
             return None
         visit.cookie = visit.cookie or self._memories.promised.take(visit.message.url)
@@ -214,7 +228,11 @@ class Visits:
         permission, visit.permission = visit.permission, None
         try:
             answer = await self._politeness.fetch(
-                request, permission=permission, begin=partial(self._begin, visit), before_large=before_large
+                request,
+                permission=permission,
+                begin=partial(self._begin, visit),
+                before_large=before_large,
+                then=partial(self._hand.lines.step_out, visit),
             )
         finally:
             self._endings.tally.in_flight -= visit.is_in_flight
@@ -222,6 +240,7 @@ class Visits:
         match answer:
             case Asked():
                 visit.is_fetched = True
+                self._hand.lines.step_out(visit)
                 return answer
             case Busy():
                 self._wait_for_busy(visit, answer)
@@ -233,12 +252,22 @@ class Visits:
         """Claim a URL whose host may be asked now. The latest moment to ask; none if it is not to be asked for."""
         if visit.claim is None and self._frontier.generation != visit.generation:
             return None
-        claim = await self._endings.win(visit)
+        claim = visit.claim or await self._win(visit)
         if claim is None or self._endings.is_suspended(visit, claim):
             return None
         self._endings.tally.in_flight += 1
         visit.is_in_flight = visit.is_begun = True
         return claim.lease_until - self._lease_needed
+
+    async def _win(self, visit: Visit) -> Won | None:
+        """Claim a URL, and along with it those that are asked for soon after it."""
+        most = int(AHEAD_SECONDS / visit.delay_seconds) if visit.delay_seconds and not self._stopping.is_set() else 0
+        others = self._hand.take_next_in_line(visit, min(most, AHEAD))
+        try:
+            return await self._endings.win_with(visit, others)
+        finally:
+            for other in others:
+                self._hand.put_back_in_line(other)
 
     async def _may_be_large(self, visit: Visit) -> bool:
         """Asked by the fetcher before it reads the rest of a large body."""
@@ -254,7 +283,7 @@ class Visits:
             visit.message = msgspec.structs.replace(visit.message, slot=None)
             self._wait_at_wall(visit, busy.again_at)
             return
-        if visit.claim is not None:
+        if (busy.is_stopped and visit.claim is not None) or not self._may_keep_claim(visit, busy.again_at):
             self._endings.put_off(visit, now if busy.is_stopped else busy.again_at)
             return
         if busy.is_stopped:
@@ -263,11 +292,19 @@ class Visits:
         if not self._may_wait(visit):
             self._endings.put_off(visit, max(busy.again_at, now + AGAIN_SECONDS))
             return
-        self._hand.leave_gate(visit)
+        if visit.claim is None:
+            self._hand.leave_gate(visit)
         visit.turn_at, visit.not_before = None, busy.again_at
         if busy.is_void:
             visit.message = msgspec.structs.replace(visit.message, slot=None)
         self._waiting.put(visit)
+
+    def _may_keep_claim(self, visit: Visit, until: float) -> bool:
+        """Whether it may wait until a moment with its claim, if it has one: what stands in line soon has its turn."""
+        if visit.claim is None:
+            return True
+        is_near = visit.delay_seconds > 0 and until <= self._clock() + NEAR_SECONDS
+        return is_near and until <= visit.claim.lease_until - self._lease_needed
 
     def _may_wait(self, visit: Visit) -> bool:
         """Whether a visit may wait here once more: not so long that its message would come back by itself, with a

@@ -144,8 +144,9 @@ class Hosts(Part):
 
     async def _let_go(self, host: str, hold: Hold) -> Exit | None:
         """Wait whether there is more to be asked of a host that others wait for; if not, it is theirs."""
+        asked_at = hold.asked_at
         await asyncio.sleep(1.5 * hold.delay_seconds + 0.02)
-        if hold.request is not None or self._holds.of(host) is not hold:
+        if hold.request is not None or hold.asked_at != asked_at or self._holds.of(host) is not hold:
             return None
         self._holds.drop(host)
         return Exit(host=host, token=hold.token, requested_at=0.0, latency_seconds=None)
