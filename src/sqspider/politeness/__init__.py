@@ -257,6 +257,7 @@ class Politeness:
         permission = entered
         held: Permission | None = permission
         requested_at: float | None = permission.asked_at  # as long as nothing was asked
+        began_at: float | None = None
         try:
             begins_by = math.inf if begin is None else await begin()
             if begins_by is None:
@@ -273,7 +274,7 @@ class Politeness:
             started_at = self._clock()
             if started_at > begins_by:  # an answer came late, or we slept
                 return Busy(started_at)
-            requested_at = None
+            requested_at, began_at = None, started_at
             # The connection may take so long that the lease, or the permission, would not cover the rest.
             latest = min(begins_by, permission.sends_by)
             async with self._permissions.lasting(permission, request):
@@ -286,7 +287,7 @@ class Politeness:
                     gate=lambda: self._clock() <= latest,
                 )
             if fetched.is_held:
-                requested_at = permission.asked_at
+                requested_at, began_at = permission.asked_at, None
                 return Busy(self._clock())
             requested_at = started_at + fetched.sent_seconds
             if then is not None:  # what is asked of the frontier is gathered first: so much sooner
@@ -295,9 +296,9 @@ class Politeness:
             return Busy(self._clock())
         finally:
             if held is not None and is_alone_to_leave:
-                await self._permissions.leave(held, requested_at=requested_at)
+                await self._permissions.leave(held, requested_at=requested_at, began_at=began_at)
             elif held is not None:
-                self._permissions.leave_along(held, requested_at=requested_at)
+                self._permissions.leave_along(held, requested_at=requested_at, began_at=began_at)
         learned = await self._learning.learn(request, permission, fetched)
         return Asked(fetched, learned, permission.asked_at)
 
