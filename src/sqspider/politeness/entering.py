@@ -145,11 +145,9 @@ class Permissions:
         self._promptness = min(2 * age, BEGIN_SECONDS) if is_late else max(0.9 * self._promptness, PROMPT_SECONDS)
         return is_late
 
-    async def leave(
-        self, permission: Permission, *, requested_at: float | None, began_at: float | None = None
-    ) -> None:
-        """Say that the request is over. ``requested_at``: when it had left; none: by now. ``began_at``: when it was begun;
-        none: it was not."""
+    async def leave(self, permission: Permission, *, requested_at: float | None, began_at: float | None = None) -> None:
+        """Say that the request is over. ``requested_at``: when it had left; none: by now. ``began_at``: when it was
+        begun; none: it was not."""
         if (end := self._end(permission, requested_at, began_at)) is not None:
             await self._leave(end)
 
@@ -166,9 +164,7 @@ class Permissions:
         await self.leave(permission, requested_at=permission.asked_at)
         return Busy(max(self._network.turn_of(permission.host), self._clock() + PROBE_POLL_SECONDS))
 
-    def leave_along(
-        self, permission: Permission, *, requested_at: float | None, began_at: float | None = None
-    ) -> None:
+    def leave_along(self, permission: Permission, *, requested_at: float | None, began_at: float | None = None) -> None:
         """As :meth:`leave`, along with what is told to the frontier next: nobody waits for that. What is lost ends with
         the time of the request."""
         if (end := self._end(permission, requested_at, began_at)) is not None:

@@ -89,23 +89,17 @@ class Endings:
 
     # Claims.
 
-    async def win(self, visit: Visit) -> Won | None:
-        """Claim a visit's URL, if it is not yet."""
+    async def win(self, visit: Visit, others: Sequence[Visit] = ()) -> Won | None:
+        """Claim a visit's URL, if it is not yet, along with those of others, which are asked for soon after it. What of
+        those could not be claimed is as it was."""
         if visit.claim is not None:
             return visit.claim
-        request = ClaimRequest(delivery=visit.delivery, message=visit.message)
-        return self.note_claim(visit, await self._desk.claim(request))
-
-    async def win_with(self, visit: Visit, others: Sequence[Visit]) -> Won | None:
-        """Claim a visit's URL, and those of others along with it, which are to be asked for soon after it. What of
-        those could not be claimed is as it was."""
         asked = [self._desk.claim(ClaimRequest(delivery=it.delivery, message=it.message)) for it in (visit, *others)]
         own, *answers = await asyncio.gather(*asked, return_exceptions=True)
         for other, answer in zip(others, answers, strict=True):
-            if not isinstance(answer, BaseException):
-                claim = self.note_claim(other, answer)
-                if claim is not None:
-                    self.is_suspended(other, claim)
+            claim = None if isinstance(answer, BaseException) else self.note_claim(other, answer)
+            if claim is not None:
+                self.is_suspended(other, claim)
         if isinstance(own, BaseException):
             raise own
         return self.note_claim(visit, own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from sqspider.frontier import Clock, Delivery, Won
 from sqspider.message import Message
@@ -14,6 +15,9 @@ from sqspider.work.large_bodies import Space
 from sqspider.work.lines import Lines
 from sqspider.work.suspects import OneAtATime
 from sqspider.work.waiting import WaitingRoom
+
+AHEAD_SECONDS: Final = 0.2  # in which what stands in line is asked for, if it is claimed along with the first
+AHEAD: Final = 9  # claimed so at most: who is killed leaves all of them unended
 
 
 class Visit:
@@ -108,10 +112,11 @@ class Hand:
             self.waiting.put(visit, told=told)
         return told.done()
 
-    def take_next_in_line(self, visit: Visit, most: int) -> list[Visit]:
+    def take_next_in_line(self, visit: Visit) -> list[Visit]:
         """Those behind a visit that are to be claimed along with it: inside the gate, and nowhere else for now. They
         are put back by :meth:`put_back_in_line`."""
         taken: list[Visit] = []
+        most = min(int(AHEAD_SECONDS / visit.delay_seconds), AHEAD) if visit.delay_seconds else 0
         for other in self.lines.behind(visit):
             if len(taken) >= most or not self.gate.is_open:
                 break

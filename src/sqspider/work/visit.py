@@ -31,14 +31,14 @@ from typing import Any, Final
 
 import msgspec
 
-from sqspider.frontier import Clock, Frontier, FrontierBusyError, Won
+from sqspider.frontier import Clock, Frontier, FrontierBusyError
 from sqspider.log import get_logger
 from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
 from sqspider.record import Outcome, Reason
 from sqspider.scope import Blocked
 from sqspider.url import MAX_URL_BYTES, is_cut
-from sqspider.web.fetch import AnyFetcher, Fetched
-from sqspider.work.cookie_wall import MAX_WALLS, cookie_for
+from sqspider.web.fetch import AnyFetcher
+from sqspider.work.cookie_wall import is_at_wall
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
@@ -46,8 +46,6 @@ from sqspider.work.page import Visited, assess, entries_of
 
 SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
 AGAIN_SECONDS: Final = 1.0  # and then comes back after
-AHEAD_SECONDS: Final = 0.2  # in which what stands in line is asked for, if it is claimed along with the first
-AHEAD: Final = 9  # claimed so at most: who is killed leaves all of them unended
 BUSY_SECONDS: Final = 10.0  # that a delivery waits here for a host that is busy whenever it is looked at
 TOO_LONG: Final = Blocked(
     Reason.URL_TOO_LONG, f"longer than {MAX_URL_BYTES} bytes: this is its beginning, with a digest of the whole"
@@ -91,13 +89,6 @@ class Visits:
 
     async def bring_on(self, visit: Visit) -> None:
         """Bring a visit as far as it comes: it is over then, or waits. What ails the frontier is raised."""
-        try:
-            await self._bring_on(visit)
-        finally:
-            if visit.is_over:
-                self._hand.lines.step_out(visit)
-
-    async def _bring_on(self, visit: Visit) -> None:
         self._look_at_awaited(visit)
         if visit.is_over:
             return
@@ -252,22 +243,17 @@ class Visits:
         """Claim a URL whose host may be asked now. The latest moment to ask; none if it is not to be asked for."""
         if visit.claim is None and self._frontier.generation != visit.generation:
             return None
-        claim = visit.claim or await self._win(visit)
+        others = self._hand.take_next_in_line(visit) if visit.claim is None and not self._stopping.is_set() else []
+        try:
+            claim = await self._endings.win(visit, others)
+        finally:
+            for other in others:
+                self._hand.put_back_in_line(other)
         if claim is None or self._endings.is_suspended(visit, claim):
             return None
         self._endings.tally.in_flight += 1
         visit.is_in_flight = visit.is_begun = True
         return claim.lease_until - self._lease_needed
-
-    async def _win(self, visit: Visit) -> Won | None:
-        """Claim a URL, and along with it those that are asked for soon after it."""
-        most = int(AHEAD_SECONDS / visit.delay_seconds) if visit.delay_seconds and not self._stopping.is_set() else 0
-        others = self._hand.take_next_in_line(visit, min(most, AHEAD))
-        try:
-            return await self._endings.win_with(visit, others)
-        finally:
-            for other in others:
-                self._hand.put_back_in_line(other)
 
     async def _may_be_large(self, visit: Visit) -> bool:
         """Asked by the fetcher before it reads the rest of a large body."""
@@ -326,7 +312,7 @@ class Visits:
         if visit.space.is_refused:  # another worker may have some
             self._endings.give_back(visit, 0.0)
             return
-        if self._is_at_wall(visit, fetched):
+        if is_at_wall(visit, fetched, self._memories.promised):
             self._ask_again_with_cookie(visit)
             return
         assessed = assess(fetched, message, self._options.product_token)
@@ -343,20 +329,6 @@ class Visits:
             ended = self._endings.finish(visit, outcome, last, visited)
             if self._sinks:
                 await self._pass_on(visit, visited, ended)
-
-    def _is_at_wall(self, visit: Visit, fetched: Fetched) -> bool:
-        """Whether a redirect sets a cookie and wants its own URL asked with it; one for another target is noted."""
-        target = fetched.redirect_to
-        if target is None or not (cookie := cookie_for(fetched, target, visit.cookie)):
-            return False
-        if target != visit.message.url:
-            self._memories.promised.note(target, cookie)
-            return False
-        if cookie == visit.cookie or visit.walls >= MAX_WALLS or visit.is_suspect:  # which is asked once a claim
-            return False
-        visit.cookie = cookie
-        visit.walls += 1
-        return True
 
     def _ask_again_with_cookie(self, visit: Visit) -> None:
         """Its claim is kept, so that the cookie is; its host's delay holds for this request, too."""
