@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Entry, FrontierSettings
+from sqspider.frontier import Entrance, Entry, FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws.client import Call
 from sqspider.record import Status
@@ -38,6 +38,7 @@ class Crawl:
 
     calls: Counter[str] = field(default_factory=Counter)
     deliveries: int = 0
+    most_receives: int = 0  # of a message, as the queue counts them
     asked: list[tuple[float, float]] = field(default_factory=list)  # when a request left, and its answer was there
     statuses: Counter[Status] = field(default_factory=Counter)
     seconds: float = 0.0
@@ -45,7 +46,10 @@ class Crawl:
     def see(self, call: Call) -> None:
         self.calls[call.action] += 1
         if call.action == "ReceiveMessage" and call.answer:
-            self.deliveries += len(call.answer.get("Messages") or ())
+            messages = call.answer.get("Messages") or ()
+            self.deliveries += len(messages)
+            receives = [int(message["Attributes"]["ApproximateReceiveCount"]) for message in messages]
+            self.most_receives = max([self.most_receives, *receives])
 
     @property
     def gaps(self) -> list[float]:
@@ -75,7 +79,7 @@ class HotHost:
         )  # fmt: skip
 
 
-async def _play(crawl: Crawl, stop_at: float | None) -> None:
+async def _play(crawl: Crawl, stop_at: float | None, busy_until: float) -> None:
     loop, rng = asyncio.get_running_loop(), random.Random(1)
 
     def clock() -> float:
@@ -102,18 +106,24 @@ async def _play(crawl: Crawl, stop_at: float | None) -> None:
     looker = await AwsFrontier.open(SETTINGS, clock=clock, environment=ENVIRONMENT, transport=FakeTransport(aws))
     settings = CrawlSettings(delay_seconds=DELAY, obey_robots=False)
     await looker.enqueue([Entry(url=f"http://hot.test/{number}", settings=settings) for number in range(PAGES)])
+    if busy_until:
+        entrance = Entrance(
+            host="hot.test", token="t", delay_seconds=DELAY, per_host=1, generation=None, until=EPOCH + busy_until
+        )
+        await looker.enter([entrance])
     await asyncio.gather(*map(work, range(WORKERS)))
     crawl.seconds = loop.time()
     crawl.statuses = Counter([record.status async for batch in looker.scan() for record in batch])
     await looker.close()
 
 
-def played(stop_at: float | None = None) -> Crawl:
-    """A crawl of it by all workers; the first of them is told to stop at a moment, if any is given."""
+def played(stop_at: float | None = None, busy_until: float = 0.0) -> Crawl:
+    """A crawl of it by all workers; the first of them is told to stop at a moment, if any is given. Somebody else has
+    the host until a moment."""
     crawl, loop = Crawl(), VirtualLoop(most_seconds=600.0, most_events=1_000_000)
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(_play(crawl, stop_at))
+        loop.run_until_complete(_play(crawl, stop_at, busy_until))
     finally:
         asyncio.set_event_loop(None)
         loop.close()
@@ -151,3 +161,9 @@ def test_who_is_told_to_stop_gives_back_what_it_has_claimed_along(stop_at: float
     assert crawl.statuses == {Status.DONE: PAGES}
     assert crawl.seconds < SETTINGS.visibility_seconds / 2
     assert min(crawl.gaps) >= DELAY
+
+
+def test_who_stands_in_line_too_long_goes_back_before_its_message_comes_back() -> None:
+    crawl = played(busy_until=90.0)
+    assert crawl.statuses == {Status.DONE: PAGES}
+    assert crawl.most_receives == 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from sqspider.frontier import Clock, Delivery, Won
@@ -103,20 +104,19 @@ class Hand:
         self.suspects.give_back(visit)
 
     def is_first_in_line(self, visit: Visit) -> bool:
-        """Whether it is its turn of those here who ask its host; if not it waits until it is. A suspect waits for
-        others at the gate, and so cannot have them wait for it; a permission is good for whoever has it."""
+        """Whether it is its turn of those here who ask its host. A suspect waits for others at the gate, and so cannot
+        have them wait for it; a permission is good for whoever has it."""
         if not visit.delay_seconds or visit.is_suspect or visit.permission is not None:
             return True
-        told = self.lines.step_up(visit)
-        if not told.done():
-            self.waiting.put(visit, told=told)
-        return told.done()
+        return self.lines.step_up(visit).done()
 
-    def take_next_in_line(self, visit: Visit) -> list[Visit]:
-        """Those behind a visit that are to be claimed along with it: inside the gate, and nowhere else for now. They
-        are put back by :meth:`put_back_in_line`."""
+    @contextlib.contextmanager
+    def next_in_line(self, visit: Visit) -> Iterator[list[Visit]]:
+        """Those behind a visit that are to be claimed along with it, if it is to be: inside the gate, and not in the
+        waiting room meanwhile."""
         taken: list[Visit] = []
-        most = min(int(AHEAD_SECONDS / visit.delay_seconds), AHEAD) if visit.delay_seconds else 0
+        is_to_be = visit.claim is None and visit.delay_seconds > 0
+        most = min(int(AHEAD_SECONDS / visit.delay_seconds), AHEAD) if is_to_be else 0
         for other in self.lines.behind(visit):
             if len(taken) >= most or not self.gate.is_open:
                 break
@@ -124,16 +124,20 @@ class Hand:
                 self.gate.join()
                 other.is_at_gate = True
                 taken.append(other)
-        return taken
+        try:
+            yield taken
+        finally:
+            for other in taken:
+                self.put_back_in_line(other)
 
     def put_back_in_line(self, visit: Visit) -> None:
-        """It waits again until it is the first, if it is not over."""
+        """It waits until it is the first, or for no longer than it may, if it is not over."""
         if visit.is_over:
             self.lines.step_out(visit)
             return
         if visit.claim is None:
             self.leave_gate(visit)
-        self.waiting.put(visit, told=self.lines.step_up(visit))
+        self.waiting.put(visit, at=visit.give_up_at, told=self.lines.step_up(visit))
 
     def forget_judgement(self, visit: Visit) -> None:
         """What it was judged by holds no more: it begins anew."""

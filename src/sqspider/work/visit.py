@@ -207,6 +207,7 @@ class Visits:
             self.send_back(visit)
             return None
         if not self._hand.is_first_in_line(visit):
+            self._wait_in_line(visit)
             return None
         if not self._hand.enter_gate(visit):  # who waits there for others keeps no runner from them
             self._hand.lines.step_out(visit)
@@ -217,13 +218,10 @@ class Visits:
         request = Request.of(visit.message, is_alone=visit.is_suspect, headers=headers)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
+        begin, then = partial(self._begin, visit), partial(self._hand.lines.step_out, visit)
         try:
             answer = await self._politeness.fetch(
-                request,
-                permission=permission,
-                begin=partial(self._begin, visit),
-                before_large=before_large,
-                then=partial(self._hand.lines.step_out, visit),
+                request, permission=permission, begin=begin, before_large=before_large, then=then
             )
         finally:
             self._endings.tally.in_flight -= visit.is_in_flight
@@ -243,12 +241,8 @@ class Visits:
         """Claim a URL whose host may be asked now. The latest moment to ask; none if it is not to be asked for."""
         if visit.claim is None and self._frontier.generation != visit.generation:
             return None
-        others = self._hand.take_next_in_line(visit) if visit.claim is None and not self._stopping.is_set() else []
-        try:
+        with self._hand.next_in_line(visit) as others:
             claim = await self._endings.win(visit, others)
-        finally:
-            for other in others:
-                self._hand.put_back_in_line(other)
         if claim is None or self._endings.is_suspended(visit, claim):
             return None
         self._endings.tally.in_flight += 1
@@ -285,20 +279,28 @@ class Visits:
             visit.message = msgspec.structs.replace(visit.message, slot=None)
         self._waiting.put(visit)
 
+    def _wait_in_line(self, visit: Visit) -> None:
+        """As long as for a busy host; what was claimed along, as long as its lease allows."""
+        if self._may_wait(visit):
+            self._hand.put_back_in_line(visit)
+        else:
+            self._endings.put_off(visit, self._clock() + AGAIN_SECONDS)
+
     def _may_keep_claim(self, visit: Visit, until: float) -> bool:
         """Whether it may wait until a moment with its claim, if it has one: what stands in line soon has its turn."""
         if visit.claim is None:
             return True
-        is_near = visit.delay_seconds > 0 and until <= self._clock() + NEAR_SECONDS
-        return is_near and until <= visit.claim.lease_until - self._lease_needed
+        latest = min(self._clock() + NEAR_SECONDS, visit.claim.lease_until - self._lease_needed)
+        return visit.delay_seconds > 0 and until <= latest
 
     def _may_wait(self, visit: Visit) -> bool:
         """Whether a visit may wait here once more: not so long that its message would come back by itself, with a
         receive counted."""
-        if visit.give_up_at is None:
+        if visit.claim is not None:
+            visit.give_up_at = visit.claim.lease_until - self._lease_needed
+        elif visit.give_up_at is None:
             visit.give_up_at = self._clock() + BUSY_SECONDS
-            return True
-        return self._clock() <= visit.give_up_at
+        return self._clock() < visit.give_up_at
 
     def _judge_anew(self, visit: Visit) -> None:
         self._hand.forget_judgement(visit)
