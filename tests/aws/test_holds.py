@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from sqspider.frontier import Entered, Entrance, Exit, SlotDemand
@@ -15,12 +16,15 @@ from .store import AwsStore
 
 HOST = "a.example"
 DELAY = 10.0
+QUICK = 0.1  # a hold is good for several requests
 DEMAND = SlotDemand(host=HOST, count=1, spacing_seconds=DELAY, generation=0, is_entered=True)
 
 
-async def enter(frontier: AwsFrontier, store: AwsStore, token: str, seconds: float = 100.0) -> Admission:
+async def enter(
+    frontier: AwsFrontier, store: AwsStore, token: str, seconds: float = 100.0, *, delay: float = DELAY
+) -> Admission:
     entrance = Entrance(
-        host=HOST, token=token, delay_seconds=DELAY, per_host=1, generation=0, until=store.clock() + seconds,
+        host=HOST, token=token, delay_seconds=delay, per_host=1, generation=0, until=store.clock() + seconds,
         heeds_lapse=True,
     )  # fmt: skip
     return (await frontier.enter([entrance]))[0]
@@ -114,3 +118,24 @@ async def test_who_finds_a_host_with_others_does_not_look_again_at_once(store: A
     other.client.observers.append(calls.append)
     assert (await enter(other, store, "v")).entered is Entered.BUSY
     assert not calls
+
+
+async def test_slots_that_are_handed_out_leave_a_hold_to_be_used(store: AwsStore) -> None:
+    """Who has a host for a moment reserves for what comes in meanwhile: that sends away neither him nor anybody else."""
+    frontier = await store.open()
+    assert await frontier.reserve([DEMAND]) != [None]
+    assert await frontier.reserve([DEMAND]) != [None]  # it is not its moment yet
+    writes = writes_of(frontier)
+    assert (await enter(frontier, store, "t")).entered is Entered.YES
+    assert not writes
+
+
+async def test_another_hold_takes_the_place_of_an_own_one_at_once(store: AwsStore) -> None:
+    frontier, other = await store.open(), await store.open()
+    await frontier.reserve([msgspec.structs.replace(DEMAND, spacing_seconds=QUICK)])
+    await store.elapse(HELD_SECONDS + A_LITTLE)  # no longer without a word to the table
+    writes = writes_of(frontier)
+    admission = await enter(frontier, store, "t", delay=QUICK)
+    assert admission.entered is Entered.YES
+    assert len(writes) == 1
+    assert (await enter(other, store, "u", delay=QUICK)).entered is Entered.BUSY

@@ -85,7 +85,7 @@ class Plan:
     def of(cls, seed: int) -> Plan:
         r = random.Random(f"plan {seed}")
         is_calm = r.random() < 0.3
-        return cls(
+        plan = cls(
             world=WorldPlan(
                 hosts=r.randint(1, 3),
                 pages=r.randint(3, 7),
@@ -121,6 +121,8 @@ class Plan:
             put_back=r.choice((0, 0, 0, 0, 0, 0, 0, 0, 0, 3600)),
             bad_messages=r.choice((0, 0, 0, 0, 0, 1)),
         )
+        quick = r.choice((0, 0, 0.02, 0.1))  # so short a delay that a worker keeps a host for several requests
+        return replace(plan, delay=quick or plan.delay)
 
     @classmethod
     def small(cls, seed: int) -> Plan:

@@ -45,6 +45,7 @@ from sqspider.politeness.verdicts import Busy as Busy
 from sqspider.politeness.verdicts import Learned as Learned
 from sqspider.politeness.verdicts import Postponed as Postponed
 from sqspider.politeness.verdicts import Request as Request
+from sqspider.politeness.verdicts import Then as Then
 from sqspider.politeness.verdicts import Turn as Turn
 from sqspider.politeness.verdicts import broken_off
 from sqspider.politeness.verdicts import given_up as given_up
@@ -87,6 +88,7 @@ class Politeness:
         self._clock = clock
         self._stopping = stopping
         self._request_seconds = request_seconds
+        self._linger_seconds = linger_seconds
         self._rows = HostRows(frontier, clock)
         self._budgets = Budgets(frontier, clock)
         self._turns = Turns(frontier, self._rows, clock=clock, linger_seconds=linger_seconds)
@@ -229,6 +231,7 @@ class Politeness:
         begin: Begin,
         before_large: BeforeLarge | None = None,
         permission: Permission | None = None,
+        then: Then | None = None,
     ) -> Asked | Busy | None: ...
 
     async def fetch(
@@ -238,9 +241,10 @@ class Politeness:
         begin: Begin | None = None,
         before_large: BeforeLarge | None = None,
         permission: Permission | None = None,
+        then: Then | None = None,
     ) -> Asked | Busy | None:
         """Make one request, if its host may be asked now: enter it, if there is no ``permission`` yet, begin, fetch,
-        leave it, learn from what came.
+        leave it, learn from what came. ``then`` is told as soon as the request is over.
 
         Busy: nothing was asked; what ``begin`` has claimed is to be given back unused. None: ``begin`` said so.
         """
@@ -254,6 +258,7 @@ class Politeness:
         permission = entered
         held: Permission | None = permission
         requested_at: float | None = permission.asked_at  # as long as nothing was asked
+        began_at: float | None = None
         try:
             begins_by = math.inf if begin is None else await begin()
             if begins_by is None:
@@ -270,19 +275,21 @@ class Politeness:
             started_at = self._clock()
             if started_at > begins_by:  # an answer came late, or we slept
                 return Busy(started_at)
-            requested_at = None
+            requested_at, began_at = None, started_at
             # The connection may take so long that the lease, or the permission, would not cover the rest.
             latest = min(begins_by, permission.sends_by)
             fetched = await self._ask(request, permission, SendGate(self._clock, latest), before_large)
             if fetched.is_held:
-                requested_at = permission.asked_at
+                requested_at, began_at = permission.asked_at, None
                 return Busy(self._clock())
             requested_at = started_at + fetched.sent_seconds
+            if then is not None:  # what is asked of the frontier is gathered first: so much sooner
+                then(requested_at + permission.delay_seconds - self._linger_seconds - self._clock())
         finally:
             if held is not None and is_alone_to_leave:
-                await self._permissions.leave(held, requested_at=requested_at)
+                await self._permissions.leave(held, requested_at=requested_at, began_at=began_at)
             elif held is not None:
-                self._permissions.leave_along(held, requested_at=requested_at)
+                self._permissions.leave_along(held, requested_at=requested_at, began_at=began_at)
         learned = await self._learning.learn(request, permission, fetched)
         return Asked(fetched, learned, permission.asked_at)
 

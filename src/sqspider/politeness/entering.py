@@ -53,6 +53,7 @@ class Permission(NamedTuple):
     good_for: float = BEGIN_SECONDS  # seconds after that in which the request may begin
     lapses_at: float = math.inf  # see ``Admission.lapses_at``
     sends_by: float = math.inf  # so the request leaves by then, or is prolonged
+    delay_seconds: float = 0.0  # that it was asked for with
 
 
 class SendGate:
@@ -160,9 +161,10 @@ class Permissions:
         self._promptness = min(2 * age, BEGIN_SECONDS) if is_late else max(0.9 * self._promptness, PROMPT_SECONDS)
         return is_late
 
-    async def leave(self, permission: Permission, *, requested_at: float | None) -> None:
-        """Say that the request is over. ``requested_at``: when it had left; none: by now."""
-        if (end := self._end(permission, requested_at)) is not None:
+    async def leave(self, permission: Permission, *, requested_at: float | None, began_at: float | None = None) -> None:
+        """Say that the request is over. ``requested_at``: when it had left; none: by now. ``began_at``: when it was
+        begun; none: it was not."""
+        if (end := self._end(permission, requested_at, began_at)) is not None:
             await self._leave(end)
 
     def permitted(self, name: str, token: str, asked_at: float) -> Permission:
@@ -178,26 +180,26 @@ class Permissions:
         await self.leave(permission, requested_at=permission.asked_at)
         return Busy(max(self._network.turn_of(permission.host), self._clock() + PROBE_POLL_SECONDS))
 
-    def leave_along(self, permission: Permission, *, requested_at: float | None) -> None:
+    def leave_along(self, permission: Permission, *, requested_at: float | None, began_at: float | None = None) -> None:
         """As :meth:`leave`, along with what is told to the frontier next: nobody waits for that. What is lost ends with
         the time of the request."""
-        if (end := self._end(permission, requested_at)) is not None:
+        if (end := self._end(permission, requested_at, began_at)) is not None:
             self._leave_along(end).add_done_callback(_tell_of_what_was_lost)
 
-    def _end(self, permission: Permission, requested_at: float | None) -> Exit | None:
+    def _end(self, permission: Permission, requested_at: float | None, began_at: float | None) -> Exit | None:
         self.under_way -= 1
         if permission.is_probe:
             self._network.release()
         if permission.token is None:
             return None
         now = self._clock()
-        seconds = max(0.0, now - permission.asked_at)
+        seconds = None if began_at is None else max(0.0, now - began_at)  # our own claim before it is not the host's
         return Exit(
             host=permission.host,
             token=permission.token,
             requested_at=now if requested_at is None else requested_at,
             # What took longer than any request may is no answer time of the host's: we slept.
-            latency_seconds=seconds if seconds <= self._request_seconds else None,
+            latency_seconds=seconds if seconds is not None and seconds <= self._request_seconds else None,
         )
 
     @contextlib.asynccontextmanager
@@ -308,7 +310,7 @@ class Permissions:
         if admission.entered is Entered.YES:
             lapses_at = admission.lapses_at
             sends_by = lapses_at - max(delay, PROLONG_SECONDS)
-            return Permission(name, token, now, good_for=good_for, lapses_at=lapses_at, sends_by=sends_by)
+            return Permission(name, token, now, False, good_for, lapses_at, sends_by, delay)
         if admission.entered is not Entered.BUSY:
             self._rows.forget(name)  # it is not what it was thought to be
         return Busy(

@@ -52,10 +52,10 @@ class Turns:
                 await self._take_back(row.host, spacing)
                 continue
             if delay == 0 and row.rest_until <= now:
-                return _worth_waiting_for(message, max(now, not_before), now, is_crowded=is_crowded)
+                return _worth_waiting_for(Turn(max(now, not_before), message), now, is_crowded=is_crowded)
+            is_alone = message.settings.per_host == 1
             slot = _good_slot(message, row, max(now, not_before), delay)
             if slot is None:
-                is_alone = message.settings.per_host == 1
                 demand = SlotDemand(
                     host=row.host, count=1, spacing_seconds=spacing, generation=row.generation, is_entered=is_alone
                 )
@@ -65,7 +65,8 @@ class Turns:
                     continue
                 message = msgspec.structs.replace(message, slot=slot, generation=row.generation)
                 not_before = 0.0
-            return _worth_waiting_for(message, max(slot, not_before), now, is_crowded=is_crowded)
+            turn = Turn(max(slot, not_before), message, delay if is_alone else 0.0)
+            return _worth_waiting_for(turn, now, is_crowded=is_crowded)
 
     def passage(self, row: HostRow, settings: CrawlSettings, until: float) -> Passage | None:
         """With what a host that is well is entered in its turn; none: it has no delay, or its slots are to be taken
@@ -121,8 +122,8 @@ def _good_slot(message: Message, row: HostRow, moment: float, delay_seconds: flo
     return message.slot if moment <= message.slot + max(LATE_SECONDS, 2 * delay_seconds) else None
 
 
-def _worth_waiting_for(message: Message, moment: float, now: float, *, is_crowded: bool) -> Turn | Postponed:
-    wait = moment - now
+def _worth_waiting_for(turn: Turn, now: float, *, is_crowded: bool) -> Turn | Postponed:
+    wait = turn.at - now
     if wait > NEAR_SECONDS or (wait > SOON_SECONDS and is_crowded):
-        return Postponed(moment - SOON_SECONDS, message)
-    return Turn(moment, message)
+        return Postponed(turn.at - SOON_SECONDS, turn.message)
+    return turn

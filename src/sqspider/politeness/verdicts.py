@@ -36,6 +36,7 @@ class Turn(NamedTuple):
 
     at: float
     message: Message  # with its slot
+    delay_seconds: float = 0.0  # between two requests, where one at a time is made; 0: more may be
 
 
 class Request(NamedTuple):
@@ -60,6 +61,9 @@ class Request(NamedTuple):
 
 Begin = Callable[[], Awaitable[float | None]]
 """Asked under the permission, before the request: the latest moment at which it may begin; none: it is not made."""
+
+Then = Callable[[float], None]
+"""Told when a request is over: in how many seconds a permission for the next one may be asked for."""
 
 
 class Busy(NamedTuple):

@@ -15,6 +15,8 @@ from sqspider.web.fetch import Fetched
 if TYPE_CHECKING:
     from email.message import Message as Head
 
+    from sqspider.work.hand import Visit
+
 MAX_WALLS: Final = 3  # of one visit, each with other cookies
 MAX_COOKIE_BYTES: Final = 8192  # of the header; servers take no more
 REMEMBERED: Final = 1000  # targets that are to get a cookie
@@ -71,3 +73,19 @@ class Promised:
     def take(self, url: str) -> str:
         """The cookie of a URL, for one visit; empty: none."""
         return self._cookies.pop(url, "") if self._cookies else ""
+
+
+def is_at_wall(visit: Visit, fetched: Fetched, promised: Promised) -> bool:
+    """Whether a redirect sets a cookie and wants its own URL asked with it: noted in the visit. One for another target
+    is ``promised``."""
+    target = fetched.redirect_to
+    if target is None or not (cookie := cookie_for(fetched, target, visit.cookie)):
+        return False
+    if target != visit.message.url:
+        promised.note(target, cookie)
+        return False
+    if cookie == visit.cookie or visit.walls >= MAX_WALLS or visit.is_suspect:  # which is asked once a claim
+        return False
+    visit.cookie = cookie
+    visit.walls += 1
+    return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -89,12 +89,20 @@ class Endings:
 
     # Claims.
 
-    async def win(self, visit: Visit) -> Won | None:
-        """Claim a visit's URL, if it is not yet."""
+    async def win(self, visit: Visit, others: Sequence[Visit] = ()) -> Won | None:
+        """Claim a visit's URL, if it is not yet, along with those of others, which are asked for soon after it. What of
+        those could not be claimed is as it was."""
         if visit.claim is not None:
             return visit.claim
-        request = ClaimRequest(delivery=visit.delivery, message=visit.message)
-        return self.note_claim(visit, await self._desk.claim(request))
+        asked = [self._desk.claim(ClaimRequest(delivery=it.delivery, message=it.message)) for it in (visit, *others)]
+        own, *answers = await asyncio.gather(*asked, return_exceptions=True)
+        for other, answer in zip(others, answers, strict=True):
+            claim = None if isinstance(answer, BaseException) else self.note_claim(other, answer)
+            if claim is not None:
+                self.is_suspended(other, claim)
+        if isinstance(own, BaseException):
+            raise own
+        return self.note_claim(visit, own)
 
     def note_claim(self, visit: Visit, claim: Won | Lost) -> Won | None:
         """Take a claim that was won. What was lost is over: the URL is finished, or somebody else's for now."""

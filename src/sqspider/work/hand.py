@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from sqspider.frontier import Clock, Delivery, Won
 from sqspider.message import Message
@@ -11,8 +13,12 @@ from sqspider.politeness import Permission, Politeness
 from sqspider.url import host_of
 from sqspider.work.gate import Gate
 from sqspider.work.large_bodies import Space
+from sqspider.work.lines import Lines
 from sqspider.work.suspects import OneAtATime
 from sqspider.work.waiting import WaitingRoom
+
+AHEAD_SECONDS: Final = 0.2  # in which what stands in line is asked for, if it is claimed along with the first
+AHEAD: Final = 9  # claimed so at most: who is killed leaves all of them unended
 
 
 class Visit:
@@ -29,6 +35,7 @@ class Visit:
         self.awaited: asyncio.Future[None] | None = None  # by which it is judged again
         self.is_judged = False  # it may be fetched
         self.turn_at: float | None = None  # the moment that was told for it
+        self.delay_seconds = 0.0  # between two requests to its host, where one at a time is made: it stands in line
         self.not_before = 0.0  # a busy host said so
         self.give_up_at: float | None = None  # it waits no longer for a busy host
         self.is_suspect = False  # it is fetched with nothing beside it
@@ -53,6 +60,7 @@ class Hand:
         self.visits: set[Visit] = set()
         self.waiting: WaitingRoom[Visit] = WaitingRoom(clock)
         self.gate = gate
+        self.lines: Lines[Visit] = Lines()
         self.suspects = OneAtATime()
         self.changes = 0  # of what is in hand, so far
         self._wanted: tuple[Callable[[], bool], asyncio.Future[None]] | None = None
@@ -95,8 +103,45 @@ class Hand:
             self.gate.leave()
         self.suspects.give_back(visit)
 
+    def is_first_in_line(self, visit: Visit) -> bool:
+        """Whether it is its turn of those here who ask its host. A suspect waits for others at the gate, and so cannot
+        have them wait for it; a permission is good for whoever has it."""
+        if not visit.delay_seconds or visit.is_suspect or visit.permission is not None:
+            return True
+        return self.lines.step_up(visit).done()
+
+    @contextlib.contextmanager
+    def next_in_line(self, visit: Visit) -> Iterator[list[Visit]]:
+        """Those behind a visit that are to be claimed along with it, if it is to be: inside the gate, and not in the
+        waiting room meanwhile."""
+        taken: list[Visit] = []
+        is_to_be = visit.claim is None and visit.delay_seconds > 0
+        most = min(int(AHEAD_SECONDS / visit.delay_seconds), AHEAD) if is_to_be else 0
+        for other in self.lines.behind(visit):
+            if len(taken) >= most or not self.gate.is_open:
+                break
+            if other.claim is None and other.generation == visit.generation and self.waiting.take_out(other):
+                self.gate.join()
+                other.is_at_gate = True
+                taken.append(other)
+        try:
+            yield taken
+        finally:
+            for other in taken:
+                self.put_back_in_line(other)
+
+    def put_back_in_line(self, visit: Visit) -> None:
+        """It waits until it is the first, or for no longer than it may, if it is not over."""
+        if visit.is_over:
+            self.lines.step_out(visit)
+            return
+        if visit.claim is None:
+            self.leave_gate(visit)
+        self.waiting.put(visit, at=visit.give_up_at, told=self.lines.step_up(visit))
+
     def forget_judgement(self, visit: Visit) -> None:
         """What it was judged by holds no more: it begins anew."""
+        self.lines.step_out(visit)
         self.leave_gate(visit)
         if visit.is_judged:
             visit.is_judged = False

@@ -71,6 +71,7 @@ class Intake:
         self._lease_needed = lease_needed
         self._timer: asyncio.TimerHandle | None = None  # for what is claimed ahead
         self._is_held_up = False  # what was claimed ahead found no runner: none is until one was free
+        self._look_again_at = 0.0  # by the loop's clock, whether nothing is left
 
     async def run(self, mode: Mode) -> None:
         """Take in until the mode ends it, a limit, the order to stop, or a network that is down for good."""
@@ -247,10 +248,14 @@ class Intake:
     # Enough.
 
     async def _is_done(self) -> bool:
-        """Whether nothing is left. Where figures may be behind, two looks say so, some time apart."""
-        if not await self._seems_done():
+        """Whether nothing is left. Where figures may be behind, two looks say so, some time apart; and there they are
+        dear: nor is there one sooner after one that found something."""
+        lag_seconds, loop = self._frontier.traits.lag_seconds, asyncio.get_running_loop()
+        if loop.time() < self._look_again_at:
             return False
-        lag_seconds = self._frontier.traits.lag_seconds
+        if not await self._seems_done():
+            self._look_again_at = loop.time() + lag_seconds
+            return False
         if lag_seconds == 0:
             return True
         await self._politeness.pause_until(self._clock() + lag_seconds)

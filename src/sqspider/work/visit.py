@@ -33,12 +33,12 @@ import msgspec
 
 from sqspider.frontier import Clock, Frontier, FrontierBusyError
 from sqspider.log import get_logger
-from sqspider.politeness import Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
+from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
 from sqspider.record import Outcome, Reason
 from sqspider.scope import Blocked
 from sqspider.url import MAX_URL_BYTES, is_cut
-from sqspider.web.fetch import AnyFetcher, Fetched
-from sqspider.work.cookie_wall import MAX_WALLS, cookie_for
+from sqspider.web.fetch import AnyFetcher
+from sqspider.work.cookie_wall import is_at_wall
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
@@ -164,13 +164,15 @@ class Visits:
             return True
         is_crowded = self._waiting.is_crowded(visit.host)
         match await self._politeness.turn(visit.message, visit.not_before, is_crowded=is_crowded):
-            case Turn(at, message):
-                visit.message, visit.turn_at = message, at
+            case Turn(at, message, delay):
+                visit.message, visit.turn_at, visit.delay_seconds = message, at, delay
+                if at > visit.not_before:  # by another slot: others may come before
+                    self._hand.lines.step_out(visit)
                 if at <= self._clock():
                     return True
                 if visit.walls:
                     self._wait_at_wall(visit, at)
-                elif visit.claim is not None:
+                elif not self._may_keep_claim(visit, at):
                     self._endings.put_off(visit, at)
                 else:
                     self._waiting.put(visit, at=at)
@@ -204,7 +206,11 @@ class Visits:
         if self._stopping.is_set():
             self.send_back(visit)
             return None
+        if not self._hand.is_first_in_line(visit):
+            self._wait_in_line(visit)
+            return None
         if not self._hand.enter_gate(visit):  # who waits there for others keeps no runner from them
+            self._hand.lines.step_out(visit)
             self._waiting.put(visit, told=visit.ticket)
             return None
         visit.cookie = visit.cookie or self._memories.promised.take(visit.message.url)
@@ -212,9 +218,10 @@ class Visits:
         request = Request.of(visit.message, is_alone=visit.is_suspect, headers=headers)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
+        begin, then = partial(self._begin, visit), partial(self._hand.lines.step_out, visit)
         try:
             answer = await self._politeness.fetch(
-                request, permission=permission, begin=partial(self._begin, visit), before_large=before_large
+                request, permission=permission, begin=begin, before_large=before_large, then=then
             )
         finally:
             self._endings.tally.in_flight -= visit.is_in_flight
@@ -222,6 +229,7 @@ class Visits:
         match answer:
             case Asked():
                 visit.is_fetched = True
+                self._hand.lines.step_out(visit)
                 return answer
             case Busy():
                 self._wait_for_busy(visit, answer)
@@ -233,7 +241,8 @@ class Visits:
         """Claim a URL whose host may be asked now. The latest moment to ask; none if it is not to be asked for."""
         if visit.claim is None and self._frontier.generation != visit.generation:
             return None
-        claim = await self._endings.win(visit)
+        with self._hand.next_in_line(visit) as others:
+            claim = await self._endings.win(visit, others)
         if claim is None or self._endings.is_suspended(visit, claim):
             return None
         self._endings.tally.in_flight += 1
@@ -254,7 +263,7 @@ class Visits:
             visit.message = msgspec.structs.replace(visit.message, slot=None)
             self._wait_at_wall(visit, busy.again_at)
             return
-        if visit.claim is not None:
+        if (busy.is_stopped and visit.claim is not None) or not self._may_keep_claim(visit, busy.again_at):
             self._endings.put_off(visit, now if busy.is_stopped else busy.again_at)
             return
         if busy.is_stopped:
@@ -263,19 +272,35 @@ class Visits:
         if not self._may_wait(visit):
             self._endings.put_off(visit, max(busy.again_at, now + AGAIN_SECONDS))
             return
-        self._hand.leave_gate(visit)
+        if visit.claim is None:
+            self._hand.leave_gate(visit)
         visit.turn_at, visit.not_before = None, busy.again_at
         if busy.is_void:
             visit.message = msgspec.structs.replace(visit.message, slot=None)
         self._waiting.put(visit)
 
+    def _wait_in_line(self, visit: Visit) -> None:
+        """As long as for a busy host; what was claimed along, as long as its lease allows."""
+        if self._may_wait(visit):
+            self._hand.put_back_in_line(visit)
+        else:
+            self._endings.put_off(visit, self._clock() + AGAIN_SECONDS)
+
+    def _may_keep_claim(self, visit: Visit, until: float) -> bool:
+        """Whether it may wait until a moment with its claim, if it has one: what stands in line soon has its turn."""
+        if visit.claim is None:
+            return True
+        latest = min(self._clock() + NEAR_SECONDS, visit.claim.lease_until - self._lease_needed)
+        return visit.delay_seconds > 0 and until <= latest
+
     def _may_wait(self, visit: Visit) -> bool:
         """Whether a visit may wait here once more: not so long that its message would come back by itself, with a
         receive counted."""
-        if visit.give_up_at is None:
+        if visit.claim is not None:
+            visit.give_up_at = visit.claim.lease_until - self._lease_needed
+        elif visit.give_up_at is None:
             visit.give_up_at = self._clock() + BUSY_SECONDS
-            return True
-        return self._clock() <= visit.give_up_at
+        return self._clock() < visit.give_up_at
 
     def _judge_anew(self, visit: Visit) -> None:
         self._hand.forget_judgement(visit)
@@ -289,7 +314,7 @@ class Visits:
         if visit.space.is_refused:  # another worker may have some
             self._endings.give_back(visit, 0.0)
             return
-        if self._is_at_wall(visit, fetched):
+        if is_at_wall(visit, fetched, self._memories.promised):
             self._ask_again_with_cookie(visit)
             return
         assessed = assess(fetched, message, self._options.product_token)
@@ -306,20 +331,6 @@ class Visits:
             ended = self._endings.finish(visit, outcome, last, visited)
             if self._sinks:
                 await self._pass_on(visit, visited, ended)
-
-    def _is_at_wall(self, visit: Visit, fetched: Fetched) -> bool:
-        """Whether a redirect sets a cookie and wants its own URL asked with it; one for another target is noted."""
-        target = fetched.redirect_to
-        if target is None or not (cookie := cookie_for(fetched, target, visit.cookie)):
-            return False
-        if target != visit.message.url:
-            self._memories.promised.note(target, cookie)
-            return False
-        if cookie == visit.cookie or visit.walls >= MAX_WALLS or visit.is_suspect:  # which is asked once a claim
-            return False
-        visit.cookie = cookie
-        visit.walls += 1
-        return True
 
     def _ask_again_with_cookie(self, visit: Visit) -> None:
         """Its claim is kept, so that the cookie is; its host's delay holds for this request, too."""

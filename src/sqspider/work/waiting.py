@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-CROWD: Final = 16  # that wait for one host here, before only soon ones may join
+CROWD: Final = 128  # that wait for one host here, before only soon ones may join
 FULL_HOUSE: Final = 512  # and for all hosts
 ROOM: Final = 1024
 """Guests beyond whom a worker takes no more: with a second between requests, as many hosts are asked a second."""
@@ -109,6 +109,15 @@ class WaitingRoom(Generic[G]):
         """Take away one that is due."""
         self._due.remove(guest)
 
+    def take_out(self, guest: G) -> bool:
+        """Take away one that waits, if it does."""
+        if self._waiting.pop(guest, None) is None:
+            return False
+        self._by_host[guest.host] -= 1
+        if not self._by_host[guest.host]:
+            del self._by_host[guest.host]
+        return True
+
     def close(self) -> list[G]:
         """Send everybody away, and let nobody wait any more: whoever comes is due at once."""
         self._is_open = False
@@ -125,13 +134,8 @@ class WaitingRoom(Generic[G]):
         self._is_open = True
 
     def _end_wait(self, guest: G, ticket: int) -> None:
-        if self._waiting.get(guest) != ticket:
-            return
-        del self._waiting[guest]
-        self._by_host[guest.host] -= 1
-        if not self._by_host[guest.host]:
-            del self._by_host[guest.host]
-        self._make_due(guest)
+        if self._waiting.get(guest) == ticket and self.take_out(guest):
+            self._make_due(guest)
 
     def _make_due(self, guest: G) -> None:
         while self._runners:

@@ -38,6 +38,7 @@ class Hold:
     asked_at: float = 0.0  # when the last request under it left, or was let in
     request: str | None = None  # the token of the one under way
     is_prolonged: bool = False  # for that one, as a permission that is written in the usual way
+    is_replaced: bool = False  # another one is being written in its place, or was: it lets nobody in
 
     def is_kept(self, end: Exit, now: float) -> bool:
         """Whether others are kept away for long enough by it after a request, without a word of its end."""
@@ -49,7 +50,7 @@ class Hold:
         row = state.row
         return (
             self.request is None
-            and not self.is_prolonged
+            and not (self.is_prolonged or self.is_replaced)
             and self.taken_at <= now <= self.taken_at + HELD_SECONDS
             and now <= self.lapses_at - max(self.delay_seconds, PROLONG_SECONDS) - BEGIN_SECONDS / 2
             and entrance.delay_seconds <= self.delay_seconds
@@ -65,11 +66,6 @@ def hold_for(row: HostRow, token: str, delay_seconds: float, now: float, typical
     if delay_seconds < SHORT_SECONDS:  # for several
         takes += HELD_SECONDS
     return Hold(token, now, now + takes + max(delay_seconds, PROLONG_SECONDS), delay_seconds)
-
-
-def with_hold(state: HostState, hold: Hold) -> HostState:
-    """The state with a hold among its requests."""
-    return HostState(row=state.row, requests={**state.requests, hold.token: hold.lapses_at + HAND_OVER_SECONDS})
 
 
 class Holds:
@@ -112,13 +108,19 @@ class Holds:
         self._by_host.clear()
 
     def without_own(self, state: HostState) -> HostState:
-        """The state without an own hold that is not used: another one takes its place. It lets nobody in from now on;
-        if the write fails, its entry ends by itself."""
+        """The state without an own hold that is not used: another one may take its place."""
         hold = self._by_host.get(state.row.host)
         if hold is None or hold.request is not None or hold.token not in state.requests:
             return state
-        del self._by_host[state.row.host]
         return HostState(row=state.row, requests={t: until for t, until in state.requests.items() if t != hold.token})
+
+    def replace(self, state: HostState, hold: Hold) -> HostState:
+        """The state with a new hold, in place of an own one, which lets nobody in from now on: if the write fails, that
+        one's entry ends by itself."""
+        old = self._by_host.get(state.row.host)
+        if old is not None:
+            old.is_replaced = True
+        return HostState(row=state.row, requests={**state.requests, hold.token: hold.lapses_at + HAND_OVER_SECONDS})
 
     def admit(self, entrance: Entrance, state: HostState | None, now: float) -> Admission | None:
         """The answer to an entrance, if it is known without asking: it is too soon in any case, or there is an own hold

@@ -12,7 +12,7 @@ from functools import partial
 
 import msgspec
 
-from sqspider.frontier.aws.holds import SHORT_SECONDS, Hold, hold_for, is_wanted, later_if_held, with_hold
+from sqspider.frontier.aws.holds import SHORT_SECONDS, Hold, hold_for, is_wanted, later_if_held
 from sqspider.frontier.aws.host_rows import NO_MARK
 from sqspider.frontier.aws.part import Part
 from sqspider.frontier.aws.table import mark_by
@@ -74,7 +74,7 @@ class Hosts(Part):
         if not (demand.is_entered and is_free and is_its_moment and self._may_hold(row)):
             return new, (first, None)
         hold = hold_for(row, mark_by(self._rng), demand.spacing_seconds, now, self._holds.typical_seconds)
-        return with_hold(HostState(row=new.row), hold), (first, hold)
+        return self._holds.replace(HostState(row=new.row), hold), (first, hold)
 
     async def enter(self, entrances: Sequence[Entrance]) -> list[Admission]:
         now, known = self._clock(), self._host_rows.known
@@ -102,7 +102,7 @@ class Hosts(Part):
         new, admission = entered(self._holds.without_own(state), entrance, now)
         if admission.entered is not Entered.YES:
             return state, (later_if_held(admission, state, now), None)
-        return with_hold(new, hold), (msgspec.structs.replace(admission, lapses_at=hold.lapses_at), hold)
+        return self._holds.replace(new, hold), (msgspec.structs.replace(admission, lapses_at=hold.lapses_at), hold)
 
     def _prolonged(
         self, state: HostState, entrance: Entrance, hold: Hold
@@ -148,8 +148,9 @@ class Hosts(Part):
 
     async def _let_go(self, host: str, hold: Hold) -> Exit | None:
         """Wait whether there is more to be asked of a host that others wait for; if not, it is theirs."""
+        asked_at = hold.asked_at
         await asyncio.sleep(1.5 * hold.delay_seconds + 0.02)
-        if hold.request is not None or self._holds.of(host) is not hold:
+        if hold.request is not None or hold.asked_at != asked_at or self._holds.of(host) is not hold:
             return None
         self._holds.drop(host)
         return Exit(host=host, token=hold.token, requested_at=0.0, latency_seconds=None)
