@@ -102,25 +102,7 @@ class Line:
             (pycurl.DEBUGFUNCTION, self._take_note),
         ):
             easy.setopt(option, value)
-        self._set_certificates()
-
-    def _set_certificates(self) -> None:
-        options, easy = self._options, self.easy
-        system = ssl.get_default_verify_paths()  # by SSL_CERT_FILE and SSL_CERT_DIR, too; what is not there is none
-        trusted = options.certificates or system.cafile or system.capath
-        if options.certificates:  # pycurl and libcurl name the system's file, which beside a folder would count, too
-            easy.unsetopt(pycurl.CAINFO)
-            easy.unsetopt(pycurl.PROXY_CAINFO)
-        if trusted:
-            is_folder = os.path.isdir(trusted)
-            easy.setopt(pycurl.CAPATH if is_folder else pycurl.CAINFO, trusted)
-            easy.setopt(pycurl.PROXY_CAPATH if is_folder else pycurl.PROXY_CAINFO, trusted)
-        else:  # Windows, and builds of Python that bring none along
-            easy.setopt(pycurl.SSL_OPTIONS, pycurl.SSLOPT_NATIVE_CA)
-            easy.setopt(pycurl.PROXY_SSL_OPTIONS, pycurl.SSLOPT_NATIVE_CA)
-        if options.client_cert is not None:
-            easy.setopt(pycurl.SSLCERT, options.client_cert)
-            easy.setopt(pycurl.SSLKEY, options.client_key or options.client_cert)
+        _set_certificates(easy, options)
 
     def begin(self, exchange: Exchange, receiver: Receiver, started: float) -> None:
         self.exchange: Any = exchange
@@ -387,6 +369,24 @@ _ENDS_OF_HEAD: Final = (b"\r\n", b"\n")
 _BLANKS: Final = " \t\r\n\v\f"  # of ASCII
 _STATUS: Final = re.compile(rb"HTTP/[0-9.]+[ \t]+([0-9]{3})(?![0-9])", re.IGNORECASE)
 _TLS_NOTE: Final = b"SSL connection using "
+
+
+def _set_certificates(easy: pycurl.Curl, options: CurlOptions) -> None:
+    system = ssl.get_default_verify_paths()  # by SSL_CERT_FILE and SSL_CERT_DIR, too; what is not there is none
+    trusted = options.certificates or system.cafile or system.capath
+    if options.certificates:  # pycurl and libcurl name the system's file, which beside a folder would count, too
+        easy.unsetopt(pycurl.CAINFO)
+        easy.unsetopt(pycurl.PROXY_CAINFO)
+    if trusted:
+        is_folder = os.path.isdir(trusted)
+        easy.setopt(pycurl.CAPATH if is_folder else pycurl.CAINFO, trusted)
+        easy.setopt(pycurl.PROXY_CAPATH if is_folder else pycurl.PROXY_CAINFO, trusted)
+    else:  # Windows, and builds of Python that bring none along
+        easy.setopt(pycurl.SSL_OPTIONS, pycurl.SSLOPT_NATIVE_CA)
+        easy.setopt(pycurl.PROXY_SSL_OPTIONS, pycurl.SSLOPT_NATIVE_CA)
+    if options.client_cert is not None:
+        easy.setopt(pycurl.SSLCERT, options.client_cert)
+        easy.setopt(pycurl.SSLKEY, options.client_key or options.client_cert)
 
 
 def _headers_in(head: list[bytes]) -> tuple[tuple[str, str], ...]:
