@@ -115,7 +115,7 @@ def _peer_version(package: str, *libraries: str) -> Callable[[], str]:
 def _own_version() -> str:
     from sqspider.version import VERSION
 
-    libraries = ("pycurl", "selectolax", "uvloop")
+    libraries = ("pycurl", "uvloop")
     on = ", ".join(f"{library} {version(library)}" for library in libraries)
     return f"{VERSION} at {_first_line(['git', '-C', str(ROOT), 'rev-parse', '--short', 'HEAD'])} ({on})"
 

@@ -24,7 +24,7 @@ from tests.end_to_end.runtime import Poller
 
 IMPORT_SECONDS: Final = 0.4
 ASYNCIO_SECONDS: Final = 0.042  # of it
-LIBRARIES: Final = {"ada_url", "msgspec", "pycurl", "selectolax", "sqspider", "structlog", "webencodings"}
+LIBRARIES: Final = {"ada_url", "msgspec", "pycurl", "sqspider", "structlog", "webencodings"}
 RARE: Final = {
     "backports.zstd", "brotli", "publicsuffixlist", "sqlite3", "sqspider.web.legacy", "sqspider.web.sitemap", "sqspider.work.sitemaps",
 }  # fmt: skip

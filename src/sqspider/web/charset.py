@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import webencodings
 
-from sqspider.web.markup import elements_of
+from sqspider.web.scanner import elements_of
 
 PRESCAN_BYTES: Final = 1024  # how far a declaration inside a document is looked for
 DEFAULT_ENCODING: Final = "windows-1252"  # what browsers take where nothing is declared

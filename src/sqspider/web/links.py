@@ -17,10 +17,10 @@ import msgspec
 
 from sqspider.record import Reason
 from sqspider.url import Refused, canonicalize, cut_to_length
-from sqspider.web.attributes import Attributes
+from sqspider.web.attributes import Attributes, decoded
 from sqspider.web.charset import PRESCAN_BYTES, decode, encode_query, encoding_of, mime_type_of, xml_encoding_of
-from sqspider.web.markup import PAGE_TAGS, elements_of, page_of
 from sqspider.web.refresh import Refresh, parse_refresh
+from sqspider.web.scanner import PAGE_TAGS, page_elements
 from sqspider.web.xhtml import NotXhtmlError, read_xhtml
 
 MAX_TITLE_CHARACTERS: Final = 300
@@ -114,7 +114,7 @@ class _Reader:
         self._options = options
         self._agents = ("robots", product_token.lower())
         self._encoding = "utf-8"
-        self._hrefs: dict[str, None] = {}  # as written, without fragments; a set that keeps order
+        self._hrefs: dict[bytes | str, None] = {}  # without fragments; bytes: as written. A set that keeps order
         self._base: str | None = None
         self._title: str | None = None
         self._nofollow = self._noindex = False
@@ -126,14 +126,12 @@ class _Reader:
 
     def read_html(self, body: bytes, charset: str | None) -> None:
         self._encoding = encoding_of(body, charset)
-        document = _in_utf_8(body, self._encoding)
-        if self._options.srcset or self._options.meta_refresh:  # links of which the order among the others counts
-            elements = elements_of(document, self._tags())
-        else:
-            targets, elements = page_of(document, obey_nofollow=self._options.obey_nofollow)
-            self._add(targets)
-        for tag, attributes in elements:
-            self._take(tag, attributes)
+        hrefs = self._hrefs
+        for element in page_elements(_in_utf_8(body, self._encoding), self._tags()):
+            if isinstance(element, bytes):
+                hrefs[element] = None
+            else:
+                self._take(*element)
 
     def read_xhtml(self, body: bytes, charset: str | None) -> None:
         """Raises :class:`NotXhtmlError`."""
@@ -207,9 +205,12 @@ class _Reader:
         hrefs = list(self._hrefs)
         self._hrefs.clear()
         hrefs.reverse()
+        folder = self._folder_of(base)
         while hrefs:
             href = hrefs.pop()
-            link = self._resolved(href, base)
+            link = _resolved_in(folder, href) if folder and len(href) <= MAX_REMEMBERED_CHARACTERS else None
+            if link is None:
+                link = self._resolved(decoded(href) if isinstance(href, bytes) else href, base)
             if isinstance(link, str):
                 links[link] = None
             elif link.reason is not Reason.BAD_SCHEME:  # mailto and the like lead nowhere on the web
@@ -244,30 +245,29 @@ class _Reader:
     def _resolved(self, href: str, base: str) -> str | Refused:
         if self._encoding != "utf-8" and "?" in href and not href.isascii():
             href = _with_encoded_query(href, self._encoding)
-        if not self._options.drop_tracking and _is_same_in_folder(href) and base.startswith(("http:", "https:")):
-            return _resolved_in(base[: base.rindex("/") + 1], href)
         return canonicalize(href, base, drop_tracking=self._options.drop_tracking)
+
+    def _folder_of(self, base: str) -> str | None:
+        """Where references lead from, if from all pages there they lead to the same places."""
+        if self._encoding != "utf-8" or self._options.drop_tracking or not base.startswith(("http:", "https:")):
+            return None
+        return base[: base.rindex("/") + 1]
 
 
 MAX_REMEMBERED: Final = (
     4096  # 12 MB, if all have their greatest length; of the references in documentation 75 % are found
 )
 MAX_REMEMBERED_CHARACTERS: Final = 256
+# An empty reference, a query and a fragment are relative to the page (blanks before them are no part of them); "http:"
+# and what follows may be any of these.
 _IS_RELATIVE_TO_FOLDER: Final = re.compile(r"https?://|[\x00-\x20]*+[^?#:][^:]*+\Z")
 
 
-def _is_same_in_folder(href: str) -> bool:
-    """Whether a reference leads to the same place from all pages of a folder, as far as one can soon tell.
-
-    An empty one, a query and a fragment do not (blanks before it are no part of it); "http:" and what follows may be
-    any of these.
-    """
-    return len(href) <= MAX_REMEMBERED_CHARACTERS and _IS_RELATIVE_TO_FOLDER.match(href) is not None
-
-
 @functools.lru_cache(maxsize=MAX_REMEMBERED)
-def _resolved_in(folder: str, href: str) -> str | Refused:
-    return canonicalize(href, folder)
+def _resolved_in(folder: str, href: bytes | str) -> str | Refused | None:
+    """Where a reference leads from all pages of a folder; ``None`` if that may differ, as far as one can soon tell."""
+    written = decoded(href) if isinstance(href, bytes) else href
+    return canonicalize(written, folder) if _IS_RELATIVE_TO_FOLDER.match(written) else None
 
 
 def _in_utf_8(body: bytes, encoding: str) -> bytes:

@@ -98,7 +98,7 @@ class Place:
 
     def __init__(self) -> None:
         self.parts: list[_Part] = []
-        self.open = dict.fromkeys(ORDINARY, 0)  # elements outside of all parts, by name
+        self.open = dict.fromkeys(ORDINARY, 0)  # elements outside of all parts, by name; of those that were told
 
     @property
     def is_foreign(self) -> bool:
@@ -159,8 +159,8 @@ class Place:
                 return
             self.parts.pop()
 
-    def end(self, name: bytes) -> None:
-        """An end tag."""
+    def end(self, name: bytes) -> bool:
+        """An end tag; whether it has had its effect. If not, it ends what is open of its name outside of all parts."""
         if self.is_foreign and name in (b"p", b"br"):
             self._break_out()
         is_foreign = self.is_foreign
@@ -172,9 +172,13 @@ class Place:
                 part.close(name)
                 if not part.last:
                     self.parts.pop()
-                return
+                return True
             if part.is_html and name != b"template":
-                return
+                return True
+        return False
+
+    def end_outside(self, name: bytes) -> None:
+        """An end tag that has had no effect on the parts: they end with what is around them."""
         if self.open.get(name, 0) > 0:
             self.open[name] -= 1
             self.parts.clear()

@@ -16,17 +16,11 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from sqspider.web.attributes import TAG_NAME, Attributes, attributes_of, has_required, text_of
+from sqspider.web.attributes import Attributes, attributes_of, decoded, has_required, text_of
 from sqspider.web.open_elements import ORDINARY, Place
+from sqspider.web.tags import TAG, run_up_to
 
 _MARKUP: Final = re.compile(rb"<[A-Za-z/!?]")
-_TAG: Final = re.compile(
-    rb"<(/?[A-Za-z]" + TAG_NAME + rb"*+)"
-    rb"((?:[\t\n\f\r /]++|" + TAG_NAME + rb"[^\t\n\f\r />=]*+"
-    rb"(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+"
-    rb"(?:\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >\"'][^\t\n\f\r >]*+|(?=>))"
-    rb"|(?![\t\n\f\r ]*+=)))*+)>"
-)
 _COMMENT_END: Final = re.compile(rb"--!?>")
 _BLANKS: Final = re.compile(rb"[\t\n\f\r ]*")
 _SCRIPT_MARKS: Final = re.compile(rb"<!--|-->|<(/?)script(?=[\t\n\f\r />])", re.IGNORECASE)
@@ -36,6 +30,7 @@ _TEXT_END: Final = {
 }
 
 _HOLDS_TEXT: Final = frozenset({*_TEXT_END, b"script", b"plaintext"})
+_STOPS: Final = _HOLDS_TEXT | {b"svg", b"math", b"template", b"frameset"}  # what changes how the rest is read
 # 13.2.6.4.7: what comes too late for a frameset.
 _RULES_OUT_FRAMES: Final = frozenset(
     b"applet area body br button dd dt embed hr iframe image img input keygen li listing marquee object pre select"
@@ -43,14 +38,34 @@ _RULES_OUT_FRAMES: Final = frozenset(
 )
 
 
-def scanned_elements(document: bytes, tags: Collection[str]) -> Iterator[tuple[str, Attributes]]:
-    """What :func:`sqspider.web.markup.elements_of` finds, without a tree."""
+PAGE_TAGS: Final = ("a", "area", "frame", "iframe", "base", "meta")
+
+
+def elements_of(document: bytes, tags: Collection[str]) -> Iterator[tuple[str, Attributes]]:
+    """The elements of a UTF-8 document that have one of these tags, and its first title.
+
+    The text of the title stands where an attribute with an empty name would. Those of ``REQUIRED``
+    are left out without their attribute (in SVG and MathML ``xlink:href`` does for ``href``), and
+    all that is in a ``template``. A ``base`` inside ``noscript`` does not count: browsers run
+    scripts.
+    """
+    for element in page_elements(document, tags):
+        yield ("a", {"href": decoded(element)}) if isinstance(element, bytes) else element
+
+
+def page_elements(document: bytes, tags: Collection[str]) -> Iterator[tuple[str, Attributes] | bytes]:
+    """The same, where most links are the bytes of their addresses alone: without a fragment and references to
+    characters, and without ``rel=nofollow``. A page has many, to few places: those are to be decoded once."""
     return _Scanner(document, tags).elements()
 
 
 class _Scanner:
     """One pass over a document. Whatever begins and does not end takes the rest of it along, as it
-    does in a browser; going on behind its beginning would search for its end again and again."""
+    does in a browser; going on behind its beginning would search for its end again and again.
+
+    What says nothing is passed over in one go, and what opens and closes there is not known. Hardly ever does it
+    matter; where it does, an account goes over it once more, tag by tag.
+    """
 
     def __init__(self, document: bytes, tags: Collection[str], *, with_scripts: bool = False) -> None:
         self._document = document
@@ -60,40 +75,66 @@ class _Scanner:
             self._wanted[b"image"] = "img"
         self._place = Place()
         self._at = 0  # -1: the document has ended
-        self._may_have_frames = True  # nothing came that rules a frameset out
+        self._may_have_frames = True  # nothing is known to have come that rules a frameset out
         self._has_frames = False
         self._framesets = 0  # that are open
         self._has_title = self._has_base = self._has_noscript = False
+        self._tag_at = 0  # where the last tag begins
+        self._parts_at = 0  # where the outermost part does that is open
+        self._account: _Account | None = None
 
-    def elements(self) -> Iterator[tuple[str, Attributes]]:
+    def elements(self) -> Iterator[tuple[str, Attributes] | bytes]:
         document, place = self._document, self._place
-        opened = place.open
-        plain = ORDINARY - self._wanted.keys()
-        while self._at >= 0 and (found := _MARKUP.search(document, self._at)):
-            at = found.start()
+        run = run_up_to(_STOPS.union(self._wanted))
+        while self._at >= 0:
+            if not place.parts and not self._has_frames:
+                passed = run.match(document, self._at)
+                assert passed is not None  # nothing is a run, too
+                self._at = passed.end()
+                if (link := passed[1]) is not None:
+                    yield link
+                    continue
+            tag = self._next_tag(len(document))
+            if tag is None:
+                return
+            name = tag[1].lower()
+            if name.startswith(b"/"):
+                self._end(name[1:])
+            else:
+                if not place.parts:
+                    self._parts_at = self._tag_at
+                if element := self._start(name, tag[2]):
+                    yield element
+
+    def _next_tag(self, end: int) -> re.Match[bytes] | None:
+        """The next tag that begins before ``end``; comments and the like are passed over."""
+        document = self._document
+        while self._at >= 0:
+            found = _MARKUP.search(document, self._at)
+            at = found.start() if found else len(document)
             if self._may_have_frames:
                 self._may_have_frames = _BLANKS.fullmatch(document, self._at, at) is not None
-            tag = _TAG.match(document, at)
-            if tag is None:
-                self._at = _end_of_other_markup(document, at, place.is_foreign)
-                continue
-            self._at = tag.end()
-            name = tag[1].lower()
-            if name in plain and not place.parts and not self._may_have_frames:
-                place.open[name] += 1  # most tags are of this kind: in short
-            elif name.startswith(b"/"):
-                name = name[1:]
-                if place.parts or name == b"frameset":
-                    self._end(name)
-                elif opened.get(name):
-                    opened[name] -= 1
-            elif element := self._start(name, tag[2]):
-                yield element
+            if at >= end:
+                return None
+            tag = TAG.match(document, at)
+            self._tag_at = at
+            self._at = tag.end() if tag else _end_of_other_markup(document, at, self._place.is_foreign)
+            if tag:
+                return tag
+        return None
 
     def _end(self, name: bytes) -> None:
-        self._place.end(name)
+        place = self._place
+        if place.parts and not place.end(name) and self._account_up_to(self._parts_at).has_open(name):
+            place.parts.clear()
         if name == b"frameset" and self._framesets:
             self._framesets -= 1
+
+    def _account_up_to(self, at: int) -> _Account:
+        if self._account is None:
+            self._account = _Account(self._document, (), with_scripts=self._with_scripts)
+        self._account.go_to(at)
+        return self._account
 
     def _start(self, name: bytes, written: bytes) -> tuple[str, Attributes] | None:
         if self._is_of_frames(name):
@@ -112,12 +153,18 @@ class _Scanner:
 
     def _is_of_frames(self, name: bytes) -> bool:
         """Whether a tag stands in a page of frames, in which nothing else is heeded."""
-        if name == b"frameset" and (self._framesets or (self._may_have_frames and self._place.takes_frames)):
+        if name == b"frameset" and (self._framesets or (self._place.takes_frames and self._takes_frames())):
             self._has_frames = True
             self._framesets += 1
         if self._may_have_frames:
             self._may_have_frames = not self._has_frames and name not in _RULES_OUT_FRAMES
         return self._has_frames
+
+    def _takes_frames(self) -> bool:
+        """Whether nothing has ruled frames out."""
+        if self._may_have_frames:
+            self._may_have_frames = self._account_up_to(self._tag_at)._may_have_frames
+        return self._may_have_frames
 
     def _element(self, name: bytes, written: bytes, *, is_html: bool = True) -> tuple[str, Attributes] | None:
         tag = self._wanted.get(name)
@@ -131,7 +178,7 @@ class _Scanner:
         if name == b"noscript":
             if self._with_scripts:
                 self._skip_text(name)
-                self._place.end(name)
+                self._end(name)
             else:
                 self._has_noscript = True
         elif name == b"plaintext":
@@ -153,15 +200,43 @@ class _Scanner:
         if not self._has_noscript:
             return base
         elements = _Scanner(self._document, ["base"], with_scripts=True).elements()
-        return next((element for element in elements if element[0] == "base"), None)
+        return next((each for each in elements if not isinstance(each, bytes) and each[0] == "base"), None)
 
     def _skip_text(self, name: bytes) -> bytes:
         """The text up to an end tag, or up to the end of the document."""
         start = self._at
         end = _TEXT_END[name].search(self._document, start)
-        tag = end and _TAG.match(self._document, end.start())
+        tag = end and TAG.match(self._document, end.start())
         self._at = tag.end() if tag else -1
         return self._document[start : end.start() if end else None]
+
+
+class _Account(_Scanner):
+    """What was passed over, tag by tag: which elements stay open there, and whether a frameset may come yet."""
+
+    def go_to(self, at: int) -> None:
+        place = self._place
+        opened, plain = place.open, ORDINARY - {b"a"}
+        while (tag := self._next_tag(at)) is not None:
+            name = tag[1].lower()
+            if name in plain and not place.parts and not self._may_have_frames:
+                opened[name] += 1  # most tags are of this kind: in short
+            elif name.startswith(b"/"):
+                self._end(name[1:])
+            else:
+                self._start(name, tag[2])
+
+    def has_open(self, name: bytes) -> bool:
+        return self._place.open.get(name, 0) > 0
+
+    def _end(self, name: bytes) -> None:
+        if not self._place.end(name):
+            self._place.end_outside(name)
+        if name == b"frameset" and self._framesets:
+            self._framesets -= 1
+
+    def _takes_frames(self) -> bool:
+        return self._may_have_frames
 
 
 def _end_of_script(document: bytes, at: int) -> int:
@@ -176,7 +251,7 @@ def _end_of_script(document: bytes, at: int) -> int:
         elif mark[0] == b"-->":
             in_comment = in_inner_script = False
         elif mark[1] and not in_inner_script:
-            tag = _TAG.match(document, mark.start())
+            tag = TAG.match(document, mark.start())
             return tag.end() if tag else -1
         elif in_comment:
             in_inner_script = not mark[1]

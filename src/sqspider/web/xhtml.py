@@ -35,7 +35,7 @@ class NotXhtmlError(Exception):
 
 def read_xhtml(document: bytes, tags: Collection[str], take: Callable[[str, Attributes], None]) -> None:
     """Hand the elements of an XHTML document that have one of these tags, and its first title, to
-    ``take``, in the form of :func:`sqspider.web.markup.elements_of`. ``document`` is in UTF-8.
+    ``take``, in the form of :func:`sqspider.web.scanner.elements_of`. ``document`` is in UTF-8.
 
     Raises :class:`NotXhtmlError`; what was handed over by then is of no use.
     """

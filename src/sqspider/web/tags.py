@@ -1,0 +1,85 @@
+"""How tags are written, as patterns: one tag, and all that lies between two that a reader asks for.
+
+By the rules of the HTML standard's tokenizer (section 13.2.5). Each pattern has the ways of writing first that nearly
+all tags have, for these are matched soonest, and then the one that all of them have. None goes back over what it has
+taken, so each takes linear time, and no memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Final
+
+from sqspider.web.attributes import TAG_NAME
+
+_ATTRIBUTES: Final = (
+    rb"(?:[\t\n\f\r /]++|" + TAG_NAME + rb"[^\t\n\f\r />=]*+"
+    rb"(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+"
+    rb"(?:\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >\"'][^\t\n\f\r >]*+|(?=>))"
+    rb"|(?![\t\n\f\r ]*+=)))*+"
+)
+TAG: Final = re.compile(rb"<(/?[A-Za-z]" + TAG_NAME + rb"*+)(" + _ATTRIBUTES + rb")>")
+"""A tag: its name, with the slash of an end tag; its attributes as they are written."""
+
+_VALUE: Final = rb'="[^"]*+"'
+_USUAL_ATTRIBUTE: Final = rb"[A-Za-z0-9:_-]++" + _VALUE
+_USUAL_ATTRIBUTES: Final = rb"(?:[ \n]++" + _USUAL_ATTRIBUTE + rb")*+"
+_USUAL_END: Final = rb"(?:>| " + _USUAL_ATTRIBUTE + rb"(?:>|" + _USUAL_ATTRIBUTES + rb"[ ]*+/?+>)|[ ]*+/>)"
+# By how often they are met; the order is all that matters.
+_USUAL_NAMES: Final = (
+    b"span code li p div em td dt dd tr ul dl link pre br h3 h2 h1 h4 h5 h6 hr strong input section th table b i ol"
+    b" button small label option figure html head body form nav col tbody thead article header footer main aside"
+).split()
+# Drawings that hold no HTML, no links and no part of their own. What ends here that was not opened in it may end the
+# drawing sooner; of what follows up to its end tag it makes no difference.
+_DRAWN: Final = (
+    rb"(?:path|g|use|circle|rect|line|polyline|polygon|ellipse|defs|symbol|stop|linearGradient|clipPath|mask)"
+)
+_DRAWING: Final = (
+    rb"svg" + _USUAL_ATTRIBUTES + rb">"
+    rb"(?:[^<]*+<(?:" + _DRAWN + _USUAL_ATTRIBUTES + rb"[ ]*+/?+>|/" + _DRAWN + rb">|title>[^<]*+</title>))*+"
+    rb"[^<]*+</svg>"
+)
+_TEXT: Final = b"|".join(
+    name + rb"(?=[\t\n\f\r />])" + _ATTRIBUTES + rb">[^<]*+</" + name + rb">" for name in (b"script", b"style")
+)
+_COMMENT: Final = rb"!--[^>]*+(?<=--)>"
+_OTHER_MARKUP: Final = rb"(?:!(?!--)|\?|/(?![A-Za-z]))[^>]*+>"  # a document type, what is taken for a comment
+_NO_MARKUP: Final = rb"(?![A-Za-z/!?])"
+
+# A link in the usual form, which is one whatever its rel says. The blanks before a fragment are part of its address,
+# which at its end they would not be: such a one is left to others, like all in which something stands for a character.
+_NOT_FOLLOWED: Final = rb'rel="[^"]*[nN][oO][fF][oO]'
+_OF_LINK: Final = rb"[ \n]++(?!href=|" + _NOT_FOLLOWED + rb")[a-z-]++" + _VALUE
+_BEHIND_HREF: Final = rb"[ \n]++(?!" + _NOT_FOLLOWED + rb")[a-z-]++" + _VALUE
+_LINK: Final = (
+    rb"<a(?:" + _OF_LINK + rb')*+[ \n]++href="([^"#&]*+)(?:"|(?<![\x00- ])#[^"&]*+")(?:' + _BEHIND_HREF + rb")*+[ ]*+>"
+)
+_NO_LINK: Final = rb"a(?:" + _OF_LINK + rb")*+>"
+_NEVER: Final = rb"(?!)()"
+
+
+@functools.cache
+def run_up_to(names: frozenset[bytes]) -> re.Pattern[bytes]:
+    """All up to the next start tag of one of these names, or the end; and up to what must be looked at more closely.
+
+    If ``a`` is among them, and what follows is a link in its usual form, the run takes that along: group 1 is its
+    address without a fragment, as it is written.
+    """
+    usual = b"|".join(name for name in _USUAL_NAMES if name not in names)
+    stops = b"|".join(sorted(names))
+    tag = [
+        rb"/[a-z0-9]++>",
+        rb'span class="[^"]*+">',
+        rb"(?:" + usual + rb")" + _USUAL_END,
+        *([_NO_LINK] if b"a" in names else []),
+        rb"/?+(?!(?<!/)(?i:" + stops + rb")[\t\n\f\r />])[A-Za-z]" + TAG_NAME + rb"*+" + _ATTRIBUTES + rb">",
+        _TEXT,
+        _DRAWING,
+        _COMMENT,
+        _OTHER_MARKUP,
+        _NO_MARKUP,
+    ]
+    link = _LINK if b"a" in names else _NEVER
+    return re.compile(rb"[^<]*+(?:<(?:" + b"|".join(tag) + rb")[^<]*+)*+(?:" + link + rb"|)")
