@@ -37,12 +37,12 @@ def has_required(tag: str, attributes: Attributes, *, is_html: bool) -> bool:
 def attributes_of(written: bytes) -> Attributes:
     attributes: Attributes = {}
     for found in _ATTRIBUTE.finditer(written):
-        name, quoted, single_quoted, bare = found.groups()
-        values = [value for value in (quoted, single_quoted, bare) if value is not None]
-        value = decoded(values[0]) if values else None
-        if value and "&" in value:
-            value = _REFERENCE.sub(_in_attribute, value)
-        attributes.setdefault(decoded(name.lower()), value)
+        value = None
+        if (group := found.lastindex) and group > 1:
+            value = decoded(found[group])
+            if "&" in value:
+                value = _REFERENCE.sub(_in_attribute, value)
+        attributes.setdefault(decoded(found[1].lower()), value)
     return attributes
 
 
@@ -54,7 +54,9 @@ def is_self_closing(written: bytes) -> bool:
 
 
 def decoded(octets: bytes) -> str:
-    text = octets.decode("utf-8", "replace").replace("\0", "\ufffd")
+    text = octets.decode("utf-8", "replace")
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 

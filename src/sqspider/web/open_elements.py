@@ -98,7 +98,7 @@ class Place:
 
     def __init__(self) -> None:
         self.parts: list[_Part] = []
-        self.open = dict.fromkeys(ORDINARY, 0)  # elements outside of all parts, by name; of those that were told
+        self.open: dict[bytes, int] = {}  # elements outside of all parts, by name; of those that were told
 
     @property
     def is_foreign(self) -> bool:

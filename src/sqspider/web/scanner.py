@@ -12,8 +12,9 @@ finds the elements that the tree has, but for what takes a whole tree to know:
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from sqspider.web.attributes import Attributes, attributes_of, decoded, has_required, text_of
@@ -30,7 +31,7 @@ _TEXT_END: Final = {
 }
 
 _HOLDS_TEXT: Final = frozenset({*_TEXT_END, b"script", b"plaintext"})
-_STOPS: Final = _HOLDS_TEXT | {b"svg", b"math", b"template", b"frameset"}  # what changes how the rest is read
+_CHANGES_WHAT_FOLLOWS: Final = _HOLDS_TEXT | {b"svg", b"math", b"template", b"frameset"}
 # 13.2.6.4.7: what comes too late for a frameset.
 _RULES_OUT_FRAMES: Final = frozenset(
     b"applet area body br button dd dt embed hr iframe image img input keygen li listing marquee object pre select"
@@ -59,6 +60,17 @@ def page_elements(document: bytes, tags: Collection[str]) -> Iterator[tuple[str,
     return _Scanner(document, tags).elements()
 
 
+@functools.cache
+def _wanted(tags: tuple[str, ...]) -> Mapping[bytes, str]:
+    images = {b"image": "img"} if "img" in tags else {}
+    return {tag.encode(): tag for tag in tags} | images
+
+
+@functools.cache
+def _run(tags: tuple[str, ...]) -> re.Pattern[bytes]:
+    return run_up_to(_CHANGES_WHAT_FOLLOWS.union(_wanted(tags)))
+
+
 class _Scanner:
     """One pass over a document. Whatever begins and does not end takes the rest of it along, as it
     does in a browser; going on behind its beginning would search for its end again and again.
@@ -70,9 +82,8 @@ class _Scanner:
     def __init__(self, document: bytes, tags: Collection[str], *, with_scripts: bool = False) -> None:
         self._document = document
         self._with_scripts = with_scripts  # then what is in a noscript is text
-        self._wanted = {tag.encode(): tag for tag in tags}
-        if "img" in tags:
-            self._wanted[b"image"] = "img"
+        self._tags = tuple(tags)
+        self._wanted = _wanted(self._tags)
         self._place = Place()
         self._at = 0  # -1: the document has ended
         self._may_have_frames = True  # nothing is known to have come that rules a frameset out
@@ -85,7 +96,7 @@ class _Scanner:
 
     def elements(self) -> Iterator[tuple[str, Attributes] | bytes]:
         document, place = self._document, self._place
-        run = run_up_to(_STOPS.union(self._wanted))
+        run = _run(self._tags)
         while self._at >= 0:
             if not place.parts and not self._has_frames:
                 passed = run.match(document, self._at)
@@ -132,7 +143,7 @@ class _Scanner:
 
     def _account_up_to(self, at: int) -> _Account:
         if self._account is None:
-            self._account = _Account(self._document, (), with_scripts=self._with_scripts)
+            self._account = _Account(self._document, with_scripts=self._with_scripts)
         self._account.go_to(at)
         return self._account
 
@@ -213,6 +224,10 @@ class _Scanner:
 
 class _Account(_Scanner):
     """What was passed over, tag by tag: which elements stay open there, and whether a frameset may come yet."""
+
+    def __init__(self, document: bytes, *, with_scripts: bool) -> None:
+        super().__init__(document, (), with_scripts=with_scripts)
+        self._place.open.update(dict.fromkeys(ORDINARY, 0))
 
     def go_to(self, at: int) -> None:
         place = self._place

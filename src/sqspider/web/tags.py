@@ -7,7 +7,6 @@ taken, so each takes linear time, and no memory.
 
 from __future__ import annotations
 
-import functools
 import re
 from typing import Final
 
@@ -60,7 +59,6 @@ _NO_LINK: Final = rb"a(?:" + _OF_LINK + rb")*+>"
 _NEVER: Final = rb"(?!)()"
 
 
-@functools.cache
 def run_up_to(names: frozenset[bytes]) -> re.Pattern[bytes]:
     """All up to the next start tag of one of these names, or the end; and up to what must be looked at more closely.
 
