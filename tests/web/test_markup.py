@@ -121,6 +121,11 @@ USUAL = (
     '<img src="x" srcset="/{} 2x">', '<source srcset="/{}">', '<area href="/{}">', "<body>", "</body>", "<html>", "</head>",
     '<p\fx="1">', "<p\tx='1'>", '<p x="\0">', '<a href="/\0{}">', '<a href="/{}\r\n">', '<a href="/\u00e9{}">', "<plaintextx>",
     "<scripty>", "<styley>", "<titlex>", "<svgx>", "<basefont>", '<ax href="/no">', '<a-b href="/no">', '<abbr title="x">', "<!x>",
+    "<math><mrow><mi>x</mi><mo>=</mo></mrow></math>", "<mrow>", "</mrow>", "<math><mi>x<b></mi></math>", "<math></p><mn>1</mn></math>",
+    "<template><p x='>'><b></template>", "<template><!-- x --><style><a></style></template>", "<template></div><title></template>",
+    "<A CLASS=x HREF='/{}#f'>", "<a href=/{}#f class=x>", "<a href=/{}/>", "<a href='/{} #f'>", "<a href=/{}&amp;x>", "<a href=#f>",
+    '<a href="/{}" rel="it\'s nofollow">', "<a rel=nofollow href=/{}>", "<a rel='x nofollow' href='/{}'>", "<a Rel=NOFOLLOW href=/{}>",
+    '<a href="/{}" rel="no&#102;ollow">', "<a rel= nofollow href=/{}>", "<a rel=x href='/{}'>", "<a href = '/{}'>", "<a href=/{} HREF=/no>",
 )  # fmt: skip
 # What takes a whole tree to know, or what browsers do not agree on: for a comparison without one.
 UNUSUAL = (

@@ -68,7 +68,7 @@ def _wanted(tags: tuple[str, ...]) -> Mapping[bytes, str]:
 
 @functools.cache
 def _run(tags: tuple[str, ...]) -> re.Pattern[bytes]:
-    return run_up_to(_CHANGES_WHAT_FOLLOWS.union(_wanted(tags)))
+    return run_up_to(frozenset(_wanted(tags)), _CHANGES_WHAT_FOLLOWS)
 
 
 class _Scanner:
@@ -102,8 +102,8 @@ class _Scanner:
                 passed = run.match(document, self._at)
                 assert passed is not None  # nothing is a run, too
                 self._at = passed.end()
-                if (link := passed[1]) is not None:
-                    yield link
+                if passed.lastindex:
+                    yield passed[passed.lastindex]
                     continue
             tag = self._next_tag(len(document))
             if tag is None:

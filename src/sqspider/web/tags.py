@@ -8,6 +8,7 @@ taken, so each takes linear time, and no memory.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from sqspider.web.attributes import TAG_NAME
@@ -30,8 +31,8 @@ _USUAL_NAMES: Final = (
     b"span code li p div em td dt dd tr ul dl link pre br h3 h2 h1 h4 h5 h6 hr strong input section th table b i ol"
     b" button small label option figure html head body form nav col tbody thead article header footer main aside"
 ).split()
-# Drawings that hold no HTML, no links and no part of their own. What ends here that was not opened in it may end the
-# drawing sooner; of what follows up to its end tag it makes no difference.
+# Drawings and formulas that hold no HTML, no links and no part of their own. What ends here that was not opened in it
+# may end the whole sooner; of what follows up to its end tag it makes no difference.
 _DRAWN: Final = (
     rb"(?:path|g|use|circle|rect|line|polyline|polygon|ellipse|defs|symbol|stop|linearGradient|clipPath|mask)"
 )
@@ -40,8 +41,22 @@ _DRAWING: Final = (
     rb"(?:[^<]*+<(?:" + _DRAWN + _USUAL_ATTRIBUTES + rb"[ ]*+/?+>|/" + _DRAWN + rb">|title>[^<]*+</title>))*+"
     rb"[^<]*+</svg>"
 )
+_SET: Final = (
+    rb"(?:mrow|msu[bp]|msubsup|mfrac|msqrt|mroot|munder|mover|munderover|mtable|mtr|mtd|mstyle|mspace|mpadded"
+    rb"|semantics|annotation)"
+)
+_SIGN: Final = b"|".join(
+    name + _USUAL_ATTRIBUTES + rb">[^<]*+</" + name + rb">" for name in (b"mi", b"mo", b"mn", b"mtext")
+)
+_FORMULA: Final = (
+    rb"math" + _USUAL_ATTRIBUTES + rb">"
+    rb"(?:[^<]*+<(?:" + _SIGN + rb"|" + _SET + _USUAL_ATTRIBUTES + rb"[ ]*+/?+>|/" + _SET + rb">))*+"
+    rb"[^<]*+</math>"
+)
+_END_OF_NAME: Final = rb"[\t\n\f\r />]"
+_ANY_TAG: Final = rb"[A-Za-z]" + TAG_NAME + rb"*+" + _ATTRIBUTES + rb">"
 _TEXT: Final = b"|".join(
-    name + rb"(?=[\t\n\f\r />])" + _ATTRIBUTES + rb">[^<]*+</" + name + rb">" for name in (b"script", b"style")
+    name + rb"(?=" + _END_OF_NAME + rb")" + _ATTRIBUTES + rb">[^<]*+</" + name + rb">" for name in (b"script", b"style")
 )
 _COMMENT: Final = rb"!--[^>]*+(?<=--)>"
 _OTHER_MARKUP: Final = rb"(?:!(?!--)|\?|/(?![A-Za-z]))[^>]*+>"  # a document type, what is taken for a comment
@@ -49,35 +64,64 @@ _NO_MARKUP: Final = rb"(?![A-Za-z/!?])"
 
 # A link in the usual form, which is one whatever its rel says. The blanks before a fragment are part of its address,
 # which at its end they would not be: such a one is left to others, like all in which something stands for a character.
-_NOT_FOLLOWED: Final = rb'rel="[^"]*[nN][oO][fF][oO]'
-_OF_LINK: Final = rb"[ \n]++(?!href=|" + _NOT_FOLLOWED + rb")[a-z-]++" + _VALUE
-_BEHIND_HREF: Final = rb"[ \n]++(?!" + _NOT_FOLLOWED + rb")[a-z-]++" + _VALUE
-_LINK: Final = (
-    rb"<a(?:" + _OF_LINK + rb')*+[ \n]++href="([^"#&]*+)(?:"|(?<![\x00- ])#[^"&]*+")(?:' + _BEHIND_HREF + rb")*+[ ]*+>"
+_ANY_VALUE: Final = rb"""=(?:"[^"]*+"|'[^']*+'|[^\t\n\f\r >"'][^\t\n\f\r >]*+)"""
+_NOT_FOLLOWED: Final = (
+    rb"""rel=(?:"[^"]*(?:nofo|&)|'[^']*(?:nofo|&)|[^"'][^\t\n\f\r >]*(?:nofo|&)|nofo)"""  # or it may be so
 )
-_NO_LINK: Final = rb"a(?:" + _OF_LINK + rb")*+>"
+_OF_LINK: Final = rb"[ \n]++(?!(?i:href=|" + _NOT_FOLLOWED + rb"))[A-Za-z-]++" + _ANY_VALUE
+_BEHIND_HREF: Final = rb"[ \n]++(?!(?i:" + _NOT_FOLLOWED + rb"))[A-Za-z-]++" + _ANY_VALUE
+_LINK: Final = (
+    rb"<[aA](?:" + _OF_LINK + rb")*+[ \n]++(?i:href)=(?:"
+    rb"""\"([^\"#&]*+)(?:\"|(?<![\x00- ])#[^\"&]*+\")|'([^'#&]*+)(?:'|(?<![\x00- ])#[^'&]*+')"""
+    rb"""|([^\t\n\f\r >\"'#&][^\t\n\f\r >#&]*+)(?:#[^\t\n\f\r >&]*+)?+)"""
+    rb"(?:" + _BEHIND_HREF + rb")*+[ ]*+>"
+)
+_NO_LINK: Final = rb"[aA](?:" + _OF_LINK + rb")*+>"
 _NEVER: Final = rb"(?!)()"
 
 
-def run_up_to(names: frozenset[bytes]) -> re.Pattern[bytes]:
-    """All up to the next start tag of one of these names, or the end; and up to what must be looked at more closely.
+def _template(changing: frozenset[bytes]) -> bytes:
+    """A template in which nothing has any effect beyond it: what is in it is not on the page."""
+    return (
+        rb"template(?=" + _END_OF_NAME + rb")" + _ATTRIBUTES + rb">"
+        rb"(?:[^<]*+<(?:/?+(?!(?i:"
+        + _one_of(changing)
+        + rb")"
+        + _END_OF_NAME
+        + rb")"
+        + _ANY_TAG
+        + rb"|"
+        + _COMMENT
+        + rb"))*+[^<]*+</template>"
+    )
 
-    If ``a`` is among them, and what follows is a link in its usual form, the run takes that along: group 1 is its
+
+def _one_of(names: Iterable[bytes]) -> bytes:
+    return b"|".join(sorted(names))
+
+
+def run_up_to(wanted: frozenset[bytes], changing: frozenset[bytes]) -> re.Pattern[bytes]:
+    """All up to the next start tag that is wanted or that changes how the rest is read, or the end; and up to what must
+    be looked at more closely.
+
+    If ``a`` is wanted, and what follows is a link in its usual form, the run takes that along: its one group is its
     address without a fragment, as it is written.
     """
-    usual = b"|".join(name for name in _USUAL_NAMES if name not in names)
-    stops = b"|".join(sorted(names))
+    usual = b"|".join(name for name in _USUAL_NAMES if name not in wanted)
+    stops = _one_of(wanted | changing)
     tag = [
-        rb"/[a-z0-9]++>",
+        rb"/[A-Za-z0-9]++>",
         rb'span class="[^"]*+">',
         rb"(?:" + usual + rb")" + _USUAL_END,
-        *([_NO_LINK] if b"a" in names else []),
-        rb"/?+(?!(?<!/)(?i:" + stops + rb")[\t\n\f\r />])[A-Za-z]" + TAG_NAME + rb"*+" + _ATTRIBUTES + rb">",
+        *([_NO_LINK] if b"a" in wanted else []),
+        rb"/?+(?!(?<!/)(?i:" + stops + rb")" + _END_OF_NAME + rb")" + _ANY_TAG,
         _TEXT,
         _DRAWING,
+        _FORMULA,
+        _template(changing),
         _COMMENT,
         _OTHER_MARKUP,
         _NO_MARKUP,
     ]
-    link = _LINK if b"a" in names else _NEVER
+    link = _LINK if b"a" in wanted else _NEVER
     return re.compile(rb"[^<]*+(?:<(?:" + b"|".join(tag) + rb")[^<]*+)*+(?:" + link + rb"|)")
