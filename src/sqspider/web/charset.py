@@ -207,6 +207,8 @@ _XML_ENCODING: Final = re.compile(rb"<\?xml[^<>]*?encoding[\x00-\x20]*=[\x00-\x2
 
 def _prescan(head: bytes) -> str | None:
     """HTML standard, "prescan a byte stream to determine its encoding"."""
+    if not _META.search(head):  # nothing else can say so
+        return None
     at = 0
     while (at := head.find(b"<", at)) >= 0:
         if head.startswith(b"<!--", at):

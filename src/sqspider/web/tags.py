@@ -1,8 +1,8 @@
 """How tags are written, as patterns: one tag, and all that lies between two that a reader asks for.
 
 By the rules of the HTML standard's tokenizer (section 13.2.5). Each pattern has the ways of writing first that nearly
-all tags have, for these are matched soonest, and then the one that all of them have. None goes back over what it has
-taken, so each takes linear time, and no memory.
+all tags have, for these are matched soonest, and then the one that all of them have. No place is looked at more than a
+few times, and no way back is kept, so each takes linear time, and no memory.
 """
 
 from __future__ import annotations
