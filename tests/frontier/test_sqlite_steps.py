@@ -34,6 +34,15 @@ async def test_only_the_end_of_a_write_is_in_a_thread(tmp_path: Path) -> None:
     await frontier.close()
 
 
+async def test_who_asks_again_and_again_lets_others_go_on(tmp_path: Path) -> None:
+    frontier = await opened(tmp_path / "f.db")
+    other = asyncio.create_task(asyncio.sleep(0))
+    await frontier.counts()
+    await frontier.counts()
+    assert other.done()
+    await frontier.close()
+
+
 async def test_the_lock_of_others_holds_nobody_else_up(tmp_path: Path) -> None:
     frontier = await opened(tmp_path / "f.db")
     with closing(sqlite3.connect(tmp_path / "f.db", isolation_level=None)) as other:

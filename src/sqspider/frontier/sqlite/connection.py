@@ -50,6 +50,7 @@ class InPlace:
         return result
 
     async def _done(self, work: Callable[[], T]) -> T:
+        await asyncio.sleep(0)  # who asks again and again keeps nobody from the loop
         give_up_at = time.monotonic() + BUSY_SECONDS
         while True:
             while self._end is not None:
