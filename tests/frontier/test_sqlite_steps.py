@@ -34,15 +34,6 @@ async def test_only_the_end_of_a_write_is_in_a_thread(tmp_path: Path) -> None:
     await frontier.close()
 
 
-async def test_who_asks_again_and_again_lets_others_go_on(tmp_path: Path) -> None:
-    frontier = await opened(tmp_path / "f.db")
-    other = asyncio.create_task(asyncio.sleep(0))
-    await frontier.counts()
-    await frontier.counts()
-    assert other.done()
-    await frontier.close()
-
-
 async def test_the_lock_of_others_holds_nobody_else_up(tmp_path: Path) -> None:
     frontier = await opened(tmp_path / "f.db")
     with closing(sqlite3.connect(tmp_path / "f.db", isolation_level=None)) as other:
@@ -53,6 +44,35 @@ async def test_the_lock_of_others_holds_nobody_else_up(tmp_path: Path) -> None:
         assert not waiting.done()
         other.execute("COMMIT")
         assert len(await waiting) == 3
+    await frontier.close()
+
+
+@pytest.mark.parametrize("is_write", [True, False])
+async def test_who_writes_on_and_on_lets_others_have_their_turn(tmp_path: Path, is_write: bool) -> None:
+    frontier = await opened(tmp_path / "f.db")
+    written = 0
+
+    async def write_on() -> None:
+        nonlocal written
+        for number in range(200):
+            await frontier.enqueue(entries(3, host=f"h{number}.test"))
+            written += 1
+
+    writing = asyncio.ensure_future(write_on())
+    while not written:
+        await asyncio.sleep(0)
+    await (frontier.send([url("sent")]) if is_write else frontier.counts())
+    assert written <= 3
+    await writing
+    await frontier.close()
+
+
+async def test_who_reads_on_and_on_lets_others_have_their_turn(tmp_path: Path) -> None:
+    frontier = await opened(tmp_path / "f.db")
+    other = asyncio.ensure_future(asyncio.sleep(0))
+    for _ in range(5):
+        await frontier.counts()
+    assert other.done()
     await frontier.close()
 
 

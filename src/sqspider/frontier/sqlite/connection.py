@@ -39,31 +39,32 @@ class InPlace:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="frontier")
-        self._end: asyncio.Future[None] | None = None  # that is under way: until then nothing else is begun
+        self._one = asyncio.Lock()  # until a step's end is done nothing else is begun; who has come first is next
 
     async def run(self, work: Callable[[], T], end: Callable[[], None] | None = None) -> T:
-        result = await self._done(work)
-        if end is not None:
-            self._end = asyncio.get_running_loop().run_in_executor(self._thread, end)
-            self._end.add_done_callback(self._ended)
-            await asyncio.shield(self._end)  # goes on to its end even if nobody waits for it any more
+        result = await self._begun(work)
+        if end is None:
+            self._one.release()
+            await asyncio.sleep(0)  # who reads on and on lets others have their turn
+            return result
+        ended = asyncio.get_running_loop().run_in_executor(self._thread, end)
+        ended.add_done_callback(lambda _: self._one.release())
+        await asyncio.shield(ended)  # goes on to its end even if nobody waits for it any more
         return result
 
-    async def _done(self, work: Callable[[], T]) -> T:
-        await asyncio.sleep(0)  # who asks again and again keeps nobody from the loop
+    async def _begun(self, work: Callable[[], T]) -> T:
+        """Do a step, with nothing beside it from now on."""
         give_up_at = time.monotonic() + BUSY_SECONDS
         while True:
-            while self._end is not None:
-                await asyncio.wait((self._end,))
+            await self._one.acquire()
             try:
                 return work()
-            except sqlite3.OperationalError as error:
-                if not is_busy(error) or time.monotonic() > give_up_at:
+            except BaseException as error:
+                self._one.release()
+                is_locked = isinstance(error, sqlite3.OperationalError) and is_busy(error)
+                if not is_locked or time.monotonic() > give_up_at:
                     raise
             await asyncio.sleep(BUSY_PAUSE_SECONDS)
-
-    def _ended(self, _end: asyncio.Future[None]) -> None:
-        self._end = None
 
     def close(self) -> None:
         self._thread.shutdown()
