@@ -133,7 +133,7 @@ class Hand:
     def put_back_in_line(self, visit: Visit) -> None:
         """It waits until it is the first, or for no longer than it may, if it is not over."""
         if visit.is_over:
-            self.lines.step_out(visit)
+            self.let_go(visit)
             return
         if visit.claim is None:
             self.leave_gate(visit)
@@ -148,8 +148,14 @@ class Hand:
             self._politeness.release(visit.message)
         visit.turn_at = None
 
+    def let_go(self, visit: Visit) -> None:
+        """A visit is over: nobody stands behind it until its end is written, by which it is released."""
+        self.lines.step_out(visit)
+        if not visit.ending:
+            self.release(visit)
+
     def release(self, visit: Visit) -> None:
-        """A visit is over: give back all that it holds."""
+        """A visit is over, and its end is written: give back all that it holds."""
         self.forget_judgement(visit)
         permission, visit.permission = visit.permission, None
         if permission is not None:

@@ -254,9 +254,7 @@ class Worker:
             if not visit.is_over:
                 self._endings.end_in_error(visit)
         if visit.is_over:
-            self._hand.lines.step_out(visit)  # nobody waits for its end to be written
-            if not visit.ending:
-                self._hand.release(visit)
+            self._hand.let_go(visit)
 
     async def _drain(self, crew: Sequence[asyncio.Task[None]]) -> None:
         """Wait for what is in hand; once stopping, no longer than the fetch limit."""
