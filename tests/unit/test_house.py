@@ -38,6 +38,7 @@ INFRA_ORDER: Final = (
 """Who imports whom in ``infra``: a module only those below it, none beside it."""
 
 REFERENCE: Final = re.compile(r":\w+:`~?(sqspider(?:\.\w+)+)`")  # of one module to what is in another
+LOSES_ITS_PLACE: Final = re.compile(r"(?<![|])\)[*+?]\+")  # a group that is repeated, with no way back
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -155,6 +156,12 @@ def test_nine_functions_in_ten_are_short() -> None:
     assert share >= SHORT_SHARE, (
         f"{share:.1%} of {len(function_lengths(ALL))} functions have {SHORT_LINES} lines or fewer"
     )
+
+
+def test_no_pattern_goes_on_in_the_midst_of_what_did_not_match() -> None:
+    """Pages were read wrong on Debian 12: see ``web/tags.py``. Nobody here would have seen it."""
+    found = [file.name for file in (ROOT / "src").rglob("*.py") if LOSES_ITS_PLACE.search(file.read_text())]
+    assert not found
 
 
 def test_modules_do_not_import_one_another_in_a_circle() -> None:

@@ -19,7 +19,7 @@ REQUIRED: Final = {
 TAG_NAME: Final = rb"[^\t\n\f\r />]"  # a character of it
 _ATTRIBUTE: Final = re.compile(
     rb"(" + TAG_NAME + rb"[^\t\n\f\r />=]*+)"
-    rb"(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\t\n\f\r >\"'][^\t\n\f\r >]*+|\Z)))?+"
+    rb"(?>[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\t\n\f\r >\"'][^\t\n\f\r >]*+|\Z))|)"
 )
 _REFERENCE: Final = re.compile(r"&(?:#([xX][0-9a-fA-F]+|[0-9]+);?|([a-zA-Z][a-zA-Z0-9]*;?))")
 _LONGEST_NAME: Final = max(map(len, named_references))

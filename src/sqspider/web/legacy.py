@@ -198,7 +198,7 @@ def _gb_18030_private() -> Iterator[tuple[bytes, str]]:
 
 _ESCAPES: Final = re.compile(rb"\x1b(\([BJI]|\$[@B])")
 _JIS_PAIRS: Final = re.compile(rb"[\x21-\x7e][^\x1b]|[\x00-\xff]")
-_JIS_TEXT: Final = re.compile(rb"(?:[\x21-\x7e][\x21-\x7e])*+")
+_JIS_TEXT: Final = re.compile(rb"(?:[\x21-\x7e][\x21-\x7e]|)*+")
 _JIS_CONTROLS: Final = re.compile(rb"[\x0e\x0f\x1b]")
 _HIGH: Final = bytes(octet | 0x80 for octet in range(256))
 _ROMAN: Final = {0x5C: "\xa5", 0x7E: "\u203e"}

@@ -35,7 +35,7 @@ _LEAVES: Final = _FIELDS | _IGNORED  # have no elements in them, so that their e
 _NAME: Final = r"(?:([A-Za-z_][\w.-]*):)?([A-Za-z_][\w.-]*)"
 # A tag that does not end before the next one begins, ends there: "<" is in no attribute.
 _MARKUP: Final = re.compile(
-    rf"<(?:(/?){_NAME}((?:[^<>\"']++|\"[^\"<]*+(?:\"|\Z)|'[^'<]*+(?:'|\Z))*+)(>?)"
+    rf"<(?:(/?){_NAME}((?:[^<>\"']++|\"[^\"<]*+(?:\"|\Z)|'[^'<]*+(?:'|\Z)|)*+)(>?)"
     r"|(!--|!\[CDATA\[|![A-Za-z]|[?!/])|\Z)"
 )
 _LONG_MARKS: Final = ("<!--", "<![CDATA[")

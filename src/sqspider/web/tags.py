@@ -3,6 +3,9 @@
 By the rules of the HTML standard's tokenizer (section 13.2.5). Each pattern has the ways of writing first that nearly
 all tags have, for these are matched soonest, and then the one that all of them have. No place is looked at more than a
 few times, and no way back is kept, so each takes linear time, and no memory.
+
+Where something is repeated as a whole, nothing is its last alternative, ``(?:...|)*+``: CPython before 3.11.5, Debian
+12's too, goes on in the midst of what did not match in the end (https://github.com/python/cpython/issues/106052).
 """
 
 from __future__ import annotations
@@ -17,14 +20,14 @@ _ATTRIBUTES: Final = (
     rb"(?:[\t\n\f\r /]++|" + TAG_NAME + rb"[^\t\n\f\r />=]*+"
     rb"(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+"
     rb"(?:\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >\"'][^\t\n\f\r >]*+|(?=>))"
-    rb"|(?![\t\n\f\r ]*+=)))*+"
+    rb"|(?![\t\n\f\r ]*+=))|)*+"
 )
 TAG: Final = re.compile(rb"<(/?[A-Za-z]" + TAG_NAME + rb"*+)(" + _ATTRIBUTES + rb")>")
 """A tag: its name, with the slash of an end tag; its attributes as they are written."""
 
 _VALUE: Final = rb'="[^"]*+"'
 _USUAL_ATTRIBUTE: Final = rb"[A-Za-z0-9:_-]++" + _VALUE
-_USUAL_ATTRIBUTES: Final = rb"(?:[ \n]++" + _USUAL_ATTRIBUTE + rb")*+"
+_USUAL_ATTRIBUTES: Final = rb"(?:[ \n]++" + _USUAL_ATTRIBUTE + rb"|)*+"
 _USUAL_END: Final = rb"(?:>| " + _USUAL_ATTRIBUTE + rb"(?:>|" + _USUAL_ATTRIBUTES + rb"[ ]*+/?+>)|[ ]*+/>)"
 # By how often they are met; the order is all that matters.
 _USUAL_NAMES: Final = (
@@ -38,7 +41,7 @@ _DRAWN: Final = (
 )
 _DRAWING: Final = (
     rb"svg" + _USUAL_ATTRIBUTES + rb">"
-    rb"(?:[^<]*+<(?:" + _DRAWN + _USUAL_ATTRIBUTES + rb"[ ]*+/?+>|/" + _DRAWN + rb">|title>[^<]*+</title>))*+"
+    rb"(?:[^<]*+<(?:" + _DRAWN + _USUAL_ATTRIBUTES + rb"[ ]*+/?+>|/" + _DRAWN + rb">|title>[^<]*+</title>)|)*+"
     rb"[^<]*+</svg>"
 )
 _SET: Final = (
@@ -50,7 +53,7 @@ _SIGN: Final = b"|".join(
 )
 _FORMULA: Final = (
     rb"math" + _USUAL_ATTRIBUTES + rb">"
-    rb"(?:[^<]*+<(?:" + _SIGN + rb"|" + _SET + _USUAL_ATTRIBUTES + rb"[ ]*+/?+>|/" + _SET + rb">))*+"
+    rb"(?:[^<]*+<(?:" + _SIGN + rb"|" + _SET + _USUAL_ATTRIBUTES + rb"[ ]*+/?+>|/" + _SET + rb">)|)*+"
     rb"[^<]*+</math>"
 )
 _END_OF_NAME: Final = rb"[\t\n\f\r />]"
@@ -71,12 +74,12 @@ _NOT_FOLLOWED: Final = (
 _OF_LINK: Final = rb"[ \n]++(?!(?i:href=|" + _NOT_FOLLOWED + rb"))[A-Za-z-]++" + _ANY_VALUE
 _BEHIND_HREF: Final = rb"[ \n]++(?!(?i:" + _NOT_FOLLOWED + rb"))[A-Za-z-]++" + _ANY_VALUE
 _LINK: Final = (
-    rb"<[aA](?:" + _OF_LINK + rb")*+[ \n]++(?i:href)=(?:"
+    rb"<[aA](?:" + _OF_LINK + rb"|)*+[ \n]++(?i:href)=(?:"
     rb"""\"([^\"#&]*+)(?:\"|(?<![\x00- ])#[^\"&]*+\")|'([^'#&]*+)(?:'|(?<![\x00- ])#[^'&]*+')"""
-    rb"""|([^\t\n\f\r >\"'#&][^\t\n\f\r >#&]*+)(?:#[^\t\n\f\r >&]*+)?+)"""
-    rb"(?:" + _BEHIND_HREF + rb")*+[ ]*+>"
+    rb"""|([^\t\n\f\r >\"'#&][^\t\n\f\r >#&]*+)(?>#[^\t\n\f\r >&]*+|))"""
+    rb"(?:" + _BEHIND_HREF + rb"|)*+[ ]*+>"
 )
-_NO_LINK: Final = rb"[aA](?:" + _OF_LINK + rb")*+>"
+_NO_LINK: Final = rb"[aA](?:" + _OF_LINK + rb"|)*+>"
 _NEVER: Final = rb"(?!)()"
 
 
@@ -92,7 +95,7 @@ def _template(changing: frozenset[bytes]) -> bytes:
         + _ANY_TAG
         + rb"|"
         + _COMMENT
-        + rb"))*+[^<]*+</template>"
+        + rb")|)*+[^<]*+</template>"
     )
 
 
@@ -124,4 +127,4 @@ def run_up_to(wanted: frozenset[bytes], changing: frozenset[bytes]) -> re.Patter
         _NO_MARKUP,
     ]
     link = _LINK if b"a" in wanted else _NEVER
-    return re.compile(rb"[^<]*+(?:<(?:" + b"|".join(tag) + rb")[^<]*+)*+(?:" + link + rb"|)")
+    return re.compile(rb"[^<]*+(?:<(?:" + b"|".join(tag) + rb")[^<]*+|)*+(?:" + link + rb"|)")
