@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import trustme
@@ -133,7 +133,8 @@ class Http2Server:
         finally:
             server.close()
             for peer in self.peers:
-                peer.writer.transport.abort()
+                with suppress(AttributeError):  # CPython before 3.11.3, if the client has left
+                    peer.writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer2(writer)
