@@ -259,6 +259,17 @@ def test_status_lists_reasons_below_their_status(sqspider: Run, served_site: str
     ]  # fmt: skip
 
 
+def test_where_a_frontier_is_stands_in_one_line_as_it_is_called(sqspider: Run, tmp_path: Path) -> None:
+    """On AWS it is a long one; and a path may look like what a table is painted with."""
+    folder = tmp_path / "[bold]" / ("f" * 100)
+    folder.mkdir(parents=True)
+    frontier = f"sqlite:{folder / 'crawl.db'}"
+    sqspider("--frontier", frontier, "enqueue", "http://example.com/")
+    assert sqspider("--frontier", frontier, "status").stdout.splitlines()[0] == f"in {frontier}"
+    nothing = f"nothing was noted in that time in {frontier}\n"
+    assert sqspider("--frontier", frontier, "metrics").stdout == nothing
+
+
 @pytest.mark.parametrize("columns", ["60", "80", "200"])
 def test_metrics_are_cut_off_on_no_terminal(
     sqspider: Run, served_site: str, monkeypatch: pytest.MonkeyPatch, columns: str

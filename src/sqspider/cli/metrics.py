@@ -68,7 +68,7 @@ def metrics(shared: Shared, /, since: float, period: float | None, as_json: bool
             if as_json:
                 print(json.dumps([_row(point) for point in points]))
             elif not points:
-                Console().print(f"nothing was noted in that time in {frontier.place}", highlight=False)
+                print(f"nothing was noted in that time in {frontier.place}")
             else:
                 _show(Console(), points, seconds)
 

@@ -65,7 +65,7 @@ def status(shared: Shared, /, watch: bool, exact: bool, check: bool, as_json: bo
             else:
                 from rich.console import Console  # here, and below: what is printed as JSON needs none
 
-                Console().print(_table(state))
+                Console().print(_table(state), soft_wrap=True)
 
     asyncio.run(main())
     return GOOD
