@@ -154,7 +154,7 @@ def run_loop(main: Coroutine[Any, Any, int]) -> int:
 
 def keep_memory() -> None:
     """Keep what a page has given back for the next one, where the C library is glibc: it would return the memory of
-    each page's tree to the system, and take a page fault for every 4 KiB of the next one's."""
+    each page to the system, and take a page fault for every 4 KiB of the next one's."""
     if sys.platform == "linux":
         import ctypes  # here: 4 ms
 

@@ -276,7 +276,7 @@ class Taking(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str
     claim_id: str  # new for every turn
     lease_seconds: float
-    claims: Callable[[Message], bool]  # whether to claim at once; it only reads, and may be called in another thread
+    claims: Callable[[Message], bool]  # whether to claim at once; it only reads, for the turn may come to nothing
     # Whether a record's URL comes only when its host's turn has come, claimed then; none: at once. It only reads, too.
     passes: Callable[[Message, HostRow], Passage | None] = no_passage
 

@@ -161,7 +161,7 @@ class Politeness:
         return None if isinstance(turn, Turn) else turn
 
     def is_free(self, message: Message) -> bool:
-        """Whether a URL may be asked for at once, as far as is known here. It reads only: any thread may ask."""
+        """Whether a URL may be asked for at once, as far as is known here. It reads only: amid a turn."""
         settings = message.settings
         row = self._rows.copy_of(host_of(message.url))
         if row is None or self.network.is_down or has_budget(settings):
@@ -172,7 +172,7 @@ class Politeness:
 
     def passage(self, message: Message, row: HostRow) -> Passage | None:
         """With what a URL's host may be entered as soon as its turn comes, by the host's row as it is; none: it has no
-        turns, or there is more to be asked first. It reads only: any thread may ask."""
+        turns, or there is more to be asked first. It reads only: amid a turn."""
         settings, now = message.settings, self._clock()
         row = host_trouble.as_of(row, now)
         if self.network.is_down or has_budget(settings) or settings.per_host > 1:

@@ -52,7 +52,7 @@ class HostRows:
         return await self.row(host, within=0.0) if doubt(row) else row
 
     def copy_of(self, host: str) -> HostRow | None:
-        """What is known of a row without reading it. Any thread may ask."""
+        """What is known of a row without reading it, for who asks amid a turn."""
         copy = self._copies.peek(host)
         return copy.row if copy is not None and 0 <= self._clock() - copy.read_at < COPY_SECONDS else None
 

@@ -25,7 +25,7 @@ class Memory(Generic[K, V]):
         return self._kept.get(key)
 
     def peek(self, key: K) -> V | None:
-        """As :meth:`get`, for another thread: nothing changes."""
+        """As :meth:`get`, amid a turn, which may come to nothing: nothing changes."""
         return self._kept.get(key) if self._generation == self._frontier.generation else None
 
     def put(self, key: K, value: V) -> None:

@@ -45,7 +45,7 @@ class RulesCache:
         return known
 
     def peek(self, origin: str, now: float) -> KnownRules | None:
-        """As :meth:`get`, for another thread: nothing changes."""
+        """As :meth:`get`, amid a turn, which may come to nothing: nothing changes."""
         known = self._kept.get(origin) if self._generation == self._frontier.generation else None
         return known if known is not None and known.row.expires_at > now else None
 
@@ -105,11 +105,11 @@ class Robots:
         return Blocked(Reason.ROBOTS, f"robots.txt line {verdict.line}: {verdict.rule}")
 
     def is_known(self, url: str) -> bool:
-        """Whether the rules for a URL are here, whatever they say. Any thread may ask."""
+        """Whether the rules for a URL are here, whatever they say. It reads only: amid a turn."""
         return self._rules.peek(origin_of(url), self._clock()) is not None
 
     def is_known_to_allow(self, url: str) -> bool:
-        """Whether the rules are here and allow a URL. Any thread may ask."""
+        """Whether the rules are here and allow a URL. It reads only: amid a turn."""
         known = self._rules.peek(origin_of(url), self._clock())
         if known is None or known.row.access is RobotsAccess.UNREACHABLE:
             return False

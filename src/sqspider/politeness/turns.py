@@ -70,7 +70,7 @@ class Turns:
 
     def passage(self, row: HostRow, settings: CrawlSettings, until: float) -> Passage | None:
         """With what a host that is well is entered in its turn; none: it has no delay, or its slots are to be taken
-        back first. Any thread may ask."""
+        back first. It reads only: amid a turn."""
         delay, now = host.delay_for(row, settings), self._clock()
         spacing = host.spacing_for(row, delay)
         if delay == 0 or host.with_slots_taken_back(row, spacing, now) is not row:

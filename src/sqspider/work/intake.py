@@ -116,7 +116,7 @@ class Intake:
         return len(taken)
 
     def _may_be_claimed(self, message: Message) -> bool:
-        """Whether a URL can be asked for as soon as there is a runner. It only reads, and is asked in any thread."""
+        """Whether a URL can be asked for as soon as there is a runner. It only reads: amid a turn."""
         url, memories = message.url, self._memories
         if is_cut(url) or url in memories.finished or url in memories.suspects:
             return False
