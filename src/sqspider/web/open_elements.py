@@ -6,7 +6,6 @@ names alone, in bounded memory.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final
 
 from sqspider.web.attributes import attributes_of, is_self_closing
@@ -51,7 +50,7 @@ class _Part:
         self.is_html = language in (b"html", b"template")
         self.holds_html = False  # the annotation-xml that was opened last is one of HTML
         self._names: list[bytes] = []
-        self._counts: Counter[bytes] = Counter()
+        self._counts: dict[bytes, int] = {}
         self._beyond = 0  # elements deeper than what is kept
 
     def __contains__(self, name: bytes) -> bool:
@@ -65,7 +64,7 @@ class _Part:
     def open(self, name: bytes) -> None:
         if len(self._names) < MAX_DEPTH:
             self._names.append(name)
-            self._counts[name] += 1
+            self._counts[name] = self._counts.get(name, 0) + 1
         else:
             self._beyond += 1
 

@@ -39,6 +39,7 @@ _RULES_OUT_FRAMES: Final = frozenset(
 )
 
 
+MAX_TITLE_BYTES: Final = 65_536  # that are read of a title: references in it take seventy times as much while they are
 PAGE_TAGS: Final = ("a", "area", "frame", "iframe", "base", "meta")
 
 
@@ -136,7 +137,9 @@ class _Scanner:
 
     def _end(self, name: bytes) -> None:
         place = self._place
-        if place.parts and not place.end(name) and self._account_up_to(self._parts_at).has_open(name):
+        if not place.parts or place.end(name):
+            pass
+        elif place.parts and self._account_up_to(self._parts_at).has_open(name):  # a </p> may have ended them itself
             place.parts.clear()
         if name == b"frameset" and self._framesets:
             self._framesets -= 1
@@ -200,7 +203,7 @@ class _Scanner:
             text = self._skip_text(name)
             if name == b"title" and not self._has_title and not self._place.parts:
                 self._has_title = True
-                return "title", {"": text_of(text)}
+                return "title", {"": text_of(text[:MAX_TITLE_BYTES])}
         return None
 
     def _first_base(self, base: tuple[str, Attributes]) -> tuple[str, Attributes] | None:
