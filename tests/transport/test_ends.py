@@ -11,6 +11,7 @@ import pytest
 from sqspider.transport import ENOUGH, GO_ON, PAUSE, Exchange, Failure, Request
 from sqspider.transport.curl import CurlTransport
 from sqspider.transport.line import BUFFER_BYTES, HELD_UP_SECONDS
+from sqspider.transport.names import Names
 
 from .kit import HELLO, Peer, Server, Taken, ask, open_descriptors, transport, until
 
@@ -160,6 +161,20 @@ async def test_a_time_limit_ends_it_in_time() -> None:
     assert (exchange.failure, body) == (Failure.TIMEOUT, b"hi")
     assert took > 0.19
     assert exchange.end_seconds == pytest.approx(took, abs=0.05)
+
+
+async def test_the_time_that_a_look_up_takes_is_within_the_limit() -> None:
+    class Slow:
+        async def resolve(self, name: str) -> list[str]:
+            del name
+            await asyncio.sleep(2.0)
+            return ["127.0.0.1"]
+
+    async with Server(lambda _: None).running() as server:
+        with transport(names=Names(Slow(), allow_private=True)) as carrier:
+            exchange, _ = await ask(carrier, server.url(host="slow.example"), 3.0)
+    assert exchange.failure is Failure.TIMEOUT
+    assert 3.0 <= exchange.end_seconds + 0.01 < 4.9  # it would be 5
 
 
 async def test_an_answer_that_came_while_we_were_held_up_is_no_timeout() -> None:

@@ -122,7 +122,7 @@ class Line:
         self._is_asked = False
         self._until = started + exchange.request.timeout_seconds
         self._due = self._until  # the moment at which the clock rings
-        self._clock = self._loop.call_later(exchange.request.timeout_seconds, self._expire)
+        self._clock = self._loop.call_later(self._until - time.monotonic(), self._expire)  # a look-up took its part
         self._left = 0.0  # of the time, while paused
         # Not with the exchange itself: that would hold all of it until the next collection of garbage.
         exchange.resume = functools.partial(self._resume, self._ended)
