@@ -10,6 +10,7 @@ import ast
 import graphlib
 import pkgutil
 import re
+import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -187,6 +188,16 @@ def test_no_command_is_missing_where_they_are_kept_apart() -> None:
         contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
     apart = next(set(c["modules"]) for c in contracts if c["name"].startswith("Commands know nothing of each other"))
     assert apart == {f"sqspider.cli.{name}" for name in COMMANDS if name != "demo"}
+
+
+def test_what_is_installed_is_not_kept_and_no_link_is() -> None:
+    """A link to an environment of somebody's own would have every checkout install into that one."""
+    kept = subprocess.run(["git", "ls-files", "--stage"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if kept.returncode:
+        pytest.skip("this is no checkout")
+    assert [line for line in kept.stdout.splitlines() if line.startswith("120000")] == []
+    ignored = set((ROOT / ".gitignore").read_text().split())
+    assert {".venv", ".engines"} <= ignored, "with a slash at its end a line is of folders alone, and of no link to one"
 
 
 def test_the_stack_imports_one_way() -> None:
