@@ -16,6 +16,7 @@ from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from tests.conftest import Run
 from tests.transport.http2 import HTTP_1_1_REQUIRED, INTERNAL_ERROR, OK, REFUSED_STREAM, Http2Server, Peer2
+from tests.transport.kit import HELLO, Server
 from tests.transport.test_connections import until_it_arrives
 
 
@@ -103,6 +104,16 @@ async def test_a_url_without_an_answer_by_http2_pays_with_a_try_and_is_asked_by_
         assert (fetched.reason, fetched.is_stale) == (Reason.CONNECTION_RESET, False)
         assert (await fetcher.fetch(server.url("a"))).body == b"hello"
     assert [head.split()[1] for head in server.old_heads] == [b"/a"]
+
+
+async def test_a_url_without_tls_is_asked_as_if_there_were_no_http2() -> None:
+    server = Server(lambda peer: peer.end())
+    async with server.running(), Fetcher(FetchOptions(allow_private=True, allow_any_port=True, http2=True)) as fetcher:
+        assert (await fetcher.fetch(server.url("a"))).reason is Reason.CONNECTION_RESET
+        server.answer = HELLO
+        for path in ("b", "a"):
+            assert (await fetcher.fetch(server.url(path))).body == b"hello"
+    assert len(server.peers) == 2  # it needs none of its own
 
 
 async def test_an_end_on_an_idle_connection_of_http2_is_no_trouble() -> None:

@@ -165,7 +165,7 @@ class Fetcher:
             timeout_seconds=options.timeout_seconds,
             connect_seconds=CONNECT_SECONDS,
             is_fresh=is_alone,
-            http2=options.http2 and not is_alone and origin_of(url) not in self._without_http2,
+            http2=options.http2 and not is_alone and self._may_be_http2(url),
             gate=gate,
         )
         try:
@@ -198,6 +198,9 @@ class Fetcher:
             is_held=exchange is not None and exchange.failure is Failure.GATE,
             exchange=exchange,
         )
+
+    def _may_be_http2(self, url: str) -> bool:
+        return url.startswith("https:") and origin_of(url) not in self._without_http2
 
     def _learn(self, url: str, exchange: Exchange, reason: Reason | None) -> bool:
         """By which way a URL is asked for from now on. Whether what came says nothing of it."""
