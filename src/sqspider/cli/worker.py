@@ -7,7 +7,6 @@ import contextlib
 import gc
 import importlib
 import random
-import sys
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -31,9 +30,6 @@ from sqspider.work.worker import Mode, Worker
 
 _FETCH: Final = FetchOptions()
 _WORKER: Final = WorkerOptions(worker_id="worker")
-M_TRIM_THRESHOLD: Final = -1  # of mallopt(3)
-M_MMAP_THRESHOLD: Final = -3
-KEPT_BYTES: Final = 64 * 1024 * 1024  # at the top of the heap, at the most
 
 log = get_logger(__name__)
 
@@ -142,7 +138,6 @@ def polling(options: WorkerOptions, mode: Mode, traits: Traits) -> WorkerOptions
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
     """Run a command's coroutine on the quicker event loop, where there is one."""
     gc.freeze()  # what was imported stays: neither a collection nor the end of the process looks at it again
-    keep_memory()
     try:
         import uvloop
     except ImportError:  # not built for this platform: asyncio's own loop does the same, more slowly
@@ -150,18 +145,6 @@ def run_loop(main: Coroutine[Any, Any, int]) -> int:
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             return runner.run(main)
     return uvloop.run(main)
-
-
-def keep_memory() -> None:
-    """Keep what a page has given back for the next one, where the C library is glibc: it would return the memory of
-    each page to the system, and take a page fault for every 4 KiB of the next one's."""
-    if sys.platform == "linux":
-        import ctypes  # here: 4 ms
-
-        with contextlib.suppress(OSError, AttributeError):  # another C library
-            mallopt = ctypes.CDLL(None).mallopt
-            mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-            mallopt(M_MMAP_THRESHOLD, KEPT_BYTES // 2)
 
 
 def import_all(frontier: str) -> None:
