@@ -82,17 +82,19 @@ class _Thread(Generic[T]):
             self._leave()
             self._ended.wait()
         except BaseException:
-            self._leave()
+            self._leave(at_once=True)
             self._ended.wait()
             raise
         self._thread.join()
         if self._error is not None and not isinstance(self._error, asyncio.CancelledError):
             log.warning("crawl_left", error=str(self._error))
 
-    def _leave(self) -> None:
+    def _leave(self, *, at_once: bool = False) -> None:
+        """Let it close; ``at_once``: whatever closing it waits for."""
+
         def cancel() -> None:
-            self._is_left = True
-            if self._task is not None:
+            is_closing, self._is_left = self._is_left, True
+            if self._task is not None and (at_once or not is_closing):
                 self._task.cancel()
 
         with suppress(RuntimeError):  # it has ended by itself
