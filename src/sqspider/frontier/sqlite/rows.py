@@ -273,7 +273,7 @@ def record_of(row: dict[str, Any], due_seconds: float) -> UrlRecord:
 
 
 _RECORD_NAMES: Final = tuple(
-    name for name in UrlRecord.__struct_fields__ if name not in ("host", "parked", "unreadable")
+    name for name in UrlRecord.__struct_fields__ if name not in ("host", "parked", "crawl", "unreadable")
 )
 
 
