@@ -1,8 +1,13 @@
-"""What travels in the queue: one URL and the settings of the crawl it belongs to.
+"""What travels in the queue: one URL, and the name of the crawl it belongs to.
 
 A message says "look at this URL", never "this URL is yours". A body is a JSON object, or a plain
 URL that anybody may send: whatever is in it is bounded here, so that no message can harm a worker
 or be more than a frontier can hold. No I/O lives here.
+
+    {"u": URL, "c": CRAWL, …}   a crawl's: its settings stand in the crawl's row. Workers of the first
+                                version, which know of no crawls, refuse it
+    {"url": URL, …}             of the first version: it carries its settings itself
+    URL                         one page, with a delay of a second
 """
 
 from __future__ import annotations
@@ -12,7 +17,9 @@ from typing import ClassVar, Final, NamedTuple
 import msgspec
 
 from sqspider.checks import MAX_COUNT, Range, check_numbers
+from sqspider.crawl import CrawlRef
 from sqspider.crawls import MAX_DEPTH, CrawlSettings
+from sqspider.record import DEFAULT_CRAWL, record_key
 from sqspider.url import MAX_URL_BYTES, Refused, canonicalize
 
 MAX_BODY_CHARACTERS: Final = 256 * 1024
@@ -26,11 +33,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     url: str  # canonical
     depth: int = 0
     parent: str | None = None
-    settings: CrawlSettings = CrawlSettings()
+    settings: CrawlSettings = CrawlSettings()  # of a crawl's message: as the worker has read them in the crawl's row
     redirects: int = 0  # on the way from the last page to this URL
     lastmod: float | None = None  # what a sitemap said of it, seconds since the epoch
     slot: float | None = None  # the moment that was reserved at the URL's host
     generation: int = 0  # of the host row when the slot was reserved
+    crawl: CrawlRef | None = None  # none: it goes by its own settings, and its record is one of the default crawl's
 
     ranges: ClassVar[dict[str, Range]] = {  # of what may come in a body
         "depth": Range(0, MAX_DEPTH),
@@ -39,6 +47,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         "slot": Range(0, _LAST_MOMENT, is_whole=False, may_be_none=True),
         "generation": Range(0, MAX_COUNT),
     }
+
+    @property
+    def key(self) -> str:
+        """By what its record is found."""
+        return record_key(self.url, self.crawl.name if self.crawl else DEFAULT_CRAWL)
 
     @property
     def seed(self) -> str:
@@ -57,13 +70,81 @@ class BadBody(NamedTuple):
     why: str
 
 
+class _OfCrawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A crawl's message, as its body has it. A field that is not known is refused: it may mean something."""
+
+    u: str
+    c: str
+    d: int = 0
+    p: str | None = None
+    r: int = 0
+    l: float | None = None  # noqa: E741 - the bodies are short
+    s: float | None = None
+    g: int = 0
+
+
+class _Loose(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A message of the first version, as its body has it."""
+
+    url: str
+    depth: int = 0
+    parent: str | None = None
+    settings: CrawlSettings = CrawlSettings()
+    redirects: int = 0
+    lastmod: float | None = None
+    slot: float | None = None
+    generation: int = 0
+
+
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Message)
+_of_crawl_decoder = msgspec.json.Decoder(_OfCrawl)
+_loose_decoder = msgspec.json.Decoder(_Loose)
+_kind_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def encode_message(message: Message) -> str:
     """The JSON body of a message; what has its default value is left out."""
-    return _encoder.encode(message).decode()
+    if message.crawl is None:
+        body: _OfCrawl | _Loose = _Loose(
+            url=message.url,
+            depth=message.depth,
+            parent=message.parent,
+            settings=message.settings,
+            redirects=message.redirects,
+            lastmod=message.lastmod,
+            slot=message.slot,
+            generation=message.generation,
+        )
+    else:
+        body = _OfCrawl(
+            u=message.url,
+            c=str(message.crawl),
+            d=message.depth,
+            p=message.parent,
+            r=message.redirects,
+            l=message.lastmod,
+            s=message.slot,
+            g=message.generation,
+        )
+    return _encoder.encode(body).decode()
+
+
+def _decoded(text: str) -> Message:
+    """A message from a JSON object, not yet looked at. Raises ``msgspec.MsgspecError``, ``ValueError``."""
+    if "u" in _kind_decoder.decode(text):
+        short = _of_crawl_decoder.decode(text)
+        return Message(
+            url=short.u,
+            crawl=CrawlRef.parse(short.c),
+            depth=short.d,
+            parent=short.p,
+            redirects=short.r,
+            lastmod=short.l,
+            slot=short.s,
+            generation=short.g,
+        )
+    loose = _loose_decoder.decode(text)
+    return Message(**{name: getattr(loose, name) for name in _Loose.__struct_fields__})
 
 
 def decode_message(body: str) -> Message | BadBody:
@@ -76,7 +157,7 @@ def decode_message(body: str) -> Message | BadBody:
     text = body.strip()
     if text.startswith("{"):
         try:
-            message = _decoder.decode(text)
+            message = _decoded(text)
             check_numbers(message, Message.ranges)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return BadBody(f"not a message: {error}")

@@ -24,6 +24,22 @@ from typing import Final
 
 import msgspec
 
+DEFAULT_CRAWL: Final = "default"
+"""The crawl that needs no name: its records' keys are bare URLs."""
+
+
+def record_key(url: str, crawl: str = DEFAULT_CRAWL) -> str:
+    """By what a URL's record in a crawl of this name is found. A host is read from it as from the URL."""
+    return url if crawl == DEFAULT_CRAWL else f"@{crawl} {url}"
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """The name of the crawl and the URL that a key was made of."""
+    if not key.startswith("@"):
+        return DEFAULT_CRAWL, key
+    crawl, _, url = key[1:].partition(" ")
+    return crawl, url
+
 
 class Status(enum.StrEnum):
     """Where a URL record stands. The last three are final."""
@@ -247,4 +263,10 @@ class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
     claimed_at: float | None = None  # the last claim
     finished_at: float | None = None
     outcome: Outcome | None = None  # when finished; before that, what the last try met
+    crawl: str = DEFAULT_CRAWL  # the name of the one it belongs to
     unreadable: str = ""  # why the row cannot be read, if so: then nothing but the URL is told
+
+    @property
+    def key(self) -> str:
+        """By what it is found."""
+        return record_key(self.url, self.crawl)

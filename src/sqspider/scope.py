@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from sqspider.crawls import CrawlSettings, compiled
 from sqspider.patterns import Search
 from sqspider.record import Reason
-from sqspider.url import Scope, in_scope
+from sqspider.url import Scope, authority_of, directory_of, host_of, in_scope, registrable_domain
 
 
 class Blocked(NamedTuple):
@@ -28,6 +28,20 @@ def within(urls: Iterable[str], settings: CrawlSettings, seed: str, *, scope: Sc
     scope = settings.scope if scope is None else scope
     include, exclude = compiled(settings.include), compiled(settings.exclude)
     return Search().chosen((url for url in urls if in_scope(url, scope, seed)), include, exclude)
+
+
+def site_of(url: str, scope: Scope) -> str:
+    """The site of a canonical URL by which a crawl's seeds are kept: its registrable domain where the scope is one,
+    else its host and port."""
+    return registrable_domain(host_of(url)) if scope is Scope.DOMAIN else authority_of(url)
+
+
+def folders_of(seeds: Iterable[str], scope: Scope) -> dict[str, frozenset[str]]:
+    """Where the scope of a crawl is measured from, by site: the seeds' folders if it is their folders, else none."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for seed in seeds:
+        found[site_of(seed, scope)].update((directory_of(seed),) if scope is Scope.PREFIX else ())
+    return {site: frozenset(folders) for site, folders in found.items()}
 
 
 def trap_in(url: str, settings: CrawlSettings) -> Blocked | None:

@@ -7,9 +7,10 @@ is a value: a lost claim, a stale fence. What somebody must act on is a :class:`
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
+from sqspider.crawl import Crawl, CrawlRef
 from sqspider.figures import Point, Sample
 from sqspider.frontier.values import (
     Bill,
@@ -44,7 +45,7 @@ class _Shared(Protocol):
 
     @property
     def generation(self) -> int:
-        """Raised by :meth:`clear_table`: whoever remembers what is recorded here forgets it then.
+        """Raised by :meth:`clear_table` and :meth:`remove_crawl`: whoever remembers what is recorded here forgets it.
 
         As of the last :meth:`receive`, :meth:`hosts` or :meth:`TurningFrontier.turn`.
         """
@@ -115,6 +116,55 @@ class Work(_Shared, Protocol):
         """End deliveries whose message has nothing more to say. A stale receipt changes nothing."""
 
 
+class Crawls(_Shared, Protocol):
+    """The rows of crawls, where their scopes are measured from, and what is put aside of them.
+
+    A URL of a crawl that is not there, or of one of its name that was removed, is not recorded: it is not new, and
+    its claim is refused. (AWS: asking would cost a read for each; there whoever works asks before.)
+    """
+
+    async def crawls(self) -> list[Crawl]:
+        """All of them, by name. Cheap: every worker asks every few seconds."""
+
+    async def save_crawl(self, crawl: Crawl) -> bool:
+        """Write a crawl's row, if ``version`` and ``id`` are still those of the row (0: there is none of its name);
+        the version is one more then. False where it has changed meanwhile: read it again."""
+
+    async def remove_crawl(self, ref: CrawlRef, on_removed: Callable[[int], None] = lambda _: None) -> int:
+        """Remove a crawl: its row, its records and their messages, its seeds, its sums; how many records.
+
+        The row goes first: whatever dies half-way, messages of what is left name a crawl that is not known, and end.
+        Doing it again, with the same ``ref``, goes on; until it is done no crawl of its name can be made
+        (:meth:`save_crawl` says False). Loose records of the default crawl's place are not its own.
+        """
+
+    async def add_seeds(self, ref: CrawlRef, sites: Mapping[str, Collection[str]]) -> bool:
+        """Note where a crawl's scope is measured from: by site, the folders there (see :func:`sqspider.scope.site_of`).
+
+        True if any of it was new: then whoever asked raises ``Crawl.seeds_version``.
+        """
+
+    async def seeds(self, ref: CrawlRef, sites: Collection[str]) -> dict[str, frozenset[str]]:
+        """The folders that are noted for some sites; sites without any are left out."""
+
+    async def park(self, deliveries: Sequence[Delivery]) -> None:
+        """Put deliveries aside, whose crawl does not run: nobody receives them until :meth:`unpark`. An adapter that
+        cannot keep them aside for so long brings them back now and then. Records are not touched, receives not counted.
+        """
+
+    async def unpark(self, ref: CrawlRef) -> int:
+        """Make visible what was put aside of a crawl; how many, where that is known."""
+
+    async def share(self, run: str, *, most: int, worker_id: str, spent: int, wanted: int, until: float) -> int:
+        """Share what a run may take among its workers: how much of it this one may spend until a moment.
+
+        ``spent``: what it has spent of its share since it last asked; ``wanted``: as much it would have, and what it
+        has left it gives back thereby. One atomic write of the run's row, by :func:`sqspider.frontier.shares.shared`:
+        all that is spent and shared out is never more than ``most``. What a worker had that died is free again when
+        its ``until`` is over; so whoever lives asks again before that, and spends nothing of its share after it.
+        """
+
+
 class Hosts(_Shared, Protocol):
     """Host rows, slots, requests under way, robots.txt: what politeness knows of all workers."""
 
@@ -179,17 +229,22 @@ class Looking(_Shared, Protocol):
     def place(self) -> str:
         """Where it is, for a person who is asked whether to clear it."""
 
-    async def get(self, urls: Sequence[str]) -> dict[str, UrlRecord]:
-        """Records by canonical URL; unknown ones are left out. One that is damaged says so itself."""
+    async def get(self, keys: Sequence[str]) -> dict[str, UrlRecord]:
+        """Records by their keys (:func:`sqspider.record.record_key`); unknown ones are left out.
 
-    def scan(self, *, status: Status | None = None, host: str | None = None) -> AsyncIterator[list[UrlRecord]]:
-        """All records in batches, in the order in which they were recorded where that is cheap.
+        One that is damaged says so itself.
+        """
+
+    def scan(
+        self, *, status: Status | None = None, host: str | None = None, crawl: str | None = None
+    ) -> AsyncIterator[list[UrlRecord]]:
+        """All records, or those of some kind, in batches, in the order in which they were recorded where that is cheap.
 
         One that is damaged says so itself, and hides no other.
         """
 
-    async def counts(self, *, exact: bool = False) -> Counts:
-        """Records by status and reason. Quick at any size.
+    async def counts(self, *, exact: bool = False, crawl: str | None = None) -> Counts:
+        """Records by status and reason. Quick at any size. ``crawl``: those of the crawl of this name alone.
 
         "None open" is never a guess. Where the other sums may be behind (AWS: by seconds, and by what
         a killed worker had not written), ``exact`` reads the whole table, and mends them if nothing
@@ -263,7 +318,7 @@ class Upkeep(_Shared, Protocol):
         """Give back what it holds. Using it afterwards is a mistake."""
 
 
-class Frontier(Work, Hosts, Looking, Upkeep, Protocol):
+class Frontier(Work, Crawls, Hosts, Looking, Upkeep, Protocol):
     """Queue, URL records and host rows."""
 
 

@@ -9,10 +9,11 @@ from typing import Final
 
 import msgspec
 
+from sqspider.crawl import CrawlRef
 from sqspider.crawls import CrawlSettings
 from sqspider.host import Exit, HostRow, Passage, RobotsAccess
 from sqspider.message import BadBody, Message
-from sqspider.record import Outcome, Reason, Status
+from sqspider.record import DEFAULT_CRAWL, Outcome, Reason, Status, record_key
 from sqspider.redact import redact
 
 MAX_RECEIVES: Final = 5
@@ -57,6 +58,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     settings: CrawlSettings = CrawlSettings()
     redirects: int = 0  # on the way from the last page to this URL
     lastmod: float | None = None  # what a sitemap said
+    crawl: CrawlRef | None = (
+        None  # none: it goes by ``settings``, in the default crawl's place; else by its crawl's row
+    )
+
+    @property
+    def key(self) -> str:
+        """By what its record is found."""
+        return record_key(self.url, self.crawl.name if self.crawl else DEFAULT_CRAWL)
 
     @classmethod
     def of(cls, message: Message) -> Entry:
@@ -68,6 +77,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             settings=message.settings,
             redirects=message.redirects,
             lastmod=message.lastmod,
+            crawl=message.crawl,
         )
 
     def to_message(self) -> Message:
@@ -79,6 +89,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             settings=self.settings,
             redirects=self.redirects,
             lastmod=self.lastmod,
+            crawl=self.crawl,
         )
 
 
