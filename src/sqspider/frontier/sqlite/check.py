@@ -98,7 +98,8 @@ class _Seen:
     def __init__(self) -> None:
         self.records = 0
         self._sums: Counter[str] = Counter()
-        self._hosts: defaultdict[str, Counter[Status]] = defaultdict(Counter)
+        self._hosts: defaultdict[str, Counter[Status]] = defaultdict(Counter)  # by what their records say now
+        self._visits: Counter[str] = Counter()  # that have ended, by host
 
     def read(self, connection: sqlite3.Connection) -> Iterator[str]:
         """Read every record; what is wrong with one by itself."""
@@ -118,6 +119,7 @@ class _Seen:
             self._sums[stored_name(name)] += number
         if record.status.is_final:
             self._hosts[record.host][record.status] += 1
+        self._visits[record.host] += record.visit + record.status.is_final
 
     def compare(self, connection: sqlite3.Connection) -> Iterator[str]:
         """Hold the sums that are kept against what was read."""
@@ -130,10 +132,13 @@ class _Seen:
             if stored.get(name, 0) != self._sums[name]:
                 yield f"the sum {name} is {_shown(stored.get(name, 0))}, the rows say {self._sums[name]:,}"
         kept = {host: tuple(sums) for host, *sums in connection.execute(HOST_SUMS)}
-        for host in sorted(kept.keys() | self._hosts.keys()):
+        for host in sorted(kept.keys() | self._visits.keys()):
             found = tuple(self._hosts[host][status] for status in (Status.DONE, Status.FAILED, Status.BLOCKED))
-            if kept.get(host, (0, 0, 0)) != found:
-                yield f"the sums of {host} are {kept.get(host, (0, 0, 0))}, the rows say {found}"
+            sums, earlier = kept.get(host, (0, 0, 0)), self._visits[host] - sum(found)
+            if earlier == 0 and sums != found:
+                yield f"the sums of {host} are {sums}, the rows say {found}"
+            elif sum(sums) != self._visits[host] or any(a < b for a, b in zip(sums, found, strict=True)):
+                yield f"the sums of {host} are {sums}, the rows say {found} and {earlier:,} visits before"
 
 
 def _fault_of(record: UrlRecord, row: dict[str, Any]) -> str:
