@@ -128,7 +128,7 @@ async def test_a_claim_that_was_not_used_is_as_if_it_had_not_been_made(store: Aw
     claim = await win(frontier, delivery, claim="used")
     assert claim.unended == 3
     await frontier.flush()
-    sums = await frontier._sums.read()
+    sums = (await frontier._sums.read(["default"]))["default"]
     assert {name: number for name, number in sums.records.items() if number} == {Status.PROCESSING: 1}
     assert await finish_one(frontier, claim, delivery)
     await assert_counts_are_exact(frontier)

@@ -14,10 +14,11 @@
     generation      how often the table was cleared: it stays
 
 One table, because it is one name to configure, to permit and to clear; a record's key can never be one of the other
-keys. A record of a crawl names it (``crawl``), and holds no settings: they stand in the crawl's row. The index ``due`` holds open records alone, keys only: its hash key ``due_shard`` spreads them (q0–q7 have a
-message, p0–p7 are parked), its range key is ``due_at``. Hosts (h) and workers (w) stand in it too, so that they can be
-listed without reading the table; a host in trouble has 1 as its ``due_at`` there, any other one 0. A claim leaves
-``due_at`` as it is, since moving it costs two more write units: the sweep looks at the lease instead.
+keys. A record of a crawl names it (``crawl``), and holds no settings: they stand in the crawl's row. The index ``due``
+holds open records alone, keys only: its hash key ``due_shard`` spreads them (q0–q7 have a message, p0–p7 are parked),
+its range key is ``due_at``. Hosts (h) and workers (w) stand in it too, so that they can be listed without reading the
+table; a host in trouble has 1 as its ``due_at`` there, any other one 0. A claim leaves ``due_at`` as it is, since
+moving it costs two more write units: the sweep looks at the lease instead.
 """
 
 from __future__ import annotations
