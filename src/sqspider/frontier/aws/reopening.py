@@ -35,7 +35,7 @@ WHERE "url" = ? AND "attempt" = ? AND "status" = ?
 class _Final(NamedTuple):
     """A record that is to be reopened."""
 
-    url: str
+    key: str
     attempt: int
     outcome: Outcome  # of its last visit
     anew: Reopened
@@ -45,40 +45,40 @@ class _Final(NamedTuple):
 class Reopening(Messages):
     """URLs in, once more."""
 
-    async def reopen(self, urls: Sequence[str]) -> list[bool]:
+    async def reopen(self, keys: Sequence[str]) -> list[bool]:
         done: list[str] = []
-        for part in batches(list(dict.fromkeys(urls)), ENQUEUE_BATCH):
+        for part in batches(list(dict.fromkeys(keys)), ENQUEUE_BATCH):
             done += await self._reopen(part)
         await self._flush_if_due()
-        return done_in_order(urls, done)
+        return done_in_order(keys, done)
 
-    async def _reopen(self, urls: Sequence[str]) -> list[str]:
-        items = await self._table.read(urls)
+    async def _reopen(self, keys: Sequence[str]) -> list[str]:
+        items = await self._table.read(keys)
         finals = [final for item in items.values() if (final := _final(item)) is not None]
         mark = mark_by(self._rng)
 
         def is_own(item: Item) -> bool:
             return text(item, "reopened_by") == mark
 
-        with self._doubts.unless_answered(Doubt(it.url, is_own, partial(self._count_reopened, it)) for it in finals):
+        with self._doubts.unless_answered(Doubt(it.key, is_own, partial(self._count_reopened, it)) for it in finals):
             written = await self._table.write([self._reopens(final, mark) for final in finals])
-            unsure = [it.url for it, w in zip(finals, written, strict=True) if w.is_unsure and not w.is_done]
-            own = {url for url, item in (await self._table.read(unsure)).items() if is_own(item)}
-        done = [it for it, w in zip(finals, written, strict=True) if w.is_done or it.url in own]
+            unsure = [it.key for it, w in zip(finals, written, strict=True) if w.is_unsure and not w.is_done]
+            own = {key for key, item in (await self._table.read(unsure)).items() if is_own(item)}
+        done = [it for it, w in zip(finals, written, strict=True) if w.is_done or it.key in own]
         for final in done:
             self._count_reopened(final)
         await self._queue.send([final.message for final in done])
-        return [final.url for final in done]
+        return [final.key for final in done]
 
     def _reopens(self, final: _Final, mark: str) -> Statement:
         now, anew = self._clock(), final.anew
         numbers = [n(anew.visit), n(anew.unended), n(anew.tries), s(mark), n(now), n(now + self._settings.due_seconds)]
-        shard = s(shard_of(final.url, is_parked=False))
-        where = [s(final.url), n(final.attempt), s(final.outcome.status)]
-        return self._table.statement(REOPEN, final.url, [*numbers, shard, *where])
+        shard = s(shard_of(final.key, is_parked=False))
+        where = [s(final.key), n(final.attempt), s(final.outcome.status)]
+        return self._table.statement(REOPEN, final.key, [*numbers, shard, *where])
 
     def _count_reopened(self, final: _Final, _: Item | None = None) -> None:
-        self._sums.add(counted(final.outcome.status, Status.QUEUED, final.outcome))
+        self._sums.add(final.key, counted(final.outcome.status, Status.QUEUED, final.outcome))
 
 
 def _final(item: Item) -> _Final | None:
@@ -91,4 +91,4 @@ def _final(item: Item) -> _Final | None:
         message = outgoing(entry_of(item).to_message())
     except (msgspec.MsgspecError, KeyError, ValueError):
         return None
-    return _Final(record.url, record.attempt, record.outcome, anew, message)
+    return _Final(record.key, record.attempt, record.outcome, anew, message)
