@@ -8,6 +8,7 @@ from typing import Final
 from sqspider.frontier import Entry, Frontier
 from sqspider.work.cookie_wall import Promised
 
+LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
 SUSPECTS: Final = 10_000  # URLs that may kill their workers, that are remembered
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
 
@@ -57,6 +58,18 @@ class Memories:
         for entry in recorded:
             if not entry.redirects:
                 self.recorded.add(entry.url)
+
+    async def record_all_but_last(self, links: Iterable[Entry]) -> tuple[Entry, ...]:
+        """Record the links of a page a thousand at a time, so that no transaction grows with the page; the
+        last of them are left to its finish. Those of a claim that is lost or never ended do no harm."""
+        some: list[Entry] = []
+        for link in links:
+            if len(some) == LINKS_AT_A_TIME:
+                await self._frontier.enqueue(some)
+                self.remember(some)
+                some = []
+            some.append(link)
+        return tuple(some)
 
     def forget_what_was_cleared(self) -> None:
         """What is remembered of records holds until they are cleared away."""
