@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from sqspider.frontier import Entry, Frontier
+from sqspider.frontier import Entry, Frontier, FrontierBusyError
 from sqspider.work.cookie_wall import Promised
 
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
@@ -70,6 +70,17 @@ class Memories:
                 some = []
             some.append(link)
         return tuple(some)
+
+    async def record_before_the_end(self, links: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        """Record links of a page that may be in somebody's hands for long, so that they need not wait for that; those
+        that are left to its finish after all, because the frontier is busy."""
+        if links:
+            try:
+                await self._frontier.enqueue(links)
+            except FrontierBusyError:
+                return links
+            self.remember(links)
+        return ()
 
     def forget_what_was_cleared(self) -> None:
         """What is remembered of records holds until they are cleared away."""

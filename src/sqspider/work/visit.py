@@ -330,6 +330,8 @@ class Visits:
             visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
             links = entries_of(assessed, message, self._memories.recorded)
             last = await self._memories.record_all_but_last(links)
+            if self._endings.holding is not None and not outcome.is_redirect:
+                last = await self._memories.record_before_the_end(last)
             self._endings.finish(visit, outcome, last, visited)
 
     def _ask_again_with_cookie(self, visit: Visit) -> None:
