@@ -70,6 +70,7 @@ PLANS: Final[dict[str, set[str]]] = {
     "FINISH": {BY_ID},
     "DELETE_COPIES": {MESSAGE_BY_ID, "m: sent_key (key=?)"},
     "RETRY": {BY_ID},
+    "PROLONG": {BY_ID},
     "DEFER": {BY_ID},
     "DEFER_MESSAGE": {MESSAGE_BY_ID},
     "DELETE": {BY_ID},

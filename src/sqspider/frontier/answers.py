@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from sqspider.crawl import Crawl, CrawlRef
-from sqspider.frontier.values import ClaimRequest, Counts, Entry, Finish, Lost, LostReason, Retry, Won
+from sqspider.frontier.values import ClaimRequest, Counts, Entry, Finish, Hold, Lost, LostReason, Retry, Won
 from sqspider.host import sums_of
 from sqspider.message import Message
 from sqspider.record import DEFAULT_CRAWL, LIFE, Operation, Outcome, Reason, Status, record_key, split_key
@@ -170,6 +170,12 @@ def is_held(record: Claimable | None, claim: Won, by: Operation) -> bool:
         return False
     fence = (record.attempt, record.worker_id, record.claim_id)
     return fence == (claim.attempt, claim.worker_id, claim.claim_id)
+
+
+def prolonged(hold: Hold, now: float, lease_seconds: float) -> Hold:
+    """A claim that lasts for so long from now."""
+    replace = msgspec.structs.replace
+    return replace(hold, claim=replace(hold.claim, lease_until=now + lease_seconds))
 
 
 class GivenBack(NamedTuple):

@@ -162,6 +162,13 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     is_unused: bool = False  # nothing was done under it: ``unended`` is what it was before the claim, not 0
 
 
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim whose end has to wait, and the delivery by which it was won: to be prolonged meanwhile."""
+
+    claim: Won
+    delivery: Delivery
+
+
 class Deferral(msgspec.Struct, frozen=True, kw_only=True):
     """A delivery that is put off, unclaimed."""
 

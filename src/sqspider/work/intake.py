@@ -213,7 +213,9 @@ class Intake:
     @property
     def _places(self) -> int:
         """How many deliveries could be worked on now."""
-        at_a_time = self._at_a_time
+        at_a_time, holding = self._at_a_time, self._endings.holding
+        if holding is not None and holding.is_full:
+            return 0
         if self._is_held_up:
             return at_a_time - self._load
         # Who is killed leaves all claims unended: few for later beside those for now, and none waits for long either.

@@ -23,7 +23,7 @@ from sqspider.work.redirects import MAX_REDIRECTS, Led, led
 
 
 class Visited(msgspec.Struct, frozen=True, kw_only=True):
-    """One fetch that is over, as the store and the sinks get it."""
+    """One fetch that is over, as the store and who takes pages get it."""
 
     message: Message
     fetched: Fetched
