@@ -55,7 +55,7 @@ class _Ended(NamedTuple):
 
 
 def reopen(transaction: Transaction, keys: Sequence[str]) -> list[str]:
-    """Put back what is final, with a place in the queue; the keys of those that were. Whoever is first by its id comes first of
+    """Put back what is final, with a place in the queue; the keys of those that were. By its id it comes first of
     all that is fresh."""
     asked = list(dict.fromkeys(keys))
     done, rows = [], []
