@@ -19,7 +19,7 @@ import msgspec
 from sqspider.checks import MAX_COUNT, Range, check_numbers
 from sqspider.crawl import CrawlRef
 from sqspider.crawls import MAX_DEPTH, CrawlSettings
-from sqspider.record import DEFAULT_CRAWL, record_key
+from sqspider.record import record_key
 from sqspider.url import FIRST_MAX_URL_BYTES, MAX_URL_BYTES, Refused, canonicalize
 
 MAX_BODY_CHARACTERS: Final = 256 * 1024
@@ -51,7 +51,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def key(self) -> str:
         """By what its record is found."""
-        return record_key(self.url, self.crawl.name if self.crawl else DEFAULT_CRAWL)
+        crawl = self.crawl
+        return self.url if crawl is None else record_key(self.url, crawl.name)
 
     @property
     def seed(self) -> str:
@@ -131,7 +132,7 @@ def encode_message(message: Message) -> str:
 
 def _decoded(text: str) -> Message:
     """A message from a JSON object, not yet looked at. Raises ``msgspec.MsgspecError``, ``ValueError``."""
-    if "u" in _kind_decoder.decode(text):
+    if '"u"' in text and "u" in _kind_decoder.decode(text):
         short = _of_crawl_decoder.decode(text)
         return Message(
             url=short.u,
@@ -144,7 +145,7 @@ def _decoded(text: str) -> Message:
             generation=short.g,
         )
     loose = _loose_decoder.decode(text)
-    return Message(**{name: getattr(loose, name) for name in _Loose.__struct_fields__})
+    return Message(**msgspec.structs.asdict(loose))
 
 
 def decode_message(body: str) -> Message | BadBody:
