@@ -22,9 +22,10 @@ from sqspider.threaded import iterate
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
 from sqspider.web.head import header_of
+from sqspider.work.lists import RefusedLine
 from sqspider.work.options import WorkerOptions
 from sqspider.work.page import Visited
-from sqspider.work.producer import RefusedLine, produce
+from sqspider.work.producer import produce
 from sqspider.work.worker import Mode, Worker
 
 _PAGES_AHEAD: Final = 16  # finished pages that wait for whoever iterates
