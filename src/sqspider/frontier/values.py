@@ -59,7 +59,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     redirects: int = 0  # on the way from the last page to this URL
     lastmod: float | None = None  # what a sitemap said
     meta: str | None = None  # what a list says of it (see ``meta``): kept where it is new, and in no message
-    crawl: CrawlRef | None = None  # none: it goes by ``settings``, in the default crawl's place; else by its crawl's row
+    crawl: CrawlRef | None = (
+        None  # none: it goes by ``settings``, in the default crawl's place; else by its crawl's row
+    )
 
     @property
     def key(self) -> str:
@@ -120,6 +122,7 @@ class Won(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str
     claim_id: str
     lease_until: float
+    meta: str | None = None  # the record's
 
 
 class LostReason(enum.StrEnum):

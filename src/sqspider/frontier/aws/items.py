@@ -76,6 +76,8 @@ def new_item(entry: Entry, *, mark: str, now: float, due_at: float, parked_body:
         item["redirects"] = n(entry.redirects)
     if entry.lastmod is not None:
         item["lastmod"] = n(entry.lastmod)
+    if entry.meta is not None:
+        item["meta"] = s(entry.meta)
     settings = encode_settings(entry.settings)
     if settings != "{}":
         item["settings"] = s(settings)
@@ -102,6 +104,7 @@ def _read_record(item: Item) -> UrlRecord:
         parent=text(item, "parent"),
         host=host_of(url),
         lastmod=optional(item, "lastmod"),
+        meta=text(item, "meta"),
         attempt=attempt,
         unended=int(number(item, "unended")),
         tries=int(number(item, "tries")),
@@ -150,6 +153,7 @@ def won_of(url: str, item: Item) -> Won:
         worker_id=item["worker_id"]["S"],
         claim_id=item["claim_id"]["S"],
         lease_until=number(item, "lease_until"),
+        meta=text(item, "meta"),
     )
 
 
@@ -184,6 +188,7 @@ class ClaimInItem(NamedTuple):
     worker_id: str | None
     claim_id: str | None
     lease_until: float | None
+    meta: str | None
 
 
 def claim_in(item: Item) -> ClaimInItem:
@@ -196,6 +201,7 @@ def claim_in(item: Item) -> ClaimInItem:
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id"),
         lease_until=optional(item, "lease_until"),
+        meta=text(item, "meta"),
     )
 
 

@@ -34,13 +34,14 @@ FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
 HELD: Final = """
-SELECT e.key, r.id, r.status, r.queue, r.attempt, r.unended, r.tries, r.worker_id, r.claim_id, r.lease_until
+SELECT e.key, r.id, r.status, r.queue, r.attempt, r.unended, r.tries, r.worker_id, r.claim_id, r.lease_until,
+    r.meta
 FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
 INSERT_RECORD: Final = """
-INSERT INTO record (key, crawl, queue, depth, parent, url, redirects, lastmod, enqueued_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO record (key, crawl, queue, depth, parent, url, redirects, lastmod, enqueued_at, meta)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 FEWER_REDIRECTS: Final = "UPDATE record NOT INDEXED SET redirects = ? WHERE id = ?"
 
@@ -81,7 +82,8 @@ def record(transaction: Transaction, entries: Iterable[Entry], queue: int | None
         if settings not in crawls:
             crawls[settings] = _crawl_id(connection, settings)
         parent = known.get(entry.parent, entry.parent) if entry.parent is not None else None
-        rows.append((keys[url], crawls[settings], queue, entry.depth, parent, url, entry.redirects, entry.lastmod, now))
+        place = (keys[url], crawls[settings], queue, entry.depth, parent, url)
+        rows.append((*place, entry.redirects, entry.lastmod, now, entry.meta))
     connection.executemany(INSERT_RECORD, rows)
     transaction.count_records(counted(None, Status.QUEUED, count=len(rows)))
     return by_url.keys() - known.keys()
@@ -128,6 +130,7 @@ class Held(NamedTuple):
     worker_id: str | None
     claim_id: str | None
     lease_until: float | None
+    meta: str | None
 
     @property
     def status(self) -> Status:
