@@ -83,7 +83,7 @@ def enqueue(
                 frontier, urls, settings, listed=listed, assume_http=assume_http, on_refused=told.refused,
                 on_batch=told.progress,
             )  # fmt: skip
-            told.kept(produced)
+            told.end(produced)
 
             def report(sitemap: SitemapReport) -> None:
                 told.say(sitemap_line(sitemap))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,6 @@ from itertools import chain, islice
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 import click
-from rich.console import Console
 
 from sqspider.cli.options import advised
 from sqspider.cli.sections import all_of
@@ -110,7 +108,12 @@ def _open(path: str) -> Iterator[BinaryIO]:
     except OSError as error:
         raise _unreadable(path, error) from None
     with file:
-        yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if path.lower().endswith(".gz") else file
+        if not path.lower().endswith(".gz"):
+            yield file
+            return
+        import gzip  # here: few lists are packed
+
+        yield cast(BinaryIO, gzip.GzipFile(fileobj=file))
 
 
 def _unreadable(path: str, error: Exception) -> click.UsageError:
@@ -123,8 +126,9 @@ class ListTold:
 
     def __init__(self, path: str | None, *, quiet: bool = False) -> None:
         self._path = path
+        self._shows_progress = not quiet and sys.stderr is not None and sys.stderr.isatty()
         self._quiet = quiet
-        self._console = Console(stderr=True)
+        self._shown = 0  # characters of the line that stands there
 
     def refused(self, line: RefusedLine) -> None:
         where = f"{self._path}, line {line.line}" if line.line else "argument"
@@ -132,18 +136,25 @@ class ListTold:
         self.say(f"refused: {where}: {refused}")
 
     def progress(self, produced: Produced) -> None:
-        if self._console.is_terminal and not self._quiet:
-            numbers = f"{produced.total:,}: {produced.new:,} new, {produced.known:,} known"
-            self._console.print(numbers, end="\r", highlight=False)
+        if self._shows_progress:
+            self._show(f"{produced.total:,}: {produced.new:,} new, {produced.known:,} known")
 
-    def kept(self, produced: Produced) -> None:
-        """That what a list says of known URLs was not taken, if so."""
+    def end(self, produced: Produced) -> None:
+        """That all was taken in; and that what a list says of known URLs was not, if so."""
+        self._show("")
         if produced.kept and not self._quiet:
             urls = "URL was known, and keeps" if produced.kept == 1 else "URLs were known, and keep"
             self.say(f"{produced.kept:,} {urls} what was said before: the list's fields are not taken")
 
     def say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._show("")
+        print(line, file=sys.stderr)
+
+    def _show(self, line: str) -> None:
+        """Show a line in place of the one that stands there."""
+        if line or self._shown:
+            print(line.ljust(self._shown), end="\r", file=sys.stderr, flush=True)
+        self._shown = len(line)
 
 
 class Seeding:
@@ -179,4 +190,4 @@ class Seeding:
 
     async def enqueue(self, frontier: Frontier) -> None:
         await enqueue_all(frontier, chain(self._first, self._listed), self._produced, self._told.progress)
-        self._told.kept(self._produced)
+        self._told.end(self._produced)
