@@ -9,7 +9,7 @@ import string
 import tracemalloc
 from contextlib import suppress
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -57,7 +57,7 @@ def test_what_is_written_as_csv_is_read(
 ) -> None:
     rows = data.draw(st.lists(st.fixed_dictionaries(dict.fromkeys(names, _texts)), max_size=5))
     out = io.StringIO()
-    quoting = csv.QUOTE_ALL if quotes_all else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if quotes_all else csv.QUOTE_MINIMAL
     writer = csv.writer(out, delimiter=delimiter, lineterminator=end, quoting=quoting)
     writer.writerow([*names, "URL"])
     writer.writerows([[*(row[name] for name in names), URL] for row in rows])
