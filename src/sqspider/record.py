@@ -272,6 +272,7 @@ class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: float | None = None  # the last visit's end
     outcome: Outcome | None = None  # when finished; before that, what the last try met, or the visit before
     crawl: str = DEFAULT_CRAWL  # the name of the one it belongs to
+    meta: str | None = None  # what a list said of it: its other columns or fields, as an object
     unreadable: str = ""  # why the row cannot be read, if so: then nothing but the URL is told
 
     @property

@@ -120,6 +120,8 @@ class Claimable(Protocol):
     def claim_id(self) -> str | None: ...
     @property
     def lease_until(self) -> float | None: ...
+    @property
+    def meta(self) -> str | None: ...
 
 
 def claim_told(url: str, record: Claimable, claimant: Claimant, now: float) -> Won | Lost | None:
@@ -142,6 +144,7 @@ def claim_told(url: str, record: Claimable, claimant: Claimant, now: float) -> W
         claim_id=claimant.claim_id,
         lease_until=record.lease_until,
         visit=record.visit,
+        meta=record.meta,
     )
 
 
@@ -161,6 +164,7 @@ def claimed(url: str, record: Claimable, claimant: Claimant, now: float) -> Won:
         claim_id=claimant.claim_id,
         lease_until=now + claimant.lease_seconds,
         visit=record.visit,
+        meta=record.meta,
     )
 
 

@@ -58,6 +58,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     settings: CrawlSettings = CrawlSettings()
     redirects: int = 0  # on the way from the last page to this URL
     lastmod: float | None = None  # what a sitemap said
+    meta: str | None = None  # what a list says of it (see ``meta``): kept where it is new, and in no message
     crawl: CrawlRef | None = (
         None  # none: it goes by ``settings``, in the default crawl's place; else by its crawl's row
     )
@@ -123,6 +124,7 @@ class Won(msgspec.Struct, frozen=True, kw_only=True):
     claim_id: str
     lease_until: float
     visit: int = 0  # visits of the URL that ended before this one
+    meta: str | None = None  # the record's
 
 
 class LostReason(enum.StrEnum):
