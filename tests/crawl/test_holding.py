@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -11,19 +12,20 @@ import pytest
 import structlog
 
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import ClaimRequest, Entry, Finish, Hold, Won
+from sqspider.frontier import ClaimRequest, Entry, Finish, Hold, Traits, Won
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.message import Message, decode_message
 from sqspider.record import Status
 from sqspider.url import Scope
 from sqspider.web.fetch import FetchOptions
-from sqspider.work import holding
+from sqspider.work import holding, visit
+from sqspider.work.hand import AHEAD
 from sqspider.work.holding import MOST_HELD, Held
 from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
 from sqspider.work.worker import Worker
 from tests.crawl.test_crew import _both_desks, opened, records_of, until, working
-from tests.sites import Site
+from tests.sites import Asked, Site
 
 __all__ = ["_both_desks"]  # a fixture
 
@@ -215,3 +217,44 @@ async def test_a_pages_links_are_recorded_before_it_is_handed_out(site: Site) ->
         async with working(frontier, OPTIONS, fetch=FETCH, take=taken.append):
             await holds(lambda: len(taken) == 2)
             assert (await frontier.counts()).by_status[Status.PROCESSING] == 2
+
+
+async def test_what_waits_for_its_turn_goes_back_where_nobody_takes_pages(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in hand already, and is for others now."""
+    monkeypatch.setattr(SqliteFrontier, "traits", Traits(has_turns=False))
+    monkeypatch.setattr(visit, "BUSY_SECONDS", 0.2)
+    taken: list[Held] = []
+    settings = msgspec.structs.replace(AT_ONCE, delay_seconds=0.01)
+    async with opened() as frontier:
+        await produce(frontier, [f"{site.url}{n}" for n in range(PAGES)], settings, on_refused=print)
+        async with working(frontier, OPTIONS, fetch=FETCH, take=taken.append) as worker:
+            await holds(lambda: len(taken) >= MOST_HELD and not worker._hand.unclaimed and rests(worker))
+            assert len(taken) <= MOST_HELD + MOST_CLAIMED + AHEAD
+            counts = (await frontier.counts()).by_status
+            assert counts[Status.QUEUED] == PAGES - len(taken)
+            for held in taken:  # and comes again
+                held.finish()
+            await holds(lambda: len(taken) > 2 * MOST_HELD)
+
+
+async def test_what_is_fetched_after_a_stop_is_given_back_and_handed_to_nobody(site: Site) -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def slow(_: Asked) -> bytes:
+        asked.set()
+        may_answer.wait()
+        return b""
+
+    site.bodies["/0"] = slow
+    taken: list[Held] = []
+    async with opened() as frontier:
+        await seed(frontier, site, 1)
+        async with working(frontier, OPTIONS, fetch=FETCH, take=taken.append) as worker:
+            await holds(asked.is_set)
+            worker.stop()
+            may_answer.set()
+        (record,) = await records_of(frontier)
+    assert taken == []
+    assert (record.status, record.unended, record.tries) == (Status.QUEUED, 0, 0)
