@@ -19,7 +19,7 @@ import msgspec
 from sqspider.checks import MAX_COUNT, Range, check_numbers
 from sqspider.crawl import CrawlRef
 from sqspider.crawls import MAX_DEPTH, CrawlSettings
-from sqspider.record import record_key
+from sqspider.record import DEFAULT_CRAWL, record_key
 from sqspider.url import MAX_URL_BYTES, Refused, canonicalize
 
 MAX_BODY_CHARACTERS: Final = 256 * 1024
@@ -52,6 +52,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def key(self) -> str:
         """By what its record is found."""
         return self.url if self.crawl is None else record_key(self.url, self.crawl.name)
+
+    @property
+    def crawl_name(self) -> str:
+        """The crawl in whose place its record is."""
+        return DEFAULT_CRAWL if self.crawl is None else self.crawl.name
 
     def key_of(self, url: str) -> str:
         """By what the record of another URL in the same crawl is found."""

@@ -30,7 +30,7 @@ from sqspider.frontier import (
 )
 from sqspider.log import get_logger
 from sqspider.politeness.budgets import has_budget
-from sqspider.record import Outcome, Reason, status_for
+from sqspider.record import Outcome, Reason, Status, status_for
 from sqspider.work.desk import Desk, Done
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
@@ -61,6 +61,7 @@ class Endings:
     ) -> None:
         self.tally = Tally()
         self.unended: dict[str, Delivery] = {}  # by receipt
+        self.crawl: str | None = None  # whose pages are counted; none: all
         self.under_way = 0  # ends that are not answered yet
         self._frontier = frontier
         self._desk = desk
@@ -304,6 +305,8 @@ class Endings:
         visit.is_finished = True
         self._end_delivery(visit)
         self.tally.finished[outcome.status] += 1
+        if self._counts_as_page(visit, outcome):
+            self.tally.pages += 1
         self.tally.bytes += outcome.bytes
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
         self._memories.suspects.discard(visit.message.key)
@@ -324,6 +327,10 @@ class Endings:
             elapsed_ms=outcome.elapsed_ms,
             protocol=exchange.protocol if exchange is not None else None,
         )
+
+    def _counts_as_page(self, visit: Visit, outcome: Outcome) -> bool:
+        is_page = outcome.status is Status.FAILED or (outcome.status is Status.DONE and not outcome.is_redirect)
+        return is_page and (self.crawl is None or visit.message.crawl_name == self.crawl)
 
     def _given_back(self, end: Retry, visit: Visit, is_given: bool) -> None:
         if not is_given:

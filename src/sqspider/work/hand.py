@@ -80,10 +80,11 @@ class Hand:
         """Nothing is in hand, nor with a sink."""
         return not self.visits and not self.waiting.at_work
 
-    @property
-    def unclaimed(self) -> int:
-        """Visits without a claim."""
-        return sum(visit.claim is None for visit in self.visits)
+    def of_crawl(self, name: str | None) -> int:
+        """How many visits are of the crawl of a name; none: all of them."""
+        if name is None:
+            return len(self.visits)
+        return sum(visit.message.crawl_name == name for visit in self.visits)
 
     def enter_gate(self, visit: Visit) -> bool:
         """Whether it is inside. If not it has a ticket, by which it is told; none if it was sent away."""

@@ -27,6 +27,7 @@ from sqspider.message import decode_message
 from sqspider.politeness import Politeness
 from sqspider.web.fetch import AnyFetcher, Fetcher
 from sqspider.web.options import FetchOptions
+from sqspider.work.allowance import Allowance
 from sqspider.work.allowed import Allowed
 from sqspider.work.crawls import CrawlRows
 from sqspider.work.desk import STOP_MARGIN_SECONDS, CallDesk, Desk
@@ -127,6 +128,8 @@ class Worker:
             lease_needed=lease_needed,
             sinks=sinks,
         )
+        session = f"{rng.getrandbits(64):016x}"
+        self._allowance = self._allowance_of(options, session)
         self._intake = Intake(
             frontier,
             self._desk,
@@ -139,10 +142,22 @@ class Worker:
             clock=clock,
             stopping=self._stopping,
             lease_needed=lease_needed,
+            allowance=self._allowance,
         )
         self._samples = Samples(frontier, clock)
-        session = f"{rng.getrandbits(64):016x}"
         self._attendance = Attendance(frontier, options.worker_id, session, clock, self._politeness)
+
+    def _allowance_of(self, options: WorkerOptions, session: str) -> Allowance | None:
+        if options.max_pages is None:
+            return None
+        return Allowance(
+            self._frontier,
+            run=options.run or session,
+            most=options.max_pages,
+            worker_id=options.worker_id,
+            seconds=options.lease_seconds,
+            clock=self._clock,
+        )
 
     def _open_desk(self, store: Store, rng: random.Random, gate: Gate) -> Desk:
         frontier, options = self._frontier, self._options
@@ -182,12 +197,15 @@ class Worker:
             self._visits.send_back(visit)
         self._hand.look()
 
-    async def run(self, mode: Mode) -> None:
-        """Work until the mode or :meth:`stop` ends it.
+    async def run(self, mode: Mode, *, crawl: str | None = None) -> None:
+        """Work until the mode or :meth:`stop` ends it; on all crawls, whichever it ends with.
 
-        Raises :class:`WorkerIdTakenError`, and whatever :class:`FrontierError` makes work
-        impossible. Being cancelled stops it at once; the leases bring the work back.
+        ``crawl``: nothing is left when nothing of the crawl of that name is, and the run's limit of pages is one of
+        its pages. What rests, or asks for what is not allowed here, is not waited for. Raises
+        :class:`WorkerIdTakenError`, and whatever :class:`FrontierError` makes work impossible. Being cancelled stops
+        it at once; the leases bring the work back.
         """
+        self._endings.crawl = crawl
         if not await self._attendance.begin():
             return
         try:
@@ -197,7 +215,7 @@ class Worker:
                     group.create_task(keep_sweeping(self._frontier, self._options.sweep_seconds)),
                 ]
                 crew = self._start_crew(group, self._options.concurrency)
-                await self._intake.run(mode)
+                await self._intake.run(mode, crawl)
                 await self._drain(crew)
                 self._check_network()
                 for task in upkeep:
@@ -206,6 +224,8 @@ class Worker:
             raise fatal_one(errors) from None
         finally:
             await self._close()
+            self._agents.close()
+            await self._give_back_allowance()
             await self._attendance.end()
             await self._samples.leave_last(self.tally)
 
@@ -245,6 +265,14 @@ class Worker:
         await self._desk.close()
         await self._politeness.close()
         await self._desk.close()  # what that has ended goes by it
+
+    async def _give_back_allowance(self) -> None:
+        """For the others of the run; should that fail, it is theirs when its time is over."""
+        try:
+            if self._allowance is not None:
+                await self._allowance.give_back(self.tally)
+        except FrontierError as error:
+            log.warning("share_kept", error=str(error))
 
     # The crew.
 
