@@ -19,7 +19,7 @@ import msgspec
 from sqspider.checks import MAX_COUNT, Range, check_numbers
 from sqspider.crawl import CrawlRef
 from sqspider.crawls import MAX_DEPTH, CrawlSettings
-from sqspider.record import DEFAULT_CRAWL, record_key
+from sqspider.record import record_key
 from sqspider.url import MAX_URL_BYTES, Refused, canonicalize
 
 MAX_BODY_CHARACTERS: Final = 256 * 1024
@@ -140,7 +140,7 @@ def encode_message(message: Message) -> str:
 
 def _decoded(text: str) -> Message:
     """A message from a JSON object, not yet looked at. Raises ``msgspec.MsgspecError``, ``ValueError``."""
-    if "u" in _kind_decoder.decode(text):
+    if '"u"' in text and "u" in _kind_decoder.decode(text):
         short = _of_crawl_decoder.decode(text)
         return Message(
             url=short.u,
@@ -153,7 +153,7 @@ def _decoded(text: str) -> Message:
             generation=short.g,
         )
     loose = _loose_decoder.decode(text)
-    return Message(**{name: getattr(loose, name) for name in _Loose.__struct_fields__})
+    return Message(**msgspec.structs.asdict(loose))
 
 
 def decode_message(body: str) -> Message | BadBody:

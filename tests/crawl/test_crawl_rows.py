@@ -1,121 +1,17 @@
-"""Crawls by their rows: whose settings hold, who fetches, what a worker does not do for a row alone."""
+"""Crawls by their rows: whose settings hold, from where a scope is measured, what is narrowed meanwhile."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
-
 import msgspec
-import pytest
 
-from sqspider.crawl import Crawl, CrawlRef, Identity, Limits, State
-from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Entry, Frontier, FrontierSettings, open_frontier
-from sqspider.frontier.memory import MemoryFrontier, MemoryStore
-from sqspider.message import Message, encode_message
-from sqspider.record import Reason, Status, UrlRecord, record_key
+from sqspider.frontier import Entry, Frontier
+from sqspider.record import Reason, Status, record_key
 from sqspider.url import Scope
-from sqspider.web.fetch import Fetcher, FetchOptions
-from sqspider.work.allowed import Allowed
-from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
-from sqspider.work.secrets import Secrets
-from sqspider.work.worker import Mode, Worker
+from tests.crawl.crawl_rows import SETTINGS, changed, made, page, put_in, records_of, row_of, work
 from tests.sites import Site
 
-FETCH = FetchOptions(timeout_seconds=30.0)
-AT_HOME = FetchOptions(timeout_seconds=30.0, allow_private=True)
-SETTINGS = CrawlSettings(scope=Scope.HOST, delay_seconds=0.0)
-OPTIONS = WorkerOptions(worker_id="tester", first_retry_seconds=0.05, poll_seconds=0.05, lease_seconds=60.0)
-LOCAL = Identity(allow_private=True)
 replace = msgspec.structs.replace
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def frontier(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Frontier]:
-    opened: Frontier
-    if request.param == "memory":
-        opened = MemoryFrontier(MemoryStore(), FrontierSettings(), clock=time.time)
-    else:
-        opened = await open_frontier(f"sqlite:{tmp_path / 'f.db'}", FrontierSettings(), clock=time.time)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def host() -> Any:
-    site = Site()
-    yield site
-    site.close()
-
-
-async def made(
-    frontier: Frontier, name: str = "news", settings: CrawlSettings = SETTINGS, identity: Identity = LOCAL, **more: Any
-) -> Crawl:
-    crawl = Crawl(
-        name=name, id=f"{random.getrandbits(48):x}", settings=settings, identity=identity, created_at=time.time(), **more
-    )
-    assert await frontier.save_crawl(crawl)
-    return replace(crawl, version=1)
-
-
-async def row_of(frontier: Frontier, name: str = "news") -> Crawl:
-    return next(crawl for crawl in await frontier.crawls() if crawl.name == name)
-
-
-async def changed(frontier: Frontier, name: str = "news", **fields: Any) -> Crawl:
-    row = await row_of(frontier, name)
-    assert await frontier.save_crawl(replace(row, **fields))
-    return await row_of(frontier, name)
-
-
-def worker_on(frontier: Frontier, fetcher: Fetcher, options: WorkerOptions = OPTIONS, **more: Any) -> Worker:
-    return Worker(frontier, fetcher, options, clock=time.time, rng=random.Random(), **more)
-
-
-async def work(
-    frontier: Frontier, fetch: FetchOptions = AT_HOME, *, crawl: str | None = None, options: WorkerOptions = OPTIONS,
-    **more: Any,
-) -> Worker:  # fmt: skip
-    async with Fetcher(fetch, connections=8) as fetcher:
-        worker = worker_on(frontier, fetcher, options, **more)
-        await worker.run(Mode.UNTIL_EMPTY, crawl=crawl)
-    return worker
-
-
-@asynccontextmanager
-async def working(frontier: Frontier, fetch: FetchOptions = AT_HOME, **more: Any) -> AsyncIterator[Worker]:
-    """A worker that goes on while something is done."""
-    async with Fetcher(fetch, connections=8) as fetcher:
-        worker = worker_on(frontier, fetcher, **more)
-        running = asyncio.create_task(worker.run(Mode.CONTINUOUS))
-        try:
-            yield worker
-        finally:
-            worker.stop()
-            await running
-
-
-async def until(holds: Callable[[], Any]) -> None:
-    while not holds():
-        await asyncio.sleep(0.01)
-
-
-async def put_in(frontier: Frontier, crawl: Crawl, *urls: str) -> None:
-    await produce(frontier, urls, crawl.settings, crawl=crawl.ref, on_refused=print)
-
-
-async def records_of(frontier: Frontier, crawl: str | None = None) -> dict[str, UrlRecord]:
-    return {record.key: record async for batch in frontier.scan(crawl=crawl) for record in batch}
-
-
-def page(*links: str) -> bytes:
-    return "".join(f'<a href="{link}">x</a>' for link in links).encode()
 
 
 async def test_a_crawl_goes_by_its_row(frontier: Frontier, host: Site) -> None:
@@ -164,7 +60,12 @@ async def test_folders_of_seeds_are_all_in_scope(frontier: Frontier, host: Site)
 
 async def test_where_a_seed_redirects_to_is_a_seed(frontier: Frontier, host: Site) -> None:
     """Within its own site: here by another folder."""
-    host.bodies = {"/old/": (301, {"Location": "/new/"}), "/new/": page("/new/1", "/old/1", "/other"), "/new/1": b"", "/old/1": b""}
+    host.bodies = {
+        "/old/": (301, {"Location": "/new/"}),
+        "/new/": page("/new/1", "/old/1", "/other"),
+        "/new/1": b"",
+        "/old/1": b"",
+    }
     crawl = await made(frontier, settings=replace(SETTINGS, scope=Scope.PREFIX))
     await put_in(frontier, crawl, f"{host.url}old/")
     await work(frontier)
