@@ -19,7 +19,7 @@ import msgspec
 from sqspider.checks import MAX_COUNT, Range, check_numbers
 from sqspider.crawl import CrawlRef
 from sqspider.crawls import MAX_DEPTH, CrawlSettings
-from sqspider.record import record_key
+from sqspider.record import DEFAULT_CRAWL, record_key
 from sqspider.url import MAX_URL_BYTES, Refused, canonicalize
 
 MAX_BODY_CHARACTERS: Final = 256 * 1024
