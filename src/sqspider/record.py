@@ -100,7 +100,7 @@ class Reason(enum.StrEnum):
     BAD_SCHEME = "bad_scheme"  # neither http nor https
     NO_HOST = "no_host"  # there is no host in it
     USER_INFO = "user_info"  # it carries a user name or password
-    URL_TOO_LONG = "url_too_long"  # more than 2,048 bytes in canonical form, or 253 of its host
+    URL_TOO_LONG = "url_too_long"  # more than 1,980 bytes in canonical form, or 253 of its host
 
     # Where it leads
     PRIVATE_ADDRESS = "private_address"  # an address that is not public unicast
