@@ -30,7 +30,7 @@ from sqspider.frontier import (
 )
 from sqspider.log import get_logger
 from sqspider.politeness.budgets import has_budget
-from sqspider.record import Outcome, Reason, Status, status_for
+from sqspider.record import Outcome, Reason, status_for
 from sqspider.work.desk import Desk, Done
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
@@ -149,22 +149,14 @@ class Endings:
         else:
             self._put_back(visit, until, tried=False, is_unused=True)
 
-    def park(self, visit: Visit) -> None:
-        """Its crawl does not run: it is put aside until it does."""
-        if visit.claim is None:
-            self._hand_in(visit, self._desk.park(visit.delivery), self._end_delivery)
-        else:
-            self.put_off(visit, self._clock())  # it is put aside when it comes back
-
-    def drop(self, visit: Visit) -> None:
-        """Its crawl is gone: there is nothing more to be done for it."""
-        self.tally.dropped += 1
-        self._hand_in(visit, self._desk.delete(visit.delivery), self._end_delivery)
+    def end_delivery(self, visit: Visit, answer: asyncio.Future[None]) -> None:
+        """A delivery ends unclaimed, when the frontier has answered."""
+        self._hand_in(visit, answer, self._end_delivery)
 
     def _defer(self, visit: Visit, until: float, *, is_changed: bool = True) -> None:
         message = visit.message if is_changed else None
         deferral = Deferral(delivery=visit.delivery, until=until, message=message)
-        self._hand_in(visit, self._desk.defer(deferral), self._deferred)
+        self._hand_in(visit, self._desk.defer(deferral), partial(self._end_delivery, is_deferred=True))
 
     def give_back(self, visit: Visit, at: float, outcome: Outcome | None = None, *, tried: bool = False) -> None:
         """Put it into the queue for later. ``tried``: the URL pays with a try for what it met."""
@@ -304,10 +296,7 @@ class Endings:
             return
         visit.is_finished = True
         self._end_delivery(visit)
-        self.tally.finished[outcome.status] += 1
-        if self._counts_as_page(visit, outcome):
-            self.tally.pages += 1
-        self.tally.bytes += outcome.bytes
+        self.tally.add_finished(outcome, is_of_run=self.crawl in (None, visit.message.crawl_name))
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
         self._memories.suspects.discard(visit.message.key)
         self._memories.recorded.add(visit.message.key)
@@ -328,10 +317,6 @@ class Endings:
             protocol=exchange.protocol if exchange is not None else None,
         )
 
-    def _counts_as_page(self, visit: Visit, outcome: Outcome) -> bool:
-        is_page = outcome.status is Status.FAILED or (outcome.status is Status.DONE and not outcome.is_redirect)
-        return is_page and (self.crawl is None or visit.message.crawl_name == self.crawl)
-
     def _given_back(self, end: Retry, visit: Visit, is_given: bool) -> None:
         if not is_given:
             log.warning("stale_claim", url=end.claim.url, attempt=end.claim.attempt)
@@ -339,9 +324,6 @@ class Endings:
         self._end_delivery(visit)
         self.tally.retried += end.tried
 
-    def _deferred(self, visit: Visit, _: None) -> None:
-        self._end_delivery(visit)
-        self.tally.deferred += 1
-
-    def _end_delivery(self, visit: Visit, _: None = None) -> None:
+    def _end_delivery(self, visit: Visit, _: None = None, *, is_deferred: bool = False) -> None:
         self.unended.pop(visit.delivery.receipt, None)
+        self.tally.deferred += is_deferred

@@ -35,23 +35,17 @@ from sqspider.frontier import Clock, Frontier, FrontierBusyError
 from sqspider.log import get_logger
 from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
 from sqspider.record import Outcome, Reason
-from sqspider.scope import Blocked, cut_off
-from sqspider.url import MAX_URL_BYTES, is_cut
+from sqspider.scope import Blocked
 from sqspider.work.cookie_wall import is_at_wall
-from sqspider.work.crawls import BARRED_SECONDS, CrawlRows, Known, Later, Unfit
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
-from sqspider.work.page import Visited, assess, entries_of
-from sqspider.work.scopes import Scopes
+from sqspider.work.page import Visited, entries_of
+from sqspider.work.rules import Rules
 
 SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
 AGAIN_SECONDS: Final = 1.0  # and then comes back after
 BUSY_SECONDS: Final = 10.0  # that a delivery waits here for a host that is busy whenever it is looked at
-TOO_LONG: Final = Blocked(
-    Reason.URL_TOO_LONG, f"longer than {MAX_URL_BYTES:,} bytes: this is its beginning, with a digest of the whole"
-)
-
 Sink = Callable[[Visited], Awaitable[None]]
 """Takes every fetch that ended its record, just after it did. While it does, its runner does nothing else, so a
 slow sink slows the worker down."""
@@ -69,8 +63,7 @@ class Visits:
         endings: Endings,
         hand: Hand,
         memories: Memories,
-        crawls: CrawlRows,
-        scopes: Scopes,
+        rules: Rules,
         *,
         clock: Clock,
         stopping: asyncio.Event,
@@ -83,8 +76,7 @@ class Visits:
         self._hand = hand
         self._waiting = hand.waiting
         self._memories = memories
-        self._crawls = crawls
-        self._scopes = scopes
+        self._rules = rules
         self._clock = clock
         self._stopping = stopping
         self._lease_needed = lease_needed
@@ -97,16 +89,10 @@ class Visits:
             return
         if self._stopping.is_set():
             self.send_back(visit)
-        elif await self._is_ready(visit):
+        elif await self._is_judged(visit) and await self._has_its_turn(visit) and self._has_turn_among_suspects(visit):
             asked = await self._ask(visit)
             if asked is not None:
                 await self._conclude(visit, asked)
-
-    async def _is_ready(self, visit: Visit) -> bool:
-        """Whether it is to be asked for now; it waits, or is over, otherwise."""
-        if not await self._is_known(visit) or not await self._is_judged(visit):
-            return False
-        return await self._has_its_turn(visit) and self._has_turn_among_suspects(visit)
 
     def send_back(self, visit: Visit) -> None:
         """Give back what is not fetched: somebody else may take it at once."""
@@ -127,33 +113,15 @@ class Visits:
 
     # received -> judged
 
-    async def _is_known(self, visit: Visit) -> bool:
-        """Whether it is known what its crawl's row says; by that it is judged."""
-        if visit.is_judged or visit.message.crawl is None:
-            return True
-        match await self._crawls.resolve(visit.message):
-            case Known(message, agent):
-                visit.message, visit.agent = message, agent
-                return True
-            case Later(at):
-                self._waiting.put(visit, at=at)
-            case Unfit.GONE:
-                self._endings.drop(visit)
-            case Unfit.RESTS:
-                self._endings.park(visit)
-            case Unfit.BARRED:
-                self._endings.put_off(visit, self._clock() + BARRED_SECONDS)
-        return False
-
     async def _is_judged(self, visit: Visit) -> bool:
-        if visit.is_judged:
-            return True
+        if visit.is_judged or not await self._rules.are_known(visit):
+            return visit.is_judged
         self._memories.forget_what_was_cleared()
         message = visit.message
         if visit.delivery.is_finished or message.key in self._memories.finished:
             await self._lose(visit)
             return False
-        match await self._verdict_on(visit):
+        match await self._rules.verdict_on(visit):
             case None:
                 visit.is_judged, visit.generation, visit.give_up_at = True, self._frontier.generation, None
                 visit.is_suspect = message.key in self._memories.suspects
@@ -169,16 +137,6 @@ class Visits:
             case Blocked() as verdict:
                 await self._end_unfetched(visit, verdict)
         return visit.is_judged
-
-    async def _verdict_on(self, visit: Visit) -> Blocked | Postponed | Awaited | None:
-        message = visit.message
-        if is_cut(message.url):
-            return TOO_LONG
-        if message.crawl is not None and message.depth > 0:  # a seed is not cut off
-            measure = self._scopes.known(message) or await self._scopes.measure(message, ())
-            if verdict := cut_off(message.url, message.depth, message.settings, measure):
-                return verdict
-        return await self._politeness.judge(message, visit.agent)
 
     async def _lose(self, visit: Visit) -> None:
         """Claim a URL that is known to be finished, so as to be told so: no slot of its host is used up.
@@ -354,9 +312,7 @@ class Visits:
         if is_at_wall(visit, fetched, self._memories.promised):
             self._ask_again_with_cookie(visit)
             return
-        assert visit.agent is not None
-        measure = await self._scopes.measure(message, (fetched.redirect_to,) if fetched.redirect_to else ())
-        assessed = assess(fetched, message, visit.agent.product_token, measure)
+        assessed = await self._rules.assess(visit, fetched)
         outcome = assessed.outcome
         self._memories.forget_what_was_cleared()
         if not learned.counts:  # it was the host's, or ours
@@ -365,7 +321,7 @@ class Visits:
             log.info("waits", url=message.url, reason=outcome.reason, in_seconds=seconds)
         elif not self._endings.try_again(visit, outcome, learned.retry_after):
             visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
-            measure = await self._scopes.measure_links(message, assessed)
+            measure = await self._rules.scopes.measure_links(message, assessed)
             links = entries_of(assessed, message, self._memories.recorded, measure)
             last = await self._endings.record_all_but_last(links)
             ended = self._endings.finish(visit, outcome, last, visited)

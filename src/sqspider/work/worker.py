@@ -39,6 +39,7 @@ from sqspider.work.intake import Intake
 from sqspider.work.intake import Mode as Mode
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
+from sqspider.work.rules import Rules
 from sqspider.work.scopes import Scopes
 from sqspider.work.secrets import Secrets
 from sqspider.work.store import NoStore, Store
@@ -115,14 +116,15 @@ class Worker:
             clock=clock,
             rng=rng,
         )
+        scopes = Scopes(frontier, crawls, clock=clock)
+        rules = Rules(crawls, scopes, self._politeness, self._desk, self._endings, self._hand, clock=clock)
         self._visits = Visits(
             frontier,
             self._politeness,
             self._endings,
             self._hand,
             memories,
-            crawls,
-            Scopes(frontier, crawls, clock=clock),
+            rules,
             clock=clock,
             stopping=self._stopping,
             lease_needed=lease_needed,
