@@ -5,9 +5,11 @@ Whether and when a host may be asked is decided in ``politeness``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from sqspider.frontier import Clock
+from sqspider.frontier import Clock, Entry
+from sqspider.message import Message
 from sqspider.politeness import Awaited, Politeness, Postponed
 from sqspider.record import Reason
 from sqspider.scope import Blocked, cut_off
@@ -17,7 +19,8 @@ from sqspider.work.crawls import BARRED_SECONDS, CrawlRows, Known, Later, Unfit
 from sqspider.work.desk import Desk
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
-from sqspider.work.page import Assessed, assess
+from sqspider.work.memories import Memories
+from sqspider.work.page import Assessed, assess, entries_of
 from sqspider.work.scopes import Scopes
 
 TOO_LONG: Final = Blocked(
@@ -36,6 +39,7 @@ class Rules:
         desk: Desk,
         endings: Endings,
         hand: Hand,
+        memories: Memories,
         *,
         clock: Clock,
     ) -> None:
@@ -45,6 +49,7 @@ class Rules:
         self._desk = desk
         self._endings = endings
         self._waiting = hand.waiting
+        self._memories = memories
         self._clock = clock
 
     async def are_known(self, visit: Visit) -> bool:
@@ -74,6 +79,11 @@ class Rules:
         leads_to = () if fetched.redirect_to is None else (fetched.redirect_to,)
         measure = await self.scopes.measure(visit.message, leads_to)
         return assess(fetched, visit.message, visit.agent.product_token, measure)
+
+    async def links(self, message: Message, assessed: Assessed) -> Iterable[Entry]:
+        """What is to be recorded for a visit. Where a seed leads to by then is noted as one."""
+        measure = await self.scopes.measure_links(message, assessed)
+        return entries_of(assessed, message, self._memories.recorded, measure)
 
     async def verdict_on(self, visit: Visit) -> Blocked | Postponed | Awaited | None:
         """Whether a URL may be fetched, as :meth:`Politeness.judge` says it. What was queued before its crawl's limits

@@ -40,7 +40,7 @@ from sqspider.work.cookie_wall import is_at_wall
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
-from sqspider.work.page import Visited, entries_of
+from sqspider.work.page import Visited
 from sqspider.work.rules import Rules
 
 SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
@@ -321,8 +321,7 @@ class Visits:
             log.info("waits", url=message.url, reason=outcome.reason, in_seconds=seconds)
         elif not self._endings.try_again(visit, outcome, learned.retry_after):
             visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
-            measure = await self._rules.scopes.measure_links(message, assessed)
-            links = entries_of(assessed, message, self._memories.recorded, measure)
+            links = await self._rules.links(message, assessed)
             last = await self._endings.record_all_but_last(links)
             ended = self._endings.finish(visit, outcome, last, visited)
             if self._sinks:

@@ -117,7 +117,7 @@ class Worker:
             rng=rng,
         )
         scopes = Scopes(frontier, crawls, clock=clock)
-        rules = Rules(crawls, scopes, self._politeness, self._desk, self._endings, self._hand, clock=clock)
+        rules = Rules(crawls, scopes, self._politeness, self._desk, self._endings, self._hand, memories, clock=clock)
         self._visits = Visits(
             frontier,
             self._politeness,
