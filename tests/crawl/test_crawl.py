@@ -43,7 +43,6 @@ from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope, host_of
 from sqspider.web.fetch import Fetched, Fetcher, FetchOptions
 from sqspider.work.options import WorkerOptions
-from sqspider.work.page import Visited
 from sqspider.work.producer import produce
 from sqspider.work.worker import Mode, Worker
 from tests.sites import Site
@@ -67,11 +66,10 @@ async def crawl(
     *seeds: str,
     settings: CrawlSettings = SETTINGS,
     options: WorkerOptions = OPTIONS,
-    sinks: list[Callable[[Visited], Any]] | None = None,
 ) -> Worker:
     await produce(frontier, seeds, settings, on_refused=print)
     async with Fetcher(FETCH, connections=8) as fetcher:
-        worker = Worker(frontier, fetcher, options, clock=time.time, rng=random.Random(), sinks=sinks or [])
+        worker = Worker(frontier, fetcher, options, clock=time.time, rng=random.Random())
         await worker.run(Mode.UNTIL_EMPTY)
     return worker
 

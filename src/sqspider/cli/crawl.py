@@ -18,8 +18,8 @@ import msgspec
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
 from sqspider.cli.forking import Forked, can_fork, fork_workers
 from sqspider.cli.frontier import is_absent, opened
+from sqspider.cli.lists import NO_LIST, ListFile, ListTold, Seeding, list_options
 from sqspider.cli.options import (
-    advised,
     assume_http,
     crawl_options,
     fetch_options,
@@ -48,12 +48,10 @@ from sqspider.crawls import CrawlSettings
 from sqspider.export import export_rows
 from sqspider.frontier import IN_MEMORY, Counts, Frontier
 from sqspider.log import get_logger
-from sqspider.url import Refused, Scope
+from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
-from sqspider.work.producer import produce
-from sqspider.work.seeds import read_url
 from sqspider.work.worker import Mode, Worker
 
 if TYPE_CHECKING:
@@ -64,6 +62,7 @@ log = get_logger(__name__)
 
 @click.command(cls=Command)
 @click.argument("urls", nargs=-1, metavar="[URL]...")
+@list_options
 @assume_http
 @crawl_options(scope=Scope.HOST)
 @click.option(
@@ -76,7 +75,8 @@ log = get_logger(__name__)
     "--sitemaps",
     "with_sitemaps",
     is_flag=True,
-    help="First enqueue what the sitemaps of the URLs' sites list: those that robots.txt names, and /sitemap.xml.",
+    help="First enqueue what the sitemaps of the sites of the URLs given by themselves list: those that robots.txt "
+    "names, and /sitemap.xml.",
 )
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N", help="Worker processes."
@@ -91,7 +91,7 @@ def crawl(
     shared: Shared, /, urls: tuple[str, ...], assume_http: bool, max_pages: int | None, with_sitemaps: bool,
     workers: int, output: Path | None, as_json: bool, quiet: bool, **given: Any,
 ) -> int:  # fmt: skip
-    """Crawl from URLs until nothing is left.
+    """Crawl from URLs, given by themselves or in a file, until nothing is left.
 
     What is known of the crawl lies in the frontier's file: a crawl that was stopped or killed goes
     on when the command is given again, with the same URLs or with none.
@@ -100,6 +100,7 @@ def crawl(
     first found, and holds for it when the crawl goes on. All other options are of one run: give
     them again.
     """
+    list_file = ListFile.named(given)
     if with_sitemaps and not urls:
         raise click.UsageError("--sitemaps: name the URLs whose sites' sitemaps are meant.")
     if workers > 1 and shared.frontier == IN_MEMORY:
@@ -117,7 +118,7 @@ def crawl(
         log.warning("robots.txt is ignored: do this on your own sites only")
     forked = _forked(workers, shared, options, fetch) if workers > 1 and can_fork() else []
     try:
-        run = CrawlRun(shared, settings, options, fetch, workers=workers, forked=forked, quiet=quiet)
+        run = CrawlRun(shared, settings, options, fetch, list_file, workers=workers, forked=forked, quiet=quiet)
         return run_loop(run.run(urls, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http))
     finally:
         for worker in forked:
@@ -152,6 +153,7 @@ class CrawlRun:
         settings: CrawlSettings,
         options: WorkerOptions,
         fetch: FetchOptions,
+        list_file: ListFile = NO_LIST,
         *,
         workers: int = 1,
         forked: Sequence[Forked] = (),
@@ -161,6 +163,7 @@ class CrawlRun:
         self._settings = settings
         self._options = options
         self._fetch = fetch
+        self._list_file = list_file
         self._workers = workers
         self._forked = forked
         self._quiet = quiet
@@ -171,35 +174,34 @@ class CrawlRun:
         assume_http: bool = False,
     ) -> int:  # fmt: skip
         """Crawl from some URLs, or go on with what is open; the exit status."""
-        seeds = self._read(urls, assume_http)
-        if urls and not seeds:
-            return USAGE  # whatever else is in the queue, it is not what was asked for
-        if not urls and is_absent(self._shared):
+        with self._list_file.opened() as listed:
+            told = ListTold(self._list_file.path, quiet=self._quiet)
+            seeding = Seeding(urls, listed, self._settings, told, assume_http=assume_http)
+            return await self._run(seeding, bool(urls or self._list_file.path), output, with_sitemaps, as_json)
+
+    async def _run(
+        self, seeding: Seeding, were_given: bool, output: Path | None, with_sitemaps: bool, as_json: bool
+    ) -> int:
+        if were_given and seeding.is_empty:  # whatever else is in the queue, it is not what was asked for
+            if not seeding.refused:
+                raise click.UsageError(f"{self._list_file.path} names no URL.")
+            return USAGE
+        if not were_given and is_absent(self._shared):
             raise self._no_urls()  # and no file is made
         async with opened(self._shared, self._options.lease_seconds) as frontier:
-            await produce(frontier, seeds, self._settings, on_refused=print)  # none is: they were read already
-            is_good = await self._read_sitemaps(frontier, seeds) if with_sitemaps else True
+            await seeding.enqueue(frontier)
+            is_good = await self._read_sitemaps(frontier, seeding.seeds) if with_sitemaps else True
             before = await frontier.counts()
             started = time.monotonic()
-            is_good = await self._work_off(frontier, before, bool(urls)) and is_good
+            is_good = await self._work_off(frontier, before, were_given) and is_good
             counts = await self._sum_up(frontier, before, time.monotonic() - started, as_json=as_json)
             is_good = (output is None or await self._write_rows(frontier, output)) and is_good
             self._say_what_is_left(counts.open)
             if self._was_stopped:  # whoever stops it does not wait for a verdict, which may read every record
                 return INTERRUPTED
-            is_good = await seeds_are_good(frontier, seeds, counts) and is_good
-            return GOOD if is_good and len(seeds) == len(urls) and counts.open == 0 else NOT_ALL_GOOD
-
-    def _read(self, urls: tuple[str, ...], assume_http: bool) -> list[str]:
-        """The URLs in canonical form; those that are refused are named, and left out."""
-        seeds = []
-        for text in urls:
-            url = read_url(text, assume_http=assume_http, drop_tracking=self._settings.drop_tracking)
-            if isinstance(url, Refused):
-                print(f"refused: {advised(url)}", file=sys.stderr)
-            else:
-                seeds.append(url)
-        return seeds
+            asked = seeding.seeds if self._list_file.path is None else []  # a list's are not kept in mind: every seed
+            is_good = await seeds_are_good(frontier, asked, counts) and is_good
+            return GOOD if is_good and not seeding.refused and counts.open == 0 else NOT_ALL_GOOD
 
     async def _read_sitemaps(self, frontier: Frontier, seeds: list[str]) -> bool:
         """Enqueue what the seeds' sites list; False if a sitemap that somebody named could not be read."""

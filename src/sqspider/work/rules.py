@@ -24,7 +24,7 @@ from sqspider.work.page import Assessed, assess, entries_of
 from sqspider.work.scopes import Scopes
 
 TOO_LONG: Final = Blocked(
-    Reason.URL_TOO_LONG, f"longer than {MAX_URL_BYTES} bytes: this is its beginning, with a digest of the whole"
+    Reason.URL_TOO_LONG, f"longer than {MAX_URL_BYTES:,} bytes: this is its beginning, with a digest of the whole"
 )
 
 

@@ -13,6 +13,7 @@
     fetched   trouble: given back, for a try of its own, or   claim, body           the same: it is fetched again, and
               uncounted where the trouble is not its own                            after three such claims given up
               A cookie wall: its turn, once more
+    held      its taker is left: given back, unused           the same, prolonged   the same
     stored    not stored: given back, uncounted               the same              the same: it is stored again
     ended     nothing                                         nothing               a finish is atomic, or in the safe
                                                                                     order (see the port)
@@ -25,9 +26,8 @@ end in ``endings``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -46,9 +46,6 @@ from sqspider.work.rules import Rules
 SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
 AGAIN_SECONDS: Final = 1.0  # and then comes back after
 BUSY_SECONDS: Final = 10.0  # that a delivery waits here for a host that is busy whenever it is looked at
-Sink = Callable[[Visited], Awaitable[None]]
-"""Takes every fetch that ended its record, just after it did. While it does, its runner does nothing else, so a
-slow sink slows the worker down."""
 
 log = get_logger(__name__)
 
@@ -68,7 +65,6 @@ class Visits:
         clock: Clock,
         stopping: asyncio.Event,
         lease_needed: float,
-        sinks: Sequence[Sink] = (),
     ) -> None:
         self._frontier = frontier
         self._politeness = politeness
@@ -80,7 +76,6 @@ class Visits:
         self._clock = clock
         self._stopping = stopping
         self._lease_needed = lease_needed
-        self._sinks = sinks
 
     async def bring_on(self, visit: Visit) -> None:
         """Bring a visit as far as it comes: it is over then, or waits. What ails the frontier is raised."""
@@ -201,8 +196,7 @@ class Visits:
         if self._stopping.is_set():
             self.send_back(visit)
             return None
-        if not self._hand.is_first_in_line(visit):
-            self._wait_in_line(visit)
+        if not self._may_be_asked_for(visit):
             return None
         if not self._hand.enter_gate(visit):  # who waits there for others keeps no runner from them
             self._hand.lines.step_out(visit)
@@ -231,6 +225,22 @@ class Visits:
             case None if not visit.is_over:  # the frontier was cleared
                 self._judge_anew(visit)
         return None
+
+    def _may_be_asked_for(self, visit: Visit) -> bool:
+        """Whether its page may wait for who takes pages, and it is its turn of those who ask its host. If not it waits:
+        as long as for a busy host; what was claimed along, as long as its lease allows."""
+        holding = self._endings.holding
+        is_full = holding is not None and not holding.has_room_for(visit)
+        if not is_full and self._hand.is_first_in_line(visit):
+            return True
+        if not self._may_wait(visit):
+            self._endings.put_off(visit, self._clock() + AGAIN_SECONDS)
+        elif holding is not None and is_full:
+            self._hand.lines.step_out(visit)
+            self._waiting.put(visit, at=visit.give_up_at, told=holding.step_up(visit))
+        else:
+            self._hand.put_back_in_line(visit)
+        return False
 
     async def _begin(self, visit: Visit) -> float | None:
         """Claim a URL whose host may be asked now. The latest moment to ask; none if it is not to be asked for."""
@@ -274,13 +284,6 @@ class Visits:
             visit.message = msgspec.structs.replace(visit.message, slot=None)
         self._waiting.put(visit)
 
-    def _wait_in_line(self, visit: Visit) -> None:
-        """As long as for a busy host; what was claimed along, as long as its lease allows."""
-        if self._may_wait(visit):
-            self._hand.put_back_in_line(visit)
-        else:
-            self._endings.put_off(visit, self._clock() + AGAIN_SECONDS)
-
     def _may_keep_claim(self, visit: Visit, until: float) -> bool:
         """Whether it may wait until a moment with its claim, if it has one: what stands in line soon has its turn."""
         if visit.claim is None:
@@ -301,7 +304,7 @@ class Visits:
         self._hand.forget_judgement(visit)
         self._waiting.put(visit)
 
-    # fetched -> stored -> ended
+    # fetched -> held -> stored -> ended
 
     async def _conclude(self, visit: Visit, asked: Asked) -> None:
         fetched, learned, message = asked.fetched, asked.learned, visit.message
@@ -322,10 +325,10 @@ class Visits:
         elif not self._endings.try_again(visit, outcome, learned.retry_after):
             visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
             links = await self._rules.links(message, assessed)
-            last = await self._endings.record_all_but_last(links)
-            ended = self._endings.finish(visit, outcome, last, visited)
-            if self._sinks:
-                await self._pass_on(visit, visited, ended)
+            last = await self._memories.record_all_but_last(links)
+            if self._endings.holding is not None and not outcome.is_redirect:
+                last = await self._memories.record_before_the_end(last)
+            self._endings.finish(visit, outcome, last, visited)
 
     def _ask_again_with_cookie(self, visit: Visit) -> None:
         """Its claim is kept, so that the cookie is; its host's delay holds for this request, too."""
@@ -345,11 +348,3 @@ class Visits:
         self._endings.finish(
             visit, Outcome(status=Reason.REDIRECT_LOOP.status, reason=Reason.REDIRECT_LOOP, detail=detail)
         )
-
-    async def _pass_on(self, visit: Visit, visited: Visited, ended: asyncio.Future[Any]) -> None:
-        """Give what was fetched to the sinks, once its record is final. What they do is not the page's fault, and may
-        take long; it keeps its runner, so that a slow sink slows the worker down."""
-        await asyncio.wait((ended,))
-        if visit.is_finished:
-            for sink in self._sinks:
-                await sink(visited)

@@ -92,6 +92,8 @@ def new_item(entry: Entry, *, mark: str, now: float, due_at: float, parked_body:
         item["redirects"] = n(entry.redirects)
     if entry.lastmod is not None:
         item["lastmod"] = n(entry.lastmod)
+    if entry.meta is not None:
+        item["meta"] = s(entry.meta)
     if entry.crawl is not None:
         item["crawl"] = s(str(entry.crawl))
         item["settings"] = s(NO_SETTINGS)
@@ -121,10 +123,12 @@ def _read_record(item: Item) -> UrlRecord:
         parent=text(item, "parent"),
         host=host_of(url),
         lastmod=optional(item, "lastmod"),
+        meta=text(item, "meta"),
         attempt=attempt,
         unended=int(number(item, "unended")),
         tries=int(number(item, "tries")),
         redirects=int(number(item, "redirects")),
+        visit=int(number(item, "visit")),
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id") if attempt else None,
         lease_until=optional(item, "lease_until"),
@@ -180,6 +184,8 @@ def won_of(url: str, item: Item) -> Won:
         worker_id=item["worker_id"]["S"],
         claim_id=item["claim_id"]["S"],
         lease_until=number(item, "lease_until"),
+        visit=int(number(item, "visit")),
+        meta=text(item, "meta"),
     )
 
 
@@ -211,9 +217,11 @@ class ClaimInItem(NamedTuple):
     attempt: int
     unended: int
     tries: int
+    visit: int
     worker_id: str | None
     claim_id: str | None
     lease_until: float | None
+    meta: str | None
 
 
 def claim_in(item: Item) -> ClaimInItem:
@@ -223,9 +231,11 @@ def claim_in(item: Item) -> ClaimInItem:
         attempt=int(number(item, "attempt")),
         unended=int(number(item, "unended")),
         tries=int(number(item, "tries")),
+        visit=int(number(item, "visit")),
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id"),
         lease_until=optional(item, "lease_until"),
+        meta=text(item, "meta"),
     )
 
 

@@ -37,13 +37,14 @@ FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
 HELD: Final = """
-SELECT e.key, r.id, r.status, r.queue, r.attempt, r.unended, r.tries, r.worker_id, r.claim_id, r.lease_until
+SELECT e.key, r.id, r.status, r.queue, r.attempt, r.unended, r.tries, r.worker_id, r.claim_id, r.lease_until,
+    coalesce(r.visit, 0), r.meta
 FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
 INSERT_RECORD: Final = """
-INSERT INTO record (key, crawl, queue, depth, parent, url, redirects, lastmod, enqueued_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO record (key, crawl, queue, depth, parent, url, redirects, lastmod, enqueued_at, meta)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 FEWER_REDIRECTS: Final = "UPDATE record NOT INDEXED SET redirects = ? WHERE id = ?"
 
@@ -89,7 +90,8 @@ def record(transaction: Transaction, entries: Iterable[Entry], queue: int | None
         if crawl is None:
             continue
         parent = parents.get((entry.crawl, entry.parent))
-        rows.append((keys[key], crawl, queue, entry.depth, parent, key, entry.redirects, entry.lastmod, now))
+        place = (keys[key], crawl, queue, entry.depth, parent, key)
+        rows.append((*place, entry.redirects, entry.lastmod, now, entry.meta))
     connection.executemany(INSERT_RECORD, rows)
     for crawl, count in Counter(row[1] for row in rows).items():
         transaction.count_records(crawls.names[crawl], counted(None, Status.QUEUED, count=count))
@@ -178,6 +180,8 @@ class Held(NamedTuple):
     worker_id: str | None
     claim_id: str | None
     lease_until: float | None
+    visit: int
+    meta: str | None
 
     @property
     def status(self) -> Status:
