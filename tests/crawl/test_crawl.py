@@ -288,7 +288,7 @@ async def test_a_claim_that_a_busy_frontier_did_not_let_end_is_given_back(
     assert unended == [1, 1, 1]
 
 
-@pytest.mark.parametrize("operation", ["turn", "counts"])
+@pytest.mark.parametrize("operation", ["turn", "share"])
 async def test_a_busy_frontier_ends_no_worker(site: DemoSite, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
     """Nor does one that is busy when a fault in a URL's work is to be told, or a budget looked at."""
     async with opened(":memory:") as frontier:

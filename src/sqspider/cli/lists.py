@@ -169,6 +169,7 @@ class Seeding:
         *,
         assume_http: bool,
     ) -> None:
+        self._settings = settings
         self._told = told
         self._produced = Produced()
         read = partial(
@@ -189,5 +190,11 @@ class Seeding:
         return self._produced.refused.total()
 
     async def enqueue(self, frontier: Frontier) -> None:
-        await enqueue_all(frontier, chain(self._first, self._listed), self._produced, self._told.progress)
+        await enqueue_all(
+            frontier,
+            chain(self._first, self._listed),
+            self._settings,
+            produced=self._produced,
+            on_batch=self._told.progress,
+        )
         self._told.end(self._produced)

@@ -63,6 +63,7 @@ class Endings:
     ) -> None:
         self.tally = Tally()
         self.unended: dict[str, Delivery] = {}  # by receipt
+        self.crawl: str | None = None  # whose pages are counted; none: all
         self.under_way = 0  # ends that are not answered yet
         self._frontier = frontier
         self._desk = desk
@@ -122,7 +123,7 @@ class Endings:
         self.tally.lost += 1
         log.info(f"LOST race — already claimed by another consumer: {url}")
         if claim.why is LostReason.FINISHED:
-            self._memories.finished.add(url)
+            self._memories.finished.add(visit.message.key)
             self._hand_in(visit, self._desk.delete(visit.delivery), self._end_delivery)
         else:
             self._defer(visit, claim.lease_until, is_changed=False)
@@ -138,7 +139,7 @@ class Endings:
             case Suspicion.TO_BE_ALONE:  # no lease is held while it waits for its turn
                 unended = claim.unended - 1
                 log.warning("suspect", url=claim.url, unended_claims=unended, fetched="alone, when it comes back")
-                self._memories.suspects.add(claim.url)
+                self._memories.suspects.add(visit.message.key)
                 self.put_off(visit, self._clock())
         return True
 
@@ -151,14 +152,18 @@ class Endings:
         else:
             self._put_back(visit, until, tried=False, is_unused=True)
 
+    def end_delivery(self, visit: Visit, answer: asyncio.Future[None]) -> None:
+        """A delivery ends unclaimed, when the frontier has answered."""
+        self._hand_in(visit, answer, self._end_delivery)
+
     def _defer(self, visit: Visit, until: float, *, is_changed: bool = True) -> None:
         message = visit.message if is_changed else None
         deferral = Deferral(delivery=visit.delivery, until=until, message=message)
-        self._hand_in(visit, self._desk.defer(deferral), self._deferred)
+        self._hand_in(visit, self._desk.defer(deferral), partial(self._end_delivery, is_deferred=True))
 
     def give_back(self, visit: Visit, at: float, outcome: Outcome | None = None, *, tried: bool = False) -> None:
         """Put it into the queue for later. ``tried``: the URL pays with a try for what it met."""
-        self._memories.suspects.discard(visit.message.url)
+        self._memories.suspects.discard(visit.message.key)
         self._put_back(visit, at, tried=tried, outcome=outcome)
 
     def _put_back(self, visit: Visit, at: float, **more: Any) -> None:
@@ -287,12 +292,11 @@ class Endings:
             log.warning("stale_claim", url=claim.url, attempt=claim.attempt)
             return
         self._end_delivery(visit)
-        self.tally.finished[outcome.status] += 1
-        self.tally.bytes += outcome.bytes
+        self.tally.add_finished(outcome, is_of_run=self.crawl in (None, visit.message.crawl_name))
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
-        self._memories.suspects.discard(claim.url)
-        self._memories.recorded.add(claim.url)
-        self._memories.finished.add(claim.url)
+        self._memories.suspects.discard(visit.message.key)
+        self._memories.recorded.add(visit.message.key)
+        self._memories.finished.add(visit.message.key)
         self._memories.remember(end.links)
         if visited is not None and visited.page is not None and visited.page.left_out:
             reasons = {reason.value: number for reason, number in visited.page.left_out.items()}
@@ -316,9 +320,6 @@ class Endings:
         self._end_delivery(visit)
         self.tally.retried += end.tried
 
-    def _deferred(self, visit: Visit, _: None) -> None:
-        self._end_delivery(visit)
-        self.tally.deferred += 1
-
-    def _end_delivery(self, visit: Visit, _: None = None) -> None:
+    def _end_delivery(self, visit: Visit, _: None = None, *, is_deferred: bool = False) -> None:
         self.unended.pop(visit.delivery.receipt, None)
+        self.tally.deferred += is_deferred

@@ -57,7 +57,7 @@ class Memories:
         fewer redirects may yet be found."""
         for entry in recorded:
             if not entry.redirects:
-                self.recorded.add(entry.url)
+                self.recorded.add(entry.key)
 
     async def record_all_but_last(self, links: Iterable[Entry]) -> tuple[Entry, ...]:
         """Record the links of a page a thousand at a time, so that no transaction grows with the page; the

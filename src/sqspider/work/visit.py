@@ -36,20 +36,16 @@ from sqspider.log import get_logger
 from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
 from sqspider.record import Outcome, Reason
 from sqspider.scope import Blocked
-from sqspider.url import MAX_URL_BYTES, is_cut
-from sqspider.web.fetch import AnyFetcher
 from sqspider.work.cookie_wall import is_at_wall
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
-from sqspider.work.page import Visited, assess, entries_of
+from sqspider.work.page import Visited
+from sqspider.work.rules import Rules
 
 SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
 AGAIN_SECONDS: Final = 1.0  # and then comes back after
 BUSY_SECONDS: Final = 10.0  # that a delivery waits here for a host that is busy whenever it is looked at
-TOO_LONG: Final = Blocked(
-    Reason.URL_TOO_LONG, f"longer than {MAX_URL_BYTES:,} bytes: this is its beginning, with a digest of the whole"
-)
 
 log = get_logger(__name__)
 
@@ -60,23 +56,23 @@ class Visits:
     def __init__(
         self,
         frontier: Frontier,
-        fetcher: AnyFetcher,
         politeness: Politeness,
         endings: Endings,
         hand: Hand,
         memories: Memories,
+        rules: Rules,
         *,
         clock: Clock,
         stopping: asyncio.Event,
         lease_needed: float,
     ) -> None:
         self._frontier = frontier
-        self._options = fetcher.options
         self._politeness = politeness
         self._endings = endings
         self._hand = hand
         self._waiting = hand.waiting
         self._memories = memories
+        self._rules = rules
         self._clock = clock
         self._stopping = stopping
         self._lease_needed = lease_needed
@@ -113,17 +109,17 @@ class Visits:
     # received -> judged
 
     async def _is_judged(self, visit: Visit) -> bool:
-        if visit.is_judged:
-            return True
+        if visit.is_judged or not await self._rules.are_known(visit):
+            return visit.is_judged
         self._memories.forget_what_was_cleared()
         message = visit.message
-        if visit.delivery.is_finished or message.url in self._memories.finished:
+        if visit.delivery.is_finished or message.key in self._memories.finished:
             await self._lose(visit)
             return False
-        match TOO_LONG if is_cut(message.url) else await self._politeness.judge(message):
+        match await self._rules.verdict_on(visit):
             case None:
                 visit.is_judged, visit.generation, visit.give_up_at = True, self._frontier.generation, None
-                visit.is_suspect = message.url in self._memories.suspects
+                visit.is_suspect = message.key in self._memories.suspects
             case Awaited(future) if visit.claim is None and self._may_wait(visit):
                 visit.awaited = future
                 self._waiting.put(visit, told=future)
@@ -142,7 +138,7 @@ class Visits:
 
         Should it be won, it has been put into the queue anew; then it goes the usual way.
         """
-        self._memories.finished.discard(visit.message.url)
+        self._memories.finished.discard(visit.message.key)
         if await self._endings.win(visit):
             self._endings.put_off(visit, self._clock())
 
@@ -206,9 +202,9 @@ class Visits:
             self._hand.lines.step_out(visit)
             self._waiting.put(visit, told=visit.ticket)
             return None
-        visit.cookie = visit.cookie or self._memories.promised.take(visit.message.url)
+        visit.cookie = visit.cookie or self._memories.promised.take(visit.message.key)
         headers = (f"Cookie: {visit.cookie}",) if visit.cookie else ()
-        request = Request.of(visit.message, is_alone=visit.is_suspect, headers=headers)
+        request = Request.of(visit.message, visit.agent, is_alone=visit.is_suspect, headers=headers)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
         begin, then = partial(self._begin, visit), partial(self._hand.lines.step_out, visit)
@@ -319,7 +315,7 @@ class Visits:
         if is_at_wall(visit, fetched, self._memories.promised):
             self._ask_again_with_cookie(visit)
             return
-        assessed = assess(fetched, message, self._options.product_token)
+        assessed = await self._rules.assess(visit, fetched)
         outcome = assessed.outcome
         self._memories.forget_what_was_cleared()
         if not learned.counts:  # it was the host's, or ours
@@ -328,7 +324,7 @@ class Visits:
             log.info("waits", url=message.url, reason=outcome.reason, in_seconds=seconds)
         elif not self._endings.try_again(visit, outcome, learned.retry_after):
             visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
-            links = entries_of(assessed, message, self._memories.recorded)
+            links = await self._rules.links(message, assessed)
             last = await self._memories.record_all_but_last(links)
             if self._endings.holding is not None and not outcome.is_redirect:
                 last = await self._memories.record_before_the_end(last)
