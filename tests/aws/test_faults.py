@@ -386,7 +386,7 @@ async def test_claims_whose_first_answer_was_lost_are_counted_once(store: AwsSto
     assert [isinstance(claim, Won) and claim.unended for claim in claims] == [1] * 4
     assert proxy.injected["BatchExecuteStatement"] == 1
     await frontier.flush()
-    assert (await frontier._sums.read()).records == {Status.PROCESSING: 4}
+    assert (await frontier._sums.read(["default"]))["default"].records == {Status.PROCESSING: 4}
 
 
 async def test_what_was_done_and_never_answered_is_counted_all_the_same(store: AwsStore, proxy: FaultProxy) -> None:
@@ -428,7 +428,7 @@ async def test_what_was_done_and_never_answered_is_counted_all_the_same(store: A
     assert await frontier.finish(finishes) == [False, True] * 2
     await frontier.flush()
     wanted = {Status.QUEUED: 2, Status.PROCESSING: 2, Status.DONE: 4, "bytes": 4 * DONE.bytes}
-    assert (await frontier._sums.read()).records == wanted
+    assert (await frontier._sums.read(["default"]))["default"].records == wanted
     await assert_counts_are_exact(frontier)
     await assert_host_sums_are_exact(frontier)
 
@@ -456,7 +456,7 @@ async def test_a_worker_that_slept_long_adds_its_sums_among_many_others(
     assert max(sizes) <= KEPT_MARKS + FORGOTTEN_AT_ONCE + 5  # four a minute are not gone yet
     await sleeper.enqueue([Entry(url=url("awake"))])
     await sleeper.flush()
-    assert (await sleeper._sums.read()).records == {Status.QUEUED: 3 * KEPT_MARKS + 2}
+    assert (await sleeper._sums.read(["default"]))["default"].records == {Status.QUEUED: 3 * KEPT_MARKS + 2}
 
 
 async def test_what_was_counted_wrong_is_mended_by_an_exact_count(store: AwsStore) -> None:

@@ -13,7 +13,7 @@ from sqspider.crawl import CrawlRef
 from sqspider.crawls import CrawlSettings
 from sqspider.host import Exit, HostRow, Passage, RobotsAccess
 from sqspider.message import BadBody, Message
-from sqspider.record import DEFAULT_CRAWL, Outcome, Reason, Status, record_key
+from sqspider.record import Outcome, Reason, Status, record_key
 from sqspider.redact import redact
 
 MAX_RECEIVES: Final = 5
@@ -66,7 +66,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         """By what its record is found."""
-        return record_key(self.url, self.crawl.name if self.crawl else DEFAULT_CRAWL)
+        crawl = self.crawl
+        return self.url if crawl is None else record_key(self.url, crawl.name)
 
     @classmethod
     def of(cls, message: Message) -> Entry:

@@ -30,7 +30,7 @@ from sqspider.frontier import (
 )
 from sqspider.log import get_logger
 from sqspider.politeness.budgets import has_budget
-from sqspider.record import Outcome, Reason, status_for
+from sqspider.record import Outcome, Reason, Status, status_for
 from sqspider.work.desk import Desk, Done
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
@@ -61,6 +61,7 @@ class Endings:
     ) -> None:
         self.tally = Tally()
         self.unended: dict[str, Delivery] = {}  # by receipt
+        self.crawl: str | None = None  # whose pages are counted; none: all
         self.under_way = 0  # ends that are not answered yet
         self._frontier = frontier
         self._desk = desk
@@ -119,7 +120,7 @@ class Endings:
         self.tally.lost += 1
         log.info(f"LOST race — already claimed by another consumer: {url}")
         if claim.why is LostReason.FINISHED:
-            self._memories.finished.add(url)
+            self._memories.finished.add(visit.message.key)
             self._hand_in(visit, self._desk.delete(visit.delivery), self._end_delivery)
         else:
             self._defer(visit, claim.lease_until, is_changed=False)
@@ -135,7 +136,7 @@ class Endings:
             case Suspicion.TO_BE_ALONE:  # no lease is held while it waits for its turn
                 unended = claim.unended - 1
                 log.warning("suspect", url=claim.url, unended_claims=unended, fetched="alone, when it comes back")
-                self._memories.suspects.add(claim.url)
+                self._memories.suspects.add(visit.message.key)
                 self.put_off(visit, self._clock())
         return True
 
@@ -148,6 +149,18 @@ class Endings:
         else:
             self._put_back(visit, until, tried=False, is_unused=True)
 
+    def park(self, visit: Visit) -> None:
+        """Its crawl does not run: it is put aside until it does."""
+        if visit.claim is None:
+            self._hand_in(visit, self._desk.park(visit.delivery), self._end_delivery)
+        else:
+            self.put_off(visit, self._clock())  # it is put aside when it comes back
+
+    def drop(self, visit: Visit) -> None:
+        """Its crawl is gone: there is nothing more to be done for it."""
+        self.tally.dropped += 1
+        self._hand_in(visit, self._desk.delete(visit.delivery), self._end_delivery)
+
     def _defer(self, visit: Visit, until: float, *, is_changed: bool = True) -> None:
         message = visit.message if is_changed else None
         deferral = Deferral(delivery=visit.delivery, until=until, message=message)
@@ -155,7 +168,7 @@ class Endings:
 
     def give_back(self, visit: Visit, at: float, outcome: Outcome | None = None, *, tried: bool = False) -> None:
         """Put it into the queue for later. ``tried``: the URL pays with a try for what it met."""
-        self._memories.suspects.discard(visit.message.url)
+        self._memories.suspects.discard(visit.message.key)
         self._put_back(visit, at, tried=tried, outcome=outcome)
 
     def _put_back(self, visit: Visit, at: float, **more: Any) -> None:
@@ -292,11 +305,13 @@ class Endings:
         visit.is_finished = True
         self._end_delivery(visit)
         self.tally.finished[outcome.status] += 1
+        if self._counts_as_page(visit, outcome):
+            self.tally.pages += 1
         self.tally.bytes += outcome.bytes
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
-        self._memories.suspects.discard(claim.url)
-        self._memories.recorded.add(claim.url)
-        self._memories.finished.add(claim.url)
+        self._memories.suspects.discard(visit.message.key)
+        self._memories.recorded.add(visit.message.key)
+        self._memories.finished.add(visit.message.key)
         self._memories.remember(end.links)
         if visited is not None and visited.page is not None and visited.page.left_out:
             reasons = {reason.value: number for reason, number in visited.page.left_out.items()}
@@ -312,6 +327,10 @@ class Endings:
             elapsed_ms=outcome.elapsed_ms,
             protocol=exchange.protocol if exchange is not None else None,
         )
+
+    def _counts_as_page(self, visit: Visit, outcome: Outcome) -> bool:
+        is_page = outcome.status is Status.FAILED or (outcome.status is Status.DONE and not outcome.is_redirect)
+        return is_page and (self.crawl is None or visit.message.crawl_name == self.crawl)
 
     def _given_back(self, end: Retry, visit: Visit, is_given: bool) -> None:
         if not is_given:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Final
 
+from sqspider.crawl import CrawlRef
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Entry, Frontier
 from sqspider.work.lists import Listed, RefusedLine
+from sqspider.work.scopes import add_seeds, is_measured
 from sqspider.work.seeds import read_url
 
 BATCH: Final = 500
@@ -33,6 +35,7 @@ def entries_of(
     texts: Iterable[str],
     settings: CrawlSettings,
     *,
+    crawl: CrawlRef | None = None,
     listed: Iterable[Listed | RefusedLine] = (),
     assume_http: bool = False,
     produced: Produced,
@@ -43,22 +46,31 @@ def entries_of(
         if isinstance(item, Listed):
             url = read_url(item.text, assume_http=assume_http, drop_tracking=settings.drop_tracking)
             if isinstance(url, str):
-                yield Entry(url=url, settings=settings, meta=item.meta)
+                yield _entry(url, settings, crawl, item.meta)
                 continue
             item = RefusedLine(item.line, url)
         produced.refused[item.refused.reason] += 1
         on_refused(item)
 
 
+def _entry(url: str, settings: CrawlSettings, crawl: CrawlRef | None, meta: str | None) -> Entry:
+    return Entry(url=url, settings=settings, meta=meta) if crawl is None else Entry(url=url, crawl=crawl, meta=meta)
+
+
 async def enqueue_all(
     frontier: Frontier,
     entries: Iterable[Entry],
+    settings: CrawlSettings,
+    *,
+    crawl: CrawlRef | None = None,
     produced: Produced,
     on_batch: Callable[[Produced], None] = lambda _: None,
 ) -> None:
-    """Enqueue entries in batches, and count what is new and known; ``on_batch`` is called after each."""
+    """Enqueue seeds in batches, and count what is new and known; see :func:`produce`."""
     entries = iter(entries)
     while batch := list(islice(entries, BATCH)):
+        if crawl is not None and is_measured(settings.scope):  # first: whoever sees a seed knows its scope
+            await add_seeds(frontier, crawl, [entry.url for entry in batch], settings.scope)
         answers = await frontier.enqueue(batch)
         produced.new += sum(answers)
         produced.known += len(answers) - sum(answers)
@@ -73,12 +85,15 @@ async def produce(
     texts: Iterable[str],
     settings: CrawlSettings,
     *,
+    crawl: CrawlRef | None = None,
     listed: Iterable[Listed | RefusedLine] = (),
     assume_http: bool = False,
     on_refused: Callable[[RefusedLine], None],
     on_batch: Callable[[Produced], None] = lambda _: None,
 ) -> Produced:
     """Enqueue URLs as seeds, in batches and constant memory: some texts, and what a list says.
+
+    Those of a ``crawl`` go by its row, of which ``settings`` are: its scope is measured from them, too.
 
     Both are read by :func:`sqspider.work.seeds.read_url`, which says what ``assume_http`` does.
     ``on_refused`` is called for each that is refused, the others go on; ``on_batch`` after each
@@ -87,7 +102,7 @@ async def produce(
     """
     produced = Produced()
     entries = entries_of(
-        texts, settings, listed=listed, assume_http=assume_http, produced=produced, on_refused=on_refused
+        texts, settings, crawl=crawl, listed=listed, assume_http=assume_http, produced=produced, on_refused=on_refused
     )
-    await enqueue_all(frontier, entries, produced, on_batch)
+    await enqueue_all(frontier, entries, settings, crawl=crawl, produced=produced, on_batch=on_batch)
     return produced

@@ -16,7 +16,9 @@ class Tally:
         self.finished: Counter[Status] = Counter()
         self.retried = 0
         self.deferred = 0
+        self.pages = 0  # fetched, redirects not counted, of the crawl that it ends with, if there is one
         self.lost = 0
+        self.dropped = 0  # messages of crawls that are gone
         self.bytes = 0
         self.fetches = 0
         self.fetch_seconds = 0.0

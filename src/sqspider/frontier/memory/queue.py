@@ -195,6 +195,10 @@ class MessageQueue:
         if stored is not None and stored.message is not None and stored.message.crawl is not None:
             self._place(replace(stored, receive_count=0, receipt=""), Precedence.ASIDE, math.inf)
 
+    def parked(self) -> list[CrawlRef]:
+        """The crawls of which something is put aside."""
+        return [ref for ref, ids in self._aside.items() if ids]
+
     def unpark(self, ref: CrawlRef, now: float) -> int:
         """Make visible what was put aside of a crawl; how many."""
         ids = sorted(self._aside.get(ref, ()))
