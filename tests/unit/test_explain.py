@@ -175,6 +175,8 @@ async def test_a_crawl_goes_by_its_row(frontier: Frontier) -> None:
     assert await fate(f"{SEED}skip") == (Fate.LEFT_OUT, "exclude", Reason.EXCLUDED)
     assert await fate(f"{SEED}2") == (Fate.BLOCKED, "depth", Reason.DEPTH_LIMIT)  # recorded when it went deeper
     assert await fate(f"{SEED}0") == (Fate.FETCHED, None, None)
+    await frontier.enqueue([Entry(url=f"{SEED}skipped", crawl=crawl.ref)])
+    assert await fate(f"{SEED}skipped") == (Fate.FETCHED, None, None)  # whoever gave it wants it
     assert await fate(f"{SEED}x", terms._replace(found_on=f"{SEED}1")) == (Fate.LEFT_OUT, "depth", Reason.DEPTH_LIMIT)
     paused = terms._replace(crawl=msgspec.structs.replace(crawl, state=State.PAUSED))
     assert (await fate(f"{SEED}x", paused))[:2] == (Fate.WAITS, "crawl")
