@@ -4,7 +4,8 @@ The rules of a URL's life, which :data:`LIFE` says to the frontier's adapters an
 
     (absent) --enqueue--> queued --claim--> processing --finish--> done | failed | blocked
     queued <--retry-- processing
-    processing --claim--> processing        (once the lease of the claim before ran out)
+    processing --claim--> processing --prolong--> processing   (a claim: once the lease of the one before ran out)
+    done | failed | blocked --reopen--> queued                 (for one visit more)
 
 * One comparison decides a claim: ``lease_until < now``. A queued record has
   ``lease_until = 0``, a processing one the end of its lease, a finished one none.
@@ -12,6 +13,8 @@ The rules of a URL's life, which :data:`LIFE` says to the frontier's adapters an
   carries it and changes nothing if a later claim was made.
 * ``unended`` counts claims in a row that nobody ended; ``tries`` counts fetches that met
   trouble. Waiting for a slot, a lost race or a shutdown use up neither.
+* ``visit`` counts the visits that ended before this one. Between two of them a record keeps what came of the last one;
+  ``attempt`` goes on, so that no fence of an earlier visit holds in a later one.
 
 No I/O lives here, and no decision about when to try again (see ``retry``).
 """
@@ -56,12 +59,14 @@ class Status(enum.StrEnum):
 
 
 class Operation(enum.StrEnum):
-    """What a frontier does that makes a record, or changes its status."""
+    """What a frontier does that makes a record, changes its status, or holds it."""
 
     ENQUEUE = "enqueue"  # also what a claim does first for a message without a record
     CLAIM = "claim"
     FINISH = "finish"
     RETRY = "retry"
+    PROLONG = "prolong"
+    REOPEN = "reopen"  # somebody wants it visited once more
 
 
 LIFE: Final[Mapping[Operation, Mapping[Status | None, frozenset[Status]]]] = {
@@ -72,6 +77,8 @@ LIFE: Final[Mapping[Operation, Mapping[Status | None, frozenset[Status]]]] = {
     },
     Operation.FINISH: {Status.PROCESSING: frozenset({Status.DONE, Status.FAILED, Status.BLOCKED})},
     Operation.RETRY: {Status.PROCESSING: frozenset({Status.QUEUED})},
+    Operation.REOPEN: {status: frozenset({Status.QUEUED}) for status in (Status.DONE, Status.FAILED, Status.BLOCKED)},
+    Operation.PROLONG: {Status.PROCESSING: frozenset({Status.PROCESSING})},
 }
 """What a record may become by each operation, by its status before; none: there is no record. Nothing else happens."""
 
@@ -261,15 +268,16 @@ class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
     unended: int = 0  # claims in a row that nobody ended
     tries: int = 0  # fetches that met trouble
     redirects: int = 0  # on the way from the last page to this URL: the fewest of which it was found
+    visit: int = 0  # visits that ended before this one
     worker_id: str | None = None  # who claimed it last
     claim_id: str | None = None  # which claim of that worker
     lease_until: float | None = None  # 0 while queued, none when finished
     due_at: float | None = None  # when somebody must look again; none when finished
     parked: bool = False  # no message is on its way: only a sweep brings it back
-    enqueued_at: float = 0.0
+    enqueued_at: float = 0.0  # when it was put in: recorded, or reopened
     claimed_at: float | None = None  # the last claim
-    finished_at: float | None = None
-    outcome: Outcome | None = None  # when finished; before that, what the last try met
+    finished_at: float | None = None  # the last visit's end
+    outcome: Outcome | None = None  # when finished; before that, what the last try met, or the visit before
     crawl: str = DEFAULT_CRAWL  # the name of the one it belongs to
     meta: str | None = None  # what a list said of it: its other columns or fields, as an object
     unreadable: str = ""  # why the row cannot be read, if so: then nothing but the URL is told

@@ -18,11 +18,11 @@ from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.log import start_logging
 from sqspider.message import Message, encode_message
-from sqspider.record import Status
+from sqspider.record import Reason, Status
 from sqspider.work.allowed import Allowed
 from sqspider.work.page import Visited
 from sqspider.work.secrets import Secrets
-from tests.crawl.crawl_rows import AT_HOME, OPTIONS, made, page, put_in, records_of, work
+from tests.crawl.crawl_rows import AT_HOME, OPTIONS, made, page, put_in, records_of, until, work, working
 from tests.sites import Answer, Asked, Site
 
 replace = msgspec.structs.replace
@@ -171,6 +171,26 @@ async def test_a_stranger_sends_no_secret_to_himself(frontier: Frontier, host: S
     await put_in(frontier, await made(frontier, identity=identity), there)
     await work(frontier, allowed=allowed_for(host.url.rstrip("/")), secrets=Secrets(ENVIRONMENT))
     assert not host.requests
+
+
+async def test_crawls_that_fetch_otherwise_share_no_connection(frontier: Frontier) -> None:
+    """What was connected to for one is not there for another that may not connect."""
+    site = Site(keeps_connections=True)
+    try:
+        site.bodies = {"/a": b"", "/b": b""}
+        url = site.url_of("localhost")
+        await put_in(frontier, await made(frontier, "may"), f"{url}a")
+        async with working(frontier):
+            await until(lambda: "/a" in site.paths)
+            await put_in(frontier, await made(frontier, "may-not", identity=Identity()), f"{url}b")
+            while (await frontier.counts(crawl="may-not")).open:
+                await asyncio.sleep(0.01)
+        (record,) = (await records_of(frontier, "may-not")).values()
+        assert record.outcome is not None
+        assert record.outcome.reason is Reason.PRIVATE_ADDRESS
+        assert "/b" not in site.paths
+    finally:
+        site.close()
 
 
 def everything_below(folder: Path) -> bytes:

@@ -28,7 +28,7 @@ FATES: Final = {
     Fate.WAITS: "waits",
     Fate.BLOCKED: "is blocked: it is recorded, and not fetched",
     Fate.LEFT_OUT: "is left out: a link to it is not followed",
-    Fate.FINISHED: "is finished: it is not fetched again",
+    Fate.FINISHED: "is finished: it is not fetched again by itself",
 }
 
 

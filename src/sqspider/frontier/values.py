@@ -123,6 +123,7 @@ class Won(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str
     claim_id: str
     lease_until: float
+    visit: int = 0  # visits of the URL that ended before this one
     meta: str | None = None  # the record's
 
 
@@ -162,6 +163,13 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     tried: bool  # a fetch met trouble: counts as a try
     outcome: Outcome | None = None  # what that fetch met
     is_unused: bool = False  # nothing was done under it: ``unended`` is what it was before the claim, not 0
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim whose end has to wait, and the delivery by which it was won: to be prolonged meanwhile."""
+
+    claim: Won
+    delivery: Delivery
 
 
 class Deferral(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,6 +270,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     poll_seconds: float = 1.0  # the wait of one poll of whoever polls for ever: longer where each costs money
     purge_seconds: float = 0.0  # that a purge of the queue takes, and that must lie between two
     removal_dollars: float = 0.0  # that removing a record costs
+    scan_dollars: float = 0.0  # that reading a record costs when all are read
+    reopen_dollars: float = 0.0  # that reopening a record costs
     gather_seconds: float = 0.0  # that ends wait for others to share a call with, at least
     finest_period_seconds: int = 1  # of points
     max_points: int | None = None  # that are given at once

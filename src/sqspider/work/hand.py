@@ -51,8 +51,7 @@ class Visit:
         self.walls = 0  # such redirects that led it to itself
         self.is_over = False  # its end is with the frontier, or it needs none
         self.is_in_error = False  # a fault of ours broke it off
-        self.is_finished = False  # and its record is final by it
-        self.ending = 0  # calls that are not answered yet
+        self.ending = 0  # calls that are not answered yet, and one who takes its page
 
 
 class Hand:
@@ -77,7 +76,7 @@ class Hand:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing is in hand, nor with a sink."""
+        """Nothing is in hand, nor with who takes pages."""
         return not self.visits and not self.waiting.at_work
 
     def of_crawl(self, name: str | None) -> int:

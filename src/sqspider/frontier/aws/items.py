@@ -128,6 +128,7 @@ def _read_record(item: Item) -> UrlRecord:
         unended=int(number(item, "unended")),
         tries=int(number(item, "tries")),
         redirects=int(number(item, "redirects")),
+        visit=int(number(item, "visit")),
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id") if attempt else None,
         lease_until=optional(item, "lease_until"),
@@ -183,6 +184,7 @@ def won_of(url: str, item: Item) -> Won:
         worker_id=item["worker_id"]["S"],
         claim_id=item["claim_id"]["S"],
         lease_until=number(item, "lease_until"),
+        visit=int(number(item, "visit")),
         meta=text(item, "meta"),
     )
 
@@ -215,6 +217,7 @@ class ClaimInItem(NamedTuple):
     attempt: int
     unended: int
     tries: int
+    visit: int
     worker_id: str | None
     claim_id: str | None
     lease_until: float | None
@@ -228,6 +231,7 @@ def claim_in(item: Item) -> ClaimInItem:
         attempt=int(number(item, "attempt")),
         unended=int(number(item, "unended")),
         tries=int(number(item, "tries")),
+        visit=int(number(item, "visit")),
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id"),
         lease_until=optional(item, "lease_until"),

@@ -176,6 +176,12 @@ class MessageQueue:
             self._add(stored)
         self._place(stored, Precedence.PUT_OFF, until)
 
+    def hide(self, delivery: Delivery, until: float) -> None:
+        """Let the message of a delivery stay in its hands until a moment."""
+        stored = self._held(delivery)
+        if stored is not None:
+            self._place(stored, Precedence.EXPIRED, until)
+
     def delete(self, delivery: Delivery) -> None:
         stored = self._held(delivery)
         if stored is not None:

@@ -17,10 +17,12 @@ from sqspider.frontier.answers import (
     host_sums,
     not_before,
     not_current,
+    prolonged,
+    reopened,
 )
 from sqspider.frontier.memory.messages import Messages
 from sqspider.frontier.memory.part import operation
-from sqspider.frontier.values import ClaimRequest, Entry, Finish, Lost, Retry, Won
+from sqspider.frontier.values import ClaimRequest, Entry, Finish, Hold, Lost, Retry, Won
 from sqspider.host import HostState, with_sums
 from sqspider.message import Message, encode_message
 from sqspider.record import Operation, Status
@@ -41,6 +43,20 @@ class Records(Messages):
     def _record(self, entry: Entry) -> bool:
         now = self._clock()
         return self._store.record(entry, now=now, due_at=now + self._settings.due_seconds)
+
+    @operation
+    def reopen(self, keys: Sequence[str]) -> list[bool]:
+        return [self._reopen_one(key) for key in keys]
+
+    def _reopen_one(self, key: str) -> bool:
+        record, now = self._store.records.get(key), self._clock()
+        anew = None if record is None else reopened(record.status, record.visit)
+        if record is None or anew is None:
+            return False
+        moments = {"lease_until": 0.0, "enqueued_at": now, "due_at": now + self._settings.due_seconds}
+        record = replace(record, status=Status.QUEUED, **moments, **anew._asdict())
+        self._store.put(record)
+        return self._send(encode_message(self._store.message_of(record)))
 
     @operation
     def claim(
@@ -114,6 +130,20 @@ class Records(Messages):
         )
         self._put_off(retry.delivery, retry.at)
         return True
+
+    @operation
+    def prolong(self, holds: Sequence[Hold], *, lease_seconds: float) -> list[Hold | None]:
+        return [self._prolong_one(hold, lease_seconds) for hold in holds]
+
+    def _prolong_one(self, hold: Hold, lease_seconds: float) -> Hold | None:
+        record = self._store.held(hold.claim, Operation.PROLONG)
+        if record is None:
+            return None
+        longer = prolonged(hold, self._clock(), lease_seconds)
+        until = longer.claim.lease_until
+        self._store.put(replace(record, lease_until=until, due_at=until + self._settings.due_seconds))
+        self._store.queue.hide(hold.delivery, until)
+        return longer
 
 
 def _with_sums(state: HostState, sums: dict[str, float]) -> tuple[HostState, None]:

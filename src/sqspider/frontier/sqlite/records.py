@@ -38,7 +38,7 @@ ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
 HELD: Final = """
 SELECT e.key, r.id, r.status, r.queue, r.attempt, r.unended, r.tries, r.worker_id, r.claim_id, r.lease_until,
-    r.meta
+    coalesce(r.visit, 0), r.meta
 FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
@@ -180,6 +180,7 @@ class Held(NamedTuple):
     worker_id: str | None
     claim_id: str | None
     lease_until: float | None
+    visit: int
     meta: str | None
 
     @property
