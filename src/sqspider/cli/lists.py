@@ -169,8 +169,8 @@ class Seeding:
         *,
         assume_http: bool,
     ) -> None:
-        self._settings = settings
         self._told = told
+        self._settings = settings
         self._produced = Produced()
         read = partial(
             entries_of, settings=settings, assume_http=assume_http, produced=self._produced, on_refused=told.refused
@@ -190,11 +190,6 @@ class Seeding:
         return self._produced.refused.total()
 
     async def enqueue(self, frontier: Frontier) -> None:
-        await enqueue_all(
-            frontier,
-            chain(self._first, self._listed),
-            self._settings,
-            produced=self._produced,
-            on_batch=self._told.progress,
-        )
+        entries = chain(self._first, self._listed)
+        await enqueue_all(frontier, entries, self._settings, produced=self._produced, on_batch=self._told.progress)
         self._told.end(self._produced)
