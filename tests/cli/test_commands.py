@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import pytest
 
-from sqspider.cli.cleanup import cost_line
+from sqspider.cli.asking import cost_line
 from sqspider.cli.crawl import CrawlRun
 from sqspider.cli.exit_status import NOT_ALL_GOOD
 from sqspider.cli.main import COMMANDS

@@ -28,7 +28,6 @@ from sqspider.work.options import WorkerOptions
 from sqspider.work.upkeep import WorkerIdTakenError
 from sqspider.work.worker import Mode, Worker
 
-_FETCH: Final = FetchOptions()
 _WORKER: Final = WorkerOptions(worker_id="worker")
 
 log = get_logger(__name__)
@@ -57,15 +56,6 @@ worker_options = section(
         show_default=True,
         metavar="SECONDS",
         help="How long a claim holds. If its worker dies, the URL comes back after this time.",
-    ),
-    click.option(
-        "--max-body",
-        "max_bytes",
-        type=within(FetchOptions.ranges["max_bytes"]),
-        default=_FETCH.max_bytes,
-        show_default=True,
-        metavar="BYTES",
-        help="Decoded bytes read of a body; the rest is cut off and the record marked.",
     ),
     click.option(
         "--robots-grace",
