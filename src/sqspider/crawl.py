@@ -23,6 +23,7 @@ import msgspec
 
 from sqspider.checks import Range, check_numbers, optional, shown
 from sqspider.crawls import CrawlSettings
+from sqspider.record import Reason
 
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")
 _ID: Final = re.compile(r"[0-9a-f]{1,32}")
@@ -104,6 +105,14 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_bytes: int | None = None
 
 
+class Widening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a wider limit lets come back, as long as that is not done (see :mod:`sqspider.widening`)."""
+
+    at: float  # seconds since the epoch: what ended before this moment comes back
+    reasons: tuple[Reason, ...] = ()  # what was blocked for one of these
+    pages_from_depth: int | None = None  # and pages that are so deep, whose links were not followed
+
+
 class Crawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The row of a crawl.
 
@@ -120,6 +129,7 @@ class Crawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seeds: tuple[str, ...] = ()  # the first that were given, for a person
     seeds_version: int = 0  # raised when its scope grew by a seed: what was found to lie outside may lie within
     created_at: float = 0.0
+    widening: Widening | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
