@@ -24,7 +24,6 @@ from typing import Final
 
 import msgspec
 
-
 DEFAULT_CRAWL: Final = "default"
 """The crawl that needs no name: its records' keys are bare URLs."""
 

@@ -203,24 +203,26 @@ async def record_of(frontier: Frontier, name: str) -> UrlRecord:
 
 
 async def all_records(frontier: Frontier) -> dict[str, UrlRecord]:
-    """Every record by URL, by a full scan; each must come once."""
+    """Every record by key, by a full scan; each must come once."""
     records: dict[str, UrlRecord] = {}
     async for batch in frontier.scan():
         for record in batch:
-            assert record.url not in records
-            records[record.url] = record
+            assert record.key not in records
+            records[record.key] = record
     return records
 
 
-async def assert_counts_are_exact(frontier: Frontier, *others: Frontier, exact: bool = False) -> None:
+async def assert_counts_are_exact(
+    frontier: Frontier, *others: Frontier, exact: bool = False, crawl: str | None = None
+) -> None:
     """What is counted as things happen equals what a full scan finds.
 
-    ``others``: handles that have worked too; who counts writes what it has gathered.
+    ``others``: handles that have worked too; who counts writes what it has gathered. ``crawl``: of the one alone.
     """
     for other in others:
         await other.counts()
-    records = (await all_records(frontier)).values()
-    counts = await frontier.counts(exact=exact)
+    records = [record for record in (await all_records(frontier)).values() if crawl in (None, record.crawl)]
+    counts = await (frontier.counts(exact=exact) if crawl is None else frontier.counts(exact=exact, crawl=crawl))
     assert counts.by_status == {status: sum(r.status is status for r in records) for status in Status}
     finished = [r.outcome for r in records if r.status.is_final and r.outcome is not None]
     reasons = {outcome.reason for outcome in finished if outcome.reason is not None}

@@ -6,15 +6,17 @@ somebody looks at it again; which sums move. What an adapter adds is only that n
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from sqspider.crawl import Crawl, CrawlRef
 from sqspider.frontier.values import ClaimRequest, Counts, Entry, Finish, Lost, LostReason, Retry, Won
 from sqspider.host import sums_of
-from sqspider.record import LIFE, Operation, Outcome, Reason, Status
+from sqspider.message import Message
+from sqspider.record import DEFAULT_CRAWL, LIFE, Operation, Outcome, Reason, Status, record_key, split_key
 from sqspider.url import host_of
 
 LONGEST_LOOK_AGAIN_SECONDS: Final = 3600.0
@@ -27,43 +29,61 @@ MOST_LOOKED_AT: Final = 100
 
 
 def first_of_each(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """Entries by URL, in their order: the first of each, with the fewest redirects of any."""
-    by_url: dict[str, Entry] = {}
+    """Entries by key, in their order: the first of each, with the fewest redirects of any."""
+    by_key: dict[str, Entry] = {}
     for entry in entries:
-        first = by_url.setdefault(entry.url, entry)
+        key = entry.key
+        first = by_key.setdefault(key, entry)
         if entry.redirects < first.redirects:
-            by_url[entry.url] = msgspec.structs.replace(first, redirects=entry.redirects)
-    return by_url
+            by_key[key] = msgspec.structs.replace(first, redirects=entry.redirects)
+    return by_key
 
 
 def enqueued_in_order(entries: Iterable[Entry], new: Iterable[str]) -> list[bool]:
-    """Which entries were new, by the URLs that were: of several for one URL the first."""
+    """Which entries were new, by the keys that were: of several for one the first."""
     left = set(new)
     answers = []
     for entry in entries:
-        answers.append(entry.url in left)
-        left.discard(entry.url)
+        key = entry.key
+        answers.append(key in left)
+        left.discard(key)
     return answers
 
 
 def first_request_of_each(requests: Iterable[ClaimRequest]) -> dict[str, ClaimRequest]:
-    """Requests by URL, in their order: the first of each, the only one that can win."""
-    by_url: dict[str, ClaimRequest] = {}
+    """Requests by key, in their order: the first of each, the only one that can win."""
+    by_key: dict[str, ClaimRequest] = {}
     for request in requests:
-        by_url.setdefault(request.message.url, request)
-    return by_url
+        by_key.setdefault(request.message.key, request)
+    return by_key
 
 
 def claimed_in_order(requests: Iterable[ClaimRequest], answers: Mapping[str, Won | Lost]) -> list[Won | Lost]:
-    """The answers to requests, by those to the first of each URL: what that one won is held for all others."""
+    """The answers to requests, by those to the first of each key: what that one won is held for all others."""
     told: dict[str, Won | Lost] = dict(answers)
     in_order = []
     for request in requests:
-        answer = told[request.message.url]
+        answer = told[request.message.key]
         in_order.append(answer)
         if isinstance(answer, Won):
             told[answer.url] = Lost(url=answer.url, why=LostReason.HELD, lease_until=answer.lease_until)
     return in_order
+
+
+# Crawls.
+
+
+def saved_crawl(known: Crawl | None, crawl: Crawl) -> Crawl | None:
+    """What the row of a crawl says once this is written; none: it has changed since it was read."""
+    was_read = (crawl.id, crawl.version) if crawl.version else None
+    if (None if known is None else (known.id, known.version)) != was_read:
+        return None
+    return msgspec.structs.replace(crawl, version=crawl.version + 1)
+
+
+def is_current(ref: CrawlRef, known: Crawl | None) -> bool:
+    """Whether it names the crawl that is known by its name, and not one of that name that was removed."""
+    return known is not None and known.id == ref.id
 
 
 # Claims.
@@ -116,6 +136,11 @@ def claim_told(url: str, record: Claimable, claimant: Claimant, now: float) -> W
         claim_id=claimant.claim_id,
         lease_until=record.lease_until,
     )
+
+
+def not_current(message: Message) -> Lost:
+    """What is told to who claims the URL of a crawl that is not there: no record can be made of it."""
+    return Lost(url=message.key, why=LostReason.REFUSED, detail=f"there is no crawl {message.crawl}")
 
 
 def claimed(url: str, record: Claimable, claimant: Claimant, now: float) -> Won:
@@ -200,6 +225,32 @@ def counted(before: Status | None, after: Status, outcome: Outcome | None = None
         if outcome.reason is not None:
             changes[f"{_REASON}{outcome.reason}"] = count
     return {name: much for name, much in changes.items() if much}
+
+
+def uncounted(status: Status, outcome: Outcome | None) -> dict[str, int]:
+    """How the sums move when a record goes that says so."""
+    return {name: -much for name, much in counted(None, status, outcome).items()}
+
+
+def counted_for(crawl: str, changes: Mapping[str, int]) -> dict[str, int]:
+    """How the sums move when records of a crawl do so: all, and those of the crawl beside them.
+
+    The default crawl has none of its own: its sums are what is left of all, and it costs nothing more.
+    """
+    if crawl == DEFAULT_CRAWL:
+        return dict(changes)
+    return {**changes, **{record_key(name, crawl): much for name, much in changes.items()}}
+
+
+def sums_in(sums: Mapping[str, int], crawl: str) -> dict[str, int]:
+    """The sums of one crawl, by the names of :func:`counted`, of those of all."""
+    of_each = [(*split_key(name), much) for name, much in sums.items()]
+    if crawl != DEFAULT_CRAWL:
+        return {name: much for of, name, much in of_each if of == crawl}
+    own: Counter[str] = Counter()
+    for of, name, much in of_each:
+        own[name] += much if of == DEFAULT_CRAWL else -much
+    return dict(own)
 
 
 def counts_of(sums: Mapping[str, int]) -> Counts:

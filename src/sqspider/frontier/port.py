@@ -117,7 +117,11 @@ class Work(_Shared, Protocol):
 
 
 class Crawls(_Shared, Protocol):
-    """The rows of crawls, and where their scopes are measured from."""
+    """The rows of crawls, where their scopes are measured from, and what is put aside of them.
+
+    A URL of a crawl that is not there, or of one of its name that was removed, is not recorded: it is not new, and
+    its claim is refused. (AWS: asking would cost a read for each; there whoever works asks before.)
+    """
 
     async def crawls(self) -> list[Crawl]:
         """All of them, by name. Cheap: every worker asks every few seconds."""
@@ -130,7 +134,8 @@ class Crawls(_Shared, Protocol):
         """Remove a crawl: its row, its records and their messages, its seeds, its sums; how many records.
 
         The row goes first: whatever dies half-way, messages of what is left name a crawl that is not known, and end.
-        Doing it again goes on (by :meth:`remove_crawl` with the same ``ref``).
+        Doing it again, with the same ``ref``, goes on; until it is done no crawl of its name can be made
+        (:meth:`save_crawl` says False). Loose records of the default crawl's place are not its own.
         """
 
     async def add_seeds(self, ref: CrawlRef, sites: Mapping[str, Collection[str]]) -> bool:
@@ -149,6 +154,15 @@ class Crawls(_Shared, Protocol):
 
     async def unpark(self, ref: CrawlRef) -> int:
         """Make visible what was put aside of a crawl; how many, where that is known."""
+
+    async def share(self, run: str, *, most: int, worker_id: str, spent: int, wanted: int, until: float) -> int:
+        """Share what a run may take among its workers: how much of it this one may spend until a moment.
+
+        ``spent``: what it has spent of its share since it last asked; ``wanted``: as much it would have, and what it
+        has left it gives back thereby. One atomic write of the run's row, by :func:`sqspider.frontier.shares.shared`:
+        all that is spent and shared out is never more than ``most``. What a worker had that died is free again when
+        its ``until`` is over; so whoever lives asks again before that, and spends nothing of its share after it.
+        """
 
 
 class Hosts(_Shared, Protocol):
@@ -216,7 +230,10 @@ class Looking(_Shared, Protocol):
         """Where it is, for a person who is asked whether to clear it."""
 
     async def get(self, keys: Sequence[str]) -> dict[str, UrlRecord]:
-        """Records by their keys (:func:`sqspider.crawl.record_key`); unknown ones are left out. One that is damaged says so itself."""
+        """Records by their keys (:func:`sqspider.record.record_key`); unknown ones are left out.
+
+        One that is damaged says so itself.
+        """
 
     def scan(
         self, *, status: Status | None = None, host: str | None = None, crawl: str | None = None

@@ -58,7 +58,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     settings: CrawlSettings = CrawlSettings()
     redirects: int = 0  # on the way from the last page to this URL
     lastmod: float | None = None  # what a sitemap said
-    crawl: CrawlRef | None = None  # none: it goes by ``settings``, in the default crawl's place; else by its crawl's row
+    crawl: CrawlRef | None = (
+        None  # none: it goes by ``settings``, in the default crawl's place; else by its crawl's row
+    )
 
     @property
     def key(self) -> str:

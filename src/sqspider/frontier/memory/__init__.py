@@ -8,6 +8,7 @@ is waiting.
 
 from __future__ import annotations
 
+from sqspider.frontier.memory.crawls import Crawls
 from sqspider.frontier.memory.looking import Looking
 from sqspider.frontier.memory.store import MemoryStore as MemoryStore
 from sqspider.frontier.memory.turns import Turns
@@ -15,7 +16,7 @@ from sqspider.frontier.memory.upkeep import Upkeep
 from sqspider.frontier.values import Traits
 
 
-class MemoryFrontier(Turns, Looking, Upkeep):
+class MemoryFrontier(Turns, Crawls, Looking, Upkeep):
     """A handle on a store: the :class:`~sqspider.frontier.TurningFrontier` of one worker."""
 
     @property

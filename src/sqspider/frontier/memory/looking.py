@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 
 from sqspider.figures import FIGURES, Point, Sample
-from sqspider.frontier.answers import counts_of
+from sqspider.frontier.answers import counts_of, sums_in
 from sqspider.frontier.memory.part import Part, operation
 from sqspider.frontier.values import SCAN_BATCH, Counts, DeadLetter, QueueStats, WorkerRow
 from sqspider.record import Status, UrlRecord
@@ -20,18 +20,26 @@ class Looking(Part):
         return "memory"
 
     @operation
-    def get(self, urls: Sequence[str]) -> dict[str, UrlRecord]:
-        return {url: self._store.records[url] for url in urls if url in self._store.records}
+    def get(self, keys: Sequence[str]) -> dict[str, UrlRecord]:
+        return {key: self._store.records[key] for key in keys if key in self._store.records}
 
-    async def scan(self, *, status: Status | None = None, host: str | None = None) -> AsyncIterator[list[UrlRecord]]:
-        urls = list(self._store.records)
-        for start in range(0, len(urls), SCAN_BATCH):
-            records = (await self.get(urls[start : start + SCAN_BATCH])).values()
-            yield [r for r in records if status in (None, r.status) and host in (None, r.host)]
+    async def scan(
+        self, *, status: Status | None = None, host: str | None = None, crawl: str | None = None
+    ) -> AsyncIterator[list[UrlRecord]]:
+        keys = list(self._store.records)
+        asked = (status, host, crawl)
+        for start in range(0, len(keys), SCAN_BATCH):
+            records = (await self.get(keys[start : start + SCAN_BATCH])).values()
+            yield [
+                r
+                for r in records
+                if all(a in (None, b) for a, b in zip(asked, (r.status, r.host, r.crawl), strict=True))
+            ]
 
     @operation
-    def counts(self, *, exact: bool = False) -> Counts:  # noqa: ARG002 - they always are
-        return counts_of(self._store.sums)
+    def counts(self, *, exact: bool = False, crawl: str | None = None) -> Counts:  # noqa: ARG002 - they always are
+        sums = self._store.sums
+        return counts_of(sums if crawl is None else sums_in(sums, crawl))
 
     @operation
     def queue_stats(self) -> QueueStats:

@@ -77,7 +77,7 @@ class Messages(Part):
 
     def _delivery_of(self, stored: Stored) -> Delivery:
         message, body = stored.message, stored.body
-        record = None if message is None else self._store.records.get(message.url)
+        record = None if message is None else self._store.records.get(message.key)
         if record is not None and message is not None and record.redirects < message.redirects:
             body = encode_message(msgspec.structs.replace(message, redirects=record.redirects))
         return Delivery(

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from sqspider.crawl import CrawlRef
 from sqspider.frontier.answers import MOST_LOOKED_AT, is_dead
 from sqspider.frontier.memory.journal import Journal, Kept
 from sqspider.frontier.values import Delivery, QueueStats
@@ -27,6 +28,7 @@ class Precedence(enum.Enum):
     EXPIRED = enum.auto()  # somebody had it and did not end it: its URL has waited long enough
     PUT_OFF = enum.auto()  # it has a slot, which is good for its moment only
     FRESH = enum.auto()
+    ASIDE = enum.auto()  # of a crawl that does not run: it is not visible at all, until it is called back
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -60,7 +62,8 @@ class MessageQueue:
         self.dead: Kept[int, Stored] = Kept(self._journal)  # in the order in which they died
         self._waiting: dict[Precedence, list[tuple[float, int]]] = {each: [] for each in Precedence}  # visible_at, id
         self._by_age: list[tuple[float, int]] = []  # a heap of sent_at, id
-        self._of_url: Kept[str, tuple[int, ...]] = Kept(self._journal)
+        self._of_key: Kept[str, tuple[int, ...]] = Kept(self._journal)  # of records
+        self._aside: defaultdict[CrawlRef, Kept[int, None]] = defaultdict(lambda: Kept(self._journal))
         self._put_off: defaultdict[str, Kept[int, None]] = defaultdict(lambda: Kept(self._journal))  # by host
 
     def send(self, body: str, now: float) -> None:
@@ -70,8 +73,8 @@ class MessageQueue:
 
     def _add(self, stored: Stored) -> None:
         if stored.message is not None:
-            url = stored.message.url
-            self._of_url[url] = (*self._of_url.get(url, ()), stored.id)
+            key = stored.message.key
+            self._of_key[key] = (*self._of_key.get(key, ()), stored.id)
         heapq.heappush(self._by_age, (stored.sent_at, stored.id))
         self._place(stored, Precedence.FRESH, stored.visible_at)
 
@@ -79,24 +82,33 @@ class MessageQueue:
         del self.live[stored.id]
         if stored.message is None:
             return
-        url = stored.message.url
-        if left := tuple(id_ for id_ in self._of_url[url] if id_ != stored.id):
-            self._of_url[url] = left
+        key = stored.message.key
+        if left := tuple(id_ for id_ in self._of_key[key] if id_ != stored.id):
+            self._of_key[key] = left
         else:
-            del self._of_url[url]
-        if stored.precedence is Precedence.PUT_OFF:
-            del self._put_off[host_of(url)][stored.id]
+            del self._of_key[key]
+        for apart in self._apart(stored.message):
+            if stored.id in apart:
+                del apart[stored.id]
 
     def _place(self, stored: Stored, precedence: Precedence, visible_at: float) -> None:
         self.live[stored.id] = replace(stored, precedence=precedence, visible_at=visible_at)
-        heapq.heappush(self._waiting[precedence], (visible_at, stored.id))
+        if precedence is not Precedence.ASIDE:
+            heapq.heappush(self._waiting[precedence], (visible_at, stored.id))
         if stored.message is None:
             return
-        put_off = self._put_off[host_of(stored.message.url)]
-        if precedence is Precedence.PUT_OFF:
-            put_off[stored.id] = None
-        elif stored.id in put_off:
-            del put_off[stored.id]
+        places = (Precedence.PUT_OFF, Precedence.ASIDE)
+        for place, apart in zip(places, self._apart(stored.message), strict=False):
+            if precedence is place:
+                apart[stored.id] = None
+            elif stored.id in apart:
+                del apart[stored.id]
+
+    def _apart(self, message: Message) -> Iterator[Kept[int, None]]:
+        """What is put off of a message's host, and what is put aside of its crawl, if it is of one."""
+        yield self._put_off[host_of(message.url)]
+        if message.crawl is not None:
+            yield self._aside[message.crawl]
 
     def _is_current(self, precedence: Precedence, entry: tuple[float, int]) -> bool:
         visible_at, message_id = entry
@@ -169,13 +181,35 @@ class MessageQueue:
         if stored is not None:
             self._remove(stored)
 
-    def holds(self, url: str) -> bool:
-        """Whether there is a message of a URL that is not dead."""
-        return url in self._of_url
+    def holds(self, key: str) -> bool:
+        """Whether there is a message of a record that is not dead."""
+        return key in self._of_key
 
-    def delete_of(self, url: str) -> None:
-        for message_id in self._of_url.get(url, ()):
+    def delete_of(self, key: str) -> None:
+        for message_id in self._of_key.get(key, ()):
             self._remove(self.live[message_id])
+
+    def park(self, delivery: Delivery) -> None:
+        """Put the message of a delivery aside, if it is a crawl's."""
+        stored = self._held(delivery)
+        if stored is not None and stored.message is not None and stored.message.crawl is not None:
+            self._place(replace(stored, receive_count=0, receipt=""), Precedence.ASIDE, math.inf)
+
+    def unpark(self, ref: CrawlRef, now: float) -> int:
+        """Make visible what was put aside of a crawl; how many."""
+        ids = sorted(self._aside.get(ref, ()))
+        for id_ in ids:
+            self._place(self.live[id_], Precedence.FRESH, now)
+        return len(ids)
+
+    def forget(self, ref: CrawlRef) -> None:
+        """Remove the messages of a crawl, the dead too."""
+        for stored in list(self.live.values()):
+            if stored.message is not None and stored.message.crawl == ref:
+                self._remove(stored)
+        for stored in list(self.dead.values()):
+            if stored.message is not None and stored.message.crawl == ref:
+                del self.dead[stored.id]
 
     def release(self, host: str, now: float) -> int:
         """Make what was put off visible, if it is of a host; how many."""
@@ -203,6 +237,7 @@ class MessageQueue:
             len({id_ for at, id_ in self._waiting[each] if at > now and self._is_current(each, (at, id_))})
             for each in (Precedence.EXPIRED, Precedence.PUT_OFF)
         )
+        delayed += sum(map(len, self._aside.values()))
         while self._by_age and self._by_age[0][1] not in self.live:
             heapq.heappop(self._by_age)
         return QueueStats(

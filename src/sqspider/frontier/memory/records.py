@@ -16,6 +16,7 @@ from sqspider.frontier.answers import (
     given_back,
     host_sums,
     not_before,
+    not_current,
 )
 from sqspider.frontier.memory.messages import Messages
 from sqspider.frontier.memory.part import operation
@@ -48,11 +49,13 @@ class Records(Messages):
         return self._claim(requests, Claimant(worker_id, claim_id, lease_seconds))
 
     def _claim(self, requests: Sequence[ClaimRequest], claimant: Claimant) -> list[Won | Lost]:
-        by_url = first_request_of_each(requests)
-        return claimed_in_order(requests, {url: self._claim_one(r.message, claimant) for url, r in by_url.items()})
+        by_key = first_request_of_each(requests)
+        return claimed_in_order(requests, {key: self._claim_one(r.message, claimant) for key, r in by_key.items()})
 
     def _claim_one(self, message: Message, claimant: Claimant) -> Won | Lost:
-        now, url = self._clock(), message.url
+        now, url = self._clock(), message.key
+        if message.crawl is not None and not self._store.is_known(message.crawl):
+            return not_current(message)
         if url not in self._store.records:  # a message without a record is a way in
             self._record(Entry.of(message))
         record = self._store.records[url]
@@ -62,7 +65,7 @@ class Records(Messages):
         won = claimed(url, record, claimant, now)
         due_at = won.lease_until + self._settings.due_seconds
         new = {"status": Status.PROCESSING, "claimed_at": now, "due_at": due_at}
-        self._store.put(replace(record, **msgspec.structs.asdict(won), **new))
+        self._store.put(replace(record, **{**msgspec.structs.asdict(won), **new, "url": record.url}))
         return won
 
     @operation
@@ -82,10 +85,10 @@ class Records(Messages):
             return False
         self._enqueue(finish.links)
         ends = {"lease_until": None, "due_at": None, "unended": 0}
-        record = self._store.records[record.url]  # one of the links may have been its own
+        record = self._store.records[record.key]  # one of the links may have been its own
         self._store.put(replace(record, **ends, status=outcome.status, outcome=outcome, finished_at=self._clock()))
         if finish.delivery is not None:  # all of its messages have nothing more to say
-            self._store.queue.delete_of(record.url)
+            self._store.queue.delete_of(record.key)
         return True
 
     @operation

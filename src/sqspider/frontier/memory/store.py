@@ -8,21 +8,23 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from sqspider.crawl import Crawl, CrawlRef
 from sqspider.crawls import CrawlSettings
 from sqspider.figures import Sample
-from sqspider.frontier.answers import counted, has_fewer_redirects, is_held
+from sqspider.frontier.answers import counted, counted_for, has_fewer_redirects, is_current, is_held, uncounted
 from sqspider.frontier.memory.journal import Journal, Kept
 from sqspider.frontier.memory.queue import MessageQueue
+from sqspider.frontier.shares import Run
 from sqspider.frontier.values import Entry, QueueStats, RobotsRow, Won, WorkerRow
 from sqspider.host import HostRow, HostState
 from sqspider.message import Message
-from sqspider.record import Operation, Status, UrlRecord
+from sqspider.record import DEFAULT_CRAWL, Operation, Status, UrlRecord
 from sqspider.url import host_of
 
 T = TypeVar("T")
@@ -49,8 +51,12 @@ class MemoryStore:
 
     def clear(self) -> None:
         """Forget all but the messages and the workers."""
-        self.records: Kept[str, UrlRecord] = Kept(self.journal)  # in the order in which they were recorded
-        self.settings: Kept[str, CrawlSettings] = Kept(self.journal)  # by URL
+        self.records: Kept[str, UrlRecord] = Kept(self.journal)  # by key, in the order in which they were recorded
+        self.settings: Kept[str, CrawlSettings] = Kept(self.journal)  # of loose records, by key
+        self.refs: Kept[str, CrawlRef] = Kept(self.journal)  # of the crawls of all others, by key
+        self.crawls: Kept[str, Crawl] = Kept(self.journal)  # by name
+        self.seeds: Kept[tuple[CrawlRef, str], frozenset[str]] = Kept(self.journal)  # folders, by crawl and site
+        self.runs: Kept[str, Run] = Kept(self.journal)
         self._due: list[tuple[float, str]] = []  # a heap; entries of a ``due_at`` that was moved are passed over
         self.sums: Kept[str, int] = Kept(self.journal)  # of the records: see ``answers.counted``
         self.hosts: Kept[str, HostState] = Kept(self.journal)
@@ -65,18 +71,31 @@ class MemoryStore:
 
     def put(self, record: UrlRecord) -> None:
         """Write a record, and keep the sums."""
-        old = self.records.get(record.url)
-        self.records[record.url] = record
-        for name, much in counted(old.status if old else None, record.status, record.outcome).items():
-            self.sums[name] = self.sums.get(name, 0) + much
+        key = record.key
+        old = self.records.get(key)
+        self.records[key] = record
+        self._count(record.crawl, counted(old.status if old else None, record.status, record.outcome))
         if record.due_at is not None:
-            heapq.heappush(self._due, (record.due_at, record.url))
+            heapq.heappush(self._due, (record.due_at, key))
+
+    def _count(self, crawl: str, changes: Mapping[str, int]) -> None:
+        for name, much in counted_for(crawl, changes).items():
+            self.sums[name] = self.sums.get(name, 0) + much
 
     def record(self, entry: Entry, *, now: float, due_at: float) -> bool:
-        """Record a URL; whether it was new. Of one that is known and open the fewest redirects hold."""
-        known = self.records.get(entry.url)
+        """Record a URL; whether it was new. Of one that is known and open the fewest redirects hold.
+
+        Of a crawl that is not there none is recorded.
+        """
+        key, crawl = entry.key, entry.crawl
+        if crawl is not None and not self.is_known(crawl):
+            return False
+        known = self.records.get(key)
         if known is None:
-            self.settings[entry.url] = entry.settings
+            if crawl is None:
+                self.settings[key] = entry.settings
+            else:
+                self.refs[key] = crawl
             self.put(
                 UrlRecord(
                     url=entry.url,
@@ -89,6 +108,7 @@ class MemoryStore:
                     lease_until=0.0,
                     due_at=due_at,
                     enqueued_at=now,
+                    crawl=DEFAULT_CRAWL if crawl is None else crawl.name,
                 )
             )
         elif has_fewer_redirects(entry, known.status, known.redirects):
@@ -97,11 +117,13 @@ class MemoryStore:
 
     def message_of(self, record: UrlRecord) -> Message:
         """What brings a record back."""
+        key = record.key
         return Message(
             url=record.url,
+            crawl=self.refs.get(key),
             depth=record.depth,
             parent=record.parent,
-            settings=self.settings[record.url],
+            settings=self.settings.get(key, CrawlSettings()),
             redirects=record.redirects,
             lastmod=record.lastmod,
         )
@@ -114,10 +136,31 @@ class MemoryStore:
     def take_due(self, now: float) -> Iterator[UrlRecord]:
         """Open records past their ``due_at``. Whoever takes one moves it on, or it is not found again."""
         while self._due and self._due[0][0] < now:
-            due_at, url = heapq.heappop(self._due)
-            if self.records[url].due_at == due_at:
-                self.journal.note(partial(heapq.heappush, self._due, (due_at, url)))
-                yield self.records[url]
+            due_at, key = heapq.heappop(self._due)
+            record = self.records.get(key)
+            if record is not None and record.due_at == due_at:
+                self.journal.note(partial(heapq.heappush, self._due, (due_at, key)))
+                yield record
+
+    def is_known(self, ref: CrawlRef) -> bool:
+        """Whether there is the very crawl that is named."""
+        return is_current(ref, self.crawls.get(ref.name))
+
+    def remove_crawl(self, ref: CrawlRef) -> int:
+        """Forget a crawl, its records, messages, seeds and sums; how many records."""
+        if self.is_known(ref):
+            del self.crawls[ref.name]
+        keys = [key for key, of in self.refs.items() if of == ref]
+        for key in keys:
+            record = self.records[key]
+            self._count(ref.name, uncounted(record.status, record.outcome))
+            self.queue.delete_of(key)
+            del self.records[key]
+            del self.refs[key]
+        for seed in [(of, site) for of, site in self.seeds if of == ref]:
+            del self.seeds[seed]
+        self.queue.forget(ref)
+        return len(keys)
 
     def host_row(self, host: str) -> HostRow:
         """The row of a host; one that is not known has a fresh row."""

@@ -36,10 +36,10 @@ class Turns(Records, Hosts):
 
     def _sifted(self, sieve: Sieve, stored: Stored) -> PutOff | None:
         """See :data:`sqspider.frontier.memory.queue.Sift`."""
-        if stored.message is None or not self._is_open(stored.message.url):
+        if stored.message is None or not self._is_open(stored.message.key):
             return None
         return sieve.look(str(stored.id), stored.message)
 
-    def _is_open(self, url: str) -> bool:
-        record = self._store.records.get(url)
+    def _is_open(self, key: str) -> bool:
+        record = self._store.records.get(key)
         return record is not None and not record.status.is_final

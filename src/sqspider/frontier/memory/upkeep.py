@@ -25,7 +25,7 @@ class Upkeep(Messages):
         now, store, released = self._clock(), self._store, 0
         due = store.take_due(now)
         while released < limit and (record := next(due, None)) is not None:
-            waits_since = record.enqueued_at if store.queue.holds(record.url) else None
+            waits_since = record.enqueued_at if store.queue.holds(record.key) else None
             if waits_since is None:
                 self._send(encode_message(store.message_of(record)))
                 released += 1

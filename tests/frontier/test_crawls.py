@@ -1,0 +1,414 @@
+"""What every frontier promises of crawls: their rows, seeds, records and counts, and what is put aside of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import pytest
+
+from sqspider.crawl import Crawl, CrawlRef, Limits, State
+from sqspider.crawls import CrawlSettings
+from sqspider.frontier import Delivery, Entry, Frontier, LostReason, Taking
+from sqspider.frontier.port import TurningFrontier
+from sqspider.frontier.values import Ends
+from sqspider.message import encode_message
+from sqspider.record import Status, record_key
+from sqspider.url import Scope
+
+from .kit import (
+    DONE,
+    DUE,
+    GONE,
+    VISIBILITY,
+    Store,
+    assert_counts_are_exact,
+    assert_lost,
+    finish_one,
+    message_of,
+    record_of,
+    retry_one,
+    take,
+    take_one,
+    try_claim,
+    url,
+    win,
+)
+
+replace = msgspec.structs.replace
+
+
+@pytest.fixture(autouse=True)
+def has_crawls(frontier: Frontier) -> None:
+    if not hasattr(frontier, "save_crawl"):
+        pytest.skip("this adapter has no crawls yet")
+
+
+NEWS: Final = Crawl(
+    name="news", id="a1", settings=CrawlSettings(scope=Scope.HOST, max_depth=3), limits=Limits(pages=7), created_at=5.0
+)
+SHOP: Final = Crawl(name="shop", id="b2")
+DEFAULT: Final = Crawl(name="default", id="c3")
+
+
+async def made(frontier: Frontier, *crawls: Crawl) -> None:
+    for crawl in crawls:
+        assert await frontier.save_crawl(crawl)
+
+
+def of(crawl: Crawl, *names: object, parent: str | None = None) -> list[Entry]:
+    return [Entry(url=url(name), crawl=crawl.ref, parent=parent) for name in names]
+
+
+async def keys_of(frontier: Frontier, *, crawl: str | None = None, status: Status | None = None) -> set[str]:
+    return {record.key async for batch in frontier.scan(crawl=crawl, status=status) for record in batch}
+
+
+async def by_key(frontier: Frontier, count: int) -> dict[str, Delivery]:
+    return {message_of(delivery).key: delivery for delivery in await take(frontier, count)}
+
+
+# Rows.
+
+
+async def test_a_crawl_is_kept_as_it_is(frontier: Frontier, other: Frontier) -> None:
+    await made(frontier, SHOP, NEWS)
+    assert await other.crawls() == [replace(NEWS, version=1), replace(SHOP, version=1)]
+
+
+async def test_there_are_no_crawls_at_first(frontier: Frontier) -> None:
+    await frontier.enqueue([Entry(url=url(1))])
+    assert await frontier.crawls() == []
+    assert await frontier.seeds(NEWS.ref, ["example.com"]) == {}
+
+
+async def test_a_row_that_has_changed_is_not_written_over(frontier: Frontier, other: Frontier) -> None:
+    await made(frontier, NEWS)
+    read = (await other.crawls())[0]
+    assert await frontier.save_crawl(replace(read, state=State.PAUSED))
+    assert not await other.save_crawl(replace(read, state=State.STOPPED))
+    assert await other.crawls() == [replace(NEWS, version=2, state=State.PAUSED)]
+
+
+async def test_of_two_who_write_a_row_at_once_one_succeeds(frontier: Frontier, other: Frontier) -> None:
+    assert sorted(await asyncio.gather(frontier.save_crawl(NEWS), other.save_crawl(replace(NEWS, id="a2")))) == [
+        False,
+        True,
+    ]
+    row = (await frontier.crawls())[0]
+    answers = await asyncio.gather(frontier.save_crawl(row), other.save_crawl(row))
+    assert sorted(answers) == [False, True]
+
+
+async def test_a_name_is_one_crawl_s(frontier: Frontier) -> None:
+    await made(frontier, NEWS)
+    assert not await frontier.save_crawl(replace(NEWS, id="f0"))
+    assert not await frontier.save_crawl(replace(NEWS, id="f0", version=1))
+    assert not await frontier.save_crawl(replace(SHOP, version=1))
+    assert await frontier.crawls() == [replace(NEWS, version=1)]
+
+
+# Records.
+
+
+async def test_one_url_in_two_crawls_is_two_records(frontier: Frontier) -> None:
+    await made(frontier, NEWS, SHOP)
+    page = Entry(url=url("p"))
+    assert await frontier.enqueue([page, *of(NEWS, "p"), *of(SHOP, "p"), *of(NEWS, "p")]) == [True, True, True, False]
+    assert await frontier.enqueue([*of(SHOP, "p"), page]) == [False, False]
+    keys = {url("p"), f"@news {url('p')}", f"@shop {url('p')}"}
+    assert await keys_of(frontier) == keys
+    assert await keys_of(frontier, crawl="news") == {f"@news {url('p')}"}
+    assert await keys_of(frontier, crawl="default") == {url("p")}
+    records = await frontier.get([*keys, "@none https://example.com/p"])
+    assert {key: (r.url, r.crawl, r.host) for key, r in records.items()} == {
+        record_key(url("p"), name): (url("p"), name, "example.com") for name in ("default", "news", "shop")
+    }
+
+
+async def test_crawls_do_not_end_each_other_s_urls(frontier: Frontier) -> None:
+    await made(frontier, NEWS, SHOP)
+    await frontier.enqueue([Entry(url=url("p")), *of(NEWS, "p"), *of(SHOP, "p")])
+    taken = await by_key(frontier, 3)
+    claims = {key: await win(frontier, delivery) for key, delivery in taken.items()}
+    news = f"@news {url('p')}"
+    assert await finish_one(frontier, claims.pop(news), taken.pop(news), GONE)
+    assert await keys_of(frontier, status=Status.FAILED) == {news}
+    for key, claim in claims.items():
+        assert await finish_one(frontier, claim, taken[key], DONE)
+    assert (await frontier.queue_stats()).is_empty
+    assert await keys_of(frontier, status=Status.DONE) == set(claims)
+
+
+async def test_a_message_names_its_crawl(frontier: Frontier, store: Store) -> None:
+    await made(frontier, NEWS)
+    settings = CrawlSettings(scope=Scope.ANY)
+    entry = Entry(url=url("p"), crawl=NEWS.ref, depth=2, parent=url("parent"), settings=settings, lastmod=3.0)
+    await frontier.enqueue([entry, Entry(url=url("loose"), settings=settings)])
+    for _ in range(2):  # the second time from what a retry put back
+        taken = await by_key(frontier, 2)
+        loose, message = message_of(taken[url("loose")]), message_of(taken[entry.key])
+        assert (loose.crawl, loose.settings) == (None, settings)
+        assert (message.crawl, message.settings, message.depth, message.lastmod) == (NEWS.ref, CrawlSettings(), 2, 3.0)
+        assert message.parent == url("parent")
+        for delivery in taken.values():
+            assert await retry_one(frontier, await win(frontier, delivery), delivery, at=store.clock())
+
+
+async def test_links_are_recorded_in_the_crawl_of_their_page(frontier: Frontier) -> None:
+    await made(frontier, NEWS)
+    await frontier.enqueue([*of(NEWS, "p"), Entry(url=url("q"))])
+    taken = await by_key(frontier, 2)
+    links = tuple(of(NEWS, "q", "r", parent=url("p")))
+    claim = await win(frontier, taken[f"@news {url('p')}"])
+    assert await finish_one(frontier, claim, taken[f"@news {url('p')}"], DONE, links)
+    assert await keys_of(frontier, crawl="news") == {f"@news {url(name)}" for name in "pqr"}
+    assert (await record_of(frontier, f"@news {url('q')}")).parent == url("p")
+    assert (await record_of(frontier, url("q"))).parent is None
+
+
+async def test_a_crawl_named_default_has_bare_keys(frontier: Frontier) -> None:
+    await made(frontier, DEFAULT)
+    await frontier.enqueue(of(DEFAULT, "p"))
+    assert await keys_of(frontier, crawl="default") == {url("p")}
+    delivery = await take_one(frontier)
+    assert message_of(delivery).crawl == DEFAULT.ref
+    assert await frontier.enqueue([Entry(url=url("p"))]) == [False]
+    assert await finish_one(frontier, await win(frontier, delivery), delivery)
+
+
+async def test_a_message_of_a_crawl_without_a_record_is_a_way_in(frontier: Frontier) -> None:
+    await made(frontier, NEWS)
+    await frontier.send([encode_message(of(NEWS, "p")[0].to_message())])
+    delivery = await take_one(frontier)
+    claim = await win(frontier, delivery)
+    assert await finish_one(frontier, claim, delivery)
+    assert await keys_of(frontier, crawl="news") == {f"@news {url('p')}"}
+    assert (await frontier.queue_stats()).is_empty
+
+
+async def test_a_sweep_brings_a_crawl_s_url_back(frontier: Frontier, store: Store) -> None:
+    await made(frontier, NEWS)
+    await frontier.enqueue(of(NEWS, "p"))
+    await frontier.purge_queue()
+    await store.elapse(DUE + VISIBILITY + 1)
+    assert await frontier.sweep() == 1
+    message = message_of(await take_one(frontier))
+    assert (message.crawl, message.url) == (NEWS.ref, url("p"))
+
+
+# Counts.
+
+
+async def test_each_crawl_is_counted_by_itself(frontier: Frontier) -> None:
+    await made(frontier, NEWS, SHOP, replace(NEWS, name="new", id="d4"))
+    await frontier.enqueue([Entry(url=url("p")), *of(NEWS, "p", "q"), *of(SHOP, "p"), *of(SHOP, "q", "r")])
+    taken = await by_key(frontier, 6)
+    for key in (f"@news {url('p')}", f"@shop {url('q')}", f"@shop {url('r')}"):
+        assert await finish_one(frontier, await win(frontier, taken[key]), taken[key], GONE)
+    await win(frontier, taken[url("p")])
+    given_back = f"@news {url('q')}"
+    assert await retry_one(frontier, await win(frontier, taken[given_back]), taken[given_back], at=frontier.now() + 60)
+    await assert_counts_are_exact(frontier)
+    for name in ("default", "news", "shop", "new", "unknown"):
+        await assert_counts_are_exact(frontier, crawl=name)
+    assert (await frontier.counts(crawl="shop")).by_status[Status.FAILED] == 2
+    assert (await frontier.counts(crawl="default")).by_status[Status.PROCESSING] == 1
+
+
+# Removing.
+
+
+async def test_a_crawl_is_removed_with_all_it_has(frontier: Frontier, store: Store) -> None:
+    await made(frontier, NEWS, SHOP)
+    await frontier.enqueue([Entry(url=url("p")), *of(NEWS, "p", "q", "r"), *of(SHOP, "p")])
+    taken = await by_key(frontier, 5)
+    await finish_one(frontier, await win(frontier, taken[f"@news {url('p')}"]), taken[f"@news {url('p')}"])
+    claim = await win(frontier, taken[f"@news {url('q')}"])
+    await frontier.park([taken[f"@news {url('r')}"]])
+    await frontier.add_seeds(NEWS.ref, {"example.com": ()})
+    await frontier.add_seeds(SHOP.ref, {"example.com": ()})
+    told: list[int] = []
+    assert await frontier.remove_crawl(NEWS.ref, told.append) == 3
+    assert told[-1:] == [3]
+    assert await frontier.crawls() == [replace(SHOP, version=1)]
+    assert await keys_of(frontier) == {url("p"), f"@shop {url('p')}"}
+    assert await frontier.seeds(NEWS.ref, ["example.com"]) == {}
+    assert await frontier.seeds(SHOP.ref, ["example.com"]) == {"example.com": frozenset()}
+    await assert_counts_are_exact(frontier)
+    assert (await frontier.counts(crawl="news")).total == 0
+    assert not await finish_one(frontier, claim, taken[f"@news {url('q')}"], links=tuple(of(NEWS, "s")))
+    assert await frontier.remove_crawl(NEWS.ref) == 0
+    await store.elapse(DUE + VISIBILITY + 1)
+    await frontier.sweep()
+    assert await keys_of(frontier) == {url("p"), f"@shop {url('p')}"}
+
+
+async def test_a_crawl_of_the_same_name_begins_anew(frontier: Frontier) -> None:
+    await made(frontier, NEWS)
+    await frontier.enqueue(of(NEWS, "p"))
+    await frontier.remove_crawl(NEWS.ref)
+    again = replace(NEWS, id="e5")
+    await made(frontier, again)
+    assert await frontier.enqueue(of(again, "p")) == [True]
+    assert await frontier.remove_crawl(NEWS.ref) == 0
+    assert await keys_of(frontier) == {f"@news {url('p')}"}
+    assert await frontier.crawls() == [replace(again, version=1)]
+
+
+async def test_loose_urls_are_not_the_default_crawl_s_own(frontier: Frontier) -> None:
+    await made(frontier, DEFAULT)
+    await frontier.enqueue([*of(DEFAULT, "p"), Entry(url=url("loose"))])
+    assert await frontier.remove_crawl(DEFAULT.ref) == 1
+    assert await keys_of(frontier) == {url("loose")}
+    assert await frontier.enqueue([Entry(url=url("p"))]) == [True]
+
+
+async def test_clearing_removes_crawls_and_seeds(frontier: Frontier) -> None:
+    await made(frontier, NEWS)
+    await frontier.add_seeds(NEWS.ref, {"example.com": ()})
+    await frontier.enqueue(of(NEWS, "p"))
+    await frontier.purge_queue()
+    await frontier.clear_table()
+    assert await frontier.crawls() == []
+    assert await frontier.seeds(NEWS.ref, ["example.com"]) == {}
+    assert (await frontier.counts(crawl="news")).total == 0
+    await made(frontier, NEWS)
+    assert await frontier.enqueue(of(NEWS, "p")) == [True]
+
+
+# Seeds.
+
+
+async def test_seeds_are_noted_once(frontier: Frontier, other: Frontier) -> None:
+    await made(frontier, NEWS, SHOP)
+    assert await frontier.add_seeds(NEWS.ref, {"a.example": (), "b.example": ["https://b.example/x/"]})
+    assert not await other.add_seeds(NEWS.ref, {"a.example": (), "b.example": ["https://b.example/x/"]})
+    assert await other.add_seeds(NEWS.ref, {"b.example": ["https://b.example/x/", "https://b.example/y/"]})
+    assert await frontier.add_seeds(SHOP.ref, {"a.example": ()})
+    assert await frontier.seeds(NEWS.ref, ["a.example", "b.example", "c.example"]) == {
+        "a.example": frozenset(),
+        "b.example": frozenset({"https://b.example/x/", "https://b.example/y/"}),
+    }
+    assert not await frontier.add_seeds(NEWS.ref, {})
+    assert await frontier.seeds(SHOP.ref, ["b.example"]) == {}
+
+
+# What is put aside.
+
+
+async def test_what_is_put_aside_is_received_by_nobody(frontier: Frontier, other: Frontier, store: Store) -> None:
+    await made(frontier, NEWS, SHOP)
+    await frontier.enqueue([*of(NEWS, "p", "q"), *of(SHOP, "p")])
+    taken = await by_key(frontier, 3)
+    parked = [taken[f"@news {url('p')}"], taken[f"@news {url('q')}"]]
+    await frontier.park(parked)
+    await frontier.delete([taken[f"@shop {url('p')}"]])
+    await frontier.park(parked)  # their receipts are stale now
+    stats = await frontier.queue_stats()
+    assert (stats.visible, stats.in_flight, stats.delayed) == (0, 0, 2)
+    await store.elapse(VISIBILITY + 1)
+    assert await other.receive(10) == []
+    assert await frontier.unpark(SHOP.ref) == 0
+    assert await other.receive(10) == []
+    await frontier.unpark(NEWS.ref)
+    again = await by_key(other, 2)
+    assert set(again) == {f"@news {url('p')}", f"@news {url('q')}"}
+    assert {delivery.receive_count for delivery in again.values()} == {1}
+    assert await frontier.unpark(NEWS.ref) == 0
+    for delivery in again.values():
+        assert await finish_one(other, await win(other, delivery), delivery)
+    assert (await frontier.queue_stats()).is_empty
+
+
+async def test_what_anybody_sent_is_put_aside_too(frontier: Frontier, store: Store) -> None:
+    await made(frontier, NEWS)
+    await frontier.send([encode_message(entry.to_message()) for entry in of(NEWS, "p", "q")])
+    taken = await by_key(frontier, 2)
+    await frontier.park(list(taken.values()))
+    await store.elapse(VISIBILITY + 1)
+    stats = await frontier.queue_stats()
+    assert (stats.visible, stats.in_flight, stats.delayed, stats.dead) == (0, 0, 2, 0)
+    assert await frontier.receive(10) == []
+    await frontier.unpark(NEWS.ref)
+    for delivery in (await by_key(frontier, 2)).values():
+        assert await finish_one(frontier, await win(frontier, delivery), delivery)
+    assert (await frontier.queue_stats()).is_empty
+
+
+async def test_a_sweep_leaves_aside_what_is_put_aside(frontier: Frontier, store: Store) -> None:
+    await made(frontier, NEWS)
+    await frontier.enqueue(of(NEWS, "p"))
+    await frontier.park([await take_one(frontier)])
+    await store.elapse(DUE + VISIBILITY + 1)
+    assert await frontier.sweep() == 0
+    assert await frontier.receive(10) == []
+    assert (await frontier.counts()).open == 1
+    assert await frontier.unpark(NEWS.ref) == 1
+
+
+async def test_a_url_that_is_put_aside_can_end_by_another_message(frontier: Frontier) -> None:
+    """One that was sent besides: the record's own message goes with its end."""
+    await made(frontier, NEWS)
+    await frontier.enqueue(of(NEWS, "p"))
+    await frontier.park([await take_one(frontier)])
+    await frontier.send([encode_message(of(NEWS, "p")[0].to_message())])
+    delivery = await take_one(frontier)
+    assert await finish_one(frontier, await win(frontier, delivery), delivery)
+    assert (await frontier.queue_stats()).is_empty
+    assert await frontier.unpark(NEWS.ref) == 0
+
+
+# What is of no crawl that is there.
+
+
+async def test_a_crawl_that_is_not_there_takes_no_urls(frontier: Frontier, store: Store) -> None:
+    if not store.has_own_queue:
+        return  # it costs a read there: whoever works asks before
+    await made(frontier, NEWS)
+    stale = CrawlRef("news", "0")
+    assert await frontier.enqueue([Entry(url=url("p"), crawl=stale), *of(SHOP, "p")]) == [False, False]
+    assert await frontier.add_seeds(stale, {"example.com": ()}) is False
+    await frontier.send([encode_message(Entry(url=url("p"), crawl=stale).to_message())])
+    await frontier.enqueue(of(NEWS, "p"))
+    for delivery in await take(frontier, 2):
+        if message_of(delivery).crawl == stale:
+            lost = assert_lost(await try_claim(frontier, delivery), LostReason.REFUSED)
+            assert "news.0" in lost.detail
+        else:
+            await win(frontier, delivery)
+    assert await keys_of(frontier) == {f"@news {url('p')}"}
+
+
+# Turns.
+
+
+async def test_a_turn_takes_urls_of_several_crawls(frontier: Frontier, store: Store) -> None:
+    if not store.has_own_queue:
+        return
+    turning: TurningFrontier = frontier  # type: ignore[assignment]  # its traits say so
+    await made(frontier, NEWS, SHOP)
+    await frontier.enqueue([Entry(url=url("p")), *of(NEWS, "p"), *of(SHOP, "p")])
+    taking = Taking(
+        limit=10, worker_id="one", claim_id="c1", lease_seconds=5, claims=lambda message: bool(message.crawl)
+    )
+    taken = (await turning.turn(Ends(), taking)).taken
+    won: Sequence[str] = [each.claim.url for each in taken if each.claim is not None]
+    assert sorted(won) == [f"@news {url('p')}", f"@shop {url('p')}"]
+    assert len(taken) == 3
+
+
+# Shares.
+
+
+async def test_a_run_is_shared_exactly(frontier: Frontier, other: Frontier, store: Store) -> None:
+    until = frontier.now() + 60
+    assert await frontier.share("r", most=10, worker_id="one", spent=0, wanted=6, until=until) == 6
+    assert await other.share("r", most=10, worker_id="two", spent=0, wanted=6, until=frontier.now() + VISIBILITY) == 4
+    assert await other.share("other", most=10, worker_id="two", spent=0, wanted=6, until=until) == 6
+    assert await frontier.share("r", most=10, worker_id="one", spent=6, wanted=6, until=until) == 0
+    await store.elapse(VISIBILITY + 1)  # the other one is dead
+    assert await frontier.share("r", most=10, worker_id="one", spent=0, wanted=6, until=until) == 4
+    assert await frontier.share("r", most=10, worker_id="one", spent=4, wanted=6, until=until) == 0
