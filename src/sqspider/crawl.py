@@ -190,7 +190,7 @@ class Crawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seeds: tuple[str, ...] = ()  # the first that were given, for a person
     seeds_version: int = 0  # raised when its scope grew by a seed: what was found to lie outside may lie within
     created_at: float = 0.0
-    widening: Widening | None = None
+    widening: Widening | None = None  # what is still to come back by a limit that was widened
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -17,6 +17,7 @@ FIELDS: Final = (
     "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest",
     "title", "depth", "parent", "host", "attempt", "worker_id", "enqueued_at", "claimed_at", "finished_at",
     "elapsed_ms", "detail", "tries", "lastmod", "links_left_out", "error", "redirect_to",
+    "crawl",
 )  # fmt: skip
 """The columns, in order. New ones may come after these; these keep their names."""
 
@@ -41,7 +42,7 @@ def row_of(record: UrlRecord, chain: Chain | None = None) -> dict[str, Any]:
             return _row_of(record, chain)
         except (OverflowError, ValueError, OSError) as out_of_range:
             error = f"one of its times is none: {out_of_range}"
-    return {**dict.fromkeys(FIELDS), "url": record.url, "error": error}
+    return {**dict.fromkeys(FIELDS), "url": record.url, "error": error, "crawl": record.crawl}
 
 
 def _final_url(record: UrlRecord, outcome: Outcome, chain: Chain | None) -> str | None:
@@ -81,6 +82,7 @@ def _row_of(record: UrlRecord, chain: Chain | None) -> dict[str, Any]:
         "links_left_out": outcome.links_left_out,
         "error": None,
         "redirect_to": outcome.redirect_to if outcome.is_redirect else None,
+        "crawl": record.crawl,
     }
 
 
@@ -121,6 +123,7 @@ async def export_rows(
     *,
     status: Status | None = None,
     host: str | None = None,
+    crawl: str | None = None,
     only_final: bool = False,
     on_unreadable: Callable[[str], object] = lambda _: None,
 ) -> int:
@@ -130,10 +133,10 @@ async def export_rows(
     """
     write(form.head)
     rows = 0
-    async for records in frontier.scan(status=status, host=host):
+    async for records in frontier.scan(status=status, host=host, crawl=crawl):
         chains = await chains_of(frontier, records)
         chosen = [
-            row_of(record, chains.get(record.url))
+            row_of(record, chains.get(record.key))
             for record in records
             if record.status.is_final or record.unreadable or not only_final
         ]

@@ -14,7 +14,7 @@ from sqspider.export import iso, row_of
 from sqspider.frontier import Bill, Counts, Crawls, Hosts, Looking, QueueStats, RobotsRow, WorkerRow
 from sqspider.host import HostRow, delay_for
 from sqspider.host_trouble import Stage, as_of, is_in_trouble, stage_of
-from sqspider.record import DEFAULT_CRAWL, Status, UrlRecord
+from sqspider.record import DEFAULT_CRAWL, Status, UrlRecord, record_key
 from sqspider.url import host_of, origin_of
 
 NO_CRAWL: Final = CrawlSettings(delay_seconds=0.0)  # for the delay of a host whatever that of a crawl is
@@ -155,11 +155,12 @@ def _in_trouble(host: HostReport) -> dict[str, Any]:
     return {**{name: told[name] for name in _IN_TROUBLE}, "state": host.trouble}
 
 
-async def state_of(frontier: Readable, *, exact: bool = False) -> FrontierReport:
-    """How a frontier stands. ``exact``: as :meth:`Looking.counts` has it."""
+async def state_of(frontier: Readable, *, exact: bool = False, crawl: str | None = None) -> FrontierReport:
+    """How a frontier stands. ``exact``: as :meth:`Looking.counts` has it. ``crawl``: of its records alone are counted
+    those of this one."""
     return FrontierReport(
         place=frontier.place,
-        counts=await frontier.counts(exact=exact),
+        counts=await frontier.counts(exact=exact, crawl=crawl),
         queue=await frontier.queue_stats(),
         hosts_in_trouble=await hosts_in_trouble(frontier),
         bill=await frontier.bill(),
@@ -178,12 +179,13 @@ class UrlReport(NamedTuple):
         return row_of(self.record, self.chain)
 
 
-async def url_state(frontier: Looking, url: str) -> UrlReport | None:
-    """What is recorded of a canonical URL; none if nothing is."""
-    record = (await frontier.get([url])).get(url)
+async def url_state(frontier: Looking, url: str, crawl: str = DEFAULT_CRAWL) -> UrlReport | None:
+    """What is recorded of a canonical URL in a crawl; none if nothing is."""
+    key = record_key(url, crawl)
+    record = (await frontier.get([key])).get(key)
     if record is None:
         return None
-    return UrlReport(record, (await chains_of(frontier, [record])).get(url))
+    return UrlReport(record, (await chains_of(frontier, [record])).get(key))
 
 
 class Surroundings(NamedTuple):

@@ -1,8 +1,8 @@
 """Secrets as a crawl's row names them: where one is to be found, never what it says. No I/O lives here.
 
-    env:SQSPIDER_SECRET_NAME   a variable of the worker's environment; one of another name is none of ours
-    file:NAME                  a file below the folder that the worker's start names
-    process:KEY                what this process was given as a :class:`Secret`: no other process has it
+env:SQSPIDER_SECRET_NAME   a variable of the worker's environment; one of another name is none of ours
+file:NAME                  a file below the folder that the worker's start names
+process:KEY                what this process was given as a :class:`Secret`: no other process has it
 """
 
 from __future__ import annotations

@@ -39,7 +39,9 @@ def widened(before: Crawl, after: Crawl, now: float) -> Crawl:
     if not reasons and not deeper:
         return after
     left = before.widening or Widening(at=now)  # of a change before, that nobody has seen through
-    depths = [depth for depth in (left.pages_from_depth, before.settings.max_depth if deeper else None) if depth is not None]
+    depths = [
+        depth for depth in (left.pages_from_depth, before.settings.max_depth if deeper else None) if depth is not None
+    ]
     widening = Widening(
         at=now,
         reasons=tuple(dict.fromkeys((*left.reasons, *reasons))),

@@ -21,11 +21,21 @@ import click
 from sqspider.checks import shown
 from sqspider.cli.said import NEW, OPTIONS, TO_ORIGINS, options_of, proposal, written
 from sqspider.crawl import Crawl, check_name
+from sqspider.record import DEFAULT_CRAWL
 
 FOUND: Final = "sqspider.toml"
 """The name of the file that is read where none is named."""
 
-FORBIDDEN: Final = (*TO_ORIGINS, "send-to", "proxy", "allow-private", "allow-any-port", "ca-file", "client-cert", "client-key")
+FORBIDDEN: Final = (
+    *TO_ORIGINS,
+    "send-to",
+    "proxy",
+    "allow-private",
+    "allow-any-port",
+    "ca-file",
+    "client-cert",
+    "client-key",
+)
 """Of which a file that was found may say nothing: they reach where its writer may not."""
 
 _OWN: Final = ("crawl", "urls")
@@ -47,14 +57,22 @@ class ConfigFile(NamedTuple):
     said: dict[str, Any]  # by the options' names
 
 
-def config_of(context: click.Context, named: Path | None) -> ConfigFile | None:
-    """The file that was named, or the one that lies in the folder. Raises ``click.UsageError``."""
+def config_for(context: click.Context, named: Path | None, crawl: str | None) -> ConfigFile | None:
+    """The file that was named, or the one that lies in the folder, if it is of this crawl.
+
+    Raises ``click.UsageError``.
+    """
     if named is not None:
-        return read_config(context, named)
+        config = read_config(context, named)
+        if crawl is not None and config.crawl not in (None, crawl):
+            raise click.UsageError(f"{named} is of the crawl {config.crawl}, not of {crawl}.")
+        return config
     found = Path(FOUND)
     if not found.is_file():
         return None
     config = read_config(context, found)
+    if crawl is not None and crawl != (config.crawl or DEFAULT_CRAWL):
+        return None
     forbidden = [name for name in FORBIDDEN if name in config.said]
     if forbidden:
         raise click.UsageError(
@@ -147,7 +165,7 @@ def _converted(context: click.Context, option: click.Option, path: Path, key: st
 
 def _texts(path: Path, key: str, value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise _wrong(path, key, f"a list of texts, not {shown(value)}")
+        raise _wrong(path, key, "a list of texts" if key in TO_ORIGINS else f"a list of texts, not {shown(value)}")
     return value
 
 

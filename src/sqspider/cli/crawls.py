@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +25,9 @@ from sqspider.cli.config_file import as_toml, config_option, read_config, whole
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_options, fetch_options, identity_options, limit_options
-from sqspider.cli.order import go_on, with_origins
-from sqspider.cli.said import OPTIONS, said_in, unset_option, with_said, written
-from sqspider.cli.sections import Command, Group
+from sqspider.cli.order import go_on, no_crawl
+from sqspider.cli.said import OPTIONS, identity_said, said_in, unset_option, with_origins, with_said, written
+from sqspider.cli.sections import Group
 from sqspider.cli.shared import Shared, pass_shared, shared_options
 from sqspider.cli.widening import come_back
 from sqspider.crawl import Crawl, State, check_name
@@ -35,6 +36,7 @@ from sqspider.frontier import Frontier
 from sqspider.redact import redact
 from sqspider.report import CrawlReport
 from sqspider.url import Scope
+from sqspider.widening import widened
 from sqspider.work.crawl_orders import ChangedMeanwhileError, change_crawl, crawl_named
 
 LOOK_SECONDS: Final = 1.0  # between two looks, by which it is told how quick a crawl is
@@ -148,14 +150,14 @@ def _print(found: CrawlReport, crawl: Crawl) -> None:
 @limit_options
 @fetch_options
 @identity_options
-@click.pass_context
-def crawls_set(context: click.Context, /, name: str, config: Path | None, **_: Any) -> int:
+@pass_shared
+def crawls_set(shared: Shared, /, name: str, config: Path | None, **_: Any) -> int:
     """Change a crawl, while it runs or not: only what is said changes, for what is queued, too.
 
     Workers see it within seconds. Where a limit is widened, what it had cut comes back. A file that is named with
     --config says all of a crawl: what it leaves out goes back to its default.
     """
-    shared = context.ensure_object(Shared)
+    context = click.get_current_context()
     said = said_in(context)
     if config is not None:
         file = read_config(context, config)
@@ -168,13 +170,15 @@ def crawls_set(context: click.Context, /, name: str, config: Path | None, **_: A
     async def main() -> None:
         async with opened(shared, mending=True) as frontier:
             before = await _row(frontier, name)
-            after = await _change(frontier, before, lambda row: with_said(row, with_origins(said, row, row.seeds)))
+            now = frontier.now()
+            after = await _change(
+                frontier, before, lambda row: widened(row, with_said(row, with_origins(said, row, ())), now)
+            )
             _tell(before, after)
-            if after is not before and consent.is_allowed(before):
+            if consent.is_allowed(before) or consent.is_within(after.identity, identity_said(said)):
                 consent.allow(after)
-            if line := await come_back(frontier, before, after):
-                print(f"{name}: {line}")
-                print(f"`{go_on(shared, name)}` goes on with it, and so does every worker that runs")
+            if line := await come_back(frontier, after):
+                print(f"{name}: {line}: `{go_on(shared, name)}` goes on with them")
 
     asyncio.run(main())
     return GOOD
@@ -185,44 +189,41 @@ def _tell(before: Crawl, after: Crawl) -> None:
     print(f"{after.name}: {'; '.join(changes)}, from now on" if changes else f"{after.name}: nothing changes")
 
 
-def _orders(state: State, short: str, words: str) -> Callable[..., int]:
-    """A command that says of a crawl whether it runs."""
-
-    @_named
-    @pass_shared
-    def order(shared: Shared, /, name: str) -> int:
-        async def main() -> None:
-            async with opened(shared, mending=True) as frontier:
-                before = await _row(frontier, name)
-                after = await _change(frontier, before, lambda row: msgspec.structs.replace(row, state=state))
-                if state is State.RUNNING:
-                    await frontier.unpark(after.ref)
-                _tell(before, after)
-
-        asyncio.run(main())
-        return GOOD
-
-    order.__doc__ = words
-    verb = {State.PAUSED: "pause", State.RUNNING: "resume", State.STOPPED: "stop"}[state]
-    crawls.command(verb, short_help=short)(order)
-    return order
+@crawls.command("pause", short_help="Let a crawl rest.")
+@_named
+@pass_shared
+def crawls_pause(shared: Shared, /, name: str) -> int:
+    """Let a crawl rest: workers take nothing more of it within seconds, and end what they have in hand."""
+    return _put_into(shared, name, State.PAUSED)
 
 
-_orders(
-    State.PAUSED,
-    "Let a crawl rest.",
-    """Let a crawl rest: workers take nothing more of it within seconds, and end what they have in hand.""",
-)
-_orders(
-    State.RUNNING,
-    "Let a crawl go on.",
-    """Let a crawl go on that was paused or stopped: workers that run take it up, and `crawl` does.""",
-)
-_orders(
-    State.STOPPED,
-    "End a crawl, and keep what it has.",
-    """End a crawl before its end. It rests as one that is paused does; its records stay, and `resume` takes it up.""",
-)
+@crawls.command("resume", short_help="Let a crawl go on.")
+@_named
+@pass_shared
+def crawls_resume(shared: Shared, /, name: str) -> int:
+    """Let a crawl go on that was paused or stopped: workers that run take it up. So does `crawl`."""
+    return _put_into(shared, name, State.RUNNING)
+
+
+@crawls.command("stop", short_help="End a crawl, and keep what it has.")
+@_named
+@pass_shared
+def crawls_stop(shared: Shared, /, name: str) -> int:
+    """End a crawl before its end. It rests as one that is paused does, and its records stay; `resume` takes it up."""
+    return _put_into(shared, name, State.STOPPED)
+
+
+def _put_into(shared: Shared, name: str, state: State) -> int:
+    async def main() -> None:
+        async with opened(shared, mending=True) as frontier:
+            before = await _row(frontier, name)
+            after = await _change(frontier, before, lambda row: msgspec.structs.replace(row, state=state))
+            if state is State.RUNNING:
+                await frontier.unpark(after.ref)
+            _tell(before, after)
+
+    asyncio.run(main())
+    return GOOD
 
 
 @crawls.command("remove", short_help="Remove a crawl and all of its records.")
@@ -240,16 +241,20 @@ def crawls_remove(shared: Shared, /, name: str, yes: bool) -> int:
             row, records = await _row(frontier, name), (await frontier.counts(crawl=name)).total
             what = f"the crawl {name} with {records:,} records in {frontier.place}"
             if line := cost_line(frontier.traits, records):
-                print(line, file=click.get_text_stream("stderr"))
+                print(line, file=sys.stderr)
             if not yes:
                 ask_to_remove(what)
-            with Progress(console=Console(stderr=True), transient=True) as progress:
-                task = progress.add_task("removing records", total=records or None)
-                await frontier.remove_crawl(row.ref, lambda removed: progress.update(task, completed=removed))
+            await _remove(frontier, row, records)
             print(f"removed {what}")
 
     asyncio.run(main())
     return GOOD
+
+
+async def _remove(frontier: Frontier, row: Crawl, records: int) -> None:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("removing records", total=records or None)
+        await frontier.remove_crawl(row.ref, lambda removed: progress.update(task, completed=removed))
 
 
 async def _row(frontier: Frontier, name: str) -> Crawl:
@@ -258,13 +263,6 @@ async def _row(frontier: Frontier, name: str) -> Crawl:
     if row is None:
         raise await no_crawl(frontier, name)
     return row
-
-
-async def no_crawl(frontier: Frontier, name: str) -> click.UsageError:
-    """That there is no crawl of this name, and which there are."""
-    names = [row.name for row in await frontier.crawls()]
-    there = f"There are: {', '.join(names)}." if names else "There is none."
-    return click.UsageError(f"{frontier.place} holds no crawl {name}. {there}")
 
 
 async def _change(frontier: Frontier, row: Crawl, change: Callable[[Crawl], Crawl]) -> Crawl:

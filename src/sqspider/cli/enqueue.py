@@ -19,18 +19,24 @@ from sqspider.cli.frontier import opened
 from sqspider.cli.options import (
     advised,
     assume_http,
+    crawl_option,
     crawl_options,
     fetch_options,
-    to_crawl_settings,
-    to_fetch_options,
+    identity_options,
+    limit_options,
+    secrets_option,
 )
+from sqspider.cli.order import Order, prepared
 from sqspider.cli.progress import sitemap_line
+from sqspider.cli.said import unset_option
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
+from sqspider.cli.start import Start, start_of, to_start
+from sqspider.cli.widening import come_back
+from sqspider.crawl import Crawl
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Frontier
 from sqspider.url import Refused, Scope
-from sqspider.web.options import FetchOptions
 from sqspider.work.producer import Produced, RefusedLine, produce
 from sqspider.work.seeds import read_lines, read_url
 
@@ -76,10 +82,15 @@ def _one_file(context: click.Context, parameter: click.Parameter, paths: Sequenc
     help="Fetch a sitemap, and those that it names; enqueue what they list on its host, or in the scope "
     "measured from it. May be repeated.",
 )
+@crawl_option("Put them into this crawl; it is made if it is not there.")
+@unset_option
 @assume_http
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @crawl_options(scope=Scope.PAGE)
+@limit_options
 @fetch_options
+@identity_options
+@secrets_option
 @pass_shared
 def enqueue(
     shared: Shared, /, urls: tuple[str, ...], path: str | None, sitemaps: tuple[str, ...], assume_http: bool,
@@ -87,26 +98,32 @@ def enqueue(
 ) -> int:  # fmt: skip
     """Record URLs and put a message for each into the queue.
 
+    Without an option of a crawl each is a page by itself, with a delay of a second to others of its host. With one, or
+    with --crawl, they go into a crawl, as `crawl` puts them there: it is made, or changed by what is said; --depth
+    follows links on the host.
+
     A URL that is known already is left as it is, so doing it again after a break goes on from there.
     A line that is no URL is named and counted, the others go on; then the exit status is 1, and so
-    it is for a sitemap that could not be read. Only sitemaps are fetched here: the options on how to
-    fetch are for them.
+    it is for a sitemap that could not be read. Only sitemaps are fetched here.
 
     A file is UTF-8, or the UTF that its byte order mark says. Empty lines and those that begin with
     # are passed over. Nothing but the URL may stand in its line.
     """
     if not urls and path is None and not sitemaps:
         raise click.UsageError("name a URL, a file with -f, or a sitemap with --sitemap.")
-    settings, fetch = to_crawl_settings(given), to_fetch_options(given)
-    told = _Told(path)
+    start, told = to_start(given), _Told(path)
+    order = _order(urls, assume_http=assume_http, has_more=path is not None or bool(sitemaps))
 
     async def main(lines: Iterator[str]) -> _Result:
         async with opened(shared) as frontier:
+            row = await _row(frontier, order, told) if order else None
+            settings = row.settings if row else CrawlSettings()
             produced = await produce(
-                frontier, urls, settings, lines=lines, assume_http=assume_http, on_refused=told.refused,
+                frontier, urls, settings, crawl=row, lines=lines, assume_http=assume_http, on_refused=told.refused,
                 on_batch=told.progress,
             )  # fmt: skip
-            return _Result(produced, await _discover(frontier, fetch, settings, sitemaps, told.sitemap))
+            own = start_of(row, start.secrets_folder) if row and sitemaps else start
+            return _Result(produced, await _discover(frontier, own, row, sitemaps, told.sitemap))
 
     with _lines(path) as lines:
         result = asyncio.run(main(lines))
@@ -115,6 +132,28 @@ def enqueue(
     else:
         print(f"{result.new:,} new, {result.known:,} known, {result.refused.total():,} refused")
     return GOOD if result.is_good else NOT_ALL_GOOD
+
+
+def _order(urls: tuple[str, ...], *, assume_http: bool, has_more: bool) -> Order | None:
+    """What is said of a crawl; none where nothing is, or where there is nothing to put into it."""
+    context = click.get_current_context()
+    order = Order.read(context)
+    read = [read_url(text, assume_http=assume_http) for text in urls]
+    good = tuple(url for url in read if not isinstance(url, Refused))
+    if not (order.said or context.params["crawl"]) or not (good or has_more):
+        return None
+    return order._replace(scope=Scope.PAGE, urls=good, has_more=has_more)
+
+
+async def _row(frontier: Frontier, order: Order, told: _Told) -> Crawl | None:
+    done = await prepared(frontier, order)
+    if done is None:
+        return None
+    if done.changes:
+        told.say(f"{done.crawl.name}: {'; '.join(done.changes)}, from now on")
+    if line := await come_back(frontier, done.crawl):
+        told.say(line)
+    return done.crawl
 
 
 class _Told:
@@ -126,7 +165,7 @@ class _Told:
 
     def refused(self, line: RefusedLine) -> None:
         where = f"{self._path}, line {line.line}" if line.line else "argument"
-        self._say(f"refused: {where}: {advised(line.refused)}")
+        self.say(f"refused: {where}: {advised(line.refused)}")
 
     def progress(self, produced: Produced) -> None:
         if self._console.is_terminal:
@@ -134,9 +173,9 @@ class _Told:
             self._console.print(numbers, end="\r", highlight=False)
 
     def sitemap(self, report: SitemapReport) -> None:
-        self._say(sitemap_line(report))
+        self.say(sitemap_line(report))
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -174,8 +213,8 @@ class _Result(NamedTuple):
 
 async def _discover(
     frontier: Frontier,
-    fetch: FetchOptions,
-    settings: CrawlSettings,
+    start: Start,
+    crawl: Crawl | None,
     sitemaps: Sequence[str],
     on_report: Callable[[SitemapReport], None],
 ) -> list[SitemapReport]:
@@ -190,7 +229,7 @@ async def _discover(
         on_report(sitemap)
 
     await discover(
-        frontier, fetch, settings, sitemaps=sitemaps, clock=frontier.now, rng=random.Random(), stopping=asyncio.Event(),
+        frontier, start.fetch, crawl.settings if crawl else CrawlSettings(), sitemaps=sitemaps, clock=frontier.now, rng=random.Random(), stopping=asyncio.Event(),
         on_report=report,
     )  # fmt: skip
     return reports

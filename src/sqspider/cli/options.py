@@ -15,7 +15,7 @@ from sqspider.checks import MAX_COUNT, Range
 from sqspider.cli.sections import all_of, section
 from sqspider.crawl import Limits, check_name
 from sqspider.crawls import CrawlSettings
-from sqspider.url import Refused, Scope, canonical_host
+from sqspider.url import Refused, Scope, canonical_host, canonicalize, origin_of
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
 from sqspider.work.seeds import NO_SCHEME
 
@@ -48,9 +48,7 @@ class Pair(click.ParamType[tuple[str, str]]):
         self.name = f"NAME{sign}VALUE"
         self._sign = sign
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         if isinstance(value, tuple):
             return value[0], value[1]
         name, sign, rest = str(value).partition(self._sign)
@@ -206,6 +204,23 @@ limit_options = section(
 )  # fmt: skip
 """The options that make the :class:`Limits` of a crawl."""
 
+
+def _origins(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    origins = []
+    for value in values:
+        url = canonicalize(value)
+        if isinstance(url, Refused) or url != f"{origin_of(url)}/":
+            raise click.BadParameter("write a scheme and a host, as https://example.com.", context, parameter)
+        origins.append(origin_of(url))
+    return tuple(dict.fromkeys(origins))
+
+
+origins_option = click.option(
+    "--send-to", "origins", multiple=True, callback=_origins, metavar="ORIGIN",
+    help="Send headers and log-ins to this scheme, host and port. May be repeated.  [default for a crawl: the origins "
+    "of the URLs given]",
+)  # fmt: skip
+
 identity_options = section(
     "As whom it asks",
     click.option(
@@ -216,10 +231,7 @@ identity_options = section(
     click.option("--cookie", "cookies", multiple=True, type=Pair("="), metavar="NAME=VALUE", help="Send this cookie."),
     click.option("--login", metavar="USER:PASSWORD", help="Log in by HTTP's basic authentication."),
     click.option("--bearer", metavar="TOKEN", help="Log in by this token."),
-    click.option(
-        "--send-to", "origins", multiple=True, metavar="ORIGIN",
-        help="Send these four to this scheme, host and port. May be repeated.  [default: those of the URLs given]",
-    ),
+    origins_option,
 )  # fmt: skip
 """The options of an :class:`Identity` that only crawls with a row have."""
 
@@ -227,21 +239,6 @@ secrets_option = click.option(
     "--secrets", type=click.Path(exists=True, file_okay=False), metavar="FOLDER",
     help="Where the files of file:NAME lie.",
 )  # fmt: skip
-
-
-def to_crawl_settings(given: dict[str, Any]) -> CrawlSettings:
-    """How a crawl goes on, from the options."""
-    same = (
-        "max_depth", "include", "exclude", "delay_seconds", "max_crawl_delay_seconds", "per_host", "drop_tracking",
-        "meta_refresh", "srcset", "host_pages", "host_bytes", "max_repeats", "max_parameters",
-    )  # fmt: skip
-    with checked():
-        return CrawlSettings(
-            scope=Scope(given["scope"]),
-            obey_robots=not given["ignore_robots"],
-            obey_nofollow=not given["follow_nofollow"],
-            **{name: given[name] for name in same},
-        )
 
 
 fetch_options = section(
@@ -286,9 +283,3 @@ fetch_options = section(
     click.option("--http2", is_flag=True, help="Speak HTTP/2 with https hosts that do. Without it: HTTP/1.1 alone."),
 )
 """The options that make a :class:`FetchOptions`."""
-
-
-def to_fetch_options(given: dict[str, Any]) -> FetchOptions:
-    """How to fetch, from the options; what a command has no option for is left as it is."""
-    with checked():
-        return FetchOptions(**{name: given[name] for name in FetchOptions.__struct_fields__ if name in given})

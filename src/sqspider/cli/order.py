@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import click
@@ -11,20 +10,20 @@ import msgspec
 
 from sqspider.cli import consent
 from sqspider.cli.changes import changes_of, words_of
-from sqspider.cli.config_file import ConfigFile, config_of, whole
-from sqspider.cli.said import NEW, TO_ORIGINS, Said, said_in, with_said
+from sqspider.cli.config_file import ConfigFile, config_for, whole
+from sqspider.cli.said import NEW, identity_said, said_in, with_links, with_origins, with_said
 from sqspider.cli.shared import Shared
 from sqspider.crawl import Crawl, Identity, State
 from sqspider.frontier import Frontier
 from sqspider.log import get_logger
 from sqspider.record import DEFAULT_CRAWL, record_key
-from sqspider.url import Scope, origin_of
+from sqspider.url import Scope
+from sqspider.widening import widened
 from sqspider.work.crawl_orders import ChangedMeanwhileError, change_crawl, crawl_named, make_crawl, new_id
 
 log = get_logger(__name__)
 
 MOST_SEEDS: Final = 100  # that a row names, for a person
-MOST_ORIGINS: Final = 100  # that secrets are sent to without a word
 
 
 class Order(NamedTuple):
@@ -42,20 +41,15 @@ class Order(NamedTuple):
     @classmethod
     def read(cls, context: click.Context, **more: Any) -> Order:
         """From a command's own options. Raises ``click.UsageError``."""
-        config = config_of(context, context.params.get("config"))
-        name = context.params["crawl"] or (config and config.crawl) or DEFAULT_CRAWL
-        return cls(name, said_in(context), config, **more)
-
+        name, config = context.params["crawl"], None
+        if "config" in context.params:
+            config = config_for(context, context.params["config"], name)
+        return cls(name or (config and config.crawl) or DEFAULT_CRAWL, said_in(context), config, **more)
 
     @property
     def identity(self) -> Identity:
         """What was said here of how a crawl fetches, by the user or by the file that he named."""
-        spoken = {**(self.config.said if self.config else {}), **self.said}
-        if not spoken.get("send-to"):
-            spoken["send-to"] = _origins_of(self.urls)
-        if not spoken["send-to"]:
-            spoken = {name: value for name, value in spoken.items() if name not in TO_ORIGINS}
-        return with_said(NEW, spoken).identity
+        return identity_said({**(self.config.said if self.config else {}), **self.said}, self.urls)
 
 
 class Prepared(NamedTuple):
@@ -92,24 +86,26 @@ async def _made(frontier: Frontier, order: Order) -> Prepared:
         seeds=order.urls[:MOST_SEEDS],
         created_at=frontier.now(),
     )
-    made = with_said(blank, with_origins({**of_file, **order.said}, blank, order.urls))
+    said = with_links({**of_file, **order.said}, order.scope)
+    made = with_said(blank, with_origins(said, blank, order.urls))
     _remember(order, made)
     return Prepared(None, await make_crawl(frontier, made))
 
 
 async def _changed(frontier: Frontier, order: Order, before: Crawl) -> Prepared:
-    said = with_origins(order.said, before, order.urls)
+    said = with_origins(with_links(order.said, before.settings.scope), before, order.urls)
     wanted = with_said(before, said)
-    if wanted != before and (order.has_more or await _has_others(frontier, order)):
-        if (await frontier.counts(crawl=order.name)).open:
-            raise _other_seeds(order, changes_of(before, wanted))
+    if wanted != before and await _has_others(frontier, order) and (await frontier.counts(crawl=order.name)).open:
+        raise _other_seeds(order, changes_of(before, wanted))
     if consent.is_allowed(before) or consent.is_within(wanted.identity, order.identity):
         _remember(order, wanted)
     elif order.is_run:
         raise _not_allowed(wanted)
 
+    now = frontier.now()
+
     def change(crawl: Crawl) -> Crawl:
-        changed = with_said(crawl, said)
+        changed = widened(crawl, with_said(crawl, said), now)
         return msgspec.structs.replace(changed, state=State.RUNNING) if order.is_run else changed
 
     after = await change_crawl(frontier, before, change)
@@ -121,11 +117,11 @@ async def _changed(frontier: Frontier, order: Order, before: Crawl) -> Prepared:
 def _remember(order: Order, crawl: Crawl) -> None:
     """What a crawl asks for is allowed when it goes on here, too."""
     if order.is_kept and (why := consent.allow(crawl)):
-        log.warning("not_remembered", crawl=crawl.name, why=why, say_again=" ".join(consent.asked_for(crawl.identity)))
+        log.warning("not_remembered", crawl=crawl.name, why=why, say_again=consent.asked_for(crawl.identity))
 
 
 def _not_allowed(crawl: Crawl) -> click.UsageError:
-    asked = " ".join(consent.asked_for(crawl.identity))
+    asked = consent.asked_for(crawl.identity)
     return click.UsageError(
         f"the crawl {crawl.name} asks for {asked}, and nobody said so on this machine: its row may be written by "
         f"whoever can write to the frontier. If you mean it, say it: sqspider crawl --crawl {crawl.name} {asked}"
@@ -133,7 +129,9 @@ def _not_allowed(crawl: Crawl) -> click.UsageError:
 
 
 async def _has_others(frontier: Frontier, order: Order) -> bool:
-    """Whether a URL is given that the crawl does not know."""
+    """Whether a URL is given that the crawl does not know; of those that are not read yet it is taken for so."""
+    if order.has_more:
+        return True
     keys = [record_key(url, order.name) for url in order.urls]
     return len(await frontier.get(keys)) < len(set(keys))
 
@@ -143,22 +141,6 @@ def _other_seeds(order: Order, changes: list[str]) -> click.UsageError:
         f"the crawl {order.name} is not finished, and these are other URLs with other options ({'; '.join(changes)}). "
         f"--crawl NAME makes another crawl of them; `sqspider crawls set {order.name}` changes this one."
     )
-
-
-def with_origins(said: Said, crawl: Crawl, urls: Sequence[str]) -> dict[str, Any]:
-    """What was said, and where headers and log-ins go: to the origins of the URLs that they were given with."""
-    told = dict(said)
-    if not any(told.get(name) for name in TO_ORIGINS) or told.get("send-to") or crawl.identity.origins:
-        return told
-    origins = _origins_of(urls)
-    if not origins or len(origins) > MOST_ORIGINS:
-        why = f"the URLs given have {len(origins):,}" if origins else "no URL is given"
-        raise click.UsageError(f"--send-to: say to which origins headers and log-ins go: {why}.")
-    return {**told, "send-to": origins}
-
-
-def _origins_of(urls: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(origin_of(url) for url in urls))
 
 
 def config_note(order: Order, crawl: Crawl) -> str | None:
@@ -182,6 +164,13 @@ def added_note(crawl: Crawl, number: int) -> str | None:
         return None
     these = "it" if number == 1 else "they"
     return f"{number:,} added to the crawl {crawl.name}: as all of it {these} go by {'; '.join(words)}"
+
+
+async def no_crawl(frontier: Frontier, name: str) -> click.UsageError:
+    """That there is no crawl of this name, and which there are."""
+    names = [row.name for row in await frontier.crawls()]
+    there = f"There are: {', '.join(names)}." if names else "There is none."
+    return click.UsageError(f"{frontier.place} holds no crawl {name}. {there}")
 
 
 def go_on(shared: Shared, name: str, command: str = "crawl") -> str:

@@ -5,7 +5,7 @@ An option that a user did not give says nothing, whatever its default; it goes b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
@@ -14,9 +14,9 @@ import msgspec
 from click.core import ParameterSource
 
 from sqspider.cli.options import Pair, checked
-from sqspider.crawl import Crawl
+from sqspider.crawl import Crawl, Identity
 from sqspider.crawls import CrawlSettings
-from sqspider.url import Scope
+from sqspider.url import Scope, origin_of
 
 
 class RowOption(NamedTuple):
@@ -77,6 +77,8 @@ OPTIONS: Final = {option.name: option for option in _OPTIONS}
 TO_ORIGINS: Final = ("header", "cookie", "login", "bearer")
 """Those that are sent to some origins alone."""
 
+MOST_ORIGINS: Final = 100  # that headers and log-ins go to without a word
+
 Said = Mapping[str, Any]
 """Values by the names of their options."""
 
@@ -136,10 +138,39 @@ def with_said(crawl: Crawl, said: Said) -> Crawl:
         field = Scope(value) if name == "scope" else value
         parts.setdefault(option.part, {})[option.field] = not field if option.is_reversed else field
     with checked():
-        changed = {
-            part: msgspec.structs.replace(getattr(crawl, part), **fields) for part, fields in parts.items()
-        }
+        changed = {part: msgspec.structs.replace(getattr(crawl, part), **fields) for part, fields in parts.items()}
         return msgspec.structs.replace(crawl, **changed)
+
+
+def with_links(said: Said, scope: Scope) -> dict[str, Any]:
+    """What was said; whoever says how far links are followed wants some to be followed: those on the host."""
+    is_meant = bool(said.get("depth")) and "scope" not in said and scope is Scope.PAGE
+    return {**said, "scope": Scope.HOST} if is_meant else dict(said)
+
+
+def with_origins(said: Said, crawl: Crawl, urls: Sequence[str]) -> dict[str, Any]:
+    """What was said, and where headers and log-ins go: to the origins of the URLs that they were given with."""
+    told = dict(said)
+    if not any(told.get(name) for name in TO_ORIGINS) or told.get("send-to") or crawl.identity.origins:
+        return told
+    origins = origins_of(urls)
+    if not origins or len(origins) > MOST_ORIGINS:
+        why = f"the URLs given have {len(origins):,}" if origins else "no URL is given"
+        raise click.UsageError(f"--send-to: say to which origins headers and log-ins go: {why}.")
+    return {**told, "send-to": origins}
+
+
+def identity_said(said: Said, urls: Sequence[str] = ()) -> Identity:
+    """What was said of how a crawl fetches: log-ins only where it was said to which origins they go."""
+    told = {"send-to": origins_of(urls), **said}
+    if not told["send-to"]:
+        told = {name: value for name, value in told.items() if name not in TO_ORIGINS}
+    return with_said(NEW, told).identity
+
+
+def origins_of(urls: Sequence[str]) -> tuple[str, ...]:
+    """The origins of some canonical URLs."""
+    return tuple(dict.fromkeys(origin_of(url) for url in urls))
 
 
 def written(option: RowOption, crawl: Crawl) -> Any:

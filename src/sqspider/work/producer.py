@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
+from sqspider.crawl import Crawl
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Entry, Frontier
 from sqspider.record import Reason
+from sqspider.scope import folders_of
 from sqspider.url import Refused
 from sqspider.work.seeds import is_passed_over, read_url
 
@@ -44,6 +46,7 @@ async def produce(
     texts: Iterable[str],
     settings: CrawlSettings,
     *,
+    crawl: Crawl | None = None,
     lines: Iterable[str] = (),
     assume_http: bool = False,
     on_refused: Callable[[RefusedLine], None],
@@ -68,7 +71,11 @@ async def produce(
                 on_refused(RefusedLine(number, url))
             else:
                 urls.append(url)
-        answers = await frontier.enqueue([Entry(url=url, settings=settings) for url in urls])
+        if crawl is None:
+            answers = await frontier.enqueue([Entry(url=url, settings=settings) for url in urls])
+        else:
+            await frontier.add_seeds(crawl.ref, folders_of(urls, crawl.settings.scope))
+            answers = await frontier.enqueue([Entry(url=url, crawl=crawl.ref) for url in urls])
         produced.new += sum(answers)
         produced.known += len(answers) - sum(answers)
         on_batch(produced)
