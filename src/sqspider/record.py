@@ -81,9 +81,10 @@ class Reason(enum.StrEnum):
 
     refused or blocked: what we decided
     ├── the URL itself      BAD_URL  BAD_SCHEME  NO_HOST  USER_INFO  URL_TOO_LONG
-    ├── where it leads      PRIVATE_ADDRESS  BAD_PORT  OUT_OF_SCOPE
+    ├── where it leads      PRIVATE_ADDRESS  BAD_PORT
     ├── who forbids it      ROBOTS  ROBOTS_UNREACHABLE  HOST_BLOCKED
-    └── limits              HOST_PAGE_LIMIT  HOST_BYTE_LIMIT  REPEATING_PATH  ENDLESS_QUERY
+    ├── limits              HOST_PAGE_LIMIT  HOST_BYTE_LIMIT  REPEATING_PATH  ENDLESS_QUERY
+    └── narrowed meanwhile  OUT_OF_SCOPE  DEPTH_LIMIT  EXCLUDED
     failed: what happened
     ├── the answer          CLIENT_ERROR  RATE_LIMITED  SERVER_ERROR  UNEXPECTED_STATUS
     ├── redirects           BAD_REDIRECT  TOO_MANY_REDIRECTS  REDIRECT_LOOP
@@ -104,7 +105,6 @@ class Reason(enum.StrEnum):
     # Where it leads
     PRIVATE_ADDRESS = "private_address"  # an address that is not public unicast
     BAD_PORT = "bad_port"  # a port that belongs to another service
-    OUT_OF_SCOPE = "out_of_scope"  # a redirect left the scope of the crawl: in records of earlier versions
 
     # Who forbids it
     ROBOTS = "robots"  # robots.txt disallows it
@@ -116,6 +116,11 @@ class Reason(enum.StrEnum):
     HOST_BYTE_LIMIT = "host_byte_limit"  # `--host-bytes` of its host have been read
     REPEATING_PATH = "repeating_path"  # one path segment too many times: a trap
     ENDLESS_QUERY = "endless_query"  # too many parameters: a trap
+
+    # A crawl's limits that were narrowed while the URL was queued; once they are wide enough it comes back
+    OUT_OF_SCOPE = "out_of_scope"  # in records of earlier versions: a redirect left the scope
+    DEPTH_LIMIT = "depth_limit"  # deeper than `--depth`
+    EXCLUDED = "excluded"  # no `--include` matches it, or an `--exclude` does
 
     # The answer
     CLIENT_ERROR = "client_error"  # 4xx, but for 429
@@ -164,7 +169,6 @@ BLOCKING_REASONS = frozenset(
         Reason.URL_TOO_LONG,
         Reason.PRIVATE_ADDRESS,
         Reason.BAD_PORT,
-        Reason.OUT_OF_SCOPE,
         Reason.ROBOTS,
         Reason.ROBOTS_UNREACHABLE,
         Reason.HOST_BLOCKED,
@@ -172,6 +176,9 @@ BLOCKING_REASONS = frozenset(
         Reason.HOST_BYTE_LIMIT,
         Reason.REPEATING_PATH,
         Reason.ENDLESS_QUERY,
+        Reason.OUT_OF_SCOPE,
+        Reason.DEPTH_LIMIT,
+        Reason.EXCLUDED,
     }
 )
 """Reasons that end a record as ``blocked``; every other one ends it as ``failed``."""

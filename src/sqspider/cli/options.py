@@ -106,10 +106,11 @@ def checked() -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        field, _, why = str(error).partition(": ")
+        place, _, why = str(error).partition(": ")
+        field, *which = place.split(" ", 1)
         options = click.get_current_context().command.params
         option = next((option.opts[-1] for option in options if option.name == field), field)
-        raise click.UsageError(f"{option}: {why}.") from None
+        raise click.UsageError(f"{' '.join((option, *which))}: {why}.") from None
 
 
 def crawl_options(scope: Scope) -> Callable[[Any], Any]:
