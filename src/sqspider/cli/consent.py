@@ -31,23 +31,30 @@ def asked_for(identity: Identity) -> str:
     return " ".join(said)
 
 
-def is_within(identity: Identity, said: Identity) -> bool:
+def is_within(identity: Identity, *said: Identity) -> bool:
     """Whether it asks for nothing beyond the ordinary but what was said."""
+    allowed = Allowed()
+    for each in said:
+        allowed = allowed.with_all_of(each)
     try:
-        Allowed().with_all_of(said).check(identity)
+        allowed.check(identity)
     except NotAllowedError:
         return False
     return True
 
 
-def is_allowed(crawl: Crawl) -> bool:
-    """Whether all that a row asks for was allowed here."""
-    return is_within(crawl.identity, Identity()) or _file_of(crawl).exists()
+def is_allowed(identity: Identity, crawl: Crawl, said: Identity) -> bool:
+    """Whether all that an identity asks for is said now, or was allowed here to a crawl whose row is this one.
+
+    What the row has, and was never allowed, does not count, even if it is nothing by itself: as where a secret goes
+    that is said only now.
+    """
+    return is_within(identity, said, crawl.identity if _file_of(crawl).exists() else Identity())
 
 
 def allow(crawl: Crawl) -> str | None:
     """Remember that a row may ask for what it does; why that cannot be, if so."""
-    if is_within(crawl.identity, Identity()):
+    if is_within(crawl.identity):
         return None
     file = _file_of(crawl)
     try:

@@ -175,7 +175,7 @@ def crawls_set(shared: Shared, /, name: str, config: Path | None, **_: Any) -> i
                 frontier, before, lambda row: widened(row, with_said(row, with_origins(said, row, ())), now)
             )
             _tell(before, after)
-            if consent.is_allowed(before) or consent.is_within(after.identity, identity_said(said)):
+            if consent.is_allowed(after.identity, before, identity_said(said)):
                 consent.allow(after)
             if line := await come_back(frontier, after):
                 print(f"{name}: {line}: `{go_on(shared, name)}` goes on with them")

@@ -97,7 +97,7 @@ async def _changed(frontier: Frontier, order: Order, before: Crawl) -> Prepared:
     wanted = with_said(before, said)
     if wanted != before and await _has_others(frontier, order) and (await frontier.counts(crawl=order.name)).open:
         raise _other_seeds(order, changes_of(before, wanted))
-    if consent.is_allowed(before) or consent.is_within(wanted.identity, order.identity):
+    if consent.is_allowed(wanted.identity, before, order.identity):
         _remember(order, wanted)
     elif order.is_run:
         raise _not_allowed(wanted)
