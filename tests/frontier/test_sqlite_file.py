@@ -381,7 +381,7 @@ def test_a_check_of_a_sound_file_says_so(here: Path, capsys: pytest.CaptureFixtu
 DAMAGES: Final[dict[str, tuple[str, tuple[object, ...], str]]] = {
     "a sum": ("UPDATE counter SET number = 9 WHERE name = 'status:queued'", (), "the sum status:queued is 9, the rows say 3"),
     "messages": ("UPDATE counter SET number = 1 WHERE name = 'messages'", (), "the sum messages is 1, the rows say 3"),
-    "a host": ("INSERT INTO host (host, done) VALUES ('e.com', 3)", (), "the sums of e.com are (3, 0, 0), the rows say (0, 0, 0)"),
+    "a host": ("UPDATE record SET status = 2, lease_until = NULL", (), "the sums of example.com are (0, 0, 0), the rows say (3, 0, 0)"),
     "an outcome": ("UPDATE record SET outcome = '{\"status\"' WHERE id = 2", (), f"{url(1)}: its row is damaged"),
     "a status": ("UPDATE record SET status = 'queud' WHERE id = 2", (), f"{url(1)}: its row is damaged: no status is 'queud'"),
     "a number": ("UPDATE record SET attempt = 'x' WHERE id = 2", (), f"{url(1)}: its row is damaged"),

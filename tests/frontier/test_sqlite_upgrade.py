@@ -18,17 +18,20 @@ from typing import Any, Final, NamedTuple
 import pytest
 from structlog.testing import capture_logs
 
+from sqspider.crawl import Crawl
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Frontier, FrontierUnavailableError
+from sqspider.frontier import Entry, Frontier, FrontierUnavailableError
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite import file as sqlite_file
 from sqspider.frontier.sqlite import upgrade as upgrading
 from sqspider.frontier.sqlite.check import Finding, check_file
+from sqspider.frontier.sqlite.file import SCHEMA_VERSION, open_to_work
 from sqspider.message import Message
 from sqspider.record import Outcome, Reason, Status
 
 from .kit import SETTINGS, FakeClock, all_records, entries, finish_one, message_of, take, url, win
 from .old_files import OLD_TRANSACTIONS, make_old_file
+from .third_file import make_third_file
 
 NOW: Final = FakeClock().now
 MANY: Final = 30_000
@@ -78,6 +81,58 @@ async def test_a_queue_goes_on_where_it_was(tmp_path: Path, version: int) -> Non
     assert await frontier.enqueue(entries(13)) == [False] * 12 + [True]
     await frontier.close()
     assert check_file(str(path)) == Finding(records=13, faults=())
+
+
+def tables_of(path: Path) -> dict[str, Any]:
+    """What a file has of tables, columns, indexes and views."""
+    with closing(sqlite3.connect(path)) as connection:
+        found: dict[str, Any] = {}
+        for name, kind, statement in connection.execute("SELECT name, type, sql FROM sqlite_schema").fetchall():
+            if kind == "table":
+                found[name] = connection.execute(f"PRAGMA table_info({name})").fetchall()
+                found[f"keys of {name}"] = connection.execute(f"PRAGMA foreign_key_list({name})").fetchall()
+            else:
+                found[name] = statement
+        return found
+
+
+async def test_a_file_of_the_third_version_gets_what_crawls_need(tmp_path: Path) -> None:
+    path = tmp_path / "f.db"
+    make_third_file(path, [url(n) for n in range(12)], now=NOW, settings=json.dumps(OLD_SETTINGS))
+    assert check_file_of_third(path) == 12
+    frontier = await opened(path)
+    assert check_file(str(path)) == Finding(records=12, faults=())
+    open_to_work(str(tmp_path / "new.db"), NOW).close()
+    assert (version_of(path), tables_of(path)) == (SCHEMA_VERSION, tables_of(tmp_path / "new.db"))
+
+    crawl = Crawl(name="news", id="a1")
+    assert await frontier.save_crawl(crawl)
+    named = Entry(url=url(0), crawl=crawl.ref)
+    assert await frontier.enqueue([*entries(13), named]) == [False] * 12 + [True, True]
+    taken = {message.key: message for message in map(message_of, await take(frontier, 14))}
+    assert taken[named.key].crawl == crawl.ref
+    assert taken[url(3)] == Message(url=url(3), parent=url(0), settings=CrawlSettings(delay_seconds=0.5, max_depth=3))
+    counts = [(await frontier.counts(crawl=name)).total for name in ("default", "news")]
+    assert counts == [13, 1]
+    await frontier.close()
+    assert check_file(str(path)) == Finding(records=14, faults=())
+
+
+async def test_a_file_of_the_third_version_is_left_to_who_works_there(tmp_path: Path) -> None:
+    path = tmp_path / "f.db"
+    make_third_file(path, [url(0)], now=NOW, settings="{}")
+    change(path, f"INSERT INTO worker VALUES ('w-7', 's', {NOW - 100}, {NOW - 5}, {NOW + 25})")
+    with pytest.raises(FrontierUnavailableError, match="a worker of it is at work there"):
+        await opened(path)
+    assert version_of(path) == 3
+
+
+def check_file_of_third(path: Path) -> int:
+    """Of a file that is not brought up to date yet: that nobody looks at it; how many records it has."""
+    with pytest.raises(FrontierUnavailableError, match="schema 3"):
+        check_file(str(path))
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("SELECT count(*) FROM urls").fetchone()[0])
 
 
 FINISHED: Final = "UPDATE record SET status = '{status}', lease_until = NULL, due_at = NULL, attempt = 2, finished_at = 9, claim_id = 'c', outcome = '{outcome}' WHERE url LIKE '%/{n}'"
@@ -223,14 +278,14 @@ async def test_a_worker_that_lives_is_noticed(tmp_path: Path) -> None:
     assert (contents_of(path), version_of(path)) == (before, 2)
     clock.now += 26  # it was killed
     await (await opened(path, clock)).close()
-    assert version_of(path) == 3
+    assert version_of(path) == SCHEMA_VERSION
 
 
 async def test_a_worker_of_a_clock_that_was_ahead_is_none(tmp_path: Path) -> None:
     path = old_file(tmp_path)
     change(path, f"INSERT INTO worker VALUES ('w-7', 's', {NOW + 3500}, {NOW + 3600}, {NOW + 3630})")
     await (await opened(path)).close()
-    assert version_of(path) == 3
+    assert version_of(path) == SCHEMA_VERSION
 
 
 def run_in_a_transaction(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
@@ -363,7 +418,7 @@ def test_whoever_is_killed_on_the_way_leaves_the_old_file_whole(large: Path, tmp
     before, path = contents_of(large), tmp_path / "f.db"
     shutil.copy(large, path)
     all_steps = int(open_and_die(path, 10**9).stderr)
-    assert (version_of(path), check_file(str(path))) == (3, Finding(records=MANY, faults=()))
+    assert (version_of(path), check_file(str(path))) == (SCHEMA_VERSION, Finding(records=MANY, faults=()))
     assert all_steps > 100
 
     path.unlink()

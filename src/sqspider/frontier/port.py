@@ -45,7 +45,7 @@ class _Shared(Protocol):
 
     @property
     def generation(self) -> int:
-        """Raised by :meth:`clear_table`: whoever remembers what is recorded here forgets it then.
+        """Raised by :meth:`clear_table` and :meth:`remove_crawl`: whoever remembers what is recorded here forgets it.
 
         As of the last :meth:`receive`, :meth:`hosts` or :meth:`TurningFrontier.turn`.
         """

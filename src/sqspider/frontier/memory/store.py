@@ -148,8 +148,9 @@ class MemoryStore:
 
     def remove_crawl(self, ref: CrawlRef) -> int:
         """Forget a crawl, its records, messages, seeds and sums; how many records."""
-        if self.is_known(ref):
-            del self.crawls[ref.name]
+        if not self.is_known(ref):
+            return 0
+        del self.crawls[ref.name]
         keys = [key for key, of in self.refs.items() if of == ref]
         for key in keys:
             record = self.records[key]
@@ -160,6 +161,7 @@ class MemoryStore:
         for seed in [(of, site) for of, site in self.seeds if of == ref]:
             del self.seeds[seed]
         self.queue.forget(ref)
+        self.generation += 1
         return len(keys)
 
     def host_row(self, host: str) -> HostRow:

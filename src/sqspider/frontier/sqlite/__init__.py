@@ -11,6 +11,7 @@ from sqspider.frontier.runner import Runner
 from sqspider.frontier.sqlite.claims import Claims
 from sqspider.frontier.sqlite.clearing import Clearing
 from sqspider.frontier.sqlite.connection import OpenFile
+from sqspider.frontier.sqlite.crawls import Crawls
 from sqspider.frontier.sqlite.hosts import Hosts
 from sqspider.frontier.sqlite.looking import Looking
 from sqspider.frontier.sqlite.messages import Messages
@@ -22,7 +23,7 @@ from sqspider.frontier.sqlite.upkeep import Upkeep
 from sqspider.frontier.values import Clock, FrontierSettings, Traits
 
 
-class SqliteFrontier(Records, Messages, Claims, Turns, Hosts, Robots, Looking, Sweeps, Upkeep, Clearing):
+class SqliteFrontier(Records, Messages, Claims, Turns, Crawls, Hosts, Robots, Looking, Sweeps, Upkeep, Clearing):
     """The :class:`~sqspider.frontier.TurningFrontier` in a SQLite file. Made by :meth:`open`."""
 
     @classmethod

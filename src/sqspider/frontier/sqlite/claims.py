@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -19,16 +19,17 @@ from sqspider.frontier.answers import (
     host_sums,
     is_held,
     not_before,
+    not_current,
 )
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.errors import damaged
 from sqspider.frontier.sqlite.keys import with_keys
 from sqspider.frontier.sqlite.receipts import receipt_of
-from sqspider.frontier.sqlite.records import Held, enqueue, held, record
-from sqspider.frontier.sqlite.rows import FRESH, NO_OUTCOME, PUT_OFF, STATUS_NUMBERS, pack
+from sqspider.frontier.sqlite.records import Held, enqueue, held, is_there, record
+from sqspider.frontier.sqlite.rows import FRESH, NO_OUTCOME, NOT_YET, STATUS_NUMBERS, pack
 from sqspider.frontier.values import ClaimRequest, Delivery, Entry, Finish, Lost, Retry, Won
 from sqspider.host import SUMS
-from sqspider.record import Operation, Status
+from sqspider.record import Operation, Status, split_key
 
 # Who may claim or end what is said by the pure functions of `answers`, of rows that are read in the same transaction:
 # nobody else writes meanwhile.
@@ -105,26 +106,33 @@ def claim(transaction: Transaction, requests: Sequence[ClaimRequest], claimant: 
     """
     if not requests:
         return []
-    by_url = first_request_of_each(requests)
-    answers: dict[str, Won | Lost] = {}
+    by_key = first_request_of_each(requests)
+    refs = {r.message.crawl for r in by_key.values() if r.message.crawl is not None}
+    gone = {ref for ref in refs if not is_there(transaction.connection, ref)}
+    answers: dict[str, Won | Lost] = {
+        key: not_current(r.message) for key, r in by_key.items() if r.message.crawl in gone
+    }
     won: list[tuple[Held, Won]] = []
-    for url, row in _held_or_recorded(transaction, by_url).items():
-        told = claim_told(url, row, claimant, transaction.now)
+    for key, row in _held_or_recorded(transaction, by_key, answers.keys()).items():
+        told = claim_told(key, row, claimant, transaction.now)
         if told is None:
-            told = claimed(url, row, claimant, transaction.now)
+            told = claimed(key, row, claimant, transaction.now)
             won.append((row, told))
-        answers[url] = told
+        answers[key] = told
     _write(transaction, won)
     for row, made in won:
-        _take_over(transaction, by_url[made.url].delivery, row, made.lease_until)
+        _take_over(transaction, by_key[made.url].delivery, row, made.lease_until)
     return claimed_in_order(requests, answers)
 
 
-def _held_or_recorded(transaction: Transaction, by_url: Mapping[str, ClaimRequest]) -> dict[str, Held]:
-    """What is known of the claims of some URLs. A message whose URL has no record is a way in."""
-    found = held(transaction.connection, list(by_url))
-    if missing := [url for url in by_url if url not in found]:
-        record(transaction, (Entry.of(by_url[url].message) for url in missing), None)
+def _held_or_recorded(
+    transaction: Transaction, by_key: Mapping[str, ClaimRequest], but: Collection[str]
+) -> dict[str, Held]:
+    """What is known of the claims of some records, but for some. A message without a record is a way in."""
+    asked = [key for key in by_key if key not in but]
+    found = held(transaction.connection, asked)
+    if missing := [key for key in asked if key not in found]:
+        record(transaction, (Entry.of(by_key[key].message) for key in missing), None)
         found |= held(transaction.connection, missing)
     return {url: _sound(transaction, url, row) for url, row in found.items()}
 
@@ -139,8 +147,8 @@ def _sound(transaction: Transaction, url: str, row: Held) -> Held:
 
 def _write(transaction: Transaction, won: Sequence[tuple[Held, Won]]) -> None:
     """Write claims down."""
-    for status, count in Counter(row.status for row, _ in won).items():
-        transaction.count_records(counted(status, Status.PROCESSING, count=count))
+    for (crawl, status), count in Counter((split_key(made.url)[0], row.status) for row, made in won).items():
+        transaction.count_records(crawl, counted(status, Status.PROCESSING, count=count))
     rows = []
     for row, made in won:
         due_at = made.lease_until + transaction.settings.due_seconds
@@ -159,7 +167,7 @@ def _take_over(transaction: Transaction, delivery: Delivery, row: Held, lease_un
             transaction.connection.execute(TAKE_PLACE, (lease_until, 0, row.id))
         return
     transaction.connection.execute(TAKE_PLACE, (*taken, row.id))
-    transaction.count({"messages": -(row.queue is not None), "put_off": -(row.queue == PUT_OFF)})
+    transaction.count({"messages": -(row.queue is not None), "put_off": -(row.queue in NOT_YET)})
 
 
 def _held_by(transaction: Transaction, ends: Sequence[Finish] | Sequence[Retry]) -> dict[str, Held]:
@@ -195,9 +203,9 @@ def finish(transaction: Transaction, finishes: Sequence[Finish]) -> list[bool]:
 
 def _finished(transaction: Transaction, row: Held, end: Finish) -> dict[str, Any]:
     """Count a claim that is finished; what is to be written."""
-    transaction.count_records(counted(row.status, end.outcome.status, end.outcome))
+    transaction.count_records(split_key(end.claim.url)[0], counted(row.status, end.outcome.status, end.outcome))
     if end.delivery is not None:
-        transaction.count({"messages": -(row.queue is not None), "put_off": -(row.queue == PUT_OFF)})
+        transaction.count({"messages": -(row.queue is not None), "put_off": -(row.queue in NOT_YET)})
     return {
         **pack(end.outcome)._asdict(),
         "id": row.id,
@@ -226,8 +234,8 @@ def retry(transaction: Transaction, retries: Sequence[Retry]) -> list[bool]:
 
 def _given_back(transaction: Transaction, row: Held, end: Retry) -> dict[str, Any]:
     """Count a claim that is given back; what is to be written."""
-    transaction.count_records(counted(row.status, Status.QUEUED))
-    transaction.count({"messages": int(row.queue is None), "put_off": int(row.queue != PUT_OFF)})
+    transaction.count_records(split_key(end.claim.url)[0], counted(row.status, Status.QUEUED))
+    transaction.count({"messages": int(row.queue is None), "put_off": int(row.queue not in NOT_YET)})
     outcome = pack(end.outcome) if end.outcome else NO_OUTCOME
     return {
         **outcome._asdict(),

@@ -7,19 +7,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from sqspider.crawls import CrawlSettings
 from sqspider.frontier.sqlite import counters
 from sqspider.frontier.sqlite.clock import raise_generation
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.keys import key_of
 from sqspider.frontier.sqlite.messages import FRESH_ONES, INSERT_MESSAGE, lose_places
-from sqspider.frontier.sqlite.records import settings_by_crawl
-from sqspider.frontier.sqlite.rows import FRESH, IN_FLIGHT, PARENT, PUT_OFF, STEP, Waiting
+from sqspider.frontier.sqlite.records import belongings
+from sqspider.frontier.sqlite.rows import ASIDE, FRESH, IN_FLIGHT, NO_SETTINGS, NOT_YET, PARENT, PUT_OFF, STEP, Waiting
 from sqspider.message import encode_message
 
 # SQLite empties a whole table without a look at its rows: by the page, not by the row.
 PURGE_MESSAGES: Final = "DELETE FROM sent"
 ALL_TIMED: Final = "SELECT id FROM record INDEXED BY record_timed WHERE queue = ? AND visible_at IS NOT NULL LIMIT ?"
+ALL_ASIDE: Final = "SELECT id FROM record INDEXED BY record_place WHERE queue = 3 ORDER BY id LIMIT ?"
 PLACES: Final = f"""
 SELECT r.id, r.key, r.delivery, r.url, r.depth, {PARENT}, r.crawl, r.redirects, r.lastmod, r.slot, r.slot_generation,
     r.receives, r.enqueued_at, 0, coalesce(r.visible_at, r.enqueued_at)
@@ -28,6 +28,8 @@ FROM json_each(?) AS e CROSS JOIN record AS r NOT INDEXED ON r.id = e.value
 CLEAR_RECORDS: Final = "DELETE FROM record"
 CLEAR_THE_REST: Final = (
     "DELETE FROM crawl",
+    "DELETE FROM seed",
+    "DELETE FROM run",
     "DELETE FROM host",
     "DELETE FROM request",
     "DELETE FROM robots",
@@ -41,7 +43,7 @@ class Clearing(Part):
 
     async def purge_queue(self) -> int:
         removed = await self._file.write(_purge_messages)
-        for queue in (FRESH, PUT_OFF, IN_FLIGHT):
+        for queue in (FRESH, PUT_OFF, IN_FLIGHT, ASIDE):
             while some := await self._file.write(partial(_purge_some, queue=queue)):
                 removed += some
                 if some < STEP:
@@ -66,7 +68,7 @@ def _purge_messages(transaction: Transaction) -> int:
 def _purge_some(transaction: Transaction, queue: int) -> int:
     places = _places(transaction, queue)
     lose_places(transaction, places)
-    transaction.count({"messages": -len(places), "put_off": -len(places) if queue == PUT_OFF else 0})
+    transaction.count({"messages": -len(places), "put_off": -len(places) if queue in NOT_YET else 0})
     return len(places)
 
 
@@ -74,6 +76,8 @@ def _places(transaction: Transaction, queue: int) -> list[int]:
     """Some records that have a place of this kind in the queue, by their ids."""
     if queue == FRESH:
         rows = transaction.connection.execute(FRESH_ONES, (STEP,))
+    elif queue == ASIDE:
+        rows = transaction.connection.execute(ALL_ASIDE, (STEP,))
     else:
         rows = transaction.connection.execute(ALL_TIMED, (queue, STEP))
     return [id_ for (id_,) in rows]
@@ -92,19 +96,21 @@ def _clear(transaction: Transaction) -> int:
 
 def _send_some(transaction: Transaction) -> int:
     """Make messages of some records' places, so that they outlive their records; of each kind, how many at most."""
-    return max(_send_places(transaction, queue) for queue in (FRESH, PUT_OFF, IN_FLIGHT))
+    return max(_send_places(transaction, queue) for queue in (FRESH, PUT_OFF, IN_FLIGHT, ASIDE))
 
 
 def _send_places(transaction: Transaction, queue: int) -> int:
     connection, places = transaction.connection, _places(transaction, queue)
     rows = connection.execute(PLACES, (json.dumps(places),)).fetchall()
     waiting = [(Waiting(*row[:-1]), row[-1]) for row in rows]
-    settings = settings_by_crawl(connection, {place.crawl for place, _ in waiting})
+    found = belongings(connection, {place.crawl for place, _ in waiting})
+    is_aside = queue == ASIDE  # of a crawl that goes now: whoever receives it ends it
     messages = []
     for place, visible_at in waiting:
-        body = encode_message(place.message(settings.get(place.crawl, CrawlSettings())))
-        messages.append((key_of(place.url), place.url, body, place.enqueued_at, queue, visible_at, place.receives))
+        body = encode_message(place.message(found.get(place.crawl, NO_SETTINGS)))
+        place_in_queue = (FRESH, place.enqueued_at) if is_aside else (queue, visible_at)
+        messages.append((key_of(place.url), place.url, body, place.enqueued_at, *place_in_queue, place.receives))
     connection.executemany(INSERT_MESSAGE, messages)
     lose_places(transaction, places)
-    transaction.count({"put_off": -len(places) if queue == PUT_OFF else 0})
+    transaction.count({"put_off": -len(places) if queue in NOT_YET else 0})
     return len(places)

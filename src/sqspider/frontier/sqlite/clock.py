@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from sqspider.frontier.sqlite.errors import is_busy
-from sqspider.frontier.sqlite.rows import packed_robots, robots_row
+from sqspider.frontier.sqlite.rows import END_OF_TIME, packed_robots, robots_row
 from sqspider.frontier.values import Clock, RobotsRow
 from sqspider.log import get_logger
 
@@ -36,9 +36,9 @@ UPDATE record INDEXED BY record_due SET
     due_at = due_at - :back, lease_until = lease_until - iif(lease_until > :now AND claimed_at > :now, :back, 0)
 WHERE due_at > :now
 """
-MOVE_MESSAGES: Final = """
+MOVE_MESSAGES: Final = f"""
 UPDATE sent INDEXED BY sent_visible SET visible_at = iif(queue = 2, :now, visible_at - :back)
-WHERE visible_at > :now
+WHERE visible_at > :now AND visible_at < {END_OF_TIME:.0f}
 """
 HOST_MOMENTS: Final = ("last_request", "penalty_since", "rest_until", "rested_at", "trouble_since", "given_up_at")
 # Slots are noted where they cannot be moved, in messages: they are void, and handed out anew from now on.

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from sqspider.frontier.answers import counted_for
 from sqspider.frontier.runner import Runner
 from sqspider.frontier.sqlite import counters
 from sqspider.frontier.sqlite.clock import notice_time
@@ -105,9 +106,11 @@ class Transaction:
         for name, change in changes.items():
             self._changes[name] += change
 
-    def count_records(self, changes: Mapping[str, int]) -> None:
-        """Note by how much the sums of records change, by the names of :func:`sqspider.frontier.answers.counted`."""
-        self.count({counters.stored_name(name): change for name, change in changes.items()})
+    def count_records(self, crawl: str, changes: Mapping[str, int]) -> None:
+        """Note by how much the sums of a crawl's records change, by the names of
+        :func:`sqspider.frontier.answers.counted`.
+        """
+        self.count({counters.stored_name(name): change for name, change in counted_for(crawl, changes).items()})
 
     def write_counts(self) -> None:
         """Move the sums by what was noted: once for the whole transaction."""

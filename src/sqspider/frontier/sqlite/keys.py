@@ -1,4 +1,6 @@
-"""The key of a URL, by which its record is found. It must never change: the files that are there are searched by it."""
+"""The numbers of records' keys, by which they are found. They must never change: the files that are there are searched
+by them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from sqspider.record import record_key
 from sqspider.url import host_of
 
 _URL_BITS: Final = 40
@@ -24,10 +27,10 @@ def _host_bits(host: str) -> bytes:
 
 @functools.lru_cache(maxsize=1024)  # what a turn takes is asked for again in its claim and in its end
 def key_of(url: str) -> int:
-    """64 bits by which a canonical URL's record is found: 24 of its host, 40 of itself.
+    """64 bits by which the record of a canonical URL, or of "@NAME URL", is found: 24 of its host, 40 of itself.
 
-    What belongs to a host lies together, so that the links of a page touch few pages of the file. Two URLs may
-    have one key: whoever finds a record by it compares the URL.
+    What belongs to a host lies together, so that the links of a page touch few pages of the file. Two records may
+    have one number: whoever finds one by it compares the text.
     """
     rest = blake2b(url.encode(), digest_size=_URL_BITS // 8).digest()
     return int.from_bytes(_host_bits(host_of(url)) + rest, "big", signed=True)
@@ -45,6 +48,14 @@ def keys_of_host(host: str) -> tuple[int, int]:
     """The first and the last key that a URL of a host can have. Another host may share them."""
     first = int.from_bytes(_host_bits(host), "big", signed=True) << _URL_BITS
     return first, first + (1 << _URL_BITS) - 1
+
+
+def keys_of_crawl(name: str | None) -> tuple[str, str]:
+    """Between which texts the keys of a crawl's records lie, the second one not among them; none: those of all."""
+    if name is None:
+        return "", "\U0010ffff"
+    first = record_key("", name)  # of the default crawl: URLs begin with a letter, and names with "@"
+    return (first, first[:-1] + "!") if first else ("A", "\U0010ffff")
 
 
 def with_keys(urls: Iterable[str], keys: Mapping[str, int] = _NONE_KNOWN) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from sqspider.figures import COUNTED, Point
 from sqspider.frontier.sqlite import counters
 from sqspider.frontier.sqlite.connection import Part
-from sqspider.frontier.sqlite.keys import keys_of_host, with_keys
+from sqspider.frontier.sqlite.keys import keys_of_crawl, keys_of_host, with_keys
 from sqspider.frontier.sqlite.rows import PARENT, STATUS_NUMBERS, dicts, letter_row, record_of, whole, worker_row
 from sqspider.frontier.values import SCAN_BATCH, Counts, DeadLetter, QueueStats, WorkerRow
 from sqspider.record import Status, UrlRecord
@@ -22,12 +22,14 @@ ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
 SCAN: Final = f"""
 SELECT r.*, {PARENT} FROM record AS r NOT INDEXED
-WHERE r.id > :after_id AND (:status IS NULL OR r.status = :status) ORDER BY r.id LIMIT :limit
+WHERE r.id > :after_id AND (:status IS NULL OR r.status = :status) AND r.url >= :first_key AND r.url < :end_key
+ORDER BY r.id LIMIT :limit
 """
 SCAN_HOST: Final = f"""
 SELECT r.*, {PARENT} FROM record AS r INDEXED BY record_key
 WHERE r.key >= :after AND r.key <= :last AND (r.key > :after OR r.id > :after_id)
-AND (:status IS NULL OR r.status = :status) ORDER BY r.key, r.id LIMIT :limit
+AND (:status IS NULL OR r.status = :status) AND r.url >= :first_key AND r.url < :end_key
+ORDER BY r.key, r.id LIMIT :limit
 """
 # What is put off is the most there can be, and is counted as it happens; the others are few. Records are numbered as
 # they come: of each kind the first has waited longest.
@@ -46,6 +48,8 @@ SELECT
         SELECT * FROM (SELECT enqueued_at FROM record INDEXED BY record_place WHERE queue = 1 ORDER BY id LIMIT 1)
         UNION ALL
         SELECT * FROM (SELECT enqueued_at FROM record INDEXED BY record_place WHERE queue = 2 ORDER BY id LIMIT 1)
+        UNION ALL
+        SELECT * FROM (SELECT enqueued_at FROM record INDEXED BY record_place WHERE queue = 3 ORDER BY id LIMIT 1)
         UNION ALL
         SELECT min(sent_at) FROM sent INDEXED BY sent_age WHERE visible_at IS NOT NULL
     ))
@@ -66,14 +70,17 @@ FROM sample INDEXED BY sample_at WHERE at >= :since AND at < :until GROUP BY 1 O
 class Looking(Part):
     """Looks at what there is."""
 
-    async def get(self, urls: Sequence[str]) -> dict[str, UrlRecord]:
-        parameters = (with_keys(urls),)
+    async def get(self, keys: Sequence[str]) -> dict[str, UrlRecord]:
+        parameters = (with_keys(keys),)
         rows = await self._file.read(lambda connection: dicts(connection, GET, parameters))
-        return {record.url: record for record in self._records(rows)}
+        return {record.key: record for record in self._records(rows)}
 
-    async def scan(self, *, status: Status | None = None, host: str | None = None) -> AsyncIterator[list[UrlRecord]]:
+    async def scan(
+        self, *, status: Status | None = None, host: str | None = None, crawl: str | None = None
+    ) -> AsyncIterator[list[UrlRecord]]:
         place: dict[str, Any] = {"after": None, "after_id": 0, "limit": SCAN_BATCH}
         place["status"] = None if status is None else STATUS_NUMBERS[status]
+        place["first_key"], place["end_key"] = keys_of_crawl(crawl)
         statement = SCAN
         if host is not None:
             statement = SCAN_HOST
@@ -86,8 +93,8 @@ class Looking(Part):
     def _records(self, rows: Sequence[dict[str, Any]]) -> list[UrlRecord]:
         return [record_of(row, self._file.settings.due_seconds) for row in rows]
 
-    async def counts(self, *, exact: bool = False) -> Counts:  # noqa: ARG002 - they always are
-        return await self._file.read(counters.records)
+    async def counts(self, *, exact: bool = False, crawl: str | None = None) -> Counts:  # noqa: ARG002 - they always are
+        return await self._file.read(lambda connection: counters.records(connection, crawl))
 
     async def queue_stats(self) -> QueueStats:
         return await self._file.read(lambda connection: queue_stats(connection, self._file.clock()))

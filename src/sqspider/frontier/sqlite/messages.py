@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from sqspider.crawls import CrawlSettings
 from sqspider.frontier.answers import MOST_LOOKED_AT, is_dead, not_before
 from sqspider.frontier.sqlite import counters
 from sqspider.frontier.sqlite.connection import OpenFile, Part, Transaction
 from sqspider.frontier.sqlite.errors import damaged
 from sqspider.frontier.sqlite.keys import key_of
 from sqspider.frontier.sqlite.receipts import MESSAGE_MARK, receipt_of
-from sqspider.frontier.sqlite.records import held, settings_by_crawl
-from sqspider.frontier.sqlite.rows import FRESH, IN_FLIGHT, PUT_OFF, Waiting
+from sqspider.frontier.sqlite.records import belongings, held
+from sqspider.frontier.sqlite.rows import END_OF_TIME, FRESH, IN_FLIGHT, PUT_OFF, Belonging, Waiting
 from sqspider.frontier.values import Deferral, Delivery
 from sqspider.message import BadBody, Message, decode_message, encode_message
 
@@ -30,7 +29,8 @@ POLL_SECONDS: Final = (0.01, 0.25)  # between two looks for messages of other pr
 INSERT_MESSAGE: Final = """
 INSERT INTO sent (key, url, body, sent_at, queue, visible_at, receives) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
-NEXT_VISIBLE: Final = """
+# What is put aside is not visible, ever: it is called back.
+NEXT_VISIBLE: Final = f"""
 SELECT
     EXISTS (SELECT 1 FROM record INDEXED BY record_place WHERE queue = 0),
     (SELECT min(at) FROM (
@@ -38,7 +38,7 @@ SELECT
         UNION ALL
         SELECT min(visible_at) FROM record INDEXED BY record_timed WHERE queue = 2 AND visible_at IS NOT NULL
         UNION ALL
-        SELECT min(visible_at) FROM sent INDEXED BY sent_visible WHERE visible_at IS NOT NULL
+        SELECT min(visible_at) FROM sent INDEXED BY sent_visible WHERE visible_at < {END_OF_TIME:.0f}
     ))
 """
 # The first comes first: what a worker lost, then what has its time (a slot is good for its moment only), then the rest.
@@ -158,8 +158,8 @@ def send(transaction: Transaction, bodies: Iterable[str]) -> None:
     for sent in bodies:
         body = sent.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
         message = decode_message(body)
-        url = None if isinstance(message, BadBody) else message.url
-        rows.append((url and key_of(url), url, body, now, FRESH, now, 0))
+        key = None if isinstance(message, BadBody) else message.key
+        rows.append((key and key_of(key), key, body, now, FRESH, now, 0))
     transaction.connection.executemany(INSERT_MESSAGE, rows)
     transaction.count({"messages": len(rows)})
 
@@ -191,7 +191,7 @@ class Seen(NamedTuple):
     """A record that is visible, as it will be once it is received."""
 
     place: Waiting
-    settings: CrawlSettings
+    belonging: Belonging
     message: Message | None  # none: it is damaged; whoever receives it is told
 
 
@@ -232,12 +232,12 @@ def _look_at(transaction: Transaction, ids: Sequence[int]) -> list[Seen]:
     by_id = {place.id: place for place in (Waiting(*row) for row in rows)}  # what is read has no order
     if by_id.keys() != set(ids):
         raise damaged(transaction.path, "an index names URLs that wait and are not there")
-    settings = settings_by_crawl(transaction.connection, {place.crawl for place in by_id.values()})
+    found = belongings(transaction.connection, {place.crawl for place in by_id.values()})
     seen = []
     for place in map(by_id.__getitem__, ids):
-        if place.crawl not in settings:
+        if place.crawl not in found:
             raise damaged(transaction.path, f"the settings are gone with which {place.url} was recorded")
-        seen.append(Seen(place, settings[place.crawl], place.sound_message(settings[place.crawl])))
+        seen.append(Seen(place, found[place.crawl], place.sound_message(found[place.crawl])))
     return seen
 
 
@@ -305,7 +305,7 @@ def _delivery_of(transaction: Transaction, seen: Seen) -> Delivery:
     return Delivery(
         message_id=str(place.id),
         receipt=f"{transaction.generation}.{place.delivery}",
-        body=encode_message(seen.message or place.message(seen.settings)),
+        body=encode_message(seen.message or place.message(seen.belonging)),
         receive_count=place.receives,
         sent_at=place.enqueued_at,
         is_finished=bool(place.is_finished),

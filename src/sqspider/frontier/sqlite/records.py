@@ -1,8 +1,8 @@
-"""How URLs are recorded, each once, and how records are found again by their URLs.
+"""How URLs are recorded, each once, and how records are found again by their keys.
 
 The statements, here and beside: one that reads a table which grows names its index: should that not serve, SQLite
 refuses to prepare it, instead of reading the whole table. ``tests/frontier/test_sqlite_plans.py`` knows each by its
-name. Batches go in as one JSON array, so that each is one statement; of URLs as [key, URL].
+name. Batches go in as one JSON array, so that each is one statement; of records as [number of the key, key].
 """
 
 from __future__ import annotations
@@ -10,20 +10,23 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
-from sqspider.crawls import CrawlSettings, encode_settings
+from sqspider.crawl import CrawlRef
+from sqspider.crawls import encode_settings
 from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each, has_fewer_redirects
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.keys import key_of, with_keys
-from sqspider.frontier.sqlite.rows import FRESH, STATUSES, settings_of
+from sqspider.frontier.sqlite.rows import FRESH, STATUSES, Belonging, belonging_of
 from sqspider.frontier.values import Entry
-from sqspider.record import Status
+from sqspider.record import Status, record_key, split_key
 
-FIND_CRAWL: Final = "SELECT id FROM crawl WHERE settings = ?"
+# One that is being removed takes no more records.
+FIND_CRAWL: Final = "SELECT id FROM crawl WHERE settings = ? AND (name IS NULL OR row IS NOT NULL)"
 ADD_CRAWL: Final = "INSERT INTO crawl (settings) VALUES (?)"
 CRAWLS: Final = """
 SELECT c.id, c.settings FROM json_each(?) AS e CROSS JOIN crawl AS c NOT INDEXED ON c.id = e.value
@@ -58,61 +61,82 @@ class Records(Part):
 
 
 def enqueue(transaction: Transaction, entries: Iterable[Entry]) -> set[str]:
-    """Record what is not known, with a place in the queue; the URLs that were new."""
+    """Record what is not known, with a place in the queue; the keys that were new."""
     new = record(transaction, entries, FRESH)
     transaction.count({"messages": len(new)})
     return new
 
 
 def record(transaction: Transaction, entries: Iterable[Entry], queue: int | None) -> set[str]:
-    """Insert records for what is not known, in their order; the URLs that were new."""
-    by_url = first_of_each(entries)
-    if not by_url:
+    """Insert records for what is not known, in their order; the keys that were new.
+
+    What is of a crawl that is not there is not recorded.
+    """
+    by_key = first_of_each(entries)
+    if not by_key:
         return set()
     connection, now = transaction.connection, transaction.now
-    keys = {url: key_of(url) for url in by_url}
-    known = _known(connection, by_url, keys)
-    crawls: dict[str, int] = {}  # for this transaction: another process may clear the table after it
-    rows = []
-    for url, entry in by_url.items():
-        if url in known:
+    keys = {key: key_of(key) for key in by_key}
+    known = _known(connection, by_key, keys)
+    crawls: dict[str, int | None] = {}  # for this transaction: another process may clear the table after it
+    rows, new = [], []
+    for key, entry in by_key.items():
+        if key in known:
             continue
-        settings = encode_settings(entry.settings)
-        if settings not in crawls:
-            crawls[settings] = _crawl_id(connection, settings)
-        parent = known.get(entry.parent, entry.parent) if entry.parent is not None else None
-        rows.append((keys[url], crawls[settings], queue, entry.depth, parent, url, entry.redirects, entry.lastmod, now))
+        text = encode_settings(entry.settings) if entry.crawl is None else str(entry.crawl)
+        if text not in crawls:
+            crawls[text] = _crawl_id(connection, text)
+        if (crawl := crawls[text]) is None:
+            continue
+        parent = None if entry.parent is None else known.get(_parent_key(entry, entry.parent), entry.parent)
+        rows.append((keys[key], crawl, queue, entry.depth, parent, key, entry.redirects, entry.lastmod, now))
+        new.append(key)
     connection.executemany(INSERT_RECORD, rows)
-    transaction.count_records(counted(None, Status.QUEUED, count=len(rows)))
-    return by_url.keys() - known.keys()
+    for name, count in Counter(split_key(key)[0] for key in new).items():
+        transaction.count_records(name, counted(None, Status.QUEUED, count=count))
+    return set(new)
 
 
-def _known(connection: sqlite3.Connection, by_url: Mapping[str, Entry], keys: Mapping[str, int]) -> dict[str, int]:
-    """The ids of records that are there, by URL, those of parents too; of open ones the fewest redirects hold now."""
-    parents = {entry.parent: None for entry in by_url.values() if entry.parent is not None}
-    asked = [*by_url, *(parent for parent in parents if parent not in by_url)]
+def _parent_key(entry: Entry, parent: str) -> str:
+    """By what the record of the page is found on which an entry was."""
+    return parent if entry.crawl is None else record_key(parent, entry.crawl.name)
+
+
+def _known(connection: sqlite3.Connection, by_key: Mapping[str, Entry], keys: Mapping[str, int]) -> dict[str, int]:
+    """The ids of records that are there, by key, those of parents too; of open ones the fewest redirects hold now."""
+    parents = {_parent_key(entry, entry.parent): None for entry in by_key.values() if entry.parent is not None}
+    asked = [*by_key, *(parent for parent in parents if parent not in by_key)]
     known: dict[str, int] = {}
     fewer = []
     for index, id_, redirects, number in connection.execute(KNOWN, (with_keys(asked, keys),)):
-        url = asked[index]
-        known[url] = id_
-        if url in by_url and has_fewer_redirects(by_url[url], _STATUS_BY_NUMBER.get(number, Status.DONE), redirects):
-            fewer.append((by_url[url].redirects, id_))
+        key = asked[index]
+        known[key] = id_
+        if key in by_key and has_fewer_redirects(by_key[key], _STATUS_BY_NUMBER.get(number, Status.DONE), redirects):
+            fewer.append((by_key[key].redirects, id_))
     connection.executemany(FEWER_REDIRECTS, fewer)
     return known
 
 
-def _crawl_id(connection: sqlite3.Connection, settings: str) -> int:
-    found = connection.execute(FIND_CRAWL, (settings,)).fetchone()
-    return int(found[0]) if found else int(connection.execute(ADD_CRAWL, (settings,)).lastrowid or 0)
+def _crawl_id(connection: sqlite3.Connection, text: str) -> int | None:
+    """The id of some settings, or of a crawl that has a row; none: that is not there."""
+    found = connection.execute(FIND_CRAWL, (text,)).fetchone()
+    if found:
+        return int(found[0])
+    is_loose = text.startswith("{")
+    return int(connection.execute(ADD_CRAWL, (text,)).lastrowid or 0) if is_loose else None
 
 
-def settings_by_crawl(connection: sqlite3.Connection, crawls: Iterable[int]) -> dict[int, CrawlSettings]:
-    """The settings of some crawls by their ids, those that can be read."""
+def is_there(connection: sqlite3.Connection, ref: CrawlRef) -> bool:
+    """Whether there is the very crawl that is named."""
+    return connection.execute(FIND_CRAWL, (str(ref),)).fetchone() is not None
+
+
+def belongings(connection: sqlite3.Connection, crawls: Iterable[int]) -> dict[int, Belonging]:
+    """What records go by, by the ids of some rows of crawls, those that can be read."""
     found = {}
-    for id_, body in connection.execute(CRAWLS, (json.dumps(list(crawls)),)):
-        with contextlib.suppress(msgspec.MsgspecError, TypeError):
-            found[id_] = settings_of(body)
+    for id_, text in connection.execute(CRAWLS, (json.dumps(list(crawls)),)):
+        with contextlib.suppress(msgspec.MsgspecError, TypeError, ValueError, AttributeError):
+            found[id_] = belonging_of(text)
     return found
 
 
@@ -134,7 +158,7 @@ class Held(NamedTuple):
         return STATUSES[self.number]
 
 
-def held(connection: sqlite3.Connection, urls: Sequence[str]) -> dict[str, Held]:
-    """What is known of the claims of some URLs; unknown ones are left out."""
-    rows = connection.execute(HELD, (with_keys(urls),))
-    return {urls[index]: Held(*row) for index, *row in rows}
+def held(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Held]:
+    """What is known of the claims of some records; unknown ones are left out."""
+    rows = connection.execute(HELD, (with_keys(keys),))
+    return {keys[index]: Held(*row) for index, *row in rows}

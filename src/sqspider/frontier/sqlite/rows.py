@@ -14,13 +14,14 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from sqspider.checks import check_numbers
+from sqspider.crawl import CrawlRef
 from sqspider.crawls import CrawlSettings, decode_settings
 from sqspider.frontier.sqlite.errors import NOT_UTF8, damaged
 from sqspider.frontier.sqlite.keys import key_or_none
 from sqspider.frontier.values import DeadLetter, RobotsRow, WorkerRow
 from sqspider.host import HostRow
 from sqspider.message import Message
-from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.record import Outcome, Reason, Status, UrlRecord, split_key
 from sqspider.url import host_of
 
 T = TypeVar("T")
@@ -28,10 +29,12 @@ END_OF_TIME: Final = 253_402_300_800.0  # the year 10000, which no calendar here
 
 Parameters = dict[str, Any] | tuple[Any, ...]
 
+NO_SETTINGS: Final = CrawlSettings()
 STATUSES: Final = (Status.QUEUED, Status.PROCESSING, Status.DONE, Status.FAILED, Status.BLOCKED)
 """A record's status as the file has it: by its place in this list."""
 STATUS_NUMBERS: Final = {status: number for number, status in enumerate(STATUSES)}
-FRESH, PUT_OFF, IN_FLIGHT = 0, 1, 2  # the places in the queue
+FRESH, PUT_OFF, IN_FLIGHT, ASIDE = 0, 1, 2, 3  # the places in the queue
+NOT_YET: Final = (PUT_OFF, ASIDE)  # those that are counted as put off
 STEP: Final = 1000  # rows that one transaction of a longer piece of work looks at, before others get their turn
 
 
@@ -125,10 +128,14 @@ HOST_COLUMNS: Final = HostRow.__struct_fields__
 _SHOWN_MOMENTS: Final = frozenset(("penalty_since", "rest_until", "started_at", "seen_at", "sent_at"))
 
 
+Belonging = CrawlSettings | CrawlRef
+"""What a record goes by: its own settings, or the crawl that has them in its row."""
+
+
 @functools.lru_cache(maxsize=256)
-def settings_of(body: str) -> CrawlSettings:
-    """A crawl's settings. Raises ``msgspec.MsgspecError`` if they are damaged."""
-    return decode_settings(body)
+def belonging_of(text: str) -> Belonging:
+    """What the records of a row of crawls go by. Raises ``msgspec.MsgspecError`` or ``ValueError`` if it is damaged."""
+    return decode_settings(text) if text.startswith("{") else CrawlRef.parse(text)
 
 
 class Waiting(NamedTuple):
@@ -137,7 +144,7 @@ class Waiting(NamedTuple):
     id: int
     key: int
     delivery: int
-    url: str
+    url: str  # the record's key
     depth: int
     parent: str | None
     crawl: int
@@ -149,31 +156,37 @@ class Waiting(NamedTuple):
     enqueued_at: float
     is_finished: int
 
-    def message(self, settings: CrawlSettings) -> Message:
+    def message(self, belonging: Belonging) -> Message:
         """What it says to whoever receives it."""
         return Message(
-            url=self.url,
+            url=bare(self.url),
             depth=self.depth,
-            parent=self.parent,
-            settings=settings,
+            parent=bare(self.parent),
+            settings=NO_SETTINGS if isinstance(belonging, CrawlRef) else belonging,
+            crawl=belonging if isinstance(belonging, CrawlRef) else None,
             redirects=self.redirects,
             lastmod=self.lastmod,
             slot=self.slot,
             generation=self.slot_generation or 0,
         )
 
-    def sound_message(self, settings: CrawlSettings) -> Message | None:
+    def sound_message(self, belonging: Belonging) -> Message | None:
         """The same, where it can be believed without being read again: none if anything of it is damaged.
 
-        The key was made of the very same URL, which was canonical then.
+        The key was made of the very same text, whose URL was canonical then.
         """
         try:
             msgspec.convert(tuple(self), Waiting)  # what is one already is believed
-            message = self.message(settings)
+            message = self.message(belonging)
             check_numbers(message, Message.ranges)
         except (msgspec.ValidationError, TypeError, ValueError):
             return None
-        return message if self.key == key_or_none(self.url) else None
+        return message if self.key == key_or_none(message.key) else None
+
+
+def bare(key: T) -> T | str:
+    """The URL of a record's key; what is damaged stays as it is."""
+    return split_key(key)[1] if isinstance(key, str) else key
 
 
 def host_row(row: tuple[Any, ...]) -> HostRow:
@@ -268,8 +281,8 @@ def record_of(row: dict[str, Any], due_seconds: float) -> UrlRecord:
     try:
         return _record_of(row, due_seconds)
     except (msgspec.MsgspecError, ValueError, TypeError, IndexError) as error:
-        url = row["url"] if isinstance(row["url"], str) else repr(row["url"])
-        return UrlRecord(url=url, status=Status.QUEUED, unreadable=f"its row is damaged: {error}")
+        crawl, url = split_key(row["url"] if isinstance(row["url"], str) else repr(row["url"]))
+        return UrlRecord(url=url, crawl=crawl, status=Status.QUEUED, unreadable=f"its row is damaged: {error}")
 
 
 _RECORD_NAMES: Final = tuple(
@@ -278,15 +291,17 @@ _RECORD_NAMES: Final = tuple(
 
 
 def _record_of(row: dict[str, Any], due_seconds: float) -> UrlRecord:
-    status, url = row["status"], row["url"]
+    status, (crawl, url) = row["status"], split_key(row["url"])
     if status not in range(len(STATUSES)):
         raise ValueError(f"no status is {status!r}")
     packed = PackedOutcome(row["outcome"], row["digest"], row["redirect_to"])
     values = {name: row[name] for name in _RECORD_NAMES}
     values |= {
         "status": STATUSES[status],
+        "url": url,
+        "crawl": crawl,
         "host": host_of(url),
-        "parent": row["parent_url"],
+        "parent": bare(row["parent_url"]),
         "outcome": unpack(packed),
         "due_at": _due_at(row, due_seconds),
     }

@@ -7,19 +7,33 @@ from typing import Final
 SCHEMA: Final = """
 CREATE TABLE crawl (               -- how to go on from a URL, each once: records refer to it
     id INTEGER PRIMARY KEY AUTOINCREMENT, -- never used twice
-    settings TEXT NOT NULL UNIQUE  -- JSON
+    settings TEXT NOT NULL UNIQUE, -- of loose URLs: JSON; of a crawl that has a row: NAME.ID
+    name TEXT,                     -- of a crawl that has, or had, a row
+    row TEXT                       -- JSON; NULL beside a name: what is left of the crawl is being removed
 );
+CREATE UNIQUE INDEX crawl_name ON crawl (name) WHERE name IS NOT NULL;
+CREATE TABLE seed (                -- where the scope of a crawl is measured from
+    crawl INTEGER NOT NULL REFERENCES crawl (id),
+    site TEXT NOT NULL,
+    folder TEXT NOT NULL,          -- '': that the site is noted, whether it has folders or not
+    PRIMARY KEY (crawl, site, folder)
+) WITHOUT ROWID;
+CREATE TABLE run (                 -- what a run may take, shared among its workers
+    name TEXT PRIMARY KEY,
+    row TEXT NOT NULL              -- JSON: see frontier/shares.py
+) WITHOUT ROWID;
 CREATE TABLE record (              -- a URL, and its place in the queue
     id INTEGER PRIMARY KEY,        -- in the order of recording
     key INTEGER NOT NULL,          -- of its host and itself: see keys.key_of
     crawl INTEGER NOT NULL REFERENCES crawl (id),
     status INTEGER NOT NULL DEFAULT 0, -- 0 queued, 1 processing, 2 done, 3 failed, 4 blocked
-    queue INTEGER,                 -- NULL no place, 0 fresh, 1 put off until visible_at, 2 in flight until then
+    queue INTEGER,                 -- NULL no place, 0 fresh, 1 put off until visible_at, 2 in flight until then,
+                                   -- 3 put aside: its crawl does not run
     depth INTEGER NOT NULL DEFAULT 0,
-    parent,                        -- the id of its record; the URL where it has none
-    url TEXT NOT NULL,
+    parent,                        -- the id of its record, of the same crawl's name; the URL where it has none
+    url TEXT NOT NULL,             -- the record's key: in a crawl with a name of its own "@NAME URL"
     enqueued_at REAL NOT NULL,
-    visible_at REAL,               -- of a place that is not fresh
+    visible_at REAL,               -- of a place that is put off or in flight
     receives INTEGER NOT NULL DEFAULT 0, -- of this place, since it was sent, put off or given back
     delivery INTEGER NOT NULL DEFAULT 0, -- only rises: a receipt names it
     redirects INTEGER NOT NULL DEFAULT 0,
@@ -52,11 +66,11 @@ CREATE INDEX record_due ON record (due_at) WHERE due_at IS NOT NULL;
 CREATE TABLE sent (                -- what anybody sent, copies, dead letters
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     key INTEGER,                   -- as the record's; NULL: the body is no message
-    url TEXT,
+    url TEXT,                      -- the same
     body TEXT NOT NULL,
     sent_at REAL NOT NULL,
     queue INTEGER,                 -- as the record's; NULL: it is dead
-    visible_at REAL,               -- NULL: it is dead
+    visible_at REAL,               -- NULL: it is dead; the end of time: it is put aside
     receives INTEGER NOT NULL DEFAULT 0,
     delivery INTEGER NOT NULL DEFAULT 0
 );
@@ -65,8 +79,9 @@ CREATE INDEX sent_visible ON sent (visible_at, queue) WHERE visible_at IS NOT NU
 CREATE INDEX sent_age ON sent (sent_at) WHERE visible_at IS NOT NULL;
 CREATE INDEX sent_dead ON sent (visible_at) WHERE visible_at IS NULL;
 CREATE TABLE counter (             -- kept up to date by every transaction: counting costs nothing
-    name TEXT PRIMARY KEY,         -- "status:done", "reason:robots", "bytes", "redirects"; "messages" (that
-    number INTEGER NOT NULL        -- live), "put_off" (records), "dead"; "generation"
+    name TEXT PRIMARY KEY,         -- "status:done", "reason:robots", "bytes", "redirects", and the same of each crawl
+    number INTEGER NOT NULL        -- as "@NAME bytes"; "messages" (that live), "put_off" (records, those that are put
+                                   -- aside too), "dead"; "generation"
 ) WITHOUT ROWID;
 CREATE TABLE clock (               -- one row
     latest REAL NOT NULL           -- the latest moment at which somebody worked here
@@ -129,13 +144,16 @@ CREATE TABLE sample (              -- what workers did in a while, and the queue
 );
 CREATE INDEX sample_at ON sample (at);
 CREATE VIEW urls AS                -- for a person with the program sqlite3
-SELECT r.id, r.url,
+SELECT r.id, iif(r.url LIKE '@%', substr(r.url, instr(r.url, ' ') + 1), r.url) AS url,
+    iif(r.url LIKE '@%', substr(r.url, 2, instr(r.url, ' ') - 2), 'default') AS crawl,
     CASE r.status WHEN 0 THEN 'queued' WHEN 1 THEN 'processing' WHEN 2 THEN 'done' WHEN 3 THEN 'failed'
         ELSE 'blocked' END AS status,
-    CASE r.queue WHEN 0 THEN 'fresh' WHEN 1 THEN 'put off' WHEN 2 THEN 'in flight' END AS place,
+    CASE r.queue WHEN 0 THEN 'fresh' WHEN 1 THEN 'put off' WHEN 2 THEN 'in flight'
+        WHEN 3 THEN 'put aside' END AS place,
     datetime(r.visible_at, 'unixepoch') AS visible_at, r.depth, r.redirects, r.attempt, r.tries, r.worker_id,
     datetime(r.enqueued_at, 'unixepoch') AS enqueued_at, datetime(r.finished_at, 'unixepoch') AS finished_at,
-    r.redirect_to, CASE typeof(r.parent) WHEN 'integer' THEN p.url ELSE r.parent END AS parent
+    r.redirect_to, CASE WHEN typeof(r.parent) != 'integer' THEN r.parent
+        WHEN p.url LIKE '@%' THEN substr(p.url, instr(p.url, ' ') + 1) ELSE p.url END AS parent
 FROM record AS r LEFT JOIN record AS p ON typeof(r.parent) = 'integer' AND p.id = r.parent;
 """
 

@@ -20,7 +20,7 @@ from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.errors import damaged
 from sqspider.frontier.sqlite.keys import key_or_none
 from sqspider.frontier.sqlite.messages import next_visible
-from sqspider.frontier.sqlite.rows import STEP
+from sqspider.frontier.sqlite.rows import END_OF_TIME, STEP
 
 PAST_DUE: Final = """
 SELECT r.id, r.enqueued_at, EXISTS (
@@ -35,6 +35,11 @@ SELECT r.id, r.url, r.key, c.id IS NOT NULL AND r.lease_until IS NOT NULL AND r.
 )
 FROM json_each(?) AS e CROSS JOIN record AS r NOT INDEXED ON r.id = e.value
 LEFT JOIN crawl AS c NOT INDEXED ON c.id = r.crawl
+"""
+# What is put aside comes back when its crawl runs again: it is not lost.
+IS_ANY_ASIDE: Final = f"""
+SELECT EXISTS (SELECT 1 FROM record INDEXED BY record_place WHERE queue = 3)
+    OR EXISTS (SELECT 1 FROM sent INDEXED BY sent_visible WHERE visible_at >= {END_OF_TIME:.0f})
 """
 PUT_BACK: Final = """
 UPDATE record NOT INDEXED SET
@@ -122,7 +127,7 @@ def _left(connection: sqlite3.Connection) -> int:
 
 def _lost(connection: sqlite3.Connection) -> list[str] | None:
     """The URLs that are not finished, if nothing brings any of them back; none if something does."""
-    if next_visible(connection) is not None:
+    if next_visible(connection) is not None or connection.execute(IS_ANY_ASIDE).fetchone()[0]:
         return None
     lost: list[str] = []
     due = connection.execute(PAST_DUE, _due(math.inf, -1))  # no limit: the first that has a way back ends it

@@ -1,7 +1,8 @@
-"""Brings a frontier's file of the first or second version up to date, in one transaction.
+"""Brings a frontier's file of an older version up to date, in one transaction.
 
-There a record, its message and the text of both lay in two tables; here they are one row. Whoever is killed on
-the way leaves the file as it was.
+In the first two a record, its message and the text of both lay in two tables; since then they are one row. The third
+knew no crawls with rows of their own: it gets the tables for them. What was recorded stays loose, and goes by its own
+settings. Whoever is killed on the way leaves the file as it was.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -37,6 +38,12 @@ FIRST_HAS_NOT: Final = (
     "CREATE TABLE sample (at, sample, visible, in_flight, oldest_age)",
     "ALTER TABLE message ADD COLUMN is_deferred INTEGER NOT NULL DEFAULT 0",
 )
+THIRD_HAS_NOT: Final = (
+    "ALTER TABLE crawl ADD COLUMN name TEXT",
+    "ALTER TABLE crawl ADD COLUMN row TEXT",
+    "DROP VIEW urls",
+)
+ALSO_NEW: Final = (" INDEX crawl_name ", " TABLE seed ", " TABLE run ", " VIEW urls ")
 AT_WORK: Final = "SELECT worker_id FROM worker WHERE expires_at >= :now AND seen_at <= :now + :ahead ORDER BY worker_id"
 RECORDS: Final = """
 SELECT r.*, p.id AS parent_id, m.id AS message, m.visible_at, m.receive_count, m.receipt, m.is_deferred,
@@ -105,6 +112,11 @@ def upgrade(connection: sqlite3.Connection, path: str, version: int, now: float)
     no room for both.
     """
     _refuse_workers(connection, path, now)
+    if version == 3:
+        for statement in (*THIRD_HAS_NOT, *_made_by_schema(ALSO_NEW)):
+            connection.execute(statement)
+        _Progress(path).end()
+        return
     _refuse_without_room(path)
     for statement in FIRST_HAS_NOT if version == 1 else ():
         connection.execute(statement)
@@ -112,9 +124,8 @@ def upgrade(connection: sqlite3.Connection, path: str, version: int, now: float)
         connection.execute(f"DROP INDEX IF EXISTS {index}")
     for table in TABLES:
         connection.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
-    statements = statements_of(SCHEMA)
-    indexes = [statement for statement in statements if " INDEX record_" in statement]
-    for statement in statements:
+    indexes = _made_by_schema((" INDEX record_",))
+    for statement in statements_of(SCHEMA):
         if statement not in indexes:
             connection.execute(statement)
     progress = _Progress(path)
@@ -127,6 +138,11 @@ def upgrade(connection: sqlite3.Connection, path: str, version: int, now: float)
     for table in TABLES:
         connection.execute(f"DROP TABLE old_{table}")
     progress.end()
+
+
+def _made_by_schema(names: Sequence[str]) -> list[str]:
+    """The statements that make some things of a new file."""
+    return [statement for statement in statements_of(SCHEMA) if any(name in statement for name in names)]
 
 
 def _refuse_workers(connection: sqlite3.Connection, path: str, now: float) -> None:

@@ -1,0 +1,282 @@
+"""The rows of crawls, their seeds and the shares of runs; what is put aside of a crawl, and how one is removed.
+
+A crawl's records are found by a look at all, step by step: an index by crawl would cost every crawl at every URL, and
+crawls are removed now and then.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from sqspider.crawl import Crawl, CrawlRef, decode_crawl, encode_crawl
+from sqspider.frontier.answers import saved_crawl, uncounted
+from sqspider.frontier.shares import Run, decode_run, encode_run, shared
+from sqspider.frontier.sqlite.clock import raise_generation
+from sqspider.frontier.sqlite.connection import Part, Transaction
+from sqspider.frontier.sqlite.errors import damaged
+from sqspider.frontier.sqlite.keys import keys_of_crawl
+from sqspider.frontier.sqlite.receipts import receipt_of
+from sqspider.frontier.sqlite.records import is_there
+from sqspider.frontier.sqlite.rows import END_OF_TIME, NOT_YET, STATUSES, STEP, PackedOutcome, unpack
+from sqspider.frontier.values import Delivery
+from sqspider.message import Message, decode_message
+from sqspider.record import DEFAULT_CRAWL
+
+ALL_CRAWLS: Final = """
+SELECT name, row FROM crawl INDEXED BY crawl_name WHERE name IS NOT NULL AND row IS NOT NULL ORDER BY name
+"""
+CRAWL_OF_NAME: Final = "SELECT row FROM crawl INDEXED BY crawl_name WHERE name = ?"
+ADD_NAMED_CRAWL: Final = "INSERT INTO crawl (settings, name, row) VALUES (?, ?, ?)"
+SET_CRAWL: Final = "UPDATE crawl INDEXED BY crawl_name SET row = ? WHERE name = ?"
+CRAWL_OF_REF: Final = "SELECT id FROM crawl WHERE settings = ?"
+SEEDS: Final = """
+SELECT s.site, s.folder FROM json_each(:sites) AS e CROSS JOIN seed AS s ON s.crawl = :crawl AND s.site = e.value
+"""
+ADD_SEED: Final = "INSERT INTO seed (crawl, site, folder) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+RUN: Final = "SELECT row FROM run WHERE name = ?"
+SAVE_RUN: Final = "INSERT INTO run (name, row) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET row = excluded.row"
+# A record's own message is put aside where it is a crawl's.
+PARK: Final = """
+UPDATE record NOT INDEXED SET queue = 3, visible_at = NULL, receives = 0, slot = NULL, slot_generation = NULL
+WHERE id = :id AND delivery = :delivery AND queue = 2
+    AND EXISTS (SELECT 1 FROM crawl AS c NOT INDEXED WHERE c.id = record.crawl AND c.name IS NOT NULL)
+"""
+PARK_MESSAGE: Final = """
+UPDATE sent NOT INDEXED SET queue = 3, visible_at = :until, receives = 0
+WHERE id = :id AND delivery = :delivery AND queue = 2
+"""
+ASIDE_OF_CRAWL: Final = """
+SELECT id, status FROM record INDEXED BY record_place WHERE queue = 3 AND id > :after AND crawl = :crawl
+ORDER BY id LIMIT :limit
+"""
+# What is claimed has no fresh place.
+UNPARK: Final = """
+UPDATE record NOT INDEXED SET queue = iif(status = 0, 0, 1), visible_at = iif(status = 0, NULL, :now)
+WHERE id IN (SELECT value FROM json_each(:ids))
+"""
+MESSAGES_ASIDE: Final = """
+SELECT id, body FROM sent INDEXED BY sent_visible WHERE visible_at = :end AND queue = 3 AND id > :after
+ORDER BY id LIMIT :limit
+"""
+UNPARK_MESSAGE: Final = "UPDATE sent NOT INDEXED SET queue = 0, visible_at = :now WHERE id = :id"
+END_CRAWL: Final = "UPDATE crawl NOT INDEXED SET row = NULL WHERE id = ?"
+SOME_SEEDS: Final = "SELECT crawl, site, folder FROM seed WHERE crawl = ? LIMIT ?"
+REMOVE_SEED: Final = "DELETE FROM seed WHERE crawl = ? AND site = ? AND folder = ?"
+SOME_OF_CRAWL: Final = """
+SELECT id, status, queue, outcome, digest, redirect_to FROM record NOT INDEXED
+WHERE id > :after AND id <= :last AND crawl = :crawl
+"""
+LAST_RECORD: Final = "SELECT max(id) FROM record NOT INDEXED"
+REMOVE_RECORDS: Final = "DELETE FROM record NOT INDEXED WHERE id IN (SELECT value FROM json_each(?))"
+SOME_MESSAGES: Final = "SELECT id, body, visible_at FROM sent NOT INDEXED WHERE id > ? ORDER BY id LIMIT ?"
+REMOVE_MESSAGES: Final = "DELETE FROM sent NOT INDEXED WHERE id IN (SELECT value FROM json_each(?))"
+REMOVE_SUMS: Final = "DELETE FROM counter WHERE name >= ? AND name < ?"
+REMOVE_CRAWL: Final = "DELETE FROM crawl NOT INDEXED WHERE id = ?"
+
+LOOKED_AT: Final = 10 * STEP  # records of any crawl that one step of a removal passes
+
+
+class Crawls(Part):
+    """What is known of crawls, beside their records."""
+
+    async def crawls(self) -> list[Crawl]:
+        rows = await self._file.rows(ALL_CRAWLS)
+        return [_read(name, row, self._file.path) for name, row in rows]
+
+    async def save_crawl(self, crawl: Crawl) -> bool:
+        return await self._file.write(partial(_save, crawl=crawl))
+
+    async def add_seeds(self, ref: CrawlRef, sites: Mapping[str, Collection[str]]) -> bool:
+        return await self._file.write(partial(_add_seeds, ref=ref, sites=sites))
+
+    async def seeds(self, ref: CrawlRef, sites: Collection[str]) -> dict[str, frozenset[str]]:
+        return await self._file.read(partial(_seeds, ref=ref, sites=sites))
+
+    async def share(self, run: str, *, most: int, worker_id: str, spent: int, wanted: int, until: float) -> int:
+        def work(transaction: Transaction) -> int:
+            found = transaction.connection.execute(RUN, (run,)).fetchone()
+            row, mine = shared(
+                decode_run(found[0]) if found else Run(),
+                most=most,
+                worker_id=worker_id,
+                spent=spent,
+                wanted=wanted,
+                until=until,
+                now=transaction.now,
+            )
+            transaction.connection.execute(SAVE_RUN, (run, encode_run(row)))
+            return mine
+
+        return await self._file.write(work)
+
+    async def park(self, deliveries: Sequence[Delivery]) -> None:
+        await self._file.write(partial(_park, deliveries=deliveries))
+
+    async def unpark(self, ref: CrawlRef) -> int:
+        unparked = 0
+        for unpark_some in (_unpark_records, _unpark_messages):
+            after: int | None = 0
+            while after is not None:
+                some, after = await self._file.write(partial(unpark_some, ref=ref, after=after))
+                unparked += some
+        self._file.news.set()
+        return unparked
+
+    async def remove_crawl(self, ref: CrawlRef, on_removed: Callable[[int], None] = lambda _: None) -> int:
+        crawl = await self._file.write(partial(_end_crawl, ref=ref))
+        if crawl is None:
+            return 0
+        while await self._file.write(partial(_remove_seeds, crawl=crawl)):
+            pass
+        after: int | None = 0
+        while after is not None:
+            after = await self._file.write(partial(_remove_messages, ref=ref, after=after))
+        removed, after = 0, 0
+        while after is not None:
+            some, after = await self._file.write(partial(_remove_records, ref=ref, crawl=crawl, after=after))
+            removed += some
+            on_removed(removed)
+        self._file.news.set()
+        return removed
+
+
+def _read(name: object, row: Any, path: str) -> Crawl:
+    """A crawl's row. Raises :class:`FrontierUnavailableError` where it is damaged."""
+    try:
+        return decode_crawl(row)
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        raise damaged(path, f"the row of the crawl {name!r} says {error}") from None
+
+
+def _save(transaction: Transaction, crawl: Crawl) -> bool:
+    connection = transaction.connection
+    found = connection.execute(CRAWL_OF_NAME, (crawl.name,)).fetchone()
+    if found and found[0] is None:
+        return False  # what is left of another is being removed
+    saved = saved_crawl(_read(crawl.name, found[0], transaction.path) if found else None, crawl)
+    if saved is None:
+        return False
+    if found:
+        connection.execute(SET_CRAWL, (encode_crawl(saved), saved.name))
+    else:
+        connection.execute(ADD_NAMED_CRAWL, (str(saved.ref), saved.name, encode_crawl(saved)))
+    return True
+
+
+def _crawl_id(connection: sqlite3.Connection, ref: CrawlRef) -> int | None:
+    """The id of a crawl, one that is being removed too."""
+    found = connection.execute(CRAWL_OF_REF, (str(ref),)).fetchone()
+    return found[0] if found else None
+
+
+def _add_seeds(transaction: Transaction, ref: CrawlRef, sites: Mapping[str, Collection[str]]) -> bool:
+    crawl = _crawl_id(transaction.connection, ref)
+    if crawl is None or not is_there(transaction.connection, ref):
+        return False
+    rows = [(crawl, site, folder) for site, folders in sites.items() for folder in ("", *folders)]
+    return transaction.change_each(ADD_SEED, rows) > 0
+
+
+def _seeds(connection: sqlite3.Connection, ref: CrawlRef, sites: Collection[str]) -> dict[str, frozenset[str]]:
+    parameters = {"crawl": _crawl_id(connection, ref), "sites": json.dumps(list(sites))}
+    found: dict[str, set[str]] = {}
+    for site, folder in connection.execute(SEEDS, parameters):
+        found.setdefault(site, set()).update((folder,) if folder else ())
+    return {site: frozenset(folders) for site, folders in found.items()}
+
+
+def _crawl_of(body: str) -> CrawlRef | None:
+    message = decode_message(body)
+    return message.crawl if isinstance(message, Message) else None
+
+
+def _park(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
+    records, messages = [], []
+    for delivery in deliveries:
+        receipt = receipt_of(delivery)
+        if receipt.is_message and _crawl_of(delivery.body) is not None:
+            messages.append({"until": END_OF_TIME, **receipt._asdict()})
+        elif not receipt.is_message and receipt.generation == transaction.generation:
+            records.append(receipt._asdict())
+    transaction.change_each(PARK_MESSAGE, messages)
+    transaction.count({"put_off": transaction.change_each(PARK, records)})
+
+
+def _unpark_records(transaction: Transaction, ref: CrawlRef, after: int) -> tuple[int, int | None]:
+    """Some records that are put aside; how many, and after which to go on, if there may be more."""
+    crawl = _crawl_id(transaction.connection, ref)
+    rows = transaction.connection.execute(ASIDE_OF_CRAWL, {"after": after, "crawl": crawl, "limit": STEP}).fetchall()
+    parameters = {"ids": json.dumps([id_ for id_, _ in rows]), "now": transaction.now}
+    transaction.connection.execute(UNPARK, parameters)
+    transaction.count({"put_off": -sum(status == 0 for _, status in rows)})
+    return len(rows), rows[-1][0] if len(rows) == STEP else None
+
+
+def _unpark_messages(transaction: Transaction, ref: CrawlRef, after: int) -> tuple[int, int | None]:
+    """Some of what anybody sent that is put aside; how many, and after which to go on, if there may be more."""
+    parameters = {"end": END_OF_TIME, "after": after, "limit": STEP}
+    rows = transaction.connection.execute(MESSAGES_ASIDE, parameters).fetchall()
+    own = [{"id": id_, "now": transaction.now} for id_, body in rows if _crawl_of(body) == ref]
+    transaction.change_each(UNPARK_MESSAGE, own)
+    return len(own), rows[-1][0] if len(rows) == STEP else None
+
+
+def _end_crawl(transaction: Transaction, ref: CrawlRef) -> int | None:
+    """Take a crawl's row away, but for its id; none: there is nothing of it."""
+    crawl = _crawl_id(transaction.connection, ref)
+    if crawl is not None:
+        transaction.connection.execute(END_CRAWL, (crawl,))
+    return crawl
+
+
+def _remove_seeds(transaction: Transaction, crawl: int) -> int:
+    some = transaction.connection.execute(SOME_SEEDS, (crawl, STEP)).fetchall()
+    return transaction.change_each(REMOVE_SEED, some)
+
+
+def _remove_messages(transaction: Transaction, ref: CrawlRef, after: int) -> int | None:
+    """Remove what was sent of a crawl, the dead too, among some messages; after which to go on, if there are more."""
+    rows = transaction.connection.execute(SOME_MESSAGES, (after, STEP)).fetchall()
+    own = [(id_, visible_at is None) for id_, body, visible_at in rows if _crawl_of(body) == ref]
+    transaction.connection.execute(REMOVE_MESSAGES, (json.dumps([id_ for id_, _ in own]),))
+    dead = sum(is_dead for _, is_dead in own)
+    transaction.count({"messages": dead - len(own), "dead": -dead})
+    return rows[-1][0] if len(rows) == STEP else None
+
+
+def _uncounted(status: int, packed: PackedOutcome) -> dict[str, int]:
+    """How the sums move when a record goes; not at all if it is damaged, for nobody knows how it was counted."""
+    try:
+        return uncounted(STATUSES[status], unpack(packed))
+    except (msgspec.MsgspecError, ValueError, TypeError, IndexError):
+        return {}
+
+
+def _remove_records(transaction: Transaction, ref: CrawlRef, crawl: int, after: int) -> tuple[int, int | None]:
+    """Remove a crawl's records among some; how many, and after which to go on, if there are more.
+
+    With the last ones all else of it goes, and everybody forgets what they remember: the ids of what was last are
+    given out again, and a crawl of its name may have the same URLs.
+    """
+    connection = transaction.connection
+    last = connection.execute(LAST_RECORD).fetchone()[0] or 0
+    until = min(after + LOOKED_AT, last)
+    rows = connection.execute(SOME_OF_CRAWL, {"after": after, "last": until, "crawl": crawl}).fetchall()
+    for _, status, queue, *packed in rows:
+        transaction.count_records(ref.name, _uncounted(status, PackedOutcome(*packed)))
+        transaction.count({"messages": -(queue is not None), "put_off": -(queue in NOT_YET)})
+    connection.execute(REMOVE_RECORDS, (json.dumps([row[0] for row in rows]),))
+    if until < last:
+        return len(rows), until
+    transaction.write_counts()
+    if ref.name != DEFAULT_CRAWL:
+        connection.execute(REMOVE_SUMS, keys_of_crawl(ref.name))
+    connection.execute(REMOVE_CRAWL, (crawl,))
+    raise_generation(connection)
+    return len(rows), None
