@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -41,11 +42,10 @@ FORBIDDEN: Final = (
 _OWN: Final = ("crawl", "urls")
 MAX_BYTES: Final = 1024 * 1024
 
-config_option = click.option(
-    "--config", "config", type=click.Path(path_type=Path), metavar="FILE",
-    help=f"Take the crawl's name, URLs and options from a file, as `sqspider crawls show --toml` writes it. "
-    f"[default: {FOUND}, if there is one]",
-)  # fmt: skip
+
+def config_option(words: str) -> Callable[[Any], Any]:
+    """A file with a crawl."""
+    return click.option("--config", "config", type=click.Path(path_type=Path), metavar="FILE", help=words)
 
 
 class ConfigFile(NamedTuple):

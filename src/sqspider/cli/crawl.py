@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from sqspider.cli.config_file import config_option
+from sqspider.cli.config_file import FOUND, config_option
 from sqspider.cli.crawl_run import CrawlRun
 from sqspider.cli.forking import Forked, can_fork, fork_workers
 from sqspider.cli.options import (
@@ -45,7 +45,10 @@ from sqspider.work.worker import Mode
 @click.command(cls=Command)
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @crawl_option("The crawl's name; each has records, options and limits of its own.  [default: default]")
-@config_option
+@config_option(
+    "Make the crawl by a file (TOML): its name, URLs and options. `crawls show --toml` writes one, `crawls set --config` "
+    f"applies it later.  [default: {FOUND}, if it is here]"
+)
 @unset_option
 @assume_http
 @click.option(

@@ -26,7 +26,16 @@ from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_options, fetch_options, identity_options, limit_options
 from sqspider.cli.order import go_on, no_crawl
-from sqspider.cli.said import OPTIONS, identity_said, said_in, unset_option, with_origins, with_said, written
+from sqspider.cli.said import (
+    OPTIONS,
+    identity_said,
+    said_in,
+    unset_option,
+    with_links,
+    with_origins,
+    with_said,
+    written,
+)
 from sqspider.cli.sections import Group
 from sqspider.cli.shared import Shared, pass_shared, shared_options
 from sqspider.cli.widening import come_back
@@ -144,7 +153,7 @@ def _print(found: CrawlReport, crawl: Crawl) -> None:
 
 @crawls.command("set", short_help="Change a crawl.")
 @_named
-@config_option
+@config_option("Let the crawl be as a file says (TOML), as `crawls show --toml` writes it.")
 @unset_option
 @crawl_options(scope=Scope.HOST)
 @limit_options
@@ -171,9 +180,8 @@ def crawls_set(shared: Shared, /, name: str, config: Path | None, **_: Any) -> i
         async with opened(shared, mending=True) as frontier:
             before = await _row(frontier, name)
             now = frontier.now()
-            after = await _change(
-                frontier, before, lambda row: widened(row, with_said(row, with_origins(said, row, ())), now)
-            )
+            told = with_origins(with_links(said, before.settings.scope), before, ())
+            after = await _change(frontier, before, lambda row: widened(row, with_said(row, told), now))
             _tell(before, after)
             if consent.is_allowed(after.identity, before, identity_said(said)):
                 consent.allow(after)

@@ -9,9 +9,10 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import click
+import msgspec
 from rich.console import Console
 
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
@@ -28,7 +29,7 @@ from sqspider.cli.options import (
 )
 from sqspider.cli.order import Order, prepared
 from sqspider.cli.progress import sitemap_line
-from sqspider.cli.said import unset_option
+from sqspider.cli.said import NEW, said_in, unset_option, with_said
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.start import Start, start_of, to_start
@@ -42,6 +43,9 @@ from sqspider.work.seeds import read_lines, read_url
 
 if TYPE_CHECKING:
     from sqspider.work.sitemaps import SitemapReport
+
+OF_PAGES: Final = {"delay", "max-crawl-delay", "per-host", "ignore-robots", "drop-tracking"}
+"""What can be said of a page by itself: how politely it is asked for, and what its URL is. All else is of crawls."""
 
 
 def _sitemap_urls(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
@@ -98,9 +102,9 @@ def enqueue(
 ) -> int:  # fmt: skip
     """Record URLs and put a message for each into the queue.
 
-    Without an option of a crawl each is a page by itself, with a delay of a second to others of its host. With one, or
-    with --crawl, they go into a crawl, as `crawl` puts them there: it is made, or changed by what is said; --depth
-    follows links on the host.
+    Each is a page by itself, with a delay of a second to others of its host, or as politely as is said. With --crawl,
+    or with an option that says more than how politely, they go into a crawl, as `crawl` puts them there: it is made,
+    or changed by what is said. --depth follows links on the host.
 
     A URL that is known already is left as it is, so doing it again after a break goes on from there.
     A line that is no URL is named and counted, the others go on; then the exit status is 1, and so
@@ -113,17 +117,18 @@ def enqueue(
         raise click.UsageError("name a URL, a file with -f, or a sitemap with --sitemap.")
     start, told = to_start(given), _Told(path)
     order = _order(urls, assume_http=assume_http, has_more=path is not None or bool(sitemaps))
+    pages = _settings_of_pages()
 
     async def main(lines: Iterator[str]) -> _Result:
         async with opened(shared) as frontier:
             row = await _row(frontier, order, told) if order else None
-            settings = row.settings if row else CrawlSettings()
+            settings = row.settings if row else pages
             produced = await produce(
                 frontier, urls, settings, crawl=row, lines=lines, assume_http=assume_http, on_refused=told.refused,
                 on_batch=told.progress,
             )  # fmt: skip
             own = start_of(row, start.secrets_folder) if row and sitemaps else start
-            return _Result(produced, await _discover(frontier, own, row, sitemaps, told.sitemap))
+            return _Result(produced, await _discover(frontier, own, settings, row, sitemaps, told.sitemap))
 
     with _lines(path) as lines:
         result = asyncio.run(main(lines))
@@ -140,9 +145,15 @@ def _order(urls: tuple[str, ...], *, assume_http: bool, has_more: bool) -> Order
     order = Order.read(context)
     read = [read_url(text, assume_http=assume_http) for text in urls]
     good = tuple(url for url in read if not isinstance(url, Refused))
-    if not (order.said or context.params["crawl"]) or not (good or has_more):
-        return None
-    return order._replace(scope=Scope.PAGE, urls=good, has_more=has_more)
+    is_crawl = context.params["crawl"] is not None or not order.said.keys() <= OF_PAGES
+    return order._replace(scope=Scope.PAGE, urls=good, has_more=has_more) if is_crawl and (good or has_more) else None
+
+
+def _settings_of_pages() -> CrawlSettings:
+    """How pages are treated that are in no crawl."""
+    context = click.get_current_context()
+    said = {name: value for name, value in said_in(context).items() if name in OF_PAGES}
+    return with_said(msgspec.structs.replace(NEW, settings=CrawlSettings()), said).settings
 
 
 async def _row(frontier: Frontier, order: Order, told: _Told) -> Crawl | None:
@@ -214,6 +225,7 @@ class _Result(NamedTuple):
 async def _discover(
     frontier: Frontier,
     start: Start,
+    settings: CrawlSettings,
     crawl: Crawl | None,
     sitemaps: Sequence[str],
     on_report: Callable[[SitemapReport], None],
@@ -229,8 +241,8 @@ async def _discover(
         on_report(sitemap)
 
     await discover(
-        frontier, start.fetch, crawl.settings if crawl else CrawlSettings(), sitemaps=sitemaps, clock=frontier.now, rng=random.Random(), stopping=asyncio.Event(),
-        on_report=report,
+        frontier, start.fetch, settings, crawl=crawl, sitemaps=sitemaps, clock=frontier.now, rng=random.Random(),
+        stopping=asyncio.Event(), on_report=report,
     )  # fmt: skip
     return reports
 

@@ -153,6 +153,7 @@ def with_origins(said: Said, crawl: Crawl, urls: Sequence[str]) -> dict[str, Any
     told = dict(said)
     if not any(told.get(name) for name in TO_ORIGINS) or told.get("send-to") or crawl.identity.origins:
         return told
+    with_said(crawl, {**told, "send-to": ("https://example.com",)})  # what is wrong with them is said first
     origins = origins_of(urls)
     if not origins or len(origins) > MOST_ORIGINS:
         why = f"the URLs given have {len(origins):,}" if origins else "no URL is given"

@@ -38,14 +38,15 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
     def arguments(self) -> list[str]:
         """The same as flags of `consume`, for a process of our own."""
-        fetch, allowed, said = self.fetch, self.allowed, []
-        proxies = {fetch.proxy} - {None} if not allowed.proxies else allowed.proxies
+        fetch, allowed, said = self.fetch, self.allowed, list[str]()
         for flag, value in (
             ("--timeout", fetch.timeout_seconds),
             ("--max-body", fetch.max_bytes),
             ("--user-agent", fetch.user_agent),
             ("--contact", fetch.contact),
-            *(("--proxy", proxy) for proxy in sorted(filter(None, proxies))),
+            *(
+                ("--proxy", proxy) for proxy in allowed.proxies
+            ),  # one, as it was named: what it stands for may be secret
             ("--ca-file", fetch.ca_file),
             ("--client-cert", fetch.client_cert),
             ("--client-key", fetch.client_key),
@@ -67,12 +68,9 @@ def to_start(given: dict[str, Any]) -> Start:
     fields = {name: given[name] for name in FetchOptions.__struct_fields__ if name in given}
     with checked():
         fetch = FetchOptions(**{**fields, "proxy": proxy})
-    origins = tuple(given.get("origins", ()))
-    return Start(
-        fetch=fetch,
-        allowed=Allowed.by(fetch, origins=origins, proxies=(named,) if named else ()),
-        secrets_folder=folder,
-    )
+    allowed = Allowed.by(fetch, origins=tuple(given.get("origins", ())))
+    allowed = msgspec.structs.replace(allowed, proxies=frozenset((named,) if named else ()))
+    return Start(fetch=fetch, allowed=allowed, secrets_folder=folder)
 
 
 def start_of(crawl: Crawl, secrets_folder: str | None) -> Start:
