@@ -153,7 +153,7 @@ def _check_proxy(proxy: str) -> None:
 def _check_credentials(identity: Identity) -> None:
     """To whom they go is said, once and for all; and each header once."""
     for origin in identity.origins:
-        url = canonicalize(f"{origin}/") if isinstance(origin, str) else None
+        url = canonicalize(f"{origin}/")
         if not isinstance(url, str) or origin_of(url) != origin:
             raise ValueError(f"origins: scheme, host and port alone, as https://example.com, not {shown(origin)}")
     if identity.is_known_to_hosts and not identity.origins:

@@ -19,7 +19,7 @@ import msgspec
 from sqspider.checks import MAX_COUNT, Range, check_numbers
 from sqspider.crawl import CrawlRef
 from sqspider.crawls import MAX_DEPTH, CrawlSettings
-from sqspider.record import DEFAULT_CRAWL, record_key
+from sqspider.record import record_key
 from sqspider.url import MAX_URL_BYTES, Refused, canonicalize
 
 MAX_BODY_CHARACTERS: Final = 256 * 1024
@@ -51,7 +51,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def key(self) -> str:
         """By what its record is found."""
-        return record_key(self.url, self.crawl.name if self.crawl else DEFAULT_CRAWL)
+        return self.url if self.crawl is None else record_key(self.url, self.crawl.name)
+
+    def key_of(self, url: str) -> str:
+        """By what the record of another URL in the same crawl is found."""
+        return url if self.crawl is None else record_key(url, self.crawl.name)
 
     @property
     def seed(self) -> str:

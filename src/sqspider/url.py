@@ -201,11 +201,16 @@ def in_scope(url: str, scope: Scope, seed: str) -> bool:
         case Scope.PAGE:
             return url == seed
         case Scope.PREFIX:
-            return _undotted(url).startswith(directory_of(seed))
+            return is_below(url, directory_of(seed))
         case Scope.HOST:
             return authority_of(url) == authority_of(seed)
         case Scope.DOMAIN:
             return registrable_domain(host_of(url)) == registrable_domain(host_of(seed))
+
+
+def is_below(url: str, directory: str) -> bool:
+    """Whether a canonical URL begins with what :func:`directory_of` gave for another."""
+    return _undotted(url).startswith(directory)
 
 
 def _undotted(url: str) -> str:

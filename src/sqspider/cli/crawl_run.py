@@ -171,7 +171,8 @@ class CrawlRun:
         with stopping_on_signals(stop):
             await discover(
                 frontier, self._start.fetch, crawl.settings, seeds=seeds, clock=frontier.now, rng=random.Random(),
-                stopping=stopping, on_report=report,
+                stopping=stopping, on_report=report, crawl=crawl, allowed=self._start.allowed,
+                secrets=self._start.secrets,
             )  # fmt: skip
         return all_good
 

@@ -124,7 +124,7 @@ def enqueue(
             row = await _row(frontier, order, told) if order else None
             settings = row.settings if row else pages
             produced = await produce(
-                frontier, urls, settings, crawl=row, lines=lines, assume_http=assume_http, on_refused=told.refused,
+                frontier, urls, settings, crawl=row.ref if row else None, lines=lines, assume_http=assume_http, on_refused=told.refused,
                 on_batch=told.progress,
             )  # fmt: skip
             own = start_of(row, start.secrets_folder) if row and sitemaps else start
@@ -242,7 +242,7 @@ async def _discover(
 
     await discover(
         frontier, start.fetch, settings, crawl=crawl, sitemaps=sitemaps, clock=frontier.now, rng=random.Random(),
-        stopping=asyncio.Event(), on_report=report,
+        stopping=asyncio.Event(), on_report=report, allowed=start.allowed, secrets=start.secrets,
     )  # fmt: skip
     return reports
 

@@ -139,9 +139,17 @@ def import_all(frontier: str) -> None:
     import_adapter(frontier)
 
 
-def worker_for(frontier: Frontier, fetcher: Fetcher, options: WorkerOptions, start: Start, crawl: str | None) -> Worker:
-    """A worker as its start says; ``crawl``: the one by whose end "nothing is left" goes."""
-    return Worker(frontier, fetcher, options, clock=frontier.now, rng=random.Random())
+def worker_for(frontier: Frontier, fetcher: Fetcher, options: WorkerOptions, start: Start) -> Worker:
+    """A worker as its start says."""
+    return Worker(
+        frontier,
+        fetcher,
+        options,
+        clock=frontier.now,
+        rng=random.Random(),
+        allowed=start.allowed,
+        secrets=start.secrets,
+    )
 
 
 async def run_worker(worker: Worker, mode: Mode) -> None:
@@ -174,7 +182,7 @@ async def _work(
         opened(shared, options.lease_seconds) as frontier,
         Fetcher(start.fetch, connections=options.concurrency) as fetcher,
     ):
-        worker = worker_for(frontier, fetcher, polling(options, mode, frontier.traits), start, crawl)
+        worker = worker_for(frontier, fetcher, polling(options, mode, frontier.traits), start)
         status = GOOD
 
         def stop() -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqspider.crawls import CrawlSettings
 from sqspider.host import HostRow
 from sqspider.message import Message
+from sqspider.politeness.agent import Agent
 from sqspider.record import Reason
 from sqspider.scope import Blocked
 from sqspider.web.body import BodySink
@@ -51,12 +52,15 @@ class Request(NamedTuple):
     is_new_origin: bool = False  # nothing has ever answered at its scheme and port
     is_alone: bool = False  # it waits here for a permission that is near
     headers: tuple[str, ...] = ()  # "Name: value", of this request alone
+    agent: Agent | None = None  # who asks; none: the worker itself
 
     @classmethod
-    def of(cls, message: Message, *, is_alone: bool = False, headers: tuple[str, ...] = ()) -> Request:
+    def of(
+        cls, message: Message, agent: Agent | None = None, *, is_alone: bool = False, headers: tuple[str, ...] = ()
+    ) -> Request:
         """The request for the URL of a message, in its slot if it has one."""
         generation = message.generation if message.slot is not None else None
-        return cls(message.url, message.settings, generation, is_alone=is_alone, headers=headers)
+        return cls(message.url, message.settings, generation, is_alone=is_alone, headers=headers, agent=agent)
 
 
 Begin = Callable[[], Awaitable[float | None]]

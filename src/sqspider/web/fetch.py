@@ -111,6 +111,10 @@ class Fetcher:
         self._transport: CurlTransport
 
     async def __aenter__(self) -> Fetcher:
+        return self.open()
+
+    def open(self) -> Fetcher:
+        """Begin to fetch, within a running event loop; until :meth:`close`."""
         identity = CurlOptions(
             check_address=None if self.options.allow_private else why_not_public,
             proxy=self.options.proxy,
@@ -125,6 +129,10 @@ class Fetcher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop all connections."""
         self._transport.close()
         self._names.close()
         if isinstance(self._resolver, SystemResolver):

@@ -119,7 +119,7 @@ class Endings:
         self.tally.lost += 1
         log.info(f"LOST race — already claimed by another consumer: {url}")
         if claim.why is LostReason.FINISHED:
-            self._memories.finished.add(url)
+            self._memories.finished.add(visit.message.key)
             self._hand_in(visit, self._desk.delete(visit.delivery), self._end_delivery)
         else:
             self._defer(visit, claim.lease_until, is_changed=False)
@@ -135,7 +135,7 @@ class Endings:
             case Suspicion.TO_BE_ALONE:  # no lease is held while it waits for its turn
                 unended = claim.unended - 1
                 log.warning("suspect", url=claim.url, unended_claims=unended, fetched="alone, when it comes back")
-                self._memories.suspects.add(claim.url)
+                self._memories.suspects.add(visit.message.key)
                 self.put_off(visit, self._clock())
         return True
 
@@ -148,6 +148,18 @@ class Endings:
         else:
             self._put_back(visit, until, tried=False, is_unused=True)
 
+    def park(self, visit: Visit) -> None:
+        """Its crawl does not run: it is put aside until it does."""
+        if visit.claim is None:
+            self._hand_in(visit, self._desk.park(visit.delivery), self._end_delivery)
+        else:
+            self.put_off(visit, self._clock())  # it is put aside when it comes back
+
+    def drop(self, visit: Visit) -> None:
+        """Its crawl is gone: there is nothing more to be done for it."""
+        self.tally.dropped += 1
+        self._hand_in(visit, self._desk.delete(visit.delivery), self._end_delivery)
+
     def _defer(self, visit: Visit, until: float, *, is_changed: bool = True) -> None:
         message = visit.message if is_changed else None
         deferral = Deferral(delivery=visit.delivery, until=until, message=message)
@@ -155,7 +167,7 @@ class Endings:
 
     def give_back(self, visit: Visit, at: float, outcome: Outcome | None = None, *, tried: bool = False) -> None:
         """Put it into the queue for later. ``tried``: the URL pays with a try for what it met."""
-        self._memories.suspects.discard(visit.message.url)
+        self._memories.suspects.discard(visit.message.key)
         self._put_back(visit, at, tried=tried, outcome=outcome)
 
     def _put_back(self, visit: Visit, at: float, **more: Any) -> None:
@@ -294,9 +306,9 @@ class Endings:
         self.tally.finished[outcome.status] += 1
         self.tally.bytes += outcome.bytes
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
-        self._memories.suspects.discard(claim.url)
-        self._memories.recorded.add(claim.url)
-        self._memories.finished.add(claim.url)
+        self._memories.suspects.discard(visit.message.key)
+        self._memories.recorded.add(visit.message.key)
+        self._memories.finished.add(visit.message.key)
         self._memories.remember(end.links)
         if visited is not None and visited.page is not None and visited.page.left_out:
             reasons = {reason.value: number for reason, number in visited.page.left_out.items()}

@@ -10,6 +10,7 @@ from typing import Final
 from sqspider.frontier import Clock, Delivery, Won
 from sqspider.message import Message
 from sqspider.politeness import Permission, Politeness
+from sqspider.politeness.agent import Agent
 from sqspider.url import host_of
 from sqspider.work.gate import Gate
 from sqspider.work.large_bodies import Space
@@ -29,6 +30,7 @@ class Visit:
         self.message = message  # with its slot, once it has one
         self.host = host_of(message.url)
         self.space = space  # in memory, if its body is large
+        self.agent: Agent | None = None  # who asks for it; none: what its crawl's row says is not known yet
         self.claim: Won | None = None
         self.permission: Permission | None = None  # to ask its host, that came with the claim
         self.generation = 0  # of the frontier when it was judged

@@ -19,6 +19,7 @@ from sqspider.message import BadBody, Message
 from sqspider.politeness import PROBE_POLL_SECONDS, Politeness
 from sqspider.record import Status
 from sqspider.url import is_cut
+from sqspider.work.crawls import CrawlRows, Known
 from sqspider.work.desk import Desk, Wishes
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
@@ -51,6 +52,7 @@ class Intake:
         endings: Endings,
         hand: Hand,
         memories: Memories,
+        crawls: CrawlRows,
         options: WorkerOptions,
         *,
         clock: Clock,
@@ -65,6 +67,7 @@ class Intake:
         self._hand = hand
         self._waiting = hand.waiting
         self._memories = memories
+        self._crawls = crawls
         self._options = options
         self._clock = clock
         self._stopping = stopping
@@ -83,6 +86,7 @@ class Intake:
                     return
                 if not await self._network_lets_in():
                     continue
+                await self._crawls.refresh()
                 number = await self._take(min(room, self._most(mode)), mode)
                 is_done = not number and mode is Mode.UNTIL_EMPTY and await self._is_done()
                 backoff = 0.0
@@ -117,17 +121,20 @@ class Intake:
 
     def _may_be_claimed(self, message: Message) -> bool:
         """Whether a URL can be asked for as soon as there is a runner. It only reads: amid a turn."""
-        url, memories = message.url, self._memories
-        if is_cut(url) or url in memories.finished or url in memories.suspects:
-            return False
-        return self._politeness.is_free(message)
+        known = self._taken_up(message)
+        return known is not None and self._politeness.is_free(*known)
 
     def _passage_of(self, message: Message, row: HostRow) -> Passage | None:
         """With what a URL's host is entered as it is taken; none: it is taken at once. As :meth:`_may_be_claimed`."""
-        url, memories = message.url, self._memories
-        if is_cut(url) or url in memories.finished or url in memories.suspects:
+        known = self._taken_up(message)
+        return None if known is None else self._politeness.passage(known.message, row, known.agent)
+
+    def _taken_up(self, message: Message) -> Known | None:
+        """A message as it is to be worked on; none: there is more to be found out first, or it is not to be fetched."""
+        key, memories = message.key, self._memories
+        if is_cut(message.url) or key in memories.finished or key in memories.suspects:
             return None
-        return self._politeness.passage(message, row)
+        return self._crawls.peek(message)
 
     def start(self, taken: Taken, asked_at: float = 0.0) -> None:
         """Take a delivery in hand. ``asked_at``: when it was asked for, if its host was entered with that."""
@@ -136,7 +143,9 @@ class Intake:
             # Left unended: it comes back until it reaches the dead letters.
             log.warning("bad_message", message_id=delivery.message_id, why=message.why)
             return
-        visit = self._hand.take(delivery, message)
+        known = self._crawls.peek(message)
+        visit = self._hand.take(delivery, message if known is None else known.message)
+        visit.agent = None if known is None else known.agent
         visit.is_at_gate = isinstance(claim, Won)
         if taken.token is not None:
             visit.permission = self._politeness.permitted(visit.host, taken.token, asked_at)

@@ -56,7 +56,7 @@ class Memories:
         fewer redirects may yet be found."""
         for entry in recorded:
             if not entry.redirects:
-                self.recorded.add(entry.url)
+                self.recorded.add(entry.key)
 
     def forget_what_was_cleared(self) -> None:
         """What is remembered of records holds until they are cleared away."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
-from sqspider.crawl import Crawl
+from sqspider.crawl import CrawlRef
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Entry, Frontier
 from sqspider.record import Reason
-from sqspider.scope import folders_of
 from sqspider.url import Refused
+from sqspider.work.scopes import add_seeds, is_measured
 from sqspider.work.seeds import is_passed_over, read_url
 
 BATCH: Final = 500
@@ -46,13 +46,15 @@ async def produce(
     texts: Iterable[str],
     settings: CrawlSettings,
     *,
-    crawl: Crawl | None = None,
+    crawl: CrawlRef | None = None,
     lines: Iterable[str] = (),
     assume_http: bool = False,
     on_refused: Callable[[RefusedLine], None],
     on_batch: Callable[[Produced], None] = lambda _: None,
 ) -> Produced:
     """Enqueue URLs as seeds, in batches and constant memory: some texts, and the lines of a file.
+
+    Those of a ``crawl`` go by its row, of which ``settings`` are: its scope is measured from them, too.
 
     Both are read by :func:`sqspider.work.seeds.read_url`, which says what ``assume_http`` does; lines
     that are empty or begin with ``#`` are passed over. ``on_refused`` is called for each that is
@@ -71,12 +73,14 @@ async def produce(
                 on_refused(RefusedLine(number, url))
             else:
                 urls.append(url)
-        if crawl is None:
-            answers = await frontier.enqueue([Entry(url=url, settings=settings) for url in urls])
-        else:
-            await frontier.add_seeds(crawl.ref, folders_of(urls, crawl.settings.scope))
-            answers = await frontier.enqueue([Entry(url=url, crawl=crawl.ref) for url in urls])
+        if crawl is not None and is_measured(settings.scope) and urls:
+            await add_seeds(frontier, crawl, urls, settings.scope)  # first: whoever sees a seed knows its scope
+        answers = await frontier.enqueue([_entry(url, settings, crawl) for url in urls])
         produced.new += sum(answers)
         produced.known += len(answers) - sum(answers)
         on_batch(produced)
     return produced
+
+
+def _entry(url: str, settings: CrawlSettings, crawl: CrawlRef | None) -> Entry:
+    return Entry(url=url, settings=settings) if crawl is None else Entry(url=url, crawl=crawl)

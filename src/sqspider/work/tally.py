@@ -17,6 +17,7 @@ class Tally:
         self.retried = 0
         self.deferred = 0
         self.lost = 0
+        self.dropped = 0  # messages of crawls that are gone
         self.bytes = 0
         self.fetches = 0
         self.fetch_seconds = 0.0

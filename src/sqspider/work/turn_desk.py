@@ -69,7 +69,8 @@ class _Ends(NamedTuple):
 class TurnDesk:
     """A desk that makes turns, one at a time. What nothing is taken with soon after it was handed in goes by itself.
 
-    ``calls`` does what needs no turn: a claim for what could not be claimed as it was taken, a wait for messages.
+    ``calls`` does what needs no turn: a claim for what could not be claimed as it was taken, what is put aside, a wait
+    for messages.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class TurnDesk:
         rng: random.Random,
         gate: Gate,
     ) -> None:
-        self.claim = calls.claim
+        self.claim, self.park = calls.claim, calls.park
         self.most = options.batch_size or options.concurrency
         self.ahead = 0  # but where what came last was free to be asked for: then as much is to follow
         self._frontier = frontier

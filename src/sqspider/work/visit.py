@@ -35,14 +35,15 @@ from sqspider.frontier import Clock, Frontier, FrontierBusyError
 from sqspider.log import get_logger
 from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
 from sqspider.record import Outcome, Reason
-from sqspider.scope import Blocked
+from sqspider.scope import Blocked, cut_off
 from sqspider.url import MAX_URL_BYTES, is_cut
-from sqspider.web.fetch import AnyFetcher
 from sqspider.work.cookie_wall import is_at_wall
+from sqspider.work.crawls import BARRED_SECONDS, CrawlRows, Known, Later, Unfit
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
 from sqspider.work.page import Visited, assess, entries_of
+from sqspider.work.scopes import Scopes
 
 SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
 AGAIN_SECONDS: Final = 1.0  # and then comes back after
@@ -64,11 +65,12 @@ class Visits:
     def __init__(
         self,
         frontier: Frontier,
-        fetcher: AnyFetcher,
         politeness: Politeness,
         endings: Endings,
         hand: Hand,
         memories: Memories,
+        crawls: CrawlRows,
+        scopes: Scopes,
         *,
         clock: Clock,
         stopping: asyncio.Event,
@@ -76,12 +78,13 @@ class Visits:
         sinks: Sequence[Sink] = (),
     ) -> None:
         self._frontier = frontier
-        self._options = fetcher.options
         self._politeness = politeness
         self._endings = endings
         self._hand = hand
         self._waiting = hand.waiting
         self._memories = memories
+        self._crawls = crawls
+        self._scopes = scopes
         self._clock = clock
         self._stopping = stopping
         self._lease_needed = lease_needed
@@ -94,10 +97,16 @@ class Visits:
             return
         if self._stopping.is_set():
             self.send_back(visit)
-        elif await self._is_judged(visit) and await self._has_its_turn(visit) and self._has_turn_among_suspects(visit):
+        elif await self._is_ready(visit):
             asked = await self._ask(visit)
             if asked is not None:
                 await self._conclude(visit, asked)
+
+    async def _is_ready(self, visit: Visit) -> bool:
+        """Whether it is to be asked for now; it waits, or is over, otherwise."""
+        if not await self._is_known(visit) or not await self._is_judged(visit):
+            return False
+        return await self._has_its_turn(visit) and self._has_turn_among_suspects(visit)
 
     def send_back(self, visit: Visit) -> None:
         """Give back what is not fetched: somebody else may take it at once."""
@@ -118,18 +127,36 @@ class Visits:
 
     # received -> judged
 
+    async def _is_known(self, visit: Visit) -> bool:
+        """Whether it is known what its crawl's row says; by that it is judged."""
+        if visit.is_judged or visit.message.crawl is None:
+            return True
+        match await self._crawls.resolve(visit.message):
+            case Known(message, agent):
+                visit.message, visit.agent = message, agent
+                return True
+            case Later(at):
+                self._waiting.put(visit, at=at)
+            case Unfit.GONE:
+                self._endings.drop(visit)
+            case Unfit.RESTS:
+                self._endings.park(visit)
+            case Unfit.BARRED:
+                self._endings.put_off(visit, self._clock() + BARRED_SECONDS)
+        return False
+
     async def _is_judged(self, visit: Visit) -> bool:
         if visit.is_judged:
             return True
         self._memories.forget_what_was_cleared()
         message = visit.message
-        if visit.delivery.is_finished or message.url in self._memories.finished:
+        if visit.delivery.is_finished or message.key in self._memories.finished:
             await self._lose(visit)
             return False
-        match TOO_LONG if is_cut(message.url) else await self._politeness.judge(message):
+        match await self._verdict_on(visit):
             case None:
                 visit.is_judged, visit.generation, visit.give_up_at = True, self._frontier.generation, None
-                visit.is_suspect = message.url in self._memories.suspects
+                visit.is_suspect = message.key in self._memories.suspects
             case Awaited(future) if visit.claim is None and self._may_wait(visit):
                 visit.awaited = future
                 self._waiting.put(visit, told=future)
@@ -143,12 +170,22 @@ class Visits:
                 await self._end_unfetched(visit, verdict)
         return visit.is_judged
 
+    async def _verdict_on(self, visit: Visit) -> Blocked | Postponed | Awaited | None:
+        message = visit.message
+        if is_cut(message.url):
+            return TOO_LONG
+        if message.crawl is not None and message.depth > 0:  # a seed is not cut off
+            measure = self._scopes.known(message) or await self._scopes.measure(message, ())
+            if verdict := cut_off(message.url, message.depth, message.settings, measure):
+                return verdict
+        return await self._politeness.judge(message, visit.agent)
+
     async def _lose(self, visit: Visit) -> None:
         """Claim a URL that is known to be finished, so as to be told so: no slot of its host is used up.
 
         Should it be won, it has been put into the queue anew; then it goes the usual way.
         """
-        self._memories.finished.discard(visit.message.url)
+        self._memories.finished.discard(visit.message.key)
         if await self._endings.win(visit):
             self._endings.put_off(visit, self._clock())
 
@@ -213,9 +250,9 @@ class Visits:
             self._hand.lines.step_out(visit)
             self._waiting.put(visit, told=visit.ticket)
             return None
-        visit.cookie = visit.cookie or self._memories.promised.take(visit.message.url)
+        visit.cookie = visit.cookie or self._memories.promised.take(visit.message.key)
         headers = (f"Cookie: {visit.cookie}",) if visit.cookie else ()
-        request = Request.of(visit.message, is_alone=visit.is_suspect, headers=headers)
+        request = Request.of(visit.message, visit.agent, is_alone=visit.is_suspect, headers=headers)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
         begin, then = partial(self._begin, visit), partial(self._hand.lines.step_out, visit)
@@ -317,7 +354,9 @@ class Visits:
         if is_at_wall(visit, fetched, self._memories.promised):
             self._ask_again_with_cookie(visit)
             return
-        assessed = assess(fetched, message, self._options.product_token)
+        assert visit.agent is not None
+        measure = await self._scopes.measure(message, (fetched.redirect_to,) if fetched.redirect_to else ())
+        assessed = assess(fetched, message, visit.agent.product_token, measure)
         outcome = assessed.outcome
         self._memories.forget_what_was_cleared()
         if not learned.counts:  # it was the host's, or ours
@@ -326,7 +365,8 @@ class Visits:
             log.info("waits", url=message.url, reason=outcome.reason, in_seconds=seconds)
         elif not self._endings.try_again(visit, outcome, learned.retry_after):
             visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
-            links = entries_of(assessed, message, self._memories.recorded)
+            measure = await self._scopes.measure_links(message, assessed)
+            links = entries_of(assessed, message, self._memories.recorded, measure)
             last = await self._endings.record_all_but_last(links)
             ended = self._endings.finish(visit, outcome, last, visited)
             if self._sinks:

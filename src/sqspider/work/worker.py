@@ -25,15 +25,21 @@ from sqspider.frontier import (
 from sqspider.log import get_logger
 from sqspider.message import decode_message
 from sqspider.politeness import Politeness
-from sqspider.web.fetch import AnyFetcher
+from sqspider.web.fetch import AnyFetcher, Fetcher
+from sqspider.web.options import FetchOptions
+from sqspider.work.allowed import Allowed
+from sqspider.work.crawls import CrawlRows
 from sqspider.work.desk import STOP_MARGIN_SECONDS, CallDesk, Desk
 from sqspider.work.endings import Endings
+from sqspider.work.fetchers import Agents, Open
 from sqspider.work.gate import Gate
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.intake import Intake
 from sqspider.work.intake import Mode as Mode
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
+from sqspider.work.scopes import Scopes
+from sqspider.work.secrets import Secrets
 from sqspider.work.store import NoStore, Store
 from sqspider.work.tally import Tally
 from sqspider.work.turn_desk import TurnDesk
@@ -51,7 +57,9 @@ class Worker:
     """Takes messages from a frontier and works on them; see the module's docstring.
 
     Its fetcher's limit bounds every request. ``store`` keeps what is fetched before its record ends, ``sinks`` get it
-    afterwards. Raises ``ValueError`` for options that do not fit together.
+    afterwards. What crawls may ask for is ``allowed`` (as a rule what ``fetcher`` does), their ``secrets`` as a rule
+    those of the environment; ``open_fetcher`` makes the fetchers of those that fetch otherwise. Raises ``ValueError``
+    for options that do not fit together.
     """
 
     def __init__(
@@ -64,6 +72,9 @@ class Worker:
         rng: random.Random,
         sinks: Sequence[Sink] = (),
         store: Store | None = None,
+        allowed: Allowed | None = None,
+        secrets: Secrets | None = None,
+        open_fetcher: Open | None = None,
     ) -> None:
         self._fetch_seconds = fetcher.options.timeout_seconds
         options.check(self._fetch_seconds)
@@ -86,6 +97,10 @@ class Worker:
             patience=options.patience,
             robots_at_a_time=max(1, options.concurrency // 2),  # the connections are shared with pages
         )
+        self._agents = Agents(
+            self._politeness.own, fetcher.options, open_fetcher or self._open_fetcher, allowed=allowed, secrets=secrets
+        )
+        crawls = CrawlRows(frontier, self._agents, clock=clock)
         self._network = self._politeness.network
         memories = Memories(frontier, options.seen_urls)
         lease_needed = options.lease_needed(self._fetch_seconds)
@@ -101,11 +116,12 @@ class Worker:
         )
         self._visits = Visits(
             frontier,
-            fetcher,
             self._politeness,
             self._endings,
             self._hand,
             memories,
+            crawls,
+            Scopes(frontier, crawls, clock=clock),
             clock=clock,
             stopping=self._stopping,
             lease_needed=lease_needed,
@@ -118,6 +134,7 @@ class Worker:
             self._endings,
             self._hand,
             memories,
+            crawls,
             options,
             clock=clock,
             stopping=self._stopping,
@@ -133,6 +150,10 @@ class Worker:
         if not frontier.traits.has_turns:
             return calls
         return TurnDesk(cast(TurningFrontier, frontier), calls, store, options, rng, gate)
+
+    def _open_fetcher(self, options: FetchOptions) -> Fetcher:
+        """For crawls that fetch otherwise than this worker does by itself."""
+        return Fetcher(options, connections=self._options.concurrency).open()
 
     @property
     def tally(self) -> Tally:
