@@ -139,9 +139,8 @@ class CrawlRun:
             return True
         if crawl.settings.drop_tracking:
             seeds[:] = [str(canonicalize(url, drop_tracking=True)) for url in seeds]
-        produced = await produce(
-            frontier, seeds, crawl.settings, crawl=crawl, on_refused=print
-        )  # none is: they were read already
+        # None is refused: they were read already.
+        produced = await produce(frontier, seeds, crawl.settings, crawl=crawl.ref, on_refused=print)
         if crawl.version > 1 and (note := added_note(crawl, produced.new)):
             self._say(note)
         return await self._read_sitemaps(frontier, crawl, seeds) if with_sitemaps else True
@@ -189,7 +188,7 @@ class CrawlRun:
 
     async def _run_here(self, frontier: Frontier) -> bool:
         async with Fetcher(self._start.fetch, connections=self._options.concurrency) as fetcher:
-            worker = worker_for(frontier, fetcher, self._options, self._start, self._order.name)
+            worker = worker_for(frontier, fetcher, self._options, self._start)
 
             def stop() -> None:
                 self._was_stopped = True
@@ -209,7 +208,7 @@ class CrawlRun:
 
     async def _run_processes(self, frontier: Frontier) -> bool:
         """Run workers as processes until they end; whether they ended well, or left nothing to do."""
-        command = consume_command(self._shared, self._options, self._start, self._order.name)
+        command = consume_command(self._shared, self._options, self._start)
         workers = WorkerProcesses(command, self._workers, self._forked, self._start.encode())
 
         def stop() -> None:
