@@ -20,7 +20,7 @@ from sqspider.checks import MAX_COUNT, Range, check_numbers
 from sqspider.crawl import CrawlRef
 from sqspider.crawls import MAX_DEPTH, CrawlSettings
 from sqspider.record import record_key
-from sqspider.url import MAX_URL_BYTES, Refused, canonicalize
+from sqspider.url import FIRST_MAX_URL_BYTES, MAX_URL_BYTES, Refused, canonicalize
 
 MAX_BODY_CHARACTERS: Final = 256 * 1024
 _FIRST_MOMENT: Final = -62_135_596_800.0  # the year 1
@@ -165,11 +165,12 @@ def decode_message(body: str) -> Message | BadBody:
             check_numbers(message, Message.ranges)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return BadBody(f"not a message: {error}")
-        if message.parent is not None and len(message.parent) > MAX_URL_BYTES:
-            return BadBody(f"not a message: parent: longer than {MAX_URL_BYTES} characters")
+        if message.parent is not None and len(message.parent) > FIRST_MAX_URL_BYTES:
+            return BadBody(f"not a message: parent: longer than {FIRST_MAX_URL_BYTES:,} characters")
+        most_bytes = FIRST_MAX_URL_BYTES if message.crawl is None else MAX_URL_BYTES
     else:
-        message = Message(url=text)
-    url = canonicalize(message.url, drop_tracking=message.settings.drop_tracking)
+        message, most_bytes = Message(url=text), MAX_URL_BYTES
+    url = canonicalize(message.url, drop_tracking=message.settings.drop_tracking, most_bytes=most_bytes)
     if isinstance(url, Refused):
         return BadBody(str(url))
     return message if url == message.url else msgspec.structs.replace(message, url=url)

@@ -5,6 +5,7 @@ The rules of a URL's life, which :data:`LIFE` says to the frontier's adapters an
     (absent) --enqueue--> queued --claim--> processing --finish--> done | failed | blocked
     queued <--retry-- processing
     processing --claim--> processing        (once the lease of the claim before ran out)
+    done | failed | blocked --reopen--> queued      (for one visit more)
 
 * One comparison decides a claim: ``lease_until < now``. A queued record has
   ``lease_until = 0``, a processing one the end of its lease, a finished one none.
@@ -12,6 +13,8 @@ The rules of a URL's life, which :data:`LIFE` says to the frontier's adapters an
   carries it and changes nothing if a later claim was made.
 * ``unended`` counts claims in a row that nobody ended; ``tries`` counts fetches that met
   trouble. Waiting for a slot, a lost race or a shutdown use up neither.
+* ``visit`` counts the visits that ended before this one. Between two of them a record keeps what came of the last one;
+  ``attempt`` goes on, so that no fence of an earlier visit holds in a later one.
 
 No I/O lives here, and no decision about when to try again (see ``retry``).
 """
@@ -62,6 +65,7 @@ class Operation(enum.StrEnum):
     CLAIM = "claim"
     FINISH = "finish"
     RETRY = "retry"
+    REOPEN = "reopen"  # somebody wants it visited once more
 
 
 LIFE: Final[Mapping[Operation, Mapping[Status | None, frozenset[Status]]]] = {
@@ -72,6 +76,7 @@ LIFE: Final[Mapping[Operation, Mapping[Status | None, frozenset[Status]]]] = {
     },
     Operation.FINISH: {Status.PROCESSING: frozenset({Status.DONE, Status.FAILED, Status.BLOCKED})},
     Operation.RETRY: {Status.PROCESSING: frozenset({Status.QUEUED})},
+    Operation.REOPEN: {status: frozenset({Status.QUEUED}) for status in (Status.DONE, Status.FAILED, Status.BLOCKED)},
 }
 """What a record may become by each operation, by its status before; none: there is no record. Nothing else happens."""
 
@@ -100,7 +105,7 @@ class Reason(enum.StrEnum):
     BAD_SCHEME = "bad_scheme"  # neither http nor https
     NO_HOST = "no_host"  # there is no host in it
     USER_INFO = "user_info"  # it carries a user name or password
-    URL_TOO_LONG = "url_too_long"  # more than 2,048 bytes in canonical form, or 253 of its host
+    URL_TOO_LONG = "url_too_long"  # more than 1,980 bytes in canonical form, or 253 of its host
 
     # Where it leads
     PRIVATE_ADDRESS = "private_address"  # an address that is not public unicast
@@ -261,15 +266,16 @@ class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
     unended: int = 0  # claims in a row that nobody ended
     tries: int = 0  # fetches that met trouble
     redirects: int = 0  # on the way from the last page to this URL: the fewest of which it was found
+    visit: int = 0  # visits that ended before this one
     worker_id: str | None = None  # who claimed it last
     claim_id: str | None = None  # which claim of that worker
     lease_until: float | None = None  # 0 while queued, none when finished
     due_at: float | None = None  # when somebody must look again; none when finished
     parked: bool = False  # no message is on its way: only a sweep brings it back
-    enqueued_at: float = 0.0
+    enqueued_at: float = 0.0  # when it was put in: recorded, or reopened
     claimed_at: float | None = None  # the last claim
-    finished_at: float | None = None
-    outcome: Outcome | None = None  # when finished; before that, what the last try met
+    finished_at: float | None = None  # the last visit's end
+    outcome: Outcome | None = None  # when finished; before that, what the last try met, or the visit before
     crawl: str = DEFAULT_CRAWL  # the name of the one it belongs to
     unreadable: str = ""  # why the row cannot be read, if so: then nothing but the URL is told
 

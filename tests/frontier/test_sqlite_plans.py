@@ -78,6 +78,8 @@ PLANS: Final[dict[str, set[str]]] = {
     "PAST_DUE": {"r: record_due (due_at<?)", "m: sent_key (key=?)"},
     "ORPHANS": {"r: rowid (rowid=?)", "c: rowid (rowid=?)", "found: record_key (key=?)"},
     "PUT_BACK": {BY_ID},
+    "FINAL": {BY_URL, "c: rowid (rowid=?)"},
+    "REOPEN": {BY_ID},
     "MOVE_DUE_ON": {BY_ID},
     "COUNTERS": {"counter: scan"},
     "NUMBER": {"counter: PRIMARY KEY (name=?)"},

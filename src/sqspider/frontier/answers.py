@@ -41,10 +41,14 @@ def first_of_each(entries: Iterable[Entry]) -> dict[str, Entry]:
 
 def enqueued_in_order(entries: Iterable[Entry], new: Iterable[str]) -> list[bool]:
     """Which entries were new, by the keys that were: of several for one the first."""
-    left = set(new)
+    return done_in_order((entry.key for entry in entries), new)
+
+
+def done_in_order(keys: Iterable[str], done: Iterable[str]) -> list[bool]:
+    """To which records something was done, by the keys of those to which it was: of several that are one the first."""
+    left = set(done)
     answers = []
-    for entry in entries:
-        key = entry.key
+    for key in keys:
         answers.append(key in left)
         left.discard(key)
     return answers
@@ -109,6 +113,8 @@ class Claimable(Protocol):
     @property
     def tries(self) -> int: ...
     @property
+    def visit(self) -> int: ...
+    @property
     def worker_id(self) -> str | None: ...
     @property
     def claim_id(self) -> str | None: ...
@@ -135,6 +141,7 @@ def claim_told(url: str, record: Claimable, claimant: Claimant, now: float) -> W
         worker_id=claimant.worker_id,
         claim_id=claimant.claim_id,
         lease_until=record.lease_until,
+        visit=record.visit,
     )
 
 
@@ -153,6 +160,7 @@ def claimed(url: str, record: Claimable, claimant: Claimant, now: float) -> Won:
         worker_id=claimant.worker_id,
         claim_id=claimant.claim_id,
         lease_until=now + claimant.lease_seconds,
+        visit=record.visit,
     )
 
 
@@ -175,6 +183,19 @@ def given_back(retry: Retry) -> GivenBack:
     """By the claim alone: while its fence holds, its numbers are the record's."""
     claim = retry.claim
     return GivenBack(claim.unended - 1 if retry.is_unused else 0, claim.tries + retry.tried)
+
+
+class Reopened(NamedTuple):
+    """What a record says of itself once it is reopened. Its attempt and its outcome stay."""
+
+    visit: int
+    unended: int = 0
+    tries: int = 0
+
+
+def reopened(status: Status, visit: int) -> Reopened | None:
+    """By what a record says; none where it is not to be reopened: it is open."""
+    return Reopened(visit + 1) if status in LIFE[Operation.REOPEN] else None
 
 
 # Moments.
@@ -210,7 +231,8 @@ _REASON: Final = "reason:"
 
 
 def counted(before: Status | None, after: Status, outcome: Outcome | None = None, *, count: int = 1) -> dict[str, int]:
-    """How the sums move when so many records change their status; ``outcome``: what they are finished with.
+    """How the sums move when so many records change their status; ``outcome``: what they are finished with, or were
+    until they are reopened, which takes it out of the sums again.
 
     By name: a status, ``reason:`` and a reason, ``bytes``, ``redirects``.
     """
@@ -219,12 +241,14 @@ def counted(before: Status | None, after: Status, outcome: Outcome | None = None
     changes = {after.value: count}
     if before is not None:
         changes[before.value] = -count
-    if outcome is not None and after.is_final:
-        changes["bytes"] = outcome.bytes * count
-        changes["redirects"] = outcome.is_redirect * count
+    is_reopened = before is not None and before.is_final
+    if outcome is not None and after.is_final is not is_reopened:
+        much = -count if is_reopened else count
+        changes["bytes"] = outcome.bytes * much
+        changes["redirects"] = outcome.is_redirect * much
         if outcome.reason is not None:
-            changes[f"{_REASON}{outcome.reason}"] = count
-    return {name: much for name, much in changes.items() if much}
+            changes[f"{_REASON}{outcome.reason}"] = much
+    return {name: change for name, change in changes.items() if change}
 
 
 def uncounted(status: Status, outcome: Outcome | None) -> dict[str, int]:

@@ -68,6 +68,15 @@ class Work(_Shared, Protocol):
         link). Dying half way leaves records without messages at worst; their ``due_at`` brings them to a sweep.
         """
 
+    async def reopen(self, keys: Sequence[str]) -> list[bool]:
+        """Move records that are final back to ``queued``, each with a message that says what its record says.
+
+        True where it was final; of one that is open, unknown or damaged nothing changes. ``visit`` rises, ``tries`` and
+        ``unended`` are 0, the attempt goes on; what came of the last visit stays there until the next end, and is taken
+        out of the counts (a host's sums stay: they were spent). Of several for one record in a batch only the first can
+        be true. Dying half-way leaves records without messages at worst; their ``due_at`` brings them to a sweep.
+        """
+
     async def send(self, bodies: Sequence[str]) -> None:
         """Put raw bodies into the queue, as anybody may who can send to it. No record is made."""
 

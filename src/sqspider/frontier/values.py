@@ -121,6 +121,7 @@ class Won(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str
     claim_id: str
     lease_until: float
+    visit: int = 0  # visits of the URL that ended before this one
 
 
 class LostReason(enum.StrEnum):

@@ -49,7 +49,7 @@ SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at 
 AGAIN_SECONDS: Final = 1.0  # and then comes back after
 BUSY_SECONDS: Final = 10.0  # that a delivery waits here for a host that is busy whenever it is looked at
 TOO_LONG: Final = Blocked(
-    Reason.URL_TOO_LONG, f"longer than {MAX_URL_BYTES} bytes: this is its beginning, with a digest of the whole"
+    Reason.URL_TOO_LONG, f"longer than {MAX_URL_BYTES:,} bytes: this is its beginning, with a digest of the whole"
 )
 
 Sink = Callable[[Visited], Awaitable[None]]

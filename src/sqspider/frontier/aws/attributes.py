@@ -28,6 +28,12 @@ def text(item: Item, name: str) -> str | None:
     return value["S"] if value is not None else None
 
 
+def texts(item: Item, name: str) -> frozenset[str]:
+    """A set of texts of an item; an empty one, which DynamoDB does not have, where it has none."""
+    value = item.get(name)
+    return frozenset(value["SS"]) if value is not None else frozenset()
+
+
 def number(item: Item, name: str) -> float:
     """A number of an item; 0 where it has none."""
     value = item.get(name)

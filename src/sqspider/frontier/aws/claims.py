@@ -118,7 +118,7 @@ class Claims(Messages):
 
     def _count_claim(self, item: Item) -> None:
         if was_queued(item):
-            self._sums.add(counted(Status.QUEUED, Status.PROCESSING))
+            self._sums.add(item["url"]["S"], counted(Status.QUEUED, Status.PROCESSING))
 
     async def finish(self, finishes: Sequence[Finish]) -> list[bool]:
         await self._enqueue_links(finishes)
@@ -171,7 +171,7 @@ class Claims(Messages):
         ]
 
     def _count_finish(self, finish: Finish, _: Item | None = None) -> None:
-        self._sums.add(counted(Status.PROCESSING, finish.outcome.status, finish.outcome))
+        self._sums.add(finish.claim.url, counted(Status.PROCESSING, finish.outcome.status, finish.outcome))
         for host, sums in host_sums([finish]).items():
             self._host_rows.add_sums(host, sums, soon=finish.has_budget)
 
@@ -182,18 +182,19 @@ class Claims(Messages):
             return text(item, "status") == Status.QUEUED
 
         with self._doubts.unless_answered(
-            Doubt.of(retry.claim, is_mine, lambda _: self._count_given_back(1)) for retry in retries
+            Doubt.of(retry.claim, is_mine, partial(self._count_given_back, retry.claim)) for retry in retries
         ):
             written = await self._table.write([self._give_back(retry, now) for retry in retries])
             ended = await self._ended([retry.claim for retry in retries], written, is_mine)
         given_back = [retry for retry, is_ended in zip(retries, ended, strict=True) if is_ended]
-        self._count_given_back(len(given_back))
+        for retry in given_back:
+            self._count_given_back(retry.claim)
         await self._resend([(retry.delivery, _sent_back(retry, now)) for retry in given_back])
         await self._flush_if_due()
         return ended
 
-    def _count_given_back(self, count: int) -> None:
-        self._sums.add(counted(Status.PROCESSING, Status.QUEUED, count=count))
+    def _count_given_back(self, claim: Won, _: Item | None = None) -> None:
+        self._sums.add(claim.url, counted(Status.PROCESSING, Status.QUEUED))
 
     def _give_back(self, retry: Retry, now: float) -> Statement:
         claim, body, numbers = retry.claim, retry.delivery.body, given_back(retry)

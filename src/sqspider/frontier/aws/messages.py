@@ -50,7 +50,7 @@ class Messages(Parking):
 
     async def defer(self, deferrals: Sequence[Deferral]) -> None:
         now = self._clock()
-        live = [it for it in deferrals if not _is_stale(it.delivery, now)]
+        live = [it for it in deferrals if not is_stale(it.delivery, now)]
         kept = await self._park([it for it in live if is_parked(it.until, now, body_of(it))])
         await self._resend([(it.delivery, None if it.delivery.receipt in kept else _deferred(it, now)) for it in live])
 
@@ -60,7 +60,7 @@ class Messages(Parking):
     async def _resend(self, moves: Sequence[tuple[Delivery, Outgoing | None]]) -> None:
         """Send messages anew, then delete the ones that they stand for; none: only delete."""
         now = self._clock()
-        live = [move for move in moves if not _is_stale(move[0], now)]
+        live = [move for move in moves if not is_stale(move[0], now)]
         replaced = [move for move in live if move[1] is not None]
         refusals = await self._queue.send([message for _, message in replaced if message is not None])
         # What SQS does not take comes back as it was, and reaches the dead letters.
@@ -87,7 +87,7 @@ def _deferred(deferral: Deferral, now: float) -> Outgoing:
     return outgoing_raw(deferral.delivery.body, delay)
 
 
-def _is_stale(delivery: Delivery, now: float) -> bool:
+def is_stale(delivery: Delivery, now: float) -> bool:
     """Whether a delivery's time is up: its message is visible again, or somebody else's."""
     stale_at, separator, _ = delivery.receipt.partition(" ")
     return bool(separator) and float(stale_at) <= now

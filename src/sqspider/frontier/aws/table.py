@@ -186,6 +186,15 @@ class Table:
     ) -> list[tuple[str, float]]:
         """Keys and ``due_at`` of a shard of the index, the first ones first; ``before`` or ``after`` a moment."""
         found: list[tuple[str, float]] = []
+        async for page in self.walk(shard, limit, before=before, after=after):
+            found += page
+        return found
+
+    async def walk(
+        self, shard: str, limit: int = 2**53, *, before: float | None = None, after: float | None = None
+    ) -> AsyncIterator[list[tuple[str, float]]]:
+        """The same, in pages: for a shard of any length."""
+        left = limit
         request: dict[str, Any] = {
             "TableName": self.name,
             "IndexName": INDEX,
@@ -197,11 +206,13 @@ class Table:
                 request["KeyConditionExpression"] += f" AND due_at {sign} :bound"
                 request["ExpressionAttributeValues"][":bound"] = n(bound)
         while True:
-            request["Limit"] = min(limit - len(found), 1000)
+            request["Limit"] = min(left, 1000)
             answer = (await self.call("Query", request)).body
-            found.extend((item["url"]["S"], float(item["due_at"]["N"])) for item in answer.get("Items", []))
-            if "LastEvaluatedKey" not in answer or len(found) >= limit:
-                return found
+            page = [(item["url"]["S"], float(item["due_at"]["N"])) for item in answer.get("Items", [])]
+            left -= len(page)
+            yield page
+            if "LastEvaluatedKey" not in answer or left <= 0:
+                return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     async def update(self, key: str, request: dict[str, Any]) -> Written:

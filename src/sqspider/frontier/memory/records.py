@@ -17,6 +17,7 @@ from sqspider.frontier.answers import (
     host_sums,
     not_before,
     not_current,
+    reopened,
 )
 from sqspider.frontier.memory.messages import Messages
 from sqspider.frontier.memory.part import operation
@@ -41,6 +42,20 @@ class Records(Messages):
     def _record(self, entry: Entry) -> bool:
         now = self._clock()
         return self._store.record(entry, now=now, due_at=now + self._settings.due_seconds)
+
+    @operation
+    def reopen(self, keys: Sequence[str]) -> list[bool]:
+        return [self._reopen_one(key) for key in keys]
+
+    def _reopen_one(self, key: str) -> bool:
+        record, now = self._store.records.get(key), self._clock()
+        anew = None if record is None else reopened(record.status, record.visit)
+        if record is None or anew is None:
+            return False
+        moments = {"lease_until": 0.0, "enqueued_at": now, "due_at": now + self._settings.due_seconds}
+        record = replace(record, status=Status.QUEUED, **moments, **anew._asdict())
+        self._store.put(record)
+        return self._send(encode_message(self._store.message_of(record)))
 
     @operation
     def claim(

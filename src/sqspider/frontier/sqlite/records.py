@@ -37,7 +37,8 @@ FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
 HELD: Final = """
-SELECT e.key, r.id, r.status, r.queue, r.attempt, r.unended, r.tries, r.worker_id, r.claim_id, r.lease_until
+SELECT e.key, r.id, r.status, r.queue, r.attempt, r.unended, r.tries, r.worker_id, r.claim_id, r.lease_until,
+    coalesce(r.visit, 0)
 FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
@@ -152,6 +153,7 @@ class Held(NamedTuple):
     worker_id: str | None
     claim_id: str | None
     lease_until: float | None
+    visit: int
 
     @property
     def status(self) -> Status:

@@ -303,6 +303,7 @@ def _record_of(row: dict[str, Any], due_seconds: float) -> UrlRecord:
         "host": host_of(url),
         "parent": bare(row["parent_url"]),
         "outcome": unpack(packed),
+        "visit": row["visit"] or 0,
         "due_at": _due_at(row, due_seconds),
     }
     return msgspec.convert(values, UrlRecord)
