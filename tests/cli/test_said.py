@@ -245,7 +245,7 @@ def test_a_file_that_is_wrong_is_told_by_key_and_without_secrets(tmp_path: Path,
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     context = context_of("crawl", ["http://e.com/"])
-    with pytest.raises(click.UsageError, match="absent.toml cannot be read: No such file"):
+    with pytest.raises(click.UsageError, match=r"absent\.toml cannot be read: No such file"):
         read_config(context, tmp_path / "absent.toml")
     (tmp_path / "large.toml").write_text("#" * (1 << 20) + "\n")
     with pytest.raises(click.UsageError, match="larger than"):
@@ -260,7 +260,7 @@ def test_a_file_that_was_found_may_not_reach_where_its_writer_may_not(
     file = Path("sqspider.toml")
     for name in FORBIDDEN:
         file.write_text(f"{name} = {json.dumps(written(OPTIONS[name], with_said(NEW, otherwise(name))))}")
-        with pytest.raises(click.UsageError, match=f"sqspider.toml was found here, and not named: .* {name}"):
+        with pytest.raises(click.UsageError, match=rf"sqspider\.toml was found here, and not named: .* {name}"):
             config_for(context, None, None)
         named = config_for(context, file, None)
         assert named is not None

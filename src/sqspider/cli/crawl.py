@@ -46,8 +46,8 @@ from sqspider.work.worker import Mode
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @crawl_option("The crawl's name; each has records, options and limits of its own.  [default: default]")
 @config_option(
-    "Make the crawl by a file (TOML): its name, URLs and options. `crawls show --toml` writes one, `crawls set --config` "
-    f"applies it later.  [default: {FOUND}, if it is here]"
+    "Make the crawl by a file (TOML): its name, URLs and options. `crawls show --toml` writes one, and "
+    f"`crawls set --config` applies it later.  [default: {FOUND}, if it is here]"
 )
 @unset_option
 @assume_http

@@ -208,7 +208,7 @@ class CrawlRun:
 
     async def _run_processes(self, frontier: Frontier) -> bool:
         """Run workers as processes until they end; whether they ended well, or left nothing to do."""
-        command = consume_command(self._shared, self._options, self._start)
+        command = consume_command(self._shared, self._options, self._start, self._order.name)
         workers = WorkerProcesses(command, self._workers, self._forked, self._start.encode())
 
         def stop() -> None:

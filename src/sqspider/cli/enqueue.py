@@ -124,8 +124,8 @@ def enqueue(
             row = await _row(frontier, order, told) if order else None
             settings = row.settings if row else pages
             produced = await produce(
-                frontier, urls, settings, crawl=row.ref if row else None, lines=lines, assume_http=assume_http, on_refused=told.refused,
-                on_batch=told.progress,
+                frontier, urls, settings, crawl=row.ref if row else None, lines=lines, assume_http=assume_http,
+                on_refused=told.refused, on_batch=told.progress,
             )  # fmt: skip
             own = start_of(row, start.secrets_folder) if row and sitemaps else start
             return _Result(produced, await _discover(frontier, own, settings, row, sitemaps, told.sitemap))
