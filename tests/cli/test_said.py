@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqspider.cli.changes import changes_of, words_of
@@ -185,6 +185,7 @@ def test_a_change_reads_as_a_person_would_say_it() -> None:
 # Files.
 
 
+@settings(deadline=None)  # each is a file of its own
 @given(ROWS, st.lists(st.text(st.characters(codec="utf-8"), min_size=1).map(lambda text: f"http://e.com/{text}")))
 def test_a_crawl_that_was_written_to_a_file_is_read_from_it(tmp_path_factory: Any, row: Crawl, urls: list[str]) -> None:
     row = msgspec.structs.replace(row, name="news", seeds=tuple(urls))
@@ -195,6 +196,7 @@ def test_a_crawl_that_was_written_to_a_file_is_read_from_it(tmp_path_factory: An
     assert with_said(msgspec.structs.replace(NEW, name="news", seeds=row.seeds), whole(read.said)) == row
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8")))
 def test_any_text_is_written_as_toml_has_it(tmp_path_factory: Any, text: str) -> None:
     file = tmp_path_factory.mktemp("files") / "crawl.toml"

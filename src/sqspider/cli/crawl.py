@@ -88,6 +88,7 @@ def crawl(
 
     --max-pages, --workers, --sitemaps, --output and the options on how it works are of one run: say them again.
     """
+    start = to_start(given)
     order = Order.read(click.get_current_context(), is_run=True, is_kept=shared.frontier != IN_MEMORY)
     urls = urls or (order.config.urls if order.config else ())
     if with_sitemaps and not urls:
@@ -98,7 +99,6 @@ def crawl(
             "name one with --frontier sqlite:PATH, or use one worker."
         )
     format_of(output)
-    start = to_start(given)
     options = to_worker_options(given, random_worker_id(random.Random()), max_pages=max_pages)
     check_lease(options, start.fetch)
     shared.start_logging("warn")

@@ -11,7 +11,7 @@ import msgspec
 from sqspider.cli import consent
 from sqspider.cli.changes import changes_of, words_of
 from sqspider.cli.config_file import ConfigFile, config_for, whole
-from sqspider.cli.said import NEW, identity_said, said_in, with_links, with_origins, with_said
+from sqspider.cli.said import NEW, check_said, identity_said, said_in, with_links, with_origins, with_said
 from sqspider.cli.shared import Shared
 from sqspider.crawl import Crawl, Identity, State
 from sqspider.frontier import Frontier
@@ -44,12 +44,19 @@ class Order(NamedTuple):
         name, config = context.params["crawl"], None
         if "config" in context.params:
             config = config_for(context, context.params["config"], name)
-        return cls(name or (config and config.crawl) or DEFAULT_CRAWL, said_in(context), config, **more)
+        order = cls(name or (config and config.crawl) or DEFAULT_CRAWL, said_in(context), config, **more)
+        check_said(order.spoken)
+        return order
+
+    @property
+    def spoken(self) -> dict[str, Any]:
+        """What the user says, he himself or by his file."""
+        return {**(self.config.said if self.config else {}), **self.said}
 
     @property
     def identity(self) -> Identity:
         """What was said here of how a crawl fetches, by the user or by the file that he named."""
-        return identity_said({**(self.config.said if self.config else {}), **self.said}, self.urls)
+        return identity_said(self.spoken, self.urls)
 
 
 class Prepared(NamedTuple):
@@ -78,7 +85,6 @@ async def prepared(frontier: Frontier, order: Order) -> Prepared | None:
 
 
 async def _made(frontier: Frontier, order: Order) -> Prepared:
-    of_file = order.config.said if order.config else {}
     blank = Crawl(
         name=order.name,
         id=new_id(random.SystemRandom()),
@@ -86,7 +92,7 @@ async def _made(frontier: Frontier, order: Order) -> Prepared:
         seeds=order.urls[:MOST_SEEDS],
         created_at=frontier.now(),
     )
-    said = with_links({**of_file, **order.said}, order.scope)
+    said = with_links(order.spoken, order.scope)
     made = with_said(blank, with_origins(said, blank, order.urls))
     _remember(order, made)
     return Prepared(None, await make_crawl(frontier, made))
