@@ -31,6 +31,7 @@ from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws.bill import DOLLARS_A_METRIC_REQUEST, Usage
 from sqspider.frontier.aws.client import Call
 from sqspider.frontier.aws.errors import AwsError, Meaning
+from sqspider.frontier.aws.items import is_record
 from sqspider.frontier.aws.table import Table
 from sqspider.frontier.aws.transport import DYNAMODB, SQS
 from sqspider.log import start_logging
@@ -212,7 +213,7 @@ async def crawl(
     bill.pages = (await check.counts(exact=True)).by_status[Status.DONE]
     bill.links = bill.pages * links
     async for items in Table(check.client, own["TABLE_NAME"]).scan():
-        sizes = [item_bytes(item) for item in items if item["url"]["S"].startswith("http")]
+        sizes = [item_bytes(item) for item in items if is_record(item["url"]["S"])]
         bill.item_bytes = max([bill.item_bytes, *sizes])
     await check.close()
     await drop(own)

@@ -15,11 +15,16 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from package import build
 from sqspider.demo_site import DemoSite
 
 from .aws.engines import EngineMissingError, Engines
+
+# A test passes on a busy machine: no example is timed, and none is found to be too slow in coming.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 # A shell lets what it starts in the background not hear of Ctrl-C, nor nohup of a terminal that ends; what tests start
 # must.

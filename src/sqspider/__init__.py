@@ -20,17 +20,31 @@ from sqspider.version import VERSION
 __version__ = VERSION
 
 if TYPE_CHECKING:
-    from sqspider.api import Crawl, Page, crawl
-    from sqspider.frontier import FrontierError, FrontierUnavailableError
+    from sqspider.api import Crawl, crawl
+    from sqspider.frontier import Counts, FrontierError, FrontierUnavailableError
+    from sqspider.pages import Link, Page
     from sqspider.record import Reason, Status
     from sqspider.url import Scope
 
-__all__ = ["Crawl", "FrontierError", "FrontierUnavailableError", "Page", "Reason", "Scope", "Status", "crawl"]
+__all__ = [
+    "Counts",
+    "Crawl",
+    "FrontierError",
+    "FrontierUnavailableError",
+    "Link",
+    "Page",
+    "Reason",
+    "Scope",
+    "Status",
+    "crawl",
+]
 
 _HOMES: Final = {
     "Crawl": "sqspider.api",
-    "Page": "sqspider.api",
     "crawl": "sqspider.api",
+    "Link": "sqspider.pages",
+    "Page": "sqspider.pages",
+    "Counts": "sqspider.frontier",
     "FrontierError": "sqspider.frontier",
     "FrontierUnavailableError": "sqspider.frontier",
     "Reason": "sqspider.record",

@@ -11,13 +11,13 @@ from typing import Any, Final, NamedTuple
 
 from sqspider.chains import Chain, chains_of
 from sqspider.frontier import Looking
+from sqspider.meta import MetaError, decode_meta
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 
 FIELDS: Final = (
     "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest",
     "title", "depth", "parent", "host", "attempt", "worker_id", "enqueued_at", "claimed_at", "finished_at",
-    "elapsed_ms", "detail", "tries", "lastmod", "links_left_out", "error", "redirect_to",
-    "crawl",
+    "elapsed_ms", "detail", "tries", "lastmod", "links_left_out", "error", "redirect_to", "meta", "crawl",
 )  # fmt: skip
 """The columns, in order. New ones may come after these; these keep their names."""
 
@@ -40,6 +40,8 @@ def row_of(record: UrlRecord, chain: Chain | None = None) -> dict[str, Any]:
     if not error:
         try:
             return _row_of(record, chain)
+        except MetaError as damaged:
+            error = str(damaged)
         except (OverflowError, ValueError, OSError) as out_of_range:
             error = f"one of its times is none: {out_of_range}"
     return {**dict.fromkeys(FIELDS), "url": record.url, "error": error, "crawl": record.crawl}
@@ -82,6 +84,7 @@ def _row_of(record: UrlRecord, chain: Chain | None) -> dict[str, Any]:
         "links_left_out": outcome.links_left_out,
         "error": None,
         "redirect_to": outcome.redirect_to if outcome.is_redirect else None,
+        "meta": None if record.meta is None else decode_meta(record.meta),
         "crawl": record.crawl,
     }
 
@@ -92,15 +95,16 @@ def as_jsonl(row: dict[str, Any]) -> str:
 
 
 def as_csv(row: dict[str, Any]) -> str:
-    """A row as one line of CSV (RFC 4180). What a spreadsheet would run as a formula stays text."""
+    """A row as one line of CSV (RFC 4180): an object as JSON. What a spreadsheet would run as a formula stays text."""
     out = StringIO()
-    csv.writer(out).writerow(
-        [
-            f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
-            for value in row.values()
-        ]
-    )
+    csv.writer(out).writerow(map(_cell, row.values()))
     return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
 
 
 CSV_HEAD: Final = ",".join(FIELDS) + "\r\n"

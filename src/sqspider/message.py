@@ -19,7 +19,7 @@ import msgspec
 from sqspider.checks import MAX_COUNT, Range, check_numbers
 from sqspider.crawl import CrawlRef
 from sqspider.crawls import MAX_DEPTH, CrawlSettings
-from sqspider.record import record_key
+from sqspider.record import DEFAULT_CRAWL, record_key
 from sqspider.url import FIRST_MAX_URL_BYTES, MAX_URL_BYTES, Refused, canonicalize
 
 MAX_BODY_CHARACTERS: Final = 256 * 1024
@@ -52,6 +52,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def key(self) -> str:
         """By what its record is found."""
         return self.url if self.crawl is None else record_key(self.url, self.crawl.name)
+
+    @property
+    def crawl_name(self) -> str:
+        """The crawl in whose place its record is."""
+        return DEFAULT_CRAWL if self.crawl is None else self.crawl.name
 
     def key_of(self, url: str) -> str:
         """By what the record of another URL in the same crawl is found."""
@@ -135,7 +140,7 @@ def encode_message(message: Message) -> str:
 
 def _decoded(text: str) -> Message:
     """A message from a JSON object, not yet looked at. Raises ``msgspec.MsgspecError``, ``ValueError``."""
-    if "u" in _kind_decoder.decode(text):
+    if '"u"' in text and "u" in _kind_decoder.decode(text):
         short = _of_crawl_decoder.decode(text)
         return Message(
             url=short.u,
@@ -148,7 +153,7 @@ def _decoded(text: str) -> Message:
             generation=short.g,
         )
     loose = _loose_decoder.decode(text)
-    return Message(**{name: getattr(loose, name) for name in _Loose.__struct_fields__})
+    return Message(**msgspec.structs.asdict(loose))
 
 
 def decode_message(body: str) -> Message | BadBody:

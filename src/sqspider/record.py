@@ -4,8 +4,8 @@ The rules of a URL's life, which :data:`LIFE` says to the frontier's adapters an
 
     (absent) --enqueue--> queued --claim--> processing --finish--> done | failed | blocked
     queued <--retry-- processing
-    processing --claim--> processing        (once the lease of the claim before ran out)
-    done | failed | blocked --reopen--> queued      (for one visit more)
+    processing --claim--> processing --prolong--> processing   (a claim: once the lease of the one before ran out)
+    done | failed | blocked --reopen--> queued                 (for one visit more)
 
 * One comparison decides a claim: ``lease_until < now``. A queued record has
   ``lease_until = 0``, a processing one the end of its lease, a finished one none.
@@ -59,12 +59,13 @@ class Status(enum.StrEnum):
 
 
 class Operation(enum.StrEnum):
-    """What a frontier does that makes a record, or changes its status."""
+    """What a frontier does that makes a record, changes its status, or holds it."""
 
     ENQUEUE = "enqueue"  # also what a claim does first for a message without a record
     CLAIM = "claim"
     FINISH = "finish"
     RETRY = "retry"
+    PROLONG = "prolong"
     REOPEN = "reopen"  # somebody wants it visited once more
 
 
@@ -77,6 +78,7 @@ LIFE: Final[Mapping[Operation, Mapping[Status | None, frozenset[Status]]]] = {
     Operation.FINISH: {Status.PROCESSING: frozenset({Status.DONE, Status.FAILED, Status.BLOCKED})},
     Operation.RETRY: {Status.PROCESSING: frozenset({Status.QUEUED})},
     Operation.REOPEN: {status: frozenset({Status.QUEUED}) for status in (Status.DONE, Status.FAILED, Status.BLOCKED)},
+    Operation.PROLONG: {Status.PROCESSING: frozenset({Status.PROCESSING})},
 }
 """What a record may become by each operation, by its status before; none: there is no record. Nothing else happens."""
 
@@ -277,6 +279,7 @@ class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: float | None = None  # the last visit's end
     outcome: Outcome | None = None  # when finished; before that, what the last try met, or the visit before
     crawl: str = DEFAULT_CRAWL  # the name of the one it belongs to
+    meta: str | None = None  # what a list said of it: its other columns or fields, as an object
     unreadable: str = ""  # why the row cannot be read, if so: then nothing but the URL is told
 
     @property

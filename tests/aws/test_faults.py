@@ -387,7 +387,9 @@ async def test_urls_that_are_reopened_in_trouble_are_by_one(store: AwsStore, pro
     assert {record.visit for record in (await all_records(frontier)).values()} == {1}
     await frontier.flush()
     await other.flush()
-    assert {n: much for n, much in (await frontier._sums.read()).records.items() if much} == {Status.QUEUED: 20}
+    assert {n: much for n, much in (await frontier._sums.read(["default"]))["default"].records.items() if much} == {
+        Status.QUEUED: 20
+    }
 
 
 async def test_claims_whose_first_answer_was_lost_are_counted_once(store: AwsStore, proxy: FaultProxy) -> None:
@@ -458,7 +460,7 @@ async def test_what_was_done_and_never_answered_is_counted_all_the_same(store: A
     assert await frontier.reopen(done) == [False, True] * 2
     await frontier.flush()
     wanted = {Status.QUEUED: 6, Status.PROCESSING: 2}
-    assert {name: n for name, n in (await frontier._sums.read()).records.items() if n} == wanted
+    assert {name: n for name, n in (await frontier._sums.read(["default"]))["default"].records.items() if n} == wanted
     await assert_counts_are_exact(frontier)
 
 

@@ -341,13 +341,17 @@ def test_all_that_is_given_to_a_crawl_is_given_to_its_workers(tmp_path: Path) ->
         for option in consume.params
         if isinstance(option, click.Option) and option.name not in own | shared
     }
-    assert given.keys() - {option.name for option in crawl.params} == set()
+    assert given.keys() - {option.name for option in crawl.params} == {"run"}
 
     def read(values: dict[str, Any]) -> tuple[WorkerOptions, Start, str]:
-        return to_worker_options(values, "w", max_pages=values["max_pages"]), to_start(values), values["crawl"]
+        return (
+            to_worker_options(values, "w", max_pages=values["max_pages"], run=values["run"]),
+            to_start(values),
+            values["crawl"],
+        )
 
     given |= dict.fromkeys(("ca_file", "client_cert", "client_key"), str(identity))
-    given |= {"crawl": "news", "origins": ("http://h:8080", "https://e.com"), "secrets": str(tmp_path)}
+    given |= {"crawl": "news", "run": "1", "origins": ("http://h:8080", "https://e.com"), "secrets": str(tmp_path)}
     command = consume_command(Shared("sqlite:f.db"), *read(given))
     arguments = command[command.index("consume") + 1 :]
     assert read(consume.make_context("consume", arguments).params) == read(given)

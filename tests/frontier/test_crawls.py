@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,17 +12,20 @@ import pytest
 
 from sqspider.crawl import Crawl, CrawlRef, Limits, State
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Delivery, Entry, Frontier, LostReason, Taking
+from sqspider.frontier import Deferral, Delivery, Entry, Frontier, LostReason, Taking, Won
 from sqspider.frontier.port import TurningFrontier
+from sqspider.frontier.sqlite.check import check_file
 from sqspider.frontier.values import Ends
 from sqspider.message import encode_message
-from sqspider.record import Status, record_key
+from sqspider.record import Status, record_key, split_key
 from sqspider.url import Scope
 
 from .kit import (
+    A_LITTLE,
     DONE,
     DUE,
     GONE,
+    LEASE,
     VISIBILITY,
     Store,
     assert_counts_are_exact,
@@ -279,6 +283,26 @@ async def test_clearing_removes_crawls_and_seeds(frontier: Frontier) -> None:
     assert await frontier.enqueue(of(NEWS, "p")) == [True]
 
 
+async def test_messages_outlive_their_records_and_name_their_crawl(frontier: Frontier, store: Store) -> None:
+    """Whoever receives one sees that the crawl is gone, and ends it: those that were put aside, too."""
+    await made(frontier, NEWS)
+    await frontier.enqueue(of(NEWS, "p", "q", "r"))
+    taken = await by_key(frontier, 2)
+    parked = taken[f"@news {url('p')}"]
+    if store.has_own_queue:
+        await frontier.park([parked])
+    else:
+        await frontier.defer([Deferral(delivery=parked, until=store.clock())])
+    await frontier.clear_table()
+    assert await frontier.enqueue([Entry(url=url("p"))]) == [True]
+    await store.elapse(VISIBILITY + A_LITTLE)
+    left = [message_of(delivery) for delivery in await take(frontier, 4)]
+    assert {(message.crawl, message.url) for message in left} == {
+        (None, url("p")),
+        *((NEWS.ref, url(name)) for name in "pqr"),
+    }
+
+
 # Seeds.
 
 
@@ -385,6 +409,95 @@ async def test_a_crawl_that_is_not_there_takes_no_urls(frontier: Frontier, store
         else:
             await win(frontier, delivery)
     assert await keys_of(frontier) == {f"@news {url('p')}"}
+
+
+# Histories.
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_any_history_keeps_the_crawls_apart(frontier: Frontier, other: Frontier, store: Store, seed: int) -> None:
+    """A random walk: whatever becomes of one crawl, another's records and sums are its own, and nothing is lost."""
+    rng = random.Random(seed)
+    known: dict[str, set[str]] = {"default": set()}
+    crawls: dict[str, Crawl] = {}
+    held: list[Delivery] = []
+    number = 0
+
+    async def removed(name: str) -> None:
+        crawl = crawls.pop(name)
+        assert await rng.choice((frontier, other)).remove_crawl(crawl.ref) == len(known.pop(name))
+
+    async def step(name: str, handle: Frontier) -> None:
+        match name:
+            case "make":
+                crawl = Crawl(name=rng.choice(("news", "shop", "new")), id=f"{number:x}")
+                if crawl.name in crawls:
+                    await removed(crawl.name)
+                assert await handle.save_crawl(crawl)
+                crawls[crawl.name], known[crawl.name] = crawl, set()
+            case "enqueue":
+                batch = [_entry(rng, crawls) for _ in range(rng.randrange(1, 6))]
+                before = {(each.crawl.name if each.crawl else "default", each.url) for each in batch}
+                new = await handle.enqueue(batch)
+                assert sum(new) == sum(address not in known[of] for of, address in before)
+                for of, address in before:
+                    known[of].add(address)
+            case "receive":
+                held.extend(await handle.receive(rng.randrange(1, 11)))
+            case "finish" | "retry" if held:
+                delivery = held.pop(rng.randrange(len(held)))
+                claim = await try_claim(handle, delivery, claim=f"c{number}")
+                if not isinstance(claim, Won):
+                    assert claim.why is not LostReason.REFUSED or (message_of(delivery).crawl not in _refs(crawls))
+                    await handle.delete([delivery])
+                elif name == "finish":
+                    assert await finish_one(handle, claim, delivery, rng.choice((DONE, GONE)))
+                else:
+                    assert await retry_one(handle, claim, delivery, at=store.clock())
+            case "park" if held:
+                await handle.park([held.pop(rng.randrange(len(held)))])
+            case "unpark" if crawls:
+                await handle.unpark(rng.choice(list(crawls.values())).ref)
+            case "elapse":
+                await store.elapse(rng.choice((0.01, VISIBILITY, DUE)))
+                await handle.sweep()
+            case _:
+                pass
+
+    steps = ("make", *["enqueue", "receive", "finish"] * 4, "retry", "park", "park", "unpark", "elapse")
+    while number < (150 if store.has_own_queue else 40):
+        number += 1
+        await step(rng.choice(steps), rng.choice((frontier, other)))
+    found = {name: {split_key(key)[1] for key in await keys_of(frontier, crawl=name)} for name in known}
+    assert found == known
+    for name in known:
+        await assert_counts_are_exact(frontier, other, crawl=name)
+    await assert_counts_are_exact(frontier)
+    if store.address.startswith("sqlite:"):
+        assert check_file(store.address.removeprefix("sqlite:")).faults == ()
+    for crawl in list(crawls.values()):
+        await frontier.unpark(crawl.ref)
+    rounds = 0
+    while (await frontier.counts()).open:
+        rounds += 1
+        assert rounds < 20, "something is lost"
+        await store.elapse(DUE + LEASE + VISIBILITY)
+        await frontier.sweep()
+        while deliveries := await frontier.receive(10):
+            for delivery in deliveries:
+                if isinstance(claim := await try_claim(frontier, delivery, claim=f"d{rounds}"), Won):
+                    await finish_one(frontier, claim, delivery)
+                else:
+                    await frontier.delete([delivery])
+
+
+def _refs(crawls: dict[str, Crawl]) -> set[CrawlRef]:
+    return {crawl.ref for crawl in crawls.values()}
+
+
+def _entry(rng: random.Random, crawls: dict[str, Crawl]) -> Entry:
+    crawl = rng.choice((None, *crawls.values()))
+    return Entry(url=url(rng.randrange(15)), crawl=crawl.ref if crawl else None, parent=url(rng.randrange(15)))
 
 
 # Turns.

@@ -22,6 +22,7 @@ from sqspider.work.worker import Mode
 @click.option("--with-parent", is_flag=True, hidden=True, help="Stop when standard input ends.")
 @click.option("--crawl", callback=crawl_name, hidden=True)
 @click.option("--max-pages", type=click.IntRange(min=1), hidden=True)
+@click.option("--run", hidden=True)
 @worker_options
 @fetch_options
 @origins_option
@@ -29,7 +30,7 @@ from sqspider.work.worker import Mode
 @pass_shared
 def consume(
     shared: Shared, /, continuous: bool, until_empty: bool, worker_id: str | None, with_parent: bool,
-    crawl: str | None, max_pages: int | None, **given: Any,
+    crawl: str | None, max_pages: int | None, run: str | None, **given: Any,
 ) -> int:  # fmt: skip
     """Take messages from the queue, race for their URLs, fetch what was won.
 
@@ -45,6 +46,6 @@ def consume(
     mode = Mode.CONTINUOUS if continuous else Mode.UNTIL_EMPTY if until_empty else Mode.ONCE
     start = to_start(given)
     name = worker_id or random_worker_id(random.Random())
-    options = to_worker_options(given, name, max_pages=max_pages)
+    options = to_worker_options(given, name, max_pages=max_pages, run=run)
     shared.start_logging("info")
     return work_here(shared, mode, options, start, crawl=crawl, with_parent=with_parent)

@@ -12,6 +12,7 @@ import msgspec
 from sqspider.cli.config_file import FOUND, config_option
 from sqspider.cli.crawl_run import CrawlRun
 from sqspider.cli.forking import Forked, can_fork, fork_workers
+from sqspider.cli.lists import ListFile, list_options
 from sqspider.cli.options import (
     assume_http,
     crawl_option,
@@ -38,6 +39,7 @@ from sqspider.cli.worker import (
 )
 from sqspider.frontier import IN_MEMORY
 from sqspider.url import Scope
+from sqspider.work.crawl_orders import new_id
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode
 
@@ -50,6 +52,7 @@ from sqspider.work.worker import Mode
     f"`crawls set --config` applies it later.  [default: {FOUND}, if it is here]"
 )
 @unset_option
+@list_options
 @assume_http
 @click.option(
     "--max-pages",
@@ -61,7 +64,8 @@ from sqspider.work.worker import Mode
     "--sitemaps",
     "with_sitemaps",
     is_flag=True,
-    help="First enqueue what the sitemaps of the URLs' sites list: those that robots.txt names, and /sitemap.xml.",
+    help="First enqueue what the sitemaps of the sites of the URLs given by themselves list: those that robots.txt "
+    "names, and /sitemap.xml.",
 )
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N", help="Worker processes."
@@ -80,7 +84,7 @@ def crawl(
     shared: Shared, /, urls: tuple[str, ...], assume_http: bool, max_pages: int | None, with_sitemaps: bool,
     workers: int, output: Path | None, as_json: bool, quiet: bool, **given: Any,
 ) -> int:  # fmt: skip
-    """Crawl from URLs until nothing is left.
+    """Crawl from URLs, given by themselves or in a file, until nothing is left.
 
     A crawl lies in the frontier's file, with its options: one that was stopped or killed goes on when `crawl` is said
     again, with no URL, exactly as before. Said with options it is changed by them, for what is queued, too; said with
@@ -88,6 +92,7 @@ def crawl(
 
     --max-pages, --workers, --sitemaps, --output and the options on how it works are of one run: say them again.
     """
+    list_file = ListFile.named(given)
     start = to_start(given)
     order = Order.read(click.get_current_context(), is_run=True, is_kept=shared.frontier != IN_MEMORY)
     urls = urls or (order.config.urls if order.config else ())
@@ -99,14 +104,16 @@ def crawl(
             "name one with --frontier sqlite:PATH, or use one worker."
         )
     format_of(output)
-    options = to_worker_options(given, random_worker_id(random.Random()), max_pages=max_pages)
+    options = to_worker_options(
+        given, random_worker_id(random.Random()), max_pages=max_pages, run=new_id(random.SystemRandom())
+    )
     check_lease(options, start.fetch)
     shared.start_logging("warn")
     if workers == 1:
         options = within_limits(options)
     forked = _forked(workers, shared, options, order.name) if workers > 1 and can_fork() else []
     try:
-        run = CrawlRun(shared, order, options, start, workers=workers, forked=forked, quiet=quiet)
+        run = CrawlRun(shared, order, options, start, list_file, workers=workers, forked=forked, quiet=quiet)
         return run_loop(run.run(urls, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http))
     finally:
         for worker in forked:

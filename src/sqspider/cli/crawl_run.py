@@ -17,7 +17,7 @@ import click
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
 from sqspider.cli.forking import Forked
 from sqspider.cli.frontier import is_absent, opened
-from sqspider.cli.options import advised
+from sqspider.cli.lists import NO_LIST, ListFile, ListTold, Seeding
 from sqspider.cli.order import Order, Prepared, added_note, config_note, go_on, no_crawl, prepared
 from sqspider.cli.output import OutputError, format_of, say_unreadable, written
 from sqspider.cli.processes import WorkerProcesses, consume_command
@@ -34,11 +34,8 @@ from sqspider.export import export_rows
 from sqspider.frontier import Counts, Frontier
 from sqspider.log import get_logger
 from sqspider.record import DEFAULT_CRAWL
-from sqspider.url import Refused, canonicalize
 from sqspider.web.fetch import Fetcher
 from sqspider.work.options import WorkerOptions
-from sqspider.work.producer import produce
-from sqspider.work.seeds import read_url
 from sqspider.work.worker import Mode
 
 if TYPE_CHECKING:
@@ -60,6 +57,7 @@ class CrawlRun:
         order: Order,
         options: WorkerOptions,
         start: Start,
+        list_file: ListFile = NO_LIST,
         *,
         workers: int = 1,
         forked: Sequence[Forked] = (),
@@ -69,6 +67,7 @@ class CrawlRun:
         self._order = order
         self._options = options
         self._start = start  # of a crawl without a row; of any other it is as the row says
+        self._list_file = list_file
         self._workers = workers
         self._forked = forked
         self._quiet = quiet
@@ -79,39 +78,38 @@ class CrawlRun:
         assume_http: bool = False,
     ) -> int:  # fmt: skip
         """Crawl from some URLs, or go on with what is open; the exit status."""
-        seeds = self._read(urls, assume_http)
-        if urls and not seeds:
-            return USAGE  # whatever else is in the queue, it is not what was asked for
-        if not urls and is_absent(self._shared):
+        with self._list_file.opened() as listed:
+            told = ListTold(self._list_file.path, quiet=self._quiet)
+            seeding = Seeding(urls, listed, told, assume_http=assume_http)
+            return await self._run(seeding, bool(urls or self._list_file.path), output, with_sitemaps, as_json)
+
+    async def _run(
+        self, seeding: Seeding, were_given: bool, output: Path | None, with_sitemaps: bool, as_json: bool
+    ) -> int:
+        if were_given and seeding.is_empty:  # whatever else is in the queue, it is not what was asked for
+            if not seeding.refused:
+                raise click.UsageError(f"{self._list_file.path} names no URL.")
+            return USAGE
+        if not were_given and is_absent(self._shared):
             raise self._no_urls()  # and no file is made
         async with opened(self._shared, self._options.lease_seconds) as frontier:
-            crawl = await self._take_order(frontier, seeds)
-            is_good = await self._put_in(frontier, crawl, seeds, with_sitemaps=with_sitemaps)
+            crawl = await self._take_order(frontier, seeding.seeds)
+            is_good = await self._put_in(frontier, crawl, seeding, with_sitemaps=with_sitemaps)
             before = await self._counts(frontier)
             started = time.monotonic()
-            is_good = await self._work_off(frontier, before, bool(urls)) and is_good
+            is_good = await self._work_off(frontier, before, were_given) and is_good
             counts = await self._sum_up(frontier, before, time.monotonic() - started, as_json=as_json)
             is_good = (output is None or await self._write_rows(frontier, output)) and is_good
             self._say_what_is_left(counts.open)
             if self._was_stopped:  # whoever stops it does not wait for a verdict, which may read every record
                 return INTERRUPTED
-            is_good = await seeds_are_good(frontier, seeds, counts, self._order.name) and is_good
-            return GOOD if is_good and len(seeds) == len(urls) and counts.open == 0 else NOT_ALL_GOOD
-
-    def _read(self, urls: tuple[str, ...], assume_http: bool) -> list[str]:
-        """The URLs in canonical form; those that are refused are named, and left out."""
-        seeds = []
-        for text in urls:
-            url = read_url(text, assume_http=assume_http)
-            if isinstance(url, Refused):
-                print(f"refused: {advised(url)}", file=sys.stderr)
-            else:
-                seeds.append(url)
-        return seeds
+            asked = seeding.seeds if self._list_file.path is None else []  # a list's are not kept in mind: every seed
+            is_good = await seeds_are_good(frontier, asked, counts, self._order.name) and is_good
+            return GOOD if is_good and not seeding.refused and counts.open == 0 else NOT_ALL_GOOD
 
     async def _take_order(self, frontier: Frontier, seeds: list[str]) -> Crawl | None:
         """The crawl's row as it is ordered, told of what changes; none for one that has none."""
-        order = self._order._replace(urls=tuple(seeds))
+        order = self._order._replace(urls=tuple(seeds), has_more=self._list_file.path is not None)
         done = await prepared(frontier, order)
         if done is None:
             if order.name != DEFAULT_CRAWL:
@@ -133,17 +131,14 @@ class CrawlRun:
         if done.before and (note := config_note(self._order, done.crawl)):
             self._say(note)
 
-    async def _put_in(self, frontier: Frontier, crawl: Crawl | None, seeds: list[str], *, with_sitemaps: bool) -> bool:
+    async def _put_in(self, frontier: Frontier, crawl: Crawl | None, seeding: Seeding, *, with_sitemaps: bool) -> bool:
         """Enqueue the seeds, and what their sitemaps list; whether all of these could be read."""
-        if crawl is None or not seeds:
+        if crawl is None or seeding.is_empty:
             return True
-        if crawl.settings.drop_tracking:
-            seeds[:] = [str(canonicalize(url, drop_tracking=True)) for url in seeds]
-        # None is refused: they were read already.
-        produced = await produce(frontier, seeds, crawl.settings, crawl=crawl.ref, on_refused=print)
-        if crawl.version > 1 and (note := added_note(crawl, produced.new)):
+        await seeding.enqueue(frontier, crawl)
+        if crawl.version > 1 and (note := added_note(crawl, seeding.new)):
             self._say(note)
-        return await self._read_sitemaps(frontier, crawl, seeds) if with_sitemaps else True
+        return await self._read_sitemaps(frontier, crawl, seeding.seeds) if with_sitemaps else True
 
     async def _counts(self, frontier: Frontier) -> Counts:
         return await frontier.counts(crawl=self._order.name)
@@ -203,7 +198,7 @@ class CrawlRun:
             )
             with stopping_on_signals(stop, at_once=self._show_cursor):
                 async with progress:
-                    await run_worker(worker, Mode.UNTIL_EMPTY)
+                    await run_worker(worker, Mode.UNTIL_EMPTY, self._order.name)
         return True
 
     async def _run_processes(self, frontier: Frontier) -> bool:

@@ -40,6 +40,7 @@ def consume_command(shared: Shared, options: WorkerOptions, start: Start, crawl:
         ("--new-host-grace", options.new_host_grace_seconds),
         ("--host-grace", options.host_grace_seconds),
         ("--max-pages", options.max_pages),
+        ("--run", options.run),
     ):
         if value is not None:
             command += [flag, str(value)]

@@ -53,7 +53,13 @@ def show(shared: Shared, /, url: str, as_json: bool, crawl: str | None) -> int:
 def _print_lines(fields: dict[str, Any]) -> None:
     for name, value in fields.items():
         if value not in (None, ""):
-            print(f"{name:18} {value}")
+            print(f"{name:18} {_json(value) if isinstance(value, dict) else value}")
+
+
+def _json(fields: dict[str, Any]) -> str:
+    """What a list said, for a terminal: what JSON leaves as it is may be no character that one prints."""
+    text = json.dumps(fields, ensure_ascii=False)
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 def _more(state: UrlReport, around: Surroundings) -> dict[str, str | None]:

@@ -152,10 +152,13 @@ def worker_for(frontier: Frontier, fetcher: Fetcher, options: WorkerOptions, sta
     )
 
 
-async def run_worker(worker: Worker, mode: Mode) -> None:
-    """Let a worker work until its mode ends it. Raises ``click.UsageError`` if its name is taken."""
+async def run_worker(worker: Worker, mode: Mode, crawl: str | None) -> None:
+    """Let a worker work until its mode ends it, with one crawl or with all.
+
+    Raises ``click.UsageError`` if its name is taken.
+    """
     try:
-        await worker.run(mode)
+        await worker.run(mode, crawl=crawl)
     except WorkerIdTakenError as error:
         raise click.UsageError(str(error)) from None
 
@@ -193,5 +196,5 @@ async def _work(
         if with_parent:
             stop_with_parent(worker.stop)
         with stopping_on_signals(stop):
-            await run_worker(worker, mode)
+            await run_worker(worker, mode, crawl)
     return status

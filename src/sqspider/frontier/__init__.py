@@ -35,6 +35,7 @@ from sqspider.frontier.values import FrontierBusyError as FrontierBusyError
 from sqspider.frontier.values import FrontierError as FrontierError
 from sqspider.frontier.values import FrontierSettings as FrontierSettings
 from sqspider.frontier.values import FrontierUnavailableError as FrontierUnavailableError
+from sqspider.frontier.values import Hold as Hold
 from sqspider.frontier.values import Lost as Lost
 from sqspider.frontier.values import LostReason as LostReason
 from sqspider.frontier.values import PurgedLatelyError as PurgedLatelyError

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from sqspider.crawl import Crawl, CrawlRef
-from sqspider.frontier.values import ClaimRequest, Counts, Entry, Finish, Lost, LostReason, Retry, Won
+from sqspider.frontier.values import ClaimRequest, Counts, Entry, Finish, Hold, Lost, LostReason, Retry, Won
 from sqspider.host import sums_of
 from sqspider.message import Message
 from sqspider.record import DEFAULT_CRAWL, LIFE, Operation, Outcome, Reason, Status, record_key, split_key
@@ -32,7 +32,7 @@ def first_of_each(entries: Iterable[Entry]) -> dict[str, Entry]:
     """Entries by key, in their order: the first of each, with the fewest redirects of any."""
     by_key: dict[str, Entry] = {}
     for entry in entries:
-        key = entry.key
+        key = entry.url if entry.crawl is None else entry.key  # there are as many as links
         first = by_key.setdefault(key, entry)
         if entry.redirects < first.redirects:
             by_key[key] = msgspec.structs.replace(first, redirects=entry.redirects)
@@ -120,6 +120,8 @@ class Claimable(Protocol):
     def claim_id(self) -> str | None: ...
     @property
     def lease_until(self) -> float | None: ...
+    @property
+    def meta(self) -> str | None: ...
 
 
 def claim_told(url: str, record: Claimable, claimant: Claimant, now: float) -> Won | Lost | None:
@@ -142,6 +144,7 @@ def claim_told(url: str, record: Claimable, claimant: Claimant, now: float) -> W
         claim_id=claimant.claim_id,
         lease_until=record.lease_until,
         visit=record.visit,
+        meta=record.meta,
     )
 
 
@@ -161,6 +164,7 @@ def claimed(url: str, record: Claimable, claimant: Claimant, now: float) -> Won:
         claim_id=claimant.claim_id,
         lease_until=now + claimant.lease_seconds,
         visit=record.visit,
+        meta=record.meta,
     )
 
 
@@ -170,6 +174,12 @@ def is_held(record: Claimable | None, claim: Won, by: Operation) -> bool:
         return False
     fence = (record.attempt, record.worker_id, record.claim_id)
     return fence == (claim.attempt, claim.worker_id, claim.claim_id)
+
+
+def prolonged(hold: Hold, now: float, lease_seconds: float) -> Hold:
+    """A claim that lasts for so long from now."""
+    replace = msgspec.structs.replace
+    return replace(hold, claim=replace(hold.claim, lease_until=now + lease_seconds))
 
 
 class GivenBack(NamedTuple):

@@ -22,6 +22,7 @@ from sqspider.frontier.values import (
     Ends,
     Entry,
     Finish,
+    Hold,
     Lost,
     QueueStats,
     Retry,
@@ -112,6 +113,14 @@ class Work(_Shared, Protocol):
         Fenced as :meth:`finish` is. The message that comes back counts no receives. Of an unused claim
         ``unended`` is what it was before. Where the delivery went stale with time, somebody else may have received
         the message in vain: it comes back, once, at ``at`` or when that one lets go of it.
+        """
+
+    async def prolong(self, holds: Sequence[Hold], *, lease_seconds: float) -> list[Hold | None]:
+        """Let claims last for so long from now, their messages hidden as long; each as it is from then on.
+
+        None where a later claim was made or the record is final: nothing changes then. A lease that ran out holds
+        again if nobody has claimed the record since. Where a message cannot be hidden any longer (AWS: twelve hours
+        after it was received, or dying half way) somebody receives it in vain, and puts it off.
         """
 
     async def defer(self, deferrals: Sequence[Deferral]) -> None:

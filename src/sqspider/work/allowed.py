@@ -6,6 +6,7 @@ row and the worker's own start say so; else the crawl waits, and the worker says
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -32,7 +33,7 @@ class Allowed(msgspec.Struct, frozen=True, kw_only=True):
     origins: frozenset[str] = frozenset()  # that secrets may be sent to
 
     @classmethod
-    def by(cls, fetch: FetchOptions, *, origins: tuple[str, ...] = (), proxies: tuple[str, ...] = ()) -> Allowed:
+    def by(cls, fetch: FetchOptions, *, origins: Iterable[str] = (), proxies: Iterable[str] = ()) -> Allowed:
         """What a worker does by itself, crawls may ask for, too."""
         named = (getattr(fetch, name) for name in _FILES)
         return cls(

@@ -23,7 +23,7 @@ from sqspider.work.redirects import MAX_REDIRECTS, Led, becomes_seed, led, new_s
 
 
 class Visited(msgspec.Struct, frozen=True, kw_only=True):
-    """One fetch that is over, as the store and the sinks get it."""
+    """One fetch that is over, as the store and who takes pages get it."""
 
     message: Message
     fetched: Fetched

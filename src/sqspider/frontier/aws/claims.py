@@ -19,6 +19,7 @@ from sqspider.frontier.answers import (
     host_sums,
     is_held,
     not_before,
+    prolonged,
 )
 from sqspider.frontier.aws.attributes import Item, n, number, s, text
 from sqspider.frontier.aws.doubts import Doubt
@@ -27,7 +28,7 @@ from sqspider.frontier.aws.messages import Messages
 from sqspider.frontier.aws.outgoing import Outgoing, delay_until
 from sqspider.frontier.aws.parking import is_parked, parked_until
 from sqspider.frontier.aws.table import Statement, Written
-from sqspider.frontier.values import ClaimRequest, Entry, Finish, FrontierBusyError, Lost, LostReason, Retry, Won
+from sqspider.frontier.values import ClaimRequest, Entry, Finish, FrontierBusyError, Hold, Lost, LostReason, Retry, Won
 from sqspider.log import get_logger
 from sqspider.record import Operation, Status
 from sqspider.url import host_of
@@ -50,6 +51,10 @@ GIVE_BACK: Final = """
 UPDATE "{table}"
 SET "status" = 'queued' SET "lease_until" = 0 SET "unended" = ? SET "tries" = ?
 SET "due_at" = ? SET "due_shard" = ?{more}
+WHERE "url" = ? AND "attempt" = ? AND "claim_id" = ? AND "status" = 'processing'
+"""
+PROLONG: Final = """
+UPDATE "{table}" SET "lease_until" = ?
 WHERE "url" = ? AND "attempt" = ? AND "claim_id" = ? AND "status" = 'processing'
 """
 
@@ -211,6 +216,23 @@ class Claims(Messages):
         shard = s(shard_of(claim.url, is_parked=parks))
         parameters = [n(numbers.unended), n(numbers.tries), n(due_at), shard, *more.values(), *fence(claim)]
         return Statement(claim.url, text, parameters)
+
+    async def prolong(self, holds: Sequence[Hold], *, lease_seconds: float) -> list[Hold | None]:
+        now = self._clock()
+        longer = [prolonged(hold, now, lease_seconds) for hold in holds]
+        claims = [hold.claim for hold in longer]
+        # The lease first: a message that shows too early is received in vain, no more.
+        written = await self._table.write([self._prolong(claim) for claim in claims])
+        held = [hold for hold, w in zip(longer, written, strict=True) if w.is_done]
+        hidden = iter(await self._hide([hold.delivery for hold in held], lease_seconds))
+        await self._flush_if_due()
+        return [
+            Hold(claim=hold.claim, delivery=next(hidden)) if w.is_done else None
+            for hold, w in zip(longer, written, strict=True)
+        ]
+
+    def _prolong(self, claim: Won) -> Statement:
+        return self._table.statement(PROLONG, claim.url, [n(claim.lease_until), *fence(claim)])
 
 
 def _refused(why: Mapping[str, str]) -> dict[str, Won | Lost]:

@@ -92,6 +92,8 @@ def new_item(entry: Entry, *, mark: str, now: float, due_at: float, parked_body:
         item["redirects"] = n(entry.redirects)
     if entry.lastmod is not None:
         item["lastmod"] = n(entry.lastmod)
+    if entry.meta is not None:
+        item["meta"] = s(entry.meta)
     if entry.crawl is not None:
         item["crawl"] = s(str(entry.crawl))
         item["settings"] = s(NO_SETTINGS)
@@ -121,6 +123,7 @@ def _read_record(item: Item) -> UrlRecord:
         parent=text(item, "parent"),
         host=host_of(url),
         lastmod=optional(item, "lastmod"),
+        meta=text(item, "meta"),
         attempt=attempt,
         unended=int(number(item, "unended")),
         tries=int(number(item, "tries")),
@@ -182,6 +185,7 @@ def won_of(url: str, item: Item) -> Won:
         claim_id=item["claim_id"]["S"],
         lease_until=number(item, "lease_until"),
         visit=int(number(item, "visit")),
+        meta=text(item, "meta"),
     )
 
 
@@ -217,6 +221,7 @@ class ClaimInItem(NamedTuple):
     worker_id: str | None
     claim_id: str | None
     lease_until: float | None
+    meta: str | None
 
 
 def claim_in(item: Item) -> ClaimInItem:
@@ -230,6 +235,7 @@ def claim_in(item: Item) -> ClaimInItem:
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id"),
         lease_until=optional(item, "lease_until"),
+        meta=text(item, "meta"),
     )
 
 

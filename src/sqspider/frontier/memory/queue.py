@@ -176,6 +176,12 @@ class MessageQueue:
             self._add(stored)
         self._place(stored, Precedence.PUT_OFF, until)
 
+    def hide(self, delivery: Delivery, until: float) -> None:
+        """Let the message of a delivery stay in its hands until a moment."""
+        stored = self._held(delivery)
+        if stored is not None:
+            self._place(stored, Precedence.EXPIRED, until)
+
     def delete(self, delivery: Delivery) -> None:
         stored = self._held(delivery)
         if stored is not None:
@@ -194,6 +200,10 @@ class MessageQueue:
         stored = self._held(delivery)
         if stored is not None and stored.message is not None and stored.message.crawl is not None:
             self._place(replace(stored, receive_count=0, receipt=""), Precedence.ASIDE, math.inf)
+
+    def parked(self) -> list[CrawlRef]:
+        """The crawls of which something is put aside."""
+        return [ref for ref, ids in self._aside.items() if ids]
 
     def unpark(self, ref: CrawlRef, now: float) -> int:
         """Make visible what was put aside of a crawl; how many."""

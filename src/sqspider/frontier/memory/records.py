@@ -17,11 +17,12 @@ from sqspider.frontier.answers import (
     host_sums,
     not_before,
     not_current,
+    prolonged,
     reopened,
 )
 from sqspider.frontier.memory.messages import Messages
 from sqspider.frontier.memory.part import operation
-from sqspider.frontier.values import ClaimRequest, Entry, Finish, Lost, Retry, Won
+from sqspider.frontier.values import ClaimRequest, Entry, Finish, Hold, Lost, Retry, Won
 from sqspider.host import HostState, with_sums
 from sqspider.message import Message, encode_message
 from sqspider.record import Operation, Status
@@ -129,6 +130,20 @@ class Records(Messages):
         )
         self._put_off(retry.delivery, retry.at)
         return True
+
+    @operation
+    def prolong(self, holds: Sequence[Hold], *, lease_seconds: float) -> list[Hold | None]:
+        return [self._prolong_one(hold, lease_seconds) for hold in holds]
+
+    def _prolong_one(self, hold: Hold, lease_seconds: float) -> Hold | None:
+        record = self._store.held(hold.claim, Operation.PROLONG)
+        if record is None:
+            return None
+        longer = prolonged(hold, self._clock(), lease_seconds)
+        until = longer.claim.lease_until
+        self._store.put(replace(record, lease_until=until, due_at=until + self._settings.due_seconds))
+        self._store.queue.hide(hold.delivery, until)
+        return longer
 
 
 def _with_sums(state: HostState, sums: dict[str, float]) -> tuple[HostState, None]:

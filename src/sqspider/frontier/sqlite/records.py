@@ -12,7 +12,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
@@ -23,7 +23,7 @@ from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.keys import key_of, with_keys
 from sqspider.frontier.sqlite.rows import FRESH, STATUSES, Belonging, belonging_of
 from sqspider.frontier.values import Entry
-from sqspider.record import Status, record_key, split_key
+from sqspider.record import DEFAULT_CRAWL, Status, record_key
 
 # One that is being removed takes no more records.
 FIND_CRAWL: Final = "SELECT id FROM crawl WHERE settings = ? AND (name IS NULL OR row IS NOT NULL)"
@@ -38,13 +38,13 @@ ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
 HELD: Final = """
 SELECT e.key, r.id, r.status, r.queue, r.attempt, r.unended, r.tries, r.worker_id, r.claim_id, r.lease_until,
-    coalesce(r.visit, 0)
+    coalesce(r.visit, 0), r.meta
 FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
 INSERT_RECORD: Final = """
-INSERT INTO record (key, crawl, queue, depth, parent, url, redirects, lastmod, enqueued_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO record (key, crawl, queue, depth, parent, url, redirects, lastmod, enqueued_at, meta)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 FEWER_REDIRECTS: Final = "UPDATE record NOT INDEXED SET redirects = ? WHERE id = ?"
 
@@ -78,34 +78,40 @@ def record(transaction: Transaction, entries: Iterable[Entry], queue: int | None
         return set()
     connection, now = transaction.connection, transaction.now
     keys = {key: key_of(key) for key in by_key}
-    known = _known(connection, by_key, keys)
-    crawls: dict[str, int | None] = {}  # for this transaction: another process may clear the table after it
-    rows, new = [], []
+    parent_keys = _parent_keys(by_key.values())
+    known = _known(connection, by_key, keys, parent_keys.values())
+    parents = {of: known.get(key, of[1]) for of, key in parent_keys.items()}
+    crawls = _CrawlIds(connection)  # for this transaction: another process may clear the table after it
+    rows: list[tuple[Any, ...]] = []
     for key, entry in by_key.items():
         if key in known:
             continue
-        text = encode_settings(entry.settings) if entry.crawl is None else str(entry.crawl)
-        if text not in crawls:
-            crawls[text] = _crawl_id(connection, text)
-        if (crawl := crawls[text]) is None:
+        crawl = crawls.of(entry)
+        if crawl is None:
             continue
-        parent = None if entry.parent is None else known.get(_parent_key(entry, entry.parent), entry.parent)
-        rows.append((keys[key], crawl, queue, entry.depth, parent, key, entry.redirects, entry.lastmod, now))
-        new.append(key)
+        parent = parents.get((entry.crawl, entry.parent))
+        place = (keys[key], crawl, queue, entry.depth, parent, key)
+        rows.append((*place, entry.redirects, entry.lastmod, now, entry.meta))
     connection.executemany(INSERT_RECORD, rows)
-    for name, count in Counter(split_key(key)[0] for key in new).items():
-        transaction.count_records(name, counted(None, Status.QUEUED, count=count))
-    return set(new)
+    for crawl, count in Counter(row[1] for row in rows).items():
+        transaction.count_records(crawls.names[crawl], counted(None, Status.QUEUED, count=count))
+    return {row[5] for row in rows}
 
 
-def _parent_key(entry: Entry, parent: str) -> str:
-    """By what the record of the page is found on which an entry was."""
-    return parent if entry.crawl is None else record_key(parent, entry.crawl.name)
+def _parent_keys(entries: Iterable[Entry]) -> dict[tuple[CrawlRef | None, str | None], str]:
+    """By what the records of pages are found on which entries were: of each crawl its own."""
+    found = dict.fromkeys((entry.crawl, entry.parent) for entry in entries)
+    return {
+        (crawl, parent): parent if crawl is None else record_key(parent, crawl.name)
+        for crawl, parent in found
+        if parent is not None
+    }
 
 
-def _known(connection: sqlite3.Connection, by_key: Mapping[str, Entry], keys: Mapping[str, int]) -> dict[str, int]:
+def _known(
+    connection: sqlite3.Connection, by_key: Mapping[str, Entry], keys: Mapping[str, int], parents: Iterable[str]
+) -> dict[str, int]:
     """The ids of records that are there, by key, those of parents too; of open ones the fewest redirects hold now."""
-    parents = {_parent_key(entry, entry.parent): None for entry in by_key.values() if entry.parent is not None}
     asked = [*by_key, *(parent for parent in parents if parent not in by_key)]
     known: dict[str, int] = {}
     fewer = []
@@ -118,13 +124,34 @@ def _known(connection: sqlite3.Connection, by_key: Mapping[str, Entry], keys: Ma
     return known
 
 
-def _crawl_id(connection: sqlite3.Connection, text: str) -> int | None:
-    """The id of some settings, or of a crawl that has a row; none: that is not there."""
-    found = connection.execute(FIND_CRAWL, (text,)).fetchone()
-    if found:
-        return int(found[0])
-    is_loose = text.startswith("{")
-    return int(connection.execute(ADD_CRAWL, (text,)).lastrowid or 0) if is_loose else None
+class _CrawlIds:
+    """The ids of the rows that entries' records refer to."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.names: dict[int, str] = {}  # of the crawls whose records they are, by id
+        self._connection = connection
+        self._by_identity: dict[int, int | None] = {}  # the links of a page share one object: it is put into words once
+        self._by_text: dict[str, int | None] = {}
+
+    def of(self, entry: Entry) -> int | None:
+        """The id of an entry's crawl or settings; none: that crawl is not there."""
+        of = id(entry.crawl or entry.settings)
+        if of not in self._by_identity:
+            self._by_identity[of] = self._found(entry)
+        return self._by_identity[of]
+
+    def _found(self, entry: Entry) -> int | None:
+        ref = entry.crawl
+        text = encode_settings(entry.settings) if ref is None else str(ref)
+        if text not in self._by_text:
+            found = self._connection.execute(FIND_CRAWL, (text,)).fetchone()
+            if found is None and ref is None:
+                found = (self._connection.execute(ADD_CRAWL, (text,)).lastrowid,)
+            self._by_text[text] = found[0] if found else None
+        id_ = self._by_text[text]
+        if id_ is not None:
+            self.names[id_] = DEFAULT_CRAWL if ref is None else ref.name
+        return id_
 
 
 def is_there(connection: sqlite3.Connection, ref: CrawlRef) -> bool:
@@ -154,6 +181,7 @@ class Held(NamedTuple):
     claim_id: str | None
     lease_until: float | None
     visit: int
+    meta: str | None
 
     @property
     def status(self) -> Status:

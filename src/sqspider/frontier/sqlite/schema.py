@@ -56,7 +56,8 @@ CREATE TABLE record (              -- a URL, and its place in the queue
     validators BLOB,               -- ETag and Last-Modified of the last good answer (MessagePack)
     visit INTEGER,                 -- visits that ended before this one; NULL: none
     changed_at REAL,               -- when a visit last found another payload
-    cut INTEGER                    -- the limit that kept it from being fetched
+    cut INTEGER,                   -- the limit that kept it from being fetched
+    meta TEXT                      -- JSON object: what a list said of it
 );
 CREATE INDEX record_key ON record (key);
 CREATE INDEX record_place ON record (queue) WHERE queue IS NOT NULL;
