@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "crawl": "Crawl from URLs until nothing is left.",
     "enqueue": "Put URLs into the queue.",
     "consume": "Take messages from the queue and fetch what is won.",
+    "crawls": "List crawls, and show, change, pause, resume, stop or remove one.",
     "status": "Show how many records and messages there are of each kind.",
     "metrics": "Show what happened over time.",
     "show": "Show all that is known of a URL.",

@@ -11,10 +11,12 @@ import click
 
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
+from sqspider.cli.options import crawl_option
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.export import iso
 from sqspider.frontier import RobotsRow
+from sqspider.record import DEFAULT_CRAWL
 from sqspider.report import Surroundings, UrlReport, surroundings, url_state
 from sqspider.url import Refused
 from sqspider.work.seeds import read_url
@@ -23,8 +25,9 @@ from sqspider.work.seeds import read_url
 @click.command(cls=Command)
 @click.argument("url")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
+@crawl_option("Look in this crawl.  [default: default]")
 @pass_shared
-def show(shared: Shared, /, url: str, as_json: bool) -> int:
+def show(shared: Shared, /, url: str, as_json: bool, crawl: str | None) -> int:
     """Show all that is known of a URL. Exit status 1 if nothing is."""
     canonical = read_url(url)
     if isinstance(canonical, Refused):
@@ -32,9 +35,10 @@ def show(shared: Shared, /, url: str, as_json: bool) -> int:
 
     async def main() -> int:
         async with opened(shared, looking=True) as frontier:
-            state = await url_state(frontier, canonical)
+            state = await url_state(frontier, canonical, crawl or DEFAULT_CRAWL)
             if state is None:
-                print(f"{canonical} is not known in {shared.frontier}", file=sys.stderr)
+                where = f"the crawl {crawl} in " if crawl else ""
+                print(f"{canonical} is not known in {where}{shared.frontier}", file=sys.stderr)
                 return NOT_ALL_GOOD
             row = state.as_json()
             if as_json:
