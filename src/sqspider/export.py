@@ -11,16 +11,18 @@ from typing import Any, Final, NamedTuple
 
 from sqspider.chains import Chain, chains_of
 from sqspider.frontier import Looking
-from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.record import Kept, Outcome, Reason, Status, UrlRecord
 
 FIELDS: Final = (
     "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest",
     "title", "depth", "parent", "host", "attempt", "worker_id", "enqueued_at", "claimed_at", "finished_at",
     "elapsed_ms", "detail", "tries", "lastmod", "links_left_out", "error", "redirect_to",
+    "visits", "unchanged", "changes", "changed_at",
 )  # fmt: skip
 """The columns, in order. New ones may come after these; these keep their names."""
 
 _NOTHING: Final = Outcome(status=Status.QUEUED)
+_NONE_KEPT: Final = Kept()
 
 
 def iso(moment: float | None) -> str | None:
@@ -54,7 +56,7 @@ def _final_url(record: UrlRecord, outcome: Outcome, chain: Chain | None) -> str 
 
 
 def _row_of(record: UrlRecord, chain: Chain | None) -> dict[str, Any]:
-    outcome = record.outcome or _NOTHING
+    outcome, kept = record.outcome or _NOTHING, record.kept or _NONE_KEPT
     return {
         "url": record.url,
         "status": record.status.value,
@@ -81,6 +83,10 @@ def _row_of(record: UrlRecord, chain: Chain | None) -> dict[str, Any]:
         "links_left_out": outcome.links_left_out,
         "error": None,
         "redirect_to": outcome.redirect_to if outcome.is_redirect else None,
+        "visits": record.visit + record.status.is_final,
+        "unchanged": outcome.unchanged,
+        "changes": kept.changes,
+        "changed_at": iso(kept.changed_at),
     }
 
 

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from sqspider.again import Choice, put_back
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
 from sqspider.cli.forking import Forked, can_fork, fork_workers
 from sqspider.cli.frontier import is_absent, opened
 from sqspider.cli.options import (
+    Duration,
     advised,
     assume_http,
     crawl_options,
@@ -48,6 +50,7 @@ from sqspider.crawls import CrawlSettings
 from sqspider.export import export_rows
 from sqspider.frontier import IN_MEMORY, Counts, Frontier
 from sqspider.log import get_logger
+from sqspider.record import Status
 from sqspider.url import Refused, Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
@@ -79,6 +82,12 @@ log = get_logger(__name__)
     help="First enqueue what the sitemaps of the URLs' sites list: those that robots.txt names, and /sitemap.xml.",
 )
 @click.option(
+    "--again",
+    is_flag=True,
+    help="First put back all that is done or failed: each is visited once more, and asked for what has changed alone.",
+)
+@click.option("--older-than", type=Duration(), help="With --again: only what ended so long ago: 90s, 15m, 2h, 3d.")
+@click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N", help="Worker processes."
 )
 @output_option("Write a row for each finished URL when the crawl ends.")
@@ -89,7 +98,7 @@ log = get_logger(__name__)
 @pass_shared
 def crawl(
     shared: Shared, /, urls: tuple[str, ...], assume_http: bool, max_pages: int | None, with_sitemaps: bool,
-    workers: int, output: Path | None, as_json: bool, quiet: bool, **given: Any,
+    again: bool, older_than: float | None, workers: int, output: Path | None, as_json: bool, quiet: bool, **given: Any,
 ) -> int:  # fmt: skip
     """Crawl from URLs until nothing is left.
 
@@ -99,6 +108,9 @@ def crawl(
     Which links are followed, how politely, and how much of a host is kept with each URL when it is
     first found, and holds for it when the crawl goes on. All other options are of one run: give
     them again.
+
+    --again visits what is known once more. A server that names a version or a date of a page is asked whether it has
+    changed; if not, what is known of it stays. A page that fails keeps what its last good visit brought.
     """
     if with_sitemaps and not urls:
         raise click.UsageError("--sitemaps: name the URLs whose sites' sitemaps are meant.")
@@ -107,6 +119,8 @@ def crawl(
             "--workers: several processes share a frontier by its file, and sqlite::memory: has none: "
             "name one with --frontier sqlite:PATH, or use one worker."
         )
+    if older_than is not None and not again:
+        raise click.UsageError("--older-than: it goes with --again.")
     format_of(output)
     settings, fetch = to_crawl_settings(given), to_fetch_options(given)
     options = to_worker_options(given, random_worker_id(random.Random()), fetch, max_pages=max_pages)
@@ -118,6 +132,7 @@ def crawl(
     forked = _forked(workers, shared, options, fetch) if workers > 1 and can_fork() else []
     try:
         run = CrawlRun(shared, settings, options, fetch, workers=workers, forked=forked, quiet=quiet)
+        run.again, run.older_than = again, older_than
         return run_loop(run.run(urls, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http))
     finally:
         for worker in forked:
@@ -165,6 +180,8 @@ class CrawlRun:
         self._forked = forked
         self._quiet = quiet
         self._was_stopped = False
+        self.again = False  # what is known is visited once more
+        self.older_than: float | None = None  # seconds; none: whenever it ended
 
     async def run(
         self, urls: tuple[str, ...], output: Path | None = None, *, as_json: bool = False, with_sitemaps: bool = False,
@@ -177,6 +194,8 @@ class CrawlRun:
         if not urls and is_absent(self._shared):
             raise self._no_urls()  # and no file is made
         async with opened(self._shared, self._options.lease_seconds) as frontier:
+            if self.again:
+                await self._visit_again(frontier)
             await produce(frontier, seeds, self._settings, on_refused=print)  # none is: they were read already
             is_good = await self._read_sitemaps(frontier, seeds) if with_sitemaps else True
             before = await frontier.counts()
@@ -189,6 +208,13 @@ class CrawlRun:
                 return INTERRUPTED
             is_good = await seeds_are_good(frontier, seeds, counts) and is_good
             return GOOD if is_good and len(seeds) == len(urls) and counts.open == 0 else NOT_ALL_GOOD
+
+    async def _visit_again(self, frontier: Frontier) -> None:
+        """Put back what is known, for a visit more."""
+        before = None if self.older_than is None else frontier.now() - self.older_than
+        choice = Choice(statuses=frozenset({Status.DONE, Status.FAILED}), ended_before=before)
+        done = await put_back(frontier, choice, if_changed=True)
+        self._say(f"{done.kinds.total():,} URLs are visited once more")
 
     def _read(self, urls: tuple[str, ...], assume_http: bool) -> list[str]:
         """The URLs in canonical form; those that are refused are named, and left out."""

@@ -12,7 +12,7 @@ import msgspec
 from sqspider.crawls import CrawlSettings
 from sqspider.host import Exit, HostRow, Passage, RobotsAccess
 from sqspider.message import BadBody, Message
-from sqspider.record import Outcome, Reason, Status
+from sqspider.record import Kept, Outcome, Reason, Status
 from sqspider.redact import redact
 
 MAX_RECEIVES: Final = 5
@@ -111,6 +111,7 @@ class Won(msgspec.Struct, frozen=True, kw_only=True):
     claim_id: str
     lease_until: float
     visit: int = 0  # visits of the URL that ended before this one
+    kept: Kept | None = None  # of those
 
 
 class LostReason(enum.StrEnum):
@@ -137,6 +138,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery | None  # deleted last; none: leave the message alone
     outcome: Outcome
     links: tuple[Entry, ...] = ()
+    kept: Kept | None = None  # for the next visit
     has_budget: bool = False  # what it adds to its host's sums is waited for: its crawl takes so much of a host
 
 

@@ -31,6 +31,7 @@ from sqspider.frontier import (
 from sqspider.log import get_logger
 from sqspider.politeness.budgets import has_budget
 from sqspider.record import Outcome, Reason, status_for
+from sqspider.revisit import after_visit
 from sqspider.work.desk import Desk, Done
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
@@ -169,12 +170,15 @@ class Endings:
         self, visit: Visit, outcome: Outcome, links: tuple[Entry, ...] = (), visited: Visited | None = None
     ) -> asyncio.Future[bool | StoreError]:
         """End a record, with the links that were found there. What comes back is done once that has been answered."""
-        assert visit.claim is not None
+        claim = visit.claim
+        assert claim is not None
+        headers = visited.fetched.headers if visited is not None else ()
         end = Finish(
-            claim=visit.claim,
+            claim=claim,
             delivery=visit.delivery,
             outcome=outcome,
             links=links,
+            kept=after_visit(claim.kept, outcome, headers, self._clock()),
             has_budget=has_budget(visit.message.settings),
         )
         ended = self._desk.finish(Done(end, visited))
@@ -292,7 +296,7 @@ class Endings:
         visit.is_finished = True
         self._end_delivery(visit)
         self.tally.finished[outcome.status] += 1
-        self.tally.bytes += outcome.bytes
+        self.tally.bytes += 0 if outcome.unchanged else outcome.bytes
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
         self._memories.suspects.discard(claim.url)
         self._memories.recorded.add(claim.url)

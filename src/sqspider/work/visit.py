@@ -35,6 +35,7 @@ from sqspider.frontier import Clock, Frontier, FrontierBusyError
 from sqspider.log import get_logger
 from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
 from sqspider.record import Outcome, Reason
+from sqspider.revisit import conditions_of
 from sqspider.scope import Blocked
 from sqspider.url import MAX_URL_BYTES, is_cut
 from sqspider.web.fetch import AnyFetcher
@@ -214,8 +215,7 @@ class Visits:
             self._waiting.put(visit, told=visit.ticket)
             return None
         visit.cookie = visit.cookie or self._memories.promised.take(visit.message.url)
-        headers = (f"Cookie: {visit.cookie}",) if visit.cookie else ()
-        request = Request.of(visit.message, is_alone=visit.is_suspect, headers=headers)
+        request = Request.of(visit.message, is_alone=visit.is_suspect, headers=partial(_headers_of, visit))
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
         begin, then = partial(self._begin, visit), partial(self._hand.lines.step_out, visit)
@@ -317,7 +317,8 @@ class Visits:
         if is_at_wall(visit, fetched, self._memories.promised):
             self._ask_again_with_cookie(visit)
             return
-        assessed = assess(fetched, message, self._options.product_token)
+        kept = visit.claim.kept if visit.claim is not None else None
+        assessed = assess(fetched, message, self._options.product_token, kept)
         outcome = assessed.outcome
         self._memories.forget_what_was_cleared()
         if not learned.counts:  # it was the host's, or ours
@@ -358,3 +359,9 @@ class Visits:
         if visit.is_finished:
             for sink in self._sinks:
                 await sink(visited)
+
+
+def _headers_of(visit: Visit) -> tuple[str, ...]:
+    """What is asked beside the usual: by the claim, which is made just before the request."""
+    conditions = conditions_of(visit.claim.kept) if visit.claim is not None else ()
+    return (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions

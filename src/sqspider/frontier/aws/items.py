@@ -28,7 +28,7 @@ from sqspider.frontier.answers import Claimant
 from sqspider.frontier.aws.attributes import Item, n, number, optional, s, text
 from sqspider.frontier.aws.table import MAX_KEY_BYTES
 from sqspider.frontier.values import Entry, Won
-from sqspider.record import Outcome, Status, UrlRecord, decode_outcome
+from sqspider.record import Kept, Outcome, Status, UrlRecord, decode_outcome
 from sqspider.url import host_of
 
 SHARDS: Final = 8  # of the index: a thousand writes a second each
@@ -38,6 +38,8 @@ HOST_SHARD: Final = "h"
 WORKER_SHARD: Final = "w"
 GENERATION: Final = "generation"
 SWEEPER: Final = "sweeper"
+
+_kept_decoder = msgspec.json.Decoder(Kept)
 
 
 def key_of(kind: str, name: str) -> str:
@@ -107,6 +109,7 @@ def _read_record(item: Item) -> UrlRecord:
         tries=int(number(item, "tries")),
         redirects=int(number(item, "redirects")),
         visit=int(number(item, "visit")),
+        kept=kept_in(item),
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id") if attempt else None,
         lease_until=optional(item, "lease_until"),
@@ -127,6 +130,21 @@ def size_of(item: Item) -> int:
 def encode_outcome(outcome: Outcome) -> str:
     """The JSON that :func:`sqspider.record.decode_outcome` reads."""
     return msgspec.json.encode(outcome).decode()
+
+
+def encode_kept(kept: Kept) -> str:
+    """The JSON that :func:`kept_in` reads."""
+    return msgspec.json.encode(kept).decode()
+
+
+def kept_in(item: Item) -> Kept | None:
+    """What is kept from visit to visit; none if it is damaged: then the next visit asks for the whole."""
+    if (stored := text(item, "kept")) is None:
+        return None
+    try:
+        return _kept_decoder.decode(stored)
+    except msgspec.MsgspecError:
+        return None
 
 
 def entry_of(item: Item) -> Entry:
@@ -152,6 +170,7 @@ def won_of(url: str, item: Item) -> Won:
         claim_id=item["claim_id"]["S"],
         lease_until=number(item, "lease_until"),
         visit=int(number(item, "visit")),
+        kept=kept_in(item),
     )
 
 
@@ -184,6 +203,7 @@ class ClaimInItem(NamedTuple):
     unended: int
     tries: int
     visit: int
+    kept: Kept | None
     worker_id: str | None
     claim_id: str | None
     lease_until: float | None
@@ -192,18 +212,19 @@ class ClaimInItem(NamedTuple):
 def claim_in(item: Item) -> ClaimInItem:
     """What a record says of its claims, however damaged the rest of it is."""
     return ClaimInItem(
-        status=_status_of(item),
+        status=status_of(item),
         attempt=int(number(item, "attempt")),
         unended=int(number(item, "unended")),
         tries=int(number(item, "tries")),
         visit=int(number(item, "visit")),
+        kept=kept_in(item),
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id"),
         lease_until=optional(item, "lease_until"),
     )
 
 
-def _status_of(item: Item) -> Status:
+def status_of(item: Item) -> Status:
     """The status; of a word that this version does not know, what the lease says."""
     try:
         return Status(item["status"]["S"])

@@ -16,12 +16,13 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 
 from sqspider.crawls import CrawlSettings, encode_settings
-from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each, has_fewer_redirects
+from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each, has_fewer_redirects, is_due
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.keys import key_of, with_keys
-from sqspider.frontier.sqlite.rows import FRESH, STATUSES, settings_of
+from sqspider.frontier.sqlite.reopening import reopen
+from sqspider.frontier.sqlite.rows import FRESH, STATUSES, settings_of, unpack_kept
 from sqspider.frontier.values import Entry
-from sqspider.record import Status
+from sqspider.record import Kept, Status
 
 FIND_CRAWL: Final = "SELECT id FROM crawl WHERE settings = ?"
 ADD_CRAWL: Final = "INSERT INTO crawl (settings) VALUES (?)"
@@ -29,13 +30,13 @@ CRAWLS: Final = """
 SELECT c.id, c.settings FROM json_each(?) AS e CROSS JOIN crawl AS c NOT INDEXED ON c.id = e.value
 """
 KNOWN: Final = """
-SELECT e.key, r.id, r.redirects, r.status
+SELECT e.key, r.id, r.redirects, r.status, r.finished_at
 FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
 HELD: Final = """
 SELECT e.key, r.id, r.status, r.queue, r.attempt, r.unended, r.tries, r.worker_id, r.claim_id, r.lease_until,
-    coalesce(r.visit, 0)
+    coalesce(r.visit, 0), r.validators, r.changed_at
 FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
@@ -44,6 +45,7 @@ INSERT INTO record (key, crawl, queue, depth, parent, url, redirects, lastmod, e
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 FEWER_REDIRECTS: Final = "UPDATE record NOT INDEXED SET redirects = ? WHERE id = ?"
+LATER_LASTMOD: Final = "UPDATE record NOT INDEXED SET lastmod = ? WHERE id = ?"
 
 
 _STATUS_BY_NUMBER: Final = dict(enumerate(STATUSES))  # one that is damaged is left as it is
@@ -72,7 +74,7 @@ def record(transaction: Transaction, entries: Iterable[Entry], queue: int | None
         return set()
     connection, now = transaction.connection, transaction.now
     keys = {url: key_of(url) for url in by_url}
-    known = _known(connection, by_url, keys)
+    known = _known(transaction, by_url, keys)
     crawls: dict[str, int] = {}  # for this transaction: another process may clear the table after it
     rows = []
     for url, entry in by_url.items():
@@ -88,18 +90,28 @@ def record(transaction: Transaction, entries: Iterable[Entry], queue: int | None
     return by_url.keys() - known.keys()
 
 
-def _known(connection: sqlite3.Connection, by_url: Mapping[str, Entry], keys: Mapping[str, int]) -> dict[str, int]:
-    """The ids of records that are there, by URL, those of parents too; of open ones the fewest redirects hold now."""
+def _known(transaction: Transaction, by_url: Mapping[str, Entry], keys: Mapping[str, int]) -> dict[str, int]:
+    """The ids of records that are there, by URL, those of parents too; of open ones the fewest redirects hold now, and
+    those are reopened that have changed since."""
+    connection, now = transaction.connection, transaction.now
     parents = {entry.parent: None for entry in by_url.values() if entry.parent is not None}
     asked = [*by_url, *(parent for parent in parents if parent not in by_url)]
     known: dict[str, int] = {}
-    fewer = []
-    for index, id_, redirects, number in connection.execute(KNOWN, (with_keys(asked, keys),)):
+    fewer, due = [], []
+    for index, id_, redirects, number, finished_at in connection.execute(KNOWN, (with_keys(asked, keys),)):
         url = asked[index]
         known[url] = id_
-        if url in by_url and has_fewer_redirects(by_url[url], _STATUS_BY_NUMBER.get(number, Status.DONE), redirects):
-            fewer.append((by_url[url].redirects, id_))
+        if (entry := by_url.get(url)) is None:
+            continue
+        status = _STATUS_BY_NUMBER.get(number, Status.DONE)
+        if has_fewer_redirects(entry, status, redirects):
+            fewer.append((entry.redirects, id_))
+        elif entry.lastmod is not None and is_due(entry.lastmod, status, finished_at, now):
+            due.append((entry.lastmod, id_, url))
     connection.executemany(FEWER_REDIRECTS, fewer)
+    if due:
+        connection.executemany(LATER_LASTMOD, [(lastmod, id_) for lastmod, id_, _ in due])
+        reopen(transaction, [url for *_, url in due], if_changed=True)
     return known
 
 
@@ -130,10 +142,16 @@ class Held(NamedTuple):
     claim_id: str | None
     lease_until: float | None
     visit: int
+    validators: bytes | None
+    changed_at: float | None
 
     @property
     def status(self) -> Status:
         return STATUSES[self.number]
+
+    @property
+    def kept(self) -> Kept | None:
+        return unpack_kept(self.validators, self.changed_at)
 
 
 def held(connection: sqlite3.Connection, urls: Sequence[str]) -> dict[str, Held]:
