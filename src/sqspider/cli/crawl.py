@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import msgspec
@@ -83,6 +83,7 @@ log = get_logger(__name__)
 )
 @click.option(
     "--again",
+    "is_again",
     is_flag=True,
     help="First put back all that is done or failed: each is visited once more, and asked for what has changed alone.",
 )
@@ -98,7 +99,8 @@ log = get_logger(__name__)
 @pass_shared
 def crawl(
     shared: Shared, /, urls: tuple[str, ...], assume_http: bool, max_pages: int | None, with_sitemaps: bool,
-    again: bool, older_than: float | None, workers: int, output: Path | None, as_json: bool, quiet: bool, **given: Any,
+    is_again: bool, older_than: float | None, workers: int, output: Path | None, as_json: bool, quiet: bool,
+    **given: Any,
 ) -> int:  # fmt: skip
     """Crawl from URLs until nothing is left.
 
@@ -119,7 +121,8 @@ def crawl(
             "--workers: several processes share a frontier by its file, and sqlite::memory: has none: "
             "name one with --frontier sqlite:PATH, or use one worker."
         )
-    if older_than is not None and not again:
+    again = Again(older_than) if is_again else None
+    if older_than is not None and again is None:
         raise click.UsageError("--older-than: it goes with --again.")
     format_of(output)
     settings, fetch = to_crawl_settings(given), to_fetch_options(given)
@@ -131,8 +134,7 @@ def crawl(
         log.warning("robots.txt is ignored: do this on your own sites only")
     forked = _forked(workers, shared, options, fetch) if workers > 1 and can_fork() else []
     try:
-        run = CrawlRun(shared, settings, options, fetch, workers=workers, forked=forked, quiet=quiet)
-        run.again, run.older_than = again, older_than
+        run = CrawlRun(shared, settings, options, fetch, workers=workers, forked=forked, quiet=quiet, again=again)
         return run_loop(run.run(urls, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http))
     finally:
         for worker in forked:
@@ -158,6 +160,12 @@ def _pages(counts: Counts) -> int:
     return counts.total - counts.open - counts.redirects
 
 
+class Again(NamedTuple):
+    """That what is known is to be visited once more."""
+
+    older_than: float | None  # what ended so many seconds ago alone; none: whenever
+
+
 class CrawlRun:
     """One run of ``crawl``."""
 
@@ -171,6 +179,7 @@ class CrawlRun:
         workers: int = 1,
         forked: Sequence[Forked] = (),
         quiet: bool = False,
+        again: Again | None = None,
     ) -> None:
         self._shared = shared
         self._settings = settings
@@ -180,8 +189,7 @@ class CrawlRun:
         self._forked = forked
         self._quiet = quiet
         self._was_stopped = False
-        self.again = False  # what is known is visited once more
-        self.older_than: float | None = None  # seconds; none: whenever it ended
+        self._again = again
 
     async def run(
         self, urls: tuple[str, ...], output: Path | None = None, *, as_json: bool = False, with_sitemaps: bool = False,
@@ -194,8 +202,8 @@ class CrawlRun:
         if not urls and is_absent(self._shared):
             raise self._no_urls()  # and no file is made
         async with opened(self._shared, self._options.lease_seconds) as frontier:
-            if self.again:
-                await self._visit_again(frontier)
+            if self._again is not None:
+                await self._visit_again(frontier, self._again)
             await produce(frontier, seeds, self._settings, on_refused=print)  # none is: they were read already
             is_good = await self._read_sitemaps(frontier, seeds) if with_sitemaps else True
             before = await frontier.counts()
@@ -209,9 +217,9 @@ class CrawlRun:
             is_good = await seeds_are_good(frontier, seeds, counts) and is_good
             return GOOD if is_good and len(seeds) == len(urls) and counts.open == 0 else NOT_ALL_GOOD
 
-    async def _visit_again(self, frontier: Frontier) -> None:
+    async def _visit_again(self, frontier: Frontier, again: Again) -> None:
         """Put back what is known, for a visit more."""
-        before = None if self.older_than is None else frontier.now() - self.older_than
+        before = None if again.older_than is None else frontier.now() - again.older_than
         choice = Choice(statuses=frozenset({Status.DONE, Status.FAILED}), ended_before=before)
         done = await put_back(frontier, choice, if_changed=True)
         self._say(f"{done.kinds.total():,} URLs are visited once more")
