@@ -78,7 +78,8 @@ class Rules:
         assert visit.agent is not None
         leads_to = () if fetched.redirect_to is None else (fetched.redirect_to,)
         measure = await self.scopes.measure(visit.message, leads_to)
-        return assess(fetched, visit.message, visit.agent.product_token, measure)
+        kept = visit.claim.kept if visit.claim is not None else None
+        return assess(fetched, visit.message, visit.agent.product_token, measure, kept)
 
     async def links(self, message: Message, assessed: Assessed) -> Iterable[Entry]:
         """What is to be recorded for a visit. Where a seed leads to by then is noted as one."""
