@@ -40,11 +40,13 @@ FATES: Final = {
 @click.option("--from", "found_on", metavar="URL", help="As a link on this page, which must be known.")
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 @click.option("--user-agent", default=DEFAULT_USER_AGENT, show_default=True, help="As whom we would ask.")
+@click.option("--allow-private", is_flag=True, help="Addresses that are not public are connected to, too.")
+@click.option("--allow-any-port", is_flag=True, help="So are ports of other known services.")
 @crawl_options(scope=Scope.HOST)
 @pass_shared
 def explain(
     shared: Shared, /, url: str, name: str | None, found_on: str | None, as_json: bool, user_agent: str,
-    **given: Any,
+    allow_private: bool, allow_any_port: bool, **given: Any,
 ) -> int:  # fmt: skip
     """Tell what would become of a URL, and by which rule. Nothing is fetched, nothing is changed.
 
@@ -55,13 +57,13 @@ def explain(
     unmade = Crawl(name=DEFAULT_CRAWL, id="0", settings=CrawlSettings(scope=Scope.HOST))
     settings = with_said(unmade, said_in(click.get_current_context())).settings
     with checked():
-        fetch = FetchOptions(user_agent=user_agent)
+        fetch = FetchOptions(user_agent=user_agent, allow_private=allow_private, allow_any_port=allow_any_port)
 
     async def main() -> Explanation:
         async with opened(shared, looking=True) as frontier:
             row = await _row_of(frontier, name)
             if row is not None:
-                _refuse_options(row.name, (*given, "user_agent"))
+                _refuse_options(row.name, (*given, "user_agent", "allow_private", "allow_any_port"))
             terms = Terms(settings if row is None else row.settings, row, page, fetch)
             try:
                 return await explanation_of(frontier, canonical, terms)
