@@ -36,6 +36,8 @@ from sqspider.frontier.values import FrontierSettings as FrontierSettings
 from sqspider.frontier.values import FrontierUnavailableError as FrontierUnavailableError
 from sqspider.frontier.values import Lost as Lost
 from sqspider.frontier.values import LostReason as LostReason
+from sqspider.frontier.values import Onward as Onward
+from sqspider.frontier.values import Outlinks as Outlinks
 from sqspider.frontier.values import PurgedLatelyError as PurgedLatelyError
 from sqspider.frontier.values import QueueStats as QueueStats
 from sqspider.frontier.values import Retry as Retry

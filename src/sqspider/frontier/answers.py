@@ -10,8 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
-import msgspec
-
 from sqspider.frontier.values import ClaimRequest, Counts, Entry, Finish, Lost, LostReason, Retry, Won
 from sqspider.host import sums_of
 from sqspider.record import LIFE, Operation, Outcome, Reason, Status
@@ -24,16 +22,6 @@ MOST_LOOKED_AT: Final = 100
 """Messages of a turn whose hosts' turns have not come yet, before others get theirs."""
 
 # Batches: of several that ask for the same the first counts, and answers keep the order of what was asked.
-
-
-def first_of_each(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """Entries by URL, in their order: the first of each, with the fewest redirects of any."""
-    by_url: dict[str, Entry] = {}
-    for entry in entries:
-        first = by_url.setdefault(entry.url, entry)
-        if entry.redirects < first.redirects:
-            by_url[entry.url] = msgspec.structs.replace(first, redirects=entry.redirects)
-    return by_url
 
 
 def enqueued_in_order(entries: Iterable[Entry], new: Iterable[str]) -> list[bool]:
@@ -101,6 +89,10 @@ class Claimable(Protocol):
     def claim_id(self) -> str | None: ...
     @property
     def lease_until(self) -> float | None: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def redirects(self) -> int: ...
 
 
 def claim_told(url: str, record: Claimable, claimant: Claimant, now: float) -> Won | Lost | None:
@@ -123,6 +115,8 @@ def claim_told(url: str, record: Claimable, claimant: Claimant, now: float) -> W
         claim_id=claimant.claim_id,
         lease_until=record.lease_until,
         visit=record.visit,
+        depth=record.depth,
+        redirects=record.redirects,
     )
 
 
@@ -137,6 +131,8 @@ def claimed(url: str, record: Claimable, claimant: Claimant, now: float) -> Won:
         claim_id=claimant.claim_id,
         lease_until=now + claimant.lease_seconds,
         visit=record.visit,
+        depth=record.depth,
+        redirects=record.redirects,
     )
 
 
@@ -194,11 +190,6 @@ def next_look(now: float, due_seconds: float, *, waits_since: float | None = Non
 def is_dead(receives: int, max_receives: int) -> bool:
     """Whether a message that is about to be received goes to the dead letters, by how often it was before."""
     return receives >= max_receives
-
-
-def has_fewer_redirects(entry: Entry, status: Status, redirects: int) -> bool:
-    """Whether an entry shortens the way to a record that is known: not that of one that is final."""
-    return not status.is_final and entry.redirects < redirects
 
 
 # Sums. Records are counted by status, finished ones by reason too, with their bytes and redirects.

@@ -25,6 +25,7 @@ from sqspider.frontier import (
     FrontierError,
     Lost,
     LostReason,
+    Outlinks,
     Retry,
     Won,
 )
@@ -32,7 +33,7 @@ from sqspider.log import get_logger
 from sqspider.politeness.budgets import has_budget
 from sqspider.record import Outcome, Reason, status_for
 from sqspider.work.desk import Desk, Done
-from sqspider.work.hand import Hand, Visit
+from sqspider.work.hand import Hand, Visit, on_its_way
 from sqspider.work.memories import Memories
 from sqspider.work.page import Visited
 from sqspider.work.store import StoreError
@@ -110,6 +111,7 @@ class Endings:
         if isinstance(claim, Won):
             log.info(f"WON race — claimed for processing: {url}")
             visit.claim = claim
+            visit.message = on_its_way(visit.message, claim)
             return claim
         if claim.why is LostReason.REFUSED:
             # Left unended, as a message that is none: it comes back until it reaches the dead letters.
@@ -166,7 +168,12 @@ class Endings:
     # Ends of what was tried.
 
     def finish(
-        self, visit: Visit, outcome: Outcome, links: tuple[Entry, ...] = (), visited: Visited | None = None
+        self,
+        visit: Visit,
+        outcome: Outcome,
+        links: tuple[Entry, ...] = (),
+        visited: Visited | None = None,
+        outlinks: Outlinks | None = None,
     ) -> asyncio.Future[bool | StoreError]:
         """End a record, with the links that were found there. What comes back is done once that has been answered."""
         assert visit.claim is not None
@@ -175,6 +182,7 @@ class Endings:
             delivery=visit.delivery,
             outcome=outcome,
             links=links,
+            outlinks=outlinks,
             has_budget=has_budget(visit.message.settings),
         )
         ended = self._desk.finish(Done(end, visited))
@@ -295,7 +303,7 @@ class Endings:
         self.tally.bytes += outcome.bytes
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
         self._memories.suspects.discard(claim.url)
-        self._memories.recorded.add(claim.url)
+        self._memories.recorded.add(claim.url, claim.depth)
         self._memories.finished.add(claim.url)
         self._memories.remember(end.links)
         if visited is not None and visited.page is not None and visited.page.left_out:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from sqspider.crawls import MAX_DEPTH
 from sqspider.frontier import Entry, Frontier
 from sqspider.work.cookie_wall import Promised
 
+NEVER: Final = MAX_DEPTH + 1  # a depth that no record has
 SUSPECTS: Final = 10_000  # URLs that may kill their workers, that are remembered
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
 
@@ -40,11 +42,35 @@ class RecentUrls:
         self._old.clear()
 
 
+class Recorded:
+    """The latest URLs that are known to be recorded, each with a depth that its record says at most. Bounded as
+    :class:`RecentUrls`."""
+
+    def __init__(self, size: int) -> None:
+        self._half = size // 2
+        self._young: dict[str, int] = {}
+        self._old: dict[str, int] = {}
+
+    def hides(self, url: str, depth: int) -> bool:
+        """Whether a link so deep need not be recorded again: it is no nearer way."""
+        known = self._young.get(url, NEVER)
+        return known <= depth or self._old.get(url, NEVER) <= depth
+
+    def add(self, url: str, depth: int) -> None:
+        if len(self._young) >= self._half:
+            self._old, self._young = self._young, {}
+        self._young[url] = min(depth, self._young.get(url, NEVER))
+
+    def clear(self) -> None:
+        self._young.clear()
+        self._old.clear()
+
+
 class Memories:
     """All that one worker remembers of records."""
 
     def __init__(self, frontier: Frontier, seen_urls: int) -> None:
-        self.recorded = RecentUrls(seen_urls)  # links that need not be recorded again
+        self.recorded = Recorded(seen_urls)  # links that need not be recorded again
         self.finished = RecentUrls(FINISHED_URLS)
         self.suspects = RecentUrls(SUSPECTS)
         self.promised = Promised()  # cookies
@@ -56,7 +82,7 @@ class Memories:
         fewer redirects may yet be found."""
         for entry in recorded:
             if not entry.redirects:
-                self.recorded.add(entry.url)
+                self.recorded.add(entry.url, entry.depth)
 
     def forget_what_was_cleared(self) -> None:
         """What is remembered of records holds until they are cleared away."""

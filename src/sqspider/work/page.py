@@ -6,19 +6,21 @@ Where a redirect leads is in ``redirects``, when to try again in ``retry``, how 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 import msgspec
 
 from sqspider.crawls import MAX_DEPTH, measured_from
-from sqspider.frontier import Entry
+from sqspider.frontier import Entry, Onward, Outlinks
+from sqspider.frontier.ways import Way, is_within_depth, way_on
 from sqspider.message import Message
-from sqspider.record import Outcome, status_for
+from sqspider.record import Outcome, Status, status_for
 from sqspider.scope import within
 from sqspider.url import Scope, in_scope
 from sqspider.web.fetch import Fetched
 from sqspider.web.links import LinkOptions, PageLinks, read_page
+from sqspider.work.memories import Recorded
 from sqspider.work.redirects import MAX_REDIRECTS, Led, led
 
 
@@ -78,28 +80,61 @@ def _outcome(fetched: Fetched, way: Led | None, page: PageLinks | None) -> Outco
     )
 
 
-def entries_of(assessed: Assessed, message: Message, recorded: Container[str]) -> Iterable[Entry]:
+def outlinks_of(assessed: Assessed, message: Message) -> Outlinks | None:
+    """All that a visit leads to within its crawl, however deep that is; none where no depth is too deep, or it leads
+    nowhere. Raises :class:`sqspider.patterns.TooSlowError`."""
+    if message.settings.max_depth is None or assessed.outcome.status is not Status.DONE:
+        return None
+    if assessed.entry is not None:
+        return Outlinks((assessed.entry.url,), Onward.REDIRECT)
+    if assessed.page is None:  # where a redirect leads that is not followed may be asked for by itself
+        return Outlinks(onward=Onward.REDIRECT, is_other_for_seeds=assessed.outcome.is_redirect)
+    onward, seed = _way_of_links(assessed.page, message)
+    is_other_for_seeds = assessed.page.leads_to is not None and onward is Onward.LINK
+    return Outlinks(tuple(_links(assessed.page, message, seed)), onward, is_other_for_seeds)
+
+
+def entries_of(assessed: Assessed, message: Message, recorded: Recorded, outlinks: Outlinks | None) -> Iterable[Entry]:
     """What is to be recorded for a visit: where it leads, or the links of its page that lie within the crawl; but
-    for what is known to be ``recorded``. What is wrong with a pattern shows while they are taken."""
-    if assessed.entry is not None and assessed.entry.url not in recorded:
-        return (assessed.entry,)
-    return _new_links(assessed.page, message, recorded) if assessed.page else ()
+    for what is known to be ``recorded``, on no longer a way. ``outlinks``: all of them, where that is known. What is
+    wrong with a pattern shows while they are taken."""
+    entry = assessed.entry
+    if entry is not None and not recorded.hides(entry.url, _known_at(entry.depth, message)):
+        return (entry,)
+    return _new_links(assessed.page, message, recorded, outlinks) if assessed.page else ()
 
 
-def _new_links(page: PageLinks, message: Message, recorded: Container[str]) -> Iterator[Entry]:
-    settings, seed = message.settings, message.seed
-    if settings.scope is Scope.PAGE or page.nofollow:
+def _new_links(page: PageLinks, message: Message, recorded: Recorded, outlinks: Outlinks | None) -> Iterator[Entry]:
+    onward, seed = _way_of_links(page, message)
+    depth, redirects = way = way_on(onward, Way(message.depth, message.redirects))
+    if not is_within_depth(way, message.settings.max_depth):
         return
-    depth, redirects = message.depth + 1, 0
-    if page.leads_to is not None and message.is_seed and message.redirects < MAX_REDIRECTS:
-        depth = 0
-        if message.parent is not None:  # or redirects and refreshes in turn would lead on without end
-            redirects = message.redirects + 1
-        if in_scope(page.leads_to, Scope.DOMAIN, seed):
-            seed = page.leads_to
-    if depth > (MAX_DEPTH if settings.max_depth is None else settings.max_depth):
-        return
-    inherited = measured_from(settings, seed)
-    found = (link for link in chain(page.links, page.too_long) if link not in recorded)
-    for link in within(found, settings, seed):
+    inherited, known_at = measured_from(message.settings, seed), _known_at(depth, message)
+    if outlinks is None:
+        links = _links(page, message, seed, lambda link: not recorded.hides(link, known_at))
+    else:
+        links = (link for link in outlinks.urls if not recorded.hides(link, known_at))
+    for link in links:
         yield Entry(url=link, depth=depth, parent=message.url, settings=inherited, redirects=redirects)
+
+
+def _known_at(depth: int, message: Message) -> int:
+    """The depth up to which a link that is known need not be recorded again: any, where none is too deep."""
+    return MAX_DEPTH if message.settings.max_depth is None else depth
+
+
+def _way_of_links(page: PageLinks, message: Message) -> tuple[Onward, str]:
+    """How far the links of a page are, and what their scope is measured from."""
+    if page.leads_to is None or not message.is_seed or message.redirects >= MAX_REDIRECTS:
+        return Onward.LINK, message.seed
+    is_of_site = in_scope(page.leads_to, Scope.DOMAIN, message.seed)
+    return Onward.REFRESH, page.leads_to if is_of_site else message.seed
+
+
+def _links(
+    page: PageLinks, message: Message, seed: str, is_wanted: Callable[[str], bool] = lambda _: True
+) -> Iterable[str]:
+    """The links of a page that lie within the crawl."""
+    if message.settings.scope is Scope.PAGE or page.nofollow:
+        return ()
+    return within(filter(is_wanted, chain(page.links, page.too_long)), message.settings, seed)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
+
+ENQUEUE_BATCH: Final = 500  # URLs under way at a time: one takes some 4 KB of memory
 
 T = TypeVar("T")
 

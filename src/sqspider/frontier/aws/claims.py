@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from sqspider.frontier.answers import (
     Claimant,
     claim_told,
@@ -22,14 +24,26 @@ from sqspider.frontier.answers import (
 )
 from sqspider.frontier.aws.attributes import Item, n, number, s, text
 from sqspider.frontier.aws.doubts import Doubt
-from sqspider.frontier.aws.items import claim_in, encode_outcome, fence, is_of, is_own, shard_of, was_queued, won_of
+from sqspider.frontier.aws.items import (
+    claim_in,
+    encode_outcome,
+    entry_of,
+    fence,
+    is_of,
+    is_own,
+    shard_of,
+    was_queued,
+    won_of,
+)
 from sqspider.frontier.aws.messages import Messages
+from sqspider.frontier.aws.nearing import ROUNDS, still_on, way_in
 from sqspider.frontier.aws.outgoing import Outgoing, delay_until
 from sqspider.frontier.aws.parking import is_parked, parked_until
 from sqspider.frontier.aws.table import Statement, Written
 from sqspider.frontier.values import ClaimRequest, Entry, Finish, FrontierBusyError, Lost, LostReason, Retry, Won
+from sqspider.frontier.ways import Way, handed_on
 from sqspider.log import get_logger
-from sqspider.record import Operation, Status
+from sqspider.record import Operation, Reason, Status
 from sqspider.url import host_of
 
 CLAIM_ROUNDS: Final = 4
@@ -121,7 +135,42 @@ class Claims(Messages):
             self._sums.add(counted(Status.QUEUED, Status.PROCESSING))
 
     async def finish(self, finishes: Sequence[Finish]) -> list[bool]:
-        await self._enqueue_links(finishes)
+        answers = [False] * len(finishes)
+        asked = dict(enumerate(finishes))
+        for _ in range(ROUNDS):
+            await self._enqueue_links(list(asked.values()))
+            for i, is_ended in zip(asked, await self._end(list(asked.values())), strict=True):
+                answers[i] = is_ended
+            asked = await self._on_nearer_ways({i: end for i, end in asked.items() if not answers[i]})
+            if not asked:
+                break
+        over = [finish for finish, is_ended in zip(finishes, answers, strict=True) if is_ended]
+        try:
+            await self.delete([finish.delivery for finish in over if finish.delivery is not None])
+        except FrontierBusyError as error:  # they come back, are found finished, and go then
+            log.warning("frontier_busy", during="delete", error=str(error))
+        await self._flush_if_due()
+        return answers
+
+    async def _on_nearer_ways(self, finishes: Mapping[int, Finish]) -> dict[int, Finish]:
+        """Of some that were not made, those whose records were told a nearer way meanwhile, by that one. (What ended
+        for its many redirects is left to come back, and be visited anew.)"""
+        judged = {i: end for i, end in finishes.items() if end.outlinks is not None}
+        items = await self._table.read(end.claim.url for end in judged.values())
+        again = {}
+        for i, end in judged.items():
+            item = items.get(end.claim.url)
+            if item is None or not is_held(claim_in(item), end.claim, Operation.FINISH):
+                continue
+            depth, redirects = way_in(item)
+            if end.outlinks is not None and (depth, redirects) != (end.claim.depth, end.claim.redirects):
+                claim = msgspec.structs.replace(end.claim, depth=depth, redirects=redirects)
+                links = tuple(handed_on(end.outlinks, entry_of(item).to_message()))
+                again[i] = msgspec.structs.replace(end, claim=claim, links=links)
+        return again
+
+    async def _end(self, finishes: Sequence[Finish]) -> list[bool]:
+        """Make records final that are still on the ways by which they were judged, and count them."""
         now = self._clock()
 
         def is_mine(item: Item) -> bool:
@@ -132,14 +181,9 @@ class Claims(Messages):
         ):
             written = await self._table.write([self._finish(finish, now) for finish in finishes])
             ended = await self._ended([finish.claim for finish in finishes], written, is_mine)
-        over = [finish for finish, is_ended in zip(finishes, ended, strict=True) if is_ended]
-        for finish in over:
-            self._count_finish(finish)
-        try:
-            await self.delete([finish.delivery for finish in over if finish.delivery is not None])
-        except FrontierBusyError as error:  # they come back, are found finished, and go then
-            log.warning("frontier_busy", during="delete", error=str(error))
-        await self._flush_if_due()
+        for finish, is_ended in zip(finishes, ended, strict=True):
+            if is_ended:
+                self._count_finish(finish)
         return ended
 
     async def _enqueue_links(self, finishes: Sequence[Finish]) -> None:
@@ -159,7 +203,10 @@ class Claims(Messages):
     def _finish(self, finish: Finish, now: float) -> Statement:
         outcome = finish.outcome
         parameters = [s(outcome.status), s(encode_outcome(outcome)), n(now), *fence(finish.claim)]
-        return self._table.statement(FINISH, finish.claim.url, parameters)
+        still, way = "", list[dict[str, Any]]()
+        if finish.outlinks is not None or outcome.reason is Reason.TOO_MANY_REDIRECTS:
+            still, way = still_on(Way(finish.claim.depth, finish.claim.redirects))
+        return self._table.statement(FINISH + still, finish.claim.url, parameters + way)
 
     async def _ended(self, claims: list[Won], written: list[Written], is_mine: Callable[[Item], bool]) -> list[bool]:
         """Which claims were ended. One whose answer was lost has ended if its record says what was written."""

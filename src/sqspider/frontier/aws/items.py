@@ -152,6 +152,8 @@ def won_of(url: str, item: Item) -> Won:
         claim_id=item["claim_id"]["S"],
         lease_until=number(item, "lease_until"),
         visit=int(number(item, "visit")),
+        depth=int(number(item, "depth")),
+        redirects=int(number(item, "redirects")),
     )
 
 
@@ -187,12 +189,14 @@ class ClaimInItem(NamedTuple):
     worker_id: str | None
     claim_id: str | None
     lease_until: float | None
+    depth: int
+    redirects: int
 
 
 def claim_in(item: Item) -> ClaimInItem:
     """What a record says of its claims, however damaged the rest of it is."""
     return ClaimInItem(
-        status=_status_of(item),
+        status=status_of(item),
         attempt=int(number(item, "attempt")),
         unended=int(number(item, "unended")),
         tries=int(number(item, "tries")),
@@ -200,10 +204,12 @@ def claim_in(item: Item) -> ClaimInItem:
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id"),
         lease_until=optional(item, "lease_until"),
+        depth=int(number(item, "depth")),
+        redirects=int(number(item, "redirects")),
     )
 
 
-def _status_of(item: Item) -> Status:
+def status_of(item: Item) -> Status:
     """The status; of a word that this version does not know, what the lease says."""
     try:
         return Status(item["status"]["S"])

@@ -10,19 +10,20 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each
+from sqspider.frontier.answers import counted, enqueued_in_order
 from sqspider.frontier.aws.attributes import Item, text
-from sqspider.frontier.aws.batches import batches
+from sqspider.frontier.aws.batches import ENQUEUE_BATCH, batches
 from sqspider.frontier.aws.doubts import Doubt
 from sqspider.frontier.aws.items import new_item, record_of, size_of
+from sqspider.frontier.aws.nearing import WAY, Nearing, may_be_nearer
 from sqspider.frontier.aws.outgoing import outgoing
-from sqspider.frontier.aws.part import Part, Shared
+from sqspider.frontier.aws.part import Shared
 from sqspider.frontier.aws.table import mark_by
 from sqspider.frontier.values import Entry
+from sqspider.frontier.ways import nearest_of_each
 from sqspider.log import get_logger
 from sqspider.record import Status, UrlRecord
 
-ENQUEUE_BATCH: Final = 500  # URLs under way at a time: one takes some 4 KB of memory
 MAX_RECORD_BYTES: Final = 180_000  # of a new record: a parked body and an outcome come to it
 
 log = get_logger(__name__)
@@ -42,7 +43,7 @@ class Recorded(NamedTuple):
     refused: dict[str, str]  # URLs that no record can be made of, and why
 
 
-class Records(Part):
+class Records(Nearing):
     """The URL records: recording and reading."""
 
     def __init__(self, shared: Shared) -> None:
@@ -57,16 +58,23 @@ class Records(Part):
         return answers
 
     async def _enqueue(self, entries: Sequence[Entry]) -> list[bool]:
-        by_url = first_of_each(entries)
+        by_url = nearest_of_each(entries)
         # Reading first: a known URL then costs half a read unit, not the whole write unit of a
         # condition that fails. One at a time, so that two pages of this worker do not both find a
         # link missing. What somebody puts in is not read: just after a clearing a read may still find it.
         links = [url for url, entry in by_url.items() if entry.parent is not None]
         async with self._enqueueing:
-            known = await self._table.read(links, projection="url")
-            new = (await self._insert([entry for url, entry in by_url.items() if url not in known])).new
+            known = await self._table.read(links, projection=WAY)
+            new, refused = await self._insert([entry for url, entry in by_url.items() if url not in known])
         # What a record can hold, a message can.
         await self._queue.send([outgoing(by_url[url].to_message()) for url in new])
+        missed = [url for url in by_url if url not in known and url not in new and url not in refused]
+        known |= await self._table.read(missed, projection=WAY)
+        others = {url: entry for url, entry in by_url.items() if url not in new and url not in refused}
+        # What was just recorded by somebody else may be missing in such a read.
+        nearer = {url: it for url, it in others.items() if url not in known or may_be_nearer(known[url], it)}
+        if nearer:
+            await self._come_nearer(nearer)
         return enqueued_in_order(entries, new)
 
     async def _insert(self, entries: Sequence[Entry], *, parked: Mapping[str, Parked] | None = None) -> Recorded:

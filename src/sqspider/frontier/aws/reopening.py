@@ -14,12 +14,11 @@ import msgspec
 
 from sqspider.frontier.answers import Reopened, counted, done_in_order, reopened
 from sqspider.frontier.aws.attributes import Item, n, s, text
-from sqspider.frontier.aws.batches import batches
+from sqspider.frontier.aws.batches import ENQUEUE_BATCH, batches
 from sqspider.frontier.aws.doubts import Doubt
 from sqspider.frontier.aws.items import entry_of, record_of, shard_of
-from sqspider.frontier.aws.messages import Messages
 from sqspider.frontier.aws.outgoing import Outgoing, outgoing
-from sqspider.frontier.aws.records import ENQUEUE_BATCH
+from sqspider.frontier.aws.part import Part
 from sqspider.frontier.aws.table import Statement, mark_by
 from sqspider.record import Outcome, Status
 
@@ -42,7 +41,7 @@ class _Final(NamedTuple):
     message: Outgoing
 
 
-class Reopening(Messages):
+class Reopening(Part):
     """URLs in, once more."""
 
     async def reopen(self, urls: Sequence[str]) -> list[bool]:

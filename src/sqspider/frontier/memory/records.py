@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -20,10 +21,11 @@ from sqspider.frontier.answers import (
 )
 from sqspider.frontier.memory.messages import Messages
 from sqspider.frontier.memory.part import operation
-from sqspider.frontier.values import ClaimRequest, Entry, Finish, Lost, Retry, Won
+from sqspider.frontier.values import ClaimRequest, Entry, Finish, Lost, Outlinks, Retry, Won
+from sqspider.frontier.ways import Consequence, Way, consequence, fallen, handed_on
 from sqspider.host import HostState, with_sums
 from sqspider.message import Message, encode_message
-from sqspider.record import Operation, Status
+from sqspider.record import Operation, Status, UrlRecord
 
 replace = msgspec.structs.replace
 
@@ -36,11 +38,47 @@ class Records(Messages):
         return self._enqueue(entries)
 
     def _enqueue(self, entries: Iterable[Entry]) -> list[bool]:
-        return [self._record(entry) and self._send(encode_message(entry.to_message())) for entry in entries]
+        nearer = deque[str]()
+        answers = [self._record(entry, nearer) for entry in entries]
+        self._hand_on(nearer)
+        return answers
 
-    def _record(self, entry: Entry) -> bool:
+    def _hand_on(self, nearer: deque[str]) -> None:
+        """Record what is nearer by now, by way of what led there."""
+        while nearer:
+            outlinks = self._store.outlinks[nearer[0]]
+            message = self._store.message_of(self._store.records[nearer.popleft()])
+            for entry in handed_on(outlinks, message):
+                self._record(entry, nearer)
+
+    def _record(self, entry: Entry, nearer: deque[str]) -> bool:
+        """Record a URL, with a message if it is new; whether it is. Those that are to be handed on are ``nearer``."""
+        known = self._store.records.get(entry.url)
+        if known is None:
+            self._add(entry)
+            return self._send(encode_message(entry.to_message()))
+        before = Way(known.depth, known.redirects)
+        now = fallen(entry, known.status, before)
+        if now is not None:
+            record = self._store.lower(entry.url, now, entry.parent)
+            if record.status.is_final:
+                self._follow(record, before, nearer)
+        return False
+
+    def _add(self, entry: Entry) -> None:
         now = self._clock()
-        return self._store.record(entry, now=now, due_at=now + self._settings.due_seconds)
+        self._store.record(entry, now=now, due_at=now + self._settings.due_seconds)
+
+    def _follow(self, record: UrlRecord, before: Way, nearer: deque[str]) -> None:
+        """See to what follows from a nearer way to a record that is final."""
+        if record.outcome is None:
+            return
+        now, outlinks = Way(record.depth, record.redirects), self._store.outlinks.get(record.url)
+        match consequence(record.outcome, outlinks, before, now):
+            case Consequence.HAND_ON:
+                nearer.append(record.url)
+            case Consequence.VISIT:
+                self._reopen_one(record.url)
 
     @operation
     def reopen(self, urls: Sequence[str]) -> list[bool]:
@@ -69,7 +107,7 @@ class Records(Messages):
     def _claim_one(self, message: Message, claimant: Claimant) -> Won | Lost:
         now, url = self._clock(), message.url
         if url not in self._store.records:  # a message without a record is a way in
-            self._record(Entry.of(message))
+            self._add(Entry.of(message))
         record = self._store.records[url]
         told = claim_told(url, record, claimant, now)
         if told is not None:
@@ -95,13 +133,23 @@ class Records(Messages):
         outcome, record = finish.outcome, self._store.held(finish.claim, Operation.FINISH)
         if record is None:
             return False
-        self._enqueue(finish.links)
         ends = {"lease_until": None, "due_at": None, "unended": 0}
-        record = self._store.records[record.url]  # one of the links may have been its own
-        self._store.put(replace(record, **ends, status=outcome.status, outcome=outcome, finished_at=self._clock()))
+        record = replace(record, **ends, status=outcome.status, outcome=outcome, finished_at=self._clock())
+        self._store.put(record)
+        self._keep(record.url, finish.outlinks)
+        self._enqueue(finish.links)
+        nearer = deque[str]()
+        self._follow(self._store.records[record.url], Way(finish.claim.depth, finish.claim.redirects), nearer)
+        self._hand_on(nearer)
         if finish.delivery is not None:  # all of its messages have nothing more to say
             self._store.queue.delete_of(record.url)
         return True
+
+    def _keep(self, url: str, outlinks: Outlinks | None) -> None:
+        if outlinks is not None:
+            self._store.outlinks[url] = outlinks
+        elif url in self._store.outlinks:  # of the visit before
+            del self._store.outlinks[url]
 
     @operation
     def retry(self, retries: Sequence[Retry]) -> list[bool]:

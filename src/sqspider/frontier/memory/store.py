@@ -16,10 +16,11 @@ import msgspec
 
 from sqspider.crawls import CrawlSettings
 from sqspider.figures import Sample
-from sqspider.frontier.answers import counted, has_fewer_redirects, is_held
+from sqspider.frontier.answers import counted, is_held
 from sqspider.frontier.memory.journal import Journal, Kept
 from sqspider.frontier.memory.queue import MessageQueue
-from sqspider.frontier.values import Entry, QueueStats, RobotsRow, Won, WorkerRow
+from sqspider.frontier.values import Entry, Outlinks, QueueStats, RobotsRow, Won, WorkerRow
+from sqspider.frontier.ways import Way
 from sqspider.host import HostRow, HostState
 from sqspider.message import Message
 from sqspider.record import Operation, Status, UrlRecord
@@ -51,6 +52,7 @@ class MemoryStore:
         """Forget all but the messages and the workers."""
         self.records: Kept[str, UrlRecord] = Kept(self.journal)  # in the order in which they were recorded
         self.settings: Kept[str, CrawlSettings] = Kept(self.journal)  # by URL
+        self.outlinks: Kept[str, Outlinks] = Kept(self.journal)  # by URL
         self._due: list[tuple[float, str]] = []  # a heap; entries of a ``due_at`` that was moved are passed over
         self.sums: Kept[str, int] = Kept(self.journal)  # of the records: see ``answers.counted``
         self.hosts: Kept[str, HostState] = Kept(self.journal)
@@ -72,28 +74,31 @@ class MemoryStore:
         if record.due_at is not None:
             heapq.heappush(self._due, (record.due_at, record.url))
 
-    def record(self, entry: Entry, *, now: float, due_at: float) -> bool:
-        """Record a URL; whether it was new. Of one that is known and open the fewest redirects hold."""
-        known = self.records.get(entry.url)
-        if known is None:
-            self.settings[entry.url] = entry.settings
-            self.put(
-                UrlRecord(
-                    url=entry.url,
-                    status=Status.QUEUED,
-                    depth=entry.depth,
-                    parent=entry.parent,
-                    host=host_of(entry.url),
-                    lastmod=entry.lastmod,
-                    redirects=entry.redirects,
-                    lease_until=0.0,
-                    due_at=due_at,
-                    enqueued_at=now,
-                )
+    def record(self, entry: Entry, *, now: float, due_at: float) -> None:
+        """Record a URL that is not known."""
+        self.settings[entry.url] = entry.settings
+        self.put(
+            UrlRecord(
+                url=entry.url,
+                status=Status.QUEUED,
+                depth=entry.depth,
+                parent=entry.parent,
+                host=host_of(entry.url),
+                lastmod=entry.lastmod,
+                redirects=entry.redirects,
+                lease_until=0.0,
+                due_at=due_at,
+                enqueued_at=now,
             )
-        elif has_fewer_redirects(entry, known.status, known.redirects):
-            self.put(msgspec.structs.replace(known, redirects=entry.redirects))
-        return known is None
+        )
+
+    def lower(self, url: str, way: Way, parent: str | None) -> UrlRecord:
+        """Write a nearer way to a record; what it says then. ``parent``: where that of fewer links was found."""
+        known = self.records[url]
+        parent = parent if way.depth < known.depth else known.parent
+        lowered = msgspec.structs.replace(known, depth=way.depth, redirects=way.redirects, parent=parent)
+        self.put(lowered)
+        return lowered
 
     def message_of(self, record: UrlRecord) -> Message:
         """What brings a record back."""

@@ -28,6 +28,7 @@ FROM json_each(?) AS e CROSS JOIN record AS r NOT INDEXED ON r.id = e.value
 CLEAR_RECORDS: Final = "DELETE FROM record"
 CLEAR_THE_REST: Final = (
     "DELETE FROM crawl",
+    "DELETE FROM outlinks",
     "DELETE FROM host",
     "DELETE FROM request",
     "DELETE FROM robots",

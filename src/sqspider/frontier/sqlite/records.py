@@ -1,4 +1,4 @@
-"""How URLs are recorded, each once, and how records are found again by their URLs.
+"""How URLs are recorded, each once, by the nearest way, and how records are found again by their URLs.
 
 The statements, here and beside: one that reads a table which grows names its index: should that not serve, SQLite
 refuses to prepare it, instead of reading the whole table. ``tests/frontier/test_sqlite_plans.py`` knows each by its
@@ -10,17 +10,18 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 from sqspider.crawls import CrawlSettings, encode_settings
-from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each, has_fewer_redirects
-from sqspider.frontier.sqlite.connection import Part, Transaction
+from sqspider.frontier.answers import counted
+from sqspider.frontier.sqlite.connection import Transaction
 from sqspider.frontier.sqlite.keys import key_of, with_keys
-from sqspider.frontier.sqlite.rows import FRESH, STATUSES, settings_of
+from sqspider.frontier.sqlite.rows import STATUSES, settings_of
 from sqspider.frontier.values import Entry
+from sqspider.frontier.ways import Way, fallen
 from sqspider.record import Status
 
 FIND_CRAWL: Final = "SELECT id FROM crawl WHERE settings = ?"
@@ -29,13 +30,13 @@ CRAWLS: Final = """
 SELECT c.id, c.settings FROM json_each(?) AS e CROSS JOIN crawl AS c NOT INDEXED ON c.id = e.value
 """
 KNOWN: Final = """
-SELECT e.key, r.id, r.redirects, r.status
+SELECT e.key, r.id, r.depth, r.redirects, r.status
 FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
 HELD: Final = """
 SELECT e.key, r.id, r.status, r.queue, r.attempt, r.unended, r.tries, r.worker_id, r.claim_id, r.lease_until,
-    coalesce(r.visit, 0)
+    coalesce(r.visit, 0), r.depth, r.redirects
 FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
@@ -43,36 +44,28 @@ INSERT_RECORD: Final = """
 INSERT INTO record (key, crawl, queue, depth, parent, url, redirects, lastmod, enqueued_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-FEWER_REDIRECTS: Final = "UPDATE record NOT INDEXED SET redirects = ? WHERE id = ?"
+COME_NEARER: Final = """
+UPDATE record NOT INDEXED SET
+    depth = :depth, redirects = :redirects, parent = CASE WHEN :depth < depth THEN :parent ELSE parent END
+WHERE id = :id
+"""
 
 
 _STATUS_BY_NUMBER: Final = dict(enumerate(STATUSES))  # one that is damaged is left as it is
 
 
-class Records(Part):
-    """URLs in."""
+class Recorded(NamedTuple):
+    """What became of entries."""
 
-    async def enqueue(self, entries: Sequence[Entry]) -> list[bool]:
-        new = await self._file.write(lambda transaction: enqueue(transaction, entries))
-        self._file.news.set()
-        return enqueued_in_order(entries, new)
+    new: Set[str]  # URLs
+    final: Mapping[int, Way]  # records that are final and nearer now, by their ids: the ways before
 
 
-def enqueue(transaction: Transaction, entries: Iterable[Entry]) -> set[str]:
-    """Record what is not known, with a place in the queue; the URLs that were new."""
-    new = record(transaction, entries, FRESH)
-    transaction.count({"messages": len(new)})
-    return new
-
-
-def record(transaction: Transaction, entries: Iterable[Entry], queue: int | None) -> set[str]:
-    """Insert records for what is not known, in their order; the URLs that were new."""
-    by_url = first_of_each(entries)
-    if not by_url:
-        return set()
+def record(transaction: Transaction, by_url: Mapping[str, Entry], queue: int | None) -> Recorded:
+    """Insert records for what is not known, in their order; of what is known the nearest way holds."""
     connection, now = transaction.connection, transaction.now
     keys = {url: key_of(url) for url in by_url}
-    known = _known(connection, by_url, keys)
+    known, final = _known(connection, by_url, keys)
     crawls: dict[str, int] = {}  # for this transaction: another process may clear the table after it
     rows = []
     for url, entry in by_url.items():
@@ -81,26 +74,43 @@ def record(transaction: Transaction, entries: Iterable[Entry], queue: int | None
         settings = encode_settings(entry.settings)
         if settings not in crawls:
             crawls[settings] = _crawl_id(connection, settings)
-        parent = known.get(entry.parent, entry.parent) if entry.parent is not None else None
-        rows.append((keys[url], crawls[settings], queue, entry.depth, parent, url, entry.redirects, entry.lastmod, now))
+        parent, redirects = _parent(entry, known), entry.redirects
+        rows.append((keys[url], crawls[settings], queue, entry.depth, parent, url, redirects, entry.lastmod, now))
     connection.executemany(INSERT_RECORD, rows)
     transaction.count_records(counted(None, Status.QUEUED, count=len(rows)))
-    return by_url.keys() - known.keys()
+    return Recorded(by_url.keys() - known.keys(), final)
 
 
-def _known(connection: sqlite3.Connection, by_url: Mapping[str, Entry], keys: Mapping[str, int]) -> dict[str, int]:
-    """The ids of records that are there, by URL, those of parents too; of open ones the fewest redirects hold now."""
+def _known(
+    connection: sqlite3.Connection, by_url: Mapping[str, Entry], keys: Mapping[str, int]
+) -> tuple[dict[str, int], dict[int, Way]]:
+    """The ids of records that are there, by URL, those of parents too. The nearest way to them holds now; where such a
+    record is final, by its id the way before."""
     parents = {entry.parent: None for entry in by_url.values() if entry.parent is not None}
     asked = [*by_url, *(parent for parent in parents if parent not in by_url)]
     known: dict[str, int] = {}
-    fewer = []
-    for index, id_, redirects, number in connection.execute(KNOWN, (with_keys(asked, keys),)):
+    nearer: dict[str, Way] = {}
+    final: dict[int, Way] = {}
+    for index, id_, depth, redirects, number in connection.execute(KNOWN, (with_keys(asked, keys),)):
         url = asked[index]
         known[url] = id_
-        if url in by_url and has_fewer_redirects(by_url[url], _STATUS_BY_NUMBER.get(number, Status.DONE), redirects):
-            fewer.append((by_url[url].redirects, id_))
-    connection.executemany(FEWER_REDIRECTS, fewer)
-    return known
+        if (entry := by_url.get(url)) is None:
+            continue
+        status, before = _STATUS_BY_NUMBER.get(number, Status.DONE), Way(depth, redirects)
+        if (way := fallen(entry, status, before)) is None:
+            continue
+        nearer[url] = way
+        if status.is_final:
+            final[id_] = before
+    if nearer:
+        rows = [{"id": known[url], "parent": _parent(by_url[url], known), **w._asdict()} for url, w in nearer.items()]
+        connection.executemany(COME_NEARER, rows)
+    return known, final
+
+
+def _parent(entry: Entry, known: Mapping[str, int]) -> int | str | None:
+    """The page where an entry was found, as a record names it."""
+    return known.get(entry.parent, entry.parent) if entry.parent is not None else None
 
 
 def _crawl_id(connection: sqlite3.Connection, settings: str) -> int:
@@ -130,6 +140,8 @@ class Held(NamedTuple):
     claim_id: str | None
     lease_until: float | None
     visit: int
+    depth: int
+    redirects: int
 
     @property
     def status(self) -> Status:

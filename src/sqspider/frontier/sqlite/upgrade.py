@@ -1,7 +1,7 @@
-"""Brings a frontier's file of the first or second version up to date, in one transaction.
+"""Brings a frontier's file of an older version up to date, in one transaction.
 
-There a record, its message and the text of both lay in two tables; here they are one row. Whoever is killed on
-the way leaves the file as it was.
+In the first two a record, its message and the text of both lay in two tables; here they are one row. The third kept
+no outlinks. Whoever is killed on the way leaves the file as it was.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sqspider.log import get_logger
 from sqspider.record import decode_outcome
 from sqspider.url import host_of
 
+OUTLINKS: Final = "CREATE TABLE outlinks "  # the table that the third version has not
 STEP: Final = 10_000  # rows between two looks at the time
 SAID_AFTER_SECONDS: Final = 2.0  # nobody needs to hear of less
 SAID_EVERY_SECONDS: Final = 5.0
@@ -105,6 +106,9 @@ def upgrade(connection: sqlite3.Connection, path: str, version: int, now: float)
     no room for both.
     """
     _refuse_workers(connection, path, now)
+    if version == 3:
+        connection.execute(next(statement for statement in statements_of(SCHEMA) if OUTLINKS in statement))
+        return
     _refuse_without_room(path)
     for statement in FIRST_HAS_NOT if version == 1 else ():
         connection.execute(statement)
