@@ -223,14 +223,14 @@ async def test_a_worker_that_lives_is_noticed(tmp_path: Path) -> None:
     assert (contents_of(path), version_of(path)) == (before, 2)
     clock.now += 26  # it was killed
     await (await opened(path, clock)).close()
-    assert version_of(path) == 3
+    assert version_of(path) == SCHEMA_VERSION
 
 
 async def test_a_worker_of_a_clock_that_was_ahead_is_none(tmp_path: Path) -> None:
     path = old_file(tmp_path)
     change(path, f"INSERT INTO worker VALUES ('w-7', 's', {NOW + 3500}, {NOW + 3600}, {NOW + 3630})")
     await (await opened(path)).close()
-    assert version_of(path) == 3
+    assert version_of(path) == SCHEMA_VERSION
 
 
 def run_in_a_transaction(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
@@ -363,7 +363,7 @@ def test_whoever_is_killed_on_the_way_leaves_the_old_file_whole(large: Path, tmp
     before, path = contents_of(large), tmp_path / "f.db"
     shutil.copy(large, path)
     all_steps = int(open_and_die(path, 10**9).stderr)
-    assert (version_of(path), check_file(str(path))) == (3, Finding(records=MANY, faults=()))
+    assert (version_of(path), check_file(str(path))) == (SCHEMA_VERSION, Finding(records=MANY, faults=()))
     assert all_steps > 100
 
     path.unlink()

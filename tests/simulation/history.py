@@ -369,6 +369,7 @@ class History:
         for url in self.world.seeds():
             if url not in records:
                 self.say("lost seeds", url)
+        self._look_at_ways(records)
         for url, times in self.engine.finishes().items():
             if times > 1:
                 self.say("finished twice", f"{url} {times} times")
@@ -470,6 +471,39 @@ class History:
         lost = [url for url in leads_to if url not in records]
         if lost:
             self.say("lost links", f"{record.url} -> {lost}")
+
+    def _look_at_ways(self, records: dict[str, UrlRecord]) -> None:
+        """What was recorded, and how deep, is what a breadth-first walk finds over what was fetched, whatever came
+        first."""
+        # A visit more may find less than the one before it did, and a message from before a clearing knows ways of then.
+        is_exact = not self.plan.clears and all(r.status is Status.DONE or not r.visit for r in records.values())
+        depths = self._walk(records)
+        for url, depth in depths.items():
+            record = records.get(url)
+            if record is not None and record.depth != depth and (is_exact or record.depth > depth):
+                self.say("not the nearest way", f"{url} {record.depth} for {depth}, visits before {record.visit}")
+        if is_exact and (others := records.keys() - depths.keys()):
+            self.say("beyond the nearest ways", sorted(others))
+
+    def _walk(self, records: dict[str, UrlRecord]) -> dict[str, int]:
+        """How many links away what can be reached is: level by level, and along redirects within one."""
+        depths = dict.fromkeys(self.world.seeds(), 0)
+        level = list(depths)
+        for depth in range(DEEPEST + 1):
+            below: list[str] = []
+            for url in level:  # which grows
+                record = records.get(url)
+                if record is None or record.status is not Status.DONE:
+                    continue
+                target = self.world.target(url)
+                if target is not None and target not in depths:
+                    depths[target] = depth
+                    level.append(target)
+                elif target is None:
+                    below += self.world.links(url)
+            level = [] if depth == DEEPEST else [url for url in dict.fromkeys(below) if url not in depths]
+            depths |= dict.fromkeys(level, depth + 1)
+        return depths
 
     async def _look_at_sums(self, records: dict[str, UrlRecord]) -> None:
         finals = [record.outcome for record in records.values() if record.outcome is not None]

@@ -25,6 +25,7 @@ class Change(NamedTuple):
 
 
 ANSWERS: Final = "frontier/answers.py"
+WAYS: Final = "frontier/ways.py"
 MEMORY: Final = "frontier/memory"
 PLANTS: Final[dict[str, Change]] = {
     # Claims
@@ -47,6 +48,24 @@ PLANTS: Final[dict[str, Change]] = {
         "work", "if claim.unended > SUSPECTED_AFTER and not is_alone:", "if claim.unended > 1_000_000:"
     ),
     "counters": Change(ANSWERS, "changes[before.value] = -count", "pass"),
+    # Ways
+    "nearer ways": Change(
+        WAYS, "if entry.depth >= way.depth and entry.redirects >= way.redirects:", "if way.depth >= 0:"
+    ),
+    "nearer ways handed on": Change(
+        WAYS, "    return Consequence.HAND_ON if is_nearer else Consequence.NONE\n", "    return Consequence.NONE\n"
+    ),
+    "nearer ways of what is visited": Change(
+        MEMORY,
+        "        self._follow(self._store.records[record.url],",
+        "        0 and self._follow(self._store.records[record.url],",
+    ),
+    "what is recorded and no nearer": Change(
+        "work",
+        "if message.settings.max_depth is None else depth",
+        "if message.settings.max_depth is None else MAX_DEPTH",
+    ),
+    "the record's way": Change("work", "            visit.message = on_its_way(visit.message, claim)\n", ""),
     # Messages
     "message kept until the end": Change(
         "work",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
+from typing import NamedTuple
 
 import msgspec
 
@@ -80,9 +81,25 @@ def _outcome(fetched: Fetched, way: Led | None, page: PageLinks | None) -> Outco
     )
 
 
-def outlinks_of(assessed: Assessed, message: Message) -> Outlinks | None:
+class Links(NamedTuple):
+    """Where a visit leads."""
+
+    entries: Iterable[Entry]  # what is to be recorded. What is wrong with a pattern shows while they are taken
+    outlinks: Outlinks | None  # all of it, where some of that may be too deep
+
+
+def links_of(assessed: Assessed, message: Message, recorded: Recorded) -> Links:
+    """Where a visit leads: of a redirect its target, of a page its links that lie within the crawl; but for what is
+    known to be ``recorded``, on no longer a way. Raises :class:`sqspider.patterns.TooSlowError`."""
+    outlinks, entry = _outlinks_of(assessed, message), assessed.entry
+    if entry is not None and not recorded.hides(entry.url, _known_at(entry.depth, message)):
+        return Links((entry,), outlinks)
+    return Links(_new_links(assessed.page, message, recorded, outlinks) if assessed.page else (), outlinks)
+
+
+def _outlinks_of(assessed: Assessed, message: Message) -> Outlinks | None:
     """All that a visit leads to within its crawl, however deep that is; none where no depth is too deep, or it leads
-    nowhere. Raises :class:`sqspider.patterns.TooSlowError`."""
+    nowhere."""
     if message.settings.max_depth is None or assessed.outcome.status is not Status.DONE:
         return None
     if assessed.entry is not None:
@@ -92,16 +109,6 @@ def outlinks_of(assessed: Assessed, message: Message) -> Outlinks | None:
     onward, seed = _way_of_links(assessed.page, message)
     is_other_for_seeds = assessed.page.leads_to is not None and onward is Onward.LINK
     return Outlinks(tuple(_links(assessed.page, message, seed)), onward, is_other_for_seeds)
-
-
-def entries_of(assessed: Assessed, message: Message, recorded: Recorded, outlinks: Outlinks | None) -> Iterable[Entry]:
-    """What is to be recorded for a visit: where it leads, or the links of its page that lie within the crawl; but
-    for what is known to be ``recorded``, on no longer a way. ``outlinks``: all of them, where that is known. What is
-    wrong with a pattern shows while they are taken."""
-    entry = assessed.entry
-    if entry is not None and not recorded.hides(entry.url, _known_at(entry.depth, message)):
-        return (entry,)
-    return _new_links(assessed.page, message, recorded, outlinks) if assessed.page else ()
 
 
 def _new_links(page: PageLinks, message: Message, recorded: Recorded, outlinks: Outlinks | None) -> Iterator[Entry]:

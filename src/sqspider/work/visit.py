@@ -42,7 +42,7 @@ from sqspider.work.cookie_wall import is_at_wall
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
-from sqspider.work.page import Visited, assess, entries_of, outlinks_of
+from sqspider.work.page import Visited, assess, links_of
 
 SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
 AGAIN_SECONDS: Final = 1.0  # and then comes back after
@@ -326,8 +326,7 @@ class Visits:
             log.info("waits", url=message.url, reason=outcome.reason, in_seconds=seconds)
         elif not self._endings.try_again(visit, outcome, learned.retry_after):
             visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
-            outlinks = outlinks_of(assessed, message)
-            links = entries_of(assessed, message, self._memories.recorded, outlinks)
+            links, outlinks = links_of(assessed, message, self._memories.recorded)
             last = await self._endings.record_all_but_last(links)
             ended = self._endings.finish(visit, outcome, last, visited, outlinks)
             if self._sinks:
