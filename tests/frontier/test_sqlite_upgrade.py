@@ -24,6 +24,7 @@ from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite import file as sqlite_file
 from sqspider.frontier.sqlite import upgrade as upgrading
 from sqspider.frontier.sqlite.check import Finding, check_file
+from sqspider.frontier.sqlite.file import SCHEMA_VERSION
 from sqspider.message import Message
 from sqspider.record import Outcome, Reason, Status
 

@@ -137,12 +137,12 @@ class Records(Messages):
         record = replace(record, **ends, status=outcome.status, outcome=outcome, finished_at=self._clock())
         self._store.put(record)
         self._keep(record.url, finish.outlinks)
+        if finish.delivery is not None:  # all of its messages have nothing more to say
+            self._store.queue.delete_of(record.url)
         self._enqueue(finish.links)
         nearer = deque[str]()
         self._follow(self._store.records[record.url], Way(finish.claim.depth, finish.claim.redirects), nearer)
         self._hand_on(nearer)
-        if finish.delivery is not None:  # all of its messages have nothing more to say
-            self._store.queue.delete_of(record.url)
         return True
 
     def _keep(self, url: str, outlinks: Outlinks | None) -> None:
