@@ -68,10 +68,7 @@ class Records(Nearing):
             new, refused = await self._insert([entry for url, entry in by_url.items() if url not in known])
         # What a record can hold, a message can.
         await self._queue.send([outgoing(by_url[url].to_message()) for url in new])
-        missed = [url for url in by_url if url not in known and url not in new and url not in refused]
-        known |= await self._table.read(missed, projection=WAY)
         others = {url: entry for url, entry in by_url.items() if url not in new and url not in refused}
-        # What was just recorded by somebody else may be missing in such a read.
         nearer = {url: it for url, it in others.items() if url not in known or may_be_nearer(known[url], it)}
         if nearer:
             await self._come_nearer(nearer)
