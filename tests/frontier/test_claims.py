@@ -428,20 +428,9 @@ async def test_a_sweep_keeps_to_its_limit(frontier: Frontier, store: Store) -> N
 
 # Histories.
 
-STEPS = [
-    "receive",
-    "claim",
-    "finish",
-    "retry",
-    "defer",
-    "delete",
-    "enqueue",
-    "send",
-    "sweep",
-    "elapse",
-    "die",
-    "reopen",
-]
+STEPS = (
+    "receive", "claim", "finish", "retry", "defer", "delete", "enqueue", "send", "sweep", "elapse", "die", "reopen",
+)  # fmt: skip
 
 
 def moves_of(step: str) -> set[tuple[Status | None, Status]]:

@@ -80,6 +80,7 @@ class Plan:
     clears: bool
     put_back: float  # seconds that everybody's clock is put back by
     bad_messages: int
+    reopens: int = 0  # times that some of what is known is asked for once more
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -122,7 +123,7 @@ class Plan:
             bad_messages=r.choice((0, 0, 0, 0, 0, 1)),
         )
         quick = r.choice((0, 0, 0.02, 0.1))  # so short a delay that a worker keeps a host for several requests
-        return replace(plan, delay=quick or plan.delay)
+        return replace(plan, delay=quick or plan.delay, reopens=r.choice((0, 0, 0, 1, 2)))
 
     @classmethod
     def small(cls, seed: int) -> Plan:
@@ -205,6 +206,8 @@ class History:
         )
         self.alive: dict[str, Process] = {}
         self.stops_left = plan.stops
+        self.operated_at = 0.0  # when the operator did something last
+        self.lag_seconds = 5.0 if engine == "aws" else 0.0  # by which what is looked at there may be behind
         self.blocked: set[str] = set()
 
     def run(self) -> Report:
@@ -276,8 +279,10 @@ class History:
                 self.engine.abandon(process)
                 await asyncio.sleep(5)
                 continue
-            is_quiet = operator.done()
+            # What was put in while somebody looked whether nothing is left is seen by the next look.
+            is_quiet = operator.done() and self.loop.now > self.operated_at + 2 * self.lag_seconds
             await operator
+            await asyncio.sleep(self.lag_seconds if not is_quiet else 0)
             is_done = (await self.looker.counts()).open == 0
             if is_done and not was_stopped:
                 return
@@ -322,6 +327,11 @@ class History:
         for _ in range(plan.orders):
             await asyncio.sleep(rng.uniform(0.5, 20))
             await self._order(rng.choice(list(self.world.hosts)), is_block=rng.random() < 0.5)
+        for _ in range(plan.reopens):
+            await asyncio.sleep(rng.uniform(5, 120))
+            known = [record.url async for batch in self.looker.scan() for record in batch]
+            await self.witness.reopen([url for url in known if rng.random() < 0.4])
+            self.operated_at = self.loop.now
         if plan.put_back:
             await asyncio.sleep(rng.uniform(5, 40))
             self.loop.skew -= plan.put_back
@@ -371,8 +381,11 @@ class History:
                 self.say("lost seeds", url)
         self._look_at_ways(records)
         for url, times in self.engine.finishes().items():
-            if times > 1:
-                self.say("finished twice", f"{url} {times} times")
+            if times > 1 + self.witness.reopened[url]:
+                self.say("finished twice in a visit", f"{url} {times} times")
+        for record in records.values():
+            if record.visit != self.witness.reopened[record.url]:
+                self.say("visits", f"{record.url} {record.visit} for {self.witness.reopened[record.url]}")
         await self._look_at_sums(records)
         await self._look_at_queue()
         for host in self.world.hosts.values():
@@ -534,8 +547,11 @@ class History:
             read = sum(r.outcome.bytes for r in of_host if r.outcome is not None)
             row = rows.get(name)
             sums = (row.done, row.failed, row.blocked, row.bytes) if row else (0, 0, 0, 0)
-            if sums != (statuses[Status.DONE], statuses[Status.FAILED], statuses[Status.BLOCKED], read):
-                self.say("sums of a host", f"{name} {sums} for {dict(statuses)}, {read} bytes")
+            now = (statuses[Status.DONE], statuses[Status.FAILED], statuses[Status.BLOCKED], read)
+            earlier = sum(r.visit for r in of_host)  # what came of those visits is in the sums, and on no record
+            is_more = all(a >= b for a, b in zip(sums, now, strict=True)) and sum(sums[:3]) == len(of_host) + earlier
+            if not (is_more if earlier else sums == now):
+                self.say("sums of a host", f"{name} {sums} for {dict(statuses)}, {read} bytes, {earlier} visits before")
 
     async def _look_at_queue(self) -> None:
         stats = await self.looker.queue_stats()

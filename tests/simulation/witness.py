@@ -127,6 +127,8 @@ class Witness:
         self.claims: defaultdict[str, list[Claim]] = defaultdict(list)  # by URL, since the last clearing
         self.finished: Counter[str] = Counter()
         self.finished_at: dict[str, float] = {}  # when that was answered
+        self.reopened: Counter[str] = Counter()  # visits more, that were asked for
+        self.reopened_at: dict[str, float] = {}  # when it was last answered
         self.answered_at: dict[str, float] = {}  # by host, when it was first written down that it ever answered
         self.deliveries: defaultdict[str, list[Receipt]] = defaultdict(list)  # by message
         self.delivered: defaultdict[str, list[float]] = defaultdict(list)  # by URL
@@ -164,6 +166,7 @@ class Witness:
         self.cleared_at = self.loop.now
         for kept in (self.claims, self.finished, self.slots, self.saved, self.raised, self.delivered, self.deliveries):
             kept.clear()
+        self.reopened.clear()
         self.answered_at.clear()
         self.dropped.clear()
         for order in self.orders:
@@ -227,9 +230,9 @@ class Witness:
                 self.finished_at[url] = self.loop.now
                 if end.outcome.http_status is not None:
                     self.answered_at.setdefault(host_of(url), self.loop.now)
-                if self.finished[url] > 1:
-                    self.say("finished twice", url)
-            elif self.finished[url] and called > self.finished_at[url]:
+                if self.finished[url] > 1 + self.reopened[url]:
+                    self.say("finished twice in a visit", url)
+            elif self.finished[url] > self.reopened[url] and called > self.finished_at[url]:
                 self.say("put back after it was finished", url)
 
     after_finish = after_retry = _after_end
@@ -310,10 +313,24 @@ class Witness:
             self._end_delivery(deferral.delivery)
 
     async def before_delete(self, _: Process, __: float, deliveries: Sequence[Delivery]) -> None:
-        urls = {m.url for d in deliveries if isinstance(m := decode_message(d.body), Message)}
-        for url, record in (await self.looker.get(sorted(urls))).items():
-            if not record.status.is_final:
+        told: dict[str, float] = {}
+        for delivery in deliveries:
+            if isinstance(message := decode_message(delivery.body), Message):
+                receipts = self.deliveries[delivery.message_id]
+                told[message.url] = max(r.told for r in receipts if r.receipt == delivery.receipt)
+        for url, record in (await self.looker.get(sorted(told))).items():
+            # One that was received before its URL was reopened is of a visit that is over.
+            if not record.status.is_final and told[url] > self.reopened_at.get(url, -1.0):
                 self.say("a message was deleted while its record was open", url)
+
+    async def reopen(self, urls: Sequence[str]) -> None:
+        """Reopen URLs, whatever their status; what is asked for may be seen before it is answered."""
+        self.reopened.update(urls)
+        answers = await self.looker.reopen(urls)
+        for url, is_reopened in zip(urls, answers, strict=True):
+            self.reopened[url] -= not is_reopened
+            if is_reopened:
+                self.reopened_at[url] = self.loop.now
 
     async def before_sweep(self, process: Process, called: float, *_: Any) -> None:
         self._due[process] = [record.url for record in await self._queued() if self._due_at(record, process) < called]

@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "export": "Write the records as JSON lines or CSV.",
     "hosts": "List hosts, and set how they are treated.",
     "sweep": "Bring back what was lost on the way.",
+    "retry": "Put URLs that failed back into the queue.",
     "redrive": "Put dead letters back into the queue.",
     "cleanup": "Remove messages and records: a fresh state.",
     "demo": "Crawl a small site of our own, and explain it.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -18,6 +19,7 @@ from sqspider.work.seeds import NO_SCHEME
 
 _DEFAULTS: Final = CrawlSettings()
 _FETCH: Final = FetchOptions()
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Number(click.FloatRange):
@@ -28,6 +30,20 @@ class Number(click.FloatRange):
         if math.isnan(found):
             self.fail(f"{value!r} is no number.", param, ctx)
         return found
+
+
+class Duration(click.ParamType[float]):
+    """``90s``, ``15m``, ``2h``, ``3d``, or seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value).strip())
+        if found is None or float(found[1]) == 0:
+            self.fail(f"{value!r} is no duration: write 90s, 15m, 2h or 3d.", param, ctx)
+        return float(found[1]) * _UNITS[found[2] or "s"]
 
 
 def within(bounds: Range) -> click.ParamType[Any]:

@@ -269,6 +269,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     poll_seconds: float = 1.0  # the wait of one poll of whoever polls for ever: longer where each costs money
     purge_seconds: float = 0.0  # that a purge of the queue takes, and that must lie between two
     removal_dollars: float = 0.0  # that removing a record costs
+    scan_dollars: float = 0.0  # that reading a record costs when all are read
+    reopen_dollars: float = 0.0  # that reopening a record costs
     gather_seconds: float = 0.0  # that ends wait for others to share a call with, at least
     finest_period_seconds: int = 1  # of points
     max_points: int | None = None  # that are given at once

@@ -55,6 +55,7 @@ class Batch(NamedTuple):
 
     taken: Sequence[Taken] = ()
     hosts: Mapping[str, HostRow] = {}
+    asked_at: float | None = None  # when it was asked for, after a wait; none: hosts are entered apart
 
 
 class Desk(Protocol):

@@ -105,12 +105,13 @@ class Intake:
         began_at = self._clock()
         # A single poll is to bring something: what its slot is waited for in the queue would not be worked on.
         wishes = Wishes(self._may_be_claimed, no_passage if mode is Mode.ONCE else self._passage_of)
-        taken, rows = await self._desk.take(limit, wishes)
-        self._politeness.note_rows(rows, began_at)
+        taken, rows, asked_at = await self._desk.take(limit, wishes)
+        asked_at = began_at if asked_at is None else asked_at  # as old as the wait, permissions would be too old
+        self._politeness.note_rows(rows, asked_at)
         self._is_held_up = False
         self._endings.tally.received += len(taken)
         for one in taken:
-            self.start(one, began_at)
+            self.start(one, asked_at)
         if not taken:
             log.debug("No messages")
         return len(taken)

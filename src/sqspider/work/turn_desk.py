@@ -113,13 +113,13 @@ class TurnDesk:
         return self._hand_in(self._ends.exits, end)
 
     async def take(self, limit: int, wishes: Wishes) -> Batch:
-        turned = await self._turn(limit, wishes)
+        asked_at, turned = self._frontier.now(), await self._turn(limit, wishes)
         if not turned.taken and not turned.put_off:
             await self._calls.polled(self._frontier.wait(self._options.poll_seconds))
-            turned = await self._turn(limit, wishes)
+            asked_at, turned = self._frontier.now(), await self._turn(limit, wishes)
         were_free = bool(turned.taken) and all(taken.claim is not None for taken in turned.taken)
         self.ahead = self.most if were_free else 0
-        return Batch(turned.taken, turned.hosts)
+        return Batch(turned.taken, turned.hosts, asked_at)
 
     async def close(self) -> None:
         self._is_closing = True

@@ -24,7 +24,7 @@ CROSS JOIN crawl AS c NOT INDEXED ON c.id = r.crawl
 REOPEN: Final = """
 UPDATE record NOT INDEXED SET
     status = 0, visit = :visit, unended = :unended, tries = :tries, lease_until = 0, enqueued_at = :now,
-    queue = 0, visible_at = NULL, receives = 0, delivery = delivery + 1, slot = NULL, slot_generation = NULL,
+    queue = 0, visible_at = NULL, receives = 0, slot = NULL, slot_generation = NULL,
     due_at = NULL
 WHERE id = :id
 """
