@@ -19,7 +19,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Frontier, FrontierUnavailableError
+from sqspider.frontier import Entry, Finish, Frontier, FrontierUnavailableError, Outlinks
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite import file as sqlite_file
 from sqspider.frontier.sqlite import upgrade as upgrading
@@ -28,7 +28,7 @@ from sqspider.frontier.sqlite.file import SCHEMA_VERSION
 from sqspider.message import Message
 from sqspider.record import Outcome, Reason, Status
 
-from .kit import SETTINGS, FakeClock, all_records, entries, finish_one, message_of, take, url, win
+from .kit import DONE, SETTINGS, FakeClock, all_records, entries, finish_one, message_of, take, url, win
 from .old_files import OLD_TRANSACTIONS, make_old_file
 
 NOW: Final = FakeClock().now
@@ -410,3 +410,33 @@ async def goes_on(path: Path) -> None:
     [delivery] = await take(frontier, 1)
     assert await finish_one(frontier, await win(frontier, delivery), delivery)
     await frontier.close()
+
+
+async def test_a_file_of_the_third_version_keeps_outlinks_from_now_on(tmp_path: Path) -> None:
+    path, settings = tmp_path / "f.db", CrawlSettings(max_depth=2)
+    frontier = await opened(path)
+    await frontier.enqueue([Entry(url=url("old"), depth=1, parent=url("x"), settings=settings)])
+    (delivery,) = await take(frontier, 1)
+    assert await finish_one(frontier, await win(frontier, delivery), delivery)
+    await frontier.check_in("w", session="s", ttl_seconds=30)
+    await frontier.close()
+    change(path, "DROP TABLE outlinks", "PRAGMA user_version = 3")
+    with pytest.raises(FrontierUnavailableError, match="a worker of it is at work there"):
+        await opened(path)
+    assert version_of(path) == 3
+    change(path, "DELETE FROM worker")
+    with capture_logs() as logs:
+        frontier = await opened(path)
+    assert [log["event"] for log in logs] == ["file_is_up_to_date"]
+    assert version_of(path) == SCHEMA_VERSION
+    await frontier.enqueue([Entry(url=url("new"), depth=1, parent=url("x"), settings=settings)])
+    (delivery,) = await take(frontier, 1)
+    claim = await win(frontier, delivery)
+    end = Finish(claim=claim, delivery=delivery, outcome=DONE, outlinks=Outlinks((url("there"),)))
+    assert await frontier.finish([end]) == [True]
+    await frontier.enqueue([Entry(url=url(name), settings=settings) for name in ("old", "new")])
+    records = await all_records(frontier)
+    assert [records[url(name)].status for name in ("old", "new")] == [Status.QUEUED, Status.DONE], "one is asked again"
+    assert records[url("there")].depth == 1
+    await frontier.close()
+    assert check_file(str(path)).faults == ()

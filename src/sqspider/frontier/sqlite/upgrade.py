@@ -108,6 +108,7 @@ def upgrade(connection: sqlite3.Connection, path: str, version: int, now: float)
     _refuse_workers(connection, path, now)
     if version == 3:
         connection.execute(next(statement for statement in statements_of(SCHEMA) if OUTLINKS in statement))
+        _Progress(path).end()
         return
     _refuse_without_room(path)
     for statement in FIRST_HAS_NOT if version == 1 else ():
