@@ -16,6 +16,7 @@ from sqspider.frontier.aws.reopening import Reopening
 from sqspider.frontier.aws.table import Statement
 from sqspider.frontier.values import Entry, FrontierBusyError
 from sqspider.frontier.ways import Consequence, Way, consequence, fallen
+from sqspider.log import get_logger
 from sqspider.record import UrlRecord
 
 ROUNDS: Final = 6  # in each of which somebody else changed what was read
@@ -28,6 +29,9 @@ OPEN: Final = ' AND "lease_until" >= ?'
 FINAL: Final = ' AND "status" = ? AND "attempt" = ?'
 STILL_SO_FAR: Final = ' AND "depth" = ?'
 STILL_SO_MANY: Final = ' AND "redirects" = ?'  # none are as few as there can be
+
+
+log = get_logger(__name__)
 
 
 class _Fall(NamedTuple):
@@ -45,10 +49,15 @@ class Nearing(Reopening):
     async def _come_nearer(self, entries: Mapping[str, Entry]) -> None:
         """See to it that records say no longer a way than some entries do, by URL. Raises :class:`FrontierBusyError`
         where others keep it from that."""
-        urls = list(entries)
+        urls, seen = list(entries), dict[str, Item]()
         for _ in range(ROUNDS):
-            items = await self._table.read(urls)
-            falls = [fall for url in urls if url in items and (fall := _fall_of(items[url], entries[url])) is not None]
+            before, seen = seen, await self._table.read(urls)
+            falls = []
+            for url, item in seen.items():
+                if item == before.get(url):  # nobody changed it, and it was not written: it is damaged
+                    log.error("record_unreadable", url=url, why="it takes no nearer way")
+                elif (fall := _fall_of(item, entries[url])) is not None:
+                    falls.append(fall)
             if not falls:
                 return
             visits = [fall.record.url for fall in falls if fall.takes_visit]

@@ -97,7 +97,11 @@ def _known(
         if (entry := by_url.get(url)) is None:
             continue
         status, before = _STATUS_BY_NUMBER.get(number, Status.DONE), Way(depth, redirects)
-        if (way := fallen(entry, status, before)) is None:
+        try:
+            way = fallen(entry, status, before)
+        except TypeError:  # it is damaged, and left as it is
+            continue
+        if way is None:
             continue
         nearer[url] = way
         if status.is_final:
