@@ -81,7 +81,7 @@ def test_of_entries_for_one_url_the_nearest_way_counts(entries: list[Entry]) -> 
 @given(ways, ways, st.sampled_from(Status), st.sampled_from([LIMITED, WITHOUT_LIMIT]))
 def test_a_way_only_comes_nearer(told: Way, way: Way, status: Status, settings: CrawlSettings) -> None:
     entry = Entry(url=url("a"), depth=told.depth, redirects=told.redirects, settings=settings)
-    now = fallen(entry, status, way)
+    now = fallen(entry, status, *way)
     nearest = Way(min(told.depth, way.depth), min(told.redirects, way.redirects))
     is_asked_for = not status.is_final or settings is LIMITED
     assert now == (nearest if nearest != way and is_asked_for else None)

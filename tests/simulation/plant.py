@@ -53,9 +53,7 @@ PLANTS: Final[dict[str, Change]] = {
         ANSWERS, "Reopened(visit + 1) if status in LIFE[Operation.REOPEN] else None", "Reopened(visit + 1)"
     ),
     # Ways
-    "nearer ways": Change(
-        WAYS, "if entry.depth >= way.depth and entry.redirects >= way.redirects:", "if way.depth >= 0:"
-    ),
+    "nearer ways": Change(WAYS, "if entry.depth >= depth and entry.redirects >= redirects:", "if depth >= 0:"),
     "nearer ways handed on": Change(
         WAYS, "    return Consequence.HAND_ON if is_nearer else Consequence.NONE\n", "    return Consequence.NONE\n"
     ),

@@ -56,16 +56,17 @@ def nearest_of_each(entries: Iterable[Entry]) -> dict[str, Entry]:
     return by_url
 
 
-def fallen(entry: Entry, status: Status, way: Way) -> Way | None:
-    """The way to a record that is known, now that an entry names another; none: the record stays as it is.
+def fallen(entry: Entry, status: Status, depth: int, redirects: int) -> Way | None:
+    """The way to a record that is known, now that an entry names another; none: the record stays as it is. (Asked for
+    each link that is known: no :class:`Way` is made for most of them.)
 
     Where no depth is too deep, nobody asks for that of a record that is final.
     """
-    if entry.depth >= way.depth and entry.redirects >= way.redirects:
+    if entry.depth >= depth and entry.redirects >= redirects:
         return None
     if status.is_final and entry.settings.max_depth is None:
         return None
-    return Way(min(entry.depth, way.depth), min(entry.redirects, way.redirects))
+    return Way(min(entry.depth, depth), min(entry.redirects, redirects))
 
 
 class Consequence(enum.Enum):

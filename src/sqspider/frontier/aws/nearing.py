@@ -94,7 +94,7 @@ def still_on(way: Way) -> tuple[str, list[dict[str, Any]]]:
 
 def may_be_nearer(item: Item, entry: Entry) -> bool:
     """Whether an entry names a nearer way to a record, by its :data:`WAY`. It may be behind: then it is farther."""
-    return fallen(entry, status_of(item), way_in(item)) is not None
+    return fallen(entry, status_of(item), *way_in(item)) is not None
 
 
 def way_in(item: Item) -> Way:
@@ -105,7 +105,7 @@ def way_in(item: Item) -> Way:
 def _fall_of(item: Item, entry: Entry) -> _Fall | None:
     record = record_of(item)
     before = Way(record.depth, record.redirects)
-    if record.unreadable or (way := fallen(entry, record.status, before)) is None:
+    if record.unreadable or (way := fallen(entry, record.status, *before)) is None:
         return None
     takes_visit = False
     if record.status.is_final and record.outcome is not None:

@@ -57,12 +57,11 @@ class Records(Messages):
         if known is None:
             self._add(entry)
             return self._send(encode_message(entry.to_message()))
-        before = Way(known.depth, known.redirects)
-        now = fallen(entry, known.status, before)
+        now = fallen(entry, known.status, known.depth, known.redirects)
         if now is not None:
             record = self._store.lower(entry.url, now, entry.parent)
             if record.status.is_final:
-                self._follow(record, before, nearer)
+                self._follow(record, Way(known.depth, known.redirects), nearer)
         return False
 
     def _add(self, entry: Entry) -> None:

@@ -96,16 +96,16 @@ def _known(
         known[url] = id_
         if (entry := by_url.get(url)) is None:
             continue
-        status, before = _STATUS_BY_NUMBER.get(number, Status.DONE), Way(depth, redirects)
+        status = _STATUS_BY_NUMBER.get(number, Status.DONE)
         try:
-            way = fallen(entry, status, before)
+            way = fallen(entry, status, depth, redirects)
         except TypeError:  # it is damaged, and left as it is
             continue
         if way is None:
             continue
         nearer[url] = way
         if status.is_final:
-            final[id_] = before
+            final[id_] = Way(depth, redirects)
     if nearer:
         rows = [{"id": known[url], "parent": _parent(by_url[url], known), **w._asdict()} for url, w in nearer.items()]
         connection.executemany(COME_NEARER, rows)
