@@ -6,8 +6,7 @@ Seeds are kept by site, and asked for by the sites of a page's links: one call a
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -19,7 +18,8 @@ from sqspider.record import UrlRecord
 from sqspider.scope import Measure, folders_of, site_of
 from sqspider.url import Scope, in_scope
 from sqspider.work.crawls import CrawlRows
-from sqspider.work.page import Assessed, seed_led_to
+from sqspider.work.memories import Recorded
+from sqspider.work.page import Assessed, links_judged, seed_led_to
 
 ABSENT_SECONDS: Final = 60.0  # that a site is held to have no seed: whoever noted one may have died before it said so
 MOST_SITES: Final = 20_000  # of one crawl that are remembered
@@ -143,12 +143,12 @@ class Scopes:
             sites.note(asked, found)
         return Measure(scope, "", sites.folders)
 
-    async def measure_links(self, message: Message, assessed: Assessed, recorded: Container[str]) -> Measure:
-        """From where it is measured for the links of a page, but for those that are known to be ``recorded``. Where a
-        seed leads is noted, so before its record ends."""
+    async def measure_links(self, message: Message, assessed: Assessed, recorded: Recorded) -> Measure:
+        """From where it is measured for the links of a page, but for those that need not be judged, since they are
+        known to be ``recorded``. Where a seed leads is noted, so before its record ends."""
         page, links = assessed.page, list[str]()
         if page is not None:
-            links += (link for link in chain(page.links, page.too_long) if message.key_of(link) not in recorded)
+            links += links_judged(page, message, recorded)
             links += (page.leads_to,) if page.leads_to is not None else ()
         measure = await self.measure(message, links)
         seed = assessed.seed or (seed_led_to(page, message, measure) if page is not None else "")
