@@ -144,11 +144,10 @@ class Visits:
             self._endings.put_off(visit, self._clock())
 
     async def _end_unfetched(self, visit: Visit, blocked: Blocked) -> None:
-        judged_by, claim = visit.message, await self._endings.win(visit)
-        if claim and blocked.reason is Reason.DEPTH_LIMIT and claim.depth < judged_by.depth:
+        depth, reason, claim = visit.message.depth, blocked.reason, await self._endings.win(visit)
+        if claim and reason is Reason.DEPTH_LIMIT and claim.depth < depth:
             self._judge_anew(visit)
         elif claim:
-            reason = blocked.reason
             self._endings.finish(visit, Outcome(status=reason.status, reason=reason, detail=blocked.detail))
 
     # judged -> its turn

@@ -272,8 +272,9 @@ def _remove_records(transaction: Transaction, ref: CrawlRef, crawl: int, after: 
     for _, status, queue, *packed in rows:
         transaction.count_records(ref.name, _uncounted(status, PackedOutcome(*packed)))
         transaction.count({"messages": -(queue is not None), "put_off": -(queue in NOT_YET)})
-    for statement in (REMOVE_OUTLINKS, REMOVE_RECORDS):
-        connection.execute(statement, (json.dumps([row[0] for row in rows]),))
+    ids = json.dumps([row[0] for row in rows])
+    connection.execute(REMOVE_OUTLINKS, (ids,))
+    connection.execute(REMOVE_RECORDS, (ids,))
     if until < last:
         return len(rows), until
     transaction.write_counts()
