@@ -31,6 +31,7 @@ from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws.bill import DOLLARS_A_METRIC_REQUEST, Usage
 from sqspider.frontier.aws.client import Call
 from sqspider.frontier.aws.errors import AwsError, Meaning
+from sqspider.frontier.aws.items import is_record
 from sqspider.frontier.aws.table import Table
 from sqspider.frontier.aws.transport import DYNAMODB, SQS
 from sqspider.log import start_logging
@@ -105,7 +106,7 @@ class Bill(msgspec.Struct, kw_only=True):
             key, size = parameters[0]["S"], item_bytes(dict(zip(names, parameters, strict=True)))
         else:
             key = next(value["S"] for value in reversed(parameters) if value.get("S") in self.sizes)
-            written = max(len(value.get("S", "").encode()) for value in parameters if value.get("S") != key)
+            written = max(value_bytes(value) for value in parameters if value.get("S") != key)
             size = self.sizes[key]
             if "Item" in response:
                 size = item_bytes(response["Item"])
@@ -119,10 +120,19 @@ class Bill(msgspec.Struct, kw_only=True):
 
 def item_bytes(item: Mapping[str, Mapping[str, Any]]) -> int:
     """The size of an item as AWS counts it: names and values; a number about half of its digits and one."""
-    return sum(
-        len(name.encode()) + (len(value["S"].encode()) if "S" in value else len(str(value.get("N", ""))) // 2 + 2)
-        for name, value in item.items()
-    )
+    return sum(len(name.encode()) + value_bytes(value) for name, value in item.items())
+
+
+def value_bytes(value: Mapping[str, Any]) -> int:
+    ((kind, raw),) = value.items()
+    match kind:
+        case "S":
+            return len(raw.encode())
+        case "M":
+            return 3 + len(raw) + item_bytes(raw)
+        case "N":
+            return len(raw) // 2 + 2
+    return len(raw) if kind == "SS" else 1
 
 
 def _write_units(statement: Mapping[str, Any], response: Mapping[str, Any], size: int) -> int:
@@ -212,7 +222,7 @@ async def crawl(
     bill.pages = (await check.counts(exact=True)).by_status[Status.DONE]
     bill.links = bill.pages * links
     async for items in Table(check.client, own["TABLE_NAME"]).scan():
-        sizes = [item_bytes(item) for item in items if item["url"]["S"].startswith("http")]
+        sizes = [item_bytes(item) for item in items if is_record(item["url"]["S"])]
         bill.item_bytes = max([bill.item_bytes, *sizes])
     await check.close()
     await drop(own)

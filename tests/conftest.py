@@ -15,11 +15,16 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from package import build
 from sqspider.demo_site import DemoSite
 
 from .aws.engines import EngineMissingError, Engines
+
+# A test passes on a busy machine: no example is timed, and none is found to be too slow in coming.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 # A shell lets what it starts in the background not hear of Ctrl-C, nor nohup of a terminal that ends; what tests start
 # must.
@@ -61,6 +66,14 @@ def skipped_where_an_engine_is_missing() -> Generator[None]:
         yield
     except EngineMissingError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_remembered_of_a_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is allowed to a crawl here is kept in a folder of the user's, which no test touches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(autouse=True)

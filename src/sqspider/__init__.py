@@ -11,6 +11,8 @@ What is public is listed in ``__all__``, and imported when it is used.
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from sqspider.version import VERSION
@@ -18,17 +20,31 @@ from sqspider.version import VERSION
 __version__ = VERSION
 
 if TYPE_CHECKING:
-    from sqspider.api import Crawl, Page, crawl
-    from sqspider.frontier import FrontierError, FrontierUnavailableError
+    from sqspider.api import Crawl, crawl
+    from sqspider.frontier import Counts, FrontierError, FrontierUnavailableError
+    from sqspider.pages import Link, Page
     from sqspider.record import Reason, Status
     from sqspider.url import Scope
 
-__all__ = ["Crawl", "FrontierError", "FrontierUnavailableError", "Page", "Reason", "Scope", "Status", "crawl"]
+__all__ = [
+    "Counts",
+    "Crawl",
+    "FrontierError",
+    "FrontierUnavailableError",
+    "Link",
+    "Page",
+    "Reason",
+    "Scope",
+    "Status",
+    "crawl",
+]
 
 _HOMES: Final = {
     "Crawl": "sqspider.api",
-    "Page": "sqspider.api",
     "crawl": "sqspider.api",
+    "Link": "sqspider.pages",
+    "Page": "sqspider.pages",
+    "Counts": "sqspider.frontier",
     "FrontierError": "sqspider.frontier",
     "FrontierUnavailableError": "sqspider.frontier",
     "Reason": "sqspider.record",
@@ -41,3 +57,14 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'sqspider' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+class _Package(ModuleType):
+    """The function ``crawl`` and the module of a crawl's row have one name: what is said here is the function."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "crawl" or not isinstance(value, ModuleType):  # as whoever imports the module would have it
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

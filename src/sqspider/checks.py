@@ -53,9 +53,13 @@ def check_number(name: str, value: Any, bound: Range) -> None:
 def check_flags(record: object, names: Iterable[str]) -> None:
     """Raise ``TypeError`` for a field that is neither true nor false."""
     for name in names:
-        value = getattr(record, name)
-        if value is not True and value is not False:
-            raise TypeError(f"{name}: True or False, not {shown(value)}")
+        check_flag(name, getattr(record, name))
+
+
+def check_flag(name: str, value: object) -> None:
+    """The same for one value."""
+    if value is not True and value is not False:
+        raise TypeError(f"{name}: True or False, not {shown(value)}")
 
 
 def check_line(name: str, value: object) -> None:

@@ -21,8 +21,12 @@ from typing import ClassVar, Final, NamedTuple
 
 import msgspec
 
-from sqspider.checks import Range, check_numbers, optional, shown
+from sqspider import secret
+from sqspider.checks import Range, check_flags, check_header, check_line, check_numbers, optional, shown
 from sqspider.crawls import CrawlSettings
+from sqspider.record import Reason
+from sqspider.redact import redact_url
+from sqspider.url import canonicalize, origin_of
 
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")
 _ID: Final = re.compile(r"[0-9a-f]{1,32}")
@@ -68,7 +72,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pages: int | None = None  # fetched, redirects not counted
     bytes: int | None = None  # decoded
     seconds: float | None = None  # since it was made
-    dollars: float | None = None  # of the frontier's bill since it was made; where nobody charges it means nothing
+    dollars: float | None = None  # of the frontier's whole bill; where nobody charges it means nothing
 
     ranges: ClassVar[dict[str, Range]] = {
         "pages": optional(1),
@@ -100,8 +104,74 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     http2: bool = False
     allow_private: bool = False  # good only where the worker's start allows it, as are the next one and ``proxy``
     allow_any_port: bool = False
-    timeout_seconds: float | None = None
+    timeout_seconds: float | None = None  # the worker's own limits hold as well, as for the next one
     max_bytes: int | None = None
+
+    ranges: ClassVar[dict[str, Range]] = {
+        "timeout_seconds": Range(0.1, 3600, is_whole=False, may_be_none=True),
+        "max_bytes": optional(1),
+    }
+
+    def __post_init__(self) -> None:
+        check_numbers(self, self.ranges)
+        check_flags(self, ("http2", "allow_private", "allow_any_port"))
+        for name in ("user_agent", "contact"):
+            if getattr(self, name) is not None:
+                check_header(name, getattr(self, name))
+        for name in ("ca_file", "client_cert", "client_key"):
+            if getattr(self, name) is not None:
+                check_line(name, getattr(self, name))
+        if self.proxy is not None:
+            _check_proxy(self.proxy)
+        for name, value in self.headers:
+            secret.check_field_name("headers", name)
+            secret.check_value("headers", name, value)
+        for name, value in self.cookies:
+            secret.check_field_name("cookies", name)
+            secret.check_secret(f"cookies {name}", value)
+        if self.login is not None:
+            secret.check_login("login", self.login)
+        if self.bearer is not None:
+            secret.check_secret("bearer", self.bearer)
+        _check_credentials(self)
+
+    @property
+    def is_known_to_hosts(self) -> bool:
+        """It shows hosts something that is meant for some of them alone."""
+        return bool(self.headers or self.cookies or self.login or self.bearer)
+
+
+def _check_proxy(proxy: str) -> None:
+    if secret.is_reference(proxy):
+        secret.check_secret("proxy", proxy)
+        return
+    check_line("proxy", proxy)
+    if redact_url(proxy) != proxy:
+        raise ValueError(f"proxy: a password is not written down: say where the whole URL is to be found, {secret.HOW}")
+
+
+def _check_credentials(identity: Identity) -> None:
+    """To whom they go is said, once and for all; and each header once."""
+    for origin in identity.origins:
+        url = canonicalize(f"{origin}/")
+        if not isinstance(url, str) or origin_of(url) != origin:
+            raise ValueError(f"origins: scheme, host and port alone, as https://example.com, not {shown(origin)}")
+    if identity.is_known_to_hosts and not identity.origins:
+        raise ValueError("origins: say to which origins headers, cookies and log-ins go: https://example.com")
+    names = [name.lower() for name, _ in identity.headers]
+    names += ["authorization"] * ((identity.login is not None) + (identity.bearer is not None))
+    names += ["cookie"] * bool(identity.cookies)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"headers: {twice} is said twice")
+
+
+class Widening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a wider limit lets come back, as long as that is not done (see :mod:`sqspider.widening`)."""
+
+    at: float  # seconds since the epoch: what ended before this moment comes back
+    reasons: tuple[Reason, ...] = ()  # what was blocked for one of these
+    pages_from_depth: int | None = None  # and pages that are so deep, whose links were not followed
 
 
 class Crawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -120,6 +190,7 @@ class Crawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seeds: tuple[str, ...] = ()  # the first that were given, for a person
     seeds_version: int = 0  # raised when its scope grew by a seed: what was found to lie outside may lie within
     created_at: float = 0.0
+    widening: Widening | None = None  # what is still to come back by a limit that was widened
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -12,7 +12,7 @@ import msgspec
 from sqspider.checks import Range, check_flags, check_numbers, optional, seconds, shown, texts_of
 from sqspider.patterns import Search, TooSlowError
 from sqspider.redact import redact_url
-from sqspider.url import Scope, canonicalize
+from sqspider.url import FIRST_MAX_URL_BYTES, Scope, canonicalize
 
 MAX_DEPTH: Final = 1_000_000  # links from a seed; whoever goes deeper is in a trap
 MAX_PATTERNS: Final = 100  # that a crawl includes, and as many that it excludes
@@ -140,4 +140,4 @@ def _check_seed(seed: object) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _is_canonical(url: str) -> bool:
-    return canonicalize(url) == url
+    return canonicalize(url, most_bytes=FIRST_MAX_URL_BYTES) == url

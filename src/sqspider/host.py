@@ -148,7 +148,7 @@ def sums_of(outcome: Outcome) -> dict[str, float]:
     """What one finished fetch adds, by the names of :data:`SUMS`."""
     return {
         outcome.status.value: 1,
-        "bytes": outcome.bytes,
+        "bytes": 0 if outcome.unchanged else outcome.bytes,
         "busy_seconds": (outcome.elapsed_ms or 0) / 1000,
         "answered": outcome.http_status is not None,
     }
@@ -288,6 +288,16 @@ def delay_of(row: HostRow) -> float:
     return row.penalty_seconds if row.delay_seconds is None else row.delay_seconds
 
 
+def forgiven(row: HostRow) -> HostRow:
+    """The row of a host that is to be asked again: its rest is over, its trouble forgotten. Orders stay; slots that
+    were handed out before are void, for they may lie behind the rest."""
+    return msgspec.structs.replace(_without_rest(row), generation=row.generation + 1)
+
+
+def _without_rest(row: HostRow) -> HostRow:
+    return msgspec.structs.replace(without_trouble(row), rest_until=0.0)
+
+
 def without_trouble(row: HostRow) -> HostRow:
     """The row with all trouble forgotten, and what is still to be heard of it no news (``rested_at`` stays)."""
     return msgspec.structs.replace(
@@ -352,7 +362,7 @@ def with_orders(row: HostRow, *, delay: float | None, is_paused: bool | None, is
     nobody is to burst.
     """
     if is_paused is False:
-        row = msgspec.structs.replace(without_trouble(row), rest_until=0.0)
+        row = _without_rest(row)
     return msgspec.structs.replace(
         row,
         delay_seconds=row.delay_seconds if delay is None else delay,

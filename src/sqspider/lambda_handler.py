@@ -29,6 +29,7 @@ from sqspider.frontier.aws.bill import Usage
 from sqspider.log import adopt_standard_logging, get_logger, start_logging
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
+from sqspider.work.allowed import Allowed
 from sqspider.work.desk import STOP_MARGIN_SECONDS
 from sqspider.work.options import WorkerOptions
 from sqspider.work.upkeep import BATCH
@@ -57,6 +58,9 @@ class FunctionSettings(msgspec.Struct, frozen=True, kw_only=True):
     contact: str = ""
     log_level: Literal["debug", "info", "warn", "error"] = "info"
     allow_private: bool = False  # also connect to addresses that are not public
+    allow_any_port: bool = False  # and to ports of other services
+    proxies: str = ""  # that crawls may ask for, as their rows name them; blanks between them
+    send_to: str = ""  # origins that secrets of crawls (SQSPIDER_SECRET_…) may be sent to, likewise
     sweep_seconds: float = 60.0  # between two sweeps, by the schedule
 
     ranges: ClassVar[dict[str, Range]] = {  # those of the records that these settings become
@@ -204,6 +208,7 @@ class _Live:
             timeout_seconds=settings.fetch_seconds,
             max_bytes=settings.max_body_bytes,
             allow_private=settings.allow_private,
+            allow_any_port=settings.allow_any_port,
             user_agent=settings.user_agent,
             contact=settings.contact or None,
         )
@@ -215,7 +220,8 @@ class _Live:
             large_bodies=LARGE_BODIES,
         )
         self.fetcher = await Fetcher(fetch, connections=options.concurrency).__aenter__()
-        self.worker = Worker(self.frontier, self.fetcher, options, clock=self.frontier.now, rng=rng)
+        allowed = Allowed.by(fetch, origins=settings.send_to.split(), proxies=settings.proxies.split())
+        self.worker = Worker(self.frontier, self.fetcher, options, clock=self.frontier.now, rng=rng, allowed=allowed)
         self.is_open = True
 
     def abandon(self) -> None:

@@ -19,8 +19,8 @@ import msgspec
 from sqspider.checks import MAX_COUNT, Range, check_numbers
 from sqspider.crawl import CrawlRef
 from sqspider.crawls import MAX_DEPTH, CrawlSettings
-from sqspider.record import record_key
-from sqspider.url import MAX_URL_BYTES, Refused, canonicalize
+from sqspider.record import DEFAULT_CRAWL, record_key
+from sqspider.url import FIRST_MAX_URL_BYTES, MAX_URL_BYTES, Refused, canonicalize
 
 MAX_BODY_CHARACTERS: Final = 256 * 1024
 _FIRST_MOMENT: Final = -62_135_596_800.0  # the year 1
@@ -51,8 +51,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def key(self) -> str:
         """By what its record is found."""
-        crawl = self.crawl
-        return self.url if crawl is None else record_key(self.url, crawl.name)
+        return self.url if self.crawl is None else record_key(self.url, self.crawl.name)
+
+    @property
+    def crawl_name(self) -> str:
+        """The crawl in whose place its record is."""
+        return DEFAULT_CRAWL if self.crawl is None else self.crawl.name
+
+    def key_of(self, url: str) -> str:
+        """By what the record of another URL in the same crawl is found."""
+        return url if self.crawl is None else record_key(url, self.crawl.name)
 
     @property
     def seed(self) -> str:
@@ -162,11 +170,12 @@ def decode_message(body: str) -> Message | BadBody:
             check_numbers(message, Message.ranges)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return BadBody(f"not a message: {error}")
-        if message.parent is not None and len(message.parent) > MAX_URL_BYTES:
-            return BadBody(f"not a message: parent: longer than {MAX_URL_BYTES} characters")
+        if message.parent is not None and len(message.parent) > FIRST_MAX_URL_BYTES:
+            return BadBody(f"not a message: parent: longer than {FIRST_MAX_URL_BYTES:,} characters")
+        most_bytes = FIRST_MAX_URL_BYTES if message.crawl is None else MAX_URL_BYTES
     else:
-        message = Message(url=text)
-    url = canonicalize(message.url, drop_tracking=message.settings.drop_tracking)
+        message, most_bytes = Message(url=text), MAX_URL_BYTES
+    url = canonicalize(message.url, drop_tracking=message.settings.drop_tracking, most_bytes=most_bytes)
     if isinstance(url, Refused):
         return BadBody(str(url))
     return message if url == message.url else msgspec.structs.replace(message, url=url)

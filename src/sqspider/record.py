@@ -4,7 +4,8 @@ The rules of a URL's life, which :data:`LIFE` says to the frontier's adapters an
 
     (absent) --enqueue--> queued --claim--> processing --finish--> done | failed | blocked
     queued <--retry-- processing
-    processing --claim--> processing        (once the lease of the claim before ran out)
+    processing --claim--> processing --prolong--> processing   (a claim: once the lease of the one before ran out)
+    done | failed | blocked --reopen--> queued                 (for one visit more)
 
 * One comparison decides a claim: ``lease_until < now``. A queued record has
   ``lease_until = 0``, a processing one the end of its lease, a finished one none.
@@ -12,6 +13,8 @@ The rules of a URL's life, which :data:`LIFE` says to the frontier's adapters an
   carries it and changes nothing if a later claim was made.
 * ``unended`` counts claims in a row that nobody ended; ``tries`` counts fetches that met
   trouble. Waiting for a slot, a lost race or a shutdown use up neither.
+* ``visit`` counts the visits that ended before this one. Between two of them a record keeps what came of the last one;
+  ``attempt`` goes on, so that no fence of an earlier visit holds in a later one.
 
 No I/O lives here, and no decision about when to try again (see ``retry``).
 """
@@ -56,12 +59,14 @@ class Status(enum.StrEnum):
 
 
 class Operation(enum.StrEnum):
-    """What a frontier does that makes a record, or changes its status."""
+    """What a frontier does that makes a record, changes its status, or holds it."""
 
     ENQUEUE = "enqueue"  # also what a claim does first for a message without a record
     CLAIM = "claim"
     FINISH = "finish"
     RETRY = "retry"
+    PROLONG = "prolong"
+    REOPEN = "reopen"  # somebody wants it visited once more
 
 
 LIFE: Final[Mapping[Operation, Mapping[Status | None, frozenset[Status]]]] = {
@@ -72,6 +77,8 @@ LIFE: Final[Mapping[Operation, Mapping[Status | None, frozenset[Status]]]] = {
     },
     Operation.FINISH: {Status.PROCESSING: frozenset({Status.DONE, Status.FAILED, Status.BLOCKED})},
     Operation.RETRY: {Status.PROCESSING: frozenset({Status.QUEUED})},
+    Operation.REOPEN: {status: frozenset({Status.QUEUED}) for status in (Status.DONE, Status.FAILED, Status.BLOCKED)},
+    Operation.PROLONG: {Status.PROCESSING: frozenset({Status.PROCESSING})},
 }
 """What a record may become by each operation, by its status before; none: there is no record. Nothing else happens."""
 
@@ -81,9 +88,10 @@ class Reason(enum.StrEnum):
 
     refused or blocked: what we decided
     ├── the URL itself      BAD_URL  BAD_SCHEME  NO_HOST  USER_INFO  URL_TOO_LONG
-    ├── where it leads      PRIVATE_ADDRESS  BAD_PORT  OUT_OF_SCOPE
+    ├── where it leads      PRIVATE_ADDRESS  BAD_PORT
     ├── who forbids it      ROBOTS  ROBOTS_UNREACHABLE  HOST_BLOCKED
-    └── limits              HOST_PAGE_LIMIT  HOST_BYTE_LIMIT  REPEATING_PATH  ENDLESS_QUERY
+    ├── limits              HOST_PAGE_LIMIT  HOST_BYTE_LIMIT  REPEATING_PATH  ENDLESS_QUERY
+    └── narrowed meanwhile  OUT_OF_SCOPE  DEPTH_LIMIT  EXCLUDED
     failed: what happened
     ├── the answer          CLIENT_ERROR  RATE_LIMITED  SERVER_ERROR  UNEXPECTED_STATUS
     ├── redirects           BAD_REDIRECT  TOO_MANY_REDIRECTS  REDIRECT_LOOP
@@ -99,12 +107,11 @@ class Reason(enum.StrEnum):
     BAD_SCHEME = "bad_scheme"  # neither http nor https
     NO_HOST = "no_host"  # there is no host in it
     USER_INFO = "user_info"  # it carries a user name or password
-    URL_TOO_LONG = "url_too_long"  # more than 2,048 bytes in canonical form, or 253 of its host
+    URL_TOO_LONG = "url_too_long"  # more than 1,980 bytes in canonical form, or 253 of its host
 
     # Where it leads
     PRIVATE_ADDRESS = "private_address"  # an address that is not public unicast
     BAD_PORT = "bad_port"  # a port that belongs to another service
-    OUT_OF_SCOPE = "out_of_scope"  # a redirect left the scope of the crawl: in records of earlier versions
 
     # Who forbids it
     ROBOTS = "robots"  # robots.txt disallows it
@@ -116,6 +123,11 @@ class Reason(enum.StrEnum):
     HOST_BYTE_LIMIT = "host_byte_limit"  # `--host-bytes` of its host have been read
     REPEATING_PATH = "repeating_path"  # one path segment too many times: a trap
     ENDLESS_QUERY = "endless_query"  # too many parameters: a trap
+
+    # A crawl's limits that were narrowed while the URL was queued; once they are wide enough it comes back
+    OUT_OF_SCOPE = "out_of_scope"  # in records of earlier versions: a redirect left the scope
+    DEPTH_LIMIT = "depth_limit"  # deeper than `--depth`
+    EXCLUDED = "excluded"  # no `--include` matches it, or an `--exclude` does
 
     # The answer
     CLIENT_ERROR = "client_error"  # 4xx, but for 429
@@ -164,7 +176,6 @@ BLOCKING_REASONS = frozenset(
         Reason.URL_TOO_LONG,
         Reason.PRIVATE_ADDRESS,
         Reason.BAD_PORT,
-        Reason.OUT_OF_SCOPE,
         Reason.ROBOTS,
         Reason.ROBOTS_UNREACHABLE,
         Reason.HOST_BLOCKED,
@@ -172,6 +183,9 @@ BLOCKING_REASONS = frozenset(
         Reason.HOST_BYTE_LIMIT,
         Reason.REPEATING_PATH,
         Reason.ENDLESS_QUERY,
+        Reason.OUT_OF_SCOPE,
+        Reason.DEPTH_LIMIT,
+        Reason.EXCLUDED,
     }
 )
 """Reasons that end a record as ``blocked``; every other one ends it as ``failed``."""
@@ -215,6 +229,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     # redirects within a fetch: where they ended, if that was elsewhere.
     redirect_to: str | None = None
     links_left_out: int = 0  # links to the web that are no URLs, or longer than one may be
+    unchanged: bool = False  # the server said that nothing has changed (304): the rest was told by an earlier visit
 
     @property
     def is_redirect(self) -> bool:
@@ -241,6 +256,16 @@ def decode_outcome(stored: str | bytes, url: str) -> Outcome:
     return Outcome(**read)
 
 
+class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is kept of a URL from one visit to the next: see ``revisit``."""
+
+    etag: str | None = None  # of the last good answer, as it was sent
+    last_modified: str | None = None  # the same
+    changes: int = 0  # visits that found something else than the good one before
+    changed_at: float | None = None  # the end of the last of them, seconds since the epoch
+    good: Outcome | None = None  # of the last good visit, where the record says, or is about to say, something else
+
+
 class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The row about one URL. Times are seconds since the epoch."""
 
@@ -254,16 +279,19 @@ class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
     unended: int = 0  # claims in a row that nobody ended
     tries: int = 0  # fetches that met trouble
     redirects: int = 0  # on the way from the last page to this URL: the fewest of which it was found
+    visit: int = 0  # visits that ended before this one
     worker_id: str | None = None  # who claimed it last
     claim_id: str | None = None  # which claim of that worker
     lease_until: float | None = None  # 0 while queued, none when finished
     due_at: float | None = None  # when somebody must look again; none when finished
     parked: bool = False  # no message is on its way: only a sweep brings it back
-    enqueued_at: float = 0.0
+    enqueued_at: float = 0.0  # when it was put in: recorded, or reopened
     claimed_at: float | None = None  # the last claim
-    finished_at: float | None = None
-    outcome: Outcome | None = None  # when finished; before that, what the last try met
+    finished_at: float | None = None  # the last visit's end
+    outcome: Outcome | None = None  # when finished; before that, what the last try met, or the visit before
+    kept: Kept | None = None  # none: there is nothing to keep
     crawl: str = DEFAULT_CRAWL  # the name of the one it belongs to
+    meta: str | None = None  # what a list said of it: its other columns or fields, as an object
     unreadable: str = ""  # why the row cannot be read, if so: then nothing but the URL is told
 
     @property

@@ -1,9 +1,15 @@
-"""What must not be written down: user names and passwords in URLs, well-formed or not."""
+"""What must not be written down: user names and passwords in URLs, well-formed or not; and secrets that were used.
+
+Whoever finds out what a secret says has it learned here first. So no log line, traceback or error of this process
+shows it, whoever writes that.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
+from urllib.parse import quote, quote_plus
 
 _BLANK: Final = r"\s"
 
@@ -31,5 +37,24 @@ def redact_url(text: str) -> str:
 
 
 def redact(text: str) -> str:
-    """A text of any kind, with ``***`` for the user info of the URLs in it."""
+    """A text of any kind, with ``***`` for the user info of the URLs in it, and for what was learned to be secret."""
+    if _learned is not None:
+        text = _learned.sub("***", text)
     return _IN_TEXT.sub(r"\1***@", text) if "@" in text else text
+
+
+LEAST_CHARACTERS: Final = 4
+"""Of a secret: what is shorter would be found in every other line."""
+
+_secrets: set[str] = set()  # as they may stand in a text
+_learned: re.Pattern[str] | None = None  # any of them
+
+
+def learn_secret(value: str) -> None:
+    """Show a value nowhere from now on: as it is, quoted as in a URL, or escaped as in a string or in JSON."""
+    global _learned
+    forms = {value, quote(value, safe=""), quote(value), quote_plus(value), json.dumps(value)[1:-1], repr(value)[1:-1]}
+    if not forms <= _secrets:
+        _secrets.update(forms)
+        # The longest first: one may begin as another does.
+        _learned = re.compile("|".join(re.escape(form) for form in sorted(_secrets, key=len, reverse=True)))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from sqspider.crawls import CrawlSettings, compiled
 from sqspider.patterns import Search
 from sqspider.record import Reason
-from sqspider.url import Scope, authority_of, directory_of, host_of, in_scope, registrable_domain
+from sqspider.url import Scope, authority_of, directory_of, host_of, in_scope, is_below, registrable_domain
 
 
 class Blocked(NamedTuple):
@@ -19,15 +19,47 @@ class Blocked(NamedTuple):
     detail: str
 
 
-def within(urls: Iterable[str], settings: CrawlSettings, seed: str, *, scope: Scope | None = None) -> Iterator[str]:
-    """Those of some canonical URLs that a crawl goes on to, in their order: in its scope, as it is measured from
-    ``seed``, and chosen by its patterns. ``scope``: another one than the crawl's.
+class Measure(NamedTuple):
+    """From where a scope is measured: from one seed, or from all those of a crawl."""
+
+    scope: Scope
+    seed: str  # canonical; where ``sites`` are known it does not count
+    sites: Mapping[str, frozenset[str]] | None = None  # of a crawl's seeds: as :func:`folders_of` has them
+
+    @classmethod
+    def of(cls, settings: CrawlSettings, seed: str) -> Measure:
+        """By a crawl's settings, from one seed."""
+        return cls(settings.scope, seed)
+
+    def holds(self, url: str) -> bool:
+        """Whether a canonical URL lies within."""
+        scope, sites = self.scope, self.sites
+        if sites is None or scope is Scope.ANY or scope is Scope.PAGE:
+            return in_scope(url, scope, self.seed)
+        folders = sites.get(site_of(url, scope))
+        if folders is None or scope is not Scope.PREFIX:
+            return folders is not None
+        return any(is_below(url, folder) for folder in folders)
+
+
+def within(urls: Iterable[str], settings: CrawlSettings, measure: Measure) -> Iterator[str]:
+    """Those of some canonical URLs that a crawl goes on to, in their order: in its scope, and chosen by its patterns.
 
     Raises :class:`sqspider.patterns.TooSlowError` when the patterns take too long, for all of them together.
     """
-    scope = settings.scope if scope is None else scope
     include, exclude = compiled(settings.include), compiled(settings.exclude)
-    return Search().chosen((url for url in urls if in_scope(url, scope, seed)), include, exclude)
+    return Search().chosen((url for url in urls if measure.holds(url)), include, exclude)
+
+
+def cut_off(url: str, depth: int, settings: CrawlSettings, measure: Measure) -> Blocked | None:
+    """Whether a limit of the crawl cuts off a URL that was found within it: it may be narrower by now."""
+    if settings.max_depth is not None and depth > settings.max_depth:
+        return Blocked(Reason.DEPTH_LIMIT, f"{depth} links from a seed, and the crawl goes {settings.max_depth} deep")
+    if not measure.holds(url):
+        return Blocked(Reason.OUT_OF_SCOPE, f"outside of the crawl's scope, which is {settings.scope.value}")
+    if (settings.include or settings.exclude) and not any(within((url,), settings, measure)):
+        return Blocked(Reason.EXCLUDED, "by the crawl's patterns")
+    return None
 
 
 def site_of(url: str, scope: Scope) -> str:

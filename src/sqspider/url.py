@@ -20,7 +20,8 @@ from sqspider.redact import redact_url
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
 
-MAX_URL_BYTES: Final = 2048
+MAX_URL_BYTES: Final = 1980  # a crawl's name of 64 goes before it in a key, which DynamoDB lets be 2,048
+FIRST_MAX_URL_BYTES: Final = 2048  # of the first version: what is recorded or in flight from then stays what it is
 MAX_HOST_CHARACTERS: Final = 253  # RFC 1035 section 2.3.4: 255 octets, of which two are not written
 
 # Parameters that name a campaign or a click, never a resource.
@@ -60,11 +61,13 @@ _REFUSALS: Final = {
     Reason.BAD_SCHEME: "neither http nor https",
     Reason.NO_HOST: "no host",
     Reason.USER_INFO: "carries a user name or password",
-    Reason.URL_TOO_LONG: f"longer than {MAX_URL_BYTES} bytes, or its host than {MAX_HOST_CHARACTERS}",
+    Reason.URL_TOO_LONG: f"longer than {MAX_URL_BYTES:,} bytes, or its host than {MAX_HOST_CHARACTERS}",
 }
 
 
-def canonicalize(text: str, base: str | None = None, *, drop_tracking: bool = False) -> str | Refused:
+def canonicalize(
+    text: str, base: str | None = None, *, drop_tracking: bool = False, most_bytes: int = MAX_URL_BYTES
+) -> str | Refused:
     """The canonical form of a URL, or why it is refused.
 
     ``text`` may be relative if ``base`` (an absolute URL) is given. The result is what the WHATWG
@@ -76,9 +79,9 @@ def canonicalize(text: str, base: str | None = None, *, drop_tracking: bool = Fa
     except ValueError:
         sound = _without_lone_surrogates(text)
         if sound != text:
-            return canonicalize(sound, base, drop_tracking=drop_tracking)
+            return canonicalize(sound, base, drop_tracking=drop_tracking, most_bytes=most_bytes)
         return Refused(_why_unparsable(text), text)
-    return _accept(href, text, drop_tracking)
+    return _accept(href, text, drop_tracking, most_bytes)
 
 
 def _without_lone_surrogates(text: str) -> str:
@@ -95,7 +98,7 @@ def _why_unparsable(text: str) -> Reason:
     return Reason.NO_HOST if not text[scheme.end() :].strip("/\\ \t\r\n") else Reason.BAD_URL
 
 
-def _accept(href: str, text: str, drop_tracking: bool) -> str | Refused:
+def _accept(href: str, text: str, drop_tracking: bool, most_bytes: int) -> str | Refused:
     if not href.startswith(("http://", "https://")):
         return Refused(Reason.BAD_SCHEME, text)
     fragment = href.find("#")
@@ -106,7 +109,7 @@ def _accept(href: str, text: str, drop_tracking: bool) -> str | Refused:
     if drop_tracking and "?" in href:
         href = without_tracking(href)
     # The serialisation is ASCII: characters are bytes.
-    if len(href) > MAX_URL_BYTES or (len(href) > MAX_HOST_CHARACTERS and len(host_of(href)) > MAX_HOST_CHARACTERS):
+    if len(href) > most_bytes or (len(href) > MAX_HOST_CHARACTERS and len(host_of(href)) > MAX_HOST_CHARACTERS):
         return Refused(Reason.URL_TOO_LONG, text)
     return href
 
@@ -131,7 +134,7 @@ def cut_to_length(text: str, base: str, *, drop_tracking: bool = False) -> str |
 
 def is_cut(url: str) -> bool:
     """Whether a URL is a name that :func:`cut_to_length` gave."""
-    return len(url) == MAX_URL_BYTES and _CUT.fullmatch(url, MAX_URL_BYTES - 69) is not None
+    return len(url) in (MAX_URL_BYTES, FIRST_MAX_URL_BYTES) and _CUT.fullmatch(url, len(url) - 69) is not None
 
 
 def without_tracking(href: str) -> str:
@@ -201,11 +204,16 @@ def in_scope(url: str, scope: Scope, seed: str) -> bool:
         case Scope.PAGE:
             return url == seed
         case Scope.PREFIX:
-            return _undotted(url).startswith(directory_of(seed))
+            return is_below(url, directory_of(seed))
         case Scope.HOST:
             return authority_of(url) == authority_of(seed)
         case Scope.DOMAIN:
             return registrable_domain(host_of(url)) == registrable_domain(host_of(seed))
+
+
+def is_below(url: str, directory: str) -> bool:
+    """Whether a canonical URL begins with what :func:`directory_of` gave for another."""
+    return _undotted(url).startswith(directory)
 
 
 def _undotted(url: str) -> str:

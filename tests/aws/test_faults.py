@@ -368,6 +368,30 @@ async def test_a_write_whose_answer_was_lost_is_known_though_another_wrote_since
     assert (await other.scan_hosts()) == [row]
 
 
+@pytest.mark.parametrize("name", UNCLEAR)
+async def test_urls_that_are_reopened_in_trouble_are_by_one(store: AwsStore, proxy: FaultProxy, name: str) -> None:
+    frontier = await open_behind(proxy, store)
+    other = await open_behind(proxy, store)
+    await frontier.enqueue(entries(20))
+    for number in range(2):
+        deliveries = await take(frontier, 10)
+        claims = [c for c in await claim_all(frontier, deliveries, claim=f"c{number}", lease=60) if isinstance(c, Won)]
+        ends = zip(claims, deliveries, strict=True)
+        await frontier.finish([Finish(claim=claim, delivery=delivery, outcome=DONE) for claim, delivery in ends])
+    names = [url(i) for i in range(20)]
+    proxy.fault, proxy.chance = faults.ALL[name], 0.5
+    first, second = await asyncio.gather(frontier.reopen(names), other.reopen(names))
+    assert [a + b for a, b in zip(first, second, strict=True)] == [1] * 20
+    proxy.fault = None
+    assert {message_of(delivery).url for delivery in await everything(frontier)} == set(names)
+    assert {record.visit for record in (await all_records(frontier)).values()} == {1}
+    await frontier.flush()
+    await other.flush()
+    assert {n: much for n, much in (await frontier._sums.read(["default"]))["default"].records.items() if much} == {
+        Status.QUEUED: 20
+    }
+
+
 async def test_claims_whose_first_answer_was_lost_are_counted_once(store: AwsStore, proxy: FaultProxy) -> None:
     async def lose_the_first(
         proxy: FaultProxy, action: str, document: faults.Document, forward: faults.Forward
@@ -386,7 +410,7 @@ async def test_claims_whose_first_answer_was_lost_are_counted_once(store: AwsSto
     assert [isinstance(claim, Won) and claim.unended for claim in claims] == [1] * 4
     assert proxy.injected["BatchExecuteStatement"] == 1
     await frontier.flush()
-    assert (await frontier._sums.read()).records == {Status.PROCESSING: 4}
+    assert (await frontier._sums.read(["default"]))["default"].records == {Status.PROCESSING: 4}
 
 
 async def test_what_was_done_and_never_answered_is_counted_all_the_same(store: AwsStore, proxy: FaultProxy) -> None:
@@ -428,9 +452,16 @@ async def test_what_was_done_and_never_answered_is_counted_all_the_same(store: A
     assert await frontier.finish(finishes) == [False, True] * 2
     await frontier.flush()
     wanted = {Status.QUEUED: 2, Status.PROCESSING: 2, Status.DONE: 4, "bytes": 4 * DONE.bytes}
-    assert (await frontier._sums.read()).records == wanted
+    assert (await frontier._sums.read(["default"]))["default"].records == wanted
     await assert_counts_are_exact(frontier)
     await assert_host_sums_are_exact(frontier)
+    done = [finish.claim.url for finish in finishes]
+    await in_vain(frontier.reopen(done))
+    assert await frontier.reopen(done) == [False, True] * 2
+    await frontier.flush()
+    wanted = {Status.QUEUED: 6, Status.PROCESSING: 2}
+    assert {name: n for name, n in (await frontier._sums.read(["default"]))["default"].records.items() if n} == wanted
+    await assert_counts_are_exact(frontier)
 
 
 async def test_a_worker_that_slept_long_adds_its_sums_among_many_others(
@@ -456,7 +487,7 @@ async def test_a_worker_that_slept_long_adds_its_sums_among_many_others(
     assert max(sizes) <= KEPT_MARKS + FORGOTTEN_AT_ONCE + 5  # four a minute are not gone yet
     await sleeper.enqueue([Entry(url=url("awake"))])
     await sleeper.flush()
-    assert (await sleeper._sums.read()).records == {Status.QUEUED: 3 * KEPT_MARKS + 2}
+    assert (await sleeper._sums.read(["default"]))["default"].records == {Status.QUEUED: 3 * KEPT_MARKS + 2}
 
 
 async def test_what_was_counted_wrong_is_mended_by_an_exact_count(store: AwsStore) -> None:

@@ -94,6 +94,9 @@ async def test_a_crawl_with_its_bill_to_a_clean_table(sqspider_on_aws: RunOnAws,
     fine = sqspider_on_aws("metrics", "--period", "30s")
     assert (fine.returncode, "here it is 60 s or a multiple of it" in fine.stderr) == (2, True)
 
+    retried = json.loads(sqspider_on_aws("retry", "--status", "done", "--host", "127.0.0.1", "--yes", "--json").stdout)
+    assert retried["queued"] == retried["done"] == exact["records"]["done"]
+
     asked = sqspider_on_aws("cleanup", "--all")
     assert asked.returncode == 2
     for name in ("queue crawl-", "table crawl-", "of account 000000000000", "in us-east-1", "--yes"):

@@ -43,7 +43,6 @@ from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope, host_of
 from sqspider.web.fetch import Fetched, Fetcher, FetchOptions
 from sqspider.work.options import WorkerOptions
-from sqspider.work.page import Visited
 from sqspider.work.producer import produce
 from sqspider.work.worker import Mode, Worker
 from tests.sites import Site
@@ -67,11 +66,10 @@ async def crawl(
     *seeds: str,
     settings: CrawlSettings = SETTINGS,
     options: WorkerOptions = OPTIONS,
-    sinks: list[Callable[[Visited], Any]] | None = None,
 ) -> Worker:
     await produce(frontier, seeds, settings, on_refused=print)
     async with Fetcher(FETCH, connections=8) as fetcher:
-        worker = Worker(frontier, fetcher, options, clock=time.time, rng=random.Random(), sinks=sinks or [])
+        worker = Worker(frontier, fetcher, options, clock=time.time, rng=random.Random())
         await worker.run(Mode.UNTIL_EMPTY)
     return worker
 
@@ -290,7 +288,7 @@ async def test_a_claim_that_a_busy_frontier_did_not_let_end_is_given_back(
     assert unended == [1, 1, 1]
 
 
-@pytest.mark.parametrize("operation", ["turn", "counts"])
+@pytest.mark.parametrize("operation", ["turn", "share"])
 async def test_a_busy_frontier_ends_no_worker(site: DemoSite, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
     """Nor does one that is busy when a fault in a URL's work is to be told, or a budget looked at."""
     async with opened(":memory:") as frontier:

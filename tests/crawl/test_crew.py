@@ -35,12 +35,14 @@ from sqspider.frontier import (
 )
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.message import Message, decode_message
+from sqspider.politeness import Asked
 from sqspider.politeness.entering import PROMPT_SECONDS
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetched, Fetcher, FetchOptions
 from sqspider.work.desk import CallDesk, Desk, Done, Wishes
 from sqspider.work.gate import Gate
+from sqspider.work.hand import Visit
 from sqspider.work.intake import Intake
 from sqspider.work.options import WorkerOptions
 from sqspider.work.page import Visited
@@ -48,6 +50,7 @@ from sqspider.work.producer import produce
 from sqspider.work.store import NoStore, StoreError
 from sqspider.work.suspects import SUSPECTED_AFTER
 from sqspider.work.turn_desk import TurnDesk
+from sqspider.work.visit import Visits
 from sqspider.work.worker import Mode, Worker
 from tests.sites import HeldSite, Site
 
@@ -185,22 +188,25 @@ async def test_a_claim_that_has_waited_too_long_is_given_back_unused(held: HeldS
     assert Counter(held.requests) == {f"/{n}": 1 for n in range(TOTAL)}
 
 
-async def test_what_no_runner_takes_up_is_given_back_before_its_lease_ends() -> None:
-    """A slow sink may hold all runners for long. No claim runs out, for it would count as one that killed its worker;
+async def test_what_no_runner_takes_up_is_given_back_before_its_lease_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something may hold all runners for long. No claim runs out, for it would count as one that killed its worker;
     and none is claimed ahead again meanwhile."""
     held, may_go_on, is_held = HeldSite(), asyncio.Event(), asyncio.Event()
     held.may_answer.set()
     fetch = msgspec.structs.replace(FETCH, timeout_seconds=1.0)
     options = msgspec.structs.replace(OPTIONS, lease_seconds=13.5)
+    conclude = Visits._conclude
 
-    async def slow(_: Visited) -> None:
+    async def slow(self: Visits, visit: Visit, asked: Asked) -> None:
+        await conclude(self, visit, asked)
         if len(held.requests) > AHEAD:
             is_held.set()
             await may_go_on.wait()
 
+    monkeypatch.setattr(Visits, "_conclude", slow)
     async with held.running(), opened() as frontier:
         await produce(frontier, [held.url(str(n)) for n in range(TOTAL)], AT_ONCE, on_refused=print)
-        async with working(frontier, options, fetch=fetch, sinks=[slow]), asyncio.timeout(60):
+        async with working(frontier, options, fetch=fetch), asyncio.timeout(60):
             await is_held.wait()
             await until(frontier, processing=AHEAD)
             done = (await frontier.counts()).by_status[Status.DONE]

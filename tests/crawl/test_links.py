@@ -17,7 +17,7 @@ from sqspider.frontier import FrontierSettings, open_frontier
 from sqspider.record import Status
 from sqspider.url import MAX_URL_BYTES, Scope
 from sqspider.web.fetch import Fetcher
-from sqspider.work.endings import LINKS_AT_A_TIME
+from sqspider.work.memories import LINKS_AT_A_TIME
 from sqspider.work.producer import produce
 from sqspider.work.worker import Worker
 from tests.conftest import Run

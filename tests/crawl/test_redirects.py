@@ -26,7 +26,7 @@ from sqspider.host import HostRow
 from sqspider.message import Message
 from sqspider.politeness import BEGIN_SECONDS, MAX_HOPS, Politeness, Postponed
 from sqspider.record import Outcome, Reason, Status, UrlRecord, decode_outcome
-from sqspider.scope import Blocked
+from sqspider.scope import Blocked, Measure
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
@@ -193,7 +193,7 @@ def test_what_a_redirect_leads_to(
     settings: dict[str, Any], more: dict[str, Any], target: str, expected: tuple[Scope, str | None] | None
 ) -> None:
     message = Message(url=SEED, settings=CrawlSettings(**settings), **more)
-    way = led(message, target)
+    way = led(message, target, Measure.of(message.settings, message.seed))
     assert (way.to, way.reason) == (target, None)
     entry = way.entry
     assert (None if entry is None else (entry.settings.scope, entry.settings.seed)) == expected
@@ -203,8 +203,9 @@ def test_what_a_redirect_leads_to(
 
 def test_campaign_parameters_are_taken_out_of_a_target_as_out_of_a_link() -> None:
     message = Message(url=SEED, settings=CrawlSettings(drop_tracking=True))
-    assert led(message, "http://example.com/x?utm_source=a&b=1").to == "http://example.com/x?b=1"
-    assert led(message, f"{SEED}?utm_source=a").reason is Reason.REDIRECT_LOOP
+    measure = Measure.of(message.settings, message.seed)
+    assert led(message, "http://example.com/x?utm_source=a&b=1", measure).to == "http://example.com/x?b=1"
+    assert led(message, f"{SEED}?utm_source=a", measure).reason is Reason.REDIRECT_LOOP
 
 
 async def test_a_seeds_redirect_is_a_seed_of_its_own_site_alone(host: Site) -> None:

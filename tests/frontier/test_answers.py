@@ -14,6 +14,7 @@ from sqspider.frontier import ClaimRequest, Delivery, Entry, Finish, Lost, LostR
 from sqspider.frontier.answers import (
     LONGEST_LOOK_AGAIN_SECONDS,
     Claimant,
+    Reopened,
     claim_told,
     claimed,
     claimed_in_order,
@@ -29,6 +30,7 @@ from sqspider.frontier.answers import (
     is_held,
     next_look,
     not_before,
+    reopened,
 )
 from sqspider.host import SUMS, HostRow, with_sums
 from sqspider.message import Message
@@ -189,23 +191,26 @@ outcomes = st.builds(
 )
 
 
-@given(st.lists(st.lists(outcomes, max_size=1), max_size=20))
+@given(st.lists(st.lists(outcomes, max_size=3), max_size=20))
 def test_sums_that_moved_step_by_step_are_those_of_the_records(lives: list[list[Outcome]]) -> None:
-    """However often records went back and forth before: queued, processing, and finished where there is an outcome."""
+    """However often records went back and forth before: queued, processing, and finished where there is an outcome,
+    reopened where there are several."""
     stepwise, at_once = Counter[str](), Counter[str]()
     for life in lives:
         stepwise.update(counted(None, Status.QUEUED))
         stepwise.update(counted(Status.QUEUED, Status.PROCESSING))
         stepwise.update(counted(Status.PROCESSING, Status.PROCESSING, DONE))  # claimed again
         stepwise.update(counted(Status.PROCESSING, Status.QUEUED, TROUBLE))  # what the last try met is counted by none
-        if life:
+        for visit, outcome in enumerate(life):
+            if visit:
+                stepwise.update(counted(life[visit - 1].status, Status.QUEUED, life[visit - 1]))
             stepwise.update(counted(Status.QUEUED, Status.PROCESSING))
-            stepwise.update(counted(Status.PROCESSING, life[0].status, life[0]))
-        at_once.update(counted(None, life[0].status if life else Status.QUEUED, life[0] if life else None))
+            stepwise.update(counted(Status.PROCESSING, outcome.status, outcome))
+        at_once.update(counted(None, life[-1].status if life else Status.QUEUED, life[-1] if life else None))
     counts = counts_of(stepwise)
     assert counts == counts_of(at_once)
     assert (counts.total, counts.open) == (len(lives), sum(not life for life in lives))
-    finished = [life[0] for life in lives if life]
+    finished = [life[-1] for life in lives if life]
     assert counts.bytes == sum(outcome.bytes for outcome in finished)
     assert counts.redirects == sum(outcome.is_redirect for outcome in finished)
     reasons = Counter(outcome.reason for outcome in finished if outcome.reason is not None)
@@ -251,3 +256,9 @@ def test_claims_and_ends_are_those_of_the_table() -> None:
         assert is_free == (status in LIFE[Operation.CLAIM])
         for by in (Operation.FINISH, Operation.RETRY):
             assert is_held(record, claim, by) == (status in LIFE[by])
+        assert (reopened(record, if_changed=True) is not None) == (status in LIFE[Operation.REOPEN])
+
+
+def test_a_record_that_is_reopened_begins_its_next_visit_with_no_trouble() -> None:
+    record = replace(HELD, status=Status.FAILED, visit=2, outcome=TROUBLE)
+    assert reopened(record, if_changed=True) == Reopened(visit=3, kept=None, unended=0, tries=0)

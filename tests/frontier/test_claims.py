@@ -428,7 +428,9 @@ async def test_a_sweep_keeps_to_its_limit(frontier: Frontier, store: Store) -> N
 
 # Histories.
 
-STEPS = ("receive", "claim", "finish", "retry", "defer", "delete", "enqueue", "send", "sweep", "elapse", "die")
+STEPS = (
+    "receive", "claim", "finish", "retry", "defer", "delete", "enqueue", "send", "sweep", "elapse", "die", "reopen",
+)  # fmt: skip
 
 
 def moves_of(step: str) -> set[tuple[Status | None, Status]]:
@@ -442,11 +444,12 @@ def moves_of(step: str) -> set[tuple[Status | None, Status]]:
 async def test_any_history_ends_with_every_url_finished_once(
     frontier: Frontier, other: Frontier, store: Store, seed: int
 ) -> None:
-    """A random walk through the port: whoever dies between any two steps, all is finished once, and no record becomes
-    anything but what the table of its life says."""
+    """A random walk through the port: whoever dies between any two steps, all is finished once a visit, and no record
+    becomes anything but what the table of its life says."""
     rng = random.Random(seed)  # a failure replays from its seed
     known: set[str] = set()
     finished: Counter[str] = Counter()
+    reopened: Counter[str] = Counter()
     held: list[Delivery] = []
     claims: list[tuple[Won, Delivery]] = []
     number = 0
@@ -493,6 +496,10 @@ async def test_any_history_ends_with_every_url_finished_once(
             case "defer" if held:
                 delivery = held.pop(rng.randrange(len(held)))
                 await handle.defer([Deferral(delivery=delivery, until=store.clock() + rng.random())])
+            case "reopen":
+                asked = [url(rng.randrange(60)) for _ in range(8)]
+                done = await handle.reopen(asked)
+                reopened.update(name for name, is_done in zip(asked, done, strict=True) if is_done)
             case "sweep":
                 await handle.sweep()
             case "elapse":
@@ -529,7 +536,8 @@ async def test_any_history_ends_with_every_url_finished_once(
 
     records = await all_records(frontier)
     assert records.keys() == known
-    assert finished == dict.fromkeys(known, 1)
+    assert finished == {name: 1 + reopened[name] for name in known}
+    assert {name: record.visit for name, record in records.items()} == {name: reopened[name] for name in known}
     assert all(record.status.is_final for record in records.values())
     await assert_counts_are_exact(frontier, other)
 

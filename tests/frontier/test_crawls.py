@@ -354,6 +354,11 @@ async def test_seeds_are_noted_once(frontier: Frontier, other: Frontier) -> None
 # What is put aside.
 
 
+def kept_in_queue(store: Store, count: int) -> int:
+    """How many of so many messages that are put aside are in the queue: SQS cannot keep them, their records do."""
+    return count if store.has_own_queue else 0
+
+
 async def test_what_is_put_aside_is_received_by_nobody(frontier: Frontier, other: Frontier, store: Store) -> None:
     await made(frontier, NEWS, SHOP)
     await frontier.enqueue([*of(NEWS, "p", "q"), *of(SHOP, "p")])
@@ -363,7 +368,7 @@ async def test_what_is_put_aside_is_received_by_nobody(frontier: Frontier, other
     await frontier.delete([taken[f"@shop {url('p')}"]])
     await frontier.park(parked)  # their receipts are stale now
     stats = await frontier.queue_stats()
-    assert (stats.visible, stats.in_flight, stats.delayed) == (0, 0, 2)
+    assert (stats.visible, stats.in_flight, stats.delayed) == (0, 0, kept_in_queue(store, 2))
     await store.elapse(VISIBILITY + 1)
     assert await other.receive(10) == []
     assert await frontier.unpark(SHOP.ref) == 0
@@ -385,7 +390,7 @@ async def test_what_anybody_sent_is_put_aside_too(frontier: Frontier, store: Sto
     await frontier.park(list(taken.values()))
     await store.elapse(VISIBILITY + 1)
     stats = await frontier.queue_stats()
-    assert (stats.visible, stats.in_flight, stats.delayed, stats.dead) == (0, 0, 2, 0)
+    assert (stats.visible, stats.in_flight, stats.delayed, stats.dead) == (0, 0, kept_in_queue(store, 2), 0)
     assert await frontier.receive(10) == []
     await frontier.unpark(NEWS.ref)
     for delivery in (await by_key(frontier, 2)).values():

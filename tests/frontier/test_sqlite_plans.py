@@ -55,6 +55,7 @@ PLANS: Final[dict[str, set[str]]] = {
     "HELD": {BY_URL},
     "INSERT_RECORD": set(),
     "FEWER_REDIRECTS": {BY_ID},
+    "LATER_LASTMOD": {BY_ID},
     "INSERT_MESSAGE": set(),
     "TIMED": {TIMED},
     "FRESH_ONES": {PLACE},
@@ -70,6 +71,7 @@ PLANS: Final[dict[str, set[str]]] = {
     "FINISH": {BY_ID},
     "DELETE_COPIES": {MESSAGE_BY_ID, "m: sent_key (key=?)"},
     "RETRY": {BY_ID},
+    "PROLONG": {BY_ID},
     "DEFER": {BY_ID},
     "DEFER_MESSAGE": {MESSAGE_BY_ID},
     "DELETE": {BY_ID},
@@ -78,6 +80,8 @@ PLANS: Final[dict[str, set[str]]] = {
     "PAST_DUE": {"r: record_due (due_at<?)", "m: sent_key (key=?)"},
     "ORPHANS": {"r: rowid (rowid=?)", "c: rowid (rowid=?)", "found: record_key (key=?)"},
     "PUT_BACK": {BY_ID},
+    "FINAL": {BY_URL, "c: rowid (rowid=?)"},
+    "REOPEN": {BY_ID},
     "MOVE_DUE_ON": {BY_ID},
     "COUNTERS": {"counter: scan"},
     "NUMBER": {"counter: PRIMARY KEY (name=?)"},
@@ -214,7 +218,7 @@ def connection(
         connection.executemany(ADD_CRAWL, [(str(n),) for n in range(50)])
         urls = [f"https://e.com/{n}" for n in range(50)]
         for queue, visible_at in ((0, None), (1, 5.0), (2, 6.0), (None, None)):
-            records = [(key_of(url), 1, queue, 0, None, url, 0, None, 1.0) for url in urls]
+            records = [(key_of(url), 1, queue, 0, None, url, 0, None, 1.0, None) for url in urls]
             connection.executemany(INSERT_RECORD, records)
             connection.execute("UPDATE record SET visible_at = ? WHERE queue = ?", (visible_at, queue))
         connection.execute("UPDATE record SET due_at = 9 WHERE queue IS NULL")

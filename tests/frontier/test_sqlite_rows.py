@@ -159,9 +159,10 @@ async def test_every_column_can_be_filled(frontier: Frontier, tmp_path: Path) ->
             "UPDATE record SET capture = x'93', validators = x'92', visit = 4, changed_at = 5.5, cut = 1, slot = 3.5,"
             " slot_generation = 1, tries = 2 WHERE id = 2"
         )
+        connection.execute("UPDATE host SET failed = 4")  # what came of the visits before
     record = await record_of(frontier, url("a"))
     assert (record.depth, record.parent, record.redirects, record.lastmod, record.tries) == (3, parent.url, 2, 1.5, 2)
-    assert record.outcome == outcome
+    assert (record.outcome, record.visit) == (outcome, 4)
     assert (await frontier.counts()).redirects == 1
     assert sound(tmp_path)
 

@@ -29,7 +29,7 @@ from sqspider.frontier.sqlite.file import SCHEMA_VERSION, open_to_work
 from sqspider.message import Message
 from sqspider.record import Outcome, Reason, Status
 
-from .kit import SETTINGS, FakeClock, all_records, entries, finish_one, message_of, take, url, win
+from .kit import SETTINGS, FakeClock, all_records, entries, finish_one, message_of, record_of, take, url, win
 from .old_files import OLD_TRANSACTIONS, make_old_file
 from .third_file import make_third_file
 
@@ -107,10 +107,11 @@ async def test_a_file_of_the_third_version_gets_what_crawls_need(tmp_path: Path)
 
     crawl = Crawl(name="news", id="a1")
     assert await frontier.save_crawl(crawl)
-    named = Entry(url=url(0), crawl=crawl.ref)
+    named = Entry(url=url(0), crawl=crawl.ref, meta='{"a":1}')
     assert await frontier.enqueue([*entries(13), named]) == [False] * 12 + [True, True]
     taken = {message.key: message for message in map(message_of, await take(frontier, 14))}
     assert taken[named.key].crawl == crawl.ref
+    assert (await record_of(frontier, named.key)).meta == named.meta
     assert taken[url(3)] == Message(url=url(3), parent=url(0), settings=CrawlSettings(delay_seconds=0.5, max_depth=3))
     counts = [(await frontier.counts(crawl=name)).total for name in ("default", "news")]
     assert counts == [13, 1]

@@ -56,8 +56,10 @@ def decimal_of(value: Value) -> Decimal:
 
 
 def plain(value: Value) -> Any:
-    """What is compared: numbers by size, texts by their bytes."""
+    """What is compared: numbers by size, texts by their bytes, sets as such."""
     kind, raw = next(iter(value.items()))
+    if kind == "SS":
+        return frozenset(raw)
     return decimal_of(value) if kind == "N" else str(raw).encode("utf-8", "surrogatepass")
 
 
@@ -147,10 +149,19 @@ class Update(NamedTuple):
         for name, operand in self.adds:
             name, value = scope.name(name), operand.of(item, scope)
             assert value is not None
-            new[name] = number_of(_CONTEXT.add(decimal_of(item.get(name, {"N": "0"})), decimal_of(value)))
+            new[name] = _added(item.get(name), value)
         for name in self.removes:
             new.pop(scope.name(name), None)
         return new
+
+
+def _added(old: Value | None, value: Value) -> Value:
+    """What ADD makes of an attribute: a larger number, or a set with more in it."""
+    if "SS" in value:
+        if old is not None and "SS" not in old:
+            raise UnreadableError("An operand in the update expression has an incorrect data type")
+        return {"SS": sorted({*(old or {"SS": ()})["SS"], *value["SS"]})}
+    return number_of(_CONTEXT.add(decimal_of(old or {"N": "0"}), decimal_of(value)))
 
 
 @lru_cache(maxsize=1000)

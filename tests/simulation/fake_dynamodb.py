@@ -319,11 +319,15 @@ def _hash_of(url: str) -> tuple[int, str]:
 
 
 def _see_value(value: Value) -> None:
-    ((kind, _),) = value.items()
-    if kind not in ("S", "N", "B"):
+    ((kind, raw),) = value.items()
+    if kind not in ("S", "N", "B", "SS", "BOOL", "M"):
         raise UnreadableError(f"the fake knows no values of type {kind}")
+    for part in raw.values() if kind == "M" else ():
+        _see_value(part)
     if kind == "N":
         decimal_of(value)
+    if kind == "SS" and (not raw or len(set(raw)) < len(raw)):
+        raise UnreadableError("One or more parameter values were invalid: a set is empty, or has duplicates")
 
 
 def _key_of(key: Item) -> str:
@@ -346,6 +350,12 @@ def _size_of(value: Value) -> int:
     kind, raw = next(iter(value.items()))
     if kind == "N":
         return len(raw) // 2 + 1
+    if kind == "SS":
+        return sum(len(text.encode()) for text in raw)
+    if kind == "M":
+        return 3 + sum(1 + len(name.encode()) + _size_of(part) for name, part in raw.items())
+    if kind == "BOOL":
+        return 1
     return len(raw) * 3 // 4 if kind == "B" else len(raw.encode())
 
 

@@ -40,6 +40,7 @@ class _Mail(msgspec.Struct, eq=False):
     is_delayed: bool
     receives: int = 0
     handle: str = ""  # of the last receive: no other is good
+    received_at: float = 0.0  # by that
 
 
 class FakeQueue:
@@ -169,6 +170,8 @@ class FakeQueue:
             raise RefusedError("InvalidParameterValue", f"Value {seconds} for parameter VisibilityTimeout is invalid")
         if mail is None or mail.visible_at <= now:
             raise RefusedError("AWS.SimpleQueueService.MessageNotInflight", "the message is not in flight")
+        if now + seconds > mail.received_at + MAX_VISIBILITY_SECONDS:
+            raise RefusedError("InvalidParameterValue", "Total VisibilityTimeout for the message is beyond the limit")
         mail.visible_at = now + seconds
 
     def _of(self, handle: str) -> _Mail | None:
@@ -202,6 +205,7 @@ class FakeQueue:
 
     def _received(self, mail: _Mail, until: float) -> dict[str, Any]:
         mail.receives += 1
+        mail.received_at = self._clock()
         mail.is_delayed = False
         mail.handle = f"{mail.id}/{mail.receives}/{self._rng.getrandbits(32):08x}"
         if not self._strikes(self._weather.duplicate):  # else another server gives it to somebody else, too

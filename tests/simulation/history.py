@@ -6,6 +6,7 @@ Afterwards the promises are looked at: :meth:`History._look`.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import os
 import random
@@ -24,6 +25,7 @@ from sqspider.host import with_orders
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope, host_of
 from sqspider.web.options import FetchOptions
+from sqspider.work.holding import Held
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode, NothingReachedError, Worker
 
@@ -80,6 +82,8 @@ class Plan:
     clears: bool
     put_back: float  # seconds that everybody's clock is put back by
     bad_messages: int
+    reopens: int = 0  # times that some of what is known is asked for once more
+    takes: float = 0.0  # seconds that who takes a worker's pages deals with one, at most; 0: nobody takes any
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -122,7 +126,11 @@ class Plan:
             bad_messages=r.choice((0, 0, 0, 0, 0, 1)),
         )
         quick = r.choice((0, 0, 0.02, 0.1))  # so short a delay that a worker keeps a host for several requests
-        return replace(plan, delay=quick or plan.delay)
+        reopens = r.choice((0, 0, 0, 1, 2))
+        takes = r.choice((0, 0, 0, 1, 90))  # longer than a lease, too
+        # A table that is cleared long after the start, amid late answers, shows what is known of those, and nothing new.
+        reopens = 0 if plan.clears else reopens
+        return replace(plan, delay=quick or plan.delay, reopens=reopens, takes=takes)
 
     @classmethod
     def small(cls, seed: int) -> Plan:
@@ -195,6 +203,7 @@ class History:
             self.witness.blur = 15.0  # by how much is seen by what was written last
         if engine == "aws":
             self.witness.blur = 3.0  # its clock is told in whole seconds, late
+            self.witness.is_made_late = True
             self.witness.order_seconds = HELD_SECONDS + ORDER_SECONDS
         self.settings = CrawlSettings(
             scope=Scope.ANY,
@@ -205,6 +214,8 @@ class History:
         )
         self.alive: dict[str, Process] = {}
         self.stops_left = plan.stops
+        self.operated_at = 0.0  # when the operator did something last
+        self.lag_seconds = 5.0 if engine == "aws" else 0.0  # by which what is looked at there may be behind
         self.blocked: set[str] = set()
 
     def run(self) -> Report:
@@ -276,8 +287,10 @@ class History:
                 self.engine.abandon(process)
                 await asyncio.sleep(5)
                 continue
-            is_quiet = operator.done()
+            # What was put in while somebody looked whether nothing is left is seen by the next look.
+            is_quiet = operator.done() and self.loop.now > self.operated_at + 2 * self.lag_seconds
             await operator
+            await asyncio.sleep(self.lag_seconds if not is_quiet else 0)
             is_done = (await self.looker.counts()).open == 0
             if is_done and not was_stopped:
                 return
@@ -298,13 +311,16 @@ class History:
             new_host_grace_seconds=NEW_HOST_GRACE,
             host_grace_seconds=HOST_GRACE,
         )
+        pages: asyncio.Queue[Held] = asyncio.Queue()
         worker = Worker(
             self.witness.watch(frontier, process),
             SimulatedFetcher(self.world, FETCH),
             options,
             clock=frontier.now,
             rng=rng,
+            take=pages.put_nowait if self.plan.takes else None,
         )
+        dealing = self.loop.create_task(self._deal(process, pages))
         is_stopped = self.stops_left > 0
         if is_stopped:
             self.stops_left -= 1
@@ -312,8 +328,19 @@ class History:
         try:
             await worker.run(Mode.UNTIL_EMPTY)
         finally:
+            dealing.cancel()
             await frontier.close()
         return is_stopped
+
+    async def _deal(self, process: Process, pages: asyncio.Queue[Held]) -> None:
+        """Whoever takes a worker's pages, one after the other; some are given back."""
+        rng = random.Random(f"{self.seed} {process.name} takes")
+        while True:
+            held = await pages.get()
+            if not held.is_lost:
+                await asyncio.sleep(rng.uniform(0, self.plan.takes))
+                self.witness.dealt_with.add(held.message.url)
+                (held.give_back if rng.random() < 0.1 else held.finish)()
 
     # What the operator does.
 
@@ -322,6 +349,12 @@ class History:
         for _ in range(plan.orders):
             await asyncio.sleep(rng.uniform(0.5, 20))
             await self._order(rng.choice(list(self.world.hosts)), is_block=rng.random() < 0.5)
+        for _ in range(plan.reopens):
+            await asyncio.sleep(rng.uniform(5, 120))
+            known = [record.url async for batch in self.looker.scan() for record in batch]
+            chosen = [url for url in known if rng.random() < 0.4]
+            await self.witness.reopen(chosen, if_changed=rng.random() < 0.7)
+            self.operated_at = self.loop.now
         if plan.put_back:
             await asyncio.sleep(rng.uniform(5, 40))
             self.loop.skew -= plan.put_back
@@ -364,14 +397,19 @@ class History:
             if record.outcome is None or not record.status.is_final:
                 self.say("open", f"{record.url} {record.status}")
             else:
+                if self.plan.takes and not record.outcome.is_redirect and record.url not in self.witness.dealt_with:
+                    self.say("handed out to nobody", record.url)
                 self._look_at_outcome(record, record.outcome)
                 self._look_at_links(record, records)
         for url in self.world.seeds():
             if url not in records:
                 self.say("lost seeds", url)
         for url, times in self.engine.finishes().items():
-            if times > 1:
-                self.say("finished twice", f"{url} {times} times")
+            if times > 1 + self.witness.reopened[url]:
+                self.say("finished twice in a visit", f"{url} {times} times")
+        for record in records.values():
+            if record.visit != self.witness.reopened[record.url]:
+                self.say("visits", f"{record.url} {record.visit} for {self.witness.reopened[record.url]}")
         await self._look_at_sums(records)
         await self._look_at_queue()
         for host in self.world.hosts.values():
@@ -401,6 +439,11 @@ class History:
                     is_as_it_is &= outcome.redirect_to == target and target != url
                     # On AWS a record keeps the redirects of the way it was first found on; its message has its own.
                     is_as_it_is &= record.redirects < MOST_REDIRECTS or self.engine_name == "aws"
+                else:  # whatever a visit before it, or a failed one between, brought
+                    digest = hashlib.sha256(self.world.page(url)).hexdigest()
+                    is_as_it_is &= (outcome.http_status, outcome.digest) == (200, f"sha256:{digest}")
+                    is_as_it_is &= record.visit > 0 or not outcome.unchanged
+                    is_as_it_is &= record.kept is not None and record.kept.changes == 0 and record.kept.good is None
                 if self.plan.obeys_robots and host.has_robots and is_forbidden(url):
                     is_as_it_is = False
             case Reason.CLIENT_ERROR:
@@ -500,8 +543,11 @@ class History:
             read = sum(r.outcome.bytes for r in of_host if r.outcome is not None)
             row = rows.get(name)
             sums = (row.done, row.failed, row.blocked, row.bytes) if row else (0, 0, 0, 0)
-            if sums != (statuses[Status.DONE], statuses[Status.FAILED], statuses[Status.BLOCKED], read):
-                self.say("sums of a host", f"{name} {sums} for {dict(statuses)}, {read} bytes")
+            now = (statuses[Status.DONE], statuses[Status.FAILED], statuses[Status.BLOCKED], read)
+            earlier = sum(r.visit for r in of_host)  # what came of those visits is in the sums, and on no record
+            is_more = all(a >= b for a, b in zip(sums, now, strict=True)) and sum(sums[:3]) == len(of_host) + earlier
+            if not (is_more if earlier else sums == now):
+                self.say("sums of a host", f"{name} {sums} for {dict(statuses)}, {read} bytes, {earlier} visits before")
 
     async def _look_at_queue(self) -> None:
         stats = await self.looker.queue_stats()

@@ -47,6 +47,10 @@ PLANTS: Final[dict[str, Change]] = {
         "work", "if claim.unended > SUSPECTED_AFTER and not is_alone:", "if claim.unended > 1_000_000:"
     ),
     "counters": Change(ANSWERS, "changes[before.value] = -count", "pass"),
+    "counters of visits": Change(ANSWERS, "much = -count if is_reopened else count", "much = count"),
+    "reopening what is open": Change(
+        ANSWERS, "Reopened(visit + 1) if status in LIFE[Operation.REOPEN] else None", "Reopened(visit + 1)"
+    ),
     # Messages
     "message kept until the end": Change(
         "work",

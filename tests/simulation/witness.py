@@ -23,6 +23,7 @@ from sqspider.frontier import (
     Frontier,
     FrontierError,
     FrontierSettings,
+    Hold,
     Lost,
     Retry,
     RobotsRow,
@@ -56,6 +57,7 @@ class Claim:
     called: float  # when it was asked for
     commit: float  # when it was made
     until: float  # when its lease ends
+    told: float  # when it was answered
     end_called: float | None = None  # when its end was asked for
     is_ended: bool = False  # that it was ended was answered
 
@@ -125,8 +127,11 @@ class Witness:
         self.generation = 0
         self.cleared_at = 0.0
         self.claims: defaultdict[str, list[Claim]] = defaultdict(list)  # by URL, since the last clearing
+        self.dealt_with: set[str] = set()  # URLs, by who took them
         self.finished: Counter[str] = Counter()
         self.finished_at: dict[str, float] = {}  # when that was answered
+        self.reopened: Counter[str] = Counter()  # visits more, that were asked for
+        self.reopened_at: dict[str, float] = {}  # when it was last answered
         self.answered_at: dict[str, float] = {}  # by host, when it was first written down that it ever answered
         self.deliveries: defaultdict[str, list[Receipt]] = defaultdict(list)  # by message
         self.delivered: defaultdict[str, list[float]] = defaultdict(list)  # by URL
@@ -143,6 +148,7 @@ class Witness:
         self.sweeps_see_all = True  # no index lags, no call fails in part
         self.entered: set[str] = set()  # tokens
         self.order_seconds = ORDER_SECONDS
+        self.is_made_late = False  # a claim may be made long after the moment from which its lease counts
         self.blur = CLOSE  # seconds by which the store's moments may be off
 
     def watch(self, frontier: Frontier, process: Process) -> Frontier:
@@ -164,7 +170,9 @@ class Witness:
         self.cleared_at = self.loop.now
         for kept in (self.claims, self.finished, self.slots, self.saved, self.raised, self.delivered, self.deliveries):
             kept.clear()
+        self.reopened.clear()
         self.answered_at.clear()
+        self.dealt_with.clear()
         self.dropped.clear()
         for order in self.orders:
             order.end = min(order.end, self.loop.now)
@@ -178,7 +186,7 @@ class Witness:
             if not isinstance(won, Won):
                 continue
             until = self.of_loop(won.lease_until, process)
-            claim = Claim(process, won, called, until - lease_seconds, until)
+            claim = Claim(process, won, called, until - lease_seconds, until, self.loop.now)
             if claim.commit < self.cleared_at - self.blur:
                 continue
             for other in self.claims[won.url]:
@@ -187,9 +195,17 @@ class Witness:
                 earlier, later = (other, claim) if other.commit < claim.commit else (claim, other)
                 if later.won.attempt < earlier.won.attempt:
                     continue  # on AWS a lease is counted from when the claim was asked for, which may happen late
-                if later.commit < min(earlier.until, earlier.end_called or earlier.until) - self.blur:
+                made_at = later.told if self.is_made_late else later.commit
+                if made_at < min(earlier.until, earlier.end_called or earlier.until) - self.blur:
                     self.say("two live claims", f"{won.url} attempts {earlier.won.attempt}, {later.won.attempt}")
             self.claims[won.url].append(claim)
+
+    async def after_prolong(
+        self, process: Process, _: float, answers: Sequence[Hold | None], *__: Any, **___: Any
+    ) -> None:
+        for hold in answers:
+            if hold is not None and (claim := self.claim_of(hold.claim)):
+                claim.until = self.of_loop(hold.claim.lease_until, process)
 
     def claim_of(self, won: Won) -> Claim | None:
         made = self.claims.get(won.url, ())
@@ -227,9 +243,9 @@ class Witness:
                 self.finished_at[url] = self.loop.now
                 if end.outcome.http_status is not None:
                     self.answered_at.setdefault(host_of(url), self.loop.now)
-                if self.finished[url] > 1:
-                    self.say("finished twice", url)
-            elif self.finished[url] and called > self.finished_at[url]:
+                if self.finished[url] > 1 + self.reopened[url]:
+                    self.say("finished twice in a visit", url)
+            elif self.finished[url] > self.reopened[url] and called > self.finished_at[url]:
                 self.say("put back after it was finished", url)
 
     after_finish = after_retry = _after_end
@@ -310,10 +326,24 @@ class Witness:
             self._end_delivery(deferral.delivery)
 
     async def before_delete(self, _: Process, __: float, deliveries: Sequence[Delivery]) -> None:
-        urls = {m.url for d in deliveries if isinstance(m := decode_message(d.body), Message)}
-        for url, record in (await self.looker.get(sorted(urls))).items():
-            if not record.status.is_final:
+        told: dict[str, float] = {}
+        for delivery in deliveries:
+            if isinstance(message := decode_message(delivery.body), Message):
+                receipts = self.deliveries[delivery.message_id]
+                told[message.url] = max(r.told for r in receipts if r.receipt == delivery.receipt)
+        for url, record in (await self.looker.get(sorted(told))).items():
+            # One that was received before its URL was reopened is of a visit that is over.
+            if not record.status.is_final and told[url] > self.reopened_at.get(url, -1.0):
                 self.say("a message was deleted while its record was open", url)
+
+    async def reopen(self, urls: Sequence[str], *, if_changed: bool) -> None:
+        """Reopen URLs, whatever their status; what is asked for may be seen before it is answered."""
+        self.reopened.update(urls)
+        answers = await self.looker.reopen(urls, if_changed=if_changed)
+        for url, is_reopened in zip(urls, answers, strict=True):
+            self.reopened[url] -= not is_reopened
+            if is_reopened:
+                self.reopened_at[url] = self.loop.now
 
     async def before_sweep(self, process: Process, called: float, *_: Any) -> None:
         self._due[process] = [record.url for record in await self._queued() if self._due_at(record, process) < called]

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqspider.checks import Range
+from sqspider.crawl import CrawlRef
 from sqspider.crawls import MAX_DEPTH, MAX_PATTERN_CHARACTERS, MAX_PATTERNS, MAX_PATTERNS_BYTES, CrawlSettings, compiled
 from sqspider.message import MAX_BODY_CHARACTERS, BadBody, Message, decode_message, encode_message
-from sqspider.url import MAX_URL_BYTES, canonicalize
+from sqspider.url import FIRST_MAX_URL_BYTES, MAX_URL_BYTES, canonicalize
 from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
 
@@ -85,7 +86,7 @@ def test_no_body_raises_and_what_is_taken_is_bounded_and_survives_its_journey(bo
     assert canonicalize(message.url) == message.url
     assert _is_within(message)
     assert _is_within(message.settings)
-    assert len(message.parent or "") <= MAX_URL_BYTES
+    assert len(message.parent or "") <= FIRST_MAX_URL_BYTES
     for expressions in (message.settings.include, message.settings.exclude):
         assert len(compiled(expressions)) <= MAX_PATTERNS
     encoded = encode_message(message)
@@ -103,7 +104,7 @@ def test_no_body_raises_and_what_is_taken_is_bounded_and_survives_its_journey(bo
         ({"slot": 1e300}, "slot: from 0"),
         ({"generation": 2**60}, "generation: 0 or more"),
         ({"parent": "x" * 450_000}, "longer than"),
-        ({"parent": "x" * 2049}, "parent: longer than 2048"),
+        ({"parent": "x" * 2049}, "parent: longer than 2,048"),
         ({"settings": {"seed": "x"}}, "seed: a URL in canonical form"),
         ({"settings": {"seed": "http://u:secret@example.com/"}}, "***@example.com"),
         ({"settings": {"delay_seconds": -1}}, "delay_seconds: from 0 to 86,400, not -1"),
@@ -169,3 +170,55 @@ def test_letters_of_every_kind_survive() -> None:
     parent = f"http://example.com/{string.printable}é☃"
     message = Message(url=URL, parent=parent)
     assert decode_message(encode_message(message)) == message
+
+
+# Crawls, and the first version, which knew of none.
+
+LONGEST: Final = URL.ljust(MAX_URL_BYTES, "a")
+LONGEST_OF_FIRST: Final = URL.ljust(FIRST_MAX_URL_BYTES, "a")
+
+
+class _FirstMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as the first version reads it."""
+
+    url: str
+    depth: int = 0
+    parent: str | None = None
+    settings: CrawlSettings = CrawlSettings()
+
+
+def test_the_first_version_refuses_a_crawl_s_message() -> None:
+    """It would go by settings that are not the crawl's."""
+    body = encode_message(Message(url=URL, parent=URL, depth=2, crawl=CrawlRef("default", "a1")))
+    with pytest.raises(msgspec.ValidationError, match="url"):
+        msgspec.json.decode(body, type=_FirstMessage)
+
+
+def test_the_first_version_reads_a_message_that_names_no_crawl() -> None:
+    body = encode_message(Message(url=URL, depth=2, settings=CrawlSettings(max_depth=3)))
+    assert msgspec.json.decode(body, type=_FirstMessage) == _FirstMessage(
+        url=URL, depth=2, settings=CrawlSettings(max_depth=3)
+    )
+
+
+def test_a_crawl_s_message_survives_its_journey() -> None:
+    crawl = CrawlRef("shop", "a1")
+    for message in (
+        Message(url=LONGEST, crawl=crawl),
+        Message(url=URL, crawl=crawl, depth=3, parent=LONGEST, redirects=2, lastmod=5.0, slot=7.5, generation=4),
+    ):
+        assert decode_message(encode_message(message)) == message
+
+
+def test_what_the_first_version_put_into_the_queue_stays_a_message() -> None:
+    """Its URLs could be longer, and so could the seeds that its scopes are measured from."""
+    settings = CrawlSettings(seed=LONGEST_OF_FIRST)
+    body = json.dumps({"url": LONGEST_OF_FIRST, "parent": LONGEST_OF_FIRST, "settings": {"seed": settings.seed}})
+    assert decode_message(body) == Message(url=LONGEST_OF_FIRST, parent=LONGEST_OF_FIRST, settings=settings)
+    assert isinstance(decode_message(LONGEST_OF_FIRST), BadBody)
+    assert isinstance(decode_message(json.dumps({"u": LONGEST_OF_FIRST, "c": "shop.a1"})), BadBody)
+
+
+@pytest.mark.parametrize("crawl", ["", "shop", "shop.", ".a1", "Shop.a1", "shop.xyz", "s" * 65 + ".a1", "shop.a1.b"])
+def test_a_message_names_its_crawl_well(crawl: str) -> None:
+    assert isinstance(decode_message(json.dumps({"u": URL, "c": crawl})), BadBody)

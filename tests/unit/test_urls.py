@@ -8,8 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sqspider.crawl import check_name
+from sqspider.frontier.aws.table import MAX_KEY_BYTES
 from sqspider.message import BadBody, decode_message
-from sqspider.record import Reason
+from sqspider.record import Reason, record_key
 from sqspider.url import (
     MAX_HOST_CHARACTERS,
     MAX_URL_BYTES,
@@ -75,6 +77,12 @@ def test_a_refusal_has_its_reason(text: str, reason: Reason) -> None:
 def test_a_url_of_just_the_limit_is_taken() -> None:
     url = "http://example.com/".ljust(MAX_URL_BYTES, "a")
     assert canonicalize(url) == url
+
+
+def test_the_longest_url_is_a_key_in_a_crawl_of_the_longest_name() -> None:
+    url = "http://example.com/".ljust(MAX_URL_BYTES, "a")
+    check_name("n" * 64)
+    assert len(record_key(url, "n" * 64).encode()) <= MAX_KEY_BYTES
 
 
 @pytest.mark.parametrize("kept", ["http://www.example.com/", "http://example.com/a/", "http://example.com/?b=2&a=1"])

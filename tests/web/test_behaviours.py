@@ -456,12 +456,15 @@ def test_of_several_content_types_the_last_valid_one_counts() -> None:
 async def test_nothing_that_matters_changes_between_two_digests() -> None:
     """Equal content under other URLs has the equal digest, which the record keeps."""
     from sqspider.message import Message
+    from sqspider.scope import Measure
     from sqspider.work.page import assess
 
     digests = set()
     for _ in range(2):
         fetched, _server = await fetch_from(ok(b"the same"))
-        digests.add(assess(fetched, Message(url=fetched.url), "sqspider").outcome.digest)
+        message = Message(url=fetched.url)
+        measure = Measure.of(message.settings, message.seed)
+        digests.add(assess(fetched, message, "sqspider", measure).outcome.digest)
     assert len(digests) == 1
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
+from sqspider.cli.options import Duration
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.wording import human_bytes, human_seconds
@@ -27,24 +27,9 @@ PERIODS: Final = (5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 86_400)  # of which o
 MAX_ROWS: Final = 1440  # a day of minutes: nobody reads more
 PLOT_ROWS: Final = 12
 MAX_WIDTH: Final = 1000  # more than a row ever needs
-UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 COLUMNS: Final = [figure for figure in FIGURES if figure.heading]
 OF_QUEUE: Final = [figure for figure in COLUMNS if figure.sqs is not None]
 NAMES: Final = {figure.name: figure.sqs or figure.metric for figure in FIGURES}  # as CloudWatch shows them
-
-
-class Duration(click.ParamType[float]):
-    """``90s``, ``15m``, ``2h``, ``3d``, or seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value).strip())
-        if found is None or float(found[1]) == 0:
-            self.fail(f"{value!r} is no duration: write 90s, 15m, 2h or 3d.", param, ctx)
-        return float(found[1]) * UNITS[found[2] or "s"]
 
 
 @click.command(cls=Command)
@@ -108,7 +93,7 @@ def _show(console: Console, points: list[Point], seconds: int) -> None:
 
 def _table(points: list[Point], seconds: int, figures: list[Figure]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0))
-    form = "%m-%d %H:%M" if seconds >= UNITS["h"] else "%H:%M:%S"
+    form = "%m-%d %H:%M" if seconds >= 3600 else "%H:%M:%S"
     table.add_column("UTC", no_wrap=True)
     for figure in figures:
         table.add_column(figure.heading, justify="right", no_wrap=True)

@@ -12,6 +12,7 @@ import random
 from sqspider.frontier.address import IN_MEMORY as IN_MEMORY
 from sqspider.frontier.address import check_address as check_address
 from sqspider.frontier.address import sqlite_path as sqlite_path
+from sqspider.frontier.port import Crawls as Crawls
 from sqspider.frontier.port import Frontier as Frontier
 from sqspider.frontier.port import Hosts as Hosts
 from sqspider.frontier.port import Looking as Looking
@@ -34,6 +35,7 @@ from sqspider.frontier.values import FrontierBusyError as FrontierBusyError
 from sqspider.frontier.values import FrontierError as FrontierError
 from sqspider.frontier.values import FrontierSettings as FrontierSettings
 from sqspider.frontier.values import FrontierUnavailableError as FrontierUnavailableError
+from sqspider.frontier.values import Hold as Hold
 from sqspider.frontier.values import Lost as Lost
 from sqspider.frontier.values import LostReason as LostReason
 from sqspider.frontier.values import PurgedLatelyError as PurgedLatelyError

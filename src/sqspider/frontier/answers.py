@@ -13,10 +13,11 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from sqspider.crawl import Crawl, CrawlRef
-from sqspider.frontier.values import ClaimRequest, Counts, Entry, Finish, Lost, LostReason, Retry, Won
+from sqspider.frontier.values import ClaimRequest, Counts, Entry, Finish, Hold, Lost, LostReason, Retry, Won
 from sqspider.host import sums_of
 from sqspider.message import Message
-from sqspider.record import DEFAULT_CRAWL, LIFE, Operation, Outcome, Reason, Status, record_key, split_key
+from sqspider.record import DEFAULT_CRAWL, LIFE, Kept, Operation, Outcome, Reason, Status, record_key, split_key
+from sqspider.revisit import at_reopening
 from sqspider.url import host_of
 
 LONGEST_LOOK_AGAIN_SECONDS: Final = 3600.0
@@ -42,10 +43,14 @@ def first_of_each(entries: Iterable[Entry]) -> dict[str, Entry]:
 
 def enqueued_in_order(entries: Iterable[Entry], new: Iterable[str]) -> list[bool]:
     """Which entries were new, by the keys that were: of several for one the first."""
-    left = set(new)
+    return done_in_order((entry.key for entry in entries), new)
+
+
+def done_in_order(keys: Iterable[str], done: Iterable[str]) -> list[bool]:
+    """To which records something was done, by the keys of those to which it was: of several that are one the first."""
+    left = set(done)
     answers = []
-    for entry in entries:
-        key = entry.key
+    for key in keys:
         answers.append(key in left)
         left.discard(key)
     return answers
@@ -110,11 +115,17 @@ class Claimable(Protocol):
     @property
     def tries(self) -> int: ...
     @property
+    def visit(self) -> int: ...
+    @property
+    def kept(self) -> Kept | None: ...
+    @property
     def worker_id(self) -> str | None: ...
     @property
     def claim_id(self) -> str | None: ...
     @property
     def lease_until(self) -> float | None: ...
+    @property
+    def meta(self) -> str | None: ...
 
 
 def claim_told(url: str, record: Claimable, claimant: Claimant, now: float) -> Won | Lost | None:
@@ -136,6 +147,9 @@ def claim_told(url: str, record: Claimable, claimant: Claimant, now: float) -> W
         worker_id=claimant.worker_id,
         claim_id=claimant.claim_id,
         lease_until=record.lease_until,
+        visit=record.visit,
+        meta=record.meta,
+        kept=record.kept,
     )
 
 
@@ -154,6 +168,9 @@ def claimed(url: str, record: Claimable, claimant: Claimant, now: float) -> Won:
         worker_id=claimant.worker_id,
         claim_id=claimant.claim_id,
         lease_until=now + claimant.lease_seconds,
+        visit=record.visit,
+        meta=record.meta,
+        kept=record.kept,
     )
 
 
@@ -163,6 +180,12 @@ def is_held(record: Claimable | None, claim: Won, by: Operation) -> bool:
         return False
     fence = (record.attempt, record.worker_id, record.claim_id)
     return fence == (claim.attempt, claim.worker_id, claim.claim_id)
+
+
+def prolonged(hold: Hold, now: float, lease_seconds: float) -> Hold:
+    """A claim that lasts for so long from now."""
+    replace = msgspec.structs.replace
+    return replace(hold, claim=replace(hold.claim, lease_until=now + lease_seconds))
 
 
 class GivenBack(NamedTuple):
@@ -176,6 +199,46 @@ def given_back(retry: Retry) -> GivenBack:
     """By the claim alone: while its fence holds, its numbers are the record's."""
     claim = retry.claim
     return GivenBack(claim.unended - 1 if retry.is_unused else 0, claim.tries + retry.tried)
+
+
+class Reopened(NamedTuple):
+    """What a record says of itself once it is reopened. Its attempt and its outcome stay."""
+
+    visit: int
+    kept: Kept | None = None
+    unended: int = 0
+    tries: int = 0
+
+
+class Ended(Protocol):
+    """What a record says of the visits that have ended."""
+
+    @property
+    def status(self) -> Status: ...
+    @property
+    def visit(self) -> int: ...
+    @property
+    def outcome(self) -> Outcome | None: ...
+    @property
+    def kept(self) -> Kept | None: ...
+
+
+def reopened(record: Ended, *, if_changed: bool) -> Reopened | None:
+    """By what a record says; none where it is not to be reopened: it is open."""
+    if record.status not in LIFE[Operation.REOPEN]:
+        return None
+    return Reopened(record.visit + 1, at_reopening(record.kept, record.outcome, if_changed=if_changed))
+
+
+def is_due(lastmod: float | None, record_status: Status, finished_at: float | None, now: float) -> bool:
+    """Whether a URL that is known is to be visited once more, since a sitemap says that it has changed since its last
+    visit. What is said of the future says nothing."""
+    return (
+        lastmod is not None
+        and record_status in LIFE[Operation.REOPEN]
+        and finished_at is not None
+        and finished_at < lastmod <= now
+    )
 
 
 # Moments.
@@ -211,7 +274,8 @@ _REASON: Final = "reason:"
 
 
 def counted(before: Status | None, after: Status, outcome: Outcome | None = None, *, count: int = 1) -> dict[str, int]:
-    """How the sums move when so many records change their status; ``outcome``: what they are finished with.
+    """How the sums move when so many records change their status; ``outcome``: what they are finished with, or were
+    until they are reopened, which takes it out of the sums again.
 
     By name: a status, ``reason:`` and a reason, ``bytes``, ``redirects``.
     """
@@ -220,12 +284,14 @@ def counted(before: Status | None, after: Status, outcome: Outcome | None = None
     changes = {after.value: count}
     if before is not None:
         changes[before.value] = -count
-    if outcome is not None and after.is_final:
-        changes["bytes"] = outcome.bytes * count
-        changes["redirects"] = outcome.is_redirect * count
+    is_reopened = before is not None and before.is_final
+    if outcome is not None and after.is_final is not is_reopened:
+        much = -count if is_reopened else count
+        changes["bytes"] = outcome.bytes * much
+        changes["redirects"] = outcome.is_redirect * much
         if outcome.reason is not None:
-            changes[f"{_REASON}{outcome.reason}"] = count
-    return {name: much for name, much in changes.items() if much}
+            changes[f"{_REASON}{outcome.reason}"] = much
+    return {name: change for name, change in changes.items() if change}
 
 
 def uncounted(status: Status, outcome: Outcome | None) -> dict[str, int]:

@@ -22,6 +22,7 @@ from sqspider.frontier.values import (
     Ends,
     Entry,
     Finish,
+    Hold,
     Lost,
     QueueStats,
     Retry,
@@ -65,7 +66,19 @@ class Work(_Shared, Protocol):
 
         True where the URL was new. A known one is left as it is, whatever its status, but that the fewest
         redirects hold while it is open (AWS: within a batch; beyond it that would cost a write for each known
-        link). Dying half way leaves records without messages at worst; their ``due_at`` brings them to a sweep.
+        link), and that one is reopened whose ``lastmod`` is later than its last visit (AWS: of those that have a
+        parent, as what sitemaps list has). Dying half way leaves records without messages at worst; their ``due_at``
+        brings them to a sweep.
+        """
+
+    async def reopen(self, keys: Sequence[str], *, if_changed: bool = False) -> list[bool]:
+        """Move records that are final back to ``queued``, each with a message that says what its record says.
+
+        True where it was final; of one that is open, unknown or damaged nothing changes. ``visit`` rises, ``tries`` and
+        ``unended`` are 0, the attempt goes on; what came of the last visit stays there until the next end, and is taken
+        out of the counts (a host's sums stay: they were spent). Of several for one record in a batch only the first can
+        be true. ``if_changed``: the visit asks for what has changed alone, if it can; else for the whole answer. Dying
+        half-way leaves records without messages at worst; their ``due_at`` brings them to a sweep.
         """
 
     async def send(self, bodies: Sequence[str]) -> None:
@@ -103,6 +116,14 @@ class Work(_Shared, Protocol):
         Fenced as :meth:`finish` is. The message that comes back counts no receives. Of an unused claim
         ``unended`` is what it was before. Where the delivery went stale with time, somebody else may have received
         the message in vain: it comes back, once, at ``at`` or when that one lets go of it.
+        """
+
+    async def prolong(self, holds: Sequence[Hold], *, lease_seconds: float) -> list[Hold | None]:
+        """Let claims last for so long from now, their messages hidden as long; each as it is from then on.
+
+        None where a later claim was made or the record is final: nothing changes then. A lease that ran out holds
+        again if nobody has claimed the record since. Where a message cannot be hidden any longer (AWS: twelve hours
+        after it was received, or dying half way) somebody receives it in vain, and puts it off.
         """
 
     async def defer(self, deferrals: Sequence[Deferral]) -> None:

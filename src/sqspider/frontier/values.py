@@ -13,7 +13,7 @@ from sqspider.crawl import CrawlRef
 from sqspider.crawls import CrawlSettings
 from sqspider.host import Exit, HostRow, Passage, RobotsAccess
 from sqspider.message import BadBody, Message
-from sqspider.record import Outcome, Reason, Status, record_key
+from sqspider.record import Kept, Outcome, Reason, Status, record_key
 from sqspider.redact import redact
 
 MAX_RECEIVES: Final = 5
@@ -58,6 +58,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     settings: CrawlSettings = CrawlSettings()
     redirects: int = 0  # on the way from the last page to this URL
     lastmod: float | None = None  # what a sitemap said
+    meta: str | None = None  # what a list says of it (see ``meta``): kept where it is new, and in no message
     crawl: CrawlRef | None = (
         None  # none: it goes by ``settings``, in the default crawl's place; else by its crawl's row
     )
@@ -122,6 +123,9 @@ class Won(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str
     claim_id: str
     lease_until: float
+    visit: int = 0  # visits of the URL that ended before this one
+    kept: Kept | None = None  # of those
+    meta: str | None = None  # the record's
 
 
 class LostReason(enum.StrEnum):
@@ -148,6 +152,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery | None  # deleted last; none: leave the message alone
     outcome: Outcome
     links: tuple[Entry, ...] = ()
+    kept: Kept | None = None  # for the next visit
     has_budget: bool = False  # what it adds to its host's sums is waited for: its crawl takes so much of a host
 
 
@@ -160,6 +165,13 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     tried: bool  # a fetch met trouble: counts as a try
     outcome: Outcome | None = None  # what that fetch met
     is_unused: bool = False  # nothing was done under it: ``unended`` is what it was before the claim, not 0
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim whose end has to wait, and the delivery by which it was won: to be prolonged meanwhile."""
+
+    claim: Won
+    delivery: Delivery
 
 
 class Deferral(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,6 +272,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     poll_seconds: float = 1.0  # the wait of one poll of whoever polls for ever: longer where each costs money
     purge_seconds: float = 0.0  # that a purge of the queue takes, and that must lie between two
     removal_dollars: float = 0.0  # that removing a record costs
+    scan_dollars: float = 0.0  # that reading a record costs when all are read
+    reopen_dollars: float = 0.0  # that reopening a record costs
     gather_seconds: float = 0.0  # that ends wait for others to share a call with, at least
     finest_period_seconds: int = 1  # of points
     max_points: int | None = None  # that are given at once

@@ -22,6 +22,7 @@ from sqspider.frontier import Clock, Hosts
 from sqspider.host import HostRow, Passage, delay_for
 from sqspider.host_trouble import PATIENCE, Patience, Stage
 from sqspider.message import Message
+from sqspider.politeness.agent import Agent
 from sqspider.politeness.budgets import Budgets, has_budget
 from sqspider.politeness.entering import BEGIN_SECONDS as BEGIN_SECONDS
 from sqspider.politeness.entering import PROBE_POLL_SECONDS as PROBE_POLL_SECONDS
@@ -61,8 +62,8 @@ ROBOTS_AT_A_TIME: Final = 16
 class Politeness:
     """The keeper of all hosts for one worker.
 
-    ``stopping`` ends every wait early. robots.txt groups are looked up by the product token of the
-    fetcher's user agent; ``request_seconds`` bounds one request; ``robots_grace_seconds`` is how
+    ``stopping`` ends every wait early. Who asks is said with each question; nobody: the worker itself, by its
+    ``fetcher``; ``request_seconds`` bounds one request; ``robots_grace_seconds`` is how
     long a host whose robots.txt cannot be had is waited for, ``patience`` how long one that is in trouble;
     ``robots_at_a_time`` is how many files of that name are asked for; ``leave`` tells the frontier along with
     other things that a request is over.
@@ -83,8 +84,8 @@ class Politeness:
         robots_at_a_time: int = ROBOTS_AT_A_TIME,
         leave: Leave | None = None,
     ) -> None:
-        self.network = Network()
-        self._fetcher = fetcher
+        self.network = Network()  # by the worker's own way
+        self.own = Agent.of(fetcher, self.network)
         self._clock = clock
         self._stopping = stopping
         self._request_seconds = request_seconds
@@ -93,22 +94,19 @@ class Politeness:
         self._budgets = Budgets(frontier, clock)
         self._turns = Turns(frontier, self._rows, clock=clock, linger_seconds=linger_seconds)
         self._permissions = Permissions(
-            frontier, self._rows, self.network, clock=clock, rng=rng, pause_until=self.pause_until,
+            frontier, self._rows, self.own, clock=clock, rng=rng, pause_until=self.pause_until,
             request_seconds=request_seconds, linger_seconds=linger_seconds, leave=leave,
         )  # fmt: skip
         self._learning = Learning(
-            frontier, self._rows, self.network, self._permissions, clock=clock, rng=rng, patience=patience
+            frontier, self._rows, self.own, self._permissions, clock=clock, rng=rng, patience=patience
         )
-        product_token = fetcher.options.product_token
         files = RobotsFiles(
-            frontier, self._rows, self.network, clock=clock, fetch=self.fetch, pause_until=self.pause_until,
-            product_token=product_token, limits=RobotsLimits(robots_grace_seconds, patience.new_host_seconds),
-            linger_seconds=linger_seconds,
+            frontier, self._rows, clock=clock, fetch=self.fetch, pause_until=self.pause_until,
+            limits=RobotsLimits(robots_grace_seconds, patience.new_host_seconds), linger_seconds=linger_seconds,
         )  # fmt: skip
         self._robots = Robots(
-            frontier, files, clock=clock, product_token=product_token, grace_seconds=robots_grace_seconds,
-            at_a_time=robots_at_a_time,
-        )  # fmt: skip
+            frontier, files, clock=clock, grace_seconds=robots_grace_seconds, at_a_time=robots_at_a_time
+        )
 
     async def close(self) -> None:
         """Wait for what is under way to the frontier. What is asked for robots.txt is waited for if the worker was told
@@ -119,7 +117,9 @@ class Politeness:
 
     # May it be fetched at all?
 
-    async def judge(self, message: Message, *, is_page: bool = True) -> Blocked | Postponed | Awaited | None:
+    async def judge(
+        self, message: Message, agent: Agent | None = None, *, is_page: bool = True
+    ) -> Blocked | Postponed | Awaited | None:
         """Whether a URL may be fetched; ``None`` is yes, and then :meth:`release` says that it has ended.
 
         Where its robots.txt is asked for here it is to be judged again when that is known. A sitemap is no page: it
@@ -132,7 +132,7 @@ class Politeness:
             return verdict
         if host_trouble.stage_of(row, self._clock()) is Stage.GIVEN_UP:
             return given_up(row)
-        by_robots = self._robots.judge(message) if message.settings.obey_robots else None
+        by_robots = self._robots.judge(message, agent or self.own) if message.settings.obey_robots else None
         if not is_page:
             return by_robots
         if isinstance(by_robots, Postponed):  # what kept us from robots.txt may rest the host
@@ -160,26 +160,26 @@ class Politeness:
         turn = await self.turn(message)
         return None if isinstance(turn, Turn) else turn
 
-    def is_free(self, message: Message) -> bool:
+    def is_free(self, message: Message, agent: Agent | None = None) -> bool:
         """Whether a URL may be asked for at once, as far as is known here. It reads only: amid a turn."""
-        settings = message.settings
+        settings, agent = message.settings, agent or self.own
         row = self._rows.copy_of(host_of(message.url))
-        if row is None or self.network.is_down or has_budget(settings):
+        if row is None or agent.network.is_down or has_budget(settings):
             return False
         if row.is_paused or row.is_blocked or row.rest_until > self._clock() or delay_for(row, settings) > 0:
             return False
-        return not settings.obey_robots or self._robots.is_known(message.url)
+        return not settings.obey_robots or self._robots.is_known(message.url, agent)
 
-    def passage(self, message: Message, row: HostRow) -> Passage | None:
+    def passage(self, message: Message, row: HostRow, agent: Agent | None = None) -> Passage | None:
         """With what a URL's host may be entered as soon as its turn comes, by the host's row as it is; none: it has no
         turns, or there is more to be asked first. It reads only: amid a turn."""
-        settings, now = message.settings, self._clock()
+        settings, now, agent = message.settings, self._clock(), agent or self.own
         row = host_trouble.as_of(row, now)
-        if self.network.is_down or has_budget(settings) or settings.per_host > 1:
+        if agent.network.is_down or has_budget(settings) or settings.per_host > 1:
             return None
         if row.is_paused or row.is_blocked or row.rests or row.rest_until > now:
             return None
-        if settings.obey_robots and not self._robots.is_known_to_allow(message.url):
+        if settings.obey_robots and not self._robots.is_known_to_allow(message.url, agent):
             return None
         return self._turns.passage(row, settings, now + BEGIN_SECONDS + self._request_seconds)
 
@@ -252,7 +252,7 @@ class Politeness:
         if permission is None:
             entered = await self._permissions.enter(request)
         else:
-            entered = await self._permissions.take_up(permission)
+            entered = await self._permissions.take_up(permission, request)
         if isinstance(entered, Busy):
             return entered
         permission = entered
@@ -300,12 +300,12 @@ class Politeness:
         started_at = self._clock()
         try:
             async with self._permissions.lasting(permission, request):
-                return await self._fetcher.fetch(
+                return await (request.agent or self.own).fetch(
                     request.url,
                     before_large=before_large,
                     max_bytes=request.max_bytes,
                     sink=request.sink,
-                    headers=request.headers,
+                    headers=request.headers(),
                     gate=gate,
                 )
         except PermissionLapsedError:
@@ -322,6 +322,6 @@ class Politeness:
         they were; an order that was given until then is in them."""
         self._rows.note(rows, read_at)
 
-    def sitemaps_of(self, origin: str) -> tuple[str, ...]:
+    def sitemaps_of(self, origin: str, agent: Agent | None = None) -> tuple[str, ...]:
         """What the ``Sitemap`` lines of an origin's robots.txt say; nothing while it is not known here."""
-        return self._robots.sitemaps_of(origin)
+        return self._robots.sitemaps_of((agent or self.own).place_of(f"{origin}/"))

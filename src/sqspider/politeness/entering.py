@@ -18,6 +18,7 @@ from sqspider.frontier import Clock, Entered, Entrance, Exit, FrontierError, Hos
 from sqspider.frontier.batcher import Batcher
 from sqspider.host import HostRow
 from sqspider.log import get_logger
+from sqspider.politeness.agent import Agent
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.network import Network
 from sqspider.politeness.turns import SOON_SECONDS
@@ -49,7 +50,7 @@ class Permission(NamedTuple):
     host: str
     token: str | None  # none: the host has no delay, nothing is to be noted
     asked_at: float  # when it was asked for: before the frontier's answer
-    is_probe: bool = False  # whether anything can be asked at all is found out by it
+    probes: Network | None = None  # whether anything can be asked at all by its way is found out by it
     good_for: float = BEGIN_SECONDS  # seconds after that in which the request may begin
     lapses_at: float = math.inf  # see ``Admission.lapses_at``
     sends_by: float = math.inf  # so the request leaves by then, or is prolonged
@@ -81,7 +82,7 @@ class Permissions:
         self,
         frontier: Hosts,
         rows: HostRows,
-        network: Network,
+        own: Agent,
         *,
         clock: Clock,
         rng: random.Random,
@@ -93,7 +94,7 @@ class Permissions:
         self.under_way = 0  # requests of ours
         self._frontier = frontier
         self._rows = rows
-        self._network = network
+        self._own = own
         self._clock = clock
         self._rng = rng
         self._pause_until = pause_until
@@ -172,13 +173,14 @@ class Permissions:
         self.under_way += 1
         return Permission(name, token, asked_at)
 
-    async def take_up(self, permission: Permission) -> Permission | Busy:
+    async def take_up(self, permission: Permission, request: Request) -> Permission | Busy:
         """Such a permission, if our own network lets anything out by now. While it is down one request at a time
         probes, and enters for itself."""
-        if not self._network.is_down:
+        network = self._network_of(request)
+        if not network.is_down:
             return permission
         await self.leave(permission, requested_at=permission.asked_at)
-        return Busy(max(self._network.turn_of(permission.host), self._clock() + PROBE_POLL_SECONDS))
+        return Busy(max(network.turn_of(permission.host), self._clock() + PROBE_POLL_SECONDS))
 
     def leave_along(self, permission: Permission, *, requested_at: float | None, began_at: float | None = None) -> None:
         """As :meth:`leave`, along with what is told to the frontier next: nobody waits for that. What is lost ends with
@@ -188,8 +190,8 @@ class Permissions:
 
     def _end(self, permission: Permission, requested_at: float | None, began_at: float | None) -> Exit | None:
         self.under_way -= 1
-        if permission.is_probe:
-            self._network.release()
+        if permission.probes is not None:
+            permission.probes.release()
         if permission.token is None:
             return None
         now = self._clock()
@@ -270,21 +272,26 @@ class Permissions:
     async def _enter_now(self, request: Request) -> Permission | Busy:
         """Pass our own network, if it lets anything out, then enter the host."""
         name, now = host_of(request.url), self._clock()
-        if self.under_way >= self._network.most_at_a_time(self.under_way + 1, now):
+        network = self._network_of(request)
+        if self.under_way >= self._own.network.most_at_a_time(self.under_way + 1, now):  # of this process: by any way
             return Busy(now + PROBE_POLL_SECONDS)
-        if not self._network.may_ask(name, now):
-            return Busy(max(self._network.turn_of(name), now + PROBE_POLL_SECONDS))
-        is_probe = self._network.is_down
+        if not network.may_ask(name, now):
+            return Busy(max(network.turn_of(name), now + PROBE_POLL_SECONDS))
+        is_probe = network.is_down
         permission: Permission | Busy | None = None
         try:
             permission = await self._enter_host(name, request)
         finally:
             if is_probe and not isinstance(permission, Permission):
-                self._network.release()
+                network.release()
         if isinstance(permission, Permission):
             self.under_way += 1
-            return permission._replace(is_probe=is_probe)
+            return permission._replace(probes=network) if is_probe else permission
         return permission
+
+    def _network_of(self, request: Request) -> Network:
+        """By whose state a request may be made."""
+        return (request.agent or self._own).network
 
     async def _enter_host(self, name: str, request: Request) -> Permission | Busy:
         settings = request.settings
@@ -310,7 +317,7 @@ class Permissions:
         if admission.entered is Entered.YES:
             lapses_at = admission.lapses_at
             sends_by = lapses_at - max(delay, PROLONG_SECONDS)
-            return Permission(name, token, now, False, good_for, lapses_at, sends_by, delay)
+            return Permission(name, token, now, None, good_for, lapses_at, sends_by, delay)
         if admission.entered is not Entered.BUSY:
             self._rows.forget(name)  # it is not what it was thought to be
         return Busy(

@@ -14,6 +14,7 @@ from sqspider.frontier import Clock, Hosts
 from sqspider.host import HostRow
 from sqspider.host_trouble import Patience, Stage
 from sqspider.log import get_logger
+from sqspider.politeness.agent import Agent
 from sqspider.politeness.entering import Permission, Permissions
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.network import Network
@@ -34,7 +35,7 @@ class Learning:
         self,
         frontier: Hosts,
         rows: HostRows,
-        network: Network,
+        own: Agent,
         permissions: Permissions,
         *,
         clock: Clock,
@@ -43,7 +44,7 @@ class Learning:
     ) -> None:
         self._frontier = frontier
         self._rows = rows
-        self._network = network
+        self._own = own
         self._permissions = permissions
         self._clock = clock
         self._rng = rng
@@ -61,11 +62,12 @@ class Learning:
             return Learned(counts=False, again_at=now)
         rule = rule_for(reason, fetched.http_status) if reason else None
         may_be_proxys, asked_at = fetched.may_be_proxys, permission.asked_at
-        if reason and rule and self._network.is_ours(rule.fault, host, asked_at, may_be_proxys=may_be_proxys):
-            return self._own_trouble(host, reason, fetched.detail, permission.asked_at)
+        network = self._own.network if reason is Reason.OWN_SHORTAGE else (request.agent or self._own).network
+        if reason and rule and network.is_ours(rule.fault, host, asked_at, may_be_proxys=may_be_proxys):
+            return self._own_trouble(network, host, reason, fetched.detail, asked_at)
         if fetched.http_status is not None:
             self._rows.note_answer(host)
-            if self._network.answered(host, now):
+            if network.answered(host, now):
                 log.warning("network_again", host=host)
         lesson = _Lesson(request, fetched, rule, permission.asked_at, now)
         row = await self._rows.row(host)
@@ -97,9 +99,9 @@ class Learning:
             return row
         return host_trouble.after_success(row, now=lesson.now, asked_at=lesson.asked_at)
 
-    def _own_trouble(self, host: str, reason: Reason, detail: str, asked_at: float) -> Learned:
+    def _own_trouble(self, network: Network, host: str, reason: Reason, detail: str, asked_at: float) -> Learned:
         """Trouble that is neither the URL's nor its host's: nobody pays for it."""
-        network, in_flight = self._network, self._permissions.under_way + 1
+        in_flight = self._permissions.under_way + 1
         if network.failed(reason, detail, asked_at=asked_at, now=self._clock(), in_flight=in_flight):
             log.warning("network_trouble", reason=reason.value, detail=detail, waiting="until something answers")
         return Learned(counts=False, again_at=network.turn_of(host))

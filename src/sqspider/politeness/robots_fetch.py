@@ -17,11 +17,11 @@ from sqspider.frontier import Clock, Hosts, RobotsRow
 from sqspider.frontier.batcher import Batcher
 from sqspider.host import RobotsAccess
 from sqspider.log import get_logger
+from sqspider.politeness.agent import Agent, origin_in
 from sqspider.politeness.hops import Hop
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.learning import is_not_there
 from sqspider.politeness.memory import Memory
-from sqspider.politeness.network import Network
 from sqspider.politeness.turns import NEAR_SECONDS, SOON_SECONDS
 from sqspider.politeness.verdicts import Asked, Busy, Request
 from sqspider.record import Reason
@@ -72,40 +72,36 @@ class RobotsFiles:
         self,
         frontier: Hosts,
         rows: HostRows,
-        network: Network,
         *,
         clock: Clock,
         fetch: Callable[[Request], Awaitable[Asked | Busy]],
         pause_until: Callable[[float], Awaitable[bool]],
-        product_token: str,
         limits: RobotsLimits,
         linger_seconds: float,
     ) -> None:
         self._frontier = frontier
         self._rows = rows
-        self._network = network
         self._clock = clock
         self._fetch = fetch
         self._pause_until = pause_until
-        self._product_token = product_token
         self._limits = limits
         self._hops: Memory[str, Hop] = Memory(frontier)  # where the way to it was broken off
         self._known = Batcher(self._known_of, size=MOST_ROWS)
         self._lease = Batcher(self._lease_all, size=MOST_ROWS, linger_seconds=linger_seconds)
         self._save_row = Batcher(self._save_rows, size=MOST_ROWS, linger_seconds=linger_seconds)
 
-    async def get(self, origin: str, settings: CrawlSettings) -> KnownRules | float:
-        """An origin's rules, by whoever fetches them: another worker is waited for a few seconds. A moment: they cannot
-        be had before that."""
+    async def get(self, place: str, settings: CrawlSettings, agent: Agent) -> KnownRules | float:
+        """The rules of a place (:meth:`Agent.place_of`), by whoever fetches them: another worker is waited for a few
+        seconds. A moment: they cannot be had before that."""
         give_up_at = self._clock() + NEAR_SECONDS
         while True:
-            row = await self._known(origin)
+            row = await self._known(place)
             if row is not None and row.good_at is not None:
-                self._rows.note_answer(host_of(f"{origin}/"))
+                self._rows.note_answer(_host_in(place))
             if row is not None and row.expires_at > self._clock():
-                return await self._read(row)
-            if await self._lease(origin):
-                return await self._ask_for(origin, row, settings)
+                return await self._read(row, agent)
+            if await self._lease(place):
+                return await self._ask_for(place, row, settings, agent)
             again_at = self._clock() + POLL_SECONDS
             if again_at > give_up_at or await self._pause_until(again_at):
                 return self._clock() + SOON_SECONDS
@@ -114,52 +110,54 @@ class RobotsFiles:
         for batcher in (self._known, self._lease, self._save_row):
             await batcher.close()
 
-    async def _known_of(self, origins: Sequence[str]) -> list[RobotsRow | None]:
-        rows = await self._frontier.robots(origins)
-        return [rows.get(origin) for origin in origins]
+    async def _known_of(self, places: Sequence[str]) -> list[RobotsRow | None]:
+        rows = await self._frontier.robots(places)
+        return [rows.get(place) for place in places]
 
-    async def _lease_all(self, origins: Sequence[str]) -> list[bool]:
-        return await self._frontier.lease_robots(origins, until=self._clock() + LEASE_SECONDS)
+    async def _lease_all(self, places: Sequence[str]) -> list[bool]:
+        return await self._frontier.lease_robots(places, until=self._clock() + LEASE_SECONDS)
 
     async def _save_rows(self, rows: Sequence[RobotsRow]) -> list[None]:
         await self._frontier.save_robots(rows)
         return [None] * len(rows)
 
-    async def _read(self, row: RobotsRow) -> KnownRules:
+    async def _read(self, row: RobotsRow, agent: Agent) -> KnownRules:
         def read() -> RobotsRules:
-            return RobotsRules.parse(row.body).prepare(self._product_token)
+            return RobotsRules.parse(row.body).prepare(agent.product_token)
 
         size = len(row.body)
         rules = await asyncio.to_thread(read) if size > LONG_BYTES else read()
         return KnownRules(msgspec.structs.replace(row, body=b""), rules, size)
 
-    async def _ask_for(self, origin: str, old: RobotsRow | None, settings: CrawlSettings) -> KnownRules | float:
+    async def _ask_for(
+        self, place: str, old: RobotsRow | None, settings: CrawlSettings, agent: Agent
+    ) -> KnownRules | float:
         """Fetch a file for all workers, under its lease."""
         is_new = old is None or (old.good_at is None and old.http_status is None)
-        way = await self._way(origin, settings, is_new_origin=is_new)
-        if isinstance(way, Busy) or (way.again_at is not None and self._network.is_down):
-            return await self._put_back(origin, old, way.again_at or 0.0)
+        way = await self._way(place, settings, agent, is_new_origin=is_new)
+        if isinstance(way, Busy) or (way.again_at is not None and agent.network.is_down):
+            return await self._put_back(place, old, way.again_at or 0.0)
         now = self._clock()
-        row = robots_row(origin, way.fetched, old, is_redirected=way.is_redirected, now=now)
+        row = robots_row(place, way.fetched, old, is_redirected=way.is_redirected, now=now)
         since = now - (row.unreachable_since or now)
         if way.again_at is None:
             if is_new and is_not_there(way.fetched) and since >= self._limits.new_host_seconds:
                 row = msgspec.structs.replace(row, trouble=way.fetched.reason)  # its URLs end by that
         elif since < self._limits.grace_seconds:
             # Its host rests, and asking for this file again is how that is probed.
-            return await self._put_back(origin, msgspec.structs.replace(row, expires_at=now), way.again_at)
-        return await self._save(row, settings)
+            return await self._put_back(place, msgspec.structs.replace(row, expires_at=now), way.again_at)
+        return await self._save(row, settings, agent)
 
-    async def _way(self, origin: str, settings: CrawlSettings, *, is_new_origin: bool) -> _Way | Busy:
+    async def _way(self, place: str, settings: CrawlSettings, agent: Agent, *, is_new_origin: bool) -> _Way | Busy:
         """Where the way to an origin's robots.txt ends; busy: a host on it is.
 
         It goes on from there the next time; after trouble it begins anew, for it may lead elsewhere by then.
         A file of rules is under no rules (RFC 9309 section 2.2.2): the hops ask for no other one.
         """
-        hop = self._hops.pop(origin) or Hop(f"{origin}/robots.txt")
+        hop = self._hops.pop(place) or Hop(f"{origin_in(place)}/robots.txt")
         give_up_at = self._clock() + NEAR_SECONDS
         while True:
-            arrived = await self._go(hop, settings, is_new_origin=is_new_origin and not hop.redirects)
+            arrived = await self._go(hop, settings, agent, is_new_origin=is_new_origin and not hop.redirects)
             if isinstance(arrived, _Way):
                 return arrived
             is_stopped, again_at = False, self._clock()
@@ -168,17 +166,18 @@ class RobotsFiles:
             else:
                 is_stopped, again_at = arrived.is_stopped, max(arrived.again_at, again_at + 0.01)
             if is_stopped or again_at > give_up_at or await self._pause_until(again_at):
-                self._hops.put(origin, hop)
+                self._hops.put(place, hop)
                 return Busy(again_at, is_stopped=is_stopped)
 
-    async def _go(self, hop: Hop, settings: CrawlSettings, *, is_new_origin: bool) -> Hop | _Way | Busy:
+    async def _go(self, hop: Hop, settings: CrawlSettings, agent: Agent, *, is_new_origin: bool) -> Hop | _Way | Busy:
         """Ask for the next hop."""
         name = host_of(hop.url)
         if hop.redirects and (await self._rows.row(name)).is_blocked:
             return _Way(_unasked(hop.url, f"{name} is blocked by the operator"), is_redirected=True)
-        asked = await self._fetch(
-            Request(hop.url, settings, max_bytes=MAX_ROBOTS_BYTES + 1, is_robots=True, is_new_origin=is_new_origin)
+        request = Request(
+            hop.url, settings, max_bytes=MAX_ROBOTS_BYTES + 1, is_robots=True, is_new_origin=is_new_origin, agent=agent
         )
+        asked = await self._fetch(request)
         if isinstance(asked, Busy):
             return asked
         if asked.fetched.tells_nothing:
@@ -188,32 +187,32 @@ class RobotsFiles:
         arrived = hop.after(asked.fetched)
         return arrived if isinstance(arrived, Hop) else _Way(arrived, is_redirected=hop.redirects > 0)
 
-    async def _save(self, row: RobotsRow, settings: CrawlSettings) -> KnownRules:
+    async def _save(self, row: RobotsRow, settings: CrawlSettings, agent: Agent) -> KnownRules:
         """Write what came for all workers, and let a ``Crawl-delay`` hold."""
         await self._save_row(row)
-        known = await self._read(row)
-        delay = known.rules.crawl_delay(self._product_token) or 0.0
-        await self._rows.change(host_of(f"{row.origin}/"), lambda host: hosts.with_crawl_delay(host, delay))
+        known = await self._read(row, agent)
+        delay = known.rules.crawl_delay(agent.product_token) or 0.0
+        await self._rows.change(_host_in(row.origin), lambda host: hosts.with_crawl_delay(host, delay))
         log.debug("robots", origin=row.origin, access=row.access.value, detail=row.detail)
         most = settings.max_crawl_delay_seconds
         if delay > most:
             log.info("crawl_delay_capped", origin=row.origin, asked_seconds=delay, kept_seconds=most)
         return known
 
-    async def _put_back(self, origin: str, row: RobotsRow | None, again_at: float) -> float:
+    async def _put_back(self, place: str, row: RobotsRow | None, again_at: float) -> float:
         """End the lease of a file that could not be had just now, and say when it may be asked for again from here.
 
         Who waits for its host's rest is told so by the row of that, which an order may change; no other wait is long.
         """
         now = self._clock()
-        rests = (await self._rows.row(host_of(f"{origin}/"))).rest_until > now
-        nothing = RobotsRow(origin=origin, access=RobotsAccess.UNREACHABLE, detail="it could not be asked for yet")
+        rests = (await self._rows.row(_host_in(place))).rest_until > now
+        nothing = RobotsRow(origin=place, access=RobotsAccess.UNREACHABLE, detail="it could not be asked for yet")
         await self._save_row(row or nothing)
         soon = now + SOON_SECONDS
         return soon if rests else max(soon, min(again_at, now + LONGEST_WAIT_SECONDS))
 
 
-def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, is_redirected: bool, now: float) -> RobotsRow:
+def robots_row(place: str, fetched: Fetched, old: RobotsRow | None, *, is_redirected: bool, now: float) -> RobotsRow:
     """What an answer for robots.txt makes of the row: RFC 9309 section 2.3.1.
 
     A copy that was good stays while the file cannot be reached. Lasting trouble is that of the origin's URLs, too;
@@ -222,7 +221,7 @@ def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, is_redir
     access = access_for(fetched, is_redirected=is_redirected)
     if access is not RobotsAccess.UNREACHABLE:
         return RobotsRow(
-            origin=origin,
+            origin=place,
             access=access,
             body=fetched.body if access is RobotsAccess.OBEY else b"",
             http_status=fetched.http_status,
@@ -235,7 +234,7 @@ def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, is_redir
     first, longest = RETRY_SECONDS
     trouble = (Reason.ROBOTS_UNREACHABLE if is_redirected else fetched.reason) if _is_lasting(fetched) else None
     return RobotsRow(
-        origin=origin,
+        origin=place,
         access=access,
         body=old.body if old else b"",
         http_status=fetched.http_status,
@@ -246,6 +245,10 @@ def robots_row(origin: str, fetched: Fetched, old: RobotsRow | None, *, is_redir
         unreachable_since=since,
         expires_at=now + min(max(now - since, first), longest),
     )
+
+
+def _host_in(place: str) -> str:
+    return host_of(f"{origin_in(place)}/")
 
 
 def _unasked(url: str, detail: str) -> Fetched:

@@ -14,13 +14,13 @@ from sqspider.frontier import Clock, FrontierError, Hosts
 from sqspider.host import RobotsAccess
 from sqspider.log import get_logger
 from sqspider.message import Message
+from sqspider.politeness.agent import Agent, origin_in
 from sqspider.politeness.memory import Memory
 from sqspider.politeness.robots_fetch import KnownRules, RobotsFiles
 from sqspider.politeness.turns import SOON_SECONDS
 from sqspider.politeness.verdicts import Awaited, Postponed
 from sqspider.record import Reason
 from sqspider.scope import Blocked
-from sqspider.url import origin_of
 
 CACHE_SIZE: Final = 8192  # files whose rules are kept here: two kilobytes each, where they are short,
 CACHE_BYTES: Final = 4 * 1024 * 1024  # and of so many bytes: rules take about eight times as much
@@ -29,7 +29,8 @@ log = get_logger(__name__)
 
 
 class RulesCache:
-    """The rules of the origins asked for last, bounded by their number and by the size of their files."""
+    """The rules of the places asked for last (origins, for most who ask), bounded by their number and by the size of
+    their files."""
 
     def __init__(self, frontier: Hosts) -> None:
         self._frontier = frontier
@@ -37,16 +38,16 @@ class RulesCache:
         self._kept: OrderedDict[str, KnownRules] = OrderedDict()
         self._size = 0
 
-    def get(self, origin: str, now: float) -> KnownRules | None:
+    def get(self, place: str, now: float) -> KnownRules | None:
         """Those that hold at a moment."""
-        known = self.peek(origin, now)
+        known = self.peek(place, now)
         if known is not None:
-            self._kept.move_to_end(origin)
+            self._kept.move_to_end(place)
         return known
 
-    def peek(self, origin: str, now: float) -> KnownRules | None:
+    def peek(self, place: str, now: float) -> KnownRules | None:
         """As :meth:`get`, amid a turn, which may come to nothing: nothing changes."""
-        known = self._kept.get(origin) if self._generation == self._frontier.generation else None
+        known = self._kept.get(place) if self._generation == self._frontier.generation else None
         return known if known is not None and known.row.expires_at > now else None
 
     def put(self, known: KnownRules) -> None:
@@ -62,64 +63,71 @@ class RulesCache:
             self._size -= dropped.size
 
 
+def ruled(
+    known: KnownRules, url: str, product_token: str, *, now: float, grace_seconds: float
+) -> Blocked | float | None:
+    """What a robots.txt that is known says of a URL: none that it may be fetched; a moment, that nobody can tell
+    before."""
+    row = known.row
+    if row.access is RobotsAccess.ALLOW_ALL:
+        return None
+    if row.access is RobotsAccess.UNREACHABLE:
+        if row.trouble is not None:
+            return Blocked(row.trouble, f"robots.txt of {origin_in(row.origin)}: {row.detail}")
+        if now - (row.unreachable_since or now) < grace_seconds:
+            return max(row.expires_at, now + SOON_SECONDS)
+        if row.good_at is None:
+            return Blocked(Reason.ROBOTS_UNREACHABLE, f"robots.txt of {origin_in(row.origin)}: {row.detail}")
+    verdict = known.rules.verdict(url, product_token)
+    if verdict.allowed:
+        return None
+    return Blocked(Reason.ROBOTS, f"robots.txt line {verdict.line}: {verdict.rule}")
+
+
 class Robots:
     """Judges URLs by their origins' rules. ``grace_seconds``: how long is waited for a file that cannot be had;
     ``at_a_time``: files that are asked for, so that servers which say nothing leave connections for pages."""
 
     def __init__(
-        self, frontier: Hosts, files: RobotsFiles, *, clock: Clock, product_token: str, grace_seconds: float,
-        at_a_time: int,
-    ) -> None:  # fmt: skip
+        self, frontier: Hosts, files: RobotsFiles, *, clock: Clock, grace_seconds: float, at_a_time: int
+    ) -> None:
         self._files = files
         self._clock = clock
-        self._product_token = product_token
         self._grace_seconds = grace_seconds
         self._places = asyncio.Semaphore(at_a_time)
         self._rules = RulesCache(frontier)
-        self._again_at: Memory[str, float] = Memory(frontier)  # origins whose file could not be had just now
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}  # for an origin's file that is asked for
+        self._again_at: Memory[str, float] = Memory(frontier)  # places whose file could not be had just now
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}  # for a file that is asked for
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def judge(self, message: Message) -> Blocked | Postponed | Awaited | None:
+    def judge(self, message: Message, agent: Agent) -> Blocked | Postponed | Awaited | None:
         """Whether a URL may be fetched by its robots.txt; asks for that where it is not known here."""
-        origin, now = origin_of(message.url), self._clock()
-        known = self._rules.get(origin, now)
+        place, now = agent.place_of(message.url), self._clock()
+        known = self._rules.get(place, now)
         if known is None:
-            again_at = self._again_at.get(origin) or 0.0
+            again_at = self._again_at.get(place) or 0.0
             if again_at <= now:
-                return Awaited(self._wait_for(origin, message.settings))
+                return Awaited(self._wait_for(place, message.settings, agent))
             return Postponed(max(now + SOON_SECONDS, again_at), message)
-        row = known.row
-        if row.access is RobotsAccess.ALLOW_ALL:
-            return None
-        if row.access is RobotsAccess.UNREACHABLE:
-            if row.trouble is not None:
-                return Blocked(row.trouble, f"robots.txt of {origin}: {row.detail}")
-            if now - (row.unreachable_since or now) < self._grace_seconds:
-                return Postponed(max(row.expires_at, now + SOON_SECONDS), message)
-            if row.good_at is None:
-                return Blocked(Reason.ROBOTS_UNREACHABLE, f"robots.txt of {origin}: {row.detail}")
-        verdict = known.rules.verdict(message.url, self._product_token)
-        if verdict.allowed:
-            return None
-        return Blocked(Reason.ROBOTS, f"robots.txt line {verdict.line}: {verdict.rule}")
+        verdict = ruled(known, message.url, agent.product_token, now=now, grace_seconds=self._grace_seconds)
+        return Postponed(verdict, message) if isinstance(verdict, float) else verdict
 
-    def is_known(self, url: str) -> bool:
+    def is_known(self, url: str, agent: Agent) -> bool:
         """Whether the rules for a URL are here, whatever they say. It reads only: amid a turn."""
-        return self._rules.peek(origin_of(url), self._clock()) is not None
+        return self._rules.peek(agent.place_of(url), self._clock()) is not None
 
-    def is_known_to_allow(self, url: str) -> bool:
+    def is_known_to_allow(self, url: str, agent: Agent) -> bool:
         """Whether the rules are here and allow a URL. It reads only: amid a turn."""
-        known = self._rules.peek(origin_of(url), self._clock())
+        known = self._rules.peek(agent.place_of(url), self._clock())
         if known is None or known.row.access is RobotsAccess.UNREACHABLE:
             return False
         if known.row.access is RobotsAccess.ALLOW_ALL:
             return True
-        return known.rules.verdict(url, self._product_token).allowed
+        return known.rules.verdict(url, agent.product_token).allowed
 
-    def sitemaps_of(self, origin: str) -> tuple[str, ...]:
-        """What the ``Sitemap`` lines of an origin's file say; nothing while it is not known here."""
-        known = self._rules.get(origin, self._clock())
+    def sitemaps_of(self, place: str) -> tuple[str, ...]:
+        """What the ``Sitemap`` lines of a place's file say; nothing while it is not known here."""
+        known = self._rules.get(place, self._clock())
         return known.rules.sitemaps() if known is not None else ()
 
     async def close(self, *, at_once: bool) -> None:
@@ -134,42 +142,42 @@ class Robots:
             await asyncio.gather(*tasks, return_exceptions=True)
         await self._files.close()
 
-    def _wait_for(self, origin: str, settings: CrawlSettings) -> asyncio.Future[None]:
-        """A future of the asker's own, done when the origin's file is known, or known not to be had now."""
+    def _wait_for(self, place: str, settings: CrawlSettings, agent: Agent) -> asyncio.Future[None]:
+        """A future of the asker's own, done when the place's file is known, or known not to be had now."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if origin in self._waiting:
-            self._waiting[origin].append(future)
+        if place in self._waiting:
+            self._waiting[place].append(future)
         else:
-            self._waiting[origin] = [future]
-            task = asyncio.create_task(self._get(origin, settings))
+            self._waiting[place] = [future]
+            task = asyncio.create_task(self._get(place, settings, agent))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return future
 
-    async def _get(self, origin: str, settings: CrawlSettings) -> None:
-        """Ask for an origin's file; whoever waits is told, of what went wrong too."""
+    async def _get(self, place: str, settings: CrawlSettings, agent: Agent) -> None:
+        """Ask for a place's file; whoever waits is told, of what went wrong too."""
         error: Exception | None = None
         try:
             async with self._places:
-                found = await self._files.get(origin, settings)
+                found = await self._files.get(place, settings, agent)
             if isinstance(found, float):
-                self._again_at.put(origin, found)
+                self._again_at.put(place, found)
             else:
                 self._rules.put(found)
         except asyncio.CancelledError:
-            for future in self._waiting.pop(origin):
+            for future in self._waiting.pop(place):
                 future.cancel()
             raise
         except Exception as caught:  # noqa: BLE001 - handed on to everybody who waits
             error = caught
-        waiting = [future for future in self._waiting.pop(origin) if not future.done()]
+        waiting = [future for future in self._waiting.pop(place) if not future.done()]
         for future in waiting:
             if error is None:
                 future.set_result(None)
             else:
                 future.set_exception(error)
         if error is not None and not waiting:
-            _tell_of_what_nobody_waits_for(origin, error)
+            _tell_of_what_nobody_waits_for(origin_in(place), error)
 
 
 def _tell_of_what_nobody_waits_for(origin: str, error: Exception) -> None:

@@ -18,6 +18,8 @@ from sqspider.web.scanner import elements_of
 PRESCAN_BYTES: Final = 1024  # how far a declaration inside a document is looked for
 DEFAULT_ENCODING: Final = "windows-1252"  # what browsers take where nothing is declared
 
+XML_TYPES: Final = ("text/xml", "application/xml")  # and all that end in +xml
+
 _HTTP_SPACE: Final = " \t\r\n"
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _QUOTED_STRING_TEXT: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -173,6 +175,20 @@ def xml_encoding_of(head: bytes, charset: str | None = None) -> str:
     found = _XML_ENCODING.search(head)
     declared = _as_declared_inside(encoding_for(found[2].decode("latin-1"))) if found else None
     return "utf-8" if declared is None or declared == "replacement" else declared
+
+
+def encoding_of_answer(body: bytes, headers: Sequence[tuple[str, str]]) -> str:
+    """The encoding of what a server answered: as XML's where its content type says that it is some."""
+    mime_type = mime_type_of([value for name, value in headers if name.lower() == "content-type"])
+    essence, charset = mime_type or ("", None)
+    if essence in XML_TYPES or essence.endswith("+xml"):
+        return xml_encoding_of(body[:PRESCAN_BYTES], charset)
+    return encoding_of(body, charset)
+
+
+def text_of_answer(body: bytes, headers: Sequence[tuple[str, str]]) -> str:
+    """What a server answered, as text. Never fails: what does not decode becomes U+FFFD."""
+    return decode(body, encoding_of_answer(body, headers))
 
 
 def _is_utf_8(document: bytes) -> bool:

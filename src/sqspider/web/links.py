@@ -18,7 +18,15 @@ import msgspec
 from sqspider.record import Reason
 from sqspider.url import Refused, canonicalize, cut_to_length
 from sqspider.web.attributes import Attributes, decoded
-from sqspider.web.charset import PRESCAN_BYTES, decode, encode_query, encoding_of, mime_type_of, xml_encoding_of
+from sqspider.web.charset import (
+    PRESCAN_BYTES,
+    XML_TYPES,
+    decode,
+    encode_query,
+    encoding_of,
+    mime_type_of,
+    xml_encoding_of,
+)
 from sqspider.web.refresh import Refresh, parse_refresh
 from sqspider.web.scanner import PAGE_TAGS, page_elements
 from sqspider.web.xhtml import NotXhtmlError, read_xhtml
@@ -27,7 +35,6 @@ MAX_TITLE_CHARACTERS: Final = 300
 
 _HTML_TYPE: Final = "text/html"
 _XHTML_TYPE: Final = "application/xhtml+xml"
-_XML_TYPES: Final = ("text/xml", "application/xml")  # and all that end in +xml
 _LOOKS_LIKE_XML: Final = re.compile(rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*<\?xml")
 _LOOKS_LIKE_HTML: Final = re.compile(
     rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*<(?:!--|(?:!doctype html|html|head|script|iframe|h1|div|font|table|a"
@@ -85,7 +92,7 @@ def read_page(
         return _Reader(url, headers, options, product_token)
 
     reader, is_page = new_reader(), essence in (_HTML_TYPE, _XHTML_TYPE)
-    if essence in _XML_TYPES or essence.endswith("+xml"):
+    if essence in XML_TYPES or essence.endswith("+xml"):
         try:
             reader.read_xhtml(body, charset)
             return reader.page_links()
@@ -101,7 +108,7 @@ def read_page(
 def _sniffed(body: bytes) -> str:
     """MIME Sniffing standard, section 7.1, as far as it matters here."""
     if _LOOKS_LIKE_XML.match(body):
-        return _XML_TYPES[0]
+        return XML_TYPES[0]
     return _HTML_TYPE if _LOOKS_LIKE_HTML.match(body) else ""
 
 
@@ -127,7 +134,7 @@ class _Reader:
     def read_html(self, body: bytes, charset: str | None) -> None:
         self._encoding = encoding_of(body, charset)
         hrefs = self._hrefs
-        for element in page_elements(_in_utf_8(body, self._encoding), self._tags()):
+        for element in page_elements(in_utf_8(body, self._encoding), self._tags()):
             if isinstance(element, bytes):
                 hrefs[element] = None
             else:
@@ -136,7 +143,7 @@ class _Reader:
     def read_xhtml(self, body: bytes, charset: str | None) -> None:
         """Raises :class:`NotXhtmlError`."""
         self._encoding = xml_encoding_of(body[:PRESCAN_BYTES], charset)
-        read_xhtml(_in_utf_8(body, self._encoding), self._tags(), self._take)
+        read_xhtml(in_utf_8(body, self._encoding), self._tags(), self._take)
 
     def _tags(self) -> tuple[str, ...]:
         return (*PAGE_TAGS, "img", "source") if self._options.srcset else PAGE_TAGS
@@ -195,7 +202,7 @@ class _Reader:
 
     def page_links(self) -> PageLinks:
         """What was gathered, resolved. It can be asked for once."""
-        base = _base_url(self._base, self._url)
+        base = base_url(self._base, self._url)
         links: dict[str, None] = {}
         left_out: dict[Reason, int] = {}
         too_long: dict[str, None] = {}
@@ -242,7 +249,7 @@ class _Reader:
 
     def _resolved(self, href: str, base: str) -> str | Refused:
         if self._encoding != "utf-8" and "?" in href and not href.isascii():
-            href = _with_encoded_query(href, self._encoding)
+            href = with_encoded_query(href, self._encoding)
         return canonicalize(href, base, drop_tracking=self._options.drop_tracking)
 
     def _folder_of(self, base: str) -> str | None:
@@ -268,7 +275,8 @@ def _resolved_in(folder: str, href: bytes | str) -> str | Refused | None:
     return canonicalize(written, folder) if _IS_RELATIVE_TO_FOLDER.match(written) else None
 
 
-def _in_utf_8(body: bytes, encoding: str) -> bytes:
+def in_utf_8(body: bytes, encoding: str) -> bytes:
+    """A document as it is scanned."""
     if encoding == "utf-8":
         return body.removeprefix(codecs.BOM_UTF8)
     return decode(body, encoding).encode("utf-8", "replace")
@@ -290,7 +298,7 @@ def _directives_for(value: str, agents: Sequence[str]) -> Iterator[str]:
             yield directive.strip().lower()
 
 
-def _base_url(base: str | None, url: str) -> str:
+def base_url(base: str | None, url: str) -> str:
     """HTML standard, section 4.2.3: a base that is no URL, or one of two schemes, is ignored."""
     if base is None:
         return url
@@ -307,7 +315,8 @@ def _joined(url: str, relative: str) -> str:
     return joined
 
 
-def _with_encoded_query(href: str, encoding: str) -> str:
+def with_encoded_query(href: str, encoding: str) -> str:
+    """A reference of a page that is not in UTF-8: its query is in the page's encoding."""
     address, _, query = href.partition("?")
     query, hash_sign, fragment = query.partition("#")
     return f"{address}?{encode_query(query, encoding)}{hash_sign}{fragment}"

@@ -82,7 +82,7 @@ def is_at_wall(visit: Visit, fetched: Fetched, promised: Promised) -> bool:
     if target is None or not (cookie := cookie_for(fetched, target, visit.cookie)):
         return False
     if target != visit.message.url:
-        promised.note(target, cookie)
+        promised.note(visit.message.key_of(target), cookie)
         return False
     if cookie == visit.cookie or visit.walls >= MAX_WALLS or visit.is_suspect:  # which is asked once a claim
         return False

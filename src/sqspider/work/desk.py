@@ -55,6 +55,7 @@ class Batch(NamedTuple):
 
     taken: Sequence[Taken] = ()
     hosts: Mapping[str, HostRow] = {}
+    asked_at: float | None = None  # when it was asked for, after a wait; none: hosts are entered apart
 
 
 class Desk(Protocol):
@@ -71,6 +72,9 @@ class Desk(Protocol):
 
     def delete(self, delivery: Delivery) -> asyncio.Future[None]:
         """End a delivery that has nothing more to say."""
+
+    def park(self, delivery: Delivery) -> asyncio.Future[None]:
+        """Put a delivery aside, whose crawl does not run."""
 
     def claim(self, request: ClaimRequest) -> Awaitable[Won | Lost]:
         """Claim a URL."""
@@ -109,6 +113,8 @@ class CallDesk:
         self._retry = Batcher(frontier.retry, size=MOST_ENDS, linger_seconds=linger)
         self._defer = Batcher(self._defer_batch, size=MOST_ENDS, linger_seconds=linger)
         self._delete = Batcher(self._delete_batch, size=MOST_ENDS, linger_seconds=linger)
+        self._park = Batcher(self._park_batch, size=MOST_ENDS, linger_seconds=linger)
+        self.park = self._park.put
         self.finish, self.retry, self.claim = self._finish.put, self._retry.put, self._claim.put
         self.defer, self.delete = self._defer.put, self._delete.put
 
@@ -140,7 +146,7 @@ class CallDesk:
             stopping.cancel()
 
     async def close(self) -> None:
-        for batcher in (self._claim, self._finish, self._retry, self._defer, self._delete):
+        for batcher in (self._claim, self._finish, self._retry, self._defer, self._delete, self._park):
             await batcher.close()
 
     async def _claim_batch(self, requests: Sequence[ClaimRequest]) -> Sequence[Won | Lost]:
@@ -163,6 +169,10 @@ class CallDesk:
 
     async def _delete_batch(self, deliveries: Sequence[Delivery]) -> Sequence[None]:
         await self._frontier.delete(deliveries)
+        return [None] * len(deliveries)
+
+    async def _park_batch(self, deliveries: Sequence[Delivery]) -> Sequence[None]:
+        await self._frontier.park(deliveries)
         return [None] * len(deliveries)
 
 

@@ -31,15 +31,16 @@ from sqspider.frontier import (
 from sqspider.log import get_logger
 from sqspider.politeness.budgets import has_budget
 from sqspider.record import Outcome, Reason, status_for
+from sqspider.revisit import after_visit
 from sqspider.work.desk import Desk, Done
 from sqspider.work.hand import Hand, Visit
+from sqspider.work.holding import Holding, Take
 from sqspider.work.memories import Memories
 from sqspider.work.page import Visited
 from sqspider.work.store import StoreError
 from sqspider.work.suspects import CRASHED, Suspicion, suspicion_of
 from sqspider.work.tally import Tally
 
-LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
 UNKEPT_AGAIN_SECONDS: Final = 60.0  # after what was fetched could not be stored: its host shall not pay for that
 
 log = get_logger(__name__)
@@ -58,9 +59,12 @@ class Endings:
         first_retry_seconds: float,
         clock: Clock,
         rng: random.Random,
+        lease_seconds: float,
+        take: Take | None = None,
     ) -> None:
         self.tally = Tally()
         self.unended: dict[str, Delivery] = {}  # by receipt
+        self.crawl: str | None = None  # whose pages are counted; none: all
         self.under_way = 0  # ends that are not answered yet
         self._frontier = frontier
         self._desk = desk
@@ -69,6 +73,7 @@ class Endings:
         self._first_retry_seconds = first_retry_seconds
         self._clock = clock
         self._rng = rng
+        self.holding = None if take is None else Holding(frontier, self, hand, take, clock, lease_seconds)
         self._left: list[Retry] = []  # claims that a busy frontier did not let us end
         self.failure: BaseException | None = None  # what makes work impossible, met by an end
         self._failed = asyncio.Event()
@@ -119,7 +124,7 @@ class Endings:
         self.tally.lost += 1
         log.info(f"LOST race — already claimed by another consumer: {url}")
         if claim.why is LostReason.FINISHED:
-            self._memories.finished.add(url)
+            self._memories.finished.add(visit.message.key)
             self._hand_in(visit, self._desk.delete(visit.delivery), self._end_delivery)
         else:
             self._defer(visit, claim.lease_until, is_changed=False)
@@ -135,7 +140,7 @@ class Endings:
             case Suspicion.TO_BE_ALONE:  # no lease is held while it waits for its turn
                 unended = claim.unended - 1
                 log.warning("suspect", url=claim.url, unended_claims=unended, fetched="alone, when it comes back")
-                self._memories.suspects.add(claim.url)
+                self._memories.suspects.add(visit.message.key)
                 self.put_off(visit, self._clock())
         return True
 
@@ -148,14 +153,18 @@ class Endings:
         else:
             self._put_back(visit, until, tried=False, is_unused=True)
 
+    def end_delivery(self, visit: Visit, answer: asyncio.Future[None]) -> None:
+        """A delivery ends unclaimed, when the frontier has answered."""
+        self._hand_in(visit, answer, self._end_delivery)
+
     def _defer(self, visit: Visit, until: float, *, is_changed: bool = True) -> None:
         message = visit.message if is_changed else None
         deferral = Deferral(delivery=visit.delivery, until=until, message=message)
-        self._hand_in(visit, self._desk.defer(deferral), self._deferred)
+        self._hand_in(visit, self._desk.defer(deferral), partial(self._end_delivery, is_deferred=True))
 
     def give_back(self, visit: Visit, at: float, outcome: Outcome | None = None, *, tried: bool = False) -> None:
         """Put it into the queue for later. ``tried``: the URL pays with a try for what it met."""
-        self._memories.suspects.discard(visit.message.url)
+        self._memories.suspects.discard(visit.message.key)
         self._put_back(visit, at, tried=tried, outcome=outcome)
 
     def _put_back(self, visit: Visit, at: float, **more: Any) -> None:
@@ -167,31 +176,28 @@ class Endings:
 
     def finish(
         self, visit: Visit, outcome: Outcome, links: tuple[Entry, ...] = (), visited: Visited | None = None
-    ) -> asyncio.Future[bool | StoreError]:
-        """End a record, with the links that were found there. What comes back is done once that has been answered."""
-        assert visit.claim is not None
+    ) -> None:
+        """End a record, with the links that were found there: at once, or when who takes the pages has done with it."""
+        if self.holding is None or outcome.is_redirect:
+            self.end(visit, outcome, links, visited)
+        else:
+            self.holding.hold(visit, outcome, links, visited)
+
+    def end(self, visit: Visit, outcome: Outcome, links: tuple[Entry, ...], visited: Visited | None) -> None:
+        """End a record, now."""
+        claim = visit.claim
+        assert claim is not None
+        headers = visited.fetched.headers if visited is not None else ()
         end = Finish(
-            claim=visit.claim,
+            claim=claim,
             delivery=visit.delivery,
             outcome=outcome,
             links=links,
+            kept=after_visit(claim.kept, outcome, headers, self._clock()),
             has_budget=has_budget(visit.message.settings),
         )
         ended = self._desk.finish(Done(end, visited))
         self._hand_in(visit, ended, partial(self._finished, end, visited))
-        return ended
-
-    async def record_all_but_last(self, links: Iterable[Entry]) -> tuple[Entry, ...]:
-        """Record the links of a page a thousand at a time, so that no transaction grows with the page; the
-        last of them are left to its finish. Those of a claim that is lost or never ended do no harm."""
-        some: list[Entry] = []
-        for link in links:
-            if len(some) == LINKS_AT_A_TIME:
-                await self._frontier.enqueue(some)
-                self._memories.remember(some)
-                some = []
-            some.append(link)
-        return tuple(some)
 
     def end_in_error(self, visit: Visit) -> None:
         """A fault of ours in a visit: the URL is tried again, or failed by that. Without a claim it comes back."""
@@ -289,14 +295,12 @@ class Endings:
         if not answer:
             log.warning("stale_claim", url=claim.url, attempt=claim.attempt)
             return
-        visit.is_finished = True
         self._end_delivery(visit)
-        self.tally.finished[outcome.status] += 1
-        self.tally.bytes += outcome.bytes
+        self.tally.add_finished(outcome, is_of_run=self.crawl in (None, visit.message.crawl_name))
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
-        self._memories.suspects.discard(claim.url)
-        self._memories.recorded.add(claim.url)
-        self._memories.finished.add(claim.url)
+        self._memories.suspects.discard(visit.message.key)
+        self._memories.recorded.add(visit.message.key)
+        self._memories.finished.add(visit.message.key)
         self._memories.remember(end.links)
         if visited is not None and visited.page is not None and visited.page.left_out:
             reasons = {reason.value: number for reason, number in visited.page.left_out.items()}
@@ -320,9 +324,6 @@ class Endings:
         self._end_delivery(visit)
         self.tally.retried += end.tried
 
-    def _deferred(self, visit: Visit, _: None) -> None:
-        self._end_delivery(visit)
-        self.tally.deferred += 1
-
-    def _end_delivery(self, visit: Visit, _: None = None) -> None:
+    def _end_delivery(self, visit: Visit, _: None = None, *, is_deferred: bool = False) -> None:
         self.unended.pop(visit.delivery.receipt, None)
+        self.tally.deferred += is_deferred

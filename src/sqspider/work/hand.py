@@ -10,6 +10,7 @@ from typing import Final
 from sqspider.frontier import Clock, Delivery, Won
 from sqspider.message import Message
 from sqspider.politeness import Permission, Politeness
+from sqspider.politeness.agent import Agent
 from sqspider.url import host_of
 from sqspider.work.gate import Gate
 from sqspider.work.large_bodies import Space
@@ -29,6 +30,7 @@ class Visit:
         self.message = message  # with its slot, once it has one
         self.host = host_of(message.url)
         self.space = space  # in memory, if its body is large
+        self.agent: Agent | None = None  # who asks for it; none: what its crawl's row says is not known yet
         self.claim: Won | None = None
         self.permission: Permission | None = None  # to ask its host, that came with the claim
         self.generation = 0  # of the frontier when it was judged
@@ -49,8 +51,7 @@ class Visit:
         self.walls = 0  # such redirects that led it to itself
         self.is_over = False  # its end is with the frontier, or it needs none
         self.is_in_error = False  # a fault of ours broke it off
-        self.is_finished = False  # and its record is final by it
-        self.ending = 0  # calls that are not answered yet
+        self.ending = 0  # calls that are not answered yet, and one who takes its page
 
 
 class Hand:
@@ -75,13 +76,14 @@ class Hand:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing is in hand, nor with a sink."""
+        """Nothing is in hand, nor with who takes pages."""
         return not self.visits and not self.waiting.at_work
 
-    @property
-    def unclaimed(self) -> int:
-        """Visits without a claim."""
-        return sum(visit.claim is None for visit in self.visits)
+    def of_crawl(self, name: str | None) -> int:
+        """How many visits are of the crawl of a name; none: all of them."""
+        if name is None:
+            return len(self.visits)
+        return sum(visit.message.crawl_name == name for visit in self.visits)
 
     def enter_gate(self, visit: Visit) -> bool:
         """Whether it is inside. If not it has a ticket, by which it is told; none if it was sent away."""

@@ -17,8 +17,9 @@ from sqspider.host import HostRow, Passage
 from sqspider.log import get_logger
 from sqspider.message import BadBody, Message
 from sqspider.politeness import PROBE_POLL_SECONDS, Politeness
-from sqspider.record import Status
 from sqspider.url import is_cut
+from sqspider.work.allowance import Allowance
+from sqspider.work.crawls import CrawlRows, Known
 from sqspider.work.desk import Desk, Wishes
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
@@ -28,6 +29,7 @@ from sqspider.work.waiting import ROOM
 
 MAX_BACKOFF_SECONDS: Final = 30.0
 RUNNERS_A_CLAIM_AHEAD: Final = 4
+CRAWL_LOOK_SECONDS: Final = 1.0  # between two looks whether a crawl is over, while there is more of others
 
 log = get_logger(__name__)
 
@@ -51,11 +53,13 @@ class Intake:
         endings: Endings,
         hand: Hand,
         memories: Memories,
+        crawls: CrawlRows,
         options: WorkerOptions,
         *,
         clock: Clock,
         stopping: asyncio.Event,
         lease_needed: float,
+        allowance: Allowance | None,
     ) -> None:
         self._frontier = frontier
         self._desk = desk
@@ -65,17 +69,22 @@ class Intake:
         self._hand = hand
         self._waiting = hand.waiting
         self._memories = memories
+        self._crawls = crawls
         self._options = options
         self._clock = clock
         self._stopping = stopping
         self._lease_needed = lease_needed
+        self._allowance = allowance
+        self._crawl: str | None = None  # with whose end it is enough; none: with that of all
         self._timer: asyncio.TimerHandle | None = None  # for what is claimed ahead
         self._is_held_up = False  # what was claimed ahead found no runner: none is until one was free
         self._look_again_at = 0.0  # by the loop's clock, whether nothing is left
 
-    async def run(self, mode: Mode) -> None:
-        """Take in until the mode ends it, a limit, the order to stop, or a network that is down for good."""
-        backoff = 0.0
+    async def run(self, mode: Mode, crawl: str | None) -> None:
+        """Take in until the mode ends it, a limit, the order to stop, or a network that is down for good. It is enough
+        when nothing is left of ``crawl``, whatever there is of others; none: when nothing is left that could be worked
+        on here."""
+        self._crawl, backoff = crawl, 0.0
         while not self._stopping.is_set() and not self._network.is_spent:
             try:
                 room = await self._room()
@@ -83,8 +92,10 @@ class Intake:
                     return
                 if not await self._network_lets_in():
                     continue
+                await self._crawls.refresh()
                 number = await self._take(min(room, self._most(mode)), mode)
-                is_done = not number and mode is Mode.UNTIL_EMPTY and await self._is_done()
+                is_enough = mode is Mode.UNTIL_EMPTY and (not number or crawl is not None)
+                is_done = is_enough and await self._is_done()
                 backoff = 0.0
             except FrontierBusyError as error:
                 backoff = min(max(1.0, backoff * 2), MAX_BACKOFF_SECONDS)
@@ -105,29 +116,33 @@ class Intake:
         began_at = self._clock()
         # A single poll is to bring something: what its slot is waited for in the queue would not be worked on.
         wishes = Wishes(self._may_be_claimed, no_passage if mode is Mode.ONCE else self._passage_of)
-        taken, rows = await self._desk.take(limit, wishes)
-        self._politeness.note_rows(rows, began_at)
+        taken, rows, asked_at = await self._desk.take(limit, wishes)
+        asked_at = began_at if asked_at is None else asked_at  # as old as the wait, permissions would be too old
+        self._politeness.note_rows(rows, asked_at)
         self._is_held_up = False
         self._endings.tally.received += len(taken)
         for one in taken:
-            self.start(one, began_at)
+            self.start(one, asked_at)
         if not taken:
             log.debug("No messages")
         return len(taken)
 
     def _may_be_claimed(self, message: Message) -> bool:
         """Whether a URL can be asked for as soon as there is a runner. It only reads: amid a turn."""
-        url, memories = message.url, self._memories
-        if is_cut(url) or url in memories.finished or url in memories.suspects:
-            return False
-        return self._politeness.is_free(message)
+        known = self._taken_up(message)
+        return known is not None and self._politeness.is_free(*known)
 
     def _passage_of(self, message: Message, row: HostRow) -> Passage | None:
         """With what a URL's host is entered as it is taken; none: it is taken at once. As :meth:`_may_be_claimed`."""
-        url, memories = message.url, self._memories
-        if is_cut(url) or url in memories.finished or url in memories.suspects:
+        known = self._taken_up(message)
+        return None if known is None else self._politeness.passage(known.message, row, known.agent)
+
+    def _taken_up(self, message: Message) -> Known | None:
+        """A message as it is to be worked on; none: there is more to be found out first, or it is not to be fetched."""
+        key, memories = message.key, self._memories
+        if is_cut(message.url) or key in memories.finished or key in memories.suspects:
             return None
-        return self._politeness.passage(message, row)
+        return self._crawls.peek(message)
 
     def start(self, taken: Taken, asked_at: float = 0.0) -> None:
         """Take a delivery in hand. ``asked_at``: when it was asked for, if its host was entered with that."""
@@ -136,7 +151,9 @@ class Intake:
             # Left unended: it comes back until it reaches the dead letters.
             log.warning("bad_message", message_id=delivery.message_id, why=message.why)
             return
-        visit = self._hand.take(delivery, message)
+        known = self._crawls.peek(message)
+        visit = self._hand.take(delivery, message if known is None else known.message)
+        visit.agent = None if known is None else known.agent
         visit.is_at_gate = isinstance(claim, Won)
         if taken.token is not None:
             visit.permission = self._politeness.permitted(visit.host, taken.token, asked_at)
@@ -195,7 +212,8 @@ class Intake:
             if not self._has_room:
                 await self._hand.until(lambda: self._has_room or self._endings.are_some_left)
                 continue
-            places, left = self._places, await self._budget_left()
+            places = self._places
+            left = await self._budget_left(places)
             if left is None or left > 0:
                 return places if left is None else min(places, left)
             if self._hand.is_empty and not self._endings.are_some_left:
@@ -212,7 +230,9 @@ class Intake:
     @property
     def _places(self) -> int:
         """How many deliveries could be worked on now."""
-        at_a_time = self._at_a_time
+        at_a_time, holding = self._at_a_time, self._endings.holding
+        if holding is not None and holding.is_full:
+            return 0
         if self._is_held_up:
             return at_a_time - self._load
         # Who is killed leaves all claims unended: few for later beside those for now, and none waits for long either.
@@ -232,18 +252,14 @@ class Intake:
         at_once = self._waiting.at_work + self._waiting.due + self._hand.gate.in_line
         return at_once + waits_too_much + ends_too_late
 
-    async def _budget_left(self) -> int | None:
-        """Pages that may still be taken in; none is no limit. Other workers' unclaimed ones are not seen."""
-        if self._options.max_pages is None and self._options.max_bytes is None:
-            return None
-        counts = await self._frontier.counts()
-        status = counts.by_status
-        if self._options.max_bytes is not None and counts.bytes >= self._options.max_bytes:
+    async def _budget_left(self, wanted: int) -> int | None:
+        """How many more may be taken in by the run's limits; none: there is none."""
+        most = self._options.max_bytes
+        if most is not None and (await self._frontier.counts()).bytes >= most:
             return 0
-        if self._options.max_pages is None:
+        if self._allowance is None:
             return None
-        pages = status[Status.DONE] - counts.redirects + status[Status.FAILED]
-        return self._options.max_pages - (pages + status[Status.PROCESSING] + self._hand.unclaimed)
+        return await self._allowance.left(self._endings.tally, self._hand.of_crawl(self._crawl), wanted)
 
     # Enough.
 
@@ -254,7 +270,8 @@ class Intake:
         if loop.time() < self._look_again_at:
             return False
         if not await self._seems_done():
-            self._look_again_at = loop.time() + lag_seconds
+            between = 0.0 if self._crawl is None else CRAWL_LOOK_SECONDS
+            self._look_again_at = loop.time() + max(lag_seconds, between)
             return False
         if lag_seconds == 0:
             return True
@@ -263,6 +280,22 @@ class Intake:
 
     async def _seems_done(self) -> bool:
         """Whether nothing is left by one look: here, in the queue, and no record open."""
-        if not self._hand.is_empty or (await self._frontier.counts()).open:
+        if self._crawl is not None:
+            return not self._hand.of_crawl(self._crawl) and await self._is_over(self._crawl)
+        if not self._hand.is_empty:
             return False
-        return (await self._frontier.queue_stats()).is_empty
+        idle = self._crawls.idle  # what is left of these is for others, or for later
+        left = (await self._frontier.counts()).open
+        for ref in idle:
+            left -= (await self._frontier.counts(crawl=ref.name)).open
+        if left > 0:
+            return False
+        queue = await self._frontier.queue_stats()
+        return queue.is_empty or (bool(idle) and not queue.visible and not queue.in_flight)
+
+    async def _is_over(self, name: str) -> bool:
+        """Whether nothing of a crawl is left that could be worked on here. Loose records are the default crawl's."""
+        ref = self._crawls.named(name)
+        if ref is not None and self._crawls.is_idle(ref):
+            return True
+        return not (await self._frontier.counts(crawl=name)).open

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from sqspider.frontier import Entry, Frontier
+from sqspider.frontier import Entry, Frontier, FrontierBusyError
 from sqspider.work.cookie_wall import Promised
 
+LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
 SUSPECTS: Final = 10_000  # URLs that may kill their workers, that are remembered
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
 
@@ -56,7 +57,30 @@ class Memories:
         fewer redirects may yet be found."""
         for entry in recorded:
             if not entry.redirects:
-                self.recorded.add(entry.url)
+                self.recorded.add(entry.key)
+
+    async def record_all_but_last(self, links: Iterable[Entry]) -> tuple[Entry, ...]:
+        """Record the links of a page a thousand at a time, so that no transaction grows with the page; the
+        last of them are left to its finish. Those of a claim that is lost or never ended do no harm."""
+        some: list[Entry] = []
+        for link in links:
+            if len(some) == LINKS_AT_A_TIME:
+                await self._frontier.enqueue(some)
+                self.remember(some)
+                some = []
+            some.append(link)
+        return tuple(some)
+
+    async def record_before_the_end(self, links: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        """Record links of a page that may be in somebody's hands for long, so that they need not wait for that; those
+        that are left to its finish after all, because the frontier is busy."""
+        if links:
+            try:
+                await self._frontier.enqueue(links)
+            except FrontierBusyError:
+                return links
+            self.remember(links)
+        return ()
 
     def forget_what_was_cleared(self) -> None:
         """What is remembered of records holds until they are cleared away."""

@@ -35,8 +35,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     sweep_seconds: float = 30.0  # between two sweeps
     seen_urls: int = 200_000  # links that are known to be recorded, so as not to ask again
     large_bodies: int | None = None  # bodies past LARGE_BYTES at a time, until their links are recorded
-    max_pages: int | None = None  # fetched pages in the frontier, after which no more is taken
-    max_bytes: int | None = None  # decoded bytes, likewise
+    max_pages: int | None = None  # fetched in this run, after which no more is taken; redirects not counted
+    max_bytes: int | None = None  # decoded bytes in the frontier, likewise
+    run: str | None = None  # workers of one run share its limit of pages; none: a run of its own
 
     ranges: ClassVar[dict[str, Range]] = {
         "concurrency": Range(1, 1000),
@@ -59,6 +60,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_numbers(self, self.ranges)
         check_line("worker_id", self.worker_id)
+        if self.run is not None:
+            check_line("run", self.run)
 
     @property
     def most_of_a_poll(self) -> int:

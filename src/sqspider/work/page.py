@@ -14,16 +14,17 @@ import msgspec
 from sqspider.crawls import MAX_DEPTH, measured_from
 from sqspider.frontier import Entry
 from sqspider.message import Message
-from sqspider.record import Outcome, status_for
-from sqspider.scope import within
+from sqspider.record import Kept, Outcome, status_for
+from sqspider.revisit import unchanged
+from sqspider.scope import Measure, within
 from sqspider.url import Scope, in_scope
 from sqspider.web.fetch import Fetched
 from sqspider.web.links import LinkOptions, PageLinks, read_page
-from sqspider.work.redirects import MAX_REDIRECTS, Led, led
+from sqspider.work.redirects import MAX_REDIRECTS, Led, becomes_seed, led, new_seed
 
 
 class Visited(msgspec.Struct, frozen=True, kw_only=True):
-    """One fetch that is over, as the store and the sinks get it."""
+    """One fetch that is over, as the store and who takes pages get it."""
 
     message: Message
     fetched: Fetched
@@ -37,14 +38,22 @@ class Assessed(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     page: PageLinks | None = None  # what is on it, if it was one
     entry: Entry | None = None  # where it leads, if it was a redirect that is followed
+    seed: str = ""  # so, where a crawl's scope is to be measured from that, too
 
 
-def assess(fetched: Fetched, message: Message, product_token: str) -> Assessed:
-    """What a fetch of a message's URL means for its record. ``product_token``: whom robots directives mean by us."""
-    way = None if fetched.redirect_to is None else led(message, fetched.redirect_to)
+def assess(
+    fetched: Fetched, message: Message, product_token: str, measure: Measure | None, kept: Kept | None = None
+) -> Assessed:
+    """What a fetch of a message's URL means for its record. ``product_token``: whom robots directives mean by us;
+    ``measure``: of a redirect, from where the scope is measured for the URL, and for where it leads; ``kept``: of
+    earlier visits."""
+    if fetched.is_unchanged and kept is not None and kept.good is not None:
+        return Assessed(outcome=unchanged(kept.good, round(fetched.elapsed_seconds * 1000)))
+    way = None if fetched.redirect_to is None or measure is None else led(message, fetched.redirect_to, measure)
     is_page = fetched.reason is None and way is None
     page = _read(fetched, message, product_token) if is_page else None
-    return Assessed(outcome=_outcome(fetched, way, page), page=page, entry=way.entry if way else None)
+    outcome = _outcome(fetched, way, page)
+    return Assessed(outcome=outcome, page=page, entry=way.entry if way else None, seed=way.seed if way else "")
 
 
 def _read(fetched: Fetched, message: Message, product_token: str) -> PageLinks | None:
@@ -78,15 +87,22 @@ def _outcome(fetched: Fetched, way: Led | None, page: PageLinks | None) -> Outco
     )
 
 
-def entries_of(assessed: Assessed, message: Message, recorded: Container[str]) -> Iterable[Entry]:
+def seed_led_to(page: PageLinks, message: Message, measure: Measure) -> str:
+    """Where a page that a crawl was asked for leads on to by itself, if its scope is to be measured from that, too."""
+    if page.leads_to is None or not message.is_seed or not becomes_seed(page.leads_to, message, measure):
+        return ""
+    return new_seed(page.leads_to, message, measure)
+
+
+def entries_of(assessed: Assessed, message: Message, recorded: Container[str], measure: Measure) -> Iterable[Entry]:
     """What is to be recorded for a visit: where it leads, or the links of its page that lie within the crawl; but
     for what is known to be ``recorded``. What is wrong with a pattern shows while they are taken."""
-    if assessed.entry is not None and assessed.entry.url not in recorded:
+    if assessed.entry is not None and assessed.entry.key not in recorded:
         return (assessed.entry,)
-    return _new_links(assessed.page, message, recorded) if assessed.page else ()
+    return _new_links(assessed.page, message, recorded, measure) if assessed.page else ()
 
 
-def _new_links(page: PageLinks, message: Message, recorded: Container[str]) -> Iterator[Entry]:
+def _new_links(page: PageLinks, message: Message, recorded: Container[str], measure: Measure) -> Iterator[Entry]:
     settings, seed = message.settings, message.seed
     if settings.scope is Scope.PAGE or page.nofollow:
         return
@@ -99,7 +115,13 @@ def _new_links(page: PageLinks, message: Message, recorded: Container[str]) -> I
             seed = page.leads_to
     if depth > (MAX_DEPTH if settings.max_depth is None else settings.max_depth):
         return
+    links, parent, crawl = chain(page.links, page.too_long), message.url, message.crawl
+    if crawl is not None:
+        found = (link for link in links if message.key_of(link) not in recorded)
+        for link in within(found, settings, measure):
+            yield Entry(url=link, depth=depth, parent=parent, redirects=redirects, crawl=crawl)
+        return
     inherited = measured_from(settings, seed)
-    found = (link for link in chain(page.links, page.too_long) if link not in recorded)
-    for link in within(found, settings, seed):
-        yield Entry(url=link, depth=depth, parent=message.url, settings=inherited, redirects=redirects)
+    found = (link for link in links if link not in recorded)
+    for link in within(found, settings, measure._replace(seed=seed) if seed != measure.seed else measure):
+        yield Entry(url=link, depth=depth, parent=parent, settings=inherited, redirects=redirects)

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
-from typing import Final, NamedTuple
+from typing import Final
 
+from sqspider.crawl import CrawlRef
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Entry, Frontier
-from sqspider.record import Reason
-from sqspider.url import Refused
-from sqspider.work.seeds import is_passed_over, read_url
+from sqspider.work.lists import Listed, RefusedLine
+from sqspider.work.scopes import add_seeds, is_measured
+from sqspider.work.seeds import read_url
 
 BATCH: Final = 500
-
-
-class RefusedLine(NamedTuple):
-    """A text that is no URL to crawl."""
-
-    line: int  # counted from 1; 0: no line, but a URL that was given by itself
-    refused: Refused
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.refused}" if self.line else str(self.refused)
 
 
 class Produced:
@@ -32,11 +23,61 @@ class Produced:
     def __init__(self) -> None:
         self.new = 0
         self.known = 0
-        self.refused: Counter[Reason] = Counter()
+        self.kept = 0  # known ones of which a list says something: their records keep what they had
+        self.refused: Counter[str] = Counter()  # how many for each reason
 
     @property
     def total(self) -> int:
         return self.new + self.known + self.refused.total()
+
+
+def entries_of(
+    texts: Iterable[str],
+    settings: CrawlSettings,
+    *,
+    crawl: CrawlRef | None = None,
+    listed: Iterable[Listed | RefusedLine] = (),
+    assume_http: bool = False,
+    produced: Produced,
+    on_refused: Callable[[RefusedLine], None],
+) -> Iterator[Entry]:
+    """Seeds from some texts and from a list, as they are read; see :func:`produce`. What is refused is counted."""
+    for item in chain((Listed(0, text) for text in texts), listed):
+        if isinstance(item, Listed):
+            url = read_url(item.text, assume_http=assume_http, drop_tracking=settings.drop_tracking)
+            if isinstance(url, str):
+                yield _entry(url, settings, crawl, item.meta)
+                continue
+            item = RefusedLine(item.line, url)
+        produced.refused[item.refused.reason] += 1
+        on_refused(item)
+
+
+def _entry(url: str, settings: CrawlSettings, crawl: CrawlRef | None, meta: str | None) -> Entry:
+    return Entry(url=url, settings=settings, meta=meta) if crawl is None else Entry(url=url, crawl=crawl, meta=meta)
+
+
+async def enqueue_all(
+    frontier: Frontier,
+    entries: Iterable[Entry],
+    settings: CrawlSettings,
+    *,
+    crawl: CrawlRef | None = None,
+    produced: Produced,
+    on_batch: Callable[[Produced], None] = lambda _: None,
+) -> None:
+    """Enqueue seeds in batches, and count what is new and known; see :func:`produce`."""
+    entries = iter(entries)
+    while batch := list(islice(entries, BATCH)):
+        if crawl is not None and is_measured(settings.scope):  # first: whoever sees a seed knows its scope
+            await add_seeds(frontier, crawl, [entry.url for entry in batch], settings.scope)
+        answers = await frontier.enqueue(batch)
+        produced.new += sum(answers)
+        produced.known += len(answers) - sum(answers)
+        produced.kept += sum(
+            entry.meta is not None and not is_new for entry, is_new in zip(batch, answers, strict=True)
+        )
+        on_batch(produced)
 
 
 async def produce(
@@ -44,32 +85,24 @@ async def produce(
     texts: Iterable[str],
     settings: CrawlSettings,
     *,
-    lines: Iterable[str] = (),
+    crawl: CrawlRef | None = None,
+    listed: Iterable[Listed | RefusedLine] = (),
     assume_http: bool = False,
     on_refused: Callable[[RefusedLine], None],
     on_batch: Callable[[Produced], None] = lambda _: None,
 ) -> Produced:
-    """Enqueue URLs as seeds, in batches and constant memory: some texts, and the lines of a file.
+    """Enqueue URLs as seeds, in batches and constant memory: some texts, and what a list says.
 
-    Both are read by :func:`sqspider.work.seeds.read_url`, which says what ``assume_http`` does; lines
-    that are empty or begin with ``#`` are passed over. ``on_refused`` is called for each that is
-    refused, the others go on; ``on_batch`` after each batch. Raises :class:`FrontierError`; what was
-    enqueued before stays, so doing it again goes on from there.
+    Those of a ``crawl`` go by its row, of which ``settings`` are: its scope is measured from them, too.
+
+    Both are read by :func:`sqspider.work.seeds.read_url`, which says what ``assume_http`` does.
+    ``on_refused`` is called for each that is refused, the others go on; ``on_batch`` after each
+    batch. Raises :class:`FrontierError`; what was enqueued before stays, so doing it again goes on
+    from there.
     """
     produced = Produced()
-    numbered = ((number, line) for number, line in enumerate(lines, 1) if not is_passed_over(line))
-    given = chain(((0, text) for text in texts), numbered)
-    while batch := list(islice(given, BATCH)):
-        urls = []
-        for number, text in batch:
-            url = read_url(text, assume_http=assume_http, drop_tracking=settings.drop_tracking)
-            if isinstance(url, Refused):
-                produced.refused[url.reason] += 1
-                on_refused(RefusedLine(number, url))
-            else:
-                urls.append(url)
-        answers = await frontier.enqueue([Entry(url=url, settings=settings) for url in urls])
-        produced.new += sum(answers)
-        produced.known += len(answers) - sum(answers)
-        on_batch(produced)
+    entries = entries_of(
+        texts, settings, crawl=crawl, listed=listed, assume_http=assume_http, produced=produced, on_refused=on_refused
+    )
+    await enqueue_all(frontier, entries, settings, crawl=crawl, produced=produced, on_batch=on_batch)
     return produced

@@ -12,7 +12,7 @@ from sqspider.crawls import measured_from
 from sqspider.frontier import Entry
 from sqspider.message import Message
 from sqspider.record import Reason
-from sqspider.scope import within
+from sqspider.scope import Measure, within
 from sqspider.url import Scope, in_scope, without_tracking
 
 MAX_REDIRECTS: Final = 10  # from one page to the next
@@ -25,10 +25,11 @@ class Led(NamedTuple):
     reason: Reason | None = None  # why it leads nowhere
     detail: str = ""
     entry: Entry | None = None  # the target, if it lies within the crawl
+    seed: str = ""  # a crawl's scope is to be measured from it, too
 
 
-def led(message: Message, location: str) -> Led:
-    """What follows from the redirect of a message's URL to a canonical one.
+def led(message: Message, location: str, measure: Measure) -> Led:
+    """What follows from the redirect of a message's URL to a canonical one; both are known to ``measure``.
 
     Whoever asked for a URL itself asked for what it leads to; the target of a link must be one that may be
     linked to. A seed's target of its own site is what the scope is measured from then.
@@ -41,12 +42,18 @@ def led(message: Message, location: str) -> Led:
         return Led(target, Reason.TOO_MANY_REDIRECTS, f"the last of {message.redirects} redirects leads on to {target}")
     seed, detail = message.seed, ""
     is_asked_for = message.depth == 0 or settings.scope is Scope.PAGE
-    if not is_asked_for and not _may_lead_to(target, message):
+    if not is_asked_for and not any(within((target,), settings, measure)):  # no link to it would be followed
         return Led(target, detail=f"redirected to {target}: that lies outside of the crawl")
-    if message.depth == 0 and in_scope(target, Scope.DOMAIN, seed):
+    if becomes_seed(target, message, measure):
         seed = target
-    elif settings.scope is not Scope.PAGE and not in_scope(target, settings.scope, seed):
-        detail = f"redirected to another site: {target} is fetched, and the scope stays that of {seed}"
+    elif settings.scope is not Scope.PAGE and not measure.holds(target):
+        whose = "as it is" if message.crawl is not None else f"that of {seed}"
+        detail = f"redirected to another site: {target} is fetched, and the scope stays {whose}"
+    if message.crawl is not None:
+        entry = Entry(
+            url=target, depth=message.depth, parent=message.url, redirects=message.redirects + 1, crawl=message.crawl
+        )
+        return Led(target, detail=detail, entry=entry, seed=new_seed(seed, message, measure))
     if settings.scope is not Scope.PAGE:
         settings = measured_from(settings, seed)
     entry = Entry(
@@ -55,6 +62,14 @@ def led(message: Message, location: str) -> Led:
     return Led(target, detail=detail, entry=entry)
 
 
-def _may_lead_to(target: str, message: Message) -> bool:
-    """Whether a link to the target would be followed."""
-    return any(within((target,), message.settings, message.seed))
+def becomes_seed(target: str, message: Message, measure: Measure) -> bool:
+    """Whether a seed leads to a URL of its own site, so that the scope is measured from that. Where a seed led to
+    another site, that one is none."""
+    is_seed = message.depth == 0 and (message.crawl is None or measure.holds(message.url))
+    return is_seed and in_scope(target, Scope.DOMAIN, message.seed)
+
+
+def new_seed(seed: str, message: Message, measure: Measure) -> str:
+    """A seed of a crawl that is to be noted; empty: it is known well enough."""
+    is_new = message.crawl is not None and seed != message.url and not measure.holds(seed)
+    return seed if is_new and message.settings.scope is not Scope.PAGE else ""

@@ -41,7 +41,7 @@ def read_url(text: str, *, assume_http: bool = False, drop_tracking: bool = Fals
     reads it as a lone surrogate, PEP 383) is percent-encoded as it is. ``assume_http`` takes
     ``example.com/x`` for ``http://example.com/x``.
     """
-    text = _bare(text)
+    text = bare(text)
     if found := _ENDS_A_URL.search(text):
         return Refused(Reason.BAD_URL, text, _after_the_end(found[0]))
     text = _RAW_BYTE.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", text)
@@ -62,16 +62,22 @@ def _after_the_end(character: str) -> str:
     return f"{name} ends a URL, and more follows: give each by itself"
 
 
+def bare(text: str) -> str:
+    """A line without the white space around it, and the mark that begins a file (files may be joined)."""
+    return text.strip().removeprefix(_BYTE_ORDER_MARK).strip()
+
+
 def is_passed_over(line: str) -> bool:
     """Whether a line of a list says nothing: it is empty, or a comment."""
-    return _bare(line)[:1] in ("", "#")
+    return bare(line)[:1] in ("", "#")
 
 
-def read_lines(file: BinaryIO) -> Iterator[str]:
+def read_lines(file: BinaryIO, *, most: int = MAX_LINE_CHARACTERS, keeps_blanks: bool = False) -> Iterator[str]:
     """The lines of a file, in constant memory: what is far too long for a URL is cut off.
 
     Lines end with CR, LF or CRLF. A byte order mark says which UTF it is, else it is UTF-8; bytes
-    that are none come as lone surrogates (PEP 383), which :func:`read_url` understands.
+    that are none come as lone surrogates (PEP 383), which :func:`read_url` understands. One that is
+    cut off is longer than ``most``. Blanks that begin one may be dropped, unless ``keeps_blanks``.
     """
     rest = ""
     is_cut = False  # the line under way was given already, and its end has not come
@@ -81,18 +87,13 @@ def read_lines(file: BinaryIO) -> Iterator[str]:
             if not is_cut:
                 yield line
             is_cut = False
-        rest = rest.lstrip()
-        if len(rest) > MAX_LINE_CHARACTERS:
+        rest = rest if keeps_blanks else rest.lstrip()
+        if len(rest) > most:
             if not is_cut:
                 yield rest
             is_cut, rest = True, ""
     if rest and not is_cut:
         yield rest
-
-
-def _bare(text: str) -> str:
-    """A line without the white space around it, and the mark that begins a file (files may be joined)."""
-    return text.strip().removeprefix(_BYTE_ORDER_MARK).strip()
 
 
 def _decoded(file: BinaryIO) -> Iterator[str]:

@@ -13,17 +13,23 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from sqspider import retry
+from sqspider.crawl import Crawl
 from sqspider.crawls import CrawlSettings, measured_from
 from sqspider.frontier import Clock, Entry, Frontier
 from sqspider.message import Message
 from sqspider.patterns import TooSlowError
 from sqspider.politeness import Asked, Awaited, Hop, Politeness, Postponed, Request
+from sqspider.politeness.agent import Agent
 from sqspider.record import Reason
-from sqspider.scope import within
+from sqspider.scope import Measure, within
 from sqspider.url import Refused, Scope, authority_of, canonicalize, in_scope, origin_of, without_tracking
 from sqspider.web.fetch import Fetched, Fetcher
 from sqspider.web.options import FetchOptions
 from sqspider.web.sitemap import MAX_SITEMAP_BYTES, ChildSitemap, SitemapEntry, SitemapReader
+from sqspider.work.allowed import Allowed
+from sqspider.work.fetchers import Agents
+from sqspider.work.scopes import add_seeds
+from sqspider.work.secrets import Secrets
 from sqspider.work.worker import fatal_one
 
 MAX_LEVELS: Final = 4  # indexes within one another, and the sitemap itself; sitemaps.org knows of two
@@ -58,13 +64,18 @@ async def discover(
     rng: random.Random,
     stopping: asyncio.Event,
     on_report: Callable[[SitemapReport], None],
+    crawl: Crawl | None = None,
+    allowed: Allowed | None = None,
+    secrets: Secrets | None = None,
 ) -> None:
     """Enqueue what sitemaps list, those of the sites of some seeds and some by their URLs.
 
     All URLs are canonical. What lies within the crawl's scope is taken, measured from the seeds, or
     from a sitemap that was given by its URL; the scope ``page`` stands for the host there. Each
-    sitemap is read once and ``on_report`` told of it. ``stopping`` ends it early. Raises
-    :class:`sqspider.frontier.FrontierError`; what was enqueued before stays.
+    sitemap is read once and ``on_report`` told of it. ``stopping`` ends it early. For a ``crawl`` it is done as whom
+    that fetches; ``allowed`` and ``secrets`` are as for a :class:`sqspider.work.worker.Worker`. Raises
+    :class:`sqspider.frontier.FrontierError`, and :class:`sqspider.work.allowed.NotAllowedError`; what was enqueued
+    before stays.
     """
     async with Fetcher(fetch, connections=AT_A_TIME) as fetcher:
         politeness = Politeness(
@@ -77,11 +88,22 @@ async def discover(
             robots_grace_seconds=ROBOTS_GRACE_SECONDS,
             linger_seconds=0.0,
         )
-        discovery = _Discovery(frontier, politeness, settings, clock=clock, rng=rng, on_report=on_report)
+        agents = Agents(
+            politeness.own,
+            fetch,
+            lambda options: Fetcher(options, connections=AT_A_TIME).open(),
+            allowed=allowed,
+            secrets=secrets,
+        )
         try:
+            agent = agents.own if crawl is None else agents.agent_of(crawl.identity)
+            discovery = _Discovery(
+                frontier, politeness, settings, clock=clock, rng=rng, on_report=on_report, agent=agent, crawl=crawl
+            )
             await discovery.run(seeds, sitemaps)
         finally:
             await politeness.close()
+            agents.close()
 
 
 class _Discovery:
@@ -96,6 +118,8 @@ class _Discovery:
         clock: Clock,
         rng: random.Random,
         on_report: Callable[[SitemapReport], None],
+        agent: Agent,
+        crawl: Crawl | None,
     ) -> None:
         self._frontier = frontier
         self._politeness = politeness
@@ -103,6 +127,8 @@ class _Discovery:
         self._clock = clock
         self._rng = rng
         self._on_report = on_report
+        self._agent = agent
+        self._crawl = crawl.ref if crawl is not None else None
         self._seen: set[str] = set()
         self._places = asyncio.Semaphore(AT_A_TIME)
 
@@ -123,7 +149,7 @@ class _Discovery:
         named = []
         if self._settings.obey_robots:
             await self._judge(guess, self._clock() + WAIT_SECONDS)  # robots.txt is there, or will not be
-            for text in self._politeness.sitemaps_of(origin):
+            for text in self._politeness.sitemaps_of(origin, self._agent):
                 url = canonicalize(text, f"{origin}/robots.txt")
                 if isinstance(url, Refused):
                     self._on_report(SitemapReport(url.shown, 0, 0, 0, {}, url.explanation, is_guess=False))
@@ -166,6 +192,8 @@ class _Discovery:
             return []
         if authority_of(url) in map(authority_of, seeds):
             seeds = tuple(dict.fromkeys([*seeds, fetched.url]))  # where a site redirects to (www, https) it is
+        if self._crawl is not None and self._scope is not Scope.ANY:
+            await add_seeds(self._frontier, self._crawl, seeds, self._scope)
         pages = [found for found in reading.found if isinstance(found, SitemapEntry)]
         taken = _Taken()
         try:
@@ -202,7 +230,7 @@ class _Discovery:
             if refused:
                 return refused
             asked = await self._politeness.fetch(
-                Request(hop.url, self._settings, max_bytes=MAX_SITEMAP_BYTES + 1, sink=reading.take)
+                Request(hop.url, self._settings, max_bytes=MAX_SITEMAP_BYTES + 1, sink=reading.take, agent=self._agent)
             )
             if isinstance(asked, Asked) and asked.learned.counts:
                 arrived = hop.after(asked.fetched)
@@ -221,7 +249,8 @@ class _Discovery:
     async def _judge(self, url: str, give_up_at: float) -> str | None:
         """Wait until robots.txt can be had; why the URL may not be fetched, if it may not."""
         while True:
-            verdict = await self._politeness.judge(Message(url=url, settings=self._settings), is_page=False)
+            message = Message(url=url, settings=self._settings)
+            verdict = await self._politeness.judge(message, self._agent, is_page=False)
             if verdict is None:
                 return None
             if isinstance(verdict, Awaited):
@@ -243,10 +272,15 @@ class _Discovery:
             if entries:
                 taken.new += sum(await self._frontier.enqueue(entries))
 
+    @property
+    def _scope(self) -> Scope:
+        """What a sitemap may list. The scope ``page`` follows nothing: then the seeds' hosts count."""
+        return Scope.HOST if self._settings.scope is Scope.PAGE else self._settings.scope
+
     def _entries(self, pages: Iterable[SitemapEntry], parent: str, seeds: Sequence[str]) -> Iterator[Entry]:
-        """What lies within the crawl. The scope ``page`` follows nothing: then the seeds' hosts count."""
-        settings = self._settings
-        scope = Scope.HOST if settings.scope is Scope.PAGE else settings.scope
+        """What lies within the crawl. Where no link is followed, what is listed was asked for itself."""
+        settings, scope, crawl = self._settings, self._scope, self._crawl
+        depth = 0 if crawl is not None and settings.scope is Scope.PAGE else 1
         urls_of: dict[str, list[str]] = {}  # by the first seed in whose scope they are
         lastmod_of: dict[str, float | None] = {}
         for page in pages:
@@ -256,9 +290,11 @@ class _Discovery:
                 urls_of.setdefault(seed, []).append(url)
                 lastmod_of.setdefault(url, page.lastmod)
         for seed, urls in urls_of.items():
-            inherited = measured_from(settings, seed)
-            for url in within(urls, settings, seed, scope=scope):
-                yield Entry(url=url, depth=1, parent=parent, settings=inherited, lastmod=lastmod_of[url])
+            inherited = measured_from(settings, seed) if crawl is None else CrawlSettings()
+            for url in within(urls, settings, Measure(scope, seed)):
+                yield Entry(
+                    url=url, depth=depth, parent=parent, settings=inherited, lastmod=lastmod_of[url], crawl=crawl
+                )
 
 
 class _Taken:

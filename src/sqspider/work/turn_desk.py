@@ -69,7 +69,8 @@ class _Ends(NamedTuple):
 class TurnDesk:
     """A desk that makes turns, one at a time. What nothing is taken with soon after it was handed in goes by itself.
 
-    ``calls`` does what needs no turn: a claim for what could not be claimed as it was taken, a wait for messages.
+    ``calls`` does what needs no turn: a claim for what could not be claimed as it was taken, what is put aside, a wait
+    for messages.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class TurnDesk:
         rng: random.Random,
         gate: Gate,
     ) -> None:
-        self.claim = calls.claim
+        self.claim, self.park = calls.claim, calls.park
         self.most = options.batch_size or options.concurrency
         self.ahead = 0  # but where what came last was free to be asked for: then as much is to follow
         self._frontier = frontier
@@ -113,13 +114,13 @@ class TurnDesk:
         return self._hand_in(self._ends.exits, end)
 
     async def take(self, limit: int, wishes: Wishes) -> Batch:
-        turned = await self._turn(limit, wishes)
+        asked_at, turned = self._frontier.now(), await self._turn(limit, wishes)
         if not turned.taken and not turned.put_off:
             await self._calls.polled(self._frontier.wait(self._options.poll_seconds))
-            turned = await self._turn(limit, wishes)
+            asked_at, turned = self._frontier.now(), await self._turn(limit, wishes)
         were_free = bool(turned.taken) and all(taken.claim is not None for taken in turned.taken)
         self.ahead = self.most if were_free else 0
-        return Batch(turned.taken, turned.hosts)
+        return Batch(turned.taken, turned.hosts, asked_at)
 
     async def close(self) -> None:
         self._is_closing = True

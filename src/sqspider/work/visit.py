@@ -13,6 +13,7 @@
     fetched   trouble: given back, for a try of its own, or   claim, body           the same: it is fetched again, and
               uncounted where the trouble is not its own                            after three such claims given up
               A cookie wall: its turn, once more
+    held      its taker is left: given back, unused           the same, prolonged   the same
     stored    not stored: given back, uncounted               the same              the same: it is stored again
     ended     nothing                                         nothing               a finish is atomic, or in the safe
                                                                                     order (see the port)
@@ -25,9 +26,8 @@ end in ``endings``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -35,25 +35,18 @@ from sqspider.frontier import Clock, Frontier, FrontierBusyError
 from sqspider.log import get_logger
 from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
 from sqspider.record import Outcome, Reason
+from sqspider.revisit import conditions_of
 from sqspider.scope import Blocked
-from sqspider.url import MAX_URL_BYTES, is_cut
-from sqspider.web.fetch import AnyFetcher
 from sqspider.work.cookie_wall import is_at_wall
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
-from sqspider.work.page import Visited, assess, entries_of
+from sqspider.work.page import Visited
+from sqspider.work.rules import Rules
 
 SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
 AGAIN_SECONDS: Final = 1.0  # and then comes back after
 BUSY_SECONDS: Final = 10.0  # that a delivery waits here for a host that is busy whenever it is looked at
-TOO_LONG: Final = Blocked(
-    Reason.URL_TOO_LONG, f"longer than {MAX_URL_BYTES} bytes: this is its beginning, with a digest of the whole"
-)
-
-Sink = Callable[[Visited], Awaitable[None]]
-"""Takes every fetch that ended its record, just after it did. While it does, its runner does nothing else, so a
-slow sink slows the worker down."""
 
 log = get_logger(__name__)
 
@@ -64,28 +57,26 @@ class Visits:
     def __init__(
         self,
         frontier: Frontier,
-        fetcher: AnyFetcher,
         politeness: Politeness,
         endings: Endings,
         hand: Hand,
         memories: Memories,
+        rules: Rules,
         *,
         clock: Clock,
         stopping: asyncio.Event,
         lease_needed: float,
-        sinks: Sequence[Sink] = (),
     ) -> None:
         self._frontier = frontier
-        self._options = fetcher.options
         self._politeness = politeness
         self._endings = endings
         self._hand = hand
         self._waiting = hand.waiting
         self._memories = memories
+        self._rules = rules
         self._clock = clock
         self._stopping = stopping
         self._lease_needed = lease_needed
-        self._sinks = sinks
 
     async def bring_on(self, visit: Visit) -> None:
         """Bring a visit as far as it comes: it is over then, or waits. What ails the frontier is raised."""
@@ -119,17 +110,17 @@ class Visits:
     # received -> judged
 
     async def _is_judged(self, visit: Visit) -> bool:
-        if visit.is_judged:
-            return True
+        if visit.is_judged or not await self._rules.are_known(visit):
+            return visit.is_judged
         self._memories.forget_what_was_cleared()
         message = visit.message
-        if visit.delivery.is_finished or message.url in self._memories.finished:
+        if visit.delivery.is_finished or message.key in self._memories.finished:
             await self._lose(visit)
             return False
-        match TOO_LONG if is_cut(message.url) else await self._politeness.judge(message):
+        match await self._rules.verdict_on(visit):
             case None:
                 visit.is_judged, visit.generation, visit.give_up_at = True, self._frontier.generation, None
-                visit.is_suspect = message.url in self._memories.suspects
+                visit.is_suspect = message.key in self._memories.suspects
             case Awaited(future) if visit.claim is None and self._may_wait(visit):
                 visit.awaited = future
                 self._waiting.put(visit, told=future)
@@ -148,7 +139,7 @@ class Visits:
 
         Should it be won, it has been put into the queue anew; then it goes the usual way.
         """
-        self._memories.finished.discard(visit.message.url)
+        self._memories.finished.discard(visit.message.key)
         if await self._endings.win(visit):
             self._endings.put_off(visit, self._clock())
 
@@ -206,16 +197,15 @@ class Visits:
         if self._stopping.is_set():
             self.send_back(visit)
             return None
-        if not self._hand.is_first_in_line(visit):
-            self._wait_in_line(visit)
+        if not self._may_be_asked_for(visit):
             return None
         if not self._hand.enter_gate(visit):  # who waits there for others keeps no runner from them
             self._hand.lines.step_out(visit)
             self._waiting.put(visit, told=visit.ticket)
             return None
-        visit.cookie = visit.cookie or self._memories.promised.take(visit.message.url)
-        headers = (f"Cookie: {visit.cookie}",) if visit.cookie else ()
-        request = Request.of(visit.message, is_alone=visit.is_suspect, headers=headers)
+        visit.cookie = visit.cookie or self._memories.promised.take(visit.message.key)
+        headers = partial(_headers_of, visit)
+        request = Request.of(visit.message, visit.agent, is_alone=visit.is_suspect, headers=headers)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
         begin, then = partial(self._begin, visit), partial(self._hand.lines.step_out, visit)
@@ -236,6 +226,22 @@ class Visits:
             case None if not visit.is_over:  # the frontier was cleared
                 self._judge_anew(visit)
         return None
+
+    def _may_be_asked_for(self, visit: Visit) -> bool:
+        """Whether its page may wait for who takes pages, and it is its turn of those who ask its host. If not it waits:
+        as long as for a busy host; what was claimed along, as long as its lease allows."""
+        holding = self._endings.holding
+        is_full = holding is not None and not holding.has_room_for(visit)
+        if not is_full and self._hand.is_first_in_line(visit):
+            return True
+        if not self._may_wait(visit):
+            self._endings.put_off(visit, self._clock() + AGAIN_SECONDS)
+        elif holding is not None and is_full:
+            self._hand.lines.step_out(visit)
+            self._waiting.put(visit, at=visit.give_up_at, told=holding.step_up(visit))
+        else:
+            self._hand.put_back_in_line(visit)
+        return False
 
     async def _begin(self, visit: Visit) -> float | None:
         """Claim a URL whose host may be asked now. The latest moment to ask; none if it is not to be asked for."""
@@ -279,13 +285,6 @@ class Visits:
             visit.message = msgspec.structs.replace(visit.message, slot=None)
         self._waiting.put(visit)
 
-    def _wait_in_line(self, visit: Visit) -> None:
-        """As long as for a busy host; what was claimed along, as long as its lease allows."""
-        if self._may_wait(visit):
-            self._hand.put_back_in_line(visit)
-        else:
-            self._endings.put_off(visit, self._clock() + AGAIN_SECONDS)
-
     def _may_keep_claim(self, visit: Visit, until: float) -> bool:
         """Whether it may wait until a moment with its claim, if it has one: what stands in line soon has its turn."""
         if visit.claim is None:
@@ -306,7 +305,7 @@ class Visits:
         self._hand.forget_judgement(visit)
         self._waiting.put(visit)
 
-    # fetched -> stored -> ended
+    # fetched -> held -> stored -> ended
 
     async def _conclude(self, visit: Visit, asked: Asked) -> None:
         fetched, learned, message = asked.fetched, asked.learned, visit.message
@@ -317,7 +316,7 @@ class Visits:
         if is_at_wall(visit, fetched, self._memories.promised):
             self._ask_again_with_cookie(visit)
             return
-        assessed = assess(fetched, message, self._options.product_token)
+        assessed = await self._rules.assess(visit, fetched)
         outcome = assessed.outcome
         self._memories.forget_what_was_cleared()
         if not learned.counts:  # it was the host's, or ours
@@ -326,11 +325,11 @@ class Visits:
             log.info("waits", url=message.url, reason=outcome.reason, in_seconds=seconds)
         elif not self._endings.try_again(visit, outcome, learned.retry_after):
             visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
-            links = entries_of(assessed, message, self._memories.recorded)
-            last = await self._endings.record_all_but_last(links)
-            ended = self._endings.finish(visit, outcome, last, visited)
-            if self._sinks:
-                await self._pass_on(visit, visited, ended)
+            links = await self._rules.links(message, assessed)
+            last = await self._memories.record_all_but_last(links)
+            if self._endings.holding is not None and not outcome.is_redirect:
+                last = await self._memories.record_before_the_end(last)
+            self._endings.finish(visit, outcome, last, visited)
 
     def _ask_again_with_cookie(self, visit: Visit) -> None:
         """Its claim is kept, so that the cookie is; its host's delay holds for this request, too."""
@@ -351,10 +350,8 @@ class Visits:
             visit, Outcome(status=Reason.REDIRECT_LOOP.status, reason=Reason.REDIRECT_LOOP, detail=detail)
         )
 
-    async def _pass_on(self, visit: Visit, visited: Visited, ended: asyncio.Future[Any]) -> None:
-        """Give what was fetched to the sinks, once its record is final. What they do is not the page's fault, and may
-        take long; it keeps its runner, so that a slow sink slows the worker down."""
-        await asyncio.wait((ended,))
-        if visit.is_finished:
-            for sink in self._sinks:
-                await sink(visited)
+
+def _headers_of(visit: Visit) -> tuple[str, ...]:
+    """What is asked beside the usual: by the claim, which is made just before the request."""
+    conditions = conditions_of(visit.claim.kept) if visit.claim is not None else ()
+    return (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions

@@ -25,20 +25,29 @@ from sqspider.frontier import (
 from sqspider.log import get_logger
 from sqspider.message import decode_message
 from sqspider.politeness import Politeness
-from sqspider.web.fetch import AnyFetcher
+from sqspider.web.fetch import AnyFetcher, Fetcher
+from sqspider.web.options import FetchOptions
+from sqspider.work.allowance import Allowance
+from sqspider.work.allowed import Allowed
+from sqspider.work.crawls import CrawlRows
 from sqspider.work.desk import STOP_MARGIN_SECONDS, CallDesk, Desk
 from sqspider.work.endings import Endings
+from sqspider.work.fetchers import Agents, Open
 from sqspider.work.gate import Gate
 from sqspider.work.hand import Hand, Visit
+from sqspider.work.holding import Take
 from sqspider.work.intake import Intake
 from sqspider.work.intake import Mode as Mode
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
+from sqspider.work.rules import Rules
+from sqspider.work.scopes import Scopes
+from sqspider.work.secrets import Secrets
 from sqspider.work.store import NoStore, Store
 from sqspider.work.tally import Tally
 from sqspider.work.turn_desk import TurnDesk
 from sqspider.work.upkeep import Attendance, Samples, keep_checking_in, keep_sweeping
-from sqspider.work.visit import Sink, Visits
+from sqspider.work.visit import Visits
 
 log = get_logger(__name__)
 
@@ -50,8 +59,10 @@ class NothingReachedError(FrontierUnavailableError):
 class Worker:
     """Takes messages from a frontier and works on them; see the module's docstring.
 
-    Its fetcher's limit bounds every request. ``store`` keeps what is fetched before its record ends, ``sinks`` get it
-    afterwards. Raises ``ValueError`` for options that do not fit together.
+    Its fetcher's limit bounds every request. ``take`` gets what is final but for its record, which ends when whoever
+    took it says so; ``store`` keeps what is fetched before that. What crawls may ask for is ``allowed`` (as a rule what
+    ``fetcher`` does), their ``secrets`` as a rule those of the environment; ``open_fetcher`` makes the fetchers of
+    those that fetch otherwise. Raises ``ValueError`` for options that do not fit together.
     """
 
     def __init__(
@@ -62,8 +73,11 @@ class Worker:
         *,
         clock: Clock,
         rng: random.Random,
-        sinks: Sequence[Sink] = (),
+        take: Take | None = None,
         store: Store | None = None,
+        allowed: Allowed | None = None,
+        secrets: Secrets | None = None,
+        open_fetcher: Open | None = None,
     ) -> None:
         self._fetch_seconds = fetcher.options.timeout_seconds
         options.check(self._fetch_seconds)
@@ -86,6 +100,10 @@ class Worker:
             patience=options.patience,
             robots_at_a_time=max(1, options.concurrency // 2),  # the connections are shared with pages
         )
+        self._agents = Agents(
+            self._politeness.own, fetcher.options, open_fetcher or self._open_fetcher, allowed=allowed, secrets=secrets
+        )
+        crawls = CrawlRows(frontier, self._agents, clock=clock)
         self._network = self._politeness.network
         memories = Memories(frontier, options.seen_urls)
         lease_needed = options.lease_needed(self._fetch_seconds)
@@ -98,19 +116,24 @@ class Worker:
             first_retry_seconds=options.first_retry_seconds,
             clock=clock,
             rng=rng,
+            lease_seconds=options.lease_seconds,
+            take=take,
         )
+        scopes = Scopes(frontier, crawls, clock=clock)
+        rules = Rules(crawls, scopes, self._politeness, self._desk, self._endings, self._hand, memories, clock=clock)
         self._visits = Visits(
             frontier,
-            fetcher,
             self._politeness,
             self._endings,
             self._hand,
             memories,
+            rules,
             clock=clock,
             stopping=self._stopping,
             lease_needed=lease_needed,
-            sinks=sinks,
         )
+        session = f"{rng.getrandbits(64):016x}"
+        self._allowance = self._allowance_of(options, session)
         self._intake = Intake(
             frontier,
             self._desk,
@@ -118,14 +141,27 @@ class Worker:
             self._endings,
             self._hand,
             memories,
+            crawls,
             options,
             clock=clock,
             stopping=self._stopping,
             lease_needed=lease_needed,
+            allowance=self._allowance,
         )
         self._samples = Samples(frontier, clock)
-        session = f"{rng.getrandbits(64):016x}"
         self._attendance = Attendance(frontier, options.worker_id, session, clock, self._politeness)
+
+    def _allowance_of(self, options: WorkerOptions, session: str) -> Allowance | None:
+        if options.max_pages is None:
+            return None
+        return Allowance(
+            self._frontier,
+            run=options.run or session,
+            most=options.max_pages,
+            worker_id=options.worker_id,
+            seconds=options.lease_seconds,
+            clock=self._clock,
+        )
 
     def _open_desk(self, store: Store, rng: random.Random, gate: Gate) -> Desk:
         frontier, options = self._frontier, self._options
@@ -133,6 +169,10 @@ class Worker:
         if not frontier.traits.has_turns:
             return calls
         return TurnDesk(cast(TurningFrontier, frontier), calls, store, options, rng, gate)
+
+    def _open_fetcher(self, options: FetchOptions) -> Fetcher:
+        """For crawls that fetch otherwise than this worker does by itself."""
+        return Fetcher(options, connections=self._options.concurrency).open()
 
     @property
     def tally(self) -> Tally:
@@ -154,19 +194,25 @@ class Worker:
         return f"nothing can be asked ({network.reason.value}: {network.detail}), again in {seconds:.0f} s"
 
     def stop(self) -> None:
-        """Take no more; finish what is in flight within the fetch limit or give it back; end."""
+        """Take no more; finish what is in flight within the fetch limit or give it back; end. What is held is given
+        back, and whatever would be held from then on."""
         self._stopping.set()
+        if self._endings.holding is not None:
+            self._endings.holding.leave()
         self._hand.gate.send_away()
         for visit in self._hand.waiting.close():
             self._visits.send_back(visit)
         self._hand.look()
 
-    async def run(self, mode: Mode) -> None:
-        """Work until the mode or :meth:`stop` ends it.
+    async def run(self, mode: Mode, *, crawl: str | None = None) -> None:
+        """Work until the mode or :meth:`stop` ends it; on all crawls, whichever it ends with.
 
-        Raises :class:`WorkerIdTakenError`, and whatever :class:`FrontierError` makes work
-        impossible. Being cancelled stops it at once; the leases bring the work back.
+        ``crawl``: nothing is left when nothing of the crawl of that name is, and the run's limit of pages is one of
+        its pages. What rests, or asks for what is not allowed here, is not waited for. Raises
+        :class:`WorkerIdTakenError`, and whatever :class:`FrontierError` makes work impossible. Being cancelled stops
+        it at once; the leases bring the work back.
         """
+        self._endings.crawl = crawl
         if not await self._attendance.begin():
             return
         try:
@@ -175,8 +221,10 @@ class Worker:
                     group.create_task(keep_checking_in(self._attendance, self._samples, self.tally)),
                     group.create_task(keep_sweeping(self._frontier, self._options.sweep_seconds)),
                 ]
+                if self._endings.holding is not None:
+                    upkeep.append(group.create_task(self._endings.holding.keep_prolonging()))
                 crew = self._start_crew(group, self._options.concurrency)
-                await self._intake.run(mode)
+                await self._intake.run(mode, crawl)
                 await self._drain(crew)
                 self._check_network()
                 for task in upkeep:
@@ -185,6 +233,8 @@ class Worker:
             raise fatal_one(errors) from None
         finally:
             await self._close()
+            self._agents.close()
+            await self._give_back_allowance()
             await self._attendance.end()
             await self._samples.leave_last(self.tally)
 
@@ -224,6 +274,14 @@ class Worker:
         await self._desk.close()
         await self._politeness.close()
         await self._desk.close()  # what that has ended goes by it
+
+    async def _give_back_allowance(self) -> None:
+        """For the others of the run; should that fail, it is theirs when its time is over."""
+        try:
+            if self._allowance is not None:
+                await self._allowance.give_back(self.tally)
+        except FrontierError as error:
+            log.warning("share_kept", error=str(error))
 
     # The crew.
 

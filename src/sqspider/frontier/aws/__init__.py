@@ -4,8 +4,9 @@
 found again by its lease or by ``due_at``. A throttled, failed or unclear call is tried again or raised, never taken
 for a lost race.
 
-The operations of the port, by what they are about: ``records``, ``claims``, ``messages``, ``parking``,
-``dead_letters``, ``sweep``, ``hosts``, ``robots``, ``counts``, ``points``, ``workers``, ``clearing``. Below them:
+The operations of the port, by what they are about: ``records``, ``claims``, ``messages``, ``parking``, ``aside``,
+``dead_letters``, ``sweep``, ``crawl_rows``, ``crawls``, ``hosts``, ``robots``, ``counts``, ``points``, ``workers``,
+``clearing``. Below them:
 ``table`` and ``queue`` (batches), ``sums``, ``host_rows``, ``holds`` and ``doubts`` (what this process remembers),
 ``client`` (one call), ``transport`` (one request).
 """
@@ -24,6 +25,7 @@ from sqspider.frontier.aws.clearing import Clearing
 from sqspider.frontier.aws.client import GIVE_UP_SECONDS, AwsClient
 from sqspider.frontier.aws.clock import AwsClock
 from sqspider.frontier.aws.counts import Counting
+from sqspider.frontier.aws.crawls import Crawls
 from sqspider.frontier.aws.credentials import find_keys
 from sqspider.frontier.aws.dead_letters import DeadLetters
 from sqspider.frontier.aws.doubts import Doubts
@@ -56,7 +58,7 @@ OPEN_SECONDS: Final = 8.0  # of trying to reach AWS at all
 log = get_logger(__name__)
 
 
-class AwsFrontier(Claims, Counting, DeadLetters, Sweep, Hosts, Robots, Workers, Clearing):
+class AwsFrontier(Claims, Crawls, Counting, DeadLetters, Sweep, Hosts, Robots, Workers, Clearing):
     """The :class:`~sqspider.frontier.Frontier` on SQS and DynamoDB. Made by :meth:`open`."""
 
     @classmethod

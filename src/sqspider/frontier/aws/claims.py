@@ -19,15 +19,26 @@ from sqspider.frontier.answers import (
     host_sums,
     is_held,
     not_before,
+    prolonged,
 )
 from sqspider.frontier.aws.attributes import Item, n, number, s, text
 from sqspider.frontier.aws.doubts import Doubt
-from sqspider.frontier.aws.items import claim_in, encode_outcome, fence, is_of, is_own, shard_of, was_queued, won_of
+from sqspider.frontier.aws.items import (
+    claim_in,
+    encode_kept,
+    encode_outcome,
+    fence,
+    is_of,
+    is_own,
+    shard_of,
+    was_queued,
+    won_of,
+)
 from sqspider.frontier.aws.messages import Messages
 from sqspider.frontier.aws.outgoing import Outgoing, delay_until
 from sqspider.frontier.aws.parking import is_parked, parked_until
 from sqspider.frontier.aws.table import Statement, Written
-from sqspider.frontier.values import ClaimRequest, Entry, Finish, FrontierBusyError, Lost, LostReason, Retry, Won
+from sqspider.frontier.values import ClaimRequest, Entry, Finish, FrontierBusyError, Hold, Lost, LostReason, Retry, Won
 from sqspider.log import get_logger
 from sqspider.record import Operation, Status
 from sqspider.url import host_of
@@ -42,7 +53,7 @@ RETURNING ALL NEW *
 """
 FINISH: Final = """
 UPDATE "{table}"
-SET "status" = ? SET "outcome" = ? SET "finished_at" = ? SET "unended" = 0
+SET "status" = ? SET "outcome" = ? SET "finished_at" = ? SET "unended" = 0{more}
 REMOVE "lease_until" REMOVE "due_at" REMOVE "due_shard" REMOVE "parked_body"
 WHERE "url" = ? AND "attempt" = ? AND "claim_id" = ? AND "status" = 'processing'
 """
@@ -50,6 +61,10 @@ GIVE_BACK: Final = """
 UPDATE "{table}"
 SET "status" = 'queued' SET "lease_until" = 0 SET "unended" = ? SET "tries" = ?
 SET "due_at" = ? SET "due_shard" = ?{more}
+WHERE "url" = ? AND "attempt" = ? AND "claim_id" = ? AND "status" = 'processing'
+"""
+PROLONG: Final = """
+UPDATE "{table}" SET "lease_until" = ?
 WHERE "url" = ? AND "attempt" = ? AND "claim_id" = ? AND "status" = 'processing'
 """
 
@@ -118,7 +133,7 @@ class Claims(Messages):
 
     def _count_claim(self, item: Item) -> None:
         if was_queued(item):
-            self._sums.add(counted(Status.QUEUED, Status.PROCESSING))
+            self._sums.add(item["url"]["S"], counted(Status.QUEUED, Status.PROCESSING))
 
     async def finish(self, finishes: Sequence[Finish]) -> list[bool]:
         await self._enqueue_links(finishes)
@@ -157,9 +172,13 @@ class Claims(Messages):
             await self.enqueue([link for finish in held for link in finish.links])
 
     def _finish(self, finish: Finish, now: float) -> Statement:
-        outcome = finish.outcome
-        parameters = [s(outcome.status), s(encode_outcome(outcome)), n(now), *fence(finish.claim)]
-        return self._table.statement(FINISH, finish.claim.url, parameters)
+        outcome, claim, more, kept = finish.outcome, finish.claim, "", []
+        if finish.kept is not None:
+            more, kept = ' SET "kept" = ?', [s(encode_kept(finish.kept))]
+        elif claim.kept is not None:
+            more = ' REMOVE "kept"'
+        parameters = [s(outcome.status), encode_outcome(outcome), n(now), *kept, *fence(claim)]
+        return Statement(claim.url, FINISH.format(table=self._table.name, more=more), parameters)
 
     async def _ended(self, claims: list[Won], written: list[Written], is_mine: Callable[[Item], bool]) -> list[bool]:
         """Which claims were ended. One whose answer was lost has ended if its record says what was written."""
@@ -171,7 +190,7 @@ class Claims(Messages):
         ]
 
     def _count_finish(self, finish: Finish, _: Item | None = None) -> None:
-        self._sums.add(counted(Status.PROCESSING, finish.outcome.status, finish.outcome))
+        self._sums.add(finish.claim.url, counted(Status.PROCESSING, finish.outcome.status, finish.outcome))
         for host, sums in host_sums([finish]).items():
             self._host_rows.add_sums(host, sums, soon=finish.has_budget)
 
@@ -182,18 +201,19 @@ class Claims(Messages):
             return text(item, "status") == Status.QUEUED
 
         with self._doubts.unless_answered(
-            Doubt.of(retry.claim, is_mine, lambda _: self._count_given_back(1)) for retry in retries
+            Doubt.of(retry.claim, is_mine, partial(self._count_given_back, retry.claim)) for retry in retries
         ):
             written = await self._table.write([self._give_back(retry, now) for retry in retries])
             ended = await self._ended([retry.claim for retry in retries], written, is_mine)
         given_back = [retry for retry, is_ended in zip(retries, ended, strict=True) if is_ended]
-        self._count_given_back(len(given_back))
+        for retry in given_back:
+            self._count_given_back(retry.claim)
         await self._resend([(retry.delivery, _sent_back(retry, now)) for retry in given_back])
         await self._flush_if_due()
         return ended
 
-    def _count_given_back(self, count: int) -> None:
-        self._sums.add(counted(Status.PROCESSING, Status.QUEUED, count=count))
+    def _count_given_back(self, claim: Won, _: Item | None = None) -> None:
+        self._sums.add(claim.url, counted(Status.PROCESSING, Status.QUEUED))
 
     def _give_back(self, retry: Retry, now: float) -> Statement:
         claim, body, numbers = retry.claim, retry.delivery.body, given_back(retry)
@@ -201,7 +221,7 @@ class Claims(Messages):
         due_at = parked_until(retry.at, now) if parks else not_before(now, retry.at) + self._settings.due_seconds
         more: dict[str, dict[str, Any]] = {}
         if retry.outcome is not None:
-            more["outcome"] = s(encode_outcome(retry.outcome))
+            more["outcome"] = encode_outcome(retry.outcome)
         if retry.is_unused:
             more["unused"] = n(claim.attempt)
         if parks:
@@ -210,6 +230,23 @@ class Claims(Messages):
         shard = s(shard_of(claim.url, is_parked=parks))
         parameters = [n(numbers.unended), n(numbers.tries), n(due_at), shard, *more.values(), *fence(claim)]
         return Statement(claim.url, text, parameters)
+
+    async def prolong(self, holds: Sequence[Hold], *, lease_seconds: float) -> list[Hold | None]:
+        now = self._clock()
+        longer = [prolonged(hold, now, lease_seconds) for hold in holds]
+        claims = [hold.claim for hold in longer]
+        # The lease first: a message that shows too early is received in vain, no more.
+        written = await self._table.write([self._prolong(claim) for claim in claims])
+        held = [hold for hold, w in zip(longer, written, strict=True) if w.is_done]
+        hidden = iter(await self._hide([hold.delivery for hold in held], lease_seconds))
+        await self._flush_if_due()
+        return [
+            Hold(claim=hold.claim, delivery=next(hidden)) if w.is_done else None
+            for hold, w in zip(longer, written, strict=True)
+        ]
+
+    def _prolong(self, claim: Won) -> Statement:
+        return self._table.statement(PROLONG, claim.url, [n(claim.lease_until), *fence(claim)])
 
 
 def _refused(why: Mapping[str, str]) -> dict[str, Won | Lost]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from sqspider.frontier.aws.batches import batches, together
 from sqspider.frontier.aws.errors import AwsError
-from sqspider.frontier.aws.items import GENERATION
+from sqspider.frontier.aws.items import GENERATION, is_record
 from sqspider.frontier.aws.part import Part
 from sqspider.frontier.aws.queue import Queue
 from sqspider.frontier.aws.table import WRITE_BATCH
@@ -46,7 +46,7 @@ class Clearing(Part):
             async for items in pages:
                 keys = [key for item in items if not (key := item["url"]["S"]).startswith(KEPT)]
                 await together(self._table.delete_items(part) for part in batches(keys, WRITE_BATCH))
-                removed += sum(key.startswith("http") for key in keys)
+                removed += sum(map(is_record, keys))
                 on_removed(removed)
 
         await together(clear(segment) for segment in range(SEGMENTS))

@@ -1,18 +1,24 @@
 """What stands in the table: its items by their key ``url``, and how a URL record is written in one.
 
-    http(s)://…     a URL record
+    http(s)://…     a URL record of the default crawl
+    @NAME http…     a URL record of another crawl: see :func:`sqspider.record.record_key`
     host NAME       a host row, and the requests under way to it
     robots ORIGIN   a robots.txt row and its lease
     worker ID       a worker that checked in
-    counter N       a part of the sums of records by status
+    counter N       a part of the sums of the default crawl's records by status
+    counter N @NAME the same of another crawl's
+    crawls          the rows of all crawls
+    seed CRAWL SITE where a crawl's scope is measured from
+    share RUN       what the workers of a run have of its most pages
     sweeper         who sweeps, until when
     generation      how often the table was cleared: it stays
 
-One table, because it is one name to configure, to permit and to clear; a canonical URL can never be one of the other
-keys. The index ``due`` holds open records alone, keys only: its hash key ``due_shard`` spreads them (q0–q7 have a
-message, p0–p7 are parked), its range key is ``due_at``. Hosts (h) and workers (w) stand in it too, so that they can be
-listed without reading the table; a host in trouble has 1 as its ``due_at`` there, any other one 0. A claim leaves
-``due_at`` as it is, since moving it costs two more write units: the sweep looks at the lease instead.
+One table, because it is one name to configure, to permit and to clear; a record's key can never be one of the other
+keys. A record of a crawl names it (``crawl``), and holds no settings: they stand in the crawl's row. The index ``due``
+holds open records alone, keys only: its hash key ``due_shard`` spreads them (q0–q7 have a message, p0–p7 are parked),
+its range key is ``due_at``. Hosts (h) and workers (w) stand in it too, so that they can be listed without reading the
+table; a host in trouble has 1 as its ``due_at`` there, any other one 0. A claim leaves ``due_at`` as it is, since
+moving it costs two more write units: the sweep looks at the lease instead.
 """
 
 from __future__ import annotations
@@ -23,12 +29,13 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from sqspider.crawls import decode_settings, encode_settings
+from sqspider.crawl import CrawlRef
+from sqspider.crawls import CrawlSettings, decode_settings, encode_settings
 from sqspider.frontier.answers import Claimant
-from sqspider.frontier.aws.attributes import Item, n, number, optional, s, text
+from sqspider.frontier.aws.attributes import Item, n, number, optional, plain, s, text, typed
 from sqspider.frontier.aws.table import MAX_KEY_BYTES
 from sqspider.frontier.values import Entry, Won
-from sqspider.record import Outcome, Status, UrlRecord, decode_outcome
+from sqspider.record import Kept, Outcome, Status, UrlRecord, decode_outcome, split_key
 from sqspider.url import host_of
 
 SHARDS: Final = 8  # of the index: a thousand writes a second each
@@ -38,6 +45,11 @@ HOST_SHARD: Final = "h"
 WORKER_SHARD: Final = "w"
 GENERATION: Final = "generation"
 SWEEPER: Final = "sweeper"
+# What stands in a crawl's record for its settings: a worker of the first version, which would make a message of them
+# that names no crawl, finds the record unreadable and sends none.
+NO_SETTINGS: Final = "-"
+
+_kept_decoder = msgspec.json.Decoder(Kept)
 
 
 def key_of(kind: str, name: str) -> str:
@@ -53,10 +65,16 @@ def shard_of(url: str, *, is_parked: bool) -> str:
     return (PARKED_SHARDS if is_parked else QUEUED_SHARDS)[zlib.crc32(url.encode()) % SHARDS]
 
 
+def is_record(key: str) -> bool:
+    """Whether it is the key of a URL record."""
+    return key.startswith(("http", "@"))
+
+
 def new_item(entry: Entry, *, mark: str, now: float, due_at: float, parked_body: str | None) -> Item:
     """A new record. ``mark`` tells an own insert whose answer was lost from another's."""
+    key = entry.key
     item: Item = {
-        "url": s(entry.url),
+        "url": s(key),
         "status": s(Status.QUEUED),
         "depth": n(entry.depth),
         "attempt": n(0),
@@ -66,7 +84,7 @@ def new_item(entry: Entry, *, mark: str, now: float, due_at: float, parked_body:
         "lease_until": n(0),
         "enqueued_at": n(now),
         "due_at": n(due_at),
-        "due_shard": s(shard_of(entry.url, is_parked=parked_body is not None)),
+        "due_shard": s(shard_of(key, is_parked=parked_body is not None)),
     }
     if parked_body is not None:
         item["parked_body"] = s(parked_body)
@@ -76,8 +94,12 @@ def new_item(entry: Entry, *, mark: str, now: float, due_at: float, parked_body:
         item["redirects"] = n(entry.redirects)
     if entry.lastmod is not None:
         item["lastmod"] = n(entry.lastmod)
-    settings = encode_settings(entry.settings)
-    if settings != "{}":
+    if entry.meta is not None:
+        item["meta"] = s(entry.meta)
+    if entry.crawl is not None:
+        item["crawl"] = s(str(entry.crawl))
+        item["settings"] = s(NO_SETTINGS)
+    elif (settings := encode_settings(entry.settings)) != "{}":
         item["settings"] = s(settings)
     return item
 
@@ -87,25 +109,28 @@ def record_of(item: Item) -> UrlRecord:
     try:
         return _read_record(item)
     except (msgspec.MsgspecError, KeyError, ValueError) as error:
-        url = item["url"]["S"]
-        return UrlRecord(url=url, status=Status.QUEUED, unreadable=f"its item is damaged: {error}")
+        crawl, url = split_key(item["url"]["S"])
+        return UrlRecord(url=url, crawl=crawl, status=Status.QUEUED, unreadable=f"its item is damaged: {error}")
 
 
 def _read_record(item: Item) -> UrlRecord:
-    url = item["url"]["S"]
+    crawl, url = split_key(item["url"]["S"])
     attempt = int(number(item, "attempt"))
-    outcome = text(item, "outcome")
     return UrlRecord(
         url=url,
+        crawl=crawl,
         status=Status(item["status"]["S"]),
         depth=int(number(item, "depth")),
         parent=text(item, "parent"),
         host=host_of(url),
         lastmod=optional(item, "lastmod"),
+        meta=text(item, "meta"),
         attempt=attempt,
         unended=int(number(item, "unended")),
         tries=int(number(item, "tries")),
         redirects=int(number(item, "redirects")),
+        visit=int(number(item, "visit")),
+        kept=kept_in(item),
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id") if attempt else None,
         lease_until=optional(item, "lease_until"),
@@ -114,7 +139,7 @@ def _read_record(item: Item) -> UrlRecord:
         enqueued_at=number(item, "enqueued_at"),
         claimed_at=optional(item, "claimed_at"),
         finished_at=optional(item, "finished_at"),
-        outcome=decode_outcome(outcome, url) if outcome is not None else None,
+        outcome=_outcome_in(item, url),
     )
 
 
@@ -123,21 +148,55 @@ def size_of(item: Item) -> int:
     return sum(len(name) + len(value.encode()) for name, typed in item.items() for value in typed.values())
 
 
-def encode_outcome(outcome: Outcome) -> str:
-    """The JSON that :func:`sqspider.record.decode_outcome` reads."""
-    return msgspec.json.encode(outcome).decode()
+def encode_outcome(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as an attribute: a map."""
+    return typed(msgspec.to_builtins(outcome))
+
+
+def _outcome_in(item: Item, url: str) -> Outcome | None:
+    """The outcome of a record, if it has one. The first version wrote it as JSON in a text."""
+    value = item.get("outcome")
+    if value is None or "S" in value:
+        return None if value is None else decode_outcome(value["S"], url)
+    return msgspec.convert(plain(value), Outcome)
+
+
+def encode_kept(kept: Kept) -> str:
+    """The JSON that :func:`kept_in` reads."""
+    return msgspec.json.encode(kept).decode()
+
+
+def kept_in(item: Item) -> Kept | None:
+    """What is kept from visit to visit; none if it is damaged: then the next visit asks for the whole."""
+    if (stored := text(item, "kept")) is None:
+        return None
+    try:
+        return _kept_decoder.decode(stored)
+    except msgspec.MsgspecError:
+        return None
 
 
 def entry_of(item: Item) -> Entry:
-    """What a record was recorded as. Raises ``msgspec.MsgspecError`` if its settings are damaged."""
+    """What a record was recorded as.
+
+    Raises ``msgspec.MsgspecError`` or ``ValueError`` if its settings, or the name of its crawl, are damaged.
+    """
+    crawl = crawl_of(item)
     return Entry(
-        url=item["url"]["S"],
+        url=split_key(item["url"]["S"])[1],
         depth=int(number(item, "depth")),
         parent=text(item, "parent"),
-        settings=decode_settings(text(item, "settings") or "{}"),
+        crawl=crawl,
+        settings=CrawlSettings() if crawl else decode_settings(text(item, "settings") or "{}"),
         redirects=int(number(item, "redirects")),
         lastmod=optional(item, "lastmod"),
     )
+
+
+def crawl_of(item: Item) -> CrawlRef | None:
+    """The crawl that a record names. Raises ``ValueError``."""
+    named = text(item, "crawl")
+    return None if named is None else CrawlRef.parse(named)
 
 
 def won_of(url: str, item: Item) -> Won:
@@ -150,6 +209,9 @@ def won_of(url: str, item: Item) -> Won:
         worker_id=item["worker_id"]["S"],
         claim_id=item["claim_id"]["S"],
         lease_until=number(item, "lease_until"),
+        visit=int(number(item, "visit")),
+        meta=text(item, "meta"),
+        kept=kept_in(item),
     )
 
 
@@ -181,25 +243,31 @@ class ClaimInItem(NamedTuple):
     attempt: int
     unended: int
     tries: int
+    visit: int
+    kept: Kept | None
     worker_id: str | None
     claim_id: str | None
     lease_until: float | None
+    meta: str | None
 
 
 def claim_in(item: Item) -> ClaimInItem:
     """What a record says of its claims, however damaged the rest of it is."""
     return ClaimInItem(
-        status=_status_of(item),
+        status=status_of(item),
         attempt=int(number(item, "attempt")),
         unended=int(number(item, "unended")),
         tries=int(number(item, "tries")),
+        visit=int(number(item, "visit")),
+        kept=kept_in(item),
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id"),
         lease_until=optional(item, "lease_until"),
+        meta=text(item, "meta"),
     )
 
 
-def _status_of(item: Item) -> Status:
+def status_of(item: Item) -> Status:
     """The status; of a word that this version does not know, what the lease says."""
     try:
         return Status(item["status"]["S"])

@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from sqspider.frontier.aws.outgoing import Outgoing, delay_until, outgoing, outgoing_raw, sendable
 from sqspider.frontier.aws.parking import Parking, body_of, is_parked
 from sqspider.frontier.aws.queue import SQS_BATCH
@@ -50,17 +52,26 @@ class Messages(Parking):
 
     async def defer(self, deferrals: Sequence[Deferral]) -> None:
         now = self._clock()
-        live = [it for it in deferrals if not _is_stale(it.delivery, now)]
+        live = [it for it in deferrals if not is_stale(it.delivery, now)]
         kept = await self._park([it for it in live if is_parked(it.until, now, body_of(it))])
         await self._resend([(it.delivery, None if it.delivery.receipt in kept else _deferred(it, now)) for it in live])
 
     async def delete(self, deliveries: Sequence[Delivery]) -> None:
         await self._queue.delete([_handle_of(delivery.receipt) for delivery in deliveries])
 
+    async def _hide(self, deliveries: Sequence[Delivery], seconds: float) -> list[Delivery]:
+        """Hide messages for so long from now; their deliveries, as they are good from then on."""
+        now = self._clock()
+        live = [delivery for delivery in deliveries if not is_stale(delivery, now)]
+        refusals = await self._queue.hide([_handle_of(delivery.receipt) for delivery in live], math.ceil(seconds))
+        # What was received twelve hours ago SQS hides no longer: that one comes back when it would have.
+        hidden = {delivery.receipt for delivery, refusal in zip(live, refusals, strict=True) if not refusal}
+        return [_good_until(it, now + seconds) if it.receipt in hidden else it for it in deliveries]
+
     async def _resend(self, moves: Sequence[tuple[Delivery, Outgoing | None]]) -> None:
         """Send messages anew, then delete the ones that they stand for; none: only delete."""
         now = self._clock()
-        live = [move for move in moves if not _is_stale(move[0], now)]
+        live = [move for move in moves if not is_stale(move[0], now)]
         replaced = [move for move in live if move[1] is not None]
         refusals = await self._queue.send([message for _, message in replaced if message is not None])
         # What SQS does not take comes back as it was, and reaches the dead letters.
@@ -73,7 +84,7 @@ class Messages(Parking):
 def _delivery_of(message: dict[str, Any], stale_at: float) -> Delivery:
     return Delivery(
         message_id=message["MessageId"],
-        receipt=f"{stale_at:.3f} {message['ReceiptHandle']}",
+        receipt=_receipt(stale_at, message["ReceiptHandle"]),
         body=message["Body"],
         receive_count=int(message["Attributes"]["ApproximateReceiveCount"]),
         sent_at=int(message["Attributes"]["SentTimestamp"]) / 1000,
@@ -87,7 +98,15 @@ def _deferred(deferral: Deferral, now: float) -> Outgoing:
     return outgoing_raw(deferral.delivery.body, delay)
 
 
-def _is_stale(delivery: Delivery, now: float) -> bool:
+def _receipt(stale_at: float, handle: str) -> str:
+    return f"{stale_at:.3f} {handle}"
+
+
+def _good_until(delivery: Delivery, stale_at: float) -> Delivery:
+    return msgspec.structs.replace(delivery, receipt=_receipt(stale_at, _handle_of(delivery.receipt)))
+
+
+def is_stale(delivery: Delivery, now: float) -> bool:
     """Whether a delivery's time is up: its message is visible again, or somebody else's."""
     stale_at, separator, _ = delivery.receipt.partition(" ")
     return bool(separator) and float(stale_at) <= now

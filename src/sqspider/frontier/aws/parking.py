@@ -16,7 +16,7 @@ from sqspider.message import Message, decode_message
 MAX_PARKED_BYTES: Final = 180_000  # of a body
 MAX_PARKED_SECONDS: Final = 30 * 86_400.0  # then it is looked at again, however far its moment is
 PARK: Final = """
-UPDATE "{table}" SET "due_at" = ? SET "due_shard" = ? SET "parked_body" = ?
+UPDATE "{table}" SET "due_at" = ? SET "due_shard" = ? SET "parked_body" = ?{more}
 WHERE "url" = ? AND "status" = 'queued'
 """
 
@@ -24,8 +24,9 @@ WHERE "url" = ? AND "status" = 'queued'
 class Parking(Records):
     """Records that keep their own message."""
 
-    async def _park(self, deferrals: Sequence[Deferral]) -> set[str]:
-        """Keep far deferrals in their records; receipts of those whose message need not wait.
+    async def _park(self, deferrals: Sequence[Deferral], *, are_aside: bool = False) -> set[str]:
+        """Keep far deferrals in their records; receipts of those whose message need not wait. ``are_aside``: they are
+        put aside, see ``aside``.
 
         A record that is being worked on is not parked: its message waits as long as SQS lets it.
         """
@@ -36,9 +37,10 @@ class Parking(Records):
         for deferral in deferrals:
             message = deferral.message or decode_message(deferral.delivery.body)
             if isinstance(message, Message):
-                receipts[message.url] = deferral.delivery.receipt
-                messages[message.url] = message
-                parked[message.url] = Parked(parked_until(deferral.until, now), body_of(deferral))
+                key = message.key
+                receipts[key] = deferral.delivery.receipt
+                messages[key] = message
+                parked[key] = Parked(parked_until(deferral.until, now), body_of(deferral), are_aside)
         written = await self._table.write([self._parks(url, it) for url, it in parked.items()])
         kept = {url for url, w in zip(parked, written, strict=True) if w.is_done}
         others = await self._table.read(url for url in parked if url not in kept)
@@ -49,8 +51,9 @@ class Parking(Records):
         return {receipts[url] for url in kept}
 
     def _parks(self, url: str, parked: Parked) -> Statement:
-        parameters = [n(parked.until), s(shard_of(url, is_parked=True)), s(parked.body), s(url)]
-        return self._table.statement(PARK, url, parameters)
+        aside = [n(parked.until)] if parked.is_aside else []
+        text = PARK.format(table=self._table.name, more=' SET "aside" = ?' if aside else "")
+        return Statement(url, text, [n(parked.until), s(shard_of(url, is_parked=True)), s(parked.body), *aside, s(url)])
 
 
 def is_parked(moment: float, now: float, body: str) -> bool:

@@ -106,9 +106,16 @@ class Queue:
 
     async def show(self, handles: Sequence[str]) -> None:
         """Make messages that were received visible again."""
-        entries = [{"ReceiptHandle": handle, "VisibilityTimeout": 0} for handle in handles]
-        for batch in batches(entries, SQS_BATCH):
-            await self._batch("ChangeMessageVisibilityBatch", batch)
+        await self.hide(handles, 0)
+
+    async def hide(self, handles: Sequence[str], seconds: int) -> list[str]:
+        """Hide messages that were received for so long from now, twelve hours in all at most.
+
+        For each why SQS will not, an empty text where it does. A handle that is stale changes nothing.
+        """
+        entries = [{"ReceiptHandle": handle, "VisibilityTimeout": seconds} for handle in handles]
+        hidden = await together(self._batch("ChangeMessageVisibilityBatch", it) for it in batches(entries, SQS_BATCH))
+        return [refusal for part in hidden for refusal in part]
 
     async def purge(self) -> None:
         """Remove all messages, within a minute. Raises :class:`~.errors.AwsError` if that was done just now."""

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
-from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each
-from sqspider.frontier.aws.attributes import Item, text
+from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each, is_due
+from sqspider.frontier.aws.attributes import Item, n, optional, text
 from sqspider.frontier.aws.batches import batches
 from sqspider.frontier.aws.doubts import Doubt
-from sqspider.frontier.aws.items import new_item, record_of, size_of
+from sqspider.frontier.aws.items import is_record, new_item, record_of, size_of, status_of
 from sqspider.frontier.aws.outgoing import outgoing
-from sqspider.frontier.aws.part import Part, Shared
+from sqspider.frontier.aws.part import Shared
+from sqspider.frontier.aws.reopening import Reopening
 from sqspider.frontier.aws.table import mark_by
 from sqspider.frontier.values import Entry
 from sqspider.log import get_logger
@@ -33,16 +35,17 @@ class Parked(NamedTuple):
 
     until: float
     body: str  # of the message that is sent then
+    is_aside: bool = False  # it waits for its crawl to run again: see ``aside``
 
 
 class Recorded(NamedTuple):
-    """What became of records that were to be inserted."""
+    """What became of records that were to be inserted, by their keys."""
 
-    new: dict[str, None]  # URLs, in order
-    refused: dict[str, str]  # URLs that no record can be made of, and why
+    new: dict[str, None]  # in order
+    refused: dict[str, str]  # what no record can be made of, and why
 
 
-class Records(Part):
+class Records(Reopening):
     """The URL records: recording and reading."""
 
     def __init__(self, shared: Shared) -> None:
@@ -63,14 +66,26 @@ class Records(Part):
         # link missing. What somebody puts in is not read: just after a clearing a read may still find it.
         links = [url for url, entry in by_url.items() if entry.parent is not None]
         async with self._enqueueing:
-            known = await self._table.read(links, projection="url")
+            known = await self._table.read(links, projection=("status", "finished_at"))
             new = (await self._insert([entry for url, entry in by_url.items() if url not in known])).new
+        if due := self._changed_since({url: by_url[url] for url in known}, known):
+            await self._reopen(due, if_changed=True, lastmods=due)
         # What a record can hold, a message can.
         await self._queue.send([outgoing(by_url[url].to_message()) for url in new])
         return enqueued_in_order(entries, new)
 
+    def _changed_since(self, entries: Mapping[str, Entry], known: Mapping[str, Item]) -> dict[str, float]:
+        """What has changed since its last visit, by what a sitemap says."""
+        now, due = self._clock(), {}
+        for url, entry in entries.items():
+            if entry.lastmod is not None:
+                ended = status_of(known[url]), optional(known[url], "finished_at")
+                if is_due(entry.lastmod, *ended, now):
+                    due[url] = entry.lastmod
+        return due
+
     async def _insert(self, entries: Sequence[Entry], *, parked: Mapping[str, Parked] | None = None) -> Recorded:
-        """Insert records that are missing; which were new, in order. ``parked``: by URL.
+        """Insert records that are missing; which were new, in order. ``parked``: by key.
 
         One that DynamoDB does not take is left out, and named in the log.
         """
@@ -80,7 +95,7 @@ class Records(Part):
         def is_own(item: Item) -> bool:
             return text(item, "claim_id") == mark
 
-        with self._doubts.unless_answered(Doubt(url, is_own, lambda _: self._count_new(1)) for url in items):
+        with self._doubts.unless_answered(Doubt(url, is_own, partial(self._count_new, url)) for url in items):
             written = await self._table.write([self._table.insert(item) for item in items.values()])
             unsure = [url for url, w in zip(items, written, strict=True) if w.is_unsure and not w.is_done]
             own = {url for url, item in (await self._table.read(unsure)).items() if is_own(item)}
@@ -88,37 +103,43 @@ class Records(Part):
         for url, why in refused.items():
             log.error("record_refused", url=url, why=why)
         new = {url: None for url, w in zip(items, written, strict=True) if w.is_done or url in own}
-        self._count_new(len(new))
+        for url in new:
+            self._count_new(url)
         return Recorded(new, refused)
 
     def _items(
         self, entries: Sequence[Entry], mark: str, parked: Mapping[str, Parked]
     ) -> tuple[dict[str, Item], dict[str, str]]:
-        """Items of new records, and the URLs that no record can be made of."""
+        """Items of new records by key, and what no record can be made of."""
         now = self._clock()
         items, refused = {}, {}
         for entry in entries:
-            kept = parked.get(entry.url)
+            key = entry.key
+            kept = parked.get(key)
             due_at = now + self._settings.due_seconds if kept is None else kept.until
             item = new_item(entry, mark=mark, now=now, due_at=due_at, parked_body=kept and kept.body)
+            if kept is not None and kept.is_aside:
+                item["aside"] = n(due_at)
             if size_of(item) > MAX_RECORD_BYTES:
-                refused[entry.url] = f"a record of more than {MAX_RECORD_BYTES:,} bytes: its settings are too long"
+                refused[key] = f"a record of more than {MAX_RECORD_BYTES:,} bytes: its settings are too long"
             else:
-                items[entry.url] = item
+                items[key] = item
         return items, refused
 
-    def _count_new(self, count: int) -> None:
-        self._sums.add(counted(None, Status.QUEUED, count=count))
+    def _count_new(self, key: str, _: Item | None = None) -> None:
+        self._sums.add(key, counted(None, Status.QUEUED))
 
-    async def get(self, urls: Sequence[str]) -> dict[str, UrlRecord]:
-        items = await self._table.read(urls)
-        return {url: record_of(items[url]) for url in urls if url in items}
+    async def get(self, keys: Sequence[str]) -> dict[str, UrlRecord]:
+        items = await self._table.read(keys)
+        return {key: record_of(items[key]) for key in keys if key in items}
 
-    async def scan(self, *, status: Status | None = None, host: str | None = None) -> AsyncIterator[list[UrlRecord]]:
+    async def scan(
+        self, *, status: Status | None = None, host: str | None = None, crawl: str | None = None
+    ) -> AsyncIterator[list[UrlRecord]]:
         async for items in self._table.scan():
-            records = [record_of(item) for item in items if item["url"]["S"].startswith("http")]
+            records = [record_of(item) for item in items if is_record(item["url"]["S"])]
             yield [
                 record
                 for record in records
-                if (status is None or record.status is status) and (host is None or record.host == host)
+                if status in (None, record.status) and host in (None, record.host) and crawl in (None, record.crawl)
             ]

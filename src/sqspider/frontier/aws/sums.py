@@ -1,7 +1,9 @@
 """The sums of records by status and reason, and of what was asked of AWS, on DynamoDB.
 
 Workers gather what they did for a while and add it to one of a few shared items, so that a sum costs a
-fraction of a write and a reader reads a handful of items, however many workers there are. An addition is
+fraction of a write and a reader reads a handful of items, however many workers there are. Each crawl has items of its
+own, and all together are the sums of all: so counting by crawl costs no write more, and a crawl that is removed takes
+its sums with it. An addition is
 made once, whatever becomes of its answer: it leaves a mark of who made it, by which moment, in the same
 item and the same write, and is made only where its own last mark is the one before. So a try whose answer
 was lost, and one that was given up, is simply made again. Marks of who has gone are taken out by others.
@@ -11,16 +13,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from sqspider.frontier.aws.attributes import Item, n, s, text
+from sqspider.frontier.aws.batches import together
 from sqspider.frontier.aws.bill import Usage
 from sqspider.frontier.aws.client import AwsClient
 from sqspider.frontier.aws.table import Table, mark_by
 from sqspider.frontier.values import Clock
+from sqspider.record import DEFAULT_CRAWL, split_key
 
 SHARDS: Final = 8  # items that share the additions
 FLUSH_SECONDS: Final = 2.0  # how long they are gathered before they are written
@@ -36,7 +41,7 @@ FORGOTTEN_AT_ONCE: Final = 10  # with one write
 
 
 class Seen(NamedTuple):
-    """The sums at one moment."""
+    """The sums of a crawl at one moment."""
 
     numbers: dict[str, float]  # by name; those of the bill have :data:`BILL` before it
     mended: str | None  # which exact count set them right last
@@ -47,6 +52,20 @@ class Seen(NamedTuple):
         return {name: round(number) for name, number in self.numbers.items() if not name.startswith(BILL)}
 
 
+class _Bill:
+    """What was used, and how much of it was sent: with whatever is written next, for no write of its own."""
+
+    def __init__(self, usage: Usage) -> None:
+        self._usage = usage
+        self._sent = Usage()
+
+    def take(self) -> dict[str, float]:
+        """What was used since it was last taken, by the names of its sums."""
+        used = self._usage.minus(self._sent)
+        self._sent = self._sent.plus(used)
+        return {f"{BILL}{name}": much for name, much in msgspec.structs.asdict(used).items() if much}
+
+
 class _Addition(NamedTuple):
     """What is added in one write."""
 
@@ -54,42 +73,32 @@ class _Addition(NamedTuple):
     mark: str
 
 
-class Sums:
-    """The sums of a table, and what this process adds to them."""
+class _SumsOfCrawl:
+    """The sums of one crawl, and what this process adds to them."""
 
-    def __init__(self, table: Table, client: AwsClient, usage: Usage, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self, crawl: str, table: Table, client: AwsClient, bill: _Bill, clock: Clock, rng: random.Random
+    ) -> None:
+        self._crawl = crawl
         self._table = table
         self._client = client
-        self._usage = usage
+        self._bill = bill
         self._clock = clock
         self._rng = rng
-        self._key = _key_of(rng.randrange(SHARDS))
+        self._key = _key_of(rng.randrange(SHARDS), crawl)
         self._own_mark = MARK + mark_by(rng)  # the name of it
         self._mark: str | None = None  # the last one that is in the item; none: there is none
         self._gathered: dict[str, float] = {}
         self._pending: _Addition | None = None  # was sent, and nobody knows yet whether it was made
-        self._billed = Usage()  # how much of the usage was sent
-        self._flushed_at = clock()
         self._lock = asyncio.Lock()
-
-    @property
-    def are_due(self) -> bool:
-        """Whether it is time to write what was gathered."""
-        return self._clock() - self._flushed_at >= FLUSH_SECONDS
 
     def add(self, changes: Mapping[str, float]) -> None:
         """Gather changes of sums, by their names, for the next :meth:`flush`."""
         for name, much in changes.items():
             self._gathered[name] = self._gathered.get(name, 0) + much
 
-    def forget(self) -> None:
-        """Forget what is not written: the table was cleared."""
-        self._gathered.clear()
-        self._pending = None
-
     async def flush(self) -> None:
         """Write what was gathered. Raises :class:`FrontierBusyError`; then it is kept, and written the next time."""
-        self._flushed_at = self._clock()
         async with self._lock:
             if self._pending is not None:
                 await self._make(self._pending)
@@ -102,10 +111,7 @@ class Sums:
         self._gathered = {}
         if not changes:
             return None
-        # What was used is written with what it was for: no write of its own.
-        used = self._usage.minus(self._billed)
-        self._billed = self._billed.plus(used)
-        changes |= {f"{BILL}{name}": much for name, much in msgspec.structs.asdict(used).items() if much}
+        changes |= self._bill.take()
         mark = max(round(self._clock() * 1000), int(self._mark or 0) + 1)
         return _Addition(changes, str(mark))
 
@@ -166,16 +172,6 @@ class Sums:
             },
         )
 
-    async def read(self) -> Seen:
-        """The sums as they are written."""
-        items = await self._table.read(_key_of(shard) for shard in range(SHARDS))
-        numbers: dict[str, float] = {}
-        for item in items.values():
-            for name, value in item.items():
-                if "N" in value:
-                    numbers[name] = numbers.get(name, 0.0) + float(value["N"])
-        return Seen(numbers, text(items.get(_key_of(0), {}), MENDED))
-
     async def mend(self, seen: Seen, records: Mapping[str, int]) -> None:
         """Make the sums of records what they truly are, if no other exact count did since they were seen.
 
@@ -193,7 +189,7 @@ class Sums:
             condition, values[":seen"] = "#mended = :seen", s(seen.mended)
         # Where the condition does not hold, an own try was made before or another count was quicker: all is well.
         await self._table.update(
-            _key_of(0),
+            _key_of(0, self._crawl),
             {
                 "UpdateExpression": "ADD "
                 + ", ".join(f"#{i} :{i}" for i in range(len(changes)))
@@ -205,5 +201,65 @@ class Sums:
         )
 
 
-def _key_of(shard: int) -> str:
-    return f"counter {shard}"
+class Sums:
+    """The sums of a table, by the names of crawls, and what this process adds to them."""
+
+    def __init__(self, table: Table, client: AwsClient, usage: Usage, clock: Clock, rng: random.Random) -> None:
+        self._table = table
+        self._bill = _Bill(usage)
+        self._clock = clock
+        self._make = partial(_SumsOfCrawl, table=table, client=client, bill=self._bill, clock=clock, rng=rng)
+        self._by_crawl: dict[str, _SumsOfCrawl] = {}
+        self._flushed_at = clock()
+
+    @property
+    def are_due(self) -> bool:
+        """Whether it is time to write what was gathered."""
+        return self._clock() - self._flushed_at >= FLUSH_SECONDS
+
+    def _of(self, crawl: str) -> _SumsOfCrawl:
+        if crawl not in self._by_crawl:
+            self._by_crawl[crawl] = self._make(crawl)
+        return self._by_crawl[crawl]
+
+    def add(self, key: str, changes: Mapping[str, float]) -> None:
+        """Gather changes of sums, by their names, for the next :meth:`flush`; ``key``: of a record of their crawl."""
+        self._of(split_key(key)[0]).add(changes)
+
+    def forget(self) -> None:
+        """Forget what is not written: the table was cleared."""
+        self._by_crawl.clear()
+
+    async def flush(self) -> None:
+        """Write what was gathered. Raises :class:`FrontierBusyError`; then it is kept, and written the next time."""
+        self._flushed_at = self._clock()
+        await together(sums.flush() for sums in self._by_crawl.values())
+
+    async def read(self, crawls: Iterable[str]) -> dict[str, Seen]:
+        """The sums of crawls as they are written, by the crawls' names."""
+        keys = {crawl: [_key_of(shard, crawl) for shard in range(SHARDS)] for crawl in crawls}
+        items = await self._table.read(key for of_crawl in keys.values() for key in of_crawl)
+        found = {}
+        for crawl, of_crawl in keys.items():
+            numbers: dict[str, float] = {}
+            for item in (items[key] for key in of_crawl if key in items):
+                for name, value in item.items():
+                    if "N" in value:
+                        numbers[name] = numbers.get(name, 0.0) + float(value["N"])
+            found[crawl] = Seen(numbers, text(items.get(of_crawl[0], {}), MENDED))
+        return found
+
+    async def mend(self, crawl: str, seen: Seen, records: Mapping[str, int]) -> None:
+        """Make the sums of a crawl's records what they truly are: see :meth:`_SumsOfCrawl.mend`."""
+        await self._of(crawl).mend(seen, records)
+
+    async def remove(self, crawl: str) -> None:
+        """Remove the sums of a crawl that is not the default one. What it has cost goes over to the default crawl's."""
+        numbers = (await self.read([crawl]))[crawl].numbers
+        self._by_crawl.pop(crawl, None)
+        await self._table.delete_items([_key_of(shard, crawl) for shard in range(SHARDS)])
+        self._of(DEFAULT_CRAWL).add({name: much for name, much in numbers.items() if name.startswith(BILL)})
+
+
+def _key_of(shard: int, crawl: str) -> str:
+    return f"counter {shard}" if crawl == DEFAULT_CRAWL else f"counter {shard} @{crawl}"

@@ -154,19 +154,20 @@ class Table:
             for response in answer.body["Responses"]
         ]
 
-    async def read(self, keys: Iterable[str], *, projection: str | None = None) -> dict[str, Item]:
-        """Items by key. Consistent, but for a projection: that is half as dear, and may be behind."""
+    async def read(self, keys: Iterable[str], *, projection: tuple[str, ...] | None = None) -> dict[str, Item]:
+        """Items by key. Consistent, but for a projection (some names beside the key): that is half as dear, and may
+        be behind."""
         # A key that is longer than keys can be is not there, and would spoil the batch.
         wanted = [key for key in dict.fromkeys(keys) if len(key.encode()) <= MAX_KEY_BYTES]
         parts = await together(self._read_batch(part, projection) for part in batches(wanted, READ_BATCH))
         return {url: item for part in parts for url, item in part.items()}
 
-    async def _read_batch(self, keys: list[str], projection: str | None) -> dict[str, Item]:
+    async def _read_batch(self, keys: list[str], projection: tuple[str, ...] | None) -> dict[str, Item]:
         items: dict[str, Item] = {}
         backoff = self._client.backoff("BatchGetItem")
         asked: dict[str, Any] = {"Keys": [{"url": s(key)} for key in keys], "ConsistentRead": projection is None}
         if projection is not None:
-            names = dict.fromkeys(("url", projection))
+            names = ("url", *projection)
             asked |= {
                 "ProjectionExpression": ", ".join(f"#{i}" for i in range(len(names))),
                 "ExpressionAttributeNames": {f"#{i}": name for i, name in enumerate(names)},
@@ -186,6 +187,15 @@ class Table:
     ) -> list[tuple[str, float]]:
         """Keys and ``due_at`` of a shard of the index, the first ones first; ``before`` or ``after`` a moment."""
         found: list[tuple[str, float]] = []
+        async for page in self.walk(shard, limit, before=before, after=after):
+            found += page
+        return found
+
+    async def walk(
+        self, shard: str, limit: int = 2**53, *, before: float | None = None, after: float | None = None
+    ) -> AsyncIterator[list[tuple[str, float]]]:
+        """The same, in pages: for a shard of any length."""
+        left = limit
         request: dict[str, Any] = {
             "TableName": self.name,
             "IndexName": INDEX,
@@ -197,11 +207,13 @@ class Table:
                 request["KeyConditionExpression"] += f" AND due_at {sign} :bound"
                 request["ExpressionAttributeValues"][":bound"] = n(bound)
         while True:
-            request["Limit"] = min(limit - len(found), 1000)
+            request["Limit"] = min(left, 1000)
             answer = (await self.call("Query", request)).body
-            found.extend((item["url"]["S"], float(item["due_at"]["N"])) for item in answer.get("Items", []))
-            if "LastEvaluatedKey" not in answer or len(found) >= limit:
-                return found
+            page = [(item["url"]["S"], float(item["due_at"]["N"])) for item in answer.get("Items", [])]
+            left -= len(page)
+            yield page
+            if "LastEvaluatedKey" not in answer or left <= 0:
+                return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     async def update(self, key: str, request: dict[str, Any]) -> Written:

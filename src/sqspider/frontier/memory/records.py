@@ -15,12 +15,15 @@ from sqspider.frontier.answers import (
     first_request_of_each,
     given_back,
     host_sums,
+    is_due,
     not_before,
     not_current,
+    prolonged,
+    reopened,
 )
 from sqspider.frontier.memory.messages import Messages
 from sqspider.frontier.memory.part import operation
-from sqspider.frontier.values import ClaimRequest, Entry, Finish, Lost, Retry, Won
+from sqspider.frontier.values import ClaimRequest, Entry, Finish, Hold, Lost, Retry, Won
 from sqspider.host import HostState, with_sums
 from sqspider.message import Message, encode_message
 from sqspider.record import Operation, Status
@@ -36,11 +39,34 @@ class Records(Messages):
         return self._enqueue(entries)
 
     def _enqueue(self, entries: Iterable[Entry]) -> list[bool]:
-        return [self._record(entry) and self._send(encode_message(entry.to_message())) for entry in entries]
+        return [self._enqueue_one(entry) for entry in entries]
+
+    def _enqueue_one(self, entry: Entry) -> bool:
+        if self._record(entry):
+            return self._send(encode_message(entry.to_message()))
+        known = self._store.records.get(entry.key)
+        if known is not None and is_due(entry.lastmod, known.status, known.finished_at, self._clock()):
+            self._store.put(replace(known, lastmod=entry.lastmod))
+            self._reopen_one(entry.key, if_changed=True)
+        return False
 
     def _record(self, entry: Entry) -> bool:
         now = self._clock()
         return self._store.record(entry, now=now, due_at=now + self._settings.due_seconds)
+
+    @operation
+    def reopen(self, keys: Sequence[str], *, if_changed: bool = False) -> list[bool]:
+        return [self._reopen_one(key, if_changed=if_changed) for key in keys]
+
+    def _reopen_one(self, key: str, *, if_changed: bool) -> bool:
+        record, now = self._store.records.get(key), self._clock()
+        anew = None if record is None else reopened(record, if_changed=if_changed)
+        if record is None or anew is None:
+            return False
+        moments = {"lease_until": 0.0, "enqueued_at": now, "due_at": now + self._settings.due_seconds}
+        record = replace(record, status=Status.QUEUED, **moments, **anew._asdict())
+        self._store.put(record)
+        return self._send(encode_message(self._store.message_of(record)))
 
     @operation
     def claim(
@@ -86,7 +112,8 @@ class Records(Messages):
         self._enqueue(finish.links)
         ends = {"lease_until": None, "due_at": None, "unended": 0}
         record = self._store.records[record.key]  # one of the links may have been its own
-        self._store.put(replace(record, **ends, status=outcome.status, outcome=outcome, finished_at=self._clock()))
+        of_visit = {"outcome": outcome, "kept": finish.kept, "finished_at": self._clock()}
+        self._store.put(replace(record, **ends, **of_visit, status=outcome.status))
         if finish.delivery is not None:  # all of its messages have nothing more to say
             self._store.queue.delete_of(record.key)
         return True
@@ -114,6 +141,20 @@ class Records(Messages):
         )
         self._put_off(retry.delivery, retry.at)
         return True
+
+    @operation
+    def prolong(self, holds: Sequence[Hold], *, lease_seconds: float) -> list[Hold | None]:
+        return [self._prolong_one(hold, lease_seconds) for hold in holds]
+
+    def _prolong_one(self, hold: Hold, lease_seconds: float) -> Hold | None:
+        record = self._store.held(hold.claim, Operation.PROLONG)
+        if record is None:
+            return None
+        longer = prolonged(hold, self._clock(), lease_seconds)
+        until = longer.claim.lease_until
+        self._store.put(replace(record, lease_until=until, due_at=until + self._settings.due_seconds))
+        self._store.queue.hide(hold.delivery, until)
+        return longer
 
 
 def _with_sums(state: HostState, sums: dict[str, float]) -> tuple[HostState, None]:

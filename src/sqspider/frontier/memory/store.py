@@ -104,6 +104,7 @@ class MemoryStore:
                     parent=entry.parent,
                     host=host_of(entry.url),
                     lastmod=entry.lastmod,
+                    meta=entry.meta,
                     redirects=entry.redirects,
                     lease_until=0.0,
                     due_at=due_at,

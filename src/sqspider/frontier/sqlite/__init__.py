@@ -16,6 +16,7 @@ from sqspider.frontier.sqlite.hosts import Hosts
 from sqspider.frontier.sqlite.looking import Looking
 from sqspider.frontier.sqlite.messages import Messages
 from sqspider.frontier.sqlite.records import Records
+from sqspider.frontier.sqlite.reopening import Reopening
 from sqspider.frontier.sqlite.robots import Robots
 from sqspider.frontier.sqlite.sweep import Sweeps
 from sqspider.frontier.sqlite.turns import Turns
@@ -23,7 +24,9 @@ from sqspider.frontier.sqlite.upkeep import Upkeep
 from sqspider.frontier.values import Clock, FrontierSettings, Traits
 
 
-class SqliteFrontier(Records, Messages, Claims, Turns, Crawls, Hosts, Robots, Looking, Sweeps, Upkeep, Clearing):
+class SqliteFrontier(
+    Records, Reopening, Messages, Claims, Turns, Crawls, Hosts, Robots, Looking, Sweeps, Upkeep, Clearing
+):
     """The :class:`~sqspider.frontier.TurningFrontier` in a SQLite file. Made by :meth:`open`."""
 
     @classmethod

@@ -102,7 +102,8 @@ class _Seen:
     def __init__(self) -> None:
         self.records = 0
         self._sums: Counter[str] = Counter()
-        self._hosts: defaultdict[str, Counter[Status]] = defaultdict(Counter)
+        self._hosts: defaultdict[str, Counter[Status]] = defaultdict(Counter)  # by what their records say now
+        self._visits: Counter[str] = Counter()  # that have ended, by host
 
     def read(self, connection: sqlite3.Connection) -> Iterator[str]:
         """Read every record; what is wrong with one by itself."""
@@ -122,6 +123,7 @@ class _Seen:
             self._sums[stored_name(name)] += number
         if record.status.is_final:
             self._hosts[record.host][record.status] += 1
+        self._visits[record.host] += record.visit + record.status.is_final
 
     def compare(self, connection: sqlite3.Connection) -> Iterator[str]:
         """Hold the sums that are kept against what was read."""
@@ -134,11 +136,12 @@ class _Seen:
             if stored.get(name, 0) != self._sums[name]:
                 yield f"the sum {name} is {_shown(stored.get(name, 0))}, the rows say {self._sums[name]:,}"
         kept = {host: tuple(sums) for host, *sums in connection.execute(HOST_SUMS)}
-        for host in sorted(kept.keys() | self._hosts.keys()):
+        for host in sorted(kept.keys() | self._visits.keys()):
             found = tuple(self._hosts[host][status] for status in (Status.DONE, Status.FAILED, Status.BLOCKED))
-            sums = kept.get(host, (0, 0, 0))  # what a host has given a crawl that was removed was given, all the same
-            if not _are_at_least(sums, found):
-                yield f"the sums of {host} are {sums}, the rows say {found}"
+            # What a host has given a crawl that was removed was given, all the same; and each visit counts.
+            sums = kept.get(host, (0, 0, 0))
+            if not _are_at_least(sums, found) or sum(sums) < self._visits[host]:
+                yield f"the sums of {host} are {sums}, the rows say {found} of {self._visits[host]:,} visits"
 
 
 def _fault_of(record: UrlRecord, row: dict[str, Any]) -> str:

@@ -20,14 +20,15 @@ from sqspider.frontier.answers import (
     is_held,
     not_before,
     not_current,
+    prolonged,
 )
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.errors import damaged
 from sqspider.frontier.sqlite.keys import with_keys
 from sqspider.frontier.sqlite.receipts import receipt_of
 from sqspider.frontier.sqlite.records import Held, enqueue, held, is_there, record
-from sqspider.frontier.sqlite.rows import FRESH, NO_OUTCOME, NOT_YET, STATUS_NUMBERS, pack
-from sqspider.frontier.values import ClaimRequest, Delivery, Entry, Finish, Lost, Retry, Won
+from sqspider.frontier.sqlite.rows import FRESH, NO_OUTCOME, NOT_YET, STATUS_NUMBERS, pack, pack_kept
+from sqspider.frontier.values import ClaimRequest, Delivery, Entry, Finish, Hold, Lost, Retry, Won
 from sqspider.host import SUMS
 from sqspider.record import Operation, Status, split_key
 
@@ -48,6 +49,7 @@ WHERE id = ?
 FINISH: Final = """
 UPDATE record NOT INDEXED SET
     status = :status, outcome = :outcome, digest = :digest, redirect_to = :redirect_to, finished_at = :now,
+    validators = :validators, changed_at = :changed_at,
     lease_until = NULL, due_at = NULL, unended = 0, claim_id = NULL,
     queue = CASE WHEN :leaves_it THEN queue END, visible_at = CASE WHEN :leaves_it THEN visible_at END,
     receives = CASE WHEN :leaves_it THEN receives ELSE 0 END, slot = NULL, slot_generation = NULL
@@ -74,6 +76,12 @@ UPDATE record NOT INDEXED SET
     due_at = NULL
 WHERE id = :id
 """
+PROLONG: Final = """
+UPDATE record NOT INDEXED SET
+    lease_until = :until, visible_at = CASE WHEN visible_at IS NOT NULL THEN :until END,
+    due_at = CASE WHEN queue IS NULL THEN :due_at END
+WHERE id = :id
+"""
 
 _NO_SUMS: Final = dict.fromkeys(SUMS, 0)
 
@@ -96,6 +104,9 @@ class Claims(Part):
         answers = await self._file.write(lambda transaction: retry(transaction, retries))
         self._file.news.set()
         return answers
+
+    async def prolong(self, holds: Sequence[Hold], *, lease_seconds: float) -> list[Hold | None]:
+        return await self._file.write(lambda transaction: prolong(transaction, holds, lease_seconds))
 
 
 def claim(transaction: Transaction, requests: Sequence[ClaimRequest], claimant: Claimant) -> list[Won | Lost]:
@@ -170,8 +181,8 @@ def _take_over(transaction: Transaction, delivery: Delivery, row: Held, lease_un
     transaction.count({"messages": -(row.queue is not None), "put_off": -(row.queue in NOT_YET)})
 
 
-def _held_by(transaction: Transaction, ends: Sequence[Finish] | Sequence[Retry]) -> dict[str, Held]:
-    """What the records of claims say that are to be ended."""
+def _held_by(transaction: Transaction, ends: Sequence[Finish] | Sequence[Retry] | Sequence[Hold]) -> dict[str, Held]:
+    """What the records of claims say that are to be ended, or held on to."""
     urls = list({end.claim.url: None for end in ends})
     return {url: _sound(transaction, url, row) for url, row in held(transaction.connection, urls).items()}
 
@@ -211,6 +222,8 @@ def _finished(transaction: Transaction, row: Held, end: Finish) -> dict[str, Any
         "id": row.id,
         "status": STATUS_NUMBERS[end.outcome.status],
         "now": transaction.now,
+        "validators": pack_kept(end.kept),
+        "changed_at": end.kept and end.kept.changed_at,
         "leaves_it": end.delivery is None,
     }
 
@@ -243,3 +256,21 @@ def _given_back(transaction: Transaction, row: Held, end: Retry) -> dict[str, An
         "id": row.id,
         "at": not_before(transaction.now, end.at),
     }
+
+
+def prolong(transaction: Transaction, holds: Sequence[Hold], lease_seconds: float) -> list[Hold | None]:
+    """Let claims last longer; where their fences are stale nothing happens, and that is the answer."""
+    found = _held_by(transaction, holds)
+    answers: list[Hold | None] = []
+    rows = []
+    for hold in holds:
+        row = found.get(hold.claim.url)
+        if row is None or not is_held(row, hold.claim, Operation.PROLONG):
+            answers.append(None)
+            continue
+        longer = prolonged(hold, transaction.now, lease_seconds)
+        answers.append(longer)
+        until = longer.claim.lease_until
+        rows.append({"id": row.id, "until": until, "due_at": until + transaction.settings.due_seconds})
+    transaction.change_each(PROLONG, rows)
+    return answers

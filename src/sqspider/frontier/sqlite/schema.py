@@ -32,7 +32,7 @@ CREATE TABLE record (              -- a URL, and its place in the queue
     depth INTEGER NOT NULL DEFAULT 0,
     parent,                        -- the id of its record, of the same crawl's name; the URL where it has none
     url TEXT NOT NULL,             -- the record's key: in a crawl with a name of its own "@NAME URL"
-    enqueued_at REAL NOT NULL,
+    enqueued_at REAL NOT NULL,     -- when it was put in: recorded, or reopened
     visible_at REAL,               -- of a place that is put off or in flight
     receives INTEGER NOT NULL DEFAULT 0, -- of this place, since it was sent, put off or given back
     delivery INTEGER NOT NULL DEFAULT 0, -- only rises: a receipt names it
@@ -54,9 +54,10 @@ CREATE TABLE record (              -- a URL, and its place in the queue
     redirect_to TEXT,
     capture BLOB,                  -- where the archive has it: file, offset and length (MessagePack)
     validators BLOB,               -- ETag and Last-Modified of the last good answer (MessagePack)
-    visit INTEGER,                 -- how often it was visited before
+    visit INTEGER,                 -- visits that ended before this one; NULL: none
     changed_at REAL,               -- when a visit last found another payload
-    cut INTEGER                    -- the limit that kept it from being fetched
+    cut INTEGER,                   -- the limit that kept it from being fetched
+    meta TEXT                      -- JSON object: what a list said of it
 );
 CREATE INDEX record_key ON record (key);
 CREATE INDEX record_place ON record (queue) WHERE queue IS NOT NULL;

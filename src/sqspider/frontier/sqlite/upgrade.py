@@ -41,6 +41,7 @@ FIRST_HAS_NOT: Final = (
 THIRD_HAS_NOT: Final = (
     "ALTER TABLE crawl ADD COLUMN name TEXT",
     "ALTER TABLE crawl ADD COLUMN row TEXT",
+    "ALTER TABLE record ADD COLUMN meta TEXT",
     "DROP VIEW urls",
 )
 ALSO_NEW: Final = (" INDEX crawl_name ", " TABLE seed ", " TABLE run ", " VIEW urls ")

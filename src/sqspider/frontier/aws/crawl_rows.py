@@ -1,0 +1,138 @@
+"""The rows of crawls: all of them in one item, so that a worker learns with one read what has changed.
+
+An attribute each, by ``@`` and the name: a mark of who wrote it, when, and the row as JSON; or, while a crawl is being
+removed, whose removal is not done. A row is written only where nobody else has written it since it was read: the whole
+text decides.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+from sqspider.crawl import Crawl, CrawlRef, decode_crawl, encode_crawl
+from sqspider.frontier.answers import is_current, saved_crawl
+from sqspider.frontier.aws.attributes import Item, s, text
+from sqspider.frontier.aws.errors import AwsError, Meaning
+from sqspider.frontier.aws.part import Part
+from sqspider.frontier.aws.table import mark_by
+from sqspider.frontier.values import FrontierError
+
+CRAWLS: Final = "crawls"  # the item
+MAX_ROW_BYTES: Final = 32_000  # a worker reads all rows every few seconds
+REMOVING: Final = "removing"  # before the id of a crawl, in place of its row
+
+
+class CrawlRow(NamedTuple):
+    """A crawl's row, and when it was written."""
+
+    crawl: Crawl
+    saved_at: float
+
+
+class CrawlRows(Part):
+    """The rows of crawls, as they are kept."""
+
+    async def crawls(self) -> list[Crawl]:
+        return [row.crawl for row in await self._crawl_rows()]
+
+    async def save_crawl(self, crawl: Crawl) -> bool:
+        attribute = _attribute_of(crawl.name)
+        mark = mark_by(self._rng)
+        backoff = self.client.backoff("UpdateItem")
+        while True:
+            before = text(await self._crawls_item(), attribute)
+            if before is not None and before.startswith(f"{mark} "):  # the answer was lost
+                return True
+            saved = None if _is_removing(before) else saved_crawl(_row_of(attribute, before), crawl)
+            if saved is None:
+                return False
+            if await self._change_row(attribute, before, f"{mark} {self._clock():.3f} {_encoded(saved)}"):
+                return True
+            await backoff.wait("the rows of crawls are changed by others all the time")
+
+    async def _crawl_rows(self) -> list[CrawlRow]:
+        """All of them, by name, but for those that are being removed."""
+        item = await self._crawls_item()
+        rows = [_read(name, item[name]["S"]) for name in sorted(item) if name.startswith("@")]
+        return [row for row in rows if row is not None]
+
+    async def _begin_removal(self, ref: CrawlRef) -> bool:
+        """Let a crawl's row go; false where there is nothing to remove: its removal is done, or it never was."""
+        attribute, removing = _attribute_of(ref.name), f"{REMOVING} {ref.id}"
+        backoff = self.client.backoff("UpdateItem")
+        while True:
+            before = text(await self._crawls_item(), attribute)
+            if before == removing:
+                return True
+            if before is None or not is_current(ref, _row_of(attribute, before)):
+                return False
+            if await self._change_row(attribute, before, removing):
+                return True
+            await backoff.wait("the rows of crawls are changed by others all the time")
+
+    async def _end_removal(self, ref: CrawlRef) -> None:
+        """Let a crawl of its name be made again."""
+        await self._change_row(_attribute_of(ref.name), f"{REMOVING} {ref.id}", None)
+
+    async def _crawls_item(self) -> Item:
+        return (await self._table.read([CRAWLS])).get(CRAWLS, {})
+
+    async def _change_row(self, attribute: str, before: str | None, after: str | None) -> bool:
+        """Write an attribute, if it is as it was read; none: it is not there."""
+        values = {f":{name}": s(value) for name, value in (("before", before), ("after", after)) if value is not None}
+        request = {
+            "UpdateExpression": "REMOVE #row" if after is None else "SET #row = :after",
+            "ConditionExpression": "attribute_not_exists(#row)" if before is None else "#row = :before",
+            "ExpressionAttributeNames": {"#row": attribute},
+            "ExpressionAttributeValues": values,
+        }
+        try:
+            return await self._table.change("UpdateItem", CRAWLS, request)
+        except AwsError as error:
+            if error.meaning is not Meaning.REFUSED:
+                raise
+            raise FrontierError(
+                f"the rows of all crawls are too much for one item of DynamoDB: remove crawls that are over ({error})"
+            ) from error
+
+
+def _attribute_of(name: str) -> str:
+    return f"@{name}"
+
+
+def _is_removing(row: str | None) -> bool:
+    return row is not None and row.startswith(f"{REMOVING} ")
+
+
+def _row_of(attribute: str, row: str | None) -> Crawl | None:
+    """The crawl that an attribute's text is of; none where there is none, or it is being removed."""
+    found = None if row is None else _read(attribute, row)
+    return found and found.crawl
+
+
+def _read(attribute: str, row: str) -> CrawlRow | None:
+    """A row; none if its crawl is being removed. A damaged one is said to whoever reads: to take it for none would
+    end all messages of its crawl."""
+    if _is_removing(row):
+        return None
+    _, _, rest = row.partition(" ")
+    saved_at, _, encoded = rest.partition(" ")
+    try:
+        return CrawlRow(decode_crawl(encoded), float(saved_at))
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        raise FrontierError(
+            f"the row of the crawl {attribute[1:]} is damaged, or a later version's: {error} "
+            f"(attribute {attribute} of the item {CRAWLS})"
+        ) from error
+
+
+def _encoded(crawl: Crawl) -> str:
+    row = encode_crawl(crawl)
+    if len(row.encode()) > MAX_ROW_BYTES:
+        raise FrontierError(
+            f"the row of the crawl {crawl.name} is longer than {MAX_ROW_BYTES:,} bytes: "
+            "give it fewer or shorter patterns and headers"
+        )
+    return row

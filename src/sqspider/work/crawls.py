@@ -1,0 +1,258 @@
+"""The rows of crawls as a worker has them: copies for seconds, and what a crawl's message is by them.
+
+    the row                           its message
+    --------------------------------  --------------------------------------------------------------------
+    runs, and may be worked on here   gets the row's settings, and whoever asks for its crawl
+    is not known by a look after it   is deleted: its crawl was removed
+    rests: paused, stopped, at a      is put aside until the crawl runs again
+    limit of its own
+    asks for what this worker's       is put off, for another worker; the worker says once what it waits for
+    start does not allow
+
+A message that names no crawl goes by its own settings, as the worker itself does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from sqspider.crawl import Crawl, CrawlRef, State
+from sqspider.crawls import CrawlSettings
+from sqspider.frontier import Clock, Counts, Frontier
+from sqspider.log import get_logger
+from sqspider.message import Message
+from sqspider.politeness.agent import Agent
+from sqspider.record import Status
+from sqspider.work.allowed import NotAllowedError
+from sqspider.work.fetchers import Agents
+
+COPY_SECONDS: Final = 2.0  # that copies are good for
+UNKNOWN_SECONDS: Final = 1.0  # between two looks for crawls that are not known
+BARRED_SECONDS: Final = 60.0  # before a message of a crawl that may not be worked on here is looked at again
+_AT_WORK_SECONDS: Final = 30.0  # between two looks whether a crawl has anything open, which others wait for
+MOST_UNKNOWN: Final = 1000  # crawls that are known to be gone
+
+log = get_logger(__name__)
+
+
+class Known(NamedTuple):
+    """A message as it is to be worked on, and who asks for it."""
+
+    message: Message
+    agent: Agent
+
+
+class Unfit(enum.Enum):
+    """Why a crawl's message is not worked on here and now."""
+
+    GONE = enum.auto()
+    RESTS = enum.auto()
+    BARRED = enum.auto()
+
+
+class Later(NamedTuple):
+    """It is not known yet: ask again at a moment."""
+
+    at: float
+
+
+class _Copy(NamedTuple):
+    """A crawl as it was read last."""
+
+    crawl: Crawl
+    settings: CrawlSettings
+    agent: Agent | None  # none: it is barred
+    why: str = ""  # if so
+    limit: str = ""  # that it has reached
+
+    @property
+    def rests(self) -> bool:
+        return self.crawl.state is not State.RUNNING or bool(self.limit)
+
+
+class CrawlRows:
+    """The copies of one worker."""
+
+    def __init__(self, frontier: Frontier, agents: Agents, *, clock: Clock) -> None:
+        self._frontier = frontier
+        self._agents = agents
+        self._clock = clock
+        self._copies: dict[CrawlRef, _Copy] = {}
+        self._read_at = -COPY_SECONDS  # before it was read: what was written until then is in the copies
+        self._reading = asyncio.Lock()
+        self._gone: dict[CrawlRef, None] = {}
+        self._running: set[CrawlRef] = set()  # and nothing was put aside here since that was seen
+        self._at_work: dict[CrawlRef, tuple[float, bool]] = {}  # when it was looked at, and whether it had any open
+        self._told: dict[CrawlRef, str] = {}  # why it waits
+
+    # What a message is.
+
+    def peek(self, message: Message) -> Known | None:
+        """What a message is, where that is known here; none: see :meth:`resolve`. It reads only: amid a turn."""
+        ref = message.crawl
+        if ref is None:
+            return Known(message, self._agents.own)
+        copy = self._copies.get(ref)
+        if copy is None or copy.agent is None or copy.rests or not self._is_fresh(COPY_SECONDS):
+            return None
+        return _known(copy, copy.agent, message)
+
+    async def resolve(self, message: Message) -> Known | Unfit | Later:
+        """What a message is that was received. Raises :class:`sqspider.frontier.FrontierError`."""
+        known = self.peek(message)
+        if known is not None:
+            return known
+        ref = message.crawl
+        assert ref is not None
+        if ref in self._gone:
+            return Unfit.GONE
+        asked_at = self._clock()
+        await self.refresh(COPY_SECONDS)
+        if ref not in self._copies and self._read_at < asked_at:  # its row may have been written since
+            if self._is_fresh(UNKNOWN_SECONDS):
+                return Later(self._read_at + UNKNOWN_SECONDS)
+            await self.refresh(0.0)
+        copy = self._copies.get(ref)
+        if copy is None:
+            self._note_gone(ref)
+            return Unfit.GONE
+        if copy.rests:
+            self._running.discard(ref)  # so what is put aside now comes back when it is seen to run
+            return Unfit.RESTS
+        return Unfit.BARRED if copy.agent is None else _known(copy, copy.agent, message)
+
+    def of(self, message: Message) -> Crawl | None:
+        """The row of a message's crawl, as it was read last."""
+        copy = self._copies.get(message.crawl) if message.crawl is not None else None
+        return copy.crawl if copy is not None else None
+
+    # Which there are.
+
+    def named(self, name: str) -> CrawlRef | None:
+        """The crawl of a name."""
+        return next((ref for ref in self._copies if ref.name == name), None)
+
+    def is_idle(self, ref: CrawlRef) -> bool:
+        """Whether this worker can do nothing for a crawl: it rests, or is barred, or is not there."""
+        copy = self._copies.get(ref)
+        return copy is None or copy.rests or copy.agent is None
+
+    @property
+    def idle(self) -> list[CrawlRef]:
+        """Those for which this worker can do nothing."""
+        return [ref for ref in self._copies if self.is_idle(ref)]
+
+    # Copies.
+
+    def _is_fresh(self, within: float) -> bool:
+        return 0 <= self._clock() - self._read_at < within  # less than none: the clock was put back
+
+    async def refresh(self, within: float = COPY_SECONDS) -> None:
+        """Read the rows, unless they were read within so many seconds. Raises
+        :class:`sqspider.frontier.FrontierError`."""
+        if self._is_fresh(within):
+            return
+        asked_at = self._clock()
+        async with self._reading:
+            if self._read_at >= asked_at:  # by somebody else, meanwhile
+                return
+            began_at = self._clock()
+            rows = await self._frontier.crawls()
+            delays = await self._delays(rows)
+            copies = {row.ref: await self._copied(row, _largest(delays, row)) for row in rows}
+            self._copies, self._read_at = copies, began_at
+            await self._bring_back()
+
+    async def _copied(self, row: Crawl, delay: float) -> _Copy:
+        before = self._copies.get(row.ref)
+        limit = await self._limit_reached(row)
+        if before is not None and before.crawl == row and before.agent is not None:
+            settings = before.settings
+            if settings.delay_seconds != delay:
+                settings = msgspec.structs.replace(row.settings, delay_seconds=delay)
+            return before._replace(settings=settings, limit=limit)
+        settings = msgspec.structs.replace(row.settings, delay_seconds=delay, seed=None)
+        try:
+            return _Copy(row, settings, self._agents.agent_of(row.identity), limit=limit)
+        except NotAllowedError as error:
+            self._tell(row, str(error))
+            return _Copy(row, settings, None, str(error), limit)
+
+    def _tell(self, row: Crawl, why: str) -> None:
+        """Say once why a crawl waits."""
+        if self._told.get(row.ref) != why:
+            self._told[row.ref] = why
+            log.warning("crawl_waits", crawl=row.name, why=why)
+
+    async def _bring_back(self) -> None:
+        """What was put aside of crawls that are seen to run: by whoever did so before its copy said that."""
+        running = {ref for ref, copy in self._copies.items() if not copy.rests}
+        for ref in running - self._running:
+            await self._frontier.unpark(ref)
+        self._running = running
+
+    def _note_gone(self, ref: CrawlRef) -> None:
+        if len(self._gone) >= MOST_UNKNOWN:
+            self._gone.clear()
+        self._gone[ref] = None
+        log.warning("unknown_crawl", crawl=str(ref), its_messages="are deleted")
+
+    # Limits.
+
+    async def _limit_reached(self, row: Crawl) -> str:
+        """Which of its limits a crawl that runs has reached; empty: none."""
+        limits = row.limits
+        if row.state is not State.RUNNING:
+            return ""
+        reached = ""
+        if limits.seconds is not None and self._clock() - row.created_at >= limits.seconds:
+            reached = f"it has gone on for {limits.seconds:g} seconds"
+        if not reached and (limits.pages is not None or limits.bytes is not None):
+            counts = await self._frontier.counts(crawl=row.name)
+            if limits.pages is not None and pages_of(counts) >= limits.pages:
+                reached = f"{limits.pages:,} pages were fetched"
+            elif limits.bytes is not None and counts.bytes >= limits.bytes:
+                reached = f"{counts.bytes:,} bytes were read"
+        if not reached and limits.dollars is not None:
+            bill = await self._frontier.bill()
+            if bill is not None and bill.dollars >= limits.dollars:
+                reached = f"{bill.dollars:.2f} dollars were spent"
+        if reached:
+            self._tell(row, f"{reached}: its limit; `sqspider crawls set` raises it")
+        return reached
+
+    # Delays.
+
+    async def _delays(self, rows: Sequence[Crawl]) -> dict[CrawlRef, float]:
+        """The delays of the crawls at work: the largest holds for all of them, for they may ask the same hosts."""
+        running = {row.ref: row.settings.delay_seconds for row in rows if row.state is State.RUNNING}
+        least = min(running.values(), default=0.0)
+        return {ref: delay for ref, delay in running.items() if delay == least or await self._is_at_work(ref)}
+
+    async def _is_at_work(self, ref: CrawlRef) -> bool:
+        looked_at, is_at_work = self._at_work.get(ref, (-_AT_WORK_SECONDS, False))
+        now = self._clock()
+        if not 0 <= now - looked_at < _AT_WORK_SECONDS:
+            is_at_work = (await self._frontier.counts(crawl=ref.name)).open > 0
+            self._at_work[ref] = now, is_at_work
+        return is_at_work
+
+
+def _known(copy: _Copy, agent: Agent, message: Message) -> Known:
+    if message.settings is not copy.settings:
+        message = msgspec.structs.replace(message, settings=copy.settings)
+    return Known(message, agent)
+
+
+def _largest(delays: dict[CrawlRef, float], row: Crawl) -> float:
+    return max(row.settings.delay_seconds, *delays.values(), 0.0)
+
+
+def pages_of(counts: Counts) -> int:
+    """Pages that were fetched, redirects not counted."""
+    return counts.by_status[Status.DONE] - counts.redirects + counts.by_status[Status.FAILED]

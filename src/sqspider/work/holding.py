@@ -1,0 +1,166 @@
+"""What is final but for its record: held until who takes the pages has done with it.
+
+A record must not end before somebody has dealt with its page. So whoever takes pages gets each with its claim still
+open: the record ends when that one says so. Meanwhile the claim is prolonged, its place at the gate is kept, and no
+runner is. What was not dealt with is given back unused; who is killed leaves it to its lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import islice
+from typing import Final, Protocol
+
+from sqspider.frontier import Clock, Entry, FrontierBusyError, Hold, Work
+from sqspider.log import get_logger
+from sqspider.message import Message
+from sqspider.record import Outcome
+from sqspider.work.hand import Hand, Visit
+from sqspider.work.page import Visited
+
+MOST_HELD: Final = 17  # one that is being dealt with, and sixteen ahead: nothing more is claimed then
+LOOK_SECONDS: Final = 2.5  # between two looks at leases: of one that was fetched late ten seconds are left
+
+log = get_logger(__name__)
+
+
+class Held:
+    """The end of a URL, before its record ends. It must be finished or given back, once; what is said later, or after
+    its worker was stopped, changes nothing."""
+
+    def __init__(
+        self,
+        message: Message,
+        outcome: Outcome,
+        visited: Visited | None,
+        settle: Callable[[Held, bool], None],
+        meta: str | None = None,
+    ) -> None:
+        self.message = message
+        self.outcome = outcome
+        self.visited = visited  # none if nothing was fetched
+        self.meta = meta  # what its record says of it
+        self.is_lost = False  # another claim was made: somebody else gets it
+        self._settle = settle
+
+    def finish(self) -> None:
+        """It was dealt with: its record ends."""
+        self._settle(self, True)
+
+    def give_back(self) -> None:
+        """It was not: it comes again, unused."""
+        self._settle(self, False)
+
+
+Take = Callable[[Held], None]
+"""Takes what is held. It does not wait."""
+
+
+class Ends(Protocol):
+    """How a visit ends that was held."""
+
+    def end(self, visit: Visit, outcome: Outcome, links: tuple[Entry, ...], visited: Visited | None) -> None:
+        """End its record."""
+
+    def put_off(self, visit: Visit, until: float) -> None:
+        """Give it back unused."""
+
+
+class Holding:
+    """What one worker holds."""
+
+    def __init__(self, frontier: Work, ends: Ends, hand: Hand, take: Take, clock: Clock, lease_seconds: float) -> None:
+        self._frontier = frontier
+        self._ends = ends
+        self._hand = hand
+        self._take = take
+        self._clock = clock
+        self._lease_seconds = lease_seconds
+        self._held: dict[Held, tuple[Visit, tuple[Entry, ...]]] = {}
+        self._line: dict[Visit, asyncio.Future[None]] = {}  # who waits for room, the first first
+        self._is_left = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many wait that nothing more is to be claimed."""
+        return len(self._held) >= MOST_HELD
+
+    def step_up(self, visit: Visit) -> asyncio.Future[None]:
+        """Stand in line for room; done when there is some."""
+        told = self._line[visit] = asyncio.get_running_loop().create_future()
+        return told
+
+    def has_room_for(self, visit: Visit) -> bool:
+        """Whether a visit may go on, which stands in line no more. What is claimed already does: its lease runs."""
+        self._line.pop(visit, None)
+        return visit.claim is not None or not self.is_full
+
+    def hold(self, visit: Visit, outcome: Outcome, links: tuple[Entry, ...], visited: Visited | None) -> None:
+        """Hand out the end of a visit, and hold the visit until that was dealt with."""
+        if self._is_left:
+            self._ends.put_off(visit, self._clock())
+            return
+        visit.is_over = True
+        visit.ending += 1
+        held = Held(visit.message, outcome, visited, self._settle, visit.claim.meta if visit.claim else None)
+        self._held[held] = visit, links
+        self._take(held)
+
+    def leave(self) -> None:
+        """Give back what is held, and from now on whatever would be."""
+        self._is_left = True
+        for held in list(self._held):
+            held.give_back()
+
+    def _settle(self, held: Held, is_done: bool) -> None:
+        if held not in self._held:
+            return
+        visit, links = self._let_go(held)
+        if is_done:
+            self._ends.end(visit, held.outcome, links, held.visited)
+        else:
+            self._ends.put_off(visit, self._clock())
+
+    def _let_go(self, held: Held) -> tuple[Visit, tuple[Entry, ...]]:
+        visit, links = self._held.pop(held)
+        visit.ending -= 1
+        for first in list(islice(self._line, max(0, MOST_HELD - len(self._held)))):
+            self._line.pop(first).set_result(None)
+        return visit, links
+
+    async def keep_prolonging(self) -> None:
+        """Prolong what is held as a third of its lease is over, until cancelled."""
+        while True:
+            await asyncio.sleep(min(LOOK_SECONDS, self._lease_seconds / 3))
+            try:
+                await self._prolong()
+            except FrontierBusyError as error:
+                log.warning("frontier_busy", during="prolong", error=str(error))
+
+    async def _prolong(self) -> None:
+        soon = self._clock() + self._lease_seconds * 2 / 3
+        aging = [(held, visit) for held, (visit, _) in self._held.items() if _lease_of(visit) < soon]
+        if not aging:
+            return
+        holds = [Hold(claim=visit.claim, delivery=visit.delivery) for _, visit in aging if visit.claim is not None]
+        answers = await self._frontier.prolong(holds, lease_seconds=self._lease_seconds)
+        for (held, visit), answer in zip(aging, answers, strict=True):
+            if held not in self._held:
+                continue  # it was dealt with meanwhile
+            if answer is None:
+                self._lose(held)
+            else:
+                visit.claim, visit.delivery = answer.claim, answer.delivery
+
+    def _lose(self, held: Held) -> None:
+        """Somebody else has claimed it while this process, say, was asleep: what ended here is not to be believed."""
+        log.warning("lease_lost", url=held.message.url, what="it is handed out again by whoever has it now")
+        held.is_lost = True
+        visit, _ = self._let_go(held)
+        if not visit.ending:
+            self._hand.release(visit)
+
+
+def _lease_of(visit: Visit) -> float:
+    return 0.0 if visit.claim is None else visit.claim.lease_until

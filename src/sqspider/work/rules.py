@@ -1,0 +1,103 @@
+"""By which rules a delivery is judged: its crawl's, as the row says them now; and what a fetch means by them.
+
+Whether and when a host may be asked is decided in ``politeness``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from sqspider.frontier import Clock, Entry
+from sqspider.message import Message
+from sqspider.politeness import Awaited, Politeness, Postponed
+from sqspider.record import Reason
+from sqspider.scope import Blocked, Measure, cut_off
+from sqspider.url import MAX_URL_BYTES, is_cut
+from sqspider.web.fetch import Fetched
+from sqspider.work.crawls import BARRED_SECONDS, CrawlRows, Known, Later, Unfit
+from sqspider.work.desk import Desk
+from sqspider.work.endings import Endings
+from sqspider.work.hand import Hand, Visit
+from sqspider.work.memories import Memories
+from sqspider.work.page import Assessed, assess, entries_of
+from sqspider.work.scopes import Scopes
+
+TOO_LONG: Final = Blocked(
+    Reason.URL_TOO_LONG, f"longer than {MAX_URL_BYTES:,} bytes: this is its beginning, with a digest of the whole"
+)
+
+
+class Rules:
+    """The rules that visits go by."""
+
+    def __init__(
+        self,
+        crawls: CrawlRows,
+        scopes: Scopes,
+        politeness: Politeness,
+        desk: Desk,
+        endings: Endings,
+        hand: Hand,
+        memories: Memories,
+        *,
+        clock: Clock,
+    ) -> None:
+        self.scopes = scopes
+        self._crawls = crawls
+        self._politeness = politeness
+        self._desk = desk
+        self._endings = endings
+        self._waiting = hand.waiting
+        self._memories = memories
+        self._clock = clock
+
+    async def are_known(self, visit: Visit) -> bool:
+        """Whether they are known, and the visit is to be judged by them; it is over, or waits, otherwise."""
+        if visit.message.crawl is None:
+            return True
+        match await self._crawls.resolve(visit.message):
+            case Known(message, agent):
+                visit.message, visit.agent = message, agent
+                return True
+            case Later(at):
+                self._waiting.put(visit, at=at)
+            case Unfit.GONE:
+                self._endings.tally.dropped += 1
+                self._endings.end_delivery(visit, self._desk.delete(visit.delivery))
+            case Unfit.RESTS if visit.claim is None:
+                self._endings.end_delivery(visit, self._desk.park(visit.delivery))
+            case Unfit.RESTS:
+                self._endings.put_off(visit, self._clock())  # it is put aside when it comes back
+            case Unfit.BARRED:
+                self._endings.put_off(visit, self._clock() + BARRED_SECONDS)
+        return False
+
+    async def assess(self, visit: Visit, fetched: Fetched) -> Assessed:
+        """What a fetch means for a visit's record."""
+        assert visit.agent is not None
+        message, measure = visit.message, None
+        if fetched.redirect_to is not None:
+            measure = await self.scopes.measure(message, (fetched.redirect_to,))
+        kept = visit.claim.kept if visit.claim is not None else None
+        return assess(fetched, message, visit.agent.product_token, measure, kept)
+
+    async def links(self, message: Message, assessed: Assessed) -> Iterable[Entry]:
+        """What is to be recorded for a visit. Where a seed leads to by then is noted as one."""
+        if message.crawl is None:
+            measure = Measure.of(message.settings, message.seed)
+        else:
+            measure = await self.scopes.measure_links(message, assessed, self._memories.recorded)
+        return entries_of(assessed, message, self._memories.recorded, measure)
+
+    async def verdict_on(self, visit: Visit) -> Blocked | Postponed | Awaited | None:
+        """Whether a URL may be fetched, as :meth:`Politeness.judge` says it. What was queued before its crawl's limits
+        were narrowed is held to them; but a seed, which somebody asked for, is not."""
+        message = visit.message
+        if is_cut(message.url):
+            return TOO_LONG
+        if message.crawl is not None and message.depth > 0:
+            measure = self.scopes.known(message) or await self.scopes.measure(message, ())
+            if (cut := cut_off(message.url, message.depth, message.settings, measure)) is not None:
+                return cut
+        return await self._politeness.judge(message, visit.agent)

@@ -1,0 +1,111 @@
+"""Crawls by their rows: whose settings hold, from where a scope is measured, what is narrowed meanwhile."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sqspider.frontier import Entry, Frontier
+from sqspider.record import Reason, Status, record_key
+from sqspider.url import Scope
+from sqspider.work.producer import produce
+from tests.crawl.crawl_rows import SETTINGS, changed, made, page, put_in, records_of, row_of, work
+from tests.sites import Site
+
+replace = msgspec.structs.replace
+
+
+async def test_a_crawl_goes_by_its_row(frontier: Frontier, host: Site) -> None:
+    host.bodies = {"/": page("a", "http://elsewhere.invalid/"), "/a": page("b"), "/b": page("c"), "/c": b"c"}
+    crawl = await made(frontier, settings=replace(SETTINGS, max_depth=2))
+    await put_in(frontier, crawl, host.url)
+    await work(frontier)
+    records = await records_of(frontier)
+    assert set(records) == {record_key(host.url + path, "news") for path in ("", "a", "b")}
+    assert all(record.status is Status.DONE and record.crawl == "news" for record in records.values())
+    assert (await frontier.counts(crawl="news")).by_status[Status.DONE] == 3
+    assert (await frontier.counts(crawl="default")).total == 0
+    assert sorted(host.paths) == ["/", "/a", "/b", "/robots.txt"]
+
+
+async def test_the_same_url_in_two_crawls_is_two_records(frontier: Frontier, host: Site) -> None:
+    host.bodies = {"/": page("a"), "/a": b"a"}
+    for name in ("one", "two"):
+        await put_in(frontier, await made(frontier, name), host.url)
+    await produce(frontier, [host.url], SETTINGS, on_refused=print)
+    await work(frontier)
+    records = await records_of(frontier)
+    assert len(records) == 6
+    assert all(record.status is Status.DONE for record in records.values())
+    assert host.paths.count("/a") == 3
+
+
+async def test_a_scope_is_measured_from_all_seeds(frontier: Frontier, host: Site) -> None:
+    one, two, three = (host.url_of(f"127.0.0.{number}") for number in (1, 2, 3))
+    host.bodies = {"/": page(f"{one}a", f"{two}b", f"{three}c"), "/a": b"", "/b": b"", "/c": b""}
+    crawl = await made(frontier)
+    await put_in(frontier, crawl, one, two)
+    await work(frontier)
+    urls = {record.url for record in (await records_of(frontier)).values()}
+    assert urls == {one, two, f"{one}a", f"{two}b"}
+
+
+async def test_folders_of_seeds_are_all_in_scope(frontier: Frontier, host: Site) -> None:
+    links = page("/x/1", "/y/1", "/z/1", "/x1")
+    host.bodies = {"/x/": links, "/y/": links, "/x/1": b"", "/y/1": b""}
+    crawl = await made(frontier, settings=replace(SETTINGS, scope=Scope.PREFIX))
+    await put_in(frontier, crawl, f"{host.url}x/", f"{host.url}y/")
+    await work(frontier)
+    assert {path for path in host.paths if path != "/robots.txt"} == {"/x/", "/y/", "/x/1", "/y/1"}
+
+
+async def test_where_a_seed_redirects_to_is_a_seed(frontier: Frontier, host: Site) -> None:
+    """Within its own site: here by another folder."""
+    host.bodies = {
+        "/old/": (301, {"Location": "/new/"}),
+        "/new/": page("/new/1", "/old/1", "/other"),
+        "/new/1": b"",
+        "/old/1": b"",
+    }
+    crawl = await made(frontier, settings=replace(SETTINGS, scope=Scope.PREFIX))
+    await put_in(frontier, crawl, f"{host.url}old/")
+    await work(frontier)
+    assert {path for path in host.paths if path != "/robots.txt"} == {"/old/", "/new/", "/new/1", "/old/1"}
+    assert (await row_of(frontier)).seeds_version == 2  # of the first seed, and of this one
+
+
+async def test_another_site_that_a_seed_redirects_to_is_fetched_and_no_seed(frontier: Frontier, host: Site) -> None:
+    there = host.url_of("127.0.0.2")
+    host.bodies = {"127.0.0.1/": (302, {"Location": there}), "127.0.0.2/": page(f"{there}a", f"{host.url}b"), "/b": b""}
+    crawl = await made(frontier)
+    await put_in(frontier, crawl, host.url)
+    await work(frontier)
+    records = await records_of(frontier)
+    assert {record.url for record in records.values()} == {host.url, there, f"{host.url}b"}
+
+
+async def test_a_row_that_is_changed_holds_for_what_is_queued(frontier: Frontier, host: Site) -> None:
+    host.bodies = {"/": page("a/1", "a/2", "b/1"), "/a/1": page("/a/1/1"), "/a/2": b"", "/b/1": b"", "/a/1/1": b""}
+    crawl = await made(frontier)
+    await put_in(frontier, crawl, host.url)
+    entries = [("a/1", 1), ("b/1", 1), ("a/1/1", 2)]
+    await frontier.enqueue([Entry(url=host.url + path, depth=depth, crawl=crawl.ref) for path, depth in entries])
+    await changed(frontier, settings=replace(crawl.settings, max_depth=1, exclude=("/b/",)))
+    await work(frontier)
+    found = {record.url.removeprefix(host.url): record for record in (await records_of(frontier)).values()}
+    reasons = {path: record.outcome and record.outcome.reason for path, record in found.items()}
+    assert reasons == {
+        "": None, "a/1": None, "a/2": None, "b/1": Reason.EXCLUDED, "a/1/1": Reason.DEPTH_LIMIT,
+    }  # fmt: skip
+    assert not {"/b/1", "/a/1/1"} & set(host.paths)
+
+
+async def test_a_scope_that_is_narrowed_holds_for_what_is_queued(frontier: Frontier, host: Site) -> None:
+    there = host.url_of("127.0.0.2")
+    host.bodies = {"/": b""}
+    crawl = await made(frontier)
+    await put_in(frontier, crawl, host.url)
+    await frontier.enqueue([Entry(url=there, depth=1, crawl=crawl.ref)])
+    await work(frontier)
+    record = (await records_of(frontier))[record_key(there, "news")]
+    assert record.outcome is not None
+    assert (record.status, record.outcome.reason) == (Status.BLOCKED, Reason.OUT_OF_SCOPE)

@@ -1,0 +1,232 @@
+"""Crawls that rest, are gone, or ask for more than a worker's start allows; and when a worker has done enough."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+
+import msgspec
+import pytest
+import structlog
+
+from sqspider.crawl import CrawlRef, Identity, Limits, State
+from sqspider.frontier import Frontier
+from sqspider.message import Message, encode_message
+from sqspider.record import Reason, Status
+from sqspider.web.fetch import Fetcher
+from sqspider.work.producer import produce
+from sqspider.work.worker import Mode
+from tests.crawl.crawl_rows import (
+    AT_HOME,
+    FETCH,
+    OPTIONS,
+    SETTINGS,
+    changed,
+    made,
+    page,
+    put_in,
+    records_of,
+    until,
+    work,
+    worker_on,
+    working,
+)
+from tests.sites import Site
+
+replace = msgspec.structs.replace
+
+
+async def status_of(frontier: Frontier, crawl: str = "news") -> Counter[Status]:
+    return Counter(record.status for record in (await records_of(frontier, crawl)).values())
+
+
+async def test_a_message_of_a_crawl_that_is_gone_is_deleted_and_counted(frontier: Frontier, host: Site) -> None:
+    await frontier.send([encode_message(Message(url=host.url, crawl=CrawlRef("news", "abc")))])
+    worker = await work(frontier)
+    assert worker.tally.dropped == 1
+    assert (await frontier.queue_stats()).is_empty
+    assert not host.requests
+    assert not await records_of(frontier)
+
+
+async def test_a_crawl_that_is_removed_while_it_runs_ends(frontier: Frontier, host: Site) -> None:
+    host.bodies = {"/": page(*map(str, range(50))), **{f"/{number}": b"" for number in range(50)}}
+    crawl = await made(frontier, settings=replace(SETTINGS, delay_seconds=0.05))
+    await put_in(frontier, crawl, host.url)
+    async with working(frontier):
+        await until(lambda: len(host.requests) > 5)
+        await frontier.remove_crawl(crawl.ref)
+        while not (await frontier.queue_stats()).is_empty:
+            await asyncio.sleep(0.05)
+    assert len(host.requests) < 50
+
+
+async def test_a_crawl_that_is_made_just_before_its_message_comes_is_found(frontier: Frontier, host: Site) -> None:
+    """However lately all rows were read."""
+    host.bodies = {"/": b"", "/1": b"", "/2": b""}
+    async with working(frontier):
+        for number in range(3):
+            crawl = await made(frontier, f"c{number}")
+            await put_in(frontier, crawl, host.url)
+            while host.paths.count("/") <= number:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_paused_crawl_rests_and_others_do_not(frontier: Frontier, host: Site) -> None:
+    host.bodies = {"/": page("a"), "/a": b""}
+    resting, running = await made(frontier), await made(frontier, "other")
+    await changed(frontier, state=State.PAUSED)
+    await put_in(frontier, resting, host.url)
+    await put_in(frontier, running, host.url)
+    await work(frontier)
+    assert await status_of(frontier) == {Status.QUEUED: 1}
+    assert await status_of(frontier, "other") == {Status.DONE: 2}
+    await changed(frontier, state=State.RUNNING)
+    await work(frontier)
+    assert await status_of(frontier) == {Status.DONE: 2}
+
+
+async def test_a_crawl_is_paused_and_resumed_while_it_runs(frontier: Frontier, host: Site) -> None:
+    """By its row alone: nobody tells the worker."""
+    host.bodies = {"/": page(*map(str, range(100))), **{f"/{number}": b"" for number in range(100)}}
+    crawl = await made(frontier, settings=replace(SETTINGS, delay_seconds=0.05))
+    await put_in(frontier, crawl, host.url)
+    async with working(frontier):
+        await until(lambda: len(host.requests) > 5)
+        await changed(frontier, state=State.PAUSED)
+        while (await frontier.counts(crawl="news")).by_status[Status.PROCESSING] or (
+            await frontier.queue_stats()
+        ).visible:
+            await asyncio.sleep(0.05)
+        before = len(host.requests)
+        assert before < 100
+        await changed(frontier, state=State.RUNNING)
+        await until(lambda: len(host.requests) > before)
+
+
+async def test_settings_are_changed_while_it_runs(frontier: Frontier, host: Site) -> None:
+    host.bodies = {"/": page(*map(str, range(300))), **{f"/{number}": page(f"/x{number}") for number in range(300)}}
+    crawl = await made(frontier, settings=replace(SETTINGS, delay_seconds=0.05))
+    await put_in(frontier, crawl, host.url)
+    async with working(frontier):
+        await until(lambda: len(host.requests) > 5)
+        await changed(frontier, settings=replace(SETTINGS, exclude=(r"/\d+$",)))
+        while (await frontier.counts(crawl="news")).open:
+            await asyncio.sleep(0.05)
+    reasons = (await frontier.counts(crawl="news")).by_reason
+    assert reasons[Reason.EXCLUDED] > 100
+
+
+@pytest.mark.parametrize(
+    ("identity", "told"),
+    [
+        (Identity(allow_private=True), "it asks for private addresses; start the worker with --allow-private"),
+        (Identity(allow_any_port=True), "it asks for ports of other services; start the worker with --allow-any-port"),
+        (Identity(proxy="http://127.0.0.1:1"), "it asks for the proxy http://127.0.0.1:1; start the worker with --proxy"),
+        (Identity(client_cert="/etc/key"), "it asks for the file /etc/key; start the worker with --client-cert"),
+        (
+            Identity(bearer="env:SQSPIDER_SECRET_T", origins=("http://127.0.0.1",)),
+            "it sends secrets to http://127.0.0.1; start the worker with --send-to http://127.0.0.1",
+        ),
+    ],
+)  # fmt: skip
+async def test_what_a_row_asks_for_alone_is_not_done(
+    frontier: Frontier, host: Site, identity: Identity, told: str
+) -> None:
+    """A stranger who can write to the frontier gains nothing."""
+    crawl = await made(frontier, identity=identity)
+    await put_in(frontier, crawl, host.url)
+    with structlog.testing.capture_logs() as lines:
+        await work(frontier, FETCH)
+    assert [line["why"] for line in lines if line["event"] == "crawl_waits"] == [told]
+    assert not host.requests
+    assert await status_of(frontier) == {Status.QUEUED: 1}
+
+
+async def test_a_crawl_that_waits_keeps_no_other_waiting(frontier: Frontier, host: Site) -> None:
+    host.bodies = {"/": page("a"), "/a": b""}
+    barred = await made(frontier, "barred", identity=Identity(allow_private=True, allow_any_port=True))
+    await put_in(frontier, barred, *(f"{host.url}{number}" for number in range(20)))
+    await put_in(frontier, await made(frontier), host.url)
+    await work(frontier)
+    assert await status_of(frontier) == {Status.DONE: 2}
+    assert await status_of(frontier, "barred") == {Status.QUEUED: 20}
+
+
+async def test_a_row_without_the_wish_gets_no_private_address(frontier: Frontier, host: Site) -> None:
+    """Though the worker's start allows it."""
+    crawl = await made(frontier, identity=Identity())
+    await put_in(frontier, crawl, host.url)
+    await work(frontier, AT_HOME)
+    (record,) = (await records_of(frontier)).values()
+    assert record.outcome is not None
+    assert record.outcome.reason is Reason.PRIVATE_ADDRESS
+    assert not host.requests
+
+
+async def test_a_limit_that_is_reached_lets_a_crawl_rest(frontier: Frontier, host: Site) -> None:
+    host.bodies = {"/": page("a"), "/a": page("b"), "/b": page("c"), "/c": b""}
+    crawl = await made(frontier, limits=Limits(pages=2), settings=replace(SETTINGS, max_depth=1))
+    await put_in(frontier, crawl, host.url)
+    await work(frontier)
+    await put_in(frontier, crawl, f"{host.url}b")
+    await work(frontier)
+    assert await status_of(frontier) == {Status.DONE: 2, Status.QUEUED: 1}
+    await changed(frontier, limits=Limits(pages=10))
+    await work(frontier)
+    assert await status_of(frontier) == {Status.DONE: 4}
+
+
+async def test_seconds_are_a_limit(frontier: Frontier, host: Site) -> None:
+    host.bodies = {"/": b""}
+    crawl = await made(frontier, limits=Limits(seconds=1))
+    await changed(frontier, created_at=time.time() - 10)
+    await put_in(frontier, crawl, host.url)
+    await work(frontier)
+    assert not host.requests
+
+
+async def test_a_worker_ends_with_its_crawl(frontier: Frontier, host: Site) -> None:
+    """Whatever else is in the queue, and may be for ever."""
+    host.bodies = {"/": page("a"), "/a": b""}
+    other = await made(frontier, "other", settings=replace(SETTINGS, delay_seconds=1.0))
+    await put_in(frontier, other, *(host.url_of("127.0.0.2") + str(number) for number in range(100)))
+    await put_in(frontier, await made(frontier), host.url)
+    await work(frontier, crawl="news")
+    assert await status_of(frontier) == {Status.DONE: 2}
+    assert (await frontier.counts(crawl="other")).open
+
+
+async def test_a_worker_for_loose_urls_does_not_wait_for_what_rests(frontier: Frontier, host: Site) -> None:
+    host.bodies = {"/": page("a"), "/a": b""}
+    await put_in(frontier, await made(frontier), host.url)
+    await changed(frontier, state=State.STOPPED)
+    await produce(frontier, [host.url], SETTINGS, on_refused=print)
+    await work(frontier)
+    await work(frontier)  # what is put aside is seen by nobody, and the end is found all the same
+    assert await status_of(frontier, "default") == {Status.DONE: 2}
+
+
+async def test_the_largest_delay_of_crawls_at_work_holds(frontier: Frontier, host: Site) -> None:
+    host.bodies = {"/a": b"", "/b": b"", "/c": b""}
+    slow = await made(frontier, "slow", settings=replace(SETTINGS, delay_seconds=0.5))
+    quick = await made(frontier, "quick")
+    await put_in(frontier, slow, *(f"{host.url}a?{number}" for number in range(2)))
+    await put_in(frontier, quick, *(f"{host.url}b?{number}" for number in range(2)))
+    await work(frontier)
+    at = sorted(asked.at for asked in host.requests)
+    assert min(later - sooner for sooner, later in itertools.pairwise(at)) > 0.4
+
+
+async def test_a_limit_of_pages_is_exact_over_workers(frontier: Frontier, host: Site) -> None:
+    host.bodies = {"/": page(*map(str, range(100))), **{f"/{number}": b"" for number in range(100)}}
+    crawl = await made(frontier)
+    await put_in(frontier, crawl, host.url)
+    options = [replace(OPTIONS, worker_id=f"w{number}", run="one", max_pages=30) for number in range(4)]
+    await work(frontier, crawl="news", options=replace(OPTIONS, run="first", max_pages=1))
+    async with Fetcher(AT_HOME, connections=8) as fetcher:
+        workers = [worker_on(frontier, fetcher, one) for one in options]
+        await asyncio.gather(*(worker.run(Mode.UNTIL_EMPTY, crawl="news") for worker in workers))
+    assert (await frontier.counts(crawl="news")).by_status[Status.DONE] == 31
