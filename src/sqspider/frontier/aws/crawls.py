@@ -130,6 +130,7 @@ class Crawls(CrawlRows):
         if ref.name != DEFAULT_CRAWL:
             await self._sums.remove(ref.name)
         await self.flush()
+        await self._host_rows.raise_generation()  # before its name is free: the next one may have the same URLs
         await self._end_removal(ref)
         return removed
 
