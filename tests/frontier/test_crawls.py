@@ -171,6 +171,7 @@ async def test_links_are_recorded_in_the_crawl_of_their_page(frontier: Frontier)
     assert await keys_of(frontier, crawl="news") == {f"@news {url(name)}" for name in "pqr"}
     assert (await record_of(frontier, f"@news {url('q')}")).parent == url("p")
     assert (await record_of(frontier, url("q"))).parent is None
+    assert {message_of(delivery).parent for delivery in await take(frontier, 2)} == {url("p")}
 
 
 async def test_a_crawl_named_default_has_bare_keys(frontier: Frontier) -> None:
