@@ -23,6 +23,7 @@ from sqspider.message import encode_message
 from sqspider.record import Status
 from tests.frontier.kit import (
     GONE,
+    VISIBILITY,
     assert_counts_are_exact,
     finish_one,
     message_of,
@@ -292,11 +293,16 @@ async def test_what_waits_for_a_moment_of_its_own_is_not_called_back_with_its_cr
 async def test_of_the_default_crawl_s_place_only_the_crawl_s_own_is_called_back(store: AwsStore) -> None:
     frontier = await store.open()
     await made(frontier, DEFAULT)
-    await frontier.enqueue([*of(DEFAULT, "p"), Entry(url=url("loose"))])
-    await frontier.park(await take(frontier, 2))
-    assert await frontier.unpark(DEFAULT.ref) == 1
+    old = Crawl(name="default", id="0")  # was removed, and its record left behind
+    await frontier.enqueue([*of(DEFAULT, "p"), Entry(url=url("loose")), *of(old, "q")])
+    await frontier.park(await take(frontier, 3))
     assert await frontier.unpark(NEWS.ref) == 0
-    assert message_of(await take_one(frontier)).crawl == DEFAULT.ref
+    assert await frontier.unpark(DEFAULT.ref) == 1
+    delivery = await take_one(frontier)
+    assert message_of(delivery).crawl == DEFAULT.ref
+    await frontier.delete([delivery])
+    await store.elapse(VISIBILITY + A_LITTLE)
+    assert message_of(await take_one(frontier)).url == url("loose")  # was not put aside: it always runs
 
 
 async def test_what_is_put_aside_is_asked_about_once_a_day(store: AwsStore) -> None:

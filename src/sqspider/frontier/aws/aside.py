@@ -22,6 +22,7 @@ from sqspider.frontier.aws.parking import is_parked
 from sqspider.frontier.aws.table import READ_BATCH, Statement
 from sqspider.frontier.values import Deferral, Delivery
 from sqspider.log import get_logger
+from sqspider.message import Message, decode_message
 from sqspider.record import split_key
 from sqspider.url import host_of
 
@@ -47,7 +48,7 @@ class Aside(Messages):
     async def park(self, deliveries: Sequence[Delivery]) -> None:
         now = self._clock()
         until = now + ASIDE_SECONDS
-        live = [delivery for delivery in deliveries if not is_stale(delivery, now)]
+        live = [delivery for delivery in deliveries if _is_of_crawl(delivery) and not is_stale(delivery, now)]
         rests = [Deferral(delivery=it, until=until) for it in live if is_parked(until, now, it.body)]
         kept = await self._park(rests, are_aside=True)
         # What is being worked on besides has a message that waits as long as SQS lets it.
@@ -90,6 +91,12 @@ class Aside(Messages):
         messages = [it.message for it, w in zip(releases, written, strict=True) if it.message is not None and w.is_done]
         await self._queue.send(messages)
         return len(messages)
+
+
+def _is_of_crawl(delivery: Delivery) -> bool:
+    """Whether a delivery is of a crawl: what is loose always runs."""
+    message = decode_message(delivery.body)
+    return isinstance(message, Message) and message.crawl is not None
 
 
 def _is_aside(item: Item) -> bool:
