@@ -22,6 +22,7 @@ from sqspider.frontier.aws.sweep import RESUMED_SECONDS
 from sqspider.message import encode_message
 from sqspider.record import Status
 from tests.frontier.kit import (
+    A_LITTLE,
     GONE,
     VISIBILITY,
     assert_counts_are_exact,
