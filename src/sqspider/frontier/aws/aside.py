@@ -86,9 +86,13 @@ class Aside(Messages):
         return Release(self._table.statement(MOVE_DUE_ON, url, parameters), message)
 
     async def _release_all(self, releases: Sequence[Release]) -> int:
-        """First the new ``due_at``, then the message: who dies in between is found again later. How many were sent."""
+        """First the new ``due_at``, then the message: who dies in between is found again later. How many were sent.
+
+        Where an answer was lost the message may be sent twice, which does no harm; else it would be late.
+        """
         written = await self._table.write([it.statement for it in releases])
-        messages = [it.message for it, w in zip(releases, written, strict=True) if it.message is not None and w.is_done]
+        over = [it for it, w in zip(releases, written, strict=True) if w.is_done or w.is_unsure]
+        messages = [it.message for it in over if it.message is not None]
         await self._queue.send(messages)
         return len(messages)
 
