@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import msgspec
 
-from sqspider.again import Choice, put_back
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
 from sqspider.cli.forking import Forked, can_fork, fork_workers
 from sqspider.cli.frontier import is_absent, opened
@@ -219,6 +218,8 @@ class CrawlRun:
 
     async def _visit_again(self, frontier: Frontier, again: Again) -> None:
         """Put back what is known, for a visit more."""
+        from sqspider.again import Choice, put_back  # here: most crawls visit nothing again
+
         before = None if again.older_than is None else frontier.now() - again.older_than
         choice = Choice(statuses=frozenset({Status.DONE, Status.FAILED}), ended_before=before)
         done = await put_back(frontier, choice, if_changed=True)
