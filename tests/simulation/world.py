@@ -244,6 +244,9 @@ class SimulatedFetcher:
         self.options = options
         self._world = world
 
+    def close(self) -> None:
+        """There is nothing to be dropped."""
+
     async def fetch(self, url: str, *, gate: Gate | None = None, **_: object) -> Fetched:
         process = CURRENT.get()
         assert process is not None
