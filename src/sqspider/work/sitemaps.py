@@ -18,8 +18,7 @@ from sqspider.crawls import CrawlSettings, measured_from
 from sqspider.frontier import Clock, Entry, Frontier
 from sqspider.message import Message
 from sqspider.patterns import TooSlowError
-from sqspider.politeness import Asked, Awaited, Hop, Politeness, Postponed, Request
-from sqspider.politeness.agent import Agent
+from sqspider.politeness import Agent, Asked, Awaited, Hop, Politeness, Postponed, Request
 from sqspider.record import Reason
 from sqspider.scope import Measure, within
 from sqspider.url import Refused, Scope, authority_of, canonicalize, in_scope, origin_of, without_tracking
