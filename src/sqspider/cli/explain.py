@@ -12,10 +12,12 @@ from click.core import ParameterSource
 
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
-from sqspider.cli.options import checked, crawl_options, to_crawl_settings
+from sqspider.cli.options import checked, crawl_options
+from sqspider.cli.said import said_in, with_said
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.crawl import Crawl
+from sqspider.crawls import CrawlSettings
 from sqspider.explain import Explanation, Fate, NotKnownError, Terms, explanation_of
 from sqspider.frontier import Frontier
 from sqspider.record import DEFAULT_CRAWL
@@ -50,7 +52,8 @@ def explain(
     it goes on. Exit status 1 if the URL would not be fetched.
     """
     canonical, page = _canonical(url), _canonical(found_on) if found_on else None
-    settings = to_crawl_settings(given)
+    unmade = Crawl(name=DEFAULT_CRAWL, id="0", settings=CrawlSettings(scope=Scope.HOST))
+    settings = with_said(unmade, said_in(click.get_current_context())).settings
     with checked():
         fetch = FetchOptions(user_agent=user_agent)
 
