@@ -68,6 +68,14 @@ def skipped_where_an_engine_is_missing() -> Generator[None]:
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_remembered_of_a_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is allowed to a crawl here is kept in a folder of the user's, which no test touches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _loggers_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A logger that is kept would go on writing to the stream of the test in which logging was begun."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from sqspider.frontier import Looking
-from sqspider.record import UrlRecord
+from sqspider.record import UrlRecord, record_key, split_key
 from sqspider.work.redirects import MAX_REDIRECTS
 
 MAX_CHAIN: Final = 2 * MAX_REDIRECTS  # that is looked at: where ways meet, a chain may be longer than each of them
@@ -44,14 +44,14 @@ class Chain(NamedTuple):
 
 
 async def chains_of(frontier: Looking, records: Iterable[UrlRecord]) -> dict[str, Chain]:
-    """The chains that begin with those of some records that redirect, by their URLs.
+    """The chains that begin with those of some records that redirect, by their keys: each within its crawl.
 
     Looked up together, at most :data:`MAX_CHAIN` times, whatever their number.
     """
-    known = {record.url: record for record in records}
-    firsts = [url for url, record in known.items() if _target(record)]
+    known = {record.key: record for record in records}
+    firsts = [key for key, record in known.items() if _target(record)]
     looked_at = set(known)
-    wanted = {target for url in firsts if (target := _target(known[url]))} - looked_at
+    wanted = {target for key in firsts if (target := _target(known[key]))} - looked_at
     for _ in range(MAX_CHAIN):
         if not wanted:
             break
@@ -59,21 +59,24 @@ async def chains_of(frontier: Looking, records: Iterable[UrlRecord]) -> dict[str
         looked_at |= wanted
         known |= found
         wanted = {target for record in found.values() if (target := _target(record))} - looked_at
-    return {url: _chain(url, known) for url in firsts}
+    return {key: _chain(key, known) for key in firsts}
 
 
 def _target(record: UrlRecord | None) -> str | None:
+    """The key of where a record leads."""
     outcome = record.outcome if record else None
-    return outcome.redirect_to if outcome and outcome.is_redirect else None
+    if record is None or outcome is None or outcome.redirect_to is None or not outcome.is_redirect:
+        return None
+    return record_key(outcome.redirect_to, record.crawl)
 
 
 def _chain(first: str, known: dict[str, UrlRecord]) -> Chain:
-    urls = [first]
+    keys = [first]
     target = _target(known[first])
-    while target is not None and target not in urls and len(urls) <= MAX_CHAIN:
-        urls.append(target)
+    while target is not None and target not in keys and len(keys) <= MAX_CHAIN:
+        keys.append(target)
         target = _target(known.get(target))
-    is_loop = target in urls
-    return Chain(
-        tuple(urls), known.get(urls[-1]), back_to=target if is_loop else None, is_cut=target is not None and not is_loop
-    )
+    is_loop = target in keys
+    urls = [split_key(key)[1] for key in keys]
+    back_to = split_key(target)[1] if target is not None and is_loop else None
+    return Chain(tuple(urls), known.get(keys[-1]), back_to=back_to, is_cut=target is not None and not is_loop)

@@ -24,6 +24,7 @@ import msgspec
 from sqspider import secret
 from sqspider.checks import Range, check_flags, check_header, check_line, check_numbers, optional, shown
 from sqspider.crawls import CrawlSettings
+from sqspider.record import Reason
 from sqspider.redact import redact_url
 from sqspider.url import canonicalize, origin_of
 
@@ -165,6 +166,14 @@ def _check_credentials(identity: Identity) -> None:
         raise ValueError(f"headers: {twice} is said twice")
 
 
+class Widening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a wider limit lets come back, as long as that is not done (see :mod:`sqspider.widening`)."""
+
+    at: float  # seconds since the epoch: what ended before this moment comes back
+    reasons: tuple[Reason, ...] = ()  # what was blocked for one of these
+    pages_from_depth: int | None = None  # and pages that are so deep, whose links were not followed
+
+
 class Crawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The row of a crawl.
 
@@ -181,6 +190,7 @@ class Crawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seeds: tuple[str, ...] = ()  # the first that were given, for a person
     seeds_version: int = 0  # raised when its scope grew by a seed: what was found to lie outside may lie within
     created_at: float = 0.0
+    widening: Widening | None = None  # what is still to come back by a limit that was widened
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -12,16 +12,18 @@ from typing import Any, Final, NamedTuple
 from sqspider.chains import Chain, chains_of
 from sqspider.frontier import Looking
 from sqspider.meta import MetaError, decode_meta
-from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.record import Kept, Outcome, Reason, Status, UrlRecord
 
 FIELDS: Final = (
     "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest",
     "title", "depth", "parent", "host", "attempt", "worker_id", "enqueued_at", "claimed_at", "finished_at",
-    "elapsed_ms", "detail", "tries", "lastmod", "links_left_out", "error", "redirect_to", "meta",
+    "elapsed_ms", "detail", "tries", "lastmod", "links_left_out", "error", "redirect_to", "meta", "crawl",
+    "visits", "unchanged", "changes", "changed_at",
 )  # fmt: skip
 """The columns, in order. New ones may come after these; these keep their names."""
 
 _NOTHING: Final = Outcome(status=Status.QUEUED)
+_NONE_KEPT: Final = Kept()
 
 
 def iso(moment: float | None) -> str | None:
@@ -44,7 +46,7 @@ def row_of(record: UrlRecord, chain: Chain | None = None) -> dict[str, Any]:
             error = str(damaged)
         except (OverflowError, ValueError, OSError) as out_of_range:
             error = f"one of its times is none: {out_of_range}"
-    return {**dict.fromkeys(FIELDS), "url": record.url, "error": error}
+    return {**dict.fromkeys(FIELDS), "url": record.url, "error": error, "crawl": record.crawl}
 
 
 def _final_url(record: UrlRecord, outcome: Outcome, chain: Chain | None) -> str | None:
@@ -57,7 +59,7 @@ def _final_url(record: UrlRecord, outcome: Outcome, chain: Chain | None) -> str 
 
 
 def _row_of(record: UrlRecord, chain: Chain | None) -> dict[str, Any]:
-    outcome = record.outcome or _NOTHING
+    outcome, kept = record.outcome or _NOTHING, record.kept or _NONE_KEPT
     return {
         "url": record.url,
         "status": record.status.value,
@@ -85,6 +87,11 @@ def _row_of(record: UrlRecord, chain: Chain | None) -> dict[str, Any]:
         "error": None,
         "redirect_to": outcome.redirect_to if outcome.is_redirect else None,
         "meta": None if record.meta is None else decode_meta(record.meta),
+        "crawl": record.crawl,
+        "visits": record.visit + record.status.is_final,
+        "unchanged": outcome.unchanged,
+        "changes": kept.changes,
+        "changed_at": iso(kept.changed_at),
     }
 
 
@@ -126,6 +133,7 @@ async def export_rows(
     *,
     status: Status | None = None,
     host: str | None = None,
+    crawl: str | None = None,
     only_final: bool = False,
     on_unreadable: Callable[[str], object] = lambda _: None,
 ) -> int:
@@ -135,10 +143,10 @@ async def export_rows(
     """
     write(form.head)
     rows = 0
-    async for records in frontier.scan(status=status, host=host):
+    async for records in frontier.scan(status=status, host=host, crawl=crawl):
         chains = await chains_of(frontier, records)
         chosen = [
-            row_of(record, chains.get(record.url))
+            row_of(record, chains.get(record.key))
             for record in records
             if record.status.is_final or record.unreadable or not only_final
         ]

@@ -8,18 +8,19 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple, Protocol
 
 from sqspider.chains import Chain, chains_of
+from sqspider.crawl import Crawl, State
 from sqspider.crawls import CrawlSettings
 from sqspider.export import iso, row_of
-from sqspider.frontier import Bill, Counts, Hosts, Looking, QueueStats, RobotsRow, WorkerRow
+from sqspider.frontier import Bill, Counts, Crawls, Hosts, Looking, QueueStats, RobotsRow, WorkerRow
 from sqspider.host import HostRow, delay_for
 from sqspider.host_trouble import Stage, as_of, is_in_trouble, stage_of
-from sqspider.record import Status, UrlRecord
+from sqspider.record import DEFAULT_CRAWL, Status, UrlRecord, record_key
 from sqspider.url import host_of, origin_of
 
 NO_CRAWL: Final = CrawlSettings(delay_seconds=0.0)  # for the delay of a host whatever that of a crawl is
 
 
-class Readable(Looking, Hosts, Protocol):
+class Readable(Looking, Hosts, Crawls, Protocol):
     """What is read of a frontier here."""
 
 
@@ -154,11 +155,12 @@ def _in_trouble(host: HostReport) -> dict[str, Any]:
     return {**{name: told[name] for name in _IN_TROUBLE}, "state": host.trouble}
 
 
-async def state_of(frontier: Readable, *, exact: bool = False) -> FrontierReport:
-    """How a frontier stands. ``exact``: as :meth:`Looking.counts` has it."""
+async def state_of(frontier: Readable, *, exact: bool = False, crawl: str | None = None) -> FrontierReport:
+    """How a frontier stands. ``exact``: as :meth:`Looking.counts` has it. ``crawl``: of its records alone are counted
+    those of this one."""
     return FrontierReport(
         place=frontier.place,
-        counts=await frontier.counts(exact=exact),
+        counts=await frontier.counts(exact=exact, crawl=crawl),
         queue=await frontier.queue_stats(),
         hosts_in_trouble=await hosts_in_trouble(frontier),
         bill=await frontier.bill(),
@@ -177,12 +179,13 @@ class UrlReport(NamedTuple):
         return row_of(self.record, self.chain)
 
 
-async def url_state(frontier: Looking, url: str) -> UrlReport | None:
-    """What is recorded of a canonical URL; none if nothing is."""
-    record = (await frontier.get([url])).get(url)
+async def url_state(frontier: Looking, url: str, crawl: str = DEFAULT_CRAWL) -> UrlReport | None:
+    """What is recorded of a canonical URL in a crawl; none if nothing is."""
+    key = record_key(url, crawl)
+    record = (await frontier.get([key])).get(key)
     if record is None:
         return None
-    return UrlReport(record, (await chains_of(frontier, [record])).get(url))
+    return UrlReport(record, (await chains_of(frontier, [record])).get(key))
 
 
 class Surroundings(NamedTuple):
@@ -197,3 +200,62 @@ async def surroundings(frontier: Hosts, url: str) -> Surroundings:
     host, origin, now = host_of(url), origin_of(url), frontier.now()
     row = (await frontier.hosts([host]))[host]
     return Surroundings(HostReport(as_of(row, now), now), (await frontier.robots([origin])).get(origin))
+
+
+class CrawlReport(NamedTuple):
+    """A crawl, and how its records stand."""
+
+    name: str
+    crawl: Crawl | None  # its row; none: what stands there by the default name without one goes by settings of its own
+    counts: Counts
+    pages_per_second: float | None = None  # over the last moment; none: that was not looked at
+
+    @property
+    def state(self) -> str:
+        """What its row says, and whether it is finished."""
+        if self.crawl is not None and self.crawl.state is not State.RUNNING:
+            return self.crawl.state.value
+        return State.RUNNING.value if self.counts.open else "finished"
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for a program; these names do not change."""
+        counts, crawl = self.counts, self.crawl
+        return {
+            "crawl": self.name,
+            "id": crawl.id if crawl else None,
+            "state": self.state,
+            "records": {status.value: counts.by_status[status] for status in Status},
+            "redirects": counts.redirects,
+            "bytes": counts.bytes,
+            "pages_per_second": self.pages_per_second,
+            "started_at": iso(crawl.created_at) if crawl else None,
+            "version": crawl.version if crawl else None,
+            "seeds": list(crawl.seeds) if crawl else [],
+        }
+
+
+async def crawls(frontier: Readable, *, crawl: str | None = None) -> list[CrawlReport]:
+    """All crawls, by name, or one. The default one is there without a row, too, if it has records."""
+    rows = {row.name: row for row in await frontier.crawls()}
+    names = sorted({*rows, DEFAULT_CRAWL}) if crawl is None else [crawl]
+    found = [CrawlReport(name, rows.get(name), await frontier.counts(crawl=name)) for name in names]
+    return [report for report in found if report.crawl or report.counts.total]
+
+
+def with_speeds(before: list[CrawlReport], after: list[CrawlReport], seconds: float) -> list[CrawlReport]:
+    """The later of two looks, and how quick the crawls were between them."""
+    known = {report.name: report for report in before}
+    return [
+        report._replace(pages_per_second=round(max(0, _ended(report) - _ended(known[report.name])) / seconds, 2))
+        if report.name in known and _id(known[report.name]) == _id(report)
+        else report
+        for report in after
+    ]
+
+
+def _id(report: CrawlReport) -> str | None:
+    return report.crawl.id if report.crawl else None
+
+
+def _ended(report: CrawlReport) -> int:
+    return report.counts.total - report.counts.open - report.counts.redirects

@@ -15,20 +15,20 @@ from pathlib import Path
 import click
 import pytest
 
-from sqspider.cli.cleanup import cost_line
-from sqspider.cli.crawl import CrawlRun
+from sqspider.cli.asking import cost_line
+from sqspider.cli.crawl_run import CrawlRun
 from sqspider.cli.exit_status import NOT_ALL_GOOD
 from sqspider.cli.main import COMMANDS
 from sqspider.cli.metrics import COLUMNS, period_of
+from sqspider.cli.order import Order
 from sqspider.cli.shared import Shared
+from sqspider.cli.start import to_start
 from sqspider.cli.worker import polling
-from sqspider.crawls import CrawlSettings
 from sqspider.export import FIELDS
 from sqspider.frontier import Traits
 from sqspider.frontier.sqlite.file import APPLICATION_ID, SCHEMA_VERSION
 from sqspider.record import Reason
 from sqspider.retry import CARE, FINAL, RULES, Fault
-from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode
 from tests.conftest import Run
@@ -167,7 +167,7 @@ def test_env_file_and_environment_and_flags(sqspider: Run, tmp_path: Path, monke
         (("--frontier", "sqlite:absent/f.db", "status"), 3, "there is no folder"),
         (("--frontier", "sqlite:.", "status"), 3, "it is a folder"),
         (("nonsense",), 2, "No such command"),
-        (("crwl",), 2, "No such command 'crwl'. Did you mean 'crawl'?"),
+        (("crwl",), 2, "No such command 'crwl'. Did you mean 'crawl' or 'crawls'?"),
         (("show", "no url"), 2, "not a valid URL"),
         (("show", "e.com/x"), 2, "did you mean http://e.com/x?)"),  # and no word of an option that it has not
         (("crawl", "e.com/x"), 2, "did you mean http://e.com/x? --assume-http takes it so)"),
@@ -184,8 +184,8 @@ def test_bad_input_gets_one_clear_line(sqspider: Run, arguments: tuple[str, ...]
 async def test_a_port_nobody_listens_on_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As `crawl` with --new-host-grace 0, but that a host in trouble rests for no 75 s."""
     worker = WorkerOptions(worker_id="w", first_rest_seconds=0.01, new_host_grace_seconds=0)
-    fetch = FetchOptions(allow_private=True)
-    run = CrawlRun(Shared(f"sqlite:{tmp_path}/f.db"), CrawlSettings(), worker, fetch, quiet=True)
+    order = Order("default", {"allow-private": True}, is_run=True, is_kept=False)
+    run = CrawlRun(Shared(f"sqlite:{tmp_path}/f.db"), order, worker, to_start({}), quiet=True)
     with socket.socket() as taken:  # by us, who do not listen
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/"

@@ -35,17 +35,17 @@ from sqspider.cli.forking import fork_workers
 
 say = partial(print, flush=True)
 
-def work():
+def work(told):
     while os.read(0, 1):
         pass
-    return 7
+    return 7 if told == b"so" else 1
 
 workers = fork_workers(2, work)
 """
 
 ONE_IS_STOPPED: Final = """
 for worker in workers:
-    worker.begin()
+    worker.begin(b"so")
 one, other = workers[STOPPED], workers[1 - STOPPED]
 one.stop()
 say(asyncio.run(one.wait()))
@@ -58,7 +58,7 @@ ONE_IS_KILLED_BEFORE_THE_WORD: Final = """
 os.kill(workers[0].pid, signal.SIGKILL)
 os.waitid(os.P_PID, workers[0].pid, os.WEXITED | os.WNOWAIT)
 for worker in workers:
-    worker.begin()
+    worker.begin(b"so")
 say(asyncio.run(workers[0].wait()))
 workers[0].kill()
 workers[1].stop()

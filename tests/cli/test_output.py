@@ -158,7 +158,7 @@ def test_a_crawl_whose_rows_find_no_room_says_how_to_get_them(sqspider: Run, tit
     done = sqspider("crawl", titled_site.url, *SELF, "--output", "/dev/full", "--quiet")
     assert done.returncode == 1
     assert "/dev/full cannot be written: No space left on device." in done.stderr
-    assert "`sqspider --frontier sqlite:sqspider.db export --output FILE`" in done.stderr
+    assert "`sqspider export --output FILE`" in done.stderr
     assert sqspider("export", "--output", "rows.jsonl").returncode == 0
     assert [row["status"] for row in read_rows(tmp_path / "rows.jsonl")] == ["done"]
 

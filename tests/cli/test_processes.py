@@ -20,11 +20,10 @@ import trustme
 
 from sqspider.cli.consume import consume
 from sqspider.cli.crawl import crawl
-from sqspider.cli.options import to_fetch_options
 from sqspider.cli.processes import MAX_AT_ONCE, consume_command
 from sqspider.cli.shared import Shared
+from sqspider.cli.start import Start, to_start
 from sqspider.cli.worker import to_worker_options
-from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
 from tests.conftest import Run
 from tests.sites import Asked, Site
@@ -342,13 +341,17 @@ def test_all_that_is_given_to_a_crawl_is_given_to_its_workers(tmp_path: Path) ->
         for option in consume.params
         if isinstance(option, click.Option) and option.name not in own | shared
     }
-    assert given.keys() - {option.name for option in crawl.params} == set()
+    assert given.keys() - {option.name for option in crawl.params} == {"run"}
 
-    def read(values: dict[str, Any]) -> tuple[WorkerOptions, FetchOptions]:
-        fetch = to_fetch_options(values)
-        return to_worker_options(values, "w", fetch, max_pages=values["max_pages"]), fetch
+    def read(values: dict[str, Any]) -> tuple[WorkerOptions, Start, str]:
+        return (
+            to_worker_options(values, "w", max_pages=values["max_pages"], run=values["run"]),
+            to_start(values),
+            values["crawl"],
+        )
 
     given |= dict.fromkeys(("ca_file", "client_cert", "client_key"), str(identity))
+    given |= {"crawl": "news", "run": "1", "origins": ("http://h:8080", "https://e.com"), "secrets": str(tmp_path)}
     command = consume_command(Shared("sqlite:f.db"), *read(given))
     arguments = command[command.index("consume") + 1 :]
     assert read(consume.make_context("consume", arguments).params) == read(given)

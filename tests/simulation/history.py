@@ -6,6 +6,7 @@ Afterwards the promises are looked at: :meth:`History._look`.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import os
 import random
@@ -25,6 +26,7 @@ from sqspider.host import with_orders
 from sqspider.record import DEFAULT_CRAWL, Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope, host_of
 from sqspider.web.options import FetchOptions
+from sqspider.work.holding import Held
 from sqspider.work.options import WorkerOptions
 from sqspider.work.scopes import add_seeds
 from sqspider.work.worker import Mode, NothingReachedError, Worker
@@ -83,6 +85,7 @@ class Plan:
     put_back: float  # seconds that everybody's clock is put back by
     bad_messages: int
     reopens: int = 0  # times that some of what is known is asked for once more
+    takes: float = 0.0  # seconds that who takes a worker's pages deals with one, at most; 0: nobody takes any
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -125,7 +128,11 @@ class Plan:
             bad_messages=r.choice((0, 0, 0, 0, 0, 1)),
         )
         quick = r.choice((0, 0, 0.02, 0.1))  # so short a delay that a worker keeps a host for several requests
-        return replace(plan, delay=quick or plan.delay, reopens=r.choice((0, 0, 0, 1, 2)))
+        reopens = r.choice((0, 0, 0, 1, 2))
+        takes = r.choice((0, 0, 0, 1, 90))  # longer than a lease, too
+        # A table that is cleared long after the start, amid late answers, shows what is known of those, and nothing new.
+        reopens = 0 if plan.clears else reopens
+        return replace(plan, delay=quick or plan.delay, reopens=reopens, takes=takes)
 
     @classmethod
     def small(cls, seed: int) -> Plan:
@@ -198,6 +205,7 @@ class History:
             self.witness.blur = 15.0  # by how much is seen by what was written last
         if engine == "aws":
             self.witness.blur = 3.0  # its clock is told in whole seconds, late
+            self.witness.is_made_late = True
             self.witness.order_seconds = HELD_SECONDS + ORDER_SECONDS
         self.settings = CrawlSettings(
             scope=Scope.ANY,
@@ -316,6 +324,7 @@ class History:
             new_host_grace_seconds=NEW_HOST_GRACE,
             host_grace_seconds=HOST_GRACE,
         )
+        pages: asyncio.Queue[Held] = asyncio.Queue()
         worker = Worker(
             self.witness.watch(frontier, process),
             SimulatedFetcher(self.world, FETCH),
@@ -323,7 +332,9 @@ class History:
             clock=frontier.now,
             rng=rng,
             open_fetcher=lambda options: SimulatedFetcher(self.world, options),
+            take=pages.put_nowait if self.plan.takes else None,
         )
+        dealing = self.loop.create_task(self._deal(process, pages))
         is_stopped = self.stops_left > 0
         if is_stopped:
             self.stops_left -= 1
@@ -331,8 +342,19 @@ class History:
         try:
             await worker.run(Mode.UNTIL_EMPTY)
         finally:
+            dealing.cancel()
             await frontier.close()
         return is_stopped
+
+    async def _deal(self, process: Process, pages: asyncio.Queue[Held]) -> None:
+        """Whoever takes a worker's pages, one after the other; some are given back."""
+        rng = random.Random(f"{self.seed} {process.name} takes")
+        while True:
+            held = await pages.get()
+            if not held.is_lost:
+                await asyncio.sleep(rng.uniform(0, self.plan.takes))
+                self.witness.dealt_with.add(held.message.url)
+                (held.give_back if rng.random() < 0.1 else held.finish)()
 
     # What the operator does.
 
@@ -344,7 +366,8 @@ class History:
         for _ in range(plan.reopens):
             await asyncio.sleep(rng.uniform(5, 120))
             known = [record.url async for batch in self.looker.scan() for record in batch]
-            await self.witness.reopen([url for url in known if rng.random() < 0.4])
+            chosen = [url for url in known if rng.random() < 0.4]
+            await self.witness.reopen(chosen, if_changed=rng.random() < 0.7)
             self.operated_at = self.loop.now
         if plan.put_back:
             await asyncio.sleep(rng.uniform(5, 40))
@@ -388,6 +411,8 @@ class History:
             if record.outcome is None or not record.status.is_final:
                 self.say("open", f"{record.url} {record.status}")
             else:
+                if self.plan.takes and not record.outcome.is_redirect and record.url not in self.witness.dealt_with:
+                    self.say("handed out to nobody", record.url)
                 self._look_at_outcome(record, record.outcome)
                 self._look_at_links(record, records)
         for url in self.world.seeds():
@@ -428,6 +453,11 @@ class History:
                     is_as_it_is &= outcome.redirect_to == target and target != url
                     # On AWS a record keeps the redirects of the way it was first found on; its message has its own.
                     is_as_it_is &= record.redirects < MOST_REDIRECTS or self.engine_name == "aws"
+                else:  # whatever a visit before it, or a failed one between, brought
+                    digest = hashlib.sha256(self.world.page(url)).hexdigest()
+                    is_as_it_is &= (outcome.http_status, outcome.digest) == (200, f"sha256:{digest}")
+                    is_as_it_is &= record.visit > 0 or not outcome.unchanged
+                    is_as_it_is &= record.kept is not None and record.kept.changes == 0 and record.kept.good is None
                 if self.plan.obeys_robots and host.has_robots and is_forbidden(url):
                     is_as_it_is = False
             case Reason.CLIENT_ERROR:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Final
 
 import click
 from rich.console import Console
 from rich.progress import Progress
 
+from sqspider.cli.asking import ask_to_remove, cost_line
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
-from sqspider.frontier import Looking, PurgedLatelyError, QueueStats, Traits, Upkeep
-
-MANY_RECORDS: Final = 100_000  # from here on it is worth knowing what removing them costs
+from sqspider.frontier import Looking, PurgedLatelyError, QueueStats, Upkeep
 
 
 @click.command(cls=Command)
@@ -38,7 +36,7 @@ def cleanup(shared: Shared, /, everything: bool, queue: bool, table: bool, yes: 
             if line := cost_line(frontier.traits, records or 0):
                 print(line, file=sys.stderr)
             if not yes:
-                _ask(what)
+                ask_to_remove(what)
             if records is not None:  # first: where no record is left, a purge need not make any due
                 await _clear(frontier, records)
             if messages is not None:
@@ -57,23 +55,6 @@ def _what(frontier: Looking, messages: int | None, records: int | None) -> str:
     numbers = {"messages": messages, "records": records}
     parts = [f"{number:,} {name}" for name, number in numbers.items() if number is not None]
     return f"{' and '.join(parts)} in {frontier.place}"
-
-
-def cost_line(traits: Traits, records: int) -> str | None:
-    """What it costs to remove so many records, where that is worth knowing."""
-    dollars = records * traits.removal_dollars
-    if not dollars or records < MANY_RECORDS:
-        return None
-    return (
-        f"Removing so many records one by one costs about ${dollars:,.2f}; to delete the table and create it anew "
-        "(`make destroy deploy`) costs nothing."
-    )
-
-
-def _ask(what: str) -> None:
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise click.UsageError(f"this removes {what}: say --yes where nobody can be asked.")
-    click.confirm(f"Remove {what}?", abort=True, err=True)
 
 
 async def _clear(frontier: Upkeep, total: int) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from sqspider.cli.options import fetch_options, to_fetch_options
+from sqspider.cli.options import crawl_name, fetch_options, origins_option, secrets_option
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
+from sqspider.cli.start import to_start
 from sqspider.cli.worker import random_worker_id, to_worker_options, work_here, worker_options
 from sqspider.work.worker import Mode
 
@@ -19,15 +20,23 @@ from sqspider.work.worker import Mode
 @click.option("--until-empty", is_flag=True, help="Go on until nothing is left to do.")
 @click.option("--worker-id", help="The worker's name.  [default: six random characters]")
 @click.option("--with-parent", is_flag=True, hidden=True, help="Stop when standard input ends.")
+@click.option("--crawl", callback=crawl_name, hidden=True)
 @click.option("--max-pages", type=click.IntRange(min=1), hidden=True)
+@click.option("--run", hidden=True)
 @worker_options
 @fetch_options
+@origins_option
+@secrets_option
 @pass_shared
 def consume(
     shared: Shared, /, continuous: bool, until_empty: bool, worker_id: str | None, with_parent: bool,
-    max_pages: int | None, **given: Any,
+    crawl: str | None, max_pages: int | None, run: str | None, **given: Any,
 ) -> int:  # fmt: skip
     """Take messages from the queue, race for their URLs, fetch what was won.
+
+    It serves all crawls of the frontier, each by its own options. How it fetches itself is for pages of no crawl; and
+    what goes beyond the ordinary, crawls get only where it is said here, too: --allow-private, --allow-any-port, their
+    proxy, their certificates, the origins that secrets are sent to. A crawl that asks for more waits, and it says why.
 
     Without --continuous or --until-empty one poll is made. Ctrl-C takes no more work, finishes or
     gives back what is in flight, and exits 0; a second one stops at once. Nothing is lost either way.
@@ -35,8 +44,8 @@ def consume(
     if continuous and until_empty:
         raise click.UsageError("--continuous and --until-empty exclude each other.")
     mode = Mode.CONTINUOUS if continuous else Mode.UNTIL_EMPTY if until_empty else Mode.ONCE
-    fetch = to_fetch_options(given)
+    start = to_start(given)
     name = worker_id or random_worker_id(random.Random())
-    options = to_worker_options(given, name, fetch, max_pages=max_pages)
+    options = to_worker_options(given, name, max_pages=max_pages, run=run)
     shared.start_logging("info")
-    return work_here(shared, mode, options, fetch, with_parent=with_parent)
+    return work_here(shared, mode, options, start, crawl=crawl, with_parent=with_parent)

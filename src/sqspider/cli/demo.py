@@ -14,16 +14,15 @@ from rich.text import Text
 
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
+from sqspider.cli.order import Order
 from sqspider.cli.race import race, say_it_is_its_own
 from sqspider.cli.sections import Group
 from sqspider.cli.shared import Shared, shared_options
+from sqspider.cli.start import to_start
 from sqspider.cli.summary import STATUS_STYLES
-from sqspider.crawls import CrawlSettings
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Looking
-from sqspider.record import Status, UrlRecord
-from sqspider.url import Scope
-from sqspider.web.fetch import FetchOptions
+from sqspider.record import DEFAULT_CRAWL, Status, UrlRecord
 from sqspider.work.options import WorkerOptions
 
 DEPTH: Final = 30  # ends the site's trap
@@ -49,7 +48,7 @@ def demo(context: click.Context, pages: int) -> int:
 
 
 async def _demo(shared: Shared, pages: int) -> int:
-    from sqspider.cli.crawl import CrawlRun
+    from sqspider.cli.crawl_run import CrawlRun
 
     console = Console()
     async with DemoSite(pages) as site:
@@ -61,9 +60,9 @@ async def _demo(shared: Shared, pages: int) -> int:
         )
         run = CrawlRun(
             shared,
-            CrawlSettings(scope=Scope.HOST, delay_seconds=0.0, max_depth=DEPTH),
+            Order(DEFAULT_CRAWL, {"delay": 0.0, "depth": DEPTH, "allow-private": True}, is_run=True, is_kept=False),
             WorkerOptions(worker_id="demo", first_retry_seconds=0.5),
-            FetchOptions(allow_private=True),
+            to_start({}),
         )
         status = await run.run((site.url,))
         async with opened(shared) as frontier:

@@ -11,7 +11,7 @@ import click
 
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
-from sqspider.cli.options import host_name
+from sqspider.cli.options import crawl_option, host_name
 from sqspider.cli.output import format_of, output_option, say_unreadable, written
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
@@ -29,8 +29,11 @@ from sqspider.record import Status
 @output_option("Instead of printing.")
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only these.")
 @click.option("--host", callback=host_name, help="Only this host's.")
+@crawl_option("Only this crawl's.")
 @pass_shared
-def export(shared: Shared, /, kind: str | None, output: Path | None, status: str | None, host: str | None) -> int:
+def export(
+    shared: Shared, /, kind: str | None, output: Path | None, status: str | None, host: str | None, crawl: str | None
+) -> int:
     """Write the records, a row each, in UTF-8. The columns' names do not change between versions.
 
     A record that is damaged has a row with its URL and the error. Exit status 1 if there is one.
@@ -42,7 +45,7 @@ def export(shared: Shared, /, kind: str | None, output: Path | None, status: str
     async def main(file: TextIO) -> int:
         async with opened(shared, looking=True) as frontier:
             return await export_rows(
-                frontier, file.write, form, status=wanted, host=host, on_unreadable=unreadable.append
+                frontier, file.write, form, status=wanted, host=host, crawl=crawl, on_unreadable=unreadable.append
             )
 
     with written(output) as file:

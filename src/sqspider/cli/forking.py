@@ -30,11 +30,11 @@ class Forked:
         self._pipe: int | None = pipe  # its standard input: the end tells it to stop, even if this process was killed
         self._has_ended = False
 
-    def begin(self) -> None:
-        """Let it work."""
+    def begin(self, told: bytes) -> None:
+        """Let it work with what it is told, a line that a pipe takes at once."""
         assert self._pipe is not None
         with suppress(BrokenPipeError):  # it has died: who waits for it will know
-            os.write(self._pipe, b"\n")
+            os.write(self._pipe, told + b"\n")
 
     def stop(self) -> None:
         """Let it finish what it has in flight, and end. It may have ended already."""
@@ -70,8 +70,8 @@ def can_fork() -> bool:
     return hasattr(os, "fork") and sys.platform != "darwin" and threading.active_count() == 1
 
 
-def fork_workers(number: int, work: Callable[[], int]) -> list[Forked]:
-    """Processes that wait for the word to begin, do ``work``, and exit with the status that it gives.
+def fork_workers(number: int, work: Callable[[bytes], int]) -> list[Forked]:
+    """Processes that wait for the word to begin, do ``work`` with it, and exit with the status that it gives.
 
     Only where :func:`can_fork` says so. The end of this process ends them, whether they have begun or not.
     """
@@ -89,7 +89,7 @@ def fork_workers(number: int, work: Callable[[], int]) -> list[Forked]:
     return workers
 
 
-def _be_worker(work: Callable[[], int], pipe: int, pipes_of: Sequence[Forked]) -> NoReturn:
+def _be_worker(work: Callable[[bytes], int], pipe: int, pipes_of: Sequence[Forked]) -> NoReturn:
     status = NOT_ALL_GOOD
     try:
         os.setsid()  # a Ctrl-C reaches it through its parent, and only once
@@ -98,7 +98,15 @@ def _be_worker(work: Callable[[], int], pipe: int, pipes_of: Sequence[Forked]) -
         if pipe != 0:
             os.dup2(pipe, 0)
             os.close(pipe)
-        status = status_of(lambda: work() if os.read(0, 1) else GOOD)
+        status = status_of(lambda: work(told) if (told := _line_of(0)) else GOOD)
         sys.stderr.flush()
     finally:
         os._exit(status)  # what its parent does after this is none of its business
+
+
+def _line_of(pipe: int) -> bytes:
+    """A line without its end, and nothing more of what comes; empty where none comes."""
+    line = b""
+    while (byte := os.read(pipe, 1)) and byte != b"\n":
+        line += byte
+    return line if byte else b""

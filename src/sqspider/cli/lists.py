@@ -14,9 +14,10 @@ import click
 
 from sqspider.cli.options import advised
 from sqspider.cli.sections import all_of
+from sqspider.crawl import Crawl
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Frontier
-from sqspider.url import Refused
+from sqspider.frontier import Entry, Frontier
+from sqspider.url import Refused, without_tracking
 from sqspider.work.lists import LIST_FORMATS, Listed, ListError, RefusedLine, list_format_of, read_list
 from sqspider.work.producer import Produced, enqueue_all, entries_of
 
@@ -164,16 +165,18 @@ class Seeding:
         self,
         texts: Sequence[str],
         listed: Iterator[Listed | RefusedLine],
-        settings: CrawlSettings,
         told: ListTold,
         *,
         assume_http: bool,
     ) -> None:
-        self._settings = settings
         self._told = told
         self._produced = Produced()
         read = partial(
-            entries_of, settings=settings, assume_http=assume_http, produced=self._produced, on_refused=told.refused
+            entries_of,
+            settings=CrawlSettings(),
+            assume_http=assume_http,
+            produced=self._produced,
+            on_refused=told.refused,
         )
         given = list(read(texts))
         self.seeds = [entry.url for entry in given]  # those given by themselves
@@ -189,12 +192,29 @@ class Seeding:
         """How many were, so far."""
         return self._produced.refused.total()
 
-    async def enqueue(self, frontier: Frontier) -> None:
+    @property
+    def new(self) -> int:
+        """How many were, so far."""
+        return self._produced.new
+
+    async def enqueue(self, frontier: Frontier, crawl: Crawl) -> None:
+        """Put them into a crawl."""
+        self.seeds = [_url_in(crawl, url) for url in self.seeds]
         await enqueue_all(
             frontier,
-            chain(self._first, self._listed),
-            self._settings,
+            (_entry_in(crawl, entry) for entry in chain(self._first, self._listed)),
+            crawl.settings,
+            crawl=crawl.ref,
             produced=self._produced,
             on_batch=self._told.progress,
         )
         self._told.end(self._produced)
+
+
+def _entry_in(crawl: Crawl, entry: Entry) -> Entry:
+    return Entry(url=_url_in(crawl, entry.url), crawl=crawl.ref, meta=entry.meta)
+
+
+def _url_in(crawl: Crawl, url: str) -> str:
+    """A canonical URL as a crawl has it."""
+    return without_tracking(url) if crawl.settings.drop_tracking else url

@@ -1,4 +1,6 @@
-"""Options that several commands share: how a crawl goes on, how pages are fetched; and the records they make."""
+"""Options that several commands share: how a crawl goes on, how it fetches and as whom, how much it takes; and the
+records that they make where no crawl's row is meant. What they say of a row is in ``said``.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,9 @@ import click
 
 from sqspider.checks import MAX_COUNT, Range
 from sqspider.cli.sections import all_of, section
+from sqspider.crawl import Limits, check_name
 from sqspider.crawls import CrawlSettings
-from sqspider.url import Refused, Scope, canonical_host
+from sqspider.url import Refused, Scope, canonical_host, canonicalize, origin_of
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
 from sqspider.work.seeds import NO_SCHEME
 
@@ -54,6 +57,41 @@ def within(bounds: Range) -> click.ParamType[Any]:
     return Number(bounds.least, most)
 
 
+class Pair(click.ParamType[tuple[str, str]]):
+    """A name and a value, with a sign between them."""
+
+    def __init__(self, sign: str) -> None:
+        self.name = f"NAME{sign}VALUE"
+        self._sign = sign
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        name, sign, rest = str(value).partition(self._sign)
+        if not sign or not name.strip():
+            self.fail(f"write NAME{self._sign}VALUE.", param, ctx)  # and not what was given: it may be secret
+        return name.strip(), rest.strip()
+
+    def text(self, pair: tuple[str, str]) -> str:
+        """As it is written."""
+        return f"{pair[0]}{self._sign}{' ' * (self._sign == ':')}{pair[1]}"
+
+
+def crawl_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The name of a crawl that was given."""
+    if value is not None:
+        try:
+            check_name(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{str(error).removeprefix('crawl: ')}.", context, parameter) from None
+    return value
+
+
+def crawl_option(words: str) -> Callable[[Any], Any]:
+    """Which crawl of the frontier is meant."""
+    return click.option("--crawl", "crawl", callback=crawl_name, metavar="NAME", help=words)
+
+
 def host_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """A host that was given, as the frontier names it: in lower case, in ASCII, without a dot at its end."""
     host = None if value is None else canonical_host(value)
@@ -84,10 +122,11 @@ def checked() -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        field, _, why = str(error).partition(": ")
+        place, _, why = str(error).partition(": ")
+        field, *which = place.split(" ", 1)
         options = click.get_current_context().command.params
         option = next((option.opts[-1] for option in options if option.name == field), field)
-        raise click.UsageError(f"{option}: {why}.") from None
+        raise click.UsageError(f"{' '.join((option, *which))}: {why}.") from None
 
 
 def crawl_options(scope: Scope) -> Callable[[Any], Any]:
@@ -164,19 +203,59 @@ def crawl_options(scope: Scope) -> Callable[[Any], Any]:
     return all_of(which_links, politeness, limits)
 
 
-def to_crawl_settings(given: dict[str, Any]) -> CrawlSettings:
-    """How a crawl goes on, from the options."""
-    same = (
-        "max_depth", "include", "exclude", "delay_seconds", "max_crawl_delay_seconds", "per_host", "drop_tracking",
-        "meta_refresh", "srcset", "host_pages", "host_bytes", "max_repeats", "max_parameters",
-    )  # fmt: skip
-    with checked():
-        return CrawlSettings(
-            scope=Scope(given["scope"]),
-            obey_robots=not given["ignore_robots"],
-            obey_nofollow=not given["follow_nofollow"],
-            **{name: given[name] for name in same},
-        )
+limit_options = section(
+    "How much in all, over all of its runs",
+    click.option(
+        "--limit-pages", type=within(Limits.ranges["pages"]), metavar="N",
+        help="Fetch at most so many pages, redirects not counted.",
+    ),
+    click.option("--limit-bytes", type=within(Limits.ranges["bytes"]), metavar="N", help="Read at most so many bytes."),
+    click.option(
+        "--limit-seconds", type=within(Limits.ranges["seconds"]), metavar="SECONDS",
+        help="Take nothing more so long after the crawl was made.",
+    ),
+    click.option(
+        "--limit-dollars", type=within(Limits.ranges["dollars"]), metavar="N",
+        help="Take nothing more once the frontier's bill has grown by so much. Where nobody charges it means nothing.",
+    ),
+)  # fmt: skip
+"""The options that make the :class:`Limits` of a crawl."""
+
+
+def _origins(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    origins = []
+    for value in values:
+        url = canonicalize(value)
+        if isinstance(url, Refused) or url != f"{origin_of(url)}/":
+            raise click.BadParameter("write a scheme and a host, as https://example.com.", context, parameter)
+        origins.append(origin_of(url))
+    return tuple(dict.fromkeys(origins))
+
+
+origins_option = click.option(
+    "--send-to", "origins", multiple=True, callback=_origins, metavar="ORIGIN",
+    help="Send headers and log-ins to this scheme, host and port. May be repeated.  [default for a crawl: the origins "
+    "of the URLs given]",
+)  # fmt: skip
+
+identity_options = section(
+    "As whom it asks",
+    click.option(
+        "--header", "headers", multiple=True, type=Pair(":"), metavar="'NAME: VALUE'",
+        help="Send this header. May be repeated. A VALUE that is secret is written env:SQSPIDER_SECRET_…, an "
+        "environment variable of each worker, or file:NAME, a file below its --secrets; so it is in the next three.",
+    ),
+    click.option("--cookie", "cookies", multiple=True, type=Pair("="), metavar="NAME=VALUE", help="Send this cookie."),
+    click.option("--login", metavar="USER:PASSWORD", help="Log in by HTTP's basic authentication."),
+    click.option("--bearer", metavar="TOKEN", help="Log in by this token."),
+    origins_option,
+)  # fmt: skip
+"""The options of an :class:`Identity` that only crawls with a row have."""
+
+secrets_option = click.option(
+    "--secrets", type=click.Path(exists=True, file_okay=False), metavar="FOLDER",
+    help="Where the files of file:NAME lie.",
+)  # fmt: skip
 
 
 fetch_options = section(
@@ -189,6 +268,15 @@ fetch_options = section(
         show_default=True,
         metavar="SECONDS",
         help="Limit for one whole fetch.",
+    ),
+    click.option(
+        "--max-body",
+        "max_bytes",
+        type=within(FetchOptions.ranges["max_bytes"]),
+        default=_FETCH.max_bytes,
+        show_default=True,
+        metavar="BYTES",
+        help="Decoded bytes read of a body; the rest is cut off and the record marked.",
     ),
     click.option(
         "--allow-private",
@@ -212,9 +300,3 @@ fetch_options = section(
     click.option("--http2", is_flag=True, help="Speak HTTP/2 with https hosts that do. Without it: HTTP/1.1 alone."),
 )
 """The options that make a :class:`FetchOptions`."""
-
-
-def to_fetch_options(given: dict[str, Any]) -> FetchOptions:
-    """How to fetch, from the options; what a command has no option for is left as it is."""
-    with checked():
-        return FetchOptions(**{name: given[name] for name in FetchOptions.__struct_fields__ if name in given})

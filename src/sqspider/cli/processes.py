@@ -17,9 +17,9 @@ from typing import Final
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NO_FRONTIER, USAGE
 from sqspider.cli.forking import Forked
 from sqspider.cli.shared import Shared
+from sqspider.cli.start import Start
 from sqspider.frontier import FrontierUnavailableError
 from sqspider.log import get_logger
-from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
 
 log = get_logger(__name__)
@@ -29,32 +29,22 @@ MAX_AT_ONCE: Final = 5  # such deaths in a row, and it is not replaced any more
 PAUSE_SECONDS: Final = 0.1  # before a worker is replaced; each such death doubles it
 
 
-def consume_command(shared: Shared, options: WorkerOptions, fetch: FetchOptions) -> list[str]:
+def consume_command(shared: Shared, options: WorkerOptions, start: Start, crawl: str) -> list[str]:
     """`consume` with what was given to `crawl`, until nothing is left or standard input ends."""
-    command = [*SELF, *shared.arguments(), "consume", "--until-empty", "--with-parent"]
+    command = [*SELF, *shared.arguments(), "consume", "--until-empty", "--with-parent", "--crawl", crawl]
     for flag, value in (
         ("--concurrency", options.concurrency),
         ("--batch-size", options.batch_size),
         ("--lease", options.lease_seconds),
-        ("--timeout", fetch.timeout_seconds),
-        ("--max-body", fetch.max_bytes),
-        ("--user-agent", fetch.user_agent),
-        ("--contact", fetch.contact),
-        ("--proxy", fetch.proxy),
-        ("--ca-file", fetch.ca_file),
-        ("--client-cert", fetch.client_cert),
-        ("--client-key", fetch.client_key),
         ("--robots-grace", options.robots_grace_seconds),
         ("--new-host-grace", options.new_host_grace_seconds),
         ("--host-grace", options.host_grace_seconds),
         ("--max-pages", options.max_pages),
+        ("--run", options.run),
     ):
         if value is not None:
             command += [flag, str(value)]
-    command += ["--allow-private"] * fetch.allow_private
-    command += ["--allow-any-port"] * fetch.allow_any_port
-    command += ["--http2"] * fetch.http2
-    return command
+    return command + start.arguments()
 
 
 class Started:
@@ -93,11 +83,12 @@ class Started:
 class WorkerProcesses:
     """So many processes of one command; one that dies is replaced by another.
 
-    ``forked``: those that are there already, and do the same.
+    ``forked``: those that are there already, and do the same by what they are ``told``.
     """
 
-    def __init__(self, command: list[str], number: int, forked: Sequence[Forked] = ()) -> None:
+    def __init__(self, command: list[str], number: int, forked: Sequence[Forked] = (), told: bytes = b"") -> None:
         self._command = command
+        self._told = told
         self._number = number
         self._forked = list(forked)
         self._stopping = asyncio.Event()
@@ -157,7 +148,7 @@ class WorkerProcesses:
         if not self._forked:
             return await Started.start(self._command)
         forked = self._forked.pop()
-        forked.begin()
+        forked.begin(self._told)
         return forked
 
     async def _is_stopped_within(self, seconds: float) -> bool:

@@ -99,10 +99,11 @@ async def show_progress(
     console: Console,
     *,
     clock: Clock,
+    crawl: str | None = None,
     in_flight: Callable[[], int] | None = None,
     trouble: Callable[[], str | None] = lambda: None,
 ) -> None:
-    """Show how the frontier's records stand until cancelled.
+    """Show how the frontier's records stand, or those of a crawl, until cancelled.
 
     A line that is redrawn on a terminal, a plain line every few seconds elsewhere. ``in_flight``
     says how many fetches are under way; without it the records in ``processing`` are counted. ``trouble``
@@ -111,7 +112,7 @@ async def show_progress(
     speed, hosts = Speed(), Waiting(frontier)
 
     async def look() -> str:
-        counts = await frontier.counts()
+        counts = await frontier.counts(crawl=crawl)
         speed.see(clock(), counts)
         flying = in_flight() if in_flight else counts.by_status[Status.PROCESSING]
         waiting = trouble()
@@ -147,6 +148,7 @@ async def progress_shown(
     frontier: Readable,
     console: Console | None,
     *,
+    crawl: str | None = None,
     in_flight: Callable[[], int] | None = None,
     trouble: Callable[[], str | None] = lambda: None,
 ) -> AsyncIterator[None]:
@@ -155,7 +157,7 @@ async def progress_shown(
         yield
         return
     showing = asyncio.create_task(
-        show_progress(frontier, console, clock=time.monotonic, in_flight=in_flight, trouble=trouble)
+        show_progress(frontier, console, clock=time.monotonic, crawl=crawl, in_flight=in_flight, trouble=trouble)
     )
     try:
         yield

@@ -11,10 +11,12 @@ import click
 
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
+from sqspider.cli.options import crawl_option
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.export import iso
 from sqspider.frontier import RobotsRow
+from sqspider.record import DEFAULT_CRAWL, UrlRecord
 from sqspider.report import Surroundings, UrlReport, surroundings, url_state
 from sqspider.url import Refused
 from sqspider.work.seeds import read_url
@@ -23,8 +25,9 @@ from sqspider.work.seeds import read_url
 @click.command(cls=Command)
 @click.argument("url")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
+@crawl_option("Look in this crawl.  [default: default]")
 @pass_shared
-def show(shared: Shared, /, url: str, as_json: bool) -> int:
+def show(shared: Shared, /, url: str, as_json: bool, crawl: str | None) -> int:
     """Show all that is known of a URL. Exit status 1 if nothing is."""
     canonical = read_url(url)
     if isinstance(canonical, Refused):
@@ -32,9 +35,10 @@ def show(shared: Shared, /, url: str, as_json: bool) -> int:
 
     async def main() -> int:
         async with opened(shared, looking=True) as frontier:
-            state = await url_state(frontier, canonical)
+            state = await url_state(frontier, canonical, crawl or DEFAULT_CRAWL)
             if state is None:
-                print(f"{canonical} is not known in {shared.frontier}", file=sys.stderr)
+                where = f"the crawl {crawl} in " if crawl else ""
+                print(f"{canonical} is not known in {where}{shared.frontier}", file=sys.stderr)
                 return NOT_ALL_GOOD
             row = state.as_json()
             if as_json:
@@ -64,11 +68,20 @@ def _more(state: UrlReport, around: Surroundings) -> dict[str, str | None]:
     delay = f"{host.delay_seconds:g} s{', set' if is_set else ''}"
     return {
         "chain": str(state.chain) if state.chain else None,
+        "last good visit": _good(state.record),
         "robots.txt": _robots(around.robots),
         "host's delay": delay if host.delay_seconds or is_set else None,
         "host's crawl-delay": host.crawl_delay,
         "host's trouble": host.trouble,
     }
+
+
+def _good(record: UrlRecord) -> str | None:
+    """What is kept of it, where the record says something else."""
+    good = record.kept.good if record.kept is not None else None
+    if good is None or good == record.outcome:
+        return None
+    return ", ".join(filter(None, (f"HTTP status {good.http_status}", good.title, good.digest)))
 
 
 def _robots(robots: RobotsRow | None) -> str:

@@ -12,6 +12,7 @@ import click
 
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
+from sqspider.cli.options import crawl_option
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.summary import bill_line, records_table
@@ -39,8 +40,9 @@ MOST_HOSTS: Final = 10  # in trouble, that are listed for a person
     "ten million. Exit status 1 if anything is.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@crawl_option("Count the records of this crawl alone.")
 @pass_shared
-def status(shared: Shared, /, watch: bool, exact: bool, check: bool, as_json: bool) -> int:
+def status(shared: Shared, /, watch: bool, exact: bool, check: bool, as_json: bool, crawl: str | None) -> int:
     """Show how many records and messages there are of each kind, who is at work, and what it cost.
 
     On AWS the counts are sums that workers write every two seconds: they are behind by that much, and off by as much
@@ -50,16 +52,16 @@ def status(shared: Shared, /, watch: bool, exact: bool, check: bool, as_json: bo
     if watch and (as_json or exact):
         raise click.UsageError("--watch goes with neither --json nor --exact.")
     if check:
-        if watch or exact:
-            raise click.UsageError("--check goes with neither --watch nor --exact.")
+        if watch or exact or crawl:
+            raise click.UsageError("--check goes with none of --watch, --exact and --crawl.")
         return _check(shared, as_json=as_json)
 
     async def main() -> None:
         async with opened(shared, looking=True) as frontier:
             if watch:
-                await _watch(frontier)
+                await _watch(frontier, crawl)
                 return
-            state = await state_of(frontier, exact=exact)
+            state = await state_of(frontier, exact=exact, crawl=crawl)
             if as_json:
                 print(json.dumps(state.as_json()))
             else:
@@ -71,14 +73,14 @@ def status(shared: Shared, /, watch: bool, exact: bool, check: bool, as_json: bo
     return GOOD
 
 
-async def _watch(frontier: Readable) -> None:
+async def _watch(frontier: Readable, crawl: str | None) -> None:
     from rich.console import Console
     from rich.live import Live
 
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
             started = time.monotonic()
-            live.update(_table(await state_of(frontier)), refresh=True)
+            live.update(_table(await state_of(frontier, crawl=crawl)), refresh=True)
             await asyncio.sleep(max(WATCH_SECONDS, WATCH_PATIENCE * (time.monotonic() - started)))
 
 

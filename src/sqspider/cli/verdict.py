@@ -9,20 +9,20 @@ from typing import Final
 
 from sqspider.chains import Chain, chains_of
 from sqspider.frontier import Counts, Looking
-from sqspider.record import Reason, Status, UrlRecord
+from sqspider.record import DEFAULT_CRAWL, Reason, Status, UrlRecord, record_key
 
 UNSUCCESSFUL: Final = (Status.FAILED, Status.BLOCKED)
 LIFTED_BY: Final = {Reason.PRIVATE_ADDRESS: "--allow-private", Reason.BAD_PORT: "--allow-any-port"}
 MAX_NAMED: Final = 20  # URLs of which a crawl says at its end why they failed
 
 
-async def seeds_are_good(frontier: Looking, seeds: list[str], counts: Counts) -> bool:
+async def seeds_are_good(frontier: Looking, seeds: list[str], counts: Counts, crawl: str = DEFAULT_CRAWL) -> bool:
     """Whether every URL that was asked for succeeded; the first that did not are named.
 
     Where no seeds are given, every seed there is: to find those takes reading the records that failed.
     """
     named = 0
-    async with aclosing(_failed_seeds(frontier, seeds, counts)) as failed:
+    async with aclosing(_failed_seeds(frontier, seeds, counts, crawl)) as failed:
         async for url, fault in failed:
             if named == MAX_NAMED:
                 print("… and more: `sqspider export --status failed` lists them", file=sys.stderr)
@@ -32,20 +32,23 @@ async def seeds_are_good(frontier: Looking, seeds: list[str], counts: Counts) ->
     return named == 0
 
 
-async def _failed_seeds(frontier: Looking, seeds: list[str], counts: Counts) -> AsyncGenerator[tuple[str, str], None]:
+async def _failed_seeds(
+    frontier: Looking, seeds: list[str], counts: Counts, crawl: str
+) -> AsyncGenerator[tuple[str, str], None]:
     """URLs that ended without success, they or where they redirect to, and why; of every seed there is, where
     none were given: there the targets of redirects are seeds, too."""
     if seeds:
-        records = await frontier.get(seeds)
+        keys = list(dict.fromkeys(record_key(url, crawl) for url in seeds))
+        records = await frontier.get(keys)
         chains = await chains_of(frontier, records.values())
-        for url in dict.fromkeys(seeds):
-            if url in records and (fault := _fault(records[url], chains.get(url))):
-                yield url, fault
+        for key in keys:
+            if key in records and (fault := _fault(records[key], chains.get(key))):
+                yield records[key].url, fault
         return
     for status in UNSUCCESSFUL:
         if not counts.by_status[status]:
             continue
-        async for batch in frontier.scan(status=status):
+        async for batch in frontier.scan(status=status, crawl=crawl):
             for record in batch:
                 if record.depth == 0 and (fault := _fault(record)):
                     yield record.url, fault

@@ -19,16 +19,15 @@ from sqspider.cli.options import checked, within
 from sqspider.cli.sections import section
 from sqspider.cli.shared import Shared
 from sqspider.cli.signals import stop_with_parent, stopping_on_signals
-from sqspider.frontier import Traits, import_adapter
+from sqspider.cli.start import Start, check_lease
+from sqspider.frontier import Frontier, Traits, import_adapter
 from sqspider.log import bind, get_logger
 from sqspider.transport import descriptors
 from sqspider.web.fetch import Fetcher
-from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
 from sqspider.work.upkeep import WorkerIdTakenError
 from sqspider.work.worker import Mode, Worker
 
-_FETCH: Final = FetchOptions()
 _WORKER: Final = WorkerOptions(worker_id="worker")
 
 log = get_logger(__name__)
@@ -57,15 +56,6 @@ worker_options = section(
         show_default=True,
         metavar="SECONDS",
         help="How long a claim holds. If its worker dies, the URL comes back after this time.",
-    ),
-    click.option(
-        "--max-body",
-        "max_bytes",
-        type=within(FetchOptions.ranges["max_bytes"]),
-        default=_FETCH.max_bytes,
-        show_default=True,
-        metavar="BYTES",
-        help="Decoded bytes read of a body; the rest is cut off and the record marked.",
     ),
     click.option(
         "--robots-grace",
@@ -98,19 +88,14 @@ worker_options = section(
 )
 
 
-def to_worker_options(given: dict[str, Any], worker_id: str, fetch: FetchOptions, **more: Any) -> WorkerOptions:
-    """How a worker works, from the options, where its fetches are bounded so; ``more`` are fields without one."""
+def to_worker_options(given: dict[str, Any], worker_id: str, **more: Any) -> WorkerOptions:
+    """How a worker works, from the options; ``more`` are fields without one."""
     same = (
         "concurrency", "batch_size", "lease_seconds", "robots_grace_seconds", "new_host_grace_seconds",
         "host_grace_seconds",
     )  # fmt: skip
     with checked():
-        options = WorkerOptions(worker_id=worker_id, **{name: given[name] for name in same}, **more)
-    try:
-        options.check(fetch.timeout_seconds)
-    except ValueError as error:
-        raise click.UsageError(f"{error}. See --lease and --timeout.") from None
-    return options
+        return WorkerOptions(worker_id=worker_id, **{name: given[name] for name in same}, **more)
 
 
 def random_worker_id(rng: random.Random) -> str:
@@ -154,34 +139,53 @@ def import_all(frontier: str) -> None:
     import_adapter(frontier)
 
 
-async def run_worker(worker: Worker, mode: Mode) -> None:
-    """Let a worker work until its mode ends it. Raises ``click.UsageError`` if its name is taken."""
+def worker_for(frontier: Frontier, fetcher: Fetcher, options: WorkerOptions, start: Start) -> Worker:
+    """A worker as its start says."""
+    return Worker(
+        frontier,
+        fetcher,
+        options,
+        clock=frontier.now,
+        rng=random.Random(),
+        allowed=start.allowed,
+        secrets=start.secrets,
+    )
+
+
+async def run_worker(worker: Worker, mode: Mode, crawl: str | None) -> None:
+    """Let a worker work until its mode ends it, with one crawl or with all.
+
+    Raises ``click.UsageError`` if its name is taken.
+    """
     try:
-        await worker.run(mode)
+        await worker.run(mode, crawl=crawl)
     except WorkerIdTakenError as error:
         raise click.UsageError(str(error)) from None
 
 
 def work_here(
-    shared: Shared, mode: Mode, options: WorkerOptions, fetch: FetchOptions, *, with_parent: bool = False
+    shared: Shared, mode: Mode, options: WorkerOptions, start: Start, *, crawl: str | None, with_parent: bool = False
 ) -> int:
     """Work in this process until the mode or a signal ends it; the exit status.
 
-    ``with_parent``: the end of standard input ends it, too.
+    ``crawl``: the crawl by whose end "nothing is left" goes; none: all. ``with_parent``: the end of standard input
+    ends it, too.
     """
+    check_lease(options, start.fetch)
     options = within_limits(options)
     if shared.log_format == "json":  # a person sees one worker's lines, a program those of many
         bind(worker_id=options.worker_id)
-    return run_loop(_work(shared, mode, options, fetch, with_parent=with_parent))
+    return run_loop(_work(shared, mode, options, start, crawl, with_parent=with_parent))
 
 
-async def _work(shared: Shared, mode: Mode, options: WorkerOptions, fetch: FetchOptions, *, with_parent: bool) -> int:
+async def _work(
+    shared: Shared, mode: Mode, options: WorkerOptions, start: Start, crawl: str | None, *, with_parent: bool
+) -> int:
     async with (
         opened(shared, options.lease_seconds) as frontier,
-        Fetcher(fetch, connections=options.concurrency) as fetcher,
+        Fetcher(start.fetch, connections=options.concurrency) as fetcher,
     ):
-        options = polling(options, mode, frontier.traits)
-        worker = Worker(frontier, fetcher, options, clock=frontier.now, rng=random.Random())
+        worker = worker_for(frontier, fetcher, polling(options, mode, frontier.traits), start)
         status = GOOD
 
         def stop() -> None:
@@ -192,5 +196,5 @@ async def _work(shared: Shared, mode: Mode, options: WorkerOptions, fetch: Fetch
         if with_parent:
             stop_with_parent(worker.stop)
         with stopping_on_signals(stop):
-            await run_worker(worker, mode)
+            await run_worker(worker, mode, crawl)
     return status

@@ -12,6 +12,7 @@ import random
 from sqspider.frontier.address import IN_MEMORY as IN_MEMORY
 from sqspider.frontier.address import check_address as check_address
 from sqspider.frontier.address import sqlite_path as sqlite_path
+from sqspider.frontier.port import Crawls as Crawls
 from sqspider.frontier.port import Frontier as Frontier
 from sqspider.frontier.port import Hosts as Hosts
 from sqspider.frontier.port import Looking as Looking

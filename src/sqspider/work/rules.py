@@ -79,7 +79,8 @@ class Rules:
         message, measure = visit.message, None
         if fetched.redirect_to is not None:
             measure = await self.scopes.measure(message, (fetched.redirect_to,))
-        return assess(fetched, message, visit.agent.product_token, measure)
+        kept = visit.claim.kept if visit.claim is not None else None
+        return assess(fetched, message, visit.agent.product_token, measure, kept)
 
     async def links(self, message: Message, assessed: Assessed) -> Iterable[Entry]:
         """What is to be recorded for a visit. Where a seed leads to by then is noted as one."""

@@ -32,10 +32,10 @@ import msgspec
 from sqspider.crawl import CrawlRef
 from sqspider.crawls import CrawlSettings, decode_settings, encode_settings
 from sqspider.frontier.answers import Claimant
-from sqspider.frontier.aws.attributes import Item, n, number, optional, s, text
+from sqspider.frontier.aws.attributes import Item, n, number, optional, plain, s, text, typed
 from sqspider.frontier.aws.table import MAX_KEY_BYTES
 from sqspider.frontier.values import Entry, Won
-from sqspider.record import Outcome, Status, UrlRecord, decode_outcome, split_key
+from sqspider.record import Kept, Outcome, Status, UrlRecord, decode_outcome, split_key
 from sqspider.url import host_of
 
 SHARDS: Final = 8  # of the index: a thousand writes a second each
@@ -48,6 +48,8 @@ SWEEPER: Final = "sweeper"
 # What stands in a crawl's record for its settings: a worker of the first version, which would make a message of them
 # that names no crawl, finds the record unreadable and sends none.
 NO_SETTINGS: Final = "-"
+
+_kept_decoder = msgspec.json.Decoder(Kept)
 
 
 def key_of(kind: str, name: str) -> str:
@@ -114,7 +116,6 @@ def record_of(item: Item) -> UrlRecord:
 def _read_record(item: Item) -> UrlRecord:
     crawl, url = split_key(item["url"]["S"])
     attempt = int(number(item, "attempt"))
-    outcome = text(item, "outcome")
     return UrlRecord(
         url=url,
         crawl=crawl,
@@ -129,6 +130,7 @@ def _read_record(item: Item) -> UrlRecord:
         tries=int(number(item, "tries")),
         redirects=int(number(item, "redirects")),
         visit=int(number(item, "visit")),
+        kept=kept_in(item),
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id") if attempt else None,
         lease_until=optional(item, "lease_until"),
@@ -137,7 +139,7 @@ def _read_record(item: Item) -> UrlRecord:
         enqueued_at=number(item, "enqueued_at"),
         claimed_at=optional(item, "claimed_at"),
         finished_at=optional(item, "finished_at"),
-        outcome=decode_outcome(outcome, url) if outcome is not None else None,
+        outcome=_outcome_in(item, url),
     )
 
 
@@ -146,9 +148,32 @@ def size_of(item: Item) -> int:
     return sum(len(name) + len(value.encode()) for name, typed in item.items() for value in typed.values())
 
 
-def encode_outcome(outcome: Outcome) -> str:
-    """The JSON that :func:`sqspider.record.decode_outcome` reads."""
-    return msgspec.json.encode(outcome).decode()
+def encode_outcome(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as an attribute: a map."""
+    return typed(msgspec.to_builtins(outcome))
+
+
+def _outcome_in(item: Item, url: str) -> Outcome | None:
+    """The outcome of a record, if it has one. The first version wrote it as JSON in a text."""
+    value = item.get("outcome")
+    if value is None or "S" in value:
+        return None if value is None else decode_outcome(value["S"], url)
+    return msgspec.convert(plain(value), Outcome)
+
+
+def encode_kept(kept: Kept) -> str:
+    """The JSON that :func:`kept_in` reads."""
+    return msgspec.json.encode(kept).decode()
+
+
+def kept_in(item: Item) -> Kept | None:
+    """What is kept from visit to visit; none if it is damaged: then the next visit asks for the whole."""
+    if (stored := text(item, "kept")) is None:
+        return None
+    try:
+        return _kept_decoder.decode(stored)
+    except msgspec.MsgspecError:
+        return None
 
 
 def entry_of(item: Item) -> Entry:
@@ -186,6 +211,7 @@ def won_of(url: str, item: Item) -> Won:
         lease_until=number(item, "lease_until"),
         visit=int(number(item, "visit")),
         meta=text(item, "meta"),
+        kept=kept_in(item),
     )
 
 
@@ -218,6 +244,7 @@ class ClaimInItem(NamedTuple):
     unended: int
     tries: int
     visit: int
+    kept: Kept | None
     worker_id: str | None
     claim_id: str | None
     lease_until: float | None
@@ -227,11 +254,12 @@ class ClaimInItem(NamedTuple):
 def claim_in(item: Item) -> ClaimInItem:
     """What a record says of its claims, however damaged the rest of it is."""
     return ClaimInItem(
-        status=_status_of(item),
+        status=status_of(item),
         attempt=int(number(item, "attempt")),
         unended=int(number(item, "unended")),
         tries=int(number(item, "tries")),
         visit=int(number(item, "visit")),
+        kept=kept_in(item),
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id"),
         lease_until=optional(item, "lease_until"),
@@ -239,7 +267,7 @@ def claim_in(item: Item) -> ClaimInItem:
     )
 
 
-def _status_of(item: Item) -> Status:
+def status_of(item: Item) -> Status:
     """The status; of a word that this version does not know, what the lease says."""
     try:
         return Status(item["status"]["S"])

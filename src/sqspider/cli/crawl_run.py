@@ -1,0 +1,318 @@
+"""One run of `crawl`: seeds in, workers, progress, a summary, and a verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from sqspider.again import Choice, put_back
+from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
+from sqspider.cli.forking import Forked
+from sqspider.cli.frontier import is_absent, opened
+from sqspider.cli.lists import NO_LIST, ListFile, ListTold, Seeding
+from sqspider.cli.order import Order, Prepared, added_note, config_note, go_on, no_crawl, prepared
+from sqspider.cli.output import OutputError, format_of, say_unreadable, written
+from sqspider.cli.processes import WorkerProcesses, consume_command
+from sqspider.cli.progress import progress_shown, sitemap_line
+from sqspider.cli.shared import Shared
+from sqspider.cli.signals import stopping_on_signals
+from sqspider.cli.start import Start, check_lease, start_of
+from sqspider.cli.summary import SLOWEST_HOSTS, print_summary, summary
+from sqspider.cli.verdict import seeds_are_good
+from sqspider.cli.widening import come_back
+from sqspider.cli.worker import run_worker, worker_for
+from sqspider.crawl import Crawl
+from sqspider.export import export_rows
+from sqspider.frontier import Counts, Frontier
+from sqspider.log import get_logger
+from sqspider.record import DEFAULT_CRAWL, Status
+from sqspider.web.fetch import Fetcher
+from sqspider.work.options import WorkerOptions
+from sqspider.work.worker import Mode
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+log = get_logger(__name__)
+
+
+def _pages(counts: Counts) -> int:
+    return counts.total - counts.open - counts.redirects
+
+
+class Again(NamedTuple):
+    """That what is known is to be visited once more."""
+
+    older_than: float | None  # what ended so many seconds ago alone; none: whenever
+
+
+class CrawlRun:
+    """One run of ``crawl``."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        order: Order,
+        options: WorkerOptions,
+        start: Start,
+        list_file: ListFile = NO_LIST,
+        *,
+        workers: int = 1,
+        forked: Sequence[Forked] = (),
+        quiet: bool = False,
+        again: Again | None = None,
+    ) -> None:
+        self._shared = shared
+        self._order = order
+        self._options = options
+        self._start = start  # of a crawl without a row; of any other it is as the row says
+        self._list_file = list_file
+        self._workers = workers
+        self._forked = forked
+        self._quiet = quiet
+        self._was_stopped = False
+        self._again = again
+
+    async def run(
+        self, urls: tuple[str, ...], output: Path | None = None, *, as_json: bool = False, with_sitemaps: bool = False,
+        assume_http: bool = False,
+    ) -> int:  # fmt: skip
+        """Crawl from some URLs, or go on with what is open; the exit status."""
+        with self._list_file.opened() as listed:
+            told = ListTold(self._list_file.path, quiet=self._quiet)
+            seeding = Seeding(urls, listed, told, assume_http=assume_http)
+            return await self._run(seeding, bool(urls or self._list_file.path), output, with_sitemaps, as_json)
+
+    async def _run(
+        self, seeding: Seeding, were_given: bool, output: Path | None, with_sitemaps: bool, as_json: bool
+    ) -> int:
+        if were_given and seeding.is_empty:  # whatever else is in the queue, it is not what was asked for
+            if not seeding.refused:
+                raise click.UsageError(f"{self._list_file.path} names no URL.")
+            return USAGE
+        if not were_given and is_absent(self._shared):
+            raise self._no_urls()  # and no file is made
+        async with opened(self._shared, self._options.lease_seconds) as frontier:
+            crawl = await self._take_order(frontier, seeding.seeds)
+            if self._again is not None:
+                await self._visit_again(frontier, self._again)
+            is_good = await self._put_in(frontier, crawl, seeding, with_sitemaps=with_sitemaps)
+            before = await self._counts(frontier)
+            started = time.monotonic()
+            is_good = await self._work_off(frontier, before, were_given) and is_good
+            counts = await self._sum_up(frontier, before, time.monotonic() - started, as_json=as_json)
+            is_good = (output is None or await self._write_rows(frontier, output)) and is_good
+            self._say_what_is_left(counts.open)
+            if self._was_stopped:  # whoever stops it does not wait for a verdict, which may read every record
+                return INTERRUPTED
+            asked = seeding.seeds if self._list_file.path is None else []  # a list's are not kept in mind: every seed
+            is_good = await seeds_are_good(frontier, asked, counts, self._order.name) and is_good
+            return GOOD if is_good and not seeding.refused and counts.open == 0 else NOT_ALL_GOOD
+
+    async def _take_order(self, frontier: Frontier, seeds: list[str]) -> Crawl | None:
+        """The crawl's row as it is ordered, told of what changes; none for one that has none."""
+        order = self._order._replace(urls=tuple(seeds), has_more=self._list_file.path is not None)
+        done = await prepared(frontier, order)
+        if done is None:
+            if order.name != DEFAULT_CRAWL:
+                raise await no_crawl(frontier, order.name)
+            return None
+        crawl = done.crawl
+        self._start = start_of(crawl, self._start.secrets_folder)
+        check_lease(self._options, self._start.fetch)
+        if not crawl.settings.obey_robots:
+            log.warning("robots.txt is ignored: do this on your own sites only")
+        self._tell(done)
+        if line := await come_back(frontier, crawl):
+            self._say(line)
+        return crawl
+
+    def _tell(self, done: Prepared) -> None:
+        if done.changes:
+            self._say(f"{done.crawl.name}: {'; '.join(done.changes)}, from now on")
+        if done.before and (note := config_note(self._order, done.crawl)):
+            self._say(note)
+
+    async def _put_in(self, frontier: Frontier, crawl: Crawl | None, seeding: Seeding, *, with_sitemaps: bool) -> bool:
+        """Enqueue the seeds, and what their sitemaps list; whether all of these could be read."""
+        if crawl is None or seeding.is_empty:
+            return True
+        await seeding.enqueue(frontier, crawl)
+        if crawl.version > 1 and (note := added_note(crawl, seeding.new)):
+            self._say(note)
+        return await self._read_sitemaps(frontier, crawl, seeding.seeds) if with_sitemaps else True
+
+    async def _visit_again(self, frontier: Frontier, again: Again) -> None:
+        """Put back what is known, for a visit more."""
+        before = None if again.older_than is None else frontier.now() - again.older_than
+        statuses = frozenset({Status.DONE, Status.FAILED})
+        choice = Choice(crawl=self._order.name, statuses=statuses, ended_before=before)
+        done = await put_back(frontier, choice, if_changed=True)
+        self._say(f"{done.kinds.total():,} URLs are visited once more")
+
+    async def _counts(self, frontier: Frontier) -> Counts:
+        return await frontier.counts(crawl=self._order.name)
+
+    async def _read_sitemaps(self, frontier: Frontier, crawl: Crawl, seeds: list[str]) -> bool:
+        """Enqueue what the seeds' sites list; False if a sitemap that somebody named could not be read."""
+        from sqspider.work.sitemaps import SitemapReport, discover  # here: most crawls read none
+
+        stopping = asyncio.Event()
+        all_good = True
+
+        def stop() -> None:
+            self._was_stopped = True
+            stopping.set()
+
+        def report(sitemap: SitemapReport) -> None:
+            nonlocal all_good
+            if sitemap.trouble and not sitemap.is_guess:
+                all_good = all_good and self._was_stopped
+                print(sitemap_line(sitemap), file=sys.stderr)
+            else:
+                self._say(sitemap_line(sitemap))
+
+        with stopping_on_signals(stop):
+            await discover(
+                frontier, self._start.fetch, crawl.settings, seeds=seeds, clock=frontier.now, rng=random.Random(),
+                stopping=stopping, on_report=report, crawl=crawl, allowed=self._start.allowed,
+                secrets=self._start.secrets,
+            )  # fmt: skip
+        return all_good
+
+    async def _work_off(self, frontier: Frontier, before: Counts, were_urls_given: bool) -> bool:
+        """Work until nothing is left, or it is stopped; whether the workers ended well."""
+        if before.open == 0:
+            self._say_nothing_to_do(were_urls_given, before.total)
+            return True
+        if before.total > before.open:
+            self._say(f"going on: {before.total - before.open:,} URLs are finished, {before.open:,} are not")
+        if self._was_stopped:
+            return True
+        return await (self._run_here(frontier) if self._workers == 1 else self._run_processes(frontier))
+
+    async def _run_here(self, frontier: Frontier) -> bool:
+        async with Fetcher(self._start.fetch, connections=self._options.concurrency) as fetcher:
+            worker = worker_for(frontier, fetcher, self._options, self._start)
+
+            def stop() -> None:
+                self._was_stopped = True
+                worker.stop()
+
+            progress = progress_shown(
+                frontier,
+                self._progress_console,
+                crawl=self._order.name,
+                in_flight=lambda: worker.tally.in_flight,
+                trouble=lambda: worker.trouble,
+            )
+            with stopping_on_signals(stop, at_once=self._show_cursor):
+                async with progress:
+                    await run_worker(worker, Mode.UNTIL_EMPTY, self._order.name)
+        return True
+
+    async def _run_processes(self, frontier: Frontier) -> bool:
+        """Run workers as processes until they end; whether they ended well, or left nothing to do."""
+        command = consume_command(self._shared, self._options, self._start, self._order.name)
+        workers = WorkerProcesses(command, self._workers, self._forked, self._start.encode())
+
+        def stop() -> None:
+            self._was_stopped = True
+            workers.stop()
+
+        def kill() -> None:
+            workers.kill()
+            self._show_cursor()
+
+        with stopping_on_signals(stop, at_once=kill):
+            async with progress_shown(frontier, self._progress_console, crawl=self._order.name):
+                given_up = await workers.run()
+        if given_up:
+            print(
+                f"{given_up} of {self._workers} workers died and were not replaced: see above. What they held comes "
+                "back.",
+                file=sys.stderr,
+            )
+        return not given_up or (await self._counts(frontier)).open == 0
+
+    @cached_property
+    def _console(self) -> Console:
+        from rich.console import Console  # here: a crawl that is quiet needs none
+
+        return Console(stderr=True)
+
+    @property
+    def _progress_console(self) -> Console | None:
+        return None if self._quiet else self._console
+
+    def _show_cursor(self) -> None:
+        """It is hidden while a line is redrawn."""
+        if not self._quiet:
+            self._console.show_cursor()
+
+    async def _sum_up(self, frontier: Frontier, before: Counts, seconds: float, *, as_json: bool) -> Counts:
+        """Print what came of it; how the records stand."""
+        counts, bill = await self._counts(frontier), await frontier.bill()
+        slow = await frontier.slowest_hosts(SLOWEST_HOSTS)
+        pages, known = _pages(counts), _pages(before)
+        fetched = pages - known if pages >= known else pages  # what was there before was cleared away meanwhile
+        if as_json:
+            print(json.dumps(summary(counts, slow, bill, fetched=fetched, seconds=seconds)))
+        elif before.open:
+            from rich.console import Console
+
+            print_summary(Console(), counts, slow, bill, fetched=fetched, seconds=seconds)
+        return counts
+
+    async def _write_rows(self, frontier: Frontier, output: Path) -> bool:
+        """Write a row for each finished URL; whether that went well."""
+        unreadable: list[str] = []
+        try:
+            with written(output) as file:
+                rows = await export_rows(
+                    frontier, file.write, format_of(output), crawl=self._order.name, only_final=True,
+                    on_unreadable=unreadable.append,
+                )  # fmt: skip
+        except OutputError as error:
+            print(
+                f"{error.message} Nothing of the crawl is lost: "
+                f"`{go_on(self._shared, self._order.name, 'export')} --output FILE` writes its rows.",
+                file=sys.stderr,
+            )
+            return False
+        self._say(f"{rows:,} rows written to {output}")
+        say_unreadable(unreadable)
+        return not unreadable
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    def _say_nothing_to_do(self, were_urls_given: bool, known: int) -> None:
+        if not were_urls_given and not known:
+            raise self._no_urls()
+        where = f"the crawl {self._order.name} in {self._shared.frontier}"
+        self._say(
+            f"nothing to do: every URL is known and finished in {where} ({known:,} records). "
+            "--depth goes deeper; --crawl NAME makes another crawl; `sqspider cleanup --all` gives a fresh state."
+        )
+
+    def _say_what_is_left(self, open_records: int) -> None:
+        if not open_records:
+            return
+        why = "stopped" if self._was_stopped else "the limit is reached" if self._options.max_pages else "ended"
+        left = f"{open_records:,} URLs are left" if open_records > 1 else "1 URL is left"
+        them = "them" if open_records > 1 else "it"
+        self._say(f"{why}: {left}: `{go_on(self._shared, self._order.name)}` goes on with {them}")
+
+    def _no_urls(self) -> click.UsageError:
+        return click.UsageError(f"no URL was given, and {self._shared.frontier} holds no unfinished crawl.")

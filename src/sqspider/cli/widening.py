@@ -1,0 +1,18 @@
+"""What comes back once a crawl's limit was widened, told to a person."""
+
+from __future__ import annotations
+
+from sqspider.crawl import Crawl
+from sqspider.frontier import Frontier
+from sqspider.work.widening import bring_back
+
+
+async def come_back(frontier: Frontier, crawl: Crawl) -> str | None:
+    """Bring back what a row lets in again; in words how much that is, if anything."""
+    returned = await bring_back(frontier, crawl)
+    told = []
+    if returned.pages:
+        told.append(f"{returned.pages:,} pages are gone into again")
+    if returned.blocked:
+        told.append(f"{returned.blocked:,} URLs come back that were blocked")
+    return ", ".join(told) or None

@@ -1,0 +1,59 @@
+"""The rows of crawls, as whoever gives orders finds, makes and changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import msgspec
+
+from sqspider.crawl import Crawl
+from sqspider.frontier import Crawls
+
+_OF_WORKERS = ("version", "seeds", "seeds_version")  # what is written while a crawl runs, and is no order
+
+
+class ChangedMeanwhileError(Exception):
+    """The crawl {name} was changed by somebody else at the same moment: look at it, and say it again."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(str(type(self).__doc__).format(name=name))
+
+
+async def crawl_named(frontier: Crawls, name: str) -> Crawl | None:
+    """The row of a crawl; none if there is none."""
+    return next((row for row in await frontier.crawls() if row.name == name), None)
+
+
+def new_id(rng: Random) -> str:
+    """An id for a crawl that was never used, and never will be."""
+    return f"{rng.getrandbits(128):032x}"
+
+
+async def make_crawl(frontier: Crawls, crawl: Crawl) -> Crawl:
+    """Write a row that is not there yet; as it is there then. Raises :class:`ChangedMeanwhileError`."""
+    if not await frontier.save_crawl(crawl):
+        raise ChangedMeanwhileError(crawl.name)
+    return msgspec.structs.replace(crawl, version=crawl.version + 1)
+
+
+async def change_crawl(frontier: Crawls, crawl: Crawl, change: Callable[[Crawl], Crawl]) -> Crawl:
+    """Change a row; as it is there then.
+
+    That its workers found seeds meanwhile is no other order. Raises :class:`ChangedMeanwhileError` for one, and where
+    the crawl was removed.
+    """
+    while True:
+        changed = change(crawl)
+        if changed == crawl:
+            return crawl
+        if await frontier.save_crawl(changed):
+            return msgspec.structs.replace(changed, version=changed.version + 1)
+        found = await crawl_named(frontier, crawl.name)
+        if found is None or _orders_in(found) != _orders_in(crawl):
+            raise ChangedMeanwhileError(crawl.name)
+        crawl = found
+
+
+def _orders_in(crawl: Crawl) -> Crawl:
+    return msgspec.structs.replace(crawl, **{name: getattr(Crawl(name="a", id="0"), name) for name in _OF_WORKERS})

@@ -1,0 +1,55 @@
+"""What a crawl's wider limit lets come back is put into the queue again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NamedTuple
+
+import msgspec
+
+from sqspider.crawl import Crawl
+from sqspider.frontier import Frontier
+from sqspider.record import Status
+from sqspider.widening import comes_back
+from sqspider.work.crawl_orders import change_crawl
+
+SEEN_SECONDS: Final = 4.0
+"""Until every worker goes by a row as it is: what came back sooner could be judged by the limit of before."""
+
+
+class Returned(NamedTuple):
+    """How many records came back."""
+
+    pages: int = 0  # that are gone into again, whose links were not followed
+    blocked: int = 0
+
+
+async def bring_back(frontier: Frontier, crawl: Crawl) -> Returned:
+    """Queue again what a row's widening lets in, and note that it is done.
+
+    Dying half-way leaves the row as it is: whoever does it again goes on. Reads the records that are done, or blocked,
+    where there are any that may come back.
+    """
+    if crawl.widening is None:
+        return Returned()
+    if await frontier.workers() or frontier.traits.lag_seconds:
+        await asyncio.sleep(SEEN_SECONDS)
+    counts = await frontier.counts(crawl=crawl.name)
+    pages = blocked = 0
+    if crawl.widening.pages_from_depth is not None and counts.by_status[Status.DONE]:
+        pages = await _reopened(frontier, crawl, Status.DONE)
+    if any(counts.by_reason.get(reason) for reason in crawl.widening.reasons):
+        blocked = await _reopened(frontier, crawl, Status.BLOCKED)
+    seen = crawl.widening
+    await change_crawl(
+        frontier, crawl, lambda row: msgspec.structs.replace(row, widening=None) if row.widening == seen else row
+    )
+    return Returned(pages, blocked)
+
+
+async def _reopened(frontier: Frontier, crawl: Crawl, status: Status) -> int:
+    number = 0
+    async for batch in frontier.scan(status=status, crawl=crawl.name):
+        if keys := [record.key for record in batch if comes_back(record, crawl)]:
+            number += sum(await frontier.reopen(keys))
+    return number

@@ -1,0 +1,315 @@
+"""A crawl is a thing, as a user meets it: it goes on exactly as before, is changed, named, put to rest, removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.conftest import Run
+from tests.sites import Asked, Site
+
+HERE: Final = ("--allow-private", "--delay", "0", "--quiet")
+IDENTITY: Final = ("--user-agent", "Bot/1", "--header", "X-Team: blue", "--cookie", "id=env:SQSPIDER_SECRET_ID")
+SECRET: Final = "HushHushHush"
+KILLED_AFTER: Final = 12  # pages
+PAGES: Final = 40
+
+
+class Gate:
+    """Lets a server answer so many requests, and no more until it is told."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._is_open = threading.Event()
+        self.is_reached = threading.Event()
+        self.after = KILLED_AFTER
+
+    def __call__(self, answer: bytes) -> Callable[[Asked], bytes]:
+        def when_open(_: Asked) -> bytes:
+            if len(self._site.requests) >= self.after:
+                self.is_reached.set()
+                self._is_open.wait(30)
+            return answer
+
+        return when_open
+
+    def open(self) -> None:
+        self._is_open.set()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A home page, its pages, and below each of them one more."""
+    site = Site()
+    links = "".join(f"<a href=/page/{number}>{number}</a>" for number in range(PAGES))
+    site.bodies["/"] = links.encode()
+    for number in range(PAGES):
+        site.bodies[f"/page/{number}"] = f"<a href=/below/{number}>more</a>".encode()
+        site.bodies[f"/below/{number}"] = b"<p>the end"
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def gate(site: Site) -> Iterator[Gate]:
+    gate = Gate(site)
+    for path, body in list(site.bodies.items()):
+        assert isinstance(body, bytes)
+        site.bodies[path] = gate(body)
+    yield gate
+    gate.open()
+
+
+class Folder:
+    """A folder in which commands are run, as a user does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.environment = {**os.environ, "SQSPIDER_SECRET_ID": SECRET, "XDG_STATE_HOME": str(path / "state")}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "sqspider", *arguments],
+            cwd=self.path,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        with self.start(*arguments) as process:
+            out, err = process.communicate()
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def counts(self, *arguments: str) -> dict[str, int]:
+        status = json.loads(self.run("status", "--json", *arguments).stdout)
+        return {name: number for name, number in {**status["records"], **status["reasons"]}.items() if number}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def identities(requests: list[Asked]) -> set[tuple[str, ...]]:
+    return {(asked.headers["User-Agent"], asked.headers["X-Team"], asked.headers["Cookie"]) for asked in requests}
+
+
+OURS: Final = {("Bot/1", "blue", f"id={SECRET}")}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_crawl_goes_on_after_a_kill_under_its_identity_and_nobody_smuggles_another(
+    site: Site, gate: Gate, folder: Folder, workers: str
+) -> None:
+    first = folder.start("crawl", site.url, *HERE, *IDENTITY, "--workers", workers, "--lease", "26")
+    assert gate.is_reached.wait(30)
+    first.kill()
+    first.communicate()
+    gate.after = len(site.requests) + KILLED_AFTER
+    gate.is_reached.clear()
+
+    going_on = folder.start("crawl", "--quiet", "--workers", workers)
+    other = folder.start(
+        "consume", "--until-empty", "--allow-private", "--send-to", site.url, "--user-agent", "Other/2",
+        "--log-level", "error",
+    )  # fmt: skip
+    assert gate.is_reached.wait(30)
+    going_on.send_signal(signal.SIGINT)
+    other.send_signal(signal.SIGINT)
+    gate.open()
+    assert going_on.wait(60) == 130
+    going_on.communicate()
+    other.communicate()
+    assert identities(site.requests) == OURS
+    assert "private_address" not in folder.counts()
+    kept = b"".join(path.read_bytes() for path in folder.path.rglob("*") if path.is_file())
+    assert SECRET.encode() not in kept
+
+
+def test_what_was_stopped_goes_on_without_a_word_and_blocks_nothing(site: Site, gate: Gate, folder: Folder) -> None:
+    first = folder.start("crawl", site.url, "--allow-private", "--delay", "0")
+    assert gate.is_reached.wait(30)
+    first.send_signal(signal.SIGINT)
+    gate.open()
+    _, said = first.communicate()
+    assert first.returncode == 130
+    left = folder.counts()["queued"]
+    assert f"stopped: {left} URLs are left: `sqspider crawl` goes on with them" in said
+    again = folder.run("crawl", "--quiet")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert folder.counts() == {"done": 1 + 2 * PAGES}
+
+
+def test_a_crawl_goes_deeper(site: Site, folder: Folder) -> None:
+    assert folder.run("crawl", site.url, *HERE, "--depth", "1").returncode == 0
+    assert folder.counts() == {"done": 1 + PAGES}
+    deeper = folder.run("crawl", site.url, "--depth", "2")
+    assert deeper.returncode == 0, deeper.stderr
+    assert "default: depth 1 → 2, from now on" in deeper.stderr
+    assert f"{PAGES} pages are gone into again" in deeper.stderr
+    assert folder.counts() == {"done": 1 + 2 * PAGES}
+    assert site.paths.count("/") == 1
+    assert "nothing to do" in folder.run("crawl", "--depth", "2").stderr
+
+
+def test_a_proxy_is_kept(site: Site, folder: Folder) -> None:
+    url = "http://behind.invalid/"
+    site.bodies[url] = b"<a href=/a>a</a>"
+    site.bodies[f"{url}a"] = b"<p>the end"
+    proxy = ("--proxy", site.url.rstrip("/"))
+    first = folder.run("crawl", url, *proxy, "--allow-private", "--delay", "0", "--ignore-robots", "--max-pages", "1")
+    assert first.returncode == 1
+    assert "1 URL is left: `sqspider crawl` goes on with it" in first.stderr
+    again = folder.run("crawl", "--quiet")
+    assert again.returncode == 0, again.stderr
+    assert site.paths == [url, f"{url}a"]
+
+
+def test_a_secret_that_is_not_set_lets_nothing_begin(site: Site, folder: Folder) -> None:
+    assert folder.run("crawl", site.url, *HERE, *IDENTITY, "--max-pages", "1").returncode == 1
+    asked = len(site.requests)
+    del folder.environment["SQSPIDER_SECRET_ID"]
+    for arguments in (("crawl",), ("crawl", site.url), ("crawl", "--workers", "2")):
+        done = folder.run(*arguments)
+        assert done.returncode == 2
+        assert "--cookie: the environment has no SQSPIDER_SECRET_ID" in done.stderr
+    assert len(site.requests) == asked
+
+
+def test_a_file_of_a_stranger_is_given_nothing(site: Site, folder: Folder, tmp_path: Path) -> None:
+    """Somebody else made the crawl, elsewhere: his row is all that came along."""
+    assert folder.run("crawl", site.url, *HERE, *IDENTITY, "--max-pages", "1").returncode == 1
+    (tmp_path / "mine").mkdir()
+    mine = Folder(tmp_path / "mine")
+    for file in tmp_path.glob("sqspider.db*"):
+        shutil.copy(file, mine.path)
+    asked = len(site.requests)
+    done = mine.run("crawl")
+    assert done.returncode == 2
+    origin = site.url.rstrip("/")
+    assert f"the crawl default asks for --allow-private --send-to {origin}" in " ".join(done.stderr.split())
+    assert len(site.requests) == asked
+    allowed = mine.run("crawl", "--quiet", "--allow-private", "--send-to", origin)
+    assert allowed.returncode == 0, allowed.stderr
+    assert identities(site.requests) == OURS
+
+
+def test_other_urls_with_other_options_are_another_crawl(site: Site, folder: Folder) -> None:
+    assert folder.run("crawl", site.url, *HERE, "--depth", "1", "--max-pages", "1").returncode == 1
+    refused = folder.run("crawl", "http://other.invalid/", "--depth", "5")
+    assert refused.returncode == 2
+    assert "--crawl NAME makes another crawl" in refused.stderr
+    news = folder.run("crawl", site.url + "page/1", *HERE, "--crawl", "news", "--scope", "page")
+    assert news.returncode == 0, news.stderr
+    assert folder.counts("--crawl", "news") == {"done": 1}
+    assert sum(folder.counts("--crawl", "default").values()) == 1 + PAGES
+    rows = [json.loads(line) for line in folder.run("crawls", "--json").stdout.splitlines()]
+    assert [row["crawl"] for row in rows] == ["default", "news"]
+    assert rows[1]["state"] == "finished"
+    shown = json.loads(folder.run("show", f"{site.url}page/1", "--crawl", "news", "--json").stdout)
+    assert (shown["crawl"], shown["status"]) == ("news", "done")
+    [row] = [json.loads(line) for line in folder.run("export", "--crawl", "news").stdout.splitlines()]
+    assert (row["url"], row["crawl"]) == (f"{site.url}page/1", "news")
+
+
+def test_a_crawl_is_put_to_rest_and_removed(site: Site, folder: Folder) -> None:
+    assert folder.run("crawl", site.url, *HERE, "--crawl", "news", "--max-pages", "1").returncode == 1
+    assert folder.run("crawls", "pause", "news").stdout == "news: running → paused, from now on\n"
+    asked = len(site.requests)
+    assert folder.run("consume", "--allow-private").returncode == 0
+    assert len(site.requests) == asked
+    assert folder.run("crawls", "resume", "news").stdout == "news: paused → running, from now on\n"
+    assert folder.run("crawls", "remove", "news").returncode == 2  # nobody can be asked
+    assert folder.run("crawls", "remove", "news", "--yes").returncode == 0
+    assert folder.run("crawls").stdout.count("\n") == 1
+    gone = folder.run("crawl", "--crawl", "news")
+    assert (gone.returncode, "holds no crawl news. There is none." in gone.stderr) == (2, True)
+
+
+def test_a_crawl_by_a_file(site: Site, folder: Folder) -> None:
+    file = folder.path / "news.toml"
+    file.write_text(f'crawl = "news"\nurls = ["{site.url}"]\ndepth = 1\nallow-private = true\ndelay = 0\n')
+    made = folder.run("crawl", "--config", "news.toml", "--quiet")
+    assert made.returncode == 0, made.stderr
+    assert folder.counts("--crawl", "news") == {"done": 1 + PAGES}
+    written = folder.run("crawls", "show", "news", "--toml").stdout
+    assert "depth = 1\n" in written
+    file.write_text(written.replace("depth = 1", "depth = 2").replace("allow-private = true\n", ""))
+    told = folder.run("crawl", "--config", "news.toml")
+    assert "news.toml says otherwise than the crawl news (depth 1 → 2; allow-private on → off)" in " ".join(
+        told.stderr.split()
+    )
+    assert folder.counts("--crawl", "news") == {"done": 1 + PAGES}
+    applied = folder.run("crawls", "set", "news", "--config", "news.toml", "--allow-private")
+    assert applied.stdout.startswith("news: depth 1 → 2, from now on\n")
+    assert f"{PAGES} pages are gone into again: `sqspider crawl --crawl news` goes on with them" in applied.stdout
+    assert folder.run("crawl", "--crawl", "news", "--quiet").returncode == 0
+    assert folder.counts("--crawl", "news") == {"done": 1 + 2 * PAGES}
+
+
+def test_where_every_url_is_refused_nothing_runs(site: Site, folder: Folder) -> None:
+    for command in ("crawl", "enqueue"):
+        done = folder.run(command, "ftp://e.com/", "no url", "--depth", "3")
+        assert done.returncode == (2 if command == "crawl" else 1)
+    assert folder.run("crawls").stdout.count("\n") <= 1
+    assert folder.run("crawl", site.url, *HERE, "--max-pages", "1").returncode == 1
+    asked = len(site.requests)
+    assert folder.run("crawl", "ftp://e.com/", "--depth", "3").returncode == 2
+    assert len(site.requests) == asked
+    assert '"depth": null' in folder.run("crawls", "show", "default", "--json").stdout
+
+
+def test_how_to_go_on_is_said_with_what_was_said(site: Site, folder: Folder) -> None:
+    done = folder.run("crawl", site.url, *HERE[:-1], "--frontier", "sqlite:f.db", "--crawl", "n", "--max-pages", "1")
+    assert "`sqspider --frontier sqlite:f.db crawl --crawl n` goes on with them" in done.stderr
+
+
+def test_enqueued_with_a_depth_links_are_followed(site: Site, folder: Folder) -> None:
+    done = folder.run("enqueue", site.url, "--depth", "1", "--delay", "0", "--allow-private")
+    assert done.stdout == "1 new, 0 known, 0 refused\n"
+    assert folder.run("consume", "--until-empty", "--allow-private").returncode == 0
+    assert folder.counts() == {"done": 1 + PAGES}
+
+
+def test_a_page_by_itself_goes_by_no_crawl(site: Site, folder: Folder) -> None:
+    assert folder.run("crawl", site.url, *HERE, "--user-agent", "Bot/1", "--depth", "0").returncode == 0
+    assert folder.run("enqueue", f"{site.url}page/1").returncode == 0
+    assert folder.run("consume", "--until-empty", "--allow-private", "--user-agent", "Own/1").returncode == 0
+    assert [asked.headers["User-Agent"] for asked in site.requests if asked.path == "/page/1"] == ["Own/1"]
+    assert "/below/1" not in site.paths
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("crawls", "show", "News"), "a name of 1 to 64 of a-z, 0-9, - and _, not 'News'"),
+        (("crawls", "set", "default"), "say what to change"),
+        (("crawls", "show", "default", "--json", "--toml"), "exclude each other"),
+        (("crawl", "--crawl", "absent"), "no URL was given"),
+        (("crawl", "http://e.com/", "--bearer", "hush"), "env:SQSPIDER_SECRET_"),
+        (("crawl", "http://e.com/", "--bearer", "env:HOME"), "env:SQSPIDER_SECRET_"),
+        (("crawl", "http://e.com/", "--bearer", "env:SQSPIDER_SECRET_ABSENT"), "has no SQSPIDER_SECRET_ABSENT"),
+        (("crawl", "http://e.com/", "--bearer", "file:../x", "--secrets", "."), "file:NAME"),
+        (("crawl", "http://e.com/", "--config", "absent.toml"), "absent.toml cannot be read"),
+        (("crawl", "http://e.com/", "--client-key", "k.pem"), "--client-key: of no use without"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
+)
+def test_bad_input_of_crawls_gets_one_clear_line(sqspider: Run, arguments: tuple[str, ...], says: str) -> None:
+    done = sqspider(*arguments)
+    assert (done.returncode, says in " ".join(done.stderr.split())) == (2, True), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hush" not in done.stderr
