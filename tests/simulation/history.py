@@ -28,7 +28,7 @@ from sqspider.url import Scope, host_of
 from sqspider.web.options import FetchOptions
 from sqspider.work.holding import Held
 from sqspider.work.options import WorkerOptions
-from sqspider.work.scopes import add_seeds
+from sqspider.work.seeding import add_seeds
 from sqspider.work.worker import Mode, NothingReachedError, Worker
 
 from .engines import ENGINES, SETTINGS, Engine, Weather

@@ -27,8 +27,8 @@ from sqspider.web.options import FetchOptions
 from sqspider.web.sitemap import MAX_SITEMAP_BYTES, ChildSitemap, SitemapEntry, SitemapReader
 from sqspider.work.allowed import Allowed
 from sqspider.work.fetchers import Agents
-from sqspider.work.scopes import add_seeds
 from sqspider.work.secrets import Secrets
+from sqspider.work.seeding import add_seeds
 from sqspider.work.worker import fatal_one
 
 MAX_LEVELS: Final = 4  # indexes within one another, and the sitemap itself; sitemaps.org knows of two
