@@ -106,7 +106,7 @@ class Bill(msgspec.Struct, kw_only=True):
             key, size = parameters[0]["S"], item_bytes(dict(zip(names, parameters, strict=True)))
         else:
             key = next(value["S"] for value in reversed(parameters) if value.get("S") in self.sizes)
-            written = max(len(value.get("S", "").encode()) for value in parameters if value.get("S") != key)
+            written = max(value_bytes(value) for value in parameters if value.get("S") != key)
             size = self.sizes[key]
             if "Item" in response:
                 size = item_bytes(response["Item"])
@@ -120,10 +120,19 @@ class Bill(msgspec.Struct, kw_only=True):
 
 def item_bytes(item: Mapping[str, Mapping[str, Any]]) -> int:
     """The size of an item as AWS counts it: names and values; a number about half of its digits and one."""
-    return sum(
-        len(name.encode()) + (len(value["S"].encode()) if "S" in value else len(str(value.get("N", ""))) // 2 + 2)
-        for name, value in item.items()
-    )
+    return sum(len(name.encode()) + value_bytes(value) for name, value in item.items())
+
+
+def value_bytes(value: Mapping[str, Any]) -> int:
+    ((kind, raw),) = value.items()
+    match kind:
+        case "S":
+            return len(raw.encode())
+        case "M":
+            return 3 + len(raw) + item_bytes(raw)
+        case "N":
+            return len(raw) // 2 + 2
+    return len(raw) if kind == "SS" else 1
 
 
 def _write_units(statement: Mapping[str, Any], response: Mapping[str, Any], size: int) -> int:

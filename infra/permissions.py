@@ -11,6 +11,7 @@ CRAWL_ACTIONS: Final = (
     "dynamodb:DescribeTable",
     "dynamodb:PartiQLInsert",
     "dynamodb:PartiQLUpdate",
+    "dynamodb:Query",  # on the index: what was put aside of a crawl that runs again, and whether its limit is reached
     "dynamodb:UpdateItem",
     "sqs:ChangeMessageVisibility",
     "sqs:DeleteMessage",

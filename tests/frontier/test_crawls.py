@@ -262,15 +262,44 @@ async def test_a_crawl_of_the_same_name_begins_anew(frontier: Frontier) -> None:
     assert await frontier.crawls() == [replace(again, version=1)]
 
 
-async def test_loose_urls_are_not_the_default_crawl_s_own(frontier: Frontier) -> None:
+async def test_loose_urls_are_not_the_default_crawl_s_own(frontier: Frontier, store: Store) -> None:
     await made(frontier, DEFAULT)
     await frontier.enqueue([*of(DEFAULT, "p"), Entry(url=url("loose"))])
     assert await frontier.remove_crawl(DEFAULT.ref) == 1
     assert await keys_of(frontier) == {url("loose")}
+    await assert_counts_are_exact(frontier)
+    assert (await frontier.counts(crawl="default")).total == 1
     assert await frontier.enqueue([Entry(url=url("p"))]) == [True]
+    await frontier.purge_queue()
+    await store.elapse(DUE + VISIBILITY + 1)
+    assert await frontier.sweep() == 2
+    assert {message_of(delivery).crawl for delivery in await take(frontier, 2)} == {None}
 
 
-async def test_clearing_removes_crawls_and_seeds(frontier: Frontier) -> None:
+async def test_a_loose_message_stays_when_the_default_crawl_goes(frontier: Frontier) -> None:
+    await made(frontier, DEFAULT)
+    await frontier.enqueue(of(DEFAULT, "p"))
+    delivery = await take_one(frontier)
+    await frontier.send([url("p")])
+    await frontier.remove_crawl(DEFAULT.ref)
+    await frontier.delete([delivery])
+    loose = await take_one(frontier)
+    assert message_of(loose).crawl is None
+    assert await finish_one(frontier, await win(frontier, loose), loose)
+
+
+async def test_who_remembers_what_is_recorded_forgets_it_when_a_crawl_goes(frontier: Frontier, other: Frontier) -> None:
+    await made(frontier, NEWS)
+    await other.hosts(["example.com"])
+    before = other.generation
+    await frontier.remove_crawl(NEWS.ref)
+    await other.hosts(["example.com"])
+    assert other.generation > before
+
+
+async def test_clearing_removes_crawls_and_seeds_and_shares(frontier: Frontier) -> None:
+    until = frontier.now() + 60
+    assert await frontier.share("r", most=3, worker_id="one", spent=0, wanted=3, until=until) == 3
     await made(frontier, NEWS)
     await frontier.add_seeds(NEWS.ref, {"example.com": ()})
     await frontier.enqueue(of(NEWS, "p"))
@@ -279,6 +308,7 @@ async def test_clearing_removes_crawls_and_seeds(frontier: Frontier) -> None:
     assert await frontier.crawls() == []
     assert await frontier.seeds(NEWS.ref, ["example.com"]) == {}
     assert (await frontier.counts(crawl="news")).total == 0
+    assert await frontier.share("r", most=3, worker_id="two", spent=0, wanted=3, until=until) == 3
     await made(frontier, NEWS)
     assert await frontier.enqueue(of(NEWS, "p")) == [True]
 

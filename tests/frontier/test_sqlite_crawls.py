@@ -17,6 +17,7 @@ from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite import crawls as stepwise
 from sqspider.frontier.sqlite.check import check_file
 from sqspider.frontier.sqlite.keys import key_of, keys_of_crawl, keys_of_host
+from sqspider.frontier.sqlite.messages import next_visible
 from sqspider.message import encode_message
 from sqspider.record import Status, record_key
 
@@ -33,6 +34,7 @@ from .kit import (
     entries,
     finish_one,
     message_of,
+    retry_one,
     take,
     take_one,
     try_claim,
@@ -316,7 +318,57 @@ async def test_a_dead_letter_of_a_crawl_comes_back(frontier: SqliteFrontier, clo
     assert sound(tmp_path)
 
 
+@pytest.mark.parametrize("how", ["finish", "retry"])
+async def test_a_claim_ends_though_its_url_was_put_aside_meanwhile(
+    frontier: SqliteFrontier, clock: FakeClock, tmp_path: Path, how: str
+) -> None:
+    await frontier.enqueue(of(NEWS, 1))
+    delivery = await take_one(frontier)
+    claim = await win(frontier, delivery)
+    await frontier.park([delivery])
+    if how == "finish":
+        assert await finish_one(frontier, claim, delivery)
+        assert (await frontier.queue_stats()).is_empty
+    else:
+        assert await retry_one(frontier, claim, delivery, at=clock() + 5)
+        assert (await frontier.queue_stats()).delayed == 1
+    assert sound(tmp_path)
+
+
+async def test_nothing_that_is_put_aside_will_be_visible(frontier: SqliteFrontier) -> None:
+    """So nobody waits for it, nor believes that something will come."""
+    await frontier.enqueue(of(NEWS, 1))
+    await frontier.send([encode_message(of(NEWS, 2)[0].to_message())])
+    taken = await take(frontier, 2)
+    assert await frontier._file.read(next_visible) is not None
+    await frontier.park(taken)
+    assert await frontier._file.read(next_visible) is None
+
+
+async def test_what_is_put_aside_grows_old(frontier: SqliteFrontier, clock: FakeClock) -> None:
+    await frontier.enqueue(of(NEWS, 1))
+    await frontier.park([await take_one(frontier)])
+    clock.now += 100
+    assert (await frontier.queue_stats()).oldest_age_seconds == 100
+
+
 # Cost and damage.
+
+
+async def test_a_parent_is_a_record_of_the_same_crawl(frontier: SqliteFrontier, tmp_path: Path) -> None:
+    await frontier.enqueue([Entry(url=url("parent")), *of(SHOP, 1), *of(NEWS, "parent")])
+    await frontier.enqueue(of(NEWS, 1))
+    with closing(sqlite3.connect(tmp_path / "f.db")) as connection:
+        parents = dict(connection.execute("SELECT url, parent FROM record").fetchall())
+    assert parents[f"@shop {url(1)}"] == url("parent"), "it has no record there"
+    assert parents[f"@news {url(1)}"] == 3
+
+
+async def test_clearing_leaves_no_seeds(frontier: SqliteFrontier, tmp_path: Path) -> None:
+    await frontier.add_seeds(NEWS.ref, {"example.com": ()})
+    await frontier.clear_table()
+    with closing(sqlite3.connect(tmp_path / "f.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM seed").fetchone() == (0,)
 
 
 async def test_a_default_crawl_has_no_sums_of_its_own(frontier: SqliteFrontier, tmp_path: Path) -> None:

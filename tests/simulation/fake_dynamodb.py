@@ -320,8 +320,10 @@ def _hash_of(url: str) -> tuple[int, str]:
 
 def _see_value(value: Value) -> None:
     ((kind, raw),) = value.items()
-    if kind not in ("S", "N", "B", "SS"):
+    if kind not in ("S", "N", "B", "SS", "BOOL", "M"):
         raise UnreadableError(f"the fake knows no values of type {kind}")
+    for part in raw.values() if kind == "M" else ():
+        _see_value(part)
     if kind == "N":
         decimal_of(value)
     if kind == "SS" and (not raw or len(set(raw)) < len(raw)):
@@ -350,6 +352,10 @@ def _size_of(value: Value) -> int:
         return len(raw) // 2 + 1
     if kind == "SS":
         return sum(len(text.encode()) for text in raw)
+    if kind == "M":
+        return 3 + sum(1 + len(name.encode()) + _size_of(part) for name, part in raw.items())
+    if kind == "BOOL":
+        return 1
     return len(raw) * 3 // 4 if kind == "B" else len(raw.encode())
 
 

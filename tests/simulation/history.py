@@ -24,6 +24,7 @@ from sqspider.host import with_orders
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope, host_of
 from sqspider.web.options import FetchOptions
+from sqspider.work.holding import Held
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode, NothingReachedError, Worker
 
@@ -81,6 +82,7 @@ class Plan:
     put_back: float  # seconds that everybody's clock is put back by
     bad_messages: int
     reopens: int = 0  # times that some of what is known is asked for once more
+    takes: float = 0.0  # seconds that who takes a worker's pages deals with one, at most; 0: nobody takes any
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -123,7 +125,9 @@ class Plan:
             bad_messages=r.choice((0, 0, 0, 0, 0, 1)),
         )
         quick = r.choice((0, 0, 0.02, 0.1))  # so short a delay that a worker keeps a host for several requests
-        return replace(plan, delay=quick or plan.delay, reopens=r.choice((0, 0, 0, 1, 2)))
+        reopens = r.choice((0, 0, 0, 1, 2))
+        takes = r.choice((0, 0, 0, 1, 90))  # longer than a lease, too
+        return replace(plan, delay=quick or plan.delay, reopens=reopens, takes=takes)
 
     @classmethod
     def small(cls, seed: int) -> Plan:
@@ -196,6 +200,7 @@ class History:
             self.witness.blur = 15.0  # by how much is seen by what was written last
         if engine == "aws":
             self.witness.blur = 3.0  # its clock is told in whole seconds, late
+            self.witness.is_made_late = True
             self.witness.order_seconds = HELD_SECONDS + ORDER_SECONDS
         self.settings = CrawlSettings(
             scope=Scope.ANY,
@@ -303,13 +308,16 @@ class History:
             new_host_grace_seconds=NEW_HOST_GRACE,
             host_grace_seconds=HOST_GRACE,
         )
+        pages: asyncio.Queue[Held] = asyncio.Queue()
         worker = Worker(
             self.witness.watch(frontier, process),
             SimulatedFetcher(self.world, FETCH),
             options,
             clock=frontier.now,
             rng=rng,
+            take=pages.put_nowait if self.plan.takes else None,
         )
+        dealing = self.loop.create_task(self._deal(process, pages))
         is_stopped = self.stops_left > 0
         if is_stopped:
             self.stops_left -= 1
@@ -317,8 +325,19 @@ class History:
         try:
             await worker.run(Mode.UNTIL_EMPTY)
         finally:
+            dealing.cancel()
             await frontier.close()
         return is_stopped
+
+    async def _deal(self, process: Process, pages: asyncio.Queue[Held]) -> None:
+        """Whoever takes a worker's pages, one after the other; some are given back."""
+        rng = random.Random(f"{self.seed} {process.name} takes")
+        while True:
+            held = await pages.get()
+            if not held.is_lost:
+                await asyncio.sleep(rng.uniform(0, self.plan.takes))
+                self.witness.dealt_with.add(held.message.url)
+                (held.give_back if rng.random() < 0.1 else held.finish)()
 
     # What the operator does.
 
@@ -374,6 +393,8 @@ class History:
             if record.outcome is None or not record.status.is_final:
                 self.say("open", f"{record.url} {record.status}")
             else:
+                if self.plan.takes and not record.outcome.is_redirect and record.url not in self.witness.dealt_with:
+                    self.say("handed out to nobody", record.url)
                 self._look_at_outcome(record, record.outcome)
                 self._look_at_links(record, records)
         for url in self.world.seeds():

@@ -23,6 +23,7 @@ from sqspider.frontier import (
     Frontier,
     FrontierError,
     FrontierSettings,
+    Hold,
     Lost,
     Retry,
     RobotsRow,
@@ -56,6 +57,7 @@ class Claim:
     called: float  # when it was asked for
     commit: float  # when it was made
     until: float  # when its lease ends
+    told: float  # when it was answered
     end_called: float | None = None  # when its end was asked for
     is_ended: bool = False  # that it was ended was answered
 
@@ -125,6 +127,7 @@ class Witness:
         self.generation = 0
         self.cleared_at = 0.0
         self.claims: defaultdict[str, list[Claim]] = defaultdict(list)  # by URL, since the last clearing
+        self.dealt_with: set[str] = set()  # URLs, by who took them
         self.finished: Counter[str] = Counter()
         self.finished_at: dict[str, float] = {}  # when that was answered
         self.reopened: Counter[str] = Counter()  # visits more, that were asked for
@@ -145,6 +148,7 @@ class Witness:
         self.sweeps_see_all = True  # no index lags, no call fails in part
         self.entered: set[str] = set()  # tokens
         self.order_seconds = ORDER_SECONDS
+        self.is_made_late = False  # a claim may be made long after the moment from which its lease counts
         self.blur = CLOSE  # seconds by which the store's moments may be off
 
     def watch(self, frontier: Frontier, process: Process) -> Frontier:
@@ -168,6 +172,7 @@ class Witness:
             kept.clear()
         self.reopened.clear()
         self.answered_at.clear()
+        self.dealt_with.clear()
         self.dropped.clear()
         for order in self.orders:
             order.end = min(order.end, self.loop.now)
@@ -181,7 +186,7 @@ class Witness:
             if not isinstance(won, Won):
                 continue
             until = self.of_loop(won.lease_until, process)
-            claim = Claim(process, won, called, until - lease_seconds, until)
+            claim = Claim(process, won, called, until - lease_seconds, until, self.loop.now)
             if claim.commit < self.cleared_at - self.blur:
                 continue
             for other in self.claims[won.url]:
@@ -190,9 +195,17 @@ class Witness:
                 earlier, later = (other, claim) if other.commit < claim.commit else (claim, other)
                 if later.won.attempt < earlier.won.attempt:
                     continue  # on AWS a lease is counted from when the claim was asked for, which may happen late
-                if later.commit < min(earlier.until, earlier.end_called or earlier.until) - self.blur:
+                made_at = later.told if self.is_made_late else later.commit
+                if made_at < min(earlier.until, earlier.end_called or earlier.until) - self.blur:
                     self.say("two live claims", f"{won.url} attempts {earlier.won.attempt}, {later.won.attempt}")
             self.claims[won.url].append(claim)
+
+    async def after_prolong(
+        self, process: Process, _: float, answers: Sequence[Hold | None], *__: Any, **___: Any
+    ) -> None:
+        for hold in answers:
+            if hold is not None and (claim := self.claim_of(hold.claim)):
+                claim.until = self.of_loop(hold.claim.lease_until, process)
 
     def claim_of(self, won: Won) -> Claim | None:
         made = self.claims.get(won.url, ())

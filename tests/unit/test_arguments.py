@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import click
 import msgspec
 import pytest
 import structlog
 
 import sqspider
+from sqspider.cli.crawl import crawl as command
 from sqspider.crawls import CrawlSettings
 from sqspider.lambda_handler import FunctionSettings
 from sqspider.web.options import FetchOptions
@@ -131,3 +134,78 @@ def test_a_setting_of_the_function_that_cannot_be_read_is_named() -> None:
         FunctionSettings.read({"SQSPIDER_LOG_LEVEL": "warning"})
     with pytest.raises(msgspec.ValidationError, match=r"fetch_seconds: from 0\.1 to 3,600, not 0"):
         FunctionSettings.read({"SQSPIDER_FETCH_SECONDS": "0"})
+
+
+# The command line's options and Python's arguments.
+
+OTHERWISE: Final = {  # an option's field, and what it is in Python
+    "max_depth": "depth",
+    "ignore_robots": "obey_robots",
+    "with_sitemaps": "sitemaps",
+}
+OF_THE_COMMAND_ALONE: Final = {"urls", "workers", "output", "as_json", "quiet", "address", "log_level", "log_format"}
+OF_NO_USER: Final = {  # fields that nobody sets from outside, or that other parts of a crawl decide
+    CrawlSettings: {"seed"},
+    FetchOptions: set[str](),
+    WorkerOptions: {
+        "worker_id", "poll_seconds", "linger_seconds", "first_retry_seconds", "first_rest_seconds", "sweep_seconds",
+        "seen_urls", "large_bodies", "max_bytes",
+    },
+}  # fmt: skip
+IN_OTHER_WORDS: Final = {"max_depth": "depth", "obey_nofollow": "follow_nofollow"}
+
+
+def test_python_has_every_option_of_the_command_line() -> None:
+    options = {str(option.name) for option in command.params}
+    named = {OTHERWISE.get(name, name) for name in options - OF_THE_COMMAND_ALONE} | {"frontier"}
+    assert named == set(inspect.signature(sqspider.crawl).parameters) - {"urls"}
+
+
+@pytest.mark.parametrize("kind", OF_NO_USER)
+def test_what_can_be_set_can_be_set_from_python(kind: Any) -> None:
+    """A field that is new is an argument, or is named above."""
+    arguments = inspect.signature(sqspider.crawl).parameters
+    missing = [name for name in kind.__struct_fields__ if IN_OTHER_WORDS.get(name, name) not in arguments]
+    assert set(missing) | ({"max_bytes"} if kind is WorkerOptions else set()) == OF_NO_USER[kind]
+
+
+def test_what_is_not_said_is_as_on_the_command_line() -> None:
+    defaults = {name: it.default for name, it in inspect.signature(sqspider.crawl).parameters.items()}
+    for option in command.params:
+        name = OTHERWISE.get(str(option.name), str(option.name))
+        if name in defaults and name not in ("obey_robots", "frontier", "include", "exclude", "urls"):
+            default = option.get_default(click.Context(command))
+            assert defaults[name] == (default if isinstance(default, (bool, int, float, str)) else None), name
+
+
+def test_every_argument_reaches_its_record() -> None:
+    given: dict[str, Any] = {
+        "scope": "any", "depth": 3, "include": ["a"], "exclude": ["b"], "follow_nofollow": True, "meta_refresh": True,
+        "srcset": True, "drop_tracking": True, "sitemaps": True, "assume_http": True, "max_pages": 4, "host_pages": 5,
+        "host_bytes": 6, "max_repeats": 7, "max_parameters": 8, "delay_seconds": 9.0, "max_crawl_delay_seconds": 10.0,
+        "per_host": 11, "obey_robots": False, "robots_grace_seconds": 12.0, "new_host_grace_seconds": 13.0,
+        "host_grace_seconds": 14.0, "timeout_seconds": 15.0, "max_bytes": 16, "allow_private": True,
+        "allow_any_port": True, "user_agent": "Bot", "contact": "me@example.com", "proxy": "http://h:1",
+        "concurrency": 17, "batch_size": 9, "lease_seconds": 70.0, "frontier": "sqlite:x.db",
+    }  # fmt: skip
+    of_files = {"ca_file", "client_cert", "client_key", "http2"}  # checked as soon as they are set
+    assert {*given, *of_files} == set(inspect.signature(sqspider.crawl).parameters) - {"urls"}
+    made = sqspider.crawl(URL, **given)
+    said = {
+        **msgspec.structs.asdict(made._worker),
+        **msgspec.structs.asdict(made._settings),
+        **msgspec.structs.asdict(made._fetch),
+        "depth": made._settings.max_depth,
+        "follow_nofollow": not made._settings.obey_nofollow,
+        "sitemaps": made._sitemaps,
+        "assume_http": made._assume_http,
+        "frontier": made._frontier,
+    }
+    assert made._worker.max_bytes is None
+    given |= {"include": ("a",), "exclude": ("b",)}
+    assert {name: said[name] for name in given} == given
+
+
+def test_a_lease_that_is_too_short_for_a_fetch_is_an_error_at_once() -> None:
+    with pytest.raises(ValueError, match=r"^lease_seconds: a lease of 20 s is too short"):
+        sqspider.crawl(URL, lease_seconds=20, timeout_seconds=15)

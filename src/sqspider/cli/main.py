@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "status": "Show how many records and messages there are of each kind.",
     "metrics": "Show what happened over time.",
     "show": "Show all that is known of a URL.",
+    "explain": "Tell what would become of a URL, and by which rule.",
     "export": "Write the records as JSON lines or CSV.",
     "hosts": "List hosts, and set how they are treated.",
     "sweep": "Bring back what was lost on the way.",

@@ -8,6 +8,7 @@ from typing import Final
 
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Clock, Hosts
+from sqspider.host import HostRow
 from sqspider.message import Message
 from sqspider.politeness.verdicts import Postponed
 from sqspider.record import Reason
@@ -20,6 +21,19 @@ WAIT_SECONDS: Final = 2.0  # while URLs in hand may yet use up a host's budget
 def has_budget(settings: CrawlSettings) -> bool:
     """Whether a crawl has one for each host."""
     return settings.host_pages is not None or settings.host_bytes is not None
+
+
+def used_up(row: HostRow, settings: CrawlSettings) -> Blocked | None:
+    """Whether a crawl takes no more of a host."""
+    if settings.host_bytes is not None and row.bytes >= settings.host_bytes:
+        return Blocked(Reason.HOST_BYTE_LIMIT, f"{row.bytes:,} bytes of {row.host} were read")
+    if settings.host_pages is not None and _fetched(row) >= settings.host_pages:
+        return Blocked(Reason.HOST_PAGE_LIMIT, f"{_fetched(row):,} pages of {row.host} were fetched")
+    return None
+
+
+def _fetched(row: HostRow) -> int:
+    return row.done + row.failed
 
 
 class Budgets:
@@ -38,14 +52,10 @@ class Budgets:
             return None
         async with self._lock:
             row = (await self._frontier.hosts([host]))[host]
-            fetched = row.done + row.failed
-            if settings.host_bytes is not None and row.bytes >= settings.host_bytes:
-                return Blocked(Reason.HOST_BYTE_LIMIT, f"{row.bytes:,} bytes of {host} were read")
-            if settings.host_pages is not None:
-                if fetched >= settings.host_pages:
-                    return Blocked(Reason.HOST_PAGE_LIMIT, f"{fetched:,} pages of {host} were fetched")
-                if fetched + self._in_hand[host] >= settings.host_pages:
-                    return Postponed(self._clock() + WAIT_SECONDS, message)
+            if verdict := used_up(row, settings):
+                return verdict
+            if settings.host_pages is not None and _fetched(row) + self._in_hand[host] >= settings.host_pages:
+                return Postponed(self._clock() + WAIT_SECONDS, message)
             self._in_hand[host] += 1
             return None
 

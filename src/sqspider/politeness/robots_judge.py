@@ -63,6 +63,27 @@ class RulesCache:
             self._size -= dropped.size
 
 
+def ruled(
+    known: KnownRules, url: str, product_token: str, *, now: float, grace_seconds: float
+) -> Blocked | float | None:
+    """What a robots.txt that is known says of a URL: none that it may be fetched; a moment, that nobody can tell
+    before."""
+    row = known.row
+    if row.access is RobotsAccess.ALLOW_ALL:
+        return None
+    if row.access is RobotsAccess.UNREACHABLE:
+        if row.trouble is not None:
+            return Blocked(row.trouble, f"robots.txt of {origin_in(row.origin)}: {row.detail}")
+        if now - (row.unreachable_since or now) < grace_seconds:
+            return max(row.expires_at, now + SOON_SECONDS)
+        if row.good_at is None:
+            return Blocked(Reason.ROBOTS_UNREACHABLE, f"robots.txt of {origin_in(row.origin)}: {row.detail}")
+    verdict = known.rules.verdict(url, product_token)
+    if verdict.allowed:
+        return None
+    return Blocked(Reason.ROBOTS, f"robots.txt line {verdict.line}: {verdict.rule}")
+
+
 class Robots:
     """Judges URLs by their origins' rules. ``grace_seconds``: how long is waited for a file that cannot be had;
     ``at_a_time``: files that are asked for, so that servers which say nothing leave connections for pages."""
@@ -88,20 +109,8 @@ class Robots:
             if again_at <= now:
                 return Awaited(self._wait_for(place, message.settings, agent))
             return Postponed(max(now + SOON_SECONDS, again_at), message)
-        row = known.row
-        if row.access is RobotsAccess.ALLOW_ALL:
-            return None
-        if row.access is RobotsAccess.UNREACHABLE:
-            if row.trouble is not None:
-                return Blocked(row.trouble, f"robots.txt of {origin_in(place)}: {row.detail}")
-            if now - (row.unreachable_since or now) < self._grace_seconds:
-                return Postponed(max(row.expires_at, now + SOON_SECONDS), message)
-            if row.good_at is None:
-                return Blocked(Reason.ROBOTS_UNREACHABLE, f"robots.txt of {origin_in(place)}: {row.detail}")
-        verdict = known.rules.verdict(message.url, agent.product_token)
-        if verdict.allowed:
-            return None
-        return Blocked(Reason.ROBOTS, f"robots.txt line {verdict.line}: {verdict.rule}")
+        verdict = ruled(known, message.url, agent.product_token, now=now, grace_seconds=self._grace_seconds)
+        return Postponed(verdict, message) if isinstance(verdict, float) else verdict
 
     def is_known(self, url: str, agent: Agent) -> bool:
         """Whether the rules for a URL are here, whatever they say. It reads only: amid a turn."""

@@ -22,6 +22,41 @@ def n(number: float) -> dict[str, Any]:
     return {"N": str(int(number)) if is_whole else repr(number)}
 
 
+def typed(value: Any) -> dict[str, Any]:
+    """Any value of JSON: objects are maps, so that one can filter on what is in them."""
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case int() | float():
+            return n(value)
+        case str():
+            return s(value)
+        case dict():
+            return {"M": {name: typed(part) for name, part in value.items()}}
+        case list() | tuple():
+            return {"L": [typed(part) for part in value]}
+        case None:
+            return {"NULL": True}
+    raise TypeError(f"no value of JSON: {value!r}")
+
+
+def plain(value: dict[str, Any]) -> Any:
+    """Back from :func:`typed`. Raises ``ValueError`` for what it does not write."""
+    ((kind, raw),) = value.items()
+    match kind:
+        case "S" | "BOOL":
+            return raw
+        case "N":
+            return float(raw) if set(raw) & set(".eE") else int(raw)
+        case "M":
+            return {name: plain(part) for name, part in raw.items()}
+        case "L":
+            return [plain(part) for part in raw]
+        case "NULL":
+            return None
+    raise ValueError(f"no value of JSON: {kind}")
+
+
 def text(item: Item, name: str) -> str | None:
     """A text of an item; none where it has none."""
     value = item.get(name)

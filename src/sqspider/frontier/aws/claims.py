@@ -163,7 +163,7 @@ class Claims(Messages):
 
     def _finish(self, finish: Finish, now: float) -> Statement:
         outcome = finish.outcome
-        parameters = [s(outcome.status), s(encode_outcome(outcome)), n(now), *fence(finish.claim)]
+        parameters = [s(outcome.status), encode_outcome(outcome), n(now), *fence(finish.claim)]
         return self._table.statement(FINISH, finish.claim.url, parameters)
 
     async def _ended(self, claims: list[Won], written: list[Written], is_mine: Callable[[Item], bool]) -> list[bool]:
@@ -207,7 +207,7 @@ class Claims(Messages):
         due_at = parked_until(retry.at, now) if parks else not_before(now, retry.at) + self._settings.due_seconds
         more: dict[str, dict[str, Any]] = {}
         if retry.outcome is not None:
-            more["outcome"] = s(encode_outcome(retry.outcome))
+            more["outcome"] = encode_outcome(retry.outcome)
         if retry.is_unused:
             more["unused"] = n(claim.attempt)
         if parks:

@@ -32,7 +32,7 @@ import msgspec
 from sqspider.crawl import CrawlRef
 from sqspider.crawls import CrawlSettings, decode_settings, encode_settings
 from sqspider.frontier.answers import Claimant
-from sqspider.frontier.aws.attributes import Item, n, number, optional, s, text
+from sqspider.frontier.aws.attributes import Item, n, number, optional, plain, s, text, typed
 from sqspider.frontier.aws.table import MAX_KEY_BYTES
 from sqspider.frontier.values import Entry, Won
 from sqspider.record import Outcome, Status, UrlRecord, decode_outcome, split_key
@@ -114,7 +114,6 @@ def record_of(item: Item) -> UrlRecord:
 def _read_record(item: Item) -> UrlRecord:
     crawl, url = split_key(item["url"]["S"])
     attempt = int(number(item, "attempt"))
-    outcome = text(item, "outcome")
     return UrlRecord(
         url=url,
         crawl=crawl,
@@ -137,7 +136,7 @@ def _read_record(item: Item) -> UrlRecord:
         enqueued_at=number(item, "enqueued_at"),
         claimed_at=optional(item, "claimed_at"),
         finished_at=optional(item, "finished_at"),
-        outcome=decode_outcome(outcome, url) if outcome is not None else None,
+        outcome=_outcome_in(item, url),
     )
 
 
@@ -146,9 +145,17 @@ def size_of(item: Item) -> int:
     return sum(len(name) + len(value.encode()) for name, typed in item.items() for value in typed.values())
 
 
-def encode_outcome(outcome: Outcome) -> str:
-    """The JSON that :func:`sqspider.record.decode_outcome` reads."""
-    return msgspec.json.encode(outcome).decode()
+def encode_outcome(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as an attribute: a map."""
+    return typed(msgspec.to_builtins(outcome))
+
+
+def _outcome_in(item: Item, url: str) -> Outcome | None:
+    """The outcome of a record, if it has one. The first version wrote it as JSON in a text."""
+    value = item.get("outcome")
+    if value is None or "S" in value:
+        return None if value is None else decode_outcome(value["S"], url)
+    return msgspec.convert(plain(value), Outcome)
 
 
 def entry_of(item: Item) -> Entry:

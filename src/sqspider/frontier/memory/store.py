@@ -156,7 +156,6 @@ class MemoryStore:
         for key in keys:
             record = self.records[key]
             self._count(ref.name, uncounted(record.status, record.outcome))
-            self.queue.delete_of(key)
             del self.records[key]
             del self.refs[key]
         for seed in [(of, site) for of, site in self.seeds if of == ref]:

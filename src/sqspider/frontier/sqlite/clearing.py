@@ -103,13 +103,12 @@ def _send_places(transaction: Transaction, queue: int) -> int:
     connection, places = transaction.connection, _places(transaction, queue)
     rows = connection.execute(PLACES, (json.dumps(places),)).fetchall()
     waiting = [(Waiting(*row[:-1]), row[-1]) for row in rows]
+    sent_as = FRESH if queue == ASIDE else queue  # its crawl goes now: whoever receives it ends it
     found = belongings(connection, {place.crawl for place, _ in waiting})
-    is_aside = queue == ASIDE  # of a crawl that goes now: whoever receives it ends it
     messages = []
     for place, visible_at in waiting:
         body = encode_message(place.message(found.get(place.crawl, NO_SETTINGS)))
-        place_in_queue = (FRESH, place.enqueued_at) if is_aside else (queue, visible_at)
-        messages.append((key_of(place.url), place.url, body, place.enqueued_at, *place_in_queue, place.receives))
+        messages.append((key_of(place.url), place.url, body, place.enqueued_at, sent_as, visible_at, place.receives))
     connection.executemany(INSERT_MESSAGE, messages)
     lose_places(transaction, places)
     transaction.count({"put_off": -len(places) if queue in NOT_YET else 0})

@@ -1,0 +1,101 @@
+"""``explain``: what would become of a URL, and by which rule."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+import click
+from click.core import ParameterSource
+
+from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
+from sqspider.cli.frontier import opened
+from sqspider.cli.options import checked, crawl_options
+from sqspider.cli.said import NEW, said_in, with_said
+from sqspider.cli.sections import Command
+from sqspider.cli.shared import Shared, pass_shared
+from sqspider.crawl import Crawl
+from sqspider.explain import Explanation, Fate, NotKnownError, Terms, explanation_of
+from sqspider.frontier import Frontier
+from sqspider.record import DEFAULT_CRAWL
+from sqspider.url import Refused, Scope
+from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
+from sqspider.work.seeds import read_url
+
+FATES: Final = {
+    Fate.FETCHED: "is fetched when its turn comes: no rule keeps it from that",
+    Fate.WAITS: "waits",
+    Fate.BLOCKED: "is blocked: it is recorded, and not fetched",
+    Fate.LEFT_OUT: "is left out: a link to it is not followed",
+    Fate.FINISHED: "is finished: it is not fetched again by itself",
+}
+
+
+@click.command(cls=Command)
+@click.argument("url")
+@click.option("--crawl", "name", metavar="NAME", help="In the crawl of this name.  [default: default]")
+@click.option("--from", "found_on", metavar="URL", help="As a link on this page, which must be known.")
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+@click.option("--user-agent", default=DEFAULT_USER_AGENT, show_default=True, help="As whom we would ask.")
+@crawl_options(scope=Scope.HOST)
+@pass_shared
+def explain(
+    shared: Shared, /, url: str, name: str | None, found_on: str | None, as_json: bool, user_agent: str,
+    **given: Any,
+) -> int:  # fmt: skip
+    """Tell what would become of a URL, and by which rule. Nothing is fetched, nothing is changed.
+
+    A crawl that has a row is asked about by its settings. Where there is none, the options say how
+    it goes on. Exit status 1 if the URL would not be fetched.
+    """
+    canonical, page = _canonical(url), _canonical(found_on) if found_on else None
+    settings = with_said(NEW, said_in(click.get_current_context())).settings
+    with checked():
+        fetch = FetchOptions(user_agent=user_agent)
+
+    async def main() -> Explanation:
+        async with opened(shared, looking=True) as frontier:
+            row = await _row_of(frontier, name)
+            if row is not None:
+                _refuse_options(row.name, (*given, "user_agent"))
+            terms = Terms(settings if row is None else row.settings, row, page, fetch)
+            try:
+                return await explanation_of(frontier, canonical, terms)
+            except NotKnownError as error:
+                raise click.UsageError(f"--from: {error}.") from None
+
+    found = asyncio.run(main())
+    if as_json:
+        print(json.dumps(found.as_json(), ensure_ascii=False))
+    else:
+        print(f"{found.url} {FATES[found.fate]}")
+        for step in found.steps:
+            print(f"{'*' if step is found.decided else ' '} {step.rule:12} {step.says}")
+    return GOOD if found.fate is Fate.FETCHED else NOT_ALL_GOOD
+
+
+def _canonical(text: str) -> str:
+    url = read_url(text)
+    if isinstance(url, Refused):
+        raise click.UsageError(f"{url}.")
+    return url
+
+
+async def _row_of(frontier: Frontier, name: str | None) -> Crawl | None:
+    """The row of a crawl; none where nobody named one, and the default crawl has none."""
+    rows = {row.name: row for row in await frontier.crawls()}
+    if name is not None and name not in rows:
+        known = f" There are: {', '.join(sorted(rows))}." if rows else ""
+        raise click.UsageError(f"--crawl: there is no crawl called {name!r}.{known}")
+    return rows.get(name or DEFAULT_CRAWL)
+
+
+def _refuse_options(name: str, given: Iterable[str]) -> None:
+    """What is said of a crawl that has a row would not hold for it."""
+    context = click.get_current_context()
+    said = [key for key in given if context.get_parameter_source(key) is ParameterSource.COMMANDLINE]
+    options = [option.opts[-1] for option in context.command.params if option.name in said]
+    if options:
+        raise click.UsageError(f"{', '.join(options)}: the crawl {name} has its own settings, by which it goes.")

@@ -1,0 +1,301 @@
+"""What would become of a URL, and by which rule: asked of the frontier alone. Nothing is fetched or written.
+
+The rules are those by which a worker judges, in the order in which it asks them; what only the page says on which a
+URL stands (``nofollow``, ``<base>``) is not looked at.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from sqspider.crawl import Crawl, State
+from sqspider.crawls import CrawlSettings, compiled
+from sqspider.export import iso
+from sqspider.frontier import Hosts, Looking
+from sqspider.frontier.port import Crawls
+from sqspider.host import HostRow, delay_for
+from sqspider.host_trouble import Stage, as_of, stage_of
+from sqspider.patterns import Search, TooSlowError
+from sqspider.politeness.budgets import has_budget, used_up
+from sqspider.politeness.robots_fetch import KnownRules
+from sqspider.politeness.robots_judge import ruled
+from sqspider.politeness.verdicts import given_up
+from sqspider.record import DEFAULT_CRAWL, Reason, Status, UrlRecord, record_key
+from sqspider.report import HostReport
+from sqspider.scope import Blocked, Measure, site_of, trap_in
+from sqspider.url import Scope, host_of, origin_of
+from sqspider.web.options import FetchOptions
+from sqspider.web.robots_rules import RobotsRules
+from sqspider.work.fetchers import name_of
+from sqspider.work.options import WorkerOptions
+from sqspider.work.scopes import is_measured
+
+MOST_PARENTS: Final = 1000  # that are walked up to a seed
+_GRACE_SECONDS: Final = WorkerOptions(worker_id="none").robots_grace_seconds
+
+
+class Explainable(Looking, Hosts, Crawls, Protocol):
+    """What is read of a frontier here."""
+
+
+class NotKnownError(ValueError):
+    """The page on which a URL is said to stand has no record; the text says so."""
+
+
+class Fate(enum.StrEnum):
+    """What becomes of a URL."""
+
+    FETCHED = "fetched"  # when its host's turn comes
+    WAITS = "waits"  # for somebody's word, or a moment that is known
+    BLOCKED = "blocked"  # it is recorded, and ends unfetched
+    LEFT_OUT = "left out"  # a link to it is not followed: it is not recorded
+    FINISHED = "finished"  # it has been: nothing more is done
+
+
+class Step(NamedTuple):
+    """One rule, and what it says of the URL."""
+
+    rule: str
+    says: str
+    fate: Fate | None = None  # that it decides, unless one before it does; none: it lets the URL pass
+    reason: Reason | None = None  # if blocked
+
+
+class Explanation(NamedTuple):
+    """What would become of a URL."""
+
+    url: str
+    crawl: str  # the name of the one that was asked about
+    steps: tuple[Step, ...]
+
+    @property
+    def decided(self) -> Step | None:
+        """The rule that decides; none: nothing keeps it from being fetched."""
+        return next((step for step in self.steps if step.fate is not None), None)
+
+    @property
+    def fate(self) -> Fate:
+        decided = self.decided
+        return Fate.FETCHED if decided is None or decided.fate is None else decided.fate
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for a program; these names do not change."""
+        decided = self.decided
+        return {
+            "url": self.url,
+            "crawl": self.crawl,
+            "fate": self.fate.value,
+            "rule": decided.rule if decided else None,
+            "reason": decided.reason.value if decided and decided.reason else None,
+            "detail": decided.says if decided else None,
+            "steps": [
+                {"rule": step.rule, "says": step.says, "fate": step.fate.value if step.fate else None}
+                for step in self.steps
+            ],
+        }
+
+
+class Terms(NamedTuple):
+    """By what a URL is judged."""
+
+    settings: CrawlSettings
+    crawl: Crawl | None = None  # whose row has them; none: they are a loose URL's own
+    found_on: str | None = None  # the page that has a link to it; none: that is not said
+    fetch: FetchOptions = FetchOptions()  # how a loose URL is fetched
+
+    @property
+    def name(self) -> str:
+        return self.crawl.name if self.crawl else DEFAULT_CRAWL
+
+
+async def explanation_of(frontier: Explainable, url: str, terms: Terms) -> Explanation:
+    """What would become of a canonical URL. Raises :class:`NotKnownError`, and :class:`FrontierError`."""
+    key = record_key(url, terms.name)
+    record = (await frontier.get([key])).get(key)
+    steps = [_known(record)]
+    if steps[0].fate is None:
+        steps += _of_crawl(terms)
+        steps += await _of_link(frontier, url, terms, record)
+        if trap := trap_in(url, terms.settings):
+            steps.append(_blocked("trap", trap))
+        steps += await _of_host(frontier, url, terms)
+    return Explanation(url, terms.name, tuple(steps))
+
+
+def _known(record: UrlRecord | None) -> Step:
+    if record is None:
+        return Step("record", "it is not known yet")
+    if record.unreadable:
+        return Step("record", record.unreadable, Fate.WAITS)
+    outcome = record.outcome
+    if record.status.is_final:
+        told = f"{outcome.reason}: {outcome.detail}" if outcome and outcome.reason else _answer(record)
+        why = f" ({told})" if told else ""
+        return Step("record", f"it is {record.status} since {iso(record.finished_at)}{why}", Fate.FINISHED)
+    how = f"{record.depth} links from a seed" if record.depth else "given by itself, or where such a one led"
+    if record.status is Status.PROCESSING:
+        until = iso(record.lease_until)
+        return Step("record", f"{record.worker_id} works on it, and has it until {until}; {how}")
+    tried = f", tried {record.tries} times" if record.tries else ""
+    return Step("record", f"it is queued since {iso(record.enqueued_at)}{tried}; {how}")
+
+
+def _answer(record: UrlRecord) -> str:
+    status = record.outcome.http_status if record.outcome else None
+    return "" if status is None else f"HTTP {status}"
+
+
+def _blocked(rule: str, verdict: Blocked) -> Step:
+    return Step(rule, verdict.detail, Fate.BLOCKED, verdict.reason)
+
+
+def _of_crawl(terms: Terms) -> Iterator[Step]:
+    if terms.crawl is not None and terms.crawl.state is not State.RUNNING:
+        yield Step("crawl", f"{terms.name} is {terms.crawl.state}", Fate.WAITS)
+
+
+# What lies within the crawl: rules for links alone, and for what was recorded of a crawl that is narrower by now.
+
+
+async def _of_link(frontier: Explainable, url: str, terms: Terms, record: UrlRecord | None) -> list[Step]:
+    depth = await _depth(frontier, terms, record)
+    is_seed = record is not None and record.depth == 0
+    if is_seed or (terms.crawl is None and terms.found_on is None):
+        return []  # whoever gave it wants it; and what a loose URL is recorded by has been asked before
+    fate = Fate.LEFT_OUT if record is None else Fate.BLOCKED
+    settings = terms.settings
+    steps = [_depth_step(depth, settings, fate), _scope_step(url, settings, await _measure(frontier, url, terms), fate)]
+    try:
+        return steps + _pattern_steps(url, settings, fate)
+    except TooSlowError as error:
+        return [*steps, Step("patterns", str(error), fate)]
+
+
+async def _depth(frontier: Explainable, terms: Terms, record: UrlRecord | None) -> int | None:
+    if record is not None:
+        return record.depth
+    if terms.found_on is None:
+        return None
+    key = record_key(terms.found_on, terms.name)
+    page = (await frontier.get([key])).get(key)
+    if page is None:
+        raise NotKnownError(f"{terms.found_on} is not known, so it cannot be told how far its links are from a seed")
+    return page.depth + 1
+
+
+def _depth_step(depth: int | None, settings: CrawlSettings, fate: Fate) -> Step:
+    most = settings.max_depth
+    if most is None:
+        return Step("depth", "links are followed however far")
+    if depth is None:
+        return Step("depth", f"at most {most} links from a seed are followed: name the page that has the link")
+    return Step(
+        "depth",
+        f"{depth} links from a seed, of at most {most}",
+        fate if depth > most else None,
+        Reason.DEPTH_LIMIT if depth > most else None,
+    )
+
+
+async def _measure(frontier: Explainable, url: str, terms: Terms) -> Measure:
+    """From where the scope is measured: from the crawl's seeds, or from the one that led to the page."""
+    scope = terms.settings.scope
+    if terms.crawl is None:
+        return Measure.of(terms.settings, terms.settings.seed or await _seed_above(frontier, terms.found_on or url))
+    sites = await frontier.seeds(terms.crawl.ref, [site_of(url, scope)]) if is_measured(scope) else {}
+    return Measure(scope, "", sites)
+
+
+async def _seed_above(frontier: Looking, url: str) -> str:
+    for _ in range(MOST_PARENTS):
+        record = (await frontier.get([url])).get(url)
+        if record is None or record.depth == 0 or record.parent is None:
+            break
+        url = record.parent
+    return url
+
+
+def _scope_step(url: str, settings: CrawlSettings, measure: Measure, fate: Fate) -> Step:
+    scope = settings.scope
+    if scope is Scope.PAGE:
+        return Step("scope", "no links are followed (page)", fate, Reason.OUT_OF_SCOPE)
+    if measure.holds(url):
+        return Step("scope", f"within ({scope})")
+    seed = f", measured from {measure.seed}" if measure.seed else ", measured from the crawl's seeds"
+    return Step("scope", f"outside ({scope}{seed})", fate, Reason.OUT_OF_SCOPE)
+
+
+def _pattern_steps(url: str, settings: CrawlSettings, fate: Fate) -> list[Step]:
+    search, steps = Search(), []
+    with search.limited():
+        if settings.include:
+            found = _first_in(url, settings.include)
+            says = f"matches {found}" if found else f"matches none of {len(settings.include)} patterns"
+            steps.append(Step("include", says, None if found else fate, None if found else Reason.EXCLUDED))
+        if settings.exclude:
+            found = _first_in(url, settings.exclude)
+            says = f"matches {found}" if found else f"matches none of {len(settings.exclude)} patterns"
+            steps.append(Step("exclude", says, fate if found else None, Reason.EXCLUDED if found else None))
+    return steps
+
+
+def _first_in(url: str, expressions: Sequence[str]) -> str | None:
+    found = zip(expressions, compiled(tuple(expressions)), strict=True)
+    return next((expression for expression, pattern in found if pattern.search(url)), None)
+
+
+# Its host.
+
+
+async def _of_host(frontier: Explainable, url: str, terms: Terms) -> list[Step]:
+    host, now = host_of(url), frontier.now()
+    row = as_of((await frontier.hosts([host]))[host], now)
+    steps = [_host_step(row, now)]
+    steps.append(await _robots_step(frontier, url, terms, now))
+    if has_budget(terms.settings):
+        spent = used_up(row, terms.settings)
+        steps.append(_blocked("budget", spent) if spent else Step("budget", f"there is some of {host} left"))
+    delay = delay_for(row, terms.settings)
+    ahead = f"; the next free moment is {iso(row.next_slot)}" if row.next_slot > now else ""
+    steps.append(Step("turn", f"{host} is asked every {delay:g} s{ahead}" if delay else f"{host} is asked at once"))
+    return steps
+
+
+def _host_step(row: HostRow, now: float) -> Step:
+    said = HostReport(row, now).words
+    if row.is_blocked:
+        return Step("host", f"{row.host} is blocked by the operator", Fate.BLOCKED, Reason.HOST_BLOCKED)
+    if stage_of(row, now) is Stage.GIVEN_UP:
+        return _blocked("host", given_up(row))
+    if row.is_paused:
+        return Step("host", f"{row.host} is paused by the operator", Fate.WAITS)
+    return Step("host", f"{row.host} is {said or 'well'}", Fate.WAITS if row.rest_until > now else None)
+
+
+async def _robots_step(frontier: Explainable, url: str, terms: Terms, now: float) -> Step:
+    if not terms.settings.obey_robots:
+        return Step("robots.txt", "is not obeyed in this crawl")
+    origin, fetch = origin_of(url), _fetch_of(terms)
+    name = name_of(terms.crawl.identity, fetch) if terms.crawl else ""
+    place = f"{origin} {name}" if name else origin
+    row = (await frontier.robots([place])).get(place)
+    if row is None or not row.fetched_at:
+        return Step("robots.txt", f"that of {origin} is not known: it is asked for first")
+    rules = RobotsRules.parse(row.body).prepare(fetch.product_token)
+    said = ruled(KnownRules(row, rules, 0), url, fetch.product_token, now=now, grace_seconds=_GRACE_SECONDS)
+    old = "" if row.expires_at > now else f"; it is asked for anew, for it was fetched at {iso(row.fetched_at)}"
+    if isinstance(said, float):
+        return Step("robots.txt", f"that of {origin} cannot be had: {row.detail}", Fate.WAITS)
+    if said is not None:
+        return _blocked("robots.txt", said._replace(detail=f"{said.detail}{old}"))
+    return Step("robots.txt", f"allows {fetch.product_token} to fetch it{old}")
+
+
+def _fetch_of(terms: Terms) -> FetchOptions:
+    """As whom it is fetched, as far as that matters to robots.txt."""
+    agent = terms.crawl.identity.user_agent if terms.crawl else None
+    return terms.fetch if agent is None else msgspec.structs.replace(terms.fetch, user_agent=agent)

@@ -1,0 +1,68 @@
+"""``explain``: what would become of a URL, told beside what became of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+import pytest
+
+from tests.conftest import Run
+
+CRAWL: Final = ("--delay", "0", "--scope", "host", "--depth", "1", "--exclude", "slow|huge|flaky")
+
+
+def test_what_is_told_of_links_is_what_became_of_them(sqspider: Run, served_site: str) -> None:
+    sqspider("crawl", served_site, *CRAWL, "--allow-private", "--quiet")
+    rows = {row["url"]: row for row in map(json.loads, sqspider("export").stdout.splitlines())}
+    page = f"{served_site}page/1"
+    assert rows[page]["depth"] == 1
+    for url, arguments, fate, rule in (
+        (page, (), "finished", "record"),
+        (f"{served_site}private/diary", (), "finished" if f"{served_site}private/diary" in rows else "blocked", None),
+        (f"{served_site}private/x", ("--from", served_site), "blocked", "robots.txt"),
+        (f"{served_site}new", ("--from", served_site), "fetched", None),
+        (f"{served_site}new", ("--from", page), "left out", "depth"),
+        (f"{served_site}slow", ("--from", served_site), "left out", "exclude"),
+        ("http://other.example/", ("--from", served_site), "left out", "scope"),
+        ("http://other.example/", (), "fetched", None),
+    ):
+        done = sqspider("explain", url, *CRAWL, *arguments, "--json")
+        told = json.loads(done.stdout)
+        assert (told["fate"], done.returncode) == (fate, 0 if fate == "fetched" else 1), told
+        if rule:
+            assert told["rule"] == rule
+        assert (url in rows) == (fate == "finished")
+
+
+def test_a_person_is_told_in_lines(sqspider: Run, served_site: str) -> None:
+    sqspider("crawl", f"{served_site}page/1", "--scope", "page", "--delay", "0", "--allow-private", "--quiet")
+    done = sqspider("explain", f"{served_site}private/x", "--ignore-robots")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0] == f"{served_site}private/x is fetched when its turn comes: " + (
+        "no rule keeps it from that"
+    )
+    done = sqspider("explain", f"{served_site}private/x")
+    first, *steps = done.stdout.splitlines()
+    assert first == f"{served_site}private/x is blocked: it is recorded, and not fetched"
+    assert [step for step in steps if step.startswith("*")] == ["* robots.txt   robots.txt line 2: Disallow: /private/"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (("ftp://x/",), 2, "neither http nor https"),
+        (("http://e.com/", "--crawl", "none"), 2, "there is no crawl called 'none'"),
+        (("http://e.com/x", "--from", "http://e.com/y"), 2, "--from: http://e.com/y is not known"),
+        (("http://e.com/", "--user-agent", ""), 2, "--user-agent: must not be empty"),
+    ],
+)
+def test_what_cannot_be_told_is_said(sqspider: Run, arguments: tuple[str, ...], status: int, says: str) -> None:
+    sqspider("enqueue", "http://e.com/")
+    done = sqspider("explain", *arguments)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert says in " ".join(done.stderr.replace("\u2502", "").split())
+
+
+def test_a_frontier_that_is_not_there_is_not_made(sqspider: Run) -> None:
+    assert sqspider("explain", "http://e.com/").returncode == 3
