@@ -72,7 +72,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pages: int | None = None  # fetched, redirects not counted
     bytes: int | None = None  # decoded
     seconds: float | None = None  # since it was made
-    dollars: float | None = None  # of the frontier's bill since it was made; where nobody charges it means nothing
+    dollars: float | None = None  # of the frontier's whole bill; where nobody charges it means nothing
 
     ranges: ClassVar[dict[str, Range]] = {
         "pages": optional(1),

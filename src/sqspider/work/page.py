@@ -40,10 +40,10 @@ class Assessed(msgspec.Struct, frozen=True, kw_only=True):
     seed: str = ""  # so, where a crawl's scope is to be measured from that, too
 
 
-def assess(fetched: Fetched, message: Message, product_token: str, measure: Measure) -> Assessed:
+def assess(fetched: Fetched, message: Message, product_token: str, measure: Measure | None) -> Assessed:
     """What a fetch of a message's URL means for its record. ``product_token``: whom robots directives mean by us;
-    ``measure``: from where the scope is measured for it, and for where it redirects to."""
-    way = None if fetched.redirect_to is None else led(message, fetched.redirect_to, measure)
+    ``measure``: of a redirect, from where the scope is measured for the URL, and for where it leads."""
+    way = None if fetched.redirect_to is None or measure is None else led(message, fetched.redirect_to, measure)
     is_page = fetched.reason is None and way is None
     page = _read(fetched, message, product_token) if is_page else None
     outcome = _outcome(fetched, way, page)
@@ -117,5 +117,5 @@ def _new_links(page: PageLinks, message: Message, recorded: Container[str], meas
         return
     inherited = measured_from(settings, seed)
     found = (link for link in links if link not in recorded)
-    for link in within(found, settings, Measure.of(settings, seed)):
+    for link in within(found, settings, measure._replace(seed=seed) if seed != measure.seed else measure):
         yield Entry(url=link, depth=depth, parent=parent, settings=inherited, redirects=redirects)

@@ -12,7 +12,7 @@ from sqspider.frontier import Clock, Entry
 from sqspider.message import Message
 from sqspider.politeness import Awaited, Politeness, Postponed
 from sqspider.record import Reason
-from sqspider.scope import Blocked, cut_off
+from sqspider.scope import Blocked, Measure, cut_off
 from sqspider.url import MAX_URL_BYTES, is_cut
 from sqspider.web.fetch import Fetched
 from sqspider.work.crawls import BARRED_SECONDS, CrawlRows, Known, Later, Unfit
@@ -76,13 +76,17 @@ class Rules:
     async def assess(self, visit: Visit, fetched: Fetched) -> Assessed:
         """What a fetch means for a visit's record."""
         assert visit.agent is not None
-        leads_to = () if fetched.redirect_to is None else (fetched.redirect_to,)
-        measure = await self.scopes.measure(visit.message, leads_to)
-        return assess(fetched, visit.message, visit.agent.product_token, measure)
+        message, measure = visit.message, None
+        if fetched.redirect_to is not None:
+            measure = await self.scopes.measure(message, (fetched.redirect_to,))
+        return assess(fetched, message, visit.agent.product_token, measure)
 
     async def links(self, message: Message, assessed: Assessed) -> Iterable[Entry]:
         """What is to be recorded for a visit. Where a seed leads to by then is noted as one."""
-        measure = await self.scopes.measure_links(message, assessed)
+        if message.crawl is None:
+            measure = Measure.of(message.settings, message.seed)
+        else:
+            measure = await self.scopes.measure_links(message, assessed, self._memories.recorded)
         return entries_of(assessed, message, self._memories.recorded, measure)
 
     async def verdict_on(self, visit: Visit) -> Blocked | Postponed | Awaited | None:

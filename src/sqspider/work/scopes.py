@@ -6,7 +6,8 @@ Seeds are kept by site, and asked for by the sites of a page's links: one call a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -142,13 +143,13 @@ class Scopes:
             sites.note(asked, found)
         return Measure(scope, "", sites.folders)
 
-    async def measure_links(self, message: Message, assessed: Assessed) -> Measure:
-        """From where it is measured for the links of a page. Where a seed leads is noted, so before its record ends."""
-        page = assessed.page
-        if message.crawl is None or page is None:
-            links: tuple[str, ...] = ()
-        else:
-            links = (*page.links, *page.too_long, *((page.leads_to,) if page.leads_to else ()))
+    async def measure_links(self, message: Message, assessed: Assessed, recorded: Container[str]) -> Measure:
+        """From where it is measured for the links of a page, but for those that are known to be ``recorded``. Where a
+        seed leads is noted, so before its record ends."""
+        page, links = assessed.page, list[str]()
+        if page is not None:
+            links += (link for link in chain(page.links, page.too_long) if message.key_of(link) not in recorded)
+            links += (page.leads_to,) if page.leads_to is not None else ()
         measure = await self.measure(message, links)
         seed = assessed.seed or (seed_led_to(page, message, measure) if page is not None else "")
         if message.crawl is None or not seed:
