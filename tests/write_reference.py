@@ -16,7 +16,7 @@ import click
 
 from sqspider.cli.main import cli
 from sqspider.export import FIELDS
-from sqspider.record import BLOCKING_REASONS, Outcome, Reason, UrlRecord
+from sqspider.record import BLOCKING_REASONS, Kept, Outcome, Reason, UrlRecord
 from sqspider.retry import CARE, FINAL, RULES
 
 ROOT: Final = Path(__file__).parent.parent
@@ -33,12 +33,14 @@ COLUMN_MEANINGS: Final = {
     "final_url": "where its redirects end: itself, if it is no redirect; none without an answer, or for a circle",
     "title": "of the page, on one line",
     "host": "of the URL, in canonical form",
-    "enqueued_at": "when it was recorded",
-    "finished_at": "when it was done, failed or blocked",
+    "enqueued_at": "when it was put in: recorded, or put back for a visit more",
+    "finished_at": "when it was done, failed or blocked, last",
+    "visits": "visits that have ended, as `done`, `failed` or `blocked`",
+    "changed_at": "when a visit last found something else than the good one before",
     "error": "why the record cannot be read: then there is nothing but its URL",
     "redirect_to": "where its answer leads, if it is a redirect",
 }
-TIMES: Final = ("enqueued_at", "claimed_at", "finished_at", "lastmod")
+TIMES: Final = ("enqueued_at", "claimed_at", "finished_at", "lastmod", "changed_at")
 JSON_TYPES: Final = {"int": "number", "bool": "true or false"}
 
 
@@ -112,7 +114,7 @@ def reasons() -> str:
 
 def export() -> str:
     """The columns that ``export`` writes, in order."""
-    annotations = {**UrlRecord.__annotations__, **Outcome.__annotations__}
+    annotations = {**UrlRecord.__annotations__, **Outcome.__annotations__, **Kept.__annotations__, "visits": "int"}
     lines = [
         "# What `export` writes",
         "",

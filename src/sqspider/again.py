@@ -31,6 +31,7 @@ class Reopenable(Work, Hosts, Looking, Protocol):
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """Which records are meant: all that is said holds of them. What is empty or none says nothing."""
 
+    crawl: str | None = None  # of the crawl of this name
     statuses: frozenset[Status] = frozenset()
     reasons: frozenset[Reason] = frozenset()
     http_statuses: frozenset[int] = frozenset()
@@ -84,15 +85,22 @@ async def found(frontier: Looking, choice: Choice) -> Counter[Kind]:
     return kinds
 
 
-async def put_back(frontier: Reopenable, choice: Choice, on_step: Callable[[int], None] = lambda _: None) -> PutBack:
+async def put_back(
+    frontier: Reopenable,
+    choice: Choice,
+    on_step: Callable[[int], None] = lambda _: None,
+    *,
+    if_changed: bool = False,
+) -> PutBack:
     """Reopen what is meant, in steps; ``on_step`` gets the number of records so far.
 
-    A host of theirs that is in trouble is forgiven it first, or they would end as they did, unasked; and where
-    robots.txt forbade them, it is asked for anew by who has no copy of it.
+    As if it had not been tried: a host that is in trouble is forgiven it first, or its URLs would end as they did,
+    unasked; and where robots.txt forbade them, it is asked for anew by who has no copy of it. ``if_changed``: as known
+    pages that are looked at again, each asked for what has changed alone, and nobody is forgiven anything.
     """
     kinds: Counter[Kind] = Counter()
     hosts = unreadable = 0
-    in_trouble = {row.host for row in await frontier.hosts_in_trouble()}
+    in_trouble = set() if if_changed else {row.host for row in await frontier.hosts_in_trouble()}
     async for batch in _scanned(frontier, choice):
         unreadable += sum(bool(record.unreadable) for record in batch)
         meant = [record for record in batch if choice.has(record)]
@@ -100,8 +108,9 @@ async def put_back(frontier: Reopenable, choice: Choice, on_step: Callable[[int]
             await _forgive(frontier, host)
             in_trouble.discard(host)
             hosts += 1
-        await _forget_robots(frontier, meant)
-        done = await frontier.reopen([record.url for record in meant])
+        if not if_changed:
+            await _forget_robots(frontier, meant)
+        done = await frontier.reopen([record.key for record in meant], if_changed=if_changed)
         kinds.update(kind_of(record) for record, is_done in zip(meant, done, strict=True) if is_done)
         on_step(kinds.total())
     return PutBack(kinds, hosts, unreadable)
@@ -115,7 +124,7 @@ def kind_of(record: UrlRecord) -> Kind:
 
 def _scanned(frontier: Looking, choice: Choice) -> AsyncIterator[list[UrlRecord]]:
     status = next(iter(choice.statuses)) if len(choice.statuses) == 1 else None
-    return frontier.scan(status=status, host=choice.host)
+    return frontier.scan(status=status, host=choice.host, crawl=choice.crawl)
 
 
 async def _forgive(frontier: Hosts, host: str) -> None:

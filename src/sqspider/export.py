@@ -12,16 +12,18 @@ from typing import Any, Final, NamedTuple
 from sqspider.chains import Chain, chains_of
 from sqspider.frontier import Looking
 from sqspider.meta import MetaError, decode_meta
-from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.record import Kept, Outcome, Reason, Status, UrlRecord
 
 FIELDS: Final = (
     "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest",
     "title", "depth", "parent", "host", "attempt", "worker_id", "enqueued_at", "claimed_at", "finished_at",
     "elapsed_ms", "detail", "tries", "lastmod", "links_left_out", "error", "redirect_to", "meta", "crawl",
+    "visits", "unchanged", "changes", "changed_at",
 )  # fmt: skip
 """The columns, in order. New ones may come after these; these keep their names."""
 
 _NOTHING: Final = Outcome(status=Status.QUEUED)
+_NONE_KEPT: Final = Kept()
 
 
 def iso(moment: float | None) -> str | None:
@@ -57,7 +59,7 @@ def _final_url(record: UrlRecord, outcome: Outcome, chain: Chain | None) -> str 
 
 
 def _row_of(record: UrlRecord, chain: Chain | None) -> dict[str, Any]:
-    outcome = record.outcome or _NOTHING
+    outcome, kept = record.outcome or _NOTHING, record.kept or _NONE_KEPT
     return {
         "url": record.url,
         "status": record.status.value,
@@ -86,6 +88,10 @@ def _row_of(record: UrlRecord, chain: Chain | None) -> dict[str, Any]:
         "redirect_to": outcome.redirect_to if outcome.is_redirect else None,
         "meta": None if record.meta is None else decode_meta(record.meta),
         "crawl": record.crawl,
+        "visits": record.visit + record.status.is_final,
+        "unchanged": outcome.unchanged,
+        "changes": kept.changes,
+        "changed_at": iso(kept.changed_at),
     }
 
 

@@ -229,6 +229,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     # redirects within a fetch: where they ended, if that was elsewhere.
     redirect_to: str | None = None
     links_left_out: int = 0  # links to the web that are no URLs, or longer than one may be
+    unchanged: bool = False  # the server said that nothing has changed (304): the rest was told by an earlier visit
 
     @property
     def is_redirect(self) -> bool:
@@ -255,6 +256,16 @@ def decode_outcome(stored: str | bytes, url: str) -> Outcome:
     return Outcome(**read)
 
 
+class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is kept of a URL from one visit to the next: see ``revisit``."""
+
+    etag: str | None = None  # of the last good answer, as it was sent
+    last_modified: str | None = None  # the same
+    changes: int = 0  # visits that found something else than the good one before
+    changed_at: float | None = None  # the end of the last of them, seconds since the epoch
+    good: Outcome | None = None  # of the last good visit, where the record says, or is about to say, something else
+
+
 class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The row about one URL. Times are seconds since the epoch."""
 
@@ -278,6 +289,7 @@ class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
     claimed_at: float | None = None  # the last claim
     finished_at: float | None = None  # the last visit's end
     outcome: Outcome | None = None  # when finished; before that, what the last try met, or the visit before
+    kept: Kept | None = None  # none: there is nothing to keep
     crawl: str = DEFAULT_CRAWL  # the name of the one it belongs to
     meta: str | None = None  # what a list said of it: its other columns or fields, as an object
     unreadable: str = ""  # why the row cannot be read, if so: then nothing but the URL is told

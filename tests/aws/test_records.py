@@ -19,10 +19,11 @@ from sqspider.frontier.aws import host_rows
 from sqspider.frontier.aws.attributes import n, s
 from sqspider.frontier.aws.client import Call
 from sqspider.frontier.aws.host_rows import KEPT_WRITERS
+from sqspider.frontier.aws.items import size_of
 from sqspider.frontier.aws.transport import DYNAMODB
 from sqspider.host import HostRow, RobotsAccess, with_orders
 from sqspider.host_trouble import TROUBLE_KEPT_SECONDS, Stage, after_trouble, stage_of
-from sqspider.record import Outcome, Reason, Status
+from sqspider.record import Kept, Outcome, Reason, Status
 from tests.frontier.kit import (
     A_LITTLE,
     DONE,
@@ -384,3 +385,37 @@ async def test_a_host_that_many_share_stays_within_a_write_unit(store: AwsStore)
     await client.close()
     assert len(item["writers"]["S"].split()) == KEPT_WRITERS
     assert sum(len(name) + len(value.encode()) for name, typed in item.items() for value in typed.values()) < 1024
+
+
+async def test_a_revisit_writes_no_more_than_a_visit(store: AwsStore) -> None:
+    """As many statements, each of a record that is no larger than a write unit has room for: see docs/costs.md."""
+    frontier, name = await store.open(), url("a" * 100)
+    outcome = Outcome(
+        status=Status.DONE, http_status=200, content_type="text/html", bytes=12_345, digest="sha256:" + "0" * 64,
+        title="A title of a usual length", elapsed_ms=123,
+    )  # fmt: skip
+    kept = Kept(etag='"5e9f-62a4"', last_modified="Mon, 30 Nov 2026 12:00:00 GMT", changes=3, changed_at=1.7e9)
+    writes: list[str] = []
+
+    def see(call: Call) -> None:
+        if call.action == "BatchExecuteStatement":
+            texts = [statement["Statement"] for statement in call.request["Statements"]]
+            writes.extend(text.split()[0] for text in texts)
+        assert call.action not in ("PutItem", "BatchWriteItem")
+
+    async def visit(number: int) -> list[str]:
+        delivery = await take_one(frontier)
+        claim = await win(frontier, delivery, claim=f"c{number}")
+        finish = Finish(claim=claim, delivery=delivery, outcome=outcome, kept=kept)
+        assert await frontier.finish([finish]) == [True]
+        made = list(writes)
+        writes.clear()
+        return made
+
+    frontier.client.observers.append(see)
+    await frontier.enqueue([Entry(url=name, depth=1, parent=url("p" * 100))])
+    assert await visit(1) == ["INSERT", "UPDATE", "UPDATE"]
+    assert await frontier.reopen([name], if_changed=True) == [True]
+    item = (await frontier._table.read([name]))[name]
+    assert size_of(item) <= 1024, "also while it keeps what the last visit brought"
+    assert await visit(2) == ["UPDATE", "UPDATE", "UPDATE"]

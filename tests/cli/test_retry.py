@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -16,7 +17,7 @@ from sqspider.cli.retry import cost_line, what_ended
 from sqspider.frontier import Counts, Traits
 from sqspider.record import Reason, Status
 from tests.conftest import Run, terminal
-from tests.sites import Site
+from tests.sites import Answer, Asked, Site
 
 SELF = ("--delay", "0", "--allow-private", "--ignore-robots")
 
@@ -114,3 +115,39 @@ def test_the_question_says_why_they_ended_and_what_it_costs_where_that_costs_any
     assert cost_line(Traits(), counts, kinds) is None
     line = cost_line(Traits(scan_dollars=1e-3, reopen_dollars=1e-2), counts, kinds)
     assert line == "Reading all 5 records costs about $0.0050, to put these back $12.34."
+
+
+def test_a_crawl_again_asks_for_what_has_changed(sqspider: Run, site: Site) -> None:
+    def page(asked: Asked) -> Answer:
+        is_same = asked.headers.get("If-None-Match") == '"1"'
+        return (304 if is_same else 200), {"ETag": '"1"', "Content-Type": "text/html"}
+
+    site.bodies = {"/": b"<a href=/same>x</a><a href=/new>x</a><a href=/gone>x</a>", "/same": page, "/new": b"old"}
+    crawl = ("crawl", site.url, *SELF, "--json")
+    assert sqspider(*crawl).returncode == 0
+    site.bodies["/new"] = b"new"
+    none = sqspider(*crawl, "--again", "--older-than", "1d")
+    assert "0 URLs are visited once more" in none.stderr
+    assert len(site.paths) == 4
+
+    done = sqspider("crawl", *SELF, "--again", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "4 URLs are visited once more" in done.stderr
+    assert Counter(site.paths) == {"/": 2, "/same": 2, "/new": 2, "/gone": 2}
+    assert counted(sqspider) == {"done": 3, "failed": 1}
+    rows = {row["url"]: row for row in map(json.loads, sqspider("export").stdout.splitlines())}
+    told = {
+        url.removeprefix(site.url): (row["visits"], row["unchanged"], row["changes"], row["changed_at"] is not None)
+        for url, row in rows.items()
+    }
+    assert told == {
+        "": (2, False, 0, False), "same": (2, True, 0, False), "new": (2, False, 1, True), "gone": (2, False, 0, False),
+    }  # fmt: skip
+    shown = sqspider("show", f"{site.url}same").stdout
+    assert re.search("^visits +2$", shown, re.M)
+
+    site.bodies["/same"] = (404, {})
+    sqspider("crawl", *SELF, "--again", "--quiet")
+    shown = sqspider("show", f"{site.url}same").stdout
+    assert re.search("^last good visit +HTTP status 200, sha256:", shown, re.M)
+    assert sqspider("crawl", site.url, "--older-than", "1d").returncode == 2

@@ -230,7 +230,13 @@ async def test_what_waits_for_its_turn_goes_back_where_nobody_takes_pages(
     async with opened() as frontier:
         await produce(frontier, [f"{site.url}{n}" for n in range(PAGES)], settings, on_refused=print)
         async with working(frontier, OPTIONS, fetch=FETCH, take=taken.append) as worker:
-            await holds(lambda: len(taken) >= MOST_HELD and not any(visit.claim is None for visit in worker._hand.visits) and rests(worker))
+            await holds(
+                lambda: (
+                    len(taken) >= MOST_HELD
+                    and not any(visit.claim is None for visit in worker._hand.visits)
+                    and rests(worker)
+                )
+            )
             assert len(taken) <= MOST_HELD + MOST_CLAIMED + AHEAD
             counts = (await frontier.counts()).by_status
             assert counts[Status.QUEUED] == PAGES - len(taken)

@@ -13,7 +13,7 @@ import pytest
 
 from sqspider.again import Choice, put_back
 from sqspider.crawls import CrawlSettings
-from sqspider.record import Reason, Status
+from sqspider.record import Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import FetchOptions
@@ -21,7 +21,7 @@ from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
 from sqspider.work.worker import Mode, Worker
 from tests.crawl.test_clearing import opened
-from tests.sites import Site
+from tests.sites import Answer, Asked, Site
 
 FETCH = FetchOptions(allow_private=True, timeout_seconds=30.0)
 OPTIONS = WorkerOptions(worker_id="tester")
@@ -80,3 +80,120 @@ async def test_what_robots_txt_forbade_is_judged_by_it_as_it_is_then(site: Site,
         assert (await frontier.counts()).by_reason == {}
     assert site.paths.count("/private") == 1
     assert site.paths.count("/robots.txt") == 2
+
+
+# Only what has changed.
+
+DATE = "Mon, 30 Nov 2026 12:00:00 GMT"
+
+
+class Page:
+    """A page as servers have it that know its versions."""
+
+    def __init__(self, *, etag: bool = True, dated: bool = False) -> None:
+        self.version = 1
+        self.is_down = False
+        self.asked: list[tuple[str | None, str | None]] = []  # If-None-Match, If-Modified-Since
+        self._etag, self._dated = etag, dated
+
+    def __call__(self, asked: Asked) -> Answer:
+        conditions = asked.headers.get("If-None-Match"), asked.headers.get("If-Modified-Since")
+        self.asked.append(conditions)
+        if self.is_down:
+            return 404, {}
+        headers = ({"ETag": self.etag} if self._etag else {}) | ({"Last-Modified": DATE} if self._dated else {})
+        if conditions == (headers.get("ETag"), headers.get("Last-Modified")) and any(conditions):
+            return 304, headers
+        return 200, {**headers, "Content-Type": "text/html", "X-Version": str(self.version)}
+
+    @property
+    def etag(self) -> str:
+        return f'"v{self.version}"'
+
+
+async def crawl_again(path: Path, choice: Choice | None = None, *, if_changed: bool = True) -> None:
+    async with opened(path) as frontier, Fetcher(FETCH) as fetcher:
+        if choice is not None:
+            await put_back(frontier, choice, if_changed=if_changed)
+        await Worker(frontier, fetcher, OPTIONS, clock=time.time, rng=random.Random()).run(Mode.UNTIL_EMPTY)
+
+
+async def record_at(path: Path, url: str) -> UrlRecord:
+    async with opened(path) as frontier:
+        return (await frontier.get([url]))[url]
+
+
+@pytest.mark.parametrize(("etag", "dated"), [(True, False), (False, True), (True, True)])
+async def test_a_page_that_has_not_changed_stays_as_it_was(
+    site: Site, tmp_path: Path, *, etag: bool, dated: bool
+) -> None:
+    path, page = tmp_path / "f.db", Page(etag=etag, dated=dated)
+    site.bodies["/"] = page
+    async with opened(path) as frontier:
+        await produce(frontier, [site.url], AT_ONCE, on_refused=print)
+    await crawl_again(path)
+    first = await record_at(path, site.url)
+    assert first.outcome is not None
+    for visit in (1, 2):
+        await crawl_again(path, Choice())
+        record = await record_at(path, site.url)
+        assert record.outcome is not None
+        assert (record.status, record.visit, record.outcome.unchanged) == (Status.DONE, visit, True)
+        assert (record.outcome.http_status, record.outcome.digest) == (200, first.outcome.digest)
+        assert record.kept == first.kept
+    conditions = (page.etag if etag else None, DATE if dated else None)
+    assert page.asked == [(None, None), conditions, conditions]
+    async with opened(path) as frontier:
+        assert (await frontier.counts()).by_status[Status.DONE] == 1
+    await crawl_again(path, Choice(), if_changed=False)
+    assert page.asked[3:] == [(None, None)], "who wants the whole gets it"
+
+
+async def test_a_page_that_has_changed_says_when_and_how_often(site: Site, tmp_path: Path) -> None:
+    path, bodies = tmp_path / "f.db", [b"one", b"one", b"two", b"<a href=/new>x</a>"]
+    site.bodies |= {"/": lambda _: bodies[min(len(site.requests) - 2, 3)], "/new": b"new"}
+    site.bodies["/robots.txt"] = (404, {})
+    async with opened(path) as frontier:
+        await produce(frontier, [site.url], AT_ONCE, on_refused=print)
+    changes = []
+    for visit in range(4):
+        await crawl_again(path, Choice() if visit else None)
+        record = await record_at(path, site.url)
+        assert record.visit == visit
+        changes.append(record.kept.changes if record.kept is not None else 0)
+        if visit == 2:
+            assert record.kept is not None
+            assert record.kept.changed_at == pytest.approx(record.finished_at, abs=5)
+    assert changes == [0, 0, 1, 2]
+    assert (await record_at(path, f"{site.url}new")).status is Status.DONE, "what is new on it is followed"
+
+
+async def test_a_visit_that_fails_loses_nothing_of_the_last_good_one(site: Site, tmp_path: Path) -> None:
+    path, page = tmp_path / "f.db", Page()
+    site.bodies["/"] = page
+    async with opened(path) as frontier:
+        await produce(frontier, [site.url], AT_ONCE, on_refused=print)
+    await crawl_again(path)
+    good = (await record_at(path, site.url)).outcome
+    page.is_down = True
+    await crawl_again(path, Choice())
+    record = await record_at(path, site.url)
+    assert record.kept is not None
+    assert (record.status, record.kept.good, record.kept.etag) == (Status.FAILED, good, page.etag)
+    page.is_down = False
+    await crawl_again(path, Choice())
+    record = await record_at(path, site.url)
+    assert record.outcome is not None
+    assert (record.status, record.outcome.unchanged, record.outcome.digest) == (Status.DONE, True, good and good.digest)
+    assert page.asked == [(None, None), (page.etag, None), (page.etag, None)]
+
+
+async def test_a_304_that_nobody_asked_for_is_no_answer(site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "f.db"
+    site.bodies["/"] = (304, {"ETag": '"v1"'})
+    async with opened(path) as frontier:
+        await produce(frontier, [site.url], AT_ONCE, on_refused=print)
+    await crawl_again(path)
+    record = await record_at(path, site.url)
+    assert record.outcome is not None
+    assert (record.status, record.outcome.reason) == (Status.FAILED, Reason.UNEXPECTED_STATUS)

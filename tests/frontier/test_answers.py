@@ -256,8 +256,9 @@ def test_claims_and_ends_are_those_of_the_table() -> None:
         assert is_free == (status in LIFE[Operation.CLAIM])
         for by in (Operation.FINISH, Operation.RETRY):
             assert is_held(record, claim, by) == (status in LIFE[by])
-        assert (reopened(status, 2) is not None) == (status in LIFE[Operation.REOPEN])
+        assert (reopened(record, if_changed=True) is not None) == (status in LIFE[Operation.REOPEN])
 
 
 def test_a_record_that_is_reopened_begins_its_next_visit_with_no_trouble() -> None:
-    assert reopened(Status.FAILED, 2) == Reopened(visit=3, unended=0, tries=0)
+    record = replace(HELD, status=Status.FAILED, visit=2, outcome=TROUBLE)
+    assert reopened(record, if_changed=True) == Reopened(visit=3, kept=None, unended=0, tries=0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Deferral, Entry, Frontier, LostReason
+from sqspider.frontier import Deferral, Entry, Finish, Frontier, LostReason
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.message import Message
-from sqspider.record import Outcome, Status
+from sqspider.record import Kept, Outcome, Status
 
 from .kit import (
     A_LITTLE,
@@ -186,3 +187,75 @@ async def test_the_sums_of_a_host_are_what_was_asked_of_it(frontier: Frontier, o
         await frontier.flush(all_hosts=True)
     row = (await other.hosts(["example.com"]))["example.com"]
     assert (row.done, row.failed, row.bytes) == (1, 1, DONE.bytes + GONE.bytes)
+
+
+# What is kept from visit to visit.
+
+KEPT = Kept(etag='"é"', last_modified="Mon", changes=2, changed_at=1_600_000_000.5)
+
+
+async def end_with(frontier: Frontier, outcome: Outcome, kept: Kept | None, *, claim: str) -> Kept | None:
+    """Whatever is received next ends so; what its claim had been told."""
+    delivery = await take_one(frontier)
+    won = await win(frontier, delivery, claim=claim)
+    assert await frontier.finish([Finish(claim=won, delivery=delivery, outcome=outcome, kept=kept)]) == [True]
+    return won.kept
+
+
+@pytest.mark.parametrize("good", [DONE, LED, msgspec.structs.replace(DONE, digest="sha256:" + "ab" * 32, title="T")])
+async def test_what_is_kept_is_told_to_the_next_visit(frontier: Frontier, good: Outcome) -> None:
+    await frontier.enqueue([Entry(url=url("a"))])
+    assert await end_with(frontier, good, KEPT, claim="c1") is None
+    assert (await record_of(frontier, url("a"))).kept == KEPT
+    assert await frontier.reopen([url("a")], if_changed=True) == [True]
+    kept = msgspec.structs.replace(KEPT, good=good)
+    assert (await record_of(frontier, url("a"))).kept == kept
+    assert await end_with(frontier, GONE, kept, claim="c2") == kept
+    assert (await record_of(frontier, url("a"))).kept == kept, "a visit that fails takes nothing with it"
+
+    assert await frontier.reopen([url("a")]) == [True]
+    whole = Kept(changes=2, changed_at=KEPT.changed_at, good=good)
+    assert await end_with(frontier, good, None, claim="c3") == whole, "the whole answer is wanted"
+    record = await record_of(frontier, url("a"))
+    assert (record.kept, record.visit) == (None, 2)
+    await assert_counts_are_exact(frontier)
+
+
+async def test_trouble_within_a_visit_leaves_what_is_kept(frontier: Frontier, store: Store) -> None:
+    await frontier.enqueue([Entry(url=url("a"))])
+    await end_with(frontier, DONE, KEPT, claim="c1")
+    await frontier.reopen([url("a")], if_changed=True)
+    delivery = await take_one(frontier)
+    claim = await win(frontier, delivery, claim="c2")
+    assert await retry_one(frontier, claim, delivery, at=store.clock(), tried=True, outcome=TROUBLE)
+    record = await record_of(frontier, url("a"))
+    assert (record.outcome, record.kept) == (TROUBLE, msgspec.structs.replace(KEPT, good=DONE))
+    assert (await win(frontier, await take_one(frontier), claim="c3")).kept == record.kept
+
+
+@pytest.mark.parametrize("name", ["later", "earlier", "none", "future", "open"])
+async def test_a_sitemap_that_says_that_a_url_has_changed_since_its_visit_reopens_it(
+    frontier: Frontier, store: Store, name: str
+) -> None:
+    first = Entry(url=url("a"), depth=2, parent=url("p"), settings=SETTINGS)
+    await frontier.enqueue([first])
+    if name != "open":
+        await end_with(frontier, DONE, KEPT, claim="c1")
+    await store.elapse(1.0)
+    lastmod = {"earlier": -3600.0, "none": None, "future": 3600.0}.get(name, 0.0)
+    lastmod = None if lastmod is None else store.clock() - A_LITTLE + lastmod
+    said = Entry(url=url("a"), depth=1, parent=url("sitemap.xml"), lastmod=lastmod)
+    assert await frontier.enqueue([said, Entry(url=url("b"), parent=url("p"))]) == [False, True]
+    record = await record_of(frontier, url("a"))
+    if name == "later":
+        assert (record.status, record.visit, record.lastmod) == (Status.QUEUED, 1, lastmod)
+        assert record.kept == msgspec.structs.replace(KEPT, good=DONE)
+        messages = {m.url: m for m in map(message_of, await take(frontier, 2))}
+        wanted = msgspec.structs.replace(first.to_message(), lastmod=lastmod)
+        assert messages[url("a")] == wanted, "all but what the sitemap says is as it was"
+    else:
+        assert (record.status, record.visit) == (Status.QUEUED if name == "open" else Status.DONE, 0)
+        assert record.lastmod is None
+    assert await frontier.enqueue([said]) == [False]
+    assert (await record_of(frontier, url("a"))).visit == (name == "later")
+    await assert_counts_are_exact(frontier)

@@ -55,6 +55,7 @@ PLANS: Final[dict[str, set[str]]] = {
     "HELD": {BY_URL},
     "INSERT_RECORD": set(),
     "FEWER_REDIRECTS": {BY_ID},
+    "LATER_LASTMOD": {BY_ID},
     "INSERT_MESSAGE": set(),
     "TIMED": {TIMED},
     "FRESH_ONES": {PLACE},

@@ -6,6 +6,7 @@ Afterwards the promises are looked at: :meth:`History._look`.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import os
 import random
@@ -127,6 +128,8 @@ class Plan:
         quick = r.choice((0, 0, 0.02, 0.1))  # so short a delay that a worker keeps a host for several requests
         reopens = r.choice((0, 0, 0, 1, 2))
         takes = r.choice((0, 0, 0, 1, 90))  # longer than a lease, too
+        # A table that is cleared long after the start, amid late answers, shows what is known of those, and nothing new.
+        reopens = 0 if plan.clears else reopens
         return replace(plan, delay=quick or plan.delay, reopens=reopens, takes=takes)
 
     @classmethod
@@ -349,7 +352,8 @@ class History:
         for _ in range(plan.reopens):
             await asyncio.sleep(rng.uniform(5, 120))
             known = [record.url async for batch in self.looker.scan() for record in batch]
-            await self.witness.reopen([url for url in known if rng.random() < 0.4])
+            chosen = [url for url in known if rng.random() < 0.4]
+            await self.witness.reopen(chosen, if_changed=rng.random() < 0.7)
             self.operated_at = self.loop.now
         if plan.put_back:
             await asyncio.sleep(rng.uniform(5, 40))
@@ -435,6 +439,11 @@ class History:
                     is_as_it_is &= outcome.redirect_to == target and target != url
                     # On AWS a record keeps the redirects of the way it was first found on; its message has its own.
                     is_as_it_is &= record.redirects < MOST_REDIRECTS or self.engine_name == "aws"
+                else:  # whatever a visit before it, or a failed one between, brought
+                    digest = hashlib.sha256(self.world.page(url)).hexdigest()
+                    is_as_it_is &= (outcome.http_status, outcome.digest) == (200, f"sha256:{digest}")
+                    is_as_it_is &= record.visit > 0 or not outcome.unchanged
+                    is_as_it_is &= record.kept is not None and record.kept.changes == 0 and record.kept.good is None
                 if self.plan.obeys_robots and host.has_robots and is_forbidden(url):
                     is_as_it_is = False
             case Reason.CLIENT_ERROR:

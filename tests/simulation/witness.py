@@ -336,10 +336,10 @@ class Witness:
             if not record.status.is_final and told[url] > self.reopened_at.get(url, -1.0):
                 self.say("a message was deleted while its record was open", url)
 
-    async def reopen(self, urls: Sequence[str]) -> None:
+    async def reopen(self, urls: Sequence[str], *, if_changed: bool) -> None:
         """Reopen URLs, whatever their status; what is asked for may be seen before it is answered."""
         self.reopened.update(urls)
-        answers = await self.looker.reopen(urls)
+        answers = await self.looker.reopen(urls, if_changed=if_changed)
         for url, is_reopened in zip(urls, answers, strict=True):
             self.reopened[url] -= not is_reopened
             if is_reopened:

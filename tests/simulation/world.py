@@ -10,13 +10,14 @@ What a URL is lies in its path, so that whoever looks at a record afterwards kno
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from sqspider.record import Reason, reason_for_http_status
 from sqspider.url import host_of
-from sqspider.web.fetch import Fetched, Gate
+from sqspider.web.fetch import NOT_MODIFIED, Fetched, Gate
 from sqspider.web.location import REDIRECT_STATUSES
 from sqspider.web.options import FetchOptions
 
@@ -209,9 +210,17 @@ class World:
             return Answer(seconds, rng.choice((301, 302, 303, 307, 308)), None, b"", (("Location", target),))
         if _path(url).startswith("/gone"):
             return Answer(seconds, 404)
+        body = self.page(url)
+        return Answer(seconds, 200, None, body, (("Content-Type", "text/html"), ("ETag", etag_of(body))))
+
+    def page(self, url: str) -> bytes:
+        """What a page says, whenever it is asked for."""
         anchors = "".join(f'<a href="{link}">x</a>' for link in self.links(url))
-        body = f"<title>{url}</title>{anchors}".encode()
-        return Answer(seconds, 200, None, body, (("Content-Type", "text/html"),))
+        return f"<title>{url}</title>{anchors}".encode()
+
+
+def etag_of(body: bytes) -> str:
+    return f'"{hashlib.sha256(body).hexdigest()[:8]}"'
 
 
 def _path(url: str) -> str:
@@ -244,7 +253,7 @@ class SimulatedFetcher:
         self.options = options
         self._world = world
 
-    async def fetch(self, url: str, *, gate: Gate | None = None, **_: object) -> Fetched:
+    async def fetch(self, url: str, *, gate: Gate | None = None, headers: tuple[str, ...] = (), **_: object) -> Fetched:
         process = CURRENT.get()
         assert process is not None
         world, limit = self._world, self.options.timeout_seconds
@@ -255,13 +264,15 @@ class SimulatedFetcher:
                 detail="held", elapsed_seconds=0.0, sent_seconds=0.0, is_held=True,
             )  # fmt: skip
         answer = world.ask(url)
+        if answer.http_status == 200 and f"If-None-Match: {etag_of(answer.body)}" in headers:
+            answer = answer._replace(http_status=NOT_MODIFIED, body=b"")
         seconds, reason = answer.seconds, answer.reason
         if seconds >= limit:
             seconds, reason = limit, reason or Reason.TIMEOUT
         if reason is Reason.CONNECT_TIMEOUT:
             seconds = min(5.0, limit)
         target = world.target(url) if answer.http_status in REDIRECT_STATUSES else None
-        if reason is None and answer.http_status is not None and target is None:
+        if reason is None and answer.http_status not in (None, NOT_MODIFIED) and target is None:
             reason = reason_for_http_status(answer.http_status)
         if not url.endswith("/robots.txt"):
             world.witness.requested(process, url)

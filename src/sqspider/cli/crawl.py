@@ -10,10 +10,11 @@ import click
 import msgspec
 
 from sqspider.cli.config_file import FOUND, config_option
-from sqspider.cli.crawl_run import CrawlRun
+from sqspider.cli.crawl_run import Again, CrawlRun
 from sqspider.cli.forking import Forked, can_fork, fork_workers
 from sqspider.cli.lists import ListFile, list_options
 from sqspider.cli.options import (
+    Duration,
     assume_http,
     crawl_option,
     crawl_options,
@@ -68,6 +69,13 @@ from sqspider.work.worker import Mode
     "names, and /sitemap.xml.",
 )
 @click.option(
+    "--again",
+    "is_again",
+    is_flag=True,
+    help="First put back all that is done or failed: each is visited once more, and asked for what has changed alone.",
+)
+@click.option("--older-than", type=Duration(), help="With --again: only what ended so long ago: 90s, 15m, 2h, 3d.")
+@click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N", help="Worker processes."
 )
 @output_option("Write a row for each finished URL of the crawl when it ends.")
@@ -82,7 +90,8 @@ from sqspider.work.worker import Mode
 @pass_shared
 def crawl(
     shared: Shared, /, urls: tuple[str, ...], assume_http: bool, max_pages: int | None, with_sitemaps: bool,
-    workers: int, output: Path | None, as_json: bool, quiet: bool, **given: Any,
+    is_again: bool, older_than: float | None, workers: int, output: Path | None, as_json: bool, quiet: bool,
+    **given: Any,
 ) -> int:  # fmt: skip
     """Crawl from URLs, given by themselves or in a file, until nothing is left.
 
@@ -90,7 +99,10 @@ def crawl(
     again, with no URL, exactly as before. Said with options it is changed by them, for what is queued, too; said with
     further URLs it gets them. Other URLs with other options are another crawl: --crawl gives it a name.
 
-    --max-pages, --workers, --sitemaps, --output and the options on how it works are of one run: say them again.
+    --again visits what is known of the crawl once more. A server that names a version or a date of a page is asked
+    whether it has changed; if not, what is known of it stays. A page that fails keeps what its last good visit brought.
+
+    --max-pages, --workers, --sitemaps, --output, --again and the options on how it works are of one run: say them again.
     """
     list_file = ListFile.named(given)
     start = to_start(given)
@@ -103,6 +115,9 @@ def crawl(
             "--workers: several processes share a frontier by its file, and sqlite::memory: has none: "
             "name one with --frontier sqlite:PATH, or use one worker."
         )
+    again = Again(older_than) if is_again else None
+    if older_than is not None and again is None:
+        raise click.UsageError("--older-than: it goes with --again.")
     format_of(output)
     options = to_worker_options(
         given, random_worker_id(random.Random()), max_pages=max_pages, run=new_id(random.SystemRandom())
@@ -113,7 +128,9 @@ def crawl(
         options = within_limits(options)
     forked = _forked(workers, shared, options, order.name) if workers > 1 and can_fork() else []
     try:
-        run = CrawlRun(shared, order, options, start, list_file, workers=workers, forked=forked, quiet=quiet)
+        run = CrawlRun(
+            shared, order, options, start, list_file, workers=workers, forked=forked, quiet=quiet, again=again
+        )
         return run_loop(run.run(urls, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http))
     finally:
         for worker in forked:

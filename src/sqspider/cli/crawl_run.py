@@ -10,10 +10,11 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from sqspider.again import Choice, put_back
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
 from sqspider.cli.forking import Forked
 from sqspider.cli.frontier import is_absent, opened
@@ -33,7 +34,7 @@ from sqspider.crawl import Crawl
 from sqspider.export import export_rows
 from sqspider.frontier import Counts, Frontier
 from sqspider.log import get_logger
-from sqspider.record import DEFAULT_CRAWL
+from sqspider.record import DEFAULT_CRAWL, Status
 from sqspider.web.fetch import Fetcher
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode
@@ -46,6 +47,12 @@ log = get_logger(__name__)
 
 def _pages(counts: Counts) -> int:
     return counts.total - counts.open - counts.redirects
+
+
+class Again(NamedTuple):
+    """That what is known is to be visited once more."""
+
+    older_than: float | None  # what ended so many seconds ago alone; none: whenever
 
 
 class CrawlRun:
@@ -62,6 +69,7 @@ class CrawlRun:
         workers: int = 1,
         forked: Sequence[Forked] = (),
         quiet: bool = False,
+        again: Again | None = None,
     ) -> None:
         self._shared = shared
         self._order = order
@@ -72,6 +80,7 @@ class CrawlRun:
         self._forked = forked
         self._quiet = quiet
         self._was_stopped = False
+        self._again = again
 
     async def run(
         self, urls: tuple[str, ...], output: Path | None = None, *, as_json: bool = False, with_sitemaps: bool = False,
@@ -94,6 +103,8 @@ class CrawlRun:
             raise self._no_urls()  # and no file is made
         async with opened(self._shared, self._options.lease_seconds) as frontier:
             crawl = await self._take_order(frontier, seeding.seeds)
+            if self._again is not None:
+                await self._visit_again(frontier, self._again)
             is_good = await self._put_in(frontier, crawl, seeding, with_sitemaps=with_sitemaps)
             before = await self._counts(frontier)
             started = time.monotonic()
@@ -139,6 +150,14 @@ class CrawlRun:
         if crawl.version > 1 and (note := added_note(crawl, seeding.new)):
             self._say(note)
         return await self._read_sitemaps(frontier, crawl, seeding.seeds) if with_sitemaps else True
+
+    async def _visit_again(self, frontier: Frontier, again: Again) -> None:
+        """Put back what is known, for a visit more."""
+        before = None if again.older_than is None else frontier.now() - again.older_than
+        statuses = frozenset({Status.DONE, Status.FAILED})
+        choice = Choice(crawl=self._order.name, statuses=statuses, ended_before=before)
+        done = await put_back(frontier, choice, if_changed=True)
+        self._say(f"{done.kinds.total():,} URLs are visited once more")
 
     async def _counts(self, frontier: Frontier) -> Counts:
         return await frontier.counts(crawl=self._order.name)

@@ -15,17 +15,19 @@ from rich.progress import Progress
 from sqspider.again import Choice, Kind, PutBack, found, put_back
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
-from sqspider.cli.options import Duration, host_name
+from sqspider.cli.options import Duration, crawl_option, host_name
+from sqspider.cli.order import go_on
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.wording import dollars
 from sqspider.frontier import Counts, Frontier, Traits
-from sqspider.record import Reason, Status
+from sqspider.record import DEFAULT_CRAWL, Reason, Status
 
 FINAL: Final = [status.value for status in Status if status.is_final]
 
 
 @click.command(cls=Command)
+@crawl_option("Those of the crawl of this name.  [default: default]")
 @click.option(
     "--status",
     "statuses",
@@ -57,6 +59,7 @@ FINAL: Final = [status.value for status in Status if status.is_final]
 def retry(
     shared: Shared,
     /,
+    crawl: str | None,
     statuses: tuple[str, ...],
     reasons: tuple[str, ...],
     http_statuses: tuple[int, ...],
@@ -72,27 +75,29 @@ def retry(
     """
     if not statuses and not reasons and not http_statuses:
         statuses = (Status.FAILED.value,)
+    name = crawl or DEFAULT_CRAWL
 
     async def main() -> None:
         async with opened(shared, mending=True) as frontier:
             choice = Choice(
+                crawl=name,
                 statuses=frozenset(map(Status, statuses)),
                 reasons=frozenset(map(Reason, reasons)),
                 http_statuses=frozenset(http_statuses),
                 host=host,
                 ended_before=None if older_than is None else frontier.now() - older_than,
             )
-            await _retry(frontier, choice, yes=yes, as_json=as_json)
+            await _retry(frontier, choice, go_on(shared, name), yes=yes, as_json=as_json)
 
     asyncio.run(main())
     return GOOD
 
 
-async def _retry(frontier: Frontier, choice: Choice, *, yes: bool, as_json: bool) -> None:
+async def _retry(frontier: Frontier, choice: Choice, goes_on: str, *, yes: bool, as_json: bool) -> None:
     counts, traits = await frontier.counts(), frontier.traits
     # Where reading costs money, it is not done twice, to be able to ask.
     is_exact = choice.is_counted or not traits.scan_dollars
-    kinds = choice.of_counts(counts)
+    kinds = choice.of_counts(await frontier.counts(crawl=choice.crawl))
     if kinds and not choice.is_counted and is_exact:
         kinds = await found(frontier, choice)
     if not yes and kinds:
@@ -101,7 +106,7 @@ async def _retry(frontier: Frontier, choice: Choice, *, yes: bool, as_json: bool
     if as_json:
         print(json.dumps(_as_json(done)))
     else:
-        _tell(done)
+        _tell(done, goes_on)
 
 
 def what_ended(choice: Choice, kinds: Counter[Kind]) -> str:
@@ -150,7 +155,7 @@ def _as_json(done: PutBack) -> dict[str, object]:
     }
 
 
-def _tell(done: PutBack) -> None:
+def _tell(done: PutBack, goes_on: str) -> None:
     if done.unreadable:
         print(f"{done.unreadable:,} records cannot be read, and stay as they are", file=sys.stderr)
     number = done.kinds.total()
@@ -159,4 +164,4 @@ def _tell(done: PutBack) -> None:
         return
     hosts = f", and {done.hosts:,} host{'s' if done.hosts > 1 else ''} in trouble forgiven" if done.hosts else ""
     verb, them = ("is", "it") if number == 1 else ("are", "them")
-    print(f"{_urls(number)} {verb} queued again{hosts}: `sqspider crawl` goes on with {them}")
+    print(f"{_urls(number)} {verb} queued again{hosts}: `{goes_on}` goes on with {them}")

@@ -16,7 +16,7 @@ from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.export import iso
 from sqspider.frontier import RobotsRow
-from sqspider.record import DEFAULT_CRAWL
+from sqspider.record import DEFAULT_CRAWL, UrlRecord
 from sqspider.report import Surroundings, UrlReport, surroundings, url_state
 from sqspider.url import Refused
 from sqspider.work.seeds import read_url
@@ -68,11 +68,20 @@ def _more(state: UrlReport, around: Surroundings) -> dict[str, str | None]:
     delay = f"{host.delay_seconds:g} s{', set' if is_set else ''}"
     return {
         "chain": str(state.chain) if state.chain else None,
+        "last good visit": _good(state.record),
         "robots.txt": _robots(around.robots),
         "host's delay": delay if host.delay_seconds or is_set else None,
         "host's crawl-delay": host.crawl_delay,
         "host's trouble": host.trouble,
     }
+
+
+def _good(record: UrlRecord) -> str | None:
+    """What is kept of it, where the record says something else."""
+    good = record.kept.good if record.kept is not None else None
+    if good is None or good == record.outcome:
+        return None
+    return ", ".join(filter(None, (f"HTTP status {good.http_status}", good.title, good.digest)))
 
 
 def _robots(robots: RobotsRow | None) -> str:

@@ -16,7 +16,8 @@ from sqspider.crawl import Crawl, CrawlRef
 from sqspider.frontier.values import ClaimRequest, Counts, Entry, Finish, Hold, Lost, LostReason, Retry, Won
 from sqspider.host import sums_of
 from sqspider.message import Message
-from sqspider.record import DEFAULT_CRAWL, LIFE, Operation, Outcome, Reason, Status, record_key, split_key
+from sqspider.record import DEFAULT_CRAWL, LIFE, Kept, Operation, Outcome, Reason, Status, record_key, split_key
+from sqspider.revisit import at_reopening
 from sqspider.url import host_of
 
 LONGEST_LOOK_AGAIN_SECONDS: Final = 3600.0
@@ -115,6 +116,8 @@ class Claimable(Protocol):
     @property
     def visit(self) -> int: ...
     @property
+    def kept(self) -> Kept | None: ...
+    @property
     def worker_id(self) -> str | None: ...
     @property
     def claim_id(self) -> str | None: ...
@@ -145,6 +148,7 @@ def claim_told(url: str, record: Claimable, claimant: Claimant, now: float) -> W
         lease_until=record.lease_until,
         visit=record.visit,
         meta=record.meta,
+        kept=record.kept,
     )
 
 
@@ -165,6 +169,7 @@ def claimed(url: str, record: Claimable, claimant: Claimant, now: float) -> Won:
         lease_until=now + claimant.lease_seconds,
         visit=record.visit,
         meta=record.meta,
+        kept=record.kept,
     )
 
 
@@ -199,13 +204,40 @@ class Reopened(NamedTuple):
     """What a record says of itself once it is reopened. Its attempt and its outcome stay."""
 
     visit: int
+    kept: Kept | None = None
     unended: int = 0
     tries: int = 0
 
 
-def reopened(status: Status, visit: int) -> Reopened | None:
+class Ended(Protocol):
+    """What a record says of the visits that have ended."""
+
+    @property
+    def status(self) -> Status: ...
+    @property
+    def visit(self) -> int: ...
+    @property
+    def outcome(self) -> Outcome | None: ...
+    @property
+    def kept(self) -> Kept | None: ...
+
+
+def reopened(record: Ended, *, if_changed: bool) -> Reopened | None:
     """By what a record says; none where it is not to be reopened: it is open."""
-    return Reopened(visit + 1) if status in LIFE[Operation.REOPEN] else None
+    if record.status not in LIFE[Operation.REOPEN]:
+        return None
+    return Reopened(record.visit + 1, at_reopening(record.kept, record.outcome, if_changed=if_changed))
+
+
+def is_due(lastmod: float | None, record_status: Status, finished_at: float | None, now: float) -> bool:
+    """Whether a URL that is known is to be visited once more, since a sitemap says that it has changed since its last
+    visit. What is said of the future says nothing."""
+    return (
+        lastmod is not None
+        and record_status in LIFE[Operation.REOPEN]
+        and finished_at is not None
+        and finished_at < lastmod <= now
+    )
 
 
 # Moments.

@@ -66,16 +66,19 @@ class Work(_Shared, Protocol):
 
         True where the URL was new. A known one is left as it is, whatever its status, but that the fewest
         redirects hold while it is open (AWS: within a batch; beyond it that would cost a write for each known
-        link). Dying half way leaves records without messages at worst; their ``due_at`` brings them to a sweep.
+        link), and that one is reopened whose ``lastmod`` is later than its last visit (AWS: of those that have a
+        parent, as what sitemaps list has). Dying half way leaves records without messages at worst; their ``due_at``
+        brings them to a sweep.
         """
 
-    async def reopen(self, keys: Sequence[str]) -> list[bool]:
+    async def reopen(self, keys: Sequence[str], *, if_changed: bool = False) -> list[bool]:
         """Move records that are final back to ``queued``, each with a message that says what its record says.
 
         True where it was final; of one that is open, unknown or damaged nothing changes. ``visit`` rises, ``tries`` and
         ``unended`` are 0, the attempt goes on; what came of the last visit stays there until the next end, and is taken
         out of the counts (a host's sums stay: they were spent). Of several for one record in a batch only the first can
-        be true. Dying half-way leaves records without messages at worst; their ``due_at`` brings them to a sweep.
+        be true. ``if_changed``: the visit asks for what has changed alone, if it can; else for the whole answer. Dying
+        half-way leaves records without messages at worst; their ``due_at`` brings them to a sweep.
         """
 
     async def send(self, bodies: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from sqspider.crawl import CrawlRef
 from sqspider.crawls import CrawlSettings
 from sqspider.host import Exit, HostRow, Passage, RobotsAccess
 from sqspider.message import BadBody, Message
-from sqspider.record import Outcome, Reason, Status, record_key
+from sqspider.record import Kept, Outcome, Reason, Status, record_key
 from sqspider.redact import redact
 
 MAX_RECEIVES: Final = 5
@@ -124,6 +124,7 @@ class Won(msgspec.Struct, frozen=True, kw_only=True):
     claim_id: str
     lease_until: float
     visit: int = 0  # visits of the URL that ended before this one
+    kept: Kept | None = None  # of those
     meta: str | None = None  # the record's
 
 
@@ -151,6 +152,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery | None  # deleted last; none: leave the message alone
     outcome: Outcome
     links: tuple[Entry, ...] = ()
+    kept: Kept | None = None  # for the next visit
     has_budget: bool = False  # what it adds to its host's sums is waited for: its crawl takes so much of a host
 
 

@@ -305,7 +305,7 @@ class Politeness:
                     before_large=before_large,
                     max_bytes=request.max_bytes,
                     sink=request.sink,
-                    headers=request.headers,
+                    headers=request.headers(),
                     gate=gate,
                 )
         except PermissionLapsedError:

@@ -40,6 +40,15 @@ class Turn(NamedTuple):
     delay_seconds: float = 0.0  # between two requests, where one at a time is made; 0: more may be
 
 
+HeaderLines = Callable[[], tuple[str, ...]]
+"""Lines ("Name: value") of one request alone, asked for just before it is made."""
+
+
+def no_headers() -> tuple[str, ...]:
+    """None but those of every request."""
+    return ()
+
+
 class Request(NamedTuple):
     """What is to be asked of a host."""
 
@@ -51,12 +60,12 @@ class Request(NamedTuple):
     is_robots: bool = False
     is_new_origin: bool = False  # nothing has ever answered at its scheme and port
     is_alone: bool = False  # it waits here for a permission that is near
-    headers: tuple[str, ...] = ()  # "Name: value", of this request alone
+    headers: HeaderLines = no_headers
     agent: Agent | None = None  # who asks; none: the worker itself
 
     @classmethod
     def of(
-        cls, message: Message, agent: Agent | None = None, *, is_alone: bool = False, headers: tuple[str, ...] = ()
+        cls, message: Message, agent: Agent | None = None, *, is_alone: bool = False, headers: HeaderLines = no_headers
     ) -> Request:
         """The request for the URL of a message, in its slot if it has one."""
         generation = message.generation if message.slot is not None else None

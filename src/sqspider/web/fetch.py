@@ -31,6 +31,8 @@ from sqspider.web.options import FetchOptions as FetchOptions  # said again: the
 LARGE_BYTES: Final = 256 * 1024  # decoded bytes of a body, before there must be room for more
 CONNECT_SECONDS: Final = 5.0  # of the fetch's limit, for one connection to be made
 MAX_ALONE: Final = 10_000  # URLs that are asked for on connections of their own; origins that are asked by HTTP/1.1
+NOT_MODIFIED: Final = 304
+_CONDITIONS: Final = ("if-none-match:", "if-modified-since:")
 _NO_ANSWERS: Final = (Reason.CONNECTION_RESET, Reason.BAD_RESPONSE, Reason.TIMEOUT)
 _DRAIN_BYTES: Final = 16 * 1024  # a redirect's body is read up to this size, to keep its connection
 
@@ -61,6 +63,11 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     def tells_nothing(self) -> bool:
         """Whether what failed says nothing of the URL, nor of its host."""
         return self.is_stale or self.is_broken_off
+
+    @property
+    def is_unchanged(self) -> bool:
+        """The server was asked for what has changed alone, and said that nothing has."""
+        return self.http_status == NOT_MODIFIED and self.reason is None
 
     def header(self, name: str) -> str | None:
         """The first header of this name, in any case."""
@@ -157,7 +164,8 @@ class Fetcher:
 
         ``max_bytes`` replaces the limit of the options. A ``sink`` gets the body of a success as it
         comes, in place of the result; it must not raise, and other bodies are not read. The statuses
-        301, 302, 303, 307 and 308 lead elsewhere (RFC 9110 section 15.4): that is told, and not followed.
+        301, 302, 303, 307 and 308 lead elsewhere (RFC 9110 section 15.4): that is told, and not followed. A 304 is a
+        success where ``headers`` ask for it.
         ``gate`` must not raise either. ``headers`` ("Name: value") go with this request alone.
         """
         options = self.options
@@ -185,7 +193,7 @@ class Fetcher:
     def _fetched(self, url: str, answer: _Answer, exchange: Exchange | None, trouble: Trouble | None) -> Fetched:
         head = exchange if exchange is not None and answer.is_head_good else None
         reason = trouble.reason if trouble else None
-        if trouble is None and head is not None and answer.redirect_to is None:
+        if trouble is None and head is not None and answer.redirect_to is None and not _is_unchanged(head):
             reason = reason_for_http_status(head.http_status or 0)
         if reason is Reason.INTERNAL_ERROR and exchange is not None and exchange.failure is Failure.UNKNOWN:
             log.error("fetch", url=url, said=exchange.detail)
@@ -222,6 +230,12 @@ class Fetcher:
             _note(self._alone, url)
         # What came instead of an answer may belong to the one before.
         return is_unanswered and exchange.is_kept and reason is not Reason.TIMEOUT and not is_reset
+
+
+def _is_unchanged(exchange: Exchange) -> bool:
+    """Whether it is a 304 that was asked for (RFC 9110 section 15.4.5); one that was not answers no question."""
+    asked = exchange.request.headers
+    return exchange.http_status == NOT_MODIFIED and any(line.lower().startswith(_CONDITIONS) for line in asked)
 
 
 def _note(known: set[str], one: str) -> None:

@@ -31,6 +31,7 @@ from sqspider.frontier import (
 from sqspider.log import get_logger
 from sqspider.politeness.budgets import has_budget
 from sqspider.record import Outcome, Reason, status_for
+from sqspider.revisit import after_visit
 from sqspider.work.desk import Desk, Done
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.holding import Holding, Take
@@ -184,12 +185,15 @@ class Endings:
 
     def end(self, visit: Visit, outcome: Outcome, links: tuple[Entry, ...], visited: Visited | None) -> None:
         """End a record, now."""
-        assert visit.claim is not None
+        claim = visit.claim
+        assert claim is not None
+        headers = visited.fetched.headers if visited is not None else ()
         end = Finish(
-            claim=visit.claim,
+            claim=claim,
             delivery=visit.delivery,
             outcome=outcome,
             links=links,
+            kept=after_visit(claim.kept, outcome, headers, self._clock()),
             has_budget=has_budget(visit.message.settings),
         )
         ended = self._desk.finish(Done(end, visited))

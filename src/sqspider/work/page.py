@@ -14,7 +14,8 @@ import msgspec
 from sqspider.crawls import MAX_DEPTH, measured_from
 from sqspider.frontier import Entry
 from sqspider.message import Message
-from sqspider.record import Outcome, status_for
+from sqspider.record import Kept, Outcome, status_for
+from sqspider.revisit import unchanged
 from sqspider.scope import Measure, within
 from sqspider.url import Scope, in_scope
 from sqspider.web.fetch import Fetched
@@ -40,9 +41,14 @@ class Assessed(msgspec.Struct, frozen=True, kw_only=True):
     seed: str = ""  # so, where a crawl's scope is to be measured from that, too
 
 
-def assess(fetched: Fetched, message: Message, product_token: str, measure: Measure | None) -> Assessed:
+def assess(
+    fetched: Fetched, message: Message, product_token: str, measure: Measure | None, kept: Kept | None = None
+) -> Assessed:
     """What a fetch of a message's URL means for its record. ``product_token``: whom robots directives mean by us;
-    ``measure``: of a redirect, from where the scope is measured for the URL, and for where it leads."""
+    ``measure``: of a redirect, from where the scope is measured for the URL, and for where it leads; ``kept``: of
+    earlier visits."""
+    if fetched.is_unchanged and kept is not None and kept.good is not None:
+        return Assessed(outcome=unchanged(kept.good, round(fetched.elapsed_seconds * 1000)))
     way = None if fetched.redirect_to is None or measure is None else led(message, fetched.redirect_to, measure)
     is_page = fetched.reason is None and way is None
     page = _read(fetched, message, product_token) if is_page else None

@@ -32,7 +32,7 @@ class Tally:
     def add_finished(self, outcome: Outcome, *, is_of_run: bool) -> None:
         """A record has ended; ``is_of_run``: if it is a page, it is one of those that the run's limit counts."""
         self.finished[outcome.status] += 1
-        self.bytes += outcome.bytes
+        self.bytes += 0 if outcome.unchanged else outcome.bytes
         is_page = outcome.status is Status.FAILED or (outcome.status is Status.DONE and not outcome.is_redirect)
         self.pages += is_page and is_of_run
 

@@ -35,6 +35,7 @@ from sqspider.frontier import Clock, Frontier, FrontierBusyError
 from sqspider.log import get_logger
 from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
 from sqspider.record import Outcome, Reason
+from sqspider.revisit import conditions_of
 from sqspider.scope import Blocked
 from sqspider.work.cookie_wall import is_at_wall
 from sqspider.work.endings import Endings
@@ -203,7 +204,7 @@ class Visits:
             self._waiting.put(visit, told=visit.ticket)
             return None
         visit.cookie = visit.cookie or self._memories.promised.take(visit.message.key)
-        headers = (f"Cookie: {visit.cookie}",) if visit.cookie else ()
+        headers = partial(_headers_of, visit)
         request = Request.of(visit.message, visit.agent, is_alone=visit.is_suspect, headers=headers)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
@@ -348,3 +349,9 @@ class Visits:
         self._endings.finish(
             visit, Outcome(status=Reason.REDIRECT_LOOP.status, reason=Reason.REDIRECT_LOOP, detail=detail)
         )
+
+
+def _headers_of(visit: Visit) -> tuple[str, ...]:
+    """What is asked beside the usual: by the claim, which is made just before the request."""
+    conditions = conditions_of(visit.claim.kept) if visit.claim is not None else ()
+    return (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions

@@ -36,7 +36,6 @@ from sqspider.frontier.aws.network import Network
 from sqspider.frontier.aws.part import Shared
 from sqspider.frontier.aws.place import Place, endpoints_for
 from sqspider.frontier.aws.queue import Queue
-from sqspider.frontier.aws.reopening import Reopening
 from sqspider.frontier.aws.robots import Robots
 from sqspider.frontier.aws.sums import Sums
 from sqspider.frontier.aws.sweep import Sweep
@@ -59,7 +58,7 @@ OPEN_SECONDS: Final = 8.0  # of trying to reach AWS at all
 log = get_logger(__name__)
 
 
-class AwsFrontier(Claims, Reopening, Crawls, Counting, DeadLetters, Sweep, Hosts, Robots, Workers, Clearing):
+class AwsFrontier(Claims, Crawls, Counting, DeadLetters, Sweep, Hosts, Robots, Workers, Clearing):
     """The :class:`~sqspider.frontier.Frontier` on SQS and DynamoDB. Made by :meth:`open`."""
 
     @classmethod

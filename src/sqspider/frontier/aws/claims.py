@@ -23,7 +23,17 @@ from sqspider.frontier.answers import (
 )
 from sqspider.frontier.aws.attributes import Item, n, number, s, text
 from sqspider.frontier.aws.doubts import Doubt
-from sqspider.frontier.aws.items import claim_in, encode_outcome, fence, is_of, is_own, shard_of, was_queued, won_of
+from sqspider.frontier.aws.items import (
+    claim_in,
+    encode_kept,
+    encode_outcome,
+    fence,
+    is_of,
+    is_own,
+    shard_of,
+    was_queued,
+    won_of,
+)
 from sqspider.frontier.aws.messages import Messages
 from sqspider.frontier.aws.outgoing import Outgoing, delay_until
 from sqspider.frontier.aws.parking import is_parked, parked_until
@@ -43,7 +53,7 @@ RETURNING ALL NEW *
 """
 FINISH: Final = """
 UPDATE "{table}"
-SET "status" = ? SET "outcome" = ? SET "finished_at" = ? SET "unended" = 0
+SET "status" = ? SET "outcome" = ? SET "finished_at" = ? SET "unended" = 0{more}
 REMOVE "lease_until" REMOVE "due_at" REMOVE "due_shard" REMOVE "parked_body"
 WHERE "url" = ? AND "attempt" = ? AND "claim_id" = ? AND "status" = 'processing'
 """
@@ -162,9 +172,13 @@ class Claims(Messages):
             await self.enqueue([link for finish in held for link in finish.links])
 
     def _finish(self, finish: Finish, now: float) -> Statement:
-        outcome = finish.outcome
-        parameters = [s(outcome.status), encode_outcome(outcome), n(now), *fence(finish.claim)]
-        return self._table.statement(FINISH, finish.claim.url, parameters)
+        outcome, claim, more, kept = finish.outcome, finish.claim, "", []
+        if finish.kept is not None:
+            more, kept = ' SET "kept" = ?', [s(encode_kept(finish.kept))]
+        elif claim.kept is not None:
+            more = ' REMOVE "kept"'
+        parameters = [s(outcome.status), encode_outcome(outcome), n(now), *kept, *fence(claim)]
+        return Statement(claim.url, FINISH.format(table=self._table.name, more=more), parameters)
 
     async def _ended(self, claims: list[Won], written: list[Written], is_mine: Callable[[Item], bool]) -> list[bool]:
         """Which claims were ended. One whose answer was lost has ended if its record says what was written."""

@@ -35,7 +35,7 @@ from sqspider.frontier.answers import Claimant
 from sqspider.frontier.aws.attributes import Item, n, number, optional, plain, s, text, typed
 from sqspider.frontier.aws.table import MAX_KEY_BYTES
 from sqspider.frontier.values import Entry, Won
-from sqspider.record import Outcome, Status, UrlRecord, decode_outcome, split_key
+from sqspider.record import Kept, Outcome, Status, UrlRecord, decode_outcome, split_key
 from sqspider.url import host_of
 
 SHARDS: Final = 8  # of the index: a thousand writes a second each
@@ -48,6 +48,8 @@ SWEEPER: Final = "sweeper"
 # What stands in a crawl's record for its settings: a worker of the first version, which would make a message of them
 # that names no crawl, finds the record unreadable and sends none.
 NO_SETTINGS: Final = "-"
+
+_kept_decoder = msgspec.json.Decoder(Kept)
 
 
 def key_of(kind: str, name: str) -> str:
@@ -128,6 +130,7 @@ def _read_record(item: Item) -> UrlRecord:
         tries=int(number(item, "tries")),
         redirects=int(number(item, "redirects")),
         visit=int(number(item, "visit")),
+        kept=kept_in(item),
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id") if attempt else None,
         lease_until=optional(item, "lease_until"),
@@ -156,6 +159,21 @@ def _outcome_in(item: Item, url: str) -> Outcome | None:
     if value is None or "S" in value:
         return None if value is None else decode_outcome(value["S"], url)
     return msgspec.convert(plain(value), Outcome)
+
+
+def encode_kept(kept: Kept) -> str:
+    """The JSON that :func:`kept_in` reads."""
+    return msgspec.json.encode(kept).decode()
+
+
+def kept_in(item: Item) -> Kept | None:
+    """What is kept from visit to visit; none if it is damaged: then the next visit asks for the whole."""
+    if (stored := text(item, "kept")) is None:
+        return None
+    try:
+        return _kept_decoder.decode(stored)
+    except msgspec.MsgspecError:
+        return None
 
 
 def entry_of(item: Item) -> Entry:
@@ -193,6 +211,7 @@ def won_of(url: str, item: Item) -> Won:
         lease_until=number(item, "lease_until"),
         visit=int(number(item, "visit")),
         meta=text(item, "meta"),
+        kept=kept_in(item),
     )
 
 
@@ -225,6 +244,7 @@ class ClaimInItem(NamedTuple):
     unended: int
     tries: int
     visit: int
+    kept: Kept | None
     worker_id: str | None
     claim_id: str | None
     lease_until: float | None
@@ -234,11 +254,12 @@ class ClaimInItem(NamedTuple):
 def claim_in(item: Item) -> ClaimInItem:
     """What a record says of its claims, however damaged the rest of it is."""
     return ClaimInItem(
-        status=_status_of(item),
+        status=status_of(item),
         attempt=int(number(item, "attempt")),
         unended=int(number(item, "unended")),
         tries=int(number(item, "tries")),
         visit=int(number(item, "visit")),
+        kept=kept_in(item),
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id"),
         lease_until=optional(item, "lease_until"),
@@ -246,7 +267,7 @@ def claim_in(item: Item) -> ClaimInItem:
     )
 
 
-def _status_of(item: Item) -> Status:
+def status_of(item: Item) -> Status:
     """The status; of a word that this version does not know, what the lease says."""
     try:
         return Status(item["status"]["S"])

@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each
-from sqspider.frontier.aws.attributes import Item, n, text
+from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each, is_due
+from sqspider.frontier.aws.attributes import Item, n, optional, text
 from sqspider.frontier.aws.batches import batches
 from sqspider.frontier.aws.doubts import Doubt
-from sqspider.frontier.aws.items import is_record, new_item, record_of, size_of
+from sqspider.frontier.aws.items import is_record, new_item, record_of, size_of, status_of
 from sqspider.frontier.aws.outgoing import outgoing
-from sqspider.frontier.aws.part import Part, Shared
+from sqspider.frontier.aws.part import Shared
+from sqspider.frontier.aws.reopening import Reopening
 from sqspider.frontier.aws.table import mark_by
 from sqspider.frontier.values import Entry
 from sqspider.log import get_logger
@@ -44,7 +45,7 @@ class Recorded(NamedTuple):
     refused: dict[str, str]  # what no record can be made of, and why
 
 
-class Records(Part):
+class Records(Reopening):
     """The URL records: recording and reading."""
 
     def __init__(self, shared: Shared) -> None:
@@ -65,11 +66,23 @@ class Records(Part):
         # link missing. What somebody puts in is not read: just after a clearing a read may still find it.
         links = [url for url, entry in by_url.items() if entry.parent is not None]
         async with self._enqueueing:
-            known = await self._table.read(links, projection="url")
+            known = await self._table.read(links, projection=("status", "finished_at"))
             new = (await self._insert([entry for url, entry in by_url.items() if url not in known])).new
+        if due := self._changed_since({url: by_url[url] for url in known}, known):
+            await self._reopen(due, if_changed=True, lastmods=due)
         # What a record can hold, a message can.
         await self._queue.send([outgoing(by_url[url].to_message()) for url in new])
         return enqueued_in_order(entries, new)
+
+    def _changed_since(self, entries: Mapping[str, Entry], known: Mapping[str, Item]) -> dict[str, float]:
+        """What has changed since its last visit, by what a sitemap says."""
+        now, due = self._clock(), {}
+        for url, entry in entries.items():
+            if entry.lastmod is not None:
+                ended = status_of(known[url]), optional(known[url], "finished_at")
+                if is_due(entry.lastmod, *ended, now):
+                    due[url] = entry.lastmod
+        return due
 
     async def _insert(self, entries: Sequence[Entry], *, parked: Mapping[str, Parked] | None = None) -> Recorded:
         """Insert records that are missing; which were new, in order. ``parked``: by key.

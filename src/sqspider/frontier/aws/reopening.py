@@ -6,7 +6,7 @@ whose write it was, so that one whose answer was lost is neither made nor counte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -16,20 +16,24 @@ from sqspider.frontier.answers import Reopened, counted, done_in_order, reopened
 from sqspider.frontier.aws.attributes import Item, n, s, text
 from sqspider.frontier.aws.batches import batches
 from sqspider.frontier.aws.doubts import Doubt
-from sqspider.frontier.aws.items import entry_of, record_of, shard_of
-from sqspider.frontier.aws.messages import Messages
+from sqspider.frontier.aws.items import encode_kept, entry_of, record_of, shard_of
 from sqspider.frontier.aws.outgoing import Outgoing, outgoing
-from sqspider.frontier.aws.records import ENQUEUE_BATCH
+from sqspider.frontier.aws.part import Part
 from sqspider.frontier.aws.table import Statement, mark_by
 from sqspider.record import Outcome, Status
 
+REOPEN_BATCH: Final = 500  # URLs under way at a time
 # The attempt is that of its last visit: once that is over, only a later visit's end can be meant.
 REOPEN: Final = """
 UPDATE "{table}"
-SET "status" = 'queued' SET "visit" = ? SET "unended" = ? SET "tries" = ? SET "lease_until" = 0 SET "reopened_by" = ?
-SET "enqueued_at" = ? SET "due_at" = ? SET "due_shard" = ?
+SET "status" = 'queued' SET "visit" = ? SET "unended" = ? SET "tries" = ? SET "lease_until" = 0
+SET "reopened_by" = ?{more} SET "enqueued_at" = ? SET "due_at" = ? SET "due_shard" = ?
 WHERE "url" = ? AND "attempt" = ? AND "status" = ?
 """
+
+_NONE: Final[Mapping[str, float]] = {}
+
+replace = msgspec.structs.replace
 
 
 class _Final(NamedTuple):
@@ -40,21 +44,29 @@ class _Final(NamedTuple):
     outcome: Outcome  # of its last visit
     anew: Reopened
     message: Outgoing
+    lastmod: float | None  # what a sitemap says of it by now; none: nothing new
 
 
-class Reopening(Messages):
+class Reopening(Part):
     """URLs in, once more."""
 
-    async def reopen(self, keys: Sequence[str]) -> list[bool]:
+    async def reopen(self, keys: Sequence[str], *, if_changed: bool = False) -> list[bool]:
         done: list[str] = []
-        for part in batches(list(dict.fromkeys(keys)), ENQUEUE_BATCH):
-            done += await self._reopen(part)
+        for part in batches(list(dict.fromkeys(keys)), REOPEN_BATCH):
+            done += await self._reopen(part, if_changed=if_changed)
         await self._flush_if_due()
         return done_in_order(keys, done)
 
-    async def _reopen(self, keys: Sequence[str]) -> list[str]:
+    async def _reopen(
+        self, keys: Iterable[str], *, if_changed: bool, lastmods: Mapping[str, float] = _NONE
+    ) -> list[str]:
+        """``lastmods``: by key, what a sitemap says of it by now."""
         items = await self._table.read(keys)
-        finals = [final for item in items.values() if (final := _final(item)) is not None]
+        finals = [
+            it
+            for key, item in items.items()
+            if (it := _final(item, if_changed=if_changed, lastmod=lastmods.get(key))) is not None
+        ]
         mark = mark_by(self._rng)
 
         def is_own(item: Item) -> bool:
@@ -72,23 +84,28 @@ class Reopening(Messages):
 
     def _reopens(self, final: _Final, mark: str) -> Statement:
         now, anew = self._clock(), final.anew
-        numbers = [n(anew.visit), n(anew.unended), n(anew.tries), s(mark), n(now), n(now + self._settings.due_seconds)]
-        shard = s(shard_of(final.key, is_parked=False))
+        more = {} if final.lastmod is None else {"lastmod": n(final.lastmod)}
+        if anew.kept is not None:
+            more["kept"] = s(encode_kept(anew.kept))
+        claims = [n(anew.unended), n(anew.tries), s(mark)]
+        due = [n(now), n(now + self._settings.due_seconds), s(shard_of(final.key, is_parked=False))]
         where = [s(final.key), n(final.attempt), s(final.outcome.status)]
-        return self._table.statement(REOPEN, final.key, [*numbers, shard, *where])
+        text = REOPEN.format(table=self._table.name, more="".join(f' SET "{name}" = ?' for name in more))
+        return Statement(final.key, text, [n(anew.visit), *claims, *more.values(), *due, *where])
 
     def _count_reopened(self, final: _Final, _: Item | None = None) -> None:
         self._sums.add(final.key, counted(final.outcome.status, Status.QUEUED, final.outcome))
 
 
-def _final(item: Item) -> _Final | None:
+def _final(item: Item, *, if_changed: bool, lastmod: float | None) -> _Final | None:
     """A record that is final; none if it is open, or damaged: nobody could go on from it."""
     record = record_of(item)
-    anew = reopened(record.status, record.visit)
+    anew = reopened(record, if_changed=if_changed)
     if record.unreadable or record.outcome is None or record.outcome.status is not record.status or anew is None:
         return None
     try:
-        message = outgoing(entry_of(item).to_message())
+        entry = entry_of(item)
+        message = outgoing((entry if lastmod is None else replace(entry, lastmod=lastmod)).to_message())
     except (msgspec.MsgspecError, KeyError, ValueError):
         return None
-    return _Final(record.key, record.attempt, record.outcome, anew, message)
+    return _Final(record.key, record.attempt, record.outcome, anew, message, lastmod)

@@ -64,7 +64,7 @@ class Sweep(Points, Aside, CrawlRows):
     async def lease_sweep(self, *, until: float, by_schedule: bool = False) -> bool:
         now = self._clock()
         if not by_schedule:  # looking costs an eighth of trying in vain
-            item = (await self._table.read([SWEEPER], projection="lease_until")).get(SWEEPER, {})
+            item = (await self._table.read([SWEEPER], projection=("lease_until",))).get(SWEEPER, {})
             if number(item, "lease_until") >= now:
                 return False
         request: dict[str, Any] = {

@@ -154,19 +154,20 @@ class Table:
             for response in answer.body["Responses"]
         ]
 
-    async def read(self, keys: Iterable[str], *, projection: str | None = None) -> dict[str, Item]:
-        """Items by key. Consistent, but for a projection: that is half as dear, and may be behind."""
+    async def read(self, keys: Iterable[str], *, projection: tuple[str, ...] | None = None) -> dict[str, Item]:
+        """Items by key. Consistent, but for a projection (some names beside the key): that is half as dear, and may
+        be behind."""
         # A key that is longer than keys can be is not there, and would spoil the batch.
         wanted = [key for key in dict.fromkeys(keys) if len(key.encode()) <= MAX_KEY_BYTES]
         parts = await together(self._read_batch(part, projection) for part in batches(wanted, READ_BATCH))
         return {url: item for part in parts for url, item in part.items()}
 
-    async def _read_batch(self, keys: list[str], projection: str | None) -> dict[str, Item]:
+    async def _read_batch(self, keys: list[str], projection: tuple[str, ...] | None) -> dict[str, Item]:
         items: dict[str, Item] = {}
         backoff = self._client.backoff("BatchGetItem")
         asked: dict[str, Any] = {"Keys": [{"url": s(key)} for key in keys], "ConsistentRead": projection is None}
         if projection is not None:
-            names = dict.fromkeys(("url", projection))
+            names = ("url", *projection)
             asked |= {
                 "ProjectionExpression": ", ".join(f"#{i}" for i in range(len(names))),
                 "ExpressionAttributeNames": {f"#{i}": name for i, name in enumerate(names)},

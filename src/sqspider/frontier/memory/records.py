@@ -15,6 +15,7 @@ from sqspider.frontier.answers import (
     first_request_of_each,
     given_back,
     host_sums,
+    is_due,
     not_before,
     not_current,
     prolonged,
@@ -38,19 +39,28 @@ class Records(Messages):
         return self._enqueue(entries)
 
     def _enqueue(self, entries: Iterable[Entry]) -> list[bool]:
-        return [self._record(entry) and self._send(encode_message(entry.to_message())) for entry in entries]
+        return [self._enqueue_one(entry) for entry in entries]
+
+    def _enqueue_one(self, entry: Entry) -> bool:
+        if self._record(entry):
+            return self._send(encode_message(entry.to_message()))
+        known = self._store.records.get(entry.key)
+        if known is not None and is_due(entry.lastmod, known.status, known.finished_at, self._clock()):
+            self._store.put(replace(known, lastmod=entry.lastmod))
+            self._reopen_one(entry.key, if_changed=True)
+        return False
 
     def _record(self, entry: Entry) -> bool:
         now = self._clock()
         return self._store.record(entry, now=now, due_at=now + self._settings.due_seconds)
 
     @operation
-    def reopen(self, keys: Sequence[str]) -> list[bool]:
-        return [self._reopen_one(key) for key in keys]
+    def reopen(self, keys: Sequence[str], *, if_changed: bool = False) -> list[bool]:
+        return [self._reopen_one(key, if_changed=if_changed) for key in keys]
 
-    def _reopen_one(self, key: str) -> bool:
+    def _reopen_one(self, key: str, *, if_changed: bool) -> bool:
         record, now = self._store.records.get(key), self._clock()
-        anew = None if record is None else reopened(record.status, record.visit)
+        anew = None if record is None else reopened(record, if_changed=if_changed)
         if record is None or anew is None:
             return False
         moments = {"lease_until": 0.0, "enqueued_at": now, "due_at": now + self._settings.due_seconds}
@@ -102,7 +112,8 @@ class Records(Messages):
         self._enqueue(finish.links)
         ends = {"lease_until": None, "due_at": None, "unended": 0}
         record = self._store.records[record.key]  # one of the links may have been its own
-        self._store.put(replace(record, **ends, status=outcome.status, outcome=outcome, finished_at=self._clock()))
+        of_visit = {"outcome": outcome, "kept": finish.kept, "finished_at": self._clock()}
+        self._store.put(replace(record, **ends, **of_visit, status=outcome.status))
         if finish.delivery is not None:  # all of its messages have nothing more to say
             self._store.queue.delete_of(record.key)
         return True

@@ -27,7 +27,7 @@ from sqspider.frontier.sqlite.errors import damaged
 from sqspider.frontier.sqlite.keys import with_keys
 from sqspider.frontier.sqlite.receipts import receipt_of
 from sqspider.frontier.sqlite.records import Held, enqueue, held, is_there, record
-from sqspider.frontier.sqlite.rows import FRESH, NO_OUTCOME, NOT_YET, STATUS_NUMBERS, pack
+from sqspider.frontier.sqlite.rows import FRESH, NO_OUTCOME, NOT_YET, STATUS_NUMBERS, pack, pack_kept
 from sqspider.frontier.values import ClaimRequest, Delivery, Entry, Finish, Hold, Lost, Retry, Won
 from sqspider.host import SUMS
 from sqspider.record import Operation, Status, split_key
@@ -49,6 +49,7 @@ WHERE id = ?
 FINISH: Final = """
 UPDATE record NOT INDEXED SET
     status = :status, outcome = :outcome, digest = :digest, redirect_to = :redirect_to, finished_at = :now,
+    validators = :validators, changed_at = :changed_at,
     lease_until = NULL, due_at = NULL, unended = 0, claim_id = NULL,
     queue = CASE WHEN :leaves_it THEN queue END, visible_at = CASE WHEN :leaves_it THEN visible_at END,
     receives = CASE WHEN :leaves_it THEN receives ELSE 0 END, slot = NULL, slot_generation = NULL
@@ -221,6 +222,8 @@ def _finished(transaction: Transaction, row: Held, end: Finish) -> dict[str, Any
         "id": row.id,
         "status": STATUS_NUMBERS[end.outcome.status],
         "now": transaction.now,
+        "validators": pack_kept(end.kept),
+        "changed_at": end.kept and end.kept.changed_at,
         "leaves_it": end.delivery is None,
     }
 

@@ -18,12 +18,13 @@ import msgspec
 
 from sqspider.crawl import CrawlRef
 from sqspider.crawls import encode_settings
-from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each, has_fewer_redirects
+from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each, has_fewer_redirects, is_due
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.keys import key_of, with_keys
-from sqspider.frontier.sqlite.rows import FRESH, STATUSES, Belonging, belonging_of
+from sqspider.frontier.sqlite.reopening import reopen
+from sqspider.frontier.sqlite.rows import FRESH, STATUSES, Belonging, belonging_of, unpack_kept
 from sqspider.frontier.values import Entry
-from sqspider.record import DEFAULT_CRAWL, Status, record_key
+from sqspider.record import DEFAULT_CRAWL, Kept, Status, record_key
 
 # One that is being removed takes no more records.
 FIND_CRAWL: Final = "SELECT id FROM crawl WHERE settings = ? AND (name IS NULL OR row IS NOT NULL)"
@@ -32,13 +33,13 @@ CRAWLS: Final = """
 SELECT c.id, c.settings FROM json_each(?) AS e CROSS JOIN crawl AS c NOT INDEXED ON c.id = e.value
 """
 KNOWN: Final = """
-SELECT e.key, r.id, r.redirects, r.status
+SELECT e.key, r.id, r.redirects, r.status, r.finished_at
 FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
 HELD: Final = """
 SELECT e.key, r.id, r.status, r.queue, r.attempt, r.unended, r.tries, r.worker_id, r.claim_id, r.lease_until,
-    coalesce(r.visit, 0), r.meta
+    coalesce(r.visit, 0), r.meta, r.validators, r.changed_at
 FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 """
@@ -47,6 +48,7 @@ INSERT INTO record (key, crawl, queue, depth, parent, url, redirects, lastmod, e
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 FEWER_REDIRECTS: Final = "UPDATE record NOT INDEXED SET redirects = ? WHERE id = ?"
+LATER_LASTMOD: Final = "UPDATE record NOT INDEXED SET lastmod = ? WHERE id = ?"
 
 
 _STATUS_BY_NUMBER: Final = dict(enumerate(STATUSES))  # one that is damaged is left as it is
@@ -79,7 +81,7 @@ def record(transaction: Transaction, entries: Iterable[Entry], queue: int | None
     connection, now = transaction.connection, transaction.now
     keys = {key: key_of(key) for key in by_key}
     parent_keys = _parent_keys(by_key.values())
-    known = _known(connection, by_key, keys, parent_keys.values())
+    known = _known(transaction, by_key, keys, parent_keys.values())
     parents = {of: known.get(key, of[1]) for of, key in parent_keys.items()}
     crawls = _CrawlIds(connection)  # for this transaction: another process may clear the table after it
     rows: list[tuple[Any, ...]] = []
@@ -109,18 +111,28 @@ def _parent_keys(entries: Iterable[Entry]) -> dict[tuple[CrawlRef | None, str | 
 
 
 def _known(
-    connection: sqlite3.Connection, by_key: Mapping[str, Entry], keys: Mapping[str, int], parents: Iterable[str]
+    transaction: Transaction, by_key: Mapping[str, Entry], keys: Mapping[str, int], parents: Iterable[str]
 ) -> dict[str, int]:
-    """The ids of records that are there, by key, those of parents too; of open ones the fewest redirects hold now."""
+    """The ids of records that are there, by key, those of parents too; of open ones the fewest redirects hold now, and
+    those are reopened that have changed since."""
+    connection, now = transaction.connection, transaction.now
     asked = [*by_key, *(parent for parent in parents if parent not in by_key)]
     known: dict[str, int] = {}
-    fewer = []
-    for index, id_, redirects, number in connection.execute(KNOWN, (with_keys(asked, keys),)):
+    fewer, due = [], []
+    for index, id_, redirects, number, finished_at in connection.execute(KNOWN, (with_keys(asked, keys),)):
         key = asked[index]
         known[key] = id_
-        if key in by_key and has_fewer_redirects(by_key[key], _STATUS_BY_NUMBER.get(number, Status.DONE), redirects):
-            fewer.append((by_key[key].redirects, id_))
+        if (entry := by_key.get(key)) is None:
+            continue
+        status = _STATUS_BY_NUMBER.get(number, Status.DONE)
+        if has_fewer_redirects(entry, status, redirects):
+            fewer.append((entry.redirects, id_))
+        elif entry.lastmod is not None and is_due(entry.lastmod, status, finished_at, now):
+            due.append((entry.lastmod, id_, key))
     connection.executemany(FEWER_REDIRECTS, fewer)
+    if due:
+        connection.executemany(LATER_LASTMOD, [(lastmod, id_) for lastmod, id_, _ in due])
+        reopen(transaction, [key for *_, key in due], if_changed=True)
     return known
 
 
@@ -182,10 +194,16 @@ class Held(NamedTuple):
     lease_until: float | None
     visit: int
     meta: str | None
+    validators: bytes | None
+    changed_at: float | None
 
     @property
     def status(self) -> Status:
         return STATUSES[self.number]
+
+    @property
+    def kept(self) -> Kept | None:
+        return unpack_kept(self.validators, self.changed_at)
 
 
 def held(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Held]:

@@ -21,7 +21,7 @@ from sqspider.frontier.sqlite.keys import key_or_none
 from sqspider.frontier.values import DeadLetter, RobotsRow, WorkerRow
 from sqspider.host import HostRow
 from sqspider.message import Message
-from sqspider.record import Outcome, Reason, Status, UrlRecord, split_key
+from sqspider.record import Kept, Outcome, Reason, Status, UrlRecord, split_key
 from sqspider.url import host_of
 
 T = TypeVar("T")
@@ -51,10 +51,21 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
     detail: str
     truncated: bool
     links_left_out: int
+    unchanged: bool = False
+
+
+class _PackedKept(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept from visit to visit, as the file has it: as :class:`_Packed`."""
+
+    etag: str | None
+    last_modified: str | None
+    changes: int
+    good: tuple[bytes, bytes | None, str | None, str | None] | None  # packed; a digest is bytes or a text
 
 
 _packer = msgspec.msgpack.Encoder()
 _unpacker = msgspec.msgpack.Decoder(_Packed)
+_kept_unpacker = msgspec.msgpack.Decoder(_PackedKept)
 _SHA256: Final = "sha256:"
 
 
@@ -82,6 +93,7 @@ def pack(outcome: Outcome) -> PackedOutcome:
         detail=outcome.detail,
         truncated=outcome.truncated,
         links_left_out=outcome.links_left_out,
+        unchanged=outcome.unchanged,
     )
     return PackedOutcome(_packer.encode(packed), _packed_digest(outcome.digest), outcome.redirect_to)
 
@@ -120,6 +132,40 @@ def unpack(packed: PackedOutcome) -> Outcome | None:
         elapsed_ms=values.elapsed_ms,
         redirect_to=redirect_to,
         links_left_out=values.links_left_out,
+        unchanged=values.unchanged,
+    )
+
+
+def pack_kept(kept: Kept | None) -> bytes | None:
+    """What is kept from visit to visit, but for when it changed: that has a column of its own."""
+    if kept is None:
+        return None
+    good = None
+    if kept.good is not None:
+        outcome, digest, redirect_to = pack(kept.good)
+        is_text = isinstance(digest, str)
+        assert outcome is not None
+        good = (outcome, None if is_text else digest, digest if is_text else None, redirect_to)
+    return _packer.encode(_PackedKept(kept.etag, kept.last_modified, kept.changes, good))  # type: ignore[arg-type]
+
+
+def unpack_kept(packed: bytes | None, changed_at: float | None) -> Kept | None:
+    """It back; none if it is damaged: then the next visit asks for the whole."""
+    if packed is None:
+        return None
+    try:
+        values, good = _kept_unpacker.decode(packed), None
+        if values.good is not None:
+            outcome, of_bytes, of_text, redirect_to = values.good
+            good = unpack(PackedOutcome(outcome, of_bytes or of_text, redirect_to))
+    except (msgspec.MsgspecError, ValueError, TypeError):
+        return None
+    return Kept(
+        etag=values.etag,
+        last_modified=values.last_modified,
+        changes=values.changes,
+        changed_at=changed_at,
+        good=good,
     )
 
 
@@ -286,7 +332,7 @@ def record_of(row: dict[str, Any], due_seconds: float) -> UrlRecord:
 
 
 _RECORD_NAMES: Final = tuple(
-    name for name in UrlRecord.__struct_fields__ if name not in ("host", "parked", "crawl", "unreadable")
+    name for name in UrlRecord.__struct_fields__ if name not in ("host", "parked", "crawl", "unreadable", "kept")
 )
 
 
@@ -304,6 +350,7 @@ def _record_of(row: dict[str, Any], due_seconds: float) -> UrlRecord:
         "parent": bare(row["parent_url"]),
         "outcome": unpack(packed),
         "visit": row["visit"] or 0,
+        "kept": unpack_kept(row["validators"], row["changed_at"]),
         "due_at": _due_at(row, due_seconds),
     }
     return msgspec.convert(values, UrlRecord)

@@ -1,0 +1,81 @@
+"""What one visit leaves to the next."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from sqspider.record import Kept, Outcome, Reason, Status
+from sqspider.revisit import MAX_VALIDATOR_CHARACTERS, after_visit, at_reopening, conditions_of, unchanged
+
+NOW = 1_700_000_000.0
+ONE = Outcome(status=Status.DONE, http_status=200, bytes=5, digest="sha256:01", title="One")
+TWO = msgspec.structs.replace(ONE, digest="sha256:02", title="Two")
+MOVED = Outcome(status=Status.DONE, http_status=301, redirect_to="https://example.com/there")
+DOWN = Outcome(status=Status.FAILED, reason=Reason.TIMEOUT)
+ETAG, DATE = '"v1"', "Mon, 30 Nov 2026 12:00:00 GMT"
+BOTH = (("ETag", ETAG), ("Last-Modified", DATE))
+
+replace = msgspec.structs.replace
+
+
+def visited(
+    kept: Kept | None, last: Outcome | None, *visits: tuple[Outcome, tuple[tuple[str, str], ...]]
+) -> Kept | None:
+    """What is kept after some visits, each a second after the one before."""
+    for number, (outcome, headers) in enumerate(visits):
+        if number or last is not None:
+            kept = at_reopening(kept, last, if_changed=True)
+        kept, last = after_visit(kept, outcome, headers, NOW + number), outcome
+    return kept
+
+
+def test_of_a_good_visit_the_validators_are_kept() -> None:
+    assert visited(None, None, (ONE, BOTH)) == Kept(etag=ETAG, last_modified=DATE)
+    assert visited(None, None, (ONE, ())) is None
+    assert visited(None, None, (DOWN, BOTH)) is None
+
+
+def test_a_visit_that_finds_something_else_is_a_change() -> None:
+    assert visited(None, None, (ONE, ()), (ONE, ())) is None, "the same again is none"
+    assert visited(None, None, (ONE, ()), (TWO, ())) == Kept(changes=1, changed_at=NOW + 1)
+    assert visited(None, None, (ONE, ()), (TWO, ()), (TWO, ())) == Kept(changes=1, changed_at=NOW + 1)
+    assert visited(None, None, (ONE, ()), (TWO, ()), (ONE, ())) == Kept(changes=2, changed_at=NOW + 2)
+    assert visited(None, None, (ONE, ()), (MOVED, ())) == Kept(changes=1, changed_at=NOW + 1)
+    assert visited(None, None, (DOWN, ()), (ONE, ())) is None, "the first good visit is no change"
+
+
+def test_a_visit_that_fails_takes_nothing_with_it() -> None:
+    kept = visited(None, None, (ONE, BOTH), (DOWN, ()))
+    assert kept == Kept(etag=ETAG, last_modified=DATE, good=ONE)
+    assert conditions_of(at_reopening(kept, DOWN, if_changed=True)) == (
+        f"If-None-Match: {ETAG}",
+        f"If-Modified-Since: {DATE}",
+    )
+    assert visited(kept, DOWN, (DOWN, ()), (ONE, BOTH)) == Kept(etag=ETAG, last_modified=DATE)
+    assert visited(kept, DOWN, (DOWN, ()), (TWO, ())) == Kept(changes=1, changed_at=NOW + 1)
+
+
+def test_what_has_not_changed_is_as_it_was() -> None:
+    same = unchanged(ONE, 7)
+    assert same == replace(ONE, unchanged=True, elapsed_ms=7)
+    kept = visited(None, None, (ONE, BOTH), (same, ()))
+    assert kept == Kept(etag=ETAG, last_modified=DATE), "a 304 need not say them again"
+    assert visited(None, None, (ONE, BOTH), (same, (("etag", '"v2"'),))) == Kept(etag='"v2"', last_modified=DATE)
+    assert visited(None, None, (ONE, BOTH), (same, ()), (same, ()), (TWO, ())) == Kept(changes=1, changed_at=NOW + 3)
+
+
+def test_who_wants_the_whole_asks_for_it() -> None:
+    kept = at_reopening(Kept(etag=ETAG, last_modified=DATE, changes=3, changed_at=1.0), ONE, if_changed=False)
+    assert kept == Kept(changes=3, changed_at=1.0, good=ONE)
+    assert conditions_of(kept) == ()
+    assert at_reopening(None, DOWN, if_changed=True) is None
+    assert conditions_of(None) == conditions_of(Kept(etag=ETAG)) == ()
+    assert conditions_of(Kept(etag=ETAG, good=replace(ONE, truncated=True))) == (), "a limit may be another one by now"
+
+
+@pytest.mark.parametrize(
+    "value", ["", "a\nX-Other: b", "a\r", "tab\tin it", "é", "\x00", "x" * (MAX_VALIDATOR_CHARACTERS + 1)]
+)
+def test_what_cannot_be_sent_back_is_not_kept(value: str) -> None:
+    assert visited(None, None, (ONE, (("ETag", value), ("Last-Modified", value)))) is None
