@@ -76,17 +76,11 @@ class Rules:
     async def assess(self, visit: Visit, fetched: Fetched) -> Assessed:
         """What a fetch means for a visit's record."""
         assert visit.agent is not None
-<<<<<<< HEAD
-        leads_to = () if fetched.redirect_to is None else (fetched.redirect_to,)
-        measure = await self.scopes.measure(visit.message, leads_to)
-        kept = visit.claim.kept if visit.claim is not None else None
-        return assess(fetched, visit.message, visit.agent.product_token, measure, kept)
-=======
         message, measure = visit.message, None
         if fetched.redirect_to is not None:
             measure = await self.scopes.measure(message, (fetched.redirect_to,))
-        return assess(fetched, message, visit.agent.product_token, measure)
->>>>>>> w-work
+        kept = visit.claim.kept if visit.claim is not None else None
+        return assess(fetched, message, visit.agent.product_token, measure, kept)
 
     async def links(self, message: Message, assessed: Assessed) -> Iterable[Entry]:
         """What is to be recorded for a visit. Where a seed leads to by then is noted as one."""
