@@ -26,8 +26,8 @@ NOW: Final = 1000.0
 class Dying(MemoryFrontier):
     """It dies in the midst of bringing back."""
 
-    async def reopen(self, keys: Sequence[str]) -> list[bool]:
-        await super().reopen(keys[:2])
+    async def reopen(self, keys: Sequence[str], *, if_changed: bool = False) -> list[bool]:
+        await super().reopen(keys[:2], if_changed=if_changed)
         raise KeyboardInterrupt
 
 

@@ -102,7 +102,8 @@ def crawl(
     --again visits what is known of the crawl once more. A server that names a version or a date of a page is asked
     whether it has changed; if not, what is known of it stays. A page that fails keeps what its last good visit brought.
 
-    --max-pages, --workers, --sitemaps, --output, --again and the options on how it works are of one run: say them again.
+    --max-pages, --workers, --sitemaps, --output, --again and the options on how it works are of one run: say them
+    again.
     """
     list_file = ListFile.named(given)
     start = to_start(given)
