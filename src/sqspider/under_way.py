@@ -28,19 +28,19 @@ class Added:
 
     def __init__(self, settings: CrawlSettings) -> None:
         self._settings = settings
-        self._urls: deque[str] = deque()
+        self._urls: deque[tuple[str, str | None]] = deque()  # with what is said of each
 
     def __bool__(self) -> bool:
         return bool(self._urls)
 
-    def put(self, urls: list[str]) -> None:
-        """Add canonical URLs."""
-        self._urls.extend(urls)
+    def put(self, urls: list[str], meta: str | None = None) -> None:
+        """Add canonical URLs; ``meta``: what is said of each (see :mod:`sqspider.meta`)."""
+        self._urls.extend((url, meta) for url in urls)
 
     async def record(self, frontier: Frontier) -> None:
         """Record what was added, as seeds. Raises :class:`FrontierError`: then it is still to be recorded."""
         while urls := list(self._urls):
-            await frontier.enqueue([Entry(url=url, settings=self._settings) for url in urls])
+            await frontier.enqueue([Entry(url=url, settings=self._settings, meta=meta) for url, meta in urls])
             for _ in urls:
                 self._urls.popleft()
 

@@ -9,11 +9,11 @@ import pytest
 
 from tests.conftest import Run
 
-CRAWL: Final = ("--delay", "0", "--scope", "host", "--depth", "1", "--exclude", "slow|huge|flaky")
+CRAWL: Final = ("--delay", "0", "--scope", "host", "--depth", "1", "--exclude", "slow|huge|flaky", "--allow-private")
 
 
 def test_what_is_told_of_links_is_what_became_of_them(sqspider: Run, served_site: str) -> None:
-    sqspider("crawl", served_site, *CRAWL, "--allow-private", "--quiet")
+    sqspider("crawl", served_site, *CRAWL, "--quiet")
     rows = {row["url"]: row for row in map(json.loads, sqspider("export").stdout.splitlines())}
     page = f"{served_site}page/1"
     assert rows[page]["depth"] == 1
@@ -43,7 +43,7 @@ def test_a_person_is_told_in_lines(sqspider: Run, served_site: str) -> None:
     assert done.stdout.splitlines()[0] == f"{served_site}private/x is fetched when its turn comes: " + (
         "no rule keeps it from that"
     )
-    done = sqspider("explain", f"{served_site}private/x")
+    done = sqspider("explain", f"{served_site}private/x", "--allow-private")
     first, *steps = done.stdout.splitlines()
     assert first == f"{served_site}private/x is blocked: it is recorded, and not fetched"
     assert [step for step in steps if step.startswith("*")] == ["* robots.txt   robots.txt line 2: Disallow: /private/"]

@@ -231,11 +231,7 @@ async def test_what_waits_for_its_turn_goes_back_where_nobody_takes_pages(
         await produce(frontier, [f"{site.url}{n}" for n in range(PAGES)], settings, on_refused=print)
         async with working(frontier, OPTIONS, fetch=FETCH, take=taken.append) as worker:
             await holds(
-                lambda: (
-                    len(taken) >= MOST_HELD
-                    and not any(visit.claim is None for visit in worker._hand.visits)
-                    and rests(worker)
-                )
+                lambda: len(taken) >= MOST_HELD and all(visit.claim for visit in worker._hand.visits) and rests(worker)
             )
             assert len(taken) <= MOST_HELD + MOST_CLAIMED + AHEAD
             counts = (await frontier.counts()).by_status

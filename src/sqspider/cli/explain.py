@@ -37,6 +37,8 @@ FATES: Final = {
 @click.option("--from", "found_on", metavar="URL", help="As a link on this page, which must be known.")
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 @click.option("--user-agent", default=DEFAULT_USER_AGENT, show_default=True, help="As whom we would ask.")
+@click.option("--allow-private", is_flag=True, help="Addresses that are not public are connected to, too.")
+@click.option("--allow-any-port", is_flag=True, help="So are ports of other known services.")
 @crawl_options(scope=Scope.HOST)
 @pass_shared
 def explain(
@@ -55,8 +57,12 @@ def explain(
         async with opened(shared, looking=True) as frontier:
             row = await _row_of(frontier, name)
             asked = wanted if row is None else with_said(row, said)
-            fetch = FetchOptions(user_agent=asked.identity.user_agent or DEFAULT_USER_AGENT)
-            terms = Terms(asked.settings, row, page, fetch)
+            fetch = FetchOptions(
+                user_agent=asked.identity.user_agent or DEFAULT_USER_AGENT,
+                allow_private=asked.identity.allow_private,
+                allow_any_port=asked.identity.allow_any_port,
+            )
+            terms = Terms(asked.settings, None if row is None else asked, page, fetch)
             try:
                 return await explanation_of(frontier, canonical, terms)
             except NotKnownError as error:
