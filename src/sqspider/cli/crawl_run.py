@@ -124,6 +124,8 @@ class CrawlRun:
         if done is None:
             if order.name != DEFAULT_CRAWL:
                 raise await no_crawl(frontier, order.name)
+            if order.said:
+                self._say("what is queued here goes by settings of its own: it is in no crawl that could be changed")
             return None
         crawl = done.crawl
         self._start = start_of(crawl, self._start.secrets_folder)
