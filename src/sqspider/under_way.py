@@ -41,9 +41,7 @@ class Added:
     async def record(self, frontier: Frontier) -> None:
         """Record what was added, as seeds. Raises :class:`FrontierError`: then it is still to be recorded."""
         while added := self._urls.copy():
-            await frontier.enqueue(
-                [Entry(url=url, settings=self._settings, meta=meta) for url, meta in added.values()]
-            )
+            await frontier.enqueue([Entry(url=url, settings=self._settings, meta=meta) for url, meta in added.values()])
             for number in added:
                 self._urls.pop(number, None)
 
