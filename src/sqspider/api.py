@@ -18,6 +18,7 @@ from sqspider.checks import check_flag, check_number, shown, texts_of
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import IN_MEMORY, Counts, Frontier, FrontierSettings, check_address, open_frontier
 from sqspider.log import is_started, start_logging
+from sqspider.meta import encode_meta
 from sqspider.pages import Page
 from sqspider.threaded import iterate
 from sqspider.under_way import Added, UnderWay
@@ -171,14 +172,16 @@ class Crawl:
 
     # While it runs.
 
-    def add(self, *urls: str) -> None:
+    def add(self, *urls: str, meta: Mapping[str, Any] | None = None) -> None:
         """Add URLs as those that it began with, while it runs or before. Any thread may do so, and it does not wait.
 
-        What is added for a page is recorded before that page is finished. Raises ``ValueError`` for a URL that cannot
-        be crawled: then none of them is added.
+        What is added for a page is recorded before that page is finished. ``meta`` is kept with each URL that is new,
+        and comes back as that of its page: at most 2,048 bytes of JSON. Raises ``ValueError`` for that, and for a URL
+        that cannot be crawled: then none of them is added.
         """
         _check_urls(urls)
-        self._added.put(self._read(urls))
+        said = encode_meta(meta or {})
+        self._added.put(self._read(urls), said)
         for under_way in tuple(self._under_way):
             under_way.wake()
 
@@ -200,6 +203,9 @@ class Crawl:
                 return asked.result(_LOOK_SECONDS)
             except (TimeoutError, concurrent.futures.CancelledError):
                 continue
+            except Exception:
+                if under_way in self._under_way:
+                    raise
         asked.cancel()  # it has ended meanwhile
         return self.status()
 

@@ -28,6 +28,8 @@ from sqspider.record import DEFAULT_CRAWL, Reason, Status, UrlRecord, record_key
 from sqspider.report import HostReport
 from sqspider.scope import Blocked, Measure, site_of, trap_in
 from sqspider.url import Scope, host_of, origin_of
+from sqspider.web.errors import Trouble
+from sqspider.web.guard import check_url
 from sqspider.web.options import FetchOptions
 from sqspider.web.robots_rules import RobotsRules
 from sqspider.work.fetchers import name_of
@@ -254,7 +256,7 @@ def _first_in(url: str, expressions: Sequence[str]) -> str | None:
 async def _of_host(frontier: Explainable, url: str, terms: Terms) -> list[Step]:
     host, now = host_of(url), frontier.now()
     row = as_of((await frontier.hosts([host]))[host], now)
-    steps = [_host_step(row, now)]
+    steps = [_host_step(row, now), *_address_steps(url, terms)]
     steps.append(await _robots_step(frontier, url, terms, now))
     if has_budget(terms.settings):
         spent = used_up(row, terms.settings)
@@ -274,6 +276,15 @@ def _host_step(row: HostRow, now: float) -> Step:
     if row.is_paused:
         return Step("host", f"{row.host} is paused by the operator", Fate.WAITS)
     return Step("host", f"{row.host} is {said or 'well'}", Fate.WAITS if row.rest_until > now else None)
+
+
+def _address_steps(url: str, terms: Terms) -> Iterator[Step]:
+    """What is seen from the URL itself. What a name leads to is seen when it is asked for."""
+    asks = terms.crawl.identity if terms.crawl else terms.fetch
+    try:
+        check_url(url, allow_private=asks.allow_private, allow_any_port=asks.allow_any_port)
+    except Trouble as trouble:
+        yield _blocked("address", Blocked(trouble.reason, trouble.detail))
 
 
 async def _robots_step(frontier: Explainable, url: str, terms: Terms, now: float) -> Step:

@@ -6,9 +6,11 @@ What costs something and not everybody asks for (a page's text, the words of a l
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import msgspec
 
+from sqspider.meta import MetaError, decode_meta
 from sqspider.record import Reason, Status
 from sqspider.web.anchors import Anchor, anchors_of
 from sqspider.web.charset import text_of_answer
@@ -77,6 +79,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     redirects: int  # on the way from that page or seed to it
     elapsed_seconds: float
     detail: str  # one line for a person: which line of robots.txt, what error
+    meta: dict[str, Any]  # what was said of it when it was added, by a list's other fields or :meth:`Crawl.add`
 
     def header(self, name: str) -> str | None:
         """The first header of this name, in any case."""
@@ -109,7 +112,16 @@ def page_of(held: Held) -> Page:
         redirects=message.redirects,
         elapsed_seconds=fetched.elapsed_seconds if fetched else 0.0,
         detail=outcome.detail,
+        meta=_meta(held.meta),
     )
+
+
+def _meta(text: str | None) -> dict[str, Any]:
+    """What a record says of its URL. What somebody damaged is told by ``export``, and ends no crawl."""
+    try:
+        return decode_meta(text) if text is not None else {}
+    except MetaError:
+        return {}
 
 
 def _links(urls: tuple[str, ...], written: _Written) -> tuple[Link, ...]:

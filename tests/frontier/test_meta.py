@@ -77,3 +77,11 @@ async def test_a_claim_whose_answer_was_lost_tells_it(frontier: Frontier) -> Non
     first = await win(frontier, delivery)
     assert await try_claim(frontier, delivery) == first
     assert first.meta == META
+
+
+async def test_what_is_asked_for_once_more_keeps_it(frontier: Frontier) -> None:
+    await frontier.enqueue([Entry(url=url(1), meta=META)])
+    delivery = await take_one(frontier)
+    await finish_one(frontier, await win(frontier, delivery), delivery, GONE)
+    assert await frontier.reopen([url(1)]) == [True]
+    assert (await win(frontier, await take_one(frontier), claim="c2")).meta == META

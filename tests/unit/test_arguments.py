@@ -143,7 +143,10 @@ OTHERWISE: Final = {  # an option's field, and what it is in Python
     "ignore_robots": "obey_robots",
     "with_sitemaps": "sitemaps",
 }
-OF_THE_COMMAND_ALONE: Final = {"urls", "workers", "output", "as_json", "quiet", "address", "log_level", "log_format"}
+OF_THE_COMMAND_ALONE: Final = {
+    "urls", "path", "list_format", "column", "workers", "output", "as_json", "quiet", "address", "log_level",
+    "log_format",
+}  # fmt: skip
 OF_NO_USER: Final = {  # fields that nobody sets from outside, or that other parts of a crawl decide
     CrawlSettings: {"seed"},
     FetchOptions: set[str](),

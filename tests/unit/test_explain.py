@@ -16,6 +16,7 @@ from sqspider.host import HostRow, RobotsAccess
 from sqspider.record import Outcome, Reason, Status
 from sqspider.scope import folders_of
 from sqspider.url import Scope
+from sqspider.web.options import FetchOptions
 from tests.frontier.kit import DONE, SETTINGS, FakeClock, finish_one, take_one, win
 
 SEED: Final = "http://e.com/docs/"
@@ -78,6 +79,17 @@ async def test_a_link_goes_by_the_rules_of_its_crawl(
 async def test_who_gives_a_url_wants_it(frontier: Frontier) -> None:
     found = await told(frontier, "http://other.com/", Terms(CrawlSettings(max_depth=0, include=("none",))))
     assert found.fate is Fate.FETCHED
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"), [("http://10.0.0.1/", Reason.PRIVATE_ADDRESS), ("http://e.com:6379/", Reason.BAD_PORT)]
+)
+async def test_what_may_not_be_connected_to_is_seen_from_the_url(frontier: Frontier, url: str, reason: Reason) -> None:
+    assert decided(await told(frontier, url, Terms(HOST))) == (Fate.BLOCKED, "address", reason)
+    lifted = FetchOptions(allow_private=True, allow_any_port=True)
+    assert (await told(frontier, url, Terms(HOST, fetch=lifted))).fate is Fate.FETCHED
+    row = Crawl(name="own", id="a1", identity=Identity(allow_private=True, allow_any_port=True))
+    assert (await told(frontier, url, Terms(CrawlSettings(scope=Scope.ANY), row))).fate is Fate.FETCHED
 
 
 async def test_a_link_of_a_page_that_is_not_known_cannot_be_told(frontier: Frontier) -> None:

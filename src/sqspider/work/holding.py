@@ -30,11 +30,17 @@ class Held:
     its worker was stopped, changes nothing."""
 
     def __init__(
-        self, message: Message, outcome: Outcome, visited: Visited | None, settle: Callable[[Held, bool], None]
+        self,
+        message: Message,
+        outcome: Outcome,
+        visited: Visited | None,
+        settle: Callable[[Held, bool], None],
+        meta: str | None = None,
     ) -> None:
         self.message = message
         self.outcome = outcome
         self.visited = visited  # none if nothing was fetched
+        self.meta = meta  # what its record says of it
         self.is_lost = False  # another claim was made: somebody else gets it
         self._settle = settle
 
@@ -97,7 +103,7 @@ class Holding:
             return
         visit.is_over = True
         visit.ending += 1
-        held = Held(visit.message, outcome, visited, self._settle)
+        held = Held(visit.message, outcome, visited, self._settle, visit.claim.meta if visit.claim else None)
         self._held[held] = visit, links
         self._take(held)
 
