@@ -94,18 +94,28 @@ def seed_led_to(page: PageLinks, message: Message, measure: Measure) -> str:
     return new_seed(page.leads_to, message, measure)
 
 
-def entries_of(assessed: Assessed, message: Message, recorded: Container[str], measure: Measure) -> Iterable[Entry]:
-    """What is to be recorded for a visit: where it leads, or the links of its page that lie within the crawl; but
-    for what is known to be ``recorded``. What is wrong with a pattern shows while they are taken."""
+def new_links(page: PageLinks | None, message: Message, recorded: Container[str]) -> list[str]:
+    """The links of a page that are to be followed, wherever they lie, but for those known to be ``recorded``."""
+    if page is None or page.nofollow or message.settings.scope is Scope.PAGE:
+        return []
+    links, crawl = chain(page.links, page.too_long), message.key_of("")
+    if not crawl:
+        return [link for link in links if link not in recorded]
+    return [link for link in links if crawl + link not in recorded]
+
+
+def entries_of(
+    assessed: Assessed, message: Message, recorded: Container[str], links: Iterable[str], measure: Measure
+) -> Iterable[Entry]:
+    """What is to be recorded for a visit: where it leads, if that is not known to be ``recorded``, or those of
+    :func:`new_links` that lie within the crawl. What is wrong with a pattern shows while they are taken."""
     if assessed.entry is not None and assessed.entry.key not in recorded:
         return (assessed.entry,)
-    return _new_links(assessed.page, message, recorded, measure) if assessed.page else ()
+    return _entries(assessed.page, message, links, measure) if assessed.page else ()
 
 
-def _new_links(page: PageLinks, message: Message, recorded: Container[str], measure: Measure) -> Iterator[Entry]:
+def _entries(page: PageLinks, message: Message, links: Iterable[str], measure: Measure) -> Iterator[Entry]:
     settings, seed = message.settings, message.seed
-    if settings.scope is Scope.PAGE or page.nofollow:
-        return
     depth, redirects = message.depth + 1, 0
     if page.leads_to is not None and message.is_seed and message.redirects < MAX_REDIRECTS:
         depth = 0
@@ -115,13 +125,11 @@ def _new_links(page: PageLinks, message: Message, recorded: Container[str], meas
             seed = page.leads_to
     if depth > (MAX_DEPTH if settings.max_depth is None else settings.max_depth):
         return
-    links, parent, crawl = chain(page.links, page.too_long), message.url, message.crawl
+    parent, crawl = message.url, message.crawl
     if crawl is not None:
-        found = (link for link in links if message.key_of(link) not in recorded)
-        for link in within(found, settings, measure):
+        for link in within(links, settings, measure):
             yield Entry(url=link, depth=depth, parent=parent, redirects=redirects, crawl=crawl)
         return
     inherited = measured_from(settings, seed)
-    found = (link for link in links if link not in recorded)
-    for link in within(found, settings, measure._replace(seed=seed) if seed != measure.seed else measure):
+    for link in within(links, settings, measure._replace(seed=seed) if seed != measure.seed else measure):
         yield Entry(url=link, depth=depth, parent=parent, settings=inherited, redirects=redirects)

@@ -20,7 +20,7 @@ from sqspider.work.desk import Desk
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
-from sqspider.work.page import Assessed, assess, entries_of
+from sqspider.work.page import Assessed, assess, entries_of, new_links
 from sqspider.work.scopes import Scopes
 
 TOO_LONG: Final = Blocked(
@@ -84,11 +84,13 @@ class Rules:
 
     async def links(self, message: Message, assessed: Assessed) -> Iterable[Entry]:
         """What is to be recorded for a visit. Where a seed leads to by then is noted as one."""
+        recorded = self._memories.recorded
+        links = new_links(assessed.page, message, recorded)
         if message.crawl is None:
             measure = Measure.of(message.settings, message.seed)
         else:
-            measure = await self.scopes.measure_links(message, assessed, self._memories.recorded)
-        return entries_of(assessed, message, self._memories.recorded, measure)
+            measure = await self.scopes.measure_links(message, assessed, links)
+        return entries_of(assessed, message, recorded, links, measure)
 
     async def verdict_on(self, visit: Visit) -> Blocked | Postponed | Awaited | None:
         """Whether a URL may be fetched, as :meth:`Politeness.judge` says it. What was queued before its crawl's limits

@@ -7,8 +7,7 @@ Seeds are kept by site, and asked for by the sites of a page's links: one call a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable, Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sqspider.crawl import Crawl, CrawlRef
@@ -114,13 +113,11 @@ class Scopes:
                 await note_seeds_anew(self._frontier, row)
             sites.is_noted = True
 
-    async def measure_links(self, message: Message, assessed: Assessed, recorded: Container[str]) -> Measure:
-        """From where it is measured for the links of a page, but for those that are known to be ``recorded``. Where a
-        seed leads is noted, so before its record ends."""
-        page, links = assessed.page, list[str]()
-        if page is not None:
-            links += (link for link in chain(page.links, page.too_long) if message.key_of(link) not in recorded)
-            links += (page.leads_to,) if page.leads_to is not None else ()
+    async def measure_links(self, message: Message, assessed: Assessed, links: Sequence[str]) -> Measure:
+        """From where it is measured for some links of a page. Where a seed leads is noted, so before its end."""
+        page = assessed.page
+        if page is not None and page.leads_to is not None:
+            links = (*links, page.leads_to)
         measure = await self.measure(message, links)
         seed = assessed.seed or (seed_led_to(page, message, measure) if page is not None else "")
         if message.crawl is None or not seed:
