@@ -109,3 +109,17 @@ async def test_a_scope_that_is_narrowed_holds_for_what_is_queued(frontier: Front
     record = (await records_of(frontier))[record_key(there, "news")]
     assert record.outcome is not None
     assert (record.status, record.outcome.reason) == (Status.BLOCKED, Reason.OUT_OF_SCOPE)
+
+
+async def test_a_scope_of_another_kind_is_measured_from_the_same_seeds(frontier: Frontier, host: Site) -> None:
+    """What is noted of seeds is of one kind of scope: the worker that meets another notes them anew."""
+    host.bodies = {"/x/": page("/x/1", "/y"), "/x/1": page("/x/2", "/y"), "/x/2": b"", "/y": b""}
+    crawl = await made(frontier, settings=replace(SETTINGS, max_depth=1))
+    await put_in(frontier, crawl, f"{host.url}x/")
+    await changed(frontier, settings=replace(SETTINGS, scope=Scope.PREFIX))
+    await work(frontier)
+    assert {path for path in host.paths if path != "/robots.txt"} == {"/x/", "/x/1", "/x/2"}
+    await changed(frontier, settings=replace(SETTINGS, scope=Scope.DOMAIN))
+    await frontier.enqueue([Entry(url=f"{host.url}y", depth=1, crawl=crawl.ref)])
+    await work(frontier)
+    assert "/y" in host.paths

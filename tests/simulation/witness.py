@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import (
     Admission,
     Deferral,
@@ -148,6 +149,7 @@ class Witness:
         self.sweeps_see_all = True  # no index lags, no call fails in part
         self.entered: set[str] = set()  # tokens
         self.order_seconds = ORDER_SECONDS
+        self.crawl_settings = CrawlSettings()  # of the crawl, if there is one
         self.is_made_late = False  # a claim may be made long after the moment from which its lease counts
         self.blur = CLOSE  # seconds by which the store's moments may be off
 
@@ -278,7 +280,8 @@ class Witness:
         """A URL comes in its slot, that a turn gave it, this one or one before: nobody else has the same. By a host's
         row of the same generation its delay is at most what it was then."""
         assert message.slot is not None
-        new = Slots(message.slot, message.slot + delay_for(row, message.settings), message.generation)
+        settings = message.settings if message.crawl is None else self.crawl_settings
+        new = Slots(message.slot, message.slot + delay_for(row, settings), message.generation)
         carried = self.carried[row.host]
         for url, old in carried.items():
             if url != message.url and old.generation == new.generation and self._overlap(old, new):
