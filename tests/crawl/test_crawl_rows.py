@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from sqspider.frontier import Entry, Frontier
 from sqspider.record import Reason, Status, record_key
 from sqspider.url import Scope
 from sqspider.work.producer import produce
-from tests.crawl.crawl_rows import SETTINGS, changed, made, page, put_in, records_of, row_of, work
+from tests.crawl.crawl_rows import (
+    SETTINGS,
+    changed,
+    made,
+    page,
+    put_in,
+    records_of,
+    row_of,
+    until,
+    work,
+    working,
+)
 from tests.sites import Site
 
 replace = msgspec.structs.replace
@@ -37,6 +50,19 @@ async def test_the_same_url_in_two_crawls_is_two_records(frontier: Frontier, hos
     assert len(records) == 6
     assert all(record.status is Status.DONE for record in records.values())
     assert host.paths.count("/a") == 3
+
+
+async def test_what_is_known_of_one_crawl_hides_nothing_of_another(frontier: Frontier, host: Site) -> None:
+    """Though it is one worker that remembers it."""
+    host.bodies = {"/": page("a"), "/a": b"a"}
+    async with working(frontier):
+        await produce(frontier, [host.url], SETTINGS, on_refused=print)
+        await until(lambda: host.paths.count("/a") == 1)
+        for number, name in enumerate(("one", "two"), 2):
+            await put_in(frontier, await made(frontier, name), host.url)
+            while (await frontier.counts(crawl=name)).by_status[Status.DONE] < 2:
+                await asyncio.sleep(0.01)
+            assert host.paths.count("/a") == number
 
 
 async def test_a_scope_is_measured_from_all_seeds(frontier: Frontier, host: Site) -> None:

@@ -16,6 +16,7 @@ from sqspider.frontier import ClaimRequest, Entry, Finish, Hold, Traits, Won
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.message import Message, decode_message
 from sqspider.record import Status
+from sqspider.under_way import Added
 from sqspider.url import Scope
 from sqspider.web.fetch import FetchOptions
 from sqspider.work import holding, visit
@@ -263,3 +264,24 @@ async def test_what_is_fetched_after_a_stop_is_given_back_and_handed_to_nobody(s
         (record,) = await records_of(frontier)
     assert taken == []
     assert (record.status, record.unended, record.tries) == (Status.QUEUED, 0, 0)
+
+
+async def test_what_is_added_while_two_loops_record_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them may find that the other was first."""
+    added = Added(AT_ONCE)
+    async with opened() as frontier:
+        enqueue = frontier.enqueue
+
+        async def and_more(entries: list[Entry]) -> list[bool]:
+            monkeypatch.setattr(frontier, "enqueue", enqueue)
+            await added.record(frontier)  # the other loop
+            added.put(["http://h.test/later"])
+            return await enqueue(entries)
+
+        monkeypatch.setattr(frontier, "enqueue", and_more)
+        added.put(["http://h.test/1", "http://h.test/2"])
+        await added.record(frontier)
+        assert not added
+        assert {record.url for record in await records_of(frontier)} == {
+            f"http://h.test/{name}" for name in ("1", "2", "later")
+        }

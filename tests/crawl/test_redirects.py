@@ -421,7 +421,11 @@ def test_export_and_show_say_where_redirects_end(sqspider: Run, ways: Site) -> N
         "404": (None, f"{url}404", "failed", 404),
         "away": ("http://elsewhere.invalid/", "http://elsewhere.invalid/", "done", 302),
     }
-    assert sqspider("export", "--format", "csv").stdout.splitlines()[0].endswith(",error,redirect_to")
+    assert (
+        sqspider("export", "--format", "csv")
+        .stdout.splitlines()[0]
+        .endswith(",error,redirect_to,visits,unchanged,changes,changed_at")
+    )
     for path, way in (
         ("a", f"{url}a → {url}b → {page} (done)"),
         ("r", f"{url}r → {url}o → {url}r: a loop"),

@@ -171,6 +171,7 @@ async def test_links_are_recorded_in_the_crawl_of_their_page(frontier: Frontier)
     assert await keys_of(frontier, crawl="news") == {f"@news {url(name)}" for name in "pqr"}
     assert (await record_of(frontier, f"@news {url('q')}")).parent == url("p")
     assert (await record_of(frontier, url("q"))).parent is None
+    assert {message_of(delivery).parent for delivery in await take(frontier, 2)} == {url("p")}
 
 
 async def test_a_crawl_named_default_has_bare_keys(frontier: Frontier) -> None:
@@ -424,12 +425,11 @@ async def test_a_url_that_is_put_aside_can_end_by_another_message(frontier: Fron
 
 
 async def test_a_crawl_that_is_not_there_takes_no_urls(frontier: Frontier, store: Store) -> None:
-    if not store.has_own_queue:
-        return  # it costs a read there: whoever works asks before
     await made(frontier, NEWS)
     stale = CrawlRef("news", "0")
-    assert await frontier.enqueue([Entry(url=url("p"), crawl=stale), *of(SHOP, "p")]) == [False, False]
-    assert await frontier.add_seeds(stale, {"example.com": ()}) is False
+    if store.has_own_queue:  # it costs a read elsewhere: whoever works asks before
+        assert await frontier.enqueue([Entry(url=url("p"), crawl=stale), *of(SHOP, "p")]) == [False, False]
+        assert await frontier.add_seeds(stale, {"example.com": ()}) is False
     await frontier.send([encode_message(Entry(url=url("p"), crawl=stale).to_message())])
     await frontier.enqueue(of(NEWS, "p"))
     for delivery in await take(frontier, 2):
@@ -511,7 +511,8 @@ async def test_any_history_keeps_the_crawls_apart(frontier: Frontier, other: Fro
     while (await frontier.counts()).open:
         rounds += 1
         assert rounds < 20, "something is lost"
-        await store.elapse(DUE + LEASE + VISIBILITY)
+        # SQS lets nothing wait longer than that: no sweep looks for what may be there.
+        await store.elapse(DUE + LEASE + VISIBILITY if store.has_own_queue else 900)
         await frontier.sweep()
         while deliveries := await frontier.receive(10):
             for delivery in deliveries:

@@ -203,11 +203,16 @@ class Witness:
             self.claims[won.url].append(claim)
 
     async def after_prolong(
-        self, process: Process, _: float, answers: Sequence[Hold | None], *__: Any, **___: Any
+        self, process: Process, called: float, answers: Sequence[Hold | None], *_: Any, **__: Any
     ) -> None:
         for hold in answers:
-            if hold is not None and (claim := self.claim_of(hold.claim)):
-                claim.until = self.of_loop(hold.claim.lease_until, process)
+            if hold is None or (claim := self.claim_of(hold.claim)) is None:
+                continue
+            claim.until = self.of_loop(hold.claim.lease_until, process)
+            if any(
+                c.won.attempt > claim.won.attempt and c.told < called - self.blur for c in self.claims[hold.claim.url]
+            ):
+                self.say("a claim was prolonged after a later one was made", hold.claim.url)
 
     def claim_of(self, won: Won) -> Claim | None:
         made = self.claims.get(won.url, ())

@@ -33,7 +33,8 @@ def first_of_each(entries: Iterable[Entry]) -> dict[str, Entry]:
     """Entries by key, in their order: the first of each, with the fewest redirects of any."""
     by_key: dict[str, Entry] = {}
     for entry in entries:
-        key = entry.url if entry.crawl is None else entry.key  # there are as many as links
+        crawl = entry.crawl  # as `Entry.key` has it, without a call of it: there are as many as links
+        key = entry.url if crawl is None else record_key(entry.url, crawl.name)
         first = by_key.setdefault(key, entry)
         if entry.redirects < first.redirects:
             by_key[key] = msgspec.structs.replace(first, redirects=entry.redirects)

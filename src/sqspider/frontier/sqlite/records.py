@@ -20,7 +20,7 @@ from sqspider.crawl import CrawlRef
 from sqspider.crawls import encode_settings
 from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each, has_fewer_redirects, is_due
 from sqspider.frontier.sqlite.connection import Part, Transaction
-from sqspider.frontier.sqlite.keys import key_of, with_keys
+from sqspider.frontier.sqlite.keys import new_key_of, with_keys
 from sqspider.frontier.sqlite.reopening import reopen
 from sqspider.frontier.sqlite.rows import FRESH, STATUSES, Belonging, belonging_of, unpack_kept
 from sqspider.frontier.values import Entry
@@ -79,7 +79,7 @@ def record(transaction: Transaction, entries: Iterable[Entry], queue: int | None
     if not by_key:
         return set()
     connection, now = transaction.connection, transaction.now
-    keys = {key: key_of(key) for key in by_key}
+    keys = {key: new_key_of(key) for key in by_key}
     parent_keys = _parent_keys(by_key.values())
     known = _known(transaction, by_key, keys, parent_keys.values())
     parents = {of: known.get(key, of[1]) for of, key in parent_keys.items()}
