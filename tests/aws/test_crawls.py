@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from sqspider.crawl import Crawl, CrawlRef, Identity, State
+from sqspider.crawl import Crawl, CrawlRef, State
 from sqspider.crawls import CrawlSettings, decode_settings
 from sqspider.frontier import Deferral, Entry, FrontierError, Won
 from sqspider.frontier.aws import AwsFrontier, backoff, counts
@@ -128,7 +128,7 @@ async def test_a_row_that_cannot_be_read_is_never_taken_for_none(store: AwsStore
 
 async def test_a_row_that_is_too_long_is_refused_in_words(store: AwsStore) -> None:
     frontier = await store.open()
-    long = replace(NEWS, identity=Identity(headers=(("x", "y" * MAX_ROW_BYTES),)))
+    long = replace(NEWS, settings=CrawlSettings(include=tuple(f"{i:0>1000}" for i in range(MAX_ROW_BYTES // 1000))))
     with pytest.raises(FrontierError, match="row of the crawl news is longer than 32,000 bytes"):
         await frontier.save_crawl(long)
     assert await frontier.crawls() == []

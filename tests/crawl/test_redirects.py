@@ -507,6 +507,25 @@ async def test_redirects_are_no_pages_to_a_limit(host: Site) -> None:
     assert counts.open > 0
 
 
+async def test_what_ends_while_a_limit_is_looked_up_leaves_room_if_it_is_no_page(
+    host: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.bodies = {"/": b"".join(b"<a href=/%d>x</a>" % n for n in range(20))}
+    host.bodies |= {f"/{n}": to("/") if n % 2 else b"x" for n in range(20)}
+    async with opened() as frontier:
+        share = frontier.share
+
+        async def after_all_in_hand_has_ended(*run: Any, **wanted: Any) -> int:
+            while (await frontier.counts()).by_status[Status.PROCESSING]:
+                await asyncio.sleep(0.001)
+            return await share(*run, **wanted)
+
+        monkeypatch.setattr(frontier, "share", after_all_in_hand_has_ended)
+        await crawl(frontier, [host.url], AT_HOME, msgspec.structs.replace(OPTIONS, max_pages=8))
+        counts = await frontier.counts()
+    assert counts.by_status[Status.DONE] - counts.redirects == 8
+
+
 def test_whoever_iterates_gets_pages_and_no_redirects(ways: Site) -> None:
     pages = list(sqspider_crawl(f"{ways.url}a", delay_seconds=0, allow_private=True, obey_robots=False))
     assert [(page.url, page.http_status, page.depth, page.parent, page.redirects) for page in pages] == [

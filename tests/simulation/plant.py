@@ -57,7 +57,10 @@ PLANTS: Final[dict[str, Change]] = {
     "counters": Change(ANSWERS, "changes[before.value] = -count", "pass"),
     "counters of visits": Change(ANSWERS, "much = -count if is_reopened else count", "much = count"),
     "reopening what is open": Change(
-        ANSWERS, "Reopened(visit + 1) if status in LIFE[Operation.REOPEN] else None", "Reopened(visit + 1)"
+        ANSWERS, "    if record.status not in LIFE[Operation.REOPEN]:\n", "    if record.visit < 0:\n"
+    ),
+    "changes": Change(
+        "revisit.py", "(good.digest, good.redirect_to) != (outcome.digest, outcome.redirect_to)", "good is not outcome"
     ),
     # Messages
     "message kept until the end": Change(
