@@ -58,7 +58,7 @@ class Trial:
 
     async def begin(self) -> None:
         """Enqueue the seed, and have the file itself count from here on how often a record is finished."""
-        enqueue = await self._start("enqueue", self._seed, "--scope", "host", *self._crawl_flags)
+        enqueue = await self._start("enqueue", self._seed, "--scope", "host", "--allow-private", *self._crawl_flags)
         await _end_of(enqueue)
         with closing(sqlite3.connect(self._file)) as connection:
             connection.executescript(WATCH)

@@ -203,6 +203,9 @@ class Crawl:
                 return asked.result(_LOOK_SECONDS)
             except (TimeoutError, concurrent.futures.CancelledError):
                 continue
+            except Exception:
+                if under_way in self._under_way:
+                    raise
         asked.cancel()  # it has ended meanwhile
         return self.status()
 

@@ -34,7 +34,7 @@ from sqspider.web.options import FetchOptions
 from sqspider.web.robots_rules import RobotsRules
 from sqspider.work.fetchers import name_of
 from sqspider.work.options import WorkerOptions
-from sqspider.work.scopes import is_measured
+from sqspider.work.seeding import is_measured
 
 MOST_PARENTS: Final = 1000  # that are walked up to a seed
 _GRACE_SECONDS: Final = WorkerOptions(worker_id="none").robots_grace_seconds

@@ -94,8 +94,12 @@ class _Thread(Generic[T]):
 
         def cancel() -> None:
             is_closing, self._is_left = self._is_left, True
-            if self._task is not None and (at_once or not is_closing):
+            if self._task is None:
+                return
+            if not is_closing:
                 self._task.cancel()
+            elif at_once:  # once it has heard of the first one: two that it hears of together are one
+                self._loop.call_soon(self._task.cancel)
 
         with suppress(RuntimeError):  # it has ended by itself
             self._loop.call_soon_threadsafe(cancel)

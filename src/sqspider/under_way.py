@@ -7,8 +7,8 @@ ahead of it, are given back unfinished: they come again.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
-from collections import deque
 from contextlib import suppress
 from typing import Self
 
@@ -28,21 +28,22 @@ class Added:
 
     def __init__(self, settings: CrawlSettings) -> None:
         self._settings = settings
-        self._urls: deque[tuple[str, str | None]] = deque()  # with what is said of each
+        self._urls: dict[int, tuple[str, str | None]] = {}  # by number: several loops may record them at the same time
+        self._numbers = itertools.count()
 
     def __bool__(self) -> bool:
         return bool(self._urls)
 
     def put(self, urls: list[str], meta: str | None = None) -> None:
         """Add canonical URLs; ``meta``: what is said of each (see :mod:`sqspider.meta`)."""
-        self._urls.extend((url, meta) for url in urls)
+        self._urls.update(zip(self._numbers, ((url, meta) for url in urls), strict=False))
 
     async def record(self, frontier: Frontier) -> None:
         """Record what was added, as seeds. Raises :class:`FrontierError`: then it is still to be recorded."""
-        while urls := list(self._urls):
-            await frontier.enqueue([Entry(url=url, settings=self._settings, meta=meta) for url, meta in urls])
-            for _ in urls:
-                self._urls.popleft()
+        while added := self._urls.copy():
+            await frontier.enqueue([Entry(url=url, settings=self._settings, meta=meta) for url, meta in added.values()])
+            for number in added:
+                self._urls.pop(number, None)
 
 
 class UnderWay:

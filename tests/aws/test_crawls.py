@@ -8,9 +8,9 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from sqspider.crawl import Crawl, CrawlRef, Identity, State
+from sqspider.crawl import Crawl, CrawlRef, State
 from sqspider.crawls import CrawlSettings, decode_settings
-from sqspider.frontier import Deferral, Entry, FrontierError
+from sqspider.frontier import Deferral, Entry, FrontierError, Won
 from sqspider.frontier.aws import AwsFrontier, backoff, counts
 from sqspider.frontier.aws.aside import ASIDE_SECONDS
 from sqspider.frontier.aws.attributes import s
@@ -22,7 +22,9 @@ from sqspider.frontier.aws.sweep import RESUMED_SECONDS
 from sqspider.message import encode_message
 from sqspider.record import Status
 from tests.frontier.kit import (
+    A_LITTLE,
     GONE,
+    VISIBILITY,
     assert_counts_are_exact,
     finish_one,
     message_of,
@@ -30,6 +32,7 @@ from tests.frontier.kit import (
     retry_one,
     take,
     take_one,
+    try_claim,
     url,
     win,
 )
@@ -39,6 +42,7 @@ from tests.simulation.fake_store import FakeAwsStore
 from . import faults
 from .faults import FaultProxy
 from .store import AwsStore
+from .test_faults import everything
 from .test_records import rewrite
 
 NEWS: Final = Crawl(name="news", id="a1")
@@ -124,7 +128,7 @@ async def test_a_row_that_cannot_be_read_is_never_taken_for_none(store: AwsStore
 
 async def test_a_row_that_is_too_long_is_refused_in_words(store: AwsStore) -> None:
     frontier = await store.open()
-    long = replace(NEWS, identity=Identity(headers=(("x", "y" * MAX_ROW_BYTES),)))
+    long = replace(NEWS, settings=CrawlSettings(include=tuple(f"{i:0>1000}" for i in range(MAX_ROW_BYTES // 1000))))
     with pytest.raises(FrontierError, match="row of the crawl news is longer than 32,000 bytes"):
         await frontier.save_crawl(long)
     assert await frontier.crawls() == []
@@ -292,11 +296,16 @@ async def test_what_waits_for_a_moment_of_its_own_is_not_called_back_with_its_cr
 async def test_of_the_default_crawl_s_place_only_the_crawl_s_own_is_called_back(store: AwsStore) -> None:
     frontier = await store.open()
     await made(frontier, DEFAULT)
-    await frontier.enqueue([*of(DEFAULT, "p"), Entry(url=url("loose"))])
-    await frontier.park(await take(frontier, 2))
-    assert await frontier.unpark(DEFAULT.ref) == 1
+    old = Crawl(name="default", id="0")  # was removed, and its record left behind
+    await frontier.enqueue([*of(DEFAULT, "p"), Entry(url=url("loose")), *of(old, "q")])
+    await frontier.park(await take(frontier, 3))
     assert await frontier.unpark(NEWS.ref) == 0
-    assert message_of(await take_one(frontier)).crawl == DEFAULT.ref
+    assert await frontier.unpark(DEFAULT.ref) == 1
+    delivery = await take_one(frontier)
+    assert message_of(delivery).crawl == DEFAULT.ref
+    await frontier.delete([delivery])
+    await store.elapse(VISIBILITY + A_LITTLE)
+    assert message_of(await take_one(frontier)).url == url("loose")  # was not put aside: it always runs
 
 
 async def test_what_is_put_aside_is_asked_about_once_a_day(store: AwsStore) -> None:
@@ -474,3 +483,41 @@ async def test_a_run_shared_by_many_at_once_is_never_more_than_its_most(store: A
     assert sum(spent) == 100
     item = (await handles[0]._table.read(["share r"]))["share r"]
     assert len(item["marks"]["S"].split()) == KEPT_MARKS
+
+
+# Whatever AWS does.
+
+
+@pytest.mark.parametrize("name", ["throttle", "fail", "lose_answer", "fail_parts"])
+async def test_whatever_becomes_of_the_answers_all_is_done_once(store: AwsStore, proxy: FaultProxy, name: str) -> None:
+    frontier, other = await store.open_in(proxy.environment), await store.open()
+    proxy.fault, proxy.chance = faults.ALL[name], 0.4
+    for version in range(6):
+        assert await frontier.save_crawl(replace(NEWS, version=version, created_at=float(version)))
+    spent = mine = 0
+    while mine := await frontier.share("r", most=30, worker_id="one", spent=mine, wanted=3, until=store.clock() + 60):
+        spent += mine
+    assert spent == 30
+    sites = {f"host{i}.example": [f"https://host{i}.example/a/"] for i in range(30)}
+    assert await frontier.add_seeds(NEWS.ref, sites)
+    await frontier.enqueue(of(NEWS, *range(12)))
+    await frontier.park(await everything(other))  # some came twice
+    assert await frontier.unpark(NEWS.ref) == 12
+    finished = []
+    for delivery in await everything(other):
+        claim = await try_claim(frontier, delivery, claim=delivery.message_id)
+        if isinstance(claim, Won):
+            assert await finish_one(frontier, claim, delivery)
+            finished.append(claim.url)
+    assert sorted(finished) == sorted(entry.key for entry in of(NEWS, *range(12)))
+    await frontier.flush()
+    proxy.fault = None
+    assert await other.crawls() == [replace(NEWS, version=6, created_at=5.0)]
+    assert await other.seeds(NEWS.ref, sites) == {site: frozenset(folders) for site, folders in sites.items()}
+    await assert_counts_are_exact(other, frontier, crawl="news")
+    proxy.fault = faults.ALL[name]
+    assert await frontier.remove_crawl(NEWS.ref) == 12
+    proxy.fault = None
+    assert [record async for records in other.scan() for record in records] == []
+    assert await other.crawls() == []
+    await made(other, replace(NEWS, id="e5"))

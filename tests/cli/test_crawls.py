@@ -179,6 +179,9 @@ def test_a_proxy_is_kept(site: Site, folder: Folder) -> None:
 
 
 def test_a_secret_that_is_not_set_lets_nothing_begin(site: Site, folder: Folder) -> None:
+    absent = folder.run("crawl", site.url, *HERE, "--bearer", "env:SQSPIDER_SECRET_ABSENT")
+    assert "--bearer: the environment has no SQSPIDER_SECRET_ABSENT" in absent.stderr
+    assert list(folder.path.iterdir()) == []  # not even a file was made
     assert folder.run("crawl", site.url, *HERE, *IDENTITY, "--max-pages", "1").returncode == 1
     asked = len(site.requests)
     del folder.environment["SQSPIDER_SECRET_ID"]

@@ -25,7 +25,8 @@ def test_what_is_told_of_links_is_what_became_of_them(sqspider: Run, served_site
         (f"{served_site}new", ("--from", page), "left out", "depth"),
         (f"{served_site}slow", ("--from", served_site), "left out", "exclude"),
         ("http://other.example/", ("--from", served_site), "left out", "scope"),
-        ("http://other.example/", (), "fetched", None),
+        ("http://other.example/", (), "left out", "scope"),
+        ("http://other.example/", ("--scope", "any"), "fetched", None),
     ):
         done = sqspider("explain", url, *CRAWL, *arguments, "--json")
         told = json.loads(done.stdout)
@@ -36,8 +37,8 @@ def test_what_is_told_of_links_is_what_became_of_them(sqspider: Run, served_site
 
 
 def test_a_person_is_told_in_lines(sqspider: Run, served_site: str) -> None:
-    sqspider("crawl", f"{served_site}page/1", "--scope", "page", "--delay", "0", "--allow-private", "--quiet")
-    done = sqspider("explain", f"{served_site}private/x", "--ignore-robots", "--allow-private")
+    sqspider("crawl", f"{served_site}page/1", "--depth", "0", "--delay", "0", "--allow-private", "--quiet")
+    done = sqspider("explain", f"{served_site}private/x", "--ignore-robots")
     assert done.returncode == 0
     assert done.stdout.splitlines()[0] == f"{served_site}private/x is fetched when its turn comes: " + (
         "no rule keeps it from that"

@@ -246,13 +246,10 @@ async def test_trouble_of_a_proxy_is_that_of_its_crawl_alone(frontier: Frontier,
     proxy = "http://127.0.0.1:9"  # nobody is there
     behind = await made(frontier, "behind", identity=Identity(allow_private=True, proxy=proxy))
     await put_in(frontier, behind, *(f"{host.url}x{number}" for number in range(5)))
-    allowed = Allowed.by(AT_HOME, proxies=(proxy,))
-    running = asyncio.create_task(work(frontier, allowed=allowed, crawl="behind"))
-    while (await frontier.counts(crawl="behind")).by_status[Status.QUEUED] == 0:
-        await asyncio.sleep(0.01)
-    await put_in(frontier, await made(frontier), host.url)
-    while (await frontier.counts(crawl="news")).by_status[Status.DONE] < 2:
-        await asyncio.sleep(0.05)
-    assert (await frontier.counts(crawl="behind")).open == 5
-    running.cancel()
-    await asyncio.wait((running,))
+    async with working(frontier, allowed=Allowed.by(AT_HOME, proxies=(proxy,))) as worker:
+        await until(lambda: worker.tally.retried + worker.tally.deferred)
+        assert worker.trouble is None
+        await put_in(frontier, await made(frontier), host.url)
+        while (await frontier.counts(crawl="news")).by_status[Status.DONE] < 2:
+            await asyncio.sleep(0.05)
+        assert (await frontier.counts(crawl="behind")).open == 5

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from sqspider.frontier import Entry, Frontier
 from sqspider.record import Reason, Status, record_key
 from sqspider.url import Scope
 from sqspider.work.producer import produce
-from tests.crawl.crawl_rows import SETTINGS, changed, made, page, put_in, records_of, row_of, work
+from tests.crawl.crawl_rows import (
+    SETTINGS,
+    changed,
+    made,
+    page,
+    put_in,
+    records_of,
+    row_of,
+    until,
+    work,
+    working,
+)
 from tests.sites import Site
 
 replace = msgspec.structs.replace
@@ -37,6 +50,19 @@ async def test_the_same_url_in_two_crawls_is_two_records(frontier: Frontier, hos
     assert len(records) == 6
     assert all(record.status is Status.DONE for record in records.values())
     assert host.paths.count("/a") == 3
+
+
+async def test_what_is_known_of_one_crawl_hides_nothing_of_another(frontier: Frontier, host: Site) -> None:
+    """Though it is one worker that remembers it."""
+    host.bodies = {"/": page("a"), "/a": b"a"}
+    async with working(frontier):
+        await produce(frontier, [host.url], SETTINGS, on_refused=print)
+        await until(lambda: host.paths.count("/a") == 1)
+        for number, name in enumerate(("one", "two"), 2):
+            await put_in(frontier, await made(frontier, name), host.url)
+            while (await frontier.counts(crawl=name)).by_status[Status.DONE] < 2:
+                await asyncio.sleep(0.01)
+            assert host.paths.count("/a") == number
 
 
 async def test_a_scope_is_measured_from_all_seeds(frontier: Frontier, host: Site) -> None:
@@ -109,3 +135,17 @@ async def test_a_scope_that_is_narrowed_holds_for_what_is_queued(frontier: Front
     record = (await records_of(frontier))[record_key(there, "news")]
     assert record.outcome is not None
     assert (record.status, record.outcome.reason) == (Status.BLOCKED, Reason.OUT_OF_SCOPE)
+
+
+async def test_a_scope_of_another_kind_is_measured_from_the_same_seeds(frontier: Frontier, host: Site) -> None:
+    """What is noted of seeds is of one kind of scope: the worker that meets another notes them anew."""
+    host.bodies = {"/x/": page("/x/1", "/y"), "/x/1": page("/x/2", "/y"), "/x/2": b"", "/y": b""}
+    crawl = await made(frontier, settings=replace(SETTINGS, max_depth=1))
+    await put_in(frontier, crawl, f"{host.url}x/")
+    await changed(frontier, settings=replace(SETTINGS, scope=Scope.PREFIX))
+    await work(frontier)
+    assert {path for path in host.paths if path != "/robots.txt"} == {"/x/", "/x/1", "/x/2"}
+    await changed(frontier, settings=replace(SETTINGS, scope=Scope.DOMAIN))
+    await frontier.enqueue([Entry(url=f"{host.url}y", depth=1, crawl=crawl.ref)])
+    await work(frontier)
+    assert "/y" in host.paths

@@ -276,22 +276,19 @@ def test_what_cannot_be_crawled_cannot_be_added(site: Site) -> None:
 
 @pytest.mark.parametrize("path", ["f.db", None])
 def test_a_crawl_tells_its_status(site: Site, tmp_path: Path, path: str | None) -> None:
-    pages = crawl(site, tmp_path / path if path else None)
-    iterator = iter(pages)
-    next(iterator)
-    assert pages.status().by_status[Status.PROCESSING] == 1
-    list(iterator)
+    pages = crawl(site, tmp_path / path if path else None, depth=0)
+    for _ in pages:
+        assert pages.status().by_status[Status.PROCESSING] == 1
     counts = pages.status()
-    assert (counts.open, counts.redirects, counts.total) == (0, 1, len(all_of(site)) + 1)
+    assert (counts.open, counts.total) == (0, 1)
 
 
 async def test_a_crawl_tells_its_status_in_an_event_loop(site: Site) -> None:
-    pages = crawl(site)
-    async for page in pages:
+    pages = crawl(site, depth=0)
+    async for _ in pages:
         with pytest.raises(RuntimeError, match="astatus"):
             pages.status()
-        if page.depth == 0:
-            assert (await pages.astatus()).by_status[Status.PROCESSING] == 1
+        assert (await pages.astatus()).by_status[Status.PROCESSING] == 1
     assert (await pages.astatus()).open == 0
 
 

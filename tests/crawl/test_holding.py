@@ -16,6 +16,7 @@ from sqspider.frontier import ClaimRequest, Entry, Finish, Hold, Traits, Won
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.message import Message, decode_message
 from sqspider.record import Status
+from sqspider.under_way import Added
 from sqspider.url import Scope
 from sqspider.web.fetch import FetchOptions
 from sqspider.work import holding, visit
@@ -219,6 +220,11 @@ async def test_a_pages_links_are_recorded_before_it_is_handed_out(site: Site) ->
             assert (await frontier.counts()).by_status[Status.PROCESSING] == 2
 
 
+def unclaimed(worker: Worker) -> int:
+    """Visits in hand that have no claim."""
+    return sum(visit.claim is None for visit in worker._hand.visits)
+
+
 async def test_what_waits_for_its_turn_goes_back_where_nobody_takes_pages(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,9 +236,7 @@ async def test_what_waits_for_its_turn_goes_back_where_nobody_takes_pages(
     async with opened() as frontier:
         await produce(frontier, [f"{site.url}{n}" for n in range(PAGES)], settings, on_refused=print)
         async with working(frontier, OPTIONS, fetch=FETCH, take=taken.append) as worker:
-            await holds(
-                lambda: len(taken) >= MOST_HELD and all(visit.claim for visit in worker._hand.visits) and rests(worker)
-            )
+            await holds(lambda: len(taken) >= MOST_HELD and not unclaimed(worker) and rests(worker))
             assert len(taken) <= MOST_HELD + MOST_CLAIMED + AHEAD
             counts = (await frontier.counts()).by_status
             assert counts[Status.QUEUED] == PAGES - len(taken)
@@ -260,3 +264,24 @@ async def test_what_is_fetched_after_a_stop_is_given_back_and_handed_to_nobody(s
         (record,) = await records_of(frontier)
     assert taken == []
     assert (record.status, record.unended, record.tries) == (Status.QUEUED, 0, 0)
+
+
+async def test_what_is_added_while_two_loops_record_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them may find that the other was first."""
+    added = Added(AT_ONCE)
+    async with opened() as frontier:
+        enqueue = frontier.enqueue
+
+        async def and_more(entries: list[Entry]) -> list[bool]:
+            monkeypatch.setattr(frontier, "enqueue", enqueue)
+            await added.record(frontier)  # the other loop
+            added.put(["http://h.test/later"])
+            return await enqueue(entries)
+
+        monkeypatch.setattr(frontier, "enqueue", and_more)
+        added.put(["http://h.test/1", "http://h.test/2"])
+        await added.record(frontier)
+        assert not added
+        assert {record.url for record in await records_of(frontier)} == {
+            f"http://h.test/{name}" for name in ("1", "2", "later")
+        }

@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ import pytest
 import sqspider
 from sqspider.frontier import FrontierSettings, open_frontier
 from sqspider.record import Status
+from sqspider.threaded import _Thread
 from tests.sites import Asked, Site
 
 PAGES = 40
@@ -259,3 +260,27 @@ def test_what_is_forgotten_may_be_found_by_a_thread_that_its_end_needs() -> None
     """Which thread searches for cycles is chance; one that waited there for its own work would wait for ever."""
     out, err = run_script(FOUND_BY_ITS_OWN_THREAD).communicate()
     assert (out, err) == ("closed\n", "")
+
+
+def test_a_second_ctrl_c_is_heard_though_the_first_was_not_yet() -> None:
+    """A busy machine may hear of both at once; closing is not waited for all the same."""
+    is_busy, may_go_on = threading.Event(), threading.Event()
+
+    async def numbers() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            is_busy.set()
+            may_go_on.wait()  # the loop hears of nothing meanwhile
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.Event().wait()  # closing would take for ever
+
+    thread = _Thread(numbers)
+    thread.start()
+    assert thread.next_item() == (1,)
+    thread._loop.call_soon_threadsafe(thread._wanted.release)
+    is_busy.wait()
+    thread._leave()
+    thread._leave(at_once=True)
+    may_go_on.set()
+    assert thread._ended.wait(30)

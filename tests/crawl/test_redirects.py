@@ -421,7 +421,11 @@ def test_export_and_show_say_where_redirects_end(sqspider: Run, ways: Site) -> N
         "404": (None, f"{url}404", "failed", 404),
         "away": ("http://elsewhere.invalid/", "http://elsewhere.invalid/", "done", 302),
     }
-    assert sqspider("export", "--format", "csv").stdout.splitlines()[0].endswith(",error,redirect_to")
+    assert (
+        sqspider("export", "--format", "csv")
+        .stdout.splitlines()[0]
+        .endswith(",error,redirect_to,visits,unchanged,changes,changed_at")
+    )
     for path, way in (
         ("a", f"{url}a → {url}b → {page} (done)"),
         ("r", f"{url}r → {url}o → {url}r: a loop"),
@@ -501,6 +505,25 @@ async def test_redirects_are_no_pages_to_a_limit(host: Site) -> None:
     assert counts.by_status[Status.DONE] - counts.redirects == 31
     assert counts.redirects > 0
     assert counts.open > 0
+
+
+async def test_what_ends_while_a_limit_is_looked_up_leaves_room_if_it_is_no_page(
+    host: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.bodies = {"/": b"".join(b"<a href=/%d>x</a>" % n for n in range(20))}
+    host.bodies |= {f"/{n}": to("/") if n % 2 else b"x" for n in range(20)}
+    async with opened() as frontier:
+        share = frontier.share
+
+        async def after_all_in_hand_has_ended(*run: Any, **wanted: Any) -> int:
+            while (await frontier.counts()).by_status[Status.PROCESSING]:
+                await asyncio.sleep(0.001)
+            return await share(*run, **wanted)
+
+        monkeypatch.setattr(frontier, "share", after_all_in_hand_has_ended)
+        await crawl(frontier, [host.url], AT_HOME, msgspec.structs.replace(OPTIONS, max_pages=8))
+        counts = await frontier.counts()
+    assert counts.by_status[Status.DONE] - counts.redirects == 8
 
 
 def test_whoever_iterates_gets_pages_and_no_redirects(ways: Site) -> None:

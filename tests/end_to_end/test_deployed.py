@@ -138,7 +138,7 @@ async def test_a_deployment_crawls_as_the_command_line_does_and_leaves_its_table
 
         # Crawled by Lambda, and nobody polls.
         started = time.monotonic()
-        options = ("--scope", "host", "--delay", "0")
+        options = ("--scope", "host", "--delay", "0", "--allow-private")
         enqueued = await asyncio.to_thread(sqspider, "enqueue", *options, "-f", str(seeds))  # the site answers already
         assert f"{SEEDS} new" in enqueued.stdout
         frontier = await AwsFrontier.open(
@@ -161,7 +161,7 @@ async def test_a_deployment_crawls_as_the_command_line_does_and_leaves_its_table
             await frontier.close()
 
         # The table says what a crawl on SQLite says.
-        limits = ("--max-body", str(2 * 1024 * 1024), "--allow-private", "--quiet")
+        limits = ("--max-body", str(2 * 1024 * 1024), "--quiet")
         urls = [f"{odd_site}/page/{number}" for number in range(SEEDS)]
         arguments = ("--frontier", "sqlite:local.db", "crawl", *options, *limits, *urls)
         crawled = await asyncio.to_thread(sqspider, *arguments)  # meanwhile the site answers

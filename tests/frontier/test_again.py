@@ -152,12 +152,12 @@ async def test_stopped_half_way_the_same_again_goes_on(frontier: Frontier, monke
     await end_all(frontier, dict.fromkeys(names, GONE))
     reopen, steps = frontier.reopen, 0
 
-    async def dies(urls: list[str]) -> list[bool]:
+    async def dies(urls: list[str], *, if_changed: bool) -> list[bool]:
         nonlocal steps
         steps += 1
         if steps == 2:
             raise KeyboardInterrupt
-        return await reopen(urls)
+        return await reopen(urls, if_changed=if_changed)
 
     async def scanned(frontier: Frontier, choice: Choice):  # type: ignore[no-untyped-def] # an async generator
         async for batch in scan(frontier, choice):

@@ -226,6 +226,8 @@ def test_hosts_sums_are_those_of_their_finishes() -> None:
     row = with_sums(with_sums(HostRow(host="h1.example", version=3), second), second)
     assert row == HostRow(host="h1.example", version=3, failed=4, bytes=4 * GONE.bytes, busy_seconds=0.04, answered=4)
     assert set(first) | set(second) <= set(SUMS)
+    unread = replace(DONE, unchanged=True)
+    assert host_sums([replace(ends[0], outcome=unread)])["h0.example"]["bytes"] == 0, "nothing was read of it"
     assert msgspec.json.decode(msgspec.json.encode(row), type=HostRow) == row  # whole numbers stay whole
 
 

@@ -103,8 +103,8 @@ def test_the_key_of_a_url_never_changes(url: str) -> None:
 async def test_urls_of_one_key_are_told_apart(
     frontier: Frontier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for module in ("keys", "records"):
-        monkeypatch.setattr(f"sqspider.frontier.sqlite.{module}.key_of", lambda url: key_of(url) >> 39 << 39)
+    for name in ("keys.key_of", "records.new_key_of"):
+        monkeypatch.setattr(f"sqspider.frontier.sqlite.{name}", lambda url: key_of(url) >> 39 << 39)
     some = entries(300, host="a.example") + entries(300, host="b.example")
     assert await frontier.enqueue(some[::2]) == [True] * 300
     assert await frontier.enqueue(some[1::2]) == [True] * 300

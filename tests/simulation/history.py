@@ -19,14 +19,16 @@ from typing import Any, Final
 import structlog
 
 from sqspider import retry
+from sqspider.crawl import Crawl
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Entry, FrontierBusyError, FrontierUnavailableError
 from sqspider.host import with_orders
-from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.record import DEFAULT_CRAWL, Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope, host_of
 from sqspider.web.options import FetchOptions
 from sqspider.work.holding import Held
 from sqspider.work.options import WorkerOptions
+from sqspider.work.seeding import add_seeds
 from sqspider.work.worker import Mode, NothingReachedError, Worker
 
 from .engines import ENGINES, SETTINGS, Engine, Weather
@@ -212,6 +214,7 @@ class History:
             per_host=plan.per_host,
             obey_robots=plan.obeys_robots,
         )
+        self.witness.crawl_settings = self.settings
         self.alive: dict[str, Process] = {}
         self.stops_left = plan.stops
         self.operated_at = 0.0  # when the operator did something last
@@ -253,7 +256,16 @@ class History:
         await self._look()
 
     async def _sow(self) -> None:
-        await self.looker.enqueue([Entry(url=url, settings=self.settings) for url in self.world.seeds()])
+        """Put in the seeds: of every other history as those of a crawl, which goes by its row. (Of the crawl that needs
+        no name: its records' keys are URLs, by which witnesses find them.)"""
+        seeds = self.world.seeds()
+        if self.seed % 2 or self.plan.clears:  # a crawl that was cleared away has messages that end while others begin
+            await self.looker.enqueue([Entry(url=url, settings=self.settings) for url in seeds])
+            return
+        crawl = Crawl(name=DEFAULT_CRAWL, id=f"{self.seed:x}", settings=self.settings)
+        assert await self.looker.save_crawl(crawl)
+        await add_seeds(self.looker, crawl.ref, seeds, self.settings.scope)
+        await self.looker.enqueue([Entry(url=url, crawl=crawl.ref) for url in seeds])
 
     # What happens to workers.
 
@@ -318,6 +330,7 @@ class History:
             options,
             clock=frontier.now,
             rng=rng,
+            open_fetcher=lambda options: SimulatedFetcher(self.world, options),
             take=pages.put_nowait if self.plan.takes else None,
         )
         dealing = self.loop.create_task(self._deal(process, pages))

@@ -41,6 +41,14 @@ PLANTS: Final[dict[str, Change]] = {
     "fence of retry": Change(
         MEMORY, "self._store.held(retry.claim, Operation.RETRY)", "self._store.records.get(retry.claim.url)"
     ),
+    "fence of prolong": Change(
+        MEMORY, "self._store.held(hold.claim, Operation.PROLONG)", "self._store.records.get(hold.claim.url)"
+    ),
+    "held until it was dealt with": Change(
+        "work",
+        "self.holding.hold(visit, outcome, links, visited)",
+        "self.end(visit, outcome, links, visited)",
+    ),
     "unended": Change(ANSWERS, "unended=record.unended + 1,", "unended=record.unended,"),
     "unused claims": Change(ANSWERS, "claim.unended - 1 if retry.is_unused else 0", "0"),
     "crashed": Change("work", "if claim.unended > GIVEN_UP_AFTER:", "if claim.unended > 1_000_000:"),
@@ -50,7 +58,10 @@ PLANTS: Final[dict[str, Change]] = {
     "counters": Change(ANSWERS, "changes[before.value] = -count", "pass"),
     "counters of visits": Change(ANSWERS, "much = -count if is_reopened else count", "much = count"),
     "reopening what is open": Change(
-        ANSWERS, "Reopened(visit + 1) if status in LIFE[Operation.REOPEN] else None", "Reopened(visit + 1)"
+        ANSWERS, "    if record.status not in LIFE[Operation.REOPEN]:\n", "    if record.visit < 0:\n"
+    ),
+    "changes": Change(
+        "revisit.py", "(good.digest, good.redirect_to) != (outcome.digest, outcome.redirect_to)", "good is not outcome"
     ),
     # Ways
     "nearer ways": Change(WAYS, "if entry.depth >= depth and entry.redirects >= redirects:", "if depth >= 0:"),

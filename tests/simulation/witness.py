@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier import (
     Admission,
     Deferral,
@@ -147,6 +148,7 @@ class Witness:
         self.sweeps_see_all = True  # no index lags, no call fails in part
         self.entered: set[str] = set()  # tokens
         self.order_seconds = ORDER_SECONDS
+        self.crawl_settings = CrawlSettings()  # of the crawl, if there is one
         self.is_made_late = False  # a claim may be made long after the moment from which its lease counts
         self.blur = CLOSE  # seconds by which the store's moments may be off
 
@@ -200,11 +202,16 @@ class Witness:
             self.claims[won.url].append(claim)
 
     async def after_prolong(
-        self, process: Process, _: float, answers: Sequence[Hold | None], *__: Any, **___: Any
+        self, process: Process, called: float, answers: Sequence[Hold | None], *_: Any, **__: Any
     ) -> None:
         for hold in answers:
-            if hold is not None and (claim := self.claim_of(hold.claim)):
-                claim.until = self.of_loop(hold.claim.lease_until, process)
+            if hold is None or (claim := self.claim_of(hold.claim)) is None:
+                continue
+            claim.until = self.of_loop(hold.claim.lease_until, process)
+            if any(
+                c.won.attempt > claim.won.attempt and c.told < called - self.blur for c in self.claims[hold.claim.url]
+            ):
+                self.say("a claim was prolonged after a later one was made", hold.claim.url)
 
     def claim_of(self, won: Won) -> Claim | None:
         made = self.claims.get(won.url, ())
@@ -277,7 +284,8 @@ class Witness:
         """A URL comes in its slot, that a turn gave it, this one or one before: nobody else has the same. By a host's
         row of the same generation its delay is at most what it was then."""
         assert message.slot is not None
-        new = Slots(message.slot, message.slot + delay_for(row, message.settings), message.generation)
+        settings = message.settings if message.crawl is None else self.crawl_settings
+        new = Slots(message.slot, message.slot + delay_for(row, settings), message.generation)
         carried = self.carried[row.host]
         for url, old in carried.items():
             if url != message.url and old.generation == new.generation and self._overlap(old, new):

@@ -253,6 +253,9 @@ class SimulatedFetcher:
         self.options = options
         self._world = world
 
+    def close(self) -> None:
+        """There is nothing to be dropped."""
+
     async def fetch(self, url: str, *, gate: Gate | None = None, headers: tuple[str, ...] = (), **_: object) -> Fetched:
         process = CURRENT.get()
         assert process is not None

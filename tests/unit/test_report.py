@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from sqspider import report
+from sqspider.crawl import Crawl
 from sqspider.export import FIELDS
 from sqspider.frontier import Entry, FrontierSettings, RobotsRow
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.host import HostRow, RobotsAccess
-from sqspider.record import Reason
+from sqspider.record import Outcome, Reason, Status
+from tests.frontier.kit import finish_one, take_one, win
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 URL = "http://example.com/a"
@@ -103,3 +105,21 @@ def test_what_a_person_is_told_of_a_host() -> None:
     assert told(crawl_delay_seconds=90) == (
         "Crawl-delay: 90 s asked for, 60 s kept, or as much as --max-crawl-delay says"
     )
+
+
+async def test_a_chain_leads_on_within_its_crawl() -> None:
+    """The same URL in another crawl is another record."""
+    memory = MemoryFrontier(MemoryStore(), FrontierSettings(), clock=lambda: NOW)
+    crawl = Crawl(name="news", id="1")
+    assert await memory.save_crawl(crawl)
+    first, last = "http://e.com/old", "http://e.com/new"
+    leads = Outcome(status=Status.DONE, http_status=301, redirect_to=last)
+    for ref, outcome in ((crawl.ref, leads), (None, Outcome(status=Status.FAILED, reason=Reason.TIMEOUT))):
+        await memory.enqueue([Entry(url=first if ref else last, crawl=ref)])
+        delivery = await take_one(memory)
+        assert await finish_one(memory, await win(memory, delivery), delivery, outcome)
+    state = await report.url_state(memory, first, "news")
+    assert state is not None
+    assert state.chain is not None
+    assert (state.chain.urls, state.chain.last) == ((first, last), None)  # there it is not recorded
+    assert await report.url_state(memory, first) is None

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sqspider.cli.options import crawl_name, fetch_options, origins_option, secrets_option
+from sqspider.cli.options import allowing_options, crawl_name, fetch_options
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.start import to_start
@@ -25,8 +25,7 @@ from sqspider.work.worker import Mode
 @click.option("--run", hidden=True)
 @worker_options
 @fetch_options
-@origins_option
-@secrets_option
+@allowing_options
 @pass_shared
 def consume(
     shared: Shared, /, continuous: bool, until_empty: bool, worker_id: str | None, with_parent: bool,

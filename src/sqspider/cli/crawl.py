@@ -25,10 +25,10 @@ from sqspider.cli.options import (
 )
 from sqspider.cli.order import Order
 from sqspider.cli.output import format_of, output_option
-from sqspider.cli.said import unset_option
+from sqspider.cli.said import checked_said, unset_option
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
-from sqspider.cli.start import Start, check_lease, to_start
+from sqspider.cli.start import Start, check_lease, check_secrets, to_start
 from sqspider.cli.worker import (
     import_all,
     random_worker_id,
@@ -102,11 +102,13 @@ def crawl(
     --again visits what is known of the crawl once more. A server that names a version or a date of a page is asked
     whether it has changed; if not, what is known of it stays. A page that fails keeps what its last good visit brought.
 
-    --max-pages, --workers, --sitemaps, --output, --again and how it works are of one run: say them again.
+    --max-pages, --workers, --sitemaps, --output, --again and the options on how it works are of one run: say them
+    again.
     """
     list_file = ListFile.named(given)
     start = to_start(given)
     order = Order.read(click.get_current_context(), is_run=True, is_kept=shared.frontier != IN_MEMORY)
+    check_secrets(checked_said(order.spoken).identity, start.secrets)
     urls = urls or (order.config.urls if order.config else ())
     if with_sitemaps and not urls:
         raise click.UsageError("--sitemaps: name the URLs whose sites' sitemaps are meant.")

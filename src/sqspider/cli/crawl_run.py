@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from sqspider.again import Choice, put_back
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
 from sqspider.cli.forking import Forked
 from sqspider.cli.frontier import is_absent, opened
@@ -125,6 +124,8 @@ class CrawlRun:
         if done is None:
             if order.name != DEFAULT_CRAWL:
                 raise await no_crawl(frontier, order.name)
+            if order.said:
+                self._say("what is queued here goes by settings of its own: it is in no crawl that could be changed")
             return None
         crawl = done.crawl
         self._start = start_of(crawl, self._start.secrets_folder)
@@ -153,6 +154,8 @@ class CrawlRun:
 
     async def _visit_again(self, frontier: Frontier, again: Again) -> None:
         """Put back what is known, for a visit more."""
+        from sqspider.again import Choice, put_back  # here: most crawls visit nothing again
+
         before = None if again.older_than is None else frontier.now() - again.older_than
         statuses = frozenset({Status.DONE, Status.FAILED})
         choice = Choice(crawl=self._order.name, statuses=statuses, ended_before=before)

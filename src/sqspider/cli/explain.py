@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
 from typing import Any, Final
 
 import click
-from click.core import ParameterSource
 
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
-from sqspider.cli.options import checked, crawl_options
-from sqspider.cli.said import said_in, with_said
+from sqspider.cli.options import crawl_options
+from sqspider.cli.said import NEW, said_in, with_said
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.crawl import Crawl
-from sqspider.crawls import CrawlSettings
 from sqspider.explain import Explanation, Fate, NotKnownError, Terms, explanation_of
 from sqspider.frontier import Frontier
 from sqspider.record import DEFAULT_CRAWL
@@ -45,26 +42,27 @@ FATES: Final = {
 @crawl_options(scope=Scope.HOST)
 @pass_shared
 def explain(
-    shared: Shared, /, url: str, name: str | None, found_on: str | None, as_json: bool, user_agent: str,
-    allow_private: bool, allow_any_port: bool, **given: Any,
+    shared: Shared, /, url: str, name: str | None, found_on: str | None, as_json: bool, **_: Any,
 ) -> int:  # fmt: skip
     """Tell what would become of a URL, and by which rule. Nothing is fetched, nothing is changed.
 
-    A crawl that has a row is asked about by its settings. Where there is none, the options say how
-    it goes on. Exit status 1 if the URL would not be fetched.
+    It is told by the options of the crawl, and of what is said here as if that were one of them. Exit status 1 if the
+    URL would not be fetched.
     """
     canonical, page = _canonical(url), _canonical(found_on) if found_on else None
-    unmade = Crawl(name=DEFAULT_CRAWL, id="0", settings=CrawlSettings(scope=Scope.HOST))
-    settings = with_said(unmade, said_in(click.get_current_context())).settings
-    with checked():
-        fetch = FetchOptions(user_agent=user_agent, allow_private=allow_private, allow_any_port=allow_any_port)
+    said = said_in(click.get_current_context())
+    wanted = with_said(NEW, said)  # what is wrong with it is told before anything is opened
 
     async def main() -> Explanation:
         async with opened(shared, looking=True) as frontier:
             row = await _row_of(frontier, name)
-            if row is not None:
-                _refuse_options(row.name, (*given, "user_agent", "allow_private", "allow_any_port"))
-            terms = Terms(settings if row is None else row.settings, row, page, fetch)
+            asked = wanted if row is None else with_said(row, said)
+            fetch = FetchOptions(
+                user_agent=asked.identity.user_agent or DEFAULT_USER_AGENT,
+                allow_private=asked.identity.allow_private,
+                allow_any_port=asked.identity.allow_any_port,
+            )
+            terms = Terms(asked.settings, None if row is None else asked, page, fetch)
             try:
                 return await explanation_of(frontier, canonical, terms)
             except NotKnownError as error:
@@ -94,12 +92,3 @@ async def _row_of(frontier: Frontier, name: str | None) -> Crawl | None:
         known = f" There are: {', '.join(sorted(rows))}." if rows else ""
         raise click.UsageError(f"--crawl: there is no crawl called {name!r}.{known}")
     return rows.get(name or DEFAULT_CRAWL)
-
-
-def _refuse_options(name: str, given: Iterable[str]) -> None:
-    """What is said of a crawl that has a row would not hold for it."""
-    context = click.get_current_context()
-    said = [key for key in given if context.get_parameter_source(key) is ParameterSource.COMMANDLINE]
-    options = [option.opts[-1] for option in context.command.params if option.name in said]
-    if options:
-        raise click.UsageError(f"{', '.join(options)}: the crawl {name} has its own settings, by which it goes.")

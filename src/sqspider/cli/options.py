@@ -232,14 +232,19 @@ def _origins(context: click.Context, parameter: click.Parameter, values: tuple[s
     return tuple(dict.fromkeys(origins))
 
 
-origins_option = click.option(
-    "--send-to", "origins", multiple=True, callback=_origins, metavar="ORIGIN",
-    help="Send headers and log-ins to this scheme, host and port. May be repeated.  [default for a crawl: the origins "
-    "of the URLs given]",
-)  # fmt: skip
+def _secrets_option(title: str) -> Callable[[Any], Any]:
+    where = click.Path(exists=True, file_okay=False)
+    words = "Where the files of file:NAME lie."
+    return section(title, click.option("--secrets", type=where, metavar="FOLDER", help=words))
 
+
+def _origins_option(words: str) -> Callable[[Any], Any]:
+    return click.option("--send-to", "origins", multiple=True, callback=_origins, metavar="ORIGIN", help=words)
+
+
+_AS_WHOM: Final = "As whom it asks"
 identity_options = section(
-    "As whom it asks",
+    _AS_WHOM,
     click.option(
         "--header", "headers", multiple=True, type=Pair(":"), metavar="'NAME: VALUE'",
         help="Send this header. May be repeated. A VALUE that is secret is written env:SQSPIDER_SECRET_…, an "
@@ -248,15 +253,21 @@ identity_options = section(
     click.option("--cookie", "cookies", multiple=True, type=Pair("="), metavar="NAME=VALUE", help="Send this cookie."),
     click.option("--login", metavar="USER:PASSWORD", help="Log in by HTTP's basic authentication."),
     click.option("--bearer", metavar="TOKEN", help="Log in by this token."),
-    origins_option,
+    _origins_option(
+        "Send these four to this scheme, host and port. May be repeated.  [default: those of the URLs given]"
+    ),
 )  # fmt: skip
 """The options of an :class:`Identity` that only crawls with a row have."""
 
-secrets_option = click.option(
-    "--secrets", type=click.Path(exists=True, file_okay=False), metavar="FOLDER",
-    help="Where the files of file:NAME lie.",
-)  # fmt: skip
+secrets_option = _secrets_option(_AS_WHOM)
+"""Goes with these, where a worker is started."""
 
+_ALLOWING: Final = "What crawls may have beside what it does itself"
+allowing_options = all_of(
+    section(_ALLOWING, _origins_option("They may send secrets to this scheme, host and port. May be repeated.")),
+    _secrets_option(_ALLOWING),
+)
+"""What the start of a worker allows."""
 
 fetch_options = section(
     "How pages are fetched",

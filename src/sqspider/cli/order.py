@@ -11,7 +11,7 @@ import msgspec
 from sqspider.cli import consent
 from sqspider.cli.changes import changes_of, words_of
 from sqspider.cli.config_file import ConfigFile, config_for, whole
-from sqspider.cli.said import NEW, check_said, identity_said, said_in, with_links, with_origins, with_said
+from sqspider.cli.said import NEW, checked_said, identity_said, said_in, with_links, with_origins, with_said
 from sqspider.cli.shared import Shared
 from sqspider.crawl import Crawl, Identity, State
 from sqspider.frontier import Frontier
@@ -45,7 +45,7 @@ class Order(NamedTuple):
         if "config" in context.params:
             config = config_for(context, context.params["config"], name)
         order = cls(name or (config and config.crawl) or DEFAULT_CRAWL, said_in(context), config, **more)
-        check_said(order.spoken)
+        checked_said(order.spoken)
         return order
 
     @property

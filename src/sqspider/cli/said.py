@@ -142,9 +142,11 @@ def with_said(crawl: Crawl, said: Said) -> Crawl:
         return msgspec.structs.replace(crawl, **changed)
 
 
-def check_said(said: Said) -> None:
-    """Raise ``click.UsageError`` for what can be said of no crawl, whatever its URLs."""
-    with_said(NEW, {"send-to": ("https://example.com",), **{name: value for name, value in said.items() if value}})
+def checked_said(said: Said) -> Crawl:
+    """A crawl that says it and nothing else. Raises ``click.UsageError`` for what can be said of none, whatever its
+    URLs."""
+    told = {name: value for name, value in said.items() if value}
+    return with_said(NEW, {"send-to": ("https://example.com",), **told})
 
 
 def with_links(said: Said, scope: Scope) -> dict[str, Any]:
@@ -158,7 +160,7 @@ def with_origins(said: Said, crawl: Crawl, urls: Sequence[str]) -> dict[str, Any
     told = dict(said)
     if not any(told.get(name) for name in TO_ORIGINS) or told.get("send-to") or crawl.identity.origins:
         return told
-    check_said(told)  # what is wrong with them is said first
+    checked_said(told)  # what is wrong with them is said first
     origins = origins_of(urls)
     if not origins or len(origins) > MOST_ORIGINS:
         why = f"the URLs given have {len(origins):,}" if origins else "no URL is given"

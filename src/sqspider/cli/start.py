@@ -79,8 +79,7 @@ def start_of(crawl: Crawl, secrets_folder: str | None) -> Start:
     Raises ``click.UsageError`` for what cannot be had here, a secret above all.
     """
     identity, secrets = crawl.identity, Secrets(folder=secrets_folder)
-    for option, reference in _references(identity):
-        _found(secrets, reference, option)
+    check_secrets(identity, secrets)
     blank = FetchOptions()
     own = msgspec.structs.replace(
         blank,
@@ -93,6 +92,12 @@ def start_of(crawl: Crawl, secrets_folder: str | None) -> Start:
     except NotAllowedError as error:
         raise click.UsageError(f"the crawl {crawl.name}: {error}.") from None
     return Start(fetch=fetch, allowed=allowed, secrets_folder=secrets_folder)
+
+
+def check_secrets(identity: Identity, secrets: Secrets) -> None:
+    """Raise ``click.UsageError`` for a secret of an identity that cannot be had here."""
+    for option, reference in _references(identity):
+        _found(secrets, reference, option)
 
 
 def check_lease(options: WorkerOptions, fetch: FetchOptions) -> None:

@@ -146,7 +146,8 @@ class Crawls(_Shared, Protocol):
     """The rows of crawls, where their scopes are measured from, and what is put aside of them.
 
     A URL of a crawl that is not there, or of one of its name that was removed, is not recorded: it is not new, and
-    its claim is refused. (AWS: asking would cost a read for each; there whoever works asks before.)
+    its claim is refused. (AWS: what is enqueued is not asked about, which would cost a read for each batch; there
+    whoever works asks before.)
     """
 
     async def crawls(self) -> list[Crawl]:

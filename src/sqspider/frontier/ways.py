@@ -16,7 +16,7 @@ import msgspec
 from sqspider.crawls import MAX_DEPTH, measured_from
 from sqspider.frontier.values import Entry, Onward, Outlinks
 from sqspider.message import Message
-from sqspider.record import Outcome, Reason, Status
+from sqspider.record import Outcome, Reason, Status, record_key
 
 
 class Way(NamedTuple):
@@ -46,7 +46,8 @@ def nearest_of_each(entries: Iterable[Entry]) -> dict[str, Entry]:
     """Entries by key, in their order: the first of each, on the nearest of their ways."""
     by_key: dict[str, Entry] = {}
     for entry in entries:
-        key = entry.url if entry.crawl is None else entry.key  # there are as many as links
+        crawl = entry.crawl  # as `Entry.key` has it, without a call of it: there are as many as links
+        key = entry.url if crawl is None else record_key(entry.url, crawl.name)
         first = by_key.setdefault(key, entry)
         if entry.depth < first.depth or entry.redirects < first.redirects:
             nearer = entry if entry.depth < first.depth else first

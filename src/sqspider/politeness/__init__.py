@@ -22,7 +22,7 @@ from sqspider.frontier import Clock, Hosts
 from sqspider.host import HostRow, Passage, delay_for
 from sqspider.host_trouble import PATIENCE, Patience, Stage
 from sqspider.message import Message
-from sqspider.politeness.agent import Agent
+from sqspider.politeness.agent import Agent as Agent
 from sqspider.politeness.budgets import Budgets, has_budget
 from sqspider.politeness.entering import BEGIN_SECONDS as BEGIN_SECONDS
 from sqspider.politeness.entering import PROBE_POLL_SECONDS as PROBE_POLL_SECONDS

@@ -26,7 +26,7 @@ from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Clock, Counts, Frontier
 from sqspider.log import get_logger
 from sqspider.message import Message
-from sqspider.politeness.agent import Agent
+from sqspider.politeness import Agent
 from sqspider.record import Status
 from sqspider.work.allowed import NotAllowedError
 from sqspider.work.fetchers import Agents

@@ -16,7 +16,7 @@ import msgspec
 
 from sqspider import secret
 from sqspider.crawl import Identity
-from sqspider.politeness.agent import Agent
+from sqspider.politeness import Agent
 from sqspider.politeness.network import Network
 from sqspider.redact import learn_secret
 from sqspider.url import origin_of

@@ -11,8 +11,7 @@ import msgspec
 
 from sqspider.frontier import Clock, Delivery, Won
 from sqspider.message import Message
-from sqspider.politeness import Permission, Politeness
-from sqspider.politeness.agent import Agent
+from sqspider.politeness import Agent, Permission, Politeness
 from sqspider.url import host_of
 from sqspider.work.gate import Gate
 from sqspider.work.large_bodies import Space

@@ -212,11 +212,11 @@ class Intake:
             if not self._has_room:
                 await self._hand.until(lambda: self._has_room or self._endings.are_some_left)
                 continue
-            places = self._places
+            places, was_idle = self._places, self._hand.is_empty and not self._endings.are_some_left
             left = await self._budget_left(places)
             if left is None or left > 0:
                 return places if left is None else min(places, left)
-            if self._hand.is_empty and not self._endings.are_some_left:
+            if was_idle:  # before it was asked: what ended meanwhile may be no page, and leave room for one
                 return 0
             await self._hand.until(lambda: self._hand.changes > changes)  # noqa: B023 - it is waited for here
         return 0

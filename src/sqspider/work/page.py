@@ -97,6 +97,19 @@ def seed_led_to(page: PageLinks, message: Message, measure: Measure) -> str:
     return new_seed(page.leads_to, message, measure)
 
 
+def new_links(page: PageLinks | None, message: Message, recorded: Recorded) -> list[str]:
+    """The links of a page that are to be followed, wherever they lie; but for those that are known to be ``recorded``,
+    where none is too deep."""
+    if page is None or page.nofollow or message.settings.scope is Scope.PAGE:
+        return []
+    links, crawl, hides = chain(page.links, page.too_long), message.key_of(""), recorded.hides
+    if message.settings.max_depth is not None:
+        return list(links)
+    if not crawl:
+        return [link for link in links if not hides(link, MAX_DEPTH)]
+    return [link for link in links if not hides(crawl + link, MAX_DEPTH)]
+
+
 class Links(NamedTuple):
     """Where a visit leads."""
 
@@ -104,25 +117,34 @@ class Links(NamedTuple):
     outlinks: Outlinks | None  # all of it, where some of that may be too deep
 
 
-def links_of(assessed: Assessed, message: Message, recorded: Recorded, measure: Measure) -> Links:
-    """Where a visit leads: of a redirect its target, of a page its links that lie within the crawl; but for what is
-    known to be ``recorded``, on no longer a way. Raises :class:`sqspider.patterns.TooSlowError`."""
-    outlinks, entry = _outlinks_of(assessed, message, measure), assessed.entry
+def links_of(assessed: Assessed, message: Message, recorded: Recorded, links: Iterable[str], measure: Measure) -> Links:
+    """Where a visit leads: of a redirect its target, of a page those of :func:`new_links` that lie within the crawl;
+    but for what is known to be ``recorded``, on no longer a way. Raises :class:`sqspider.patterns.TooSlowError`."""
+    outlinks, entry, page = _outlinks_of(assessed, message, links, measure), assessed.entry, assessed.page
     if entry is not None and not recorded.hides(entry.key, _known_at(entry.depth, message)):
         return Links((entry,), outlinks)
-    page = assessed.page
-    return Links(_new_links(page, message, recorded, measure, outlinks) if page is not None else (), outlinks)
+    if page is None:
+        return Links((), outlinks)
+    onward, seed = _way_of_links(page, message)
+    way = way_on(onward, Way(message.depth, message.redirects))
+    if not is_within_depth(way, message.settings.max_depth):
+        return Links((), outlinks)
+    if outlinks is None:
+        links = within(links, message.settings, _measured_from(seed, message, measure))
+    else:
+        known_at = _known_at(way.depth, message)
+        links = (link for link in outlinks.urls if not recorded.hides(message.key_of(link), known_at))
+    return Links(_entries(links, way, seed, message), outlinks)
 
 
-def links_judged(page: PageLinks, message: Message, recorded: Recorded) -> Iterable[str]:
-    """The links of a page for which it is to be known whether they lie within the crawl."""
-    links = chain(page.links, page.too_long)
-    if message.settings.max_depth is not None:
-        return links
-    return (link for link in links if not recorded.hides(message.key_of(link), MAX_DEPTH))
+def _entries(links: Iterable[str], way: Way, seed: str, message: Message) -> Iterator[Entry]:
+    (depth, redirects), parent, crawl = way, message.url, message.crawl
+    settings = message.settings if crawl is not None else measured_from(message.settings, seed)
+    for link in links:
+        yield Entry(url=link, depth=depth, parent=parent, settings=settings, redirects=redirects, crawl=crawl)
 
 
-def _outlinks_of(assessed: Assessed, message: Message, measure: Measure) -> Outlinks | None:
+def _outlinks_of(assessed: Assessed, message: Message, links: Iterable[str], measure: Measure) -> Outlinks | None:
     """All that a visit leads to within its crawl, however deep that is; none where no depth is too deep, or it leads
     nowhere. Of what has not changed it is known from before."""
     outcome, page = assessed.outcome, assessed.page
@@ -134,32 +156,8 @@ def _outlinks_of(assessed: Assessed, message: Message, measure: Measure) -> Outl
         return Outlinks(onward=Onward.REDIRECT, is_other_for_seeds=outcome.is_redirect)
     onward, seed = _way_of_links(page, message)
     is_other_for_seeds = page.leads_to is not None and onward is Onward.LINK
-    links = () if _leads_nowhere(page, message) else chain(page.links, page.too_long)
     urls = within(links, message.settings, _measured_from(seed, message, measure))
     return Outlinks(tuple(urls), onward, is_other_for_seeds)
-
-
-def _new_links(
-    page: PageLinks, message: Message, recorded: Recorded, measure: Measure, outlinks: Outlinks | None
-) -> Iterator[Entry]:
-    onward, seed = _way_of_links(page, message)
-    depth, redirects = way = way_on(onward, Way(message.depth, message.redirects))
-    settings, crawl, known_at = message.settings, message.crawl, _known_at(depth, message)
-    if _leads_nowhere(page, message) or not is_within_depth(way, settings.max_depth):
-        return
-    if outlinks is None:
-        links: Iterable[str] = within(
-            links_judged(page, message, recorded), settings, _measured_from(seed, message, measure)
-        )
-    else:
-        links = (link for link in outlinks.urls if not recorded.hides(message.key_of(link), known_at))
-    inherited = settings if crawl is not None else measured_from(settings, seed)
-    for link in links:
-        yield Entry(url=link, depth=depth, parent=message.url, settings=inherited, redirects=redirects, crawl=crawl)
-
-
-def _leads_nowhere(page: PageLinks, message: Message) -> bool:
-    return message.settings.scope is Scope.PAGE or page.nofollow
 
 
 def _known_at(depth: int, message: Message) -> int:

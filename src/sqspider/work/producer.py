@@ -11,7 +11,7 @@ from sqspider.crawl import CrawlRef
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Entry, Frontier
 from sqspider.work.lists import Listed, RefusedLine
-from sqspider.work.scopes import add_seeds, is_measured
+from sqspider.work.seeding import add_seeds, is_measured
 from sqspider.work.seeds import read_url
 
 BATCH: Final = 500

@@ -19,7 +19,7 @@ from sqspider.work.desk import Desk
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
-from sqspider.work.page import Assessed, Links, assess, links_of
+from sqspider.work.page import Assessed, Links, assess, links_of, new_links
 from sqspider.work.scopes import Scopes
 
 TOO_LONG: Final = Blocked(
@@ -83,11 +83,13 @@ class Rules:
 
     async def links(self, message: Message, assessed: Assessed) -> Links:
         """Where a visit leads. Where a seed leads to by then is noted as one."""
+        recorded = self._memories.recorded
+        links = new_links(assessed.page, message, recorded)
         if message.crawl is None:
             measure = Measure.of(message.settings, message.seed)
         else:
-            measure = await self.scopes.measure_links(message, assessed, self._memories.recorded)
-        return links_of(assessed, message, self._memories.recorded, measure)
+            measure = await self.scopes.measure_links(message, assessed, links)
+        return links_of(assessed, message, recorded, links, measure)
 
     async def verdict_on(self, visit: Visit) -> Blocked | Postponed | Awaited | None:
         """Whether a URL may be fetched, as :meth:`Politeness.judge` says it. What was queued before its crawl's limits

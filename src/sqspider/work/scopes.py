@@ -6,69 +6,25 @@ Seeds are kept by site, and asked for by the sites of a page's links: one call a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 from typing import Final
-
-import msgspec
 
 from sqspider.crawl import Crawl, CrawlRef
 from sqspider.frontier import Clock, Frontier
+from sqspider.log import get_logger
 from sqspider.message import Message
-from sqspider.record import UrlRecord
-from sqspider.scope import Measure, folders_of, site_of
-from sqspider.url import Scope, in_scope
+from sqspider.scope import Measure, site_of
+from sqspider.url import Scope
 from sqspider.work.crawls import CrawlRows
-from sqspider.work.memories import Recorded
-from sqspider.work.page import Assessed, links_judged, seed_led_to
+from sqspider.work.page import Assessed, seed_led_to
+from sqspider.work.seeding import add_seeds, is_measured, mark_of, note_seeds_anew
 
 ABSENT_SECONDS: Final = 60.0  # that a site is held to have no seed: whoever noted one may have died before it said so
 MOST_SITES: Final = 20_000  # of one crawl that are remembered
 MOST_CRAWLS: Final = 100
 
-
-async def add_seeds(frontier: Frontier, ref: CrawlRef, seeds: Iterable[str], scope: Scope) -> bool:
-    """Measure a crawl's scope from these canonical URLs, too; whether any of that is new.
-
-    All workers hear of it within seconds: what they found to lie outside may lie within. Raises
-    :class:`sqspider.frontier.FrontierError`.
-    """
-    if not await frontier.add_seeds(ref, folders_of(seeds, scope)):
-        return False
-    while True:  # somebody else may change the row at the same time
-        row = next((row for row in await frontier.crawls() if row.ref == ref), None)
-        if row is None:
-            return True  # it was removed
-        if await frontier.save_crawl(msgspec.structs.replace(row, seeds_version=row.seeds_version + 1)):
-            return True
-
-
-async def note_seeds_anew(frontier: Frontier, row: Crawl) -> None:
-    """Note the seeds of a crawl whose scope is another kind than before: they are kept by what that measures from.
-
-    Reads all of its records. Raises :class:`sqspider.frontier.FrontierError`.
-    """
-    scope = row.settings.scope
-    if not is_measured(scope):
-        return
-    async for records in frontier.scan(crawl=row.name):
-        seeds = [url for record in records if record.depth == 0 for url in _seeds_told_by(record)]
-        if seeds:
-            await add_seeds(frontier, row.ref, seeds, scope)
-
-
-def _seeds_told_by(record: UrlRecord) -> Iterator[str]:
-    """A seed's record, or one of where such a one led within its own site; and where it leads itself."""
-    if record.parent is not None and not in_scope(record.url, Scope.DOMAIN, record.parent):
-        return
-    yield record.url
-    to = record.outcome.redirect_to if record.outcome is not None else None
-    if to is not None and in_scope(to, Scope.DOMAIN, record.url):
-        yield to
-
-
-def is_measured(scope: Scope) -> bool:
-    """Whether a scope is measured from seeds at all."""
-    return scope is not Scope.PAGE and scope is not Scope.ANY
+log = get_logger(__name__)
 
 
 class _Sites:
@@ -80,11 +36,13 @@ class _Sites:
         self.since = 0.0  # when the first of ``absent`` was asked for
         self.folders: dict[str, frozenset[str]] = {}  # by site
         self.absent: set[str] = set()
+        self.is_noted = False  # the seeds are, for this kind of scope
 
     def forget_what_may_have_changed(self, row: Crawl, now: float) -> None:
         scope = row.settings.scope
         if scope is not self.scope:
             self.folders.clear()
+            self.is_noted = False
         if (scope, row.seeds_version) != (self.scope, self.version) or not 0 <= now - self.since < ABSENT_SECONDS:
             self.absent.clear()
             self.since = now
@@ -108,6 +66,7 @@ class Scopes:
         self._crawls = crawls
         self._clock = clock
         self._sites: dict[CrawlRef, _Sites] = {}
+        self._noting = asyncio.Lock()  # of seeds anew, which reads all records
 
     def known(self, message: Message) -> Measure | None:
         """From where the scope is measured for a message's own URL, where nothing is to be asked for that."""
@@ -138,18 +97,27 @@ class Scopes:
         }
         if own not in sites.folders:  # in the worst case all of its links are of its own site: look again
             asked.add(own)
+        if asked and not sites.is_noted:
+            await self._note_where_needed(row, sites)
         if asked:
             found = await self._frontier.seeds(message.crawl, sorted(asked))
             sites.note(asked, found)
         return Measure(scope, "", sites.folders)
 
-    async def measure_links(self, message: Message, assessed: Assessed, recorded: Recorded) -> Measure:
-        """From where it is measured for the links of a page, but for those that need not be judged, since they are
-        known to be ``recorded``. Where a seed leads is noted, so before its record ends."""
-        page, links = assessed.page, list[str]()
-        if page is not None:
-            links += links_judged(page, message, recorded)
-            links += (page.leads_to,) if page.leads_to is not None else ()
+    async def _note_where_needed(self, row: Crawl, sites: _Sites) -> None:
+        """Note the seeds of a crawl whose scope is of another kind by now, if nobody has yet."""
+        async with self._noting:
+            mark = mark_of(row.settings.scope)
+            if not sites.is_noted and mark not in await self._frontier.seeds(row.ref, (mark,)):
+                log.info("seeds_noted_anew", crawl=row.name, scope=row.settings.scope.value)
+                await note_seeds_anew(self._frontier, row)
+            sites.is_noted = True
+
+    async def measure_links(self, message: Message, assessed: Assessed, links: Sequence[str]) -> Measure:
+        """From where it is measured for some links of a page. Where a seed leads is noted, so before its end."""
+        page = assessed.page
+        if page is not None and page.leads_to is not None:
+            links = (*links, page.leads_to)
         measure = await self.measure(message, links)
         seed = assessed.seed or (seed_led_to(page, message, measure) if page is not None else "")
         if message.crawl is None or not seed:

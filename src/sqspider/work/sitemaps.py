@@ -18,8 +18,7 @@ from sqspider.crawls import CrawlSettings, measured_from
 from sqspider.frontier import Clock, Entry, Frontier
 from sqspider.message import Message
 from sqspider.patterns import TooSlowError
-from sqspider.politeness import Asked, Awaited, Hop, Politeness, Postponed, Request
-from sqspider.politeness.agent import Agent
+from sqspider.politeness import Agent, Asked, Awaited, Hop, Politeness, Postponed, Request
 from sqspider.record import Reason
 from sqspider.scope import Measure, within
 from sqspider.url import Refused, Scope, authority_of, canonicalize, in_scope, origin_of, without_tracking
@@ -28,8 +27,8 @@ from sqspider.web.options import FetchOptions
 from sqspider.web.sitemap import MAX_SITEMAP_BYTES, ChildSitemap, SitemapEntry, SitemapReader
 from sqspider.work.allowed import Allowed
 from sqspider.work.fetchers import Agents
-from sqspider.work.scopes import add_seeds
 from sqspider.work.secrets import Secrets
+from sqspider.work.seeding import add_seeds
 from sqspider.work.worker import fatal_one
 
 MAX_LEVELS: Final = 4  # indexes within one another, and the sitemap itself; sitemaps.org knows of two

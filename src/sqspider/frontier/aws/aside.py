@@ -22,6 +22,7 @@ from sqspider.frontier.aws.parking import is_parked
 from sqspider.frontier.aws.table import READ_BATCH, Statement
 from sqspider.frontier.values import Deferral, Delivery
 from sqspider.log import get_logger
+from sqspider.message import Message, decode_message
 from sqspider.record import split_key
 from sqspider.url import host_of
 
@@ -47,7 +48,7 @@ class Aside(Messages):
     async def park(self, deliveries: Sequence[Delivery]) -> None:
         now = self._clock()
         until = now + ASIDE_SECONDS
-        live = [delivery for delivery in deliveries if not is_stale(delivery, now)]
+        live = [delivery for delivery in deliveries if _is_of_crawl(delivery) and not is_stale(delivery, now)]
         rests = [Deferral(delivery=it, until=until) for it in live if is_parked(until, now, it.body)]
         kept = await self._park(rests, are_aside=True)
         # What is being worked on besides has a message that waits as long as SQS lets it.
@@ -85,11 +86,21 @@ class Aside(Messages):
         return Release(self._table.statement(MOVE_DUE_ON, url, parameters), message)
 
     async def _release_all(self, releases: Sequence[Release]) -> int:
-        """First the new ``due_at``, then the message: who dies in between is found again later. How many were sent."""
+        """First the new ``due_at``, then the message: who dies in between is found again later. How many were sent.
+
+        Where an answer was lost the message may be sent twice, which does no harm; else it would be late.
+        """
         written = await self._table.write([it.statement for it in releases])
-        messages = [it.message for it, w in zip(releases, written, strict=True) if it.message is not None and w.is_done]
+        over = [it for it, w in zip(releases, written, strict=True) if w.is_done or w.is_unsure]
+        messages = [it.message for it in over if it.message is not None]
         await self._queue.send(messages)
         return len(messages)
+
+
+def _is_of_crawl(delivery: Delivery) -> bool:
+    """Whether a delivery is of a crawl: what is loose always runs."""
+    message = decode_message(delivery.body)
+    return isinstance(message, Message) and message.crawl is not None
 
 
 def _is_aside(item: Item) -> bool:

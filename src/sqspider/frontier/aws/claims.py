@@ -23,6 +23,7 @@ from sqspider.frontier.answers import (
     host_sums,
     is_held,
     not_before,
+    not_current,
     prolonged,
 )
 from sqspider.frontier.aws.attributes import Item, n, number, s, text
@@ -35,7 +36,9 @@ from sqspider.frontier.aws.items import (
     entry_of,
     fence,
     is_of,
+    is_of_crawl,
     is_own,
+    of_crawl,
     shard_of,
     was_queued,
     won_of,
@@ -48,6 +51,7 @@ from sqspider.frontier.aws.table import Statement, Written
 from sqspider.frontier.values import ClaimRequest, Entry, Finish, FrontierBusyError, Hold, Lost, LostReason, Retry, Won
 from sqspider.frontier.ways import Way, handed_on, is_by_way
 from sqspider.log import get_logger
+from sqspider.message import Message
 from sqspider.record import Operation, Status
 from sqspider.url import host_of
 
@@ -56,7 +60,7 @@ CLAIM: Final = """
 UPDATE "{table}"
 SET "status" = 'processing' SET "attempt" = "attempt" + 1 SET "unended" = "unended" + 1
 SET "worker_id" = ? SET "claim_id" = ? SET "lease_until" = ? SET "claimed_at" = ?
-WHERE "url" = ? AND "lease_until" < ?
+WHERE "url" = ? AND "lease_until" < ?{of_crawl}
 RETURNING ALL NEW *
 """
 FINISH: Final = """
@@ -100,13 +104,16 @@ class Claims(Messages, CrawlRows):
         answers: dict[str, Won | Lost] = {}
         waiting = list(by_url)
         for _ in range(CLAIM_ROUNDS):
-            tried = await self._try(waiting, claimant)
+            tried = await self._try({url: by_url[url].message for url in waiting}, claimant)
             answers |= tried.answers
             waiting = tried.free
             if tried.missing:  # a message whose URL has no record is a way in
-                refused = (await self._insert([Entry.of(by_url[url].message) for url in tried.missing])).refused
+                gone = await self._of_no_crawl([by_url[url].message for url in tried.missing])
+                answers |= {url: not_current(by_url[url].message) for url in gone}
+                missing = [url for url in tried.missing if url not in gone]
+                refused = (await self._insert([Entry.of(by_url[url].message) for url in missing])).refused
                 answers |= _refused(refused)
-                waiting = waiting + [url for url in tried.missing if url not in refused]
+                waiting = waiting + [url for url in missing if url not in refused]
             if not waiting:
                 break
         for url in waiting:  # changing hands all the time: look again soon
@@ -114,11 +121,11 @@ class Claims(Messages, CrawlRows):
         await self._flush_if_due()
         return claimed_in_order(requests, answers)
 
-    async def _try(self, urls: list[str], claimant: Claimant) -> _Tried:
+    async def _try(self, messages: Mapping[str, Message], claimant: Claimant) -> _Tried:
         """Try to claim records once, and count those that were queued."""
-        now = self._clock()
+        now, urls = self._clock(), list(messages)
         with self._doubts.unless_answered(Doubt(url, partial(is_own, claimant), self._count_claim) for url in urls):
-            written = await self._table.write([self._claim(url, claimant, now) for url in urls])
+            written = await self._table.write([self._claim(message, claimant, now) for message in messages.values()])
             # One consistent read says why some were lost.
             lost = [url for url, w in zip(urls, written, strict=True) if not w.is_done and not w.refusal]
             found = await self._table.read(lost)
@@ -131,15 +138,18 @@ class Claims(Messages, CrawlRows):
             if is_own(claimant, item):  # the answer was lost
                 self._count_claim(item)
             told = claim_told(url, claim_in(item), claimant, now)
+            if not is_of_crawl(item, messages[url]):
+                told = not_current(messages[url])
             if told is not None:
                 answers[url] = told
         missing = [url for url in lost if url not in found]
         return _Tried(answers, missing, [url for url in lost if url in found and url not in answers])
 
-    def _claim(self, url: str, claimant: Claimant, now: float) -> Statement:
-        lease_until = now + claimant.lease_seconds
+    def _claim(self, message: Message, claimant: Claimant, now: float) -> Statement:
+        url, lease_until = message.key, now + claimant.lease_seconds
         values = [s(claimant.worker_id), s(claimant.claim_id), n(lease_until), n(now), s(url), n(now)]
-        return self._table.statement(CLAIM, url, values)
+        where, crawl = of_crawl(message)
+        return Statement(url, CLAIM.format(table=self._table.name, of_crawl=where), [*values, *crawl])
 
     def _count_claim(self, item: Item) -> None:
         if was_queued(item):

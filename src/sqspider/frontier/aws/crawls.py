@@ -104,6 +104,7 @@ class Crawls(CrawlRows):
         if not await self._begin_removal(ref):
             return 0
         removed = 0
+        await self._host_rows.raise_generation()  # as when the table is cleared: now, in case it dies, and at the end
 
         async def remove(items: list[Item]) -> None:
             nonlocal removed
@@ -130,6 +131,7 @@ class Crawls(CrawlRows):
         if ref.name != DEFAULT_CRAWL:
             await self._sums.remove(ref.name)
         await self.flush()
+        await self._host_rows.raise_generation()  # before its name is free: the next one may have the same URLs
         await self._end_removal(ref)
         return removed
 

@@ -35,7 +35,8 @@ from sqspider.frontier.answers import Claimant
 from sqspider.frontier.aws.attributes import Item, n, number, optional, plain, s, text, typed
 from sqspider.frontier.aws.table import MAX_KEY_BYTES
 from sqspider.frontier.values import Entry, Won
-from sqspider.record import Kept, Outcome, Status, UrlRecord, decode_outcome, split_key
+from sqspider.message import Message
+from sqspider.record import DEFAULT_CRAWL, Kept, Outcome, Status, UrlRecord, decode_outcome, split_key
 from sqspider.url import host_of
 
 SHARDS: Final = 8  # of the index: a thousand writes a second each
@@ -197,6 +198,19 @@ def crawl_of(item: Item) -> CrawlRef | None:
     """The crawl that a record names. Raises ``ValueError``."""
     named = text(item, "crawl")
     return None if named is None else CrawlRef.parse(named)
+
+
+def of_crawl(message: Message) -> tuple[str, list[dict[str, Any]]]:
+    """What a condition says besides, and its parameters: a record of the message's crawl, not of one of its name that
+    was removed. (In the default crawl's place there are loose records, too.)"""
+    if message.crawl is None or message.crawl.name == DEFAULT_CRAWL:
+        return "", []
+    return ' AND "crawl" = ?', [s(str(message.crawl))]
+
+
+def is_of_crawl(item: Item, message: Message) -> bool:
+    """Whether the condition of :func:`of_crawl` holds."""
+    return all(item.get("crawl") == crawl for crawl in of_crawl(message)[1])
 
 
 def won_of(url: str, item: Item) -> Won:

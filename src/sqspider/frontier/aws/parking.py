@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from sqspider.frontier.aws.attributes import n, s
-from sqspider.frontier.aws.items import shard_of
+from sqspider.frontier.aws.crawl_rows import CrawlRows
+from sqspider.frontier.aws.items import of_crawl, shard_of
 from sqspider.frontier.aws.outgoing import MAX_DELAY_SECONDS, encoded
 from sqspider.frontier.aws.records import Parked, Records
 from sqspider.frontier.aws.table import Statement
@@ -21,7 +22,7 @@ WHERE "url" = ? AND "status" = 'queued'
 """
 
 
-class Parking(Records):
+class Parking(Records, CrawlRows):
     """Records that keep their own message."""
 
     async def _park(self, deferrals: Sequence[Deferral], *, are_aside: bool = False) -> set[str]:
@@ -41,19 +42,30 @@ class Parking(Records):
                 receipts[key] = deferral.delivery.receipt
                 messages[key] = message
                 parked[key] = Parked(parked_until(deferral.until, now), body_of(deferral), are_aside)
-        written = await self._table.write([self._parks(url, it) for url, it in parked.items()])
+        written = await self._table.write([self._parks(messages[url], it) for url, it in parked.items()])
         kept = {url for url, w in zip(parked, written, strict=True) if w.is_done}
         others = await self._table.read(url for url in parked if url not in kept)
         kept |= {url for url, item in others.items() if "lease_until" not in item}  # finished
-        missing = [Entry.of(messages[url]) for url in parked if url not in kept and url not in others]
+        missing = [messages[url] for url in parked if url not in kept and url not in others]
+        gone = await self._of_no_crawl(missing)
         if missing:
-            kept |= set((await self._insert(missing, parked=parked)).new)
+            entries = [Entry.of(message) for message in missing if message.key not in gone]
+            kept |= set((await self._insert(entries, parked=parked)).new)
         return {receipts[url] for url in kept}
 
-    def _parks(self, url: str, parked: Parked) -> Statement:
-        aside = [n(parked.until)] if parked.is_aside else []
-        text = PARK.format(table=self._table.name, more=' SET "aside" = ?' if aside else "")
-        return Statement(url, text, [n(parked.until), s(shard_of(url, is_parked=True)), s(parked.body), *aside, s(url)])
+    def _parks(self, message: Message, parked: Parked) -> Statement:
+        url, text = message.key, PARK.format(table=self._table.name, more=' SET "aside" = ?' if parked.is_aside else "")
+        parameters = [n(parked.until), s(shard_of(url, is_parked=True)), s(parked.body)]
+        parameters += [n(parked.until)] if parked.is_aside else []
+        where, crawl = of_crawl(message)
+        return Statement(url, text + where, [*parameters, s(url), *crawl])
+
+    async def _of_no_crawl(self, messages: Sequence[Message]) -> set[str]:
+        """The keys of messages whose crawl is not there: they are no way in. One read, if any names a crawl."""
+        if all(message.crawl is None for message in messages):
+            return set()
+        there = {row.ref for row in await self.crawls()}
+        return {message.key for message in messages if message.crawl is not None and message.crawl not in there}
 
 
 def is_parked(moment: float, now: float, body: str) -> bool:

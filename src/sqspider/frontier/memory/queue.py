@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -201,13 +202,9 @@ class MessageQueue:
         if stored is not None and stored.message is not None and stored.message.crawl is not None:
             self._place(replace(stored, receive_count=0, receipt=""), Precedence.ASIDE, math.inf)
 
-    def parked(self) -> list[CrawlRef]:
-        """The crawls of which something is put aside."""
-        return [ref for ref, ids in self._aside.items() if ids]
-
-    def unpark(self, ref: CrawlRef, now: float) -> int:
-        """Make visible what was put aside of a crawl; how many."""
-        ids = sorted(self._aside.get(ref, ()))
+    def unpark(self, ref: CrawlRef | None, now: float) -> int:
+        """Make visible what was put aside of a crawl, or of all of them; how many."""
+        ids = sorted(self._aside.get(ref, ()) if ref else chain.from_iterable(self._aside.values()))
         for id_ in ids:
             self._place(self.live[id_], Precedence.FRESH, now)
         return len(ids)

@@ -80,9 +80,8 @@ class Upkeep(Messages):
 
     @operation
     def clear_table(self, on_removed: Callable[[int], None] = lambda _: None) -> int:
-        removed, queue = len(self._store.records), self._store.queue
-        for ref in queue.parked():  # their crawls go now: whoever receives them ends them
-            queue.unpark(ref, self._clock())
+        removed = len(self._store.records)
+        self._store.queue.unpark(None, self._clock())  # their crawls go now: whoever receives them ends them
         self._store.clear()
         self._store.generation += 1
         on_removed(removed)

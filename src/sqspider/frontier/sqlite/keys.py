@@ -25,8 +25,7 @@ def _host_bits(host: str) -> bytes:
     return blake2b(host.encode(), digest_size=3).digest()
 
 
-@functools.lru_cache(maxsize=1024)  # what a turn takes is asked for again in its claim and in its end
-def key_of(url: str) -> int:
+def new_key_of(url: str) -> int:
     """64 bits by which the record of a canonical URL, or of "@NAME URL", is found: 24 of its host, 40 of itself.
 
     What belongs to a host lies together, so that the links of a page touch few pages of the file. Two records may
@@ -34,6 +33,10 @@ def key_of(url: str) -> int:
     """
     rest = blake2b(url.encode(), digest_size=_URL_BITS // 8).digest()
     return int.from_bytes(_host_bits(host_of(url)) + rest, "big", signed=True)
+
+
+key_of: Final = functools.lru_cache(maxsize=1024)(new_key_of)
+"""The same: what a turn takes is asked for again in its claim and in its end. Links are not, and would fill it."""
 
 
 def key_or_none(url: object) -> int | None:

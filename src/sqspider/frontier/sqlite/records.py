@@ -20,7 +20,7 @@ from sqspider.crawl import CrawlRef, decode_crawl
 from sqspider.crawls import CrawlSettings, encode_settings
 from sqspider.frontier.answers import counted, is_due
 from sqspider.frontier.sqlite.connection import Transaction
-from sqspider.frontier.sqlite.keys import key_of, with_keys
+from sqspider.frontier.sqlite.keys import new_key_of, with_keys
 from sqspider.frontier.sqlite.reopening import reopen
 from sqspider.frontier.sqlite.rows import STATUSES, Belonging, belonging_of, pack_kept, unpack_kept
 from sqspider.frontier.values import Entry
@@ -85,7 +85,7 @@ def record(transaction: Transaction, by_key: Mapping[str, Entry], queue: int | N
     if not by_key:
         return Recorded(set(), {})
     connection, now = transaction.connection, transaction.now
-    keys = {key: key_of(key) for key in by_key}
+    keys = {key: new_key_of(key) for key in by_key}
     parent_keys = _parent_keys(by_key.values())
     known = _known(transaction, by_key, keys, parent_keys.values())
     parents = {of: known.ids.get(key, of[1]) for of, key in parent_keys.items()}
