@@ -45,6 +45,7 @@ HOST_GRACE: Final = 300.0  # a day in life; so many idle looks would show nothin
 ROBOTS_GRACE: Final = 400.0
 FETCH: Final = FetchOptions()
 MOST_REDIRECTS: Final = 10  # in a row
+LATEST: Final = 12.0  # seconds that an answer takes in the worst weather
 GIVEN_UP: Final = "the host was given up"
 FAIR: Final = Weather()
 
@@ -219,6 +220,8 @@ class History:
         self.stops_left = plan.stops
         self.operated_at = 0.0  # when the operator did something last
         self.lag_seconds = 5.0 if engine == "aws" else 0.0  # by which what is looked at there may be behind
+        if plan.weather.late or plan.weather.slow:
+            self.lag_seconds = LATEST  # and the look be answered by
         self.blocked: set[str] = set()
 
     def run(self) -> Report:
@@ -538,8 +541,11 @@ class History:
     def _look_at_ways(self, records: dict[str, UrlRecord]) -> None:
         """What was recorded, and how deep, is what a breadth-first walk finds over what was fetched, whatever came
         first."""
-        # A visit more may find less than the one before it did, and a message from before a clearing knows ways of then.
-        is_exact = not self.plan.clears and all(r.status is Status.DONE or not r.visit for r in records.values())
+        # A visit more may find less than the one before it did, and on AWS what a claim found stays that was not ended.
+        # A message from before a clearing knows ways of then.
+        failed = [record for record in records.values() if record.status is not Status.DONE]
+        may_have_led = any(r.visit or (self.engine_name == "aws" and r.attempt > 1) for r in failed)
+        is_exact = not self.plan.clears and not may_have_led
         depths = self._walk(records)
         for url, depth in depths.items():
             record = records.get(url)
