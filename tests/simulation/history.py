@@ -268,7 +268,7 @@ class History:
         crawl = Crawl(name=DEFAULT_CRAWL, id=f"{self.seed:x}", settings=self.settings)
         assert await self.looker.save_crawl(crawl)
         await add_seeds(self.looker, crawl.ref, seeds, self.settings.scope)
-        await self.looker.enqueue([Entry(url=url, crawl=crawl.ref) for url in seeds])
+        await self.looker.enqueue([Entry(url=url, settings=self.settings, crawl=crawl.ref) for url in seeds])
 
     # What happens to workers.
 
@@ -541,10 +541,11 @@ class History:
     def _look_at_ways(self, records: dict[str, UrlRecord]) -> None:
         """What was recorded, and how deep, is what a breadth-first walk finds over what was fetched, whatever came
         first."""
-        # A visit more may find less than the one before it did, and on AWS what a claim found stays that was not ended.
-        # A message from before a clearing knows ways of then.
+        # A visit more may find less than the one before it did, and what a claim found may stay that was not ended: on
+        # AWS, and where somebody takes the pages. A message from before a clearing knows ways of then.
         failed = [record for record in records.values() if record.status is not Status.DONE]
-        may_have_led = any(r.visit or (self.engine_name == "aws" and r.attempt > 1) for r in failed)
+        stays = self.engine_name == "aws" or self.plan.takes > 0
+        may_have_led = any(r.visit or (stays and r.attempt > 1) for r in failed)
         is_exact = not self.plan.clears and not may_have_led
         depths = self._walk(records)
         for url, depth in depths.items():
