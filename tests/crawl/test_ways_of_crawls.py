@@ -14,7 +14,7 @@ from sqspider.crawl import Crawl, CrawlRef
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Delivery, Entry, Frontier
 from sqspider.message import Message, decode_message
-from sqspider.record import UrlRecord, record_key
+from sqspider.record import Status, UrlRecord, record_key
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.work.worker import Worker
@@ -58,12 +58,15 @@ class Crew:
         self._clock, self._host = store.clock, host
         self._hand: dict[str, Delivery] = {}
 
+    async def take(self, path: str) -> None:
+        while path not in self._hand:
+            for delivery in await self.workers[0].frontier.receive(1):
+                self._hand[_message_of(delivery).url.removeprefix(self._host.url)] = delivery
+
     async def visit(self, *visits: tuple[int, str]) -> None:
         for number, path in visits:
-            frontier, worker = self.workers[number]
-            while path not in self._hand:
-                for delivery in await frontier.receive(1):
-                    self._hand[_message_of(delivery).url.removeprefix(self._host.url)] = delivery
+            worker = self.workers[number].worker
+            await self.take(path)
             await worker.work_on([self._hand.pop(path)], until=self._clock() + 60)
 
     async def rest(self, crawl: str = "news") -> dict[str, UrlRecord]:
@@ -145,10 +148,22 @@ async def test_what_was_cut_off_for_its_depth_is_visited_by_a_nearer_way(crew: C
     await changed(frontier, settings=replace(LIMITED, max_depth=2))
     await crew.visit((1, "p"))
     key = record_key(host.url + "p", "news")
-    assert (await frontier.get([key]))[key].status.value == "blocked"
+    assert (await frontier.get([key]))[key].status is Status.BLOCKED
     await crew.visit((1, "near"))
     records = await crew.rest()
-    assert (records["p"].depth, records["p"].status.value) == (2, "done")
+    assert (records["p"].depth, records["p"].status) == (2, Status.DONE)
+
+
+async def test_what_was_too_deep_when_it_was_sent_is_judged_by_what_its_record_says(crew: Crew, host: Site) -> None:
+    host.bodies = dict(DIAMOND)
+    frontier = crew.workers[0].frontier
+    await put_in(frontier, await made(frontier, settings=LIMITED), host.url)
+    await crew.visit((0, ""), (0, "b"), (0, "c"))
+    await crew.take("p")
+    await changed(frontier, settings=replace(LIMITED, max_depth=2))
+    await crew.visit((1, "near"), (1, "p"))
+    record = (await crew.rest())["p"]
+    assert (record.depth, record.status, record.visit) == (2, Status.DONE, 0)
 
 
 def _seed(url: str, crawl: Crawl) -> Entry:

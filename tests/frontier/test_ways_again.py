@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
+import pytest
 
 from sqspider.crawl import Crawl
 from sqspider.crawls import CrawlSettings
@@ -103,3 +104,20 @@ async def test_where_it_led_goes_with_its_crawl(frontier: Frontier) -> None:
     await frontier.enqueue([replace(NEAR, crawl=crawl.ref)])
     records = await all_records(frontier)
     assert {key: record.status for key, record in records.items()} == {record_key(url("p"), "news"): Status.QUEUED}
+
+
+@pytest.mark.parametrize(("max_depth", "is_led_to"), [(1, False), (2, True)])
+async def test_what_is_nearer_once_it_was_claimed_is_gone_into_by_the_limit_in_its_crawl_s_row(
+    frontier: Frontier, max_depth: int, is_led_to: bool
+) -> None:
+    settings = replace(LIMITED, max_depth=max_depth)
+    crawl = Crawl(name="news", id="a1", settings=settings)
+    assert await frontier.save_crawl(crawl)
+    await frontier.enqueue([replace(FAR, crawl=crawl.ref)])
+    delivery = await take_one(frontier)
+    claim = await win(frontier, delivery)
+    await frontier.enqueue([replace(NEAR, crawl=crawl.ref, settings=settings)])
+    finish = Finish(claim=claim, delivery=delivery, outcome=DONE, outlinks=Outlinks((url("q"),)))
+    assert await frontier.finish([finish]) == [True]
+    records = await frontier.get([record_key(url(name), "news") for name in "pq"])
+    assert [record.depth for record in records.values()] == ([1, 2] if is_led_to else [1])

@@ -75,7 +75,7 @@ class Records(Messages):
                 self._follow(record, Way(known.depth, known.redirects), nearer)
         if is_due(entry.lastmod, known.status, known.finished_at, self._clock()):
             self._store.put(replace(self._store.records[entry.key], lastmod=entry.lastmod))
-            self._reopen_one(entry.key, if_changed=now is None)
+            self._reopen_one(entry.key, if_changed=True)
         return False
 
     def _add(self, entry: Entry) -> None:
