@@ -37,8 +37,11 @@ DIAMOND: dict[str, Answer] = {  # to /p: by /near, and by /b and /c
 
 @pytest.fixture(params=["memory", "sqlite", "fake-aws"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    makers = {"memory": InMemoryStore, "sqlite": lambda: SqliteStore(tmp_path), "fake-aws": FakeAwsStore}
-    store: Store = makers[request.param]()
+    store: Store
+    if request.param == "sqlite":
+        store = SqliteStore(tmp_path)
+    else:
+        store = InMemoryStore() if request.param == "memory" else FakeAwsStore()
     yield store
     await store.close()
 

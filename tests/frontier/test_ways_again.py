@@ -94,14 +94,14 @@ async def test_what_is_nearer_and_has_changed_is_asked_for_as_a_whole(frontier: 
 
 async def test_where_it_led_goes_with_its_crawl(frontier: Frontier) -> None:
     """Another that is made after it has other pages, though they may lie in the same place."""
-    for number, leads in enumerate((Outlinks((url("q"),)), None)):
-        crawl = Crawl(name="news", id=f"a{number}", settings=LIMITED)
+    before, after = (Crawl(name="news", id=id_, settings=LIMITED) for id_ in ("a1", "a2"))
+    for crawl, leads in ((before, Outlinks((url("q"),))), (after, None)):
         assert await frontier.save_crawl(crawl)
         await frontier.enqueue([replace(FAR, crawl=crawl.ref)])
         assert await end(frontier, await take_one(frontier), outlinks=leads) == [True]
-        if leads is not None:
+        if crawl is before:
             assert await frontier.remove_crawl(crawl.ref) == 1
-    await frontier.enqueue([replace(NEAR, crawl=crawl.ref)])
+    await frontier.enqueue([replace(NEAR, crawl=after.ref)])
     records = await all_records(frontier)
     assert {key: record.status for key, record in records.items()} == {record_key(url("p"), "news"): Status.QUEUED}
 
