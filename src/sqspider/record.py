@@ -271,14 +271,14 @@ class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str  # canonical; the key
     status: Status
-    depth: int = 0  # links between the seed and this URL, on the way it was first found
-    parent: str | None = None  # the page it was first found on
+    depth: int = 0  # links between a seed and this URL: the fewest that were found
+    parent: str | None = None  # the page where that way was found
     host: str = ""
     lastmod: float | None = None  # what a sitemap said of it
     attempt: int = 0  # the fencing token: claims made so far
     unended: int = 0  # claims in a row that nobody ended
     tries: int = 0  # fetches that met trouble
-    redirects: int = 0  # on the way from the last page to this URL: the fewest of which it was found
+    redirects: int = 0  # on the way from the last page to this URL: the fewest that were found
     visit: int = 0  # visits that ended before this one
     worker_id: str | None = None  # who claimed it last
     claim_id: str | None = None  # which claim of that worker

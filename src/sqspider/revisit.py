@@ -29,9 +29,12 @@ def at_reopening(kept: Kept | None, last: Outcome | None, *, if_changed: bool) -
     kept = kept or _NOTHING
     if last is not None and last.status is Status.DONE:
         kept = replace(kept, good=last)
-    if not if_changed:
-        kept = replace(kept, etag=None, last_modified=None)
-    return _or_none(kept)
+    return _or_none(kept) if if_changed else for_all(kept)
+
+
+def for_all(kept: Kept | None) -> Kept | None:
+    """What is kept where the next visit wants the whole answer."""
+    return kept and _or_none(replace(kept, etag=None, last_modified=None))
 
 
 def conditions_of(kept: Kept | None) -> tuple[str, ...]:

@@ -21,10 +21,8 @@ from sqspider.frontier.answers import (
     counted,
     counts_of,
     enqueued_in_order,
-    first_of_each,
     first_request_of_each,
     given_back,
-    has_fewer_redirects,
     host_sums,
     is_dead,
     is_held,
@@ -64,13 +62,8 @@ def request(name: str, depth: int = 0) -> ClaimRequest:
 # Batches.
 
 
-@given(st.lists(st.builds(Entry, url=names, redirects=st.integers(0, 5), depth=st.integers(0, 5))), st.sets(names))
-def test_of_entries_for_one_url_the_first_counts_with_the_fewest_redirects(entries: list[Entry], new: set[str]) -> None:
-    first = first_of_each(entries)
-    assert list(first) == list(dict.fromkeys(entry.url for entry in entries))
-    for name, entry in first.items():
-        of_url = [e for e in entries if e.url == name]
-        assert entry == replace(of_url[0], redirects=min(e.redirects for e in of_url))
+@given(st.lists(st.builds(Entry, url=names)), st.sets(names))
+def test_of_entries_for_one_url_the_first_is_new(entries: list[Entry], new: set[str]) -> None:
     answers = enqueued_in_order(entries, new)
     assert answers == [e.url in new and e.url not in [b.url for b in entries[:i]] for i, e in enumerate(entries)]
 
@@ -165,13 +158,6 @@ def test_the_longer_a_message_waits_the_more_seldom_its_record_is_looked_at() ->
 
 def test_a_message_dies_at_the_delivery_after_the_last_that_it_may_have() -> None:
     assert [is_dead(receives, 3) for receives in range(5)] == [False, False, False, True, True]
-
-
-def test_fewer_redirects_count_for_open_records() -> None:
-    entry = Entry(url=url("a"), redirects=2)
-    for status in Status:
-        shorter = [has_fewer_redirects(entry, status, redirects) for redirects in (1, 2, 3)]
-        assert shorter == [False, False, not status.is_final]
 
 
 # Sums.

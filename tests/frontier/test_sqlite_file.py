@@ -17,10 +17,23 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from sqspider.cli.main import run
-from sqspider.frontier import Ends, Finish, Frontier, FrontierUnavailableError, RobotsRow, Taking, Won, open_frontier
+from sqspider.crawls import CrawlSettings
+from sqspider.frontier import (
+    Ends,
+    Entry,
+    Finish,
+    Frontier,
+    FrontierUnavailableError,
+    Outlinks,
+    RobotsRow,
+    Taking,
+    Won,
+    open_frontier,
+)
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite.check import Finding, check_file
 from sqspider.frontier.sqlite.counters import COUNTERS
@@ -32,6 +45,7 @@ from sqspider.record import Status
 
 from .kit import (
     A_LITTLE,
+    DONE,
     DUE,
     GONE,
     LEASE,
@@ -502,6 +516,32 @@ async def test_a_turn_believes_no_damaged_record(tmp_path: Path, damage: str) ->
     assert isinstance(third.message, Message)
     assert second.message == decode_message(second.delivery.body)
     assert isinstance(second.message, BadBody) == (second.claim is None) == ("parent" not in damage)
+    await frontier.close()
+
+
+@pytest.mark.parametrize("damage", ["record SET depth = 'x'", "record SET redirects = x'00'", "record SET status = 9"])
+async def test_a_link_to_a_damaged_record_is_one_that_is_known(tmp_path: Path, damage: str) -> None:
+    path, settings = await a_file(tmp_path / "f.db"), CrawlSettings(max_depth=3)
+    change(path, "UPDATE record SET depth = 2")
+    change(path, f"UPDATE {damage} WHERE id = 2")
+    frontier = await opened(path)
+    links = [Entry(url=url(number), depth=1, parent=url("p"), settings=settings) for number in range(3)]
+    assert await frontier.enqueue(links) == [False] * 3
+    assert [(await record_of(frontier, url(number))).depth for number in (0, 2)] == [1, 1]
+    await frontier.close()
+
+
+@pytest.mark.parametrize("damage", ["outlinks SET led = x'00'", "record SET outcome = x'00'", "record SET crawl = 99"])
+async def test_what_was_finished_and_is_damaged_hands_nothing_on(tmp_path: Path, damage: str) -> None:
+    path, entry = tmp_path / "f.db", Entry(url=url("a"), depth=2, parent=url("p"), settings=CrawlSettings(max_depth=3))
+    frontier = await opened(path)
+    await frontier.enqueue([entry])
+    delivery = await take_one(frontier)
+    end = Finish(claim=await win(frontier, delivery), delivery=delivery, outcome=DONE, outlinks=Outlinks((url("b"),)))
+    assert await frontier.finish([end]) == [True]
+    change(path, f"UPDATE {damage}")
+    assert await frontier.enqueue([msgspec.structs.replace(entry, depth=1)]) == [False]
+    assert list(await all_records(frontier)) == [url("a")]
     await frontier.close()
 
 

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 from sqspider.crawl import Crawl
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Entry, Frontier, FrontierUnavailableError
+from sqspider.frontier import Entry, Finish, Frontier, FrontierUnavailableError, Outlinks
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite import file as sqlite_file
 from sqspider.frontier.sqlite import upgrade as upgrading
@@ -29,7 +29,7 @@ from sqspider.frontier.sqlite.file import SCHEMA_VERSION, open_to_work
 from sqspider.message import Message
 from sqspider.record import Outcome, Reason, Status
 
-from .kit import SETTINGS, FakeClock, all_records, entries, finish_one, message_of, record_of, take, url, win
+from .kit import DONE, SETTINGS, FakeClock, all_records, entries, finish_one, message_of, record_of, take, url, win
 from .old_files import OLD_TRANSACTIONS, make_old_file
 from .third_file import make_third_file
 
@@ -465,3 +465,23 @@ async def goes_on(path: Path) -> None:
     [delivery] = await take(frontier, 1)
     assert await finish_one(frontier, await win(frontier, delivery), delivery)
     await frontier.close()
+
+
+async def test_a_file_of_the_third_version_keeps_outlinks_from_now_on(tmp_path: Path) -> None:
+    path, settings = tmp_path / "f.db", CrawlSettings(max_depth=2)
+    make_third_file(path, [url("old")], now=NOW, settings='{"max_depth":2}')
+    change(path, "UPDATE record SET depth = 1")
+    frontier = await opened(path)
+    (delivery,) = await take(frontier, 1)
+    assert await finish_one(frontier, await win(frontier, delivery), delivery)
+    await frontier.enqueue([Entry(url=url("new"), depth=1, parent=url("x"), settings=settings)])
+    (delivery,) = await take(frontier, 1)
+    claim = await win(frontier, delivery)
+    end = Finish(claim=claim, delivery=delivery, outcome=DONE, outlinks=Outlinks((url("there"),)))
+    assert await frontier.finish([end]) == [True]
+    await frontier.enqueue([Entry(url=url(name), settings=settings) for name in ("old", "new")])
+    records = await all_records(frontier)
+    assert [records[url(name)].status for name in ("old", "new")] == [Status.QUEUED, Status.DONE], "one is asked again"
+    assert records[url("there")].depth == 1
+    await frontier.close()
+    assert check_file(str(path)).faults == ()

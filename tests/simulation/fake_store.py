@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 from sqspider.frontier import FrontierSettings
@@ -9,6 +10,11 @@ from sqspider.frontier.aws import AwsFrontier
 from tests.frontier.kit import SETTINGS, FakeClock, Store
 
 from .fake_aws import ENVIRONMENT, FAIR, FakeAws, FakeTransport, Weather
+
+
+async def _let_others() -> None:
+    """Calls that are made at the same time arrive in turn, not one after the other has been answered and gone on from."""
+    await asyncio.sleep(0)
 
 
 class FakeAwsStore(Store):
@@ -35,7 +41,7 @@ class FakeAwsStore(Store):
             clock=self.clock,
             rng=random.Random(f"handle {self._seed} {len(self._handles)}"),
             environment=self.environment,
-            transport=FakeTransport(self.aws),
+            transport=FakeTransport(self.aws, before=_let_others),
         )
         self._handles.append(handle)
         return handle

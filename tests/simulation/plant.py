@@ -25,6 +25,7 @@ class Change(NamedTuple):
 
 
 ANSWERS: Final = "frontier/answers.py"
+WAYS: Final = "frontier/ways.py"
 MEMORY: Final = "frontier/memory"
 PLANTS: Final[dict[str, Change]] = {
     # Claims
@@ -62,6 +63,22 @@ PLANTS: Final[dict[str, Change]] = {
     "changes": Change(
         "revisit.py", "(good.digest, good.redirect_to) != (outcome.digest, outcome.redirect_to)", "good is not outcome"
     ),
+    # Ways
+    "nearer ways": Change(WAYS, "if entry.depth >= depth and entry.redirects >= redirects:", "if depth >= 0:"),
+    "nearer ways handed on": Change(
+        WAYS, "    return Consequence.HAND_ON if is_nearer else Consequence.NONE\n", "    return Consequence.NONE\n"
+    ),
+    "nearer ways of what is visited": Change(
+        MEMORY,
+        "        self._follow(self._store.records[record.url],",
+        "        0 and self._follow(self._store.records[record.url],",
+    ),
+    "what is recorded and no nearer": Change(
+        "work",
+        "if message.settings.max_depth is None else depth",
+        "if message.settings.max_depth is None else MAX_DEPTH",
+    ),
+    "the record's way": Change("work", "            visit.message = on_its_way(visit.message, claim)\n", ""),
     # Messages
     "message kept until the end": Change(
         "work",

@@ -129,10 +129,9 @@ class Witness:
         self.cleared_at = 0.0
         self.claims: defaultdict[str, list[Claim]] = defaultdict(list)  # by URL, since the last clearing
         self.dealt_with: set[str] = set()  # URLs, by who took them
-        self.finished: Counter[str] = Counter()
-        self.finished_at: dict[str, float] = {}  # when that was answered
+        self.finished: Counter[tuple[str, int]] = Counter()  # by URL and visit
+        self.finished_at: dict[tuple[str, int], float] = {}  # when that was answered
         self.reopened: Counter[str] = Counter()  # visits more, that were asked for
-        self.reopened_at: dict[str, float] = {}  # when it was last answered
         self.answered_at: dict[str, float] = {}  # by host, when it was first written down that it ever answered
         self.deliveries: defaultdict[str, list[Receipt]] = defaultdict(list)  # by message
         self.delivered: defaultdict[str, list[float]] = defaultdict(list)  # by URL
@@ -231,7 +230,7 @@ class Witness:
         self, _: Process, called: float, answers: Sequence[bool], ends: Sequence[Finish | Retry]
     ) -> None:
         for end, is_ended in zip(ends, answers, strict=True):
-            url, claim = end.claim.url, self.claim_of(end.claim)
+            url, visit, claim = end.claim.url, (end.claim.url, end.claim.visit), self.claim_of(end.claim)
             if not is_ended:
                 continue
             if claim is None:
@@ -246,13 +245,13 @@ class Witness:
             if any(c.won.attempt > end.claim.attempt and c.commit < called - self.blur for c in self.claims[url]):
                 self.say("a claim was ended after a later one was made", url)
             if isinstance(end, Finish):
-                self.finished[url] += 1
-                self.finished_at[url] = self.loop.now
+                self.finished[visit] += 1
+                self.finished_at[visit] = self.loop.now
                 if end.outcome.http_status is not None:
                     self.answered_at.setdefault(host_of(url), self.loop.now)
-                if self.finished[url] > 1 + self.reopened[url]:
+                if self.finished[visit] > 1:
                     self.say("finished twice in a visit", url)
-            elif self.finished[url] > self.reopened[url] and called > self.finished_at[url]:
+            elif self.finished[visit] and called > self.finished_at[visit]:
                 self.say("put back after it was finished", url)
 
     after_finish = after_retry = _after_end
@@ -333,7 +332,7 @@ class Witness:
         for deferral in deferrals:
             self._end_delivery(deferral.delivery)
 
-    async def before_delete(self, _: Process, __: float, deliveries: Sequence[Delivery]) -> None:
+    async def before_delete(self, process: Process, __: float, deliveries: Sequence[Delivery]) -> None:
         told: dict[str, float] = {}
         for delivery in deliveries:
             if isinstance(message := decode_message(delivery.body), Message):
@@ -341,7 +340,8 @@ class Witness:
                 told[message.url] = max(r.told for r in receipts if r.receipt == delivery.receipt)
         for url, record in (await self.looker.get(sorted(told))).items():
             # One that was received before its URL was reopened is of a visit that is over.
-            if not record.status.is_final and told[url] > self.reopened_at.get(url, -1.0):
+            is_of_this = not record.visit or told[url] > self.of_loop(record.enqueued_at, process) + self.blur
+            if not record.status.is_final and is_of_this:
                 self.say("a message was deleted while its record was open", url)
 
     async def reopen(self, urls: Sequence[str], *, if_changed: bool) -> None:
@@ -350,8 +350,6 @@ class Witness:
         answers = await self.looker.reopen(urls, if_changed=if_changed)
         for url, is_reopened in zip(urls, answers, strict=True):
             self.reopened[url] -= not is_reopened
-            if is_reopened:
-                self.reopened_at[url] = self.loop.now
 
     async def before_sweep(self, process: Process, called: float, *_: Any) -> None:
         self._due[process] = [record.url for record in await self._queued() if self._due_at(record, process) < called]

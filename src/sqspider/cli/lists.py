@@ -212,7 +212,7 @@ class Seeding:
 
 
 def _entry_in(crawl: Crawl, entry: Entry) -> Entry:
-    return Entry(url=_url_in(crawl, entry.url), crawl=crawl.ref, meta=entry.meta)
+    return Entry(url=_url_in(crawl, entry.url), settings=crawl.settings, crawl=crawl.ref, meta=entry.meta)
 
 
 def _url_in(crawl: Crawl, url: str) -> str:

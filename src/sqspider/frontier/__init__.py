@@ -38,6 +38,8 @@ from sqspider.frontier.values import FrontierUnavailableError as FrontierUnavail
 from sqspider.frontier.values import Hold as Hold
 from sqspider.frontier.values import Lost as Lost
 from sqspider.frontier.values import LostReason as LostReason
+from sqspider.frontier.values import Onward as Onward
+from sqspider.frontier.values import Outlinks as Outlinks
 from sqspider.frontier.values import PurgedLatelyError as PurgedLatelyError
 from sqspider.frontier.values import QueueStats as QueueStats
 from sqspider.frontier.values import Retry as Retry

@@ -29,18 +29,6 @@ MOST_LOOKED_AT: Final = 100
 # Batches: of several that ask for the same the first counts, and answers keep the order of what was asked.
 
 
-def first_of_each(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """Entries by key, in their order: the first of each, with the fewest redirects of any."""
-    by_key: dict[str, Entry] = {}
-    for entry in entries:
-        crawl = entry.crawl  # as `Entry.key` has it, without a call of it: there are as many as links
-        key = entry.url if crawl is None else record_key(entry.url, crawl.name)
-        first = by_key.setdefault(key, entry)
-        if entry.redirects < first.redirects:
-            by_key[key] = msgspec.structs.replace(first, redirects=entry.redirects)
-    return by_key
-
-
 def enqueued_in_order(entries: Iterable[Entry], new: Iterable[str]) -> list[bool]:
     """Which entries were new, by the keys that were: of several for one the first."""
     return done_in_order((entry.key for entry in entries), new)
@@ -126,6 +114,10 @@ class Claimable(Protocol):
     def lease_until(self) -> float | None: ...
     @property
     def meta(self) -> str | None: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def redirects(self) -> int: ...
 
 
 def claim_told(url: str, record: Claimable, claimant: Claimant, now: float) -> Won | Lost | None:
@@ -150,6 +142,8 @@ def claim_told(url: str, record: Claimable, claimant: Claimant, now: float) -> W
         visit=record.visit,
         meta=record.meta,
         kept=record.kept,
+        depth=record.depth,
+        redirects=record.redirects,
     )
 
 
@@ -171,6 +165,8 @@ def claimed(url: str, record: Claimable, claimant: Claimant, now: float) -> Won:
         visit=record.visit,
         meta=record.meta,
         kept=record.kept,
+        depth=record.depth,
+        redirects=record.redirects,
     )
 
 
@@ -261,11 +257,6 @@ def next_look(now: float, due_seconds: float, *, waits_since: float | None = Non
 def is_dead(receives: int, max_receives: int) -> bool:
     """Whether a message that is about to be received goes to the dead letters, by how often it was before."""
     return receives >= max_receives
-
-
-def has_fewer_redirects(entry: Entry, status: Status, redirects: int) -> bool:
-    """Whether an entry shortens the way to a record that is known: not that of one that is final."""
-    return not status.is_final and entry.redirects < redirects
 
 
 # Sums. Records are counted by status, finished ones by reason too, with their bytes and redirects.

@@ -64,11 +64,14 @@ class Work(_Shared, Protocol):
     async def enqueue(self, entries: Sequence[Entry]) -> list[bool]:
         """Record URLs that are not known and put a message for each into the queue.
 
-        True where the URL was new. A known one is left as it is, whatever its status, but that the fewest
-        redirects hold while it is open (AWS: within a batch; beyond it that would cost a write for each known
-        link), and that one is reopened whose ``lastmod`` is later than its last visit (AWS: of those that have a
-        parent, as what sitemaps list has). Dying half way leaves records without messages at worst; their ``due_at``
-        brings them to a sweep.
+        True where the URL was new. A known one is left as it is, but that the nearest way holds, by
+        :func:`sqspider.frontier.ways.fallen` (what follows for one that is final is said by
+        :func:`sqspider.frontier.ways.consequence`), and that one is reopened whose ``lastmod`` is later than its last
+        visit (AWS: of those that have a parent, as what sitemaps list has). An entry of a crawl names it, and has the
+        settings of its row, too: by their limit of depth it is known what a nearer way is good for.
+
+        Dying half way leaves records without messages at worst, whose ``due_at`` brings them to a sweep, and (AWS)
+        ways untold, that are found again with the page they begin at.
         """
 
     async def reopen(self, keys: Sequence[str], *, if_changed: bool = False) -> list[bool]:
@@ -98,12 +101,14 @@ class Work(_Shared, Protocol):
 
         ``claim_id`` is new for every call. A record that is missing is made from its message
         first; what no record can be made of is ``refused``, for itself alone. An own claim whose answer
-        was lost (same worker and claim id) is won. Of several requests for one URL in a batch, only the
-        first can win; the others are ``held``.
+        was lost (same worker and claim id) is won. What is won says the way that its record says. Of several
+        requests for one URL in a batch, only the first can win; the others are ``held``.
         """
 
     async def finish(self, finishes: Sequence[Finish]) -> list[bool]:
-        """End claims: links recorded and queued, then the record final, then the message deleted.
+        """End claims: links recorded and queued, then the record final, then the message deleted. Where a nearer way
+        was found since the claim, ``outlinks`` say what is recorded. (AWS: what had too many redirects by the way
+        before is false.)
 
         False where a later claim was made or the record is final: then the record does not change,
         and the message is left to come back; that links were recorded (AWS records them first) does

@@ -95,6 +95,23 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class Onward(enum.IntEnum):
+    """How far what a visit led to is behind its URL. As they are kept: no number is ever used for another."""
+
+    LINK = 0  # a link further, and no redirect
+    REDIRECT = 1  # as deep, and a redirect further
+    REFRESH = 2  # as deep: a seed sends its reader there. A redirect further, if one led to the seed
+
+
+class Outlinks(msgspec.Struct, frozen=True, array_like=True):
+    """All that a visit led to within its crawl, whether its depth let that in or not: so that a nearer way to its URL
+    can be handed on without a request."""
+
+    urls: tuple[str, ...] = ()
+    onward: Onward = Onward.LINK
+    is_other_for_seeds: bool = False  # were its URL a seed, it would lead elsewhere, or not as far
+
+
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One receipt of one message. It must be ended: deleted, deferred, or by finish or retry."""
 
@@ -126,6 +143,8 @@ class Won(msgspec.Struct, frozen=True, kw_only=True):
     visit: int = 0  # visits of the URL that ended before this one
     kept: Kept | None = None  # of those
     meta: str | None = None  # the record's
+    depth: int = 0  # as the record says: it holds over what a message says, which is older
+    redirects: int = 0  # likewise
 
 
 class LostReason(enum.StrEnum):
@@ -146,13 +165,14 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finish(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a claim: what came of the URL, and the links that were found there."""
+    """The end of a claim: what came of the URL, and the links that were found there, by the way that the claim says."""
 
     claim: Won
     delivery: Delivery | None  # deleted last; none: leave the message alone
     outcome: Outcome
     links: tuple[Entry, ...] = ()
     kept: Kept | None = None  # for the next visit
+    outlinks: Outlinks | None = None  # in a crawl with a limit of depth: for when a nearer way is found
     has_budget: bool = False  # what it adds to its host's sums is waited for: its crawl takes so much of a host
 
 

@@ -25,6 +25,7 @@ from sqspider.frontier import (
     FrontierError,
     Lost,
     LostReason,
+    Outlinks,
     Retry,
     Won,
 )
@@ -33,7 +34,7 @@ from sqspider.politeness.budgets import has_budget
 from sqspider.record import Outcome, Reason, status_for
 from sqspider.revisit import after_visit
 from sqspider.work.desk import Desk, Done
-from sqspider.work.hand import Hand, Visit
+from sqspider.work.hand import Hand, Visit, on_its_way
 from sqspider.work.holding import Holding, Take
 from sqspider.work.memories import Memories
 from sqspider.work.page import Visited
@@ -115,6 +116,7 @@ class Endings:
         if isinstance(claim, Won):
             log.info(f"WON race — claimed for processing: {url}")
             visit.claim = claim
+            visit.message = on_its_way(visit.message, claim)
             return claim
         if claim.why is LostReason.REFUSED:
             # Left unended, as a message that is none: it comes back until it reaches the dead letters.
@@ -175,15 +177,27 @@ class Endings:
     # Ends of what was tried.
 
     def finish(
-        self, visit: Visit, outcome: Outcome, links: tuple[Entry, ...] = (), visited: Visited | None = None
+        self,
+        visit: Visit,
+        outcome: Outcome,
+        links: tuple[Entry, ...] = (),
+        visited: Visited | None = None,
+        outlinks: Outlinks | None = None,
     ) -> None:
         """End a record, with the links that were found there: at once, or when who takes the pages has done with it."""
         if self.holding is None or outcome.is_redirect:
-            self.end(visit, outcome, links, visited)
+            self.end(visit, outcome, links, visited, outlinks)
         else:
-            self.holding.hold(visit, outcome, links, visited)
+            self.holding.hold(visit, outcome, links, visited, outlinks)
 
-    def end(self, visit: Visit, outcome: Outcome, links: tuple[Entry, ...], visited: Visited | None) -> None:
+    def end(
+        self,
+        visit: Visit,
+        outcome: Outcome,
+        links: tuple[Entry, ...],
+        visited: Visited | None,
+        outlinks: Outlinks | None,
+    ) -> None:
         """End a record, now."""
         claim = visit.claim
         assert claim is not None
@@ -194,6 +208,7 @@ class Endings:
             outcome=outcome,
             links=links,
             kept=after_visit(claim.kept, outcome, headers, self._clock()),
+            outlinks=outlinks,
             has_budget=has_budget(visit.message.settings),
         )
         ended = self._desk.finish(Done(end, visited))
@@ -299,7 +314,7 @@ class Endings:
         self.tally.add_finished(outcome, is_of_run=self.crawl in (None, visit.message.crawl_name))
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
         self._memories.suspects.discard(visit.message.key)
-        self._memories.recorded.add(visit.message.key)
+        self._memories.recorded.add(visit.message.key, claim.depth)
         self._memories.finished.add(visit.message.key)
         self._memories.remember(end.links)
         if visited is not None and visited.page is not None and visited.page.left_out:

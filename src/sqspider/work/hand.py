@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import msgspec
+
 from sqspider.frontier import Clock, Delivery, Won
 from sqspider.message import Message
 from sqspider.politeness import Agent, Permission, Politeness
@@ -51,6 +53,13 @@ class Visit:
         self.is_over = False  # its end is with the frontier, or it needs none
         self.is_in_error = False  # a fault of ours broke it off
         self.ending = 0  # calls that are not answered yet, and one who takes its page
+
+
+def on_its_way(message: Message, claim: Won) -> Message:
+    """What a message says, on the way that its record says: a nearer one may have been found since it was sent."""
+    if (message.depth, message.redirects) == (claim.depth, claim.redirects):
+        return message
+    return msgspec.structs.replace(message, depth=claim.depth, redirects=claim.redirects)
 
 
 class Hand:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from sqspider.frontier import Clock, Entry, FrontierBusyError, Hold, Work
+from sqspider.frontier import Clock, Entry, FrontierBusyError, Hold, Outlinks, Work
 from sqspider.log import get_logger
 from sqspider.message import Message
 from sqspider.record import Outcome
@@ -57,10 +57,25 @@ Take = Callable[[Held], None]
 """Takes what is held. It does not wait."""
 
 
+class _Visited(NamedTuple):
+    """The visit of what is held, and where it leads."""
+
+    visit: Visit
+    links: tuple[Entry, ...]
+    outlinks: Outlinks | None
+
+
 class Ends(Protocol):
     """How a visit ends that was held."""
 
-    def end(self, visit: Visit, outcome: Outcome, links: tuple[Entry, ...], visited: Visited | None) -> None:
+    def end(
+        self,
+        visit: Visit,
+        outcome: Outcome,
+        links: tuple[Entry, ...],
+        visited: Visited | None,
+        outlinks: Outlinks | None,
+    ) -> None:
         """End its record."""
 
     def put_off(self, visit: Visit, until: float) -> None:
@@ -77,7 +92,7 @@ class Holding:
         self._take = take
         self._clock = clock
         self._lease_seconds = lease_seconds
-        self._held: dict[Held, tuple[Visit, tuple[Entry, ...]]] = {}
+        self._held: dict[Held, _Visited] = {}
         self._line: dict[Visit, asyncio.Future[None]] = {}  # who waits for room, the first first
         self._is_left = False
 
@@ -96,7 +111,14 @@ class Holding:
         self._line.pop(visit, None)
         return visit.claim is not None or not self.is_full
 
-    def hold(self, visit: Visit, outcome: Outcome, links: tuple[Entry, ...], visited: Visited | None) -> None:
+    def hold(
+        self,
+        visit: Visit,
+        outcome: Outcome,
+        links: tuple[Entry, ...],
+        visited: Visited | None,
+        outlinks: Outlinks | None,
+    ) -> None:
         """Hand out the end of a visit, and hold the visit until that was dealt with."""
         if self._is_left:
             self._ends.put_off(visit, self._clock())
@@ -104,7 +126,7 @@ class Holding:
         visit.is_over = True
         visit.ending += 1
         held = Held(visit.message, outcome, visited, self._settle, visit.claim.meta if visit.claim else None)
-        self._held[held] = visit, links
+        self._held[held] = _Visited(visit, links, outlinks)
         self._take(held)
 
     def leave(self) -> None:
@@ -116,18 +138,18 @@ class Holding:
     def _settle(self, held: Held, is_done: bool) -> None:
         if held not in self._held:
             return
-        visit, links = self._let_go(held)
+        visit, links, outlinks = self._let_go(held)
         if is_done:
-            self._ends.end(visit, held.outcome, links, held.visited)
+            self._ends.end(visit, held.outcome, links, held.visited, outlinks)
         else:
             self._ends.put_off(visit, self._clock())
 
-    def _let_go(self, held: Held) -> tuple[Visit, tuple[Entry, ...]]:
-        visit, links = self._held.pop(held)
-        visit.ending -= 1
+    def _let_go(self, held: Held) -> _Visited:
+        visited = self._held.pop(held)
+        visited.visit.ending -= 1
         for first in list(islice(self._line, max(0, MOST_HELD - len(self._held)))):
             self._line.pop(first).set_result(None)
-        return visit, links
+        return visited
 
     async def keep_prolonging(self) -> None:
         """Prolong what is held as a third of its lease is over, until cancelled."""
@@ -140,7 +162,7 @@ class Holding:
 
     async def _prolong(self) -> None:
         soon = self._clock() + self._lease_seconds * 2 / 3
-        aging = [(held, visit) for held, (visit, _) in self._held.items() if _lease_of(visit) < soon]
+        aging = [(held, visit) for held, (visit, *_) in self._held.items() if _lease_of(visit) < soon]
         if not aging:
             return
         holds = [Hold(claim=visit.claim, delivery=visit.delivery) for _, visit in aging if visit.claim is not None]
@@ -157,7 +179,7 @@ class Holding:
         """Somebody else has claimed it while this process, say, was asleep: what ended here is not to be believed."""
         log.warning("lease_lost", url=held.message.url, what="it is handed out again by whoever has it now")
         held.is_lost = True
-        visit, _ = self._let_go(held)
+        visit = self._let_go(held).visit
         if not visit.ending:
             self._hand.release(visit)
 

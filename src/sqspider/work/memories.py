@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from sqspider.crawls import MAX_DEPTH
 from sqspider.frontier import Entry, Frontier, FrontierBusyError
 from sqspider.work.cookie_wall import Promised
 
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
+NEVER: Final = MAX_DEPTH + 1  # a depth that no record has
 SUSPECTS: Final = 10_000  # URLs that may kill their workers, that are remembered
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
 
@@ -41,11 +43,34 @@ class RecentUrls:
         self._old.clear()
 
 
+class Recorded:
+    """The latest records that are known to be there, by key, each with a depth that its record says at most. Bounded as
+    :class:`RecentUrls`."""
+
+    def __init__(self, size: int) -> None:
+        self._half = size // 2
+        self._young: dict[str, int] = {}
+        self._old: dict[str, int] = {}
+
+    def hides(self, key: str, depth: int) -> bool:
+        """Whether a link so deep need not be recorded again: it is no nearer way."""
+        return self._young.get(key, NEVER) <= depth or self._old.get(key, NEVER) <= depth
+
+    def add(self, key: str, depth: int) -> None:
+        if len(self._young) >= self._half:
+            self._old, self._young = self._young, {}
+        self._young[key] = min(depth, self._young.get(key, NEVER))
+
+    def clear(self) -> None:
+        self._young.clear()
+        self._old.clear()
+
+
 class Memories:
     """All that one worker remembers of records."""
 
     def __init__(self, frontier: Frontier, seen_urls: int) -> None:
-        self.recorded = RecentUrls(seen_urls)  # links that need not be recorded again
+        self.recorded = Recorded(seen_urls)  # links that need not be recorded again
         self.finished = RecentUrls(FINISHED_URLS)
         self.suspects = RecentUrls(SUSPECTS)
         self.promised = Promised()  # cookies
@@ -57,7 +82,7 @@ class Memories:
         fewer redirects may yet be found."""
         for entry in recorded:
             if not entry.redirects:
-                self.recorded.add(entry.key)
+                self.recorded.add(entry.key, entry.depth)
 
     async def record_all_but_last(self, links: Iterable[Entry]) -> tuple[Entry, ...]:
         """Record the links of a page a thousand at a time, so that no transaction grows with the page; the

@@ -6,20 +6,23 @@ Where a redirect leads is in ``redirects``, when to try again in ``retry``, how 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import NamedTuple
 
 import msgspec
 
 from sqspider.crawls import MAX_DEPTH, measured_from
-from sqspider.frontier import Entry
+from sqspider.frontier import Entry, Onward, Outlinks
+from sqspider.frontier.ways import Way, is_within_depth, way_on
 from sqspider.message import Message
-from sqspider.record import Kept, Outcome, status_for
+from sqspider.record import Kept, Outcome, Status, status_for
 from sqspider.revisit import unchanged
 from sqspider.scope import Measure, within
 from sqspider.url import Scope, in_scope
 from sqspider.web.fetch import Fetched
 from sqspider.web.links import LinkOptions, PageLinks, read_page
+from sqspider.work.memories import Recorded
 from sqspider.work.redirects import MAX_REDIRECTS, Led, becomes_seed, led, new_seed
 
 
@@ -94,42 +97,81 @@ def seed_led_to(page: PageLinks, message: Message, measure: Measure) -> str:
     return new_seed(page.leads_to, message, measure)
 
 
-def new_links(page: PageLinks | None, message: Message, recorded: Container[str]) -> list[str]:
-    """The links of a page that are to be followed, wherever they lie, but for those known to be ``recorded``."""
+def new_links(page: PageLinks | None, message: Message, recorded: Recorded) -> list[str]:
+    """The links of a page that are to be followed, wherever they lie; but for those that are known to be ``recorded``,
+    where none is too deep."""
     if page is None or page.nofollow or message.settings.scope is Scope.PAGE:
         return []
-    links, crawl = chain(page.links, page.too_long), message.key_of("")
+    links, crawl, hides = chain(page.links, page.too_long), message.key_of(""), recorded.hides
+    if message.settings.max_depth is not None:
+        return list(links)
     if not crawl:
-        return [link for link in links if link not in recorded]
-    return [link for link in links if crawl + link not in recorded]
+        return [link for link in links if not hides(link, MAX_DEPTH)]
+    return [link for link in links if not hides(crawl + link, MAX_DEPTH)]
 
 
-def entries_of(
-    assessed: Assessed, message: Message, recorded: Container[str], links: Iterable[str], measure: Measure
-) -> Iterable[Entry]:
-    """What is to be recorded for a visit: where it leads, if that is not known to be ``recorded``, or those of
-    :func:`new_links` that lie within the crawl. What is wrong with a pattern shows while they are taken."""
-    if assessed.entry is not None and assessed.entry.key not in recorded:
-        return (assessed.entry,)
-    return _entries(assessed.page, message, links, measure) if assessed.page else ()
+class Links(NamedTuple):
+    """Where a visit leads."""
+
+    entries: Iterable[Entry]  # what is to be recorded. What is wrong with a pattern shows while they are taken
+    outlinks: Outlinks | None  # all of it, where some of that may be too deep
 
 
-def _entries(page: PageLinks, message: Message, links: Iterable[str], measure: Measure) -> Iterator[Entry]:
-    settings, seed = message.settings, message.seed
-    depth, redirects = message.depth + 1, 0
-    if page.leads_to is not None and message.is_seed and message.redirects < MAX_REDIRECTS:
-        depth = 0
-        if message.parent is not None:  # or redirects and refreshes in turn would lead on without end
-            redirects = message.redirects + 1
-        if in_scope(page.leads_to, Scope.DOMAIN, seed):
-            seed = page.leads_to
-    if depth > (MAX_DEPTH if settings.max_depth is None else settings.max_depth):
-        return
-    parent, crawl = message.url, message.crawl
-    if crawl is not None:
-        for link in within(links, settings, measure):
-            yield Entry(url=link, depth=depth, parent=parent, redirects=redirects, crawl=crawl)
-        return
-    inherited = measured_from(settings, seed)
-    for link in within(links, settings, measure._replace(seed=seed) if seed != measure.seed else measure):
-        yield Entry(url=link, depth=depth, parent=parent, settings=inherited, redirects=redirects)
+def links_of(assessed: Assessed, message: Message, recorded: Recorded, links: Iterable[str], measure: Measure) -> Links:
+    """Where a visit leads: of a redirect its target, of a page those of :func:`new_links` that lie within the crawl;
+    but for what is known to be ``recorded``, on no longer a way. Raises :class:`sqspider.patterns.TooSlowError`."""
+    outlinks, entry, page = _outlinks_of(assessed, message, links, measure), assessed.entry, assessed.page
+    if entry is not None and not recorded.hides(entry.key, _known_at(entry.depth, message)):
+        return Links((entry,), outlinks)
+    if page is None:
+        return Links((), outlinks)
+    onward, seed = _way_of_links(page, message)
+    way = way_on(onward, Way(message.depth, message.redirects))
+    if not is_within_depth(way, message.settings.max_depth):
+        return Links((), outlinks)
+    if outlinks is None:
+        links = within(links, message.settings, _measured_from(seed, message, measure))
+    else:
+        known_at = _known_at(way.depth, message)
+        links = (link for link in outlinks.urls if not recorded.hides(message.key_of(link), known_at))
+    return Links(_entries(links, way, seed, message), outlinks)
+
+
+def _entries(links: Iterable[str], way: Way, seed: str, message: Message) -> Iterator[Entry]:
+    (depth, redirects), parent, crawl = way, message.url, message.crawl
+    settings = message.settings if crawl is not None else measured_from(message.settings, seed)
+    for link in links:
+        yield Entry(url=link, depth=depth, parent=parent, settings=settings, redirects=redirects, crawl=crawl)
+
+
+def _outlinks_of(assessed: Assessed, message: Message, links: Iterable[str], measure: Measure) -> Outlinks | None:
+    """All that a visit leads to within its crawl, however deep that is; none where no depth is too deep, or it leads
+    nowhere. Of what has not changed it is known from before."""
+    outcome, page = assessed.outcome, assessed.page
+    if message.settings.max_depth is None or outcome.status is not Status.DONE or outcome.unchanged:
+        return None
+    if assessed.entry is not None:
+        return Outlinks((assessed.entry.url,), Onward.REDIRECT)
+    if page is None:  # where a redirect leads that is not followed may be asked for by itself
+        return Outlinks(onward=Onward.REDIRECT, is_other_for_seeds=outcome.is_redirect)
+    onward, seed = _way_of_links(page, message)
+    is_other_for_seeds = page.leads_to is not None and onward is Onward.LINK
+    urls = within(links, message.settings, _measured_from(seed, message, measure))
+    return Outlinks(tuple(urls), onward, is_other_for_seeds)
+
+
+def _known_at(depth: int, message: Message) -> int:
+    """The depth up to which a link that is known need not be recorded again: any, where none is too deep."""
+    return MAX_DEPTH if message.settings.max_depth is None else depth
+
+
+def _way_of_links(page: PageLinks, message: Message) -> tuple[Onward, str]:
+    """How far the links of a page are, and what their scope is measured from, unless a crawl says that."""
+    if page.leads_to is None or not message.is_seed or message.redirects >= MAX_REDIRECTS:
+        return Onward.LINK, message.seed
+    is_of_site = in_scope(page.leads_to, Scope.DOMAIN, message.seed)
+    return Onward.REFRESH, page.leads_to if is_of_site else message.seed
+
+
+def _measured_from(seed: str, message: Message, measure: Measure) -> Measure:
+    return measure if message.crawl is not None or seed == measure.seed else measure._replace(seed=seed)

@@ -46,15 +46,11 @@ def entries_of(
         if isinstance(item, Listed):
             url = read_url(item.text, assume_http=assume_http, drop_tracking=settings.drop_tracking)
             if isinstance(url, str):
-                yield _entry(url, settings, crawl, item.meta)
+                yield Entry(url=url, settings=settings, meta=item.meta, crawl=crawl)
                 continue
             item = RefusedLine(item.line, url)
         produced.refused[item.refused.reason] += 1
         on_refused(item)
-
-
-def _entry(url: str, settings: CrawlSettings, crawl: CrawlRef | None, meta: str | None) -> Entry:
-    return Entry(url=url, settings=settings, meta=meta) if crawl is None else Entry(url=url, crawl=crawl, meta=meta)
 
 
 async def enqueue_all(

@@ -49,17 +49,17 @@ def led(message: Message, location: str, measure: Measure) -> Led:
     elif settings.scope is not Scope.PAGE and not measure.holds(target):
         whose = "as it is" if message.crawl is not None else f"that of {seed}"
         detail = f"redirected to another site: {target} is fetched, and the scope stays {whose}"
-    if message.crawl is not None:
-        entry = Entry(
-            url=target, depth=message.depth, parent=message.url, redirects=message.redirects + 1, crawl=message.crawl
-        )
-        return Led(target, detail=detail, entry=entry, seed=new_seed(seed, message, measure))
-    if settings.scope is not Scope.PAGE:
+    if message.crawl is None and settings.scope is not Scope.PAGE:
         settings = measured_from(settings, seed)
     entry = Entry(
-        url=target, depth=message.depth, parent=message.url, settings=settings, redirects=message.redirects + 1
+        url=target,
+        depth=message.depth,
+        parent=message.url,
+        settings=settings,
+        redirects=message.redirects + 1,
+        crawl=message.crawl,
     )
-    return Led(target, detail=detail, entry=entry)
+    return Led(target, detail=detail, entry=entry, seed=new_seed(seed, message, measure))
 
 
 def becomes_seed(target: str, message: Message, measure: Measure) -> bool:

@@ -5,10 +5,9 @@ Whether and when a host may be asked is decided in ``politeness``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
-from sqspider.frontier import Clock, Entry
+from sqspider.frontier import Clock
 from sqspider.message import Message
 from sqspider.politeness import Awaited, Politeness, Postponed
 from sqspider.record import Reason
@@ -20,7 +19,7 @@ from sqspider.work.desk import Desk
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
-from sqspider.work.page import Assessed, assess, entries_of, new_links
+from sqspider.work.page import Assessed, Links, assess, links_of, new_links
 from sqspider.work.scopes import Scopes
 
 TOO_LONG: Final = Blocked(
@@ -82,15 +81,15 @@ class Rules:
         kept = visit.claim.kept if visit.claim is not None else None
         return assess(fetched, message, visit.agent.product_token, measure, kept)
 
-    async def links(self, message: Message, assessed: Assessed) -> Iterable[Entry]:
-        """What is to be recorded for a visit. Where a seed leads to by then is noted as one."""
+    async def links(self, message: Message, assessed: Assessed) -> Links:
+        """Where a visit leads. Where a seed leads to by then is noted as one."""
         recorded = self._memories.recorded
         links = new_links(assessed.page, message, recorded)
         if message.crawl is None:
             measure = Measure.of(message.settings, message.seed)
         else:
             measure = await self.scopes.measure_links(message, assessed, links)
-        return entries_of(assessed, message, recorded, links, measure)
+        return links_of(assessed, message, recorded, links, measure)
 
     async def verdict_on(self, visit: Visit) -> Blocked | Postponed | Awaited | None:
         """Whether a URL may be fetched, as :meth:`Politeness.judge` says it. What was queued before its crawl's limits

@@ -289,7 +289,7 @@ class _Discovery:
                 urls_of.setdefault(seed, []).append(url)
                 lastmod_of.setdefault(url, page.lastmod)
         for seed, urls in urls_of.items():
-            inherited = measured_from(settings, seed) if crawl is None else CrawlSettings()
+            inherited = measured_from(settings, seed) if crawl is None else settings
             for url in within(urls, settings, Measure(scope, seed)):
                 yield Entry(
                     url=url, depth=depth, parent=parent, settings=inherited, lastmod=lastmod_of[url], crawl=crawl

@@ -144,8 +144,10 @@ class Visits:
             self._endings.put_off(visit, self._clock())
 
     async def _end_unfetched(self, visit: Visit, blocked: Blocked) -> None:
-        if await self._endings.win(visit):
-            reason = blocked.reason
+        depth, reason, claim = visit.message.depth, blocked.reason, await self._endings.win(visit)
+        if claim and reason is Reason.DEPTH_LIMIT and claim.depth < depth:
+            self._judge_anew(visit)
+        elif claim:
             self._endings.finish(visit, Outcome(status=reason.status, reason=reason, detail=blocked.detail))
 
     # judged -> its turn
@@ -325,11 +327,11 @@ class Visits:
             log.info("waits", url=message.url, reason=outcome.reason, in_seconds=seconds)
         elif not self._endings.try_again(visit, outcome, learned.retry_after):
             visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
-            links = await self._rules.links(message, assessed)
+            links, outlinks = await self._rules.links(message, assessed)
             last = await self._memories.record_all_but_last(links)
             if self._endings.holding is not None and not outcome.is_redirect:
                 last = await self._memories.record_before_the_end(last)
-            self._endings.finish(visit, outcome, last, visited)
+            self._endings.finish(visit, outcome, last, visited, outlinks)
 
     def _ask_again_with_cookie(self, visit: Visit) -> None:
         """Its claim is kept, so that the cookie is; its host's delay holds for this request, too."""

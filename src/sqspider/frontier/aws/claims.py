@@ -9,6 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
+from sqspider.crawl import CrawlRef
+from sqspider.crawls import CrawlSettings
 from sqspider.frontier.answers import (
     Claimant,
     claim_told,
@@ -23,11 +27,13 @@ from sqspider.frontier.answers import (
     prolonged,
 )
 from sqspider.frontier.aws.attributes import Item, n, number, s, text
+from sqspider.frontier.aws.crawl_rows import CrawlRows
 from sqspider.frontier.aws.doubts import Doubt
 from sqspider.frontier.aws.items import (
     claim_in,
     encode_kept,
     encode_outcome,
+    entry_of,
     fence,
     is_of,
     is_of_crawl,
@@ -38,10 +44,12 @@ from sqspider.frontier.aws.items import (
     won_of,
 )
 from sqspider.frontier.aws.messages import Messages
+from sqspider.frontier.aws.nearing import ROUNDS, still_on, way_in
 from sqspider.frontier.aws.outgoing import Outgoing, delay_until
 from sqspider.frontier.aws.parking import is_parked, parked_until
 from sqspider.frontier.aws.table import Statement, Written
 from sqspider.frontier.values import ClaimRequest, Entry, Finish, FrontierBusyError, Hold, Lost, LostReason, Retry, Won
+from sqspider.frontier.ways import Way, handed_on, is_by_way
 from sqspider.log import get_logger
 from sqspider.message import Message
 from sqspider.record import Operation, Status
@@ -74,6 +82,8 @@ WHERE "url" = ? AND "attempt" = ? AND "claim_id" = ? AND "status" = 'processing'
 
 log = get_logger(__name__)
 
+replace = msgspec.structs.replace
+
 
 class _Tried(NamedTuple):
     """What came of one try to claim some URLs."""
@@ -83,7 +93,7 @@ class _Tried(NamedTuple):
     free: list[str]  # became so between the write and the read
 
 
-class Claims(Messages):
+class Claims(Messages, CrawlRows):
     """Claims and their ends."""
 
     async def claim(
@@ -146,7 +156,49 @@ class Claims(Messages):
             self._sums.add(item["url"]["S"], counted(Status.QUEUED, Status.PROCESSING))
 
     async def finish(self, finishes: Sequence[Finish]) -> list[bool]:
-        await self._enqueue_links(finishes)
+        answers = [False] * len(finishes)
+        asked = dict(enumerate(finishes))
+        for _ in range(ROUNDS):
+            await self._enqueue_links(list(asked.values()))
+            for i, is_ended in zip(asked, await self._end(list(asked.values())), strict=True):
+                answers[i] = is_ended
+            asked = await self._on_nearer_ways({i: end for i, end in asked.items() if not answers[i]})
+            if not asked:
+                break
+        over = [finish for finish, is_ended in zip(finishes, answers, strict=True) if is_ended]
+        try:
+            await self.delete([finish.delivery for finish in over if finish.delivery is not None])
+        except FrontierBusyError as error:  # they come back, are found finished, and go then
+            log.warning("frontier_busy", during="delete", error=str(error))
+        await self._flush_if_due()
+        return answers
+
+    async def _on_nearer_ways(self, finishes: Mapping[int, Finish]) -> dict[int, Finish]:
+        """Of some that were not made, those whose records were told a nearer way meanwhile, by that one. (What ended
+        for a limit of its way, and what nobody knows the links of, is left to come back, and be visited anew.)"""
+        judged = {i: end for i, end in finishes.items() if end.outlinks is not None}
+        items = await self._table.read(end.claim.url for end in judged.values())
+        rows: dict[CrawlRef, CrawlSettings] | None = None
+        again = {}
+        for i, end in judged.items():
+            item = items.get(end.claim.url)
+            if item is None or not is_held(claim_in(item), end.claim, Operation.FINISH):
+                continue
+            depth, redirects = way_in(item)
+            if end.outlinks is None or (depth, redirects) == (end.claim.depth, end.claim.redirects):
+                continue
+            message = entry_of(item).to_message()
+            if message.crawl is not None:
+                rows = {row.ref: row.settings for row in await self.crawls()} if rows is None else rows
+                if message.crawl not in rows:
+                    continue
+                message = replace(message, settings=rows[message.crawl])
+            claim = replace(end.claim, depth=depth, redirects=redirects)
+            again[i] = replace(end, claim=claim, links=tuple(handed_on(end.outlinks, message)))
+        return again
+
+    async def _end(self, finishes: Sequence[Finish]) -> list[bool]:
+        """Make records final that are still on the ways by which they were judged, and count them."""
         now = self._clock()
 
         def is_mine(item: Item) -> bool:
@@ -157,14 +209,9 @@ class Claims(Messages):
         ):
             written = await self._table.write([self._finish(finish, now) for finish in finishes])
             ended = await self._ended([finish.claim for finish in finishes], written, is_mine)
-        over = [finish for finish, is_ended in zip(finishes, ended, strict=True) if is_ended]
-        for finish in over:
-            self._count_finish(finish)
-        try:
-            await self.delete([finish.delivery for finish in over if finish.delivery is not None])
-        except FrontierBusyError as error:  # they come back, are found finished, and go then
-            log.warning("frontier_busy", during="delete", error=str(error))
-        await self._flush_if_due()
+        for finish, is_ended in zip(finishes, ended, strict=True):
+            if is_ended:
+                self._count_finish(finish)
         return ended
 
     async def _enqueue_links(self, finishes: Sequence[Finish]) -> None:
@@ -187,8 +234,11 @@ class Claims(Messages):
             more, kept = ' SET "kept" = ?', [s(encode_kept(finish.kept))]
         elif claim.kept is not None:
             more = ' REMOVE "kept"'
-        parameters = [s(outcome.status), encode_outcome(outcome), n(now), *kept, *fence(claim)]
-        return Statement(claim.url, FINISH.format(table=self._table.name, more=more), parameters)
+        still, way = "", list[dict[str, Any]]()
+        if finish.outlinks is not None or is_by_way(outcome):
+            still, way = still_on(Way(claim.depth, claim.redirects))
+        parameters = [s(outcome.status), encode_outcome(outcome), n(now), *kept, *fence(claim), *way]
+        return Statement(claim.url, FINISH.format(table=self._table.name, more=more) + still, parameters)
 
     async def _ended(self, claims: list[Won], written: list[Written], is_mine: Callable[[Item], bool]) -> list[bool]:
         """Which claims were ended. One whose answer was lost has ended if its record says what was written."""

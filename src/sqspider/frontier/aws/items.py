@@ -226,6 +226,8 @@ def won_of(url: str, item: Item) -> Won:
         visit=int(number(item, "visit")),
         meta=text(item, "meta"),
         kept=kept_in(item),
+        depth=int(number(item, "depth")),
+        redirects=int(number(item, "redirects")),
     )
 
 
@@ -263,6 +265,8 @@ class ClaimInItem(NamedTuple):
     claim_id: str | None
     lease_until: float | None
     meta: str | None
+    depth: int
+    redirects: int
 
 
 def claim_in(item: Item) -> ClaimInItem:
@@ -278,6 +282,8 @@ def claim_in(item: Item) -> ClaimInItem:
         claim_id=text(item, "claim_id"),
         lease_until=optional(item, "lease_until"),
         meta=text(item, "meta"),
+        depth=int(number(item, "depth")),
+        redirects=int(number(item, "redirects")),
     )
 
 

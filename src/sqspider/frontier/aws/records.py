@@ -11,16 +11,17 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from sqspider.frontier.answers import counted, enqueued_in_order, first_of_each, is_due
+from sqspider.frontier.answers import counted, enqueued_in_order, is_due
 from sqspider.frontier.aws.attributes import Item, n, optional, text
 from sqspider.frontier.aws.batches import batches
 from sqspider.frontier.aws.doubts import Doubt
 from sqspider.frontier.aws.items import is_record, new_item, record_of, size_of, status_of
+from sqspider.frontier.aws.nearing import WAY, Nearing, may_be_nearer
 from sqspider.frontier.aws.outgoing import outgoing
 from sqspider.frontier.aws.part import Shared
-from sqspider.frontier.aws.reopening import Reopening
 from sqspider.frontier.aws.table import mark_by
 from sqspider.frontier.values import Entry
+from sqspider.frontier.ways import nearest_of_each
 from sqspider.log import get_logger
 from sqspider.record import Status, UrlRecord
 
@@ -45,7 +46,7 @@ class Recorded(NamedTuple):
     refused: dict[str, str]  # what no record can be made of, and why
 
 
-class Records(Reopening):
+class Records(Nearing):
     """The URL records: recording and reading."""
 
     def __init__(self, shared: Shared) -> None:
@@ -60,18 +61,22 @@ class Records(Reopening):
         return answers
 
     async def _enqueue(self, entries: Sequence[Entry]) -> list[bool]:
-        by_url = first_of_each(entries)
+        by_url = nearest_of_each(entries)
         # Reading first: a known URL then costs half a read unit, not the whole write unit of a
         # condition that fails. One at a time, so that two pages of this worker do not both find a
         # link missing. What somebody puts in is not read: just after a clearing a read may still find it.
         links = [url for url, entry in by_url.items() if entry.parent is not None]
         async with self._enqueueing:
-            known = await self._table.read(links, projection=("status", "finished_at"))
-            new = (await self._insert([entry for url, entry in by_url.items() if url not in known])).new
+            known = await self._table.read(links, projection=WAY)
+            new, refused = await self._insert([entry for url, entry in by_url.items() if url not in known])
         if due := self._changed_since({url: by_url[url] for url in known}, known):
             await self._reopen(due, if_changed=True, lastmods=due)
         # What a record can hold, a message can.
         await self._queue.send([outgoing(by_url[url].to_message()) for url in new])
+        others = {url: entry for url, entry in by_url.items() if url not in new and url not in refused}
+        nearer = {url: it for url, it in others.items() if url not in known or may_be_nearer(known[url], it)}
+        if nearer:
+            await self._come_nearer(nearer)
         return enqueued_in_order(entries, new)
 
     def _changed_since(self, entries: Mapping[str, Entry], known: Mapping[str, Item]) -> dict[str, float]:

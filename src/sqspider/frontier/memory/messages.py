@@ -15,6 +15,7 @@ from sqspider.frontier.memory.part import Part, operation
 from sqspider.frontier.memory.queue import Sift, Stored
 from sqspider.frontier.values import Deferral, Delivery
 from sqspider.message import Message, encode_message
+from sqspider.record import UrlRecord
 
 
 class Messages(Part):
@@ -78,8 +79,9 @@ class Messages(Part):
     def _delivery_of(self, stored: Stored) -> Delivery:
         message, body = stored.message, stored.body
         record = None if message is None else self._store.records.get(message.key)
-        if record is not None and message is not None and record.redirects < message.redirects:
-            body = encode_message(msgspec.structs.replace(message, redirects=record.redirects))
+        if record is not None and message is not None and _has_fallen(record, message):
+            way = {"depth": record.depth, "redirects": record.redirects, "parent": record.parent}
+            body = encode_message(msgspec.structs.replace(message, **way))
         return Delivery(
             message_id=str(stored.id),
             receipt=stored.receipt,
@@ -108,3 +110,8 @@ class Messages(Part):
     def _delete(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             self._store.queue.delete(delivery)
+
+
+def _has_fallen(record: UrlRecord, message: Message) -> bool:
+    """Whether a nearer way to a URL was found since its message was sent."""
+    return record.depth < message.depth or (record.depth == message.depth and record.redirects < message.redirects)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -24,9 +25,10 @@ from sqspider.frontier.answers import (
 from sqspider.frontier.memory.messages import Messages
 from sqspider.frontier.memory.part import operation
 from sqspider.frontier.values import ClaimRequest, Entry, Finish, Hold, Lost, Retry, Won
+from sqspider.frontier.ways import Consequence, Way, consequence, fallen, handed_on
 from sqspider.host import HostState, with_sums
 from sqspider.message import Message, encode_message
-from sqspider.record import Operation, Status
+from sqspider.record import Operation, Status, UrlRecord
 
 replace = msgspec.structs.replace
 
@@ -39,20 +41,57 @@ class Records(Messages):
         return self._enqueue(entries)
 
     def _enqueue(self, entries: Iterable[Entry]) -> list[bool]:
-        return [self._enqueue_one(entry) for entry in entries]
+        nearer = deque[str]()
+        answers = [self._record(entry, nearer) for entry in entries]
+        self._hand_on(nearer)
+        return answers
 
-    def _enqueue_one(self, entry: Entry) -> bool:
-        if self._record(entry):
-            return self._send(encode_message(entry.to_message()))
+    def _hand_on(self, nearer: deque[str]) -> None:
+        """Record what is nearer by now, by way of what led there."""
+        while nearer:
+            outlinks = self._store.outlinks[nearer[0]]
+            message = self._store.message_of(self._store.records[nearer.popleft()])
+            if message.crawl is not None:
+                settings = self._store.crawls[message.crawl.name].settings
+                message = replace(message, settings=settings)
+            for entry in handed_on(outlinks, message):
+                self._record(entry, nearer)
+
+    def _record(self, entry: Entry, nearer: deque[str]) -> bool:
+        """Record a URL, with a message if it is new; whether it is. Those that are to be handed on are ``nearer``.
+
+        Of a crawl that is not there none is recorded.
+        """
+        if entry.crawl is not None and not self._store.is_known(entry.crawl):
+            return False
         known = self._store.records.get(entry.key)
-        if known is not None and is_due(entry.lastmod, known.status, known.finished_at, self._clock()):
-            self._store.put(replace(known, lastmod=entry.lastmod))
-            self._reopen_one(entry.key, if_changed=True)
+        if known is None:
+            self._add(entry)
+            return self._send(encode_message(entry.to_message()))
+        now = fallen(entry, known.status, known.depth, known.redirects)
+        if now is not None:
+            record = self._store.lower(entry.key, now, entry.parent)
+            if record.status.is_final:
+                self._follow(record, Way(known.depth, known.redirects), nearer)
+        if is_due(entry.lastmod, known.status, known.finished_at, self._clock()):
+            self._store.put(replace(self._store.records[entry.key], lastmod=entry.lastmod))
+            self._reopen_one(entry.key, if_changed=now is None)
         return False
 
-    def _record(self, entry: Entry) -> bool:
+    def _add(self, entry: Entry) -> None:
         now = self._clock()
-        return self._store.record(entry, now=now, due_at=now + self._settings.due_seconds)
+        self._store.record(entry, now=now, due_at=now + self._settings.due_seconds)
+
+    def _follow(self, record: UrlRecord, before: Way, nearer: deque[str]) -> None:
+        """See to what follows from a nearer way to a record that is final."""
+        if record.outcome is None:
+            return
+        key = record.key
+        match consequence(record.outcome, self._store.outlinks.get(key), before, Way(record.depth, record.redirects)):
+            case Consequence.HAND_ON:
+                nearer.append(key)
+            case Consequence.VISIT:
+                self._reopen_one(key, if_changed=False)
 
     @operation
     def reopen(self, keys: Sequence[str], *, if_changed: bool = False) -> list[bool]:
@@ -83,7 +122,7 @@ class Records(Messages):
         if message.crawl is not None and not self._store.is_known(message.crawl):
             return not_current(message)
         if url not in self._store.records:  # a message without a record is a way in
-            self._record(Entry.of(message))
+            self._add(Entry.of(message))
         record = self._store.records[url]
         told = claim_told(url, record, claimant, now)
         if told is not None:
@@ -109,14 +148,25 @@ class Records(Messages):
         outcome, record = finish.outcome, self._store.held(finish.claim, Operation.FINISH)
         if record is None:
             return False
-        self._enqueue(finish.links)
         ends = {"lease_until": None, "due_at": None, "unended": 0}
-        record = self._store.records[record.key]  # one of the links may have been its own
         of_visit = {"outcome": outcome, "kept": finish.kept, "finished_at": self._clock()}
-        self._store.put(replace(record, **ends, **of_visit, status=outcome.status))
+        record = replace(record, **ends, **of_visit, status=outcome.status)
+        self._store.put(record)
+        self._keep(record.key, finish)
         if finish.delivery is not None:  # all of its messages have nothing more to say
             self._store.queue.delete_of(record.key)
+        self._enqueue(finish.links)
+        nearer = deque[str]()
+        self._follow(self._store.records[record.key], Way(finish.claim.depth, finish.claim.redirects), nearer)
+        self._hand_on(nearer)
         return True
+
+    def _keep(self, key: str, finish: Finish) -> None:
+        """Keep where a visit led. What was kept of one before is forgotten, unless nothing has changed since."""
+        if finish.outlinks is not None:
+            self._store.outlinks[key] = finish.outlinks
+        elif key in self._store.outlinks and not finish.outcome.unchanged:
+            del self._store.outlinks[key]
 
     @operation
     def retry(self, retries: Sequence[Retry]) -> list[bool]:

@@ -17,14 +17,16 @@ import msgspec
 from sqspider.crawl import Crawl, CrawlRef
 from sqspider.crawls import CrawlSettings
 from sqspider.figures import Sample
-from sqspider.frontier.answers import counted, counted_for, has_fewer_redirects, is_current, is_held, uncounted
+from sqspider.frontier.answers import counted, counted_for, is_current, is_held, uncounted
 from sqspider.frontier.memory.journal import Journal, Kept
 from sqspider.frontier.memory.queue import MessageQueue
 from sqspider.frontier.shares import Run
-from sqspider.frontier.values import Entry, QueueStats, RobotsRow, Won, WorkerRow
+from sqspider.frontier.values import Entry, Outlinks, QueueStats, RobotsRow, Won, WorkerRow
+from sqspider.frontier.ways import Way
 from sqspider.host import HostRow, HostState
 from sqspider.message import Message
 from sqspider.record import DEFAULT_CRAWL, Operation, Status, UrlRecord
+from sqspider.revisit import for_all
 from sqspider.url import host_of
 
 T = TypeVar("T")
@@ -54,6 +56,7 @@ class MemoryStore:
         self.records: Kept[str, UrlRecord] = Kept(self.journal)  # by key, in the order in which they were recorded
         self.settings: Kept[str, CrawlSettings] = Kept(self.journal)  # of loose records, by key
         self.refs: Kept[str, CrawlRef] = Kept(self.journal)  # of the crawls of all others, by key
+        self.outlinks: Kept[str, Outlinks] = Kept(self.journal)  # by key
         self.crawls: Kept[str, Crawl] = Kept(self.journal)  # by name
         self.seeds: Kept[tuple[CrawlRef, str], frozenset[str]] = Kept(self.journal)  # folders, by crawl and site
         self.runs: Kept[str, Run] = Kept(self.journal)
@@ -82,39 +85,38 @@ class MemoryStore:
         for name, much in counted_for(crawl, changes).items():
             self.sums[name] = self.sums.get(name, 0) + much
 
-    def record(self, entry: Entry, *, now: float, due_at: float) -> bool:
-        """Record a URL; whether it was new. Of one that is known and open the fewest redirects hold.
-
-        Of a crawl that is not there none is recorded.
-        """
+    def record(self, entry: Entry, *, now: float, due_at: float) -> None:
+        """Record a URL that is not known, of a crawl that is there."""
         key, crawl = entry.key, entry.crawl
-        if crawl is not None and not self.is_known(crawl):
-            return False
-        known = self.records.get(key)
-        if known is None:
-            if crawl is None:
-                self.settings[key] = entry.settings
-            else:
-                self.refs[key] = crawl
-            self.put(
-                UrlRecord(
-                    url=entry.url,
-                    status=Status.QUEUED,
-                    depth=entry.depth,
-                    parent=entry.parent,
-                    host=host_of(entry.url),
-                    lastmod=entry.lastmod,
-                    meta=entry.meta,
-                    redirects=entry.redirects,
-                    lease_until=0.0,
-                    due_at=due_at,
-                    enqueued_at=now,
-                    crawl=DEFAULT_CRAWL if crawl is None else crawl.name,
-                )
+        if crawl is None:
+            self.settings[key] = entry.settings
+        else:
+            self.refs[key] = crawl
+        self.put(
+            UrlRecord(
+                url=entry.url,
+                status=Status.QUEUED,
+                depth=entry.depth,
+                parent=entry.parent,
+                host=host_of(entry.url),
+                lastmod=entry.lastmod,
+                meta=entry.meta,
+                redirects=entry.redirects,
+                lease_until=0.0,
+                due_at=due_at,
+                enqueued_at=now,
+                crawl=DEFAULT_CRAWL if crawl is None else crawl.name,
             )
-        elif has_fewer_redirects(entry, known.status, known.redirects):
-            self.put(msgspec.structs.replace(known, redirects=entry.redirects))
-        return known is None
+        )
+
+    def lower(self, key: str, way: Way, parent: str | None) -> UrlRecord:
+        """Write a nearer way to a record; what it says then. ``parent``: where that of fewer links was found."""
+        known = self.records[key]
+        parent = parent if way.depth < known.depth else known.parent
+        kept = known.kept if known.status.is_final else for_all(known.kept)
+        lowered = msgspec.structs.replace(known, depth=way.depth, redirects=way.redirects, parent=parent, kept=kept)
+        self.put(lowered)
+        return lowered
 
     def message_of(self, record: UrlRecord) -> Message:
         """What brings a record back."""
@@ -158,6 +160,8 @@ class MemoryStore:
             self._count(ref.name, uncounted(record.status, record.outcome))
             del self.records[key]
             del self.refs[key]
+            if key in self.outlinks:
+                del self.outlinks[key]
         for seed in [(of, site) for of, site in self.seeds if of == ref]:
             del self.seeds[seed]
         self.queue.forget(ref)

@@ -12,10 +12,10 @@ from sqspider.frontier.sqlite.claims import Claims
 from sqspider.frontier.sqlite.clearing import Clearing
 from sqspider.frontier.sqlite.connection import OpenFile
 from sqspider.frontier.sqlite.crawls import Crawls
+from sqspider.frontier.sqlite.enqueue import Records
 from sqspider.frontier.sqlite.hosts import Hosts
 from sqspider.frontier.sqlite.looking import Looking
 from sqspider.frontier.sqlite.messages import Messages
-from sqspider.frontier.sqlite.records import Records
 from sqspider.frontier.sqlite.reopening import Reopening
 from sqspider.frontier.sqlite.robots import Robots
 from sqspider.frontier.sqlite.sweep import Sweeps

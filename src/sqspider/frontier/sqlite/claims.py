@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -23,12 +24,14 @@ from sqspider.frontier.answers import (
     prolonged,
 )
 from sqspider.frontier.sqlite.connection import Part, Transaction
+from sqspider.frontier.sqlite.enqueue import enqueue, follow, keep
 from sqspider.frontier.sqlite.errors import damaged
 from sqspider.frontier.sqlite.keys import with_keys
 from sqspider.frontier.sqlite.receipts import receipt_of
-from sqspider.frontier.sqlite.records import Held, enqueue, held, is_there, record
+from sqspider.frontier.sqlite.records import Held, held, is_there, record
 from sqspider.frontier.sqlite.rows import FRESH, NO_OUTCOME, NOT_YET, STATUS_NUMBERS, pack, pack_kept
 from sqspider.frontier.values import ClaimRequest, Delivery, Entry, Finish, Hold, Lost, Retry, Won
+from sqspider.frontier.ways import Way
 from sqspider.host import SUMS
 from sqspider.record import Operation, Status, split_key
 
@@ -143,7 +146,7 @@ def _held_or_recorded(
     asked = [key for key in by_key if key not in but]
     found = held(transaction.connection, asked)
     if missing := [key for key in asked if key not in found]:
-        record(transaction, (Entry.of(by_key[key].message) for key in missing), None)
+        record(transaction, {key: Entry.of(by_key[key].message) for key in missing}, None)
         found |= held(transaction.connection, missing)
     return {url: _sound(transaction, url, row) for url, row in found.items()}
 
@@ -192,21 +195,27 @@ def finish(transaction: Transaction, finishes: Sequence[Finish]) -> list[bool]:
     if not finishes:
         return []
     found = _held_by(transaction, finishes)
-    answers, made, rows = [], [], []
+    answers, rows = [], []
+    made: dict[int, Finish] = {}  # by the ids of records
+    judged: dict[int, Way] = {}  # by a way that is no more the nearest
     for end in finishes:
         row = found.get(end.claim.url)
         is_made = row is not None and is_held(row, end.claim, Operation.FINISH)
         answers.append(is_made)
         if row is not None and is_made:
-            made.append(end)
+            made[row.id] = end
             rows.append(_finished(transaction, row, end))
+            if (row.depth, row.redirects) != (end.claim.depth, end.claim.redirects):
+                judged[row.id] = Way(end.claim.depth, end.claim.redirects)
             found[end.claim.url] = row._replace(number=STATUS_NUMBERS[end.outcome.status])
     transaction.connection.executemany(FINISH, rows)
-    enqueue(transaction, (link for end in made for link in end.links))
-    sums = [{"host": host, **_NO_SUMS, **of_host} for host, of_host in host_sums(made).items()]
+    keep(transaction, made)
+    links = chain.from_iterable(end.links for end in made.values())
+    enqueue(transaction, chain(links, follow(transaction, judged)))
+    sums = [{"host": host, **_NO_SUMS, **of_host} for host, of_host in host_sums(made.values()).items()]
     transaction.connection.executemany(ADD_TO_HOST, sums)
     # Every message of a finished URL has nothing more to say, copies too.
-    if ended := [end.claim.url for end in made if end.delivery is not None]:
+    if ended := [end.claim.url for end in made.values() if end.delivery is not None]:
         copies = transaction.connection.execute(DELETE_COPIES, (with_keys(ended),)).rowcount
         transaction.count({"messages": -copies})
     return answers

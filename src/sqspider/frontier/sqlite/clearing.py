@@ -30,6 +30,7 @@ CLEAR_THE_REST: Final = (
     "DELETE FROM crawl",
     "DELETE FROM seed",
     "DELETE FROM run",
+    "DELETE FROM outlinks",
     "DELETE FROM host",
     "DELETE FROM request",
     "DELETE FROM robots",

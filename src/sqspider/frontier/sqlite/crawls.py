@@ -73,6 +73,7 @@ SELECT id, status, queue, outcome, digest, redirect_to FROM record NOT INDEXED
 WHERE id > :after AND id <= :last AND crawl = :crawl
 """
 LAST_RECORD: Final = "SELECT max(id) FROM record NOT INDEXED"
+REMOVE_OUTLINKS: Final = "DELETE FROM outlinks WHERE record IN (SELECT value FROM json_each(?))"
 REMOVE_RECORDS: Final = "DELETE FROM record NOT INDEXED WHERE id IN (SELECT value FROM json_each(?))"
 SOME_MESSAGES: Final = "SELECT id, body, visible_at FROM sent NOT INDEXED WHERE id > ? ORDER BY id LIMIT ?"
 REMOVE_MESSAGES: Final = "DELETE FROM sent NOT INDEXED WHERE id IN (SELECT value FROM json_each(?))"
@@ -271,7 +272,9 @@ def _remove_records(transaction: Transaction, ref: CrawlRef, crawl: int, after: 
     for _, status, queue, *packed in rows:
         transaction.count_records(ref.name, _uncounted(status, PackedOutcome(*packed)))
         transaction.count({"messages": -(queue is not None), "put_off": -(queue in NOT_YET)})
-    connection.execute(REMOVE_RECORDS, (json.dumps([row[0] for row in rows]),))
+    ids = json.dumps([row[0] for row in rows])
+    connection.execute(REMOVE_OUTLINKS, (ids,))
+    connection.execute(REMOVE_RECORDS, (ids,))
     if until < last:
         return len(rows), until
     transaction.write_counts()

@@ -1,8 +1,8 @@
 """Brings a frontier's file of an older version up to date, in one transaction.
 
 In the first two a record, its message and the text of both lay in two tables; since then they are one row. The third
-knew no crawls with rows of their own: it gets the tables for them. What was recorded stays loose, and goes by its own
-settings. Whoever is killed on the way leaves the file as it was.
+knew no crawls with rows of their own, and kept no outlinks: it gets the tables for them. What was recorded stays loose,
+and goes by its own settings. Whoever is killed on the way leaves the file as it was.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ THIRD_HAS_NOT: Final = (
     "ALTER TABLE record ADD COLUMN meta TEXT",
     "DROP VIEW urls",
 )
-ALSO_NEW: Final = (" INDEX crawl_name ", " TABLE seed ", " TABLE run ", " VIEW urls ")
+ALSO_NEW: Final = (" INDEX crawl_name ", " TABLE seed ", " TABLE run ", " TABLE outlinks ", " VIEW urls ")
 AT_WORK: Final = "SELECT worker_id FROM worker WHERE expires_at >= :now AND seen_at <= :now + :ahead ORDER BY worker_id"
 RECORDS: Final = """
 SELECT r.*, p.id AS parent_id, m.id AS message, m.visible_at, m.receive_count, m.receipt, m.is_deferred,

@@ -1,0 +1,113 @@
+"""Ways to a URL: which one is nearer, and what follows once a nearer one is found. Pure functions, for all adapters.
+
+The nearest way counts: the fewest links from a seed, and the fewest redirects from a page, each by itself. (Of the two
+taken together, one of fewer links and ten redirects would hide another, by which the URL leads on.) So what a crawl
+with a limit of depth comes to is the same in whatever order answers come: that of a breadth-first walk.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from sqspider.crawls import MAX_DEPTH, measured_from
+from sqspider.frontier.values import Entry, Onward, Outlinks
+from sqspider.message import Message
+from sqspider.record import Outcome, Reason, Status, record_key
+
+
+class Way(NamedTuple):
+    """How far a URL is away. Smaller is nearer, in each of them."""
+
+    depth: int  # links from a seed
+    redirects: int  # from the last page
+
+
+def way_on(onward: Onward, way: Way) -> Way:
+    """The way to what a visit leads to, by the way to its URL."""
+    match onward:
+        case Onward.LINK:
+            return Way(way.depth + 1, 0)
+        case Onward.REDIRECT:
+            return Way(way.depth, way.redirects + 1)
+        case Onward.REFRESH:  # or redirects and refreshes in turn would lead on without end
+            return Way(way.depth, way.redirects and way.redirects + 1)
+
+
+def is_within_depth(way: Way, max_depth: int | None) -> bool:
+    """Whether a crawl goes so far."""
+    return way.depth <= (MAX_DEPTH if max_depth is None else max_depth)
+
+
+def nearest_of_each(entries: Iterable[Entry]) -> dict[str, Entry]:
+    """Entries by key, in their order: the first of each, on the nearest of their ways."""
+    by_key: dict[str, Entry] = {}
+    for entry in entries:
+        crawl = entry.crawl  # as `Entry.key` has it, without a call of it: there are as many as links
+        key = entry.url if crawl is None else record_key(entry.url, crawl.name)
+        first = by_key.setdefault(key, entry)
+        if entry.depth < first.depth or entry.redirects < first.redirects:
+            nearer = entry if entry.depth < first.depth else first
+            redirects = min(entry.redirects, first.redirects)
+            by_key[key] = msgspec.structs.replace(first, depth=nearer.depth, parent=nearer.parent, redirects=redirects)
+    return by_key
+
+
+def fallen(entry: Entry, status: Status, depth: int, redirects: int) -> Way | None:
+    """The way to a record that is known, now that an entry names another; none: the record stays as it is. (Asked for
+    each link that is known: no :class:`Way` is made for most of them.)
+
+    Where no depth is too deep, nobody asks for that of a record that is final.
+    """
+    if entry.depth >= depth and entry.redirects >= redirects:
+        return None
+    if status.is_final and entry.settings.max_depth is None:
+        return None
+    return Way(min(entry.depth, depth), min(entry.redirects, redirects))
+
+
+class Consequence(enum.Enum):
+    """What follows for a record that is final."""
+
+    NONE = enum.auto()  # it led nowhere, or as far
+    HAND_ON = enum.auto()  # where it led is kept, and nearer now: see :func:`handed_on`
+    VISIT = enum.auto()  # it is to be visited once more, to tell where it leads now
+
+
+def is_by_way(outcome: Outcome) -> bool:
+    """Whether a visit might have ended otherwise by a nearer way; or, for all that is known of its links, have led
+    elsewhere: of what has not changed they were not read."""
+    return outcome.unchanged or outcome.reason in (Reason.TOO_MANY_REDIRECTS, Reason.DEPTH_LIMIT)
+
+
+def consequence(outcome: Outcome, outlinks: Outlinks | None, before: Way, now: Way) -> Consequence:
+    """What follows from a nearer way, by what came of a visit that was judged by the one before."""
+    if outcome.reason is Reason.TOO_MANY_REDIRECTS:
+        return Consequence.VISIT if now.redirects < before.redirects else Consequence.NONE
+    if outcome.reason is Reason.DEPTH_LIMIT:
+        return Consequence.VISIT if now.depth < before.depth else Consequence.NONE
+    if outcome.status is not Status.DONE:
+        return Consequence.NONE
+    if outlinks is None:
+        is_nearer = now.depth < before.depth or (outcome.is_redirect and now.redirects < before.redirects)
+        return Consequence.VISIT if is_nearer else Consequence.NONE
+    if outlinks.is_other_for_seeds and now.depth == 0 < before.depth:
+        return Consequence.VISIT
+    is_nearer = way_on(outlinks.onward, now) != way_on(outlinks.onward, before)
+    return Consequence.HAND_ON if is_nearer else Consequence.NONE
+
+
+def handed_on(outlinks: Outlinks, of: Message) -> list[Entry]:
+    """What a visit led to, as it is to be recorded by the way that its record's own message says. That of a crawl has
+    the settings of its row."""
+    way = way_on(outlinks.onward, Way(of.depth, of.redirects))
+    if not is_within_depth(way, of.settings.max_depth):
+        return []
+    settings = of.settings if of.crawl is not None else measured_from(of.settings, of.seed)
+    return [
+        Entry(url=url, depth=way.depth, parent=of.url, settings=settings, redirects=way.redirects, crawl=of.crawl)
+        for url in outlinks.urls
+    ]
