@@ -201,6 +201,11 @@ class Crawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def ref(self) -> CrawlRef:
         return CrawlRef(self.name, self.id)
 
+    @property
+    def is_as_made(self) -> bool:
+        """Nothing was written since it was made but where it is measured from: what was found goes by it still."""
+        return self.version <= 1 + self.seeds_version
+
 
 _decoder: Final = msgspec.json.Decoder(Crawl)
 _encoder: Final = msgspec.json.Encoder()

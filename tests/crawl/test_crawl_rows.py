@@ -128,9 +128,10 @@ async def test_a_row_that_is_changed_holds_for_what_is_queued(frontier: Frontier
 async def test_a_scope_that_is_narrowed_holds_for_what_is_queued(frontier: Frontier, host: Site) -> None:
     there = host.url_of("127.0.0.2")
     host.bodies = {"/": b""}
-    crawl = await made(frontier)
+    crawl = await made(frontier, settings=replace(SETTINGS, scope=Scope.ANY))
     await put_in(frontier, crawl, host.url)
     await frontier.enqueue([Entry(url=there, depth=1, crawl=crawl.ref)])
+    await changed(frontier, settings=SETTINGS)
     await work(frontier)
     record = (await records_of(frontier))[record_key(there, "news")]
     assert record.outcome is not None

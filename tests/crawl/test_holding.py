@@ -182,7 +182,14 @@ async def test_what_another_has_claimed_meanwhile_is_lost_and_not_finished(
             await holds(lambda: len(taken) == 1)
             claim = worker._hand.visits.copy().pop().claim
             assert claim is not None
-            monkeypatch.setattr(worker._intake, "_take", _nothing)
+            takes_nothing = asyncio.Event()
+
+            async def nothing(*_: object) -> int:
+                takes_nothing.set()
+                return await _nothing()
+
+            monkeypatch.setattr(worker._intake, "_take", nothing)
+            await takes_nothing.wait()  # what was under way before could take it itself
             passed += 2 * OPTIONS.lease_seconds
             await is_asleep.wait()
             (delivery,) = await frontier.receive(1)

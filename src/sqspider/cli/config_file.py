@@ -12,7 +12,6 @@ else: it may say less than one that is named.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -129,6 +128,8 @@ def _told(path: Path) -> dict[str, Any]:
         raise click.UsageError(f"{path} cannot be read: {error.strerror}.") from None
     if len(data) > MAX_BYTES:
         raise click.UsageError(f"{path} is larger than {MAX_BYTES:,} bytes.")
+    import tomllib  # here: most commands read no file
+
     try:
         return tomllib.loads(data.decode())
     except UnicodeDecodeError:

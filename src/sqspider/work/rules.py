@@ -97,7 +97,8 @@ class Rules:
         message = visit.message
         if is_cut(message.url):
             return TOO_LONG
-        if message.crawl is not None and message.depth > 0:
+        row = self._crawls.of(message)
+        if row is not None and not row.is_as_made and message.depth > 0:
             measure = self.scopes.known(message) or await self.scopes.measure(message, ())
             if (cut := cut_off(message.url, message.depth, message.settings, measure)) is not None:
                 return cut
