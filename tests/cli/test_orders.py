@@ -10,6 +10,7 @@ import click
 import msgspec
 import pytest
 
+from sqspider.cli.crawl import crawl
 from sqspider.cli.order import config_note, prepared
 from sqspider.crawl import Crawl, Identity, State
 from sqspider.frontier import Entry, FrontierSettings
@@ -55,7 +56,7 @@ async def put_in(frontier: MemoryFrontier, wanted: Order) -> Crawl:
 
 async def refused(frontier: MemoryFrontier, wanted: Order) -> str:
     before = await frontier.crawls()
-    with click.Context(click.Command("crawl")), pytest.raises(click.UsageError) as raised:
+    with click.Context(crawl), pytest.raises(click.UsageError) as raised:
         await prepared(frontier, wanted)
     assert await frontier.crawls() == before, "nothing was changed"
     return raised.value.format_message()

@@ -35,7 +35,7 @@ from sqspider.frontier import Counts, Frontier
 from sqspider.log import get_logger
 from sqspider.orders.order import Order, Prepared
 from sqspider.orders.start import Start
-from sqspider.record import DEFAULT_CRAWL, Status
+from sqspider.record import DEFAULT_CRAWL
 from sqspider.web.fetch import Fetcher
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode
@@ -156,12 +156,9 @@ class CrawlRun:
 
     async def _visit_again(self, frontier: Frontier, again: Again) -> None:
         """Put back what is known, for a visit more."""
-        from sqspider.again import Choice, put_back  # here: most crawls visit nothing again
+        from sqspider.again import visit_again  # here: most crawls visit nothing again
 
-        before = None if again.older_than is None else frontier.now() - again.older_than
-        statuses = frozenset({Status.DONE, Status.FAILED})
-        choice = Choice(crawl=self._order.name, statuses=statuses, ended_before=before)
-        done = await put_back(frontier, choice, if_changed=True)
+        done = await visit_again(frontier, self._order.name, again.older_than)
         self._say(f"{done.kinds.total():,} URLs are visited once more")
 
     async def _counts(self, frontier: Frontier) -> Counts:

@@ -97,8 +97,7 @@ def with_said(crawl: Crawl, said: Said) -> Crawl:
 def checked_said(said: Said) -> Crawl:
     """A crawl that says it and nothing else. Raises as :func:`with_said` for what can be said of none, whatever its
     URLs."""
-    told = {name: value for name, value in said.items() if value}
-    return with_said(NEW, {"send-to": ("https://example.com",), **told})
+    return with_said(NEW, {**said, "send-to": said.get("send-to") or ("https://example.com",)})
 
 
 def with_links(said: Said, scope: Scope) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sqspider.record import Reason
 from sqspider.scope import Blocked, Measure, cut_off
 from sqspider.url import MAX_URL_BYTES, is_cut
 from sqspider.web.fetch import Fetched
-from sqspider.work.crawls import BARRED_SECONDS, CrawlRows, Known, Later, Unfit
+from sqspider.work.crawls import BARRED_SECONDS, OTHERS_SECONDS, CrawlRows, Known, Later, Unfit
 from sqspider.work.desk import Desk
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
@@ -54,8 +54,6 @@ class Rules:
 
     async def are_known(self, visit: Visit) -> bool:
         """Whether they are known, and the visit is to be judged by them; it is over, or waits, otherwise."""
-        if visit.message.crawl is None:
-            return True
         match await self._crawls.resolve(visit.message):
             case Known(message, agent):
                 visit.message, visit.agent = message, agent
@@ -71,6 +69,8 @@ class Rules:
                 self._endings.put_off(visit, self._clock())  # it is put aside when it comes back
             case Unfit.BARRED:
                 self._endings.put_off(visit, self._clock() + BARRED_SECONDS)
+            case Unfit.OTHERS:
+                self._endings.put_off(visit, self._clock() + OTHERS_SECONDS)
         return False
 
     async def assess(self, visit: Visit, fetched: Fetched) -> Assessed:
