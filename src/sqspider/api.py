@@ -164,7 +164,7 @@ class Crawl:
 
     async def __aiter__(self) -> AsyncGenerator[Page, None]:
         with worded():
-            check_secrets(self._order.identity, Secrets(folder=self._secrets_folder))  # before a file is made
+            check_secrets(self._row.identity, Secrets(folder=self._secrets_folder))  # before a file is made
         frontier = await self._open(looking=False)
         try:
             start = await self._begin(frontier)
