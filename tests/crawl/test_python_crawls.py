@@ -22,6 +22,7 @@ from sqspider.orders import consent
 from sqspider.record import Reason
 from sqspider.work import rules
 from sqspider.work.crawl_orders import ChangedMeanwhileError, change_crawl, crawl_named, make_crawl
+from sqspider.work.crawls import others_wait
 from tests.sites import Site
 
 BASE: dict[str, Any] = {"delay_seconds": 0, "allow_private": True}
@@ -172,7 +173,7 @@ async def test_messages_of_others_are_put_off_and_not_touched(
     site: Site, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also those that name no crawl, and those of a crawl that is not there."""
-    monkeypatch.setattr(rules, "OTHERS_SECONDS", 3600.0)
+    monkeypatch.setattr(rules, "others_wait", lambda number: 3600.0 * number)
     frontier = await opened(address)
     other = Crawl(name="other", id="1")
     assert await frontier.save_crawl(other)
@@ -187,6 +188,11 @@ async def test_messages_of_others_are_put_off_and_not_touched(
     queue = await frontier.queue_stats()
     assert (queue.visible, queue.in_flight, queue.delayed) == (0, 0, 3)
     await frontier.close()
+
+
+def test_the_more_there_are_of_others_the_longer_they_are_put_off() -> None:
+    """Fifty thousand of them are looked at so seldom that there is time for one's own."""
+    assert [others_wait(number) for number in (1, 250, 5000, 50_000)] == [5.0, 5.0, 100.0, 600.0]
 
 
 SHARED = textwrap.dedent("""

@@ -8,7 +8,7 @@
     limit of its own
     asks for what this worker's       is put off, for another worker; the worker says once what it waits for
     start does not allow
-    is not the one that the worker    is put off, for another worker, and soon: it may be the only one
+    is not the one that the worker    is put off, for another worker; the longer, the more of them it has met
     works for alone
 
 A message that names no crawl goes by its own settings, as the worker itself does.
@@ -36,7 +36,8 @@ from sqspider.work.fetchers import Agents
 COPY_SECONDS: Final = 2.0  # that copies are good for
 UNKNOWN_SECONDS: Final = 1.0  # between two looks for crawls that are not known
 BARRED_SECONDS: Final = 60.0  # before a message of a crawl that may not be worked on here is looked at again
-OTHERS_SECONDS: Final = 5.0  # before a message that is for other workers is looked at again
+OTHERS_SECONDS: Final = (5.0, 600.0)  # before a message that is for other workers is looked at again: least, most
+_SECONDS_FOR_EACH: Final = 0.02  # that was put off so: a look costs a tenth of that
 _AT_WORK_SECONDS: Final = 30.0  # between two looks whether a crawl has anything open, which others wait for
 MOST_UNKNOWN: Final = 1000  # crawls that are known to be gone
 
@@ -253,6 +254,13 @@ class CrawlRows:
             is_at_work = (await self._frontier.counts(crawl=ref.name)).open > 0
             self._at_work[ref] = now, is_at_work
         return is_at_work
+
+
+def others_wait(number: int) -> float:
+    """For how many seconds a message of others is put off, after so many of them: where there are many, looking at them
+    again and again would leave no time for a worker's own."""
+    least, most = OTHERS_SECONDS
+    return min(max(least, number * _SECONDS_FOR_EACH), most)
 
 
 def _known(copy: _Copy, agent: Agent, message: Message) -> Known:
