@@ -165,8 +165,8 @@ OF_NO_USER: Final = {  # fields that nobody sets from outside, or that other par
     CrawlSettings: {"seed"},
     FetchOptions: set[str](),
     WorkerOptions: {
-        "worker_id", "poll_seconds", "linger_seconds", "first_retry_seconds", "first_rest_seconds", "sweep_seconds",
-        "seen_urls", "large_bodies", "max_bytes", "run",
+        "worker_id", "run", "poll_seconds", "linger_seconds", "first_retry_seconds", "first_rest_seconds", "sweep_seconds",
+        "seen_urls", "large_bodies", "max_bytes",
     },
     Identity: set[str](),
     Limits: set[str](),
