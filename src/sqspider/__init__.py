@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sqspider.frontier import Counts, FrontierError, FrontierUnavailableError
     from sqspider.pages import Link, Page
     from sqspider.record import Reason, Status
+    from sqspider.secret import Secret
     from sqspider.url import Scope
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Page",
     "Reason",
     "Scope",
+    "Secret",
     "Status",
     "crawl",
 ]
@@ -50,6 +52,7 @@ _HOMES: Final = {
     "Reason": "sqspider.record",
     "Status": "sqspider.record",
     "Scope": "sqspider.url",
+    "Secret": "sqspider.secret",
 }
 
 

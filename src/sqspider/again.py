@@ -85,6 +85,15 @@ async def found(frontier: Looking, choice: Choice) -> Counter[Kind]:
     return kinds
 
 
+async def visit_again(frontier: Reopenable, crawl: str, older_than_seconds: float | None = None) -> PutBack:
+    """Put back what is known of a crawl, for a visit more of each that asks for what has changed alone.
+
+    ``older_than_seconds``: of what ended so long ago alone."""
+    before = None if older_than_seconds is None else frontier.now() - older_than_seconds
+    choice = Choice(crawl=crawl, statuses=frozenset({Status.DONE, Status.FAILED}), ended_before=before)
+    return await put_back(frontier, choice, if_changed=True)
+
+
 async def put_back(
     frontier: Reopenable,
     choice: Choice,

@@ -12,26 +12,43 @@ import inspect
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
-from sqspider.checks import check_flag, check_number, shown, texts_of
+import msgspec
+
+from sqspider.arguments import check_lease, noting_what_is_said, order_of, worded, worker_options_of
+from sqspider.checks import check_number, shown
+from sqspider.crawl import Crawl as Row
+from sqspider.crawl import Limits
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import IN_MEMORY, Counts, Frontier, FrontierSettings, check_address, open_frontier
-from sqspider.log import is_started, start_logging
+from sqspider.log import get_logger, is_started, start_logging
 from sqspider.meta import encode_meta
+from sqspider.orders.consent import asked_in_python
+from sqspider.orders.order import NotSaidError, Order, OtherSeedsError, none_named, prepared
+from sqspider.orders.said import checked_said
+from sqspider.orders.start import Start, check_secrets, start_of
 from sqspider.pages import Page
+from sqspider.record import DEFAULT_CRAWL
+from sqspider.secret import Secret
 from sqspider.threaded import iterate
 from sqspider.under_way import Added, UnderWay
 from sqspider.url import Refused, Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
+from sqspider.work.crawl_orders import new_id
 from sqspider.work.options import WorkerOptions
+from sqspider.work.secrets import Secrets
 from sqspider.work.seeds import read_url
+from sqspider.work.widening import bring_back
 
 _SETTINGS: Final = CrawlSettings()
 _FETCH: Final = FetchOptions()
 _WORKER: Final = WorkerOptions(worker_id="python")
-_NOT_SET: Final = {"worker_id", "max_bytes"}  # of a worker's options: what has such a name here is another thing
+_NONE: Final[Mapping[str, str | Secret]] = MappingProxyType({})
 _LOOK_SECONDS: Final = 0.2  # between two looks whether a crawl that is asked for its status is over
+
+log = get_logger(__name__)
 
 
 class Crawl:
@@ -44,9 +61,13 @@ class Crawl:
     one of them.
     """
 
+    _are_said: frozenset[str]  # the arguments that were given
+
+    @noting_what_is_said
     def __init__(
         self,
         *urls: str,
+        crawl: str = DEFAULT_CRAWL,
         scope: Scope | str = Scope.HOST,
         depth: int | None = None,
         include: Iterable[str] = (),
@@ -57,7 +78,13 @@ class Crawl:
         drop_tracking: bool = _SETTINGS.drop_tracking,
         sitemaps: bool = False,
         assume_http: bool = False,
+        again: bool = False,
+        older_than_seconds: float | None = None,
         max_pages: int | None = None,
+        limit_pages: int | None = None,
+        limit_bytes: int | None = None,
+        limit_seconds: float | None = None,
+        limit_dollars: float | None = None,
         host_pages: int | None = None,
         host_bytes: int | None = None,
         max_repeats: int | None = None,
@@ -75,7 +102,13 @@ class Crawl:
         allow_any_port: bool = _FETCH.allow_any_port,
         user_agent: str = _FETCH.user_agent,
         contact: str | None = None,
-        proxy: str | None = None,
+        headers: Mapping[str, str | Secret] = _NONE,
+        cookies: Mapping[str, str | Secret] = _NONE,
+        login: str | tuple[str, str | Secret] | None = None,
+        bearer: str | Secret | None = None,
+        send_to: Iterable[str] = (),
+        secrets: str | None = None,
+        proxy: str | Secret | None = None,
         ca_file: str | None = None,
         client_cert: str | None = None,
         client_key: str | None = None,
@@ -87,17 +120,22 @@ class Crawl:
     ) -> None:
         """Crawl from some URLs; nothing happens before it is iterated over.
 
-        Each argument is the option of ``sqspider crawl`` of the same name, and means the same. Which links:
-        ``scope`` is measured from each URL; ``depth`` counts links from it. ``include`` and ``exclude`` are regular
-        expressions that the URLs of links must, or must not, match. How much: ``max_pages`` ends the crawl after so
-        many pages in its frontier. How politely: ``max_crawl_delay_seconds`` is as much of a longer ``Crawl-delay``
-        in robots.txt as holds. How: ``max_bytes`` are kept of a body; ``lease_seconds`` after it was killed, what it
-        had in hand comes back. ``frontier`` is ``sqlite:PATH`` for a crawl that can be broken off and gone on with;
-        what is finished there is not fetched again.
+        Each argument is the option of ``sqspider crawl`` of the same name, and means the same. ``crawl`` is the crawl's
+        name: with its options it is kept in its frontier, ``sqlite:PATH`` for one that can be broken off. Said without
+        a URL it goes on exactly as before; an argument that is given changes it, also for what is queued, one that is
+        left out does not. Other URLs with other arguments, while it is not finished, are another crawl, with another
+        name.
+
+        Which links: ``scope`` is measured from each URL; ``depth`` counts links from it. ``include`` and ``exclude``
+        are regular expressions that the URLs of links must, or must not, match. How much: ``max_pages`` of this run,
+        ``limit_pages`` and so on of all of them. ``again`` first puts back all that is done or failed, or of it what
+        is ``older_than_seconds``. As whom: what is secret in ``headers``, ``cookies``, ``login``, ``bearer`` and
+        ``proxy`` is a :class:`sqspider.Secret`, or where it is to be found, as in ``env:SQSPIDER_SECRET_NAME``.
 
         Raises ``TypeError`` and ``ValueError`` for an argument that is not good, in words that begin with its name.
-        Iterating raises ``ValueError`` for a URL that cannot be crawled, or without any where nothing was crawled
-        before, and :class:`sqspider.FrontierError` if the frontier cannot do its work.
+        Iterating raises ``ValueError`` for a URL that cannot be crawled, without any where nothing was crawled before,
+        and for what its crawl cannot have; ``RuntimeError`` where somebody else changes it at the same moment; and
+        :class:`sqspider.FrontierError` if the frontier cannot do its work.
         """
         given = {name: value for name, value in locals().items() if name not in ("self", "urls")}
         _check_urls(urls)
@@ -106,26 +144,35 @@ class Crawl:
             raise _no_urls(frontier)
         if not is_started():
             start_logging("warn", "console")
-        for name in ("follow_nofollow", "sitemaps", "assume_http"):
-            check_flag(name, given[name])
+        check_number("older_than_seconds", older_than_seconds, Limits.ranges["seconds"])
+        if older_than_seconds is not None and not again:
+            raise ValueError("older_than_seconds: it goes with again=True")
+        self._order = order_of(given, self._are_said)
+        self._worker = worker_options_of(given)
         self._seeds = urls
         self._frontier = frontier
-        self._sitemaps, self._assume_http = sitemaps, assume_http
-        self._settings, self._worker, self._fetch = _records(given)
-        self._added = Added(self._settings)
+        self._sitemaps, self._assume_http, self._again = sitemaps, assume_http, again
+        self._older_than_seconds = older_than_seconds
+        self._secrets_folder = secrets
+        with worded():
+            self._row = checked_said(self._order.said)  # of what no row says anything, by what was said alone
+        self._added = Added(crawl, self._row.settings)
         self._under_way: set[UnderWay] = set()
         self._counts: Counts | None = None  # of a frontier in memory that is gone
 
     # Pages.
 
     async def __aiter__(self) -> AsyncGenerator[Page, None]:
+        with worded():
+            check_secrets(self._row.identity, Secrets(folder=self._secrets_folder))  # before a file is made
         frontier = await self._open(looking=False)
         try:
-            await self._begin(frontier)
+            start = await self._begin(frontier)
+            options = msgspec.structs.replace(self._worker, run=new_id(random.SystemRandom()))
             is_stopped = False
             while not is_stopped:
-                async with Fetcher(self._fetch, connections=self._worker.concurrency) as fetcher:
-                    under_way = UnderWay(frontier, fetcher, self._worker, self._added)
+                async with Fetcher(start.fetch, connections=options.concurrency) as fetcher:
+                    under_way = UnderWay(frontier, fetcher, options, start, self._order.name, self._added)
                     self._under_way.add(under_way)
                     try:
                         async with under_way:
@@ -144,7 +191,7 @@ class Crawl:
     async def _leave(self, under_way: UnderWay) -> None:
         try:
             if self._frontier == IN_MEMORY:
-                self._counts = await under_way.frontier.counts()
+                self._counts = await self._counted(under_way.frontier)
         finally:
             self._under_way.discard(under_way)
 
@@ -191,13 +238,13 @@ class Crawl:
             under_way.stop()
 
     def status(self) -> Counts:
-        """How many URLs there are of each kind, in its frontier. In an event loop: :meth:`astatus`."""
+        """How many URLs of it there are of each kind. In an event loop: :meth:`astatus`."""
         if _is_in_loop():
             raise RuntimeError("status: in an event loop it is `await crawl.astatus()`")
         under_way = next(iter(tuple(self._under_way)), None)
         if under_way is None:
             return self._counts or asyncio.run(self._look())
-        asked = asyncio.run_coroutine_threadsafe(_counts(under_way.frontier), under_way.loop)
+        asked = asyncio.run_coroutine_threadsafe(self._counted(under_way.frontier), under_way.loop)
         while under_way in self._under_way:
             try:
                 return asked.result(_LOOK_SECONDS)
@@ -213,7 +260,7 @@ class Crawl:
         """The same, in an event loop."""
         mine = (it for it in self._under_way if it.loop is asyncio.get_running_loop())
         if (under_way := next(mine, None)) is not None:
-            return await under_way.frontier.counts()
+            return await self._counted(under_way.frontier)
         return await asyncio.to_thread(self.status)
 
     # How it begins.
@@ -225,13 +272,27 @@ class Crawl:
     async def _look(self) -> Counts:
         frontier = await self._open(looking=self._frontier != IN_MEMORY)
         try:
-            return await frontier.counts()
+            return await self._counted(frontier)
         finally:
             await frontier.close()
 
-    async def _begin(self, frontier: Frontier) -> None:
+    async def _counted(self, frontier: Frontier) -> Counts:
+        return await frontier.counts(crawl=self._order.name)
+
+    async def _begin(self, frontier: Frontier) -> Start:
+        """Make the crawl, change it or leave it as it is, and record what it begins with; how it is worked on."""
         seeds = self._read(self._seeds)
-        begun = Added(self._settings)
+        order = self._order._replace(urls=tuple(seeds), has_more=bool(self._added))
+        row = await _take_order(frontier, order) or await self._without_row(frontier)
+        with worded():
+            start = start_of(row, self._secrets_folder)
+        check_lease(self._worker, start.fetch.timeout_seconds)
+        await bring_back(frontier, row)
+        if self._again:
+            from sqspider.again import visit_again  # here: most crawls visit nothing again
+
+            await visit_again(frontier, row.name, self._older_than_seconds)
+        begun = Added(row.name, row.settings)
         begun.put(seeds)
         await begun.record(frontier)
         await self._added.record(frontier)
@@ -239,15 +300,23 @@ class Crawl:
             from sqspider.work.sitemaps import discover  # here: most crawls read none
 
             await discover(
-                frontier, self._fetch, self._settings, seeds=seeds, clock=frontier.now, rng=random.Random(),
-                stopping=asyncio.Event(), on_report=lambda _: None,
+                frontier, start.fetch, row.settings, seeds=seeds, clock=frontier.now, rng=random.Random(),
+                stopping=asyncio.Event(), on_report=lambda _: None, crawl=row, allowed=start.allowed,
+                secrets=start.secrets,
             )  # fmt: skip
-        if not self._seeds and (await frontier.counts()).total == 0:
+        return start
+
+    async def _without_row(self, frontier: Frontier) -> Row:
+        """What loose records go by, where no crawl is meant: what was said here, and kept nowhere."""
+        if self._order.name != DEFAULT_CRAWL:
+            raise ValueError(f"urls: none was given, and {await none_named(frontier, self._order.name)}")
+        if (await self._counted(frontier)).total == 0:
             raise _no_urls(self._frontier)
+        return self._row
 
     def _read(self, urls: Iterable[str]) -> list[str]:
         """URLs in canonical form. Raises ``ValueError`` for one that is none."""
-        options = {"assume_http": self._assume_http, "drop_tracking": self._settings.drop_tracking}
+        options = {"assume_http": self._assume_http, "drop_tracking": self._row.settings.drop_tracking}
         read = [read_url(url, **options) for url in urls]
         if refused := [url for url in read if isinstance(url, Refused)]:
             raise ValueError("; ".join(map(str, refused)))
@@ -258,26 +327,22 @@ crawl = Crawl
 """A crawl from some URLs, to iterate over at once: ``for page in crawl("https://example.com/"): ...``."""
 
 
-def _records(given: Mapping[str, Any]) -> tuple[CrawlSettings, WorkerOptions, FetchOptions]:
-    """What the arguments say, each in the record that checks it."""
-    check_number("depth", given["depth"], CrawlSettings.ranges["max_depth"])  # here: the record names it otherwise
-    taken = {
-        **given,
-        "scope": _scope(given["scope"]),
-        "max_depth": given["depth"],
-        "include": texts_of("include", given["include"]),
-        "exclude": texts_of("exclude", given["exclude"]),
-        "obey_nofollow": not given["follow_nofollow"],
-    }
-    worker = {name: taken[name] for name in WorkerOptions.__struct_fields__ if name in taken and name not in _NOT_SET}
-    options = WorkerOptions(worker_id="python", **worker)
-    settings = CrawlSettings(**{name: taken[name] for name in CrawlSettings.__struct_fields__ if name in taken})
-    fetch = FetchOptions(**{name: taken[name] for name in FetchOptions.__struct_fields__ if name in taken})
+async def _take_order(frontier: Frontier, order: Order) -> Row | None:
+    """A crawl's row as it is ordered; none if there is none, and no URL to make it for."""
     try:
-        options.check(fetch.timeout_seconds)
-    except ValueError as error:
-        raise ValueError(f"lease_seconds: {error}") from None
-    return settings, options, fetch
+        with worded():
+            done = await prepared(frontier, order)
+    except OtherSeedsError as error:
+        raise ValueError(
+            f"urls: {error.what} ({error.changes}): another name, crawl=..., makes another crawl of them; without URLs "
+            "the same arguments change this one"
+        ) from None
+    except NotSaidError as error:
+        asked = asked_in_python(error.identity)
+        raise ValueError(f"crawl: {error.name} asks for {asked}, and {error.why}. If you mean it, say it") from None
+    if done is not None and done.changes:
+        log.info("crawl_changed", crawl=order.name, changes=done.changes)
+    return None if done is None else done.crawl
 
 
 def _check_urls(urls: Iterable[object]) -> None:
@@ -290,19 +355,9 @@ def _no_urls(frontier: str) -> ValueError:
     return ValueError(f"urls: none was given, and {frontier} holds no crawl to go on with")
 
 
-def _scope(scope: Scope | str) -> Scope:
-    if scope not in tuple(Scope):
-        raise ValueError(f"scope: one of {', '.join(Scope)}, not {shown(scope)}")
-    return Scope(scope)
-
-
 def _is_in_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return False
     return True
-
-
-async def _counts(frontier: Frontier) -> Counts:
-    return await frontier.counts()

@@ -15,19 +15,26 @@ from typing import Self
 import msgspec
 
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Entry, Frontier
+from sqspider.frontier import Frontier
+from sqspider.orders.order import none_named
+from sqspider.orders.start import Start
 from sqspider.pages import Page, page_of
+from sqspider.record import DEFAULT_CRAWL
 from sqspider.web.fetch import Fetcher
+from sqspider.work.crawl_orders import crawl_named
 from sqspider.work.holding import Held
+from sqspider.work.lists import Listed, RefusedLine
 from sqspider.work.options import WorkerOptions
+from sqspider.work.producer import produce
 from sqspider.work.worker import Mode, Worker
 
 
 class Added:
     """URLs that were added to a crawl and are not recorded yet. Any thread may add some."""
 
-    def __init__(self, settings: CrawlSettings) -> None:
-        self._settings = settings
+    def __init__(self, crawl: str, settings: CrawlSettings) -> None:
+        self._crawl = crawl
+        self._settings = settings  # where there is no crawl of this name
         self._urls: dict[int, tuple[str, str | None]] = {}  # by number: several loops may record them at the same time
         self._numbers = itertools.count()
 
@@ -39,21 +46,33 @@ class Added:
         self._urls.update(zip(self._numbers, ((url, meta) for url in urls), strict=False))
 
     async def record(self, frontier: Frontier) -> None:
-        """Record what was added, as seeds. Raises :class:`FrontierError`: then it is still to be recorded."""
+        """Record what was added, as seeds. Raises :class:`FrontierError`, and ``ValueError`` where the crawl was
+        removed: then it is still to be recorded."""
         while added := self._urls.copy():
-            await frontier.enqueue([Entry(url=url, settings=self._settings, meta=meta) for url, meta in added.values()])
+            row = await crawl_named(frontier, self._crawl)  # as it is now: its scope may have been changed
+            if row is None and self._crawl != DEFAULT_CRAWL:
+                raise ValueError(f"crawl: {await none_named(frontier, self._crawl)}")
+            settings, ref = (row.settings, row.ref) if row is not None else (self._settings, None)
+            listed = [Listed(0, url, meta) for url, meta in added.values()]
+            await produce(frontier, (), settings, crawl=ref, listed=listed, on_refused=_was_read)
             for number in added:
                 self._urls.pop(number, None)
 
 
+def _was_read(line: RefusedLine) -> None:
+    raise AssertionError(f"a URL that was read is refused: {line.refused.reason}")
+
+
 class UnderWay:
-    """A worker that works until nothing is left, and the pages that it has fetched.
+    """A worker that works for one crawl until nothing of it is left, and the pages that it has fetched.
 
     Leaving it stops the worker in good order; being cancelled while it leaves stops it at once. (It is no generator:
     an event loop that ends closes every generator by itself, without regard to which of them is within which.)
     """
 
-    def __init__(self, frontier: Frontier, fetcher: Fetcher, options: WorkerOptions, added: Added) -> None:
+    def __init__(
+        self, frontier: Frontier, fetcher: Fetcher, options: WorkerOptions, start: Start, crawl: str, added: Added
+    ) -> None:
         options = msgspec.structs.replace(options, worker_id=f"python-{random.getrandbits(32):08x}")
         self.frontier = frontier
         self.loop = asyncio.get_running_loop()
@@ -61,12 +80,21 @@ class UnderWay:
         self._added = added
         self._pages: asyncio.Queue[Held | None] = asyncio.Queue()  # none: there is something to look at
         self._in_hand: Held | None = None
+        self._crawl = crawl
         self._worker = Worker(
-            frontier, fetcher, options, clock=frontier.now, rng=random.Random(), take=self._pages.put_nowait
+            frontier,
+            fetcher,
+            options,
+            clock=frontier.now,
+            rng=random.Random(),
+            take=self._pages.put_nowait,
+            allowed=start.allowed,
+            secrets=start.secrets,
+            only=crawl,
         )
 
     async def __aenter__(self) -> Self:
-        self._running = asyncio.create_task(self._worker.run(Mode.UNTIL_EMPTY))
+        self._running = asyncio.create_task(self._worker.run(Mode.UNTIL_EMPTY, crawl=self._crawl))
         self._running.add_done_callback(lambda _: self._pages.put_nowait(None))
         return self
 

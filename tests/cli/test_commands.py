@@ -20,13 +20,13 @@ from sqspider.cli.crawl_run import CrawlRun
 from sqspider.cli.exit_status import NOT_ALL_GOOD
 from sqspider.cli.main import COMMANDS
 from sqspider.cli.metrics import COLUMNS, period_of
-from sqspider.cli.order import Order
 from sqspider.cli.shared import Shared
 from sqspider.cli.start import to_start
 from sqspider.cli.worker import polling
 from sqspider.export import FIELDS
 from sqspider.frontier import Traits
 from sqspider.frontier.sqlite.file import APPLICATION_ID, SCHEMA_VERSION
+from sqspider.orders.order import Order
 from sqspider.record import Reason
 from sqspider.retry import CARE, FINAL, RULES, Fault
 from sqspider.work.options import WorkerOptions

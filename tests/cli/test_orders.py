@@ -10,12 +10,13 @@ import click
 import msgspec
 import pytest
 
-from sqspider.cli import consent
-from sqspider.cli.config_file import ConfigFile
-from sqspider.cli.order import Order, config_note, prepared
+from sqspider.cli.crawl import crawl
+from sqspider.cli.order import config_note, prepared
 from sqspider.crawl import Crawl, Identity, State
 from sqspider.frontier import Entry, FrontierSettings
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
+from sqspider.orders import consent
+from sqspider.orders.order import ConfigFile, Order
 from sqspider.url import Scope
 from sqspider.work.crawl_orders import ChangedMeanwhileError, change_crawl, crawl_named
 
@@ -55,7 +56,7 @@ async def put_in(frontier: MemoryFrontier, wanted: Order) -> Crawl:
 
 async def refused(frontier: MemoryFrontier, wanted: Order) -> str:
     before = await frontier.crawls()
-    with click.Context(click.Command("crawl")), pytest.raises(click.UsageError) as raised:
+    with click.Context(crawl), pytest.raises(click.UsageError) as raised:
         await prepared(frontier, wanted)
     assert await frontier.crawls() == before, "nothing was changed"
     return raised.value.format_message()
@@ -169,12 +170,12 @@ async def test_headers_go_to_the_origins_of_the_urls_given_with_them(frontier: M
 def test_a_file_says_what_it_says_otherwise_and_is_not_applied_again() -> None:
     crawl = Crawl(name="news", id="1")
     file = ConfigFile(Path("news.toml"), "news", (), {"scope": "page", "depth": 3})
-    note = config_note(Order("news", {}, file), crawl)
+    note = config_note(file, crawl)
     assert note is not None
     assert "depth none → 3" in note
     assert "sqspider crawls set news --config news.toml" in note
-    assert config_note(Order("news", {}, file._replace(said={"scope": "page"})), crawl) is None
-    assert config_note(Order("news", {}), crawl) is None
+    assert config_note(file._replace(said={"scope": "page"}), crawl) is None
+    assert config_note(None, crawl) is None
 
 
 # What is allowed.

@@ -22,8 +22,9 @@ from sqspider.cli.consume import consume
 from sqspider.cli.crawl import crawl
 from sqspider.cli.processes import MAX_AT_ONCE, consume_command
 from sqspider.cli.shared import Shared
-from sqspider.cli.start import Start, to_start
+from sqspider.cli.start import to_start
 from sqspider.cli.worker import to_worker_options
+from sqspider.orders.start import Start
 from sqspider.work.options import WorkerOptions
 from tests.conftest import Run
 from tests.sites import Asked, Site

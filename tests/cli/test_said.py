@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqspider.cli.changes import changes_of, words_of
 from sqspider.cli.config_file import FORBIDDEN, as_toml, config_for, read_config, whole
-from sqspider.cli.said import NEW, OPTIONS, options_of, said_in, with_said, written
+from sqspider.cli.said import options_of, said_in, with_said
 from sqspider.crawl import Crawl, Identity, Limits, State
 from sqspider.crawls import CrawlSettings
+from sqspider.orders.changes import changes_of, words_of
+from sqspider.orders.said import NEW, OPTIONS, written
 from sqspider.url import Scope
 
 OTHERWISE: Final[dict[str, Any]] = {

@@ -275,7 +275,7 @@ async def test_what_is_fetched_after_a_stop_is_given_back_and_handed_to_nobody(s
 
 async def test_what_is_added_while_two_loops_record_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of them may find that the other was first."""
-    added = Added(AT_ONCE)
+    added = Added("default", AT_ONCE)
     async with opened() as frontier:
         enqueue = frontier.enqueue
 

@@ -16,8 +16,11 @@ import structlog
 
 import sqspider
 from sqspider.cli.crawl import crawl as command
+from sqspider.crawl import Crawl, Identity, Limits
 from sqspider.crawls import CrawlSettings
 from sqspider.lambda_handler import FunctionSettings
+from sqspider.orders.said import OPTIONS
+from sqspider.url import Scope
 from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
 
@@ -61,6 +64,14 @@ def _logging_as_it_was() -> Iterator[None]:
         ({"user_agent": "Bot\x00"}, ValueError, "user_agent: printable"),
         ({"user_agent": "робот/1.0"}, ValueError, "user_agent: ASCII characters only"),
         ({"user_agent": None}, TypeError, "user_agent: a text, not None"),
+        ({"crawl": "No name"}, ValueError, "crawl: a name of 1 to 64 of a-z, 0-9, - and _, not 'No name'"),
+        ({"crawl": None}, TypeError, "crawl: a name, not None"),
+        *[({f"limit_{it}": 0}, ValueError, f"limit_{it}: ") for it in ("pages", "bytes", "seconds", "dollars")],
+        ({"send_to": "https://e.com"}, TypeError, "send_to: a list of texts"),
+        ({"send_to": ["https://e.com/x"]}, ValueError, "send_to: scheme, host and port alone"),
+        ({"login": ("a:b", "env:SQSPIDER_SECRET_A")}, ValueError, "login: a user's name holds no colon"),
+        ({"again": 1}, TypeError, "again: True or False, not 1"),
+        ({"older_than_seconds": 5}, ValueError, "older_than_seconds: it goes with again=True"),
     ],
 )
 def test_a_bad_argument_is_an_error_at_once(arguments: dict[str, Any], kind: Any, says: str) -> None:
@@ -142,10 +153,13 @@ OTHERWISE: Final = {  # an option's field, and what it is in Python
     "max_depth": "depth",
     "ignore_robots": "obey_robots",
     "with_sitemaps": "sitemaps",
+    "is_again": "again",
+    "older_than": "older_than_seconds",
+    "origins": "send_to",
 }
 OF_THE_COMMAND_ALONE: Final = {
     "urls", "path", "list_format", "column", "workers", "output", "as_json", "quiet", "address", "log_level",
-    "log_format",
+    "log_format", "config", "unset",
 }  # fmt: skip
 OF_NO_USER: Final = {  # fields that nobody sets from outside, or that other parts of a crawl decide
     CrawlSettings: {"seed"},
@@ -154,8 +168,16 @@ OF_NO_USER: Final = {  # fields that nobody sets from outside, or that other par
         "worker_id", "run", "poll_seconds", "linger_seconds", "first_retry_seconds", "first_rest_seconds", "sweep_seconds",
         "seen_urls", "large_bodies", "max_bytes",
     },
+    Identity: set[str](),
+    Limits: set[str](),
 }  # fmt: skip
-IN_OTHER_WORDS: Final = {"max_depth": "depth", "obey_nofollow": "follow_nofollow"}
+IN_OTHER_WORDS: Final = {
+    "max_depth": "depth", "obey_nofollow": "follow_nofollow", "origins": "send_to",
+    **{name: f"limit_{name}" for name in Limits.__struct_fields__},
+}  # fmt: skip
+
+
+MANY: Final = ("include", "exclude", "headers", "cookies", "send_to")
 
 
 def test_python_has_every_option_of_the_command_line() -> None:
@@ -168,45 +190,112 @@ def test_python_has_every_option_of_the_command_line() -> None:
 def test_what_can_be_set_can_be_set_from_python(kind: Any) -> None:
     """A field that is new is an argument, or is named above."""
     arguments = inspect.signature(sqspider.crawl).parameters
-    missing = [name for name in kind.__struct_fields__ if IN_OTHER_WORDS.get(name, name) not in arguments]
-    assert set(missing) | ({"max_bytes"} if kind is WorkerOptions else set()) == OF_NO_USER[kind]
+    named = {name: name if name == "max_bytes" else IN_OTHER_WORDS.get(name, name) for name in kind.__struct_fields__}
+    missing = {name for name, argument in named.items() if argument not in arguments}
+    assert missing | ({"max_bytes"} if kind is WorkerOptions else set()) == OF_NO_USER[kind]
 
 
 def test_what_is_not_said_is_as_on_the_command_line() -> None:
     defaults = {name: it.default for name, it in inspect.signature(sqspider.crawl).parameters.items()}
     for option in command.params:
         name = OTHERWISE.get(str(option.name), str(option.name))
-        if name in defaults and name not in ("obey_robots", "frontier", "include", "exclude", "urls"):
+        if name in defaults and name not in ("obey_robots", "frontier", "crawl", "urls", *MANY):
             default = option.get_default(click.Context(command))
             assert defaults[name] == (default if isinstance(default, (bool, int, float, str)) else None), name
 
 
+OF_THE_RUN: Final[dict[str, Any]] = {
+    "max_pages": 4, "robots_grace_seconds": 12.0, "new_host_grace_seconds": 13.0, "host_grace_seconds": 14.0,
+    "concurrency": 17, "batch_size": 9, "lease_seconds": 70.0,
+}  # fmt: skip
+OF_THE_ROW: Final[dict[str, Any]] = {
+    "scope": "any", "depth": 3, "include": ["a"], "exclude": ["b"], "follow_nofollow": True, "meta_refresh": True,
+    "srcset": True, "drop_tracking": True, "host_pages": 5, "host_bytes": 6, "max_repeats": 7, "max_parameters": 8,
+    "delay_seconds": 9.0, "max_crawl_delay_seconds": 10.0, "per_host": 11, "obey_robots": False, "limit_pages": 18,
+    "limit_bytes": 19, "limit_seconds": 20.0, "limit_dollars": 21.0, "timeout_seconds": 15.0, "max_bytes": 16,
+    "allow_private": True, "allow_any_port": True, "user_agent": "Bot", "contact": "me@example.com",
+    "proxy": "http://h:1", "headers": {"X-A": "b"}, "cookies": {"c": "env:SQSPIDER_SECRET_C"},
+    "login": ("me", "env:SQSPIDER_SECRET_L"), "send_to": ["https://e.com"],
+}  # fmt: skip
+OF_FILES: Final = {"ca_file", "client_cert", "client_key", "http2"}  # checked as soon as they are set
+OTHERS: Final[dict[str, Any]] = {
+    "sitemaps": True, "assume_http": True, "again": True, "older_than_seconds": 3.0, "secrets": "s", "crawl": "news",
+    "frontier": "sqlite:x.db",
+}  # fmt: skip
+
+
+def row_by(**arguments: Any) -> Crawl:
+    """What the arguments say of a crawl's row."""
+    return sqspider.crawl(URL, **arguments)._row
+
+
 def test_every_argument_reaches_its_record() -> None:
-    given: dict[str, Any] = {
-        "scope": "any", "depth": 3, "include": ["a"], "exclude": ["b"], "follow_nofollow": True, "meta_refresh": True,
-        "srcset": True, "drop_tracking": True, "sitemaps": True, "assume_http": True, "max_pages": 4, "host_pages": 5,
-        "host_bytes": 6, "max_repeats": 7, "max_parameters": 8, "delay_seconds": 9.0, "max_crawl_delay_seconds": 10.0,
-        "per_host": 11, "obey_robots": False, "robots_grace_seconds": 12.0, "new_host_grace_seconds": 13.0,
-        "host_grace_seconds": 14.0, "timeout_seconds": 15.0, "max_bytes": 16, "allow_private": True,
-        "allow_any_port": True, "user_agent": "Bot", "contact": "me@example.com", "proxy": "http://h:1",
-        "concurrency": 17, "batch_size": 9, "lease_seconds": 70.0, "frontier": "sqlite:x.db",
-    }  # fmt: skip
-    of_files = {"ca_file", "client_cert", "client_key", "http2"}  # checked as soon as they are set
-    assert {*given, *of_files} == set(inspect.signature(sqspider.crawl).parameters) - {"urls"}
+    given = {**OF_THE_RUN, **OF_THE_ROW, **OTHERS}
+    assert {*given, *OF_FILES, "bearer"} == set(inspect.signature(sqspider.crawl).parameters) - {"urls"}
     made = sqspider.crawl(URL, **given)
-    said = {
-        **msgspec.structs.asdict(made._worker),
-        **msgspec.structs.asdict(made._settings),
-        **msgspec.structs.asdict(made._fetch),
-        "depth": made._settings.max_depth,
-        "follow_nofollow": not made._settings.obey_nofollow,
-        "sitemaps": made._sitemaps,
-        "assume_http": made._assume_http,
-        "frontier": made._frontier,
-    }
-    assert made._worker.max_bytes is None
-    given |= {"include": ("a",), "exclude": ("b",)}
-    assert {name: said[name] for name in given} == given
+    assert {name: getattr(made._worker, name) for name in OF_THE_RUN} == OF_THE_RUN
+    assert (made._worker.max_bytes, made._sitemaps, made._assume_http, made._again) == (None, True, True, True)
+    assert (made._older_than_seconds, made._secrets_folder, made._frontier) == (3.0, "s", "sqlite:x.db")
+    assert made._order.name == "news"
+    assert made._row.settings == CrawlSettings(
+        scope=Scope.ANY, max_depth=3, include=("a",), exclude=("b",), obey_nofollow=False, meta_refresh=True,
+        srcset=True, drop_tracking=True, host_pages=5, host_bytes=6, max_repeats=7, max_parameters=8,
+        delay_seconds=9.0, max_crawl_delay_seconds=10.0, per_host=11, obey_robots=False,
+    )  # fmt: skip
+    assert made._row.limits == Limits(pages=18, bytes=19, seconds=20.0, dollars=21.0)
+    assert made._row.identity == Identity(
+        timeout_seconds=15.0, max_bytes=16, allow_private=True, allow_any_port=True, user_agent="Bot",
+        contact="me@example.com", proxy="http://h:1", headers=(("X-A", "b"),),
+        cookies=(("c", "env:SQSPIDER_SECRET_C"),), login="me:env:SQSPIDER_SECRET_L", origins=("https://e.com",),
+    )  # fmt: skip
+    assert set(OPTIONS) - {"ca-file", "client-cert", "client-key", "http2", "bearer"} == set(made._order.said)
+
+
+def test_what_is_left_out_says_nothing_and_what_is_given_does_even_by_default() -> None:
+    assert sqspider.crawl(URL)._order.said == {}
+    assert sqspider.crawl(URL, depth=None, obey_robots=True, headers={})._order.said == {
+        "depth": None, "ignore-robots": False, "header": (),
+    }  # fmt: skip
+
+    class Own(sqspider.Crawl):
+        def __init__(self, url: str) -> None:
+            super().__init__(url, depth=2)
+
+    assert Own(URL)._order.said == {"depth": 2}
+
+
+# Secrets.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"bearer": "hunter22"},
+        {"login": "me:hunter22"},
+        {"login": ("me", "hunter22")},
+        {"login": ("me", "hunter22", "x")},
+        {"cookies": {"session": "hunter22"}},
+        {"cookies": [("session", "hunter22")]},
+        {"headers": {"Authorization": "hunter22"}},
+        {"headers": ["Authorization: hunter22"]},
+        {"proxy": "http://me:hunter22@h:1"},
+    ],
+)
+def test_a_secret_that_is_written_down_is_refused_with_the_word_to_say(arguments: dict[str, Any]) -> None:
+    (name,) = arguments
+    with pytest.raises((TypeError, ValueError), match=f"^{name}") as raised:
+        sqspider.crawl(URL, **arguments)
+    assert "hunter22" not in str(raised.value)
+    if isinstance(arguments[name], (str, dict, tuple)):
+        assert "Secret(value)" in str(raised.value)
+
+
+def test_a_secret_of_this_process_is_named_and_not_shown() -> None:
+    secret = sqspider.Secret("hunter22")
+    made = row_by(bearer=secret, cookies={"s": secret}, proxy=secret, send_to=["https://e.com"]).identity
+    assert made.bearer == made.proxy == made.cookies[0][1] == secret.reference
+    assert row_by(login=("me", secret), send_to=["https://e.com"]).identity.login == f"me:{secret.reference}"
+    assert "hunter22" not in f"{secret!r}{secret}{made}"
 
 
 def test_a_lease_that_is_too_short_for_a_fetch_is_an_error_at_once() -> None:

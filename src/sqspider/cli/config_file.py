@@ -14,13 +14,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import click
 
 from sqspider.checks import shown
-from sqspider.cli.said import NEW, OPTIONS, TO_ORIGINS, options_of, proposal, written
+from sqspider.cli.said import options_of, proposal
 from sqspider.crawl import Crawl, check_name
+from sqspider.orders.order import ConfigFile
+from sqspider.orders.said import NEW, OPTIONS, TO_ORIGINS, written
 from sqspider.record import DEFAULT_CRAWL
 
 FOUND: Final = "sqspider.toml"
@@ -45,15 +47,6 @@ MAX_BYTES: Final = 1024 * 1024
 def config_option(words: str) -> Callable[[Any], Any]:
     """A file with a crawl."""
     return click.option("--config", "config", type=click.Path(path_type=Path), metavar="FILE", help=words)
-
-
-class ConfigFile(NamedTuple):
-    """What a file says."""
-
-    path: Path
-    crawl: str | None  # the name
-    urls: tuple[str, ...]
-    said: dict[str, Any]  # by the options' names
 
 
 def config_for(context: click.Context, named: Path | None, crawl: str | None) -> ConfigFile | None:

@@ -23,12 +23,12 @@ from sqspider.cli.options import (
     limit_options,
     secrets_option,
 )
-from sqspider.cli.order import Order
+from sqspider.cli.order import order_from
 from sqspider.cli.output import format_of, output_option
 from sqspider.cli.said import checked_said, unset_option
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
-from sqspider.cli.start import Start, check_lease, check_secrets, to_start
+from sqspider.cli.start import check_lease, checked_secrets, to_start
 from sqspider.cli.worker import (
     import_all,
     random_worker_id,
@@ -39,6 +39,7 @@ from sqspider.cli.worker import (
     worker_options,
 )
 from sqspider.frontier import IN_MEMORY
+from sqspider.orders.start import Start
 from sqspider.url import Scope
 from sqspider.work.crawl_orders import new_id
 from sqspider.work.options import WorkerOptions
@@ -107,8 +108,8 @@ def crawl(
     """
     list_file = ListFile.named(given)
     start = to_start(given)
-    order = Order.read(click.get_current_context(), is_run=True, is_kept=shared.frontier != IN_MEMORY)
-    check_secrets(checked_said(order.spoken).identity, start.secrets)
+    order = order_from(click.get_current_context(), is_run=True, is_kept=shared.frontier != IN_MEMORY)
+    checked_secrets(checked_said(order.spoken).identity, start.secrets)
     urls = urls or (order.config.urls if order.config else ())
     if with_sitemaps and not urls:
         raise click.UsageError("--sitemaps: name the URLs whose sites' sitemaps are meant.")

@@ -18,13 +18,13 @@ from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
 from sqspider.cli.forking import Forked
 from sqspider.cli.frontier import is_absent, opened
 from sqspider.cli.lists import NO_LIST, ListFile, ListTold, Seeding
-from sqspider.cli.order import Order, Prepared, added_note, config_note, go_on, no_crawl, prepared
+from sqspider.cli.order import added_note, config_note, go_on, no_crawl, prepared
 from sqspider.cli.output import OutputError, format_of, say_unreadable, written
 from sqspider.cli.processes import WorkerProcesses, consume_command
 from sqspider.cli.progress import progress_shown, sitemap_line
 from sqspider.cli.shared import Shared
 from sqspider.cli.signals import stopping_on_signals
-from sqspider.cli.start import Start, check_lease, start_of
+from sqspider.cli.start import check_lease, checked_start
 from sqspider.cli.summary import SLOWEST_HOSTS, print_summary, summary
 from sqspider.cli.verdict import seeds_are_good
 from sqspider.cli.widening import come_back
@@ -33,7 +33,9 @@ from sqspider.crawl import Crawl
 from sqspider.export import export_rows
 from sqspider.frontier import Counts, Frontier
 from sqspider.log import get_logger
-from sqspider.record import DEFAULT_CRAWL, Status
+from sqspider.orders.order import Order, Prepared
+from sqspider.orders.start import Start
+from sqspider.record import DEFAULT_CRAWL
 from sqspider.web.fetch import Fetcher
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode
@@ -128,7 +130,7 @@ class CrawlRun:
                 self._say("what is queued here goes by settings of its own: it is in no crawl that could be changed")
             return None
         crawl = done.crawl
-        self._start = start_of(crawl, self._start.secrets_folder)
+        self._start = checked_start(crawl, self._start.secrets_folder)
         check_lease(self._options, self._start.fetch)
         if not crawl.settings.obey_robots:
             log.warning("robots.txt is ignored: do this on your own sites only")
@@ -140,7 +142,7 @@ class CrawlRun:
     def _tell(self, done: Prepared) -> None:
         if done.changes:
             self._say(f"{done.crawl.name}: {'; '.join(done.changes)}, from now on")
-        if done.before and (note := config_note(self._order, done.crawl)):
+        if done.before and (note := config_note(self._order.config, done.crawl)):
             self._say(note)
 
     async def _put_in(self, frontier: Frontier, crawl: Crawl | None, seeding: Seeding, *, with_sitemaps: bool) -> bool:
@@ -154,12 +156,9 @@ class CrawlRun:
 
     async def _visit_again(self, frontier: Frontier, again: Again) -> None:
         """Put back what is known, for a visit more."""
-        from sqspider.again import Choice, put_back  # here: most crawls visit nothing again
+        from sqspider.again import visit_again  # here: most crawls visit nothing again
 
-        before = None if again.older_than is None else frontier.now() - again.older_than
-        statuses = frozenset({Status.DONE, Status.FAILED})
-        choice = Choice(crawl=self._order.name, statuses=statuses, ended_before=before)
-        done = await put_back(frontier, choice, if_changed=True)
+        done = await visit_again(frontier, self._order.name, again.older_than)
         self._say(f"{done.kinds.total():,} URLs are visited once more")
 
     async def _counts(self, frontier: Frontier) -> Counts:

@@ -18,30 +18,22 @@ from rich.table import Table
 from rich.text import Text
 
 from sqspider import report
-from sqspider.cli import consent
 from sqspider.cli.asking import ask_to_remove, cost_line
-from sqspider.cli.changes import changes_of
 from sqspider.cli.config_file import as_toml, config_option, read_config, whole
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_options, fetch_options, identity_options, limit_options
 from sqspider.cli.order import go_on, no_crawl
-from sqspider.cli.said import (
-    OPTIONS,
-    identity_said,
-    said_in,
-    unset_option,
-    with_links,
-    with_origins,
-    with_said,
-    written,
-)
+from sqspider.cli.said import said_in, unset_option, with_origins, with_said
 from sqspider.cli.sections import Group
 from sqspider.cli.shared import Shared, pass_shared, shared_options
 from sqspider.cli.widening import come_back
 from sqspider.crawl import Crawl, State, check_name
 from sqspider.export import iso
 from sqspider.frontier import Frontier
+from sqspider.orders import consent
+from sqspider.orders.changes import changes_of
+from sqspider.orders.said import OPTIONS, identity_said, with_links, written
 from sqspider.redact import redact
 from sqspider.report import CrawlReport
 from sqspider.url import Scope

@@ -14,7 +14,6 @@ from rich.text import Text
 
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
-from sqspider.cli.order import Order
 from sqspider.cli.race import race, say_it_is_its_own
 from sqspider.cli.sections import Group
 from sqspider.cli.shared import Shared, shared_options
@@ -22,6 +21,7 @@ from sqspider.cli.start import to_start
 from sqspider.cli.summary import STATUS_STYLES
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Looking
+from sqspider.orders.order import Order
 from sqspider.record import DEFAULT_CRAWL, Status, UrlRecord
 from sqspider.work.options import WorkerOptions
 

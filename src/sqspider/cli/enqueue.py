@@ -24,16 +24,19 @@ from sqspider.cli.options import (
     limit_options,
     secrets_option,
 )
-from sqspider.cli.order import Order, prepared
+from sqspider.cli.order import order_from, prepared
 from sqspider.cli.progress import sitemap_line
-from sqspider.cli.said import NEW, said_in, unset_option, with_said
+from sqspider.cli.said import said_in, unset_option, with_said
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
-from sqspider.cli.start import Start, start_of, to_start
+from sqspider.cli.start import checked_start, to_start
 from sqspider.cli.widening import come_back
 from sqspider.crawl import Crawl
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Frontier
+from sqspider.orders.order import Order
+from sqspider.orders.said import NEW
+from sqspider.orders.start import Start
 from sqspider.url import Refused, Scope
 from sqspider.work.lists import Listed, RefusedLine
 from sqspider.work.producer import Produced, produce
@@ -111,7 +114,7 @@ def enqueue(
                 on_refused=told.refused, on_batch=told.progress,
             )  # fmt: skip
             told.end(produced)
-            own = start_of(row, start.secrets_folder) if row and sitemaps else start
+            own = checked_start(row, start.secrets_folder) if row and sitemaps else start
 
             def report(sitemap: SitemapReport) -> None:
                 told.say(sitemap_line(sitemap))
@@ -130,7 +133,7 @@ def enqueue(
 def _order(urls: tuple[str, ...], *, assume_http: bool, has_more: bool) -> Order | None:
     """What is said of a crawl; none where nothing is, or where there is nothing to put into it."""
     context = click.get_current_context()
-    order = Order.read(context)
+    order = order_from(context)
     read = [read_url(text, assume_http=assume_http) for text in urls]
     good = tuple(url for url in read if not isinstance(url, Refused))
     is_crawl = context.params["crawl"] is not None or not order.said.keys() <= OF_PAGES

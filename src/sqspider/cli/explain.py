@@ -11,12 +11,13 @@ import click
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_options
-from sqspider.cli.said import NEW, said_in, with_said
+from sqspider.cli.said import said_in, with_said
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.crawl import Crawl
 from sqspider.explain import Explanation, Fate, NotKnownError, Terms, explanation_of
 from sqspider.frontier import Frontier
+from sqspider.orders.said import NEW
 from sqspider.record import DEFAULT_CRAWL
 from sqspider.url import Refused, Scope
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions

@@ -72,10 +72,6 @@ class Pair(click.ParamType[tuple[str, str]]):
             self.fail(f"write NAME{self._sign}VALUE.", param, ctx)  # and not what was given: it may be secret
         return name.strip(), rest.strip()
 
-    def text(self, pair: tuple[str, str]) -> str:
-        """As it is written."""
-        return f"{pair[0]}{self._sign}{' ' * (self._sign == ':')}{pair[1]}"
-
 
 def crawl_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """The name of a crawl that was given."""

@@ -17,9 +17,10 @@ from typing import Final
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NO_FRONTIER, USAGE
 from sqspider.cli.forking import Forked
 from sqspider.cli.shared import Shared
-from sqspider.cli.start import Start
+from sqspider.cli.start import arguments
 from sqspider.frontier import FrontierUnavailableError
 from sqspider.log import get_logger
+from sqspider.orders.start import Start
 from sqspider.work.options import WorkerOptions
 
 log = get_logger(__name__)
@@ -44,7 +45,7 @@ def consume_command(shared: Shared, options: WorkerOptions, start: Start, crawl:
     ):
         if value is not None:
             command += [flag, str(value)]
-    return command + start.arguments()
+    return command + arguments(start)
 
 
 class Started:

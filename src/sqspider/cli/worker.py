@@ -19,9 +19,10 @@ from sqspider.cli.options import checked, within
 from sqspider.cli.sections import section
 from sqspider.cli.shared import Shared
 from sqspider.cli.signals import stop_with_parent, stopping_on_signals
-from sqspider.cli.start import Start, check_lease
+from sqspider.cli.start import check_lease
 from sqspider.frontier import Frontier, Traits, import_adapter
 from sqspider.log import bind, get_logger
+from sqspider.orders.start import Start
 from sqspider.transport import descriptors
 from sqspider.web.fetch import Fetcher
 from sqspider.work.options import WorkerOptions

@@ -13,7 +13,7 @@ from sqspider.frontier import Crawls
 _OF_WORKERS = ("version", "seeds", "seeds_version")  # what is written while a crawl runs, and is no order
 
 
-class ChangedMeanwhileError(Exception):
+class ChangedMeanwhileError(RuntimeError):
     """The crawl {name} was changed by somebody else at the same moment: look at it, and say it again."""
 
     def __init__(self, name: str) -> None:

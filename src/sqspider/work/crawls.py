@@ -8,6 +8,8 @@
     limit of its own
     asks for what this worker's       is put off, for another worker; the worker says once what it waits for
     start does not allow
+    is not the one that the worker    is put off, for another worker; the longer, the more of them it has met
+    works for alone
 
 A message that names no crawl goes by its own settings, as the worker itself does.
 """
@@ -34,6 +36,8 @@ from sqspider.work.fetchers import Agents
 COPY_SECONDS: Final = 2.0  # that copies are good for
 UNKNOWN_SECONDS: Final = 1.0  # between two looks for crawls that are not known
 BARRED_SECONDS: Final = 60.0  # before a message of a crawl that may not be worked on here is looked at again
+OTHERS_SECONDS: Final = (5.0, 600.0)  # before a message that is for other workers is looked at again: least, most
+_SECONDS_FOR_EACH: Final = 0.02  # that was put off so: a look costs a tenth of that
 _AT_WORK_SECONDS: Final = 30.0  # between two looks whether a crawl has anything open, which others wait for
 MOST_UNKNOWN: Final = 1000  # crawls that are known to be gone
 
@@ -53,6 +57,7 @@ class Unfit(enum.Enum):
     GONE = enum.auto()
     RESTS = enum.auto()
     BARRED = enum.auto()
+    OTHERS = enum.auto()
 
 
 class Later(NamedTuple):
@@ -76,12 +81,13 @@ class _Copy(NamedTuple):
 
 
 class CrawlRows:
-    """The copies of one worker."""
+    """The copies of one worker, which works for all crawls, or for ``only`` the one of a name."""
 
-    def __init__(self, frontier: Frontier, agents: Agents, *, clock: Clock) -> None:
+    def __init__(self, frontier: Frontier, agents: Agents, *, clock: Clock, only: str | None = None) -> None:
         self._frontier = frontier
         self._agents = agents
         self._clock = clock
+        self._only = only
         self._copies: dict[CrawlRef, _Copy] = {}
         self._read_at = -COPY_SECONDS  # before it was read: what was written until then is in the copies
         self._reading = asyncio.Lock()
@@ -95,6 +101,8 @@ class CrawlRows:
     def peek(self, message: Message) -> Known | None:
         """What a message is, where that is known here; none: see :meth:`resolve`. It reads only: amid a turn."""
         ref = message.crawl
+        if self._is_for_others(message):
+            return None
         if ref is None:
             return Known(message, self._agents.own)
         copy = self._copies.get(ref)
@@ -107,6 +115,8 @@ class CrawlRows:
         known = self.peek(message)
         if known is not None:
             return known
+        if self._is_for_others(message):
+            return Unfit.OTHERS
         ref = message.crawl
         assert ref is not None
         if ref in self._gone:
@@ -125,6 +135,9 @@ class CrawlRows:
             self._running.discard(ref)  # so what is put aside now comes back when it is seen to run
             return Unfit.RESTS
         return Unfit.BARRED if copy.agent is None else _known(copy, copy.agent, message)
+
+    def _is_for_others(self, message: Message) -> bool:
+        return self._only is not None and message.crawl_name != self._only
 
     def of(self, message: Message) -> Crawl | None:
         """The row of a message's crawl, as it was read last."""
@@ -185,7 +198,7 @@ class CrawlRows:
 
     def _tell(self, row: Crawl, why: str) -> None:
         """Say once why a crawl waits."""
-        if self._told.get(row.ref) != why:
+        if self._told.get(row.ref) != why and self._only in (None, row.name):
             self._told[row.ref] = why
             log.warning("crawl_waits", crawl=row.name, why=why)
 
@@ -241,6 +254,13 @@ class CrawlRows:
             is_at_work = (await self._frontier.counts(crawl=ref.name)).open > 0
             self._at_work[ref] = now, is_at_work
         return is_at_work
+
+
+def others_wait(number: int) -> float:
+    """For how many seconds a message of others is put off, after so many of them: where there are many, looking at them
+    again and again would leave no time for a worker's own."""
+    least, most = OTHERS_SECONDS
+    return min(max(least, number * _SECONDS_FOR_EACH), most)
 
 
 def _known(copy: _Copy, agent: Agent, message: Message) -> Known:

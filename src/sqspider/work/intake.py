@@ -95,7 +95,7 @@ class Intake:
                 await self._crawls.refresh()
                 number = await self._take(min(room, self._most(mode)), mode)
                 is_enough = mode is Mode.UNTIL_EMPTY and (not number or crawl is not None)
-                is_done = is_enough and await self._is_done()
+                is_done = is_enough and await self._is_done(number)
                 backoff = 0.0
             except FrontierBusyError as error:
                 backoff = min(max(1.0, backoff * 2), MAX_BACKOFF_SECONDS)
@@ -263,11 +263,11 @@ class Intake:
 
     # Enough.
 
-    async def _is_done(self) -> bool:
-        """Whether nothing is left. Where figures may be behind, two looks say so, some time apart; and there they are
-        dear: nor is there one sooner after one that found something."""
+    async def _is_done(self, number: int) -> bool:
+        """Whether nothing is left, after so many were taken. Where figures may be behind, two looks say so, some time
+        apart; and there they are dear: nor is there one sooner after one that found something."""
         lag_seconds, loop = self._frontier.traits.lag_seconds, asyncio.get_running_loop()
-        if loop.time() < self._look_again_at:
+        if loop.time() < self._look_again_at and (number or lag_seconds):
             return False
         if not await self._seems_done():
             between = 0.0 if self._crawl is None else CRAWL_LOOK_SECONDS

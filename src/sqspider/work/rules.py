@@ -14,7 +14,7 @@ from sqspider.record import Reason
 from sqspider.scope import Blocked, Measure, cut_off
 from sqspider.url import MAX_URL_BYTES, is_cut
 from sqspider.web.fetch import Fetched
-from sqspider.work.crawls import BARRED_SECONDS, CrawlRows, Known, Later, Unfit
+from sqspider.work.crawls import BARRED_SECONDS, CrawlRows, Known, Later, Unfit, others_wait
 from sqspider.work.desk import Desk
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
@@ -50,11 +50,10 @@ class Rules:
         self._waiting = hand.waiting
         self._memories = memories
         self._clock = clock
+        self._for_others = 0  # messages that were put off for them
 
     async def are_known(self, visit: Visit) -> bool:
         """Whether they are known, and the visit is to be judged by them; it is over, or waits, otherwise."""
-        if visit.message.crawl is None:
-            return True
         match await self._crawls.resolve(visit.message):
             case Known(message, agent):
                 visit.message, visit.agent = message, agent
@@ -70,6 +69,9 @@ class Rules:
                 self._endings.put_off(visit, self._clock())  # it is put aside when it comes back
             case Unfit.BARRED:
                 self._endings.put_off(visit, self._clock() + BARRED_SECONDS)
+            case Unfit.OTHERS:
+                self._for_others += 1
+                self._endings.put_off(visit, self._clock() + others_wait(self._for_others))
         return False
 
     async def assess(self, visit: Visit, fetched: Fetched) -> Assessed:

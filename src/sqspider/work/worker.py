@@ -62,7 +62,8 @@ class Worker:
     Its fetcher's limit bounds every request. ``take`` gets what is final but for its record, which ends when whoever
     took it says so; ``store`` keeps what is fetched before that. What crawls may ask for is ``allowed`` (as a rule what
     ``fetcher`` does), their ``secrets`` as a rule those of the environment; ``open_fetcher`` makes the fetchers of
-    those that fetch otherwise. Raises ``ValueError`` for options that do not fit together.
+    those that fetch otherwise. It works for all crawls, or for ``only`` the one of a name: the messages of others it
+    puts off, as often as it meets them. Raises ``ValueError`` for options that do not fit together.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Worker:
         allowed: Allowed | None = None,
         secrets: Secrets | None = None,
         open_fetcher: Open | None = None,
+        only: str | None = None,
     ) -> None:
         self._fetch_seconds = fetcher.options.timeout_seconds
         options.check(self._fetch_seconds)
@@ -103,7 +105,7 @@ class Worker:
         self._agents = Agents(
             self._politeness.own, fetcher.options, open_fetcher or self._open_fetcher, allowed=allowed, secrets=secrets
         )
-        crawls = CrawlRows(frontier, self._agents, clock=clock)
+        crawls = CrawlRows(frontier, self._agents, clock=clock, only=only)
         self._network = self._politeness.network
         memories = Memories(frontier, options.seen_urls)
         lease_needed = options.lease_needed(self._fetch_seconds)

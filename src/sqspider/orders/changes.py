@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqspider.cli.said import NEW, OPTIONS, RowOption, written
 from sqspider.crawl import Crawl
+from sqspider.orders.said import NEW, OPTIONS, RowOption, written
 from sqspider.redact import redact
 
 

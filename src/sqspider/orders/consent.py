@@ -11,6 +11,7 @@ import hashlib
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -22,13 +23,28 @@ from sqspider.work.allowed import Allowed, NotAllowedError, sends_secrets
 
 def asked_for(identity: Identity) -> str:
     """What an identity asks for beyond the ordinary, as the options that allow it."""
-    said = ["--allow-private"] * identity.allow_private + ["--allow-any-port"] * identity.allow_any_port
+    said = []
+    for name, value in _beyond(identity):
+        for each in value if isinstance(value, tuple) else (value,):
+            said += [f"--{name.replace('_', '-')}", *([shlex.quote(each)] if isinstance(each, str) else [])]
+    return " ".join(said)
+
+
+def asked_in_python(identity: Identity) -> str:
+    """The same, as the arguments."""
+    told = ((name, list(value) if isinstance(value, tuple) else value) for name, value in _beyond(identity))
+    return ", ".join(f"{name}={value!r}" for name, value in told)
+
+
+def _beyond(identity: Identity) -> Iterator[tuple[str, str | bool | tuple[str, ...]]]:
+    for name in ("allow_private", "allow_any_port"):
+        if getattr(identity, name):
+            yield name, True
     for name in ("proxy", "ca_file", "client_cert", "client_key"):
         if (value := getattr(identity, name)) is not None:
-            said += [f"--{name.replace('_', '-')}", shlex.quote(redact(value))]
-    for origin in identity.origins if sends_secrets(identity) else ():
-        said += ["--send-to", shlex.quote(origin)]
-    return " ".join(said)
+            yield name, redact(value)
+    if sends_secrets(identity):
+        yield "send_to", identity.origins
 
 
 def is_within(identity: Identity, *said: Identity) -> bool:
