@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -146,7 +147,15 @@ def _read_record(item: Item) -> UrlRecord:
 
 def size_of(item: Item) -> int:
     """About what DynamoDB counts of an item: the bytes of its names and values."""
-    return sum(len(name) + len(value.encode()) for name, typed in item.items() for value in typed.values())
+    return sum(len(name.encode()) + _size_of_value(value) for name, value in item.items())
+
+
+def _size_of_value(typed: Mapping[str, Any]) -> int:
+    """A map is three bytes, one for each of its values, and these with their names."""
+    value = typed.get("M")
+    if value is not None:
+        return 3 + sum(1 + len(name.encode()) + _size_of_value(inner) for name, inner in value.items())
+    return sum(len(text.encode()) if isinstance(text, str) else 1 for text in typed.values())
 
 
 def encode_outcome(outcome: Outcome) -> dict[str, Any]:
