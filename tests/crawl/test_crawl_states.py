@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from collections import Counter
 
@@ -16,6 +17,7 @@ from sqspider.frontier import Frontier
 from sqspider.message import Message, encode_message
 from sqspider.record import Reason, Status
 from sqspider.web.fetch import Fetcher
+from sqspider.work.crawls import COPY_SECONDS
 from sqspider.work.producer import produce
 from sqspider.work.worker import Mode
 from tests.crawl.crawl_rows import (
@@ -33,7 +35,7 @@ from tests.crawl.crawl_rows import (
     worker_on,
     working,
 )
-from tests.sites import Site
+from tests.sites import Asked, Site
 
 replace = msgspec.structs.replace
 
@@ -117,6 +119,28 @@ async def test_settings_are_changed_while_it_runs(frontier: Frontier, host: Site
             await asyncio.sleep(0.05)
     reasons = (await frontier.counts(crawl="news")).by_reason
     assert reasons[Reason.EXCLUDED] > 100
+
+
+async def test_what_is_under_way_as_a_row_changes_goes_by_it(frontier: Frontier, host: Site) -> None:
+    """A page that was asked for before its crawl went deeper: nobody would go into it again."""
+    asked, changes = threading.Event(), threading.Event()
+
+    def slow(_: Asked) -> bytes:
+        asked.set()
+        changes.wait(10)
+        time.sleep(COPY_SECONDS)
+        return page("a")
+
+    host.bodies = {"/": slow, "/a": b""}
+    crawl = await made(frontier, settings=replace(SETTINGS, max_depth=0))
+    await put_in(frontier, crawl, host.url)
+    async with working(frontier):
+        await until(asked.is_set)
+        await changed(frontier, settings=replace(SETTINGS, max_depth=1))
+        changes.set()
+        while not (await frontier.counts(crawl="news")).by_status[Status.DONE]:
+            await asyncio.sleep(0.05)
+    assert len(await records_of(frontier, "news")) == 2
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,17 @@ class CrawlRows:
         copy = self._copies.get(message.crawl) if message.crawl is not None else None
         return copy.crawl if copy is not None else None
 
+    async def as_it_is(self, message: Message) -> Message:
+        """A message with what its crawl's row says by now, for what is judged after its fetch. Raises
+        :class:`sqspider.frontier.FrontierError`."""
+        if message.crawl is None:
+            return message
+        await self.refresh()
+        copy = self._copies.get(message.crawl)
+        if copy is None or message.settings is copy.settings:
+            return message
+        return msgspec.structs.replace(message, settings=copy.settings)
+
     # Which there are.
 
     def named(self, name: str) -> CrawlRef | None:

@@ -72,10 +72,15 @@ class Rules:
                 self._endings.put_off(visit, self._clock() + BARRED_SECONDS)
         return False
 
-    async def assess(self, visit: Visit, fetched: Fetched) -> Assessed:
-        """What a fetch means for a visit's record."""
+    async def as_they_are(self, message: Message) -> Message:
+        """A message that was fetched, with the rules that hold by now: they may have changed since it was judged, and
+        what was cut since then by those of before would not come back."""
+        return await self._crawls.as_it_is(message)
+
+    async def assess(self, visit: Visit, message: Message, fetched: Fetched) -> Assessed:
+        """What a fetch means for a visit's record; ``message``: with the rules as they are."""
         assert visit.agent is not None
-        message, measure = visit.message, None
+        measure = None
         if fetched.redirect_to is not None:
             measure = await self.scopes.measure(message, (fetched.redirect_to,))
         kept = visit.claim.kept if visit.claim is not None else None
