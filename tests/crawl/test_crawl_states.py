@@ -7,13 +7,15 @@ import itertools
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 import pytest
 import structlog
 
 from sqspider.crawl import CrawlRef, Identity, Limits, State
-from sqspider.frontier import Frontier
+from sqspider.frontier import Delivery, Frontier, FrontierSettings
+from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.message import Message, encode_message
 from sqspider.record import Reason, Status
 from sqspider.web.fetch import Fetcher
@@ -254,3 +256,34 @@ async def test_a_limit_of_pages_is_exact_over_workers(frontier: Frontier, host: 
         workers = [worker_on(frontier, fetcher, one) for one in options]
         await asyncio.gather(*(worker.run(Mode.UNTIL_EMPTY, crawl="news") for worker in workers))
     assert (await frontier.counts(crawl="news")).by_status[Status.DONE] == 31
+
+
+class _SlowToPutAside(MemoryFrontier):
+    """What is to be put aside is, once its crawl was resumed and unparked."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore(), FrontierSettings(), clock=time.time)
+        self.asked, self.unparked = asyncio.Event(), asyncio.Event()
+
+    async def park(self, deliveries: Sequence[Delivery]) -> None:
+        self.asked.set()
+        await self.unparked.wait()
+        await super().park(deliveries)
+
+    async def unpark(self, ref: CrawlRef) -> int:
+        if self.asked.is_set():
+            self.unparked.set()
+        return await super().unpark(ref)
+
+
+async def test_what_is_put_aside_while_its_crawl_is_resumed_comes_back(host: Site) -> None:
+    host.bodies = {"/": b""}
+    frontier = _SlowToPutAside()
+    crawl = await made(frontier)
+    await changed(frontier, state=State.PAUSED)
+    await put_in(frontier, crawl, host.url)
+    async with working(frontier), asyncio.timeout(20):
+        await frontier.asked.wait()
+        await changed(frontier, state=State.RUNNING)
+        while (await frontier.counts(crawl="news")).open:
+            await asyncio.sleep(0.05)

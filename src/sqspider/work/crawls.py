@@ -122,7 +122,6 @@ class CrawlRows:
             self._note_gone(ref)
             return Unfit.GONE
         if copy.rests:
-            self._running.discard(ref)  # so what is put aside now comes back when it is seen to run
             return Unfit.RESTS
         return Unfit.BARRED if copy.agent is None else _known(copy, copy.agent, message)
 
@@ -130,6 +129,10 @@ class CrawlRows:
         """The row of a message's crawl, as it was read last."""
         copy = self._copies.get(message.crawl) if message.crawl is not None else None
         return copy.crawl if copy is not None else None
+
+    def note_put_aside(self, ref: CrawlRef, _: object = None) -> None:
+        """A message of a crawl was put aside: it comes back when its crawl is seen to run after this."""
+        self._running.discard(ref)
 
     async def as_it_is(self, message: Message) -> Message:
         """A message with what its crawl's row says by now, for what is judged after its fetch. Raises
@@ -203,9 +206,14 @@ class CrawlRows:
     async def _bring_back(self) -> None:
         """What was put aside of crawls that are seen to run: by whoever did so before its copy said that."""
         running = {ref for ref, copy in self._copies.items() if not copy.rests}
+        self._running &= running
         for ref in running - self._running:
-            await self._frontier.unpark(ref)
-        self._running = running
+            self._running.add(ref)  # first: what is put aside meanwhile may be missed
+            try:
+                await self._frontier.unpark(ref)
+            except BaseException:
+                self._running.discard(ref)
+                raise
 
     def _note_gone(self, ref: CrawlRef) -> None:
         if len(self._gone) >= MOST_UNKNOWN:

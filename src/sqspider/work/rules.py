@@ -5,6 +5,7 @@ Whether and when a host may be asked is decided in ``politeness``.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from sqspider.frontier import Clock
@@ -53,7 +54,8 @@ class Rules:
 
     async def are_known(self, visit: Visit) -> bool:
         """Whether they are known, and the visit is to be judged by them; it is over, or waits, otherwise."""
-        if visit.message.crawl is None:
+        ref = visit.message.crawl
+        if ref is None:
             return True
         match await self._crawls.resolve(visit.message):
             case Known(message, agent):
@@ -65,7 +67,9 @@ class Rules:
                 self._endings.tally.dropped += 1
                 self._endings.end_delivery(visit, self._desk.delete(visit.delivery))
             case Unfit.RESTS if visit.claim is None:
-                self._endings.end_delivery(visit, self._desk.park(visit.delivery))
+                put_aside = self._desk.park(visit.delivery)
+                put_aside.add_done_callback(partial(self._crawls.note_put_aside, ref))
+                self._endings.end_delivery(visit, put_aside)
             case Unfit.RESTS:
                 self._endings.put_off(visit, self._clock())  # it is put aside when it comes back
             case Unfit.BARRED:
