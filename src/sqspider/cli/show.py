@@ -44,7 +44,7 @@ def show(shared: Shared, /, url: str, as_json: bool, crawl: str | None) -> int:
             if as_json:
                 print(json.dumps(row, ensure_ascii=False))
             else:
-                _print_lines(row | _more(state, await surroundings(frontier, canonical)))
+                _print_lines(row | _more(state, await surroundings(frontier, canonical, crawl or DEFAULT_CRAWL)))
             return NOT_ALL_GOOD if row["error"] else GOOD
 
     return asyncio.run(main())
