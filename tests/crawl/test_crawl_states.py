@@ -37,7 +37,7 @@ from tests.crawl.crawl_rows import (
     worker_on,
     working,
 )
-from tests.sites import Asked, Site
+from tests.sites import Answer, Asked, Site
 
 replace = msgspec.structs.replace
 
@@ -65,6 +65,31 @@ async def test_a_crawl_that_is_removed_while_it_runs_ends(frontier: Frontier, ho
         while not (await frontier.queue_stats()).is_empty:
             await asyncio.sleep(0.05)
     assert len(host.requests) < 50
+
+
+@pytest.mark.parametrize("is_redirect", [False, True])
+async def test_a_crawl_that_is_removed_while_a_page_is_under_way_is_no_fault(
+    frontier: Frontier, host: Site, is_redirect: bool
+) -> None:
+    asked, removed = threading.Event(), threading.Event()
+
+    def slow(_: Asked) -> Answer:
+        asked.set()
+        removed.wait(10)
+        time.sleep(COPY_SECONDS)
+        return (302, {"Location": "/a"}) if is_redirect else page("a")
+
+    host.bodies = {"/": slow, "/a": b""}
+    crawl = await made(frontier)
+    await put_in(frontier, crawl, host.url)
+    with structlog.testing.capture_logs() as lines:
+        async with working(frontier) as worker:
+            await until(asked.is_set)
+            await frontier.remove_crawl(crawl.ref)
+            removed.set()
+            await until(lambda: worker.tally.pages or any(line["event"] == "stale_claim" for line in lines))
+    assert "internal_error" not in {line["event"] for line in lines}
+    assert not await records_of(frontier)
 
 
 async def test_a_crawl_that_is_made_just_before_its_message_comes_is_found(frontier: Frontier, host: Site) -> None:
