@@ -14,10 +14,8 @@ from sqspider.export import iso, row_of
 from sqspider.frontier import Bill, Counts, Crawls, Hosts, Looking, QueueStats, RobotsRow, WorkerRow
 from sqspider.host import HostRow, delay_for
 from sqspider.host_trouble import Stage, as_of, is_in_trouble, stage_of
-from sqspider.politeness.agent import place_of
 from sqspider.record import DEFAULT_CRAWL, Status, UrlRecord, record_key
 from sqspider.url import host_of
-from sqspider.work.fetchers import name_of
 
 NO_CRAWL: Final = CrawlSettings(delay_seconds=0.0)  # for the delay of a host whatever that of a crawl is
 
@@ -199,6 +197,9 @@ class Surroundings(NamedTuple):
 
 async def surroundings(frontier: Readable, url: str, crawl: str = DEFAULT_CRAWL) -> Surroundings:
     """What a canonical URL's fetch in a crawl depends on beside itself."""
+    from sqspider.politeness.agent import place_of  # here: whoever asks for figures alone needs no more than these
+    from sqspider.work.fetchers import name_of
+
     host, now = host_of(url), frontier.now()
     identity = next((row.identity for row in await frontier.crawls() if row.name == crawl), None)
     place = place_of(url, name_of(identity) if identity is not None else "")

@@ -316,3 +316,15 @@ def test_bad_input_of_crawls_gets_one_clear_line(sqspider: Run, arguments: tuple
     assert (done.returncode, says in " ".join(done.stderr.split())) == (2, True), done.stderr
     assert "Traceback" not in done.stderr
     assert "hush" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("status",), ("export",), ("show", "SITE"), ("retry", "--yes"), ("explain", "SITE")]
+)
+def test_a_crawl_that_is_not_there_is_said_to_be_none(sqspider: Run, site: Site, command: tuple[str, ...]) -> None:
+    """Not that there is nothing in it: it may be called otherwise."""
+    assert sqspider("crawl", site.url, "--crawl", "news", "--depth", "0", *HERE).returncode == 0
+    arguments = [site.url if each == "SITE" else each for each in command]
+    done = sqspider(*arguments, "--crawl", "mews")
+    assert done.returncode == 2
+    assert "holds no crawl mews. There are: news." in " ".join(done.stderr.split())

@@ -132,7 +132,7 @@ def test_what_is_known_to_be_secret_is_written_in_no_form(value: str) -> None:
 def test_what_cannot_be_a_secret_is_not_shown_either(value: Any) -> None:
     """As one that was read from a file with its line end."""
     with pytest.raises(
-        (TypeError, ValueError), match="^secret: a text of printable ASCII characters in one line$"
+        (TypeError, ValueError), match=r"^secret: a text of printable ASCII characters in one line$"
     ) as told:
         Secret(value)
     assert "hunter2" not in "".join(traceback.format_exception(told.value)).replace(str(__file__), "")

@@ -179,6 +179,12 @@ async def no_crawl(frontier: Frontier, name: str) -> click.UsageError:
     return click.UsageError(f"{frontier.place} holds no crawl {name}. {there}")
 
 
+async def check_is_there(frontier: Frontier, name: str | None) -> None:
+    """Raise ``click.UsageError`` for the name of a crawl that is not there; the default one needs no row."""
+    if name not in (None, DEFAULT_CRAWL) and await crawl_named(frontier, str(name)) is None:
+        raise await no_crawl(frontier, str(name))
+
+
 def go_on(shared: Shared, name: str, command: str = "crawl") -> str:
     """The command line that goes on with a crawl."""
     where = f" --frontier {shared.address}" if shared.address is not None else ""
