@@ -25,7 +25,7 @@ from sqspider.cli.config_file import as_toml, config_option, read_config, whole
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_options, fetch_options, identity_options, limit_options
-from sqspider.cli.order import go_on, no_crawl
+from sqspider.cli.order import go_on, no_crawl, remember
 from sqspider.cli.said import (
     OPTIONS,
     identity_said,
@@ -184,7 +184,7 @@ def crawls_set(shared: Shared, /, name: str, config: Path | None, **_: Any) -> i
             after = await _change(frontier, before, lambda row: widened(row, with_said(row, told), now))
             _tell(before, after)
             if consent.is_allowed(after.identity, before, identity_said(said)):
-                consent.allow(after)
+                remember(after)
             if line := await come_back(frontier, after):
                 print(f"{name}: {line}: `{go_on(shared, name)}` goes on with them")
 
