@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from sqspider.crawl import CrawlRef, Identity, Limits, State
-from sqspider.frontier import Delivery, Frontier, FrontierSettings
+from sqspider.frontier import Counts, Delivery, Frontier, FrontierSettings
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.message import Message, encode_message
 from sqspider.record import Reason, Status
@@ -312,3 +312,23 @@ async def test_what_is_put_aside_while_its_crawl_is_resumed_comes_back(host: Sit
         await changed(frontier, state=State.RUNNING)
         while (await frontier.counts(crawl="news")).open:
             await asyncio.sleep(0.05)
+
+
+class _Counted(MemoryFrontier):
+    def __init__(self) -> None:
+        super().__init__(MemoryStore(), FrontierSettings(), clock=time.time)
+        self.asked: list[tuple[str | None, bool]] = []
+
+    async def counts(self, *, exact: bool = False, roughly: bool = False, crawl: str | None = None) -> Counts:
+        self.asked.append((crawl, roughly))
+        return await super().counts(exact=exact, roughly=roughly, crawl=crawl)
+
+
+async def test_what_a_worker_counts_every_few_seconds_is_counted_roughly(host: Site) -> None:
+    """On AWS to count the last open records of a crawl reads all that are open of others."""
+    host.bodies = {"/": b""}
+    frontier = _Counted()
+    await made(frontier, "slow", settings=replace(SETTINGS, delay_seconds=9.0))
+    await put_in(frontier, await made(frontier, limits=Limits(pages=9)), host.url)
+    await work(frontier)
+    assert {each for each in frontier.asked if each[0]} == {("slow", True), ("news", True)}

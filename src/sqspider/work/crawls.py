@@ -232,7 +232,7 @@ class CrawlRows:
         if limits.seconds is not None and self._clock() - row.created_at >= limits.seconds:
             reached = f"it has gone on for {limits.seconds:g} seconds"
         if not reached and (limits.pages is not None or limits.bytes is not None):
-            counts = await self._frontier.counts(crawl=row.name)
+            counts = await self._frontier.counts(crawl=row.name, roughly=True)
             if limits.pages is not None and pages_of(counts) >= limits.pages:
                 reached = f"{limits.pages:,} pages were fetched"
             elif limits.bytes is not None and counts.bytes >= limits.bytes:
@@ -257,7 +257,7 @@ class CrawlRows:
         looked_at, is_at_work = self._at_work.get(ref, (-_AT_WORK_SECONDS, False))
         now = self._clock()
         if not 0 <= now - looked_at < _AT_WORK_SECONDS:
-            is_at_work = (await self._frontier.counts(crawl=ref.name)).open > 0
+            is_at_work = (await self._frontier.counts(crawl=ref.name, roughly=True)).open > 0
             self._at_work[ref] = now, is_at_work
         return is_at_work
 
