@@ -12,11 +12,12 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from sqspider.frontier import Counts, Hosts, Looking, RobotsRow, Work
+from sqspider.frontier import Counts, Crawls, Hosts, Looking, RobotsRow, Work
 from sqspider.host import forgiven
 from sqspider.host_trouble import as_of
-from sqspider.record import Reason, Status, UrlRecord, status_for
-from sqspider.url import origin_of
+from sqspider.politeness.agent import place_of
+from sqspider.record import DEFAULT_CRAWL, Reason, Status, UrlRecord, status_for
+from sqspider.work.fetchers import name_of
 
 BY_ROBOTS: Final = (Reason.ROBOTS, Reason.ROBOTS_UNREACHABLE)
 
@@ -24,7 +25,7 @@ Kind = Reason | Status
 """Why a record ended; of one that is done its status."""
 
 
-class Reopenable(Work, Hosts, Looking, Protocol):
+class Reopenable(Work, Crawls, Hosts, Looking, Protocol):
     """What is asked of a frontier here."""
 
 
@@ -144,12 +145,16 @@ async def _forgive(frontier: Hosts, host: str) -> None:
     await frontier.release_host(host)  # what waits for the end of the rest
 
 
-async def _forget_robots(frontier: Hosts, records: Iterable[UrlRecord]) -> None:
-    """Let the robots.txt files be fetched anew that kept some records from being fetched."""
-    origins = {origin_of(record.url): None for record in records if kind_of(record) in BY_ROBOTS}
-    if not origins:
+async def _forget_robots(frontier: Reopenable, records: Iterable[UrlRecord]) -> None:
+    """Let the robots.txt files be fetched anew that kept some records from being fetched: those that their crawls
+    asked for, each as itself; of the default crawl's place those of loose URLs, too."""
+    kept_out = [record for record in records if kind_of(record) in BY_ROBOTS]
+    if not kept_out:
         return
-    now, rows = frontier.now(), (await frontier.robots(list(origins))).values()
+    names = {row.name: name_of(row.identity) for row in await frontier.crawls()}
+    places = {place_of(record.url, names.get(record.crawl, "")) for record in kept_out}
+    places |= {place_of(record.url, "") for record in kept_out if record.crawl == DEFAULT_CRAWL}
+    now, rows = frontier.now(), (await frontier.robots(sorted(places))).values()
     if old := [_forgotten(row, now) for row in rows if row.expires_at > now]:
         await frontier.save_robots(old)
 

@@ -169,7 +169,7 @@ def _check_credentials(identity: Identity) -> None:
 class Widening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a wider limit lets come back, as long as that is not done (see :mod:`sqspider.widening`)."""
 
-    at: float  # seconds since the epoch: what ended before this moment comes back
+    at: float  # seconds since the epoch: what was claimed before this moment comes back
     reasons: tuple[Reason, ...] = ()  # what was blocked for one of these
     pages_from_depth: int | None = None  # and pages that are so deep, whose links were not followed
 

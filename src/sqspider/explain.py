@@ -20,6 +20,7 @@ from sqspider.frontier.port import Crawls
 from sqspider.host import HostRow, delay_for
 from sqspider.host_trouble import Stage, as_of, stage_of
 from sqspider.patterns import Search, TooSlowError
+from sqspider.politeness.agent import place_of
 from sqspider.politeness.budgets import has_budget, used_up
 from sqspider.politeness.robots_fetch import KnownRules
 from sqspider.politeness.robots_judge import ruled
@@ -291,8 +292,7 @@ async def _robots_step(frontier: Explainable, url: str, terms: Terms, now: float
     if not terms.settings.obey_robots:
         return Step("robots.txt", "is not obeyed in this crawl")
     origin, fetch = origin_of(url), _fetch_of(terms)
-    name = name_of(terms.crawl.identity, fetch) if terms.crawl else ""
-    place = f"{origin} {name}" if name else origin
+    place = place_of(url, name_of(terms.crawl.identity) if terms.crawl else "")
     row = (await frontier.robots([place])).get(place)
     if row is None or not row.fetched_at:
         return Step("robots.txt", f"that of {origin} is not known: it is asked for first")

@@ -15,7 +15,7 @@ from sqspider.frontier import Bill, Counts, Crawls, Hosts, Looking, QueueStats, 
 from sqspider.host import HostRow, delay_for
 from sqspider.host_trouble import Stage, as_of, is_in_trouble, stage_of
 from sqspider.record import DEFAULT_CRAWL, Status, UrlRecord, record_key
-from sqspider.url import host_of, origin_of
+from sqspider.url import host_of
 
 NO_CRAWL: Final = CrawlSettings(delay_seconds=0.0)  # for the delay of a host whatever that of a crawl is
 
@@ -192,14 +192,19 @@ class Surroundings(NamedTuple):
     """What a URL's fetch depends on beside itself."""
 
     host: HostReport
-    robots: RobotsRow | None  # of its origin; none: it was not asked for
+    robots: RobotsRow | None  # of its origin, as its crawl asks for it; none: it was not asked for
 
 
-async def surroundings(frontier: Hosts, url: str) -> Surroundings:
-    """What a canonical URL's fetch depends on beside itself."""
-    host, origin, now = host_of(url), origin_of(url), frontier.now()
+async def surroundings(frontier: Readable, url: str, crawl: str = DEFAULT_CRAWL) -> Surroundings:
+    """What a canonical URL's fetch in a crawl depends on beside itself."""
+    from sqspider.politeness.agent import place_of  # here: whoever asks for figures alone needs no more than these
+    from sqspider.work.fetchers import name_of
+
+    host, now = host_of(url), frontier.now()
+    identity = next((row.identity for row in await frontier.crawls() if row.name == crawl), None)
+    place = place_of(url, name_of(identity) if identity is not None else "")
     row = (await frontier.hosts([host]))[host]
-    return Surroundings(HostReport(as_of(row, now), now), (await frontier.robots([origin])).get(origin))
+    return Surroundings(HostReport(as_of(row, now), now), (await frontier.robots([place])).get(place))
 
 
 class CrawlReport(NamedTuple):

@@ -33,7 +33,10 @@ class Secret:
     """
 
     def __init__(self, value: str) -> None:
-        check_header("secret", value)
+        try:
+            check_header("secret", value)
+        except (TypeError, ValueError) as error:  # which show what they are about
+            raise type(error)("secret: a text of printable ASCII characters in one line") from None
         self._key = secrets.token_hex(16)
         _given[self._key] = value
 

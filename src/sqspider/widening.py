@@ -23,6 +23,9 @@ from sqspider.crawl import Crawl, Widening
 from sqspider.record import Reason, Status, UrlRecord
 from sqspider.url import Scope
 
+SEEN_SECONDS: Final = 4.0
+"""Until every worker goes by a row as it is."""
+
 _SCOPES: Final = tuple(Scope)  # from the narrowest to the widest
 _LIMITS: Final = {
     "max_depth": (Reason.DEPTH_LIMIT,),
@@ -34,16 +37,17 @@ _LIMITS: Final = {
 
 
 def widened(before: Crawl, after: Crawl, now: float) -> Crawl:
-    """The later of two rows, with what comes back by it."""
+    """The later of two rows, with what comes back by it: what is claimed before all workers know it, too."""
     reasons, deeper = tuple(_lifted(before, after)), _is_more(before.settings.max_depth, after.settings.max_depth)
     if not reasons and not deeper:
         return after
-    left = before.widening or Widening(at=now)  # of a change before, that nobody has seen through
+    at = now + SEEN_SECONDS
+    left = before.widening or Widening(at=at)  # of a change before, that nobody has seen through
     depths = [
         depth for depth in (left.pages_from_depth, before.settings.max_depth if deeper else None) if depth is not None
     ]
     widening = Widening(
-        at=now,
+        at=at,
         reasons=tuple(dict.fromkeys((*left.reasons, *reasons))),
         pages_from_depth=min(depths, default=None),
     )
@@ -53,7 +57,7 @@ def widened(before: Crawl, after: Crawl, now: float) -> Crawl:
 def comes_back(record: UrlRecord, crawl: Crawl) -> bool:
     """Whether a record is to be queued again by what was widened."""
     widening = crawl.widening
-    if widening is None or record.unreadable or record.outcome is None or (record.finished_at or 0.0) > widening.at:
+    if widening is None or record.unreadable or record.outcome is None or (record.claimed_at or 0.0) > widening.at:
         return False
     if record.status is Status.BLOCKED:
         return record.outcome.reason in widening.reasons and not _is_too_deep(record, crawl)

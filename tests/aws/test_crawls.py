@@ -241,6 +241,18 @@ async def test_the_last_open_urls_of_a_crawl_are_counted_among_many_of_others(
     assert (await frontier.counts(crawl="news")).open == 40
 
 
+async def test_who_asks_all_the_time_reads_no_index_of_others(store: AwsStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As workers do of a crawl with a limit, or with a delay: the sums alone are read, however many others have."""
+    monkeypatch.setattr(counts, "EXACT_OPEN", 5)
+    frontier = await store.open()
+    await made(frontier, NEWS, SHOP)
+    await frontier.enqueue([*of(NEWS, *range(40)), *of(SHOP, *range(3))])
+    await frontier.flush()
+    calls = calls_of(frontier)
+    assert (await frontier.counts(crawl="shop", roughly=True)).open == 3
+    assert [call.action for call in calls] == ["BatchGetItem"]
+
+
 # Seeds.
 
 

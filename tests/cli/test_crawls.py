@@ -316,3 +316,26 @@ def test_bad_input_of_crawls_gets_one_clear_line(sqspider: Run, arguments: tuple
     assert (done.returncode, says in " ".join(done.stderr.split())) == (2, True), done.stderr
     assert "Traceback" not in done.stderr
     assert "hush" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("status",), ("export",), ("show", "SITE"), ("retry", "--yes"), ("explain", "SITE")]
+)
+def test_a_crawl_that_is_not_there_is_said_to_be_none(sqspider: Run, site: Site, command: tuple[str, ...]) -> None:
+    """Not that there is nothing in it: it may be called otherwise."""
+    assert sqspider("crawl", site.url, "--crawl", "news", "--depth", "0", *HERE).returncode == 0
+    arguments = [site.url if each == "SITE" else each for each in command]
+    done = sqspider(*arguments, "--crawl", "mews")
+    assert done.returncode == 2
+    assert "holds no crawl mews. There are: news." in " ".join(done.stderr.split())
+
+
+def test_what_cannot_be_remembered_here_is_said(
+    sqspider: Run, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sqspider("crawl", site.url, "--depth", "0", *HERE).returncode == 0
+    (tmp_path / "a-file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a-file"))
+    done = sqspider("crawls", "set", "default", "--allow-any-port", "--allow-private")
+    assert done.returncode == 0
+    assert "not_remembered" in done.stderr

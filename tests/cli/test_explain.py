@@ -53,7 +53,7 @@ def test_a_person_is_told_in_lines(sqspider: Run, served_site: str) -> None:
     ("arguments", "status", "says"),
     [
         (("ftp://x/",), 2, "neither http nor https"),
-        (("http://e.com/", "--crawl", "none"), 2, "there is no crawl called 'none'"),
+        (("http://e.com/", "--crawl", "none"), 2, "holds no crawl none. There is none."),
         (("http://e.com/x", "--from", "http://e.com/y"), 2, "--from: http://e.com/y is not known"),
         (("http://e.com/", "--user-agent", ""), 2, "--user-agent: must not be empty"),
     ],

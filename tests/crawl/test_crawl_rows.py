@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
+import structlog
 
 from sqspider.frontier import Entry, Frontier
 from sqspider.record import Reason, Status, record_key
@@ -150,3 +151,14 @@ async def test_a_scope_of_another_kind_is_measured_from_the_same_seeds(frontier:
     await frontier.enqueue([Entry(url=f"{host.url}y", depth=1, crawl=crawl.ref)])
     await work(frontier)
     assert "/y" in host.paths
+
+
+async def test_what_is_logged_names_urls_and_not_their_records(frontier: Frontier, host: Site) -> None:
+    host.bodies = {"/": page("a", "ftp://nowhere/"), "/a": b""}
+    crawl = await made(frontier)
+    await put_in(frontier, crawl, host.url)
+    with structlog.testing.capture_logs() as lines:
+        await work(frontier)
+    finished = {line["url"] for line in lines if line["event"] == "finished"}
+    assert finished == {host.url, f"{host.url}a"}
+    assert not [line for line in lines if str(line.get("url", "")).startswith("@")]

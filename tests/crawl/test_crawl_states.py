@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 import pytest
 import structlog
 
 from sqspider.crawl import CrawlRef, Identity, Limits, State
-from sqspider.frontier import Frontier
+from sqspider.frontier import Counts, Delivery, Frontier, FrontierSettings
+from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.message import Message, encode_message
 from sqspider.record import Reason, Status
 from sqspider.web.fetch import Fetcher
+from sqspider.work.crawls import COPY_SECONDS
 from sqspider.work.producer import produce
 from sqspider.work.worker import Mode
 from tests.crawl.crawl_rows import (
@@ -33,7 +37,7 @@ from tests.crawl.crawl_rows import (
     worker_on,
     working,
 )
-from tests.sites import Site
+from tests.sites import Answer, Asked, Site
 
 replace = msgspec.structs.replace
 
@@ -61,6 +65,31 @@ async def test_a_crawl_that_is_removed_while_it_runs_ends(frontier: Frontier, ho
         while not (await frontier.queue_stats()).is_empty:
             await asyncio.sleep(0.05)
     assert len(host.requests) < 50
+
+
+@pytest.mark.parametrize("is_redirect", [False, True])
+async def test_a_crawl_that_is_removed_while_a_page_is_under_way_is_no_fault(
+    frontier: Frontier, host: Site, is_redirect: bool
+) -> None:
+    asked, removed = threading.Event(), threading.Event()
+
+    def slow(_: Asked) -> Answer:
+        asked.set()
+        removed.wait(10)
+        time.sleep(COPY_SECONDS)
+        return (302, {"Location": "/a"}) if is_redirect else page("a")
+
+    host.bodies = {"/": slow, "/a": b""}
+    crawl = await made(frontier)
+    await put_in(frontier, crawl, host.url)
+    with structlog.testing.capture_logs() as lines:
+        async with working(frontier) as worker:
+            await until(asked.is_set)
+            await frontier.remove_crawl(crawl.ref)
+            removed.set()
+            await until(lambda: worker.tally.pages or any(line["event"] == "stale_claim" for line in lines))
+    assert "internal_error" not in {line["event"] for line in lines}
+    assert not await records_of(frontier)
 
 
 async def test_a_crawl_that_is_made_just_before_its_message_comes_is_found(frontier: Frontier, host: Site) -> None:
@@ -117,6 +146,28 @@ async def test_settings_are_changed_while_it_runs(frontier: Frontier, host: Site
             await asyncio.sleep(0.05)
     reasons = (await frontier.counts(crawl="news")).by_reason
     assert reasons[Reason.EXCLUDED] > 100
+
+
+async def test_what_is_under_way_as_a_row_changes_goes_by_it(frontier: Frontier, host: Site) -> None:
+    """A page that was asked for before its crawl went deeper: nobody would go into it again."""
+    asked, changes = threading.Event(), threading.Event()
+
+    def slow(_: Asked) -> bytes:
+        asked.set()
+        changes.wait(10)
+        time.sleep(COPY_SECONDS)
+        return page("a")
+
+    host.bodies = {"/": slow, "/a": b""}
+    crawl = await made(frontier, settings=replace(SETTINGS, max_depth=0))
+    await put_in(frontier, crawl, host.url)
+    async with working(frontier):
+        await until(asked.is_set)
+        await changed(frontier, settings=replace(SETTINGS, max_depth=1))
+        changes.set()
+        while not (await frontier.counts(crawl="news")).by_status[Status.DONE]:
+            await asyncio.sleep(0.05)
+    assert len(await records_of(frontier, "news")) == 2
 
 
 @pytest.mark.parametrize(
@@ -230,3 +281,54 @@ async def test_a_limit_of_pages_is_exact_over_workers(frontier: Frontier, host: 
         workers = [worker_on(frontier, fetcher, one) for one in options]
         await asyncio.gather(*(worker.run(Mode.UNTIL_EMPTY, crawl="news") for worker in workers))
     assert (await frontier.counts(crawl="news")).by_status[Status.DONE] == 31
+
+
+class _SlowToPutAside(MemoryFrontier):
+    """What is to be put aside is, once its crawl was resumed and unparked."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore(), FrontierSettings(), clock=time.time)
+        self.asked, self.unparked = asyncio.Event(), asyncio.Event()
+
+    async def park(self, deliveries: Sequence[Delivery]) -> None:
+        self.asked.set()
+        await self.unparked.wait()
+        await super().park(deliveries)
+
+    async def unpark(self, ref: CrawlRef) -> int:
+        if self.asked.is_set():
+            self.unparked.set()
+        return await super().unpark(ref)
+
+
+async def test_what_is_put_aside_while_its_crawl_is_resumed_comes_back(host: Site) -> None:
+    host.bodies = {"/": b""}
+    frontier = _SlowToPutAside()
+    crawl = await made(frontier)
+    await changed(frontier, state=State.PAUSED)
+    await put_in(frontier, crawl, host.url)
+    async with working(frontier), asyncio.timeout(20):
+        await frontier.asked.wait()
+        await changed(frontier, state=State.RUNNING)
+        while (await frontier.counts(crawl="news")).open:
+            await asyncio.sleep(0.05)
+
+
+class _Counted(MemoryFrontier):
+    def __init__(self) -> None:
+        super().__init__(MemoryStore(), FrontierSettings(), clock=time.time)
+        self.asked: list[tuple[str | None, bool]] = []
+
+    async def counts(self, *, exact: bool = False, roughly: bool = False, crawl: str | None = None) -> Counts:
+        self.asked.append((crawl, roughly))
+        return await super().counts(exact=exact, roughly=roughly, crawl=crawl)
+
+
+async def test_what_a_worker_counts_every_few_seconds_is_counted_roughly(host: Site) -> None:
+    """On AWS to count the last open records of a crawl reads all that are open of others."""
+    host.bodies = {"/": b""}
+    frontier = _Counted()
+    await made(frontier, "slow", settings=replace(SETTINGS, delay_seconds=9.0))
+    await put_in(frontier, await made(frontier, limits=Limits(pages=9)), host.url)
+    await work(frontier)
+    assert {each for each in frontier.asked if each[0]} == {("slow", True), ("news", True)}

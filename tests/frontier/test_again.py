@@ -9,11 +9,14 @@ import pytest
 
 from sqspider import again
 from sqspider.again import Choice, Kind, PutBack, found, put_back
+from sqspider.crawl import Crawl, Identity
 from sqspider.frontier import Entry, Frontier, RobotsRow, Won
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.host import HostRow, RobotsAccess, with_orders
 from sqspider.host_trouble import after_trouble
+from sqspider.politeness.agent import place_of
 from sqspider.record import Outcome, Reason, Status
+from sqspider.work.fetchers import name_of
 
 from .kit import (
     A_LITTLE,
@@ -144,6 +147,23 @@ async def test_a_robots_txt_that_forbade_is_to_be_fetched_anew(frontier: Frontie
     assert known[rows[0].origin].expires_at <= store.clock()
     assert (known[rows[0].origin].unreachable_since, known[rows[0].origin].body) == (None, b"rules")
     assert known[rows[1].origin] == rows[1], "it forbade nothing"
+
+
+async def test_so_is_one_that_its_crawl_asked_for_as_itself(frontier: Frontier, store: Store) -> None:
+    crawl = Crawl(name="news", id="a1", identity=Identity(user_agent="Newsbot/1.0"))
+    assert await frontier.save_crawl(crawl)
+    await frontier.enqueue([Entry(url=url("private"), crawl=crawl.ref)])
+    deliveries = await take(frontier, 1)
+    (claim,) = await claim_all(frontier, deliveries, claim="c1", lease=60)
+    assert await finish_one(frontier, cast(Won, claim), deliveries[0], FORBIDDEN)
+    later = store.clock() + 3600
+    places = [place_of(url("private"), name) for name in (name_of(crawl.identity), "")]
+    rows = [RobotsRow(origin=place, access=RobotsAccess.OBEY, expires_at=later) for place in places]
+    await frontier.save_robots(rows)
+    await put_back(frontier, Choice(crawl="news"))
+    known = await frontier.robots(places)
+    assert known[places[0]].expires_at <= store.clock()
+    assert known[places[1]] == rows[1], "it forbade nothing"
 
 
 async def test_stopped_half_way_the_same_again_goes_on(frontier: Frontier, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from sqspider import report
-from sqspider.crawl import Crawl
+from sqspider.crawl import Crawl, Identity
 from sqspider.export import FIELDS
 from sqspider.frontier import Entry, FrontierSettings, RobotsRow
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.host import HostRow, RobotsAccess
+from sqspider.politeness.agent import place_of
 from sqspider.record import Outcome, Reason, Status
+from sqspider.work.fetchers import name_of
 from tests.frontier.kit import finish_one, take_one, win
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
@@ -82,6 +84,16 @@ async def test_what_a_urls_fetch_depends_on() -> None:
     row = RobotsRow(origin="http://example.com", access=RobotsAccess.OBEY, fetched_at=NOW)
     await memory.save_robots([row])
     assert (await report.surroundings(memory, URL)).robots == row
+
+
+async def test_a_crawls_robots_txt_is_the_one_that_it_asked_for() -> None:
+    memory = await frontier()
+    crawl = Crawl(name="news", id="1", identity=Identity(user_agent="Newsbot/1.0"))
+    assert await memory.save_crawl(crawl)
+    row = RobotsRow(origin=place_of(URL, name_of(crawl.identity)), access=RobotsAccess.OBEY, fetched_at=NOW)
+    await memory.save_robots([row])
+    assert (await report.surroundings(memory, URL, "news")).robots == row
+    assert (await report.surroundings(memory, URL)).robots is None
 
 
 def told(**fields: object) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import traceback
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -124,3 +126,13 @@ def test_what_is_known_to_be_secret_is_written_in_no_form(value: str) -> None:
     assert Secrets({"SQSPIDER_SECRET_V": value}).value("env:SQSPIDER_SECRET_V") == value
     for form in (value, repr(value), json.dumps(value), quote(value), quote(value, safe=""), quote_plus(value)):
         assert redact(f"before {form} after") in {f"before {mark}***{mark} after" for mark in ("", '"', "'")}
+
+
+@pytest.mark.parametrize("value", ["hunter2\n", "hunter2-ä", b"hunter2", ""])
+def test_what_cannot_be_a_secret_is_not_shown_either(value: Any) -> None:
+    """As one that was read from a file with its line end."""
+    with pytest.raises(
+        (TypeError, ValueError), match=r"^secret: a text of printable ASCII characters in one line$"
+    ) as told:
+        Secret(value)
+    assert "hunter2" not in "".join(traceback.format_exception(told.value)).replace(str(__file__), "")

@@ -11,7 +11,7 @@ from sqspider.crawl import Crawl, Identity, Widening
 from sqspider.crawls import CrawlSettings
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
-from sqspider.widening import comes_back, widened
+from sqspider.widening import SEEN_SECONDS, comes_back, widened
 
 NOW: Final = 1000.0
 CRAWL: Final = Crawl(name="news", id="1", settings=CrawlSettings(scope=Scope.HOST, max_depth=1))
@@ -25,7 +25,9 @@ def changed(crawl: Crawl = CRAWL, identity: Identity | None = None, **settings: 
 
 def record(status: Status, depth: int = 1, reason: Reason | None = None, **more: Any) -> UrlRecord:
     outcome = Outcome(status=status, reason=reason, **more)
-    return UrlRecord(url="http://e.com/", status=status, depth=depth, finished_at=NOW - 1, outcome=outcome)
+    return UrlRecord(
+        url="http://e.com/", status=status, depth=depth, claimed_at=NOW - 2, finished_at=NOW - 1, outcome=outcome
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,15 +83,26 @@ def test_what_is_too_deep_even_now_stays() -> None:
     assert not comes_back(record(Status.BLOCKED, 3, Reason.DEPTH_LIMIT), wide)
 
 
-def test_what_ended_after_the_change_went_by_it() -> None:
+@pytest.mark.parametrize(
+    ("claimed", "ended", "returns"),
+    [
+        (-1.0, 1.0, True),
+        (-1.0, SEEN_SECONDS + 1, True),  # by a page that was long under way
+        (SEEN_SECONDS - 1, SEEN_SECONDS - 0.5, True),  # by who did not know it yet
+        (SEEN_SECONDS + 1, SEEN_SECONDS + 2, False),
+    ],
+)
+def test_what_was_claimed_after_all_know_of_the_change_went_by_it(claimed: float, ended: float, returns: bool) -> None:
     wide = widened(CRAWL, changed(max_depth=2), NOW)
-    later = msgspec.structs.replace(record(Status.DONE, 1), finished_at=NOW + 1)
-    assert not comes_back(later, wide)
+    later = msgspec.structs.replace(record(Status.DONE, 1), claimed_at=NOW + claimed, finished_at=NOW + ended)
+    assert comes_back(later, wide) is returns
 
 
 def test_a_widening_that_nobody_saw_through_is_part_of_the_next() -> None:
     once = widened(CRAWL, changed(max_depth=3), NOW)
     twice = widened(once, changed(once, max_depth=5, host_pages=None, scope=Scope.ANY), NOW + 9)
-    assert twice.widening == Widening(at=NOW + 9, reasons=(Reason.DEPTH_LIMIT, Reason.OUT_OF_SCOPE), pages_from_depth=1)
+    assert twice.widening == Widening(
+        at=NOW + 9 + SEEN_SECONDS, reasons=(Reason.DEPTH_LIMIT, Reason.OUT_OF_SCOPE), pages_from_depth=1
+    )
     narrowed = widened(once, changed(once, max_depth=2), NOW + 9)
     assert narrowed.widening == once.widening  # it still lets in what is two deep

@@ -34,6 +34,7 @@ from sqspider.frontier import Frontier
 from sqspider.orders import consent
 from sqspider.orders.changes import changes_of
 from sqspider.orders.said import OPTIONS, identity_said, with_links, written
+from sqspider.orders.order import remember
 from sqspider.redact import redact
 from sqspider.report import CrawlReport
 from sqspider.url import Scope
@@ -176,7 +177,7 @@ def crawls_set(shared: Shared, /, name: str, config: Path | None, **_: Any) -> i
             after = await _change(frontier, before, lambda row: widened(row, with_said(row, told), now))
             _tell(before, after)
             if consent.is_allowed(after.identity, before, identity_said(said)):
-                consent.allow(after)
+                remember(after)
             if line := await come_back(frontier, after):
                 print(f"{name}: {line}: `{go_on(shared, name)}` goes on with them")
 

@@ -11,6 +11,7 @@ import click
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_options
+from sqspider.cli.order import no_crawl
 from sqspider.cli.said import said_in, with_said
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
@@ -21,6 +22,7 @@ from sqspider.orders.said import NEW
 from sqspider.record import DEFAULT_CRAWL
 from sqspider.url import Refused, Scope
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
+from sqspider.work.crawl_orders import crawl_named
 from sqspider.work.seeds import read_url
 
 FATES: Final = {
@@ -88,8 +90,7 @@ def _canonical(text: str) -> str:
 
 async def _row_of(frontier: Frontier, name: str | None) -> Crawl | None:
     """The row of a crawl; none where nobody named one, and the default crawl has none."""
-    rows = {row.name: row for row in await frontier.crawls()}
-    if name is not None and name not in rows:
-        known = f" There are: {', '.join(sorted(rows))}." if rows else ""
-        raise click.UsageError(f"--crawl: there is no crawl called {name!r}.{known}")
-    return rows.get(name or DEFAULT_CRAWL)
+    row = await crawl_named(frontier, name or DEFAULT_CRAWL)
+    if row is None and name is not None:
+        raise await no_crawl(frontier, name)
+    return row

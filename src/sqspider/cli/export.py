@@ -12,6 +12,7 @@ import click
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_option, host_name
+from sqspider.cli.order import check_is_there
 from sqspider.cli.output import format_of, output_option, say_unreadable, written
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
@@ -44,6 +45,7 @@ def export(
 
     async def main(file: TextIO) -> int:
         async with opened(shared, looking=True) as frontier:
+            await check_is_there(frontier, crawl)
             return await export_rows(
                 frontier, file.write, form, status=wanted, host=host, crawl=crawl, on_unreadable=unreadable.append
             )

@@ -16,7 +16,7 @@ from sqspider.orders import consent, order
 from sqspider.orders.changes import changes_of, words_of
 from sqspider.orders.order import ConfigFile, NotSaidError, Order, OtherSeedsError, Prepared, none_named
 from sqspider.record import DEFAULT_CRAWL
-from sqspider.work.crawl_orders import ChangedMeanwhileError
+from sqspider.work.crawl_orders import ChangedMeanwhileError, crawl_named
 
 
 def order_from(context: click.Context, **more: Any) -> Order:
@@ -78,6 +78,12 @@ def added_note(crawl: Crawl, number: int) -> str | None:
 async def no_crawl(frontier: Frontier, name: str) -> click.UsageError:
     """That there is no crawl of this name, and which there are."""
     return click.UsageError(await none_named(frontier, name))
+
+
+async def check_is_there(frontier: Frontier, name: str | None) -> None:
+    """Raise ``click.UsageError`` for the name of a crawl that is not there; the default one needs no row."""
+    if name not in (None, DEFAULT_CRAWL) and await crawl_named(frontier, str(name)) is None:
+        raise await no_crawl(frontier, str(name))
 
 
 def go_on(shared: Shared, name: str, command: str = "crawl") -> str:

@@ -12,6 +12,7 @@ import click
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_option
+from sqspider.cli.order import check_is_there
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.export import iso
@@ -35,6 +36,7 @@ def show(shared: Shared, /, url: str, as_json: bool, crawl: str | None) -> int:
 
     async def main() -> int:
         async with opened(shared, looking=True) as frontier:
+            await check_is_there(frontier, crawl)
             state = await url_state(frontier, canonical, crawl or DEFAULT_CRAWL)
             if state is None:
                 where = f"the crawl {crawl} in " if crawl else ""
@@ -44,7 +46,7 @@ def show(shared: Shared, /, url: str, as_json: bool, crawl: str | None) -> int:
             if as_json:
                 print(json.dumps(row, ensure_ascii=False))
             else:
-                _print_lines(row | _more(state, await surroundings(frontier, canonical)))
+                _print_lines(row | _more(state, await surroundings(frontier, canonical, crawl or DEFAULT_CRAWL)))
             return NOT_ALL_GOOD if row["error"] else GOOD
 
     return asyncio.run(main())

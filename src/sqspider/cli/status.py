@@ -13,6 +13,7 @@ import click
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_option
+from sqspider.cli.order import check_is_there
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.summary import bill_line, records_table
@@ -58,6 +59,7 @@ def status(shared: Shared, /, watch: bool, exact: bool, check: bool, as_json: bo
 
     async def main() -> None:
         async with opened(shared, looking=True) as frontier:
+            await check_is_there(frontier, crawl)
             if watch:
                 await _watch(frontier, crawl)
                 return

@@ -270,12 +270,12 @@ class Looking(_Shared, Protocol):
         One that is damaged says so itself, and hides no other.
         """
 
-    async def counts(self, *, exact: bool = False, crawl: str | None = None) -> Counts:
+    async def counts(self, *, exact: bool = False, roughly: bool = False, crawl: str | None = None) -> Counts:
         """Records by status and reason. Quick at any size. ``crawl``: those of the crawl of this name alone.
 
         "None open" is never a guess. Where the other sums may be behind (AWS: by seconds, and by what
         a killed worker had not written), ``exact`` reads the whole table, and mends them if nothing
-        was changed there for a minute.
+        was changed there for a minute; ``roughly`` is told by them alone, what is open, too: for who asks all the time.
         """
 
     async def queue_stats(self) -> QueueStats:

@@ -159,8 +159,13 @@ def _says(crawl: Crawl) -> Any:
 
 
 def _remember(order: Order, crawl: Crawl) -> None:
-    """What a crawl asks for is allowed when it goes on here, too."""
-    if order.is_kept and (why := consent.allow(crawl)):
+    if order.is_kept:
+        remember(crawl)
+
+
+def remember(crawl: Crawl) -> None:
+    """What a crawl asks for is allowed when it goes on here, too; it is said if that cannot be noted."""
+    if why := consent.allow(crawl):
         log.warning("not_remembered", crawl=crawl.name, why=why, say_again=consent.asked_for(crawl.identity))
 
 

@@ -41,10 +41,15 @@ class Agent(NamedTuple):
 
     def place_of(self, url: str) -> str:
         """Under what its robots.txt for a URL's origin is kept: the origin, and who asks if it is not anybody."""
-        origin = origin_of(url)
-        return f"{origin} {self.name}" if self.name else origin
+        return place_of(url, self.name)
+
+
+def place_of(url: str, name: str) -> str:
+    """As :meth:`Agent.place_of`, by an agent's name."""
+    origin = origin_of(url)
+    return f"{origin} {name}" if name else origin
 
 
 def origin_in(place: str) -> str:
-    """The origin of what :meth:`Agent.place_of` gave."""
+    """The origin of what :func:`place_of` gave."""
     return place.partition(" ")[0]

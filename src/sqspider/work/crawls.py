@@ -132,7 +132,6 @@ class CrawlRows:
             self._note_gone(ref)
             return Unfit.GONE
         if copy.rests:
-            self._running.discard(ref)  # so what is put aside now comes back when it is seen to run
             return Unfit.RESTS
         return Unfit.BARRED if copy.agent is None else _known(copy, copy.agent, message)
 
@@ -143,6 +142,21 @@ class CrawlRows:
         """The row of a message's crawl, as it was read last."""
         copy = self._copies.get(message.crawl) if message.crawl is not None else None
         return copy.crawl if copy is not None else None
+
+    def note_put_aside(self, ref: CrawlRef, _: object = None) -> None:
+        """A message of a crawl was put aside: it comes back when its crawl is seen to run after this."""
+        self._running.discard(ref)
+
+    async def as_it_is(self, message: Message) -> Message:
+        """A message with what its crawl's row says by now, for what is judged after its fetch. Raises
+        :class:`sqspider.frontier.FrontierError`."""
+        if message.crawl is None:
+            return message
+        await self.refresh()
+        copy = self._copies.get(message.crawl)
+        if copy is None or message.settings is copy.settings:
+            return message
+        return msgspec.structs.replace(message, settings=copy.settings)
 
     # Which there are.
 
@@ -205,9 +219,14 @@ class CrawlRows:
     async def _bring_back(self) -> None:
         """What was put aside of crawls that are seen to run: by whoever did so before its copy said that."""
         running = {ref for ref, copy in self._copies.items() if not copy.rests}
+        self._running &= running
         for ref in running - self._running:
-            await self._frontier.unpark(ref)
-        self._running = running
+            self._running.add(ref)  # first: what is put aside meanwhile may be missed
+            try:
+                await self._frontier.unpark(ref)
+            except BaseException:
+                self._running.discard(ref)
+                raise
 
     def _note_gone(self, ref: CrawlRef) -> None:
         if len(self._gone) >= MOST_UNKNOWN:
@@ -226,7 +245,7 @@ class CrawlRows:
         if limits.seconds is not None and self._clock() - row.created_at >= limits.seconds:
             reached = f"it has gone on for {limits.seconds:g} seconds"
         if not reached and (limits.pages is not None or limits.bytes is not None):
-            counts = await self._frontier.counts(crawl=row.name)
+            counts = await self._frontier.counts(crawl=row.name, roughly=True)
             if limits.pages is not None and pages_of(counts) >= limits.pages:
                 reached = f"{limits.pages:,} pages were fetched"
             elif limits.bytes is not None and counts.bytes >= limits.bytes:
@@ -251,7 +270,7 @@ class CrawlRows:
         looked_at, is_at_work = self._at_work.get(ref, (-_AT_WORK_SECONDS, False))
         now = self._clock()
         if not 0 <= now - looked_at < _AT_WORK_SECONDS:
-            is_at_work = (await self._frontier.counts(crawl=ref.name)).open > 0
+            is_at_work = (await self._frontier.counts(crawl=ref.name, roughly=True)).open > 0
             self._at_work[ref] = now, is_at_work
         return is_at_work
 

@@ -141,7 +141,9 @@ class Endings:
                 self.finish(visit, CRASHED)
             case Suspicion.TO_BE_ALONE:  # no lease is held while it waits for its turn
                 unended = claim.unended - 1
-                log.warning("suspect", url=claim.url, unended_claims=unended, fetched="alone, when it comes back")
+                log.warning(
+                    "suspect", url=visit.message.url, unended_claims=unended, fetched="alone, when it comes back"
+                )
                 self._memories.suspects.add(visit.message.key)
                 self.put_off(visit, self._clock())
         return True
@@ -304,11 +306,11 @@ class Endings:
     def _finished(self, end: Finish, visited: Visited | None, visit: Visit, answer: bool | StoreError) -> None:
         claim, outcome = end.claim, end.outcome
         if isinstance(answer, StoreError):
-            log.error("not_stored", url=claim.url, error=str(answer), again_in_seconds=UNKEPT_AGAIN_SECONDS)
+            log.error("not_stored", url=visit.message.url, error=str(answer), again_in_seconds=UNKEPT_AGAIN_SECONDS)
             self.give_back(visit, self._clock() + UNKEPT_AGAIN_SECONDS)
             return
         if not answer:
-            log.warning("stale_claim", url=claim.url, attempt=claim.attempt)
+            log.warning("stale_claim", url=visit.message.url, attempt=claim.attempt)
             return
         self._end_delivery(visit)
         self.tally.add_finished(outcome, is_of_run=self.crawl in (None, visit.message.crawl_name))
@@ -319,11 +321,11 @@ class Endings:
         self._memories.remember(end.links)
         if visited is not None and visited.page is not None and visited.page.left_out:
             reasons = {reason.value: number for reason, number in visited.page.left_out.items()}
-            log.info("links_left_out", url=claim.url, **reasons)
+            log.info("links_left_out", url=visit.message.url, **reasons)
         exchange = visited.fetched.exchange if visited is not None else None
         log.debug(
             "finished",
-            url=claim.url,
+            url=visit.message.url,
             status=outcome.status.value,
             reason=outcome.reason.value if outcome.reason else None,
             http_status=outcome.http_status,
@@ -334,7 +336,7 @@ class Endings:
 
     def _given_back(self, end: Retry, visit: Visit, is_given: bool) -> None:
         if not is_given:
-            log.warning("stale_claim", url=end.claim.url, attempt=end.claim.attempt)
+            log.warning("stale_claim", url=visit.message.url, attempt=end.claim.attempt)
             return
         self._end_delivery(visit)
         self.tally.retried += end.tried

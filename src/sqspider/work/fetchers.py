@@ -95,7 +95,7 @@ class Agents:
         fetch: Any = self.own.fetch if options == self._options else self._fetch_by(options)
         if shown is not None:
             fetch = shown.added_to(fetch)
-        name = name_of(identity, options)
+        name = name_of(identity)
         return Agent(fetch, product_token_of(options.user_agent), self._network_of(options), name)
 
     def close(self) -> None:
@@ -160,11 +160,11 @@ def _known(value: str, secrets: Secrets) -> str:
     return secrets.value(value) if secret.is_reference(value) else value
 
 
-def name_of(identity: Identity, options: FetchOptions) -> str:
+def name_of(identity: Identity) -> str:
     """By what an identity is told apart where hosts may answer it otherwise: none for one that asks for nothing such.
     From the row alone, so that all workers say the same; and where a secret lies, never what it says."""
     told: Mapping[str, Any] = {
-        "token": product_token_of(options.user_agent) if identity.user_agent is not None else None,
+        "token": product_token_of(identity.user_agent) if identity.user_agent is not None else None,
         "by": (identity.proxy, identity.allow_private, identity.allow_any_port, identity.ca_file, identity.client_cert),
         "shown": (identity.headers, identity.cookies, identity.login, identity.bearer, sorted(identity.origins))
         if identity.is_known_to_hosts

@@ -5,6 +5,7 @@ Whether and when a host may be asked is decided in ``politeness``.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from sqspider.frontier import Clock
@@ -54,6 +55,7 @@ class Rules:
 
     async def are_known(self, visit: Visit) -> bool:
         """Whether they are known, and the visit is to be judged by them; it is over, or waits, otherwise."""
+        ref = visit.message.crawl
         match await self._crawls.resolve(visit.message):
             case Known(message, agent):
                 visit.message, visit.agent = message, agent
@@ -64,7 +66,10 @@ class Rules:
                 self._endings.tally.dropped += 1
                 self._endings.end_delivery(visit, self._desk.delete(visit.delivery))
             case Unfit.RESTS if visit.claim is None:
-                self._endings.end_delivery(visit, self._desk.park(visit.delivery))
+                assert ref is not None
+                put_aside = self._desk.park(visit.delivery)
+                put_aside.add_done_callback(partial(self._crawls.note_put_aside, ref))
+                self._endings.end_delivery(visit, put_aside)
             case Unfit.RESTS:
                 self._endings.put_off(visit, self._clock())  # it is put aside when it comes back
             case Unfit.BARRED:
@@ -74,10 +79,15 @@ class Rules:
                 self._endings.put_off(visit, self._clock() + others_wait(self._for_others))
         return False
 
-    async def assess(self, visit: Visit, fetched: Fetched) -> Assessed:
-        """What a fetch means for a visit's record."""
+    async def as_they_are(self, message: Message) -> Message:
+        """A message that was fetched, with the rules that hold by now: they may have changed since it was judged, and
+        what was cut since then by those of before would not come back."""
+        return await self._crawls.as_it_is(message)
+
+    async def assess(self, visit: Visit, message: Message, fetched: Fetched) -> Assessed:
+        """What a fetch means for a visit's record; ``message``: with the rules as they are."""
         assert visit.agent is not None
-        message, measure = visit.message, None
+        measure = None
         if fetched.redirect_to is not None:
             measure = await self.scopes.measure(message, (fetched.redirect_to,))
         kept = visit.claim.kept if visit.claim is not None else None

@@ -84,12 +84,10 @@ class Scopes:
 
     async def measure(self, message: Message, urls: Sequence[str]) -> Measure:
         """From where the scope is measured for some URLs that a message's URL led to, and for that itself."""
-        known = self.known(message)
-        if message.crawl is None or (known is not None and not is_measured(message.settings.scope)):
+        known, row, scope = self.known(message), self._crawls.of(message), message.settings.scope
+        if message.crawl is None or row is None or not is_measured(scope):  # no row: it was removed meanwhile
             assert known is not None
             return known
-        row, scope = self._crawls.of(message), message.settings.scope
-        assert row is not None
         sites = self._sites_of(message.crawl, row)
         own = site_of(message.url, scope)
         asked = {
@@ -120,7 +118,7 @@ class Scopes:
             links = (*links, page.leads_to)
         measure = await self.measure(message, links)
         seed = assessed.seed or (seed_led_to(page, message, measure) if page is not None else "")
-        if message.crawl is None or not seed:
+        if message.crawl is None or not seed or self._crawls.of(message) is None:
             return measure
         await add_seeds(self._frontier, message.crawl, (seed,), message.settings.scope)
         self._sites.pop(message.crawl, None)

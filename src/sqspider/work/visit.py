@@ -318,7 +318,8 @@ class Visits:
         if is_at_wall(visit, fetched, self._memories.promised):
             self._ask_again_with_cookie(visit)
             return
-        assessed = await self._rules.assess(visit, fetched)
+        message = await self._rules.as_they_are(message)
+        assessed = await self._rules.assess(visit, message, fetched)
         outcome = assessed.outcome
         self._memories.forget_what_was_cleared()
         if not learned.counts:  # it was the host's, or ours

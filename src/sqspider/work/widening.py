@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from sqspider.crawl import Crawl
 from sqspider.frontier import Frontier
 from sqspider.record import Status
-from sqspider.widening import comes_back
+from sqspider.widening import SEEN_SECONDS, comes_back
 from sqspider.work.crawl_orders import change_crawl
-
-SEEN_SECONDS: Final = 4.0
-"""Until every worker goes by a row as it is: what came back sooner could be judged by the limit of before."""
 
 
 class Returned(NamedTuple):
@@ -33,7 +30,8 @@ async def bring_back(frontier: Frontier, crawl: Crawl) -> Returned:
     if crawl.widening is None:
         return Returned()
     if await frontier.workers() or frontier.traits.lag_seconds:
-        await asyncio.sleep(SEEN_SECONDS)
+        # What came back sooner could be judged by the limit of before.
+        await asyncio.sleep(min(max(0.0, crawl.widening.at - frontier.now()), SEEN_SECONDS))
     counts = await frontier.counts(crawl=crawl.name)
     pages = blocked = 0
     if crawl.widening.pages_from_depth is not None and counts.by_status[Status.DONE]:

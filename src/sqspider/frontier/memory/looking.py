@@ -37,7 +37,7 @@ class Looking(Part):
             ]
 
     @operation
-    def counts(self, *, exact: bool = False, crawl: str | None = None) -> Counts:  # noqa: ARG002 - they always are
+    def counts(self, *, exact: bool = False, roughly: bool = False, crawl: str | None = None) -> Counts:  # noqa: ARG002 - always exact
         sums = self._store.sums
         return counts_of(sums if crawl is None else sums_in(sums, crawl))
 

@@ -51,9 +51,12 @@ PARK_MESSAGE: Final = """
 UPDATE sent NOT INDEXED SET queue = 3, visible_at = :until, receives = 0
 WHERE id = :id AND delivery = :delivery AND queue = 2
 """
+LAST_OF_SOME_ASIDE: Final = """
+SELECT id FROM record INDEXED BY record_place WHERE queue = 3 AND id > :after ORDER BY id LIMIT 1 OFFSET :number - 1
+"""
 ASIDE_OF_CRAWL: Final = """
-SELECT id, status FROM record INDEXED BY record_place WHERE queue = 3 AND id > :after AND crawl = :crawl
-ORDER BY id LIMIT :limit
+SELECT id, status FROM record INDEXED BY record_place
+WHERE queue = 3 AND id > :after AND id <= :last AND crawl = :crawl
 """
 # What is claimed has no fresh place.
 UNPARK: Final = """
@@ -80,7 +83,8 @@ REMOVE_MESSAGES: Final = "DELETE FROM sent NOT INDEXED WHERE id IN (SELECT value
 REMOVE_SUMS: Final = "DELETE FROM counter WHERE name >= ? AND name < ?"
 REMOVE_CRAWL: Final = "DELETE FROM crawl NOT INDEXED WHERE id = ?"
 
-LOOKED_AT: Final = 10 * STEP  # records of any crawl that one step of a removal passes
+LOOKED_AT: Final = 10 * STEP  # records of any crawl that one step passes
+END_OF_IDS: Final = 2**63 - 1
 
 
 class Crawls(Part):
@@ -210,13 +214,16 @@ def _park(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
 
 
 def _unpark_records(transaction: Transaction, ref: CrawlRef, after: int) -> tuple[int, int | None]:
-    """Some records that are put aside; how many, and after which to go on, if there may be more."""
-    crawl = _crawl_id(transaction.connection, ref)
-    rows = transaction.connection.execute(ASIDE_OF_CRAWL, {"after": after, "crawl": crawl, "limit": STEP}).fetchall()
-    parameters = {"ids": json.dumps([id_ for id_, _ in rows]), "now": transaction.now}
-    transaction.connection.execute(UNPARK, parameters)
-    transaction.count({"put_off": -sum(status == 0 for _, status in rows)})
-    return len(rows), rows[-1][0] if len(rows) == STEP else None
+    """A crawl's records among some that are put aside, of any: each worker asks for them as it starts, and others'
+    may be many. How many, and after which to go on, if there may be more."""
+    connection = transaction.connection
+    last = connection.execute(LAST_OF_SOME_ASIDE, {"after": after, "number": LOOKED_AT}).fetchone()
+    of_some = {"after": after, "last": last[0] if last else END_OF_IDS, "crawl": _crawl_id(connection, ref)}
+    own = connection.execute(ASIDE_OF_CRAWL, of_some).fetchall()
+    if own:
+        connection.execute(UNPARK, {"ids": json.dumps([id_ for id_, _ in own]), "now": transaction.now})
+        transaction.count({"put_off": -sum(status == 0 for _, status in own)})
+    return len(own), last[0] if last else None
 
 
 def _unpark_messages(transaction: Transaction, ref: CrawlRef, after: int) -> tuple[int, int | None]:

@@ -93,7 +93,7 @@ class Looking(Part):
     def _records(self, rows: Sequence[dict[str, Any]]) -> list[UrlRecord]:
         return [record_of(row, self._file.settings.due_seconds) for row in rows]
 
-    async def counts(self, *, exact: bool = False, crawl: str | None = None) -> Counts:  # noqa: ARG002 - they always are
+    async def counts(self, *, exact: bool = False, roughly: bool = False, crawl: str | None = None) -> Counts:  # noqa: ARG002 - always exact
         return await self._file.read(lambda connection: counters.records(connection, crawl))
 
     async def queue_stats(self) -> QueueStats:
