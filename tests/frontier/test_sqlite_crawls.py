@@ -157,6 +157,7 @@ async def test_what_died_while_it_removed_a_crawl_is_gone_on_with(
     with pytest.raises(DiedError):
         await frontier.remove_crawl(NEWS.ref, die)
     assert [crawl.name for crawl in await frontier.crawls()] == ["shop"]
+    assert await frontier.removals() == [NEWS.ref]
     assert (await frontier.counts(crawl="news")).total == 20
     # What is left takes nothing more, and gives nothing to work on.
     assert not await frontier.save_crawl(msgspec.structs.replace(NEWS, id="c3"))
@@ -166,6 +167,7 @@ async def test_what_died_while_it_removed_a_crawl_is_gone_on_with(
     assert sound(tmp_path)
 
     assert await frontier.remove_crawl(NEWS.ref) == 20
+    assert await frontier.removals() == []
     assert (await frontier.counts()).total == 0
     assert sound(tmp_path)
     assert await frontier.save_crawl(msgspec.structs.replace(NEWS, id="c3"))

@@ -128,6 +128,7 @@ PLANS: Final[dict[str, set[str]]] = {
     "CLEAR_THE_REST[7]": set(),
     "CLEAR_THE_REST[8]": {"counter: scan"},
     "ALL_CRAWLS": {"crawl: crawl_name (name>?)"},
+    "REMOVALS": {"crawl: crawl_name (name>?)"},
     "CRAWL_OF_NAME": {"crawl: crawl_name (name=?)"},
     "ADD_NAMED_CRAWL": set(),
     "SET_CRAWL": {"crawl: crawl_name (name=?)"},

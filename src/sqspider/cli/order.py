@@ -19,7 +19,15 @@ from sqspider.log import get_logger
 from sqspider.record import DEFAULT_CRAWL, record_key
 from sqspider.url import Scope
 from sqspider.widening import widened
-from sqspider.work.crawl_orders import ChangedMeanwhileError, change_crawl, crawl_named, make_crawl, new_id
+from sqspider.work.crawl_orders import (
+    BeingRemovedError,
+    ChangedMeanwhileError,
+    change_crawl,
+    crawl_named,
+    make_crawl,
+    new_id,
+    removal_of,
+)
 
 log = get_logger(__name__)
 
@@ -174,6 +182,8 @@ def added_note(crawl: Crawl, number: int) -> str | None:
 
 async def no_crawl(frontier: Frontier, name: str) -> click.UsageError:
     """That there is no crawl of this name, and which there are."""
+    if await removal_of(frontier, name):
+        return click.UsageError(str(BeingRemovedError(name)))
     names = [row.name for row in await frontier.crawls()]
     there = f"There are: {', '.join(names)}." if names else "There is none."
     return click.UsageError(f"{frontier.place} holds no crawl {name}. {there}")

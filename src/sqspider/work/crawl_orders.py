@@ -7,7 +7,7 @@ from random import Random
 
 import msgspec
 
-from sqspider.crawl import Crawl
+from sqspider.crawl import Crawl, CrawlRef
 from sqspider.frontier import Crawls
 
 _OF_WORKERS = ("version", "seeds", "seeds_version")  # what is written while a crawl runs, and is no order
@@ -17,12 +17,22 @@ class ChangedMeanwhileError(Exception):
     """The crawl {name} was changed by somebody else at the same moment: look at it, and say it again."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(str(type(self).__doc__).format(name=name))
+        super().__init__(" ".join(str(type(self).__doc__).format(name=name).split()))
+
+
+class BeingRemovedError(ChangedMeanwhileError):
+    """What is left of an earlier crawl {name} is being removed, or that was broken off: `sqspider crawls remove {name}`
+    goes on with it, and then another can be made."""
 
 
 async def crawl_named(frontier: Crawls, name: str) -> Crawl | None:
     """The row of a crawl; none if there is none."""
     return next((row for row in await frontier.crawls() if row.name == name), None)
+
+
+async def removal_of(frontier: Crawls, name: str) -> CrawlRef | None:
+    """The crawl of a name whose removal was begun and is not done; none if there is none."""
+    return next((ref for ref in await frontier.removals() if ref.name == name), None)
 
 
 def new_id(rng: Random) -> str:
@@ -31,8 +41,11 @@ def new_id(rng: Random) -> str:
 
 
 async def make_crawl(frontier: Crawls, crawl: Crawl) -> Crawl:
-    """Write a row that is not there yet; as it is there then. Raises :class:`ChangedMeanwhileError`."""
+    """Write a row that is not there yet; as it is there then. Raises :class:`ChangedMeanwhileError`, which says so
+    where what is left of another of its name has to go first."""
     if not await frontier.save_crawl(crawl):
+        if await removal_of(frontier, crawl.name):
+            raise BeingRemovedError(crawl.name)
         raise ChangedMeanwhileError(crawl.name)
     return msgspec.structs.replace(crawl, version=crawl.version + 1)
 

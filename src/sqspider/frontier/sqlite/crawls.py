@@ -31,6 +31,9 @@ from sqspider.record import DEFAULT_CRAWL
 ALL_CRAWLS: Final = """
 SELECT name, row FROM crawl INDEXED BY crawl_name WHERE name IS NOT NULL AND row IS NOT NULL ORDER BY name
 """
+REMOVALS: Final = """
+SELECT settings FROM crawl INDEXED BY crawl_name WHERE name IS NOT NULL AND row IS NULL ORDER BY name
+"""
 CRAWL_OF_NAME: Final = "SELECT row FROM crawl INDEXED BY crawl_name WHERE name = ?"
 ADD_NAMED_CRAWL: Final = "INSERT INTO crawl (settings, name, row) VALUES (?, ?, ?)"
 SET_CRAWL: Final = "UPDATE crawl INDEXED BY crawl_name SET row = ? WHERE name = ?"
@@ -145,6 +148,17 @@ class Crawls(Part):
             on_removed(removed)
         self._file.news.set()
         return removed
+
+    async def removals(self) -> list[CrawlRef]:
+        return [_ref(text, self._file.path) for (text,) in await self._file.rows(REMOVALS)]
+
+
+def _ref(text: object, path: str) -> CrawlRef:
+    """By which the rows of records name a crawl. Raises :class:`FrontierUnavailableError` where it is damaged."""
+    try:
+        return CrawlRef.parse(str(text))
+    except ValueError as error:
+        raise damaged(path, f"of a crawl that is being removed: {error}") from None
 
 
 def _read(name: object, row: Any, path: str) -> Crawl:
