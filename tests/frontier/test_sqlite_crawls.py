@@ -337,6 +337,19 @@ async def test_a_claim_ends_though_its_url_was_put_aside_meanwhile(
     assert sound(tmp_path)
 
 
+async def test_calling_back_what_is_not_aside_writes_nothing_whatever_others_have(
+    frontier: SqliteFrontier, tmp_path: Path
+) -> None:
+    """A worker does so for each crawl as it starts: of a thousand, beside one with a hundred thousand put aside."""
+    await frontier.enqueue(of(NEWS, *range(30)))
+    await frontier.park(await take(frontier, 30))
+    statements = commits(frontier)
+    assert await frontier.unpark(SHOP.ref) == 0
+    assert not [each for each in statements if "COMMIT" in each or "BEGIN" in each]
+    assert await frontier.unpark(NEWS.ref) == 30
+    assert sound(tmp_path)
+
+
 async def test_nothing_that_is_put_aside_will_be_visible(frontier: SqliteFrontier) -> None:
     """So nobody waits for it, nor believes that something will come."""
     await frontier.enqueue(of(NEWS, 1))

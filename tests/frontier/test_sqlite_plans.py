@@ -36,6 +36,8 @@ BY_HOST: Final = "host: PRIMARY KEY (host=?)"
 OF_PARENT: Final = "p: rowid (rowid=?)"
 MESSAGE_BY_ID: Final = "sent: rowid (rowid=?)"
 PLACE: Final = "record: record_place (queue=?)"
+ASIDE: Final = "record: record_aside (crawl=?)"
+ASIDE_THEN: Final = "record: record_aside (crawl=? AND rowid>?)"
 TIMED: Final = "record: record_timed (queue=? AND visible_at<?)"
 LATER: Final = "record: record_timed (queue=? AND visible_at>?)"
 MESSAGES: Final = "sent: sent_visible (visible_at<?)"
@@ -139,7 +141,8 @@ PLANS: Final[dict[str, set[str]]] = {
     "SAVE_RUN": set(),
     "PARK": {BY_ID, "c: rowid (rowid=?)"},
     "PARK_MESSAGE": {MESSAGE_BY_ID},
-    "ASIDE_OF_CRAWL": {"record: record_place (queue=? AND rowid>?)"},
+    "ASIDE_OF_CRAWL": {ASIDE_THEN},
+    "IS_ASIDE": {ASIDE, "sent: sent_visible (visible_at=? AND queue=?)"},
     "UNPARK": {BY_ID},
     "MESSAGES_ASIDE": {"sent: sent_visible (visible_at=? AND queue=? AND rowid>?)"},
     "UNPARK_MESSAGE": {MESSAGE_BY_ID},

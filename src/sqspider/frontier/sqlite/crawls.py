@@ -55,8 +55,12 @@ UPDATE sent NOT INDEXED SET queue = 3, visible_at = :until, receives = 0
 WHERE id = :id AND delivery = :delivery AND queue = 2
 """
 ASIDE_OF_CRAWL: Final = """
-SELECT id, status FROM record INDEXED BY record_place WHERE queue = 3 AND id > :after AND crawl = :crawl
+SELECT id, status FROM record INDEXED BY record_aside WHERE queue = 3 AND id > :after AND crawl = :crawl
 ORDER BY id LIMIT :limit
+"""
+IS_ASIDE: Final = f"""
+SELECT EXISTS (SELECT 1 FROM record INDEXED BY record_aside WHERE queue = 3 AND crawl = :crawl)
+    OR EXISTS (SELECT 1 FROM sent INDEXED BY sent_visible WHERE visible_at = {END_OF_TIME:.0f} AND queue = 3)
 """
 # What is claimed has no fresh place.
 UNPARK: Final = """
@@ -124,6 +128,8 @@ class Crawls(Part):
 
     async def unpark(self, ref: CrawlRef) -> int:
         unparked = 0
+        if not await self._file.read(partial(_may_be_aside, ref=ref)):
+            return 0  # written is nothing: a worker asks for each of the crawls as it starts
         for unpark_some in (_unpark_records, _unpark_messages):
             after: int | None = 0
             while after is not None:
@@ -221,6 +227,11 @@ def _park(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
             records.append(receipt._asdict())
     transaction.change_each(PARK_MESSAGE, messages)
     transaction.count({"put_off": transaction.change_each(PARK, records)})
+
+
+def _may_be_aside(connection: sqlite3.Connection, ref: CrawlRef) -> bool:
+    """Whether anything of a crawl is put aside; of what anybody sent, whether anything is."""
+    return bool(connection.execute(IS_ASIDE, {"crawl": _crawl_id(connection, ref)}).fetchone()[0])
 
 
 def _unpark_records(transaction: Transaction, ref: CrawlRef, after: int) -> tuple[int, int | None]:
