@@ -10,7 +10,8 @@ import msgspec
 from sqspider.crawl import Crawl, CrawlRef
 from sqspider.frontier import Crawls
 
-_OF_WORKERS = ("version", "seeds", "seeds_version")  # what is written while a crawl runs, and is no order
+# What is written while a crawl runs, or as an order is seen through, and is none itself.
+_NO_ORDERS = ("version", "seeds", "seeds_version", "widening")
 
 
 class ChangedMeanwhileError(Exception):
@@ -53,8 +54,8 @@ async def make_crawl(frontier: Crawls, crawl: Crawl) -> Crawl:
 async def change_crawl(frontier: Crawls, crawl: Crawl, change: Callable[[Crawl], Crawl]) -> Crawl:
     """Change a row; as it is there then.
 
-    That its workers found seeds meanwhile is no other order. Raises :class:`ChangedMeanwhileError` for one, and where
-    the crawl was removed.
+    That its workers found seeds meanwhile, or that what an earlier order lets in has come back, is no other order.
+    Raises :class:`ChangedMeanwhileError` for one, and where the crawl was removed.
     """
     while True:
         changed = change(crawl)
@@ -69,4 +70,4 @@ async def change_crawl(frontier: Crawls, crawl: Crawl, change: Callable[[Crawl],
 
 
 def _orders_in(crawl: Crawl) -> Crawl:
-    return msgspec.structs.replace(crawl, **{name: getattr(Crawl(name="a", id="0"), name) for name in _OF_WORKERS})
+    return msgspec.structs.replace(crawl, **{name: getattr(Crawl(name="a", id="0"), name) for name in _NO_ORDERS})
