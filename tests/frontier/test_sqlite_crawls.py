@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from sqspider.crawl import Crawl
+from sqspider.crawl import Crawl, State
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Deferral, Entry, FrontierUnavailableError, LostReason
 from sqspider.frontier.sqlite import SqliteFrontier
@@ -334,6 +334,23 @@ async def test_a_claim_ends_though_its_url_was_put_aside_meanwhile(
     else:
         assert await retry_one(frontier, claim, delivery, at=clock() + 5)
         assert (await frontier.queue_stats()).delayed == 1
+    assert sound(tmp_path)
+
+
+async def test_what_waits_of_a_crawl_that_rests_keeps_others_waiting_for_no_more_than_a_batch(
+    frontier: SqliteFrontier, tmp_path: Path
+) -> None:
+    await frontier.enqueue([*of(NEWS, *range(500)), *of(SHOP, 1), *of(NEWS, 500)])
+    await frontier.park(await take(frontier, 1))
+    assert (await frontier.queue_stats()).delayed == 1, "its row says that it runs: a limit of its own may be reached"
+    rests = msgspec.structs.replace(NEWS, version=1, state=State.PAUSED)
+    assert await frontier.save_crawl(rests)
+    await frontier.park(await take(frontier, 2))
+    assert (await frontier.queue_stats()).delayed == 501
+    assert [message_of(delivery).crawl for delivery in await frontier.receive(10)] == [SHOP.ref]
+    assert sound(tmp_path)
+    assert await frontier.unpark(NEWS.ref) == 501
+    assert len(await take(frontier, 501)) == 501
     assert sound(tmp_path)
 
 

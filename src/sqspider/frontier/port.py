@@ -180,6 +180,7 @@ class Crawls(_Shared, Protocol):
     async def park(self, deliveries: Sequence[Delivery]) -> None:
         """Put deliveries aside, whose crawl does not run: nobody receives them until :meth:`unpark`. An adapter that
         cannot keep them aside for so long brings them back now and then. Records are not touched, receives not counted.
+        Where the row of their crawl says that it rests, others of its messages may go with them.
         """
 
     async def unpark(self, ref: CrawlRef) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sqspider.crawl import Crawl, CrawlRef, decode_crawl, encode_crawl
+from sqspider.crawl import Crawl, CrawlRef, State, decode_crawl, encode_crawl
 from sqspider.frontier.answers import saved_crawl, uncounted
 from sqspider.frontier.shares import Run, decode_run, encode_run, shared
 from sqspider.frontier.sqlite.clock import raise_generation
@@ -49,6 +49,17 @@ PARK: Final = """
 UPDATE record NOT INDEXED SET queue = 3, visible_at = NULL, receives = 0, slot = NULL, slot_generation = NULL
 WHERE id = :id AND delivery = :delivery AND queue = 2
     AND EXISTS (SELECT 1 FROM crawl AS c NOT INDEXED WHERE c.id = record.crawl AND c.name IS NOT NULL)
+"""
+# What else is first in the queue of crawls that rest goes with them: nobody has to receive it for that.
+CRAWLS_OF: Final = """
+SELECT c.id, c.name, c.row FROM crawl AS c NOT INDEXED WHERE c.id IN (
+    SELECT r.crawl FROM record AS r NOT INDEXED WHERE r.id IN (SELECT value FROM json_each(:ids))
+) AND c.name IS NOT NULL AND c.row IS NOT NULL
+"""
+FIRST_FRESH: Final = "SELECT id, crawl FROM record INDEXED BY record_place WHERE queue = 0 ORDER BY id LIMIT ?"
+PARK_FRESH: Final = """
+UPDATE record NOT INDEXED SET queue = 3, receives = 0, slot = NULL, slot_generation = NULL
+WHERE id IN (SELECT value FROM json_each(?))
 """
 PARK_MESSAGE: Final = """
 UPDATE sent NOT INDEXED SET queue = 3, visible_at = :until, receives = 0
@@ -226,7 +237,23 @@ def _park(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
         elif not receipt.is_message and receipt.generation == transaction.generation:
             records.append(receipt._asdict())
     transaction.change_each(PARK_MESSAGE, messages)
-    transaction.count({"put_off": transaction.change_each(PARK, records)})
+    parked = transaction.change_each(PARK, records)
+    transaction.count(
+        {"put_off": parked + (_park_fresh(transaction, [each["id"] for each in records]) if parked else 0)}
+    )
+
+
+def _park_fresh(transaction: Transaction, like: Sequence[int]) -> int:
+    """Put aside what is first in the queue, too, of the crawls of some records, where their rows say that they rest:
+    others behind it wait no longer than they must; how many."""
+    connection = transaction.connection
+    found = connection.execute(CRAWLS_OF, {"ids": json.dumps(like)}).fetchall()
+    resting = {id_ for id_, name, row in found if _read(name, row, transaction.path).state is not State.RUNNING}
+    if not resting:
+        return 0
+    ids = [id_ for id_, crawl in connection.execute(FIRST_FRESH, (STEP,)) if crawl in resting]
+    connection.execute(PARK_FRESH, (json.dumps(ids),))
+    return len(ids)
 
 
 def _may_be_aside(connection: sqlite3.Connection, ref: CrawlRef) -> bool:
