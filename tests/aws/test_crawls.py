@@ -401,9 +401,11 @@ async def test_a_removal_that_died_half_way_goes_on(store: AwsStore, monkeypatch
     with pytest.raises(ConnectionError):
         await frontier.remove_crawl(NEWS.ref)
     assert [row.name for row in await other.crawls()] == ["shop"]
+    assert await other.removals() == [NEWS.ref]
     assert not await other.save_crawl(replace(NEWS, id="e5"))  # what is left would be taken for its own
     assert await other.remove_crawl(CrawlRef("news", "0")) == 0
     assert await other.remove_crawl(NEWS.ref) == 30 - deleted
+    assert await other.removals() == []
     assert await other.remove_crawl(NEWS.ref) == 0
     await made(other, replace(NEWS, id="e5"))
     await assert_counts_are_exact(other, frontier)

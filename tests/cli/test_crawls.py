@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -240,6 +242,20 @@ def test_a_crawl_is_put_to_rest_and_removed(site: Site, folder: Folder) -> None:
     assert folder.run("crawls").stdout.count("\n") == 1
     gone = folder.run("crawl", "--crawl", "news")
     assert (gone.returncode, "holds no crawl news. There is none." in gone.stderr) == (2, True)
+
+
+def test_a_removal_that_was_killed_half_way_goes_on_and_the_name_is_free_again(site: Site, folder: Folder) -> None:
+    assert folder.run("crawl", site.url, *HERE, "--crawl", "news", "--max-pages", "1").returncode == 1
+    with closing(sqlite3.connect(folder.path / "sqspider.db")) as connection, connection:
+        connection.execute("UPDATE crawl SET row = NULL WHERE name = 'news'")  # as a removal begins
+    told = "`sqspider crawls remove news` goes on with it"
+    for arguments in (("crawl", site.url, "--crawl", "news"), ("crawls", "show", "news"), ("crawl", "--crawl", "news")):
+        refused = folder.run(*arguments)
+        assert refused.returncode != 0
+        assert told in " ".join(refused.stderr.split())
+    assert folder.run("crawls", "remove", "news", "--yes").returncode == 0
+    assert folder.counts() == {}
+    assert folder.run("crawl", site.url, *HERE, "--crawl", "news", "--depth", "0").returncode == 0
 
 
 def test_a_crawl_by_a_file(site: Site, folder: Folder) -> None:

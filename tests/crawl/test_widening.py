@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from sqspider.crawl import Crawl
+from sqspider.crawl import Crawl, State
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Entry, FrontierSettings
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
@@ -21,6 +21,17 @@ from tests.frontier.kit import finish_one, take_one, win
 
 PAGES: Final = 5
 NOW: Final = 1000.0
+
+
+class Interrupted(MemoryFrontier):
+    """Somebody else changes the crawl while it is brought back."""
+
+    async def reopen(self, keys: Sequence[str], *, if_changed: bool = False) -> list[bool]:
+        row = await crawl_named(self, "news")
+        assert row is not None
+        slower = msgspec.structs.replace(row.settings, delay_seconds=row.settings.delay_seconds + 1)
+        assert await self.save_crawl(msgspec.structs.replace(row, settings=slower))
+        return await super().reopen(keys, if_changed=if_changed)
 
 
 class Dying(MemoryFrontier):
@@ -72,3 +83,25 @@ async def test_what_was_broken_off_comes_back_the_next_time(store: MemoryStore) 
     assert row is not None
     assert row.widening is None
     assert await bring_back(frontier, row) == (0, 0)
+
+
+async def test_an_order_that_is_given_while_it_comes_back_stops_nothing(store: MemoryStore) -> None:
+    crawl = await a_crawl_cut_at_depth(opened(store), 1)
+    deeper = msgspec.structs.replace(crawl, settings=msgspec.structs.replace(crawl.settings, max_depth=2))
+    frontier = opened(store, Interrupted, now=NOW + 1)
+    crawl = await change_crawl(frontier, crawl, lambda row: widened(row, deeper, NOW + 1))
+    assert await bring_back(frontier, crawl) == (PAGES, 1)
+    row = await crawl_named(frontier, "news")
+    assert row is not None
+    assert row.widening is None
+    assert row.settings.delay_seconds == crawl.settings.delay_seconds + 2
+
+
+async def test_that_all_came_back_is_no_order_of_somebody_else(store: MemoryStore) -> None:
+    crawl = await a_crawl_cut_at_depth(opened(store), 1)
+    deeper = msgspec.structs.replace(crawl, settings=msgspec.structs.replace(crawl.settings, max_depth=2))
+    frontier = opened(store, now=NOW + 1)
+    before = await change_crawl(frontier, crawl, lambda row: widened(row, deeper, NOW + 1))
+    await bring_back(frontier, before)
+    after = await change_crawl(frontier, before, lambda row: msgspec.structs.replace(row, state=State.PAUSED))
+    assert (after.state, after.widening) == (State.PAUSED, None)

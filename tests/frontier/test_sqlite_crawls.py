@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from sqspider.crawl import Crawl
+from sqspider.crawl import Crawl, State
 from sqspider.crawls import CrawlSettings
 from sqspider.frontier import Deferral, Entry, FrontierUnavailableError, LostReason
 from sqspider.frontier.sqlite import SqliteFrontier
@@ -157,6 +157,7 @@ async def test_what_died_while_it_removed_a_crawl_is_gone_on_with(
     with pytest.raises(DiedError):
         await frontier.remove_crawl(NEWS.ref, die)
     assert [crawl.name for crawl in await frontier.crawls()] == ["shop"]
+    assert await frontier.removals() == [NEWS.ref]
     assert (await frontier.counts(crawl="news")).total == 20
     # What is left takes nothing more, and gives nothing to work on.
     assert not await frontier.save_crawl(msgspec.structs.replace(NEWS, id="c3"))
@@ -166,6 +167,7 @@ async def test_what_died_while_it_removed_a_crawl_is_gone_on_with(
     assert sound(tmp_path)
 
     assert await frontier.remove_crawl(NEWS.ref) == 20
+    assert await frontier.removals() == []
     assert (await frontier.counts()).total == 0
     assert sound(tmp_path)
     assert await frontier.save_crawl(msgspec.structs.replace(NEWS, id="c3"))
@@ -333,6 +335,36 @@ async def test_a_claim_ends_though_its_url_was_put_aside_meanwhile(
     else:
         assert await retry_one(frontier, claim, delivery, at=clock() + 5)
         assert (await frontier.queue_stats()).delayed == 1
+    assert sound(tmp_path)
+
+
+async def test_what_waits_of_a_crawl_that_rests_keeps_others_waiting_for_no_more_than_a_batch(
+    frontier: SqliteFrontier, tmp_path: Path
+) -> None:
+    await frontier.enqueue([*of(NEWS, *range(500)), *of(SHOP, 1), *of(NEWS, 500)])
+    await frontier.park(await take(frontier, 1))
+    assert (await frontier.queue_stats()).delayed == 1, "its row says that it runs: a limit of its own may be reached"
+    rests = msgspec.structs.replace(NEWS, version=1, state=State.PAUSED)
+    assert await frontier.save_crawl(rests)
+    await frontier.park(await take(frontier, 2))
+    assert (await frontier.queue_stats()).delayed == 501
+    assert [message_of(delivery).crawl for delivery in await frontier.receive(10)] == [SHOP.ref]
+    assert sound(tmp_path)
+    assert await frontier.unpark(NEWS.ref) == 501
+    assert len(await take(frontier, 501)) == 501
+    assert sound(tmp_path)
+
+
+async def test_calling_back_what_is_not_aside_writes_nothing_whatever_others_have(
+    frontier: SqliteFrontier, tmp_path: Path
+) -> None:
+    """A worker does so for each crawl as it starts: of a thousand, beside one with a hundred thousand put aside."""
+    await frontier.enqueue(of(NEWS, *range(30)))
+    await frontier.park(await take(frontier, 30))
+    statements = commits(frontier)
+    assert await frontier.unpark(SHOP.ref) == 0
+    assert not [each for each in statements if "COMMIT" in each or "BEGIN" in each]
+    assert await frontier.unpark(NEWS.ref) == 30
     assert sound(tmp_path)
 
 

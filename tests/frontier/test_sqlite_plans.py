@@ -36,6 +36,8 @@ BY_HOST: Final = "host: PRIMARY KEY (host=?)"
 OF_PARENT: Final = "p: rowid (rowid=?)"
 MESSAGE_BY_ID: Final = "sent: rowid (rowid=?)"
 PLACE: Final = "record: record_place (queue=?)"
+ASIDE: Final = "record: record_aside (crawl=?)"
+ASIDE_THEN: Final = "record: record_aside (crawl=? AND rowid>?)"
 TIMED: Final = "record: record_timed (queue=? AND visible_at<?)"
 LATER: Final = "record: record_timed (queue=? AND visible_at>?)"
 MESSAGES: Final = "sent: sent_visible (visible_at<?)"
@@ -128,6 +130,7 @@ PLANS: Final[dict[str, set[str]]] = {
     "CLEAR_THE_REST[7]": set(),
     "CLEAR_THE_REST[8]": {"counter: scan"},
     "ALL_CRAWLS": {"crawl: crawl_name (name>?)"},
+    "REMOVALS": {"crawl: crawl_name (name>?)"},
     "CRAWL_OF_NAME": {"crawl: crawl_name (name=?)"},
     "ADD_NAMED_CRAWL": set(),
     "SET_CRAWL": {"crawl: crawl_name (name=?)"},
@@ -137,9 +140,12 @@ PLANS: Final[dict[str, set[str]]] = {
     "RUN": {"run: PRIMARY KEY (name=?)"},
     "SAVE_RUN": set(),
     "PARK": {BY_ID, "c: rowid (rowid=?)"},
+    "CRAWLS_OF": {"c: rowid (rowid=?)", "r: rowid (rowid=?)"},
+    "FIRST_FRESH": {PLACE},
+    "PARK_FRESH": {BY_ID},
     "PARK_MESSAGE": {MESSAGE_BY_ID},
-    "LAST_OF_SOME_ASIDE": {"record: record_place (queue=? AND rowid>?)"},
-    "ASIDE_OF_CRAWL": {"record: record_place (queue=? AND rowid>? AND rowid<?)"},
+    "ASIDE_OF_CRAWL": {ASIDE_THEN},
+    "IS_ASIDE": {ASIDE, "sent: sent_visible (visible_at=? AND queue=?)"},
     "UNPARK": {BY_ID},
     "MESSAGES_ASIDE": {"sent: sent_visible (visible_at=? AND queue=? AND rowid>?)"},
     "UNPARK_MESSAGE": {MESSAGE_BY_ID},

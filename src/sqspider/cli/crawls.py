@@ -28,18 +28,18 @@ from sqspider.cli.said import said_in, unset_option, with_origins, with_said
 from sqspider.cli.sections import Group
 from sqspider.cli.shared import Shared, pass_shared, shared_options
 from sqspider.cli.widening import come_back
-from sqspider.crawl import Crawl, State, check_name
+from sqspider.crawl import Crawl, CrawlRef, State, check_name
 from sqspider.export import iso
 from sqspider.frontier import Frontier
 from sqspider.orders import consent
 from sqspider.orders.changes import changes_of
-from sqspider.orders.said import OPTIONS, identity_said, with_links, written
 from sqspider.orders.order import remember
+from sqspider.orders.said import OPTIONS, identity_said, with_links, written
 from sqspider.redact import redact
 from sqspider.report import CrawlReport
 from sqspider.url import Scope
 from sqspider.widening import widened
-from sqspider.work.crawl_orders import ChangedMeanwhileError, change_crawl, crawl_named
+from sqspider.work.crawl_orders import ChangedMeanwhileError, change_crawl, crawl_named, removal_of
 
 LOOK_SECONDS: Final = 1.0  # between two looks, by which it is told how quick a crawl is
 
@@ -239,23 +239,28 @@ def crawls_remove(shared: Shared, /, name: str, yes: bool) -> int:
 
     async def main() -> None:
         async with opened(shared, mending=True) as frontier:
-            row, records = await _row(frontier, name), (await frontier.counts(crawl=name)).total
+            ref, records = await _ref(frontier, name), (await frontier.counts(crawl=name)).total
             what = f"the crawl {name} with {records:,} records in {frontier.place}"
             if line := cost_line(frontier.traits, records):
                 print(line, file=sys.stderr)
             if not yes:
                 ask_to_remove(what)
-            await _remove(frontier, row, records)
+            await _remove(frontier, ref, records)
             print(f"removed {what}")
 
     asyncio.run(main())
     return GOOD
 
 
-async def _remove(frontier: Frontier, row: Crawl, records: int) -> None:
+async def _remove(frontier: Frontier, ref: CrawlRef, records: int) -> None:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("removing records", total=records or None)
-        await frontier.remove_crawl(row.ref, lambda removed: progress.update(task, completed=removed))
+        await frontier.remove_crawl(ref, lambda removed: progress.update(task, completed=removed))
+
+
+async def _ref(frontier: Frontier, name: str) -> CrawlRef:
+    """The crawl of a name, also one whose removal was broken off. Raises ``click.UsageError`` if there is none."""
+    return await removal_of(frontier, name) or (await _row(frontier, name)).ref
 
 
 async def _row(frontier: Frontier, name: str) -> Crawl:

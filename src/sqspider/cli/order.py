@@ -16,7 +16,7 @@ from sqspider.orders import consent, order
 from sqspider.orders.changes import changes_of, words_of
 from sqspider.orders.order import ConfigFile, NotSaidError, Order, OtherSeedsError, Prepared, none_named
 from sqspider.record import DEFAULT_CRAWL
-from sqspider.work.crawl_orders import ChangedMeanwhileError, crawl_named
+from sqspider.work.crawl_orders import BeingRemovedError, ChangedMeanwhileError, crawl_named, removal_of
 
 
 def order_from(context: click.Context, **more: Any) -> Order:
@@ -77,6 +77,8 @@ def added_note(crawl: Crawl, number: int) -> str | None:
 
 async def no_crawl(frontier: Frontier, name: str) -> click.UsageError:
     """That there is no crawl of this name, and which there are."""
+    if await removal_of(frontier, name):
+        return click.UsageError(str(BeingRemovedError(name)))
     return click.UsageError(await none_named(frontier, name))
 
 

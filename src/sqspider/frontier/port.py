@@ -165,6 +165,9 @@ class Crawls(_Shared, Protocol):
         (:meth:`save_crawl` says False). Loose records of the default crawl's place are not its own.
         """
 
+    async def removals(self) -> list[CrawlRef]:
+        """Crawls whose removal was begun and is not done: it is under way, or died half-way. By name."""
+
     async def add_seeds(self, ref: CrawlRef, sites: Mapping[str, Collection[str]]) -> bool:
         """Note where a crawl's scope is measured from: by site, the folders there (see :func:`sqspider.scope.site_of`).
 
@@ -177,6 +180,7 @@ class Crawls(_Shared, Protocol):
     async def park(self, deliveries: Sequence[Delivery]) -> None:
         """Put deliveries aside, whose crawl does not run: nobody receives them until :meth:`unpark`. An adapter that
         cannot keep them aside for so long brings them back now and then. Records are not touched, receives not counted.
+        Where the row of their crawl says that it rests, others of its messages may go with them.
         """
 
     async def unpark(self, ref: CrawlRef) -> int:

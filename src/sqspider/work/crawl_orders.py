@@ -7,22 +7,33 @@ from random import Random
 
 import msgspec
 
-from sqspider.crawl import Crawl
+from sqspider.crawl import Crawl, CrawlRef
 from sqspider.frontier import Crawls
 
-_OF_WORKERS = ("version", "seeds", "seeds_version")  # what is written while a crawl runs, and is no order
+# What is written while a crawl runs, or as an order is seen through, and is none itself.
+_NO_ORDERS = ("version", "seeds", "seeds_version", "widening")
 
 
 class ChangedMeanwhileError(RuntimeError):
     """The crawl {name} was changed by somebody else at the same moment: look at it, and say it again."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(str(type(self).__doc__).format(name=name))
+        super().__init__(" ".join(str(type(self).__doc__).format(name=name).split()))
+
+
+class BeingRemovedError(ChangedMeanwhileError):
+    """What is left of an earlier crawl {name} is being removed, or that was broken off: `sqspider crawls remove {name}`
+    goes on with it, and then another can be made."""
 
 
 async def crawl_named(frontier: Crawls, name: str) -> Crawl | None:
     """The row of a crawl; none if there is none."""
     return next((row for row in await frontier.crawls() if row.name == name), None)
+
+
+async def removal_of(frontier: Crawls, name: str) -> CrawlRef | None:
+    """The crawl of a name whose removal was begun and is not done; none if there is none."""
+    return next((ref for ref in await frontier.removals() if ref.name == name), None)
 
 
 def new_id(rng: Random) -> str:
@@ -31,8 +42,11 @@ def new_id(rng: Random) -> str:
 
 
 async def make_crawl(frontier: Crawls, crawl: Crawl) -> Crawl:
-    """Write a row that is not there yet; as it is there then. Raises :class:`ChangedMeanwhileError`."""
+    """Write a row that is not there yet; as it is there then. Raises :class:`ChangedMeanwhileError`, which says so
+    where what is left of another of its name has to go first."""
     if not await frontier.save_crawl(crawl):
+        if await removal_of(frontier, crawl.name):
+            raise BeingRemovedError(crawl.name)
         raise ChangedMeanwhileError(crawl.name)
     return msgspec.structs.replace(crawl, version=crawl.version + 1)
 
@@ -40,8 +54,8 @@ async def make_crawl(frontier: Crawls, crawl: Crawl) -> Crawl:
 async def change_crawl(frontier: Crawls, crawl: Crawl, change: Callable[[Crawl], Crawl]) -> Crawl:
     """Change a row; as it is there then.
 
-    That its workers found seeds meanwhile is no other order. Raises :class:`ChangedMeanwhileError` for one, and where
-    the crawl was removed.
+    That its workers found seeds meanwhile, or that what an earlier order lets in has come back, is no other order.
+    Raises :class:`ChangedMeanwhileError` for one, and where the crawl was removed.
     """
     while True:
         changed = change(crawl)
@@ -56,4 +70,4 @@ async def change_crawl(frontier: Crawls, crawl: Crawl, change: Callable[[Crawl],
 
 
 def _orders_in(crawl: Crawl) -> Crawl:
-    return msgspec.structs.replace(crawl, **{name: getattr(Crawl(name="a", id="0"), name) for name in _OF_WORKERS})
+    return msgspec.structs.replace(crawl, **{name: getattr(Crawl(name="a", id="0"), name) for name in _NO_ORDERS})

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from sqspider.crawl import Crawl
+from sqspider.crawl import Crawl, Widening
 from sqspider.frontier import Frontier
 from sqspider.record import Status
 from sqspider.widening import SEEN_SECONDS, comes_back
-from sqspider.work.crawl_orders import change_crawl
+from sqspider.work.crawl_orders import crawl_named
 
 
 class Returned(NamedTuple):
@@ -38,11 +38,18 @@ async def bring_back(frontier: Frontier, crawl: Crawl) -> Returned:
         pages = await _reopened(frontier, crawl, Status.DONE)
     if any(counts.by_reason.get(reason) for reason in crawl.widening.reasons):
         blocked = await _reopened(frontier, crawl, Status.BLOCKED)
-    seen = crawl.widening
-    await change_crawl(
-        frontier, crawl, lambda row: msgspec.structs.replace(row, widening=None) if row.widening == seen else row
-    )
+    await _note_done(frontier, crawl.name, crawl.widening)
     return Returned(pages, blocked)
+
+
+async def _note_done(frontier: Frontier, name: str, seen: Widening) -> None:
+    """Whatever orders were given meanwhile; what another one widened is left to whoever said it."""
+    while True:
+        row = await crawl_named(frontier, name)
+        if row is None or row.widening != seen:
+            return
+        if await frontier.save_crawl(msgspec.structs.replace(row, widening=None)):
+            return
 
 
 async def _reopened(frontier: Frontier, crawl: Crawl, status: Status) -> int:

@@ -52,6 +52,11 @@ class CrawlRows(Part):
                 return True
             await backoff.wait("the rows of crawls are changed by others all the time")
 
+    async def removals(self) -> list[CrawlRef]:
+        item = await self._crawls_item()
+        ids = {name: item[name]["S"].split(" ") for name in sorted(item) if name.startswith("@")}
+        return [CrawlRef(name[1:], words[1]) for name, words in ids.items() if words[0] == REMOVING]
+
     async def _crawl_rows(self) -> list[CrawlRow]:
         """All of them, by name, but for those that are being removed."""
         item = await self._crawls_item()

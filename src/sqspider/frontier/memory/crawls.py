@@ -33,6 +33,10 @@ class Crawls(Part):
         return removed
 
     @operation
+    def removals(self) -> list[CrawlRef]:
+        return []  # nothing dies half-way here
+
+    @operation
     def add_seeds(self, ref: CrawlRef, sites: Mapping[str, Collection[str]]) -> bool:
         if not is_current(ref, self._store.crawls.get(ref.name)):
             return False

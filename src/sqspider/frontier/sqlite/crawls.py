@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sqspider.crawl import Crawl, CrawlRef, decode_crawl, encode_crawl
+from sqspider.crawl import Crawl, CrawlRef, State, decode_crawl, encode_crawl
 from sqspider.frontier.answers import saved_crawl, uncounted
 from sqspider.frontier.shares import Run, decode_run, encode_run, shared
 from sqspider.frontier.sqlite.clock import raise_generation
@@ -30,6 +30,9 @@ from sqspider.record import DEFAULT_CRAWL
 
 ALL_CRAWLS: Final = """
 SELECT name, row FROM crawl INDEXED BY crawl_name WHERE name IS NOT NULL AND row IS NOT NULL ORDER BY name
+"""
+REMOVALS: Final = """
+SELECT settings FROM crawl INDEXED BY crawl_name WHERE name IS NOT NULL AND row IS NULL ORDER BY name
 """
 CRAWL_OF_NAME: Final = "SELECT row FROM crawl INDEXED BY crawl_name WHERE name = ?"
 ADD_NAMED_CRAWL: Final = "INSERT INTO crawl (settings, name, row) VALUES (?, ?, ?)"
@@ -47,16 +50,28 @@ UPDATE record NOT INDEXED SET queue = 3, visible_at = NULL, receives = 0, slot =
 WHERE id = :id AND delivery = :delivery AND queue = 2
     AND EXISTS (SELECT 1 FROM crawl AS c NOT INDEXED WHERE c.id = record.crawl AND c.name IS NOT NULL)
 """
+# What else is first in the queue of crawls that rest goes with them: nobody has to receive it for that.
+CRAWLS_OF: Final = """
+SELECT c.id, c.name, c.row FROM crawl AS c NOT INDEXED WHERE c.id IN (
+    SELECT r.crawl FROM record AS r NOT INDEXED WHERE r.id IN (SELECT value FROM json_each(:ids))
+) AND c.name IS NOT NULL AND c.row IS NOT NULL
+"""
+FIRST_FRESH: Final = "SELECT id, crawl FROM record INDEXED BY record_place WHERE queue = 0 ORDER BY id LIMIT ?"
+PARK_FRESH: Final = """
+UPDATE record NOT INDEXED SET queue = 3, receives = 0, slot = NULL, slot_generation = NULL
+WHERE id IN (SELECT value FROM json_each(?))
+"""
 PARK_MESSAGE: Final = """
 UPDATE sent NOT INDEXED SET queue = 3, visible_at = :until, receives = 0
 WHERE id = :id AND delivery = :delivery AND queue = 2
 """
-LAST_OF_SOME_ASIDE: Final = """
-SELECT id FROM record INDEXED BY record_place WHERE queue = 3 AND id > :after ORDER BY id LIMIT 1 OFFSET :number - 1
-"""
 ASIDE_OF_CRAWL: Final = """
-SELECT id, status FROM record INDEXED BY record_place
-WHERE queue = 3 AND id > :after AND id <= :last AND crawl = :crawl
+SELECT id, status FROM record INDEXED BY record_aside WHERE queue = 3 AND id > :after AND crawl = :crawl
+ORDER BY id LIMIT :limit
+"""
+IS_ASIDE: Final = f"""
+SELECT EXISTS (SELECT 1 FROM record INDEXED BY record_aside WHERE queue = 3 AND crawl = :crawl)
+    OR EXISTS (SELECT 1 FROM sent INDEXED BY sent_visible WHERE visible_at = {END_OF_TIME:.0f} AND queue = 3)
 """
 # What is claimed has no fresh place.
 UNPARK: Final = """
@@ -84,7 +99,6 @@ REMOVE_SUMS: Final = "DELETE FROM counter WHERE name >= ? AND name < ?"
 REMOVE_CRAWL: Final = "DELETE FROM crawl NOT INDEXED WHERE id = ?"
 
 LOOKED_AT: Final = 10 * STEP  # records of any crawl that one step passes
-END_OF_IDS: Final = 2**63 - 1
 
 
 class Crawls(Part):
@@ -125,6 +139,8 @@ class Crawls(Part):
 
     async def unpark(self, ref: CrawlRef) -> int:
         unparked = 0
+        if not await self._file.read(partial(_may_be_aside, ref=ref)):
+            return 0  # written is nothing: a worker asks for each of the crawls as it starts
         for unpark_some in (_unpark_records, _unpark_messages):
             after: int | None = 0
             while after is not None:
@@ -149,6 +165,17 @@ class Crawls(Part):
             on_removed(removed)
         self._file.news.set()
         return removed
+
+    async def removals(self) -> list[CrawlRef]:
+        return [_ref(text, self._file.path) for (text,) in await self._file.rows(REMOVALS)]
+
+
+def _ref(text: object, path: str) -> CrawlRef:
+    """By which the rows of records name a crawl. Raises :class:`FrontierUnavailableError` where it is damaged."""
+    try:
+        return CrawlRef.parse(str(text))
+    except ValueError as error:
+        raise damaged(path, f"of a crawl that is being removed: {error}") from None
 
 
 def _read(name: object, row: Any, path: str) -> Crawl:
@@ -210,20 +237,38 @@ def _park(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
         elif not receipt.is_message and receipt.generation == transaction.generation:
             records.append(receipt._asdict())
     transaction.change_each(PARK_MESSAGE, messages)
-    transaction.count({"put_off": transaction.change_each(PARK, records)})
+    parked = transaction.change_each(PARK, records)
+    transaction.count(
+        {"put_off": parked + (_park_fresh(transaction, [each["id"] for each in records]) if parked else 0)}
+    )
+
+
+def _park_fresh(transaction: Transaction, like: Sequence[int]) -> int:
+    """Put aside what is first in the queue, too, of the crawls of some records, where their rows say that they rest:
+    others behind it wait no longer than they must; how many."""
+    connection = transaction.connection
+    found = connection.execute(CRAWLS_OF, {"ids": json.dumps(like)}).fetchall()
+    resting = {id_ for id_, name, row in found if _read(name, row, transaction.path).state is not State.RUNNING}
+    if not resting:
+        return 0
+    ids = [id_ for id_, crawl in connection.execute(FIRST_FRESH, (STEP,)) if crawl in resting]
+    connection.execute(PARK_FRESH, (json.dumps(ids),))
+    return len(ids)
+
+
+def _may_be_aside(connection: sqlite3.Connection, ref: CrawlRef) -> bool:
+    """Whether anything of a crawl is put aside; of what anybody sent, whether anything is."""
+    return bool(connection.execute(IS_ASIDE, {"crawl": _crawl_id(connection, ref)}).fetchone()[0])
 
 
 def _unpark_records(transaction: Transaction, ref: CrawlRef, after: int) -> tuple[int, int | None]:
-    """A crawl's records among some that are put aside, of any: each worker asks for them as it starts, and others'
-    may be many. How many, and after which to go on, if there may be more."""
-    connection = transaction.connection
-    last = connection.execute(LAST_OF_SOME_ASIDE, {"after": after, "number": LOOKED_AT}).fetchone()
-    of_some = {"after": after, "last": last[0] if last else END_OF_IDS, "crawl": _crawl_id(connection, ref)}
-    own = connection.execute(ASIDE_OF_CRAWL, of_some).fetchall()
-    if own:
-        connection.execute(UNPARK, {"ids": json.dumps([id_ for id_, _ in own]), "now": transaction.now})
-        transaction.count({"put_off": -sum(status == 0 for _, status in own)})
-    return len(own), last[0] if last else None
+    """Some records that are put aside; how many, and after which to go on, if there may be more."""
+    crawl = _crawl_id(transaction.connection, ref)
+    rows = transaction.connection.execute(ASIDE_OF_CRAWL, {"after": after, "crawl": crawl, "limit": STEP}).fetchall()
+    parameters = {"ids": json.dumps([id_ for id_, _ in rows]), "now": transaction.now}
+    transaction.connection.execute(UNPARK, parameters)
+    transaction.count({"put_off": -sum(status == 0 for _, status in rows)})
+    return len(rows), rows[-1][0] if len(rows) == STEP else None
 
 
 def _unpark_messages(transaction: Transaction, ref: CrawlRef, after: int) -> tuple[int, int | None]:

@@ -63,6 +63,7 @@ CREATE INDEX record_key ON record (key);
 CREATE INDEX record_place ON record (queue) WHERE queue IS NOT NULL;
 CREATE INDEX record_timed ON record (queue, visible_at) WHERE visible_at IS NOT NULL;
 CREATE INDEX record_put_off ON record (key) WHERE queue = 1;
+CREATE INDEX record_aside ON record (crawl) WHERE queue = 3;
 CREATE INDEX record_due ON record (due_at) WHERE due_at IS NOT NULL;
 CREATE TABLE outlinks (            -- where visits led, in crawls with a limit of depth: whatever its depth
     record INTEGER PRIMARY KEY,    -- the id of what was visited last

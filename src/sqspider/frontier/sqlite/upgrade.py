@@ -44,7 +44,9 @@ THIRD_HAS_NOT: Final = (
     "ALTER TABLE record ADD COLUMN meta TEXT",
     "DROP VIEW urls",
 )
-ALSO_NEW: Final = (" INDEX crawl_name ", " TABLE seed ", " TABLE run ", " TABLE outlinks ", " VIEW urls ")
+ALSO_NEW: Final = (
+    " INDEX crawl_name ", " INDEX record_aside ", " TABLE seed ", " TABLE run ", " TABLE outlinks ", " VIEW urls ",
+)  # fmt: skip
 AT_WORK: Final = "SELECT worker_id FROM worker WHERE expires_at >= :now AND seen_at <= :now + :ahead ORDER BY worker_id"
 RECORDS: Final = """
 SELECT r.*, p.id AS parent_id, m.id AS message, m.visible_at, m.receive_count, m.receipt, m.is_deferred,
