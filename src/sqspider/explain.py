@@ -32,7 +32,7 @@ from sqspider.web.errors import Trouble
 from sqspider.web.guard import check_url
 from sqspider.web.options import FetchOptions
 from sqspider.web.robots_rules import RobotsRules
-from sqspider.work.fetchers import name_of
+from sqspider.work.fetchers import robots_place
 from sqspider.work.options import WorkerOptions
 from sqspider.work.seeding import is_measured
 
@@ -290,9 +290,7 @@ def _address_steps(url: str, terms: Terms) -> Iterator[Step]:
 async def _robots_step(frontier: Explainable, url: str, terms: Terms, now: float) -> Step:
     if not terms.settings.obey_robots:
         return Step("robots.txt", "is not obeyed in this crawl")
-    origin, fetch = origin_of(url), _fetch_of(terms)
-    name = name_of(terms.crawl.identity, fetch) if terms.crawl else ""
-    place = f"{origin} {name}" if name else origin
+    origin, fetch, place = origin_of(url), _fetch_of(terms), robots_place(url, terms.crawl)
     row = (await frontier.robots([place])).get(place)
     if row is None or not row.fetched_at:
         return Step("robots.txt", f"that of {origin} is not known: it is asked for first")

@@ -15,7 +15,8 @@ from sqspider.frontier import Bill, Counts, Crawls, Hosts, Looking, QueueStats, 
 from sqspider.host import HostRow, delay_for
 from sqspider.host_trouble import Stage, as_of, is_in_trouble, stage_of
 from sqspider.record import DEFAULT_CRAWL, Status, UrlRecord, record_key
-from sqspider.url import host_of, origin_of
+from sqspider.url import host_of
+from sqspider.work.fetchers import robots_place
 
 NO_CRAWL: Final = CrawlSettings(delay_seconds=0.0)  # for the delay of a host whatever that of a crawl is
 
@@ -192,14 +193,14 @@ class Surroundings(NamedTuple):
     """What a URL's fetch depends on beside itself."""
 
     host: HostReport
-    robots: RobotsRow | None  # of its origin; none: it was not asked for
+    robots: RobotsRow | None  # of its origin, as its crawl has it; none: it was not asked for
 
 
-async def surroundings(frontier: Hosts, url: str) -> Surroundings:
-    """What a canonical URL's fetch depends on beside itself."""
-    host, origin, now = host_of(url), origin_of(url), frontier.now()
+async def surroundings(frontier: Hosts, url: str, crawl: Crawl | None = None) -> Surroundings:
+    """What a canonical URL's fetch depends on beside itself, in a crawl that has a row, or by itself."""
+    host, place, now = host_of(url), robots_place(url, crawl), frontier.now()
     row = (await frontier.hosts([host]))[host]
-    return Surroundings(HostReport(as_of(row, now), now), (await frontier.robots([origin])).get(origin))
+    return Surroundings(HostReport(as_of(row, now), now), (await frontier.robots([place])).get(place))
 
 
 class CrawlReport(NamedTuple):

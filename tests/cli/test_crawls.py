@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -316,3 +317,26 @@ def test_bad_input_of_crawls_gets_one_clear_line(sqspider: Run, arguments: tuple
     assert (done.returncode, says in " ".join(done.stderr.split())) == (2, True), done.stderr
     assert "Traceback" not in done.stderr
     assert "hush" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [("status",), ("export",), ("retry", "--yes"), ("show", "http://e.com/")])
+def test_a_crawl_that_is_not_there_is_named_with_those_that_are(sqspider: Run, command: tuple[str, ...]) -> None:
+    sqspider("enqueue", "http://e.com/", "--crawl", "news")
+    done = sqspider(*command, "--crawl", "new")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "holds no crawl new. There are: news." in " ".join(done.stderr.split())
+    assert "holds no crawl" not in sqspider(*command, "--crawl", "default").stderr
+
+
+def test_whose_url_it_is_is_told_where_it_is_of_another_crawl(site: Site, folder: Folder) -> None:
+    """And each crawl's own robots.txt is shown, whatever another one was told of it."""
+    assert folder.run("crawl", site.url, *HERE[:-1], "--crawl", "news", "--max-pages", "1").returncode == 1
+    done = folder.run("show", site.url)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{site.url} is not known in the crawl default in ")
+    assert done.stderr.endswith(": --crawl news shows what is known of it\n")
+    assert folder.run("crawl", site.url, "--delay", "0", "--crawl", "public").returncode == 1
+    shown = {name: folder.run("show", site.url, "--crawl", name).stdout for name in ("news", "public")}
+    robots = {name: re.search("^robots.txt +(.*)", text, re.MULTILINE) for name, text in shown.items()}
+    assert [found and found[1].split()[0] for found in robots.values()] == ["allow_all", "unreachable"]
+    assert folder.run("status", "--crawl", "news").stdout.startswith("the crawl news in sqlite:")

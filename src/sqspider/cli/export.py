@@ -12,6 +12,7 @@ import click
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_option, host_name
+from sqspider.cli.order import row_if_named
 from sqspider.cli.output import format_of, output_option, say_unreadable, written
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
@@ -29,7 +30,7 @@ from sqspider.record import Status
 @output_option("Instead of printing.")
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only these.")
 @click.option("--host", callback=host_name, help="Only this host's.")
-@crawl_option("Only this crawl's.")
+@crawl_option("Only this crawl's.  [default: those of all crawls]")
 @pass_shared
 def export(
     shared: Shared, /, kind: str | None, output: Path | None, status: str | None, host: str | None, crawl: str | None
@@ -44,6 +45,7 @@ def export(
 
     async def main(file: TextIO) -> int:
         async with opened(shared, looking=True) as frontier:
+            await row_if_named(frontier, crawl)
             return await export_rows(
                 frontier, file.write, form, status=wanted, host=host, crawl=crawl, on_unreadable=unreadable.append
             )

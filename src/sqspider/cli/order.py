@@ -80,6 +80,17 @@ async def no_crawl(frontier: Frontier, name: str) -> click.UsageError:
     return click.UsageError(await none_named(frontier, name))
 
 
+async def row_if_named(frontier: Frontier, name: str | None) -> Crawl | None:
+    """The row of the crawl of a name that was given, or of the default one, if it has one.
+
+    Raises ``click.UsageError`` where there is none of that name, but the default one: it may be there without a row.
+    """
+    row = await crawl_named(frontier, name or DEFAULT_CRAWL)
+    if row is None and name not in (None, DEFAULT_CRAWL):
+        raise await no_crawl(frontier, name or "")
+    return row
+
+
 def go_on(shared: Shared, name: str, command: str = "crawl") -> str:
     """The command line that goes on with a crawl."""
     where = f" --frontier {shared.address}" if shared.address is not None else ""

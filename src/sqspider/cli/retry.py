@@ -16,7 +16,7 @@ from sqspider.again import Choice, Kind, PutBack, found, put_back
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import Duration, crawl_option, host_name
-from sqspider.cli.order import go_on
+from sqspider.cli.order import go_on, row_if_named
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.wording import dollars
@@ -79,6 +79,7 @@ def retry(
 
     async def main() -> None:
         async with opened(shared, mending=True) as frontier:
+            await row_if_named(frontier, name)
             choice = Choice(
                 crawl=name,
                 statuses=frozenset(map(Status, statuses)),

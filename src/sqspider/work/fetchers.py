@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from sqspider import secret
-from sqspider.crawl import Identity
+from sqspider.crawl import Crawl, Identity
 from sqspider.politeness import Agent
 from sqspider.politeness.network import Network
 from sqspider.redact import learn_secret
@@ -158,6 +158,17 @@ class _Shown:
 
 def _known(value: str, secrets: Secrets) -> str:
     return secrets.value(value) if secret.is_reference(value) else value
+
+
+def robots_place(url: str, crawl: Crawl | None) -> str:
+    """Under what a URL's robots.txt is kept: see :meth:`Agent.place_of`. ``crawl``: by whose row it is asked for; none:
+    by no row."""
+    if crawl is None:
+        return origin_of(url)
+    agent = crawl.identity.user_agent
+    options = FetchOptions() if agent is None else FetchOptions(user_agent=agent)
+    name = name_of(crawl.identity, options)
+    return f"{origin_of(url)} {name}" if name else origin_of(url)
 
 
 def name_of(identity: Identity, options: FetchOptions) -> str:
