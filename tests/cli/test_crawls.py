@@ -281,6 +281,19 @@ def test_how_to_go_on_is_said_with_what_was_said(site: Site, folder: Folder) -> 
     assert "`sqspider --frontier sqlite:f.db crawl --crawl n` goes on with them" in done.stderr
 
 
+def test_a_crawl_at_its_limit_says_how_it_is_raised(site: Site, folder: Folder) -> None:
+    """For it rests, and saying the same once more does nothing."""
+    done = folder.run("crawl", site.url, "--allow-private", "--delay", "0.8", "--crawl", "n", "--limit-pages", "2")
+    said = done.stderr
+    assert (done.returncode, "pages were fetched, and the crawl n rests: " in said) == (1, True), said
+    assert "`sqspider crawls set n --limit-pages N` raises its limit, then `sqspider crawl --crawl n` goes on" in said
+    assert folder.counts("--crawl", "n")["queued"]
+    folder.run("crawls", "set", "n", "--limit-pages", "50")
+    stopped = folder.run("crawl", "--crawl", "n", "--max-pages", "1")
+    assert "the limit is reached: " in stopped.stderr
+    assert "crawls set" not in stopped.stderr
+
+
 def test_enqueued_with_a_depth_links_are_followed(site: Site, folder: Folder) -> None:
     done = folder.run("enqueue", site.url, "--depth", "1", "--delay", "0", "--allow-private")
     assert done.stdout == "1 new, 0 known, 0 refused\n"

@@ -18,7 +18,7 @@ from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
 from sqspider.cli.forking import Forked
 from sqspider.cli.frontier import is_absent, opened
 from sqspider.cli.lists import NO_LIST, ListFile, ListTold, Seeding
-from sqspider.cli.order import added_note, config_note, go_on, no_crawl, prepared
+from sqspider.cli.order import added_note, config_note, go_on, no_crawl, prepared, sqspider
 from sqspider.cli.output import OutputError, format_of, say_unreadable, written
 from sqspider.cli.processes import WorkerProcesses, consume_command
 from sqspider.cli.progress import progress_shown, sitemap_line
@@ -37,6 +37,7 @@ from sqspider.orders.order import Order, Prepared
 from sqspider.orders.start import Start
 from sqspider.record import DEFAULT_CRAWL
 from sqspider.web.fetch import Fetcher
+from sqspider.work.crawls import limit_reached
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode
 
@@ -112,7 +113,7 @@ class CrawlRun:
             is_good = await self._work_off(frontier, before, were_given) and is_good
             counts = await self._sum_up(frontier, before, time.monotonic() - started, as_json=as_json)
             is_good = (output is None or await self._write_rows(frontier, output)) and is_good
-            self._say_what_is_left(counts.open)
+            await self._say_what_is_left(frontier, crawl, counts.open)
             if self._was_stopped:  # whoever stops it does not wait for a verdict, which may read every record
                 return INTERRUPTED
             asked = seeding.seeds if self._list_file.path is None else []  # a list's are not kept in mind: every seed
@@ -308,13 +309,20 @@ class CrawlRun:
             "--depth goes deeper; --crawl NAME makes another crawl; `sqspider cleanup --all` gives a fresh state."
         )
 
-    def _say_what_is_left(self, open_records: int) -> None:
+    async def _say_what_is_left(self, frontier: Frontier, crawl: Crawl | None, open_records: int) -> None:
         if not open_records:
             return
+        name, them = self._order.name, "them" if open_records > 1 else "it"
+        goes_on = f"`{go_on(self._shared, name)}` goes on with {them}"
         why = "stopped" if self._was_stopped else "the limit is reached" if self._options.max_pages else "ended"
+        reached = await limit_reached(frontier, crawl, frontier.now()) if crawl else None
+        if reached is not None:
+            why = f"{reached.says}, and the crawl {name} rests"
+            goes_on = (
+                f"`{sqspider(self._shared)} crawls set {name} --{reached.option} N` raises its limit, then {goes_on}"
+            )
         left = f"{open_records:,} URLs are left" if open_records > 1 else "1 URL is left"
-        them = "them" if open_records > 1 else "it"
-        self._say(f"{why}: {left}: `{go_on(self._shared, self._order.name)}` goes on with {them}")
+        self._say(f"{why}: {left}: {goes_on}")
 
     def _no_urls(self) -> click.UsageError:
         return click.UsageError(f"no URL was given, and {self._shared.frontier} holds no unfinished crawl.")

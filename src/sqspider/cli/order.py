@@ -93,6 +93,10 @@ async def row_if_named(frontier: Frontier, name: str | None) -> Crawl | None:
 
 def go_on(shared: Shared, name: str, command: str = "crawl") -> str:
     """The command line that goes on with a crawl."""
-    where = f" --frontier {shared.address}" if shared.address is not None else ""
     which = f" --crawl {name}" if name != DEFAULT_CRAWL else ""
-    return f"sqspider{where} {command}{which}"
+    return f"{sqspider(shared)} {command}{which}"
+
+
+def sqspider(shared: Shared) -> str:
+    """How a command line begins that is about the same frontier."""
+    return "sqspider" if shared.address is None else f"sqspider --frontier {shared.address}"
