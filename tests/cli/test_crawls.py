@@ -320,6 +320,14 @@ def test_a_page_by_itself_goes_by_no_crawl(site: Site, folder: Folder) -> None:
         (("crawl", "http://e.com/", "--bearer", "env:HOME"), "env:SQSPIDER_SECRET_"),
         (("crawl", "http://e.com/", "--bearer", "env:SQSPIDER_SECRET_ABSENT"), "has no SQSPIDER_SECRET_ABSENT"),
         (("crawl", "http://e.com/", "--bearer", "file:../x", "--secrets", "."), "file:NAME"),
+        (
+            ("crawl", "http://e.com/", "--login", "joe:hush"),
+            "is to be found, USER:env:SQSPIDER_SECRET_NAME or USER:file:NAME.",
+        ),
+        (("crawl", "http://e.com/", "--login", "env:SQSPIDER_SECRET_ABSENT"), "USER:env:SQSPIDER_SECRET_NAME"),
+        (("crawl", "http://e.com/", "--delay", "soon"), "'soon' is not a valid number"),
+        (("crawl", "http://e.com/", "--depth", "deep"), "'deep' is not a valid whole number"),
+        (("crawl",), "Say one to begin: `sqspider crawl https://example.com/`"),
         (("crawl", "http://e.com/", "--config", "absent.toml"), "absent.toml cannot be read"),
         (("crawl", "http://e.com/", "--client-key", "k.pem"), "--client-key: of no use without"),
     ],
@@ -353,3 +361,32 @@ def test_whose_url_it_is_is_told_where_it_is_of_another_crawl(site: Site, folder
     robots = {name: re.search("^robots.txt +(.*)", text, re.MULTILINE) for name, text in shown.items()}
     assert [found and found[1].split()[0] for found in robots.values()] == ["allow_all", "unreachable"]
     assert folder.run("status", "--crawl", "news").stdout.startswith("the crawl news in sqlite:")
+
+
+def test_what_is_said_of_one_and_of_many(site: Site, folder: Folder) -> None:
+    folder.run("crawl", site.url, *HERE, "--depth", "0")
+    page = f"{site.url}page/1"
+    added = folder.run("crawl", page, "--crawl", "default")
+    assert "1 URL was added to the crawl default, by whose options it goes: depth 0; " in added.stderr
+    assert "going on: 1 URL is finished, 1 is not" in added.stderr
+    written = folder.run("crawls", "show", "default", "--toml").stdout
+    assert f'urls = ["{site.url}", "{page}"]' in written  # as many as there are, not those that made it alone
+
+    missing = f"{site.url}absent"
+    assert folder.run("crawl", missing).returncode == 1
+    done = folder.run("crawl")
+    assert "--again looks whether its pages have changed" in done.stderr
+    assert "`sqspider retry --status failed` puts back the 1 that failed; --crawl NAME" in done.stderr
+    assert "cleanup" not in done.stderr  # it would take every other crawl with it
+
+
+def test_what_is_removed_is_what_is_told(site: Site, folder: Folder) -> None:
+    """Pages that go by no crawl stand beside the default one's, and stay."""
+    folder.run("crawl", site.url, *HERE, "--depth", "0")
+    folder.run("enqueue", f"{site.url}page/1", f"{site.url}page/2")
+    asked = folder.run("crawls", "remove", "default")
+    assert "the crawl default with at most 3 records" in " ".join(asked.stderr.split())
+    assert folder.run("crawls", "remove", "default", "--yes").stdout.startswith(
+        "removed the crawl default with 1 record in"
+    )
+    assert folder.counts() == {"queued": 2}

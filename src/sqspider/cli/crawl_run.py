@@ -28,6 +28,7 @@ from sqspider.cli.start import check_lease, checked_start
 from sqspider.cli.summary import SLOWEST_HOSTS, print_summary, summary
 from sqspider.cli.verdict import seeds_are_good
 from sqspider.cli.widening import come_back
+from sqspider.cli.wording import counted
 from sqspider.cli.worker import run_worker, worker_for
 from sqspider.crawl import Crawl
 from sqspider.export import export_rows
@@ -35,7 +36,7 @@ from sqspider.frontier import Counts, Frontier
 from sqspider.log import get_logger
 from sqspider.orders.order import Order, Prepared
 from sqspider.orders.start import Start
-from sqspider.record import DEFAULT_CRAWL
+from sqspider.record import DEFAULT_CRAWL, Status
 from sqspider.web.fetch import Fetcher
 from sqspider.work.crawls import limit_reached
 from sqspider.work.options import WorkerOptions
@@ -160,7 +161,7 @@ class CrawlRun:
         from sqspider.again import visit_again  # here: most crawls visit nothing again
 
         done = await visit_again(frontier, self._order.name, again.older_than)
-        self._say(f"{done.kinds.total():,} URLs are visited once more")
+        self._say(f"{counted(done.kinds.total(), 'URL is', 'URLs are')} visited once more")
 
     async def _counts(self, frontier: Frontier) -> Counts:
         return await frontier.counts(crawl=self._order.name)
@@ -195,10 +196,11 @@ class CrawlRun:
     async def _work_off(self, frontier: Frontier, before: Counts, were_urls_given: bool) -> bool:
         """Work until nothing is left, or it is stopped; whether the workers ended well."""
         if before.open == 0:
-            self._say_nothing_to_do(were_urls_given, before.total)
+            self._say_nothing_to_do(were_urls_given, before)
             return True
         if before.total > before.open:
-            self._say(f"going on: {before.total - before.open:,} URLs are finished, {before.open:,} are not")
+            finished = counted(before.total - before.open, "URL is", "URLs are")
+            self._say(f"going on: {finished} finished, {before.open:,} {'is' if before.open == 1 else 'are'} not")
         if self._was_stopped:
             return True
         return await (self._run_here(frontier) if self._workers == 1 else self._run_processes(frontier))
@@ -300,13 +302,19 @@ class CrawlRun:
         if not self._quiet:
             self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-    def _say_nothing_to_do(self, were_urls_given: bool, known: int) -> None:
-        if not were_urls_given and not known:
+    def _say_nothing_to_do(self, were_urls_given: bool, known: Counts) -> None:
+        if not were_urls_given and not known.total:
             raise self._no_urls()
-        where = f"the crawl {self._order.name} in {self._shared.frontier}"
+        name = self._order.name
+        where = f"the crawl {name} in {self._shared.frontier}"
+        ways = ["--again looks whether its pages have changed, and follows what was left out", "--depth goes deeper"]
+        for status in (Status.FAILED, Status.BLOCKED):
+            if number := known.by_status[status]:
+                retry = go_on(self._shared, name, f"retry --status {status.value}")
+                ways.append(f"`{retry}` puts back the {number:,} that {status.value}")
         self._say(
-            f"nothing to do: every URL is known and finished in {where} ({known:,} records). "
-            "--depth goes deeper; --crawl NAME makes another crawl; `sqspider cleanup --all` gives a fresh state."
+            f"nothing to do: every URL is known and finished in {where} ({counted(known.total, 'record', 'records')}). "
+            f"{'; '.join(ways)}; --crawl NAME makes another crawl."
         )
 
     async def _say_what_is_left(self, frontier: Frontier, crawl: Crawl | None, open_records: int) -> None:
@@ -321,8 +329,11 @@ class CrawlRun:
             goes_on = (
                 f"`{sqspider(self._shared)} crawls set {name} --{reached.option} N` raises its limit, then {goes_on}"
             )
-        left = f"{open_records:,} URLs are left" if open_records > 1 else "1 URL is left"
+        left = counted(open_records, "URL is left", "URLs are left")
         self._say(f"{why}: {left}: {goes_on}")
 
     def _no_urls(self) -> click.UsageError:
-        return click.UsageError(f"no URL was given, and {self._shared.frontier} holds no unfinished crawl.")
+        return click.UsageError(
+            f"no URL was given, and {self._shared.frontier} holds no unfinished crawl. Say one to begin: "
+            f"`{sqspider(self._shared)} crawl https://example.com/`."
+        )

@@ -28,12 +28,14 @@ from sqspider.cli.said import said_in, unset_option, with_origins, with_said
 from sqspider.cli.sections import Group
 from sqspider.cli.shared import Shared, pass_shared, shared_options
 from sqspider.cli.widening import come_back
+from sqspider.cli.wording import counted
 from sqspider.crawl import Crawl, State, check_name
 from sqspider.export import iso
 from sqspider.frontier import Frontier
 from sqspider.orders import consent
 from sqspider.orders.changes import changes_of
 from sqspider.orders.said import OPTIONS, identity_said, with_links, written
+from sqspider.record import DEFAULT_CRAWL
 from sqspider.redact import redact
 from sqspider.report import CrawlReport
 from sqspider.url import Scope
@@ -239,22 +241,26 @@ def crawls_remove(shared: Shared, /, name: str, yes: bool) -> int:
     async def main() -> None:
         async with opened(shared, mending=True) as frontier:
             row, records = await _row(frontier, name), (await frontier.counts(crawl=name)).total
-            what = f"the crawl {name} with {records:,} records in {frontier.place}"
+            most = (
+                "at most " if name == DEFAULT_CRAWL else ""
+            )  # pages that go by no crawl are counted with it, and stay
+            what = f"the crawl {name} with {most}{counted(records, 'record', 'records')} in {frontier.place}"
             if line := cost_line(frontier.traits, records):
                 print(line, file=sys.stderr)
             if not yes:
                 ask_to_remove(what)
-            await _remove(frontier, row, records)
-            print(f"removed {what}")
+            removed = counted(await _remove(frontier, row, records), "record", "records")
+            print(f"removed the crawl {name} with {removed} in {frontier.place}")
 
     asyncio.run(main())
     return GOOD
 
 
-async def _remove(frontier: Frontier, row: Crawl, records: int) -> None:
+async def _remove(frontier: Frontier, row: Crawl, records: int) -> int:
+    """How many records there were."""
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("removing records", total=records or None)
-        await frontier.remove_crawl(row.ref, lambda removed: progress.update(task, completed=removed))
+        return await frontier.remove_crawl(row.ref, lambda removed: progress.update(task, completed=removed))
 
 
 async def _row(frontier: Frontier, name: str) -> Crawl:

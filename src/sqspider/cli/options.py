@@ -16,6 +16,7 @@ from sqspider.checks import MAX_COUNT, Range
 from sqspider.cli.sections import all_of, section
 from sqspider.crawl import Limits, check_name
 from sqspider.crawls import CrawlSettings
+from sqspider.secret import IN_PYTHON
 from sqspider.url import Refused, Scope, canonical_host, canonicalize, origin_of
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
 from sqspider.work.seeds import NO_SCHEME
@@ -28,11 +29,19 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 class Number(click.FloatRange):
     """A number within a field's bounds. (click's own range lets NaN pass.)"""
 
+    name = "number"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         found = super().convert(value, param, ctx)
         if math.isnan(found):
             self.fail(f"{value!r} is no number.", param, ctx)
         return found
+
+
+class Whole(click.IntRange):
+    """A whole number within bounds."""
+
+    name = "whole number"
 
 
 class Duration(click.ParamType[float]):
@@ -53,7 +62,7 @@ def within(bounds: Range) -> click.ParamType[Any]:
     """The type of an option that sets a field with such bounds."""
     most = None if bounds.most == MAX_COUNT else bounds.most
     if bounds.is_whole:
-        return click.IntRange(int(bounds.least), None if most is None else int(most))
+        return Whole(int(bounds.least), None if most is None else int(most))
     return Number(bounds.least, most)
 
 
@@ -118,7 +127,7 @@ def checked() -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        place, _, why = str(error).partition(": ")
+        place, _, why = str(error).replace(IN_PYTHON, "").partition(": ")
         field, *which = place.split(" ", 1)
         options = click.get_current_context().command.params
         option = next((option.opts[-1] for option in options if option.name == field), field)

@@ -16,7 +16,7 @@ from sqspider.orders import consent, order
 from sqspider.orders.changes import changes_of, words_of
 from sqspider.orders.order import ConfigFile, NotSaidError, Order, OtherSeedsError, Prepared, none_named
 from sqspider.record import DEFAULT_CRAWL
-from sqspider.work.crawl_orders import ChangedMeanwhileError
+from sqspider.work.crawl_orders import ChangedMeanwhileError, crawl_named
 
 
 def order_from(context: click.Context, **more: Any) -> Order:
@@ -45,8 +45,8 @@ async def prepared(frontier: Frontier, wanted: Order) -> Prepared | None:
         except NotSaidError as error:
             asked = consent.asked_for(error.identity)
             raise click.UsageError(
-                f"the crawl {error.name} asks for {asked}, and {error.why}. If you mean it, say it: "
-                f"sqspider crawl --crawl {error.name} {asked}"
+                f"the crawl {error.name} asks for {asked}, and {error.why}. If you mean it, say all of that, too: "
+                f"{asked}"
             ) from None
         except ChangedMeanwhileError as error:
             raise click.ClickException(str(error)) from None
@@ -71,8 +71,8 @@ def added_note(crawl: Crawl, number: int) -> str | None:
     words = words_of(crawl)
     if not words or not number:
         return None
-    these = "it" if number == 1 else "they"
-    return f"{number:,} added to the crawl {crawl.name}: as all of it {these} go by {'; '.join(words)}"
+    were, go = ("URL was", "it goes") if number == 1 else ("URLs were", "they go")
+    return f"{number:,} {were} added to the crawl {crawl.name}, by whose options {go}: {'; '.join(words)}"
 
 
 async def no_crawl(frontier: Frontier, name: str) -> click.UsageError:
