@@ -376,7 +376,7 @@ def test_what_is_said_of_one_and_of_many(site: Site, folder: Folder) -> None:
     assert folder.run("crawl", missing).returncode == 1
     done = folder.run("crawl")
     assert "--again looks whether its pages have changed" in done.stderr
-    assert "`sqspider retry --status failed` puts back the 1 that failed; --crawl NAME" in done.stderr
+    assert "\n  `sqspider retry --status failed` puts back what failed (1)\n  --crawl NAME" in done.stderr
     assert "cleanup" not in done.stderr  # it would take every other crawl with it
 
 

@@ -307,15 +307,17 @@ class CrawlRun:
             raise self._no_urls()
         name = self._order.name
         where = f"the crawl {name} in {self._shared.frontier}"
-        ways = ["--again looks whether its pages have changed, and follows what was left out", "--depth goes deeper"]
-        for status in (Status.FAILED, Status.BLOCKED):
+        ways = [
+            "--depth goes deeper; --again looks whether its pages have changed, and at the links that were left out"
+        ]
+        for status, what in ((Status.FAILED, "failed"), (Status.BLOCKED, "is blocked")):
             if number := known.by_status[status]:
                 retry = go_on(self._shared, name, f"retry --status {status.value}")
-                ways.append(f"`{retry}` puts back the {number:,} that {status.value}")
-        self._say(
-            f"nothing to do: every URL is known and finished in {where} ({counted(known.total, 'record', 'records')}). "
-            f"{'; '.join(ways)}; --crawl NAME makes another crawl."
+                ways.append(f"`{retry}` puts back what {what} ({number:,})")
+        done = (
+            f"nothing to do: every URL is known and finished in {where} ({counted(known.total, 'record', 'records')})"
         )
+        self._say("\n  ".join((done, *ways, "--crawl NAME makes another crawl")))
 
     async def _say_what_is_left(self, frontier: Frontier, crawl: Crawl | None, open_records: int) -> None:
         if not open_records:

@@ -212,16 +212,19 @@ limit_options = section(
     "How much in all, over all of its runs",
     click.option(
         "--limit-pages", type=within(Limits.ranges["pages"]), metavar="N",
-        help="Fetch at most so many pages, redirects not counted.",
+        help="Rest when so many pages were fetched, redirects not counted. Looked at every two seconds, as the next "
+        "three: what is fetched until then comes on top.",
     ),
-    click.option("--limit-bytes", type=within(Limits.ranges["bytes"]), metavar="N", help="Read at most so many bytes."),
+    click.option(
+        "--limit-bytes", type=within(Limits.ranges["bytes"]), metavar="N", help="Rest when so many bytes were read."
+    ),
     click.option(
         "--limit-seconds", type=within(Limits.ranges["seconds"]), metavar="SECONDS",
-        help="Take nothing more so long after the crawl was made.",
+        help="Rest so long after the crawl was made.",
     ),
     click.option(
         "--limit-dollars", type=within(Limits.ranges["dollars"]), metavar="N",
-        help="Take nothing more once the frontier's bill has grown by so much. Where nobody charges it means nothing.",
+        help="Rest once the frontier's bill has reached so much. Where nobody charges it means nothing.",
     ),
 )  # fmt: skip
 """The options that make the :class:`Limits` of a crawl."""

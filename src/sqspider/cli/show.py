@@ -59,7 +59,7 @@ async def _not_known(frontier: Frontier, url: str, crawl: str | None) -> str:
     others = sorted(names[key] for key in await frontier.get(list(names)))
     if not others:
         return f"{url} is not known in {frontier.place}"
-    said = " and ".join(f"--crawl {name}" for name in others)
+    said = " or ".join(f"--crawl {name}" for name in others)
     return f"{url} is not known in the crawl {DEFAULT_CRAWL} in {frontier.place}: {said} shows what is known of it"
 
 
