@@ -294,6 +294,18 @@ def test_a_crawl_at_its_limit_says_how_it_is_raised(site: Site, folder: Folder) 
     assert "crawls set" not in stopped.stderr
 
 
+def test_a_crawl_that_somebody_puts_to_rest_says_so_when_it_ends(site: Site, gate: Gate, folder: Folder) -> None:
+    with folder.start("crawl", site.url, "--allow-private", "--delay", "0.3", "--crawl", "n") as crawl:
+        assert gate.is_reached.wait(30)
+        assert folder.run("crawls", "pause", "n").returncode == 0
+        gate.open()
+        _, said = crawl.communicate(timeout=60)
+    assert crawl.returncode == 1
+    assert re.search(
+        r"the crawl n is paused: [\d,]+ URLs? (is|are) left: `sqspider crawl --crawl n` goes on with", said
+    ), said
+
+
 def test_enqueued_with_a_depth_links_are_followed(site: Site, folder: Folder) -> None:
     done = folder.run("enqueue", site.url, "--depth", "1", "--delay", "0", "--allow-private")
     assert done.stdout == "1 new, 0 known, 0 refused\n"

@@ -30,7 +30,7 @@ from sqspider.cli.verdict import seeds_are_good
 from sqspider.cli.widening import come_back
 from sqspider.cli.wording import counted
 from sqspider.cli.worker import run_worker, worker_for
-from sqspider.crawl import Crawl
+from sqspider.crawl import Crawl, State
 from sqspider.export import export_rows
 from sqspider.frontier import Counts, Frontier
 from sqspider.log import get_logger
@@ -38,6 +38,7 @@ from sqspider.orders.order import Order, Prepared
 from sqspider.orders.start import Start
 from sqspider.record import DEFAULT_CRAWL, Status
 from sqspider.web.fetch import Fetcher
+from sqspider.work.crawl_orders import crawl_named
 from sqspider.work.crawls import limit_reached
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode
@@ -114,7 +115,7 @@ class CrawlRun:
             is_good = await self._work_off(frontier, before, were_given) and is_good
             counts = await self._sum_up(frontier, before, time.monotonic() - started, as_json=as_json)
             is_good = (output is None or await self._write_rows(frontier, output)) and is_good
-            await self._say_what_is_left(frontier, crawl, counts.open)
+            await self._say_what_is_left(frontier, counts.open)
             if self._was_stopped:  # whoever stops it does not wait for a verdict, which may read every record
                 return INTERRUPTED
             asked = seeding.seeds if self._list_file.path is None else []  # a list's are not kept in mind: every seed
@@ -294,7 +295,7 @@ class CrawlRun:
                 file=sys.stderr,
             )
             return False
-        self._say(f"{rows:,} rows written to {output}")
+        self._say(f"{counted(rows, 'row', 'rows')} written to {output}")
         say_unreadable(unreadable)
         return not unreadable
 
@@ -319,14 +320,17 @@ class CrawlRun:
         )
         self._say("\n  ".join((done, *ways, "--crawl NAME makes another crawl")))
 
-    async def _say_what_is_left(self, frontier: Frontier, crawl: Crawl | None, open_records: int) -> None:
+    async def _say_what_is_left(self, frontier: Frontier, open_records: int) -> None:
         if not open_records:
             return
         name, them = self._order.name, "them" if open_records > 1 else "it"
         goes_on = f"`{go_on(self._shared, name)}` goes on with {them}"
         why = "stopped" if self._was_stopped else "the limit is reached" if self._options.max_pages else "ended"
+        crawl = await crawl_named(frontier, name)  # as it is now
         reached = await limit_reached(frontier, crawl, frontier.now()) if crawl else None
-        if reached is not None:
+        if crawl is not None and crawl.state is not State.RUNNING:
+            why = f"the crawl {name} is {crawl.state.value}"
+        elif reached is not None:
             why = f"{reached.says}, and the crawl {name} rests"
             goes_on = (
                 f"`{sqspider(self._shared)} crawls set {name} --{reached.option} N` raises its limit, then {goes_on}"

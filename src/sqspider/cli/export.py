@@ -16,6 +16,7 @@ from sqspider.cli.order import row_if_named
 from sqspider.cli.output import format_of, output_option, say_unreadable, written
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
+from sqspider.cli.wording import counted
 from sqspider.export import FORMATS, export_rows
 from sqspider.record import Status
 
@@ -53,6 +54,6 @@ def export(
     with written(output) as file:
         rows = asyncio.run(main(file))
     if output is not None:
-        print(f"{rows:,} rows written to {output}", file=sys.stderr)
+        print(f"{counted(rows, 'row', 'rows')} written to {output}", file=sys.stderr)
     say_unreadable(unreadable)
     return NOT_ALL_GOOD if unreadable else GOOD
