@@ -13,12 +13,12 @@ from typing import Any, Final
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from sqspider import report
 from sqspider.cli.asking import ask_to_remove, cost_line
+from sqspider.cli.bars import bar
 from sqspider.cli.config_file import as_toml, config_option, read_config, whole
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
@@ -258,7 +258,7 @@ def crawls_remove(shared: Shared, /, name: str, yes: bool) -> int:
 
 async def _remove(frontier: Frontier, row: Crawl, records: int) -> int:
     """How many records there were."""
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with bar() as progress:
         task = progress.add_task("removing records", total=records or None)
         return await frontier.remove_crawl(row.ref, lambda removed: progress.update(task, completed=removed))
 

@@ -9,10 +9,9 @@ from collections import Counter
 from typing import Final
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
 from sqspider.again import Choice, Kind, PutBack, found, put_back
+from sqspider.cli.bars import bar
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import Duration, crawl_option, host_name
@@ -138,7 +137,7 @@ def _ask(what: str, cost: str | None) -> None:
 
 
 async def _put_back(frontier: Frontier, choice: Choice, expected: int) -> PutBack:
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with bar() as progress:
         task = progress.add_task("putting back", total=expected)
         return await put_back(frontier, choice, lambda number: progress.update(task, completed=number))
 
