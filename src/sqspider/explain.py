@@ -20,7 +20,6 @@ from sqspider.frontier.port import Crawls
 from sqspider.host import HostRow, delay_for
 from sqspider.host_trouble import Stage, as_of, stage_of
 from sqspider.patterns import Search, TooSlowError
-from sqspider.politeness.agent import place_of
 from sqspider.politeness.budgets import has_budget, used_up
 from sqspider.politeness.robots_fetch import KnownRules
 from sqspider.politeness.robots_judge import ruled
@@ -33,7 +32,7 @@ from sqspider.web.errors import Trouble
 from sqspider.web.guard import check_url
 from sqspider.web.options import FetchOptions
 from sqspider.web.robots_rules import RobotsRules
-from sqspider.work.fetchers import name_of
+from sqspider.work.fetchers import robots_place
 from sqspider.work.options import WorkerOptions
 from sqspider.work.seeding import is_measured
 
@@ -291,8 +290,7 @@ def _address_steps(url: str, terms: Terms) -> Iterator[Step]:
 async def _robots_step(frontier: Explainable, url: str, terms: Terms, now: float) -> Step:
     if not terms.settings.obey_robots:
         return Step("robots.txt", "is not obeyed in this crawl")
-    origin, fetch = origin_of(url), _fetch_of(terms)
-    place = place_of(url, name_of(terms.crawl.identity) if terms.crawl else "")
+    origin, fetch, place = origin_of(url), _fetch_of(terms), robots_place(url, terms.crawl)
     row = (await frontier.robots([place])).get(place)
     if row is None or not row.fetched_at:
         return Step("robots.txt", f"that of {origin} is not known: it is asked for first")

@@ -192,17 +192,14 @@ class Surroundings(NamedTuple):
     """What a URL's fetch depends on beside itself."""
 
     host: HostReport
-    robots: RobotsRow | None  # of its origin, as its crawl asks for it; none: it was not asked for
+    robots: RobotsRow | None  # of its origin, as its crawl has it; none: it was not asked for
 
 
-async def surroundings(frontier: Readable, url: str, crawl: str = DEFAULT_CRAWL) -> Surroundings:
-    """What a canonical URL's fetch in a crawl depends on beside itself."""
-    from sqspider.politeness.agent import place_of  # here: whoever asks for figures alone needs no more than these
-    from sqspider.work.fetchers import name_of
+async def surroundings(frontier: Hosts, url: str, crawl: Crawl | None = None) -> Surroundings:
+    """What a canonical URL's fetch depends on beside itself, in a crawl that has a row, or by itself."""
+    from sqspider.work.fetchers import robots_place  # here: whoever asks for figures alone needs no HTTP client
 
-    host, now = host_of(url), frontier.now()
-    identity = next((row.identity for row in await frontier.crawls() if row.name == crawl), None)
-    place = place_of(url, name_of(identity) if identity is not None else "")
+    host, place, now = host_of(url), robots_place(url, crawl), frontier.now()
     row = (await frontier.hosts([host]))[host]
     return Surroundings(HostReport(as_of(row, now), now), (await frontier.robots([place])).get(place))
 

@@ -21,7 +21,8 @@ _KEY: Final = re.compile(r"[0-9a-f]{32}")
 _TELLS: Final = re.compile(r"auth|cookie|credential|key|passw|secret|session|signature|token", re.I)
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # RFC 9110 section 5.6.2
 _OURS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "user-agent"})
-HOW: Final = f"env:{ENVIRONMENT_PREFIX}NAME or file:NAME; in Python Secret(value)"
+IN_PYTHON: Final = "; in Python Secret(value)"
+HOW: Final = f"env:{ENVIRONMENT_PREFIX}NAME or file:NAME{IN_PYTHON}"
 
 _given: dict[str, str] = {}  # what this process holds, by key
 
@@ -73,18 +74,22 @@ def tells_a_secret(name: str) -> bool:
     return _TELLS.search(name) is not None
 
 
-def check_secret(field: str, text: object) -> None:
+def _how(before: str) -> str:
+    return f"{before}env:{ENVIRONMENT_PREFIX}NAME or {before}file:NAME{IN_PYTHON}"
+
+
+def check_secret(field: str, text: object, before: str = "") -> None:
     """Raise ``TypeError`` or ``ValueError`` for what does not name a secret as it must: the value itself, above all,
-    which is not said again."""
+    which is not said again. ``before``: what stands before it."""
     if not isinstance(text, str):
         raise TypeError(f"{field}: where a secret is to be found, as a text")
     found = kind_of(text)
     if found is None:
-        raise ValueError(f"{field}: a secret is not written down: say where it is to be found, {HOW}")
+        raise ValueError(f"{field}: a secret is not written down: say where it is to be found, {_how(before)}")
     kind, name = found
     pattern = {"env": _VARIABLE, "file": _FILE, "process": _KEY}[kind]
     if not pattern.fullmatch(name):
-        raise ValueError(f"{field}: {HOW}, not {shown(text)}")
+        raise ValueError(f"{field}: a secret is named {_how(before)}; {shown(text)} is neither")
 
 
 def check_value(field: str, name: str, text: object) -> None:
@@ -107,9 +112,9 @@ def check_field_name(field: str, name: object) -> None:
 def check_login(field: str, text: object) -> None:
     """A user's name, a colon, and where the password is to be found."""
     if not isinstance(text, str):
-        raise TypeError(f"{field}: USER:{HOW}")
+        raise TypeError(f"{field}: {_how('USER:')}")
     user, colon, password = text.partition(":")
     if not colon or not user:
         raise ValueError(f"{field}: USER:env:{ENVIRONMENT_PREFIX}NAME, a name and where its password is")
     check_header(field, user)
-    check_secret(field, password)
+    check_secret(field, password, "USER:")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -296,6 +297,31 @@ def test_how_to_go_on_is_said_with_what_was_said(site: Site, folder: Folder) -> 
     assert "`sqspider --frontier sqlite:f.db crawl --crawl n` goes on with them" in done.stderr
 
 
+def test_a_crawl_at_its_limit_says_how_it_is_raised(site: Site, folder: Folder) -> None:
+    """For it rests, and saying the same once more does nothing."""
+    done = folder.run("crawl", site.url, "--allow-private", "--delay", "0.8", "--crawl", "n", "--limit-pages", "2")
+    said = done.stderr
+    assert (done.returncode, "pages were fetched, and the crawl n rests: " in said) == (1, True), said
+    assert "`sqspider crawls set n --limit-pages N` raises its limit, then `sqspider crawl --crawl n` goes on" in said
+    assert folder.counts("--crawl", "n")["queued"]
+    folder.run("crawls", "set", "n", "--limit-pages", "50")
+    stopped = folder.run("crawl", "--crawl", "n", "--max-pages", "1")
+    assert "the limit is reached: " in stopped.stderr
+    assert "crawls set" not in stopped.stderr
+
+
+def test_a_crawl_that_somebody_puts_to_rest_says_so_when_it_ends(site: Site, gate: Gate, folder: Folder) -> None:
+    with folder.start("crawl", site.url, "--allow-private", "--delay", "0.3", "--crawl", "n") as crawl:
+        assert gate.is_reached.wait(30)
+        assert folder.run("crawls", "pause", "n").returncode == 0
+        gate.open()
+        _, said = crawl.communicate(timeout=60)
+    assert crawl.returncode == 1
+    assert re.search(
+        r"the crawl n is paused: [\d,]+ URLs? (is|are) left: `sqspider crawl --crawl n` goes on with", said
+    ), said
+
+
 def test_enqueued_with_a_depth_links_are_followed(site: Site, folder: Folder) -> None:
     done = folder.run("enqueue", site.url, "--depth", "1", "--delay", "0", "--allow-private")
     assert done.stdout == "1 new, 0 known, 0 refused\n"
@@ -322,6 +348,14 @@ def test_a_page_by_itself_goes_by_no_crawl(site: Site, folder: Folder) -> None:
         (("crawl", "http://e.com/", "--bearer", "env:HOME"), "env:SQSPIDER_SECRET_"),
         (("crawl", "http://e.com/", "--bearer", "env:SQSPIDER_SECRET_ABSENT"), "has no SQSPIDER_SECRET_ABSENT"),
         (("crawl", "http://e.com/", "--bearer", "file:../x", "--secrets", "."), "file:NAME"),
+        (
+            ("crawl", "http://e.com/", "--login", "joe:hush"),
+            "is to be found, USER:env:SQSPIDER_SECRET_NAME or USER:file:NAME.",
+        ),
+        (("crawl", "http://e.com/", "--login", "env:SQSPIDER_SECRET_ABSENT"), "USER:env:SQSPIDER_SECRET_NAME"),
+        (("crawl", "http://e.com/", "--delay", "soon"), "'soon' is not a valid number"),
+        (("crawl", "http://e.com/", "--depth", "deep"), "'deep' is not a valid whole number"),
+        (("crawl",), "Say one to begin: `sqspider crawl https://example.com/`"),
         (("crawl", "http://e.com/", "--config", "absent.toml"), "absent.toml cannot be read"),
         (("crawl", "http://e.com/", "--client-key", "k.pem"), "--client-key: of no use without"),
     ],
@@ -334,18 +368,6 @@ def test_bad_input_of_crawls_gets_one_clear_line(sqspider: Run, arguments: tuple
     assert "hush" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    "command", [("status",), ("export",), ("show", "SITE"), ("retry", "--yes"), ("explain", "SITE")]
-)
-def test_a_crawl_that_is_not_there_is_said_to_be_none(sqspider: Run, site: Site, command: tuple[str, ...]) -> None:
-    """Not that there is nothing in it: it may be called otherwise."""
-    assert sqspider("crawl", site.url, "--crawl", "news", "--depth", "0", *HERE).returncode == 0
-    arguments = [site.url if each == "SITE" else each for each in command]
-    done = sqspider(*arguments, "--crawl", "mews")
-    assert done.returncode == 2
-    assert "holds no crawl mews. There are: news." in " ".join(done.stderr.split())
-
-
 def test_what_cannot_be_remembered_here_is_said(
     sqspider: Run, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,3 +377,55 @@ def test_what_cannot_be_remembered_here_is_said(
     done = sqspider("crawls", "set", "default", "--allow-any-port", "--allow-private")
     assert done.returncode == 0
     assert "not_remembered" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("status",), ("export",), ("retry", "--yes"), ("show", "http://e.com/")])
+def test_a_crawl_that_is_not_there_is_named_with_those_that_are(sqspider: Run, command: tuple[str, ...]) -> None:
+    sqspider("enqueue", "http://e.com/", "--crawl", "news")
+    done = sqspider(*command, "--crawl", "new")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "holds no crawl new. There are: news." in " ".join(done.stderr.split())
+    assert "holds no crawl" not in sqspider(*command, "--crawl", "default").stderr
+
+
+def test_whose_url_it_is_is_told_where_it_is_of_another_crawl(site: Site, folder: Folder) -> None:
+    """And each crawl's own robots.txt is shown, whatever another one was told of it."""
+    assert folder.run("crawl", site.url, *HERE[:-1], "--crawl", "news", "--max-pages", "1").returncode == 1
+    done = folder.run("show", site.url)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{site.url} is not known in the crawl default in ")
+    assert done.stderr.endswith(": --crawl news shows what is known of it\n")
+    assert folder.run("crawl", site.url, "--delay", "0", "--crawl", "public").returncode == 1
+    shown = {name: folder.run("show", site.url, "--crawl", name).stdout for name in ("news", "public")}
+    robots = {name: re.search("^robots.txt +(.*)", text, re.MULTILINE) for name, text in shown.items()}
+    assert [found and found[1].split()[0] for found in robots.values()] == ["allow_all", "unreachable"]
+    assert folder.run("status", "--crawl", "news").stdout.startswith("the crawl news in sqlite:")
+
+
+def test_what_is_said_of_one_and_of_many(site: Site, folder: Folder) -> None:
+    folder.run("crawl", site.url, *HERE, "--depth", "0")
+    page = f"{site.url}page/1"
+    added = folder.run("crawl", page, "--crawl", "default")
+    assert "1 URL was added to the crawl default, by whose options it goes: depth 0; " in added.stderr
+    assert "going on: 1 URL is finished, 1 is not" in added.stderr
+    written = folder.run("crawls", "show", "default", "--toml").stdout
+    assert f'urls = ["{site.url}", "{page}"]' in written  # as many as there are, not those that made it alone
+
+    missing = f"{site.url}absent"
+    assert folder.run("crawl", missing).returncode == 1
+    done = folder.run("crawl")
+    assert "--again looks whether its pages have changed" in done.stderr
+    assert "\n  `sqspider retry --status failed` puts back what failed (1)\n  --crawl NAME" in done.stderr
+    assert "cleanup" not in done.stderr  # it would take every other crawl with it
+
+
+def test_what_is_removed_is_what_is_told(site: Site, folder: Folder) -> None:
+    """Pages that go by no crawl stand beside the default one's, and stay."""
+    folder.run("crawl", site.url, *HERE, "--depth", "0")
+    folder.run("enqueue", f"{site.url}page/1", f"{site.url}page/2")
+    asked = folder.run("crawls", "remove", "default")
+    assert "the crawl default with at most 3 records" in " ".join(asked.stderr.split())
+    removed = folder.run("crawls", "remove", "default", "--yes")
+    assert removed.stderr == ""  # no bar, nor its empty line, where there is no terminal
+    assert removed.stdout.startswith("removed the crawl default with 1 record in")
+    assert folder.counts() == {"queued": 2}

@@ -96,7 +96,9 @@ async def test_other_urls_are_added_and_with_other_options_refused_while_it_is_u
     frontier: MemoryFrontier,
 ) -> None:
     made = await put_in(frontier, order(A, said={"depth": 3}))
-    assert await put_in(frontier, order(B)) == made
+    added = await put_in(frontier, order(B))
+    assert added == msgspec.structs.replace(made, seeds=(A, B), version=made.version + 1)
+    assert await put_in(frontier, order(A, B)) == added
     said = await refused(frontier, order("https://c.com/", said={"depth": 5}))
     assert "depth 3 → 5" in said
     assert "--crawl NAME" in said

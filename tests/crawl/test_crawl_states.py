@@ -191,9 +191,22 @@ async def test_what_a_row_asks_for_alone_is_not_done(
     await put_in(frontier, crawl, host.url)
     with structlog.testing.capture_logs() as lines:
         await work(frontier, FETCH)
-    assert [line["why"] for line in lines if line["event"] == "crawl_waits"] == [told]
+    [line] = [line for line in lines if line["event"] == "crawl_waits"]
+    assert (line["why"], line["its_urls"]) == (told, "are looked at again every 60 s")
     assert not host.requests
     assert await status_of(frontier) == {Status.QUEUED: 1}
+
+
+async def test_a_crawl_of_which_nothing_waits_is_not_said_to(frontier: Frontier, host: Site) -> None:
+    """As one that is finished, whatever its row asks for, and whichever limit it has reached."""
+    await made(frontier, "private", identity=Identity(allow_private=True))
+    await made(frontier, "long", limits=Limits(seconds=1))
+    await changed(frontier, "long", created_at=time.time() - 10)
+    host.bodies = {"/": b""}
+    await put_in(frontier, await made(frontier, identity=Identity()), host.url)
+    with structlog.testing.capture_logs() as lines:
+        await work(frontier, FETCH)
+    assert [line for line in lines if line["event"] == "crawl_waits"] == []
 
 
 async def test_a_crawl_that_waits_keeps_no_other_waiting(frontier: Frontier, host: Site) -> None:

@@ -47,6 +47,11 @@ def test_every_test_and_file_that_a_document_names_is_there(document: Path) -> N
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_a_page_begins_with_its_heading(document: Path) -> None:
+    assert document.read_text().startswith("# ")
+
+
 def test_every_page_has_its_kind() -> None:
     """`docs/README.md` leads to each page once; the decisions are listed in the design."""
     pages = [

@@ -92,7 +92,7 @@ async def test_a_crawls_robots_txt_is_the_one_that_it_asked_for() -> None:
     assert await memory.save_crawl(crawl)
     row = RobotsRow(origin=place_of(URL, name_of(crawl.identity)), access=RobotsAccess.OBEY, fetched_at=NOW)
     await memory.save_robots([row])
-    assert (await report.surroundings(memory, URL, "news")).robots == row
+    assert (await report.surroundings(memory, URL, crawl)).robots == row
     assert (await report.surroundings(memory, URL)).robots is None
 
 

@@ -32,10 +32,10 @@ ENVIRONMENT = {"SQSPIDER_SECRET_A": "hunter2-of-a", "OTHER": "of-another-program
         ({"login": "joe"}, "login: USER:env:SQSPIDER_SECRET_NAME"),
         ({"bearer": "hunter2"}, "bearer: a secret is not written down"),
         ({"proxy": "http://joe:hunter2@proxy.example:8080"}, "proxy: a password is not written down"),
-        ({"bearer": "env:HOME"}, "bearer: env:SQSPIDER_SECRET_NAME"),
-        ({"bearer": "file:../hunter2"}, "bearer: env:SQSPIDER_SECRET_NAME"),
-        ({"bearer": "file:/etc/hunter2"}, "bearer: env:SQSPIDER_SECRET_NAME"),
-        ({"bearer": "process:1"}, "bearer: env:SQSPIDER_SECRET_NAME"),
+        ({"bearer": "env:HOME"}, "bearer: a secret is named env:SQSPIDER_SECRET_NAME or file:NAME"),
+        ({"bearer": "file:../hunter2"}, "bearer: a secret is named env:SQSPIDER_SECRET_NAME or file:NAME"),
+        ({"bearer": "file:/etc/hunter2"}, "bearer: a secret is named env:SQSPIDER_SECRET_NAME or file:NAME"),
+        ({"bearer": "process:1"}, "bearer: a secret is named env:SQSPIDER_SECRET_NAME or file:NAME"),
         ({"headers": (("Host", "example.com"),)}, "headers: Host is written by the crawler itself"),
         ({"headers": (("X Y", "z"),)}, "headers: a name"),
         ({"headers": (("X-Y", "a\r\nb"),)}, "headers: printable"),
@@ -80,10 +80,10 @@ def test_a_secret_is_looked_up_where_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reference", "words"),
     [
-        ("env:OTHER", "secret: env:SQSPIDER_SECRET_NAME"),
+        ("env:OTHER", "secret: a secret is named env:SQSPIDER_SECRET_NAME"),
         ("env:SQSPIDER_SECRET_NONE", "the environment has no SQSPIDER_SECRET_NONE"),
         ("env:SQSPIDER_SECRET_SHORT", "'env:SQSPIDER_SECRET_SHORT' is shorter than 4 characters"),
-        ("file:../outside", "secret: env:SQSPIDER_SECRET_NAME"),
+        ("file:../outside", "secret: a secret is named env:SQSPIDER_SECRET_NAME"),
         ("file:out", "the secret file:out cannot be read below --secrets: it leads out of that folder"),
         ("file:folder/outside", "the secret file:folder/outside cannot be read below --secrets: it leads out"),
         ("file:none", "the secret file:none cannot be read below --secrets: No such file or directory"),
@@ -109,7 +109,7 @@ def test_what_cannot_be_had_is_said_and_shown_to_nobody(tmp_path: Path, referenc
 
 
 def test_no_folder_is_looked_into_that_nobody_named() -> None:
-    with pytest.raises(SecretError, match="start the worker with --secrets DIR"):
+    with pytest.raises(SecretError, match="start the worker with --secrets FOLDER"):
         Secrets(ENVIRONMENT).value("file:key")
 
 

@@ -6,10 +6,9 @@ import asyncio
 import sys
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
 from sqspider.cli.asking import ask_to_remove, cost_line
+from sqspider.cli.bars import bar
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.sections import Command
@@ -58,7 +57,7 @@ def _what(frontier: Looking, messages: int | None, records: int | None) -> str:
 
 
 async def _clear(frontier: Upkeep, total: int) -> None:
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with bar() as progress:
         task = progress.add_task("removing records", total=total or None)
         await frontier.clear_table(lambda removed: progress.update(task, completed=removed))
 

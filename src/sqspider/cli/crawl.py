@@ -73,7 +73,7 @@ from sqspider.work.worker import Mode
     "--again",
     "is_again",
     is_flag=True,
-    help="First put back all that is done or failed: each is visited once more, and asked for what has changed alone.",
+    help="Visit all that is done or failed once more. A server that can tell sends only what has changed.",
 )
 @click.option("--older-than", type=Duration(), help="With --again: only what ended so long ago: 90s, 15m, 2h, 3d.")
 @click.option(
@@ -96,7 +96,7 @@ def crawl(
 ) -> int:  # fmt: skip
     """Crawl from URLs, given by themselves or in a file, until nothing is left.
 
-    A crawl lies in the frontier's file, with its options: one that was stopped or killed goes on when `crawl` is said
+    A crawl lies in the frontier, with its options: one that was stopped or killed goes on when `crawl` is said
     again, with no URL, exactly as before. Said with options it is changed by them, for what is queued, too; said with
     further URLs it gets them. Other URLs with other options are another crawl: --crawl gives it a name.
 

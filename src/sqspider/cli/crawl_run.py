@@ -18,7 +18,7 @@ from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
 from sqspider.cli.forking import Forked
 from sqspider.cli.frontier import is_absent, opened
 from sqspider.cli.lists import NO_LIST, ListFile, ListTold, Seeding
-from sqspider.cli.order import added_note, config_note, go_on, no_crawl, prepared
+from sqspider.cli.order import added_note, config_note, go_on, no_crawl, prepared, sqspider
 from sqspider.cli.output import OutputError, format_of, say_unreadable, written
 from sqspider.cli.processes import WorkerProcesses, consume_command
 from sqspider.cli.progress import progress_shown, sitemap_line
@@ -28,15 +28,18 @@ from sqspider.cli.start import check_lease, checked_start
 from sqspider.cli.summary import SLOWEST_HOSTS, print_summary, summary
 from sqspider.cli.verdict import seeds_are_good
 from sqspider.cli.widening import come_back
+from sqspider.cli.wording import counted
 from sqspider.cli.worker import run_worker, worker_for
-from sqspider.crawl import Crawl
+from sqspider.crawl import Crawl, State
 from sqspider.export import export_rows
 from sqspider.frontier import Counts, Frontier
 from sqspider.log import get_logger
 from sqspider.orders.order import Order, Prepared
 from sqspider.orders.start import Start
-from sqspider.record import DEFAULT_CRAWL
+from sqspider.record import DEFAULT_CRAWL, Status
 from sqspider.web.fetch import Fetcher
+from sqspider.work.crawl_orders import crawl_named
+from sqspider.work.crawls import limit_reached
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode
 
@@ -112,7 +115,7 @@ class CrawlRun:
             is_good = await self._work_off(frontier, before, were_given) and is_good
             counts = await self._sum_up(frontier, before, time.monotonic() - started, as_json=as_json)
             is_good = (output is None or await self._write_rows(frontier, output)) and is_good
-            self._say_what_is_left(counts.open)
+            await self._say_what_is_left(frontier, counts.open)
             if self._was_stopped:  # whoever stops it does not wait for a verdict, which may read every record
                 return INTERRUPTED
             asked = seeding.seeds if self._list_file.path is None else []  # a list's are not kept in mind: every seed
@@ -159,7 +162,7 @@ class CrawlRun:
         from sqspider.again import visit_again  # here: most crawls visit nothing again
 
         done = await visit_again(frontier, self._order.name, again.older_than)
-        self._say(f"{done.kinds.total():,} URLs are visited once more")
+        self._say(f"{counted(done.kinds.total(), 'URL is', 'URLs are')} visited once more")
 
     async def _counts(self, frontier: Frontier) -> Counts:
         return await frontier.counts(crawl=self._order.name)
@@ -194,10 +197,11 @@ class CrawlRun:
     async def _work_off(self, frontier: Frontier, before: Counts, were_urls_given: bool) -> bool:
         """Work until nothing is left, or it is stopped; whether the workers ended well."""
         if before.open == 0:
-            self._say_nothing_to_do(were_urls_given, before.total)
+            self._say_nothing_to_do(were_urls_given, before)
             return True
         if before.total > before.open:
-            self._say(f"going on: {before.total - before.open:,} URLs are finished, {before.open:,} are not")
+            finished = counted(before.total - before.open, "URL is", "URLs are")
+            self._say(f"going on: {finished} finished, {before.open:,} {'is' if before.open == 1 else 'are'} not")
         if self._was_stopped:
             return True
         return await (self._run_here(frontier) if self._workers == 1 else self._run_processes(frontier))
@@ -291,7 +295,7 @@ class CrawlRun:
                 file=sys.stderr,
             )
             return False
-        self._say(f"{rows:,} rows written to {output}")
+        self._say(f"{counted(rows, 'row', 'rows')} written to {output}")
         say_unreadable(unreadable)
         return not unreadable
 
@@ -299,22 +303,43 @@ class CrawlRun:
         if not self._quiet:
             self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-    def _say_nothing_to_do(self, were_urls_given: bool, known: int) -> None:
-        if not were_urls_given and not known:
+    def _say_nothing_to_do(self, were_urls_given: bool, known: Counts) -> None:
+        if not were_urls_given and not known.total:
             raise self._no_urls()
-        where = f"the crawl {self._order.name} in {self._shared.frontier}"
-        self._say(
-            f"nothing to do: every URL is known and finished in {where} ({known:,} records). "
-            "--depth goes deeper; --crawl NAME makes another crawl; `sqspider cleanup --all` gives a fresh state."
+        name = self._order.name
+        where = f"the crawl {name} in {self._shared.frontier}"
+        ways = [
+            "--depth goes deeper; --again looks whether its pages have changed, and at the links that were left out"
+        ]
+        for status, what in ((Status.FAILED, "failed"), (Status.BLOCKED, "is blocked")):
+            if number := known.by_status[status]:
+                retry = go_on(self._shared, name, f"retry --status {status.value}")
+                ways.append(f"`{retry}` puts back what {what} ({number:,})")
+        done = (
+            f"nothing to do: every URL is known and finished in {where} ({counted(known.total, 'record', 'records')})"
         )
+        self._say("\n  ".join((done, *ways, "--crawl NAME makes another crawl")))
 
-    def _say_what_is_left(self, open_records: int) -> None:
+    async def _say_what_is_left(self, frontier: Frontier, open_records: int) -> None:
         if not open_records:
             return
+        name, them = self._order.name, "them" if open_records > 1 else "it"
+        goes_on = f"`{go_on(self._shared, name)}` goes on with {them}"
         why = "stopped" if self._was_stopped else "the limit is reached" if self._options.max_pages else "ended"
-        left = f"{open_records:,} URLs are left" if open_records > 1 else "1 URL is left"
-        them = "them" if open_records > 1 else "it"
-        self._say(f"{why}: {left}: `{go_on(self._shared, self._order.name)}` goes on with {them}")
+        crawl = await crawl_named(frontier, name)  # as it is now
+        reached = await limit_reached(frontier, crawl, frontier.now()) if crawl else None
+        if crawl is not None and crawl.state is not State.RUNNING:
+            why = f"the crawl {name} is {crawl.state.value}"
+        elif reached is not None:
+            why = f"{reached.says}, and the crawl {name} rests"
+            goes_on = (
+                f"`{sqspider(self._shared)} crawls set {name} --{reached.option} N` raises its limit, then {goes_on}"
+            )
+        left = counted(open_records, "URL is left", "URLs are left")
+        self._say(f"{why}: {left}: {goes_on}")
 
     def _no_urls(self) -> click.UsageError:
-        return click.UsageError(f"no URL was given, and {self._shared.frontier} holds no unfinished crawl.")
+        return click.UsageError(
+            f"no URL was given, and {self._shared.frontier} holds no unfinished crawl. Say one to begin: "
+            f"`{sqspider(self._shared)} crawl https://example.com/`."
+        )

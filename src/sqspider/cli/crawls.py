@@ -13,12 +13,12 @@ from typing import Any, Final
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from sqspider import report
 from sqspider.cli.asking import ask_to_remove, cost_line
+from sqspider.cli.bars import bar
 from sqspider.cli.config_file import as_toml, config_option, read_config, whole
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
@@ -28,6 +28,7 @@ from sqspider.cli.said import said_in, unset_option, with_origins, with_said
 from sqspider.cli.sections import Group
 from sqspider.cli.shared import Shared, pass_shared, shared_options
 from sqspider.cli.widening import come_back
+from sqspider.cli.wording import counted
 from sqspider.crawl import Crawl, CrawlRef, State, check_name
 from sqspider.export import iso
 from sqspider.frontier import Frontier
@@ -35,6 +36,7 @@ from sqspider.orders import consent
 from sqspider.orders.changes import changes_of
 from sqspider.orders.order import remember
 from sqspider.orders.said import OPTIONS, identity_said, with_links, written
+from sqspider.record import DEFAULT_CRAWL
 from sqspider.redact import redact
 from sqspider.report import CrawlReport
 from sqspider.url import Scope
@@ -240,22 +242,26 @@ def crawls_remove(shared: Shared, /, name: str, yes: bool) -> int:
     async def main() -> None:
         async with opened(shared, mending=True) as frontier:
             ref, records = await _ref(frontier, name), (await frontier.counts(crawl=name)).total
-            what = f"the crawl {name} with {records:,} records in {frontier.place}"
+            most = (
+                "at most " if name == DEFAULT_CRAWL else ""
+            )  # pages that go by no crawl are counted with it, and stay
+            what = f"the crawl {name} with {most}{counted(records, 'record', 'records')} in {frontier.place}"
             if line := cost_line(frontier.traits, records):
                 print(line, file=sys.stderr)
             if not yes:
                 ask_to_remove(what)
-            await _remove(frontier, ref, records)
-            print(f"removed {what}")
+            removed = counted(await _remove(frontier, ref, records), "record", "records")
+            print(f"removed the crawl {name} with {removed} in {frontier.place}")
 
     asyncio.run(main())
     return GOOD
 
 
-async def _remove(frontier: Frontier, ref: CrawlRef, records: int) -> None:
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+async def _remove(frontier: Frontier, ref: CrawlRef, records: int) -> int:
+    """How many records there were."""
+    with bar() as progress:
         task = progress.add_task("removing records", total=records or None)
-        await frontier.remove_crawl(ref, lambda removed: progress.update(task, completed=removed))
+        return await frontier.remove_crawl(ref, lambda removed: progress.update(task, completed=removed))
 
 
 async def _ref(frontier: Frontier, name: str) -> CrawlRef:

@@ -12,10 +12,11 @@ import click
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_option, host_name
-from sqspider.cli.order import check_is_there
+from sqspider.cli.order import row_if_named
 from sqspider.cli.output import format_of, output_option, say_unreadable, written
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
+from sqspider.cli.wording import counted
 from sqspider.export import FORMATS, export_rows
 from sqspider.record import Status
 
@@ -30,7 +31,7 @@ from sqspider.record import Status
 @output_option("Instead of printing.")
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only these.")
 @click.option("--host", callback=host_name, help="Only this host's.")
-@crawl_option("Only this crawl's.")
+@crawl_option("Only this crawl's.  [default: those of all crawls]")
 @pass_shared
 def export(
     shared: Shared, /, kind: str | None, output: Path | None, status: str | None, host: str | None, crawl: str | None
@@ -45,7 +46,7 @@ def export(
 
     async def main(file: TextIO) -> int:
         async with opened(shared, looking=True) as frontier:
-            await check_is_there(frontier, crawl)
+            await row_if_named(frontier, crawl)
             return await export_rows(
                 frontier, file.write, form, status=wanted, host=host, crawl=crawl, on_unreadable=unreadable.append
             )
@@ -53,6 +54,6 @@ def export(
     with written(output) as file:
         rows = asyncio.run(main(file))
     if output is not None:
-        print(f"{rows:,} rows written to {output}", file=sys.stderr)
+        print(f"{counted(rows, 'row', 'rows')} written to {output}", file=sys.stderr)
     say_unreadable(unreadable)
     return NOT_ALL_GOOD if unreadable else GOOD

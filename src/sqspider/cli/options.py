@@ -16,6 +16,7 @@ from sqspider.checks import MAX_COUNT, Range
 from sqspider.cli.sections import all_of, section
 from sqspider.crawl import Limits, check_name
 from sqspider.crawls import CrawlSettings
+from sqspider.secret import IN_PYTHON
 from sqspider.url import Refused, Scope, canonical_host, canonicalize, origin_of
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
 from sqspider.work.seeds import NO_SCHEME
@@ -28,11 +29,19 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 class Number(click.FloatRange):
     """A number within a field's bounds. (click's own range lets NaN pass.)"""
 
+    name = "number"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         found = super().convert(value, param, ctx)
         if math.isnan(found):
             self.fail(f"{value!r} is no number.", param, ctx)
         return found
+
+
+class Whole(click.IntRange):
+    """A whole number within bounds."""
+
+    name = "whole number"
 
 
 class Duration(click.ParamType[float]):
@@ -53,7 +62,7 @@ def within(bounds: Range) -> click.ParamType[Any]:
     """The type of an option that sets a field with such bounds."""
     most = None if bounds.most == MAX_COUNT else bounds.most
     if bounds.is_whole:
-        return click.IntRange(int(bounds.least), None if most is None else int(most))
+        return Whole(int(bounds.least), None if most is None else int(most))
     return Number(bounds.least, most)
 
 
@@ -118,7 +127,7 @@ def checked() -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        place, _, why = str(error).partition(": ")
+        place, _, why = str(error).replace(IN_PYTHON, "").partition(": ")
         field, *which = place.split(" ", 1)
         options = click.get_current_context().command.params
         option = next((option.opts[-1] for option in options if option.name == field), field)
@@ -203,16 +212,19 @@ limit_options = section(
     "How much in all, over all of its runs",
     click.option(
         "--limit-pages", type=within(Limits.ranges["pages"]), metavar="N",
-        help="Fetch at most so many pages, redirects not counted.",
+        help="Rest when so many pages were fetched, redirects not counted. Looked at every two seconds, as the next "
+        "three: what is fetched until then comes on top.",
     ),
-    click.option("--limit-bytes", type=within(Limits.ranges["bytes"]), metavar="N", help="Read at most so many bytes."),
+    click.option(
+        "--limit-bytes", type=within(Limits.ranges["bytes"]), metavar="N", help="Rest when so many bytes were read."
+    ),
     click.option(
         "--limit-seconds", type=within(Limits.ranges["seconds"]), metavar="SECONDS",
-        help="Take nothing more so long after the crawl was made.",
+        help="Rest so long after the crawl was made.",
     ),
     click.option(
         "--limit-dollars", type=within(Limits.ranges["dollars"]), metavar="N",
-        help="Take nothing more once the frontier's bill has grown by so much. Where nobody charges it means nothing.",
+        help="Rest once the frontier's bill has reached so much. Where nobody charges it means nothing.",
     ),
 )  # fmt: skip
 """The options that make the :class:`Limits` of a crawl."""

@@ -45,8 +45,8 @@ async def prepared(frontier: Frontier, wanted: Order) -> Prepared | None:
         except NotSaidError as error:
             asked = consent.asked_for(error.identity)
             raise click.UsageError(
-                f"the crawl {error.name} asks for {asked}, and {error.why}. If you mean it, say it: "
-                f"sqspider crawl --crawl {error.name} {asked}"
+                f"the crawl {error.name} asks for {asked}, and {error.why}. If you mean it, say all of that, too: "
+                f"{asked}"
             ) from None
         except ChangedMeanwhileError as error:
             raise click.ClickException(str(error)) from None
@@ -71,8 +71,8 @@ def added_note(crawl: Crawl, number: int) -> str | None:
     words = words_of(crawl)
     if not words or not number:
         return None
-    these = "it" if number == 1 else "they"
-    return f"{number:,} added to the crawl {crawl.name}: as all of it {these} go by {'; '.join(words)}"
+    were, go = ("URL was", "it goes") if number == 1 else ("URLs were", "they go")
+    return f"{number:,} {were} added to the crawl {crawl.name}, by whose options {go}: {'; '.join(words)}"
 
 
 async def no_crawl(frontier: Frontier, name: str) -> click.UsageError:
@@ -82,14 +82,23 @@ async def no_crawl(frontier: Frontier, name: str) -> click.UsageError:
     return click.UsageError(await none_named(frontier, name))
 
 
-async def check_is_there(frontier: Frontier, name: str | None) -> None:
-    """Raise ``click.UsageError`` for the name of a crawl that is not there; the default one needs no row."""
-    if name not in (None, DEFAULT_CRAWL) and await crawl_named(frontier, str(name)) is None:
-        raise await no_crawl(frontier, str(name))
+async def row_if_named(frontier: Frontier, name: str | None) -> Crawl | None:
+    """The row of the crawl of a name that was given, or of the default one, if it has one.
+
+    Raises ``click.UsageError`` where there is none of that name, but the default one: it may be there without a row.
+    """
+    row = await crawl_named(frontier, name or DEFAULT_CRAWL)
+    if row is None and name not in (None, DEFAULT_CRAWL):
+        raise await no_crawl(frontier, name or "")
+    return row
 
 
 def go_on(shared: Shared, name: str, command: str = "crawl") -> str:
     """The command line that goes on with a crawl."""
-    where = f" --frontier {shared.address}" if shared.address is not None else ""
     which = f" --crawl {name}" if name != DEFAULT_CRAWL else ""
-    return f"sqspider{where} {command}{which}"
+    return f"{sqspider(shared)} {command}{which}"
+
+
+def sqspider(shared: Shared) -> str:
+    """How a command line begins that is about the same frontier."""
+    return "sqspider" if shared.address is None else f"sqspider --frontier {shared.address}"

@@ -9,14 +9,13 @@ from collections import Counter
 from typing import Final
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
 from sqspider.again import Choice, Kind, PutBack, found, put_back
+from sqspider.cli.bars import bar
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import Duration, crawl_option, host_name
-from sqspider.cli.order import check_is_there, go_on
+from sqspider.cli.order import go_on, row_if_named
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.wording import dollars
@@ -79,7 +78,7 @@ def retry(
 
     async def main() -> None:
         async with opened(shared, mending=True) as frontier:
-            await check_is_there(frontier, crawl)
+            await row_if_named(frontier, name)
             choice = Choice(
                 crawl=name,
                 statuses=frozenset(map(Status, statuses)),
@@ -138,7 +137,7 @@ def _ask(what: str, cost: str | None) -> None:
 
 
 async def _put_back(frontier: Frontier, choice: Choice, expected: int) -> PutBack:
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with bar() as progress:
         task = progress.add_task("putting back", total=expected)
         return await put_back(frontier, choice, lambda number: progress.update(task, completed=number))
 

@@ -12,12 +12,12 @@ import click
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_option
-from sqspider.cli.order import check_is_there
+from sqspider.cli.order import row_if_named
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.export import iso
-from sqspider.frontier import RobotsRow
-from sqspider.record import DEFAULT_CRAWL, UrlRecord
+from sqspider.frontier import Frontier, RobotsRow
+from sqspider.record import DEFAULT_CRAWL, UrlRecord, record_key
 from sqspider.report import Surroundings, UrlReport, surroundings, url_state
 from sqspider.url import Refused
 from sqspider.work.seeds import read_url
@@ -36,20 +36,31 @@ def show(shared: Shared, /, url: str, as_json: bool, crawl: str | None) -> int:
 
     async def main() -> int:
         async with opened(shared, looking=True) as frontier:
-            await check_is_there(frontier, crawl)
+            asked = await row_if_named(frontier, crawl)
             state = await url_state(frontier, canonical, crawl or DEFAULT_CRAWL)
             if state is None:
-                where = f"the crawl {crawl} in " if crawl else ""
-                print(f"{canonical} is not known in {where}{shared.frontier}", file=sys.stderr)
+                print(await _not_known(frontier, canonical, crawl), file=sys.stderr)
                 return NOT_ALL_GOOD
             row = state.as_json()
             if as_json:
                 print(json.dumps(row, ensure_ascii=False))
             else:
-                _print_lines(row | _more(state, await surroundings(frontier, canonical, crawl or DEFAULT_CRAWL)))
+                _print_lines(row | _more(state, await surroundings(frontier, canonical, asked)))
             return NOT_ALL_GOOD if row["error"] else GOOD
 
     return asyncio.run(main())
+
+
+async def _not_known(frontier: Frontier, url: str, crawl: str | None) -> str:
+    """That a crawl has no record of a URL; and which have one, where none was named."""
+    if crawl is not None:
+        return f"{url} is not known in the crawl {crawl} in {frontier.place}"
+    names = {record_key(url, row.name): row.name for row in await frontier.crawls()}
+    others = sorted(names[key] for key in await frontier.get(list(names)))
+    if not others:
+        return f"{url} is not known in {frontier.place}"
+    said = " or ".join(f"--crawl {name}" for name in others)
+    return f"{url} is not known in the crawl {DEFAULT_CRAWL} in {frontier.place}: {said} shows what is known of it"
 
 
 def _print_lines(fields: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import click
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_option
-from sqspider.cli.order import check_is_there
+from sqspider.cli.order import row_if_named
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.summary import bill_line, records_table
@@ -41,7 +41,7 @@ MOST_HOSTS: Final = 10  # in trouble, that are listed for a person
     "ten million. Exit status 1 if anything is.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-@crawl_option("Count the records of this crawl alone.")
+@crawl_option("Count the records of this crawl alone.  [default: those of all crawls]")
 @pass_shared
 def status(shared: Shared, /, watch: bool, exact: bool, check: bool, as_json: bool, crawl: str | None) -> int:
     """Show how many records and messages there are of each kind, who is at work, and what it cost.
@@ -59,7 +59,8 @@ def status(shared: Shared, /, watch: bool, exact: bool, check: bool, as_json: bo
 
     async def main() -> None:
         async with opened(shared, looking=True) as frontier:
-            await check_is_there(frontier, crawl)
+            if crawl is not None:
+                await row_if_named(frontier, crawl)
             if watch:
                 await _watch(frontier, crawl)
                 return
@@ -69,7 +70,7 @@ def status(shared: Shared, /, watch: bool, exact: bool, check: bool, as_json: bo
             else:
                 from rich.console import Console  # here, and below: what is printed as JSON needs none
 
-                Console().print(_table(state), soft_wrap=True)
+                Console().print(_table(state, crawl), soft_wrap=True)
 
     asyncio.run(main())
     return GOOD
@@ -82,7 +83,7 @@ async def _watch(frontier: Readable, crawl: str | None) -> None:
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
             started = time.monotonic()
-            live.update(_table(await state_of(frontier, crawl=crawl)), refresh=True)
+            live.update(_table(await state_of(frontier, crawl=crawl), crawl), refresh=True)
             await asyncio.sleep(max(WATCH_SECONDS, WATCH_PATIENCE * (time.monotonic() - started)))
 
 
@@ -107,7 +108,7 @@ def _check(shared: Shared, *, as_json: bool) -> int:
     return GOOD if is_sound else NOT_ALL_GOOD
 
 
-def _table(state: FrontierReport) -> Group:
+def _table(state: FrontierReport, crawl: str | None) -> Group:
     from rich.console import Group
     from rich.text import Text
 
@@ -119,12 +120,13 @@ def _table(state: FrontierReport) -> Group:
     )
     age = queue.oldest_age_seconds
     lines = [
-        f"queue: {queue.visible:,} visible, {queue.in_flight:,} in flight, {queue.delayed:,} delayed, "
-        f"{queue.dead:,} dead" + (f"; oldest {age:,.0f} s" if age is not None else ""),
+        f"queue{' of all crawls' if crawl else ''}: {queue.visible:,} visible, {queue.in_flight:,} in flight, "
+        f"{queue.delayed:,} delayed, {queue.dead:,} dead" + (f"; oldest {age:,.0f} s" if age is not None else ""),
         "workers: " + (", ".join(row.worker_id for row in state.workers) or "none"),
     ]
     troubled = state.hosts_in_trouble[:MOST_HOSTS]
     lines += [f"in trouble: {host.row.host}: {host.trouble or host.row.trouble}" for host in troubled]
     if state.bill is not None:
         lines.append(bill_line(state.bill))
-    return Group(Text(f"in {state.place}"), records, *(Text(line) for line in lines))
+    where = f"the crawl {crawl} in {state.place}" if crawl else f"in {state.place}"
+    return Group(Text(where), records, *(Text(line) for line in lines))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from sqspider.cli.wording import dollars, human_bytes, human_seconds
+from sqspider.cli.wording import counted, dollars, human_bytes, human_seconds
 from sqspider.frontier import Bill, Counts
 from sqspider.host import HostRow, mean_seconds
 from sqspider.record import Reason, Status
@@ -48,7 +48,7 @@ def print_summary(
     """The same for a person."""
     speed = f", {fetched / seconds:,.1f} pages/s" if fetched and seconds else ""
     console.print(
-        f"{fetched:,} pages in {human_seconds(seconds)}{speed}, {human_bytes(counts.bytes)} in all",
+        f"{counted(fetched, 'page', 'pages')} in {human_seconds(seconds)}{speed}, {human_bytes(counts.bytes)} in all",
         highlight=False,
     )
     seen = {status: number for status in Status if (number := counts.by_status[status]) or status is Status.DONE}

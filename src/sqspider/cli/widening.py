@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sqspider.cli.wording import counted
 from sqspider.crawl import Crawl
 from sqspider.frontier import Frontier
 from sqspider.work.widening import bring_back
@@ -12,7 +13,7 @@ async def come_back(frontier: Frontier, crawl: Crawl) -> str | None:
     returned = await bring_back(frontier, crawl)
     told = []
     if returned.pages:
-        told.append(f"{returned.pages:,} pages are gone into again")
+        told.append(f"{counted(returned.pages, 'page is', 'pages are')} gone into again")
     if returned.blocked:
-        told.append(f"{returned.blocked:,} URLs come back that were blocked")
+        told.append(f"{counted(returned.blocked, 'URL that was blocked comes', 'URLs that were blocked come')} back")
     return ", ".join(told) or None

@@ -1,6 +1,11 @@
-"""Numbers in words for a person: money, bytes, durations."""
+"""Numbers in words for a person: how many, money, bytes, durations."""
 
 from __future__ import annotations
+
+
+def counted(number: int, one: str, more: str) -> str:
+    """``1 page is``, ``2 pages are``."""
+    return f"{number:,} {one if number == 1 else more}"
 
 
 def dollars(cost: float) -> str:

@@ -146,6 +146,8 @@ async def _change(frontier: Frontier, order: Order, before: Crawl, wanted: Crawl
 
     def change(crawl: Crawl) -> Crawl:
         changed = widened(crawl, _changed(order, crawl), now)
+        seeds = tuple(dict.fromkeys((*changed.seeds, *order.urls)))[:MOST_SEEDS]
+        changed = msgspec.structs.replace(changed, seeds=seeds)
         return msgspec.structs.replace(changed, state=State.RUNNING) if order.is_run else changed
 
     after = await change_crawl(frontier, before, change)

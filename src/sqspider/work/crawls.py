@@ -25,7 +25,7 @@ import msgspec
 
 from sqspider.crawl import Crawl, CrawlRef, State
 from sqspider.crawls import CrawlSettings
-from sqspider.frontier import Clock, Counts, Frontier
+from sqspider.frontier import Clock, Counts, Frontier, Looking
 from sqspider.log import get_logger
 from sqspider.message import Message
 from sqspider.politeness import Agent
@@ -38,6 +38,7 @@ UNKNOWN_SECONDS: Final = 1.0  # between two looks for crawls that are not known
 BARRED_SECONDS: Final = 60.0  # before a message of a crawl that may not be worked on here is looked at again
 OTHERS_SECONDS: Final = (5.0, 600.0)  # before a message that is for other workers is looked at again: least, most
 _SECONDS_FOR_EACH: Final = 0.02  # that was put off so: a look costs a tenth of that
+BARRED_WORDS: Final = f"are looked at again every {BARRED_SECONDS:.0f} s"
 _AT_WORK_SECONDS: Final = 30.0  # between two looks whether a crawl has anything open, which others wait for
 MOST_UNKNOWN: Final = 1000  # crawls that are known to be gone
 
@@ -207,14 +208,14 @@ class CrawlRows:
         try:
             return _Copy(row, settings, self._agents.agent_of(row.identity), limit=limit)
         except NotAllowedError as error:
-            self._tell(row, str(error))
+            await self._tell(row, str(error), its_urls=BARRED_WORDS)
             return _Copy(row, settings, None, str(error), limit)
 
-    def _tell(self, row: Crawl, why: str) -> None:
-        """Say once why a crawl waits."""
-        if self._told.get(row.ref) != why and self._only in (None, row.name):
+    async def _tell(self, row: Crawl, why: str, **more: str) -> None:
+        """Say once why a crawl waits, if anything of it does."""
+        if self._told.get(row.ref) != why and self._only in (None, row.name) and await self._is_at_work(row.ref):
             self._told[row.ref] = why
-            log.warning("crawl_waits", crawl=row.name, why=why)
+            log.warning("crawl_waits", crawl=row.name, why=why, **more)
 
     async def _bring_back(self) -> None:
         """What was put aside of crawls that are seen to run: by whoever did so before its copy said that."""
@@ -238,25 +239,12 @@ class CrawlRows:
 
     async def _limit_reached(self, row: Crawl) -> str:
         """Which of its limits a crawl that runs has reached; empty: none."""
-        limits = row.limits
-        if row.state is not State.RUNNING:
+        reached = await limit_reached(self._frontier, row, self._clock()) if row.state is State.RUNNING else None
+        if reached is None:
             return ""
-        reached = ""
-        if limits.seconds is not None and self._clock() - row.created_at >= limits.seconds:
-            reached = f"it has gone on for {limits.seconds:g} seconds"
-        if not reached and (limits.pages is not None or limits.bytes is not None):
-            counts = await self._frontier.counts(crawl=row.name, roughly=True)
-            if limits.pages is not None and pages_of(counts) >= limits.pages:
-                reached = f"{limits.pages:,} pages were fetched"
-            elif limits.bytes is not None and counts.bytes >= limits.bytes:
-                reached = f"{counts.bytes:,} bytes were read"
-        if not reached and limits.dollars is not None:
-            bill = await self._frontier.bill()
-            if bill is not None and bill.dollars >= limits.dollars:
-                reached = f"{bill.dollars:.2f} dollars were spent"
-        if reached:
-            self._tell(row, f"{reached}: its limit; `sqspider crawls set` raises it")
-        return reached
+        how = f"`sqspider crawls set {row.name} --{reached.option} N` raises it"
+        await self._tell(row, f"{reached.says}: its limit; {how}")
+        return reached.says
 
     # Delays.
 
@@ -280,6 +268,31 @@ def others_wait(number: int) -> float:
     again and again would leave no time for a worker's own."""
     least, most = OTHERS_SECONDS
     return min(max(least, number * _SECONDS_FOR_EACH), most)
+
+
+class Reached(NamedTuple):
+    """A limit of a crawl's own that it has reached."""
+
+    says: str
+    option: str  # that sets it
+
+
+async def limit_reached(frontier: Looking, row: Crawl, now: float) -> Reached | None:
+    """Which of its limits a crawl has reached, if any. Raises :class:`sqspider.frontier.FrontierError`."""
+    limits = row.limits
+    if limits.seconds is not None and now - row.created_at >= limits.seconds:
+        return Reached(f"it was made {limits.seconds:g} seconds ago or more", "limit-seconds")
+    if limits.pages is not None or limits.bytes is not None:
+        counts = await frontier.counts(crawl=row.name, roughly=True)
+        if limits.pages is not None and pages_of(counts) >= limits.pages:
+            return Reached(f"{pages_of(counts):,} pages were fetched", "limit-pages")
+        if limits.bytes is not None and counts.bytes >= limits.bytes:
+            return Reached(f"{counts.bytes:,} bytes were read", "limit-bytes")
+    if limits.dollars is not None:
+        bill = await frontier.bill()
+        if bill is not None and bill.dollars >= limits.dollars:
+            return Reached(f"{bill.dollars:.2f} dollars were spent", "limit-dollars")
+    return None
 
 
 def _known(copy: _Copy, agent: Agent, message: Message) -> Known:

@@ -15,8 +15,9 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from sqspider import secret
-from sqspider.crawl import Identity
+from sqspider.crawl import Crawl, Identity
 from sqspider.politeness import Agent
+from sqspider.politeness.agent import place_of
 from sqspider.politeness.network import Network
 from sqspider.redact import learn_secret
 from sqspider.url import origin_of
@@ -158,6 +159,12 @@ class _Shown:
 
 def _known(value: str, secrets: Secrets) -> str:
     return secrets.value(value) if secret.is_reference(value) else value
+
+
+def robots_place(url: str, crawl: Crawl | None) -> str:
+    """Under what a URL's robots.txt is kept: see :meth:`Agent.place_of`. ``crawl``: by whose row it is asked for; none:
+    by no row."""
+    return place_of(url, name_of(crawl.identity) if crawl is not None else "")
 
 
 def name_of(identity: Identity) -> str:

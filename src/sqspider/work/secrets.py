@@ -57,7 +57,7 @@ class Secrets:
 
     def _in_folder(self, name: str) -> str:
         if self._folder is None:
-            raise SecretError(f"it asks for the secret file:{name}: start the worker with --secrets DIR")
+            raise SecretError(f"it asks for the secret file:{name}: start the worker with --secrets FOLDER")
         try:
             return _read_below(Path(self._folder), name)
         except (OSError, ValueError) as error:
