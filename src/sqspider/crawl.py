@@ -206,6 +206,11 @@ class Crawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Nothing was written since it was made but where it is measured from: what was found goes by it still."""
         return self.version <= 1 + self.seeds_version
 
+    @property
+    def may_have_rested(self) -> bool:
+        """Something of it may have been put aside: not where it has no limit, and nobody has said a word since."""
+        return not self.is_as_made or self.limits != Limits()
+
 
 _decoder: Final = msgspec.json.Decoder(Crawl)
 _encoder: Final = msgspec.json.Encoder()

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from sqspider.crawl import Crawl, CrawlRef, State
+from sqspider.crawl import Crawl, CrawlRef, Limits, State
 from sqspider.crawls import CrawlSettings, decode_settings
 from sqspider.frontier import Deferral, Entry, FrontierError, Won
 from sqspider.frontier.aws import AwsFrontier, backoff, counts
@@ -18,6 +18,7 @@ from sqspider.frontier.aws.client import Call
 from sqspider.frontier.aws.counts import QUIET_SECONDS
 from sqspider.frontier.aws.crawl_rows import CRAWLS, MAX_ROW_BYTES
 from sqspider.frontier.aws.crawls import KEPT_MARKS
+from sqspider.frontier.aws.items import PARKED_SHARDS
 from sqspider.frontier.aws.sweep import RESUMED_SECONDS
 from sqspider.message import encode_message
 from sqspider.record import Status
@@ -251,6 +252,22 @@ async def test_who_asks_all_the_time_reads_no_index_of_others(store: AwsStore, m
     calls = calls_of(frontier)
     assert (await frontier.counts(crawl="shop", roughly=True)).open == 3
     assert [call.action for call in calls] == ["BatchGetItem"]
+
+
+async def test_a_crawl_that_only_gets_seeds_is_not_looked_through_by_sweeps(store: AwsStore) -> None:
+    """Each raises its row; but nothing of it was ever put aside."""
+    frontier = await store.open()
+    await made(frontier, NEWS)
+    row = (await frontier.crawls())[0]
+    assert await frontier.save_crawl(replace(row, seeds_version=1))
+    calls = calls_of(frontier)
+    await frontier.sweep()
+    before = [call.action for call in calls].count("Query")
+    row = (await frontier.crawls())[0]
+    assert await frontier.save_crawl(replace(row, limits=Limits(pages=9)))
+    calls.clear()
+    await frontier.sweep()
+    assert [call.action for call in calls].count("Query") == before + len(PARKED_SHARDS)
 
 
 # Seeds.

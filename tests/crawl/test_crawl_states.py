@@ -345,3 +345,17 @@ async def test_what_a_worker_counts_every_few_seconds_is_counted_roughly(host: S
     await put_in(frontier, await made(frontier, limits=Limits(pages=9)), host.url)
     await work(frontier)
     assert {each for each in frontier.asked if each[0]} == {("slow", True), ("news", True)}
+
+
+async def test_what_never_rested_is_not_looked_through_at_each_start(host: Site) -> None:
+    """On AWS to call back what was put aside reads all that is put aside of others."""
+    host.bodies = {"/": b""}
+    frontier = _SlowToPutAside()
+    frontier.asked.set()
+    crawl = await made(frontier)
+    await put_in(frontier, crawl, host.url)
+    await work(frontier)
+    assert not frontier.unparked.is_set()
+    await changed(frontier, settings=replace(SETTINGS, max_depth=3))
+    await work(frontier)
+    assert frontier.unparked.is_set()

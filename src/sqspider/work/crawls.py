@@ -223,6 +223,8 @@ class CrawlRows:
         self._running &= running
         for ref in running - self._running:
             self._running.add(ref)  # first: what is put aside meanwhile may be missed
+            if not self._copies[ref].crawl.may_have_rested:
+                continue
             try:
                 await self._frontier.unpark(ref)
             except BaseException:

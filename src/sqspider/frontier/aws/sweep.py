@@ -39,7 +39,7 @@ class Sweep(Points, Aside, CrawlRows):
         resumed = [
             row.crawl.ref
             for row in await self._crawl_rows()
-            if row.crawl.state is State.RUNNING and row.crawl.version > 1 and row.saved_at > now - RESUMED_SECONDS
+            if row.crawl.state is State.RUNNING and not row.crawl.is_as_made and row.saved_at > now - RESUMED_SECONDS
         ]
         return sum([await self.unpark(ref) for ref in resumed])
 
