@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 
 import msgspec
 import pytest
 import structlog
 
 from sqspider.crawl import CrawlRef, Identity, Limits, State
-from sqspider.frontier import Counts, Delivery, Frontier, FrontierSettings
+from sqspider.frontier import Counts, Delivery, Frontier, FrontierSettings, open_frontier
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.message import Message, encode_message
 from sqspider.record import Reason, Status
@@ -90,6 +93,21 @@ async def test_a_crawl_that_is_removed_while_a_page_is_under_way_is_no_fault(
             await until(lambda: worker.tally.pages or any(line["event"] == "stale_claim" for line in lines))
     assert "internal_error" not in {line["event"] for line in lines}
     assert not await records_of(frontier)
+
+
+@pytest.mark.parametrize("crawl", ["news", None])
+async def test_who_works_on_a_crawl_whose_removal_died_half_way_ends(
+    tmp_path: Path, host: Site, crawl: str | None
+) -> None:
+    """Its records stay open until somebody goes on with the removal."""
+    frontier = await open_frontier(f"sqlite:{tmp_path / 'f.db'}", FrontierSettings(), clock=time.time)
+    await put_in(frontier, await made(frontier), host.url)
+    with closing(sqlite3.connect(tmp_path / "f.db")) as connection, connection:
+        connection.execute("UPDATE crawl SET row = NULL")  # as a removal begins
+    async with Fetcher(AT_HOME) as fetcher, asyncio.timeout(30):
+        await worker_on(frontier, fetcher).run(Mode.UNTIL_EMPTY, crawl=crawl)
+    assert (await frontier.counts(crawl="news")).open == 1
+    await frontier.close()
 
 
 async def test_a_crawl_that_is_made_just_before_its_message_comes_is_found(frontier: Frontier, host: Site) -> None:

@@ -12,11 +12,13 @@ import enum
 import math
 from typing import Final
 
+from sqspider.crawl import CrawlRef
 from sqspider.frontier import Clock, Frontier, FrontierBusyError, Lost, Taken, Won, no_passage
 from sqspider.host import HostRow, Passage
 from sqspider.log import get_logger
 from sqspider.message import BadBody, Message
 from sqspider.politeness import PROBE_POLL_SECONDS, Politeness
+from sqspider.record import DEFAULT_CRAWL
 from sqspider.url import is_cut
 from sqspider.work.allowance import Allowance
 from sqspider.work.crawls import CrawlRows, Known
@@ -288,6 +290,8 @@ class Intake:
         left = (await self._frontier.counts()).open
         for ref in idle:
             left -= (await self._frontier.counts(crawl=ref.name)).open
+        for ref in await _removed_half_way(self._frontier) if left > 0 else ():
+            left -= (await self._frontier.counts(crawl=ref.name)).open
         if left > 0:
             return False
         queue = await self._frontier.queue_stats()
@@ -298,4 +302,11 @@ class Intake:
         ref = self._crawls.named(name)
         if ref is not None and self._crawls.is_idle(ref):
             return True
+        if ref is None and any(removed.name == name for removed in await _removed_half_way(self._frontier)):
+            return True
         return not (await self._frontier.counts(crawl=name)).open
+
+
+async def _removed_half_way(frontier: Frontier) -> list[CrawlRef]:
+    """Crawls of which records are left that nobody can work on. (Of the default one's place some may be loose.)"""
+    return [ref for ref in await frontier.removals() if ref.name != DEFAULT_CRAWL]
