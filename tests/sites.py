@@ -35,6 +35,7 @@ class Site:
 
     def __init__(self, port: int = 0, *, keeps_connections: bool = False) -> None:
         self.bodies: dict[str, Answer | Callable[[Asked], Answer | None]] = {}
+        self.with_bytes: dict[str, str] = {}  # headers of an answer of which only the bytes are given
         self.requests: list[Asked] = []
         site = self
 
@@ -72,7 +73,9 @@ class Site:
                 handler.close_connection = True
                 return
             answer = told
-        status, headers = (200, {"Content-Type": "text/html"}) if isinstance(answer, bytes) else answer
+        status, headers = (
+            (200, {"Content-Type": "text/html", **self.with_bytes}) if isinstance(answer, bytes) else answer
+        )
         body = answer if isinstance(answer, bytes) else b""
         handler.send_response(status)
         for name, value in headers.items():

@@ -416,6 +416,9 @@ def test_what_is_said_of_one_and_of_many(site: Site, folder: Folder) -> None:
     done = folder.run("crawl")
     assert "--again looks whether its pages have changed" in done.stderr
     assert "\n  `sqspider retry --status failed` puts back what failed (1)\n  --crawl NAME" in done.stderr
+    assert (
+        "`sqspider retry --status done` fetches its pages whole, also for links that were left out (2)" in done.stderr
+    )
     assert "cleanup" not in done.stderr  # it would take every other crawl with it
 
 
@@ -429,3 +432,22 @@ def test_what_is_removed_is_what_is_told(site: Site, folder: Folder) -> None:
     assert removed.stderr == ""  # no bar, nor its empty line, where there is no terminal
     assert removed.stdout.startswith("removed the crawl default with 1 record in")
     assert folder.counts() == {"queued": 2}
+
+
+def test_links_that_were_left_out_are_found_by_fetching_a_page_whole(site: Site, folder: Folder) -> None:
+    """A page that has not changed is not sent again by a server that can tell, and so shows no links."""
+    home = site.bodies["/"]
+    assert isinstance(home, bytes)
+
+    def conditional(asked: Asked) -> bytes | tuple[int, dict[str, str]]:
+        return (304, site.with_bytes) if asked.headers.get("If-None-Match") else home
+
+    site.with_bytes = {"ETag": '"1"'}
+    site.bodies["/"] = conditional
+    folder.run("crawl", site.url, *HERE, "--exclude", "/page/")
+    folder.run("crawl", "--unset", "exclude", "--depth", "1")
+    folder.run("crawl", "--again", "--quiet")
+    assert folder.counts() == {"done": 1}
+    assert folder.run("retry", "--status", "done", "--yes").returncode == 0
+    folder.run("crawl", "--quiet")
+    assert folder.counts() == {"done": 1 + PAGES}

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
@@ -51,6 +51,13 @@ log = get_logger(__name__)
 
 def _pages(counts: Counts) -> int:
     return counts.total - counts.open - counts.redirects
+
+
+RETRIED: Final = {
+    Status.DONE: "fetches its pages whole, also for links that were left out",  # a page that has not changed shows none
+    Status.FAILED: "puts back what failed",
+    Status.BLOCKED: "puts back what is blocked",
+}
 
 
 class Again(NamedTuple):
@@ -308,13 +315,11 @@ class CrawlRun:
             raise self._no_urls()
         name = self._order.name
         where = f"the crawl {name} in {self._shared.frontier}"
-        ways = [
-            "--depth goes deeper; --again looks whether its pages have changed, and at the links that were left out"
-        ]
-        for status, what in ((Status.FAILED, "failed"), (Status.BLOCKED, "is blocked")):
+        ways = ["--depth goes deeper; --again looks whether its pages have changed"]
+        for status, what in RETRIED.items():
             if number := known.by_status[status]:
                 retry = go_on(self._shared, name, f"retry --status {status.value}")
-                ways.append(f"`{retry}` puts back what {what} ({number:,})")
+                ways.append(f"`{retry}` {what} ({number:,})")
         done = (
             f"nothing to do: every URL is known and finished in {where} ({counted(known.total, 'record', 'records')})"
         )
