@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from sqspider.record import Outcome, Reason
 from sqspider.url import host_of
 from sqspider.web.fetch import Fetched
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from email.message import Message as Head
 
     from sqspider.work.hand import Visit
+
+TOO_LATE_AT_WALL: Final = Outcome(
+    status=Reason.REDIRECT_LOOP.status,
+    reason=Reason.REDIRECT_LOOP,
+    detail="redirected to itself with a cookie: its host's delay is longer than the lease, in which it would be asked",
+)
+"""What becomes of a URL whose turn with the cookie would come after its claim's end."""
 
 MAX_WALLS: Final = 3  # of one visit, each with other cookies
 MAX_COOKIE_BYTES: Final = 8192  # of the header; servers take no more

@@ -37,7 +37,7 @@ from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Politeness, 
 from sqspider.record import Outcome, Reason
 from sqspider.revisit import conditions_of
 from sqspider.scope import Blocked
-from sqspider.work.cookie_wall import is_at_wall
+from sqspider.work.cookie_wall import TOO_LATE_AT_WALL, is_at_wall
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
@@ -346,12 +346,7 @@ class Visits:
         if until <= visit.claim.lease_until - self._lease_needed:
             self._waiting.put(visit, at=until)
             return
-        detail = (
-            "redirected to itself with a cookie: its host's delay is longer than the lease, in which it would be asked"
-        )
-        self._endings.finish(
-            visit, Outcome(status=Reason.REDIRECT_LOOP.status, reason=Reason.REDIRECT_LOOP, detail=detail)
-        )
+        self._endings.finish(visit, TOO_LATE_AT_WALL)
 
 
 def _headers_of(visit: Visit) -> tuple[str, ...]:
