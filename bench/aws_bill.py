@@ -25,7 +25,7 @@ from aiohttp import web
 from tests.aws.engines import EngineMissingError, Engines
 from tests.aws.store import client_for, create, drop
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws.bill import DOLLARS_A_METRIC_REQUEST, Usage

@@ -26,7 +26,7 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from bench.corpus import BUILD
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import (
     ClaimRequest,
     Deferral,

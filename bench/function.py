@@ -21,7 +21,7 @@ from tests.aws import store
 from tests.aws.engines import Engines
 from tests.end_to_end.runtime import FunctionRuntime, Poller
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Entry, FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.message import Message, encode_message

@@ -19,7 +19,7 @@ from bench.corpus import BUILD, EXCLUDE, Corpus
 from bench.rate import ManyHosts
 from bench.rate import crawl as crawl_all
 from bench.usage import Usage, run
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import ClaimRequest, Entry, Finish, FrontierSettings, Won, open_frontier
 from sqspider.message import Message
 from sqspider.record import Outcome, Status

@@ -11,8 +11,6 @@ What is public is listed in ``__all__``, and imported when it is used.
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from sqspider.version import VERSION
@@ -60,14 +58,3 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'sqspider' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-class _Package(ModuleType):
-    """The function ``crawl`` and the module of a crawl's row have one name: what is said here is the function."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name != "crawl" or not isinstance(value, ModuleType):  # as whoever imports the module would have it
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

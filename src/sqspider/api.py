@@ -19,9 +19,9 @@ import msgspec
 
 from sqspider.arguments import check_lease, noting_what_is_said, order_of, worded, worker_options_of
 from sqspider.checks import check_number, shown
-from sqspider.crawl import Crawl as Row
-from sqspider.crawl import Limits
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl as Row
+from sqspider.crawl_row import Limits
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import IN_MEMORY, Counts, Frontier, FrontierSettings, check_address, open_frontier
 from sqspider.log import get_logger, is_started, start_logging
 from sqspider.meta import encode_meta

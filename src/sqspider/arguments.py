@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from sqspider.checks import check_flag, shown, texts_of
-from sqspider.crawl import check_name
+from sqspider.crawl_row import check_name
 from sqspider.frontier import IN_MEMORY
 from sqspider.orders.order import Order
 from sqspider.orders.said import OPTIONS, RowOption, checked_said

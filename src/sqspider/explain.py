@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from sqspider.crawl import Crawl, State
-from sqspider.crawls import CrawlSettings, compiled
+from sqspider.crawl_row import Crawl, State
+from sqspider.crawl_settings import CrawlSettings, compiled
 from sqspider.export import iso
 from sqspider.frontier import Hosts, Looking
 from sqspider.frontier.port import Crawls

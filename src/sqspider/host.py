@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.record import Outcome, Reason
 
 PROBE_DELAY_SECONDS: Final = 1.0  # between two requests in an incident, at least

@@ -17,8 +17,8 @@ from typing import ClassVar, Final, NamedTuple
 import msgspec
 
 from sqspider.checks import MAX_COUNT, Range, check_numbers
-from sqspider.crawl import CrawlRef
-from sqspider.crawls import MAX_DEPTH, CrawlSettings
+from sqspider.crawl_row import CrawlRef
+from sqspider.crawl_settings import MAX_DEPTH, CrawlSettings
 from sqspider.record import DEFAULT_CRAWL, record_key
 from sqspider.url import FIRST_MAX_URL_BYTES, MAX_URL_BYTES, Refused, canonicalize
 

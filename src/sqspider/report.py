@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple, Protocol
 
 from sqspider.chains import Chain, chains_of
-from sqspider.crawl import Crawl, State
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl, State
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.export import iso, row_of
 from sqspider.frontier import Bill, Counts, Crawls, Hosts, Looking, QueueStats, RobotsRow, WorkerRow
 from sqspider.host import HostRow, delay_for

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from sqspider.crawls import CrawlSettings, compiled
+from sqspider.crawl_settings import CrawlSettings, compiled
 from sqspider.patterns import Search
 from sqspider.record import Reason
 from sqspider.url import Scope, authority_of, directory_of, host_of, in_scope, is_below, registrable_domain

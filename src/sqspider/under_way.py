@@ -14,7 +14,7 @@ from typing import Self
 
 import msgspec
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Frontier
 from sqspider.orders.order import none_named
 from sqspider.orders.start import Start

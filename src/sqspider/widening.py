@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from sqspider.crawl import Crawl, Widening
+from sqspider.crawl_row import Crawl, Widening
 from sqspider.record import Reason, Status, UrlRecord
 from sqspider.url import Scope
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Entry, FrontierSettings, LostReason, SlotDemand
 from sqspider.frontier.aws import AwsFrontier

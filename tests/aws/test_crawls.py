@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from sqspider.crawl import Crawl, CrawlRef, Limits, State
-from sqspider.crawls import CrawlSettings, decode_settings
+from sqspider.crawl_row import Crawl, CrawlRef, Limits, State
+from sqspider.crawl_settings import CrawlSettings, decode_settings
 from sqspider.frontier import Deferral, Entry, FrontierError, Won
 from sqspider.frontier.aws import AwsFrontier, backoff, counts
 from sqspider.frontier.aws.aside import ASIDE_SECONDS

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqspider.crawl import Crawl
+from sqspider.crawl_row import Crawl
 from sqspider.frontier import Entry
 from sqspider.frontier.aws.attributes import plain, s, typed
 from sqspider.frontier.aws.items import is_record

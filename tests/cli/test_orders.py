@@ -12,7 +12,7 @@ import pytest
 
 from sqspider.cli.crawl import crawl
 from sqspider.cli.order import config_note, prepared
-from sqspider.crawl import Crawl, Identity, State
+from sqspider.crawl_row import Crawl, Identity, State
 from sqspider.frontier import Entry, FrontierSettings
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.orders import consent

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from sqspider.cli.config_file import FORBIDDEN, as_toml, config_for, read_config, whole
 from sqspider.cli.said import options_of, said_in, with_said
-from sqspider.crawl import Crawl, Identity, Limits, State
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl, Identity, Limits, State
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.orders.changes import changes_of, words_of
 from sqspider.orders.said import NEW, OPTIONS, written
 from sqspider.url import Scope

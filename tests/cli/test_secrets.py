@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pytest
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import FrontierError, FrontierSettings, FrontierUnavailableError
 from sqspider.frontier.aws import AwsFrontier, signing
 from sqspider.frontier.aws.client import _error

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from sqspider.crawl import Crawl, Identity
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl, Identity
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Frontier
 from sqspider.record import UrlRecord
 from sqspider.url import Scope

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.host import with_orders
 from sqspider.record import Status

@@ -20,7 +20,7 @@ import msgspec
 import pytest
 
 import sqspider
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import (
     Admission,

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sqspider.crawl import Identity
+from sqspider.crawl_row import Identity
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.log import start_logging

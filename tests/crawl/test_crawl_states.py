@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import structlog
 
-from sqspider.crawl import CrawlRef, Identity, Limits, State
+from sqspider.crawl_row import CrawlRef, Identity, Limits, State
 from sqspider.frontier import Counts, Delivery, Frontier, FrontierSettings, open_frontier
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.message import Message, encode_message

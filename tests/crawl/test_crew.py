@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import (
     ClaimRequest,
     Ends,

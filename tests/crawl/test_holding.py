@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import structlog
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import ClaimRequest, Entry, Finish, Hold, Traits, Won
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.message import Message, decode_message

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import ClaimRequest, Lost, LostReason, Traits, Won
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.web.fetch import FetchOptions

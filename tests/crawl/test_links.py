@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import FrontierSettings, open_frontier
 from sqspider.record import Status
 from sqspider.url import MAX_URL_BYTES, Scope

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.host import HostRow, with_orders
 from sqspider.message import Message

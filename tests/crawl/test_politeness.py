@@ -27,7 +27,7 @@ from bench.politeness import LET_GO_SECONDS, judge, many_hosts, one_big_host
 from sqspider import crawl as sqspider_crawl
 from sqspider import host as hosts
 from sqspider import host_trouble
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Deferral, Frontier, FrontierSettings, RobotsRow, SlotDemand, open_frontier
 from sqspider.host import HostRow, RobotsAccess, with_orders
 from sqspider.host_trouble import FAILURES_TO_REST, GIVE_UP_PROBES, Stage, stage_of

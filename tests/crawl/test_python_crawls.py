@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 import sqspider
-from sqspider.crawl import Crawl, CrawlRef, State
+from sqspider.crawl_row import Crawl, CrawlRef, State
 from sqspider.frontier import Entry, Frontier, FrontierSettings, open_frontier
 from sqspider.message import Message, encode_message
 from sqspider.orders import consent

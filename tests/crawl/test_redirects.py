@@ -17,7 +17,7 @@ import pytest
 
 from sqspider import crawl as sqspider_crawl
 from sqspider.chains import MAX_CHAIN, chains_of
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.export import row_of
 from sqspider.frontier import Ends, Entry, FrontierSettings, Taking, Turned, TurningFrontier
 from sqspider.frontier.memory import MemoryFrontier

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.politeness import MAX_HOPS
 from sqspider.record import UrlRecord

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import ClaimRequest, Delivery, Frontier, FrontierSettings, Won, open_frontier
 from sqspider.host import with_orders
 from sqspider.message import Message, decode_message

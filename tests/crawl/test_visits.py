@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sqspider.again import Choice, put_back
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.record import Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import pytest
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Delivery, Entry, Frontier
 from sqspider.message import Message, decode_message
 from sqspider.record import UrlRecord

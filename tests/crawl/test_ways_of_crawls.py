@@ -10,8 +10,8 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from sqspider.crawl import Crawl, CrawlRef
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl, CrawlRef
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Delivery, Entry, Frontier
 from sqspider.message import Message, decode_message
 from sqspider.record import Status, UrlRecord, record_key

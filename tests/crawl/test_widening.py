@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 import pytest
 
-from sqspider.crawl import Crawl, State
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl, State
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Entry, FrontierSettings
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.record import Outcome, Reason, Status

@@ -13,7 +13,7 @@ from typing import Final
 
 from aiohttp import web
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.message import Message, encode_message

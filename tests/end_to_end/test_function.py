@@ -16,7 +16,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws.transport import SQS

@@ -9,7 +9,7 @@ import pytest
 
 from sqspider import again
 from sqspider.again import Choice, Kind, PutBack, found, put_back
-from sqspider.crawl import Crawl, Identity
+from sqspider.crawl_row import Crawl, Identity
 from sqspider.frontier import Entry, Frontier, RobotsRow, Won
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.host import HostRow, RobotsAccess, with_orders

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Deferral, Delivery, Entry, Finish, Frontier, Lost, LostReason, Won
 from sqspider.message import Message, encode_message
 from sqspider.record import LIFE, Operation, Outcome, Reason, Status

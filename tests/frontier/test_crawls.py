@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 import pytest
 
-from sqspider.crawl import Crawl, CrawlRef, Limits, State
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl, CrawlRef, Limits, State
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Deferral, Delivery, Entry, Frontier, LostReason, Taking, Won
 from sqspider.frontier.port import TurningFrontier
 from sqspider.frontier.sqlite.check import check_file

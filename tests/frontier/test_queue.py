@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Deferral, Entry, Frontier
 from sqspider.message import Message, encode_message
 from sqspider.record import Status

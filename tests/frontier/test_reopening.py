@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Deferral, Entry, Finish, Frontier, LostReason
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.message import Message

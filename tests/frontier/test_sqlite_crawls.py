@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 import pytest
 
-from sqspider.crawl import Crawl, State
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl, State
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Deferral, Entry, FrontierUnavailableError, LostReason
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite import crawls as stepwise

@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 from sqspider.cli.main import run
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import (
     Ends,
     Entry,

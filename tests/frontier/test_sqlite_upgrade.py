@@ -18,8 +18,8 @@ from typing import Any, Final, NamedTuple
 import pytest
 from structlog.testing import capture_logs
 
-from sqspider.crawl import Crawl
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Entry, Finish, Frontier, FrontierUnavailableError, Outlinks
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite import file as sqlite_file

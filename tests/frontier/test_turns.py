@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import msgspec
 import pytest
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import (
     ClaimRequest,
     Deferral,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Delivery, Entry, Finish, Frontier, Onward, Outlinks, Won
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.ways import (

@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 import pytest
 
-from sqspider.crawl import Crawl
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Delivery, Entry, Finish, Frontier, Outlinks
 from sqspider.record import Kept, Outcome, Status, record_key
 from sqspider.url import Scope

@@ -19,8 +19,8 @@ from typing import Any, Final
 import structlog
 
 from sqspider import retry
-from sqspider.crawl import Crawl
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Entry, FrontierBusyError, FrontierUnavailableError
 from sqspider.host import with_orders
 from sqspider.record import DEFAULT_CRAWL, Outcome, Reason, Status, UrlRecord

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Entrance, Entry, FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.aws.client import Call

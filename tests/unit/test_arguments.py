@@ -16,8 +16,8 @@ import structlog
 
 import sqspider
 from sqspider.cli.crawl import crawl as command
-from sqspider.crawl import Crawl, Identity, Limits
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl, Identity, Limits
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.lambda_handler import FunctionSettings
 from sqspider.orders.said import OPTIONS
 from sqspider.url import Scope

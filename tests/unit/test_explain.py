@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from sqspider.crawl import Crawl, Identity, State
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl, Identity, State
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.explain import Explanation, Fate, NotKnownError, Terms, explanation_of
 from sqspider.frontier import Entry, Frontier, RobotsRow
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore

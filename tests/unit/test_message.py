@@ -14,8 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqspider.checks import Range
-from sqspider.crawl import CrawlRef
-from sqspider.crawls import MAX_DEPTH, MAX_PATTERN_CHARACTERS, MAX_PATTERNS, MAX_PATTERNS_BYTES, CrawlSettings, compiled
+from sqspider.crawl_row import CrawlRef
+from sqspider.crawl_settings import (
+    MAX_DEPTH,
+    MAX_PATTERN_CHARACTERS,
+    MAX_PATTERNS,
+    MAX_PATTERNS_BYTES,
+    CrawlSettings,
+    compiled,
+)
 from sqspider.message import MAX_BODY_CHARACTERS, BadBody, Message, decode_message, encode_message
 from sqspider.url import FIRST_MAX_URL_BYTES, MAX_URL_BYTES, canonicalize
 from sqspider.web.options import FetchOptions

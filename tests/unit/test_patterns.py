@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from sqspider.crawls import compiled
+from sqspider.crawl_settings import compiled
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import FrontierSettings, open_frontier
 from sqspider.message import BadBody, Message, decode_message

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from sqspider import report
-from sqspider.crawl import Crawl, Identity
+from sqspider.crawl_row import Crawl, Identity
 from sqspider.export import FIELDS
 from sqspider.frontier import Entry, FrontierSettings, RobotsRow
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.host import (
     LONGEST_CRAWL_DELAY_SECONDS,
     PROBE_DELAY_SECONDS,

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sqspider.crawl import Crawl, Identity, decode_crawl, encode_crawl
+from sqspider.crawl_row import Crawl, Identity, decode_crawl, encode_crawl
 from sqspider.redact import redact
 from sqspider.secret import Secret
 from sqspider.work.secrets import MAX_FILE_BYTES, SecretError, Secrets

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sqspider.crawl import check_name
+from sqspider.crawl_row import check_name
 from sqspider.frontier.aws.table import MAX_KEY_BYTES
 from sqspider.message import BadBody, decode_message
 from sqspider.record import Reason, record_key

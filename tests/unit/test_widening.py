@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from sqspider.crawl import Crawl, Identity, Widening
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl, Identity, Widening
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.widening import SEEN_SECONDS, comes_back, widened

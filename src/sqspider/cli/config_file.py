@@ -20,7 +20,7 @@ import click
 
 from sqspider.checks import shown
 from sqspider.cli.said import options_of, proposal
-from sqspider.crawl import Crawl, check_name
+from sqspider.crawl_row import Crawl, check_name
 from sqspider.orders.order import ConfigFile
 from sqspider.orders.said import NEW, OPTIONS, TO_ORIGINS, written
 from sqspider.record import DEFAULT_CRAWL

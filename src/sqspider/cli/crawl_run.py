@@ -30,7 +30,7 @@ from sqspider.cli.verdict import seeds_are_good
 from sqspider.cli.widening import come_back
 from sqspider.cli.wording import counted
 from sqspider.cli.worker import run_worker, worker_for
-from sqspider.crawl import Crawl, State
+from sqspider.crawl_row import Crawl, State
 from sqspider.export import export_rows
 from sqspider.frontier import Counts, Frontier
 from sqspider.log import get_logger

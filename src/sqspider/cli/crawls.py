@@ -29,7 +29,7 @@ from sqspider.cli.sections import Group
 from sqspider.cli.shared import Shared, pass_shared, shared_options
 from sqspider.cli.widening import come_back
 from sqspider.cli.wording import counted
-from sqspider.crawl import Crawl, CrawlRef, State, check_name
+from sqspider.crawl_row import Crawl, CrawlRef, State, check_name
 from sqspider.export import iso
 from sqspider.frontier import Frontier
 from sqspider.orders import consent

@@ -31,8 +31,8 @@ from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.start import checked_start, to_start
 from sqspider.cli.widening import come_back
-from sqspider.crawl import Crawl
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Frontier
 from sqspider.orders.order import Order
 from sqspider.orders.said import NEW

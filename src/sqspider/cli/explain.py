@@ -15,7 +15,7 @@ from sqspider.cli.order import no_crawl
 from sqspider.cli.said import said_in, with_said
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
-from sqspider.crawl import Crawl
+from sqspider.crawl_row import Crawl
 from sqspider.explain import Explanation, Fate, NotKnownError, Terms, explanation_of
 from sqspider.frontier import Frontier
 from sqspider.orders.said import NEW

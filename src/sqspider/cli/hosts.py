@@ -15,7 +15,7 @@ from sqspider.cli.frontier import opened
 from sqspider.cli.options import host_name, within
 from sqspider.cli.sections import Group
 from sqspider.cli.shared import Shared, pass_shared, shared_options
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.host import with_orders
 from sqspider.host_trouble import as_of
 from sqspider.report import HostReport

@@ -14,8 +14,8 @@ import click
 
 from sqspider.cli.options import advised
 from sqspider.cli.sections import all_of
-from sqspider.crawl import Crawl
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Entry, Frontier
 from sqspider.url import Refused, without_tracking
 from sqspider.work.lists import LIST_FORMATS, Listed, ListError, RefusedLine, list_format_of, read_list

@@ -14,8 +14,8 @@ import click
 
 from sqspider.checks import MAX_COUNT, Range
 from sqspider.cli.sections import all_of, section
-from sqspider.crawl import Limits, check_name
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Limits, check_name
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.secret import IN_PYTHON
 from sqspider.url import Refused, Scope, canonical_host, canonicalize, origin_of
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions

@@ -10,7 +10,7 @@ from sqspider.cli.config_file import config_for, whole
 from sqspider.cli.options import checked
 from sqspider.cli.said import checked_said, said_in, with_origins, with_said
 from sqspider.cli.shared import Shared
-from sqspider.crawl import Crawl
+from sqspider.crawl_row import Crawl
 from sqspider.frontier import Frontier
 from sqspider.orders import consent, order
 from sqspider.orders.changes import changes_of, words_of

@@ -22,7 +22,7 @@ from sqspider.cli.frontier import opened
 from sqspider.cli.processes import SELF
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Frontier
 from sqspider.message import Message, encode_message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sqspider.cli.wording import counted
-from sqspider.crawl import Crawl
+from sqspider.crawl_row import Crawl
 from sqspider.frontier import Frontier
 from sqspider.work.widening import bring_back
 

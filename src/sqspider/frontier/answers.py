@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from sqspider.crawl import Crawl, CrawlRef
+from sqspider.crawl_row import Crawl, CrawlRef
 from sqspider.frontier.values import ClaimRequest, Counts, Entry, Finish, Hold, Lost, LostReason, Retry, Won
 from sqspider.host import sums_of
 from sqspider.message import Message

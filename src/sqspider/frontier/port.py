@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from sqspider.crawl import Crawl, CrawlRef
+from sqspider.crawl_row import Crawl, CrawlRef
 from sqspider.figures import Point, Sample
 from sqspider.frontier.values import (
     Bill,

@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
-from sqspider.crawl import CrawlRef
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import CrawlRef
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.host import Exit, HostRow, Passage, RobotsAccess
 from sqspider.message import BadBody, Message
 from sqspider.record import Kept, Outcome, Reason, Status, record_key

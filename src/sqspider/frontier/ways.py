@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from sqspider.crawls import MAX_DEPTH, measured_from
+from sqspider.crawl_settings import MAX_DEPTH, measured_from
 from sqspider.frontier.values import Entry, Onward, Outlinks
 from sqspider.message import Message
 from sqspider.record import Outcome, Reason, Status, record_key

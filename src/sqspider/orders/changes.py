@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqspider.crawl import Crawl
+from sqspider.crawl_row import Crawl
 from sqspider.orders.said import NEW, OPTIONS, RowOption, written
 from sqspider.redact import redact
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from sqspider.crawl import Crawl, Identity
+from sqspider.crawl_row import Crawl, Identity
 from sqspider.redact import redact
 from sqspider.work.allowed import Allowed, NotAllowedError, sends_secrets
 

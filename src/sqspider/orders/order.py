@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from sqspider.crawl import Crawl, Identity, State
+from sqspider.crawl_row import Crawl, Identity, State
 from sqspider.frontier import Frontier
 from sqspider.log import get_logger
 from sqspider.orders import consent

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from sqspider.crawl import Crawl, Identity
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl, Identity
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.url import Scope, origin_of
 
 

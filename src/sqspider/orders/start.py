@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from sqspider import secret
-from sqspider.crawl import Crawl, Identity
+from sqspider.crawl_row import Crawl, Identity
 from sqspider.web.options import FetchOptions
 from sqspider.work.allowed import Allowed, NotAllowedError, fetch_options
 from sqspider.work.secrets import SecretError, Secrets

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Final
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Clock, Hosts
 from sqspider.host import HostRow
 from sqspider.message import Message

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from sqspider import host as hosts
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Clock, Hosts, RobotsRow
 from sqspider.frontier.batcher import Batcher
 from sqspider.host import RobotsAccess

@@ -9,7 +9,7 @@ import asyncio
 from collections import OrderedDict
 from typing import Final
 
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Clock, FrontierError, Hosts
 from sqspider.host import RobotsAccess
 from sqspider.log import get_logger

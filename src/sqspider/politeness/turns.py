@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from sqspider import host, host_trouble
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Clock, Hosts, SlotDemand
 from sqspider.frontier.batcher import Batcher
 from sqspider.host import HostRow, Passage

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from sqspider import secret
-from sqspider.crawl import Identity
+from sqspider.crawl_row import Identity
 from sqspider.web.options import FetchOptions
 from sqspider.work.secrets import SecretError, Secrets
 

@@ -7,7 +7,7 @@ from random import Random
 
 import msgspec
 
-from sqspider.crawl import Crawl, CrawlRef
+from sqspider.crawl_row import Crawl, CrawlRef
 from sqspider.frontier import Crawls
 
 # What is written while a crawl runs, or as an order is seen through, and is none itself.

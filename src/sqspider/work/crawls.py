@@ -23,8 +23,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from sqspider.crawl import Crawl, CrawlRef, State
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl, CrawlRef, State
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Clock, Counts, Frontier, Looking
 from sqspider.log import get_logger
 from sqspider.message import Message

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from sqspider import secret
-from sqspider.crawl import Crawl, Identity
+from sqspider.crawl_row import Crawl, Identity
 from sqspider.politeness import Agent
 from sqspider.politeness.agent import place_of
 from sqspider.politeness.network import Network

@@ -12,7 +12,7 @@ import enum
 import math
 from typing import Final
 
-from sqspider.crawl import CrawlRef
+from sqspider.crawl_row import CrawlRef
 from sqspider.frontier import Clock, Frontier, FrontierBusyError, Lost, Taken, Won, no_passage
 from sqspider.host import HostRow, Passage
 from sqspider.log import get_logger

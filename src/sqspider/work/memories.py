@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from sqspider.crawls import MAX_DEPTH
+from sqspider.crawl_settings import MAX_DEPTH
 from sqspider.frontier import Entry, Frontier, FrontierBusyError
 from sqspider.work.cookie_wall import Promised
 

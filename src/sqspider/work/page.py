@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from sqspider.crawls import MAX_DEPTH, measured_from
+from sqspider.crawl_settings import MAX_DEPTH, measured_from
 from sqspider.frontier import Entry, Onward, Outlinks
 from sqspider.frontier.ways import Way, is_within_depth, way_on
 from sqspider.message import Message

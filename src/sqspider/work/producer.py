@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Final
 
-from sqspider.crawl import CrawlRef
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import CrawlRef
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Entry, Frontier
 from sqspider.work.lists import Listed, RefusedLine
 from sqspider.work.seeding import add_seeds, is_measured

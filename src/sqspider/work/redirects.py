@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from sqspider.crawls import measured_from
+from sqspider.crawl_settings import measured_from
 from sqspider.frontier import Entry
 from sqspider.message import Message
 from sqspider.record import Reason

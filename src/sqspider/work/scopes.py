@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqspider.crawl import Crawl, CrawlRef
+from sqspider.crawl_row import Crawl, CrawlRef
 from sqspider.frontier import Clock, Frontier
 from sqspider.log import get_logger
 from sqspider.message import Message

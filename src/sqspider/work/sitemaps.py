@@ -13,8 +13,8 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from sqspider import retry
-from sqspider.crawl import Crawl
-from sqspider.crawls import CrawlSettings, measured_from
+from sqspider.crawl_row import Crawl
+from sqspider.crawl_settings import CrawlSettings, measured_from
 from sqspider.frontier import Clock, Entry, Frontier
 from sqspider.message import Message
 from sqspider.patterns import TooSlowError

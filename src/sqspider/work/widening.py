@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from sqspider.crawl import Crawl, Widening
+from sqspider.crawl_row import Crawl, Widening
 from sqspider.frontier import Frontier
 from sqspider.record import Status
 from sqspider.widening import SEEN_SECONDS, comes_back

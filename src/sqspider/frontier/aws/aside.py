@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from sqspider.crawl import CrawlRef
+from sqspider.crawl_row import CrawlRef
 from sqspider.frontier.answers import next_look, not_before
 from sqspider.frontier.aws.attributes import Item, n, number, s, text
 from sqspider.frontier.aws.batches import batches, together

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from sqspider.crawl import CrawlRef
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import CrawlRef
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier.answers import (
     Claimant,
     claim_told,

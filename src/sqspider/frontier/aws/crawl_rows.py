@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from sqspider.crawl import Crawl, CrawlRef, decode_crawl, encode_crawl
+from sqspider.crawl_row import Crawl, CrawlRef, decode_crawl, encode_crawl
 from sqspider.frontier.answers import is_current, saved_crawl
 from sqspider.frontier.aws.attributes import Item, s, text
 from sqspider.frontier.aws.errors import AwsError, Meaning

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from sqspider.crawl import CrawlRef
+from sqspider.crawl_row import CrawlRef
 from sqspider.frontier.answers import uncounted
 from sqspider.frontier.aws.attributes import Item, s, text, texts
 from sqspider.frontier.aws.batches import batches, together

@@ -30,8 +30,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from sqspider.crawl import CrawlRef
-from sqspider.crawls import CrawlSettings, decode_settings, encode_settings
+from sqspider.crawl_row import CrawlRef
+from sqspider.crawl_settings import CrawlSettings, decode_settings, encode_settings
 from sqspider.frontier.answers import Claimant
 from sqspider.frontier.aws.attributes import Item, n, number, optional, plain, s, text, typed
 from sqspider.frontier.aws.table import MAX_KEY_BYTES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqspider.crawl import State
+from sqspider.crawl_row import State
 from sqspider.frontier.aws.aside import Aside
 from sqspider.frontier.aws.attributes import n, number
 from sqspider.frontier.aws.batches import together

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from sqspider.crawl import Crawl, CrawlRef
+from sqspider.crawl_row import Crawl, CrawlRef
 from sqspider.frontier.answers import is_current, saved_crawl
 from sqspider.frontier.memory.part import Part, operation
 from sqspider.frontier.shares import Run, shared

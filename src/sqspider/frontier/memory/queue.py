@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from sqspider.crawl import CrawlRef
+from sqspider.crawl_row import CrawlRef
 from sqspider.frontier.answers import MOST_LOOKED_AT, is_dead
 from sqspider.frontier.memory.journal import Journal, Kept
 from sqspider.frontier.values import Delivery, QueueStats

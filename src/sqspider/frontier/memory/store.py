@@ -14,8 +14,8 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from sqspider.crawl import Crawl, CrawlRef
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_row import Crawl, CrawlRef
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.figures import Sample
 from sqspider.frontier.answers import counted, counted_for, is_current, is_held, uncounted
 from sqspider.frontier.memory.journal import Journal, Kept

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sqspider.crawl import Crawl, CrawlRef, State, decode_crawl, encode_crawl
+from sqspider.crawl_row import Crawl, CrawlRef, State, decode_crawl, encode_crawl
 from sqspider.frontier.answers import saved_crawl, uncounted
 from sqspider.frontier.shares import Run, decode_run, encode_run, shared
 from sqspider.frontier.sqlite.clock import raise_generation

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
-from sqspider.crawl import CrawlRef, decode_crawl
-from sqspider.crawls import CrawlSettings, encode_settings
+from sqspider.crawl_row import CrawlRef, decode_crawl
+from sqspider.crawl_settings import CrawlSettings, encode_settings
 from sqspider.frontier.answers import counted, is_due
 from sqspider.frontier.sqlite.connection import Transaction
 from sqspider.frontier.sqlite.keys import new_key_of, with_keys

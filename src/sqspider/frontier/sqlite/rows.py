@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from sqspider.checks import check_numbers
-from sqspider.crawl import CrawlRef
-from sqspider.crawls import CrawlSettings, decode_settings
+from sqspider.crawl_row import CrawlRef
+from sqspider.crawl_settings import CrawlSettings, decode_settings
 from sqspider.frontier.sqlite.errors import NOT_UTF8, damaged
 from sqspider.frontier.sqlite.keys import key_or_none
 from sqspider.frontier.values import DeadLetter, RobotsRow, WorkerRow

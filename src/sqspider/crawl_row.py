@@ -23,7 +23,7 @@ import msgspec
 
 from sqspider import secret
 from sqspider.checks import Range, check_flags, check_header, check_line, check_numbers, optional, shown
-from sqspider.crawls import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.record import Reason
 from sqspider.redact import redact_url
 from sqspider.url import canonicalize, origin_of
