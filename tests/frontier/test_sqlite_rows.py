@@ -34,7 +34,7 @@ from sqspider.frontier.sqlite.rows import STEP, pack, unpack
 from sqspider.frontier.sqlite.turns import MOST_LOOKS
 from sqspider.host import HostRow
 from sqspider.message import Message, encode_message
-from sqspider.record import Outcome, Reason, Status
+from sqspider.record import Kept, Outcome, Reason, Status
 from sqspider.url import host_of
 
 from .kit import (
@@ -165,6 +165,51 @@ async def test_every_column_can_be_filled(frontier: Frontier, tmp_path: Path) ->
     assert (record.outcome, record.visit) == (outcome, 4)
     assert (await frontier.counts()).redirects == 1
     assert sound(tmp_path)
+
+
+async def test_a_file_is_sound_over_visits(frontier: Frontier, tmp_path: Path) -> None:
+    """The sums of a host are of all visits, those of records of the last ones."""
+    await frontier.enqueue([Entry(url=url(name)) for name in "ab"])
+    for visit in range(2):
+        for name in "ab":
+            delivery = await take_one(frontier)
+            outcome = Outcome(status=Status.DONE, http_status=200, bytes=7, title=name)
+            assert await finish_one(frontier, await win(frontier, delivery, claim=f"{visit}{name}"), delivery, outcome)
+            assert sound(tmp_path)
+        assert await frontier.reopen([url("a"), url("b")]) == [True, True]
+        assert sound(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "f.db", isolation_level=None)) as connection:
+        connection.execute(
+            "UPDATE host SET done = done - 1"
+        )  # fewer than there were: more may have been of a crawl that went
+    assert "of 4 visits" in " ".join(check_file(str(tmp_path / "f.db")).faults)
+
+
+@pytest.mark.parametrize("damage", ["outcome = x'00'", "outcome = NULL", "status = 3", "visit = 'x'", "crawl = 99"])
+async def test_a_damaged_record_is_not_reopened(frontier: Frontier, tmp_path: Path, damage: str) -> None:
+    """Nobody could take it out of the sums, or go on from it; those beside it are."""
+    await frontier.enqueue([Entry(url=url(name)) for name in "ab"])
+    for name in "ab":
+        delivery = await take_one(frontier)
+        await finish_one(frontier, await win(frontier, delivery, claim=name), delivery)
+    with closing(sqlite3.connect(tmp_path / "f.db", isolation_level=None)) as connection:
+        connection.execute(f"UPDATE record SET {damage} WHERE id = 1")
+    assert await frontier.reopen([url("a"), url("b")]) == [False, True]
+
+
+async def test_what_is_kept_and_damaged_is_asked_for_whole(frontier: Frontier, tmp_path: Path) -> None:
+    await frontier.enqueue([Entry(url=url("a"))])
+    delivery = await take_one(frontier)
+    claim = await win(frontier, delivery)
+    kept = Kept(etag="x")
+    done = Outcome(status=Status.DONE, http_status=200)
+    assert await frontier.finish([Finish(claim=claim, delivery=delivery, outcome=done, kept=kept)]) == [True]
+    assert (await record_of(frontier, url("a"))).kept == kept
+    with closing(sqlite3.connect(tmp_path / "f.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE record SET validators = x'92'")
+    assert (await record_of(frontier, url("a"))).kept is None
+    assert await frontier.reopen([url("a")], if_changed=True) == [True]
+    assert (await win(frontier, await take_one(frontier), claim="c2")).kept == Kept(good=done)
 
 
 async def test_a_person_can_read_it(frontier: Frontier, tmp_path: Path) -> None:
