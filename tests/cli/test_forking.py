@@ -200,5 +200,5 @@ def test_what_is_written_and_said_is_as_by_one_worker(
     assert json.loads(done.stdout)["records"] == known  # one document: no copy of it was left in a worker
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert len({row["url"] for row in rows}) == len(rows) == known
-    assert f"{known} rows written to rows.jsonl" in done.stderr
+    assert f"{known} {'row' if known == 1 else 'rows'} written to rows.jsonl" in done.stderr
     assert (f"{seed}: failed" in done.stderr) == bool(status)
