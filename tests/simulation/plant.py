@@ -46,8 +46,8 @@ PLANTS: Final[dict[str, Change]] = {
     ),
     "held until it was dealt with": Change(
         "work",
-        "self.holding.hold(visit, outcome, links, visited)",
-        "self.end(visit, outcome, links, visited)",
+        "self.holding.hold(visit, outcome, links, visited, outlinks)",
+        "self.end(visit, outcome, links, visited, outlinks)",
     ),
     "unended": Change(ANSWERS, "unended=record.unended + 1,", "unended=record.unended,"),
     "unused claims": Change(ANSWERS, "claim.unended - 1 if retry.is_unused else 0", "0"),
@@ -70,8 +70,8 @@ PLANTS: Final[dict[str, Change]] = {
     ),
     "nearer ways of what is visited": Change(
         MEMORY,
-        "        self._follow(self._store.records[record.url],",
-        "        0 and self._follow(self._store.records[record.url],",
+        "        self._follow(self._store.records[record.key],",
+        "        0 and self._follow(self._store.records[record.key],",
     ),
     "what is recorded and no nearer": Change(
         "work",
@@ -94,7 +94,7 @@ PLANTS: Final[dict[str, Change]] = {
     ),
     "dead letters": Change(ANSWERS, "return receives >= max_receives", "return receives >= 1_000_000"),
     "sweeps": Change("work", "        await asyncio.sleep(every_seconds)\n", "        await asyncio.sleep(1e9)\n"),
-    "orphan test": Change(MEMORY, "record.enqueued_at if store.queue.holds(record.url) else None", "None"),
+    "orphan test": Change(MEMORY, "record.enqueued_at if store.queue.holds(record.key) else None", "None"),
     "due_at moved on": Change(
         ANSWERS, "return now + max(due_seconds, min(waited, LONGEST_LOOK_AGAIN_SECONDS))", "return now"
     ),
