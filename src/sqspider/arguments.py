@@ -46,7 +46,7 @@ def noting_what_is_said(
 
     @functools.wraps(begin)
     def noting(self: _Self, *args: _P.args, **said: _P.kwargs) -> None:
-        self._are_said = frozenset(said)  # type: ignore[attr-defined]
+        self._are_said = frozenset(said)  # type: ignore[attr-defined] # of whatever class it is
         begin(self, *args, **said)
 
     return cast(Callable[Concatenate[_Self, _P], None], noting)

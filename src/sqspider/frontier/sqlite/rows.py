@@ -140,13 +140,13 @@ def pack_kept(kept: Kept | None) -> bytes | None:
     """What is kept from visit to visit, but for when it changed: that has a column of its own."""
     if kept is None:
         return None
-    good = None
+    good: tuple[bytes, bytes | None, str | None, str | None] | None = None
     if kept.good is not None:
         outcome, digest, redirect_to = pack(kept.good)
-        is_text = isinstance(digest, str)
         assert outcome is not None
-        good = (outcome, None if is_text else digest, digest if is_text else None, redirect_to)
-    return _packer.encode(_PackedKept(kept.etag, kept.last_modified, kept.changes, good))  # type: ignore[arg-type]
+        as_bytes, as_text = (None, digest) if isinstance(digest, str) else (digest, None)
+        good = (outcome, as_bytes, as_text, redirect_to)
+    return _packer.encode(_PackedKept(kept.etag, kept.last_modified, kept.changes, good))
 
 
 def unpack_kept(packed: bytes | None, changed_at: float | None) -> Kept | None:
