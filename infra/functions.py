@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from aws_cdk import Duration, Names, RemovalPolicy
+from aws_cdk import Duration, Names, RemovalPolicy, SecretValue
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
@@ -32,16 +32,18 @@ def functions_of(
 ) -> Functions:
     """The functions of a stack, and what calls them."""
 
-    def function(name: str, handler: str, allowed: tuple[str, ...]) -> lambda_.Function:
+    def function(
+        name: str, handler: str, allowed: tuple[str, ...], secrets: dict[str, str] | None = None
+    ) -> lambda_.Function:
         log_group = _log_group(scope, name, settings.log_days)
         role = iam.Role(scope, f"{name}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         log_group.grant_write(role)
         for statement in statements(allowed, queues, table):
             role.add_to_policy(statement)
-        places = {"TABLE_NAME": table.table_name, "QUEUE_URL": queues.queue.queue_url}
-        return _function(scope, name, settings, code=code, handler=handler, places=places, role=role, logs=log_group)
+        own = {"TABLE_NAME": table.table_name, "QUEUE_URL": queues.queue.queue_url, **(secrets or {})}
+        return _function(scope, name, settings, code=code, handler=handler, own=own, role=role, logs=log_group)
 
-    crawl = function("Crawl", "sqspider.lambda_handler.handler", CRAWL_ACTIONS)
+    crawl = function("Crawl", "sqspider.lambda_handler.handler", CRAWL_ACTIONS, _secrets_of(settings))
     # CDK's own event source would grant the role a second time what it has. The name is the one that it gives:
     # by another, a stack that stands could not be updated, for AWS takes one mapping of a queue to a function.
     crawl.add_event_source_mapping(
@@ -61,6 +63,13 @@ def functions_of(
     return Functions(crawl, sweep)
 
 
+def _secrets_of(settings: StackSettings) -> dict[str, str]:
+    """Variables whose values CloudFormation looks up in AWS Secrets Manager as it deploys: the template has none."""
+    return {
+        variable: SecretValue.secrets_manager(id_).unsafe_unwrap() for variable, id_ in settings.secret_ids().items()
+    }
+
+
 def _log_group(scope: Construct, name: str, days: int) -> logs.LogGroup:
     retention = logs.RetentionDays[LOG_DAYS[days]]
     return logs.LogGroup(scope, f"{name}Log", retention=retention, removal_policy=RemovalPolicy.DESTROY)
@@ -73,7 +82,7 @@ def _function(
     *,
     code: lambda_.Code,
     handler: str,
-    places: dict[str, str],
+    own: dict[str, str],
     role: iam.Role,
     logs: logs.LogGroup,
 ) -> lambda_.Function:
@@ -87,7 +96,7 @@ def _function(
         handler=handler,
         memory_size=settings.memory_mb,
         timeout=Duration.seconds(settings.timeout_seconds),
-        environment={**places, **settings.function_settings().to_environment()},
+        environment={**own, **settings.function_settings().to_environment()},
         role=role,
         log_group=logs,
         # A crawler feeds its own queue: without this, Lambda stops a URL after about 16 rounds.

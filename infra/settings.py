@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import typing
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
+from sqspider.crawl_row import Identity
 from sqspider.lambda_handler import FunctionSettings, end_seconds
+from sqspider.secret import ENVIRONMENT_PREFIX, check_secret
 from sqspider.work.options import WorkerOptions
 
 # What CloudWatch Logs takes, by the names in CDK's list.
@@ -26,6 +29,7 @@ MAX_SWEEP_MINUTES: Final = 60  # what was lost waits as long
 BASE_MEMORY_MB: Final = 76
 MEMORY_PER_BODY_BYTE: Final = 24
 
+_SECRET_ID: Final = re.compile(r"[A-Za-z0-9/_+=.@:-]{1,2048}")  # a name or an ARN, as Secrets Manager has them
 _DEFAULTS: Final = FunctionSettings()
 
 
@@ -57,6 +61,11 @@ class StackSettings:
     alarm_email: str = ""  # is asked to confirm; none: the alarms' topic has no subscriber
     oldest_age_minutes: int = 60  # of a message, before the alarm
     allow_private: bool = False  # for an engine on this machine only
+    # What crawls may ask for in their rows; commas between several.
+    allow_any_port: bool = False
+    proxies: str = ""
+    send_to: str = ""  # origins that get what is secret
+    secrets: str = ""  # NAME=ID: what a row calls env:SQSPIDER_SECRET_NAME is the secret ID of AWS Secrets Manager
 
     def __post_init__(self) -> None:
         if self.log_days not in LOG_DAYS:
@@ -74,13 +83,26 @@ class StackSettings:
                 "allow_private is for package=local only: on AWS it would let a page lead the function to the "
                 "runtime's own address and its credentials"
             )
-        try:  # what becomes a setting of the function or of its worker is checked where those are
+        try:  # what becomes a setting of the function, of its worker or of a row is checked where those are
+            self._check_what_crawls_may_ask_for()
             self.function_settings()
             self.worker_options()
         except (TypeError, ValueError) as error:
             raise SettingsError(str(error)) from error
         self._check_function()
         self._check_queue()
+
+    def _check_what_crawls_may_ask_for(self) -> None:
+        try:
+            Identity(origins=tuple(_several(self.send_to)))
+        except ValueError as error:
+            raise SettingsError(f"send_to: {str(error).removeprefix('origins: ')}") from error
+        for proxy in _several(self.proxies):
+            Identity(proxy=proxy)
+        for name, id_ in self.secret_ids().items():
+            check_secret("secrets", f"env:{name}")
+            if not _SECRET_ID.fullmatch(id_):
+                raise SettingsError(f"secrets: {id_!r} is no name or ARN of a secret in AWS Secrets Manager")
 
     def _check_function(self) -> None:
         if not 128 <= self.memory_mb <= 10_240:
@@ -138,8 +160,27 @@ class StackSettings:
             contact=self.contact,
             log_level=self.log_level,
             allow_private=self.allow_private,
+            allow_any_port=self.allow_any_port,
+            proxies=" ".join(_several(self.proxies)),
+            send_to=" ".join(_several(self.send_to)),
             sweep_seconds=60.0 * self.sweep_minutes,
         )
+
+    def secret_ids(self) -> dict[str, str]:
+        """The function's variables that hold secrets, with the ids of these. Raises :class:`SettingsError`."""
+        found: dict[str, str] = {}
+        for each in _several(self.secrets):
+            name, equals, id_ = each.partition("=")
+            if not equals:
+                raise SettingsError(
+                    "secrets: NAME=ID, the name or ARN of a secret in AWS Secrets Manager, never what it says"
+                )
+            found[f"{ENVIRONMENT_PREFIX}{name}"] = id_
+        return found
+
+
+def _several(text: str) -> list[str]:
+    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 def read_settings(get: Callable[[str], object]) -> StackSettings:

@@ -31,6 +31,10 @@ CHOICES: Final = {
         alarm_email="me@example.com",
         max_concurrency=100,
         sweep_minutes=5,
+        allow_any_port=True,
+        proxies="http://proxy.example:3128,env:SQSPIDER_SECRET_PROXY",
+        send_to="https://shop.example,https://news.example",
+        secrets="SHOP=shop/login,PROXY=arn:aws:secretsmanager:eu-central-1:123456789012:secret:proxy-AbCdEf",
     ),
     "local": StackSettings(package="local", allow_private=True),
 }
@@ -109,6 +113,21 @@ def test_the_functions_have_the_values_asked_for(template: Template) -> None:
     )
     handlers = {function["Handler"] for function in resources(template, "AWS::Lambda::Function").values()}
     assert handlers == {"sqspider.lambda_handler.handler", "sqspider.lambda_handler.sweep"}
+
+
+def test_secrets_are_looked_up_as_it_is_deployed_and_only_for_who_fetches(code: Path) -> None:
+    template = Template.from_stack(CrawlerStack(cdk.App(), CHOICES["all of it"], code))
+    functions = resources(template, "AWS::Lambda::Function").values()
+    crawl, sweep = (
+        next(function["Environment"]["Variables"] for function in functions if function["Handler"].endswith(end))
+        for end in ("handler", "sweep")
+    )
+    assert crawl["SQSPIDER_SECRET_SHOP"] == "{{resolve:secretsmanager:shop/login:SecretString:::}}"
+    assert crawl["SQSPIDER_SECRET_PROXY"].startswith("{{resolve:secretsmanager:arn:aws:secretsmanager:eu-central-1:")
+    assert not any(name.startswith("SQSPIDER_SECRET_") for name in sweep)
+    assert crawl["SQSPIDER_SEND_TO"] == "https://shop.example https://news.example"
+    assert crawl["SQSPIDER_PROXIES"] == "http://proxy.example:3128 env:SQSPIDER_SECRET_PROXY"
+    assert crawl["SQSPIDER_ALLOW_ANY_PORT"] == "true"
 
 
 def test_messages_reach_the_function_in_batches_that_may_fail_in_part(template: Template) -> None:
