@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from hypothesis import HealthCheck, settings
 
 from package import build
 from sqspider.demo_site import DemoSite
+from wheels import Kind
 
 from .aws.engines import EngineMissingError, Engines
 
@@ -39,6 +42,7 @@ CASES = ROOT.parent / "shared" / "cases"
 
 Make = Callable[..., subprocess.CompletedProcess[str]]
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Zip = Callable[[Kind], Path]
 
 
 def load_cases(name: str) -> dict[str, Any]:
@@ -162,11 +166,28 @@ def make(function_zip: Path) -> Make:
 
 
 @pytest.fixture(scope="session")
-def function_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is deployed as Lambda's function, for this machine."""
-    require_installed("wheels-local")
+def zip_of(tmp_path_factory: pytest.TempPathFactory) -> Zip:
+    """What is deployed as Lambda's function, by kind: built once for all processes of a run."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+    def built(kind: Kind) -> Path:
+        require_installed(f"wheels-{kind}")
+        path = folder / f"function-{kind}.zip"
+        with (folder / f"{path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                build(kind, path)
+        return path
+
+    return built
+
+
+@pytest.fixture(scope="session")
+def function_zip(zip_of: Zip, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That for this machine, in a folder of this process's own: the CDK writes beside it."""
     path = tmp_path_factory.mktemp("build") / "function-local.zip"
-    build("local", path)
+    shutil.copyfile(zip_of("local"), path)
     return path
 
 

@@ -16,9 +16,9 @@ import pytest
 
 from bytecode import Compiler, compiler
 from env_file import kept, outputs_of
-from package import LEFT_OUT_FILES, LEFT_OUT_FOLDERS, build
+from package import LEFT_OUT_FILES, LEFT_OUT_FOLDERS
 from settings import SettingsError, StackSettings, read_settings
-from tests.conftest import INSTALLED, ROOT, Make, require_installed, terminal
+from tests.conftest import INSTALLED, ROOT, Make, Zip, require_installed, terminal
 from wheels import KINDS, Kind
 
 
@@ -153,10 +153,8 @@ def test_where_there_is_no_python_of_the_function_nothing_is_compiled_and_that_i
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_wheels_bundle_has_its_licence_in_the_zip(kind: Kind, tmp_path: Path) -> None:
-    require_installed(f"wheels-{kind}")
-    build(kind, tmp_path / "function.zip")
-    with zipfile.ZipFile(tmp_path / "function.zip") as archive:
+def test_what_the_wheels_bundle_has_its_licence_in_the_zip(kind: Kind, zip_of: Zip) -> None:
+    with zipfile.ZipFile(zip_of(kind)) as archive:
         names = archive.namelist()
         page = archive.read("licences/README.md").decode()
     rows = [line.split("|") for line in page.splitlines() if line.startswith("| ")]
@@ -176,10 +174,8 @@ def test_what_is_left_out_of_the_zip_is_there_to_be_left_out() -> None:
         assert not name.startswith("sqspider/") or (ROOT / "src" / name).exists(), name
 
 
-def test_the_zip_for_aws_is_for_its_processor(tmp_path: Path) -> None:
-    require_installed("wheels-arm64")
-    path = tmp_path / "function.zip"
-    build("arm64", path)
+def test_the_zip_for_aws_is_for_its_processor(zip_of: Zip) -> None:
+    path = zip_of("arm64")
     with zipfile.ZipFile(path) as archive:
         binaries = [name for name in archive.namelist() if ".so" in Path(name).suffixes]
         for name in binaries:

@@ -33,8 +33,9 @@ def play(engine: str, *arguments: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("engine", "first", "count"),
     [
-        *(("memory", first, 75) for first in range(0, 300, 75)),
-        *((e, first, 25) for e in ("sqlite", "aws") for first in (0, 25)),
+        *(("memory", first, 40) for first in range(0, 160, 40)),
+        *((engine, first, 15) for engine in ("sqlite", "aws") for first in (0, 15)),
+        *(pytest.param(engine, 160, 300, marks=pytest.mark.prove) for engine in ("memory", "sqlite", "aws")),
     ],
 )
 def test_no_history_breaks_a_promise(engine: str, first: int, count: int) -> None:
@@ -47,9 +48,9 @@ def test_no_history_breaks_a_promise(engine: str, first: int, count: int) -> Non
 
 @pytest.mark.parametrize("engine", ["memory", "sqlite", "aws"])
 def test_a_seed_means_the_same_history_to_the_letter(engine: str) -> None:
-    once, again = (play(engine, "--seed", 40, "--count", 4) for _ in range(2))
+    once, again = (play(engine, "--seed", 40, "--count", 2) for _ in range(2))
     assert once == again
-    assert len(set(once["traces"])) == 4, "and another one another"
+    assert len(set(once["traces"])) == 2, "and another one another"
 
 
 @pytest.mark.parametrize(("engine", "seed"), [("memory", 23), ("sqlite", 12)])
