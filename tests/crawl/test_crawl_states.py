@@ -365,6 +365,15 @@ async def test_what_a_worker_counts_every_few_seconds_is_counted_roughly(host: S
     assert {each for each in frontier.asked if each[0]} == {("slow", True), ("news", True)}
 
 
+async def test_of_many_crawls_none_is_counted_whose_delay_is_no_more_than_that_of_one_at_work(host: Site) -> None:
+    host.bodies = {"/": b""}
+    frontier = _Counted()
+    crawls = [await made(frontier, f"c{n}", settings=replace(SETTINGS, delay_seconds=n / 1000)) for n in range(200)]
+    await put_in(frontier, crawls[-2], host.url)
+    await work(frontier)
+    assert {name for name, _ in frontier.asked if name} == {"c199", "c198"}
+
+
 async def test_what_never_rested_is_not_looked_through_at_each_start(host: Site) -> None:
     """On AWS to call back what was put aside reads all that is put aside of others."""
     host.bodies = {"/": b""}

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -191,8 +192,8 @@ class CrawlRows:
                 return
             began_at = self._clock()
             rows = await self._frontier.crawls()
-            delays = await self._delays(rows)
-            copies = {row.ref: await self._copied(row, _largest(delays, row)) for row in rows}
+            largest = await self._largest_delay(rows)
+            copies = {row.ref: await self._copied(row, max(row.settings.delay_seconds, largest)) for row in rows}
             self._copies, self._read_at = copies, began_at
             await self._bring_back()
 
@@ -250,11 +251,15 @@ class CrawlRows:
 
     # Delays.
 
-    async def _delays(self, rows: Sequence[Crawl]) -> dict[CrawlRef, float]:
-        """The delays of the crawls at work: the largest holds for all of them, for they may ask the same hosts."""
+    async def _largest_delay(self, rows: Sequence[Crawl]) -> float:
+        """The largest delay of the crawls at work: it holds for all of them, for they may ask the same hosts. Of others
+        it is not asked whether they are at work: what they ask for is no more."""
         running = {row.ref: row.settings.delay_seconds for row in rows if row.state is State.RUNNING}
         least = min(running.values(), default=0.0)
-        return {ref: delay for ref, delay in running.items() if delay == least or await self._is_at_work(ref)}
+        for ref, delay in sorted(running.items(), key=itemgetter(1), reverse=True):
+            if delay == least or await self._is_at_work(ref):
+                return delay
+        return 0.0
 
     async def _is_at_work(self, ref: CrawlRef) -> bool:
         looked_at, is_at_work = self._at_work.get(ref, (-_AT_WORK_SECONDS, False))
@@ -301,10 +306,6 @@ def _known(copy: _Copy, agent: Agent, message: Message) -> Known:
     if message.settings is not copy.settings:
         message = msgspec.structs.replace(message, settings=copy.settings)
     return Known(message, agent)
-
-
-def _largest(delays: dict[CrawlRef, float], row: Crawl) -> float:
-    return max(row.settings.delay_seconds, *delays.values(), 0.0)
 
 
 def pages_of(counts: Counts) -> int:
