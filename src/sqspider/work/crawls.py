@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Sequence
-from operator import itemgetter
+from collections.abc import Mapping, Sequence
+from operator import attrgetter, itemgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -29,7 +29,7 @@ from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Clock, Counts, Frontier, Looking
 from sqspider.log import get_logger
 from sqspider.message import Message
-from sqspider.politeness import Agent
+from sqspider.politeness import Agent, Politeness
 from sqspider.record import Status
 from sqspider.work.allowed import NotAllowedError
 from sqspider.work.fetchers import Agents
@@ -85,9 +85,12 @@ class _Copy(NamedTuple):
 class CrawlRows:
     """The copies of one worker, which works for all crawls, or for ``only`` the one of a name."""
 
-    def __init__(self, frontier: Frontier, agents: Agents, *, clock: Clock, only: str | None = None) -> None:
+    def __init__(
+        self, frontier: Frontier, agents: Agents, politeness: Politeness, *, clock: Clock, only: str | None = None
+    ) -> None:
         self._frontier = frontier
         self._agents = agents
+        self._politeness = politeness
         self._clock = clock
         self._only = only
         self._copies: dict[CrawlRef, _Copy] = {}
@@ -150,7 +153,7 @@ class CrawlRows:
         self._running.discard(ref)
 
     async def as_it_is(self, message: Message) -> Message:
-        """A message with what its crawl's row says by now, for what is judged after its fetch. Raises
+        """A message with what its crawl's row says by now, for what was judged before. Raises
         :class:`sqspider.frontier.FrontierError`."""
         if message.crawl is None:
             return message
@@ -194,8 +197,9 @@ class CrawlRows:
             rows = await self._frontier.crawls()
             largest = await self._largest_delay(rows)
             copies = {row.ref: await self._copied(row, max(row.settings.delay_seconds, largest)) for row in rows}
-            self._copies, self._read_at = copies, began_at
+            before, self._copies, self._read_at = self._copies, copies, began_at
             await self._bring_back()
+            await self._hasten(before)
 
     async def _copied(self, row: Crawl, delay: float) -> _Copy:
         before = self._copies.get(row.ref)
@@ -260,6 +264,16 @@ class CrawlRows:
             if delay == least or await self._is_at_work(ref):
                 return delay
         return 0.0
+
+    async def _hasten(self, before: Mapping[CrawlRef, _Copy]) -> None:
+        """Where delays are shorter than in the copies of before they hold at once, for what waits too."""
+        fallen = [
+            copy.settings
+            for ref, copy in self._copies.items()
+            if ref in before and copy.settings.delay_seconds < before[ref].settings.delay_seconds
+        ]
+        if fallen:
+            await self._politeness.take_back_slots(min(fallen, key=attrgetter("delay_seconds")))
 
     async def _is_at_work(self, ref: CrawlRef) -> bool:
         looked_at, is_at_work = self._at_work.get(ref, (-_AT_WORK_SECONDS, False))

@@ -207,7 +207,8 @@ class Visits:
             return None
         visit.cookie = visit.cookie or self._memories.promised.take(visit.message.key)
         headers = partial(_headers_of, visit)
-        request = Request.of(visit.message, visit.agent, is_alone=visit.is_suspect, headers=headers)
+        message = await self._rules.as_they_are(visit.message)  # it may have waited
+        request = Request.of(message, visit.agent, is_alone=visit.is_suspect, headers=headers)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
         begin, then = partial(self._begin, visit), partial(self._hand.lines.step_out, visit)

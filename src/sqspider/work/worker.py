@@ -105,7 +105,7 @@ class Worker:
         self._agents = Agents(
             self._politeness.own, fetcher.options, open_fetcher or self._open_fetcher, allowed=allowed, secrets=secrets
         )
-        crawls = CrawlRows(frontier, self._agents, clock=clock, only=only)
+        crawls = CrawlRows(frontier, self._agents, self._politeness, clock=clock, only=only)
         self._network = self._politeness.network
         memories = Memories(frontier, options.seen_urls)
         lease_needed = options.lease_needed(self._fetch_seconds)
