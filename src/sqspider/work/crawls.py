@@ -8,8 +8,8 @@
     limit of its own
     asks for what this worker's       is put off, for another worker; the worker says once what it waits for
     start does not allow
-    is not the one that the worker    is put off, for another worker; the longer, the more of them it has met
-    works for alone
+    is not the one that the worker    is not received; where a frontier does not tell crawls apart it is put off, for
+    works for alone                   another worker; the longer, the more of them it has met
 
 A message that names no crawl goes by its own settings, as the worker itself does.
 """
