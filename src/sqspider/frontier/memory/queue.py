@@ -119,7 +119,7 @@ class MessageQueue:
     def next_visible(self, crawl: str | None = None) -> float:
         """When the next message can be had, of any crawl or of one."""
         if crawl is not None:
-            return min((at for each in self._waiting for at, _ in self._of_crawl(each, crawl)), default=math.inf)
+            return min((stored.visible_at for stored in self._take_visible(math.inf, crawl)), default=math.inf)
         for precedence, heap in self._waiting.items():
             while heap and not self._is_current(precedence, heap[0]):
                 heapq.heappop(heap)
@@ -156,8 +156,9 @@ class MessageQueue:
 
     def _take_visible(self, now: float, crawl: str | None) -> Iterator[Stored]:
         for precedence, heap in self._waiting.items():
-            if crawl is not None:
-                own = sorted(entry for entry in self._of_crawl(precedence, crawl) if entry[0] <= now)
+            if crawl is not None:  # those of others stay where they are
+                current = (entry for entry in heap if entry[0] <= now and self._is_current(precedence, entry))
+                own = sorted(entry for entry in current if _is_of(self.live[entry[1]], crawl))
                 yield from (self.live[id_] for _, id_ in own)
                 continue
             while heap and heap[0][0] <= now:
@@ -165,14 +166,6 @@ class MessageQueue:
                 if self._is_current(precedence, entry):
                     self._journal.note(partial(heapq.heappush, heap, entry))
                     yield self.live[entry[1]]
-
-    def _of_crawl(self, precedence: Precedence, crawl: str) -> Iterator[tuple[float, int]]:
-        """What there is of one crawl, in no order. It looks at all."""
-        for entry in self._waiting[precedence]:
-            if self._is_current(precedence, entry):
-                message = self.live[entry[1]].message
-                if message is not None and message.crawl_name == crawl:
-                    yield entry
 
     def _held(self, delivery: Delivery) -> Stored | None:
         """The message of a delivery; none if the receipt is stale."""
@@ -270,3 +263,7 @@ class MessageQueue:
             dead=len(self.dead),
             oldest_age_seconds=max(0.0, now - self._by_age[0][0]) if self._by_age else None,
         )
+
+
+def _is_of(stored: Stored, crawl: str) -> bool:
+    return stored.message is not None and stored.message.crawl_name == crawl
