@@ -93,7 +93,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 def page_of(held: Held) -> Page:
     """The page of what has its end."""
-    message, outcome, visited = held.message, held.outcome, held.visited
+    message, outcome, visited = held.message, held.end.outcome, held.end.visited
     fetched = visited.fetched if visited else None
     found = visited.page.links if visited and visited.page else ()
     body, headers = (fetched.body, fetched.headers) if fetched else (b"", ())

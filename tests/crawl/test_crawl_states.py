@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import sqlite3
 import threading
 import time
@@ -17,11 +18,13 @@ import pytest
 import structlog
 
 from sqspider.crawl_row import CrawlRef, Identity, Limits, State
-from sqspider.frontier import Counts, Delivery, Frontier, FrontierSettings, open_frontier
+from sqspider.frontier import Counts, Delivery, Entry, Frontier, FrontierSettings, open_frontier
+from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.message import Message, encode_message
 from sqspider.record import Reason, Status
 from sqspider.web.fetch import Fetcher
+from sqspider.work import rules
 from sqspider.work.crawls import COPY_SECONDS
 from sqspider.work.producer import produce
 from sqspider.work.worker import Mode
@@ -40,6 +43,7 @@ from tests.crawl.crawl_rows import (
     worker_on,
     working,
 )
+from tests.simulation.fake_aws import ENVIRONMENT, FakeAws, FakeTransport
 from tests.sites import Answer, Asked, Site
 
 replace = msgspec.structs.replace
@@ -291,6 +295,41 @@ async def test_a_worker_for_loose_urls_does_not_wait_for_what_rests(frontier: Fr
     assert await status_of(frontier, "default") == {Status.DONE: 2}
 
 
+async def test_who_works_for_one_crawl_receives_nothing_of_others_that_wait(frontier: Frontier, host: Site) -> None:
+    host.bodies = {"/": page("a"), "/a": b""}
+    other, crawl = await made(frontier, "other"), await made(frontier)
+    await frontier.enqueue([Entry(url=f"{host.url}{number}", crawl=other.ref) for number in range(5_000)])
+    await put_in(frontier, crawl, host.url)
+    worker = await work(frontier, crawl="news", only="news")
+    assert host.paths == ["/robots.txt", "/", "/a"]
+    assert (worker.tally.received, worker.tally.deferred) == (2, 0)
+    queue = await frontier.queue_stats()
+    assert (queue.visible, queue.in_flight, queue.delayed) == (5_000, 0, 0)
+
+
+async def test_where_crawls_are_not_told_apart_messages_of_others_are_put_off(
+    host: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "others_wait", lambda number: 600.0 + number)
+    host.bodies = {"/": b""}
+    aws = FakeAws(clock=time.time, rng=random.Random(1))
+    frontier = await AwsFrontier.open(
+        FrontierSettings(), clock=time.time, environment=ENVIRONMENT, transport=FakeTransport(aws)
+    )
+    assert not frontier.traits.tells_crawls_apart
+    other, crawl = await made(frontier, "other"), await made(frontier)
+    await put_in(frontier, other, *(f"{host.url}{number}" for number in range(5)))
+    await put_in(frontier, crawl, host.url)
+    async with Fetcher(AT_HOME) as fetcher:
+        worker = worker_on(frontier, fetcher, only="news")
+        await worker.run(Mode.ONCE)
+    assert host.paths == ["/robots.txt", "/"]
+    assert (worker.tally.received, worker.tally.deferred) == (6, 5)
+    assert {record.attempt for record in (await records_of(frontier, "other")).values()} == {0}
+    assert (await frontier.queue_stats()).dead == 0
+    await frontier.close()
+
+
 async def test_the_largest_delay_of_crawls_at_work_holds(frontier: Frontier, host: Site) -> None:
     host.bodies = {"/a": b"", "/b": b"", "/c": b""}
     slow = await made(frontier, "slow", settings=replace(SETTINGS, delay_seconds=0.5))
@@ -363,6 +402,15 @@ async def test_what_a_worker_counts_every_few_seconds_is_counted_roughly(host: S
     await put_in(frontier, await made(frontier, limits=Limits(pages=9)), host.url)
     await work(frontier)
     assert {each for each in frontier.asked if each[0]} == {("slow", True), ("news", True)}
+
+
+async def test_of_many_crawls_none_is_counted_whose_delay_is_no_more_than_that_of_one_at_work(host: Site) -> None:
+    host.bodies = {"/": b""}
+    frontier = _Counted()
+    crawls = [await made(frontier, f"c{n}", settings=replace(SETTINGS, delay_seconds=n / 1000)) for n in range(200)]
+    await put_in(frontier, crawls[-2], host.url)
+    await work(frontier)
+    assert {name for name, _ in frontier.asked if name} == {"c199", "c198"}
 
 
 async def test_what_never_rested_is_not_looked_through_at_each_start(host: Site) -> None:

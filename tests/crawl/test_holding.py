@@ -206,7 +206,7 @@ async def test_what_another_has_claimed_meanwhile_is_lost_and_not_finished(
             taken[0].finish()
             (record,) = await records_of(frontier)
             assert (record.status, record.worker_id) == (Status.PROCESSING, "other")
-            end = Finish(claim=won, delivery=delivery, outcome=taken[0].outcome)
+            end = Finish(claim=won, delivery=delivery, outcome=taken[0].end.outcome)
             assert await frontier.finish([end]) == [True]
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from sqspider.crawl_row import Crawl
 from sqspider.frontier import (
     Deferral,
     Delivery,
@@ -242,3 +243,26 @@ async def test_a_sweep_lets_others_in_between_its_steps(tmp_path: Path) -> None:
         frontier._file.connection.set_trace_callback(None)
     assert written == 5
     await store.close()
+
+
+async def test_who_works_for_one_crawl_passes_what_others_wait_for_once(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    frontier, others = await opened(store), await opened(store)
+    news = Crawl(name="news", id="a1")
+    assert await frontier.save_crawl(news)
+    assert all(await frontier.enqueue(entries(MANY)))
+    await take(frontier, MANY // 2)
+    await others.send([url(n, "sent.example") for n in range(MANY)])
+    await store.elapse(60)
+    costs = Costs(frontier)
+    for n in range(9):
+        await others.enqueue([Entry(url=url(f"news{n}"), crawl=news.ref)])
+        received = await costs.of(f"{n}", frontier.receive(BATCH, crawl="news"))
+        assert len(received) == 1
+        await frontier.delete(received)
+        await costs.of("wait", frontier.wait(0.02, crawl="news"))
+        await store.elapse(20)
+    await store.close()
+    assert costs.steps["0"] > MANY, "the first time it looks at all"
+    assert max(costs.steps[f"{n}"] for n in range(2, 9)) < MANY / 4
+    assert costs.steps["wait"] < MANY, "all nine of them"

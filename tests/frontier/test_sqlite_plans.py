@@ -70,7 +70,13 @@ PLANS: Final[dict[str, set[str]]] = {
     "RECEIVE": {BY_ID},
     "LOOK_AT": {"r: rowid (rowid=?)", OF_PARENT},
     "PUT_OFF_UNTIL": {BY_ID},
-    "RECEIVE_MESSAGES": {MESSAGE_BY_ID, MESSAGES},
+    "STILL_VISIBLE": {"r: rowid (rowid=?)"},
+    "VISIBLE_MESSAGES": {MESSAGES},
+    "RECEIVE_MESSAGES": {MESSAGE_BY_ID},
+    "LAST_FRESH": {PLACE},
+    "FRESH_OF_CRAWL": {"record: record_place (queue=? AND rowid>? AND rowid<?)"},
+    "TIMED_OF_CRAWL": {"record: record_timed (queue=? AND visible_at>? AND visible_at<?)"},
+    "MESSAGES_OF_CRAWL": {"sent: sent_visible (visible_at>? AND visible_at<?)"},
     "BURY": {MESSAGE_BY_ID},
     "NEXT_VISIBLE": {PLACE, LATER, MESSAGES},
     "CLAIM": {BY_ID},
@@ -284,6 +290,7 @@ def test_no_statement_stands_where_this_test_does_not_see_it(module: ModuleType)
 def test_every_statement_is_executed_somewhere() -> None:
     names = {argument.id for module in MODULES for _, argument in executed(module) if isinstance(argument, ast.Name)}
     given = {"SCAN", "SCAN_HOST"}  # the scan takes one of them
+    given |= {"FRESH_OF_CRAWL", "TIMED_OF_CRAWL", "MESSAGES_OF_CRAWL"}  # a look at one crawl's
     in_loops = {name for name in STATEMENTS if name.startswith(("CLEAR_THE_REST", "MOVE_"))}
     assert names - {"statement"} | given | in_loops == STATEMENTS.keys()
 

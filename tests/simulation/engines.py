@@ -112,8 +112,8 @@ class Mail:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._frontier, name)
 
-    async def receive(self, limit: int, *, wait_seconds: float = 0.0) -> list[Delivery]:
-        deliveries = await self._frontier.receive(limit, wait_seconds=wait_seconds)
+    async def receive(self, limit: int, *, wait_seconds: float = 0.0, crawl: str | None = None) -> list[Delivery]:
+        deliveries = await self._frontier.receive(limit, wait_seconds=wait_seconds, crawl=crawl)
         return [delivery for delivery in deliveries if await self._arrives(delivery)]
 
     async def turn(self, ends: Ends, taking: Taking) -> Turned:

@@ -44,11 +44,7 @@ PLANTS: Final[dict[str, Change]] = {
     "fence of prolong": Change(
         MEMORY, "self._store.held(hold.claim, Operation.PROLONG)", "self._store.records.get(hold.claim.url)"
     ),
-    "held until it was dealt with": Change(
-        "work",
-        "self.holding.hold(visit, outcome, links, visited, outlinks)",
-        "self.end(visit, outcome, links, visited, outlinks)",
-    ),
+    "held until it was dealt with": Change("work", "self.holding.hold(visit, end)", "self.end(visit, end)"),
     "unended": Change(ANSWERS, "unended=record.unended + 1,", "unended=record.unended,"),
     "unused claims": Change(ANSWERS, "claim.unended - 1 if retry.is_unused else 0", "0"),
     "crashed": Change("work", "if claim.unended > GIVEN_UP_AFTER:", "if claim.unended > 1_000_000:"),

@@ -335,10 +335,16 @@ def test_slots_that_are_too_far_are_taken_back_and_no_others() -> None:
 
 @given(
     st.floats(0, 1e6), st.floats(0, 1e5), st.floats(0, MAX_PENALTY_SECONDS), st.none() | st.floats(0, 1e4),
-    st.floats(0, 1e4), st.floats(0, 1e4),
+    st.floats(0, 1e4), st.floats(0, 1e4), st.booleans(),
 )  # fmt: skip
 def test_slots_are_taken_back_once(
-    ahead: float, handed_out: float, penalty: float, ordered: float | None, rest: float, crawl_delay: float
+    ahead: float,
+    handed_out: float,
+    penalty: float,
+    ordered: float | None,
+    rest: float,
+    crawl_delay: float,
+    is_said: bool,
 ) -> None:
     """Whatever the delay is: what was taken back is not taken back again."""
     now = 1000.0
@@ -347,11 +353,12 @@ def test_slots_are_taken_back_once(
         delay_seconds=ordered, rest_until=now + rest, crawl_delay_seconds=crawl_delay,
     )  # fmt: skip
     spacing = spacing_for(row, delay_for(row, CrawlSettings(delay_seconds=0)))
-    taken = with_slots_taken_back(row, spacing, now)
+    said_after = 0.0 if is_said else None  # by then nothing is left of what this worker has handed out
+    taken = with_slots_taken_back(row, spacing, now, said_after)
     if taken is not row:
         state, is_saved = saved(HostState(row=row), taken, now)
         assert is_saved
-        assert with_slots_taken_back(state.row, spacing, now) is state.row
+        assert with_slots_taken_back(state.row, spacing, now, said_after) is state.row
 
 
 def test_a_penalty_is_forgiven_step_by_step() -> None:

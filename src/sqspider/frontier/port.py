@@ -87,9 +87,11 @@ class Work(_Shared, Protocol):
     async def send(self, bodies: Sequence[str]) -> None:
         """Put raw bodies into the queue, as anybody may who can send to it. No record is made."""
 
-    async def receive(self, limit: int, *, wait_seconds: float = 0.0) -> list[Delivery]:
+    async def receive(self, limit: int, *, wait_seconds: float = 0.0, crawl: str | None = None) -> list[Delivery]:
         """Up to ``limit`` messages that are visible, hidden from others for the visibility timeout.
 
+        ``crawl``: of the crawl of this name alone, loose ones being of the default crawl; where ``Traits`` do not say
+        that crawls are told apart, those of others come all the same. What is nobody's message is then left to others.
         Waits for the first one up to ``wait_seconds``. A message that was received
         :data:`MAX_RECEIVES` times without an end goes to the dead letters instead.
         """
@@ -364,12 +366,14 @@ class TurningFrontier(Frontier, Protocol):
         :meth:`claim` would do it one after the other, so what was put back can be taken again at once. All or
         nothing: dying half-way, or an error, leaves all as it was before. ``taking.claims`` is asked once of each
         message that is well-formed, in the midst of it: what that raises is raised here. ``taking.limit`` 0: nothing
-        is taken. The rows of hosts are those of the turn's end.
+        is taken. The rows of hosts are those of the turn's end. ``taking.crawl``: as :meth:`receive` has it; what was
+        put back along need not come at once then.
 
         Where ``taking.passes`` says so of a record's own message, its host's turn decides, by
         :func:`sqspider.host.passed`: it is taken and claimed if the host could be entered for it (where the claim is
         lost, it is left again), and otherwise put off, undelivered, with its slot. So many are looked at, and no more.
         """
 
-    async def wait(self, seconds: float) -> None:
-        """Wait until a message is visible, or the last one is gone: so long at most. Nothing is taken."""
+    async def wait(self, seconds: float, *, crawl: str | None = None) -> None:
+        """Wait until a message is visible (``crawl``: of that crawl), or the last one of all is gone: so long at most.
+        Nothing is taken."""

@@ -298,6 +298,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     finest_period_seconds: int = 1  # of points
     max_points: int | None = None  # that are given at once
     has_turns: bool = False  # it is a ``TurningFrontier``
+    tells_crawls_apart: bool = False  # who works for one crawl alone receives nothing of others
 
 
 class Ends(msgspec.Struct, frozen=True, kw_only=True):
@@ -325,6 +326,7 @@ class Taking(msgspec.Struct, frozen=True, kw_only=True):
     claims: Callable[[Message], bool]  # whether to claim at once; it only reads, for the turn may come to nothing
     # Whether a record's URL comes only when its host's turn has come, claimed then; none: at once. It only reads, too.
     passes: Callable[[Message, HostRow], Passage | None] = no_passage
+    crawl: str | None = None  # messages of the crawl of this name alone, as :meth:`Work.receive` has it
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):

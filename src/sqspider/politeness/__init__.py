@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Final, overload
 
 from sqspider import host_trouble
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Clock, Hosts
 from sqspider.host import HostRow, Passage, delay_for
 from sqspider.host_trouble import PATIENCE, Patience, Stage
@@ -208,6 +209,12 @@ class Politeness:
         that came before.
         """
         return await self._turns.turn(message, not_before, is_crowded=is_crowded)
+
+    async def take_back_slots(self, settings: CrawlSettings) -> None:
+        """A crawl's delay is shorter by now: what waits for slots that were handed out before by this worker comes back
+        at once. (For those of other workers the first of a host's URLs that comes back does the same, where they are
+        far.) Raises :class:`sqspider.frontier.FrontierError`."""
+        await self._turns.take_back_for(settings)
 
     async def pause_until(self, moment: float) -> bool:
         """Wait until a moment; True if the worker began to stop meanwhile."""

@@ -38,6 +38,10 @@ class Memory(Generic[K, V]):
         self._forget_what_was_cleared()
         return self._kept.pop(key, None)
 
+    def keys(self) -> list[K]:
+        self._forget_what_was_cleared()
+        return list(self._kept)
+
     def clear(self) -> None:
         self._kept.clear()
 

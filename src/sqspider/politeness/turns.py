@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -29,14 +30,22 @@ LATE_SECONDS: Final = 15.0  # a slot is good for so long after its moment; the d
 log = get_logger(__name__)
 
 
+class _HandedOut(NamedTuple):
+    """The slots that were reserved last at a host."""
+
+    generation: int
+    spacing_seconds: float
+
+
 class Turns:
-    """Hands out slots."""
+    """Hands out slots, and takes back what lies too far."""
 
     def __init__(self, frontier: Hosts, rows: HostRows, *, clock: Clock, linger_seconds: float) -> None:
         self._frontier = frontier
         self._rows = rows
         self._clock = clock
         self._stay_until: Memory[str, float] = Memory(frontier)  # of hosts whose slots were taken back just now
+        self._handed_out: Memory[str, _HandedOut] = Memory(frontier)  # by host, what this worker reserved last
         self._reserve = Batcher(self._reserve_slots, size=100, linger_seconds=linger_seconds)
 
     async def turn(self, message: Message, not_before: float, *, is_crowded: bool) -> Turn | Postponed | Blocked:
@@ -53,6 +62,7 @@ class Turns:
                 continue
             if delay == 0 and row.rest_until <= now:
                 return _worth_waiting_for(Turn(max(now, not_before), message), now, is_crowded=is_crowded)
+            self._handed_out.put(row.host, _HandedOut(row.generation, spacing))
             is_alone = message.settings.per_host == 1
             slot = _good_slot(message, row, max(now, not_before), delay)
             if slot is None:
@@ -75,8 +85,17 @@ class Turns:
         spacing = host.spacing_for(row, delay)
         if delay == 0 or host.with_slots_taken_back(row, spacing, now) is not row:
             return None
+        self._handed_out.put(row.host, _HandedOut(row.generation, spacing))
         late = max(LATE_SECONDS, 2 * delay)
         return Passage(delay_seconds=delay, spacing_seconds=spacing, late_seconds=late, until=until)
+
+    async def take_back_for(self, settings: CrawlSettings) -> None:
+        """See :meth:`sqspider.politeness.Politeness.take_back_slots`."""
+        for row in await asyncio.gather(*map(self._rows.row, self._handed_out.keys())):
+            spacing = host.spacing_for(row, host.delay_for(row, settings), settings.per_host)
+            own = self._handed_out.get(row.host)
+            if host.with_slots_taken_back(row, spacing, self._clock(), _spacing_of(own, row)) is not row:
+                await self._take_back(row.host, spacing, own)
 
     async def close(self) -> None:
         await self._reserve.close()
@@ -88,12 +107,13 @@ class Turns:
             return False
         return host.with_slots_taken_back(row, spacing_seconds, now) is not row
 
-    async def _take_back(self, name: str, spacing_seconds: float) -> None:
-        """Let what waits for slots that are too far come back. Whoever dies in between leaves it to its time."""
+    async def _take_back(self, name: str, spacing_seconds: float, own: _HandedOut | None = None) -> None:
+        """Let what waits for slots that are too far come back. Whoever dies in between leaves it to its time. ``own``:
+        what was reserved here, where a shorter delay was just said."""
         self._stay_until.put(name, self._clock() + host.FAR_SECONDS)
 
         def change(row: HostRow) -> HostRow:
-            return host.with_slots_taken_back(row, spacing_seconds, self._clock())
+            return host.with_slots_taken_back(row, spacing_seconds, self._clock(), own and _spacing_of(own, row))
 
         if (await self._rows.change(name, change)).is_changed:
             log.info("slots_taken_back", host=name, released=await self._frontier.release_host(name))
@@ -120,6 +140,12 @@ def _good_slot(message: Message, row: HostRow, moment: float, delay_seconds: flo
     if message.slot is None or message.generation != row.generation:
         return None
     return message.slot if moment <= message.slot + max(LATE_SECONDS, 2 * delay_seconds) else None
+
+
+def _spacing_of(own: _HandedOut | None, row: HostRow) -> float:
+    """At what spacing a worker has handed out slots that are not void yet. (Another may have taken back what it had
+    heard of, before this one had heard that the delay is shorter.)"""
+    return own.spacing_seconds if own is not None and own.generation == row.generation else 0.0
 
 
 def _worth_waiting_for(turn: Turn, now: float, *, is_crowded: bool) -> Turn | Postponed:

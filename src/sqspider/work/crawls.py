@@ -8,8 +8,8 @@
     limit of its own
     asks for what this worker's       is put off, for another worker; the worker says once what it waits for
     start does not allow
-    is not the one that the worker    is put off, for another worker; the longer, the more of them it has met
-    works for alone
+    is not the one that the worker    is not received; where a frontier does not tell crawls apart it is put off, for
+    works for alone                   another worker; the longer, the more of them it has met
 
 A message that names no crawl goes by its own settings, as the worker itself does.
 """
@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from operator import attrgetter, itemgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -28,7 +29,7 @@ from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Clock, Counts, Frontier, Looking
 from sqspider.log import get_logger
 from sqspider.message import Message
-from sqspider.politeness import Agent
+from sqspider.politeness import Agent, Politeness
 from sqspider.record import Status
 from sqspider.work.allowed import NotAllowedError
 from sqspider.work.fetchers import Agents
@@ -84,9 +85,12 @@ class _Copy(NamedTuple):
 class CrawlRows:
     """The copies of one worker, which works for all crawls, or for ``only`` the one of a name."""
 
-    def __init__(self, frontier: Frontier, agents: Agents, *, clock: Clock, only: str | None = None) -> None:
+    def __init__(
+        self, frontier: Frontier, agents: Agents, politeness: Politeness, *, clock: Clock, only: str | None = None
+    ) -> None:
         self._frontier = frontier
         self._agents = agents
+        self._politeness = politeness
         self._clock = clock
         self._only = only
         self._copies: dict[CrawlRef, _Copy] = {}
@@ -149,7 +153,7 @@ class CrawlRows:
         self._running.discard(ref)
 
     async def as_it_is(self, message: Message) -> Message:
-        """A message with what its crawl's row says by now, for what is judged after its fetch. Raises
+        """A message with what its crawl's row says by now, for what was judged before. Raises
         :class:`sqspider.frontier.FrontierError`."""
         if message.crawl is None:
             return message
@@ -191,10 +195,11 @@ class CrawlRows:
                 return
             began_at = self._clock()
             rows = await self._frontier.crawls()
-            delays = await self._delays(rows)
-            copies = {row.ref: await self._copied(row, _largest(delays, row)) for row in rows}
-            self._copies, self._read_at = copies, began_at
+            largest = await self._largest_delay(rows)
+            copies = {row.ref: await self._copied(row, max(row.settings.delay_seconds, largest)) for row in rows}
+            before, self._copies, self._read_at = self._copies, copies, began_at
             await self._bring_back()
+            await self._hasten(before)
 
     async def _copied(self, row: Crawl, delay: float) -> _Copy:
         before = self._copies.get(row.ref)
@@ -250,11 +255,25 @@ class CrawlRows:
 
     # Delays.
 
-    async def _delays(self, rows: Sequence[Crawl]) -> dict[CrawlRef, float]:
-        """The delays of the crawls at work: the largest holds for all of them, for they may ask the same hosts."""
+    async def _largest_delay(self, rows: Sequence[Crawl]) -> float:
+        """The largest delay of the crawls at work: it holds for all of them, for they may ask the same hosts. Of others
+        it is not asked whether they are at work: what they ask for is no more."""
         running = {row.ref: row.settings.delay_seconds for row in rows if row.state is State.RUNNING}
         least = min(running.values(), default=0.0)
-        return {ref: delay for ref, delay in running.items() if delay == least or await self._is_at_work(ref)}
+        for ref, delay in sorted(running.items(), key=itemgetter(1), reverse=True):
+            if delay == least or await self._is_at_work(ref):
+                return delay
+        return 0.0
+
+    async def _hasten(self, before: Mapping[CrawlRef, _Copy]) -> None:
+        """Where delays are shorter than in the copies of before they hold at once, for what waits too."""
+        fallen = [
+            copy.settings
+            for ref, copy in self._copies.items()
+            if ref in before and copy.settings.delay_seconds < before[ref].settings.delay_seconds
+        ]
+        if fallen:
+            await self._politeness.take_back_slots(min(fallen, key=attrgetter("delay_seconds")))
 
     async def _is_at_work(self, ref: CrawlRef) -> bool:
         looked_at, is_at_work = self._at_work.get(ref, (-_AT_WORK_SECONDS, False))
@@ -301,10 +320,6 @@ def _known(copy: _Copy, agent: Agent, message: Message) -> Known:
     if message.settings is not copy.settings:
         message = msgspec.structs.replace(message, settings=copy.settings)
     return Known(message, agent)
-
-
-def _largest(delays: dict[CrawlRef, float], row: Crawl) -> float:
-    return max(row.settings.delay_seconds, *delays.values(), 0.0)
 
 
 def pages_of(counts: Counts) -> int:

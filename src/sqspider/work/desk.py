@@ -99,9 +99,11 @@ class CallDesk:
     """A desk that makes a call of each kind of batch."""
 
     def __init__(
-        self, frontier: Frontier, store: Store, options: WorkerOptions, rng: random.Random, stopping: asyncio.Event
-    ) -> None:
+        self, frontier: Frontier, store: Store, options: WorkerOptions, rng: random.Random, stopping: asyncio.Event,
+        only: str | None = None,
+    ) -> None:  # fmt: skip
         self._frontier = frontier
+        self._only = only
         self._store = store
         self.most = options.most_of_a_poll
         self._options = options
@@ -127,7 +129,8 @@ class CallDesk:
         return Batch([Taken(delivery=delivery, message=decode_message(delivery.body)) for delivery in deliveries])
 
     async def _receive(self, limit: int) -> list[Delivery]:
-        return await self.polled(self._frontier.receive(limit, wait_seconds=self._options.poll_seconds)) or []
+        poll = self._frontier.receive(limit, wait_seconds=self._options.poll_seconds, crawl=self._only)
+        return await self.polled(poll) or []
 
     async def polled(self, poll: Coroutine[Any, Any, T]) -> T | None:
         """What a poll of ``poll_seconds`` brings; none: it is not answered by the time that this worker has to stop.

@@ -18,14 +18,12 @@ from sqspider.frontier import (
     Clock,
     Deferral,
     Delivery,
-    Entry,
     Finish,
     Frontier,
     FrontierBusyError,
     FrontierError,
     Lost,
     LostReason,
-    Outlinks,
     Retry,
     Won,
 )
@@ -37,7 +35,7 @@ from sqspider.work.desk import Desk, Done
 from sqspider.work.hand import Hand, Visit, on_its_way
 from sqspider.work.holding import Holding, Take
 from sqspider.work.memories import Memories
-from sqspider.work.page import Visited
+from sqspider.work.page import End
 from sqspider.work.store import StoreError
 from sqspider.work.suspects import CRASHED, Suspicion, suspicion_of
 from sqspider.work.tally import Tally
@@ -138,7 +136,7 @@ class Endings:
             case Suspicion.NONE:
                 return False
             case Suspicion.GIVEN_UP:
-                self.finish(visit, CRASHED)
+                self.finish(visit, End(CRASHED))
             case Suspicion.TO_BE_ALONE:  # no lease is held while it waits for its turn
                 unended = claim.unended - 1
                 log.warning(
@@ -178,43 +176,29 @@ class Endings:
 
     # Ends of what was tried.
 
-    def finish(
-        self,
-        visit: Visit,
-        outcome: Outcome,
-        links: tuple[Entry, ...] = (),
-        visited: Visited | None = None,
-        outlinks: Outlinks | None = None,
-    ) -> None:
+    def finish(self, visit: Visit, end: End) -> None:
         """End a record, with the links that were found there: at once, or when who takes the pages has done with it."""
-        if self.holding is None or outcome.is_redirect:
-            self.end(visit, outcome, links, visited, outlinks)
+        if self.holding is None or end.outcome.is_redirect:
+            self.end(visit, end)
         else:
-            self.holding.hold(visit, outcome, links, visited, outlinks)
+            self.holding.hold(visit, end)
 
-    def end(
-        self,
-        visit: Visit,
-        outcome: Outcome,
-        links: tuple[Entry, ...],
-        visited: Visited | None,
-        outlinks: Outlinks | None,
-    ) -> None:
+    def end(self, visit: Visit, end: End) -> None:
         """End a record, now."""
         claim = visit.claim
         assert claim is not None
-        headers = visited.fetched.headers if visited is not None else ()
-        end = Finish(
+        headers = end.visited.fetched.headers if end.visited is not None else ()
+        finish = Finish(
             claim=claim,
             delivery=visit.delivery,
-            outcome=outcome,
-            links=links,
-            kept=after_visit(claim.kept, outcome, headers, self._clock()),
-            outlinks=outlinks,
+            outcome=end.outcome,
+            links=end.links,
+            kept=after_visit(claim.kept, end.outcome, headers, self._clock()),
+            outlinks=end.outlinks,
             has_budget=has_budget(visit.message.settings),
         )
-        ended = self._desk.finish(Done(end, visited))
-        self._hand_in(visit, ended, partial(self._finished, end, visited))
+        ended = self._desk.finish(Done(finish, end.visited))
+        self._hand_in(visit, ended, partial(self._finished, end))
 
     def end_in_error(self, visit: Visit) -> None:
         """A fault of ours in a visit: the URL is tried again, or failed by that. Without a claim it comes back."""
@@ -224,7 +208,7 @@ class Endings:
         reason = Reason.INTERNAL_ERROR
         outcome = Outcome(status=status_for(reason), reason=reason, detail="see the worker's log")
         if not self.try_again(visit, outcome, None):
-            self.finish(visit, outcome)
+            self.finish(visit, End(outcome))
 
     def try_again(self, visit: Visit, outcome: Outcome, retry_after: float | None) -> bool:
         """Put the URL back for another try, if the policy has one; whether it has."""
@@ -303,8 +287,9 @@ class Endings:
         if not visit.ending:
             self._hand.release(visit)
 
-    def _finished(self, end: Finish, visited: Visited | None, visit: Visit, answer: bool | StoreError) -> None:
-        claim, outcome = end.claim, end.outcome
+    def _finished(self, end: End, visit: Visit, answer: bool | StoreError) -> None:
+        claim, outcome, visited = visit.claim, end.outcome, end.visited
+        assert claim is not None
         if isinstance(answer, StoreError):
             log.error("not_stored", url=visit.message.url, error=str(answer), again_in_seconds=UNKEPT_AGAIN_SECONDS)
             self.give_back(visit, self._clock() + UNKEPT_AGAIN_SECONDS)

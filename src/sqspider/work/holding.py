@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from itertools import islice
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
-from sqspider.frontier import Clock, Entry, FrontierBusyError, Hold, Outlinks, Work
+from sqspider.frontier import Clock, FrontierBusyError, Hold, Work
 from sqspider.log import get_logger
 from sqspider.message import Message
-from sqspider.record import Outcome
 from sqspider.work.hand import Hand, Visit
-from sqspider.work.page import Visited
+from sqspider.work.page import End
 
 MOST_HELD: Final = 17  # one that is being dealt with, and sixteen ahead: nothing more is claimed then
 LOOK_SECONDS: Final = 2.5  # between two looks at leases: of one that was fetched late ten seconds are left
@@ -32,14 +31,12 @@ class Held:
     def __init__(
         self,
         message: Message,
-        outcome: Outcome,
-        visited: Visited | None,
+        end: End,
         settle: Callable[[Held, bool], None],
         meta: str | None = None,
     ) -> None:
         self.message = message
-        self.outcome = outcome
-        self.visited = visited  # none if nothing was fetched
+        self.end = end
         self.meta = meta  # what its record says of it
         self.is_lost = False  # another claim was made: somebody else gets it
         self._settle = settle
@@ -57,25 +54,10 @@ Take = Callable[[Held], None]
 """Takes what is held. It does not wait."""
 
 
-class _Visited(NamedTuple):
-    """The visit of what is held, and where it leads."""
-
-    visit: Visit
-    links: tuple[Entry, ...]
-    outlinks: Outlinks | None
-
-
 class Ends(Protocol):
     """How a visit ends that was held."""
 
-    def end(
-        self,
-        visit: Visit,
-        outcome: Outcome,
-        links: tuple[Entry, ...],
-        visited: Visited | None,
-        outlinks: Outlinks | None,
-    ) -> None:
+    def end(self, visit: Visit, end: End) -> None:
         """End its record."""
 
     def put_off(self, visit: Visit, until: float) -> None:
@@ -92,7 +74,7 @@ class Holding:
         self._take = take
         self._clock = clock
         self._lease_seconds = lease_seconds
-        self._held: dict[Held, _Visited] = {}
+        self._held: dict[Held, Visit] = {}
         self._line: dict[Visit, asyncio.Future[None]] = {}  # who waits for room, the first first
         self._is_left = False
 
@@ -111,22 +93,15 @@ class Holding:
         self._line.pop(visit, None)
         return visit.claim is not None or not self.is_full
 
-    def hold(
-        self,
-        visit: Visit,
-        outcome: Outcome,
-        links: tuple[Entry, ...],
-        visited: Visited | None,
-        outlinks: Outlinks | None,
-    ) -> None:
+    def hold(self, visit: Visit, end: End) -> None:
         """Hand out the end of a visit, and hold the visit until that was dealt with."""
         if self._is_left:
             self._ends.put_off(visit, self._clock())
             return
         visit.is_over = True
         visit.ending += 1
-        held = Held(visit.message, outcome, visited, self._settle, visit.claim.meta if visit.claim else None)
-        self._held[held] = _Visited(visit, links, outlinks)
+        held = Held(visit.message, end, self._settle, visit.claim.meta if visit.claim else None)
+        self._held[held] = visit
         self._take(held)
 
     def leave(self) -> None:
@@ -138,18 +113,18 @@ class Holding:
     def _settle(self, held: Held, is_done: bool) -> None:
         if held not in self._held:
             return
-        visit, links, outlinks = self._let_go(held)
+        visit = self._let_go(held)
         if is_done:
-            self._ends.end(visit, held.outcome, links, held.visited, outlinks)
+            self._ends.end(visit, held.end)
         else:
             self._ends.put_off(visit, self._clock())
 
-    def _let_go(self, held: Held) -> _Visited:
-        visited = self._held.pop(held)
-        visited.visit.ending -= 1
+    def _let_go(self, held: Held) -> Visit:
+        visit = self._held.pop(held)
+        visit.ending -= 1
         for first in list(islice(self._line, max(0, MOST_HELD - len(self._held)))):
             self._line.pop(first).set_result(None)
-        return visited
+        return visit
 
     async def keep_prolonging(self) -> None:
         """Prolong what is held as a third of its lease is over, until cancelled."""
@@ -162,7 +137,7 @@ class Holding:
 
     async def _prolong(self) -> None:
         soon = self._clock() + self._lease_seconds * 2 / 3
-        aging = [(held, visit) for held, (visit, *_) in self._held.items() if _lease_of(visit) < soon]
+        aging = [(held, visit) for held, visit in self._held.items() if _lease_of(visit) < soon]
         if not aging:
             return
         holds = [Hold(claim=visit.claim, delivery=visit.delivery) for _, visit in aging if visit.claim is not None]
@@ -179,7 +154,7 @@ class Holding:
         """Somebody else has claimed it while this process, say, was asleep: what ended here is not to be believed."""
         log.warning("lease_lost", url=held.message.url, what="it is handed out again by whoever has it now")
         held.is_lost = True
-        visit = self._let_go(held).visit
+        visit = self._let_go(held)
         if not visit.ending:
             self._hand.release(visit)
 

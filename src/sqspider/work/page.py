@@ -35,6 +35,15 @@ class Visited(msgspec.Struct, frozen=True, kw_only=True):
     page: PageLinks | None  # none if it was no page to parse
 
 
+class End(NamedTuple):
+    """The end of a visit: what came of it, and where it leads."""
+
+    outcome: Outcome
+    visited: Visited | None = None  # none if nothing was fetched
+    links: tuple[Entry, ...] = ()  # what is yet to be recorded
+    outlinks: Outlinks | None = None  # all that it leads to, where some of that may be too deep
+
+
 class Assessed(msgspec.Struct, frozen=True, kw_only=True):
     """What a fetch means."""
 

@@ -80,8 +80,9 @@ class Rules:
         return False
 
     async def as_they_are(self, message: Message) -> Message:
-        """A message that was fetched, with the rules that hold by now: they may have changed since it was judged, and
-        what was cut since then by those of before would not come back."""
+        """A message with the rules that hold by now: they may have changed since it was judged. What is fetched by
+        another delay than that of now would be too early, or hold up what waits; and what was cut since then by those
+        of before would not come back."""
         return await self._crawls.as_it_is(message)
 
     async def assess(self, visit: Visit, message: Message, fetched: Fetched) -> Assessed:

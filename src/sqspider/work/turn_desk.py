@@ -81,6 +81,7 @@ class TurnDesk:
         options: WorkerOptions,
         rng: random.Random,
         gate: Gate,
+        only: str | None = None,
     ) -> None:
         self.claim, self.park = calls.claim, calls.park
         self.most = options.batch_size or options.concurrency
@@ -91,6 +92,7 @@ class TurnDesk:
         self._options = options
         self._rng = rng
         self._gate = gate
+        self._only = only
         self._ends = _Ends([], [], [], [], [])
         self._is_closing = False
         self._one_turn = asyncio.Lock()
@@ -116,7 +118,7 @@ class TurnDesk:
     async def take(self, limit: int, wishes: Wishes) -> Batch:
         asked_at, turned = self._frontier.now(), await self._turn(limit, wishes)
         if not turned.taken and not turned.put_off:
-            await self._calls.polled(self._frontier.wait(self._options.poll_seconds))
+            await self._calls.polled(self._frontier.wait(self._options.poll_seconds, crawl=self._only))
             asked_at, turned = self._frontier.now(), await self._turn(limit, wishes)
         were_free = bool(turned.taken) and all(taken.claim is not None for taken in turned.taken)
         self.ahead = self.most if were_free else 0
@@ -220,6 +222,7 @@ class TurnDesk:
                 lease_seconds=self._options.lease_seconds,
                 claims=wishes.claims,
                 passes=wishes.passes,
+                crawl=self._only,
             ),
         )
         for taken in turned.taken:

@@ -41,7 +41,7 @@ from sqspider.work.cookie_wall import TOO_LATE_AT_WALL, is_at_wall
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
-from sqspider.work.page import Visited
+from sqspider.work.page import End, Visited
 from sqspider.work.rules import Rules
 
 SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
@@ -148,7 +148,7 @@ class Visits:
         if claim and reason is Reason.DEPTH_LIMIT and claim.depth < depth:
             self._judge_anew(visit)
         elif claim:
-            self._endings.finish(visit, Outcome(status=reason.status, reason=reason, detail=blocked.detail))
+            self._endings.finish(visit, End(Outcome(status=reason.status, reason=reason, detail=blocked.detail)))
 
     # judged -> its turn
 
@@ -207,7 +207,8 @@ class Visits:
             return None
         visit.cookie = visit.cookie or self._memories.promised.take(visit.message.key)
         headers = partial(_headers_of, visit)
-        request = Request.of(visit.message, visit.agent, is_alone=visit.is_suspect, headers=headers)
+        message = await self._rules.as_they_are(visit.message)  # it may have waited
+        request = Request.of(message, visit.agent, is_alone=visit.is_suspect, headers=headers)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
         begin, then = partial(self._begin, visit), partial(self._hand.lines.step_out, visit)
@@ -332,7 +333,7 @@ class Visits:
             last = await self._memories.record_all_but_last(links)
             if self._endings.holding is not None and not outcome.is_redirect:
                 last = await self._memories.record_before_the_end(last)
-            self._endings.finish(visit, outcome, last, visited, outlinks)
+            self._endings.finish(visit, End(outcome, visited, last, outlinks))
 
     def _ask_again_with_cookie(self, visit: Visit) -> None:
         """Its claim is kept, so that the cookie is; its host's delay holds for this request, too."""
@@ -346,7 +347,7 @@ class Visits:
         if until <= visit.claim.lease_until - self._lease_needed:
             self._waiting.put(visit, at=until)
             return
-        self._endings.finish(visit, TOO_LATE_AT_WALL)
+        self._endings.finish(visit, End(TOO_LATE_AT_WALL))
 
 
 def _headers_of(visit: Visit) -> tuple[str, ...]:

@@ -62,8 +62,9 @@ class Worker:
     Its fetcher's limit bounds every request. ``take`` gets what is final but for its record, which ends when whoever
     took it says so; ``store`` keeps what is fetched before that. What crawls may ask for is ``allowed`` (as a rule what
     ``fetcher`` does), their ``secrets`` as a rule those of the environment; ``open_fetcher`` makes the fetchers of
-    those that fetch otherwise. It works for all crawls, or for ``only`` the one of a name: the messages of others it
-    puts off, as often as it meets them. Raises ``ValueError`` for options that do not fit together.
+    those that fetch otherwise. It works for all crawls, or for ``only`` the one of a name: the messages of others
+    it does not receive, or puts off where its frontier does not tell them apart. Raises ``ValueError`` for options that
+    do not fit together.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Worker:
         self._clock = clock
         self._stopping = asyncio.Event()
         gate = Gate()
-        self._desk = self._open_desk(store or NoStore(), rng, gate)
+        self._desk = self._open_desk(store or NoStore(), rng, gate, only)
         self._politeness = Politeness(
             frontier,
             fetcher,
@@ -105,7 +106,7 @@ class Worker:
         self._agents = Agents(
             self._politeness.own, fetcher.options, open_fetcher or self._open_fetcher, allowed=allowed, secrets=secrets
         )
-        crawls = CrawlRows(frontier, self._agents, clock=clock, only=only)
+        crawls = CrawlRows(frontier, self._agents, self._politeness, clock=clock, only=only)
         self._network = self._politeness.network
         memories = Memories(frontier, options.seen_urls)
         lease_needed = options.lease_needed(self._fetch_seconds)
@@ -165,12 +166,12 @@ class Worker:
             clock=self._clock,
         )
 
-    def _open_desk(self, store: Store, rng: random.Random, gate: Gate) -> Desk:
+    def _open_desk(self, store: Store, rng: random.Random, gate: Gate, only: str | None) -> Desk:
         frontier, options = self._frontier, self._options
-        calls = CallDesk(frontier, store, options, rng, self._stopping)
+        calls = CallDesk(frontier, store, options, rng, self._stopping, only)
         if not frontier.traits.has_turns:
             return calls
-        return TurnDesk(cast(TurningFrontier, frontier), calls, store, options, rng, gate)
+        return TurnDesk(cast(TurningFrontier, frontier), calls, store, options, rng, gate, only)
 
     def _open_fetcher(self, options: FetchOptions) -> Fetcher:
         """For crawls that fetch otherwise than this worker does by itself."""

@@ -29,7 +29,13 @@ class Messages(Parking):
         if refusals:
             raise FrontierError(f"SQS does not take {len(refusals)} of {len(bodies)} messages: {refusals[0]}")
 
-    async def receive(self, limit: int, *, wait_seconds: float = 0.0) -> list[Delivery]:
+    async def receive(
+        self,
+        limit: int,
+        *,
+        wait_seconds: float = 0.0,
+        crawl: str | None = None,  # noqa: ARG002 - SQS gives what it has
+    ) -> list[Delivery]:
         if self._rules.visibility_seconds < self._settings.visibility_seconds:
             raise FrontierUnavailableError(
                 f"the queue's visibility timeout is {self._rules.visibility_seconds:g} s, the lease needs "

@@ -21,7 +21,7 @@ class MemoryFrontier(Turns, Crawls, Looking, Upkeep):
 
     @property
     def traits(self) -> Traits:
-        return Traits(has_turns=True)
+        return Traits(has_turns=True, tells_crawls_apart=True)
 
     @property
     def generation(self) -> int:

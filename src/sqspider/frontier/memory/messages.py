@@ -31,11 +31,11 @@ class Messages(Part):
         for body in bodies:
             self._send(body)
 
-    async def receive(self, limit: int, *, wait_seconds: float = 0.0) -> list[Delivery]:
+    async def receive(self, limit: int, *, wait_seconds: float = 0.0, crawl: str | None = None) -> list[Delivery]:
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + wait_seconds
         while True:
-            deliveries, next_visible, news = await self._run(functools.partial(self._receive, limit))
+            deliveries, next_visible, news = await self._run(functools.partial(self._receive, limit, crawl))
             left = give_up_at - loop.time()
             if deliveries or left <= 0:
                 return deliveries
@@ -43,17 +43,17 @@ class Messages(Part):
                 async with asyncio.timeout(min(left, max(next_visible - self._clock(), 0.001))):
                     await news.wait()
 
-    def _receive(self, limit: int) -> tuple[list[Delivery], float, asyncio.Event]:
+    def _receive(self, limit: int, crawl: str | None) -> tuple[list[Delivery], float, asyncio.Event]:
         """What is visible, when more will be, and who tells if it is sooner."""
-        return self._take(limit), self._store.queue.next_visible(), self._store.news
+        return self._take(limit, crawl), self._store.queue.next_visible(crawl), self._store.news
 
-    async def wait(self, seconds: float) -> None:
+    async def wait(self, seconds: float, *, crawl: str | None = None) -> None:
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + seconds
         were_some = False
         while True:
-            _, next_visible, news = await self._run(functools.partial(self._receive, 0))
-            are_some = next_visible < math.inf
+            _, next_visible, news = await self._run(functools.partial(self._receive, 0, crawl))
+            are_some = self._store.queue.next_visible() < math.inf
             left, until_then = give_up_at - loop.time(), next_visible - self._clock()
             if left <= 0 or until_then <= 0 or (were_some and not are_some):
                 return
@@ -62,7 +62,7 @@ class Messages(Part):
                 async with asyncio.timeout(min(left, max(until_then, 0.001))):
                     await news.wait()
 
-    def _take(self, limit: int, sift: Sift | None = None) -> list[Delivery]:
+    def _take(self, limit: int, crawl: str | None, sift: Sift | None = None) -> list[Delivery]:
         now = self._clock()
         self._generation = self._store.generation
         self._receipts += 1
@@ -72,6 +72,7 @@ class Messages(Part):
             until=now + self._settings.visibility_seconds,
             max_receives=self._settings.max_receives,
             receipt=f"{self._receipt_prefix}:{self._receipts}",
+            crawl=crawl,
             sift=sift,
         )
         return [self._delivery_of(stored) for stored in taken]

@@ -116,22 +116,26 @@ class MessageQueue:
         stored = self.live.get(message_id)
         return stored is not None and (stored.precedence, stored.visible_at) == (precedence, visible_at)
 
-    def next_visible(self) -> float:
-        """When the next message can be had."""
+    def next_visible(self, crawl: str | None = None) -> float:
+        """When the next message can be had, of any crawl or of one."""
+        if crawl is not None:
+            return min((stored.visible_at for stored in self._take_visible(math.inf, crawl)), default=math.inf)
         for precedence, heap in self._waiting.items():
             while heap and not self._is_current(precedence, heap[0]):
                 heapq.heappop(heap)
         return min((heap[0][0] for heap in self._waiting.values() if heap), default=math.inf)
 
     def take(
-        self, limit: int, *, now: float, until: float, max_receives: int, receipt: str, sift: Sift | None = None
-    ) -> list[Stored]:
-        """Up to ``limit`` visible messages, hidden until a moment. One that was taken too often dies instead.
+        self, limit: int, *, now: float, until: float, max_receives: int, receipt: str, crawl: str | None = None,
+        sift: Sift | None = None,
+    ) -> list[Stored]:  # fmt: skip
+        """Up to ``limit`` visible messages, of any crawl or of one, hidden until a moment. One that was taken too often
+        dies instead.
 
         One that a sieve has a moment for is put off until then, untaken.
         """
         taken: dict[int, Stored] = {}  # what was put off to one moment twice has two entries there
-        visible = self._take_visible(now)
+        visible = self._take_visible(now, crawl)
         put_off = 0
         while len(taken) < limit and put_off < MOST_LOOKED_AT and (stored := next(visible, None)) is not None:
             if stored.id in taken:
@@ -150,8 +154,13 @@ class MessageQueue:
             self._place(stored, Precedence.EXPIRED, until)
         return list(taken.values())
 
-    def _take_visible(self, now: float) -> Iterator[Stored]:
+    def _take_visible(self, now: float, crawl: str | None) -> Iterator[Stored]:
         for precedence, heap in self._waiting.items():
+            if crawl is not None:  # those of others stay where they are
+                current = (entry for entry in heap if entry[0] <= now and self._is_current(precedence, entry))
+                own = sorted(entry for entry in current if _is_of(self.live[entry[1]], crawl))
+                yield from (self.live[id_] for _, id_ in own)
+                continue
             while heap and heap[0][0] <= now:
                 entry = heapq.heappop(heap)
                 if self._is_current(precedence, entry):
@@ -254,3 +263,7 @@ class MessageQueue:
             dead=len(self.dead),
             oldest_age_seconds=max(0.0, now - self._by_age[0][0]) if self._by_age else None,
         )
+
+
+def _is_of(stored: Stored, crawl: str) -> bool:
+    return stored.message is not None and stored.message.crawl_name == crawl

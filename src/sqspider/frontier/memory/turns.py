@@ -27,7 +27,7 @@ class Turns(Records, Hosts):
         if ends.finishes or ends.deletions:
             self._store.tell()  # there may be nothing left to wait for
         sieve = Sieve(self._store, taking, self._clock())
-        received = self._take(taking.limit, partial(self._sifted, sieve))
+        received = self._take(taking.limit, taking.crawl, partial(self._sifted, sieve))
         read = [(each, partial(decode_message, each.body)) for each in received]
         claimant = Claimant(taking.worker_id, taking.claim_id, taking.lease_seconds)
         taken = sieve.claimed(read, partial(self._claim, claimant=claimant))

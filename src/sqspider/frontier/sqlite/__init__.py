@@ -58,7 +58,7 @@ class SqliteFrontier(
 
     @property
     def traits(self) -> Traits:
-        return Traits(has_turns=True)
+        return Traits(has_turns=True, tells_crawls_apart=True)
 
     @property
     def generation(self) -> int:

@@ -15,8 +15,9 @@ from sqspider.frontier.sqlite.counters import COUNTERS, stored_name
 from sqspider.frontier.sqlite.errors import classify
 from sqspider.frontier.sqlite.file import SOUND, open_to_look
 from sqspider.frontier.sqlite.keys import key_of
+from sqspider.frontier.sqlite.of_crawl import RETURNED
 from sqspider.frontier.sqlite.rows import FRESH, PARENT, dicts, record_of
-from sqspider.record import Status, UrlRecord
+from sqspider.record import Status, UrlRecord, split_key
 
 BATCH: Final = 1000
 MOST_NAMED: Final = 5  # of one kind of fault
@@ -131,7 +132,7 @@ class _Seen:
         places, put_off = connection.execute(PLACES).fetchone()
         live, messages = connection.execute(MESSAGES).fetchone()
         self._sums |= {"messages": places + live, "put_off": int(put_off), "dead": messages - live}
-        stored.pop("generation", None)
+        stored = {name: much for name, much in stored.items() if not _is_of_no_rows(name)}
         for name in sorted(stored.keys() | self._sums.keys()):
             if stored.get(name, 0) != self._sums[name]:
                 yield f"the sum {name} is {_shown(stored.get(name, 0))}, the rows say {self._sums[name]:,}"
@@ -142,6 +143,11 @@ class _Seen:
             sums = kept.get(host, (0, 0, 0))
             if not _are_at_least(sums, found) or sum(sums) < self._visits[host]:
                 yield f"the sums of {host} are {sums}, the rows say {found} of {self._visits[host]:,} visits"
+
+
+def _is_of_no_rows(name: str) -> bool:
+    """Whether a sum tells of what has happened, and not of what is there."""
+    return name == "generation" or split_key(name)[1] == RETURNED
 
 
 def _fault_of(record: UrlRecord, row: dict[str, Any]) -> str:

@@ -122,6 +122,16 @@ class Transaction:
         return self.connection.executemany(statement, parameters).rowcount if parameters else 0
 
 
+class Passed(NamedTuple):
+    """Up to where nothing that is visible is a crawl's: see ``of_crawl``."""
+
+    generation: int
+    returned: int
+    looked_at: float  # when all was
+    id: int = 0  # of what is fresh
+    moment: float = 0.0  # of what has a time
+
+
 class OpenFile:
     """A file that is open: what the parts of a frontier share."""
 
@@ -131,6 +141,7 @@ class OpenFile:
         self.clock = clock
         self.generation = 0  # as of the last look at it
         self.news = asyncio.Event()  # something was sent from this process
+        self.passed: dict[str, Passed] = {}  # by crawl, of those that somebody here works for alone
         self.connection: sqlite3.Connection
         self._runner = runner or InPlace()
         self._place = os.path.abspath(path)  # wherever this process goes

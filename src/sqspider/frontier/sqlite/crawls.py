@@ -21,6 +21,7 @@ from sqspider.frontier.sqlite.clock import raise_generation
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.errors import damaged
 from sqspider.frontier.sqlite.keys import keys_of_crawl
+from sqspider.frontier.sqlite.of_crawl import RETURNED
 from sqspider.frontier.sqlite.receipts import receipt_of
 from sqspider.frontier.sqlite.records import is_there
 from sqspider.frontier.sqlite.rows import END_OF_TIME, NOT_YET, STATUSES, STEP, PackedOutcome, unpack
@@ -267,7 +268,9 @@ def _unpark_records(transaction: Transaction, ref: CrawlRef, after: int) -> tupl
     rows = transaction.connection.execute(ASIDE_OF_CRAWL, {"after": after, "crawl": crawl, "limit": STEP}).fetchall()
     parameters = {"ids": json.dumps([id_ for id_, _ in rows]), "now": transaction.now}
     transaction.connection.execute(UNPARK, parameters)
-    transaction.count({"put_off": -sum(status == 0 for _, status in rows)})
+    fresh = sum(status == 0 for _, status in rows)
+    transaction.count({"put_off": -fresh})
+    transaction.count_records(ref.name, {RETURNED: fresh})
     return len(rows), rows[-1][0] if len(rows) == STEP else None
 
 

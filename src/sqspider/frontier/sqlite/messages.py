@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -18,6 +19,7 @@ from sqspider.frontier.sqlite import counters
 from sqspider.frontier.sqlite.connection import OpenFile, Part, Transaction
 from sqspider.frontier.sqlite.errors import damaged
 from sqspider.frontier.sqlite.keys import key_of
+from sqspider.frontier.sqlite.of_crawl import Chosen, choose
 from sqspider.frontier.sqlite.receipts import MESSAGE_MARK, receipt_of
 from sqspider.frontier.sqlite.records import belongings, held
 from sqspider.frontier.sqlite.rows import END_OF_TIME, FRESH, IN_FLIGHT, PUT_OFF, Belonging, Waiting
@@ -45,6 +47,10 @@ SELECT
 TIMED: Final = """
 SELECT id FROM record INDEXED BY record_timed WHERE queue = ? AND visible_at <= ? ORDER BY visible_at LIMIT ?
 """
+STILL_VISIBLE: Final = """
+SELECT r.id, r.queue FROM json_each(:ids) AS e CROSS JOIN record AS r NOT INDEXED ON r.id = e.value
+WHERE r.queue = 0 OR (r.queue IN (1, 2) AND r.visible_at <= :now)
+"""
 FRESH_ONES: Final = "SELECT id FROM record INDEXED BY record_place WHERE queue = 0 ORDER BY id LIMIT ?"
 # What they will say once they are received: that may decide whether they are.
 LOOK_AT: Final = """
@@ -61,11 +67,12 @@ WHERE id IN (SELECT value FROM json_each(:ids))
 PUT_OFF_UNTIL: Final = """
 UPDATE record NOT INDEXED SET queue = 1, visible_at = :until, slot = :slot, slot_generation = :generation WHERE id = :id
 """
+VISIBLE_MESSAGES: Final = (
+    "SELECT id FROM sent INDEXED BY sent_visible WHERE visible_at <= ? ORDER BY visible_at LIMIT ?"
+)
 RECEIVE_MESSAGES: Final = """
 UPDATE sent NOT INDEXED SET receives = receives + 1, delivery = delivery + 1, queue = 2, visible_at = :hidden_until
-WHERE id IN (
-    SELECT id FROM sent INDEXED BY sent_visible WHERE visible_at <= :now ORDER BY visible_at LIMIT :limit
-)
+WHERE id IN (SELECT value FROM json_each(:ids)) AND visible_at <= :now
 RETURNING id, delivery, url, body, receives, sent_at
 """
 BURY: Final = "UPDATE sent NOT INDEXED SET receives = ?, queue = NULL, visible_at = NULL WHERE id = ?"
@@ -101,15 +108,15 @@ class Messages(Part):
         await self._file.write(lambda transaction: send(transaction, bodies))
         self._file.news.set()
 
-    async def receive(self, limit: int, *, wait_seconds: float = 0.0) -> list[Delivery]:
+    async def receive(self, limit: int, *, wait_seconds: float = 0.0, crawl: str | None = None) -> list[Delivery]:
         file, loop = self._file, asyncio.get_running_loop()
         give_up_at = loop.time() + wait_seconds
         pause = POLL_SECONDS[0]
         while True:
             file.news.clear()
-            next_at = await file.read(partial(look, file))
+            chosen, next_at = await self._look_for(crawl, limit)
             if next_at is not None and next_at <= file.clock():
-                received = await file.write(lambda transaction: receive(transaction, limit))
+                received = await file.write(partial(receive, limit=limit, chosen=chosen))
                 if received:
                     return [each.delivery for each in received]
                 if limit > 0:  # what there was has died, or somebody else has it: there may be more behind it
@@ -119,13 +126,25 @@ class Messages(Part):
                 return []
             pause = await self._wait_for_news(min(pause, left), pause, next_at)
 
-    async def wait(self, seconds: float) -> None:
+    async def _look_for(self, crawl: str | None, limit: int) -> tuple[Chosen | None, float | None]:
+        """What is to be taken, where that is of one crawl alone, and when the next message can be had; none: nothing
+        waits. When one of a crawl alone can would cost a look at all that others wait for: as soon as any other can."""
+        next_at = await self._file.read(partial(look, self._file))
+        if crawl is None or next_at is None:
+            return None, next_at
+        chosen = await self._file.read(partial(choose, self._file, crawl, limit))
+        if any(chosen):
+            return chosen, 0.0
+        now = self._file.clock()
+        return chosen, max(next_at, now + POLL_SECONDS[0]) if next_at > now else math.inf
+
+    async def wait(self, seconds: float, *, crawl: str | None = None) -> None:
         file, loop = self._file, asyncio.get_running_loop()
         give_up_at, pause = loop.time() + seconds, POLL_SECONDS[0]
         were_some = False
         while True:
             file.news.clear()
-            next_at = await file.read(partial(look, file))
+            _, next_at = await self._look_for(crawl, 1)
             left = give_up_at - loop.time()
             if left <= 0 or (were_some if next_at is None else next_at <= file.clock()):
                 return
@@ -199,23 +218,36 @@ Sift = Callable[[Sequence[Seen]], Sequence[Seen]]
 """Which of some records are to be taken; it puts the others off."""
 
 
-def receive(transaction: Transaction, limit: int, sift: Sift | None = None) -> list[Received]:
-    """Take what is visible, and what a sieve lets through. None: there is nothing, or what there was has died."""
-    received = _receive_messages(transaction, limit)
+def receive(
+    transaction: Transaction, limit: int, sift: Sift | None = None, chosen: Chosen | None = None
+) -> list[Received]:
+    """Take what is visible, and what a sieve lets through; of what was ``chosen``, if anything was. None: there is
+    nothing, or what there was has died."""
+    messages = _visible_messages(transaction, limit) if chosen is None else chosen.messages[:limit]
+    received = _receive_messages(transaction, messages)
     looked_at = 0
     while (room := limit - len(received)) > 0:
-        seen = _look_at(transaction, _visible(transaction, room))
-        chosen = seen if sift is None else sift(seen)
-        received += _receive_records(transaction, chosen)
+        seen = _look_at(transaction, _visible(transaction, room, chosen))
+        let_through = seen if sift is None else sift(seen)
+        received += _receive_records(transaction, let_through)
         looked_at += len(seen)
-        if len(chosen) == len(seen) or looked_at >= MOST_LOOKED_AT:
+        if len(let_through) == len(seen) or looked_at >= MOST_LOOKED_AT or chosen is not None:
             break
     return received
 
 
-def _visible(transaction: Transaction, limit: int) -> list[int]:
+def _visible_messages(transaction: Transaction, limit: int) -> list[int]:
+    return [id_ for (id_,) in transaction.connection.execute(VISIBLE_MESSAGES, (transaction.now, limit))]
+
+
+def _visible(transaction: Transaction, limit: int, chosen: Chosen | None) -> list[int]:
     """Records that are visible: they are put off no more, whatever becomes of them."""
     connection, now = transaction.connection, transaction.now
+    if chosen is not None:
+        parameters = {"ids": json.dumps(chosen.records[:limit]), "now": now}
+        places = connection.execute(STILL_VISIBLE, parameters).fetchall()
+        transaction.count({"put_off": -sum(queue == PUT_OFF for _, queue in places)})
+        return [id_ for id_, _ in places]
     ids = [id_ for (id_,) in connection.execute(TIMED, (IN_FLIGHT, now, limit))]
     lost = len(ids)
     ids += [id_ for (id_,) in connection.execute(TIMED, (PUT_OFF, now, limit - lost))]
@@ -252,12 +284,12 @@ def _hidden_until(transaction: Transaction) -> float:
     return transaction.now + transaction.settings.visibility_seconds
 
 
-def _receive_messages(transaction: Transaction, limit: int) -> list[Received]:
+def _receive_messages(transaction: Transaction, ids: Sequence[int]) -> list[Received]:
     """Take what anybody sent."""
-    parameters = {"now": transaction.now, "limit": limit, "hidden_until": _hidden_until(transaction)}
-    rows = sorted(transaction.connection.execute(RECEIVE_MESSAGES, parameters).fetchall())
-    if not rows:
+    if not ids:
         return []
+    parameters = {"ids": json.dumps(ids), "now": transaction.now, "hidden_until": _hidden_until(transaction)}
+    rows = sorted(transaction.connection.execute(RECEIVE_MESSAGES, parameters).fetchall())
     dead = [row for row in rows if _has_died(transaction, row[4])]
     transaction.change_each(BURY, [(receives - 1, id_) for id_, _, _, _, receives, _ in dead])
     transaction.count({"messages": -len(dead), "dead": len(dead)})

@@ -10,6 +10,7 @@ import msgspec
 from sqspider.frontier.answers import counted, done_in_order, reopened
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.keys import with_keys
+from sqspider.frontier.sqlite.of_crawl import RETURNED
 from sqspider.frontier.sqlite.rows import NOT_YET, STATUSES, PackedOutcome, pack_kept, unpack, unpack_kept
 from sqspider.record import Kept, Outcome, Status, split_key
 
@@ -76,7 +77,7 @@ def reopen(transaction: Transaction, keys: Sequence[str], *, if_changed: bool) -
         if ended is None or (anew := reopened(ended, if_changed=if_changed)) is None:
             continue
         crawl, _ = split_key(asked[index])
-        transaction.count_records(crawl, counted(ended.status, Status.QUEUED, ended.outcome))
+        transaction.count_records(crawl, {**counted(ended.status, Status.QUEUED, ended.outcome), RETURNED: 1})
         transaction.count({"messages": int(row.queue is None), "put_off": -(row.queue in NOT_YET)})
         kept = pack_kept(anew.kept)
         rows.append({"id": row.id, "now": transaction.now, "validators": kept, **anew._asdict()})

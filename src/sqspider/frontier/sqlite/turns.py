@@ -11,6 +11,7 @@ from sqspider.frontier.sieve import PutOff, Sieve
 from sqspider.frontier.sqlite import claims, hosts, messages
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.messages import Received
+from sqspider.frontier.sqlite.of_crawl import Chosen, choose
 from sqspider.frontier.values import Ends, Taking, Turned
 from sqspider.host import left
 from sqspider.message import Message
@@ -24,19 +25,26 @@ class Turns(Part):
 
     async def turn(self, ends: Ends, taking: Taking) -> Turned:
         is_idle = not any((ends.finishes, ends.retries, ends.deferrals, ends.deletions, ends.exits))
-        if is_idle and not await self._is_any_visible():
+        chosen = await self._chosen(taking)
+        if is_idle and not (await self._is_any_visible() if chosen is None else any(chosen)):
             return Turned(finished=[], retried=[], taken=[], hosts={})  # who is idle keeps nobody from writing
-        turned, generation = await self._file.write(lambda transaction: turn(transaction, ends, taking))
+        turned, generation = await self._file.write(lambda transaction: turn(transaction, ends, taking, chosen))
         self._file.generation = generation
         self._file.news.set()
         return turned
+
+    async def _chosen(self, taking: Taking) -> Chosen | None:
+        """What is to be taken, where that is of one crawl alone."""
+        if taking.crawl is None or not taking.limit:
+            return None
+        return await self._file.read(partial(choose, self._file, taking.crawl, taking.limit))
 
     async def _is_any_visible(self) -> bool:
         next_at = await self._file.read(partial(messages.look, self._file))
         return next_at is not None and next_at <= self._file.clock()
 
 
-def turn(transaction: Transaction, ends: Ends, taking: Taking) -> tuple[Turned, int]:
+def turn(transaction: Transaction, ends: Ends, taking: Taking, chosen: Chosen | None = None) -> tuple[Turned, int]:
     """End, take and claim; and the frontier's generation then."""
     finished = claims.finish(transaction, ends.finishes)
     retried = claims.retry(transaction, ends.retries)
@@ -47,7 +55,11 @@ def turn(transaction: Transaction, ends: Ends, taking: Taking) -> tuple[Turned, 
     for end in ends.exits:
         states.change_host(end.host, partial(left, end=end))
     sieve = Sieve(states, taking, transaction.now)
-    received = _received(transaction, taking.limit, sieve, _Sifter(transaction, states, sieve).sift)
+    sift = _Sifter(transaction, states, sieve).sift
+    if chosen is None:
+        received = _received(transaction, taking.limit, sieve, sift)
+    else:
+        received = messages.receive(transaction, taking.limit, sift, chosen)
     claimant = Claimant(taking.worker_id, taking.claim_id, taking.lease_seconds)
     read = [(each.delivery, each.message) for each in received]
     taken = sieve.claimed(read, partial(claims.claim, transaction, claimant=claimant))
