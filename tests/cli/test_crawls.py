@@ -341,6 +341,9 @@ def test_a_page_by_itself_goes_by_no_crawl(site: Site, folder: Folder) -> None:
     ("arguments", "says"),
     [
         (("crawls", "show", "News"), "a name of 1 to 64 of a-z, 0-9, - and _, not 'News'"),
+        (("crawls", "list"), "No such command 'list'. `sqspider crawls` lists crawls"),
+        (("crawls", "news"), "`sqspider crawls show NAME` shows one"),
+        (("crawls", "shwo"), "No such command 'shwo'. Did you mean 'show'?"),
         (("crawls", "set", "default"), "say what to change"),
         (("crawls", "show", "default", "--json", "--toml"), "exclude each other"),
         (("crawl", "--crawl", "absent"), "no URL was given"),

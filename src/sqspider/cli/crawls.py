@@ -57,7 +57,11 @@ def _name(context: click.Context, parameter: click.Parameter, value: str) -> str
 _named = click.argument("name", callback=_name)
 
 
-@click.group(cls=Group, invoke_without_command=True)
+class _Crawls(Group):
+    otherwise = " `sqspider crawls` lists crawls, and `sqspider crawls show NAME` shows one."
+
+
+@click.group(cls=_Crawls, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @shared_options
 @click.pass_context
