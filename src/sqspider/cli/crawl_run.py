@@ -39,7 +39,7 @@ from sqspider.orders.start import Start
 from sqspider.record import DEFAULT_CRAWL, Status
 from sqspider.web.fetch import Fetcher
 from sqspider.work.crawl_orders import crawl_named
-from sqspider.work.crawls import limit_reached
+from sqspider.work.limits import limit_reached
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from sqspider.crawl_row import Crawl, CrawlRef
 from sqspider.figures import Point, Sample
 from sqspider.frontier.values import (
+    NONE_BARRED,
     Bill,
     ClaimRequest,
     Counts,
@@ -323,8 +324,11 @@ class Upkeep(_Shared, Protocol):
     async def redrive(self, limit: int = 1000) -> int:
         """Put dead letters back into the queue with no receives counted; how many."""
 
-    async def check_in(self, worker_id: str, *, session: str, ttl_seconds: float) -> bool:
-        """Note that a worker lives. False if another session with the same id lives too."""
+    async def check_in(
+        self, worker_id: str, *, session: str, ttl_seconds: float, barred: Mapping[str, str] = NONE_BARRED
+    ) -> bool:
+        """Note that a worker lives, and what it says: see :class:`WorkerRow`. False if another session with the same id
+        lives too."""
 
     async def check_out(self, worker_id: str, *, session: str) -> None:
         """Note that a worker has ended."""

@@ -14,6 +14,7 @@ from sqspider.figures import Sample
 from sqspider.frontier import Clock, Frontier, FrontierBusyError, FrontierError, Upkeep
 from sqspider.log import get_logger
 from sqspider.politeness import Politeness
+from sqspider.work.crawls import CrawlRows
 from sqspider.work.tally import Tally
 
 BATCH: Final = 1000  # of a sweep
@@ -30,8 +31,17 @@ class WorkerIdTakenError(FrontierError):
 class Attendance:
     """A worker's name on the list of those that live."""
 
-    def __init__(self, frontier: Frontier, worker_id: str, session: str, clock: Clock, politeness: Politeness) -> None:
+    def __init__(
+        self,
+        frontier: Frontier,
+        worker_id: str,
+        session: str,
+        clock: Clock,
+        politeness: Politeness,
+        crawls: CrawlRows,
+    ) -> None:
         self._frontier = frontier
+        self._crawls = crawls  # of which some may be barred to it
         self._worker_id = worker_id
         self._session = session  # tells this worker from others of its name
         self._clock = clock
@@ -64,8 +74,10 @@ class Attendance:
         return True
 
     async def check_in(self) -> bool:
-        """Note that it lives; False if another one of its name does."""
-        return await self._frontier.check_in(self._worker_id, session=self._session, ttl_seconds=CHECK_IN_SECONDS)
+        """Note that it lives, and what it may not work on; False if another one of its name lives."""
+        return await self._frontier.check_in(
+            self._worker_id, session=self._session, ttl_seconds=CHECK_IN_SECONDS, barred=self._crawls.barred
+        )
 
     async def end(self) -> None:
         """Take the name off the list; should that fail, it is forgotten by itself after a while."""

@@ -151,7 +151,7 @@ class Worker:
             allowance=self._allowance,
         )
         self._samples = Samples(frontier, clock)
-        self._attendance = Attendance(frontier, options.worker_id, session, clock, self._politeness)
+        self._attendance = Attendance(frontier, options.worker_id, session, clock, self._politeness, crawls)
 
     def _allowance_of(self, options: WorkerOptions, session: str) -> Allowance | None:
         if options.max_pages is None:

@@ -57,7 +57,8 @@ SELECT
 DEAD_LETTERS: Final = """
 SELECT id, body, receives, sent_at FROM sent INDEXED BY sent_dead WHERE visible_at IS NULL ORDER BY id LIMIT ?
 """
-WORKERS: Final = "SELECT worker_id, started_at, seen_at FROM worker WHERE expires_at >= ? ORDER BY worker_id"
+# Where nobody has worked since, a file may have no column for what is barred: see upgrade.complete.
+WORKERS: Final = "SELECT * FROM worker WHERE expires_at >= ? ORDER BY worker_id"
 POINTS: Final = f"""
 SELECT
     CAST(at / :period AS INTEGER) * :period AS at, avg(visible) AS visible, avg(in_flight) AS in_flight,
