@@ -304,6 +304,10 @@ def test_a_crawl_at_its_limit_says_how_it_is_raised(site: Site, folder: Folder) 
     assert (done.returncode, "pages were fetched, and the crawl n rests: " in said) == (1, True), said
     assert "`sqspider crawls set n --limit-pages N` raises its limit, then `sqspider crawl --crawl n` goes on" in said
     assert folder.counts("--crawl", "n")["queued"]
+    why = r"[2-9] pages were fetched: its limit; `sqspider crawls set n --limit-pages N` raises it\n"
+    assert re.search(rf"n  +at its limit  (.|\n)*\nn: {why}", folder.run("crawls").stdout)
+    assert re.search(rf"\nwaits for +{why}", folder.run("crawls", "show", "n").stdout)
+    assert re.search(rf"\nthe crawl n: {why}", folder.run("status", "--crawl", "n").stdout)
     folder.run("crawls", "set", "n", "--limit-pages", "50")
     stopped = folder.run("crawl", "--crawl", "n", "--max-pages", "1")
     assert "the limit is reached: " in stopped.stderr

@@ -68,8 +68,9 @@ class _Crawls(Group):
 def crawls(context: click.Context, as_json: bool) -> int:
     """List crawls: state, records, speed. The commands below say what is in one, change it, and remove it.
 
-    A crawl is running, paused or stopped, as somebody said; a running one of which nothing is left is finished.
-    The speed is that of one second, where a worker is at work.
+    A crawl is running, paused or stopped, as somebody said; a running one of which nothing is left is finished. One
+    that runs, and is at a limit of its own, or asks for what no worker may do, says what it waits for. The speed is
+    that of one second, where a worker is at work.
     """
     if context.invoked_subcommand is not None:
         return GOOD
@@ -85,6 +86,9 @@ def crawls(context: click.Context, as_json: bool) -> int:
             print(json.dumps(each.as_json()))
     else:
         Console().print(_table(found))
+        for each in found:
+            if each.hindrance is not None:
+                print(f"{each.name}: {each.hindrance.why}")
     return GOOD
 
 
@@ -106,7 +110,7 @@ def _table(found: list[CrawlReport]) -> Table:
         counted = [f"{n:,}" for n in (numbers["done"], numbers["failed"], numbers["blocked"], each.counts.open)]
         speed = "" if each.pages_per_second is None else f"{each.pages_per_second:,.1f}"
         started = (iso(each.crawl.created_at) or "")[:16].replace("T", " ") if each.crawl else ""
-        table.add_row(Text(each.name), each.state, *counted, speed, started)
+        table.add_row(Text(each.name), each.standing, *counted, speed, started)
     return table
 
 
@@ -138,9 +142,11 @@ def crawls_show(shared: Shared, /, name: str, as_json: bool, as_file: bool) -> i
 
 
 def _print(found: CrawlReport, crawl: Crawl) -> None:
-    told: dict[str, Any] = {**found.as_json(), "records": f"{found.counts.total:,}, {found.counts.open:,} open"}
-    for name in ("crawl", "state", "records", "bytes", "started_at"):
-        print(f"{name.removesuffix('_at'):18} {told[name]}")
+    records = f"{found.counts.total:,}, {found.counts.open:,} open"
+    told: dict[str, Any] = {**found.as_json(), "state": found.standing, "records": records}
+    for name in ("crawl", "state", "waits_for", "records", "bytes", "started_at"):
+        if told[name] is not None:
+            print(f"{name.removesuffix('_at').replace('_', ' '):18} {told[name]}")
     for option in OPTIONS.values():
         value = written(option, crawl)
         for text in value if isinstance(value, list) else [value]:

@@ -124,6 +124,7 @@ def _table(state: FrontierReport, crawl: str | None) -> Group:
         f"{queue.delayed:,} delayed, {queue.dead:,} dead" + (f"; oldest {age:,.0f} s" if age is not None else ""),
         "workers: " + (", ".join(row.worker_id for row in state.workers) or "none"),
     ]
+    lines += [f"the crawl {name}: {hindrance.why}" for name, hindrance in state.hindered.items()]
     troubled = state.hosts_in_trouble[:MOST_HOSTS]
     lines += [f"in trouble: {host.row.host}: {host.trouble or host.row.trouble}" for host in troubled]
     if state.bill is not None:

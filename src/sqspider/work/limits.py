@@ -27,8 +27,8 @@ async def limit_reached(frontier: Looking, row: Crawl, now: float) -> Reached | 
         return Reached(f"it was made {limits.seconds:g} seconds ago or more", "limit-seconds")
     if limits.pages is not None or limits.bytes is not None:
         counts = await frontier.counts(crawl=row.name, roughly=True)
-        if limits.pages is not None and _pages(counts) >= limits.pages:
-            return Reached(f"{_pages(counts):,} pages were fetched", "limit-pages")
+        if limits.pages is not None and (pages := _pages(counts)) >= limits.pages:
+            return Reached("1 page was fetched" if pages == 1 else f"{pages:,} pages were fetched", "limit-pages")
         if limits.bytes is not None and counts.bytes >= limits.bytes:
             return Reached(f"{counts.bytes:,} bytes were read", "limit-bytes")
     if limits.dollars is not None:

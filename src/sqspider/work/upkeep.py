@@ -19,6 +19,7 @@ from sqspider.work.tally import Tally
 
 BATCH: Final = 1000  # of a sweep
 CHECK_IN_SECONDS: Final = 30.0  # a worker that was not seen for so long is gone
+CHECK_IN_EVERY_SECONDS: Final = CHECK_IN_SECONDS / 3
 CHECK_IN_AGAIN_SECONDS: Final = 1.0  # while another one of the same name may be alive
 
 log = get_logger(__name__)
@@ -117,7 +118,7 @@ class Samples:
 async def keep_checking_in(attendance: Attendance, samples: Samples, tally: Tally) -> None:
     """Tell now and then that a worker lives, and what it did; until cancelled."""
     while True:
-        await asyncio.sleep(CHECK_IN_SECONDS / 3)
+        await asyncio.sleep(CHECK_IN_EVERY_SECONDS)
         try:
             await attendance.check_in()
             await samples.leave(tally)
