@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from sqspider.cli.accounts import Accounts
 from sqspider.cli.config_file import FOUND, config_option
 from sqspider.cli.crawl_run import Again, CrawlRun
 from sqspider.cli.forking import Forked, can_fork, fork_workers
@@ -129,23 +130,25 @@ def crawl(
     shared.start_logging("warn")
     if workers == 1:
         options = within_limits(options)
-    forked = _forked(workers, shared, options, order.name) if workers > 1 and can_fork() else []
+    accounts = Accounts() if workers > 1 else None
+    forked = _forked(workers, shared, options, order.name, accounts.pipe) if accounts and can_fork() else []
     try:
         run = CrawlRun(
-            shared, order, options, start, list_file, workers=workers, forked=forked, quiet=quiet, again=again
-        )
+            shared, order, options, start, list_file, workers=workers, forked=forked, accounts=accounts, quiet=quiet,
+            again=again,
+        )  # fmt: skip
         return run_loop(run.run(urls, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http))
     finally:
         for worker in forked:
             worker.stop()
 
 
-def _forked(number: int, shared: Shared, options: WorkerOptions, crawl: str) -> list[Forked]:
+def _forked(number: int, shared: Shared, options: WorkerOptions, crawl: str, accounts: int) -> list[Forked]:
     """Workers that wait for the crawl to begin, and are told then by what start."""
 
     def work(told: bytes) -> int:
         own = msgspec.structs.replace(options, worker_id=random_worker_id(random.Random()))
-        return work_here(shared, Mode.UNTIL_EMPTY, own, Start.decode(told), crawl=crawl, with_parent=True)
+        return work_here(shared, Mode.UNTIL_EMPTY, own, Start.decode(told), crawl=crawl, accounts=accounts)
 
     import_all(shared.frontier)  # once, for all of them
     try:

@@ -7,6 +7,7 @@ import json
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
+from sqspider.cli.accounts import Accounts
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
 from sqspider.cli.forking import Forked
 from sqspider.cli.frontier import is_absent, opened
@@ -37,6 +39,7 @@ from sqspider.log import get_logger
 from sqspider.orders.order import Order, Prepared
 from sqspider.orders.start import Start
 from sqspider.record import DEFAULT_CRAWL, Status
+from sqspider.revisit import Revisit
 from sqspider.web.fetch import Fetcher
 from sqspider.work.crawl_orders import crawl_named
 from sqspider.work.limits import limit_reached
@@ -79,6 +82,7 @@ class CrawlRun:
         *,
         workers: int = 1,
         forked: Sequence[Forked] = (),
+        accounts: Accounts | None = None,
         quiet: bool = False,
         again: Again | None = None,
     ) -> None:
@@ -89,6 +93,8 @@ class CrawlRun:
         self._list_file = list_file
         self._workers = workers
         self._forked = forked
+        self._accounts = accounts  # of the workers, where they are several
+        self._visited_again: Counter[Revisit] = Counter()
         self._quiet = quiet
         self._was_stopped = False
         self._again = again
@@ -231,12 +237,14 @@ class CrawlRun:
             with stopping_on_signals(stop, at_once=self._show_cursor):
                 async with progress:
                     await run_worker(worker, Mode.UNTIL_EMPTY, self._order.name)
+            self._visited_again = worker.tally.again
         return True
 
     async def _run_processes(self, frontier: Frontier) -> bool:
         """Run workers as processes until they end; whether they ended well, or left nothing to do."""
         command = consume_command(self._shared, self._options, self._start, self._order.name)
-        workers = WorkerProcesses(command, self._workers, self._forked, self._start.encode())
+        assert self._accounts is not None
+        workers = WorkerProcesses(command, self._workers, self._accounts.pipe, self._forked, self._start.encode())
 
         def stop() -> None:
             self._was_stopped = True
@@ -249,6 +257,7 @@ class CrawlRun:
         with stopping_on_signals(stop, at_once=kill):
             async with progress_shown(frontier, self._progress_console, crawl=self._order.name):
                 given_up = await workers.run()
+        self._visited_again = self._accounts.close()
         if given_up:
             print(
                 f"{given_up} of {self._workers} workers died and were not replaced: see above. What they held comes "
@@ -279,11 +288,13 @@ class CrawlRun:
         pages, known = _pages(counts), _pages(before)
         fetched = pages - known if pages >= known else pages  # what was there before was cleared away meanwhile
         if as_json:
-            print(json.dumps(summary(counts, slow, bill, fetched=fetched, seconds=seconds)))
+            told = summary(counts, slow, bill, fetched=fetched, seconds=seconds, again=self._visited_again)
+            print(json.dumps(told))
         elif before.open:
             from rich.console import Console
 
-            print_summary(Console(), counts, slow, bill, fetched=fetched, seconds=seconds)
+            console = Console()
+            print_summary(console, counts, slow, bill, fetched=fetched, seconds=seconds, again=self._visited_again)
         return counts
 
     async def _write_rows(self, frontier: Frontier, output: Path) -> bool:

@@ -32,7 +32,7 @@ from sqspider.frontier import (
 from sqspider.log import get_logger
 from sqspider.politeness.budgets import has_budget
 from sqspider.record import Outcome, Reason, status_for
-from sqspider.revisit import after_visit
+from sqspider.revisit import after_visit, revisit_of
 from sqspider.work.desk import Desk, Done
 from sqspider.work.hand import Hand, Visit, on_its_way
 from sqspider.work.holding import Holding, Take
@@ -313,7 +313,9 @@ class Endings:
             log.warning("stale_claim", url=visit.message.url, attempt=claim.attempt)
             return
         self._end_delivery(visit)
-        self.tally.add_finished(outcome, is_of_run=self.crawl in (None, visit.message.crawl_name))
+        is_of_run = self.crawl in (None, visit.message.crawl_name)
+        again = revisit_of(claim.kept, outcome) if claim.visit else None
+        self.tally.add_finished(outcome, is_of_run=is_of_run, again=again)
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
         self._memories.suspects.discard(visit.message.key)
         self._memories.recorded.add(visit.message.key, claim.depth)

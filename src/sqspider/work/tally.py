@@ -6,6 +6,7 @@ from collections import Counter
 
 from sqspider.figures import SAMPLED
 from sqspider.record import Outcome, Status
+from sqspider.revisit import Revisit
 
 
 class Tally:
@@ -17,6 +18,7 @@ class Tally:
         self.retried = 0
         self.deferred = 0
         self.pages = 0  # fetched, redirects not counted, of the crawl that it ends with, if there is one
+        self.again: Counter[Revisit] = Counter()  # visits that were not the first, likewise
         self.lost = 0
         self.dropped = 0  # messages of crawls that are gone
         self.bytes = 0
@@ -29,12 +31,15 @@ class Tally:
         self.fetches += 1
         self.fetch_seconds += seconds
 
-    def add_finished(self, outcome: Outcome, *, is_of_run: bool) -> None:
-        """A record has ended; ``is_of_run``: if it is a page, it is one of those that the run's limit counts."""
+    def add_finished(self, outcome: Outcome, *, is_of_run: bool, again: Revisit | None = None) -> None:
+        """A record has ended; ``is_of_run``: if it is a page, it is one of those that the run's limit counts;
+        ``again``: what came of a visit that was not the first."""
         self.finished[outcome.status] += 1
         self.bytes += 0 if outcome.unchanged else outcome.bytes
         is_page = outcome.status is Status.FAILED or (outcome.status is Status.DONE and not outcome.is_redirect)
         self.pages += is_page and is_of_run
+        if again is not None and is_of_run:
+            self.again[again] += 1
 
     @property
     def done(self) -> int:
