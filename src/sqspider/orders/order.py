@@ -16,7 +16,7 @@ from sqspider.frontier import Frontier
 from sqspider.log import get_logger
 from sqspider.orders import consent
 from sqspider.orders.changes import changes_of
-from sqspider.orders.said import NEW, identity_said, with_links, with_origins, with_said
+from sqspider.orders.said import NEW, identity_said, with_links, with_names_of, with_origins, with_said
 from sqspider.record import record_key
 from sqspider.url import Scope
 from sqspider.widening import widened
@@ -101,6 +101,8 @@ async def prepared(frontier: Frontier, order: Order) -> Prepared | None:
     before = await crawl_named(frontier, order.name)
     if before is None and not order.urls and not order.has_more:
         return None
+    if before is not None:
+        order = order._replace(said=with_names_of(order.said, before))
     wanted = _made(frontier, order) if before is None else _changed(order, before)
     try:
         if before is None:
@@ -109,7 +111,7 @@ async def prepared(frontier: Frontier, order: Order) -> Prepared | None:
         return await _change(frontier, order, before, wanted)
     except ChangedMeanwhileError:
         found = await crawl_named(frontier, order.name)
-        if found is None or _says(found) != _says(wanted):
+        if found is None or _says(found) != _says(with_said(wanted, with_names_of(order.spoken, found))):
             raise
         _remember(order, found)  # by the same order, given elsewhere: its id is another
         return Prepared(found, found)
