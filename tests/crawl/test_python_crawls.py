@@ -242,16 +242,20 @@ def test_of_two_who_make_a_crawl_at_once_one_is_told_if_they_say_different_thing
 
     async def after_another(frontier: Frontier, row: Crawl) -> Crawl:
         settings = row.settings if is_same else msgspec.structs.replace(row.settings, max_depth=4)
-        assert await frontier.save_crawl(msgspec.structs.replace(row, id="abc", settings=settings))
+        identity = msgspec.structs.replace(row.identity, bearer=f"process:{'0' * 32}")  # as that process has it
+        other = msgspec.structs.replace(row, id="abc", settings=settings, identity=identity)
+        assert await frontier.save_crawl(other)
         return await make(frontier, row)
 
     monkeypatch.setattr(order, "make_crawl", after_another)
+    said = {**BASE, "bearer": sqspider.Secret("hunter22")}
     if is_same:
-        assert crawled(site, site.url, depth=0, frontier=address, **BASE) == [""]
+        assert crawled(site, site.url, depth=0, frontier=address, **said) == [""]
         assert row_in(address).id == "abc"
+        assert {asked.headers.get("authorization") for asked in site.requests} == {"Bearer hunter22"}
     else:
         with pytest.raises(ChangedMeanwhileError, match="changed by somebody else"):
-            crawled(site, site.url, depth=0, frontier=address, **BASE)
+            crawled(site, site.url, depth=0, frontier=address, **said)
 
 
 # Adding.
