@@ -312,7 +312,7 @@ def test_without_its_secret_a_crawl_does_not_begin(site: Site, address: str, tmp
     secret = sqspider.Secret("hunter22")
     crawled(site, site.url, depth=0, bearer=secret, frontier=address, **BASE)
     gone = row_in(address)
-    gone = row_in(address, identity=msgspec.structs.replace(gone.identity, bearer=f"process:{'0' * 32}"))
+    gone = row_in(address, identity=msgspec.structs.replace(gone.identity, bearer=f"process:{'a' * 32}"))
     consent.allow(gone)
     with pytest.raises(ValueError, match=r"^bearer: a secret was given to another process of Python"):
         crawled(site, frontier=address)
