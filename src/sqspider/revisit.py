@@ -35,7 +35,7 @@ def revisit_of(before: Kept | None, outcome: Outcome) -> Revisit:
     """What came of a visit; ``before``: what was kept until then."""
     if outcome.status is not Status.DONE:
         return Revisit(outcome.status.value)
-    good = before and before.good
+    good = before.good if before is not None else None
     return Revisit.UNCHANGED if good is not None and not _is_other(good, outcome) else Revisit.CHANGED
 
 

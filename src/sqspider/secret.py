@@ -60,7 +60,7 @@ def given_to_this_process(key: str) -> str | None:
 
 
 def as_named_there(said: str, there: str) -> str:
-    """What is said of a field, as a row says it: the same but that another process gave the secret in this place a name.
+    """What is said of a field, as a row says it: the same but for the name that another process gave the secret.
 
     Then this process has its own secret by that name, too: no name tells what is secret, and so rows need not change.
     """

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import pytest
 
-from sqspider.cli.asking import cost_line
+from sqspider.cli.asking import removal_cost
 from sqspider.cli.crawl_run import CrawlRun
 from sqspider.cli.exit_status import NOT_ALL_GOOD
 from sqspider.cli.main import COMMANDS
@@ -308,9 +308,9 @@ def test_who_polls_for_ever_polls_as_the_frontier_would_have_it() -> None:
 
 def test_what_a_cleanup_costs_is_told_where_it_is_worth_knowing() -> None:
     dear = Traits(removal_dollars=1e-6)
-    assert cost_line(Traits(), 10_000_000) is None
-    assert cost_line(dear, 99_999) is None
-    assert "about $10.00;" in (cost_line(dear, 10_000_000) or "")
+    assert removal_cost(Traits(), 10_000_000) is None
+    assert removal_cost(dear, 99_999) is None
+    assert "about $10.00;" in (removal_cost(dear, 10_000_000) or "")
 
 
 def test_a_full_disk_is_told_and_loses_nothing(sqspider: Run, tmp_path: Path) -> None:

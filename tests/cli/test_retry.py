@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from sqspider.again import Choice
-from sqspider.cli.retry import cost_line, what_ended
-from sqspider.frontier import Counts, Traits
+from sqspider.cli.asking import reopening_cost
+from sqspider.cli.retry import what_ended
+from sqspider.frontier import Traits
 from sqspider.record import Reason, Status
 from tests.conftest import Run, terminal
 from tests.sites import Answer, Asked, Site
@@ -105,16 +106,16 @@ def test_a_frontier_that_is_not_there_is_not_made(sqspider: Run, tmp_path: Path)
 
 
 def test_the_question_says_why_they_ended_and_what_it_costs_where_that_costs_anything() -> None:
-    failed, counts = (
-        Choice(statuses=frozenset({Status.FAILED})),
-        Counts(by_status=dict.fromkeys(Status, 1), by_reason={}),
-    )
+    failed = Choice(statuses=frozenset({Status.FAILED}))
     kinds: Counter[Reason | Status] = Counter({Reason.TIMEOUT: 1200, Reason.SERVER_ERROR: 34})
     assert what_ended(failed, kinds) == "1,234 URLs failed: 1,200 timeout, 34 server_error"
     assert what_ended(Choice(), Counter({Status.DONE: 1})) == "1 URL ended: 1 done"
-    assert cost_line(Traits(), counts, kinds) is None
-    line = cost_line(Traits(scan_dollars=1e-3, reopen_dollars=1e-2), counts, kinds)
+    assert reopening_cost(Traits(), 5, kinds.total()) is None
+    traits = Traits(scan_dollars=1e-3, reopen_dollars=1e-2)
+    line = reopening_cost(traits, 5, kinds.total())
     assert line == "Reading all 5 records costs about $0.0050, to put these back $12.34."
+    line = reopening_cost(traits, 5, kinds.total(), times=2)
+    assert line == "Reading all 5 records twice costs about $0.0100, to put these back $12.34."
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -224,7 +224,10 @@ async def test_while_a_worker_lives_it_is_told_what_its_start_does_not_let_it_wo
     """For who looks: its own log alone would say it. And no secret with it."""
     monkeypatch.setattr(upkeep, "CHECK_IN_EVERY_SECONDS", 0.1)
     monkeypatch.setenv("SQSPIDER_SECRET_PROXY", "HushHushHush")
-    identity, allowed = Identity(proxy="env:SQSPIDER_SECRET_PROXY"), Allowed(proxies=frozenset({"env:SQSPIDER_SECRET_PROXY"}))
+    identity, allowed = (
+        Identity(proxy="env:SQSPIDER_SECRET_PROXY"),
+        Allowed(proxies=frozenset({"env:SQSPIDER_SECRET_PROXY"})),
+    )
     await put_in(frontier, await made(frontier, "private"), host.url)
     await put_in(frontier, await made(frontier, "proxied", identity=identity), host.url)
     await made(frontier, "open", identity=Identity())

@@ -313,7 +313,7 @@ async def test_a_worker_id_is_one_workers_at_a_time(frontier: Frontier, other: F
 
 
 async def test_a_worker_says_what_it_may_not_work_on(frontier: Frontier, other: Frontier) -> None:
-    barred = {"intranet": "it asks for \"private\" addresses – start it so", "x": ""}
+    barred = {"intranet": 'it asks for "private" addresses – start it so', "x": ""}
     assert await frontier.check_in("w", session="s", ttl_seconds=60.0, barred=barred)
     assert await frontier.check_in("v", session="s", ttl_seconds=60.0)
     assert {row.worker_id: row.barred for row in await other.workers()} == {"v": {}, "w": barred}

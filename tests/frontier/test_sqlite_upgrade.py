@@ -129,7 +129,10 @@ async def test_a_file_that_tells_nothing_of_barred_crawls_gets_its_column_while_
     assert [(row.worker_id, row.barred) for row in await looking.workers()] == [("old", {})]
     frontier = await opened(path)
     assert await frontier.check_in("new", session="s", ttl_seconds=60, barred={"news": "why"})
-    change(path, f"INSERT INTO worker (worker_id, session, started_at, seen_at, expires_at) VALUES ('o', '', 1, 2, {NOW + 9})")
+    change(
+        path,
+        f"INSERT INTO worker (worker_id, session, started_at, seen_at, expires_at) VALUES ('o', '', 1, 2, {NOW + 9})",
+    )
     assert [row.barred for row in await looking.workers()] == [{"news": "why"}, {}, {}]
     await frontier.close()
     await looking.close()

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from sqspider.cli.accounts import Accounts
+from sqspider.cli.asking import yes_option
 from sqspider.cli.config_file import FOUND, config_option
 from sqspider.cli.crawl_run import Again, CrawlRun
 from sqspider.cli.forking import Forked, can_fork, fork_workers
@@ -80,6 +81,7 @@ from sqspider.work.worker import Mode
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N", help="Worker processes."
 )
+@yes_option
 @output_option("Write a row for each finished URL of the crawl when it ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -92,7 +94,7 @@ from sqspider.work.worker import Mode
 @pass_shared
 def crawl(
     shared: Shared, /, urls: tuple[str, ...], assume_http: bool, max_pages: int | None, with_sitemaps: bool,
-    is_again: bool, older_than: float | None, workers: int, output: Path | None, as_json: bool, quiet: bool,
+    is_again: bool, older_than: float | None, workers: int, yes: bool, output: Path | None, as_json: bool, quiet: bool,
     **given: Any,
 ) -> int:  # fmt: skip
     """Crawl from URLs, given by themselves or in a file, until nothing is left.
@@ -135,7 +137,7 @@ def crawl(
     try:
         run = CrawlRun(
             shared, order, options, start, list_file, workers=workers, forked=forked, accounts=accounts, quiet=quiet,
-            again=again,
+            again=again, yes=yes,
         )  # fmt: skip
         return run_loop(run.run(urls, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http))
     finally:

@@ -85,6 +85,7 @@ class CrawlRun:
         accounts: Accounts | None = None,
         quiet: bool = False,
         again: Again | None = None,
+        yes: bool = False,
     ) -> None:
         self._shared = shared
         self._order = order
@@ -98,6 +99,7 @@ class CrawlRun:
         self._quiet = quiet
         self._was_stopped = False
         self._again = again
+        self._yes = yes  # to what costs money, unasked
 
     async def run(
         self, urls: tuple[str, ...], output: Path | None = None, *, as_json: bool = False, with_sitemaps: bool = False,
@@ -119,9 +121,10 @@ class CrawlRun:
         if not were_given and is_absent(self._shared):
             raise self._no_urls()  # and no file is made
         async with opened(self._shared, self._options.lease_seconds) as frontier:
-            crawl = await self._take_order(frontier, seeding.seeds)
-            if self._again is not None:
-                await self._visit_again(frontier, self._again)
+            if self._again is None:
+                crawl = await self._take_order(frontier, seeding.seeds)
+            else:
+                crawl = await self._visit_again(frontier, self._again, seeding.seeds)
             is_good = await self._put_in(frontier, crawl, seeding, with_sitemaps=with_sitemaps)
             before = await self._counts(frontier)
             started = time.monotonic()
@@ -138,7 +141,7 @@ class CrawlRun:
     async def _take_order(self, frontier: Frontier, seeds: list[str]) -> Crawl | None:
         """The crawl's row as it is ordered, told of what changes; none for one that has none."""
         order = self._order._replace(urls=tuple(seeds), has_more=self._list_file.path is not None)
-        done = await prepared(frontier, order)
+        done = await prepared(frontier, order, yes=self._yes)
         if done is None:
             if order.name != DEFAULT_CRAWL:
                 raise await no_crawl(frontier, order.name)
@@ -151,7 +154,7 @@ class CrawlRun:
         if not crawl.settings.obey_robots:
             log.warning("robots.txt is ignored: do this on your own sites only")
         self._tell(done)
-        if line := await come_back(frontier, crawl):
+        if line := await come_back(frontier, crawl, quiet=self._quiet):
             self._say(line)
         return crawl
 
@@ -170,12 +173,16 @@ class CrawlRun:
             self._say(note)
         return await self._read_sitemaps(frontier, crawl, seeding.seeds) if with_sitemaps else True
 
-    async def _visit_again(self, frontier: Frontier, again: Again) -> None:
-        """Put back what is known, for a visit more."""
-        from sqspider.again import visit_again  # here: most crawls visit nothing again
+    async def _visit_again(self, frontier: Frontier, again: Again, seeds: list[str]) -> Crawl | None:
+        """Take the order, and put back what is known."""
+        from sqspider.cli.again import ask_first, put_back  # here: most crawls visit nothing again
 
-        done = await visit_again(frontier, self._order.name, again.older_than)
-        self._say(f"{counted(done.kinds.total(), 'URL is', 'URLs are')} visited once more")
+        name = self._order.name
+        if not self._yes:
+            await ask_first(frontier, name, again.older_than)
+        crawl = await self._take_order(frontier, seeds)
+        self._say(await put_back(frontier, name, again.older_than, quiet=self._quiet))
+        return crawl
 
     async def _counts(self, frontier: Frontier) -> Counts:
         return await frontier.counts(crawl=self._order.name)

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sqspider import report
-from sqspider.cli.asking import ask_to_remove, cost_line
+from sqspider.cli.asking import ask_to_remove, removal_cost, yes_option
 from sqspider.cli.bars import bar
 from sqspider.cli.config_file import as_toml, config_option, read_config, whole
 from sqspider.cli.exit_status import GOOD
@@ -27,7 +27,7 @@ from sqspider.cli.order import go_on, no_crawl
 from sqspider.cli.said import said_in, unset_option, with_origins, with_said
 from sqspider.cli.sections import Group
 from sqspider.cli.shared import Shared, pass_shared, shared_options
-from sqspider.cli.widening import come_back
+from sqspider.cli.widening import ask_first, come_back
 from sqspider.cli.wording import counted
 from sqspider.crawl_row import Crawl, CrawlRef, State, check_name
 from sqspider.export import iso
@@ -160,12 +160,13 @@ def _print(found: CrawlReport, crawl: Crawl) -> None:
 @_named
 @config_option("Let the crawl be as a file says (TOML), as `crawls show --toml` writes it.")
 @unset_option
+@yes_option
 @crawl_options(scope=Scope.HOST)
 @limit_options
 @fetch_options
 @identity_options
 @pass_shared
-def crawls_set(shared: Shared, /, name: str, config: Path | None, **_: Any) -> int:
+def crawls_set(shared: Shared, /, name: str, config: Path | None, yes: bool, **_: Any) -> int:
     """Change a crawl, while it runs or not: only what is said changes, for what is queued, too.
 
     Workers see it within seconds. Where a limit is widened, what it had cut comes back. A file that is named with
@@ -186,6 +187,8 @@ def crawls_set(shared: Shared, /, name: str, config: Path | None, **_: Any) -> i
             before = await _row(frontier, name)
             now = frontier.now()
             told = with_origins(with_links(said, before.settings.scope), before, ())
+            if not yes:
+                await ask_first(frontier, widened(before, with_said(before, told), now))
             after = await _change(frontier, before, lambda row: widened(row, with_said(row, told), now))
             _tell(before, after)
             if consent.is_allowed(after.identity, before, identity_said(said)):
@@ -241,7 +244,7 @@ def _put_into(shared: Shared, name: str, state: State) -> int:
 
 @crawls.command("remove", short_help="Remove a crawl and all of its records.")
 @_named
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @pass_shared
 def crawls_remove(shared: Shared, /, name: str, yes: bool) -> int:
     """Remove a crawl and all of its records. Says how many there are and where, and asks.
@@ -256,7 +259,7 @@ def crawls_remove(shared: Shared, /, name: str, yes: bool) -> int:
                 "at most " if name == DEFAULT_CRAWL else ""
             )  # pages that go by no crawl are counted with it, and stay
             what = f"the crawl {name} with {most}{counted(records, 'record', 'records')} in {frontier.place}"
-            if line := cost_line(frontier.traits, records):
+            if line := removal_cost(frontier.traits, records):
                 print(line, file=sys.stderr)
             if not yes:
                 ask_to_remove(what)

@@ -181,7 +181,9 @@ class CrawlRows:
     @property
     def barred(self) -> dict[str, str]:
         """Those that this worker's start does not let it work on, by name, and why; so many of them."""
-        barred = [copy for copy in self._copies.values() if copy.agent is None and self._only in (None, copy.crawl.name)]
+        barred = [
+            copy for copy in self._copies.values() if copy.agent is None and self._only in (None, copy.crawl.name)
+        ]
         return {copy.crawl.name: redact(copy.why)[:MOST_WORDS] for copy in barred[:MOST_BARRED]}
 
     # Copies.
