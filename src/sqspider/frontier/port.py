@@ -292,8 +292,9 @@ class Looking(_Shared, Protocol):
     async def workers(self) -> list[WorkerRow]:
         """Workers that live."""
 
-    async def points(self, *, since: float, until: float, period_seconds: int) -> list[Point]:
-        """What happened between two times, by period; the empty ones are left out.
+    async def points(self, *, since: float, until: float, period_seconds: int, crawl: str | None = None) -> list[Point]:
+        """What happened between two times, by period; the empty ones are left out. ``crawl``: what workers did for the
+        crawl of this name alone, without the queue's own figures; what is of none is the default one's.
 
         AWS: of ``Traits.finest_period_seconds`` or a multiple, at most ``Traits.max_points`` of them.
         """

@@ -123,7 +123,8 @@ class Endings:
             log.warning("refused", url=url, message_id=visit.delivery.message_id, why=claim.detail)
             visit.is_over = True
             return None
-        self.tally.lost += 1
+        for sums in self.tally.of(visit.message.crawl_name):
+            sums.lost += 1
         log.info(f"LOST race — already claimed by another consumer: {url}")
         if claim.why is LostReason.FINISHED:
             self._memories.finished.add(visit.message.key)
@@ -313,9 +314,9 @@ class Endings:
             log.warning("stale_claim", url=visit.message.url, attempt=claim.attempt)
             return
         self._end_delivery(visit)
-        is_of_run = self.crawl in (None, visit.message.crawl_name)
+        crawl = visit.message.crawl_name
         again = revisit_of(claim.kept, outcome) if claim.visit else None
-        self.tally.add_finished(outcome, is_of_run=is_of_run, again=again)
+        self.tally.add_finished(crawl, outcome, is_of_run=self.crawl in (None, crawl), again=again)
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
         self._memories.suspects.discard(visit.message.key)
         self._memories.recorded.add(visit.message.key, claim.depth)
@@ -341,8 +342,10 @@ class Endings:
             log.warning("stale_claim", url=visit.message.url, attempt=end.claim.attempt)
             return
         self._end_delivery(visit)
-        self.tally.retried += end.tried
+        for sums in self.tally.of(visit.message.crawl_name) if end.tried else ():
+            sums.retried += 1
 
     def _end_delivery(self, visit: Visit, _: None = None, *, is_deferred: bool = False) -> None:
         self.unended.pop(visit.delivery.receipt, None)
-        self.tally.deferred += is_deferred
+        for sums in self.tally.of(visit.message.crawl_name) if is_deferred else ():
+            sums.deferred += 1

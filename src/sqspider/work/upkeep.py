@@ -14,6 +14,7 @@ from sqspider.figures import Sample
 from sqspider.frontier import Clock, Frontier, FrontierBusyError, FrontierError, Upkeep
 from sqspider.log import get_logger
 from sqspider.politeness import Politeness
+from sqspider.record import DEFAULT_CRAWL
 from sqspider.work.crawls import CrawlRows
 from sqspider.work.tally import Tally
 
@@ -98,14 +99,18 @@ class Samples:
 
     def begin_anew(self) -> None:
         """From here on another tally counts."""
-        self._sums, self._at = Tally().sums(), self._clock()
+        self._told: dict[str, dict[str, float]] = {}  # by crawl
+        self._all, self._at = Tally().by_name(), self._clock()
 
     async def leave(self, tally: Tally) -> None:
         """Raises :class:`FrontierError`."""
-        now, sums = self._clock(), tally.sums()
-        done = {name: number - self._sums[name] for name, number in sums.items()}
-        await self._frontier.save_sample(msgspec.convert({"at": now, "seconds": now - self._at, **done}, Sample))
-        self._sums, self._at = sums, now
+        now, sums = self._clock(), tally.by_name()
+        named = {crawl: counted.by_name() for crawl, counted in tally.named.items()}
+        parts = {crawl: _less(counted, self._told.get(crawl, {})) for crawl, counted in named.items()}
+        done = _less(sums, self._all)
+        sample = {"at": now, "seconds": now - self._at, **done, "crawls": _crawls(done, parts)}
+        await self._frontier.save_sample(msgspec.convert(sample, Sample))
+        self._told, self._all, self._at = named, sums, now
 
     async def leave_last(self, tally: Tally) -> None:
         """The work is done, whether that can be told or not."""
@@ -113,6 +118,19 @@ class Samples:
             await self.leave(tally)
         except FrontierError as error:
             log.warning("sample_lost", error=str(error))
+
+
+def _less(sums: dict[str, float], told: dict[str, float]) -> dict[str, float]:
+    return {name: number - told.get(name, 0) for name, number in sums.items()}
+
+
+def _crawls(done: dict[str, float], parts: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """The parts of crawls of which something was done; none where nothing was but in the default one's place."""
+    told = {crawl: part for crawl, part in parts.items() if any(part.values())}
+    if not told:
+        return {}
+    rest = {name: number - sum(part[name] for part in told.values()) for name, number in done.items()}
+    return {**told, DEFAULT_CRAWL: rest}
 
 
 async def keep_checking_in(attendance: Attendance, samples: Samples, tally: Tally) -> None:

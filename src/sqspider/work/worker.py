@@ -268,7 +268,6 @@ class Worker:
         self._politeness.look_anew()
         self._endings.begin_anew(deliveries)
         self._samples.begin_anew()
-        self.tally.received = len(deliveries)
 
     async def _close(self) -> None:
         """Wait for all that is under way to the frontier."""
