@@ -13,6 +13,9 @@ from sqspider.frontier import Traits
 MANY_RECORDS: Final = 100_000  # from here on it is worth knowing what removing them costs
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+yes_to_costs_option = click.option(
+    "--yes", is_flag=True, help="Do not ask first where all records are read for it, and that costs money (AWS)."
+)
 
 
 def removal_cost(traits: Traits, records: int) -> str | None:

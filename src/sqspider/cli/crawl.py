@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from sqspider.cli.accounts import Accounts
-from sqspider.cli.asking import yes_option
+from sqspider.cli.asking import yes_to_costs_option
 from sqspider.cli.config_file import FOUND, config_option
 from sqspider.cli.crawl_run import Again, CrawlRun
 from sqspider.cli.forking import Forked, can_fork, fork_workers
@@ -81,7 +81,7 @@ from sqspider.work.worker import Mode
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N", help="Worker processes."
 )
-@yes_option
+@yes_to_costs_option
 @output_option("Write a row for each finished URL of the crawl when it ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")

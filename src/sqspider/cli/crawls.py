@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sqspider import report
-from sqspider.cli.asking import ask_to_remove, removal_cost, yes_option
+from sqspider.cli.asking import ask_to_remove, removal_cost, yes_option, yes_to_costs_option
 from sqspider.cli.bars import bar
 from sqspider.cli.config_file import as_toml, config_option, read_config, whole
 from sqspider.cli.exit_status import GOOD
@@ -160,7 +160,7 @@ def _print(found: CrawlReport, crawl: Crawl) -> None:
 @_named
 @config_option("Let the crawl be as a file says (TOML), as `crawls show --toml` writes it.")
 @unset_option
-@yes_option
+@yes_to_costs_option
 @crawl_options(scope=Scope.HOST)
 @limit_options
 @fetch_options

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 import msgspec
 
-from sqspider.cli.asking import yes_option
+from sqspider.cli.asking import yes_to_costs_option
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.lists import ListFile, ListTold, list_options
@@ -75,7 +75,7 @@ def _sitemap_urls(context: click.Context, parameter: click.Parameter, values: Se
 @crawl_option("Put them into this crawl; it is made if it is not there.")
 @unset_option
 @assume_http
-@yes_option
+@yes_to_costs_option
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @crawl_options(scope=Scope.PAGE)
 @limit_options

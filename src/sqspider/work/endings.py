@@ -123,8 +123,7 @@ class Endings:
             log.warning("refused", url=url, message_id=visit.delivery.message_id, why=claim.detail)
             visit.is_over = True
             return None
-        for sums in self.tally.of(visit.message.crawl_name):
-            sums.lost += 1
+        self.tally.add_lost(visit.message.crawl_name)
         log.info(f"LOST race — already claimed by another consumer: {url}")
         if claim.why is LostReason.FINISHED:
             self._memories.finished.add(visit.message.key)
@@ -342,10 +341,10 @@ class Endings:
             log.warning("stale_claim", url=visit.message.url, attempt=end.claim.attempt)
             return
         self._end_delivery(visit)
-        for sums in self.tally.of(visit.message.crawl_name) if end.tried else ():
-            sums.retried += 1
+        if end.tried:
+            self.tally.add_retried(visit.message.crawl_name)
 
     def _end_delivery(self, visit: Visit, _: None = None, *, is_deferred: bool = False) -> None:
         self.unended.pop(visit.delivery.receipt, None)
-        for sums in self.tally.of(visit.message.crawl_name) if is_deferred else ():
-            sums.deferred += 1
+        if is_deferred:
+            self.tally.add_deferred(visit.message.crawl_name)

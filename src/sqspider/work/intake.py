@@ -148,9 +148,7 @@ class Intake:
     def start(self, taken: Taken, asked_at: float = 0.0) -> None:
         """Take a delivery in hand. ``asked_at``: when it was asked for, if its host was entered with that."""
         message, delivery, claim = taken.message, taken.delivery, taken.claim
-        crawl = DEFAULT_CRAWL if isinstance(message, BadBody) else message.crawl_name
-        for sums in self._endings.tally.of(crawl):
-            sums.received += 1
+        self._endings.tally.add_received(DEFAULT_CRAWL if isinstance(message, BadBody) else message.crawl_name)
         if isinstance(message, BadBody):
             # Left unended: it comes back until it reaches the dead letters.
             log.warning("bad_message", message_id=delivery.message_id, why=message.why)

@@ -51,7 +51,7 @@ class Tally(Sums):
         self.named: dict[str, Sums] = {}  # of crawls with a name of their own
         self._alone = (self,)
 
-    def of(self, crawl: str) -> tuple[Sums, ...]:
+    def _of(self, crawl: str) -> tuple[Sums, ...]:
         """Where it is counted what happens to a URL of a crawl."""
         if crawl == DEFAULT_CRAWL:
             return self._alone
@@ -59,16 +59,36 @@ class Tally(Sums):
             self.named[crawl] = Sums()
         return self, self.named[crawl]
 
+    def add_received(self, crawl: str) -> None:
+        """A delivery was taken in hand."""
+        for sums in self._of(crawl):
+            sums.received += 1
+
+    def add_lost(self, crawl: str) -> None:
+        """A claim was lost."""
+        for sums in self._of(crawl):
+            sums.lost += 1
+
+    def add_retried(self, crawl: str) -> None:
+        """A fetch met trouble, and is tried again."""
+        for sums in self._of(crawl):
+            sums.retried += 1
+
+    def add_deferred(self, crawl: str) -> None:
+        """A delivery was put off."""
+        for sums in self._of(crawl):
+            sums.deferred += 1
+
     def add_fetch(self, crawl: str, seconds: float) -> None:
         """A fetch is over."""
-        for sums in self.of(crawl):
+        for sums in self._of(crawl):
             sums.fetches += 1
             sums.fetch_seconds += seconds
 
     def add_finished(self, crawl: str, outcome: Outcome, *, is_of_run: bool, again: Revisit | None = None) -> None:
         """A record has ended; ``is_of_run``: if it is a page, it is one of those that the run's limit counts;
         ``again``: what came of a visit that was not the first."""
-        for sums in self.of(crawl):
+        for sums in self._of(crawl):
             sums.finished[outcome.status] += 1
             sums.bytes += 0 if outcome.unchanged else outcome.bytes
         is_page = outcome.status is Status.FAILED or (outcome.status is Status.DONE and not outcome.is_redirect)
