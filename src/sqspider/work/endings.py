@@ -341,8 +341,7 @@ class Endings:
             log.warning("stale_claim", url=visit.message.url, attempt=end.claim.attempt)
             return
         self._end_delivery(visit)
-        if end.tried:
-            self.tally.add_retried(visit.message.crawl_name)
+        self.tally.add_given_back(visit.message.crawl_name, tried=end.tried)
 
     def _end_delivery(self, visit: Visit, _: None = None, *, is_deferred: bool = False) -> None:
         self.unended.pop(visit.delivery.receipt, None)

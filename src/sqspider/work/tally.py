@@ -69,10 +69,10 @@ class Tally(Sums):
         for sums in self._of(crawl):
             sums.lost += 1
 
-    def add_retried(self, crawl: str) -> None:
-        """A fetch met trouble, and is tried again."""
+    def add_given_back(self, crawl: str, *, tried: bool) -> None:
+        """A claim was given back; ``tried``: as its fetch met trouble, and it is tried again."""
         for sums in self._of(crawl):
-            sums.retried += 1
+            sums.retried += tried
 
     def add_deferred(self, crawl: str) -> None:
         """A delivery was put off."""
