@@ -142,7 +142,7 @@ def _plot(points: list[Point], seconds: int, width: int, *, with_queue: bool, in
     plotext.subplots(1, len(plots))
     for column, (title, values) in enumerate(plots, 1):
         part = plotext.subplot(1, column)
-        part.plot_size(max(20, width // 2 - 1), PLOT_ROWS)
+        part.plot_size(max(20, width // len(plots) - 1), PLOT_ROWS)
         part.theme("clear")
         part.plot(times, values, marker="braille")
         part.title(title)
