@@ -86,13 +86,20 @@ async def found(frontier: Looking, choice: Choice) -> Counter[Kind]:
     return kinds
 
 
-async def visit_again(frontier: Reopenable, crawl: str, older_than_seconds: float | None = None) -> PutBack:
-    """Put back what is known of a crawl, for a visit more of each that asks for what has changed alone.
-
-    ``older_than_seconds``: of what ended so long ago alone."""
+def what_is_known(frontier: Looking, crawl: str, older_than_seconds: float | None = None) -> Choice:
+    """What there is of a crawl to be visited once more: what is done or failed, or of it what ended so long ago."""
     before = None if older_than_seconds is None else frontier.now() - older_than_seconds
-    choice = Choice(crawl=crawl, statuses=frozenset({Status.DONE, Status.FAILED}), ended_before=before)
-    return await put_back(frontier, choice, if_changed=True)
+    return Choice(crawl=crawl, statuses=frozenset({Status.DONE, Status.FAILED}), ended_before=before)
+
+
+async def visit_again(
+    frontier: Reopenable,
+    crawl: str,
+    older_than_seconds: float | None = None,
+    on_step: Callable[[int], None] = lambda _: None,
+) -> PutBack:
+    """Put back what is known of a crawl, for a visit more of each that asks for what has changed alone."""
+    return await put_back(frontier, what_is_known(frontier, crawl, older_than_seconds), on_step, if_changed=True)
 
 
 async def put_back(

@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from sqspider.record import DEFAULT_CRAWL
+
 NAMESPACE: Final = "sqspider"  # of our metrics in CloudWatch
 KEPT_SECONDS: Final = 15 * 86_400.0  # as long as CloudWatch keeps points of a minute
 
@@ -88,11 +90,9 @@ OUTCOMES: Final = tuple(f for f in FIGURES if f.joined is Joined.SUM and f.unit 
 # ``tests/unit/test_figures.py`` holds them to the table.
 
 
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker did in a while."""
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """What was counted in a while."""
 
-    at: float  # when the while ended, seconds since the epoch
-    seconds: float  # its length
     received: int = 0  # deliveries
     done: int = 0
     failed: int = 0
@@ -112,8 +112,25 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
         return {metric_name(name): number for name, number in numbers.items()}
 
 
-SAMPLED: Final = tuple(name for name in Sample.__struct_fields__ if name not in ("at", "seconds"))
+SAMPLED: Final = Counted.__struct_fields__
 """All that a sample counts."""
+
+OF_CRAWLS: Final = tuple(figure for figure in FIGURES if figure.name in SAMPLED)
+"""What is known of each crawl: what workers count. The queue's own figures are of all."""
+
+
+class Sample(Counted, frozen=True, kw_only=True):
+    """What one worker did in a while."""
+
+    at: float  # when the while ended, seconds since the epoch
+    seconds: float  # its length
+    crawls: dict[str, Counted] = {}  # its parts, by crawl; none where all of it is of the default one's place
+
+    def of(self, crawl: str | None) -> Counted | None:
+        """What is of the crawl of a name; none: all of it."""
+        if crawl is None or (crawl == DEFAULT_CRAWL and not self.crawls):
+            return self
+        return self.crawls.get(crawl)
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,14 +152,14 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def embedded(numbers: dict[str, float], *, at: float, **dimensions: str) -> dict[str, Any]:
-    """The fields of a log line from which CloudWatch makes metrics, each under each dimension.
+    """The fields of a log line from which CloudWatch makes metrics, each under all dimensions together.
 
     No dimension is a host: every host would be billed as metrics of its own.
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """
     directive = {
         "Namespace": NAMESPACE,
-        "Dimensions": [[name] for name in dimensions],
+        "Dimensions": [list(dimensions)],
         "Metrics": [{"Name": name} for name in numbers],
     }
     return {

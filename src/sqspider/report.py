@@ -5,10 +5,11 @@ Records as rows are in ``export``, and where redirects lead in ``chains``.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any, Final, NamedTuple, Protocol
 
 from sqspider.chains import Chain, chains_of
-from sqspider.crawl_row import Crawl, State
+from sqspider.crawl_row import Crawl, Limits, State
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.export import iso, row_of
 from sqspider.frontier import Bill, Counts, Crawls, Hosts, Looking, QueueStats, RobotsRow, WorkerRow
@@ -16,6 +17,7 @@ from sqspider.host import HostRow, delay_for
 from sqspider.host_trouble import Stage, as_of, is_in_trouble, stage_of
 from sqspider.record import DEFAULT_CRAWL, Status, UrlRecord, record_key
 from sqspider.url import host_of
+from sqspider.work.limits import limit_reached
 
 NO_CRAWL: Final = CrawlSettings(delay_seconds=0.0)  # for the delay of a host whatever that of a crawl is
 
@@ -112,6 +114,32 @@ async def hosts_in_trouble(frontier: Hosts) -> list[HostReport]:
     return [HostReport(row, now) for row in rows]
 
 
+class Hindrance(NamedTuple):
+    """What a crawl that runs waits for that somebody has to do."""
+
+    state: str  # the crawl's, for a person
+    why: str  # and what is to be done
+
+
+async def _hindrance(frontier: Looking, row: Crawl, workers: list[WorkerRow]) -> Hindrance | None:
+    """What a crawl waits for; none if nothing hinders it, or it has nothing open."""
+    barred = [worker for worker in workers if row.name in worker.barred]
+    if row.state is not State.RUNNING or (not barred and row.limits == Limits()):
+        return None
+    if not (await frontier.counts(crawl=row.name, roughly=True)).open:
+        return None
+    reached = await limit_reached(frontier, row, frontier.now())
+    if reached is not None:
+        return Hindrance("at its limit", reached.told_of(row.name))
+    if not barred:
+        return None
+    names = defaultdict(list)
+    for worker in barred:
+        names[worker.barred[row.name]].append(worker.worker_id)
+    why = "; ".join(f"{', '.join(ids)} may not work on it: {why}" for why, ids in names.items())
+    return Hindrance("waits" if len(barred) == len(workers) else State.RUNNING.value, why)
+
+
 class FrontierReport(NamedTuple):
     """How a frontier stands."""
 
@@ -121,6 +149,7 @@ class FrontierReport(NamedTuple):
     workers: list[WorkerRow]  # that live
     hosts_in_trouble: list[HostReport]
     bill: Bill | None
+    hindered: dict[str, Hindrance]  # crawls with URLs that somebody has to do something for, by name
 
     def as_json(self) -> dict[str, Any]:
         """The same for a program; these names do not change."""
@@ -142,6 +171,7 @@ class FrontierReport(NamedTuple):
                 {"worker_id": row.worker_id, "started_at": iso(row.started_at), "seen_at": iso(row.seen_at)}
                 for row in self.workers
             ],
+            "crawls_waiting": {name: hindrance.why for name, hindrance in self.hindered.items()},
             "hosts_in_trouble": [_in_trouble(host) for host in self.hosts_in_trouble],
             "bill": None if bill is None else {"dollars": bill.dollars, "calls": bill.calls, **bill.parts},
         }
@@ -157,14 +187,18 @@ def _in_trouble(host: HostReport) -> dict[str, Any]:
 
 async def state_of(frontier: Readable, *, exact: bool = False, crawl: str | None = None) -> FrontierReport:
     """How a frontier stands. ``exact``: as :meth:`Looking.counts` has it. ``crawl``: of its records alone are counted
-    those of this one."""
+    those of this one, and hindrances are told of it alone."""
+    workers = await frontier.workers()
+    rows = [row for row in await frontier.crawls() if crawl in (None, row.name)]
+    told = {row.name: await _hindrance(frontier, row, workers) for row in rows}
     return FrontierReport(
         place=frontier.place,
+        hindered={name: hindrance for name, hindrance in told.items() if hindrance is not None},
         counts=await frontier.counts(exact=exact, crawl=crawl),
         queue=await frontier.queue_stats(),
         hosts_in_trouble=await hosts_in_trouble(frontier),
         bill=await frontier.bill(),
-        workers=await frontier.workers(),
+        workers=workers,
     )
 
 
@@ -210,6 +244,7 @@ class CrawlReport(NamedTuple):
     name: str
     crawl: Crawl | None  # its row; none: what stands there by the default name without one goes by settings of its own
     counts: Counts
+    hindrance: Hindrance | None = None
     pages_per_second: float | None = None  # over the last moment; none: that was not looked at
 
     @property
@@ -219,6 +254,11 @@ class CrawlReport(NamedTuple):
             return self.crawl.state.value
         return State.RUNNING.value if self.counts.open else "finished"
 
+    @property
+    def standing(self) -> str:
+        """The same for a person: where it runs, and stands still, that is said."""
+        return self.state if self.hindrance is None else self.hindrance.state
+
     def as_json(self) -> dict[str, Any]:
         """The same for a program; these names do not change."""
         counts, crawl = self.counts, self.crawl
@@ -226,6 +266,7 @@ class CrawlReport(NamedTuple):
             "crawl": self.name,
             "id": crawl.id if crawl else None,
             "state": self.state,
+            "waits_for": self.hindrance.why if self.hindrance else None,
             "records": {status.value: counts.by_status[status] for status in Status},
             "redirects": counts.redirects,
             "bytes": counts.bytes,
@@ -240,8 +281,12 @@ async def crawls(frontier: Readable, *, crawl: str | None = None) -> list[CrawlR
     """All crawls, by name, or one. The default one is there without a row, too, if it has records."""
     rows = {row.name: row for row in await frontier.crawls()}
     names = sorted({*rows, DEFAULT_CRAWL}) if crawl is None else [crawl]
-    found = [CrawlReport(name, rows.get(name), await frontier.counts(crawl=name)) for name in names]
-    return [report for report in found if report.crawl or report.counts.total]
+    workers, found = await frontier.workers(), []
+    for name in names:
+        row, counts = rows.get(name), await frontier.counts(crawl=name)
+        if row is not None or counts.total:
+            found.append(CrawlReport(name, row, counts, await _hindrance(frontier, row, workers) if row else None))
+    return found
 
 
 def with_speeds(before: list[CrawlReport], after: list[CrawlReport], seconds: float) -> list[CrawlReport]:

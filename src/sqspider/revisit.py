@@ -6,6 +6,7 @@ between takes neither the digest nor the validators (RFC 9110 section 8.8) with 
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -19,6 +20,23 @@ _VALIDATOR: Final = re.compile(rf"[\x20-\x7e]{{1,{MAX_VALIDATOR_CHARACTERS}}}")
 _NOTHING: Final = Kept()
 
 replace = msgspec.structs.replace
+
+
+class Revisit(enum.StrEnum):
+    """What came of a visit that was not the first."""
+
+    UNCHANGED = "unchanged"  # the same as the good visit before it
+    CHANGED = "changed"  # something else, or the first that is good
+    FAILED = "failed"
+    BLOCKED = "blocked"
+
+
+def revisit_of(before: Kept | None, outcome: Outcome) -> Revisit:
+    """What came of a visit; ``before``: what was kept until then."""
+    if outcome.status is not Status.DONE:
+        return Revisit(outcome.status.value)
+    good = before.good if before is not None else None
+    return Revisit.UNCHANGED if good is not None and not _is_other(good, outcome) else Revisit.CHANGED
 
 
 def at_reopening(kept: Kept | None, last: Outcome | None, *, if_changed: bool) -> Kept | None:

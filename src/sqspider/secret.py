@@ -18,6 +18,7 @@ _REFERENCE: Final = re.compile(r"(env|file|process):(.*)", re.DOTALL)
 _VARIABLE: Final = re.compile(rf"{ENVIRONMENT_PREFIX}[A-Z0-9_]{{1,100}}")
 _FILE: Final = re.compile(r"(?!/)(?:(?!\.\.?(?:/|$))[A-Za-z0-9._-]{1,255}(?:/(?!$)|$)){1,8}")
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
+_OF_PROCESS: Final = re.compile(r"\bprocess:([0-9a-f]{32})\Z")
 _TELLS: Final = re.compile(r"auth|cookie|credential|key|passw|secret|session|signature|token", re.I)
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # RFC 9110 section 5.6.2
 _OURS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "user-agent"})
@@ -30,7 +31,7 @@ _given: dict[str, str] = {}  # what this process holds, by key
 class Secret:
     """A value that is to be kept secret, from Python: rows name it, and hold no more than that name.
 
-    It is good in this process alone: a crawl that another process goes on with waits for one that has it.
+    It is good in this process alone: whoever goes on with the crawl in another says it again.
     """
 
     def __init__(self, value: str) -> None:
@@ -56,6 +57,18 @@ class Secret:
 def given_to_this_process(key: str) -> str | None:
     """The value of a :class:`Secret`, if this process has it."""
     return _given.get(key)
+
+
+def as_named_there(said: str, there: str) -> str:
+    """What is said of a field, as a row says it: the same but for the name that another process gave the secret.
+
+    Then this process has its own secret by that name, too: no name tells what is secret, and so rows need not change.
+    """
+    ours, theirs = _OF_PROCESS.findall(said), _OF_PROCESS.findall(there)
+    if _OF_PROCESS.sub("", said) != _OF_PROCESS.sub("", there) or not _given.keys() >= set(ours):
+        return said
+    _given.update({other: _given[own] for own, other in zip(ours, theirs, strict=True)})
+    return there
 
 
 def kind_of(text: str) -> tuple[str, str] | None:

@@ -15,11 +15,11 @@ from pathlib import Path
 import click
 import pytest
 
-from sqspider.cli.asking import cost_line
+from sqspider.cli.asking import removal_cost
 from sqspider.cli.crawl_run import CrawlRun
 from sqspider.cli.exit_status import NOT_ALL_GOOD
 from sqspider.cli.main import COMMANDS
-from sqspider.cli.metrics import COLUMNS, period_of
+from sqspider.cli.metrics import COLUMNS, COLUMNS_OF_CRAWLS, period_of
 from sqspider.cli.shared import Shared
 from sqspider.cli.start import to_start
 from sqspider.cli.worker import polling
@@ -247,6 +247,9 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(sqspider: Run, served
     assert sqspider("consume", "--until-empty", "--allow-private").returncode == 0
     assert json.loads(sqspider("status", "--json").stdout)["records"]["done"] == 5
     assert json.loads(sqspider("metrics", "--json").stdout)[0]["Done"] == 5
+    [of_crawl] = json.loads(sqspider("metrics", "--json", "--crawl", "default").stdout)
+    assert of_crawl["Done"] == of_crawl["NumberOfMessagesReceived"] == 5
+    assert "ApproximateNumberOfMessagesVisible" not in of_crawl
 
 
 def test_status_lists_reasons_below_their_status(sqspider: Run, served_site: str) -> None:
@@ -279,6 +282,10 @@ def test_metrics_are_cut_off_on_no_terminal(
     shown = sqspider("metrics").stdout
     assert "…" not in shown
     assert {figure.heading for figure in COLUMNS} <= set(shown.split())
+    shown = sqspider("metrics", "--crawl", "default").stdout
+    assert "…" not in shown
+    assert {figure.heading for figure in COLUMNS_OF_CRAWLS} <= set(shown.split())
+    assert "of the crawl default; visible, hidden, oldest: of all crawls alone" in " ".join(shown.split())
 
 
 def test_the_period_of_metrics_is_what_the_frontier_has() -> None:
@@ -308,9 +315,9 @@ def test_who_polls_for_ever_polls_as_the_frontier_would_have_it() -> None:
 
 def test_what_a_cleanup_costs_is_told_where_it_is_worth_knowing() -> None:
     dear = Traits(removal_dollars=1e-6)
-    assert cost_line(Traits(), 10_000_000) is None
-    assert cost_line(dear, 99_999) is None
-    assert "about $10.00;" in (cost_line(dear, 10_000_000) or "")
+    assert removal_cost(Traits(), 10_000_000) is None
+    assert removal_cost(dear, 99_999) is None
+    assert "about $10.00;" in (removal_cost(dear, 10_000_000) or "")
 
 
 def test_a_full_disk_is_told_and_loses_nothing(sqspider: Run, tmp_path: Path) -> None:

@@ -304,6 +304,10 @@ def test_a_crawl_at_its_limit_says_how_it_is_raised(site: Site, folder: Folder) 
     assert (done.returncode, "pages were fetched, and the crawl n rests: " in said) == (1, True), said
     assert "`sqspider crawls set n --limit-pages N` raises its limit, then `sqspider crawl --crawl n` goes on" in said
     assert folder.counts("--crawl", "n")["queued"]
+    why = r"[2-9] pages were fetched: its limit; `sqspider crawls set n --limit-pages N` raises it\n"
+    assert re.search(rf"n  +at its limit  (.|\n)*\nn: {why}", folder.run("crawls").stdout)
+    assert re.search(rf"\nwaits for +{why}", folder.run("crawls", "show", "n").stdout)
+    assert re.search(rf"\nthe crawl n: {why}", folder.run("status", "--crawl", "n").stdout)
     folder.run("crawls", "set", "n", "--limit-pages", "50")
     stopped = folder.run("crawl", "--crawl", "n", "--max-pages", "1")
     assert "the limit is reached: " in stopped.stderr
@@ -341,6 +345,9 @@ def test_a_page_by_itself_goes_by_no_crawl(site: Site, folder: Folder) -> None:
     ("arguments", "says"),
     [
         (("crawls", "show", "News"), "a name of 1 to 64 of a-z, 0-9, - and _, not 'News'"),
+        (("crawls", "list"), "No such command 'list'. `sqspider crawls` lists crawls"),
+        (("crawls", "news"), "`sqspider crawls show NAME` shows one"),
+        (("crawls", "shwo"), "No such command 'shwo'. Did you mean 'show'?"),
         (("crawls", "set", "default"), "say what to change"),
         (("crawls", "show", "default", "--json", "--toml"), "exclude each other"),
         (("crawl", "--crawl", "absent"), "no URL was given"),

@@ -106,6 +106,29 @@ async def test_a_crawl_with_its_bill_to_a_clean_table(sqspider_on_aws: RunOnAws,
     assert sum(status["records"].values()) == status["queue"]["visible"] == 0
 
 
+async def test_what_reads_the_whole_table_is_asked_about_first(sqspider_on_aws: RunOnAws, served_site: str) -> None:
+    """With its price; and nothing is done where nobody can be asked, but what --yes says."""
+    crawl = ("crawl", f"{served_site}page/1", *SELF, "--quiet")
+    assert sqspider_on_aws(*crawl, "--depth", "0").returncode == 0
+    row = sqspider_on_aws("crawls", "show", "default", "--json").stdout
+    for command, what in (
+        (("crawl", "--again"), "this visits 1 URL of the crawl default once more: say --yes"),
+        (("crawl", "--again", "--older-than", "1d"), "this visits at most 1 URL of the crawl default once more"),
+        (("crawl", "--depth", "1"), "this lets in again, in the crawl default, at most 1 URL, and reads all records"),
+        (("crawls", "set", "default", "--depth", "1"), "at most 1 URL, and reads all records for that: say --yes"),
+        (("enqueue", f"{served_site}page/1", "--crawl", "default", "--depth", "1"), "at most 1 URL, and reads all"),
+    ):
+        done = sqspider_on_aws(*command)
+        said = " ".join(done.stderr.split())
+        assert (done.returncode, what in said) == (2, True), said
+        assert "Reading all 1 records costs about $0.0000, to put these back $" in said
+    assert sqspider_on_aws("crawls", "show", "default", "--json").stdout == row
+    done = sqspider_on_aws("crawls", "set", "default", "--depth", "1", "--yes")
+    assert "1 page is gone into again" in done.stdout
+    assert sqspider_on_aws("crawl", "--again", "--yes", "--quiet").returncode == 0
+    assert json.loads(sqspider_on_aws("show", f"{served_site}page/1", "--json").stdout)["visits"] == 2
+
+
 async def test_dead_letters_say_why_they_died_and_go_back(
     aws: AwsStore, engines: Engines, sqspider_on_aws: RunOnAws
 ) -> None:

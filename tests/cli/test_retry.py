@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from sqspider.again import Choice
-from sqspider.cli.retry import cost_line, what_ended
-from sqspider.frontier import Counts, Traits
+from sqspider.cli.asking import reopening_cost
+from sqspider.cli.retry import what_ended
+from sqspider.frontier import Traits
 from sqspider.record import Reason, Status
 from tests.conftest import Run, terminal
 from tests.sites import Answer, Asked, Site
@@ -105,33 +106,38 @@ def test_a_frontier_that_is_not_there_is_not_made(sqspider: Run, tmp_path: Path)
 
 
 def test_the_question_says_why_they_ended_and_what_it_costs_where_that_costs_anything() -> None:
-    failed, counts = (
-        Choice(statuses=frozenset({Status.FAILED})),
-        Counts(by_status=dict.fromkeys(Status, 1), by_reason={}),
-    )
+    failed = Choice(statuses=frozenset({Status.FAILED}))
     kinds: Counter[Reason | Status] = Counter({Reason.TIMEOUT: 1200, Reason.SERVER_ERROR: 34})
     assert what_ended(failed, kinds) == "1,234 URLs failed: 1,200 timeout, 34 server_error"
     assert what_ended(Choice(), Counter({Status.DONE: 1})) == "1 URL ended: 1 done"
-    assert cost_line(Traits(), counts, kinds) is None
-    line = cost_line(Traits(scan_dollars=1e-3, reopen_dollars=1e-2), counts, kinds)
+    assert reopening_cost(Traits(), 5, kinds.total()) is None
+    traits = Traits(scan_dollars=1e-3, reopen_dollars=1e-2)
+    line = reopening_cost(traits, 5, kinds.total())
     assert line == "Reading all 5 records costs about $0.0050, to put these back $12.34."
+    line = reopening_cost(traits, 5, kinds.total(), times=2)
+    assert line == "Reading all 5 records twice costs about $0.0100, to put these back $12.34."
 
 
-def test_a_crawl_again_asks_for_what_has_changed(sqspider: Run, site: Site) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_crawl_again_asks_for_what_has_changed_and_tells_what_has(sqspider: Run, site: Site, workers: str) -> None:
     def page(asked: Asked) -> Answer:
         is_same = asked.headers.get("If-None-Match") == '"1"'
         return (304 if is_same else 200), {"ETag": '"1"', "Content-Type": "text/html"}
 
     site.bodies = {"/": b"<a href=/same>x</a><a href=/new>x</a><a href=/gone>x</a>", "/same": page, "/new": b"old"}
     crawl = ("crawl", site.url, *SELF, "--json")
-    assert sqspider(*crawl).returncode == 0
+    done = sqspider(*crawl)
+    assert done.returncode == 0
+    assert not any(json.loads(done.stdout)["visited_again"].values())
     site.bodies["/new"] = b"new"
     none = sqspider(*crawl, "--again", "--older-than", "1d")
     assert "0 URLs are visited once more" in none.stderr
     assert len(site.paths) == 4
 
-    done = sqspider("crawl", *SELF, "--again", "--json")
+    done = sqspider("crawl", *SELF, "--again", "--json", "--workers", workers)
     assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)["visited_again"]
+    assert told == {"unchanged": 2, "changed": 1, "failed": 1, "blocked": 0}
     assert "4 URLs are visited once more" in done.stderr
     assert Counter(site.paths) == {"/": 2, "/same": 2, "/new": 2, "/gone": 2}
     assert counted(sqspider) == {"done": 3, "failed": 1}
@@ -146,8 +152,25 @@ def test_a_crawl_again_asks_for_what_has_changed(sqspider: Run, site: Site) -> N
     shown = sqspider("show", f"{site.url}same").stdout
     assert re.search("^visits +2$", shown, re.M)
 
-    site.bodies["/same"] = (404, {})
-    sqspider("crawl", *SELF, "--again", "--quiet")
+    site.bodies["/same"], site.bodies["/gone"] = (404, {}), b"back"
+    done = sqspider("crawl", *SELF, "--again", "--quiet", "--workers", workers)
+    assert "\n4 visited again: 2 unchanged, 1 changed, 1 failed\n" in done.stdout
     shown = sqspider("show", f"{site.url}same").stdout
     assert re.search("^last good visit +HTTP status 200, sha256:", shown, re.M)
     assert sqspider("crawl", site.url, "--older-than", "1d").returncode == 2
+
+
+def test_a_worker_that_was_started_as_a_program_tells_its_parent_what_came_of_visits(
+    sqspider: Run, site: Site, tmp_path: Path
+) -> None:
+    """As `crawl --workers` starts one in the place of one that died, or where it cannot fork."""
+    site.bodies = {"/": b"<a href=/page>x</a>", "/page": b"x"}
+    assert sqspider("crawl", site.url, *SELF, "--quiet").returncode == 0
+    assert sqspider("retry", "--status", "done", "--yes").returncode == 0
+    command = [sys.executable, "-m", "sqspider", "consume", "--until-empty", "--with-parent", "--allow-private"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.read() == b'{"unchanged":2}\n'
+    assert worker.returncode == 0

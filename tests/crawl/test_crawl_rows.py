@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import msgspec
 import structlog
 
+from sqspider.figures import OF_CRAWLS, Joined, Point
 from sqspider.frontier import Entry, Frontier
 from sqspider.record import Reason, Status, record_key
 from sqspider.url import Scope
 from sqspider.work.producer import produce
 from tests.crawl.crawl_rows import (
+    OPTIONS,
     SETTINGS,
     changed,
     made,
@@ -51,6 +54,39 @@ async def test_the_same_url_in_two_crawls_is_two_records(frontier: Frontier, hos
     assert len(records) == 6
     assert all(record.status is Status.DONE for record in records.values())
     assert host.paths.count("/a") == 3
+
+
+async def test_what_a_worker_did_is_told_of_each_crawl(frontier: Frontier, host: Site) -> None:
+    host.bodies = {"/": page("a", "b"), "/a": b"one", "/b": (500, {})}
+    news, shop = await made(frontier), await made(frontier, "shop")
+    since, options = time.time(), replace(OPTIONS, first_retry_seconds=0.01)
+
+    async def points_of(crawl: str | None) -> Point:
+        [point] = await frontier.points(since=0, until=2 * since, period_seconds=round(since) * 2, crawl=crawl)
+        return point
+
+    await frontier.send([f"{host.url}a"])  # of no crawl
+    await work(frontier, options=options)
+    assert await points_of("default") == replace(
+        await points_of(None), visible=None, in_flight=None, oldest_age_seconds=None
+    )
+    assert await frontier.points(since=0, until=2 * since, period_seconds=60, crawl="news") == []
+
+    await put_in(frontier, news, host.url)
+    await put_in(frontier, shop, f"{host.url}a")
+    await work(frontier, options=options)
+    told = {crawl: await points_of(crawl) for crawl in (None, "default", "news", "shop")}
+    assert {crawl: (point.done, point.failed) for crawl, point in told.items()} == {
+        None: (4, 1), "default": (1, 0), "news": (2, 1), "shop": (1, 0),
+    }  # fmt: skip
+    assert (told["news"].retried or 0) > 0
+    for figure in OF_CRAWLS:
+        if figure.joined is Joined.SUM:
+            whole, *parts = (getattr(point, figure.name) for point in told.values())
+            assert whole == sum(parts), figure.name
+    assert (told["shop"].bytes, told["shop"].visible, told["shop"].oldest_age_seconds) == (3, None, None)
+    assert (told["shop"].received or 0) >= 1
+    assert (told["shop"].fetch_seconds or 0) > 0
 
 
 async def test_what_is_known_of_one_crawl_hides_nothing_of_another(frontier: Frontier, host: Site) -> None:

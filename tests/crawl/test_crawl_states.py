@@ -17,6 +17,7 @@ import msgspec
 import pytest
 import structlog
 
+from sqspider import report
 from sqspider.crawl_row import CrawlRef, Identity, Limits, State
 from sqspider.frontier import Counts, Delivery, Entry, Frontier, FrontierSettings, open_frontier
 from sqspider.frontier.aws import AwsFrontier
@@ -24,7 +25,8 @@ from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.message import Message, encode_message
 from sqspider.record import Reason, Status
 from sqspider.web.fetch import Fetcher
-from sqspider.work import rules
+from sqspider.work import rules, upkeep
+from sqspider.work.allowed import Allowed
 from sqspider.work.crawls import COPY_SECONDS
 from sqspider.work.producer import produce
 from sqspider.work.worker import Mode
@@ -217,6 +219,38 @@ async def test_what_a_row_asks_for_alone_is_not_done(
     assert (line["why"], line["its_urls"]) == (told, "are looked at again every 60 s")
     assert not host.requests
     assert await status_of(frontier) == {Status.QUEUED: 1}
+
+
+async def test_while_a_worker_lives_it_is_told_what_its_start_does_not_let_it_work_on(
+    frontier: Frontier, host: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For who looks: its own log alone would say it. And no secret with it."""
+    monkeypatch.setattr(upkeep, "CHECK_IN_EVERY_SECONDS", 0.1)
+    monkeypatch.setenv("SQSPIDER_SECRET_PROXY", "HushHushHush")
+    identity, allowed = (
+        Identity(proxy="env:SQSPIDER_SECRET_PROXY"),
+        Allowed(proxies=frozenset({"env:SQSPIDER_SECRET_PROXY"})),
+    )
+    await put_in(frontier, await made(frontier, "private"), host.url)
+    await put_in(frontier, await made(frontier, "proxied", identity=identity), host.url)
+    await made(frontier, "open", identity=Identity())
+
+    async def barred() -> dict[str, str]:
+        return {name: why for row in await frontier.workers() for name, why in row.barred.items()}
+
+    async with working(frontier, FETCH, allowed=allowed):
+        while "proxied" not in (told := await barred()):
+            await asyncio.sleep(0.01)
+        assert told["private"] == "it asks for private addresses; start the worker with --allow-private"
+        assert told["proxied"].startswith("its row cannot be followed here: proxy: ")
+        assert "HushHush" not in str(told)
+        assert told.keys() == {"private", "proxied"}
+        hindered = (await report.state_of(frontier)).as_json()["crawls_waiting"]
+        assert hindered["private"] == f"{OPTIONS.worker_id} may not work on it: {told['private']}"
+        await changed(frontier, "private", identity=Identity())
+        while "private" in await barred():
+            await asyncio.sleep(0.01)
+    assert (await report.state_of(frontier)).as_json()["crawls_waiting"] == {}, "of a worker that is gone"
 
 
 async def test_a_crawl_of_which_nothing_waits_is_not_said_to(frontier: Frontier, host: Site) -> None:

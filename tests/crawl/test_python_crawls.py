@@ -15,10 +15,11 @@ import msgspec
 import pytest
 
 import sqspider
-from sqspider.crawl_row import Crawl, CrawlRef, State
+from sqspider.crawl_row import Crawl, CrawlRef, Identity, State
 from sqspider.frontier import Entry, Frontier, FrontierSettings, open_frontier
 from sqspider.message import Message, encode_message
 from sqspider.orders import consent
+from sqspider.orders.said import with_names_of, with_said
 from sqspider.record import Reason
 from sqspider.work.crawl_orders import ChangedMeanwhileError, change_crawl, crawl_named, make_crawl
 from sqspider.work.crawls import others_wait
@@ -196,14 +197,17 @@ SHARED = textwrap.dedent("""
 
     sys.stdin.readline()
     for page in sqspider.crawl(
-        sys.argv[1], crawl="news", delay_seconds=0, allow_private=True, depth=3, frontier=sys.argv[2]
+        sys.argv[1], crawl="news", delay_seconds=0, allow_private=True, depth=3, frontier=sys.argv[2],
+        bearer=sqspider.Secret("hunter22"), headers={"X-Api-Key": sqspider.Secret("key-of-it")},
+        login=None, cookies={"a": sqspider.Secret("crumb")},
     ):
         print(page.url)
 """)
 
 
 def test_processes_that_begin_a_crawl_at_once_share_it(site: Site, address: str) -> None:
-    """Each is given the same order: that another was first is no trouble."""
+    """Each is given the same order: that another was first is no trouble, and that each has the secrets by names of its
+    own changes no row."""
     command = [sys.executable, "-c", SHARED, site.url, address]
     ones = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     try:
@@ -218,6 +222,10 @@ def test_processes_that_begin_a_crawl_at_once_share_it(site: Site, address: str)
             one.wait()
     assert [one.returncode for one in ones] == [0, 0, 0]
     assert sorted(seen) == [site.url, *(f"{site.url}{name}" for name in (1, 2, 3))]
+    asked = [asked.headers for asked in site.requests]
+    shown = {(it.get("authorization"), it.get("x-api-key"), it.get("cookie")) for it in asked}
+    assert shown == {("Bearer hunter22", "key-of-it", "a=crumb")}
+    assert row_in(address, "news").is_as_made
 
 
 @pytest.mark.parametrize("is_same", [True, False])
@@ -230,16 +238,20 @@ def test_of_two_who_make_a_crawl_at_once_one_is_told_if_they_say_different_thing
 
     async def after_another(frontier: Frontier, row: Crawl) -> Crawl:
         settings = row.settings if is_same else msgspec.structs.replace(row.settings, max_depth=4)
-        assert await frontier.save_crawl(msgspec.structs.replace(row, id="abc", settings=settings))
+        identity = msgspec.structs.replace(row.identity, bearer=f"process:{'0' * 32}")  # as that process has it
+        other = msgspec.structs.replace(row, id="abc", settings=settings, identity=identity)
+        assert await frontier.save_crawl(other)
         return await make(frontier, row)
 
     monkeypatch.setattr(order, "make_crawl", after_another)
+    said = {**BASE, "bearer": sqspider.Secret("hunter22")}
     if is_same:
-        assert crawled(site, site.url, depth=0, frontier=address, **BASE) == [""]
+        assert crawled(site, site.url, depth=0, frontier=address, **said) == [""]
         assert row_in(address).id == "abc"
+        assert {asked.headers.get("authorization") for asked in site.requests} == {"Bearer hunter22"}
     else:
         with pytest.raises(ChangedMeanwhileError, match="changed by somebody else"):
-            crawled(site, site.url, depth=0, frontier=address, **BASE)
+            crawled(site, site.url, depth=0, frontier=address, **said)
 
 
 # Adding.
@@ -296,11 +308,31 @@ def test_without_its_secret_a_crawl_does_not_begin(site: Site, address: str, tmp
     secret = sqspider.Secret("hunter22")
     crawled(site, site.url, depth=0, bearer=secret, frontier=address, **BASE)
     gone = row_in(address)
-    gone = row_in(address, identity=msgspec.structs.replace(gone.identity, bearer=f"process:{'0' * 32}"))
+    gone = row_in(address, identity=msgspec.structs.replace(gone.identity, bearer=f"process:{'a' * 32}"))
     consent.allow(gone)
     with pytest.raises(ValueError, match=r"^bearer: a secret was given to another process of Python"):
         crawled(site, frontier=address)
+    said = row_in(address).identity
     assert crawled(site, site.url, depth=1, bearer=secret, frontier=address) == ["", "1"]
+    assert row_in(address).identity == said
+    row_in(address, identity=msgspec.structs.replace(said, origins=("https://e.com",)))
+    with pytest.raises(ValueError, match=r"^crawl: default asks for .*send_to=\['https://e.com'\]"):
+        crawled(site, site.url, bearer=secret, frontier=address)
+
+
+def test_a_secret_that_is_said_elsewhere_changes_the_row() -> None:
+    ours, theirs, row = sqspider.Secret("hunter22"), f"process:{'0' * 32}", Crawl(name="news", id="1")
+    identity = Identity(login=f"me:{theirs}", headers=(("X-Key", theirs),), origins=("https://e.com",))
+    row = msgspec.structs.replace(row, identity=identity)
+    for said, is_same in (
+        ({"login": f"me:{ours}"}, True),
+        ({"login": f"you:{ours}"}, False),
+        ({"login": "me:env:SQSPIDER_SECRET_X"}, False),
+        ({"login": f"me:process:{'1' * 32}"}, False),  # which nobody gave
+        ({"header": (("X-Key", str(ours)),)}, True),
+        ({"header": (("X-Other", str(ours)),)}, False),
+    ):
+        assert (with_said(row, with_names_of(said, row)) == row) == is_same, said
 
 
 # Without a row.

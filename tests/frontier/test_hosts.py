@@ -312,6 +312,15 @@ async def test_a_worker_id_is_one_workers_at_a_time(frontier: Frontier, other: F
     assert row.started_at <= row.seen_at <= store.clock() + 1
 
 
+async def test_a_worker_says_what_it_may_not_work_on(frontier: Frontier, other: Frontier) -> None:
+    barred = {"intranet": 'it asks for "private" addresses – start it so', "x": ""}
+    assert await frontier.check_in("w", session="s", ttl_seconds=60.0, barred=barred)
+    assert await frontier.check_in("v", session="s", ttl_seconds=60.0)
+    assert {row.worker_id: row.barred for row in await other.workers()} == {"v": {}, "w": barred}
+    assert await frontier.check_in("w", session="s", ttl_seconds=60.0)  # it may by now
+    assert [row.barred for row in await other.workers()] == [{}, {}]
+
+
 # Looking.
 
 

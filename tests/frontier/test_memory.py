@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from sqspider.figures import Sample
+from sqspider.figures import Counted, Point, Sample
 from sqspider.frontier import Deferral, Ends, Entry, Finish, Retry, Taking, Won
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 
@@ -241,10 +241,15 @@ async def test_what_a_url_costs_does_not_grow_with_what_waits() -> None:
 async def test_points_are_the_same_as_in_a_file(frontier: MemoryFrontier, clock: FakeClock, tmp_path: Path) -> None:
     file = SqliteStore(tmp_path)
     in_file = await file.open()
+    parts = {
+        70: {"news": Counted(done=1), "2024": Counted(received=2, fetches=1, fetch_seconds=0.5), "default": Counted()},
+        120: {"news": Counted(done=2, bytes=7), "default": Counted(fetches=4, fetch_seconds=1.0)},
+    }
     for at, fetches in ((60, 0), (70, 2), (119, 3), (120, 4), (250, 1), (360, 9)):
         sample = Sample(
-            at=clock() + at, seconds=10, received=fetches, done=1, fetches=fetches, fetch_seconds=fetches / 2
-        )
+            at=clock() + at, seconds=10, received=fetches, done=1, fetches=fetches, fetch_seconds=fetches / 2,
+            crawls=parts.get(at, {}),
+        )  # fmt: skip
         for handle in (frontier, in_file):
             await handle.enqueue([Entry(url=url(at))])
             await handle.receive(1)
@@ -256,6 +261,14 @@ async def test_points_are_the_same_as_in_a_file(frontier: MemoryFrontier, clock:
     assert [point.oldest_age_seconds for point in points] == [1, 3, 4]  # since the first message was sent
     assert points == await in_file.points(since=since, until=until, period_seconds=60)
     assert sum(point.done or 0 for point in points) == 5  # the last came too late
+    of: dict[str, list[Point]] = {}
+    for crawl in ("news", "2024", "default", "other"):
+        of[crawl] = await frontier.points(since=since, until=until, period_seconds=60, crawl=crawl)
+        assert of[crawl] == await in_file.points(since=since, until=until, period_seconds=60, crawl=crawl)
+    assert [(point.done, point.bytes, point.visible) for point in of["news"]] == [(1, 0, None), (2, 7, None)]
+    assert [(point.received, point.fetch_seconds) for point in of["2024"]] == [(2, 0.5)]
+    assert [(point.done, point.fetch_seconds) for point in of["default"]] == [(1, None), (1, 2.5 / 7), (1, 0.5)]
+    assert of["other"] == []
     await file.close()
 
 

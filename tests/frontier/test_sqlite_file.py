@@ -121,13 +121,19 @@ def as_after_a_kill(path: Path, killed: Path) -> None:
     writer.close()
 
 
+WITHOUT_BARRED: Final = "ALTER TABLE worker DROP COLUMN barred"  # as the first files of the fourth version were
+
 # Opening.
 
 
-def test_opening_a_new_file_at_once_works_for_all(tmp_path: Path) -> None:
-    for number in range(25):
+@pytest.mark.parametrize("is_new", [True, False])
+def test_opening_a_new_file_or_one_without_its_last_column_at_once_works_for_all(tmp_path: Path, is_new: bool) -> None:
+    for number in range(25 if is_new else 8):
         path, barrier = str(tmp_path / f"{number}.db"), threading.Barrier(6)
         troubles: list[str] = []
+        if not is_new:
+            open_to_work(path, 0.0).close()
+            change(Path(path), WITHOUT_BARRED)
 
         def open_it(path: str = path, barrier: threading.Barrier = barrier, troubles: list[str] = troubles) -> None:
             barrier.wait()
@@ -456,7 +462,7 @@ async def test_a_damaged_host_row_ends_in_a_sentence_and_a_damaged_robots_row_is
         change(tmp_path / "f.db", f"INSERT OR REPLACE INTO host (host, {column}) VALUES ('e.com', ?)", value)
         with pytest.raises(FrontierUnavailableError, match=rf"the row of the host 'e\.com' says .*{column}"):
             await frontier.scan_hosts()
-    change(tmp_path / "f.db", "INSERT INTO worker VALUES ('w', 's', 1, 1e308, 9e9)")
+    change(tmp_path / "f.db", "INSERT INTO worker VALUES ('w', 's', 1, 1e308, 9e9, NULL)")
     with pytest.raises(FrontierUnavailableError, match=r"the row of the worker 'w' says seen_at"):
         await frontier.workers()
     await frontier.close()

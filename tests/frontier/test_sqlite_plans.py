@@ -53,6 +53,7 @@ PLANS: Final[dict[str, set[str]]] = {
     "ADD_SAMPLE": set(),
     "END_OLD_SAMPLES": {"sample: sample_at (at<?)"},
     "POINTS": {"sample: sample_at (at>? AND at<?)"},
+    "POINTS_OF": {"sample: sample_at (at>? AND at<?)"},
     "KNOWN": {BY_URL},
     "HELD": {BY_URL},
     "INSERT_RECORD": set(),
@@ -197,7 +198,9 @@ MEANT_SCANS: Final = {
     ("MOVE_WORKERS", "worker"): ONCE_IN_YEARS,
     ("ALL_ROBOTS", "robots"): ONCE_IN_YEARS,
 }
-MEANT_SORTS: Final = {"POINTS": "samples of the time that is asked for are grouped, whatever the queue's size"}
+MEANT_SORTS: Final = dict.fromkeys(
+    ("POINTS", "POINTS_OF"), "samples of the time that is asked for are grouped, whatever the queue's size"
+)
 
 
 def constants(module: ModuleType) -> Iterator[tuple[str, str]]:

@@ -119,6 +119,26 @@ async def test_a_file_of_the_third_version_gets_what_crawls_need(tmp_path: Path)
     assert check_file(str(path)) == Finding(records=14, faults=())
 
 
+async def test_a_file_that_tells_nothing_of_barred_crawls_gets_its_column_while_others_work_there(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "f.db"
+    open_to_work(str(path), NOW).close()
+    change(path, "ALTER TABLE worker DROP COLUMN barred", f"INSERT INTO worker VALUES ('old', 's', 1, 2, {NOW + 99})")
+    looking = await SqliteFrontier.open(str(path), SETTINGS, clock=FakeClock(), looking=True)
+    assert [(row.worker_id, row.barred) for row in await looking.workers()] == [("old", {})]
+    frontier = await opened(path)
+    assert await frontier.check_in("new", session="s", ttl_seconds=60, barred={"news": "why"})
+    change(
+        path,
+        f"INSERT INTO worker (worker_id, session, started_at, seen_at, expires_at) VALUES ('o', '', 1, 2, {NOW + 9})",
+    )
+    assert [row.barred for row in await looking.workers()] == [{"news": "why"}, {}, {}]
+    await frontier.close()
+    await looking.close()
+    assert version_of(path) == SCHEMA_VERSION
+
+
 async def test_a_file_of_the_third_version_is_left_to_who_works_there(tmp_path: Path) -> None:
     path = tmp_path / "f.db"
     make_third_file(path, [url(0)], now=NOW, settings="{}")

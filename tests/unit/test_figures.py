@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from sqspider.figures import COUNTED, FIGURES, OUTCOMES, SAMPLED, Joined, Point, Sample
+from sqspider.figures import COUNTED, FIGURES, OF_CRAWLS, OUTCOMES, SAMPLED, Counted, Joined, Point, Sample
 from sqspider.frontier import QueueStats
 
 BY_NAME = {figure.name: figure for figure in FIGURES}
@@ -16,6 +17,16 @@ def test_the_fields_of_points_and_samples_are_those_of_the_table() -> None:
     # What no worker counts the queue tells.
     assert BY_NAME.keys() - {*SAMPLED} == BY_NAME.keys() & {*QueueStats.__struct_fields__}
     assert all(BY_NAME[name].sqs is not None for name in BY_NAME.keys() - {*SAMPLED})
+
+
+def test_a_sample_tells_of_each_crawl() -> None:
+    """One with no parts, as earlier versions left them, is all of it of the default crawl's place."""
+    alone = Sample(at=1.0, seconds=10.0, done=3)
+    assert [alone.of(crawl) for crawl in (None, "default", "news")] == [alone, alone, None]
+    parts = {"news": Counted(done=2), "default": Counted(done=1)}
+    mixed = msgspec.structs.replace(alone, crawls=parts)
+    assert [mixed.of(crawl) for crawl in (None, *parts, "other")] == [mixed, *parts.values(), None]
+    assert {figure.name for figure in OF_CRAWLS} == {*COUNTED, "fetch_seconds"}
 
 
 def test_a_sample_is_published_with_all_that_is_counted() -> None:

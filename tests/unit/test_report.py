@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from sqspider import report
-from sqspider.crawl_row import Crawl, Identity
+from sqspider.crawl_row import Crawl, Identity, Limits, State
 from sqspider.export import FIELDS
 from sqspider.frontier import Entry, FrontierSettings, RobotsRow
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
@@ -18,7 +19,8 @@ from tests.frontier.kit import finish_one, take_one, win
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 URL = "http://example.com/a"
 STATE = (
-    "frontier", "records", "reasons", "redirects", "bytes", "queue", "workers", "hosts_in_trouble", "bill",
+    "frontier", "records", "reasons", "redirects", "bytes", "queue", "workers", "crawls_waiting",
+    "hosts_in_trouble", "bill",
 )  # fmt: skip
 QUEUE = ("visible", "in_flight", "delayed", "dead", "oldest_age_seconds")
 IN_TROUBLE = (
@@ -117,6 +119,52 @@ def test_what_a_person_is_told_of_a_host() -> None:
     assert told(crawl_delay_seconds=90) == (
         "Crawl-delay: 90 s asked for, 60 s kept, or as much as --max-crawl-delay says"
     )
+
+
+@pytest.mark.parametrize(
+    ("limits", "barred", "standing", "why"),
+    [
+        (Limits(pages=2), {}, "running", None),
+        (Limits(pages=1), {}, "at its limit", "1 page was fetched: its limit; `sqspider crawls set news --limit-pages N` raises it"),
+        (Limits(), {"a": {"news": "that"}}, "waits", "a may not work on it: that"),
+        (Limits(), {"a": {"news": "x"}, "b": {"news": "y"}, "c": {"news": "x"}}, "waits", "a, c may not work on it: x; b may not work on it: y"),
+        (Limits(), {"a": {"news": "that"}, "b": {}}, "running", "a may not work on it: that"),
+        (Limits(), {"a": {"other": "that"}}, "running", None),
+    ],
+)  # fmt: skip
+async def test_what_a_crawl_waits_for_is_told(
+    limits: Limits, barred: dict[str, dict[str, str]], standing: str, why: str | None
+) -> None:
+    """While something of it is open, and it is not put to rest."""
+    memory = MemoryFrontier(MemoryStore(), FrontierSettings(), clock=lambda: NOW)
+    crawl = Crawl(name="news", id="1", limits=limits)
+    assert await memory.save_crawl(crawl)
+    await memory.enqueue([Entry(url=f"http://e.com/{n}", crawl=crawl.ref) for n in range(2)])
+    delivery = await take_one(memory)
+    assert await finish_one(memory, await win(memory, delivery), delivery)
+    for worker, told in barred.items():
+        assert await memory.check_in(worker, session="s", ttl_seconds=60, barred=told)
+
+    [found] = await report.crawls(memory, crawl="news")
+    assert (found.standing, found.as_json()["state"], found.as_json()["waits_for"]) == (standing, "running", why)
+    told = {"news": why} if why else {}
+    assert (await report.state_of(memory)).as_json()["crawls_waiting"] == told
+    assert (await report.state_of(memory, crawl="news")).as_json()["crawls_waiting"] == told
+    assert (await report.state_of(memory, crawl="other")).as_json()["crawls_waiting"] == {}
+
+    delivery = await take_one(memory)
+    assert await finish_one(memory, await win(memory, delivery), delivery)
+    [found] = await report.crawls(memory, crawl="news")
+    assert (found.standing, found.as_json()["waits_for"]) == ("finished", None)
+
+
+async def test_a_crawl_that_rests_waits_for_nothing_else() -> None:
+    memory = MemoryFrontier(MemoryStore(), FrontierSettings(), clock=lambda: NOW)
+    crawl = Crawl(name="news", id="1", state=State.PAUSED, limits=Limits(seconds=1))
+    assert await memory.save_crawl(crawl)
+    await memory.enqueue([Entry(url=URL, crawl=crawl.ref)])
+    [found] = await report.crawls(memory, crawl="news")
+    assert (found.standing, found.as_json()["waits_for"]) == ("paused", None)
 
 
 async def test_a_chain_leads_on_within_its_crawl() -> None:

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from sqspider.cli.asking import ask_to_remove, cost_line
+from sqspider.cli.asking import ask_to_remove, removal_cost, yes_option
 from sqspider.cli.bars import bar
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
@@ -20,7 +20,7 @@ from sqspider.frontier import Looking, PurgedLatelyError, QueueStats, Upkeep
 @click.option("--all", "everything", is_flag=True, help="Messages, records, hosts and robots.txt files.")
 @click.option("--queue", is_flag=True, help="Only the messages.")
 @click.option("--table", is_flag=True, help="Only the records, hosts and robots.txt files.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @pass_shared
 def cleanup(shared: Shared, /, everything: bool, queue: bool, table: bool, yes: bool) -> int:
     """Give a fresh state. Says what will be removed and where, and asks."""
@@ -32,7 +32,7 @@ def cleanup(shared: Shared, /, everything: bool, queue: bool, table: bool, yes: 
             records = None if queue else (await frontier.counts()).total
             messages = None if table else _all_of(await frontier.queue_stats())
             what = _what(frontier, messages, records)
-            if line := cost_line(frontier.traits, records or 0):
+            if line := removal_cost(frontier.traits, records or 0):
                 print(line, file=sys.stderr)
             if not yes:
                 ask_to_remove(what)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -13,6 +13,8 @@ from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.start import to_start
 from sqspider.cli.worker import random_worker_id, to_worker_options, work_here, worker_options
 from sqspider.work.worker import Mode
+
+STANDARD_OUTPUT: Final = 1
 
 
 @click.command(cls=Command)
@@ -47,4 +49,4 @@ def consume(
     name = worker_id or random_worker_id(random.Random())
     options = to_worker_options(given, name, max_pages=max_pages, run=run)
     shared.start_logging("info")
-    return work_here(shared, mode, options, start, crawl=crawl, with_parent=with_parent)
+    return work_here(shared, mode, options, start, crawl=crawl, accounts=STANDARD_OUTPUT if with_parent else None)

@@ -9,6 +9,8 @@ from typing import Any
 import click
 import msgspec
 
+from sqspider.cli.accounts import Accounts
+from sqspider.cli.asking import yes_to_costs_option
 from sqspider.cli.config_file import FOUND, config_option
 from sqspider.cli.crawl_run import Again, CrawlRun
 from sqspider.cli.forking import Forked, can_fork, fork_workers
@@ -79,6 +81,7 @@ from sqspider.work.worker import Mode
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N", help="Worker processes."
 )
+@yes_to_costs_option
 @output_option("Write a row for each finished URL of the crawl when it ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -91,7 +94,7 @@ from sqspider.work.worker import Mode
 @pass_shared
 def crawl(
     shared: Shared, /, urls: tuple[str, ...], assume_http: bool, max_pages: int | None, with_sitemaps: bool,
-    is_again: bool, older_than: float | None, workers: int, output: Path | None, as_json: bool, quiet: bool,
+    is_again: bool, older_than: float | None, workers: int, yes: bool, output: Path | None, as_json: bool, quiet: bool,
     **given: Any,
 ) -> int:  # fmt: skip
     """Crawl from URLs, given by themselves or in a file, until nothing is left.
@@ -129,23 +132,25 @@ def crawl(
     shared.start_logging("warn")
     if workers == 1:
         options = within_limits(options)
-    forked = _forked(workers, shared, options, order.name) if workers > 1 and can_fork() else []
+    accounts = Accounts() if workers > 1 else None
+    forked = _forked(workers, shared, options, order.name, accounts.pipe) if accounts and can_fork() else []
     try:
         run = CrawlRun(
-            shared, order, options, start, list_file, workers=workers, forked=forked, quiet=quiet, again=again
-        )
+            shared, order, options, start, list_file, workers=workers, forked=forked, accounts=accounts, quiet=quiet,
+            again=again, yes=yes,
+        )  # fmt: skip
         return run_loop(run.run(urls, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http))
     finally:
         for worker in forked:
             worker.stop()
 
 
-def _forked(number: int, shared: Shared, options: WorkerOptions, crawl: str) -> list[Forked]:
+def _forked(number: int, shared: Shared, options: WorkerOptions, crawl: str, accounts: int) -> list[Forked]:
     """Workers that wait for the crawl to begin, and are told then by what start."""
 
     def work(told: bytes) -> int:
         own = msgspec.structs.replace(options, worker_id=random_worker_id(random.Random()))
-        return work_here(shared, Mode.UNTIL_EMPTY, own, Start.decode(told), crawl=crawl, with_parent=True)
+        return work_here(shared, Mode.UNTIL_EMPTY, own, Start.decode(told), crawl=crawl, accounts=accounts)
 
     import_all(shared.frontier)  # once, for all of them
     try:

@@ -7,6 +7,7 @@ import json
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
+from sqspider.cli.accounts import Accounts
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
 from sqspider.cli.forking import Forked
 from sqspider.cli.frontier import is_absent, opened
@@ -37,9 +39,10 @@ from sqspider.log import get_logger
 from sqspider.orders.order import Order, Prepared
 from sqspider.orders.start import Start
 from sqspider.record import DEFAULT_CRAWL, Status
+from sqspider.revisit import Revisit
 from sqspider.web.fetch import Fetcher
 from sqspider.work.crawl_orders import crawl_named
-from sqspider.work.crawls import limit_reached
+from sqspider.work.limits import limit_reached
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode
 
@@ -79,8 +82,10 @@ class CrawlRun:
         *,
         workers: int = 1,
         forked: Sequence[Forked] = (),
+        accounts: Accounts | None = None,
         quiet: bool = False,
         again: Again | None = None,
+        yes: bool = False,
     ) -> None:
         self._shared = shared
         self._order = order
@@ -89,9 +94,12 @@ class CrawlRun:
         self._list_file = list_file
         self._workers = workers
         self._forked = forked
+        self._accounts = accounts  # of the workers, where they are several
+        self._visited_again: Counter[Revisit] = Counter()
         self._quiet = quiet
         self._was_stopped = False
         self._again = again
+        self._yes = yes  # to what costs money, unasked
 
     async def run(
         self, urls: tuple[str, ...], output: Path | None = None, *, as_json: bool = False, with_sitemaps: bool = False,
@@ -113,9 +121,10 @@ class CrawlRun:
         if not were_given and is_absent(self._shared):
             raise self._no_urls()  # and no file is made
         async with opened(self._shared, self._options.lease_seconds) as frontier:
-            crawl = await self._take_order(frontier, seeding.seeds)
-            if self._again is not None:
-                await self._visit_again(frontier, self._again)
+            if self._again is None:
+                crawl = await self._take_order(frontier, seeding.seeds)
+            else:
+                crawl = await self._visit_again(frontier, self._again, seeding.seeds)
             is_good = await self._put_in(frontier, crawl, seeding, with_sitemaps=with_sitemaps)
             before = await self._counts(frontier)
             started = time.monotonic()
@@ -132,7 +141,7 @@ class CrawlRun:
     async def _take_order(self, frontier: Frontier, seeds: list[str]) -> Crawl | None:
         """The crawl's row as it is ordered, told of what changes; none for one that has none."""
         order = self._order._replace(urls=tuple(seeds), has_more=self._list_file.path is not None)
-        done = await prepared(frontier, order)
+        done = await prepared(frontier, order, yes=self._yes)
         if done is None:
             if order.name != DEFAULT_CRAWL:
                 raise await no_crawl(frontier, order.name)
@@ -145,7 +154,7 @@ class CrawlRun:
         if not crawl.settings.obey_robots:
             log.warning("robots.txt is ignored: do this on your own sites only")
         self._tell(done)
-        if line := await come_back(frontier, crawl):
+        if line := await come_back(frontier, crawl, quiet=self._quiet):
             self._say(line)
         return crawl
 
@@ -164,12 +173,16 @@ class CrawlRun:
             self._say(note)
         return await self._read_sitemaps(frontier, crawl, seeding.seeds) if with_sitemaps else True
 
-    async def _visit_again(self, frontier: Frontier, again: Again) -> None:
-        """Put back what is known, for a visit more."""
-        from sqspider.again import visit_again  # here: most crawls visit nothing again
+    async def _visit_again(self, frontier: Frontier, again: Again, seeds: list[str]) -> Crawl | None:
+        """Take the order, and put back what is known."""
+        from sqspider.cli.again import ask_first, put_back  # here: most crawls visit nothing again
 
-        done = await visit_again(frontier, self._order.name, again.older_than)
-        self._say(f"{counted(done.kinds.total(), 'URL is', 'URLs are')} visited once more")
+        name = self._order.name
+        if not self._yes:
+            await ask_first(frontier, name, again.older_than)
+        crawl = await self._take_order(frontier, seeds)
+        self._say(await put_back(frontier, name, again.older_than, quiet=self._quiet))
+        return crawl
 
     async def _counts(self, frontier: Frontier) -> Counts:
         return await frontier.counts(crawl=self._order.name)
@@ -231,12 +244,14 @@ class CrawlRun:
             with stopping_on_signals(stop, at_once=self._show_cursor):
                 async with progress:
                     await run_worker(worker, Mode.UNTIL_EMPTY, self._order.name)
+            self._visited_again = worker.tally.again
         return True
 
     async def _run_processes(self, frontier: Frontier) -> bool:
         """Run workers as processes until they end; whether they ended well, or left nothing to do."""
         command = consume_command(self._shared, self._options, self._start, self._order.name)
-        workers = WorkerProcesses(command, self._workers, self._forked, self._start.encode())
+        assert self._accounts is not None
+        workers = WorkerProcesses(command, self._workers, self._accounts.pipe, self._forked, self._start.encode())
 
         def stop() -> None:
             self._was_stopped = True
@@ -249,6 +264,7 @@ class CrawlRun:
         with stopping_on_signals(stop, at_once=kill):
             async with progress_shown(frontier, self._progress_console, crawl=self._order.name):
                 given_up = await workers.run()
+        self._visited_again = self._accounts.close()
         if given_up:
             print(
                 f"{given_up} of {self._workers} workers died and were not replaced: see above. What they held comes "
@@ -279,11 +295,13 @@ class CrawlRun:
         pages, known = _pages(counts), _pages(before)
         fetched = pages - known if pages >= known else pages  # what was there before was cleared away meanwhile
         if as_json:
-            print(json.dumps(summary(counts, slow, bill, fetched=fetched, seconds=seconds)))
+            told = summary(counts, slow, bill, fetched=fetched, seconds=seconds, again=self._visited_again)
+            print(json.dumps(told))
         elif before.open:
             from rich.console import Console
 
-            print_summary(Console(), counts, slow, bill, fetched=fetched, seconds=seconds)
+            console = Console()
+            print_summary(console, counts, slow, bill, fetched=fetched, seconds=seconds, again=self._visited_again)
         return counts
 
     async def _write_rows(self, frontier: Frontier, output: Path) -> bool:

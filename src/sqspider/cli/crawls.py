@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sqspider import report
-from sqspider.cli.asking import ask_to_remove, cost_line
+from sqspider.cli.asking import ask_to_remove, removal_cost, yes_option, yes_to_costs_option
 from sqspider.cli.bars import bar
 from sqspider.cli.config_file import as_toml, config_option, read_config, whole
 from sqspider.cli.exit_status import GOOD
@@ -27,7 +27,7 @@ from sqspider.cli.order import go_on, no_crawl
 from sqspider.cli.said import said_in, unset_option, with_origins, with_said
 from sqspider.cli.sections import Group
 from sqspider.cli.shared import Shared, pass_shared, shared_options
-from sqspider.cli.widening import come_back
+from sqspider.cli.widening import ask_first, come_back
 from sqspider.cli.wording import counted
 from sqspider.crawl_row import Crawl, CrawlRef, State, check_name
 from sqspider.export import iso
@@ -57,15 +57,20 @@ def _name(context: click.Context, parameter: click.Parameter, value: str) -> str
 _named = click.argument("name", callback=_name)
 
 
-@click.group(cls=Group, invoke_without_command=True)
+class _Crawls(Group):
+    otherwise = " `sqspider crawls` lists crawls, and `sqspider crawls show NAME` shows one."
+
+
+@click.group(cls=_Crawls, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @shared_options
 @click.pass_context
 def crawls(context: click.Context, as_json: bool) -> int:
     """List crawls: state, records, speed. The commands below say what is in one, change it, and remove it.
 
-    A crawl is running, paused or stopped, as somebody said; a running one of which nothing is left is finished.
-    The speed is that of one second, where a worker is at work.
+    A crawl is running, paused or stopped, as somebody said; a running one of which nothing is left is finished. One
+    that runs, and is at a limit of its own, or asks for what no worker may do, says what it waits for. The speed is
+    that of one second, where a worker is at work.
     """
     if context.invoked_subcommand is not None:
         return GOOD
@@ -81,6 +86,9 @@ def crawls(context: click.Context, as_json: bool) -> int:
             print(json.dumps(each.as_json()))
     else:
         Console().print(_table(found))
+        for each in found:
+            if each.hindrance is not None:
+                print(f"{each.name}: {each.hindrance.why}")
     return GOOD
 
 
@@ -102,7 +110,7 @@ def _table(found: list[CrawlReport]) -> Table:
         counted = [f"{n:,}" for n in (numbers["done"], numbers["failed"], numbers["blocked"], each.counts.open)]
         speed = "" if each.pages_per_second is None else f"{each.pages_per_second:,.1f}"
         started = (iso(each.crawl.created_at) or "")[:16].replace("T", " ") if each.crawl else ""
-        table.add_row(Text(each.name), each.state, *counted, speed, started)
+        table.add_row(Text(each.name), each.standing, *counted, speed, started)
     return table
 
 
@@ -134,9 +142,11 @@ def crawls_show(shared: Shared, /, name: str, as_json: bool, as_file: bool) -> i
 
 
 def _print(found: CrawlReport, crawl: Crawl) -> None:
-    told: dict[str, Any] = {**found.as_json(), "records": f"{found.counts.total:,}, {found.counts.open:,} open"}
-    for name in ("crawl", "state", "records", "bytes", "started_at"):
-        print(f"{name.removesuffix('_at'):18} {told[name]}")
+    records = f"{found.counts.total:,}, {found.counts.open:,} open"
+    told: dict[str, Any] = {**found.as_json(), "state": found.standing, "records": records}
+    for name in ("crawl", "state", "waits_for", "records", "bytes", "started_at"):
+        if told[name] is not None:
+            print(f"{name.removesuffix('_at').replace('_', ' '):18} {told[name]}")
     for option in OPTIONS.values():
         value = written(option, crawl)
         for text in value if isinstance(value, list) else [value]:
@@ -150,12 +160,13 @@ def _print(found: CrawlReport, crawl: Crawl) -> None:
 @_named
 @config_option("Let the crawl be as a file says (TOML), as `crawls show --toml` writes it.")
 @unset_option
+@yes_to_costs_option
 @crawl_options(scope=Scope.HOST)
 @limit_options
 @fetch_options
 @identity_options
 @pass_shared
-def crawls_set(shared: Shared, /, name: str, config: Path | None, **_: Any) -> int:
+def crawls_set(shared: Shared, /, name: str, config: Path | None, yes: bool, **_: Any) -> int:
     """Change a crawl, while it runs or not: only what is said changes, for what is queued, too.
 
     Workers see it within seconds. Where a limit is widened, what it had cut comes back. A file that is named with
@@ -176,6 +187,8 @@ def crawls_set(shared: Shared, /, name: str, config: Path | None, **_: Any) -> i
             before = await _row(frontier, name)
             now = frontier.now()
             told = with_origins(with_links(said, before.settings.scope), before, ())
+            if not yes:
+                await ask_first(frontier, widened(before, with_said(before, told), now))
             after = await _change(frontier, before, lambda row: widened(row, with_said(row, told), now))
             _tell(before, after)
             if consent.is_allowed(after.identity, before, identity_said(said)):
@@ -231,7 +244,7 @@ def _put_into(shared: Shared, name: str, state: State) -> int:
 
 @crawls.command("remove", short_help="Remove a crawl and all of its records.")
 @_named
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @pass_shared
 def crawls_remove(shared: Shared, /, name: str, yes: bool) -> int:
     """Remove a crawl and all of its records. Says how many there are and where, and asks.
@@ -246,7 +259,7 @@ def crawls_remove(shared: Shared, /, name: str, yes: bool) -> int:
                 "at most " if name == DEFAULT_CRAWL else ""
             )  # pages that go by no crawl are counted with it, and stay
             what = f"the crawl {name} with {most}{counted(records, 'record', 'records')} in {frontier.place}"
-            if line := cost_line(frontier.traits, records):
+            if line := removal_cost(frontier.traits, records):
                 print(line, file=sys.stderr)
             if not yes:
                 ask_to_remove(what)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 import msgspec
 
+from sqspider.cli.asking import yes_to_costs_option
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.lists import ListFile, ListTold, list_options
@@ -74,6 +75,7 @@ def _sitemap_urls(context: click.Context, parameter: click.Parameter, values: Se
 @crawl_option("Put them into this crawl; it is made if it is not there.")
 @unset_option
 @assume_http
+@yes_to_costs_option
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @crawl_options(scope=Scope.PAGE)
 @limit_options
@@ -82,7 +84,8 @@ def _sitemap_urls(context: click.Context, parameter: click.Parameter, values: Se
 @secrets_option
 @pass_shared
 def enqueue(
-    shared: Shared, /, urls: tuple[str, ...], sitemaps: tuple[str, ...], assume_http: bool, as_json: bool, **given: Any,
+    shared: Shared, /, urls: tuple[str, ...], sitemaps: tuple[str, ...], assume_http: bool, yes: bool, as_json: bool,
+    **given: Any,
 ) -> int:  # fmt: skip
     """Record URLs and put a message for each into the queue.
 
@@ -107,7 +110,7 @@ def enqueue(
 
     async def main(listed: Iterator[Listed | RefusedLine]) -> _Result:
         async with opened(shared) as frontier:
-            row = await _row(frontier, order, told) if order else None
+            row = await _row(frontier, order, told, yes=yes) if order else None
             settings = row.settings if row else pages
             produced = await produce(
                 frontier, urls, settings, crawl=row.ref if row else None, listed=listed, assume_http=assume_http,
@@ -147,8 +150,8 @@ def _settings_of_pages() -> CrawlSettings:
     return with_said(msgspec.structs.replace(NEW, settings=CrawlSettings()), said).settings
 
 
-async def _row(frontier: Frontier, order: Order, told: ListTold) -> Crawl | None:
-    done = await prepared(frontier, order)
+async def _row(frontier: Frontier, order: Order, told: ListTold, *, yes: bool) -> Crawl | None:
+    done = await prepared(frontier, order, yes=yes)
     if done is None:
         return None
     if done.changes:

@@ -12,7 +12,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any, Final
 
 import click
@@ -57,19 +56,6 @@ class _Commands(Group):
         command = getattr(importlib.import_module(f"sqspider.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click's own, which proposes commands of like names only where they are loaded already."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            alike = get_close_matches(args[0], COMMANDS)
-            if not alike:
-                raise
-            names = " or ".join(repr(name) for name in alike)
-            raise click.UsageError(f"{error.message.rstrip('.')}. Did you mean {names}?", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of ``--help``, without importing what it lists."""

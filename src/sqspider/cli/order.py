@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from sqspider.cli.config_file import config_for, whole
 from sqspider.cli.options import checked
 from sqspider.cli.said import checked_said, said_in, with_origins, with_said
 from sqspider.cli.shared import Shared
+from sqspider.cli.widening import ask_first
 from sqspider.crawl_row import Crawl
 from sqspider.frontier import Frontier
 from sqspider.orders import consent, order
@@ -29,14 +31,17 @@ def order_from(context: click.Context, **more: Any) -> Order:
     return given
 
 
-async def prepared(frontier: Frontier, wanted: Order) -> Prepared | None:
-    """Make or change the row; none if there is none, and no URL to make it for.
+async def prepared(frontier: Frontier, wanted: Order, *, yes: bool = False) -> Prepared | None:
+    """Make or change the row; none if there is none, and no URL to make it for. Unless ``yes`` was said, it is asked
+    first whether what a wider limit lets in is to be brought back, where that costs money.
 
-    Raises ``click.UsageError`` for what is refused; then nothing was changed.
+    Raises ``click.UsageError`` for what is refused, and ``click.Abort`` where the answer was no; then nothing was
+    changed.
     """
+    asking = () if yes else (partial(ask_first, frontier),)
     with checked():
         try:
-            return await order.prepared(frontier, wanted)
+            return await order.prepared(frontier, wanted, *asking)
         except OtherSeedsError as error:
             raise click.UsageError(
                 f"{error.what} ({error.changes}). --crawl NAME makes another crawl of them; "

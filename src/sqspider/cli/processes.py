@@ -55,10 +55,11 @@ class Started:
         self._process = process
 
     @classmethod
-    async def start(cls, command: Sequence[str]) -> Started:
+    async def start(cls, command: Sequence[str], accounts: int) -> Started:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE,  # its end tells it to stop, even if this process was killed
+            stdout=accounts,
             # A Ctrl-C reaches it through us, and only once.
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
@@ -84,11 +85,15 @@ class Started:
 class WorkerProcesses:
     """So many processes of one command; one that dies is replaced by another.
 
-    ``forked``: those that are there already, and do the same by what they are ``told``.
+    ``forked``: those that are there already, and do the same by what they are ``told``. What they did, each tells in
+    the pipe ``accounts``.
     """
 
-    def __init__(self, command: list[str], number: int, forked: Sequence[Forked] = (), told: bytes = b"") -> None:
+    def __init__(
+        self, command: list[str], number: int, accounts: int, forked: Sequence[Forked] = (), told: bytes = b""
+    ) -> None:
         self._command = command
+        self._accounts = accounts
         self._told = told
         self._number = number
         self._forked = list(forked)
@@ -147,7 +152,7 @@ class WorkerProcesses:
 
     async def _begin_one(self) -> Forked | Started:
         if not self._forked:
-            return await Started.start(self._command)
+            return await Started.start(self._command, self._accounts)
         forked = self._forked.pop()
         forked.begin(self._told)
         return forked

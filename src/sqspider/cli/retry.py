@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from sqspider.again import Choice, Kind, PutBack, found, put_back
+from sqspider.cli.asking import ask, reopening_cost, yes_option
 from sqspider.cli.bars import bar
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
@@ -18,8 +19,7 @@ from sqspider.cli.options import Duration, crawl_option, host_name
 from sqspider.cli.order import go_on, row_if_named
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
-from sqspider.cli.wording import dollars
-from sqspider.frontier import Counts, Frontier, Traits
+from sqspider.frontier import Frontier
 from sqspider.record import DEFAULT_CRAWL, Reason, Status
 
 FINAL: Final = [status.value for status in Status if status.is_final]
@@ -52,7 +52,7 @@ FINAL: Final = [status.value for status in Status if status.is_final]
 )
 @click.option("--host", callback=host_name, help="Those of one host.")
 @click.option("--older-than", type=Duration(), help="Those that ended so long ago: 90s, 15m, 2h, 3d.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was put back as JSON.")
 @pass_shared
 def retry(
@@ -101,7 +101,9 @@ async def _retry(frontier: Frontier, choice: Choice, goes_on: str, *, yes: bool,
     if kinds and not choice.is_counted and is_exact:
         kinds = await found(frontier, choice)
     if not yes and kinds:
-        _ask(f"{'' if is_exact else 'at most '}{what_ended(choice, kinds)}", cost_line(traits, counts, kinds))
+        what = f"{'' if is_exact else 'at most '}{what_ended(choice, kinds)}"
+        cost = reopening_cost(traits, counts.total, kinds.total())
+        ask(f"this puts back what has ended ({what})", f"{what}. Put them back?", cost)
     done = await _put_back(frontier, choice, kinds.total()) if kinds else PutBack(Counter(), 0, 0)
     if as_json:
         print(json.dumps(_as_json(done)))
@@ -118,22 +120,6 @@ def what_ended(choice: Choice, kinds: Counter[Kind]) -> str:
 
 def _urls(number: int) -> str:
     return f"{number:,} URL{'' if number == 1 else 's'}"
-
-
-def cost_line(traits: Traits, counts: Counts, kinds: Counter[Kind]) -> str | None:
-    """What it costs to read all records and put some back, where that costs anything."""
-    reading, putting = counts.total * traits.scan_dollars, kinds.total() * traits.reopen_dollars
-    if not reading and not putting:
-        return None
-    return f"Reading all {counts.total:,} records costs about {dollars(reading)}, to put these back {dollars(putting)}."
-
-
-def _ask(what: str, cost: str | None) -> None:
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise click.UsageError(f"this puts back what has ended ({what}): say --yes where nobody can be asked.")
-    if cost:
-        print(cost, file=sys.stderr)
-    click.confirm(f"{what}. Put them back?", abort=True, err=True)
 
 
 async def _put_back(frontier: Frontier, choice: Choice, expected: int) -> PutBack:

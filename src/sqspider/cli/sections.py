@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any, Final
 
 import click
@@ -59,9 +60,21 @@ class Command(click.Command):
 
 
 class Group(Command, click.Group):
-    """A command with commands of its own."""
+    """A command with commands of its own. One that is not there is told with those of like names, or with what
+    ``otherwise`` says."""
 
     command_class = Command
+    otherwise = ""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's own, which proposes commands of like names only where they are loaded already."""
+        if args[0] in (names := self.list_commands(ctx)) or args[0].startswith("-"):
+            return super().resolve_command(ctx, args)
+        alike = " or ".join(repr(name) for name in get_close_matches(args[0], names))
+        hint = f" Did you mean {alike}?" if alike else self.otherwise
+        raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_options(ctx, formatter)

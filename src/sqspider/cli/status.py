@@ -48,7 +48,8 @@ def status(shared: Shared, /, watch: bool, exact: bool, check: bool, as_json: bo
 
     On AWS the counts are sums that workers write every two seconds: they are behind by that much, and off by as much
     for each worker that was killed; --exact mends them. Looking takes 25 to 150 read units, whatever the size of the
-    table, and one for each host in trouble.
+    table, one for each host in trouble, and a few for each crawl that has a limit. What a crawl waits for that somebody
+    has to do is told, with what that is.
     """
     if watch and (as_json or exact):
         raise click.UsageError("--watch goes with neither --json nor --exact.")
@@ -124,6 +125,7 @@ def _table(state: FrontierReport, crawl: str | None) -> Group:
         f"{queue.delayed:,} delayed, {queue.dead:,} dead" + (f"; oldest {age:,.0f} s" if age is not None else ""),
         "workers: " + (", ".join(row.worker_id for row in state.workers) or "none"),
     ]
+    lines += [f"the crawl {name}: {hindrance.why}" for name, hindrance in state.hindered.items()]
     troubled = state.hosts_in_trouble[:MOST_HOSTS]
     lines += [f"in trouble: {host.row.host}: {host.trouble or host.row.trouble}" for host in troubled]
     if state.bill is not None:

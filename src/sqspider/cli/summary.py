@@ -9,6 +9,7 @@ from sqspider.cli.wording import counted, dollars, human_bytes, human_seconds
 from sqspider.frontier import Bill, Counts
 from sqspider.host import HostRow, mean_seconds
 from sqspider.record import Reason, Status
+from sqspider.revisit import Revisit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,14 +25,24 @@ STATUS_STYLES: Final = {
 }
 
 
-def summary(counts: Counts, slow: list[HostRow], bill: Bill | None, *, fetched: int, seconds: float) -> dict[str, Any]:
-    """What came of a crawl, for a program. ``fetched`` (pages, no redirects) and ``seconds`` are of this run."""
+def summary(
+    counts: Counts,
+    slow: list[HostRow],
+    bill: Bill | None,
+    *,
+    fetched: int,
+    seconds: float,
+    again: Mapping[Revisit, int],
+) -> dict[str, Any]:
+    """What came of a crawl, for a program. ``fetched`` (pages, no redirects), ``seconds``, and what came of the URLs
+    that were visited ``again`` are of this run."""
     return {
         "records": counts.total,
         **{status.value: counts.by_status[status] for status in Status},
         "redirects": counts.redirects,
         "reasons": {reason.value: number for reason, number in _by_number(counts)},
         "bytes": counts.bytes,
+        "visited_again": {each.value: again.get(each, 0) for each in Revisit},
         "seconds": round(seconds, 3),
         "pages_per_second": round(fetched / seconds, 2) if seconds else 0.0,
         "slowest_hosts": [
@@ -43,7 +54,14 @@ def summary(counts: Counts, slow: list[HostRow], bill: Bill | None, *, fetched: 
 
 
 def print_summary(
-    console: Console, counts: Counts, slow: list[HostRow], bill: Bill | None, *, fetched: int, seconds: float
+    console: Console,
+    counts: Counts,
+    slow: list[HostRow],
+    bill: Bill | None,
+    *,
+    fetched: int,
+    seconds: float,
+    again: Mapping[Revisit, int],
 ) -> None:
     """The same for a person."""
     speed = f", {fetched / seconds:,.1f} pages/s" if fetched and seconds else ""
@@ -51,6 +69,9 @@ def print_summary(
         f"{counted(fetched, 'page', 'pages')} in {human_seconds(seconds)}{speed}, {human_bytes(counts.bytes)} in all",
         highlight=False,
     )
+    if again:
+        told = ", ".join(f"{again[each]:,} {each.value}" for each in Revisit if again.get(each))
+        console.print(f"{sum(again.values()):,} visited again: {told}", highlight=False, soft_wrap=True)
     seen = {status: number for status in Status if (number := counts.by_status[status]) or status is Status.DONE}
     console.print(records_table(seen, dict(_by_number(counts)), counts.redirects))
     if len(slow) > 1:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import click
 import msgspec
 
+from sqspider.cli.accounts import tell
 from sqspider.cli.exit_status import GOOD, INTERRUPTED
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import checked, within
@@ -165,22 +166,22 @@ async def run_worker(worker: Worker, mode: Mode, crawl: str | None) -> None:
 
 
 def work_here(
-    shared: Shared, mode: Mode, options: WorkerOptions, start: Start, *, crawl: str | None, with_parent: bool = False
+    shared: Shared, mode: Mode, options: WorkerOptions, start: Start, *, crawl: str | None, accounts: int | None = None
 ) -> int:
     """Work in this process until the mode or a signal ends it; the exit status.
 
-    ``crawl``: the crawl by whose end "nothing is left" goes; none: all. ``with_parent``: the end of standard input
-    ends it, too.
+    ``crawl``: the crawl by whose end "nothing is left" goes; none: all. ``accounts``: the pipe in which its parent
+    hears what it did; then the end of standard input ends it, too.
     """
     check_lease(options, start.fetch)
     options = within_limits(options)
     if shared.log_format == "json":  # a person sees one worker's lines, a program those of many
         bind(worker_id=options.worker_id)
-    return run_loop(_work(shared, mode, options, start, crawl, with_parent=with_parent))
+    return run_loop(_work(shared, mode, options, start, crawl, accounts))
 
 
 async def _work(
-    shared: Shared, mode: Mode, options: WorkerOptions, start: Start, crawl: str | None, *, with_parent: bool
+    shared: Shared, mode: Mode, options: WorkerOptions, start: Start, crawl: str | None, accounts: int | None
 ) -> int:
     async with (
         opened(shared, options.lease_seconds) as frontier,
@@ -191,11 +192,13 @@ async def _work(
 
         def stop() -> None:
             nonlocal status
-            status = INTERRUPTED if with_parent else GOOD  # a parent did not ask for it, and replaces this worker
+            status = GOOD if accounts is None else INTERRUPTED  # a parent did not ask for it, and replaces this worker
             worker.stop()
 
-        if with_parent:
+        if accounts is not None:
             stop_with_parent(worker.stop)
         with stopping_on_signals(stop):
             await run_worker(worker, mode, crawl)
+        if accounts is not None:
+            tell(accounts, worker.tally.again)
     return status

@@ -13,6 +13,7 @@ from typing import Protocol
 from sqspider.crawl_row import Crawl, CrawlRef
 from sqspider.figures import Point, Sample
 from sqspider.frontier.values import (
+    NONE_BARRED,
     Bill,
     ClaimRequest,
     Counts,
@@ -293,8 +294,9 @@ class Looking(_Shared, Protocol):
     async def workers(self) -> list[WorkerRow]:
         """Workers that live."""
 
-    async def points(self, *, since: float, until: float, period_seconds: int) -> list[Point]:
-        """What happened between two times, by period; the empty ones are left out.
+    async def points(self, *, since: float, until: float, period_seconds: int, crawl: str | None = None) -> list[Point]:
+        """What happened between two times, by period; the empty ones are left out. ``crawl``: what workers did for the
+        crawl of this name alone, without the queue's own figures; what is of none is the default one's.
 
         AWS: of ``Traits.finest_period_seconds`` or a multiple, at most ``Traits.max_points`` of them.
         """
@@ -325,8 +327,11 @@ class Upkeep(_Shared, Protocol):
     async def redrive(self, limit: int = 1000) -> int:
         """Put dead letters back into the queue with no receives counted; how many."""
 
-    async def check_in(self, worker_id: str, *, session: str, ttl_seconds: float) -> bool:
-        """Note that a worker lives. False if another session with the same id lives too."""
+    async def check_in(
+        self, worker_id: str, *, session: str, ttl_seconds: float, barred: Mapping[str, str] = NONE_BARRED
+    ) -> bool:
+        """Note that a worker lives, and what it says: see :class:`WorkerRow`. False if another session with the same id
+        lives too."""
 
     async def check_out(self, worker_id: str, *, session: str) -> None:
         """Note that a worker has ended."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import random
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -23,6 +24,9 @@ SCAN_BATCH: Final = 1000
 """Records that one batch of a scan brings at most, where the adapter has the choice."""
 
 Clock = Callable[[], float]  # seconds since the epoch
+
+NONE_BARRED: Final[Mapping[str, str]] = MappingProxyType({})
+"""What most workers say of the crawls that they may not work on."""
 
 CHANCE: Final = random.SystemRandom()  # that no other process has, too
 
@@ -275,6 +279,7 @@ class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str
     started_at: float
     seen_at: float
+    barred: dict[str, str] = {}  # crawls that its start does not let it work on, by name, and why
 
 
 class FrontierSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ An order is given by a command line, or by Python; each says in its own words wh
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,13 +17,15 @@ from sqspider.frontier import Frontier
 from sqspider.log import get_logger
 from sqspider.orders import consent
 from sqspider.orders.changes import changes_of
-from sqspider.orders.said import NEW, identity_said, with_links, with_origins, with_said
+from sqspider.orders.said import NEW, identity_said, with_links, with_names_of, with_origins, with_said
 from sqspider.record import record_key
 from sqspider.url import Scope
 from sqspider.widening import widened
 from sqspider.work.crawl_orders import ChangedMeanwhileError, change_crawl, crawl_named, make_crawl, new_id
 
 log = get_logger(__name__)
+
+Asked = Callable[[Crawl], Awaitable[None]]
 
 MOST_SEEDS: Final = 100  # that a row names, for a person
 
@@ -91,8 +94,13 @@ class Prepared(NamedTuple):
         return changes_of(self.before, self.crawl) if self.before else []
 
 
-async def prepared(frontier: Frontier, order: Order) -> Prepared | None:
-    """Make or change the row; none if there is none, and no URL to make it for.
+async def _nobody_asks(_: Crawl) -> None:
+    pass
+
+
+async def prepared(frontier: Frontier, order: Order, ask_first: Asked = _nobody_asks) -> Prepared | None:
+    """Make or change the row; none if there is none, and no URL to make it for. ``ask_first`` is told a row before
+    it is written, if it lets something in again, and raises what is to keep that from happening.
 
     Raises :class:`OtherSeedsError`, :class:`NotSaidError` and as :func:`sqspider.orders.said.with_said` for what is
     refused, :class:`ChangedMeanwhileError` where somebody else has said something else at the same moment; then
@@ -101,15 +109,17 @@ async def prepared(frontier: Frontier, order: Order) -> Prepared | None:
     before = await crawl_named(frontier, order.name)
     if before is None and not order.urls and not order.has_more:
         return None
+    if before is not None:
+        order = order._replace(said=with_names_of(order.said, before))
     wanted = _made(frontier, order) if before is None else _changed(order, before)
     try:
         if before is None:
             _remember(order, wanted)
             return Prepared(None, await make_crawl(frontier, wanted))
-        return await _change(frontier, order, before, wanted)
+        return await _change(frontier, order, before, wanted, ask_first)
     except ChangedMeanwhileError:
         found = await crawl_named(frontier, order.name)
-        if found is None or _says(found) != _says(wanted):
+        if found is None or _says(found) != _says(with_said(wanted, with_names_of(order.spoken, found))):
             raise
         _remember(order, found)  # by the same order, given elsewhere: its id is another
         return Prepared(found, found)
@@ -134,15 +144,16 @@ def _changed(order: Order, before: Crawl) -> Crawl:
     return with_said(before, said)
 
 
-async def _change(frontier: Frontier, order: Order, before: Crawl, wanted: Crawl) -> Prepared:
+async def _change(frontier: Frontier, order: Order, before: Crawl, wanted: Crawl, ask_first: Asked) -> Prepared:
     if wanted != before and await _has_others(frontier, order) and (await frontier.counts(crawl=order.name)).open:
         raise OtherSeedsError(order.name, changes_of(before, wanted))
-    if consent.is_allowed(wanted.identity, before, order.identity):
-        _remember(order, wanted)
-    elif order.is_run:
+    is_allowed, now = consent.is_allowed(wanted.identity, before, order.identity), frontier.now()
+    if order.is_run and not is_allowed:
         raise NotSaidError(wanted)
-
-    now = frontier.now()
+    if (wider := widened(before, wanted, now)).widening is not None:
+        await ask_first(wider)
+    if is_allowed:
+        _remember(order, wanted)
 
     def change(crawl: Crawl) -> Crawl:
         changed = widened(crawl, _changed(order, crawl), now)

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from sqspider import secret
 from sqspider.crawl_row import Crawl, Identity
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.url import Scope, origin_of
@@ -117,6 +118,21 @@ def with_origins(said: Said, crawl: Crawl, urls: Sequence[str]) -> dict[str, Any
         why = f"the URLs given have {len(origins):,}" if origins else "no URL is given"
         raise ValueError(f"origins: say to which origins headers and log-ins go: {why}")
     return {**told, "send-to": origins}
+
+
+def with_names_of(said: Said, crawl: Crawl) -> dict[str, Any]:
+    """What was said, with the names that a row has for what is secret: that another process of Python gave it another
+    name changes nothing."""
+    return {name: _named(value, OPTIONS[name].of(crawl)) for name, value in said.items()}
+
+
+def _named(value: Any, there: Any) -> Any:
+    if isinstance(value, str) and isinstance(there, str):
+        return secret.as_named_there(value, there)
+    if isinstance(value, tuple) and all(isinstance(each, tuple) for each in (*value, *there)):  # headers, cookies
+        known = dict(there)
+        return tuple((name, _named(text, known.get(name))) for name, text in value)
+    return value
 
 
 def identity_said(said: Said, urls: Sequence[str] = ()) -> Identity:

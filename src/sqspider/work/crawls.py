@@ -26,13 +26,14 @@ import msgspec
 
 from sqspider.crawl_row import Crawl, CrawlRef, State
 from sqspider.crawl_settings import CrawlSettings
-from sqspider.frontier import Clock, Counts, Frontier, Looking
+from sqspider.frontier import Clock, Frontier
 from sqspider.log import get_logger
 from sqspider.message import Message
 from sqspider.politeness import Agent, Politeness
-from sqspider.record import Status
+from sqspider.redact import redact
 from sqspider.work.allowed import NotAllowedError
 from sqspider.work.fetchers import Agents
+from sqspider.work.limits import limit_reached
 
 COPY_SECONDS: Final = 2.0  # that copies are good for
 UNKNOWN_SECONDS: Final = 1.0  # between two looks for crawls that are not known
@@ -42,6 +43,8 @@ _SECONDS_FOR_EACH: Final = 0.02  # that was put off so: a look costs a tenth of 
 BARRED_WORDS: Final = f"are looked at again every {BARRED_SECONDS:.0f} s"
 _AT_WORK_SECONDS: Final = 30.0  # between two looks whether a crawl has anything open, which others wait for
 MOST_UNKNOWN: Final = 1000  # crawls that are known to be gone
+MOST_BARRED: Final = 5  # crawls of which a worker's row tells, in a sentence each
+MOST_WORDS: Final = 200  # characters of it
 
 log = get_logger(__name__)
 
@@ -179,6 +182,14 @@ class CrawlRows:
         """Those for which this worker can do nothing."""
         return [ref for ref in self._copies if self.is_idle(ref)]
 
+    @property
+    def barred(self) -> dict[str, str]:
+        """Those that this worker's start does not let it work on, by name, and why; so many of them."""
+        barred = [
+            copy for copy in self._copies.values() if copy.agent is None and self._only in (None, copy.crawl.name)
+        ]
+        return {copy.crawl.name: redact(copy.why)[:MOST_WORDS] for copy in barred[:MOST_BARRED]}
+
     # Copies.
 
     def _is_fresh(self, within: float) -> bool:
@@ -249,8 +260,7 @@ class CrawlRows:
         reached = await limit_reached(self._frontier, row, self._clock()) if row.state is State.RUNNING else None
         if reached is None:
             return ""
-        how = f"`sqspider crawls set {row.name} --{reached.option} N` raises it"
-        await self._tell(row, f"{reached.says}: its limit; {how}")
+        await self._tell(row, reached.told_of(row.name))
         return reached.says
 
     # Delays.
@@ -291,37 +301,9 @@ def others_wait(number: int) -> float:
     return min(max(least, number * _SECONDS_FOR_EACH), most)
 
 
-class Reached(NamedTuple):
-    """A limit of a crawl's own that it has reached."""
-
-    says: str
-    option: str  # that sets it
-
-
-async def limit_reached(frontier: Looking, row: Crawl, now: float) -> Reached | None:
-    """Which of its limits a crawl has reached, if any. Raises :class:`sqspider.frontier.FrontierError`."""
-    limits = row.limits
-    if limits.seconds is not None and now - row.created_at >= limits.seconds:
-        return Reached(f"it was made {limits.seconds:g} seconds ago or more", "limit-seconds")
-    if limits.pages is not None or limits.bytes is not None:
-        counts = await frontier.counts(crawl=row.name, roughly=True)
-        if limits.pages is not None and pages_of(counts) >= limits.pages:
-            return Reached(f"{pages_of(counts):,} pages were fetched", "limit-pages")
-        if limits.bytes is not None and counts.bytes >= limits.bytes:
-            return Reached(f"{counts.bytes:,} bytes were read", "limit-bytes")
-    if limits.dollars is not None:
-        bill = await frontier.bill()
-        if bill is not None and bill.dollars >= limits.dollars:
-            return Reached(f"{bill.dollars:.2f} dollars were spent", "limit-dollars")
-    return None
-
-
 def _known(copy: _Copy, agent: Agent, message: Message) -> Known:
     if message.settings is not copy.settings:
         message = msgspec.structs.replace(message, settings=copy.settings)
     return Known(message, agent)
 
 
-def pages_of(counts: Counts) -> int:
-    """Pages that were fetched, redirects not counted."""
-    return counts.by_status[Status.DONE] - counts.redirects + counts.by_status[Status.FAILED]

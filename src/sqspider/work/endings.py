@@ -30,7 +30,7 @@ from sqspider.frontier import (
 from sqspider.log import get_logger
 from sqspider.politeness.budgets import has_budget
 from sqspider.record import Outcome, Reason, status_for
-from sqspider.revisit import after_visit
+from sqspider.revisit import after_visit, revisit_of
 from sqspider.work.desk import Desk, Done
 from sqspider.work.hand import Hand, Visit, on_its_way
 from sqspider.work.holding import Holding, Take
@@ -121,7 +121,7 @@ class Endings:
             log.warning("refused", url=url, message_id=visit.delivery.message_id, why=claim.detail)
             visit.is_over = True
             return None
-        self.tally.lost += 1
+        self.tally.add_lost(visit.message.crawl_name)
         log.info(f"LOST race — already claimed by another consumer: {url}")
         if claim.why is LostReason.FINISHED:
             self._memories.finished.add(visit.message.key)
@@ -298,7 +298,9 @@ class Endings:
             log.warning("stale_claim", url=visit.message.url, attempt=claim.attempt)
             return
         self._end_delivery(visit)
-        self.tally.add_finished(outcome, is_of_run=self.crawl in (None, visit.message.crawl_name))
+        crawl = visit.message.crawl_name
+        again = revisit_of(claim.kept, outcome) if claim.visit else None
+        self.tally.add_finished(crawl, outcome, is_of_run=self.crawl in (None, crawl), again=again)
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
         self._memories.suspects.discard(visit.message.key)
         self._memories.recorded.add(visit.message.key, claim.depth)
@@ -324,8 +326,9 @@ class Endings:
             log.warning("stale_claim", url=visit.message.url, attempt=end.claim.attempt)
             return
         self._end_delivery(visit)
-        self.tally.retried += end.tried
+        self.tally.add_given_back(visit.message.crawl_name, tried=end.tried)
 
     def _end_delivery(self, visit: Visit, _: None = None, *, is_deferred: bool = False) -> None:
         self.unended.pop(visit.delivery.receipt, None)
-        self.tally.deferred += is_deferred
+        if is_deferred:
+            self.tally.add_deferred(visit.message.crawl_name)

@@ -122,7 +122,6 @@ class Intake:
         asked_at = began_at if asked_at is None else asked_at  # as old as the wait, permissions would be too old
         self._politeness.note_rows(rows, asked_at)
         self._is_held_up = False
-        self._endings.tally.received += len(taken)
         for one in taken:
             self.start(one, asked_at)
         if not taken:
@@ -149,6 +148,7 @@ class Intake:
     def start(self, taken: Taken, asked_at: float = 0.0) -> None:
         """Take a delivery in hand. ``asked_at``: when it was asked for, if its host was entered with that."""
         message, delivery, claim = taken.message, taken.delivery, taken.claim
+        self._endings.tally.add_received(DEFAULT_CRAWL if isinstance(message, BadBody) else message.crawl_name)
         if isinstance(message, BadBody):
             # Left unended: it comes back until it reaches the dead letters.
             log.warning("bad_message", message_id=delivery.message_id, why=message.why)

@@ -1,40 +1,26 @@
-"""What one worker has done so far, as it counts it itself."""
+"""What one worker has done so far, as it counts it itself: in all, and for each crawl with a name of its own."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from sqspider.figures import SAMPLED
-from sqspider.record import Outcome, Status
+from sqspider.record import DEFAULT_CRAWL, Outcome, Status
+from sqspider.revisit import Revisit
 
 
-class Tally:
-    """The sums, and how many fetches are under way."""
+class Sums:
+    """What samples tell."""
 
     def __init__(self) -> None:
         self.received = 0
         self.finished: Counter[Status] = Counter()
         self.retried = 0
         self.deferred = 0
-        self.pages = 0  # fetched, redirects not counted, of the crawl that it ends with, if there is one
         self.lost = 0
-        self.dropped = 0  # messages of crawls that are gone
         self.bytes = 0
         self.fetches = 0
         self.fetch_seconds = 0.0
-        self.in_flight = 0
-
-    def add_fetch(self, seconds: float) -> None:
-        """A fetch is over."""
-        self.fetches += 1
-        self.fetch_seconds += seconds
-
-    def add_finished(self, outcome: Outcome, *, is_of_run: bool) -> None:
-        """A record has ended; ``is_of_run``: if it is a page, it is one of those that the run's limit counts."""
-        self.finished[outcome.status] += 1
-        self.bytes += 0 if outcome.unchanged else outcome.bytes
-        is_page = outcome.status is Status.FAILED or (outcome.status is Status.DONE and not outcome.is_redirect)
-        self.pages += is_page and is_of_run
 
     @property
     def done(self) -> int:
@@ -48,6 +34,64 @@ class Tally:
     def blocked(self) -> int:
         return self.finished[Status.BLOCKED]
 
-    def sums(self) -> dict[str, float]:
-        """All that is counted, by the names of a :class:`sqspider.figures.Sample`."""
+    def by_name(self) -> dict[str, float]:
+        """By the names of a :class:`sqspider.figures.Sample`."""
         return {name: getattr(self, name) for name in SAMPLED}
+
+
+class Tally(Sums):
+    """The sums of all crawls, those of each that is named, and how many fetches are under way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pages = 0  # fetched, redirects not counted, of the crawl that it ends with, if there is one
+        self.again: Counter[Revisit] = Counter()  # visits that were not the first, likewise
+        self.dropped = 0  # messages of crawls that are gone
+        self.in_flight = 0
+        self.named: dict[str, Sums] = {}  # of crawls with a name of their own
+        self._alone = (self,)
+
+    def _of(self, crawl: str) -> tuple[Sums, ...]:
+        """Where it is counted what happens to a URL of a crawl."""
+        if crawl == DEFAULT_CRAWL:
+            return self._alone
+        if crawl not in self.named:
+            self.named[crawl] = Sums()
+        return self, self.named[crawl]
+
+    def add_received(self, crawl: str) -> None:
+        """A delivery was taken in hand."""
+        for sums in self._of(crawl):
+            sums.received += 1
+
+    def add_lost(self, crawl: str) -> None:
+        """A claim was lost."""
+        for sums in self._of(crawl):
+            sums.lost += 1
+
+    def add_given_back(self, crawl: str, *, tried: bool) -> None:
+        """A claim was given back; ``tried``: as its fetch met trouble, and it is tried again."""
+        for sums in self._of(crawl):
+            sums.retried += tried
+
+    def add_deferred(self, crawl: str) -> None:
+        """A delivery was put off."""
+        for sums in self._of(crawl):
+            sums.deferred += 1
+
+    def add_fetch(self, crawl: str, seconds: float) -> None:
+        """A fetch is over."""
+        for sums in self._of(crawl):
+            sums.fetches += 1
+            sums.fetch_seconds += seconds
+
+    def add_finished(self, crawl: str, outcome: Outcome, *, is_of_run: bool, again: Revisit | None = None) -> None:
+        """A record has ended; ``is_of_run``: if it is a page, it is one of those that the run's limit counts;
+        ``again``: what came of a visit that was not the first."""
+        for sums in self._of(crawl):
+            sums.finished[outcome.status] += 1
+            sums.bytes += 0 if outcome.unchanged else outcome.bytes
+        is_page = outcome.status is Status.FAILED or (outcome.status is Status.DONE and not outcome.is_redirect)
+        self.pages += is_page and is_of_run
+        if again is not None and is_of_run:
+            self.again[again] += 1

@@ -14,10 +14,13 @@ from sqspider.figures import Sample
 from sqspider.frontier import Clock, Frontier, FrontierBusyError, FrontierError, Upkeep
 from sqspider.log import get_logger
 from sqspider.politeness import Politeness
+from sqspider.record import DEFAULT_CRAWL
+from sqspider.work.crawls import CrawlRows
 from sqspider.work.tally import Tally
 
 BATCH: Final = 1000  # of a sweep
 CHECK_IN_SECONDS: Final = 30.0  # a worker that was not seen for so long is gone
+CHECK_IN_EVERY_SECONDS: Final = CHECK_IN_SECONDS / 3
 CHECK_IN_AGAIN_SECONDS: Final = 1.0  # while another one of the same name may be alive
 
 log = get_logger(__name__)
@@ -30,8 +33,17 @@ class WorkerIdTakenError(FrontierError):
 class Attendance:
     """A worker's name on the list of those that live."""
 
-    def __init__(self, frontier: Frontier, worker_id: str, session: str, clock: Clock, politeness: Politeness) -> None:
+    def __init__(
+        self,
+        frontier: Frontier,
+        worker_id: str,
+        session: str,
+        clock: Clock,
+        politeness: Politeness,
+        crawls: CrawlRows,
+    ) -> None:
         self._frontier = frontier
+        self._crawls = crawls  # of which some may be barred to it
         self._worker_id = worker_id
         self._session = session  # tells this worker from others of its name
         self._clock = clock
@@ -64,8 +76,10 @@ class Attendance:
         return True
 
     async def check_in(self) -> bool:
-        """Note that it lives; False if another one of its name does."""
-        return await self._frontier.check_in(self._worker_id, session=self._session, ttl_seconds=CHECK_IN_SECONDS)
+        """Note that it lives, and what it may not work on; False if another one of its name lives."""
+        return await self._frontier.check_in(
+            self._worker_id, session=self._session, ttl_seconds=CHECK_IN_SECONDS, barred=self._crawls.barred
+        )
 
     async def end(self) -> None:
         """Take the name off the list; should that fail, it is forgotten by itself after a while."""
@@ -85,14 +99,18 @@ class Samples:
 
     def begin_anew(self) -> None:
         """From here on another tally counts."""
-        self._sums, self._at = Tally().sums(), self._clock()
+        self._told: dict[str, dict[str, float]] = {}  # by crawl
+        self._all, self._at = Tally().by_name(), self._clock()
 
     async def leave(self, tally: Tally) -> None:
         """Raises :class:`FrontierError`."""
-        now, sums = self._clock(), tally.sums()
-        done = {name: number - self._sums[name] for name, number in sums.items()}
-        await self._frontier.save_sample(msgspec.convert({"at": now, "seconds": now - self._at, **done}, Sample))
-        self._sums, self._at = sums, now
+        now, sums = self._clock(), tally.by_name()
+        named = {crawl: counted.by_name() for crawl, counted in tally.named.items()}
+        parts = {crawl: _less(counted, self._told.get(crawl, {})) for crawl, counted in named.items()}
+        done = _less(sums, self._all)
+        sample = {"at": now, "seconds": now - self._at, **done, "crawls": _crawls(done, parts)}
+        await self._frontier.save_sample(msgspec.convert(sample, Sample))
+        self._told, self._all, self._at = named, sums, now
 
     async def leave_last(self, tally: Tally) -> None:
         """The work is done, whether that can be told or not."""
@@ -102,10 +120,23 @@ class Samples:
             log.warning("sample_lost", error=str(error))
 
 
+def _less(sums: dict[str, float], told: dict[str, float]) -> dict[str, float]:
+    return {name: number - told.get(name, 0) for name, number in sums.items()}
+
+
+def _crawls(done: dict[str, float], parts: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """The parts of crawls of which something was done; none where nothing was but in the default one's place."""
+    told = {crawl: part for crawl, part in parts.items() if any(part.values())}
+    if not told:
+        return {}
+    rest = {name: number - sum(part[name] for part in told.values()) for name, number in done.items()}
+    return {**told, DEFAULT_CRAWL: rest}
+
+
 async def keep_checking_in(attendance: Attendance, samples: Samples, tally: Tally) -> None:
     """Tell now and then that a worker lives, and what it did; until cancelled."""
     while True:
-        await asyncio.sleep(CHECK_IN_SECONDS / 3)
+        await asyncio.sleep(CHECK_IN_EVERY_SECONDS)
         try:
             await attendance.check_in()
             await samples.leave(tally)

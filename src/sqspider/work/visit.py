@@ -312,7 +312,7 @@ class Visits:
 
     async def _conclude(self, visit: Visit, asked: Asked) -> None:
         fetched, learned, message = asked.fetched, asked.learned, visit.message
-        self._endings.tally.add_fetch(fetched.elapsed_seconds)
+        self._endings.tally.add_fetch(message.crawl_name, fetched.elapsed_seconds)
         if visit.space.is_refused:  # another worker may have some
             self._endings.give_back(visit, 0.0)
             return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -14,6 +16,18 @@ from sqspider.widening import SEEN_SECONDS, comes_back
 from sqspider.work.crawl_orders import crawl_named
 
 
+async def may_return(frontier: Frontier, crawl: Crawl) -> dict[Status, int]:
+    """Of which records some come back by what a row lets in again: how many there are at most, by status. To find them
+    all records of the status are read."""
+    widening = crawl.widening
+    if widening is None:
+        return {}
+    counts = await frontier.counts(crawl=crawl.name)
+    pages = counts.by_status[Status.DONE] if widening.pages_from_depth is not None else 0
+    blocked = sum(counts.by_reason.get(reason, 0) for reason in widening.reasons)
+    return {status: number for status, number in ((Status.DONE, pages), (Status.BLOCKED, blocked)) if number}
+
+
 class Returned(NamedTuple):
     """How many records came back."""
 
@@ -21,25 +35,24 @@ class Returned(NamedTuple):
     blocked: int = 0
 
 
-async def bring_back(frontier: Frontier, crawl: Crawl) -> Returned:
-    """Queue again what a row's widening lets in, and note that it is done.
+async def bring_back(frontier: Frontier, crawl: Crawl, on_step: Callable[[int], None] = lambda _: None) -> Returned:
+    """Queue again what a row's widening lets in, and note that it is done; ``on_step`` gets the number so far.
 
-    Dying half-way leaves the row as it is: whoever does it again goes on. Reads the records that are done, or blocked,
-    where there are any that may come back.
+    Dying half-way leaves the row as it is: whoever does it again goes on.
     """
     if crawl.widening is None:
         return Returned()
     if await frontier.workers() or frontier.traits.lag_seconds:
         # What came back sooner could be judged by the limit of before.
         await asyncio.sleep(min(max(0.0, crawl.widening.at - frontier.now()), SEEN_SECONDS))
-    counts = await frontier.counts(crawl=crawl.name)
-    pages = blocked = 0
-    if crawl.widening.pages_from_depth is not None and counts.by_status[Status.DONE]:
-        pages = await _reopened(frontier, crawl, Status.DONE)
-    if any(counts.by_reason.get(reason) for reason in crawl.widening.reasons):
-        blocked = await _reopened(frontier, crawl, Status.BLOCKED)
+    returned: Counter[Status] = Counter()
+    for status in await may_return(frontier, crawl):
+        async for batch in frontier.scan(status=status, crawl=crawl.name):
+            if keys := [record.key for record in batch if comes_back(record, crawl)]:
+                returned[status] += sum(await frontier.reopen(keys))
+                on_step(returned.total())
     await _note_done(frontier, crawl.name, crawl.widening)
-    return Returned(pages, blocked)
+    return Returned(returned[Status.DONE], returned[Status.BLOCKED])
 
 
 async def _note_done(frontier: Frontier, name: str, seen: Widening) -> None:
@@ -50,11 +63,3 @@ async def _note_done(frontier: Frontier, name: str, seen: Widening) -> None:
             return
         if await frontier.save_crawl(msgspec.structs.replace(row, widening=None)):
             return
-
-
-async def _reopened(frontier: Frontier, crawl: Crawl, status: Status) -> int:
-    number = 0
-    async for batch in frontier.scan(status=status, crawl=crawl.name):
-        if keys := [record.key for record in batch if comes_back(record, crawl)]:
-            number += sum(await frontier.reopen(keys))
-    return number

@@ -152,7 +152,7 @@ class Worker:
             allowance=self._allowance,
         )
         self._samples = Samples(frontier, clock)
-        self._attendance = Attendance(frontier, options.worker_id, session, clock, self._politeness)
+        self._attendance = Attendance(frontier, options.worker_id, session, clock, self._politeness, crawls)
 
     def _allowance_of(self, options: WorkerOptions, session: str) -> Allowance | None:
         if options.max_pages is None:
@@ -269,7 +269,6 @@ class Worker:
         self._politeness.look_anew()
         self._endings.begin_anew(deliveries)
         self._samples.begin_anew()
-        self.tally.received = len(deliveries)
 
     async def _close(self) -> None:
         """Wait for all that is under way to the frontier."""

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqspider.figures import FIGURES, NAMESPACE, Figure, Point, Sample, embedded
+from sqspider.figures import FIGURES, NAMESPACE, OF_CRAWLS, Figure, Joined, Point, Sample, embedded
 from sqspider.frontier.aws.batches import together
-from sqspider.frontier.aws.part import Part, Shared
+from sqspider.frontier.aws.crawl_rows import CrawlRows
+from sqspider.frontier.aws.part import Shared
 from sqspider.frontier.aws.traits import TRAITS
 from sqspider.frontier.aws.transport import CLOUDWATCH
 from sqspider.frontier.values import FrontierError, QueueStats
 from sqspider.log import get_logger
+from sqspider.record import DEFAULT_CRAWL
 
 OLDEST_AGE_SECONDS: Final = 300  # CloudWatch's figures for a queue come every minute or five
 OLDEST_AGE: Final = next(figure for figure in FIGURES if figure.name == "oldest_age_seconds")
 
+OF_WORKERS: Final = tuple(figure._replace(sqs=None) for figure in OF_CRAWLS)  # as they count it, not SQS
+
 log = get_logger(__name__)
 
 
-class Points(Part):
+_Asked = tuple[float, float, int]  # since when, until when, of which period
+_Series = tuple[Figure, dict[float, float]]  # its values by the start of their period
+
+
+class Points(CrawlRows):
     """The figures of the queue and of the workers."""
 
     def __init__(self, shared: Shared) -> None:
@@ -31,27 +40,44 @@ class Points(Part):
     async def save_sample(self, sample: Sample) -> None:
         """Published as CloudWatch's embedded metrics, by the log: no call is made.
 
-        Whatever brings the log (in JSON) to CloudWatch Logs, makes them metrics there.
+        Whatever brings the log (in JSON) to CloudWatch Logs, makes them metrics there. Those of a crawl with a name of
+        its own are metrics beside these: each costs something in every month in which it is published.
         """
         log.info("sample", **embedded(sample.named(), at=sample.at, QueueName=self._queue.name))
+        for crawl, part in sample.crawls.items():
+            if crawl != DEFAULT_CRAWL:
+                log.info("sample", **embedded(part.named(), at=sample.at, QueueName=self._queue.name, Crawl=crawl))
 
-    async def points(self, *, since: float, until: float, period_seconds: int) -> list[Point]:
-        series = await together(self._statistics(figure, since, until, period_seconds) for figure in FIGURES)
-        found: defaultdict[float, dict[str, float]] = defaultdict(dict)
-        for figure, values in zip(FIGURES, series, strict=True):
-            for at, value in values.items():
-                found[at][figure.name] = value
-        return [Point(at=at, **fields) for at, fields in sorted(found.items())]
+    async def points(self, *, since: float, until: float, period_seconds: int, crawl: str | None = None) -> list[Point]:
+        asked: _Asked = (since, until, period_seconds)
+        if crawl is None:
+            return _points(await self._series(FIGURES, asked))
+        if crawl != DEFAULT_CRAWL:
+            return _points(await self._series(OF_WORKERS, asked, crawl))
+        names = [row.name for row in await self.crawls() if row.name != DEFAULT_CRAWL]
+        figures = tuple(figure for figure in OF_WORKERS if figure.joined is Joined.SUM or not names)
+        whole = await self._series(figures, asked)
+        for name in names:  # what they did is published by crawl: the rest is the default one's
+            for (_, of_all), (_, part) in zip(whole, await self._series(figures, asked, name), strict=True):
+                of_all.update({at: of_all.get(at, 0.0) - value for at, value in part.items()})
+        return _points(whole)
 
-    async def _statistics(self, figure: Figure, since: float, until: float, period_seconds: int) -> dict[float, float]:
+    async def _series(self, figures: Sequence[Figure], asked: _Asked, crawl: str | None = None) -> list[_Series]:
+        found = await together(self._statistics(figure, *asked, crawl) for figure in figures)
+        return list(zip(figures, found, strict=True))
+
+    async def _statistics(
+        self, figure: Figure, since: float, until: float, period_seconds: int, crawl: str | None = None
+    ) -> dict[float, float]:
         """Values of a figure by the start of their period: SQS's own if it has it, else what workers publish."""
+        dimensions = {"QueueName": self._queue.name} | ({} if crawl is None else {"Crawl": crawl})
         answer = await self.client.call(
             CLOUDWATCH,
             "GetMetricStatistics",
             {
                 "Namespace": "AWS/SQS" if figure.sqs else NAMESPACE,
                 "MetricName": figure.sqs or figure.metric,
-                "Dimensions": [{"Name": "QueueName", "Value": self._queue.name}],
+                "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions.items()],
                 "StartTime": int(since),
                 "EndTime": math.ceil(until),
                 "Period": period_seconds,
@@ -79,6 +105,14 @@ class Points(Part):
             return None
         self._is_without_age = False
         return max(ages.values(), default=None)
+
+
+def _points(series: Sequence[_Series]) -> list[Point]:
+    found: defaultdict[float, dict[str, float]] = defaultdict(dict)
+    for figure, values in series:
+        for at, value in values.items():
+            found[at][figure.name] = value
+    return [Point(at=at, **fields) for at, fields in sorted(found.items())]
 
 
 def _seconds(timestamp: float | str) -> float:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from sqspider.frontier.aws.attributes import n, number, s
+import msgspec
+
+from sqspider.frontier.aws.attributes import n, number, s, text
 from sqspider.frontier.aws.items import WORKER_SHARD, key_of
 from sqspider.frontier.aws.part import Part, Shared
-from sqspider.frontier.values import WorkerRow
+from sqspider.frontier.values import NONE_BARRED, WorkerRow
 
 KIND: Final = "worker"  # of the items' keys
 
@@ -19,7 +22,9 @@ class Workers(Part):
         super().__init__(shared)
         self._started: dict[tuple[str, str], float] = {}  # those that checked in here, by id and session
 
-    async def check_in(self, worker_id: str, *, session: str, ttl_seconds: float) -> bool:
+    async def check_in(
+        self, worker_id: str, *, session: str, ttl_seconds: float, barred: Mapping[str, str] = NONE_BARRED
+    ) -> bool:
         now = self._clock()
         started_at = self._started.setdefault((worker_id, session), now)
         return await self._table.change(
@@ -28,7 +33,7 @@ class Workers(Part):
             {
                 "UpdateExpression": (
                     "SET #session = :session, started_at = :started, seen_at = :now, expires_at = :expires, "
-                    "due_shard = :shard, due_at = :zero"
+                    "due_shard = :shard, due_at = :zero, barred = :barred"
                 ),
                 "ConditionExpression": ("attribute_not_exists(#session) OR #session = :session OR expires_at < :now"),
                 "ExpressionAttributeNames": {"#session": "session"},
@@ -39,6 +44,7 @@ class Workers(Part):
                     ":expires": n(now + ttl_seconds),
                     ":shard": s(WORKER_SHARD),
                     ":zero": n(0),
+                    ":barred": s(msgspec.json.encode(dict(barred)).decode()),
                 },
             },
         )
@@ -64,6 +70,7 @@ class Workers(Part):
                     worker_id=key.removeprefix(f"{KIND} "),
                     started_at=number(item, "started_at"),
                     seen_at=number(item, "seen_at"),
+                    barred=msgspec.json.decode(text(item, "barred") or "{}", type=dict[str, str]),
                 )
                 for key, item in (await self._table.read(keys)).items()
                 if number(item, "expires_at") >= now

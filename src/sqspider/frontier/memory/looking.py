@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 
-from sqspider.figures import FIGURES, Point, Sample
+from sqspider.figures import FIGURES, Counted, Point
 from sqspider.frontier.answers import counts_of, sums_in
 from sqspider.frontier.memory.part import Part, operation
 from sqspider.frontier.values import SCAN_BATCH, Counts, DeadLetter, QueueStats, WorkerRow
@@ -59,11 +59,11 @@ class Looking(Part):
         return [known.row for _, known in sorted(self._store.workers.items()) if known.expires_at >= now]
 
     @operation
-    def points(self, *, since: float, until: float, period_seconds: int) -> list[Point]:
-        periods: defaultdict[int, list[tuple[Sample, QueueStats]]] = defaultdict(list)
+    def points(self, *, since: float, until: float, period_seconds: int, crawl: str | None = None) -> list[Point]:
+        periods: defaultdict[int, list[_Taken]] = defaultdict(list)
         for sample, stats in self._store.samples:
-            if since <= sample.at < until:
-                periods[int(sample.at / period_seconds)].append((sample, stats))
+            if since <= sample.at < until and (counted := sample.of(crawl)) is not None:
+                periods[int(sample.at / period_seconds)].append((counted, stats if crawl is None else None))
         return [_point(number * period_seconds, taken) for number, taken in sorted(periods.items())]
 
     @operation
@@ -71,11 +71,14 @@ class Looking(Part):
         return None
 
 
-def _point(at: float, taken: Sequence[tuple[Sample, QueueStats]]) -> Point:
+_Taken = tuple[Counted, QueueStats | None]
+
+
+def _point(at: float, taken: Sequence[_Taken]) -> Point:
     """What some samples of one period come to."""
     fields = {
         figure.name: figure.join(
-            getattr(stats if figure.name in QueueStats.__struct_fields__ else sample, figure.name)
+            getattr(stats if figure.name in QueueStats.__struct_fields__ else sample, figure.name, None)
             for sample, stats in taken
         )
         for figure in FIGURES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -11,7 +11,7 @@ from sqspider.frontier.answers import next_look
 from sqspider.frontier.memory.messages import Messages
 from sqspider.frontier.memory.part import operation
 from sqspider.frontier.memory.store import Session
-from sqspider.frontier.values import WorkerRow
+from sqspider.frontier.values import NONE_BARRED, WorkerRow
 from sqspider.message import encode_message
 
 replace = msgspec.structs.replace
@@ -45,13 +45,15 @@ class Upkeep(Messages):
     # Workers.
 
     @operation
-    def check_in(self, worker_id: str, *, session: str, ttl_seconds: float) -> bool:
+    def check_in(
+        self, worker_id: str, *, session: str, ttl_seconds: float, barred: Mapping[str, str] = NONE_BARRED
+    ) -> bool:
         now, known = self._clock(), self._store.workers.get(worker_id)
         is_mine = known is not None and known.session == session
         if known is not None and not is_mine and known.expires_at >= now:
             return False
         started_at = known.row.started_at if known is not None and is_mine else now
-        row = WorkerRow(worker_id=worker_id, started_at=started_at, seen_at=now)
+        row = WorkerRow(worker_id=worker_id, started_at=started_at, seen_at=now, barred=dict(barred))
         self._store.workers[worker_id] = Session(session, row, now + ttl_seconds)
         return True
 

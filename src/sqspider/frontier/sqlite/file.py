@@ -119,6 +119,7 @@ class _Head(NamedTuple):
     application: int
     version: int
     is_empty: bool
+    is_whole: bool  # nothing is missing that came to a version later
 
 
 def _head_of(connection: sqlite3.Connection) -> _Head:
@@ -133,7 +134,9 @@ def _head_of(connection: sqlite3.Connection) -> _Head:
 def _read_head(connection: sqlite3.Connection) -> _Head:
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    return _Head(application, version, is_empty=connection.execute(COUNT_TABLES).fetchone()[0] == 0)
+    is_empty = connection.execute(COUNT_TABLES).fetchone()[0] == 0
+    is_whole = any(column[1] == "barred" for column in connection.execute("PRAGMA table_info(worker)"))
+    return _Head(application, version, is_empty, is_whole)
 
 
 def _refuse_others(head: _Head, path: str) -> None:
@@ -165,7 +168,7 @@ def _prepare(connection: sqlite3.Connection, path: str, now: float) -> None:
     _refuse_others(head, path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    if head.is_empty or head.version < SCHEMA_VERSION:
+    if not head.is_whole or head.version < SCHEMA_VERSION:
         connection.execute("BEGIN IMMEDIATE")
         head = _read_head(connection)  # somebody else may just have done it
         if head.is_empty:
@@ -173,12 +176,16 @@ def _prepare(connection: sqlite3.Connection, path: str, now: float) -> None:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         elif head.version < SCHEMA_VERSION:
-            from sqspider.frontier.sqlite.upgrade import upgrade  # here: few files are old
+            from sqspider.frontier.sqlite.upgrade import upgrade  # here, and below: few files are old
 
             upgrade(connection, path, head.version, now)
+        elif not head.is_whole:
+            from sqspider.frontier.sqlite.upgrade import complete
+
+            complete(connection)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
-        if head.version:
+        if 0 < head.version < SCHEMA_VERSION:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log holds the whole file now
 
 

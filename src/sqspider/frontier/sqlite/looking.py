@@ -14,7 +14,7 @@ from sqspider.frontier.sqlite.connection import Part
 from sqspider.frontier.sqlite.keys import keys_of_crawl, keys_of_host, with_keys
 from sqspider.frontier.sqlite.rows import PARENT, STATUS_NUMBERS, dicts, letter_row, record_of, whole, worker_row
 from sqspider.frontier.values import SCAN_BATCH, Counts, DeadLetter, QueueStats, WorkerRow
-from sqspider.record import Status, UrlRecord
+from sqspider.record import DEFAULT_CRAWL, Status, UrlRecord
 
 GET: Final = f"""
 SELECT r.*, {PARENT} FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
@@ -57,13 +57,25 @@ SELECT
 DEAD_LETTERS: Final = """
 SELECT id, body, receives, sent_at FROM sent INDEXED BY sent_dead WHERE visible_at IS NULL ORDER BY id LIMIT ?
 """
-WORKERS: Final = "SELECT worker_id, started_at, seen_at FROM worker WHERE expires_at >= ? ORDER BY worker_id"
+# Where nobody has worked since, a file may have no column for what is barred: see upgrade.complete.
+WORKERS: Final = "SELECT * FROM worker WHERE expires_at >= ? ORDER BY worker_id"
 POINTS: Final = f"""
 SELECT
     CAST(at / :period AS INTEGER) * :period AS at, avg(visible) AS visible, avg(in_flight) AS in_flight,
     max(oldest_age) AS oldest_age_seconds, {", ".join(f"sum(sample ->> '{name}') AS {name}" for name in COUNTED)},
     sum(sample ->> 'fetch_seconds') / nullif(sum(sample ->> 'fetches'), 0) AS fetch_seconds
 FROM sample INDEXED BY sample_at WHERE at >= :since AND at < :until GROUP BY 1 ORDER BY 1
+"""
+# A sample with no parts is all of it of the default crawl's place: see figures.Sample.
+POINTS_OF: Final = f"""
+SELECT
+    CAST(at / :period AS INTEGER) * :period AS at, {", ".join(f"sum(part ->> '{name}') AS {name}" for name in COUNTED)},
+    sum(part ->> 'fetch_seconds') / nullif(sum(part ->> 'fetches'), 0) AS fetch_seconds
+FROM (
+    SELECT at, iif(:is_default AND coalesce(sample -> '$.crawls', '{{}}') = '{{}}', sample, sample -> :part) AS part
+    FROM sample INDEXED BY sample_at WHERE at >= :since AND at < :until
+)
+WHERE part IS NOT NULL GROUP BY 1 ORDER BY 1
 """
 
 
@@ -105,9 +117,13 @@ class Looking(Part):
     async def workers(self) -> list[WorkerRow]:
         return whole(worker_row, await self._file.rows(WORKERS, (self._file.clock(),)), "worker", self._file.path)
 
-    async def points(self, *, since: float, until: float, period_seconds: int) -> list[Point]:
-        parameters = {"since": since, "until": until, "period": period_seconds}
-        rows = await self._file.read(lambda connection: dicts(connection, POINTS, parameters))
+    async def points(self, *, since: float, until: float, period_seconds: int, crawl: str | None = None) -> list[Point]:
+        parameters: dict[str, Any] = {"since": since, "until": until, "period": period_seconds}
+        if crawl is None:
+            rows = await self._file.read(lambda connection: dicts(connection, POINTS, parameters))
+        else:
+            parameters |= {"part": f'$.crawls."{crawl}"', "is_default": crawl == DEFAULT_CRAWL}
+            rows = await self._file.read(lambda connection: dicts(connection, POINTS_OF, parameters))
         return [Point(**row) for row in rows]
 
     async def bill(self) -> None:

@@ -245,7 +245,13 @@ def host_row(row: tuple[Any, ...]) -> HostRow:
 
 def worker_row(row: tuple[Any, ...]) -> WorkerRow:
     """A worker's row. Raises ``ValueError`` if it is damaged."""
-    return _read(dict(zip(WorkerRow.__struct_fields__, row, strict=True)), WorkerRow)
+    worker_id, _, started_at, seen_at, _, *barred = row
+    try:
+        told = msgspec.json.decode(barred[0], type=dict[str, str]) if any(barred) else {}
+    except (TypeError, msgspec.MsgspecError) as error:
+        raise ValueError(f"barred: {error}") from None
+    values = {"worker_id": worker_id, "started_at": started_at, "seen_at": seen_at, "barred": told}
+    return _read(values, WorkerRow)
 
 
 def letter_row(row: tuple[Any, ...]) -> DeadLetter:

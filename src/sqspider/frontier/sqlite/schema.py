@@ -139,7 +139,8 @@ CREATE TABLE worker (
     session TEXT NOT NULL,
     started_at REAL NOT NULL,
     seen_at REAL NOT NULL,
-    expires_at REAL NOT NULL
+    expires_at REAL NOT NULL,
+    barred TEXT                    -- JSON: crawls that its start does not let it work on, and why; NULL: none
 ) WITHOUT ROWID;
 CREATE TABLE sample (              -- what workers did in a while, and the queue at its end
     at REAL NOT NULL,

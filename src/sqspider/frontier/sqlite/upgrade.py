@@ -38,10 +38,12 @@ FIRST_HAS_NOT: Final = (
     "CREATE TABLE sample (at, sample, visible, in_flight, oldest_age)",
     "ALTER TABLE message ADD COLUMN is_deferred INTEGER NOT NULL DEFAULT 0",
 )
+FOURTH_HAD_NOT: Final = "ALTER TABLE worker ADD COLUMN barred TEXT"
 THIRD_HAS_NOT: Final = (
     "ALTER TABLE crawl ADD COLUMN name TEXT",
     "ALTER TABLE crawl ADD COLUMN row TEXT",
     "ALTER TABLE record ADD COLUMN meta TEXT",
+    FOURTH_HAD_NOT,
     "DROP VIEW urls",
 )
 ALSO_NEW: Final = (
@@ -141,6 +143,12 @@ def upgrade(connection: sqlite3.Connection, path: str, version: int, now: float)
     for table in TABLES:
         connection.execute(f"DROP TABLE old_{table}")
     progress.end()
+
+
+def complete(connection: sqlite3.Connection) -> None:
+    """Add what this version had not from its beginning, in the transaction that is open. Whoever knows nothing of it
+    works on beside others who do: so no other version is written for it."""
+    connection.execute(FOURTH_HAD_NOT)
 
 
 def _made_by_schema(names: Sequence[str]) -> list[str]:

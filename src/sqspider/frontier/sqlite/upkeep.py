@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -10,11 +11,13 @@ from sqspider.figures import KEPT_SECONDS, Sample
 from sqspider.frontier.sqlite.clock import keep_time
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.looking import queue_stats
+from sqspider.frontier.values import NONE_BARRED
 
 CHECK_IN: Final = """
-INSERT INTO worker (worker_id, session, started_at, seen_at, expires_at) VALUES (:id, :session, :now, :now, :expires)
+INSERT INTO worker (worker_id, session, started_at, seen_at, expires_at, barred)
+VALUES (:id, :session, :now, :now, :expires, :barred)
 ON CONFLICT (worker_id) DO UPDATE SET
-    session = excluded.session, seen_at = excluded.seen_at, expires_at = excluded.expires_at,
+    session = excluded.session, seen_at = excluded.seen_at, expires_at = excluded.expires_at, barred = excluded.barred,
     started_at = CASE WHEN session = excluded.session THEN started_at ELSE excluded.started_at END
 WHERE session = excluded.session OR expires_at < :now
 """
@@ -30,11 +33,19 @@ WHERE id IN (SELECT id FROM sent INDEXED BY sent_dead WHERE visible_at IS NULL O
 class Upkeep(Part):
     """What workers and operators do now and then."""
 
-    async def check_in(self, worker_id: str, *, session: str, ttl_seconds: float) -> bool:
+    async def check_in(
+        self, worker_id: str, *, session: str, ttl_seconds: float, barred: Mapping[str, str] = NONE_BARRED
+    ) -> bool:
         def work(transaction: Transaction) -> bool:
             keep_time(transaction.connection, self._file.clock)
             now = transaction.now
-            parameters = {"id": worker_id, "session": session, "now": now, "expires": now + ttl_seconds}
+            parameters = {
+                "id": worker_id,
+                "session": session,
+                "now": now,
+                "expires": now + ttl_seconds,
+                "barred": msgspec.json.encode(dict(barred)).decode() if barred else None,
+            }
             return transaction.connection.execute(CHECK_IN, parameters).rowcount == 1
 
         return await self._file.write(work)
