@@ -264,6 +264,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     changes: int = 0  # visits that found something else than the good one before
     changed_at: float | None = None  # the end of the last of them, seconds since the epoch
     good: Outcome | None = None  # of the last good visit, where the record says, or is about to say, something else
+    was_counted: bool = False  # a visit before fetched it: budgets have counted it
 
 
 class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,18 +19,20 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 from sqspider.crawl_row import Crawl, CrawlRef, State
 from sqspider.crawl_settings import CrawlSettings
-from sqspider.frontier import Clock, Counts, Frontier, Looking
+from sqspider.frontier import Clock, Counts, Crawls, Frontier, Looking
+from sqspider.frontier.shares import Spent, run_of_crawl
 from sqspider.log import get_logger
 from sqspider.message import Message
 from sqspider.politeness import Agent
 from sqspider.record import Status
 from sqspider.work.allowed import NotAllowedError
+from sqspider.work.budgets import most_of_host
 from sqspider.work.fetchers import Agents
 
 COPY_SECONDS: Final = 2.0  # that copies are good for
@@ -50,6 +52,7 @@ class Known(NamedTuple):
 
     message: Message
     agent: Agent
+    is_bounded: bool  # so much is taken of it, or of its host: see ``budgets``
 
 
 class Unfit(enum.Enum):
@@ -75,6 +78,8 @@ class _Copy(NamedTuple):
     agent: Agent | None  # none: it is barred
     why: str = ""  # if so
     limit: str = ""  # that it has reached
+    spent: Spent = Spent()  # of its limits
+    is_bounded: bool = False
 
     @property
     def rests(self) -> bool:
@@ -105,7 +110,7 @@ class CrawlRows:
         if self._is_for_others(message):
             return None
         if ref is None:
-            return Known(message, self._agents.own)
+            return Known(message, self._agents.own, most_of_host(message.settings).is_bounded)
         copy = self._copies.get(ref)
         if copy is None or copy.agent is None or copy.rests or not self._is_fresh(COPY_SECONDS):
             return None
@@ -143,6 +148,11 @@ class CrawlRows:
         """The row of a message's crawl, as it was read last."""
         copy = self._copies.get(message.crawl) if message.crawl is not None else None
         return copy.crawl if copy is not None else None
+
+    def spent_before(self, message: Message) -> Spent:
+        """What was taken of its crawl's limits before anybody was asked for a share, where that is so still."""
+        copy = self._copies.get(message.crawl) if message.crawl is not None else None
+        return copy.spent if copy is not None else Spent()
 
     def note_put_aside(self, ref: CrawlRef, _: object = None) -> None:
         """A message of a crawl was put aside: it comes back when its crawl is seen to run after this."""
@@ -198,15 +208,17 @@ class CrawlRows:
 
     async def _copied(self, row: Crawl, delay: float) -> _Copy:
         before = self._copies.get(row.ref)
-        limit = await self._limit_reached(row)
+        spent = await spent_of(self._frontier, row) if row.state is State.RUNNING else Spent()
+        limit = await self._limit_reached(row, spent)
         if before is not None and before.crawl == row and before.agent is not None:
             settings = before.settings
             if settings.delay_seconds != delay:
                 settings = msgspec.structs.replace(row.settings, delay_seconds=delay)
-            return before._replace(settings=settings, limit=limit)
+            return before._replace(settings=settings, limit=limit, spent=spent)
         settings = msgspec.structs.replace(row.settings, delay_seconds=delay, seed=None)
+        is_bounded = most_of_host(settings).is_bounded or row.limits.are_counted
         try:
-            return _Copy(row, settings, self._agents.agent_of(row.identity), limit=limit)
+            return _Copy(row, settings, self._agents.agent_of(row.identity), "", limit, spent, is_bounded)
         except NotAllowedError as error:
             await self._tell(row, str(error), its_urls=BARRED_WORDS)
             return _Copy(row, settings, None, str(error), limit)
@@ -239,9 +251,11 @@ class CrawlRows:
 
     # Limits.
 
-    async def _limit_reached(self, row: Crawl) -> str:
+    async def _limit_reached(self, row: Crawl, spent: Spent) -> str:
         """Which of its limits a crawl that runs has reached; empty: none."""
-        reached = await limit_reached(self._frontier, row, self._clock()) if row.state is State.RUNNING else None
+        if row.state is not State.RUNNING:
+            return ""
+        reached = await limit_reached(self._frontier, row, spent, self._clock())
         if reached is None:
             return ""
         how = f"`sqspider crawls set {row.name} --{reached.option} N` raises it"
@@ -272,6 +286,10 @@ def others_wait(number: int) -> float:
     return min(max(least, number * _SECONDS_FOR_EACH), most)
 
 
+class Spending(Crawls, Looking, Protocol):
+    """What is asked of a frontier by who looks how much was taken."""
+
+
 class Reached(NamedTuple):
     """A limit of a crawl's own that it has reached."""
 
@@ -279,17 +297,29 @@ class Reached(NamedTuple):
     option: str  # that sets it
 
 
-async def limit_reached(frontier: Looking, row: Crawl, now: float) -> Reached | None:
-    """Which of its limits a crawl has reached, if any. Raises :class:`sqspider.frontier.FrontierError`."""
+async def spent_of(frontier: Spending, row: Crawl) -> Spent:
+    """What was taken of a crawl's limits of pages and bytes, if it has any. Raises
+    :class:`sqspider.frontier.FrontierError`."""
+    if not row.limits.are_counted:
+        return Spent()
+    name = run_of_crawl(row)
+    run = (await frontier.runs([name])).get(name)
+    if run is not None:
+        return run.all_spent
+    counts = await frontier.counts(crawl=row.name, roughly=True)  # nobody has taken any since it has these limits
+    return Spent(pages_of(counts), counts.bytes)
+
+
+async def limit_reached(frontier: Looking, row: Crawl, spent: Spent, now: float) -> Reached | None:
+    """Which of its limits a crawl has reached, if any, that has spent so much. Raises
+    :class:`sqspider.frontier.FrontierError`."""
     limits = row.limits
     if limits.seconds is not None and now - row.created_at >= limits.seconds:
         return Reached(f"it was made {limits.seconds:g} seconds ago or more", "limit-seconds")
-    if limits.pages is not None or limits.bytes is not None:
-        counts = await frontier.counts(crawl=row.name, roughly=True)
-        if limits.pages is not None and pages_of(counts) >= limits.pages:
-            return Reached(f"{pages_of(counts):,} pages were fetched", "limit-pages")
-        if limits.bytes is not None and counts.bytes >= limits.bytes:
-            return Reached(f"{counts.bytes:,} bytes were read", "limit-bytes")
+    if limits.pages is not None and spent.pages >= limits.pages:
+        return Reached(f"{spent.pages:,} pages were fetched", "limit-pages")
+    if limits.bytes is not None and spent.bytes >= limits.bytes:
+        return Reached(f"{spent.bytes:,} bytes were read", "limit-bytes")
     if limits.dollars is not None:
         bill = await frontier.bill()
         if bill is not None and bill.dollars >= limits.dollars:
@@ -300,7 +330,7 @@ async def limit_reached(frontier: Looking, row: Crawl, now: float) -> Reached | 
 def _known(copy: _Copy, agent: Agent, message: Message) -> Known:
     if message.settings is not copy.settings:
         message = msgspec.structs.replace(message, settings=copy.settings)
-    return Known(message, agent)
+    return Known(message, agent, copy.is_bounded)
 
 
 def _largest(delays: dict[CrawlRef, float], row: Crawl) -> float:

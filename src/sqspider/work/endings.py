@@ -30,9 +30,9 @@ from sqspider.frontier import (
     Won,
 )
 from sqspider.log import get_logger
-from sqspider.politeness.budgets import has_budget
 from sqspider.record import Outcome, Reason, status_for
 from sqspider.revisit import after_visit
+from sqspider.work.budgets import Budgets
 from sqspider.work.desk import Desk, Done
 from sqspider.work.hand import Hand, Visit, on_its_way
 from sqspider.work.holding import Holding, Take
@@ -56,6 +56,7 @@ class Endings:
         desk: Desk,
         hand: Hand,
         memories: Memories,
+        budgets: Budgets,
         *,
         first_retry_seconds: float,
         clock: Clock,
@@ -71,6 +72,7 @@ class Endings:
         self._desk = desk
         self._hand = hand
         self._memories = memories
+        self._budgets = budgets
         self._first_retry_seconds = first_retry_seconds
         self._clock = clock
         self._rng = rng
@@ -211,10 +213,13 @@ class Endings:
             links=links,
             kept=after_visit(claim.kept, outcome, headers, self._clock()),
             outlinks=outlinks,
-            has_budget=has_budget(visit.message.settings),
+            spends=self._budgets.spends(visit, outcome, is_of_run=self._is_of_run(visit)),
         )
         ended = self._desk.finish(Done(end, visited))
         self._hand_in(visit, ended, partial(self._finished, end, visited))
+
+    def _is_of_run(self, visit: Visit) -> bool:
+        return self.crawl in (None, visit.message.crawl_name)
 
     def end_in_error(self, visit: Visit) -> None:
         """A fault of ours in a visit: the URL is tried again, or failed by that. Without a claim it comes back."""
@@ -313,7 +318,8 @@ class Endings:
             log.warning("stale_claim", url=visit.message.url, attempt=claim.attempt)
             return
         self._end_delivery(visit)
-        self.tally.add_finished(outcome, is_of_run=self.crawl in (None, visit.message.crawl_name))
+        self.tally.add_finished(outcome)
+        self._budgets.settle(end.spends)
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
         self._memories.suspects.discard(visit.message.key)
         self._memories.recorded.add(visit.message.key, claim.depth)

@@ -16,7 +16,6 @@ class Tally:
         self.finished: Counter[Status] = Counter()
         self.retried = 0
         self.deferred = 0
-        self.pages = 0  # fetched, redirects not counted, of the crawl that it ends with, if there is one
         self.lost = 0
         self.dropped = 0  # messages of crawls that are gone
         self.bytes = 0
@@ -29,12 +28,10 @@ class Tally:
         self.fetches += 1
         self.fetch_seconds += seconds
 
-    def add_finished(self, outcome: Outcome, *, is_of_run: bool) -> None:
-        """A record has ended; ``is_of_run``: if it is a page, it is one of those that the run's limit counts."""
+    def add_finished(self, outcome: Outcome) -> None:
+        """A record has ended."""
         self.finished[outcome.status] += 1
         self.bytes += 0 if outcome.unchanged else outcome.bytes
-        is_page = outcome.status is Status.FAILED or (outcome.status is Status.DONE and not outcome.is_redirect)
-        self.pages += is_page and is_of_run
 
     @property
     def done(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import compress
 from typing import NamedTuple
 
 import msgspec
@@ -11,6 +12,7 @@ from sqspider.crawl_row import Crawl, Widening
 from sqspider.frontier import Frontier
 from sqspider.record import Status
 from sqspider.widening import SEEN_SECONDS, comes_back
+from sqspider.work.budgets import count_no_more
 from sqspider.work.crawl_orders import crawl_named
 
 
@@ -56,5 +58,7 @@ async def _reopened(frontier: Frontier, crawl: Crawl, status: Status) -> int:
     number = 0
     async for batch in frontier.scan(status=status, crawl=crawl.name):
         if keys := [record.key for record in batch if comes_back(record, crawl)]:
-            number += sum(await frontier.reopen(keys))
+            done = set(compress(keys, await frontier.reopen(keys)))
+            await count_no_more(frontier, [record for record in batch if record.key in done])
+            number += len(done)
     return number
