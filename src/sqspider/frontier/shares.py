@@ -5,8 +5,9 @@ in a crawl (``--host-pages``, ``--host-bytes``). No worker takes what it has no 
 from its worker's share to what is spent; and all shares together with what is spent are never more than the most. What
 a worker that died had of it is free again when its share has run out; one that lives asks again before that.
 
-Bytes are known when they were read. So no more pages are shared out than are left by what a page had on average, and in
-the end one at a time: what goes beyond the most is what those pages have more than was left.
+Bytes are known when they were read. So no more pages are shared out at a time than have been read before, nor than are
+left by what those had on average; at first and in the end it is one. What goes beyond the most is what the pages that
+are under way then have more than that.
 """
 
 from __future__ import annotations
@@ -126,8 +127,8 @@ def _left(most: Most, spent: Spent, enough: int) -> int:
         return 0
     left = enough if most.pages is None else most.pages - spent.pages
     if most.bytes is not None:
-        on_average = (spent.bytes + PAGE_BYTES) // (spent.pages + 1)
-        left = min(left, max(1, (most.bytes - spent.bytes) // max(1, on_average)))
+        on_average = spent.bytes / spent.pages if spent.pages and spent.bytes else PAGE_BYTES
+        left = min(left, max(1, min(int((most.bytes - spent.bytes) / on_average), spent.pages)))
     return left
 
 

@@ -31,7 +31,7 @@ from sqspider.work.hand import Visit
 from sqspider.work.options import WorkerOptions
 from sqspider.work.purse import Place, Purse
 
-WAIT_SECONDS: Final = 2.0  # while places in others' hands may come to nothing
+WAIT_SECONDS: Final = 1.0  # while places in others' hands may come to nothing
 LOOK_SECONDS: Final = 1.0  # between two looks at what is to be given back, or asked for anew
 MOST_REMEMBERED: Final = 10_000  # runs of which nothing is left
 AT_A_TIME: Final = 25  # runs that are asked about together
@@ -66,6 +66,7 @@ class Budgets:
     """What one worker has of all that is bounded."""
 
     def __init__(self, frontier: Frontier, options: WorkerOptions, run: str, *, clock: Clock) -> None:
+        self.crawl: str | None = None  # whose pages are the run's; none: those of all
         self._frontier = frontier
         self._options = options
         self._clock = clock
@@ -138,10 +139,11 @@ class Budgets:
 
     # Of what ends.
 
-    def spends(self, visit: Visit, outcome: Outcome, *, is_of_run: bool) -> tuple[Spend, ...]:
+    def spends(self, visit: Visit, outcome: Outcome) -> tuple[Spend, ...]:
         """Where an end is counted."""
         if outcome.status is Status.BLOCKED:
             return ()
+        is_of_run = self.crawl in (None, visit.message.crawl_name)
         of_run = [Place(self._run, is_of_pages=True)] if self._run is not None and is_of_run else []
         return tuple(
             Spend(place.purse.run, int(not (place.is_of_pages and outcome.is_redirect)))

@@ -66,7 +66,6 @@ class Endings:
     ) -> None:
         self.tally = Tally()
         self.unended: dict[str, Delivery] = {}  # by receipt
-        self.crawl: str | None = None  # whose pages are counted; none: all
         self.under_way = 0  # ends that are not answered yet
         self._frontier = frontier
         self._desk = desk
@@ -213,13 +212,10 @@ class Endings:
             links=links,
             kept=after_visit(claim.kept, outcome, headers, self._clock()),
             outlinks=outlinks,
-            spends=self._budgets.spends(visit, outcome, is_of_run=self._is_of_run(visit)),
+            spends=self._budgets.spends(visit, outcome),
         )
         ended = self._desk.finish(Done(end, visited))
         self._hand_in(visit, ended, partial(self._finished, end, visited))
-
-    def _is_of_run(self, visit: Visit) -> bool:
-        return self.crawl in (None, visit.message.crawl_name)
 
     def end_in_error(self, visit: Visit) -> None:
         """A fault of ours in a visit: the URL is tried again, or failed by that. Without a claim it comes back."""

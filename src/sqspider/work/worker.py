@@ -213,7 +213,7 @@ class Worker:
         :class:`WorkerIdTakenError`, and whatever :class:`FrontierError` makes work impossible. Being cancelled stops
         it at once; the leases bring the work back.
         """
-        self._endings.crawl = crawl
+        self._budgets.crawl = crawl
         if not await self._attendance.begin():
             return
         try:
