@@ -32,7 +32,7 @@ from sqspider.web.errors import Trouble
 from sqspider.web.guard import check_url
 from sqspider.web.options import FetchOptions
 from sqspider.web.robots_rules import RobotsRules
-from sqspider.work.budgets import most_of_host, used_up
+from sqspider.work.budgets import has_budget, most_of_host, used_up
 from sqspider.work.fetchers import robots_place
 from sqspider.work.options import WorkerOptions
 from sqspider.work.seeding import is_measured
@@ -259,8 +259,8 @@ async def _of_host(frontier: Explainable, url: str, terms: Terms) -> list[Step]:
     row = as_of((await frontier.hosts([host]))[host], now)
     steps = [_host_step(row, now), *_address_steps(url, terms)]
     steps.append(await _robots_step(frontier, url, terms, now))
-    if (most := most_of_host(terms.settings)).is_bounded:
-        run = run_of(terms.crawl.ref if terms.crawl else None, host)
+    if has_budget(terms.settings):
+        most, run = most_of_host(terms.settings), run_of(terms.crawl.ref if terms.crawl else None, host)
         verdict = used_up(host, (await frontier.runs([run])).get(run, Run()).all_spent, most)
         steps.append(_blocked("budget", verdict) if verdict else Step("budget", f"there is some of {host} left"))
     delay = delay_for(row, terms.settings)

@@ -39,10 +39,6 @@ class Most(NamedTuple):
     pages: int | None = None
     bytes: int | None = None
 
-    @property
-    def is_bounded(self) -> bool:
-        return self.pages is not None or self.bytes is not None
-
     def is_spent(self, spent: Spent) -> bool:
         """Whether nothing is left."""
         return (self.pages is not None and spent.pages >= self.pages) or (

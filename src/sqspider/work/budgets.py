@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from sqspider.crawl_row import Crawl
 from sqspider.crawl_settings import CrawlSettings
@@ -39,13 +39,9 @@ AT_A_TIME: Final = 25  # runs that are asked about together
 log = get_logger(__name__)
 
 
-class Budget(NamedTuple):
-    """What bounds a URL's crawl, or its host in it."""
-
-    run: str
-    most: Most
-    before: Spent = Spent()  # that its run begins with
-    is_of_pages: bool = True  # a redirect takes none
+def has_budget(settings: CrawlSettings) -> bool:
+    """Whether a crawl has one for each host."""
+    return settings.host_pages is not None or settings.host_bytes is not None
 
 
 def most_of_host(settings: CrawlSettings) -> Most:
@@ -105,32 +101,44 @@ class Budgets:
 
     async def take(self, visit: Visit, crawl: Crawl | None, spent_before: Spent) -> Blocked | Postponed | None:
         """Take a page in hand of all that bounds a URL; ``spent_before``: by its crawl, before it was bounded."""
-        host, most = run_of(visit.message.crawl, visit.host), most_of_host(visit.message.settings)
-        budgets = []
-        if most.is_bounded and not is_counted(visit):
-            if (verdict := self._known_to_be_used_up(visit.host, host, most)) is not None:
+        settings = visit.message.settings
+        if has_budget(settings) and not is_counted(visit):
+            verdict = await self._take_of_host(visit, most_of_host(settings))
+            if verdict is not None:
                 return verdict
-            budgets.append(Budget(host, most, is_of_pages=False))
         if crawl is not None and crawl.limits.are_counted:
-            of_crawl = Most(crawl.limits.pages, crawl.limits.bytes)
-            budgets.append(Budget(run_of_crawl(crawl), of_crawl, spent_before))
-        for budget in budgets:
-            purse = self._purse(budget.run)
-            if not await purse.take(budget.most, budget.before):
-                visit.give_back_places()
-                if budget.run == host and most.is_spent(purse.portion.spent):
-                    self._remember(host, most, purse.portion.spent)
-                    return used_up(visit.host, purse.portion.spent, most)
+            most = Most(crawl.limits.pages, crawl.limits.bytes)
+            if not await self._take_one(visit, run_of_crawl(crawl), most, spent_before, is_of_pages=True):
                 return Postponed(self._clock() + WAIT_SECONDS, visit.message)
-            visit.places.append(Place(purse, budget.is_of_pages))
         return None
 
-    def _known_to_be_used_up(self, host: str, run: str, most: Most) -> Blocked | None:
+    async def _take_of_host(self, visit: Visit, most: Most) -> Blocked | Postponed | None:
+        run = run_of(visit.message.crawl, visit.host)
+        spent = self._known_to_be_spent(run, most)
+        if spent is None:
+            if await self._take_one(visit, run, most, Spent(), is_of_pages=False):
+                return None
+            spent = self._purse(run).portion.spent
+            if not most.is_spent(spent):
+                return Postponed(self._clock() + WAIT_SECONDS, visit.message)
+            self._remember(run, most, spent)
+        return used_up(visit.host, spent, most)
+
+    async def _take_one(self, visit: Visit, run: str, most: Most, before: Spent, *, is_of_pages: bool) -> bool:
+        purse = self._purse(run)
+        is_taken = await purse.take(most, before)
+        if is_taken:
+            visit.places.append(Place(purse, is_of_pages))
+        else:
+            visit.give_back_places()
+        return is_taken
+
+    def _known_to_be_spent(self, run: str, most: Most) -> Spent | None:
         if self._generation != self._frontier.generation:
             self._generation = self._frontier.generation
             self._used_up.clear()
         known = self._used_up.get(run)
-        return used_up(host, known[1], most) if known is not None and known[0] == most else None
+        return known[1] if known is not None and known[0] == most else None
 
     def _remember(self, run: str, most: Most, spent: Spent) -> None:
         if len(self._used_up) >= MOST_REMEMBERED:
@@ -194,6 +202,8 @@ class Budgets:
                 log.warning("share_kept", error=str(error))
             elif isinstance(error, BaseException):
                 raise error
+        for purse in [purse for purse in self._purses.values() if purse is not self._run]:
+            self._drop(purse)
         await self._ask.close()
 
 

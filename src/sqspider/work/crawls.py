@@ -32,7 +32,7 @@ from sqspider.message import Message
 from sqspider.politeness import Agent
 from sqspider.record import Status
 from sqspider.work.allowed import NotAllowedError
-from sqspider.work.budgets import most_of_host
+from sqspider.work.budgets import has_budget
 from sqspider.work.fetchers import Agents
 
 COPY_SECONDS: Final = 2.0  # that copies are good for
@@ -110,7 +110,7 @@ class CrawlRows:
         if self._is_for_others(message):
             return None
         if ref is None:
-            return Known(message, self._agents.own, most_of_host(message.settings).is_bounded)
+            return Known(message, self._agents.own, has_budget(message.settings))
         copy = self._copies.get(ref)
         if copy is None or copy.agent is None or copy.rests or not self._is_fresh(COPY_SECONDS):
             return None
@@ -216,7 +216,7 @@ class CrawlRows:
                 settings = msgspec.structs.replace(row.settings, delay_seconds=delay)
             return before._replace(settings=settings, limit=limit, spent=spent)
         settings = msgspec.structs.replace(row.settings, delay_seconds=delay, seed=None)
-        is_bounded = most_of_host(settings).is_bounded or row.limits.are_counted
+        is_bounded = has_budget(settings) or row.limits.are_counted
         try:
             return _Copy(row, settings, self._agents.agent_of(row.identity), "", limit, spent, is_bounded)
         except NotAllowedError as error:
