@@ -190,8 +190,8 @@ def crawl_options(scope: Scope) -> Callable[[Any], Any]:
         "How much of a host",
         click.option(
             "--host-pages", type=within(bounds["host_pages"]), metavar="N",
-            help="Fetch at most so many pages of a host in this crawl. A redirect counts as one, a URL once for all of its "
-            "visits.",
+            help="Fetch at most so many pages of a host in this crawl. A redirect counts as one, a URL once for all "
+            "of its visits.",
         ),
         click.option(
             "--host-bytes", type=within(bounds["host_bytes"]), metavar="N",
