@@ -26,6 +26,7 @@ from sqspider.work import purse
 from sqspider.work.budgets import Budgets
 from sqspider.work.hand import Visit
 from sqspider.work.large_bodies import Space
+from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode
 from tests.crawl.crawl_rows import (
@@ -294,9 +295,14 @@ async def test_shares_are_asked_for_by_many_at_a_time_and_not_for_what_is_used_u
 # A worker's purses.
 
 
+def budgets_of(frontier: Frontier, **options: Any) -> Budgets:
+    memories = Memories(frontier, 100)
+    return Budgets(frontier, memories, replace(OPTIONS, worker_id="one", **options), "run", clock=frontier.now)
+
+
 @pytest.fixture
 def budgets(frontier: Frontier) -> Budgets:
-    return Budgets(frontier, replace(OPTIONS, worker_id="one"), "run", clock=frontier.now)
+    return budgets_of(frontier)
 
 
 async def visit_of(frontier: Frontier, settings: Any, path: str = "") -> Visit:
@@ -320,8 +326,7 @@ async def test_a_share_is_kept_as_long_as_something_is_in_hand_and_given_back_th
     frontier: Frontier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(budgets_module, "LOOK_SECONDS", 0.01)
-    options = replace(OPTIONS, lease_seconds=1.0, worker_id="one")
-    budgets = Budgets(frontier, options, "run", clock=frontier.now)
+    budgets = budgets_of(frontier, lease_seconds=1.0)
     keeping = asyncio.create_task(budgets.keep())
     visit = await visit_of(frontier, replace(SETTINGS, host_pages=1))
     run, began_at = run_of(None, "e.com"), frontier.now()
@@ -341,7 +346,7 @@ async def test_what_is_used_up_is_told_by_its_limit(frontier: Frontier, budgets:
     run = run_of(None, "e.com")
     await frontier.share([Ask(run=run, most=Most(), worker_id="x", wanted=0, until=0.0, before=Spent(3, 5000))])
     asked = _Asked(frontier)
-    budgets = Budgets(frontier, OPTIONS, "run", clock=frontier.now)
+    budgets = budgets_of(frontier)
     for settings, reason in (
         ({"host_pages": 3}, Reason.HOST_PAGE_LIMIT),
         ({"host_bytes": 5000}, Reason.HOST_BYTE_LIMIT),

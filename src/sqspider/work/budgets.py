@@ -28,12 +28,12 @@ from sqspider.politeness import Postponed
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.scope import Blocked
 from sqspider.work.hand import Visit
+from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
 from sqspider.work.purse import Place, Purse
 
 WAIT_SECONDS: Final = 1.0  # while places in others' hands may come to nothing
 LOOK_SECONDS: Final = 1.0  # between two looks at what is to be given back, or asked for anew
-MOST_REMEMBERED: Final = 10_000  # runs of which nothing is left
 AT_A_TIME: Final = 25  # runs that are asked about together
 
 log = get_logger(__name__)
@@ -61,17 +61,17 @@ def used_up(host: str, spent: Spent, most: Most) -> Blocked | None:
 class Budgets:
     """What one worker has of all that is bounded."""
 
-    def __init__(self, frontier: Frontier, options: WorkerOptions, run: str, *, clock: Clock) -> None:
+    def __init__(
+        self, frontier: Frontier, memories: Memories, options: WorkerOptions, run: str, *, clock: Clock
+    ) -> None:
         self.crawl: str | None = None  # whose pages are the run's; none: those of all
-        self._frontier = frontier
+        self._memories = memories
         self._options = options
         self._clock = clock
         self._ask = Batcher(frontier.share, size=AT_A_TIME)
         self._purses: dict[str, Purse] = {}
         self._are_some = asyncio.Event()
         self._run = None if options.max_pages is None else self._purse(run)
-        self._used_up: dict[str, tuple[Most, Spent]] = {}  # of hosts: what is spent only grows
-        self._generation = frontier.generation
 
     def _purse(self, run: str) -> Purse:
         if run not in self._purses:
@@ -114,14 +114,14 @@ class Budgets:
 
     async def _take_of_host(self, visit: Visit, most: Most) -> Blocked | Postponed | None:
         run = run_of(visit.message.crawl, visit.host)
-        spent = self._known_to_be_spent(run, most)
+        spent = self._memories.used_up.spent(run, most)
         if spent is None:
             if await self._take_one(visit, run, most, Spent(), is_of_pages=False):
                 return None
             spent = self._purse(run).portion.spent
             if not most.is_spent(spent):
                 return Postponed(self._clock() + WAIT_SECONDS, visit.message)
-            self._remember(run, most, spent)
+            self._memories.used_up.add(run, most, spent)
         return used_up(visit.host, spent, most)
 
     async def _take_one(self, visit: Visit, run: str, most: Most, before: Spent, *, is_of_pages: bool) -> bool:
@@ -132,18 +132,6 @@ class Budgets:
         else:
             visit.give_back_places()
         return is_taken
-
-    def _known_to_be_spent(self, run: str, most: Most) -> Spent | None:
-        if self._generation != self._frontier.generation:
-            self._generation = self._frontier.generation
-            self._used_up.clear()
-        known = self._used_up.get(run)
-        return known[1] if known is not None and known[0] == most else None
-
-    def _remember(self, run: str, most: Most, spent: Spent) -> None:
-        if len(self._used_up) >= MOST_REMEMBERED:
-            del self._used_up[next(iter(self._used_up))]
-        self._used_up[run] = most, spent
 
     # Of what ends.
 

@@ -111,7 +111,7 @@ class Worker:
         lease_needed = options.lease_needed(self._fetch_seconds)
         self._hand = Hand(self._politeness, gate, clock, options.large_bodies)
         session = f"{rng.getrandbits(64):016x}"
-        self._budgets = Budgets(frontier, options, options.run or session, clock=clock)
+        self._budgets = Budgets(frontier, memories, options, options.run or session, clock=clock)
         self._endings = Endings(
             frontier,
             self._desk,
