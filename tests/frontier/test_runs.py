@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from sqspider.crawl_row import Limits
 from sqspider.frontier import Delivery, Entry, Finish, Frontier, Won
-from sqspider.frontier.shares import Ask, Most, Portion, Run, Share, Spend, Spent, decode_run, run_of
+from sqspider.frontier.shares import Ask, Most, Portion, Run, Share, Spend, Spent, decode_run, run_of, run_of_crawl
 from sqspider.frontier.values import Ends, Taking
 from sqspider.record import Outcome
 from sqspider.revisit import after_visit
@@ -122,3 +123,15 @@ async def test_what_was_fetched_once_says_so_at_every_claim_after(frontier: Fron
         assert await frontier.finish([end_of_visit]) == [True]
         assert await frontier.reopen([claim.url], if_changed=outcome is GONE) == [True]
     assert said == [False, False, True, True, True]
+
+
+async def test_a_crawls_row_says_since_when_it_has_limits_whoever_writes_it(frontier: Frontier) -> None:
+    """While there are none nobody counts: so the run of those that are set later is another one."""
+    said = []
+    for version, pages in enumerate((7, 9, None, 9, 20, None, None, 5)):
+        crawl = replace(SHOP, version=version, limits=Limits(pages=pages), counted_since=99 if version == 4 else 0)
+        assert await frontier.save_crawl(crawl)
+        (row,) = await frontier.crawls()
+        said.append(row.counted_since)
+    assert said == [0, 0, 0, 4, 4, 4, 4, 8]
+    assert run_of_crawl(row) == run_of(SHOP.ref, "#8")

@@ -73,7 +73,7 @@ def saved_crawl(known: Crawl | None, crawl: Crawl) -> Crawl | None:
     was_read = (crawl.id, crawl.version) if crawl.version else None
     if (None if known is None else (known.id, known.version)) != was_read:
         return None
-    version, counted_since = crawl.version + 1, crawl.counted_since
+    version, counted_since = crawl.version + 1, 0 if known is None else known.counted_since
     if known is not None and crawl.limits.are_counted and not known.limits.are_counted:
         counted_since = version
     return msgspec.structs.replace(crawl, version=version, counted_since=counted_since)
