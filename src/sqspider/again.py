@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
+from itertools import compress
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -17,6 +18,7 @@ from sqspider.host import forgiven
 from sqspider.host_trouble import as_of
 from sqspider.politeness.agent import place_of
 from sqspider.record import DEFAULT_CRAWL, Reason, Status, UrlRecord, status_for
+from sqspider.work.budgets import count_no_more
 from sqspider.work.fetchers import name_of
 
 BY_ROBOTS: Final = (Reason.ROBOTS, Reason.ROBOTS_UNREACHABLE)
@@ -128,7 +130,9 @@ async def put_back(
         if not if_changed:
             await _forget_robots(frontier, meant)
         done = await frontier.reopen([record.key for record in meant], if_changed=if_changed)
-        kinds.update(kind_of(record) for record, is_done in zip(meant, done, strict=True) if is_done)
+        reopened = list(compress(meant, done))
+        await count_no_more(frontier, reopened)
+        kinds.update(map(kind_of, reopened))
         on_step(kinds.total())
     return PutBack(kinds, hosts, unreadable)
 

@@ -84,6 +84,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def __post_init__(self) -> None:
         check_numbers(self, self.ranges)
 
+    @property
+    def are_counted(self) -> bool:
+        """Pages or bytes are limited: what is taken of them is counted."""
+        return self.pages is not None or self.bytes is not None
+
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a crawl fetches, and as whom. What is secret stands here only as where it is to be found
@@ -190,6 +195,7 @@ class Crawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seeds: tuple[str, ...] = ()  # the first that were given, for a person
     seeds_version: int = 0  # raised when its scope grew by a seed: what was found to lie outside may lie within
     created_at: float = 0.0
+    counted_since: int = 0  # the version that set limits of pages or bytes, after one without; the frontier says so
     widening: Widening | None = None  # what is still to come back by a limit that was widened
 
     def __post_init__(self) -> None:

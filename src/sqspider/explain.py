@@ -17,10 +17,10 @@ from sqspider.crawl_settings import CrawlSettings, compiled
 from sqspider.export import iso
 from sqspider.frontier import Hosts, Looking
 from sqspider.frontier.port import Crawls
+from sqspider.frontier.shares import Run, run_of
 from sqspider.host import HostRow, delay_for
 from sqspider.host_trouble import Stage, as_of, stage_of
 from sqspider.patterns import Search, TooSlowError
-from sqspider.politeness.budgets import has_budget, used_up
 from sqspider.politeness.robots_fetch import KnownRules
 from sqspider.politeness.robots_judge import ruled
 from sqspider.politeness.verdicts import given_up
@@ -32,6 +32,7 @@ from sqspider.web.errors import Trouble
 from sqspider.web.guard import check_url
 from sqspider.web.options import FetchOptions
 from sqspider.web.robots_rules import RobotsRules
+from sqspider.work.budgets import has_budget, most_of_host, used_up
 from sqspider.work.fetchers import robots_place
 from sqspider.work.options import WorkerOptions
 from sqspider.work.seeding import is_measured
@@ -259,8 +260,9 @@ async def _of_host(frontier: Explainable, url: str, terms: Terms) -> list[Step]:
     steps = [_host_step(row, now), *_address_steps(url, terms)]
     steps.append(await _robots_step(frontier, url, terms, now))
     if has_budget(terms.settings):
-        spent = used_up(row, terms.settings)
-        steps.append(_blocked("budget", spent) if spent else Step("budget", f"there is some of {host} left"))
+        most, run = most_of_host(terms.settings), run_of(terms.crawl.ref if terms.crawl else None, host)
+        verdict = used_up(host, (await frontier.runs([run])).get(run, Run()).all_spent, most)
+        steps.append(_blocked("budget", verdict) if verdict else Step("budget", f"there is some of {host} left"))
     delay = delay_for(row, terms.settings)
     ahead = f"; the next free moment is {iso(row.next_slot)}" if row.next_slot > now else ""
     steps.append(Step("turn", f"{host} is asked every {delay:g} s{ahead}" if delay else f"{host} is asked at once"))

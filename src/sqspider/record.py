@@ -264,6 +264,12 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     changes: int = 0  # visits that found something else than the good one before
     changed_at: float | None = None  # the end of the last of them, seconds since the epoch
     good: Outcome | None = None  # of the last good visit, where the record says, or is about to say, something else
+    has_failed: bool = False  # a visit ended as failed; said where none was good
+
+    @property
+    def was_counted(self) -> bool:
+        """A visit before was fetched: budgets have counted it."""
+        return self.good is not None or self.has_failed
 
 
 class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from sqspider.host import HostRow, delay_for
 from sqspider.host_trouble import Stage, as_of, is_in_trouble, stage_of
 from sqspider.record import DEFAULT_CRAWL, Status, UrlRecord, record_key
 from sqspider.url import host_of
-from sqspider.work.limits import limit_reached
+from sqspider.work.limits import Spending, limit_reached, spent_of
 
 NO_CRAWL: Final = CrawlSettings(delay_seconds=0.0)  # for the delay of a host whatever that of a crawl is
 
@@ -121,14 +121,14 @@ class Hindrance(NamedTuple):
     why: str  # and what is to be done
 
 
-async def _hindrance(frontier: Looking, row: Crawl, workers: list[WorkerRow]) -> Hindrance | None:
+async def _hindrance(frontier: Spending, row: Crawl, workers: list[WorkerRow]) -> Hindrance | None:
     """What a crawl waits for; none if nothing hinders it, or it has nothing open."""
     barred = [worker for worker in workers if row.name in worker.barred]
     if row.state is not State.RUNNING or (not barred and row.limits == Limits()):
         return None
     if not (await frontier.counts(crawl=row.name, roughly=True)).open:
         return None
-    reached = await limit_reached(frontier, row, frontier.now())
+    reached = await limit_reached(frontier, row, await spent_of(frontier, row), frontier.now())
     if reached is not None:
         return Hindrance("at its limit", reached.told_of(row.name))
     if not barred:

@@ -45,6 +45,8 @@ def at_reopening(kept: Kept | None, last: Outcome | None, *, if_changed: bool) -
     ``if_changed``: the next visit asks for what has changed alone; else it wants the whole answer.
     """
     kept = kept or _NOTHING
+    if last is not None and last.status is Status.FAILED and kept.good is None:
+        kept = replace(kept, has_failed=True)
     if last is not None and last.status is Status.DONE:
         kept = replace(kept, good=last)
     return _or_none(kept) if if_changed else for_all(kept)
@@ -85,6 +87,7 @@ def after_visit(kept: Kept | None, outcome: Outcome, headers: Iterable[tuple[str
         replace(
             kept,
             good=None,
+            has_failed=False,
             etag=_validator(sent.get("etag")) or etag,
             last_modified=_validator(sent.get("last-modified")) or last_modified,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any, Final
 
 import msgspec
@@ -10,20 +11,22 @@ import pytest
 
 from sqspider.crawl_row import Crawl, CrawlRef, Limits, State
 from sqspider.crawl_settings import CrawlSettings, decode_settings
-from sqspider.frontier import Deferral, Entry, FrontierError, Won
+from sqspider.frontier import Deferral, Entry, Finish, FrontierBusyError, FrontierError, Won
 from sqspider.frontier.aws import AwsFrontier, backoff, counts
 from sqspider.frontier.aws.aside import ASIDE_SECONDS
 from sqspider.frontier.aws.attributes import s
 from sqspider.frontier.aws.client import Call
 from sqspider.frontier.aws.counts import QUIET_SECONDS
 from sqspider.frontier.aws.crawl_rows import CRAWLS, MAX_ROW_BYTES
-from sqspider.frontier.aws.crawls import KEPT_MARKS
 from sqspider.frontier.aws.items import PARKED_SHARDS
+from sqspider.frontier.aws.runs import KEPT_MARKS
 from sqspider.frontier.aws.sweep import RESUMED_SECONDS
+from sqspider.frontier.shares import Ask, Most, Portion, Spend, Spent
 from sqspider.message import encode_message
 from sqspider.record import Status
 from tests.frontier.kit import (
     A_LITTLE,
+    DONE,
     GONE,
     VISIBILITY,
     assert_counts_are_exact,
@@ -476,42 +479,73 @@ async def test_removing_the_default_crawl_leaves_loose_records_and_their_sums(st
 # Shares.
 
 
+def ask(store: AwsStore, worker: str = "one", *, most: int = 10, wanted: int = 4) -> Ask:
+    return Ask(run="r", most=Most(most), worker_id=worker, wanted=wanted, until=store.clock() + 600)
+
+
 async def test_what_was_spent_is_counted_once_though_its_answer_was_lost(store: AwsStore, proxy: FaultProxy) -> None:
     frontier, other = await store.open_in(proxy.environment), await store.open()
-    until = store.clock() + 60
-    assert await frontier.share("r", most=10, worker_id="one", spent=0, wanted=4, until=until) == 4
-    lose, lost = lost_once("UpdateItem", "share r")
+    await frontier.share([ask(store)])
+    await frontier.enqueue([Entry(url=url("p"))])
+    claim = await win(frontier, delivery := await take_one(frontier))
+    lost: list[str] = []
 
     async def lose_to_another(
-        proxy: FaultProxy, action: str, document: faults.Document, forward: faults.Forward
+        _: FaultProxy, action: str, document: faults.Document, forward: faults.Forward
     ) -> faults.Answer:
-        had = len(lost)
-        answer = await lose(proxy, action, document, forward)
-        if len(lost) > had:  # and somebody else writes before it is tried again
-            assert await other.share("r", most=10, worker_id="two", spent=0, wanted=1, until=until) == 1
-        return answer
+        answer = await forward(document)
+        if lost or action != "BatchExecuteStatement" or '"marks"' not in document["Statements"][0]["Statement"]:
+            return answer
+        lost.append(action)  # and somebody else writes before it is tried again
+        assert (await other.share([ask(store, "two", wanted=1)]))[0].pages == 1
+        return faults.Answer(0, {})
 
     proxy.fault = lose_to_another
-    assert await frontier.share("r", most=10, worker_id="one", spent=4, wanted=4, until=until) == 4
-    assert len(lost) == 1
-    assert await other.share("r", most=10, worker_id="two", spent=1, wanted=9, until=until) == 1
+    end = Finish(claim=claim, delivery=delivery, outcome=DONE, spends=(Spend("r", 1),))
+    assert await frontier.finish([end]) == [True]
+    assert lost
+    row = (await other.runs(["r"]))["r"]
+    assert (row.all_spent, {name: share.pages for name, share in row.shares.items()}) == (
+        Spent(1, DONE.bytes),
+        {"one": 3, "two": 1},
+    )
+
+
+async def test_what_aws_was_too_busy_to_count_is_counted_with_the_next(
+    store: AwsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frontier = await store.open()
+    await frontier.share([ask(store)])
+    await frontier.enqueue([Entry(url=url(name)) for name in "pq"])
+    deliveries = await take(frontier, 2)
+    claims = [await win(frontier, each, claim=each.message_id) for each in deliveries]
+    ends = [
+        Finish(claim=claim, delivery=each, outcome=DONE, spends=(Spend("r", 1),))
+        for claim, each in zip(claims, deliveries, strict=True)
+    ]
+
+    async def busy(*_: object) -> None:
+        raise FrontierBusyError("throttled")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(frontier, "_change_runs", busy)
+        assert await frontier.finish(ends[:1]) == [True]
+    assert (await frontier.runs(["r"]))["r"].all_spent == Spent()
+    assert await frontier.finish(ends[1:]) == [True]
+    assert (await frontier.runs(["r"]))["r"].all_spent.pages == 2
 
 
 async def test_a_run_shared_by_many_at_once_is_never_more_than_its_most(store: AwsStore) -> None:
     handles = [await store.open() for _ in range(4)]
-    until = store.clock() + 600
-    spent = [0] * len(handles)
+    left: Counter[int] = Counter()
 
-    async def spend(worker: int) -> None:
-        just = 0
-        while mine := await handles[worker].share(
-            "r", most=100, worker_id=f"w{worker}", spent=just, wanted=5, until=until
-        ):
-            spent[worker] += mine
-            just = mine
+    async def take_some(worker: int) -> None:
+        for wanted in range(1, 9):
+            (portion,) = await handles[worker].share([ask(store, f"w{worker}", most=20, wanted=wanted)])
+            left[worker] = portion.pages
 
-    await asyncio.gather(*map(spend, range(len(handles))))
-    assert sum(spent) == 100
+    await asyncio.gather(*map(take_some, range(len(handles))))
+    assert left.total() == 20
     item = (await handles[0]._table.read(["share r"]))["share r"]
     assert len(item["marks"]["S"].split()) == KEPT_MARKS
 
@@ -525,10 +559,9 @@ async def test_whatever_becomes_of_the_answers_all_is_done_once(store: AwsStore,
     proxy.fault, proxy.chance = faults.ALL[name], 0.4
     for version in range(6):
         assert await frontier.save_crawl(replace(NEWS, version=version, created_at=float(version)))
-    spent = mine = 0
-    while mine := await frontier.share("r", most=30, worker_id="one", spent=mine, wanted=3, until=store.clock() + 60):
-        spent += mine
-    assert spent == 30
+    for wanted in range(1, 12):
+        (portion,) = await frontier.share([ask(store, wanted=wanted)])
+        assert portion == Portion(min(wanted, 10), Spent(), 0)
     sites = {f"host{i}.example": [f"https://host{i}.example/a/"] for i in range(30)}
     assert await frontier.add_seeds(NEWS.ref, sites)
     await frontier.enqueue(of(NEWS, *range(12)))

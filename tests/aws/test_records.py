@@ -346,24 +346,21 @@ async def test_sums_cost_a_write_and_nothing_more(store: AwsStore) -> None:
         assert [call.action for call in calls] == ["UpdateItem"]
 
 
-@pytest.mark.parametrize(("has_budget", "seconds"), [(False, host_rows.FLUSH_SECONDS), (True, host_rows.SOON_SECONDS)])
-async def test_sums_of_a_host_wait_for_a_write_to_ride_along_with(
-    store: AwsStore, has_budget: bool, seconds: float
-) -> None:
-    """They are written by themselves after a while, sooner where others count on them; and with any other change."""
+async def test_sums_of_a_host_wait_for_a_write_to_ride_along_with(store: AwsStore) -> None:
+    """They are written by themselves after a while; and with any other change."""
     frontier, looker = await store.open(), await store.open()
     await frontier.enqueue(entries(2, host=HOST))
     deliveries = await take(frontier, 2)
 
     async def finish(delivery: Delivery) -> None:
         claim = await win(frontier, delivery, claim=delivery.message_id)
-        await frontier.finish([Finish(claim=claim, delivery=delivery, outcome=DONE, has_budget=has_budget)])
+        await frontier.finish([Finish(claim=claim, delivery=delivery, outcome=DONE)])
 
     async def written() -> int:
         return (await looker.hosts([HOST]))[HOST].done
 
     await finish(deliveries[0])
-    for past, number in ((seconds - 1, 0), (1 + A_LITTLE, 1)):
+    for past, number in ((host_rows.FLUSH_SECONDS - 1, 0), (1 + A_LITTLE, 1)):
         await store.elapse(past)
         await frontier.flush()
         assert await written() == number

@@ -96,7 +96,7 @@ async def test_a_crawl_that_is_removed_while_a_page_is_under_way_is_no_fault(
             await until(asked.is_set)
             await frontier.remove_crawl(crawl.ref)
             removed.set()
-            await until(lambda: worker.tally.pages or any(line["event"] == "stale_claim" for line in lines))
+            await until(lambda: worker.tally.done or any(line["event"] == "stale_claim" for line in lines))
     assert "internal_error" not in {line["event"] for line in lines}
     assert not await records_of(frontier)
 

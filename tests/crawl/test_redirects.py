@@ -22,6 +22,7 @@ from sqspider.export import row_of
 from sqspider.frontier import Ends, Entry, FrontierSettings, Taking, Turned, TurningFrontier
 from sqspider.frontier.memory import MemoryFrontier
 from sqspider.frontier.memory.store import MemoryStore
+from sqspider.frontier.shares import Ask, Portion
 from sqspider.host import HostRow
 from sqspider.message import Message
 from sqspider.politeness import BEGIN_SECONDS, MAX_HOPS, Politeness, Postponed
@@ -515,10 +516,10 @@ async def test_what_ends_while_a_limit_is_looked_up_leaves_room_if_it_is_no_page
     async with opened() as frontier:
         share = frontier.share
 
-        async def after_all_in_hand_has_ended(*run: Any, **wanted: Any) -> int:
+        async def after_all_in_hand_has_ended(asks: Sequence[Ask]) -> list[Portion]:
             while (await frontier.counts()).by_status[Status.PROCESSING]:
                 await asyncio.sleep(0.001)
-            return await share(*run, **wanted)
+            return await share(asks)
 
         monkeypatch.setattr(frontier, "share", after_all_in_hand_has_ended)
         await crawl(frontier, [host.url], AT_HOME, msgspec.structs.replace(OPTIONS, max_pages=8))

@@ -300,8 +300,6 @@ FREE = HostRow(host=HOST)
     [
         ({}, {}, True),
         ({}, {"delay_seconds": 1.0}, False),
-        ({}, {"host_pages": 10}, False),
-        ({}, {"host_bytes": 10}, False),
         ({}, {"obey_robots": True}, False),
         ({"is_paused": True}, {}, False),
         ({"is_blocked": True}, {}, False),
@@ -359,8 +357,6 @@ async def test_a_url_is_free_once_its_robots_txt_is_known(frontier: Frontier) ->
         ({"penalty_seconds": 4.0, "trouble": Reason.TIMEOUT, "penalty_since": 2e9}, {}, 4.0),
         ({}, {"delay_seconds": 0.0}, None),
         ({}, {"per_host": 2}, None),
-        ({}, {"host_pages": 10}, None),
-        ({}, {"host_bytes": 10}, None),
         ({}, {"obey_robots": True}, None),
         ({"is_paused": True}, {}, None),
         ({"is_blocked": True}, {}, None),

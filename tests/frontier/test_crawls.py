@@ -14,6 +14,7 @@ from sqspider.crawl_row import Crawl, CrawlRef, Limits, State
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Deferral, Delivery, Entry, Frontier, LostReason, Taking, Won
 from sqspider.frontier.port import TurningFrontier
+from sqspider.frontier.shares import Ask, Most
 from sqspider.frontier.sqlite.check import check_file
 from sqspider.frontier.values import Ends
 from sqspider.message import encode_message
@@ -300,7 +301,8 @@ async def test_who_remembers_what_is_recorded_forgets_it_when_a_crawl_goes(front
 
 async def test_clearing_removes_crawls_and_seeds_and_shares(frontier: Frontier) -> None:
     until = frontier.now() + 60
-    assert await frontier.share("r", most=3, worker_id="one", spent=0, wanted=3, until=until) == 3
+    ask = Ask(run="r", most=Most(3), worker_id="one", wanted=3, until=until)
+    assert (await frontier.share([ask]))[0].pages == 3
     await made(frontier, NEWS)
     await frontier.add_seeds(NEWS.ref, {"example.com": ()})
     await frontier.enqueue(of(NEWS, "p"))
@@ -309,7 +311,7 @@ async def test_clearing_removes_crawls_and_seeds_and_shares(frontier: Frontier) 
     assert await frontier.crawls() == []
     assert await frontier.seeds(NEWS.ref, ["example.com"]) == {}
     assert (await frontier.counts(crawl="news")).total == 0
-    assert await frontier.share("r", most=3, worker_id="two", spent=0, wanted=3, until=until) == 3
+    assert (await frontier.share([replace(ask, worker_id="two")]))[0].pages == 3
     await made(frontier, NEWS)
     assert await frontier.enqueue(of(NEWS, "p")) == [True]
 
@@ -552,17 +554,3 @@ async def test_a_turn_takes_urls_of_several_crawls(frontier: Frontier, store: St
     won: Sequence[str] = [each.claim.url for each in taken if each.claim is not None]
     assert sorted(won) == [f"@news {url('p')}", f"@shop {url('p')}"]
     assert len(taken) == 3
-
-
-# Shares.
-
-
-async def test_a_run_is_shared_exactly(frontier: Frontier, other: Frontier, store: Store) -> None:
-    until = frontier.now() + 60
-    assert await frontier.share("r", most=10, worker_id="one", spent=0, wanted=6, until=until) == 6
-    assert await other.share("r", most=10, worker_id="two", spent=0, wanted=6, until=frontier.now() + VISIBILITY) == 4
-    assert await other.share("other", most=10, worker_id="two", spent=0, wanted=6, until=until) == 6
-    assert await frontier.share("r", most=10, worker_id="one", spent=6, wanted=6, until=until) == 0
-    await store.elapse(VISIBILITY + 1)  # the other one is dead
-    assert await frontier.share("r", most=10, worker_id="one", spent=0, wanted=6, until=until) == 4
-    assert await frontier.share("r", most=10, worker_id="one", spent=4, wanted=6, until=until) == 0

@@ -22,6 +22,7 @@ from sqspider import retry
 from sqspider.crawl_row import Crawl
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Entry, FrontierBusyError, FrontierUnavailableError
+from sqspider.frontier.shares import Run, run_of
 from sqspider.host import with_orders
 from sqspider.record import DEFAULT_CRAWL, Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope, host_of
@@ -87,6 +88,7 @@ class Plan:
     bad_messages: int
     reopens: int = 0  # times that some of what is known is asked for once more
     takes: float = 0.0  # seconds that who takes a worker's pages deals with one, at most; 0: nobody takes any
+    host_pages: int | None = None  # that are fetched of each host
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -131,9 +133,12 @@ class Plan:
         quick = r.choice((0, 0, 0.02, 0.1))  # so short a delay that a worker keeps a host for several requests
         reopens = r.choice((0, 0, 0, 1, 2))
         takes = r.choice((0, 0, 0, 1, 90))  # longer than a lease, too
+        host_pages = r.choice((None, None, None, 3))
         # A table that is cleared long after the start, amid late answers, shows what is known of those, and nothing new.
         reopens = 0 if plan.clears else reopens
-        return replace(plan, delay=quick or plan.delay, reopens=reopens, takes=takes)
+        # Nor is it told what was fetched before that.
+        host_pages = None if plan.clears else host_pages
+        return replace(plan, delay=quick or plan.delay, reopens=reopens, takes=takes, host_pages=host_pages)
 
     @classmethod
     def small(cls, seed: int) -> Plan:
@@ -214,6 +219,7 @@ class History:
             delay_seconds=plan.delay,
             per_host=plan.per_host,
             obey_robots=plan.obeys_robots,
+            host_pages=plan.host_pages,
         )
         self.witness.crawl_settings = self.settings
         self.alive: dict[str, Process] = {}
@@ -433,6 +439,7 @@ class History:
         await self._look_at_queue()
         for host in self.world.hosts.values():
             self._look_at_requests(host)
+        await self._look_at_budgets(records)
         self._look_at_recovery()
 
     def _most_visits_for_nearer_ways(self, url: str) -> int:
@@ -478,6 +485,8 @@ class History:
                 is_as_it_is = self._was_away(host, 60.0, robots=True)
             case Reason.HOST_BLOCKED:
                 is_as_it_is = host.name in self.blocked
+            case Reason.HOST_PAGE_LIMIT:
+                is_as_it_is = self.plan.host_pages is not None  # and see ``_look_at_budgets``
             case Reason.CRASHED:
                 is_as_it_is = url in self.world.poison or self._was_killed_with(url)
             case Reason.TOO_MANY_REDIRECTS:
@@ -574,6 +583,24 @@ class History:
             level = [] if depth == DEEPEST else [url for url in dict.fromkeys(below) if url not in depths]
             depths |= dict.fromkeys(level, depth + 1)
         return depths
+
+    async def _look_at_budgets(self, records: dict[str, UrlRecord]) -> None:
+        """Of no host more is fetched than its budget, each URL counted once; and all of it, where one was blocked."""
+        if self.plan.host_pages is None:
+            return
+        # On AWS what a worker ended in its last moment is not counted.
+        is_exact = self.engine_name != "aws" or not (self.kills.done or self.witness.failures)
+        crawls = {crawl.name: crawl.ref for crawl in await self.looker.crawls()}
+        for name in self.world.hosts:
+            of_host = [record for record in records.values() if record.host == name]
+            good = [r for r in of_host if r.status is Status.DONE or (r.kept is not None and r.kept.good is not None)]
+            if is_exact and len(good) > self.plan.host_pages:
+                self.say("more than its budget", f"{name} {len(good)}")
+            run = run_of(crawls.get(DEFAULT_CRAWL), name)
+            spent = (await self.looker.runs([run])).get(run, Run()).spent
+            are_blocked = any(r.outcome and r.outcome.reason is Reason.HOST_PAGE_LIMIT for r in of_host)
+            if spent > self.plan.host_pages or (are_blocked and spent < self.plan.host_pages):
+                self.say("less or more than its budget is spent", f"{name} {spent}")
 
     async def _look_at_sums(self, records: dict[str, UrlRecord]) -> None:
         finals = [record.outcome for record in records.values() if record.outcome is not None]

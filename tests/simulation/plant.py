@@ -99,6 +99,11 @@ PLANTS: Final[dict[str, Change]] = {
         "if self._generation != self._frontier.generation:",
         "if self._generation > self._frontier.generation:",
     ),
+    # Shares
+    "spent with the end": Change(MEMORY, "            if run in self._store.runs:  #", "            if not run:  #"),
+    "shares of others": Change(
+        "frontier/shares.py", "others = sum(share.pages for share in shares.values())", "others = 0"
+    ),
     # Hosts
     "delay": Change(
         "host.py",

@@ -12,6 +12,7 @@ from sqspider.crawl_settings import CrawlSettings
 from sqspider.explain import Explanation, Fate, NotKnownError, Terms, explanation_of
 from sqspider.frontier import Entry, Frontier, RobotsRow
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
+from sqspider.frontier.shares import Ask, Most, Spent, run_of
 from sqspider.host import HostRow, RobotsAccess
 from sqspider.record import Outcome, Reason, Status
 from sqspider.scope import folders_of
@@ -164,10 +165,14 @@ async def test_robots_txt_is_told_by_its_line(
 
 
 async def test_a_budget_that_is_used_up_is_told(frontier: Frontier) -> None:
-    delivery = await take_one(frontier)
-    await finish_one(frontier, await win(frontier, delivery), delivery, DONE)
+    run, spent = run_of(None, "e.com"), Spent(1, 100)
+    await frontier.share([Ask(run=run, most=Most(1), worker_id="one", wanted=0, until=0.0, before=spent)])
     found = await told(frontier, "http://e.com/x", host_pages=1)
     assert decided(found) == (Fate.BLOCKED, "budget", Reason.HOST_PAGE_LIMIT)
+    assert decided(await told(frontier, "http://e.com/x", host_bytes=100))[2] is Reason.HOST_BYTE_LIMIT
+    assert (await told(frontier, "http://other.e.com/x", host_pages=1, scope=Scope.ANY)).fate is Fate.FETCHED
+    news = Terms(CrawlSettings(scope=Scope.ANY, host_pages=1), Crawl(name="news", id="abc"))
+    assert (await told(frontier, "http://e.com/x", news)).fate is Fate.FETCHED, "each crawl has its own"
     assert (await told(frontier, "http://e.com/x", host_pages=2)).fate is Fate.FETCHED
 
 

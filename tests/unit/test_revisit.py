@@ -13,6 +13,7 @@ ONE = Outcome(status=Status.DONE, http_status=200, bytes=5, digest="sha256:01", 
 TWO = msgspec.structs.replace(ONE, digest="sha256:02", title="Two")
 MOVED = Outcome(status=Status.DONE, http_status=301, redirect_to="https://example.com/there")
 DOWN = Outcome(status=Status.FAILED, reason=Reason.TIMEOUT)
+FORBIDDEN = Outcome(status=Status.BLOCKED, reason=Reason.ROBOTS)
 ETAG, DATE = '"v1"', "Mon, 30 Nov 2026 12:00:00 GMT"
 BOTH = (("ETag", ETAG), ("Last-Modified", DATE))
 
@@ -69,9 +70,29 @@ def test_who_wants_the_whole_asks_for_it() -> None:
     kept = at_reopening(Kept(etag=ETAG, last_modified=DATE, changes=3, changed_at=1.0), ONE, if_changed=False)
     assert kept == Kept(changes=3, changed_at=1.0, good=ONE)
     assert conditions_of(kept) == ()
-    assert at_reopening(None, DOWN, if_changed=True) is None
+    assert at_reopening(None, FORBIDDEN, if_changed=True) is None
     assert conditions_of(None) == conditions_of(Kept(etag=ETAG)) == ()
     assert conditions_of(Kept(etag=ETAG, good=replace(ONE, truncated=True))) == (), "a limit may be another one by now"
+
+
+@pytest.mark.parametrize(
+    ("ends", "was_counted"),
+    [
+        ([FORBIDDEN], False),
+        ([DOWN], True),
+        ([ONE], True),
+        ([DOWN, FORBIDDEN], True),
+        ([ONE, DOWN, FORBIDDEN], True),
+        ([DOWN, ONE, FORBIDDEN], True),
+        ([FORBIDDEN, DOWN, FORBIDDEN, FORBIDDEN], True),
+    ],
+)
+@pytest.mark.parametrize("if_changed", [False, True])
+def test_what_was_fetched_once_says_so_ever_after(ends: list[Outcome], was_counted: bool, if_changed: bool) -> None:
+    kept = None
+    for end in ends:
+        kept = at_reopening(after_visit(kept, end, (), NOW), end, if_changed=if_changed)
+    assert (kept is not None and kept.was_counted) is was_counted
 
 
 @pytest.mark.parametrize(

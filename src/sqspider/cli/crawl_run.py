@@ -35,6 +35,7 @@ from sqspider.cli.worker import run_worker, worker_for
 from sqspider.crawl_row import Crawl, State
 from sqspider.export import export_rows
 from sqspider.frontier import Counts, Frontier
+from sqspider.frontier.shares import Spent
 from sqspider.log import get_logger
 from sqspider.orders.order import Order, Prepared
 from sqspider.orders.start import Start
@@ -42,7 +43,7 @@ from sqspider.record import DEFAULT_CRAWL, Status
 from sqspider.revisit import Revisit
 from sqspider.web.fetch import Fetcher
 from sqspider.work.crawl_orders import crawl_named
-from sqspider.work.limits import limit_reached
+from sqspider.work.limits import limit_reached, spent_of
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode
 
@@ -350,7 +351,8 @@ class CrawlRun:
         goes_on = f"`{go_on(self._shared, name)}` goes on with {them}"
         why = "stopped" if self._was_stopped else "the limit is reached" if self._options.max_pages else "ended"
         crawl = await crawl_named(frontier, name)  # as it is now
-        reached = await limit_reached(frontier, crawl, frontier.now()) if crawl else None
+        spent = await spent_of(frontier, crawl) if crawl else Spent()
+        reached = await limit_reached(frontier, crawl, spent, frontier.now()) if crawl else None
         if crawl is not None and crawl.state is not State.RUNNING:
             why = f"the crawl {name} is {crawl.state.value}"
         elif reached is not None:

@@ -190,11 +190,13 @@ def crawl_options(scope: Scope) -> Callable[[Any], Any]:
         "How much of a host",
         click.option(
             "--host-pages", type=within(bounds["host_pages"]), metavar="N",
-            help="Fetch at most so many pages of a host. A redirect counts as one.",
+            help="Fetch at most so many pages of a host in this crawl. A redirect counts as one, a URL once for all "
+            "of its visits.",
         ),
         click.option(
             "--host-bytes", type=within(bounds["host_bytes"]), metavar="N",
-            help="Read at most so many bytes of a host.",
+            help="Fetch no more of a host in this crawl when so many bytes were read. What is under way then comes on "
+            "top: one page, as a rule.",
         ),
         click.option(
             "--max-repeats", type=within(bounds["max_repeats"]), metavar="N",
@@ -212,15 +214,15 @@ limit_options = section(
     "How much in all, over all of its runs",
     click.option(
         "--limit-pages", type=within(Limits.ranges["pages"]), metavar="N",
-        help="Rest when so many pages were fetched, redirects not counted. Looked at every two seconds, as the next "
-        "three: what is fetched until then comes on top.",
+        help="Rest when so many pages were fetched, redirects not counted. No more are, by however many workers.",
     ),
     click.option(
-        "--limit-bytes", type=within(Limits.ranges["bytes"]), metavar="N", help="Rest when so many bytes were read."
+        "--limit-bytes", type=within(Limits.ranges["bytes"]), metavar="N",
+        help="Rest when so many bytes were read. What is under way then comes on top: one page, as a rule.",
     ),
     click.option(
         "--limit-seconds", type=within(Limits.ranges["seconds"]), metavar="SECONDS",
-        help="Rest so long after the crawl was made.",
+        help="Rest so long after the crawl was made. Looked at every two seconds, as the next one.",
     ),
     click.option(
         "--limit-dollars", type=within(Limits.ranges["dollars"]), metavar="N",

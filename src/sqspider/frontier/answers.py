@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from sqspider.crawl_row import Crawl, CrawlRef
+from sqspider.frontier.shares import Spent, by_run
 from sqspider.frontier.values import ClaimRequest, Counts, Entry, Finish, Hold, Lost, LostReason, Retry, Won
 from sqspider.host import sums_of
 from sqspider.message import Message
@@ -72,7 +73,10 @@ def saved_crawl(known: Crawl | None, crawl: Crawl) -> Crawl | None:
     was_read = (crawl.id, crawl.version) if crawl.version else None
     if (None if known is None else (known.id, known.version)) != was_read:
         return None
-    return msgspec.structs.replace(crawl, version=crawl.version + 1)
+    version, counted_since = crawl.version + 1, 0 if known is None else known.counted_since
+    if known is not None and crawl.limits.are_counted and not known.limits.are_counted:
+        counted_since = version
+    return msgspec.structs.replace(crawl, version=version, counted_since=counted_since)
 
 
 def is_current(ref: CrawlRef, known: Crawl | None) -> bool:
@@ -319,6 +323,19 @@ def counts_of(sums: Mapping[str, int]) -> Counts:
         bytes=sums.get("bytes", 0),
         redirects=sums.get("redirects", 0),
     )
+
+
+def spent_by_run(finishes: Iterable[Finish]) -> dict[str, dict[str, Spent]]:
+    """What claims that were finished have spent, by run and by worker."""
+    return by_run(
+        (spend.run, Spent(spend.pages, _bytes_of(finish.outcome)), finish.claim.worker_id)
+        for finish in finishes
+        for spend in finish.spends
+    )
+
+
+def _bytes_of(outcome: Outcome) -> int:
+    return 0 if outcome.unchanged else outcome.bytes
 
 
 def host_sums(finishes: Iterable[Finish]) -> dict[str, dict[str, float]]:

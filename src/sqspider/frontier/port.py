@@ -12,6 +12,7 @@ from typing import Protocol
 
 from sqspider.crawl_row import Crawl, CrawlRef
 from sqspider.figures import Point, Sample
+from sqspider.frontier.shares import Ask, Portion, Run, Spent
 from sqspider.frontier.values import (
     NONE_BARRED,
     Bill,
@@ -111,7 +112,9 @@ class Work(_Shared, Protocol):
     async def finish(self, finishes: Sequence[Finish]) -> list[bool]:
         """End claims: links recorded and queued, then the record final, then the message deleted. Where a nearer way
         was found since the claim, ``outlinks`` say what is recorded. (AWS: what had too many redirects by the way
-        before is false.)
+        before is false.) What it ``spends`` goes over from its worker's share to what is spent, as
+        :func:`sqspider.frontier.shares.after` has it: with the record (AWS: right after it; dying between the two
+        leaves it in the share, which runs out).
 
         False where a later claim was made or the record is final: then the record does not change,
         and the message is left to come back; that links were recorded (AWS records them first) does
@@ -161,7 +164,7 @@ class Crawls(_Shared, Protocol):
         the version is one more then. False where it has changed meanwhile: read it again."""
 
     async def remove_crawl(self, ref: CrawlRef, on_removed: Callable[[int], None] = lambda _: None) -> int:
-        """Remove a crawl: its row, its records and their messages, its seeds, its sums; how many records.
+        """Remove a crawl: its row, its records and their messages, its seeds, its sums, its runs; how many records.
 
         The row goes first: whatever dies half-way, messages of what is left name a crawl that is not known, and end.
         Doing it again, with the same ``ref``, goes on; until it is done no crawl of its name can be made
@@ -189,14 +192,19 @@ class Crawls(_Shared, Protocol):
     async def unpark(self, ref: CrawlRef) -> int:
         """Make visible what was put aside of a crawl; how many, where that is known."""
 
-    async def share(self, run: str, *, most: int, worker_id: str, spent: int, wanted: int, until: float) -> int:
-        """Share what a run may take among its workers: how much of it this one may spend until a moment.
+    async def share(self, asks: Sequence[Ask]) -> list[Portion]:
+        """Share what runs may take among workers: how much of each this one may spend until a moment.
 
-        ``spent``: what it has spent of its share since it last asked; ``wanted``: as much it would have, and what it
-        has left it gives back thereby. One atomic write of the run's row, by :func:`sqspider.frontier.shares.shared`:
-        all that is spent and shared out is never more than ``most``. What a worker had that died is free again when
-        its ``until`` is over; so whoever lives asks again before that, and spends nothing of its share after it.
+        Atomic per run, by :func:`sqspider.frontier.shares.shared`: all that is spent and shared out is never more than
+        the most. What a worker spends, :meth:`Work.finish` says. What it had that died is free again when its
+        ``until`` is over; so whoever lives asks again before that, and spends nothing of its share after it.
         """
+
+    async def free(self, run: str, spent: Spent) -> None:
+        """Of what was spent so much is put back, and counts no more; nothing happens where there is no such run."""
+
+    async def runs(self, names: Sequence[str]) -> dict[str, Run]:
+        """The rows of some runs; those that nobody has asked for a share are left out."""
 
 
 class Hosts(_Shared, Protocol):

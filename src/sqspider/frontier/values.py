@@ -12,6 +12,7 @@ import msgspec
 
 from sqspider.crawl_row import CrawlRef
 from sqspider.crawl_settings import CrawlSettings
+from sqspider.frontier.shares import Spend
 from sqspider.host import Exit, HostRow, Passage, RobotsAccess
 from sqspider.message import BadBody, Message
 from sqspider.record import Kept, Outcome, Reason, Status, record_key
@@ -177,7 +178,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     links: tuple[Entry, ...] = ()
     kept: Kept | None = None  # for the next visit
     outlinks: Outlinks | None = None  # in a crawl with a limit of depth: for when a nearer way is found
-    has_budget: bool = False  # what it adds to its host's sums is waited for: its crawl takes so much of a host
+    spends: tuple[Spend, ...] = ()  # where it is counted, of the share that the claim's worker has there
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):

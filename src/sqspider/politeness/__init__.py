@@ -1,4 +1,4 @@
-"""Whether and when a host may be asked for something: orders, budgets, robots.txt, slots, trouble.
+"""Whether and when a host may be asked for something: orders, robots.txt, slots, trouble.
 
 Three verbs, for pages, sitemaps and robots.txt alike: :meth:`Politeness.judge` (may it be fetched at all?),
 :meth:`Politeness.turn` (when?), :meth:`Politeness.fetch` (now: enter the host, begin, fetch, leave, learn). None of
@@ -24,7 +24,6 @@ from sqspider.host import HostRow, Passage, delay_for
 from sqspider.host_trouble import PATIENCE, Patience, Stage
 from sqspider.message import Message
 from sqspider.politeness.agent import Agent as Agent
-from sqspider.politeness.budgets import Budgets, has_budget
 from sqspider.politeness.entering import BEGIN_SECONDS as BEGIN_SECONDS
 from sqspider.politeness.entering import PROBE_POLL_SECONDS as PROBE_POLL_SECONDS
 from sqspider.politeness.entering import PROMPT_SECONDS as PROMPT_SECONDS
@@ -92,7 +91,6 @@ class Politeness:
         self._request_seconds = request_seconds
         self._linger_seconds = linger_seconds
         self._rows = HostRows(frontier, clock)
-        self._budgets = Budgets(frontier, clock)
         self._turns = Turns(frontier, self._rows, clock=clock, linger_seconds=linger_seconds)
         self._permissions = Permissions(
             frontier, self._rows, self.own, clock=clock, rng=rng, pause_until=self.pause_until,
@@ -121,10 +119,10 @@ class Politeness:
     async def judge(
         self, message: Message, agent: Agent | None = None, *, is_page: bool = True
     ) -> Blocked | Postponed | Awaited | None:
-        """Whether a URL may be fetched; ``None`` is yes, and then :meth:`release` says that it has ended.
+        """Whether a URL may be fetched; ``None`` is yes.
 
         Where its robots.txt is asked for here it is to be judged again when that is known. A sitemap is no page: it
-        has no slot, takes no budget and is in no trap, and what does not last is said by :meth:`fetch`.
+        has no slot and is in no trap, and what does not last is said by :meth:`fetch`.
         """
         row = await self._row_of(message)
         if row.is_blocked:
@@ -138,7 +136,7 @@ class Politeness:
             return by_robots
         if isinstance(by_robots, Postponed):  # what kept us from robots.txt may rest the host
             return await self._judge_rest(message, await self._rows.row(row.host)) or by_robots
-        return by_robots or await self._budgets.take(message)
+        return by_robots
 
     async def _row_of(self, message: Message) -> HostRow:
         near = self._clock() + NEAR_SECONDS
@@ -165,7 +163,7 @@ class Politeness:
         """Whether a URL may be asked for at once, as far as is known here. It reads only: amid a turn."""
         settings, agent = message.settings, agent or self.own
         row = self._rows.copy_of(host_of(message.url))
-        if row is None or agent.network.is_down or has_budget(settings):
+        if row is None or agent.network.is_down:
             return False
         if row.is_paused or row.is_blocked or row.rest_until > self._clock() or delay_for(row, settings) > 0:
             return False
@@ -176,7 +174,7 @@ class Politeness:
         turns, or there is more to be asked first. It reads only: amid a turn."""
         settings, now, agent = message.settings, self._clock(), agent or self.own
         row = host_trouble.as_of(row, now)
-        if agent.network.is_down or has_budget(settings) or settings.per_host > 1:
+        if agent.network.is_down or settings.per_host > 1:
             return None
         if row.is_paused or row.is_blocked or row.rests or row.rest_until > now:
             return None
@@ -191,10 +189,6 @@ class Politeness:
     def forgo(self, permission: Permission) -> None:
         """Nothing is asked by it."""
         self._permissions.leave_along(permission, requested_at=permission.asked_at)
-
-    def release(self, message: Message) -> None:
-        """A URL that :meth:`judge` let through has ended."""
-        self._budgets.release(message)
 
     # When?
 

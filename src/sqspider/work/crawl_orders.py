@@ -11,7 +11,7 @@ from sqspider.crawl_row import Crawl, CrawlRef
 from sqspider.frontier import Crawls
 
 # What is written while a crawl runs, or as an order is seen through, and is none itself.
-_NO_ORDERS = ("version", "seeds", "seeds_version", "widening")
+_NO_ORDERS = ("version", "seeds", "seeds_version", "counted_since", "widening")
 
 
 class ChangedMeanwhileError(RuntimeError):

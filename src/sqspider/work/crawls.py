@@ -27,13 +27,15 @@ import msgspec
 from sqspider.crawl_row import Crawl, CrawlRef, State
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Clock, Frontier
+from sqspider.frontier.shares import Spent
 from sqspider.log import get_logger
 from sqspider.message import Message
 from sqspider.politeness import Agent, Politeness
 from sqspider.redact import redact
 from sqspider.work.allowed import NotAllowedError
+from sqspider.work.budgets import has_budget
 from sqspider.work.fetchers import Agents
-from sqspider.work.limits import limit_reached
+from sqspider.work.limits import limit_reached, spent_of
 
 COPY_SECONDS: Final = 2.0  # that copies are good for
 UNKNOWN_SECONDS: Final = 1.0  # between two looks for crawls that are not known
@@ -54,6 +56,7 @@ class Known(NamedTuple):
 
     message: Message
     agent: Agent
+    is_bounded: bool  # so much is taken of it, or of its host: see ``budgets``
 
 
 class Unfit(enum.Enum):
@@ -79,6 +82,8 @@ class _Copy(NamedTuple):
     agent: Agent | None  # none: it is barred
     why: str = ""  # if so
     limit: str = ""  # that it has reached
+    spent: Spent = Spent()  # of its limits
+    is_bounded: bool = False
 
     @property
     def rests(self) -> bool:
@@ -112,7 +117,7 @@ class CrawlRows:
         if self._is_for_others(message):
             return None
         if ref is None:
-            return Known(message, self._agents.own)
+            return Known(message, self._agents.own, has_budget(message.settings))
         copy = self._copies.get(ref)
         if copy is None or copy.agent is None or copy.rests or not self._is_fresh(COPY_SECONDS):
             return None
@@ -150,6 +155,11 @@ class CrawlRows:
         """The row of a message's crawl, as it was read last."""
         copy = self._copies.get(message.crawl) if message.crawl is not None else None
         return copy.crawl if copy is not None else None
+
+    def spent_before(self, message: Message) -> Spent:
+        """What was taken of its crawl's limits before anybody was asked for a share, where that is so still."""
+        copy = self._copies.get(message.crawl) if message.crawl is not None else None
+        return copy.spent if copy is not None else Spent()
 
     def note_put_aside(self, ref: CrawlRef, _: object = None) -> None:
         """A message of a crawl was put aside: it comes back when its crawl is seen to run after this."""
@@ -214,15 +224,17 @@ class CrawlRows:
 
     async def _copied(self, row: Crawl, delay: float) -> _Copy:
         before = self._copies.get(row.ref)
-        limit = await self._limit_reached(row)
+        spent = await spent_of(self._frontier, row) if row.state is State.RUNNING else Spent()
+        limit = await self._limit_reached(row, spent)
         if before is not None and before.crawl == row and before.agent is not None:
             settings = before.settings
             if settings.delay_seconds != delay:
                 settings = msgspec.structs.replace(row.settings, delay_seconds=delay)
-            return before._replace(settings=settings, limit=limit)
+            return before._replace(settings=settings, limit=limit, spent=spent)
         settings = msgspec.structs.replace(row.settings, delay_seconds=delay, seed=None)
+        is_bounded = has_budget(settings) or row.limits.are_counted
         try:
-            return _Copy(row, settings, self._agents.agent_of(row.identity), limit=limit)
+            return _Copy(row, settings, self._agents.agent_of(row.identity), "", limit, spent, is_bounded)
         except NotAllowedError as error:
             await self._tell(row, str(error), its_urls=BARRED_WORDS)
             return _Copy(row, settings, None, str(error), limit)
@@ -255,9 +267,11 @@ class CrawlRows:
 
     # Limits.
 
-    async def _limit_reached(self, row: Crawl) -> str:
+    async def _limit_reached(self, row: Crawl, spent: Spent) -> str:
         """Which of its limits a crawl that runs has reached; empty: none."""
-        reached = await limit_reached(self._frontier, row, self._clock()) if row.state is State.RUNNING else None
+        if row.state is not State.RUNNING:
+            return ""
+        reached = await limit_reached(self._frontier, row, spent, self._clock())
         if reached is None:
             return ""
         await self._tell(row, reached.told_of(row.name))
@@ -304,6 +318,4 @@ def others_wait(number: int) -> float:
 def _known(copy: _Copy, agent: Agent, message: Message) -> Known:
     if message.settings is not copy.settings:
         message = msgspec.structs.replace(message, settings=copy.settings)
-    return Known(message, agent)
-
-
+    return Known(message, agent, copy.is_bounded)

@@ -27,10 +27,11 @@ from sqspider.frontier import (
     Retry,
     Won,
 )
+from sqspider.frontier.shares import Spend
 from sqspider.log import get_logger
-from sqspider.politeness.budgets import has_budget
 from sqspider.record import Outcome, Reason, status_for
 from sqspider.revisit import after_visit, revisit_of
+from sqspider.work.budgets import Budgets
 from sqspider.work.desk import Desk, Done
 from sqspider.work.hand import Hand, Visit, on_its_way
 from sqspider.work.holding import Holding, Take
@@ -54,6 +55,7 @@ class Endings:
         desk: Desk,
         hand: Hand,
         memories: Memories,
+        budgets: Budgets,
         *,
         first_retry_seconds: float,
         clock: Clock,
@@ -63,12 +65,12 @@ class Endings:
     ) -> None:
         self.tally = Tally()
         self.unended: dict[str, Delivery] = {}  # by receipt
-        self.crawl: str | None = None  # whose pages are counted; none: all
         self.under_way = 0  # ends that are not answered yet
         self._frontier = frontier
         self._desk = desk
         self._hand = hand
         self._memories = memories
+        self._budgets = budgets
         self._first_retry_seconds = first_retry_seconds
         self._clock = clock
         self._rng = rng
@@ -195,10 +197,10 @@ class Endings:
             links=end.links,
             kept=after_visit(claim.kept, end.outcome, headers, self._clock()),
             outlinks=end.outlinks,
-            has_budget=has_budget(visit.message.settings),
+            spends=self._budgets.spends(visit, end.outcome),
         )
         ended = self._desk.finish(Done(finish, end.visited))
-        self._hand_in(visit, ended, partial(self._finished, end))
+        self._hand_in(visit, ended, partial(self._finished, end, finish.spends))
 
     def end_in_error(self, visit: Visit) -> None:
         """A fault of ours in a visit: the URL is tried again, or failed by that. Without a claim it comes back."""
@@ -287,7 +289,7 @@ class Endings:
         if not visit.ending:
             self._hand.release(visit)
 
-    def _finished(self, end: End, visit: Visit, answer: bool | StoreError) -> None:
+    def _finished(self, end: End, spends: Sequence[Spend], visit: Visit, answer: bool | StoreError) -> None:
         claim, outcome, visited = visit.claim, end.outcome, end.visited
         assert claim is not None
         if isinstance(answer, StoreError):
@@ -299,8 +301,9 @@ class Endings:
             return
         self._end_delivery(visit)
         crawl = visit.message.crawl_name
-        again = revisit_of(claim.kept, outcome) if claim.visit else None
-        self.tally.add_finished(crawl, outcome, is_of_run=self.crawl in (None, crawl), again=again)
+        is_again = claim.visit > 0 and self._budgets.crawl in (None, crawl)
+        self.tally.add_finished(crawl, outcome, again=revisit_of(claim.kept, outcome) if is_again else None)
+        self._budgets.settle(spends)
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
         self._memories.suspects.discard(visit.message.key)
         self._memories.recorded.add(visit.message.key, claim.depth)

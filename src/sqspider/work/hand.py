@@ -16,6 +16,7 @@ from sqspider.url import host_of
 from sqspider.work.gate import Gate
 from sqspider.work.large_bodies import Space
 from sqspider.work.lines import Lines
+from sqspider.work.purse import Place
 from sqspider.work.suspects import OneAtATime
 from sqspider.work.waiting import WaitingRoom
 
@@ -53,6 +54,12 @@ class Visit:
         self.is_over = False  # its end is with the frontier, or it needs none
         self.is_in_error = False  # a fault of ours broke it off
         self.ending = 0  # calls that are not answered yet, and one who takes its page
+        self.places: list[Place] = []  # of what there is so much of in all
+
+    def give_back_places(self) -> None:
+        """What it has in hand of its crawl's and its host's pages is free again, or was spent."""
+        while self.places:
+            self.places.pop().purse.in_hand -= 1
 
 
 def on_its_way(message: Message, claim: Won) -> Message:
@@ -153,10 +160,8 @@ class Hand:
         """What it was judged by holds no more: it begins anew."""
         self.lines.step_out(visit)
         self.leave_gate(visit)
-        if visit.is_judged:
-            visit.is_judged = False
-            self._politeness.release(visit.message)
-        visit.turn_at = None
+        visit.give_back_places()
+        visit.is_judged, visit.turn_at = False, None
 
     def let_go(self, visit: Visit) -> None:
         """A visit is over: nobody stands behind it until its end is written, by which it is released."""

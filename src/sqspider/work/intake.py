@@ -20,7 +20,7 @@ from sqspider.message import BadBody, Message
 from sqspider.politeness import PROBE_POLL_SECONDS, Politeness
 from sqspider.record import DEFAULT_CRAWL
 from sqspider.url import is_cut
-from sqspider.work.allowance import Allowance
+from sqspider.work.budgets import Budgets
 from sqspider.work.crawls import CrawlRows, Known
 from sqspider.work.desk import Desk, Wishes
 from sqspider.work.endings import Endings
@@ -31,6 +31,7 @@ from sqspider.work.waiting import ROOM
 
 MAX_BACKOFF_SECONDS: Final = 30.0
 RUNNERS_A_CLAIM_AHEAD: Final = 4
+OTHERS_SECONDS: Final = 1.0  # between two looks whether others have left something of a run's limit
 CRAWL_LOOK_SECONDS: Final = 1.0  # between two looks whether a crawl is over, while there is more of others
 
 log = get_logger(__name__)
@@ -55,13 +56,13 @@ class Intake:
         endings: Endings,
         hand: Hand,
         memories: Memories,
+        budgets: Budgets,
         crawls: CrawlRows,
         options: WorkerOptions,
         *,
         clock: Clock,
         stopping: asyncio.Event,
         lease_needed: float,
-        allowance: Allowance | None,
     ) -> None:
         self._frontier = frontier
         self._desk = desk
@@ -71,12 +72,12 @@ class Intake:
         self._hand = hand
         self._waiting = hand.waiting
         self._memories = memories
+        self._budgets = budgets
         self._crawls = crawls
         self._options = options
         self._clock = clock
         self._stopping = stopping
         self._lease_needed = lease_needed
-        self._allowance = allowance
         self._crawl: str | None = None  # with whose end it is enough; none: with that of all
         self._timer: asyncio.TimerHandle | None = None  # for what is claimed ahead
         self._is_held_up = False  # what was claimed ahead found no runner: none is until one was free
@@ -91,7 +92,9 @@ class Intake:
             try:
                 room = await self._room()
                 if room <= 0:
-                    return
+                    if not await self._waits_for_others(mode):
+                        return
+                    continue
                 if not await self._network_lets_in():
                     continue
                 await self._crawls.refresh()
@@ -131,7 +134,7 @@ class Intake:
     def _may_be_claimed(self, message: Message) -> bool:
         """Whether a URL can be asked for as soon as there is a runner. It only reads: amid a turn."""
         known = self._taken_up(message)
-        return known is not None and self._politeness.is_free(*known)
+        return known is not None and self._politeness.is_free(known.message, known.agent)
 
     def _passage_of(self, message: Message, row: HostRow) -> Passage | None:
         """With what a URL's host is entered as it is taken; none: it is taken at once. As :meth:`_may_be_claimed`."""
@@ -143,7 +146,8 @@ class Intake:
         key, memories = message.key, self._memories
         if is_cut(message.url) or key in memories.finished or key in memories.suspects:
             return None
-        return self._crawls.peek(message)
+        known = self._crawls.peek(message)
+        return None if known is None or known.is_bounded else known
 
     def start(self, taken: Taken, asked_at: float = 0.0) -> None:
         """Take a delivery in hand. ``asked_at``: when it was asked for, if its host was entered with that."""
@@ -223,6 +227,14 @@ class Intake:
             await self._hand.until(lambda: self._hand.changes > changes)  # noqa: B023 - it is waited for here
         return 0
 
+    async def _waits_for_others(self, mode: Mode) -> bool:
+        """Wait a moment for what others of the run have in hand, and may not spend; whether there is any."""
+        if self._stopping.is_set() or mode is Mode.ONCE or not self._budgets.may_become_free:
+            return False
+        if mode is Mode.UNTIL_EMPTY and await self._is_done(0):
+            return False
+        return not await self._politeness.pause_until(self._clock() + OTHERS_SECONDS)
+
     @property
     def _has_room(self) -> bool:
         """Whether it is worth while to take some, or time to look whether to stop."""
@@ -259,9 +271,7 @@ class Intake:
         most = self._options.max_bytes
         if most is not None and (await self._frontier.counts()).bytes >= most:
             return 0
-        if self._allowance is None:
-            return None
-        return await self._allowance.left(self._endings.tally, self._hand.of_crawl(self._crawl), wanted)
+        return await self._budgets.left_of_run(self._hand.of_crawl(self._crawl), wanted)
 
     # Enough.
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sqspider.crawl_row import Crawl
-from sqspider.frontier import Counts, Looking
+from sqspider.frontier import Counts, Crawls, Looking
+from sqspider.frontier.shares import Spent, run_of_crawl
 from sqspider.record import Status
+
+
+class Spending(Crawls, Looking, Protocol):
+    """What is asked of a frontier by who looks how much was taken."""
 
 
 class Reached(NamedTuple):
@@ -20,17 +25,30 @@ class Reached(NamedTuple):
         return f"{self.says}: its limit; `sqspider crawls set {crawl} --{self.option} N` raises it"
 
 
-async def limit_reached(frontier: Looking, row: Crawl, now: float) -> Reached | None:
-    """Which of its limits a crawl has reached, if any. Raises :class:`sqspider.frontier.FrontierError`."""
+async def spent_of(frontier: Spending, row: Crawl) -> Spent:
+    """What was taken of a crawl's limits of pages and bytes, if it has any. Raises
+    :class:`sqspider.frontier.FrontierError`."""
+    if not row.limits.are_counted:
+        return Spent()
+    name = run_of_crawl(row)
+    run = (await frontier.runs([name])).get(name)
+    if run is not None:
+        return run.all_spent
+    counts = await frontier.counts(crawl=row.name, roughly=True)  # nobody has taken any since it has these limits
+    return Spent(_pages(counts), counts.bytes)
+
+
+async def limit_reached(frontier: Looking, row: Crawl, spent: Spent, now: float) -> Reached | None:
+    """Which of its limits a crawl has reached, if any, that has spent so much. Raises
+    :class:`sqspider.frontier.FrontierError`."""
     limits = row.limits
     if limits.seconds is not None and now - row.created_at >= limits.seconds:
         return Reached(f"it was made {limits.seconds:g} seconds ago or more", "limit-seconds")
-    if limits.pages is not None or limits.bytes is not None:
-        counts = await frontier.counts(crawl=row.name, roughly=True)
-        if limits.pages is not None and (pages := _pages(counts)) >= limits.pages:
-            return Reached("1 page was fetched" if pages == 1 else f"{pages:,} pages were fetched", "limit-pages")
-        if limits.bytes is not None and counts.bytes >= limits.bytes:
-            return Reached(f"{counts.bytes:,} bytes were read", "limit-bytes")
+    if limits.pages is not None and spent.pages >= limits.pages:
+        says = "1 page was fetched" if spent.pages == 1 else f"{spent.pages:,} pages were fetched"
+        return Reached(says, "limit-pages")
+    if limits.bytes is not None and spent.bytes >= limits.bytes:
+        return Reached(f"{spent.bytes:,} bytes were read", "limit-bytes")
     if limits.dollars is not None:
         bill = await frontier.bill()
         if bill is not None and bill.dollars >= limits.dollars:

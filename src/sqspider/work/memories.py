@@ -7,12 +7,14 @@ from typing import Final
 
 from sqspider.crawl_settings import MAX_DEPTH
 from sqspider.frontier import Entry, Frontier, FrontierBusyError
+from sqspider.frontier.shares import Most, Spent
 from sqspider.work.cookie_wall import Promised
 
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
 NEVER: Final = MAX_DEPTH + 1  # a depth that no record has
 SUSPECTS: Final = 10_000  # URLs that may kill their workers, that are remembered
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
+USED_UP: Final = 10_000  # hosts whose budgets are, that are remembered
 
 
 class RecentUrls:
@@ -66,6 +68,27 @@ class Recorded:
         self._old.clear()
 
 
+class UsedUp:
+    """The latest runs of which nothing is left, and what was spent of them: that only grows. Bounded."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._spent: dict[str, tuple[Most, Spent]] = {}
+
+    def spent(self, run: str, most: Most) -> Spent | None:
+        """What was spent of a run; none: it is not known, or was of another most."""
+        known = self._spent.get(run)
+        return known[1] if known is not None and known[0] == most else None
+
+    def add(self, run: str, most: Most, spent: Spent) -> None:
+        if len(self._spent) >= self._size:
+            del self._spent[next(iter(self._spent))]
+        self._spent[run] = most, spent
+
+    def clear(self) -> None:
+        self._spent.clear()
+
+
 class Memories:
     """All that one worker remembers of records."""
 
@@ -73,6 +96,7 @@ class Memories:
         self.recorded = Recorded(seen_urls)  # links that need not be recorded again
         self.finished = RecentUrls(FINISHED_URLS)
         self.suspects = RecentUrls(SUSPECTS)
+        self.used_up = UsedUp(USED_UP)
         self.promised = Promised()  # cookies
         self._frontier = frontier
         self._generation = frontier.generation
@@ -111,5 +135,5 @@ class Memories:
         """What is remembered of records holds until they are cleared away."""
         if self._generation != self._frontier.generation:
             self._generation = self._frontier.generation
-            for memory in (self.recorded, self.finished, self.suspects):
+            for memory in (self.recorded, self.finished, self.suspects, self.used_up):
                 memory.clear()

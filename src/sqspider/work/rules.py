@@ -15,6 +15,7 @@ from sqspider.record import Reason
 from sqspider.scope import Blocked, Measure, cut_off
 from sqspider.url import MAX_URL_BYTES, is_cut
 from sqspider.web.fetch import Fetched
+from sqspider.work.budgets import Budgets
 from sqspider.work.crawls import BARRED_SECONDS, CrawlRows, Known, Later, Unfit, others_wait
 from sqspider.work.desk import Desk
 from sqspider.work.endings import Endings
@@ -40,6 +41,7 @@ class Rules:
         endings: Endings,
         hand: Hand,
         memories: Memories,
+        budgets: Budgets,
         *,
         clock: Clock,
     ) -> None:
@@ -50,6 +52,7 @@ class Rules:
         self._endings = endings
         self._waiting = hand.waiting
         self._memories = memories
+        self._budgets = budgets
         self._clock = clock
         self._for_others = 0  # messages that were put off for them
 
@@ -115,4 +118,6 @@ class Rules:
             measure = self.scopes.known(message) or await self.scopes.measure(message, ())
             if (cut := cut_off(message.url, message.depth, message.settings, measure)) is not None:
                 return cut
-        return await self._politeness.judge(message, visit.agent)
+        if (verdict := await self._politeness.judge(message, visit.agent)) is not None:
+            return verdict
+        return await self._budgets.take(visit, row, self._crawls.spent_before(message))

@@ -44,8 +44,9 @@ class Tally(Sums):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pages = 0  # fetched, redirects not counted, of the crawl that it ends with, if there is one
-        self.again: Counter[Revisit] = Counter()  # visits that were not the first, likewise
+        self.again: Counter[Revisit] = (
+            Counter()
+        )  # visits that were not the first, of the crawl that it ends with, if any
         self.dropped = 0  # messages of crawls that are gone
         self.in_flight = 0
         self.named: dict[str, Sums] = {}  # of crawls with a name of their own
@@ -85,13 +86,10 @@ class Tally(Sums):
             sums.fetches += 1
             sums.fetch_seconds += seconds
 
-    def add_finished(self, crawl: str, outcome: Outcome, *, is_of_run: bool, again: Revisit | None = None) -> None:
-        """A record has ended; ``is_of_run``: if it is a page, it is one of those that the run's limit counts;
-        ``again``: what came of a visit that was not the first."""
+    def add_finished(self, crawl: str, outcome: Outcome, *, again: Revisit | None = None) -> None:
+        """A record has ended; ``again``: what came of a visit that was not the first."""
         for sums in self._of(crawl):
             sums.finished[outcome.status] += 1
             sums.bytes += 0 if outcome.unchanged else outcome.bytes
-        is_page = outcome.status is Status.FAILED or (outcome.status is Status.DONE and not outcome.is_redirect)
-        self.pages += is_page and is_of_run
-        if again is not None and is_of_run:
+        if again is not None:
             self.again[again] += 1

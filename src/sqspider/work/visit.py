@@ -37,6 +37,7 @@ from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Politeness, 
 from sqspider.record import Outcome, Reason
 from sqspider.revisit import conditions_of
 from sqspider.scope import Blocked
+from sqspider.work.budgets import is_counted
 from sqspider.work.cookie_wall import TOO_LATE_AT_WALL, is_at_wall
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
@@ -145,7 +146,8 @@ class Visits:
 
     async def _end_unfetched(self, visit: Visit, blocked: Blocked) -> None:
         depth, reason, claim = visit.message.depth, blocked.reason, await self._endings.win(visit)
-        if claim and reason is Reason.DEPTH_LIMIT and claim.depth < depth:
+        by_host = reason in (Reason.HOST_PAGE_LIMIT, Reason.HOST_BYTE_LIMIT)
+        if claim and ((reason is Reason.DEPTH_LIMIT and claim.depth < depth) or (by_host and is_counted(visit))):
             self._judge_anew(visit)
         elif claim:
             self._endings.finish(visit, End(Outcome(status=reason.status, reason=reason, detail=blocked.detail)))

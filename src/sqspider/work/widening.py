@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from itertools import compress
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +14,7 @@ from sqspider.crawl_row import Crawl, Widening
 from sqspider.frontier import Frontier
 from sqspider.record import Status
 from sqspider.widening import SEEN_SECONDS, comes_back
+from sqspider.work.budgets import count_no_more
 from sqspider.work.crawl_orders import crawl_named
 
 
@@ -49,7 +51,9 @@ async def bring_back(frontier: Frontier, crawl: Crawl, on_step: Callable[[int], 
     for status in await may_return(frontier, crawl):
         async for batch in frontier.scan(status=status, crawl=crawl.name):
             if keys := [record.key for record in batch if comes_back(record, crawl)]:
-                returned[status] += sum(await frontier.reopen(keys))
+                done = set(compress(keys, await frontier.reopen(keys)))
+                await count_no_more(frontier, [record for record in batch if record.key in done])
+                returned[status] += len(done)
                 on_step(returned.total())
     await _note_done(frontier, crawl.name, crawl.widening)
     return Returned(returned[Status.DONE], returned[Status.BLOCKED])

@@ -27,8 +27,8 @@ from sqspider.message import decode_message
 from sqspider.politeness import Politeness
 from sqspider.web.fetch import AnyFetcher, Fetcher
 from sqspider.web.options import FetchOptions
-from sqspider.work.allowance import Allowance
 from sqspider.work.allowed import Allowed
+from sqspider.work.budgets import Budgets
 from sqspider.work.crawls import CrawlRows
 from sqspider.work.desk import STOP_MARGIN_SECONDS, CallDesk, Desk
 from sqspider.work.endings import Endings
@@ -111,11 +111,14 @@ class Worker:
         memories = Memories(frontier, options.seen_urls)
         lease_needed = options.lease_needed(self._fetch_seconds)
         self._hand = Hand(self._politeness, gate, clock, options.large_bodies)
+        session = f"{rng.getrandbits(64):016x}"
+        self._budgets = Budgets(frontier, memories, options, options.run or session, clock=clock)
         self._endings = Endings(
             frontier,
             self._desk,
             self._hand,
             memories,
+            self._budgets,
             first_retry_seconds=options.first_retry_seconds,
             clock=clock,
             rng=rng,
@@ -123,7 +126,17 @@ class Worker:
             take=take,
         )
         scopes = Scopes(frontier, crawls, clock=clock)
-        rules = Rules(crawls, scopes, self._politeness, self._desk, self._endings, self._hand, memories, clock=clock)
+        rules = Rules(
+            crawls,
+            scopes,
+            self._politeness,
+            self._desk,
+            self._endings,
+            self._hand,
+            memories,
+            self._budgets,
+            clock=clock,
+        )
         self._visits = Visits(
             frontier,
             self._politeness,
@@ -135,8 +148,6 @@ class Worker:
             stopping=self._stopping,
             lease_needed=lease_needed,
         )
-        session = f"{rng.getrandbits(64):016x}"
-        self._allowance = self._allowance_of(options, session)
         self._intake = Intake(
             frontier,
             self._desk,
@@ -144,27 +155,15 @@ class Worker:
             self._endings,
             self._hand,
             memories,
+            self._budgets,
             crawls,
             options,
             clock=clock,
             stopping=self._stopping,
             lease_needed=lease_needed,
-            allowance=self._allowance,
         )
         self._samples = Samples(frontier, clock)
         self._attendance = Attendance(frontier, options.worker_id, session, clock, self._politeness, crawls)
-
-    def _allowance_of(self, options: WorkerOptions, session: str) -> Allowance | None:
-        if options.max_pages is None:
-            return None
-        return Allowance(
-            self._frontier,
-            run=options.run or session,
-            most=options.max_pages,
-            worker_id=options.worker_id,
-            seconds=options.lease_seconds,
-            clock=self._clock,
-        )
 
     def _open_desk(self, store: Store, rng: random.Random, gate: Gate, only: str | None) -> Desk:
         frontier, options = self._frontier, self._options
@@ -215,7 +214,7 @@ class Worker:
         :class:`WorkerIdTakenError`, and whatever :class:`FrontierError` makes work impossible. Being cancelled stops
         it at once; the leases bring the work back.
         """
-        self._endings.crawl = crawl
+        self._budgets.crawl = crawl
         if not await self._attendance.begin():
             return
         try:
@@ -223,6 +222,7 @@ class Worker:
                 upkeep = [
                     group.create_task(keep_checking_in(self._attendance, self._samples, self.tally)),
                     group.create_task(keep_sweeping(self._frontier, self._options.sweep_seconds)),
+                    group.create_task(self._budgets.keep()),
                 ]
                 if self._endings.holding is not None:
                     upkeep.append(group.create_task(self._endings.holding.keep_prolonging()))
@@ -237,7 +237,7 @@ class Worker:
         finally:
             await self._close()
             self._agents.close()
-            await self._give_back_allowance()
+            await self._budgets.close()
             await self._attendance.end()
             await self._samples.leave_last(self.tally)
 
@@ -253,14 +253,17 @@ class Worker:
         try:
             async with asyncio.TaskGroup() as group:
                 crew = self._start_crew(group, min(self._options.concurrency, len(deliveries)))
+                upkeep = group.create_task(self._budgets.keep())
                 for delivery in deliveries:
                     self._intake.start(Taken(delivery=delivery, message=decode_message(delivery.body)))
                 await self._drain(crew)
+                upkeep.cancel()
         except BaseExceptionGroup as errors:
             raise fatal_one(errors) from None
         finally:
             timer.cancel()
         await self._close()
+        await self._budgets.close()
         await self._samples.leave_last(self.tally)
 
     def _begin_anew(self, deliveries: Sequence[Delivery]) -> None:
@@ -276,14 +279,6 @@ class Worker:
         await self._desk.close()
         await self._politeness.close()
         await self._desk.close()  # what that has ended goes by it
-
-    async def _give_back_allowance(self) -> None:
-        """For the others of the run; should that fail, it is theirs when its time is over."""
-        try:
-            if self._allowance is not None:
-                await self._allowance.give_back(self.tally)
-        except FrontierError as error:
-            log.warning("share_kept", error=str(error))
 
     # The crew.
 

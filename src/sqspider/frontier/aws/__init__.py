@@ -5,8 +5,8 @@ found again by its lease or by ``due_at``. A throttled, failed or unclear call i
 for a lost race.
 
 The operations of the port, by what they are about: ``records``, ``claims``, ``messages``, ``parking``, ``aside``,
-``dead_letters``, ``sweep``, ``crawl_rows``, ``crawls``, ``hosts``, ``robots``, ``counts``, ``points``, ``workers``,
-``clearing``. Below them:
+``dead_letters``, ``sweep``, ``crawl_rows``, ``crawls``, ``runs``, ``hosts``, ``robots``, ``counts``, ``points``,
+``workers``, ``clearing``. Below them:
 ``table`` and ``queue`` (batches), ``sums``, ``host_rows``, ``holds`` and ``doubts`` (what this process remembers),
 ``client`` (one call), ``transport`` (one request).
 """

@@ -47,6 +47,7 @@ from sqspider.frontier.aws.messages import Messages
 from sqspider.frontier.aws.nearing import ROUNDS, still_on, way_in
 from sqspider.frontier.aws.outgoing import Outgoing, delay_until
 from sqspider.frontier.aws.parking import is_parked, parked_until
+from sqspider.frontier.aws.runs import Runs
 from sqspider.frontier.aws.table import Statement, Written
 from sqspider.frontier.values import ClaimRequest, Entry, Finish, FrontierBusyError, Hold, Lost, LostReason, Retry, Won
 from sqspider.frontier.ways import Way, handed_on, is_by_way
@@ -93,7 +94,7 @@ class _Tried(NamedTuple):
     free: list[str]  # became so between the write and the read
 
 
-class Claims(Messages, CrawlRows):
+class Claims(Messages, CrawlRows, Runs):
     """Claims and their ends."""
 
     async def claim(
@@ -166,6 +167,7 @@ class Claims(Messages, CrawlRows):
             if not asked:
                 break
         over = [finish for finish, is_ended in zip(finishes, answers, strict=True) if is_ended]
+        await self._spend(over)
         try:
             await self.delete([finish.delivery for finish in over if finish.delivery is not None])
         except FrontierBusyError as error:  # they come back, are found finished, and go then
@@ -252,7 +254,7 @@ class Claims(Messages, CrawlRows):
     def _count_finish(self, finish: Finish, _: Item | None = None) -> None:
         self._sums.add(finish.claim.url, counted(Status.PROCESSING, finish.outcome.status, finish.outcome))
         for host, sums in host_sums([finish]).items():
-            self._host_rows.add_sums(host, sums, soon=finish.has_budget)
+            self._host_rows.add_sums(host, sums)
 
     async def retry(self, retries: Sequence[Retry]) -> list[bool]:
         now = self._clock()

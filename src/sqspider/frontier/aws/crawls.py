@@ -1,4 +1,4 @@
-"""What belongs to crawls beside their records: their seeds, the shares of runs; and how a crawl is removed."""
+"""What belongs to crawls beside their records: their seeds; and how a crawl is removed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from sqspider.frontier.aws.batches import batches, together
 from sqspider.frontier.aws.clearing import SEGMENTS
 from sqspider.frontier.aws.crawl_rows import CrawlRows
 from sqspider.frontier.aws.items import PARKED_SHARDS, QUEUED_SHARDS, is_record, key_of, record_of
-from sqspider.frontier.aws.table import READ_BATCH, WRITE_BATCH, mark_by
-from sqspider.frontier.shares import Run, decode_run, encode_run, shared
+from sqspider.frontier.aws.table import READ_BATCH, WRITE_BATCH
+from sqspider.frontier.shares import is_run_of
 from sqspider.frontier.values import FrontierError
 from sqspider.record import DEFAULT_CRAWL, split_key
 
 SEEDS_AT_ONCE: Final = 500  # sites whose seeds are under way at a time
 MAX_FOLDER_BYTES: Final = 300_000  # of one site, in one item: some five thousand folders
-KEPT_MARKS: Final = 16  # of the last who wrote a run's row
 
 
 class Crawls(CrawlRows):
-    """Seeds, shares, and the end of crawls."""
+    """Seeds, and the end of crawls."""
 
     async def add_seeds(self, ref: CrawlRef, sites: Mapping[str, Collection[str]]) -> bool:
         news = [await self._add_seeds(ref, dict(part)) for part in batches(list(sites.items()), SEEDS_AT_ONCE)]
@@ -60,45 +59,6 @@ class Crawls(CrawlRows):
         keys = {site: _seed_key(ref, site) for site in sites}
         return {site: texts(items[key], "folders") for site, key in keys.items() if key in items}
 
-    async def share(self, run: str, *, most: int, worker_id: str, spent: int, wanted: int, until: float) -> int:
-        """Written where nobody else has since it was read. Marks tell an own write whose answer was lost: it is made
-        once, or what was spent would be counted twice."""
-        key = key_of("share", run)
-        tried: dict[str, int] = {}  # by mark, what this worker would have
-        backoff = self.client.backoff("UpdateItem")
-        while True:
-            item = (await self._table.read([key])).get(key, {})
-            marks = text(item, "marks")
-            for mark in (marks or "").split():
-                if mark in tried:
-                    return tried[mark]
-            row, mine = shared(
-                decode_run(text(item, "row") or encode_run(Run())),
-                most=most,
-                worker_id=worker_id,
-                spent=spent,
-                wanted=wanted,
-                until=until,
-                now=self._clock(),
-            )
-            mark = mark_by(self._rng)
-            tried[mark] = mine
-            if await self._write_run(key, encode_run(row), marks, mark):
-                return mine
-            await backoff.wait("the shares of the run are changed by others all the time")
-
-    async def _write_run(self, key: str, row: str, before: str | None, mark: str) -> bool:
-        """Write a run's row, if the marks are those that were read."""
-        marks = " ".join([*(before or "").split(), mark][-KEPT_MARKS:])
-        values = {":row": s(row), ":marks": s(marks), **({} if before is None else {":before": s(before)})}
-        request: dict[str, Any] = {
-            "UpdateExpression": "SET #row = :row, #marks = :marks",
-            "ConditionExpression": "attribute_not_exists(#marks)" if before is None else "#marks = :before",
-            "ExpressionAttributeNames": {"#row": "row", "#marks": "marks"},
-            "ExpressionAttributeValues": values,
-        }
-        return await self._table.change("UpdateItem", key, request)
-
     async def remove_crawl(self, ref: CrawlRef, on_removed: Callable[[int], None] = lambda _: None) -> int:
         """Reads the whole table. Messages of the crawl that are in the queue end when they are received."""
         if not await self._begin_removal(ref):
@@ -109,8 +69,8 @@ class Crawls(CrawlRows):
         async def remove(items: list[Item]) -> None:
             nonlocal removed
             records = [item for item in items if is_record(item["url"]["S"]) and text(item, "crawl") == str(ref)]
-            seeds = [key for item in items if (key := item["url"]["S"]).startswith(f"seed {ref} ")]
-            keys = [*(item["url"]["S"] for item in records), *seeds]
+            keys = [key for item in items if _belongs(ref, key := item["url"]["S"])]
+            keys += [item["url"]["S"] for item in records]
             await together(self._table.delete_items(part) for part in batches(keys, WRITE_BATCH))
             if ref.name == DEFAULT_CRAWL:  # others' sums go as a whole
                 for record in map(record_of, records):
@@ -134,6 +94,12 @@ class Crawls(CrawlRows):
         await self._host_rows.raise_generation()  # before its name is free: the next one may have the same URLs
         await self._end_removal(ref)
         return removed
+
+
+def _belongs(ref: CrawlRef, key: str) -> bool:
+    """Whether it is the key of one of a crawl's seeds or runs."""
+    kind, _, name = key.partition(" ")
+    return key.startswith(f"seed {ref} ") or (kind == "share" and is_run_of(ref, name))
 
 
 def _seed_key(ref: CrawlRef, site: str) -> str:

@@ -36,7 +36,7 @@ T = TypeVar("T")
 CACHED_HOSTS: Final = 10_000
 LONGEST_TURN_SECONDS: Final = 0.2  # between two tries for a host that another worker changes, too
 FLUSH_SECONDS: Final = 60.0  # that sums of hosts wait for a write to ride along with, before they get one of their own
-SOON_SECONDS: Final = 2.0  # the same where others count on them: a host's budget
+SOON_SECONDS: Final = 2.0  # after which it is tried again, if that failed
 
 CHANGE_HOST: Final = (
     'UPDATE "{table}" SET "row" = ? SET "stamp" = ? SET "writers" = ?{mark} WHERE "url" = ? AND "stamp" = ?'
@@ -112,11 +112,10 @@ class HostRows:
         self._number = 0  # of its last write
         self.generation = 0  # of the table, as of the last :meth:`get`
 
-    def add_sums(self, host: str, sums: Mapping[str, float], *, soon: bool = False) -> None:
-        """Add what finished fetches add up to; written with the host's next change, or by :meth:`flush`. ``soon``:
-        others count on it."""
+    def add_sums(self, host: str, sums: Mapping[str, float]) -> None:
+        """Add what finished fetches add up to; written with the host's next change, or by :meth:`flush`."""
         self._sums[host].add(sums)
-        self._due_at = min(self._due_at, self._clock() + (SOON_SECONDS if soon else FLUSH_SECONDS))
+        self._due_at = min(self._due_at, self._clock() + FLUSH_SECONDS)
 
     def ride(self, host: str, change: HostChange[None]) -> None:
         """A change that nobody waits for: made with the host's next one, or by :meth:`flush`."""

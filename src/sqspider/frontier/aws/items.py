@@ -9,7 +9,7 @@
     counter N @NAME the same of another crawl's
     crawls          the rows of all crawls
     seed CRAWL SITE where a crawl's scope is measured from
-    share RUN       what the workers of a run have of its most pages
+    share RUN       what was taken of a run, a crawl, or a host in one, and what its workers have of the rest
     sweeper         who sweeps, until when
     generation      how often the table was cleared: it stays
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from sqspider.crawl_row import Crawl, CrawlRef
 from sqspider.frontier.answers import is_current, saved_crawl
 from sqspider.frontier.memory.part import Part, operation
-from sqspider.frontier.shares import Run, shared
+from sqspider.frontier.shares import Ask, Portion, Run, Spent, freed, shared
 from sqspider.frontier.values import Delivery
 
 
@@ -62,15 +62,18 @@ class Crawls(Part):
         return unparked
 
     @operation
-    def share(self, run: str, *, most: int, worker_id: str, spent: int, wanted: int, until: float) -> int:
-        row, mine = shared(
-            self._store.runs.get(run, Run()),
-            most=most,
-            worker_id=worker_id,
-            spent=spent,
-            wanted=wanted,
-            until=until,
-            now=self._clock(),
-        )
-        self._store.runs[run] = row
-        return mine
+    def share(self, asks: Sequence[Ask]) -> list[Portion]:
+        return [self._share_one(ask) for ask in asks]
+
+    def _share_one(self, ask: Ask) -> Portion:
+        self._store.runs[ask.run], portion = shared(self._store.runs.get(ask.run), ask, self._clock())
+        return portion
+
+    @operation
+    def free(self, run: str, spent: Spent) -> None:
+        if run in self._store.runs:
+            self._store.runs[run] = freed(self._store.runs[run], spent)
+
+    @operation
+    def runs(self, names: Sequence[str]) -> dict[str, Run]:
+        return {name: self._store.runs[name] for name in names if name in self._store.runs}

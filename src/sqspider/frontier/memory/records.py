@@ -21,9 +21,11 @@ from sqspider.frontier.answers import (
     not_current,
     prolonged,
     reopened,
+    spent_by_run,
 )
 from sqspider.frontier.memory.messages import Messages
 from sqspider.frontier.memory.part import operation
+from sqspider.frontier.shares import after
 from sqspider.frontier.values import ClaimRequest, Entry, Finish, Hold, Lost, Retry, Won
 from sqspider.frontier.ways import Consequence, Way, consequence, fallen, handed_on
 from sqspider.host import HostState, with_sums
@@ -142,6 +144,9 @@ class Records(Messages):
         ended = [finish for finish, is_ended in zip(finishes, answers, strict=True) if is_ended]
         for host, sums in host_sums(ended).items():
             self._store.change_host(host, functools.partial(_with_sums, sums=sums))
+        for run, spent in spent_by_run(ended).items():
+            if run in self._store.runs:  # it was cleared otherwise
+                self._store.runs[run] = after(self._store.runs[run], spent)
         return answers
 
     def _finish_one(self, finish: Finish) -> bool:

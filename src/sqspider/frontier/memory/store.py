@@ -20,7 +20,7 @@ from sqspider.figures import Sample
 from sqspider.frontier.answers import counted, counted_for, is_current, is_held, uncounted
 from sqspider.frontier.memory.journal import Journal, Kept
 from sqspider.frontier.memory.queue import MessageQueue
-from sqspider.frontier.shares import Run
+from sqspider.frontier.shares import Run, is_run_of
 from sqspider.frontier.values import Entry, Outlinks, QueueStats, RobotsRow, Won, WorkerRow
 from sqspider.frontier.ways import Way
 from sqspider.host import HostRow, HostState
@@ -150,7 +150,7 @@ class MemoryStore:
         return is_current(ref, self.crawls.get(ref.name))
 
     def remove_crawl(self, ref: CrawlRef) -> int:
-        """Forget a crawl, its records, messages, seeds and sums; how many records."""
+        """Forget a crawl, its records, messages, seeds, runs and sums; how many records."""
         if not self.is_known(ref):
             return 0
         del self.crawls[ref.name]
@@ -164,6 +164,8 @@ class MemoryStore:
                 del self.outlinks[key]
         for seed in [(of, site) for of, site in self.seeds if of == ref]:
             del self.seeds[seed]
+        for run in [name for name in self.runs if is_run_of(ref, name)]:
+            del self.runs[run]
         self.queue.forget(ref)
         self.generation += 1
         return len(keys)

@@ -18,6 +18,7 @@ from sqspider.frontier.sqlite.looking import Looking
 from sqspider.frontier.sqlite.messages import Messages
 from sqspider.frontier.sqlite.reopening import Reopening
 from sqspider.frontier.sqlite.robots import Robots
+from sqspider.frontier.sqlite.runs import Runs
 from sqspider.frontier.sqlite.sweep import Sweeps
 from sqspider.frontier.sqlite.turns import Turns
 from sqspider.frontier.sqlite.upkeep import Upkeep
@@ -25,7 +26,7 @@ from sqspider.frontier.values import Clock, FrontierSettings, Traits
 
 
 class SqliteFrontier(
-    Records, Reopening, Messages, Claims, Turns, Crawls, Hosts, Robots, Looking, Sweeps, Upkeep, Clearing
+    Records, Reopening, Messages, Claims, Turns, Crawls, Runs, Hosts, Robots, Looking, Sweeps, Upkeep, Clearing
 ):
     """The :class:`~sqspider.frontier.TurningFrontier` in a SQLite file. Made by :meth:`open`."""
 

@@ -30,6 +30,7 @@ from sqspider.frontier.sqlite.keys import with_keys
 from sqspider.frontier.sqlite.receipts import receipt_of
 from sqspider.frontier.sqlite.records import Held, held, is_there, record
 from sqspider.frontier.sqlite.rows import FRESH, NO_OUTCOME, NOT_YET, STATUS_NUMBERS, pack, pack_kept
+from sqspider.frontier.sqlite.runs import spend
 from sqspider.frontier.values import ClaimRequest, Delivery, Entry, Finish, Hold, Lost, Retry, Won
 from sqspider.frontier.ways import Way
 from sqspider.host import SUMS
@@ -214,6 +215,7 @@ def finish(transaction: Transaction, finishes: Sequence[Finish]) -> list[bool]:
     enqueue(transaction, chain(links, follow(transaction, judged)))
     sums = [{"host": host, **_NO_SUMS, **of_host} for host, of_host in host_sums(made.values()).items()]
     transaction.connection.executemany(ADD_TO_HOST, sums)
+    spend(transaction, made.values())
     # Every message of a finished URL has nothing more to say, copies too.
     if ended := [end.claim.url for end in made.values() if end.delivery is not None]:
         copies = transaction.connection.execute(DELETE_COPIES, (with_keys(ended),)).rowcount

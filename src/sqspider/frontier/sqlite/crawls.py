@@ -1,4 +1,4 @@
-"""The rows of crawls, their seeds and the shares of runs; what is put aside of a crawl, and how one is removed.
+"""The rows of crawls, and their seeds; what is put aside of a crawl, and how one is removed.
 
 A crawl's records are found by a look at all, step by step: an index by crawl would cost every crawl at every URL, and
 crawls are removed now and then.
@@ -16,7 +16,6 @@ import msgspec
 
 from sqspider.crawl_row import Crawl, CrawlRef, State, decode_crawl, encode_crawl
 from sqspider.frontier.answers import saved_crawl, uncounted
-from sqspider.frontier.shares import Run, decode_run, encode_run, shared
 from sqspider.frontier.sqlite.clock import raise_generation
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.errors import damaged
@@ -25,6 +24,7 @@ from sqspider.frontier.sqlite.of_crawl import RETURNED
 from sqspider.frontier.sqlite.receipts import receipt_of
 from sqspider.frontier.sqlite.records import is_there
 from sqspider.frontier.sqlite.rows import END_OF_TIME, NOT_YET, STATUSES, STEP, PackedOutcome, unpack
+from sqspider.frontier.sqlite.runs import remove_runs
 from sqspider.frontier.values import Delivery
 from sqspider.message import Message, decode_message
 from sqspider.record import DEFAULT_CRAWL
@@ -43,8 +43,6 @@ SEEDS: Final = """
 SELECT s.site, s.folder FROM json_each(:sites) AS e CROSS JOIN seed AS s ON s.crawl = :crawl AND s.site = e.value
 """
 ADD_SEED: Final = "INSERT INTO seed (crawl, site, folder) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-RUN: Final = "SELECT row FROM run WHERE name = ?"
-SAVE_RUN: Final = "INSERT INTO run (name, row) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET row = excluded.row"
 # A record's own message is put aside where it is a crawl's.
 PARK: Final = """
 UPDATE record NOT INDEXED SET queue = 3, visible_at = NULL, receives = 0, slot = NULL, slot_generation = NULL
@@ -118,23 +116,6 @@ class Crawls(Part):
     async def seeds(self, ref: CrawlRef, sites: Collection[str]) -> dict[str, frozenset[str]]:
         return await self._file.read(partial(_seeds, ref=ref, sites=sites))
 
-    async def share(self, run: str, *, most: int, worker_id: str, spent: int, wanted: int, until: float) -> int:
-        def work(transaction: Transaction) -> int:
-            found = transaction.connection.execute(RUN, (run,)).fetchone()
-            row, mine = shared(
-                decode_run(found[0]) if found else Run(),
-                most=most,
-                worker_id=worker_id,
-                spent=spent,
-                wanted=wanted,
-                until=until,
-                now=transaction.now,
-            )
-            transaction.connection.execute(SAVE_RUN, (run, encode_run(row)))
-            return mine
-
-        return await self._file.write(work)
-
     async def park(self, deliveries: Sequence[Delivery]) -> None:
         await self._file.write(partial(_park, deliveries=deliveries))
 
@@ -155,6 +136,8 @@ class Crawls(Part):
         if crawl is None:
             return 0
         while await self._file.write(partial(_remove_seeds, crawl=crawl)):
+            pass
+        while await self._file.write(partial(remove_runs, ref=ref)):
             pass
         after: int | None = 0
         while after is not None:

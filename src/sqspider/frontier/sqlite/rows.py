@@ -61,6 +61,7 @@ class _PackedKept(msgspec.Struct, frozen=True, array_like=True):
     last_modified: str | None
     changes: int
     good: tuple[bytes, bytes | None, str | None, str | None] | None  # packed; a digest is bytes or a text
+    has_failed: bool = False
 
 
 _packer = msgspec.msgpack.Encoder()
@@ -146,7 +147,7 @@ def pack_kept(kept: Kept | None) -> bytes | None:
         assert outcome is not None
         as_bytes, as_text = (None, digest) if isinstance(digest, str) else (digest, None)
         good = (outcome, as_bytes, as_text, redirect_to)
-    return _packer.encode(_PackedKept(kept.etag, kept.last_modified, kept.changes, good))
+    return _packer.encode(_PackedKept(kept.etag, kept.last_modified, kept.changes, good, kept.has_failed))
 
 
 def unpack_kept(packed: bytes | None, changed_at: float | None) -> Kept | None:
@@ -164,6 +165,7 @@ def unpack_kept(packed: bytes | None, changed_at: float | None) -> Kept | None:
         etag=values.etag,
         last_modified=values.last_modified,
         changes=values.changes,
+        has_failed=values.has_failed,
         changed_at=changed_at,
         good=good,
     )
