@@ -18,7 +18,7 @@ import msgspec
 
 from sqspider.crawl_row import Crawl, Limits
 from sqspider.explain import Explanation, Fate, Step, Terms, explanation_of
-from sqspider.frontier import Frontier
+from sqspider.frontier import Frontier, RobotsRow
 from sqspider.orders.start import Start
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import origin_of
@@ -53,7 +53,7 @@ class Link(NamedTuple):
 
     told: Explanation
     found_on: str  # the first page that has it
-    is_unasked: bool = False  # for its robots.txt would have to be asked first
+    is_unknown: bool = False  # its robots.txt is to be asked for first
 
     def as_json(self) -> dict[str, Any]:
         """For a program; these names do not change."""
@@ -189,12 +189,15 @@ async def _links_of(frontier: Frontier, pages: Iterable[Page], terms: Terms, sta
         return await explanation_of(frontier, url, terms._replace(found_on=followed[url]))
 
     links = {url: Link(await told(url), page) for url, page in followed.items()}
-    unknown = await _unknown_origins(frontier, terms, links.values())
-    asked = dict(islice(unknown.items(), MOST_ORIGINS))
+    asked = dict(islice((await _unknown_origins(frontier, terms, links.values())).items(), MOST_ORIGINS))
     await _ask_for_robots(frontier, terms, start, asked.values())
     for url, link in links.items():
-        if link.told.fate is Fate.FETCHED and (origin := origin_of(url)) in unknown:
-            links[url] = link._replace(told=await told(url)) if origin in asked else link._replace(is_unasked=True)
+        if link.told.fate is Fate.FETCHED and origin_of(url) in asked:
+            links[url] = link._replace(told=await told(url))
+    unknown = await _unknown_origins(frontier, terms, links.values())
+    for url, link in links.items():
+        if link.told.fate is Fate.FETCHED and origin_of(url) in unknown:
+            links[url] = link._replace(is_unknown=True)
     marked = (Link(_marked(url, terms), page) for url, page in nofollow.items() if url not in followed)
     return [*links.values(), *marked]
 
@@ -211,11 +214,15 @@ async def _unknown_origins(frontier: Frontier, terms: Terms, links: Iterable[Lin
     urls = {origin_of(link.told.url): link.told.url for link in links if link.told.fate is Fate.FETCHED}
     places = {origin: robots_place(url, terms.crawl) for origin, url in urls.items()}
     known = await frontier.robots(list(places.values()))
-    return {origin: url for origin, url in urls.items() if places[origin] not in known}
+    return {origin: url for origin, url in urls.items() if not _is_there(known.get(places[origin]))}
+
+
+def _is_there(row: RobotsRow | None) -> bool:
+    return row is not None and row.fetched_at > 0
 
 
 async def _ask_for_robots(frontier: Frontier, terms: Terms, start: Start, urls: Iterable[str]) -> None:
-    give_up_at = frontier.now() + TROUBLE_SECONDS
+    """Ask for robots.txt at some URLs' origins, once each: what meets trouble stays unknown, or waits."""
     async with (
         asking(
             frontier, start.fetch, terms.settings, clock=frontier.now, rng=random.Random(), stopping=asyncio.Event(),
@@ -224,4 +231,4 @@ async def _ask_for_robots(frontier: Frontier, terms: Terms, start: Start, urls: 
         asyncio.TaskGroup() as group,
     ):  # fmt: skip
         for url in urls:
-            group.create_task(asker.judge(url, give_up_at))
+            group.create_task(asker.judge(url, frontier.now()))

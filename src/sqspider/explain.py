@@ -302,12 +302,12 @@ async def _robots_step(frontier: Explainable, url: str, terms: Terms, now: float
         return Step("robots.txt", f"that of {origin} is not known: it is asked for first{unasked}")
     said = ruled(KnownRules(row, _rules(row.body, token), 0), url, token, now=now, grace_seconds=_GRACE_SECONDS)
     old = "" if row.expires_at > now else f"; it is asked for anew, for it was fetched at {iso(row.fetched_at)}"
-    old = "; fetched just now" if fetched else f"{old}{unasked}"
+    how = "; asked for just now" if fetched else f"{old}{unasked}"
     if isinstance(said, float):
-        return Step("robots.txt", f"that of {origin} cannot be had: {row.detail}{unasked}", Fate.WAITS)
+        return Step("robots.txt", f"that of {origin} cannot be had: {row.detail}{how}", Fate.WAITS)
     if said is not None:
-        return _blocked("robots.txt", said._replace(detail=f"{said.detail}{old}"))
-    return Step("robots.txt", f"allows {token} to fetch it{old}")
+        return _blocked("robots.txt", said._replace(detail=f"{said.detail}{how}"))
+    return Step("robots.txt", f"allows {token} to fetch it{how}")
 
 
 @lru_cache(maxsize=32)  # for who asks about all links of a page

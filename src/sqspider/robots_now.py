@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Final
 
 import msgspec
 
@@ -22,8 +21,6 @@ from sqspider.work.allowed import Allowed, NotAllowedError
 from sqspider.work.asker import asking
 from sqspider.work.fetchers import robots_place
 from sqspider.work.secrets import Secrets
-
-WAIT_SECONDS: Final = 10.0  # for a host that is to be left alone for a while
 
 
 async def robots_now(
@@ -50,7 +47,7 @@ async def robots_now(
             copy, fetch, settings, clock=frontier.now, rng=random.Random(), stopping=asyncio.Event(), crawl=crawl,
             allowed=allowed, secrets=secrets,
         ) as asker:  # fmt: skip
-            why = await asker.judge(url, now + WAIT_SECONDS)
+            why = await asker.judge(url, now)  # one try; a delay that ends soon is waited for
     except NotAllowedError as error:
         return str(error)
     row = (await copy.robots([place])).get(place)

@@ -135,7 +135,7 @@ def _group_of(link: Link) -> Group:
         return link.told.fate, step.rule, "it was looked at just now"
     if step is not None:
         return link.told.fate, step.rule, step.says
-    if link.is_unasked:
+    if link.is_unknown:
         return (
             Fate.FETCHED,
             "robots.txt",
