@@ -37,7 +37,7 @@ async def robots_now(
     why it was not. None: the frontier's copy holds, or there is no need of it. Raises :class:`FrontierError`."""
     place, host, now = robots_place(url, crawl), host_of(url), frontier.now()
     kept = (await frontier.robots([place])).get(place)
-    if not settings.obey_robots or (kept is not None and kept.fetched_at and kept.expires_at > now):
+    if kept is not None and kept.fetched_at and kept.expires_at > now:
         return None
     copy = MemoryFrontier(MemoryStore(), FrontierSettings(), clock=frontier.now)
     await copy.save_hosts([_as_new((await frontier.hosts([host]))[host], settings)])

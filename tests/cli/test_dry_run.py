@@ -15,6 +15,8 @@ from typing import Final
 
 import pytest
 
+from sqspider import dry_run
+from sqspider.cli.main import run
 from tests.conftest import Run
 from tests.sites import Asked, Site
 
@@ -25,7 +27,7 @@ HERE: Final = ("--dry-run", "--allow-private", "--delay", "0")
 def site() -> Iterator[Site]:
     site = Site()
     links = "".join(f"<a href=/page/{number}>x</a>" for number in range(25))
-    odd = "<a rel=nofollow href=/no>x</a><a href=/private/x>x</a><a href=/old/1>x</a><a href=http://[bad>x</a><a href=/>x</a>"
+    odd = "<a rel=nofollow href=/no>x</a><a href=/private/x>x</a><a href=/private/%1b[31m>x</a><a href=/old/1>x</a><a href=http://[bad>x</a><a href=/>x</a>"
     site.bodies = {
         "/": (links + odd).encode(),
         "/robots.txt": b"User-agent: *\nDisallow: /private/\x1b[31m\nDisallow: /private/",
@@ -41,12 +43,13 @@ def test_a_person_is_told_by_fate_and_rule(
     done = sqspider("crawl", site.url, *HERE, "--exclude", "/old/")
     assert (done.returncode, done.stderr) == (0, "")
     page, total, *groups = done.stdout.split("\n", 2)
-    assert page == f"{site.url}: HTTP 200, text/html, 30 links"
-    assert total == "30 different links: 25 fetched, 1 blocked, 3 left out, 1 finished"
+    assert page == f"{site.url}: HTTP 200, text/html, 31 links"
+    assert total == "31 different links: 25 fetched, 2 blocked, 3 left out, 1 finished"
     heads = [line for line in groups[0].splitlines() if line and not line.startswith(" ")]
     assert [re.sub(r" +", " ", head) for head in heads] == [
         "fetched 25 no rule keeps them from that",
         "blocked 1 robots.txt line 3: Disallow: /private/",
+        r"blocked 1 robots.txt line 2: Disallow: /private/\u001b[31m",  # which a terminal would obey
         "left out 1 exclude: matches /old/",
         "left out 1 nofollow: the page marks the link so, or all of its links",
         "left out 1 URL: they are none that is crawled: 1 bad_url",
@@ -60,8 +63,8 @@ def test_a_person_is_told_by_fate_and_rule(
 def test_a_program_is_told_of_each_link(sqspider: Run, site: Site) -> None:
     done = sqspider("crawl", site.url, *HERE, "--json", "--depth", "0", "--crawl", "news")
     told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.stderr == f"{site.url}: HTTP 200, text/html, 30 links\n"
-    assert len(told) == 29
+    assert done.stderr == f"{site.url}: HTTP 200, text/html, 31 links\n"
+    assert len(told) == 30
     assert told[0] == {
         "url": f"{site.url}page/0", "crawl": "news", "fate": "left out", "rule": "depth", "reason": "depth_limit",
         "detail": "1 links from a seed, of at most 0", "steps": told[0]["steps"], "found_on": site.url,
@@ -128,7 +131,19 @@ def test_what_cannot_be_looked_at_is_named(sqspider: Run, site: Site) -> None:
         f"{site.url}none: failed: client_error: HTTP status 404",
         f"{site.url}private/x: blocked: robots: robots.txt line 3: Disallow: /private/",
     ]
+    done = sqspider("crawl", site.url, "nothing", *HERE)
+    assert (done.returncode, f"{site.url}: HTTP 200" in done.stdout) == (1, True)
     assert sqspider("crawl", "nothing", *HERE).returncode == 2
+
+
+def test_what_is_in_trouble_is_named(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dry_run, "TROUBLE_SECONDS", 0.1)
+    site.bodies["/robots.txt"] = (503, {})
+    assert run(["crawl", site.url, *HERE]) == 1
+    why = f"that of {site.url.rstrip('/')} cannot be had: HTTP status 503"
+    assert capsys.readouterr().err == f"{site.url}: not looked at: {why}\n"
 
 
 @pytest.mark.parametrize(
@@ -147,11 +162,13 @@ def test_what_cannot_be_looked_at_is_named(sqspider: Run, site: Site) -> None:
     ],
 )
 def test_what_makes_no_sense_with_it_is_refused(
-    sqspider: Run, tmp_path: Path, arguments: tuple[str, ...], says: str
-) -> None:
-    done = sqspider("crawl", "--dry-run", *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert says in " ".join(done.stderr.replace("\u2502", "").split())
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...],
+    says: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert run(["crawl", "--dry-run", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert (out, says in " ".join(err.split())) == ("", True), err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from tests.conftest import Run
+from tests.sites import Site
 
 CRAWL: Final = ("--delay", "0", "--scope", "host", "--depth", "1", "--exclude", "slow|huge|flaky", "--allow-private")
 
@@ -74,6 +75,17 @@ def test_robots_txt_is_asked_for_where_that_is_said(
     assert said("--fetch-robots", "--allow-private") == asked
     assert file.read_bytes() == before
     assert not (tmp_path / "other").exists()
+
+
+def test_what_a_stranger_wrote_is_shown_and_not_obeyed(sqspider: Run) -> None:
+    site = Site()
+    try:
+        site.bodies["/robots.txt"] = b"User-agent: *\nDisallow: /\x1b[31m\n"
+        sqspider("enqueue", site.url)
+        done = sqspider("explain", f"{site.url}%1b[31m", "--fetch-robots", "--allow-private")
+        assert r"* robots.txt   robots.txt line 2: Disallow: /\u001b[31m" in done.stdout
+    finally:
+        site.close()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from sqspider import dry_run
-from sqspider.crawl_row import Identity, Limits
+from sqspider.crawl_row import Crawl, Identity, Limits
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.dry_run import Look, Page, look_ahead
 from sqspider.explain import Fate
@@ -21,7 +21,7 @@ from sqspider.orders.start import start_of
 from sqspider.record import Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.work.options import WorkerOptions
-from tests.crawl.crawl_rows import OPTIONS, made, page, put_in, records_of, work
+from tests.crawl.crawl_rows import OPTIONS, changed, made, page, put_in, records_of, work
 from tests.sites import Answer, Asked, Site
 
 HOSTS: Final = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
@@ -140,9 +140,13 @@ async def test_only_the_first_pages_are_asked_for(host: Site) -> None:
 
 
 async def test_a_limit_of_the_whole_crawl_ends_no_look(host: Site) -> None:
-    host.bodies = {f"/{number}": b"" for number in range(3)}
-    look, _, _ = await looked(made, *(f"{host.url}{number}" for number in range(3)), limits=Limits(pages=1))
-    assert (len(look.pages), look.waiting) == (3, {})
+    async def reached(frontier: Frontier) -> Crawl:
+        await made(frontier, limits=Limits(seconds=1))
+        return await changed(frontier, created_at=1.0)
+
+    host.bodies = {"/": b""}
+    look, _, _ = await looked(reached, host.url)
+    assert (len(look.pages), look.waiting) == (1, {})
 
 
 @pytest.mark.parametrize(
@@ -164,6 +168,14 @@ async def test_links_marked_nofollow_are_told_of(
         **{f"{host.url}{name}": (Fate.FETCHED, None) for name in followed},
         **{f"{host.url}{name}": (Fate.LEFT_OUT, "nofollow") for name in left_out},
     }
+
+
+async def test_a_link_that_one_page_marks_and_another_does_not_is_followed(host: Site) -> None:
+    host.bodies = {"/1": b"<a rel=nofollow href=/a>a</a>", "/2": b"<a href=/a>a</a>"}
+    look, _, _ = await looked(made, f"{host.url}1", f"{host.url}2")
+    assert [(link.told.url, link.told.fate, link.found_on) for link in look.links] == [
+        (f"{host.url}a", Fate.FETCHED, f"{host.url}2")
+    ]
 
 
 async def test_what_is_no_url_is_counted_and_what_is_too_long_is_named(host: Site) -> None:

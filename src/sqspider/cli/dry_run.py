@@ -52,7 +52,6 @@ def told_ahead(
             "frontier: `sqspider crawls show NAME --toml` writes such a file of a crawl that is there."
         )
     options = to_worker_options(given, random_worker_id(random.Random()))
-    check_lease(options, start.fetch)
     with list_file.opened() as listed:
         seeding = Seeding(urls, listed, ListTold(list_file.path), assume_http=assume_http)
         if seeding.is_refused:
