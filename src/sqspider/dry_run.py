@@ -33,7 +33,7 @@ from sqspider.work.page import Visited, link_options
 from sqspider.work.worker import Mode, Worker
 
 MOST_ORIGINS: Final = 20  # of which robots.txt is asked for, beside those of the pages themselves
-TROUBLE_SECONDS: Final = 10.0  # that are waited for pages that are in trouble; for a delay it is as long as it takes
+TROUBLE_SECONDS: Final = 10.0  # in which pages that are in trouble may come; a delay is waited for as long as it takes
 LOOK_SECONDS: Final = 0.5  # between two looks whether they are
 
 
@@ -137,17 +137,11 @@ def _marked_nofollow(visited: Visited, links: tuple[str, ...]) -> tuple[str, ...
 
 
 async def _stop_in_trouble(frontier: Frontier, worker: Worker, terms: Terms) -> None:
-    """Stop a worker that does nothing any more but wait for what is in trouble."""
-    since = None
-    while True:
+    """Stop a worker that does nothing any more but wait for what is in trouble, when there was time for that."""
+    until = frontier.now() + TROUBLE_SECONDS
+    while frontier.now() < until or not (worker.trouble or await _are_in_trouble(frontier, terms)):
         await asyncio.sleep(LOOK_SECONDS)
-        if worker.trouble is None and not await _are_in_trouble(frontier, terms):
-            since = None
-        elif since is None:
-            since = frontier.now()
-        elif frontier.now() - since >= TROUBLE_SECONDS:
-            worker.stop()
-            return
+    worker.stop()
 
 
 async def _are_in_trouble(frontier: Frontier, terms: Terms) -> bool:
