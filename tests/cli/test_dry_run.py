@@ -60,6 +60,16 @@ def test_a_person_is_told_by_fate_and_rule(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_very_long_or_of_many_kinds_is_not_shown_whole(sqspider: Run, site: Site) -> None:
+    repeated = "".join(f"<a href={f'/r{number}' * 3}>x</a>" for number in range(23))
+    long = "".join(f"<a href=/{letter * number}>x</a>" for letter in "lm" for number in (1000, 3000))
+    site.bodies["/"] = (repeated + long).encode()
+    told = sqspider("crawl", site.url, *HERE, "--max-repeats", "2").stdout
+    assert max(map(len, told.splitlines())) < 220
+    assert told.count("occurs 3 times") == 18  # the largest are shown
+    assert told.endswith("\n… and 5 more by 5 other rules: --json lists all\n")
+
+
 def test_a_program_is_told_of_each_link(sqspider: Run, site: Site) -> None:
     done = sqspider("crawl", site.url, *HERE, "--json", "--depth", "0", "--crawl", "news")
     told = [json.loads(line) for line in done.stdout.splitlines()]

@@ -34,6 +34,7 @@ from sqspider.work.options import WorkerOptions
 MOST_SEEDS: Final = 10  # that are looked at
 MOST_URLS: Final = 20  # that a person is shown of those that share a fate, a rule and its words
 MOST_GROUPS: Final = 20  # of such
+MOST_CHARACTERS: Final = 200  # of a URL that a person is shown
 OF_RUNS: Final = ("max_pages", "with_sitemaps", "is_again", "older_than", "workers", "output")
 """What is said of a run that begins or goes on with a crawl, and has no meaning here."""
 
@@ -154,15 +155,18 @@ def _no_urls(pages: Iterable[Page]) -> dict[Group, int]:
 
 def _lines_of(groups: dict[Group, list[str]], numbers: dict[Group, int]) -> Iterator[str]:
     order = list(Fate)
-    in_order = sorted(numbers.items(), key=lambda item: (order.index(item[0][0]), -item[1]))
-    for group, number in in_order[:MOST_GROUPS]:
+    by_number = sorted(numbers.items(), key=lambda item: -item[1])
+    for group, number in sorted(by_number[:MOST_GROUPS], key=lambda item: order.index(item[0][0])):
         fate, rule, says = group
         words = says if says.startswith(rule) else f"{rule}: {says}"
         yield f"\n{fate.value:8} {number:>6,}  {printable(words)}"
         urls = groups.get(group, [])
-        yield from (f"  {url}" for url in urls[:MOST_URLS])
+        yield from (f"  {_shortened(url)}" for url in urls[:MOST_URLS])
         if len(urls) > MOST_URLS:
             yield f"  … and {len(urls) - MOST_URLS:,} more: --json lists all"
-    if len(in_order) > MOST_GROUPS:
-        rest = in_order[MOST_GROUPS:]
+    if rest := by_number[MOST_GROUPS:]:
         yield f"\n… and {sum(number for _, number in rest):,} more by {len(rest):,} other rules: --json lists all"
+
+
+def _shortened(url: str) -> str:
+    return url if len(url) <= MOST_CHARACTERS else f"{url[:MOST_CHARACTERS]}…"
