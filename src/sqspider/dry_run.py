@@ -95,9 +95,9 @@ async def look_ahead(
             await worker.run(Mode.UNTIL_EMPTY, crawl=crawl.name)
         finally:
             watching.cancel()
-    waiting = {
-        record.url: await _trouble_of(frontier, record, terms) for record in await _open_records(frontier, crawl)
-    }
+        ours = worker.trouble or "its turn has not come"
+    left = await _open_records(frontier, crawl)
+    waiting = {record.url: await _trouble_of(frontier, record, terms) or ours for record in left}
     return Look(pages, waiting, await _links_of(frontier, pages, terms, start))
 
 
@@ -155,12 +155,12 @@ async def _are_in_trouble(frontier: Frontier, terms: Terms) -> bool:
     return True
 
 
-async def _trouble_of(frontier: Frontier, record: UrlRecord, terms: Terms) -> str:
-    """What keeps a URL from being fetched now: its host or robots.txt, or what the last try met."""
+async def _trouble_of(frontier: Frontier, record: UrlRecord, terms: Terms) -> str | None:
+    """What keeps a URL from being fetched now: its host or robots.txt, or what the last try met; none: neither."""
     told, met = await explanation_of(frontier, record.url, terms), record.outcome
-    if told.decided is not None or met is None or met.reason is None:
-        return told.decided.says if told.decided is not None else "its turn has not come"
-    return f"{met.reason.value}: {met.detail}"
+    if told.decided is not None:
+        return told.decided.says
+    return f"{met.reason.value}: {met.detail}" if met is not None and met.reason is not None else None
 
 
 async def _open_records(frontier: Frontier, crawl: Crawl) -> list[UrlRecord]:

@@ -48,6 +48,9 @@ async def robots_now(
             allowed=allowed, secrets=secrets,
         ) as asker:  # fmt: skip
             why = await asker.judge(url, now)  # one try; a delay that ends soon is waited for
+            network = asker.agent.network
+            if network.is_down and network.reason is not None:
+                why = f"{network.reason.value}: {network.detail}"
     except NotAllowedError as error:
         return str(error)
     row = (await copy.robots([place])).get(place)

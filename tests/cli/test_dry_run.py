@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -154,6 +155,10 @@ def test_what_is_in_trouble_is_named(
     assert run(["crawl", site.url, *HERE]) == 1
     why = f"that of {site.url.rstrip('/')} cannot be had: HTTP status 503"
     assert capsys.readouterr().err == f"{site.url}: not looked at: {why}\n"
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and nobody listens
+        assert run(["crawl", site.url, *HERE, "--proxy", f"http://127.0.0.1:{held.getsockname()[1]}"]) == 1
+    assert f"{site.url}: not looked at: nothing can be asked (proxy_unusable: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,15 @@ async def test_a_network_that_fails_is_told(frontier: Frontier) -> None:
     assert words(found).startswith(f"that of {url.rstrip('/')} cannot be had: ")
 
 
+async def test_trouble_of_our_own_is_told(frontier: Frontier) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        fetch = msgspec.structs.replace(AT_HOME, proxy=f"http://127.0.0.1:{held.getsockname()[1]}")
+        found = await asked(frontier, "http://e.com/", fetch=fetch)
+    assert isinstance(found, str)
+    assert found.startswith("proxy_unusable: ")
+
+
 async def test_it_is_asked_for_as_whom_the_crawl_asks(
     frontier: Frontier, host: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
