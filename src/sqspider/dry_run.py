@@ -30,7 +30,7 @@ from sqspider.work.fetchers import robots_place
 from sqspider.work.holding import Held
 from sqspider.work.options import WorkerOptions
 from sqspider.work.page import Visited, link_options
-from sqspider.work.worker import Mode, Worker
+from sqspider.work.worker import Mode, Worker, fatal_one
 
 MOST_ORIGINS: Final = 20  # of which robots.txt is asked for, beside those of the pages themselves
 TROUBLE_SECONDS: Final = 10.0  # in which pages that are in trouble may come; a delay is waited for as long as it takes
@@ -90,11 +90,13 @@ async def look_ahead(
             frontier, fetcher, options, clock=frontier.now, rng=random.Random(), take=take, allowed=start.allowed,
             secrets=start.secrets,
         )  # fmt: skip
-        watching = asyncio.create_task(_stop_in_trouble(frontier, worker, terms))
         try:
-            await worker.run(Mode.UNTIL_EMPTY, crawl=crawl.name)
-        finally:
-            watching.cancel()
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(_stop_in_trouble(frontier, worker, terms))
+                await worker.run(Mode.UNTIL_EMPTY, crawl=crawl.name)
+                watching.cancel()
+        except BaseExceptionGroup as errors:
+            raise fatal_one(errors) from None
         ours = worker.trouble or "its turn has not come"
     left = await _open_records(frontier, crawl)
     waiting = {record.url: await _trouble_of(frontier, record, terms) or ours for record in left}
