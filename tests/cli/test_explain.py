@@ -77,6 +77,17 @@ def test_robots_txt_is_asked_for_where_that_is_said(
     assert not (tmp_path / "other").exists()
 
 
+def test_robots_txt_is_not_asked_for_where_it_decides_nothing(sqspider: Run) -> None:
+    site = Site()
+    try:
+        sqspider("enqueue", "http://e.com/")
+        done = sqspider("explain", f"{site.url}a/a", "--fetch-robots", "--allow-private", "--max-repeats", "1")
+        assert "* trap" in done.stdout
+        assert site.requests == []
+    finally:
+        site.close()
+
+
 def test_what_a_stranger_wrote_is_shown_and_not_obeyed(sqspider: Run) -> None:
     site = Site()
     try:

@@ -45,7 +45,7 @@ FATES: Final = {
 @click.option(
     "--fetch-robots",
     is_flag=True,
-    help="Ask for robots.txt now, where it is not known or has expired, as whom the crawl asks. It is not kept.",
+    help="Ask for robots.txt now, where it matters and is not known or has expired. It is not kept.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 @click.option("--user-agent", default=DEFAULT_USER_AGENT, show_default=True, help="As whom we would ask.")
@@ -75,12 +75,14 @@ def explain(
                 allow_any_port=asked.identity.allow_any_port,
             )
             terms = Terms(asked.settings, None if row is None else asked, page, fetch)
-            if fetch_robots:
-                terms = terms._replace(robots_now=await _robots_now(frontier, canonical, terms, row, said))
             try:
-                return await explanation_of(frontier, canonical, terms)
+                found = await explanation_of(frontier, canonical, terms)
             except NotKnownError as error:
                 raise click.UsageError(f"--from: {error}.") from None
+            if not fetch_robots or (found.decided is not None and found.decided.rule != "robots.txt"):
+                return found  # nobody is asked for what does not matter
+            terms = terms._replace(robots_now=await _robots_now(frontier, canonical, terms, row, said))
+            return await explanation_of(frontier, canonical, terms)
 
     found = asyncio.run(main())
     if as_json:
