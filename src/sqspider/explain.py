@@ -1,4 +1,4 @@
-"""What would become of a URL, and by which rule: asked of the frontier alone. Nothing is fetched or written.
+"""What would become of a URL, and by which rule: asked of a frontier alone. Nothing is fetched or written here.
 
 The rules are those by which a worker judges, in the order in which it asks them; what only the page says on which a
 URL stands (``nofollow``, ``<base>``) is not looked at.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from sqspider.crawl_row import Crawl, State
 from sqspider.crawl_settings import CrawlSettings, compiled
 from sqspider.export import iso
-from sqspider.frontier import Hosts, Looking
+from sqspider.frontier import Hosts, Looking, RobotsRow
 from sqspider.frontier.port import Crawls
 from sqspider.frontier.shares import Run, run_of
 from sqspider.host import HostRow, delay_for
@@ -26,8 +27,8 @@ from sqspider.politeness.robots_judge import ruled
 from sqspider.politeness.verdicts import given_up
 from sqspider.record import DEFAULT_CRAWL, Reason, Status, UrlRecord, record_key
 from sqspider.report import HostReport
-from sqspider.scope import Blocked, Measure, site_of, trap_in
-from sqspider.url import Scope, host_of, origin_of
+from sqspider.scope import TOO_LONG, Blocked, Measure, site_of, trap_in
+from sqspider.url import Scope, host_of, is_cut, origin_of
 from sqspider.web.errors import Trouble
 from sqspider.web.guard import check_url
 from sqspider.web.options import FetchOptions
@@ -109,6 +110,7 @@ class Terms(NamedTuple):
     crawl: Crawl | None = None  # whose row has them; none: they are a loose URL's own
     found_on: str | None = None  # the page that has a link to it; none: that is not said
     fetch: FetchOptions = FetchOptions()  # how a loose URL is fetched
+    robots_now: RobotsRow | str | None = None  # what was asked for just now, or why not; none: what is kept counts
 
     @property
     def name(self) -> str:
@@ -123,6 +125,8 @@ async def explanation_of(frontier: Explainable, url: str, terms: Terms) -> Expla
     if steps[0].fate is None:
         steps += _of_crawl(terms)
         steps += await _of_link(frontier, url, terms, record)
+        if is_cut(url):
+            steps.append(_blocked("length", TOO_LONG))
         if trap := trap_in(url, terms.settings):
             steps.append(_blocked("trap", trap))
         steps += await _of_host(frontier, url, terms)
@@ -292,18 +296,25 @@ def _address_steps(url: str, terms: Terms) -> Iterator[Step]:
 async def _robots_step(frontier: Explainable, url: str, terms: Terms, now: float) -> Step:
     if not terms.settings.obey_robots:
         return Step("robots.txt", "is not obeyed in this crawl")
-    origin, fetch, place = origin_of(url), _fetch_of(terms), robots_place(url, terms.crawl)
-    row = (await frontier.robots([place])).get(place)
+    origin, token, place = origin_of(url), _fetch_of(terms).product_token, robots_place(url, terms.crawl)
+    fetched = terms.robots_now if isinstance(terms.robots_now, RobotsRow) else None
+    row = fetched or (await frontier.robots([place])).get(place)
+    unasked = f"; just now it was not had: {terms.robots_now}" if isinstance(terms.robots_now, str) else ""
     if row is None or not row.fetched_at:
-        return Step("robots.txt", f"that of {origin} is not known: it is asked for first")
-    rules = RobotsRules.parse(row.body).prepare(fetch.product_token)
-    said = ruled(KnownRules(row, rules, 0), url, fetch.product_token, now=now, grace_seconds=_GRACE_SECONDS)
+        return Step("robots.txt", f"that of {origin} is not known: it is asked for first{unasked}")
+    said = ruled(KnownRules(row, _rules(row.body, token), 0), url, token, now=now, grace_seconds=_GRACE_SECONDS)
     old = "" if row.expires_at > now else f"; it is asked for anew, for it was fetched at {iso(row.fetched_at)}"
+    how = "; asked for just now" if fetched else f"{old}{unasked}"
     if isinstance(said, float):
-        return Step("robots.txt", f"that of {origin} cannot be had: {row.detail}", Fate.WAITS)
+        return Step("robots.txt", f"that of {origin} cannot be had: {row.detail}{how}", Fate.WAITS)
     if said is not None:
-        return _blocked("robots.txt", said._replace(detail=f"{said.detail}{old}"))
-    return Step("robots.txt", f"allows {fetch.product_token} to fetch it{old}")
+        return _blocked("robots.txt", said._replace(detail=f"{said.detail}{how}"))
+    return Step("robots.txt", f"allows {token} to fetch it{how}")
+
+
+@lru_cache(maxsize=32)  # for who asks about all links of a page
+def _rules(body: bytes, token: str) -> RobotsRules:
+    return RobotsRules.parse(body).prepare(token)
 
 
 def _fetch_of(terms: Terms) -> FetchOptions:

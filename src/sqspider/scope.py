@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sqspider.crawl_settings import CrawlSettings, compiled
 from sqspider.patterns import Search
 from sqspider.record import Reason
-from sqspider.url import Scope, authority_of, directory_of, host_of, in_scope, is_below, registrable_domain
+from sqspider.url import (
+    MAX_URL_BYTES,
+    Scope,
+    authority_of,
+    directory_of,
+    host_of,
+    in_scope,
+    is_below,
+    registrable_domain,
+)
 
 
 class Blocked(NamedTuple):
@@ -17,6 +26,11 @@ class Blocked(NamedTuple):
 
     reason: Reason
     detail: str
+
+
+TOO_LONG: Final = Blocked(
+    Reason.URL_TOO_LONG, f"longer than {MAX_URL_BYTES:,} bytes: this is its beginning, with a digest of the whole"
+)
 
 
 class Measure(NamedTuple):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.conftest import Run
+from tests.sites import Site
 
 CRAWL: Final = ("--delay", "0", "--scope", "host", "--depth", "1", "--exclude", "slow|huge|flaky", "--allow-private")
 
@@ -47,6 +49,54 @@ def test_a_person_is_told_in_lines(sqspider: Run, served_site: str) -> None:
     first, *steps = done.stdout.splitlines()
     assert first == f"{served_site}private/x is blocked: it is recorded, and not fetched"
     assert [step for step in steps if step.startswith("*")] == ["* robots.txt   robots.txt line 2: Disallow: /private/"]
+
+
+def test_robots_txt_is_asked_for_where_that_is_said(
+    sqspider: Run, served_site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    sqspider("crawl", served_site, "--ignore-robots", "--depth", "0", "--delay", "0", "--allow-private", "--quiet")
+    sqspider("crawls", "set", "default", "--unset", "ignore-robots")
+    file = tmp_path / "sqspider.db"
+    before = file.read_bytes()
+
+    def said(*arguments: str) -> tuple[str, str]:
+        url = f"{served_site}private/x"
+        told = json.loads(sqspider("explain", url, "--from", served_site, "--depth", "1", "--json", *arguments).stdout)
+        return told["fate"], next(step["says"] for step in told["steps"] if step["rule"] == "robots.txt")
+
+    origin = served_site.rstrip("/")
+    assert said() == ("fetched", f"that of {origin} is not known: it is asked for first")
+    asked = ("blocked", "robots.txt line 2: Disallow: /private/; asked for just now")
+    assert said("--fetch-robots") == asked  # what it asks for was allowed on this machine
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
+    fate, says = said("--fetch-robots")
+    assert (fate, "just now it was not had: it asks for private addresses" in says) == ("fetched", True)
+    assert said("--fetch-robots", "--allow-private") == asked
+    assert file.read_bytes() == before
+    assert not (tmp_path / "other").exists()
+
+
+def test_robots_txt_is_not_asked_for_where_it_decides_nothing(sqspider: Run) -> None:
+    site = Site()
+    try:
+        sqspider("enqueue", "http://e.com/")
+        done = sqspider("explain", f"{site.url}a/a", "--fetch-robots", "--allow-private", "--max-repeats", "1")
+        assert "* trap" in done.stdout
+        assert site.requests == []
+    finally:
+        site.close()
+
+
+def test_what_a_stranger_wrote_is_shown_and_not_obeyed(sqspider: Run) -> None:
+    site = Site()
+    try:
+        site.bodies["/robots.txt"] = b"User-agent: *\nDisallow: /\x1b[31m\n"
+        sqspider("enqueue", site.url)
+        done = sqspider("explain", f"{site.url}%1b[31m", "--fetch-robots", "--allow-private")
+        assert r"* robots.txt   robots.txt line 2: Disallow: /\u001b[31m" in done.stdout
+    finally:
+        site.close()
 
 
 @pytest.mark.parametrize(

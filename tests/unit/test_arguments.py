@@ -159,7 +159,7 @@ OTHERWISE: Final = {  # an option's field, and what it is in Python
 }
 OF_THE_COMMAND_ALONE: Final = {
     "urls", "path", "list_format", "column", "workers", "output", "as_json", "quiet", "address", "log_level",
-    "log_format", "config", "unset", "yes",
+    "log_format", "config", "unset", "yes", "is_dry_run",
 }  # fmt: skip
 OF_NO_USER: Final = {  # fields that nobody sets from outside, or that other parts of a crawl decide
     CrawlSettings: {"seed"},

@@ -82,8 +82,15 @@ from sqspider.work.worker import Mode
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N", help="Worker processes."
 )
 @yes_to_costs_option
+@click.option(
+    "--dry-run",
+    "is_dry_run",
+    is_flag=True,
+    help="Fetch the URLs given alone, ten at most, and tell what would become of the links there, and by which rule. "
+    "As of a new crawl, by what is said here: no frontier is opened or made.",
+)
 @output_option("Write a row for each finished URL of the crawl when it ends.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON; of --dry-run a line for each link.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @crawl_options(scope=Scope.HOST)
 @limit_options
@@ -94,8 +101,8 @@ from sqspider.work.worker import Mode
 @pass_shared
 def crawl(
     shared: Shared, /, urls: tuple[str, ...], assume_http: bool, max_pages: int | None, with_sitemaps: bool,
-    is_again: bool, older_than: float | None, workers: int, yes: bool, output: Path | None, as_json: bool, quiet: bool,
-    **given: Any,
+    is_again: bool, older_than: float | None, workers: int, yes: bool, is_dry_run: bool, output: Path | None,
+    as_json: bool, quiet: bool, **given: Any,
 ) -> int:  # fmt: skip
     """Crawl from URLs, given by themselves or in a file, until nothing is left.
 
@@ -106,6 +113,9 @@ def crawl(
     --again visits what is known of the crawl once more. A server that names a version or a date of a page is asked
     whether it has changed; if not, what is known of it stays. A page that fails keeps what its last good visit brought.
 
+    --dry-run begins nothing: it takes one look, and tells what would be fetched next. Exit status 1 if one of the URLs
+    could not be looked at.
+
     --max-pages, --workers, --sitemaps, --output, --again and the options on how it works are of one run: say them
     again.
     """
@@ -114,6 +124,11 @@ def crawl(
     order = order_from(click.get_current_context(), is_run=True, is_kept=shared.frontier != IN_MEMORY)
     checked_secrets(checked_said(order.spoken).identity, start.secrets)
     urls = urls or (order.config.urls if order.config else ())
+    if is_dry_run:
+        from sqspider.cli.dry_run import told_ahead  # here: no crawl needs it
+
+        shared.start_logging("warn")
+        return told_ahead(urls, list_file, order, start, given, as_json=as_json, assume_http=assume_http)
     if with_sitemaps and not urls:
         raise click.UsageError("--sitemaps: name the URLs whose sites' sitemaps are meant.")
     if workers > 1 and shared.frontier == IN_MEMORY:

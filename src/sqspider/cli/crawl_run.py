@@ -115,9 +115,7 @@ class CrawlRun:
     async def _run(
         self, seeding: Seeding, were_given: bool, output: Path | None, with_sitemaps: bool, as_json: bool
     ) -> int:
-        if were_given and seeding.is_empty:  # whatever else is in the queue, it is not what was asked for
-            if not seeding.refused:
-                raise click.UsageError(f"{self._list_file.path} names no URL.")
+        if were_given and seeding.is_refused:  # whatever else is in the queue, it is not what was asked for
             return USAGE
         if not were_given and is_absent(self._shared):
             raise self._no_urls()  # and no file is made

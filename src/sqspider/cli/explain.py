@@ -15,14 +15,18 @@ from sqspider.cli.order import no_crawl
 from sqspider.cli.said import said_in, with_said
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
-from sqspider.crawl_row import Crawl
+from sqspider.cli.wording import printable
+from sqspider.crawl_row import Crawl, Identity
 from sqspider.explain import Explanation, Fate, NotKnownError, Terms, explanation_of
-from sqspider.frontier import Frontier
-from sqspider.orders.said import NEW
+from sqspider.frontier import Frontier, RobotsRow
+from sqspider.orders.consent import is_allowed
+from sqspider.orders.said import NEW, identity_said
 from sqspider.record import DEFAULT_CRAWL
 from sqspider.url import Refused, Scope
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
+from sqspider.work.allowed import Allowed
 from sqspider.work.crawl_orders import crawl_named
+from sqspider.work.secrets import Secrets
 from sqspider.work.seeds import read_url
 
 FATES: Final = {
@@ -38,6 +42,11 @@ FATES: Final = {
 @click.argument("url")
 @click.option("--crawl", "name", metavar="NAME", help="In the crawl of this name.  [default: default]")
 @click.option("--from", "found_on", metavar="URL", help="As a link on this page, which must be known.")
+@click.option(
+    "--fetch-robots",
+    is_flag=True,
+    help="Ask for robots.txt now, where it matters and is not known or has expired. It is not kept.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 @click.option("--user-agent", default=DEFAULT_USER_AGENT, show_default=True, help="As whom we would ask.")
 @click.option("--allow-private", is_flag=True, help="Addresses that are not public are connected to, too.")
@@ -45,9 +54,9 @@ FATES: Final = {
 @crawl_options(scope=Scope.HOST)
 @pass_shared
 def explain(
-    shared: Shared, /, url: str, name: str | None, found_on: str | None, as_json: bool, **_: Any,
+    shared: Shared, /, url: str, name: str | None, found_on: str | None, fetch_robots: bool, as_json: bool, **_: Any,
 ) -> int:  # fmt: skip
-    """Tell what would become of a URL, and by which rule. Nothing is fetched, nothing is changed.
+    """Tell what would become of a URL, and by which rule. Nothing is changed, and its page is not fetched.
 
     It is told by the options of the crawl, and of what is said here as if that were one of them. Exit status 1 if the
     URL would not be fetched.
@@ -67,9 +76,13 @@ def explain(
             )
             terms = Terms(asked.settings, None if row is None else asked, page, fetch)
             try:
-                return await explanation_of(frontier, canonical, terms)
+                found = await explanation_of(frontier, canonical, terms)
             except NotKnownError as error:
                 raise click.UsageError(f"--from: {error}.") from None
+            if not fetch_robots or (found.decided is not None and found.decided.rule != "robots.txt"):
+                return found  # nobody is asked for what does not matter
+            terms = terms._replace(robots_now=await _robots_now(frontier, canonical, terms, row, said))
+            return await explanation_of(frontier, canonical, terms)
 
     found = asyncio.run(main())
     if as_json:
@@ -77,8 +90,19 @@ def explain(
     else:
         print(f"{found.url} {FATES[found.fate]}")
         for step in found.steps:
-            print(f"{'*' if step is found.decided else ' '} {step.rule:12} {step.says}")
+            print(f"{'*' if step is found.decided else ' '} {step.rule:12} {printable(step.says)}")
     return GOOD if found.fate is Fate.FETCHED else NOT_ALL_GOOD
+
+
+async def _robots_now(
+    frontier: Frontier, url: str, terms: Terms, row: Crawl | None, said: dict[str, Any]
+) -> RobotsRow | str | None:
+    """What its crawl asks for holds as far as it was said at this prompt, or allowed on this machine to its row."""
+    from sqspider.robots_now import robots_now  # here: without it nothing is asked for
+
+    asks, told = terms.crawl.identity if terms.crawl else Identity(), identity_said(said)
+    allowed = Allowed().with_all_of(asks if row is not None and is_allowed(asks, row, told) else told)
+    return await robots_now(frontier, url, terms.settings, terms.crawl, terms.fetch, allowed=allowed, secrets=Secrets())
 
 
 def _canonical(text: str) -> str:

@@ -126,13 +126,13 @@ class ListTold:
     """What a person is told while URLs are taken in, on standard error."""
 
     def __init__(self, path: str | None, *, quiet: bool = False) -> None:
-        self._path = path
+        self.path = path
         self._shows_progress = not quiet and sys.stderr is not None and sys.stderr.isatty()
         self._quiet = quiet
         self._shown = 0  # characters of the line that stands there
 
     def refused(self, line: RefusedLine) -> None:
-        where = f"{self._path}, line {line.line}" if line.line else "argument"
+        where = f"{self.path}, line {line.line}" if line.line else "argument"
         refused = advised(line.refused) if isinstance(line.refused, Refused) else line.refused
         self.say(f"refused: {where}: {refused}")
 
@@ -184,6 +184,13 @@ class Seeding:
         self._first = given or list(islice(self._listed, 1))  # whether there is any is known before anything is done
 
     @property
+    def is_refused(self) -> bool:
+        """Whether all that was given was. Raises ``click.UsageError`` where a list gives nothing."""
+        if not self._first and not self.refused:
+            raise click.UsageError(f"{self._told.path} names no URL.")
+        return not self._first
+
+    @property
     def is_empty(self) -> bool:
         return not self._first
 
@@ -197,18 +204,20 @@ class Seeding:
         """How many were, so far."""
         return self._produced.new
 
-    async def enqueue(self, frontier: Frontier, crawl: Crawl) -> None:
-        """Put them into a crawl."""
+    async def enqueue(self, frontier: Frontier, crawl: Crawl, most: int | None = None) -> bool:
+        """Put them into a crawl, so many at most; whether there are more."""
         self.seeds = [_url_in(crawl, url) for url in self.seeds]
+        entries = (_entry_in(crawl, entry) for entry in chain(self._first, self._listed))
         await enqueue_all(
             frontier,
-            (_entry_in(crawl, entry) for entry in chain(self._first, self._listed)),
+            islice(entries, most),
             crawl.settings,
             crawl=crawl.ref,
             produced=self._produced,
             on_batch=self._told.progress,
         )
         self._told.end(self._produced)
+        return next(entries, None) is not None
 
 
 def _entry_in(crawl: Crawl, entry: Entry) -> Entry:

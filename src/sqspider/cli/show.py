@@ -15,6 +15,7 @@ from sqspider.cli.options import crawl_option
 from sqspider.cli.order import row_if_named
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
+from sqspider.cli.wording import printable
 from sqspider.export import iso
 from sqspider.frontier import Frontier, RobotsRow
 from sqspider.record import DEFAULT_CRAWL, UrlRecord, record_key
@@ -71,8 +72,7 @@ def _print_lines(fields: dict[str, Any]) -> None:
 
 def _json(fields: dict[str, Any]) -> str:
     """What a list said, for a terminal: what JSON leaves as it is may be no character that one prints."""
-    text = json.dumps(fields, ensure_ascii=False)
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+    return printable(json.dumps(fields, ensure_ascii=False))
 
 
 def _more(state: UrlReport, around: Surroundings) -> dict[str, str | None]:

@@ -1,6 +1,8 @@
-"""Numbers in words for a person: how many, money, bytes, durations."""
+"""What is told to a person, in words: how many, money, bytes, durations; and what strangers wrote."""
 
 from __future__ import annotations
+
+import json
 
 
 def counted(number: int, one: str, more: str) -> str:
@@ -30,3 +32,8 @@ def human_seconds(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def printable(text: str) -> str:
+    """What a stranger wrote, for a terminal: what it would obey in place of showing it, as JSON writes that."""
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from sqspider.crawl_settings import MAX_DEPTH, measured_from
+from sqspider.crawl_settings import MAX_DEPTH, CrawlSettings, measured_from
 from sqspider.frontier import Entry, Onward, Outlinks
 from sqspider.frontier.ways import Way, is_within_depth, way_on
 from sqspider.message import Message
@@ -69,14 +69,17 @@ def assess(
 
 
 def _read(fetched: Fetched, message: Message, product_token: str) -> PageLinks | None:
-    settings = message.settings
-    options = LinkOptions(
+    return read_page(fetched.body, fetched.url, fetched.headers, link_options(message.settings), product_token)
+
+
+def link_options(settings: CrawlSettings) -> LinkOptions:
+    """What counts as a link in a crawl."""
+    return LinkOptions(
         meta_refresh=settings.meta_refresh,
         srcset=settings.srcset,
         drop_tracking=settings.drop_tracking,
         obey_nofollow=settings.obey_nofollow,
     )
-    return read_page(fetched.body, fetched.url, fetched.headers, options, product_token)
 
 
 def _outcome(fetched: Fetched, way: Led | None, page: PageLinks | None) -> Outcome:

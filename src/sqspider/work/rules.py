@@ -6,14 +6,12 @@ Whether and when a host may be asked is decided in ``politeness``.
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
 
 from sqspider.frontier import Clock
 from sqspider.message import Message
 from sqspider.politeness import Awaited, Politeness, Postponed
-from sqspider.record import Reason
-from sqspider.scope import Blocked, Measure, cut_off
-from sqspider.url import MAX_URL_BYTES, is_cut
+from sqspider.scope import TOO_LONG, Blocked, Measure, cut_off
+from sqspider.url import is_cut
 from sqspider.web.fetch import Fetched
 from sqspider.work.budgets import Budgets
 from sqspider.work.crawls import BARRED_SECONDS, CrawlRows, Known, Later, Unfit, others_wait
@@ -23,10 +21,6 @@ from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
 from sqspider.work.page import Assessed, Links, assess, links_of, new_links
 from sqspider.work.scopes import Scopes
-
-TOO_LONG: Final = Blocked(
-    Reason.URL_TOO_LONG, f"longer than {MAX_URL_BYTES:,} bytes: this is its beginning, with a digest of the whole"
-)
 
 
 class Rules:

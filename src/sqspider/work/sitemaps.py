@@ -16,17 +16,16 @@ from sqspider import retry
 from sqspider.crawl_row import Crawl
 from sqspider.crawl_settings import CrawlSettings, measured_from
 from sqspider.frontier import Clock, Entry, Frontier
-from sqspider.message import Message
 from sqspider.patterns import TooSlowError
-from sqspider.politeness import Agent, Asked, Awaited, Hop, Politeness, Postponed, Request
+from sqspider.politeness import Asked, Hop, Request
 from sqspider.record import Reason
 from sqspider.scope import Measure, within
 from sqspider.url import Refused, Scope, authority_of, canonicalize, in_scope, origin_of, without_tracking
-from sqspider.web.fetch import Fetched, Fetcher
+from sqspider.web.fetch import Fetched
 from sqspider.web.options import FetchOptions
 from sqspider.web.sitemap import MAX_SITEMAP_BYTES, ChildSitemap, SitemapEntry, SitemapReader
 from sqspider.work.allowed import Allowed
-from sqspider.work.fetchers import Agents
+from sqspider.work.asker import AT_A_TIME, Asker, asking
 from sqspider.work.secrets import Secrets
 from sqspider.work.seeding import add_seeds
 from sqspider.work.worker import fatal_one
@@ -35,8 +34,6 @@ MAX_LEVELS: Final = 4  # indexes within one another, and the sitemap itself; sit
 MAX_SITEMAPS: Final = 50_000  # in one discovery
 WAIT_SECONDS: Final = 60.0  # the longest wait for a sitemap's host; it may be resting for hours
 FIRST_RETRY_SECONDS: Final = 2.0
-ROBOTS_GRACE_SECONDS: Final = 86_400.0
-AT_A_TIME: Final = 16  # sitemaps that are read, each with all that it names
 BATCH: Final = 500
 
 
@@ -76,33 +73,12 @@ async def discover(
     :class:`sqspider.frontier.FrontierError`, and :class:`sqspider.work.allowed.NotAllowedError`; what was enqueued
     before stays.
     """
-    async with Fetcher(fetch, connections=AT_A_TIME) as fetcher:
-        politeness = Politeness(
-            frontier,
-            fetcher,
-            clock=clock,
-            rng=rng,
-            stopping=stopping,
-            request_seconds=fetch.timeout_seconds,
-            robots_grace_seconds=ROBOTS_GRACE_SECONDS,
-            linger_seconds=0.0,
-        )
-        agents = Agents(
-            politeness.own,
-            fetch,
-            lambda options: Fetcher(options, connections=AT_A_TIME).open(),
-            allowed=allowed,
-            secrets=secrets,
-        )
-        try:
-            agent = agents.own if crawl is None else agents.agent_of(crawl.identity)
-            discovery = _Discovery(
-                frontier, politeness, settings, clock=clock, rng=rng, on_report=on_report, agent=agent, crawl=crawl
-            )
-            await discovery.run(seeds, sitemaps)
-        finally:
-            await politeness.close()
-            agents.close()
+    async with asking(
+        frontier, fetch, settings, clock=clock, rng=rng, stopping=stopping, crawl=crawl, allowed=allowed,
+        secrets=secrets,
+    ) as asker:  # fmt: skip
+        discovery = _Discovery(frontier, asker, clock=clock, rng=rng, on_report=on_report, crawl=crawl)
+        await discovery.run(seeds, sitemaps)
 
 
 class _Discovery:
@@ -111,25 +87,24 @@ class _Discovery:
     def __init__(
         self,
         frontier: Frontier,
-        politeness: Politeness,
-        settings: CrawlSettings,
+        asker: Asker,
         *,
         clock: Clock,
         rng: random.Random,
         on_report: Callable[[SitemapReport], None],
-        agent: Agent,
         crawl: Crawl | None,
     ) -> None:
         self._frontier = frontier
-        self._politeness = politeness
-        self._settings = settings
+        self._asker = asker
+        self._politeness = asker.politeness
+        self._agent = asker.agent
+        self._settings = asker.settings
         self._clock = clock
         self._rng = rng
         self._on_report = on_report
-        self._agent = agent
         self._crawl = crawl.ref if crawl is not None else None
         self._seen: set[str] = set()
-        self._places = asyncio.Semaphore(AT_A_TIME)
+        self._places = asyncio.Semaphore(AT_A_TIME)  # for sitemaps that are read, each with all that it names
 
     async def run(self, seeds: Sequence[str], sitemaps: Sequence[str]) -> None:
         works: list[Coroutine[None, None, None]] = [
@@ -147,7 +122,7 @@ class _Discovery:
         guess = f"{origin}/sitemap.xml"
         named = []
         if self._settings.obey_robots:
-            await self._judge(guess, self._clock() + WAIT_SECONDS)  # robots.txt is there, or will not be
+            await self._asker.judge(guess, self._clock() + WAIT_SECONDS)  # robots.txt is there, or will not be
             for text in self._politeness.sitemaps_of(origin, self._agent):
                 url = canonicalize(text, f"{origin}/robots.txt")
                 if isinstance(url, Refused):
@@ -225,7 +200,7 @@ class _Discovery:
         hop = Hop(url)
         give_up_at = self._clock() + WAIT_SECONDS
         while True:
-            refused = await self._judge(hop.url, give_up_at)
+            refused = await self._asker.judge(hop.url, give_up_at)
             if refused:
                 return refused
             asked = await self._politeness.fetch(
@@ -243,23 +218,6 @@ class _Discovery:
             if again_at > give_up_at:
                 return f"its host may not be asked for another {again_at - self._clock():,.0f} s"
             if await self._politeness.pause_until(again_at):
-                return "stopped"
-
-    async def _judge(self, url: str, give_up_at: float) -> str | None:
-        """Wait until robots.txt can be had; why the URL may not be fetched, if it may not."""
-        while True:
-            message = Message(url=url, settings=self._settings)
-            verdict = await self._politeness.judge(message, self._agent, is_page=False)
-            if verdict is None:
-                return None
-            if isinstance(verdict, Awaited):
-                await verdict.future
-                continue
-            if not isinstance(verdict, Postponed):
-                return f"{verdict.reason.value}: {verdict.detail}"
-            if verdict.until > give_up_at:
-                return f"{Reason.ROBOTS_UNREACHABLE.value}: robots.txt cannot be had just now"
-            if await self._politeness.pause_until(verdict.until):
                 return "stopped"
 
     async def _enqueue(self, pages: Iterable[SitemapEntry], parent: str, seeds: Sequence[str], taken: _Taken) -> None:

@@ -1,6 +1,6 @@
 """The frontier in this process's memory: what the words of the port mean, in dictionaries and heaps.
 
-For tests, simulators and readers: nothing is kept when the process ends. What is there is one
+For looks ahead, tests, simulators and readers: nothing is kept when the process ends. What is there is one
 :class:`MemoryStore`; each worker has a handle on it, a :class:`MemoryFrontier` with a clock of its own. Every
 operation is one step: nobody sees the middle of it, one that raises has not happened, and none costs more when more
 is waiting.
