@@ -131,8 +131,6 @@ class Plan:
         quick = r.choice((0, 0, 0.02, 0.1))  # so short a delay that a worker keeps a host for several requests
         reopens = r.choice((0, 0, 0, 1, 2))
         takes = r.choice((0, 0, 0, 1, 90))  # longer than a lease, too
-        # A table that is cleared long after the start, amid late answers, shows what is known of those, and nothing new.
-        reopens = 0 if plan.clears else reopens
         return replace(plan, delay=quick or plan.delay, reopens=reopens, takes=takes)
 
     @classmethod
@@ -676,7 +674,9 @@ class History:
         answered = (r.start for r in host.requests if r.http_status is not None and r.http_status < 500)
         good = max((start for start in answered if start < met[0]), default=-1.0)
         length = outage.end - min(r.start for r in host.requests if good < r.start <= met[0])
-        slack = 60.0 + 300.0 * self.plan.naps + (4000.0 if self.plan.put_back or self.plan.orders else 0.0)
+        # An operator may give something to do long after there was nothing left.
+        is_operated = self.plan.put_back or self.plan.orders or self.plan.reopens or self.plan.clears
+        slack = 60.0 + 300.0 * self.plan.naps + (4000.0 if is_operated else 0.0)
         slack += (
             self.plan.world.away + (120.0 if self.kills.done else 0.0) + (60.0 if self.plan.weather != FAIR else 0.0)
         )

@@ -134,7 +134,6 @@ class Witness:
         self.reopened: Counter[str] = Counter()  # visits more, that were asked for
         self.answered_at: dict[str, float] = {}  # by host, when it was first written down that it ever answered
         self.deliveries: defaultdict[str, list[Receipt]] = defaultdict(list)  # by message
-        self.delivered: defaultdict[str, list[float]] = defaultdict(list)  # by URL
         self.orders: list[Order] = []
         self.slots: defaultdict[str, list[Slots]] = defaultdict(list)
         self.carried: defaultdict[str, dict[str, Slots]] = defaultdict(dict)  # by host and URL, as the store says it
@@ -169,7 +168,7 @@ class Witness:
         """The table was cleared just now: nothing of before holds any more."""
         self.generation += 1
         self.cleared_at = self.loop.now
-        for kept in (self.claims, self.finished, self.slots, self.saved, self.raised, self.delivered, self.deliveries):
+        for kept in (self.claims, self.finished, self.slots, self.saved, self.raised):
             kept.clear()
         self.reopened.clear()
         self.answered_at.clear()
@@ -190,7 +189,7 @@ class Witness:
             claim = Claim(process, won, called, until - lease_seconds, until, self.loop.now)
             if claim.commit < self.cleared_at - self.blur:
                 continue
-            for other in self.claims[won.url]:
+            for other in self._since_the_clearing(won.url) if called > self.cleared_at else ():
                 if other.won.attempt == won.attempt:
                     self.say("an attempt was given twice", f"{won.url} {won.attempt}")
                 earlier, later = (other, claim) if other.commit < claim.commit else (claim, other)
@@ -208,10 +207,13 @@ class Witness:
             if hold is None or (claim := self.claim_of(hold.claim)) is None:
                 continue
             claim.until = self.of_loop(hold.claim.lease_until, process)
-            if any(
-                c.won.attempt > claim.won.attempt and c.told < called - self.blur for c in self.claims[hold.claim.url]
-            ):
+            since = self._since_the_clearing(hold.claim.url)
+            if any(c.won.attempt > claim.won.attempt and c.told < called - self.blur for c in since):
                 self.say("a claim was prolonged after a later one was made", hold.claim.url)
+
+    def _since_the_clearing(self, url: str) -> list[Claim]:
+        """The claims of a URL that are of its record as it is: one that was asked for before may be of the one before."""
+        return [claim for claim in self.claims[url] if claim.called > self.cleared_at]
 
     def claim_of(self, won: Won) -> Claim | None:
         made = self.claims.get(won.url, ())
@@ -242,7 +244,8 @@ class Witness:
                 # It is put back by whoever holds the claim: what others have in hand of it is of no use any more.
                 for other in self.deliveries[end.delivery.message_id]:
                     other.is_ended = True
-            if any(c.won.attempt > end.claim.attempt and c.commit < called - self.blur for c in self.claims[url]):
+            since = self._since_the_clearing(url)
+            if any(c.won.attempt > end.claim.attempt and c.commit < called - self.blur for c in since):
                 self.say("a claim was ended after a later one was made", url)
             if isinstance(end, Finish):
                 self.finished[visit] += 1
@@ -313,9 +316,6 @@ class Witness:
         self, _: Process, called: float, deliveries: Sequence[Delivery], *__: Any, **___: Any
     ) -> None:
         for delivery in deliveries:
-            message = decode_message(delivery.body)
-            if isinstance(message, Message):
-                self.delivered[message.url].append(self.loop.now)
             for other in self.deliveries[delivery.message_id]:
                 is_hidden = self.loop.now < other.called + self.settings.visibility_seconds - self.blur
                 is_live = not other.is_ended and is_hidden and other.told < called
@@ -339,8 +339,9 @@ class Witness:
                 receipts = self.deliveries[delivery.message_id]
                 told[message.url] = max(r.told for r in receipts if r.receipt == delivery.receipt)
         for url, record in (await self.looker.get(sorted(told))).items():
-            # One that was received before its URL was reopened is of a visit that is over.
-            is_of_this = not record.visit or told[url] > self.of_loop(record.enqueued_at, process) + self.blur
+            # One that was received before its URL was reopened, or the table cleared, is of a visit that is over.
+            began_at = self.of_loop(record.enqueued_at, process) + self.blur if record.visit else 0.0
+            is_of_this = told[url] > max(began_at, self.cleared_at)
             if not record.status.is_final and is_of_this:
                 self.say("a message was deleted while its record was open", url)
 
