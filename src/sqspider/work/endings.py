@@ -214,7 +214,7 @@ class Endings:
             has_budget=has_budget(visit.message.settings),
         )
         ended = self._desk.finish(Done(end, visited))
-        self._hand_in(visit, ended, partial(self._finished, end, visited))
+        self._hand_in(visit, ended, partial(self._finished, end, visited, self._memories.generation))
 
     def end_in_error(self, visit: Visit) -> None:
         """A fault of ours in a visit: the URL is tried again, or failed by that. Without a claim it comes back."""
@@ -303,7 +303,9 @@ class Endings:
         if not visit.ending:
             self._hand.release(visit)
 
-    def _finished(self, end: Finish, visited: Visited | None, visit: Visit, answer: bool | StoreError) -> None:
+    def _finished(
+        self, end: Finish, visited: Visited | None, generation: int, visit: Visit, answer: bool | StoreError
+    ) -> None:
         claim, outcome = end.claim, end.outcome
         if isinstance(answer, StoreError):
             log.error("not_stored", url=visit.message.url, error=str(answer), again_in_seconds=UNKEPT_AGAIN_SECONDS)
@@ -315,10 +317,7 @@ class Endings:
         self._end_delivery(visit)
         self.tally.add_finished(outcome, is_of_run=self.crawl in (None, visit.message.crawl_name))
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
-        self._memories.suspects.discard(visit.message.key)
-        self._memories.recorded.add(visit.message.key, claim.depth)
-        self._memories.finished.add(visit.message.key)
-        self._memories.remember(end.links)
+        self._memories.remember_finished(end, generation)
         if visited is not None and visited.page is not None and visited.page.left_out:
             reasons = {reason.value: number for reason, number in visited.page.left_out.items()}
             log.info("links_left_out", url=visit.message.url, **reasons)
