@@ -299,7 +299,11 @@ class Witness:
         """A page is asked for: by whoever holds its claim."""
         self.trace.update(f"{self.loop.now!r} {process.name} {url}\n".encode())
         held = [c for c in self.claims[url] if c.process is process and not c.is_ended]
-        if not held and self.generation and self.loop.now < self.cleared_at + JUST_CLEARED_SECONDS:
+        if (
+            not held
+            and self.generation
+            and self.loop.now < max(self.cleared_at, process.thawed_at) + JUST_CLEARED_SECONDS
+        ):
             return  # its claim may be from before the clearing
         if not held:
             self.say("asked without a claim", url)
