@@ -518,11 +518,13 @@ class History:
     def _was_killed_with(self, url: str) -> bool:
         """Whether its last fetch, with no other beside it, ended by chance: what a page kills takes nobody along.
 
-        An attempt of which nothing was seen is one whose worker died before the answer.
+        An attempt of which nothing was seen is one whose worker died before the answer. Of claims that count the same,
+        the one before was given back: by who was to be alone, or who took the page of a crash and did not keep it.
         """
-        claims = self.witness.claims[url]
-        latest = max((claim.won.attempt for claim in claims), default=0)
-        last = [claim for claim in claims if claim.won.attempt == latest - 1]
+        claims = {claim.won.attempt: claim for claim in self.witness.claims[url]}
+        latest = claims[max(claims)].won.unended if claims else 0
+        before = [attempt for attempt, claim in claims.items() if claim.won.unended == latest - 1]
+        last = [claims[max(before)]] if before else []
         return (
             self.witness.failures > 0
             or (not last and self.kills.done > 0)
