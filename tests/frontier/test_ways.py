@@ -57,6 +57,7 @@ MOST_REDIRECTS: Final = 10
 LIMITED: Final = CrawlSettings(max_depth=3, scope=Scope.ANY)
 WITHOUT_LIMIT: Final = CrawlSettings(scope=Scope.ANY)
 LED: Final = Outcome(status=Status.DONE, http_status=301, redirect_to=url("there"))
+TOO_DEEP: Final = Outcome(status=Status.BLOCKED, reason=Reason.DEPTH_LIMIT)
 TOO_MANY: Final = Outcome(status=Status.FAILED, reason=Reason.TOO_MANY_REDIRECTS, http_status=301)
 
 # The rules.
@@ -232,13 +233,15 @@ async def test_a_nearer_way_to_a_final_record_is_handed_on(frontier: Frontier) -
     await assert_counts_are_exact(frontier)
 
 
+@pytest.mark.parametrize("redirects", [0, 2])
 async def test_a_nearer_way_that_is_found_meanwhile_holds_for_what_is_ended(
-    frontier: Frontier, other: Frontier
+    frontier: Frontier, other: Frontier, redirects: int
 ) -> None:
-    await frontier.enqueue([Entry(url=url("a"), depth=3, parent=url("far"), settings=LIMITED)])
+    far = Entry(url=url("a"), depth=3, redirects=redirects, parent=url("far"), settings=LIMITED)
+    await frontier.enqueue([far])
     delivery = await take_one(frontier)
     claim = await win(frontier, delivery, lease=60)
-    await other.enqueue([Entry(url=url("a"), depth=2, parent=url("near"), settings=LIMITED)])
+    await other.enqueue([replace(far, depth=2, parent=url("near"))])
     assert claim.depth == 3
     assert await finish_with(frontier, claim, delivery, Outlinks((url("b"),)))
     records = await all_records(frontier)
@@ -251,27 +254,38 @@ async def test_a_nearer_way_that_is_found_meanwhile_holds_for_what_is_ended(
     await assert_counts_are_exact(frontier, other)
 
 
-async def test_what_ended_for_too_many_redirects_is_visited_again_by_a_way_with_fewer(
-    frontier: Frontier, other: Frontier, store: Store
+@pytest.mark.parametrize(
+    ("limit", "ways"),
+    [
+        (TOO_MANY, (Way(1, 10), Way(1, 4), Way(1, 3))),
+        (TOO_DEEP, (Way(5, 0), Way(4, 0), Way(3, 0))),
+        (TOO_DEEP, (Way(5, 2), Way(4, 2), Way(3, 2))),
+    ],
+)
+async def test_what_ended_for_a_limit_of_its_way_is_visited_again_by_a_nearer_one(
+    frontier: Frontier, other: Frontier, store: Store, limit: Outcome, ways: tuple[Way, Way, Way]
 ) -> None:
-    far = Entry(url=url("a"), depth=1, redirects=10, parent=url("far"), settings=LIMITED)
+    far, near, nearest = (
+        Entry(url=url("a"), depth=way.depth, redirects=way.redirects, parent=url("far"), settings=LIMITED)
+        for way in ways
+    )
     await frontier.enqueue([far])
     delivery = await take_one(frontier)
-    assert await finish_with(frontier, await win(frontier, delivery), delivery, None, TOO_MANY)
-    await frontier.enqueue([replace(far, redirects=4)])
+    assert await finish_with(frontier, await win(frontier, delivery), delivery, None, limit)
+    await frontier.enqueue([near])
     record = await record_of(frontier, url("a"))
-    assert (record.status, record.redirects, record.visit) == (Status.QUEUED, 4, 1)
-    # That was known to be too many only by a way that holds no more.
+    assert (record.status, record.depth, record.redirects, record.visit) == (Status.QUEUED, *ways[1], 1)
+    # That was known to be too far only by a way that holds no more.
     delivery = await take_one(frontier)
     claim = await win(frontier, delivery, claim="c2")
-    await other.enqueue([replace(far, redirects=3)])
-    await finish_with(frontier, claim, delivery, None, TOO_MANY)
+    await other.enqueue([nearest])
+    await finish_with(frontier, claim, delivery, None, limit)
     await store.elapse(max(LEASE, VISIBILITY) + A_LITTLE)
     delivery = await take_one(frontier)
     claim = await win(frontier, delivery, claim="c3")
-    assert claim.redirects == 3
+    assert (claim.depth, claim.redirects) == ways[2]
     assert await finish_with(frontier, claim, delivery, Outlinks((url("b"),), Onward.REDIRECT), LED)
-    assert seen(await record_of(frontier, url("b"))) == (1, 4, url("a"))
+    assert seen(await record_of(frontier, url("b"))) == (*way_on(Onward.REDIRECT, ways[2]), url("a"))
 
 
 async def test_what_a_redirect_leads_to_comes_nearer_with_it(frontier: Frontier) -> None:
@@ -325,11 +339,12 @@ async def test_what_was_kept_of_a_visit_before_is_not_handed_on(frontier: Fronti
 
 
 async def test_what_was_kept_of_a_visit_goes_with_the_table(frontier: Frontier) -> None:
-    for led_to in (Outlinks((url("b"),)), None):
+    """Though the next visit says that nothing has changed: by what was kept elsewhere."""
+    for led_to, outcome in ((Outlinks((url("b"),)), DONE), (None, replace(DONE, unchanged=True))):
         await frontier.clear_table()
         await frontier.enqueue([Entry(url=url("a"), depth=3, parent=url("x"), settings=LIMITED)])
         delivery = await take_one(frontier)
-        assert await finish_with(frontier, await win(frontier, delivery), delivery, led_to)
+        assert await finish_with(frontier, await win(frontier, delivery), delivery, led_to, outcome)
     await frontier.enqueue([Entry(url=url("a"), settings=LIMITED)])
     assert url("b") not in await all_records(frontier)
     assert (await record_of(frontier, url("a"))).status is Status.QUEUED, "to be visited: nothing is kept of this one"

@@ -69,6 +69,22 @@ async def test_a_clearing_raises_the_generation_for_all(frontier: Frontier, othe
     assert await generation_of(frontier) == before  # no record was forgotten
 
 
+@pytest.mark.parametrize("is_made_by_claim", [False, True])
+async def test_who_wins_a_claim_knows_of_the_clearings_before_its_record(
+    frontier: Frontier, other: Frontier, store: Store, is_made_by_claim: bool
+) -> None:
+    """Though it has asked for nothing else since: or it would leave out links that are recorded no more."""
+    await frontier.enqueue([Entry(url=url("a"))])
+    await generation_of(other)
+    await frontier.clear_table()
+    if not is_made_by_claim:
+        await frontier.purge_queue()
+        await store.elapse(A_LITTLE)
+        await frontier.enqueue([Entry(url=url("a"))])
+    await win(other, await take_one(frontier))
+    assert other.generation == await generation_of(frontier)
+
+
 async def test_a_record_and_its_messages_say_how_many_redirects_led_there(frontier: Frontier, store: Store) -> None:
     await frontier.enqueue([Entry(url=url("a"), redirects=3)])
     await frontier.purge_queue()

@@ -58,6 +58,7 @@ class Engine(Protocol):
     """A store that processes share, for one history."""
 
     has_copies: bool  # its queue may deliver a message twice at a time
+    tells_late: bool  # what its queue holds is told half a minute late
     witness: Witness
 
     async def open(self, process: Process, rng: random.Random) -> Frontier:
@@ -167,7 +168,7 @@ def _whole(work: Callable[[], T], end: Callable[[], None] | None) -> T:
 class MemoryEngine:
     """The adapter in memory: a store that processes share."""
 
-    has_copies = False
+    has_copies = tells_late = False
 
     def __init__(self, witness: Witness, weather: Weather, seed: int, _: Path) -> None:
         self.witness = witness
@@ -190,7 +191,7 @@ class MemoryEngine:
 class SqliteEngine:
     """The real adapter on one file in memory: a connection for each process, no thread."""
 
-    has_copies = False
+    has_copies = tells_late = False
 
     def __init__(self, witness: Witness, weather: Weather, seed: int, folder: Path) -> None:
         self.witness = witness
@@ -238,6 +239,7 @@ class AwsEngine:
             visibility_seconds=SETTINGS.visibility_seconds,
             max_receives=SETTINGS.max_receives,
         )
+        self.tells_late = self._aws.weather.figures_lag > 0
 
     async def open(self, process: Process, rng: random.Random) -> Frontier:
         return await self._open(

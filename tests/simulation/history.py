@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -34,6 +34,8 @@ from sqspider.work.worker import Mode, NothingReachedError, Worker
 
 from .engines import ENGINES, SETTINGS, Engine, Weather
 from .loop import GRAVEYARD, Kills, Process, StuckError, VirtualLoop
+from .second import NAME as SECOND
+from .second import Second
 from .witness import HELD_SECONDS, JUST_CLEARED_SECONDS, ORDER_SECONDS, Found, Order, Witness
 from .world import UNMADE, Host, Outage, Request, SimulatedFetcher, World, WorldPlan, is_forbidden
 
@@ -46,8 +48,10 @@ HOST_GRACE: Final = 300.0  # a day in life; so many idle looks would show nothin
 ROBOTS_GRACE: Final = 400.0
 FETCH: Final = FetchOptions()
 MOST_REDIRECTS: Final = 10  # in a row
+LONGEST_NAP_SECONDS: Final = 300.0
 LATEST: Final = 12.0  # seconds that an answer takes in the worst weather
 GIVEN_UP: Final = "the host was given up"
+BY_ROBOTS: Final = "robots.txt of "
 FAIR: Final = Weather()
 
 _events: list[tuple[str, str]] = []
@@ -87,6 +91,7 @@ class Plan:
     put_back: float  # seconds that everybody's clock is put back by
     bad_messages: int
     reopens: int = 0  # times that some of what is known is asked for once more
+    second: int = 0  # orders that are given to a second crawl beside the first; 0: there is none
     takes: float = 0.0  # seconds that who takes a worker's pages deals with one, at most; 0: nobody takes any
     host_pages: int | None = None  # that are fetched of each host
 
@@ -134,11 +139,12 @@ class Plan:
         reopens = r.choice((0, 0, 0, 1, 2))
         takes = r.choice((0, 0, 0, 1, 90))  # longer than a lease, too
         host_pages = r.choice((None, None, None, 3))
-        # A table that is cleared long after the start, amid late answers, shows what is known of those, and nothing new.
-        reopens = 0 if plan.clears else reopens
-        # Nor is it told what was fetched before that.
+        # Of a table that is cleared it is not told what was fetched before that.
         host_pages = None if plan.clears else host_pages
-        return replace(plan, delay=quick or plan.delay, reopens=reopens, takes=takes, host_pages=host_pages)
+        # Who clears the table removes all crawls; by a clock that is put back a limit's change has not been yet.
+        second = 0 if plan.clears or plan.put_back else r.choice((0, 0, 0, 1, 2))
+        more = replace(plan, delay=quick or plan.delay, reopens=reopens, takes=takes)
+        return replace(more, host_pages=host_pages, second=second)
 
     @classmethod
     def small(cls, seed: int) -> Plan:
@@ -150,7 +156,7 @@ class Plan:
         )
         return replace(
             plan, world=world, weather=FAIR, workers=r.choice((1, 2)), kill_chance=0, naps=0, stops=0, offset=0,
-            orders=0, clears=False, put_back=0, bad_messages=0, obeys_robots=True,
+            orders=0, clears=False, put_back=0, bad_messages=0, obeys_robots=True, second=0,
         )  # fmt: skip
 
 
@@ -173,6 +179,15 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+class Walked(NamedTuple):
+    """What a crawl's records are held against."""
+
+    crawl: str
+    seeds: list[str]
+    max_depth: int  # by now
+    was_narrowed: bool = False  # there may be records that are deeper
 
 
 class History:
@@ -222,6 +237,7 @@ class History:
             host_pages=plan.host_pages,
         )
         self.witness.crawl_settings = self.settings
+        self.second: Second | None = None
         self.alive: dict[str, Process] = {}
         self.stops_left = plan.stops
         self.operated_at = 0.0  # when the operator did something last
@@ -254,6 +270,15 @@ class History:
         bystander = Process(self.loop, "bystander", Kills(random.Random(0)))
         looker = self.looker = self.witness.looker = await self.engine.look(bystander)
         await self._sow()
+        if self.plan.second:
+            weather = self.plan.weather
+            is_fair = weather == FAIR or (
+                self.engine_name != "aws" and not (weather.busy or weather.slow or weather.late)
+            )
+            is_slow = self.plan.naps > 0 or not is_fair
+            rng = random.Random(f"second {self.seed}")
+            self.second = Second(looker, self.witness, self.settings, rng, is_slow=is_slow)
+            await self.second.sow(self.world.seeds()[:2])
         await looker.send(["no message"] * self.plan.bad_messages)
         operator = self.loop.create_task(self._operate())
         naps = [self.loop.create_task(self._nap()) for _ in range(self.plan.naps)]
@@ -281,7 +306,7 @@ class History:
     async def _nap(self) -> None:
         """Everybody sleeps for minutes, or one alone."""
         await asyncio.sleep(self.rng.uniform(0.5, 40))
-        seconds = self.rng.choice((20.0, 70.0, 300.0))
+        seconds = self.rng.choice((20.0, 70.0, LONGEST_NAP_SECONDS))
         awake = list(self.alive.values())
         for process in awake if self.rng.random() < 0.5 else awake[:1]:
             process.freeze(seconds)
@@ -309,7 +334,8 @@ class History:
                 await asyncio.sleep(5)
                 continue
             # What was put in while somebody looked whether nothing is left is seen by the next look.
-            is_quiet = operator.done() and self.loop.now > self.operated_at + 2 * self.lag_seconds
+            looked_at = self.witness.counted_at.get(process, 0.0)
+            is_quiet = operator.done() and looked_at > self.operated_at + 2 * self.lag_seconds
             await operator
             await asyncio.sleep(self.lag_seconds if not is_quiet else 0)
             is_done = (await self.looker.counts()).open == 0
@@ -361,7 +387,7 @@ class History:
             held = await pages.get()
             if not held.is_lost:
                 await asyncio.sleep(rng.uniform(0, self.plan.takes))
-                self.witness.dealt_with.add(held.message.url)
+                self.witness.dealt_with.add(held.message.key)
                 (held.give_back if rng.random() < 0.1 else held.finish)()
 
     # What the operator does.
@@ -373,9 +399,13 @@ class History:
             await self._order(rng.choice(list(self.world.hosts)), is_block=rng.random() < 0.5)
         for _ in range(plan.reopens):
             await asyncio.sleep(rng.uniform(5, 120))
-            known = [record.url async for batch in self.looker.scan() for record in batch]
-            chosen = [url for url in known if rng.random() < 0.4]
+            known = [record.key async for batch in self.looker.scan() for record in batch]
+            chosen = [key for key in known if rng.random() < 0.4]
             await self.witness.reopen(chosen, if_changed=rng.random() < 0.7)
+            self.operated_at = self.loop.now
+        for _ in range(plan.second):
+            assert self.second is not None
+            await self.second.order()
             self.operated_at = self.loop.now
         if plan.put_back:
             await asyncio.sleep(rng.uniform(5, 40))
@@ -389,6 +419,7 @@ class History:
                 host.robots_had = None
             await asyncio.sleep(rng.choice((0, 5)))
             await self._sow()
+            self.operated_at = self.loop.now
 
     async def _order(self, host: str, *, is_block: bool) -> None:
         """Block a host for good, or pause it for a while."""
@@ -414,33 +445,46 @@ class History:
     # The promises.
 
     async def _look(self) -> None:
-        records = {r.url: r async for batch in self.looker.scan() for r in batch}
+        records = {r.key: r async for batch in self.looker.scan() for r in batch}
         for record in records.values():
             if record.outcome is None or not record.status.is_final:
-                self.say("open", f"{record.url} {record.status}")
+                self.say("open", f"{record.key} {record.status}")
             else:
-                if self.plan.takes and not record.outcome.is_redirect and record.url not in self.witness.dealt_with:
-                    self.say("handed out to nobody", record.url)
+                if self.plan.takes and not record.outcome.is_redirect and record.key not in self.witness.dealt_with:
+                    self.say("handed out to nobody", record.key)
                 self._look_at_outcome(record, record.outcome)
-                self._look_at_links(record, records)
-        for url in self.world.seeds():
-            if url not in records:
-                self.say("lost seeds", url)
-        self._look_at_ways(records)
-        for url, times in self.engine.finishes().items():
-            before = records[url].visit if url in records else 0
+        self._look_at_crawl(Walked(DEFAULT_CRAWL, self.world.seeds(), DEEPEST), records)
+        if (second := self.second) is not None:
+            seeds = [] if second.is_removed else self.world.seeds()[:2]
+            walked = Walked(SECOND, seeds, second.max_depth, second.was_narrowed)
+            self._look_at_crawl(walked, records)
+        for key, times in self.engine.finishes().items():
+            before = records[key].visit if key in records else 0
             if times > 1 + before:
-                self.say("finished twice in a visit", f"{url} {times} times, {before} visits before")
-        for record in records.values():
-            more = record.visit - self.witness.reopened[record.url]
+                self.say("finished twice in a visit", f"{key} {times} times, {before} visits before")
+        for key, record in records.items():
+            more = record.visit - self.witness.reopened[key]
             if not 0 <= more <= self._most_visits_for_nearer_ways(record.url):
-                self.say("visits", f"{record.url} {record.visit} for {self.witness.reopened[record.url]}")
+                self.say("visits", f"{key} {record.visit} for {self.witness.reopened[key]}")
         await self._look_at_sums(records)
         await self._look_at_queue()
         for host in self.world.hosts.values():
             self._look_at_requests(host)
         await self._look_at_budgets(records)
         self._look_at_recovery()
+
+    def _look_at_crawl(self, walked: Walked, records: dict[str, UrlRecord]) -> None:
+        """What a crawl has records of."""
+        own = {record.url: record for record in records.values() if record.crawl == walked.crawl}
+        for record in own.values():
+            self._look_at_links(record, own, walked.max_depth)
+        lost = [url for url in walked.seeds if url not in own]
+        if lost:
+            self.say("lost seeds", f"{walked.crawl} {lost}")
+        if walked.seeds:
+            self._look_at_ways(own, walked)
+        elif own:
+            self.say("records of a crawl that was removed", sorted(own))
 
     def _most_visits_for_nearer_ways(self, url: str) -> int:
         """On AWS each may take one; elsewhere only what had too many redirects, by ways with fewer."""
@@ -488,7 +532,10 @@ class History:
             case Reason.HOST_PAGE_LIMIT:
                 is_as_it_is = self.plan.host_pages is not None  # and see ``_look_at_budgets``
             case Reason.CRASHED:
-                is_as_it_is = url in self.world.poison or self._was_killed_with(url)
+                is_as_it_is = url in self.world.poison or self._was_killed_with(record.key)
+            case Reason.DEPTH_LIMIT:
+                second = self.second
+                is_as_it_is = second is not None and record.crawl == SECOND and record.depth > second.max_depth
             case Reason.TOO_MANY_REDIRECTS:
                 is_as_it_is = self.world.target(url) is not None and record.redirects >= MOST_REDIRECTS
             case Reason.REDIRECT_LOOP:
@@ -504,6 +551,10 @@ class History:
             self.say(f"ended wrongly: {reason or outcome.http_status}", said)
 
     def _was_given_up(self, host: Host, outcome: Outcome) -> bool:
+        if outcome.detail.startswith(
+            BY_ROBOTS
+        ):  # a new origin was, though its host had answered: before a clearing, say
+            return self._was_away(host, NEW_HOST_GRACE - 1.0, robots=True)
         if not outcome.detail.startswith(GIVEN_UP):
             return False
         first = self.witness.answered_at.get(host.name)  # what dies with its worker is known to nobody
@@ -519,21 +570,23 @@ class History:
         marks = [0.0, *good, self.loop.now]
         return any(later - earlier >= seconds for earlier, later in itertools.pairwise(marks)) and bool(outages)
 
-    def _was_killed_with(self, url: str) -> bool:
+    def _was_killed_with(self, key: str) -> bool:
         """Whether its last fetch, with no other beside it, ended by chance: what a page kills takes nobody along.
 
-        An attempt of which nothing was seen is one whose worker died before the answer.
+        An attempt of which nothing was seen is one whose worker died before the answer. Of claims that count the same,
+        the one before was given back: by who was to be alone, or who took the page of a crash and did not keep it.
         """
-        claims = self.witness.claims[url]
-        latest = max((claim.won.attempt for claim in claims), default=0)
-        last = [claim for claim in claims if claim.won.attempt == latest - 1]
+        claims = {claim.won.attempt: claim for claim in self.witness.claims[key]}
+        latest = claims[max(claims)].won.unended if claims else 0
+        before = [attempt for attempt, claim in claims.items() if claim.won.unended == latest - 1]
+        last = [claims[max(before)]] if before else []
         return (
             self.witness.failures > 0
             or (not last and self.kills.done > 0)
             or any(claim.process.is_dead and not claim.process.was_poisoned for claim in last)
         )
 
-    def _look_at_links(self, record: UrlRecord, records: dict[str, UrlRecord]) -> None:
+    def _look_at_links(self, record: UrlRecord, records: dict[str, UrlRecord], max_depth: int) -> None:
         """Where a record leads, there are records."""
         if record.status is not Status.DONE:
             return
@@ -541,13 +594,13 @@ class History:
         target = self.world.target(record.url)
         if target is not None:
             leads_to = [target]
-        elif record.depth < DEEPEST:
+        elif record.depth < max_depth:
             leads_to = self.world.links(record.url)
         lost = [url for url in leads_to if url not in records]
         if lost:
-            self.say("lost links", f"{record.url} -> {lost}")
+            self.say("lost links", f"{record.key} -> {lost}")
 
-    def _look_at_ways(self, records: dict[str, UrlRecord]) -> None:
+    def _look_at_ways(self, records: dict[str, UrlRecord], walked: Walked) -> None:
         """What was recorded, and how deep, is what a breadth-first walk finds over what was fetched, whatever came
         first."""
         # A visit more may find less than the one before it did, and what a claim found may stay that was not ended: on
@@ -555,20 +608,22 @@ class History:
         failed = [record for record in records.values() if record.status is not Status.DONE]
         stays = self.engine_name == "aws" or self.plan.takes > 0
         may_have_led = any(r.visit or (stays and r.attempt > 1) for r in failed)
-        is_exact = not self.plan.clears and not may_have_led
-        depths = self._walk(records)
+        is_exact = not self.plan.clears and not may_have_led and not walked.was_narrowed
+        depths = self._walk(records, walked)
         for url, depth in depths.items():
             record = records.get(url)
             if record is not None and record.depth != depth and (is_exact or record.depth > depth):
-                self.say("not the nearest way", f"{url} {record.depth} for {depth}, visits before {record.visit}")
+                self.say(
+                    "not the nearest way", f"{record.key} {record.depth} for {depth}, visits before {record.visit}"
+                )
         if is_exact and (others := records.keys() - depths.keys()):
             self.say("beyond the nearest ways", sorted(others))
 
-    def _walk(self, records: dict[str, UrlRecord]) -> dict[str, int]:
+    def _walk(self, records: dict[str, UrlRecord], walked: Walked) -> dict[str, int]:
         """How many links away what can be reached is: level by level, and along redirects within one."""
-        depths = dict.fromkeys(self.world.seeds(), 0)
+        depths = dict.fromkeys(walked.seeds, 0)
         level = list(depths)
-        for depth in range(DEEPEST + 1):
+        for depth in range(walked.max_depth + 1):
             below: list[str] = []
             for url in level:  # which grows
                 record = records.get(url)
@@ -580,7 +635,7 @@ class History:
                     level.append(target)
                 elif target is None:
                     below += self.world.links(url)
-            level = [] if depth == DEEPEST else [url for url in dict.fromkeys(below) if url not in depths]
+            level = [] if depth == walked.max_depth else [url for url in dict.fromkeys(below) if url not in depths]
             depths |= dict.fromkeys(level, depth + 1)
         return depths
 
@@ -605,7 +660,9 @@ class History:
     async def _look_at_sums(self, records: dict[str, UrlRecord]) -> None:
         finals = [record.outcome for record in records.values() if record.outcome is not None]
         # On AWS sums are behind by what a worker gathered that died, or when the table was cleared under it.
-        is_behind = self.engine_name == "aws" and (self.kills.done > 0 or self.witness.generation > 0)
+        is_behind = self.engine_name == "aws" and (
+            self.kills.done > 0 or self.witness.generation > 0 or bool(self.witness.removed)
+        )
         counts = await self.looker.counts(exact=is_behind)
         own: dict[str, Any] = {
             "status": {s: n for s, n in Counter(r.status for r in records.values()).items() if n},
@@ -633,18 +690,21 @@ class History:
             sums = (row.done, row.failed, row.blocked, row.bytes) if row else (0, 0, 0, 0)
             now = (statuses[Status.DONE], statuses[Status.FAILED], statuses[Status.BLOCKED], read)
             earlier = sum(r.visit for r in of_host)  # what came of those visits is in the sums, and on no record
-            is_more = all(a >= b for a, b in zip(sums, now, strict=True)) and sum(sums[:3]) == len(of_host) + earlier
-            if not (is_more if earlier else sums == now):
+            is_more = all(a >= b for a, b in zip(sums, now, strict=True)) and sum(sums[:3]) >= len(of_host) + earlier
+            is_exact = bool(self.witness.removed) or sum(sums[:3]) == len(of_host) + earlier
+            if not (is_more and is_exact if earlier or self.witness.removed else sums == now):
                 self.say("sums of a host", f"{name} {sums} for {dict(statuses)}, {read} bytes, {earlier} visits before")
 
     async def _look_at_queue(self) -> None:
         stats = await self.looker.queue_stats()
-        if not stats.is_empty:
+        # Where figures are behind nobody can tell that a message is left which is in no record.
+        if not stats.is_empty and not self.engine.tells_late:
             self.say("queue not empty", stats)
         witness = self.witness
         # Whoever dies, or gets no answer, counts a receive of what was in its hands.
         is_rough = self.kills.done + witness.failures >= SETTINGS.max_receives or self.engine_name == "aws"
-        if stats.dead < self.plan.bad_messages or (stats.dead > self.plan.bad_messages and not is_rough):
+        are_some_alive = stats.dead < self.plan.bad_messages and not self.engine.tells_late
+        if are_some_alive or (stats.dead > self.plan.bad_messages and not is_rough):
             self.say("dead letters", f"{stats.dead} for {self.plan.bad_messages} that are none")
         if (
             self.engine_name != "aws"
@@ -685,7 +745,8 @@ class History:
                 continue
             if host.has_robots and is_forbidden(request.url):
                 self.say("forbidden by robots.txt", request.url)
-            if not request.knew_robots and not cleared <= request.start < cleared + JUST_CLEARED_SECONDS:
+            just_cleared = JUST_CLEARED_SECONDS + LONGEST_NAP_SECONDS * plan.naps
+            if not request.knew_robots and not cleared <= request.start < cleared + just_cleared:
                 self.say("asked before robots.txt", request.url)
 
     def _look_at_recovery(self) -> None:
@@ -703,9 +764,10 @@ class History:
         answered = (r.start for r in host.requests if r.http_status is not None and r.http_status < 500)
         good = max((start for start in answered if start < met[0]), default=-1.0)
         length = outage.end - min(r.start for r in host.requests if good < r.start <= met[0])
-        slack = 60.0 + 300.0 * self.plan.naps + (4000.0 if self.plan.put_back or self.plan.orders else 0.0)
-        slack += (
-            self.plan.world.away + (120.0 if self.kills.done else 0.0) + (60.0 if self.plan.weather != FAIR else 0.0)
-        )
+        # An operator may give something to do long after there was nothing left.
+        plan = self.plan
+        is_operated = plan.put_back or plan.orders or plan.reopens or plan.clears or plan.second
+        slack = 60.0 + LONGEST_NAP_SECONDS * plan.naps + (4000.0 if is_operated else 0.0)
+        slack += plan.world.away + (120.0 if self.kills.done else 0.0) + (60.0 if plan.weather != FAIR else 0.0)
         if not host.trouble and not host.robots_outages and after[0] - outage.end > 2 * length + slack:
             self.say("came back late", f"{host.name} {after[0] - outage.end:.0f} s after an outage of {length:.0f} s")

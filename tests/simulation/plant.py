@@ -75,6 +75,15 @@ PLANTS: Final[dict[str, Change]] = {
         "if message.settings.max_depth is None else MAX_DEPTH",
     ),
     "the record's way": Change("work", "            visit.message = on_its_way(visit.message, claim)\n", ""),
+    # Crawls
+    "crawls that rest": Change(
+        "work",
+        "        if copy.rests:\n            return Unfit.RESTS\n",
+        "        if False:\n            return Unfit.RESTS\n",
+    ),
+    "what was put aside": Change(MEMORY, "unparked = self._store.queue.unpark(ref, self._clock())", "unparked = 0"),
+    "what is cut": Change("work", "row is not None and not row.is_as_made and message.depth > 0", "row is None"),
+    "what comes back": Change("widening.py", "    if widening is None or record", "    if record.depth >= 0 or record"),
     # Messages
     "message kept until the end": Change(
         "work",
@@ -96,8 +105,8 @@ PLANTS: Final[dict[str, Change]] = {
     ),
     "generation of the frontier": Change(
         "work",
-        "if self._generation != self._frontier.generation:",
-        "if self._generation > self._frontier.generation:",
+        "if self.generation != self._frontier.generation:",
+        "if self.generation > self._frontier.generation:",
     ),
     # Shares
     "spent with the end": Change(MEMORY, "            if run in self._store.runs:  #", "            if not run:  #"),

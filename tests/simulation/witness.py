@@ -35,7 +35,7 @@ from sqspider.frontier import (
 )
 from sqspider.host import HostRow, delay_for
 from sqspider.message import Message, decode_message
-from sqspider.record import Status, UrlRecord
+from sqspider.record import Status, UrlRecord, split_key
 from sqspider.url import host_of
 
 from .loop import Process, VirtualLoop
@@ -83,6 +83,17 @@ class Order:
 
 
 @dataclass
+class Rest:
+    """A while in which a crawl was not to be worked on, or no deeper than so."""
+
+    crawl: str
+    start: float
+    followed_seconds: float  # within which what is claimed goes by it
+    end: float = float("inf")
+    max_depth: int = -1
+
+
+@dataclass
 class Slots:
     first: float
     end: float
@@ -127,20 +138,23 @@ class Witness:
         self.calls: Counter[str] = Counter()
         self.generation = 0
         self.cleared_at = 0.0
-        self.claims: defaultdict[str, list[Claim]] = defaultdict(list)  # by URL, since the last clearing
-        self.dealt_with: set[str] = set()  # URLs, by who took them
-        self.finished: Counter[tuple[str, int]] = Counter()  # by URL and visit
+        self.claims: defaultdict[str, list[Claim]] = defaultdict(list)  # by key, since the last clearing
+        self.keys: defaultdict[str, set[str]] = defaultdict(set)  # of those, by URL
+        self.dealt_with: set[str] = set()  # keys, by who took them
+        self.finished: Counter[tuple[str, int]] = Counter()  # by key and visit
         self.finished_at: dict[tuple[str, int], float] = {}  # when that was answered
         self.reopened: Counter[str] = Counter()  # visits more, that were asked for
         self.answered_at: dict[str, float] = {}  # by host, when it was first written down that it ever answered
         self.deliveries: defaultdict[str, list[Receipt]] = defaultdict(list)  # by message
-        self.delivered: defaultdict[str, list[float]] = defaultdict(list)  # by URL
         self.orders: list[Order] = []
+        self.rests: list[Rest] = []
+        self.removed: set[str] = set()  # crawls
         self.slots: defaultdict[str, list[Slots]] = defaultdict(list)
-        self.carried: defaultdict[str, dict[str, Slots]] = defaultdict(dict)  # by host and URL, as the store says it
+        self.carried: defaultdict[str, dict[str, Slots]] = defaultdict(dict)  # by host and key, as the store says it
         self.saved: dict[str, set[int]] = defaultdict(set)  # by host, the versions that rows were written over
         self.raised: dict[str, tuple[int, float]] = {}  # by host, the last generation and when it was written
         self.failures = 0  # calls that raised
+        self.counted_at: dict[Process, float] = {}  # when each last asked what is left
         self._due: dict[Process, list[str]] = {}  # URLs that a sweep under way should move on
         self.released = 0  # messages that sweeps sent
         self.dropped: list[tuple[str, float]] = []  # messages that were lost on the way: URL, when
@@ -169,7 +183,7 @@ class Witness:
         """The table was cleared just now: nothing of before holds any more."""
         self.generation += 1
         self.cleared_at = self.loop.now
-        for kept in (self.claims, self.finished, self.slots, self.saved, self.raised, self.delivered, self.deliveries):
+        for kept in (self.claims, self.finished, self.slots, self.saved, self.raised):
             kept.clear()
         self.reopened.clear()
         self.answered_at.clear()
@@ -190,7 +204,7 @@ class Witness:
             claim = Claim(process, won, called, until - lease_seconds, until, self.loop.now)
             if claim.commit < self.cleared_at - self.blur:
                 continue
-            for other in self.claims[won.url]:
+            for other in self._since_the_clearing(won.url) if called > self.cleared_at else ():
                 if other.won.attempt == won.attempt:
                     self.say("an attempt was given twice", f"{won.url} {won.attempt}")
                 earlier, later = (other, claim) if other.commit < claim.commit else (claim, other)
@@ -200,6 +214,7 @@ class Witness:
                 if made_at < min(earlier.until, earlier.end_called or earlier.until) - self.blur:
                     self.say("two live claims", f"{won.url} attempts {earlier.won.attempt}, {later.won.attempt}")
             self.claims[won.url].append(claim)
+            self.keys[split_key(won.url)[1]].add(won.url)
 
     async def after_prolong(
         self, process: Process, called: float, answers: Sequence[Hold | None], *_: Any, **__: Any
@@ -208,10 +223,13 @@ class Witness:
             if hold is None or (claim := self.claim_of(hold.claim)) is None:
                 continue
             claim.until = self.of_loop(hold.claim.lease_until, process)
-            if any(
-                c.won.attempt > claim.won.attempt and c.told < called - self.blur for c in self.claims[hold.claim.url]
-            ):
+            since = self._since_the_clearing(hold.claim.url)
+            if any(c.won.attempt > claim.won.attempt and c.told < called - self.blur for c in since):
                 self.say("a claim was prolonged after a later one was made", hold.claim.url)
+
+    def _since_the_clearing(self, url: str) -> list[Claim]:
+        """The claims of a URL that are of its record as it is: one that was asked for before may be of the one before."""
+        return [claim for claim in self.claims[url] if claim.called > self.cleared_at]
 
     def claim_of(self, won: Won) -> Claim | None:
         made = self.claims.get(won.url, ())
@@ -242,7 +260,8 @@ class Witness:
                 # It is put back by whoever holds the claim: what others have in hand of it is of no use any more.
                 for other in self.deliveries[end.delivery.message_id]:
                     other.is_ended = True
-            if any(c.won.attempt > end.claim.attempt and c.commit < called - self.blur for c in self.claims[url]):
+            since = self._since_the_clearing(url)
+            if any(c.won.attempt > end.claim.attempt and c.commit < called - self.blur for c in since):
                 self.say("a claim was ended after a later one was made", url)
             if isinstance(end, Finish):
                 self.finished[visit] += 1
@@ -260,6 +279,9 @@ class Witness:
         for row in rows:
             if row.good_at is not None:
                 self.answered_at.setdefault(host_of(f"{row.origin}/"), self.loop.now)
+
+    async def before_counts(self, process: Process, called: float, **_: Any) -> None:
+        self.counted_at[process] = called
 
     # A turn is all of these at once.
 
@@ -287,16 +309,21 @@ class Witness:
         settings = message.settings if message.crawl is None else self.crawl_settings
         new = Slots(message.slot, message.slot + delay_for(row, settings), message.generation)
         carried = self.carried[row.host]
-        for url, old in carried.items():
-            if url != message.url and old.generation == new.generation and self._overlap(old, new):
-                self.say("a slot was given twice", f"{row.host} at {new.first:.2f} to {message.url} and {url}")
-        carried[message.url] = new
+        for key, old in carried.items():
+            if key != message.key and old.generation == new.generation and self._overlap(old, new):
+                self.say("a slot was given twice", f"{row.host} at {new.first:.2f} to {message.key} and {key}")
+        carried[message.key] = new
 
     def requested(self, process: Process, url: str) -> None:
         """A page is asked for: by whoever holds its claim."""
         self.trace.update(f"{self.loop.now!r} {process.name} {url}\n".encode())
-        held = [c for c in self.claims[url] if c.process is process and not c.is_ended]
-        if not held and self.generation and self.loop.now < self.cleared_at + JUST_CLEARED_SECONDS:
+        claims = sorted((c for key in self.keys[url] for c in self.claims[key]), key=lambda claim: claim.told)
+        held = [claim for claim in claims if claim.process is process and not claim.is_ended]
+        if (
+            not held
+            and self.generation
+            and self.loop.now < max(self.cleared_at, process.thawed_at) + JUST_CLEARED_SECONDS
+        ):
             return  # its claim may be from before the clearing
         if not held:
             self.say("asked without a claim", url)
@@ -306,6 +333,11 @@ class Witness:
             holds = order.host == host_of(url) and order.start + self.order_seconds < self.loop.now < order.end
             if holds and held and held[-1].called > order.start:
                 self.say("asked after an order", f"{url} {self.loop.now - order.start:.2f} s after it")
+        for rest in self.rests if held else ():
+            won, called = held[-1].won, held[-1].called
+            holds = rest.start + rest.followed_seconds < called and self.loop.now < rest.end
+            if holds and split_key(won.url)[0] == rest.crawl and won.depth > rest.max_depth:
+                self.say("asked while its crawl rests", f"{won.url} {won.depth} for {rest.max_depth}")
 
     # Messages: one delivery at a time, nothing deleted that is open, nothing sent for what waits.
 
@@ -313,9 +345,6 @@ class Witness:
         self, _: Process, called: float, deliveries: Sequence[Delivery], *__: Any, **___: Any
     ) -> None:
         for delivery in deliveries:
-            message = decode_message(delivery.body)
-            if isinstance(message, Message):
-                self.delivered[message.url].append(self.loop.now)
             for other in self.deliveries[delivery.message_id]:
                 is_hidden = self.loop.now < other.called + self.settings.visibility_seconds - self.blur
                 is_live = not other.is_ended and is_hidden and other.told < called
@@ -332,27 +361,34 @@ class Witness:
         for deferral in deferrals:
             self._end_delivery(deferral.delivery)
 
+    async def before_park(self, _: Process, __: float, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self._end_delivery(delivery)
+
     async def before_delete(self, process: Process, __: float, deliveries: Sequence[Delivery]) -> None:
         told: dict[str, float] = {}
         for delivery in deliveries:
-            if isinstance(message := decode_message(delivery.body), Message):
+            message = decode_message(delivery.body)
+            if isinstance(message, Message) and message.crawl_name not in self.removed:
                 receipts = self.deliveries[delivery.message_id]
-                told[message.url] = max(r.told for r in receipts if r.receipt == delivery.receipt)
+                told[message.key] = max(r.told for r in receipts if r.receipt == delivery.receipt)
         for url, record in (await self.looker.get(sorted(told))).items():
-            # One that was received before its URL was reopened is of a visit that is over.
-            is_of_this = not record.visit or told[url] > self.of_loop(record.enqueued_at, process) + self.blur
+            # One that was received before its URL was reopened, or the table cleared, is of a visit that is over.
+            began_at = self.of_loop(record.enqueued_at, process) + self.blur if record.visit else 0.0
+            is_of_this = told[url] > max(began_at, self.cleared_at)
             if not record.status.is_final and is_of_this:
                 self.say("a message was deleted while its record was open", url)
 
-    async def reopen(self, urls: Sequence[str], *, if_changed: bool) -> None:
-        """Reopen URLs, whatever their status; what is asked for may be seen before it is answered."""
-        self.reopened.update(urls)
-        answers = await self.looker.reopen(urls, if_changed=if_changed)
-        for url, is_reopened in zip(urls, answers, strict=True):
-            self.reopened[url] -= not is_reopened
+    async def reopen(self, keys: Sequence[str], *, if_changed: bool) -> list[bool]:
+        """Reopen records, whatever their status; what is asked for may be seen before it is answered."""
+        self.reopened.update(keys)
+        answers = await self.looker.reopen(keys, if_changed=if_changed)
+        for key, is_reopened in zip(keys, answers, strict=True):
+            self.reopened[key] -= not is_reopened
+        return answers
 
     async def before_sweep(self, process: Process, called: float, *_: Any) -> None:
-        self._due[process] = [record.url for record in await self._queued() if self._due_at(record, process) < called]
+        self._due[process] = [record.key for record in await self._queued() if self._due_at(record, process) < called]
 
     async def after_sweep(self, process: Process, called: float, released: int, limit: int = 1000) -> None:
         self.released += released
@@ -361,8 +397,8 @@ class Witness:
         was_due = self._due.pop(process)
         least = called + 0.9 * self.settings.due_seconds
         for record in await self._queued():
-            if record.url in was_due and self._due_at(record, process) < least:
-                self.say("a sweep left what was due", record.url)
+            if record.key in was_due and self._due_at(record, process) < least:
+                self.say("a sweep left what was due", record.key)
 
     async def _queued(self) -> list[UrlRecord]:
         return [record async for batch in self.looker.scan(status=Status.QUEUED) for record in batch]

@@ -50,7 +50,8 @@ class _Shared(Protocol):
     def generation(self) -> int:
         """Raised by :meth:`clear_table` and :meth:`remove_crawl`: whoever remembers what is recorded here forgets it.
 
-        As of the last :meth:`receive`, :meth:`hosts` or :meth:`TurningFrontier.turn`.
+        As of the last :meth:`receive`, :meth:`hosts` or :meth:`TurningFrontier.turn`; and who has won a claim knows of
+        every clearing that its record was made after.
         """
 
     def now(self) -> float:

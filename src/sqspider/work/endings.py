@@ -27,7 +27,6 @@ from sqspider.frontier import (
     Retry,
     Won,
 )
-from sqspider.frontier.shares import Spend
 from sqspider.log import get_logger
 from sqspider.record import Outcome, Reason, status_for
 from sqspider.revisit import after_visit, revisit_of
@@ -199,8 +198,8 @@ class Endings:
             outlinks=end.outlinks,
             spends=self._budgets.spends(visit, end.outcome),
         )
-        ended = self._desk.finish(Done(finish, end.visited))
-        self._hand_in(visit, ended, partial(self._finished, end, finish.spends))
+        done = Done(finish, end.visited)
+        self._hand_in(visit, self._desk.finish(done), partial(self._finished, done, self._memories.generation))
 
     def end_in_error(self, visit: Visit) -> None:
         """A fault of ours in a visit: the URL is tried again, or failed by that. Without a claim it comes back."""
@@ -289,9 +288,9 @@ class Endings:
         if not visit.ending:
             self._hand.release(visit)
 
-    def _finished(self, end: End, spends: Sequence[Spend], visit: Visit, answer: bool | StoreError) -> None:
-        claim, outcome, visited = visit.claim, end.outcome, end.visited
-        assert claim is not None
+    def _finished(self, done: Done, generation: int, visit: Visit, answer: bool | StoreError) -> None:
+        end, visited = done
+        claim, outcome = end.claim, end.outcome
         if isinstance(answer, StoreError):
             log.error("not_stored", url=visit.message.url, error=str(answer), again_in_seconds=UNKEPT_AGAIN_SECONDS)
             self.give_back(visit, self._clock() + UNKEPT_AGAIN_SECONDS)
@@ -303,12 +302,9 @@ class Endings:
         crawl = visit.message.crawl_name
         is_again = claim.visit > 0 and self._budgets.crawl in (None, crawl)
         self.tally.add_finished(crawl, outcome, again=revisit_of(claim.kept, outcome) if is_again else None)
-        self._budgets.settle(spends)
+        self._budgets.settle(end.spends)
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
-        self._memories.suspects.discard(visit.message.key)
-        self._memories.recorded.add(visit.message.key, claim.depth)
-        self._memories.finished.add(visit.message.key)
-        self._memories.remember(end.links)
+        self._memories.remember_finished(end, generation)
         if visited is not None and visited.page is not None and visited.page.left_out:
             reasons = {reason.value: number for reason, number in visited.page.left_out.items()}
             log.info("links_left_out", url=visit.message.url, **reasons)

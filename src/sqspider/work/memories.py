@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sqspider.crawl_settings import MAX_DEPTH
-from sqspider.frontier import Entry, Frontier, FrontierBusyError
+from sqspider.frontier import Entry, Finish, Frontier, FrontierBusyError
 from sqspider.frontier.shares import Most, Spent
 from sqspider.work.cookie_wall import Promised
 
@@ -98,15 +98,27 @@ class Memories:
         self.suspects = RecentUrls(SUSPECTS)
         self.used_up = UsedUp(USED_UP)
         self.promised = Promised()  # cookies
+        self.generation = frontier.generation  # of what is remembered
         self._frontier = frontier
-        self._generation = frontier.generation
 
-    def remember(self, recorded: Iterable[Entry]) -> None:
+    def remember(self, recorded: Iterable[Entry], generation: int) -> None:
         """Links that need not be recorded again. Where a redirect leads is not among them while it is open: a way with
-        fewer redirects may yet be found."""
+        fewer redirects may yet be found. ``generation``: as it was when they were handed in, for the answer may have
+        come late, after they were cleared away."""
+        if generation != self.generation:
+            return
         for entry in recorded:
             if not entry.redirects:
                 self.recorded.add(entry.key, entry.depth)
+
+    def remember_finished(self, end: Finish, generation: int) -> None:
+        """A record that was finished, and its links; ``generation`` as of :meth:`remember`."""
+        key = end.claim.url
+        self.suspects.discard(key)
+        self.finished.add(key)
+        if generation == self.generation:
+            self.recorded.add(key, end.claim.depth)
+        self.remember(end.links, generation)
 
     async def record_all_but_last(self, links: Iterable[Entry]) -> tuple[Entry, ...]:
         """Record the links of a page a thousand at a time, so that no transaction grows with the page; the
@@ -114,8 +126,9 @@ class Memories:
         some: list[Entry] = []
         for link in links:
             if len(some) == LINKS_AT_A_TIME:
+                generation = self.generation
                 await self._frontier.enqueue(some)
-                self.remember(some)
+                self.remember(some, generation)
                 some = []
             some.append(link)
         return tuple(some)
@@ -124,16 +137,17 @@ class Memories:
         """Record links of a page that may be in somebody's hands for long, so that they need not wait for that; those
         that are left to its finish after all, because the frontier is busy."""
         if links:
+            generation = self.generation
             try:
                 await self._frontier.enqueue(links)
             except FrontierBusyError:
                 return links
-            self.remember(links)
+            self.remember(links, generation)
         return ()
 
     def forget_what_was_cleared(self) -> None:
         """What is remembered of records holds until they are cleared away."""
-        if self._generation != self._frontier.generation:
-            self._generation = self._frontier.generation
+        if self.generation != self._frontier.generation:
+            self.generation = self._frontier.generation
             for memory in (self.recorded, self.finished, self.suspects, self.used_up):
                 memory.clear()

@@ -131,13 +131,14 @@ class Claims(Messages, CrawlRows, Runs):
             lost = [url for url, w in zip(urls, written, strict=True) if not w.is_done and not w.refusal]
             found = await self._table.read(lost)
         answers = _refused({url: w.refusal for url, w in zip(urls, written, strict=True) if w.refusal})
-        for url, w in zip(urls, written, strict=True):
-            if w.is_done and w.item is not None:
-                answers[url] = won_of(url, w.item)
-                self._count_claim(w.item)
+        won = {url: w.item for url, w in zip(urls, written, strict=True) if w.is_done and w.item is not None}
+        answers |= {url: won_of(url, item) for url, item in won.items()}
+        won |= {url: item for url, item in found.items() if is_own(claimant, item)}  # the answer was lost
+        for item in won.values():
+            self._count_claim(item)
+        made_at = max((number(item, "enqueued_at") for item in won.values()), default=0.0)
+        await self._host_rows.look_for_clearings(made_at)
         for url, item in found.items():
-            if is_own(claimant, item):  # the answer was lost
-                self._count_claim(item)
             told = claim_told(url, claim_in(item), claimant, now)
             if not is_of_crawl(item, messages[url]):
                 told = not_current(messages[url])

@@ -36,6 +36,8 @@ T = TypeVar("T")
 CACHED_HOSTS: Final = 10_000
 LONGEST_TURN_SECONDS: Final = 0.2  # between two tries for a host that another worker changes, too
 FLUSH_SECONDS: Final = 60.0  # that sums of hosts wait for a write to ride along with, before they get one of their own
+BEHIND_SECONDS: Final = 10.0  # that a read may be behind which need not be consistent: it is one, as a rule, or less
+CLOCKS_DIFFER_SECONDS: Final = 2.0  # of two processes, at most
 SOON_SECONDS: Final = 2.0  # after which it is tried again, if that failed
 
 CHANGE_HOST: Final = (
@@ -111,6 +113,8 @@ class HostRows:
         self._session = mark_by(rng)[:8]  # names this process as a writer
         self._number = 0  # of its last write
         self.generation = 0  # of the table, as of the last :meth:`get`
+        self._looked_at = -math.inf  # when that was asked for
+        self._other_since = -math.inf  # when it was first seen to be this one
 
     def add_sums(self, host: str, sums: Mapping[str, float]) -> None:
         """Add what finished fetches add up to; written with the host's next change, or by :meth:`flush`."""
@@ -153,7 +157,22 @@ class HostRows:
                 "ReturnValues": "ALL_NEW",
             },
         )
-        self.generation = _generation_of(raised.item or {})
+        self._note_generation(raised.item or {})
+
+    def _note_generation(self, item: Item) -> None:
+        generation = int(number(item, "number"))
+        if generation != self.generation:
+            self.generation, self._other_since = generation, self._clock()
+
+    async def look_for_clearings(self, made_at: float) -> None:
+        """Know of every clearing before a moment, at which a record was made by somebody's clock."""
+        if made_at > self._looked_at - CLOCKS_DIFFER_SECONDS:
+            await self.get(())
+
+    @property
+    def was_cleared_lately(self) -> bool:
+        """Whether reads that need not be consistent may still find what was cleared away."""
+        return 0 <= self._clock() - self._other_since < BEHIND_SECONDS
 
     def forget(self) -> None:
         """Forget what is kept: the table was cleared."""
@@ -287,8 +306,10 @@ class HostRows:
 
     async def get(self, hosts: Sequence[str]) -> dict[str, HostRow]:
         # The table's generation rides along: to ask for it alone would be a call more.
+        now = self._clock()
         items = await self._table.read([*map(_host_key, hosts), GENERATION])
-        self.generation = _generation_of(items.get(GENERATION, {}))
+        self._note_generation(items.get(GENERATION, {}))
+        self._looked_at = max(self._looked_at, now)
         known = self._found(list(dict.fromkeys(hosts)), items)
         rows = {}
         for host in hosts:
@@ -336,10 +357,6 @@ def _is_readable(name: str, value: object) -> bool:
     except msgspec.ValidationError:
         return False
     return True
-
-
-def _generation_of(item: Item) -> int:
-    return int(number(item, "number"))
 
 
 def _writers_of(text: str) -> dict[str, int]:

@@ -64,10 +64,11 @@ class Records(Nearing):
         by_url = nearest_of_each(entries)
         # Reading first: a known URL then costs half a read unit, not the whole write unit of a
         # condition that fails. One at a time, so that two pages of this worker do not both find a
-        # link missing. What somebody puts in is not read: just after a clearing a read may still find it.
+        # link missing. Just after a clearing a read that is behind would still find it; what somebody puts in is not
+        # read at all: he need not have heard of the clearing.
         links = [url for url, entry in by_url.items() if entry.parent is not None]
         async with self._enqueueing:
-            known = await self._table.read(links, projection=WAY)
+            known = await self._table.read(links, projection=None if self._host_rows.was_cleared_lately else WAY)
             new, refused = await self._insert([entry for url, entry in by_url.items() if url not in known])
         if due := self._changed_since({url: by_url[url] for url in known}, known):
             await self._reopen(due, if_changed=True, lastmods=due)

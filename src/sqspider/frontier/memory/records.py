@@ -113,6 +113,7 @@ class Records(Messages):
     def claim(
         self, requests: Sequence[ClaimRequest], *, worker_id: str, claim_id: str, lease_seconds: float
     ) -> list[Won | Lost]:
+        self._generation = self._store.generation
         return self._claim(requests, Claimant(worker_id, claim_id, lease_seconds))
 
     def _claim(self, requests: Sequence[ClaimRequest], claimant: Claimant) -> list[Won | Lost]:

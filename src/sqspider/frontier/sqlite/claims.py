@@ -97,7 +97,12 @@ class Claims(Part):
         self, requests: Sequence[ClaimRequest], *, worker_id: str, claim_id: str, lease_seconds: float
     ) -> list[Won | Lost]:
         claimant = Claimant(worker_id, claim_id, lease_seconds)
-        return await self._file.write(lambda transaction: claim(transaction, requests, claimant))
+
+        def work(transaction: Transaction) -> list[Won | Lost]:
+            self._file.generation = transaction.generation
+            return claim(transaction, requests, claimant)
+
+        return await self._file.write(work)
 
     async def finish(self, finishes: Sequence[Finish]) -> list[bool]:
         answers = await self._file.write(lambda transaction: finish(transaction, finishes))
