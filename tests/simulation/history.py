@@ -647,7 +647,7 @@ class History:
         is_exact = self.engine_name != "aws" or not (self.kills.done or self.witness.failures)
         crawls = {crawl.name: crawl.ref for crawl in await self.looker.crawls()}
         for name in self.world.hosts:
-            of_host = [record for record in records.values() if record.host == name]
+            of_host = [r for r in records.values() if r.host == name and r.crawl == DEFAULT_CRAWL]
             good = [r for r in of_host if r.status is Status.DONE or (r.kept is not None and r.kept.good is not None)]
             if is_exact and len(good) > self.plan.host_pages:
                 self.say("more than its budget", f"{name} {len(good)}")

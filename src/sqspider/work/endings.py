@@ -199,7 +199,8 @@ class Endings:
             spends=self._budgets.spends(visit, end.outcome),
         )
         done = Done(finish, end.visited)
-        self._hand_in(visit, self._desk.finish(done), partial(self._finished, done, self._memories.generation))
+        ended = self._desk.finish(done)
+        self._hand_in(visit, ended, partial(self._finished, done, self._memories.generation))
 
     def end_in_error(self, visit: Visit) -> None:
         """A fault of ours in a visit: the URL is tried again, or failed by that. Without a claim it comes back."""
