@@ -22,7 +22,7 @@ from sqspider.record import Reason, Status
 from sqspider.scope import Blocked
 from sqspider.web.fetch import Fetcher
 from sqspider.work import budgets as budgets_module
-from sqspider.work import purse
+from sqspider.work import intake, purse
 from sqspider.work.budgets import Budgets
 from sqspider.work.hand import Visit
 from sqspider.work.large_bodies import Space
@@ -37,6 +37,7 @@ from tests.crawl.crawl_rows import (
     made,
     page,
     put_in,
+    records_of,
     row_of,
     until,
     work,
@@ -117,6 +118,8 @@ async def test_no_more_is_asked_for_than_there_is_and_no_less(
         assert len(site.requests) == number
         counts = await handles[0].counts(crawl="news")
         assert (counts.by_status[Status.DONE], counts.open) == (number, left)
+        open_ones = [each for each in (await records_of(handles[0])).values() if not each.status.is_final]
+        assert {each.attempt for each in open_ones} <= {0}, "what may not be fetched is not claimed"
         blocked = sum(counts.by_reason.get(reason, 0) for reason in (Reason.HOST_PAGE_LIMIT, Reason.HOST_BYTE_LIMIT))
         assert blocked == counts.by_status[Status.BLOCKED] == PAGES + 1 - number - left
 
@@ -140,22 +143,19 @@ async def test_what_a_killed_worker_had_is_fetched_by_the_others_and_no_more(tmp
         assert all(not row.shares for row in (await handles[0].runs(list(runs))).values()), "all is given back"
 
 
-async def test_who_waits_for_what_others_have_ends_when_it_is_told_to(frontier: Frontier, site: Site) -> None:
+async def test_who_waits_for_what_others_have_ends_when_it_is_told_to(
+    frontier: Frontier, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     crawl = await made(frontier)
     await put_in(frontier, crawl, site.url)
     far = frontier.now() + 3600
     await frontier.share([Ask(run="one", most=Most(1), worker_id="killed", wanted=1, until=far)])
-    asked = asyncio.Event()
-    share = frontier.share
-
-    async def noted(asks: Sequence[Ask]) -> Any:
-        portions = await share(asks)
-        asked.set()
-        return portions
-
-    frontier.share = noted  # type: ignore[method-assign]
+    monkeypatch.setattr(intake, "OTHERS_SECONDS", 3600.0)
+    asked = _Asked(frontier)
     async with asyncio.timeout(20), working(frontier, options=replace(OPTIONS, max_pages=1, run="one")) as worker:
-        await asked.wait()
+        await until(lambda: asked.asks)
+        for _ in range(100):
+            await asyncio.sleep(0)  # it has the answer then, and waits
         worker.stop()
     assert not site.requests
 
@@ -207,6 +207,21 @@ async def test_what_was_fetched_is_visited_again_and_retried_whatever_was_used_u
     await work(frontier)
     assert not site.requests
     assert (await reasons_of(frontier))[Reason.HOST_PAGE_LIMIT] == PAGES + 1 - 10
+
+
+async def test_what_is_visited_again_is_counted_once_and_what_is_left_is_given_back(
+    frontier: Frontier, host: Site
+) -> None:
+    host.bodies = {"/": page("0", "1"), "/0": b"", "/1": b""}
+    crawl = await made(frontier, settings=replace(SETTINGS, obey_robots=False, host_pages=5))
+    await put_in(frontier, crawl, host.url)
+    runs = {run_of(crawl.ref, "127.0.0.1"): 3, "one": 6}
+    for number in (3, 6):
+        await work(frontier, crawl="news", options=replace(OPTIONS, max_pages=30, run="one"))
+        assert len(host.requests) == number
+        await visit_again(frontier, "news")
+    rows = await frontier.runs(list(runs))
+    assert {name: (row.spent, row.shares) for name, row in rows.items()} == {run: (n, {}) for run, n in runs.items()}
 
 
 async def test_redirects_count_for_a_host_and_not_for_its_crawl(frontier: Frontier, site: Site) -> None:
@@ -356,6 +371,7 @@ async def test_what_is_used_up_is_told_by_its_limit(frontier: Frontier, budgets:
             verdict = await budgets.take(visit, None, Spent())
             assert isinstance(verdict, Blocked)
             assert verdict.reason is reason
+            await budgets.close()  # nothing of it is in hand
     assert len(asked.asks) == 2, "what was told once is known"
     visit = await visit_of(frontier, replace(SETTINGS, host_pages=4), "c")
     assert await budgets.take(visit, None, Spent()) is None, "the limit is another one"

@@ -85,6 +85,13 @@ async def test_who_was_refused_asks_again_after_a_while_or_for_another_most() ->
     assert [ask.most.pages for ask in asks] == [5, 5, 6]
 
 
+async def test_a_narrower_most_holds_for_what_is_shared_out_already() -> None:
+    row = Row(random.Random(0), 10)
+    purse = Purse(row.ask, "r", worker_id="one", seconds=60, clock=lambda: NOW)
+    assert await purse.want(4, Most(10)) == 4
+    assert [await purse.take(Most(2), Spent()) for _ in range(3)] == [True, True, False]
+
+
 async def test_a_share_that_has_run_out_is_spent_no_more() -> None:
     now, row = NOW, Row(random.Random(0), 10)
     purse = Purse(row.ask, "r", worker_id="one", seconds=60, clock=lambda: now)

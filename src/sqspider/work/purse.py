@@ -61,7 +61,7 @@ class Purse:
         self.waiting += 1
         try:
             async with self._one_ask:
-                if self.left < 1 and (most != self._most or self._clock() >= self._refused_until):
+                if most != self._most or (self.left < 1 and self._clock() >= self._refused_until):
                     ahead = min(self.in_hand, AHEAD)
                     await self._ask(self.in_hand + self.waiting + ahead, most, before)
                 is_taken = self.left >= 1
