@@ -121,6 +121,7 @@ class FrontierReport(NamedTuple):
     workers: list[WorkerRow]  # that live
     hosts_in_trouble: list[HostReport]
     bill: Bill | None
+    unreadable_crawls: list[Crawl]  # whose rows cannot be read
 
     def as_json(self) -> dict[str, Any]:
         """The same for a program; these names do not change."""
@@ -144,6 +145,7 @@ class FrontierReport(NamedTuple):
             ],
             "hosts_in_trouble": [_in_trouble(host) for host in self.hosts_in_trouble],
             "bill": None if bill is None else {"dollars": bill.dollars, "calls": bill.calls, **bill.parts},
+            "unreadable_crawls": {crawl.name: crawl.unreadable for crawl in self.unreadable_crawls},
         }
 
 
@@ -165,6 +167,7 @@ async def state_of(frontier: Readable, *, exact: bool = False, crawl: str | None
         hosts_in_trouble=await hosts_in_trouble(frontier),
         bill=await frontier.bill(),
         workers=await frontier.workers(),
+        unreadable_crawls=[row for row in await frontier.crawls() if row.unreadable],
     )
 
 
@@ -214,7 +217,9 @@ class CrawlReport(NamedTuple):
 
     @property
     def state(self) -> str:
-        """What its row says, and whether it is finished."""
+        """What its row says, and whether it is finished; or that it cannot be read."""
+        if self.crawl is not None and self.crawl.unreadable:
+            return "unreadable"
         if self.crawl is not None and self.crawl.state is not State.RUNNING:
             return self.crawl.state.value
         return State.RUNNING.value if self.counts.open else "finished"

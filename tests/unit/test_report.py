@@ -19,6 +19,7 @@ NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 URL = "http://example.com/a"
 STATE = (
     "frontier", "records", "reasons", "redirects", "bytes", "queue", "workers", "hosts_in_trouble", "bill",
+    "unreadable_crawls",
 )  # fmt: skip
 QUEUE = ("visible", "in_flight", "delayed", "dead", "oldest_age_seconds")
 IN_TROUBLE = (

@@ -126,6 +126,7 @@ def _table(state: FrontierReport, crawl: str | None) -> Group:
     ]
     troubled = state.hosts_in_trouble[:MOST_HOSTS]
     lines += [f"in trouble: {host.row.host}: {host.trouble or host.row.trouble}" for host in troubled]
+    lines += [f"crawl {row.name}: unreadable: its row is {row.unreadable}" for row in state.unreadable_crawls]
     if state.bill is not None:
         lines.append(bill_line(state.bill))
     where = f"the crawl {crawl} in {state.place}" if crawl else f"in {state.place}"
