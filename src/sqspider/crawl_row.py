@@ -58,6 +58,9 @@ def check_name(name: object) -> None:
         raise ValueError(f"crawl: a name of 1 to 64 of a-z, 0-9, - and _, not {shown(name)}")
 
 
+UNKNOWN_ID: Final = "0"  # of a crawl whose row cannot be read, where that does not even tell which it is
+
+
 class State(enum.StrEnum):
     """Whether a crawl is worked on: see the module's docstring."""
 
@@ -66,7 +69,7 @@ class State(enum.StrEnum):
     STOPPED = "stopped"
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """How much a crawl takes in all, over all of its runs. What is reached stops it; it is raised by `crawls set`."""
 
     pages: int | None = None  # fetched, redirects not counted
@@ -90,7 +93,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.pages is not None or self.bytes is not None
 
 
-class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """How a crawl fetches, and as whom. What is secret stands here only as where it is to be found
     (see :mod:`sqspider.secret`). None: as the worker does by itself.
     """
@@ -171,7 +174,7 @@ def _check_credentials(identity: Identity) -> None:
         raise ValueError(f"headers: {twice} is said twice")
 
 
-class Widening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Widening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a wider limit lets come back, as long as that is not done (see :mod:`sqspider.widening`)."""
 
     at: float  # seconds since the epoch: what was claimed before this moment comes back
@@ -179,7 +182,7 @@ class Widening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pages_from_depth: int | None = None  # and pages that are so deep, whose links were not followed
 
 
-class Crawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Crawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The row of a crawl.
 
     Raises ``TypeError`` or ``ValueError`` for what is out of bounds, in words that begin with the field's name.
@@ -197,6 +200,7 @@ class Crawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_at: float = 0.0
     counted_since: int = 0  # the version that set limits of pages or bytes, after one without; the frontier says so
     widening: Widening | None = None  # what is still to come back by a limit that was widened
+    unreadable: str = ""  # why the row cannot be read; all but name and id is made up then, and nobody works on it
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -218,7 +222,15 @@ class Crawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return not self.is_as_made or self.limits != Limits()
 
 
+class _Settings(msgspec.Struct):
+    """The names of a row's settings."""
+
+    settings: dict[str, msgspec.Raw] = {}
+
+
 _decoder: Final = msgspec.json.Decoder(Crawl)
+_settings_decoder: Final = msgspec.json.Decoder(_Settings)
+_SETTINGS: Final = frozenset(CrawlSettings.__struct_fields__)
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -228,5 +240,25 @@ def encode_crawl(crawl: Crawl) -> str:
 
 
 def decode_crawl(text: str | bytes) -> Crawl:
-    """Back from :func:`encode_crawl`. Raises ``msgspec.MsgspecError``."""
-    return _decoder.decode(text)
+    """Back from :func:`encode_crawl`. Raises ``msgspec.MsgspecError``; for a field that is not known, too: whoever
+    writes the row would lose what a later version has said."""
+    crawl = _decoder.decode(text)
+    for name in _settings_decoder.decode(text).settings.keys() - _SETTINGS:
+        raise msgspec.ValidationError(f"Object contains unknown field `{name}` - at `$.settings`")
+    return crawl
+
+
+def read_crawl(ref: CrawlRef, text: str | bytes) -> Crawl:
+    """A crawl as its row says. One that cannot be read says so itself, so that it hides no other."""
+    try:
+        return decode_crawl(text)
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        return Crawl(name=ref.name, id=ref.id, unreadable=f"damaged, or a later version's: {error}")
+
+
+def unreadable_words(crawl: Crawl) -> str:
+    """What is said to whoever gives an order for a crawl whose row cannot be read."""
+    return (
+        f"the row of the crawl {crawl.name} cannot be read: {crawl.unreadable}. Its URLs wait for a version that can, "
+        f"and `sqspider crawls remove {crawl.name}` removes it"
+    )

@@ -123,6 +123,8 @@ class Hindrance(NamedTuple):
 
 async def _hindrance(frontier: Spending, row: Crawl, workers: list[WorkerRow]) -> Hindrance | None:
     """What a crawl waits for; none if nothing hinders it, or it has nothing open."""
+    if row.unreadable:
+        return Hindrance("unreadable", f"its row cannot be read: {row.unreadable}")
     barred = [worker for worker in workers if row.name in worker.barred]
     if row.state is not State.RUNNING or (not barred and row.limits == Limits()):
         return None
@@ -249,7 +251,9 @@ class CrawlReport(NamedTuple):
 
     @property
     def state(self) -> str:
-        """What its row says, and whether it is finished."""
+        """What its row says, and whether it is finished; or that it cannot be read."""
+        if self.crawl is not None and self.crawl.unreadable:
+            return "unreadable"
         if self.crawl is not None and self.crawl.state is not State.RUNNING:
             return self.crawl.state.value
         return State.RUNNING.value if self.counts.open else "finished"

@@ -458,3 +458,20 @@ def test_links_that_were_left_out_are_found_by_fetching_a_page_whole(site: Site,
     assert folder.run("retry", "--status", "done", "--yes").returncode == 0
     folder.run("crawl", "--quiet")
     assert folder.counts() == {"done": 1 + PAGES}
+
+
+def test_a_crawl_whose_row_cannot_be_read_is_named_and_can_be_removed(sqspider: Run, tmp_path: Path) -> None:
+    for name in ("news", "shop"):
+        assert sqspider("enqueue", "http://e.com/", "--depth", "1", "--crawl", name).returncode == 0
+    with closing(sqlite3.connect(tmp_path / "sqspider.db")) as connection, connection:
+        connection.execute("UPDATE crawl SET row = json_set(row, '$.new', 1) WHERE name = 'news'")
+    assert re.search(r"news +unreadable .*\n *shop +running", sqspider("crawls").stdout)
+    for order in (("crawls", "show", "news"), ("crawls", "set", "news", "--delay", "3"), ("crawl", "--crawl", "news")):
+        refused = sqspider(*order)
+        assert refused.returncode != 0
+        assert "the row of the crawl news cannot be read" in refused.stderr
+        assert "unknown field `new`" in refused.stderr
+    assert "crawl news: unreadable" in sqspider("status").stdout
+    assert sqspider("crawls", "remove", "news", "--yes").returncode == 0
+    assert "news" not in sqspider("crawls").stdout
+    assert "news" not in sqspider("status").stdout

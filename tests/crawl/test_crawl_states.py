@@ -116,6 +116,32 @@ async def test_who_works_on_a_crawl_whose_removal_died_half_way_ends(
     await frontier.close()
 
 
+@pytest.mark.parametrize("damage", ["'{'", "json_set(row, '$.settings.new', 1)"])
+async def test_a_crawl_whose_row_cannot_be_read_waits_and_others_go_on(tmp_path: Path, host: Site, damage: str) -> None:
+    """Damaged, or written by a later version. What waits is fetched once the row can be read again."""
+    host.bodies = {"/": page("a"), "/a": b"", "/b": b""}
+    frontier = await open_frontier(f"sqlite:{tmp_path / 'f.db'}", FrontierSettings(), clock=time.time)
+    await put_in(frontier, await made(frontier, settings=replace(SETTINGS, delay_seconds=9.0)), f"{host.url}b")
+    await put_in(frontier, await made(frontier, "other"), host.url)
+    with closing(sqlite3.connect(tmp_path / "f.db")) as connection, connection:
+        (row,) = connection.execute("SELECT row FROM crawl WHERE name = 'news'").fetchone()
+        connection.execute(f"UPDATE crawl SET row = {damage} WHERE name = 'news'")
+    with structlog.testing.capture_logs() as lines:
+        await work(frontier)
+        await work(frontier)
+    told = [line for line in lines if line["event"] == "crawl_waits"]
+    assert [(line["crawl"], line["why"][:20]) for line in told] == [("news", "its row cannot be re")] * 2
+    assert await status_of(frontier, "other") == {Status.DONE: 2}
+    news = list((await records_of(frontier, "news")).values())
+    assert [(record.status, record.attempt) for record in news] == [(Status.QUEUED, 0)]
+    with closing(sqlite3.connect(tmp_path / "f.db")) as connection, connection:
+        connection.execute("UPDATE crawl SET row = ? WHERE name = 'news'", (row,))
+        connection.execute("UPDATE record SET visible_at = 0 WHERE queue = 1")
+    await work(frontier)
+    assert await status_of(frontier) == {Status.DONE: 1}
+    await frontier.close()
+
+
 async def test_a_crawl_that_is_made_just_before_its_message_comes_is_found(frontier: Frontier, host: Site) -> None:
     """However lately all rows were read."""
     host.bodies = {"/": b"", "/1": b"", "/2": b""}

@@ -12,7 +12,7 @@ import pytest
 
 from sqspider.crawl_row import Crawl, State
 from sqspider.crawl_settings import CrawlSettings
-from sqspider.frontier import Deferral, Entry, FrontierUnavailableError, LostReason
+from sqspider.frontier import Deferral, Entry, FrontierError, FrontierUnavailableError, LostReason
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite import crawls as stepwise
 from sqspider.frontier.sqlite.check import check_file
@@ -410,11 +410,20 @@ async def test_a_default_crawl_has_no_sums_of_its_own(frontier: SqliteFrontier, 
         assert connection.execute("SELECT name FROM counter").fetchall() == [("messages",), ("status:queued",)]
 
 
-async def test_a_damaged_row_of_a_crawl_is_named(frontier: SqliteFrontier, tmp_path: Path) -> None:
-    change(tmp_path, "UPDATE crawl SET row = '{' WHERE name = 'news'")
-    with pytest.raises(FrontierUnavailableError, match="the row of the crawl 'news' says"):
-        await frontier.crawls()
-    with pytest.raises(FrontierUnavailableError, match="the row of the crawl 'news' says"):
+@pytest.mark.parametrize(
+    "damage",
+    ["'{'", "json_set(row, '$.state', 'asleep')", *(f"json_set(row, '$.{at}', 1)" for at in ("new", "settings.new"))],
+)
+async def test_a_row_of_a_crawl_that_cannot_be_read_says_so_and_is_not_written_over(
+    frontier: SqliteFrontier, tmp_path: Path, damage: str
+) -> None:
+    """A field of a later version would be lost."""
+    change(tmp_path, f"UPDATE crawl SET row = {damage} WHERE name = 'news'")
+    news, shop = await frontier.crawls()
+    assert (news.ref, news.unreadable[:7], shop.ref, shop.unreadable) == (NEWS.ref, "damaged", SHOP.ref, "")
+    with pytest.raises(
+        FrontierError, match=r"the row of the crawl news cannot be read: .*`sqspider crawls remove news`"
+    ):
         await frontier.save_crawl(NEWS)
     assert await frontier.remove_crawl(NEWS.ref) == 0
     assert [crawl.name for crawl in await frontier.crawls()] == ["shop"]

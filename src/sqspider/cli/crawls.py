@@ -41,7 +41,7 @@ from sqspider.redact import redact
 from sqspider.report import CrawlReport
 from sqspider.url import Scope
 from sqspider.widening import widened
-from sqspider.work.crawl_orders import ChangedMeanwhileError, change_crawl, crawl_named, removal_of
+from sqspider.work.crawl_orders import ChangedMeanwhileError, change_crawl, crawl_named, removable
 
 LOOK_SECONDS: Final = 1.0  # between two looks, by which it is told how quick a crawl is
 
@@ -278,8 +278,11 @@ async def _remove(frontier: Frontier, ref: CrawlRef, records: int) -> int:
 
 
 async def _ref(frontier: Frontier, name: str) -> CrawlRef:
-    """The crawl of a name, also one whose removal was broken off. Raises ``click.UsageError`` if there is none."""
-    return await removal_of(frontier, name) or (await _row(frontier, name)).ref
+    """The crawl of a name, to be removed. Raises ``click.UsageError`` if there is none."""
+    ref = await removable(frontier, name)
+    if ref is None:
+        raise await no_crawl(frontier, name)
+    return ref
 
 
 async def _row(frontier: Frontier, name: str) -> Crawl:

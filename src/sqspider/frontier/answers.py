@@ -12,9 +12,20 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from sqspider.crawl_row import Crawl, CrawlRef
+from sqspider.crawl_row import Crawl, CrawlRef, unreadable_words
 from sqspider.frontier.shares import Spent, by_run
-from sqspider.frontier.values import ClaimRequest, Counts, Entry, Finish, Hold, Lost, LostReason, Retry, Won
+from sqspider.frontier.values import (
+    ClaimRequest,
+    Counts,
+    Entry,
+    Finish,
+    FrontierError,
+    Hold,
+    Lost,
+    LostReason,
+    Retry,
+    Won,
+)
 from sqspider.host import sums_of
 from sqspider.message import Message
 from sqspider.record import DEFAULT_CRAWL, LIFE, Kept, Operation, Outcome, Reason, Status, record_key, split_key
@@ -69,7 +80,10 @@ def claimed_in_order(requests: Iterable[ClaimRequest], answers: Mapping[str, Won
 
 
 def saved_crawl(known: Crawl | None, crawl: Crawl) -> Crawl | None:
-    """What the row of a crawl says once this is written; none: it has changed since it was read."""
+    """What the row of a crawl says once this is written; none: it has changed since it was read. Raises
+    :class:`FrontierError` where the row that is there cannot be read: that is not written over."""
+    if known is not None and known.unreadable:
+        raise FrontierError(unreadable_words(known))
     was_read = (crawl.id, crawl.version) if crawl.version else None
     if (None if known is None else (known.id, known.version)) != was_read:
         return None

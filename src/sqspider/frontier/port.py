@@ -158,7 +158,8 @@ class Crawls(_Shared, Protocol):
     """
 
     async def crawls(self) -> list[Crawl]:
-        """All of them, by name. Cheap: every worker asks every few seconds."""
+        """All of them, by name. Cheap: every worker asks every few seconds. One whose row is damaged, or says what only
+        a later version knows, says so itself (``unreadable``), and hides no other; it is not written over."""
 
     async def save_crawl(self, crawl: Crawl) -> bool:
         """Write a crawl's row, if ``version`` and ``id`` are still those of the row (0: there is none of its name);

@@ -7,8 +7,8 @@ from random import Random
 
 import msgspec
 
-from sqspider.crawl_row import Crawl, CrawlRef
-from sqspider.frontier import Crawls
+from sqspider.crawl_row import Crawl, CrawlRef, unreadable_words
+from sqspider.frontier import Crawls, FrontierError
 
 # What is written while a crawl runs, or as an order is seen through, and is none itself.
 _NO_ORDERS = ("version", "seeds", "seeds_version", "counted_since", "widening")
@@ -27,13 +27,22 @@ class BeingRemovedError(ChangedMeanwhileError):
 
 
 async def crawl_named(frontier: Crawls, name: str) -> Crawl | None:
-    """The row of a crawl; none if there is none."""
-    return next((row for row in await frontier.crawls() if row.name == name), None)
+    """The row of a crawl; none if there is none. Raises :class:`FrontierError` where it cannot be read."""
+    row = next((row for row in await frontier.crawls() if row.name == name), None)
+    if row is not None and row.unreadable:
+        raise FrontierError(unreadable_words(row))
+    return row
 
 
 async def removal_of(frontier: Crawls, name: str) -> CrawlRef | None:
     """The crawl of a name whose removal was begun and is not done; none if there is none."""
     return next((ref for ref in await frontier.removals() if ref.name == name), None)
+
+
+async def removable(frontier: Crawls, name: str) -> CrawlRef | None:
+    """The crawl of a name that can be removed: also one whose removal was broken off, or whose row cannot be read."""
+    there = next((row.ref for row in await frontier.crawls() if row.name == name), None)
+    return there or await removal_of(frontier, name)
 
 
 def new_id(rng: Random) -> str:

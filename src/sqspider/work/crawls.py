@@ -7,7 +7,8 @@
     rests: paused, stopped, at a      is put aside until the crawl runs again
     limit of its own
     asks for what this worker's       is put off, for another worker; the worker says once what it waits for
-    start does not allow
+    start does not allow; or cannot
+    be read
     is not the one that the worker    is not received; where a frontier does not tell crawls apart it is put off, for
     works for alone                   another worker; the longer, the more of them it has met
 
@@ -24,7 +25,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from sqspider.crawl_row import Crawl, CrawlRef, State
+from sqspider.crawl_row import UNKNOWN_ID, Crawl, CrawlRef, State
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Clock, Frontier
 from sqspider.frontier.shares import Spent
@@ -140,7 +141,7 @@ class CrawlRows:
             if self._is_fresh(UNKNOWN_SECONDS):
                 return Later(self._read_at + UNKNOWN_SECONDS)
             await self.refresh(0.0)
-        copy = self._copies.get(ref)
+        copy = self._copies.get(ref) or self._copies.get(CrawlRef(ref.name, UNKNOWN_ID))
         if copy is None:
             self._note_gone(ref)
             return Unfit.GONE
@@ -223,6 +224,9 @@ class CrawlRows:
             await self._hasten(before)
 
     async def _copied(self, row: Crawl, delay: float) -> _Copy:
+        if row.unreadable:
+            await self._tell(row, f"its row cannot be read: {row.unreadable}", its_urls=BARRED_WORDS)
+            return _Copy(row, row.settings, None, row.unreadable)
         before = self._copies.get(row.ref)
         spent = await spent_of(self._frontier, row) if row.state is State.RUNNING else Spent()
         limit = await self._limit_reached(row, spent)
@@ -247,7 +251,7 @@ class CrawlRows:
 
     async def _bring_back(self) -> None:
         """What was put aside of crawls that are seen to run: by whoever did so before its copy said that."""
-        running = {ref for ref, copy in self._copies.items() if not copy.rests}
+        running = {ref for ref, copy in self._copies.items() if not (copy.rests or copy.crawl.unreadable)}
         self._running &= running
         for ref in running - self._running:
             self._running.add(ref)  # first: what is put aside meanwhile may be missed
@@ -282,7 +286,9 @@ class CrawlRows:
     async def _largest_delay(self, rows: Sequence[Crawl]) -> float:
         """The largest delay of the crawls at work: it holds for all of them, for they may ask the same hosts. Of others
         it is not asked whether they are at work: what they ask for is no more."""
-        running = {row.ref: row.settings.delay_seconds for row in rows if row.state is State.RUNNING}
+        running = {
+            row.ref: row.settings.delay_seconds for row in rows if row.state is State.RUNNING and not row.unreadable
+        }
         least = min(running.values(), default=0.0)
         for ref, delay in sorted(running.items(), key=itemgetter(1), reverse=True):
             if delay == least or await self._is_at_work(ref):

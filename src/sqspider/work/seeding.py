@@ -37,8 +37,8 @@ async def add_seeds(frontier: Frontier, ref: CrawlRef, seeds: Iterable[str], sco
     is_new = await frontier.add_seeds(ref, sites)
     while is_new:  # somebody else may change the row at the same time
         row = next((row for row in await frontier.crawls() if row.ref == ref), None)
-        if row is None:
-            return  # it was removed
+        if row is None or row.unreadable:
+            return  # it was removed, or nobody works on it
         is_new = not await frontier.save_crawl(msgspec.structs.replace(row, seeds_version=row.seeds_version + 1))
 
 

@@ -7,11 +7,10 @@ text decides.
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
-import msgspec
-
-from sqspider.crawl_row import Crawl, CrawlRef, decode_crawl, encode_crawl
+from sqspider.crawl_row import UNKNOWN_ID, Crawl, CrawlRef, encode_crawl, read_crawl
 from sqspider.frontier.answers import is_current, saved_crawl
 from sqspider.frontier.aws.attributes import Item, s, text
 from sqspider.frontier.aws.errors import AwsError, Meaning
@@ -22,6 +21,7 @@ from sqspider.frontier.values import FrontierError
 CRAWLS: Final = "crawls"  # the item
 MAX_ROW_BYTES: Final = 32_000  # a worker reads all rows every few seconds
 REMOVING: Final = "removing"  # before the id of a crawl, in place of its row
+_ID_IN_ROW: Final = re.compile(r'"id":"([0-9a-f]{1,64})"')  # of a row that cannot be read, too
 
 
 class CrawlRow(NamedTuple):
@@ -118,19 +118,17 @@ def _row_of(attribute: str, row: str | None) -> Crawl | None:
 
 
 def _read(attribute: str, row: str) -> CrawlRow | None:
-    """A row; none if its crawl is being removed. A damaged one is said to whoever reads: to take it for none would
-    end all messages of its crawl."""
+    """A row; none if its crawl is being removed. One that cannot be read is there all the same: to take it for none
+    would end all messages of its crawl."""
     if _is_removing(row):
         return None
-    _, _, rest = row.partition(" ")
-    saved_at, _, encoded = rest.partition(" ")
+    words = [*row.split(" ", 2), "", ""]
+    id_ = _ID_IN_ROW.search(row)
+    crawl = read_crawl(CrawlRef(attribute[1:], id_[1] if id_ else UNKNOWN_ID), words[2])
     try:
-        return CrawlRow(decode_crawl(encoded), float(saved_at))
-    except (msgspec.MsgspecError, ValueError, TypeError) as error:
-        raise FrontierError(
-            f"the row of the crawl {attribute[1:]} is damaged, or a later version's: {error} "
-            f"(attribute {attribute} of the item {CRAWLS})"
-        ) from error
+        return CrawlRow(crawl, float(words[1]))
+    except ValueError:
+        return CrawlRow(crawl, 0.0)
 
 
 def _encoded(crawl: Crawl) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sqspider.crawl_row import Crawl, CrawlRef, State, decode_crawl, encode_crawl
+from sqspider.crawl_row import UNKNOWN_ID, Crawl, CrawlRef, State, encode_crawl, read_crawl
 from sqspider.frontier.answers import saved_crawl, uncounted
 from sqspider.frontier.sqlite.clock import raise_generation
 from sqspider.frontier.sqlite.connection import Part, Transaction
@@ -30,12 +30,12 @@ from sqspider.message import Message, decode_message
 from sqspider.record import DEFAULT_CRAWL
 
 ALL_CRAWLS: Final = """
-SELECT name, row FROM crawl INDEXED BY crawl_name WHERE name IS NOT NULL AND row IS NOT NULL ORDER BY name
+SELECT name, settings, row FROM crawl INDEXED BY crawl_name WHERE name IS NOT NULL AND row IS NOT NULL ORDER BY name
 """
 REMOVALS: Final = """
 SELECT settings FROM crawl INDEXED BY crawl_name WHERE name IS NOT NULL AND row IS NULL ORDER BY name
 """
-CRAWL_OF_NAME: Final = "SELECT row FROM crawl INDEXED BY crawl_name WHERE name = ?"
+CRAWL_OF_NAME: Final = "SELECT name, settings, row FROM crawl INDEXED BY crawl_name WHERE name = ?"
 ADD_NAMED_CRAWL: Final = "INSERT INTO crawl (settings, name, row) VALUES (?, ?, ?)"
 SET_CRAWL: Final = "UPDATE crawl INDEXED BY crawl_name SET row = ? WHERE name = ?"
 CRAWL_OF_REF: Final = "SELECT id FROM crawl WHERE settings = ?"
@@ -51,7 +51,7 @@ WHERE id = :id AND delivery = :delivery AND queue = 2
 """
 # What else is first in the queue of crawls that rest goes with them: nobody has to receive it for that.
 CRAWLS_OF: Final = """
-SELECT c.id, c.name, c.row FROM crawl AS c NOT INDEXED WHERE c.id IN (
+SELECT c.id, c.name, c.settings, c.row FROM crawl AS c NOT INDEXED WHERE c.id IN (
     SELECT r.crawl FROM record AS r NOT INDEXED WHERE r.id IN (SELECT value FROM json_each(:ids))
 ) AND c.name IS NOT NULL AND c.row IS NOT NULL
 """
@@ -105,7 +105,7 @@ class Crawls(Part):
 
     async def crawls(self) -> list[Crawl]:
         rows = await self._file.rows(ALL_CRAWLS)
-        return [_read(name, row, self._file.path) for name, row in rows]
+        return [_read(*row) for row in rows]
 
     async def save_crawl(self, crawl: Crawl) -> bool:
         return await self._file.write(partial(_save, crawl=crawl))
@@ -162,20 +162,21 @@ def _ref(text: object, path: str) -> CrawlRef:
         raise damaged(path, f"of a crawl that is being removed: {error}") from None
 
 
-def _read(name: object, row: Any, path: str) -> Crawl:
-    """A crawl's row. Raises :class:`FrontierUnavailableError` where it is damaged."""
+def _read(name: str, settings: object, row: Any) -> Crawl:
+    """A crawl, by what names it and its row."""
     try:
-        return decode_crawl(row)
-    except (msgspec.MsgspecError, ValueError, TypeError) as error:
-        raise damaged(path, f"the row of the crawl {name!r} says {error}") from None
+        ref = CrawlRef.parse(str(settings))
+    except ValueError:
+        ref = CrawlRef(name, UNKNOWN_ID)
+    return read_crawl(ref, row)
 
 
 def _save(transaction: Transaction, crawl: Crawl) -> bool:
     connection = transaction.connection
     found = connection.execute(CRAWL_OF_NAME, (crawl.name,)).fetchone()
-    if found and found[0] is None:
+    if found and found[2] is None:
         return False  # what is left of another is being removed
-    saved = saved_crawl(_read(crawl.name, found[0], transaction.path) if found else None, crawl)
+    saved = saved_crawl(_read(*found) if found else None, crawl)
     if saved is None:
         return False
     if found:
@@ -232,7 +233,7 @@ def _park_fresh(transaction: Transaction, like: Sequence[int]) -> int:
     others behind it wait no longer than they must; how many."""
     connection = transaction.connection
     found = connection.execute(CRAWLS_OF, {"ids": json.dumps(like)}).fetchall()
-    resting = {id_ for id_, name, row in found if _read(name, row, transaction.path).state is not State.RUNNING}
+    resting = {id_ for id_, *row in found if _read(*row).state is not State.RUNNING}
     if not resting:
         return 0
     ids = [id_ for id_, crawl in connection.execute(FIRST_FRESH, (STEP,)) if crawl in resting]
