@@ -15,7 +15,7 @@ import pytest
 from sqspider.again import Choice, put_back, visit_again
 from sqspider.crawl_row import Limits
 from sqspider.frontier import Entry, Frontier, FrontierSettings, open_frontier
-from sqspider.frontier.shares import Ask, Most, Spent, run_of, run_of_crawl
+from sqspider.frontier.shares import Ask, Most, Portion, Run, Spent, run_of, run_of_crawl, shared
 from sqspider.message import decode_message
 from sqspider.politeness import Postponed
 from sqspider.record import Reason, Status
@@ -55,8 +55,7 @@ NOBODY: Final = run_of(None, "none")
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What others have is waited for in shorter steps."""
-    monkeypatch.setattr(budgets_module, "WAIT_SECONDS", 0.2)
-    monkeypatch.setattr(purse, "REFUSED_SECONDS", 0.05)
+    monkeypatch.setattr(purse, "REFUSED_SECONDS", (0.1, 0.2))
 
 
 @pytest.fixture
@@ -335,6 +334,23 @@ async def test_a_place_is_free_again_when_its_visit_ends_unfetched(frontier: Fro
     first.give_back_places()
     assert await budgets.take(second, None, Spent()) is None
     await budgets.close()
+
+
+async def test_what_others_hold_is_asked_about_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purse, "REFUSED_SECONDS", (1.0, 30.0))
+    now, asked, most = 0.0, list[float](), Most(1)
+    run = shared(Run(), Ask(run="run", most=most, worker_id="other", wanted=1, until=300.0), 0.0)[0]
+
+    async def share(ask: Ask) -> Portion:
+        asked.append(now)
+        return shared(run, ask, now)[1]
+
+    own = purse.Purse(share, "run", worker_id="own", seconds=60.0, clock=lambda: now)
+    while not await own.take(most, Spent()):
+        now = own.refused_until
+        assert now < 330.0, "it is had when the other's time is over"
+    assert now >= 300.0
+    assert len(asked) < 25, "not each second"
 
 
 async def test_a_share_is_kept_as_long_as_something_is_in_hand_and_given_back_then(

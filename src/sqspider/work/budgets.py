@@ -32,7 +32,6 @@ from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
 from sqspider.work.purse import Place, Purse
 
-WAIT_SECONDS: Final = 1.0  # while places in others' hands may come to nothing
 LOOK_SECONDS: Final = 1.0  # between two looks at what is to be given back, or asked for anew
 AT_A_TIME: Final = 25  # runs that are asked about together
 
@@ -109,7 +108,7 @@ class Budgets:
         if crawl is not None and crawl.limits.are_counted:
             most = Most(crawl.limits.pages, crawl.limits.bytes)
             if not await self._take_one(visit, run_of_crawl(crawl), most, spent_before, is_of_pages=True):
-                return Postponed(self._clock() + WAIT_SECONDS, visit.message)
+                return Postponed(self._purse(run_of_crawl(crawl)).refused_until, visit.message)
         return None
 
     async def _take_of_host(self, visit: Visit, most: Most) -> Blocked | Postponed | None:
@@ -120,7 +119,7 @@ class Budgets:
                 return None
             spent = self._purse(run).portion.spent
             if not most.is_spent(spent):
-                return Postponed(self._clock() + WAIT_SECONDS, visit.message)
+                return Postponed(self._purse(run).refused_until, visit.message)
             self._memories.used_up.add(run, most, spent)
         return used_up(visit.host, spent, most)
 

@@ -11,7 +11,7 @@ from sqspider.frontier import Clock
 from sqspider.frontier.shares import Ask, Most, Portion, Spent
 
 AHEAD: Final = 16  # pages that are asked for beyond what is in hand, at most
-REFUSED_SECONDS: Final = 0.5  # before it is asked again for what others had
+REFUSED_SECONDS: Final = 1.0, 30.0  # before it is asked again for what others have, at least and at most
 _RENEWALS: Final = 3  # in the time that a share is good for
 NOTHING: Final = Spent()
 
@@ -41,7 +41,8 @@ class Purse:
         self._share = 0
         self._spent = 0  # pages, ever
         self._until = -math.inf
-        self._refused_until = -math.inf
+        self._refused_since: float | None = None  # others have what is left
+        self.refused_until = -math.inf
         self._may_have_more = False  # than is known here: an end was under way when it was asked
         self._one_ask = asyncio.Lock()
 
@@ -61,7 +62,7 @@ class Purse:
         self.waiting += 1
         try:
             async with self._one_ask:
-                if most != self._most or (self.left < 1 and self._clock() >= self._refused_until):
+                if most != self._most or (self.left < 1 and self._clock() >= self.refused_until):
                     ahead = min(self.in_hand, AHEAD)
                     await self._ask(self.in_hand + self.waiting + ahead, most, before)
                 is_taken = self.left >= 1
@@ -88,11 +89,11 @@ class Purse:
             await self._ask(max(self._share, self.in_hand), self._most)
 
     async def give_back(self) -> bool:
-        """Give back what is not in hand; whether it is empty then."""
+        """Give back what is not in hand; whether nothing of it need be remembered then."""
         async with self._one_ask:
             if self._share > self.in_hand or self._may_have_more:
                 await self._ask(self.in_hand, self._most)
-        return not self.in_hand and not self.waiting
+        return not self.in_hand and not self.waiting and self._clock() >= self.refused_until
 
     async def _ask(self, wanted: int, most: Most, before: Spent = NOTHING) -> None:
         spent, until, may_have_more = self._spent, self._clock() + self._seconds, self.in_hand > 0
@@ -103,4 +104,11 @@ class Purse:
         self._share = self.portion.pages - (self._spent - spent)
         self._most, self._until = most, until
         if self.portion.pages < wanted:
-            self._refused_until = self._clock() + REFUSED_SECONDS
+            self._note_refusal(is_of_all=self.portion.pages <= self.in_hand)
+
+    def _note_refusal(self, *, is_of_all: bool) -> None:
+        """The longer nothing is had the longer it is waited for: pages may be held for minutes, or a worker be dead."""
+        now, (least, most) = self._clock(), REFUSED_SECONDS
+        if self._refused_since is None or not is_of_all:
+            self._refused_since = now
+        self.refused_until = now + min(max(least, (now - self._refused_since) / 2), most)
