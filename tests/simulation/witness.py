@@ -275,9 +275,9 @@ class Witness:
 
     after_finish = after_retry = _after_end
 
-    async def after_save_robots(self, _: Process, __: float, ___: None, rows: Sequence[RobotsRow]) -> None:
+    async def after_save_robots(self, _: Process, called: float, __: None, rows: Sequence[RobotsRow]) -> None:
         for row in rows:
-            if row.good_at is not None:
+            if row.good_at is not None and called > self.cleared_at:
                 self.answered_at.setdefault(host_of(f"{row.origin}/"), self.loop.now)
 
     async def before_counts(self, process: Process, called: float, **_: Any) -> None:

@@ -305,11 +305,11 @@ class HostRows:
         return found
 
     async def get(self, hosts: Sequence[str]) -> dict[str, HostRow]:
-        # The table's generation rides along: to ask for it alone would be a call more.
         now = self._clock()
+        # The table's generation rides along: to ask for it alone would be a call more.
         items = await self._table.read([*map(_host_key, hosts), GENERATION])
         self._note_generation(items.get(GENERATION, {}))
-        self._looked_at = max(self._looked_at, now)
+        self._looked_at = now
         known = self._found(list(dict.fromkeys(hosts)), items)
         rows = {}
         for host in hosts:
