@@ -31,7 +31,9 @@ from tests.frontier.kit import (
     VISIBILITY,
     assert_counts_are_exact,
     finish_one,
+    made,
     message_of,
+    of,
     record_of,
     retry_one,
     take,
@@ -60,15 +62,6 @@ replace = msgspec.structs.replace
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "LONGEST_PAUSE_SECONDS", 0.1)
-
-
-def of(crawl: Crawl, *names: object) -> list[Entry]:
-    return [Entry(url=url(name), crawl=crawl.ref) for name in names]
-
-
-async def made(frontier: AwsFrontier, *crawls: Crawl) -> None:
-    for crawl in crawls:
-        assert await frontier.save_crawl(crawl)
 
 
 async def change(frontier: AwsFrontier, name: str, **fields: Any) -> Crawl:

@@ -132,6 +132,7 @@ async def test_a_crawl_whose_row_cannot_be_read_waits_and_others_go_on(tmp_path:
     told = [line for line in lines if line["event"] == "crawl_waits"]
     assert [(line["crawl"], line["why"][:20]) for line in told] == [("news", "its row cannot be re")] * 2
     assert await status_of(frontier, "other") == {Status.DONE: 2}
+    assert (await frontier.hosts(["127.0.0.1"]))["127.0.0.1"].slot_spacing_seconds == 0, "nobody knows its delay"
     news = list((await records_of(frontier, "news")).values())
     assert [(record.status, record.attempt) for record in news] == [(Status.QUEUED, 0)]
     with closing(sqlite3.connect(tmp_path / "f.db")) as connection, connection:

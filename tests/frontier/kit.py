@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from sqspider.crawl_row import Crawl
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import (
     ClaimRequest,
     Clock,
+    Crawls,
     Delivery,
     Entry,
     Finish,
@@ -122,6 +124,16 @@ def url(name: object, host: str = "example.com") -> str:
 
 def entries(count: int, *, host: str = "example.com", settings: CrawlSettings | None = None) -> list[Entry]:
     return [Entry(url=url(i, host), settings=settings or CrawlSettings()) for i in range(count)]
+
+
+def of(crawl: Crawl | None, *names: object, parent: str | None = None) -> list[Entry]:
+    """Of a crawl, or loose."""
+    return [Entry(url=url(name), crawl=crawl.ref if crawl else None, parent=parent) for name in names]
+
+
+async def made(frontier: Crawls, *crawls: Crawl) -> None:
+    for crawl in crawls:
+        assert await frontier.save_crawl(crawl)
 
 
 async def take(frontier: Frontier, count: int) -> list[Delivery]:

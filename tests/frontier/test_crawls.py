@@ -32,7 +32,9 @@ from .kit import (
     assert_counts_are_exact,
     assert_lost,
     finish_one,
+    made,
     message_of,
+    of,
     record_of,
     retry_one,
     take,
@@ -56,15 +58,6 @@ NEWS: Final = Crawl(
 )
 SHOP: Final = Crawl(name="shop", id="b2")
 DEFAULT: Final = Crawl(name="default", id="c3")
-
-
-async def made(frontier: Frontier, *crawls: Crawl) -> None:
-    for crawl in crawls:
-        assert await frontier.save_crawl(crawl)
-
-
-def of(crawl: Crawl, *names: object, parent: str | None = None) -> list[Entry]:
-    return [Entry(url=url(name), crawl=crawl.ref, parent=parent) for name in names]
 
 
 async def keys_of(frontier: Frontier, *, crawl: str | None = None, status: Status | None = None) -> set[str]:

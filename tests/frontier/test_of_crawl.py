@@ -8,7 +8,7 @@ from typing import Final, cast
 import pytest
 
 from sqspider.crawl_row import Crawl
-from sqspider.frontier import Deferral, Delivery, Ends, Entry, Frontier, Taking, TurningFrontier, Won
+from sqspider.frontier import Deferral, Delivery, Ends, Frontier, Taking, TurningFrontier, Won
 from sqspider.message import encode_message
 from sqspider.record import Status
 
@@ -20,26 +20,21 @@ from .kit import (
     VISIBILITY,
     Store,
     finish_one,
+    made,
     message_of,
+    of,
     retry_one,
     take,
     try_claim,
-    url,
 )
 
 NEWS: Final = Crawl(name="news", id="a1")
 DEFAULT: Final = Crawl(name="default", id="b2")
-CRAWLS: Final = {"news": NEWS, "default": DEFAULT}
 
 
 @pytest.fixture(autouse=True)
 async def _crawls(frontier: Frontier) -> None:
-    for crawl in CRAWLS.values():
-        assert await frontier.save_crawl(crawl)
-
-
-def of(crawl: Crawl | None, *names: object) -> list[Entry]:
-    return [Entry(url=url(name), crawl=crawl.ref if crawl else None) for name in names]
+    await made(frontier, NEWS, DEFAULT)
 
 
 def names_of(deliveries: list[Delivery]) -> list[str]:
