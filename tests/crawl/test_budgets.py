@@ -21,6 +21,7 @@ from sqspider.politeness import Postponed
 from sqspider.record import Reason, Status
 from sqspider.scope import Blocked
 from sqspider.web.fetch import Fetcher
+from sqspider.widening import widened
 from sqspider.work import budgets as budgets_module
 from sqspider.work import intake, purse
 from sqspider.work.budgets import Budgets
@@ -28,6 +29,7 @@ from sqspider.work.hand import Visit
 from sqspider.work.large_bodies import Space
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
+from sqspider.work.widening import bring_back
 from sqspider.work.worker import Mode
 from tests.crawl.crawl_rows import (
     AT_HOME,
@@ -270,6 +272,18 @@ async def test_what_is_put_back_counts_no_more_in_its_crawl(frontier: Frontier, 
     assert counts.by_status[Status.DONE] <= 10
     run = run_of_crawl(await row_of(frontier))
     assert (await frontier.runs([run]))[run].all_spent == Spent(10, counts.bytes)
+
+
+async def test_what_a_wider_limit_puts_back_counts_no_more_in_its_crawl(frontier: Frontier, site: Site) -> None:
+    before = await made(frontier, settings=replace(SETTINGS, max_depth=0), limits=Limits(pages=3))
+    await put_in(frontier, before, site.url)
+    await work(frontier, crawl="news")
+    before = await row_of(frontier)
+    after = replace(before, settings=replace(SETTINGS, max_depth=1))
+    assert await frontier.save_crawl(widened(before, after, frontier.now()))
+    assert (await bring_back(frontier, await row_of(frontier))).pages == 1
+    await work(frontier, crawl="news")
+    assert (await frontier.counts(crawl="news")).by_status[Status.DONE] == 3
 
 
 # What it costs.
