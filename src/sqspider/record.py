@@ -212,6 +212,15 @@ def reason_for_http_status(http_status: int) -> Reason | None:
     return Reason.UNEXPECTED_STATUS
 
 
+class Skipped(enum.StrEnum):
+    """Why a link of a page is not followed: for what ends a URL that is found so, or for its page's word."""
+
+    OUT_OF_SCOPE = "out_of_scope"
+    EXCLUDED = "excluded"
+    DEPTH_LIMIT = "depth_limit"
+    NOFOLLOW = "nofollow"  # the link asks for that, or its page, and it is obeyed
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What came of a URL, as its record keeps it: without what has its default value."""
 
@@ -230,6 +239,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     redirect_to: str | None = None
     links_left_out: int = 0  # links to the web that are no URLs, or longer than one may be
     unchanged: bool = False  # the server said that nothing has changed (304): the rest was told by an earlier visit
+    links_skipped: dict[Skipped, int] = {}  # links of the page that were not followed: how many, by why
 
     @property
     def is_redirect(self) -> bool:

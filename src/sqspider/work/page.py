@@ -6,19 +6,19 @@ Where a redirect leads is in ``redirects``, when to try again in ``retry``, how 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 import msgspec
 
-from sqspider.crawl_settings import MAX_DEPTH, measured_from
+from sqspider.crawl_settings import MAX_DEPTH, CrawlSettings, measured_from
 from sqspider.frontier import Entry, Onward, Outlinks
 from sqspider.frontier.ways import Way, is_within_depth, way_on
 from sqspider.message import Message
-from sqspider.record import Kept, Outcome, Status, status_for
+from sqspider.record import Kept, Outcome, Skipped, Status, status_for
 from sqspider.revisit import unchanged
-from sqspider.scope import Measure, within
+from sqspider.scope import Measure, Sifted, sift
 from sqspider.url import Scope, in_scope
 from sqspider.web.fetch import Fetched
 from sqspider.web.links import LinkOptions, PageLinks, read_page
@@ -113,28 +113,57 @@ def new_links(page: PageLinks | None, message: Message, recorded: Recorded) -> l
 class Links(NamedTuple):
     """Where a visit leads."""
 
-    entries: Iterable[Entry]  # what is to be recorded. What is wrong with a pattern shows while they are taken
+    entries: Iterable[Entry]  # what is to be recorded
     outlinks: Outlinks | None  # all of it, where some of that may be too deep
+    skipped: dict[Skipped, int]  # links that are not followed: how many, by why
 
 
-def links_of(assessed: Assessed, message: Message, recorded: Recorded, links: Iterable[str], measure: Measure) -> Links:
+def links_of(assessed: Assessed, message: Message, recorded: Recorded, links: Sequence[str], measure: Measure) -> Links:
     """Where a visit leads: of a redirect its target, of a page those of :func:`new_links` that lie within the crawl;
     but for what is known to be ``recorded``, on no longer a way. Raises :class:`sqspider.patterns.TooSlowError`."""
-    outlinks, entry, page = _outlinks_of(assessed, message, links, measure), assessed.entry, assessed.page
-    if entry is not None and not recorded.hides(entry.key, _known_at(entry.depth, message)):
-        return Links((entry,), outlinks)
+    page = assessed.page
     if page is None:
-        return Links((), outlinks)
+        return _links_of_redirect(assessed, message, recorded)
+    settings = message.settings
     onward, seed = _way_of_links(page, message)
     way = way_on(onward, Way(message.depth, message.redirects))
-    if not is_within_depth(way, message.settings.max_depth):
-        return Links((), outlinks)
-    if outlinks is None:
-        links = within(links, message.settings, _measured_from(seed, message, measure))
-    else:
-        known_at = _known_at(way.depth, message)
-        links = (link for link in outlinks.urls if not recorded.hides(message.key_of(link), known_at))
-    return Links(_entries(links, way, seed, message), outlinks)
+    sifted = sift(links, settings, _measured_from(seed, message, measure))
+    is_too_deep = not is_within_depth(way, settings.max_depth)
+    skipped = _skipped(page, settings, sifted, is_too_deep=is_too_deep)
+    outlinks, followed = None, iter(sifted.within)
+    if settings.max_depth is not None:
+        is_other_for_seeds = page.leads_to is not None and onward is Onward.LINK
+        outlinks = Outlinks(tuple(sifted.within), onward, is_other_for_seeds)
+        followed = (link for link in sifted.within if not recorded.hides(message.key_of(link), way.depth))
+    return Links(() if is_too_deep else _entries(followed, way, seed, message), outlinks, skipped)
+
+
+def _links_of_redirect(assessed: Assessed, message: Message, recorded: Recorded) -> Links:
+    """Where a visit leads that brought no page. Of what has not changed it is known from before."""
+    entry, outcome, outlinks = assessed.entry, assessed.outcome, None
+    if message.settings.max_depth is not None and outcome.status is Status.DONE and not outcome.unchanged:
+        outlinks = Outlinks((entry.url,) if entry else (), Onward.REDIRECT)
+        if entry is None:  # where a redirect leads that is not followed may be asked for by itself
+            outlinks = msgspec.structs.replace(outlinks, is_other_for_seeds=outcome.is_redirect)
+    is_new = entry is not None and not recorded.hides(entry.key, _known_at(entry.depth, message))
+    return Links((entry,) if entry is not None and is_new else (), outlinks, {})
+
+
+def _skipped(page: PageLinks, settings: CrawlSettings, sifted: Sifted, *, is_too_deep: bool) -> dict[Skipped, int]:
+    """How many links of a page are not followed, and why: of several reasons the first, in the order in which a URL is
+    judged (:func:`sqspider.scope.cut_off`)."""
+    found, counts = len(page.links) + len(page.too_long), dict[Skipped, int]()
+    if page.nofollow:
+        counts[Skipped.NOFOLLOW] = found
+    elif is_too_deep:
+        counts[Skipped.DEPTH_LIMIT] = found
+    elif settings.scope is Scope.PAGE:
+        counts[Skipped.OUT_OF_SCOPE] = found
+    elif sifted.out_of_scope or sifted.excluded:
+        counts = {Skipped.OUT_OF_SCOPE: sifted.out_of_scope, Skipped.EXCLUDED: sifted.excluded}
+    if page.unfollowed:
+        counts[Skipped.NOFOLLOW] = counts.get(Skipped.NOFOLLOW, 0) + page.unfollowed
+    return {why: number for why, number in counts.items() if number} if counts else counts
 
 
 def _entries(links: Iterable[str], way: Way, seed: str, message: Message) -> Iterator[Entry]:
@@ -142,22 +171,6 @@ def _entries(links: Iterable[str], way: Way, seed: str, message: Message) -> Ite
     settings = message.settings if crawl is not None else measured_from(message.settings, seed)
     for link in links:
         yield Entry(url=link, depth=depth, parent=parent, settings=settings, redirects=redirects, crawl=crawl)
-
-
-def _outlinks_of(assessed: Assessed, message: Message, links: Iterable[str], measure: Measure) -> Outlinks | None:
-    """All that a visit leads to within its crawl, however deep that is; none where no depth is too deep, or it leads
-    nowhere. Of what has not changed it is known from before."""
-    outcome, page = assessed.outcome, assessed.page
-    if message.settings.max_depth is None or outcome.status is not Status.DONE or outcome.unchanged:
-        return None
-    if assessed.entry is not None:
-        return Outlinks((assessed.entry.url,), Onward.REDIRECT)
-    if page is None:  # where a redirect leads that is not followed may be asked for by itself
-        return Outlinks(onward=Onward.REDIRECT, is_other_for_seeds=outcome.is_redirect)
-    onward, seed = _way_of_links(page, message)
-    is_other_for_seeds = page.leads_to is not None and onward is Onward.LINK
-    urls = within(links, message.settings, _measured_from(seed, message, measure))
-    return Outlinks(tuple(urls), onward, is_other_for_seeds)
 
 
 def _known_at(depth: int, message: Message) -> int:

@@ -12,7 +12,7 @@ from sqspider.crawl_settings import measured_from
 from sqspider.frontier import Entry
 from sqspider.message import Message
 from sqspider.record import Reason
-from sqspider.scope import Measure, within
+from sqspider.scope import Measure, is_within
 from sqspider.url import Scope, in_scope, without_tracking
 
 MAX_REDIRECTS: Final = 10  # from one page to the next
@@ -42,7 +42,7 @@ def led(message: Message, location: str, measure: Measure) -> Led:
         return Led(target, Reason.TOO_MANY_REDIRECTS, f"the last of {message.redirects} redirects leads on to {target}")
     seed, detail = message.seed, ""
     is_asked_for = message.depth == 0 or settings.scope is Scope.PAGE
-    if not is_asked_for and not any(within((target,), settings, measure)):  # no link to it would be followed
+    if not is_asked_for and not is_within(target, settings, measure):  # no link to it would be followed
         return Led(target, detail=f"redirected to {target}: that lies outside of the crawl")
     if becomes_seed(target, message, measure):
         seed = target

@@ -20,7 +20,7 @@ from sqspider.message import Message
 from sqspider.patterns import TooSlowError
 from sqspider.politeness import Agent, Asked, Awaited, Hop, Politeness, Postponed, Request
 from sqspider.record import Reason
-from sqspider.scope import Measure, within
+from sqspider.scope import Measure, sift
 from sqspider.url import Refused, Scope, authority_of, canonicalize, in_scope, origin_of, without_tracking
 from sqspider.web.fetch import Fetched, Fetcher
 from sqspider.web.options import FetchOptions
@@ -290,7 +290,7 @@ class _Discovery:
                 lastmod_of.setdefault(url, page.lastmod)
         for seed, urls in urls_of.items():
             inherited = measured_from(settings, seed) if crawl is None else settings
-            for url in within(urls, settings, Measure(scope, seed)):
+            for url in sift(urls, settings, Measure(scope, seed)).within:
                 yield Entry(
                     url=url, depth=depth, parent=parent, settings=inherited, lastmod=lastmod_of[url], crawl=crawl
                 )
