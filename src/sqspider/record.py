@@ -91,7 +91,7 @@ class Reason(enum.StrEnum):
     ├── where it leads      PRIVATE_ADDRESS  BAD_PORT
     ├── who forbids it      ROBOTS  ROBOTS_UNREACHABLE  HOST_BLOCKED
     ├── limits              HOST_PAGE_LIMIT  HOST_BYTE_LIMIT  REPEATING_PATH  ENDLESS_QUERY
-    └── narrowed meanwhile  OUT_OF_SCOPE  DEPTH_LIMIT  EXCLUDED
+    └── the crawl's limits  OUT_OF_SCOPE  DEPTH_LIMIT  EXCLUDED
     failed: what happened
     ├── the answer          CLIENT_ERROR  RATE_LIMITED  SERVER_ERROR  UNEXPECTED_STATUS
     ├── redirects           BAD_REDIRECT  TOO_MANY_REDIRECTS  REDIRECT_LOOP
@@ -124,8 +124,8 @@ class Reason(enum.StrEnum):
     REPEATING_PATH = "repeating_path"  # one path segment too many times: a trap
     ENDLESS_QUERY = "endless_query"  # too many parameters: a trap
 
-    # A crawl's limits that were narrowed while the URL was queued; once they are wide enough it comes back
-    OUT_OF_SCOPE = "out_of_scope"  # in records of earlier versions: a redirect left the scope
+    # A crawl's limits, narrowed while the URL was queued, or with `--keep-skipped`; when they are wider it comes back
+    OUT_OF_SCOPE = "out_of_scope"  # outside of the crawl's `--scope`; of an earlier version: a redirect left it
     DEPTH_LIMIT = "depth_limit"  # deeper than `--depth`
     EXCLUDED = "excluded"  # no `--include` matches it, or an `--exclude` does
 
@@ -189,6 +189,10 @@ BLOCKING_REASONS = frozenset(
     }
 )
 """Reasons that end a record as ``blocked``; every other one ends it as ``failed``."""
+
+
+CUTTING_REASONS: Final = frozenset({Reason.OUT_OF_SCOPE, Reason.DEPTH_LIMIT, Reason.EXCLUDED})
+"""Those that a crawl's limits have: a URL that ends so may lie within it later, or by another way."""
 
 
 def status_for(reason: Reason | None) -> Status:

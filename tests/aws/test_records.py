@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Delivery, Entered, Entrance, Entry, Exit, Finish, Frontier, LostReason, Retry, RobotsRow
 from sqspider.frontier.aws import host_rows
 from sqspider.frontier.aws.attributes import n, s
@@ -28,6 +29,7 @@ from tests.frontier.kit import (
     A_LITTLE,
     DONE,
     DUE,
+    FORBIDDEN,
     LEASE,
     VISIBILITY,
     assert_counts_are_exact,
@@ -385,6 +387,21 @@ async def test_a_host_that_many_share_stays_within_a_write_unit(store: AwsStore)
     await client.close()
     assert len(item["writers"]["S"].split()) == KEPT_WRITERS
     assert sum(len(name) + len(value.encode()) for name, typed in item.items() for value in typed.values()) < 1024
+
+
+async def test_a_link_to_what_is_blocked_for_another_reason_writes_nothing(store: AwsStore) -> None:
+    """In a crawl that keeps what it skips, where it might be blocked for lying outside of that."""
+    frontier = await store.open()
+    entry = Entry(url=url("a"), depth=1, parent=url("p"), settings=CrawlSettings(keep_skipped=True))
+    await frontier.enqueue([entry])
+    delivery = await take_one(frontier)
+    assert await finish_one(frontier, await win(frontier, delivery), delivery, FORBIDDEN)
+    await frontier.flush(all_hosts=True)
+    calls: list[Call] = []
+    frontier.client.observers.append(calls.append)
+    assert await frontier.enqueue([entry]) == [False]
+    assert calls
+    assert not any("UPDATE" in str(call.request) for call in calls)
 
 
 async def test_a_revisit_writes_no_more_than_a_visit(store: AwsStore) -> None:

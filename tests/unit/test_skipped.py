@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sqspider.crawl_row import CrawlRef
 from sqspider.crawl_settings import CrawlSettings
+from sqspider.frontier import Entry, Onward, Outlinks
 from sqspider.message import Message
 from sqspider.record import Outcome, Skipped, Status
 from sqspider.scope import Measure, cut_off
@@ -31,6 +32,7 @@ SETTINGS: Final = st.builds(
     include=st.sampled_from([(), ("x",)]),
     exclude=st.sampled_from([(), ("/old/",), ("x$", "new")]),
     obey_nofollow=st.booleans(),
+    keep_skipped=st.booleans(),
 )
 
 
@@ -67,7 +69,8 @@ def test_what_is_found_is_followed_or_skipped_for_what_would_end_it(
     settings = settings if is_of_crawl else msgspec.structs.replace(settings, seed="http://a.example/dir/")
     message = Message(url=PAGE, depth=depth, settings=settings, crawl=crawl)
     links = where_it_leads(page, message)
-    followed = {entry.url for entry in links.entries}
+    entries = list(links.entries)
+    followed = {entry.url for entry in entries if not entry.is_skipped}
     measure = Measure(settings.scope, "", {"a.example": frozenset({"http://a.example/dir/"})})
     if not is_of_crawl:
         measure = Measure.of(settings, message.seed)
@@ -81,6 +84,8 @@ def test_what_is_found_is_followed_or_skipped_for_what_would_end_it(
         else:
             skipped[Skipped(cut.reason) if cut else Skipped.OUT_OF_SCOPE] += 1
     assert links.skipped == skipped
+    keeps = settings.keep_skipped and is_of_crawl and not page.nofollow
+    assert {entry.url for entry in entries} == (set(page.links) if keeps else followed)
     assert len(followed) + sum(links.skipped.values()) == len(found)
 
 
@@ -90,3 +95,13 @@ def test_a_link_that_is_known_to_be_recorded_is_not_skipped() -> None:
     recorded.add("http://a.example/x", 1)
     links = where_it_leads(read("<a href=/x>1</a><a href=http://b.example/>2</a>", message.settings), message, recorded)
     assert (list(links.entries), links.skipped) == ([], {Skipped.OUT_OF_SCOPE: 1})
+
+
+def test_where_a_redirect_leads_that_is_kept_alone_is_no_way_on() -> None:
+    settings = CrawlSettings(scope=Scope.HOST, max_depth=2, keep_skipped=True)
+    message = Message(url=PAGE, depth=1, settings=settings, crawl=CrawlRef("default", "1"))
+    outcome = Outcome(status=Status.DONE, http_status=301, redirect_to="http://else.example/")
+    kept = Entry(url="http://else.example/", depth=1, redirects=1, crawl=message.crawl, is_skipped=True)
+    assessed = Assessed(outcome=outcome, entry=kept)
+    links = links_of(assessed, message, Recorded(100), [], Measure(settings.scope, "", {}))
+    assert links == ((kept,), Outlinks((), Onward.REDIRECT, is_other_for_seeds=True), {})

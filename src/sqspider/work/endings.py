@@ -31,12 +31,12 @@ from sqspider.frontier import (
 )
 from sqspider.log import get_logger
 from sqspider.politeness.budgets import has_budget
-from sqspider.record import Outcome, Reason, status_for
+from sqspider.record import CUTTING_REASONS, Outcome, Reason, status_for
 from sqspider.revisit import after_visit
 from sqspider.work.desk import Desk, Done
 from sqspider.work.hand import Hand, Visit, on_its_way
 from sqspider.work.holding import Holding, Take
-from sqspider.work.memories import Memories
+from sqspider.work.memories import SKIPPED, Memories
 from sqspider.work.page import Visited
 from sqspider.work.store import StoreError
 from sqspider.work.suspects import CRASHED, Suspicion, suspicion_of
@@ -316,7 +316,7 @@ class Endings:
         self.tally.add_finished(outcome, is_of_run=self.crawl in (None, visit.message.crawl_name))
         # Only now are they known to be recorded; links of a claim that failed must be seen again.
         self._memories.suspects.discard(visit.message.key)
-        self._memories.recorded.add(visit.message.key, claim.depth)
+        self._memories.recorded.add(visit.message.key, SKIPPED if outcome.reason in CUTTING_REASONS else claim.depth)
         self._memories.finished.add(visit.message.key)
         self._memories.remember(end.links)
         if visited is not None and visited.page is not None and visited.page.left_out:

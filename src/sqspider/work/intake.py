@@ -27,6 +27,7 @@ from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
+from sqspider.work.rules import Rules
 from sqspider.work.waiting import ROOM
 
 MAX_BACKOFF_SECONDS: Final = 30.0
@@ -56,6 +57,7 @@ class Intake:
         hand: Hand,
         memories: Memories,
         crawls: CrawlRows,
+        rules: Rules,
         options: WorkerOptions,
         *,
         clock: Clock,
@@ -72,6 +74,7 @@ class Intake:
         self._waiting = hand.waiting
         self._memories = memories
         self._crawls = crawls
+        self._rules = rules
         self._options = options
         self._clock = clock
         self._stopping = stopping
@@ -144,7 +147,8 @@ class Intake:
         key, memories = message.key, self._memories
         if is_cut(message.url) or key in memories.finished or key in memories.suspects:
             return None
-        return self._crawls.peek(message)
+        known = self._crawls.peek(message)
+        return None if known is None or self._rules.may_be_cut_off(known.message) else known
 
     def start(self, taken: Taken, asked_at: float = 0.0) -> None:
         """Take a delivery in hand. ``asked_at``: when it was asked for, if its host was entered with that."""

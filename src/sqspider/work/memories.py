@@ -10,6 +10,10 @@ from sqspider.frontier import Entry, Frontier, FrontierBusyError
 from sqspider.work.cookie_wall import Promised
 
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
+SKIPPED: Final = (
+    MAX_DEPTH  # the depth by which a record of what lies outside of its crawl is known: any within is nearer
+)
+ANY: Final = MAX_DEPTH - 1  # the depth of a link where none is too deep
 NEVER: Final = MAX_DEPTH + 1  # a depth that no record has
 SUSPECTS: Final = 10_000  # URLs that may kill their workers, that are remembered
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
@@ -82,7 +86,7 @@ class Memories:
         fewer redirects may yet be found."""
         for entry in recorded:
             if not entry.redirects:
-                self.recorded.add(entry.key, entry.depth)
+                self.recorded.add(entry.key, SKIPPED if entry.is_skipped else entry.depth)
 
     async def record_all_but_last(self, links: Iterable[Entry]) -> tuple[Entry, ...]:
         """Record the links of a page a thousand at a time, so that no transaction grows with the page; the

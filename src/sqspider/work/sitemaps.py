@@ -279,7 +279,8 @@ class _Discovery:
     def _entries(self, pages: Iterable[SitemapEntry], parent: str, seeds: Sequence[str]) -> Iterator[Entry]:
         """What lies within the crawl. Where no link is followed, what is listed was asked for itself."""
         settings, scope, crawl = self._settings, self._scope, self._crawl
-        depth = 0 if crawl is not None and settings.scope is Scope.PAGE else 1
+        follows_none = settings.scope is Scope.PAGE or settings.max_depth == 0
+        depth = 0 if crawl is not None and follows_none else 1
         urls_of: dict[str, list[str]] = {}  # by the first seed in whose scope they are
         lastmod_of: dict[str, float | None] = {}
         for page in pages:

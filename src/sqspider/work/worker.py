@@ -144,6 +144,7 @@ class Worker:
             self._hand,
             memories,
             crawls,
+            rules,
             options,
             clock=clock,
             stopping=self._stopping,
