@@ -41,7 +41,7 @@ COLUMN_MEANINGS: Final = {
     "redirect_to": "where its answer leads, if it is a redirect",
 }
 TIMES: Final = ("enqueued_at", "claimed_at", "finished_at", "lastmod", "changed_at")
-JSON_TYPES: Final = {"int": "number", "bool": "true or false"}
+JSON_TYPES: Final = {"int": "number", "bool": "true or false", "dict[Skipped, int]": "object"}
 
 
 def command_line() -> str:

@@ -73,6 +73,7 @@ class Crawl:
         include: Iterable[str] = (),
         exclude: Iterable[str] = (),
         follow_nofollow: bool = False,
+        keep_skipped: bool = _SETTINGS.keep_skipped,
         meta_refresh: bool = _SETTINGS.meta_refresh,
         srcset: bool = _SETTINGS.srcset,
         drop_tracking: bool = _SETTINGS.drop_tracking,

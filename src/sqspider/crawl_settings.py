@@ -35,6 +35,7 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     meta_refresh: bool = False  # follow every refresh, not only one that is the only way on from a page
     srcset: bool = False  # follow srcset candidates
     obey_nofollow: bool = True  # leave out links that the page asks not to follow
+    keep_skipped: bool = False  # record what is not followed, too, to end as blocked for that: where a crawl has a row
     obey_robots: bool = True
     delay_seconds: float = 1.0  # between two requests to one host; 0 only for one's own site
     max_crawl_delay_seconds: float = 60.0  # the most that a Crawl-delay in robots.txt can ask for
@@ -54,7 +55,9 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         "max_repeats": optional(1),
         "max_parameters": optional(0),
     }
-    flags: ClassVar[tuple[str, ...]] = ("drop_tracking", "meta_refresh", "srcset", "obey_nofollow", "obey_robots")
+    flags: ClassVar[tuple[str, ...]] = (
+        "drop_tracking", "meta_refresh", "srcset", "obey_nofollow", "keep_skipped", "obey_robots",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_numbers(self, self.ranges)

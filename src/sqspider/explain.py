@@ -173,8 +173,9 @@ async def _of_link(frontier: Explainable, url: str, terms: Terms, record: UrlRec
     is_seed = record is not None and record.depth == 0
     if is_seed or (terms.crawl is None and terms.found_on is None):
         return []  # whoever gave it wants it; and what a loose URL is recorded by has been asked before
-    fate = Fate.LEFT_OUT if record is None else Fate.BLOCKED
     settings = terms.settings
+    is_recorded = record is not None or (terms.crawl is not None and settings.keep_skipped)
+    fate = Fate.BLOCKED if is_recorded else Fate.LEFT_OUT
     steps = [_depth_step(depth, settings, fate), _scope_step(url, settings, await _measure(frontier, url, terms), fate)]
     try:
         return steps + _pattern_steps(url, settings, fate)

@@ -18,7 +18,7 @@ FIELDS: Final = (
     "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest",
     "title", "depth", "parent", "host", "attempt", "worker_id", "enqueued_at", "claimed_at", "finished_at",
     "elapsed_ms", "detail", "tries", "lastmod", "links_left_out", "error", "redirect_to", "meta", "crawl",
-    "visits", "unchanged", "changes", "changed_at",
+    "visits", "unchanged", "changes", "changed_at", "links_skipped",
 )  # fmt: skip
 """The columns, in order. New ones may come after these; these keep their names."""
 
@@ -92,6 +92,7 @@ def _row_of(record: UrlRecord, chain: Chain | None) -> dict[str, Any]:
         "unchanged": outcome.unchanged,
         "changes": kept.changes,
         "changed_at": iso(kept.changed_at),
+        "links_skipped": {why.value: number for why, number in outcome.links_skipped.items()} or None,
     }
 
 

@@ -63,6 +63,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return url if self.crawl is None else record_key(url, self.crawl.name)
 
     @property
+    def keeps_skipped(self) -> bool:
+        """What is not followed is recorded, too. Not of a message that names no crawl: there are workers that would
+        fetch it."""
+        return self.settings.keep_skipped and self.crawl is not None
+
+    @property
     def seed(self) -> str:
         """The URL that the scope is measured from."""
         return self.settings.seed or self.url

@@ -91,7 +91,7 @@ class Reason(enum.StrEnum):
     ├── where it leads      PRIVATE_ADDRESS  BAD_PORT
     ├── who forbids it      ROBOTS  ROBOTS_UNREACHABLE  HOST_BLOCKED
     ├── limits              HOST_PAGE_LIMIT  HOST_BYTE_LIMIT  REPEATING_PATH  ENDLESS_QUERY
-    └── narrowed meanwhile  OUT_OF_SCOPE  DEPTH_LIMIT  EXCLUDED
+    └── the crawl's limits  OUT_OF_SCOPE  DEPTH_LIMIT  EXCLUDED
     failed: what happened
     ├── the answer          CLIENT_ERROR  RATE_LIMITED  SERVER_ERROR  UNEXPECTED_STATUS
     ├── redirects           BAD_REDIRECT  TOO_MANY_REDIRECTS  REDIRECT_LOOP
@@ -124,8 +124,8 @@ class Reason(enum.StrEnum):
     REPEATING_PATH = "repeating_path"  # one path segment too many times: a trap
     ENDLESS_QUERY = "endless_query"  # too many parameters: a trap
 
-    # A crawl's limits that were narrowed while the URL was queued; once they are wide enough it comes back
-    OUT_OF_SCOPE = "out_of_scope"  # in records of earlier versions: a redirect left the scope
+    # A crawl's limits, narrowed while the URL was queued, or with `--keep-skipped`; when they are wider it comes back
+    OUT_OF_SCOPE = "out_of_scope"  # outside of the crawl's `--scope`; of an earlier version: a redirect left it
     DEPTH_LIMIT = "depth_limit"  # deeper than `--depth`
     EXCLUDED = "excluded"  # no `--include` matches it, or an `--exclude` does
 
@@ -191,6 +191,10 @@ BLOCKING_REASONS = frozenset(
 """Reasons that end a record as ``blocked``; every other one ends it as ``failed``."""
 
 
+CUTTING_REASONS: Final = frozenset({Reason.OUT_OF_SCOPE, Reason.DEPTH_LIMIT, Reason.EXCLUDED})
+"""Those that a crawl's limits have: a URL that ends so may lie within it later, or by another way."""
+
+
 def status_for(reason: Reason | None) -> Status:
     """The final status that goes with a reason; none means that all went well."""
     return Status.DONE if reason is None else reason.status
@@ -212,6 +216,15 @@ def reason_for_http_status(http_status: int) -> Reason | None:
     return Reason.UNEXPECTED_STATUS
 
 
+class Skipped(enum.StrEnum):
+    """Why a link of a page is not followed: for what ends a URL that is found so, or for its page's word."""
+
+    OUT_OF_SCOPE = "out_of_scope"
+    EXCLUDED = "excluded"
+    DEPTH_LIMIT = "depth_limit"
+    NOFOLLOW = "nofollow"  # the link asks for that, or its page, and it is obeyed
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What came of a URL, as its record keeps it: without what has its default value."""
 
@@ -230,6 +243,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     redirect_to: str | None = None
     links_left_out: int = 0  # links to the web that are no URLs, or longer than one may be
     unchanged: bool = False  # the server said that nothing has changed (304): the rest was told by an earlier visit
+    links_skipped: dict[Skipped, int] = {}  # links of the page that were not followed: how many, by why
 
     @property
     def is_redirect(self) -> bool:

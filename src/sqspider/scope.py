@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sqspider.crawl_settings import CrawlSettings, compiled
@@ -56,13 +56,29 @@ class Measure(NamedTuple):
         return any(is_below(url, folder) for folder in folders)
 
 
-def within(urls: Iterable[str], settings: CrawlSettings, measure: Measure) -> Iterator[str]:
-    """Those of some canonical URLs that a crawl goes on to, in their order: in its scope, and chosen by its patterns.
+class Sifted(NamedTuple):
+    """Some canonical URLs, held against a crawl's scope and then its patterns."""
+
+    within: list[str]  # those that it goes on to, in their order
+    out_of_scope: int  # how many others lie outside of its scope
+    excluded: int  # and how many its patterns leave out
+
+
+def sift(urls: Sequence[str], settings: CrawlSettings, measure: Measure) -> Sifted:
+    """Which of some canonical URLs lie within a crawl: in its scope, and chosen by its patterns.
 
     Raises :class:`sqspider.patterns.TooSlowError` when the patterns take too long, for all of them together.
     """
-    include, exclude = compiled(settings.include), compiled(settings.exclude)
-    return Search().chosen((url for url in urls if measure.holds(url)), include, exclude)
+    inside = [url for url in urls if measure.holds(url)]
+    chosen = inside
+    if settings.include or settings.exclude:
+        chosen = list(Search().chosen(inside, compiled(settings.include), compiled(settings.exclude)))
+    return Sifted(chosen, len(urls) - len(inside), len(inside) - len(chosen))
+
+
+def is_within(url: str, settings: CrawlSettings, measure: Measure) -> bool:
+    """Whether a canonical URL lies within a crawl: see :func:`sift`."""
+    return bool(sift((url,), settings, measure).within)
 
 
 def cut_off(url: str, depth: int, settings: CrawlSettings, measure: Measure) -> Blocked | None:
@@ -71,7 +87,7 @@ def cut_off(url: str, depth: int, settings: CrawlSettings, measure: Measure) -> 
         return Blocked(Reason.DEPTH_LIMIT, f"{depth} links from a seed, and the crawl goes {settings.max_depth} deep")
     if not measure.holds(url):
         return Blocked(Reason.OUT_OF_SCOPE, f"outside of the crawl's scope, which is {settings.scope.value}")
-    if (settings.include or settings.exclude) and not any(within((url,), settings, measure)):
+    if not is_within(url, settings, measure):
         return Blocked(Reason.EXCLUDED, "by the crawl's patterns")
     return None
 

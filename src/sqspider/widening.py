@@ -3,13 +3,13 @@
     wider                            comes back
     -------------------------------  ----------------------------------------------------------------
     depth                            what was too deep; pages at the old limit are gone into once more
-    scope, include, exclude          what was queued when they were narrowed, and blocked for it
+    scope, include, exclude          what was queued when they were narrowed, or is kept (`keep_skipped`)
     host-pages, host-bytes           what was over the budget
     max-repeats, max-parameters      what looked like a trap
     ignore-robots                    what robots.txt forbids
     allow-private, allow-any-port    what was blocked without them
 
-A link that was left out is in no record: whoever wants it looks at the pages again.
+A link that was left out is in no record else: whoever wants it looks at the pages again.
 """
 
 from __future__ import annotations

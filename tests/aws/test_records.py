@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Delivery, Entered, Entrance, Entry, Exit, Finish, Frontier, LostReason, Retry, RobotsRow
 from sqspider.frontier.aws import host_rows
 from sqspider.frontier.aws.attributes import n, s
@@ -23,11 +24,12 @@ from sqspider.frontier.aws.items import size_of
 from sqspider.frontier.aws.transport import DYNAMODB
 from sqspider.host import HostRow, RobotsAccess, with_orders
 from sqspider.host_trouble import TROUBLE_KEPT_SECONDS, Stage, after_trouble, stage_of
-from sqspider.record import Kept, Outcome, Reason, Status
+from sqspider.record import Kept, Outcome, Reason, Skipped, Status
 from tests.frontier.kit import (
     A_LITTLE,
     DONE,
     DUE,
+    FORBIDDEN,
     LEASE,
     VISIBILITY,
     assert_counts_are_exact,
@@ -384,12 +386,27 @@ async def test_a_host_that_many_share_stays_within_a_write_unit(store: AwsStore)
     assert sum(len(name) + len(value.encode()) for name, typed in item.items() for value in typed.values()) < 1024
 
 
+async def test_a_link_to_what_is_blocked_for_another_reason_writes_nothing(store: AwsStore) -> None:
+    """In a crawl that keeps what it skips, where it might be blocked for lying outside of that."""
+    frontier = await store.open()
+    entry = Entry(url=url("a"), depth=1, parent=url("p"), settings=CrawlSettings(keep_skipped=True))
+    await frontier.enqueue([entry])
+    delivery = await take_one(frontier)
+    assert await finish_one(frontier, await win(frontier, delivery), delivery, FORBIDDEN)
+    await frontier.flush(all_hosts=True)
+    calls: list[Call] = []
+    frontier.client.observers.append(calls.append)
+    assert await frontier.enqueue([entry]) == [False]
+    assert calls
+    assert not any("UPDATE" in str(call.request) for call in calls)
+
+
 async def test_a_revisit_writes_no_more_than_a_visit(store: AwsStore) -> None:
     """As many statements, each of a record that is no larger than a write unit has room for: see docs/costs.md."""
-    frontier, name = await store.open(), url("a" * 100)
+    frontier, name = await store.open(), url("a" * 70)
     outcome = Outcome(
         status=Status.DONE, http_status=200, content_type="text/html", bytes=12_345, digest="sha256:" + "0" * 64,
-        title="A title of a usual length", elapsed_ms=123,
+        title="A title of a usual length", elapsed_ms=123, links_skipped={Skipped.OUT_OF_SCOPE: 12},
     )  # fmt: skip
     kept = Kept(etag='"5e9f-62a4"', last_modified="Mon, 30 Nov 2026 12:00:00 GMT", changes=3, changed_at=1.7e9)
     writes: list[str] = []
@@ -410,7 +427,7 @@ async def test_a_revisit_writes_no_more_than_a_visit(store: AwsStore) -> None:
         return made
 
     frontier.client.observers.append(see)
-    await frontier.enqueue([Entry(url=name, depth=1, parent=url("p" * 100))])
+    await frontier.enqueue([Entry(url=name, depth=1, parent=url("p" * 70))])
     assert await visit(1) == ["INSERT", "UPDATE", "UPDATE"]
     assert await frontier.reopen([name], if_changed=True) == [True]
     item = (await frontier._table.read([name]))[name]

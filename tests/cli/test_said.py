@@ -27,6 +27,7 @@ OTHERWISE: Final[dict[str, Any]] = {
     "include": ("a",),
     "exclude": ("b", "c|d"),
     "follow-nofollow": True,
+    "keep-skipped": True,
     "meta-refresh": True,
     "srcset": True,
     "drop-tracking": True,

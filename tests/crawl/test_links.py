@@ -22,7 +22,7 @@ from sqspider.work.producer import produce
 from sqspider.work.worker import Worker
 from tests.conftest import Run
 from tests.crawl.test_politeness import FETCH, OPTIONS, crawl, opened
-from tests.sites import Site
+from tests.sites import Answer, Asked, Site
 
 FLAGS = ("--delay", "0", "--allow-private", "--quiet", "--ignore-robots")
 
@@ -184,3 +184,27 @@ def test_a_link_to_a_host_that_cannot_be_costs_a_page_nothing(sqspider: Run, hos
     rows = {json.loads(line)["url"]: json.loads(line)["status"] for line in sqspider("export").stdout.splitlines()}
     followed = {} if scope is Scope.PAGE else {f"{host.url}ok": "done"}
     assert rows == {host.url: "done", **followed}
+
+
+# Not followed.
+
+
+def test_links_that_are_not_followed_are_counted_by_why(sqspider: Run, host: Site) -> None:
+    """And a visit that brings nothing new says what the one before did."""
+    page = "<a href=/a>1</a><a href=/old/b>2</a><a href=http://x.invalid/>3</a><a href=/n rel=nofollow>4</a>"
+
+    def unless_known(asked: Asked) -> Answer:
+        return (304, {"ETag": '"1"'}) if asked.headers["If-None-Match"] == '"1"' else page.encode()
+
+    host.bodies = {"/": unless_known, "/a": b"<a href=/c>1</a><a href=http://x.invalid/>2</a>"}
+    host.with_bytes = {"ETag": '"1"'}
+    assert sqspider("crawl", host.url, *FLAGS, "--depth", "1", "--exclude", "/old/").returncode == 0
+    for is_again in (False, True):
+        rows = {row["url"]: row for row in map(json.loads, sqspider("export").stdout.splitlines())}
+        assert rows[host.url]["unchanged"] is is_again
+        assert rows[host.url]["links_skipped"] == {"out_of_scope": 1, "excluded": 1, "nofollow": 1}
+        assert rows[f"{host.url}a"]["links_skipped"] == {"depth_limit": 2}
+        assert len(rows) == 2
+        assert sqspider("crawl", "--again", "--quiet").returncode == 0
+    shown = sqspider("show", f"{host.url}a").stdout
+    assert [line for line in shown.splitlines() if "skipped" in line] == ["links_skipped      2 depth_limit"]

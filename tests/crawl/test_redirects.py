@@ -425,7 +425,7 @@ def test_export_and_show_say_where_redirects_end(sqspider: Run, ways: Site) -> N
     assert (
         sqspider("export", "--format", "csv")
         .stdout.splitlines()[0]
-        .endswith(",error,redirect_to,meta,crawl,visits,unchanged,changes,changed_at")
+        .endswith(",error,redirect_to,meta,crawl,visits,unchanged,changes,changed_at,links_skipped")
     )
     for path, way in (
         ("a", f"{url}a → {url}b → {page} (done)"),

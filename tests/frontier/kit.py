@@ -27,7 +27,7 @@ from sqspider.frontier import (
 )
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.message import Message, decode_message
-from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.record import Outcome, Reason, Skipped, Status, UrlRecord
 
 # Short, because an engine with a clock of its own really waits.
 VISIBILITY: Final = 2.0
@@ -37,7 +37,10 @@ MAX_RECEIVES: Final = 3
 SETTINGS: Final = FrontierSettings(visibility_seconds=VISIBILITY, due_seconds=DUE, max_receives=MAX_RECEIVES)
 A_LITTLE: Final = 0.25
 
-DONE: Final = Outcome(status=Status.DONE, http_status=200, bytes=100, elapsed_ms=20)
+DONE: Final = Outcome(
+    status=Status.DONE, http_status=200, bytes=100, elapsed_ms=20,
+    links_skipped={Skipped.OUT_OF_SCOPE: 12, Skipped.DEPTH_LIMIT: 1},
+)  # fmt: skip
 GONE: Final = Outcome(status=Status.FAILED, reason=Reason.CLIENT_ERROR, http_status=404, bytes=7, elapsed_ms=10)
 FORBIDDEN: Final = Outcome(status=Status.BLOCKED, reason=Reason.ROBOTS, detail="line 2: Disallow: /")
 TROUBLE: Final = Outcome(status=Status.FAILED, reason=Reason.TIMEOUT, detail="no answer", elapsed_ms=10_000)

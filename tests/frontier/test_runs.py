@@ -12,8 +12,8 @@ from sqspider.frontier.values import Ends, Taking
 from sqspider.record import Outcome
 from sqspider.revisit import after_visit
 
-from .kit import DONE, FORBIDDEN, GONE, VISIBILITY, Store, entries, take, take_one, url, win
-from .test_crawls import NEWS, SHOP, made
+from .kit import DONE, FORBIDDEN, GONE, VISIBILITY, Store, entries, made, take, take_one, url, win
+from .test_crawls import NEWS, SHOP
 
 replace = msgspec.structs.replace
 

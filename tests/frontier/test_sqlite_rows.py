@@ -34,7 +34,7 @@ from sqspider.frontier.sqlite.rows import STEP, pack, unpack
 from sqspider.frontier.sqlite.turns import MOST_LOOKS
 from sqspider.host import HostRow
 from sqspider.message import Message, encode_message
-from sqspider.record import Kept, Outcome, Reason, Status
+from sqspider.record import Kept, Outcome, Reason, Skipped, Status
 from sqspider.url import host_of
 
 from .kit import (
@@ -132,6 +132,7 @@ OUTCOMES: Final = st.builds(
     elapsed_ms=st.none() | st.integers(0, 2**40),
     redirect_to=st.none() | st.just("https://example.com/to"),
     links_left_out=st.integers(0, 2**40),
+    links_skipped=st.dictionaries(st.sampled_from(Skipped), st.integers(1, 2**40)),
 )
 
 

@@ -18,7 +18,9 @@ from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Delivery, Entry, Finish, Frontier, Onward, Outlinks, Won
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.ways import (
+    OUTSIDE,
     Consequence,
+    Fall,
     Way,
     consequence,
     fallen,
@@ -60,13 +62,31 @@ LED: Final = Outcome(status=Status.DONE, http_status=301, redirect_to=url("there
 TOO_DEEP: Final = Outcome(status=Status.BLOCKED, reason=Reason.DEPTH_LIMIT)
 TOO_MANY: Final = Outcome(status=Status.FAILED, reason=Reason.TOO_MANY_REDIRECTS, http_status=301)
 
+KEEPING: Final = CrawlSettings(scope=Scope.ANY, keep_skipped=True)
+
+
+def cut_off(reason: Reason) -> Outcome:
+    return Outcome(status=Status.BLOCKED, reason=reason)
+
+
 # The rules.
 
 names = st.sampled_from([url(name) for name in "abc"])
 ways = st.builds(Way, st.integers(0, 5), st.integers(0, 5))
 
 
-@given(st.lists(st.builds(Entry, url=names, redirects=st.integers(0, 5), depth=st.integers(0, 5), parent=names)))
+@given(
+    st.lists(
+        st.builds(
+            Entry,
+            url=names,
+            redirects=st.integers(0, 5),
+            depth=st.integers(0, 5),
+            parent=names,
+            is_skipped=st.booleans(),
+        )
+    )
+)
 def test_of_entries_for_one_url_the_nearest_way_counts(entries: list[Entry]) -> None:
     nearest = nearest_of_each(entries)
     assert list(nearest) == list(dict.fromkeys(entry.url for entry in entries))
@@ -75,17 +95,21 @@ def test_of_entries_for_one_url_the_nearest_way_counts(entries: list[Entry]) -> 
         first_nearest = min(of_url, key=lambda e: e.depth)
         assert (entry.depth, entry.parent) == (first_nearest.depth, first_nearest.parent)
         assert entry == replace(
-            of_url[0], depth=entry.depth, parent=entry.parent, redirects=min(e.redirects for e in of_url)
+            of_url[0],
+            depth=entry.depth,
+            parent=entry.parent,
+            redirects=min(e.redirects for e in of_url),
+            is_skipped=all(e.is_skipped for e in of_url),
         )
 
 
 @given(ways, ways, st.sampled_from(Status), st.sampled_from([LIMITED, WITHOUT_LIMIT]))
 def test_a_way_only_comes_nearer(told: Way, way: Way, status: Status, settings: CrawlSettings) -> None:
     entry = Entry(url=url("a"), depth=told.depth, redirects=told.redirects, settings=settings)
-    now = fallen(entry, status, *way)
+    fall = fallen(entry, status, *way)
     nearest = Way(min(told.depth, way.depth), min(told.redirects, way.redirects))
     is_asked_for = not status.is_final or settings is LIMITED
-    assert now == (nearest if nearest != way and is_asked_for else None)
+    assert fall == (Fall(way, nearest) if nearest != way and is_asked_for else None)
 
 
 @given(st.sampled_from(Onward), ways, ways)
@@ -116,6 +140,12 @@ TO: Final = Outlinks((url("b"),), Onward.REDIRECT)
         (GONE, None, (2, 3), (0, 0), Consequence.NONE),
         (TOO_MANY, None, (2, 10), (1, 10), Consequence.NONE),
         (TOO_MANY, None, (2, 10), (2, 1), Consequence.VISIT),
+        (cut_off(Reason.DEPTH_LIMIT), None, (4, 0), (4, 0), Consequence.NONE),
+        (cut_off(Reason.DEPTH_LIMIT), None, (4, 0), (3, 0), Consequence.VISIT),
+        (cut_off(Reason.OUT_OF_SCOPE), None, (2, 0), (1, 0), Consequence.NONE),  # it is no more within by that
+        (cut_off(Reason.OUT_OF_SCOPE), None, (2, 0), (0, 0), Consequence.VISIT),
+        (cut_off(Reason.EXCLUDED), None, OUTSIDE, (2, 0), Consequence.VISIT),
+        (cut_off(Reason.ROBOTS), None, OUTSIDE, (2, 0), Consequence.NONE),
     ],
 )
 def test_what_follows_once_a_nearer_way_is_found(
@@ -190,6 +220,44 @@ async def test_what_led_nowhere_is_told_a_nearer_way_and_no_more(frontier: Front
     record = await record_of(frontier, url("a"))
     assert (seen(record), record.status, record.visit) == ((1, 0, url("near")), outcome.status, 0)
     await assert_counts_are_exact(frontier)
+
+
+@pytest.mark.parametrize("settings", [KEEPING, replace(KEEPING, max_depth=3)])
+@pytest.mark.parametrize("reason", [Reason.OUT_OF_SCOPE, Reason.EXCLUDED, Reason.DEPTH_LIMIT, Reason.ROBOTS])
+async def test_what_was_kept_for_lying_outside_is_visited_when_it_lies_within(
+    frontier: Frontier, settings: CrawlSettings, reason: Reason
+) -> None:
+    """Once a link to it is followed, or it is given by itself; not for one more that is not."""
+    kept = Entry(url=url("a"), depth=2, parent=url("p"), settings=settings, is_skipped=True)
+    await frontier.enqueue([kept])
+    for number, entry in enumerate((replace(kept, is_skipped=False), Entry(url=url("a"), settings=settings))):
+        delivery = await take_one(frontier)
+        claim = await win(frontier, delivery, claim=f"c{number}")
+        assert await finish_one(frontier, claim, delivery, cut_off(reason))
+        before = await record_of(frontier, url("a"))
+        assert await frontier.enqueue([kept]) == [False]
+        assert await record_of(frontier, url("a")) == before
+        assert await frontier.enqueue([kept, entry]) == [False, False]
+        record = await record_of(frontier, url("a"))
+        comes = reason is not Reason.ROBOTS
+        assert (record.status.is_final, record.visit) == (not comes, (number + 1) * comes)
+        assert record.depth == min(entry.depth, 2)
+        await assert_counts_are_exact(frontier)
+        if not comes:
+            return
+
+
+async def test_who_gives_a_url_that_is_about_to_end_outside_has_it_visited(frontier: Frontier) -> None:
+    """It was judged by the way before."""
+    entry = Entry(url=url("a"), depth=2, parent=url("p"), settings=KEEPING, is_skipped=True)
+    await frontier.enqueue([entry])
+    delivery = await take_one(frontier)
+    claim = await win(frontier, delivery)
+    await frontier.enqueue([Entry(url=url("a"), settings=KEEPING)])
+    is_ended = await finish_one(frontier, claim, delivery, cut_off(Reason.OUT_OF_SCOPE))
+    record = await record_of(frontier, url("a"))
+    assert (record.depth, record.status) == (0, Status.QUEUED if is_ended else Status.PROCESSING)
+    assert is_ended is not isinstance(frontier, AwsFrontier)  # there it comes back, with its lease
 
 
 async def finish_with(

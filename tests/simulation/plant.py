@@ -72,7 +72,7 @@ PLANTS: Final[dict[str, Change]] = {
     "what is recorded and no nearer": Change(
         "work",
         "if message.settings.max_depth is None else depth",
-        "if message.settings.max_depth is None else MAX_DEPTH",
+        "if message.settings.max_depth is None else ANY",
     ),
     "the record's way": Change("work", "            visit.message = on_its_way(visit.message, claim)\n", ""),
     # Crawls

@@ -209,7 +209,8 @@ OF_THE_RUN: Final[dict[str, Any]] = {
     "concurrency": 17, "batch_size": 9, "lease_seconds": 70.0,
 }  # fmt: skip
 OF_THE_ROW: Final[dict[str, Any]] = {
-    "scope": "any", "depth": 3, "include": ["a"], "exclude": ["b"], "follow_nofollow": True, "meta_refresh": True,
+    "scope": "any", "depth": 3, "include": ["a"], "exclude": ["b"], "follow_nofollow": True, "keep_skipped": True,
+    "meta_refresh": True,
     "srcset": True, "drop_tracking": True, "host_pages": 5, "host_bytes": 6, "max_repeats": 7, "max_parameters": 8,
     "delay_seconds": 9.0, "max_crawl_delay_seconds": 10.0, "per_host": 11, "obey_robots": False, "limit_pages": 18,
     "limit_bytes": 19, "limit_seconds": 20.0, "limit_dollars": 21.0, "timeout_seconds": 15.0, "max_bytes": 16,
@@ -238,7 +239,7 @@ def test_every_argument_reaches_its_record() -> None:
     assert (made._older_than_seconds, made._secrets_folder, made._frontier) == (3.0, "s", "sqlite:x.db")
     assert made._order.name == "news"
     assert made._row.settings == CrawlSettings(
-        scope=Scope.ANY, max_depth=3, include=("a",), exclude=("b",), obey_nofollow=False, meta_refresh=True,
+        scope=Scope.ANY, max_depth=3, include=("a",), exclude=("b",), obey_nofollow=False, keep_skipped=True, meta_refresh=True,
         srcset=True, drop_tracking=True, host_pages=5, host_bytes=6, max_repeats=7, max_parameters=8,
         delay_seconds=9.0, max_crawl_delay_seconds=10.0, per_host=11, obey_robots=False,
     )  # fmt: skip

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqspider.frontier.shares import Ask, Most, Portion, Run, Spent, after, shared
-from sqspider.work import purse as module
 from sqspider.work.purse import Purse
 
 NOW = 1_700_000_000.0
@@ -79,7 +78,7 @@ async def test_who_was_refused_asks_again_after_a_while_or_for_another_most() ->
     for _ in range(3):
         assert not await purse.take(Most(5), Spent())
     assert len(asks) == 1
-    now += module.REFUSED_SECONDS
+    now = purse.refused_until
     assert not await purse.take(Most(5), Spent())
     assert not await purse.take(Most(6), Spent())
     assert [ask.most.pages for ask in asks] == [5, 5, 6]

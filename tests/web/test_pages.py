@@ -144,6 +144,18 @@ def test_what_is_left_out_is_counted() -> None:
     assert not is_cut("http://example.com/" + "x" * (MAX_URL_BYTES - 19))
 
 
+@pytest.mark.parametrize(("obeys", "unfollowed"), [(True, 2), (False, 0)])
+def test_links_that_ask_not_to_be_followed_are_counted(*, obeys: bool, unfollowed: int) -> None:
+    """Each that leads somewhere on the web, and is nowhere else on the page without that word, once."""
+    page = read(
+        "<a rel=nofollow href=/a>1</a><a rel='x nofollow' href=/a#x>2</a><area rel=nofollow href=http://else.example/>"
+        "<a href=/b>3</a><a rel=nofollow href=/b>4</a><a rel=nofollow href=mailto:x>5</a><a rel=nofollow href=//[>6</a>",
+        obey_nofollow=obeys,
+    )
+    assert page.unfollowed == unfollowed
+    assert "http://example.com/b" in page.links
+
+
 def test_a_name_that_the_first_version_gave_is_one() -> None:
     mark = f"~cut-{'0' * 64}"
     assert is_cut("http://example.com/".ljust(FIRST_MAX_URL_BYTES - len(mark), "x") + mark)

@@ -162,6 +162,11 @@ def crawl_options(scope: Scope) -> Callable[[Any], Any]:
         ),
         click.option("--follow-nofollow", is_flag=True, help="Also follow links marked nofollow."),
         click.option(
+            "--keep-skipped", is_flag=True,
+            help="Record links that scope, depth or a pattern leaves out, too, as blocked for that: each costs what "
+            "a URL costs, but for the request.",
+        ),
+        click.option(
             "--meta-refresh", is_flag=True,
             help="Follow every refresh, header or meta. Without it: one of 10 s at most on a page with no other links.",
         ),

@@ -80,6 +80,7 @@ def _more(state: UrlReport, around: Surroundings) -> dict[str, str | None]:
     host, is_set = around.host, around.host.row.delay_seconds is not None
     delay = f"{host.delay_seconds:g} s{', set' if is_set else ''}"
     return {
+        "links_skipped": _skipped(state.record),
         "chain": str(state.chain) if state.chain else None,
         "last good visit": _good(state.record),
         "robots.txt": _robots(around.robots),
@@ -87,6 +88,11 @@ def _more(state: UrlReport, around: Surroundings) -> dict[str, str | None]:
         "host's crawl-delay": host.crawl_delay,
         "host's trouble": host.trouble,
     }
+
+
+def _skipped(record: UrlRecord) -> str:
+    skipped = record.outcome.links_skipped if record.outcome is not None else {}
+    return ", ".join(f"{number:,} {why}" for why, number in skipped.items())
 
 
 def _good(record: UrlRecord) -> str | None:

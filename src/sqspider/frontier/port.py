@@ -68,10 +68,11 @@ class Work(_Shared, Protocol):
         """Record URLs that are not known and put a message for each into the queue.
 
         True where the URL was new. A known one is left as it is, but that the nearest way holds, by
-        :func:`sqspider.frontier.ways.fallen` (what follows for one that is final is said by
-        :func:`sqspider.frontier.ways.consequence`), and that one is reopened whose ``lastmod`` is later than its last
-        visit (AWS: of those that have a parent, as what sitemaps list has). An entry of a crawl names it, and has the
-        settings of its row, too: by their limit of depth it is known what a nearer way is good for.
+        :func:`sqspider.frontier.ways.fallen` (what follows for one that is final, as where it lies within its crawl
+        by now, is said by :func:`sqspider.frontier.ways.consequence`), and that one is reopened whose ``lastmod`` is
+        later than its last visit (AWS: of those that have a parent, as what sitemaps list has). An entry of a crawl
+        names it, and has the settings of its row, too: by their limit of depth it is known what a nearer way is good
+        for.
 
         Dying half way leaves records without messages at worst, whose ``due_at`` brings them to a sweep, and (AWS)
         ways untold, that are found again with the page they begin at.

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from sqspider.crawl_settings import MAX_DEPTH, measured_from
 from sqspider.frontier.values import Entry, Onward, Outlinks
 from sqspider.message import Message
-from sqspider.record import Outcome, Reason, Status, record_key
+from sqspider.record import CUTTING_REASONS, Outcome, Reason, Status, record_key
 
 
 class Way(NamedTuple):
@@ -24,6 +24,10 @@ class Way(NamedTuple):
 
     depth: int  # links from a seed
     redirects: int  # from the last page
+
+
+OUTSIDE: Final = Way(MAX_DEPTH + 1, 0)
+"""The way to what lies outside of its crawl: any within is nearer."""
 
 
 def way_on(onward: Onward, way: Way) -> Way:
@@ -43,30 +47,46 @@ def is_within_depth(way: Way, max_depth: int | None) -> bool:
 
 
 def nearest_of_each(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """Entries by key, in their order: the first of each, on the nearest of their ways."""
+    """Entries by key, in their order: the first of each, on the nearest of their ways, within its crawl if one is."""
     by_key: dict[str, Entry] = {}
     for entry in entries:
         crawl = entry.crawl  # as `Entry.key` has it, without a call of it: there are as many as links
         key = entry.url if crawl is None else record_key(entry.url, crawl.name)
         first = by_key.setdefault(key, entry)
-        if entry.depth < first.depth or entry.redirects < first.redirects:
+        if entry.depth < first.depth or entry.redirects < first.redirects or entry.is_skipped < first.is_skipped:
             nearer = entry if entry.depth < first.depth else first
-            redirects = min(entry.redirects, first.redirects)
-            by_key[key] = msgspec.structs.replace(first, depth=nearer.depth, parent=nearer.parent, redirects=redirects)
+            by_key[key] = msgspec.structs.replace(
+                first,
+                depth=nearer.depth,
+                parent=nearer.parent,
+                redirects=min(entry.redirects, first.redirects),
+                is_skipped=entry.is_skipped and first.is_skipped,
+            )
     return by_key
 
 
-def fallen(entry: Entry, status: Status, depth: int, redirects: int) -> Way | None:
-    """The way to a record that is known, now that an entry names another; none: the record stays as it is. (Asked for
-    each link that is known: no :class:`Way` is made for most of them.)
+class Fall(NamedTuple):
+    """The way to a record changes, now that an entry names another."""
 
-    Where no depth is too deep, nobody asks for that of a record that is final.
+    before: Way
+    now: Way
+
+
+def fallen(entry: Entry, status: Status, depth: int, redirects: int) -> Fall | None:
+    """How the way to a record that is known changes by an entry; none: the record stays as it is. (Asked for
+    each link that is known: nothing is made for most of them.)
+
+    Where no depth is too deep, nobody asks for that of a record that is final; but what is blocked, where such are
+    recorded as lie outside of their crawl, may have lain there, and now it lies within.
     """
-    if entry.depth >= depth and entry.redirects >= redirects:
-        return None
-    if status.is_final and entry.settings.max_depth is None:
-        return None
-    return Way(min(entry.depth, depth), min(entry.redirects, redirects))
+    was_outside = status is Status.BLOCKED and entry.settings.keep_skipped and not entry.is_skipped
+    if not was_outside:
+        if entry.depth >= depth and entry.redirects >= redirects:
+            return None
+        if status.is_final and entry.settings.max_depth is None:
+            return None
+    now = Way(min(entry.depth, depth), min(entry.redirects, redirects))
+    return Fall(OUTSIDE if was_outside else Way(depth, redirects), now)
 
 
 class Consequence(enum.Enum):
@@ -80,7 +100,7 @@ class Consequence(enum.Enum):
 def is_by_way(outcome: Outcome) -> bool:
     """Whether a visit might have ended otherwise by a nearer way; or, for all that is known of its links, have led
     elsewhere: of what has not changed they were not read."""
-    return outcome.unchanged or outcome.reason in (Reason.TOO_MANY_REDIRECTS, Reason.DEPTH_LIMIT)
+    return outcome.unchanged or outcome.reason is Reason.TOO_MANY_REDIRECTS or outcome.reason in CUTTING_REASONS
 
 
 def consequence(outcome: Outcome, outlinks: Outlinks | None, before: Way, now: Way) -> Consequence:
@@ -89,6 +109,8 @@ def consequence(outcome: Outcome, outlinks: Outlinks | None, before: Way, now: W
         return Consequence.VISIT if now.redirects < before.redirects else Consequence.NONE
     if outcome.reason is Reason.DEPTH_LIMIT:
         return Consequence.VISIT if now.depth < before.depth else Consequence.NONE
+    if outcome.reason in CUTTING_REASONS:  # scope and patterns are for links: what is asked for by itself goes by none
+        return Consequence.VISIT if before == OUTSIDE or now.depth == 0 < before.depth else Consequence.NONE
     if outcome.status is not Status.DONE:
         return Consequence.NONE
     if outlinks is None:

@@ -37,6 +37,7 @@ _OPTIONS: Final = (
     RowOption("include", "settings", "include"),
     RowOption("exclude", "settings", "exclude"),
     RowOption("follow-nofollow", "settings", "obey_nofollow", is_reversed=True),
+    RowOption("keep-skipped", "settings", "keep_skipped"),
     RowOption("meta-refresh", "settings", "meta_refresh"),
     RowOption("srcset", "settings", "srcset"),
     RowOption("drop-tracking", "settings", "drop_tracking"),

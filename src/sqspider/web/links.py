@@ -55,6 +55,7 @@ class PageLinks(msgspec.Struct, frozen=True, kw_only=True):
     leads_to: str | None = None  # one of the links: an immediate refresh goes there, and no other link elsewhere
     left_out: dict[Reason, int] = {}  # links to the web that cannot be followed, by reason
     too_long: tuple[str, ...] = ()  # names for those of them that are too long for a URL, if their hosts are not
+    unfollowed: int = 0  # links that ask for themselves not to be followed, and are obeyed; but for those of ``links``
 
 
 class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +123,7 @@ class _Reader:
         self._agents = ("robots", product_token.lower())
         self._encoding = "utf-8"
         self._hrefs: dict[bytes | str, None] = {}  # without fragments; bytes: as written. A set that keeps order
+        self._unfollowed: dict[bytes | str, None] = {}  # likewise
         self._base: str | None = None
         self._title: str | None = None
         self._nofollow = self._noindex = False
@@ -151,10 +153,10 @@ class _Reader:
     def _take(self, tag: str, attributes: Attributes) -> None:
         if tag in ("a", "area"):
             rel = attributes.get("rel")
-            if not (rel and self._options.obey_nofollow and _NOFOLLOW.search(rel)):
-                self._add([attributes["href"]])
+            is_unfollowed = rel and self._options.obey_nofollow and _NOFOLLOW.search(rel)
+            self._add([attributes["href"]], self._unfollowed if is_unfollowed else self._hrefs)
         elif tag in ("frame", "iframe"):
-            self._add([attributes["src"]])
+            self._add([attributes["src"]], self._hrefs)
         elif tag == "base":
             if self._base is None:
                 self._base = attributes["href"] or ""
@@ -163,7 +165,7 @@ class _Reader:
         elif tag == "meta":
             self._read_meta(attributes)
         else:
-            self._add(parse_srcset(attributes["srcset"] or ""))
+            self._add(parse_srcset(attributes["srcset"] or ""), self._hrefs)
 
     def _read_meta(self, attributes: Attributes) -> None:
         content = attributes.get("content")
@@ -183,17 +185,16 @@ class _Reader:
         if self.refresh is None:
             self.refresh = refresh
         if refresh.target and self._options.meta_refresh:
-            self._add([refresh.target])
+            self._add([refresh.target], self._hrefs)
 
     def _obey(self, directives: Iterable[str]) -> None:
         for directive in directives:
             self._nofollow |= directive in ("nofollow", "none")
             self._noindex |= directive in ("noindex", "none")
 
-    def _add(self, targets: Iterable[str | None]) -> None:
+    def _add(self, targets: Iterable[str | None], hrefs: dict[bytes | str, None]) -> None:
         # A page has many links into itself: without fragments they are one. But blanks before a fragment are
         # part of the URL, which at the end of it they are not.
-        hrefs = self._hrefs
         for target in targets:
             address = target.partition("#")[0] if target else ""
             if target and address and address[-1] <= " ":
@@ -203,12 +204,32 @@ class _Reader:
     def page_links(self) -> PageLinks:
         """What was gathered, resolved. It can be asked for once."""
         base = base_url(self._base, self._url)
+        links, left_out, too_long = self._resolve(self._hrefs, base)
+        leads_to = self._only_way_on(links, base)
+        if leads_to is not None:
+            links[leads_to] = None
+        unfollowed = self._resolve(self._unfollowed, base)[0].keys() - links.keys() if self._unfollowed else ()
+        return PageLinks(
+            title=self._title,
+            links=tuple(links),
+            nofollow=self._nofollow and self._options.obey_nofollow,
+            noindex=self._noindex,
+            leads_to=leads_to,
+            left_out=left_out,
+            too_long=tuple(too_long),
+            unfollowed=len(unfollowed),
+        )
+
+    def _resolve(
+        self, written: dict[bytes | str, None], base: str
+    ) -> tuple[dict[str, None], dict[Reason, int], dict[str, None]]:
+        """Where links lead, each once; how many cannot be followed, by reason; names for such as are too long."""
         links: dict[str, None] = {}
         left_out: dict[Reason, int] = {}
         too_long: dict[str, None] = {}
         # In a page that is all links they are most of what it takes in memory: given back one by one.
-        hrefs = list(self._hrefs)
-        self._hrefs.clear()
+        hrefs = list(written)
+        written.clear()
         hrefs.reverse()
         folder = self._folder_of(base)
         while hrefs:
@@ -222,18 +243,7 @@ class _Reader:
                 left_out[link.reason] = left_out.get(link.reason, 0) + 1
                 if link.reason is Reason.URL_TOO_LONG and (name := self._name_of(link, base)):
                     too_long[name] = None
-        leads_to = self._only_way_on(links, base)
-        if leads_to is not None:
-            links[leads_to] = None
-        return PageLinks(
-            title=self._title,
-            links=tuple(links),
-            nofollow=self._nofollow and self._options.obey_nofollow,
-            noindex=self._noindex,
-            leads_to=leads_to,
-            left_out=left_out,
-            too_long=tuple(too_long),
-        )
+        return links, left_out, too_long
 
     def _only_way_on(self, links: Collection[str], base: str) -> str | None:
         """Where an immediate refresh leads, if no link of the page leads anywhere else."""

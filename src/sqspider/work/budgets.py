@@ -170,7 +170,8 @@ class Budgets:
     async def _keep_one(self, purse: Purse) -> None:
         if purse.is_due:
             await purse.renew()
-        if purse is not self._run and not purse.in_hand and await purse.give_back():
+        is_over = purse is not self._run and not purse.in_hand and await purse.give_back()
+        if is_over and not purse.is_refused:
             self._drop(purse)
 
     def _drop(self, purse: Purse) -> None:

@@ -27,6 +27,7 @@ from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
+from sqspider.work.rules import Rules
 from sqspider.work.waiting import ROOM
 
 MAX_BACKOFF_SECONDS: Final = 30.0
@@ -58,6 +59,7 @@ class Intake:
         memories: Memories,
         budgets: Budgets,
         crawls: CrawlRows,
+        rules: Rules,
         options: WorkerOptions,
         *,
         clock: Clock,
@@ -74,6 +76,7 @@ class Intake:
         self._memories = memories
         self._budgets = budgets
         self._crawls = crawls
+        self._rules = rules
         self._options = options
         self._clock = clock
         self._stopping = stopping
@@ -147,7 +150,9 @@ class Intake:
         if is_cut(message.url) or key in memories.finished or key in memories.suspects:
             return None
         known = self._crawls.peek(message)
-        return None if known is None or known.is_bounded else known
+        if known is None or known.is_bounded or self._rules.may_be_cut_off(known.message):
+            return None
+        return known
 
     def start(self, taken: Taken, asked_at: float = 0.0) -> None:
         """Take a delivery in hand. ``asked_at``: when it was asked for, if its host was entered with that."""

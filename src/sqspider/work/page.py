@@ -6,23 +6,23 @@ Where a redirect leads is in ``redirects``, when to try again in ``retry``, how 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 import msgspec
 
-from sqspider.crawl_settings import MAX_DEPTH, CrawlSettings, measured_from
+from sqspider.crawl_settings import CrawlSettings, measured_from
 from sqspider.frontier import Entry, Onward, Outlinks
 from sqspider.frontier.ways import Way, is_within_depth, way_on
 from sqspider.message import Message
-from sqspider.record import Kept, Outcome, Status, status_for
+from sqspider.record import Kept, Outcome, Skipped, Status, status_for
 from sqspider.revisit import unchanged
-from sqspider.scope import Measure, within
+from sqspider.scope import Measure, Sifted, sift
 from sqspider.url import Scope, in_scope
 from sqspider.web.fetch import Fetched
 from sqspider.web.links import LinkOptions, PageLinks, read_page
-from sqspider.work.memories import Recorded
+from sqspider.work.memories import ANY, SKIPPED, Recorded
 from sqspider.work.redirects import MAX_REDIRECTS, Led, becomes_seed, led, new_seed
 
 
@@ -111,70 +111,102 @@ def seed_led_to(page: PageLinks, message: Message, measure: Measure) -> str:
 
 def new_links(page: PageLinks | None, message: Message, recorded: Recorded) -> list[str]:
     """The links of a page that are to be followed, wherever they lie; but for those that are known to be ``recorded``,
-    where none is too deep."""
-    if page is None or page.nofollow or message.settings.scope is Scope.PAGE:
+    where none is too deep, and those outside are not to be told from them."""
+    if page is None or page.nofollow or (message.settings.scope is Scope.PAGE and not message.keeps_skipped):
         return []
     links, crawl, hides = chain(page.links, page.too_long), message.key_of(""), recorded.hides
-    if message.settings.max_depth is not None:
+    if message.settings.max_depth is not None or message.keeps_skipped:
         return list(links)
     if not crawl:
-        return [link for link in links if not hides(link, MAX_DEPTH)]
-    return [link for link in links if not hides(crawl + link, MAX_DEPTH)]
+        return [link for link in links if not hides(link, ANY)]
+    return [link for link in links if not hides(crawl + link, ANY)]
 
 
 class Links(NamedTuple):
     """Where a visit leads."""
 
-    entries: Iterable[Entry]  # what is to be recorded. What is wrong with a pattern shows while they are taken
+    entries: Iterable[Entry]  # what is to be recorded
     outlinks: Outlinks | None  # all of it, where some of that may be too deep
+    skipped: dict[Skipped, int]  # links that are not followed: how many, by why
 
 
-def links_of(assessed: Assessed, message: Message, recorded: Recorded, links: Iterable[str], measure: Measure) -> Links:
+def links_of(assessed: Assessed, message: Message, recorded: Recorded, links: Sequence[str], measure: Measure) -> Links:
     """Where a visit leads: of a redirect its target, of a page those of :func:`new_links` that lie within the crawl;
     but for what is known to be ``recorded``, on no longer a way. Raises :class:`sqspider.patterns.TooSlowError`."""
-    outlinks, entry, page = _outlinks_of(assessed, message, links, measure), assessed.entry, assessed.page
-    if entry is not None and not recorded.hides(entry.key, _known_at(entry.depth, message)):
-        return Links((entry,), outlinks)
+    page = assessed.page
     if page is None:
-        return Links((), outlinks)
+        return _links_of_redirect(assessed, message, recorded)
+    settings = message.settings
     onward, seed = _way_of_links(page, message)
     way = way_on(onward, Way(message.depth, message.redirects))
-    if not is_within_depth(way, message.settings.max_depth):
-        return Links((), outlinks)
-    if outlinks is None:
-        links = within(links, message.settings, _measured_from(seed, message, measure))
-    else:
-        known_at = _known_at(way.depth, message)
-        links = (link for link in outlinks.urls if not recorded.hides(message.key_of(link), known_at))
-    return Links(_entries(links, way, seed, message), outlinks)
+    sifted = sift(links, settings, _measured_from(seed, message, measure))
+    is_too_deep = not is_within_depth(way, settings.max_depth)
+    skipped = _skipped(page, settings, sifted, is_too_deep=is_too_deep)
+    outlinks = None
+    if settings.max_depth is not None:
+        is_other_for_seeds = page.leads_to is not None and onward is Onward.LINK
+        outlinks = Outlinks(tuple(sifted.within), onward, is_other_for_seeds)
+    followed: Iterable[str] = () if is_too_deep else sifted.within
+    if settings.max_depth is not None or message.keeps_skipped:  # else those that are known were left out before
+        followed = _unknown(followed, _known_at(way.depth, message), message, recorded)
+    entries = _entries(followed, way, seed, message)
+    if message.keeps_skipped and onward is Onward.LINK:  # none is held to the limits that is as deep as a seed
+        inside = frozenset[str]() if is_too_deep else frozenset(sifted.within)
+        others = _unknown((link for link in links if link not in inside), SKIPPED, message, recorded)
+        entries = chain(entries, _entries(others, way, seed, message, is_skipped=True))
+    return Links(entries, outlinks, skipped)
 
 
-def _entries(links: Iterable[str], way: Way, seed: str, message: Message) -> Iterator[Entry]:
+def _unknown(links: Iterable[str], depth: int, message: Message, recorded: Recorded) -> Iterator[str]:
+    """Links so deep that are not known to be recorded."""
+    return (link for link in links if not recorded.hides(message.key_of(link), depth))
+
+
+def _links_of_redirect(assessed: Assessed, message: Message, recorded: Recorded) -> Links:
+    """Where a visit leads that brought no page. Of what has not changed it is known from before."""
+    entry, outcome, outlinks = assessed.entry, assessed.outcome, None
+    is_followed = entry is not None and not entry.is_skipped
+    if message.settings.max_depth is not None and outcome.status is Status.DONE and not outcome.unchanged:
+        outlinks = Outlinks((entry.url,) if entry is not None and is_followed else (), Onward.REDIRECT)
+        if not is_followed:  # where a redirect leads that is not followed may be asked for by itself
+            outlinks = msgspec.structs.replace(outlinks, is_other_for_seeds=outcome.is_redirect)
+    if entry is None or recorded.hides(entry.key, _known_at(entry.depth, message) if is_followed else SKIPPED):
+        return Links((), outlinks, {})
+    return Links((entry,), outlinks, {})
+
+
+def _skipped(page: PageLinks, settings: CrawlSettings, sifted: Sifted, *, is_too_deep: bool) -> dict[Skipped, int]:
+    """How many links of a page are not followed, and why: of several reasons the first, in the order in which a URL is
+    judged (:func:`sqspider.scope.cut_off`)."""
+    found, counts = len(page.links) + len(page.too_long), dict[Skipped, int]()
+    if page.nofollow:
+        counts[Skipped.NOFOLLOW] = found
+    elif is_too_deep:
+        counts[Skipped.DEPTH_LIMIT] = found
+    elif settings.scope is Scope.PAGE:
+        counts[Skipped.OUT_OF_SCOPE] = found
+    elif sifted.out_of_scope or sifted.excluded:
+        counts = {Skipped.OUT_OF_SCOPE: sifted.out_of_scope, Skipped.EXCLUDED: sifted.excluded}
+    if page.unfollowed:
+        counts[Skipped.NOFOLLOW] = counts.get(Skipped.NOFOLLOW, 0) + page.unfollowed
+    return {why: number for why, number in counts.items() if number} if counts else counts
+
+
+def _entries(
+    links: Iterable[str], way: Way, seed: str, message: Message, *, is_skipped: bool = False
+) -> Iterator[Entry]:
     (depth, redirects), parent, crawl = way, message.url, message.crawl
     settings = message.settings if crawl is not None else measured_from(message.settings, seed)
     for link in links:
-        yield Entry(url=link, depth=depth, parent=parent, settings=settings, redirects=redirects, crawl=crawl)
-
-
-def _outlinks_of(assessed: Assessed, message: Message, links: Iterable[str], measure: Measure) -> Outlinks | None:
-    """All that a visit leads to within its crawl, however deep that is; none where no depth is too deep, or it leads
-    nowhere. Of what has not changed it is known from before."""
-    outcome, page = assessed.outcome, assessed.page
-    if message.settings.max_depth is None or outcome.status is not Status.DONE or outcome.unchanged:
-        return None
-    if assessed.entry is not None:
-        return Outlinks((assessed.entry.url,), Onward.REDIRECT)
-    if page is None:  # where a redirect leads that is not followed may be asked for by itself
-        return Outlinks(onward=Onward.REDIRECT, is_other_for_seeds=outcome.is_redirect)
-    onward, seed = _way_of_links(page, message)
-    is_other_for_seeds = page.leads_to is not None and onward is Onward.LINK
-    urls = within(links, message.settings, _measured_from(seed, message, measure))
-    return Outlinks(tuple(urls), onward, is_other_for_seeds)
+        yield Entry(
+            url=link, depth=depth, parent=parent, settings=settings, redirects=redirects, crawl=crawl,
+            is_skipped=is_skipped,
+        )  # fmt: skip
 
 
 def _known_at(depth: int, message: Message) -> int:
     """The depth up to which a link that is known need not be recorded again: any, where none is too deep."""
-    return MAX_DEPTH if message.settings.max_depth is None else depth
+    return ANY if message.settings.max_depth is None else depth
 
 
 def _way_of_links(page: PageLinks, message: Message) -> tuple[Onward, str]:

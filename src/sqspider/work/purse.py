@@ -56,13 +56,18 @@ class Purse:
         """Whether the share is to be asked for anew, before it runs out."""
         return self._share > 0 and self._clock() >= self._until - self._seconds * (1 - 1 / _RENEWALS)
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether others were found to have what is left, and it is not time yet to look again."""
+        return self._clock() < self.refused_until
+
     async def take(self, most: Most, before: Spent) -> bool:
         """Take a page in hand, if there is one for this worker. Who waits meanwhile is asked for along with it. Raises
         :class:`sqspider.frontier.FrontierError`, as all that asks."""
         self.waiting += 1
         try:
             async with self._one_ask:
-                if most != self._most or (self.left < 1 and self._clock() >= self.refused_until):
+                if most != self._most or (self.left < 1 and not self.is_refused):
                     ahead = min(self.in_hand, AHEAD)
                     await self._ask(self.in_hand + self.waiting + ahead, most, before)
                 is_taken = self.left >= 1
@@ -89,11 +94,11 @@ class Purse:
             await self._ask(max(self._share, self.in_hand), self._most)
 
     async def give_back(self) -> bool:
-        """Give back what is not in hand; whether nothing of it need be remembered then."""
+        """Give back what is not in hand; whether it is empty then."""
         async with self._one_ask:
             if self._share > self.in_hand or self._may_have_more:
                 await self._ask(self.in_hand, self._most)
-        return not self.in_hand and not self.waiting and self._clock() >= self.refused_until
+        return not self.in_hand and not self.waiting
 
     async def _ask(self, wanted: int, most: Most, before: Spent = NOTHING) -> None:
         spent, until, may_have_more = self._spent, self._clock() + self._seconds, self.in_hand > 0

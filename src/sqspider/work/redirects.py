@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import msgspec
+
 from sqspider.crawl_settings import measured_from
 from sqspider.frontier import Entry
 from sqspider.message import Message
 from sqspider.record import Reason
-from sqspider.scope import Measure, within
+from sqspider.scope import Measure, is_within
 from sqspider.url import Scope, in_scope, without_tracking
 
 MAX_REDIRECTS: Final = 10  # from one page to the next
@@ -24,7 +26,7 @@ class Led(NamedTuple):
     to: str  # the key of the target's record, should there be one
     reason: Reason | None = None  # why it leads nowhere
     detail: str = ""
-    entry: Entry | None = None  # the target, if it lies within the crawl
+    entry: Entry | None = None  # the target, if it is to be recorded
     seed: str = ""  # a crawl's scope is to be measured from it, too
 
 
@@ -42,15 +44,6 @@ def led(message: Message, location: str, measure: Measure) -> Led:
         return Led(target, Reason.TOO_MANY_REDIRECTS, f"the last of {message.redirects} redirects leads on to {target}")
     seed, detail = message.seed, ""
     is_asked_for = message.depth == 0 or settings.scope is Scope.PAGE
-    if not is_asked_for and not any(within((target,), settings, measure)):  # no link to it would be followed
-        return Led(target, detail=f"redirected to {target}: that lies outside of the crawl")
-    if becomes_seed(target, message, measure):
-        seed = target
-    elif settings.scope is not Scope.PAGE and not measure.holds(target):
-        whose = "as it is" if message.crawl is not None else f"that of {seed}"
-        detail = f"redirected to another site: {target} is fetched, and the scope stays {whose}"
-    if message.crawl is None and settings.scope is not Scope.PAGE:
-        settings = measured_from(settings, seed)
     entry = Entry(
         url=target,
         depth=message.depth,
@@ -59,6 +52,16 @@ def led(message: Message, location: str, measure: Measure) -> Led:
         redirects=message.redirects + 1,
         crawl=message.crawl,
     )
+    if not is_asked_for and not is_within(target, settings, measure):  # no link to it would be followed
+        kept = msgspec.structs.replace(entry, is_skipped=True) if message.keeps_skipped else None
+        return Led(target, detail=f"redirected to {target}: that lies outside of the crawl", entry=kept)
+    if becomes_seed(target, message, measure):
+        seed = target
+    elif settings.scope is not Scope.PAGE and not measure.holds(target):
+        whose = "as it is" if message.crawl is not None else f"that of {seed}"
+        detail = f"redirected to another site: {target} is fetched, and the scope stays {whose}"
+    if message.crawl is None and settings.scope is not Scope.PAGE:
+        entry = msgspec.structs.replace(entry, settings=measured_from(settings, seed))
     return Led(target, detail=detail, entry=entry, seed=new_seed(seed, message, measure))
 
 

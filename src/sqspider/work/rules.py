@@ -9,6 +9,7 @@ from functools import partial
 
 from sqspider.frontier import Clock
 from sqspider.message import Message
+from sqspider.patterns import TooSlowError
 from sqspider.politeness import Awaited, Politeness, Postponed
 from sqspider.scope import TOO_LONG, Blocked, Measure, cut_off
 from sqspider.url import is_cut
@@ -103,15 +104,29 @@ class Rules:
 
     async def verdict_on(self, visit: Visit) -> Blocked | Postponed | Awaited | None:
         """Whether a URL may be fetched, as :meth:`Politeness.judge` says it. What was queued before its crawl's limits
-        were narrowed is held to them; but a seed, which somebody asked for, is not."""
+        were narrowed, or to end by them, is held to them; but a seed, which somebody asked for, is not."""
         message = visit.message
         if is_cut(message.url):
             return TOO_LONG
-        row = self._crawls.of(message)
-        if row is not None and not row.is_as_made and message.depth > 0:
+        if self._is_held_to_limits(message):
             measure = self.scopes.known(message) or await self.scopes.measure(message, ())
             if (cut := cut_off(message.url, message.depth, message.settings, measure)) is not None:
                 return cut
         if (verdict := await self._politeness.judge(message, visit.agent)) is not None:
             return verdict
-        return await self._budgets.take(visit, row, self._crawls.spent_before(message))
+        return await self._budgets.take(visit, self._crawls.of(message), self._crawls.spent_before(message))
+
+    def may_be_cut_off(self, message: Message) -> bool:
+        """Whether a URL may be one of those that are recorded to end by their crawl's limits, as far as is known here:
+        no host is entered for such. It reads only: amid a turn."""
+        if not message.keeps_skipped or not self._is_held_to_limits(message):
+            return False
+        measure = self.scopes.known(message)
+        try:
+            return measure is None or cut_off(message.url, message.depth, message.settings, measure) is not None
+        except TooSlowError:
+            return True
+
+    def _is_held_to_limits(self, message: Message) -> bool:
+        row = self._crawls.of(message)
+        return row is not None and message.depth > 0 and (message.keeps_skipped or not row.is_as_made)

@@ -19,7 +19,7 @@ from sqspider.frontier import Clock, Entry, Frontier
 from sqspider.patterns import TooSlowError
 from sqspider.politeness import Asked, Hop, Request
 from sqspider.record import Reason
-from sqspider.scope import Measure, within
+from sqspider.scope import Measure, sift
 from sqspider.url import Refused, Scope, authority_of, canonicalize, in_scope, origin_of, without_tracking
 from sqspider.web.fetch import Fetched
 from sqspider.web.options import FetchOptions
@@ -237,7 +237,8 @@ class _Discovery:
     def _entries(self, pages: Iterable[SitemapEntry], parent: str, seeds: Sequence[str]) -> Iterator[Entry]:
         """What lies within the crawl. Where no link is followed, what is listed was asked for itself."""
         settings, scope, crawl = self._settings, self._scope, self._crawl
-        depth = 0 if crawl is not None and settings.scope is Scope.PAGE else 1
+        follows_none = settings.scope is Scope.PAGE or settings.max_depth == 0
+        depth = 0 if crawl is not None and follows_none else 1
         urls_of: dict[str, list[str]] = {}  # by the first seed in whose scope they are
         lastmod_of: dict[str, float | None] = {}
         for page in pages:
@@ -248,7 +249,7 @@ class _Discovery:
                 lastmod_of.setdefault(url, page.lastmod)
         for seed, urls in urls_of.items():
             inherited = measured_from(settings, seed) if crawl is None else settings
-            for url in within(urls, settings, Measure(scope, seed)):
+            for url in sift(urls, settings, Measure(scope, seed)).within:
                 yield Entry(
                     url=url, depth=depth, parent=parent, settings=inherited, lastmod=lastmod_of[url], crawl=crawl
                 )

@@ -330,8 +330,10 @@ class Visits:
             seconds = round(learned.again_at - self._clock(), 1)
             log.info("waits", url=message.url, reason=outcome.reason, in_seconds=seconds)
         elif not self._endings.try_again(visit, outcome, learned.retry_after):
+            links, outlinks, skipped = await self._rules.links(message, assessed)
+            if skipped:
+                outcome = msgspec.structs.replace(outcome, links_skipped=skipped)
             visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
-            links, outlinks = await self._rules.links(message, assessed)
             last = await self._memories.record_all_but_last(links)
             if self._endings.holding is not None and not outcome.is_redirect:
                 last = await self._memories.record_before_the_end(last)

@@ -157,6 +157,7 @@ class Worker:
             memories,
             self._budgets,
             crawls,
+            rules,
             options,
             clock=clock,
             stopping=self._stopping,

@@ -116,10 +116,11 @@ def way_in(item: Item) -> Way:
 
 def _fall_of(item: Item, entry: Entry) -> _Fall | None:
     record = record_of(item)
-    before = Way(record.depth, record.redirects)
-    if record.unreadable or (way := fallen(entry, record.status, *before)) is None:
+    if record.unreadable or (fall := fallen(entry, record.status, record.depth, record.redirects)) is None:
         return None
     takes_visit = False
     if record.status.is_final and record.outcome is not None:
-        takes_visit = consequence(record.outcome, None, before, way) is Consequence.VISIT
-    return _Fall(record, way, entry.parent, takes_visit)
+        takes_visit = consequence(record.outcome, None, *fall) is Consequence.VISIT
+    if not takes_visit and fall.now == (record.depth, record.redirects):
+        return None
+    return _Fall(record, fall.now, entry.parent, takes_visit)

@@ -70,11 +70,11 @@ class Records(Messages):
         if known is None:
             self._add(entry)
             return self._send(encode_message(entry.to_message()))
-        now = fallen(entry, known.status, known.depth, known.redirects)
-        if now is not None:
-            record = self._store.lower(entry.key, now, entry.parent)
+        fall = fallen(entry, known.status, known.depth, known.redirects)
+        if fall is not None:
+            record = self._store.lower(entry.key, fall.now, entry.parent)
             if record.status.is_final:
-                self._follow(record, Way(known.depth, known.redirects), nearer)
+                self._follow(record, fall.before, nearer)
         if is_due(entry.lastmod, known.status, known.finished_at, self._clock()):
             self._store.put(replace(self._store.records[entry.key], lastmod=entry.lastmod))
             self._reopen_one(entry.key, if_changed=True)

@@ -145,13 +145,13 @@ def _known(
             continue
         status = _STATUS_BY_NUMBER.get(number, Status.DONE)
         try:
-            way = fallen(entry, status, depth, redirects)
+            fall = fallen(entry, status, depth, redirects)
         except TypeError:  # it is damaged, and left as it is
             continue
-        if way is not None:
-            known.nearer[key] = way
+        if fall is not None:
+            known.nearer[key] = fall.now
             if status.is_final:
-                known.final[id_] = Way(depth, redirects)
+                known.final[id_] = fall.before
         if entry.lastmod is not None and is_due(entry.lastmod, status, finished_at, now):
             known.due.append(key)
     return known

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -21,7 +21,7 @@ from sqspider.frontier.sqlite.keys import key_or_none
 from sqspider.frontier.values import DeadLetter, RobotsRow, WorkerRow
 from sqspider.host import HostRow
 from sqspider.message import Message
-from sqspider.record import Kept, Outcome, Reason, Status, UrlRecord, split_key
+from sqspider.record import Kept, Outcome, Reason, Skipped, Status, UrlRecord, split_key
 from sqspider.url import host_of
 
 T = TypeVar("T")
@@ -52,6 +52,7 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
     truncated: bool
     links_left_out: int
     unchanged: bool = False
+    links_skipped: tuple[int, ...] = ()  # in the order of ``Skipped``, to the last that is not 0
 
 
 class _PackedKept(msgspec.Struct, frozen=True, array_like=True):
@@ -95,8 +96,16 @@ def pack(outcome: Outcome) -> PackedOutcome:
         truncated=outcome.truncated,
         links_left_out=outcome.links_left_out,
         unchanged=outcome.unchanged,
+        links_skipped=_packed_skipped(outcome.links_skipped) if outcome.links_skipped else (),
     )
     return PackedOutcome(_packer.encode(packed), _packed_digest(outcome.digest), outcome.redirect_to)
+
+
+def _packed_skipped(skipped: Mapping[Skipped, int]) -> tuple[int, ...]:
+    numbers = [skipped.get(why, 0) for why in Skipped]
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
 
 
 def _packed_digest(digest: str | None) -> bytes | str | None:
@@ -134,6 +143,7 @@ def unpack(packed: PackedOutcome) -> Outcome | None:
         redirect_to=redirect_to,
         links_left_out=values.links_left_out,
         unchanged=values.unchanged,
+        links_skipped={why: number for why, number in zip(Skipped, values.links_skipped, strict=False) if number},
     )
 
 
