@@ -97,6 +97,7 @@ class Memories:
         self.finished = RecentUrls(FINISHED_URLS)
         self.suspects = RecentUrls(SUSPECTS)
         self.used_up = UsedUp(USED_UP)
+        self.counted = RecentUrls(FINISHED_URLS)  # of such a host, and fetched at a visit before
         self.promised = Promised()  # cookies
         self._frontier = frontier
         self._generation = frontier.generation
@@ -135,5 +136,5 @@ class Memories:
         """What is remembered of records holds until they are cleared away."""
         if self._generation != self._frontier.generation:
             self._generation = self._frontier.generation
-            for memory in (self.recorded, self.finished, self.suspects, self.used_up):
+            for memory in (self.recorded, self.finished, self.suspects, self.used_up, self.counted):
                 memory.clear()
