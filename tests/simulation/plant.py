@@ -82,7 +82,9 @@ PLANTS: Final[dict[str, Change]] = {
         "        if False:\n            return Unfit.RESTS\n",
     ),
     "what was put aside": Change(MEMORY, "unparked = self._store.queue.unpark(ref, self._clock())", "unparked = 0"),
-    "what is cut": Change("work", "row is not None and not row.is_as_made and message.depth > 0", "row is None"),
+    "what is cut": Change(
+        "work", "row is not None and message.depth > 0 and (message.keeps_skipped", "row is None and ("
+    ),
     "what comes back": Change("widening.py", "    if widening is None or record", "    if record.depth >= 0 or record"),
     # Messages
     "message kept until the end": Change(

@@ -101,7 +101,7 @@ class Budgets:
     async def take(self, visit: Visit, crawl: Crawl | None, spent_before: Spent) -> Blocked | Postponed | None:
         """Take a page in hand of all that bounds a URL; ``spent_before``: by its crawl, before it was bounded."""
         settings = visit.message.settings
-        if has_budget(settings) and not is_counted(visit):
+        if has_budget(settings) and not (is_counted(visit) or visit.message.key in self._memories.counted):
             verdict = await self._take_of_host(visit, most_of_host(settings))
             if verdict is not None:
                 return verdict

@@ -102,6 +102,7 @@ class Memories:
         self.finished = RecentUrls(FINISHED_URLS)
         self.suspects = RecentUrls(SUSPECTS)
         self.used_up = UsedUp(USED_UP)
+        self.counted = RecentUrls(FINISHED_URLS)  # of such a host, and fetched at a visit before
         self.promised = Promised()  # cookies
         self.generation = frontier.generation  # of what is remembered
         self._frontier = frontier
@@ -154,5 +155,5 @@ class Memories:
         """What is remembered of records holds until they are cleared away."""
         if self.generation != self._frontier.generation:
             self.generation = self._frontier.generation
-            for memory in (self.recorded, self.finished, self.suspects, self.used_up):
+            for memory in (self.recorded, self.finished, self.suspects, self.used_up, self.counted):
                 memory.clear()

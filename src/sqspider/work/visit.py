@@ -147,8 +147,11 @@ class Visits:
     async def _end_unfetched(self, visit: Visit, blocked: Blocked) -> None:
         depth, reason, claim = visit.message.depth, blocked.reason, await self._endings.win(visit)
         by_host = reason in (Reason.HOST_PAGE_LIMIT, Reason.HOST_BYTE_LIMIT)
-        if claim and ((reason is Reason.DEPTH_LIMIT and claim.depth < depth) or (by_host and is_counted(visit))):
+        if claim and reason is Reason.DEPTH_LIMIT and claim.depth < depth:
             self._judge_anew(visit)
+        elif claim and by_host and is_counted(visit):  # no claim is held while it waits for its turn
+            self._memories.counted.add(visit.message.key)
+            self._endings.put_off(visit, self._clock())
         elif claim:
             self._endings.finish(visit, End(Outcome(status=reason.status, reason=reason, detail=blocked.detail)))
 
