@@ -194,6 +194,9 @@ BLOCKING_REASONS = frozenset(
 CUTTING_REASONS: Final = frozenset({Reason.OUT_OF_SCOPE, Reason.DEPTH_LIMIT, Reason.EXCLUDED})
 """Those that a crawl's limits have: a URL that ends so may lie within it later, or by another way."""
 
+BUDGET_REASONS: Final = frozenset({Reason.HOST_PAGE_LIMIT, Reason.HOST_BYTE_LIMIT})
+"""Those that a crawl's budget for each host has."""
+
 
 def status_for(reason: Reason | None) -> Status:
     """The final status that goes with a reason; none means that all went well."""

@@ -34,7 +34,7 @@ import msgspec
 from sqspider.frontier import Clock, Frontier, FrontierBusyError
 from sqspider.log import get_logger
 from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
-from sqspider.record import Outcome, Reason
+from sqspider.record import BUDGET_REASONS, Outcome, Reason
 from sqspider.revisit import conditions_of
 from sqspider.scope import Blocked
 from sqspider.work.budgets import is_counted
@@ -146,10 +146,9 @@ class Visits:
 
     async def _end_unfetched(self, visit: Visit, blocked: Blocked) -> None:
         depth, reason, claim = visit.message.depth, blocked.reason, await self._endings.win(visit)
-        by_host = reason in (Reason.HOST_PAGE_LIMIT, Reason.HOST_BYTE_LIMIT)
         if claim and reason is Reason.DEPTH_LIMIT and claim.depth < depth:
             self._judge_anew(visit)
-        elif claim and by_host and is_counted(visit):  # no claim is held while it waits for its turn
+        elif claim and reason in BUDGET_REASONS and is_counted(visit):  # no claim is held while it waits for its turn
             self._memories.counted.add(visit.message.key)
             self._endings.put_off(visit, self._clock())
         elif claim:
@@ -211,9 +210,8 @@ class Visits:
             self._waiting.put(visit, told=visit.ticket)
             return None
         visit.cookie = visit.cookie or self._memories.promised.take(visit.message.key)
-        headers = partial(_headers_of, visit)
         message = await self._rules.as_they_are(visit.message)  # it may have waited
-        request = Request.of(message, visit.agent, is_alone=visit.is_suspect, headers=headers)
+        request = Request.of(message, visit.agent, is_alone=visit.is_suspect, headers=partial(_headers_of, visit))
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
         begin, then = partial(self._begin, visit), partial(self._hand.lines.step_out, visit)
@@ -334,8 +332,7 @@ class Visits:
             log.info("waits", url=message.url, reason=outcome.reason, in_seconds=seconds)
         elif not self._endings.try_again(visit, outcome, learned.retry_after):
             links, outlinks, skipped = await self._rules.links(message, assessed)
-            if skipped:
-                outcome = msgspec.structs.replace(outcome, links_skipped=skipped)
+            outcome = msgspec.structs.replace(outcome, links_skipped=skipped) if skipped else outcome
             visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
             last = await self._memories.record_all_but_last(links)
             if self._endings.holding is not None and not outcome.is_redirect:
