@@ -83,7 +83,7 @@ PLANTS: Final[dict[str, Change]] = {
     ),
     "what was put aside": Change(MEMORY, "unparked = self._store.queue.unpark(ref, self._clock())", "unparked = 0"),
     "what is cut": Change(
-        "work", "row is not None and message.depth > 0 and (message.keeps_skipped", "row is None and ("
+        "work", "row is not None and message.depth > 0 and (message", "row is None and message.depth > 0 and (message"
     ),
     "what comes back": Change("widening.py", "    if widening is None or record", "    if record.depth >= 0 or record"),
     # Messages
