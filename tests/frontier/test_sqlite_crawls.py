@@ -13,7 +13,8 @@ import pytest
 from sqspider.crawl_row import Crawl, State
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Deferral, Entry, FrontierError, FrontierUnavailableError, LostReason
-from sqspider.frontier.sqlite import SqliteFrontier
+from sqspider.frontier.shares import Ask, Most
+from sqspider.frontier.sqlite import SqliteFrontier, hosts, sweep
 from sqspider.frontier.sqlite import crawls as stepwise
 from sqspider.frontier.sqlite.check import check_file
 from sqspider.frontier.sqlite.keys import key_of, keys_of_crawl, keys_of_host
@@ -44,6 +45,7 @@ from .kit import (
 
 NEWS: Final = Crawl(name="news", id="a1")
 SHOP: Final = Crawl(name="shop", id="b2")
+replace = msgspec.structs.replace
 
 
 @pytest.fixture
@@ -385,7 +387,49 @@ async def test_what_is_put_aside_grows_old(frontier: SqliteFrontier, clock: Fake
     assert (await frontier.queue_stats()).oldest_age_seconds == 100
 
 
+# What takes long.
+
+
+@pytest.mark.parametrize("operation", ["release", "sweep"])
+async def test_what_is_brought_back_in_many_steps_is_visible_from_its_own_step(
+    frontier: SqliteFrontier, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """Who works for one crawl alone looks meanwhile, and not again at moments that have passed."""
+    await frontier.enqueue(of(NEWS, 1, 2, 3))
+    deliveries = await take(frontier, 3)
+    if operation == "release":
+        await frontier.defer([Deferral(delivery=each, until=clock() + 3600) for each in deliveries])
+    else:
+        await frontier.delete(deliveries)
+        clock.now += VISIBILITY + DUE + 1
+    module, called = (hosts, "host_of") if operation == "release" else (sweep, "key_or_none")
+    work = getattr(module, called)
+
+    def slowly(text: str) -> object:
+        clock.now += 60
+        return work(text)
+
+    monkeypatch.setattr(module, "STEP", 1)
+    monkeypatch.setattr(module, called, slowly)
+    before = clock()
+    assert await (frontier.release_host("example.com") if operation == "release" else frontier.sweep()) == 3
+    with closing(sqlite3.connect(tmp_path / "f.db")) as connection:
+        moments = [at for (at,) in connection.execute("SELECT visible_at FROM record ORDER BY visible_at")]
+    assert moments[-1] >= before + 120
+    assert len(set(moments)) == 3
+
+
 # Cost and damage.
+
+
+async def test_the_row_of_a_run_that_is_damaged_is_named(frontier: SqliteFrontier, tmp_path: Path) -> None:
+    ask = Ask(run="r", most=Most(5), worker_id="one", wanted=1, until=0.0)
+    for row in ("{}x", '{"spent":"1"}'):
+        await frontier.share([replace(ask, run="other")])
+        change(tmp_path, f"INSERT OR REPLACE INTO run (name, row) VALUES ('r', '{row}')")
+        for operation in (frontier.share([ask]), frontier.runs(["r"])):
+            with pytest.raises(FrontierUnavailableError, match="damaged"):
+                await operation
 
 
 async def test_a_parent_is_a_record_of_the_same_crawl(frontier: SqliteFrontier, tmp_path: Path) -> None:

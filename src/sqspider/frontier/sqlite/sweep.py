@@ -101,7 +101,8 @@ def _sweep_some(transaction: Transaction, now: float, limit: int) -> int:
     looked_at = connection.execute(PAST_DUE, _due(now, STEP)).fetchall()
     missing = [id_ for id_, _, has in looked_at if not has][:limit]
     orphans = _orphans(connection, missing)
-    released = [(now, orphan.id) for orphan in orphans if orphan.has_way_back]
+    # Not from when the sweep began: who works for one crawl alone has passed what became visible long ago.
+    released = [(transaction.now, orphan.id) for orphan in orphans if orphan.has_way_back]
     connection.executemany(PUT_BACK, released)
     transaction.count({"messages": len(released), "put_off": len(released)})
     # What nothing brings back is looked at again as soon as ever.
