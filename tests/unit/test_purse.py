@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqspider.frontier.shares import Ask, Most, Portion, Run, Spent, after, shared
-from sqspider.work.purse import Purse
+from sqspider.work.purse import REFUSED_SECONDS, Purse
 
 NOW = 1_700_000_000.0
 
@@ -82,6 +82,21 @@ async def test_who_was_refused_asks_again_after_a_while_or_for_another_most() ->
     assert not await purse.take(Most(5), Spent())
     assert not await purse.take(Most(6), Spent())
     assert [ask.most.pages for ask in asks] == [5, 5, 6]
+
+
+async def test_a_refusal_after_more_was_had_is_a_first_one() -> None:
+    now, free = NOW, 0
+
+    async def ask(ask: Ask) -> Portion:
+        return Portion(min(ask.wanted, free), Spent(), 0)
+
+    purse = Purse(ask, "r", worker_id="one", seconds=3600, clock=lambda: now)
+    assert not await purse.take(Most(5), Spent())
+    now, free = purse.refused_until, 1
+    assert await purse.take(Most(5), Spent())
+    now += 600
+    assert not await purse.take(Most(5), Spent())
+    assert purse.refused_until == now + REFUSED_SECONDS[0]
 
 
 async def test_a_narrower_most_holds_for_what_is_shared_out_already() -> None:

@@ -110,6 +110,8 @@ class Purse:
         self._most, self._until = most, until
         if self.portion.pages < wanted:
             self._note_refusal(is_of_all=self.portion.pages <= self.in_hand)
+        elif wanted > self.in_hand:
+            self._refused_since = None
 
     def _note_refusal(self, *, is_of_all: bool) -> None:
         """The longer nothing is had the longer it is waited for: pages may be held for minutes, or a worker be dead."""
