@@ -129,7 +129,7 @@ async def explanation_of(frontier: Explainable, url: str, terms: Terms) -> Expla
             steps.append(_blocked("length", TOO_LONG))
         if trap := trap_in(url, terms.settings):
             steps.append(_blocked("trap", trap))
-        steps += await _of_host(frontier, url, terms)
+        steps += await _of_host(frontier, url, terms, record)
     return Explanation(url, terms.name, tuple(steps))
 
 
@@ -259,19 +259,26 @@ def _first_in(url: str, expressions: Sequence[str]) -> str | None:
 # Its host.
 
 
-async def _of_host(frontier: Explainable, url: str, terms: Terms) -> list[Step]:
+async def _of_host(frontier: Explainable, url: str, terms: Terms, record: UrlRecord | None) -> list[Step]:
     host, now = host_of(url), frontier.now()
     row = as_of((await frontier.hosts([host]))[host], now)
     steps = [_host_step(row, now), *_address_steps(url, terms)]
     steps.append(await _robots_step(frontier, url, terms, now))
     if has_budget(terms.settings):
-        most, run = most_of_host(terms.settings), run_of(terms.crawl.ref if terms.crawl else None, host)
-        verdict = used_up(host, (await frontier.runs([run])).get(run, Run()).all_spent, most)
-        steps.append(_blocked("budget", verdict) if verdict else Step("budget", f"there is some of {host} left"))
+        steps.append(await _budget_step(frontier, host, terms, record))
     delay = delay_for(row, terms.settings)
     ahead = f"; the next free moment is {iso(row.next_slot)}" if row.next_slot > now else ""
     steps.append(Step("turn", f"{host} is asked every {delay:g} s{ahead}" if delay else f"{host} is asked at once"))
     return steps
+
+
+async def _budget_step(frontier: Explainable, host: str, terms: Terms, record: UrlRecord | None) -> Step:
+    if record is not None and record.kept is not None and record.kept.was_counted:
+        return Step("budget", f"{host} counted it at a visit before")
+    run = run_of(terms.crawl.ref if terms.crawl else None, host)
+    spent = (await frontier.runs([run])).get(run, Run()).all_spent
+    verdict = used_up(host, spent, most_of_host(terms.settings))
+    return _blocked("budget", verdict) if verdict else Step("budget", f"there is some of {host} left")
 
 
 def _host_step(row: HostRow, now: float) -> Step:

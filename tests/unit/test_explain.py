@@ -174,6 +174,11 @@ async def test_a_budget_that_is_used_up_is_told(frontier: Frontier) -> None:
     news = Terms(CrawlSettings(scope=Scope.ANY, host_pages=1), Crawl(name="news", id="abc"))
     assert (await told(frontier, "http://e.com/x", news)).fate is Fate.FETCHED, "each crawl has its own"
     assert (await told(frontier, "http://e.com/x", host_pages=2)).fate is Fate.FETCHED
+    assert decided(await told(frontier, SEED, host_pages=1)) == (Fate.BLOCKED, "budget", Reason.HOST_PAGE_LIMIT)
+    delivery = await take_one(frontier)
+    await finish_one(frontier, await win(frontier, delivery), delivery, DONE)
+    await frontier.reopen([SEED])
+    assert (await told(frontier, SEED, host_pages=1)).fate is Fate.FETCHED, "it was counted once"
 
 
 async def test_a_crawl_goes_by_its_row(frontier: Frontier) -> None:
