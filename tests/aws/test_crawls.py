@@ -540,6 +540,36 @@ async def test_what_aws_was_too_busy_to_count_is_counted_with_the_next(
     assert (await frontier.runs(["r"]))["r"].all_spent.pages == 2
 
 
+async def test_what_aws_was_too_busy_to_count_is_not_shared_out_once_more(
+    store: AwsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frontier = await store.open()
+    await frontier.share([ask(store, most=1, wanted=1)])
+    await frontier.enqueue([Entry(url=url("p"))])
+    delivery = await take_one(frontier)
+    end = Finish(claim=await win(frontier, delivery), delivery=delivery, outcome=DONE, spends=(Spend("r", 1),))
+
+    async def busy(*_: object) -> None:
+        raise FrontierBusyError("throttled")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(frontier, "_change_runs", busy)
+        assert await frontier.finish([end]) == [True]
+        with pytest.raises(FrontierBusyError):
+            await frontier.share([ask(store, most=1, wanted=1)])
+    assert await frontier.share([ask(store, most=1, wanted=1)]) == [Portion(0, Spent(1, DONE.bytes), 0)]
+
+
+async def test_the_row_of_a_run_that_is_damaged_is_named(store: AwsStore) -> None:
+    frontier = await store.open()
+    await frontier.share([ask(store)])
+    broken = {"UpdateExpression": "SET #row = :row", "ExpressionAttributeNames": {"#row": "row"}}
+    await frontier._table.update("share r", {**broken, "ExpressionAttributeValues": {":row": s("{}x")}})
+    for operation in (frontier.share([ask(store)]), frontier.runs(["r"])):
+        with pytest.raises(FrontierError, match="the item share r is damaged"):
+            await operation
+
+
 async def test_a_run_shared_by_many_at_once_is_never_more_than_its_most(store: AwsStore) -> None:
     handles = [await store.open() for _ in range(4)]
     left: Counter[int] = Counter()

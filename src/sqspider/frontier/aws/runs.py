@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
+import msgspec
+
 from sqspider.frontier.answers import spent_by_run
 from sqspider.frontier.aws.attributes import Item, s, text
 from sqspider.frontier.aws.items import key_of
 from sqspider.frontier.aws.part import Part, Shared
 from sqspider.frontier.aws.table import Statement, mark_by
 from sqspider.frontier.shares import Ask, Portion, Run, Spent, after, decode_run, encode_run, freed, shared
-from sqspider.frontier.values import Finish, FrontierBusyError
+from sqspider.frontier.values import Finish, FrontierBusyError, FrontierError
 from sqspider.log import get_logger
 
 KEPT_MARKS: Final = 16  # of the last who wrote a run's row
@@ -37,6 +39,7 @@ class Runs(Part):
         self._untold: dict[str, dict[str, Spent]] = {}  # what was spent, by run and worker, and could not be written
 
     async def share(self, asks: Sequence[Ask]) -> list[Portion]:
+        await self._tell()  # or what was spent would be shared out once more
         changes: dict[str, list[Ask]] = {}
         for ask in asks:
             changes.setdefault(ask.run, []).append(ask)
@@ -59,18 +62,25 @@ class Runs(Part):
         return {name: _run_in(items[_key(name)]) for name in names if _key(name) in items}
 
     async def _spend(self, finishes: Iterable[Finish]) -> None:
-        """Note what ends have spent that were made; what AWS is too busy for, with the next."""
+        """Note what ends have spent that were made; what AWS is too busy for, with the next, or before a share."""
         for run, workers in spent_by_run(finishes).items():
             self._note_untold(run, workers)
+        try:
+            await self._tell()
+        except FrontierBusyError as error:
+            log.warning("frontier_busy", during="shares", error=str(error))
+
+    async def _tell(self) -> None:
+        """Write what was spent, and is not written yet."""
         if not self._untold:
             return
         told, self._untold = self._untold, {}
         try:
             await self._change_runs({run: partial(_spent, workers) for run, workers in told.items()})
-        except FrontierBusyError as error:  # some may be written: what is told twice is spent sooner, never later
-            log.warning("frontier_busy", during="shares", error=str(error))
+        except FrontierBusyError:  # some may be written: what is told twice is spent sooner, never later
             for run, workers in told.items():
                 self._note_untold(run, workers)
+            raise
 
     def _note_untold(self, run: str, workers: Mapping[str, Spent]) -> None:
         known = self._untold.setdefault(run, {})
@@ -124,7 +134,10 @@ def _key(run: str) -> str:
 
 
 def _run_in(item: Item) -> Run:
-    return decode_run(text(item, "row") or encode_run(Run()))
+    try:
+        return decode_run(text(item, "row") or encode_run(Run()))
+    except msgspec.MsgspecError as error:
+        raise FrontierError(f"the item {text(item, 'url')} is damaged, or a later version's: {error}") from error
 
 
 def _marks_in(item: Item | None) -> list[str]:
