@@ -19,7 +19,8 @@ import structlog
 
 from sqspider import report
 from sqspider.crawl_row import CrawlRef, Identity, Limits, State
-from sqspider.frontier import Counts, Delivery, Entry, Frontier, FrontierSettings, open_frontier
+from sqspider.crawl_settings import CrawlSettings
+from sqspider.frontier import Counts, Delivery, Entry, Frontier, FrontierBusyError, FrontierSettings, open_frontier
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.message import Message, encode_message
@@ -486,3 +487,28 @@ async def test_what_never_rested_is_not_looked_through_at_each_start(host: Site)
     await changed(frontier, settings=replace(SETTINGS, max_depth=3))
     await work(frontier)
     assert frontier.unparked.is_set()
+
+
+async def test_a_shorter_delay_holds_though_the_frontier_was_busy_as_it_was_seen(
+    frontier: Frontier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await made(frontier, settings=replace(SETTINGS, delay_seconds=30.0))
+    said: list[float] = []
+
+    async def busy_once(settings: CrawlSettings) -> None:
+        said.append(settings.delay_seconds)
+        if len(said) == 1:
+            raise FrontierBusyError("somebody writes")
+
+    async with Fetcher(FETCH, connections=1) as fetcher:
+        worker = worker_on(frontier, fetcher)
+        monkeypatch.setattr(worker._politeness, "take_back_slots", busy_once)
+        crawls = worker._intake._crawls
+        await crawls.refresh(0.0)
+        await changed(frontier, settings=replace(SETTINGS, delay_seconds=1.0))
+        with pytest.raises(FrontierBusyError):
+            await crawls.refresh(0.0)
+        for _ in range(2):
+            await crawls.refresh(0.0)
+        await worker._close()
+    assert said == [1.0, 1.0]

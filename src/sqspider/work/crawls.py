@@ -109,6 +109,7 @@ class CrawlRows:
         self._running: set[CrawlRef] = set()  # and nothing was put aside here since that was seen
         self._at_work: dict[CrawlRef, tuple[float, bool]] = {}  # when it was looked at, and whether it had any open
         self._told: dict[CrawlRef, str] = {}  # why it waits
+        self._shorter: CrawlSettings | None = None  # with the shortest of delays that fell, until that holds
 
     # What a message is.
 
@@ -220,8 +221,9 @@ class CrawlRows:
             largest = await self._largest_delay(rows)
             copies = {row.ref: await self._copied(row, max(row.settings.delay_seconds, largest)) for row in rows}
             before, self._copies, self._read_at = self._copies, copies, began_at
+            self._note_shorter_delays(before)
             await self._bring_back()
-            await self._hasten(before)
+            await self._hasten()
 
     async def _copied(self, row: Crawl, delay: float) -> _Copy:
         if row.unreadable:
@@ -295,15 +297,20 @@ class CrawlRows:
                 return delay
         return 0.0
 
-    async def _hasten(self, before: Mapping[CrawlRef, _Copy]) -> None:
-        """Where delays are shorter than in the copies of before they hold at once, for what waits too."""
+    def _note_shorter_delays(self, before: Mapping[CrawlRef, _Copy]) -> None:
         fallen = [
             copy.settings
             for ref, copy in self._copies.items()
             if ref in before and copy.settings.delay_seconds < before[ref].settings.delay_seconds
         ]
-        if fallen:
-            await self._politeness.take_back_slots(min(fallen, key=attrgetter("delay_seconds")))
+        known = [] if self._shorter is None else [self._shorter]
+        self._shorter = min(known + fallen, key=attrgetter("delay_seconds"), default=None)
+
+    async def _hasten(self) -> None:
+        """Where delays are shorter than in copies of before they hold at once, for what waits too."""
+        if self._shorter is not None:
+            await self._politeness.take_back_slots(self._shorter)
+            self._shorter = None
 
     async def _is_at_work(self, ref: CrawlRef) -> bool:
         looked_at, is_at_work = self._at_work.get(ref, (-_AT_WORK_SECONDS, False))
