@@ -18,7 +18,7 @@ from sqspider.host import forgiven
 from sqspider.host_trouble import as_of
 from sqspider.politeness.agent import place_of
 from sqspider.record import DEFAULT_CRAWL, Reason, Status, UrlRecord, status_for
-from sqspider.work.budgets import count_no_more
+from sqspider.work.budgets import begin_to_count, count_no_more
 from sqspider.work.fetchers import name_of
 
 BY_ROBOTS: Final = (Reason.ROBOTS, Reason.ROBOTS_UNREACHABLE)
@@ -117,6 +117,7 @@ async def put_back(
     unasked; and where robots.txt forbade them, it is asked for anew by who has no copy of it. ``if_changed``: as known
     pages that are looked at again, each asked for what has changed alone, and nobody is forgiven anything.
     """
+    await begin_to_count(frontier, choice.crawl)
     kinds: Counter[Kind] = Counter()
     hosts = unreadable = 0
     in_trouble = set() if if_changed else {row.host for row in await frontier.hosts_in_trouble()}

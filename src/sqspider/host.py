@@ -150,7 +150,7 @@ def sums_of(outcome: Outcome) -> dict[str, float]:
     """What one finished fetch adds, by the names of :data:`SUMS`."""
     return {
         outcome.status.value: 1,
-        "bytes": 0 if outcome.unchanged else outcome.bytes,
+        "bytes": outcome.bytes_read,
         "busy_seconds": (outcome.elapsed_ms or 0) / 1000,
         "answered": outcome.http_status is not None,
     }

@@ -254,6 +254,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         answered = self.http_status is not None and 300 <= self.http_status < 400
         return self.status is Status.DONE and self.redirect_to is not None and answered
 
+    @property
+    def bytes_read(self) -> int:
+        """What was read for it: of what has not changed, nothing."""
+        return 0 if self.unchanged else self.bytes
+
 
 class _StoredOutcome(Outcome, frozen=True, kw_only=True, omit_defaults=True):
     """As it is read: records of earlier versions have a field more."""

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from sqspider.frontier import Entry, Frontier, FrontierSettings, open_frontier
 from sqspider.frontier.shares import Ask, Most, Portion, Run, Spent, run_of, run_of_crawl, shared
 from sqspider.message import decode_message
 from sqspider.politeness import Postponed
-from sqspider.record import Reason, Status
+from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.scope import Blocked
 from sqspider.web.fetch import Fetcher
 from sqspider.widening import widened
@@ -27,6 +28,7 @@ from sqspider.work import intake, purse
 from sqspider.work.budgets import Budgets
 from sqspider.work.hand import Visit
 from sqspider.work.large_bodies import Space
+from sqspider.work.limits import spent_of
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
 from sqspider.work.widening import bring_back
@@ -284,6 +286,32 @@ async def test_what_a_wider_limit_puts_back_counts_no_more_in_its_crawl(frontier
     assert (await bring_back(frontier, await row_of(frontier))).pages == 1
     await work(frontier, crawl="news")
     assert (await frontier.counts(crawl="news")).by_status[Status.DONE] == 3
+
+
+async def test_what_is_put_back_counts_no_more_for_who_has_seen_the_counts_of_before(
+    frontier: Frontier, site: Site
+) -> None:
+    """Of a crawl whose limit nobody has worked by yet. A worker's copy is two seconds old, at most."""
+    await put_in(frontier, await made(frontier, settings=replace(SETTINGS, max_depth=0)), site.url)
+    await work(frontier, crawl="news")
+    row = await changed(frontier, limits=Limits(pages=5), settings=replace(SETTINGS, max_depth=1))
+    assert await frontier.save_crawl(widened(replace(row, settings=replace(SETTINGS, max_depth=0)), row, 0.0))
+    seen, run = await spent_of(frontier, row), run_of_crawl(row)
+    assert seen.pages == 1
+    for put in (partial(visit_again, frontier, "news"), partial(bring_back, frontier, await row_of(frontier))):
+        await put()
+        await frontier.share([Ask(run=run, most=Most(5), worker_id="x", wanted=0, until=0.0, before=seen)])
+        assert (await frontier.runs([run]))[run].all_spent == Spent()
+
+
+async def test_what_was_not_read_again_is_not_taken_off(frontier: Frontier) -> None:
+    crawl = await made(frontier, limits=Limits(bytes=50_000))
+    run = run_of_crawl(crawl)
+    await frontier.share([Ask(run=run, most=Most(), worker_id="x", wanted=0, until=0.0, before=Spent(2, 2000))])
+    unchanged = Outcome(status=Status.DONE, http_status=200, bytes=1500, unchanged=True)
+    record = UrlRecord(url="http://e.com/", crawl="news", status=Status.DONE, outcome=unchanged)
+    await budgets_module.count_no_more(frontier, [record])
+    assert (await frontier.runs([run]))[run].all_spent == Spent(1, 2000)
 
 
 # What it costs.

@@ -342,14 +342,10 @@ def counts_of(sums: Mapping[str, int]) -> Counts:
 def spent_by_run(finishes: Iterable[Finish]) -> dict[str, dict[str, Spent]]:
     """What claims that were finished have spent, by run and by worker."""
     return by_run(
-        (spend.run, Spent(spend.pages, _bytes_of(finish.outcome)), finish.claim.worker_id)
+        (spend.run, Spent(spend.pages, finish.outcome.bytes_read), finish.claim.worker_id)
         for finish in finishes
         for spend in finish.spends
     )
-
-
-def _bytes_of(outcome: Outcome) -> int:
-    return 0 if outcome.unchanged else outcome.bytes
 
 
 def host_sums(finishes: Iterable[Finish]) -> dict[str, dict[str, float]]:

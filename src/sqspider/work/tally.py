@@ -90,6 +90,6 @@ class Tally(Sums):
         """A record has ended; ``again``: what came of a visit that was not the first."""
         for sums in self._of(crawl):
             sums.finished[outcome.status] += 1
-            sums.bytes += 0 if outcome.unchanged else outcome.bytes
+            sums.bytes += outcome.bytes_read
         if again is not None:
             self.again[again] += 1

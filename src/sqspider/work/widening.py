@@ -14,7 +14,7 @@ from sqspider.crawl_row import Crawl, Widening
 from sqspider.frontier import Frontier
 from sqspider.record import Status
 from sqspider.widening import SEEN_SECONDS, comes_back
-from sqspider.work.budgets import count_no_more
+from sqspider.work.budgets import begin_to_count, count_no_more
 from sqspider.work.crawl_orders import crawl_named
 
 
@@ -47,6 +47,7 @@ async def bring_back(frontier: Frontier, crawl: Crawl, on_step: Callable[[int], 
     if await frontier.workers() or frontier.traits.lag_seconds:
         # What came back sooner could be judged by the limit of before.
         await asyncio.sleep(min(max(0.0, crawl.widening.at - frontier.now()), SEEN_SECONDS))
+    await begin_to_count(frontier, crawl.name)
     returned: Counter[Status] = Counter()
     for status in await may_return(frontier, crawl):
         async for batch in frontier.scan(status=status, crawl=crawl.name):
