@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +17,7 @@ import pytest
 from sqspider.again import Choice, put_back, visit_again
 from sqspider.crawl_row import Limits
 from sqspider.frontier import Entry, Frontier, FrontierSettings, open_frontier
+from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.shares import Ask, Most, Portion, Run, Spent, run_of, run_of_crawl, shared
 from sqspider.message import decode_message
 from sqspider.politeness import Postponed
@@ -25,6 +27,7 @@ from sqspider.web.fetch import Fetcher
 from sqspider.widening import widened
 from sqspider.work import budgets as budgets_module
 from sqspider.work import intake, purse
+from sqspider.work import memories as memories_module
 from sqspider.work.budgets import Budgets
 from sqspider.work.hand import Visit
 from sqspider.work.large_bodies import Space
@@ -48,6 +51,7 @@ from tests.crawl.crawl_rows import (
     worker_on,
     working,
 )  # fmt: skip
+from tests.simulation.fake_aws import ENVIRONMENT, FakeAws, FakeTransport
 from tests.sites import Site
 
 replace = msgspec.structs.replace
@@ -225,6 +229,26 @@ async def test_what_is_visited_again_is_counted_once_and_what_is_left_is_given_b
         await visit_again(frontier, "news")
     rows = await frontier.runs(list(runs))
     assert {name: (row.spent, row.shares) for name, row in rows.items()} == {run: (n, {}) for run, n in runs.items()}
+
+
+async def test_what_is_visited_again_is_remembered_until_all_of_the_queue_had_its_turn(
+    host: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQS gives what was given back after all others, and does not say what was counted before it is claimed."""
+    monkeypatch.setattr(memories_module, "FINISHED_URLS", 8)
+    aws = FakeAws(clock=time.time, rng=random.Random(1))
+    frontier = await AwsFrontier.open(
+        FrontierSettings(), clock=time.time, environment=ENVIRONMENT, transport=FakeTransport(aws)
+    )
+    host.bodies = {f"/{number}": b"" for number in range(40)}
+    crawl = await made(frontier, settings=replace(SETTINGS, obey_robots=False, host_pages=40))
+    await put_in(frontier, crawl, *(f"{host.url}{number}" for number in range(40)))
+    for number in (40, 80):
+        async with asyncio.timeout(60):
+            await work(frontier, crawl="news")
+        assert len(host.requests) == number
+        await visit_again(frontier, "news")
+    await frontier.close()
 
 
 async def test_redirects_count_for_a_host_and_not_for_its_crawl(frontier: Frontier, site: Site) -> None:

@@ -102,7 +102,9 @@ class Memories:
         self.finished = RecentUrls(FINISHED_URLS)
         self.suspects = RecentUrls(SUSPECTS)
         self.used_up = UsedUp(USED_UP)
-        self.counted = RecentUrls(FINISHED_URLS)  # of such a host, and fetched at a visit before
+        # Of such a host, and fetched at a visit before: what is forgotten is claimed in vain once more. Where what is
+        # given back waits behind all others (SQS), more of them than these are so again and again.
+        self.counted = RecentUrls(max(FINISHED_URLS, seen_urls))
         self.promised = Promised()  # cookies
         self.generation = frontier.generation  # of what is remembered
         self._frontier = frontier
