@@ -6,6 +6,7 @@ words. An error begins with the name of the field: ``delay_seconds: from 0 to 86
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -93,6 +94,11 @@ def _worded(bound: Range) -> str:
     if bound.most == MAX_COUNT:
         return f"{bound.least:,} or more"
     return f"from {bound.least:,} to {bound.most:,}"
+
+
+def printable(text: str) -> str:
+    """What a stranger wrote, for a terminal: what it would obey in place of showing it, as JSON writes that."""
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 def shown(value: object) -> str:

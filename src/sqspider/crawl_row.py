@@ -22,7 +22,7 @@ from typing import ClassVar, Final, NamedTuple
 import msgspec
 
 from sqspider import secret
-from sqspider.checks import Range, check_flags, check_header, check_line, check_numbers, optional, shown
+from sqspider.checks import Range, check_flags, check_header, check_line, check_numbers, optional, printable, shown
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.record import Reason
 from sqspider.redact import redact_url
@@ -30,6 +30,7 @@ from sqspider.url import canonicalize, origin_of
 
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")
 _ID: Final = re.compile(r"[0-9a-f]{1,32}")
+MOST_WORDS: Final = 200  # characters of why a row cannot be read: whoever wrote it may have chosen them
 
 
 class CrawlRef(NamedTuple):
@@ -56,6 +57,11 @@ def check_name(name: object) -> None:
         raise TypeError(f"crawl: a name, not {shown(name)}")
     if not _NAME.fullmatch(name):
         raise ValueError(f"crawl: a name of 1 to 64 of a-z, 0-9, - and _, not {shown(name)}")
+
+
+def is_name(name: object) -> bool:
+    """Whether it names a crawl."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 UNKNOWN_ID: Final = "0"  # of a crawl whose row cannot be read, where that does not even tell which it is
@@ -249,11 +255,18 @@ def decode_crawl(text: str | bytes) -> Crawl:
 
 
 def read_crawl(ref: CrawlRef, text: str | bytes) -> Crawl:
-    """A crawl as its row says. One that cannot be read says so itself, so that it hides no other."""
+    """A crawl as its row says. One that cannot be read, or says that it is another one's, says so itself, so that it
+    hides no other."""
     try:
-        return decode_crawl(text)
+        crawl = decode_crawl(text)
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
-        return Crawl(name=ref.name, id=ref.id, unreadable=f"damaged, or a later version's: {error}")
+        why = str(error)
+    else:
+        if crawl.name == ref.name and ref.id in (crawl.id, UNKNOWN_ID):
+            return crawl
+        why = f"it is that of {crawl.ref}"
+    words = f"damaged, or a later version's: {printable(why[:MOST_WORDS])}"
+    return Crawl(name=ref.name, id=ref.id, unreadable=words)
 
 
 def unreadable_words(crawl: Crawl) -> str:

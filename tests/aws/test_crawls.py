@@ -119,6 +119,8 @@ async def test_a_row_whose_answer_was_lost_was_written(store: AwsStore, proxy: F
         'x 1.0 {"name":"news","id":"a1","version":1,"state":"asleep"}',
         "x y {}",
         'x 1.0 {"name":"news","id":"a1","version":1,"settings":{"new":1}}',
+        'x 1.0 {"name":"shop","id":"a1"}',
+        f'x 1.0 {{"name":"news","id":"{"a" * 33}"}}',
     ],
 )
 async def test_a_row_that_cannot_be_read_is_never_taken_for_none(store: AwsStore, damaged: str) -> None:
@@ -133,6 +135,18 @@ async def test_a_row_that_cannot_be_read_is_never_taken_for_none(store: AwsStore
         await frontier.save_crawl(NEWS)
     await frontier.remove_crawl(news.ref)
     assert [crawl.name for crawl in await frontier.crawls()] == ["shop"]
+
+
+async def test_what_no_crawl_can_be_named_hides_no_crawl(store: AwsStore) -> None:
+    frontier = await store.open()
+    await made(frontier, SHOP)
+    await rewrite(store, CRAWLS, one=s("removing"), two={"N": "1"}, three={"N": "1"},
+                  names={"one": "@No name", "two": "@Neither", "three": "@news"})  # fmt: skip
+    assert [(crawl.name, bool(crawl.unreadable)) for crawl in await frontier.crawls()] == [
+        ("news", True),
+        ("shop", False),
+    ]
+    assert await frontier.removals() == []
 
 
 async def test_a_row_that_is_too_long_is_refused_in_words(store: AwsStore) -> None:

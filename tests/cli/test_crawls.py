@@ -471,7 +471,23 @@ def test_a_crawl_whose_row_cannot_be_read_is_named_and_can_be_removed(sqspider: 
         assert refused.returncode != 0
         assert "the row of the crawl news cannot be read" in refused.stderr
         assert "unknown field `new`" in refused.stderr
-    assert "crawl news: unreadable" in sqspider("status").stdout
+    assert "the crawl news: its row cannot be read: " in sqspider("status").stdout
     assert sqspider("crawls", "remove", "news", "--yes").returncode == 0
     assert "news" not in sqspider("crawls").stdout
     assert "news" not in sqspider("status").stdout
+
+
+def test_what_strangers_wrote_of_crawls_is_shown_and_not_obeyed(sqspider: Run, tmp_path: Path) -> None:
+    for name in ("news", "shop"):
+        assert sqspider("enqueue", "http://e.com/", "--depth", "1", "--crawl", name).returncode == 0
+    with closing(sqlite3.connect(tmp_path / "sqspider.db")) as connection, connection:
+        connection.execute("""UPDATE crawl SET row = '{"name":"news","id":"1","\\u001b[31m":1}' WHERE name = 'news'""")
+        worker = "'w', 's', 0, 0, 9e9, '{\"shop\":\"\\u001b[32m\"}'"
+        connection.execute(
+            f"INSERT INTO worker (worker_id, session, started_at, seen_at, expires_at, barred) VALUES ({worker})"
+        )
+    for order in (("status",), ("crawls",), ("crawls", "show", "shop"), ("crawls", "show", "news")):
+        told = sqspider(*order)
+        said = told.stdout + told.stderr
+        assert r"\u001b[3" in said, order
+        assert "\x1b" not in said, order

@@ -473,6 +473,25 @@ async def test_a_row_of_a_crawl_that_cannot_be_read_says_so_and_is_not_written_o
     assert [crawl.name for crawl in await frontier.crawls()] == ["shop"]
 
 
+async def test_a_row_that_is_another_crawls_is_not_taken_for_its_own(frontier: SqliteFrontier, tmp_path: Path) -> None:
+    change(tmp_path, "UPDATE crawl SET row = (SELECT row FROM crawl WHERE name = 'shop') WHERE name = 'news'")
+    change(tmp_path, "INSERT INTO crawl (settings, name, row) VALUES ('x', 'No name', '{')")
+    news, shop = await frontier.crawls()
+    assert (news.ref, shop.ref, shop.unreadable) == (NEWS.ref, SHOP.ref, "")
+    assert news.unreadable == "damaged, or a later version's: it is that of shop.b2"
+
+
+async def test_what_a_row_says_that_cannot_be_read_is_shown_and_not_obeyed(
+    frontier: SqliteFrontier, tmp_path: Path
+) -> None:
+    change(
+        tmp_path, """UPDATE crawl SET row = '{"name":"news","id":"a1","\\u001b[31m' || hex(zeroblob(999)) || '":1}'"""
+    )
+    words = (await frontier.crawls())[0].unreadable
+    assert words.isprintable()
+    assert len(words) < 250
+
+
 async def test_a_damaged_name_of_a_crawl_hides_no_other_record(frontier: SqliteFrontier, tmp_path: Path) -> None:
     await frontier.enqueue([*of(NEWS, 1), *of(SHOP, 1)])
     change(tmp_path, "UPDATE crawl SET settings = 'news' WHERE name = 'news'")

@@ -28,7 +28,7 @@ from sqspider.cli.said import said_in, unset_option, with_origins, with_said
 from sqspider.cli.sections import Group
 from sqspider.cli.shared import Shared, pass_shared, shared_options
 from sqspider.cli.widening import ask_first, come_back
-from sqspider.cli.wording import counted
+from sqspider.cli.wording import counted, printable
 from sqspider.crawl_row import Crawl, CrawlRef, State, check_name
 from sqspider.export import iso
 from sqspider.frontier import Frontier
@@ -88,7 +88,7 @@ def crawls(context: click.Context, as_json: bool) -> int:
         Console().print(_table(found))
         for each in found:
             if each.hindrance is not None:
-                print(f"{each.name}: {each.hindrance.why}")
+                print(f"{each.name}: {printable(each.hindrance.why)}")
     return GOOD
 
 
@@ -146,7 +146,7 @@ def _print(found: CrawlReport, crawl: Crawl) -> None:
     told: dict[str, Any] = {**found.as_json(), "state": found.standing, "records": records}
     for name in ("crawl", "state", "waits_for", "records", "bytes", "started_at"):
         if told[name] is not None:
-            print(f"{name.removesuffix('_at').replace('_', ' '):18} {told[name]}")
+            print(f"{name.removesuffix('_at').replace('_', ' '):18} {printable(str(told[name]))}")
     for option in OPTIONS.values():
         value = written(option, crawl)
         for text in value if isinstance(value, list) else [value]:

@@ -17,6 +17,7 @@ from sqspider.cli.order import row_if_named
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.summary import bill_line, records_table
+from sqspider.cli.wording import printable
 from sqspider.frontier import sqlite_path
 from sqspider.record import Status
 from sqspider.report import FrontierReport, Readable, state_of
@@ -125,7 +126,7 @@ def _table(state: FrontierReport, crawl: str | None) -> Group:
         f"{queue.delayed:,} delayed, {queue.dead:,} dead" + (f"; oldest {age:,.0f} s" if age is not None else ""),
         "workers: " + (", ".join(row.worker_id for row in state.workers) or "none"),
     ]
-    lines += [f"the crawl {name}: {hindrance.why}" for name, hindrance in state.hindered.items()]
+    lines += [f"the crawl {name}: {printable(hindrance.why)}" for name, hindrance in state.hindered.items()]
     troubled = state.hosts_in_trouble[:MOST_HOSTS]
     lines += [f"in trouble: {host.row.host}: {host.trouble or host.row.trouble}" for host in troubled]
     if state.bill is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from sqspider.checks import printable as printable
 
 
 def counted(number: int, one: str, more: str) -> str:
@@ -32,8 +32,3 @@ def human_seconds(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def printable(text: str) -> str:
-    """What a stranger wrote, for a terminal: what it would obey in place of showing it, as JSON writes that."""
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from sqspider.crawl_row import UNKNOWN_ID, Crawl, CrawlRef, encode_crawl, read_crawl
+from sqspider.crawl_row import UNKNOWN_ID, Crawl, CrawlRef, encode_crawl, is_name, read_crawl
 from sqspider.frontier.answers import is_current, saved_crawl
 from sqspider.frontier.aws.attributes import Item, s, text
 from sqspider.frontier.aws.errors import AwsError, Meaning
@@ -21,7 +21,7 @@ from sqspider.frontier.values import FrontierError
 CRAWLS: Final = "crawls"  # the item
 MAX_ROW_BYTES: Final = 32_000  # a worker reads all rows every few seconds
 REMOVING: Final = "removing"  # before the id of a crawl, in place of its row
-_ID_IN_ROW: Final = re.compile(r'"id":"([0-9a-f]{1,64})"')  # of a row that cannot be read, too
+_ID_IN_ROW: Final = re.compile(r'"id":"([0-9a-f]{1,32})"')  # of a row that cannot be read, too
 
 
 class CrawlRow(NamedTuple):
@@ -53,14 +53,12 @@ class CrawlRows(Part):
             await backoff.wait("the rows of crawls are changed by others all the time")
 
     async def removals(self) -> list[CrawlRef]:
-        item = await self._crawls_item()
-        ids = {name: item[name]["S"].split(" ") for name in sorted(item) if name.startswith("@")}
-        return [CrawlRef(name[1:], words[1]) for name, words in ids.items() if words[0] == REMOVING]
+        ids = {name: text.partition(" ") for name, text in _texts_in(await self._crawls_item()).items()}
+        return [CrawlRef(name[1:], id_) for name, (mark, _, id_) in ids.items() if mark == REMOVING]
 
     async def _crawl_rows(self) -> list[CrawlRow]:
         """All of them, by name, but for those that are being removed."""
-        item = await self._crawls_item()
-        rows = [_read(name, item[name]["S"]) for name in sorted(item) if name.startswith("@")]
+        rows = [_read(*each) for each in _texts_in(await self._crawls_item()).items()]
         return [row for row in rows if row is not None]
 
     async def _begin_removal(self, ref: CrawlRef) -> bool:
@@ -105,6 +103,11 @@ class CrawlRows(Part):
 
 def _attribute_of(name: str) -> str:
     return f"@{name}"
+
+
+def _texts_in(item: Item) -> dict[str, str]:
+    """The texts of all crawls, by their attributes, in order. What no crawl can be named is none."""
+    return {at: item[at].get("S", "") for at in sorted(item) if at.startswith("@") and is_name(at[1:])}
 
 
 def _is_removing(row: str | None) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sqspider.crawl_row import UNKNOWN_ID, Crawl, CrawlRef, State, encode_crawl, read_crawl
+from sqspider.crawl_row import UNKNOWN_ID, Crawl, CrawlRef, State, encode_crawl, is_name, read_crawl
 from sqspider.frontier.answers import saved_crawl, uncounted
 from sqspider.frontier.sqlite.clock import raise_generation
 from sqspider.frontier.sqlite.connection import Part, Transaction
@@ -105,7 +105,7 @@ class Crawls(Part):
 
     async def crawls(self) -> list[Crawl]:
         rows = await self._file.rows(ALL_CRAWLS)
-        return [_read(*row) for row in rows]
+        return [_read(*row) for row in rows if is_name(row[0])]  # another is none: no message can name it
 
     async def save_crawl(self, crawl: Crawl) -> bool:
         return await self._file.write(partial(_save, crawl=crawl))
