@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from sqspider.crawl_row import Crawl
 from sqspider.frontier import Clock, Delivery, Won
 from sqspider.message import Message
 from sqspider.politeness import Agent, Permission, Politeness
@@ -33,6 +34,7 @@ class Visit:
         self.host = host_of(message.url)
         self.space = space  # in memory, if its body is large
         self.agent: Agent | None = None  # who asks for it; none: what its crawl's row says is not known yet
+        self.row: Crawl | None = None  # of its crawl, if it has one: it is judged by that
         self.claim: Won | None = None
         self.permission: Permission | None = None  # to ask its host, that came with the claim
         self.generation = 0  # of the frontier when it was judged
