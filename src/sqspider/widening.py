@@ -60,15 +60,20 @@ def comes_back(record: UrlRecord, crawl: Crawl) -> bool:
     if widening is None or record.unreadable or record.outcome is None or (record.claimed_at or 0.0) > widening.at:
         return False
     if record.status is Status.BLOCKED:
-        return record.outcome.reason in widening.reasons and not _is_too_deep(record, crawl)
+        return record.outcome.reason in widening.reasons and not _is_too_deep(record.depth, crawl)
     most, least = crawl.settings.max_depth, widening.pages_from_depth
     is_page = record.status is Status.DONE and not record.outcome.is_redirect
     return is_page and least is not None and record.depth >= least and (most is None or record.depth < most)
 
 
-def _is_too_deep(record: UrlRecord, crawl: Crawl) -> bool:
+def is_let_in(reason: Reason | None, depth: int, before: Crawl, after: Crawl) -> bool:
+    """Whether what was blocked for a reason by one row is let in by a later one."""
+    return reason in tuple(_lifted(before, after)) and not _is_too_deep(depth, after)
+
+
+def _is_too_deep(depth: int, crawl: Crawl) -> bool:
     most = crawl.settings.max_depth
-    return most is not None and record.depth > most
+    return most is not None and depth > most
 
 
 def _lifted(before: Crawl, after: Crawl) -> Iterator[Reason]:

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from hypothesis import strategies as st
 
 from sqspider.cli.terminal import ESCAPED
 from sqspider.export import FIELDS
+from sqspider.frontier import FrontierSettings
+from sqspider.frontier.sqlite import SqliteFrontier
 from tests.conftest import Run
 from tests.sites import Site
 
@@ -241,6 +244,45 @@ def test_no_command_fails_on_a_terminal_of_few_signs(titled_site: Site, tmp_path
     assert json.loads(said["show {url} --json"])["title"] == TITLE
     won = json.loads(said["--log-format json --log-level info consume --allow-private"].splitlines()[0])
     assert won["event"] == f"WON race — claimed for processing: {url}n"
+
+
+async def a_dead_letter(path: str, body: str) -> None:
+    passed = 0.0
+    frontier = await SqliteFrontier.open(path, FrontierSettings(), clock=lambda: time.time() + passed)
+    await frontier.send([body])
+    while not await frontier.dead_letters(1):
+        await frontier.receive(1)
+        passed += 100.0
+    await frontier.close()
+
+
+async def test_what_strangers_wrote_is_shown_to_a_person_and_not_obeyed(sqspider: Run, tmp_path: Path) -> None:
+    """A terminal would: it would hide a line, or colour all that follows."""
+    site = Site()
+    site.bodies = {
+        "/robots.txt": b"User-agent: *\nDisallow: /no/\x1b[31m",
+        "/": b"<title>A\x1b[31m title</title>",
+        "/type": (404, {"Content-Type": "text/\x1b[31mhtml"}),
+    }
+    urls = {path: f"{site.url}{path}" for path in ("", "type", "no/%1b[31m")}
+    try:
+        crawled = sqspider("crawl", *urls.values(), *SELF)
+        listed = sqspider("enqueue", "--sitemap", urls["no/%1b[31m"], "--allow-private")
+    finally:
+        site.close()
+    await a_dead_letter(str(tmp_path / "sqspider.db"), "no \x1b[31mmessage")
+    said = {path: sqspider("show", url).stdout for path, url in urls.items()}
+    letters = sqspider("redrive", "--list").stdout
+    for told in (crawled.stdout, crawled.stderr, listed.stdout, listed.stderr, letters, *said.values()):
+        assert "\x1b" not in told
+    assert r"blocked: robots: robots.txt line 2: Disallow: /no/\u001b[31m" in crawled.stderr
+    assert r"robots.txt line 2: Disallow: /no/\u001b[31m" in listed.stderr
+    assert r"A\u001b[31m title" in said[""]
+    assert r"text/\u001b[31mhtml" in said["type"]
+    assert r"Disallow: /no/\u001b[31m" in said["no/%1b[31m"]
+    assert r"no \u001b[31mmessage" in letters
+    rows = [json.loads(line) for line in sqspider("export").stdout.splitlines()]
+    assert "A\x1b[31m title" in {row["title"] for row in rows}  # for a program it is as it was
 
 
 @settings(deadline=None, max_examples=200)

@@ -162,6 +162,11 @@ class Queue:
             self._received |= {message_of(delivery).url: delivery for delivery in deliveries}
         return [self._received.pop(url) for url in urls]
 
+    @property
+    def left(self) -> list[str]:
+        """What was received, and nobody works on."""
+        return list(self._received)
+
     async def record(self, url: str) -> UrlRecord:
         return (await self.frontier.get([url]))[url]
 
@@ -247,6 +252,34 @@ async def test_a_suspect_holds_no_lease_while_it_waits_and_is_given_back_at_a_st
     await queue.worker().work_on(await queue.received(suspect), until=queue.clock() + 30)  # another that knows nothing
     await worker.work_on(await queue.received(suspect), until=queue.clock() + 30)
     assert (await queue.record(suspect)).status is Status.DONE
+
+
+@pytest.mark.parametrize("who", ["who waits to be alone", "who waits for one who is"])
+async def test_nobody_waits_at_the_gate_until_its_message_comes_back(
+    held: HeldSite, queue: Queue, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """Somebody may have the page of one who is inside for long."""
+    worker, suspect, other = queue.worker(), held.url("suspect"), held.url("0")
+    await worker.work_on(await queue.received(suspect), until=queue.clock() + 30)
+    first, second = (other, suspect) if who == "who waits to be alone" else (suspect, other)
+    batch = await queue.received(first, second)
+    monkeypatch.setattr(worker._visits, "_lease_needed", 0.5)
+    working = asyncio.create_task(worker.work_on(batch, until=queue.clock() + 30))
+    await held.until_in_flight(1)
+    async with asyncio.timeout(30):
+        while (await queue.frontier.queue_stats()).in_flight > 1 + len(queue.left):
+            await asyncio.sleep(0.01)
+    assert held.in_flight == [f"/{first.rpartition('/')[2]}"]  # it has not ended yet
+    record = await queue.record(second)
+    assert (record.status, record.tries) == (Status.QUEUED, 0)
+    held.may_answer.set()
+    await working
+    assert worker.unended == {}
+    monkeypatch.undo()
+    while (await queue.frontier.queue_stats()).delayed:
+        await asyncio.sleep(0.01)
+    await worker.work_on(await queue.received(second), until=queue.clock() + 30)
+    assert (await queue.record(second)).status is Status.DONE
 
 
 async def test_each_worker_hands_a_suspect_on_once(held: HeldSite, queue: Queue) -> None:

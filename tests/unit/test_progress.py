@@ -24,3 +24,4 @@ def test_what_a_crawl_waits_for_has_room_in_a_narrow_terminal() -> None:
     assert "in flight 2  0.0 pages/s" in progress_line(counts, Speed(), 2, None)
     line = progress_line(counts, Speed(), 2, None, "nothing can be asked (proxy_unusable)")
     assert line == "done 7  failed 0  queued 0  waiting: nothing can be asked (proxy_unusable)"
+    assert r"(\u001b[31m)" in progress_line(counts, Speed(), 0, None, "nothing can be asked (\x1b[31m)")

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from sqspider.cli.wording import dollars, human_bytes, human_seconds
+from sqspider.cli.wording import dollars, human_bytes, human_seconds, printable
 from sqspider.frontier import Bill, Clock, Counts
 from sqspider.log import get_logger
 from sqspider.record import Status
@@ -71,7 +71,7 @@ def progress_line(counts: Counts, speed: Speed, in_flight: int, bill: Bill | Non
     if counts.open and speed.pages >= 0.05 and not waiting:
         parts.append(f"about {human_seconds(counts.open / speed.pages)} left")
     if waiting:
-        parts.append(f"waiting: {waiting}")
+        parts.append(f"waiting: {printable(waiting)}")
     return "  ".join(parts)
 
 
@@ -128,7 +128,7 @@ async def _print_lines(console: Console, look: Callable[[], Awaitable[str]]) -> 
     while True:
         await look()  # speeds need more looks than lines
         await asyncio.sleep(PLAIN_SECONDS)
-        console.print(await look(), highlight=False, soft_wrap=True)
+        console.print(await look(), highlight=False, soft_wrap=True, markup=False)
 
 
 async def _redraw(console: Console, look: Callable[[], Awaitable[str]], clock: Clock) -> None:
@@ -178,4 +178,5 @@ def sitemap_line(report: SitemapReport) -> str:
         numbers += f", {sum(report.refused.values()):,} refused: {reasons}"
     if not report.trouble:
         return f"sitemap {report.url}: {numbers}"
-    return f"sitemap {report.url}: {report.trouble}" + (f" ({numbers})" if report.listed or report.refused else "")
+    trouble = printable(report.trouble)
+    return f"sitemap {report.url}: {trouble}" + (f" ({numbers})" if report.listed or report.refused else "")

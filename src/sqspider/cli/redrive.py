@@ -12,6 +12,7 @@ from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
+from sqspider.cli.wording import printable
 from sqspider.export import iso
 from sqspider.frontier import DeadLetter, Looking, Upkeep
 from sqspider.message import BadBody, Message, decode_message
@@ -51,7 +52,7 @@ async def _list(frontier: Looking, *, as_json: bool) -> None:
             row = {"message_id": letter.message_id, "receives": letter.receive_count, "body": body}
             print(json.dumps({**row, "sent_at": iso(letter.sent_at), "why": why}))
         else:
-            print(f"{letter.message_id}  {body}\n    {why}")
+            print(f"{letter.message_id}  {printable(body)}\n    {why}")
 
 
 async def _why_dead(frontier: Looking, letters: list[DeadLetter]) -> list[str]:

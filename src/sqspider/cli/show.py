@@ -67,12 +67,8 @@ async def _not_known(frontier: Frontier, url: str, crawl: str | None) -> str:
 def _print_lines(fields: dict[str, Any]) -> None:
     for name, value in fields.items():
         if value not in (None, ""):
-            print(f"{name:18} {_json(value) if isinstance(value, dict) else value}")
-
-
-def _json(fields: dict[str, Any]) -> str:
-    """What a list said, for a terminal: what JSON leaves as it is may be no character that one prints."""
-    return printable(json.dumps(fields, ensure_ascii=False))
+            told = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+            print(f"{name:18} {printable(told)}")
 
 
 def _more(state: UrlReport, around: Surroundings) -> dict[str, str | None]:

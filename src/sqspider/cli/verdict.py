@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Final
 
 from sqspider.chains import Chain, chains_of
+from sqspider.cli.wording import printable
 from sqspider.frontier import Counts, Looking
 from sqspider.record import DEFAULT_CRAWL, Reason, Status, UrlRecord, record_key
 
@@ -28,7 +29,7 @@ async def seeds_are_good(frontier: Looking, seeds: list[str], counts: Counts, cr
                 print("… and more: `sqspider export --status failed` lists them", file=sys.stderr)
                 break
             named += 1
-            print(f"{url}: {fault}", file=sys.stderr)
+            print(printable(f"{url}: {fault}"), file=sys.stderr)
     return named == 0
 
 

@@ -158,6 +158,10 @@ class CrawlRows:
         copy = self._copies.get(message.crawl) if message.crawl is not None else None
         return copy.crawl if copy is not None else None
 
+    def is_still(self, row: Crawl | None, message: Message) -> bool:
+        """Whether a row is that of a message's crawl, as far as is known without asking."""
+        return message.crawl is None or (self._is_fresh(COPY_SECONDS) and self.of(message) is row)
+
     def spent_before(self, message: Message) -> Spent:
         """What was taken of its crawl's limits before anybody was asked for a share, where that is so still."""
         copy = self._copies.get(message.crawl) if message.crawl is not None else None

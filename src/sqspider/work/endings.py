@@ -33,7 +33,7 @@ from sqspider.revisit import after_visit, revisit_of
 from sqspider.work.budgets import Budgets
 from sqspider.work.desk import Desk, Done
 from sqspider.work.hand import Hand, Visit, on_its_way
-from sqspider.work.holding import Holding, Take
+from sqspider.work.holding import Holding
 from sqspider.work.memories import Memories
 from sqspider.work.page import End
 from sqspider.work.store import StoreError
@@ -59,8 +59,6 @@ class Endings:
         first_retry_seconds: float,
         clock: Clock,
         rng: random.Random,
-        lease_seconds: float,
-        take: Take | None = None,
     ) -> None:
         self.tally = Tally()
         self.unended: dict[str, Delivery] = {}  # by receipt
@@ -73,7 +71,7 @@ class Endings:
         self._first_retry_seconds = first_retry_seconds
         self._clock = clock
         self._rng = rng
-        self.holding = None if take is None else Holding(frontier, self, hand, take, clock, lease_seconds)
+        self.holding: Holding | None = None  # where somebody takes the pages
         self._left: list[Retry] = []  # claims that a busy frontier did not let us end
         self.failure: BaseException | None = None  # what makes work impossible, met by an end
         self._failed = asyncio.Event()
@@ -126,7 +124,7 @@ class Endings:
         log.info(f"LOST race — already claimed by another consumer: {url}")
         if claim.why is LostReason.FINISHED:
             self._memories.finished.add(visit.message.key)
-            self._hand_in(visit, self._desk.delete(visit.delivery), self._end_delivery)
+            self.hand_in(visit, self._desk.delete(visit.delivery), self._end_delivery)
         else:
             self._defer(visit, claim.lease_until, is_changed=False)
         return None
@@ -158,12 +156,12 @@ class Endings:
 
     def end_delivery(self, visit: Visit, answer: asyncio.Future[None]) -> None:
         """A delivery ends unclaimed, when the frontier has answered."""
-        self._hand_in(visit, answer, self._end_delivery)
+        self.hand_in(visit, answer, self._end_delivery)
 
     def _defer(self, visit: Visit, until: float, *, is_changed: bool = True) -> None:
         message = visit.message if is_changed else None
         deferral = Deferral(delivery=visit.delivery, until=until, message=message)
-        self._hand_in(visit, self._desk.defer(deferral), partial(self._end_delivery, is_deferred=True))
+        self.hand_in(visit, self._desk.defer(deferral), partial(self._end_delivery, is_deferred=True))
 
     def give_back(self, visit: Visit, at: float, outcome: Outcome | None = None, *, tried: bool = False) -> None:
         """Put it into the queue for later. ``tried``: the URL pays with a try for what it met."""
@@ -173,7 +171,7 @@ class Endings:
     def _put_back(self, visit: Visit, at: float, **more: Any) -> None:
         assert visit.claim is not None
         end = Retry(claim=visit.claim, delivery=visit.delivery, at=at, **more)
-        self._hand_in(visit, self._desk.retry(end), partial(self._given_back, end))
+        self.hand_in(visit, self._desk.retry(end), partial(self._given_back, end))
 
     # Ends of what was tried.
 
@@ -200,7 +198,7 @@ class Endings:
         )
         done = Done(finish, end.visited)
         ended = self._desk.finish(done)
-        self._hand_in(visit, ended, partial(self._finished, done, self._memories.generation))
+        self.hand_in(visit, ended, partial(self._finished, done, self._memories.generation))
 
     def end_in_error(self, visit: Visit) -> None:
         """A fault of ours in a visit: the URL is tried again, or failed by that. Without a claim it comes back."""
@@ -266,7 +264,8 @@ class Endings:
 
     # When the frontier has answered.
 
-    def _hand_in(self, visit: Visit, answer: asyncio.Future[Any], then: Callable[[Visit, Any], None]) -> None:
+    def hand_in(self, visit: Visit, answer: asyncio.Future[Any], then: Callable[[Visit, Any], None]) -> None:
+        """A visit ends with an answer, and what follows from it."""
         visit.is_over = True
         visit.ending += 1
         self.under_way += 1

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from sqspider.crawl_row import Crawl
 from sqspider.frontier import Clock, Delivery, Won
 from sqspider.message import Message
 from sqspider.politeness import Agent, Permission, Politeness
@@ -32,7 +33,9 @@ class Visit:
         self.message = message  # with its slot, once it has one
         self.host = host_of(message.url)
         self.space = space  # in memory, if its body is large
+        self.taken_at = 0.0
         self.agent: Agent | None = None  # who asks for it; none: what its crawl's row says is not known yet
+        self.row: Crawl | None = None  # of its crawl, if it has one: it is judged by that
         self.claim: Won | None = None
         self.permission: Permission | None = None  # to ask its host, that came with the claim
         self.generation = 0  # of the frontier when it was judged
@@ -81,11 +84,13 @@ class Hand:
         self.changes = 0  # of what is in hand, so far
         self._wanted: tuple[Callable[[], bool], asyncio.Future[None]] | None = None
         self._politeness = politeness
+        self._clock = clock
         self._large_bodies = asyncio.Semaphore(large_bodies) if large_bodies is not None else None
 
     def take(self, delivery: Delivery, message: Message) -> Visit:
         """Begin a visit."""
         visit = Visit(delivery, message, Space(self._large_bodies))
+        visit.taken_at = self._clock()
         self.visits.add(visit)
         return visit
 

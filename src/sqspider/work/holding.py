@@ -2,7 +2,8 @@
 
 A record must not end before somebody has dealt with its page. So whoever takes pages gets each with its claim still
 open: the record ends when that one says so. Meanwhile the claim is prolonged, its place at the gate is kept, and no
-runner is. What was not dealt with is given back unused; who is killed leaves it to its lease.
+runner is. What was not dealt with is given back unused; who is killed leaves it to its lease. A crawl's row may have
+changed until then: whoever widened it has looked for what comes back, and did not find what had no end.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from itertools import islice
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from sqspider.frontier import Clock, FrontierBusyError, Hold, Work
 from sqspider.log import get_logger
@@ -60,22 +61,47 @@ class Ends(Protocol):
     def end(self, visit: Visit, end: End) -> None:
         """End its record."""
 
+    def hand_in(self, visit: Visit, answer: asyncio.Future[Any], then: Callable[[Visit, Any], None]) -> None:
+        """End it with an answer, and what follows from it."""
+
     def put_off(self, visit: Visit, until: float) -> None:
         """Give it back unused."""
+
+
+class RulesByNow(Protocol):
+    """What has become of the rules that a visit was judged by."""
+
+    def still_hold(self, visit: Visit) -> bool:
+        """Whether they do, as far as is known without asking."""
+
+    async def by_now(self, visit: Visit, end: End) -> End | None:
+        """Its end by those that hold by now; none: it is to be judged anew."""
 
 
 class Holding:
     """What one worker holds."""
 
-    def __init__(self, frontier: Work, ends: Ends, hand: Hand, take: Take, clock: Clock, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        frontier: Work,
+        ends: Ends,
+        rules: RulesByNow,
+        hand: Hand,
+        take: Take,
+        *,
+        clock: Clock,
+        lease_seconds: float,
+    ) -> None:
         self._frontier = frontier
         self._ends = ends
+        self._rules = rules
         self._hand = hand
         self._take = take
         self._clock = clock
         self._lease_seconds = lease_seconds
         self._held: dict[Held, Visit] = {}
         self._line: dict[Visit, asyncio.Future[None]] = {}  # who waits for room, the first first
+        self._asking: set[asyncio.Task[End | None]] = set()  # what has become of rules
         self._is_left = False
 
     @property
@@ -114,10 +140,21 @@ class Holding:
         if held not in self._held:
             return
         visit = self._let_go(held)
-        if is_done:
+        if not is_done:
+            self._ends.put_off(visit, self._clock())
+        elif self._rules.still_hold(visit):
             self._ends.end(visit, held.end)
         else:
+            asking = asyncio.create_task(self._rules.by_now(visit, held.end))
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
+            self._ends.hand_in(visit, asking, self._end_by_now)
+
+    def _end_by_now(self, visit: Visit, end: End | None) -> None:
+        if end is None:
             self._ends.put_off(visit, self._clock())
+        else:
+            self._ends.end(visit, end)
 
     def _let_go(self, held: Held) -> Visit:
         visit = self._held.pop(held)
@@ -127,13 +164,17 @@ class Holding:
         return visit
 
     async def keep_prolonging(self) -> None:
-        """Prolong what is held as a third of its lease is over, until cancelled."""
-        while True:
-            await asyncio.sleep(min(LOOK_SECONDS, self._lease_seconds / 3))
-            try:
-                await self._prolong()
-            except FrontierBusyError as error:
-                log.warning("frontier_busy", during="prolong", error=str(error))
+        """Prolong what is held as a third of its lease is over, until cancelled; then nothing is asked any more."""
+        try:
+            while True:
+                await asyncio.sleep(min(LOOK_SECONDS, self._lease_seconds / 3))
+                try:
+                    await self._prolong()
+                except FrontierBusyError as error:
+                    log.warning("frontier_busy", during="prolong", error=str(error))
+        finally:
+            for asking in self._asking:
+                asking.cancel()
 
     async def _prolong(self) -> None:
         soon = self._clock() + self._lease_seconds * 2 / 3

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
+
 from sqspider.frontier import Clock
 from sqspider.message import Message
 from sqspider.patterns import TooSlowError
@@ -14,13 +16,14 @@ from sqspider.politeness import Awaited, Politeness, Postponed
 from sqspider.scope import TOO_LONG, Blocked, Measure, cut_off
 from sqspider.url import is_cut
 from sqspider.web.fetch import Fetched
+from sqspider.widening import is_let_in
 from sqspider.work.budgets import Budgets
 from sqspider.work.crawls import BARRED_SECONDS, CrawlRows, Known, Later, Unfit, others_wait
 from sqspider.work.desk import Desk
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
-from sqspider.work.page import Assessed, Links, assess, links_of, new_links
+from sqspider.work.page import Assessed, End, Links, assess, links_of, new_links
 from sqspider.work.scopes import Scopes
 
 
@@ -56,7 +59,7 @@ class Rules:
         ref = visit.message.crawl
         match await self._crawls.resolve(visit.message):
             case Known(message, agent):
-                visit.message, visit.agent = message, agent
+                visit.message, visit.agent, visit.row = message, agent, self._crawls.of(message)
                 return True
             case Later(at):
                 self._waiting.put(visit, at=at)
@@ -101,6 +104,25 @@ class Rules:
         else:
             measure = await self.scopes.measure_links(message, assessed, links)
         return links_of(assessed, message, recorded, links, measure)
+
+    def still_hold(self, visit: Visit) -> bool:
+        """Whether a visit's rules are those that hold by now, as far as is known without asking."""
+        return self._crawls.is_still(visit.row, visit.message)
+
+    async def by_now(self, visit: Visit, end: End) -> End | None:
+        """The end of a visit that was held, by the rules that hold by now: with the links that they let in; none: it
+        is to be judged anew, as they lift what it was blocked for."""
+        message = await self.as_they_are(visit.message)
+        before, row = visit.row, self._crawls.of(message)
+        if before is None or row is None or row is before:
+            return end
+        if is_let_in(end.outcome.reason, message.depth, before, row):
+            return None
+        if end.visited is None or end.visited.page is None:
+            return end
+        links, outlinks, skipped = await self.links(message, Assessed(outcome=end.outcome, page=end.visited.page))
+        outcome = msgspec.structs.replace(end.outcome, links_skipped=skipped)
+        return End(outcome, end.visited, await self._memories.record_all_but_last(links), outlinks)
 
     async def verdict_on(self, visit: Visit) -> Blocked | Postponed | Awaited | None:
         """Whether a URL may be fetched, as :meth:`Politeness.judge` says it. What was queued before its crawl's limits

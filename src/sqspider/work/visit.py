@@ -13,7 +13,8 @@
     fetched   trouble: given back, for a try of its own, or   claim, body           the same: it is fetched again, and
               uncounted where the trouble is not its own                            after three such claims given up
               A cookie wall: its turn, once more
-    held      its taker is left: given back, unused           the same, prolonged   the same
+    held      its taker is left: given back, unused. Its      the same, prolonged   the same
+              crawl's row is another by then: led on by that
     stored    not stored: given back, uncounted               the same              the same: it is stored again
     ended     nothing                                         nothing               a finish is atomic, or in the safe
                                                                                     order (see the port)
@@ -122,7 +123,7 @@ class Visits:
             case None:
                 visit.is_judged, visit.generation, visit.give_up_at = True, self._frontier.generation, None
                 visit.is_suspect = message.key in self._memories.suspects
-            case Awaited(future) if visit.claim is None and self._may_wait(visit):
+            case Awaited(future) if visit.claim is None and _may_wait(visit, self._clock(), self._lease_needed):
                 visit.awaited = future
                 self._waiting.put(visit, told=future)
             case Awaited(future):
@@ -169,7 +170,7 @@ class Visits:
                     return True
                 if visit.walls:
                     self._wait_at_wall(visit, at)
-                elif not self._may_keep_claim(visit, at):
+                elif not _may_keep_claim(visit, at, self._clock(), self._lease_needed):
                     self._endings.put_off(visit, at)
                 else:
                     self._waiting.put(visit, at=at)
@@ -205,9 +206,8 @@ class Visits:
             return None
         if not self._may_be_asked_for(visit):
             return None
-        if not self._hand.enter_gate(visit):  # who waits there for others keeps no runner from them
-            self._hand.lines.step_out(visit)
-            self._waiting.put(visit, told=visit.ticket)
+        if not self._hand.enter_gate(visit):
+            self._wait_at_gate(visit)
             return None
         visit.cookie = visit.cookie or self._memories.promised.take(visit.message.key)
         message = await self._rules.as_they_are(visit.message)  # it may have waited
@@ -240,7 +240,7 @@ class Visits:
         is_full = holding is not None and not holding.has_room_for(visit)
         if not is_full and self._hand.is_first_in_line(visit):
             return True
-        if not self._may_wait(visit):
+        if not _may_wait(visit, self._clock(), self._lease_needed):
             self._endings.put_off(visit, self._clock() + AGAIN_SECONDS)
         elif holding is not None and is_full:
             self._hand.lines.step_out(visit)
@@ -248,6 +248,16 @@ class Visits:
         else:
             self._hand.put_back_in_line(visit)
         return False
+
+    def _wait_at_gate(self, visit: Visit) -> None:
+        """It keeps no runner from those inside, and waits as long as a fetch of theirs may take: somebody who takes
+        pages may have one for longer, and its message would come back by itself."""
+        self._hand.lines.step_out(visit)
+        now, give_up_at = self._clock(), visit.taken_at + self._lease_needed
+        if now < give_up_at:
+            self._waiting.put(visit, at=give_up_at, told=visit.ticket)
+        else:
+            self._endings.put_off(visit, now + AGAIN_SECONDS)
 
     async def _begin(self, visit: Visit) -> float | None:
         """Claim a URL whose host may be asked now. The latest moment to ask; none if it is not to be asked for."""
@@ -275,13 +285,15 @@ class Visits:
             visit.message = msgspec.structs.replace(visit.message, slot=None)
             self._wait_at_wall(visit, busy.again_at)
             return
-        if (busy.is_stopped and visit.claim is not None) or not self._may_keep_claim(visit, busy.again_at):
+        if (busy.is_stopped and visit.claim is not None) or not _may_keep_claim(
+            visit, busy.again_at, self._clock(), self._lease_needed
+        ):
             self._endings.put_off(visit, now if busy.is_stopped else busy.again_at)
             return
         if busy.is_stopped:
             self._judge_anew(visit)
             return
-        if not self._may_wait(visit):
+        if not _may_wait(visit, self._clock(), self._lease_needed):
             self._endings.put_off(visit, max(busy.again_at, now + AGAIN_SECONDS))
             return
         if visit.claim is None:
@@ -290,22 +302,6 @@ class Visits:
         if busy.is_void:
             visit.message = msgspec.structs.replace(visit.message, slot=None)
         self._waiting.put(visit)
-
-    def _may_keep_claim(self, visit: Visit, until: float) -> bool:
-        """Whether it may wait until a moment with its claim, if it has one: what stands in line soon has its turn."""
-        if visit.claim is None:
-            return True
-        latest = min(self._clock() + NEAR_SECONDS, visit.claim.lease_until - self._lease_needed)
-        return visit.delay_seconds > 0 and until <= latest
-
-    def _may_wait(self, visit: Visit) -> bool:
-        """Whether a visit may wait here once more: not so long that its message would come back by itself, with a
-        receive counted."""
-        if visit.claim is not None:
-            visit.give_up_at = visit.claim.lease_until - self._lease_needed
-        elif visit.give_up_at is None:
-            visit.give_up_at = self._clock() + BUSY_SECONDS
-        return self._clock() < visit.give_up_at
 
     def _judge_anew(self, visit: Visit) -> None:
         self._hand.forget_judgement(visit)
@@ -358,3 +354,20 @@ def _headers_of(visit: Visit) -> tuple[str, ...]:
     """What is asked beside the usual: by the claim, which is made just before the request."""
     conditions = conditions_of(visit.claim.kept) if visit.claim is not None else ()
     return (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions
+
+
+def _may_keep_claim(visit: Visit, until: float, now: float, lease_needed: float) -> bool:
+    """Whether it may wait until a moment with its claim, if it has one: what stands in line soon has its turn."""
+    if visit.claim is None:
+        return True
+    return visit.delay_seconds > 0 and until <= min(now + NEAR_SECONDS, visit.claim.lease_until - lease_needed)
+
+
+def _may_wait(visit: Visit, now: float, lease_needed: float) -> bool:
+    """Whether a visit may wait here once more: not so long that its message would come back by itself, with a receive
+    counted."""
+    if visit.claim is not None:
+        visit.give_up_at = visit.claim.lease_until - lease_needed
+    elif visit.give_up_at is None:
+        visit.give_up_at = now + BUSY_SECONDS
+    return now < visit.give_up_at

@@ -35,7 +35,7 @@ from sqspider.work.endings import Endings
 from sqspider.work.fetchers import Agents, Open
 from sqspider.work.gate import Gate
 from sqspider.work.hand import Hand, Visit
-from sqspider.work.holding import Take
+from sqspider.work.holding import Holding, Take
 from sqspider.work.intake import Intake
 from sqspider.work.intake import Mode as Mode
 from sqspider.work.memories import Memories
@@ -122,8 +122,6 @@ class Worker:
             first_retry_seconds=options.first_retry_seconds,
             clock=clock,
             rng=rng,
-            lease_seconds=options.lease_seconds,
-            take=take,
         )
         scopes = Scopes(frontier, crawls, clock=clock)
         rules = Rules(
@@ -137,6 +135,10 @@ class Worker:
             self._budgets,
             clock=clock,
         )
+        if take is not None:
+            self._endings.holding = Holding(
+                frontier, self._endings, rules, self._hand, take, clock=clock, lease_seconds=options.lease_seconds
+            )
         self._visits = Visits(
             frontier,
             self._politeness,
