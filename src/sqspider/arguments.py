@@ -76,7 +76,8 @@ def order_of(given: Mapping[str, Any], are_said: frozenset[str]) -> Order:
     }
     with worded():
         checked_said(said)
-    return Order(given["crawl"], said, is_run=True, is_kept=given["frontier"] != IN_MEMORY)
+    is_kept = given["frontier"] != IN_MEMORY
+    return Order(given["crawl"], said, is_run=True, is_kept=is_kept, secrets_folder=given["secrets"])
 
 
 def worker_options_of(given: Mapping[str, Any]) -> WorkerOptions:
