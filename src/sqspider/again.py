@@ -18,8 +18,8 @@ from sqspider.host import forgiven
 from sqspider.host_trouble import as_of
 from sqspider.politeness.agent import place_of
 from sqspider.record import DEFAULT_CRAWL, Reason, Status, UrlRecord, status_for
-from sqspider.work.budgets import begin_to_count, count_no_more
 from sqspider.work.fetchers import name_of
+from sqspider.work.limits import begin_to_count, count_no_more
 
 BY_ROBOTS: Final = (Reason.ROBOTS, Reason.ROBOTS_UNREACHABLE)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
+from inspect import Parameter, signature
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from sqspider.checks import check_flag, shown, texts_of
@@ -44,12 +46,22 @@ def noting_what_is_said(
 ) -> Callable[Concatenate[_Self, _P], None]:
     """Note which arguments an object is made with: what was left out says nothing, whatever its default."""
 
+    known = [name for name, it in signature(begin).parameters.items() if it.kind is Parameter.KEYWORD_ONLY]
+
     @functools.wraps(begin)
     def noting(self: _Self, *args: _P.args, **said: _P.kwargs) -> None:
+        if unknown := next((name for name in said if name not in known), None):
+            raise TypeError(_no_argument(unknown, known))
         self._are_said = frozenset(said)  # type: ignore[attr-defined] # of whatever class it is
         begin(self, *args, **said)
 
     return cast(Callable[Concatenate[_Self, _P], None], noting)
+
+
+def _no_argument(name: str, known: list[str]) -> str:
+    """That there is no argument of this name, and which is meant: the command line has units and numbers otherwise."""
+    likely = [argument for argument in known if argument.startswith(name)] or get_close_matches(name, known, 1)
+    return f"{name}: no such argument." + (f" Did you mean {likely[0]}?" if likely else "")
 
 
 @contextmanager
@@ -76,7 +88,8 @@ def order_of(given: Mapping[str, Any], are_said: frozenset[str]) -> Order:
     }
     with worded():
         checked_said(said)
-    return Order(given["crawl"], said, is_run=True, is_kept=given["frontier"] != IN_MEMORY)
+    is_kept = given["frontier"] != IN_MEMORY
+    return Order(given["crawl"], said, is_run=True, is_kept=is_kept, secrets_folder=given["secrets"])
 
 
 def worker_options_of(given: Mapping[str, Any]) -> WorkerOptions:

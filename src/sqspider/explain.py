@@ -27,7 +27,7 @@ from sqspider.politeness.robots_judge import ruled
 from sqspider.politeness.verdicts import given_up
 from sqspider.record import DEFAULT_CRAWL, Reason, Status, UrlRecord, record_key
 from sqspider.report import HostReport
-from sqspider.scope import TOO_LONG, Blocked, Measure, site_of, trap_in
+from sqspider.scope import TOO_LONG, Blocked, Measure, distance, site_of, trap_in
 from sqspider.url import Scope, host_of, is_cut, origin_of
 from sqspider.web.errors import Trouble
 from sqspider.web.guard import check_url
@@ -143,7 +143,7 @@ def _known(record: UrlRecord | None) -> Step:
         told = f"{outcome.reason}: {outcome.detail}" if outcome and outcome.reason else _answer(record)
         why = f" ({told})" if told else ""
         return Step("record", f"it is {record.status} since {iso(record.finished_at)}{why}", Fate.FINISHED)
-    how = f"{record.depth} links from a seed" if record.depth else "given by itself, or where such a one led"
+    how = distance(record.depth) if record.depth else "given by itself, or where such a one led"
     if record.status is Status.PROCESSING:
         until = iso(record.lease_until)
         return Step("record", f"{record.worker_id} works on it, and has it until {until}; {how}")
@@ -200,10 +200,10 @@ def _depth_step(depth: int | None, settings: CrawlSettings, fate: Fate) -> Step:
     if most is None:
         return Step("depth", "links are followed however far")
     if depth is None:
-        return Step("depth", f"at most {most} links from a seed are followed: name the page that has the link")
+        return Step("depth", f"at most {distance(most)}: the page that has the link, --from, says how far it is")
     return Step(
         "depth",
-        f"{depth} links from a seed, of at most {most}",
+        f"{distance(depth)}, of at most {most}",
         fate if depth > most else None,
         Reason.DEPTH_LIMIT if depth > most else None,
     )
@@ -242,13 +242,21 @@ def _pattern_steps(url: str, settings: CrawlSettings, fate: Fate) -> list[Step]:
     with search.limited():
         if settings.include:
             found = _first_in(url, settings.include)
-            says = f"matches {found}" if found else f"matches none of {len(settings.include)} patterns"
+            says = _match_words(found, settings.include)
             steps.append(Step("include", says, None if found else fate, None if found else Reason.EXCLUDED))
         if settings.exclude:
             found = _first_in(url, settings.exclude)
-            says = f"matches {found}" if found else f"matches none of {len(settings.exclude)} patterns"
+            says = _match_words(found, settings.exclude)
             steps.append(Step("exclude", says, fate if found else None, Reason.EXCLUDED if found else None))
     return steps
+
+
+def _match_words(found: str | None, expressions: Sequence[str]) -> str:
+    if found is not None:
+        return f"matches {found}"
+    return (
+        f"matches none of {len(expressions)} patterns" if len(expressions) > 1 else f"does not match {expressions[0]}"
+    )
 
 
 def _first_in(url: str, expressions: Sequence[str]) -> str | None:
@@ -289,7 +297,9 @@ def _host_step(row: HostRow, now: float) -> Step:
         return _blocked("host", given_up(row))
     if row.is_paused:
         return Step("host", f"{row.host} is paused by the operator", Fate.WAITS)
-    return Step("host", f"{row.host} is {said or 'well'}", Fate.WAITS if row.rest_until > now else None)
+    return Step(
+        "host", f"{row.host}: {said}" if said else f"{row.host} is well", Fate.WAITS if row.rest_until > now else None
+    )
 
 
 def _address_steps(url: str, terms: Terms) -> Iterator[Step]:

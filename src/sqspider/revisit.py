@@ -31,11 +31,14 @@ class Revisit(enum.StrEnum):
     BLOCKED = "blocked"
 
 
-def revisit_of(before: Kept | None, outcome: Outcome) -> Revisit:
-    """What came of a visit; ``before``: what was kept until then."""
+def revisit_of(before: Kept | None, outcome: Outcome) -> Revisit | None:
+    """What came of a visit; ``before``: what was kept until then. None: nothing was fetched by then, for the URL was
+    blocked, and so it is looked at for the first time."""
+    if before is None or not before.was_counted:
+        return None
     if outcome.status is not Status.DONE:
         return Revisit(outcome.status.value)
-    good = before.good if before is not None else None
+    good = before.good
     return Revisit.UNCHANGED if good is not None and not _is_other(good, outcome) else Revisit.CHANGED
 
 

@@ -81,10 +81,15 @@ def is_within(url: str, settings: CrawlSettings, measure: Measure) -> bool:
     return bool(sift((url,), settings, measure).within)
 
 
+def distance(depth: int) -> str:
+    """How far a URL is, in words."""
+    return f"{depth} {'link' if depth == 1 else 'links'} from a seed"
+
+
 def cut_off(url: str, depth: int, settings: CrawlSettings, measure: Measure) -> Blocked | None:
     """Whether a limit of the crawl cuts off a URL that was found within it: it may be narrower by now."""
     if settings.max_depth is not None and depth > settings.max_depth:
-        return Blocked(Reason.DEPTH_LIMIT, f"{depth} links from a seed, and the crawl goes {settings.max_depth} deep")
+        return Blocked(Reason.DEPTH_LIMIT, f"{distance(depth)}, and the crawl goes {settings.max_depth} deep")
     if not measure.holds(url):
         return Blocked(Reason.OUT_OF_SCOPE, f"outside of the crawl's scope, which is {settings.scope.value}")
     if not is_within(url, settings, measure):

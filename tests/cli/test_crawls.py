@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -165,7 +166,9 @@ def test_a_crawl_goes_deeper(site: Site, folder: Folder) -> None:
     assert f"{PAGES} pages are gone into again" in deeper.stderr
     assert folder.counts() == {"done": 1 + 2 * PAGES}
     assert site.paths.count("/") == 1
-    assert "nothing to do" in folder.run("crawl", "--depth", "2").stderr
+    assert "nothing to do" in (done := folder.run("crawl", "--depth", "2").stderr)
+    assert "--depth goes deeper; --again looks" in done
+    assert "--depth" not in folder.run("crawl", "--unset", "depth").stderr.partition("nothing to do")[2]
 
 
 def test_a_proxy_is_kept(site: Site, folder: Folder) -> None:
@@ -193,6 +196,16 @@ def test_a_secret_that_is_not_set_lets_nothing_begin(site: Site, folder: Folder)
         assert done.returncode == 2
         assert "--cookie: the environment has no SQSPIDER_SECRET_ID" in done.stderr
     assert len(site.requests) == asked
+
+
+def test_what_goes_on_with_a_crawl_names_its_folder_of_secrets(site: Site, folder: Folder) -> None:
+    (folder.path / "my keys").mkdir()
+    (folder.path / "my keys" / "token").write_text("a long secret")
+    start = ("crawl", site.url, *HERE[:-1], "--bearer", "file:token", "--secrets", "my keys", "--max-pages", "1")
+    goes_on = re.search(r"left: `sqspider (crawl [^`]*)` goes on", folder.run(*start).stderr)
+    assert goes_on is not None
+    assert goes_on[1] == "crawl --secrets 'my keys'"
+    assert folder.run(*shlex.split(goes_on[1])).returncode == 0
 
 
 def test_a_file_of_a_stranger_is_given_nothing(site: Site, folder: Folder, tmp_path: Path) -> None:

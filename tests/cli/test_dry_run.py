@@ -78,7 +78,7 @@ def test_a_program_is_told_of_each_link(sqspider: Run, site: Site) -> None:
     assert len(told) == 30
     assert told[0] == {
         "url": f"{site.url}page/0", "crawl": "news", "fate": "left out", "rule": "depth", "reason": "depth_limit",
-        "detail": "1 links from a seed, of at most 0", "steps": told[0]["steps"], "found_on": site.url,
+        "detail": "1 link from a seed, of at most 0", "steps": told[0]["steps"], "found_on": site.url,
     }  # fmt: skip
 
 

@@ -92,6 +92,22 @@ async def test_only_what_is_said_changes_it(frontier: MemoryFrontier) -> None:
     assert (done.crawl.settings.max_depth, done.crawl.id, done.crawl.version) == (3, made.id, 2)
 
 
+async def test_a_crawl_whose_secret_cannot_be_had_is_not_changed(
+    frontier: MemoryFrontier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("a long secret")
+    monkeypatch.setenv("SQSPIDER_SECRET_PASSWORD", "another secret")
+    await put_in(frontier, order(A, said={"login": "me:env:SQSPIDER_SECRET_PASSWORD"}))
+    in_file = order(A, name="file", said={"bearer": "file:token", "send-to": (A[:-1],)}, secrets_folder=str(tmp_path))
+    await put_in(frontier, in_file)
+    monkeypatch.delenv("SQSPIDER_SECRET_PASSWORD")
+    assert "has no SQSPIDER_SECRET_PASSWORD" in await refused(frontier, order(said={"depth": 3}))
+    assert "--secrets FOLDER" in await refused(frontier, order(name="file", said={"depth": 3}))
+    await put_in(frontier, order(name="file", said={"depth": 3}, secrets_folder=str(tmp_path)))
+    with click.Context(click.Command("enqueue")):
+        await prepared(frontier, order(said={"depth": 3}, is_run=False))  # where it runs it may be there
+
+
 async def test_other_urls_are_added_and_with_other_options_refused_while_it_is_unfinished(
     frontier: MemoryFrontier,
 ) -> None:
@@ -158,7 +174,10 @@ async def test_a_crawl_by_depth_follows_links(frontier: MemoryFrontier) -> None:
         assert made.settings.scope == scope
 
 
-async def test_headers_go_to_the_origins_of_the_urls_given_with_them(frontier: MemoryFrontier) -> None:
+async def test_headers_go_to_the_origins_of_the_urls_given_with_them(
+    frontier: MemoryFrontier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQSPIDER_SECRET_KEY", "a long secret")
     header = {"header": (("X-Key", "env:SQSPIDER_SECRET_KEY"),)}
     assert (await put_in(frontier, order(A, B, said=header))).identity.origins == (A[:-1], B[:-1])
     elsewhere = await put_in(frontier, order(A, name="x", said={**header, "send-to": ("https://c.com",)}))

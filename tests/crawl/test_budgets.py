@@ -31,7 +31,7 @@ from sqspider.work import memories as memories_module
 from sqspider.work.budgets import Budgets
 from sqspider.work.hand import Visit
 from sqspider.work.large_bodies import Space
-from sqspider.work.limits import spent_of
+from sqspider.work.limits import count_no_more, spent_of
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
 from sqspider.work.widening import bring_back
@@ -334,7 +334,7 @@ async def test_what_was_not_read_again_is_not_taken_off(frontier: Frontier) -> N
     await frontier.share([Ask(run=run, most=Most(), worker_id="x", wanted=0, until=0.0, before=Spent(2, 2000))])
     unchanged = Outcome(status=Status.DONE, http_status=200, bytes=1500, unchanged=True)
     record = UrlRecord(url="http://e.com/", crawl="news", status=Status.DONE, outcome=unchanged)
-    await budgets_module.count_no_more(frontier, [record])
+    await count_no_more(frontier, [record])
     assert (await frontier.runs([run]))[run].all_spent == Spent(1, 2000)
 
 

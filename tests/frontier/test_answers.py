@@ -32,7 +32,7 @@ from sqspider.frontier.answers import (
 )
 from sqspider.host import SUMS, HostRow, with_sums
 from sqspider.message import Message
-from sqspider.record import LIFE, Operation, Outcome, Reason, Status, UrlRecord, status_for
+from sqspider.record import LIFE, Kept, Operation, Outcome, Reason, Status, UrlRecord, status_for
 
 from .kit import DONE, FORBIDDEN, GONE, TROUBLE, url
 
@@ -249,4 +249,4 @@ def test_claims_and_ends_are_those_of_the_table() -> None:
 
 def test_a_record_that_is_reopened_begins_its_next_visit_with_no_trouble() -> None:
     record = replace(HELD, status=Status.FAILED, visit=2, outcome=TROUBLE)
-    assert reopened(record, if_changed=True) == Reopened(visit=3, kept=None, unended=0, tries=0)
+    assert reopened(record, if_changed=True) == Reopened(visit=3, kept=Kept(has_failed=True), unended=0, tries=0)

@@ -36,6 +36,19 @@ def _logging_as_it_was() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("delay", "delay_seconds"), ("timeout", "timeout_seconds"), ("older_than", "older_than_seconds"),
+        ("header", "headers"), ("cookie", "cookies"), ("max_body", "max_bytes"), ("dept", "depth"),
+    ],
+)  # fmt: skip
+def test_an_option_by_the_command_lines_name_is_told_its_argument(said: str, meant: str) -> None:
+    unknown: dict[str, Any] = {said: 1}
+    with pytest.raises(TypeError, match=rf"^{said}: no such argument\. Did you mean {meant}\?$"):
+        sqspider.crawl(URL, **unknown)
+
+
+@pytest.mark.parametrize(
     ("arguments", "kind", "says"),
     [
         *[({"delay_seconds": value}, (TypeError, ValueError), "delay_seconds: ") for value in [*NO_NUMBERS, None]],

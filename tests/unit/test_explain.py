@@ -61,6 +61,7 @@ def decided(found: Explanation) -> tuple[Fate, str | None, Reason | None]:
         ("http://e.com/x", {"scope": Scope.PAGE}, Fate.LEFT_OUT, "scope", "no links are followed"),
         ("http://e.com/x", {"include": ("a$", "x$")}, Fate.FETCHED, None, ""),
         ("http://e.com/x", {"include": ("a$", "b$")}, Fate.LEFT_OUT, "include", "matches none of 2 patterns"),
+        ("http://e.com/x", {"include": ("a$",)}, Fate.LEFT_OUT, "include", "does not match a$"),
         ("http://e.com/x", {"exclude": ("a$", "x$")}, Fate.LEFT_OUT, "exclude", "matches x$"),
         ("http://e.com/a/a/a", {"max_repeats": 2}, Fate.BLOCKED, "trap", "path segment 'a' occurs 3 times"),
         (PAGE, {"max_depth": 0}, Fate.FETCHED, None, ""),  # it is recorded, and a loose URL is asked no more
@@ -124,7 +125,7 @@ async def test_what_is_finished_is_told_as_it_ended(frontier: Frontier) -> None:
         ({"is_blocked": True}, Fate.BLOCKED, "e.com is blocked by the operator"),
         ({"is_paused": True}, Fate.WAITS, "e.com is paused by the operator"),
         ({"rest_until": 1_700_000_060.0, "trouble": Reason.RATE_LIMITED, "penalty_since": 1_699_999_990.0}, Fate.WAITS,
-         "resting until 2023-11-14T22:14:20.000Z"),
+         "e.com: resting until 2023-11-14T22:14:20.000Z"),
         ({"rests": 5, "trouble": Reason.TIMEOUT, "trouble_since": 1_699_999_000.0, "given_up_at": 1_699_999_900.0,
           "rested_at": 1_699_999_900.0, "penalty_since": 1_699_999_900.0, "rest_until": 1_700_000_950.0}, Fate.BLOCKED,
          "the host was given up"),

@@ -6,7 +6,15 @@ import msgspec
 import pytest
 
 from sqspider.record import Kept, Outcome, Reason, Status
-from sqspider.revisit import MAX_VALIDATOR_CHARACTERS, after_visit, at_reopening, conditions_of, unchanged
+from sqspider.revisit import (
+    MAX_VALIDATOR_CHARACTERS,
+    Revisit,
+    after_visit,
+    at_reopening,
+    conditions_of,
+    revisit_of,
+    unchanged,
+)
 
 NOW = 1_700_000_000.0
 ONE = Outcome(status=Status.DONE, http_status=200, bytes=5, digest="sha256:01", title="One")
@@ -35,6 +43,23 @@ def test_of_a_good_visit_the_validators_are_kept() -> None:
     assert visited(None, None, (ONE, BOTH)) == Kept(etag=ETAG, last_modified=DATE)
     assert visited(None, None, (ONE, ())) is None
     assert visited(None, None, (DOWN, BOTH)) is None
+
+
+@pytest.mark.parametrize(
+    ("last", "outcome", "told"),
+    [
+        (ONE, ONE, Revisit.UNCHANGED),
+        (ONE, TWO, Revisit.CHANGED),
+        (ONE, DOWN, Revisit.FAILED),
+        (DOWN, ONE, Revisit.CHANGED),
+        (DOWN, DOWN, Revisit.FAILED),
+        (FORBIDDEN, ONE, None),
+        (FORBIDDEN, DOWN, None),
+        (FORBIDDEN, FORBIDDEN, None),
+    ],
+)
+def test_what_was_only_blocked_is_not_visited_again(last: Outcome, outcome: Outcome, told: Revisit | None) -> None:
+    assert revisit_of(at_reopening(None, last, if_changed=False), outcome) is told
 
 
 def test_a_visit_that_finds_something_else_is_a_change() -> None:

@@ -121,7 +121,8 @@ def crawl(
     """
     list_file = ListFile.named(given)
     start = to_start(given)
-    order = order_from(click.get_current_context(), is_run=True, is_kept=shared.frontier != IN_MEMORY)
+    is_kept, secrets_folder = shared.frontier != IN_MEMORY, start.secrets_folder
+    order = order_from(click.get_current_context(), is_run=True, is_kept=is_kept, secrets_folder=secrets_folder)
     checked_secrets(checked_said(order.spoken).identity, start.secrets)
     urls = urls or (order.config.urls if order.config else ())
     if is_dry_run:

@@ -41,6 +41,7 @@ from sqspider.orders.order import Order, Prepared
 from sqspider.orders.start import Start
 from sqspider.record import DEFAULT_CRAWL, Status
 from sqspider.revisit import Revisit
+from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher
 from sqspider.work.crawl_orders import crawl_named
 from sqspider.work.limits import limit_reached, spent_of
@@ -127,7 +128,7 @@ class CrawlRun:
             is_good = await self._put_in(frontier, crawl, seeding, with_sitemaps=with_sitemaps)
             before = await self._counts(frontier)
             started = time.monotonic()
-            is_good = await self._work_off(frontier, before, were_given) and is_good
+            is_good = await self._work_off(frontier, crawl, before, were_given) and is_good
             counts = await self._sum_up(frontier, before, time.monotonic() - started, as_json=as_json)
             is_good = (output is None or await self._write_rows(frontier, output)) and is_good
             await self._say_what_is_left(frontier, counts.open)
@@ -213,10 +214,10 @@ class CrawlRun:
             )  # fmt: skip
         return all_good
 
-    async def _work_off(self, frontier: Frontier, before: Counts, were_urls_given: bool) -> bool:
+    async def _work_off(self, frontier: Frontier, crawl: Crawl | None, before: Counts, were_urls_given: bool) -> bool:
         """Work until nothing is left, or it is stopped; whether the workers ended well."""
         if before.open == 0:
-            self._say_nothing_to_do(were_urls_given, before)
+            self._say_nothing_to_do(crawl, were_urls_given, before)
             return True
         if before.total > before.open:
             finished = counted(before.total - before.open, "URL is", "URLs are")
@@ -327,12 +328,14 @@ class CrawlRun:
         if not self._quiet:
             self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-    def _say_nothing_to_do(self, were_urls_given: bool, known: Counts) -> None:
+    def _say_nothing_to_do(self, crawl: Crawl | None, were_urls_given: bool, known: Counts) -> None:
         if not were_urls_given and not known.total:
             raise self._no_urls()
         name = self._order.name
         where = f"the crawl {name} in {self._shared.frontier}"
-        ways = ["--depth goes deeper; --again looks whether its pages have changed"]
+        ways = ["--again looks whether its pages have changed"]
+        if crawl and crawl.settings.max_depth is not None and crawl.settings.scope is not Scope.PAGE:
+            ways[0] = f"--depth goes deeper; {ways[0]}"
         for status, what in RETRIED.items():
             if number := known.by_status[status]:
                 retry = go_on(self._shared, name, f"retry --status {status.value}")
@@ -346,7 +349,7 @@ class CrawlRun:
         if not open_records:
             return
         name, them = self._order.name, "them" if open_records > 1 else "it"
-        goes_on = f"`{go_on(self._shared, name)}` goes on with {them}"
+        goes_on = f"`{go_on(self._shared, name, secrets_folder=self._order.secrets_folder)}` goes on with {them}"
         why = "stopped" if self._was_stopped else "the limit is reached" if self._options.max_pages else "ended"
         crawl = await crawl_named(frontier, name)  # as it is now
         spent = await spent_of(frontier, crawl) if crawl else Spent()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from typing import Any
 
@@ -98,10 +99,11 @@ async def row_if_named(frontier: Frontier, name: str | None) -> Crawl | None:
     return row
 
 
-def go_on(shared: Shared, name: str, command: str = "crawl") -> str:
-    """The command line that goes on with a crawl."""
+def go_on(shared: Shared, name: str, command: str = "crawl", secrets_folder: str | None = None) -> str:
+    """The command line that goes on with a crawl; ``secrets_folder``: it is in no row, and said again."""
     which = f" --crawl {name}" if name != DEFAULT_CRAWL else ""
-    return f"{sqspider(shared)} {command}{which}"
+    folder = f" --secrets {shlex.quote(secrets_folder)}" if secrets_folder is not None else ""
+    return f"{sqspider(shared)} {command}{which}{folder}"
 
 
 def sqspider(shared: Shared) -> str:

@@ -71,6 +71,7 @@ class Order(NamedTuple):
     has_more: bool = False  # URLs come from elsewhere, too: a file, a sitemap
     is_run: bool = False  # the crawl is to run here, and now
     is_kept: bool = True  # it can go on in another process
+    secrets_folder: str | None = None  # of a run: where the files of ``file:NAME`` lie
 
     @property
     def spoken(self) -> dict[str, Any]:
@@ -103,8 +104,8 @@ async def prepared(frontier: Frontier, order: Order, ask_first: Asked = _nobody_
     it is written, if it lets something in again, and raises what is to keep that from happening.
 
     Raises :class:`OtherSeedsError`, :class:`NotSaidError` and as :func:`sqspider.orders.said.with_said` for what is
-    refused, :class:`ChangedMeanwhileError` where somebody else has said something else at the same moment; then
-    nothing was changed.
+    refused, ``ValueError`` also for what a run cannot have here, such as a secret, :class:`ChangedMeanwhileError` where
+    somebody else has said something else at the same moment; then nothing was changed.
     """
     before = await crawl_named(frontier, order.name)
     if before is None and not order.urls and not order.has_more:
@@ -114,6 +115,7 @@ async def prepared(frontier: Frontier, order: Order, ask_first: Asked = _nobody_
     wanted = _made(frontier, order) if before is None else _changed(order, before)
     try:
         if before is None:
+            _check_start(order, wanted)
             _remember(order, wanted)
             return Prepared(None, await make_crawl(frontier, wanted))
         return await _change(frontier, order, before, wanted, ask_first)
@@ -150,6 +152,7 @@ async def _change(frontier: Frontier, order: Order, before: Crawl, wanted: Crawl
     is_allowed, now = consent.is_allowed(wanted.identity, before, order.identity), frontier.now()
     if order.is_run and not is_allowed:
         raise NotSaidError(wanted)
+    _check_start(order, wanted)
     if (wider := widened(before, wanted, now)).widening is not None:
         await ask_first(wider)
     if is_allowed:
@@ -165,6 +168,15 @@ async def _change(frontier: Frontier, order: Order, before: Crawl, wanted: Crawl
     if order.is_run and before.state is not State.RUNNING:
         await frontier.unpark(after.ref)
     return Prepared(before, after)
+
+
+def _check_start(order: Order, wanted: Crawl) -> None:
+    """Raise ``ValueError`` where the crawl is to run here and something that its row asks for cannot be had: before
+    the row says otherwise."""
+    if order.is_run:
+        from sqspider.orders.start import start_of  # here: who only enqueues needs none
+
+        start_of(wanted, order.secrets_folder)
 
 
 def _says(crawl: Crawl) -> Any:

@@ -20,15 +20,14 @@ from typing import Final
 
 from sqspider.crawl_row import Crawl
 from sqspider.crawl_settings import CrawlSettings
-from sqspider.frontier import Clock, Crawls, Frontier, FrontierBusyError, FrontierError
+from sqspider.frontier import Clock, Frontier, FrontierBusyError, FrontierError
 from sqspider.frontier.batcher import Batcher
-from sqspider.frontier.shares import Ask, Most, Spend, Spent, run_of, run_of_crawl
+from sqspider.frontier.shares import Most, Spend, Spent, run_of, run_of_crawl
 from sqspider.log import get_logger
 from sqspider.politeness import Postponed
-from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.record import Outcome, Reason, Status
 from sqspider.scope import Blocked
 from sqspider.work.hand import Visit
-from sqspider.work.limits import Spending, spent_of
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
 from sqspider.work.purse import Place, Purse
@@ -194,33 +193,6 @@ class Budgets:
         for purse in [purse for purse in self._purses.values() if purse is not self._run]:
             self._drop(purse)
         await self._ask.close()
-
-
-async def begin_to_count(frontier: Spending, crawl: str | None) -> None:
-    """Before something of a crawl is put back: count what it takes of its limits of pages and bytes, if it has any. A
-    worker's copy of its counts would be too much as soon as that is back. None: of every crawl. Raises
-    :class:`sqspider.frontier.FrontierError`."""
-    rows = [row for row in await frontier.crawls() if row.limits.are_counted and crawl in (None, row.name)]
-    asks = [
-        Ask(run=run_of_crawl(row), most=Most(), worker_id="", wanted=0, until=0.0, before=await spent_of(frontier, row))
-        for row in rows
-    ]
-    if asks:
-        await frontier.share(asks)
-
-
-async def count_no_more(frontier: Crawls, reopened: Sequence[UrlRecord]) -> None:
-    """What is put back is to be fetched anew, and counts no more in its crawl, if that has a limit of pages or bytes.
-    Dying before leaves it counted. Raises :class:`sqspider.frontier.FrontierError`."""
-    if not reopened:
-        return
-    rows = {row.name: row for row in await frontier.crawls() if row.limits.are_counted}
-    for name, row in rows.items():
-        ends = [record.outcome for record in reopened if record.crawl == name and record.outcome is not None]
-        fetched = [end for end in ends if end.status is not Status.BLOCKED]
-        pages = sum(not end.is_redirect for end in fetched)
-        if fetched:
-            await frontier.free(run_of_crawl(row), Spent(pages, sum(end.bytes_read for end in fetched)))
 
 
 def is_counted(visit: Visit) -> bool:

@@ -1,13 +1,14 @@
-"""Limits of a crawl's own, over all of its runs: which of them it has reached."""
+"""Limits of a crawl's own, over all of its runs: which of them it has reached, and what counts for them no more."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from sqspider.crawl_row import Crawl
 from sqspider.frontier import Counts, Crawls, Looking
-from sqspider.frontier.shares import Spent, run_of_crawl
-from sqspider.record import Status
+from sqspider.frontier.shares import Ask, Most, Spent, run_of_crawl
+from sqspider.record import Status, UrlRecord
 
 
 class Spending(Crawls, Looking, Protocol):
@@ -54,6 +55,33 @@ async def limit_reached(frontier: Looking, row: Crawl, spent: Spent, now: float)
         if bill is not None and bill.dollars >= limits.dollars:
             return Reached(f"{bill.dollars:.2f} dollars were spent", "limit-dollars")
     return None
+
+
+async def begin_to_count(frontier: Spending, crawl: str | None) -> None:
+    """Before something of a crawl is put back: count what it takes of its limits of pages and bytes, if it has any. A
+    worker's copy of its counts would be too much as soon as that is back. None: of every crawl. Raises
+    :class:`sqspider.frontier.FrontierError`."""
+    rows = [row for row in await frontier.crawls() if row.limits.are_counted and crawl in (None, row.name)]
+    asks = [
+        Ask(run=run_of_crawl(row), most=Most(), worker_id="", wanted=0, until=0.0, before=await spent_of(frontier, row))
+        for row in rows
+    ]
+    if asks:
+        await frontier.share(asks)
+
+
+async def count_no_more(frontier: Crawls, reopened: Sequence[UrlRecord]) -> None:
+    """What is put back is to be fetched anew, and counts no more in its crawl, if that has a limit of pages or bytes.
+    Dying before leaves it counted. Raises :class:`sqspider.frontier.FrontierError`."""
+    if not reopened:
+        return
+    rows = {row.name: row for row in await frontier.crawls() if row.limits.are_counted}
+    for name, row in rows.items():
+        ends = [record.outcome for record in reopened if record.crawl == name and record.outcome is not None]
+        fetched = [end for end in ends if end.status is not Status.BLOCKED]
+        pages = sum(not end.is_redirect for end in fetched)
+        if fetched:
+            await frontier.free(run_of_crawl(row), Spent(pages, sum(end.bytes_read for end in fetched)))
 
 
 def _pages(counts: Counts) -> int:

@@ -52,7 +52,7 @@ class Secrets:
     def _in_process(self, key: str) -> str:
         found = secret.given_to_this_process(key)
         if found is None:
-            raise SecretError("a secret was given to another process of Python: only that one has it")
+            raise SecretError("a secret was given to another process of Python, which alone has it: say it again here")
         return found
 
     def _in_folder(self, name: str) -> str:

@@ -14,8 +14,8 @@ from sqspider.crawl_row import Crawl, Widening
 from sqspider.frontier import Frontier
 from sqspider.record import Status
 from sqspider.widening import SEEN_SECONDS, comes_back
-from sqspider.work.budgets import begin_to_count, count_no_more
 from sqspider.work.crawl_orders import crawl_named
+from sqspider.work.limits import begin_to_count, count_no_more
 
 
 async def may_return(frontier: Frontier, crawl: Crawl) -> dict[Status, int]:
