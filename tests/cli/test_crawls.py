@@ -486,7 +486,7 @@ def test_a_crawl_whose_row_cannot_be_read_is_named_and_can_be_removed(sqspider: 
         assert refused.returncode != 0
         assert "the row of the crawl news cannot be read" in refused.stderr
         assert "unknown field `new`" in refused.stderr
-    assert "crawl news: unreadable" in sqspider("status").stdout
+    assert "the crawl news: its row cannot be read: " in sqspider("status").stdout
     assert sqspider("crawls", "remove", "news", "--yes").returncode == 0
     assert "news" not in sqspider("crawls").stdout
     assert "news" not in sqspider("status").stdout
