@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from sqspider.cli.crawl import crawl
-from sqspider.cli.order import config_note, prepared
+from sqspider.cli.order import config_note, no_crawl, prepared
 from sqspider.crawl_row import Crawl, Identity, State
 from sqspider.frontier import Entry, FrontierSettings
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
@@ -75,6 +75,15 @@ async def test_urls_make_a_crawl_by_what_is_said(frontier: MemoryFrontier) -> No
 async def test_without_a_url_there_is_nothing_to_make(frontier: MemoryFrontier) -> None:
     assert await prepared(frontier, order(said={"depth": 3})) is None
     assert await frontier.crawls() == []
+
+
+async def test_what_goes_by_no_crawl_is_told_apart_from_one_that_is_not_there(frontier: MemoryFrontier) -> None:
+    assert "There is none" in (await no_crawl(frontier, "default")).message
+    await frontier.enqueue([Entry(url=A)])
+    assert (
+        "no crawl default, but 1 URL without one: put in by themselves" in (await no_crawl(frontier, "default")).message
+    )
+    assert "There is none" in (await no_crawl(frontier, "news")).message
 
 
 async def test_a_crawl_goes_on_as_it_is(frontier: MemoryFrontier) -> None:

@@ -13,6 +13,7 @@ from sqspider.cli.options import checked
 from sqspider.cli.said import checked_said, said_in, with_origins, with_said
 from sqspider.cli.shared import Shared
 from sqspider.cli.widening import ask_first
+from sqspider.cli.wording import counted
 from sqspider.crawl_row import Crawl
 from sqspider.frontier import Frontier
 from sqspider.orders import consent, order
@@ -85,6 +86,11 @@ async def no_crawl(frontier: Frontier, name: str) -> click.UsageError:
     """That there is no crawl of this name, and which there are."""
     if await removal_of(frontier, name):
         return click.UsageError(str(BeingRemovedError(name)))
+    if name == DEFAULT_CRAWL and (loose := (await frontier.counts(crawl=name)).total):
+        return click.UsageError(
+            f"{frontier.place} holds no crawl {name}, but {counted(loose, 'URL', 'URLs')} without one: "
+            "put in by themselves, they go by no options that could be shown or changed."
+        )
     return click.UsageError(await none_named(frontier, name))
 
 
