@@ -21,7 +21,7 @@ from sqspider.record import Outcome, Reason
 
 PROBE_DELAY_SECONDS: Final = 1.0  # between two requests in an incident, at least
 FAR_SECONDS: Final = 60.0  # the next free slot, before a shorter spacing takes back what was handed out
-_NEAR_SECONDS: Final = 5.0  # the same, where a shorter delay was just said
+_NEAR_SECONDS: Final = 5.0  # the same, where a shorter delay was just said, or may have been since
 _A_LITTLE_MORE: Final = 1.1  # times the spacing that holds then
 LONGEST_CRAWL_DELAY_SECONDS: Final = 86_400.0  # that is remembered; how much of it holds, the crawl says
 
@@ -324,12 +324,15 @@ def spacing_for(row: HostRow, delay_seconds: float, per_host: int = 1) -> float:
     return max(delay_seconds * 1.05, row.latency_seconds * 1.2 / per_host) if delay_seconds > 0 else 0.0
 
 
-def with_slots_taken_back(row: HostRow, spacing_seconds: float, now: float, said_after: float | None = None) -> HostRow:
+def with_slots_taken_back(
+    row: HostRow, spacing_seconds: float, now: float, said_after: float | None = None, *, is_met: bool = True
+) -> HostRow:
     """The row with slots void that were handed out at twice the spacing that holds now, or more, and reach
     far ahead: what waits for them is to come back. The very same row if there are none. ``said_after``: somebody has
     just said that the delay is shorter, and some were handed out at this spacing before; then it is worth while for
-    less."""
-    far_seconds, times = (FAR_SECONDS, 2.0) if said_after is None else (_NEAR_SECONDS, _A_LITTLE_MORE)
+    less. Not ``is_met``: who asks has handed out none yet, and may go by a delay that was said since they were."""
+    far_seconds = FAR_SECONDS if said_after is None and is_met else _NEAR_SECONDS
+    times = 2.0 if said_after is None else _A_LITTLE_MORE
     is_far = row.next_slot > max(now, row.rest_until) + max(far_seconds, 2 * spacing_seconds)
     if not is_far or spacing_seconds * times > max(row.slot_spacing_seconds, said_after or 0.0):
         return row

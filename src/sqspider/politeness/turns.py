@@ -83,7 +83,7 @@ class Turns:
         back first. It reads only: amid a turn."""
         delay, now = host.delay_for(row, settings), self._clock()
         spacing = host.spacing_for(row, delay)
-        if delay == 0 or host.with_slots_taken_back(row, spacing, now) is not row:
+        if delay == 0 or self._are_too_far(row, spacing, now):
             return None
         self._handed_out.put(row.host, _HandedOut(row.generation, spacing))
         late = max(LATE_SECONDS, 2 * delay)
@@ -105,15 +105,21 @@ class Turns:
         host than this one, all would be far again."""
         if now < (self._stay_until.get(row.host) or 0.0):
             return False
-        return host.with_slots_taken_back(row, spacing_seconds, now) is not row
+        return self._are_too_far(row, spacing_seconds, now)
+
+    def _are_too_far(self, row: HostRow, spacing_seconds: float, now: float) -> bool:
+        is_met = self._handed_out.get(row.host) is not None
+        return host.with_slots_taken_back(row, spacing_seconds, now, is_met=is_met) is not row
 
     async def _take_back(self, name: str, spacing_seconds: float, own: _HandedOut | None = None) -> None:
         """Let what waits for slots that are too far come back. Whoever dies in between leaves it to its time. ``own``:
         what was reserved here, where a shorter delay was just said."""
         self._stay_until.put(name, self._clock() + host.FAR_SECONDS)
+        is_met = self._handed_out.get(name) is not None
 
         def change(row: HostRow) -> HostRow:
-            return host.with_slots_taken_back(row, spacing_seconds, self._clock(), own and _spacing_of(own, row))
+            said_after = own and _spacing_of(own, row)
+            return host.with_slots_taken_back(row, spacing_seconds, self._clock(), said_after, is_met=is_met)
 
         if (await self._rows.change(name, change)).is_changed:
             log.info("slots_taken_back", host=name, released=await self._frontier.release_host(name))
