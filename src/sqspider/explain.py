@@ -35,6 +35,7 @@ from sqspider.web.options import FetchOptions
 from sqspider.web.robots_rules import RobotsRules
 from sqspider.work.budgets import has_budget, most_of_host, used_up
 from sqspider.work.fetchers import robots_place
+from sqspider.work.limits import limit_reached, spent_of
 from sqspider.work.options import WorkerOptions
 from sqspider.work.seeding import is_measured
 
@@ -123,7 +124,7 @@ async def explanation_of(frontier: Explainable, url: str, terms: Terms) -> Expla
     record = (await frontier.get([key])).get(key)
     steps = [_known(record)]
     if steps[0].fate is None:
-        steps += _of_crawl(terms)
+        steps += await _of_crawl(frontier, terms)
         steps += await _of_link(frontier, url, terms, record)
         if is_cut(url):
             steps.append(_blocked("length", TOO_LONG))
@@ -160,9 +161,14 @@ def _blocked(rule: str, verdict: Blocked) -> Step:
     return Step(rule, verdict.detail, Fate.BLOCKED, verdict.reason)
 
 
-def _of_crawl(terms: Terms) -> Iterator[Step]:
-    if terms.crawl is not None and terms.crawl.state is not State.RUNNING:
-        yield Step("crawl", f"{terms.name} is {terms.crawl.state}", Fate.WAITS)
+async def _of_crawl(frontier: Explainable, terms: Terms) -> list[Step]:
+    crawl = terms.crawl
+    if crawl is None:
+        return []
+    if crawl.state is not State.RUNNING:
+        return [Step("crawl", f"{terms.name} is {crawl.state}", Fate.WAITS)]
+    reached = await limit_reached(frontier, crawl, await spent_of(frontier, crawl), frontier.now())
+    return [] if reached is None else [Step("crawl", f"{terms.name} rests: {reached.told_of(terms.name)}", Fate.WAITS)]
 
 
 # What lies within the crawl: rules for links alone, and for what was recorded of a crawl that is narrower by now.

@@ -18,6 +18,7 @@ from sqspider.again import Choice, put_back, visit_again
 from sqspider.crawl_row import Limits
 from sqspider.frontier import Entry, Frontier, FrontierSettings, open_frontier
 from sqspider.frontier.aws import AwsFrontier
+from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.frontier.shares import Ask, Most, Portion, Run, Spent, run_of, run_of_crawl, shared
 from sqspider.message import decode_message
 from sqspider.politeness import Postponed
@@ -51,6 +52,7 @@ from tests.crawl.crawl_rows import (
     worker_on,
     working,
 )  # fmt: skip
+from tests.frontier.kit import FakeClock
 from tests.simulation.fake_aws import ENVIRONMENT, FakeAws, FakeTransport
 from tests.sites import Site
 
@@ -159,7 +161,7 @@ async def test_who_waits_for_what_others_have_ends_when_it_is_told_to(
     await frontier.share([Ask(run="one", most=Most(1), worker_id="killed", wanted=1, until=far)])
     monkeypatch.setattr(intake, "OTHERS_SECONDS", 3600.0)
     asked = _Asked(frontier)
-    async with asyncio.timeout(20), working(frontier, options=replace(OPTIONS, max_pages=1, run="one")) as worker:
+    async with asyncio.timeout(60), working(frontier, options=replace(OPTIONS, max_pages=1, run="one")) as worker:
         await until(lambda: asked.asks)
         for _ in range(100):
             await asyncio.sleep(0)  # it has the answer then, and waits
@@ -171,7 +173,7 @@ async def test_who_waits_for_what_others_have_ends_when_nothing_is_left(frontier
     await made(frontier)
     far = frontier.now() + 3600
     await frontier.share([Ask(run="one", most=Most(1), worker_id="killed", wanted=1, until=far)])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await work(frontier, crawl="news", options=replace(OPTIONS, max_pages=1, run="one"))
     assert not site.requests
 
@@ -420,19 +422,21 @@ async def test_what_others_hold_is_asked_about_less_and_less(monkeypatch: pytest
 
 
 async def test_a_share_is_kept_as_long_as_something_is_in_hand_and_given_back_then(
-    frontier: Frontier, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(budgets_module, "LOOK_SECONDS", 0.01)
-    budgets = budgets_of(frontier, lease_seconds=1.0)
+    clock = FakeClock()
+    frontier = MemoryFrontier(MemoryStore(), FrontierSettings(), clock=clock)
+    budgets = budgets_of(frontier, lease_seconds=60.0)
     keeping = asyncio.create_task(budgets.keep())
     visit = await visit_of(frontier, replace(SETTINGS, host_pages=1))
-    run, began_at = run_of(None, "e.com"), frontier.now()
+    run = run_of(None, "e.com")
     assert await budgets.take(visit, None, Spent()) is None
-    while frontier.now() < began_at + 1.5:
-        await asyncio.sleep(0.05)
-        (row,) = (await frontier.runs([run])).values()
-        assert [(name, share.pages) for name, share in row.shares.items()] == [("one", 1)]
-        assert row.shares["one"].until > frontier.now()
+    for _ in range(9):
+        clock.now += 25
+        while (share := (await frontier.runs([run]))[run].shares["one"]).until < clock.now + 60:
+            await asyncio.sleep(0.01)
+        assert share.pages == 1
     visit.give_back_places()
     while (await frontier.runs([run]))[run].shares:
         await asyncio.sleep(0.01)

@@ -46,6 +46,11 @@ def test_no_history_breaks_a_promise(engine: str, first: int, count: int) -> Non
     assert figures["requests"] > 10 * count, "and ask for pages"
 
 
+def test_the_id_of_a_record_that_was_removed_with_its_crawl_is_given_out_again() -> None:
+    """Whoever has the delivery of the removed one has none of the new one."""
+    assert play("sqlite", "--seed", 7030, "--count", 1)["violations"] == {}
+
+
 @pytest.mark.parametrize("engine", ["memory", "sqlite", "aws"])
 def test_a_seed_means_the_same_history_to_the_letter(engine: str) -> None:
     once, again = (play(engine, "--seed", 40, "--count", 2) for _ in range(2))

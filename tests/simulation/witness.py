@@ -70,6 +70,7 @@ class Receipt:
     called: float  # when it was asked for
     told: float  # and when it was answered
     receipt: str
+    crawl: str  # whose message it was
     is_ended: bool = False
 
 
@@ -348,9 +349,14 @@ class Witness:
             for other in self.deliveries[delivery.message_id]:
                 is_hidden = self.loop.now < other.called + self.settings.visibility_seconds - self.blur
                 is_live = not other.is_ended and is_hidden and other.told < called
+                is_live = (
+                    is_live and other.crawl not in self.removed
+                )  # ids of records that are gone are given out again
                 if is_live and not self.has_copies:
                     self.say("two live deliveries of a message", delivery.body[:100])
-            self.deliveries[delivery.message_id].append(Receipt(called, self.loop.now, delivery.receipt))
+            message = decode_message(delivery.body)
+            crawl = message.crawl_name if isinstance(message, Message) else ""
+            self.deliveries[delivery.message_id].append(Receipt(called, self.loop.now, delivery.receipt, crawl))
 
     def _end_delivery(self, delivery: Delivery) -> None:
         for other in self.deliveries[delivery.message_id]:

@@ -7,12 +7,12 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from sqspider.crawl_row import Crawl, Identity, State
+from sqspider.crawl_row import Crawl, Identity, Limits, State
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.explain import Explanation, Fate, NotKnownError, Terms, explanation_of
 from sqspider.frontier import Entry, Frontier, RobotsRow
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
-from sqspider.frontier.shares import Ask, Most, Spent, run_of
+from sqspider.frontier.shares import Ask, Most, Spent, run_of, run_of_crawl
 from sqspider.host import HostRow, RobotsAccess
 from sqspider.record import Outcome, Reason, Status
 from sqspider.scope import folders_of
@@ -180,6 +180,19 @@ async def test_a_budget_that_is_used_up_is_told(frontier: Frontier) -> None:
     await finish_one(frontier, await win(frontier, delivery), delivery, DONE)
     await frontier.reopen([SEED])
     assert (await told(frontier, SEED, host_pages=1)).fate is Fate.FETCHED, "it was counted once"
+
+
+async def test_a_crawl_at_its_limit_is_told(frontier: Frontier) -> None:
+    crawl = Crawl(name="news", id="abc", settings=HOST, limits=Limits(pages=3))
+    ask = Ask(run=run_of_crawl(crawl), most=Most(), worker_id="one", wanted=0, until=0.0, before=Spent(2, 100))
+    await frontier.share([ask])
+    assert await frontier.save_crawl(crawl)
+    await frontier.enqueue([Entry(url="http://e.com/x", settings=HOST, crawl=crawl.ref)])
+    terms = Terms(HOST, crawl)
+    assert (await told(frontier, "http://e.com/x", terms)).fate is Fate.FETCHED
+    found = await told(frontier, "http://e.com/x", Terms(HOST, msgspec.structs.replace(crawl, limits=Limits(pages=2))))
+    assert decided(found) == (Fate.WAITS, "crawl", None)
+    assert "news rests: 2 pages were fetched: its limit; " in found.steps[1].says
 
 
 async def test_a_crawl_goes_by_its_row(frontier: Frontier) -> None:
