@@ -23,6 +23,7 @@ from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Counts, Delivery, Entry, Frontier, FrontierBusyError, FrontierSettings, open_frontier
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
+from sqspider.frontier.shares import Run
 from sqspider.message import Message, encode_message
 from sqspider.record import Reason, Status
 from sqspider.web.fetch import Fetcher
@@ -473,6 +474,24 @@ async def test_of_many_crawls_none_is_counted_whose_delay_is_no_more_than_that_o
     await put_in(frontier, crawls[-2], host.url)
     await work(frontier)
     assert {name for name, _ in frontier.asked if name} == {"c199", "c198"}
+
+
+async def test_what_many_crawls_took_of_their_limits_is_asked_together(
+    host: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.bodies = {"/": b""}
+    frontier, asked = _Counted(), list[int]()
+
+    async def runs(names: Sequence[str]) -> dict[str, Run]:
+        asked.append(len(names))
+        return await MemoryFrontier.runs(frontier, names)
+
+    monkeypatch.setattr(frontier, "runs", runs)
+    crawls = [await made(frontier, f"c{n}", limits=Limits(pages=9)) for n in range(50)]
+    await put_in(frontier, crawls[7], host.url)
+    await work(frontier)
+    assert asked
+    assert set(asked) == {50}
 
 
 async def test_what_never_rested_is_not_looked_through_at_each_start(host: Site) -> None:

@@ -36,7 +36,7 @@ from sqspider.redact import redact
 from sqspider.work.allowed import NotAllowedError
 from sqspider.work.budgets import has_budget
 from sqspider.work.fetchers import Agents
-from sqspider.work.limits import limit_reached, spent_of
+from sqspider.work.limits import limit_reached, spent_of_each
 
 COPY_SECONDS: Final = 2.0  # that copies are good for
 UNKNOWN_SECONDS: Final = 1.0  # between two looks for crawls that are not known
@@ -223,18 +223,21 @@ class CrawlRows:
             began_at = self._clock()
             rows = await self._frontier.crawls()
             largest = await self._largest_delay(rows)
-            copies = {row.ref: await self._copied(row, max(row.settings.delay_seconds, largest)) for row in rows}
+            spent = await spent_of_each(self._frontier, [row for row in rows if row.state is State.RUNNING])
+            copies = {
+                row.ref: await self._copied(row, max(row.settings.delay_seconds, largest), spent.get(row.ref, Spent()))
+                for row in rows
+            }
             before, self._copies, self._read_at = self._copies, copies, began_at
             self._note_shorter_delays(before)
             await self._bring_back()
             await self._hasten()
 
-    async def _copied(self, row: Crawl, delay: float) -> _Copy:
+    async def _copied(self, row: Crawl, delay: float, spent: Spent) -> _Copy:
         if row.unreadable:
             await self._tell(row, f"its row cannot be read: {row.unreadable}", its_urls=BARRED_WORDS)
             return _Copy(row, row.settings, None, row.unreadable)
         before = self._copies.get(row.ref)
-        spent = await spent_of(self._frontier, row) if row.state is State.RUNNING else Spent()
         limit = await self._limit_reached(row, spent)
         if before is not None and before.crawl == row and before.agent is not None:
             settings = before.settings

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
-from sqspider.crawl_row import Crawl
+from sqspider.crawl_row import Crawl, CrawlRef
 from sqspider.frontier import Counts, Crawls, Looking
 from sqspider.frontier.shares import Ask, Most, Spent, run_of_crawl
 from sqspider.record import Status, UrlRecord
@@ -29,14 +30,20 @@ class Reached(NamedTuple):
 async def spent_of(frontier: Spending, row: Crawl) -> Spent:
     """What was taken of a crawl's limits of pages and bytes, if it has any. Raises
     :class:`sqspider.frontier.FrontierError`."""
-    if not row.limits.are_counted:
-        return Spent()
-    name = run_of_crawl(row)
-    run = (await frontier.runs([name])).get(name)
-    if run is not None:
-        return run.all_spent
-    counts = await frontier.counts(crawl=row.name, roughly=True)  # nobody has taken any since it has these limits
-    return Spent(_pages(counts), counts.bytes)
+    return (await spent_of_each(frontier, [row])).get(row.ref, Spent())
+
+
+async def spent_of_each(frontier: Spending, rows: Iterable[Crawl]) -> dict[CrawlRef, Spent]:
+    """The same of several crawls, asked together; those without such limits are left out."""
+    counted, found = [row for row in rows if row.limits.are_counted], dict[CrawlRef, Spent]()
+    runs = await frontier.runs([run_of_crawl(row) for row in counted]) if counted else {}
+    for row in counted:
+        if (run := runs.get(run_of_crawl(row))) is not None:
+            found[row.ref] = run.all_spent
+        else:  # nobody has taken any since it has these limits
+            counts = await frontier.counts(crawl=row.name, roughly=True)
+            found[row.ref] = Spent(_pages(counts), counts.bytes)
+    return found
 
 
 async def limit_reached(frontier: Looking, row: Crawl, spent: Spent, now: float) -> Reached | None:
@@ -62,12 +69,11 @@ async def begin_to_count(frontier: Spending, crawl: str | None) -> None:
     worker's copy of its counts would be too much as soon as that is back. None: of every crawl. Raises
     :class:`sqspider.frontier.FrontierError`."""
     rows = [row for row in await frontier.crawls() if row.limits.are_counted and crawl in (None, row.name)]
-    asks = [
-        Ask(run=run_of_crawl(row), most=Most(), worker_id="", wanted=0, until=0.0, before=await spent_of(frontier, row))
-        for row in rows
-    ]
-    if asks:
-        await frontier.share(asks)
+    if not rows:
+        return
+    spent = await spent_of_each(frontier, rows)
+    ask = partial(Ask, most=Most(), worker_id="", wanted=0, until=0.0)
+    await frontier.share([ask(run=run_of_crawl(row), before=spent[row.ref]) for row in rows])
 
 
 async def count_no_more(frontier: Crawls, reopened: Sequence[UrlRecord]) -> None:
