@@ -67,7 +67,7 @@ async def _not_known(frontier: Frontier, url: str, crawl: str | None) -> str:
 def _print_lines(fields: dict[str, Any]) -> None:
     for name, value in fields.items():
         if value not in (None, ""):
-            print(f"{name:18} {_json(value) if isinstance(value, dict) else value}")
+            print(f"{name:18} {_json(value) if isinstance(value, dict) else printable(str(value))}")
 
 
 def _json(fields: dict[str, Any]) -> str:
