@@ -228,7 +228,7 @@ class OpenFile:
             return await self._runner.run(work, end)
         except sqlite3.Error as error:
             raise classify(error, self.path) from error
-        except msgspec.ValidationError as error:  # a number that is none, say
+        except msgspec.DecodeError as error:  # a number that is none, say, or a row that is no JSON
             raise damaged(self.path, str(error)) from error
 
     def _is_elsewhere(self) -> bool:
