@@ -254,6 +254,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         answered = self.http_status is not None and 300 <= self.http_status < 400
         return self.status is Status.DONE and self.redirect_to is not None and answered
 
+    @property
+    def was_fetched(self) -> bool:
+        """Its host was asked for it, and budgets have counted that. Where a host was given up, or robots.txt could not
+        be had, a URL fails without."""
+        return self.status is Status.DONE or (self.status is Status.FAILED and self.elapsed_ms is not None)
+
 
 class _StoredOutcome(Outcome, frozen=True, kw_only=True, omit_defaults=True):
     """As it is read: records of earlier versions have a field more."""
@@ -281,7 +287,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     changes: int = 0  # visits that found something else than the good one before
     changed_at: float | None = None  # the end of the last of them, seconds since the epoch
     good: Outcome | None = None  # of the last good visit, where the record says, or is about to say, something else
-    has_failed: bool = False  # a visit ended as failed; said where none was good
+    has_failed: bool = False  # a visit was fetched, and ended as failed; said where none was good
 
     @property
     def was_counted(self) -> bool:
