@@ -259,6 +259,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """What was read for it: of what has not changed, nothing."""
         return 0 if self.unchanged else self.bytes
 
+    @property
+    def was_fetched(self) -> bool:
+        """Its host was asked for it, and budgets have counted that. Where a host was given up, or robots.txt could not
+        be had, a URL fails without."""
+        return self.status is Status.DONE or (self.status is Status.FAILED and self.elapsed_ms is not None)
+
 
 class _StoredOutcome(Outcome, frozen=True, kw_only=True, omit_defaults=True):
     """As it is read: records of earlier versions have a field more."""
@@ -286,7 +292,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     changes: int = 0  # visits that found something else than the good one before
     changed_at: float | None = None  # the end of the last of them, seconds since the epoch
     good: Outcome | None = None  # of the last good visit, where the record says, or is about to say, something else
-    has_failed: bool = False  # a visit ended as failed; said where none was good
+    has_failed: bool = False  # a visit was fetched, and ended as failed; said where none was good
 
     @property
     def was_counted(self) -> bool:

@@ -48,7 +48,7 @@ def at_reopening(kept: Kept | None, last: Outcome | None, *, if_changed: bool) -
     ``if_changed``: the next visit asks for what has changed alone; else it wants the whole answer.
     """
     kept = kept or _NOTHING
-    if last is not None and last.status is Status.FAILED and kept.good is None:
+    if last is not None and last.status is Status.FAILED and last.was_fetched and kept.good is None:
         kept = replace(kept, has_failed=True)
     if last is not None and last.status is Status.DONE:
         kept = replace(kept, good=last)

@@ -306,3 +306,11 @@ def test_a_closed_standard_input_is_said(tmp_path: Path, command: str, says: str
     done = shell(f"$S {command} <&-", tmp_path)
     assert (done.returncode, says in done.stderr) == (2, True), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_a_page_calls_itself_orders_no_terminal(sqspider: Run, titled_site: Site) -> None:
+    titled_site.bodies["/"] = "<meta charset=utf-8><title>\x1b]0;mine\x07 Ж</title>".encode()
+    assert sqspider("crawl", titled_site.url, *SELF).returncode == 0
+    shown = sqspider("show", titled_site.url).stdout
+    assert r"\u001b]0;mine\u0007 Ж" in shown
+    assert "\x1b" not in shown

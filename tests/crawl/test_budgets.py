@@ -52,7 +52,7 @@ from tests.crawl.crawl_rows import (
     worker_on,
     working,
 )  # fmt: skip
-from tests.frontier.kit import FakeClock
+from tests.frontier.kit import FORBIDDEN, GONE, FakeClock, finish_one, take, win
 from tests.simulation.fake_aws import ENVIRONMENT, FakeAws, FakeTransport
 from tests.sites import Site
 
@@ -300,6 +300,31 @@ async def test_what_is_put_back_counts_no_more_in_its_crawl(frontier: Frontier, 
     assert counts.by_status[Status.DONE] <= 10
     run = run_of_crawl(await row_of(frontier))
     assert (await frontier.runs([run]))[run].all_spent == Spent(10, counts.bytes)
+
+
+UNFETCHED: Final = Outcome(status=Status.FAILED, reason=Reason.CONNECTION_REFUSED, detail="its host was given up")
+
+
+async def test_what_failed_unfetched_frees_nothing_when_it_is_put_back(frontier: Frontier) -> None:
+    crawl = await made(frontier, limits=Limits(pages=10))
+    run = run_of_crawl(crawl)
+    await frontier.share([Ask(run=run, most=Most(10), worker_id="w", wanted=0, until=0, before=Spent(10, 5000))])
+    for outcome, left in ((UNFETCHED, Spent(10, 5000)), (GONE, Spent(9, 4993)), (FORBIDDEN, Spent(9, 4993))):
+        record = UrlRecord(url="http://h/", crawl="news", status=Status.QUEUED, outcome=outcome)
+        await count_no_more(frontier, [record])
+        assert (await frontier.runs([run]))[run].all_spent == left
+
+
+async def test_what_failed_unfetched_takes_a_place_of_its_host_when_it_is_fetched(
+    frontier: Frontier, site: Site
+) -> None:
+    crawl = await made(frontier, settings=replace(SETTINGS, obey_robots=False, host_pages=5))
+    await put_in(frontier, crawl, *(f"{site.url}{number}" for number in range(9)))
+    for delivery in await take(frontier, 9):
+        await finish_one(frontier, await win(frontier, delivery), delivery, outcome=UNFETCHED)
+    await put_back(frontier, Choice(crawl="news", statuses=frozenset({Status.FAILED})))
+    await work(frontier, crawl="news")
+    assert len(site.requests) == 5
 
 
 async def test_what_a_wider_limit_puts_back_counts_no_more_in_its_crawl(frontier: Frontier, site: Site) -> None:

@@ -14,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sqspider.frontier import Deferral, Entered, Entrance, Entry, Frontier, LostReason, RobotsRow, SlotDemand
+from sqspider.frontier.shares import Ask, Most
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.frontier.sqlite.clock import TOLERATED_SECONDS, notice_time
 from sqspider.host import HostRow, RobotsAccess
@@ -133,6 +134,27 @@ async def test_requests_under_way_do_not_hold_a_host_until_the_clock_is_there_ag
     assert await enter("too many") is Entered.BUSY
     clock.now += 19
     assert await enter("next") is Entered.YES
+    await frontier.close()
+
+
+async def test_what_a_dead_worker_had_of_a_budget_is_not_held_until_the_clock_is_there_again(tmp_path: Path) -> None:
+    clock = FakeClock()
+    frontier = await opened(tmp_path / "f.db", clock)
+
+    async def share(run: str, worker_id: str) -> int:
+        asked = Ask(run=run, most=Most(9), worker_id=worker_id, wanted=6, until=clock() + 60)
+        return (await frontier.share([asked]))[0].pages
+
+    assert (await share("r", "died"), await share("damaged", "died")) == (6, 6)
+    await frontier.close()
+    with closing(sqlite3.connect(tmp_path / "f.db")) as file:
+        file.execute("UPDATE run SET row = 'no JSON' WHERE name = 'damaged'")
+        file.commit()
+    clock.now -= BACK
+    frontier = await opened(tmp_path / "f.db", clock)
+    assert await share("r", "next") == 3, "it may live"
+    clock.now += 61
+    assert await share("r", "next") == 6
     await frontier.close()
 
 

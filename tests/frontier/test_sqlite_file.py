@@ -489,6 +489,24 @@ def test_a_number_that_is_none_is_said_to_be_damage(
     assert "Traceback" not in capsys.readouterr().err
 
 
+A_LIMITED_CRAWL: Final = """
+INSERT INTO crawl (settings, name, row) VALUES ('default.a', 'default', '{"name":"default","id":"a","limits":{"pages":5}}')
+"""
+
+
+@pytest.mark.parametrize("row", ["no JSON", '{"spent": "x"}', b"\xff", "[]"])
+@pytest.mark.parametrize("command", ["crawls", "status", "crawl"])
+def test_shares_that_cannot_be_read_are_said_to_be_damage(
+    here: Path, capsys: pytest.CaptureFixture[str], row: str | bytes, command: str
+) -> None:
+    change(asyncio.run(a_file(here / "sqspider.db")), A_LIMITED_CRAWL)
+    change(here / "sqspider.db", "INSERT INTO run VALUES ('default.a #0', ?)", row)
+    assert run([command]) == 3
+    assert "sqspider.db is damaged: " in capsys.readouterr().err
+    assert run(["status", "--check"]) == 1
+    assert "its share cannot be read: default.a #0" in capsys.readouterr().out
+
+
 async def test_a_claim_of_a_damaged_record_is_nobodys(tmp_path: Path) -> None:
     path = await a_file(tmp_path / "f.db")
     change(path, "UPDATE record SET tries = 'x' WHERE id = 1")

@@ -113,3 +113,29 @@ async def test_a_share_that_has_run_out_is_spent_no_more() -> None:
     now += 61
     assert purse.left == 0
     assert await purse.want(4, Most(10)) == 4
+
+
+async def test_a_share_of_before_the_clock_was_put_back_is_asked_for_anew() -> None:
+    now, row = NOW, Row(random.Random(0), 10)
+    purse = Purse(row.ask, "r", worker_id="one", seconds=60, clock=lambda: now)
+    assert await purse.want(4, Most(10)) == 4
+    assert not purse.is_due
+    now -= 3600
+    assert purse.left == 0, "by now others may have it"
+    assert purse.is_due
+    assert await purse.want(4, Most(10)) == 4
+    assert not purse.is_due
+
+
+async def test_a_refusal_of_before_the_clock_was_put_back_holds_nobody_up() -> None:
+    now, others = NOW, 2
+
+    async def ask(ask: Ask) -> Portion:
+        return Portion(ask.wanted if not others else 0, Spent(3), others)
+
+    purse = Purse(ask, "r", worker_id="one", seconds=60, clock=lambda: now)
+    assert not await purse.take(Most(5), Spent())
+    assert purse.is_refused
+    now, others = NOW - 3600, 0
+    assert not purse.is_refused
+    assert await purse.take(Most(5), Spent())

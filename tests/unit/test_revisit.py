@@ -20,7 +20,8 @@ NOW = 1_700_000_000.0
 ONE = Outcome(status=Status.DONE, http_status=200, bytes=5, digest="sha256:01", title="One")
 TWO = msgspec.structs.replace(ONE, digest="sha256:02", title="Two")
 MOVED = Outcome(status=Status.DONE, http_status=301, redirect_to="https://example.com/there")
-DOWN = Outcome(status=Status.FAILED, reason=Reason.TIMEOUT)
+DOWN = Outcome(status=Status.FAILED, reason=Reason.TIMEOUT, elapsed_ms=9)
+UNFETCHED = Outcome(status=Status.FAILED, reason=Reason.UNREACHABLE, detail="its host was given up")
 FORBIDDEN = Outcome(status=Status.BLOCKED, reason=Reason.ROBOTS)
 ETAG, DATE = '"v1"', "Mon, 30 Nov 2026 12:00:00 GMT"
 BOTH = (("ETag", ETAG), ("Last-Modified", DATE))
@@ -105,6 +106,8 @@ def test_who_wants_the_whole_asks_for_it() -> None:
     [
         ([FORBIDDEN], False),
         ([DOWN], True),
+        ([UNFETCHED, FORBIDDEN], False),
+        ([UNFETCHED, DOWN], True),
         ([ONE], True),
         ([DOWN, FORBIDDEN], True),
         ([ONE, DOWN, FORBIDDEN], True),

@@ -145,6 +145,15 @@ def freed(run: Run, spent: Spent) -> Run:
     return Run(left.pages, run.shares, left.bytes)
 
 
+def moved_back(run: Run, now: float, back: float) -> Run:
+    """A run after the clock was put back by so much: no share lies farther ahead than it did."""
+    shares = {
+        name: Share(share.pages, share.until - back) if share.until > now else share
+        for name, share in run.shares.items()
+    }
+    return Run(run.spent, shares, run.bytes)
+
+
 def by_run(spends: Iterable[tuple[str, Spent, str]]) -> dict[str, dict[str, Spent]]:
     """What workers have spent, by run and by worker, of what each of their ends did: run, how much, worker."""
     found: dict[str, dict[str, Spent]] = {}

@@ -84,7 +84,7 @@ async def count_no_more(frontier: Crawls, reopened: Sequence[UrlRecord]) -> None
     rows = {row.name: row for row in await frontier.crawls() if row.limits.are_counted}
     for name, row in rows.items():
         ends = [record.outcome for record in reopened if record.crawl == name and record.outcome is not None]
-        fetched = [end for end in ends if end.status is not Status.BLOCKED]
+        fetched = [end for end in ends if end.was_fetched]
         pages = sum(not end.is_redirect for end in fetched)
         if fetched:
             await frontier.free(run_of_crawl(row), Spent(pages, sum(end.bytes_read for end in fetched)))

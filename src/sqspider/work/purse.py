@@ -13,6 +13,7 @@ from sqspider.frontier.shares import Ask, Most, Portion, Spent
 AHEAD: Final = 16  # pages that are asked for beyond what is in hand, at most
 REFUSED_SECONDS: Final = 1.0, 30.0  # before it is asked again for what others have, at least and at most
 _RENEWALS: Final = 3  # in the time that a share is good for
+_TOLERATED_SECONDS: Final = 10.0  # a moment that lies farther ahead than it was set: the clock was put back
 NOTHING: Final = Spent()
 
 
@@ -49,17 +50,22 @@ class Purse:
     @property
     def left(self) -> int:
         """How many pages may be taken beside those in hand."""
-        return (self._share if self._clock() < self._until else 0) - self.in_hand
+        return (self._share if 0 < self._seconds_left <= self._seconds + _TOLERATED_SECONDS else 0) - self.in_hand
 
     @property
     def is_due(self) -> bool:
         """Whether the share is to be asked for anew, before it runs out."""
-        return self._share > 0 and self._clock() >= self._until - self._seconds * (1 - 1 / _RENEWALS)
+        least, most = self._seconds * (1 - 1 / _RENEWALS), self._seconds + _TOLERATED_SECONDS
+        return self._share > 0 and not least < self._seconds_left <= most
+
+    @property
+    def _seconds_left(self) -> float:
+        return self._until - self._clock()
 
     @property
     def is_refused(self) -> bool:
         """Whether others were found to have what is left, and it is not time yet to look again."""
-        return self._clock() < self.refused_until
+        return 0 < self.refused_until - self._clock() <= REFUSED_SECONDS[1] + _TOLERATED_SECONDS
 
     async def take(self, most: Most, before: Spent) -> bool:
         """Take a page in hand, if there is one for this worker. Who waits meanwhile is asked for along with it. Raises

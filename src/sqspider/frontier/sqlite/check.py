@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from sqspider.frontier.answers import counted, counted_for
+from sqspider.frontier.shares import decode_run
 from sqspider.frontier.sqlite.counters import COUNTERS, stored_name
 from sqspider.frontier.sqlite.errors import classify
 from sqspider.frontier.sqlite.file import SOUND, open_to_look
@@ -25,6 +26,7 @@ MOST_NAMED: Final = 5  # of one kind of fault
 # All of them read everything: that is what a check is.
 ALL_RECORDS: Final = f"SELECT r.*, {PARENT} FROM record AS r NOT INDEXED WHERE r.id > ? ORDER BY r.id LIMIT ?"
 HOST_SUMS: Final = "SELECT host, done, failed, blocked FROM host"
+RUNS: Final = "SELECT name, row FROM run"
 PLACES: Final = "SELECT count(queue), total(queue IN (1, 3)) FROM record NOT INDEXED"
 MESSAGES: Final = "SELECT count(visible_at), count(*) FROM sent NOT INDEXED"
 WITHOUT_SETTINGS: Final = """
@@ -57,7 +59,13 @@ def check_file(path: str) -> Finding:
         with closing(open_to_look(path)) as connection:
             connection.execute("BEGIN")
             seen = _Seen()
-            parts = (_structure(connection), seen.read(connection), seen.compare(connection), _lost(connection))
+            parts = (
+                _structure(connection),
+                seen.read(connection),
+                seen.compare(connection),
+                _lost(connection),
+                _shares_that_cannot_be_read(connection),
+            )
             faults = [fault for part in parts for fault in _as_far_as_it_can_be_read(part)]
             return Finding(records=seen.records, faults=tuple(dict.fromkeys(faults)))
     except sqlite3.Error as error:
@@ -79,6 +87,14 @@ def _structure(connection: sqlite3.Connection) -> Iterator[str]:
 def _lost(connection: sqlite3.Connection) -> Iterator[str]:
     yield from _named("its crawl's settings are gone", connection.execute(WITHOUT_SETTINGS))
     yield from _named("not finished, and nothing brings it back", connection.execute(WITHOUT_WAY_BACK))
+
+
+def _shares_that_cannot_be_read(connection: sqlite3.Connection) -> Iterator[str]:
+    for name, row in connection.execute(RUNS):
+        try:
+            decode_run(row)
+        except msgspec.DecodeError as error:
+            yield f"its share cannot be read: {name}: {error}"
 
 
 def _named(what: str, rows: Iterator[tuple[Any, ...]]) -> Iterator[str]:

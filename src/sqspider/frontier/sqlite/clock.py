@@ -7,11 +7,13 @@ with it; where that lies ahead of the clock, everything that lies ahead is moved
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import Final
 
 import msgspec
 
+from sqspider.frontier.shares import decode_run, encode_run, moved_back
 from sqspider.frontier.sqlite.errors import is_busy
 from sqspider.frontier.sqlite.rows import END_OF_TIME, packed_robots, robots_row
 from sqspider.frontier.values import Clock, RobotsRow
@@ -53,6 +55,8 @@ UPDATE worker SET
     started_at = started_at - iif(started_at > :now, :back, 0), seen_at = seen_at - iif(seen_at > :now, :back, 0),
     expires_at = expires_at - iif(expires_at > :now, :back, 0)
 """
+ALL_RUNS: Final = "SELECT name, row FROM run"
+SET_RUN: Final = "UPDATE run SET row = ? WHERE name = ?"
 ALL_ROBOTS: Final = "SELECT origin, row FROM robots WHERE row IS NOT NULL"
 SET_ROBOTS: Final = "UPDATE robots SET row = ? WHERE origin = ?"
 NEXT_GENERATION: Final = """
@@ -117,11 +121,21 @@ def _move_back(connection: sqlite3.Connection, now: float, back: float) -> None:
         MOVE_WORKERS,
     ):
         connection.execute(statement, {"now": now, "back": back})
+    _move_shares(connection, now, back)
     for origin, packed in connection.execute(ALL_ROBOTS).fetchall():
         row = robots_row(packed)
         if row is not None and (moved := _moved_back(row, now, back)) != row:
             connection.execute(SET_ROBOTS, (packed_robots(moved), origin))
     raise_generation(connection)
+
+
+def _move_shares(connection: sqlite3.Connection, now: float, back: float) -> None:
+    """What a worker that died had of a budget is free when its share has run out."""
+    for name, text in connection.execute(ALL_RUNS).fetchall():
+        with contextlib.suppress(msgspec.MsgspecError):  # a damaged one is told of where it is read
+            run = decode_run(text)
+            if (moved := moved_back(run, now, back)) != run:
+                connection.execute(SET_RUN, (encode_run(moved), name))
 
 
 def _moved_back(row: RobotsRow, now: float, back: float) -> RobotsRow:
