@@ -117,7 +117,7 @@ async def put_back(
     unasked; and where robots.txt forbade them, it is asked for anew by who has no copy of it. ``if_changed``: as known
     pages that are looked at again, each asked for what has changed alone, and nobody is forgiven anything.
     """
-    await begin_to_count(frontier, choice.crawl)
+    await begin_to_count(frontier, [row for row in await frontier.crawls() if choice.crawl in (None, row.name)])
     kinds: Counter[Kind] = Counter()
     hosts = unreadable = 0
     in_trouble = set() if if_changed else {row.host for row in await frontier.hosts_in_trouble()}

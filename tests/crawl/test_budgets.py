@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -353,6 +354,17 @@ async def test_what_is_put_back_counts_no_more_for_who_has_seen_the_counts_of_be
         await put()
         await frontier.share([Ask(run=run, most=Most(5), worker_id="x", wanted=0, until=0.0, before=seen)])
         assert (await frontier.runs([run]))[run].all_spent == Spent()
+
+
+async def test_what_could_not_be_asked_for_takes_nothing_of_a_limit(frontier: Frontier) -> None:
+    crawl = await made(frontier, settings=replace(SETTINGS, obey_robots=False), limits=Limits(pages=3))
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and nobody listens there
+        port = held.getsockname()[1]
+        await put_in(frontier, crawl, *(f"http://127.0.0.1:{port}/{number}" for number in range(8)))
+        await work(frontier, options=replace(OPTIONS, first_rest_seconds=0.05, new_host_grace_seconds=0.0))
+    assert await spent_of(frontier, crawl) == Spent()
+    assert {record.status for record in (await records_of(frontier)).values()} == {Status.FAILED}
 
 
 async def test_what_was_not_read_again_is_not_taken_off(frontier: Frontier) -> None:

@@ -25,7 +25,7 @@ from sqspider.frontier.batcher import Batcher
 from sqspider.frontier.shares import Most, Spend, Spent, run_of, run_of_crawl
 from sqspider.log import get_logger
 from sqspider.politeness import Postponed
-from sqspider.record import Outcome, Reason, Status
+from sqspider.record import Outcome, Reason
 from sqspider.scope import Blocked
 from sqspider.work.hand import Visit
 from sqspider.work.memories import Memories
@@ -136,7 +136,7 @@ class Budgets:
 
     def spends(self, visit: Visit, outcome: Outcome) -> tuple[Spend, ...]:
         """Where an end is counted."""
-        if outcome.status is Status.BLOCKED:
+        if not outcome.was_fetched:
             return ()
         is_of_run = self.crawl in (None, visit.message.crawl_name)
         of_run = [Place(self._run, is_of_pages=True)] if self._run is not None and is_of_run else []

@@ -36,7 +36,7 @@ from sqspider.redact import redact
 from sqspider.work.allowed import NotAllowedError
 from sqspider.work.budgets import has_budget
 from sqspider.work.fetchers import Agents
-from sqspider.work.limits import limit_reached, spent_of_each
+from sqspider.work.limits import begin_to_count, limit_reached
 
 COPY_SECONDS: Final = 2.0  # that copies are good for
 UNKNOWN_SECONDS: Final = 1.0  # between two looks for crawls that are not known
@@ -223,7 +223,7 @@ class CrawlRows:
             began_at = self._clock()
             rows = await self._frontier.crawls()
             largest = await self._largest_delay(rows)
-            spent = await spent_of_each(self._frontier, [row for row in rows if row.state is State.RUNNING])
+            spent = await begin_to_count(self._frontier, [row for row in rows if row.state is State.RUNNING])
             copies = {
                 row.ref: await self._copied(row, max(row.settings.delay_seconds, largest), spent.get(row.ref, Spent()))
                 for row in rows

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from sqspider.crawl_row import Crawl, CrawlRef
-from sqspider.frontier import Counts, Crawls, Looking
+from sqspider.frontier import Crawls, Looking
 from sqspider.frontier.shares import Ask, Most, Spent, run_of_crawl
 from sqspider.record import Status, UrlRecord
 
@@ -30,20 +30,32 @@ class Reached(NamedTuple):
 async def spent_of(frontier: Spending, row: Crawl) -> Spent:
     """What was taken of a crawl's limits of pages and bytes, if it has any. Raises
     :class:`sqspider.frontier.FrontierError`."""
-    return (await spent_of_each(frontier, [row])).get(row.ref, Spent())
+    if not row.limits.are_counted:
+        return Spent()
+    run = (await frontier.runs([run_of_crawl(row)])).get(run_of_crawl(row))
+    return await _spent_before(frontier, row) if run is None else run.all_spent
 
 
-async def spent_of_each(frontier: Spending, rows: Iterable[Crawl]) -> dict[CrawlRef, Spent]:
-    """The same of several crawls, asked together; those without such limits are left out."""
-    counted, found = [row for row in rows if row.limits.are_counted], dict[CrawlRef, Spent]()
+async def _spent_before(frontier: Looking, row: Crawl) -> Spent:
+    """What a crawl had taken before anybody counted that for these limits, by its records: what could not be asked for
+    (a host that was given up) is among it."""
+    counts = await frontier.counts(crawl=row.name, roughly=True)
+    pages = counts.by_status[Status.DONE] - counts.redirects + counts.by_status[Status.FAILED]
+    return Spent(pages, counts.bytes)
+
+
+async def begin_to_count(frontier: Spending, rows: Iterable[Crawl]) -> dict[CrawlRef, Spent]:
+    """See to it that what crawls take of their limits of pages and bytes is counted from now on; what each has taken.
+    Those without such limits are left out. By whoever works on them or puts something of them back, first: what its
+    records say then would be too much later. Raises :class:`sqspider.frontier.FrontierError`."""
+    counted = [row for row in rows if row.limits.are_counted]
     runs = await frontier.runs([run_of_crawl(row) for row in counted]) if counted else {}
-    for row in counted:
-        if (run := runs.get(run_of_crawl(row))) is not None:
-            found[row.ref] = run.all_spent
-        else:  # nobody has taken any since it has these limits
-            counts = await frontier.counts(crawl=row.name, roughly=True)
-            found[row.ref] = Spent(_pages(counts), counts.bytes)
-    return found
+    found = {row.ref: run.all_spent for row in counted if (run := runs.get(run_of_crawl(row))) is not None}
+    new = {row: await _spent_before(frontier, row) for row in counted if row.ref not in found}
+    if new:
+        ask = partial(Ask, most=Most(), worker_id="", wanted=0, until=0.0)
+        await frontier.share([ask(run=run_of_crawl(row), before=spent) for row, spent in new.items()])
+    return found | {row.ref: spent for row, spent in new.items()}
 
 
 async def limit_reached(frontier: Looking, row: Crawl, spent: Spent, now: float) -> Reached | None:
@@ -64,18 +76,6 @@ async def limit_reached(frontier: Looking, row: Crawl, spent: Spent, now: float)
     return None
 
 
-async def begin_to_count(frontier: Spending, crawl: str | None) -> None:
-    """Before something of a crawl is put back: count what it takes of its limits of pages and bytes, if it has any. A
-    worker's copy of its counts would be too much as soon as that is back. None: of every crawl. Raises
-    :class:`sqspider.frontier.FrontierError`."""
-    rows = [row for row in await frontier.crawls() if row.limits.are_counted and crawl in (None, row.name)]
-    if not rows:
-        return
-    spent = await spent_of_each(frontier, rows)
-    ask = partial(Ask, most=Most(), worker_id="", wanted=0, until=0.0)
-    await frontier.share([ask(run=run_of_crawl(row), before=spent[row.ref]) for row in rows])
-
-
 async def count_no_more(frontier: Crawls, reopened: Sequence[UrlRecord]) -> None:
     """What is put back is to be fetched anew, and counts no more in its crawl, if that has a limit of pages or bytes.
     Dying before leaves it counted. Raises :class:`sqspider.frontier.FrontierError`."""
@@ -88,8 +88,3 @@ async def count_no_more(frontier: Crawls, reopened: Sequence[UrlRecord]) -> None
         pages = sum(not end.is_redirect for end in fetched)
         if fetched:
             await frontier.free(run_of_crawl(row), Spent(pages, sum(end.bytes_read for end in fetched)))
-
-
-def _pages(counts: Counts) -> int:
-    """Pages that were fetched, redirects not counted."""
-    return counts.by_status[Status.DONE] - counts.redirects + counts.by_status[Status.FAILED]

@@ -47,7 +47,7 @@ async def bring_back(frontier: Frontier, crawl: Crawl, on_step: Callable[[int], 
     if await frontier.workers() or frontier.traits.lag_seconds:
         # What came back sooner could be judged by the limit of before.
         await asyncio.sleep(min(max(0.0, crawl.widening.at - frontier.now()), SEEN_SECONDS))
-    await begin_to_count(frontier, crawl.name)
+    await begin_to_count(frontier, [crawl])
     returned: Counter[Status] = Counter()
     for status in await may_return(frontier, crawl):
         async for batch in frontier.scan(status=status, crawl=crawl.name):
