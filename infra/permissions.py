@@ -22,6 +22,7 @@ CRAWL_ACTIONS: Final = (
 SWEEP_ACTIONS: Final = (
     "cloudwatch:GetMetricStatistics",
     "dynamodb:BatchGetItem",
+    "dynamodb:BatchWriteItem",  # what is left of crawls that were removed
     "dynamodb:DescribeTable",
     "dynamodb:PartiQLUpdate",
     "dynamodb:Query",

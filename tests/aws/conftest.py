@@ -24,3 +24,9 @@ async def proxy(store: AwsStore) -> AsyncIterator[FaultProxy]:
         yield proxy
         proxy.fault = None
         await store.close_handles()
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a removal waits for nobody."""
+    monkeypatch.setattr("sqspider.frontier.aws.crawls.SEEN_SECONDS", 0.0)

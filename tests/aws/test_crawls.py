@@ -27,6 +27,7 @@ from sqspider.record import Status
 from tests.frontier.kit import (
     A_LITTLE,
     DONE,
+    DUE,
     GONE,
     VISIBILITY,
     assert_counts_are_exact,
@@ -371,6 +372,52 @@ async def test_what_is_put_aside_is_asked_about_once_a_day(store: AwsStore) -> N
     assert await frontier.sweep() == 1
     await frontier.park([await take_one(frontier)])
     assert await frontier.unpark(NEWS.ref) == 1
+
+
+async def test_a_removal_waits_until_all_know_of_it(store: AwsStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker records till then would be taken for known by the next crawl of the name."""
+    frontier, late = await store.open(), await store.open()
+    await made(frontier, NEWS)
+
+    async def work_meanwhile(_: float) -> None:
+        assert not await late.crawls()
+        await late.enqueue(of(NEWS, "late"))
+        assert await finish_one(late, await win(late, delivery := await take_one(late)), delivery)
+
+    monkeypatch.setattr("sqspider.frontier.aws.crawls.sleep", work_meanwhile)
+    assert await frontier.remove_crawl(NEWS.ref) == 1
+    assert [record async for batch in frontier.scan() for record in batch] == []
+
+
+async def test_a_sweep_removes_what_was_recorded_after_a_removal_and_leaves_what_may_be_somebody_s(
+    store: AwsStore,
+) -> None:
+    """By a worker that held a page of it for long: nobody works on it, and all would wait for it for ever."""
+    frontier, late = await store.open(), await store.open()
+    await made(frontier, NEWS, SHOP)
+    await frontier.remove_crawl(NEWS.ref)
+    await late.enqueue([*of(NEWS, "late"), *of(SHOP, "p"), Entry(url=url("loose"))])
+    for delivery in await take(late, 3):
+        await late.delete([delivery])  # as whoever works does with those of a crawl that is gone
+    await store.elapse(DUE + A_LITTLE)
+    assert await frontier.sweep() == 2
+    assert {message_of(each).key for each in await take(frontier, 2)} == {"@shop " + url("p"), url("loose")}
+    records = [record.key async for batch in frontier.scan() for record in batch]
+    assert sorted(records) == sorted(["@shop " + url("p"), url("loose")])
+
+
+@pytest.mark.parametrize("row", ["removing b2", 'x 1.0 {"name":"shop"', 'x 1.0 {"name":"shop","id":"b2","new":1}'])
+async def test_a_sweep_leaves_records_of_a_crawl_whose_row_cannot_be_read_or_whose_removal_goes_on(
+    store: AwsStore, row: str
+) -> None:
+    frontier = await store.open()
+    await made(frontier, SHOP)
+    await frontier.enqueue(of(SHOP, "p"))
+    await frontier.delete([await take_one(frontier)])
+    await rewrite(store, CRAWLS, shop=s(row), names={"shop": "@shop"})
+    await store.elapse(DUE + A_LITTLE)
+    await frontier.sweep()
+    assert await frontier.get(["@shop " + url("p")])
 
 
 async def test_what_was_put_aside_too_late_comes_back_with_the_next_sweep(store: AwsStore) -> None:

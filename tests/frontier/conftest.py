@@ -42,3 +42,9 @@ async def frontier(store: Store) -> Frontier:
 async def other(store: Store) -> Frontier:
     """A second handle on the same store, as another worker has it."""
     return await store.open()
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a removal waits for nobody."""
+    monkeypatch.setattr("sqspider.frontier.aws.crawls.SEEN_SECONDS", 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import sleep
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from sqspider.frontier.aws.table import READ_BATCH, WRITE_BATCH
 from sqspider.frontier.shares import is_run_of
 from sqspider.frontier.values import FrontierError
 from sqspider.record import DEFAULT_CRAWL, split_key
+from sqspider.widening import SEEN_SECONDS
 
 SEEDS_AT_ONCE: Final = 500  # sites whose seeds are under way at a time
 MAX_FOLDER_BYTES: Final = 300_000  # of one site, in one item: some five thousand folders
@@ -60,9 +62,11 @@ class Crawls(CrawlRows):
         return {site: texts(items[key], "folders") for site, key in keys.items() if key in items}
 
     async def remove_crawl(self, ref: CrawlRef, on_removed: Callable[[int], None] = lambda _: None) -> int:
-        """Reads the whole table. Messages of the crawl that are in the queue end when they are received."""
+        """Reads the whole table, once all workers know that the crawl goes: what they recorded after it would stay, and
+        be taken for known by the next crawl of its name. Messages in the queue end when they are received."""
         if not await self._begin_removal(ref):
             return 0
+        await sleep(SEEN_SECONDS)
         removed = 0
         await self._host_rows.raise_generation()  # as when the table is cleared: now, in case it dies, and at the end
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from sqspider.crawl_row import State
 from sqspider.frontier.aws.aside import Aside
-from sqspider.frontier.aws.attributes import n, number
-from sqspider.frontier.aws.batches import together
+from sqspider.frontier.aws.attributes import Item, n, number, text
+from sqspider.frontier.aws.batches import batches, together
 from sqspider.frontier.aws.crawl_rows import CrawlRows
 from sqspider.frontier.aws.items import PARKED_SHARDS, QUEUED_SHARDS, SWEEPER
 from sqspider.frontier.aws.points import Points
+from sqspider.frontier.aws.table import WRITE_BATCH
 
 RELEASE_AHEAD_SECONDS: Final = 60.0  # parked records go out this early, delayed: they are on time
 AGE_LAG_SECONDS: Final = 60.0  # figures of CloudWatch's are behind by so much
@@ -26,13 +28,28 @@ class Sweep(Points, Aside, CrawlRows):
         parked, ordinary = await together([self._due_parked(now, limit), self._due_orphans(now, limit)])
         due = dict(sorted([*parked, *ordinary], key=lambda found: found[1])[:limit])
         items = await self._table.read(due)
+        left = await self._left_of_removed(items)
+        await together(self._table.delete_items(part) for part in batches(left, WRITE_BATCH))
         releases = [
             self._release(items[url], now, at=due_at)
             for url, due_at in due.items()
             # Else the index was behind.
-            if url in items and "due_at" in items[url] and number(items[url], "due_at") == due_at
+            if url not in left and url in items and "due_at" in items[url] and number(items[url], "due_at") == due_at
         ]
         return resumed + await self._release_all(releases)
+
+    async def _left_of_removed(self, items: Mapping[str, Item]) -> list[str]:
+        """Those of some items that are records of crawls which were removed: who did not know that yet has recorded
+        them after the removal had passed. Nobody works on them, and all would wait for them for ever."""
+        refs = {key: crawl for key, item in items.items() if (crawl := text(item, "crawl")) is not None}
+        rows = {row.crawl.name: row.crawl for row in await self._crawl_rows()} if refs else {}
+        unknown = [
+            key
+            for key, crawl in refs.items()
+            if (row := rows.get(crawl.partition(".")[0])) is None or (not row.unreadable and str(row.ref) != crawl)
+        ]
+        removing = set(map(str, await self.removals())) if unknown else set()  # it is not done: they are for that
+        return [key for key in unknown if refs[key] not in removing]
 
     async def _unpark_resumed(self, now: float) -> int:
         """What was put aside by who did not know yet that its crawl runs again."""
