@@ -182,6 +182,8 @@ PLANS: Final[dict[str, set[str]]] = {
     "MOVE_REQUESTS": {"request: scan"},
     "MOVE_ROBOTS_LEASES": {"robots: scan"},
     "MOVE_WORKERS": {"worker: scan"},
+    "ALL_RUNS": {"run: scan"},
+    "SET_RUN": {"run: PRIMARY KEY (name=?)"},
     "ALL_ROBOTS": {"robots: scan"},
     "SET_ROBOTS": {"robots: sqlite_autoindex_robots_1 (origin=?)"},
 }
@@ -199,6 +201,7 @@ MEANT_SCANS: Final = {
     ("MOVE_ROBOTS_LEASES", "robots"): ONCE_IN_YEARS,
     ("MOVE_WORKERS", "worker"): ONCE_IN_YEARS,
     ("ALL_ROBOTS", "robots"): ONCE_IN_YEARS,
+    ("ALL_RUNS", "run"): ONCE_IN_YEARS,
 }
 MEANT_SORTS: Final = dict.fromkeys(
     ("POINTS", "POINTS_OF"), "samples of the time that is asked for are grouped, whatever the queue's size"

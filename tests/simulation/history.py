@@ -643,8 +643,9 @@ class History:
         """Of no host more is fetched than its budget, each URL counted once; and all of it, where one was blocked."""
         if self.plan.host_pages is None:
             return
-        # On AWS what a worker ended in its last moment is not counted.
-        is_exact = self.engine_name != "aws" or not (self.kills.done or self.witness.failures)
+        # Whoever slept beyond the time of its share ends what it has fetched on top of it. On AWS what a worker ended in
+        # its last moment is not counted.
+        is_exact = not self.plan.naps and (self.engine_name != "aws" or not (self.kills.done or self.witness.failures))
         crawls = {crawl.name: crawl.ref for crawl in await self.looker.crawls()}
         for name in self.world.hosts:
             of_host = [r for r in records.values() if r.host == name and r.crawl == DEFAULT_CRAWL]
@@ -654,7 +655,8 @@ class History:
             run = run_of(crawls.get(DEFAULT_CRAWL), name)
             spent = (await self.looker.runs([run])).get(run, Run()).spent
             are_blocked = any(r.outcome and r.outcome.reason is Reason.HOST_PAGE_LIMIT for r in of_host)
-            if spent > self.plan.host_pages or (are_blocked and spent < self.plan.host_pages):
+            is_over = spent > self.plan.host_pages and not self.plan.naps
+            if is_over or (are_blocked and spent < self.plan.host_pages):
                 self.say("less or more than its budget is spent", f"{name} {spent}")
 
     async def _look_at_sums(self, records: dict[str, UrlRecord]) -> None:

@@ -90,7 +90,7 @@ def test_a_secret_is_looked_up_where_it_is(tmp_path: Path) -> None:
         ("file:long", f"the secret file:long cannot be read below --secrets: it is longer than {MAX_FILE_BYTES:,} bytes"),
         ("file:pipe", "the secret file:pipe cannot be read below --secrets: it is no file"),
         ("file:lines", "what 'file:lines' says is no line of printable ASCII"),
-        (f"process:{'0' * 32}", "a secret was given to another process"),
+        (f"process:{'f' * 32}", "a secret was given to another process"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_had_is_said_and_shown_to_nobody(tmp_path: Path, reference: str, words: str) -> None:
