@@ -297,7 +297,9 @@ def with_speeds(before: list[CrawlReport], after: list[CrawlReport], seconds: fl
     """The later of two looks, and how quick the crawls were between them."""
     known = {report.name: report for report in before}
     return [
-        report._replace(pages_per_second=round(max(0, _ended(report) - _ended(known[report.name])) / seconds, 2))
+        report._replace(
+            pages_per_second=round(max(0, report.counts.pages - known[report.name].counts.pages) / seconds, 2)
+        )
         if report.name in known and _id(known[report.name]) == _id(report)
         else report
         for report in after
@@ -306,7 +308,3 @@ def with_speeds(before: list[CrawlReport], after: list[CrawlReport], seconds: fl
 
 def _id(report: CrawlReport) -> str | None:
     return report.crawl.id if report.crawl else None
-
-
-def _ended(report: CrawlReport) -> int:
-    return report.counts.total - report.counts.open - report.counts.redirects

@@ -164,6 +164,7 @@ def test_show_says_why_and_a_wider_limit_brings_it_back(sqspider: Run, host: Sit
     options = ("--allow-private", "--delay", "0", "--quiet", "--keep-skipped", "--exclude", "/old/")
     done = sqspider("crawl", host.url, *options)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 pages in "), "what is kept is none"
     shown = sqspider("show", f"{host.url}old/b").stdout
     assert "blocked" in shown
     assert "by the crawl's patterns" in shown

@@ -54,10 +54,6 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 
-def _pages(counts: Counts) -> int:
-    return counts.total - counts.open - counts.redirects
-
-
 RETRIED: Final = {
     Status.DONE: "fetches its pages whole, also for links that were left out",  # a page that has not changed shows none
     Status.FAILED: "puts back what failed",
@@ -292,7 +288,7 @@ class CrawlRun:
         """Print what came of it; how the records stand."""
         counts, bill = await self._counts(frontier), await frontier.bill()
         slow = await frontier.slowest_hosts(SLOWEST_HOSTS)
-        pages, known = _pages(counts), _pages(before)
+        pages, known = counts.pages, before.pages
         fetched = pages - known if pages >= known else pages  # what was there before was cleared away meanwhile
         if as_json:
             told = summary(counts, slow, bill, fetched=fetched, seconds=seconds, again=self._visited_again)

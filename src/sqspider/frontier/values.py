@@ -240,6 +240,11 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         """Records that are not final yet."""
         return self.by_status[Status.QUEUED] + self.by_status[Status.PROCESSING]
 
+    @property
+    def pages(self) -> int:
+        """What was asked for, redirects not counted."""
+        return self.by_status[Status.DONE] - self.redirects + self.by_status[Status.FAILED]
+
 
 class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     """How many messages there are of each kind."""

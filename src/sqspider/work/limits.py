@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from sqspider.crawl_row import Crawl, CrawlRef
 from sqspider.frontier import Crawls, Looking
 from sqspider.frontier.shares import Ask, Most, Spent, run_of_crawl
-from sqspider.record import Status, UrlRecord
+from sqspider.record import UrlRecord
 
 
 class Spending(Crawls, Looking, Protocol):
@@ -40,8 +40,7 @@ async def _spent_before(frontier: Looking, row: Crawl) -> Spent:
     """What a crawl had taken before anybody counted that for these limits, by its records: what could not be asked for
     (a host that was given up) is among it."""
     counts = await frontier.counts(crawl=row.name, roughly=True)
-    pages = counts.by_status[Status.DONE] - counts.redirects + counts.by_status[Status.FAILED]
-    return Spent(pages, counts.bytes)
+    return Spent(counts.pages, counts.bytes)
 
 
 async def begin_to_count(frontier: Spending, rows: Iterable[Crawl]) -> dict[CrawlRef, Spent]:
