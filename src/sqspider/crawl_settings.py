@@ -44,6 +44,8 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     host_bytes: int | None = None  # decoded bytes of one host
     max_repeats: int | None = None  # of one path segment in a URL
     max_parameters: int | None = None  # in a URL's query
+    keep: tuple[str, ...] = ()  # media types that are archived ("text/html", "image/*"); empty: all; ("none",): nothing
+    keep_bytes: int | None = None  # of a payload, as it was sent, that are archived; the rest is cut off and marked
 
     ranges: ClassVar[dict[str, Range]] = {
         "max_depth": optional(0, MAX_DEPTH),
@@ -54,6 +56,7 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         "host_bytes": optional(1),
         "max_repeats": optional(1),
         "max_parameters": optional(0),
+        "keep_bytes": optional(1),
     }
     flags: ClassVar[tuple[str, ...]] = (
         "drop_tracking", "meta_refresh", "srcset", "obey_nofollow", "keep_skipped", "obey_robots",

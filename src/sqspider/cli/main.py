@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "sweep": "Bring back what was lost on the way.",
     "retry": "Put URLs that failed back into the queue.",
     "redrive": "Put dead letters back into the queue.",
+    "archive": "Look into, check, and keep the pages that were fetched.",
     "cleanup": "Remove messages and records: a fresh state.",
     "demo": "Crawl a small site of our own, and explain it.",
 }

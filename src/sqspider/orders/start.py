@@ -7,10 +7,19 @@ from collections.abc import Iterator
 import msgspec
 
 from sqspider import secret
+from sqspider.archive.coding import Coding
 from sqspider.crawl_row import Crawl, Identity
 from sqspider.web.options import FetchOptions
 from sqspider.work.allowed import Allowed, NotAllowedError, fetch_options
 from sqspider.work.secrets import SecretError, Secrets
+
+
+class ArchivePlace(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a worker keeps what it fetches, and how."""
+
+    address: str  # a folder's path, or s3://BUCKET/PREFIX
+    coding: Coding = Coding.GZIP
+    max_bytes: int | None = None  # of all that lies there, after which the worker stops
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +28,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     fetch: FetchOptions
     allowed: Allowed
     secrets_folder: str | None = None
+    archive: ArchivePlace | None = None  # where what is fetched is kept; none: nowhere
 
     @property
     def secrets(self) -> Secrets:

@@ -7,6 +7,7 @@ What a page says is in ``links``; who may be asked when, and what follows from a
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Protocol
@@ -39,6 +40,14 @@ _DRAIN_BYTES: Final = 16 * 1024  # a redirect's body is read up to this size, to
 log = get_logger(__name__)
 
 
+class Cut(enum.StrEnum):
+    """Why a payload ends early, as WARC-Truncated says it (WARC 1.1 section 5.13)."""
+
+    LENGTH = "length"  # more was not wanted
+    TIME = "time"  # it took too long
+    DISCONNECT = "disconnect"  # the server ended it
+
+
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a request."""
 
@@ -58,6 +67,11 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     is_held: bool = False  # the gate said no: nothing was asked
     is_broken_off: bool = False  # by whoever asked, after the request was written
     exchange: Exchange | None = None  # what was on the wire; none where nothing was tried
+    # Where the fetcher captures: what came of the body, without its transfer coding and with its content coding; of
+    # redirects, error answers and what broke off, too. The same object as ``body`` where nothing was decoded.
+    payload: bytes = b""
+    cut: Cut | None = None  # why the payload is not all that the server has; none: it is, or nothing is captured
+    secret_lines: frozenset[str] = frozenset()  # names, in small letters, of the request's lines that say a secret
 
     @property
     def tells_nothing(self) -> bool:

@@ -36,6 +36,7 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
     client_cert: str | None = None  # a file (PEM) with the certificate that hosts are shown, and those above it
     client_key: str | None = None  # a file (PEM) with its key; none: it lies with the certificate
     http2: bool = False  # speak HTTP/2 with https hosts that do; what fails by it is asked for by HTTP/1.1
+    captures: bool = False  # keep what was on the wire, for an archive: the request's head, the payload as it was sent
 
     ranges: ClassVar[dict[str, Range]] = {
         "timeout_seconds": seconds(0.1, 3600),
@@ -44,7 +45,7 @@ class FetchOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_numbers(self, self.ranges)
-        check_flags(self, ("allow_private", "allow_any_port", "http2"))
+        check_flags(self, ("allow_private", "allow_any_port", "http2", "captures"))
         check_header("user_agent", self.user_agent)
         if self.contact is not None:
             check_header("contact", self.contact)
