@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mappi
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Final, TypeVar
 
-from sqspider.archive.errors import ArchiveError
+from sqspider.archive.errors import ArchiveError, NoArchiveError
 from sqspider.archive.files import FileInfo
 from sqspider.archive.s3 import ObjectInfo, S3Client
 from sqspider.archive.s3_place import S3Place
@@ -53,6 +53,7 @@ class Bucket:
             self._loop.run(listed.aclose())
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        self._check(name)
         if length is not None and length <= MOST_BYTES:
             return self._loop.run(self._client.get(name, offset, length)).content if length > 0 else b""
         with self.opened(name, offset) as stream:
@@ -60,10 +61,12 @@ class Bucket:
 
     @contextmanager
     def opened(self, name: str, offset: int = 0) -> Iterator[BinaryIO]:
+        self._check(name)
         with io.BufferedReader(_Ranges(self._client, self._loop, name, offset), BUFFER_BYTES) as stream:
             yield stream
 
     def write(self, name: str, content: Iterable[bytes]) -> None:
+        self._check(name)
         parts = _in_parts(content)
         first = next(parts, b"")
         second = next(parts, None)
@@ -85,7 +88,14 @@ class Bucket:
             raise
 
     def remove(self, name: str) -> None:
+        self._check(name)
         self._loop.run(self._client.delete(name))
+
+    def _check(self, name: str) -> None:
+        """Names come out of frontiers and of foreign indexes, and whoever stands before a bucket may take ``..`` for
+        the way out of it."""
+        if not name.isprintable() or any(part in ("", ".", "..") for part in name.split("/")):
+            raise NoArchiveError(f"{name!r} is no name of a file in {self.address}")
 
 
 async def _next(listed: AsyncGenerator[ObjectInfo, None]) -> ObjectInfo | None:

@@ -160,8 +160,8 @@ class S3Client:
             answer = await self.call("ListObjectsV2", "GET", None, query=query)
             try:
                 page = _Page(ElementTree.fromstring(answer.document), self.place.prefix)
-            except (ElementTree.ParseError, ValueError, TypeError) as error:
-                raise ArchiveError(f"{self.place}: what the bucket lists cannot be read: {error}") from None
+            except (ElementTree.ParseError, KeyError, ValueError) as error:
+                raise ArchiveError(f"{self.place}: what the bucket lists cannot be read: {error!r}") from None
             for found in page.objects:
                 yield found
             if page.token is None:
@@ -261,7 +261,7 @@ class _Page:
     """A page of a list. https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html"""
 
     def __init__(self, root: Any, prefix: str) -> None:
-        """Raises ``ValueError`` and ``TypeError`` for what is none."""
+        """Raises ``KeyError`` and ``ValueError`` for what is none."""
         from urllib.parse import unquote_plus
 
         space = root.tag.rpartition("}")[0]
