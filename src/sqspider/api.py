@@ -143,8 +143,8 @@ class Crawl:
         Raises ``TypeError`` and ``ValueError`` for an argument that is not good, in words that begin with its name.
         Iterating raises ``ValueError`` for a URL that cannot be crawled, without any where nothing was crawled before,
         and for what its crawl cannot have; ``RuntimeError`` where somebody else changes it at the same moment;
-        :class:`sqspider.FrontierError` if the frontier cannot do its work; and :class:`sqspider.StoreError` where there
-        is no more room for the archive: what is left is fetched by a crawl that goes on.
+        :class:`sqspider.FrontierError` if the frontier cannot do its work; and :class:`sqspider.StoreError` where the
+        archive cannot be opened, or has no more room: what is left is fetched by a crawl that goes on.
         """
         given = {name: value for name, value in locals().items() if name not in ("self", "urls")}
         _check_urls(urls)
