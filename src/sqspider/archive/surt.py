@@ -12,7 +12,13 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 _SCHEME: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*):")
-_KEPT: Final = (b"dns:", b"warcinfo:", b"mailto:", b"urn:", b"filedesc:")  # names of other things: they stay as they are
+_KEPT: Final = (
+    b"dns:",
+    b"warcinfo:",
+    b"mailto:",
+    b"urn:",
+    b"filedesc:",
+)  # names of other things: they stay as they are
 _WITH_HOST: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*):/+")
 _PARTS: Final = re.compile(rb"([^/?]*)([^?]*)(\?.*)?", re.DOTALL)
 _HOST_AND_PORT: Final = re.compile(rb"(\[[^\]]*\]|.*?)(?::(\d*))?", re.DOTALL)
