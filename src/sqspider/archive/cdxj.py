@@ -53,7 +53,7 @@ def warc_files(files: Files) -> Iterator[FileInfo]:
         raise NoArchiveError(f"there is no archive at {files.address}: no WARC file lies there")
 
 
-def write_index(files: Files, on_file: Callable[[FileInfo], None] = lambda _: None) -> int:
+def write_index(files: Files, on_record: Callable[[FileInfo], None] = lambda _: None) -> int:
     """Write the index of an archive anew: how many lines it has. Readers see the old one until it is whole.
 
     What is being written is in it as far as its last whole record. Raises :class:`DamagedError` for a file that is not
@@ -61,8 +61,8 @@ def write_index(files: Files, on_file: Callable[[FileInfo], None] = lambda _: No
     """
     with Sorter() as sorter:
         for info in warc_files(files):
-            on_file(info)
             for line in lines_of(files, info):
+                on_record(info)
                 sorter.add(line)
         written = _Counted(sorter.sorted())
         files.write(NAME, written)

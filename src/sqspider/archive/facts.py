@@ -1,6 +1,7 @@
 """What holds between the records of an archive, its index and a frontier.
 
-Each side says what it knows, in lines that are sorted on disk; then what is said of one thing stands together. So ten million captures are held against one another in constant memory. Three kinds of lines, by what they speak of: a
+Each side says what it knows, in lines that are sorted on disk; then what is said of one thing stands together. So ten
+million captures are held against one another in constant memory. Three kinds of lines, by what they speak of: a
 record's identity, a URL at a time, and a place.
 """
 

@@ -55,7 +55,10 @@ def is_http(record: Record) -> bool:
 
 
 def read_message(record: Record) -> tuple[Head, Iterator[bytes]]:
-    """The head of a record's message, and its payload, as it lies there, in pieces. Raises :class:`sqspider.archive.records.RecordError`."""
+    """The head of a record's message, and its payload, as it lies there, in pieces.
+
+    Raises :class:`sqspider.archive.records.RecordError`.
+    """
     held = b""
     while (found := _END.search(held)) is None and len(held) < MAX_HEAD and (piece := record.read(STEP)):
         held += piece

@@ -14,9 +14,9 @@ from pathlib import PurePosixPath
 from typing import IO, Final, NamedTuple
 
 from sqspider.archive.cdxj import CAPTURE_KINDS, Index, Line, warc_files
-from sqspider.archive.errors import DamagedError
-from sqspider.archive.files import WARC_ENDINGS, FileInfo, Files, files_at
-from sqspider.archive.members import STEP
+from sqspider.archive.errors import DamagedError, NoArchiveError
+from sqspider.archive.files import OPEN, WARC_ENDINGS, FileInfo, Files, files_at
+from sqspider.archive.members import STEP, members
 from sqspider.archive.messages import block_of, fields_in, is_http, read_message, without_chunks
 from sqspider.archive.records import (
     Fields,
@@ -28,7 +28,7 @@ from sqspider.archive.records import (
     without_brackets,
 )
 from sqspider.record import Place
-from sqspider.web.body import Body
+from sqspider.web.body import Body, BodySink
 from sqspider.web.head import Headers
 
 BODY_BYTES: Final = 64 * 1024 * 1024  # of a decoded body, unless more is asked for
@@ -45,7 +45,7 @@ class Captured:
         """Reads the record to the end of its block."""
         head, payload = read_message(record) if is_http(record) else (None, block_of(record))
         self._head = head
-        self._payload: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)
+        self._payload: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115
         weakref.finalize(self, self._payload.close)
         for piece in without_chunks(head, payload) if head is not None else payload:
             self._payload.write(piece)
@@ -102,13 +102,23 @@ class Captured:
 
         Raises :class:`sqspider.web.body.DecodeError` for what its Content-Encoding does not decode.
         """
+        body = self._decoded(Body(self._codings, most_bytes))
+        return body.end()
+
+    def decode(self, most_bytes: int, sink: BodySink) -> None:
+        """Hand the body to a sink, decoded, in pieces. Raises as :meth:`body` does."""
+        self._decoded(Body(self._codings, most_bytes, sink))
+
+    @property
+    def _codings(self) -> str | None:
         answered = self if self.kind != "revisit" or self.original is None else self.original
-        codings = ", ".join(value for name, value in answered.headers if name.lower() == "content-encoding")
-        body = Body(codings or None, most_bytes)
-        for piece in answered.payload_pieces():
+        return ", ".join(value for name, value in answered.headers if name.lower() == "content-encoding") or None
+
+    def _decoded(self, body: Body) -> Body:
+        for piece in self.payload_pieces():
             if not body.feed(piece):
                 break
-        return body.end()
+        return body
 
     @cached_property
     def original(self) -> Captured | None:
@@ -118,13 +128,8 @@ class Captured:
             return None
         if self._original_place is not None:
             return capture_at(self._files, self._original_place)
-        line = _original_line(self._files, dict((name.lower(), value) for name, value in self.fields))
+        line = _original_line(self._files, {name.lower(): value for name, value in self.fields})
         return None if line is None else _capture_of_line(self._files, line)
-
-    def write_payload(self, output: IO[bytes]) -> None:
-        """Write the body as it was sent."""
-        for piece in self.payload_pieces():
-            output.write(piece)
 
 
 def read_archive(address: str) -> Iterator[Captured]:
@@ -134,9 +139,8 @@ def read_archive(address: str) -> Iterator[Captured]:
     Raises :class:`sqspider.archive.errors.ArchiveError`: where there is none, permission is missing, or a file is
     damaged; what lies before the damage was handed out. What is being written is read as far as its last whole record.
     """
-    files, name = _files_of(address)
-    found = [FileInfo(name, 0, 0.0)] if name else warc_files(files)
-    for info in found:
+    files = files_to_read(address)
+    for info in warc_files(files):
         yield from captures_in(files, info)
 
 
@@ -174,30 +178,52 @@ def capture_at(files: Files, place: Place, url: str | None = None) -> Captured:
 
 
 def captures_of(files: Files, url: str) -> Iterator[Captured]:
-    """What an archive has of a URL, in the order of time if it has an index; else all of it is read."""
+    """What an archive has of a URL: by its index, and by reading all that was written since; without one, all of it."""
     index = Index.of(files)
-    if index is None:
-        for info in warc_files(files):
-            yield from (captured for captured in captures_in(files, info) if captured.url == url)
-        return
-    for line in index.find(url):
-        yield _capture_of_line(files, line)
+    seen = set()
+    if index is not None:
+        for line in index.find(url):
+            seen.add((line.file, line.offset))
+            yield _capture_of_line(files, line)
+    for info in warc_files(files):
+        if index is None or info.is_open or info.modified >= index.info.modified:
+            for captured in captures_in(files, info):
+                if captured.url == url and (captured.file, captured.offset) not in seen:
+                    yield captured
 
 
-def record_bytes(files: Files, captured: Captured) -> bytes:
-    """A capture's record as it lies in its file."""
-    return files.read(captured.file, captured.offset, captured.length)
+def record_pieces(files: Files, captured: Captured) -> Iterator[bytes]:
+    """A capture's record unpacked, in pieces: as it stands in a WARC file that is not packed."""
+    with files.opened(captured.file, captured.offset) as stream:
+        member = next(members(stream, captured.offset))
+        while piece := member.read(STEP):
+            yield piece
 
 
-def _files_of(address: str) -> tuple[Files, str]:
-    """The files at an address, and the name of the one that it names, if it does."""
+def files_to_read(address: str) -> Files:
+    """The files at an address, which may be that of a single WARC file."""
     name = PurePosixPath(address).name
-    if not name.removesuffix(".open").endswith(WARC_ENDINGS):
-        return files_at(address), ""
-    parent = address[: -len(name)].rstrip("/")
-    if not parent:
-        parent = "/" if address.startswith("/") else "."
-    return files_at(parent), name.removesuffix(".open")
+    if not name.removesuffix(OPEN).endswith(WARC_ENDINGS):
+        return files_at(address)
+    parent = address[: -len(name)]
+    files = files_at(parent.rstrip("/") or parent or ".")
+    return _One(files, name.removesuffix(OPEN))
+
+
+class _One:
+    """One file, as if it were alone."""
+
+    def __init__(self, files: Files, name: str) -> None:
+        self.address = files.address
+        self._files = files
+        self._name = name
+        self.read, self.opened, self.write, self.remove = files.read, files.opened, files.write, files.remove
+
+    def all(self) -> Iterator[FileInfo]:
+        found = [info for info in self._files.all() if info.name == self._name]
+        if not found:
+            raise NoArchiveError(f"there is no {self._name} in {self.address}")
+        return iter(found)
 
 
 def _taken(record: Record, files: Files) -> Captured | _Side | None:
@@ -225,8 +251,8 @@ def _capture_of_line(files: Files, line: Line) -> Captured:
     captured = _at(files, line.file, line.offset)
     if captured.url != line.url:
         raise DamagedError(
-            f"{files.address}: {line.file}, offset {line.offset:,}: what lies there is {captured.url}, and not what the "
-            "index says: `sqspider archive index` writes it anew"
+            f"{files.address}: {line.file}, offset {line.offset:,}: what lies there is {captured.url}, and not "
+            "what the index says: `sqspider archive index` writes it anew"
         )
     return captured
 

@@ -67,7 +67,7 @@ class Sorter:
 
 def _written(lines: Iterable[bytes]) -> IO[bytes]:
     try:
-        run = tempfile.TemporaryFile()
+        run = tempfile.TemporaryFile()  # noqa: SIM115
         run.writelines(line + b"\n" for line in lines)
         run.flush()
     except OSError as error:

@@ -44,11 +44,7 @@ _SESSIONS_IN_QUERY: Final = tuple(
 
 def surt_of(url: str) -> str:
     """The key of a URL, in ASCII."""
-    if url.isascii():
-        raw = url.encode("ascii")
-    else:
-        raw = url.encode("utf-8", "surrogateescape")
-    raw = re.sub(rb"[\t\r\n]", b"", raw.strip(b" \t\r\n"))
+    raw = re.sub(rb"[\t\r\n]", b"", url.encode("utf-8", "surrogateescape").strip(b" \t\r\n"))
     if raw.lower().startswith(_KEPT):
         return _escaped(raw).decode("ascii")
     scheme, rest = b"http", raw

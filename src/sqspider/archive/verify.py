@@ -1,5 +1,5 @@
-"""Proves an archive: every file is walked whole, every record held against the standard and its digests, and the index and
-the frontier against what lies there.
+"""Proves an archive: every file is walked whole, every record held against the standard and its digests, and the index
+and the frontier against what lies there.
 
 Works on anybody's WARC files, without a frontier, too: by the standard then, and no more. In constant memory; what
 records say of each other is sorted on disk (``facts``).
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 
 from sqspider.archive.cdxj import NAME, Index
 from sqspider.archive.digests import Check
@@ -29,18 +29,11 @@ _OURS: Final = "sqspider/"  # how the software is named that writes ours
 _INFO_BYTES: Final = 64 * 1024  # of a warcinfo record that are looked into
 
 
-class Progress(NamedTuple):
-    """How far a file was walked."""
-
-    info: FileInfo
-    records: int  # of all files
-
-
 class Verification:
     """One run. A context manager: first say what a frontier knows, then ask for the faults."""
 
     def __init__(
-        self, files: Files, *, has_frontier: bool = False, on_progress: Callable[[Progress], None] = lambda _: None
+        self, files: Files, *, has_frontier: bool = False, on_record: Callable[[FileInfo], None] = lambda _: None
     ) -> None:
         self.files = 0
         self.bytes = 0
@@ -49,8 +42,7 @@ class Verification:
         self._index = Index.of(files)
         self._sorter = Sorter()
         self._facts = Facts(self._sorter, has_index=self._index is not None, has_frontier=has_frontier)
-        self._on_progress = on_progress
-        self._of_frontier: list[Fault] = []
+        self._on_record = on_record  # for each record, with its file
 
     def __enter__(self) -> Verification:
         return self
@@ -74,11 +66,10 @@ class Verification:
                 self._facts.place(said.capture, record.url)
                 if said.capture.payload is not None:
                     self._facts.place(said.capture.payload, record.url)
-        is_answered = record.status.is_final and outcome is not None and outcome.http_status is not None
-        if is_answered and outcome is not None and outcome.capture is None and not outcome.unkept:
-            yield Fault(
-                f"it was answered (HTTP status {outcome.http_status}), and nothing was captured", url=record.url
-            )
+        if outcome is None or outcome.http_status is None or not record.status.is_final:
+            return
+        if outcome.capture is None and not outcome.unkept:
+            yield Fault(f"it was answered (HTTP status {outcome.http_status}), and there is no capture", url=record.url)
 
     def faults(self) -> Iterator[Fault]:
         """All that is wrong, as it is found. Raises :class:`sqspider.archive.errors.ArchiveError` where the archive
@@ -96,7 +87,7 @@ class Verification:
     def walked(self, info: FileInfo) -> None:
         """A record more was seen."""
         self.records += 1
-        self._on_progress(Progress(info, self.records))
+        self._on_record(info)
 
     def _faults_of_index(self) -> Iterator[Fault]:
         if self._index is None:
