@@ -24,7 +24,7 @@ finally:
 """
 BY_OTHERS: Final = {"typing_extensions"}  # msgspec looks for it, and does without
 STATUS: Final = {"ada_url", "click", "msgspec"}
-CRAWL: Final = STATUS | {"pycurl", "uvloop", "webencodings"}
+CRAWL: Final = STATUS | {"isal", "pycurl", "uvloop", "webencodings"}
 ONCE: Final = ("crawl", "SITE", "--depth", "0", "--allow-private", "--quiet")
 
 # Of ours and Python's, what a plain crawl of plain pages has no use for.
