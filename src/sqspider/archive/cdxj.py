@@ -132,10 +132,9 @@ def _fields(record: Record) -> dict[str, str] | None:
 def _mime_of(record: Record, head: Head | None) -> str | None:
     if record.kind == "revisit":
         return "warc/revisit"
-    if record.kind != "response":
-        said = record.field("content-type")
-    else:
-        said = head.header("content-type") if head is not None else None
+    said = record.field("content-type")
+    if record.kind == "response":
+        said = None if head is None else head.header("content-type")
     return None if said is None else _MIME_END.split(said, maxsplit=1)[0].strip()
 
 

@@ -141,7 +141,7 @@ class Facts:
     def _of_url(self, lines: Iterator[list[str]]) -> Iterator[Fault]:
         """Captures of one URL, and the revisits that refer to them."""
         url, is_known = "", False
-        for (url, date), group in groupby(lines, lambda line: (line[1], line[2])):
+        for (url, _), group in groupby(lines, lambda line: (line[1], line[2])):
             digests: list[str] = []
             for line in group:
                 if line[3] == "known":
@@ -150,16 +150,16 @@ class Facts:
                     digests.append(line[6])
                     self._count(url, is_known=is_known)
                 else:
-                    yield from self._of_revisit(url, date, digests, line)
+                    yield from self._of_revisit(url, digests, line)
 
-    def _of_revisit(self, url: str, date: str, digests: list[str], line: list[str]) -> Iterator[Fault]:
+    def _of_revisit(self, url: str, digests: list[str], line: list[str]) -> Iterator[Fault]:
         _, _, _, _, file, offset, digest, ours = line
         if not digests:
             self.tally.elsewhere += 1
             if ours:
                 yield Fault(f"the capture of {url} whose payload it has is not there", file, int(offset))
-        elif not any(same_digest(digest, other) for other in digests if other):
-            yield Fault(f"the capture of {url} that it refers to ({date}) has another payload", file, int(offset))
+        elif not any(not other or same_digest(digest, other) for other in digests):
+            yield Fault(f"the capture of {url} that it refers to has another payload", file, int(offset))
 
     def _count(self, url: str, *, is_known: bool) -> None:
         self.tally.captures += 1
