@@ -220,10 +220,10 @@ class FolderSink:
         with self._told("look for room"):
             free = shutil.disk_usage(self._folder).free
         if free - wanted < self._limits.spare_bytes:
-            spare = self._limits.spare_bytes
             raise FullError(
-                f"the disk of {self._folder} is nearly full: {free / 1e9:.1f} GB are left, and {spare / 1e9:.1f} GB are not "
-                "for the archive; make room, or name another place by --archive"
+                f"the disk of {self._folder} is nearly full: {free / 1e9:.1f} GB are left, of which "
+                f"{self._limits.spare_bytes / 1e9:.1f} GB are not for the archive; make room, or name another place by "
+                "--archive"
             )
         most = self._limits.max_bytes
         if most is None:

@@ -175,8 +175,8 @@ def open_store(
     """The store of an archive at an address: a folder's path, or ``s3://BUCKET/PREFIX``. ``max_bytes``: of all that may
     lie there. ``operator``: whom to write to; ``user_agent``: by what name pages are asked for.
 
-    A folder is made if there is none, and tried: raises :class:`sqspider.capture.StoreError` where nothing can be kept in
-    it. No file is opened before the first batch, so a process may still be forked.
+    A folder is made if there is none, and tried: raises :class:`sqspider.capture.StoreError` where nothing can be kept
+    in it. No file is opened before the first batch, so a process may still be forked.
     """
     origin = Origin(safe_host(), operator, user_agent)
     if address.startswith("s3://"):

@@ -13,11 +13,10 @@ NOTHING: Final = ("none",)  # of a crawl's settings: not even what led to its pa
 def is_kept(capture: Capture) -> bool:
     """Whether its crawl wants it kept. What leads to pages, or away, always is: robots.txt, redirects, errors; and that
     a page has not changed."""
-    exchange = capture.fetched.exchange
     keep = capture.settings.keep
-    if exchange is None or exchange.http_status is None or keep == NOTHING:
+    if not capture.was_answered or keep == NOTHING:
         return False
-    is_page = 200 <= exchange.http_status < 300 and capture.hop is not Hop.ROBOTS
+    is_page = 200 <= (capture.fetched.http_status or 0) < 300 and capture.hop is not Hop.ROBOTS
     return not keep or not is_page or _is_of(media_type_of(capture), keep)
 
 

@@ -37,7 +37,7 @@ _FIELDS: Final = "application/warc-fields"
 _UNFIT: Final = re.compile(r"[^\x21-\x7e]")  # in a URI of a named field
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]+")
 _MAX_HOPS: Final = 50  # letters, as Heritrix writes them; what is before is a number
-_FRAMING: Final = (b"transfer-encoding", b"content-length")
+_FRAMING: Final = re.compile(rb"[ \t]*(?:transfer-encoding|(content-length))[ \t]*:(.*)", re.IGNORECASE | re.DOTALL)
 _NEW_PROTOCOLS: Final = {"HTTP/2": "h2", "HTTP/3": "h3"}  # by the names that ALPN has for them
 _OLD_TLS: Final = {"TLSv1": "tls/1.0"}
 
@@ -139,26 +139,19 @@ def head_of(lines: Sequence[bytes], size: int) -> bytes:
     first = lines[0]
     if first.startswith((b"HTTP/2 ", b"HTTP/3 ")):
         first = b"HTTP/1.1" + first[len(b"HTTP/2") :]
-    framing = [(at, line) for at, line in enumerate(lines) if _name_of(line) in _FRAMING]
-    if all(_is_length(line, size) for _, line in framing):
+    framing = [(at, found) for at, line in enumerate(lines) if (found := _FRAMING.match(line)) is not None]
+    if all(_is_length(found, size) for _, found in framing):
         return b"".join((first, *lines[1:]))
     changed = [first, *lines[1:]]
-    for at, line in framing:
-        changed[at] = RENAMED + line.lstrip()
+    for at, found in framing:
+        changed[at] = RENAMED + found[0].lstrip()
     changed.insert(len(changed) - 1, b"Content-Length: %d\r\n" % size)
     return b"".join(changed)
 
 
-def _name_of(line: bytes) -> bytes:
-    return line.partition(b":")[0].strip().lower()
-
-
-def _is_length(line: bytes, size: int) -> bool:
+def _is_length(found: re.Match[bytes], size: int) -> bool:
     """Whether a line of the framing says that the payload is of this size, and nothing else."""
-    if _name_of(line) != b"content-length":
-        return False
-    said = {value.strip() for value in line.partition(b":")[2].split(b",")}
-    return said == {b"%d" % size}
+    return found[1] is not None and {said.strip() for said in found[2].split(b",")} == {b"%d" % size}
 
 
 def _network(exchange: Exchange) -> str:
