@@ -97,7 +97,11 @@ async def an_archive(folder: Path, coding: Coding = Coding.GZIP) -> dict[str, Pl
     store = open_store(str(folder), coding)
     store.note(
         capture_of(
-            b"User-agent: *\nDisallow:\n", b"Content-Type: text/plain\r\n", url=f"{SITE}/robots.txt", hop=Hop.ROBOTS
+            b"User-agent: *\nDisallow:\n",
+            b"Content-Type: text/plain\r\n",
+            url=f"{SITE}/robots.txt",
+            hop=Hop.ROBOTS,
+            at=AT - 1,
         )
     )
     found: dict[str, Place] = {}
