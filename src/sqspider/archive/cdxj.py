@@ -140,7 +140,7 @@ def _mime_of(record: Record, head: Head | None) -> str | None:
 
 def _line(record: Record, fields: dict[str, str]) -> bytes:
     """The line of a record that was read to its end: only then its length is known."""
-    place = {"length": str(record.length), "offset": str(record.offset), "filename": record.file}
+    place = {"length": str(record.index_length), "offset": str(record.offset), "filename": record.file}
     return f"{surt_of(record.url)} {time_of(record)} {json.dumps({**fields, **place})}".encode()
 
 
