@@ -48,7 +48,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.captures = 0  # answers, those of revisits among them
-        self.named = 0  # of them, that a record of the frontier names
+        self.named = 0  # of them, that a record of the frontier names, or one that it names refers to
         self.unnamed = 0  # of URLs that it knows: earlier visits, tries that were not the last, visits that never ended
         self.robots = 0  # of robots.txt, which have no record
         self.orphans = 0  # of URLs that it does not know
