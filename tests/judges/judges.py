@@ -71,8 +71,8 @@ class Replay:
             connection.close()
 
     def is_there(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
             connection.request("GET", "/")
             connection.getresponse().read()
         except OSError:

@@ -152,8 +152,8 @@ def time_of(record: Record) -> str:
 def parsed_line(line: bytes) -> Line:
     """A line of an index, ours or of another tool. Raises ``ValueError`` for what is none."""
     key, time, rest = line.decode().split(" ", 2)
-    said: dict[str, Any] = json.loads(rest)
-    if not (isinstance(said, dict) and isinstance(said.get("filename"), str)):
+    said: Any = json.loads(rest)
+    if not isinstance(said, dict) or not isinstance(said.get("filename"), str):
         raise ValueError("it names no file")  # noqa: TRY004
     digest = str(said.get("digest", ""))
     return Line(
