@@ -7,7 +7,6 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +20,6 @@ from sqspider.archive.repair import Did, Repaired, repair
 from sqspider.archive.warc import Origin, warcinfo
 
 from .test_folder_sink import kinds_in, record
-
-Left = Callable[..., Path]
 
 
 def name_of(host: str = "", serial: int = 1, ending: str = ".warc.gz") -> str:
