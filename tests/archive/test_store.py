@@ -221,7 +221,7 @@ async def test_a_later_visit_refers_to_the_one_before(tmp_path: Path) -> None:
     await store.close()
 
 
-UNCHANGED = {"status": b"HTTP/1.1 304 Not Modified\r\n"}
+UNCHANGED: dict[str, Any] = {"status": b"HTTP/1.1 304 Not Modified\r\n"}
 
 
 async def test_what_has_not_changed_refers_to_what_it_was(tmp_path: Path) -> None:

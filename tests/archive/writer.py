@@ -70,7 +70,7 @@ async def write(folder: Path, database: Path, large_bytes: int) -> None:
         rows = []
         for capture, place in zip(captures, places, strict=True):
             assert place is not None
-            payload = place.payload or place
+            original = place.payload or place
             rows.append(
                 (
                     capture.url,
@@ -78,9 +78,9 @@ async def write(folder: Path, database: Path, large_bytes: int) -> None:
                     place.offset,
                     place.length,
                     place.digest,
-                    payload.file,
-                    payload.offset,
-                    payload.length,
+                    original.file,
+                    original.offset,
+                    original.length,
                 )
             )
         connection.execute("BEGIN IMMEDIATE")
