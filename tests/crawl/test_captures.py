@@ -44,25 +44,25 @@ class Journal:
 
     gather_seconds, most_bytes = 0.0, 1 << 20
 
-    def __init__(self, look: Callable[[Capture], Any] | None = None) -> None:
+    def __init__(self, at_note: Callable[[], Any] | None = None, at_keep: Callable[[], Any] | None = None) -> None:
         self.noted: list[Capture] = []
         self.kept: list[Capture] = []
         self.seen: list[Any] = []
         self.error: StoreError | None = None
         self.refuses = ""  # a URL that ends so
-        self._look = look
+        self._at_note, self._at_keep = at_note, at_keep
 
     def note(self, capture: Capture) -> None:
         self.noted.append(capture)
-        if self._look is not None:
-            self.seen.append(self._look(capture))
+        if self._at_note is not None:
+            self.seen.append(self._at_note())
 
     async def keep(self, captures: Sequence[Capture]) -> list[Place | None]:
         if self.error is not None and any(capture.url.endswith(self.refuses) for capture in captures):
             raise self.error
         self.kept += captures
-        if self._look is not None:
-            self.seen += [await self._look(capture) for capture in captures]
+        if self._at_keep is not None:
+            self.seen.append(await self._at_keep())
         return [None] * len(captures)
 
     async def close(self) -> None:
@@ -209,7 +209,7 @@ async def test_robots_txt_is_noted_before_it_is_saved(host: Site) -> None:
     frontier = MemoryFrontier(store, FrontierSettings(), clock=time.time)
     origin = host.url.rstrip("/")
 
-    def saved(_: Capture) -> bool:
+    def saved() -> bool:
         row = store.robots.get(origin)
         return row is not None and bool(row.fetched_at)
 
@@ -225,7 +225,7 @@ async def test_robots_txt_is_noted_before_it_is_saved(host: Site) -> None:
     assert all((one.crawl, one.settings) == ("news", SETTINGS) for one in journal.noted)
     assert before <= journal.noted[0].at <= journal.noted[1].at <= time.time()
     assert journal.seen == [False, False]
-    assert saved(journal.noted[0])
+    assert saved()
 
 
 @pytest.mark.parametrize("grace", [0, 3600])
@@ -294,12 +294,10 @@ def with_sitemaps(host: Site) -> dict[str, bytes]:
 async def test_sitemaps_are_kept_before_what_they_list_is_enqueued(frontier: Frontier, host: Site) -> None:
     documents = with_sitemaps(host)
 
-    async def known(_: Capture) -> int:
+    async def known() -> int:
         return (await frontier.counts()).total
 
-    journal = Journal()
-    journal._look = known  # of what is kept alone
-    journal.note = journal.noted.append  # type: ignore[method-assign]
+    journal = Journal(at_keep=known)
     reports = await discovered(frontier, journal, host.url)
     assert shown(journal.noted, host) == [("/robots.txt", Hop.ROBOTS, None, f"Sitemap: {host.url}index\n".encode())]
     assert shown(journal.kept, host) == [
@@ -375,8 +373,7 @@ async def test_no_byte_of_a_secret_is_in_what_would_be_written(
 ) -> None:
     host.bodies = {"/": b""}
     async with as_crawl(frontier, origins=(host.url.rstrip("/"),), **fields) as asker:
-        wall = {"headers": lambda: (f"Cookie: {WALL}",), "agent": asker.agent}
-        asked = await asked_for(asker.politeness, host.url, **wall)
+        asked = await asked_for(asker.politeness, host.url, headers=lambda: (f"Cookie: {WALL}",), agent=asker.agent)
         there = await asked_for(asker.politeness, host.url_of("127.0.0.2"), agent=asker.agent)
     assert asked.fetched.exchange is not None
     assert there.fetched.exchange is not None
