@@ -159,8 +159,22 @@ def _size_of_value(typed: Mapping[str, Any]) -> int:
 
 
 def encode_outcome(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as an attribute: a map."""
-    return typed(msgspec.to_builtins(outcome))
+    """An outcome as an attribute: a map; the place of its capture a list."""
+    return typed(_with_short_capture(msgspec.to_builtins(outcome)))
+
+
+def _with_short_capture(outcome: dict[str, Any]) -> dict[str, Any]:
+    """An outcome's values, the place of its capture without what has its default at the end: each byte is paid for."""
+    if "capture" in outcome:
+        outcome["capture"] = _short(outcome["capture"])
+    return outcome
+
+
+def _short(place: list[Any]) -> list[Any]:
+    *values, url, payload = place
+    if payload is None:
+        return [*values, url] if url else values
+    return [*values, url, _short(payload)]
 
 
 def _outcome_in(item: Item, url: str) -> Outcome | None:
@@ -173,7 +187,10 @@ def _outcome_in(item: Item, url: str) -> Outcome | None:
 
 def encode_kept(kept: Kept) -> str:
     """The JSON that :func:`kept_in` reads."""
-    return msgspec.json.encode(kept).decode()
+    values = msgspec.to_builtins(kept)
+    if "good" in values:
+        _with_short_capture(values["good"])
+    return msgspec.json.encode(values).decode()
 
 
 def kept_in(item: Item) -> Kept | None:
