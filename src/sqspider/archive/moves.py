@@ -5,8 +5,8 @@ where whoever did it died:
 
 | state | what is there | what heals it |
 |---|---|---|
-| making | old files, and new ones that nothing names | the new ones are removed |
-| made | all old files and all new ones, whole; of each capture the frontier names the one or the other | it is told again, and the old ones are removed |
+| making | the old files, and new ones that nothing names | the new ones are removed |
+| made | new files, whole, and old ones: the frontier names either | it is told again, the old ones are removed |
 | told | the new files alone | it is told once more, for what was under way meanwhile |
 
 Healing is what ``pack`` and ``forget`` do first, see ``rewriting``. A journal names files and offsets, and no URL.
@@ -21,7 +21,7 @@ import json
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -52,6 +52,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     host: str  # whose process it is
     pid: int
     began: float  # seconds since the epoch
+    has_frontier: bool  # that is to be told
     version: int = 1
 
 
@@ -175,9 +176,7 @@ def journal_name(mark: str) -> str:
 
 def journals_in(files: Files) -> list[str]:
     """The names of all journals of an archive."""
-    return [
-        info.name for info in files.all() if info.name.startswith(JOURNAL) and info.name.endswith(JOURNAL_ENDING)
-    ]
+    return [info.name for info in files.all() if info.name.startswith(JOURNAL) and info.name.endswith(JOURNAL_ENDING)]
 
 
 def write_journal(files: Files, head: Head, moved: Moved) -> None:
@@ -202,7 +201,7 @@ def read_head(files: Files, name: str) -> Head | None:
     """How far a round has come, by the name of its journal; none: it is not there any more. Raises
     :class:`DamagedError`."""
     found = _read(files, name, with_moves=False)
-    return found and found[0]
+    return None if found is None else found[0]
 
 
 def read_journal(files: Files, name: str) -> tuple[Head, Moved] | None:
@@ -215,7 +214,7 @@ def _read(files: Files, name: str, *, with_moves: bool) -> tuple[Head, Moved] | 
         return None
     moved = Moved()
     try:
-        with files.opened(name) as stream, gzip.GzipFile(fileobj=_buffered(stream)) as lines:
+        with files.opened(name) as stream, gzip.GzipFile(fileobj=stream) as lines:
             head = msgspec.json.decode(lines.readline(), type=Head)
             for line in lines if with_moves else ():
                 moved.take(json.loads(line))
@@ -225,8 +224,3 @@ def _read(files: Files, name: str, *, with_moves: bool) -> tuple[Head, Moved] | 
             "which; `sqspider archive verify` tells whether something is missing"
         ) from error
     return head, moved
-
-
-def _buffered(stream: BinaryIO) -> BinaryIO:
-    """gzip reads byte by byte now and then."""
-    return stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[return-value]
