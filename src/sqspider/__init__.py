@@ -20,6 +20,7 @@ __version__ = VERSION
 if TYPE_CHECKING:
     from sqspider.api import Crawl, crawl
     from sqspider.archive.reading import Captured, read_archive
+    from sqspider.capture import StoreError
     from sqspider.frontier import Counts, FrontierError, FrontierUnavailableError
     from sqspider.pages import Link, Page
     from sqspider.record import Place, Reason, Status
@@ -39,6 +40,7 @@ __all__ = [
     "Scope",
     "Secret",
     "Status",
+    "StoreError",
     "crawl",
     "read_archive",
 ]
@@ -50,6 +52,7 @@ _HOMES: Final = {
     "read_archive": "sqspider.archive.reading",
     "Link": "sqspider.pages",
     "Page": "sqspider.pages",
+    "StoreError": "sqspider.capture",
     "Counts": "sqspider.frontier",
     "FrontierError": "sqspider.frontier",
     "FrontierUnavailableError": "sqspider.frontier",

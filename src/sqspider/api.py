@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from sqspider.arguments import check_lease, noting_what_is_said, order_of, worded, worker_options_of
+from sqspider.capture import FullError
 from sqspider.checks import check_number, shown
 from sqspider.crawl_row import Crawl as Row
 from sqspider.crawl_row import Limits
@@ -141,8 +142,9 @@ class Crawl:
 
         Raises ``TypeError`` and ``ValueError`` for an argument that is not good, in words that begin with its name.
         Iterating raises ``ValueError`` for a URL that cannot be crawled, without any where nothing was crawled before,
-        and for what its crawl cannot have; ``RuntimeError`` where somebody else changes it at the same moment; and
-        :class:`sqspider.FrontierError` if the frontier cannot do its work.
+        and for what its crawl cannot have; ``RuntimeError`` where somebody else changes it at the same moment;
+        :class:`sqspider.FrontierError` if the frontier cannot do its work; and :class:`sqspider.StoreError` where the
+        archive cannot be opened, or has no more room: what is left is fetched by a crawl that goes on.
         """
         given = {name: value for name, value in locals().items() if name not in ("self", "urls")}
         _check_urls(urls)
@@ -191,6 +193,8 @@ class Crawl:
                                 yield page
                     finally:
                         await self._leave(under_way)
+                if under_way.has_no_room is not None:
+                    raise FullError(f"{under_way.has_no_room} ({self._archive and self._archive.address})")
                 is_stopped = under_way.is_stopped or not self._added
                 await self._added.record(frontier)  # since it has ended
         finally:

@@ -6,13 +6,14 @@ How it is written is in ``archive``. Whoever fetches hands in captures, and ends
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Collection, Sequence
+from typing import Final, Protocol
 
 import msgspec
 
 from sqspider.crawl_settings import CrawlSettings
-from sqspider.record import DEFAULT_CRAWL, Place
+from sqspider.record import DEFAULT_CRAWL, Place, Reason
+from sqspider.redact import without_secrets
 from sqspider.web.fetch import Fetched
 
 
@@ -43,8 +44,45 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def was_answered(self) -> bool:
-        """There is something to keep."""
-        return self.fetched.exchange is not None and bool(self.fetched.exchange.head)
+        """There is something to keep: an answer whose head is whole, and which is the host's and not a proxy's."""
+        exchange = self.fetched.exchange
+        has_head = exchange is not None and exchange.http_status is not None
+        return has_head and self.fetched.reason is not Reason.PROXY_UNUSABLE
+
+
+def is_captured(fetched: Fetched) -> bool:
+    """Whether a :class:`Capture` can be made of it: it was answered, that says something of its URL, and its fetcher
+    captures."""
+    exchange = fetched.exchange
+    if exchange is None or not exchange.request.keeps_request_head or fetched.tells_nothing:
+        return False
+    return Capture(url=fetched.url, fetched=fetched, at=0.0).was_answered
+
+
+REDACTED: Final = "[redacted]"
+REQUEST_LINE: Final = "request-line"  # among the names of lines, for the one that has none
+_ALWAYS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+
+def redacted_head(request_head: bytes, secret_lines: Collection[str]) -> tuple[bytes, tuple[str, ...]]:
+    """A request's head as it may be kept, and the names, in small letters, of the lines in which something is hidden.
+
+    ``secret_lines``: names of those whose whole value is. What this process has learned to be secret is hidden
+    wherever it stands.
+    """
+    lines, hidden = [], []
+    for at, line in enumerate(request_head.split(b"\r\n")):
+        text = line.decode("latin-1")
+        written, colon, _ = text.partition(":")
+        name = written.lower() if at else REQUEST_LINE
+        if colon and at and (name in _ALWAYS or name in secret_lines):
+            shown = f"{written}: {REDACTED}"
+        else:
+            shown = without_secrets(text, REDACTED)
+        lines.append(shown.encode("latin-1"))
+        if shown != text:
+            hidden.append(name)
+    return b"\r\n".join(lines), tuple(dict.fromkeys(hidden))
 
 
 class StoreError(Exception):

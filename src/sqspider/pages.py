@@ -79,8 +79,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     redirects: int  # on the way from that page or seed to it
     elapsed_seconds: float
     detail: str  # one line for a person: which line of robots.txt, what error
-    capture: Place | None = None  # where it lies in the archive: durable before it is handed out; none: nowhere
     meta: dict[str, Any]  # what was said of it when it was added, by a list's other fields or :meth:`Crawl.add`
+    capture: Place | None = None  # where it lies in the archive: durable before it is handed out; none: nowhere
 
     def header(self, name: str) -> str | None:
         """The first header of this name, in any case."""

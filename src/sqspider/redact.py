@@ -38,9 +38,13 @@ def redact_url(text: str) -> str:
 
 def redact(text: str) -> str:
     """A text of any kind, with ``***`` for the user info of the URLs in it, and for what was learned to be secret."""
-    if _learned is not None:
-        text = _learned.sub("***", text)
+    text = without_secrets(text)
     return _IN_TEXT.sub(r"\1***@", text) if "@" in text else text
+
+
+def without_secrets(text: str, instead: str = "***") -> str:
+    """A text of any kind, with something else in place of what was learned to be secret."""
+    return text if _learned is None else _learned.sub(lambda _: instead, text)
 
 
 LEAST_CHARACTERS: Final = 4

@@ -102,6 +102,11 @@ class UnderWay:
             only=crawl,
         )
 
+    @property
+    def has_no_room(self) -> str | None:
+        """Why the worker has stopped by itself with something left: there is no room for what it fetches."""
+        return self._worker.stopped_by
+
     async def __aenter__(self) -> Self:
         self._running = asyncio.create_task(self._worker.run(Mode.UNTIL_EMPTY, crawl=self._crawl))
         self._running.add_done_callback(lambda _: self._pages.put_nowait(None))

@@ -26,8 +26,8 @@ async def until_it_arrives(carrier: CurlTransport) -> None:
 
     def arrived() -> bool:
         poll = select.poll()
-        for descriptor in carrier._kept.values():
-            poll.register(descriptor, select.POLLIN)
+        for kept in carrier._kept.values():
+            poll.register(kept.descriptor, select.POLLIN)
         return bool(poll.poll(0))
 
     await until(arrived)

@@ -48,12 +48,11 @@ archive_options = section(
 
 
 def place_of(shared: Shared, given: dict[str, Any]) -> ArchivePlace | None:
-    """Where is kept what a command fetches; none: nowhere. Takes its options out of what was given.
+    """Where is kept what a command fetches, by its options; none: nowhere.
 
     Raises ``click.UsageError`` for what can be no archive; nothing was made then.
     """
-    named, is_off = given.pop("archive"), given.pop("no_archive")
-    coding, most = Coding(given.pop("archive_coding")), given.pop("archive_max_bytes")
+    named, is_off, most = given["archive"], given["no_archive"], given["archive_max_bytes"]
     if named is not None and is_off:
         raise click.UsageError("--archive and --no-archive exclude each other.")
     address = None if is_off else named or archive_of_frontier(shared.frontier, load_environment())
@@ -63,7 +62,7 @@ def place_of(shared: Shared, given: dict[str, Any]) -> ArchivePlace | None:
         return None
     with checked():
         check_archive(address)
-    return ArchivePlace(address=address, coding=coding, max_bytes=most)
+    return ArchivePlace(address=address, coding=Coding(given["archive_coding"]), max_bytes=most)
 
 
 def arguments(place: ArchivePlace | None) -> list[str]:

@@ -79,6 +79,8 @@ def _check_bucket(address: str) -> None:
 def _check_folder(address: str) -> None:
     if not address or "\0" in address or _SCHEME.match(address):
         raise ValueError(f"archive: {address!r} is neither a folder nor s3://BUCKET/PREFIX")
+    if not _is_utf8(address):  # it is told to processes of our own
+        raise ValueError(f"archive: {address!r} has a name that is no UTF-8")
     folder = Path(address)
     place = _nearest(folder)
     if not place.is_dir():
@@ -88,6 +90,14 @@ def _check_folder(address: str) -> None:
         raise ValueError(f"archive: {address} holds other things and no WARC file: name a folder that is new or empty")
     with tempfile.TemporaryFile(dir=place):  # nothing else tells for sure: of a file system that is mounted to be read
         pass
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _nearest(folder: Path) -> Path:

@@ -17,8 +17,8 @@ log = get_logger(__name__)
 async def store_opened(place: ArchivePlace | None) -> AsyncIterator[Store | None]:
     """Within it pages are kept in a place; nowhere without one. Each process has files of its own there.
 
-    Raises ``ValueError`` where they cannot be, in words that begin with ``archive``; what is wrong within it is raised
-    as it is. What was only noted, and could not be kept at its end, is told: no record waits for it.
+    Raises :class:`StoreError` where they cannot be. What was only noted, and could not be kept at its end, is told: no
+    record waits for it.
     """
     if place is None:
         yield None
@@ -38,5 +38,5 @@ def _opened(place: ArchivePlace) -> Store:
 
     try:
         return open_store(place.address, place.coding, place.max_bytes)
-    except (StoreError, ArchiveError) as error:
-        raise ValueError(f"archive: {error}") from None
+    except ArchiveError as error:
+        raise StoreError(str(error)) from None

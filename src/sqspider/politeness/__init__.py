@@ -34,7 +34,7 @@ from sqspider.politeness.hops import Hop as Hop
 from sqspider.politeness.hosts import HostRows
 from sqspider.politeness.learning import Learning
 from sqspider.politeness.network import Network
-from sqspider.politeness.robots_fetch import RobotsFiles, RobotsLimits
+from sqspider.politeness.robots_fetch import Note, RobotsFiles, RobotsLimits
 from sqspider.politeness.robots_judge import Robots
 from sqspider.politeness.turns import NEAR_SECONDS as NEAR_SECONDS
 from sqspider.politeness.turns import SOON_SECONDS as SOON_SECONDS
@@ -66,7 +66,7 @@ class Politeness:
     ``fetcher``; ``request_seconds`` bounds one request; ``robots_grace_seconds`` is how
     long a host whose robots.txt cannot be had is waited for, ``patience`` how long one that is in trouble;
     ``robots_at_a_time`` is how many files of that name are asked for; ``leave`` tells the frontier along with
-    other things that a request is over.
+    other things that a request is over; ``note`` keeps the answers for those files.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Politeness:
         patience: Patience = PATIENCE,
         robots_at_a_time: int = ROBOTS_AT_A_TIME,
         leave: Leave | None = None,
+        note: Note | None = None,
     ) -> None:
         self.network = Network()  # by the worker's own way
         self.own = Agent.of(fetcher, self.network)
@@ -102,6 +103,7 @@ class Politeness:
         files = RobotsFiles(
             frontier, self._rows, clock=clock, fetch=self.fetch, pause_until=self.pause_until,
             limits=RobotsLimits(robots_grace_seconds, patience.new_host_seconds), linger_seconds=linger_seconds,
+            note=note,
         )  # fmt: skip
         self._robots = Robots(
             frontier, files, clock=clock, grace_seconds=robots_grace_seconds, at_a_time=robots_at_a_time
@@ -292,7 +294,7 @@ class Politeness:
             elif held is not None:
                 self._permissions.leave_along(held, requested_at=requested_at, began_at=began_at)
         learned = await self._learning.learn(request, permission, fetched)
-        return Asked(fetched, learned, permission.asked_at)
+        return Asked(fetched, learned, permission.asked_at, requested_at)
 
     async def _ask(
         self, request: Request, permission: Permission, gate: SendGate, before_large: BeforeLarge | None

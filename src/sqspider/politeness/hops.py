@@ -17,12 +17,13 @@ class Hop(NamedTuple):
 
     url: str  # the next one to ask for
     redirects: int = 0  # so far
+    via: str | None = None  # the last one that led on
 
     def after(self, fetched: Fetched) -> Hop | Fetched:
         """The next hop, or what the way has led to."""
         if fetched.redirect_to is None:
             return fetched
         if self.redirects < MAX_HOPS:
-            return Hop(fetched.redirect_to, self.redirects + 1)
+            return Hop(fetched.redirect_to, self.redirects + 1, fetched.url)
         detail = f"more than {MAX_HOPS} redirects"
         return msgspec.structs.replace(fetched, reason=Reason.TOO_MANY_REDIRECTS, detail=detail, redirect_to=None)

@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from sqspider import host as hosts
+from sqspider.capture import Capture, is_captured
+from sqspider.capture import Hop as CaptureHop
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Clock, Hosts, RobotsRow
 from sqspider.frontier.batcher import Batcher
@@ -56,17 +58,32 @@ class RobotsLimits(NamedTuple):
     new_host_seconds: float  # before those of an origin end at which nothing has ever answered
 
 
+class Wanted(NamedTuple):
+    """A robots.txt that is asked for, and for whom."""
+
+    place: str  # :meth:`Agent.place_of`
+    settings: CrawlSettings
+    agent: Agent
+    crawl: str  # its name: of those who want it the first
+
+
+Note = Callable[[Capture], None]
+"""Keeps a capture along with what is kept next; nobody waits for it."""
+
+
 class _Way(NamedTuple):
     """Where the way to a robots.txt has ended."""
 
+    hop: Hop
     fetched: Fetched
     is_redirected: bool
+    requested_at: float = 0.0
     again_at: float | None = None  # it met trouble that is the host's, or ours: when to ask again
 
 
 class RobotsFiles:
     """Gets them. ``fetch`` makes a request as politely as any; ``pause_until`` waits for a moment, and says whether the
-    worker began to stop meanwhile."""
+    worker began to stop meanwhile; ``note`` is told of every answer, before what it says is saved."""
 
     def __init__(
         self,
@@ -78,6 +95,7 @@ class RobotsFiles:
         pause_until: Callable[[float], Awaitable[bool]],
         limits: RobotsLimits,
         linger_seconds: float,
+        note: Note | None = None,
     ) -> None:
         self._frontier = frontier
         self._rows = rows
@@ -85,23 +103,25 @@ class RobotsFiles:
         self._fetch = fetch
         self._pause_until = pause_until
         self._limits = limits
+        self._note = note
         self._hops: Memory[str, Hop] = Memory(frontier)  # where the way to it was broken off
         self._known = Batcher(self._known_of, size=MOST_ROWS)
         self._lease = Batcher(self._lease_all, size=MOST_ROWS, linger_seconds=linger_seconds)
         self._save_row = Batcher(self._save_rows, size=MOST_ROWS, linger_seconds=linger_seconds)
 
-    async def get(self, place: str, settings: CrawlSettings, agent: Agent) -> KnownRules | float:
-        """The rules of a place (:meth:`Agent.place_of`), by whoever fetches them: another worker is waited for a few
-        seconds. A moment: they cannot be had before that."""
+    async def get(self, wanted: Wanted) -> KnownRules | float:
+        """The rules of a place, by whoever fetches them: another worker is waited for a few seconds. A moment: they
+        cannot be had before that."""
+        place = wanted.place
         give_up_at = self._clock() + NEAR_SECONDS
         while True:
             row = await self._known(place)
             if row is not None and row.good_at is not None:
                 self._rows.note_answer(_host_in(place))
             if row is not None and row.expires_at > self._clock():
-                return await self._read(row, agent)
+                return await self._read(row, wanted.agent)
             if await self._lease(place):
-                return await self._ask_for(place, row, settings, agent)
+                return await self._ask_for(wanted, row)
             again_at = self._clock() + POLL_SECONDS
             if again_at > give_up_at or await self._pause_until(again_at):
                 return self._clock() + SOON_SECONDS
@@ -129,16 +149,16 @@ class RobotsFiles:
         rules = await asyncio.to_thread(read) if size > LONG_BYTES else read()
         return KnownRules(msgspec.structs.replace(row, body=b""), rules, size)
 
-    async def _ask_for(
-        self, place: str, old: RobotsRow | None, settings: CrawlSettings, agent: Agent
-    ) -> KnownRules | float:
+    async def _ask_for(self, wanted: Wanted, old: RobotsRow | None) -> KnownRules | float:
         """Fetch a file for all workers, under its lease."""
+        place = wanted.place
         is_new = old is None or (old.good_at is None and old.http_status is None)
-        way = await self._way(place, settings, agent, is_new_origin=is_new)
-        if isinstance(way, Busy) or (way.again_at is not None and agent.network.is_down):
+        way = await self._way(wanted, is_new_origin=is_new)
+        if isinstance(way, Busy) or (way.again_at is not None and wanted.agent.network.is_down):
             return await self._put_back(place, old, way.again_at or 0.0)
         now = self._clock()
         row = robots_row(place, way.fetched, old, is_redirected=way.is_redirected, now=now)
+        self._note_answer(wanted, way.hop, way.fetched, way.requested_at, row)
         since = now - (row.unreachable_since or now)
         if way.again_at is None:
             if is_new and is_not_there(way.fetched) and since >= self._limits.new_host_seconds:
@@ -146,18 +166,19 @@ class RobotsFiles:
         elif since < self._limits.grace_seconds:
             # Its host rests, and asking for this file again is how that is probed.
             return await self._put_back(place, msgspec.structs.replace(row, expires_at=now), way.again_at)
-        return await self._save(row, settings, agent)
+        return await self._save(row, wanted)
 
-    async def _way(self, place: str, settings: CrawlSettings, agent: Agent, *, is_new_origin: bool) -> _Way | Busy:
+    async def _way(self, wanted: Wanted, *, is_new_origin: bool) -> _Way | Busy:
         """Where the way to an origin's robots.txt ends; busy: a host on it is.
 
         It goes on from there the next time; after trouble it begins anew, for it may lead elsewhere by then.
         A file of rules is under no rules (RFC 9309 section 2.2.2): the hops ask for no other one.
         """
+        place = wanted.place
         hop = self._hops.pop(place) or Hop(f"{origin_in(place)}/robots.txt")
         give_up_at = self._clock() + NEAR_SECONDS
         while True:
-            arrived = await self._go(hop, settings, agent, is_new_origin=is_new_origin and not hop.redirects)
+            arrived = await self._go(hop, wanted, is_new_origin=is_new_origin and not hop.redirects)
             if isinstance(arrived, _Way):
                 return arrived
             is_stopped, again_at = False, self._clock()
@@ -169,13 +190,18 @@ class RobotsFiles:
                 self._hops.put(place, hop)
                 return Busy(again_at, is_stopped=is_stopped)
 
-    async def _go(self, hop: Hop, settings: CrawlSettings, agent: Agent, *, is_new_origin: bool) -> Hop | _Way | Busy:
+    async def _go(self, hop: Hop, wanted: Wanted, *, is_new_origin: bool) -> Hop | _Way | Busy:
         """Ask for the next hop."""
         name = host_of(hop.url)
         if hop.redirects and (await self._rows.row(name)).is_blocked:
-            return _Way(_unasked(hop.url, f"{name} is blocked by the operator"), is_redirected=True)
+            return _Way(hop, _unasked(hop.url, f"{name} is blocked by the operator"), is_redirected=True)
         request = Request(
-            hop.url, settings, max_bytes=MAX_ROBOTS_BYTES + 1, is_robots=True, is_new_origin=is_new_origin, agent=agent
+            hop.url,
+            wanted.settings,
+            max_bytes=MAX_ROBOTS_BYTES + 1,
+            is_robots=True,
+            is_new_origin=is_new_origin,
+            agent=wanted.agent,
         )
         asked = await self._fetch(request)
         if isinstance(asked, Busy):
@@ -183,18 +209,41 @@ class RobotsFiles:
         if asked.fetched.tells_nothing:
             return Busy(asked.learned.again_at)
         if not asked.learned.counts:
-            return _Way(asked.fetched, is_redirected=False, again_at=asked.learned.again_at)
+            return _Way(hop, asked.fetched, False, asked.requested_at, asked.learned.again_at)
         arrived = hop.after(asked.fetched)
-        return arrived if isinstance(arrived, Hop) else _Way(arrived, is_redirected=hop.redirects > 0)
+        if isinstance(arrived, Hop):
+            self._note_answer(wanted, hop, asked.fetched, asked.requested_at)
+            return arrived
+        return _Way(hop, arrived, hop.redirects > 0, asked.requested_at)
 
-    async def _save(self, row: RobotsRow, settings: CrawlSettings, agent: Agent) -> KnownRules:
+    def _note_answer(
+        self, wanted: Wanted, hop: Hop, fetched: Fetched, requested_at: float, row: RobotsRow | None = None
+    ) -> None:
+        """Let an answer be kept. ``row``: what it has decided, if it led nowhere else."""
+        if self._note is None or not is_captured(fetched):
+            return
+        self._note(
+            Capture(
+                url=hop.url,
+                fetched=fetched,
+                at=requested_at,
+                hop=CaptureHop.ROBOTS,
+                via=hop.via,
+                crawl=wanted.crawl,
+                settings=wanted.settings,
+                facts=(("robots", _decided(row)),) if row is not None else (),
+            )
+        )
+
+    async def _save(self, row: RobotsRow, wanted: Wanted) -> KnownRules:
         """Write what came for all workers, and let a ``Crawl-delay`` hold."""
+        agent = wanted.agent
         await self._save_row(row)
         known = await self._read(row, agent)
         delay = known.rules.crawl_delay(agent.product_token) or 0.0
         await self._rows.change(_host_in(row.origin), lambda host: hosts.with_crawl_delay(host, delay))
         log.debug("robots", origin=row.origin, access=row.access.value, detail=row.detail)
-        most = settings.max_crawl_delay_seconds
+        most = wanted.settings.max_crawl_delay_seconds
         if delay > most:
             log.info("crawl_delay_capped", origin=row.origin, asked_seconds=delay, kept_seconds=most)
         return known
@@ -245,6 +294,11 @@ def robots_row(place: str, fetched: Fetched, old: RobotsRow | None, *, is_redire
         unreachable_since=since,
         expires_at=now + min(max(now - since, first), longest),
     )
+
+
+def _decided(row: RobotsRow) -> str:
+    says = row.access.value.replace("_", " ")
+    return f"{says}: {row.detail}" if row.detail else says
 
 
 def _host_in(place: str) -> str:

@@ -9,14 +9,13 @@ import asyncio
 from collections import OrderedDict
 from typing import Final
 
-from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Clock, FrontierError, Hosts
 from sqspider.host import RobotsAccess
 from sqspider.log import get_logger
 from sqspider.message import Message
 from sqspider.politeness.agent import Agent, origin_in
 from sqspider.politeness.memory import Memory
-from sqspider.politeness.robots_fetch import KnownRules, RobotsFiles
+from sqspider.politeness.robots_fetch import KnownRules, RobotsFiles, Wanted
 from sqspider.politeness.turns import SOON_SECONDS
 from sqspider.politeness.verdicts import Awaited, Postponed
 from sqspider.record import Reason
@@ -107,7 +106,7 @@ class Robots:
         if known is None:
             again_at = self._again_at.get(place) or 0.0
             if again_at <= now:
-                return Awaited(self._wait_for(place, message.settings, agent))
+                return Awaited(self._wait_for(Wanted(place, message.settings, agent, message.crawl_name)))
             return Postponed(max(now + SOON_SECONDS, again_at), message)
         verdict = ruled(known, message.url, agent.product_token, now=now, grace_seconds=self._grace_seconds)
         return Postponed(verdict, message) if isinstance(verdict, float) else verdict
@@ -142,24 +141,26 @@ class Robots:
             await asyncio.gather(*tasks, return_exceptions=True)
         await self._files.close()
 
-    def _wait_for(self, place: str, settings: CrawlSettings, agent: Agent) -> asyncio.Future[None]:
+    def _wait_for(self, wanted: Wanted) -> asyncio.Future[None]:
         """A future of the asker's own, done when the place's file is known, or known not to be had now."""
+        place = wanted.place
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if place in self._waiting:
             self._waiting[place].append(future)
         else:
             self._waiting[place] = [future]
-            task = asyncio.create_task(self._get(place, settings, agent))
+            task = asyncio.create_task(self._get(wanted))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return future
 
-    async def _get(self, place: str, settings: CrawlSettings, agent: Agent) -> None:
+    async def _get(self, wanted: Wanted) -> None:
         """Ask for a place's file; whoever waits is told, of what went wrong too."""
+        place = wanted.place
         error: Exception | None = None
         try:
             async with self._places:
-                found = await self._files.get(place, settings, agent)
+                found = await self._files.get(wanted)
             if isinstance(found, float):
                 self._again_at.put(place, found)
             else:

@@ -101,6 +101,7 @@ class Asked(NamedTuple):
     fetched: Fetched
     learned: Learned
     asked_at: float  # when its permission was asked for
+    requested_at: float = 0.0  # when the request was sent
 
 
 def given_up(row: HostRow) -> Blocked:

@@ -59,6 +59,7 @@ class Request(NamedTuple):
     http2: bool = False  # under TLS, by HTTP/2 where the server speaks it
     gate: Callable[[], bool] | None = None  # asked when the connection is there, before the request is written to it
     keeps_request_head: bool = False  # note the request head as it was sent
+    method: str | None = None  # another than GET, or than POST where there is a document
 
 
 class Resume(Protocol):
@@ -83,9 +84,14 @@ class Exchange:
         self.http_status: int | None = None  # once the head is whole
         self.headers: tuple[tuple[str, str], ...] = ()  # of the head, decoded as Latin-1
         self.header_names: frozenset[str] = frozenset()  # in lower case
-        self.address = ""  # that the connection leads to: a proxy's, where there is one
+        self.address = ""  # of the host; empty behind a proxy, which alone knows it
         self.protocol = ""  # "HTTP/1.1", "HTTP/2"
-        self.tls = ""  # version and cipher; only where the request asks for its head
+        # Version, cipher and more, as libcurl says them ("TLSv1.3 / TLS_AES_256_GCM_SHA384 / x25519 / ..."); only where
+        # the request asks for its head, and only of the host's, not of a proxy's.
+        self.tls = ""
+        # Fields behind the body, as lines with their ends (RFC 9112 section 7.1.2), as far as `max_head_bytes` go.
+        self.trailers: list[bytes] = []
+        self.is_whole = False  # the answer came to its end
         self.is_connecting = True  # nothing was written yet
         self.is_kept = False  # its connection had served another request before
         # Seconds since the exchange began; zero: it did not come to that.

@@ -16,7 +16,7 @@ import pycurl
 
 from sqspider.transport import Exchange, Failure, Receiver, Request
 from sqspider.transport.addresses import AddressRefusedError
-from sqspider.transport.line import Connection, Line
+from sqspider.transport.line import Connection, Kept, Line
 from sqspider.transport.line import CurlOptions as CurlOptions  # said again: they belong together
 from sqspider.transport.names import Names
 
@@ -48,7 +48,7 @@ class CurlTransport:
         self._is_acting = False
         self._lines: list[Line] = []  # not in use
         self._busy: dict[Any, Line] = {}
-        self._kept: OrderedDict[Connection, int] = OrderedDict()  # and their descriptors; the oldest first
+        self._kept: OrderedDict[Connection, Kept] = OrderedDict()  # the oldest first
 
     def close(self) -> None:
         if self._timer is not None:
@@ -205,18 +205,18 @@ class CurlTransport:
         """Remember the connection that a request leaves behind."""
         if line.connection is None or line.has_two_framings:
             return
-        self._kept[line.connection] = descriptor
+        self._kept[line.connection] = Kept(descriptor, line.exchange.tls)
         if len(self._kept) > self._options.most_idle:
             self._kept.popitem(last=False)
 
-    def is_clean(self, connection: Connection) -> bool:
-        """Whether a kept connection may carry a request; it is in use from now on.
+    def take(self, connection: Connection) -> Kept | None:
+        """A kept connection, if it may carry a request; it is in use from now on.
 
         Not where bytes, or an end, wait at it: an answer that nobody asked for would be taken for the next one. Nor
         where it is not known, after an answer that left it in doubt.
         """
-        descriptor = self._kept.pop(connection, None)
-        return descriptor is not None and not _is_readable(descriptor)
+        kept = self._kept.pop(connection, None)
+        return kept if kept is not None and not _is_readable(kept.descriptor) else None
 
 
 if hasattr(select, "poll"):

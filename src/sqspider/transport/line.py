@@ -10,7 +10,6 @@ import asyncio
 import errno
 import functools
 import os
-import re
 import socket
 import ssl
 import time
@@ -21,6 +20,7 @@ import pycurl
 
 from sqspider.transport import ENOUGH, PAUSE, Exchange, Failure, Receiver, descriptors
 from sqspider.transport.failures import behind_a_proxy, behind_socks, failure_of
+from sqspider.transport.heads import ENDS, headers_in, http_status_in, target_of
 
 CheckAddress = Callable[[str], str | None]
 """Why an IP address must not be connected to; none: it may be."""
@@ -50,11 +50,18 @@ class Connection(NamedTuple):
     own_port: int
 
 
+class Kept(NamedTuple):
+    """What is known of a connection that is kept."""
+
+    descriptor: int
+    tls: str  # see :class:`Exchange`: libcurl tells it of a new one alone
+
+
 class Owner(Protocol):
     """Whose easy handle it is."""
 
-    def is_clean(self, connection: Connection) -> bool:
-        """Whether a kept connection may carry a request."""
+    def take(self, connection: Connection) -> Kept | None:
+        """A kept connection, if it may carry a request."""
 
     def abort(self, line: Line, failure: Failure | None) -> None:
         """End an exchange that is under way."""
@@ -83,6 +90,7 @@ class Line:
         self.easy = easy = pycurl.Curl()
         self._usual: tuple[Any, ...] | None = None  # what seldom changes from one request to another
         self._had_document = False  # the request before, on the same easy handle
+        self._had_method: str | None = None  # likewise
         self._ended = 0  # requests so far
         for option, value in (
             (pycurl.NOSIGNAL, 1),
@@ -111,6 +119,7 @@ class Line:
         self.raised: Exception | None = None  # by whoever was called back: that is its own fault, and no site's
         self.is_turned_away = False  # from a kept connection that is not clean
         self.has_two_framings = False
+        self._is_tls = exchange.request.url.startswith("https:")
         self._is_last = False  # over its connection, which libcurl closes then
         self._receiver: Any = receiver
         self._started = started
@@ -152,13 +161,24 @@ class Line:
             easy.setopt(pycurl.CONNECTTIMEOUT_MS, round(connect_seconds * 1000))
         # libcurl's parser drops a question mark with nothing behind it, and writes %2f in capitals.
         is_whole = scheme == "http" and (self._options.proxy or "").startswith("http")
-        easy.setopt(pycurl.REQUEST_TARGET, request.url if is_whole else _target_of(request.url))
+        easy.setopt(pycurl.REQUEST_TARGET, request.url if is_whole else target_of(request.url))
         if request.document is not None:
             easy.setopt(pycurl.POST, 1)
             easy.setopt(pycurl.POSTFIELDS, request.document)
-        elif self._had_document:
+        elif self._had_document or self._had_method is not None:
             easy.setopt(pycurl.HTTPGET, 1)
         self._had_document = request.document is not None
+        self._set_method(request.method)
+
+    def _set_method(self, method: str | None) -> None:
+        """``HEAD`` has to be known to libcurl: it would wait for a body."""
+        if method == "HEAD":
+            self.easy.setopt(pycurl.NOBODY, 1)
+        elif method is not None:
+            self.easy.setopt(pycurl.CUSTOMREQUEST, method)
+        if method in (None, "HEAD") and self._had_method not in (None, "HEAD"):
+            self.easy.unsetopt(pycurl.CUSTOMREQUEST)
+        self._had_method = method
 
     def ask_afresh(self, *, is_left_open: bool) -> None:
         """Once more, for nothing was written: over a connection of its own making.
@@ -181,12 +201,15 @@ class Line:
 
     def end(self) -> None:
         """Forget the request, and what it holds."""
+        if self._had_document:
+            self.easy.setopt(pycurl.POSTFIELDS, b"")  # pycurl holds on to it, and it may be megabytes
         self._ended += 1
         self.exchange = self._receiver = _NOTHING
 
     def note_failure(self, code: int, text: str) -> None:
         """What libcurl's code means, unless it is known better."""
         exchange = self.exchange
+        exchange.is_whole = code == 0 and self._is_head_whole
         if exchange.failure is not None or self._is_enough:
             return
         if code == 0:  # also where the connection was closed amid the head
@@ -268,7 +291,8 @@ class Line:
         if exchange.failure is Failure.ADDRESS_REFUSED:  # one of several addresses: what such a name says is not asked
             return False
         connection = Connection(address, port, own_port)
-        if not self._is_opened and not self._owner.is_clean(connection):
+        kept = None if self._is_opened else self._owner.take(connection)
+        if kept is None and not self._is_opened:
             self.is_turned_away = True
             return False
         check = self._options.check_address
@@ -283,7 +307,8 @@ class Line:
         self._is_asked = True
         self._head = exchange.head
         exchange.failure = None  # of another address
-        exchange.address = address
+        exchange.address = address if self._options.proxy is None else ""
+        exchange.tls = kept.tls if kept is not None else exchange.tls
         exchange.is_kept = not self._is_opened
         silent = exchange.request.silent_seconds
         if exchange.is_kept and silent is not None:
@@ -299,7 +324,9 @@ class Line:
 
     def _take_head(self, line: bytes) -> int | None:
         head = self._head
-        if head is None:  # of a proxy's CONNECT; trailers
+        if head is None:  # of a proxy's CONNECT, or a trailer
+            if self._is_head_whole:
+                self._take_trailer(line)
             return None
         if not head:
             exchange = self.exchange
@@ -311,7 +338,7 @@ class Line:
         if self._head_room < 0:
             self.exchange.failure = Failure.HEAD_TOO_LARGE
             return 0
-        if line not in _ENDS_OF_HEAD:
+        if line not in ENDS:
             return None
         try:
             return None if self._is_body_wanted(head) else 0
@@ -319,13 +346,17 @@ class Line:
             self.raised = error
             return 0
 
+    def _take_trailer(self, line: bytes) -> None:
+        self._head_room -= len(line)
+        if self._head_room >= 0 and line not in ENDS:
+            self.exchange.trailers.append(line)
+
     def _is_body_wanted(self, head: list[bytes]) -> bool:
         exchange = self.exchange
-        said = _STATUS.match(head[0])
-        if said is None:
+        http_status = http_status_in(head[0])
+        if http_status is None:
             exchange.failure = Failure.NOT_HTTP
             return False
-        http_status = int(said[1])
         if http_status < 200 and http_status != _SWITCHING_PROTOCOLS:  # an interim answer (RFC 9110 section 15.2)
             head.clear()
             return True
@@ -333,7 +364,7 @@ class Line:
         self._is_head_whole = True
         exchange.http_status = http_status
         exchange.protocol = head[0].partition(b" ")[0].decode("latin-1")
-        exchange.headers = _headers_in(head)
+        exchange.headers = headers_in(head)
         exchange.header_names = names = frozenset(name.lower() for name, _ in exchange.headers)
         # Chunks beside a length: whoever sent both may mean either, and is not asked again over that connection
         # (RFC 9112 section 6.3).
@@ -359,15 +390,12 @@ class Line:
     def _take_note(self, kind: int, data: bytes) -> None:
         """What libcurl tells of itself; asked for where the request's head is to be kept."""
         if kind == pycurl.INFOTYPE_HEADER_OUT and not self.exchange.is_connecting:
-            self.exchange.request_head = data
-        elif kind == pycurl.INFOTYPE_TEXT and data.startswith(_TLS_NOTE):
+            self.exchange.request_head += data  # what does not go out at once comes in parts
+        elif kind == pycurl.INFOTYPE_TEXT and data.startswith(_TLS_NOTE) and self._is_tls:  # else a proxy's
             self.exchange.tls = data.removeprefix(_TLS_NOTE).decode("latin-1").strip()
 
 
 _NOTHING: Final = None
-_ENDS_OF_HEAD: Final = (b"\r\n", b"\n")
-_BLANKS: Final = " \t\r\n\v\f"  # of ASCII
-_STATUS: Final = re.compile(rb"HTTP/[0-9.]+[ \t]+([0-9]{3})(?![0-9])", re.IGNORECASE)
 _TLS_NOTE: Final = b"SSL connection using "
 
 
@@ -387,18 +415,3 @@ def _set_certificates(easy: pycurl.Curl, options: CurlOptions) -> None:
     if options.client_cert is not None:
         easy.setopt(pycurl.SSLCERT, options.client_cert)
         easy.setopt(pycurl.SSLKEY, options.client_key or options.client_cert)
-
-
-def _headers_in(head: list[bytes]) -> tuple[tuple[str, str], ...]:
-    headers = []
-    for line in head[1:-1]:
-        name, colon, value = line.decode("latin-1").partition(":")
-        if colon:
-            headers.append((name.strip(_BLANKS), value.strip(_BLANKS)))
-    return tuple(headers)
-
-
-def _target_of(url: str) -> str:
-    rest = url.partition("://")[2]
-    at = min((found for found in (rest.find("/"), rest.find("?")) if found >= 0), default=len(rest))
-    return rest[at:] if rest[at : at + 1] == "/" else f"/{rest[at:]}"

@@ -53,7 +53,9 @@ class Body:
         self._limit = limit
         self._pieces: list[bytes] = []
         self._sink = sink
+        self.is_coded = bool(codings)
         self.size = 0  # decoded bytes so far
+        self.size_as_sent = 0  # of what they were decoded from
         self.is_truncated = False  # there was more than the limit
         self.is_short = False  # it stopped amid its coding
 
@@ -62,6 +64,7 @@ class Body:
 
         Raises :class:`DecodeError`.
         """
+        self.size_as_sent += len(data)
         try:
             for piece in self._decode(data, 0):
                 room = self._limit - self.size

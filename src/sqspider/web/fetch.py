@@ -7,7 +7,6 @@ What a page says is in ``links``; who may be asked when, and what follows from a
 from __future__ import annotations
 
 import asyncio
-import enum
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Protocol
@@ -28,6 +27,8 @@ from sqspider.web.guard import check_url
 from sqspider.web.head import Headers, check_head, content_encoding_of, header_of
 from sqspider.web.location import REDIRECT_STATUSES, target_of
 from sqspider.web.options import FetchOptions as FetchOptions  # said again: they belong together
+from sqspider.web.payload import NOTHING, Recorder
+from sqspider.web.payload import Cut as Cut
 
 LARGE_BYTES: Final = 256 * 1024  # decoded bytes of a body, before there must be room for more
 CONNECT_SECONDS: Final = 5.0  # of the fetch's limit, for one connection to be made
@@ -38,14 +39,6 @@ _NO_ANSWERS: Final = (Reason.CONNECTION_RESET, Reason.BAD_RESPONSE, Reason.TIMEO
 _DRAIN_BYTES: Final = 16 * 1024  # a redirect's body is read up to this size, to keep its connection
 
 log = get_logger(__name__)
-
-
-class Cut(enum.StrEnum):
-    """Why a payload ends early, as WARC-Truncated says it (WARC 1.1 section 5.13)."""
-
-    LENGTH = "length"  # more was not wanted
-    TIME = "time"  # it took too long
-    DISCONNECT = "disconnect"  # the server ended it
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,20 +190,32 @@ class Fetcher:
             is_fresh=is_alone,
             http2=options.http2 and not is_alone and self._may_be_http2(url),
             gate=gate,
+            keeps_request_head=options.captures,
         )
+        recorder = Recorder(answer, options.max_bytes) if options.captures else None
         try:
-            exchange = await self._transport.exchange(request, answer)
+            exchange = await self._transport.exchange(request, recorder or answer)
         finally:
             answer.stop()
-        return self._fetched(url, answer, exchange, answer.trouble or answer.end(exchange))
+        return self._fetched(url, answer, exchange, answer.trouble or answer.end(exchange), recorder)
 
-    def _fetched(self, url: str, answer: _Answer, exchange: Exchange | None, trouble: Trouble | None) -> Fetched:
+    def _fetched(
+        self,
+        url: str,
+        answer: _Answer,
+        exchange: Exchange | None,
+        trouble: Trouble | None,
+        recorder: Recorder | None = None,
+    ) -> Fetched:
         head = exchange if exchange is not None and answer.is_head_good else None
         reason = trouble.reason if trouble else None
         if trouble is None and head is not None and answer.redirect_to is None and not _is_unchanged(head):
             reason = reason_for_http_status(head.http_status or 0)
         if reason is Reason.INTERNAL_ERROR and exchange is not None and exchange.failure is Failure.UNKNOWN:
             log.error("fetch", url=url, said=exchange.detail)
+        recorded = NOTHING
+        if recorder is not None and exchange is not None:
+            recorded = recorder.end(exchange, answer.whole if answer.is_as_sent else None)
         return Fetched(
             url=url,
             http_status=head.http_status if head else None,
@@ -227,6 +232,9 @@ class Fetcher:
             may_be_proxys=exchange is not None and _may_be_proxys(exchange, self.options.proxy),
             is_held=exchange is not None and exchange.failure is Failure.GATE,
             exchange=exchange,
+            payload=recorded.payload,
+            cut=recorded.cut,
+            secret_lines=recorded.secret_lines,
         )
 
     def _may_be_http2(self, url: str) -> bool:
@@ -279,6 +287,7 @@ class _Answer:
         self.is_head_good = False
         self.redirect_to: str | None = None
         self.whole = b""
+        self.is_as_sent = False  # so it is: there was nothing to decode
         self.is_truncated = False
         self.is_short = False
 
@@ -313,7 +322,7 @@ class _Answer:
         except DecodeError as error:
             self._note(error)
             return ENOUGH
-        if self._before_large is None or body.size <= LARGE_BYTES:
+        if self._before_large is None or max(body.size, body.size_as_sent) <= LARGE_BYTES:
             return GO_ON
         before_large, self._before_large = self._before_large, None
         self._waiting = asyncio.ensure_future(self._wait_for_room(before_large))
@@ -351,6 +360,7 @@ class _Answer:
             return Trouble(*classify(exchange))
         if self._body is not None:
             self.whole = self._body.end()
+            self.is_as_sent = self._sink is None and not self._body.is_coded
             self.is_truncated = self._body.is_truncated
             self.is_short = self.is_short or self._body.is_short
         return None

@@ -55,6 +55,7 @@ class PageLinks(msgspec.Struct, frozen=True, kw_only=True):
     leads_to: str | None = None  # one of the links: an immediate refresh goes there, and no other link elsewhere
     left_out: dict[Reason, int] = {}  # links to the web that cannot be followed, by reason
     too_long: tuple[str, ...] = ()  # names for those of them that are too long for a URL, if their hosts are not
+    encoding: str = ""  # by which its bytes were read
     unfollowed: int = 0  # links that ask for themselves not to be followed, and are obeyed; but for those of ``links``
 
 
@@ -217,6 +218,7 @@ class _Reader:
             leads_to=leads_to,
             left_out=left_out,
             too_long=tuple(too_long),
+            encoding=self._encoding,
             unfollowed=len(unfollowed),
         )
 

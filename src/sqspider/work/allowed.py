@@ -103,6 +103,7 @@ def fetch_options(identity: Identity, own: FetchOptions, allowed: Allowed, secre
             client_cert=identity.client_cert or own.client_cert,
             client_key=identity.client_key or (own.client_key if identity.client_cert is None else None),
             http2=identity.http2 or own.http2,
+            captures=own.captures,
         )
     except SecretError as error:
         raise NotAllowedError(str(error)) from None

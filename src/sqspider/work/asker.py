@@ -9,6 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
+import msgspec
+
+from sqspider.capture import Store
 from sqspider.crawl_row import Crawl
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Clock, Hosts
@@ -62,10 +65,13 @@ async def asking(
     crawl: Crawl | None = None,
     allowed: Allowed | None = None,
     secrets: Secrets | None = None,
+    store: Store | None = None,
 ) -> AsyncIterator[Asker]:
     """Somebody who asks for a ``crawl`` as whom that fetches, else by ``fetch``; what is learned of hosts goes to the
     frontier. ``stopping`` ends every wait; ``allowed`` and ``secrets`` are as for a
-    :class:`sqspider.work.worker.Worker`. Raises :class:`sqspider.work.allowed.NotAllowedError`."""
+    :class:`sqspider.work.worker.Worker`. A ``store`` gets what is said of robots.txt; it is not closed. Raises
+    :class:`sqspider.work.allowed.NotAllowedError`."""
+    fetch = msgspec.structs.replace(fetch, captures=store is not None)
     async with Fetcher(fetch, connections=AT_A_TIME) as fetcher:
         politeness = Politeness(
             frontier,
@@ -76,6 +82,7 @@ async def asking(
             request_seconds=fetch.timeout_seconds,
             robots_grace_seconds=ROBOTS_GRACE_SECONDS,
             linger_seconds=0.0,
+            note=store.note if store is not None else None,
         )
         agents = Agents(
             politeness.own,

@@ -137,6 +137,7 @@ class _Shown:
         except SecretError as error:
             raise NotAllowedError(str(error)) from None
         self._lines = tuple(lines)
+        self._secret_lines = frozenset(name.lower() for name, value in identity.headers if secret.is_reference(value))
         self._cookie = pairs
 
     def headers(self, url: str, own: tuple[str, ...]) -> tuple[str, ...]:
@@ -152,7 +153,9 @@ class _Shown:
     def added_to(self, fetch: Any) -> Any:
         async def with_them(url: str, *, headers: tuple[str, ...] = (), **more: Any) -> Fetched:
             fetched: Fetched = await fetch(url, headers=self.headers(url, headers), **more)
-            return fetched
+            if not self._secret_lines or origin_of(url) not in self._origins:
+                return fetched
+            return msgspec.structs.replace(fetched, secret_lines=fetched.secret_lines | self._secret_lines)
 
         return with_them
 

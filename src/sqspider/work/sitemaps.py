@@ -12,10 +12,14 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
+import msgspec
+
 from sqspider import retry
+from sqspider.capture import Store, StoreError
 from sqspider.crawl_row import Crawl
 from sqspider.crawl_settings import CrawlSettings, measured_from
 from sqspider.frontier import Clock, Entry, Frontier
+from sqspider.message import Message
 from sqspider.patterns import TooSlowError
 from sqspider.politeness import Asked, Hop, Request
 from sqspider.record import Reason
@@ -26,6 +30,7 @@ from sqspider.web.options import FetchOptions
 from sqspider.web.sitemap import MAX_SITEMAP_BYTES, ChildSitemap, SitemapEntry, SitemapReader
 from sqspider.work.allowed import Allowed
 from sqspider.work.asker import AT_A_TIME, Asker, asking
+from sqspider.work.captures import capture_of_sitemap
 from sqspider.work.secrets import Secrets
 from sqspider.work.seeding import add_seeds
 from sqspider.work.worker import fatal_one
@@ -63,21 +68,23 @@ async def discover(
     crawl: Crawl | None = None,
     allowed: Allowed | None = None,
     secrets: Secrets | None = None,
+    store: Store | None = None,
 ) -> None:
     """Enqueue what sitemaps list, those of the sites of some seeds and some by their URLs.
 
     All URLs are canonical. What lies within the crawl's scope is taken, measured from the seeds, or
     from a sitemap that was given by its URL; the scope ``page`` stands for the host there. Each
     sitemap is read once and ``on_report`` told of it. ``stopping`` ends it early. For a ``crawl`` it is done as whom
-    that fetches; ``allowed`` and ``secrets`` are as for a :class:`sqspider.work.worker.Worker`. Raises
+    that fetches; ``allowed`` and ``secrets`` are as for a :class:`sqspider.work.worker.Worker`. A ``store`` keeps each
+    answer before what it lists is enqueued, or it is not; it is not closed. Raises
     :class:`sqspider.frontier.FrontierError`, and :class:`sqspider.work.allowed.NotAllowedError`; what was enqueued
     before stays.
     """
     async with asking(
         frontier, fetch, settings, clock=clock, rng=rng, stopping=stopping, crawl=crawl, allowed=allowed,
-        secrets=secrets,
+        secrets=secrets, store=store,
     ) as asker:  # fmt: skip
-        discovery = _Discovery(frontier, asker, clock=clock, rng=rng, on_report=on_report, crawl=crawl)
+        discovery = _Discovery(frontier, asker, clock=clock, rng=rng, on_report=on_report, crawl=crawl, store=store)
         await discovery.run(seeds, sitemaps)
 
 
@@ -93,6 +100,7 @@ class _Discovery:
         rng: random.Random,
         on_report: Callable[[SitemapReport], None],
         crawl: Crawl | None,
+        store: Store | None,
     ) -> None:
         self._frontier = frontier
         self._asker = asker
@@ -102,6 +110,7 @@ class _Discovery:
         self._clock = clock
         self._rng = rng
         self._on_report = on_report
+        self._store = store
         self._crawl = crawl.ref if crawl is not None else None
         self._seen: set[str] = set()
         self._places = asyncio.Semaphore(AT_A_TIME)  # for sitemaps that are read, each with all that it names
@@ -119,25 +128,25 @@ class _Discovery:
             raise fatal_one(errors) from None
 
     async def _of_origin(self, origin: str, seeds: tuple[str, ...]) -> None:
-        guess = f"{origin}/sitemap.xml"
+        guess, robots = f"{origin}/sitemap.xml", f"{origin}/robots.txt"
         named = []
         if self._settings.obey_robots:
             await self._asker.judge(guess, self._clock() + WAIT_SECONDS)  # robots.txt is there, or will not be
             for text in self._politeness.sitemaps_of(origin, self._agent):
-                url = canonicalize(text, f"{origin}/robots.txt")
+                url = canonicalize(text, robots)
                 if isinstance(url, Refused):
                     self._on_report(SitemapReport(url.shown, 0, 0, 0, {}, url.explanation, is_guess=False))
                 else:
                     named.append(url)
         for url in dict.fromkeys([*named, guess]):
-            await self._read_tree(url, seeds, is_guess=url not in named)
+            await self._read_tree(url, seeds, is_guess=url not in named, via=robots if url in named else None)
 
-    async def _read_tree(self, root: str, seeds: tuple[str, ...], *, is_guess: bool) -> None:
-        """A sitemap, and what it names, level by level."""
-        level = [root]
+    async def _read_tree(self, root: str, seeds: tuple[str, ...], *, is_guess: bool, via: str | None = None) -> None:
+        """A sitemap, which ``via`` names, and what it names itself, level by level."""
+        level = [(root, via)]
         for depth in range(MAX_LEVELS + 1):
-            children: list[str] = []
-            for url in level:
+            children: list[tuple[str, str | None]] = []
+            for url, named_by in level:
                 if url in self._seen:
                     continue
                 self._seen.add(url)
@@ -148,15 +157,16 @@ class _Discovery:
                     return
                 else:
                     async with self._places:
-                        children += await self._read(url, seeds, is_guess=is_guess)
+                        named = await self._read(url, named_by, seeds, is_guess=is_guess)
+                    children += [(child, url) for child in named]
             level, is_guess = children, False
 
     def _report_trouble(self, url: str, trouble: str, *, is_guess: bool = False) -> None:
         self._on_report(SitemapReport(url, 0, 0, 0, {}, trouble, is_guess))
 
-    async def _read(self, url: str, seeds: tuple[str, ...], *, is_guess: bool) -> list[str]:
+    async def _read(self, url: str, via: str | None, seeds: tuple[str, ...], *, is_guess: bool) -> list[str]:
         """Read one sitemap, and enqueue what it lists; the sitemaps it names."""
-        reading, fetched = await self._fetch(url)
+        reading, fetched = await self._fetch(url, via)
         if isinstance(fetched, str):
             self._report_trouble(url, fetched)
             return []
@@ -178,12 +188,12 @@ class _Discovery:
         self._on_report(SitemapReport(url, len(pages), taken.new, taken.out_of_scope, refused, trouble, is_guess=False))
         return [found.url for found in reading.found if isinstance(found, ChildSitemap)]
 
-    async def _fetch(self, url: str) -> tuple[_Reading, Fetched | str]:
+    async def _fetch(self, url: str, via: str | None) -> tuple[_Reading, Fetched | str]:
         """Fetch one sitemap, trying again as for a page; a text says why it was not."""
         tries = 0
         while True:
             reading = _Reading(url)
-            fetched = await self._try(url, reading)
+            fetched = await self._try(Hop(url, via=via), reading)
             if isinstance(fetched, str) or fetched.reason is None:
                 break
             tries += 1
@@ -195,9 +205,8 @@ class _Discovery:
         reading.end()
         return reading, fetched
 
-    async def _try(self, url: str, reading: _Reading) -> Fetched | str:
+    async def _try(self, hop: Hop, reading: _Reading) -> Fetched | str:
         """Fetch when its host may be asked, and where it redirects to likewise; a text says why it was not."""
-        hop = Hop(url)
         give_up_at = self._clock() + WAIT_SECONDS
         while True:
             refused = await self._asker.judge(hop.url, give_up_at)
@@ -206,10 +215,12 @@ class _Discovery:
             asked = await self._politeness.fetch(
                 Request(hop.url, self._settings, max_bytes=MAX_SITEMAP_BYTES + 1, sink=reading.take, agent=self._agent)
             )
+            if isinstance(asked, Asked) and (trouble := await self._keep(hop, asked)):
+                return trouble
             if isinstance(asked, Asked) and asked.learned.counts:
                 arrived = hop.after(asked.fetched)
                 if not isinstance(arrived, Hop):
-                    return arrived
+                    return msgspec.structs.replace(arrived, payload=b"")  # it is kept, and what it lists takes its time
                 hop, give_up_at = arrived, self._clock() + WAIT_SECONDS
                 continue
             again_at = asked.learned.again_at if isinstance(asked, Asked) else asked.again_at
@@ -219,6 +230,20 @@ class _Discovery:
                 return f"its host may not be asked for another {again_at - self._clock():,.0f} s"
             if await self._politeness.pause_until(again_at):
                 return "stopped"
+
+    async def _keep(self, hop: Hop, asked: Asked) -> str:
+        """Keep an answer. Why it could not be kept, if so: that is our trouble, and no site's."""
+        if self._store is None:
+            return ""
+        message = Message(
+            url=hop.url, parent=hop.via, settings=self._settings, redirects=hop.redirects, crawl=self._crawl
+        )
+        capture = capture_of_sitemap(asked, message)
+        try:
+            await self._store.keep([capture] if capture is not None else [])
+        except StoreError as error:
+            return f"it could not be kept in the archive: {error}"
+        return ""
 
     async def _enqueue(self, pages: Iterable[SitemapEntry], parent: str, seeds: Sequence[str], taken: _Taken) -> None:
         """Record what lies within the crawl, some at a time. Raises :class:`TooSlowError`; what was recorded stays."""

@@ -1,0 +1,71 @@
+"""Makes captures of what was asked and answered for pages and sitemaps: how a URL was come to, and what it is like.
+
+Those of robots.txt are made where it is asked for, in ``politeness``. How a capture is kept is in ``archive``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqspider.capture import Capture, Hop, is_captured
+from sqspider.message import Message
+from sqspider.politeness import Asked
+from sqspider.record import Kept, Place
+from sqspider.web.links import PageLinks
+
+if TYPE_CHECKING:
+    from sqspider.work.hand import Visit
+
+
+def capture_of(
+    visit: Visit, asked: Asked, message: Message | None = None, page: PageLinks | None = None
+) -> Capture | None:
+    """What is to be kept of an answer to a visit's request; none: there was none, or its fetcher does not capture.
+
+    ``message``: the visit's, with the settings of its crawl as they are by now. ``page``: what was read in it, if it is
+    a page.
+    """
+    if not is_captured(asked.fetched):
+        return None
+    message = visit.message if message is None else message
+    return Capture(
+        url=message.url,
+        fetched=asked.fetched,
+        at=asked.requested_at,
+        hop=hop_to(message),
+        via=message.parent,
+        depth=message.depth,
+        crawl=message.crawl_name,
+        settings=message.settings,
+        before=place_before(visit.claim.kept if visit.claim is not None else None),
+        facts=(("charsetForLinkExtraction", page.encoding),) if page is not None else (),
+    )
+
+
+def hop_to(message: Message) -> Hop:
+    """How the URL of a message was come to. What a sitemap lists is taken for a link of it."""
+    if message.redirects > 0:
+        return Hop.REDIRECT
+    return Hop.SEED if message.is_seed else Hop.LINK
+
+
+def place_before(kept: Kept | None) -> Place | None:
+    """Where the payload of the last good visit lies: of one that was a revisit itself, that which it refers to."""
+    place = kept.good.capture if kept is not None and kept.good is not None else None
+    return place.payload or place if place is not None else None
+
+
+def capture_of_sitemap(asked: Asked, message: Message) -> Capture | None:
+    """The same of an answer on the way to a sitemap. ``message``: of its URL, with the one that led there."""
+    if not is_captured(asked.fetched):
+        return None
+    hop = Hop.REDIRECT if message.redirects else Hop.SITEMAP
+    return Capture(
+        url=message.url,
+        fetched=asked.fetched,
+        at=asked.requested_at,
+        hop=hop,
+        via=message.parent,
+        crawl=message.crawl_name,
+        settings=message.settings,
+    )
