@@ -110,7 +110,7 @@ class Round:
         self._clock = clock
         self._head = Head(
             state=State.MAKING,
-            mark=f"{rng.getrandbits(32):08x}",
+            mark=_new_mark(files, rng),
             host=socket.gethostname(),
             pid=os.getpid(),
             began=clock(),
@@ -148,7 +148,7 @@ class Round:
         for piece in _packed([warcinfo(name, date, Origin(hostname=safe_host()))[1]], ending):
             at += len(piece)
             yield piece
-        for step in steps:
+        for step in _merged(steps):
             start = at
             pieces = _copied(self._files, step) if isinstance(step, Copy) else _packed(step.content(), ending)
             for piece in pieces:
@@ -158,6 +158,31 @@ class Round:
                 self.moved.copied(step.source, step.start, step.end, name, start - step.start)
             elif step.source is not None:
                 self.moved.remade(step.source, step.offset, Place(name, start, at - start, "", 0.0))
+
+
+def _merged(steps: Iterable[Copy | Make]) -> Iterator[Copy | Make]:
+    """The same, with copies that follow on one another as one."""
+    held: Copy | None = None
+    for step in steps:
+        if held is not None and isinstance(step, Copy) and (step.source, step.start) == (held.source, held.end):
+            held = held._replace(end=step.end)
+            continue
+        if held is not None:
+            yield held
+        held = step if isinstance(step, Copy) else None
+        if not isinstance(step, Copy):
+            yield step
+    if held is not None:
+        yield held
+
+
+def _new_mark(files: Files, rng: random.Random) -> str:
+    """One that no file has: what is made never takes the place of what is there."""
+    names = [info.name for info in files.all()]
+    while True:
+        mark = f"{rng.getrandbits(32):08x}"
+        if not any(mark in name for name in names):
+            return mark
 
 
 def settle(files: Files, head: Head, moved: Moved, tell: Tell | None, *, stays: bool) -> None:
