@@ -173,7 +173,7 @@ def test_whenever_it_dies_nothing_is_lost_and_the_next_one_goes_on(tmp_path: Pat
                     if is_told:
                         dying.pass_by()
 
-                pack(dying, tell, clock=time.time, rng=random.Random(step), size=1_000_000)
+                pack(dying, tell, clock=time.time, rng=random.Random(), size=1_000_000)
 
         if not died(work):
             break
@@ -257,7 +257,9 @@ def test_while_a_crawl_runs_it_is_told_twice(tmp_path: Path) -> None:
         frontier.finish({url: outcome_of(None)}, kept=Kept(good=outcome_of(places[url])))
         packed(folder, frontier.tell)
         kept = frontier.all()[url].kept
-        assert kept is not None and kept.good is not None and kept.good.capture is not None
+        assert kept is not None
+        assert kept.good is not None
+        assert kept.good.capture is not None
         assert fields_of(record_at(folder, kept.good.capture))["warc-target-uri"] == url
     assert journals_in(Folder(str(folder))) == []
 
