@@ -23,7 +23,7 @@ from sqspider.frontier import (
 from sqspider.message import Message, decode_message
 from sqspider.record import Kept, Outcome, Place, Status, UrlRecord
 
-from .warcs import NOON
+from .small_warcs import NOON
 
 SETTINGS = FrontierSettings(visibility_seconds=60)
 

@@ -24,7 +24,7 @@ from sqspider.record import Kept, Place
 
 from .dying import Dying, died
 from .known import known, outcome_of
-from .warcs import NOON, Warc, block_of, fields_of, identity_of, kinds_in, record_at, records_in
+from .small_warcs import NOON, Warc, block_of, fields_of, identity_of, kinds_in, record_at, records_in
 
 SECRET = b"what nobody is to read any more " * 40
 GOES = "http://bad.test/page"

@@ -22,7 +22,7 @@ from sqspider.record import Kept, Outcome, Place, Status
 
 from .dying import Dying, died
 from .known import Known, known, outcome_of
-from .warcs import NOON, Warc, fields_of, kinds_in, record_at, records_in
+from .small_warcs import NOON, Warc, fields_of, kinds_in, record_at, records_in
 
 FILES = 6
 PAGES = 3

@@ -1,149 +1,144 @@
-"""Small WARC files for tests of what is done to them: written here, not by what is tested."""
+"""WARC files of other writers, made by hand: records as the standard has them, and ways to spoil them."""
 
 from __future__ import annotations
 
 import base64
 import gzip
 import hashlib
-import re
 import uuid
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from typing import Final
 
-from sqspider.record import Place
-
-IDENTICAL = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"
-NOT_MODIFIED = "http://netpreserve.org/warc/1.1/revisit/server-not-modified"
-NOON = datetime(2026, 5, 1, 12, tzinfo=UTC).timestamp()
-
-Pack = Callable[[bytes], bytes]
+DATE: Final = "2026-11-23T14:19:59.545220Z"
+LATER: Final = "2026-11-24T14:19:59Z"
+HELLO: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\nhello"
+IDENTICAL: Final = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"
+NOT_MODIFIED: Final = "http://netpreserve.org/warc/1.1/revisit/server-not-modified"
+ANSWER: Final = "application/http; msgtype=response"
+QUESTION: Final = "application/http; msgtype=request"
 
 
 def sha1(data: bytes) -> str:
-    return base64.b32encode(hashlib.sha1(data).digest()).decode()
+    return "sha1:" + base64.b32encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode()
 
 
-def date_of(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def identity_of(*what: object) -> str:
-    return f"<urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, repr(what))}>"
-
-
-def record(kind: str, at: float, block: bytes, fields: dict[str, str]) -> bytes:
-    lines = [f"WARC-Type: {kind}", f"WARC-Date: {date_of(at)}", *(f"{name}: {value}" for name, value in fields.items())]
-    lines += [f"WARC-Block-Digest: sha1:{sha1(block)}", f"Content-Length: {len(block)}"]
-    return "\r\n".join(["WARC/1.1", *lines, "", ""]).encode() + block + b"\r\n\r\n"
+def identity(name: str) -> str:
+    return f"<{uuid.uuid5(uuid.NAMESPACE_URL, name).urn}>"
 
 
 @dataclass
-class Warc:
-    """A file that grows by captures; where each lies is known."""
+class Made:
+    """A record that can be changed before it is written."""
 
-    name: str
-    pack: Pack = gzip.compress
-    content: bytes = b""
-    places: list[Place] = field(default_factory=list)
+    kind: str
+    block: bytes = b""
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    version: str = "WARC/1.1"
+    separator: bytes = b"\r\n\r\n"
+    line_end: bytes = b"\r\n"
 
-    def __post_init__(self) -> None:
-        self.add(record("warcinfo", NOON, b"software: test\r\n", {
-            "WARC-Record-ID": identity_of("warcinfo", self.name), "WARC-Filename": self.name,
-            "Content-Type": "application/warc-fields",
-        }))  # fmt: skip
+    def set(self, name: str, *values: str) -> Made:
+        """Have these values of a field, in the place of the first one; without any: none."""
+        at = next((at for at, (key, _) in enumerate(self.fields) if key == name), len(self.fields))
+        kept = [pair for pair in self.fields if pair[0] != name]
+        self.fields = [*kept[:at], *((name, value) for value in values), *kept[at:]]
+        return self
 
-    def add(self, data: bytes) -> tuple[int, int]:
-        packed = self.pack(data)
-        at = len(self.content)
-        self.content += packed
-        return at, len(packed)
+    def get(self, name: str) -> str:
+        return next(value for key, value in self.fields if key == name)
 
-    def response(
-        self, url: str, body: bytes, at: float = NOON, *, status: str = "200 OK",
-        kind: str = "text/html", headers: str = "", **more: str,
-    ) -> Place:  # fmt: skip
-        head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode()
-        fields = {"Content-Type": "application/http;msgtype=response", **more}
-        return self._capture("response", url, at, head + body, sha1(body), fields)
+    def with_block(self, block: bytes) -> Made:
+        """Another block, and what is said of it made right."""
+        self.block = block
+        self.set("Content-Length", str(len(block)))
+        self.set("WARC-Block-Digest", sha1(block))
+        if self.kind == "response":
+            self.set("WARC-Payload-Digest", sha1(block.partition(b"\r\n\r\n")[2]))
+        return self
 
-    def revisit(self, url: str, original: Place, at: float, *, of: str | None = None, unchanged: bool = False) -> Place:
-        head = b"" if unchanged else f"HTTP/1.1 200 OK\r\nX-At: {at}\r\nContent-Type: text/html\r\n\r\n".encode()
-        refers = {
-            "WARC-Profile": NOT_MODIFIED if unchanged else IDENTICAL,
-            "WARC-Refers-To": identity_of("response", of or url, original.at),
-            "WARC-Refers-To-Target-URI": of or url,
-            "WARC-Refers-To-Date": date_of(original.at),
-        }
-        if not unchanged:
-            refers |= {"WARC-Truncated": "length", "Content-Type": "application/http;msgtype=response"}
-        place = self._capture("revisit", url, at, head, original.digest, refers)
-        payload = Place(original.file, original.offset, original.length, original.digest, original.at, of or "")
-        self.places[-1] = Place(*(getattr(place, name) for name in place.__struct_fields__[:-1]), payload=payload)
-        return self.places[-1]
-
-    def _capture(self, kind: str, url: str, at: float, block: bytes, digest: str, fields: dict[str, str]) -> Place:
-        identity = identity_of(kind, url, at)
-        common = {"WARC-Target-URI": url, "WARC-Warcinfo-ID": identity_of("warcinfo", self.name)}
-        own = {"WARC-Record-ID": identity, "WARC-Payload-Digest": f"sha1:{digest}"}
-        offset, length = self.add(record(kind, at, block, {**common, **own, **fields}))
-        for side, text in (("request", f"GET {url} HTTP/1.1\r\n\r\n"), ("metadata", "fetchTimeMs: 7\r\n")):
-            type_of = "application/http;msgtype=request" if side == "request" else "application/warc-fields"
-            self.add(record(side, at, text.encode(), {
-                **common, "WARC-Record-ID": identity_of(side, url, at), "WARC-Concurrent-To": identity,
-                "Content-Type": type_of,
-            }))  # fmt: skip
-        self.places.append(Place(self.name, offset, length, digest, at))
-        return self.places[-1]
-
-    def write(self, folder: Path, *, is_open: bool = False) -> None:
-        (folder / self.name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / (self.name + ".open" * is_open)).write_bytes(self.content)
+    def written(self) -> bytes:
+        lines = [
+            self.version.encode(),
+            *(f"{name}: {value}".encode("utf-8", "surrogateescape") for name, value in self.fields),
+        ]
+        return self.line_end.join([*lines, b"", b""]) + self.block + self.separator
 
 
-def unpacked(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The members of a gzip file, each with its offset: by zlib alone."""
-    at = 0
-    while at < len(data):
-        unpacker = zlib.decompressobj(31)
-        content = unpacker.decompress(data[at:])
-        assert unpacker.eof, f"a torn member at {at}"
-        yield at, content
-        at = len(data) - len(unpacker.unused_data)
+def made(kind: str, name: str, block: bytes, *more: tuple[str, str], date: str = DATE, content_type: str = "") -> Made:
+    fields = [
+        ("WARC-Type", kind),
+        ("WARC-Record-ID", identity(name)),
+        ("WARC-Date", date),
+        *more,
+        ("WARC-Block-Digest", sha1(block)),
+        ("Content-Type", content_type or "application/octet-stream"),
+        ("Content-Length", str(len(block))),
+    ]
+    return Made(kind, block, fields)
 
 
-def records_in(folder: Path) -> list[tuple[str, int, bytes]]:
-    """All records of all packed files: file, offset, content."""
-    found = []
-    for path in sorted(folder.rglob("*.warc.gz")):
-        found += [(str(path.relative_to(folder)), at, content) for at, content in unpacked(path.read_bytes())]
-    return found
+def warcinfo(software: str = "other/1.0") -> Made:
+    block = f"software: {software}\r\nformat: WARC File Format 1.1\r\n".encode()
+    return made("warcinfo", "info", block, ("WARC-Filename", "made.warc.gz"), content_type="application/warc-fields")
 
 
-def kinds_in(folder: Path) -> list[tuple[str, str]]:
-    """Type and URL of all records, sorted; without what says which file they are in."""
-    found = []
-    for _, _, content in records_in(folder):
-        fields = fields_of(content)
-        if fields["warc-type"] != "warcinfo":
-            found.append((fields["warc-type"], fields.get("warc-target-uri", "")))
-    return sorted(found)
+def response(url: str = "http://example.com/", message: bytes = HELLO, *, date: str = DATE) -> Made:
+    payload = message.partition(b"\r\n\r\n")[2]
+    fields = (("WARC-Target-URI", url), ("WARC-IP-Address", "192.0.2.1"), ("WARC-Payload-Digest", sha1(payload)))
+    return made("response", f"response {url} {date}", message, *fields, date=date, content_type=ANSWER)
 
 
-def fields_of(content: bytes) -> dict[str, str]:
-    head = content.partition(b"\r\n\r\n")[0].decode()
-    return {name.lower(): value for name, value in re.findall(r"^([A-Za-z-]+): ?(.*?)\r?$", head, re.MULTILINE)}
+def request(of: Made) -> Made:
+    block = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
+    url = of.get("WARC-Target-URI")
+    more = (("WARC-Target-URI", url), ("WARC-Concurrent-To", of.get("WARC-Record-ID")))
+    name = f"request {of.get('WARC-Record-ID')}"
+    return made("request", name, block, *more, date=of.get("WARC-Date"), content_type=QUESTION)
 
 
-def block_of(content: bytes) -> bytes:
-    return content.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n\r\n")
+def metadata(of: Made) -> Made:
+    block = b"via: http://example.com/before\r\nhopsFromSeed: L\r\n"
+    url = of.get("WARC-Target-URI")
+    more = (("WARC-Target-URI", url), ("WARC-Concurrent-To", of.get("WARC-Record-ID")))
+    name = f"metadata {of.get('WARC-Record-ID')}"
+    return made("metadata", name, block, *more, date=of.get("WARC-Date"), content_type="application/warc-fields")
 
 
-def record_at(folder: Path, place: Place) -> bytes:
-    """What lies at a place: exactly one member of its length."""
-    data = (folder / place.file).read_bytes()[place.offset : place.offset + place.length]
-    (_, content), *more = unpacked(data)
-    assert not more
-    return content
+def revisit(of: Made, url: str = "http://example.com/again", *, date: str = LATER) -> Made:
+    head = of.block.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    more = (
+        ("WARC-Target-URI", url),
+        ("WARC-Profile", IDENTICAL),
+        ("WARC-Refers-To", of.get("WARC-Record-ID")),
+        ("WARC-Refers-To-Target-URI", of.get("WARC-Target-URI")),
+        ("WARC-Refers-To-Date", of.get("WARC-Date")),
+        ("WARC-Truncated", "length"),
+        ("WARC-Payload-Digest", of.get("WARC-Payload-Digest")),
+    )
+    return made("revisit", f"revisit {url} {date}", head, *more, date=date, content_type=ANSWER)
+
+
+def resource(url: str = "http://example.com/file", block: bytes = b"as it is") -> Made:
+    return made("resource", f"resource {url}", block, ("WARC-Target-URI", url), content_type="text/plain")
+
+
+def good() -> dict[str, Made]:
+    """An archive with a record of each kind that is common, by name."""
+    answer = response()
+    return {
+        "warcinfo": warcinfo(),
+        "response": answer,
+        "request": request(answer),
+        "metadata": metadata(answer),
+        "revisit": revisit(answer),
+        "resource": resource(),
+    }
+
+
+def plain(records: Iterable[Made]) -> bytes:
+    return b"".join(record.written() for record in records)
+
+
+def packed(records: Iterable[Made]) -> bytes:
+    return b"".join(gzip.compress(record.written(), mtime=0) for record in records)

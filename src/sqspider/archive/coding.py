@@ -7,6 +7,13 @@ import sys
 import zlib
 from typing import Final
 
+try:
+    from isal import igzip_lib
+except ImportError:  # it is not built for every machine; the standard library's takes twice as long
+    HAS_ISAL = False
+else:
+    HAS_ISAL = True
+
 _ISAL_LEVEL: Final = 1  # of 0 to 3: the last takes a tenth off the size, and the CPU time of the first once more
 _ZLIB_LEVEL: Final = 1
 _ZSTD_LEVEL: Final = 3
@@ -25,23 +32,15 @@ class Coding(enum.StrEnum):
 
     def pack(self, record: bytes) -> bytes:
         """One member (RFC 1952) or frame (RFC 8878) of a record, with its checksum."""
-        return _zstd_frame(record) if self is Coding.ZSTD else _gzip_member(record)
+        if self is Coding.ZSTD:
+            return _zstd_frame(record)
+        return igzip_lib.compress(record, _ISAL_LEVEL, igzip_lib.COMP_GZIP) if HAS_ISAL else zlib_member(record)
 
 
 def zlib_member(record: bytes, level: int = _ZLIB_LEVEL) -> bytes:
     """A gzip member by the standard library."""
     packer = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     return packer.compress(record) + packer.flush()
-
-
-try:
-    from isal import igzip_lib
-except ImportError:  # it is not built for every machine
-    _gzip_member = zlib_member
-else:
-
-    def _gzip_member(record: bytes) -> bytes:
-        return igzip_lib.compress(record, _ISAL_LEVEL, igzip_lib.COMP_GZIP)
 
 
 def _zstd_frame(record: bytes) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from sqspider.archive.errors import ArchiveError, NoArchiveError, NotAllowedError
-from sqspider.archive.files import OPEN, FileInfo
+from sqspider.archive.file_info import OPEN, FileInfo
 
 NEW: Final = ".new"  # at the end of the name of what is not yet there for anybody: a dot stands before it, too
 OWN: Final = 0o600  # pages may be private: nobody else reads them

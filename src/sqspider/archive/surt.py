@@ -12,7 +12,13 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 _SCHEME: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*):")
-_KEPT: Final = (b"dns:", b"warcinfo:", b"mailto:", b"urn:", b"filedesc:")  # names of other things: they stay as they are
+_KEPT: Final = (
+    b"dns:",
+    b"warcinfo:",
+    b"mailto:",
+    b"urn:",
+    b"filedesc:",
+)  # names of other things: they stay as they are
 _WITH_HOST: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*):/+")
 _PARTS: Final = re.compile(rb"([^/?]*)([^?]*)(\?.*)?", re.DOTALL)
 _HOST_AND_PORT: Final = re.compile(rb"(\[[^\]]*\]|.*?)(?::(\d*))?", re.DOTALL)
@@ -38,11 +44,7 @@ _SESSIONS_IN_QUERY: Final = tuple(
 
 def surt_of(url: str) -> str:
     """The key of a URL, in ASCII."""
-    if url.isascii():
-        raw = url.encode("ascii")
-    else:
-        raw = url.encode("utf-8", "surrogateescape")
-    raw = re.sub(rb"[\t\r\n]", b"", raw.strip(b" \t\r\n"))
+    raw = re.sub(rb"[\t\r\n]", b"", url.encode("utf-8", "surrogateescape").strip(b" \t\r\n"))
     if raw.lower().startswith(_KEPT):
         return _escaped(raw).decode("ascii")
     scheme, rest = b"http", raw
