@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from sqspider.record import Place
 
 IDENTICAL = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"
@@ -81,7 +83,7 @@ class Warc:
             refers |= {"WARC-Truncated": "length", "Content-Type": "application/http;msgtype=response"}
         place = self._capture("revisit", url, at, head, original.digest, refers)
         payload = Place(original.file, original.offset, original.length, original.digest, original.at, of or "")
-        self.places[-1] = Place(*(getattr(place, name) for name in place.__struct_fields__[:-1]), payload=payload)
+        self.places[-1] = msgspec.structs.replace(place, payload=payload)
         return self.places[-1]
 
     def _capture(self, kind: str, url: str, at: float, block: bytes, digest: str, fields: dict[str, str]) -> Place:

@@ -50,15 +50,24 @@ _URL_IN_STYLE: Final = re.compile(
 )
 
 
+def can_be_relinked(headers: Sequence[tuple[str, str]]) -> bool:
+    """Whether an answer has links that :func:`relinked` finds."""
+    return _essence(headers) in (*_PAGES, _STYLES)
+
+
+def _essence(headers: Sequence[tuple[str, str]]) -> str:
+    kind = mime_type_of([value for name, value in headers if name.lower() == "content-type"])
+    return kind.essence if kind else ""
+
+
 def relinked(body: bytes, url: str, headers: Sequence[tuple[str, str]], find: FindFile) -> bytes:
     """A page, or a style sheet, with its links written anew: to files where there are such, else in full.
 
     ``url``: its own, canonical. What is neither comes back as it is.
     """
-    kind = mime_type_of([value for name, value in headers if name.lower() == "content-type"])
-    essence = kind.essence if kind else ""
-    if essence not in (*_PAGES, _STYLES):
+    if not can_be_relinked(headers):
         return body
+    essence = _essence(headers)
     encoding = encoding_of_answer(body, headers)
     if not encoding.startswith("utf-16"):
         links = _Links(url, encoding, find)
