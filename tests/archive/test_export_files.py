@@ -221,7 +221,12 @@ def test_links_lead_to_the_files_and_elsewhere_in_full(tmp_path: Path) -> None:
     assert out.files["a.test/i.png"] == b"<a href=/>no page</a>"
 
 
-FOUND = {"http://a.test/x": "X", "http://a.test/dir/x": "DX", "http://a.test/?q=%E9": "LATIN", "http://a.test/?q=%C3%A9": "UTF"}
+FOUND = {
+    "http://a.test/x": "X",
+    "http://a.test/dir/x": "DX",
+    "http://a.test/?q=%E9": "LATIN",
+    "http://a.test/?q=%C3%A9": "UTF",
+}
 
 
 @pytest.mark.parametrize(
@@ -239,7 +244,7 @@ FOUND = {"http://a.test/x": "X", "http://a.test/dir/x": "DX", "http://a.test/?q=
         ("<script src=x></script>", '<script src="X"></script>'),
         ("<textarea><a href=x></textarea>", "<textarea><a href=x></textarea>"),
         ("<base href=/dir/><a href=x><a href=#f>", '<base href=""><a href="DX"><a href="http://a.test/dir/#f">'),
-        ("<style>a{background:url( 'x' )}</style>", "<style>a{background:url( \"X\" )}</style>"),
+        ("<style>a{background:url( 'x' )}</style>", '<style>a{background:url( "X" )}</style>'),
         ("<p style='background:url(x)'>", '<p style="background:url(&quot;X&quot;)">'),
         ("<a href=' x\n'>", '<a href="X">'),
         ("<a href='&#120;'>", '<a href="X">'),
@@ -258,7 +263,12 @@ def test_only_links_are_written_anew(page: str, written: str) -> None:
 
 @pytest.mark.parametrize(
     ("encoding", "mark", "to"),
-    [("iso-8859-1", b"", "LATIN"), ("utf-8", b"", "UTF"), ("utf-16le", b"\xff\xfe", "UTF"), ("utf-16be", b"\xfe\xff", "UTF")],
+    [
+        ("iso-8859-1", b"", "LATIN"),
+        ("utf-8", b"", "UTF"),
+        ("utf-16le", b"\xff\xfe", "UTF"),
+        ("utf-16be", b"\xfe\xff", "UTF"),
+    ],
 )
 def test_a_page_stays_in_its_encoding(encoding: str, mark: bytes, to: str) -> None:
     headers = (("Content-Type", f"text/html; charset={encoding}"),)
