@@ -62,6 +62,7 @@ class FunctionSettings(msgspec.Struct, frozen=True, kw_only=True):
     proxies: str = ""  # that crawls may ask for, as their rows name them; blanks between them
     send_to: str = ""  # origins that secrets of crawls (SQSPIDER_SECRET_…) may be sent to, likewise
     sweep_seconds: float = 60.0  # between two sweeps, by the schedule
+    archive: str = ""  # s3://BUCKET/PREFIX, where what is fetched is kept; none: nowhere
 
     ranges: ClassVar[dict[str, Range]] = {  # those of the records that these settings become
         "lease_seconds": WorkerOptions.ranges["lease_seconds"],

@@ -186,7 +186,7 @@ FAULTY: Final[dict[str, Change]] = {
 """What makes one record wrong."""
 
 GOOD: Final[dict[str, Change]] = {
-    "nothing": lambda records: None,
+    "nothing": lambda _: None,
     "WARC/1.0": _version("WARC/1.0"),
     "no warcinfo": lambda records: records.pop("warcinfo"),
     "a warcinfo amid the file": lambda records: records.update(warcinfo=records.pop("warcinfo")),
@@ -280,7 +280,7 @@ SPOILED_PACKED: Final[dict[str, Spoil]] = {
     "a bit that was turned": _flip,
     "packed as a whole": lambda data: gzip.compress(gzip.decompress(data)),
     "packed twice": lambda data: gzip.compress(data),
-    "nothing": lambda data: b"",
+    "nothing": lambda _: b"",
     "zeros behind its end": lambda data: data + bytes(512),
     "rubbish behind its end": lambda data: data + b"<html>",
     "a record behind it that is not packed": lambda data: data + plain([response("http://example.com/z")]),
@@ -288,7 +288,7 @@ SPOILED_PACKED: Final[dict[str, Spoil]] = {
     "another file behind it": lambda data: data + gzip.compress(b"hello"),
     "the same once more": lambda data: data * 2,
     "its checksum changed": lambda data: data[:-8] + bytes([data[-8] ^ 1]) + data[-7:],
-    "no WARC at all": lambda data: gzip.compress(b"<html></html>"),
+    "no WARC at all": lambda _: gzip.compress(b"<html></html>"),
 }
 """What spoils a file that is packed."""
 
@@ -301,7 +301,7 @@ SPOILED_PLAIN: Final[dict[str, Spoil]] = {
     "rubbish behind its end": lambda data: data + b"rubbish",
     "an empty line behind its end": lambda data: data + b"\r\n",
     "line feeds alone": lambda data: data.replace(b"\r\n", b"\n"),
-    "no WARC at all": lambda data: b"<html></html>",
+    "no WARC at all": lambda _: b"<html></html>",
 }
 """What spoils one that is not."""
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 
 import sqspider as library
 from sqspider.archive.files import files_at
+from sqspider.orders.start import ArchivePlace
 from tests.conftest import Run
 from tests.sites import Site
 
@@ -82,7 +86,7 @@ def test_a_place_of_ones_own_and_the_environments_and_none(
     ):
         monkeypatch.setenv("SQSPIDER_ARCHIVE", environment)
         before = {path.name for path in tmp_path.iterdir()}
-        done = sqspider("crawl", f"{site.url}?{number}", *HERE, "--depth", "0", "--crawl", f"n{number}", *said, "--json")
+        done = sqspider("crawl", site.url, *HERE, "--depth", "0", "--crawl", f"n{number}", *said, "--json")
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)["archive"]
         if kept_in is None:
@@ -125,7 +129,8 @@ def test_consumers_keep_pages_too(sqspider: Run, site: Site, tmp_path: Path) -> 
 
 def test_looking_ahead_keeps_nothing(sqspider: Run, site: Site, tmp_path: Path) -> None:
     assert sqspider("crawl", site.url, *HERE, "--dry-run").returncode == 0
-    assert sqspider("explain", site.url).returncode in (0, 1)
+    assert sqspider("enqueue", site.url).returncode == 0
+    assert sqspider("explain", f"{site.url}a").returncode == 1, "it is not followed from a page by itself"
     assert list(tmp_path.glob("*archive*")) == []
 
 
@@ -249,6 +254,45 @@ def test_cleanup_removes_no_file_of_somebody_else(sqspider: Run, site: Site, tmp
     assert set(warcs_in(folder)) == others
 
 
+def test_cleanup_removes_what_the_dead_left_open_and_nothing_that_is_being_written(
+    sqspider: Run, site: Site, tmp_path: Path
+) -> None:
+    sqspider("crawl", site.url, *HERE)
+    folder = tmp_path / "sqspider-archive"
+    name = warcs_in(folder)[0]
+    opened = (folder / name).rename(folder / f"{name}.open")
+    with opened.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as whoever writes it
+        done = sqspider("cleanup", "--all", "--archive", "--yes")
+    assert done.returncode == 2
+    assert f"{name} in sqspider-archive is being written: stop the crawl" in " ".join(done.stderr.split())
+    assert len(rows(sqspider)) == 4, "nothing was removed"
+    assert sqspider("cleanup", "--archive", "--yes").returncode == 0
+    assert not folder.exists()
+
+
+# The demo.
+
+
+def test_a_race_keeps_nothing(sqspider: Run) -> None:
+    done = sqspider("demo", "race")
+    frontier = re.search(r"Frontier: sqlite:(\S+)", done.stdout)
+    assert frontier is not None
+    assert [path.name for path in Path(frontier[1]).parent.iterdir() if path.is_dir()] == []
+
+
+def test_the_demo_shows_what_is_kept(sqspider: Run) -> None:
+    done = sqspider("demo", "--pages", "30")
+    said = " ".join(done.stdout.split())
+    assert re.search(r"[\d,]+ answers, each as it was sent", said)
+    shown = re.search(r"/page/1 is ([\d,]+) bytes of (\S+\.warc\.gz), from byte [\d,]+ on", said)
+    folder = re.search(r"keeping pages in (\S+) \(0 B so far\)", done.stderr)
+    assert shown is not None
+    assert folder is not None
+    assert warcs_in(Path(folder[1])) == [shown[2]]
+    shutil.rmtree(Path(folder[1]).parent)
+
+
 # From Python.
 
 
@@ -261,6 +305,18 @@ def test_a_page_is_kept_before_it_is_handed_out(site: Site, tmp_path: Path) -> N
         assert len(member) == page.capture.length
         seen.append(page.url)
     assert len(seen) == 4
+
+
+def test_a_crawl_in_python_says_where_there_is_no_more_room(site: Site, tmp_path: Path) -> None:
+    """And goes on, once there is."""
+    said: dict[str, Any] = {
+        "delay_seconds": 0, "allow_private": True, "frontier": f"sqlite:{tmp_path}/x.db", "archive": str(tmp_path / "pages"),
+    }  # fmt: skip
+    crawl = library.crawl(site.url, **said)
+    crawl._archive = ArchivePlace(address=said["archive"], max_bytes=1)
+    with pytest.raises(library.StoreError, match="pages"):
+        list(crawl)
+    assert len([page for page in library.crawl(site.url, **said) if page.capture]) == 4
 
 
 def test_nothing_is_kept_in_python_unless_it_is_asked_for(

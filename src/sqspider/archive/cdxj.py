@@ -140,7 +140,7 @@ def _mime_of(record: Record, head: Head | None) -> str | None:
 
 def _line(record: Record, fields: dict[str, str]) -> bytes:
     """The line of a record that was read to its end: only then its length is known."""
-    place = {"length": str(record.length), "offset": str(record.offset), "filename": record.file}
+    place = {"length": str(record.index_length), "offset": str(record.offset), "filename": record.file}
     return f"{surt_of(record.url)} {time_of(record)} {json.dumps({**fields, **place})}".encode()
 
 
@@ -152,8 +152,8 @@ def time_of(record: Record) -> str:
 def parsed_line(line: bytes) -> Line:
     """A line of an index, ours or of another tool. Raises ``ValueError`` for what is none."""
     key, time, rest = line.decode().split(" ", 2)
-    said: dict[str, Any] = json.loads(rest)
-    if not (isinstance(said, dict) and isinstance(said.get("filename"), str)):
+    said: Any = json.loads(rest)
+    if not isinstance(said, dict) or not isinstance(said.get("filename"), str):
         raise ValueError("it names no file")  # noqa: TRY004
     digest = str(said.get("digest", ""))
     return Line(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import PurePosixPath
 from typing import BinaryIO, Final
 
 from sqspider.archive.cdxj import NAME, Index
@@ -26,6 +27,7 @@ from sqspider.record import UrlRecord
 
 _GZIP: Final = b"\x1f\x8b"
 _OURS: Final = "sqspider/"  # how the software is named that writes ours
+_NAMED: Final = "sqspider-"  # how its files are
 _INFO_BYTES: Final = 64 * 1024  # of a warcinfo record that are looked into
 
 
@@ -64,8 +66,9 @@ class Verification:
         for said in filter(None, (outcome, good)):
             if said.capture is not None:
                 self._facts.place(said.capture, record.url)
-                if said.capture.payload is not None:
-                    self._facts.place(said.capture.payload, record.url)
+                if (payload := said.capture.payload) is not None:
+                    self._facts.known(payload.url or record.url)
+                    self._facts.place(payload, record.url)
         if outcome is None or outcome.http_status is None or not record.status.is_final:
             return
         if outcome.capture is None and not outcome.unkept:
@@ -112,7 +115,7 @@ class _Walk:
         self._info = info
         self._facts = facts
         self._found: list[Fault] = []  # in the records that were read since they were handed out
-        self._is_ours = False
+        self._is_ours = PurePosixPath(info.name).name.startswith(_NAMED)  # as far as is known yet
         self._records = 0
         self._has_packed_together = False
 
@@ -166,8 +169,8 @@ class _Walk:
         if record.kind == "warcinfo":
             self._take_info(record)
         else:
-            if self._records == 0 and record.offset == 0:
-                self._is_ours = False
+            if self._is_ours and record.offset == 0:
+                self._note(record, ["it is the first of its file, and no warcinfo record"])
             self._note(record, _faults_of_block(record, is_ours=self._is_ours))
         if self._is_ours:
             self._note(record, own_faults_of(record))

@@ -101,7 +101,7 @@ def _pages_in(shared: Shared, address: str | None) -> _Pages:
         if is_folder(address):
             from sqspider.archive.repair import repair  # here: it is asked for seldom
 
-            repair(Path(address))  # then what is still open has somebody who writes it
+            repair(address)  # then what is still open has somebody who writes it
         files = files_at(address)
         found = found_in(files)
     except ArchiveError as error:

@@ -107,6 +107,7 @@ class Worker:
             linger_seconds=options.linger_seconds,
             patience=options.patience,
             robots_at_a_time=max(1, options.concurrency // 2),  # the connections are shared with pages
+            note=None if store is None else lambda capture: self._storing.note(capture),
         )
         self._agents = Agents(
             self._politeness.own, fetcher.options, open_fetcher or self._open_fetcher, allowed=allowed, secrets=secrets
