@@ -65,10 +65,12 @@ class Warc:
 
     def response(
         self, url: str, body: bytes, at: float = NOON, *, status: str = "200 OK",
-        kind: str = "text/html", headers: str = "", **more: str,
+        kind: str = "text/html", headers: str = "", truncated: str = "",
     ) -> Place:  # fmt: skip
         head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode()
-        fields = {"Content-Type": "application/http;msgtype=response", **more}
+        fields = {"Content-Type": "application/http;msgtype=response"}
+        if truncated:
+            fields["WARC-Truncated"] = truncated
         return self._capture("response", url, at, head + body, sha1(body), fields)
 
     def revisit(self, url: str, original: Place, at: float, *, of: str | None = None, unchanged: bool = False) -> Place:

@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,7 @@ HTML = (("Content-Type", "text/html; charset=utf-8"),)
 class Out:
     """An export of an archive, and what was said."""
 
-    def __init__(self, tmp_path: Path, warc: Warc, **options: bool) -> None:
+    def __init__(self, tmp_path: Path, warc: Warc, **options: Any) -> None:
         archive, self.folder = tmp_path / "archive", tmp_path / "out"
         warc.write(archive)
         self.written: list[Written] = []
@@ -99,7 +100,7 @@ def test_the_last_good_capture_is_written_decoded(tmp_path: Path) -> None:
     warc.response("http://a.test/gone", b"gone", status="404 Not Found")
     warc.response("http://a.test/moved", b"", status="301 Moved", headers="Location: /\r\n")
     warc.response("http://a.test/bad", b"bad", headers="Content-Encoding: gzip\r\n")
-    warc.response("http://a.test/cut", b"half", **{"WARC-Truncated": "length"})
+    warc.response("http://a.test/cut", b"half", truncated="length")
     out = Out(tmp_path, warc)
     assert out.files == {"a.test/index.html": body, "a.test/cut": b"half"}
     assert os.stat(out.folder / "a.test/index.html").st_mtime == NOON + 10

@@ -271,6 +271,7 @@ def test_whenever_it_dies_the_next_one_goes_on(tmp_path: Path, is_told: bool) ->
         home = tmp_path / str(step)
         folder = home / "archive"
         places = two_files(folder)
+        cdxj.write_index(Folder(str(folder)))
         with known(home) as frontier:
             frontier.finish({url: outcome_of(place) for url, place in places.items()})
         dying = Dying(Folder(str(folder)), step)
@@ -299,6 +300,11 @@ def test_whenever_it_dies_the_next_one_goes_on(tmp_path: Path, is_told: bool) ->
             for url in (COPY, OTHER):
                 assert capture_at(files, frontier.capture(url), url).body() == SECRET
         assert GOES.encode() not in contents(folder)
+        index = cdxj.Index.of(files)
+        assert index is not None
+        for _, line in index.lines():
+            place = Place(line.file, line.offset, line.length, "", 0)
+            assert fields_of(record_at(folder, place))["warc-target-uri"] == line.url
         assert journals_in(files) == []
         assert sorted(url for kind, url in kinds_in(folder) if kind in ("response", "revisit")) == sorted(
             [STAYS, COPY, OTHER, "http://third.test/"]

@@ -143,13 +143,17 @@ def test_the_index_is_renewed_where_there_is_one(tmp_path: Path) -> None:
     warc.response("http://more.test/", b"more")
     warc.write(tmp_path)
     assert packed(tmp_path).lines == FILES * PAGES + 1
-    index = cdxj.Index.of(files)
+    assert_index_is_right(tmp_path, FILES * PAGES + 1)
+
+
+def assert_index_is_right(folder: Path, captures: int) -> None:
+    index = cdxj.Index.of(Folder(str(folder)))
     assert index is not None
-    for _, line in index.lines():
-        assert (
-            fields_of(record_at(tmp_path, Place(line.file, line.offset, line.length, "", 0)))["warc-target-uri"]
-            == line.url
-        )
+    lines = [line for _, line in index.lines()]
+    assert len(lines) == captures
+    for line in lines:
+        place = Place(line.file, line.offset, line.length, "", 0)
+        assert fields_of(record_at(folder, place))["warc-target-uri"] == line.url
 
 
 @pytest.mark.parametrize("is_told", [False, True])
@@ -161,6 +165,7 @@ def test_whenever_it_dies_nothing_is_lost_and_the_next_one_goes_on(tmp_path: Pat
         folder = home / "archive"
         places = small_files(folder)
         kinds = kinds_in(folder)
+        cdxj.write_index(Folder(str(folder)))
         with known(home) as frontier:
             frontier.finish({url: outcome_of(place) for url, place in places.items()})
         dying = Dying(Folder(str(folder)), step)
@@ -184,6 +189,7 @@ def test_whenever_it_dies_nothing_is_lost_and_the_next_one_goes_on(tmp_path: Pat
             assert_found(folder, frontier, places)
         assert kinds_in(folder) == kinds, "each record is there once"
         assert len(list(folder.rglob("*.warc.gz"))) == 1
+        assert_index_is_right(folder, FILES * PAGES)
         assert journals_in(Folder(str(folder))) == []
         step += 1
     assert deaths >= 8 + FILES * 2

@@ -26,7 +26,18 @@ from sqspider.archive.orphans import micros
 from sqspider.archive.records import Record
 from sqspider.archive.references import Original, References
 from sqspider.archive.remaking import Revisit, altered, note_of, promoted, read_revisit
-from sqspider.archive.rewriting import Copy, Make, Part, Round, Tell, can_be_joined, ending_of, parts_of, warc_files
+from sqspider.archive.rewriting import (
+    Copy,
+    Make,
+    Part,
+    Round,
+    Tell,
+    can_be_joined,
+    ending_of,
+    parts_of,
+    renew_index,
+    warc_files,
+)
 from sqspider.frontier import Clock
 from sqspider.url import canonicalize, host_of
 
@@ -145,10 +156,7 @@ class Forgetting:
             made = {info.name: info.size for info in self._files.all()}
             freed = plan.bytes - sum(made[name] for name in names)
             moving.end(is_under_way=is_under_way)
-        has_index = any(info.name == cdxj.NAME for info in self._files.all())
-        has_files = any(True for _ in warc_files(self._files))
-        lines = cdxj.write_index(self._files) if has_index and has_files else None
-        return Forgotten(plan, freed, lines)
+        return Forgotten(plan, freed, renew_index(self._files, has_changed=bool(plan.files)))
 
     def _look_through(self, info: FileInfo) -> None:
         """Count the records of a file that are to go, and note what refers to them, or may."""

@@ -17,7 +17,18 @@ from sqspider.archive.errors import DamagedError
 from sqspider.archive.files import FileInfo, Files
 from sqspider.archive.orphans import Orphans, micros
 from sqspider.archive.records import Record, seconds_of, without_brackets
-from sqspider.archive.rewriting import Copy, Part, Round, Tell, can_be_joined, ending_of, heal, parts_of, warc_files
+from sqspider.archive.rewriting import (
+    Copy,
+    Part,
+    Round,
+    Tell,
+    can_be_joined,
+    ending_of,
+    heal,
+    parts_of,
+    renew_index,
+    warc_files,
+)
 from sqspider.frontier import Clock
 
 FILE_BYTES: Final = 1_000_000_000  # of a file that is made, as of one that a crawl writes
@@ -106,9 +117,7 @@ def pack(
             raise
         moving.end(is_under_way=is_under_way)
         done = _with_round(done, chunk)
-    has_index = any(info.name == cdxj.NAME for info in files.all())
-    lines = cdxj.write_index(files) if has_index and done.files else None
-    return done._replace(left=tuple(left), lines=lines)
+    return done._replace(left=tuple(left), lines=renew_index(files, has_changed=bool(done.files)))
 
 
 def _with_round(done: Packed, chunk: list[list[_Work]]) -> Packed:

@@ -18,6 +18,7 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from sqspider.archive import cdxj
 from sqspider.archive.errors import ArchiveError, DamagedError
 from sqspider.archive.files import WARC_ENDINGS, FileInfo, Files
 from sqspider.archive.folder import safe_host
@@ -98,6 +99,19 @@ def can_be_joined(files: Files, name: str) -> bool:
     """Whether members of a file can stand behind those of another one: not where they need the dictionary that their
     file begins with."""
     return not name.endswith(".zst") or files.read(name, 0, len(_ZSTD_DICTIONARY)) != _ZSTD_DICTIONARY
+
+
+def renew_index(files: Files, *, has_changed: bool) -> int | None:
+    """Write the index anew, if there is one and it may say what is not so any more: whoever had changed something
+    before may have died before this. How many lines it has."""
+    infos = list(files.all())
+    index = next((info for info in infos if info.name == cdxj.NAME), None)
+    warcs = [info for info in infos if info.name.endswith(WARC_ENDINGS)]
+    if index is None or not warcs:
+        return None
+    if not has_changed and all(info.modified < index.modified for info in warcs if not info.is_open):
+        return None
+    return cdxj.write_index(files)
 
 
 class Round:

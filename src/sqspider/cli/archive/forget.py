@@ -57,9 +57,9 @@ def command(
 ) -> int:
     """Erase captures for good: of a URL or a host, or by age. Says what will go, and asks.
 
-    The files that have some of it are written anew without it, so is the index, and the records of the frontier say that
-    nothing is kept. A page whose payload lay in a capture that goes keeps it. Other copies are yours to remove: WACZ
-    files, exports, backups. If it dies, calling it again goes on.
+    The files that have some of it are written anew without it, so is the index, and the records of the frontier say
+    that nothing is kept. A page whose payload lay in a capture that goes keeps it. Other copies are yours to remove:
+    WACZ files, exports, backups. If it dies, calling it again goes on.
     """
     wanted = _wanted(url, host, before, older_than)
     files = files_at(archive_of(shared, archive))
@@ -71,10 +71,10 @@ def command(
                 print(healed, file=sys.stderr)
         forgetting = Forgetting(files, wanted, References(connection))
         plan = forgetting.plan(ToldOfFiles("looking through").file)
-        if dry_run or not plan.records:
+        if dry_run:
             _say(plan, as_json=as_json, done=False)
             return GOOD
-        if not yes:
+        if plan.records and not yes:
             ask_to_remove(f"{_what(plan)} for good")
         done = forgetting.erase(
             plan,
@@ -107,8 +107,8 @@ def _warn(shared: Shared, frontier: BlockingFrontier | None) -> None:
         warn_of_no_frontier(shared)
     elif frontier.is_under_way():
         print(
-            "somebody crawls: a page that comes meanwhile, and is the same as one that is erased, may refer to that and "
-            "have no payload then; stop the crawl first to be sure",
+            "somebody crawls: a page that comes meanwhile, and is the same as one that is erased, may refer to that "
+            "and have no payload then; stop the crawl first to be sure",
             file=sys.stderr,
         )
 
@@ -127,10 +127,7 @@ def _say(plan: Plan, *, as_json: bool, done: bool) -> None:
     else:
         print(f"{'erased' if done else 'this would erase'} {_what(plan)}")
         if plan.promoted:
-            kept = counted(
-                plan.promoted, "page that had its payload there keeps", "pages that had their payload there keep"
-            )
-            print(f"{kept} it")
+            print(f"{counted(plan.promoted, 'page keeps its', 'pages keep their')} payload, which lay there")
         if not done:
             print(f"{human_bytes(plan.bytes)} would be written anew, less what goes: so much room is needed")
             for name in plan.open_files:

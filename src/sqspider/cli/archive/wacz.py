@@ -32,8 +32,8 @@ from sqspider.cli.wording import counted, human_bytes
 def command(shared: Shared, /, to: Path | None, title: str, archive: str | None) -> int:
     """Write an archive into one WACZ file, which https://replayweb.page shows in a browser.
 
-    Its pages are those that the frontier's records name, with their titles; without a frontier those of the index. Files
-    that are being written are left out.
+    Its pages are those that the frontier's records name, with their titles; without a frontier those of the index.
+    Files that are being written are left out.
     """
     address = archive_of(shared, archive)
     name = address.rstrip("/").rpartition("/")[2].strip(".") or "sqspider-archive"
