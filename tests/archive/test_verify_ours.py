@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -261,3 +262,31 @@ def test_references_from_one_file_to_another_are_followed(tmp_path: Path) -> Non
     (tmp_path / "b.warc.gz").write_bytes(packed(first))
     (tmp_path / "a.warc.gz").write_bytes(gzip.compress(records["revisit"].written()))
     assert faults_in(tmp_path) == []
+
+
+async def test_behind_damage_no_record_is_seen_that_was_captured_itself(tmp_path: Path) -> None:
+    """A WARC file that was fetched lies in a record as it came: what is packed hardly gets smaller."""
+    captured = Coding.ZSTD.pack(response("http://inner.example/").written())
+    noise = random.Random(1).randbytes(100_000)
+    store = open_store(str(tmp_path), Coding.ZSTD)
+    first, _ = await store.keep(
+        [
+            capture_of(noise + captured + noise, b"X: 1\r\n", url=f"{SITE}/a"),
+            capture_of(b"another " * 100, url=f"{SITE}/b"),
+        ]
+    )
+    await store.close()
+    assert first is not None
+    assert captured in (tmp_path / first.file).read_bytes()
+    spoil_head(tmp_path, first)
+    with Verification(Folder(str(tmp_path))) as run:
+        assert list(run.faults())
+        assert run.tally.captures == 1
+
+
+def spoil_head(folder: Path, place: Place) -> None:
+    """Turn bits near the beginning of a record."""
+    file = folder / place.file
+    content = bytearray(file.read_bytes())
+    content[place.offset + 30] ^= 0xFF
+    file.write_bytes(content)

@@ -15,10 +15,10 @@ from typing import BinaryIO, Final
 
 from sqspider.archive.cdxj import NAME, Index
 from sqspider.archive.digests import Check
-from sqspider.archive.errors import DamagedError
+from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.facts import Facts, Fault, Tally
 from sqspider.archive.files import WARC_ENDINGS, FileInfo, Files
-from sqspider.archive.members import whole_from
+from sqspider.archive.members import MARK_BYTES, whole_from
 from sqspider.archive.messages import Dechunker, Head, block_of, fields_in, is_http, read_message
 from sqspider.archive.records import Record, RecordError, measured, records_of
 from sqspider.archive.rules import faults_of, own_faults_of
@@ -28,6 +28,7 @@ from sqspider.record import UrlRecord
 _GZIP: Final = b"\x1f\x8b"
 _OURS: Final = "sqspider/"  # how the software is named that writes ours
 _NAMED: Final = "sqspider-"  # how its files are
+_WARCINFO: Final = b"WARC-Type: warcinfo\r\n"
 _INFO_BYTES: Final = 64 * 1024  # of a warcinfo record that are looked into
 
 
@@ -44,6 +45,7 @@ class Verification:
         self._index = Index.of(files)
         self._sorter = Sorter()
         self._facts = Facts(self._sorter, has_index=self._index is not None, has_frontier=has_frontier)
+        self._has_frontier = has_frontier
         self._on_record = on_record  # for each record, with its file
 
     def __enter__(self) -> Verification:
@@ -82,6 +84,8 @@ class Verification:
                 self.files += 1
                 self.bytes += info.size
                 yield from _Walk(self, self._archive, info, self._facts).faults()
+        if not self.files and not self._has_frontier:
+            raise NoArchiveError(f"there is no archive at {self._archive.address}: no WARC file lies there")
         yield from self._faults_of_index()
         yield from self._facts.faults()
         if lacking := self.tally.not_indexed:
@@ -118,6 +122,7 @@ class _Walk:
         self._is_ours = PurePosixPath(info.name).name.startswith(_NAMED)  # as far as is known yet
         self._records = 0
         self._has_packed_together = False
+        self._identity = b""  # of the last warcinfo record
 
     def faults(self) -> Iterator[Fault]:
         name = self._info.name
@@ -150,11 +155,16 @@ class _Walk:
         if not stream.seekable():
             yield Fault("nothing behind that was looked at", self._info.name, error.offset)
             return None
+        mark = self._files.read(self._info.name, 0, MARK_BYTES)
         stream.seek(error.offset + 1)
-        found = whole_from(stream, error.offset + 1)
+        found = whole_from(stream, error.offset + 1, mark, self._is_of_file)
         if found is not None:
             stream.seek(found)
         return found
+
+    def _is_of_file(self, head: bytes) -> bool:
+        """Whether a record is the file's own, and not part of what was captured: ours say whose they are."""
+        return not self._is_ours or self._identity in head or _WARCINFO in head
 
     def _handed_out(self) -> Iterator[Fault]:
         found, self._found = self._found, []
@@ -184,6 +194,7 @@ class _Walk:
             self._note(record, ["its block is not to its digest"])
         said = {name.lower(): value for name, value in fields_in(begun)}
         self._is_ours = said.get("software", "").startswith(_OURS)
+        self._identity = record.identity.encode()
 
     def _note(self, record: Record, faults: Iterable[str]) -> None:
         self._found += [Fault(what, record.file, record.offset, record.url) for what in faults]
