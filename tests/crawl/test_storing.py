@@ -20,9 +20,11 @@ from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.record import Place, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
+from sqspider.work.hand import Visit
 from sqspider.work.holding import MOST_HELD, Held
 from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
+from sqspider.work.visit import Visits
 from sqspider.work.worker import Mode, Worker
 from tests.crawl.journal import Journal
 from tests.crawl.test_crew import records_of, until, working
@@ -304,6 +306,43 @@ async def test_while_nothing_can_be_kept_one_url_at_a_time_is_fetched_to_see(
         assert probes[1] - probes[0] >= 0.5
         journal.error = None
         await until(frontier, done=200)
+    await costs_nothing(frontier, worker)
+
+
+async def test_nothing_is_taken_in_while_nothing_can_be_kept(frontier: Frontier, site: Site, journal: Journal) -> None:
+    journal.error = StoreError("no space left")
+    site.bodies = {f"/{n}": b"" for n in range(200)}
+    await put_in(frontier, *(f"{site.url}{n}" for n in range(200)))
+    async with working(frontier, OPTIONS, fetch=FETCH, store=journal) as worker:
+        while not journal.calls or not worker._hand.is_empty:
+            await asyncio.sleep(0.005)
+        received = worker.tally.received
+        assert received < 100
+        await asyncio.sleep(0.3)  # time for some polls
+        assert worker.tally.received == received
+    await costs_nothing(frontier, worker)
+
+
+async def test_what_a_runner_was_looking_at_as_the_store_failed_is_not_fetched_in_vain(
+    frontier: Frontier, site: Site, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go_on, has_its_turn = asyncio.Event(), Visits._has_its_turn
+
+    async def slow(self: Visits, visit: Visit) -> bool:
+        if visit.message.url.endswith("/late"):
+            await may_go_on.wait()
+        return await has_its_turn(self, visit)
+
+    monkeypatch.setattr(Visits, "_has_its_turn", slow)
+    journal.error = StoreError("no space left")
+    await put_in(frontier, f"{site.url}late", f"{site.url}0")
+    async with working(frontier, OPTIONS, fetch=FETCH, store=journal) as worker:
+        while not journal.calls:
+            await asyncio.sleep(0.005)
+        may_go_on.set()
+        while not worker._hand.is_empty:
+            await asyncio.sleep(0.005)
+    assert site.paths == ["/0"]
     await costs_nothing(frontier, worker)
 
 
