@@ -176,7 +176,7 @@ async def test_what_takes_too_long_or_is_reset_is_kept_as_far_as_it_came(head: b
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LOST)
         writer.transport.abort()
 
-    def see(data: bytes) -> bool:
+    def see(_: bytes) -> bool:
         came.set()
         return True
 
@@ -200,7 +200,7 @@ async def test_a_body_that_there_is_no_room_for_is_kept_as_far_as_it_came() -> N
 async def test_what_a_sink_takes_is_kept_too_and_bounded() -> None:
     seen = bytearray()
 
-    def see(data: bytes) -> bool:
+    def see(_: bytes) -> bool:
         seen.extend(data)
         return len(seen) < 300_000
 
@@ -217,9 +217,9 @@ async def test_what_a_sink_takes_is_kept_too_and_bounded() -> None:
 
 async def test_what_ends_with_the_last_byte_that_is_wanted_is_whole() -> None:
     """Whoever goes away then has it all: the head says so."""
-    fetched = await taken(ok(TEXT), sink=lambda data: False)
+    fetched = await taken(ok(TEXT), sink=lambda _: False)
     assert (fetched.payload, fetched.cut) == (TEXT, None)
-    fetched = await taken(CHUNKED + b"5\r\nhello\r\n0\r\n\r\n", sink=lambda data: False)
+    fetched = await taken(CHUNKED + b"5\r\nhello\r\n0\r\n\r\n", sink=lambda _: False)
     assert (fetched.payload, fetched.cut) == (b"hello", Cut.LENGTH)  # it cannot be known
 
 
