@@ -45,7 +45,7 @@ def capture_of(
     """A capture of an answer with these lines in its head; ``Content-Length`` is added where none are given."""
     http_status = int(status.split()[1])
     lines = lines or (HTML, b"Content-Length: %d\r\n" % len(payload))
-    exchange = exchange_of([status, *lines, b"\r\n"], http_status=http_status, **(wire or {}))
+    exchange = exchange_of([status, *lines, b"\r\n"], **{"http_status": http_status, **(wire or {})})
     what: dict[str, Any] = {
         "url": url,
         "http_status": http_status,

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from sqspider.archive.coding import Coding, zlib_member
 from sqspider.archive.members import (
+    MARK_BYTES,
     Member,
     MemberError,
     TornError,
@@ -212,11 +213,12 @@ def test_a_dictionary_at_the_head_of_a_file_is_used() -> None:
 
 @every_packing
 def test_a_whole_record_behind_damage_is_found(pack: Pack) -> None:
-    first, last = pack(record(b"1" * 50)), pack(record(b"2" * 50))
-    for rubbish in (b"\0" * 70_000, b"\x1f\x8b\x08" * 2000, b"WARC/2 is what it says", b"", first[:-9]):
+    first, last = pack(record(b"1" * 50)), pack(record(b"2" * 50, "metadata"))
+    mark = last[:MARK_BYTES]
+    for rubbish in (b"\0" * 70_000, mark * 2000, b"", first[:-9], first):
         data = rubbish + last
-        assert whole_from(io.BytesIO(data), 0) == len(rubbish)
-        assert whole_from(io.BytesIO(data[:-9]), 0) is None
+        assert whole_from(io.BytesIO(data), 0, mark, lambda head: b"metadata" in head) == len(rubbish)
+        assert whole_from(io.BytesIO(data[:-9]), 0, mark, lambda head: b"metadata" in head) is None
 
 
 def test_the_walk_begins_at_an_offset() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, Protocol
 
 from sqspider.archive.errors import DamagedError
@@ -24,8 +24,7 @@ _ZSTD_SKIPPED: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 _ZSTD_DICTIONARY: Final = b"\x5d\x2a\x4d\x18"  # the frame at the head of a file that holds its dictionary
 _ZSTD_WINDOW_LOG: Final = 27  # 128 MiB, what `zstd --long` asks for
 _MAX_DICTIONARY_BYTES: Final = 16 * 1024 * 1024
-_MARK: Final = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|WARC/1")  # of how a member begins
-_MARK_BYTES: Final = 6  # of the longest
+MARK_BYTES: Final = 3  # by which the beginnings of members are told
 _LENGTH: Final = re.compile(
     rb"\r\n[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh][ \t]*:[ \t]*([0-9]+)[ \t]*(?=\r\n)"
 )
@@ -134,24 +133,25 @@ def check_whole(member: Member) -> bytes:
     return first
 
 
-def whole_from(stream: BinaryIO, offset: int) -> int | None:
-    """Where the first whole record begins from this offset on, at which the stream stands; none: there is none.
+def whole_from(stream: BinaryIO, offset: int, mark: bytes, is_own: Callable[[bytes], bool]) -> int | None:
+    """Where the first whole record of a file begins from this offset on, at which the stream stands; none: nowhere.
 
-    For what lies behind damage: a member begins with its packing's mark, which the bytes of others may have, too.
+    For what lies behind damage. ``mark``: how the file's members begin, its first bytes. What was kept may hold
+    members, too: ``is_own`` tells by a record's head whether it is one of the file's.
     """
     source = _Source(stream, offset)
-    while source.fill(_MARK_BYTES):
-        at = source.next_mark()
+    while source.fill(len(mark)):
+        at = source.next(mark)
         if at is None:
             continue
         here = stream.tell()
         stream.seek(at)
         try:
-            member = next(members(stream, at))
-            check_whole(member)
-            return at
+            if is_own(check_whole(next(members(stream, at)))):
+                return at
         except MemberError:
-            stream.seek(here)
+            pass  # it only looks like a beginning
+        stream.seek(here)
     return None
 
 
@@ -184,11 +184,11 @@ class _Source:
         self.held = data + self.held
         self.offset -= len(data)
 
-    def next_mark(self) -> int | None:
-        """The offset of the next mark of a member in what is held, which is then behind us; none: there is none."""
-        found = _MARK.search(self.held)
-        self.take(found.start() + 1 if found else len(self.held) - _MARK_BYTES + 1)
-        return self.offset - 1 if found else None
+    def next(self, mark: bytes) -> int | None:
+        """The offset of the next such bytes in what is held; none: there are none. What is before is behind us."""
+        found = self.held.find(mark)
+        self.take(found + 1 if found >= 0 else len(self.held) - len(mark) + 1)
+        return self.offset - 1 if found >= 0 else None
 
 
 class _Unpack(Protocol):

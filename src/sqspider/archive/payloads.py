@@ -43,13 +43,17 @@ class Payloads:
         before = self.before(answer.capture)
         if before is not None and before.digest == answer.digest:
             return before
-        place = self._places.get(answer.digest)
+        return self.of(answer.digest, answer.capture.url)
+
+    def of(self, digest: str, url: str) -> Place | None:
+        """Where the payload of this digest lies, as a URL's record says it; none: it is not known."""
+        place = self._places.get(digest)
         if place is None:
             return None
-        if not self._holds(place.file):
-            del self._places[answer.digest]
+        if not self._holds(place.file):  # it was put elsewhere, or is forgotten
+            del self._places[digest]
             return None
-        return as_seen_from(answer.capture.url, place, place.url)
+        return as_seen_from(url, place, place.url)
 
 
 def is_worth_it(answer: Answer) -> bool:

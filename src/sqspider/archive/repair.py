@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from sqspider.archive.errors import ArchiveError, NotAllowedError
 from sqspider.archive.file_info import OPEN
 from sqspider.archive.folder import NEW, safe_host, sync_folder
-from sqspider.archive.members import MemberError, check_whole, members, whole_from
+from sqspider.archive.members import MARK_BYTES, MemberError, check_whole, members, whole_from
 
 NEW_SECONDS: Final = 60  # that a file which nobody sees yet may take from being made to being locked
 _WRITTEN_BY: Final = re.compile(r"-\d{14}-\d{5,}-(?P<host>.+)-[0-9a-f]{8}\.warc(\.gz|\.zst)$")  # see ``folder_sink``
@@ -106,21 +106,31 @@ def _close(folder: Path, name: str) -> Repaired | None:
 def _cut(descriptor: int) -> tuple[int, int, str]:
     """How many records there are, how many bytes were cut off behind them, and what damage was found amid them."""
     records = 0
+    own = b"\r\n"  # in every record's head, until the first has said its id
     with open(descriptor, "rb", closefd=False) as stream:
+        mark = stream.read(MARK_BYTES)
+        stream.seek(0)
         try:
             for member in members(stream):
-                check_whole(member)
+                head = check_whole(member)
+                own = own if records else _naming(head)
                 records += 1
         except MemberError as error:
             # A writer leaves a torn end; damage before what is whole is of another cause, and places point behind it.
             stream.seek(error.offset + 1)
-            if whole_from(stream, error.offset + 1) is not None:
+            if whole_from(stream, error.offset + 1, mark, lambda head: own in head) is not None:
                 return records + 1, 0, f"{error}; whole records follow, so nothing was cut off"
             cut_bytes = os.fstat(descriptor).st_size - error.offset
             os.ftruncate(descriptor, error.offset)
             os.fsync(descriptor)
             return records, cut_bytes, ""
     return records, 0, ""
+
+
+def _naming(warcinfo: bytes) -> bytes:
+    """What every other record of a file says of its first one."""
+    identity = warcinfo.partition(b"WARC-Record-ID: ")[2].partition(b"\r\n")[0]
+    return b"\r\nWARC-Warcinfo-ID: %s\r\n" % identity
 
 
 def _remove_new(folder: Path, name: str) -> Repaired | None:
