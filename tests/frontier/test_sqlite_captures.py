@@ -59,9 +59,7 @@ async def finish_all(frontier: Frontier, outcomes: Sequence[Outcome]) -> None:
 def run(path: Path, *statements: str) -> list[tuple[Any, ...]]:
     """What the last of some statements tells."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for statement in statements:
-            rows = connection.execute(statement).fetchall()
-        return rows
+        return [connection.execute(statement).fetchall() for statement in statements][-1]
 
 
 def size_of(path: Path) -> int:
