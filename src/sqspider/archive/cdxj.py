@@ -132,16 +132,15 @@ def _fields(record: Record) -> dict[str, str] | None:
 def _mime_of(record: Record, head: Head | None) -> str | None:
     if record.kind == "revisit":
         return "warc/revisit"
-    if record.kind != "response":
-        said = record.field("content-type")
-    else:
-        said = head.header("content-type") if head is not None else None
+    said = record.field("content-type")
+    if record.kind == "response":
+        said = None if head is None else head.header("content-type")
     return None if said is None else _MIME_END.split(said, maxsplit=1)[0].strip()
 
 
 def _line(record: Record, fields: dict[str, str]) -> bytes:
     """The line of a record that was read to its end: only then its length is known."""
-    place = {"length": str(record.length), "offset": str(record.offset), "filename": record.file}
+    place = {"length": str(record.index_length), "offset": str(record.offset), "filename": record.file}
     return f"{surt_of(record.url)} {time_of(record)} {json.dumps({**fields, **place})}".encode()
 
 
@@ -153,8 +152,8 @@ def time_of(record: Record) -> str:
 def parsed_line(line: bytes) -> Line:
     """A line of an index, ours or of another tool. Raises ``ValueError`` for what is none."""
     key, time, rest = line.decode().split(" ", 2)
-    said: dict[str, Any] = json.loads(rest)
-    if not (isinstance(said, dict) and isinstance(said.get("filename"), str)):
+    said: Any = json.loads(rest)
+    if not isinstance(said, dict) or not isinstance(said.get("filename"), str):
         raise ValueError("it names no file")  # noqa: TRY004
     digest = str(said.get("digest", ""))
     return Line(

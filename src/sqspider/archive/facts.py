@@ -48,7 +48,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.captures = 0  # answers, those of revisits among them
-        self.named = 0  # of them, that a record of the frontier names
+        self.named = 0  # of them, that a record of the frontier names, or one that it names refers to
         self.unnamed = 0  # of URLs that it knows: earlier visits, tries that were not the last, visits that never ended
         self.robots = 0  # of robots.txt, which have no record
         self.orphans = 0  # of URLs that it does not know
@@ -82,7 +82,8 @@ class Facts:
         if record.kind == "revisit" and IDENTICAL_PAYLOAD.fullmatch(record.field("warc-profile") or ""):
             self._original(record, place, digest, ours)
         if is_indexed(record):
-            self._say("p", *place, "0", str(record.length), digest, record.url, date, time_of(record))
+            lengths = (str(record.length), str(record.index_length))
+            self._say("p", *place, "0", *lengths, digest, record.url, date, time_of(record))
 
     def _original(self, record: Record, place: tuple[str, str], digest: str, ours: str) -> None:
         at = record.field("warc-refers-to-date")
@@ -141,7 +142,7 @@ class Facts:
     def _of_url(self, lines: Iterator[list[str]]) -> Iterator[Fault]:
         """Captures of one URL, and the revisits that refer to them."""
         url, is_known = "", False
-        for (url, date), group in groupby(lines, lambda line: (line[1], line[2])):
+        for (url, _), group in groupby(lines, lambda line: (line[1], line[2])):
             digests: list[str] = []
             for line in group:
                 if line[3] == "known":
@@ -150,16 +151,16 @@ class Facts:
                     digests.append(line[6])
                     self._count(url, is_known=is_known)
                 else:
-                    yield from self._of_revisit(url, date, digests, line)
+                    yield from self._of_revisit(url, digests, line)
 
-    def _of_revisit(self, url: str, date: str, digests: list[str], line: list[str]) -> Iterator[Fault]:
+    def _of_revisit(self, url: str, digests: list[str], line: list[str]) -> Iterator[Fault]:
         _, _, _, _, file, offset, digest, ours = line
         if not digests:
             self.tally.elsewhere += 1
             if ours:
                 yield Fault(f"the capture of {url} whose payload it has is not there", file, int(offset))
-        elif not any(same_digest(digest, other) for other in digests if other):
-            yield Fault(f"the capture of {url} that it refers to ({date}) has another payload", file, int(offset))
+        elif not any(not other or same_digest(digest, other) for other in digests):
+            yield Fault(f"the capture of {url} that it refers to has another payload", file, int(offset))
 
     def _count(self, url: str, *, is_known: bool) -> None:
         self.tally.captures += 1
@@ -199,18 +200,19 @@ def _of_index_line(said: list[str], there: list[str] | None, file: str, offset: 
     if there is None:
         yield Fault("no capture lies there, though the index says so", file, offset, url)
         return
-    agrees = length == there[0] and url == there[2] and time == there[4]
-    if not agrees or (there[1] and not same_digest(digest, there[1])):
-        yield Fault(f"what lies there is not what the index says: {there[2]}", file, offset, url)
+    _, its_length, its_digest, its_url, _, its_time = there
+    agrees = (length, url, time) == (its_length, its_url, its_time)
+    if not agrees or (its_digest and not same_digest(digest, its_digest)):
+        yield Fault(f"what lies there is not what the index says: {its_url}", file, offset, url)
 
 
 def _of_name(said: list[str], there: list[str] | None, file: str, offset: int) -> Fault | None:
     length, digest, target, date, url = said
     if there is None:
         return Fault("its capture is not there", file, offset, url)
-    agrees = (length, target, date) == (there[0], there[2], there[3]) and digest == sha1_of(there[1])
-    agrees = agrees or (length, digest, target, date) == (there[0], there[1].removeprefix("sha1:"), there[2], there[3])
-    return None if agrees else Fault(f"what lies there is not its capture, but one of {there[2]}", file, offset, url)
+    its_length, _, its_digest, its_url, its_date, _ = there
+    agrees = (length, target, date) == (its_length, its_url, its_date) and digest == sha1_of(its_digest)
+    return None if agrees else Fault(f"what lies there is not its capture, but one of {its_url}", file, offset, url)
 
 
 def _contradiction(why: str, date: str, digest: str, found: list[str]) -> str | None:

@@ -51,6 +51,7 @@ class Record:
         self.offset = member.offset  # in the file, of the member that it lies in
         self.is_first = is_first  # of its member; the place of another one cannot be said
         self.flaws: list[str] = []  # what is not as the standard has it, and can be read all the same
+        self._head_size = len(head)
         self.version, self.fields = self._parsed(head)
         self.size = self._block_size()
         self._left = self.size
@@ -80,6 +81,12 @@ class Record:
     def length(self) -> int:
         """Of the member that it lies in, in the file; known once the next record was asked for."""
         return self._member.length
+
+    @property
+    def index_length(self) -> int:
+        """The same as indexes have it: of what is not packed, without the empty lines behind its block."""
+        is_packed = self.length != self._head_size + self.size + len(SEPARATOR)
+        return self.length if is_packed else self.length - len(SEPARATOR)
 
     def field(self, name: str) -> str | None:
         """The first field of a name, in small letters."""

@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import PurePosixPath
 from typing import BinaryIO, Final
 
 from sqspider.archive.cdxj import NAME, Index
 from sqspider.archive.digests import Check
-from sqspider.archive.errors import DamagedError
+from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.facts import Facts, Fault, Tally
 from sqspider.archive.files import WARC_ENDINGS, FileInfo, Files
-from sqspider.archive.members import whole_from
+from sqspider.archive.members import MARK_BYTES, whole_from
 from sqspider.archive.messages import Dechunker, Head, block_of, fields_in, is_http, read_message
 from sqspider.archive.records import Record, RecordError, measured, records_of
 from sqspider.archive.rules import faults_of, own_faults_of
@@ -26,6 +27,8 @@ from sqspider.record import UrlRecord
 
 _GZIP: Final = b"\x1f\x8b"
 _OURS: Final = "sqspider/"  # how the software is named that writes ours
+_NAMED: Final = "sqspider-"  # how its files are
+_WARCINFO: Final = b"WARC-Type: warcinfo\r\n"
 _INFO_BYTES: Final = 64 * 1024  # of a warcinfo record that are looked into
 
 
@@ -42,6 +45,7 @@ class Verification:
         self._index = Index.of(files)
         self._sorter = Sorter()
         self._facts = Facts(self._sorter, has_index=self._index is not None, has_frontier=has_frontier)
+        self._has_frontier = has_frontier
         self._on_record = on_record  # for each record, with its file
 
     def __enter__(self) -> Verification:
@@ -64,8 +68,9 @@ class Verification:
         for said in filter(None, (outcome, good)):
             if said.capture is not None:
                 self._facts.place(said.capture, record.url)
-                if said.capture.payload is not None:
-                    self._facts.place(said.capture.payload, record.url)
+                if (payload := said.capture.payload) is not None:
+                    self._facts.known(payload.url or record.url)
+                    self._facts.place(payload, record.url)
         if outcome is None or outcome.http_status is None or not record.status.is_final:
             return
         if outcome.capture is None and not outcome.unkept:
@@ -79,6 +84,8 @@ class Verification:
                 self.files += 1
                 self.bytes += info.size
                 yield from _Walk(self, self._archive, info, self._facts).faults()
+        if not self.files and not self._has_frontier:
+            raise NoArchiveError(f"there is no archive at {self._archive.address}: no WARC file lies there")
         yield from self._faults_of_index()
         yield from self._facts.faults()
         if lacking := self.tally.not_indexed:
@@ -112,9 +119,10 @@ class _Walk:
         self._info = info
         self._facts = facts
         self._found: list[Fault] = []  # in the records that were read since they were handed out
-        self._is_ours = False
+        self._is_ours = PurePosixPath(info.name).name.startswith(_NAMED)  # as far as is known yet
         self._records = 0
         self._has_packed_together = False
+        self._identity = b""  # of the last warcinfo record
 
     def faults(self) -> Iterator[Fault]:
         name = self._info.name
@@ -147,11 +155,16 @@ class _Walk:
         if not stream.seekable():
             yield Fault("nothing behind that was looked at", self._info.name, error.offset)
             return None
+        mark = self._files.read(self._info.name, 0, MARK_BYTES)
         stream.seek(error.offset + 1)
-        found = whole_from(stream, error.offset + 1)
+        found = whole_from(stream, error.offset + 1, mark, self._is_of_file)
         if found is not None:
             stream.seek(found)
         return found
+
+    def _is_of_file(self, head: bytes) -> bool:
+        """Whether a record is the file's own, and not part of what was captured: ours say whose they are."""
+        return not self._is_ours or self._identity in head or _WARCINFO in head
 
     def _handed_out(self) -> Iterator[Fault]:
         found, self._found = self._found, []
@@ -166,8 +179,8 @@ class _Walk:
         if record.kind == "warcinfo":
             self._take_info(record)
         else:
-            if self._records == 0 and record.offset == 0:
-                self._is_ours = False
+            if self._is_ours and record.offset == 0:
+                self._note(record, ["it is the first of its file, and no warcinfo record"])
             self._note(record, _faults_of_block(record, is_ours=self._is_ours))
         if self._is_ours:
             self._note(record, own_faults_of(record))
@@ -181,6 +194,7 @@ class _Walk:
             self._note(record, ["its block is not to its digest"])
         said = {name.lower(): value for name, value in fields_in(begun)}
         self._is_ours = said.get("software", "").startswith(_OURS)
+        self._identity = record.identity.encode()
 
     def _note(self, record: Record, faults: Iterable[str]) -> None:
         self._found += [Fault(what, record.file, record.offset, record.url) for what in faults]
