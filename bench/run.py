@@ -74,6 +74,10 @@ def _sqspider(*options: str) -> Callable[[str, Path], list[str]]:
     return lambda url, folder: crawl_command(sys.executable, url, folder, *options)
 
 
+def _sqspider_keeping(url: str, folder: Path) -> list[str]:
+    return crawl_command(sys.executable, url, folder, "--archive", str(folder / "archive"))
+
+
 def _wget(url: str, folder: Path) -> list[str]:
     return [
         "wget", "--recursive", "--level=inf", "--quiet", "--execute=robots=off", "--no-cookies",
@@ -160,6 +164,7 @@ def make_node_environment() -> None:
 CONTENDERS: Final = {
     "sqspider": Contender("sqspider, durable SQLite frontier", _sqspider(), _own_version),
     "sqspider-2": Contender("sqspider, `--workers 2`", _sqspider("--workers", "2"), _own_version),
+    "sqspider-archive": Contender("sqspider, every page in a WARC archive", _sqspider_keeping, _own_version),
     "scrapy": Contender(
         "Scrapy",
         _peer("scrapy_spider.py", PEERS_ENVIRONMENT / "bin" / "python"),

@@ -18,6 +18,11 @@ MAX_DEPTH: Final = 1_000_000  # links from a seed; whoever goes deeper is in a t
 MAX_PATTERNS: Final = 100  # that a crawl includes, and as many that it excludes
 MAX_PATTERN_CHARACTERS: Final = 2000  # of one of them
 MAX_PATTERNS_BYTES: Final = 128 * 1024  # of all of them in a message: each URL carries them
+MAX_KEPT_TYPES: Final = 100  # media types that a crawl names
+MAX_TYPE_CHARACTERS: Final = 100  # of one of them
+KEEPS_NOTHING: Final = ("none",)
+_TOKEN: Final = r"[!#$%&'+.^_`|~0-9a-z-]+"  # of RFC 9110 section 5.6.2, in lower case and without the asterisk
+_MEDIA_TYPE: Final = re.compile(rf"\*/\*|{_TOKEN}/(?:\*|{_TOKEN})")
 
 
 class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,6 +79,8 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
                 _check_patterns(name, expressions)
         if self.include or self.exclude:
             _check_size(self.include, self.exclude)
+        if self.keep not in ((), KEEPS_NOTHING):
+            _check_media_types(self.keep)
 
 
 _encoder = msgspec.json.Encoder()
@@ -135,6 +142,21 @@ def _check_size(include: tuple[str, ...], exclude: tuple[str, ...]) -> None:
     size = len(msgspec.json.encode((include, exclude)))
     if size > MAX_PATTERNS_BYTES:
         raise ValueError(f"include: with exclude at most {MAX_PATTERNS_BYTES:,} bytes in a message, not {size:,}")
+
+
+def _check_media_types(keep: tuple[str, ...]) -> None:
+    if texts_of("keep", keep) is not keep:
+        raise TypeError(f"keep: a tuple of media types, not {shown(keep)}")
+    if len(keep) > MAX_KEPT_TYPES:
+        raise ValueError(f"keep: at most {MAX_KEPT_TYPES} media types, not {len(keep):,}")
+    for media_type in keep:
+        if len(media_type) > MAX_TYPE_CHARACTERS:
+            raise ValueError(f"keep: a media type of more than {MAX_TYPE_CHARACTERS} characters")
+        if media_type in KEEPS_NOTHING:
+            raise ValueError("keep: none stands alone: what is to be kept beside it?")
+        if not _MEDIA_TYPE.fullmatch(media_type):
+            known = "a media type in lower case, as text/html, image/* or */*, or none alone"
+            raise ValueError(f"keep: {known}, not {shown(media_type)}")
 
 
 def _check_seed(seed: object) -> None:

@@ -19,6 +19,7 @@ FIELDS: Final = (
     "title", "depth", "parent", "host", "attempt", "worker_id", "enqueued_at", "claimed_at", "finished_at",
     "elapsed_ms", "detail", "tries", "lastmod", "links_left_out", "error", "redirect_to", "meta", "crawl",
     "visits", "unchanged", "changes", "changed_at", "links_skipped",
+    "capture_file", "capture_offset", "capture_length", "payload_digest",
 )  # fmt: skip
 """The columns, in order. New ones may come after these; these keep their names."""
 
@@ -60,6 +61,7 @@ def _final_url(record: UrlRecord, outcome: Outcome, chain: Chain | None) -> str 
 
 def _row_of(record: UrlRecord, chain: Chain | None) -> dict[str, Any]:
     outcome, kept = record.outcome or _NOTHING, record.kept or _NONE_KEPT
+    capture = outcome.capture
     return {
         "url": record.url,
         "status": record.status.value,
@@ -93,6 +95,10 @@ def _row_of(record: UrlRecord, chain: Chain | None) -> dict[str, Any]:
         "changes": kept.changes,
         "changed_at": iso(kept.changed_at),
         "links_skipped": {why.value: number for why, number in outcome.links_skipped.items()} or None,
+        "capture_file": capture and capture.file,
+        "capture_offset": capture and capture.offset,
+        "capture_length": capture and capture.length,
+        "payload_digest": capture and f"sha1:{capture.digest}",
     }
 
 

@@ -305,7 +305,9 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_modified: str | None = None  # the same
     changes: int = 0  # visits that found something else than the good one before
     changed_at: float | None = None  # the end of the last of them, seconds since the epoch
-    good: Outcome | None = None  # of the last good visit, where the record says, or is about to say, something else
+    # Of the last good visit, where the record says, or is about to say, something else. Its capture is what the next
+    # visit's refers to, if it finds the same.
+    good: Outcome | None = None
     has_failed: bool = False  # a visit was fetched, and ended as failed; said where none was good
 
     @property

@@ -72,8 +72,11 @@ def conditions_of(kept: Kept | None) -> tuple[str, ...]:
 
 
 def unchanged(good: Outcome, elapsed_ms: int) -> Outcome:
-    """The outcome of a visit whose answer was that nothing has changed since the last good one."""
-    return replace(good, unchanged=True, elapsed_ms=elapsed_ms)
+    """The outcome of a visit whose answer was that nothing has changed since the last good one.
+
+    Its capture is another one, which is yet to be made: that of the good visit stays what it refers to.
+    """
+    return replace(good, unchanged=True, elapsed_ms=elapsed_ms, capture=None, unkept=False)
 
 
 def after_visit(kept: Kept | None, outcome: Outcome, headers: Iterable[tuple[str, str]], now: float) -> Kept | None:

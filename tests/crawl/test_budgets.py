@@ -32,7 +32,7 @@ from sqspider.work import intake, purse
 from sqspider.work import memories as memories_module
 from sqspider.work.budgets import Budgets
 from sqspider.work.hand import Visit
-from sqspider.work.large_bodies import Space
+from sqspider.work.large_bodies import LargeBodies, Space
 from sqspider.work.limits import count_no_more, spent_of
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
@@ -428,7 +428,7 @@ async def visit_of(frontier: Frontier, settings: Any, path: str = "") -> Visit:
     await frontier.enqueue([Entry(url=f"http://e.com/{path}", settings=settings)])
     (delivery,) = await frontier.receive(1)
     message = decode_message(delivery.body)
-    return Visit(delivery, message, Space(None))  # type: ignore[arg-type]
+    return Visit(delivery, message, Space(LargeBodies(None)))  # type: ignore[arg-type]
 
 
 async def test_a_place_is_free_again_when_its_visit_ends_unfetched(frontier: Frontier, budgets: Budgets) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from sqspider.capture import Capture
 from sqspider.crawl_row import Identity
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
@@ -20,7 +21,6 @@ from sqspider.log import start_logging
 from sqspider.message import Message, encode_message
 from sqspider.record import Reason, Status
 from sqspider.work.allowed import Allowed
-from sqspider.work.page import Visited
 from sqspider.work.secrets import Secrets
 from tests.crawl.crawl_rows import AT_HOME, OPTIONS, made, page, put_in, records_of, until, work, working
 from tests.sites import Answer, Asked, Site
@@ -217,17 +217,26 @@ async def test_planted_secrets_are_nowhere(
     class Fails:
         """What goes wrong with what was sent in hand."""
 
-        async def keep(self, visits: Sequence[Visited]) -> Sequence[None]:
-            for visit in visits:
-                exchange = visit.fetched.exchange
+        gather_seconds = 0.0
+        most_bytes = 1_000_000
+
+        def note(self, capture: Capture) -> None:
+            """Nothing that is noted ends in ``b``."""
+
+        async def keep(self, captures: Sequence[Capture]) -> Sequence[None]:
+            for capture in captures:
+                exchange = capture.fetched.exchange
                 assert exchange is not None
-                if visit.message.url.endswith("b"):
+                if capture.url.endswith("b"):
                     raise RuntimeError(f"cannot keep {exchange.request.headers!r}: {exchange.request.headers}")
-            return [None] * len(visits)
+            return [None] * len(captures)
+
+        async def close(self) -> None:
+            """Nothing is open."""
 
     worker = await work(
-        frontier, allowed=allowed_for(origin), secrets=Secrets(ENVIRONMENT), store=Fails(),
-        options=replace(OPTIONS, batch_size=1),
+        frontier, replace(AT_HOME, captures=True), allowed=allowed_for(origin), secrets=Secrets(ENVIRONMENT),
+        store=Fails(), options=replace(OPTIONS, batch_size=1),
     )  # fmt: skip
     shown = [repr(await frontier.crawls()), repr(await records_of(frontier)), repr(vars(worker))]
     await frontier.close()

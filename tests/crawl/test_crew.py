@@ -1,4 +1,4 @@
-"""The crew and its desks: what is claimed ahead, handed in and not yet committed, or to be stored before the end.
+"""The crew and its desks: what is claimed ahead, handed in and not yet committed.
 
 A frontier with turns is worked on by them, another by single calls; most promises are held to both.
 """
@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -40,14 +40,12 @@ from sqspider.politeness.entering import PROMPT_SECONDS
 from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetched, Fetcher, FetchOptions
-from sqspider.work.desk import CallDesk, Desk, Done, Wishes
+from sqspider.work.desk import CallDesk, Wishes
 from sqspider.work.gate import Gate
 from sqspider.work.hand import Visit
 from sqspider.work.intake import Intake
 from sqspider.work.options import WorkerOptions
-from sqspider.work.page import Visited
 from sqspider.work.producer import produce
-from sqspider.work.store import NoStore, StoreError
 from sqspider.work.suspects import SUSPECTED_AFTER
 from sqspider.work.turn_desk import TurnDesk
 from sqspider.work.visit import Visits
@@ -276,8 +274,8 @@ async def test_nothing_is_claimed_beside_one_who_is_alone_or_waits_to_be(monkeyp
     rng, may_end, gate = random.Random(), asyncio.Event(), Gate()
     async with opened() as frontier:
         await produce(frontier, [f"http://h.test/{n}" for n in range(10)], AT_ONCE, on_refused=print)
-        calls = CallDesk(frontier, NoStore(), OPTIONS, rng, asyncio.Event())
-        desk, turn = TurnDesk(frontier, calls, NoStore(), OPTIONS, rng, gate), frontier.turn
+        calls = CallDesk(frontier, OPTIONS, rng, asyncio.Event())
+        desk, turn = TurnDesk(frontier, calls, OPTIONS, rng, gate), frontier.turn
 
         async def held_up(ends: Ends, taking: Taking) -> Turned:
             turned = await turn(ends, taking)
@@ -376,85 +374,6 @@ async def test_a_fault_of_ours_in_an_end_costs_its_urls_a_try_and_ends_no_worker
     assert records[f"{pages.url}0"].tries == 1
 
 
-# Stored before the end.
-
-
-class Keeper:
-    """A store that notes what it keeps, and fails for some time."""
-
-    def __init__(self, frontier: Frontier, failures: int = 0) -> None:
-        self.kept: list[str] = []
-        self.open_then: set[bool] = set()
-        self.failures = failures
-        self._frontier = frontier
-
-    async def keep(self, visits: Sequence[Visited]) -> list[str | None]:
-        if self.failures:
-            self.failures -= 1
-            raise StoreError("no space left")
-        for visit in visits:
-            record = (await self._frontier.get([visit.message.url]))[visit.message.url]
-            self.open_then.add(record.status is Status.PROCESSING)
-            self.kept.append(visit.message.url)
-        return [None] * len(visits)
-
-
-@pytest.mark.usefixtures("_both_desks")
-async def test_what_is_fetched_is_stored_before_its_record_ends(pages: Site) -> None:
-    async with opened() as frontier:
-        store = Keeper(frontier)
-        await produce(frontier, [f"{pages.url}0", f"{pages.url}none"], AT_ONCE, on_refused=print)
-        async with working(frontier, store=store):
-            await until(frontier, done=20, failed=1)
-    assert sorted(store.kept) == sorted(pages.url + path[1:] for path in pages.paths)
-    assert store.open_then == {True}
-
-
-@pytest.mark.usefixtures("_both_desks")
-async def test_what_could_not_be_stored_is_given_back_and_nobody_pays(
-    pages: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sqspider.work.endings.UNKEPT_AGAIN_SECONDS", 0.05)
-    settings = msgspec.structs.replace(AT_ONCE, max_parameters=0)
-    async with opened() as frontier:
-        store = Keeper(frontier, failures=2)
-        await produce(frontier, [f"{pages.url}0", f"{pages.url}0?a=b"], settings, on_refused=print)
-        async with working(frontier, store=store) as worker:
-            await until(frontier, done=20, blocked=1)
-        records = await records_of(frontier)
-    assert store.failures == 0
-    assert {(record.unended, record.tries) for record in records} == {(0, 0)}
-    assert worker.tally.retried == 0
-    (blocked,) = [record for record in records if record.status is Status.BLOCKED]
-    assert blocked.outcome is not None
-    assert blocked.outcome.reason is Reason.ENDLESS_QUERY
-    assert pages.paths.count("/0") == 3
-
-
-@pytest.mark.parametrize("has_turns", [True, False])
-async def test_what_was_not_fetched_ends_beside_what_could_not_be_stored(has_turns: bool) -> None:
-    rng, outcome = random.Random(), Outcome(status=Status.BLOCKED, reason=Reason.ROBOTS)
-    async with opened() as frontier:
-        await produce(frontier, ["http://h.test/0", "http://h.test/1"], AT_ONCE, on_refused=print)
-        store = Keeper(frontier, failures=1)
-        calls = CallDesk(frontier, store, OPTIONS, rng, asyncio.Event())
-        turns = TurnDesk(frontier, calls, store, OPTIONS, rng, Gate())
-        desk: Desk = turns if has_turns else calls
-        answers: list[asyncio.Future[bool | StoreError]] = []
-        for taken in (await turns.take(2, Wishes(lambda _: True))).taken:
-            assert isinstance(taken.claim, Won)
-            assert isinstance(taken.message, Message)
-            visited = Visited(message=taken.message, fetched=NOTHING, outcome=outcome, page=None)
-            end = Finish(claim=taken.claim, delivery=taken.delivery, outcome=outcome)
-            answers.append(desk.finish(Done(end, None if answers else visited)))
-        unkept, ended = [await answer for answer in answers]
-        await desk.close()
-        counts = (await frontier.counts()).by_status
-    assert isinstance(unkept, StoreError)
-    assert ended is True
-    assert (counts[Status.BLOCKED], counts[Status.PROCESSING]) == (1, 1)
-
-
 @pytest.mark.usefixtures("_both_desks")
 async def test_a_host_that_does_not_answer_for_robots_txt_keeps_no_other_from_being_taken_in(held: HeldSite) -> None:
     waits = CrawlSettings(delay_seconds=0, scope=Scope.HOST)
@@ -509,16 +428,16 @@ PATIENT = WorkerOptions(worker_id="tester", concurrency=10, linger_seconds=60.0)
 async def desk_of_turns(options: WorkerOptions, number: int = 2) -> AsyncIterator[tuple[SqliteFrontier, TurnDesk]]:
     async with opened() as frontier:
         await produce(frontier, [f"http://h.test/{n}" for n in range(number)], AT_ONCE, on_refused=print)
-        calls = CallDesk(frontier, NoStore(), options, random.Random(), asyncio.Event())
-        yield frontier, TurnDesk(frontier, calls, NoStore(), options, random.Random(), Gate())
+        calls = CallDesk(frontier, options, random.Random(), asyncio.Event())
+        yield frontier, TurnDesk(frontier, calls, options, random.Random(), Gate())
 
 
-async def taken_by(desk: TurnDesk, limit: int) -> list[Done]:
+async def taken_by(desk: TurnDesk, limit: int) -> list[Finish]:
     """Take and claim some, as what would end them."""
     batch = await desk.take(limit, Wishes(lambda _: True))
     outcome = Outcome(status=Status.BLOCKED, reason=Reason.ROBOTS)
     claims = [(taken, taken.claim) for taken in batch.taken if isinstance(taken.claim, Won)]
-    return [Done(Finish(claim=claim, delivery=taken.delivery, outcome=outcome)) for taken, claim in claims]
+    return [Finish(claim=claim, delivery=taken.delivery, outcome=outcome) for taken, claim in claims]
 
 
 async def test_what_was_ended_waits_for_nobody_once_all_that_is_claimed_has_ended() -> None:
@@ -566,7 +485,7 @@ async def test_what_ends_in_the_midst_of_a_turn_goes_with_what_is_taken_after_it
 async def test_a_turn_takes_what_there_is_room_for(asked: int | None, by_calls: int, by_turns: int) -> None:
     options = WorkerOptions(worker_id="tester", concurrency=40, batch_size=asked)
     async with desk_of_turns(options) as (frontier, desk):
-        calls = CallDesk(frontier, NoStore(), options, random.Random(), asyncio.Event())
+        calls = CallDesk(frontier, options, random.Random(), asyncio.Event())
         assert (calls.most, desk.most) == (by_calls, by_turns)
 
 
@@ -578,8 +497,8 @@ async def test_a_host_is_left_with_the_next_turn_and_again_while_the_frontier_is
     async with opened() as frontier:
         entrance = Entrance(host="h.test", token="t", delay_seconds=0.001, per_host=1, generation=0, until=2e9)
         assert [answer.entered for answer in await frontier.enter([entrance])] == [Entered.YES]
-        calls = CallDesk(frontier, NoStore(), OPTIONS, rng, asyncio.Event())
-        desk, turn, turns = TurnDesk(frontier, calls, NoStore(), OPTIONS, rng, Gate()), frontier.turn, 0
+        calls = CallDesk(frontier, OPTIONS, rng, asyncio.Event())
+        desk, turn, turns = TurnDesk(frontier, calls, OPTIONS, rng, Gate()), frontier.turn, 0
 
         async def busy_at_first(ends: Ends, taking: Taking) -> Turned:
             nonlocal turns

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from sqspider.crawl_row import Crawl, CrawlRef
 from sqspider.figures import Point, Sample
+from sqspider.frontier.places import Moves
 from sqspider.frontier.shares import Ask, Portion, Run, Spent
 from sqspider.frontier.values import (
     NONE_BARRED,
@@ -349,6 +350,17 @@ class Upkeep(_Shared, Protocol):
 
     async def save_sample(self, sample: Sample) -> None:
         """Keep, or publish, what a worker did in a while."""
+
+    async def move_places(self, moves: Moves) -> int:
+        """Write down where captures lie by now, once the archive was put in order; how many records said otherwise.
+
+        Of what a record says of its last visit, the payload that this one refers to, and the good visit before: each
+        record is changed at once, and only while it says what was read; one that is visited meanwhile keeps its own.
+        Of a capture that was erased it says that it is not kept. Reads every record, in batches (AWS: consistently,
+        which costs twice what :meth:`Looking.scan` does). Dying half-way leaves some that say where they lay before;
+        doing it again goes on. Who holds a claim may remember the place of the good visit before: it is written back
+        with the claim's end, so whoever removes files does this once more when the leases of before are over.
+        """
 
     async def purge_queue(self) -> int:
         """Remove every message, dead ones too; how many.

@@ -1,7 +1,6 @@
 """What goes from a worker to its frontier and comes from there, gathered into batches.
 
-Ends are handed in and answered later, so nobody waits for one who need not. Their order is kept where it matters:
-what was fetched is stored before its record is finished.
+Ends are handed in and answered later, so nobody waits for one who need not.
 """
 
 from __future__ import annotations
@@ -27,20 +26,11 @@ from sqspider.frontier.batcher import Batcher
 from sqspider.host import HostRow, Passage
 from sqspider.message import Message, decode_message
 from sqspider.work.options import WorkerOptions
-from sqspider.work.page import Visited
-from sqspider.work.store import Store, StoreError
 
 T = TypeVar("T")
 
 STOP_MARGIN_SECONDS: Final = 2.0  # beyond its limit, before what does not answer is left
 MOST_ENDS: Final = 50  # in a batch
-
-
-class Done(NamedTuple):
-    """The end of a claim, and what was fetched under it, if anything was."""
-
-    finish: Finish
-    visited: Visited | None = None
 
 
 class Wishes(NamedTuple):
@@ -61,8 +51,8 @@ class Batch(NamedTuple):
 class Desk(Protocol):
     """Whom a worker deals with in place of its frontier. Answers come in the order of what was handed in."""
 
-    def finish(self, done: Done) -> asyncio.Future[bool | StoreError]:
-        """Store what was fetched, and end a claim; the error where it could not be stored: nothing is ended then."""
+    def finish(self, finish: Finish) -> asyncio.Future[bool]:
+        """End a claim."""
 
     def retry(self, retry: Retry) -> asyncio.Future[bool]:
         """Give a claim back."""
@@ -99,19 +89,18 @@ class CallDesk:
     """A desk that makes a call of each kind of batch."""
 
     def __init__(
-        self, frontier: Frontier, store: Store, options: WorkerOptions, rng: random.Random, stopping: asyncio.Event,
+        self, frontier: Frontier, options: WorkerOptions, rng: random.Random, stopping: asyncio.Event,
         only: str | None = None,
     ) -> None:  # fmt: skip
         self._frontier = frontier
         self._only = only
-        self._store = store
         self.most = options.most_of_a_poll
         self._options = options
         self._rng = rng
         self._stopping = stopping
         linger = max(options.linger_seconds, frontier.traits.gather_seconds)
         self._claim = Batcher(self._claim_batch, size=self.most)
-        self._finish = Batcher(self._finish_batch, size=MOST_ENDS, linger_seconds=linger)
+        self._finish = Batcher(frontier.finish, size=MOST_ENDS, linger_seconds=linger)
         self._retry = Batcher(frontier.retry, size=MOST_ENDS, linger_seconds=linger)
         self._defer = Batcher(self._defer_batch, size=MOST_ENDS, linger_seconds=linger)
         self._delete = Batcher(self._delete_batch, size=MOST_ENDS, linger_seconds=linger)
@@ -160,12 +149,6 @@ class CallDesk:
             lease_seconds=self._options.lease_seconds,
         )
 
-    async def _finish_batch(self, batch: Sequence[Done]) -> Sequence[bool | StoreError]:
-        error = await keep(self._store, batch)
-        ready = [done for done in batch if error is None or done.visited is None]
-        answers = iter(await self._frontier.finish([done.finish for done in ready]) if ready else ())
-        return [error if error is not None and done.visited is not None else next(answers) for done in batch]
-
     async def _defer_batch(self, deferrals: Sequence[Deferral]) -> Sequence[None]:
         await self._frontier.defer(deferrals)
         return [None] * len(deferrals)
@@ -177,14 +160,3 @@ class CallDesk:
     async def _park_batch(self, deliveries: Sequence[Delivery]) -> Sequence[None]:
         await self._frontier.park(deliveries)
         return [None] * len(deliveries)
-
-
-async def keep(store: Store, batch: Sequence[Done]) -> StoreError | None:
-    """Store what was fetched; the error where it could not be."""
-    visits = [done.visited for done in batch if done.visited is not None]
-    try:
-        if visits:
-            await store.keep(visits)
-    except StoreError as error:
-        return error
-    return None

@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from sqspider import retry
 from sqspider.frontier import (
@@ -31,16 +31,13 @@ from sqspider.log import get_logger
 from sqspider.record import Outcome, Reason, status_for
 from sqspider.revisit import after_visit, revisit_of
 from sqspider.work.budgets import Budgets
-from sqspider.work.desk import Desk, Done
+from sqspider.work.desk import Desk
 from sqspider.work.hand import Hand, Visit, on_its_way
 from sqspider.work.holding import Holding
 from sqspider.work.memories import Memories
-from sqspider.work.page import End
-from sqspider.work.store import StoreError
+from sqspider.work.page import End, Visited
 from sqspider.work.suspects import CRASHED, Suspicion, suspicion_of
 from sqspider.work.tally import Tally
-
-UNKEPT_AGAIN_SECONDS: Final = 60.0  # after what was fetched could not be stored: its host shall not pay for that
 
 log = get_logger(__name__)
 
@@ -196,9 +193,8 @@ class Endings:
             outlinks=end.outlinks,
             spends=self._budgets.spends(visit, end.outcome),
         )
-        done = Done(finish, end.visited)
-        ended = self._desk.finish(done)
-        self.hand_in(visit, ended, partial(self._finished, done, self._memories.generation))
+        ended = self._desk.finish(finish)
+        self.hand_in(visit, ended, partial(self._finished, finish, end.visited, self._memories.generation))
 
     def end_in_error(self, visit: Visit) -> None:
         """A fault of ours in a visit: the URL is tried again, or failed by that. Without a claim it comes back."""
@@ -207,20 +203,22 @@ class Endings:
             return
         reason = Reason.INTERNAL_ERROR
         outcome = Outcome(status=status_for(reason), reason=reason, detail="see the worker's log")
-        if not self.try_again(visit, outcome, None):
+        again_at = self.next_try(visit, outcome, None)
+        if again_at is None:
             self.finish(visit, End(outcome))
+        else:
+            self.give_back(visit, again_at, outcome, tried=True)
 
-    def try_again(self, visit: Visit, outcome: Outcome, retry_after: float | None) -> bool:
-        """Put the URL back for another try, if the policy has one; whether it has."""
+    def next_try(self, visit: Visit, outcome: Outcome, retry_after: float | None) -> float | None:
+        """When the URL is to be tried again, if the policy has another try."""
         if outcome.reason is None or visit.claim is None:
-            return False
+            return None
         rule, tries = retry.rule_for(outcome.reason, outcome.http_status), visit.claim.tries + 1
         wait = retry.wait_before_retry(rule, tries, self._first_retry_seconds, retry_after, self._rng)
         if wait is None:
-            return False
-        self.give_back(visit, self._clock() + wait, outcome, tried=True)
+            return None
         log.info("retry", url=visit.message.url, reason=outcome.reason.value, in_seconds=round(wait, 1))
-        return True
+        return self._clock() + wait
 
     # What a busy frontier did not let us end.
 
@@ -288,14 +286,9 @@ class Endings:
         if not visit.ending:
             self._hand.release(visit)
 
-    def _finished(self, done: Done, generation: int, visit: Visit, answer: bool | StoreError) -> None:
-        end, visited = done
+    def _finished(self, end: Finish, visited: Visited | None, generation: int, visit: Visit, is_finished: bool) -> None:
         claim, outcome = end.claim, end.outcome
-        if isinstance(answer, StoreError):
-            log.error("not_stored", url=visit.message.url, error=str(answer), again_in_seconds=UNKEPT_AGAIN_SECONDS)
-            self.give_back(visit, self._clock() + UNKEPT_AGAIN_SECONDS)
-            return
-        if not answer:
+        if not is_finished:
             log.warning("stale_claim", url=visit.message.url, attempt=claim.attempt)
             return
         self._end_delivery(visit)

@@ -15,7 +15,7 @@ from sqspider.message import Message
 from sqspider.politeness import Agent, Permission, Politeness
 from sqspider.url import host_of
 from sqspider.work.gate import Gate
-from sqspider.work.large_bodies import Space
+from sqspider.work.large_bodies import LargeBodies, Space
 from sqspider.work.lines import Lines
 from sqspider.work.purse import Place
 from sqspider.work.suspects import OneAtATime
@@ -81,15 +81,17 @@ class Hand:
         self.gate = gate
         self.lines: Lines[Visit] = Lines()
         self.suspects = OneAtATime()
+        self.large_bodies = LargeBodies(large_bodies)
         self.changes = 0  # of what is in hand, so far
+        self.may_grow = False  # more is just being taken in, where there was some before
+        self._watch: Callable[[], None] | None = None
         self._wanted: tuple[Callable[[], bool], asyncio.Future[None]] | None = None
         self._politeness = politeness
         self._clock = clock
-        self._large_bodies = asyncio.Semaphore(large_bodies) if large_bodies is not None else None
 
     def take(self, delivery: Delivery, message: Message) -> Visit:
         """Begin a visit."""
-        visit = Visit(delivery, message, Space(self._large_bodies))
+        visit = Visit(delivery, message, Space(self.large_bodies))
         visit.taken_at = self._clock()
         self.visits.add(visit)
         return visit
@@ -193,8 +195,14 @@ class Hand:
             self._wanted = holds, asyncio.get_running_loop().create_future()
             await self._wanted[1]
 
+    def watch(self, look: Callable[[], None]) -> None:
+        """Have somebody look whenever something has changed."""
+        self._watch = look
+
     def look(self) -> None:
         """Something has changed."""
         self.changes += 1
+        if self._watch is not None:
+            self._watch()
         if self._wanted is not None and not self._wanted[1].done() and self._wanted[0]():
             self._wanted[1].set_result(None)

@@ -101,13 +101,23 @@ class Holding:
         self._lease_seconds = lease_seconds
         self._held: dict[Held, Visit] = {}
         self._line: dict[Visit, asyncio.Future[None]] = {}  # who waits for room, the first first
+        self._expected = 0  # that are being kept, and held then
         self._asking: set[asyncio.Task[End | None]] = set()  # what has become of rules
         self._is_left = False
 
     @property
     def is_full(self) -> bool:
         """Whether so many wait that nothing more is to be claimed."""
-        return len(self._held) >= MOST_HELD
+        return self._room <= 0
+
+    @property
+    def _room(self) -> int:
+        return MOST_HELD - len(self._held) - self._expected
+
+    @property
+    def number(self) -> int:
+        """How many visits are held, or wait for room."""
+        return len(self._held) + len(self._line)
 
     def step_up(self, visit: Visit) -> asyncio.Future[None]:
         """Stand in line for room; done when there is some."""
@@ -118,6 +128,16 @@ class Holding:
         """Whether a visit may go on, which stands in line no more. What is claimed already does: its lease runs."""
         self._line.pop(visit, None)
         return visit.claim is not None or not self.is_full
+
+    def expect(self, answer: asyncio.Future[Any]) -> None:
+        """One more is to be held, if all goes well, when an answer is there: to be called once it is known what
+        follows from that."""
+        self._expected += 1
+        answer.add_done_callback(self._arrive)
+
+    def _arrive(self, _: asyncio.Future[Any]) -> None:
+        self._expected -= 1
+        self._let_in()
 
     def hold(self, visit: Visit, end: End) -> None:
         """Hand out the end of a visit, and hold the visit until that was dealt with."""
@@ -159,9 +179,12 @@ class Holding:
     def _let_go(self, held: Held) -> Visit:
         visit = self._held.pop(held)
         visit.ending -= 1
-        for first in list(islice(self._line, max(0, MOST_HELD - len(self._held)))):
-            self._line.pop(first).set_result(None)
+        self._let_in()
         return visit
+
+    def _let_in(self) -> None:
+        for first in list(islice(self._line, max(0, self._room))):
+            self._line.pop(first).set_result(None)
 
     async def keep_prolonging(self) -> None:
         """Prolong what is held as a third of its lease is over, until cancelled; then nothing is asked any more."""

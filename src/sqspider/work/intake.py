@@ -1,7 +1,7 @@
 """What a worker takes in: how many deliveries at a time, when it waits, and when it is enough.
 
-No more than its runners can begin with soon; nothing while nothing can be asked, but one for a probe; no more than a
-crawl's limits of pages and bytes leave; and nothing after the mode's end.
+No more than its runners can begin with soon; nothing while nothing can be asked or kept, but one for a probe; no more
+than a crawl's limits of pages and bytes leave; and nothing after the mode's end.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
 from sqspider.work.rules import Rules
+from sqspider.work.storing import Storing
 from sqspider.work.waiting import ROOM
 
 MAX_BACKOFF_SECONDS: Final = 30.0
@@ -55,6 +56,7 @@ class Intake:
         desk: Desk,
         politeness: Politeness,
         endings: Endings,
+        storing: Storing,
         hand: Hand,
         memories: Memories,
         budgets: Budgets,
@@ -71,6 +73,7 @@ class Intake:
         self._politeness = politeness
         self._network = politeness.network
         self._endings = endings
+        self._storing = storing
         self._hand = hand
         self._waiting = hand.waiting
         self._memories = memories
@@ -84,6 +87,7 @@ class Intake:
         self._crawl: str | None = None  # with whose end it is enough; none: with that of all
         self._timer: asyncio.TimerHandle | None = None  # for what is claimed ahead
         self._is_held_up = False  # what was claimed ahead found no runner: none is until one was free
+        self._brought_some = True  # what was taken last was not nothing
         self._look_again_at = 0.0  # by the loop's clock, whether nothing is left
 
     async def run(self, mode: Mode, crawl: str | None) -> None:
@@ -98,7 +102,7 @@ class Intake:
                     if not await self._waits_for_others(mode):
                         return
                     continue
-                if not await self._network_lets_in():
+                if not await self._network_lets_in() or not await self._store_lets_in():
                     continue
                 await self._crawls.refresh()
                 number = await self._take(min(room, self._most(mode)), mode)
@@ -115,7 +119,7 @@ class Intake:
 
     def _most(self, mode: Mode) -> int:
         """How many may be taken at once."""
-        if self._network.is_down:
+        if self._network.is_down or self._storing.is_down:
             return 1  # that probes for all
         return self._options.most_of_a_poll if mode is Mode.ONCE else self._desk.most
 
@@ -124,12 +128,18 @@ class Intake:
         began_at = self._clock()
         # A single poll is to bring something: what its slot is waited for in the queue would not be worked on.
         wishes = Wishes(self._may_be_claimed, no_passage if mode is Mode.ONCE else self._passage_of)
-        taken, rows, asked_at = await self._desk.take(limit, wishes)
+        self._hand.may_grow = self._brought_some
+        try:
+            taken, rows, asked_at = await self._desk.take(limit, wishes)
+        finally:
+            self._hand.may_grow = False
         asked_at = began_at if asked_at is None else asked_at  # as old as the wait, permissions would be too old
         self._politeness.note_rows(rows, asked_at)
         self._is_held_up = False
         for one in taken:
             self.start(one, asked_at)
+        self._brought_some = bool(taken)
+        self._hand.look()
         if not taken:
             log.debug("No messages")
         return len(taken)
@@ -213,6 +223,16 @@ class Intake:
                 await self._hand.until(lambda: self._stopping.is_set() or not network.is_down)
         return False
 
+    async def _store_lets_in(self) -> bool:
+        """Wait a while as long as nothing can be kept; whether something may be taken in, at least for a probe."""
+        storing = self._storing
+        if not storing.is_down or (self._hand.is_empty and self._clock() >= storing.again_at):
+            return True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(storing.again_at - self._clock(), PROBE_POLL_SECONDS)):
+                await self._hand.until(lambda: self._stopping.is_set() or not storing.is_down)
+        return False
+
     # How many.
 
     async def _room(self) -> int:
@@ -250,7 +270,7 @@ class Intake:
     def _places(self) -> int:
         """How many deliveries could be worked on now."""
         at_a_time, holding = self._at_a_time, self._endings.holding
-        if holding is not None and holding.is_full:
+        if self._storing.is_full or (holding is not None and holding.is_full):
             return 0
         if self._is_held_up:
             return at_a_time - self._load
@@ -267,7 +287,7 @@ class Intake:
         too, or is about to end, only what is too much: hosts that do not answer keep nobody from the others."""
         concurrency = self._options.concurrency
         waits_too_much = max(0, self._waiting.waiting - ROOM)
-        ends_too_late = max(0, self._endings.under_way - concurrency)
+        ends_too_late = max(0, self._endings.under_way - self._storing.resting - concurrency)
         at_once = self._waiting.at_work + self._waiting.due + self._hand.gate.in_line
         return at_once + waits_too_much + ends_too_late
 

@@ -12,7 +12,9 @@ from sqspider.politeness import BEGIN_SECONDS
 from sqspider.work.large_bodies import SPACE_SECONDS
 
 MOST_OF_A_POLL: Final = 10  # messages that SQS gives
-END_SECONDS: Final = 10.0  # of a lease after the fetch: parsing, ending, clocks
+END_SECONDS: Final = 10.0  # of a lease after the fetch: parsing, keeping in a file, ending, clocks
+LEAST_GATHER_SECONDS: Final = 10.0  # that are always there for gathering, for a store that does so for longer
+WRITE_SECONDS: Final = 5.0  # of a write to such a store
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,13 +84,16 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             known_host_seconds=self.host_grace_seconds,
         )
 
-    def lease_needed(self, fetch_seconds: float) -> float:
-        """How many seconds of a lease must be left when a fetch begins."""
-        return fetch_seconds + self.space_seconds + END_SECONDS
+    def lease_needed(self, fetch_seconds: float, gather_seconds: float = 0.0) -> float:
+        """How many seconds of a lease must be left when a fetch begins. ``gather_seconds``: as of
+        :class:`sqspider.capture.Store`; who gathers writes over a network."""
+        store_seconds = min(gather_seconds, LEAST_GATHER_SECONDS) + WRITE_SECONDS if gather_seconds > 0 else 0.0
+        return fetch_seconds + self.space_seconds + store_seconds + END_SECONDS
 
-    def check(self, fetch_seconds: float) -> None:
+    def check(self, fetch_seconds: float, gather_seconds: float = 0.0) -> None:
         """Raise ``ValueError`` where a lease could end before its fetch does."""
-        margin = self.lease_needed(fetch_seconds) + BEGIN_SECONDS - fetch_seconds  # for another permission to begin
+        needed = self.lease_needed(fetch_seconds, gather_seconds)
+        margin = needed + BEGIN_SECONDS - fetch_seconds  # for another permission to begin
         if self.lease_seconds <= fetch_seconds + margin:
             raise ValueError(
                 f"a lease of {self.lease_seconds:g} s is too short: it must be longer than the fetch limit "

@@ -12,6 +12,7 @@ from sqspider.frontier import (
     Deferral,
     Delivery,
     Ends,
+    Finish,
     FrontierBusyError,
     FrontierError,
     Retry,
@@ -21,10 +22,9 @@ from sqspider.frontier import (
     Won,
 )
 from sqspider.host import Exit
-from sqspider.work.desk import MOST_ENDS, Batch, CallDesk, Done, Wishes, keep
+from sqspider.work.desk import MOST_ENDS, Batch, CallDesk, Wishes
 from sqspider.work.gate import Gate
 from sqspider.work.options import WorkerOptions
-from sqspider.work.store import Store, StoreError
 
 _NO_WISHES: Final = Wishes(claims=lambda _: False)
 _SOON_SECONDS: Final = 0.001
@@ -37,7 +37,7 @@ A = TypeVar("A")
 class _Ends(NamedTuple):
     """Ends that wait for a turn, or are in one, each with its answer to be."""
 
-    finishes: list[tuple[Done, asyncio.Future[bool | StoreError]]]
+    finishes: list[tuple[Finish, asyncio.Future[bool]]]
     retries: list[tuple[Retry, asyncio.Future[bool]]]
     deferrals: list[tuple[Deferral, asyncio.Future[None]]]
     deletions: list[tuple[Delivery, asyncio.Future[None]]]
@@ -77,7 +77,6 @@ class TurnDesk:
         self,
         frontier: TurningFrontier,
         calls: CallDesk,
-        store: Store,
         options: WorkerOptions,
         rng: random.Random,
         gate: Gate,
@@ -88,7 +87,6 @@ class TurnDesk:
         self.ahead = 0  # but where what came last was free to be asked for: then as much is to follow
         self._frontier = frontier
         self._calls = calls
-        self._store = store
         self._options = options
         self._rng = rng
         self._gate = gate
@@ -99,8 +97,8 @@ class TurnDesk:
         self._timer: asyncio.TimerHandle | None = None
         self._flushes: set[asyncio.Task[None]] = set()
 
-    def finish(self, done: Done) -> asyncio.Future[bool | StoreError]:
-        return self._hand_in_claim(self._ends.finishes, done)
+    def finish(self, finish: Finish) -> asyncio.Future[bool]:
+        return self._hand_in_claim(self._ends.finishes, finish)
 
     def retry(self, retry: Retry) -> asyncio.Future[bool]:
         return self._hand_in_claim(self._ends.retries, retry)
@@ -206,10 +204,9 @@ class TurnDesk:
                     self._flush_soon()
 
     async def _made(self, ends: _Ends, limit: int, wishes: Wishes) -> Turned:
-        await self._keep(ends)
         turned = await self._frontier.turn(
             Ends(
-                finishes=[done.finish for done, _ in ends.finishes],
+                finishes=[finish for finish, _ in ends.finishes],
                 retries=[retry for retry, _ in ends.retries],
                 deferrals=[deferral for deferral, _ in ends.deferrals],
                 deletions=[delivery for delivery, _ in ends.deletions],
@@ -230,13 +227,3 @@ class TurnDesk:
                 self._gate.join()
         ends.answer(turned)
         return turned
-
-    async def _keep(self, ends: _Ends) -> None:
-        """Store what was fetched; what could not be is told so, and not finished."""
-        error = await keep(self._store, [done for done, _ in ends.finishes])
-        if error is None:
-            return
-        for done, answer in ends.finishes:
-            if done.visited is not None:
-                answer.set_result(error)
-        ends.finishes[:] = [(done, answer) for done, answer in ends.finishes if done.visited is None]

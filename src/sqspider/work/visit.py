@@ -13,15 +13,16 @@
     fetched   trouble: given back, for a try of its own, or   claim, body           the same: it is fetched again, and
               uncounted where the trouble is not its own                            after three such claims given up
               A cookie wall: its turn, once more
-    held      its taker is left: given back, unused. Its      the same, prolonged   the same
-              crawl's row is another by then: led on by that
-    stored    not stored: given back, uncounted               the same              the same: it is stored again
+    kept      not kept: given back, uncounted. So is what is  claim                 the same: it is kept once more
+              to be tried again, once it is kept
+    held      its taker is left: given back, unused. Its      claim, prolonged,     the same
+              crawl's row is another by then: led on by that  body
     ended     nothing                                         nothing               a finish is atomic, or in the safe
                                                                                     order (see the port)
 
 A host that is busy sends it back to wait for its turn; an order of the operator, or a clearing, to be judged anew.
 Which host may be asked when is decided in ``politeness``, what an answer means in ``page``, what follows from an
-end in ``endings``.
+end in ``endings``, how it is kept before that in ``storing``.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
 from sqspider.work.page import End, Visited
 from sqspider.work.rules import Rules
+from sqspider.work.storing import Storing
 
 SUSPECT_SECONDS: Final = 5.0  # that one of them waits for others before it, at a time
 AGAIN_SECONDS: Final = 1.0  # and then comes back after
@@ -61,6 +63,7 @@ class Visits:
         frontier: Frontier,
         politeness: Politeness,
         endings: Endings,
+        storing: Storing,
         hand: Hand,
         memories: Memories,
         rules: Rules,
@@ -72,6 +75,7 @@ class Visits:
         self._frontier = frontier
         self._politeness = politeness
         self._endings = endings
+        self._storing = storing
         self._hand = hand
         self._waiting = hand.waiting
         self._memories = memories
@@ -93,11 +97,11 @@ class Visits:
                 await self._conclude(visit, asked)
 
     def send_back(self, visit: Visit) -> None:
-        """Give back what is not fetched: somebody else may take it at once."""
+        """Give back what is not fetched: somebody else may take it, at once or when it can be kept again."""
         awaited, visit.awaited = visit.awaited, None
         if awaited is not None:
             awaited.cancel()  # by that it is known that nobody waits for it
-        self._endings.put_off(visit, self._clock())
+        self._endings.put_off(visit, self._storing.worth_while_at)
 
     def _look_at_awaited(self, visit: Visit) -> None:
         """Raise what kept us from a robots.txt. All who wait for it hear of a busy frontier: none shall pay for it."""
@@ -201,7 +205,7 @@ class Visits:
 
     async def _ask(self, visit: Visit) -> Asked | None:
         """Claim and fetch; none if it is over, or is to wait again."""
-        if self._stopping.is_set():
+        if self._stopping.is_set() or not self._storing.may_fetch():
             self.send_back(visit)
             return None
         if not self._may_be_asked_for(visit):
@@ -307,7 +311,7 @@ class Visits:
         self._hand.forget_judgement(visit)
         self._waiting.put(visit)
 
-    # fetched -> held -> stored -> ended
+    # fetched -> kept -> held -> ended
 
     async def _conclude(self, visit: Visit, asked: Asked) -> None:
         fetched, learned, message = asked.fetched, asked.learned, visit.message
@@ -316,24 +320,25 @@ class Visits:
             self._endings.give_back(visit, 0.0)
             return
         if is_at_wall(visit, fetched, self._memories.promised):
+            self._storing.note(self._storing.capture_of(visit, asked, message))
             self._ask_again_with_cookie(visit)
             return
         message = await self._rules.as_they_are(message)
         assessed = await self._rules.assess(visit, message, fetched)
-        outcome = assessed.outcome
+        outcome, capture = assessed.outcome, self._storing.capture_of(visit, asked, message, assessed.page)
         self._memories.forget_what_was_cleared()
         if not learned.counts:  # it was the host's, or ours
-            self._endings.give_back(visit, learned.again_at, outcome)
+            self._storing.give_back(visit, learned.again_at, outcome, capture)
             seconds = round(learned.again_at - self._clock(), 1)
             log.info("waits", url=message.url, reason=outcome.reason, in_seconds=seconds)
-        elif not self._endings.try_again(visit, outcome, learned.retry_after):
+        elif not self._storing.try_again(visit, outcome, learned.retry_after, capture):
             links, outlinks, skipped = await self._rules.links(message, assessed)
             outcome = msgspec.structs.replace(outcome, links_skipped=skipped) if skipped else outcome
             visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
             last = await self._memories.record_all_but_last(links)
             if self._endings.holding is not None and not outcome.is_redirect:
                 last = await self._memories.record_before_the_end(last)
-            self._endings.finish(visit, End(outcome, visited, last, outlinks))
+            self._storing.finish(visit, End(outcome, visited, last, outlinks), capture)
 
     def _ask_again_with_cookie(self, visit: Visit) -> None:
         """Its claim is kept, so that the cookie is; its host's delay holds for this request, too."""

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Sequence
-from typing import cast
+from typing import Final, cast
 
+from sqspider.capture import Store
 from sqspider.frontier import (
     Clock,
     Delivery,
@@ -43,11 +44,13 @@ from sqspider.work.options import WorkerOptions
 from sqspider.work.rules import Rules
 from sqspider.work.scopes import Scopes
 from sqspider.work.secrets import Secrets
-from sqspider.work.store import NoStore, Store
+from sqspider.work.storing import UNKEPT_AGAIN_SECONDS, Storing
 from sqspider.work.tally import Tally
 from sqspider.work.turn_desk import TurnDesk
 from sqspider.work.upkeep import Attendance, Samples, keep_checking_in, keep_sweeping
 from sqspider.work.visit import Visits
+
+STORE_SECONDS: Final = 5.0  # for the store, in an invocation, once nothing more is fetched
 
 log = get_logger(__name__)
 
@@ -60,11 +63,11 @@ class Worker:
     """Takes messages from a frontier and works on them; see the module's docstring.
 
     Its fetcher's limit bounds every request. ``take`` gets what is final but for its record, which ends when whoever
-    took it says so; ``store`` keeps what is fetched before that. What crawls may ask for is ``allowed`` (as a rule what
-    ``fetcher`` does), their ``secrets`` as a rule those of the environment; ``open_fetcher`` makes the fetchers of
-    those that fetch otherwise. It works for all crawls, or for ``only`` the one of a name: the messages of others
-    it does not receive, or puts off where its frontier does not tell them apart. Raises ``ValueError`` for options that
-    do not fit together.
+    took it says so; ``store`` keeps what is answered before that: who opened it closes it. What crawls may ask for is
+    ``allowed`` (as a rule what ``fetcher`` does), their ``secrets`` as a rule those of the environment;
+    ``open_fetcher`` makes the fetchers of those that fetch otherwise. It works for all crawls, or for ``only`` the one
+    of a name: the messages of others it does not receive, or puts off where its frontier does not tell them apart.
+    Raises ``ValueError`` for options that do not fit together.
     """
 
     def __init__(
@@ -83,13 +86,15 @@ class Worker:
         only: str | None = None,
     ) -> None:
         self._fetch_seconds = fetcher.options.timeout_seconds
-        options.check(self._fetch_seconds)
+        gather_seconds = 0.0 if store is None else store.gather_seconds
+        options.check(self._fetch_seconds, gather_seconds)
+        self.stopped_by: str | None = None  # what it had no room for any more; none: nothing stopped it but who told it
         self._frontier = frontier
         self._options = options
         self._clock = clock
         self._stopping = asyncio.Event()
         gate = Gate()
-        self._desk = self._open_desk(store or NoStore(), rng, gate, only)
+        self._desk = self._open_desk(rng, gate, only)
         self._politeness = Politeness(
             frontier,
             fetcher,
@@ -102,6 +107,7 @@ class Worker:
             linger_seconds=options.linger_seconds,
             patience=options.patience,
             robots_at_a_time=max(1, options.concurrency // 2),  # the connections are shared with pages
+            note=None if store is None else lambda capture: self._storing.note(capture),
         )
         self._agents = Agents(
             self._politeness.own, fetcher.options, open_fetcher or self._open_fetcher, allowed=allowed, secrets=secrets
@@ -109,7 +115,7 @@ class Worker:
         crawls = CrawlRows(frontier, self._agents, self._politeness, clock=clock, only=only)
         self._network = self._politeness.network
         memories = Memories(frontier, options.seen_urls)
-        lease_needed = options.lease_needed(self._fetch_seconds)
+        lease_needed = options.lease_needed(self._fetch_seconds, gather_seconds)
         self._hand = Hand(self._politeness, gate, clock, options.large_bodies)
         session = f"{rng.getrandbits(64):016x}"
         self._budgets = Budgets(frontier, memories, options, options.run or session, clock=clock)
@@ -123,57 +129,36 @@ class Worker:
             clock=clock,
             rng=rng,
         )
+        self._storing = Storing(
+            store, self._endings, self._hand, clock=clock, linger_seconds=options.linger_seconds,
+            give_up=self._give_up,
+        )  # fmt: skip
         scopes = Scopes(frontier, crawls, clock=clock)
         rules = Rules(
-            crawls,
-            scopes,
-            self._politeness,
-            self._desk,
-            self._endings,
-            self._hand,
-            memories,
-            self._budgets,
+            crawls, scopes, self._politeness, self._desk, self._endings, self._hand, memories, self._budgets,
             clock=clock,
-        )
+        )  # fmt: skip
         if take is not None:
             self._endings.holding = Holding(
                 frontier, self._endings, rules, self._hand, take, clock=clock, lease_seconds=options.lease_seconds
             )
         self._visits = Visits(
-            frontier,
-            self._politeness,
-            self._endings,
-            self._hand,
-            memories,
-            rules,
-            clock=clock,
-            stopping=self._stopping,
-            lease_needed=lease_needed,
-        )
+            frontier, self._politeness, self._endings, self._storing, self._hand, memories, rules,
+            clock=clock, stopping=self._stopping, lease_needed=lease_needed,
+        )  # fmt: skip
         self._intake = Intake(
-            frontier,
-            self._desk,
-            self._politeness,
-            self._endings,
-            self._hand,
-            memories,
-            self._budgets,
-            crawls,
-            rules,
-            options,
-            clock=clock,
-            stopping=self._stopping,
-            lease_needed=lease_needed,
-        )
+            frontier, self._desk, self._politeness, self._endings, self._storing, self._hand, memories, self._budgets,
+            crawls, rules, options, clock=clock, stopping=self._stopping, lease_needed=lease_needed,
+        )  # fmt: skip
         self._samples = Samples(frontier, clock)
         self._attendance = Attendance(frontier, options.worker_id, session, clock, self._politeness, crawls)
 
-    def _open_desk(self, store: Store, rng: random.Random, gate: Gate, only: str | None) -> Desk:
+    def _open_desk(self, rng: random.Random, gate: Gate, only: str | None) -> Desk:
         frontier, options = self._frontier, self._options
-        calls = CallDesk(frontier, store, options, rng, self._stopping, only)
+        calls = CallDesk(frontier, options, rng, self._stopping, only)
         if not frontier.traits.has_turns:
             return calls
-        return TurnDesk(cast(TurningFrontier, frontier), calls, store, options, rng, gate, only)
+        return TurnDesk(cast(TurningFrontier, frontier), calls, options, rng, gate, only)
 
     def _open_fetcher(self, options: FetchOptions) -> Fetcher:
         """For crawls that fetch otherwise than this worker does by itself."""
@@ -191,10 +176,10 @@ class Worker:
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing can be asked from here just now, for a person; none if it can."""
+        """Why nothing can be asked from here, or kept, just now, for a person; none if it can."""
         network = self._network
         if network.reason is None or not network.is_down:
-            return None
+            return self._storing.trouble
         seconds = max(0.0, network.again_at - self._clock())
         return f"nothing can be asked ({network.reason.value}: {network.detail}), again in {seconds:.0f} s"
 
@@ -207,7 +192,13 @@ class Worker:
         self._hand.gate.send_away()
         for visit in self._hand.waiting.close():
             self._visits.send_back(visit)
+        self._storing.leave()
         self._hand.look()
+
+    def _give_up(self, why: str) -> None:
+        """There is no room for what it fetches."""
+        self.stopped_by = why
+        self.stop()
 
     async def run(self, mode: Mode, *, crawl: str | None = None) -> None:
         """Work until the mode or :meth:`stop` ends it; on all crawls, whichever it ends with.
@@ -259,29 +250,33 @@ class Worker:
                 upkeep = group.create_task(self._budgets.keep())
                 for delivery in deliveries:
                     self._intake.start(Taken(delivery=delivery, message=decode_message(delivery.body)))
-                await self._drain(crew)
+                await self._drain(crew, STORE_SECONDS)
                 upkeep.cancel()
         except BaseExceptionGroup as errors:
             raise fatal_one(errors) from None
         finally:
             timer.cancel()
-        await self._close()
+        await self._close(STORE_SECONDS)
         await self._budgets.close()
         await self._samples.leave_last(self.tally)
 
     def _begin_anew(self, deliveries: Sequence[Delivery]) -> None:
         self._stopping.clear()
         self._hand.waiting.open()
+        self.stopped_by = None
         self._politeness.look_anew()
+        self._storing.begin_anew(UNKEPT_AGAIN_SECONDS)
         self._endings.begin_anew(deliveries)
         self._samples.begin_anew()
 
-    async def _close(self) -> None:
-        """Wait for all that is under way to the frontier."""
+    async def _close(self, store_seconds: float | None = None) -> None:
+        """Wait for all that is under way to the store, for so many seconds at most, and to the frontier."""
         self._intake.close()
+        await self._storing.close(store_seconds)
         await self._desk.close()
         await self._politeness.close()
-        await self._desk.close()  # what that has ended goes by it
+        await self._storing.close(store_seconds)  # what was asked for robots.txt goes there,
+        await self._desk.close()  # and what that has ended by it
 
     # The crew.
 
@@ -314,8 +309,8 @@ class Worker:
         if visit.is_over:
             self._hand.let_go(visit)
 
-    async def _drain(self, crew: Sequence[asyncio.Task[None]]) -> None:
-        """Wait for what is in hand; once stopping, no longer than the fetch limit."""
+    async def _drain(self, crew: Sequence[asyncio.Task[None]], store_seconds: float | None = None) -> None:
+        """Wait for what is in hand; once stopping, no longer than the fetch limit, and then for the store."""
         hand = self._hand
         await hand.until(lambda: hand.is_empty or self._stopping.is_set())
         with contextlib.suppress(TimeoutError):
@@ -327,6 +322,7 @@ class Worker:
         for visit in [visit for visit in hand.visits if not visit.is_over]:
             self._endings.give_up(visit)
             hand.release(visit)
+        await self._storing.close(store_seconds)
         await self._desk.close()  # by now nobody watches what its answers say
         if self._endings.failure is not None:
             raise self._endings.failure

@@ -6,7 +6,7 @@ for a lost race.
 
 The operations of the port, by what they are about: ``records``, ``claims``, ``messages``, ``parking``, ``aside``,
 ``dead_letters``, ``sweep``, ``crawl_rows``, ``crawls``, ``runs``, ``hosts``, ``robots``, ``counts``, ``points``,
-``workers``, ``clearing``. Below them:
+``workers``, ``moving``, ``clearing``. Below them:
 ``table`` and ``queue`` (batches), ``sums``, ``host_rows``, ``holds`` and ``doubts`` (what this process remembers),
 ``client`` (one call), ``transport`` (one request).
 """
@@ -32,6 +32,7 @@ from sqspider.frontier.aws.doubts import Doubts
 from sqspider.frontier.aws.holds import Holds
 from sqspider.frontier.aws.host_rows import HostRows
 from sqspider.frontier.aws.hosts import Hosts
+from sqspider.frontier.aws.moving import Moving
 from sqspider.frontier.aws.network import Network
 from sqspider.frontier.aws.part import Shared
 from sqspider.frontier.aws.place import Place, endpoints_for
@@ -58,7 +59,7 @@ OPEN_SECONDS: Final = 8.0  # of trying to reach AWS at all
 log = get_logger(__name__)
 
 
-class AwsFrontier(Claims, Crawls, Counting, DeadLetters, Sweep, Hosts, Robots, Workers, Clearing):
+class AwsFrontier(Claims, Crawls, Counting, DeadLetters, Sweep, Hosts, Robots, Workers, Moving, Clearing):
     """The :class:`~sqspider.frontier.Frontier` on SQS and DynamoDB. Made by :meth:`open`."""
 
     @classmethod

@@ -11,6 +11,7 @@ from sqspider.frontier.answers import next_look
 from sqspider.frontier.memory.messages import Messages
 from sqspider.frontier.memory.part import operation
 from sqspider.frontier.memory.store import Session
+from sqspider.frontier.places import Moves, moved_kept, moved_outcome
 from sqspider.frontier.values import NONE_BARRED, WorkerRow
 from sqspider.message import encode_message
 
@@ -69,6 +70,17 @@ class Upkeep(Messages):
         samples.append((sample, self._store.queue.stats(self._clock())))
         while samples[0][0].at < sample.at - KEPT_SECONDS:
             samples.popleft()
+
+    @operation
+    def move_places(self, moves: Moves) -> int:
+        moved = 0
+        for record in list(self._store.records.values()):
+            outcome = record.outcome and moved_outcome(record.outcome, moves)
+            kept = moved_kept(record.kept, moves)
+            if outcome is not record.outcome or kept is not record.kept:
+                self._store.put(replace(record, outcome=outcome, kept=kept))
+                moved += 1
+        return moved
 
     @operation
     def purge_queue(self) -> int:

@@ -16,6 +16,7 @@ from sqspider.frontier.sqlite.enqueue import Records
 from sqspider.frontier.sqlite.hosts import Hosts
 from sqspider.frontier.sqlite.looking import Looking
 from sqspider.frontier.sqlite.messages import Messages
+from sqspider.frontier.sqlite.moving import Moving
 from sqspider.frontier.sqlite.reopening import Reopening
 from sqspider.frontier.sqlite.robots import Robots
 from sqspider.frontier.sqlite.runs import Runs
@@ -26,7 +27,7 @@ from sqspider.frontier.values import Clock, FrontierSettings, Traits
 
 
 class SqliteFrontier(
-    Records, Reopening, Messages, Claims, Turns, Crawls, Runs, Hosts, Robots, Looking, Sweeps, Upkeep, Clearing
+    Records, Reopening, Messages, Claims, Turns, Crawls, Runs, Hosts, Robots, Looking, Sweeps, Upkeep, Moving, Clearing
 ):
     """The :class:`~sqspider.frontier.TurningFrontier` in a SQLite file. Made by :meth:`open`."""
 

@@ -12,6 +12,7 @@ import msgspec
 
 from sqspider.frontier.answers import counted, counted_for
 from sqspider.frontier.shares import decode_run
+from sqspider.frontier.sqlite.captures import CaptureFiles
 from sqspider.frontier.sqlite.counters import COUNTERS, stored_name
 from sqspider.frontier.sqlite.errors import classify
 from sqspider.frontier.sqlite.file import SOUND, open_to_look
@@ -124,12 +125,12 @@ class _Seen:
 
     def read(self, connection: sqlite3.Connection) -> Iterator[str]:
         """Read every record; what is wrong with one by itself."""
-        after = 0
+        after, files = 0, CaptureFiles(connection)
         while rows := dicts(connection, ALL_RECORDS, (after, BATCH)):
             after = rows[-1]["id"]
             self.records += len(rows)
             for row in rows:
-                record = record_of(row, 0.0)
+                record = record_of(row, 0.0, files)
                 if fault := record.unreadable or _fault_of(record, row):
                     yield f"{record.key}: {fault}"
                 if not record.unreadable:

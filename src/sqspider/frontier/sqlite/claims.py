@@ -29,7 +29,7 @@ from sqspider.frontier.sqlite.errors import damaged
 from sqspider.frontier.sqlite.keys import with_keys
 from sqspider.frontier.sqlite.receipts import receipt_of
 from sqspider.frontier.sqlite.records import Held, held, is_there, record
-from sqspider.frontier.sqlite.rows import FRESH, NO_OUTCOME, NOT_YET, STATUS_NUMBERS, pack, pack_kept
+from sqspider.frontier.sqlite.rows import FRESH, NO_OUTCOME, NOT_YET, STATUS_NUMBERS, pack, pack_kept, unpack_kept
 from sqspider.frontier.sqlite.runs import spend
 from sqspider.frontier.values import ClaimRequest, Delivery, Entry, Finish, Hold, Lost, Retry, Won
 from sqspider.frontier.ways import Way
@@ -53,7 +53,7 @@ WHERE id = ?
 FINISH: Final = """
 UPDATE record NOT INDEXED SET
     status = :status, outcome = :outcome, digest = :digest, redirect_to = :redirect_to, finished_at = :now,
-    validators = :validators, changed_at = :changed_at,
+    capture = :capture, validators = :validators, changed_at = :changed_at,
     lease_until = NULL, due_at = NULL, unended = 0, claim_id = NULL,
     queue = CASE WHEN :leaves_it THEN queue END, visible_at = CASE WHEN :leaves_it THEN visible_at END,
     receives = CASE WHEN :leaves_it THEN receives ELSE 0 END, slot = NULL, slot_generation = NULL
@@ -76,6 +76,7 @@ UPDATE record NOT INDEXED SET
     status = 0, lease_until = 0, unended = :unended, tries = :tries,
     outcome = coalesce(:outcome, outcome), digest = CASE WHEN :outcome IS NULL THEN digest ELSE :digest END,
     redirect_to = CASE WHEN :outcome IS NULL THEN redirect_to ELSE :redirect_to END,
+    capture = CASE WHEN :outcome IS NULL THEN capture ELSE :capture END,
     queue = 1, visible_at = :at, receives = 0, delivery = delivery + 1, slot = NULL, slot_generation = NULL,
     due_at = NULL
 WHERE id = :id
@@ -154,7 +155,13 @@ def _held_or_recorded(
     if missing := [key for key in asked if key not in found]:
         record(transaction, {key: Entry.of(by_key[key].message) for key in missing}, None)
         found |= held(transaction.connection, missing)
-    return {url: _sound(transaction, url, row) for url, row in found.items()}
+    return {url: _with_kept(transaction, _sound(transaction, url, row)) for url, row in found.items()}
+
+
+def _with_kept(transaction: Transaction, row: Held) -> Held:
+    """What a record says, and what is kept of it: a claim is told that."""
+    kept = unpack_kept(row.validators, row.changed_at, transaction.files)
+    return row if kept is None else row._replace(kept=kept)
 
 
 def _sound(transaction: Transaction, url: str, row: Held) -> Held:
@@ -234,11 +241,11 @@ def _finished(transaction: Transaction, row: Held, end: Finish) -> dict[str, Any
     if end.delivery is not None:
         transaction.count({"messages": -(row.queue is not None), "put_off": -(row.queue in NOT_YET)})
     return {
-        **pack(end.outcome)._asdict(),
+        **pack(end.outcome, transaction.files)._asdict(),
         "id": row.id,
         "status": STATUS_NUMBERS[end.outcome.status],
         "now": transaction.now,
-        "validators": pack_kept(end.kept),
+        "validators": pack_kept(end.kept, transaction.files),
         "changed_at": end.kept and end.kept.changed_at,
         "leaves_it": end.delivery is None,
     }
@@ -265,7 +272,7 @@ def _given_back(transaction: Transaction, row: Held, end: Retry) -> dict[str, An
     """Count a claim that is given back; what is to be written."""
     transaction.count_records(split_key(end.claim.url)[0], counted(row.status, Status.QUEUED))
     transaction.count({"messages": int(row.queue is None), "put_off": int(row.queue not in NOT_YET)})
-    outcome = pack(end.outcome) if end.outcome else NO_OUTCOME
+    outcome = pack(end.outcome, transaction.files) if end.outcome else NO_OUTCOME
     return {
         **outcome._asdict(),
         **given_back(end)._asdict(),

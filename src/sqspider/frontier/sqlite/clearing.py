@@ -31,6 +31,7 @@ CLEAR_THE_REST: Final = (
     "DELETE FROM seed",
     "DELETE FROM run",
     "DELETE FROM outlinks",
+    "DELETE FROM capture_file",
     "DELETE FROM host",
     "DELETE FROM request",
     "DELETE FROM robots",

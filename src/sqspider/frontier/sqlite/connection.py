@@ -22,6 +22,7 @@ import msgspec
 from sqspider.frontier.answers import counted_for
 from sqspider.frontier.runner import Runner
 from sqspider.frontier.sqlite import counters
+from sqspider.frontier.sqlite.captures import CaptureFiles
 from sqspider.frontier.sqlite.clock import notice_time
 from sqspider.frontier.sqlite.errors import BUSY_SECONDS, classify, damaged, is_busy
 from sqspider.frontier.sqlite.file import BUSY_PAUSE_SECONDS, leave_no_log, open_to_look, open_to_work
@@ -95,6 +96,7 @@ class Transaction:
         self.now = now  # when it began: not when it was asked for, for others may have been waited for
         self.settings = file.settings
         self.path = file.path
+        self.files = CaptureFiles(connection)
         self._changes: Counter[str] = Counter()
 
     @functools.cached_property

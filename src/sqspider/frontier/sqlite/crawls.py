@@ -16,6 +16,7 @@ import msgspec
 
 from sqspider.crawl_row import UNKNOWN_ID, Crawl, CrawlRef, State, encode_crawl, is_name, read_crawl
 from sqspider.frontier.answers import saved_crawl, uncounted
+from sqspider.frontier.sqlite.captures import CaptureFiles
 from sqspider.frontier.sqlite.clock import raise_generation
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.errors import damaged
@@ -290,10 +291,10 @@ def _remove_messages(transaction: Transaction, ref: CrawlRef, after: int) -> int
     return rows[-1][0] if len(rows) == STEP else None
 
 
-def _uncounted(status: int, packed: PackedOutcome) -> dict[str, int]:
+def _uncounted(status: int, packed: PackedOutcome, files: CaptureFiles) -> dict[str, int]:
     """How the sums move when a record goes; not at all if it is damaged, for nobody knows how it was counted."""
     try:
-        return uncounted(STATUSES[status], unpack(packed))
+        return uncounted(STATUSES[status], unpack(packed, files))
     except (msgspec.MsgspecError, ValueError, TypeError, IndexError):
         return {}
 
@@ -309,7 +310,7 @@ def _remove_records(transaction: Transaction, ref: CrawlRef, crawl: int, after: 
     until = min(after + LOOKED_AT, last)
     rows = connection.execute(SOME_OF_CRAWL, {"after": after, "last": until, "crawl": crawl}).fetchall()
     for _, status, queue, *packed in rows:
-        transaction.count_records(ref.name, _uncounted(status, PackedOutcome(*packed)))
+        transaction.count_records(ref.name, _uncounted(status, PackedOutcome(*packed), transaction.files))
         transaction.count({"messages": -(queue is not None), "put_off": -(queue in NOT_YET)})
     ids = json.dumps([row[0] for row in rows])
     connection.execute(REMOVE_OUTLINKS, (ids,))

@@ -91,7 +91,7 @@ def follow(transaction: Transaction, fallen: Mapping[int, Way]) -> list[Entry]:
     visits = []
     for row in rows:
         try:
-            outcome = unpack(PackedOutcome(row.outcome, row.digest, row.redirect_to))
+            outcome = unpack(PackedOutcome(row.outcome, row.digest, row.redirect_to), transaction.files)
             outlinks = None if row.led is None else _unpacker.decode(zlib.decompress(row.led))
         except (zlib.error, msgspec.MsgspecError, ValueError, TypeError):
             continue  # it is damaged: nobody could go on from it

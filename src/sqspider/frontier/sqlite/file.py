@@ -17,7 +17,7 @@ from sqspider.frontier.sqlite.schema import SCHEMA, statements_of
 from sqspider.frontier.values import FrontierUnavailableError
 
 APPLICATION_ID: Final = 0x73717370  # "sqsp"
-SCHEMA_VERSION: Final = 4  # of the key of a URL, too: see keys.key_of
+SCHEMA_VERSION: Final = 5  # of the key of a URL, too: see keys.key_of
 OLDEST_SQLITE: Final = (3, 38, 0)  # the operator ->>
 BUSY_PAUSE_SECONDS: Final = 0.001  # between two tries while others are in the way: a turn of theirs takes as long
 CACHE_KIB: Final = 32_768  # bounded, whatever the file's size
@@ -179,7 +179,7 @@ def _prepare(connection: sqlite3.Connection, path: str, now: float) -> None:
             from sqspider.frontier.sqlite.upgrade import upgrade  # here, and below: few files are old
 
             upgrade(connection, path, head.version, now)
-        elif not head.is_whole:
+        if not _read_head(connection).is_whole:
             from sqspider.frontier.sqlite.upgrade import complete
 
             complete(connection)

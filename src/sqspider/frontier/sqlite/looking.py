@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from sqspider.figures import COUNTED, Point
 from sqspider.frontier.sqlite import counters
+from sqspider.frontier.sqlite.captures import CaptureFiles
 from sqspider.frontier.sqlite.connection import Part
 from sqspider.frontier.sqlite.keys import keys_of_crawl, keys_of_host, with_keys
-from sqspider.frontier.sqlite.rows import PARENT, STATUS_NUMBERS, dicts, letter_row, record_of, whole, worker_row
+from sqspider.frontier.sqlite.rows import (
+    PARENT,
+    STATUS_NUMBERS,
+    Parameters,
+    dicts,
+    letter_row,
+    record_of,
+    whole,
+    worker_row,
+)
 from sqspider.frontier.values import SCAN_BATCH, Counts, DeadLetter, QueueStats, WorkerRow
 from sqspider.record import DEFAULT_CRAWL, Status, UrlRecord
 
@@ -79,13 +89,20 @@ WHERE part IS NOT NULL GROUP BY 1 ORDER BY 1
 """
 
 
+class _Found(NamedTuple):
+    """Records that a statement has found."""
+
+    records: list[UrlRecord]
+    last: tuple[int, int]  # the key and the id of the last of them
+
+
 class Looking(Part):
     """Looks at what there is."""
 
     async def get(self, keys: Sequence[str]) -> dict[str, UrlRecord]:
         parameters = (with_keys(keys),)
-        rows = await self._file.read(lambda connection: dicts(connection, GET, parameters))
-        return {record.key: record for record in self._records(rows)}
+        found = await self._file.read(lambda connection: self._found(connection, GET, parameters))
+        return {record.key: record for record in found.records}
 
     async def scan(
         self, *, status: Status | None = None, host: str | None = None, crawl: str | None = None
@@ -97,13 +114,19 @@ class Looking(Part):
         if host is not None:
             statement = SCAN_HOST
             place["after"], place["last"] = keys_of_host(host)
-        while rows := await self._file.read(lambda connection: dicts(connection, statement, place)):
-            place["after"], place["after_id"] = rows[-1]["key"], rows[-1]["id"]
-            records = self._records(rows)
-            yield [record for record in records if host is None or record.unreadable or record.host == host]
+        while (found := await self._file.read(lambda connection: self._found(connection, statement, place))).records:
+            place["after"], place["after_id"] = found.last
+            yield [record for record in found.records if host is None or record.unreadable or record.host == host]
 
-    def _records(self, rows: Sequence[dict[str, Any]]) -> list[UrlRecord]:
-        return [record_of(row, self._file.settings.due_seconds) for row in rows]
+    def _found(self, connection: sqlite3.Connection, statement: str, parameters: Parameters) -> _Found:
+        """Records as they are at one moment, with the names of the files that their captures lie in."""
+        connection.execute("BEGIN")
+        try:
+            rows, files = dicts(connection, statement, parameters), CaptureFiles(connection)
+            records = [record_of(row, self._file.settings.due_seconds, files) for row in rows]
+        finally:
+            connection.execute("ROLLBACK")
+        return _Found(records, (rows[-1]["key"], rows[-1]["id"]) if rows else (0, 0))
 
     async def counts(self, *, exact: bool = False, roughly: bool = False, crawl: str | None = None) -> Counts:  # noqa: ARG002 - always exact
         return await self._file.read(lambda connection: counters.records(connection, crawl))

@@ -90,7 +90,7 @@ def record(transaction: Transaction, by_key: Mapping[str, Entry], queue: int | N
     known = _known(transaction, by_key, keys, parent_keys.values())
     parents = {of: known.ids.get(key, of[1]) for of, key in parent_keys.items()}
     if known.nearer:
-        _come_nearer(connection, by_key, known, parents)
+        _come_nearer(transaction, by_key, known, parents)
     if known.due:
         _reopen_due(transaction, by_key, known)
     crawls = _CrawlIds(connection)  # for this transaction: another process may clear the table after it
@@ -158,20 +158,23 @@ def _known(
 
 
 def _come_nearer(
-    connection: sqlite3.Connection,
+    transaction: Transaction,
     by_key: Mapping[str, Entry],
     known: _Known,
     parents: Mapping[_Found, int | str | None],
 ) -> None:
     """Write nearer ways. What is open asks for the whole: nothing else tells where it leads."""
-    rows = []
+    rows, connection, files = [], transaction.connection, transaction.files
     for key, way in known.nearer.items():
         entry = by_key[key]
         rows.append({"id": known.ids[key], "parent": parents.get((entry.crawl, entry.parent)), **way._asdict()})
     connection.executemany(COME_NEARER, rows)
     visits = [known.ids[key] for key in known.nearer if known.ids[key] not in known.final]
     validators = connection.execute(VALIDATORS, (json.dumps(visits),)).fetchall() if visits else ()
-    anew = [(pack_kept(for_all(unpack_kept(packed, changed_at))), id_) for id_, packed, changed_at in validators]
+    anew = [
+        (pack_kept(for_all(unpack_kept(packed, changed_at, files)), files), id_)
+        for id_, packed, changed_at in validators
+    ]
     connection.executemany(ASK_FOR_ALL, anew)
 
 
@@ -260,14 +263,11 @@ class Held(NamedTuple):
     changed_at: float | None
     depth: int
     redirects: int
+    kept: Kept | None = None  # of ``validators``, where somebody asks for it
 
     @property
     def status(self) -> Status:
         return STATUSES[self.number]
-
-    @property
-    def kept(self) -> Kept | None:
-        return unpack_kept(self.validators, self.changed_at)
 
 
 def held(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Held]:

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from sqspider.frontier.answers import counted, done_in_order, reopened
+from sqspider.frontier.sqlite.captures import CaptureFiles
 from sqspider.frontier.sqlite.connection import Part, Transaction
 from sqspider.frontier.sqlite.keys import with_keys
 from sqspider.frontier.sqlite.of_crawl import RETURNED
@@ -16,8 +17,8 @@ from sqspider.record import Kept, Outcome, Status, split_key
 
 # One without the settings with which it was recorded could be received by nobody.
 FINAL: Final = """
-SELECT e.key, r.id, r.status, r.queue, coalesce(r.visit, 0), r.outcome, r.digest, r.redirect_to, r.validators,
-    r.changed_at
+SELECT e.key, r.id, r.status, r.queue, coalesce(r.visit, 0), r.outcome, r.digest, r.redirect_to, r.capture,
+    r.validators, r.changed_at
 FROM json_each(?) AS e CROSS JOIN record AS r INDEXED BY record_key
 ON r.key = e.value ->> 0 AND r.url = e.value ->> 1
 CROSS JOIN crawl AS c NOT INDEXED ON c.id = r.crawl
@@ -53,6 +54,7 @@ class _Row(NamedTuple):
     outcome: bytes | None
     digest: Any  # bytes or a text
     redirect_to: str | None
+    capture: bytes | None
     validators: bytes | None
     changed_at: float | None
 
@@ -73,27 +75,27 @@ def reopen(transaction: Transaction, keys: Sequence[str], *, if_changed: bool) -
     done, rows = [], []
     for index, *columns in transaction.connection.execute(FINAL, (with_keys(asked),)).fetchall():
         row = _Row(*columns)
-        ended = _sound(row)
+        ended = _sound(row, transaction.files)
         if ended is None or (anew := reopened(ended, if_changed=if_changed)) is None:
             continue
         crawl, _ = split_key(asked[index])
         transaction.count_records(crawl, {**counted(ended.status, Status.QUEUED, ended.outcome), RETURNED: 1})
         transaction.count({"messages": int(row.queue is None), "put_off": -(row.queue in NOT_YET)})
-        kept = pack_kept(anew.kept)
+        kept = pack_kept(anew.kept, transaction.files)
         rows.append({"id": row.id, "now": transaction.now, "validators": kept, **anew._asdict()})
         done.append(asked[index])
     transaction.change_each(REOPEN, rows)
     return done
 
 
-def _sound(row: _Row) -> _Ended | None:
+def _sound(row: _Row, files: CaptureFiles) -> _Ended | None:
     """How a record ended; none if it is open, or damaged: nobody could take that out of the sums."""
     try:
         msgspec.convert(tuple(row), _Row)
-        outcome = unpack(PackedOutcome(row.outcome, row.digest, row.redirect_to))
+        outcome = unpack(PackedOutcome(row.outcome, row.digest, row.redirect_to, row.capture), files)
     except (msgspec.MsgspecError, ValueError, TypeError):
         return None
     status = _STATUS_BY_NUMBER.get(row.status)
     if outcome is None or status is None or outcome.status is not status:
         return None
-    return _Ended(status, row.visit, outcome, unpack_kept(row.validators, row.changed_at))
+    return _Ended(status, row.visit, outcome, unpack_kept(row.validators, row.changed_at, files))

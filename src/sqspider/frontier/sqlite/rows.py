@@ -16,6 +16,7 @@ import msgspec
 from sqspider.checks import check_numbers
 from sqspider.crawl_row import CrawlRef
 from sqspider.crawl_settings import CrawlSettings, decode_settings
+from sqspider.frontier.sqlite.captures import UNKEPT, CaptureFiles, pack_place, unpack_place
 from sqspider.frontier.sqlite.errors import NOT_UTF8, damaged
 from sqspider.frontier.sqlite.keys import key_or_none
 from sqspider.frontier.values import DeadLetter, RobotsRow, WorkerRow
@@ -63,6 +64,7 @@ class _PackedKept(msgspec.Struct, frozen=True, array_like=True):
     changes: int
     good: tuple[bytes, bytes | None, str | None, str | None] | None  # packed; a digest is bytes or a text
     has_failed: bool = False
+    capture: bytes | None = None  # of the good one: as the record's own
 
 
 _packer = msgspec.msgpack.Encoder()
@@ -77,12 +79,13 @@ class PackedOutcome(NamedTuple):
     outcome: bytes | None
     digest: bytes | str | None
     redirect_to: str | None
+    capture: bytes | None = None
 
 
 NO_OUTCOME: Final = PackedOutcome(None, None, None)
 
 
-def pack(outcome: Outcome) -> PackedOutcome:
+def pack(outcome: Outcome, files: CaptureFiles) -> PackedOutcome:
     """An outcome as a record keeps it."""
     packed = _Packed(
         status=STATUS_NUMBERS[outcome.status],
@@ -98,7 +101,10 @@ def pack(outcome: Outcome) -> PackedOutcome:
         unchanged=outcome.unchanged,
         links_skipped=_packed_skipped(outcome.links_skipped) if outcome.links_skipped else (),
     )
-    return PackedOutcome(_packer.encode(packed), _packed_digest(outcome.digest), outcome.redirect_to)
+    capture = UNKEPT if outcome.unkept else None
+    if outcome.capture is not None:
+        capture = pack_place(outcome.capture, files)
+    return PackedOutcome(_packer.encode(packed), _packed_digest(outcome.digest), outcome.redirect_to, capture)
 
 
 def _packed_skipped(skipped: Mapping[Skipped, int]) -> tuple[int, ...]:
@@ -118,12 +124,12 @@ def _packed_digest(digest: str | None) -> bytes | str | None:
     return packed if f"{_SHA256}{packed.hex()}" == digest else digest
 
 
-def unpack(packed: PackedOutcome) -> Outcome | None:
+def unpack(packed: PackedOutcome, files: CaptureFiles) -> Outcome | None:
     """The outcome back from :func:`pack`, if there is one.
 
     Raises ``ValueError``, ``TypeError`` or ``msgspec.MsgspecError`` if it is damaged.
     """
-    outcome, digest, redirect_to = packed
+    outcome, digest, redirect_to, capture = packed
     if outcome is None:
         return None
     values = _unpacker.decode(outcome)
@@ -144,23 +150,26 @@ def unpack(packed: PackedOutcome) -> Outcome | None:
         links_left_out=values.links_left_out,
         unchanged=values.unchanged,
         links_skipped={why: number for why, number in zip(Skipped, values.links_skipped, strict=False) if number},
+        capture=unpack_place(capture, files) if capture else None,
+        unkept=capture == UNKEPT,
     )
 
 
-def pack_kept(kept: Kept | None) -> bytes | None:
+def pack_kept(kept: Kept | None, files: CaptureFiles) -> bytes | None:
     """What is kept from visit to visit, but for when it changed: that has a column of its own."""
     if kept is None:
         return None
     good: tuple[bytes, bytes | None, str | None, str | None] | None = None
+    capture: bytes | None = None
     if kept.good is not None:
-        outcome, digest, redirect_to = pack(kept.good)
+        outcome, digest, redirect_to, capture = pack(kept.good, files)
         assert outcome is not None
         as_bytes, as_text = (None, digest) if isinstance(digest, str) else (digest, None)
         good = (outcome, as_bytes, as_text, redirect_to)
-    return _packer.encode(_PackedKept(kept.etag, kept.last_modified, kept.changes, good, kept.has_failed))
+    return _packer.encode(_PackedKept(kept.etag, kept.last_modified, kept.changes, good, kept.has_failed, capture))
 
 
-def unpack_kept(packed: bytes | None, changed_at: float | None) -> Kept | None:
+def unpack_kept(packed: bytes | None, changed_at: float | None, files: CaptureFiles) -> Kept | None:
     """It back; none if it is damaged: then the next visit asks for the whole."""
     if packed is None:
         return None
@@ -168,7 +177,7 @@ def unpack_kept(packed: bytes | None, changed_at: float | None) -> Kept | None:
         values, good = _kept_unpacker.decode(packed), None
         if values.good is not None:
             outcome, of_bytes, of_text, redirect_to = values.good
-            good = unpack(PackedOutcome(outcome, of_bytes or of_text, redirect_to))
+            good = unpack(PackedOutcome(outcome, of_bytes or of_text, redirect_to, values.capture), files)
     except (msgspec.MsgspecError, ValueError, TypeError):
         return None
     return Kept(
@@ -340,10 +349,10 @@ def _text_or_bytes(stored: bytes) -> str | bytes:
         return stored
 
 
-def record_of(row: dict[str, Any], due_seconds: float) -> UrlRecord:
+def record_of(row: dict[str, Any], due_seconds: float, files: CaptureFiles) -> UrlRecord:
     """A record, from its columns and its ``parent_url``; of a damaged row the URL, and what is wrong with it."""
     try:
-        return _record_of(row, due_seconds)
+        return _record_of(row, due_seconds, files)
     except (msgspec.MsgspecError, ValueError, TypeError, IndexError) as error:
         crawl, url = split_key(row["url"] if isinstance(row["url"], str) else repr(row["url"]))
         return UrlRecord(url=url, crawl=crawl, status=Status.QUEUED, unreadable=f"its row is damaged: {error}")
@@ -354,11 +363,11 @@ _RECORD_NAMES: Final = tuple(
 )
 
 
-def _record_of(row: dict[str, Any], due_seconds: float) -> UrlRecord:
+def _record_of(row: dict[str, Any], due_seconds: float, files: CaptureFiles) -> UrlRecord:
     status, (crawl, url) = row["status"], split_key(row["url"])
     if status not in range(len(STATUSES)):
         raise ValueError(f"no status is {status!r}")
-    packed = PackedOutcome(row["outcome"], row["digest"], row["redirect_to"])
+    packed = PackedOutcome(row["outcome"], row["digest"], row["redirect_to"], row["capture"])
     values = {name: row[name] for name in _RECORD_NAMES}
     values |= {
         "status": STATUSES[status],
@@ -366,9 +375,9 @@ def _record_of(row: dict[str, Any], due_seconds: float) -> UrlRecord:
         "crawl": crawl,
         "host": host_of(url),
         "parent": bare(row["parent_url"]),
-        "outcome": unpack(packed),
+        "outcome": unpack(packed, files),
         "visit": row["visit"] or 0,
-        "kept": unpack_kept(row["validators"], row["changed_at"]),
+        "kept": unpack_kept(row["validators"], row["changed_at"], files),
         "due_at": _due_at(row, due_seconds),
     }
     return msgspec.convert(values, UrlRecord)

@@ -52,7 +52,7 @@ CREATE TABLE record (              -- a URL, and its place in the queue
     outcome BLOB,                  -- MessagePack: see rows.pack; without what the next two hold
     digest BLOB,                   -- of the payload: 32 bytes of SHA-256, or a text of another kind
     redirect_to TEXT,
-    capture BLOB,                  -- where the archive has it: file, offset and length (MessagePack)
+    capture BLOB,                  -- where the archive has it: see captures.py; empty: it is not to be archived
     validators BLOB,               -- ETag and Last-Modified of the last good answer (MessagePack)
     visit INTEGER,                 -- visits that ended before this one; NULL: none
     changed_at REAL,               -- when a visit last found another payload
@@ -65,6 +65,10 @@ CREATE INDEX record_timed ON record (queue, visible_at) WHERE visible_at IS NOT 
 CREATE INDEX record_put_off ON record (key) WHERE queue = 1;
 CREATE INDEX record_aside ON record (crawl) WHERE queue = 3;
 CREATE INDEX record_due ON record (due_at) WHERE due_at IS NOT NULL;
+CREATE TABLE capture_file (        -- names of the archive's files, each once: records refer to them
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- never used twice
+    name TEXT NOT NULL UNIQUE
+);
 CREATE TABLE outlinks (            -- where visits led, in crawls with a limit of depth: whatever its depth
     record INTEGER PRIMARY KEY,    -- the id of what was visited last
     led BLOB NOT NULL              -- MessagePack, compressed: see enqueue.keep

@@ -2,7 +2,8 @@
 
 In the first two a record, its message and the text of both lay in two tables; since then they are one row. The third
 knew no crawls with rows of their own, and kept no outlinks: it gets the tables for them. What was recorded stays loose,
-and goes by its own settings. Whoever is killed on the way leaves the file as it was.
+and goes by its own settings. The fourth knew no archive: whoever works with it would leave a capture where another
+visit has made its own. Whoever is killed on the way leaves the file as it was.
 """
 
 from __future__ import annotations
@@ -12,12 +13,23 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
+from sqspider.frontier.sqlite.captures import CaptureFiles
 from sqspider.frontier.sqlite.keys import key_of
-from sqspider.frontier.sqlite.rows import FRESH, IN_FLIGHT, PUT_OFF, STATUS_NUMBERS, dicts, pack
+from sqspider.frontier.sqlite.rows import (
+    FRESH,
+    IN_FLIGHT,
+    NO_OUTCOME,
+    PUT_OFF,
+    STATUS_NUMBERS,
+    PackedOutcome,
+    dicts,
+    pack,
+)
 from sqspider.frontier.sqlite.schema import SCHEMA, statements_of
 from sqspider.frontier.values import FrontierUnavailableError
 from sqspider.log import get_logger
@@ -43,12 +55,12 @@ THIRD_HAS_NOT: Final = (
     "ALTER TABLE crawl ADD COLUMN name TEXT",
     "ALTER TABLE crawl ADD COLUMN row TEXT",
     "ALTER TABLE record ADD COLUMN meta TEXT",
-    FOURTH_HAD_NOT,
     "DROP VIEW urls",
 )
-ALSO_NEW: Final = (
+NEW_IN_FOURTH: Final = (
     " INDEX crawl_name ", " INDEX record_aside ", " TABLE seed ", " TABLE run ", " TABLE outlinks ", " VIEW urls ",
 )  # fmt: skip
+NEW_IN_FIFTH: Final = (" TABLE capture_file ",)
 AT_WORK: Final = "SELECT worker_id FROM worker WHERE expires_at >= :now AND seen_at <= :now + :ahead ORDER BY worker_id"
 RECORDS: Final = """
 SELECT r.*, p.id AS parent_id, m.id AS message, m.visible_at, m.receive_count, m.receipt, m.is_deferred,
@@ -64,7 +76,7 @@ WHERE r.id > ? ORDER BY r.id LIMIT ?
 COLUMNS: Final = (
     "id", "key", "crawl", "status", "queue", "depth", "parent", "url", "enqueued_at", "visible_at", "receives",
     "attempt", "unended", "tries", "lease_until", "worker_id", "claim_id", "due_at", "slot", "slot_generation",
-    "lastmod", "claimed_at", "finished_at", "outcome", "digest", "redirect_to",
+    "lastmod", "claimed_at", "finished_at", "outcome", "digest", "redirect_to", "capture",
 )  # fmt: skip
 ADD_RECORD: Final = f"INSERT INTO record ({', '.join(COLUMNS)}) VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
 # The first message that waits for a record became its place. Dead letters, copies, and what has no record stay.
@@ -117,8 +129,9 @@ def upgrade(connection: sqlite3.Connection, path: str, version: int, now: float)
     no room for both.
     """
     _refuse_workers(connection, path, now)
-    if version == 3:
-        for statement in (*THIRD_HAS_NOT, *_made_by_schema(ALSO_NEW)):
+    if version in (3, 4):
+        third = (*THIRD_HAS_NOT, *_made_by_schema(NEW_IN_FOURTH)) if version == 3 else ()
+        for statement in (*third, *_made_by_schema(NEW_IN_FIFTH)):
             connection.execute(statement)
         _Progress(path).end()
         return
@@ -133,8 +146,8 @@ def upgrade(connection: sqlite3.Connection, path: str, version: int, now: float)
     for statement in statements_of(SCHEMA):
         if statement not in indexes:
             connection.execute(statement)
-    progress = _Progress(path)
-    _move(connection, RECORD_IDS, _move_records, progress, "records")
+    progress, files = _Progress(path), CaptureFiles(connection)
+    _move(connection, RECORD_IDS, partial(_move_records, files), progress, "records")
     for statement in indexes:  # afterwards: sorted, their pages are full
         connection.execute(statement)
     _move(connection, MESSAGE_IDS, _move_messages, progress, "messages")
@@ -212,10 +225,10 @@ def _move(
         progress.at(what, min(after, last), last)
 
 
-def _move_records(connection: sqlite3.Connection, after: int, last: int) -> int:
+def _move_records(files: CaptureFiles, connection: sqlite3.Connection, after: int, last: int) -> int:
     """Move some records; the id of the last of them."""
     rows = dicts(connection, RECORDS, (after, STEP))
-    connection.executemany(ADD_RECORD, map(_record, rows))
+    connection.executemany(ADD_RECORD, [_record(row, files) for row in rows])
     return rows[-1]["id"] if rows else last
 
 
@@ -228,7 +241,7 @@ def _move_messages(connection: sqlite3.Connection, after: int, last: int) -> int
     return end
 
 
-def _record(row: dict[str, Any]) -> dict[str, Any]:
+def _record(row: dict[str, Any], files: CaptureFiles) -> dict[str, Any]:
     """A record and its message as one row. What is damaged stays as it is, and is told by whoever reads it.
 
     One without a URL has no place in the queue: whoever received it could do nothing with it, for ever.
@@ -236,7 +249,7 @@ def _record(row: dict[str, Any]) -> dict[str, Any]:
     row = _readable(row)
     is_url = _is_url(row["url"])
     queue = _queue(row) if is_url else None
-    outcome, digest, redirect_to = _outcome(row["outcome"], row["url"])
+    packed = _outcome(row["outcome"], row["url"], files)
     return {
         **row,
         "key": key_of(row["url"]) if is_url else 0,
@@ -248,9 +261,7 @@ def _record(row: dict[str, Any]) -> dict[str, Any]:
         "receives": row["receive_count"] or 0,
         "claim_id": row["claim_id"] if row["lease_until"] is not None else None,
         "due_at": row["due_at"] if is_url and queue is None else None,
-        "outcome": outcome,
-        "digest": digest,
-        "redirect_to": redirect_to,
+        **packed._asdict(),
     }
 
 
@@ -277,13 +288,13 @@ def _queue(row: dict[str, Any]) -> int | None:
     return PUT_OFF if row["is_deferred"] or row["status"] != "queued" else FRESH
 
 
-def _outcome(stored: Any, url: str) -> tuple[Any, Any, Any]:
+def _outcome(stored: Any, url: str, files: CaptureFiles) -> PackedOutcome:
     if stored is None:
-        return None, None, None
+        return NO_OUTCOME
     try:
-        return pack(decode_outcome(stored, url))
+        return pack(decode_outcome(stored, url), files)
     except (msgspec.MsgspecError, TypeError):
-        return stored, None, None
+        return PackedOutcome(stored, None, None)
 
 
 def _message(row: dict[str, Any]) -> tuple[Any, ...]:
