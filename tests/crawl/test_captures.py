@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sqspider.archive.store import open_store
 from sqspider.capture import Capture, FullError, Hop, StoreError, redacted_head
 from sqspider.crawl_row import CrawlRef, Identity
 from sqspider.crawl_settings import CrawlSettings
@@ -33,7 +36,7 @@ from sqspider.work.hand import Visit
 from sqspider.work.large_bodies import Space
 from sqspider.work.secrets import Secrets
 from sqspider.work.sitemaps import SitemapReport, discover
-from tests.crawl.crawl_rows import AT_HOME, SETTINGS, made, replace
+from tests.crawl.crawl_rows import AT_HOME, SETTINGS, made, put_in, replace, work
 from tests.sites import Answer, Asked, Site
 
 CAPTURING = replace(AT_HOME, captures=True)
@@ -408,3 +411,37 @@ async def test_nothing_is_captured_where_nothing_is_kept(frontier: Frontier, hos
     assert (asked.fetched.body, asked.fetched.payload) == (b"x", b"")
     assert asked.fetched.exchange is not None
     assert asked.fetched.exchange.request_head == b""
+
+
+async def test_no_secret_of_a_crawl_is_in_its_archive(frontier: Frontier, host: Site, tmp_path: Path) -> None:
+    """All of it at once: a log-in, a key, a cookie and that of a wall, a proxy with a password."""
+
+    def wall(asked: Asked) -> Answer:
+        is_known = "wall=" in (asked.headers["Cookie"] or "")
+        return b"" if is_known else (302, {"Location": "/", "Set-Cookie": WALL})
+
+    url = "http://h.example/"
+    host.bodies = {url: wall, f"{url}robots.txt": RULES}  # it is the proxy, too
+    proxy = host.url.replace("//", "//me:Pr0xy-pass@")
+    identity = Identity(
+        allow_private=True, origins=(url.rstrip("/"),), cookies=(("sid", "env:SQSPIDER_SECRET_COOKIE"),),
+        login="joe:env:SQSPIDER_SECRET_PASSWORD", headers=(("X-Api-Key", "env:SQSPIDER_SECRET_TOKEN"),),
+        proxy="env:SQSPIDER_SECRET_PROXY",
+    )  # fmt: skip
+    await put_in(frontier, await made(frontier, identity=identity), url)
+    allowed = Allowed.by(AT_HOME, origins=identity.origins, proxies=["env:SQSPIDER_SECRET_PROXY"])
+    secrets = Secrets(ENVIRONMENT | {"SQSPIDER_SECRET_PROXY": proxy})
+    store = open_store(str(tmp_path / "archive"))
+    await work(frontier, CAPTURING, allowed=allowed, secrets=secrets, store=store)
+    await store.close()
+    (file,) = (tmp_path / "archive").glob("*.warc.gz")
+    archive = gzip.decompress(file.read_bytes())
+    asked = [record for record in archive.split(b"WARC/1.1\r\n") if b"WARC-Type: request\r\n" in record]
+    assert [request.path for request in host.requests] == [f"{url}robots.txt", url, url]
+    assert len(asked) == 3
+    basic = [base64.b64encode(pair.encode()).decode() for pair in (f"joe:{PASSWORD}", "me:Pr0xy-pass")]
+    for secret in (PASSWORD, TOKEN, COOKIE, "Pr0xy-pass", *basic):
+        assert secret.encode() not in archive
+    assert not any(WALL.encode() in record for record in asked)  # it is in the answer that set it
+    assert all(record.count(b": [redacted]\r\n") == 4 for record in asked)
+    assert b"WARC-IP-Address" not in archive
