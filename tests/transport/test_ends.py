@@ -10,7 +10,8 @@ import pytest
 
 from sqspider.transport import ENOUGH, GO_ON, PAUSE, Exchange, Failure, Request
 from sqspider.transport.curl import CurlTransport
-from sqspider.transport.line import BUFFER_BYTES, HELD_UP_SECONDS
+from sqspider.transport.easy import BUFFER_BYTES
+from sqspider.transport.line import HELD_UP_SECONDS
 from sqspider.transport.names import Names
 
 from .kit import HELLO, Peer, Server, Taken, ask, open_descriptors, transport, until

@@ -11,7 +11,7 @@ import pytest
 
 from sqspider.transport import ENOUGH, GO_ON, PAUSE, Exchange, Failure, Request
 from sqspider.transport.curl import CurlOptions, CurlTransport
-from sqspider.transport.line import BUFFER_BYTES
+from sqspider.transport.easy import BUFFER_BYTES
 
 from .http2 import (
     CONTINUATION,

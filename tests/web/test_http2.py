@@ -146,7 +146,15 @@ async def test_a_crawl_speaks_http2_if_told_to_and_its_log_tells_so(
 ) -> None:
     server = Http2Server(answer)
     async with server.running() as trusted:
-        told = ("--allow-private", "--ca-file", trusted, "--log-format", "json", "--log-level", "debug", *flags)
+        told = (
+            "--allow-private",
+            "--no-archive",
+            "--ca-file",
+            trusted,
+            "--log-format=json",
+            "--log-level=debug",
+            *flags,
+        )
         done = await asyncio.to_thread(sqspider, "crawl", server.url(), "--delay", "0", *told)
     events = [json.loads(line) for line in done.stderr.splitlines()]
     assert [event["protocol"] for event in events if event["event"] == "finished"] == [protocol], done.stderr

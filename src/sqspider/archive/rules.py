@@ -134,7 +134,7 @@ def own_faults_of(record: Record) -> Iterator[str]:
         needed.append("warc-warcinfo-id")
     if record.kind in ("response", "revisit"):
         needed.append("warc-payload-digest")
-    if record.kind in ("request", "metadata"):
+    if record.kind == "request" or (record.kind == "metadata" and record.url):  # else it is a note on its file
         needed.append("warc-concurrent-to")
     if record.kind == "revisit":
         needed += ["warc-refers-to", "warc-refers-to-target-uri", "warc-refers-to-date"]

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import pycurl
 
 from sqspider.transport import ENOUGH, PAUSE, Exchange, Failure, Receiver, descriptors
+from sqspider.transport.easy import OF_ALL
 from sqspider.transport.failures import behind_a_proxy, behind_socks, failure_of
 from sqspider.transport.heads import ENDS, headers_in, http_status_in, target_of
 from sqspider.transport.methods import PLAIN, forget_document, set_method
@@ -26,8 +27,6 @@ from sqspider.transport.methods import PLAIN, forget_document, set_method
 CheckAddress = Callable[[str], str | None]
 """Why an IP address must not be connected to; none: it may be."""
 
-IDLE_SECONDS: Final = 15
-BUFFER_BYTES: Final = 128 * 1024  # that are read at a time; all requests have one buffer together
 HELD_UP_SECONDS: Final = 1.0  # that a clock rings too late, at most, where the event loop is not held up
 _SWITCHING_PROTOCOLS: Final = 101  # RFC 9110 section 15.2.2: an end, for we ask for no other protocol
 
@@ -93,16 +92,8 @@ class Line:
         self._method = PLAIN  # of the request before, on the same easy handle
         self._ended = 0  # requests so far
         for option, value in (
-            (pycurl.NOSIGNAL, 1),
-            (pycurl.PATH_AS_IS, 1),
-            (pycurl.HTTP09_ALLOWED, 0),
-            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+            *OF_ALL,
             (pycurl.PROXY, self._options.proxy or ""),
-            (pycurl.NETRC, pycurl.NETRC_IGNORED),
-            (pycurl.DNS_CACHE_TIMEOUT, 600),  # longer than a request takes: what is asked is given with it
-            (pycurl.MAXAGE_CONN, IDLE_SECONDS),
-            (pycurl.TCP_NODELAY, 1),
-            (pycurl.BUFFERSIZE, BUFFER_BYTES),
             (pycurl.OPENSOCKETFUNCTION, self._open),
             (pycurl.PREREQFUNCTION, self._connected),
             (pycurl.HEADERFUNCTION, self._take_head),
