@@ -8,7 +8,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -24,7 +24,7 @@ from sqspider.frontier.aws.items import size_of
 from sqspider.frontier.aws.transport import DYNAMODB
 from sqspider.host import HostRow, RobotsAccess, with_orders
 from sqspider.host_trouble import TROUBLE_KEPT_SECONDS, Stage, after_trouble, stage_of
-from sqspider.record import Kept, Outcome, Reason, Skipped, Status
+from sqspider.record import Kept, Outcome, Place, Reason, Skipped, Status
 from tests.frontier.kit import (
     A_LITTLE,
     DONE,
@@ -401,12 +401,19 @@ async def test_a_link_to_what_is_blocked_for_another_reason_writes_nothing(store
     assert not any("UPDATE" in str(call.request) for call in calls)
 
 
+PLACE: Final = Place(
+    file="sqspider-20261130120000-00000-ip-10-0-1-23-1a2b3c4d.warc.gz", offset=123_456, length=12_345,
+    digest="3I42H3S6NNFQ2MSVX7XZKYAYSCX5QBYJ", at=1_764_504_000.123456,
+)  # fmt: skip
+
+
 async def test_a_revisit_writes_no_more_than_a_visit(store: AwsStore) -> None:
     """As many statements, each of a record that is no larger than a write unit has room for: see docs/costs.md."""
     frontier, name = await store.open(), url("a" * 70)
     outcome = Outcome(
         status=Status.DONE, http_status=200, content_type="text/html", bytes=12_345, digest="sha256:" + "0" * 64,
         title="A title of a usual length", elapsed_ms=123, links_skipped={Skipped.OUT_OF_SCOPE: 12},
+        capture=PLACE,
     )  # fmt: skip
     kept = Kept(etag='"5e9f-62a4"', last_modified="Mon, 30 Nov 2026 12:00:00 GMT", changes=3, changed_at=1.7e9)
     writes: list[str] = []
@@ -429,6 +436,8 @@ async def test_a_revisit_writes_no_more_than_a_visit(store: AwsStore) -> None:
     frontier.client.observers.append(see)
     await frontier.enqueue([Entry(url=name, depth=1, parent=url("p" * 70))])
     assert await visit(1) == ["INSERT", "UPDATE", "UPDATE"]
+    item = (await frontier._table.read([name]))[name]
+    assert size_of(item) <= 1024, "with the place of its capture"
     assert await frontier.reopen([name], if_changed=True) == [True]
     item = (await frontier._table.read([name]))[name]
     assert size_of(item) <= 1024, "also while it keeps what the last visit brought"

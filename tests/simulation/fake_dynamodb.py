@@ -320,9 +320,9 @@ def _hash_of(url: str) -> tuple[int, str]:
 
 def _see_value(value: Value) -> None:
     ((kind, raw),) = value.items()
-    if kind not in ("S", "N", "B", "SS", "BOOL", "M"):
+    if kind not in ("S", "N", "B", "SS", "BOOL", "M", "L"):
         raise UnreadableError(f"the fake knows no values of type {kind}")
-    for part in raw.values() if kind == "M" else ():
+    for part in raw.values() if kind == "M" else raw if kind == "L" else ():
         _see_value(part)
     if kind == "N":
         decimal_of(value)
@@ -354,6 +354,8 @@ def _size_of(value: Value) -> int:
         return sum(len(text.encode()) for text in raw)
     if kind == "M":
         return 3 + sum(1 + len(name.encode()) + _size_of(part) for name, part in raw.items())
+    if kind == "L":
+        return 3 + sum(1 + _size_of(part) for part in raw)
     if kind == "BOOL":
         return 1
     return len(raw) * 3 // 4 if kind == "B" else len(raw.encode())

@@ -20,7 +20,7 @@ import structlog
 
 from sqspider import retry
 from sqspider.crawl_row import Crawl
-from sqspider.crawl_settings import CrawlSettings
+from sqspider.crawl_settings import KEEPS_NOTHING, CrawlSettings
 from sqspider.frontier import Entry, FrontierBusyError, FrontierUnavailableError
 from sqspider.frontier.shares import Run, run_of
 from sqspider.host import with_orders
@@ -32,6 +32,7 @@ from sqspider.work.options import WorkerOptions
 from sqspider.work.seeding import add_seeds
 from sqspider.work.worker import Mode, NothingReachedError, Worker
 
+from .archive import FINE, Archive, Keeper, StoreWeather
 from .engines import ENGINES, SETTINGS, Engine, Weather
 from .loop import GRAVEYARD, Kills, Process, StuckError, VirtualLoop
 from .second import NAME as SECOND
@@ -47,6 +48,9 @@ NEW_HOST_GRACE: Final = 75.0
 HOST_GRACE: Final = 300.0  # a day in life; so many idle looks would show nothing more
 ROBOTS_GRACE: Final = 400.0
 FETCH: Final = FetchOptions()
+CAPTURING: Final = FetchOptions(captures=True)
+ROOM_SECONDS: Final = 10.0  # after which a worker that had no room for what it fetched begins anew
+PACK_SECONDS: Final = 240.0  # by which nobody holds a claim of before
 MOST_REDIRECTS: Final = 10  # in a row
 LONGEST_NAP_SECONDS: Final = 300.0
 LATEST: Final = 12.0  # seconds that an answer takes in the worst weather
@@ -94,6 +98,9 @@ class Plan:
     second: int = 0  # orders that are given to a second crawl beside the first; 0: there is none
     takes: float = 0.0  # seconds that who takes a worker's pages deals with one, at most; 0: nobody takes any
     host_pages: int | None = None  # that are fetched of each host
+    archive: StoreWeather | None = None  # none: nothing is archived
+    keep: tuple[str, ...] = ()  # what of the crawl
+    packs: int = 0  # times that the archive is put in order
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -144,7 +151,24 @@ class Plan:
         # Who clears the table removes all crawls; by a clock that is put back a limit's change has not been yet.
         second = 0 if plan.clears or plan.put_back else r.choice((0, 0, 0, 1, 2))
         more = replace(plan, delay=quick or plan.delay, reopens=reopens, takes=takes)
-        return replace(more, host_pages=host_pages, second=second)
+        more = replace(more, host_pages=host_pages, second=second)
+        full_from = r.choice((None, None, None, r.uniform(0, 40)))
+        archive = StoreWeather(
+            fails=0 if is_calm else r.choice((0, 0.03, 0.2)),
+            is_torn=r.random() < 0.5,
+            lost=0 if is_calm else r.choice((0, 0.03)),
+            slow=0 if is_calm else r.choice((0, 0.05)),
+            full_from=full_from or 0.0,
+            full_until=0.0 if is_calm or full_from is None else full_from + r.uniform(1, 60),
+            gather_seconds=r.choice((0.0, 0.0, 5.0)),
+            most_bytes=r.choice((1000, 8 << 20)),
+        )
+        keep = KEEPS_NOTHING if r.random() < 0.05 else ()
+        # Who takes pages may hold a claim for as long as he likes; it remembers where things lay.
+        packs = 0 if plan.clears or takes > 1 else r.choice((0, 0, 1, 2))
+        if seed % 4 == 2:  # as it was before there was an archive
+            return more
+        return replace(more, archive=archive, keep=keep, packs=packs)
 
     @classmethod
     def small(cls, seed: int) -> Plan:
@@ -154,8 +178,9 @@ class Plan:
         world = plan.world._replace(
             hosts=1, pages=r.randint(2, 4), trouble=r.choice((0, 0, 0.2)), outages=0, deaths=0, away=0, poison=0
         )
+        archive = plan.archive and FINE._replace(gather_seconds=plan.archive.gather_seconds)
         return replace(
-            plan, world=world, weather=FAIR, workers=r.choice((1, 2)), kill_chance=0, naps=0, stops=0, offset=0,
+            plan, archive=archive, world=world, weather=FAIR, workers=r.choice((1, 2)), kill_chance=0, naps=0, stops=0, offset=0,
             orders=0, clears=False, put_back=0, bad_messages=0, obeys_robots=True, second=0,
         )  # fmt: skip
 
@@ -235,7 +260,13 @@ class History:
             per_host=plan.per_host,
             obey_robots=plan.obeys_robots,
             host_pages=plan.host_pages,
+            keep=plan.keep,
         )
+        self.archive: Archive | None = None
+        if plan.archive is not None:
+            self.archive = Archive(self.loop, seed, plan.archive)
+            keeps = plan.keep != KEEPS_NOTHING
+            self.witness.keeper = Keeper(self.archive, self.world, {DEFAULT_CRAWL: keeps, SECOND: keeps})
         self.witness.crawl_settings = self.settings
         self.second: Second | None = None
         self.alive: dict[str, Process] = {}
@@ -359,12 +390,14 @@ class History:
             host_grace_seconds=HOST_GRACE,
         )
         pages: asyncio.Queue[Held] = asyncio.Queue()
+        store = None if self.archive is None else self.archive.open(process)
         worker = Worker(
             self.witness.watch(frontier, process),
-            SimulatedFetcher(self.world, FETCH),
+            SimulatedFetcher(self.world, FETCH if store is None else CAPTURING),
             options,
             clock=frontier.now,
             rng=rng,
+            store=store,
             open_fetcher=lambda options: SimulatedFetcher(self.world, options),
             take=pages.put_nowait if self.plan.takes else None,
         )
@@ -378,7 +411,9 @@ class History:
         finally:
             dealing.cancel()
             await frontier.close()
-        return is_stopped
+        if worker.stopped_by is not None:
+            await asyncio.sleep(ROOM_SECONDS)  # until somebody sees to it
+        return is_stopped or worker.stopped_by is not None
 
     async def _deal(self, process: Process, pages: asyncio.Queue[Held]) -> None:
         """Whoever takes a worker's pages, one after the other; some are given back."""
@@ -403,6 +438,8 @@ class History:
             chosen = [key for key in known if rng.random() < 0.4]
             await self.witness.reopen(chosen, if_changed=rng.random() < 0.7)
             self.operated_at = self.loop.now
+        for _ in range(plan.packs):
+            await self._pack()
         for _ in range(plan.second):
             assert self.second is not None
             await self.second.order()
@@ -420,6 +457,17 @@ class History:
             await asyncio.sleep(rng.choice((0, 5)))
             await self._sow()
             self.operated_at = self.loop.now
+
+    async def _pack(self) -> None:
+        """Put the archive in order amid the work: what holds a claim may write back where things lay before."""
+        assert self.archive is not None
+        await asyncio.sleep(self.rng.uniform(1, 60))
+        moves = self.archive.pack()
+        await self.looker.move_places(moves)
+        await asyncio.sleep(PACK_SECONDS + LONGEST_NAP_SECONDS * self.plan.naps)
+        await self.looker.move_places(moves)
+        self.archive.remove(moves)
+        self.operated_at = self.loop.now
 
     async def _order(self, host: str, *, is_block: bool) -> None:
         """Block a host for good, or pause it for a while."""
@@ -450,6 +498,8 @@ class History:
             if record.outcome is None or not record.status.is_final:
                 self.say("open", f"{record.key} {record.status}")
             else:
+                for kind, detail in self.witness.keeper.faults_of(record) if self.witness.keeper is not None else ():
+                    self.say(kind, detail)
                 if self.plan.takes and not record.outcome.is_redirect and record.key not in self.witness.dealt_with:
                     self.say("handed out to nobody", record.key)
                 self._look_at_outcome(record, record.outcome)

@@ -86,6 +86,34 @@ PLANTS: Final[dict[str, Change]] = {
         "work", "row is not None and message.depth > 0 and (message", "row is None and message.depth > 0 and (message"
     ),
     "what comes back": Change("widening.py", "    if widening is None or record", "    if record.depth >= 0 or record"),
+    # Captures
+    "kept before the end": Change(
+        "work",
+        """        if capture is None:
+            self._endings.finish(visit, end)
+            return
+""",
+        """        if capture is not None:
+            self.note(capture)
+        if True:
+            self._endings.finish(visit, end)
+            return
+""",
+    ),
+    "kept before it is tried again": Change(
+        "work",
+        "            self._keep(visit, capture, partial(self._end_given_back, at, outcome, tried))\n",
+        "            self._endings.give_back(visit, at, outcome, tried=tried)\n",
+    ),
+    "what could not be kept": Change(
+        "work", "            self._endings.give_back(visit, self.worth_while_at)\n", "            then(visit, None)\n"
+    ),
+    "captures that lie elsewhere": Change(MEMORY, "kept = moved_kept(record.kept, moves)\n", "kept = record.kept\n"),
+    "what is unchanged and lies elsewhere": Change(
+        "frontier/places.py",
+        "None if place.payload is None else moved(place.payload, moves)\n",
+        "place.payload\n",
+    ),
     # Messages
     "message kept until the end": Change(
         "work",

@@ -38,6 +38,7 @@ from sqspider.message import Message, decode_message
 from sqspider.record import Status, UrlRecord, split_key
 from sqspider.url import host_of
 
+from .archive import Keeper
 from .loop import Process, VirtualLoop
 
 CLOSE: Final = 1e-6  # what sums of floats may differ by
@@ -166,6 +167,7 @@ class Witness:
         self.crawl_settings = CrawlSettings()  # of the crawl, if there is one
         self.is_made_late = False  # a claim may be made long after the moment from which its lease counts
         self.blur = CLOSE  # seconds by which the store's moments may be off
+        self.keeper: Keeper | None = None  # none: nothing is archived
 
     def watch(self, frontier: Frontier, process: Process) -> Frontier:
         process.now = frontier.now
@@ -237,6 +239,8 @@ class Witness:
         return next((c for c in made if (c.won.attempt, c.won.claim_id) == (won.attempt, won.claim_id)), None)
 
     async def _before_end(self, _: Process, called: float, ends: Sequence[Finish | Retry]) -> None:
+        for kind, detail in self.keeper.faults_of_ends(ends) if self.keeper is not None else ():
+            self.say(kind, detail)
         for end in ends:
             if claim := self.claim_of(end.claim):
                 claim.end_called = min(called, claim.end_called or called)

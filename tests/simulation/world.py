@@ -15,7 +15,11 @@ import random
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+import msgspec
+
 from sqspider.record import Reason, reason_for_http_status
+from sqspider.transport import Exchange
+from sqspider.transport import Request as Sent
 from sqspider.url import host_of
 from sqspider.web.fetch import NOT_MODIFIED, Fetched, Gate
 from sqspider.web.location import REDIRECT_STATUSES
@@ -302,7 +306,8 @@ class SimulatedFetcher:
         ):
             host = world.hosts[host_of(url)]
             host.robots_had = world.loop.now if host.robots_had is None else host.robots_had
-        return fetched_of(url, answer, reason, world.loop.now - started, target)
+        fetched = fetched_of(url, answer, reason, world.loop.now - started, target)
+        return captured(fetched, answer) if self.options.captures else fetched
 
     def _note(self, url: str, process: str, seconds: float, reason: Reason | None, answer: Answer) -> Request:
         host, now = self._world.hosts[host_of(url)], self._world.loop.now
@@ -310,6 +315,14 @@ class SimulatedFetcher:
         request = Request(url, now, now + seconds, process, reason, status, host.robots_had is not None)
         host.requests.append(request)
         return request
+
+
+def captured(fetched: Fetched, answer: Answer) -> Fetched:
+    """A result with what an archive keeps of it."""
+    exchange = Exchange(Sent(url=fetched.url, keeps_request_head=True))
+    exchange.http_status = fetched.http_status
+    payload = answer.body if fetched.http_status is not None else b""
+    return msgspec.structs.replace(fetched, exchange=exchange, payload=payload)
 
 
 def fetched_of(url: str, answer: Answer, reason: Reason | None, seconds: float, target: str | None) -> Fetched:

@@ -117,7 +117,7 @@ def record_of(item: Item) -> UrlRecord:
 
 def _read_record(item: Item) -> UrlRecord:
     crawl, url = split_key(item["url"]["S"])
-    attempt = int(number(item, "attempt"))
+    attempt, kept = int(number(item, "attempt")), kept_in(item)
     return UrlRecord(
         url=url,
         crawl=crawl,
@@ -132,7 +132,7 @@ def _read_record(item: Item) -> UrlRecord:
         tries=int(number(item, "tries")),
         redirects=int(number(item, "redirects")),
         visit=int(number(item, "visit")),
-        kept=kept_in(item),
+        kept=kept,
         worker_id=text(item, "worker_id"),
         claim_id=text(item, "claim_id") if attempt else None,
         lease_until=optional(item, "lease_until"),
@@ -141,7 +141,7 @@ def _read_record(item: Item) -> UrlRecord:
         enqueued_at=number(item, "enqueued_at"),
         claimed_at=optional(item, "claimed_at"),
         finished_at=optional(item, "finished_at"),
-        outcome=_outcome_in(item, url),
+        outcome=_outcome_in(item, url) or (None if kept is None else kept.good),
     )
 
 
@@ -151,10 +151,12 @@ def size_of(item: Item) -> int:
 
 
 def _size_of_value(typed: Mapping[str, Any]) -> int:
-    """A map is three bytes, one for each of its values, and these with their names."""
+    """A map is three bytes, one for each of its values, and these with their names; a list the same without names."""
     value = typed.get("M")
     if value is not None:
         return 3 + sum(1 + len(name.encode()) + _size_of_value(inner) for name, inner in value.items())
+    if "L" in typed:
+        return 3 + sum(1 + _size_of_value(inner) for inner in typed["L"])
     return sum(len(text.encode()) if isinstance(text, str) else 1 for text in typed.values())
 
 
@@ -178,7 +180,8 @@ def _short(place: list[Any]) -> list[Any]:
 
 
 def _outcome_in(item: Item, url: str) -> Outcome | None:
-    """The outcome of a record, if it has one. The first version wrote it as JSON in a text."""
+    """The outcome of a record, if it has one of its own: what was reopened after a good visit has that one's in what is
+    kept of it. The first version wrote it as JSON in a text."""
     value = item.get("outcome")
     if value is None or "S" in value:
         return None if value is None else decode_outcome(value["S"], url)

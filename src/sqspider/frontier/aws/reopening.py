@@ -27,9 +27,12 @@ REOPEN_BATCH: Final = 500  # URLs under way at a time
 REOPEN: Final = """
 UPDATE "{table}"
 SET "status" = 'queued' SET "visit" = ? SET "unended" = ? SET "tries" = ? SET "lease_until" = 0
-SET "reopened_by" = ?{more} SET "enqueued_at" = ? SET "due_at" = ? SET "due_shard" = ?
+SET "reopened_by" = ?{more} SET "enqueued_at" = ? SET "due_at" = ? SET "due_shard" = ?{less}
 WHERE "url" = ? AND "attempt" = ? AND "status" = ?
 """
+
+# What came of a good visit stands in what is kept of it from then on: twice would be a write unit more.
+STANDS_THERE: Final = ' REMOVE "outcome"'
 
 _NONE: Final[Mapping[str, float]] = {}
 
@@ -90,7 +93,8 @@ class Reopening(Part):
         claims = [n(anew.unended), n(anew.tries), s(mark)]
         due = [n(now), n(now + self._settings.due_seconds), s(shard_of(final.key, is_parked=False))]
         where = [s(final.key), n(final.attempt), s(final.outcome.status)]
-        text = REOPEN.format(table=self._table.name, more="".join(f' SET "{name}" = ?' for name in more))
+        less = STANDS_THERE if anew.kept is not None and anew.kept.good == final.outcome else ""
+        text = REOPEN.format(table=self._table.name, more="".join(f' SET "{name}" = ?' for name in more), less=less)
         return Statement(final.key, text, [n(anew.visit), *claims, *more.values(), *due, *where])
 
     def _count_reopened(self, final: _Final, _: Item | None = None) -> None:
