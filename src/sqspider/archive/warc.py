@@ -31,8 +31,17 @@ NOT_MODIFIED: Final = "http://netpreserve.org/warc/1.1/revisit/server-not-modifi
 CONFORMS_TO: Final = "http://iipc.github.io/warc-specifications/specifications/warc-format/warc-1.1/"
 RENAMED: Final = b"X-Crawler-"  # before the name of a field of the framing that is gone
 _NAMESPACE: Final = bytes.fromhex("9c3bd6e80d5b5f1c8a355b8a1a1f7b10")  # of our record ids
-_BASE32: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # RFC 4648 section 6
-_BASE32_PAIRS: Final = [first + second for first in _BASE32 for second in _BASE32]  # by ten bits
+_BASE32: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".ljust(256)  # RFC 4648 section 6
+_HALVES: Final = (
+    tuple(  # of 160 bits, then of the halves, down to 5 bits in each byte: their masks, and how far they part
+        (
+            sum((1 << bits) - 1 << at for at in range(0, 256, 16 * bits // 5)),
+            sum((1 << bits) - 1 << at + bits for at in range(0, 256, 16 * bits // 5)),
+            8 * bits // 5 - bits,
+        )
+        for bits in (80, 40, 20, 10, 5)
+    )
+)
 _FIELDS: Final = "application/warc-fields"
 _UNFIT: Final = re.compile(r"[^\x21-\x7e]")  # in a URI of a named field
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]+")
@@ -257,10 +266,8 @@ def _written(date: int) -> str:
 
 
 def _base32(digest: bytes) -> str:
-    """Of twenty bytes. The standard library's takes four times as long, which a page would feel."""
-    pairs = _BASE32_PAIRS
-    written = ""
-    for at in (0, 5, 10, 15):
-        bits = int.from_bytes(digest[at : at + 5], "big")
-        written += pairs[bits >> 30] + pairs[bits >> 20 & 1023] + pairs[bits >> 10 & 1023] + pairs[bits & 1023]
-    return written
+    """Of twenty bytes. The standard library's takes nearly three times as long, and a page has four of them."""
+    bits = int.from_bytes(digest, "big")
+    for low, high, shift in _HALVES:
+        bits = bits & low | (bits & high) << shift
+    return bits.to_bytes(32, "big").translate(_BASE32).decode("ascii")
