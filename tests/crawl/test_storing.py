@@ -16,8 +16,9 @@ import structlog
 
 from sqspider.capture import Capture, FullError, StoreError
 from sqspider.crawl_settings import CrawlSettings
-from sqspider.frontier import Frontier, FrontierSettings, Traits
+from sqspider.frontier import ClaimRequest, Frontier, FrontierSettings, Traits, Won
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
+from sqspider.message import Message, decode_message
 from sqspider.record import Place, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
@@ -283,6 +284,26 @@ async def test_what_could_not_be_kept_comes_back_and_nobody_pays(
     assert told[0]["error"] == "no space left"
     await costs_nothing(frontier, worker)
     assert len(journal.lines()) == PAGES + 1
+
+
+async def test_what_could_not_be_kept_is_no_claim_that_nobody_ended(site: Site, journal: Journal) -> None:
+    """Not even for a URL that had such: it was fetched, and did its worker no harm."""
+    passed = 0.0
+    frontier = MemoryFrontier(MemoryStore(), FrontierSettings(), clock=lambda: time.time() + passed)
+    await put_in(frontier, f"{site.url}0")
+    (delivery,) = await frontier.receive(1)
+    message = decode_message(delivery.body)
+    assert isinstance(message, Message)
+    request = ClaimRequest(delivery=delivery, message=message)
+    (won,) = await frontier.claim([request], worker_id="dead", claim_id="1", lease_seconds=60)
+    assert isinstance(won, Won)
+    passed += 61
+    journal.error = StoreError("no space left")
+    async with working(frontier, OPTIONS, frontier.now, FETCH, store=journal) as worker:
+        while not journal.calls or not worker._hand.is_empty:
+            await asyncio.sleep(0.005)
+    record = await record_of(frontier, f"{site.url}0")
+    assert (record.attempt, record.unended, record.tries) == (2, 0, 0)
 
 
 async def test_while_nothing_can_be_kept_one_url_at_a_time_is_fetched_to_see(
