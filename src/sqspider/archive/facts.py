@@ -106,8 +106,10 @@ class Facts:
         self._say("p", *where, "2", str(place.length), place.digest, place.url or url, _microseconds(place.at), url)
 
     def _say(self, *fields: str) -> None:
-        clean = (_CONTROL.sub(lambda found: f"%{ord(found[0]):02x}", field) for field in fields)
-        self._sorter.add("\t".join(clean).encode("utf-8", "surrogateescape"))
+        line = "\t".join(fields)
+        if "\n" in line or line.count("\t") >= len(fields):  # a URL of others may hold what ends a line
+            line = "\t".join(_CONTROL.sub(lambda found: f"%{ord(found[0]):02x}", field) for field in fields)
+        self._sorter.add(line.encode("utf-8", "surrogateescape"))
 
     def faults(self) -> Iterator[Fault]:
         """All that does not agree."""
