@@ -28,14 +28,15 @@ def put_out(
 ) -> None:
     """Give a stack its outputs."""
     kept = [("KeptTable", table.table_name, "what stays when the stack is destroyed")]
+    pages = []
     if archive is not None:
-        pages = [
+        pages += [
             ("Archive", address_of(archive), "SQSPIDER_ARCHIVE of the command line"),
             ("KeptArchive", archive.bucket_name, "what stays when the stack is destroyed, too"),
         ]
     for name, value, text in (
         *(kept if is_table_kept else []),
-        *(pages if archive is not None else []),
+        *pages,
         ("QueueUrl", queues.queue.queue_url, "QUEUE_URL of the command line"),
         ("TableName", table.table_name, "TABLE_NAME of the command line"),
         ("Region", stack.region, "AWS_REGION of the command line"),

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import random
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final, TypeVar
@@ -84,9 +85,9 @@ async def test_files_are_written_listed_read_and_removed(files: Bucket) -> None:
 
 async def test_what_is_not_there_is_told(files: Bucket, place: S3Place) -> None:
     def use() -> None:
-        for read in (lambda: files.read("other"), lambda: files.read("other", 3, 4)):
-            with pytest.raises(NoArchiveError, match=f"{place.url('other')} is not there".replace("+", r"\+")):
-                read()
+        for length in (None, 4):
+            with pytest.raises(NoArchiveError, match=re.escape(f"{place.url('other')} is not there")):
+                files.read("other", 3, length)
         with pytest.raises(NoArchiveError), files.opened("other") as stream:
             stream.read(1)
         assert list(files.all()) == []

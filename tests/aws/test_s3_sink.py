@@ -106,9 +106,9 @@ async def test_a_batch_is_one_object_that_begins_with_its_own_warcinfo(
             assert record.endswith(kept.fetched.payload + b"\r\n\r\n")
         await client.close()
     assert proxy.counts["PUT"] == 2
-    found = await walked(place, proxy.environment)
-    assert [[kind for kind, _, _ in records].count("response") for records in found.values()] == [3, 2]
-    for name, records in found.items():
+    there = await walked(place, proxy.environment)
+    assert [[kind for kind, _, _ in records].count("response") for records in there.values()] == [3, 2]
+    for name, records in there.items():
         assert NAME.fullmatch(name)
         assert records[0][:2] == ("warcinfo", 0)
         assert [kind for kind, _, _ in records].count("warcinfo") == 1

@@ -62,6 +62,8 @@ class BucketSink:
         self._clock = clock
         self._rng = rng
         self._next: _Next | None = None
+        self._limit: asyncio.Timeout | None = None  # of what is being put
+        self._turn = asyncio.Lock()
         self._bytes = 0  # of all objects, when it was last looked; and what we have put since
         self._unlooked = LOOK_BYTES  # put since
 
@@ -103,7 +105,7 @@ class BucketSink:
         assert ahead is not None  # as ``begun`` was asked before
         body = ahead.warcinfo + members
         try:
-            async with asyncio.timeout_at(self.end_at):
+            async with self._turn, asyncio.timeout_at(self.end_at) as self._limit:
                 await self._check_room(len(body))
                 await self._client.put(ahead.begun.name, body, is_new=True)
         except TimeoutError:
@@ -111,6 +113,8 @@ class BucketSink:
             raise StoreError(f"{url} could not be put within the time that was left") from None
         except ArchiveError as error:
             raise StoreError(str(error)) from error
+        finally:
+            self._limit = None
         self._bytes += len(body)
         self._unlooked += len(body)
         return len(ahead.warcinfo)
@@ -119,6 +123,13 @@ class BucketSink:
         """Objects are not looked for: that would be a request for each page. So what a record refers to is taken to be
         there; whoever erases sees to what refers to it."""
         return bool(name)
+
+    async def settle(self) -> None:
+        """Give up what is being put, if anything is: nothing may be under way when the process is frozen."""
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time())
+            async with self._turn:
+                pass
 
     async def wake(self) -> None:
         """Let go of connections that went stale while this process was frozen."""

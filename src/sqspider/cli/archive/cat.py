@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
-from typing import Any
 
 import click
 
 from sqspider.archive.files import Files
 from sqspider.archive.reading import Captured, capture_at, captures_of, files_to_read
+from sqspider.cli.archive.moments import Moment
 from sqspider.cli.archive.place import archive_of, archive_option
 from sqspider.cli.captures import BODY, part_options, write_part
 from sqspider.cli.exit_status import GOOD
@@ -21,28 +20,9 @@ from sqspider.url import Refused
 from sqspider.work.seeds import read_url
 
 
-class _Time(click.ParamType[float]):
-    """A moment in UTC, as ISO 8601 has it, or in the digits of an index."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            if value.isdecimal() and len(value) == 14:
-                return datetime.strptime(value, "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp()
-            when = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(
-                f"{value!r} is no time: write it as 2026-01-31, 2026-01-31T12:00:00 or 20260131120000.", param, ctx
-            )
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-
-
 @click.command(cls=Command)
 @click.argument("url")
-@click.option("--at", type=_Time(), metavar="TIME", help="The capture nearest to this, in UTC.  [default: the last]")
+@click.option("--at", type=Moment(), metavar="TIME", help="The capture nearest to this, in UTC.  [default: the last]")
 @part_options("  [default]")
 @archive_option
 @pass_shared

@@ -25,3 +25,19 @@ class Told:
         if self._records % 100 == 0 and (now := time.monotonic()) >= self._next:
             self._next = now + EVERY_SECONDS
             print(f"{self._done} {self._records:,} records, in {info.name}", file=sys.stderr)
+
+
+class ToldOfFiles:
+    """The same, for what goes from file to file."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+        self._next = time.monotonic() + EVERY_SECONDS
+        self._files = 0
+
+    def file(self, info: FileInfo) -> None:
+        """This one comes next."""
+        self._files += 1
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + EVERY_SECONDS
+            print(f"{self._doing} {info.name}: file {self._files:,}", file=sys.stderr)

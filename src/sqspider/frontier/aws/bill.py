@@ -28,6 +28,7 @@ DOLLARS_A_METRIC_REQUEST: Final = 10e-6  # GetMetricStatistics
 DOLLARS_A_GB_SECOND: Final = 0.0000133334  # of a function on ARM64
 DOLLARS_AN_INVOCATION: Final = 0.20e-6
 
+OF_ARCHIVE: Final = ("s3_writes", "s3_reads", "s3_refused", "archived_bytes")  # of what is counted
 BILLED_BYTES: Final = 65_536  # SQS bills each 64 KiB of a call's messages, sent or received, as a request
 
 
