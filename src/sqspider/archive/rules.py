@@ -100,11 +100,8 @@ def faults_of(record: Record) -> Iterator[str]:
     """What is wrong with a record's fields, a sentence each."""
     yield from record.flaws
     kind = record.kind
-    values: dict[str, list[str]] = {}
-    for name, value in record.fields:
-        values.setdefault(name.lower(), []).append(value)
     for name, rule in _RULES.items():
-        found = values.get(name, [])
+        found = record.all(name)
         if not found and (kind in rule.needed_on or (rule.needed_on == KINDS)):
             yield f"it has no {_NAMES[name]}"
         if found and kind in rule.not_on:
