@@ -114,7 +114,12 @@ async def test_a_page_is_handed_on_with_how_it_was_come_to(frontier: Frontier, h
     host.bodies = {"/a": "<p>Größe".encode("windows-1252")}
     settings = replace(SETTINGS, keep=("text/*",))
     message = Message(
-        url=f"{host.url}a", depth=2, parent=host.url, settings=settings, crawl=CrawlRef("news", "0123456789ab")
+        url=f"{host.url}a",
+        depth=2,
+        redirects=1,
+        parent=host.url,
+        settings=settings,
+        crawl=CrawlRef("news", "0123456789ab"),
     )
     before = time.time()
     async with keeper(frontier) as politeness:
@@ -125,7 +130,7 @@ async def test_a_page_is_handed_on_with_how_it_was_come_to(frontier: Frontier, h
     assert capture is not None
     assert before <= capture.at <= time.time()
     assert capture == Capture(
-        url=message.url, fetched=fetched, at=asked.requested_at, hop=Hop.LINK, via=host.url, depth=2, crawl="news",
+        url=message.url, fetched=fetched, at=asked.requested_at, hop=Hop.REDIRECT, via=host.url, depth=2, crawl="news",
         settings=settings, before=PLACE, facts=(("charsetForLinkExtraction", "windows-1252"),),
     )  # fmt: skip
     assert capture.was_answered
@@ -324,7 +329,7 @@ async def test_a_sitemap_that_cannot_be_kept_is_not_read(frontier: Frontier, hos
 
 async def test_every_try_of_a_sitemap_is_kept(frontier: Frontier, host: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sqspider.work.sitemaps.FIRST_RETRY_SECONDS", 0.01)
-    host.bodies = {"/robots.txt": f"Sitemap: {host.url}m".encode(), "/m": (503, {})}
+    host.bodies = {"/robots.txt": f"Sitemap: {host.url}m".encode(), "/m": (408, {})}
     journal = Journal()
     await discovered(frontier, journal, host.url)
     assert len([one for one in journal.kept if one.url.endswith("/m")]) == host.paths.count("/m") > 1
