@@ -252,20 +252,23 @@ def test_files_stay_packed_as_they_were(tmp_path: Path, ending: str) -> None:
     assert (captured.url, captured.body()) == (COPY, SECRET)
 
 
-def test_erasing_twice_piles_nothing_up(tmp_path: Path) -> None:
+def test_each_erasing_is_noted_in_what_it_has_changed(tmp_path: Path) -> None:
     warc = Warc("a.warc.gz")
     for at in range(4):
         warc.response(f"http://a.test/{at}", b"x", NOON + at)
     warc.write(tmp_path)
     for at in range(3):
         forget(tmp_path, Wanted(url=f"http://a.test/{at}"))
+    notes = [content for _, _, content in records_in(tmp_path) if b"erasedCaptures" in content]
+    assert len(notes) == 3
     infos = [content for _, _, content in records_in(tmp_path) if fields_of(content)["warc-type"] == "warcinfo"]
-    assert len(infos) == 2, "the last one's, and that of the crawl"
-    assert sum(b"erasedCaptures" in content for _, _, content in records_in(tmp_path)) == 3
+    assert len(infos) == 4, "that of the crawl, and one for each note: it refers to it"
+    assert {fields_of(note)["warc-warcinfo-id"] for note in notes} <= {
+        fields_of(each)["warc-record-id"] for each in infos
+    }
 
 
-@pytest.mark.parametrize("is_told", [False, True])
-def test_whenever_it_dies_the_next_one_goes_on(tmp_path: Path, is_told: bool) -> None:
+def test_whenever_it_dies_the_next_one_goes_on(tmp_path: Path) -> None:
     step, deaths = 0, 0
     while True:
         home = tmp_path / str(step)
@@ -281,8 +284,7 @@ def test_whenever_it_dies_the_next_one_goes_on(tmp_path: Path, is_told: bool) ->
 
                 def tell(moved: object) -> None:
                     frontier.tell(moved)  # type: ignore[arg-type]
-                    if is_told:
-                        dying.pass_by()
+                    dying.pass_by()
 
                 forgetting = Forgetting(dying, Wanted(url=GOES), References(connection))
                 forgetting.erase(forgetting.plan(), tell, clock=time.time, rng=random.Random())

@@ -199,7 +199,7 @@ async def test_a_deployment_crawls_as_the_command_line_does_and_leaves_its_table
             await frontier.close()
 
         # The table says what a crawl on SQLite says.
-        limits = ("--max-body", str(2 * 1024 * 1024), "--quiet")
+        limits = ("--max-body", str(2 * 1024 * 1024), "--quiet", "--no-archive")
         urls = [f"{odd_site}/page/{number}" for number in range(SEEDS)]
         arguments = ("--frontier", "sqlite:local.db", "crawl", *options, *limits, *urls)
         crawled = await asyncio.to_thread(sqspider, *arguments)  # meanwhile the site answers
@@ -216,6 +216,9 @@ async def test_a_deployment_crawls_as_the_command_line_does_and_leaves_its_table
         assert "0 visible" in status
         assert "1 dead" in status
         assert "robots.txt line 2" in sqspider("show", f"{odd_site}/private/1").stdout
+        assert "<title>child 3</title>" in sqspider("show", f"{odd_site}/child/3", "--body").stdout
+        verified = sqspider("archive", "verify")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
         assert isinstance(json.loads(sqspider("metrics", "--json").stdout), list)  # no engine has SQS's metrics
         assert "it is no message" in sqspider("redrive", "--list").stdout
         assert "1" in sqspider("redrive").stdout

@@ -29,7 +29,6 @@ from sqspider.archive.remaking import Revisit, altered, note_of, promoted, read_
 from sqspider.archive.rewriting import (
     Copy,
     Make,
-    Part,
     Round,
     Tell,
     can_be_joined,
@@ -203,36 +202,29 @@ class Forgetting:
             if self._wanted.has(record):
                 return _Said(goes=True)
             is_remade = record.kind == "revisit" and record.offset in remade
-            return _Said(is_warcinfo=record.kind == "warcinfo", revisit=read_revisit(record) if is_remade else None)
+            return _Said(revisit=read_revisit(record) if is_remade else None)
 
-        held: Part[_Said] | None = None  # a warcinfo: of one behind which there is another, nothing is
         for part in parts_of(self._files, info, read):
             said = part.records[0]
-            if held is not None and not said.is_warcinfo:
-                yield Copy(info.name, held.start, held.end)
-            held = part if said.is_warcinfo and len(part.records) == 1 else None
             if said.revisit is not None:
                 yield self._made(info.name, part.start, said.revisit, remade[part.start])
-            elif held is None and not said.goes:
+            elif not said.goes:
                 yield Copy(info.name, part.start, part.end)
-        if held is not None:
-            yield Copy(info.name, held.start, held.end)
         if records := self._records[info.name]:
             lines = [("erasedCaptures", str(self._captures[info.name])), ("erasedRecords", str(records))]
             lines += [("note", note)] if note else []
-            yield Make(lambda: note_of(at, lines))
+            yield Make(lambda identity: note_of(at, identity, lines))
 
     def _made(self, name: str, offset: int, revisit: Revisit, original: Original) -> Make:
         if original.is_first:
-            return Make(lambda: promoted(self._files, revisit, original), name, offset)
-        return Make(lambda: altered(revisit, original), name, offset)
+            return Make(lambda _: promoted(self._files, revisit, original), name, offset)
+        return Make(lambda _: altered(revisit, original), name, offset)
 
 
 class _Said(NamedTuple):
     """What is to become of a record."""
 
     goes: bool = False
-    is_warcinfo: bool = False
     revisit: Revisit | None = None  # it is made anew
 
 

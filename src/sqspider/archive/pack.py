@@ -158,11 +158,8 @@ def _work(
 
 def _looked_through(files: Files, info: FileInfo, orphans: Orphans | None) -> _Work:
     if orphans is None:
-        head = list[Part[_Said]]()
-        for part in parts_of(files, info, _said):
-            if len(head) < 2:
-                head.append(part)
-        return _Work(info, [(_begin(head), info.size)] if head else [], 0)
+        size = max((part.end for part in parts_of(files, info, _said)), default=0)
+        return _Work(info, [(0, size)] if size else [], 0)
     gone: set[tuple[str, int]] = set()
     for part in parts_of(files, info, _said):
         for said in part.records:
@@ -181,32 +178,14 @@ def _is_gone(part: Part[_Said], gone: set[tuple[str, int]]) -> bool:
 
 
 def runs_of(parts: Iterable[Part[_Said]]) -> list[tuple[int, int]]:
-    """Some members as runs of bytes; without a ``warcinfo`` behind which there is another."""
+    """Some members as runs of bytes."""
     runs: list[tuple[int, int]] = []
-    before: Part[_Said] | None = None
     for part in parts:
-        if before is not None and not (_is_warcinfo(before) and _is_warcinfo(part)):
-            _append(runs, before)
-        before = part
-    if before is not None and not _is_warcinfo(before):
-        _append(runs, before)
+        if runs and runs[-1][1] == part.start:
+            runs[-1] = (runs[-1][0], part.end)
+        else:
+            runs.append((part.start, part.end))
     return runs
-
-
-def _append(runs: list[tuple[int, int]], part: Part[_Said]) -> None:
-    if runs and runs[-1][1] == part.start:
-        runs[-1] = (runs[-1][0], part.end)
-    else:
-        runs.append((part.start, part.end))
-
-
-def _begin(head: list[Part[_Said]]) -> int:
-    """Where a file's content begins: a packed one has its own ``warcinfo`` before that of the first in it."""
-    return head[1].start if len(head) == 2 and all(map(_is_warcinfo, head)) else 0
-
-
-def _is_warcinfo(part: Part[_Said]) -> bool:
-    return [said.kind for said in part.records] == ["warcinfo"]
 
 
 def _groups(works: Iterable[_Work], size: int, *, drops: bool) -> Iterator[list[_Work]]:

@@ -89,16 +89,17 @@ def promoted(files: Files, revisit: Revisit, original: Original) -> Iterator[byt
     yield b"\r\n\r\n"
 
 
-def note_of(at: int, lines: Iterable[tuple[str, str]]) -> Iterator[bytes]:
+def note_of(at: int, warcinfo_id: str, lines: Iterable[tuple[str, str]]) -> Iterator[bytes]:
     """A record that tells what was done to its file. ``at``: microseconds since the epoch."""
     block = "".join(f"{name}: {' '.join(value.split())}\r\n" for name, value in lines).encode()
     date = datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     digest = base64.b32encode(hashlib.sha1(block, usedforsecurity=False).digest()).decode()
-    identity = uuid.uuid5(_NAMESPACE, f"{at}\n{digest}")
+    identity = uuid.uuid5(_NAMESPACE, f"{warcinfo_id}\n{at}\n{digest}")
     fields = [
         ("WARC-Type", "metadata"),
         ("WARC-Record-ID", f"<urn:uuid:{identity}>"),
         ("WARC-Date", date),
+        ("WARC-Warcinfo-ID", warcinfo_id),
         ("WARC-Block-Digest", f"sha1:{digest}"),
         ("Content-Type", "application/warc-fields"),
         ("Content-Length", str(len(block))),

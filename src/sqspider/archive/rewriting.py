@@ -49,7 +49,7 @@ class Copy(NamedTuple):
 class Make(NamedTuple):
     """A record that is made anew."""
 
-    content: Callable[[], Iterator[bytes]]  # of it, not packed
+    content: Callable[[str], Iterator[bytes]]  # of it, not packed, by the id of its file's warcinfo
     source: str | None = None  # where the record lay that it stands for; none: there was none
     offset: int = 0
 
@@ -159,12 +159,13 @@ class Round:
 
     def _content(self, name: str, ending: str, steps: Iterable[Copy | Make], date: int) -> Iterator[bytes]:
         at = 0
-        for piece in _packed([warcinfo(name, date, Origin(hostname=safe_host()))[1]], ending):
+        identity, first = warcinfo(name, date, Origin(hostname=safe_host()))
+        for piece in _packed([first], ending):
             at += len(piece)
             yield piece
         for step in _merged(steps):
             start = at
-            pieces = _copied(self._files, step) if isinstance(step, Copy) else _packed(step.content(), ending)
+            pieces = _copied(self._files, step) if isinstance(step, Copy) else _packed(step.content(identity), ending)
             for piece in pieces:
                 at += len(piece)
                 yield piece

@@ -100,11 +100,8 @@ def faults_of(record: Record) -> Iterator[str]:
     """What is wrong with a record's fields, a sentence each."""
     yield from record.flaws
     kind = record.kind
-    values: dict[str, list[str]] = {}
-    for name, value in record.fields:
-        values.setdefault(name.lower(), []).append(value)
     for name, rule in _RULES.items():
-        found = values.get(name, [])
+        found = record.all(name)
         if not found and (kind in rule.needed_on or (rule.needed_on == KINDS)):
             yield f"it has no {_NAMES[name]}"
         if found and kind in rule.not_on:
@@ -134,7 +131,7 @@ def own_faults_of(record: Record) -> Iterator[str]:
         needed.append("warc-warcinfo-id")
     if record.kind in ("response", "revisit"):
         needed.append("warc-payload-digest")
-    if record.kind in ("request", "metadata"):
+    if record.kind == "request" or (record.kind == "metadata" and record.url):  # else it is a note on its file
         needed.append("warc-concurrent-to")
     if record.kind == "revisit":
         needed += ["warc-refers-to", "warc-refers-to-target-uri", "warc-refers-to-date"]

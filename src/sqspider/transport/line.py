@@ -21,6 +21,7 @@ import pycurl
 from sqspider.transport import ENOUGH, PAUSE, Exchange, Failure, Receiver, descriptors
 from sqspider.transport.failures import behind_a_proxy, behind_socks, failure_of
 from sqspider.transport.heads import ENDS, headers_in, http_status_in, target_of
+from sqspider.transport.methods import PLAIN, forget_document, set_method
 
 CheckAddress = Callable[[str], str | None]
 """Why an IP address must not be connected to; none: it may be."""
@@ -89,8 +90,7 @@ class Line:
         self._loop = loop
         self.easy = easy = pycurl.Curl()
         self._usual: tuple[Any, ...] | None = None  # what seldom changes from one request to another
-        self._had_document = False  # the request before, on the same easy handle
-        self._had_method: str | None = None  # likewise
+        self._method = PLAIN  # of the request before, on the same easy handle
         self._ended = 0  # requests so far
         for option, value in (
             (pycurl.NOSIGNAL, 1),
@@ -162,23 +162,7 @@ class Line:
         # libcurl's parser drops a question mark with nothing behind it, and writes %2f in capitals.
         is_whole = scheme == "http" and (self._options.proxy or "").startswith("http")
         easy.setopt(pycurl.REQUEST_TARGET, request.url if is_whole else target_of(request.url))
-        if request.document is not None:
-            easy.setopt(pycurl.POST, 1)
-            easy.setopt(pycurl.POSTFIELDS, request.document)
-        elif self._had_document or self._had_method is not None:
-            easy.setopt(pycurl.HTTPGET, 1)
-        self._had_document = request.document is not None
-        self._set_method(request.method)
-
-    def _set_method(self, method: str | None) -> None:
-        """``HEAD`` has to be known to libcurl: it would wait for a body."""
-        if method == "HEAD":
-            self.easy.setopt(pycurl.NOBODY, 1)
-        elif method is not None:
-            self.easy.setopt(pycurl.CUSTOMREQUEST, method)
-        if method in (None, "HEAD") and self._had_method not in (None, "HEAD"):
-            self.easy.unsetopt(pycurl.CUSTOMREQUEST)
-        self._had_method = method
+        self._method = set_method(easy, request, self._method)
 
     def ask_afresh(self, *, is_left_open: bool) -> None:
         """Once more, for nothing was written: over a connection of its own making.
@@ -201,8 +185,7 @@ class Line:
 
     def end(self) -> None:
         """Forget the request, and what it holds."""
-        if self._had_document:
-            self.easy.setopt(pycurl.POSTFIELDS, b"")  # pycurl holds on to it, and it may be megabytes
+        forget_document(self.easy, self._method)
         self._ended += 1
         self.exchange = self._receiver = _NOTHING
 

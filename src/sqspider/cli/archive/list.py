@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from sqspider.archive.files import files_at
 from sqspider.archive.listing import Found, Listed, exact, found_of, listed, nearest
@@ -62,20 +60,18 @@ def _list_files(address: str, *, reads: bool, as_json: bool) -> int:
         if row.damage is not None:
             print(f"damaged: {printable(row.damage)}", file=sys.stderr)
     if not as_json:
-        Console(soft_wrap=True).print(_files(rows, reads=reads))
+        _print_table(_files(rows, reads=reads), ("size", "records", "captures"))
         print(f"{counted(number, 'file', 'files')}, {human_bytes(size)} in {address}")
     return GOOD if is_good else NOT_ALL_GOOD
 
 
-def _files(rows: Iterable[Listed], *, reads: bool) -> Table:
-    names = ("file", "size", "began", "changed", *(("records", "captures", "from", "to") if reads else ()), "state")
-    table = _table(*names, right=("size", "records", "captures"))
+def _files(rows: Iterable[Listed], *, reads: bool) -> Iterator[tuple[str, ...]]:
+    yield ("size", "began", "changed", *(("records", "captures", "from", "to") if reads else ()), "file", "")
     for row in rows:
         content = [f"{row.records:,}", f"{row.captures:,}", _second(row.first), _second(row.last)] if reads else []
         state = "being written" if row.is_open else "damaged" if row.damage else ""
         times = [_second(row.began), _second(row.modified)]
-        table.add_row(printable(row.name), human_bytes(row.size), *times, *content, state)
-    return table
+        yield (human_bytes(row.size), *times, *content, printable(row.name), state)
 
 
 def _list_captures(address: str, url: str, at: float | None, *, as_json: bool) -> int:
@@ -89,29 +85,31 @@ def _list_captures(address: str, url: str, at: float | None, *, as_json: bool) -
         for each in found:
             print(json.dumps(each.as_json(), ensure_ascii=False))
     elif found:
-        Console(soft_wrap=True).print(_captures(found))
+        _print_table(_captures(found), ("status", "bytes", "offset"))
     if not found:
         print(f"there is no capture of {printable(urls[0])} in {address}", file=sys.stderr)
         return NOT_ALL_GOOD
     return GOOD
 
 
-def _captures(found: Iterable[Found]) -> Table:
-    table = _table("time", "status", "type", "bytes", "kind", "file", "offset", right=("status", "bytes", "offset"))
+def _captures(found: Iterable[Found]) -> Iterator[tuple[str, ...]]:
+    yield ("time", "status", "type", "bytes", "kind", "offset", "file")
     for each in found:
         size = "" if each.bytes is None else f"{each.bytes:,}"
         kind = each.kind + (f", cut ({each.truncated})" if each.truncated else "")
         status = "" if each.http_status is None else str(each.http_status)
-        shown = map(printable, (each.content_type or "", size, kind, each.file))
-        table.add_row(exact(each.at), status, *shown, str(each.offset))
-    return table
+        said = (exact(each.at) or "", status, each.content_type or "", size, kind, str(each.offset), each.file)
+        yield tuple(map(printable, said))
 
 
-def _table(*names: str, right: tuple[str, ...]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in names:
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=True)
-    return table
+def _print_table(rows: Iterable[tuple[str, ...]], right: tuple[str, ...]) -> None:
+    """Columns as wide as they need, for a person or a pipe: nothing is cut."""
+    lines = list(rows)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    is_right = [name in right for name in lines[0]]
+    for line in lines:
+        cells = zip(line, widths, is_right, strict=True)
+        print("  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells).rstrip())
 
 
 def _second(at: float | None) -> str:
