@@ -119,6 +119,7 @@ def reasons() -> str:
 def export() -> str:
     """The columns that ``export`` writes, in order."""
     annotations = {**UrlRecord.__annotations__, **Outcome.__annotations__, **Kept.__annotations__, "visits": "int"}
+    annotations |= {"capture_offset": "int", "capture_length": "int"}
     lines = [
         "# What `export` writes",
         "",
