@@ -18,19 +18,23 @@ from sqspider.frontier.aws.bill import (
     DOLLARS_A_SQS_REQUEST,
     DOLLARS_A_WRITE_UNIT,
     DOLLARS_AN_INVOCATION,
+    DOLLARS_AN_S3_WRITE,
 )
 
 PERIOD: Final = Duration.minutes(1)
 HOUR: Final = Duration.hours(1)
 
 
-def dashboard_of(scope: Construct, queues: Queues, functions: Functions, memory_mb: int) -> cloudwatch.Dashboard:
+def dashboard_of(
+    scope: Construct, queues: Queues, functions: Functions, memory_mb: int, *, has_archive: bool
+) -> cloudwatch.Dashboard:
     """The dashboard of a stack."""
     dashboard = cloudwatch.Dashboard(scope, "Dashboard")
     counted = _Counted(queues.queue.queue_name)
     read = _graph("Read from the web", counted.sum("Bytes"))
-    cost = _cost(queues, functions.crawl, memory_mb, counted)
-    dashboard.add_widgets(*_of_queues(queues), *_of_work(functions, counted), cost, read)
+    cost = _cost(queues, functions.crawl, memory_mb, counted, has_archive=has_archive)
+    kept = _of_archive(counted) if has_archive else []
+    dashboard.add_widgets(*_of_queues(queues), *_of_work(functions, counted), cost, read, *kept)
     return dashboard
 
 
@@ -93,7 +97,16 @@ def _of_work(functions: Functions, counted: _Counted) -> list[cloudwatch.IWidget
     ]
 
 
-def _cost(queues: Queues, crawl: lambda_.Function, memory_mb: int, counted: _Counted) -> cloudwatch.IWidget:
+def _of_archive(counted: _Counted) -> list[cloudwatch.IWidget]:
+    return [
+        _graph("Kept in the archive: objects", counted.sum("S3Writes"), right=(counted.sum("ArchivedBytes"),)),
+        _graph("Refused by the archive, and tried again or given back", counted.sum("S3Refused")),
+    ]
+
+
+def _cost(
+    queues: Queues, crawl: lambda_.Function, memory_mb: int, counted: _Counted, *, has_archive: bool
+) -> cloudwatch.IWidget:
     """In dollars, by the list prices of ``sqspider.frontier.aws.bill``."""
     gigabytes = memory_mb / 1024
     cost = cloudwatch.MathExpression(
@@ -103,6 +116,7 @@ def _cost(queues: Queues, crawl: lambda_.Function, memory_mb: int, counted: _Cou
             f"duration / 1000 * {gigabytes * DOLLARS_A_GB_SECOND:.12f} + invocations * {DOLLARS_AN_INVOCATION:.10f}"
             f" + writes * {DOLLARS_A_WRITE_UNIT:.10f} + reads * {DOLLARS_A_READ_UNIT:.10f}"
             f" + (requests + received / 5) * {DOLLARS_A_SQS_REQUEST:.10f}"
+            f"{f' + FILL(puts, 0) * {DOLLARS_AN_S3_WRITE:.10f}' if has_archive else ''}"
         ),
         using_metrics={
             "duration": crawl.metric_duration(statistic="Sum", period=HOUR),
@@ -112,6 +126,7 @@ def _cost(queues: Queues, crawl: lambda_.Function, memory_mb: int, counted: _Cou
             "requests": counted.sum("SqsRequests", HOUR),
             # Lambda takes and deletes ten at a time
             "received": queues.queue.metric_number_of_messages_received(period=HOUR),
+            **({"puts": counted.sum("S3Writes", HOUR)} if has_archive else {}),
         },
     )
-    return _graph("Cost (this function, its table and queue; not the logs)", cost)
+    return _graph("Cost (this function, its table, queue and puts; not what is stored, nor the logs)", cost)

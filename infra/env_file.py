@@ -12,8 +12,18 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-VARIABLES: Final = {"QUEUE_URL": "QueueUrl", "TABLE_NAME": "TableName", "AWS_REGION": "Region"}
-ANY_KEPT: Final = "A table that was deployed with keep_table=true, the default, stays with all that was crawled."
+VARIABLES: Final = {
+    "QUEUE_URL": "QueueUrl",
+    "TABLE_NAME": "TableName",
+    "AWS_REGION": "Region",
+    "SQSPIDER_ARCHIVE": "Archive",  # where there is one
+}
+ANY_KEPT: Final = """\
+A table that was deployed with keep_table=true, the default, stays with all that was crawled; and so does a bucket with
+the pages (archive=true, the default)."""
+KEPT_ARCHIVE: Final = """\
+The bucket {bucket} stays, with the pages that were kept. To remove it as well, at any time after it:
+  aws s3 rb s3://{bucket} --force"""
 KEPT: Final = """\
 The table {table} stays, with all that was crawled (keep_table=true). To remove it as well:
   make deploy SET=keep_table=false        before the stack is destroyed; or at any time after it
@@ -40,7 +50,7 @@ def outputs_of(stack: str, file: Path) -> dict[str, Any] | None:
 
 def write(file: Path, outputs: dict[str, Any]) -> None:
     """Name the deployment of these outputs in ``.env``."""
-    lines = [f"{variable}={outputs[output]}" for variable, output in VARIABLES.items()]
+    lines = [f"{variable}={outputs[output]}" for variable, output in VARIABLES.items() if output in outputs]
     _replace(file, lines)
     print(f"written to {file}, which sqspider reads in its folder:", *lines, sep="\n  ")
 
@@ -54,7 +64,9 @@ def kept(outputs: dict[str, Any] | None) -> str:
     """What a destroyed stack leaves, and how that is removed."""
     if outputs is None:
         return ANY_KEPT
-    return KEPT.format(table=outputs["KeptTable"]) if "KeptTable" in outputs else "Nothing stays of the stack."
+    left = [KEPT.format(table=outputs["KeptTable"])] if "KeptTable" in outputs else []
+    left += [KEPT_ARCHIVE.format(bucket=outputs["KeptArchive"])] if "KeptArchive" in outputs else []
+    return "\n".join(left) or "Nothing stays of the stack."
 
 
 def _replace(file: Path, lines: list[str]) -> None:

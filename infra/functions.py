@@ -11,12 +11,15 @@ from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from grants import statements
+from archive import address_of
+from grants import archive_statements, statements
 from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from queues import Queues
 from settings import LOG_DAYS, StackSettings
+from sqspider.archive.permissions import WRITER_ACTIONS
 from wheels import FUNCTION_PYTHON
 
 
@@ -28,22 +31,34 @@ class Functions(NamedTuple):
 
 
 def functions_of(
-    scope: Construct, settings: StackSettings, code: lambda_.Code, queues: Queues, table: dynamodb.Table
+    scope: Construct,
+    settings: StackSettings,
+    code: lambda_.Code,
+    queues: Queues,
+    table: dynamodb.Table,
+    archive: s3.Bucket | None,
 ) -> Functions:
-    """The functions of a stack, and what calls them."""
+    """The functions of a stack, and what calls them. ``archive``: where the one that crawls keeps its pages."""
 
     def function(
-        name: str, handler: str, allowed: tuple[str, ...], secrets: dict[str, str] | None = None
+        name: str, handler: str, allowed: tuple[str, ...], variables: dict[str, str] | None = None
     ) -> lambda_.Function:
         log_group = _log_group(scope, name, settings.log_days)
         role = iam.Role(scope, f"{name}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         log_group.grant_write(role)
         for statement in statements(allowed, queues, table):
             role.add_to_policy(statement)
-        own = {"TABLE_NAME": table.table_name, "QUEUE_URL": queues.queue.queue_url, **(secrets or {})}
+        own = {"TABLE_NAME": table.table_name, "QUEUE_URL": queues.queue.queue_url, **(variables or {})}
         return _function(scope, name, settings, code=code, handler=handler, own=own, role=role, logs=log_group)
 
-    crawl = function("Crawl", "sqspider.lambda_handler.handler", CRAWL_ACTIONS, _secrets_of(settings))
+    variables = _secrets_of(settings)
+    if archive is not None:
+        variables["SQSPIDER_ARCHIVE"] = address_of(archive)
+    crawl = function("Crawl", "sqspider.lambda_handler.handler", CRAWL_ACTIONS, variables)
+    if archive is not None:
+        assert crawl.role is not None
+        for statement in archive_statements(WRITER_ACTIONS, archive):
+            crawl.role.add_to_principal_policy(statement)
     # CDK's own event source would grant the role a second time what it has. The name is the one that it gives:
     # by another, a stack that stands could not be updated, for AWS takes one mapping of a queue to a function.
     crawl.add_event_source_mapping(
@@ -96,7 +111,7 @@ def _function(
         handler=handler,
         memory_size=settings.memory_mb,
         timeout=Duration.seconds(settings.timeout_seconds),
-        environment={**own, **settings.function_settings().to_environment()},
+        environment={**settings.function_settings().to_environment(), **own},
         role=role,
         log_group=logs,
         # A crawler feeds its own queue: without this, Lambda stops a URL after about 16 rounds.

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from archive import PREFIX
 from queues import Queues
+from sqspider.archive import permissions as archive_permissions
 from sqspider.frontier.aws.permissions import IAM_ACTIONS
 from sqspider.frontier.aws.table import INDEX
 
 
-def operator_policy(scope: Construct, queues: Queues, table: dynamodb.Table) -> iam.ManagedPolicy:
+def operator_policy(
+    scope: Construct, queues: Queues, table: dynamodb.Table, archive: s3.Bucket | None
+) -> iam.ManagedPolicy:
     """What the command line may do: attach it to whoever works with it."""
+    of_archive = [] if archive is None else archive_statements(archive_permissions.IAM_ACTIONS, archive)
     return iam.ManagedPolicy(
         scope,
         "Operator",
         description="What sqspider's command line needs for this stack",
-        statements=statements(IAM_ACTIONS, queues, table),
+        statements=[*statements(IAM_ACTIONS, queues, table), *of_archive],
     )
+
+
+def archive_statements(allowed: tuple[str, ...], archive: s3.Bucket) -> list[iam.PolicyStatement]:
+    """The statements that allow these actions on what lies below the prefix; that tell its names, on the bucket."""
+    on_objects = [action for action in allowed if action != "s3:ListBucket"]
+    found = [iam.PolicyStatement(actions=on_objects, resources=[archive.arn_for_objects(f"{PREFIX}/*")])]
+    if "s3:ListBucket" in allowed:
+        of_prefix = {"StringLike": {"s3:prefix": f"{PREFIX}/*"}}
+        found.append(
+            iam.PolicyStatement(actions=["s3:ListBucket"], resources=[archive.bucket_arn], conditions=of_prefix)
+        )
+    return found
 
 
 def statements(allowed: tuple[str, ...], queues: Queues, table: dynamodb.Table) -> list[iam.PolicyStatement]:

@@ -6,8 +6,10 @@ from aws_cdk import CfnOutput, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 
+from archive import address_of
 from functions import Functions
 from queues import Queues
 
@@ -18,6 +20,7 @@ def put_out(
     queues: Queues,
     table: dynamodb.Table,
     is_table_kept: bool,
+    archive: s3.Bucket | None,
     functions: Functions,
     operator: iam.ManagedPolicy,
     topic: sns.Topic,
@@ -25,8 +28,15 @@ def put_out(
 ) -> None:
     """Give a stack its outputs."""
     kept = [("KeptTable", table.table_name, "what stays when the stack is destroyed")]
+    pages = []
+    if archive is not None:
+        pages += [
+            ("Archive", address_of(archive), "SQSPIDER_ARCHIVE of the command line"),
+            ("KeptArchive", archive.bucket_name, "what stays when the stack is destroyed, too"),
+        ]
     for name, value, text in (
         *(kept if is_table_kept else []),
+        *pages,
         ("QueueUrl", queues.queue.queue_url, "QUEUE_URL of the command line"),
         ("TableName", table.table_name, "TABLE_NAME of the command line"),
         ("Region", stack.region, "AWS_REGION of the command line"),

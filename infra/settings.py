@@ -23,6 +23,7 @@ LOG_DAYS: Final = {
 }  # fmt: skip
 MIN_VISIBILITY_SECONDS: Final = 60
 MAX_VISIBILITY_SECONDS: Final = 12 * 3600  # SQS's own limit
+MAX_ARCHIVE_DAYS: Final = 36_500  # a hundred years; S3 takes more
 MAX_SWEEP_MINUTES: Final = 60  # what was lost waits as long
 # What a page of so many bytes takes at the most, all told, beside what the function takes by
 # itself: measured with pages full of links (docs/aws.md).
@@ -58,6 +59,8 @@ class StackSettings:
     log_days: int = 14
     keep_table: bool = True  # `make destroy` leaves the table, and nothing deletes it by mistake
     point_in_time_recovery: bool = False  # costs by the table's size
+    archive: bool = True  # pages are kept, in a bucket that stays with them
+    archive_days: int = 0  # before a page is deleted there; 0: never
     alarm_email: str = ""  # is asked to confirm; none: the alarms' topic has no subscriber
     oldest_age_minutes: int = 60  # of a message, before the alarm
     allow_private: bool = False  # for an engine on this machine only
@@ -76,6 +79,13 @@ class StackSettings:
             raise SettingsError(f"sweep_minutes is {self.sweep_minutes}: it must lie between 1 and {MAX_SWEEP_MINUTES}")
         if self.oldest_age_minutes < 1:
             raise SettingsError(f"oldest_age_minutes is {self.oldest_age_minutes}: it must be 1 or more")
+        if not 0 <= self.archive_days <= MAX_ARCHIVE_DAYS:
+            raise SettingsError(
+                f"archive_days is {self.archive_days}: it must lie between 0 (pages are kept for ever) and "
+                f"{MAX_ARCHIVE_DAYS}"
+            )
+        if self.archive_days and not self.archive:
+            raise SettingsError(f"archive_days is {self.archive_days}, and archive is false: nothing is kept")
         if self.alarm_email and "@" not in self.alarm_email:
             raise SettingsError(f"alarm_email is {self.alarm_email!r}: that is no address")
         if self.allow_private and self.package != "local":

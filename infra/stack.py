@@ -1,4 +1,4 @@
-"""The stack: queue, table, the function that crawls, the one that sweeps, what watches them.
+"""The stack: queue, table, the bucket of pages, the function that crawls, the one that sweeps, what watches them.
 
 Nothing is public, nothing is in a VPC, there is no secret. Names are left to AWS, so that several
 stacks can stand side by side. Each part is made by the module that is named after it.
@@ -13,6 +13,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from alarms import alarms_of
+from archive import archive_of
 from dashboard import dashboard_of
 from findings import answer_findings
 from functions import functions_of
@@ -31,16 +32,18 @@ class CrawlerStack(Stack):
         is_kept, has_recovery = settings.keep_table, settings.point_in_time_recovery
         queues = queues_of(self, settings.visibility_seconds)
         table = table_of(self, is_kept=is_kept, has_recovery=has_recovery)
-        functions = functions_of(self, settings, lambda_.Code.from_asset(str(code)), queues, table)
-        operator = operator_policy(self, queues, table)
+        archive = archive_of(self, settings.archive_days) if settings.archive else None
+        functions = functions_of(self, settings, lambda_.Code.from_asset(str(code)), queues, table, archive)
+        operator = operator_policy(self, queues, table, archive)
         put_out(
             self,
             queues=queues,
             table=table,
             is_table_kept=is_kept,
+            archive=archive,
             functions=functions,
             operator=operator,
             topic=alarms_of(self, settings, queues, table, functions),
-            dashboard=dashboard_of(self, queues, functions, settings.memory_mb),
+            dashboard=dashboard_of(self, queues, functions, settings.memory_mb, has_archive=archive is not None),
         )
-        answer_findings(table=table, has_recovery=has_recovery, functions=functions, operator=operator)
+        answer_findings(table=table, has_recovery=has_recovery, functions=functions, operator=operator, archive=archive)

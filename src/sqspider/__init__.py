@@ -19,34 +19,44 @@ __version__ = VERSION
 
 if TYPE_CHECKING:
     from sqspider.api import Crawl, crawl
+    from sqspider.archive.reading import Captured, read_archive
+    from sqspider.capture import StoreError
     from sqspider.frontier import Counts, FrontierError, FrontierUnavailableError
     from sqspider.pages import Link, Page
-    from sqspider.record import Reason, Status
+    from sqspider.record import Place, Reason, Status
     from sqspider.secret import Secret
     from sqspider.url import Scope
 
 __all__ = [
+    "Captured",
     "Counts",
     "Crawl",
     "FrontierError",
     "FrontierUnavailableError",
     "Link",
     "Page",
+    "Place",
     "Reason",
     "Scope",
     "Secret",
     "Status",
+    "StoreError",
     "crawl",
+    "read_archive",
 ]
 
 _HOMES: Final = {
     "Crawl": "sqspider.api",
     "crawl": "sqspider.api",
+    "Captured": "sqspider.archive.reading",
+    "read_archive": "sqspider.archive.reading",
     "Link": "sqspider.pages",
     "Page": "sqspider.pages",
+    "StoreError": "sqspider.capture",
     "Counts": "sqspider.frontier",
     "FrontierError": "sqspider.frontier",
     "FrontierUnavailableError": "sqspider.frontier",
+    "Place": "sqspider.record",
     "Reason": "sqspider.record",
     "Status": "sqspider.record",
     "Scope": "sqspider.url",

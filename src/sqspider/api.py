@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from sqspider.arguments import check_lease, noting_what_is_said, order_of, worded, worker_options_of
+from sqspider.capture import FullError
 from sqspider.checks import check_number, shown
 from sqspider.crawl_row import Crawl as Row
 from sqspider.crawl_row import Limits
@@ -28,7 +29,8 @@ from sqspider.meta import encode_meta
 from sqspider.orders.consent import asked_in_python
 from sqspider.orders.order import NotSaidError, Order, OtherSeedsError, none_named, prepared
 from sqspider.orders.said import checked_said
-from sqspider.orders.start import Start, check_secrets, start_of
+from sqspider.orders.start import ArchivePlace, Start, check_secrets, start_of
+from sqspider.orders.store import store_opened
 from sqspider.pages import Page
 from sqspider.record import DEFAULT_CRAWL
 from sqspider.secret import Secret
@@ -90,6 +92,8 @@ class Crawl:
         host_bytes: int | None = None,
         max_repeats: int | None = None,
         max_parameters: int | None = None,
+        keep: Iterable[str] = (),
+        keep_bytes: int | None = None,
         delay_seconds: float = _SETTINGS.delay_seconds,
         max_crawl_delay_seconds: float = _SETTINGS.max_crawl_delay_seconds,
         per_host: int = _SETTINGS.per_host,
@@ -118,6 +122,7 @@ class Crawl:
         batch_size: int | None = None,
         lease_seconds: float = _WORKER.lease_seconds,
         frontier: str = IN_MEMORY,
+        archive: str | None = None,
     ) -> None:
         """Crawl from some URLs; nothing happens before it is iterated over.
 
@@ -132,11 +137,14 @@ class Crawl:
         ``limit_pages`` and so on of all of them. ``again`` first puts back all that is done or failed, or of it what
         is ``older_than_seconds``. As whom: what is secret in ``headers``, ``cookies``, ``login``, ``bearer`` and
         ``proxy`` is a :class:`sqspider.Secret`, or where it is to be found, as in ``env:SQSPIDER_SECRET_NAME``.
+        With ``archive``, a folder or ``s3://BUCKET/PREFIX``, every answer is kept there before its page is handed out;
+        without it none is.
 
         Raises ``TypeError`` and ``ValueError`` for an argument that is not good, in words that begin with its name.
         Iterating raises ``ValueError`` for a URL that cannot be crawled, without any where nothing was crawled before,
-        and for what its crawl cannot have; ``RuntimeError`` where somebody else changes it at the same moment; and
-        :class:`sqspider.FrontierError` if the frontier cannot do its work.
+        and for what its crawl cannot have; ``RuntimeError`` where somebody else changes it at the same moment;
+        :class:`sqspider.FrontierError` if the frontier cannot do its work; and :class:`sqspider.StoreError` where the
+        archive cannot be opened, or has no more room: what is left is fetched by a crawl that goes on.
         """
         given = {name: value for name, value in locals().items() if name not in ("self", "urls")}
         _check_urls(urls)
@@ -145,6 +153,7 @@ class Crawl:
             raise _no_urls(frontier)
         if not is_started():
             start_logging("warn", "console")
+        self._archive = _archive_of(archive)
         check_number("older_than_seconds", older_than_seconds, Limits.ranges["seconds"])
         if older_than_seconds is not None and not again:
             raise ValueError("older_than_seconds: it goes with again=True")
@@ -172,8 +181,11 @@ class Crawl:
             options = msgspec.structs.replace(self._worker, run=new_id(random.SystemRandom()))
             is_stopped = False
             while not is_stopped:
-                async with Fetcher(start.fetch, connections=options.concurrency) as fetcher:
-                    under_way = UnderWay(frontier, fetcher, options, start, self._order.name, self._added)
+                async with (
+                    Fetcher(start.fetch, connections=options.concurrency) as fetcher,
+                    store_opened(start) as store,
+                ):
+                    under_way = UnderWay(frontier, fetcher, options, start, self._order.name, self._added, store)
                     self._under_way.add(under_way)
                     try:
                         async with under_way:
@@ -181,6 +193,8 @@ class Crawl:
                                 yield page
                     finally:
                         await self._leave(under_way)
+                if under_way.has_no_room is not None:
+                    raise FullError(f"{under_way.has_no_room} ({self._archive and self._archive.address})")
                 is_stopped = under_way.is_stopped or not self._added
                 await self._added.record(frontier)  # since it has ended
         finally:
@@ -286,7 +300,7 @@ class Crawl:
         order = self._order._replace(urls=tuple(seeds), has_more=bool(self._added))
         row = await _take_order(frontier, order) or await self._without_row(frontier)
         with worded():
-            start = start_of(row, self._secrets_folder)
+            start = start_of(row, self._secrets_folder, self._archive)
         check_lease(self._worker, start.fetch.timeout_seconds)
         await bring_back(frontier, row)
         if self._again:
@@ -300,11 +314,12 @@ class Crawl:
         if self._sitemaps and seeds:
             from sqspider.work.sitemaps import discover  # here: most crawls read none
 
-            await discover(
-                frontier, start.fetch, row.settings, seeds=seeds, clock=frontier.now, rng=random.Random(),
-                stopping=asyncio.Event(), on_report=lambda _: None, crawl=row, allowed=start.allowed,
-                secrets=start.secrets,
-            )  # fmt: skip
+            async with store_opened(start) as store:
+                await discover(
+                    frontier, start.fetch, row.settings, seeds=seeds, clock=frontier.now, rng=random.Random(),
+                    stopping=asyncio.Event(), on_report=lambda _: None, crawl=row, allowed=start.allowed,
+                    secrets=start.secrets, store=store,
+                )  # fmt: skip
         return start
 
     async def _without_row(self, frontier: Frontier) -> Row:
@@ -344,6 +359,15 @@ async def _take_order(frontier: Frontier, order: Order) -> Row | None:
     if done is not None and done.changes:
         log.info("crawl_changed", crawl=order.name, changes=done.changes)
     return None if done is None else done.crawl
+
+
+def _archive_of(address: str | None) -> ArchivePlace | None:
+    if address is None:
+        return None
+    from sqspider.orders.keeping import check_archive  # here: most crawls keep nothing
+
+    check_archive(address)
+    return ArchivePlace(address=address)
 
 
 def _check_urls(urls: Iterable[object]) -> None:

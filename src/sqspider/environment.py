@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Final
 
 DEFAULT_FRONTIER: Final = "sqlite:sqspider.db"
+ARCHIVE: Final = "SQSPIDER_ARCHIVE"
+"""The variable that says where pages are kept; a stack's ``.env`` names its bucket."""
+
+NO_ARCHIVE: Final = "none"  # in it: nowhere
 
 
 def load_environment(folder: Path = Path()) -> Mapping[str, str]:

@@ -12,20 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
 import structlog  # here: an invocation has a share of a processor, and what begins a process a whole one
 
+from sqspider.capture import Store
 from sqspider.checks import Range, check_header, check_numbers
 from sqspider.figures import embedded, metric_name
 from sqspider.frontier import Delivery, FrontierSettings, FrontierUnavailableError
 from sqspider.frontier.aws import AwsFrontier
-from sqspider.frontier.aws.bill import Usage
+from sqspider.frontier.aws.bill import OF_ARCHIVE, Usage
 from sqspider.log import adopt_standard_logging, get_logger, start_logging
 from sqspider.web.fetch import Fetcher
 from sqspider.web.options import DEFAULT_USER_AGENT, FetchOptions
@@ -35,12 +37,20 @@ from sqspider.work.options import WorkerOptions
 from sqspider.work.upkeep import BATCH
 from sqspider.work.worker import Worker
 
+if TYPE_CHECKING:
+    from sqspider.archive.bucket_sink import BucketSink
+
 ENDING_SECONDS: Final = 6.0  # to end what was fetched last (a large page is slow to parse), and give back the rest
+GIVE_BACK_SECONDS: Final = 5.0  # before the end nothing is put into the archive any more: what is not is given back
 ABANDON_SECONDS: Final = 1.5  # before the end all is dropped: the answer must be out in time
 SWEEPS_WAITED_FOR: Final = 2.5  # periods of the schedule without a sweep, before other workers sweep themselves
 SWEEP_SECONDS: Final = 10.0  # of one round of a sweep, at the most
 LARGE_BODIES: Final = 1  # at a time: the least memory
 SEEN_URLS: Final = 20_000  # about 4 MB
+
+if os.environ.get("SQSPIDER_ARCHIVE"):  # as structlog, above
+    import sqspider.archive.bucket_sink
+    import sqspider.archive.store  # noqa: F401
 
 log = get_logger(__name__)
 
@@ -62,6 +72,7 @@ class FunctionSettings(msgspec.Struct, frozen=True, kw_only=True):
     proxies: str = ""  # that crawls may ask for, as their rows name them; blanks between them
     send_to: str = ""  # origins that secrets of crawls (SQSPIDER_SECRET_…) may be sent to, likewise
     sweep_seconds: float = 60.0  # between two sweeps, by the schedule
+    archive: str = ""  # s3://BUCKET/PREFIX, where what is fetched is kept; none: nowhere
 
     ranges: ClassVar[dict[str, Range]] = {  # those of the records that these settings become
         "lease_seconds": WorkerOptions.ranges["lease_seconds"],
@@ -75,6 +86,8 @@ class FunctionSettings(msgspec.Struct, frozen=True, kw_only=True):
         check_header("user_agent", self.user_agent)
         if self.contact:
             check_header("contact", self.contact)
+        if self.archive:
+            _check_archive(self.archive)
 
     def to_environment(self) -> dict[str, str]:
         """The variables that say the same."""
@@ -89,6 +102,17 @@ class FunctionSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Raises ``msgspec.ValidationError`` for a value that cannot be read or is out of bounds."""
         names = (name for name in cls.__struct_fields__ if _variable(name) in environment)
         return msgspec.convert({name: environment[_variable(name)] for name in names}, cls, strict=False)
+
+
+def _check_archive(address: str) -> None:
+    """Raises ``ValueError`` for what is no place in S3."""
+    from sqspider.archive.errors import ArchiveError  # here and below: not every function has one
+    from sqspider.archive.s3_place import S3Place
+
+    try:
+        S3Place.read(address)
+    except ArchiveError as error:
+        raise ValueError(f"archive: {error}") from error
 
 
 def _variable(name: str) -> str:
@@ -134,8 +158,12 @@ def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
     deliveries = _deliveries(event)
 
     async def work(live: _Live) -> None:
-        left = context.get_remaining_time_in_millis() / 1000 - live.end_seconds
-        await live.worker.work_on(deliveries, until=live.frontier.now() + left)
+        left = context.get_remaining_time_in_millis() / 1000
+        if live.sink is not None:
+            live.sink.end_at = live.loop.time() + left - GIVE_BACK_SECONDS
+        await live.worker.work_on(deliveries, until=live.frontier.now() + left - live.end_seconds)
+        if live.sink is not None:
+            await live.sink.settle()
         await live.frontier.flush()  # this process may never run again
 
     live = _run(work, context)
@@ -186,6 +214,7 @@ class _Live:
     frontier: AwsFrontier
     fetcher: Fetcher
     worker: Worker
+    sink: BucketSink | None = None  # of the archive, where there is one
 
     def __init__(self) -> None:
         self.settings = FunctionSettings.read(os.environ)
@@ -211,6 +240,7 @@ class _Live:
             allow_any_port=settings.allow_any_port,
             user_agent=settings.user_agent,
             contact=settings.contact or None,
+            captures=bool(settings.archive),
         )
         rng = random.Random()
         options = WorkerOptions(
@@ -221,8 +251,30 @@ class _Live:
         )
         self.fetcher = await Fetcher(fetch, connections=options.concurrency).__aenter__()
         allowed = Allowed.by(fetch, origins=settings.send_to.split(), proxies=settings.proxies.split())
-        self.worker = Worker(self.frontier, self.fetcher, options, clock=self.frontier.now, rng=rng, allowed=allowed)
+        self.worker = Worker(
+            self.frontier,
+            self.fetcher,
+            options,
+            clock=self.frontier.now,
+            rng=rng,
+            store=self._open_store() if settings.archive else None,
+            allowed=allowed,
+        )
         self.is_open = True
+
+    def _open_store(self) -> Store:
+        """What is kept in an invocation is one object, but for what is more than a write may have."""
+        from sqspider.archive.bucket_sink import BucketSink
+        from sqspider.archive.coding import Coding
+        from sqspider.archive.store import ArchiveStore
+        from sqspider.archive.warc import Origin
+
+        settings = self.settings
+        name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "lambda")
+        origin = Origin(name, settings.contact or None, settings.user_agent)
+        self.sink = BucketSink.at(settings.archive, Coding.GZIP, origin, gather_seconds=math.inf)
+        self.sink.observers.append(self.frontier.usage.see)
+        return ArchiveStore(self.sink)
 
     def abandon(self) -> None:
         """Drop all that is under way, without waiting for it: what is claimed is left to its lease."""
@@ -247,6 +299,8 @@ def _run(work: Callable[[_Live], Awaitable[None]], context: Context) -> _Live:
     async def main() -> None:
         if live.is_open:
             await live.frontier.client.wake()
+            if live.sink is not None:
+                await live.sink.wake()
         else:
             await live.open()
         await work(live)
@@ -271,7 +325,10 @@ def _run(work: Callable[[_Live], Awaitable[None]], context: Context) -> _Live:
 def _report(live: _Live, context: Context, **numbers: float) -> None:
     """One line in the log, that is metrics too: what was asked of AWS, besides what the worker did."""
     used, live.reported = live.frontier.usage.minus(live.reported), msgspec.structs.replace(live.frontier.usage)
-    numbers |= {metric_name(name): number for name, number in msgspec.structs.asdict(used).items()}
+    of_archive = () if live.settings.archive else OF_ARCHIVE  # each metric costs
+    numbers |= {
+        metric_name(name): number for name, number in msgspec.structs.asdict(used).items() if name not in of_archive
+    }
     log.info(
         "invocation",
         request_id=context.aws_request_id,

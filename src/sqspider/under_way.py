@@ -14,6 +14,7 @@ from typing import Self
 
 import msgspec
 
+from sqspider.capture import Store
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Frontier
 from sqspider.orders.order import none_named
@@ -71,7 +72,14 @@ class UnderWay:
     """
 
     def __init__(
-        self, frontier: Frontier, fetcher: Fetcher, options: WorkerOptions, start: Start, crawl: str, added: Added
+        self,
+        frontier: Frontier,
+        fetcher: Fetcher,
+        options: WorkerOptions,
+        start: Start,
+        crawl: str,
+        added: Added,
+        store: Store | None = None,
     ) -> None:
         options = msgspec.structs.replace(options, worker_id=f"python-{random.getrandbits(32):08x}")
         self.frontier = frontier
@@ -88,10 +96,16 @@ class UnderWay:
             clock=frontier.now,
             rng=random.Random(),
             take=self._pages.put_nowait,
+            store=store,
             allowed=start.allowed,
             secrets=start.secrets,
             only=crawl,
         )
+
+    @property
+    def has_no_room(self) -> str | None:
+        """Why the worker has stopped by itself with something left: there is no room for what it fetches."""
+        return self._worker.stopped_by
 
     async def __aenter__(self) -> Self:
         self._running = asyncio.create_task(self._worker.run(Mode.UNTIL_EMPTY, crawl=self._crawl))

@@ -1,4 +1,5 @@
-"""Installs the engines that stand in for AWS, each once, under ``.engines/``: ``python -m tests.aws.install``.
+"""Installs the engines that stand in for AWS, and the judges of archives, each once, under ``.engines/``:
+``python -m tests.aws.install``.
 
 ``make test`` does so before the tests, which install nothing themselves: one whose engine is not here
 is skipped, and says so.
@@ -86,8 +87,9 @@ def _run(command: list[str], folder: Path) -> None:
         raise EngineMissingError(f"{' '.join(command[:3])} failed: {result.stderr.strip()[-300:]}")
 
 
-def _install_ministack(folder: Path, packages: list[str]) -> None:
-    """In an environment of its own: it pins versions that are not ours."""
+def _install_environment(folder: Path, packages: list[str]) -> None:
+    """In an environment of its own: it pins versions that are not ours, or has modules in it that another one's crash
+    on."""
     _run([sys.executable, "-m", "venv", "venv"], folder)
     _run(["venv/bin/python", "-m", "pip", "install", "--quiet", *packages], folder)
 
@@ -123,10 +125,13 @@ def _install_emulator(folder: Path, packages: list[str]) -> None:
 
 
 INSTALLERS: Final[dict[str, Callable[[Path, list[str]], None]]] = {
-    "ministack": _install_ministack,
+    "ministack": _install_environment,
     "dynamodb-local": _install_dynamodb_local,
     "fauxqs": _install_fauxqs,
     "emulator": _install_emulator,
+    "judge-warcio": _install_environment,
+    "judge-fastwarc": _install_environment,
+    "judge-pywb": _install_environment,
 }
 
 

@@ -18,13 +18,14 @@ import click
 import pytest
 import trustme
 
+from sqspider.cli.archiving import place_of
 from sqspider.cli.consume import consume
 from sqspider.cli.crawl import crawl
 from sqspider.cli.processes import MAX_AT_ONCE, consume_command
 from sqspider.cli.shared import Shared
 from sqspider.cli.start import to_start
 from sqspider.cli.worker import to_worker_options
-from sqspider.orders.start import Start
+from sqspider.orders.start import Start, with_archive
 from sqspider.work.options import WorkerOptions
 from tests.conftest import Run
 from tests.sites import Asked, Site
@@ -347,11 +348,12 @@ def test_all_that_is_given_to_a_crawl_is_given_to_its_workers(tmp_path: Path) ->
     def read(values: dict[str, Any]) -> tuple[WorkerOptions, Start, str]:
         return (
             to_worker_options(values, "w", max_pages=values["max_pages"], run=values["run"]),
-            to_start(values),
+            with_archive(to_start(values), place_of(Shared("sqlite:f.db"), values)),
             values["crawl"],
         )
 
     given |= dict.fromkeys(("ca_file", "client_cert", "client_key"), str(identity))
+    given |= {"archive": str(tmp_path / "pages"), "no_archive": False, "archive_coding": "zstd"}
     given |= {"crawl": "news", "run": "1", "origins": ("http://h:8080", "https://e.com"), "secrets": str(tmp_path)}
     command = consume_command(Shared("sqlite:f.db"), *read(given))
     arguments = command[command.index("consume") + 1 :]

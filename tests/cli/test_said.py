@@ -39,6 +39,8 @@ OTHERWISE: Final[dict[str, Any]] = {
     "host-bytes": 10_000_000,
     "max-repeats": 3,
     "max-parameters": 0,
+    "keep": ("text/html", "image/*"),
+    "keep-bytes": 1_000_000,
     "limit-pages": 12_345,
     "limit-bytes": 1,
     "limit-seconds": 3600.0,

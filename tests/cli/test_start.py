@@ -24,7 +24,7 @@ finally:
 """
 BY_OTHERS: Final = {"typing_extensions"}  # msgspec looks for it, and does without
 STATUS: Final = {"ada_url", "click", "msgspec"}
-CRAWL: Final = STATUS | {"pycurl", "uvloop", "webencodings"}
+CRAWL: Final = STATUS | {"isal", "pycurl", "uvloop", "webencodings"}
 ONCE: Final = ("crawl", "SITE", "--depth", "0", "--allow-private", "--quiet")
 
 # Of ours and Python's, what a plain crawl of plain pages has no use for.
@@ -77,3 +77,9 @@ def test_rich_is_there_for_who_needs_it_after_a_line_of_the_log(tmp_path: Path, 
     """structlog was kept from importing it."""
     once = (f"{served_site}page/1" if each == "SITE" else each for each in ONCE)
     assert loaded_by(tmp_path, *once, "--ignore-robots").libraries == CRAWL | {"rich", "structlog"}
+
+
+def test_who_keeps_no_page_imports_none_of_what_writes_them(tmp_path: Path, served_site: str) -> None:
+    once = (f"{served_site}page/1" if each == "SITE" else each for each in ONCE)
+    loaded = loaded_by(tmp_path, *once, "--no-archive")
+    assert loaded.modules & {"sqspider.archive.store", "sqspider.archive.warc", "sqspider.archive.folder_sink"} == set()

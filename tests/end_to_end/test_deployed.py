@@ -15,6 +15,8 @@ import botocore.session
 import pytest
 from aiohttp import web
 
+from sqspider.archive.bucket import Bucket
+from sqspider.archive.members import check_whole, members
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
 from tests.aws.engines import Engines
@@ -85,6 +87,36 @@ def client(service: str, environment: dict[str, str]) -> Any:
     )
 
 
+def buckets(environment: dict[str, str]) -> set[str]:
+    return {found["Name"] for found in client("s3", environment).list_buckets()["Buckets"]}
+
+
+async def kept_of(frontier: AwsFrontier, address: str, environment: dict[str, str]) -> int:
+    """How many pages lie where their records say, in objects that are whole; all that were answered do."""
+    found = [record async for batch in frontier.scan() for record in batch]
+
+    def look() -> int:
+        files = Bucket.at(address, environment)
+        for file in files.all():
+            with files.opened(file.name) as stream:
+                kinds = [check_whole(member).partition(b"WARC-Type: ")[2].split()[0] for member in members(stream)]
+            assert kinds[0] == b"warcinfo"
+        number = 0
+        for record in found:
+            assert record.outcome is not None
+            if record.outcome.http_status is None:
+                continue
+            place = record.outcome.capture
+            assert place is not None, record.url
+            with files.opened(place.file, place.offset) as stream:
+                assert f"WARC-Target-URI: {record.url}\r\n".encode() in check_whole(next(members(stream)))
+            number += 1
+        files.close()
+        return number
+
+    return await asyncio.to_thread(look)
+
+
 def left(environment: dict[str, str]) -> list[str]:
     """All that the stack's services hold."""
     of = partial(client, environment=environment)
@@ -126,6 +158,7 @@ async def test_a_deployment_crawls_as_the_command_line_does_and_leaves_its_table
             return made.stdout + made.stderr
 
         timed("bootstrap")
+        before = buckets(environment)
         with terminal("y\n") as screen:
             shown = timed("deploy", stdin=screen)
         # What the roles may do is shown before it is asked for.
@@ -134,7 +167,9 @@ async def test_a_deployment_crawls_as_the_command_line_does_and_leaves_its_table
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         place = dict(line.split("=", 1) for line in file.read_text().splitlines())
-        assert place.keys() == {"MINE", "QUEUE_URL", "TABLE_NAME", "AWS_REGION"}
+        assert place.keys() == {"MINE", "QUEUE_URL", "TABLE_NAME", "AWS_REGION", "SQSPIDER_ARCHIVE"}
+        (bucket,) = buckets(environment) - before
+        assert place["SQSPIDER_ARCHIVE"] == f"s3://{bucket}/pages"
 
         # Crawled by Lambda, and nobody polls.
         started = time.monotonic()
@@ -157,6 +192,9 @@ async def test_a_deployment_crawls_as_the_command_line_does_and_leaves_its_table
             assert stats.dead == 1
             assert [letter.body for letter in await frontier.dead_letters()] == [POISON]
             counts = await frontier.counts()
+            kept = await kept_of(frontier, place["SQSPIDER_ARCHIVE"], environment)
+            print("kept", kept, "of", counts.total)
+            assert kept >= 2 * SEEDS
         finally:
             await frontier.close()
 
@@ -188,6 +226,8 @@ async def test_a_deployment_crawls_as_the_command_line_does_and_leaves_its_table
         table = place["TABLE_NAME"]
         told = timed("destroy", "YES=1")
         assert f"The table {table} stays" in told
+        assert f"The bucket {bucket} stays" in told
+        assert buckets(environment) - before == {bucket}
         assert left(environment) == [table]
         assert file.read_text() == "MINE=1\n"
         dynamodb = client("dynamodb", environment)

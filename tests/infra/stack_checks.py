@@ -13,8 +13,11 @@ import pytest
 from aws_cdk.assertions import Match, Template
 from cdk_nag import AwsSolutionsChecks
 
+from archive import PREFIX
 from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from settings import StackSettings
+from sqspider.archive.permissions import IAM_ACTIONS as ARCHIVE_ACTIONS
+from sqspider.archive.permissions import WRITER_ACTIONS
 from sqspider.figures import OUTCOMES
 from sqspider.frontier.aws.permissions import IAM_ACTIONS
 from sqspider.frontier.aws.table import INDEX, INDEX_KEY, KEY
@@ -34,9 +37,11 @@ CHOICES: Final = {
         allow_any_port=True,
         proxies="http://proxy.example:3128,env:SQSPIDER_SECRET_PROXY",
         send_to="https://shop.example,https://news.example",
+        archive_days=400,
         secrets="SHOP=shop/login,PROXY=arn:aws:secretsmanager:eu-central-1:123456789012:secret:proxy-AbCdEf",
     ),
     "local": StackSettings(package="local", allow_private=True),
+    "without archive": StackSettings(archive=False),
 }
 
 
@@ -94,6 +99,50 @@ def test_the_table_is_the_one_that_the_frontier_asks_for(template: Template) -> 
     assert (key_of(table), index["IndexName"], key_of(index)) == (KEY, INDEX, INDEX_KEY)
     assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
     assert table["BillingMode"] == "PAY_PER_REQUEST"
+
+
+def test_pages_are_kept_in_a_bucket_that_nobody_else_sees(template: Template) -> None:
+    (bucket,) = resources(template, "AWS::S3::Bucket").values()
+    (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert encryption == {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert bucket["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    assert "VersioningConfiguration" not in bucket
+    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
+    assert (rule["AbortIncompleteMultipartUpload"], rule["Status"]) == ({"DaysAfterInitiation": 2}, "Enabled")
+    assert "ExpirationInDays" not in rule
+    (policy,) = resources(template, "AWS::S3::BucketPolicy").values()
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Action"], statement["Principal"]) == ("Deny", "s3:*", {"AWS": "*"})
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_the_function_that_crawls_is_told_where_pages_are_kept(template: Template) -> None:
+    (bucket,) = template.find_resources("AWS::S3::Bucket")
+    address = {"Fn::Join": ["", ["s3://", {"Ref": bucket}, f"/{PREFIX}"]]}
+    for function in resources(template, "AWS::Lambda::Function").values():
+        told = function["Environment"]["Variables"].get("SQSPIDER_ARCHIVE")
+        assert told == (address if function["Handler"].endswith(".handler") else "")
+    assert template.to_json()["Outputs"]["Archive"]["Value"] == address
+
+
+def test_pages_are_deleted_after_as_long_as_was_asked_for(code: Path) -> None:
+    chosen = Template.from_stack(CrawlerStack(cdk.App(), CHOICES["all of it"], code))
+    (bucket,) = resources(chosen, "AWS::S3::Bucket").values()
+    rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
+    assert (rules["Pages"]["ExpirationInDays"], rules["Pages"]["Prefix"]) == (400, f"{PREFIX}/")
+
+
+def test_without_archive_there_is_nothing_of_it(code: Path) -> None:
+    chosen = Template.from_stack(CrawlerStack(cdk.App(), CHOICES["without archive"], code))
+    text = json.dumps(chosen.to_json())
+    assert "AWS::S3::Bucket" not in text
+    assert '"s3:' not in text
+    assert "S3Writes" not in text
+    assert not {"Archive", "KeptArchive"} & chosen.to_json()["Outputs"].keys()
+    for function in resources(chosen, "AWS::Lambda::Function").values():
+        assert not function["Environment"]["Variables"].get("SQSPIDER_ARCHIVE")
 
 
 def test_the_functions_have_the_values_asked_for(template: Template) -> None:
@@ -177,15 +226,19 @@ def granted(template: Template, kind: str, name: str) -> list[tuple[str, str]]:
 
 def test_the_operator_may_do_all_that_the_adapter_names(template: Template) -> None:
     operator = granted(template, "AWS::IAM::ManagedPolicy", "Operator")
-    assert {action for action, _ in operator} == set(IAM_ACTIONS)
+    assert {action for action, _ in operator} == {*IAM_ACTIONS, *ARCHIVE_ACTIONS}
 
 
-@pytest.mark.parametrize(("name", "actions"), [("Crawl", CRAWL_ACTIONS), ("Sweep", SWEEP_ACTIONS)])
-def test_a_function_may_do_what_it_does_and_no_more(template: Template, name: str, actions: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("name", "actions", "of_archive"), [("Crawl", CRAWL_ACTIONS, WRITER_ACTIONS), ("Sweep", SWEEP_ACTIONS, ())]
+)
+def test_a_function_may_do_what_it_does_and_no_more(
+    template: Template, name: str, actions: tuple[str, ...], of_archive: tuple[str, ...]
+) -> None:
     assert set(actions) <= set(IAM_ACTIONS)
     allowed = {action for action, _ in granted(template, "AWS::IAM::Policy", f"{name}Role")}
     logs = {"logs:CreateLogStream", "logs:PutLogEvents"}
-    assert allowed == set(actions) | logs
+    assert allowed == {*actions, *of_archive} | logs
 
 
 @pytest.mark.parametrize(
@@ -204,6 +257,8 @@ def test_nothing_is_granted_twice(template: Template, kind: str, name: str) -> N
 def test_every_grant_names_what_it_is_for(template: Template) -> None:
     queue = next(name for name in template.find_resources("AWS::SQS::Queue") if name.startswith("Queue"))
     table = next(iter(template.find_resources("AWS::DynamoDB::Table")))
+    (bucket,) = template.find_resources("AWS::S3::Bucket")
+    arn = {"Fn::GetAtt": [bucket, "Arn"]}
     for kind, name in (
         ("AWS::IAM::ManagedPolicy", "Operator"),
         ("AWS::IAM::Policy", "CrawlRole"),
@@ -218,6 +273,10 @@ def test_every_grant_names_what_it_is_for(template: Template) -> None:
                 assert "/index/due" in target
             elif action.startswith("dynamodb:"):
                 assert target == json.dumps({"Fn::GetAtt": [table, "Arn"]})
+            elif action == "s3:ListBucket":
+                assert target == json.dumps(arn)
+            elif action.startswith("s3:"):
+                assert target == json.dumps({"Fn::Join": ["", [arn, f"/{PREFIX}/*"]]})
             elif action.startswith("sqs:"):
                 assert queue in target or (name == "Operator" and "DeadLetters" in target)
             else:
@@ -276,6 +335,7 @@ def test_the_dashboard_shows_what_was_asked_for(template: Template) -> None:
     for metric in (
         "ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible", "NumberOfMessagesReceived",
         "ApproximateAgeOfOldestMessage", "Duration", "Errors", "Throttles", "ConcurrentExecutions", "WriteUnits",
+        "S3Writes", "ArchivedBytes", "S3Refused",
         *(f'"{figure.metric}\\"' for figure in OUTCOMES),
     ):  # fmt: skip
         assert metric in body
@@ -287,9 +347,9 @@ def test_nothing_is_public_or_secret_or_in_a_vpc(template: Template) -> None:
         "AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard", "AWS::DynamoDB::Table", "AWS::Events::Rule",
         "AWS::IAM::ManagedPolicy", "AWS::IAM::Policy", "AWS::IAM::Role", "AWS::Lambda::EventSourceMapping",
         "AWS::Lambda::Function", "AWS::Lambda::Permission", "AWS::Logs::LogGroup", "AWS::SNS::Topic",
-        "AWS::SNS::TopicPolicy", "AWS::SQS::Queue", "AWS::SQS::QueuePolicy",
+        "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::SQS::Queue", "AWS::SQS::QueuePolicy",
     }  # fmt: skip
-    for kind in ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"):
+    for kind in ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy", "AWS::S3::BucketPolicy"):
         for policy in resources(template, kind).values():
             for statement in policy["PolicyDocument"]["Statement"]:
                 assert statement["Effect"] == "Deny" or "aws:SourceAccount" in json.dumps(statement["Condition"])
@@ -302,19 +362,20 @@ def test_the_command_line_is_told_where_all_is(template: Template) -> None:
     assert {"QueueUrl", "TableName", "Region", "DeadLetterQueueUrl", "OperatorPolicyArn"} <= outputs.keys()
 
 
-def test_destroying_leaves_the_table_and_nothing_else(template: Template) -> None:
+def test_destroying_leaves_table_and_pages_and_nothing_else(template: Template) -> None:
     for identifier, found in template.to_json()["Resources"].items():
-        is_kept = found["Type"] == "AWS::DynamoDB::Table"
+        is_kept = found["Type"] in ("AWS::DynamoDB::Table", "AWS::S3::Bucket")
         assert found.get("DeletionPolicy", "Delete") == ("Retain" if is_kept else "Delete"), identifier
     (table,) = resources(template, "AWS::DynamoDB::Table").values()
     assert table["DeletionProtectionEnabled"]
-    assert "KeptTable" in template.to_json()["Outputs"]
+    assert {"KeptTable", "KeptArchive"} <= template.to_json()["Outputs"].keys()
 
 
-def test_destroying_leaves_nothing_if_asked_to(code: Path) -> None:
+def test_destroying_leaves_the_pages_alone_if_asked_to(code: Path) -> None:
     chosen = Template.from_stack(CrawlerStack(cdk.App(), CHOICES["all of it"], code))
     for identifier, found in chosen.to_json()["Resources"].items():
-        assert found.get("DeletionPolicy", "Delete") == "Delete", identifier
+        is_kept = found["Type"] == "AWS::S3::Bucket"
+        assert found.get("DeletionPolicy", "Delete") == ("Retain" if is_kept else "Delete"), identifier
     (table,) = resources(chosen, "AWS::DynamoDB::Table").values()
     assert not table["DeletionProtectionEnabled"]
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}

@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from bytecode import Compiler, compiler
-from env_file import kept, outputs_of
+from env_file import clear, kept, outputs_of, write
 from package import LEFT_OUT_FILES, LEFT_OUT_FOLDERS
 from settings import SettingsError, StackSettings, read_settings
 from tests.conftest import INSTALLED, ROOT, Make, Zip, require_installed, terminal
@@ -77,6 +77,8 @@ def test_synth_refuses_with_one_sentence(make: Make) -> None:
         ({"secrets": "shop=login"}, "^secrets: a secret is named env:SQSPIDER_SECRET_NAME"),
         ({"secrets": "SHOP={{resolve:ssm:other}}"}, "^secrets: .* is no name or ARN"),
         ({"keep_table": "maybe"}, "true or false"),
+        ({"archive_days": "-1"}, "between 0 .* and 36500"),
+        ({"archive_days": "9", "archive": "false"}, "nothing is kept"),
         ({"package": "mips"}, "one of arm64, local"),
         ({"memory_mb": "much"}, "must be a number"),
     ],
@@ -236,3 +238,17 @@ def test_who_destroys_is_told_what_stays(tmp_path: Path) -> None:
     assert "The table records stays" in told
     assert "--table-name records --no-deletion-protection-enabled" in told
     assert kept(outputs_of("other", outputs)) == "Nothing stays of the stack."
+    outputs.write_text('{"sqspider": {"KeptArchive": "pages"}}')
+    assert kept(outputs_of("sqspider", outputs)).startswith("The bucket pages stays")
+
+
+def test_the_env_file_names_the_archive_where_there_is_one(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("OTHER=1\nSQSPIDER_ARCHIVE=s3://old/pages\n")
+    outputs = {"QueueUrl": "https://q", "TableName": "t", "Region": "eu-west-1"}
+    write(file, {**outputs, "Archive": "s3://new/pages"})
+    assert file.read_text().splitlines()[-1] == "SQSPIDER_ARCHIVE=s3://new/pages"
+    write(file, outputs)
+    assert "SQSPIDER_ARCHIVE" not in file.read_text()
+    clear(file)
+    assert file.read_text() == "OTHER=1\n"

@@ -20,6 +20,7 @@ from sqspider.crawl_row import Crawl, Identity, Limits
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.lambda_handler import FunctionSettings
 from sqspider.orders.said import OPTIONS
+from sqspider.orders.start import ArchivePlace
 from sqspider.url import Scope
 from sqspider.web.options import FetchOptions
 from sqspider.work.options import WorkerOptions
@@ -185,11 +186,11 @@ OTHERWISE: Final = {  # an option's field, and what it is in Python
 }
 OF_THE_COMMAND_ALONE: Final = {
     "urls", "path", "list_format", "column", "workers", "output", "as_json", "quiet", "address", "log_level",
-    "log_format", "config", "unset", "yes", "is_dry_run",
+    "log_format", "config", "unset", "yes", "is_dry_run", "no_archive", "archive_max_bytes", "archive_coding",
 }  # fmt: skip
 OF_NO_USER: Final = {  # fields that nobody sets from outside, or that other parts of a crawl decide
     CrawlSettings: {"seed"},
-    FetchOptions: set[str](),
+    FetchOptions: {"captures"},
     WorkerOptions: {
         "worker_id", "run", "poll_seconds", "linger_seconds", "first_retry_seconds", "first_rest_seconds", "sweep_seconds",
         "seen_urls", "large_bodies", "max_bytes",
@@ -203,7 +204,7 @@ IN_OTHER_WORDS: Final = {
 }  # fmt: skip
 
 
-MANY: Final = ("include", "exclude", "headers", "cookies", "send_to")
+MANY: Final = ("include", "exclude", "headers", "cookies", "send_to", "keep")
 
 
 def test_python_has_every_option_of_the_command_line() -> None:
@@ -238,6 +239,7 @@ OF_THE_ROW: Final[dict[str, Any]] = {
     "scope": "any", "depth": 3, "include": ["a"], "exclude": ["b"], "follow_nofollow": True, "keep_skipped": True,
     "meta_refresh": True,
     "srcset": True, "drop_tracking": True, "host_pages": 5, "host_bytes": 6, "max_repeats": 7, "max_parameters": 8,
+    "keep": ["text/html"], "keep_bytes": 22,
     "delay_seconds": 9.0, "max_crawl_delay_seconds": 10.0, "per_host": 11, "obey_robots": False, "limit_pages": 18,
     "limit_bytes": 19, "limit_seconds": 20.0, "limit_dollars": 21.0, "timeout_seconds": 15.0, "max_bytes": 16,
     "allow_private": True, "allow_any_port": True, "user_agent": "Bot", "contact": "me@example.com",
@@ -247,7 +249,7 @@ OF_THE_ROW: Final[dict[str, Any]] = {
 OF_FILES: Final = {"ca_file", "client_cert", "client_key", "http2"}  # checked as soon as they are set
 OTHERS: Final[dict[str, Any]] = {
     "sitemaps": True, "assume_http": True, "again": True, "older_than_seconds": 3.0, "secrets": "s", "crawl": "news",
-    "frontier": "sqlite:x.db",
+    "frontier": "sqlite:x.db", "archive": "x-archive",
 }  # fmt: skip
 
 
@@ -263,10 +265,12 @@ def test_every_argument_reaches_its_record() -> None:
     assert {name: getattr(made._worker, name) for name in OF_THE_RUN} == OF_THE_RUN
     assert (made._worker.max_bytes, made._sitemaps, made._assume_http, made._again) == (None, True, True, True)
     assert (made._older_than_seconds, made._secrets_folder, made._frontier) == (3.0, "s", "sqlite:x.db")
+    assert made._archive == ArchivePlace(address="x-archive")
     assert made._order.name == "news"
     assert made._row.settings == CrawlSettings(
         scope=Scope.ANY, max_depth=3, include=("a",), exclude=("b",), obey_nofollow=False, keep_skipped=True, meta_refresh=True,
         srcset=True, drop_tracking=True, host_pages=5, host_bytes=6, max_repeats=7, max_parameters=8,
+        keep=("text/html",), keep_bytes=22,
         delay_seconds=9.0, max_crawl_delay_seconds=10.0, per_host=11, obey_robots=False,
     )  # fmt: skip
     assert made._row.limits == Limits(pages=18, bytes=19, seconds=20.0, dollars=21.0)

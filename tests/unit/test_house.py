@@ -33,7 +33,7 @@ INFRA_ORDER: Final = (
     ("alarms", "dashboard", "findings", "outputs"),
     ("functions",),
     ("grants",),
-    ("env_file", "package", "permissions", "queues", "settings", "table"),
+    ("archive", "env_file", "package", "permissions", "queues", "settings", "table"),
     ("bytecode", "wheels"),
 )
 """Who imports whom in ``infra``: a module only those below it, none beside it."""

@@ -7,19 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, Protocol
 
-WARC_ENDINGS = (".warc.gz", ".warc.zst", ".warc")
-OPEN = ".open"  # at the end of the name of a file that is being written
-
-
-class FileInfo(NamedTuple):
-    """A file of an archive."""
-
-    name: str  # without ``.open``; relative to the folder or prefix
-    size: int  # bytes
-    modified: float  # seconds since the epoch
-    is_open: bool = False  # somebody writes it, or died while writing it
+from sqspider.archive.file_info import OPEN as OPEN  # said again: they belong together
+from sqspider.archive.file_info import WARC_ENDINGS as WARC_ENDINGS
+from sqspider.archive.file_info import FileInfo as FileInfo
 
 
 class Files(Protocol):

@@ -6,30 +6,184 @@ a bucket (``bucket_sink``).
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from sqspider.archive.coding import Coding
+from sqspider.archive.folder import safe_host
+from sqspider.archive.payloads import Payloads, as_seen_from, is_worth_it
+from sqspider.archive.sink import Begun as Begun  # said again: they belong together
+from sqspider.archive.sink import Sink as Sink
+from sqspider.archive.wanted import is_kept, payload_of
+from sqspider.archive.warc import Answer, Origin, digest_of, microseconds, records_of
+from sqspider.capture import Capture
+from sqspider.log import get_logger
+from sqspider.record import Place
+
+MAX_NOTES_BYTES: Final = 8_000_000  # of payloads that are noted, after which they wait for no page
+RECENT_DATES: Final = 10_000  # of captures, none of which has that of another
+_NOTE_BYTES: Final = 2_000  # of what is noted beside its payload
+_HERE: Final = ""  # the file of a place in a batch that is not written yet; its offset is within that
+
+log = get_logger(__name__)
 
 
-class Begun(NamedTuple):
-    """A file that takes records."""
+class _Packed(NamedTuple):
+    """A batch: its bytes, and where the answers lie in them."""
 
-    name: str  # without ``.open``
-    warcinfo_id: str  # the WARC-Record-ID of its first record
+    members: bytes
+    places: list[Place]  # see ``_HERE``
+    own: dict[str, int]  # those of them that others may refer to, by their digests
 
 
-class Sink(Protocol):
-    """Where records go. One call at a time. Raises :class:`sqspider.capture.StoreError` for what cannot be written, and
-    :class:`sqspider.capture.FullError` where there is no room."""
+class Dates:
+    """Gives captures their dates, in microseconds, so that none has that of another one lately: then a record's id
+    follows from its URL and date."""
 
-    gather_seconds: float  # see :class:`sqspider.capture.Store`
-    most_bytes: int
+    def __init__(self) -> None:
+        self._recent: OrderedDict[int, None] = OrderedDict()
 
-    async def begun(self) -> Begun:
-        """The file that the next records go to; begun, with its warcinfo record, if there is none. The same for whoever
-        asks again before it appends."""
+    def next(self, at: float) -> int:
+        """The date of a capture of this time, or the first one after it that is free."""
+        date = microseconds(at)
+        while date in self._recent:
+            date += 1
+        self._recent[date] = None
+        if len(self._recent) > RECENT_DATES:
+            self._recent.popitem(last=False)
+        return date
 
-    async def append(self, members: bytes) -> int:
-        """Write packed records to the file of :meth:`begun`: the offset at which they lie there, durable when it
-        returns. All or nothing, as far as this process can."""
+
+class ArchiveStore:
+    """A store over a sink (:class:`sqspider.capture.Store`). One event loop uses it."""
+
+    def __init__(self, sink: Sink, coding: Coding = Coding.GZIP) -> None:
+        self.gather_seconds = sink.gather_seconds
+        self.most_bytes = sink.most_bytes
+        self._sink = sink
+        self._coding = coding
+        self._payloads = Payloads(sink.holds)
+        self._dates = Dates()
+        self._notes: list[Capture] = []
+        self._notes_bytes = 0
+        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="records")
+
+    def note(self, capture: Capture) -> None:
+        if is_kept(capture):
+            self._notes.append(capture)
+            self._notes_bytes += len(capture.fetched.payload) + _NOTE_BYTES
+
+    async def keep(self, captures: Sequence[Capture]) -> Sequence[Place | None]:
+        """See :meth:`sqspider.capture.Store.keep`. Who is cancelled does not know whether they were kept: they do no
+        harm, and the next batch waits until that is over."""
+        kept = [capture for capture in captures if is_kept(capture)]
+        if not kept and self._notes_bytes <= MAX_NOTES_BYTES:
+            return [None] * len(captures)
+        places = iter(await self._write_whole(kept))
+        return [next(places) if is_kept(capture) else None for capture in captures]
 
     async def close(self) -> None:
-        """Let go of the file."""
+        try:
+            if self._notes:
+                await self._write_whole([])
+        finally:
+            async with self._turn:
+                await self._sink.close()
+            self._thread.shutdown()
+
+    async def _write_whole(self, captures: Sequence[Capture]) -> list[Place]:
+        writing = asyncio.ensure_future(self._write(captures))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            writing.add_done_callback(_hear)
+            raise
+
+    async def _write(self, captures: Sequence[Capture]) -> list[Place]:
+        """Write some captures, what was noted first."""
+        async with self._turn:
+            notes, noted = list(self._notes), self._notes_bytes
+            batch = [*notes, *captures]
+            begun = await self._sink.begun()
+            loop = asyncio.get_running_loop()
+            packed = await loop.run_in_executor(self._thread, self._pack, batch, begun)
+            start = await self._sink.append(packed.members)
+            # From here on it is durable; before, nothing is known of it: the next batch works after one that failed.
+            del self._notes[: len(notes)]
+            self._notes_bytes -= noted
+            places = [_moved(place, begun.name, start) for place in packed.places]
+            for at in packed.own.values():
+                self._payloads.learn(places[at], batch[at].url)
+            return places[len(notes) :]
+
+    def _pack(self, batch: Sequence[Capture], begun: Begun) -> _Packed:
+        members: list[bytes] = []
+        places: list[Place] = []
+        own: dict[str, int] = {}
+        offset = 0
+        for at, capture in enumerate(batch):
+            answer = self._answer(capture)
+            if answer.original is None and is_worth_it(answer):
+                first = own.setdefault(answer.digest, at)
+                if first != at:
+                    answer = answer._replace(original=as_seen_from(capture.url, places[first], batch[first].url))
+            packed = [self._coding.pack(record) for record in records_of(answer, begun.warcinfo_id)]
+            length = len(packed[0])
+            places.append(Place(_HERE, offset, length, answer.digest, answer.date / 1_000_000, payload=answer.original))
+            members += packed
+            offset += sum(map(len, packed))
+        return _Packed(b"".join(members), places, own)
+
+    def _answer(self, capture: Capture) -> Answer:
+        """What is written of a capture; it refers to what earlier batches have of it."""
+        payload, cut = payload_of(capture)
+        answer = Answer(capture, self._dates.next(capture.at), payload, digest_of(payload), cut)
+        if capture.fetched.is_unchanged:
+            original = self._payloads.before(capture)
+            return answer if original is None else answer._replace(original=original, digest=original.digest)
+        return answer._replace(original=self._payloads.same(answer)) if is_worth_it(answer) else answer
+
+
+def _moved(place: Place, name: str, start: int) -> Place:
+    """The place that one in a batch has once that lies in its file."""
+    payload = place.payload
+    if payload is not None and payload.file == _HERE:
+        payload = _moved(payload, name, start)
+    return replace(place, file=name, offset=place.offset + start, payload=payload)
+
+
+def _hear(writing: asyncio.Task[list[Place]]) -> None:
+    """How a write ended that nobody waits for any more: its claims are given back."""
+    if not writing.cancelled() and (error := writing.exception()) is not None:
+        log.warning("archive_write", said=str(error))
+
+
+def open_store(
+    address: str,
+    coding: Coding = Coding.GZIP,
+    max_bytes: int | None = None,
+    *,
+    operator: str | None = None,
+    user_agent: str | None = None,
+) -> ArchiveStore:
+    """The store of an archive at an address: a folder's path, or ``s3://BUCKET/PREFIX``. ``max_bytes``: of all that may
+    lie there. ``operator``: whom to write to; ``user_agent``: by what name pages are asked for.
+
+    A folder is made if there is none, and tried: raises :class:`sqspider.capture.StoreError` where nothing can be kept
+    in it. No file is opened before the first batch, so a process may still be forked.
+    """
+    origin = Origin(safe_host(), operator, user_agent)
+    if address.startswith("s3://"):
+        from sqspider.archive.bucket_sink import BucketSink  # here: most archives lie in a folder
+
+        return ArchiveStore(BucketSink.at(address, coding, origin, max_bytes), coding)
+    from sqspider.archive.folder_sink import FolderSink, Limits, check_folder
+
+    check_folder(address)
+    return ArchiveStore(FolderSink(address, coding, origin, Limits(max_bytes)), coding)

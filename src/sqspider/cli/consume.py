@@ -7,11 +7,13 @@ from typing import Any, Final
 
 import click
 
+from sqspider.cli.archiving import archive_options, place_of
 from sqspider.cli.options import allowing_options, crawl_name, fetch_options
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.start import to_start
 from sqspider.cli.worker import random_worker_id, to_worker_options, work_here, worker_options
+from sqspider.orders.start import with_archive
 from sqspider.work.worker import Mode
 
 STANDARD_OUTPUT: Final = 1
@@ -26,6 +28,7 @@ STANDARD_OUTPUT: Final = 1
 @click.option("--max-pages", type=click.IntRange(min=1), hidden=True)
 @click.option("--run", hidden=True)
 @worker_options
+@archive_options
 @fetch_options
 @allowing_options
 @pass_shared
@@ -45,7 +48,7 @@ def consume(
     if continuous and until_empty:
         raise click.UsageError("--continuous and --until-empty exclude each other.")
     mode = Mode.CONTINUOUS if continuous else Mode.UNTIL_EMPTY if until_empty else Mode.ONCE
-    start = to_start(given)
+    start = with_archive(to_start(given), place_of(shared, given))
     name = worker_id or random_worker_id(random.Random())
     options = to_worker_options(given, name, max_pages=max_pages, run=run)
     shared.start_logging("info")

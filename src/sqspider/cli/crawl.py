@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from sqspider.cli.accounts import Accounts
+from sqspider.cli.archiving import archive_options, place_of
 from sqspider.cli.asking import yes_to_costs_option
 from sqspider.cli.config_file import FOUND, config_option
 from sqspider.cli.crawl_run import Again, CrawlRun
@@ -41,7 +42,7 @@ from sqspider.cli.worker import (
     worker_options,
 )
 from sqspider.frontier import IN_MEMORY
-from sqspider.orders.start import Start
+from sqspider.orders.start import Start, with_archive
 from sqspider.url import Scope
 from sqspider.work.crawl_orders import new_id
 from sqspider.work.options import WorkerOptions
@@ -98,6 +99,7 @@ from sqspider.work.worker import Mode
 @identity_options
 @secrets_option
 @worker_options
+@archive_options
 @pass_shared
 def crawl(
     shared: Shared, /, urls: tuple[str, ...], assume_http: bool, max_pages: int | None, with_sitemaps: bool,
@@ -116,8 +118,11 @@ def crawl(
     --dry-run begins nothing: it takes one look, and tells what would be fetched next. Exit status 1 if one of the URLs
     could not be looked at.
 
-    --max-pages, --workers, --sitemaps, --output, --again and the options on how it works are of one run: say them
-    again.
+    What is fetched is kept as WARC files in a folder beside the frontier, or where --archive says. A page is durable
+    there before its record is final; `sqspider archive` looks into it.
+
+    --max-pages, --workers, --sitemaps, --output, --again and the options on how it works and where pages are kept are
+    of one run: say them again.
     """
     list_file = ListFile.named(given)
     start = to_start(given)
@@ -141,6 +146,7 @@ def crawl(
     if older_than is not None and again is None:
         raise click.UsageError("--older-than: it goes with --again.")
     format_of(output)
+    start = with_archive(start, place_of(shared, given))
     options = to_worker_options(
         given, random_worker_id(random.Random()), max_pages=max_pages, run=new_id(random.SystemRandom())
     )
@@ -149,7 +155,7 @@ def crawl(
     if workers == 1:
         options = within_limits(options)
     accounts = Accounts() if workers > 1 else None
-    forked = _forked(workers, shared, options, order.name, accounts.pipe) if accounts and can_fork() else []
+    forked = _forked(workers, shared, options, start, order.name, accounts.pipe) if accounts and can_fork() else []
     try:
         run = CrawlRun(
             shared, order, options, start, list_file, workers=workers, forked=forked, accounts=accounts, quiet=quiet,
@@ -161,14 +167,16 @@ def crawl(
             worker.stop()
 
 
-def _forked(number: int, shared: Shared, options: WorkerOptions, crawl: str, accounts: int) -> list[Forked]:
+def _forked(
+    number: int, shared: Shared, options: WorkerOptions, start: Start, crawl: str, accounts: int
+) -> list[Forked]:
     """Workers that wait for the crawl to begin, and are told then by what start."""
 
     def work(told: bytes) -> int:
         own = msgspec.structs.replace(options, worker_id=random_worker_id(random.Random()))
         return work_here(shared, Mode.UNTIL_EMPTY, own, Start.decode(told), crawl=crawl, accounts=accounts)
 
-    import_all(shared.frontier)  # once, for all of them
+    import_all(shared.frontier, start)  # once, for all of them
     try:
         return fork_workers(number, work)
     except OSError as error:  # those that are there already end with this process

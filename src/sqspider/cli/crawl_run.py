@@ -11,14 +11,16 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from sqspider.cli.accounts import Accounts
+from sqspider.cli.accounts import Account, Accounts
+from sqspider.cli.archiving import Kept, full_words, keeping_line, warn_if_nearly_full
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
 from sqspider.cli.forking import Forked
 from sqspider.cli.frontier import is_absent, opened
+from sqspider.cli.left import nothing_to_do, what_is_left
 from sqspider.cli.lists import NO_LIST, ListFile, ListTold, Seeding
 from sqspider.cli.order import added_note, config_note, go_on, no_crawl, prepared, sqspider
 from sqspider.cli.output import OutputError, format_of, say_unreadable, written
@@ -32,19 +34,16 @@ from sqspider.cli.verdict import seeds_are_good
 from sqspider.cli.widening import come_back
 from sqspider.cli.wording import counted
 from sqspider.cli.worker import run_worker, worker_for
-from sqspider.crawl_row import Crawl, State
+from sqspider.crawl_row import Crawl
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.export import export_rows
 from sqspider.frontier import Counts, Frontier
-from sqspider.frontier.shares import Spent
 from sqspider.log import get_logger
 from sqspider.orders.order import Order, Prepared
 from sqspider.orders.start import Start
-from sqspider.record import DEFAULT_CRAWL, Status
-from sqspider.revisit import Revisit
-from sqspider.url import Scope
+from sqspider.orders.store import store_opened
+from sqspider.record import DEFAULT_CRAWL
 from sqspider.web.fetch import Fetcher
-from sqspider.work.crawl_orders import crawl_named
-from sqspider.work.limits import limit_reached, spent_of
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode
 
@@ -52,13 +51,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 log = get_logger(__name__)
-
-
-RETRIED: Final = {
-    Status.DONE: "fetches its pages whole, also for links that were left out",  # a page that has not changed shows none
-    Status.FAILED: "puts back what failed",
-    Status.BLOCKED: "puts back what is blocked",
-}
 
 
 class Again(NamedTuple):
@@ -93,11 +85,12 @@ class CrawlRun:
         self._workers = workers
         self._forked = forked
         self._accounts = accounts  # of the workers, where they are several
-        self._visited_again: Counter[Revisit] = Counter()
+        self._did = Account(Counter())
         self._quiet = quiet
         self._was_stopped = False
         self._again = again
         self._yes = yes  # to what costs money, unasked
+        self._kept = Kept(start.archive)
 
     async def run(
         self, urls: tuple[str, ...], output: Path | None = None, *, as_json: bool = False, with_sitemaps: bool = False,
@@ -127,7 +120,8 @@ class CrawlRun:
             is_good = await self._work_off(frontier, crawl, before, were_given) and is_good
             counts = await self._sum_up(frontier, before, time.monotonic() - started, as_json=as_json)
             is_good = (output is None or await self._write_rows(frontier, output)) and is_good
-            await self._say_what_is_left(frontier, counts.open)
+            if counts.open:
+                self._say(await what_is_left(frontier, self._shared, self._order, counts.open, self._why))
             if self._was_stopped:  # whoever stops it does not wait for a verdict, which may read every record
                 return INTERRUPTED
             asked = seeding.seeds if self._list_file.path is None else []  # a list's are not kept in mind: every seed
@@ -145,7 +139,7 @@ class CrawlRun:
                 self._say("what is queued here goes by settings of its own: it is in no crawl that could be changed")
             return None
         crawl = done.crawl
-        self._start = checked_start(crawl, self._start.secrets_folder)
+        self._start = checked_start(crawl, self._start.secrets_folder, self._start.archive)
         check_lease(self._options, self._start.fetch)
         if not crawl.settings.obey_robots:
             log.warning("robots.txt is ignored: do this on your own sites only")
@@ -203,28 +197,37 @@ class CrawlRun:
                 self._say(sitemap_line(sitemap))
 
         with stopping_on_signals(stop):
-            await discover(
-                frontier, self._start.fetch, crawl.settings, seeds=seeds, clock=frontier.now, rng=random.Random(),
-                stopping=stopping, on_report=report, crawl=crawl, allowed=self._start.allowed,
-                secrets=self._start.secrets,
-            )  # fmt: skip
+            async with store_opened(self._start) as store:
+                await discover(
+                    frontier, self._start.fetch, crawl.settings, seeds=seeds, clock=frontier.now, rng=random.Random(),
+                    stopping=stopping, on_report=report, crawl=crawl, allowed=self._start.allowed,
+                    secrets=self._start.secrets, store=store,
+                )  # fmt: skip
         return all_good
 
     async def _work_off(self, frontier: Frontier, crawl: Crawl | None, before: Counts, were_urls_given: bool) -> bool:
         """Work until nothing is left, or it is stopped; whether the workers ended well."""
         if before.open == 0:
-            self._say_nothing_to_do(crawl, were_urls_given, before)
+            if not were_urls_given and not before.total:
+                raise self._no_urls()
+            self._say(nothing_to_do(self._shared, self._order, crawl, before))
             return True
         if before.total > before.open:
             finished = counted(before.total - before.open, "URL is", "URLs are")
             self._say(f"going on: {finished} finished, {before.open:,} {'is' if before.open == 1 else 'are'} not")
         if self._was_stopped:
             return True
+        if (place := self._start.archive) is not None:
+            self._say(keeping_line(place, crawl.settings if crawl else CrawlSettings()))
+            warn_if_nearly_full(place)
         return await (self._run_here(frontier) if self._workers == 1 else self._run_processes(frontier))
 
     async def _run_here(self, frontier: Frontier) -> bool:
-        async with Fetcher(self._start.fetch, connections=self._options.concurrency) as fetcher:
-            worker = worker_for(frontier, fetcher, self._options, self._start)
+        async with (
+            Fetcher(self._start.fetch, connections=self._options.concurrency) as fetcher,
+            store_opened(self._start) as store,
+        ):
+            worker = worker_for(frontier, fetcher, self._options, self._start, store)
 
             def stop() -> None:
                 self._was_stopped = True
@@ -240,7 +243,7 @@ class CrawlRun:
             with stopping_on_signals(stop, at_once=self._show_cursor):
                 async with progress:
                     await run_worker(worker, Mode.UNTIL_EMPTY, self._order.name)
-            self._visited_again = worker.tally.again
+            self._did = Account(worker.tally.again, worker.stopped_by)
         return True
 
     async def _run_processes(self, frontier: Frontier) -> bool:
@@ -260,7 +263,7 @@ class CrawlRun:
         with stopping_on_signals(stop, at_once=kill):
             async with progress_shown(frontier, self._progress_console, crawl=self._order.name):
                 given_up = await workers.run()
-        self._visited_again = self._accounts.close()
+        self._did = self._accounts.close()
         if given_up:
             print(
                 f"{given_up} of {self._workers} workers died and were not replaced: see above. What they held comes "
@@ -291,13 +294,18 @@ class CrawlRun:
         pages, known = counts.pages, before.pages
         fetched = pages - known if pages >= known else pages  # what was there before was cleared away meanwhile
         if as_json:
-            told = summary(counts, slow, bill, fetched=fetched, seconds=seconds, again=self._visited_again)
+            told = summary(
+                counts, slow, bill, fetched=fetched, seconds=seconds, again=self._did.again, kept=self._kept.as_json()
+            )
             print(json.dumps(told))
         elif before.open:
             from rich.console import Console
 
             console = Console()
-            print_summary(console, counts, slow, bill, fetched=fetched, seconds=seconds, again=self._visited_again)
+            print_summary(
+                console, counts, slow, bill, fetched=fetched, seconds=seconds, again=self._did.again,
+                kept=self._kept.line(),
+            )  # fmt: skip
         return counts
 
     async def _write_rows(self, frontier: Frontier, output: Path) -> bool:
@@ -324,41 +332,14 @@ class CrawlRun:
         if not self._quiet:
             self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-    def _say_nothing_to_do(self, crawl: Crawl | None, were_urls_given: bool, known: Counts) -> None:
-        if not were_urls_given and not known.total:
-            raise self._no_urls()
-        name = self._order.name
-        where = f"the crawl {name} in {self._shared.frontier}"
-        ways = ["--again looks whether its pages have changed"]
-        if crawl and crawl.settings.max_depth is not None and crawl.settings.scope is not Scope.PAGE:
-            ways[0] = f"--depth goes deeper; {ways[0]}"
-        for status, what in RETRIED.items():
-            if number := known.by_status[status]:
-                retry = go_on(self._shared, name, f"retry --status {status.value}")
-                ways.append(f"`{retry}` {what} ({number:,})")
-        done = (
-            f"nothing to do: every URL is known and finished in {where} ({counted(known.total, 'record', 'records')})"
-        )
-        self._say("\n  ".join((done, *ways, "--crawl NAME makes another crawl")))
-
-    async def _say_what_is_left(self, frontier: Frontier, open_records: int) -> None:
-        if not open_records:
-            return
-        name, them = self._order.name, "them" if open_records > 1 else "it"
-        goes_on = f"`{go_on(self._shared, name, secrets_folder=self._order.secrets_folder)}` goes on with {them}"
-        why = "stopped" if self._was_stopped else "the limit is reached" if self._options.max_pages else "ended"
-        crawl = await crawl_named(frontier, name)  # as it is now
-        spent = await spent_of(frontier, crawl) if crawl else Spent()
-        reached = await limit_reached(frontier, crawl, spent, frontier.now()) if crawl else None
-        if crawl is not None and crawl.state is not State.RUNNING:
-            why = f"the crawl {name} is {crawl.state.value}"
-        elif reached is not None:
-            why = f"{reached.says}, and the crawl {name} rests"
-            goes_on = (
-                f"`{sqspider(self._shared)} crawls set {name} --{reached.option} N` raises its limit, then {goes_on}"
-            )
-        left = counted(open_records, "URL is left", "URLs are left")
-        self._say(f"{why}: {left}: {goes_on}")
+    @property
+    def _why(self) -> str:
+        """Why this run has ended, where something is left."""
+        if self._was_stopped:
+            return "stopped"
+        if self._did.stopped_by is not None and self._start.archive is not None:
+            return full_words(self._did.stopped_by, self._start.archive)
+        return "the limit is reached" if self._options.max_pages else "ended"
 
     def _no_urls(self) -> click.UsageError:
         return click.UsageError(

@@ -21,7 +21,9 @@ from sqspider.cli.start import to_start
 from sqspider.cli.summary import STATUS_STYLES
 from sqspider.demo_site import DemoSite
 from sqspider.frontier import Looking
+from sqspider.orders.keeping import archive_of_frontier
 from sqspider.orders.order import Order
+from sqspider.orders.start import ArchivePlace, with_archive
 from sqspider.record import DEFAULT_CRAWL, Status, UrlRecord
 from sqspider.work.options import WorkerOptions
 
@@ -51,6 +53,9 @@ async def _demo(shared: Shared, pages: int) -> int:
     from sqspider.cli.crawl_run import CrawlRun
 
     console = Console()
+    address = archive_of_frontier(shared.frontier, {})
+    assert address is not None
+    start = with_archive(to_start({}), ArchivePlace(address=address))
     async with DemoSite(pages) as site:
         console.print(f"A site of {pages} pages and some traps runs at {site.url}. Crawling it:", highlight=False)
         console.print(
@@ -62,13 +67,16 @@ async def _demo(shared: Shared, pages: int) -> int:
             shared,
             Order(DEFAULT_CRAWL, {"delay": 0.0, "depth": DEPTH, "allow-private": True}, is_run=True, is_kept=False),
             WorkerOptions(worker_id="demo", first_retry_seconds=0.5),
-            to_start({}),
+            start,
         )
         status = await run.run((site.url,))
         async with opened(shared) as frontier:
             await _explain(console, frontier, site)
-    console.print("\nNow look around; the frontier stays:", highlight=False)
-    for command in ("status", f"show {site.url}huge", f"show {site.url}loop/0", "export | head -3", "hosts"):
+    console.print("\nNow look around; the frontier and the pages stay:", highlight=False)
+    for command in (
+        "status", f"show {site.url}huge", f"show {site.url}loop/0", f"show {site.url}page/1 --body", "archive list",
+        "archive verify", "export | head -3", "hosts",
+    ):  # fmt: skip
         console.print(f"  sqspider --frontier {shared.frontier} {command}", style="bold", soft_wrap=True)
     return status
 
@@ -81,6 +89,7 @@ async def _explain(console: Console, frontier: Looking, site: DemoSite) -> None:
     console.print(_kinds_table(records))
     _list(console, "What the odd pages show", _lessons(records))
     _list(console, "What the server saw", _requests_seen(site, records))
+    _list(console, "What is kept of it", _kept(records))
     unfinished = sum(not record.status.is_final for record in records.values())
     if unfinished:
         console.print(f"\nIt was stopped before its end: {unfinished:,} URLs are still queued.", highlight=False)
@@ -152,6 +161,16 @@ def _lessons(records: dict[str, UrlRecord]) -> list[str]:
         lines.append(
             f"/trap leads deeper and deeper: --depth {DEPTH} has ended it. (--max-repeats would, too, sooner.)"
         )
+    return lines
+
+
+def _kept(records: dict[str, UrlRecord]) -> list[str]:
+    """Where one page lies, and how many do."""
+    captures = {path: outcome.capture for path, record in records.items() if (outcome := record.outcome)}
+    lines = [f"{sum(capture is not None for capture in captures.values()):,} answers, each as it was sent."]
+    place = captures.get("/page/1")
+    if place is not None:
+        lines.append(f"/page/1 is {place.length:,} bytes of {place.file}, from byte {place.offset:,} on.")
     return lines
 
 

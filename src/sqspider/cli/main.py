@@ -132,9 +132,14 @@ def _not_printed(error: OSError) -> int:
 
 def _told(error: Exception) -> int:
     """Say what went wrong, without what must not be written; the exit status for it."""
+    from sqspider.archive.errors import ArchiveError
+    from sqspider.capture import StoreError
     from sqspider.frontier import FrontierError, FrontierUnavailableError
     from sqspider.redact import redact
 
+    if isinstance(error, ArchiveError | StoreError):
+        print(redact(f"sqspider: {error}"), file=sys.stderr)
+        return NOT_ALL_GOOD
     if isinstance(error, FrontierError):
         print(redact(f"sqspider: {error}"), file=sys.stderr)
         return NO_FRONTIER if isinstance(error, FrontierUnavailableError) else NOT_ALL_GOOD

@@ -212,7 +212,19 @@ def crawl_options(scope: Scope) -> Callable[[Any], Any]:
             help="Block URLs with more than N query parameters.",
         ),
     )  # fmt: skip
-    return all_of(which_links, politeness, limits)
+    kept = section(
+        "What of it is kept, where pages are kept",
+        click.option(
+            "--keep", multiple=True, metavar="TYPE",
+            help="Keep only pages of this media type: text/html, or image/* for all images. May be repeated; none: no "
+            "page. What leads to pages (redirects, robots.txt, errors) is kept all the same.",
+        ),
+        click.option(
+            "--keep-bytes", type=within(bounds["keep_bytes"]), metavar="N",
+            help="Keep so many bytes of a page at most, as they were sent; the rest is cut off and marked.",
+        ),
+    )  # fmt: skip
+    return all_of(which_links, politeness, limits, kept)
 
 
 limit_options = section(

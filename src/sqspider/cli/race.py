@@ -153,7 +153,7 @@ async def _consumers(shared: Shared, seen: _Seen) -> AsyncIterator[None]:
 
 async def _start(shared: Shared, name: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *SELF, *shared.arguments(), "consume", "--continuous", "--worker-id", name,
+        *SELF, *shared.arguments(), "consume", "--continuous", "--worker-id", name, "--no-archive",
         "--allow-private", "--batch-size", str(AT_A_TIME), "--concurrency", str(AT_A_TIME),
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip

@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+from sqspider.archive.files import files_at
+from sqspider.archive.reading import capture_at
+from sqspider.cli.captures import part_options, write_part
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_option
@@ -16,8 +19,10 @@ from sqspider.cli.order import row_if_named
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.wording import printable
+from sqspider.environment import load_environment
 from sqspider.export import iso
 from sqspider.frontier import Frontier, RobotsRow
+from sqspider.orders.keeping import archive_of_frontier
 from sqspider.record import DEFAULT_CRAWL, UrlRecord, record_key
 from sqspider.report import Surroundings, UrlReport, surroundings, url_state
 from sqspider.url import Refused
@@ -27,10 +32,18 @@ from sqspider.work.seeds import read_url
 @click.command(cls=Command)
 @click.argument("url")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
+@part_options("")
+@click.option(
+    "--archive",
+    metavar="DIR|s3://BUCKET/PREFIX",
+    help="Where its capture is looked for.  [env: SQSPIDER_ARCHIVE; default: the folder beside the frontier's file]",
+)
 @crawl_option("Look in this crawl.  [default: default]")
 @pass_shared
-def show(shared: Shared, /, url: str, as_json: bool, crawl: str | None) -> int:
-    """Show all that is known of a URL. Exit status 1 if nothing is."""
+def show(shared: Shared, /, url: str, as_json: bool, part: str | None, archive: str | None, crawl: str | None) -> int:
+    """Show all that is known of a URL; or what its last visit brought. Exit status 1 if nothing is."""
+    if as_json and part is not None:
+        raise click.UsageError(f"--json and --{part} exclude each other.")
     canonical = read_url(url)
     if isinstance(canonical, Refused):
         raise click.UsageError(f"{canonical}.")
@@ -42,6 +55,8 @@ def show(shared: Shared, /, url: str, as_json: bool, crawl: str | None) -> int:
             if state is None:
                 print(await _not_known(frontier, canonical, crawl), file=sys.stderr)
                 return NOT_ALL_GOOD
+            if part is not None:
+                return _write_capture(shared, state.record, archive, part)
             row = state.as_json()
             if as_json:
                 print(json.dumps(row, ensure_ascii=False))
@@ -50,6 +65,28 @@ def show(shared: Shared, /, url: str, as_json: bool, crawl: str | None) -> int:
             return NOT_ALL_GOOD if row["error"] else GOOD
 
     return asyncio.run(main())
+
+
+def _write_capture(shared: Shared, record: UrlRecord, archive: str | None, part: str) -> int:
+    """Write what the record's last visit brought; 1 if that was not kept."""
+    outcome = record.outcome
+    if outcome is None or outcome.capture is None:
+        print(f"there is no capture of {record.url}: {_why_none(record)}", file=sys.stderr)
+        return NOT_ALL_GOOD
+    address = archive or archive_of_frontier(shared.frontier, load_environment())
+    if address is None:
+        raise click.UsageError(f"{shared.frontier} has no archive of its own: name one with --archive.")
+    files = files_at(address)
+    write_part(files, capture_at(files, outcome.capture, record.url), part)
+    return GOOD
+
+
+def _why_none(record: UrlRecord) -> str:
+    if record.outcome is None:
+        return "it was not visited yet"
+    if record.outcome.unkept:
+        return "its crawl does not keep such answers"
+    return "nothing was kept of its last visit" if record.outcome.http_status else "nothing was answered"
 
 
 async def _not_known(frontier: Frontier, url: str, crawl: str | None) -> str:

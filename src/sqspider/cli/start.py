@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from sqspider import secret
+from sqspider.cli import archiving
 from sqspider.cli.options import checked
 from sqspider.orders.start import Start, check_secrets, found, start_of
 from sqspider.web.options import FetchOptions
@@ -37,7 +38,7 @@ def arguments(start: Start) -> list[str]:
         if value is not None:
             said += [flag, str(value)]
     said += ["--allow-private"] * allowed.private + ["--allow-any-port"] * allowed.any_port
-    return said + ["--http2"] * fetch.http2
+    return said + ["--http2"] * fetch.http2 + archiving.arguments(start.archive)
 
 
 def to_start(given: dict[str, Any]) -> Start:

@@ -17,8 +17,10 @@ from sqspider.cli.order import row_if_named
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.summary import bill_line, records_table
-from sqspider.cli.wording import printable
+from sqspider.cli.wording import counted, human_bytes, printable
+from sqspider.environment import load_environment
 from sqspider.frontier import sqlite_path
+from sqspider.orders.keeping import archive_of_frontier, size_of
 from sqspider.record import Status
 from sqspider.report import FrontierReport, Readable, state_of
 
@@ -64,28 +66,28 @@ def status(shared: Shared, /, watch: bool, exact: bool, check: bool, as_json: bo
             if crawl is not None:
                 await row_if_named(frontier, crawl)
             if watch:
-                await _watch(frontier, crawl)
+                await _watch(frontier, crawl, shared)
                 return
             state = await state_of(frontier, exact=exact, crawl=crawl)
             if as_json:
-                print(json.dumps(state.as_json()))
+                print(json.dumps({**state.as_json(), "archive": _archive_as_json(shared)}))
             else:
                 from rich.console import Console  # here, and below: what is printed as JSON needs none
 
-                Console().print(_table(state, crawl), soft_wrap=True)
+                Console().print(_table(state, crawl, _archive_line(shared)), soft_wrap=True)
 
     asyncio.run(main())
     return GOOD
 
 
-async def _watch(frontier: Readable, crawl: str | None) -> None:
+async def _watch(frontier: Readable, crawl: str | None, shared: Shared) -> None:
     from rich.console import Console
     from rich.live import Live
 
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
             started = time.monotonic()
-            live.update(_table(await state_of(frontier, crawl=crawl), crawl), refresh=True)
+            live.update(_table(await state_of(frontier, crawl=crawl), crawl, _archive_line(shared)), refresh=True)
             await asyncio.sleep(max(WATCH_SECONDS, WATCH_PATIENCE * (time.monotonic() - started)))
 
 
@@ -110,7 +112,31 @@ def _check(shared: Shared, *, as_json: bool) -> int:
     return GOOD if is_sound else NOT_ALL_GOOD
 
 
-def _table(state: FrontierReport, crawl: str | None) -> Group:
+def _archive_as_json(shared: Shared) -> dict[str, str | int | None] | None:
+    """Where the pages of the frontier are kept if nothing else is said, and how many files and bytes lie there; of a
+    bucket that is not told."""
+    address = archive_of_frontier(shared.frontier, load_environment())
+    if address is None:
+        return None
+    size = size_of(address)
+    return {"address": address, "files": size and size.files, "bytes": size and size.bytes}
+
+
+def _archive_line(shared: Shared) -> str | None:
+    address = archive_of_frontier(shared.frontier, load_environment())
+    if address is None:
+        return None
+    size = size_of(address)
+    if size is None:
+        return f"archive: {address}"
+    return (
+        f"archive: {address}: {human_bytes(size.bytes)} in {counted(size.files, 'file', 'files')}"
+        if size.files
+        else None
+    )
+
+
+def _table(state: FrontierReport, crawl: str | None, archive: str | None) -> Group:
     from rich.console import Group
     from rich.text import Text
 
@@ -129,6 +155,8 @@ def _table(state: FrontierReport, crawl: str | None) -> Group:
     lines += [f"the crawl {name}: {printable(hindrance.why)}" for name, hindrance in state.hindered.items()]
     troubled = state.hosts_in_trouble[:MOST_HOSTS]
     lines += [f"in trouble: {host.row.host}: {host.trouble or host.row.trouble}" for host in troubled]
+    if archive is not None:
+        lines.append(archive)
     if state.bill is not None:
         lines.append(bill_line(state.bill))
     where = f"the crawl {crawl} in {state.place}" if crawl else f"in {state.place}"

@@ -33,9 +33,10 @@ def summary(
     fetched: int,
     seconds: float,
     again: Mapping[Revisit, int],
+    kept: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What came of a crawl, for a program. ``fetched`` (pages, no redirects), ``seconds``, and what came of the URLs
-    that were visited ``again`` are of this run."""
+    that were visited ``again`` are of this run. ``kept``: where its pages are kept; none: nowhere."""
     return {
         "records": counts.total,
         **{status.value: counts.by_status[status] for status in Status},
@@ -50,6 +51,7 @@ def summary(
             for row in slow
         ],
         "dollars": None if bill is None else bill.dollars,
+        "archive": kept,
     }
 
 
@@ -62,6 +64,7 @@ def print_summary(
     fetched: int,
     seconds: float,
     again: Mapping[Revisit, int],
+    kept: str | None = None,
 ) -> None:
     """The same for a person."""
     speed = f", {fetched / seconds:,.1f} pages/s" if fetched and seconds else ""
@@ -74,6 +77,8 @@ def print_summary(
         console.print(f"{sum(again.values()):,} visited again: {told}", highlight=False, soft_wrap=True)
     seen = {status: number for status in Status if (number := counts.by_status[status]) or status is Status.DONE}
     console.print(records_table(seen, dict(_by_number(counts)), counts.redirects))
+    if kept is not None:
+        console.print(kept, highlight=False, soft_wrap=True, markup=False)
     if len(slow) > 1:
         listed = ", ".join(f"{row.host} {mean_seconds(row):.2f} s" for row in slow)
         console.print(f"slowest hosts: {listed}", highlight=False, style="dim", soft_wrap=True)

@@ -7,14 +7,17 @@ import contextlib
 import gc
 import importlib
 import random
+import sys
 from collections.abc import Coroutine
 from typing import Any, Final
 
 import click
 import msgspec
 
-from sqspider.cli.accounts import tell
-from sqspider.cli.exit_status import GOOD, INTERRUPTED
+from sqspider.capture import Store
+from sqspider.cli.accounts import Account, tell
+from sqspider.cli.archiving import full_words
+from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import checked, within
 from sqspider.cli.sections import section
@@ -24,6 +27,7 @@ from sqspider.cli.start import check_lease
 from sqspider.frontier import Frontier, Traits, import_adapter
 from sqspider.log import bind, get_logger
 from sqspider.orders.start import Start
+from sqspider.orders.store import store_opened
 from sqspider.transport import descriptors
 from sqspider.web.fetch import Fetcher
 from sqspider.work.options import WorkerOptions
@@ -134,21 +138,26 @@ def run_loop(main: Coroutine[Any, Any, int]) -> int:
     return uvloop.run(main)
 
 
-def import_all(frontier: str) -> None:
+def import_all(frontier: str, start: Start) -> None:
     """Import what a worker imports only as it starts to work with a frontier of this address."""
     with contextlib.suppress(ImportError):
         importlib.import_module("uvloop")
     import_adapter(frontier)
+    if start.archive is not None:
+        importlib.import_module("sqspider.archive.store")
 
 
-def worker_for(frontier: Frontier, fetcher: Fetcher, options: WorkerOptions, start: Start) -> Worker:
-    """A worker as its start says."""
+def worker_for(
+    frontier: Frontier, fetcher: Fetcher, options: WorkerOptions, start: Start, store: Store | None = None
+) -> Worker:
+    """A worker as its start says; ``store``: of the place that it names, opened here."""
     return Worker(
         frontier,
         fetcher,
         options,
         clock=frontier.now,
         rng=random.Random(),
+        store=store,
         allowed=start.allowed,
         secrets=start.secrets,
     )
@@ -186,8 +195,9 @@ async def _work(
     async with (
         opened(shared, options.lease_seconds) as frontier,
         Fetcher(start.fetch, connections=options.concurrency) as fetcher,
+        store_opened(start) as store,
     ):
-        worker = worker_for(frontier, fetcher, polling(options, mode, frontier.traits), start)
+        worker = worker_for(frontier, fetcher, polling(options, mode, frontier.traits), start, store)
         status = GOOD
 
         def stop() -> None:
@@ -200,5 +210,9 @@ async def _work(
         with stopping_on_signals(stop):
             await run_worker(worker, mode, crawl)
         if accounts is not None:
-            tell(accounts, worker.tally.again)
+            tell(accounts, Account(worker.tally.again, worker.stopped_by))
+        elif worker.stopped_by is not None:
+            assert start.archive is not None
+            print(f"stopped: {full_words(worker.stopped_by, start.archive)}", file=sys.stderr)
+            status = NOT_ALL_GOOD
     return status

@@ -12,8 +12,9 @@ import msgspec
 from sqspider.record import Kept, Outcome, Place
 
 Moves = Mapping[tuple[str, int], Place | None]
-"""By file and offset, where a capture lies now; none: it was erased. Of a place its file, offset and length count: the
-rest is as it was made. It is asked about one at a time: who moves whole files can compute the answer."""
+"""By file and offset, where a capture lies now; none: it was erased. Of a place its file, offset and length count, and
+the payload, where it names one: the rest is as it was made. It is asked about one at a time, with the place as it was:
+who moves whole files can compute the answer."""
 
 replace = msgspec.structs.replace
 
@@ -26,7 +27,7 @@ def moved(place: Place, moves: Moves) -> Place | None:
     to = moves.get((place.file, place.offset), place)
     if to is None or to is place:
         return to
-    return replace(place, file=to.file, offset=to.offset, length=to.length)
+    return replace(place, file=to.file, offset=to.offset, length=to.length, payload=to.payload or place.payload)
 
 
 def moved_outcome(outcome: Outcome, moves: Moves) -> Outcome:

@@ -49,6 +49,8 @@ _OPTIONS: Final = (
     RowOption("host-bytes", "settings", "host_bytes"),
     RowOption("max-repeats", "settings", "max_repeats"),
     RowOption("max-parameters", "settings", "max_parameters"),
+    RowOption("keep", "settings", "keep"),
+    RowOption("keep-bytes", "settings", "keep_bytes"),
     RowOption("limit-pages", "limits", "pages"),
     RowOption("limit-bytes", "limits", "bytes"),
     RowOption("limit-seconds", "limits", "seconds"),

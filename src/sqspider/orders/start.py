@@ -43,7 +43,13 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.decode(line, type=cls)
 
 
-def start_of(crawl: Crawl, secrets_folder: str | None) -> Start:
+def with_archive(start: Start, archive: ArchivePlace | None) -> Start:
+    """A start that keeps what is fetched in an archive, and so fetches what one needs; or nowhere."""
+    fetch = msgspec.structs.replace(start.fetch, captures=archive is not None)
+    return msgspec.structs.replace(start, fetch=fetch, archive=archive)
+
+
+def start_of(crawl: Crawl, secrets_folder: str | None, archive: ArchivePlace | None = None) -> Start:
     """The start of a worker for a crawl that may have all that its row asks for.
 
     Raises ``ValueError`` for what cannot be had here, a secret above all.
@@ -61,7 +67,7 @@ def start_of(crawl: Crawl, secrets_folder: str | None) -> Start:
         fetch = fetch_options(identity, own, allowed, secrets)
     except NotAllowedError as error:
         raise ValueError(f"the crawl {crawl.name}: {error}") from None
-    return Start(fetch=fetch, allowed=allowed, secrets_folder=secrets_folder)
+    return with_archive(Start(fetch=fetch, allowed=allowed, secrets_folder=secrets_folder), archive)
 
 
 def check_secrets(identity: Identity, secrets: Secrets) -> None:

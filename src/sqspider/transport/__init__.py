@@ -59,6 +59,7 @@ class Request(NamedTuple):
     http2: bool = False  # under TLS, by HTTP/2 where the server speaks it
     gate: Callable[[], bool] | None = None  # asked when the connection is there, before the request is written to it
     keeps_request_head: bool = False  # note the request head as it was sent
+    method: str | None = None  # another than GET, or than POST where there is a document
 
 
 class Resume(Protocol):

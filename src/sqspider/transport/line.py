@@ -90,6 +90,7 @@ class Line:
         self.easy = easy = pycurl.Curl()
         self._usual: tuple[Any, ...] | None = None  # what seldom changes from one request to another
         self._had_document = False  # the request before, on the same easy handle
+        self._had_method: str | None = None  # likewise
         self._ended = 0  # requests so far
         for option, value in (
             (pycurl.NOSIGNAL, 1),
@@ -164,9 +165,20 @@ class Line:
         if request.document is not None:
             easy.setopt(pycurl.POST, 1)
             easy.setopt(pycurl.POSTFIELDS, request.document)
-        elif self._had_document:
+        elif self._had_document or self._had_method is not None:
             easy.setopt(pycurl.HTTPGET, 1)
         self._had_document = request.document is not None
+        self._set_method(request.method)
+
+    def _set_method(self, method: str | None) -> None:
+        """``HEAD`` has to be known to libcurl: it would wait for a body."""
+        if method == "HEAD":
+            self.easy.setopt(pycurl.NOBODY, 1)
+        elif method is not None:
+            self.easy.setopt(pycurl.CUSTOMREQUEST, method)
+        if method in (None, "HEAD") and self._had_method not in (None, "HEAD"):
+            self.easy.unsetopt(pycurl.CUSTOMREQUEST)
+        self._had_method = method
 
     def ask_afresh(self, *, is_left_open: bool) -> None:
         """Once more, for nothing was written: over a connection of its own making.
@@ -189,6 +201,8 @@ class Line:
 
     def end(self) -> None:
         """Forget the request, and what it holds."""
+        if self._had_document:
+            self.easy.setopt(pycurl.POSTFIELDS, b"")  # pycurl holds on to it, and it may be megabytes
         self._ended += 1
         self.exchange = self._receiver = _NOTHING
 

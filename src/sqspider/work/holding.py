@@ -129,10 +129,6 @@ class Holding:
         self._line.pop(visit, None)
         return visit.claim is not None or not self.is_full
 
-    def step_down(self, visit: Visit) -> None:
-        """Stand in line no more."""
-        self._line.pop(visit, None)
-
     def expect(self, answer: asyncio.Future[Any]) -> None:
         """One more is to be held, if all goes well, when an answer is there: to be called once it is known what
         follows from that."""

@@ -32,8 +32,8 @@ replace = msgspec.structs.replace
 
 
 class Storing:
-    """What one worker has to be kept before its end. ``give_up``: called when there is no room any more, ``send_back``
-    when nothing more is to be fetched just now."""
+    """What one worker has to be kept before its end. ``give_up`` is called with the reason when there is no room any
+    more."""
 
     def __init__(
         self,
@@ -44,14 +44,12 @@ class Storing:
         clock: Clock,
         linger_seconds: float,
         give_up: Callable[[str], None],
-        send_back: Callable[[], None],
     ) -> None:
         self._keeping = None if store is None else Keeping(store, self, clock=clock, linger_seconds=linger_seconds)
         self._endings = endings
         self._hand = hand
         self._clock = clock
         self._give_up = give_up
-        self._send_back = send_back
         self._wait_seconds = 0.0  # before what could not be kept comes back, at least
         if self._keeping is not None:
             hand.watch(self._keeping.look)
@@ -177,8 +175,6 @@ class Storing:
         """What was to be kept could not be."""
         if isinstance(error, FullError):
             self._give_up(str(error))
-        else:
-            self._send_back()
 
     # From the beginning to the end.
 

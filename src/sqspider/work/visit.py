@@ -101,8 +101,6 @@ class Visits:
         awaited, visit.awaited = visit.awaited, None
         if awaited is not None:
             awaited.cancel()  # by that it is known that nobody waits for it
-        if self._endings.holding is not None:
-            self._endings.holding.step_down(visit)
         self._endings.put_off(visit, self._storing.worth_while_at)
 
     def _look_at_awaited(self, visit: Visit) -> None:

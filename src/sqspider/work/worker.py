@@ -131,7 +131,7 @@ class Worker:
         )
         self._storing = Storing(
             store, self._endings, self._hand, clock=clock, linger_seconds=options.linger_seconds,
-            give_up=self._give_up, send_back=self._send_back_waiting,
+            give_up=self._give_up,
         )  # fmt: skip
         scopes = Scopes(frontier, crawls, clock=clock)
         rules = Rules(
@@ -199,14 +199,6 @@ class Worker:
         """There is no room for what it fetches."""
         self.stopped_by = why
         self.stop()
-
-    def _send_back_waiting(self) -> None:
-        """Nothing that is fetched can be kept just now: what waits here is for others, or for later."""
-        if self._stopping.is_set():
-            return
-        for visit in self._hand.waiting.close():
-            self._visits.send_back(visit)
-        self._hand.waiting.open()
 
     async def run(self, mode: Mode, *, crawl: str | None = None) -> None:
         """Work until the mode or :meth:`stop` ends it; on all crawls, whichever it ends with.

@@ -1,10 +1,11 @@
-"""What a refusal of AWS means: one table of its error codes for SQS, DynamoDB, CloudWatch and STS.
+"""What a refusal of AWS means: one table of its error codes for SQS, DynamoDB, CloudWatch, S3 and STS.
 
 AWS writes one code in several ways: with its namespace before it, with or without ``Exception`` at
 its end. Here each stands once, bare. What is not in the table is judged by its HTTP status.
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html,
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchStatementError.html,
-https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html,
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
 
 from __future__ import annotations
@@ -33,29 +34,34 @@ class Meaning(enum.Enum):
 
 CODES: Final[dict[Meaning, str]] = {
     Meaning.LATER: """
-        KmsThrottled LimitExceeded OverLimit PriorRequestNotComplete ProvisionedThroughputExceeded
-        ReplicatedWriteConflict RequestLimitExceeded RequestThrottled SlowDown Throttled Throttling
+        ConditionalRequestConflict KmsThrottled LimitExceeded OperationAborted OverLimit
+        PriorRequestNotComplete ProvisionedThroughputExceeded ReplicatedWriteConflict
+        RequestLimitExceeded RequestThrottled SlowDown Throttled Throttling
         ThrottlingError TooManyRequests TransactionConflict TransactionInProgress
     """,
     Meaning.UNSURE: """
         IDPCommunicationError InternalError InternalFailure InternalServerError InternalServiceError
         InternalServiceFault RequestAborted RequestTimeout ServiceUnavailable
     """,
-    Meaning.OUTCOME: "ConditionalCheckFailed DuplicateItem",
+    Meaning.OUTCOME: "ConditionalCheckFailed DuplicateItem InvalidRange NoSuchKey NoSuchUpload PreconditionFailed",
     Meaning.REFUSED: """
         BatchRequestTooLong InvalidMessageContents InvalidParameterCombination InvalidParameterValue
         ItemCollectionSizeLimitExceeded MissingParameter RequestEntityTooLarge Serialization Validation
         ValidationError
     """,
     Meaning.GONE: """
-        InvalidAddress NonExistentQueue QueueDeletedRecently QueueDoesNotExist ResourceNotFound TableNotFound
+        InvalidAddress NoSuchBucket NonExistentQueue QueueDeletedRecently QueueDoesNotExist ResourceNotFound
+        TableNotFound
     """,
     Meaning.CREDENTIALS: """
         ExpiredToken IncompleteSignature InvalidAccessKeyId InvalidClientTokenId InvalidIdentityToken
-        InvalidSignature MissingAuthenticationToken RequestExpired RequestTimeTooSkewed
+        InvalidSignature InvalidToken MissingAuthenticationToken RequestExpired RequestTimeTooSkewed
         SignatureDoesNotMatch TokenRefreshRequired UnrecognizedClient
     """,
-    Meaning.DENIED: "AccessDenied AuthorizationError NotAuthorized OptInRequired UnauthorizedOperation",
+    Meaning.DENIED: """
+        AccessDenied AccountProblem AllAccessDisabled AuthorizationError NotAuthorized OptInRequired
+        UnauthorizedOperation
+    """,
     Meaning.FATAL: """
         InvalidAction InvalidSecurity KmsAccessDenied KmsDisabled KmsInvalidKeyUsage KmsInvalidState
         KmsNotFound KmsOptInRequired MalformedHttpRequest ResourceInUse UnknownOperation

@@ -83,6 +83,9 @@ def endpoint_of(service: str, region: str, environment: Mapping[str, str]) -> st
     """
     is_fips, is_dual = (_is_true(variant, environment) for variant in VARIANTS)
     is_gov, is_china = region.startswith("us-gov-"), region.startswith("cn-")
+    if service == "s3" and is_dual:  # older than the names of all others
+        suffix = "amazonaws.com.cn" if is_china else "amazonaws.com"
+        return f"https://s3{'-fips' if is_fips else ''}.dualstack.{region}.{suffix}"
     if is_fips and not (is_gov and not is_dual and service in FIPS_BY_ITSELF_IN_GOV):
         service += "-fips"
     if is_dual:

@@ -34,18 +34,21 @@ class Service(NamedTuple):
 SQS: Final = Service("sqs", "AmazonSQS")
 DYNAMODB: Final = Service("dynamodb", "DynamoDB_20120810")
 CLOUDWATCH: Final = Service("monitoring", "GraniteServiceVersion20100801")
+S3: Final = Service("s3", "")  # knows no X-Amz-Target: method, path and query say what is asked
 
 
 class Sent(NamedTuple):
-    """A request as it is sent: a POST of a JSON document to ``/`` (AWS JSON 1.0), signed."""
+    """A request as it is sent: a POST of a JSON document to ``/`` (AWS JSON 1.0), signed; or one to S3."""
 
     service: Service
     action: str  # as X-Amz-Target names it, without the service: "ReceiveMessage"
     endpoint: str  # the URL that it goes to
     headers: Mapping[str, str]  # all of them, by names in small letters; the signature is in "authorization"
-    document: bytes  # JSON
+    document: bytes  # JSON; to S3 the body, whatever it is
     wait_seconds: float  # how long the answer may take on purpose: a long poll's
     is_alone: bool  # on a connection of its own: a try before got no answer on one that was kept
+    method: str = "POST"
+    target: str = ""  # path and query below the endpoint, quoted
 
 
 class Received(NamedTuple):
@@ -55,7 +58,7 @@ class Received(NamedTuple):
     # By names in small letters, or without regard to letters. "date" (as HTTP writes it, may be missing) sets the
     # clock right; "x-amzn-query-error" is SQS's older name of an error.
     headers: Mapping[str, str]
-    document: bytes  # JSON: the answer, or an error with "__type" and "message"
+    document: bytes  # JSON: the answer, or an error with "__type" and "message". Of S3 an object's bytes, or XML
 
 
 class NoAnswerError(Exception):
@@ -122,9 +125,10 @@ class HttpTransport:
     async def post(self, sent: Sent) -> Received:
         answer = _Answer()
         request = Request(
-            sent.endpoint,
-            (*(f"{name}: {value}" for name, value in sent.headers.items()), *_NOT_SENT),
-            document=sent.document,
+            sent.endpoint + sent.target,
+            (*(f"{name}: {value}" for name, value in sent.headers.items()), *_not_sent(sent)),
+            document=sent.document if sent.method in ("POST", "PUT") else None,
+            method=None if sent.method == "POST" else sent.method,
             timeout_seconds=ANSWER_SECONDS + CONNECT_SECONDS + sent.wait_seconds,
             connect_seconds=CONNECT_SECONDS,
             silent_seconds=SILENT_SECONDS if sent.service is DYNAMODB else None,
@@ -140,8 +144,10 @@ class HttpTransport:
         return Received(exchange.http_status, headers, b"".join(answer.pieces))
 
 
-# What libcurl says by itself; nothing but what is signed, and the signature, goes to AWS.
-_NOT_SENT: Final = ("Accept:", "Expect:", "User-Agent:")
+def _not_sent(sent: Sent) -> tuple[str, ...]:
+    """What libcurl says by itself; nothing but what is signed, and the signature, goes to AWS."""
+    of_bodies = () if "content-type" in sent.headers else ("Content-Type:",)
+    return ("Accept:", "Expect:", "User-Agent:", *of_bodies)
 
 
 class _Answer:

@@ -1,0 +1,331 @@
+"""Reads captures out of an archive: ours, or anybody's WARC files; streamed, in constant memory.
+
+What is of one exchange (the answer, what was asked, what is told of it) is brought together where it lies together.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import IO, Final, NamedTuple
+
+from sqspider.archive.cdxj import CAPTURE_KINDS, Index, Line, warc_files
+from sqspider.archive.errors import DamagedError, NoArchiveError
+from sqspider.archive.files import OPEN, WARC_ENDINGS, FileInfo, Files, files_at
+from sqspider.archive.members import STEP, members
+from sqspider.archive.messages import block_of, fields_in, is_http, read_message, without_chunks
+from sqspider.archive.records import (
+    Fields,
+    Record,
+    RecordError,
+    measured,
+    records_of,
+    seconds_of,
+    without_brackets,
+)
+from sqspider.record import Place
+from sqspider.web.body import Body, BodySink
+from sqspider.web.head import Headers
+
+BODY_BYTES: Final = 64 * 1024 * 1024  # of a decoded body, unless more is asked for
+_SPOOL_BYTES: Final = 1024 * 1024  # of a payload that is held in memory; what is longer lies in a file without a name
+_SIDE_BYTES: Final = 1024 * 1024  # of a request's head, or of metadata, that is kept with its answer
+_SIDES: Final = 8  # requests and metadata before their answer that wait for it
+_SIDE_KINDS: Final = ("request", "metadata")
+
+
+class Captured:
+    """A capture: what was asked for, when, and what was answered."""
+
+    def __init__(self, record: Record, files: Files | None = None) -> None:
+        """Reads the record to the end of its block."""
+        head, payload = read_message(record) if is_http(record) else (None, block_of(record))
+        self._head = head
+        self._payload: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115
+        weakref.finalize(self, self._payload.close)
+        for piece in without_chunks(head, payload) if head is not None else payload:
+            self._payload.write(piece)
+        self._files = files
+        self._original_place: Place | None = None
+        self.kind = record.kind  # response, revisit, or resource: what was kept without what the protocol says
+        self.url = record.url
+        self.at = record.at or 0.0  # when it was asked for, seconds since the epoch
+        self.digest = record.field("warc-payload-digest")  # with its algorithm before it
+        self.truncated = record.field("warc-truncated")  # why the payload ends early; none: it does not
+        self.identity = record.identity  # its WARC-Record-ID
+        self.fields: Fields = record.fields  # all that its record says
+        self.file = record.file
+        self.offset = record.offset  # in the file
+        self.length = 0  # of its record in the file, packed
+        self.request: bytes | None = None  # the head of what was asked, where that is kept
+        self.metadata: Fields = ()  # what else is told of it: ``via``, ``hopsFromSeed``, ``fetchTimeMs``, ...
+
+    @property
+    def http_status(self) -> int | None:
+        """None: it is no HTTP answer, or a revisit that does not say."""
+        return self._head.http_status if self._head else None
+
+    @property
+    def headers(self) -> Headers:
+        """As they were sent, but for what says how the body was cut into pieces."""
+        return self._head.headers if self._head else ()
+
+    @property
+    def head(self) -> bytes:
+        """Status line and headers with the empty line, as they lie there; of what is no HTTP answer, nothing."""
+        return self._head.raw if self._head else b""
+
+    def header(self, name: str) -> str | None:
+        """The first header of a name, in any case."""
+        return self._head.header(name) if self._head else None
+
+    @property
+    def payload(self) -> bytes:
+        """The body, with its content coding as it was sent; of a revisit, that of its original, where that is found."""
+        return b"".join(self.payload_pieces())
+
+    def payload_pieces(self) -> Iterator[bytes]:
+        """The same in pieces, for what is large."""
+        if self.kind == "revisit" and self.original is not None:
+            yield from self.original.payload_pieces()
+            return
+        self._payload.seek(0)
+        while piece := self._payload.read(STEP):
+            yield piece
+
+    def body(self, most_bytes: int = BODY_BYTES) -> bytes:
+        """The body decoded, as far as this many bytes.
+
+        Raises :class:`sqspider.web.body.DecodeError` for what its Content-Encoding does not decode.
+        """
+        body = self._decoded(Body(self._codings, most_bytes))
+        return body.end()
+
+    def decode(self, most_bytes: int, sink: BodySink) -> None:
+        """Hand the body to a sink, decoded, in pieces. Raises as :meth:`body` does."""
+        self._decoded(Body(self._codings, most_bytes, sink))
+
+    @property
+    def _codings(self) -> str | None:
+        answered = self if self.kind != "revisit" or self.original is None else self.original
+        return ", ".join(value for name, value in answered.headers if name.lower() == "content-encoding") or None
+
+    def _decoded(self, body: Body) -> Body:
+        for piece in self.payload_pieces():
+            if not body.feed(piece):
+                break
+        return body
+
+    @cached_property
+    def original(self) -> Captured | None:
+        """The capture whose payload a revisit has; none: it is no revisit, or that is not to be found, for which
+        the archive needs an index."""
+        if self.kind != "revisit" or self._files is None:
+            return None
+        if self._original_place is not None:
+            return capture_at(self._files, self._original_place)
+        line = _original_line(self._files, {name.lower(): value for name, value in self.fields})
+        return None if line is None else _capture_of_line(self._files, line)
+
+
+def read_archive(address: str) -> Iterator[Captured]:
+    """The captures of an archive, in the order in which they lie there: of a folder, of ``s3://BUCKET/PREFIX``, or of
+    one WARC file, ours or anybody's.
+
+    Raises :class:`sqspider.archive.errors.ArchiveError`: where there is none, permission is missing, or a file is
+    damaged; what lies before the damage was handed out. What is being written is read as far as its last whole record.
+    """
+    files = files_to_read(address)
+    for info in warc_files(files):
+        yield from captures_in(files, info)
+
+
+def captures_in(files: Files, info: FileInfo) -> Iterator[Captured]:
+    """The captures of one file, in its order. Raises :class:`DamagedError`."""
+    with files.opened(info.name) as stream:
+        gathering = _Gathering()
+        try:
+            for record, taken in measured(records_of(stream, info.name), lambda record: _taken(record, files)):
+                yield from gathering.take(record, taken)
+        except RecordError as error:
+            yield from gathering.rest()
+            if error.is_torn and info.is_open:
+                return
+            advice = "; `sqspider archive repair` cuts off what a crawler that died left" if error.is_torn else ""
+            raise DamagedError(f"{files.address}: {error}{advice}") from error
+        yield from gathering.rest()
+
+
+def capture_at(files: Files, place: Place, url: str | None = None) -> Captured:
+    """The capture at a place: by a record, of this URL; none: whatever is there.
+
+    Raises :class:`DamagedError` for something else, or nothing whole, at it.
+    """
+    captured = _at(files, place.file, place.offset)
+    wanted = place.url or url
+    is_other = (wanted and captured.url != wanted) or (captured.digest or "").removeprefix("sha1:") != place.digest
+    if is_other or captured.length != place.length:
+        raise DamagedError(
+            f"{files.address}: {place.file}, offset {place.offset:,}: what lies there is not what was kept there, but "
+            f"{captured.length:,} bytes of {captured.url} with the digest {captured.digest}"
+        )
+    captured._original_place = place.payload
+    return captured
+
+
+def captures_of(files: Files, url: str) -> Iterator[Captured]:
+    """What an archive has of a URL: by its index, and by reading all that was written since; without one, all of it."""
+    index = Index.of(files)
+    seen = set()
+    if index is not None:
+        for line in index.find(url):
+            seen.add((line.file, line.offset))
+            yield _capture_of_line(files, line)
+    for info in warc_files(files):
+        if index is None or info.is_open or info.modified >= index.info.modified:
+            for captured in captures_in(files, info):
+                if captured.url == url and (captured.file, captured.offset) not in seen:
+                    yield captured
+
+
+def record_pieces(files: Files, captured: Captured) -> Iterator[bytes]:
+    """A capture's record unpacked, in pieces: as it stands in a WARC file that is not packed."""
+    with files.opened(captured.file, captured.offset) as stream:
+        member = next(members(stream, captured.offset))
+        while piece := member.read(STEP):
+            yield piece
+
+
+def files_to_read(address: str) -> Files:
+    """The files at an address, which may be that of a single WARC file."""
+    name = PurePosixPath(address).name
+    if not name.removesuffix(OPEN).endswith(WARC_ENDINGS):
+        return files_at(address)
+    parent = address[: -len(name)]
+    files = files_at(parent.rstrip("/") or parent or ".")
+    return _One(files, name.removesuffix(OPEN))
+
+
+class _One:
+    """One file, as if it were alone."""
+
+    def __init__(self, files: Files, name: str) -> None:
+        self.address = files.address
+        self._files = files
+        self._name = name
+        self.read, self.opened, self.write, self.remove = files.read, files.opened, files.write, files.remove
+
+    def all(self) -> Iterator[FileInfo]:
+        found = [info for info in self._files.all() if info.name == self._name]
+        if not found:
+            raise NoArchiveError(f"there is no {self._name} in {self.address}")
+        return iter(found)
+
+
+def _taken(record: Record, files: Files) -> Captured | _Side | None:
+    if record.kind in CAPTURE_KINDS:
+        return Captured(record, files)
+    return _Side.of(record) if record.kind in _SIDE_KINDS else None
+
+
+def _at(files: Files, name: str, offset: int) -> Captured:
+    with files.opened(name, offset) as stream:
+        try:
+            records = measured(records_of(stream, name, offset), lambda record: _taken(record, files))
+            record, taken = next(records)
+        except RecordError as error:
+            raise DamagedError(f"{files.address}: {error}") from error
+        except StopIteration:
+            raise DamagedError(f"{files.address}: {name} ends before offset {offset:,}: it was longer") from None
+    if not isinstance(taken, Captured):
+        raise DamagedError(f"{files.address}: {name}, offset {offset:,}: a {record.kind} record is no capture")
+    taken.length = record.length
+    return taken
+
+
+def _capture_of_line(files: Files, line: Line) -> Captured:
+    captured = _at(files, line.file, line.offset)
+    if captured.url != line.url:
+        raise DamagedError(
+            f"{files.address}: {line.file}, offset {line.offset:,}: what lies there is {captured.url}, and not "
+            "what the index says: `sqspider archive index` writes it anew"
+        )
+    return captured
+
+
+def _original_line(files: Files, said: dict[str, str]) -> Line | None:
+    """The line of what a revisit refers to, by what its record says: URL and time, or the digest."""
+    index = Index.of(files)
+    if index is None:
+        return None
+    url = without_brackets(said.get("warc-refers-to-target-uri") or said.get("warc-target-uri") or "")
+    at = seconds_of(said.get("warc-refers-to-date", ""))
+    digest = said.get("warc-payload-digest")
+    found = [line for line in index.find(url) if line.mime != "warc/revisit" and digest in (None, line.digest)]
+    return min(found, key=lambda line: 0.0 if at is None else abs(_seconds(line.time) - at), default=None)
+
+
+def _seconds(time: str) -> float:
+    parts = (time[:4], time[4:6], time[6:8], time[8:10], time[10:12], time[12:14])
+    return seconds_of("{}-{}-{}T{}:{}:{}Z".format(*parts)) or 0.0
+
+
+class _Side(NamedTuple):
+    """A record that tells of a capture."""
+
+    kind: str
+    identity: str
+    concurrent: frozenset[str]  # to which records
+    content: bytes
+
+    @classmethod
+    def of(cls, record: Record) -> _Side:
+        content = record.read(_SIDE_BYTES)
+        concurrent = frozenset(map(without_brackets, record.all("warc-concurrent-to")))
+        return cls(record.kind, record.identity, concurrent, content)
+
+
+class _Gathering:
+    """Brings together what is of one capture: it waits until a record comes that is of none before it."""
+
+    def __init__(self) -> None:
+        self._captured: Captured | None = None
+        self._concurrent: frozenset[str] = frozenset()
+        self._sides: OrderedDict[str, _Side] = OrderedDict()  # that came before their answer
+
+    def take(self, record: Record, taken: Captured | _Side | None) -> Iterator[Captured]:
+        if isinstance(taken, _Side):
+            if self._captured is not None and self._is_of_it(taken):
+                _tell(self._captured, taken)
+                return
+            self._sides[taken.identity] = taken
+            if len(self._sides) > _SIDES:
+                self._sides.popitem(last=False)
+            return
+        yield from self.rest()
+        if isinstance(taken, Captured):
+            taken.length = record.length
+            self._captured = taken
+            self._concurrent = frozenset(map(without_brackets, record.all("warc-concurrent-to")))
+            for side in [side for side in self._sides.values() if self._is_of_it(side)]:
+                _tell(taken, self._sides.pop(side.identity))
+
+    def rest(self) -> Iterator[Captured]:
+        if self._captured is not None:
+            yield self._captured
+        self._captured = None
+
+    def _is_of_it(self, side: _Side) -> bool:
+        captured = self._captured
+        return captured is not None and (captured.identity in side.concurrent or side.identity in self._concurrent)
+
+
+def _tell(captured: Captured, side: _Side) -> None:
+    if side.kind == "request":
+        captured.request = side.content
+    else:
+        captured.metadata += fields_in(side.content)

@@ -1,0 +1,33 @@
+"""Which archive a command looks into: the option, and what it is without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sqspider.cli.shared import Shared
+from sqspider.environment import load_environment
+from sqspider.orders.keeping import archive_of_frontier, is_folder
+
+archive_option = click.option(
+    "--archive",
+    metavar="DIR|s3://BUCKET/PREFIX",
+    help="The archive.  [env: SQSPIDER_ARCHIVE; default: the folder beside the frontier's file]",
+)
+
+
+def archive_of(shared: Shared, given: str | None) -> str:
+    """The address of the archive that is meant: the one that was given, else that of the frontier.
+
+    Raises ``click.UsageError`` where there is none. Whether a bucket has one is seen when it is read.
+    """
+    address = given or archive_of_frontier(shared.frontier, load_environment())
+    if address is None:
+        raise click.UsageError(f"{shared.frontier} has no archive of its own: name one with --archive.")
+    if is_folder(address) and not Path(address).exists():
+        raise click.UsageError(
+            f"there is no archive {address}"
+            + ("." if given else f", where `crawl` keeps the pages of {shared.frontier}: name another with --archive.")
+        )
+    return address

@@ -1,0 +1,54 @@
+"""A capture on standard output: its body, its headers, or its record; for ``show`` and ``archive cat``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, BinaryIO, Final
+
+import click
+
+from sqspider.archive.files import Files
+from sqspider.archive.reading import Captured, record_pieces
+from sqspider.cli.sections import all_of
+from sqspider.web.body import DecodeError
+
+BODY: Final = "body"
+HEADERS: Final = "headers"
+WARC: Final = "warc"
+_MOST_BYTES: Final = 1 << 62  # it goes on as it is decoded: there is no need for a limit
+
+
+def part_options(otherwise: str) -> Callable[[Any], Any]:
+    """``--body``, ``--headers`` and ``--warc``, of which one may be said, as ``part``."""
+    return all_of(
+        click.option("--body", "part", flag_value=BODY, help=f"Write the body, decoded.{otherwise}"),
+        click.option("--headers", "part", flag_value=HEADERS, help="Write status line and headers, as they were sent."),
+        click.option("--warc", "part", flag_value=WARC, help="Write its record of the archive, unpacked."),
+    )
+
+
+def write_part(files: Files, captured: Captured, part: str) -> None:
+    """Write a part of a capture to standard output, byte for byte."""
+    output = sys.stdout.buffer
+    if part == WARC:
+        output.writelines(record_pieces(files, captured))
+    elif part == HEADERS:
+        output.write(captured.head)
+    else:
+        _write_body(output, captured)
+    output.flush()
+
+
+def _write_body(output: BinaryIO, captured: Captured) -> None:
+    if captured.kind == "revisit" and captured.original is None:
+        raise click.ClickException(
+            f"{captured.url} was answered as before, so its body lies with an earlier capture, which is not found: "
+            "`sqspider archive index` writes an index by which it may be"
+        )
+    try:
+        captured.decode(_MOST_BYTES, lambda piece: output.write(piece) >= 0)
+    except DecodeError as error:
+        raise click.ClickException(
+            f"the body of {captured.url} is not what its Content-Encoding says: {error}; --warc writes it as it came"
+        ) from error

@@ -1,0 +1,72 @@
+"""Proving an archive: what is wrong is found, and what only looks so is not."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from sqspider.archive.folder import Folder
+from sqspider.archive.verify import Verification
+from tests.archive.mutations import FAULTY, GOOD, SPOILED_PACKED, SPOILED_PLAIN, Change, Spoil, archive_of
+from tests.archive.warcs import good, packed, plain
+from tests.conftest import load_cases
+
+
+def faults_in(folder: Path) -> list[str]:
+    with Verification(Folder(str(folder))) as run:
+        return [str(fault) for fault in run.faults()]
+
+
+def faults_of(tmp_path: Path, content: bytes, name: str) -> list[str]:
+    (tmp_path / name).write_bytes(content)
+    return faults_in(tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".warc.gz", ".warc"])
+@pytest.mark.parametrize("change", FAULTY.values(), ids=FAULTY.keys())
+def test_a_record_that_is_wrong_is_found(tmp_path: Path, change: Change, ending: str) -> None:
+    records = good()
+    change(records)
+    assert faults_of(tmp_path, archive_of(records, is_packed=ending == ".warc.gz"), f"made{ending}")
+
+
+@pytest.mark.parametrize("ending", [".warc.gz", ".warc"])
+@pytest.mark.parametrize("change", GOOD.values(), ids=GOOD.keys())
+def test_what_is_right_passes(tmp_path: Path, change: Change, ending: str) -> None:
+    records = good()
+    change(records)
+    assert faults_of(tmp_path, archive_of(records, is_packed=ending == ".warc.gz"), f"made{ending}") == []
+
+
+@pytest.mark.parametrize("spoil", SPOILED_PACKED.values(), ids=SPOILED_PACKED.keys())
+def test_a_packed_file_that_is_spoiled_is_found(tmp_path: Path, spoil: Spoil) -> None:
+    assert faults_of(tmp_path, spoil(packed(good().values())), "made.warc.gz")
+
+
+@pytest.mark.parametrize("spoil", SPOILED_PLAIN.values(), ids=SPOILED_PLAIN.keys())
+def test_a_plain_file_that_is_spoiled_is_found(tmp_path: Path, spoil: Spoil) -> None:
+    assert faults_of(tmp_path, spoil(plain(good().values())), "made.warc")
+
+
+def test_the_cases_of_others_are_told_apart(tmp_path: Path) -> None:
+    cases = load_cases("practice/09_warc_mutations.json")["cases"]
+    assert cases
+    for case in cases:
+        folder = tmp_path / case["id"]
+        folder.mkdir()
+        found = faults_of(folder, base64.b64decode(case["warc_b64"]), f"case{case['ext']}")
+        assert bool(found) == case["invalid"], f"{case['name']} ({case['why']}): {found}"
+
+
+@pytest.mark.parametrize("ending", [".warc.gz", ".warc"])
+def test_a_file_that_is_cut_anywhere_is_found(tmp_path: Path, ending: str) -> None:
+    """But where a record ends: such a file is right."""
+    records = good()
+    write = packed if ending == ".warc.gz" else plain
+    whole = write(records.values())
+    ends = {len(write(list(records.values())[:number])) for number in range(1, len(records) + 1)}
+    for size in range(1, len(whole)):
+        found = faults_of(tmp_path, whole[:size], f"made{ending}")
+        assert bool(found) == (size not in ends), f"{size}: {found}"

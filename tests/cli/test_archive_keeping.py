@@ -1,0 +1,136 @@
+"""The commands that keep an archive: list, pack, wacz, export, forget; after real crawls, with ``verify`` as the judge."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.archive.small_warcs import Warc
+from tests.conftest import Run
+
+ARCHIVE = "sqspider-archive"
+
+
+@pytest.fixture
+def crawled(sqspider: Run, served_site: str) -> str:
+    """A site that was crawled twice: the URL of one of its pages. There are an archive of two files, and an index."""
+    for more in ((), ("--again",)):
+        done = sqspider("crawl", served_site, "--allow-private", "--delay", "0", "--depth", "2", *more)
+        assert f"kept in {ARCHIVE}" in done.stdout, done.stderr
+    assert sqspider("archive", "index").returncode == 0
+    return next(row["url"] for row in found(sqspider) if row["title"] and row["capture_file"])
+
+
+def good(sqspider: Run, *arguments: str) -> str:
+    done = sqspider("archive", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def rows(sqspider: Run, *arguments: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in good(sqspider, *arguments, "--json").splitlines()]
+
+
+def test_an_archive_is_kept(tmp_path: Path, sqspider: Run, crawled: str) -> None:
+    page = crawled
+    before = rows(sqspider, "list", page)
+    assert len(rows(sqspider, "list")) == 2
+    assert "2 files" in good(sqspider, "list")
+    body = sqspider("show", page, "--body").stdout
+    assert body
+
+    assert "2 files" in good(sqspider, "pack")
+    assert len(rows(sqspider, "list")) == 1
+    assert "0 faults" in good(sqspider, "verify")
+    assert sqspider("show", page, "--body").stdout == body
+    assert [row["digest"] for row in rows(sqspider, "list", page)] == [row["digest"] for row in before]
+    assert good(sqspider, "pack") == "there is nothing to pack\n"
+    assert rows(sqspider, "list", page, "--at", before[0]["at"])[0]["at"] == before[0]["at"]
+
+    good(sqspider, "wacz", "--to", "all.wacz", "--title", "Mine")
+    with zipfile.ZipFile(tmp_path / "all.wacz") as file:
+        pages = [json.loads(line) for line in file.read("pages/pages.jsonl").splitlines()][1:]
+        assert {
+            "url": page,
+            "title": next(row["title"] for row in found(sqspider) if row["url"] == page),
+        }.items() <= next(said for said in pages if said["url"] == page).items()
+
+    exported = sqspider("archive", "export", "--to", "out", "--convert-links", "--json")
+    files = [json.loads(line) for line in exported.stdout.splitlines()]
+    assert all((tmp_path / "out" / row["path"]).is_file() for row in files if "path" in row)
+    assert sum("path" in row for row in files) > 10
+
+    told = json.loads(good(sqspider, "forget", page, "--dry-run", "--json"))
+    assert (told["captures"], told["erased"]) == (len(before), False)
+    assert rows(sqspider, "list", page), "it was only said"
+    refused = sqspider("archive", "forget", page)
+    assert refused.returncode == 2
+    assert "--yes" in refused.stderr
+    assert "erased" in good(sqspider, "forget", page, "--yes", "--note", "by letter")
+    assert "0 faults" in good(sqspider, "verify")
+    assert sqspider("archive", "list", page).returncode == 1
+    assert f'"{page}"' not in (tmp_path / ARCHIVE / "index.cdxj").read_text()
+    assert "does not keep" in sqspider("show", page, "--body").stderr
+
+    good(sqspider, "forget", "--older-than", "1s", "--yes")
+    assert "0 faults" in good(sqspider, "verify")
+    assert rows(sqspider, "list", "--records")[0]["captures"] == 0
+
+
+def found(sqspider: Run) -> list[dict[str, Any]]:
+    """The records of the frontier."""
+    return [json.loads(line) for line in sqspider("export").stdout.splitlines()]
+
+
+def test_an_archive_of_somebody_elses_needs_no_frontier(tmp_path: Path, sqspider: Run) -> None:
+    for name in ("a.warc.gz", "b.warc.gz"):
+        warc = Warc(name)
+        warc.response(f"http://{name}/", b"x")
+        warc.write(tmp_path / "theirs")
+    theirs = ("--archive", "theirs")
+    assert "1 page" in good(sqspider, "wacz", *theirs) or (tmp_path / "theirs.wacz").exists()
+    assert (tmp_path / "theirs.wacz").exists()
+    packed = sqspider("archive", "pack", *theirs)
+    assert (packed.returncode, "--frontier" in packed.stderr) == (0, True)
+    good(sqspider, "forget", "--host", "a.warc.gz", "--yes", *theirs)
+    assert [row["captures"] for row in rows(sqspider, "list", "--records", *theirs)] == [1]
+    assert not (tmp_path / "sqspider.db").exists(), "looking makes no frontier"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("forget",), "say what is to be erased"),
+        (("forget", "--before", "2026-01-01"), "say what is to be erased"),
+        (("forget", "http://a.test/", "--host", "a.test"), "not both"),
+        (("forget", "--host", "a.test", "--before", "2026-01-01", "--older-than", "3d"), "not both"),
+        (("forget", "--host", "a.test", "--before", "yesterday"), "is no time"),
+        (("pack", "--size", "large"), "is no size"),
+        (("pack", "--drop-orphans"), "needs the frontier"),
+        (("list", "--at", "2026-01-01"), "name one"),
+        (("export",), "--to"),
+        (("list", "--archive", "nowhere"), "nowhere"),
+    ],
+)
+def test_what_is_meant_otherwise_is_said(tmp_path: Path, sqspider: Run, arguments: tuple[str, ...], words: str) -> None:
+    Warc("a.warc.gz").write(tmp_path / ARCHIVE)
+    done = sqspider(
+        "archive", arguments[0], *(() if "--archive" in arguments else ("--archive", ARCHIVE)), *arguments[1:]
+    )
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_a_frontier_that_is_damaged_is_no_missing_one(tmp_path: Path, sqspider: Run) -> None:
+    """Packing without it would leave its records without their captures."""
+    warc = Warc("a.warc.gz")
+    warc.response("http://a.test/", b"x")
+    warc.write(tmp_path / ARCHIVE)
+    Warc("b.warc.gz").write(tmp_path / ARCHIVE)
+    (tmp_path / "sqspider.db").write_bytes(b"no database" * 1000)
+    assert sqspider("archive", "pack").returncode == 3
+    assert sorted(path.name for path in (tmp_path / ARCHIVE).iterdir()) == ["a.warc.gz", "b.warc.gz"]
