@@ -25,7 +25,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from sqspider.archive.errors import DamagedError
+from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import Files
 from sqspider.record import Place
 
@@ -210,14 +210,14 @@ def read_journal(files: Files, name: str) -> tuple[Head, Moved] | None:
 
 
 def _read(files: Files, name: str, *, with_moves: bool) -> tuple[Head, Moved] | None:
-    if all(info.name != name for info in files.all()):
-        return None
     moved = Moved()
     try:
         with files.opened(name) as stream, gzip.GzipFile(fileobj=stream) as lines:
             head = msgspec.json.decode(lines.readline(), type=Head)
             for line in lines if with_moves else ():
                 moved.take(json.loads(line))
+    except NoArchiveError:  # whoever had it has come to its end
+        return None
     except (OSError, EOFError, ValueError, msgspec.MsgspecError) as error:
         raise DamagedError(
             f"{files.address}: {name} cannot be read: {error}. It says which files were written anew in place of "
