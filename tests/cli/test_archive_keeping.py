@@ -22,7 +22,8 @@ def crawled(sqspider: Run, served_site: str) -> str:
         done = sqspider("crawl", served_site, "--allow-private", "--delay", "0", "--depth", "2", *more)
         assert f"kept in {ARCHIVE}" in done.stdout, done.stderr
     assert sqspider("archive", "index").returncode == 0
-    return next(row["url"] for row in found(sqspider) if row["title"] and row["capture_file"])
+    page: str = next(row["url"] for row in found(sqspider) if row["title"] and row["capture_file"])
+    return page
 
 
 def good(sqspider: Run, *arguments: str) -> str:

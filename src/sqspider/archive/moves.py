@@ -7,7 +7,7 @@ where whoever did it died:
 |---|---|---|
 | making | the old files, and new ones that nothing names | the new ones are removed |
 | made | new files, whole, and old ones: the frontier names either | it is told again, the old ones are removed |
-| told | the new files alone | it is told once more, for what was under way meanwhile |
+| told | the new files alone | it is told once more, for a day: for what was under way meanwhile |
 
 Healing is what ``pack`` and ``forget`` do first, see ``rewriting``. A journal names files and offsets, and no URL.
 """
@@ -20,7 +20,7 @@ import io
 import json
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -167,6 +167,37 @@ class Moved(Mapping[tuple[str, int], Place | None]):
                 self.remade(source, offset, msgspec.convert(place, Place))
             case _:
                 raise ValueError(f"{line!r} is no line of a journal")
+
+
+class Chain(Mapping[tuple[str, int], Place | None]):
+    """What moved in several rounds, one after the other."""
+
+    def __init__(self, rounds: Sequence[Moved]) -> None:
+        self._rounds = rounds
+
+    def get(self, key: tuple[str, int], default: T | None = None) -> Any:
+        """See :class:`Moved`."""
+        place: Any = default if isinstance(default, Place) else Place(*key, 0, "", 0.0)
+        before = place
+        for moved in self._rounds:
+            place = moved.get((place.file, place.offset), place)
+            if place is None:
+                return None
+        return default if place is before else place
+
+    def __getitem__(self, key: tuple[str, int]) -> Place | None:
+        missing = object()
+        if (found := self.get(key, missing)) is missing:
+            raise KeyError(key)
+        place: Place | None = found
+        return place
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        for moved in self._rounds:
+            yield from moved
+
+    def __len__(self) -> int:
+        return sum(map(len, self._rounds))
 
 
 def journal_name(mark: str) -> str:

@@ -1,7 +1,8 @@
 """Removes an archive: the files of ours that lie there, and nothing else.
 
-Ours are WARC files by their names (a prefix, fourteen digits, a number, a host, eight signs), the index, and WACZ files
-named as ``archive wacz`` names them. What other tools, or people, have put beside them stays.
+Ours are WARC files by their names (a prefix, fourteen digits, a number, a host, eight signs), the index, journals of
+what was moved, and WACZ files named as ``archive wacz`` names them. What other tools, or people, have put beside them
+stays.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from sqspider.archive.files import FileInfo, Files
+from sqspider.archive.moves import JOURNAL
 
 _WARC: Final = re.compile(r"[a-z0-9]+-\d{14}-.*[0-9a-z]{8}\.warc(\.gz|\.zst)?")
 _OTHERS: Final = ("index.cdxj",)
@@ -46,7 +48,8 @@ def found_in(files: Files) -> Found:
 def is_ours(name: str) -> bool:
     """Whether a file, named without ``.open``, was written by this program."""
     own = name.rpartition("/")[2]
-    return _WARC.fullmatch(own) is not None or own in _OTHERS or (own.endswith(".wacz") and own.startswith("sqspider"))
+    is_other = own in _OTHERS or own.startswith(JOURNAL) or (own.endswith(".wacz") and own.startswith("sqspider"))
+    return _WARC.fullmatch(own) is not None or is_other
 
 
 def remove(files: Files, found: Found, on_removed: Callable[[int], object]) -> None:
