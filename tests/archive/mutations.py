@@ -78,6 +78,12 @@ def _two_captures(records: Records) -> None:
     records["second"] = response("http://example.com/second")
 
 
+def _of_another(records: Records, *left_out: str) -> None:
+    records["revisit"].set("WARC-Payload-Digest", WRONG_SHA1)
+    for name in left_out:
+        records["revisit"].set(f"WARC-Refers-To{name}")
+
+
 def _line_end(records: Records) -> None:
     records["resource"].line_end = b"\n"
 
@@ -156,6 +162,8 @@ FAULTY: Final[dict[str, Change]] = {
     "a payload digest of something else": with_field("response", "WARC-Payload-Digest", WRONG_SHA1),
     "a payload digest of something else, of a resource": with_field("resource", "WARC-Payload-Digest", WRONG_SHA1),
     "a payload digest of something else, of a revisit": with_field("revisit", "WARC-Payload-Digest", WRONG_SHA1),
+    "a revisit of a record of another payload": lambda records: _of_another(records, "-Target-URI", "-Date"),
+    "a revisit of a URL and time of another payload": lambda records: _of_another(records, ""),
     "a payload digest of a warcinfo": with_field("warcinfo", "WARC-Payload-Digest", WRONG_SHA1),
     "a digest without its algorithm": with_field("resource", "WARC-Block-Digest", sha1(b"as it is")[5:]),
     "a digest that is too short": with_field("resource", "WARC-Block-Digest", sha1(b"as it is")[:-1]),
