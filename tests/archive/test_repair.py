@@ -16,7 +16,7 @@ from sqspider.archive.coding import Coding, zlib_member
 from sqspider.archive.errors import ArchiveError
 from sqspider.archive.folder import Folder, safe_host
 from sqspider.archive.folder_sink import FolderSink, Limits
-from sqspider.archive.repair import Did, Repaired, repair
+from sqspider.archive.repair import Did, Repaired, is_nobodys, repair
 from sqspider.archive.warc import Origin, warcinfo
 
 from .test_folder_sink import kinds_in, record
@@ -188,6 +188,16 @@ async def test_a_writer_repairs_what_the_dead_left_when_it_begins(tmp_path: Path
     assert set(os.listdir(tmp_path)) == {name_of(), begun.name + ".open"}
     assert kinds_in(tmp_path / name_of()) == ["warcinfo", "resource"]
     await sink.close()
+
+
+def test_a_file_that_was_renamed_since_it_was_opened_is_somebodys(tmp_path: Path) -> None:
+    path = left_in(tmp_path, beginning())
+    with path.open("rb") as stream:
+        assert is_nobodys(path, stream.fileno())
+        path.rename(tmp_path / name_of())
+        assert not is_nobodys(path, stream.fileno())
+        path.write_bytes(b"another one")
+        assert not is_nobodys(path, stream.fileno())
 
 
 def test_many_repair_at_once_and_each_file_is_repaired_once(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ PDF = b"content-type:  Application/PDF; a=b\r\n"
         ((), HTML, {}, True),
         ((), b"A: b\r\n", {}, True),
         (("text/html",), HTML, {}, True),
-        (("TEXT/*",), HTML, {}, True),
+        (("text/*",), HTML, {}, True),
         (("image/*", "application/pdf"), PDF, {}, True),
         (("application/pdf",), HTML, {}, False),
         (("text/htm",), HTML, {}, False),

@@ -233,7 +233,7 @@ def test_any_head_makes_a_whole_record_with_its_payload(lines: list[bytes], payl
 
 # What may tear a line
 
-texts = st.text(st.characters(codec=None), max_size=40)
+texts = st.lists(st.sampled_from(["\r\n", "\n", "\0", ": ", "a"]) | st.text(st.characters(codec=None))).map("".join)
 
 
 @given(url=texts, via=texts, crawl=texts, fact=texts, address=texts, tls=texts)

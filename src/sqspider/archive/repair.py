@@ -150,12 +150,13 @@ def _locked(path: Path) -> Iterator[int | None]:
         yield None
         return
     try:
-        yield descriptor if _is_nobodys(path, descriptor) else None
+        yield descriptor if is_nobodys(path, descriptor) else None
     finally:
         os.close(descriptor)
 
 
-def _is_nobodys(path: Path, descriptor: int) -> bool:
+def is_nobodys(path: Path, descriptor: int) -> bool:
+    """Whether a file that was opened is still the one of its name, and no process held its lock; now this one does."""
     with suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
