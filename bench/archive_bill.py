@@ -107,7 +107,7 @@ async def main(pages: int) -> int:
     )
     print("|---|--:|--:|--:|--:|--:|--:|")
     print(row(without), row(kept), sep="\n")
-    puts = kept.usage.s3_writes / kept.pages * DOLLARS_AN_S3_WRITE * 1e6
+    puts = round(kept.usage.s3_writes / kept.pages * DOLLARS_AN_S3_WRITE * 1e6, 3)
     more = kept.usage.write_units / kept.pages - without.usage.write_units / without.pages
     targets = {
         f"at most {TARGET_DOLLARS:.2f} dollars of PUTs a million pages ({puts:.2f})": puts <= TARGET_DOLLARS,

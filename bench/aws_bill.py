@@ -130,6 +130,8 @@ def value_bytes(value: Mapping[str, Any]) -> int:
             return len(raw.encode())
         case "M":
             return 3 + len(raw) + item_bytes(raw)
+        case "L":
+            return 3 + len(raw) + sum(map(value_bytes, raw))
         case "N":
             return len(raw) // 2 + 2
     return len(raw) if kind == "SS" else 1
