@@ -1,176 +1,147 @@
-"""What keeping the pages costs: crawls with an archive and without one, in turn. ``python -m bench.archive``.
+"""What it costs to keep a page: CPU time of the archive's store, and the size of what it writes.
 
-What counts is the processor's time of the whole process, and of that the difference of each pair: a busy machine slows
-both. How much smaller the files would be at gzip's level 9 is measured on the same members.
+``python -m bench.archive`` cuts pages of 12 and 38 kB out of HTML files, as a server sends them with and without gzip,
+and keeps them in a temporary folder by batches of 20, each with its fsync. Nothing is fetched. The size is held against
+the same records at gzip's level 9.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gzip
-import os
-import shutil
-import statistics
-import subprocess
-import sys
+import platform
+import random
 import tempfile
-import zlib
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.corpus import BUILD, INDEX, SOURCES, Corpus
-from bench.run import CONCURRENCY, machine, write_performance
-from bench.usage import ROOT, run
+from bench.corpus import SOURCES
+from sqspider.archive.coding import Coding, zlib_member
+from sqspider.archive.folder import Folder
+from sqspider.archive.folder_sink import FolderSink, Limits
+from sqspider.archive.members import members
+from sqspider.archive.store import ArchiveStore
+from sqspider.archive.warc import Origin
+from sqspider.capture import Capture, Hop
+from sqspider.transport import Exchange, Request
+from sqspider.web.fetch import Fetched
 
-BEGIN, END = "<!-- bench.archive: begin -->", "<!-- bench.archive: end -->"
-SMALL: Final = "small"
-SMALL_BYTES: Final = 12_000
-MOST_SMALL: Final = 2000
-_BEGINNING: Final = b"<!DOCTYPE html><meta charset=utf-8><title>A part of a page</title>\n"
-
-
-class Pages(NamedTuple):
-    """What is crawled."""
-
-    title: str
-    path: str
-    options: tuple[str, ...]
-
-
-PAGES: Final = (
-    Pages("pages of 12 kB", f"{SMALL}/", ("--depth", "1")),
-    Pages("the corpus, pages of 38 kB", "", ("--exclude", "/_sources/|/_downloads/")),
+BATCH: Final = 20
+HEAD: Final = (
+    b"HTTP/1.1 200 OK\r\n", b"Date: Mon, 30 Nov 2026 18:00:00 GMT\r\n", b"Server: nginx/1.25.3\r\n",
+    b"Content-Type: text/html; charset=utf-8\r\n", b"Vary: Accept-Encoding\r\n", b'ETag: "5f3c-abc"\r\n',
+    b"Cache-Control: max-age=3600, must-revalidate\r\n", b"Transfer-Encoding: chunked\r\n",
+)  # fmt: skip
+ASKED: Final = (
+    b"GET /page HTTP/1.1\r\nHost: site.example\r\nUser-Agent: sqspider/0.1.0\r\n"
+    b"Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\r\n"
 )
 
 
-class Taken(NamedTuple):
-    """What the crawls of some pages took."""
+class Cost(NamedTuple):
+    """Of one page."""
 
-    pages: Pages
-    number: int
-    page_bytes: float  # decoded, on average
-    without: list[float]  # CPU seconds of a crawl, one a round
-    with_it: list[float]
-    archive_bytes: int
-    at_level_9: int  # bytes of the same members
+    milliseconds: float  # of CPU time, of all threads
+    written: float  # bytes
+    over_level_9: float  # share
 
-    @property
-    def more(self) -> list[float]:
-        """Milliseconds a page, one a round."""
-        return [(kept - plain) / self.number * 1000 for kept, plain in zip(self.with_it, self.without, strict=True)]
 
-    def as_row(self) -> str:
-        plain, kept = (statistics.median(of) / self.number * 1000 for of in (self.without, self.with_it))
-        more = self.more
-        return (
-            f"| {self.pages.title} | {self.number:,} | {self.page_bytes / 1000:.1f} kB | {plain:.2f} | {kept:.2f} "
-            f"| {statistics.median(more):.2f} ({min(more):.2f} to {max(more):.2f}) "
-            f"| {self.archive_bytes / self.number / 1000:.1f} kB | {self.archive_bytes / self.at_level_9 - 1:+.1%} |"
+def html_of(folders: list[Path]) -> bytes:
+    """Text enough to cut pages out of. Raises ``SystemExit`` where there is none."""
+    files = [file for folder in folders for file in sorted(folder.rglob("*.html"))]
+    text = b"".join(file.read_bytes() for file in files[:400])
+    if len(text) < 1_000_000:
+        raise SystemExit(f"there are no HTML files below {', '.join(map(str, folders))}: name a folder with --from")
+    return text
+
+
+def captures_of(text: bytes, size: int, pages: int, *, is_coded: bool) -> list[Capture]:
+    rng = random.Random(1)
+    captures = []
+    for number in range(pages):
+        start = rng.randrange(len(text) - size)
+        payload = text[start : start + size]
+        if is_coded:
+            payload = gzip.compress(payload, 6)
+        url = f"https://site.example/page/{number}"
+        captures.append(
+            Capture(
+                url=url,
+                fetched=_fetched(url, payload, is_coded=is_coded),
+                at=1_790_000_000.5 + number / 71,
+                hop=Hop.LINK,
+                via="https://site.example/",
+                depth=2,
+            )
         )
+    return captures
 
 
-def lay_small_pages(docroot: Path) -> None:
-    """Pages of twelve kilobytes, cut from the corpus, and one that links to all of them."""
-    folder = docroot / SMALL
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    number = 0
-    for source in SOURCES:
-        for path in sorted(source.folder.rglob("*.html")):
-            text = path.read_bytes()
-            for begin in range(0, len(text) - SMALL_BYTES, SMALL_BYTES):
-                if number < MOST_SMALL:
-                    number += 1
-                    (folder / f"{number}.html").write_bytes(_BEGINNING + text[begin : begin + SMALL_BYTES])
-    items = "\n".join(f'<li><a href="{one}.html">{one}</a></li>' for one in range(1, number + 1))
-    (folder / "index.html").write_text(INDEX.format(items=items), encoding="utf-8")
+def _fetched(url: str, payload: bytes, *, is_coded: bool) -> Fetched:
+    exchange = Exchange(Request(url, keeps_request_head=True))
+    coding = [b"Content-Encoding: gzip\r\n"] if is_coded else []
+    exchange.head = [*HEAD, *coding, b"\r\n"]
+    exchange.http_status = 200
+    exchange.protocol, exchange.address = "HTTP/1.1", "192.0.2.7"
+    exchange.tls = "TLSv1.3 / TLS_AES_256_GCM_SHA384 / X25519 / RSASSA-PSS"
+    exchange.request_head = ASKED
+    return Fetched(
+        url=url, http_status=200, headers=(), body=b"", truncated=False, reason=None, detail="", elapsed_seconds=0.2,
+        sent_seconds=0.01, exchange=exchange, payload=payload,
+    )  # fmt: skip
 
 
-def members(path: Path) -> Iterator[bytes]:
-    """The records of a file of the archive, unpacked."""
-    data = path.read_bytes()
-    while data:
-        inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        yield inflater.decompress(data)
-        data = inflater.unused_data
+async def cost_of(captures: list[Capture], coding: Coding) -> Cost:
+    """The least of five runs."""
+    least = float("inf")
+    size = over = 0.0
+    for _ in range(5):
+        with tempfile.TemporaryDirectory() as folder:
+            store = ArchiveStore(FolderSink(folder, coding, Origin("bench"), Limits(spare_bytes=0)), coding)
+            started = time.process_time()
+            for at in range(0, len(captures), BATCH):
+                await store.keep(captures[at : at + BATCH])
+            least = min(least, time.process_time() - started)
+            await store.close()
+            records = list(_records(Folder(folder)))
+        size = sum(packed for packed, _ in records)
+        over = size / sum(len(zlib_member(record, 9)) for _, record in records) - 1
+    return Cost(1000 * least / len(captures), size / len(captures), over)
 
 
-def crawl(corpus: Corpus, pages: Pages, *, is_kept: bool) -> tuple[float, int, int, int, int]:
-    """CPU seconds, pages, their bytes, the archive's bytes, and those at level 9 (0: it was not asked for)."""
-    folder = Path(tempfile.mkdtemp(dir=BUILD))
-    archive = folder / "archive"
-    kept = ("--archive", str(archive)) if is_kept else ("--no-archive",)
-    command = [
-        sys.executable, "-m", "sqspider", "--frontier", f"sqlite:{folder / 'frontier.db'}", "crawl",
-        corpus.url + pages.path, "--quiet", "--delay", "0", "--concurrency", str(CONCURRENCY), "--allow-private",
-        "--ignore-robots", *kept, *pages.options,
-    ]  # fmt: skip
-    corpus.forget()
-    try:
-        usage = run(command, folder / "output", good_statuses=(0, 1))
-        files = sorted(archive.glob("*.warc.gz")) if is_kept else []
-        requests = corpus.requests()
-        return (
-            usage.cpu_seconds,
-            len(requests),
-            sum(len(record) for file in files for record in members(file) if b"\r\nWARC-Type: response\r\n" in record),
-            sum(file.stat().st_size for file in files),
-            sum(len(gzip.compress(record, 9)) for file in files for record in members(file)),
-        )
-    finally:
-        shutil.rmtree(folder)
+def _records(folder: Folder) -> Iterator[tuple[int, bytes]]:
+    """The size of each record as it lies there, and the record."""
+    for file in folder.all():
+        with folder.opened(file.name) as stream:
+            held = None
+            for member in members(stream):
+                if held is not None:
+                    yield held[0].length, held[1]
+                held = (member, member.read(file.size * 100))
+            if held is not None:
+                yield held[0].length, held[1]
 
 
-def measure(rounds: int) -> list[Taken]:
-    """Both in turn, each as often first."""
-    results = []
-    with Corpus() as corpus:
-        lay_small_pages(BUILD / "corpus" / "docroot")
-        for pages in PAGES:
-            _, number, page_bytes, archive_bytes, at_level_9 = crawl(corpus, pages, is_kept=True)
-            taken = Taken(pages, number, page_bytes / number, [], [], archive_bytes, at_level_9)
-            for round_number in range(rounds):
-                order = [(False, taken.without), (True, taken.with_it)]
-                for is_kept, seconds in order if round_number % 2 == 0 else reversed(order):
-                    seconds.append(crawl(corpus, pages, is_kept=is_kept)[0])
-                print(f"{pages.title}: round {round_number + 1}: {taken.more[-1]:.3f} ms a page more", file=sys.stderr)
-            results.append(taken)
-    return results
-
-
-def as_markdown(results: list[Taken], load: float) -> str:
-    """The table, and what it was measured on."""
-    rounds = len(results[0].without)
-    return "\n".join(
-        [
-            "| what | pages | bytes a page | CPU ms a page without | with the archive | more (least to most) "
-            "| archive a page | than at gzip level 9 |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|",
-            *(result.as_row() for result in results),
-            "",
-            f"Medians of {rounds} rounds, {datetime.now(UTC):%Y-%m-%d}, on {machine()}; load before the first round: "
-            f"{load:.2f}.",
-        ]
-    )
-
-
-def main() -> int:
-    """Run the measurement."""
-    parser = argparse.ArgumentParser(prog="python -m bench.archive", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is run (default: 5)")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pages", type=int, default=400)
+    parser.add_argument("--from", dest="folders", type=Path, action="append", help="a folder with HTML files")
     given = parser.parse_args()
-    BUILD.mkdir(parents=True, exist_ok=True)
-    subprocess.run([sys.executable, "-m", "compileall", "-q", ROOT / "src"], check=True)
-    load = os.getloadavg()[0]
-    markdown = as_markdown(measure(given.rounds), load)
-    print(markdown)
-    if given.write:
-        write_performance(markdown, BEGIN, END)
-    return 0
+    text = html_of(given.folders or [source.folder for source in SOURCES])
+    print(f"Python {platform.python_version()}, {given.pages} pages by batches of {BATCH}, least of five runs")
+    print(f"{'page':>9} {'sent as':>8} {'packed by':>9} {'ms of CPU':>10} {'bytes':>8} {'over level 9':>13}")
+    for size in (12_000, 38_000):
+        for is_coded in (False, True):
+            for coding in Coding:
+                cost = asyncio.run(cost_of(captures_of(text, size, given.pages, is_coded=is_coded), coding))
+                print(
+                    f"{size:>9,} {'gzip' if is_coded else 'text':>8} {coding:>9} {cost.milliseconds:>10.3f} "
+                    f"{cost.written:>8,.0f} {cost.over_level_9:>13.1%}"
+                )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -123,6 +123,15 @@ def test_the_id_of_a_capture_follows_from_its_place() -> None:
     assert response["WARC-Record-ID"] == record_id("response", "http://site.example/page", microseconds(place.at))
 
 
+@given(st.binary(max_size=60), st.integers(0))
+def test_digests_and_ids_are_those_of_the_standard_library(data: bytes, date: int) -> None:
+    assert digest_of(data) == base64.b32encode(hashlib.sha1(data).digest()).decode()
+    namespace = uuid.UUID("9c3bd6e8-0d5b-5f1c-8a35-5b8a1a1f7b10")
+    assert (
+        record_id("response", "http://a/", date) == f"<urn:uuid:{uuid.uuid5(namespace, f'response http://a/ {date}')}>"
+    )
+
+
 @given(st.integers(0, 4_000_000_000_000_000))
 def test_a_date_comes_back_from_a_place_to_the_digit(date: int) -> None:
     assert microseconds(date / 1_000_000) == date

@@ -14,7 +14,7 @@ except ImportError:  # it is not built for every machine; the standard library's
 else:
     HAS_ISAL = True
 
-_ISAL_LEVEL: Final = 1  # of 0 to 3: the last takes a tenth off the size, and the CPU time of the first once more
+_ISAL_LEVEL: Final = 2  # of 0 to 3: as quick as 1, and smaller; 3 takes half as long again for 3 % less
 _ZLIB_LEVEL: Final = 1
 _ZSTD_LEVEL: Final = 3
 

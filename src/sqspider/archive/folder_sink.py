@@ -102,6 +102,9 @@ class FolderSink:
         self._thread: ThreadPoolExecutor | None = None  # one: what is called while another waits comes after it
 
     async def begun(self) -> Begun:
+        file = self._file
+        if file is not None and file.size < self._limits.file_bytes:  # most times: that costs no thread
+            return Begun(file.name, file.warcinfo_id)
         return await self._in_thread(self._begun)
 
     async def append(self, members: bytes) -> int:
@@ -109,8 +112,11 @@ class FolderSink:
 
     async def close(self) -> None:
         """Let go of the file. Raises :class:`StoreError`; what it holds is durable all the same."""
-        if self._thread is not None:
+        if self._thread is None:
+            return
+        try:
             await self._in_thread(self._close)
+        finally:
             self._thread.shutdown()
             self._thread = None
 

@@ -13,11 +13,9 @@ payload to its digest. https://iipc.github.io/warc-specifications/specifications
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 import time
-import uuid
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -32,7 +30,9 @@ IDENTICAL: Final = "http://netpreserve.org/warc/1.1/revisit/identical-payload-di
 NOT_MODIFIED: Final = "http://netpreserve.org/warc/1.1/revisit/server-not-modified"
 CONFORMS_TO: Final = "http://iipc.github.io/warc-specifications/specifications/warc-format/warc-1.1/"
 RENAMED: Final = b"X-Crawler-"  # before the name of a field of the framing that is gone
-_NAMESPACE: Final = uuid.UUID("9c3bd6e8-0d5b-5f1c-8a35-5b8a1a1f7b10")  # of our record ids
+_NAMESPACE: Final = bytes.fromhex("9c3bd6e80d5b5f1c8a355b8a1a1f7b10")  # of our record ids
+_BASE32: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # RFC 4648 section 6
+_BASE32_PAIRS: Final = [first + second for first in _BASE32 for second in _BASE32]  # by ten bits
 _FIELDS: Final = "application/warc-fields"
 _UNFIT: Final = re.compile(r"[^\x21-\x7e]")  # in a URI of a named field
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]+")
@@ -68,7 +68,7 @@ class Answer(NamedTuple):
 
 def digest_of(data: bytes) -> str:
     """SHA-1 in base32: what others join captures by."""
-    return base64.b32encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode("ascii")
+    return _base32(hashlib.sha1(data, usedforsecurity=False).digest())
 
 
 def microseconds(seconds: float) -> int:
@@ -77,8 +77,16 @@ def microseconds(seconds: float) -> int:
 
 
 def record_id(kind: str, url: str, date: int) -> str:
-    """Of a record; that of a capture follows from its place, for a process writes no two captures with one date."""
-    return f"<urn:uuid:{uuid.uuid5(_NAMESPACE, ' '.join((kind, _uri(url), str(date))))}>"
+    """Of a record; that of a capture follows from its place, for a process writes no two captures with one date.
+
+    A name-based UUID (RFC 9562 section 5.5), as ``uuid.uuid5`` makes them at four times the cost.
+    """
+    name = " ".join((kind, _uri(url), str(date))).encode("ascii")
+    number = bytearray(hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).digest()[:16])
+    number[6] = number[6] & 0x0F | 0x50
+    number[8] = number[8] & 0x3F | 0x80
+    digits = number.hex()
+    return f"<urn:uuid:{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}>"
 
 
 def warcinfo(file: str, date: int, origin: Origin) -> tuple[str, bytes]:
@@ -222,7 +230,7 @@ def _record(head: str, content_type: str, block: Sequence[bytes]) -> bytes:
     hashed = hashlib.sha1(usedforsecurity=False)
     for piece in block:
         hashed.update(piece)
-    digest = base64.b32encode(hashed.digest()).decode("ascii")
+    digest = _base32(hashed.digest())
     size = sum(map(len, block))
     head += f"WARC-Block-Digest: sha1:{digest}\r\nContent-Type: {content_type}\r\nContent-Length: {size}\r\n\r\n"
     return b"".join((head.encode("ascii"), *block, b"\r\n\r\n"))
@@ -246,3 +254,13 @@ def _quoted(found: re.Match[str]) -> str:
 def _written(date: int) -> str:
     seconds, fraction = divmod(date, 1_000_000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:06d}Z"
+
+
+def _base32(digest: bytes) -> str:
+    """Of twenty bytes. The standard library's takes four times as long, which a page would feel."""
+    pairs = _BASE32_PAIRS
+    written = ""
+    for at in (0, 5, 10, 15):
+        bits = int.from_bytes(digest[at : at + 5], "big")
+        written += pairs[bits >> 30] + pairs[bits >> 20 & 1023] + pairs[bits >> 10 & 1023] + pairs[bits & 1023]
+    return written
