@@ -30,7 +30,7 @@ from sqspider.work.allowed import Allowed
 from sqspider.work.asker import Asker, asking
 from sqspider.work.captures import capture_of, hop_to, place_before
 from sqspider.work.hand import Visit
-from sqspider.work.large_bodies import Space
+from sqspider.work.large_bodies import LargeBodies, Space
 from sqspider.work.secrets import Secrets
 from sqspider.work.sitemaps import SitemapReport, discover
 from tests.crawl.crawl_rows import AT_HOME, SETTINGS, made, replace
@@ -78,7 +78,9 @@ def shown(captures: Sequence[Capture], site: Site) -> list[tuple[str, Hop, str |
 
 
 def visit_of(message: Message, kept: Kept | None = None) -> Visit:
-    visit = Visit(Delivery(message_id="1", receipt="1", body="", receive_count=1, sent_at=0.0), message, Space(None))
+    visit = Visit(
+        Delivery(message_id="1", receipt="1", body="", receive_count=1, sent_at=0.0), message, Space(LargeBodies(None))
+    )
     visit.claim = Won(
         url=message.url, attempt=1, unended=1, tries=0, worker_id="w", claim_id="c", lease_until=9e9, kept=kept
     )

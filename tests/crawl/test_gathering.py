@@ -266,7 +266,7 @@ async def test_what_cannot_be_answered_rightly_is_answered_to_nobody(file: Path)
     async def too_few(_: Sequence[Capture]) -> list[Place | None]:
         return []
 
-    trial.store.keep = too_few  # type: ignore[method-assign]
+    trial.store.keep = too_few  # type: ignore[method-assign,assignment]
     answers = trial.put(0, 1)
     trial.keeping.hurry()
     await asyncio.wait(answers)
@@ -304,7 +304,7 @@ async def received(frontier: Frontier, urls: Sequence[str], settings: CrawlSetti
 
 async def test_an_invocation_makes_one_write_however_long_its_host_has_it_wait(host: Site, file: Path) -> None:
     store = Journal(file, gather_seconds=math.inf)
-    host.bodies = {"/robots.txt": b""} | {f"/{n}": b"x" for n in range(10)}
+    host.bodies = {"/robots.txt": b"", **{f"/{n}": b"x" for n in range(10)}}
     async with invoked(store) as (frontier, worker):
         delay = replace(AT_ONCE, delay_seconds=0.1, obey_robots=True)
         deliveries = await received(frontier, [f"{host.url}{n}" for n in range(10)], delay)

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from sqspider.message import Message, decode_message
 from sqspider.record import Place, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
-from sqspider.work.hand import Visit
+from sqspider.work.hand import AHEAD, Visit
 from sqspider.work.holding import MOST_HELD, Held
 from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
@@ -31,7 +31,7 @@ from sqspider.work.worker import Mode, Worker
 from tests.crawl.journal import Journal
 from tests.crawl.test_crew import records_of, until, working
 from tests.crawl.test_holding import MOST_CLAIMED
-from tests.sites import Asked, Site
+from tests.sites import Answer, Asked, Site
 
 FETCH = FetchOptions(allow_private=True, timeout_seconds=10.0, captures=True)
 AT_ONCE = CrawlSettings(delay_seconds=0, obey_robots=False, scope=Scope.HOST)
@@ -147,7 +147,7 @@ async def test_nothing_is_kept_without_a_store_or_by_a_fetcher_that_does_not_cap
 
 
 async def test_answers_of_tries_are_kept_too(frontier: Frontier, site: Site, journal: Journal) -> None:
-    answers = iter([(500, {}), (500, {}), b"good"])
+    answers: Iterator[Answer] = iter([(500, {}), (500, {}), b"good"])
     site.bodies = {"/0": lambda _: next(answers)}
     await put_in(frontier, f"{site.url}0")
     async with working(frontier, OPTIONS, fetch=FETCH, store=journal):
@@ -467,25 +467,29 @@ async def test_a_page_that_is_handed_out_is_durable_and_knows_where(
         assert journal.read(place_of(record))["url"] == record.url
 
 
+@pytest.mark.parametrize("delay_seconds", [0.0, 0.02])
 @pytest.mark.parametrize("has_turns", [True, False])
 async def test_no_more_are_held_than_may_be_though_many_wait_for_the_store(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_turns: bool
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_turns: bool, delay_seconds: float
 ) -> None:
+    """And who waits for room there is not waited for."""
     monkeypatch.setattr(MemoryFrontier, "traits", Traits(has_turns=has_turns))
     frontier = MemoryFrontier(MemoryStore(), FrontierSettings(), clock=time.time)
     held: list[Held] = []
     site.bodies = {f"/{n}": b"" for n in range(100)}
-    await put_in(frontier, *(f"{site.url}{n}" for n in range(100)))
+    settings = replace(AT_ONCE, delay_seconds=delay_seconds)
+    await put_in(frontier, *(f"{site.url}{n}" for n in range(100)), settings=settings)
     store = Journal(tmp_path / "journal", gather_seconds=3600.0)
-    async with working(frontier, OPTIONS, fetch=FETCH, store=store, take=held.append):
+    async with working(frontier, OPTIONS, fetch=FETCH, store=store, take=held.append) as worker:
         done = 0
         while done < 100:
-            assert len(held) <= MOST_HELD + MOST_CLAIMED
+            assert len(held) <= MOST_HELD + MOST_CLAIMED + AHEAD
             if held:
                 held.pop().finish()
                 done += 1
             await asyncio.sleep(0)
         await until(frontier, done=100)
+    assert worker.tally.deferred == 0
 
 
 async def test_a_page_that_is_handed_out_still_has_its_body(frontier: Frontier, site: Site, journal: Journal) -> None:
