@@ -11,6 +11,7 @@ import pytest
 from sqspider.archive.errors import ArchiveError, DamagedError, NoArchiveError, NotAllowedError
 from sqspider.archive.s3 import S3Client
 from sqspider.archive.s3_place import S3Door, S3Place
+from sqspider.frontier.aws.bill import Usage
 from sqspider.frontier.aws.client import Call
 
 from . import s3_faults
@@ -293,6 +294,24 @@ async def test_each_try_is_shown_to_observers(client: S3Client, proxy: S3Proxy) 
     assert [(call.action, call.request["Bytes"], call.answer is not None) for call in calls] == [
         ("PutObject", len(BODY), False), ("PutObject", len(BODY), True),
     ]  # fmt: skip
+
+
+async def test_the_bill_knows_what_was_asked_of_a_bucket(client: S3Client, proxy: S3Proxy) -> None:
+    usage = Usage()
+    client.observers.append(usage.see)
+
+    async def once(_: S3Proxy, asked: s3_faults.Asked) -> s3_faults.Answered:
+        return refusal("SlowDown", 503) if proxy.counts["PUT"] == 1 else await proxy.forward(asked)
+
+    proxy.fault = once
+    await client.put("one", BODY, is_new=True)
+    await client.get("one", 0, 9)
+    await client.look("one")
+    assert [found.key async for found in client.listed()] == ["one"]
+    await client.delete("one")
+    assert (usage.calls, usage.s3_writes, usage.s3_reads, usage.s3_refused) == (6, 2, 2, 1)
+    assert usage.archived_bytes == len(BODY)
+    assert usage.dollars == pytest.approx(2 * 5e-6 + 2 * 0.4e-6)
 
 
 async def test_twenty_who_put_one_name_at_once_are_one_winner(client: S3Client) -> None:

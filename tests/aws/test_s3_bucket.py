@@ -16,7 +16,9 @@ import pytest
 from sqspider.archive.bucket import FIRST_BYTES, Bucket
 from sqspider.archive.errors import ArchiveError, DamagedError, NoArchiveError, NotAllowedError
 from sqspider.archive.files import Files, files_at
+from sqspider.archive.s3 import S3Client
 from sqspider.archive.s3_place import S3Place
+from sqspider.archive.s3_upload import Upload
 
 from . import s3_faults
 from .buckets import bucket
@@ -153,18 +155,25 @@ async def test_a_large_file_is_written_part_by_part(files: Bucket, proxy: S3Prox
     assert proxy.counts["POST"] >= 2
 
 
-async def test_a_completion_whose_answer_is_lost_is_known_again(files: Bucket, proxy: S3Proxy) -> None:
+async def test_a_completion_whose_answer_is_lost_is_known_again(files: Bucket, proxy: S3Proxy, place: S3Place) -> None:
     async def lose(_: S3Proxy, asked: s3_faults.Asked) -> s3_faults.Answered:
-        answer = await proxy.forward(asked)
-        is_first = asked.method == "POST" and "uploadId" in asked.target and proxy.injected == 0
-        proxy.injected += is_first
-        return s3_faults.Answered(0) if is_first else answer
+        if asked.method != "POST" or "uploadId" not in asked.target:
+            return await proxy.forward(asked)
+        proxy.injected += 1
+        if proxy.injected > 1:  # ministack takes it twice
+            return refusal("NoSuchUpload", 404)
+        await proxy.forward(asked)
+        return s3_faults.Answered(0)
 
     proxy.fault = lose
     content = bytes(PART_BYTES + 1)
     await within(lambda: files.write("large", [content]))
-    assert proxy.injected == 1
+    assert proxy.injected == 2
     assert await within(lambda: files.read("large")) == content
+    proxy.fault = always(refusal("NoSuchUpload", 404))
+    upload = Upload(S3Client.open(place, proxy.environment), "other")
+    with pytest.raises(ArchiveError, match="did not put its parts together"):
+        await upload.complete()
 
 
 async def test_a_completion_that_fails_under_a_good_status_is_told(files: Bucket, proxy: S3Proxy) -> None:

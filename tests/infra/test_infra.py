@@ -18,6 +18,7 @@ from bytecode import Compiler, compiler
 from env_file import clear, kept, outputs_of, write
 from package import LEFT_OUT_FILES, LEFT_OUT_FOLDERS
 from settings import SettingsError, StackSettings, read_settings
+from sqspider.lambda_handler import FunctionSettings
 from tests.conftest import INSTALLED, ROOT, Make, Zip, require_installed, terminal
 from wheels import KINDS, Kind
 
@@ -98,6 +99,14 @@ def test_settings_are_read_from_texts() -> None:
     assert environment["SQSPIDER_FETCH_SECONDS"] == "5.5"
     assert environment["SQSPIDER_SWEEP_SECONDS"] == "600.0"
     assert type(settings.function_settings()).read(environment) == settings.function_settings()
+
+
+def test_the_function_refuses_an_archive_that_is_no_place_in_s3() -> None:
+    read = FunctionSettings.read
+    assert read({"SQSPIDER_ARCHIVE": "s3://pages/crawl"}).archive == "s3://pages/crawl"
+    for wrong in ("pages", "s3://Pages/x", "s3://"):
+        with pytest.raises(ValueError, match=r"archive: .* is no place in S3"):
+            read({"SQSPIDER_ARCHIVE": wrong})
 
 
 def test_one_commit_makes_one_zip_whatever_builds_it(function_zip: Path, tmp_path: Path) -> None:
