@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.archive.ours import SITE
 from tests.archive.small_warcs import Warc
+from tests.cli.test_archive_reading import crawled as records_of_captures
 from tests.conftest import Run
 
 ARCHIVE = "sqspider-archive"
@@ -80,6 +82,17 @@ def test_an_archive_is_kept(tmp_path: Path, sqspider: Run, crawled: str) -> None
     good(sqspider, "forget", "--older-than", "1s", "--yes")
     assert "0 faults" in good(sqspider, "verify")
     assert rows(sqspider, "list", "--records")[0]["captures"] == 0
+
+
+def test_a_page_keeps_the_payload_that_lay_with_one_that_goes(tmp_path: Path, sqspider: Run) -> None:
+    records_of_captures(tmp_path)
+    before = sqspider("show", f"{SITE}/same", "--body").stdout
+    told = good(sqspider, "forget", f"{SITE}/page", "--yes")
+    assert "1 page keeps its payload" in told
+    assert "0 faults" in good(sqspider, "verify")
+    assert sqspider("show", f"{SITE}/same", "--body").stdout == before
+    assert rows(sqspider, "list", f"{SITE}/same")[-1]["kind"] == "response"
+    assert sqspider("archive", "list", f"{SITE}/page").returncode == 1
 
 
 def found(sqspider: Run) -> list[dict[str, Any]]:
