@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from tests.archive.ours import SITE
 from tests.archive.small_warcs import Warc
 from tests.cli.test_archive_reading import crawled as records_of_captures
-from tests.conftest import Run
+from tests.conftest import INSTALLED, Run
 
 ARCHIVE = "sqspider-archive"
 
@@ -93,6 +94,10 @@ def test_a_page_keeps_the_payload_that_lay_with_one_that_goes(tmp_path: Path, sq
     assert sqspider("show", f"{SITE}/same", "--body").stdout == before
     assert rows(sqspider, "list", f"{SITE}/same")[-1]["kind"] == "response"
     assert sqspider("archive", "list", f"{SITE}/page").returncode == 1
+    for judge in INSTALLED.glob("judge-warcio-*/venv/bin/warcio"):  # where it is installed
+        files = list((tmp_path / ARCHIVE).glob("*.warc.gz"))
+        checked = subprocess.run([judge, "check", *files], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stdout
 
 
 def found(sqspider: Run) -> list[dict[str, Any]]:
