@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from sqspider.archive.folder import Folder
 from sqspider.archive.verify import Verification
 from tests.archive.mutations import FAULTY, GOOD, SPOILED_PACKED, SPOILED_PLAIN, Change, Spoil, archive_of
-from tests.archive.warcs import good, packed, plain
+from tests.archive.warcs import good, packed, plain, response
 from tests.conftest import load_cases
 
 
@@ -70,3 +71,17 @@ def test_a_file_that_is_cut_anywhere_is_found(tmp_path: Path, ending: str) -> No
     for size in range(1, len(whole)):
         found = faults_of(tmp_path, whole[:size], f"made{ending}")
         assert bool(found) == (size not in ends), f"{size}: {found}"
+
+
+def test_a_proof_takes_little_memory_whatever_is_in_a_file(tmp_path: Path) -> None:
+    message = b"HTTP/1.1 200 OK\r\nContent-Length: 40000000\r\n\r\n" + bytes(40_000_000)
+    (tmp_path / "large.warc.gz").write_bytes(packed([response(message=message)]))
+    del message
+    tracemalloc.start()
+    try:
+        found = faults_in(tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == []
+    assert peak < 10_000_000

@@ -210,7 +210,7 @@ def test_judges_find_a_crawl_of_real_documentation_right_and_pywb_replays_it(tmp
             said = sqspider(
                 "crawl", corpus.url, "--allow-private", "--delay", "0", "--exclude", EXCLUDE, "--archive", "archive"
             )
-            assert "kept in" in said.stderr, said.stderr
+            assert "kept in" in said.stdout, said.stdout + said.stderr
     except SystemExit as error:
         pytest.skip(str(error))
     judged(tmp_path, sqspider)
