@@ -183,7 +183,7 @@ class Crawl:
             while not is_stopped:
                 async with (
                     Fetcher(start.fetch, connections=options.concurrency) as fetcher,
-                    store_opened(start) as store,
+                    store_opened(start, frontier) as store,
                 ):
                     under_way = UnderWay(frontier, fetcher, options, start, self._order.name, self._added, store)
                     self._under_way.add(under_way)
@@ -314,7 +314,7 @@ class Crawl:
         if self._sitemaps and seeds:
             from sqspider.work.sitemaps import discover  # here: most crawls read none
 
-            async with store_opened(start) as store:
+            async with store_opened(start, frontier) as store:
                 await discover(
                     frontier, start.fetch, row.settings, seeds=seeds, clock=frontier.now, rng=random.Random(),
                     stopping=asyncio.Event(), on_report=lambda _: None, crawl=row, allowed=start.allowed,

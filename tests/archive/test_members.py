@@ -249,3 +249,11 @@ def test_members_of_isal_are_those_of_everybody() -> None:
     data = record(random.Random(3).randbytes(5000) * 3)
     assert gzip.decompress(Coding.GZIP.pack(data)) == data
     assert zlib.decompress(Coding.GZIP.pack(data), 31) == data
+
+
+def test_without_isal_the_standard_library_packs(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = record(random.Random(3).randbytes(5000) * 3)
+    packed = Coding.GZIP.pack(data)
+    monkeypatch.setattr("sqspider.archive.coding.HAS_ISAL", False)
+    assert Coding.GZIP.pack(data) == zlib_member(data) != packed
+    assert walk(zlib_member(data)) == [(0, len(zlib_member(data)), data)]

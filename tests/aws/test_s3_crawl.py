@@ -21,11 +21,15 @@ from sqspider.archive.warc import Origin
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
+from sqspider.orders.start import ArchivePlace, Start
+from sqspider.orders.store import store_opened
 from sqspider.record import Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import FetchOptions
+from sqspider.work.allowed import Allowed
 from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
+from tests.archive.captures import capture_of
 from tests.crawl.test_crew import records_of, until, working
 from tests.sites import Site
 
@@ -33,6 +37,7 @@ from . import s3_faults
 from .buckets import bucket
 from .engines import Engines
 from .s3_faults import S3Proxy
+from .store import AwsStore
 
 PAGES = 40
 FETCH = FetchOptions(allow_private=True, captures=True)
@@ -95,3 +100,18 @@ async def test_no_record_is_final_without_its_capture_and_none_ends_twice(
     assert {record.unended for record in records} == {0}
     for frontier in frontiers:
         await frontier.close()
+
+
+async def test_what_is_put_is_on_the_bill_of_a_frontier_on_aws(
+    store: AwsStore, monkeypatch: pytest.MonkeyPatch, proxy: S3Proxy
+) -> None:
+    for name, value in proxy.environment.items():
+        monkeypatch.setenv(name, value)
+    frontier = await store.open()
+    async with bucket(proxy.environment) as place:
+        start = Start(fetch=FETCH, allowed=Allowed.by(FETCH), archive=ArchivePlace(address=str(place)))
+        async with store_opened(start, frontier) as opened:
+            assert opened is not None
+            assert await opened.keep([capture_of()])
+        assert (frontier.usage.s3_writes, frontier.usage.s3_reads) == (1, 0)
+        assert frontier.usage.archived_bytes > 0

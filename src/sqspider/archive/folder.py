@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
@@ -14,6 +13,7 @@ from typing import BinaryIO, Final
 
 from sqspider.archive.errors import ArchiveError, NoArchiveError, NotAllowedError
 from sqspider.archive.file_info import OPEN, FileInfo
+from sqspider.archive.locks import lock
 
 NEW: Final = ".new"  # at the end of the name of what is not yet there for anybody: a dot stands before it, too
 OWN: Final = 0o600  # pages may be private: nobody else reads them
@@ -52,10 +52,10 @@ class Folder:
         hidden = path.with_name(f".{path.name}+{safe_host()}+{secrets.token_hex(4)}{NEW}")
         with self._told(name):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, OWN)
+            descriptor = os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWN)
             try:
                 with open(descriptor, "wb") as stream:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # before it, repair finds it nobody's
+                    lock(descriptor)  # before it, repair finds it nobody's
                     for piece in content:
                         stream.write(piece)
                     stream.flush()
@@ -140,7 +140,7 @@ class Folder:
 
 def sync_folder(folder: Path) -> None:
     """Make what was renamed or removed in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import os
 import secrets
 import shutil
@@ -25,6 +24,7 @@ from sqspider.archive.coding import Coding
 from sqspider.archive.errors import ArchiveError
 from sqspider.archive.file_info import OPEN
 from sqspider.archive.folder import NEW, OWN, Folder, safe_host, sync_folder
+from sqspider.archive.locks import lock
 from sqspider.archive.repair import Did, repair
 from sqspider.archive.sink import Begun
 from sqspider.archive.warc import Origin, microseconds, warcinfo
@@ -150,9 +150,9 @@ class FolderSink:
         identity, record = warcinfo(name, microseconds(now), self._origin)
         member = self._coding.pack(record)
         path = self._folder / f".{name}{NEW}"
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, OWN)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, OWN)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor)
             self._write(descriptor, member)
             self._calls.fsync(descriptor)
             path = path.rename(self._folder / (name + OPEN))
@@ -278,11 +278,11 @@ def check_folder(folder: str | Path) -> None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             sync_folder(folder.parent)
         path = folder / f".check+{safe_host()}+{secrets.token_hex(4)}{NEW}"
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, OWN)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWN)
     except OSError as error:
         raise StoreError(f"no archive can be kept in {folder}: {error.strerror}; {other}") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
     except OSError as error:
         raise StoreError(
             f"no archive can be kept in {folder}: its file system locks no files ({error.strerror}); {other}"

@@ -7,7 +7,6 @@ as a lock says nothing across hosts on every file system.
 from __future__ import annotations
 
 import enum
-import fcntl
 import os
 import re
 import time
@@ -19,6 +18,7 @@ from typing import Final, NamedTuple
 from sqspider.archive.errors import ArchiveError, NotAllowedError
 from sqspider.archive.file_info import OPEN
 from sqspider.archive.folder import NEW, safe_host, sync_folder
+from sqspider.archive.locks import lock
 from sqspider.archive.members import MARK_BYTES, MemberError, check_whole, members, whole_from
 
 NEW_SECONDS: Final = 60  # that a file which nobody sees yet may take from being made to being locked
@@ -145,7 +145,7 @@ def _remove_new(folder: Path, name: str) -> Repaired | None:
 def _locked(path: Path) -> Iterator[int | None]:
     """A descriptor of a file that is nobody's; none: somebody lives, or was faster."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:  # its writer has just closed it
         yield None
         return
@@ -158,7 +158,7 @@ def _locked(path: Path) -> Iterator[int | None]:
 def is_nobodys(path: Path, descriptor: int) -> bool:
     """Whether a file that was opened is still the one of its name, and no process held its lock; now this one does."""
     with suppress(BlockingIOError, FileNotFoundError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
         return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
     return False
 

@@ -65,7 +65,7 @@ class ArchiveStore:
     def __init__(self, sink: Sink, coding: Coding = Coding.GZIP) -> None:
         self.gather_seconds = sink.gather_seconds
         self.most_bytes = sink.most_bytes
-        self._sink = sink
+        self.sink = sink
         self._coding = coding
         self._payloads = Payloads(sink.holds)
         self._dates = Dates()
@@ -94,7 +94,7 @@ class ArchiveStore:
                 await self._write_whole([])
         finally:
             async with self._turn:
-                await self._sink.close()
+                await self.sink.close()
             self._thread.shutdown()
 
     async def _write_whole(self, captures: Sequence[Capture]) -> list[Place]:
@@ -110,10 +110,10 @@ class ArchiveStore:
         async with self._turn:
             notes, noted = list(self._notes), self._notes_bytes
             batch = [*notes, *captures]
-            begun = await self._sink.begun()
+            begun = await self.sink.begun()
             loop = asyncio.get_running_loop()
             packed = await loop.run_in_executor(self._thread, self._pack, batch, begun)
-            start = await self._sink.append(packed.members)
+            start = await self.sink.append(packed.members)
             # From here on it is durable; before, nothing is known of it: the next batch works after one that failed.
             del self._notes[: len(notes)]
             self._notes_bytes -= noted

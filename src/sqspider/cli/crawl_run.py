@@ -197,7 +197,7 @@ class CrawlRun:
                 self._say(sitemap_line(sitemap))
 
         with stopping_on_signals(stop):
-            async with store_opened(self._start) as store:
+            async with store_opened(self._start, frontier) as store:
                 await discover(
                     frontier, self._start.fetch, crawl.settings, seeds=seeds, clock=frontier.now, rng=random.Random(),
                     stopping=stopping, on_report=report, crawl=crawl, allowed=self._start.allowed,
@@ -225,7 +225,7 @@ class CrawlRun:
     async def _run_here(self, frontier: Frontier) -> bool:
         async with (
             Fetcher(self._start.fetch, connections=self._options.concurrency) as fetcher,
-            store_opened(self._start) as store,
+            store_opened(self._start, frontier) as store,
         ):
             worker = worker_for(frontier, fetcher, self._options, self._start, store)
 

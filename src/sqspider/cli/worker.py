@@ -195,7 +195,7 @@ async def _work(
     async with (
         opened(shared, options.lease_seconds) as frontier,
         Fetcher(start.fetch, connections=options.concurrency) as fetcher,
-        store_opened(start) as store,
+        store_opened(start, frontier) as store,
     ):
         worker = worker_for(frontier, fetcher, polling(options, mode, frontier.traits), start, store)
         status = GOOD

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from sqspider.archive.errors import ArchiveError
 from sqspider.capture import Store, StoreError
+from sqspider.frontier import Frontier
 from sqspider.log import get_logger
+from sqspider.orders.keeping import S3
 from sqspider.orders.start import ArchivePlace, Start
+
+if TYPE_CHECKING:
+    from sqspider.archive.store import ArchiveStore
 
 log = get_logger(__name__)
 
 
 @asynccontextmanager
-async def store_opened(start: Start) -> AsyncIterator[Store | None]:
-    """Within it pages are kept where a start says, or nowhere. Each process has files of its own there.
+async def store_opened(start: Start, frontier: Frontier) -> AsyncIterator[Store | None]:
+    """Within it pages are kept where a start says, or nowhere. Each process has files of its own there. What is asked
+    of a bucket is on the bill of its frontier.
 
     Raises :class:`StoreError` where they cannot be. What was only noted, and could not be kept at its end, is told: no
     record waits for it.
@@ -24,6 +31,8 @@ async def store_opened(start: Start) -> AsyncIterator[Store | None]:
         yield None
         return
     store = _opened(start, start.archive)
+    if start.archive.address.startswith(S3):
+        _put_on_bill(store, frontier)
     try:
         yield store
     finally:
@@ -33,7 +42,15 @@ async def store_opened(start: Start) -> AsyncIterator[Store | None]:
             log.warning("not_stored", during="close", archive=start.archive.address, error=str(error))
 
 
-def _opened(start: Start, place: ArchivePlace) -> Store:
+def _put_on_bill(store: ArchiveStore, frontier: Frontier) -> None:
+    from sqspider.archive.bucket_sink import BucketSink  # here, as below
+    from sqspider.frontier.aws import AwsFrontier
+
+    if isinstance(store.sink, BucketSink) and isinstance(frontier, AwsFrontier):
+        store.sink.observers.append(frontier.usage.see)
+
+
+def _opened(start: Start, place: ArchivePlace) -> ArchiveStore:
     from sqspider.archive.store import open_store  # here: who keeps nothing needs none of it
 
     try:
