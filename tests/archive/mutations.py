@@ -114,6 +114,9 @@ FAULTY: Final[dict[str, Change]] = {
         "resource", "WARC-Record-ID", "urn:uuid:d44cac80-33eb-4201-a2fb-82fbace6feb3"
     ),
     "an identity that is no URI": with_field("resource", "WARC-Record-ID", "<d44cac80>"),
+    "an identity that says that it is a UUID": with_field(
+        "resource", "WARC-Record-ID", "<urn:uuid:d44cac80-33eb-4201>"
+    ),
     "an identity with a blank": with_field("resource", "WARC-Record-ID", "<urn:uuid:d44cac80 33eb>"),
     "an identity of two records": _same_identity,
     "a date of fourteen digits": with_field("resource", "WARC-Date", "20261123141959"),
@@ -211,6 +214,8 @@ GOOD: Final[dict[str, Change]] = {
     ),
     "a digest by SHA-256": with_field("resource", "WARC-Block-Digest", "sha256:0"),
     "a digest of another algorithm": with_field("resource", "WARC-Block-Digest", "xxh3:0123456789abcdef"),
+    "an identity of another scheme": with_field("resource", "WARC-Record-ID", "<http://example.com/records/1>"),
+    "an identity in capitals": with_field("resource", "WARC-Record-ID", identity("resource").upper()),
     "a kind that is not known": lambda records: records["resource"].set("WARC-Type", "screenshot"),
     "a kind in capitals": with_field("response", "WARC-Type", "Response"),
     "fields in other letters": lambda records: setattr(
