@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from sqspider.cli.sections import Group
+from sqspider.cli.shared import shared_options
 
 COMMANDS: Final = {
     "list": "List what is in an archive: its files, or captures of a URL.",
@@ -35,6 +36,7 @@ class _Commands(Group):
             return None
         command = importlib.import_module(f"sqspider.cli.archive.{cmd_name}").command
         assert isinstance(command, click.Command)
+        command.name = cmd_name  # its module's, whatever its function is called
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -45,6 +47,7 @@ class _Commands(Group):
 
 
 @click.group(cls=_Commands)
+@shared_options
 def archive() -> None:
     """Look into, check, and keep the archive of a crawl.
 
