@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sqspider.archive.store import open_store
 from sqspider.capture import Capture, FullError, Hop, StoreError, redacted_head
 from sqspider.crawl_row import CrawlRef, Identity
 from sqspider.crawl_settings import CrawlSettings
@@ -33,7 +36,7 @@ from sqspider.work.hand import Visit
 from sqspider.work.large_bodies import LargeBodies, Space
 from sqspider.work.secrets import Secrets
 from sqspider.work.sitemaps import SitemapReport, discover
-from tests.crawl.crawl_rows import AT_HOME, SETTINGS, made, replace
+from tests.crawl.crawl_rows import AT_HOME, SETTINGS, made, put_in, replace, work
 from tests.sites import Answer, Asked, Site
 
 CAPTURING = replace(AT_HOME, captures=True)
@@ -44,25 +47,25 @@ class Journal:
 
     gather_seconds, most_bytes = 0.0, 1 << 20
 
-    def __init__(self, look: Callable[[Capture], Any] | None = None) -> None:
+    def __init__(self, at_note: Callable[[], Any] | None = None, at_keep: Callable[[], Any] | None = None) -> None:
         self.noted: list[Capture] = []
         self.kept: list[Capture] = []
         self.seen: list[Any] = []
         self.error: StoreError | None = None
         self.refuses = ""  # a URL that ends so
-        self._look = look
+        self._at_note, self._at_keep = at_note, at_keep
 
     def note(self, capture: Capture) -> None:
         self.noted.append(capture)
-        if self._look is not None:
-            self.seen.append(self._look(capture))
+        if self._at_note is not None:
+            self.seen.append(self._at_note())
 
     async def keep(self, captures: Sequence[Capture]) -> list[Place | None]:
         if self.error is not None and any(capture.url.endswith(self.refuses) for capture in captures):
             raise self.error
         self.kept += captures
-        if self._look is not None:
-            self.seen += [await self._look(capture) for capture in captures]
+        if self._at_keep is not None:
+            self.seen.append(await self._at_keep())
         return [None] * len(captures)
 
     async def close(self) -> None:
@@ -211,7 +214,7 @@ async def test_robots_txt_is_noted_before_it_is_saved(host: Site) -> None:
     frontier = MemoryFrontier(store, FrontierSettings(), clock=time.time)
     origin = host.url.rstrip("/")
 
-    def saved(_: Capture) -> bool:
+    def saved() -> bool:
         row = store.robots.get(origin)
         return row is not None and bool(row.fetched_at)
 
@@ -227,7 +230,7 @@ async def test_robots_txt_is_noted_before_it_is_saved(host: Site) -> None:
     assert all((one.crawl, one.settings) == ("news", SETTINGS) for one in journal.noted)
     assert before <= journal.noted[0].at <= journal.noted[1].at <= time.time()
     assert journal.seen == [False, False]
-    assert saved(journal.noted[0])
+    assert saved()
 
 
 @pytest.mark.parametrize("grace", [0, 3600])
@@ -296,12 +299,10 @@ def with_sitemaps(host: Site) -> dict[str, bytes]:
 async def test_sitemaps_are_kept_before_what_they_list_is_enqueued(frontier: Frontier, host: Site) -> None:
     documents = with_sitemaps(host)
 
-    async def known(_: Capture) -> int:
+    async def known() -> int:
         return (await frontier.counts()).total
 
-    journal = Journal()
-    journal._look = known  # of what is kept alone
-    journal.note = journal.noted.append  # type: ignore[method-assign]
+    journal = Journal(at_keep=known)
     reports = await discovered(frontier, journal, host.url)
     assert shown(journal.noted, host) == [("/robots.txt", Hop.ROBOTS, None, f"Sitemap: {host.url}index\n".encode())]
     assert shown(journal.kept, host) == [
@@ -377,8 +378,7 @@ async def test_no_byte_of_a_secret_is_in_what_would_be_written(
 ) -> None:
     host.bodies = {"/": b""}
     async with as_crawl(frontier, origins=(host.url.rstrip("/"),), **fields) as asker:
-        wall = {"headers": lambda: (f"Cookie: {WALL}",), "agent": asker.agent}
-        asked = await asked_for(asker.politeness, host.url, **wall)
+        asked = await asked_for(asker.politeness, host.url, headers=lambda: (f"Cookie: {WALL}",), agent=asker.agent)
         there = await asked_for(asker.politeness, host.url_of("127.0.0.2"), agent=asker.agent)
     assert asked.fetched.exchange is not None
     assert there.fetched.exchange is not None
@@ -413,3 +413,37 @@ async def test_nothing_is_captured_where_nothing_is_kept(frontier: Frontier, hos
     assert (asked.fetched.body, asked.fetched.payload) == (b"x", b"")
     assert asked.fetched.exchange is not None
     assert asked.fetched.exchange.request_head == b""
+
+
+async def test_no_secret_of_a_crawl_is_in_its_archive(frontier: Frontier, host: Site, tmp_path: Path) -> None:
+    """All of it at once: a log-in, a key, a cookie and that of a wall, a proxy with a password."""
+
+    def wall(asked: Asked) -> Answer:
+        is_known = "wall=" in (asked.headers["Cookie"] or "")
+        return b"" if is_known else (302, {"Location": "/", "Set-Cookie": WALL})
+
+    url = "http://h.example/"
+    host.bodies = {url: wall, f"{url}robots.txt": RULES}  # it is the proxy, too
+    proxy = host.url.replace("//", "//me:Pr0xy-pass@")
+    identity = Identity(
+        allow_private=True, origins=(url.rstrip("/"),), cookies=(("sid", "env:SQSPIDER_SECRET_COOKIE"),),
+        login="joe:env:SQSPIDER_SECRET_PASSWORD", headers=(("X-Api-Key", "env:SQSPIDER_SECRET_TOKEN"),),
+        proxy="env:SQSPIDER_SECRET_PROXY",
+    )  # fmt: skip
+    await put_in(frontier, await made(frontier, identity=identity), url)
+    allowed = Allowed.by(AT_HOME, origins=identity.origins, proxies=["env:SQSPIDER_SECRET_PROXY"])
+    secrets = Secrets(ENVIRONMENT | {"SQSPIDER_SECRET_PROXY": proxy})
+    store = open_store(str(tmp_path / "archive"))
+    await work(frontier, CAPTURING, allowed=allowed, secrets=secrets, store=store)
+    await store.close()
+    (file,) = (tmp_path / "archive").glob("*.warc.gz")
+    archive = gzip.decompress(file.read_bytes())
+    asked = [record for record in archive.split(b"WARC/1.1\r\n") if b"WARC-Type: request\r\n" in record]
+    assert [request.path for request in host.requests] == [f"{url}robots.txt", url, url]
+    assert len(asked) == 3
+    basic = [base64.b64encode(pair.encode()).decode() for pair in (f"joe:{PASSWORD}", "me:Pr0xy-pass")]
+    for secret in (PASSWORD, TOKEN, COOKIE, "Pr0xy-pass", *basic):
+        assert secret.encode() not in archive
+    assert not any(WALL.encode() in record for record in asked)  # it is in the answer that set it
+    assert all(record.count(b": [redacted]\r\n") == 4 for record in asked)
+    assert b"WARC-IP-Address" not in archive

@@ -168,7 +168,7 @@ class Facts:
             self.tally.elsewhere += 1
             if ours:
                 yield Fault(f"the capture of {url} whose payload it has is not there", file, int(offset))
-        elif not any(not other or same_digest(digest, other) for other in digests):
+        elif digest and not any(not other or same_digest(digest, other) for other in digests):
             yield Fault(f"the capture of {url} that it refers to has another payload", file, int(offset))
 
     def _count(self, captures: int, *, is_known: bool, is_aside: bool) -> None:

@@ -199,7 +199,7 @@ class _Walk:
             self._note(record, ["its block is not to its digest"])
         said = {name.lower(): value for name, value in fields_in(begun)}
         self._is_ours = said.get("software", "").startswith(_OURS)
-        self._identity = record.identity.encode()
+        self._identity = record.identity.encode("utf-8", "surrogateescape")
 
     def _note(self, record: Record, faults: Iterable[str]) -> None:
         self._found += [Fault(what, record.file, record.offset, record.url) for what in faults]
