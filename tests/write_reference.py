@@ -39,6 +39,10 @@ COLUMN_MEANINGS: Final = {
     "changed_at": "when a visit last found something else than the good one before",
     "error": "why the record cannot be read: then there is nothing but its URL",
     "redirect_to": "where its answer leads, if it is a redirect",
+    "capture_file": "the file of the archive in which its last answer lies; none: there was none, or it is not kept",
+    "capture_offset": "of its record in that file, in bytes",
+    "capture_length": "of its record as it lies there, packed, in bytes",
+    "payload_digest": "of the answer's payload as it was sent: `sha1:` and base32",
 }
 TIMES: Final = ("enqueued_at", "claimed_at", "finished_at", "lastmod", "changed_at")
 JSON_TYPES: Final = {"int": "number", "bool": "true or false", "dict[Skipped, int]": "object"}
@@ -115,6 +119,7 @@ def reasons() -> str:
 def export() -> str:
     """The columns that ``export`` writes, in order."""
     annotations = {**UrlRecord.__annotations__, **Outcome.__annotations__, **Kept.__annotations__, "visits": "int"}
+    annotations |= {"capture_offset": "int", "capture_length": "int"}
     lines = [
         "# What `export` writes",
         "",

@@ -104,8 +104,8 @@ class Store(Protocol):
         """Keep a capture along with those that are kept next, before them; nobody waits for it."""
 
     async def keep(self, captures: Sequence[Capture]) -> Sequence[Place | None]:
-        """Keep some captures, and what was noted; the place of each in their order, or none for what its crawl does not
-        keep at all.
+        """Keep some captures, and what was noted (of none: that alone); the place of each in their order, or none for
+        what its crawl does not keep at all.
 
         What it returns for is durable. Raises :class:`StoreError` where it is not, for all of them together; what was
         kept of them then does no harm. The same capture may come again: its worker died before its end.

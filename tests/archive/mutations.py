@@ -78,6 +78,12 @@ def _two_captures(records: Records) -> None:
     records["second"] = response("http://example.com/second")
 
 
+def _of_another(records: Records, *left_out: str) -> None:
+    records["revisit"].set("WARC-Payload-Digest", WRONG_SHA1)
+    for name in left_out:
+        records["revisit"].set(f"WARC-Refers-To{name}")
+
+
 def _line_end(records: Records) -> None:
     records["resource"].line_end = b"\n"
 
@@ -108,6 +114,9 @@ FAULTY: Final[dict[str, Change]] = {
         "resource", "WARC-Record-ID", "urn:uuid:d44cac80-33eb-4201-a2fb-82fbace6feb3"
     ),
     "an identity that is no URI": with_field("resource", "WARC-Record-ID", "<d44cac80>"),
+    "an identity that says that it is a UUID": with_field(
+        "resource", "WARC-Record-ID", "<urn:uuid:d44cac80-33eb-4201>"
+    ),
     "an identity with a blank": with_field("resource", "WARC-Record-ID", "<urn:uuid:d44cac80 33eb>"),
     "an identity of two records": _same_identity,
     "a date of fourteen digits": with_field("resource", "WARC-Date", "20261123141959"),
@@ -156,6 +165,8 @@ FAULTY: Final[dict[str, Change]] = {
     "a payload digest of something else": with_field("response", "WARC-Payload-Digest", WRONG_SHA1),
     "a payload digest of something else, of a resource": with_field("resource", "WARC-Payload-Digest", WRONG_SHA1),
     "a payload digest of something else, of a revisit": with_field("revisit", "WARC-Payload-Digest", WRONG_SHA1),
+    "a revisit of a record of another payload": lambda records: _of_another(records, "-Target-URI", "-Date"),
+    "a revisit of a URL and time of another payload": lambda records: _of_another(records, ""),
     "a payload digest of a warcinfo": with_field("warcinfo", "WARC-Payload-Digest", WRONG_SHA1),
     "a digest without its algorithm": with_field("resource", "WARC-Block-Digest", sha1(b"as it is")[5:]),
     "a digest that is too short": with_field("resource", "WARC-Block-Digest", sha1(b"as it is")[:-1]),
@@ -203,6 +214,8 @@ GOOD: Final[dict[str, Change]] = {
     ),
     "a digest by SHA-256": with_field("resource", "WARC-Block-Digest", "sha256:0"),
     "a digest of another algorithm": with_field("resource", "WARC-Block-Digest", "xxh3:0123456789abcdef"),
+    "an identity of another scheme": with_field("resource", "WARC-Record-ID", "<http://example.com/records/1>"),
+    "an identity in capitals": with_field("resource", "WARC-Record-ID", identity("resource").upper()),
     "a kind that is not known": lambda records: records["resource"].set("WARC-Type", "screenshot"),
     "a kind in capitals": with_field("response", "WARC-Type", "Response"),
     "fields in other letters": lambda records: setattr(

@@ -35,7 +35,7 @@ OTHER = "http://other.test/same"  # had it, too
 
 def forget(folder: Path, wanted: Wanted, tell: Tell | None = None, *, note: str = "") -> Forgotten:
     files = Folder(str(folder))
-    heal(files, tell)
+    heal(files, tell, now=time.time())
     with scratch() as connection:
         forgetting = Forgetting(files, wanted, References(connection))
         return forgetting.erase(forgetting.plan(), tell, clock=time.time, rng=random.Random(), note=note)

@@ -17,7 +17,7 @@ from sqspider.archive.folder import Folder
 from sqspider.archive.moves import journals_in, read_journal, write_journal
 from sqspider.archive.orphans import Orphans, scratch
 from sqspider.archive.pack import Packed, pack, references_in
-from sqspider.archive.rewriting import Tell
+from sqspider.archive.rewriting import Copy, Round, Tell, heal, warc_files
 from sqspider.record import Kept, Outcome, Place, Status
 
 from .dying import Dying, died
@@ -265,7 +265,40 @@ def test_while_a_crawl_runs_it_is_told_twice(tmp_path: Path) -> None:
         assert kept.good is not None
         assert kept.good.capture is not None
         assert fields_of(record_at(folder, kept.good.capture))["warc-target-uri"] == url
+        assert len(journals_in(Folder(str(folder)))) == 1, "somebody may remember it still"
+        a_day_later = time.time() + 86_500
+        pack(Folder(str(folder)), frontier.tell, clock=lambda: a_day_later, rng=random.Random())
     assert journals_in(Folder(str(folder))) == []
+
+
+def test_what_was_moved_twice_is_told_as_one_way(tmp_path: Path) -> None:
+    folder = tmp_path / "archive"
+    places = small_files(folder)
+    url = url_of(1, 1)
+    with known(tmp_path) as frontier:
+        packed(folder, frontier.tell, is_under_way=True)
+        later = Warc("later.warc.gz")
+        later.response("http://later.test/", b"later")
+        later.write(folder)
+        packed(folder, frontier.tell, is_under_way=True)
+        frontier.finish({url: outcome_of(places[url])})  # by whoever remembers where it lay at first
+        packed(folder, frontier.tell)
+        assert_found(folder, frontier, {url: places[url]})
+
+
+def test_who_was_taken_for_dead_changes_nothing_more(tmp_path: Path) -> None:
+    """Another machine may have this one's name: then it sees that no process of this number lives there."""
+    small_files(tmp_path)
+    files = Folder(str(tmp_path))
+    before = kinds_in(tmp_path)
+    moving = Round(files, None, clock=time.time, rng=random.Random())
+    moving.begin()
+    names = [info.name for info in warc_files(files)]
+    moving.make("packed", ".warc.gz", [Copy(name, 0, (tmp_path / name).stat().st_size) for name in names])
+    heal(files, None, now=time.time())
+    with pytest.raises(ArchiveError, match="taken over"):
+        moving.end(is_under_way=False)
+    assert kinds_in(tmp_path) == before
 
 
 class TestOrphans:

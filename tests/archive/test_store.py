@@ -325,13 +325,24 @@ async def test_notes_that_cannot_be_kept_at_the_end_are_told(tmp_path: Path) -> 
     assert os.listdir(tmp_path) == []
 
 
+async def test_what_was_noted_is_written_when_that_is_asked_for(tmp_path: Path) -> None:
+    store = ArchiveStore(sink_at(tmp_path))
+    store.note(capture_of())
+    assert await store.keep([]) == []
+    assert [kind for kind, _ in all_in(tmp_path)] == ["response", "request", "metadata"]
+    assert await store.keep([]) == []
+    assert len(all_in(tmp_path)) == 3
+    await store.close()
+
+
 async def test_many_notes_wait_for_no_page(tmp_path: Path) -> None:
     store = ArchiveStore(sink_at(tmp_path))
+    unwanted = capture_of(settings=CrawlSettings(keep=("none",)))
     store.note(capture_of(os.urandom(MAX_NOTES_BYTES // 2)))
-    assert await store.keep([]) == []
+    assert await keep(store, unwanted) == [None]
     assert os.listdir(tmp_path) == []
     store.note(capture_of(os.urandom(MAX_NOTES_BYTES // 2)))
-    assert await store.keep([]) == []
+    assert await keep(store, unwanted) == [None]
     assert [kind for kind, _ in all_in(tmp_path)] == ["response", "request", "metadata"] * 2
     await store.close()
 

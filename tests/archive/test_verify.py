@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from sqspider.archive.cdxj import write_index
+from sqspider.archive.errors import DamagedError
 from sqspider.archive.folder import Folder
+from sqspider.archive.reading import read_archive
 from sqspider.archive.verify import Verification
 from tests.archive.mutations import FAULTY, GOOD, SPOILED_PACKED, SPOILED_PLAIN, Change, Spoil, archive_of
-from tests.archive.warcs import good, packed, plain
+from tests.archive.warcs import good, packed, plain, response
 from tests.conftest import load_cases
 
 
@@ -70,3 +76,37 @@ def test_a_file_that_is_cut_anywhere_is_found(tmp_path: Path, ending: str) -> No
     for size in range(1, len(whole)):
         found = faults_of(tmp_path, whole[:size], f"made{ending}")
         assert bool(found) == (size not in ends), f"{size}: {found}"
+
+
+def test_a_proof_takes_little_memory_whatever_is_in_a_file(tmp_path: Path) -> None:
+    message = b"HTTP/1.1 200 OK\r\nContent-Length: 40000000\r\n\r\n" + bytes(40_000_000)
+    (tmp_path / "large.warc.gz").write_bytes(packed([response(message=message)]))
+    del message
+    tracemalloc.start()
+    try:
+        found = faults_in(tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == []
+    assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_lies_there_is_told_and_breaks_nothing(tmp_path: Path, seed: int) -> None:
+    """Bytes changed, left out, put in and said twice: there is a fault, or none, and never an error of our own."""
+    rng = random.Random(seed)
+    for _ in range(50):
+        content = bytearray(rng.choice((packed, plain))(good().values()))
+        for _ in range(rng.choice((1, 1, 2, 5))):
+            at = rng.randrange(len(content))
+            signs = bytes(rng.choices(b"\r\n\t :<>/\x00\xff5", k=rng.randrange(6)))
+            content[at : at + rng.randrange(9)] = rng.choice((signs, content[max(0, at - 40) : at]))
+        faults_of(tmp_path, bytes(content), "made.warc.gz" if content[:2] == b"\x1f\x8b" else "made.warc")
+        with contextlib.suppress(DamagedError):
+            for captured in read_archive(str(tmp_path)):
+                assert (captured.payload, captured.headers, captured.at) is not None
+        with contextlib.suppress(DamagedError):
+            write_index(Folder(str(tmp_path)))
+        for file in tmp_path.iterdir():
+            file.unlink()

@@ -17,6 +17,7 @@ from sqspider.archive.facts import Tally
 from sqspider.archive.folder import Folder
 from sqspider.archive.store import open_store
 from sqspider.archive.verify import Verification
+from sqspider.capture import Hop
 from sqspider.record import Kept, Outcome, Place, Reason, Status, UrlRecord
 from tests.archive.captures import capture_of
 from tests.archive.mutations import Records
@@ -43,7 +44,7 @@ async def test_what_the_crawler_writes_has_no_fault(tmp_path: Path, coding: Codi
     write_index(Folder(str(tmp_path)))
     faults, tally = proved(tmp_path, (known(url, place) for url, place in places.items()))
     assert faults == []
-    assert (tally.captures, tally.named, tally.unnamed, tally.robots, tally.orphans) == (16, 15, 0, 1, 0)
+    assert (tally.captures, tally.named, tally.unnamed, tally.aside, tally.orphans) == (16, 15, 0, 1, 0)
     assert (tally.elsewhere, tally.not_indexed) == (0, 0)
 
 
@@ -52,7 +53,7 @@ async def test_what_no_record_names_is_counted_and_no_fault(tmp_path: Path) -> N
     records = [known(url, place) for url, place in places.items() if url not in (f"{SITE}/odd", f"{SITE}/none")]
     faults, tally = proved(tmp_path, [*records, known(f"{SITE}/none", None, unkept=True)])
     assert faults == []
-    assert (tally.captures, tally.named, tally.unnamed, tally.robots, tally.orphans) == (16, 13, 1, 1, 1)
+    assert (tally.captures, tally.named, tally.unnamed, tally.aside, tally.orphans) == (16, 13, 1, 1, 1)
 
 
 async def test_an_answer_without_its_capture_is_found(tmp_path: Path) -> None:
@@ -207,6 +208,12 @@ async def test_the_end_that_a_dead_writer_tore_is_found(tmp_path: Path) -> None:
     assert len(faults_in(tmp_path)) == 1
 
 
+def alone(records: Records, block: bytes) -> None:
+    """An answer of another block, of which there is no revisit."""
+    records["response"].with_block(block)
+    records.pop("revisit")
+
+
 OURS: dict[str, Callable[[Records], object]] = {
     "no warcinfo at its beginning": lambda records: records.update(warcinfo=records.pop("warcinfo")),
     "no block digest": lambda records: records["response"].set("WARC-Block-Digest"),
@@ -225,10 +232,8 @@ OURS: dict[str, Callable[[Records], object]] = {
     "a revisit that says not of when": lambda records: records["revisit"].set("WARC-Refers-To-Date"),
     "a revisit of another time": lambda records: records["revisit"].set("WARC-Refers-To-Date", "2026-11-23T14:19:58Z"),
     "a revisit that leaves a body out, and does not say so": lambda records: records["revisit"].set("WARC-Truncated"),
-    "a body that is longer than its head says": lambda records: records["response"].with_block(
-        records["response"].block + b"!"
-    ),
-    "an answer that is none": lambda records: records["response"].with_block(b"ICY 200 OK\r\n\r\nhello"),
+    "a body that is longer than its head says": lambda records: alone(records, records["response"].block + b"!"),
+    "an answer that is none": lambda records: alone(records, b"ICY 200 OK\r\n\r\nhello"),
 }
 
 
@@ -290,3 +295,13 @@ def spoil_head(folder: Path, place: Place) -> None:
     content = bytearray(file.read_bytes())
     content[place.offset + 30] ^= 0xFF
     file.write_bytes(content)
+
+
+async def test_a_sitemap_has_no_record_and_is_no_orphan(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.note(capture_of(b"<urlset/>" * 99, url=f"{SITE}/sitemap.xml", hop=Hop.SITEMAP, via=f"{SITE}/robots.txt"))
+    store.note(capture_of(b"Disallow:" * 99, url=f"{SITE}/robots.txt", hop=Hop.ROBOTS))
+    store.note(capture_of(b"a page " * 99, url=f"{SITE}/page", hop=Hop.LINK))
+    await store.close()
+    faults, tally = proved(tmp_path, [])
+    assert (faults, tally.captures, tally.aside, tally.orphans) == ([], 3, 2, 1)

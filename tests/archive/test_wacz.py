@@ -94,7 +94,11 @@ def test_pages_are_those_of_the_index_or_of_the_frontier(tmp_path: Path) -> None
     assert head["format"] == "json-pages-1.0"
     assert {page["url"] for page in pages} == {f"http://a.test/{page}" for page in range(20)}
     assert next(page["ts"] for page in pages if page["url"].endswith("/3")) == "2026-05-01T12:16:40Z"
-    told = [Page("http://a.test/1", NOON, "One"), Page("http://a.test/0", NOON + 1, None, is_seed=True)]
+    told = [
+        Page("http://a.test/1", NOON, "One", file="one.warc.gz"),
+        Page("http://a.test/0", NOON + 1, None, is_seed=True),
+        Page("http://a.test/2", NOON, file="elsewhere.warc.gz"),
+    ]
     done, file = written(tmp_path / "2", pages=told, title="Mine")
     _, one, seed = lines(file, "pages/pages.jsonl")
     assert (one["title"], one["ts"], "seed" in one) == ("One", "2026-05-01T12:00:00Z", False)
@@ -130,7 +134,8 @@ def test_pages_of_records() -> None:
         record("failed", status=Status.FAILED),
     ]  # fmt: skip
     assert list(pages_of(records)) == [
-        Page("http://a.test/seed", NOON, "T", is_seed=True), Page("http://a.test/below", NOON),
+        Page("http://a.test/seed", NOON, "T", is_seed=True, file="a.warc.gz"),
+        Page("http://a.test/below", NOON, file="a.warc.gz"),
     ]  # fmt: skip
 
 

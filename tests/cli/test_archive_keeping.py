@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
+import subprocess
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sqspider.archive.folder import Folder
+from sqspider.archive.pack import pack
+from tests.archive.dying import Dying, died
+from tests.archive.ours import SITE
 from tests.archive.small_warcs import Warc
-from tests.conftest import Run
+from tests.cli.test_archive_reading import crawled as records_of_captures
+from tests.conftest import INSTALLED, Run
 
 ARCHIVE = "sqspider-archive"
 
@@ -22,7 +30,8 @@ def crawled(sqspider: Run, served_site: str) -> str:
         done = sqspider("crawl", served_site, "--allow-private", "--delay", "0", "--depth", "2", *more)
         assert f"kept in {ARCHIVE}" in done.stdout, done.stderr
     assert sqspider("archive", "index").returncode == 0
-    return next(row["url"] for row in found(sqspider) if row["title"] and row["capture_file"])
+    page: str = next(row["url"] for row in found(sqspider) if row["title"] and row["capture_file"])
+    return page
 
 
 def good(sqspider: Run, *arguments: str) -> str:
@@ -79,6 +88,41 @@ def test_an_archive_is_kept(tmp_path: Path, sqspider: Run, crawled: str) -> None
     good(sqspider, "forget", "--older-than", "1s", "--yes")
     assert "0 faults" in good(sqspider, "verify")
     assert rows(sqspider, "list", "--records")[0]["captures"] == 0
+
+
+def test_a_page_keeps_the_payload_that_lay_with_one_that_goes(tmp_path: Path, sqspider: Run) -> None:
+    records_of_captures(tmp_path)
+    before = sqspider("show", f"{SITE}/same", "--body").stdout
+    told = good(sqspider, "forget", f"{SITE}/page", "--yes")
+    assert "1 page keeps its payload" in told
+    assert "0 faults" in good(sqspider, "verify")
+    assert sqspider("show", f"{SITE}/same", "--body").stdout == before
+    assert rows(sqspider, "list", f"{SITE}/same")[-1]["kind"] == "response"
+    assert sqspider("archive", "list", f"{SITE}/page").returncode == 1
+    for judge in INSTALLED.glob("judge-warcio-*/venv/bin/warcio"):  # where it is installed
+        files = list((tmp_path / ARCHIVE).glob("*.warc.gz"))
+        checked = subprocess.run([judge, "check", *files], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stdout
+
+
+def test_what_somebody_left_who_died_is_repaired(tmp_path: Path, sqspider: Run) -> None:
+    """It died when the new file was there, and the old ones were there still."""
+    records_of_captures(tmp_path)
+    folder = tmp_path / ARCHIVE
+    other = Warc("other.warc.gz")
+    other.response("http://other.test/", b"x")
+    other.write(folder)
+    dying = Dying(Folder(str(folder)), 6)
+    assert died(lambda: void(pack(dying, lambda _: None, clock=time.time, rng=random.Random(1))))
+    assert sqspider("archive", "verify").returncode == 1, "each record is there twice"
+    assert "had moved who died" in good(sqspider, "repair")
+    assert "0 faults" in good(sqspider, "verify")
+    assert "nothing to repair" in good(sqspider, "repair")
+    assert sqspider("show", f"{SITE}/page", "--body").returncode == 0
+
+
+def void(_: object) -> None:
+    pass
 
 
 def found(sqspider: Run) -> list[dict[str, Any]]:

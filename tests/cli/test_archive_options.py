@@ -6,6 +6,7 @@ import fcntl
 import json
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,6 +197,34 @@ def test_an_archive_that_is_full_already_is_told_before(sqspider: Run, site: Sit
     assert "sqspider-archive has reached --archive-max-bytes already" in done.stderr
     assert "raise --archive-max-bytes if it was said" in done.stderr
     assert "1 URL is left" in done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system with little room."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no small file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_disk_that_is_nearly_full_is_told_before_and_stops_the_crawl(
+    sqspider: Run, site: Site, small_disk: Path, workers: str
+) -> None:
+    pages = small_disk / "pages"
+    done = sqspider("crawl", site.url, *HERE, "--archive", str(pages), "--workers", workers)
+    assert done.returncode == 1
+    said = " ".join(done.stderr.split())
+    assert f"the disk of {pages} is nearly full: 8.4 MB left. The crawl stops by itself at 1.0 GB" in said
+    assert "1 URL is left: `sqspider crawl` goes on with it" in said
+    assert rows(sqspider)["/"]["status"] == "queued"
+    rest = sqspider("crawl", *HERE)
+    assert rest.returncode == 0, rest.stderr
+    assert len([row for row in rows(sqspider).values() if row["capture_file"]]) == 4
 
 
 def test_a_consumer_that_has_no_room_says_what_to_do(sqspider: Run, site: Site) -> None:

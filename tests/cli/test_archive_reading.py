@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from sqspider.archive.files import FileInfo
 from sqspider.archive.store import open_store
+from sqspider.cli.archive import walking
 from sqspider.frontier import Entry, FrontierSettings, open_frontier
 from sqspider.record import Outcome, Place, Reason, Status
 from tests.archive.captures import AT, LARGE, capture_of
@@ -205,3 +207,13 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, sqspider: Run) -> 
     assert said.returncode == 1
     assert "made.warc.gz" in said.stderr
     assert "Traceback" not in said.stderr
+
+
+def test_who_waits_long_is_told_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(walking, "EVERY_SECONDS", 0.0)
+    told = walking.Told("verified")
+    for _ in range(250):
+        told.record(FileInfo("made.warc.gz", 1, 0.0))
+    assert capsys.readouterr().err == "verified 100 records, in made.warc.gz\nverified 200 records, in made.warc.gz\n"

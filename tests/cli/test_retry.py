@@ -172,5 +172,5 @@ def test_a_worker_that_was_started_as_a_program_tells_its_parent_what_came_of_vi
         command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as worker:
         assert worker.stdout is not None
-        assert worker.stdout.read() == b'{"unchanged":2}\n'
+        assert worker.stdout.read() == b'[{"unchanged":2},null]\n'
     assert worker.returncode == 0

@@ -43,7 +43,7 @@ BROKEN_SIGNING: Final = """
 import hmac, sys
 new = hmac.new
 def broken(*arguments, **more):
-    signing = sys._getframe(1).f_locals
+    signing = sys._getframe(2).f_locals  # of who says what is signed
     if signing.get("action") in {actions!r}:
         raise RuntimeError("the library is broken")
     return new(*arguments, **more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import signal
 import sys
@@ -243,7 +244,8 @@ def test_a_list_as_it_comes(sqspider: Run, tmp_path: Path) -> None:
 
 
 async def test_a_password_in_a_url_is_written_nowhere(sqspider: Run, tmp_path: Path) -> None:
-    """Given as an argument, redirected to, and sent by a stranger."""
+    """Given as an argument, redirected to, and sent by a stranger. But for the answer itself, which is kept as the
+    stranger has sent it."""
     secret = "http://user:hush@127.0.0.1/"
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -269,13 +271,22 @@ async def test_a_password_in_a_url_is_written_nowhere(sqspider: Run, tmp_path: P
             done = await asyncio.to_thread(sqspider, *arguments)
             written += done.stdout + done.stderr
     assert written.count("***@127.0.0.1") >= 5
-    written += _all_of(tmp_path)
+    kept = _all_of(tmp_path)
+    assert kept.count("hush") == kept.count(f"Location: {secret}\r\n") == 1
+    written += kept.replace(f"Location: {secret}\r\n", "")
     assert '"url":' in written
+    assert "WARC-Target-URI: " in written
     assert "hush" not in written
 
 
 def _all_of(folder: Path) -> str:
-    return "".join(path.read_bytes().decode("latin-1") for path in folder.iterdir())
+    """What is in its files, pages that were kept unpacked."""
+    found = ""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            found += (gzip.decompress(data) if ".warc.gz" in path.name else data).decode("latin-1")
+    return found
 
 
 def test_a_second_list_is_not_taken_instead_of_the_first(sqspider: Run, tmp_path: Path) -> None:

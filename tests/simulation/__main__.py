@@ -49,7 +49,7 @@ class Tally:
 
     def add(self, report: dict[str, Any]) -> None:
         self.sums["histories"] += 1
-        for name in ("kills", "points", "events", "calls", "requests", "seconds"):
+        for name in ("kills", "points", "events", "calls", "requests", "writes", "failed_writes", "seconds"):
             self.sums[name] += report[name]
         for kind in dict.fromkeys(kind for kind, _ in report["violations"]):
             self.kinds[kind].append(report)
@@ -154,6 +154,7 @@ def _print(tally: Tally, seconds: float) -> None:
     sums = tally.sums
     print(
         f"{sums['histories']:,} histories, {sums['kills']:,} kills, {sums['requests']:,} requests, "
+        f"{sums['writes']:,} writes to archives ({sums['failed_writes']:,} more failed), "
         f"{sums['seconds'] / 3600:,.0f} virtual hours, {sums['events']:,} events, {sums['calls']:,} frontier calls "
         f"in {seconds:,.0f} s"
     )

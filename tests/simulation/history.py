@@ -196,6 +196,8 @@ class Report:
     violations: list[tuple[str, str]] = field(default_factory=list)
     kills: int = 0
     points: int = 0  # at which a process may die
+    writes: int = 0  # to the archive
+    failed_writes: int = 0
     events: int = 0
     calls: int = 0  # of workers to the frontier
     requests: int = 0
@@ -292,6 +294,8 @@ class History:
         report.kills, report.points, report.events = self.kills.done, self.kills.points, self.loop.events
         report.calls, report.seconds = sum(witness.calls.values()), self.loop.now
         report.requests = sum(len(host.requests) for host in self.world.hosts.values())
+        if self.archive is not None:
+            report.writes, report.failed_writes = self.archive.writes, self.archive.failures
         report.trace = witness.trace.hexdigest()[:16]
         GRAVEYARD.append((self.loop, asyncio.all_tasks(self.loop)))
         self.folder.cleanup()
@@ -428,6 +432,11 @@ class History:
     # What the operator does.
 
     async def _operate(self) -> None:
+        packing = self.loop.create_task(self._pack())  # beside all else that he does
+        await self._give_orders()
+        await packing
+
+    async def _give_orders(self) -> None:
         plan, rng = self.plan, self.rng
         for _ in range(plan.orders):
             await asyncio.sleep(rng.uniform(0.5, 20))
@@ -438,8 +447,6 @@ class History:
             chosen = [key for key in known if rng.random() < 0.4]
             await self.witness.reopen(chosen, if_changed=rng.random() < 0.7)
             self.operated_at = self.loop.now
-        for _ in range(plan.packs):
-            await self._pack()
         for _ in range(plan.second):
             assert self.second is not None
             await self.second.order()
@@ -460,14 +467,15 @@ class History:
 
     async def _pack(self) -> None:
         """Put the archive in order amid the work: what holds a claim may write back where things lay before."""
-        assert self.archive is not None
-        await asyncio.sleep(self.rng.uniform(1, 60))
-        moves = self.archive.pack()
-        await self.looker.move_places(moves)
-        await asyncio.sleep(PACK_SECONDS + LONGEST_NAP_SECONDS * self.plan.naps)
-        await self.looker.move_places(moves)
-        self.archive.remove(moves)
-        self.operated_at = self.loop.now
+        rng = random.Random(f"packs {self.seed}")
+        for _ in range(self.plan.packs):
+            assert self.archive is not None
+            await asyncio.sleep(rng.uniform(1, 60))
+            moves = self.archive.pack()
+            await self.looker.move_places(moves)
+            await asyncio.sleep(PACK_SECONDS + LONGEST_NAP_SECONDS * self.plan.naps)
+            await self.looker.move_places(moves)
+            self.archive.remove(moves)
 
     async def _order(self, host: str, *, is_block: bool) -> None:
         """Block a host for good, or pause it for a while."""

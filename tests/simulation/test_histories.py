@@ -44,6 +44,8 @@ def test_no_history_breaks_a_promise(engine: str, first: int, count: int) -> Non
     assert figures["histories"] == count
     assert figures["kills"] > count, "workers die in them"
     assert figures["requests"] > 10 * count, "and ask for pages"
+    assert figures["writes"] > 5 * count, "which are kept"
+    assert figures["failed_writes"] > 0, "or cannot be"
 
 
 def test_the_id_of_a_record_that_was_removed_with_its_crawl_is_given_out_again() -> None:

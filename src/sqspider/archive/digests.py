@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 import re
 from collections.abc import Iterable
@@ -80,6 +81,7 @@ def _algorithm_of(label: str) -> str | None:
     return _ALGORITHMS.get(_COMPATIBLE.sub(r"sha\1", label.lower()))
 
 
+@functools.lru_cache(256)  # it is asked several times of one record
 def _bytes_of(value: str) -> bytes | None:
     """The bytes of a digest; none: it cannot be read, or has the wrong length."""
     found = _LABELLED.fullmatch(value)

@@ -50,7 +50,7 @@ class Tally:
         self.captures = 0  # answers, those of revisits among them
         self.named = 0  # of them, that a record of the frontier names, or one that it names refers to
         self.unnamed = 0  # of URLs that it knows: earlier visits, tries that were not the last, visits that never ended
-        self.robots = 0  # of robots.txt, which have no record
+        self.aside = 0  # of robots.txt and sitemaps, which have no record
         self.orphans = 0  # of URLs that it does not know
         self.elsewhere = 0  # records that others refer to, and that are not here
         self.not_indexed = 0  # captures that the index lacks
@@ -91,6 +91,10 @@ class Facts:
             url = without_brackets(record.field("warc-refers-to-target-uri") or record.url)
             self._say("u", url, _microseconds(seconds_of(at)), "1", *place, digest, ours)
 
+    def aside(self, record: Record) -> None:
+        """That the capture which a metadata record is of has no record in a frontier."""
+        self._say("u", record.url, _microseconds(record.at), "2")
+
     def index_line(self, line: Line) -> None:
         """What the index has."""
         place = (line.file, f"{line.offset:015d}")
@@ -106,8 +110,10 @@ class Facts:
         self._say("p", *where, "2", str(place.length), place.digest, place.url or url, _microseconds(place.at), url)
 
     def _say(self, *fields: str) -> None:
-        clean = (_CONTROL.sub(lambda found: f"%{ord(found[0]):02x}", field) for field in fields)
-        self._sorter.add("\t".join(clean).encode("utf-8", "surrogateescape"))
+        line = "\t".join(fields)
+        if "\n" in line or line.count("\t") >= len(fields):  # a URL of others may hold what ends a line
+            line = "\t".join(_CONTROL.sub(lambda found: f"%{ord(found[0]):02x}", field) for field in fields)
+        self._sorter.add(line.encode("utf-8", "surrogateescape"))
 
     def faults(self) -> Iterator[Fault]:
         """All that does not agree."""
@@ -141,17 +147,20 @@ class Facts:
 
     def _of_url(self, lines: Iterator[list[str]]) -> Iterator[Fault]:
         """Captures of one URL, and the revisits that refer to them."""
-        url, is_known = "", False
+        is_known = False
         for (url, _), group in groupby(lines, lambda line: (line[1], line[2])):
             digests: list[str] = []
+            is_aside = False
             for line in group:
                 if line[3] == "known":
                     is_known = True
                 elif line[3] == "0":
                     digests.append(line[6])
-                    self._count(url, is_known=is_known)
-                else:
+                elif line[3] == "1":
                     yield from self._of_revisit(url, digests, line)
+                else:
+                    is_aside = True
+            self._count(len(digests), is_known=is_known, is_aside=is_aside)
 
     def _of_revisit(self, url: str, digests: list[str], line: list[str]) -> Iterator[Fault]:
         _, _, _, _, file, offset, digest, ours = line
@@ -159,19 +168,19 @@ class Facts:
             self.tally.elsewhere += 1
             if ours:
                 yield Fault(f"the capture of {url} whose payload it has is not there", file, int(offset))
-        elif not any(not other or same_digest(digest, other) for other in digests):
+        elif digest and not any(not other or same_digest(digest, other) for other in digests):
             yield Fault(f"the capture of {url} that it refers to has another payload", file, int(offset))
 
-    def _count(self, url: str, *, is_known: bool) -> None:
-        self.tally.captures += 1
+    def _count(self, captures: int, *, is_known: bool, is_aside: bool) -> None:
+        self.tally.captures += captures
         if not self._has_frontier:
             return
         if is_known:
-            self.tally.unnamed += 1  # less those that are named, which their places tell
-        elif url.partition("?")[0].endswith("/robots.txt"):
-            self.tally.robots += 1
+            self.tally.unnamed += captures  # less those that are named, which their places tell
+        elif is_aside:
+            self.tally.aside += captures
         else:
-            self.tally.orphans += 1
+            self.tally.orphans += captures
 
     def _of_place(self, lines: Iterator[list[str]]) -> Iterator[Fault]:
         """What lies at a place, and what the index and the frontier say of it."""

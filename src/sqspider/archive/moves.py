@@ -7,7 +7,7 @@ where whoever did it died:
 |---|---|---|
 | making | the old files, and new ones that nothing names | the new ones are removed |
 | made | new files, whole, and old ones: the frontier names either | it is told again, the old ones are removed |
-| told | the new files alone | it is told once more, for what was under way meanwhile |
+| told | the new files alone | it is told once more, for a day: for what was under way meanwhile |
 
 Healing is what ``pack`` and ``forget`` do first, see ``rewriting``. A journal names files and offsets, and no URL.
 """
@@ -20,12 +20,12 @@ import io
 import json
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from sqspider.archive.errors import DamagedError
+from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import Files
 from sqspider.record import Place
 
@@ -169,6 +169,37 @@ class Moved(Mapping[tuple[str, int], Place | None]):
                 raise ValueError(f"{line!r} is no line of a journal")
 
 
+class Chain(Mapping[tuple[str, int], Place | None]):
+    """What moved in several rounds, one after the other."""
+
+    def __init__(self, rounds: Sequence[Moved]) -> None:
+        self._rounds = rounds
+
+    def get(self, key: tuple[str, int], default: T | None = None) -> Any:
+        """See :class:`Moved`."""
+        place: Any = default if isinstance(default, Place) else Place(*key, 0, "", 0.0)
+        before = place
+        for moved in self._rounds:
+            place = moved.get((place.file, place.offset), place)
+            if place is None:
+                return None
+        return default if place is before else place
+
+    def __getitem__(self, key: tuple[str, int]) -> Place | None:
+        missing = object()
+        if (found := self.get(key, missing)) is missing:
+            raise KeyError(key)
+        place: Place | None = found
+        return place
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        for moved in self._rounds:
+            yield from moved
+
+    def __len__(self) -> int:
+        return sum(map(len, self._rounds))
+
+
 def journal_name(mark: str) -> str:
     """The name of a round's journal."""
     return f"{JOURNAL}{mark}{JOURNAL_ENDING}"
@@ -210,14 +241,14 @@ def read_journal(files: Files, name: str) -> tuple[Head, Moved] | None:
 
 
 def _read(files: Files, name: str, *, with_moves: bool) -> tuple[Head, Moved] | None:
-    if all(info.name != name for info in files.all()):
-        return None
     moved = Moved()
     try:
         with files.opened(name) as stream, gzip.GzipFile(fileobj=stream) as lines:
             head = msgspec.json.decode(lines.readline(), type=Head)
             for line in lines if with_moves else ():
                 moved.take(json.loads(line))
+    except NoArchiveError:  # whoever had it has come to its end
+        return None
     except (OSError, EOFError, ValueError, msgspec.MsgspecError) as error:
         raise DamagedError(
             f"{files.address}: {name} cannot be read: {error}. It says which files were written anew in place of "

@@ -99,7 +99,7 @@ def pack(
     ``on_file`` is called before each that is read. First ends what others began (:func:`heal` with ``takes_over``; said
     to ``on_healed``). Raises :class:`sqspider.archive.errors.ArchiveError`; what was done until then stays done.
     """
-    for healed in heal(files, tell, takes_over=takes_over):
+    for healed in heal(files, tell, now=clock(), takes_over=takes_over):
         on_healed(healed)
     left: list[tuple[str, str]] = []
     done = Packed()

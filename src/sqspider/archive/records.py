@@ -53,14 +53,13 @@ class Record:
         self.flaws: list[str] = []  # what is not as the standard has it, and can be read all the same
         self._head_size = len(head)
         self.version, self.fields = self._parsed(head)
+        self._values: dict[str, list[str]] = {}  # of each field, by its name in small letters
+        for name, value in self.fields:
+            self._values.setdefault(name.lower(), []).append(value)
+        self.kind = (self.field("warc-type") or "").lower()  # its WARC-Type; empty: it says none
         self.size = self._block_size()
         self._left = self.size
         self._member = member
-
-    @property
-    def kind(self) -> str:
-        """Its WARC-Type, in small letters; empty: it says none."""
-        return (self.field("warc-type") or "").lower()
 
     @property
     def identity(self) -> str:
@@ -90,11 +89,12 @@ class Record:
 
     def field(self, name: str) -> str | None:
         """The first field of a name, in small letters."""
-        return next(iter(self.all(name)), None)
+        found = self._values.get(name)
+        return found[0] if found else None
 
     def all(self, name: str) -> list[str]:
         """All fields of a name, in small letters."""
-        return [value for key, value in self.fields if key.lower() == name]
+        return self._values.get(name, [])
 
     def read(self, size: int) -> bytes:
         """Some bytes of its block, fewer at the end only. Raises :class:`RecordError`."""

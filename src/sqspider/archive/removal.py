@@ -1,58 +1,60 @@
 """Removes an archive: the files of ours that lie there, and nothing else.
 
-Ours are WARC files by their names (a prefix, fourteen digits, a number, a host, eight signs), the index, and WACZ files
-named as ``archive wacz`` names them. What other tools, or people, have put beside them stays.
+Ours are WARC files by the names that are given here to what was crawled, packed, or rewritten; and the index. What
+other tools, or people, have put beside them stays.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from sqspider.archive.files import FileInfo, Files
+from sqspider.archive import cdxj
+from sqspider.archive.files import Files
+from sqspider.archive.moves import JOURNAL, JOURNAL_ENDING
 
-_WARC: Final = re.compile(r"[a-z0-9]+-\d{14}-.*[0-9a-z]{8}\.warc(\.gz|\.zst)?")
-_OTHERS: Final = ("index.cdxj",)
+_WARC: Final = re.compile(r"(sqspider|packed|kept)-\d{14}-\d{5}-.+-[0-9a-f]{8}\.warc(\.gz|\.zst)?")
+_OBJECT: Final = re.compile(r"(.*/)?\d{8}/\d{6}-[0-9A-Za-z]+\.warc(\.gz|\.zst)?")  # of a bucket
 
 
 class Found(NamedTuple):
     """What lies in an archive."""
 
-    ours: Sequence[FileInfo]
+    ours: int  # files
+    bytes: int  # in them
     others: int  # files of somebody else
-
-    @property
-    def bytes(self) -> int:
-        return sum(file.size for file in self.ours)
-
-    @property
-    def being_written(self) -> str | None:
-        """The name of a file that somebody writes, or died while writing it, if there is one."""
-        return next((file.name for file in self.ours if file.is_open), None)
+    being_written: str | None  # the name of a file of ours that somebody writes, or died while writing it
 
 
 def found_in(files: Files) -> Found:
     """Look through an archive. Raises :class:`sqspider.archive.errors.ArchiveError`."""
-    ours, others = [], 0
+    ours = size = others = 0
+    being_written = None
     for file in files.all():
-        if is_ours(file.name):
-            ours.append(file)
-        else:
+        if not is_ours(file.name):
             others += 1
-    return Found(ours, others)
+            continue
+        ours, size = ours + 1, size + file.size
+        if file.is_open:
+            being_written = file.name
+    return Found(ours, size, others, being_written)
 
 
 def is_ours(name: str) -> bool:
     """Whether a file, named without ``.open``, was written by this program."""
+    if _OBJECT.fullmatch(name) or name == cdxj.NAME:
+        return True
     own = name.rpartition("/")[2]
-    return _WARC.fullmatch(own) is not None or own in _OTHERS or (own.endswith(".wacz") and own.startswith("sqspider"))
+    return _WARC.fullmatch(own) is not None or (own.startswith(JOURNAL) and own.endswith(JOURNAL_ENDING))
 
 
-def remove(files: Files, found: Found, on_removed: Callable[[int], object]) -> None:
-    """Remove what is ours, the WARC files last: what is left, if it dies, is an archive still; doing it again goes on.
-    Nobody may be writing there. ``on_removed``: how many are removed by now."""
-    in_order = sorted(found.ours, key=lambda file: _WARC.fullmatch(file.name.rpartition("/")[2]) is not None)
-    for number, file in enumerate(in_order, 1):
-        files.remove(file.name)
-        on_removed(number)
+def remove(files: Files, on_removed: Callable[[], object]) -> None:
+    """Remove what is ours, the index first: what is left, if it dies, is an archive still; doing it again goes on.
+    Nobody may be writing there. ``on_removed`` is called for each file. Raises
+    :class:`sqspider.archive.errors.ArchiveError`."""
+    files.remove(cdxj.NAME)
+    for file in files.all():
+        if is_ours(file.name):
+            files.remove(file.name)
+            on_removed()

@@ -22,18 +22,30 @@ from sqspider.archive import cdxj
 from sqspider.archive.errors import ArchiveError, DamagedError
 from sqspider.archive.files import WARC_ENDINGS, FileInfo, Files
 from sqspider.archive.folder import safe_host
-from sqspider.archive.moves import Head, Moved, State, journal_name, journals_in, read_head, read_journal, write_journal
+from sqspider.archive.moves import (
+    Chain,
+    Head,
+    Moved,
+    State,
+    journal_name,
+    journals_in,
+    read_head,
+    read_journal,
+    write_journal,
+)
 from sqspider.archive.records import Record, records_of
 from sqspider.archive.warc import Origin, microseconds, warcinfo
 from sqspider.frontier import Clock
+from sqspider.frontier.places import Moves
 from sqspider.record import Place
 
 STEP: Final = 256 * 1024  # bytes that are copied at a time
 _LEVEL: Final = 6  # of gzip: what is made anew is little
 _ZSTD_DICTIONARY: Final = b"\x5d\x2a\x4d\x18"
 
-Tell = Callable[[Moved], object]
-"""Tells the frontier where captures lie now; returns once it knows."""
+KEPT_SECONDS: Final = 86_400.0  # that somebody who crawled meanwhile may remember where captures lay
+Tell = Callable[[Moves], object]
+"""Tells the frontier where captures lie now; returns once it knows. Reads all of its records."""
 
 V = TypeVar("V")
 
@@ -152,7 +164,8 @@ class Round:
 
     def end(self, *, is_under_way: bool) -> None:
         """Tell the frontier, and remove the old files. ``is_under_way``: somebody crawls, and may have to write down
-        yet what it learned before; so the journal stays, and the next round tells it once more."""
+        yet what it learned before; so the journal stays for a day, and each round until then tells it once more."""
+        _check_ours(self._files, self._head)
         self._head = msgspec.structs.replace(self._head, state=State.MADE)
         write_journal(self._files, self._head, self.moved)
         settle(self._files, self._head, self.moved, self._tell, stays=is_under_way)
@@ -204,6 +217,10 @@ def settle(files: Files, head: Head, moved: Moved, tell: Tell | None, *, stays: 
     """From a round whose files are made to its end. Doing it again does no harm."""
     name = journal_name(head.mark)
     _check_ours(files, head)
+    if missing := set(moved.targets) - {info.name for info in files.all()}:
+        raise ArchiveError(
+            f"{files.address}: {min(missing)} is not there any more, which was written in place of others: these stay"
+        )
     if tell is not None:
         tell(moved)
         _check_ours(files, head)
@@ -215,18 +232,19 @@ def settle(files: Files, head: Head, moved: Moved, tell: Tell | None, *, stays: 
         files.remove(name)
 
 
-def heal(files: Files, tell: Tell | None, *, takes_over: bool = False) -> list[str]:
+def heal(files: Files, tell: Tell | None, *, now: float, takes_over: bool = False) -> list[str]:
     """End the rounds of those that died, and tell once more what may have been missed; what was done, in words.
 
     Raises :class:`ArchiveError` where somebody may still be at work; ``takes_over`` says that nobody is.
     """
+    found = [(name, journal) for name in journals_in(files) if (journal := read_journal(files, name)) is not None]
+    found.sort(key=lambda each: each[1][0].began)
     done = []
-    for name in journals_in(files):
-        found = read_journal(files, name)
-        if found is None:
+    told = [(name, head, moved) for name, (head, moved) in found if head.state is State.TOLD]
+    for name, (head, moved) in found:
+        if head.state is State.TOLD:
             continue
-        head, moved = found
-        if head.state is not State.TOLD and not takes_over and _may_live(head):
+        if not takes_over and _may_live(head):
             began = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(head.began))
             raise ArchiveError(
                 f"{files.address} is being put in order since {began} UTC by process {head.pid} on {head.host}: let it "
@@ -238,18 +256,21 @@ def heal(files: Files, tell: Tell | None, *, takes_over: bool = False) -> list[s
                     files.remove(info.name)
             files.remove(name)
             done.append("removed what somebody that died had begun to write; nothing was lost, nor moved")
-        elif head.has_frontier and tell is None:
-            if head.state is State.MADE:
-                raise ArchiveError(
-                    f"{files.address}: somebody died who moved captures that a frontier names: it has to be told. Name "
-                    "it with --frontier"
-                )
-        else:
-            taken = msgspec.structs.replace(head, host=socket.gethostname(), pid=os.getpid())
-            if head.state is State.MADE:
-                write_journal(files, taken, moved)
-                done.append("told the frontier where captures lie that somebody had moved who died")
-            settle(files, taken, moved, tell, stays=False)
+            continue
+        if head.has_frontier and tell is None:
+            raise ArchiveError(
+                f"{files.address}: somebody died who moved captures that a frontier names: it has to be told. Name it "
+                "with --frontier"
+            )
+        taken = msgspec.structs.replace(head, host=socket.gethostname(), pid=os.getpid())
+        write_journal(files, taken, moved)
+        settle(files, taken, moved, tell, stays=False)
+        done.append("told the frontier where captures lie that somebody had moved who died")
+    if told and tell is not None:
+        tell(Chain([moved for _, _, moved in told]))
+        for name, head, _ in told:
+            if now - head.began > KEPT_SECONDS:
+                files.remove(name)
     return done
 
 

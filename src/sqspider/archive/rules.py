@@ -25,6 +25,8 @@ _MEDIA_TYPE: Final = re.compile(
 )
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>]*")
 _IN_BRACKETS: Final = re.compile(r"<[A-Za-z][A-Za-z0-9+.-]*:[^\s<>]+>")
+_UUID_SCHEME: Final = "urn:uuid:"
+_UUID: Final = re.compile(r"<urn:uuid:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}>", re.IGNORECASE)
 _REASON: Final = re.compile(_TOKEN)
 
 
@@ -33,7 +35,10 @@ def _is_uri(value: str) -> bool:
 
 
 def _is_identity(value: str) -> bool:
-    return bool(_IN_BRACKETS.fullmatch(value))
+    """A URI that is what its scheme says (section 5.2): most are UUIDs."""
+    if not _IN_BRACKETS.fullmatch(value):
+        return False
+    return not value[1:].lower().startswith(_UUID_SCHEME) or bool(_UUID.fullmatch(value))
 
 
 def _is_date(value: str) -> bool:
@@ -100,11 +105,8 @@ def faults_of(record: Record) -> Iterator[str]:
     """What is wrong with a record's fields, a sentence each."""
     yield from record.flaws
     kind = record.kind
-    values: dict[str, list[str]] = {}
-    for name, value in record.fields:
-        values.setdefault(name.lower(), []).append(value)
     for name, rule in _RULES.items():
-        found = values.get(name, [])
+        found = record.all(name)
         if not found and (kind in rule.needed_on or (rule.needed_on == KINDS)):
             yield f"it has no {_NAMES[name]}"
         if found and kind in rule.not_on:

@@ -83,7 +83,8 @@ class ArchiveStore:
         """See :meth:`sqspider.capture.Store.keep`. Who is cancelled does not know whether they were kept: they do no
         harm, and the next batch waits until that is over."""
         kept = [capture for capture in captures if is_kept(capture)]
-        if not kept and self._notes_bytes <= MAX_NOTES_BYTES:
+        may_notes_wait = self._notes_bytes <= MAX_NOTES_BYTES if captures else not self._notes
+        if not kept and may_notes_wait:
             return [None] * len(captures)
         places = iter(await self._write_whole(kept))
         return [next(places) if is_kept(capture) else None for capture in captures]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import BinaryIO, Final
@@ -29,7 +30,8 @@ _GZIP: Final = b"\x1f\x8b"
 _OURS: Final = "sqspider/"  # how the software is named that writes ours
 _NAMED: Final = "sqspider-"  # how its files are
 _WARCINFO: Final = b"WARC-Type: warcinfo\r\n"
-_INFO_BYTES: Final = 64 * 1024  # of a warcinfo record that are looked into
+_INFO_BYTES: Final = 64 * 1024  # of a warcinfo or metadata record that are looked into
+_HOPS_ASIDE: Final = re.compile(rb"^hopsFromSeed: .*[PM]\r$", re.MULTILINE)  # to what has no record
 
 
 class Verification:
@@ -181,7 +183,10 @@ class _Walk:
         else:
             if self._is_ours and record.offset == 0:
                 self._note(record, ["it is the first of its file, and no warcinfo record"])
-            self._note(record, _faults_of_block(record, is_ours=self._is_ours))
+            begun = record.read(_INFO_BYTES) if record.kind == "metadata" and self._is_ours else b""
+            if _HOPS_ASIDE.search(begun):
+                self._facts.aside(record)
+            self._note(record, _faults_of_block(record, begun, is_ours=self._is_ours))
         if self._is_ours:
             self._note(record, own_faults_of(record))
 
@@ -194,17 +199,20 @@ class _Walk:
             self._note(record, ["its block is not to its digest"])
         said = {name.lower(): value for name, value in fields_in(begun)}
         self._is_ours = said.get("software", "").startswith(_OURS)
-        self._identity = record.identity.encode()
+        self._identity = record.identity.encode("utf-8", "surrogateescape")
 
     def _note(self, record: Record, faults: Iterable[str]) -> None:
         self._found += [Fault(what, record.file, record.offset, record.url) for what in faults]
 
 
-def _faults_of_block(record: Record, *, is_ours: bool) -> Iterator[str]:
-    """Read a block, and hold it against its digests and lengths."""
+def _faults_of_block(record: Record, begun: bytes, *, is_ours: bool) -> Iterator[str]:
+    """Read a block, of which so much was read already, and hold it against its digests and lengths."""
     block = Check(record.field("warc-block-digest"))
     payload = _Payload(record)
     head = None
+    if begun:
+        block.update(begun)
+        payload.update(begun)
     if is_http(record):
         head, pieces = read_message(record)
         block.update(head.raw)

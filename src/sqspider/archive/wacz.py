@@ -46,6 +46,7 @@ class Page(NamedTuple):
     at: float  # its capture: seconds since the epoch
     title: str | None = None
     is_seed: bool = False
+    file: str = ""  # that has its capture: of another archive it is not listed; empty: that is not known
 
 
 class Wacz(NamedTuple):
@@ -74,7 +75,7 @@ def pages_of(records: Iterable[UrlRecord]) -> Iterator[Page]:
             continue
         if outcome.content_type in _PAGE_TYPES:
             is_seed = record.depth == 0 and record.parent is None
-            yield Page(record.url, outcome.capture.at, outcome.title, is_seed)
+            yield Page(record.url, outcome.capture.at, outcome.title, is_seed, outcome.capture.file)
 
 
 def write_wacz(
@@ -144,7 +145,8 @@ class _Writing:
             index = _Index(sorter.sorted(), found if pages is None else None)
             self._add("indexes/index.cdx.gz", index.blocks())
             self._add("indexes/index.idx", index.heads())
-            listed = _Pages(_read_pages(found) if pages is None else pages)
+            told = _read_pages(found) if pages is None else pages
+            listed = _Pages(page for page in told if not page.file or page.file in names)
             self._add("pages/pages.jsonl", listed.first())
             if listed.has_more:
                 self._add("pages/extraPages.jsonl", listed.rest())

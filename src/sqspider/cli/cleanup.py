@@ -33,8 +33,8 @@ from sqspider.orders.keeping import archive_of_frontier, is_folder, size_of
     "--archive",
     "with_archive",
     is_flag=True,
-    help="The pages that were kept, too, or alone: the WARC files of the frontier's archive, its index and its WACZ "
-    "files, whoever crawled them. Other files there stay. It asks for that by itself.",
+    help="The pages that were kept, too, or alone: the WARC files of the frontier's archive and its index, "
+    "whoever crawled them. Other files there stay. It asks for that by itself.",
 )
 @yes_option
 @pass_shared
@@ -87,7 +87,7 @@ class _Pages(NamedTuple):
 
     @property
     def what(self) -> str:
-        number = counted(len(self.found.ours), "file", "files")
+        number = counted(self.found.ours, "file", "files")
         return f"{number} with {human_bytes(self.found.bytes)} of pages in {self.address}"
 
 
@@ -115,8 +115,8 @@ def _remove_pages(pages: _Pages) -> None:
     """Last, for a record of a page that is gone would be worse than a page without a record."""
     try:
         with bar() as progress:
-            task = progress.add_task("removing pages", total=len(pages.found.ours) or None)
-            remove(pages.files, pages.found, lambda removed: progress.update(task, completed=removed))
+            task = progress.add_task("removing pages", total=pages.found.ours or None)
+            remove(pages.files, lambda: progress.advance(task))
     except ArchiveError as error:
         raise click.ClickException(f"{error}. What is left is removed by the same command.") from None
     if is_folder(pages.address):

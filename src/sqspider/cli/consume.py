@@ -42,6 +42,9 @@ def consume(
     what goes beyond the ordinary, crawls get only where it is said here, too: --allow-private, --allow-any-port, their
     proxy, their certificates, the origins that secrets are sent to. A crawl that asks for more waits, and it says why.
 
+    What it fetches is kept where --archive says, as `crawl` keeps it. Where there is no room for more it stops, with
+    exit status 1, and says so.
+
     Without --continuous or --until-empty one poll is made. Ctrl-C takes no more work, finishes or
     gives back what is in flight, and exits 0; a second one stops at once. Nothing is lost either way.
     """

@@ -26,6 +26,7 @@ from sqspider.cli.signals import stop_with_parent, stopping_on_signals
 from sqspider.cli.start import check_lease
 from sqspider.frontier import Frontier, Traits, import_adapter
 from sqspider.log import bind, get_logger
+from sqspider.orders.keeping import is_folder
 from sqspider.orders.start import Start
 from sqspider.orders.store import store_opened
 from sqspider.transport import descriptors
@@ -145,6 +146,8 @@ def import_all(frontier: str, start: Start) -> None:
     import_adapter(frontier)
     if start.archive is not None:
         importlib.import_module("sqspider.archive.store")
+        sink = "folder_sink" if is_folder(start.archive.address) else "bucket_sink"
+        importlib.import_module(f"sqspider.archive.{sink}")
 
 
 def worker_for(

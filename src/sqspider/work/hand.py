@@ -83,7 +83,7 @@ class Hand:
         self.suspects = OneAtATime()
         self.large_bodies = LargeBodies(large_bodies)
         self.changes = 0  # of what is in hand, so far
-        self.may_grow = False  # more is just being taken in, where there was some before
+        self.may_grow = False  # more is just being taken in
         self._watch: Callable[[], None] | None = None
         self._wanted: tuple[Callable[[], bool], asyncio.Future[None]] | None = None
         self._politeness = politeness

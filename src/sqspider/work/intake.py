@@ -87,7 +87,6 @@ class Intake:
         self._crawl: str | None = None  # with whose end it is enough; none: with that of all
         self._timer: asyncio.TimerHandle | None = None  # for what is claimed ahead
         self._is_held_up = False  # what was claimed ahead found no runner: none is until one was free
-        self._brought_some = True  # what was taken last was not nothing
         self._look_again_at = 0.0  # by the loop's clock, whether nothing is left
 
     async def run(self, mode: Mode, crawl: str | None) -> None:
@@ -128,7 +127,7 @@ class Intake:
         began_at = self._clock()
         # A single poll is to bring something: what its slot is waited for in the queue would not be worked on.
         wishes = Wishes(self._may_be_claimed, no_passage if mode is Mode.ONCE else self._passage_of)
-        self._hand.may_grow = self._brought_some
+        self._hand.may_grow = True
         try:
             taken, rows, asked_at = await self._desk.take(limit, wishes)
         finally:
@@ -138,7 +137,6 @@ class Intake:
         self._is_held_up = False
         for one in taken:
             self.start(one, asked_at)
-        self._brought_some = bool(taken)
         self._hand.look()
         if not taken:
             log.debug("No messages")

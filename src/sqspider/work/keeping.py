@@ -203,12 +203,9 @@ class Keeping:
             places = await self._store.keep([one.capture for one in batch])
             answers = list(zip(batch, places, strict=True))
         except StoreError as error:
-            self._fail(batch, error)
-        except Exception as error:
-            if not batch:
-                log.exception("internal_error", during="notes")
-            for one in batch:
-                _tell_trouble(one, error)
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - it is told to whom it concerns
+            await self._keep_each(batch, error)
         else:
             if self.error is not None:
                 log.info("stored_again")
@@ -216,7 +213,18 @@ class Keeping:
             for one, place in answers:
                 _tell(one, place)
 
-    def _fail(self, batch: list[_One], error: StoreError) -> None:
+    async def _keep_each(self, batch: list[_One], error: Exception) -> None:
+        """It was a fault of ours. Whichever of them it lies in, the others shall not pay for it."""
+        if len(batch) == 1 and not batch[0].answer.done():
+            batch[0].answer.set_exception(error)
+        elif len(batch) <= 1:
+            log.exception("internal_error", during="notes")
+        else:
+            for one in batch:
+                if not one.answer.done():
+                    await self._keep([one])
+
+    def _fail(self, error: StoreError) -> None:
         """Nobody tries for a while; those who wait are told."""
         is_news, self.error = self.error is None, error
         self._wait_seconds = min(max(FIRST_WAIT_SECONDS, 2 * self._wait_seconds), LONGEST_WAIT_SECONDS)
@@ -226,7 +234,7 @@ class Keeping:
         elif is_news:
             log.error("not_stored", error=str(error), again_in_seconds=self._wait_seconds)
         others, self._gathered, self._bytes, self._is_due = self._gathered, [], 0, False
-        for one in (*batch, *others):
+        for one in (*self._kept_now, *others):
             _tell(one, error)
         self._whose.learn(error)
 
@@ -258,7 +266,7 @@ class Keeping:
     async def _break_off(self, error: StoreError) -> None:
         """Leave what is being kept: what is written of it by then does no harm."""
         call = self._call
-        self._fail(self._kept_now, error)
+        self._fail(error)
         if call is not None:
             call.cancel()
             await asyncio.wait((call,))
@@ -267,8 +275,3 @@ class Keeping:
 def _tell(one: _One, answer: Kept) -> None:
     if not one.answer.done():
         one.answer.set_result(answer)
-
-
-def _tell_trouble(one: _One, error: Exception) -> None:
-    if not one.answer.done():
-        one.answer.set_exception(error)

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from sqspider.cli.sections import Group
+from sqspider.cli.shared import shared_options
 
 COMMANDS: Final = {
     "list": "List what is in an archive: its files, or captures of a URL.",
@@ -27,7 +28,7 @@ class _Commands(Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
-        return list(COMMANDS)
+        return [*COMMANDS]  # once it is imported, ``list`` is a module here
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
@@ -35,16 +36,18 @@ class _Commands(Group):
             return None
         command = importlib.import_module(f"sqspider.cli.archive.{cmd_name}").command
         assert isinstance(command, click.Command)
+        command.name = cmd_name  # its module's, whatever its function is called
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of ``--help``, without importing what it lists."""
         del ctx
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([*COMMANDS.items()])
 
 
 @click.group(cls=_Commands)
+@shared_options
 def archive() -> None:
     """Look into, check, and keep the archive of a crawl.
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, contextmanager
 
 from sqspider.cli.frontier import is_absent, opened
 from sqspider.cli.shared import Shared
+from sqspider.cli.wording import dollars
 from sqspider.frontier import IN_MEMORY, Frontier, sqlite_path
 from sqspider.frontier.places import Moves
 from sqspider.record import UrlRecord
@@ -34,8 +35,22 @@ class BlockingFrontier:
         while (batch := self._runner.run(following())) is not None:
             yield batch
 
+    def telling_cost(self) -> str | None:
+        """What it costs to tell it where captures lie, where that costs anything."""
+        scan_dollars = self._frontier.traits.scan_dollars
+        if not scan_dollars:
+            return None
+        records = self._runner.run(self._frontier.counts(roughly=True)).total
+        cost = dollars(2 * scan_dollars * records)  # read consistently
+        return f"Reading all {records:,} records, to tell them where captures lie now, costs about {cost}."
+
     def is_under_way(self) -> bool:
-        """Whether somebody crawls."""
+        """Whether somebody may remember what it learned before: who crawls, and (AWS) what Lambda keeps between two
+        invocations."""
+        return bool(self._frontier.traits.scan_dollars) or self.has_workers()
+
+    def has_workers(self) -> bool:
+        """Whether somebody crawls now."""
         return bool(self._runner.run(self._frontier.workers()))
 
 

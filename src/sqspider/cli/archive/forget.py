@@ -17,7 +17,7 @@ from sqspider.archive.rewriting import heal
 from sqspider.cli.archive.blocking import BlockingFrontier, blocking
 from sqspider.cli.archive.moments import Moment
 from sqspider.cli.archive.place import archive_of, archive_option
-from sqspider.cli.archive.taking_over import take_over_option, warn_of_no_frontier
+from sqspider.cli.archive.taking_over import say_who_is_told, take_over_option
 from sqspider.cli.archive.walking import ToldOfFiles
 from sqspider.cli.asking import ask_to_remove, yes_option
 from sqspider.cli.exit_status import GOOD
@@ -67,7 +67,7 @@ def command(
         tell = frontier.tell if frontier else None
         if not dry_run:
             _warn(shared, frontier)
-            for healed in heal(files, tell, takes_over=takes_over):
+            for healed in heal(files, tell, now=time.time(), takes_over=takes_over):
                 print(healed, file=sys.stderr)
         forgetting = Forgetting(files, wanted, References(connection))
         plan = forgetting.plan(ToldOfFiles("looking through").file)
@@ -103,9 +103,8 @@ def _wanted(url: str | None, host: str | None, before: float | None, older_than:
 
 
 def _warn(shared: Shared, frontier: BlockingFrontier | None) -> None:
-    if frontier is None:
-        warn_of_no_frontier(shared)
-    elif frontier.is_under_way():
+    say_who_is_told(shared, frontier)
+    if frontier is not None and frontier.has_workers():
         print(
             "somebody crawls: a page that comes meanwhile, and is the same as one that is erased, may refer to that "
             "and have no payload then; stop the crawl first to be sure",

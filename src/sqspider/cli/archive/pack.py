@@ -15,7 +15,7 @@ from sqspider.archive.pack import FILE_BYTES, Packed, pack, references_in
 from sqspider.cli.archive.blocking import BlockingFrontier, blocking
 from sqspider.cli.archive.moments import Size
 from sqspider.cli.archive.place import archive_of, archive_option
-from sqspider.cli.archive.taking_over import take_over_option, warn_of_no_frontier
+from sqspider.cli.archive.taking_over import say_who_is_told, take_over_option
 from sqspider.cli.archive.walking import ToldOfFiles
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.sections import Command
@@ -45,8 +45,7 @@ def command(shared: Shared, /, size: int, drop_orphans: bool, takes_over: bool, 
     """
     files = files_at(archive_of(shared, archive))
     with blocking(shared) as frontier, ExitStack() as stack:
-        if frontier is None:
-            warn_of_no_frontier(shared)
+        say_who_is_told(shared, frontier)
         orphans = None
         if drop_orphans:
             if frontier is None:

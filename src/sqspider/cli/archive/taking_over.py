@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from sqspider.cli.archive.blocking import BlockingFrontier
 from sqspider.cli.shared import Shared
 
 take_over_option = click.option(
@@ -16,9 +17,13 @@ take_over_option = click.option(
 )
 
 
-def warn_of_no_frontier(shared: Shared) -> None:
-    """An archive can be somebody else's; but who only forgot to name the frontier wants to know."""
-    print(
-        f"{shared.frontier} is not there: no record is told where captures lie now (--frontier names another)",
-        file=sys.stderr,
+def say_who_is_told(shared: Shared, frontier: BlockingFrontier | None) -> None:
+    """What it costs to tell the frontier. An archive can be somebody else's, and have none; but who only forgot to name
+    it wants to know."""
+    line = (
+        f"{shared.frontier} is not there: no record is told where captures lie now (--frontier names another)"
+        if frontier is None
+        else frontier.telling_cost()
     )
+    if line:
+        print(line, file=sys.stderr)

@@ -74,7 +74,7 @@ def _conclude(run: Verification, address: str, faults: int, *, has_frontier: boo
     if has_frontier:
         told.append(
             f"named by records: {tally.named:,}; earlier visits, and tries that were not the last: {tally.unnamed:,}; "
-            f"robots.txt: {tally.robots:,}; of URLs that the frontier does not know: {tally.orphans:,}"
+            f"robots.txt and sitemaps: {tally.aside:,}; of URLs that the frontier does not know: {tally.orphans:,}"
         )
     if tally.elsewhere:
         told.append(f"references to records that lie elsewhere: {tally.elsewhere:,}")
