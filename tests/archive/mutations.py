@@ -117,6 +117,7 @@ FAULTY: Final[dict[str, Change]] = {
     "an identity that says that it is a UUID": with_field(
         "resource", "WARC-Record-ID", "<urn:uuid:d44cac80-33eb-4201>"
     ),
+    "an identity that is no UTF-8": with_field("warcinfo", "WARC-Record-ID", "<urn:x:\udcff>"),
     "an identity with a blank": with_field("resource", "WARC-Record-ID", "<urn:uuid:d44cac80 33eb>"),
     "an identity of two records": _same_identity,
     "a date of fourteen digits": with_field("resource", "WARC-Date", "20261123141959"),

@@ -234,6 +234,7 @@ def test_the_end_that_is_not_written_yet_is_none(tmp_path: Path) -> None:
         ("made.warc", plain([response().set("Content-Length", "x")])),
         ("made.warc", plain([response().set("Content-Length")])),
     ],
+    ids=["packed", "damaged", "a picture", "damaged zstd", "no length", "without its length"],
 )
 def test_what_is_no_warc_file_is_told(tmp_path: Path, name: str, content: bytes) -> None:
     with pytest.raises(DamagedError, match=name):

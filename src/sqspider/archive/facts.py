@@ -8,7 +8,8 @@ record's identity, a URL at a time, and a place.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -21,6 +22,7 @@ from sqspider.archive.sorting import Sorter
 from sqspider.record import Place
 
 CAPTURES: Final = ("response", "revisit")
+_NEAR: Final = 100  # records that are remembered for those that refer to them
 _CONTROL: Final = re.compile(r"[\x00-\x1f]")
 _REFERENCES: Final = {
     "warc-concurrent-to": "concurrent",
@@ -64,18 +66,25 @@ class Facts:
         self._sorter = sorter
         self._has_index = has_index
         self._has_frontier = has_frontier
+        self._near: OrderedDict[str, Sequence[str]] = OrderedDict()  # what records said of themselves, by identity
+        self._info: Sequence[str] | None = None  # the same of the last warcinfo
 
     def record(self, record: Record, *, is_ours: bool) -> None:
         """What a record says of itself and of others, once it was read to its end."""
         digest = record.field("warc-payload-digest") or ""
         date = _microseconds(record.at)
         place = (record.file, f"{record.offset:015d}")
-        self._say("i", record.identity, "0", *place, record.kind, date, digest)
+        own = ("i", record.identity, "0", *place, record.kind, date, digest)
+        self._say(*own)
+        self._remember(own)
         ours = "ours" if is_ours else ""
         for name, why in _REFERENCES.items():
             for identity in record.all(name):
                 if why == "refers" and record.kind != "revisit":
                     why = "speaks of"
+                near = self._near.get(without_brackets(identity))
+                if near is not None and _contradiction(why, date, digest, near) is None:
+                    continue  # most refer to what was read just now: that needs no line
                 self._say("i", without_brackets(identity), "1", *place, why, date, digest, ours)
         if record.kind in CAPTURES:
             self._say("u", record.url, date, "0", *place, digest)
@@ -84,6 +93,19 @@ class Facts:
         if is_indexed(record):
             lengths = (str(record.length), str(record.index_length))
             self._say("p", *place, "0", *lengths, digest, record.url, date, time_of(record))
+
+    def _remember(self, own: Sequence[str]) -> None:
+        """What a record said of itself: the last ones, and the last warcinfo of all."""
+        _, identity, _, _, _, kind, *_ = own
+        self._near[identity] = own
+        self._near.move_to_end(identity)
+        if kind == "warcinfo":
+            self._info = own
+        elif self._info is not None:
+            self._near[self._info[1]] = self._info
+            self._near.move_to_end(self._info[1])
+        if len(self._near) > _NEAR:
+            self._near.popitem(last=False)
 
     def _original(self, record: Record, place: tuple[str, str], digest: str, ours: str) -> None:
         at = record.field("warc-refers-to-date")
@@ -224,7 +246,7 @@ def _of_name(said: list[str], there: list[str] | None, file: str, offset: int) -
     return None if agrees else Fault(f"what lies there is not its capture, but one of {its_url}", file, offset, url)
 
 
-def _contradiction(why: str, date: str, digest: str, found: list[str]) -> str | None:
+def _contradiction(why: str, date: str, digest: str, found: Sequence[str]) -> str | None:
     """What a record's reference says of another one, and that one does not."""
     identity, kind, its_date, its_digest = found[1], *found[5:8]
     if why == "concurrent" and date != its_date:
