@@ -61,6 +61,7 @@ class Keeping:
         self.error: StoreError | None = None  # what the last call met; none: all is well
         self.again_at = 0.0  # when the store is tried again
         self._store = store
+        self._most = MOST_GATHERED if store.gather_seconds > 0 else MOST_AT_ONCE
         self._whose = whose
         self._clock = clock
         self._linger_seconds = linger_seconds
@@ -101,10 +102,6 @@ class Keeping:
     @property
     def _gathers(self) -> bool:
         return self._store.gather_seconds > 0 and not self._is_leaving
-
-    @property
-    def _most(self) -> int:
-        return MOST_GATHERED if self._store.gather_seconds > 0 else MOST_AT_ONCE
 
     @property
     def _is_enough(self) -> bool:
