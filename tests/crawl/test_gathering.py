@@ -160,6 +160,19 @@ async def test_the_oldest_waits_no_longer_than_it_may(file: Path) -> None:
     assert await trial.settled() == [2]
 
 
+async def test_who_has_less_time_gives_the_oldest_no_more(file: Path) -> None:
+    trial = Trial(file, gather_seconds=0.3)
+    keep_by = trial.now + LONG
+    answers = trial.put(0, keep_by=keep_by)
+    number = 0
+    while not answers[0].done():
+        number += 1
+        trial.put(number, keep_by=keep_by - number)
+        trial.keeping.look()
+        await asyncio.sleep(0.005)
+    assert number < MOST_GATHERED // 2
+
+
 @pytest.mark.parametrize("gather_seconds", [LONG, math.inf])
 async def test_a_lease_that_is_near_its_end_lets_a_batch_go(file: Path, gather_seconds: float) -> None:
     trial = Trial(file, gather_seconds=gather_seconds)
@@ -246,6 +259,9 @@ async def test_what_gathered_meanwhile_is_told_too(file: Path) -> None:
     await asyncio.wait([*first, *others])
     assert {answer.result() for answer in (*first, *others)} == {trial.store.error}
     assert trial.store.calls == 1
+    trial.now, trial.store.error, trial.store.gather_seconds = trial.keeping.again_at, None, 0.02
+    await asyncio.wait(trial.put(3))
+    assert await trial.settled() == [1]
 
 
 async def test_a_store_that_does_not_answer_is_not_waited_for_at_the_end_of_an_invocation(file: Path) -> None:

@@ -61,6 +61,7 @@ class Keeping:
         self.error: StoreError | None = None  # what the last call met; none: all is well
         self.again_at = 0.0  # when the store is tried again
         self._store = store
+        self._most = MOST_GATHERED if store.gather_seconds > 0 else MOST_AT_ONCE
         self._whose = whose
         self._clock = clock
         self._linger_seconds = linger_seconds
@@ -68,6 +69,7 @@ class Keeping:
         self._gathered: list[_One] = []
         self._bytes = 0  # of payloads that are gathered
         self._keep_by = math.inf  # the end of the time that the most urgent of them has
+        self._oldest_at = 0.0  # when the first of them came, by the loop's clock
         self._is_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._call: asyncio.Task[None] | None = None
@@ -102,10 +104,6 @@ class Keeping:
         return self._store.gather_seconds > 0 and not self._is_leaving
 
     @property
-    def _most(self) -> int:
-        return MOST_GATHERED if self._store.gather_seconds > 0 else MOST_AT_ONCE
-
-    @property
     def _is_enough(self) -> bool:
         return self._bytes + self._noted_bytes >= self._store.most_bytes or len(self._gathered) >= self._most
 
@@ -118,6 +116,8 @@ class Keeping:
         if self.error is not None and (isinstance(self.error, FullError) or self._clock() < self.again_at):
             answer.set_result(self.error)
             return answer
+        if not self._gathered:
+            self._oldest_at = asyncio.get_running_loop().time()
         self._gathered.append(_One(capture, answer))
         self._bytes += len(capture.fetched.payload)
         self._is_due = self._is_due or is_urgent
@@ -149,12 +149,21 @@ class Keeping:
     def _set_timer(self) -> None:
         """Let it be due when the oldest has waited enough, or a lease comes near its end: of those that come later,
         only that is looked at."""
+        self._stop_timer()
+        loop = asyncio.get_running_loop()
+        patience = self._store.gather_seconds if self._gathers else self._linger_seconds
+        seconds = min(self._oldest_at + patience - loop.time(), self._keep_by - self._clock())
+        if math.isfinite(seconds):
+            self._timer = loop.call_later(max(0.0, seconds), self._end_wait)
+
+    def _end_wait(self) -> None:
+        self._timer = None
+        self.hurry()
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        patience = self._store.gather_seconds if self._gathers else self._linger_seconds
-        seconds = min(patience, self._keep_by - self._clock())
-        if math.isfinite(seconds):
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self.hurry)
+            self._timer = None
 
     def _set_notes_timer(self) -> None:
         if self._notes_timer is None and math.isfinite(self._store.gather_seconds):
@@ -187,9 +196,7 @@ class Keeping:
         self._bytes -= size
         self._is_due = bool(self._gathered)
         self._keep_by = math.inf
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         return batch
 
     def _forget_notes(self) -> None:
@@ -233,9 +240,10 @@ class Keeping:
             log.error("not_stored", error=str(error), so="the worker stops")
         elif is_news:
             log.error("not_stored", error=str(error), again_in_seconds=self._wait_seconds)
-        others, self._gathered, self._bytes, self._is_due = self._gathered, [], 0, False
-        for one in (*self._kept_now, *others):
+        for one in (*self._kept_now, *self._gathered):
             _tell(one, error)
+        self._gathered, self._bytes, self._is_due, self._keep_by = [], 0, False, math.inf
+        self._stop_timer()
         self._whose.learn(error)
 
     def _ended(self, _: asyncio.Task[None]) -> None:

@@ -80,8 +80,9 @@ class Storing:
         """Why nothing can be kept just now, for a person; none if it can."""
         if self._keeping is None or self._keeping.error is None:
             return None
-        seconds = max(0.0, self._keeping.again_at - self._clock())
-        return f"the archive cannot be written ({self._keeping.error}), again in {seconds:.0f} s"
+        error, seconds = self._keeping.error, max(0.0, self._keeping.again_at - self._clock())
+        again = "" if isinstance(error, FullError) else f", again in {seconds:.0f} s"
+        return f"the archive cannot be written ({error}){again}"
 
     def may_fetch(self) -> bool:
         """Whether what is fetched now can be kept, as far as is known; or whether a visit is to see, by itself."""
