@@ -26,6 +26,9 @@ from sqspider.log import get_logger
 from sqspider.record import Place
 
 MAX_NOTES_BYTES: Final = 8_000_000  # of payloads that are noted, after which they wait for no page
+AT_ONCE_BYTES: Final = 2_000_000
+"""Of payloads that are packed on the event loop, in 20 ms at most: beside it, each member would be fought over with it
+for the interpreter, and cost half as much again. What is more goes to a thread."""
 RECENT_DATES: Final = 10_000  # of captures, none of which has that of another
 _NOTE_BYTES: Final = 2_000  # of what is noted beside its payload
 _HERE: Final = ""  # the file of a place in a batch that is not written yet; its offset is within that
@@ -112,8 +115,12 @@ class ArchiveStore:
             notes, noted = list(self._notes), self._notes_bytes
             batch = [*notes, *captures]
             begun = await self.sink.begun()
-            loop = asyncio.get_running_loop()
-            packed = await loop.run_in_executor(self._thread, self._pack, batch, begun)
+            size = sum(len(capture.fetched.payload) for capture in batch)
+            if size <= AT_ONCE_BYTES:
+                packed = self._pack(batch, begun)
+            else:
+                loop = asyncio.get_running_loop()
+                packed = await loop.run_in_executor(self._thread, self._pack, batch, begun)
             start = await self.sink.append(packed.members)
             # From here on it is durable; before, nothing is known of it: the next batch works after one that failed.
             del self._notes[: len(notes)]
