@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from sqspider.capture import StoreError
     from sqspider.frontier import Counts, FrontierError, FrontierUnavailableError
     from sqspider.pages import Link, Page
-    from sqspider.record import Place, Reason, Status
+    from sqspider.record import CapturePlace, Reason, Status
     from sqspider.secret import Secret
     from sqspider.url import Scope
 
 __all__ = [
+    "CapturePlace",
     "Captured",
     "Counts",
     "Crawl",
@@ -35,7 +36,6 @@ __all__ = [
     "FrontierUnavailableError",
     "Link",
     "Page",
-    "Place",
     "Reason",
     "Scope",
     "Secret",
@@ -56,7 +56,7 @@ _HOMES: Final = {
     "Counts": "sqspider.frontier",
     "FrontierError": "sqspider.frontier",
     "FrontierUnavailableError": "sqspider.frontier",
-    "Place": "sqspider.record",
+    "CapturePlace": "sqspider.record",
     "Reason": "sqspider.record",
     "Status": "sqspider.record",
     "Scope": "sqspider.url",

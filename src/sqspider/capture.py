@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 from sqspider.crawl_settings import CrawlSettings
-from sqspider.record import DEFAULT_CRAWL, Place, Reason
+from sqspider.record import DEFAULT_CRAWL, CapturePlace, Reason
 from sqspider.redact import without_secrets
 from sqspider.web.fetch import Fetched
 
@@ -38,7 +38,7 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
     depth: int = 0  # links between a seed and this
     crawl: str = DEFAULT_CRAWL  # the crawl's name
     settings: CrawlSettings = CrawlSettings()  # what of it is to be kept
-    before: Place | None = None  # of the last good visit: what a revisit refers to
+    before: CapturePlace | None = None  # of the last good visit: what a revisit refers to
     facts: tuple[tuple[str, str], ...] = ()  # further fields of its metadata record, by name: the encoding of a page,
     # what a robots.txt decided
 
@@ -103,7 +103,7 @@ class Store(Protocol):
     def note(self, capture: Capture) -> None:
         """Keep a capture along with those that are kept next, before them; nobody waits for it."""
 
-    async def keep(self, captures: Sequence[Capture]) -> Sequence[Place | None]:
+    async def keep(self, captures: Sequence[Capture]) -> Sequence[CapturePlace | None]:
         """Keep some captures, and what was noted (of none: that alone); the place of each in their order, or none for
         what its crawl does not keep at all.
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from sqspider.meta import MetaError, decode_meta
-from sqspider.record import Place, Reason, Status
+from sqspider.record import CapturePlace, Reason, Status
 from sqspider.web.anchors import Anchor, anchors_of
 from sqspider.web.charset import text_of_answer
 from sqspider.web.head import header_of
@@ -80,7 +80,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     elapsed_seconds: float
     detail: str  # one line for a person: which line of robots.txt, what error
     meta: dict[str, Any]  # what was said of it when it was added, by a list's other fields or :meth:`Crawl.add`
-    capture: Place | None = None  # where it lies in the archive: durable before it is handed out; none: nowhere
+    capture: CapturePlace | None = None  # where it lies in the archive: durable before it is handed out; none: nowhere
 
     def header(self, name: str) -> str | None:
         """The first header of this name, in any case."""

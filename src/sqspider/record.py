@@ -228,7 +228,7 @@ class Skipped(enum.StrEnum):
     NOFOLLOW = "nofollow"  # the link asks for that, or its page, and it is obeyed
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True):
+class CapturePlace(msgspec.Struct, frozen=True, array_like=True):
     """Where a capture lies in an archive. Fields are kept by their places: new ones come last, with a default."""
 
     file: str  # its name; within the archive's folder or prefix, without the ``.open`` of one that is being written
@@ -237,7 +237,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
     digest: str  # of the payload: SHA-1 in base32, as after ``sha1:``
     at: float  # its WARC-Date: seconds since the epoch, with six digits
     url: str = ""  # it is of, where that is another than the record's: in ``payload`` alone
-    payload: Place | None = None  # of a revisit: where the payload lies that it refers to
+    payload: CapturePlace | None = None  # of a revisit: where the payload lies that it refers to
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -259,7 +259,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     links_left_out: int = 0  # links to the web that are no URLs, or longer than one may be
     unchanged: bool = False  # the server said that nothing has changed (304): the rest was told by an earlier visit
     links_skipped: dict[Skipped, int] = {}  # links of the page that were not followed: how many, by why
-    capture: Place | None = None  # where the answer lies; none: there was none, or no archive, or it is ``unkept``
+    capture: CapturePlace | None = (
+        None  # where the answer lies; none: there was none, or no archive, or it is ``unkept``
+    )
     unkept: bool = False  # its crawl says that such an answer is not to be archived
 
     @property

@@ -21,7 +21,7 @@ from sqspider.frontier import (
     open_frontier,
 )
 from sqspider.message import Message, decode_message
-from sqspider.record import Kept, Outcome, Place, Status, UrlRecord
+from sqspider.record import CapturePlace, Kept, Outcome, Status, UrlRecord
 
 from .small_warcs import NOON
 
@@ -50,13 +50,13 @@ class Known(BlockingFrontier):
         assert outcome is not None
         return outcome
 
-    def capture(self, url: str) -> Place:
+    def capture(self, url: str) -> CapturePlace:
         capture = self.outcome(url).capture
         assert capture is not None
         return capture
 
 
-def outcome_of(place: Place | None) -> Outcome:
+def outcome_of(place: CapturePlace | None) -> Outcome:
     return Outcome(status=Status.DONE, http_status=200, elapsed_ms=1, capture=place, unkept=place is None)
 
 

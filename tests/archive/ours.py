@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from sqspider.archive.coding import Coding
 from sqspider.archive.store import open_store
 from sqspider.capture import Capture, Hop
-from sqspider.record import Place, Reason
+from sqspider.record import CapturePlace, Reason
 from sqspider.web.fetch import Cut
 from tests.archive.captures import AT, HTML, LARGE, capture_of
 
@@ -67,7 +67,7 @@ def pages() -> list[Capture]:
     return [replace(capture, at=AT + number) for number, capture in enumerate(made)]
 
 
-def again(places: dict[str, Place]) -> list[Capture]:
+def again(places: dict[str, CapturePlace]) -> list[Capture]:
     """Later visits: of a payload that was there under another URL, and of what has not changed."""
     return [
         capture_of(LARGE, HTML, b"Content-Length: %d\r\n" % len(LARGE), b"Age: 7\r\n", url=f"{SITE}/same", at=AT + 100),
@@ -82,17 +82,19 @@ def again(places: dict[str, Place]) -> list[Capture]:
     ]
 
 
-async def written(folder: Path, batches: Sequence[Sequence[Capture]], coding: Coding = Coding.GZIP) -> list[Place]:
+async def written(
+    folder: Path, batches: Sequence[Sequence[Capture]], coding: Coding = Coding.GZIP
+) -> list[CapturePlace]:
     """Keep captures as the crawler does; their places."""
     store = open_store(str(folder), coding)
-    places: list[Place] = []
+    places: list[CapturePlace] = []
     for batch in batches:
         places += [place for place in await store.keep(batch) if place is not None]
     await store.close()
     return places
 
 
-async def an_archive(folder: Path, coding: Coding = Coding.GZIP) -> dict[str, Place]:
+async def an_archive(folder: Path, coding: Coding = Coding.GZIP) -> dict[str, CapturePlace]:
     """An archive with all of it; the place of each URL's last capture."""
     store = open_store(str(folder), coding)
     store.note(
@@ -104,7 +106,7 @@ async def an_archive(folder: Path, coding: Coding = Coding.GZIP) -> dict[str, Pl
             at=AT - 1,
         )
     )
-    found: dict[str, Place] = {}
+    found: dict[str, CapturePlace] = {}
     for captures in (pages(), None):
         captures = captures or again(found)
         for capture, place in zip(captures, await store.keep(captures), strict=True):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 
 IDENTICAL = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"
 NOT_MODIFIED = "http://netpreserve.org/warc/1.1/revisit/server-not-modified"
@@ -49,7 +49,7 @@ class Warc:
     name: str
     pack: Pack = gzip.compress
     content: bytes = b""
-    places: list[Place] = field(default_factory=list)
+    places: list[CapturePlace] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.add(record("warcinfo", NOON, b"software: test\r\n", {
@@ -66,14 +66,16 @@ class Warc:
     def response(
         self, url: str, body: bytes, at: float = NOON, *, status: str = "200 OK",
         kind: str = "text/html", headers: str = "", truncated: str = "",
-    ) -> Place:  # fmt: skip
+    ) -> CapturePlace:  # fmt: skip
         head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode()
         fields = {"Content-Type": "application/http;msgtype=response"}
         if truncated:
             fields["WARC-Truncated"] = truncated
         return self._capture("response", url, at, head + body, sha1(body), fields)
 
-    def revisit(self, url: str, original: Place, at: float, *, of: str | None = None, unchanged: bool = False) -> Place:
+    def revisit(
+        self, url: str, original: CapturePlace, at: float, *, of: str | None = None, unchanged: bool = False
+    ) -> CapturePlace:
         head = b"" if unchanged else f"HTTP/1.1 200 OK\r\nX-At: {at}\r\nContent-Type: text/html\r\n\r\n".encode()
         refers = {
             "WARC-Profile": NOT_MODIFIED if unchanged else IDENTICAL,
@@ -84,11 +86,13 @@ class Warc:
         if not unchanged:
             refers |= {"WARC-Truncated": "length", "Content-Type": "application/http;msgtype=response"}
         place = self._capture("revisit", url, at, head, original.digest, refers)
-        payload = Place(original.file, original.offset, original.length, original.digest, original.at, of or "")
+        payload = CapturePlace(original.file, original.offset, original.length, original.digest, original.at, of or "")
         self.places[-1] = msgspec.structs.replace(place, payload=payload)
         return self.places[-1]
 
-    def _capture(self, kind: str, url: str, at: float, block: bytes, digest: str, fields: dict[str, str]) -> Place:
+    def _capture(
+        self, kind: str, url: str, at: float, block: bytes, digest: str, fields: dict[str, str]
+    ) -> CapturePlace:
         identity = identity_of(kind, url, at)
         common = {"WARC-Target-URI": url, "WARC-Warcinfo-ID": identity_of("warcinfo", self.name)}
         own = {"WARC-Record-ID": identity, "WARC-Payload-Digest": f"sha1:{digest}"}
@@ -99,7 +103,7 @@ class Warc:
                 **common, "WARC-Record-ID": identity_of(side, url, at), "WARC-Concurrent-To": identity,
                 "Content-Type": type_of,
             }))  # fmt: skip
-        self.places.append(Place(self.name, offset, length, digest, at))
+        self.places.append(CapturePlace(self.name, offset, length, digest, at))
         return self.places[-1]
 
     def write(self, folder: Path, *, is_open: bool = False) -> None:
@@ -145,7 +149,7 @@ def block_of(content: bytes) -> bytes:
     return content.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n\r\n")
 
 
-def record_at(folder: Path, place: Place) -> bytes:
+def record_at(folder: Path, place: CapturePlace) -> bytes:
     """What lies at a place: exactly one member of its length."""
     data = (folder / place.file).read_bytes()[place.offset : place.offset + place.length]
     (_, content), *more = unpacked(data)

@@ -20,7 +20,7 @@ from sqspider.archive.orphans import scratch
 from sqspider.archive.reading import capture_at, read_archive
 from sqspider.archive.references import References
 from sqspider.archive.rewriting import Tell, heal
-from sqspider.record import Kept, Place
+from sqspider.record import CapturePlace, Kept
 
 from .dying import Dying, died
 from .known import known, outcome_of
@@ -59,7 +59,7 @@ def contents(folder: Path) -> bytes:
     return found
 
 
-def two_files(folder: Path) -> dict[str, Place]:
+def two_files(folder: Path) -> dict[str, CapturePlace]:
     """A page that goes and one that stays in the first file; the second has two revisits of what goes."""
     first, second, third = Warc("a.warc.gz"), Warc("b.warc.gz"), Warc("c.warc.gz")
     places = {GOES: first.response(GOES, SECRET, NOON), STAYS: first.response(STAYS, b"stays", NOON + 1)}
@@ -127,7 +127,7 @@ def test_a_page_that_had_its_payload_is_not_lost(tmp_path: Path) -> None:
     assert again["warc-refers-to-target-uri"] == COPY
     assert again["warc-refers-to-date"] == fields["warc-date"]
     assert again["warc-refers-to"] == fields["warc-record-id"]
-    assert other.payload == Place(first.file, first.offset, first.length, first.digest, NOON + 10, COPY)
+    assert other.payload == CapturePlace(first.file, first.offset, first.length, first.digest, NOON + 10, COPY)
     assert capture_at(Folder(str(folder)), other, OTHER).body() == SECRET
     assert (folder / "c.warc.gz").exists(), "what has nothing to do with it stays as it is"
     assert all(captured.url != GOES for captured in read_archive(str(folder)))
@@ -305,7 +305,7 @@ def test_whenever_it_dies_the_next_one_goes_on(tmp_path: Path) -> None:
         index = cdxj.Index.of(files)
         assert index is not None
         for _, line in index.lines():
-            place = Place(line.file, line.offset, line.length, "", 0)
+            place = CapturePlace(line.file, line.offset, line.length, "", 0)
             assert fields_of(record_at(folder, place))["warc-target-uri"] == line.url
         assert journals_in(files) == []
         assert sorted(url for kind, url in kinds_in(folder) if kind in ("response", "revisit")) == sorted(

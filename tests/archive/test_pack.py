@@ -18,7 +18,7 @@ from sqspider.archive.moves import journals_in, read_journal, write_journal
 from sqspider.archive.orphans import Orphans, scratch
 from sqspider.archive.pack import Packed, pack, references_in
 from sqspider.archive.rewriting import Copy, Round, Tell, heal, warc_files
-from sqspider.record import Kept, Outcome, Place, Status
+from sqspider.record import CapturePlace, Kept, Outcome, Status
 
 from .dying import Dying, died
 from .known import Known, known, outcome_of
@@ -32,7 +32,7 @@ def url_of(file: int, page: int) -> str:
     return f"http://h{file}.test/{page}"
 
 
-def small_files(folder: Path) -> dict[str, Place]:
+def small_files(folder: Path) -> dict[str, CapturePlace]:
     """What Lambda leaves: an object an invocation; where each page lies."""
     places = {}
     for file in range(FILES):
@@ -48,7 +48,7 @@ def packed(folder: Path, tell: Tell | None = None, *, size: int = 1_000_000, **m
     return pack(Folder(str(folder)), tell, clock=time.time, rng=random.Random(7), size=size, **more)  # type: ignore[arg-type]
 
 
-def assert_found(folder: Path, frontier: Known, places: dict[str, Place]) -> None:
+def assert_found(folder: Path, frontier: Known, places: dict[str, CapturePlace]) -> None:
     """Each record names the very capture that it did, wherever that lies now."""
     for url, before in places.items():
         now = frontier.capture(url)
@@ -152,7 +152,7 @@ def assert_index_is_right(folder: Path, captures: int) -> None:
     lines = [line for _, line in index.lines()]
     assert len(lines) == captures
     for line in lines:
-        place = Place(line.file, line.offset, line.length, "", 0)
+        place = CapturePlace(line.file, line.offset, line.length, "", 0)
         assert fields_of(record_at(folder, place))["warc-target-uri"] == line.url
 
 

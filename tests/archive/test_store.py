@@ -24,7 +24,7 @@ from sqspider.archive.store import MAX_NOTES_BYTES, ArchiveStore, Dates, open_st
 from sqspider.archive.warc import Origin, digest_of, microseconds, record_id
 from sqspider.capture import Capture, FullError, Hop, StoreError
 from sqspider.crawl_settings import CrawlSettings
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 from sqspider.web.fetch import Cut
 
 from .captures import AT, HTML, LARGE, capture_of
@@ -34,7 +34,7 @@ def sink_at(folder: Path, **more: Any) -> FolderSink:
     return FolderSink(folder, Coding.GZIP, Origin("host"), Limits(spare_bytes=0), **more)
 
 
-def record_at(folder: Path, place: Place | None) -> tuple[bytes, bytes]:
+def record_at(folder: Path, place: CapturePlace | None) -> tuple[bytes, bytes]:
     """The head and the block of the one record that lies at a place."""
     assert place is not None
     data = Folder(str(folder)).read(place.file, place.offset, place.length)
@@ -60,7 +60,7 @@ def all_in(folder: Path) -> list[tuple[str, str]]:
     return [one for one in found if one[0] != "warcinfo"]
 
 
-async def keep(store: ArchiveStore, *captures: Capture) -> Sequence[Place | None]:
+async def keep(store: ArchiveStore, *captures: Capture) -> Sequence[CapturePlace | None]:
     return await store.keep(captures)
 
 
@@ -174,7 +174,7 @@ async def test_the_same_payload_is_kept_once(tmp_path: Path) -> None:
     for place, url in ((second, urls[0]), (third, urls[0]), (again, "")):
         assert place is not None
         assert place.digest == first.digest
-        assert place.payload == Place(first.file, first.offset, first.length, first.digest, first.at, url=url)
+        assert place.payload == CapturePlace(first.file, first.offset, first.length, first.digest, first.at, url=url)
         head, block = record_at(tmp_path, place)
         assert field(head, "WARC-Type") == "revisit"
         assert field(head, "WARC-Refers-To-Target-URI") == urls[0]
@@ -239,8 +239,8 @@ async def test_what_has_not_changed_refers_to_what_it_was(tmp_path: Path) -> Non
     await store.close()
 
 
-@pytest.mark.parametrize("before", [None, Place("elsewhere.warc.gz", 0, 9, digest_of(LARGE), AT - 99)])
-async def test_nothing_refers_to_what_is_not_there(tmp_path: Path, before: Place | None) -> None:
+@pytest.mark.parametrize("before", [None, CapturePlace("elsewhere.warc.gz", 0, 9, digest_of(LARGE), AT - 99)])
+async def test_nothing_refers_to_what_is_not_there(tmp_path: Path, before: CapturePlace | None) -> None:
     """The visit before was kept in another archive, or was forgotten."""
     store = ArchiveStore(sink_at(tmp_path))
     places = await keep(store, capture_of(before=before), capture_of(b"", before=before, **UNCHANGED))
@@ -265,7 +265,7 @@ async def test_what_was_packed_meanwhile_is_not_referred_to(tmp_path: Path) -> N
 
 def test_payloads_are_remembered_as_far_as_there_is_room() -> None:
     known = Payloads(lambda _: True, most=3)
-    places = [Place("a", n, 1, f"D{n}", AT) for n in range(5)]
+    places = [CapturePlace("a", n, 1, f"D{n}", AT) for n in range(5)]
     for place in (*places, places[4]):
         known.learn(place, "http://site.example/")
     found = [known.of(f"D{n}", "http://site.example/") for n in range(5)]

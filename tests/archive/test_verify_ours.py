@@ -18,7 +18,7 @@ from sqspider.archive.folder import Folder
 from sqspider.archive.store import open_store
 from sqspider.archive.verify import Verification
 from sqspider.capture import Hop
-from sqspider.record import Kept, Outcome, Place, Reason, Status, UrlRecord
+from sqspider.record import CapturePlace, Kept, Outcome, Reason, Status, UrlRecord
 from tests.archive.captures import capture_of
 from tests.archive.mutations import Records
 from tests.archive.ours import SITE, an_archive
@@ -26,7 +26,7 @@ from tests.archive.test_verify import faults_in
 from tests.archive.warcs import good, identity, packed, response, revisit, warcinfo
 
 
-def known(url: str, place: Place | None, **fields: object) -> UrlRecord:
+def known(url: str, place: CapturePlace | None, **fields: object) -> UrlRecord:
     outcome = Outcome(**{"status": Status.DONE, "http_status": 200, "capture": place, **fields})  # type: ignore[arg-type]
     return UrlRecord(url=url, status=outcome.status, outcome=outcome)
 
@@ -84,7 +84,9 @@ async def test_an_answer_without_its_capture_is_found(tmp_path: Path) -> None:
         lambda place: replace(place, url="http://other.example/"),
     ],
 )
-async def test_a_place_where_something_else_lies_is_found(tmp_path: Path, change: Callable[[Place], Place]) -> None:
+async def test_a_place_where_something_else_lies_is_found(
+    tmp_path: Path, change: Callable[[CapturePlace], CapturePlace]
+) -> None:
     places = await an_archive(tmp_path)
     url = f"{SITE}/page"
     assert proved(tmp_path, [known(url, change(places[url]))])[0]
@@ -127,7 +129,7 @@ async def test_behind_damage_all_is_looked_at(tmp_path: Path) -> None:
     assert tally.captures == 15
 
 
-def spoil(folder: Path, place: Place) -> None:
+def spoil(folder: Path, place: CapturePlace) -> None:
     """Turn a bit amid a record."""
     file = folder / place.file
     content = bytearray(file.read_bytes())
@@ -289,7 +291,7 @@ async def test_behind_damage_no_record_is_seen_that_was_captured_itself(tmp_path
         assert run.tally.captures == 1
 
 
-def spoil_head(folder: Path, place: Place) -> None:
+def spoil_head(folder: Path, place: CapturePlace) -> None:
     """Turn bits near the beginning of a record."""
     file = folder / place.file
     content = bytearray(file.read_bytes())

@@ -27,14 +27,14 @@ from sqspider.archive.warc import (
 )
 from sqspider.capture import Capture, Hop
 from sqspider.crawl_settings import CrawlSettings
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 from sqspider.redact import learn_secret
 from sqspider.web.fetch import Cut
 
 from .captures import AT, HTML, LARGE, REQUEST_HEAD, capture_of
 
 INFO: Final = "<urn:uuid:00000000-0000-5000-8000-000000000001>"
-PLACE: Final = Place("a.warc.gz", 7, 99, digest_of(LARGE), AT - 86_400.000001)
+PLACE: Final = CapturePlace("a.warc.gz", 7, 99, digest_of(LARGE), AT - 86_400.000001)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def test_an_exchange_is_a_response_its_request_and_their_metadata() -> None:
 
 def test_the_id_of_a_capture_follows_from_its_place() -> None:
     response, *_ = written(capture_of())
-    place = Place("a.warc.gz", 0, 1, "", microseconds(AT) / 1_000_000)
+    place = CapturePlace("a.warc.gz", 0, 1, "", microseconds(AT) / 1_000_000)
     assert response["WARC-Record-ID"] == record_id("response", "http://site.example/page", microseconds(place.at))
 
 
@@ -251,7 +251,7 @@ def test_nothing_that_is_said_tears_a_record(url: str, via: str, crawl: str, fac
         url="http://site.example/" + url, via="http://" + via, crawl=crawl, facts=(("robots", fact),),
         wire={"address": address, "tls": "TLSv1.2 / " + tls, "protocol": "HTTP/1.1" + tls},
     )  # fmt: skip
-    place = Place("a", 1, 2, PLACE.digest, AT, url="http://other.example/" + url)
+    place = CapturePlace("a", 1, 2, PLACE.digest, AT, url="http://other.example/" + url)
     for records in (written(capture), written(capture, original=place)):
         names = [name for name, _ in said(records[-1])]
         assert names == ["via", "hopsFromSeed", "fetchTimeMs", "crawl", "robots"]
@@ -289,7 +289,7 @@ def test_the_same_payload_is_a_revisit_with_a_head_and_no_body() -> None:
 
 
 def test_a_revisit_of_another_url_names_it() -> None:
-    place = Place("a", 1, 2, PLACE.digest, AT, url="http://other.example/")
+    place = CapturePlace("a", 1, 2, PLACE.digest, AT, url="http://other.example/")
     revisit, *_ = written(capture_of(), original=place)
     assert revisit["WARC-Refers-To-Target-URI"] == "http://other.example/"
     assert revisit["WARC-Refers-To"] == record_id("response", "http://other.example/", microseconds(AT))

@@ -24,7 +24,7 @@ from sqspider.frontier.aws.items import size_of
 from sqspider.frontier.aws.transport import DYNAMODB
 from sqspider.host import HostRow, RobotsAccess, with_orders
 from sqspider.host_trouble import TROUBLE_KEPT_SECONDS, Stage, after_trouble, stage_of
-from sqspider.record import Kept, Outcome, Place, Reason, Skipped, Status
+from sqspider.record import CapturePlace, Kept, Outcome, Reason, Skipped, Status
 from tests.frontier.kit import (
     A_LITTLE,
     DONE,
@@ -401,7 +401,7 @@ async def test_a_link_to_what_is_blocked_for_another_reason_writes_nothing(store
     assert not any("UPDATE" in str(call.request) for call in calls)
 
 
-PLACE: Final = Place(
+PLACE: Final = CapturePlace(
     file="sqspider-20261130120000-00000-ip-10-0-1-23-1a2b3c4d.warc.gz", offset=123_456, length=12_345,
     digest="3I42H3S6NNFQ2MSVX7XZKYAYSCX5QBYJ", at=1_764_504_000.123456,
 )  # fmt: skip

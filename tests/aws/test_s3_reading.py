@@ -14,7 +14,7 @@ from sqspider.archive.files import files_at
 from sqspider.archive.reading import capture_at, captures_of, read_archive
 from sqspider.archive.store import open_store
 from sqspider.archive.verify import Verification
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 from tests.archive.captures import capture_of
 from tests.archive.ours import SITE, again, pages
 
@@ -33,9 +33,9 @@ async def address(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
         yield str(place)
 
 
-async def kept(address: str) -> dict[str, Place]:
+async def kept(address: str) -> dict[str, CapturePlace]:
     store = open_store(address)
-    found: dict[str, Place] = {}
+    found: dict[str, CapturePlace] = {}
     for later in (False, True):
         captures = again(found) if later else pages()
         for capture, place in zip(captures, await store.keep(captures), strict=True):

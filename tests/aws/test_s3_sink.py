@@ -22,7 +22,7 @@ from sqspider.archive.s3_place import S3Place
 from sqspider.archive.store import ArchiveStore, open_store
 from sqspider.archive.warc import Origin
 from sqspider.capture import Capture, FullError, StoreError
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 from tests.archive.captures import capture_of
 
 from . import s3_faults
@@ -84,7 +84,7 @@ async def walked(place: S3Place, environment: dict[str, str]) -> dict[str, list[
     return await asyncio.to_thread(walk)
 
 
-async def read(client: S3Client, found: Place | None) -> bytes:
+async def read(client: S3Client, found: CapturePlace | None) -> bytes:
     """The record at a place."""
     assert found is not None
     part = await client.get(found.file, found.offset, found.length)
@@ -132,7 +132,7 @@ async def test_whatever_s3_does_what_has_a_place_is_there(proxy: S3Proxy, place:
     sink = BucketSink.at(str(place), Coding.GZIP, ORIGIN, environment=proxy.environment)
     store = ArchiveStore(sink)
     proxy.fault, proxy.chance = s3_faults.ALL[name], 0.4
-    kept: dict[str, Place] = {}
+    kept: dict[str, CapturePlace] = {}
     refused = 0
     for one in pages(15):
         while one.url not in kept:

@@ -16,7 +16,7 @@ from sqspider.archive.files import FileInfo
 from sqspider.archive.store import open_store
 from sqspider.cli.archive import walking
 from sqspider.frontier import Entry, FrontierSettings, open_frontier
-from sqspider.record import Outcome, Place, Reason, Status
+from sqspider.record import CapturePlace, Outcome, Reason, Status
 from tests.archive.captures import AT, LARGE, capture_of
 from tests.archive.ours import OTHER, SITE, an_archive
 from tests.archive.warcs import good, packed, response
@@ -33,12 +33,12 @@ def as_bytes(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes
     return subprocess.run(command, cwd=folder, capture_output=True, check=False, stdin=subprocess.DEVNULL)
 
 
-def crawled(folder: Path) -> dict[str, Place]:
+def crawled(folder: Path) -> dict[str, CapturePlace]:
     """A frontier, whose records have their captures in the archive beside it."""
     return asyncio.run(_crawled(folder))
 
 
-async def _crawled(folder: Path) -> dict[str, Place]:
+async def _crawled(folder: Path) -> dict[str, CapturePlace]:
     places = await an_archive(folder / BESIDE)
     ends = {url: Outcome(status=Status.DONE, http_status=200, capture=place) for url, place in places.items()}
     ends[UNKEPT] = Outcome(status=Status.DONE, http_status=200, unkept=True)

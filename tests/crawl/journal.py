@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sqspider.capture import Capture, StoreError
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 
 
 class Journal:
@@ -36,7 +36,7 @@ class Journal:
     def note(self, capture: Capture) -> None:
         self._notes.append(capture)
 
-    async def keep(self, captures: Sequence[Capture]) -> list[Place | None]:
+    async def keep(self, captures: Sequence[Capture]) -> list[CapturePlace | None]:
         assert not self._is_busy, "one call at a time"
         self._is_busy = True
         try:
@@ -54,7 +54,7 @@ class Journal:
     async def close(self) -> None:
         assert not self._is_busy
 
-    def _write(self, captures: Sequence[Capture]) -> list[Place]:
+    def _write(self, captures: Sequence[Capture]) -> list[CapturePlace]:
         offset, lines, places = self.file.stat().st_size, [], []
         for capture in captures:
             payload = capture.fetched.payload
@@ -62,7 +62,7 @@ class Journal:
             told = {"url": capture.url, "digest": digest, "status": capture.fetched.http_status, "hop": capture.hop}
             line = json.dumps(told).encode() + b"\n"
             places.append(
-                Place(self.file.name, offset, len(line), digest, round(capture.at, 6), payload=capture.before)
+                CapturePlace(self.file.name, offset, len(line), digest, round(capture.at, 6), payload=capture.before)
             )
             lines.append(line)
             offset += len(line)
@@ -76,7 +76,7 @@ class Journal:
         """All that was kept."""
         return [json.loads(line) for line in self.file.read_bytes().splitlines()]
 
-    def read(self, place: Place) -> dict[str, Any]:
+    def read(self, place: CapturePlace) -> dict[str, Any]:
         """What lies at a place."""
         assert place.file == self.file.name
         line: dict[str, Any] = json.loads(self.file.read_bytes()[place.offset : place.offset + place.length])

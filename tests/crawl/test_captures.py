@@ -25,7 +25,7 @@ from sqspider.message import Message
 from sqspider.politeness import MAX_HOPS, Awaited, Politeness
 from sqspider.politeness import Asked as WasAsked
 from sqspider.politeness import Request as Question
-from sqspider.record import Kept, Outcome, Place, Status
+from sqspider.record import CapturePlace, Kept, Outcome, Status
 from sqspider.scope import Blocked
 from sqspider.web.fetch import Fetcher, FetchOptions
 from sqspider.web.links import read_page
@@ -60,7 +60,7 @@ class Journal:
         if self._at_note is not None:
             self.seen.append(self._at_note())
 
-    async def keep(self, captures: Sequence[Capture]) -> list[Place | None]:
+    async def keep(self, captures: Sequence[Capture]) -> list[CapturePlace | None]:
         if self.error is not None and any(capture.url.endswith(self.refuses) for capture in captures):
             raise self.error
         self.kept += captures
@@ -107,11 +107,11 @@ async def asked_for(politeness: Politeness, url: str, settings: CrawlSettings = 
     return asked
 
 
-PLACE = Place("A.warc.gz", 7, 8, "ABC", 9.0)
-REVISIT = Place("B.warc.gz", 1, 2, "ABC", 10.0, payload=replace(PLACE, url="http://e.com/same"))
+PLACE = CapturePlace("A.warc.gz", 7, 8, "ABC", 9.0)
+REVISIT = CapturePlace("B.warc.gz", 1, 2, "ABC", 10.0, payload=replace(PLACE, url="http://e.com/same"))
 
 
-def good(place: Place | None) -> Kept:
+def good(place: CapturePlace | None) -> Kept:
     return Kept(good=Outcome(status=Status.DONE, capture=place))
 
 
@@ -178,7 +178,9 @@ def test_how_a_url_was_come_to_is_read_from_its_message(message: Message, hop: H
         (good(REVISIT), replace(PLACE, url="http://e.com/same")),
     ],
 )  # fmt: skip
-def test_what_a_revisit_refers_to_is_the_payload_of_the_last_good_visit(kept: Kept | None, place: Place | None) -> None:
+def test_what_a_revisit_refers_to_is_the_payload_of_the_last_good_visit(
+    kept: Kept | None, place: CapturePlace | None
+) -> None:
     assert place_before(kept) == place
 
 

@@ -20,7 +20,7 @@ from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import ClaimRequest, Clock, Delivery, Frontier, FrontierSettings, Won
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.message import Message, decode_message
-from sqspider.record import Place, Status
+from sqspider.record import CapturePlace, Status
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetched, Fetcher, FetchOptions
 from sqspider.work.desk import Batch, Wishes
@@ -96,7 +96,7 @@ async def test_each_is_told_its_own_place(file: Path) -> None:
     await asyncio.wait(answers)
     for number, answer in zip(range(3, 9), answers, strict=True):
         place = answer.result()
-        assert isinstance(place, Place)
+        assert isinstance(place, CapturePlace)
         assert trial.store.read(place)["url"] == f"http://h.test/{number}"
     assert await trial.settled() == [3, 6]
 
@@ -279,7 +279,7 @@ async def test_a_store_that_does_not_answer_is_not_waited_for_at_the_end_of_an_i
 async def test_what_cannot_be_answered_rightly_is_answered_to_nobody(file: Path) -> None:
     trial = Trial(file)
 
-    async def too_few(_: Sequence[Capture]) -> list[Place | None]:
+    async def too_few(_: Sequence[Capture]) -> list[CapturePlace | None]:
         return []
 
     trial.store.keep = too_few  # type: ignore[method-assign,assignment]

@@ -21,7 +21,7 @@ from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import ClaimRequest, Frontier, FrontierSettings, Traits, Won
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.message import Message, decode_message
-from sqspider.record import Place, Reason, Status, UrlRecord
+from sqspider.record import CapturePlace, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
 from sqspider.work.hand import AHEAD, Visit
@@ -60,7 +60,7 @@ async def record_of(frontier: Frontier, url: str) -> UrlRecord:
     return (await frontier.get([url]))[url]
 
 
-def place_of(record: UrlRecord) -> Place:
+def place_of(record: UrlRecord) -> CapturePlace:
     assert record.outcome is not None
     assert record.outcome.capture is not None
     return record.outcome.capture
@@ -79,7 +79,7 @@ async def test_every_record_says_where_its_answer_lies_and_none_is_final_before(
     statuses: set[Status] = set()
     write = journal.keep
 
-    async def looked_at(captures: Sequence[Capture]) -> list[Place | None]:
+    async def looked_at(captures: Sequence[Capture]) -> list[CapturePlace | None]:
         records = await frontier.get([capture.url for capture in captures])
         statuses.update(record.status for record in records.values())
         return await write(captures)
@@ -415,7 +415,7 @@ async def test_where_there_is_no_room_any_more_the_worker_stops(
     await put_in(frontier, *(f"{site.url}{n}" for n in range(PAGES)))
     keep = journal.keep
 
-    async def until_full(captures: Sequence[Capture]) -> list[Place | None]:
+    async def until_full(captures: Sequence[Capture]) -> list[CapturePlace | None]:
         if len(journal.lines()) >= 5:
             journal.error = FullError("the archive's limit is reached")
         return await keep(captures)
@@ -435,7 +435,7 @@ async def test_a_fault_of_ours_in_keeping_one_answer_costs_no_other(
 ) -> None:
     keep = journal.keep
 
-    async def faulty(captures: Sequence[Capture]) -> list[Place | None]:
+    async def faulty(captures: Sequence[Capture]) -> list[CapturePlace | None]:
         if any(capture.url.endswith("/3") for capture in captures):
             raise RuntimeError("cannot")
         return await keep(captures)

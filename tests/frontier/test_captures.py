@@ -16,7 +16,7 @@ from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Delivery, Entry, Finish, Frontier, Won
 from sqspider.frontier.aws.attributes import n, plain, typed
 from sqspider.frontier.aws.items import encode_kept, encode_outcome
-from sqspider.record import Kept, Outcome, Place
+from sqspider.record import CapturePlace, Kept, Outcome
 from sqspider.revisit import after_visit, unchanged
 from tests.simulation.fake_store import FakeAwsStore
 
@@ -39,24 +39,26 @@ from .kit import (
     win,
 )
 
-FIRST: Final = Place("crawl-20261130120000-00000-host-1a2b3c4d.warc.gz", 417, 8_123, "A" * 32, 1764504000.123456)
-SECOND: Final = Place("crawl-20261130120000-00001-host-5e6f7a8b.warc.gz", 5_000_000_000, 902, "B" * 32, 1764504001.5)
+FIRST: Final = CapturePlace("crawl-20261130120000-00000-host-1a2b3c4d.warc.gz", 417, 8_123, "A" * 32, 1764504000.123456)
+SECOND: Final = CapturePlace(
+    "crawl-20261130120000-00001-host-5e6f7a8b.warc.gz", 5_000_000_000, 902, "B" * 32, 1764504001.5
+)
 SAME: Final = msgspec.structs.replace(SECOND, payload=FIRST)  # a revisit of the first
 ELSEWHERE: Final = msgspec.structs.replace(SECOND, payload=msgspec.structs.replace(FIRST, url=url("another")))
-NEW: Final = Place("packed-00000.warc.gz", 77, 8_000, "", 0.0)
+NEW: Final = CapturePlace("packed-00000.warc.gz", 77, 8_000, "", 0.0)
 UNKEPT: Final = msgspec.structs.replace(DONE, unkept=True)
 
 
-def stored(outcome: Outcome, capture: Place | None) -> Outcome:
+def stored(outcome: Outcome, capture: CapturePlace | None) -> Outcome:
     return msgspec.structs.replace(outcome, capture=capture)
 
 
-def at(place: Place, to: Place) -> Place:
+def at(place: CapturePlace, to: CapturePlace) -> CapturePlace:
     """A place whose capture lies elsewhere by now."""
     return msgspec.structs.replace(place, file=to.file, offset=to.offset, length=to.length)
 
 
-def where(place: Place) -> tuple[str, int]:
+def where(place: CapturePlace) -> tuple[str, int]:
     return place.file, place.offset
 
 
@@ -224,7 +226,7 @@ async def test_what_was_packed_is_found_where_it_lies_now(frontier: Frontier) ->
     await assert_counts_are_exact(frontier)
 
 
-def moved(place: Place | None, moves: Mapping[tuple[str, int], Place]) -> Place | None:
+def moved(place: CapturePlace | None, moves: Mapping[tuple[str, int], CapturePlace]) -> CapturePlace | None:
     if place is None:
         return None
     if place.payload is not None and where(place.payload) in moves:
@@ -263,14 +265,14 @@ async def test_a_revisit_outlives_the_payload_that_it_refers_to(frontier: Fronti
     assert (await record_of(frontier, url(0))).outcome == stored(DONE, SECOND)
 
 
-class Watched(Mapping[tuple[str, int], Place | None]):
+class Watched(Mapping[tuple[str, int], CapturePlace | None]):
     """Moves that do something when they are first asked about."""
 
-    def __init__(self, moves: Mapping[tuple[str, int], Place | None], at_first: Callable[[], None]) -> None:
+    def __init__(self, moves: Mapping[tuple[str, int], CapturePlace | None], at_first: Callable[[], None]) -> None:
         self._moves, self._at_first = moves, at_first
         self.asked = 0
 
-    def __getitem__(self, key: tuple[str, int]) -> Place | None:
+    def __getitem__(self, key: tuple[str, int]) -> CapturePlace | None:
         self.asked += 1
         if self.asked == 1:
             self._at_first()

@@ -20,7 +20,7 @@ from sqspider.frontier.sqlite.captures import CaptureFiles
 from sqspider.frontier.sqlite.check import check_file
 from sqspider.frontier.sqlite.file import SCHEMA_VERSION, open_to_work
 from sqspider.frontier.sqlite.rows import STEP, pack, pack_kept, unpack, unpack_kept
-from sqspider.record import Kept, Outcome, Place, Status
+from sqspider.record import CapturePlace, Kept, Outcome, Status
 
 from .kit import DONE, SETTINGS, FakeClock, all_records, entries, finish_one, message_of, record_of, take, url, win
 
@@ -36,7 +36,7 @@ async def opened(path: Path) -> SqliteFrontier:
 
 def outcome_at(number: int, *, file: str = FILE) -> Outcome:
     """With a capture at a usual place."""
-    place = Place(file=file, offset=number * 8_765, length=8_000 + number, digest=SHA1, at=NOW + number / 7)
+    place = CapturePlace(file=file, offset=number * 8_765, length=8_000 + number, digest=SHA1, at=NOW + number / 7)
     return msgspec.structs.replace(DONE, capture=place)
 
 
@@ -90,7 +90,7 @@ async def test_a_capture_costs_half_a_hundred_bytes_a_record_and_none_nothing(tm
 
 DIGESTS: Final = st.just(SHA1) | st.text(max_size=40) | st.binary(max_size=20).map(bytes.hex)
 BARE: Final = st.builds(
-    Place,
+    CapturePlace,
     file=st.text(max_size=9),
     offset=st.integers(0, 2**60),
     length=st.integers(0, 2**60),
@@ -102,7 +102,7 @@ PLACES: Final = BARE | st.builds(lambda place, payload: msgspec.structs.replace(
 
 
 @given(place=st.none() | PLACES, is_unkept=st.booleans())
-def test_a_place_comes_back_as_it_was(place: Place | None, is_unkept: bool) -> None:
+def test_a_place_comes_back_as_it_was(place: CapturePlace | None, is_unkept: bool) -> None:
     outcome = Outcome(status=Status.DONE, capture=place, unkept=is_unkept and place is None)
     with closing(open_to_work(":memory:", NOW)) as connection:
         packed = pack(outcome, CaptureFiles(connection))
@@ -164,7 +164,7 @@ async def test_all_of_a_long_file_is_looked_at_when_captures_move(tmp_path: Path
     path, count = tmp_path / "f.db", STEP * 2 + 10
     frontier = await opened(path)
     await finish_all(frontier, [outcome_at(number) for number in range(count)])
-    new = Place(file="packed", offset=5, length=6, digest="", at=0.0)
+    new = CapturePlace(file="packed", offset=5, length=6, digest="", at=0.0)
     moves = {(FILE, number * 8_765): msgspec.structs.replace(new, offset=number) for number in range(0, count, 2)}
     assert await frontier.move_places(moves) == len(moves)
     places = [record.outcome.capture for record in (await all_records(frontier)).values() if record.outcome]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sqspider.capture import Capture, FullError, StoreError
 from sqspider.crawl_settings import KEEPS_NOTHING
 from sqspider.frontier import Finish, Retry
-from sqspider.record import Outcome, Place, UrlRecord, split_key
+from sqspider.record import CapturePlace, Outcome, UrlRecord, split_key
 from sqspider.web.fetch import NOT_MODIFIED
 
 from .loop import Process, VirtualLoop, point
@@ -72,21 +72,21 @@ class Archive:
         """The store of one process, which has a file of its own."""
         return SimulatedStore(self, process)
 
-    def write(self, file: str, capture: Capture) -> Place:
+    def write(self, file: str, capture: Capture) -> CapturePlace:
         """Make a capture durable: at once, or not at all."""
         fetched, offset = capture.fetched, self._ends.get(file, 0)
         self._ends[file] = offset + HEAD_BYTES + len(fetched.payload)
         payload = capture.before if fetched.http_status == NOT_MODIFIED else None
         digest = digest_of(fetched.payload) if payload is None else payload.digest
         self.captures[file, offset] = Written(capture.url, fetched.http_status, digest)
-        return Place(file, offset, self._ends[file] - offset, digest, capture.at, payload=payload)
+        return CapturePlace(file, offset, self._ends[file] - offset, digest, capture.at, payload=payload)
 
-    def pack(self) -> dict[tuple[str, int], Place | None]:
+    def pack(self) -> dict[tuple[str, int], CapturePlace | None]:
         """Write all that is there once more, into another file; where each lies then."""
         self._packs += 1
-        moves: dict[tuple[str, int], Place | None] = {}
+        moves: dict[tuple[str, int], CapturePlace | None] = {}
         for number, (where, written) in enumerate(list(self.captures.items())):
-            place = Place(f"packed-{self._packs}", number, 1, written.digest, 0.0)
+            place = CapturePlace(f"packed-{self._packs}", number, 1, written.digest, 0.0)
             self.captures[place.file, place.offset] = written
             moves[where] = place
         return moves
@@ -116,7 +116,7 @@ class SimulatedStore:
     def note(self, capture: Capture) -> None:
         self._notes.append(capture)
 
-    async def keep(self, captures: Sequence[Capture]) -> list[Place | None]:
+    async def keep(self, captures: Sequence[Capture]) -> list[CapturePlace | None]:
         assert not self._is_busy, "one call at a time"
         self._is_busy = True
         try:
@@ -124,7 +124,7 @@ class SimulatedStore:
         finally:
             self._is_busy = False
 
-    async def _keep(self, captures: Sequence[Capture]) -> list[Place | None]:
+    async def _keep(self, captures: Sequence[Capture]) -> list[CapturePlace | None]:
         archive, weather, rng = self._archive, self._archive.weather, self._rng
         await point()
         if rng.random() < weather.slow:
@@ -136,7 +136,7 @@ class SimulatedStore:
         most = rng.randint(0, len(captures)) if fails and weather.is_torn else 0 if fails else len(captures)
         for note in self._notes if most else ():
             archive.write(self._file, note)
-        places: list[Place | None] = []
+        places: list[CapturePlace | None] = []
         for capture in captures[:most]:
             if len(places) == most // 2:
                 await point()  # a part of it is there
@@ -198,7 +198,7 @@ class Keeper:
             return "unchanged, and refers to nothing"
         return self._fault_at(place.payload, Written(url, outcome.http_status, expected))
 
-    def _fault_at(self, place: Place, expected: Written) -> str:
+    def _fault_at(self, place: CapturePlace, expected: Written) -> str:
         written = self._archive.captures.get((place.file, place.offset))
         if written is None:
             return "ended before its capture was durable"

@@ -6,13 +6,13 @@ import msgspec
 import pytest
 
 from sqspider.export import FIELDS, as_csv, row_of
-from sqspider.record import Outcome, Place, Status, UrlRecord
+from sqspider.record import CapturePlace, Outcome, Status, UrlRecord
 
-PLACE = Place(file="a.warc.gz", offset=417, length=8_123, digest="3I42H3S6NNFQ2MSVX7XZKYAYSCX5QBYJ", at=1.5)
+PLACE = CapturePlace(file="a.warc.gz", offset=417, length=8_123, digest="3I42H3S6NNFQ2MSVX7XZKYAYSCX5QBYJ", at=1.5)
 DONE = Outcome(status=Status.DONE, http_status=200)
 
 
-def record_with(place: Place | None) -> UrlRecord:
+def record_with(place: CapturePlace | None) -> UrlRecord:
     outcome = msgspec.structs.replace(DONE, capture=place)
     return UrlRecord(url="https://example.com/", status=Status.DONE, outcome=outcome)
 

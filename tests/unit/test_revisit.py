@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from sqspider.record import Kept, Outcome, Place, Reason, Status
+from sqspider.record import CapturePlace, Kept, Outcome, Reason, Status
 from sqspider.revisit import (
     MAX_VALIDATOR_CHARACTERS,
     Revisit,
@@ -86,7 +86,7 @@ def test_a_visit_that_fails_takes_nothing_with_it() -> None:
 def test_what_has_not_changed_is_as_it_was() -> None:
     same = unchanged(ONE, 7)
     assert same == replace(ONE, unchanged=True, elapsed_ms=7)
-    place = Place(file="f", offset=1, length=2, digest="D", at=3.0)
+    place = CapturePlace(file="f", offset=1, length=2, digest="D", at=3.0)
     assert unchanged(replace(ONE, capture=place), 7) == same, "its own capture is yet to be made"
     assert unchanged(replace(ONE, unkept=True), 7) == same
     kept = visited(None, None, (ONE, BOTH), (same, ()))

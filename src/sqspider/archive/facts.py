@@ -19,7 +19,7 @@ from sqspider.archive.digests import sha1_of
 from sqspider.archive.records import Record, seconds_of, without_brackets
 from sqspider.archive.rules import IDENTICAL_PAYLOAD
 from sqspider.archive.sorting import Sorter
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 
 CAPTURES: Final = ("response", "revisit")
 _NEAR: Final = 100  # records that are remembered for those that refer to them
@@ -126,7 +126,7 @@ class Facts:
         """That a frontier knows a URL."""
         self._say("u", url, "", "known")
 
-    def place(self, place: Place, url: str) -> None:
+    def place(self, place: CapturePlace, url: str) -> None:
         """What a frontier has kept of a URL."""
         where = (place.file, f"{place.offset:015d}")
         self._say("p", *where, "2", str(place.length), place.digest, place.url or url, _microseconds(place.at), url)

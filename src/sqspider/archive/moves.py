@@ -27,7 +27,7 @@ import msgspec
 
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import Files
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 
 JOURNAL: Final = "moves-"  # how the name of a journal begins
 JOURNAL_ENDING: Final = ".jsonl.gz"
@@ -65,7 +65,7 @@ class _Extents:
         self.starts, self.ends, self.shifts, self.targets = (array("q") for _ in range(4))
 
 
-class Moved(Mapping[tuple[str, int], Place | None]):
+class Moved(Mapping[tuple[str, int], CapturePlace | None]):
     """By file and offset, where a capture lies now: computed, for there may be millions. It is asked one at a time;
     :meth:`get` with the place as it was gives the place as it is, or that very place where nothing has moved."""
 
@@ -73,7 +73,7 @@ class Moved(Mapping[tuple[str, int], Place | None]):
         self._sources: dict[str, _Extents] = {}
         self._targets: list[str] = []
         self._number_of: dict[str, int] = {}
-        self._remade: dict[tuple[str, int], Place] = {}
+        self._remade: dict[tuple[str, int], CapturePlace] = {}
         self.extents = 0
 
     @property
@@ -107,7 +107,7 @@ class Moved(Mapping[tuple[str, int], Place | None]):
         extents.targets.append(self._number_of[target])
         self.extents += 1
 
-    def remade(self, source: str, offset: int, place: Place) -> None:
+    def remade(self, source: str, offset: int, place: CapturePlace) -> None:
         """Note that a record was made anew; its place has where its payload lies, if that is elsewhere by now."""
         self._remade[source, offset] = place
 
@@ -122,15 +122,15 @@ class Moved(Mapping[tuple[str, int], Place | None]):
         at = bisect_right(extents.starts, offset) - 1
         if at < 0 or offset >= extents.ends[at]:
             return None
-        before = default if isinstance(default, Place) else Place(file, offset, 0, "", 0.0)
+        before = default if isinstance(default, CapturePlace) else CapturePlace(file, offset, 0, "", 0.0)
         target = self._targets[extents.targets[at]]
         return msgspec.structs.replace(before, file=target, offset=offset + extents.shifts[at])
 
-    def __getitem__(self, key: tuple[str, int]) -> Place | None:
+    def __getitem__(self, key: tuple[str, int]) -> CapturePlace | None:
         missing = object()
         if (found := self.get(key, missing)) is missing:
             raise KeyError(key)
-        place: Place | None = found
+        place: CapturePlace | None = found
         return place
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
@@ -164,12 +164,12 @@ class Moved(Mapping[tuple[str, int], Place | None]):
             case ["copied", str(source), int(start), int(end), str(target), int(shift)]:
                 self.copied(source, start, end, target, shift)
             case ["remade", str(source), int(offset), list(place)]:
-                self.remade(source, offset, msgspec.convert(place, Place))
+                self.remade(source, offset, msgspec.convert(place, CapturePlace))
             case _:
                 raise ValueError(f"{line!r} is no line of a journal")
 
 
-class Chain(Mapping[tuple[str, int], Place | None]):
+class Chain(Mapping[tuple[str, int], CapturePlace | None]):
     """What moved in several rounds, one after the other."""
 
     def __init__(self, rounds: Sequence[Moved]) -> None:
@@ -177,7 +177,7 @@ class Chain(Mapping[tuple[str, int], Place | None]):
 
     def get(self, key: tuple[str, int], default: T | None = None) -> Any:
         """See :class:`Moved`."""
-        place: Any = default if isinstance(default, Place) else Place(*key, 0, "", 0.0)
+        place: Any = default if isinstance(default, CapturePlace) else CapturePlace(*key, 0, "", 0.0)
         before = place
         for moved in self._rounds:
             place = moved.get((place.file, place.offset), place)
@@ -185,11 +185,11 @@ class Chain(Mapping[tuple[str, int], Place | None]):
                 return None
         return default if place is before else place
 
-    def __getitem__(self, key: tuple[str, int]) -> Place | None:
+    def __getitem__(self, key: tuple[str, int]) -> CapturePlace | None:
         missing = object()
         if (found := self.get(key, missing)) is missing:
             raise KeyError(key)
-        place: Place | None = found
+        place: CapturePlace | None = found
         return place
 
     def __iter__(self) -> Iterator[tuple[str, int]]:

@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from sqspider.archive.errors import ArchiveError
-from sqspider.record import Place, UrlRecord
+from sqspider.record import CapturePlace, UrlRecord
 
 ROBOTS_PATH: Final = "/robots.txt"
 _BATCH: Final = 10_000
@@ -108,7 +108,7 @@ def _visited(record: UrlRecord) -> tuple[bytes, float, float, bool]:
 def _named(record: UrlRecord) -> Iterator[bytes]:
     good = record.kept.good if record.kept is not None else None
     for outcome in filter(None, (record.outcome, good)):
-        place: Place | None = outcome.capture
+        place: CapturePlace | None = outcome.capture
         while place is not None:
             yield key_of(place.url or record.url, micros(place.at))
             place = place.payload

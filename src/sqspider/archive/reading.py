@@ -27,7 +27,7 @@ from sqspider.archive.records import (
     seconds_of,
     without_brackets,
 )
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 from sqspider.web.body import Body, BodySink
 from sqspider.web.head import Headers
 
@@ -50,7 +50,7 @@ class Captured:
         for piece in without_chunks(head, payload) if head is not None else payload:
             self._payload.write(piece)
         self._files = files
-        self._original_place: Place | None = None
+        self._original_place: CapturePlace | None = None
         self.kind = record.kind  # response, revisit, or resource: what was kept without what the protocol says
         self.url = record.url
         self.at = record.at or 0.0  # when it was asked for, seconds since the epoch
@@ -160,7 +160,7 @@ def captures_in(files: Files, info: FileInfo) -> Iterator[Captured]:
         yield from gathering.rest()
 
 
-def capture_at(files: Files, place: Place, url: str | None = None) -> Captured:
+def capture_at(files: Files, place: CapturePlace, url: str | None = None) -> Captured:
     """The capture at a place: by a record, of this URL; none: whatever is there.
 
     Raises :class:`DamagedError` for something else, or nothing whole, at it.

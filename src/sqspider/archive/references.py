@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from sqspider.archive.errors import ArchiveError
 from sqspider.archive.orphans import key_of, micros
 from sqspider.archive.records import Record, seconds_of, without_brackets
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 
 _TABLES: Final = """
 CREATE TABLE file (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
@@ -59,10 +59,12 @@ class Original(NamedTuple):
     first_identity: str
     first_digest: str
 
-    def place_of_first(self, now: Place) -> Place:
+    def place_of_first(self, now: CapturePlace) -> CapturePlace:
         """Of the full response, once it is known where it lies now."""
         digest = self.first_digest.removeprefix("sha1:")
-        return Place(now.file, now.offset, now.length, digest, seconds_of(self.first_date) or 0.0, self.first_url)
+        return CapturePlace(
+            now.file, now.offset, now.length, digest, seconds_of(self.first_date) or 0.0, self.first_url
+        )
 
 
 class References:

@@ -37,7 +37,7 @@ from sqspider.archive.records import Record, records_of
 from sqspider.archive.warc import Origin, microseconds, warcinfo
 from sqspider.frontier import Clock
 from sqspider.frontier.places import Moves
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 
 STEP: Final = 256 * 1024  # bytes that are copied at a time
 _LEVEL: Final = 6  # of gzip: what is made anew is little
@@ -185,7 +185,7 @@ class Round:
             if isinstance(step, Copy):
                 self.moved.copied(step.source, step.start, step.end, name, start - step.start)
             elif step.source is not None:
-                self.moved.remade(step.source, step.offset, Place(name, start, at - start, "", 0.0))
+                self.moved.remade(step.source, step.offset, CapturePlace(name, start, at - start, "", 0.0))
 
 
 def _merged(steps: Iterable[Copy | Make]) -> Iterator[Copy | Make]:

@@ -23,7 +23,7 @@ from sqspider.archive.wanted import is_kept, payload_of
 from sqspider.archive.warc import Answer, Origin, digest_of, microseconds, records_of
 from sqspider.capture import Capture
 from sqspider.log import get_logger
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 
 MAX_NOTES_BYTES: Final = 8_000_000  # of payloads that are noted, after which they wait for no page
 AT_ONCE_BYTES: Final = 2_000_000
@@ -40,7 +40,7 @@ class _Packed(NamedTuple):
     """A batch: its bytes, and where the answers lie in them."""
 
     members: bytes
-    places: list[Place]  # see ``_HERE``
+    places: list[CapturePlace]  # see ``_HERE``
     own: dict[str, int]  # those of them that others may refer to, by their digests
 
 
@@ -82,7 +82,7 @@ class ArchiveStore:
             self._notes.append(capture)
             self._notes_bytes += len(capture.fetched.payload) + _NOTE_BYTES
 
-    async def keep(self, captures: Sequence[Capture]) -> Sequence[Place | None]:
+    async def keep(self, captures: Sequence[Capture]) -> Sequence[CapturePlace | None]:
         """See :meth:`sqspider.capture.Store.keep`. Who is cancelled does not know whether they were kept: they do no
         harm, and the next batch waits until that is over."""
         kept = [capture for capture in captures if is_kept(capture)]
@@ -101,7 +101,7 @@ class ArchiveStore:
                 await self.sink.close()
             self._thread.shutdown()
 
-    async def _write_whole(self, captures: Sequence[Capture]) -> list[Place]:
+    async def _write_whole(self, captures: Sequence[Capture]) -> list[CapturePlace]:
         writing = asyncio.ensure_future(self._write(captures))
         try:
             return await asyncio.shield(writing)
@@ -109,7 +109,7 @@ class ArchiveStore:
             writing.add_done_callback(_hear)
             raise
 
-    async def _write(self, captures: Sequence[Capture]) -> list[Place]:
+    async def _write(self, captures: Sequence[Capture]) -> list[CapturePlace]:
         """Write some captures, what was noted first."""
         async with self._turn:
             notes, noted = list(self._notes), self._notes_bytes
@@ -132,7 +132,7 @@ class ArchiveStore:
 
     def _pack(self, batch: Sequence[Capture], begun: Begun) -> _Packed:
         members: list[bytes] = []
-        places: list[Place] = []
+        places: list[CapturePlace] = []
         own: dict[str, int] = {}
         offset = 0
         for at, capture in enumerate(batch):
@@ -143,7 +143,9 @@ class ArchiveStore:
                     answer = answer._replace(original=as_seen_from(capture.url, places[first], batch[first].url))
             packed = [self._coding.pack(record) for record in records_of(answer, begun.warcinfo_id)]
             length = len(packed[0])
-            places.append(Place(_HERE, offset, length, answer.digest, answer.date / 1_000_000, payload=answer.original))
+            places.append(
+                CapturePlace(_HERE, offset, length, answer.digest, answer.date / 1_000_000, payload=answer.original)
+            )
             members += packed
             offset += sum(map(len, packed))
         return _Packed(b"".join(members), places, own)
@@ -158,7 +160,7 @@ class ArchiveStore:
         return answer._replace(original=self._payloads.same(answer)) if is_worth_it(answer) else answer
 
 
-def _moved(place: Place, name: str, start: int) -> Place:
+def _moved(place: CapturePlace, name: str, start: int) -> CapturePlace:
     """The place that one in a batch has once that lies in its file."""
     payload = place.payload
     if payload is not None and payload.file == _HERE:
@@ -166,7 +168,7 @@ def _moved(place: Place, name: str, start: int) -> Place:
     return replace(place, file=name, offset=place.offset + start, payload=payload)
 
 
-def _hear(writing: asyncio.Task[list[Place]]) -> None:
+def _hear(writing: asyncio.Task[list[CapturePlace]]) -> None:
     """How a write ended that nobody waits for any more: its claims are given back."""
     if not writing.cancelled() and (error := writing.exception()) is not None:
         log.warning("archive_write", said=str(error))

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from sqspider.archive.suites import iana_name_of
 from sqspider.capture import Capture, Hop, redacted_head
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 from sqspider.transport import Exchange
 from sqspider.version import VERSION
 
@@ -68,7 +68,7 @@ class Answer(NamedTuple):
     payload: bytes  # as much of it as is kept
     digest: str  # of that: :func:`digest_of`
     cut: str | None  # why it is not all, in the words of WARC-Truncated
-    original: Place | None = None  # whose payload it is: then it is a revisit
+    original: CapturePlace | None = None  # whose payload it is: then it is a revisit
 
     @property
     def is_revisit(self) -> bool:
@@ -188,7 +188,7 @@ def _network(exchange: Exchange) -> str:
     return fields
 
 
-def _referring(original: Place, url: str, *, is_unchanged: bool) -> str:
+def _referring(original: CapturePlace, url: str, *, is_unchanged: bool) -> str:
     """To a capture whose payload was the same (section 6.7), in all the ways that readers look for it."""
     of = original.url or url
     date = microseconds(original.at)

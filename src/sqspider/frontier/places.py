@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from sqspider.record import Kept, Outcome, Place
+from sqspider.record import CapturePlace, Kept, Outcome
 
-Moves = Mapping[tuple[str, int], Place | None]
+Moves = Mapping[tuple[str, int], CapturePlace | None]
 """By file and offset, where a capture lies now; none: it was erased. Of a place its file, offset and length count, and
 the payload, where it names one: the rest is as it was made. It is asked about one at a time, with the place as it was:
 who moves whole files can compute the answer."""
@@ -19,7 +19,7 @@ who moves whole files can compute the answer."""
 replace = msgspec.structs.replace
 
 
-def moved(place: Place, moves: Moves) -> Place | None:
+def moved(place: CapturePlace, moves: Moves) -> CapturePlace | None:
     """A place, or the payload that it refers to, as it is now; the very same, if nothing has moved."""
     payload = None if place.payload is None else moved(place.payload, moves)
     if payload is not place.payload:

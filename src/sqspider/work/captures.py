@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqspider.capture import Capture, Hop, is_captured
 from sqspider.message import Message
 from sqspider.politeness import Asked
-from sqspider.record import Kept, Place
+from sqspider.record import CapturePlace, Kept
 from sqspider.web.links import PageLinks
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def hop_to(message: Message) -> Hop:
     return Hop.SEED if message.is_seed else Hop.LINK
 
 
-def place_before(kept: Kept | None) -> Place | None:
+def place_before(kept: Kept | None) -> CapturePlace | None:
     """Where the payload of the last good visit lies: of one that was a revisit itself, that which it refers to."""
     place = kept.good.capture if kept is not None and kept.good is not None else None
     return place.payload or place if place is not None else None

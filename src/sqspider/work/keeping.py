@@ -23,7 +23,7 @@ from typing import Final, NamedTuple, Protocol
 from sqspider.capture import Capture, FullError, Store, StoreError
 from sqspider.frontier import Clock
 from sqspider.log import get_logger
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 
 MOST_AT_ONCE: Final = 50  # captures in a batch, where a store gathers not
 MOST_GATHERED: Final = 200  # and where it does: whoever is killed leaves all of their claims unended
@@ -33,7 +33,7 @@ NOTES_SECONDS: Final = 10.0  # that notes wait at least for captures that they c
 
 log = get_logger(__name__)
 
-Kept = Place | None | StoreError
+Kept = CapturePlace | None | StoreError
 """What became of a capture: where it lies; none, for its crawl does not keep it; or why it could not be kept."""
 
 

@@ -17,7 +17,7 @@ from sqspider.capture import Capture, FullError, Store, StoreError
 from sqspider.frontier import Clock
 from sqspider.message import Message
 from sqspider.politeness import Asked
-from sqspider.record import Outcome, Place
+from sqspider.record import CapturePlace, Outcome
 from sqspider.web.links import PageLinks
 from sqspider.work.captures import capture_of
 from sqspider.work.endings import Endings
@@ -135,7 +135,7 @@ class Storing:
             self._keeping.note(capture)
 
     def _keep(
-        self, visit: Visit, capture: Capture, then: Callable[[Visit, Place | None], None]
+        self, visit: Visit, capture: Capture, then: Callable[[Visit, CapturePlace | None], None]
     ) -> asyncio.Future[Kept]:
         assert self._keeping is not None
         assert visit.claim is not None
@@ -147,20 +147,22 @@ class Storing:
         self._endings.hand_in(visit, answer, partial(self._kept, then))
         return answer
 
-    def _kept(self, then: Callable[[Visit, Place | None], None], visit: Visit, kept: Kept) -> None:
+    def _kept(self, then: Callable[[Visit, CapturePlace | None], None], visit: Visit, kept: Kept) -> None:
         if isinstance(kept, StoreError):
             self._endings.give_back(visit, self.worth_while_at)
         else:
             then(visit, kept)
 
-    def _finish(self, end: End, visit: Visit, place: Place | None) -> None:
+    def _finish(self, end: End, visit: Visit, place: CapturePlace | None) -> None:
         end = _placed(end, place)
         if self._endings.holding is None or end.outcome.is_redirect:  # nobody is to get it
             end = _without_bodies(end)
             visit.space.give_back()
         self._endings.finish(visit, end)
 
-    def _end_given_back(self, at: float, outcome: Outcome, tried: bool, visit: Visit, place: Place | None) -> None:
+    def _end_given_back(
+        self, at: float, outcome: Outcome, tried: bool, visit: Visit, place: CapturePlace | None
+    ) -> None:
         visit.space.give_back()
         self._endings.give_back(visit, at, _placed_outcome(outcome, place), tried=tried)
 
@@ -196,12 +198,12 @@ class Storing:
             await self._keeping.close(within_seconds)
 
 
-def _placed_outcome(outcome: Outcome, place: Place | None) -> Outcome:
+def _placed_outcome(outcome: Outcome, place: CapturePlace | None) -> Outcome:
     """An outcome that says where its answer lies. None: it is not to be kept."""
     return replace(outcome, capture=place, unkept=place is None)
 
 
-def _placed(end: End, place: Place | None) -> End:
+def _placed(end: End, place: CapturePlace | None) -> End:
     outcome = _placed_outcome(end.outcome, place)
     visited = None if end.visited is None else replace(end.visited, outcome=outcome)
     return end._replace(outcome=outcome, visited=visited)

@@ -15,7 +15,7 @@ from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import is_absent, opened
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 from sqspider.url import Refused
 from sqspider.work.seeds import read_url
 
@@ -45,8 +45,8 @@ def command(shared: Shared, /, url: str, at: float | None, part: str | None, arc
     return GOOD
 
 
-def _place_of(shared: Shared, url: str) -> Place | None:
-    async def main() -> Place | None:
+def _place_of(shared: Shared, url: str) -> CapturePlace | None:
+    async def main() -> CapturePlace | None:
         async with opened(shared, looking=True) as frontier:
             record = (await frontier.get([url])).get(url)
             return record.outcome.capture if record is not None and record.outcome is not None else None

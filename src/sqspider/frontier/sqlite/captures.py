@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sqspider.record import Place
+from sqspider.record import CapturePlace
 
 FILE_ID: Final = "SELECT id FROM capture_file WHERE name = ?"
 ADD_FILE: Final = "INSERT INTO capture_file (name) VALUES (?)"
@@ -66,12 +66,12 @@ _packer: Final = msgspec.msgpack.Encoder()
 _unpacker: Final = msgspec.msgpack.Decoder(_Packed)
 
 
-def pack_place(place: Place, files: CaptureFiles) -> bytes:
+def pack_place(place: CapturePlace, files: CaptureFiles) -> bytes:
     """A place as :func:`unpack_place` reads it."""
     return _packer.encode(_packed(place, files))
 
 
-def _packed(place: Place, files: CaptureFiles) -> tuple[Any, ...]:
+def _packed(place: CapturePlace, files: CaptureFiles) -> tuple[Any, ...]:
     values = (files.id_of(place.file), place.offset, place.length, _packed_digest(place.digest), place.at)
     if not place.url and place.payload is None:
         return values
@@ -85,16 +85,16 @@ def _packed_digest(digest: str) -> bytes | str:
     return int(digest.translate(_DIGITS), 32).to_bytes(20, "big")
 
 
-def unpack_place(packed: bytes, files: CaptureFiles) -> Place:
+def unpack_place(packed: bytes, files: CaptureFiles) -> CapturePlace:
     """It back. Raises ``ValueError``, ``TypeError`` or ``msgspec.MsgspecError`` if it is damaged."""
     return _place_of(_unpacker.decode(packed), files)
 
 
-def _place_of(packed: _Packed, files: CaptureFiles) -> Place:
+def _place_of(packed: _Packed, files: CaptureFiles) -> CapturePlace:
     digest = packed.digest
     if not isinstance(digest, (bytes, str)):
         raise TypeError(f"no digest is {digest!r}")
-    return Place(
+    return CapturePlace(
         file=files.name_of(packed.file),
         offset=packed.offset,
         length=packed.length,
