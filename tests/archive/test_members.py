@@ -175,11 +175,11 @@ def test_a_member_that_was_not_read_is_checked_all_the_same() -> None:
 @pytest.mark.parametrize(
     "foreign",
     [
-        gzip.compress(b"no record at all"),
-        gzip.compress(b""),
-        gzip.compress(b"WARC/1.1\r\nWARC-Type: response\r\n\r\nno length\r\n\r\n"),
-        gzip.compress(record(b"x")[:-2]),
-        gzip.compress(record(b"x") + b"and more"),
+        zlib_member(b"no record at all"),
+        zlib_member(b""),
+        zlib_member(b"WARC/1.1\r\nWARC-Type: response\r\n\r\nno length\r\n\r\n"),
+        zlib_member(record(b"x")[:-2]),
+        zlib_member(record(b"x") + b"and more"),
         b"<html>no WARC file</html>",
         b"WARC/1.1\r\nWARC-Type: response\r\n\r\n",
         b"\0" * 100,
