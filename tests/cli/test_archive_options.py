@@ -82,6 +82,7 @@ def test_a_place_of_ones_own_and_the_environments_and_none(
             ((), "theirs", "theirs"),
             ((), "none", None),
             (("--no-archive",), "theirs", None),
+            (("--archive", "none"), "theirs", None),
             (("--archive", "deep/er"), "none", "deep/er"),
         )
     ):
@@ -246,8 +247,34 @@ def test_a_crawl_says_what_of_it_is_kept(sqspider: Run, site: Site) -> None:
     assert 'keep = ["text/html"]\nkeep-bytes = 100\n' in toml
     changed = sqspider("crawls", "set", "default", "--keep", "none", "--unset", "keep-bytes")
     assert "keep text/html → none" in changed.stdout
+    assert "keep none → all" in sqspider("crawls", "set", "default", "--unset", "keep").stdout
+    assert sqspider("crawls", "set", "default", "--keep", "none").returncode == 0
     none = sqspider("crawl", f"{site.url}?2", "--depth", "0")
-    assert "keeping no pages, but what leads to them, in sqspider-archive" in none.stderr
+    assert "keeping no pages: the crawl says --keep none\n" in none.stderr
+
+
+def test_sizes_are_said_with_units(sqspider: Run, site: Site, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('keep-bytes = "2 kB"\nmax-body = 4000\n')
+    done = sqspider("crawl", site.url, *HERE, "--config", "own.toml", "--archive-max-bytes", "1.5GB", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert "keep-bytes = 2000\nmax-body = 4000\n" in sqspider("crawls", "show", "default", "--toml").stdout
+    changed = sqspider("crawls", "set", "default", "--keep-bytes", "5MB", "--limit-bytes", "2g", "--host-bytes", "7")
+    assert "keep-bytes 2,000 → 5,000,000 bytes" in changed.stdout
+    assert "limit-bytes none → 2,000,000,000 bytes" in changed.stdout
+    for text in ("0", "0kB", "5XB", "5e3", "-1MB", "1.5", ""):
+        assert sqspider("crawls", "set", "default", "--keep-bytes", text).returncode == 2, text
+
+
+def test_sitemaps_are_kept_whatever_is_and_it_is_said_before(sqspider: Run, site: Site) -> None:
+    listed = f"<urlset><url><loc>{site.url}a</loc></url></urlset>".encode()
+    site.bodies["/sitemap.xml"] = listed
+    site.with_bytes = {"Content-Type": "application/xml"}
+    done = sqspider("crawl", site.url, *HERE, "--sitemaps", "--keep", "text/html", "--depth", "0")
+    said = done.stderr.splitlines()
+    assert [line.split()[0] for line in said[:2]] == ["keeping", "sitemap"], done.stderr
+    assert done.stderr.count("keeping ") == 1
+    found = sqspider("archive", "cat", f"{site.url}sitemap.xml")
+    assert found.stdout == listed.decode()
 
 
 # Removing it.

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final
 import click
 
 from sqspider.archive.files import Files
-from sqspider.archive.reading import Captured, record_pieces
+from sqspider.archive.reading import Captured, head_of, record_pieces
 from sqspider.cli.sections import all_of
 from sqspider.web.body import DecodeError
 
@@ -34,10 +34,17 @@ def write_part(files: Files, captured: Captured, part: str) -> None:
     if part == WARC:
         output.writelines(record_pieces(files, captured))
     elif part == HEADERS:
-        output.write(captured.head)
+        output.write(_head(files, captured))
     else:
         _write_body(output, captured)
     output.flush()
+
+
+def _head(files: Files, captured: Captured) -> bytes:
+    head = head_of(files, captured)
+    if not head:
+        raise click.ClickException(f"no headers are kept of {captured.url}: it is no HTTP answer, or one as before")
+    return head
 
 
 def _write_body(output: BinaryIO, captured: Captured) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from sqspider.archive.files import files_at
 from sqspider.archive.listing import Found, Listed, exact, found_of, listed, nearest
 from sqspider.archive.reading import files_to_read
 from sqspider.cli.archive.moments import Moment
@@ -49,7 +48,7 @@ def command(
 def _list_files(address: str, *, reads: bool, as_json: bool) -> int:
     rows, is_good = list[Listed](), True
     size = number = 0
-    for row in listed(files_at(address), reads=reads, on_record=Told("read").record):
+    for row in listed(files_to_read(address), reads=reads, on_record=Told("read").record):
         number += 1
         size += row.size
         is_good &= row.damage is None
