@@ -24,6 +24,7 @@ from sqspider.work.seeds import NO_SCHEME
 _DEFAULTS: Final = CrawlSettings()
 _FETCH: Final = FetchOptions()
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_WHOLE: Final = re.compile(r"\s*[+-]?\d+\s*")
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])b?|b)", re.IGNORECASE)
 _SIZE_UNITS: Final = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
@@ -54,7 +55,7 @@ class Size(Whole):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if found := _SIZE.fullmatch(str(value).strip()):
             value = round(float(found[1]) * (_SIZE_UNITS[found[2].lower()] if found[2] else 1))
-        elif not isinstance(value, int) and not str(value).strip().isdecimal():
+        elif not _WHOLE.fullmatch(str(value)):
             self.fail(f"{value!r} is no size: write bytes, or 500kB, 20MB, 1GB.", param, ctx)
         return super().convert(value, param, ctx)
 
