@@ -296,6 +296,8 @@ def test_cleanup_leaves_pages_unless_it_is_told_to(sqspider: Run, site: Site, tm
     assert not folder.exists()
     none = sqspider("cleanup", "--archive", "--yes")
     assert (none.returncode, "there is none at sqspider-archive" in none.stderr) == (2, True)
+    fresh = sqspider("cleanup", "--all", "--archive", "--yes")
+    assert (fresh.returncode, "there is no archive at sqspider-archive" in fresh.stderr) == (0, True)
 
 
 def test_cleanup_removes_no_file_of_somebody_else(sqspider: Run, site: Site, tmp_path: Path) -> None:
@@ -340,7 +342,7 @@ def test_a_race_keeps_nothing(sqspider: Run) -> None:
 def test_the_demo_shows_what_is_kept(sqspider: Run) -> None:
     done = sqspider("demo", "--pages", "30")
     said = " ".join(done.stdout.split())
-    assert re.search(r"[\d,]+ answers, each as it was sent", said)
+    assert re.search(r"Of [\d,]+ URLs the last answer is kept, as it was sent", said)
     shown = re.search(r"/page/1 is ([\d,]+) bytes of (\S+\.warc\.gz), from byte [\d,]+ on", said)
     folder = re.search(r"keeping pages in (\S+) \(0 B so far\)", done.stderr)
     assert shown is not None

@@ -65,12 +65,12 @@ def _list_files(address: str, *, reads: bool, as_json: bool) -> int:
 
 
 def _files(rows: Iterable[Listed], *, reads: bool) -> Iterator[tuple[str, ...]]:
-    yield ("size", "began", "changed", *(("records", "captures", "from", "to") if reads else ()), "file", "")
+    """A row each, as wide as most terminals; when a file began is in its name."""
+    yield ("size", "changed", *(("records", "captures", "from", "to") if reads else ()), "file", "")
     for row in rows:
         content = [f"{row.records:,}", f"{row.captures:,}", _second(row.first), _second(row.last)] if reads else []
         state = "being written" if row.is_open else "damaged" if row.damage else ""
-        times = [_second(row.began), _second(row.modified)]
-        yield (human_bytes(row.size), *times, *content, printable(row.name), state)
+        yield (human_bytes(row.size), _second(row.modified), *content, printable(row.name), state)
 
 
 def _list_captures(address: str, url: str, at: float | None, *, as_json: bool) -> int:
