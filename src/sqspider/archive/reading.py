@@ -136,8 +136,9 @@ def read_archive(address: str) -> Iterator[Captured]:
     """The captures of an archive, in the order in which they lie there: of a folder, of ``s3://BUCKET/PREFIX``, or of
     one WARC file, ours or anybody's.
 
-    Raises :class:`sqspider.archive.errors.ArchiveError`: where there is none, permission is missing, or a file is
-    damaged; what lies before the damage was handed out. What is being written is read as far as its last whole record.
+    Raises :class:`sqspider.ArchiveError`: where there is none, permission is missing, or a file is damaged; what lies
+    before the damage was handed out. What is being written is read as far as its last whole record. What a revisit
+    refers to is found by the index (``archive index``): without one it has no ``original``, and an empty payload.
     """
     files = files_to_read(address)
     for info in warc_files(files):
