@@ -122,7 +122,10 @@ def test_workers_that_are_processes_keep_pages_in_files_of_their_own(
 
 def test_consumers_keep_pages_too(sqspider: Run, site: Site, tmp_path: Path) -> None:
     sqspider("enqueue", f"{site.url}a", "--delay", "0")
-    assert sqspider("consume", "--allow-private", "--until-empty").returncode == 0
+    done = sqspider("consume", "--allow-private", "--until-empty")
+    assert done.returncode == 0, done.stderr
+    assert "keeping_pages" in done.stderr
+    assert "archive=sqspider-archive bytes=0" in done.stderr
     assert rows(sqspider)["/a"]["capture_file"] in warcs_in(tmp_path / "sqspider-archive")
     sqspider("enqueue", f"{site.url}a?2", "--delay", "0")
     assert sqspider("consume", "--allow-private", "--until-empty", "--no-archive").returncode == 0
@@ -229,9 +232,11 @@ def test_a_disk_that_is_nearly_full_is_told_before_and_stops_the_crawl(
 
 
 def test_a_consumer_that_has_no_room_says_what_to_do(sqspider: Run, site: Site) -> None:
-    sqspider("enqueue", site.url, "--delay", "0")
+    assert sqspider("crawl", site.url, *HERE).returncode == 0
+    sqspider("enqueue", f"{site.url}?2", "--delay", "0")
     done = sqspider("consume", "--allow-private", "--until-empty", "--archive-max-bytes", "1")
     assert done.returncode == 1
+    assert "sqspider-archive has reached --archive-max-bytes already" in done.stderr
     assert "stopped: " in done.stderr
     assert "raise --archive-max-bytes" in done.stderr
 

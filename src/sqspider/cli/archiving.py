@@ -84,6 +84,12 @@ def keeping_line(place: ArchivePlace, settings: CrawlSettings) -> str:
     return f"keeping {what} in {place.address}" + (f" ({human_bytes(size.bytes)} so far)" if size else "")
 
 
+def lying_in(place: ArchivePlace) -> dict[str, int]:
+    """How much lies there already, for a log; of a bucket nothing: to count costs money."""
+    size = size_of(place.address)
+    return {} if size is None else size._asdict()
+
+
 def warn_if_nearly_full(place: ArchivePlace) -> None:
     """Say before it happens that the archive will not have room enough."""
     free = free_bytes(place.address)
