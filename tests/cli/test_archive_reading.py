@@ -179,6 +179,18 @@ def test_the_headers_of_an_answer_that_nothing_has_changed_are_its_own(tmp_path:
     assert as_bytes(tmp_path, *cat).stdout == LARGE
 
 
+def test_a_304_of_a_page_that_is_not_kept_is_no_empty_page(tmp_path: Path, sqspider: Run) -> None:
+    async def write() -> None:
+        store = open_store(str(tmp_path / "pages"))
+        await store.keep([capture_of(b"", b'ETag: "1"\r\n', status=b"HTTP/1.1 304 Not Modified\r\n")])
+        await store.close()
+
+    asyncio.run(write())
+    said = sqspider("archive", "cat", "http://site.example/page", "--archive", "pages")
+    assert (said.returncode, said.stdout) == (1, "")
+    assert "was answered with 304" in said.stderr
+
+
 @pytest.mark.parametrize("command", ["verify", "index", "cat", "forget", "repair"])
 def test_a_folder_that_is_no_archive_is_told_in_a_line(tmp_path: Path, sqspider: Run, command: str) -> None:
     (tmp_path / "empty").mkdir()
