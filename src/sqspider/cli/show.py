@@ -11,7 +11,7 @@ import click
 
 from sqspider.archive.files import files_at
 from sqspider.archive.reading import capture_at
-from sqspider.cli.archive.place import archive_of
+from sqspider.cli.archive_place import archive_of
 from sqspider.cli.captures import part_options, write_part
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened

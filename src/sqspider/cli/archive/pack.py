@@ -13,9 +13,9 @@ from sqspider.archive.files import Files, files_at
 from sqspider.archive.orphans import Orphans, scratch
 from sqspider.archive.pack import FILE_BYTES, Packed, pack, references_in
 from sqspider.cli.archive.blocking import BlockingFrontier, blocking
-from sqspider.cli.archive.place import archive_of, archive_option
 from sqspider.cli.archive.taking_over import say_who_is_told, take_over_option
 from sqspider.cli.archive.walking import ToldOfFiles
+from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.options import Size
 from sqspider.cli.sections import Command

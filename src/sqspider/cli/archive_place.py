@@ -1,4 +1,4 @@
-"""Which archive a command looks into: the option, and what it is without it."""
+"""Which archive a command looks into, `show` as well as those of `archive`: the option, and what it is without it."""
 
 from __future__ import annotations
 
