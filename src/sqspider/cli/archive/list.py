@@ -33,7 +33,8 @@ def command(
 ) -> int:
     """List the files of an archive with their sizes; or, with a URL, its captures. Exit status 1 if there is none.
 
-    Captures are looked up in the index, if there is one (`archive index`); else all files are read.
+    Captures are looked up in the index, if there is one (`archive index`); else all files are read. A file that is open
+    is being written, or was left so by a crawler that died: the next crawl closes it, or `archive repair`.
     """
     if url is None and at is not None:
         raise click.UsageError("--at is of the captures of a URL: name one.")
@@ -69,7 +70,7 @@ def _files(rows: Iterable[Listed], *, reads: bool) -> Iterator[tuple[str, ...]]:
     yield ("size", "changed", *(("records", "captures", "from", "to") if reads else ()), "file", "")
     for row in rows:
         content = [f"{row.records:,}", f"{row.captures:,}", _second(row.first), _second(row.last)] if reads else []
-        state = "being written" if row.is_open else "damaged" if row.damage else ""
+        state = "open" if row.is_open else "damaged" if row.damage else ""
         yield (human_bytes(row.size), _second(row.modified), *content, printable(row.name), state)
 
 
