@@ -19,6 +19,7 @@ __version__ = VERSION
 
 if TYPE_CHECKING:
     from sqspider.api import Crawl, crawl
+    from sqspider.archive.errors import ArchiveError
     from sqspider.archive.reading import Captured, read_archive
     from sqspider.capture import StoreError
     from sqspider.frontier import Counts, FrontierError, FrontierUnavailableError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sqspider.url import Scope
 
 __all__ = [
+    "ArchiveError",
     "CapturePlace",
     "Captured",
     "Counts",
@@ -48,6 +50,7 @@ __all__ = [
 _HOMES: Final = {
     "Crawl": "sqspider.api",
     "crawl": "sqspider.api",
+    "ArchiveError": "sqspider.archive.errors",
     "Captured": "sqspider.archive.reading",
     "read_archive": "sqspider.archive.reading",
     "Link": "sqspider.pages",

@@ -190,7 +190,7 @@ async def test_an_index_that_lacks_what_came_since_is_found(tmp_path: Path) -> N
     store = open_store(str(tmp_path))
     await store.keep([capture_of(b"new " * 300, url=f"{SITE}/new")])
     await store.close()
-    assert faults_in(tmp_path) == [f"{NAME}: it lacks 1 captures: `sqspider archive index` writes it anew"]
+    assert faults_in(tmp_path) == [f"{NAME}: it lacks 1 capture: `sqspider archive index` writes it anew"]
 
 
 def torn(folder: Path) -> None:

@@ -153,7 +153,7 @@ def test_what_cannot_be_in_it_is_said_and_the_old_file_stays(tmp_path: Path) -> 
         write_wacz(files, to, now=NOON)
     assert to.read_text() == "old"
     (tmp_path / "archive/torn.warc.gz").rename(tmp_path / "archive/other.warc.zst")
-    with pytest.raises(ArchiveError, match="zstd"):
+    with pytest.raises(ArchiveError, match="`zstd -d`, and pack that with `warcio recompress`"):
         write_wacz(files, to, now=NOON)
     assert to.read_text() == "old"
     (tmp_path / "archive/other.warc.zst").unlink()

@@ -82,6 +82,7 @@ def test_a_place_of_ones_own_and_the_environments_and_none(
             ((), "theirs", "theirs"),
             ((), "none", None),
             (("--no-archive",), "theirs", None),
+            (("--archive", "none"), "theirs", None),
             (("--archive", "deep/er"), "none", "deep/er"),
         )
     ):
@@ -121,7 +122,10 @@ def test_workers_that_are_processes_keep_pages_in_files_of_their_own(
 
 def test_consumers_keep_pages_too(sqspider: Run, site: Site, tmp_path: Path) -> None:
     sqspider("enqueue", f"{site.url}a", "--delay", "0")
-    assert sqspider("consume", "--allow-private", "--until-empty").returncode == 0
+    done = sqspider("consume", "--allow-private", "--until-empty")
+    assert done.returncode == 0, done.stderr
+    assert "keeping_pages" in done.stderr
+    assert "archive=sqspider-archive bytes=0" in done.stderr
     assert rows(sqspider)["/a"]["capture_file"] in warcs_in(tmp_path / "sqspider-archive")
     sqspider("enqueue", f"{site.url}a?2", "--delay", "0")
     assert sqspider("consume", "--allow-private", "--until-empty", "--no-archive").returncode == 0
@@ -228,9 +232,11 @@ def test_a_disk_that_is_nearly_full_is_told_before_and_stops_the_crawl(
 
 
 def test_a_consumer_that_has_no_room_says_what_to_do(sqspider: Run, site: Site) -> None:
-    sqspider("enqueue", site.url, "--delay", "0")
+    assert sqspider("crawl", site.url, *HERE).returncode == 0
+    sqspider("enqueue", f"{site.url}?2", "--delay", "0")
     done = sqspider("consume", "--allow-private", "--until-empty", "--archive-max-bytes", "1")
     assert done.returncode == 1
+    assert "sqspider-archive has reached --archive-max-bytes already" in done.stderr
     assert "stopped: " in done.stderr
     assert "raise --archive-max-bytes" in done.stderr
 
@@ -246,8 +252,34 @@ def test_a_crawl_says_what_of_it_is_kept(sqspider: Run, site: Site) -> None:
     assert 'keep = ["text/html"]\nkeep-bytes = 100\n' in toml
     changed = sqspider("crawls", "set", "default", "--keep", "none", "--unset", "keep-bytes")
     assert "keep text/html → none" in changed.stdout
+    assert "keep none → all" in sqspider("crawls", "set", "default", "--unset", "keep").stdout
+    assert sqspider("crawls", "set", "default", "--keep", "none").returncode == 0
     none = sqspider("crawl", f"{site.url}?2", "--depth", "0")
-    assert "keeping no pages, but what leads to them, in sqspider-archive" in none.stderr
+    assert "keeping no pages: the crawl says --keep none\n" in none.stderr
+
+
+def test_sizes_are_said_with_units(sqspider: Run, site: Site, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('keep-bytes = "2 kB"\nmax-body = 4000\n')
+    done = sqspider("crawl", site.url, *HERE, "--config", "own.toml", "--archive-max-bytes", "1.5GB", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert "keep-bytes = 2000\nmax-body = 4000\n" in sqspider("crawls", "show", "default", "--toml").stdout
+    changed = sqspider("crawls", "set", "default", "--keep-bytes", "5MB", "--limit-bytes", "2g", "--host-bytes", "7")
+    assert "keep-bytes 2,000 → 5,000,000 bytes" in changed.stdout
+    assert "limit-bytes none → 2,000,000,000 bytes" in changed.stdout
+    for text in ("0", "0kB", "5XB", "5e3", "-1MB", "1.5", ""):
+        assert sqspider("crawls", "set", "default", "--keep-bytes", text).returncode == 2, text
+
+
+def test_sitemaps_are_kept_whatever_is_and_it_is_said_before(sqspider: Run, site: Site) -> None:
+    listed = f"<urlset><url><loc>{site.url}a</loc></url></urlset>".encode()
+    site.bodies["/sitemap.xml"] = listed
+    site.with_bytes = {"Content-Type": "application/xml"}
+    done = sqspider("crawl", site.url, *HERE, "--sitemaps", "--keep", "text/html", "--depth", "0")
+    said = done.stderr.splitlines()
+    assert [line.split()[0] for line in said[:2]] == ["keeping", "sitemap"], done.stderr
+    assert done.stderr.count("keeping ") == 1
+    found = sqspider("archive", "cat", f"{site.url}sitemap.xml")
+    assert found.stdout == listed.decode()
 
 
 # Removing it.
@@ -269,6 +301,8 @@ def test_cleanup_leaves_pages_unless_it_is_told_to(sqspider: Run, site: Site, tm
     assert not folder.exists()
     none = sqspider("cleanup", "--archive", "--yes")
     assert (none.returncode, "there is none at sqspider-archive" in none.stderr) == (2, True)
+    fresh = sqspider("cleanup", "--all", "--archive", "--yes")
+    assert (fresh.returncode, "there is no archive at sqspider-archive" in fresh.stderr) == (0, True)
 
 
 def test_cleanup_removes_no_file_of_somebody_else(sqspider: Run, site: Site, tmp_path: Path) -> None:
@@ -313,7 +347,7 @@ def test_a_race_keeps_nothing(sqspider: Run) -> None:
 def test_the_demo_shows_what_is_kept(sqspider: Run) -> None:
     done = sqspider("demo", "--pages", "30")
     said = " ".join(done.stdout.split())
-    assert re.search(r"[\d,]+ answers, each as it was sent", said)
+    assert re.search(r"Of [\d,]+ URLs the last answer is kept, as it was sent", said)
     shown = re.search(r"/page/1 is ([\d,]+) bytes of (\S+\.warc\.gz), from byte [\d,]+ on", said)
     folder = re.search(r"keeping pages in (\S+) \(0 B so far\)", done.stderr)
     assert shown is not None

@@ -242,7 +242,7 @@ def test_no_command_fails_on_a_terminal_of_few_signs(titled_site: Site, tmp_path
     assert TITLE in said["export"]
     assert TITLE in said["export --format csv"]
     assert json.loads(said["show {url} --json"])["title"] == TITLE
-    won = json.loads(said["--log-format json --log-level info consume --allow-private"].splitlines()[0])
+    won = json.loads(said["--log-format json --log-level info consume --allow-private"].splitlines()[1])
     assert won["event"] == f"WON race — claimed for processing: {url}n"
 
 

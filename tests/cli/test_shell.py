@@ -85,8 +85,9 @@ async def test_the_command_line_of_the_exercise(tmp_path: Path) -> None:
         sys.executable, "-m", "sqspider", *arguments.split(), cwd=tmp_path, stderr=PIPE
     )
     assert process.stderr is not None
-    event = json.loads(await process.stderr.readline())
-    assert (event["event"], event["level"]) == ("No messages", "debug")
+    for told in (("keeping_pages", "info"), ("No messages", "debug")):
+        event = json.loads(await process.stderr.readline())
+        assert (event["event"], event["level"]) == told
     process.send_signal(signal.SIGTERM)
     await process.communicate()
     assert process.returncode == 0

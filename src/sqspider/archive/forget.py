@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from sqspider.archive import cdxj
-from sqspider.archive.errors import ArchiveError, DamagedError
+from sqspider.archive.errors import ArchiveError, DamagedError, NoArchiveError
 from sqspider.archive.files import FileInfo, Files
 from sqspider.archive.orphans import micros
 from sqspider.archive.records import Record
@@ -102,7 +102,10 @@ class Forgetting:
         """Read all files, and say what there is. Raises :class:`ArchiveError`, also for what is damaged: it cannot be
         told what lies behind the damage."""
         infos = {}
-        for info in warc_files(self._files):
+        found = warc_files(self._files)
+        if not found:  # what is looked for may well lie elsewhere
+            raise NoArchiveError(f"there is no archive at {self._files.address}: no WARC file lies there")
+        for info in found:
             on_file(info)
             infos[info.name] = info
             self._look_through(info)

@@ -136,8 +136,9 @@ def read_archive(address: str) -> Iterator[Captured]:
     """The captures of an archive, in the order in which they lie there: of a folder, of ``s3://BUCKET/PREFIX``, or of
     one WARC file, ours or anybody's.
 
-    Raises :class:`sqspider.archive.errors.ArchiveError`: where there is none, permission is missing, or a file is
-    damaged; what lies before the damage was handed out. What is being written is read as far as its last whole record.
+    Raises :class:`sqspider.ArchiveError`: where there is none, permission is missing, or a file is damaged; what lies
+    before the damage was handed out. What is being written is read as far as its last whole record. What a revisit
+    refers to is found by the index (``archive index``): without one it has no ``original``, and an empty payload.
     """
     files = files_to_read(address)
     for info in warc_files(files):
@@ -146,14 +147,18 @@ def read_archive(address: str) -> Iterator[Captured]:
 
 def captures_in(files: Files, info: FileInfo) -> Iterator[Captured]:
     """The captures of one file, in its order. Raises :class:`DamagedError`."""
-    with files.opened(info.name) as stream:
+    return _captures_from(files, info.name, 0, is_open=info.is_open)
+
+
+def _captures_from(files: Files, name: str, offset: int, *, is_open: bool) -> Iterator[Captured]:
+    with files.opened(name, offset) as stream:
         gathering = _Gathering()
         try:
-            for record, taken in measured(records_of(stream, info.name), lambda record: _taken(record, files)):
+            for record, taken in measured(records_of(stream, name, offset), lambda record: _taken(record, files)):
                 yield from gathering.take(record, taken)
         except RecordError as error:
             yield from gathering.rest()
-            if error.is_torn and info.is_open:
+            if error.is_torn and is_open:
                 return
             advice = "; `sqspider archive repair` cuts off what a crawler that died left" if error.is_torn else ""
             raise DamagedError(f"{files.address}: {error}{advice}") from error
@@ -175,6 +180,16 @@ def capture_at(files: Files, place: CapturePlace, url: str | None = None) -> Cap
         )
     captured._original_place = place.payload
     return captured
+
+
+def head_of(files: Files, captured: Captured) -> bytes:
+    """The head of a capture; of a 304, whose record has none, as the metadata behind it tells. Nothing, where none is
+    kept. Raises :class:`DamagedError`."""
+    if captured.head or captured.kind != "revisit":
+        return captured.head
+    whole = next(_captures_from(files, captured.file, captured.offset, is_open=True), captured)
+    lines = [value.encode("latin-1", "replace") for name, value in whole.metadata if name == "head"]
+    return b"\r\n".join((*lines, b"", b"")) if lines else b""
 
 
 def captures_of(files: Files, url: str) -> Iterator[Captured]:

@@ -91,7 +91,8 @@ class Verification:
         yield from self._faults_of_index()
         yield from self._facts.faults()
         if lacking := self.tally.not_indexed:
-            yield Fault(f"it lacks {lacking:,} captures: `sqspider archive index` writes it anew", NAME)
+            lacks = f"{lacking:,} capture{'' if lacking == 1 else 's'}"
+            yield Fault(f"it lacks {lacks}: `sqspider archive index` writes it anew", NAME)
 
     def walked(self, info: FileInfo) -> None:
         """A record more was seen."""

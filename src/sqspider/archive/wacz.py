@@ -102,7 +102,7 @@ def write_wacz(
     if packed_otherwise is not None:
         raise ArchiveError(
             f"{files.address}: {packed_otherwise} is packed with zstd, which no WACZ may have: crawl with "
-            "--archive-coding gzip, or `warcio recompress` it"
+            "--archive-coding gzip, or unpack it with `zstd -d`, and pack that with `warcio recompress`"
         )
     hidden = to.with_name(f".{to.name}.{secrets.token_hex(4)}")
     try:

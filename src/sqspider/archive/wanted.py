@@ -11,12 +11,12 @@ NOTHING: Final = ("none",)  # of a crawl's settings: not even what led to its pa
 
 
 def is_kept(capture: Capture) -> bool:
-    """Whether its crawl wants it kept. What leads to pages, or away, always is: robots.txt, redirects, errors; and that
-    a page has not changed."""
+    """Whether its crawl wants it kept. What leads to pages, or away, always is: robots.txt, sitemaps, redirects and
+    errors; and that a page has not changed."""
     keep = capture.settings.keep
     if not capture.was_answered or keep == NOTHING:
         return False
-    is_page = 200 <= (capture.fetched.http_status or 0) < 300 and capture.hop is not Hop.ROBOTS
+    is_page = 200 <= (capture.fetched.http_status or 0) < 300 and capture.hop not in (Hop.ROBOTS, Hop.SITEMAP)
     return not keep or not is_page or _is_of(media_type_of(capture), keep)
 
 

@@ -9,12 +9,12 @@ import click
 
 from sqspider.archive.coding import Coding
 from sqspider.checks import optional
-from sqspider.cli.options import checked, within
+from sqspider.cli.options import bytes_within, checked
 from sqspider.cli.sections import section
 from sqspider.cli.shared import Shared
 from sqspider.cli.wording import counted, human_bytes
-from sqspider.crawl_settings import CrawlSettings
-from sqspider.environment import load_environment
+from sqspider.crawl_settings import KEEPS_NOTHING, CrawlSettings
+from sqspider.environment import NO_ARCHIVE, load_environment
 from sqspider.orders.keeping import Size, archive_of_frontier, check_archive, free_bytes, size_of
 from sqspider.orders.start import ArchivePlace
 
@@ -31,10 +31,10 @@ archive_options = section(
     click.option("--no-archive", is_flag=True, help="Keep none."),
     click.option(
         "--archive-max-bytes",
-        type=within(optional(1)),
-        metavar="N",
-        help="Stop when so many bytes lie there, by whomever. It stops in any case before the disk is full: with 1 GB "
-        "of room left.",
+        type=bytes_within(optional(1)),
+        metavar="SIZE",
+        help="Stop when so much lies there, by whomever: 500MB, 50GB. It stops in any case before the disk is full: "
+        "with 1 GB of room left.",
     ),
     click.option(
         "--archive-coding",
@@ -55,7 +55,9 @@ def place_of(shared: Shared, given: dict[str, Any]) -> ArchivePlace | None:
     named, is_off, most = given["archive"], given["no_archive"], given["archive_max_bytes"]
     if named is not None and is_off:
         raise click.UsageError("--archive and --no-archive exclude each other.")
-    address = None if is_off else named or archive_of_frontier(shared.frontier, load_environment())
+    if named is None and not is_off:
+        named = archive_of_frontier(shared.frontier, load_environment())
+    address = None if named == NO_ARCHIVE else named  # said here as in the environment
     if address is None:
         if most is not None:
             raise click.UsageError("--archive-max-bytes: no page is kept here: say where with --archive.")
@@ -75,11 +77,17 @@ def arguments(place: ArchivePlace | None) -> list[str]:
 
 def keeping_line(place: ArchivePlace, settings: CrawlSettings) -> str:
     """What is kept, and where, with how much lies there."""
-    what = {(): "pages", ("none",): "no pages, but what leads to them,"}.get(
-        settings.keep, f"pages of {', '.join(settings.keep)}"
-    )
+    if settings.keep == KEEPS_NOTHING:
+        return "keeping no pages: the crawl says --keep none"
+    what = f"pages of {', '.join(settings.keep)}" if settings.keep else "pages"
     size = size_of(place.address)
     return f"keeping {what} in {place.address}" + (f" ({human_bytes(size.bytes)} so far)" if size else "")
+
+
+def lying_in(place: ArchivePlace) -> dict[str, int]:
+    """How much lies there already, for a log; of a bucket nothing: to count costs money."""
+    size = size_of(place.address)
+    return {} if size is None else size._asdict()
 
 
 def warn_if_nearly_full(place: ArchivePlace) -> None:

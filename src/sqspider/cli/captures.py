@@ -9,9 +9,10 @@ from typing import Any, BinaryIO, Final
 import click
 
 from sqspider.archive.files import Files
-from sqspider.archive.reading import Captured, record_pieces
+from sqspider.archive.reading import Captured, head_of, record_pieces
 from sqspider.cli.sections import all_of
 from sqspider.web.body import DecodeError
+from sqspider.web.fetch import NOT_MODIFIED
 
 BODY: Final = "body"
 HEADERS: Final = "headers"
@@ -34,10 +35,17 @@ def write_part(files: Files, captured: Captured, part: str) -> None:
     if part == WARC:
         output.writelines(record_pieces(files, captured))
     elif part == HEADERS:
-        output.write(captured.head)
+        output.write(_head(files, captured))
     else:
         _write_body(output, captured)
     output.flush()
+
+
+def _head(files: Files, captured: Captured) -> bytes:
+    head = head_of(files, captured)
+    if not head:
+        raise click.ClickException(f"no headers are kept of {captured.url}: it is no HTTP answer, or one as before")
+    return head
 
 
 def _write_body(output: BinaryIO, captured: Captured) -> None:
@@ -45,6 +53,11 @@ def _write_body(output: BinaryIO, captured: Captured) -> None:
         raise click.ClickException(
             f"{captured.url} was answered as before, so its body lies with an earlier capture, which is not found: "
             "`sqspider archive index` writes an index by which it may be"
+        )
+    if captured.http_status == NOT_MODIFIED:  # of a page whose capture before is not in the archive
+        raise click.ClickException(
+            f"{captured.url} was answered with 304, that it has not changed, and what it was before was not kept here: "
+            "`sqspider retry --status done` fetches pages whole"
         )
     try:
         captured.decode(_MOST_BYTES, lambda piece: output.write(piece) >= 0)

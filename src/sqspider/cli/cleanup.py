@@ -47,13 +47,15 @@ def cleanup(shared: Shared, /, everything: bool, queue: bool, table: bool, with_
     if everything + queue + table > 1 or not (everything + queue + table or with_archive):
         raise click.UsageError("say one of --all, --queue and --table; or --archive, with one of them or alone.")
     address = archive_of_frontier(shared.frontier, load_environment())
-    pages = _pages_in(shared, address) if with_archive else None
+    pages = _pages_in(shared, address, is_alone=not everything + queue + table) if with_archive else None
     if pages is not None and not yes and pages.found.ours:
         ask_to_remove(pages.what)
     if everything + queue + table:
         _remove_from_frontier(shared, queue=queue, table=table, yes=yes)
     if pages is not None:
         _remove_pages(pages)
+    elif with_archive:
+        print(f"there is no archive at {address}", file=sys.stderr)
     elif not queue:
         _say_what_stays(address)
     return GOOD
@@ -91,12 +93,15 @@ class _Pages(NamedTuple):
         return f"{number} with {human_bytes(self.found.bytes)} of pages in {self.address}"
 
 
-def _pages_in(shared: Shared, address: str | None) -> _Pages:
-    """The archive of a frontier. Raises ``click.UsageError`` where there is none, or somebody writes to it."""
+def _pages_in(shared: Shared, address: str | None, *, is_alone: bool) -> _Pages | None:
+    """The archive of a frontier; none: there is none to remove with the rest. Raises ``click.UsageError`` where there
+    is none and nothing else is to be removed, and where somebody writes to it."""
     if address is None:
         raise click.UsageError(f"--archive: {shared.frontier} has no archive of its own.")
     if is_folder(address) and not Path(address).exists():
-        raise click.UsageError(f"--archive: there is none at {address}.")
+        if is_alone:
+            raise click.UsageError(f"--archive: there is none at {address}.")
+        return None
     try:
         if is_folder(address):
             from sqspider.archive.repair import repair  # here: it is asked for seldom

@@ -19,6 +19,7 @@ from typing import Any, Final
 import click
 
 from sqspider.checks import shown
+from sqspider.cli.options import Size
 from sqspider.cli.said import options_of, proposal
 from sqspider.crawl_row import Crawl, check_name
 from sqspider.orders.order import ConfigFile
@@ -141,7 +142,7 @@ def _value(context: click.Context, option: click.Parameter, path: Path, key: str
         if not isinstance(value, bool):
             raise _wrong(path, key, f"true or false, not {shown(value)}")
         return value
-    if isinstance(kind, click.IntRange | click.FloatRange):
+    if isinstance(kind, click.IntRange | click.FloatRange) and not (isinstance(kind, Size) and isinstance(value, str)):
         is_whole = isinstance(kind, click.IntRange)
         if type(value) is not int and (is_whole or type(value) is not float):
             raise _wrong(path, key, f"a {'whole ' if is_whole else ''}number, not {shown(value)}")

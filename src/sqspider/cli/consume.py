@@ -7,16 +7,19 @@ from typing import Any, Final
 
 import click
 
-from sqspider.cli.archiving import archive_options, place_of
+from sqspider.cli.archiving import archive_options, lying_in, place_of, warn_if_nearly_full
 from sqspider.cli.options import allowing_options, crawl_name, fetch_options
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.start import to_start
 from sqspider.cli.worker import random_worker_id, to_worker_options, work_here, worker_options
+from sqspider.log import get_logger
 from sqspider.orders.start import with_archive
 from sqspider.work.worker import Mode
 
 STANDARD_OUTPUT: Final = 1
+
+log = get_logger(__name__)
 
 
 @click.command(cls=Command)
@@ -55,4 +58,7 @@ def consume(
     name = worker_id or random_worker_id(random.Random())
     options = to_worker_options(given, name, max_pages=max_pages, run=run)
     shared.start_logging("info")
+    if start.archive is not None and not with_parent:  # else its parent has said so
+        log.info("keeping_pages", archive=start.archive.address, **lying_in(start.archive))
+        warn_if_nearly_full(start.archive)
     return work_here(shared, mode, options, start, crawl=crawl, accounts=STANDARD_OUTPUT if with_parent else None)

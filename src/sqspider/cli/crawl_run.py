@@ -88,6 +88,7 @@ class CrawlRun:
         self._did = Account(Counter())
         self._quiet = quiet
         self._was_stopped = False
+        self._has_said_what_is_kept = False
         self._again = again
         self._yes = yes  # to what costs money, unasked
         self._kept = Kept(start.archive)
@@ -196,6 +197,7 @@ class CrawlRun:
             else:
                 self._say(sitemap_line(sitemap))
 
+        self._say_what_is_kept(crawl)  # sitemaps are kept, too
         with stopping_on_signals(stop):
             async with store_opened(self._start, frontier) as store:
                 await discover(
@@ -217,10 +219,15 @@ class CrawlRun:
             self._say(f"going on: {finished} finished, {before.open:,} {'is' if before.open == 1 else 'are'} not")
         if self._was_stopped:
             return True
-        if (place := self._start.archive) is not None:
+        self._say_what_is_kept(crawl)
+        return await (self._run_here(frontier) if self._workers == 1 else self._run_processes(frontier))
+
+    def _say_what_is_kept(self, crawl: Crawl | None) -> None:
+        """Before anything is fetched, and once."""
+        if (place := self._start.archive) is not None and not self._has_said_what_is_kept:
+            self._has_said_what_is_kept = True
             self._say(keeping_line(place, crawl.settings if crawl else CrawlSettings()))
             warn_if_nearly_full(place)
-        return await (self._run_here(frontier) if self._workers == 1 else self._run_processes(frontier))
 
     async def _run_here(self, frontier: Frontier) -> bool:
         async with (

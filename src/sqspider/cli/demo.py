@@ -167,7 +167,8 @@ def _lessons(records: dict[str, UrlRecord]) -> list[str]:
 def _kept(records: dict[str, UrlRecord]) -> list[str]:
     """Where one page lies, and how many do."""
     captures = {path: outcome.capture for path, record in records.items() if (outcome := record.outcome)}
-    lines = [f"{sum(capture is not None for capture in captures.values()):,} answers, each as it was sent."]
+    kept = sum(capture is not None for capture in captures.values())
+    lines = [f"Of {kept:,} URLs the last answer is kept, as it was sent."]
     place = captures.get("/page/1")
     if place is not None:
         lines.append(f"/page/1 is {place.length:,} bytes of {place.file}, from byte {place.offset:,} on.")

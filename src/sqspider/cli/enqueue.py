@@ -95,7 +95,7 @@ def enqueue(
 
     A URL that is known already is left as it is, so doing it again after a break goes on from there.
     A line that is no URL is named and counted, the others go on; then the exit status is 1, and so
-    it is for a sitemap that could not be read. Only sitemaps are fetched here.
+    it is for a sitemap that could not be read. Only sitemaps are fetched here, and none is kept.
 
     A file is UTF-8, or the UTF that its byte order mark says. In a list of lines, empty ones and those
     that begin with # are passed over, and nothing but the URL may stand in its line. Of CSV and JSON

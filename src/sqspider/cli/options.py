@@ -24,6 +24,9 @@ from sqspider.work.seeds import NO_SCHEME
 _DEFAULTS: Final = CrawlSettings()
 _FETCH: Final = FetchOptions()
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_WHOLE: Final = re.compile(r"\s*[+-]?\d+\s*")
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])b?|b)", re.IGNORECASE)
+_SIZE_UNITS: Final = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 class Number(click.FloatRange):
@@ -42,6 +45,19 @@ class Whole(click.IntRange):
     """A whole number within bounds."""
 
     name = "whole number"
+
+
+class Size(Whole):
+    """Bytes within bounds: a whole number, or with a unit, as ``500MB``. Units are powers of 1,000."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if found := _SIZE.fullmatch(str(value).strip()):
+            value = round(float(found[1]) * (_SIZE_UNITS[found[2].lower()] if found[2] else 1))
+        elif not _WHOLE.fullmatch(str(value)):
+            self.fail(f"{value!r} is no size: write bytes, or 500kB, 20MB, 1GB.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Duration(click.ParamType[float]):
@@ -64,6 +80,11 @@ def within(bounds: Range) -> click.ParamType[Any]:
     if bounds.is_whole:
         return Whole(int(bounds.least), None if most is None else int(most))
     return Number(bounds.least, most)
+
+
+def bytes_within(bounds: Range) -> click.ParamType[Any]:
+    """The same of one that counts bytes."""
+    return Size(int(bounds.least), None if bounds.most == MAX_COUNT else int(bounds.most))
 
 
 class Pair(click.ParamType[tuple[str, str]]):
@@ -199,7 +220,7 @@ def crawl_options(scope: Scope) -> Callable[[Any], Any]:
             "of its visits.",
         ),
         click.option(
-            "--host-bytes", type=within(bounds["host_bytes"]), metavar="N",
+            "--host-bytes", type=bytes_within(bounds["host_bytes"]), metavar="SIZE",
             help="Fetch no more of a host in this crawl when so many bytes were read. What is under way then comes on "
             "top: one page, as a rule.",
         ),
@@ -216,12 +237,12 @@ def crawl_options(scope: Scope) -> Callable[[Any], Any]:
         "What of it is kept, where pages are kept",
         click.option(
             "--keep", multiple=True, metavar="TYPE",
-            help="Keep only pages of this media type: text/html, or image/* for all images. May be repeated; none: no "
-            "page. What leads to pages (redirects, robots.txt, errors) is kept all the same.",
+            help="Keep only pages of this media type: text/html, or image/* for all images. May be repeated. What "
+            "leads to pages (redirects, robots.txt, sitemaps) and errors are kept all the same; with none, nothing is.",
         ),
         click.option(
-            "--keep-bytes", type=within(bounds["keep_bytes"]), metavar="N",
-            help="Keep so many bytes of a page at most, as they were sent; the rest is cut off and marked.",
+            "--keep-bytes", type=bytes_within(bounds["keep_bytes"]), metavar="SIZE",
+            help="Keep so much of a page at most, as it was sent: 500kB, 5MB; the rest is cut off and marked.",
         ),
     )  # fmt: skip
     return all_of(which_links, politeness, limits, kept)
@@ -234,7 +255,7 @@ limit_options = section(
         help="Rest when so many pages were fetched, redirects not counted. No more are, by however many workers.",
     ),
     click.option(
-        "--limit-bytes", type=within(Limits.ranges["bytes"]), metavar="N",
+        "--limit-bytes", type=bytes_within(Limits.ranges["bytes"]), metavar="SIZE",
         help="Rest when so many bytes were read. What is under way then comes on top: one page, as a rule.",
     ),
     click.option(
@@ -310,10 +331,10 @@ fetch_options = section(
     click.option(
         "--max-body",
         "max_bytes",
-        type=within(FetchOptions.ranges["max_bytes"]),
+        type=bytes_within(FetchOptions.ranges["max_bytes"]),
         default=_FETCH.max_bytes,
         show_default=True,
-        metavar="BYTES",
+        metavar="SIZE",
         help="Decoded bytes read of a body; the rest is cut off and the record marked.",
     ),
     click.option(

@@ -11,6 +11,7 @@ import click
 
 from sqspider.archive.files import files_at
 from sqspider.archive.reading import capture_at
+from sqspider.cli.archive_place import archive_of
 from sqspider.cli.captures import part_options, write_part
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
@@ -19,10 +20,8 @@ from sqspider.cli.order import row_if_named
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.wording import printable
-from sqspider.environment import load_environment
 from sqspider.export import iso
 from sqspider.frontier import Frontier, RobotsRow
-from sqspider.orders.keeping import archive_of_frontier
 from sqspider.record import DEFAULT_CRAWL, UrlRecord, record_key
 from sqspider.report import Surroundings, UrlReport, surroundings, url_state
 from sqspider.url import Refused
@@ -73,10 +72,7 @@ def _write_capture(shared: Shared, record: UrlRecord, archive: str | None, part:
     if outcome is None or outcome.capture is None:
         print(f"there is no capture of {record.url}: {_why_none(record)}", file=sys.stderr)
         return NOT_ALL_GOOD
-    address = archive or archive_of_frontier(shared.frontier, load_environment())
-    if address is None:
-        raise click.UsageError(f"{shared.frontier} has no archive of its own: name one with --archive.")
-    files = files_at(address)
+    files = files_at(archive_of(shared, archive))
     write_part(files, capture_at(files, outcome.capture, record.url), part)
     return GOOD
 
@@ -85,8 +81,16 @@ def _why_none(record: UrlRecord) -> str:
     if record.outcome is None:
         return "it was not visited yet"
     if record.outcome.unkept:
-        return "its crawl does not keep such answers"
+        return "its crawl does not keep such answers, or it was erased"
     return "nothing was kept of its last visit" if record.outcome.http_status else "nothing was answered"
+
+
+def _no_capture(record: UrlRecord) -> str | None:
+    """Said where there was an answer: else nobody looks for one."""
+    outcome = record.outcome
+    if outcome is None or outcome.capture is not None or not outcome.http_status:
+        return None
+    return f"none: {_why_none(record)}"
 
 
 async def _not_known(frontier: Frontier, url: str, crawl: str | None) -> str:
@@ -116,6 +120,7 @@ def _more(state: UrlReport, around: Surroundings) -> dict[str, str | None]:
         "links_skipped": _skipped(state.record),
         "chain": str(state.chain) if state.chain else None,
         "last good visit": _good(state.record),
+        "capture": _no_capture(state.record),
         "robots.txt": _robots(around.robots),
         "host's delay": delay if host.delay_seconds or is_set else None,
         "host's crawl-delay": host.crawl_delay,

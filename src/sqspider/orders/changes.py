@@ -32,7 +32,14 @@ def words_of(crawl: Crawl) -> list[str]:
 
 def _line(option: RowOption, before: Any, after: Any) -> str:
     unit = _unit(option, after)
-    return f"{option.name} {_worded(before)}{'' if unit else _unit(option, before)} → {_worded(after)}{unit}"
+    was = f"{_value_of(option, before)}{'' if unit else _unit(option, before)}"
+    return f"{option.name} {was} → {_value_of(option, after)}{unit}"
+
+
+def _value_of(option: RowOption, value: Any) -> str:
+    if option.field == "keep" and not value:  # of what is kept, none is a value, and means the opposite
+        return "all"
+    return _worded(value)
 
 
 def _unit(option: RowOption, value: Any) -> str:

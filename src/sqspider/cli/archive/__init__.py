@@ -16,7 +16,7 @@ COMMANDS: Final = {
     "verify": "Check that nothing is missing, torn or damaged.",
     "repair": "Close the files of a crawler that died, cut behind their last whole record.",
     "index": "Write the index (CDXJ) anew.",
-    "pack": "Write small files together into large ones, without what nothing refers to.",
+    "pack": "Write small files together into large ones.",
     "wacz": "Write all of it into one WACZ file, for replay in a browser.",
     "export": "Write the pages as files, by path.",
     "forget": "Erase captures: of a URL or a host, or by age.",

@@ -9,7 +9,7 @@ import click
 from sqspider.archive.files import Files
 from sqspider.archive.reading import Captured, capture_at, captures_of, files_to_read
 from sqspider.cli.archive.moments import Moment
-from sqspider.cli.archive.place import archive_of, archive_option
+from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.captures import BODY, part_options, write_part
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import is_absent, opened
@@ -35,7 +35,8 @@ def command(shared: Shared, /, url: str, at: float | None, part: str | None, arc
     urls = [url] if isinstance(canonical, Refused) else list(dict.fromkeys((canonical, url)))
     files = files_to_read(archive_of(shared, archive))
     captured = None
-    if archive is None and at is None and not is_absent(shared) and (place := _place_of(shared, urls[0])) is not None:
+    is_ours = not isinstance(canonical, Refused) and archive is None and at is None and not is_absent(shared)
+    if is_ours and (place := _place_of(shared, urls[0])) is not None:
         captured = capture_at(files, place, urls[0])
     if captured is None:
         captured = _nearest(files, urls, at)

@@ -11,8 +11,8 @@ import click
 
 from sqspider.archive.export_files import Exported, Skipped, Written, export_files
 from sqspider.archive.reading import files_to_read
-from sqspider.cli.archive.place import archive_of, archive_option
 from sqspider.cli.archive.walking import ToldOfFiles
+from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared

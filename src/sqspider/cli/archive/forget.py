@@ -16,9 +16,9 @@ from sqspider.archive.references import References
 from sqspider.archive.rewriting import heal
 from sqspider.cli.archive.blocking import BlockingFrontier, blocking
 from sqspider.cli.archive.moments import Moment
-from sqspider.cli.archive.place import archive_of, archive_option
 from sqspider.cli.archive.taking_over import say_who_is_told, take_over_option
 from sqspider.cli.archive.walking import ToldOfFiles
+from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.asking import ask_to_remove, yes_option
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.options import Duration, host_name

@@ -6,8 +6,8 @@ import click
 
 from sqspider.archive.cdxj import NAME, write_index
 from sqspider.archive.files import files_at
-from sqspider.cli.archive.place import archive_of, archive_option
 from sqspider.cli.archive.walking import Told
+from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared

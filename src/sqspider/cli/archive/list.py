@@ -8,12 +8,11 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from sqspider.archive.files import files_at
 from sqspider.archive.listing import Found, Listed, exact, found_of, listed, nearest
 from sqspider.archive.reading import files_to_read
 from sqspider.cli.archive.moments import Moment
-from sqspider.cli.archive.place import archive_of, archive_option
 from sqspider.cli.archive.walking import Told
+from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
@@ -34,7 +33,8 @@ def command(
 ) -> int:
     """List the files of an archive with their sizes; or, with a URL, its captures. Exit status 1 if there is none.
 
-    Captures are looked up in the index, if there is one (`archive index`); else all files are read.
+    Captures are looked up in the index, if there is one (`archive index`); else all files are read. A file that is open
+    is being written, or was left so by a crawler that died: the next crawl closes it, or `archive repair`.
     """
     if url is None and at is not None:
         raise click.UsageError("--at is of the captures of a URL: name one.")
@@ -49,7 +49,7 @@ def command(
 def _list_files(address: str, *, reads: bool, as_json: bool) -> int:
     rows, is_good = list[Listed](), True
     size = number = 0
-    for row in listed(files_at(address), reads=reads, on_record=Told("read").record):
+    for row in listed(files_to_read(address), reads=reads, on_record=Told("read").record):
         number += 1
         size += row.size
         is_good &= row.damage is None
@@ -66,12 +66,12 @@ def _list_files(address: str, *, reads: bool, as_json: bool) -> int:
 
 
 def _files(rows: Iterable[Listed], *, reads: bool) -> Iterator[tuple[str, ...]]:
-    yield ("size", "began", "changed", *(("records", "captures", "from", "to") if reads else ()), "file", "")
+    """A row each, as wide as most terminals; when a file began is in its name."""
+    yield ("size", "changed", *(("records", "captures", "from", "to") if reads else ()), "file", "")
     for row in rows:
         content = [f"{row.records:,}", f"{row.captures:,}", _second(row.first), _second(row.last)] if reads else []
-        state = "being written" if row.is_open else "damaged" if row.damage else ""
-        times = [_second(row.began), _second(row.modified)]
-        yield (human_bytes(row.size), *times, *content, printable(row.name), state)
+        state = "open" if row.is_open else "damaged" if row.damage else ""
+        yield (human_bytes(row.size), _second(row.modified), *content, printable(row.name), state)
 
 
 def _list_captures(address: str, url: str, at: float | None, *, as_json: bool) -> int:

@@ -1,4 +1,4 @@
-"""``archive pack``: small files together, without what nothing refers to."""
+"""``archive pack``: small files together, and without what nobody names, if that is asked for."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sqspider.archive.files import Files, files_at
 from sqspider.archive.orphans import Orphans, scratch
 from sqspider.archive.pack import FILE_BYTES, Packed, pack, references_in
 from sqspider.cli.archive.blocking import BlockingFrontier, blocking
-from sqspider.cli.archive.moments import Size
-from sqspider.cli.archive.place import archive_of, archive_option
 from sqspider.cli.archive.taking_over import say_who_is_told, take_over_option
 from sqspider.cli.archive.walking import ToldOfFiles
+from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.exit_status import GOOD
+from sqspider.cli.options import Size
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.wording import counted, human_bytes
@@ -25,7 +25,7 @@ from sqspider.cli.wording import counted, human_bytes
 
 @click.command(cls=Command)
 @click.option(
-    "--size", type=Size(), default=FILE_BYTES, metavar="SIZE", help="Of the files that are made.  [default: 1GB]"
+    "--size", type=Size(1), default=FILE_BYTES, metavar="SIZE", help="Of the files that are made.  [default: 1GB]"
 )
 @click.option(
     "--drop-orphans",

@@ -11,8 +11,8 @@ from sqspider.archive.moves import journals_in
 from sqspider.archive.repair import Did, Repaired, repair
 from sqspider.archive.rewriting import heal
 from sqspider.cli.archive.blocking import blocking
-from sqspider.cli.archive.place import archive_of, archive_option
 from sqspider.cli.archive.taking_over import take_over_option
+from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared

@@ -10,8 +10,8 @@ import click
 from sqspider.archive.facts import Fault
 from sqspider.archive.reading import files_to_read
 from sqspider.archive.verify import Verification
-from sqspider.cli.archive.place import archive_of, archive_option
 from sqspider.cli.archive.walking import Told
+from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import is_absent, opened
 from sqspider.cli.sections import Command

@@ -11,8 +11,8 @@ import click
 from sqspider.archive.files import files_at
 from sqspider.archive.wacz import ENDING, pages_of, write_wacz
 from sqspider.cli.archive.blocking import blocking
-from sqspider.cli.archive.place import archive_of, archive_option
 from sqspider.cli.archive.walking import ToldOfFiles
+from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared

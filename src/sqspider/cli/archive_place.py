@@ -1,4 +1,4 @@
-"""Which archive a command looks into: the option, and what it is without it."""
+"""Which archive a command looks into, `show` as well as those of `archive`: the option, and what it is without it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def archive_of(shared: Shared, given: str | None) -> str:
 
     Raises ``click.UsageError`` where there is none. Whether a bucket has one is seen when it is read.
     """
-    address = given or archive_of_frontier(shared.frontier, load_environment())
+    address = given if given is not None else archive_of_frontier(shared.frontier, load_environment())
+    if address == "":  # as of a variable that is not set: what is done there may not be undone elsewhere
+        raise click.UsageError("--archive: name a folder, or s3://BUCKET/PREFIX.")
     if address is None:
         raise click.UsageError(f"{shared.frontier} has no archive of its own: name one with --archive.")
     if is_folder(address) and not Path(address).exists():
