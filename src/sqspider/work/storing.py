@@ -23,6 +23,7 @@ from sqspider.work.captures import capture_of
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.keeping import Keeping, Kept
+from sqspider.work.late_ends import LateEnds
 from sqspider.work.options import END_SECONDS
 from sqspider.work.page import End
 
@@ -39,6 +40,7 @@ class Storing:
         self,
         store: Store | None,
         endings: Endings,
+        late: LateEnds,
         hand: Hand,
         *,
         clock: Clock,
@@ -47,6 +49,7 @@ class Storing:
     ) -> None:
         self._keeping = None if store is None else Keeping(store, self, clock=clock, linger_seconds=linger_seconds)
         self._endings = endings
+        self._late = late
         self._hand = hand
         self._clock = clock
         self._give_up = give_up
@@ -156,9 +159,10 @@ class Storing:
     def _finish(self, end: End, visit: Visit, place: CapturePlace | None) -> None:
         end = _placed(end, place)
         if self._endings.holding is None or end.outcome.is_redirect:  # nobody is to get it
-            end = _without_bodies(end)
             visit.space.give_back()
-        self._endings.finish(visit, end)
+            self._late.end(visit, _without_bodies(end))
+        else:
+            self._endings.finish(visit, end)
 
     def _end_given_back(
         self, at: float, outcome: Outcome, tried: bool, visit: Visit, place: CapturePlace | None
@@ -196,6 +200,7 @@ class Storing:
         """Wait until all is kept that was to be, and what was noted; what is not within some seconds is given back."""
         if self._keeping is not None:
             await self._keeping.close(within_seconds)
+        await self._late.close()
 
 
 def _placed_outcome(outcome: Outcome, place: CapturePlace | None) -> Outcome:

@@ -39,6 +39,7 @@ from sqspider.work.hand import Hand, Visit
 from sqspider.work.holding import Holding, Take
 from sqspider.work.intake import Intake
 from sqspider.work.intake import Mode as Mode
+from sqspider.work.late_ends import LateEnds
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
 from sqspider.work.rules import Rules
@@ -129,18 +130,19 @@ class Worker:
             clock=clock,
             rng=rng,
         )
-        self._storing = Storing(
-            store, self._endings, self._hand, clock=clock, linger_seconds=options.linger_seconds,
-            give_up=self._give_up,
-        )  # fmt: skip
         scopes = Scopes(frontier, crawls, clock=clock)
         rules = Rules(
             crawls, scopes, self._politeness, self._desk, self._endings, self._hand, memories, self._budgets,
             clock=clock,
         )  # fmt: skip
+        late = LateEnds(self._endings, rules, clock=clock)
+        self._storing = Storing(
+            store, self._endings, late, self._hand, clock=clock, linger_seconds=options.linger_seconds,
+            give_up=self._give_up,
+        )  # fmt: skip
         if take is not None:
             self._endings.holding = Holding(
-                frontier, self._endings, rules, self._hand, take, clock=clock, lease_seconds=options.lease_seconds
+                frontier, late, self._hand, take, clock=clock, lease_seconds=options.lease_seconds
             )
         self._visits = Visits(
             frontier, self._politeness, self._endings, self._storing, self._hand, memories, rules,
