@@ -224,6 +224,30 @@ async def test_a_visit_that_finds_nothing_new_has_a_capture_of_its_own(
     assert place.payload == first
 
 
+async def test_a_page_from_before_there_was_an_archive_is_asked_for_whole(
+    frontier: Frontier, site: Site, journal: Journal
+) -> None:
+    """That it has not changed would refer to nothing. Once it is there, what has changed alone is asked for."""
+
+    def unchanged(asked: Asked) -> bytes | tuple[int, dict[str, str]]:
+        return (304, {}) if asked.headers["If-None-Match"] else b"x"
+
+    site.bodies, site.with_bytes = {"/0": unchanged}, {"ETag": '"1"'}
+    url = f"{site.url}0"
+    await put_in(frontier, url)
+    async with working(frontier, OPTIONS, fetch=FETCH):
+        await until(frontier, done=1)
+    async with working(frontier, OPTIONS, fetch=FETCH, store=journal):
+        for _ in range(2):
+            assert await frontier.reopen([url], if_changed=True) == [True]
+            await until(frontier, done=0)
+            await until(frontier, done=1)
+    place = place_of(await record_of(frontier, url))
+    assert [line["status"] for line in journal.lines()] == [200, 304]
+    assert place.payload is not None
+    assert journal.read(place.payload)["status"] == 200
+
+
 async def test_the_wall_of_a_cookie_is_kept_before_what_is_behind_it(
     frontier: Frontier, site: Site, journal: Journal
 ) -> None:

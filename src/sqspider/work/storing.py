@@ -61,6 +61,11 @@ class Storing:
     # How it is with the store.
 
     @property
+    def keeps(self) -> bool:
+        """There is a store."""
+        return self._keeping is not None
+
+    @property
     def is_down(self) -> bool:
         """What was to be kept last could not be."""
         return self._keeping is not None and self._keeping.error is not None
