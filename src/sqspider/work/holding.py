@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
-from sqspider.frontier import Clock, FrontierBusyError, Hold, Work
 from sqspider.log import get_logger
 from sqspider.message import Message
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.late_ends import LateEnds
 from sqspider.work.page import End
+from sqspider.work.prolonging import Prolonging
 
 MOST_HELD: Final = 17  # one that is being dealt with, and sixteen ahead: nothing more is claimed then
-LOOK_SECONDS: Final = 2.5  # between two looks at leases: of one that was fetched late ten seconds are left
+LEAST_SHARE: Final = 2 / 3  # of a lease that is left to what is held
 
 log = get_logger(__name__)
 
@@ -59,22 +60,11 @@ Take = Callable[[Held], None]
 class Holding:
     """What one worker holds."""
 
-    def __init__(
-        self,
-        frontier: Work,
-        ends: LateEnds,
-        hand: Hand,
-        take: Take,
-        *,
-        clock: Clock,
-        lease_seconds: float,
-    ) -> None:
-        self._frontier = frontier
+    def __init__(self, ends: LateEnds, prolonging: Prolonging, hand: Hand, take: Take) -> None:
         self._ends = ends
+        self._prolonging = prolonging
         self._hand = hand
         self._take = take
-        self._clock = clock
-        self._lease_seconds = lease_seconds
         self._held: dict[Held, Visit] = {}
         self._line: dict[Visit, asyncio.Future[None]] = {}  # who waits for room, the first first
         self._expected = 0  # that are being kept, and held then
@@ -123,6 +113,7 @@ class Holding:
         visit.ending += 1
         held = Held(visit.message, end, self._settle, visit.claim.meta if visit.claim else None)
         self._held[held] = visit
+        self._prolonging.begin(visit, LEAST_SHARE, partial(self._lose, held))
         self._take(held)
 
     def leave(self) -> None:
@@ -142,6 +133,7 @@ class Holding:
 
     def _let_go(self, held: Held) -> Visit:
         visit = self._held.pop(held)
+        self._prolonging.end(visit)
         visit.ending -= 1
         self._let_in()
         return visit
@@ -150,30 +142,6 @@ class Holding:
         for first in list(islice(self._line, max(0, self._room))):
             self._line.pop(first).set_result(None)
 
-    async def keep_prolonging(self) -> None:
-        """Prolong what is held as a third of its lease is over, until cancelled."""
-        while True:
-            await asyncio.sleep(min(LOOK_SECONDS, self._lease_seconds / 3))
-            try:
-                await self._prolong()
-            except FrontierBusyError as error:
-                log.warning("frontier_busy", during="prolong", error=str(error))
-
-    async def _prolong(self) -> None:
-        soon = self._clock() + self._lease_seconds * 2 / 3
-        aging = [(held, visit) for held, visit in self._held.items() if _lease_of(visit) < soon]
-        if not aging:
-            return
-        holds = [Hold(claim=visit.claim, delivery=visit.delivery) for _, visit in aging if visit.claim is not None]
-        answers = await self._frontier.prolong(holds, lease_seconds=self._lease_seconds)
-        for (held, visit), answer in zip(aging, answers, strict=True):
-            if held not in self._held:
-                continue  # it was dealt with meanwhile
-            if answer is None:
-                self._lose(held)
-            else:
-                visit.claim, visit.delivery = answer.claim, answer.delivery
-
     def _lose(self, held: Held) -> None:
         """Somebody else has claimed it while this process, say, was asleep: what ended here is not to be believed."""
         log.warning("lease_lost", url=held.message.url, what="it is handed out again by whoever has it now")
@@ -181,7 +149,3 @@ class Holding:
         visit = self._let_go(held)
         if not visit.ending:
             self._hand.release(visit)
-
-
-def _lease_of(visit: Visit) -> float:
-    return 0.0 if visit.claim is None else visit.claim.lease_until
