@@ -215,7 +215,8 @@ class Visits:
             return None
         visit.cookie = visit.cookie or self._memories.promised.take(visit.message.key)
         message = await self._rules.as_they_are(visit.message)  # it may have waited
-        request = Request.of(message, visit.agent, is_alone=visit.is_suspect, headers=partial(self._headers_of, visit))
+        headers = partial(_headers_of, visit, is_archived=self._storing.keeps)
+        request = Request.of(message, visit.agent, is_alone=visit.is_suspect, headers=headers)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
         begin, then = partial(self._begin, visit), partial(self._hand.lines.step_out, visit)
@@ -262,13 +263,6 @@ class Visits:
             self._waiting.put(visit, at=give_up_at, told=visit.ticket)
         else:
             self._endings.put_off(visit, now + AGAIN_SECONDS)
-
-    def _headers_of(self, visit: Visit) -> tuple[str, ...]:
-        """What is asked beside the usual: by the claim, which is made just before the request."""
-        kept = visit.claim.kept if visit.claim is not None else None
-        keeps_all = not visit.message.settings.keep or "*/*" in visit.message.settings.keep
-        conditions = conditions_of(kept, is_archived=self._storing.keeps, keeps_all=keeps_all)
-        return (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions
 
     async def _begin(self, visit: Visit) -> float | None:
         """Claim a URL whose host may be asked now. The latest moment to ask; none if it is not to be asked for."""
@@ -360,6 +354,14 @@ class Visits:
             self._waiting.put(visit, at=until)
             return
         self._endings.finish(visit, End(TOO_LATE_AT_WALL))
+
+
+def _headers_of(visit: Visit, *, is_archived: bool) -> tuple[str, ...]:
+    """What is asked beside the usual: by the claim, which is made just before the request."""
+    kept = visit.claim.kept if visit.claim is not None else None
+    keep = visit.message.settings.keep
+    conditions = conditions_of(kept, is_archived=is_archived, keeps_all=not keep or "*/*" in keep)
+    return (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions
 
 
 def _may_keep_claim(visit: Visit, until: float, now: float, lease_needed: float) -> bool:
