@@ -107,13 +107,18 @@ class Keeping:
     def _is_enough(self) -> bool:
         return self._bytes + self._noted_bytes >= self._store.most_bytes or len(self._gathered) >= self._most
 
+    @property
+    def _is_left_alone(self) -> bool:
+        """It failed just now, or for good."""
+        return self.error is not None and (isinstance(self.error, FullError) or self._clock() < self.again_at)
+
     # In.
 
     def put(self, capture: Capture, *, keep_by: float = math.inf, is_urgent: bool = False) -> asyncio.Future[Kept]:
         """Have a capture kept; where its answer will be. ``keep_by``: when it is to be begun with, at the latest;
         ``is_urgent``: it does not wait for others."""
         answer: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
-        if self.error is not None and (isinstance(self.error, FullError) or self._clock() < self.again_at):
+        if self._is_left_alone and self.error is not None:
             answer.set_result(self.error)
             return answer
         if not self._gathered:
@@ -141,7 +146,7 @@ class Keeping:
 
     def look(self) -> None:
         """Something has changed: it may be time. It is asked often."""
-        if self._call is not None or not (self._gathered or self._noted_bytes):
+        if self._call is not None or not (self._gathered or (self._noted_bytes and not self._is_left_alone)):
             return
         if self._is_due or self._is_enough or (self._gathered and not self._whose.may_more_come()):
             self._begin()
@@ -172,7 +177,9 @@ class Keeping:
 
     def _end_wait_of_notes(self) -> None:
         self._notes_timer = None
-        if self._call is None:
+        if self._is_left_alone:
+            self._set_notes_timer()
+        elif self._call is None:
             self._begin()  # otherwise they wait once more
 
     # Out.
