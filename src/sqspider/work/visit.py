@@ -13,7 +13,7 @@
     fetched   trouble: given back, for a try of its own, or   claim, body           the same: it is fetched again, and
               uncounted where the trouble is not its own                            after three such claims given up
               A cookie wall: its turn, once more
-    kept      not kept: given back, uncounted. So is what is  claim                 the same: it is kept once more
+    kept      not kept: given back, uncounted. So is what is  claim, prolonged      the same: it is kept once more
               to be tried again, once it is kept
     held      its taker is left: given back, unused. Its      claim, prolonged,     the same
               crawl's row is another by then: led on by that  body
