@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.corpus import SOURCES
-from sqspider.archive.coding import Coding, zlib_member
+from sqspider.archive.coding import Coding
 from sqspider.archive.folder import Folder
 from sqspider.archive.folder_sink import FolderSink, Limits
 from sqspider.archive.members import members
+from sqspider.archive.packing import zlib_member
 from sqspider.archive.store import ArchiveStore
 from sqspider.archive.warc import Origin
 from sqspider.capture import Capture, Hop

@@ -50,6 +50,7 @@ SEEN_URLS: Final = 20_000  # about 4 MB
 
 if os.environ.get("SQSPIDER_ARCHIVE"):  # as structlog, above
     import sqspider.archive.bucket_sink
+    import sqspider.archive.packing
     import sqspider.archive.store  # noqa: F401
 
 log = get_logger(__name__)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqspider.archive.coding import Coding, zlib_member
+from sqspider.archive.coding import Coding
 from sqspider.archive.members import (
     MARK_BYTES,
     Member,
@@ -26,6 +26,7 @@ from sqspider.archive.members import (
     members,
     whole_from,
 )
+from sqspider.archive.packing import zlib_member
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -254,6 +255,6 @@ def test_members_of_isal_are_those_of_everybody() -> None:
 def test_without_isal_the_standard_library_packs(monkeypatch: pytest.MonkeyPatch) -> None:
     data = record(random.Random(3).randbytes(5000) * 3)
     packed = Coding.GZIP.pack(data)
-    monkeypatch.setattr("sqspider.archive.coding.HAS_ISAL", False)
+    monkeypatch.setattr("sqspider.archive.packing.HAS_ISAL", False)
     assert Coding.GZIP.pack(data) == zlib_member(data) != packed
     assert walk(zlib_member(data)) == [(0, len(zlib_member(data)), data)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -94,6 +95,24 @@ async def test_what_was_noted_goes_before_what_is_kept(tmp_path: Path) -> None:
     store.note(capture_of(url="http://other.example/robots.txt", hop=Hop.ROBOTS))
     await store.close()
     assert all_in(tmp_path)[-1] == ("metadata", "http://other.example/robots.txt")
+
+
+async def test_a_note_that_cannot_be_packed_keeps_no_page_from_being_kept(tmp_path: Path) -> None:
+    """It would be in the way of each of them, and their URLs would pay for it."""
+    store = ArchiveStore(sink_at(tmp_path))
+    robots = capture_of(url="http://site.example/robots.txt", hop=Hop.ROBOTS)
+    unspeakable = capture_of(url="http://bad.example/robots.txt", hop=Hop.ROBOTS, at=float("nan"))
+    for note in (unspeakable, robots, unspeakable):
+        store.note(note)
+    with structlog.testing.capture_logs() as logs:
+        (place,) = await keep(store, capture_of())
+        await keep(store, capture_of(at=AT + 1))
+    assert [(entry["event"], entry["url"]) for entry in logs] == [("internal_error", unspeakable.url)] * 2
+    assert field(record_at(tmp_path, place)[0], "WARC-Target-URI") == "http://site.example/page"
+    assert {url for _, url in all_in(tmp_path)} == {robots.url, "http://site.example/page"}
+    with pytest.raises(ValueError, match="NaN"):  # a page's own fault is its own
+        await keep(store, capture_of(at=float("nan")))
+    await store.close()
 
 
 async def test_nothing_is_made_where_nothing_is_kept(tmp_path: Path) -> None:

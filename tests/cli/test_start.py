@@ -82,4 +82,5 @@ def test_rich_is_there_for_who_needs_it_after_a_line_of_the_log(tmp_path: Path, 
 def test_who_keeps_no_page_imports_none_of_what_writes_them(tmp_path: Path, served_site: str) -> None:
     once = (f"{served_site}page/1" if each == "SITE" else each for each in ONCE)
     loaded = loaded_by(tmp_path, *once, "--no-archive")
+    assert "isal" not in loaded.libraries
     assert loaded.modules & {"sqspider.archive.store", "sqspider.archive.warc", "sqspider.archive.folder_sink"} == set()

@@ -248,6 +248,28 @@ async def test_while_a_store_is_left_alone_whoever_comes_is_told_at_once(file: P
     assert trial.keeping.again_at - trial.now == 5
 
 
+async def test_notes_leave_a_store_alone_that_failed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages would wait the longer for the next try."""
+    monkeypatch.setattr("sqspider.work.keeping.NOTES_SECONDS", 0.01)
+    trial = Trial(file, most_bytes=1000)
+    trial.store.error = StoreError("no space left")
+    answers = trial.put(0, is_urgent=True)
+    trial.keeping.look()
+    await asyncio.wait(answers)
+    await trial.settled()
+    again_at = trial.keeping.again_at
+    trial.keeping.note(capture_of(2, b"x" * 1000))
+    timer = trial.keeping._notes_timer
+    while trial.keeping._notes_timer is timer:
+        await asyncio.sleep(0.005)
+    assert (await trial.settled(), trial.store.calls, trial.keeping.again_at) == ([], 1, again_at)
+    trial.now, trial.store.error = again_at, None
+    while not trial.store.writes:
+        await asyncio.sleep(0.005)
+    await trial.keeping.close()
+    assert trial.store.writes == [["http://h.test/2"]]
+
+
 async def test_what_gathered_meanwhile_is_told_too(file: Path) -> None:
     trial = Trial(file, gather_seconds=LONG)
     trial.store.may_write.clear()

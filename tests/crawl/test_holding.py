@@ -19,7 +19,7 @@ from sqspider.record import Status
 from sqspider.under_way import Added
 from sqspider.url import Scope
 from sqspider.web.fetch import FetchOptions
-from sqspider.work import holding, visit
+from sqspider.work import prolonging, visit
 from sqspider.work.hand import AHEAD
 from sqspider.work.holding import MOST_HELD, Held
 from sqspider.work.options import WorkerOptions
@@ -115,7 +115,7 @@ async def lease_of(frontier: SqliteFrontier) -> float:
 
 
 async def test_a_page_is_held_for_many_leases(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(prolonging, "LOOK_SECONDS", 0.01)
     passed = 0.0
     clock: Callable[[], float] = lambda: time.time() + passed  # noqa: E731
     taken: list[Held] = []
@@ -135,7 +135,7 @@ async def test_a_page_is_held_for_many_leases(site: Site, monkeypatch: pytest.Mo
 
 
 async def test_only_what_is_old_enough_is_prolonged(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(prolonging, "LOOK_SECONDS", 0.01)
     passed, asked = 0.0, list[int]()
     clock: Callable[[], float] = lambda: time.time() + passed  # noqa: E731
     taken: list[Held] = []
@@ -162,7 +162,7 @@ async def test_what_another_has_claimed_meanwhile_is_lost_and_not_finished(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a night in which this process was asleep."""
-    monkeypatch.setattr(holding, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(prolonging, "LOOK_SECONDS", 0.01)
     is_asleep = asyncio.Event()
     passed = 0.0
     clock: Callable[[], float] = lambda: time.time() + passed  # noqa: E731

@@ -7,7 +7,7 @@ import gzip
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from sqspider.message import Message, decode_message
 from sqspider.record import CapturePlace, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from sqspider.web.fetch import Fetcher, FetchOptions
+from sqspider.work import prolonging
 from sqspider.work.hand import AHEAD, Visit
 from sqspider.work.holding import MOST_HELD, Held
 from sqspider.work.options import WorkerOptions
@@ -31,7 +32,7 @@ from sqspider.work.producer import produce
 from sqspider.work.visit import Visits
 from sqspider.work.worker import Mode, Worker
 from tests.crawl.journal import Journal
-from tests.crawl.test_crew import records_of, until, working
+from tests.crawl.test_crew import opened, records_of, until, working
 from tests.crawl.test_holding import MOST_CLAIMED
 from tests.sites import Answer, Asked, Site
 
@@ -222,6 +223,55 @@ async def test_a_visit_that_finds_nothing_new_has_a_capture_of_its_own(
     place = place_of(record)
     assert (journal.read(place)["status"], journal.read(first)["status"]) == (304, 200)
     assert place.payload == first
+
+
+async def test_a_page_from_before_there_was_an_archive_is_asked_for_whole(
+    frontier: Frontier, site: Site, journal: Journal
+) -> None:
+    """That it has not changed would refer to nothing. Once it is there, what has changed alone is asked for."""
+
+    def unchanged(asked: Asked) -> bytes | tuple[int, dict[str, str]]:
+        return (304, {}) if asked.headers["If-None-Match"] else b"x"
+
+    site.bodies, site.with_bytes = {"/0": unchanged}, {"ETag": '"1"'}
+    url = f"{site.url}0"
+    await put_in(frontier, url)
+    async with working(frontier, OPTIONS, fetch=FETCH):
+        await until(frontier, done=1)
+    async with working(frontier, OPTIONS, fetch=FETCH, store=journal):
+        for _ in range(2):
+            assert await frontier.reopen([url], if_changed=True) == [True]
+            await until(frontier, done=0)
+            await until(frontier, done=1)
+    place = place_of(await record_of(frontier, url))
+    assert [line["status"] for line in journal.lines()] == [200, 304]
+    assert place.payload is not None
+    assert journal.read(place.payload)["status"] == 200
+
+
+async def test_a_store_may_take_many_leases(site: Site, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else gets meanwhile what is being stored, and no URL is given up for it."""
+    monkeypatch.setattr(prolonging, "LOOK_SECONDS", 0.01)
+    passed = 0.0
+    clock: Callable[[], float] = lambda: time.time() + passed  # noqa: E731
+    site.bodies = {"/0": b"x"}
+    url = f"{site.url}0"
+    journal.may_write.clear()
+    async with opened(clock) as frontier:
+        await put_in(frontier, url)
+        async with working(frontier, OPTIONS, clock, FETCH, store=journal), asyncio.timeout(30):
+            while not journal.calls:
+                await asyncio.sleep(0.005)
+            for _ in range(6):
+                passed += OPTIONS.lease_seconds * 0.8
+                while ((await record_of(frontier, url)).lease_until or 0.0) < clock() + OPTIONS.lease_seconds / 3:
+                    await asyncio.sleep(0.005)
+                assert await frontier.receive(10) == []
+            journal.may_write.set()
+            await until(frontier, done=1)
+        record = await record_of(frontier, url)
+    assert (record.attempt, site.paths) == (1, ["/0"])
+    assert journal.read(place_of(record))["url"] == url
 
 
 async def test_the_wall_of_a_cookie_is_kept_before_what_is_behind_it(

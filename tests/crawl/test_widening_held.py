@@ -1,4 +1,5 @@
-"""A crawl's row is changed while who takes the pages has one in hand: its end is by the rules of by then."""
+"""A crawl's row is changed while a page waits for its end: for who takes the pages, or for the store. It ends by the
+rules of by then."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from sqspider.work.holding import Held
 from sqspider.work.widening import Returned, bring_back
 from sqspider.work.worker import Worker
 from tests.crawl.crawl_rows import SETTINGS, made, page, put_in, records_of, replace, row_of, until
+from tests.crawl.journal import Journal
 from tests.crawl.test_crew import working
 from tests.crawl.test_holding import FETCH, OPTIONS
 from tests.sites import Site
@@ -81,6 +84,18 @@ async def worked_on(frontier: Frontier, crawling: Crawling) -> AsyncIterator[Wor
         yield worker
 
 
+@asynccontextmanager
+async def storing_at_a_word(frontier: Frontier, crawling: Crawling, folder: Path) -> AsyncIterator[Journal]:
+    """A worker whose store, which is given, writes nothing before it may."""
+    store = Journal(folder / "journal")
+    store.may_write.clear()
+    async with working(frontier, OPTIONS, crawling.clock, replace(FETCH, captures=True), store=store):
+        try:
+            yield store
+        finally:
+            store.may_write.set()
+
+
 WIDENED: list[tuple[CrawlSettings, dict[str, Any]]] = [
     (replace(AT_ONCE, max_depth=0), {"max_depth": 1}),
     (replace(AT_ONCE, max_depth=0), {"max_depth": None}),
@@ -108,6 +123,33 @@ async def test_a_page_that_is_held_meanwhile_leads_as_far_as_the_wider_row_says(
     assert start.outcome is not None
     assert (start.visit, start.attempt, start.outcome.links_skipped) == (0, 1, {})
     assert host.paths == ["/", "/a"]  # nobody gets a page twice
+
+
+@pytest.mark.parametrize(("before", "wider"), WIDENED, ids=[str(wider) for _, wider in WIDENED])
+async def test_a_page_that_is_stored_meanwhile_leads_as_far_as_the_wider_row_says(
+    frontier: Frontier,
+    crawling: Crawling,
+    host: Site,
+    tmp_path: Path,
+    before: CrawlSettings,
+    wider: dict[str, Any],
+) -> None:
+    """Nobody takes the pages: it is the store that takes its time."""
+    host.bodies = {"/": page("a"), "/a": b""}
+    await put_in(frontier, await made(frontier, settings=before), host.url)
+    async with storing_at_a_word(frontier, crawling, tmp_path) as store:
+        await until(lambda: store.calls == 1)
+        assert await crawling.change(frontier, **wider) == (0, 0)
+        store.may_write.set()
+        await crawling.ended(frontier, 2)
+        records = await records_of(frontier)
+    link, start = (records[record_key(host.url + path, "news")] for path in ("a", ""))
+    assert (link.status, link.depth) == (Status.DONE, 1)
+    assert start.outcome is not None
+    assert start.outcome.capture is not None
+    assert store.read(start.outcome.capture)["url"] == host.url
+    assert (start.visit, start.attempt, start.outcome.links_skipped) == (0, 1, {})
+    assert host.paths == ["/", "/a"]
 
 
 async def test_what_a_page_leads_to_by_the_row_of_then_is_kept_for_a_nearer_way(

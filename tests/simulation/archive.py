@@ -128,7 +128,7 @@ class SimulatedStore:
         archive, weather, rng = self._archive, self._archive.weather, self._rng
         await point()
         if rng.random() < weather.slow:
-            await asyncio.sleep(rng.choice((0.1, 1.0, 4.0, 12.0)))
+            await asyncio.sleep(rng.choice((0.1, 1.0, 4.0, 12.0, 70.0)))
         if archive.is_full:
             archive.failures += 1
             raise FullError("simulated: no room")

@@ -793,7 +793,7 @@ class History:
                 others = [r for r in requests if r.start <= request.start < r.end - 1e-9]
                 if self.engine_name == "aws" and (plan.offset or any(r.was_frozen for r in others)):
                     continue  # a hold ends by the clock, whatever has become of who had it
-                if len(others) > plan.per_host + any(r.start <= cleared for r in others):
+                if len(others) > plan.per_host + sum(r.start <= cleared for r in others):  # those are forgotten, too
                     self.say(
                         "too many at once",
                         f"{host.name} {len(others)} at {request.start:.2f}: {[r.process for r in others]}",

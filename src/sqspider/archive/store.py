@@ -80,7 +80,7 @@ class ArchiveStore:
     def note(self, capture: Capture) -> None:
         if is_kept(capture):
             self._notes.append(capture)
-            self._notes_bytes += len(capture.fetched.payload) + _NOTE_BYTES
+            self._notes_bytes += _size_of_note(capture)
 
     async def keep(self, captures: Sequence[Capture]) -> Sequence[CapturePlace | None]:
         """See :meth:`sqspider.capture.Store.keep`. Who is cancelled does not know whether they were kept: they do no
@@ -112,15 +112,17 @@ class ArchiveStore:
     async def _write(self, captures: Sequence[Capture]) -> list[CapturePlace]:
         """Write some captures, what was noted first."""
         async with self._turn:
+            begun = await self.sink.begun()
             notes, noted = list(self._notes), self._notes_bytes
             batch = [*notes, *captures]
-            begun = await self.sink.begun()
-            size = sum(len(capture.fetched.payload) for capture in batch)
-            if size <= AT_ONCE_BYTES:
-                packed = self._pack(batch, begun)
-            else:
-                loop = asyncio.get_running_loop()
-                packed = await loop.run_in_executor(self._thread, self._pack, batch, begun)
+            try:
+                packed = await self._packed(batch, begun)
+            except Exception:
+                if not self._drop_bad_notes(begun):
+                    raise
+                notes, noted = list(self._notes), self._notes_bytes
+                batch = [*notes, *captures]
+                packed = await self._packed(batch, begun)
             start = await self.sink.append(packed.members)
             # From here on it is durable; before, nothing is known of it: the next batch works after one that failed.
             del self._notes[: len(notes)]
@@ -129,6 +131,28 @@ class ArchiveStore:
             for at in packed.own.values():
                 self._payloads.learn(places[at], batch[at].url)
             return places[len(notes) :]
+
+    async def _packed(self, batch: Sequence[Capture], begun: Begun) -> _Packed:
+        size = sum(len(capture.fetched.payload) for capture in batch)
+        if size <= AT_ONCE_BYTES:
+            return self._pack(batch, begun)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._pack, batch, begun)
+
+    def _drop_bad_notes(self, begun: Begun) -> bool:
+        """Let go of what was noted and cannot be packed, by a fault of ours; whether there was any. It would be in the
+        way of all pages, for ever."""
+        good = []
+        for note in self._notes:
+            try:
+                self._pack([note], begun)
+            except Exception:
+                log.exception("internal_error", during="notes", url=note.url)
+                self._notes_bytes -= _size_of_note(note)
+            else:
+                good.append(note)
+        is_any_bad = len(good) < len(self._notes)
+        self._notes[:] = good
+        return is_any_bad
 
     def _pack(self, batch: Sequence[Capture], begun: Begun) -> _Packed:
         members: list[bytes] = []
@@ -158,6 +182,10 @@ class ArchiveStore:
             original = self._payloads.before(capture)
             return answer if original is None else answer._replace(original=original, digest=original.digest)
         return answer._replace(original=self._payloads.same(answer)) if is_worth_it(answer) else answer
+
+
+def _size_of_note(note: Capture) -> int:
+    return len(note.fetched.payload) + _NOTE_BYTES
 
 
 def _moved(place: CapturePlace, name: str, start: int) -> CapturePlace:

@@ -2,25 +2,27 @@
 
 A record must not end before somebody has dealt with its page. So whoever takes pages gets each with its claim still
 open: the record ends when that one says so. Meanwhile the claim is prolonged, its place at the gate is kept, and no
-runner is. What was not dealt with is given back unused; who is killed leaves it to its lease. A crawl's row may have
-changed until then: whoever widened it has looked for what comes back, and did not find what had no end.
+runner is. What was not dealt with is given back unused; who is killed leaves it to its lease. It ends by the rules that
+hold by then: see ``late_ends``.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from sqspider.frontier import Clock, FrontierBusyError, Hold, Work
 from sqspider.log import get_logger
 from sqspider.message import Message
 from sqspider.work.hand import Hand, Visit
+from sqspider.work.late_ends import LateEnds
 from sqspider.work.page import End
+from sqspider.work.prolonging import Prolonging
 
 MOST_HELD: Final = 17  # one that is being dealt with, and sixteen ahead: nothing more is claimed then
-LOOK_SECONDS: Final = 2.5  # between two looks at leases: of one that was fetched late ten seconds are left
+LEAST_SHARE: Final = 2 / 3  # of a lease that is left to what is held
 
 log = get_logger(__name__)
 
@@ -55,54 +57,17 @@ Take = Callable[[Held], None]
 """Takes what is held. It does not wait."""
 
 
-class Ends(Protocol):
-    """How a visit ends that was held."""
-
-    def end(self, visit: Visit, end: End) -> None:
-        """End its record."""
-
-    def hand_in(self, visit: Visit, answer: asyncio.Future[Any], then: Callable[[Visit, Any], None]) -> None:
-        """End it with an answer, and what follows from it."""
-
-    def put_off(self, visit: Visit, until: float) -> None:
-        """Give it back unused."""
-
-
-class RulesByNow(Protocol):
-    """What has become of the rules that a visit was judged by."""
-
-    def still_hold(self, visit: Visit) -> bool:
-        """Whether they do, as far as is known without asking."""
-
-    async def by_now(self, visit: Visit, end: End) -> End | None:
-        """Its end by those that hold by now; none: it is to be judged anew."""
-
-
 class Holding:
     """What one worker holds."""
 
-    def __init__(
-        self,
-        frontier: Work,
-        ends: Ends,
-        rules: RulesByNow,
-        hand: Hand,
-        take: Take,
-        *,
-        clock: Clock,
-        lease_seconds: float,
-    ) -> None:
-        self._frontier = frontier
+    def __init__(self, ends: LateEnds, prolonging: Prolonging, hand: Hand, take: Take) -> None:
         self._ends = ends
-        self._rules = rules
+        self._prolonging = prolonging
         self._hand = hand
         self._take = take
-        self._clock = clock
-        self._lease_seconds = lease_seconds
         self._held: dict[Held, Visit] = {}
         self._line: dict[Visit, asyncio.Future[None]] = {}  # who waits for room, the first first
         self._expected = 0  # that are being kept, and held then
-        self._asking: set[asyncio.Task[End | None]] = set()  # what has become of rules
         self._is_left = False
 
     @property
@@ -142,12 +107,13 @@ class Holding:
     def hold(self, visit: Visit, end: End) -> None:
         """Hand out the end of a visit, and hold the visit until that was dealt with."""
         if self._is_left:
-            self._ends.put_off(visit, self._clock())
+            self._ends.put_off(visit)
             return
         visit.is_over = True
         visit.ending += 1
         held = Held(visit.message, end, self._settle, visit.claim.meta if visit.claim else None)
         self._held[held] = visit
+        self._prolonging.begin(visit, LEAST_SHARE, partial(self._lose, held))
         self._take(held)
 
     def leave(self) -> None:
@@ -160,24 +126,14 @@ class Holding:
         if held not in self._held:
             return
         visit = self._let_go(held)
-        if not is_done:
-            self._ends.put_off(visit, self._clock())
-        elif self._rules.still_hold(visit):
+        if is_done:
             self._ends.end(visit, held.end)
         else:
-            asking = asyncio.create_task(self._rules.by_now(visit, held.end))
-            self._asking.add(asking)
-            asking.add_done_callback(self._asking.discard)
-            self._ends.hand_in(visit, asking, self._end_by_now)
-
-    def _end_by_now(self, visit: Visit, end: End | None) -> None:
-        if end is None:
-            self._ends.put_off(visit, self._clock())
-        else:
-            self._ends.end(visit, end)
+            self._ends.put_off(visit)
 
     def _let_go(self, held: Held) -> Visit:
         visit = self._held.pop(held)
+        self._prolonging.end(visit)
         visit.ending -= 1
         self._let_in()
         return visit
@@ -186,34 +142,6 @@ class Holding:
         for first in list(islice(self._line, max(0, self._room))):
             self._line.pop(first).set_result(None)
 
-    async def keep_prolonging(self) -> None:
-        """Prolong what is held as a third of its lease is over, until cancelled; then nothing is asked any more."""
-        try:
-            while True:
-                await asyncio.sleep(min(LOOK_SECONDS, self._lease_seconds / 3))
-                try:
-                    await self._prolong()
-                except FrontierBusyError as error:
-                    log.warning("frontier_busy", during="prolong", error=str(error))
-        finally:
-            for asking in self._asking:
-                asking.cancel()
-
-    async def _prolong(self) -> None:
-        soon = self._clock() + self._lease_seconds * 2 / 3
-        aging = [(held, visit) for held, visit in self._held.items() if _lease_of(visit) < soon]
-        if not aging:
-            return
-        holds = [Hold(claim=visit.claim, delivery=visit.delivery) for _, visit in aging if visit.claim is not None]
-        answers = await self._frontier.prolong(holds, lease_seconds=self._lease_seconds)
-        for (held, visit), answer in zip(aging, answers, strict=True):
-            if held not in self._held:
-                continue  # it was dealt with meanwhile
-            if answer is None:
-                self._lose(held)
-            else:
-                visit.claim, visit.delivery = answer.claim, answer.delivery
-
     def _lose(self, held: Held) -> None:
         """Somebody else has claimed it while this process, say, was asleep: what ended here is not to be believed."""
         log.warning("lease_lost", url=held.message.url, what="it is handed out again by whoever has it now")
@@ -221,7 +149,3 @@ class Holding:
         visit = self._let_go(held)
         if not visit.ending:
             self._hand.release(visit)
-
-
-def _lease_of(visit: Visit) -> float:
-    return 0.0 if visit.claim is None else visit.claim.lease_until

@@ -113,7 +113,7 @@ class Keeping:
         """Have a capture kept; where its answer will be. ``keep_by``: when it is to be begun with, at the latest;
         ``is_urgent``: it does not wait for others."""
         answer: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
-        if self.error is not None and (isinstance(self.error, FullError) or self._clock() < self.again_at):
+        if self.error is not None and _is_left_alone(self, self._clock()):
             answer.set_result(self.error)
             return answer
         if not self._gathered:
@@ -142,6 +142,8 @@ class Keeping:
     def look(self) -> None:
         """Something has changed: it may be time. It is asked often."""
         if self._call is not None or not (self._gathered or self._noted_bytes):
+            return
+        if not self._gathered and _is_left_alone(self, self._clock()):
             return
         if self._is_due or self._is_enough or (self._gathered and not self._whose.may_more_come()):
             self._begin()
@@ -172,7 +174,9 @@ class Keeping:
 
     def _end_wait_of_notes(self) -> None:
         self._notes_timer = None
-        if self._call is None:
+        if _is_left_alone(self, self._clock()):
+            self._set_notes_timer()
+        elif self._call is None:
             self._begin()  # otherwise they wait once more
 
     # Out.
@@ -278,6 +282,11 @@ class Keeping:
         if call is not None:
             call.cancel()
             await asyncio.wait((call,))
+
+
+def _is_left_alone(keeping: Keeping, now: float) -> bool:
+    """Whether its store failed, and is not to be tried yet, or ever."""
+    return keeping.error is not None and (isinstance(keeping.error, FullError) or now < keeping.again_at)
 
 
 def _tell(one: _One, answer: Kept) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from sqspider.capture import Capture, FullError, Store, StoreError
 from sqspider.frontier import Clock
+from sqspider.log import get_logger
 from sqspider.message import Message
 from sqspider.politeness import Asked
 from sqspider.record import CapturePlace, Outcome
@@ -23,11 +24,15 @@ from sqspider.work.captures import capture_of
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.keeping import Keeping, Kept
+from sqspider.work.late_ends import LateEnds
 from sqspider.work.options import END_SECONDS
 from sqspider.work.page import End
+from sqspider.work.prolonging import Prolonging
 
+LEAST_SHARE: Final = 1 / 3  # of a lease that is left to what is stored: few stores take so long, and each time costs
 UNKEPT_AGAIN_SECONDS: Final = 60.0  # in an invocation, which does not see whether the next one can keep it
 
+log = get_logger(__name__)
 replace = msgspec.structs.replace
 
 
@@ -39,6 +44,8 @@ class Storing:
         self,
         store: Store | None,
         endings: Endings,
+        late: LateEnds,
+        prolonging: Prolonging,
         hand: Hand,
         *,
         clock: Clock,
@@ -47,6 +54,8 @@ class Storing:
     ) -> None:
         self._keeping = None if store is None else Keeping(store, self, clock=clock, linger_seconds=linger_seconds)
         self._endings = endings
+        self._late = late
+        self._prolonging = prolonging
         self._hand = hand
         self._clock = clock
         self._give_up = give_up
@@ -56,6 +65,11 @@ class Storing:
             hand.large_bodies.when_wanted = self._keeping.hurry
 
     # How it is with the store.
+
+    @property
+    def keeps(self) -> bool:
+        """There is a store."""
+        return self._keeping is not None
 
     @property
     def is_down(self) -> bool:
@@ -144,6 +158,8 @@ class Storing:
             keep_by=visit.claim.lease_until - END_SECONDS,
             is_urgent=visit.is_suspect or (visit.space.is_taken and self._hand.large_bodies.wanted > 0),
         )
+        self._prolonging.begin(visit, LEAST_SHARE, partial(_tell_lost, visit))
+        answer.add_done_callback(lambda _: self._prolonging.end(visit))
         self._endings.hand_in(visit, answer, partial(self._kept, then))
         return answer
 
@@ -156,9 +172,10 @@ class Storing:
     def _finish(self, end: End, visit: Visit, place: CapturePlace | None) -> None:
         end = _placed(end, place)
         if self._endings.holding is None or end.outcome.is_redirect:  # nobody is to get it
-            end = _without_bodies(end)
             visit.space.give_back()
-        self._endings.finish(visit, end)
+            self._late.end(visit, _without_bodies(end))
+        else:
+            self._endings.finish(visit, end)
 
     def _end_given_back(
         self, at: float, outcome: Outcome, tried: bool, visit: Visit, place: CapturePlace | None
@@ -196,6 +213,11 @@ class Storing:
         """Wait until all is kept that was to be, and what was noted; what is not within some seconds is given back."""
         if self._keeping is not None:
             await self._keeping.close(within_seconds)
+        await self._late.close()
+
+
+def _tell_lost(visit: Visit) -> None:
+    log.warning("lease_lost", url=visit.message.url, what="it is kept again by whoever has it now")
 
 
 def _placed_outcome(outcome: Outcome, place: CapturePlace | None) -> Outcome:

@@ -13,7 +13,7 @@
     fetched   trouble: given back, for a try of its own, or   claim, body           the same: it is fetched again, and
               uncounted where the trouble is not its own                            after three such claims given up
               A cookie wall: its turn, once more
-    kept      not kept: given back, uncounted. So is what is  claim                 the same: it is kept once more
+    kept      not kept: given back, uncounted. So is what is  claim, prolonged      the same: it is kept once more
               to be tried again, once it is kept
     held      its taker is left: given back, unused. Its      claim, prolonged,     the same
               crawl's row is another by then: led on by that  body
@@ -215,7 +215,8 @@ class Visits:
             return None
         visit.cookie = visit.cookie or self._memories.promised.take(visit.message.key)
         message = await self._rules.as_they_are(visit.message)  # it may have waited
-        request = Request.of(message, visit.agent, is_alone=visit.is_suspect, headers=partial(_headers_of, visit))
+        headers = partial(_headers_of, visit, is_archived=self._storing.keeps)
+        request = Request.of(message, visit.agent, is_alone=visit.is_suspect, headers=headers)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
         begin, then = partial(self._begin, visit), partial(self._hand.lines.step_out, visit)
@@ -355,9 +356,11 @@ class Visits:
         self._endings.finish(visit, End(TOO_LATE_AT_WALL))
 
 
-def _headers_of(visit: Visit) -> tuple[str, ...]:
+def _headers_of(visit: Visit, *, is_archived: bool) -> tuple[str, ...]:
     """What is asked beside the usual: by the claim, which is made just before the request."""
-    conditions = conditions_of(visit.claim.kept) if visit.claim is not None else ()
+    kept = visit.claim.kept if visit.claim is not None else None
+    keep = visit.message.settings.keep
+    conditions = conditions_of(kept, is_archived=is_archived, keeps_all=not keep or "*/*" in keep)
     return (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions
 
 

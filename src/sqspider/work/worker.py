@@ -39,8 +39,10 @@ from sqspider.work.hand import Hand, Visit
 from sqspider.work.holding import Holding, Take
 from sqspider.work.intake import Intake
 from sqspider.work.intake import Mode as Mode
+from sqspider.work.late_ends import LateEnds
 from sqspider.work.memories import Memories
 from sqspider.work.options import WorkerOptions
+from sqspider.work.prolonging import Prolonging
 from sqspider.work.rules import Rules
 from sqspider.work.scopes import Scopes
 from sqspider.work.secrets import Secrets
@@ -129,19 +131,19 @@ class Worker:
             clock=clock,
             rng=rng,
         )
-        self._storing = Storing(
-            store, self._endings, self._hand, clock=clock, linger_seconds=options.linger_seconds,
-            give_up=self._give_up,
-        )  # fmt: skip
         scopes = Scopes(frontier, crawls, clock=clock)
         rules = Rules(
             crawls, scopes, self._politeness, self._desk, self._endings, self._hand, memories, self._budgets,
             clock=clock,
         )  # fmt: skip
+        late = LateEnds(self._endings, rules, clock=clock)
+        self._prolonging = Prolonging(frontier, clock=clock, lease_seconds=options.lease_seconds)
+        self._storing = Storing(
+            store, self._endings, late, self._prolonging, self._hand,
+            clock=clock, linger_seconds=options.linger_seconds, give_up=self._give_up,
+        )  # fmt: skip
         if take is not None:
-            self._endings.holding = Holding(
-                frontier, self._endings, rules, self._hand, take, clock=clock, lease_seconds=options.lease_seconds
-            )
+            self._endings.holding = Holding(late, self._prolonging, self._hand, take)
         self._visits = Visits(
             frontier, self._politeness, self._endings, self._storing, self._hand, memories, rules,
             clock=clock, stopping=self._stopping, lease_needed=lease_needed,
@@ -217,9 +219,8 @@ class Worker:
                     group.create_task(keep_checking_in(self._attendance, self._samples, self.tally)),
                     group.create_task(keep_sweeping(self._frontier, self._options.sweep_seconds)),
                     group.create_task(self._budgets.keep()),
+                    group.create_task(self._prolonging.keep()),
                 ]
-                if self._endings.holding is not None:
-                    upkeep.append(group.create_task(self._endings.holding.keep_prolonging()))
                 crew = self._start_crew(group, self._options.concurrency)
                 await self._intake.run(mode, crawl)
                 await self._drain(crew)
