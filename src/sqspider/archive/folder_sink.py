@@ -179,12 +179,25 @@ class FolderSink:
         try:
             with self._told(f"make durable what was written to {file.name}"):
                 self._calls.fsync(file.descriptor)
+            self._check_there(file)
         except StoreError:
             self._give_up(file, offset)
             raise
         file.size += len(members)
         self._count(len(members))
         return offset
+
+    def _check_there(self, file: _File) -> None:
+        """A file that somebody removed, or whose folder they replaced, takes all that is written, and nobody will ever
+        read it."""
+        with suppress(OSError):
+            state = os.stat(self._folder / (file.name + OPEN), follow_symlinks=False)
+            if os.path.samestat(state, os.fstat(file.descriptor)):
+                return
+        raise StoreError(
+            f"somebody removed {file.name} from {self._folder} while it was being written, or put something else in "
+            "its place: `sqspider archive verify` tells which pages are lost"
+        )
 
     def _write(self, descriptor: int, data: bytes) -> None:
         view = memoryview(data)
