@@ -268,7 +268,8 @@ class _Pages:
         if self.main is None or (page.is_seed and not self.main.is_seed):
             self.main = page
         ts = utc(page.at)
-        said = {"id": str(uuid.uuid5(_PAGE_IDS, f"{page.url} {ts}")), "url": page.url, "ts": ts}
+        named = f"{page.url} {ts}".encode("utf-8", "backslashreplace").decode()  # a URL of others need not be UTF-8
+        said = {"id": str(uuid.uuid5(_PAGE_IDS, named)), "url": page.url, "ts": ts}
         if page.title:
             said["title"] = page.title
         return _line(said | ({"seed": True} if page.is_seed else {}))
