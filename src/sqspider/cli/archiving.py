@@ -55,14 +55,15 @@ def place_of(shared: Shared, given: dict[str, Any]) -> ArchivePlace | None:
     named, is_off, most = given["archive"], given["no_archive"], given["archive_max_bytes"]
     if named is not None and is_off:
         raise click.UsageError("--archive and --no-archive exclude each other.")
-    address = None if is_off else named or archive_of_frontier(shared.frontier, load_environment())
-    if address is None:
+    if named is None and not is_off:
+        named = archive_of_frontier(shared.frontier, load_environment())
+    if named is None:
         if most is not None:
             raise click.UsageError("--archive-max-bytes: no page is kept here: say where with --archive.")
         return None
     with checked():
-        check_archive(address)
-    return ArchivePlace(address=address, coding=Coding(given["archive_coding"]), max_bytes=most)
+        check_archive(named)
+    return ArchivePlace(address=named, coding=Coding(given["archive_coding"]), max_bytes=most)
 
 
 def arguments(place: ArchivePlace | None) -> list[str]:

@@ -22,6 +22,8 @@ def archive_of(shared: Shared, given: str | None) -> str:
 
     Raises ``click.UsageError`` where there is none. Whether a bucket has one is seen when it is read.
     """
+    if given == "":
+        raise click.UsageError("--archive: it names nothing: a folder, or s3://BUCKET/PREFIX.")
     address = given or archive_of_frontier(shared.frontier, load_environment())
     if address is None:
         raise click.UsageError(f"{shared.frontier} has no archive of its own: name one with --archive.")
