@@ -240,9 +240,8 @@ class FolderSink:
             free = shutil.disk_usage(self._folder).free
         if free - wanted < self._limits.spare_bytes:
             raise FullError(
-                f"the disk of {self._folder} is nearly full: {free / 1e9:.1f} GB are left, of which "
-                f"{self._limits.spare_bytes / 1e9:.1f} GB are not for the archive; make room, or name another place by "
-                "--archive"
+                f"the disk of {self._folder} is nearly full: {free / 1e6:,.0f} MB are left, and the archive leaves "
+                f"{self._limits.spare_bytes / 1e6:,.0f} MB to others; make room, or name another place by --archive"
             )
         most = self._limits.max_bytes
         if most is None:
