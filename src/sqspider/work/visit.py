@@ -215,7 +215,8 @@ class Visits:
             return None
         visit.cookie = visit.cookie or self._memories.promised.take(visit.message.key)
         message = await self._rules.as_they_are(visit.message)  # it may have waited
-        request = Request.of(message, visit.agent, is_alone=visit.is_suspect, headers=partial(_headers_of, visit))
+        headers = partial(_headers_of, visit, self._storing)
+        request = Request.of(message, visit.agent, is_alone=visit.is_suspect, headers=headers)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
         begin, then = partial(self._begin, visit), partial(self._hand.lines.step_out, visit)
@@ -355,9 +356,11 @@ class Visits:
         self._endings.finish(visit, End(TOO_LATE_AT_WALL))
 
 
-def _headers_of(visit: Visit) -> tuple[str, ...]:
+def _headers_of(visit: Visit, storing: Storing) -> tuple[str, ...]:
     """What is asked beside the usual: by the claim, which is made just before the request."""
-    conditions = conditions_of(visit.claim.kept) if visit.claim is not None else ()
+    kept = visit.claim.kept if visit.claim is not None else None
+    is_lacking = kept is not None and kept.good is not None and storing.lacks(kept.good)
+    conditions = () if is_lacking else conditions_of(kept)
     return (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions
 
 
