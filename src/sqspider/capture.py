@@ -103,6 +103,9 @@ class Store(Protocol):
     def note(self, capture: Capture) -> None:
         """Keep a capture along with those that are kept next, before them; nobody waits for it."""
 
+    def has(self, place: CapturePlace) -> bool:
+        """Whether the payload of what was kept before is there still, as far as that is known without asking for it."""
+
     async def keep(self, captures: Sequence[Capture]) -> Sequence[CapturePlace | None]:
         """Keep some captures, and what was noted (of none: that alone); the place of each in their order, or none for
         what its crawl does not keep at all.

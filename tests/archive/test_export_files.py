@@ -112,6 +112,16 @@ def test_the_last_good_capture_is_written_decoded(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("below", [".", "pages"])
+def test_nothing_is_written_into_the_archive(tmp_path: Path, below: str) -> None:
+    warc = Warc("one.warc.gz")
+    warc.response("http://a.test/x.warc.gz", b"x", NOON)
+    warc.write(tmp_path)
+    with pytest.raises(ArchiveError, match="in the archive itself"):
+        export_files(Folder(str(tmp_path)), tmp_path / below)
+    assert os.listdir(tmp_path) == ["one.warc.gz"]
+
+
 def test_a_revisit_is_written_with_its_payload(tmp_path: Path) -> None:
     warc = Warc("a.warc.gz")
     first = warc.response("http://a.test/1", b"same", NOON)

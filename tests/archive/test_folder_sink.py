@@ -248,9 +248,31 @@ async def test_a_file_that_somebody_removed_is_told(tmp_path: Path) -> None:
         await sink.close()
 
 
+@pytest.mark.parametrize("is_replaced", [True, False])
+async def test_nothing_is_written_to_a_file_that_nobody_will_find(tmp_path: Path, is_replaced: bool) -> None:
+    folder = tmp_path / "archive"
+    sink = sink_at(folder)
+    begun = await sink.begun()
+    await sink.append(ONE)
+    if is_replaced:
+        folder.rename(tmp_path / "aside")
+        folder.mkdir()
+        (folder / f"{begun.name}.open").write_bytes(b"of somebody else")
+    else:
+        (folder / f"{begun.name}.open").unlink()
+    with pytest.raises(StoreError, match=f"removed {begun.name}"):
+        await sink.append(TWO)
+    assert (await sink.begun()).name != begun.name
+    await sink.append(TWO)  # into a file that is there
+    await sink.close()
+    assert (folder / f"{begun.name}.open").exists() == is_replaced
+    (whole,) = folder.glob("*.warc.gz")
+    assert kinds_in(whole) == ["warcinfo", "resource"]
+
+
 async def test_a_disk_that_is_nearly_full_stops_before_it_is(tmp_path: Path) -> None:
     sink = sink_at(tmp_path, Limits(spare_bytes=1 << 60))
-    with pytest.raises(FullError, match=r"nearly full: .* GB are left"):
+    with pytest.raises(FullError, match=r"nearly full: .* MB are left, and the archive leaves [0-9,]+ MB to others"):
         await sink.begun()
     assert os.listdir(tmp_path) == []
 

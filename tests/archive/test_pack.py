@@ -18,6 +18,7 @@ from sqspider.archive.moves import journals_in, read_journal, write_journal
 from sqspider.archive.orphans import Orphans, scratch
 from sqspider.archive.pack import Packed, pack, references_in
 from sqspider.archive.rewriting import Copy, Round, Tell, heal, warc_files
+from sqspider.archive.verify import Verification
 from sqspider.record import CapturePlace, Kept, Outcome, Status
 
 from .dying import Dying, died
@@ -204,6 +205,30 @@ def test_what_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
             packed(tmp_path)
         living.communicate(b"\n")
     assert packed(tmp_path).files == FILES, "it has died"
+
+
+def test_of_two_that_begin_at_once_one_goes_on_at_most(tmp_path: Path) -> None:
+    small_files(tmp_path)
+    files = Folder(str(tmp_path))
+    first, second = (Round(files, None, clock=time.time, rng=random.Random(seed)) for seed in (1, 2))
+    first.begin()
+    with pytest.raises(ArchiveError, match="just begun"):
+        second.begin()
+    assert len(journals_in(files)) == 1
+    first.abandon()
+    assert packed(tmp_path).files == FILES
+
+
+def test_what_is_half_done_is_said_by_who_proves_it(tmp_path: Path) -> None:
+    small_files(tmp_path)
+    files = Folder(str(tmp_path))
+    dying = Dying(files, 6)  # the new file is there, and the old ones are
+    assert died(lambda: void(pack(dying, None, clock=time.time, rng=random.Random(1), size=1_000_000)))
+    with Verification(files) as run:
+        assert "has begun and not ended" in str(next(run.faults()))
+    heal(files, None, now=time.time())
+    with Verification(files) as run:
+        assert list(run.faults()) == []
 
 
 def test_of_another_machine_nobody_knows_whether_it_lives(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import tracemalloc
+from datetime import UTC, datetime
 from pathlib import Path
 
 import brotli
@@ -302,6 +303,12 @@ def test_other_kinds_are_no_captures(tmp_path: Path) -> None:
 )
 def test_dates_are_read_as_exact_as_they_are(date: str, seconds: float | None) -> None:
     assert seconds_of(date) == seconds
+
+
+def test_the_last_moment_that_can_be_written_can_be_shown() -> None:
+    last = seconds_of("9999-12-31T23:59:59.999999999Z")
+    assert last is not None
+    assert datetime.fromtimestamp(last, UTC).year == 9999
 
 
 async def test_nothing_stays_open(tmp_path: Path) -> None:

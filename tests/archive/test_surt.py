@@ -59,3 +59,7 @@ def test_whatever_comes_has_a_key_without_blanks(text: str) -> None:
     assert key.isascii()
     assert " " not in key
     assert "\n" not in key
+
+
+def test_a_host_of_very_many_digits_is_one_like_others() -> None:
+    assert surt_of(f"http://{'9' * 5000}/") == f"{'9' * 5000})/"

@@ -108,6 +108,28 @@ def test_pages_are_those_of_the_index_or_of_the_frontier(tmp_path: Path) -> None
     assert done.pages == 2
 
 
+def test_a_url_may_have_what_begins_the_fields_of_a_line(tmp_path: Path) -> None:
+    url = "http://a.test/?q=%7B%22a%22:%201%7D"
+    warc = Warc("two.warc.gz")
+    warc.response(url, b"<title>x</title>", NOON)
+    warc.write(tmp_path / "archive" / "20260501")
+    write_wacz(Folder(str(tmp_path / "archive")), tmp_path / "all.wacz", now=NOON)
+    file = zipfile.ZipFile(tmp_path / "all.wacz")
+    (line,) = gzip.decompress(file.read("indexes/index.cdx.gz")).splitlines()
+    assert b"{" in line.split(b" ")[0]
+    assert json.loads(line.split(b" ", 2)[2])["filename"] == "20260501-two.warc.gz"
+    assert [page["url"] for page in lines(file, "pages/pages.jsonl")[1:]] == [url]
+
+
+def test_a_url_of_others_need_not_be_utf_8(tmp_path: Path) -> None:
+    warc = Warc("one.warc.gz", pack=lambda data: gzip.compress(data.replace(b"/~", b"/\xff")))
+    warc.response("http://a.test/~", b"<title>x</title>", NOON)
+    warc.write(tmp_path / "archive")
+    write_wacz(Folder(str(tmp_path / "archive")), tmp_path / "all.wacz", now=NOON)
+    (page,) = lines(zipfile.ZipFile(tmp_path / "all.wacz"), "pages/pages.jsonl")[1:]
+    assert page["url"] == "http://a.test/\udcff"
+
+
 def test_a_list_that_is_shown_at_once_is_no_longer_than_can_be_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

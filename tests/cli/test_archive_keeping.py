@@ -130,6 +130,20 @@ def found(sqspider: Run) -> list[dict[str, Any]]:
     return [json.loads(line) for line in sqspider("export").stdout.splitlines()]
 
 
+def test_an_archive_of_two_frontiers_is_packed_for_both(sqspider: Run, served_site: str) -> None:
+    shared = ("--archive", "pages")
+    for name in ("one", "two"):
+        options = ("--allow-private", "--delay", "0", "--depth", "1", *shared)
+        sqspider("--frontier", f"sqlite:{name}.db", "crawl", served_site, *options)
+    packed = sqspider("--frontier", "sqlite:one.db", "archive", "pack", *shared)
+    assert "2 files" in packed.stdout, packed.stderr
+    assert "archive repair --archive pages` for each of them" in packed.stderr
+    assert "told the frontier" in sqspider("--frontier", "sqlite:two.db", "archive", "repair", *shared).stdout
+    for name in ("one", "two"):
+        proved = sqspider("--frontier", f"sqlite:{name}.db", "archive", "verify", *shared)
+        assert "0 faults" in proved.stdout, proved.stdout
+
+
 def test_an_archive_of_somebody_elses_needs_no_frontier(tmp_path: Path, sqspider: Run) -> None:
     for name in ("a.warc.gz", "b.warc.gz"):
         warc = Warc(name)

@@ -149,6 +149,7 @@ def test_looking_ahead_keeps_nothing(sqspider: Run, site: Site, tmp_path: Path) 
         (("--archive", "letter.txt"), "--archive: letter.txt can be no folder: it is a file"),
         (("--archive", "letter.txt/x"), "--archive: letter.txt/x can be no folder"),
         (("--archive", "full"), "--archive: full holds other things and no WARC file"),
+        (("--archive", ""), "--archive: '' is neither a folder nor s3://BUCKET/PREFIX"),
         (("--archive", "s3://"), "--archive: s3:// names no bucket"),
         (("--archive", "x", "--no-archive"), "--archive and --no-archive exclude each other"),
         (("--no-archive", "--archive-max-bytes", "5"), "--archive-max-bytes: no page is kept here"),

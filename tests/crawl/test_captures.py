@@ -60,6 +60,9 @@ class Journal:
         if self._at_note is not None:
             self.seen.append(self._at_note())
 
+    def has(self, place: CapturePlace) -> bool:
+        return place.file != ""
+
     async def keep(self, captures: Sequence[Capture]) -> list[CapturePlace | None]:
         if self.error is not None and any(capture.url.endswith(self.refuses) for capture in captures):
             raise self.error

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from sqspider.archive.cdxj import warc_files
-from sqspider.archive.errors import DamagedError
+from sqspider.archive.errors import ArchiveError, DamagedError
 from sqspider.archive.file_names import Path as Parts
 from sqspider.archive.file_names import folded, link_between, mark_of, marked, path_of
 from sqspider.archive.files import FileInfo, Files
@@ -101,6 +101,9 @@ def export_files(
     Raises :class:`sqspider.archive.errors.ArchiveError`; what was written until then stays. Damage in a WARC file hides
     what lies behind it in this file, and is said as skipped.
     """
+    archive = Path(files.address)
+    if archive.exists() and folder.resolve().is_relative_to(archive.resolve()):
+        raise ArchiveError(f"{folder} is in the archive itself, where pages would lie among its files: name another")
     with scratch() as connection, Tree(folder) as tree:
         export = _Export(files, tree, connection, on_written, on_skipped, convert_links, overwrite)
         export.note(on_file)

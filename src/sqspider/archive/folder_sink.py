@@ -179,12 +179,25 @@ class FolderSink:
         try:
             with self._told(f"make durable what was written to {file.name}"):
                 self._calls.fsync(file.descriptor)
+            self._check_there(file)
         except StoreError:
             self._give_up(file, offset)
             raise
         file.size += len(members)
         self._count(len(members))
         return offset
+
+    def _check_there(self, file: _File) -> None:
+        """A file that somebody removed, or whose folder they replaced, takes all that is written, and nobody will ever
+        read it."""
+        with suppress(OSError):
+            state = os.stat(self._folder / (file.name + OPEN), follow_symlinks=False)
+            if os.path.samestat(state, os.fstat(file.descriptor)):
+                return
+        raise StoreError(
+            f"somebody removed {file.name} from {self._folder} while it was being written, or put something else in "
+            "its place: `sqspider archive verify` tells which pages are lost"
+        )
 
     def _write(self, descriptor: int, data: bytes) -> None:
         view = memoryview(data)
@@ -227,9 +240,8 @@ class FolderSink:
             free = shutil.disk_usage(self._folder).free
         if free - wanted < self._limits.spare_bytes:
             raise FullError(
-                f"the disk of {self._folder} is nearly full: {free / 1e9:.1f} GB are left, of which "
-                f"{self._limits.spare_bytes / 1e9:.1f} GB are not for the archive; make room, or name another place by "
-                "--archive"
+                f"the disk of {self._folder} is nearly full: {free / 1e6:,.0f} MB are left, and the archive leaves "
+                f"{self._limits.spare_bytes / 1e6:,.0f} MB to others; make room, or name another place by --archive"
             )
         most = self._limits.max_bytes
         if most is None:

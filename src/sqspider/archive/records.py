@@ -21,6 +21,7 @@ _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _DATE: Final = re.compile(
     r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(?:Z|[+-]00:00))?)?)?", re.ASCII
 )
+_LATEST: Final = 253_402_300_799.0  # the last whole second of the year 9999: a fraction more is rounded beyond it
 SIZE: Final = re.compile(r"[0-9]{1,18}")
 
 Fields = tuple[tuple[str, str], ...]
@@ -210,4 +211,4 @@ def seconds_of(date: str) -> float | None:
         )
     except ValueError:
         return None
-    return whole.timestamp() + float(f"0.{found[7] or 0}")
+    return min(whole.timestamp() + float(f"0.{found[7] or 0}"), _LATEST)

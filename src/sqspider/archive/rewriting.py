@@ -144,8 +144,18 @@ class Round:
         )
 
     def begin(self) -> None:
-        """From here on whoever comes next knows of it."""
+        """From here on whoever comes next knows of it. Raises :class:`ArchiveError` where somebody else began, too:
+        what one erases, the other would have copied."""
+        own = journal_name(self._head.mark)
         write_journal(self._files, self._head, self.moved)
+        for name in journals_in(self._files):
+            other = None if name == own else read_head(self._files, name)
+            if other is not None and other.state is not State.TOLD:
+                self._files.remove(own)
+                raise ArchiveError(
+                    f"{self._files.address}: process {other.pid} on {other.host} has just begun to put it in order: "
+                    "let it end"
+                )
 
     def make(self, kind: str, ending: str, steps: Iterable[Copy | Make]) -> str:
         """Write a file of such members, ``warcinfo`` first; its name. ``kind`` begins it."""

@@ -82,6 +82,9 @@ class ArchiveStore:
             self._notes.append(capture)
             self._notes_bytes += _size_of_note(capture)
 
+    def has(self, place: CapturePlace) -> bool:
+        return self.sink.holds((place.payload or place).file)
+
     async def keep(self, captures: Sequence[Capture]) -> Sequence[CapturePlace | None]:
         """See :meth:`sqspider.capture.Store.keep`. Who is cancelled does not know whether they were kept: they do no
         harm, and the next batch waits until that is over."""

@@ -70,7 +70,7 @@ def _host_key(authority: bytes, scheme: bytes) -> bytes:
     host = re.sub(rb"\.\.+", b".", host).strip(b".").lower()
     if www := _WWW.match(host):
         host = host[www.end() :]
-    if host.isdigit() and int(host) < 1 << 32:  # an IPv4 address as one number
+    if host.isdigit() and len(host) < 100 and int(host) < 1 << 32:  # an IPv4 address as one number
         host = b".".join(b"%d" % octet for octet in int(host).to_bytes(4, "big"))
     turned = host[1:-1] if host.startswith(b"[") else b",".join(reversed(_escaped(host).split(b".")))
     return turned + (b":" + port if port and port != _DEFAULT_PORTS.get(scheme) else b"")

@@ -21,6 +21,7 @@ from sqspider.archive.facts import Facts, Fault, Tally
 from sqspider.archive.files import WARC_ENDINGS, FileInfo, Files
 from sqspider.archive.members import MARK_BYTES, whole_from
 from sqspider.archive.messages import Dechunker, Head, block_of, fields_in, is_http, read_message
+from sqspider.archive.moves import State, journals_in, read_head
 from sqspider.archive.records import Record, RecordError, measured, records_of
 from sqspider.archive.rules import faults_of, own_faults_of
 from sqspider.archive.sorting import Sorter
@@ -81,6 +82,7 @@ class Verification:
     def faults(self) -> Iterator[Fault]:
         """All that is wrong, as it is found. Raises :class:`sqspider.archive.errors.ArchiveError` where the archive
         cannot be read at all."""
+        yield from self._half_done()
         for info in self._archive.all():
             if info.name.endswith(WARC_ENDINGS):
                 self.files += 1
@@ -98,6 +100,21 @@ class Verification:
         """A record more was seen."""
         self.records += 1
         self._on_record(info)
+
+    def _half_done(self) -> Iterator[Fault]:
+        """What is being written anew: until that ends, captures lie there twice, which shows as faults further on."""
+        for name in journals_in(self._archive):
+            try:
+                head = read_head(self._archive, name)
+            except DamagedError as error:
+                yield Fault(str(error), name)
+                continue
+            if head is not None and head.state is not State.TOLD:
+                yield Fault(
+                    "`archive pack` or `archive forget` has begun and not ended, so captures may lie there twice: let "
+                    "it end; if it has died, `sqspider archive repair` sees to it",
+                    name,
+                )
 
     def _faults_of_index(self) -> Iterator[Fault]:
         if self._index is None:

@@ -226,16 +226,16 @@ class _Index:
             "offset": at, "length": len(packed), "digest": f"sha256:{hashlib.sha256(packed).hexdigest()}",
             "filename": "index.cdx.gz",
         }  # fmt: skip
-        self._heads.append(block[0].partition(b" {")[0] + b" " + json.dumps(place).encode() + b"\n")
+        self._heads.append(b" ".join(block[0].split(b" ", 2)[:2]) + b" " + json.dumps(place).encode() + b"\n")
         return packed
 
     def _note_page(self, line: bytes) -> None:
         if self._found is None:
             return
-        said = json.loads(line[line.index(b"{") :])
+        _, digits, fields = line.split(b" ", 2)
+        said = json.loads(fields)
         if said.get("status") == "200" and said.get("mime") in _PAGE_TYPES:
-            digits = line.split(b" ", 2)[1].decode()
-            self._found.write(json.dumps([said["url"], digits]).encode() + b"\n")
+            self._found.write(json.dumps([said["url"], digits.decode()]).encode() + b"\n")
 
 
 class _Pages:
@@ -268,7 +268,8 @@ class _Pages:
         if self.main is None or (page.is_seed and not self.main.is_seed):
             self.main = page
         ts = utc(page.at)
-        said = {"id": str(uuid.uuid5(_PAGE_IDS, f"{page.url} {ts}")), "url": page.url, "ts": ts}
+        named = f"{page.url} {ts}".encode("utf-8", "backslashreplace").decode()  # a URL of others need not be UTF-8
+        said = {"id": str(uuid.uuid5(_PAGE_IDS, named)), "url": page.url, "ts": ts}
         if page.title:
             said["title"] = page.title
         return _line(said | ({"seed": True} if page.is_seed else {}))
@@ -320,8 +321,8 @@ def _flat(names: list[str]) -> dict[str, str]:
 
 def _named(line: bytes, name: str) -> bytes:
     """A line of the index, with the name that its file has in the WACZ."""
-    at = line.index(b"{")
-    said = json.loads(line[at:])
+    key, digits, fields = line.split(b" ", 2)
+    said = json.loads(fields)
     if said["filename"] == name:
         return line
-    return line[:at] + json.dumps({**said, "filename": name}).encode()
+    return b" ".join((key, digits, json.dumps({**said, "filename": name}).encode()))

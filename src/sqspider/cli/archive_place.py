@@ -8,7 +8,8 @@ import click
 
 from sqspider.cli.shared import Shared
 from sqspider.environment import load_environment
-from sqspider.orders.keeping import archive_of_frontier, is_folder
+from sqspider.frontier import sqlite_path
+from sqspider.orders.keeping import archive_of_frontier, beside, is_folder
 
 archive_option = click.option(
     "--archive",
@@ -33,3 +34,9 @@ def archive_of(shared: Shared, given: str | None) -> str:
             + ("." if given else f", where `crawl` keeps the pages of {shared.frontier}: name another with --archive.")
         )
     return address
+
+
+def may_be_shared(shared: Shared, address: str) -> bool:
+    """Whether crawls of other frontiers may be kept there, too: not in the folder beside the frontier's file."""
+    file = sqlite_path(shared.frontier)
+    return file is None or Path(address).resolve() != beside(Path(file)).resolve()

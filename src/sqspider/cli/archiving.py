@@ -63,8 +63,8 @@ def place_of(shared: Shared, given: dict[str, Any]) -> ArchivePlace | None:
             raise click.UsageError("--archive-max-bytes: no page is kept here: say where with --archive.")
         return None
     with checked():
-        check_archive(address)
-    return ArchivePlace(address=address, coding=Coding(given["archive_coding"]), max_bytes=most)
+        check_archive(named)
+    return ArchivePlace(address=named, coding=Coding(given["archive_coding"]), max_bytes=most)
 
 
 def arguments(place: ArchivePlace | None) -> list[str]:

@@ -53,6 +53,7 @@ class Storing:
         give_up: Callable[[str], None],
     ) -> None:
         self._keeping = None if store is None else Keeping(store, self, clock=clock, linger_seconds=linger_seconds)
+        self._has = None if store is None else store.has
         self._endings = endings
         self._late = late
         self._prolonging = prolonging
@@ -65,6 +66,13 @@ class Storing:
             hand.large_bodies.when_wanted = self._keeping.hurry
 
     # How it is with the store.
+
+    def lacks(self, good: Outcome) -> bool:
+        """Whether a page is to be kept and is not: it came before there was an archive, or that is another one. Then
+        it is asked for as a whole: of an answer that it has not changed nothing could be shown."""
+        if self._has is None or good.unkept:
+            return False
+        return good.capture is None or not self._has(good.capture)
 
     @property
     def keeps(self) -> bool:

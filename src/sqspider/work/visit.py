@@ -215,7 +215,7 @@ class Visits:
             return None
         visit.cookie = visit.cookie or self._memories.promised.take(visit.message.key)
         message = await self._rules.as_they_are(visit.message)  # it may have waited
-        headers = partial(_headers_of, visit, is_archived=self._storing.keeps)
+        headers = partial(_headers_of, visit, self._storing)
         request = Request.of(message, visit.agent, is_alone=visit.is_suspect, headers=headers)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
@@ -356,11 +356,13 @@ class Visits:
         self._endings.finish(visit, End(TOO_LATE_AT_WALL))
 
 
-def _headers_of(visit: Visit, *, is_archived: bool) -> tuple[str, ...]:
+def _headers_of(visit: Visit, storing: Storing) -> tuple[str, ...]:
     """What is asked beside the usual: by the claim, which is made just before the request."""
     kept = visit.claim.kept if visit.claim is not None else None
     keep = visit.message.settings.keep
-    conditions = conditions_of(kept, is_archived=is_archived, keeps_all=not keep or "*/*" in keep)
+    is_lacking = kept is not None and kept.good is not None and storing.lacks(kept.good)
+    conditions = conditions_of(kept, is_archived=storing.keeps, keeps_all=not keep or "*/*" in keep)
+    conditions = () if is_lacking else conditions
     return (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions
 
 

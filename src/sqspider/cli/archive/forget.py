@@ -16,9 +16,9 @@ from sqspider.archive.references import References
 from sqspider.archive.rewriting import heal
 from sqspider.cli.archive.blocking import BlockingFrontier, blocking
 from sqspider.cli.archive.moments import Moment
-from sqspider.cli.archive.taking_over import say_who_is_told, take_over_option
+from sqspider.cli.archive.taking_over import say_who_is_not_told, say_who_is_told, take_over_option
 from sqspider.cli.archive.walking import ToldOfFiles
-from sqspider.cli.archive_place import archive_of, archive_option
+from sqspider.cli.archive_place import archive_of, archive_option, may_be_shared
 from sqspider.cli.asking import ask_to_remove, yes_option
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.options import Duration, host_name
@@ -62,7 +62,8 @@ def command(
     WACZ files, exports, backups. If it dies, calling it again goes on.
     """
     wanted = _wanted(url, host, before, older_than)
-    files = files_at(archive_of(shared, archive))
+    address = archive_of(shared, archive)
+    files, is_shared = files_at(address), may_be_shared(shared, address)
     with blocking(shared) as frontier, scratch() as connection:
         tell = frontier.tell if frontier else None
         if not dry_run:
@@ -82,9 +83,11 @@ def command(
             clock=time.time,
             rng=random.SystemRandom(),
             note=note,
-            is_under_way=frontier is not None and frontier.is_under_way(),
+            is_under_way=frontier is not None and (is_shared or frontier.is_under_way()),
             on_file=ToldOfFiles("writing anew").file,
         )
+    if plan.records and is_shared:
+        say_who_is_not_told(address)
     _say(done.plan, as_json=as_json, done=True)
     return GOOD
 

@@ -13,9 +13,9 @@ from sqspider.archive.files import Files, files_at
 from sqspider.archive.orphans import Orphans, scratch
 from sqspider.archive.pack import FILE_BYTES, Packed, pack, references_in
 from sqspider.cli.archive.blocking import BlockingFrontier, blocking
-from sqspider.cli.archive.taking_over import say_who_is_told, take_over_option
+from sqspider.cli.archive.taking_over import say_who_is_not_told, say_who_is_told, take_over_option
 from sqspider.cli.archive.walking import ToldOfFiles
-from sqspider.cli.archive_place import archive_of, archive_option
+from sqspider.cli.archive_place import archive_of, archive_option, may_be_shared
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.options import Size
 from sqspider.cli.sections import Command
@@ -43,7 +43,8 @@ def command(shared: Shared, /, size: int, drop_orphans: bool, takes_over: bool, 
     Files that are being written are left alone, so it can run beside a crawl. If it dies, nothing is lost, and the next
     `archive pack` goes on. It needs room for as much as it packs, up to 32 GB at a time.
     """
-    files = files_at(archive_of(shared, archive))
+    address = archive_of(shared, archive)
+    files, is_shared = files_at(address), may_be_shared(shared, address)
     with blocking(shared) as frontier, ExitStack() as stack:
         say_who_is_told(shared, frontier)
         orphans = None
@@ -58,11 +59,13 @@ def command(shared: Shared, /, size: int, drop_orphans: bool, takes_over: bool, 
             rng=random.SystemRandom(),
             size=size,
             orphans=orphans,
-            is_under_way=frontier is not None and frontier.is_under_way(),
+            is_under_way=frontier is not None and (is_shared or frontier.is_under_way()),
             takes_over=takes_over,
             on_file=ToldOfFiles("packing").file,
             on_healed=lambda words: print(words, file=sys.stderr),
         )
+    if done.files and is_shared:
+        say_who_is_not_told(address)
     _say(done)
     return GOOD
 

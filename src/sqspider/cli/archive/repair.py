@@ -51,6 +51,8 @@ def _healed(shared: Shared, address: str, *, takes_over: bool) -> bool:
         return False
     with blocking(shared) as frontier:
         done = heal(files, frontier.tell if frontier else None, now=time.time(), takes_over=takes_over)
+        if frontier is not None and journals_in(files):
+            done.append("told the frontier where captures lie that were moved lately")
     for words in done:
         print(words)
     return bool(done)

@@ -27,3 +27,12 @@ def say_who_is_told(shared: Shared, frontier: BlockingFrontier | None) -> None:
     )
     if line:
         print(line, file=sys.stderr)
+
+
+def say_who_is_not_told(address: str) -> None:
+    """An archive may be kept by the crawls of several frontiers, of which one is named."""
+    print(
+        f"if crawls of other frontiers are kept in {address}, say `sqspider --frontier ADDRESS archive repair "
+        f"--archive {address}` for each of them within a day: it tells their records where captures lie now",
+        file=sys.stderr,
+    )
