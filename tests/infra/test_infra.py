@@ -52,7 +52,12 @@ def test_synth_refuses_with_one_sentence(make: Make) -> None:
         ({"visibility_seconds": "29"}, "visibility_seconds=29 is shorter than timeout_seconds=30"),
         ({"visibility_seconds": "59"}, "between 60 and 43200"),
         ({"lease_seconds": "20"}, "must be longer than the fetch limit"),
-        ({"lease_seconds": "29"}, "must not be shorter than timeout_seconds=30"),
+        ({"lease_seconds": "40"}, "must be longer than the fetch limit"),  # and than what keeping pages takes
+        ({"lease_seconds": "25", "archive": "false"}, "must be longer than the fetch limit"),
+        (
+            {"lease_seconds": "29", "fetch_seconds": "1", "archive": "false"},
+            "must not be shorter than timeout_seconds=30",
+        ),
         ({"lease_seconds": "181"}, "nor longer than visibility_seconds=180"),
         ({"fetch_seconds": "22"}, "timeout_seconds is 30, too short for fetch_seconds=22"),
         ({"timeout_seconds": "901"}, "Lambda takes 1 to 900"),

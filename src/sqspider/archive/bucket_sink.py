@@ -17,13 +17,12 @@ from sqspider.archive.coding import Coding
 from sqspider.archive.errors import ArchiveError
 from sqspider.archive.s3 import S3Client
 from sqspider.archive.s3_place import S3Place
-from sqspider.archive.sink import Begun
+from sqspider.archive.sink import GATHER_SECONDS, Begun
 from sqspider.archive.warc import Origin, microseconds, warcinfo
 from sqspider.capture import FullError, StoreError
 from sqspider.frontier.aws.client import Observer
 from sqspider.frontier.values import CHANCE, Clock
 
-GATHER_SECONDS: Final = 5.0  # a PUT costs as much for one page as for fifty
 BATCH_BYTES: Final = 8_000_000
 LOOK_BYTES: Final = 1_000_000_000  # put by us, after which it is looked what others put
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz234567"  # of a random name: five bits each
