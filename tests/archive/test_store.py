@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from sqspider.archive.coding import Coding
 from sqspider.archive.folder import Folder
@@ -94,6 +96,22 @@ async def test_what_was_noted_goes_before_what_is_kept(tmp_path: Path) -> None:
     store.note(capture_of(url="http://other.example/robots.txt", hop=Hop.ROBOTS))
     await store.close()
     assert all_in(tmp_path)[-1] == ("metadata", "http://other.example/robots.txt")
+
+
+async def test_a_note_that_can_never_be_written_is_dropped_aloud_and_nothing_else_with_it(tmp_path: Path) -> None:
+    store = ArchiveStore(sink_at(tmp_path))
+    for host, at in (("one", AT), ("odd", math.nan), ("two", AT)):
+        store.note(capture_of(url=f"http://{host}.example/robots.txt", hop=Hop.ROBOTS, at=at))
+    with capture_logs() as logs:
+        (place,) = await keep(store, capture_of())
+    assert field(record_at(tmp_path, place)[0], "WARC-Target-URI") == "http://site.example/page"
+    assert [(line["event"], line["url"]) for line in logs] == [("note_dropped", "http://odd.example/robots.txt")]
+    with pytest.raises(ValueError, match="NaN"):  # a capture that somebody waits for is not dropped
+        await keep(store, capture_of(at=math.nan))
+    await store.close()
+    assert [url for kind, url in all_in(tmp_path) if kind in ("response", "revisit")] == [
+        "http://one.example/robots.txt", "http://two.example/robots.txt", "http://site.example/page",
+    ]  # fmt: skip
 
 
 async def test_nothing_is_made_where_nothing_is_kept(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ class ArchiveStore:
     def note(self, capture: Capture) -> None:
         if is_kept(capture):
             self._notes.append(capture)
-            self._notes_bytes += len(capture.fetched.payload) + _NOTE_BYTES
+            self._notes_bytes += _noted_bytes(capture)
 
     async def keep(self, captures: Sequence[Capture]) -> Sequence[CapturePlace | None]:
         """See :meth:`sqspider.capture.Store.keep`. Who is cancelled does not know whether they were kept: they do no
@@ -112,23 +112,46 @@ class ArchiveStore:
     async def _write(self, captures: Sequence[Capture]) -> list[CapturePlace]:
         """Write some captures, what was noted first."""
         async with self._turn:
-            notes, noted = list(self._notes), self._notes_bytes
-            batch = [*notes, *captures]
             begun = await self.sink.begun()
-            size = sum(len(capture.fetched.payload) for capture in batch)
-            if size <= AT_ONCE_BYTES:
-                packed = self._pack(batch, begun)
-            else:
-                loop = asyncio.get_running_loop()
-                packed = await loop.run_in_executor(self._thread, self._pack, batch, begun)
+            notes = list(self._notes)
+            try:
+                packed = await self._packed([*notes, *captures], begun)
+            except Exception:
+                if not self._drop_unwritable(begun):
+                    raise
+                notes = list(self._notes)
+                packed = await self._packed([*notes, *captures], begun)
+            batch = [*notes, *captures]
             start = await self.sink.append(packed.members)
             # From here on it is durable; before, nothing is known of it: the next batch works after one that failed.
-            del self._notes[: len(notes)]
-            self._notes_bytes -= noted
+            self._forget(notes)
             places = [_moved(place, begun.name, start) for place in packed.places]
             for at in packed.own.values():
                 self._payloads.learn(places[at], batch[at].url)
             return places[len(notes) :]
+
+    def _drop_unwritable(self, begun: Begun) -> bool:
+        """Drop notes of which no record can be made, aloud: they would go along with every batch, and none would be
+        kept any more. Whether there were any."""
+        unwritable = []
+        for note in self._notes:
+            try:
+                self._pack([note], begun)
+            except Exception:
+                log.exception("note_dropped", url=note.url)
+                unwritable.append(note)
+        self._forget(unwritable)
+        return bool(unwritable)
+
+    def _forget(self, notes: Sequence[Capture]) -> None:
+        gone = set(map(id, notes))
+        self._notes = [note for note in self._notes if id(note) not in gone]
+        self._notes_bytes = sum(map(_noted_bytes, self._notes))
+
+    async def _packed(self, batch: Sequence[Capture], begun: Begun) -> _Packed:
+        if sum(len(capture.fetched.payload) for capture in batch) <= AT_ONCE_BYTES:
+            return self._pack(batch, begun)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._pack, batch, begun)
 
     def _pack(self, batch: Sequence[Capture], begun: Begun) -> _Packed:
         members: list[bytes] = []
@@ -158,6 +181,10 @@ class ArchiveStore:
             original = self._payloads.before(capture)
             return answer if original is None else answer._replace(original=original, digest=original.digest)
         return answer._replace(original=self._payloads.same(answer)) if is_worth_it(answer) else answer
+
+
+def _noted_bytes(note: Capture) -> int:
+    return len(note.fetched.payload) + _NOTE_BYTES
 
 
 def _moved(place: CapturePlace, name: str, start: int) -> CapturePlace:
