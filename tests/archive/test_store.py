@@ -365,6 +365,18 @@ async def test_many_notes_wait_for_no_page(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_notes_that_cannot_be_written_for_long_do_not_fill_the_memory(tmp_path: Path) -> None:
+    store = ArchiveStore(sink_at(tmp_path))
+    with capture_logs() as logs:
+        for number in range(12):
+            store.note(capture_of(bytes(MAX_NOTES_BYTES // 4), url=f"http://site.example/{number}"))
+    assert [line["event"] for line in logs] == ["notes_dropped"]
+    await store.close()
+    kept = [int(url[-2:].strip("/")) for kind, url in all_in(tmp_path) if kind in ("response", "revisit")]
+    assert kept == list(range(12))[-len(kept) :]
+    assert 3 <= len(kept) <= 8
+
+
 async def test_who_is_cancelled_leaves_the_store_in_order(tmp_path: Path) -> None:
     held, go_on = threading.Event(), threading.Event()
     calls = 0

@@ -26,6 +26,7 @@ from sqspider.log import get_logger
 from sqspider.record import CapturePlace
 
 MAX_NOTES_BYTES: Final = 8_000_000  # of payloads that are noted, after which they wait for no page
+MOST_NOTES_BYTES: Final = 2 * MAX_NOTES_BYTES  # that are held while nothing can be written; the oldest go then
 AT_ONCE_BYTES: Final = 2_000_000
 """Of payloads that are packed on the event loop, in 20 ms at most: beside it, each member would be fought over with it
 for the interpreter, and cost half as much again. What is more goes to a thread."""
@@ -81,6 +82,8 @@ class ArchiveStore:
         if is_kept(capture):
             self._notes.append(capture)
             self._notes_bytes += _noted_bytes(capture)
+            if self._notes_bytes > MOST_NOTES_BYTES:
+                self._drop_oldest()
 
     async def keep(self, captures: Sequence[Capture]) -> Sequence[CapturePlace | None]:
         """See :meth:`sqspider.capture.Store.keep`. Who is cancelled does not know whether they were kept: they do no
@@ -142,6 +145,17 @@ class ArchiveStore:
                 unwritable.append(note)
         self._forget(unwritable)
         return bool(unwritable)
+
+    def _drop_oldest(self) -> None:
+        """Make room among the notes, aloud: nothing could be written for long, and memory is bounded."""
+        oldest, size = [], 0
+        for note in self._notes[:-1]:
+            if self._notes_bytes - size <= MAX_NOTES_BYTES:
+                break
+            oldest.append(note)
+            size += _noted_bytes(note)
+        self._forget(oldest)
+        log.error("notes_dropped", notes=len(oldest), bytes=size, so="these answers of hosts are in no archive")
 
     def _forget(self, notes: Sequence[Capture]) -> None:
         gone = set(map(id, notes))
