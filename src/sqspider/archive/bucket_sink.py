@@ -124,7 +124,9 @@ class BucketSink:
         return bool(name)
 
     async def settle(self) -> None:
-        """Give up what is being put, if anything is: nothing may be under way when the process is frozen."""
+        """Give up what is being put, if anything is, and what is still to be, until ``end_at`` is set again: nothing
+        may be under way when the process is frozen."""
+        self.end_at = asyncio.get_running_loop().time()
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time())
             async with self._turn:
