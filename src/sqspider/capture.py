@@ -111,5 +111,9 @@ class Store(Protocol):
         kept of them then does no harm. The same capture may come again: its worker died before its end.
         """
 
+    def has(self, place: CapturePlace) -> bool:
+        """Whether what was kept there is there, and stays for long enough to be referred to, as far as it costs nothing
+        to know. What is not is asked for as a whole: nobody could read what has not changed."""
+
     async def close(self) -> None:
         """Keep what was noted, and let go of what is open. Raises :class:`StoreError`."""

@@ -51,6 +51,9 @@ class Journal:
         finally:
             self._is_busy = False
 
+    def has(self, place: CapturePlace) -> bool:
+        return place.file == self.file.name
+
     async def close(self) -> None:
         assert not self._is_busy
 

@@ -68,6 +68,9 @@ class Journal:
             self.seen.append(await self._at_keep())
         return [None] * len(captures)
 
+    def has(self, place: CapturePlace) -> bool:
+        return bool(place.file)
+
     async def close(self) -> None:
         """There is nothing to be let go of."""
 

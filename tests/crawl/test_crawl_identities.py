@@ -19,7 +19,7 @@ from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.log import start_logging
 from sqspider.message import Message, encode_message
-from sqspider.record import Reason, Status
+from sqspider.record import CapturePlace, Reason, Status
 from sqspider.work.allowed import Allowed
 from sqspider.work.secrets import Secrets
 from tests.crawl.crawl_rows import AT_HOME, OPTIONS, made, page, put_in, records_of, until, work, working
@@ -230,6 +230,9 @@ async def test_planted_secrets_are_nowhere(
                 if capture.url.endswith("b"):
                     raise RuntimeError(f"cannot keep {exchange.request.headers!r}: {exchange.request.headers}")
             return [None] * len(captures)
+
+        def has(self, place: CapturePlace) -> bool:
+            return bool(place.file)
 
         async def close(self) -> None:
             """Nothing is open."""

@@ -224,6 +224,27 @@ async def test_a_visit_that_finds_nothing_new_has_a_capture_of_its_own(
     assert place.payload == first
 
 
+async def test_what_the_archive_has_not_is_asked_for_whole(frontier: Frontier, site: Site, tmp_path: Path) -> None:
+    """What has not changed since a visit that nobody kept, or that is gone, could be read by nobody."""
+
+    def unchanged(asked: Asked) -> bytes | tuple[int, dict[str, str]]:
+        return (304, {}) if asked.headers["If-None-Match"] else b"x"
+
+    site.bodies, site.with_bytes = {"/0": unchanged}, {"ETag": '"1"'}
+    url = f"{site.url}0"
+    await put_in(frontier, url)
+    statuses = []
+    for store in (None, Journal(tmp_path / "a"), Journal(tmp_path / "a"), Journal(tmp_path / "b"), None):
+        fetch = replace(FETCH, captures=store is not None)
+        async with working(frontier, OPTIONS, fetch=fetch, store=store):
+            await until(frontier, done=1)
+        record = await record_of(frontier, url)
+        assert record.outcome is not None
+        statuses.append("unchanged" if record.outcome.unchanged else "whole")
+        assert await frontier.reopen([url], if_changed=True) == [True]
+    assert statuses == ["whole", "whole", "unchanged", "whole", "unchanged"]
+
+
 async def test_the_wall_of_a_cookie_is_kept_before_what_is_behind_it(
     frontier: Frontier, site: Site, journal: Journal
 ) -> None:

@@ -116,6 +116,9 @@ class SimulatedStore:
     def note(self, capture: Capture) -> None:
         self._notes.append(capture)
 
+    def has(self, place: CapturePlace) -> bool:
+        return bool(place.file)
+
     async def keep(self, captures: Sequence[Capture]) -> list[CapturePlace | None]:
         assert not self._is_busy, "one call at a time"
         self._is_busy = True

@@ -95,6 +95,9 @@ class ArchiveStore:
         places = iter(await self._write_whole(kept))
         return [next(places) if is_kept(capture) else None for capture in captures]
 
+    def has(self, place: CapturePlace) -> bool:
+        return self.sink.holds(place.file)
+
     async def close(self) -> None:
         try:
             if self._notes:

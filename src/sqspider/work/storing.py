@@ -18,8 +18,9 @@ from sqspider.frontier import Clock
 from sqspider.message import Message
 from sqspider.politeness import Asked
 from sqspider.record import CapturePlace, Outcome
+from sqspider.record import Kept as KeptBefore
 from sqspider.web.links import PageLinks
-from sqspider.work.captures import capture_of
+from sqspider.work.captures import capture_of, place_before
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.keeping import Keeping, Kept
@@ -46,6 +47,7 @@ class Storing:
         give_up: Callable[[str], None],
     ) -> None:
         self._keeping = None if store is None else Keeping(store, self, clock=clock, linger_seconds=linger_seconds)
+        self._store = store
         self._endings = endings
         self._hand = hand
         self._clock = clock
@@ -103,6 +105,14 @@ class Storing:
     def capture_of(self, visit: Visit, asked: Asked, message: Message, page: PageLinks | None = None) -> Capture | None:
         """What is to be kept of an answer, by :func:`sqspider.work.captures.capture_of`."""
         return None if self._keeping is None else capture_of(visit, asked, message, page)
+
+    def can_refer_to(self, before: KeptBefore | None) -> bool:
+        """Whether it may be asked only whether a page has changed: where pages are kept, the last one that was good is
+        there to be referred to, or is none that is kept."""
+        if self._store is None or before is None or before.good is None or before.good.unkept:
+            return True
+        place = place_before(before)
+        return place is not None and self._store.has(place)
 
     def finish(self, visit: Visit, end: End, capture: Capture | None) -> None:
         """End a record, once its capture is kept."""
