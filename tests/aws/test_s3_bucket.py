@@ -193,7 +193,7 @@ async def test_what_is_read_ahead_is_what_lies_there_then(files: Bucket, proxy: 
             stream.read()
         with files.opened(next(listed).name) as stream:
             assert stream.read() == b"old"
-        listed.close()
+        assert list(listed) == []
 
     await within(use)
 

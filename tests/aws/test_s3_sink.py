@@ -202,6 +202,34 @@ async def test_what_is_still_packed_when_its_time_is_over_is_not_put_later(sink:
     assert await store.keep(pages(1))
 
 
+async def test_where_the_bucket_deletes_by_age_nothing_refers_to_what_is_old(proxy: S3Proxy, place: S3Place) -> None:
+    """Else a page that never changes would be gone from the archive, and only references to it would be kept."""
+    now = 1_793_000_000.0
+    client = S3Client.open(place, proxy.environment)
+    origin = Origin("host")
+    forever, sink = (
+        BucketSink(client, Coding.GZIP, origin, days=days, clock=lambda: now, rng=random.Random(1)) for days in (0, 30)
+    )
+    store = ArchiveStore(sink)
+    (first,) = await store.keep([capture_of(at=now)])
+    assert first is not None
+    stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime(now))
+    for name in (first.file, f"sqspider-{stamp}-00001-host-1a2b3c4d.warc.gz"):
+        now = 1_793_000_000.0 + 14.9 * 86_400
+        assert sink.holds(name)
+        assert store.has(msgspec.structs.replace(first, file=name))
+        now = 1_793_000_000.0 + 15.1 * 86_400
+        assert not sink.holds(name)
+        assert forever.holds(name)
+    again = capture_of(at=now, before=first)
+    (anew,) = await store.keep([again])
+    assert anew is not None
+    assert anew.payload is None, "it is kept as a whole"
+    await client.close()
+    with pytest.raises(StoreError, match="SQSPIDER_ARCHIVE_DAYS is '-1'"):
+        BucketSink.at(str(place), Coding.GZIP, origin, environment={**proxy.environment, "SQSPIDER_ARCHIVE_DAYS": "-1"})
+
+
 async def test_what_may_lie_there_is_not_gone_beyond(
     proxy: S3Proxy, place: S3Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,8 @@ def test_the_function_that_crawls_is_told_where_pages_are_kept(template: Templat
     for function in resources(template, "AWS::Lambda::Function").values():
         told = function["Environment"]["Variables"].get("SQSPIDER_ARCHIVE")
         assert told == (address if function["Handler"].endswith(".handler") else "")
+        assert "SQSPIDER_ARCHIVE_DAYS" not in function["Environment"]["Variables"]
+    assert "ArchiveDays" not in template.to_json()["Outputs"]
     assert template.to_json()["Outputs"]["Archive"]["Value"] == address
 
 
@@ -132,6 +134,9 @@ def test_pages_are_deleted_after_as_long_as_was_asked_for(code: Path) -> None:
     (bucket,) = resources(chosen, "AWS::S3::Bucket").values()
     rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
     assert (rules["Pages"]["ExpirationInDays"], rules["Pages"]["Prefix"]) == (400, f"{PREFIX}/")
+    told = [one["Environment"]["Variables"] for one in resources(chosen, "AWS::Lambda::Function").values()]
+    assert [each["SQSPIDER_ARCHIVE_DAYS"] for each in told if "SQSPIDER_ARCHIVE_DAYS" in each] == ["400"]
+    assert chosen.to_json()["Outputs"]["ArchiveDays"]["Value"] == "400"
 
 
 def test_without_archive_there_is_nothing_of_it(code: Path) -> None:

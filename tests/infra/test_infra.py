@@ -260,6 +260,8 @@ def test_the_env_file_names_the_archive_where_there_is_one(tmp_path: Path) -> No
     file = tmp_path / ".env"
     file.write_text("OTHER=1\nSQSPIDER_ARCHIVE=s3://old/pages\n")
     outputs = {"QueueUrl": "https://q", "TableName": "t", "Region": "eu-west-1"}
+    write(file, {**outputs, "Archive": "s3://new/pages", "ArchiveDays": "400"})
+    assert file.read_text().splitlines()[-2:] == ["SQSPIDER_ARCHIVE=s3://new/pages", "SQSPIDER_ARCHIVE_DAYS=400"]
     write(file, {**outputs, "Archive": "s3://new/pages"})
     assert file.read_text().splitlines()[-1] == "SQSPIDER_ARCHIVE=s3://new/pages"
     write(file, outputs)
