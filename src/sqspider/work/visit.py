@@ -215,7 +215,9 @@ class Visits:
             return None
         visit.cookie = visit.cookie or self._memories.promised.take(visit.message.key)
         message = await self._rules.as_they_are(visit.message)  # it may have waited
-        request = Request.of(message, visit.agent, is_alone=visit.is_suspect, headers=partial(self._headers_of, visit))
+        request = Request.of(
+            message, visit.agent, is_alone=visit.is_suspect, headers=partial(_headers_of, visit, self._storing)
+        )
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
         begin, then = partial(self._begin, visit), partial(self._hand.lines.step_out, visit)
@@ -340,12 +342,6 @@ class Visits:
                 last = await self._memories.record_before_the_end(last)
             self._storing.finish(visit, End(outcome, visited, last, outlinks), capture)
 
-    def _headers_of(self, visit: Visit) -> tuple[str, ...]:
-        """What is asked beside the usual: by the claim, which is made just before the request."""
-        kept = visit.claim.kept if visit.claim is not None else None
-        conditions = conditions_of(kept) if self._storing.can_refer_to(kept) else ()
-        return (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions
-
     def _ask_again_with_cookie(self, visit: Visit) -> None:
         """Its claim is kept, so that the cookie is; its host's delay holds for this request, too."""
         visit.message = msgspec.structs.replace(visit.message, slot=None)
@@ -359,6 +355,13 @@ class Visits:
             self._waiting.put(visit, at=until)
             return
         self._endings.finish(visit, End(TOO_LATE_AT_WALL))
+
+
+def _headers_of(visit: Visit, storing: Storing) -> tuple[str, ...]:
+    """What is asked beside the usual: by the claim, which is made just before the request."""
+    kept = visit.claim.kept if visit.claim is not None else None
+    conditions = conditions_of(kept) if storing.can_refer_to(kept) else ()
+    return (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions
 
 
 def _may_keep_claim(visit: Visit, until: float, now: float, lease_needed: float) -> bool:
