@@ -115,26 +115,17 @@ def _of_table(table: dynamodb.Table) -> Iterator[_Watched]:
 
 
 def _of_archive(queues: Queues) -> Iterator[_Watched]:
-    """Some tries are refused on any day, and are made again: what is told is that more are than are not. Where nothing
-    can be put, what is given back comes again after a minute or two: not in every minute."""
-    refused, put = (
-        cloudwatch.Metric(
-            namespace=NAMESPACE,
-            metric_name=name,
-            dimensions_map={"QueueName": queues.queue.queue_name},
-            statistic="Sum",
-            period=MINUTE,
-        )
-        for name in ("S3Refused", "S3Writes")
-    )
-    more = cloudwatch.MathExpression(
-        expression="refused - FILL(put, 0)",
-        using_metrics={"refused": refused, "put": put},
+    """Some tries are refused on any day, and are made again. Where nothing can be put, what is given back comes again
+    after a minute or two: not in every minute."""
+    refused = cloudwatch.Metric(
+        namespace=NAMESPACE,
+        metric_name="S3Refused",
+        dimensions_map={"QueueName": queues.queue.queue_name},
+        statistic="Sum",
         period=MINUTE,
-        label="refused more than put",
     )
     text = "Pages cannot be kept, and so no record ends: see `not_stored` in the log of the crawl function"
-    yield _Watched("ArchiveRefusedAlarm", more, text, periods=5, among=10)
+    yield _Watched("ArchiveRefusedAlarm", refused, text, periods=6, among=10)
 
 
 def _sweep_missing(scope: Construct, functions: Functions, sweep_minutes: int) -> cloudwatch.Alarm:
