@@ -17,6 +17,7 @@ from constructs import Construct
 from functions import Functions
 from queues import Queues
 from settings import StackSettings
+from sqspider.figures import NAMESPACE
 from sqspider.frontier.aws.table import INDEX
 
 MINUTE: Final = Duration.minutes(1)
@@ -33,6 +34,7 @@ class _Watched(NamedTuple):
     text: str  # what it means, and what to look at
     above: float = 0
     periods: int = 1  # in a row
+    among: int = 0  # or among so many
 
 
 def alarms_of(
@@ -44,6 +46,7 @@ def alarms_of(
         *_of_queues(queues, settings.oldest_age_minutes),
         *_of_functions(functions),
         *_of_table(table),
+        *(_of_archive(queues) if settings.archive else ()),
     ]
     for figure in watched:
         alarm = cloudwatch.Alarm(
@@ -52,7 +55,8 @@ def alarms_of(
             metric=figure.metric,
             threshold=figure.above,
             comparison_operator=_IS_ABOVE,
-            evaluation_periods=figure.periods,
+            evaluation_periods=figure.among or figure.periods,
+            datapoints_to_alarm=figure.periods if figure.among else None,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,  # no figure is a good one
             alarm_description=figure.text,
         )
@@ -108,6 +112,20 @@ def _of_table(table: dynamodb.Table) -> Iterator[_Watched]:
             # A new table is throttled for moments, while it grows; what is throttled is tried again.
             text = f"{what}s of the {part.lower()} have been throttled for five minutes: the crawl is slowed down"
             yield _Watched(f"{part}{what}ThrottlesAlarm", throttled, text, periods=5)
+
+
+def _of_archive(queues: Queues) -> Iterator[_Watched]:
+    """Some tries are refused on any day, and are made again. Where nothing can be put, what is given back comes again
+    after a minute or two: not in every minute."""
+    refused = cloudwatch.Metric(
+        namespace=NAMESPACE,
+        metric_name="S3Refused",
+        dimensions_map={"QueueName": queues.queue.queue_name},
+        statistic="Sum",
+        period=MINUTE,
+    )
+    text = "Pages cannot be kept, and so no record ends: see `not_stored` in the log of the crawl function"
+    yield _Watched("ArchiveRefusedAlarm", refused, text, periods=6, among=10)
 
 
 def _sweep_missing(scope: Construct, functions: Functions, sweep_minutes: int) -> cloudwatch.Alarm:

@@ -17,6 +17,7 @@ VARIABLES: Final = {
     "TABLE_NAME": "TableName",
     "AWS_REGION": "Region",
     "SQSPIDER_ARCHIVE": "Archive",  # where there is one
+    "SQSPIDER_ARCHIVE_DAYS": "ArchiveDays",  # where it deletes pages by their age
 }
 ANY_KEPT: Final = """\
 A table that was deployed with keep_table=true, the default, stays with all that was crawled; and so does a bucket with

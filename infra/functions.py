@@ -19,6 +19,7 @@ from grants import archive_statements, statements
 from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from queues import Queues
 from settings import LOG_DAYS, StackSettings
+from sqspider.archive.bucket_sink import DAYS
 from sqspider.archive.permissions import WRITER_ACTIONS
 from wheels import FUNCTION_PYTHON
 
@@ -54,6 +55,8 @@ def functions_of(
     variables = _secrets_of(settings)
     if archive is not None:
         variables["SQSPIDER_ARCHIVE"] = address_of(archive)
+        if settings.archive_days:
+            variables[DAYS] = str(settings.archive_days)
     crawl = function("Crawl", "sqspider.lambda_handler.handler", CRAWL_ACTIONS, variables)
     if archive is not None:
         assert crawl.role is not None

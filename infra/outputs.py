@@ -21,6 +21,7 @@ def put_out(
     table: dynamodb.Table,
     is_table_kept: bool,
     archive: s3.Bucket | None,
+    archive_days: int,
     functions: Functions,
     operator: iam.ManagedPolicy,
     topic: sns.Topic,
@@ -34,6 +35,8 @@ def put_out(
             ("Archive", address_of(archive), "SQSPIDER_ARCHIVE of the command line"),
             ("KeptArchive", archive.bucket_name, "what stays when the stack is destroyed, too"),
         ]
+        if archive_days:
+            pages.append(("ArchiveDays", str(archive_days), "SQSPIDER_ARCHIVE_DAYS of the command line"))
     for name, value, text in (
         *(kept if is_table_kept else []),
         *pages,

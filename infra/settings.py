@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from sqspider.crawl_row import Identity
-from sqspider.lambda_handler import FunctionSettings, end_seconds
+from sqspider.lambda_handler import GATHER_SECONDS, LARGE_BODIES, FunctionSettings, end_seconds
 from sqspider.secret import ENVIRONMENT_PREFIX, check_secret
 from sqspider.work.options import WorkerOptions
 
@@ -144,7 +144,7 @@ class StackSettings:
                 f"{MAX_VISIBILITY_SECONDS}"
             )
         try:
-            self.worker_options().check(self.fetch_seconds)
+            self.worker_options().check(self.fetch_seconds, GATHER_SECONDS if self.archive else 0.0)
         except ValueError as error:
             raise SettingsError(f"lease_seconds: {error}") from error
         if not self.timeout_seconds <= self.lease_seconds <= self.visibility_seconds:
@@ -158,7 +158,12 @@ class StackSettings:
 
     def worker_options(self) -> WorkerOptions:
         """As the function's worker will have them, for their own checks."""
-        return WorkerOptions(worker_id="function", lease_seconds=self.lease_seconds, batch_size=self.batch_size)
+        return WorkerOptions(
+            worker_id="function",
+            lease_seconds=self.lease_seconds,
+            batch_size=self.batch_size,
+            large_bodies=LARGE_BODIES,
+        )
 
     def function_settings(self) -> FunctionSettings:
         """What the function is told by its environment."""

@@ -41,6 +41,7 @@ class CrawlerStack(Stack):
             table=table,
             is_table_kept=is_kept,
             archive=archive,
+            archive_days=settings.archive_days,
             functions=functions,
             operator=operator,
             topic=alarms_of(self, settings, queues, table, functions),

@@ -158,7 +158,7 @@ class Crawl:
         if older_than_seconds is not None and not again:
             raise ValueError("older_than_seconds: it goes with again=True")
         self._order = order_of(given, self._are_said)
-        self._worker = worker_options_of(given)
+        self._worker = worker_options_of(given, 0.0 if self._archive is None else self._archive.gather_seconds)
         self._seeds = urls
         self._frontier = frontier
         self._sitemaps, self._assume_http, self._again = sitemaps, assume_http, again
@@ -301,7 +301,7 @@ class Crawl:
         row = await _take_order(frontier, order) or await self._without_row(frontier)
         with worded():
             start = start_of(row, self._secrets_folder, self._archive)
-        check_lease(self._worker, start.fetch.timeout_seconds)
+        check_lease(self._worker, start.fetch.timeout_seconds, start.gather_seconds)
         await bring_back(frontier, row)
         if self._again:
             from sqspider.again import visit_again  # here: most crawls visit nothing again

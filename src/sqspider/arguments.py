@@ -92,8 +92,9 @@ def order_of(given: Mapping[str, Any], are_said: frozenset[str]) -> Order:
     return Order(given["crawl"], said, is_run=True, is_kept=is_kept, secrets_folder=given["secrets"])
 
 
-def worker_options_of(given: Mapping[str, Any]) -> WorkerOptions:
-    """How the arguments have this process work. Raises ``TypeError`` or ``ValueError``."""
+def worker_options_of(given: Mapping[str, Any], gather_seconds: float = 0.0) -> WorkerOptions:
+    """How the arguments have this process work. ``gather_seconds``: as of
+    :class:`sqspider.orders.start.Start`. Raises ``TypeError`` or ``ValueError``."""
     for name in _OF_THE_RUN:
         check_flag(name, given[name])
     named = {name: given[name] for name in WorkerOptions.__struct_fields__ if name in given and name not in _NOT_SET}
@@ -101,14 +102,14 @@ def worker_options_of(given: Mapping[str, Any]) -> WorkerOptions:
     fetch = {name: given[name] for name in FetchOptions.__struct_fields__ if name in given}
     if _names_a_secret(fetch["proxy"]):
         del fetch["proxy"]  # it is found later
-    check_lease(options, FetchOptions(**fetch).timeout_seconds)
+    check_lease(options, FetchOptions(**fetch).timeout_seconds, gather_seconds)
     return options
 
 
-def check_lease(options: WorkerOptions, fetch_seconds: float) -> None:
-    """Raise ``ValueError`` where a lease could end before its fetch does."""
+def check_lease(options: WorkerOptions, fetch_seconds: float, gather_seconds: float) -> None:
+    """Raise ``ValueError`` where a lease could end before what was fetched is kept."""
     try:
-        options.check(fetch_seconds)
+        options.check(fetch_seconds, gather_seconds)
     except ValueError as error:
         raise ValueError(f"lease_seconds: {error}") from None
 

@@ -103,9 +103,6 @@ class Store(Protocol):
     def note(self, capture: Capture) -> None:
         """Keep a capture along with those that are kept next, before them; nobody waits for it."""
 
-    def has(self, place: CapturePlace) -> bool:
-        """Whether the payload of what was kept before is there still, as far as that is known without asking for it."""
-
     async def keep(self, captures: Sequence[Capture]) -> Sequence[CapturePlace | None]:
         """Keep some captures, and what was noted (of none: that alone); the place of each in their order, or none for
         what its crawl does not keep at all.
@@ -113,6 +110,10 @@ class Store(Protocol):
         What it returns for is durable. Raises :class:`StoreError` where it is not, for all of them together; what was
         kept of them then does no harm. The same capture may come again: its worker died before its end.
         """
+
+    def has(self, place: CapturePlace) -> bool:
+        """Whether what was kept there is there, and stays for long enough to be referred to, as far as it costs nothing
+        to know. What is not is asked for as a whole: nobody could read what has not changed."""
 
     async def close(self) -> None:
         """Keep what was noted, and let go of what is open. Raises :class:`StoreError`."""

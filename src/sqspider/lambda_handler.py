@@ -46,6 +46,7 @@ ABANDON_SECONDS: Final = 1.5  # before the end all is dropped: the answer must b
 SWEEPS_WAITED_FOR: Final = 2.5  # periods of the schedule without a sweep, before other workers sweep themselves
 SWEEP_SECONDS: Final = 10.0  # of one round of a sweep, at the most
 LARGE_BODIES: Final = 1  # at a time: the least memory
+GATHER_SECONDS: Final = math.inf  # what is kept in an invocation is one object
 SEEN_URLS: Final = 20_000  # about 4 MB
 
 if os.environ.get("SQSPIDER_ARCHIVE"):  # as structlog, above
@@ -273,7 +274,7 @@ class _Live:
         settings = self.settings
         name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "lambda")
         origin = Origin(name, settings.contact or None, settings.user_agent)
-        self.sink = BucketSink.at(settings.archive, Coding.GZIP, origin, gather_seconds=math.inf)
+        self.sink = BucketSink.at(settings.archive, Coding.GZIP, origin, gather_seconds=GATHER_SECONDS)
         self.sink.observers.append(self.frontier.usage.see)
         return ArchiveStore(self.sink)
 

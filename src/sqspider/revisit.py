@@ -60,16 +60,12 @@ def for_all(kept: Kept | None) -> Kept | None:
     return kept and _or_none(replace(kept, etag=None, last_modified=None))
 
 
-def conditions_of(kept: Kept | None, *, is_archived: bool = False, keeps_all: bool = False) -> tuple[str, ...]:
+def conditions_of(kept: Kept | None) -> tuple[str, ...]:
     """The header lines that ask for what has changed alone (RFC 9110 section 13.1); none: the whole is wanted.
 
-    A body that was cut off is asked for anew: the limit may be another one by now. So is one that the archive lacks,
-    where the visit ``is_archived``: that it has not changed would refer to nothing. What was left out of the archive
-    because its crawl did not want it may be so again, unless the crawl ``keeps_all`` by now.
+    A body that was cut off is asked for anew: the limit may be another one by now.
     """
     if kept is None or kept.good is None or kept.good.truncated:
-        return ()
-    if is_archived and kept.good.capture is None and (keeps_all or not kept.good.unkept):
         return ()
     lines = {"If-None-Match": kept.etag, "If-Modified-Since": kept.last_modified}
     return tuple(f"{name}: {value}" for name, value in lines.items() if value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from sqspider.archive.coding import Coding
 from sqspider.archive.folder import Folder
@@ -97,22 +98,20 @@ async def test_what_was_noted_goes_before_what_is_kept(tmp_path: Path) -> None:
     assert all_in(tmp_path)[-1] == ("metadata", "http://other.example/robots.txt")
 
 
-async def test_a_note_that_cannot_be_packed_keeps_no_page_from_being_kept(tmp_path: Path) -> None:
-    """It would be in the way of each of them, and their URLs would pay for it."""
+async def test_a_note_that_can_never_be_written_is_dropped_aloud_and_nothing_else_with_it(tmp_path: Path) -> None:
     store = ArchiveStore(sink_at(tmp_path))
-    robots = capture_of(url="http://site.example/robots.txt", hop=Hop.ROBOTS)
-    unspeakable = capture_of(url="http://bad.example/robots.txt", hop=Hop.ROBOTS, at=float("nan"))
-    for note in (unspeakable, robots, unspeakable):
-        store.note(note)
-    with structlog.testing.capture_logs() as logs:
+    for host, at in (("one", AT), ("odd", math.nan), ("two", AT)):
+        store.note(capture_of(url=f"http://{host}.example/robots.txt", hop=Hop.ROBOTS, at=at))
+    with capture_logs() as logs:
         (place,) = await keep(store, capture_of())
-        await keep(store, capture_of(at=AT + 1))
-    assert [(entry["event"], entry["url"]) for entry in logs] == [("internal_error", unspeakable.url)] * 2
     assert field(record_at(tmp_path, place)[0], "WARC-Target-URI") == "http://site.example/page"
-    assert {url for _, url in all_in(tmp_path)} == {robots.url, "http://site.example/page"}
-    with pytest.raises(ValueError, match="NaN"):  # a page's own fault is its own
-        await keep(store, capture_of(at=float("nan")))
+    assert [(line["event"], line["url"]) for line in logs] == [("note_dropped", "http://odd.example/robots.txt")]
+    with pytest.raises(ValueError, match="NaN"):  # a capture that somebody waits for is not dropped
+        await keep(store, capture_of(at=math.nan))
     await store.close()
+    assert [url for kind, url in all_in(tmp_path) if kind in ("response", "revisit")] == [
+        "http://one.example/robots.txt", "http://two.example/robots.txt", "http://site.example/page",
+    ]  # fmt: skip
 
 
 async def test_nothing_is_made_where_nothing_is_kept(tmp_path: Path) -> None:
@@ -365,6 +364,18 @@ async def test_many_notes_wait_for_no_page(tmp_path: Path) -> None:
     assert await keep(store, unwanted) == [None]
     assert [kind for kind, _ in all_in(tmp_path)] == ["response", "request", "metadata"] * 2
     await store.close()
+
+
+async def test_notes_that_cannot_be_written_for_long_do_not_fill_the_memory(tmp_path: Path) -> None:
+    store = ArchiveStore(sink_at(tmp_path))
+    with capture_logs() as logs:
+        for number in range(12):
+            store.note(capture_of(bytes(MAX_NOTES_BYTES // 4), url=f"http://site.example/{number}"))
+    assert [line["event"] for line in logs] == ["notes_dropped"]
+    await store.close()
+    kept = [int(url[-2:].strip("/")) for kind, url in all_in(tmp_path) if kind in ("response", "revisit")]
+    assert kept == list(range(12))[-len(kept) :]
+    assert 3 <= len(kept) <= 8
 
 
 async def test_who_is_cancelled_leaves_the_store_in_order(tmp_path: Path) -> None:

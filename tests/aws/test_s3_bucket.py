@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import pytest
 
 from sqspider.archive.bucket import FIRST_BYTES, Bucket
+from sqspider.archive.bucket_ahead import OBJECTS
 from sqspider.archive.errors import ArchiveError, DamagedError, NoArchiveError, NotAllowedError
 from sqspider.archive.files import Files, files_at
 from sqspider.archive.s3 import S3Client
@@ -23,7 +24,7 @@ from sqspider.archive.s3_upload import Upload
 from . import s3_faults
 from .buckets import bucket
 from .engines import Engines
-from .s3_faults import S3Proxy, always, refusal
+from .s3_faults import Answered, Asked, S3Proxy, always, refusal
 
 MOST_BYTES: Final = 4 * FIRST_BYTES
 PART_BYTES: Final = 5 * 2**20  # the least that S3 takes
@@ -122,6 +123,77 @@ async def test_a_stream_is_read_range_by_range(files: Bucket, proxy: S3Proxy) ->
             assert stream.read(1) == b""
         assert proxy.counts["GET"] - before <= 8
         assert files.read("large", 5, 2 * MOST_BYTES) == content[5 : 5 + 2 * MOST_BYTES]
+
+    await within(use)
+
+
+async def test_whoever_reads_one_file_after_the_other_does_not_wait_for_each(files: Bucket, proxy: S3Proxy) -> None:
+    """Each answer is held back until the next files have been asked for, too; and nothing is asked for twice."""
+    names = [f"{number:02}.warc.gz" for number in range(3 * OBJECTS)]
+    asked, most, all_asked = 0, 0, asyncio.Event()
+
+    async def hold(proxy: S3Proxy, asking: Asked) -> Answered:
+        nonlocal asked, most
+        if "list-type" not in asking.target:
+            asked, most = asked + 1, max(most, asked + 1)
+            if most > OBJECTS:
+                all_asked.set()
+            await all_asked.wait()
+            asked -= 1
+        return await proxy.forward(asking)
+
+    def use() -> None:
+        for name in names:
+            files.write(name, [name.encode()])
+        proxy.fault, before = hold, proxy.counts["GET"]
+        for info, name in zip(files.all(), names, strict=True):
+            if all_asked.is_set():
+                assert files.read(info.name, 0, 2) == name[:2].encode()
+            with files.opened(info.name) as stream:
+                assert stream.read() == name.encode()
+        assert proxy.counts["GET"] - before == len(names) + 1
+
+    await within(use)
+    assert most == OBJECTS + 1
+
+
+async def test_a_list_by_itself_reads_no_file_ahead(files: Bucket, proxy: S3Proxy) -> None:
+    def use() -> None:
+        for number in range(3):
+            files.write(f"{number}.warc.gz", [b"x"])
+        before = proxy.counts["GET"]
+        assert len(list(files.all())) == 3
+        assert proxy.counts["GET"] - before == 1
+
+    await within(use)
+
+
+async def test_what_is_read_ahead_is_what_lies_there_then(files: Bucket, proxy: S3Proxy) -> None:
+    """What was written, removed or refused meanwhile is asked for anew."""
+    names = [f"{number}.warc.gz" for number in range(4)]
+
+    async def refuse_one(proxy: S3Proxy, asking: Asked) -> Answered:
+        if asking.method == "GET" and "3.warc" in asking.target:
+            proxy.fault = None
+            return refusal("AccessDenied", 403)
+        return await proxy.forward(asking)
+
+    def use() -> None:
+        for name in names:
+            files.write(name, [b"old"])
+        proxy.fault = refuse_one
+        listed = files.all()
+        with files.opened(next(listed).name) as stream:
+            assert stream.read() == b"old"
+        files.write("1.warc.gz", [b"new"])
+        files.remove("2.warc.gz")
+        with files.opened(next(listed).name) as stream:
+            assert stream.read() == b"new"
+        with pytest.raises(NoArchiveError), files.opened(next(listed).name) as stream:
+            stream.read()
+        with files.opened(next(listed).name) as stream:
+            assert stream.read() == b"old"
+        assert list(listed) == []
 
     await within(use)
 

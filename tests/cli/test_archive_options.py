@@ -151,6 +151,14 @@ def test_looking_ahead_keeps_nothing(sqspider: Run, site: Site, tmp_path: Path) 
         (("--archive", "full"), "--archive: full holds other things and no WARC file"),
         (("--archive", ""), "--archive: '' is neither a folder nor s3://BUCKET/PREFIX"),
         (("--archive", "s3://"), "--archive: s3:// names no bucket"),
+        (
+            ("--archive", "s3://bucket/pages", "--timeout", "10", "--lease", "32"),
+            "a lease of 32 s is too short: it must be",
+        ),
+        (
+            ("--archive", "s3://bucket/pages", "--timeout", "10", "--lease", "32"),
+            "See --lease and --timeout, and --archive",
+        ),
         (("--archive", "x", "--no-archive"), "--archive and --no-archive exclude each other"),
         (("--no-archive", "--archive-max-bytes", "5"), "--archive-max-bytes: no page is kept here"),
         (("--archive-max-bytes", "0"), "--archive-max-bytes"),

@@ -36,9 +36,6 @@ class Journal:
     def note(self, capture: Capture) -> None:
         self._notes.append(capture)
 
-    def has(self, place: CapturePlace) -> bool:
-        return (place.payload or place).file == self.file.name
-
     async def keep(self, captures: Sequence[Capture]) -> list[CapturePlace | None]:
         assert not self._is_busy, "one call at a time"
         self._is_busy = True
@@ -53,6 +50,9 @@ class Journal:
             return [places.get(id(capture)) for capture in captures]
         finally:
             self._is_busy = False
+
+    def has(self, place: CapturePlace) -> bool:
+        return place.file == self.file.name
 
     async def close(self) -> None:
         assert not self._is_busy

@@ -60,9 +60,6 @@ class Journal:
         if self._at_note is not None:
             self.seen.append(self._at_note())
 
-    def has(self, place: CapturePlace) -> bool:
-        return place.file != ""
-
     async def keep(self, captures: Sequence[Capture]) -> list[CapturePlace | None]:
         if self.error is not None and any(capture.url.endswith(self.refuses) for capture in captures):
             raise self.error
@@ -70,6 +67,9 @@ class Journal:
         if self._at_keep is not None:
             self.seen.append(await self._at_keep())
         return [None] * len(captures)
+
+    def has(self, place: CapturePlace) -> bool:
+        return bool(place.file)
 
     async def close(self) -> None:
         """There is nothing to be let go of."""

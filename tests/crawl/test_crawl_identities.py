@@ -223,9 +223,6 @@ async def test_planted_secrets_are_nowhere(
         def note(self, capture: Capture) -> None:
             """Nothing that is noted ends in ``b``."""
 
-        def has(self, place: CapturePlace) -> bool:
-            return place.file != ""
-
         async def keep(self, captures: Sequence[Capture]) -> Sequence[None]:
             for capture in captures:
                 exchange = capture.fetched.exchange
@@ -233,6 +230,9 @@ async def test_planted_secrets_are_nowhere(
                 if capture.url.endswith("b"):
                     raise RuntimeError(f"cannot keep {exchange.request.headers!r}: {exchange.request.headers}")
             return [None] * len(captures)
+
+        def has(self, place: CapturePlace) -> bool:
+            return bool(place.file)
 
         async def close(self) -> None:
             """Nothing is open."""

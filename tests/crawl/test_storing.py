@@ -225,6 +225,27 @@ async def test_a_visit_that_finds_nothing_new_has_a_capture_of_its_own(
     assert place.payload == first
 
 
+async def test_what_the_archive_has_not_is_asked_for_whole(frontier: Frontier, site: Site, tmp_path: Path) -> None:
+    """What has not changed since a visit that nobody kept, or that is gone, could be read by nobody."""
+
+    def unchanged(asked: Asked) -> bytes | tuple[int, dict[str, str]]:
+        return (304, {}) if asked.headers["If-None-Match"] else b"x"
+
+    site.bodies, site.with_bytes = {"/0": unchanged}, {"ETag": '"1"'}
+    url = f"{site.url}0"
+    await put_in(frontier, url)
+    statuses = []
+    for store in (None, Journal(tmp_path / "a"), Journal(tmp_path / "a"), Journal(tmp_path / "b"), None):
+        fetch = replace(FETCH, captures=store is not None)
+        async with working(frontier, OPTIONS, fetch=fetch, store=store):
+            await until(frontier, done=1)
+        record = await record_of(frontier, url)
+        assert record.outcome is not None
+        statuses.append("unchanged" if record.outcome.unchanged else "whole")
+        assert await frontier.reopen([url], if_changed=True) == [True]
+    assert statuses == ["whole", "whole", "unchanged", "whole", "unchanged"]
+
+
 async def test_a_page_from_before_there_was_an_archive_is_asked_for_whole(
     frontier: Frontier, site: Site, journal: Journal
 ) -> None:
@@ -272,26 +293,6 @@ async def test_a_store_may_take_many_leases(site: Site, journal: Journal, monkey
         record = await record_of(frontier, url)
     assert (record.attempt, site.paths) == (1, ["/0"])
     assert journal.read(place_of(record))["url"] == url
-
-
-@pytest.mark.parametrize("was_kept", [False, True])
-async def test_what_this_archive_does_not_have_is_asked_for_as_a_whole(
-    frontier: Frontier, site: Site, journal: Journal, tmp_path: Path, was_kept: bool
-) -> None:
-    """An answer that it has not changed since leaves nothing to show here."""
-
-    def unchanged(asked: Asked) -> bytes | tuple[int, dict[str, str]]:
-        return (304, {}) if asked.headers["If-None-Match"] else b"x"
-
-    site.bodies, site.with_bytes = {"/0": unchanged}, {"ETag": '"1"'}
-    url = f"{site.url}0"
-    await put_in(frontier, url)
-    async with working(frontier, OPTIONS, fetch=FETCH, store=Journal(tmp_path / "other") if was_kept else None):
-        await until(frontier, done=1)
-    assert await frontier.reopen([url], if_changed=True) == [True]
-    async with working(frontier, OPTIONS, fetch=FETCH, store=journal):
-        await until(frontier, done=1)
-    assert journal.read(place_of(await record_of(frontier, url)))["status"] == 200
 
 
 async def test_the_wall_of_a_cookie_is_kept_before_what_is_behind_it(

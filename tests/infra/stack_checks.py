@@ -124,6 +124,8 @@ def test_the_function_that_crawls_is_told_where_pages_are_kept(template: Templat
     for function in resources(template, "AWS::Lambda::Function").values():
         told = function["Environment"]["Variables"].get("SQSPIDER_ARCHIVE")
         assert told == (address if function["Handler"].endswith(".handler") else "")
+        assert "SQSPIDER_ARCHIVE_DAYS" not in function["Environment"]["Variables"]
+    assert "ArchiveDays" not in template.to_json()["Outputs"]
     assert template.to_json()["Outputs"]["Archive"]["Value"] == address
 
 
@@ -132,6 +134,9 @@ def test_pages_are_deleted_after_as_long_as_was_asked_for(code: Path) -> None:
     (bucket,) = resources(chosen, "AWS::S3::Bucket").values()
     rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
     assert (rules["Pages"]["ExpirationInDays"], rules["Pages"]["Prefix"]) == (400, f"{PREFIX}/")
+    told = [one["Environment"]["Variables"] for one in resources(chosen, "AWS::Lambda::Function").values()]
+    assert [each["SQSPIDER_ARCHIVE_DAYS"] for each in told if "SQSPIDER_ARCHIVE_DAYS" in each] == ["400"]
+    assert chosen.to_json()["Outputs"]["ArchiveDays"]["Value"] == "400"
 
 
 def test_without_archive_there_is_nothing_of_it(code: Path) -> None:
@@ -287,7 +292,7 @@ def test_every_grant_names_what_it_is_for(template: Template) -> None:
 def test_every_alarm_reaches_the_topic(template: Template) -> None:
     (topic,) = template.find_resources("AWS::SNS::Topic")
     alarms = resources(template, "AWS::CloudWatch::Alarm")
-    assert len(alarms) == 11
+    assert len(alarms) == 12
     for alarm in alarms.values():
         assert alarm["AlarmActions"] == [{"Ref": topic}]
     (policy,) = resources(template, "AWS::SNS::TopicPolicy").values()
@@ -308,7 +313,8 @@ def test_what_goes_wrong_raises_an_alarm(template: Template) -> None:
         return value if isinstance(value, str) else value.get("Ref") or value["Fn::GetAtt"][0]
 
     watched = {}
-    for alarm in resources(template, "AWS::CloudWatch::Alarm").values():
+    alarms = list(resources(template, "AWS::CloudWatch::Alarm").values())
+    for alarm in alarms:
         of = "/".join(name_of(dimension["Value"]).rstrip("0123456789ABCDEF") for dimension in alarm["Dimensions"])
         is_too_low = alarm["ComparisonOperator"] == "LessThanThreshold"
         assert alarm["TreatMissingData"] == ("breaching" if is_too_low else "notBreaching")
@@ -326,7 +332,10 @@ def test_what_goes_wrong_raises_an_alarm(template: Template) -> None:
         ("Records", "WriteThrottleEvents"): ("> 0", 60, 5),
         ("due/Records", "ReadThrottleEvents"): ("> 0", 60, 5),
         ("due/Records", "WriteThrottleEvents"): ("> 0", 60, 5),
+        ("Queue", "S3Refused"): ("> 0", 60, 10),
     }
+    among = {one["MetricName"]: one["DatapointsToAlarm"] for one in alarms if "DatapointsToAlarm" in one}
+    assert among == {"S3Refused": 6}
 
 
 def test_the_dashboard_shows_what_was_asked_for(template: Template) -> None:

@@ -52,7 +52,12 @@ def test_synth_refuses_with_one_sentence(make: Make) -> None:
         ({"visibility_seconds": "29"}, "visibility_seconds=29 is shorter than timeout_seconds=30"),
         ({"visibility_seconds": "59"}, "between 60 and 43200"),
         ({"lease_seconds": "20"}, "must be longer than the fetch limit"),
-        ({"lease_seconds": "29"}, "must not be shorter than timeout_seconds=30"),
+        ({"lease_seconds": "40"}, "must be longer than the fetch limit"),  # and than what keeping pages takes
+        ({"lease_seconds": "25", "archive": "false"}, "must be longer than the fetch limit"),
+        (
+            {"lease_seconds": "29", "fetch_seconds": "1", "archive": "false"},
+            "must not be shorter than timeout_seconds=30",
+        ),
         ({"lease_seconds": "181"}, "nor longer than visibility_seconds=180"),
         ({"fetch_seconds": "22"}, "timeout_seconds is 30, too short for fetch_seconds=22"),
         ({"timeout_seconds": "901"}, "Lambda takes 1 to 900"),
@@ -255,6 +260,8 @@ def test_the_env_file_names_the_archive_where_there_is_one(tmp_path: Path) -> No
     file = tmp_path / ".env"
     file.write_text("OTHER=1\nSQSPIDER_ARCHIVE=s3://old/pages\n")
     outputs = {"QueueUrl": "https://q", "TableName": "t", "Region": "eu-west-1"}
+    write(file, {**outputs, "Archive": "s3://new/pages", "ArchiveDays": "400"})
+    assert file.read_text().splitlines()[-2:] == ["SQSPIDER_ARCHIVE=s3://new/pages", "SQSPIDER_ARCHIVE_DAYS=400"]
     write(file, {**outputs, "Archive": "s3://new/pages"})
     assert file.read_text().splitlines()[-1] == "SQSPIDER_ARCHIVE=s3://new/pages"
     write(file, outputs)

@@ -117,7 +117,7 @@ class SimulatedStore:
         self._notes.append(capture)
 
     def has(self, place: CapturePlace) -> bool:
-        return place.file != ""
+        return bool(place.file)
 
     async def keep(self, captures: Sequence[Capture]) -> list[CapturePlace | None]:
         assert not self._is_busy, "one call at a time"

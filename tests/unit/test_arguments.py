@@ -332,3 +332,9 @@ def test_a_secret_of_this_process_is_named_and_not_shown() -> None:
 def test_a_lease_that_is_too_short_for_a_fetch_is_an_error_at_once() -> None:
     with pytest.raises(ValueError, match=r"^lease_seconds: a lease of 20 s is too short"):
         sqspider.crawl(URL, lease_seconds=20, timeout_seconds=15)
+
+
+def test_a_lease_that_is_too_short_to_gather_for_a_bucket_is_an_error_at_once() -> None:
+    sqspider.crawl(URL, lease_seconds=32, timeout_seconds=10)
+    with pytest.raises(ValueError, match=r"^lease_seconds: a lease of 32 s is too short"):
+        sqspider.crawl(URL, lease_seconds=32, timeout_seconds=10, archive="s3://bucket/pages")

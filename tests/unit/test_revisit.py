@@ -104,17 +104,6 @@ def test_who_wants_the_whole_asks_for_it() -> None:
     assert conditions_of(Kept(etag=ETAG, good=replace(ONE, truncated=True))) == (), "a limit may be another one by now"
 
 
-def test_what_the_archive_lacks_is_wanted_whole() -> None:
-    """Unless its crawl did not want it kept, and still does not want all."""
-    lacking = Kept(etag=ETAG, good=ONE)
-    there = Kept(etag=ETAG, good=replace(ONE, capture=CapturePlace("a.warc.gz", 0, 10, "A" * 32, NOW)))
-    unwanted = Kept(etag=ETAG, good=replace(ONE, unkept=True))
-    asked = (f"If-None-Match: {ETAG}",)
-    assert [conditions_of(kept) for kept in (lacking, there, unwanted)] == [asked] * 3
-    assert [conditions_of(kept, is_archived=True) for kept in (lacking, there, unwanted)] == [(), asked, asked]
-    assert [conditions_of(kept, is_archived=True, keeps_all=True) for kept in (there, unwanted)] == [asked, ()]
-
-
 @pytest.mark.parametrize(
     ("ends", "was_counted"),
     [

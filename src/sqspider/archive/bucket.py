@@ -7,13 +7,16 @@ import io
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Final, TypeVar
 
+from sqspider.archive.bucket_ahead import OBJECTS, Ahead
 from sqspider.archive.errors import ArchiveError, NoArchiveError
 from sqspider.archive.file_info import FileInfo
-from sqspider.archive.s3 import ObjectInfo, S3Client
+from sqspider.archive.s3 import ObjectInfo, Part, S3Client
 from sqspider.archive.s3_place import S3Place
 from sqspider.archive.s3_upload import PART_BYTES, Upload
 
@@ -30,10 +33,11 @@ class Bucket:
     def __init__(self, place: S3Place, environment: Mapping[str, str]) -> None:
         self.address = str(place)
         self._place = place
-        self._client = S3Client.open(place, environment)
-        self._loop = _Loop()
+        client, loop = S3Client.open(place, environment), _Loop()
+        self._client, self._loop = client, loop
+        self._ahead = Ahead(lambda name: loop.begin(client.get(name, 0, FIRST_BYTES)))
         # The client goes in its own loop, whoever forgets this and wherever.
-        self._closing = weakref.finalize(self, _close, self._loop, self._client)
+        self._closing = weakref.finalize(self, _close, self._ahead, loop, client)
 
     @classmethod
     def at(cls, address: str, environment: Mapping[str, str] = os.environ) -> Bucket:
@@ -46,15 +50,30 @@ class Bucket:
 
     def all(self) -> Iterator[FileInfo]:
         listed = self._client.listed()
+        coming: deque[FileInfo] = deque()
+        is_whole = False
         try:
-            while (found := self._loop.run(_next(listed))) is not None:
-                yield FileInfo(found.key, found.size, found.modified)
+            while True:
+                while not is_whole and len(coming) <= OBJECTS:
+                    found = self._loop.run(_next(listed))
+                    is_whole = found is None
+                    if found is not None:
+                        coming.append(FileInfo(found.key, found.size, found.modified))
+                if not coming:
+                    return
+                info = coming.popleft()
+                self._ahead.follow(info.name, (each.name for each in coming))
+                yield info
         finally:
+            self._ahead.end()
             self._loop.run(listed.aclose())
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         self._check(name)
         if length is not None and length <= MOST_BYTES:
+            begun = self._ahead.seen(name)
+            if begun is not None and (offset + length <= len(begun.content) or len(begun.content) == begun.size):
+                return begun.content[offset : offset + length]
             return self._loop.run(self._client.get(name, offset, length)).content if length > 0 else b""
         with self.opened(name, offset) as stream:
             return stream.read() if length is None else stream.read(length)
@@ -62,11 +81,18 @@ class Bucket:
     @contextmanager
     def opened(self, name: str, offset: int = 0) -> Iterator[BinaryIO]:
         self._check(name)
-        with io.BufferedReader(_Ranges(self._client, self._loop, name, offset), BUFFER_BYTES) as stream:
+        begun = self._ahead.taken(name) if offset == 0 else None
+        with io.BufferedReader(_Ranges(self._client, self._loop, name, offset, begun), BUFFER_BYTES) as stream:
             yield stream
 
     def write(self, name: str, content: Iterable[bytes]) -> None:
         self._check(name)
+        try:
+            self._write(name, content)
+        finally:
+            self._ahead.forget(name)
+
+    def _write(self, name: str, content: Iterable[bytes]) -> None:
         parts = _in_parts(content)
         first = next(parts, b"")
         second = next(parts, None)
@@ -89,7 +115,10 @@ class Bucket:
 
     def remove(self, name: str) -> None:
         self._check(name)
-        self._loop.run(self._client.delete(name))
+        try:
+            self._loop.run(self._client.delete(name))
+        finally:
+            self._ahead.forget(name)
 
     def _check(self, name: str) -> None:
         """Names come out of frontiers and of foreign indexes, and whoever stands before a bucket may take ``..`` for
@@ -117,7 +146,8 @@ def _in_parts(content: Iterable[bytes]) -> Iterator[bytes]:
 class _Ranges(io.RawIOBase):
     """An object from an offset on, asked for range by range: each twice as long as the one before."""
 
-    def __init__(self, client: S3Client, loop: _Loop, name: str, offset: int) -> None:
+    def __init__(self, client: S3Client, loop: _Loop, name: str, offset: int, begun: Part | None) -> None:
+        """``begun``: its first range, where that is there already."""
         self._client = client
         self._loop = loop
         self._name = name
@@ -126,6 +156,8 @@ class _Ranges(io.RawIOBase):
         self._version = ""  # all of it comes from the same object, or an error does
         self._size: int | None = None  # not known yet
         self._held = memoryview(b"")
+        if begun is not None:
+            self._take(begun)
 
     def readable(self) -> bool:
         return True
@@ -140,7 +172,9 @@ class _Ranges(io.RawIOBase):
 
     def _ask(self) -> None:
         self._held = memoryview(b"")  # two of them at once would be twice the memory
-        part = self._loop.run(self._client.get(self._name, self._offset, self._length, version=self._version))
+        self._take(self._loop.run(self._client.get(self._name, self._offset, self._length, version=self._version)))
+
+    def _take(self, part: Part) -> None:
         self._held = memoryview(part.content)
         self._version, self._size = part.version, part.size
         self._offset += len(part.content)
@@ -157,12 +191,16 @@ class _Loop:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What a coroutine gives. An interrupt meanwhile cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._begun())
+        future = self.begin(work)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """What it will give."""
+        return asyncio.run_coroutine_threadsafe(work, self._begun())
 
     def _begun(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -189,5 +227,6 @@ def _work(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
-def _close(loop: _Loop, client: S3Client) -> None:
+def _close(ahead: Ahead, loop: _Loop, client: S3Client) -> None:
+    ahead.end()
     loop.stop(client.close())

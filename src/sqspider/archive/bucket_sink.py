@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import time
+from calendar import timegm
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -17,15 +19,18 @@ from sqspider.archive.coding import Coding
 from sqspider.archive.errors import ArchiveError
 from sqspider.archive.s3 import S3Client
 from sqspider.archive.s3_place import S3Place
-from sqspider.archive.sink import Begun
+from sqspider.archive.sink import GATHER_SECONDS, Begun
 from sqspider.archive.warc import Origin, microseconds, warcinfo
 from sqspider.capture import FullError, StoreError
 from sqspider.frontier.aws.client import Observer
 from sqspider.frontier.values import CHANCE, Clock
 
-GATHER_SECONDS: Final = 5.0  # a PUT costs as much for one page as for fifty
 BATCH_BYTES: Final = 8_000_000
 LOOK_BYTES: Final = 1_000_000_000  # put by us, after which it is looked what others put
+DAYS: Final = "SQSPIDER_ARCHIVE_DAYS"  # after which a bucket deletes what lies in it
+DAY_SECONDS: Final = 86_400
+MOST_DIGITS: Final = 6
+_BEGAN: Final = re.compile(r"(?:^|/)(\d{8})/(\d{6})-|-(\d{14})-")  # in a name: of this sink, or of what was packed
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz234567"  # of a random name: five bits each
 _RANDOM_LETTERS: Final = 8  # with the second before them, and a PUT that writes over nothing
 
@@ -48,10 +53,11 @@ class BucketSink:
         max_bytes: int | None = None,
         *,
         gather_seconds: float = GATHER_SECONDS,
+        days: int = 0,
         clock: Clock = time.time,
         rng: random.Random = CHANCE,
     ) -> None:
-        """``max_bytes``: of all that may lie there."""
+        """``max_bytes``: of all that may lie there; ``days``: after which the bucket deletes it, zero: never."""
         self.gather_seconds = gather_seconds
         self.most_bytes = BATCH_BYTES
         self.end_at: float | None = None  # in the event loop's time: what is not put by then is given up
@@ -59,6 +65,7 @@ class BucketSink:
         self._coding = coding
         self._origin = origin
         self._max_bytes = max_bytes
+        self._days = days
         self._clock = clock
         self._rng = rng
         self._next: _Next | None = None
@@ -78,12 +85,16 @@ class BucketSink:
         environment: Mapping[str, str] = os.environ,
         gather_seconds: float = GATHER_SECONDS,
     ) -> BucketSink:
-        """The sink of ``s3://BUCKET/PREFIX``. Raises :class:`StoreError` for an address that is none."""
+        """The sink of ``s3://BUCKET/PREFIX``; whether the bucket deletes by age says :data:`DAYS` in the environment.
+        Raises :class:`StoreError` for an address that is none, and for days that are none."""
+        days = environment.get(DAYS) or "0"
+        if not (days.isascii() and days.isdecimal() and len(days) <= MOST_DIGITS):
+            raise StoreError(f"{DAYS} is {days!r}: write after how many days the bucket deletes pages, 0: never")
         try:
             client = S3Client.open(S3Place.read(address), environment)
         except ArchiveError as error:
             raise StoreError(str(error)) from error
-        return cls(client, coding, origin, max_bytes, gather_seconds=gather_seconds)
+        return cls(client, coding, origin, max_bytes, gather_seconds=gather_seconds, days=int(days))
 
     @property
     def observers(self) -> list[Observer]:
@@ -121,11 +132,20 @@ class BucketSink:
 
     def holds(self, name: str) -> bool:
         """Objects are not looked for: that would be a request for each page. So what a record refers to is taken to be
-        there; whoever erases sees to what refers to it."""
-        return bool(name)
+        there; whoever erases sees to what refers to it. But a bucket that deletes by age does not: there nobody refers
+        to what is past half of its days, and it is fetched and kept anew."""
+        if not self._days:
+            return bool(name)
+        found = _BEGAN.search(name)
+        if found is None:
+            return False
+        began = timegm(time.strptime("".join(filter(None, found.groups())), "%Y%m%d%H%M%S"))
+        return self._clock() - began < self._days * DAY_SECONDS / 2
 
     async def settle(self) -> None:
-        """Give up what is being put, if anything is: nothing may be under way when the process is frozen."""
+        """Give up what is being put, if anything is, and what is still to be, until ``end_at`` is set again: nothing
+        may be under way when the process is frozen."""
+        self.end_at = asyncio.get_running_loop().time()
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time())
             async with self._turn:

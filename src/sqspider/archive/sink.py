@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+GATHER_SECONDS: Final = 5.0  # of a bucket: a PUT costs as much for one page as for fifty
 
 
 class Begun(NamedTuple):
@@ -33,3 +35,9 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Let go of the file."""
+
+
+def gather_seconds_at(address: str) -> float:
+    """How long the store of an archive at this address gathers, as :class:`sqspider.capture.Store` has it: known before
+    one is opened, so that leases too short for it are told before anything is done."""
+    return GATHER_SECONDS if address.startswith("s3://") else 0.0

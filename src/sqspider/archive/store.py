@@ -26,6 +26,7 @@ from sqspider.log import get_logger
 from sqspider.record import CapturePlace
 
 MAX_NOTES_BYTES: Final = 8_000_000  # of payloads that are noted, after which they wait for no page
+MOST_NOTES_BYTES: Final = 2 * MAX_NOTES_BYTES  # that are held while nothing can be written; the oldest go then
 AT_ONCE_BYTES: Final = 2_000_000
 """Of payloads that are packed on the event loop, in 20 ms at most: beside it, each member would be fought over with it
 for the interpreter, and cost half as much again. What is more goes to a thread."""
@@ -80,10 +81,9 @@ class ArchiveStore:
     def note(self, capture: Capture) -> None:
         if is_kept(capture):
             self._notes.append(capture)
-            self._notes_bytes += _size_of_note(capture)
-
-    def has(self, place: CapturePlace) -> bool:
-        return self.sink.holds((place.payload or place).file)
+            self._notes_bytes += _noted_bytes(capture)
+            if self._notes_bytes > MOST_NOTES_BYTES:
+                self._drop_oldest()
 
     async def keep(self, captures: Sequence[Capture]) -> Sequence[CapturePlace | None]:
         """See :meth:`sqspider.capture.Store.keep`. Who is cancelled does not know whether they were kept: they do no
@@ -94,6 +94,9 @@ class ArchiveStore:
             return [None] * len(captures)
         places = iter(await self._write_whole(kept))
         return [next(places) if is_kept(capture) else None for capture in captures]
+
+    def has(self, place: CapturePlace) -> bool:
+        return self.sink.holds(place.file)
 
     async def close(self) -> None:
         try:
@@ -116,46 +119,56 @@ class ArchiveStore:
         """Write some captures, what was noted first."""
         async with self._turn:
             begun = await self.sink.begun()
-            notes, noted = list(self._notes), self._notes_bytes
-            batch = [*notes, *captures]
+            notes = list(self._notes)
             try:
-                packed = await self._packed(batch, begun)
+                packed = await self._packed([*notes, *captures], begun)
             except Exception:
-                if not self._drop_bad_notes(begun):
+                if not self._drop_unwritable(begun):
                     raise
-                notes, noted = list(self._notes), self._notes_bytes
-                batch = [*notes, *captures]
-                packed = await self._packed(batch, begun)
+                notes = list(self._notes)
+                packed = await self._packed([*notes, *captures], begun)
+            batch = [*notes, *captures]
             start = await self.sink.append(packed.members)
             # From here on it is durable; before, nothing is known of it: the next batch works after one that failed.
-            del self._notes[: len(notes)]
-            self._notes_bytes -= noted
+            self._forget(notes)
             places = [_moved(place, begun.name, start) for place in packed.places]
             for at in packed.own.values():
                 self._payloads.learn(places[at], batch[at].url)
             return places[len(notes) :]
 
-    async def _packed(self, batch: Sequence[Capture], begun: Begun) -> _Packed:
-        size = sum(len(capture.fetched.payload) for capture in batch)
-        if size <= AT_ONCE_BYTES:
-            return self._pack(batch, begun)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._pack, batch, begun)
-
-    def _drop_bad_notes(self, begun: Begun) -> bool:
-        """Let go of what was noted and cannot be packed, by a fault of ours; whether there was any. It would be in the
-        way of all pages, for ever."""
-        good = []
+    def _drop_unwritable(self, begun: Begun) -> bool:
+        """Drop notes of which no record can be made, aloud: they would go along with every batch, and none would be
+        kept any more. Whether there were any."""
+        unwritable = []
         for note in self._notes:
             try:
                 self._pack([note], begun)
             except Exception:
-                log.exception("internal_error", during="notes", url=note.url)
-                self._notes_bytes -= _size_of_note(note)
-            else:
-                good.append(note)
-        is_any_bad = len(good) < len(self._notes)
-        self._notes[:] = good
-        return is_any_bad
+                log.exception("note_dropped", url=note.url)
+                unwritable.append(note)
+        self._forget(unwritable)
+        return bool(unwritable)
+
+    def _drop_oldest(self) -> None:
+        """Make room among the notes, aloud: nothing could be written for long, and memory is bounded."""
+        oldest, size = [], 0
+        for note in self._notes[:-1]:
+            if self._notes_bytes - size <= MAX_NOTES_BYTES:
+                break
+            oldest.append(note)
+            size += _noted_bytes(note)
+        self._forget(oldest)
+        log.error("notes_dropped", notes=len(oldest), bytes=size, so="these answers of hosts are in no archive")
+
+    def _forget(self, notes: Sequence[Capture]) -> None:
+        gone = set(map(id, notes))
+        self._notes = [note for note in self._notes if id(note) not in gone]
+        self._notes_bytes = sum(map(_noted_bytes, self._notes))
+
+    async def _packed(self, batch: Sequence[Capture], begun: Begun) -> _Packed:
+        if sum(len(capture.fetched.payload) for capture in batch) <= AT_ONCE_BYTES:
+            return self._pack(batch, begun)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._pack, batch, begun)
 
     def _pack(self, batch: Sequence[Capture], begun: Begun) -> _Packed:
         members: list[bytes] = []
@@ -187,7 +200,7 @@ class ArchiveStore:
         return answer._replace(original=self._payloads.same(answer)) if is_worth_it(answer) else answer
 
 
-def _size_of_note(note: Capture) -> int:
+def _noted_bytes(note: Capture) -> int:
     return len(note.fetched.payload) + _NOTE_BYTES
 
 

@@ -150,7 +150,7 @@ def crawl(
     options = to_worker_options(
         given, random_worker_id(random.Random()), max_pages=max_pages, run=new_id(random.SystemRandom())
     )
-    check_lease(options, start.fetch)
+    check_lease(options, start)
     shared.start_logging("warn")
     if workers == 1:
         options = within_limits(options)

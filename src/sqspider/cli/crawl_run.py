@@ -141,7 +141,7 @@ class CrawlRun:
             return None
         crawl = done.crawl
         self._start = checked_start(crawl, self._start.secrets_folder, self._start.archive)
-        check_lease(self._options, self._start.fetch)
+        check_lease(self._options, self._start)
         if not crawl.settings.obey_robots:
             log.warning("robots.txt is ignored: do this on your own sites only")
         self._tell(done)

@@ -75,7 +75,7 @@ async def _look(seeding: Seeding, order: Order, start: Start, options: WorkerOpt
     assert done is not None  # there are URLs
     crawl = done.crawl
     start = checked_start(crawl, start.secrets_folder)
-    check_lease(options, start.fetch)
+    check_lease(options, start)
     if await seeding.enqueue(frontier, crawl, MOST_SEEDS):
         _note(f"the first {MOST_SEEDS} URLs alone are looked at, and the scope is measured from these")
     lines = sys.stderr if as_json else sys.stdout

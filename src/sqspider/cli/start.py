@@ -56,9 +56,10 @@ def to_start(given: dict[str, Any]) -> Start:
     return Start(fetch=fetch, allowed=allowed, secrets_folder=folder)
 
 
-def check_lease(options: WorkerOptions, fetch: FetchOptions) -> None:
-    """Raise ``click.UsageError`` where a lease could end before its fetch does."""
+def check_lease(options: WorkerOptions, start: Start) -> None:
+    """Raise ``click.UsageError`` where a lease could end before what was fetched is kept."""
     try:
-        options.check(fetch.timeout_seconds)
+        options.check(start.fetch.timeout_seconds, start.gather_seconds)
     except ValueError as error:
-        raise click.UsageError(f"{error}. See --lease and --timeout.") from None
+        of_archive = ", and --archive: a bucket is put into some seconds later" if start.gather_seconds else ""
+        raise click.UsageError(f"{error}. See --lease and --timeout{of_archive}.") from None

@@ -185,7 +185,7 @@ def work_here(
     ``crawl``: the crawl by whose end "nothing is left" goes; none: all. ``accounts``: the pipe in which its parent
     hears what it did; then the end of standard input ends it, too.
     """
-    check_lease(options, start.fetch)
+    check_lease(options, start)
     options = within_limits(options)
     if shared.log_format == "json":  # a person sees one worker's lines, a program those of many
         bind(worker_id=options.worker_id)

@@ -8,6 +8,7 @@ import msgspec
 
 from sqspider import secret
 from sqspider.archive.coding import Coding
+from sqspider.archive.sink import gather_seconds_at
 from sqspider.crawl_row import Crawl, Identity
 from sqspider.web.options import FetchOptions
 from sqspider.work.allowed import Allowed, NotAllowedError, fetch_options
@@ -21,6 +22,11 @@ class ArchivePlace(msgspec.Struct, frozen=True, kw_only=True):
     coding: Coding = Coding.GZIP
     max_bytes: int | None = None  # of all that lies there, after which the worker stops
 
+    @property
+    def gather_seconds(self) -> float:
+        """How long what was fetched waits for others to be kept with, at most."""
+        return gather_seconds_at(self.address)
+
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's start. It can be sent to a process of our own."""
@@ -29,6 +35,11 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     allowed: Allowed
     secrets_folder: str | None = None
     archive: ArchivePlace | None = None  # where what is fetched is kept; none: nowhere
+
+    @property
+    def gather_seconds(self) -> float:
+        """Of its archive; zero: nothing is kept."""
+        return 0.0 if self.archive is None else self.archive.gather_seconds
 
     @property
     def secrets(self) -> Secrets:

@@ -91,7 +91,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         return fetch_seconds + self.space_seconds + store_seconds + END_SECONDS
 
     def check(self, fetch_seconds: float, gather_seconds: float = 0.0) -> None:
-        """Raise ``ValueError`` where a lease could end before its fetch does."""
+        """Raise ``ValueError`` where a lease could end before what was fetched is kept."""
         needed = self.lease_needed(fetch_seconds, gather_seconds)
         margin = needed + BEGIN_SECONDS - fetch_seconds  # for another permission to begin
         if self.lease_seconds <= fetch_seconds + margin:

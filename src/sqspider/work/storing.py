@@ -19,8 +19,9 @@ from sqspider.log import get_logger
 from sqspider.message import Message
 from sqspider.politeness import Asked
 from sqspider.record import CapturePlace, Outcome
+from sqspider.record import Kept as KeptBefore
 from sqspider.web.links import PageLinks
-from sqspider.work.captures import capture_of
+from sqspider.work.captures import capture_of, place_before
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.keeping import Keeping, Kept
@@ -53,7 +54,7 @@ class Storing:
         give_up: Callable[[str], None],
     ) -> None:
         self._keeping = None if store is None else Keeping(store, self, clock=clock, linger_seconds=linger_seconds)
-        self._has = None if store is None else store.has
+        self._store = store
         self._endings = endings
         self._late = late
         self._prolonging = prolonging
@@ -66,18 +67,6 @@ class Storing:
             hand.large_bodies.when_wanted = self._keeping.hurry
 
     # How it is with the store.
-
-    def lacks(self, good: Outcome) -> bool:
-        """Whether a page is to be kept and is not: it came before there was an archive, or that is another one. Then
-        it is asked for as a whole: of an answer that it has not changed nothing could be shown."""
-        if self._has is None or good.unkept:
-            return False
-        return good.capture is None or not self._has(good.capture)
-
-    @property
-    def keeps(self) -> bool:
-        """There is a store."""
-        return self._keeping is not None
 
     @property
     def is_down(self) -> bool:
@@ -125,6 +114,16 @@ class Storing:
     def capture_of(self, visit: Visit, asked: Asked, message: Message, page: PageLinks | None = None) -> Capture | None:
         """What is to be kept of an answer, by :func:`sqspider.work.captures.capture_of`."""
         return None if self._keeping is None else capture_of(visit, asked, message, page)
+
+    def can_refer_to(self, before: KeptBefore | None, *, keeps_all: bool) -> bool:
+        """Whether it may be asked only whether a page has changed: where pages are kept, the last one that was good is
+        there to be referred to, or is none that its crawl keeps. (``keeps_all``: by now it does.)"""
+        if self._store is None or before is None or before.good is None:
+            return True
+        if before.good.unkept:
+            return not keeps_all
+        place = place_before(before)
+        return place is not None and self._store.has(place)
 
     def finish(self, visit: Visit, end: End, capture: Capture | None) -> None:
         """End a record, once its capture is kept."""

@@ -360,9 +360,8 @@ def _headers_of(visit: Visit, storing: Storing) -> tuple[str, ...]:
     """What is asked beside the usual: by the claim, which is made just before the request."""
     kept = visit.claim.kept if visit.claim is not None else None
     keep = visit.message.settings.keep
-    is_lacking = kept is not None and kept.good is not None and storing.lacks(kept.good)
-    conditions = conditions_of(kept, is_archived=storing.keeps, keeps_all=not keep or "*/*" in keep)
-    conditions = () if is_lacking else conditions
+    may_refer = storing.can_refer_to(kept, keeps_all=not keep or "*/*" in keep)
+    conditions = conditions_of(kept) if may_refer else ()
     return (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions
 
 
