@@ -86,7 +86,8 @@ def microseconds(seconds: float) -> int:
 
 
 def record_id(kind: str, url: str, date: int) -> str:
-    """Of a record; that of a capture follows from its place, for a process writes no two captures with one date.
+    """Of a record; that of a capture follows from its place, for a process writes no two captures with one date: of a
+    revisit, too, which may become a full response (``forget``), to which others refer then.
 
     A name-based UUID (RFC 9562 section 5.5), as ``uuid.uuid5`` makes them at four times the cost.
     """
@@ -124,7 +125,7 @@ def records_of(answer: Answer, warcinfo_id: str) -> list[bytes]:
     url = _uri(capture.url)
     date = _written(answer.date)
     kind = "response" if original is None else "revisit"
-    main = record_id(kind, capture.url, answer.date)
+    main = record_id("response", capture.url, answer.date)
     network = _network(exchange)
     common = f"WARC-Warcinfo-ID: {warcinfo_id}\r\nWARC-Target-URI: {url}\r\n"
     head = f"{_start(kind, main, date)}{common}{network}"
