@@ -302,8 +302,9 @@ def spoil_head(folder: Path, place: CapturePlace) -> None:
 async def test_a_sitemap_has_no_record_and_is_no_orphan(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.note(capture_of(b"<urlset/>" * 99, url=f"{SITE}/sitemap.xml", hop=Hop.SITEMAP, via=f"{SITE}/robots.txt"))
+    store.note(capture_of(b"<urlset/>" * 98, url=f"{SITE}/moved.xml", hop=Hop.SITEMAP, redirects=1))
     store.note(capture_of(b"Disallow:" * 99, url=f"{SITE}/robots.txt", hop=Hop.ROBOTS))
     store.note(capture_of(b"a page " * 99, url=f"{SITE}/page", hop=Hop.LINK))
     await store.close()
     faults, tally = proved(tmp_path, [])
-    assert (faults, tally.captures, tally.aside, tally.orphans) == ([], 3, 2, 1)
+    assert (faults, tally.captures, tally.aside, tally.orphans) == ([], 4, 3, 1)

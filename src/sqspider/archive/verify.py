@@ -31,7 +31,7 @@ _OURS: Final = "sqspider/"  # how the software is named that writes ours
 _NAMED: Final = "sqspider-"  # how its files are
 _WARCINFO: Final = b"WARC-Type: warcinfo\r\n"
 _INFO_BYTES: Final = 64 * 1024  # of a warcinfo or metadata record that are looked into
-_HOPS_ASIDE: Final = re.compile(rb"^hopsFromSeed: .*[PM]\r$", re.MULTILINE)  # to what has no record
+_HOPS_ASIDE: Final = re.compile(rb"^hopsFromSeed: [^\r\n]*[PM]", re.MULTILINE)  # to what has no record, or on from there
 
 
 class Verification:

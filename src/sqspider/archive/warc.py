@@ -229,7 +229,8 @@ def _hops(capture: Capture) -> str:
         return ""
     links = max(capture.depth - 1, 0) if capture.hop is Hop.LINK else capture.depth
     left_out = links - _MAX_HOPS
-    return f"{left_out}+{'L' * _MAX_HOPS}{capture.hop}" if left_out > 0 else "L" * links + capture.hop
+    way = f"{left_out}+{'L' * _MAX_HOPS}" if left_out > 0 else "L" * links
+    return way + capture.hop + Hop.REDIRECT * capture.redirects
 
 
 def _start(kind: str, identity: str, date: str) -> str:
