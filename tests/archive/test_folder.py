@@ -38,6 +38,17 @@ def test_a_file_is_read_while_it_is_open_and_after(tmp_path: Path) -> None:
         assert stream.read(2) == b"45"
 
 
+def test_one_file_is_told_of_without_a_look_at_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.warc.gz.open"
+    path.write_bytes(b"0123456789")
+    (tmp_path / "b.warc.gz").write_bytes(b"0")
+    files = Folder(str(tmp_path))
+    assert files.info("a.warc.gz") == next(files.all())
+    path.rename(tmp_path / "a.warc.gz")
+    assert files.info("a.warc.gz") == next(files.all())
+    assert files.info("index.cdxj") is None
+
+
 def test_what_is_written_is_seen_whole_or_not_at_all(tmp_path: Path) -> None:
     files = Folder(str(tmp_path))
     files.write("index.cdxj", [b"before"])

@@ -52,6 +52,11 @@ class Bucket:
         finally:
             self._loop.run(listed.aclose())
 
+    def info(self, name: str) -> FileInfo | None:
+        self._check(name)
+        found = self._loop.run(self._client.look(name))
+        return None if found is None else FileInfo(name, found.size, found.modified)
+
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         self._check(name)
         if length is not None and length <= MOST_BYTES:

@@ -179,7 +179,8 @@ class Index:
     @classmethod
     def of(cls, files: Files) -> Index | None:
         """The index of an archive, if there is one."""
-        return next((cls(files, info) for info in files.all() if info.name == NAME), None)
+        info = files.info(NAME)
+        return None if info is None else cls(files, info)
 
     def find(self, url: str) -> Iterator[Line]:
         """What it has of a URL, in the order of time. Raises :class:`DamagedError` for a file that is no index."""
@@ -192,9 +193,11 @@ class Index:
                 yield found
 
     def lines(self) -> Iterator[tuple[bytes, Line]]:
-        """All its lines, as they are and parsed. Raises :class:`DamagedError`."""
-        for line in self._from(0):
-            yield line, self._parsed(line)
+        """All its lines, as they are and parsed; of the one file, whoever writes it anew. Raises
+        :class:`DamagedError`."""
+        with self._files.opened(NAME) as stream:
+            for line in stream:
+                yield line.removesuffix(b"\n"), self._parsed(line)
 
     def _parsed(self, line: bytes) -> Line:
         try:

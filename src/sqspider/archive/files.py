@@ -22,6 +22,9 @@ class Files(Protocol):
     def all(self) -> Iterator[FileInfo]:
         """Every file, sorted by name; also those that are no WARC files (the index, a WACZ)."""
 
+    def info(self, name: str) -> FileInfo | None:
+        """One file, without a look at the others; none: it is not there."""
+
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """Some bytes of a file, also of one that is open; fewer where it ends before."""
 

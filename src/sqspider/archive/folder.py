@@ -34,6 +34,15 @@ class Folder:
             raise self._no_folder()
         yield from self._below(self._path, "")
 
+    def info(self, name: str) -> FileInfo | None:
+        path = self._path_of(name)
+        with self._told(name):
+            for one in (path, path.with_name(path.name + OPEN), path):  # its writer may close it between the two
+                with suppress(FileNotFoundError):
+                    state = one.stat()
+                    return FileInfo(name, state.st_size, state.st_mtime, one.name.endswith(OPEN))
+        return None
+
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         with self.opened(name, offset) as stream, self._told(name):
             return stream.read(-1 if length is None else length)
