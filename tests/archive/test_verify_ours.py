@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from sqspider.archive.cdxj import NAME, write_index
 from sqspider.archive.coding import Coding
 from sqspider.archive.facts import Tally
 from sqspider.archive.folder import Folder
+from sqspider.archive.pack import pack
 from sqspider.archive.store import open_store
 from sqspider.archive.verify import Verification
 from sqspider.capture import Hop
 from sqspider.record import CapturePlace, Kept, Outcome, Reason, Status, UrlRecord
-from tests.archive.captures import capture_of
+from tests.archive.captures import AT, capture_of
 from tests.archive.mutations import Records
 from tests.archive.ours import SITE, an_archive
 from tests.archive.test_verify import faults_in
@@ -289,6 +291,41 @@ async def test_behind_damage_no_record_is_seen_that_was_captured_itself(tmp_path
     with Verification(Folder(str(tmp_path))) as run:
         assert list(run.faults())
         assert run.tally.captures == 1
+
+
+async def test_what_is_packed_meanwhile_is_no_fault(tmp_path: Path) -> None:
+    """Whether its file was read already, or is still to be; and wherever the new one stands among them."""
+    places = {}
+    for number in range(3):
+        store = open_store(str(tmp_path))
+        url = f"{SITE}/{number}"
+        (places[url],) = await store.keep([capture_of(url=url, at=AT + number)])
+        await store.close()
+    files = Folder(str(tmp_path))
+    write_index(files)
+
+    def packed_meanwhile(_: object) -> None:
+        if run.records == 3:
+            pack(files, None, clock=time.time, rng=random.Random(1))
+
+    with Verification(files, has_frontier=True, on_record=packed_meanwhile) as run:
+        faults = [str(fault) for url, place in places.items() for fault in run.know(known(url, place))]
+        faults += [str(fault) for fault in run.faults()]
+    assert (faults, run.tally.gone, run.tally.captures, run.files) == ([], 3, 3, 2)
+    faults, tally = proved(tmp_path, [known(url, place) for url, place in places.items()])
+    assert len(faults) == 3
+    assert tally.gone == 0
+
+
+async def test_what_is_packed_while_the_frontier_is_read_is_no_fault(tmp_path: Path) -> None:
+    places = await an_archive(tmp_path)
+    files = Folder(str(tmp_path))
+    with Verification(files, has_frontier=True) as run:
+        faults = [str(fault) for url, place in places.items() for fault in run.know(known(url, place))]
+        (name,) = {place.file for place in places.values()}
+        (tmp_path / name).rename(tmp_path / "packed.warc.gz")
+        faults += [str(fault) for fault in run.faults()]
+    assert (faults, run.tally.gone, run.tally.captures) == ([], 1, 16)
 
 
 def spoil_head(folder: Path, place: CapturePlace) -> None:

@@ -1,8 +1,8 @@
 """Proves an archive: every file is walked whole, every record held against the standard and its digests, and the index
 and the frontier against what lies there.
 
-Works on anybody's WARC files, without a frontier, too: by the standard then, and no more. In constant memory; what
-records say of each other is sorted on disk (``facts``).
+Works on anybody's WARC files, without a frontier, too: by the standard then, and no more. In constant memory, but for
+the names of files; what records say of each other is sorted on disk (``facts``).
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Verification:
         self.bytes = 0
         self.records = 0
         self._archive = files
-        self._index = Index.of(files)
         self._sorter = Sorter()
-        self._facts = Facts(self._sorter, has_index=self._index is not None, has_frontier=has_frontier)
+        self._facts = Facts(self._sorter, has_frontier=has_frontier)
         self._has_frontier = has_frontier
+        self._at_first = {info.name for info in self._warc_files()}  # a frontier that is read then may name them
         self._on_record = on_record  # for each record, with its file
 
     def __enter__(self) -> Verification:
@@ -80,18 +80,38 @@ class Verification:
 
     def faults(self) -> Iterator[Fault]:
         """All that is wrong, as it is found. Raises :class:`sqspider.archive.errors.ArchiveError` where the archive
-        cannot be read at all."""
-        for info in self._archive.all():
-            if info.name.endswith(WARC_ENDINGS):
-                self.files += 1
-                self.bytes += info.size
-                yield from _Walk(self, self._archive, info, self._facts).faults()
-        if not self.files and not self._has_frontier:
+        cannot be read at all.
+
+        Somebody may pack or erase meanwhile: what was made is looked at, too, and of files that are gone by the end
+        nothing is said (see :attr:`sqspider.archive.facts.Tally.gone`).
+        """
+        seen, before = set[str](), -1
+        while len(seen) > before:
+            before = len(seen)
+            for info in self._warc_files():
+                if info.name not in seen:
+                    seen.add(info.name)
+                    yield from self._faults_of(info)
+        if not seen and not self._has_frontier:
             raise NoArchiveError(f"there is no archive at {self._archive.address}: no WARC file lies there")
+        gone = (self._at_first | seen) - {info.name for info in self._warc_files()}
         yield from self._faults_of_index()
-        yield from self._facts.faults()
-        if lacking := self.tally.not_indexed:
+        yield from self._facts.faults(gone)
+        if (lacking := self.tally.not_indexed) and not gone:
             yield Fault(f"it lacks {lacking:,} captures: `sqspider archive index` writes it anew", NAME)
+
+    def _warc_files(self) -> Iterator[FileInfo]:
+        return (info for info in self._archive.all() if info.name.endswith(WARC_ENDINGS))
+
+    def _faults_of(self, info: FileInfo) -> Iterator[Fault]:
+        try:
+            yield from _Walk(self, self._archive, info, self._facts).faults()
+        except NoArchiveError:
+            if self._archive.info(info.name) is not None:
+                raise
+            return
+        self.files += 1
+        self.bytes += info.size
 
     def walked(self, info: FileInfo) -> None:
         """A record more was seen."""
@@ -99,11 +119,13 @@ class Verification:
         self._on_record(info)
 
     def _faults_of_index(self) -> Iterator[Fault]:
-        if self._index is None:
+        index = Index.of(self._archive)
+        if index is None:
             return
+        self._facts.has_index = True
         before = b""
         try:
-            for line, parsed in self._index.lines():
+            for line, parsed in index.lines():
                 if line <= before:
                     yield Fault(f"a line is not behind the one before it: {line[:80]!r}", NAME)
                 before = line

@@ -76,6 +76,11 @@ def _conclude(run: Verification, address: str, faults: int, *, has_frontier: boo
             f"named by records: {tally.named:,}; earlier visits, and tries that were not the last: {tally.unnamed:,}; "
             f"robots.txt and sitemaps: {tally.aside:,}; of URLs that the frontier does not know: {tally.orphans:,}"
         )
+    if tally.gone:
+        told.append(
+            f"{counted(tally.gone, 'file was', 'files were')} written anew or removed meanwhile: of what was in them "
+            "nothing is said; verify again once nobody packs or erases"
+        )
     if tally.elsewhere:
         told.append(f"references to records that lie elsewhere: {tally.elsewhere:,}")
     print("\n".join(told))
