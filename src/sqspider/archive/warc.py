@@ -13,6 +13,7 @@ payload to its digest. https://iipc.github.io/warc-specifications/specifications
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import time
@@ -47,6 +48,7 @@ _UNFIT: Final = re.compile(r"[^\x21-\x7e]")  # in a URI of a named field
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]+")
 _MAX_HOPS: Final = 50  # letters, as Heritrix writes them; what is before is a number
 _FRAMING: Final = re.compile(rb"[ \t]*(?:transfer-encoding|(content-length))[ \t]*:(.*)", re.IGNORECASE | re.DOTALL)
+_FRAMING_BEGINS: Final = frozenset((b"c", b"C", b"t", b"T", b" ", b"\t"))  # what else begins a line is none of it
 _NEW_PROTOCOLS: Final = {"HTTP/2": "h2", "HTTP/3": "h3"}  # by the names that ALPN has for them
 _OLD_TLS: Final = {"TLSv1": "tls/1.0"}
 
@@ -126,7 +128,7 @@ def records_of(answer: Answer, warcinfo_id: str) -> list[bytes]:
     date = _written(answer.date)
     kind = "response" if original is None else "revisit"
     main = record_id("response", capture.url, answer.date)
-    network = _network(exchange)
+    network = _network(exchange.address, exchange.protocol, exchange.tls)
     common = f"WARC-Warcinfo-ID: {warcinfo_id}\r\nWARC-Target-URI: {url}\r\n"
     head = f"{_start(kind, main, date)}{common}{network}"
     head += f"WARC-Payload-Digest: sha1:{answer.digest}\r\n"
@@ -157,7 +159,11 @@ def head_of(lines: Sequence[bytes], size: int) -> bytes:
     first = lines[0]
     if first.startswith((b"HTTP/2 ", b"HTTP/3 ")):
         first = b"HTTP/1.1" + first[len(b"HTTP/2") :]
-    framing = [(at, found) for at, line in enumerate(lines) if (found := _FRAMING.match(line)) is not None]
+    framing = [
+        (at, found)
+        for at, line in enumerate(lines)
+        if line[:1] in _FRAMING_BEGINS and (found := _FRAMING.match(line)) is not None
+    ]
     if all(_is_length(found, size) for _, found in framing):
         return b"".join((first, *lines[1:]))
     changed = [first, *lines[1:]]
@@ -172,15 +178,15 @@ def _is_length(found: re.Match[bytes], size: int) -> bool:
     return found[1] is not None and {said.strip() for said in found[2].split(b",")} == {b"%d" % size}
 
 
-def _network(exchange: Exchange) -> str:
+@functools.lru_cache(256)  # most pages of a host come by the same way
+def _network(address: str, protocol: str, tls: str) -> str:
     """By which way they spoke, as the adopted extension has it: one field a protocol."""
     fields = ""
-    if exchange.address:
-        fields += f"WARC-IP-Address: {_uri(exchange.address)}\r\n"
-    version, _, rest = exchange.tls.partition(" / ")
-    if exchange.protocol:
-        protocol = _NEW_PROTOCOLS.get(exchange.protocol) or exchange.protocol.lower()
-        fields += f"WARC-Protocol: {_uri(protocol)}\r\n"
+    if address:
+        fields += f"WARC-IP-Address: {_uri(address)}\r\n"
+    version, _, rest = tls.partition(" / ")
+    if protocol:
+        fields += f"WARC-Protocol: {_uri(_NEW_PROTOCOLS.get(protocol) or protocol.lower())}\r\n"
     if version.startswith("TLSv"):
         fields += f"WARC-Protocol: {_uri(_OLD_TLS.get(version) or version.replace('TLSv', 'tls/'))}\r\n"
         suite = iana_name_of(rest.partition(" / ")[0].strip())
@@ -249,7 +255,11 @@ def _record(head: str, content_type: str, block: Sequence[bytes]) -> bytes:
 
 def _block(fields: Iterable[tuple[str, str]]) -> bytes:
     """Of named fields; what would tear a line is a blank."""
-    lines = [f"{_CONTROLS.sub('', name)}: {_CONTROLS.sub(' ', value).strip()}\r\n" for name, value in fields]
+    lines = []
+    for name, value in fields:
+        if _CONTROLS.search(f"{name}{value}") is not None:
+            name, value = _CONTROLS.sub("", name), _CONTROLS.sub(" ", value)
+        lines.append(f"{name}: {value.strip()}\r\n")
     return "".join(lines).encode("utf-8", "replace")
 
 
