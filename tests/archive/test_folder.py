@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sqspider.archive.errors import ArchiveError, NoArchiveError, NotAllowedError
-from sqspider.archive.folder import Folder, safe_host
+from sqspider.archive.folder import Folder
+from sqspider.archive.names import safe_host
 
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may do anything")
 

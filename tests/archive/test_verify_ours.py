@@ -16,6 +16,7 @@ from sqspider.archive.cdxj import NAME, write_index
 from sqspider.archive.coding import Coding
 from sqspider.archive.facts import Tally
 from sqspider.archive.folder import Folder
+from sqspider.archive.names import WRITTEN, file_name
 from sqspider.archive.pack import pack
 from sqspider.archive.store import open_store
 from sqspider.archive.verify import Verification
@@ -253,7 +254,7 @@ def ours() -> Records:
 
 
 def test_a_record_of_ours_that_is_right_passes(tmp_path: Path) -> None:
-    (tmp_path / "sqspider-made.warc.gz").write_bytes(packed(ours().values()))
+    (tmp_path / file_name(WRITTEN, AT, 1, "0" * 8, ".warc.gz")).write_bytes(packed(ours().values()))
     assert faults_in(tmp_path) == []
 
 
@@ -261,7 +262,7 @@ def test_a_record_of_ours_that_is_right_passes(tmp_path: Path) -> None:
 def test_a_record_of_ours_is_held_to_what_we_always_write(tmp_path: Path, change: Callable[[Records], object]) -> None:
     records = ours()
     change(records)
-    (tmp_path / "sqspider-made.warc.gz").write_bytes(packed(records.values()))
+    (tmp_path / file_name(WRITTEN, AT, 1, "0" * 8, ".warc.gz")).write_bytes(packed(records.values()))
     assert faults_in(tmp_path)
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Final, TypeVar
 
 from sqspider.archive.errors import ArchiveError, NoArchiveError
-from sqspider.archive.file_info import FileInfo
+from sqspider.archive.files import FileInfo
 from sqspider.archive.s3 import ObjectInfo, S3Client
 from sqspider.archive.s3_place import S3Place
 from sqspider.archive.s3_upload import PART_BYTES, Upload

@@ -13,14 +13,15 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
-from sqspider.archive.errors import DamagedError, NoArchiveError
-from sqspider.archive.files import WARC_ENDINGS, FileInfo, Files
+from sqspider.archive.errors import DamagedError
+from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.messages import Head, block_of, is_http, read_message, without_chunks
-from sqspider.archive.records import Record, RecordError, measured, records_of
+from sqspider.archive.names import INDEX
+from sqspider.archive.records import Record, RecordError, measured, records_of, seconds_of
 from sqspider.archive.sorting import Sorter
 from sqspider.archive.surt import surt_of
 
-NAME: Final = "index.cdxj"
+NAME: Final = INDEX
 CAPTURE_KINDS: Final = ("response", "revisit", "resource")
 _KINDS: Final = (*CAPTURE_KINDS, "metadata")
 _OWN_FIELDS: Final = "application/warc-fields"  # of a resource or metadata record that speaks of another one
@@ -40,17 +41,6 @@ class Line(NamedTuple):
     file: str
     status: str = ""
     mime: str = ""
-
-
-def warc_files(files: Files) -> Iterator[FileInfo]:
-    """The WARC files of an archive. Raises :class:`NoArchiveError` where there is none."""
-    is_empty = True
-    for info in files.all():
-        if info.name.endswith(WARC_ENDINGS):
-            is_empty = False
-            yield info
-    if is_empty:
-        raise NoArchiveError(f"there is no archive at {files.address}: no WARC file lies there")
 
 
 def write_index(files: Files, on_record: Callable[[FileInfo], None] = lambda _: None) -> int:
@@ -147,6 +137,12 @@ def _line(record: Record, fields: dict[str, str]) -> bytes:
 def time_of(record: Record) -> str:
     """The time of a record as an index has it: fourteen digits."""
     return re.sub(r"\D", "", record.field("warc-date") or "")[:14].ljust(14, "0")
+
+
+def seconds_of_digits(time: str) -> float | None:
+    """The same in seconds since the epoch; none: it is no time."""
+    parts = (time[:4], time[4:6], time[6:8], time[8:10], time[10:12], time[12:])
+    return seconds_of("{}-{}-{}T{}:{}:{}Z".format(*parts))
 
 
 def parsed_line(line: bytes) -> Line:

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from sqspider.archive.cdxj import warc_files
 from sqspider.archive.errors import DamagedError
 from sqspider.archive.file_names import Path as Parts
 from sqspider.archive.file_names import folded, link_between, mark_of, marked, path_of
-from sqspider.archive.files import FileInfo, Files
-from sqspider.archive.orphans import key_of, micros, scratch
+from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.reading import Captured, captures_in
 from sqspider.archive.records import seconds_of, without_brackets
 from sqspider.archive.relinking import can_be_relinked, relinked
+from sqspider.archive.scratch import key_of, scratch
 from sqspider.archive.tree import InTheWayError, Tree
+from sqspider.archive.warc import microseconds
 from sqspider.url import canonicalize
 from sqspider.web.body import DecodeError
 
@@ -149,7 +149,7 @@ class _Export:
         url = canonicalize(captured.url, most_bytes=_MAX_URL_BYTES)
         if not isinstance(url, str):
             return  # of a name that was looked up, say
-        status, at = captured.http_status, micros(captured.at)
+        status, at = captured.http_status, microseconds(captured.at)
         original = _original_of(captured)
         is_good = captured.kind == "resource" or (status is None and original is not None)
         is_good |= status is not None and 200 <= status < 300 and status != 206
@@ -254,4 +254,4 @@ def _original_of(captured: Captured) -> bytes | None:
     said = {name.lower(): value for name, value in captured.fields}
     url = without_brackets(said.get("warc-refers-to-target-uri", "")) or captured.url
     at = seconds_of(said.get("warc-refers-to-date", ""))
-    return key_of("nothing") if at is None else key_of(url, micros(at))
+    return key_of("nothing") if at is None else key_of(url, microseconds(at))

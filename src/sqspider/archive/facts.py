@@ -19,6 +19,7 @@ from sqspider.archive.digests import sha1_of
 from sqspider.archive.records import Record, seconds_of, without_brackets
 from sqspider.archive.rules import IDENTICAL_PAYLOAD
 from sqspider.archive.sorting import Sorter
+from sqspider.archive.warc import microseconds
 from sqspider.record import CapturePlace
 
 CAPTURES: Final = ("response", "revisit")
@@ -272,4 +273,4 @@ def _contradiction(why: str, date: str, digest: str, found: Sequence[str]) -> st
 
 
 def _microseconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{round(seconds * 1_000_000):020d}"
+    return "" if seconds is None else f"{microseconds(seconds):020d}"

@@ -15,14 +15,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from sqspider.archive import cdxj
 from sqspider.archive.errors import ArchiveError, DamagedError
-from sqspider.archive.files import FileInfo, Files
-from sqspider.archive.orphans import micros
+from sqspider.archive.files import FileInfo, Files, warc_files
+from sqspider.archive.names import KEPT
 from sqspider.archive.records import Record
 from sqspider.archive.references import Original, References
 from sqspider.archive.remaking import Revisit, altered, note_of, promoted, read_revisit
@@ -35,12 +35,10 @@ from sqspider.archive.rewriting import (
     ending_of,
     parts_of,
     renew_index,
-    warc_files,
 )
+from sqspider.archive.warc import microseconds
 from sqspider.frontier import Clock
 from sqspider.url import canonicalize, host_of
-
-KIND: Final = "kept"  # how the names of files that are made begin
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +100,7 @@ class Forgetting:
         """Read all files, and say what there is. Raises :class:`ArchiveError`, also for what is damaged: it cannot be
         told what lies behind the damage."""
         infos = {}
-        for info in warc_files(self._files):
+        for info in warc_files(self._files, may_be_none=True):
             on_file(info)
             infos[info.name] = info
             self._look_through(info)
@@ -188,7 +186,7 @@ class Forgetting:
         for name, info in self._infos.items():
             on_file(info)
             remade = self._references.remade(name)
-            made.append(moving.make(KIND, ending_of(name), self._steps(info, remade, micros(clock()), note)))
+            made.append(moving.make(KEPT, ending_of(name), self._steps(info, remade, microseconds(clock()), note)))
             moving.moved.replaces(name)
             refers += [(name, offset, original) for offset, original in remade.items() if not original.is_first]
         for name, offset, original in refers:

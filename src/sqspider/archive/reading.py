@@ -14,10 +14,11 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import IO, Final, NamedTuple
 
-from sqspider.archive.cdxj import CAPTURE_KINDS, Index, Line, warc_files
+from sqspider.archive.addresses import files_at
+from sqspider.archive.cdxj import CAPTURE_KINDS, Index, Line, seconds_of_digits
 from sqspider.archive.digests import same
 from sqspider.archive.errors import DamagedError, NoArchiveError
-from sqspider.archive.files import OPEN, WARC_ENDINGS, FileInfo, Files, files_at
+from sqspider.archive.files import OPEN, WARC_ENDINGS, FileInfo, Files, warc_files
 from sqspider.archive.members import STEP, members
 from sqspider.archive.messages import block_of, fields_in, is_http, read_message, without_chunks
 from sqspider.archive.records import (
@@ -292,7 +293,7 @@ def _original_in_index(files: Files, reference: _Reference) -> Captured | None:
     if index is None:
         return None
     lines = (line for line in index.find(reference.url) if line.mime != "warc/revisit" and reference.is_to(line.digest))
-    line = min(lines, key=lambda line: reference.away_from(_seconds(line.time)), default=None)
+    line = min(lines, key=lambda line: reference.away_from(seconds_of_digits(line.time) or 0.0), default=None)
     return None if line is None else _capture_of_line(files, line)
 
 
@@ -300,11 +301,6 @@ def _original_in_archive(files: Files, reference: _Reference) -> Captured | None
     found = (each for each in captures_of(files, reference.url) if each.kind != "revisit")
     right = (each for each in found if reference.is_to(each.digest))
     return min(right, key=lambda each: reference.away_from(each.at), default=None)
-
-
-def _seconds(time: str) -> float:
-    parts = (time[:4], time[4:6], time[6:8], time[8:10], time[10:12], time[12:14])
-    return seconds_of("{}-{}-{}T{}:{}:{}Z".format(*parts)) or 0.0
 
 
 class _Side(NamedTuple):

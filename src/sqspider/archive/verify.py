@@ -7,20 +7,19 @@ the names of files; what records say of each other is sorted on disk (``facts``)
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
-from pathlib import PurePosixPath
 from typing import BinaryIO, Final
 
 from sqspider.archive.cdxj import NAME, Index
 from sqspider.archive.digests import Check
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.facts import Facts, Fault, Tally
-from sqspider.archive.files import WARC_ENDINGS, FileInfo, Files
+from sqspider.archive.files import FileInfo, Files, warc_files
+from sqspider.archive.locks import is_locked
 from sqspider.archive.members import MARK_BYTES, whole_from
 from sqspider.archive.messages import Dechunker, Head, block_of, fields_in, is_http, read_message
+from sqspider.archive.names import host_of_file
 from sqspider.archive.records import Record, RecordError, measured, records_of
 from sqspider.archive.rules import faults_of, own_faults_of
 from sqspider.archive.sorting import Sorter
@@ -28,10 +27,10 @@ from sqspider.record import UrlRecord
 
 _GZIP: Final = b"\x1f\x8b"
 _OURS: Final = "sqspider/"  # how the software is named that writes ours
-_NAMED: Final = "sqspider-"  # how its files are
 _WARCINFO: Final = b"WARC-Type: warcinfo\r\n"
 _INFO_BYTES: Final = 64 * 1024  # of a warcinfo or metadata record that are looked into
-_HOPS_ASIDE: Final = re.compile(rb"^hopsFromSeed: [^\r\n]*[PM]", re.MULTILINE)  # to what has no record, or on from there
+# To what has no record, or on from there.
+_HOPS_ASIDE: Final = re.compile(rb"^hopsFromSeed: [^\r\n]*[PM]", re.MULTILINE)
 
 
 class Verification:
@@ -47,7 +46,8 @@ class Verification:
         self._sorter = Sorter()
         self._facts = Facts(self._sorter, has_frontier=has_frontier)
         self._has_frontier = has_frontier
-        self._at_first = {info.name for info in self._warc_files()}  # a frontier that is read then may name them
+        # A frontier that is read after this may name them.
+        self._at_first = {info.name for info in warc_files(files, may_be_none=True)}
         self._on_record = on_record  # for each record, with its file
 
     def __enter__(self) -> Verification:
@@ -83,25 +83,22 @@ class Verification:
         cannot be read at all.
 
         Somebody may pack or erase meanwhile: what was made is looked at, too, and of files that are gone by the end
-        nothing is said (see :attr:`sqspider.archive.facts.Tally.gone`).
+        nothing is said, but how many they were.
         """
         seen, before = set[str](), -1
         while len(seen) > before:
             before = len(seen)
-            for info in self._warc_files():
+            for info in warc_files(self._archive, may_be_none=True):
                 if info.name not in seen:
                     seen.add(info.name)
                     yield from self._faults_of(info)
         if not seen and not self._has_frontier:
             raise NoArchiveError(f"there is no archive at {self._archive.address}: no WARC file lies there")
-        gone = (self._at_first | seen) - {info.name for info in self._warc_files()}
+        gone = (self._at_first | seen) - {info.name for info in warc_files(self._archive, may_be_none=True)}
         yield from self._faults_of_index()
         yield from self._facts.faults(gone)
         if (lacking := self.tally.not_indexed) and not gone:
             yield Fault(f"it lacks {lacking:,} captures: `sqspider archive index` writes it anew", NAME)
-
-    def _warc_files(self) -> Iterator[FileInfo]:
-        return (info for info in self._archive.all() if info.name.endswith(WARC_ENDINGS))
 
     def _faults_of(self, info: FileInfo) -> Iterator[Fault]:
         try:
@@ -143,7 +140,7 @@ class _Walk:
         self._info = info
         self._facts = facts
         self._found: list[Fault] = []  # in the records that were read since they were handed out
-        self._is_ours = PurePosixPath(info.name).name.startswith(_NAMED)  # as far as is known yet
+        self._is_ours = host_of_file(info.name) is not None  # as far as is known yet
         self._records = 0
         self._has_packed_together = False
         self._identity = b""  # of the last warcinfo record
@@ -160,7 +157,7 @@ class _Walk:
                     break
                 except RecordError as error:
                     yield from self._handed_out()
-                    if error.is_torn and self._info.is_open and _is_being_written(stream):
+                    if error.is_torn and self._info.is_open and is_locked(stream.fileno()):
                         break
                     yield Fault(error.what, name, error.offset)
                     offset = yield from self._past(stream, error)
@@ -295,14 +292,3 @@ class _Payload:
     @property
     def is_right(self) -> bool:
         return self._as_it_lies.is_right or (self._dechunker is not None and self._without_chunks.is_right)
-
-
-def _is_being_written(stream: BinaryIO) -> bool:
-    """Whether somebody holds the lock of a file that is open: then its end is not written yet."""
-    try:
-        fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    with contextlib.suppress(OSError):
-        fcntl.flock(stream, fcntl.LOCK_UN)
-    return False

@@ -115,7 +115,7 @@ def warcinfo(file: str, date: int, origin: Origin) -> tuple[str, bytes]:
     if origin.user_agent:
         fields.append(("http-header-user-agent", origin.user_agent))
     identity = record_id("warcinfo", file, date)
-    head = f"{_start('warcinfo', identity, _written(date))}WARC-Filename: {_uri(file)}\r\n"
+    head = f"{_start('warcinfo', identity, written_date(date))}WARC-Filename: {_uri(file)}\r\n"
     return identity, _record(head, _FIELDS, [_block(fields)])
 
 
@@ -125,7 +125,7 @@ def records_of(answer: Answer, warcinfo_id: str) -> list[bytes]:
     exchange = capture.fetched.exchange
     assert exchange is not None  # or nothing was answered
     url = _uri(capture.url)
-    date = _written(answer.date)
+    date = written_date(answer.date)
     kind = "response" if original is None else "revisit"
     main = record_id("response", capture.url, answer.date)
     network = _network(exchange.address, exchange.protocol, exchange.tls)
@@ -203,7 +203,7 @@ def _referring(original: CapturePlace, url: str, *, is_unchanged: bool) -> str:
         f"WARC-Profile: {NOT_MODIFIED if is_unchanged else IDENTICAL}\r\n"
         f"WARC-Refers-To: {record_id('response', of, date)}\r\n"
         f"WARC-Refers-To-Target-URI: {_uri(of)}\r\n"
-        f"WARC-Refers-To-Date: {_written(date)}\r\n"
+        f"WARC-Refers-To-Date: {written_date(date)}\r\n"
     )
     return fields if is_unchanged else f"{fields}WARC-Truncated: length\r\n"  # the body is left out
 
@@ -272,7 +272,8 @@ def _quoted(found: re.Match[str]) -> str:
     return quote(found[0], safe="", errors="replace")
 
 
-def _written(date: int) -> str:
+def written_date(date: int) -> str:
+    """A date, in microseconds since the epoch, as a WARC-Date says it."""
     seconds, fraction = divmod(date, 1_000_000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:06d}Z"
 

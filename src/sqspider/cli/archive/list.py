@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from sqspider.archive.files import files_at
+from sqspider.archive.addresses import files_at
 from sqspider.archive.listing import Found, Listed, exact, found_of, listed, nearest
 from sqspider.archive.reading import files_to_read
 from sqspider.cli.archive.moments import Moment

@@ -9,9 +9,11 @@ from contextlib import ExitStack
 
 import click
 
-from sqspider.archive.files import Files, files_at
-from sqspider.archive.orphans import Orphans, scratch
+from sqspider.archive.addresses import files_at
+from sqspider.archive.files import Files
+from sqspider.archive.orphans import Orphans
 from sqspider.archive.pack import FILE_BYTES, Packed, pack, references_in
+from sqspider.archive.scratch import scratch
 from sqspider.cli.archive.blocking import BlockingFrontier, blocking
 from sqspider.cli.archive.moments import Size
 from sqspider.cli.archive.place import archive_of, archive_option
