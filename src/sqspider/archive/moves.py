@@ -69,8 +69,9 @@ class _Places(Mapping[tuple[str, int], CapturePlace | None]):
     :meth:`get` with the place as it was gives the place as it is, or that very place where nothing has moved."""
 
     def __getitem__(self, key: tuple[str, int]) -> CapturePlace | None:
-        missing = object()
-        if (found := self.get(key, missing)) is missing:
+        missing: Any = object()
+        found: Any = self.get(key, missing)
+        if found is missing:
             raise KeyError(key)
         place: CapturePlace | None = found
         return place
