@@ -19,7 +19,7 @@ from grants import archive_statements, statements
 from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from queues import Queues
 from settings import LOG_DAYS, StackSettings
-from sqspider.archive.permissions import WRITER_ACTIONS
+from sqspider.archive.s3_permissions import WRITER_ACTIONS
 from wheels import FUNCTION_PYTHON
 
 

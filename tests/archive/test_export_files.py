@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from sqspider.archive.errors import ArchiveError
 from sqspider.archive.export_files import Skipped, Written, export_files
-from sqspider.archive.file_names import MAX_NAME_BYTES, MAX_PATH_BYTES, folded, link_between, path_of
+from sqspider.archive.export_links import relinked
+from sqspider.archive.export_names import MAX_NAME_BYTES, MAX_PATH_BYTES, folded, link_between, path_of
 from sqspider.archive.folder import Folder
-from sqspider.archive.relinking import relinked
 from sqspider.url import canonicalize
 
 from .small_warcs import NOON, Warc

@@ -16,9 +16,9 @@ from sqspider.archive.coding import Coding
 from sqspider.archive.errors import ArchiveError
 from sqspider.archive.folder import Folder
 from sqspider.archive.forget import Forgetting, Forgotten, Plan, Wanted
+from sqspider.archive.forget_references import References
 from sqspider.archive.moves import journals_in
 from sqspider.archive.reading import capture_at, read_archive
-from sqspider.archive.references import References
 from sqspider.archive.rewriting import Tell, heal
 from sqspider.archive.scratch import scratch
 from sqspider.archive.store import open_store

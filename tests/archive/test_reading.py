@@ -215,7 +215,7 @@ def test_chunks_are_taken_off(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", range(1, 12))
 def test_chunks_are_taken_off_wherever_they_are_cut(size: int) -> None:
-    from sqspider.archive.messages import Dechunker
+    from sqspider.archive.http_messages import Dechunker
 
     body = CHUNKED.partition(b"\r\n\r\n")[2] + b"behind"
     dechunker = Dechunker()

@@ -14,12 +14,12 @@ from msgspec.structs import replace
 
 from sqspider.archive.cdxj import NAME, write_index
 from sqspider.archive.coding import Coding
-from sqspider.archive.facts import Tally
 from sqspider.archive.folder import Folder
 from sqspider.archive.names import WRITTEN, file_name
 from sqspider.archive.pack import pack
 from sqspider.archive.store import open_store
 from sqspider.archive.verify import Verification
+from sqspider.archive.verify_relations import Tally
 from sqspider.capture import Hop
 from sqspider.record import CapturePlace, Kept, Outcome, Reason, Status, UrlRecord
 from tests.archive.captures import AT, capture_of

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from sqspider.archive.errors import DamagedError
-from sqspider.archive.file_names import Path as Parts
-from sqspider.archive.file_names import folded, link_between, mark_of, marked, path_of
+from sqspider.archive.export_links import can_be_relinked, relinked
+from sqspider.archive.export_names import Path as Parts
+from sqspider.archive.export_names import folded, link_between, mark_of, marked, path_of
+from sqspider.archive.export_tree import InTheWayError, Tree
 from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.reading import Captured, captures_in
 from sqspider.archive.records import seconds_of, without_brackets
-from sqspider.archive.relinking import can_be_relinked, relinked
 from sqspider.archive.scratch import key_of, scratch
-from sqspider.archive.tree import InTheWayError, Tree
 from sqspider.archive.warc import microseconds
 from sqspider.url import canonicalize
 from sqspider.web.body import DecodeError

@@ -22,10 +22,10 @@ import msgspec
 from sqspider.archive import cdxj
 from sqspider.archive.errors import ArchiveError, DamagedError
 from sqspider.archive.files import FileInfo, Files, warc_files
+from sqspider.archive.forget_records import Revisit, altered, note_of, promoted, read_revisit
+from sqspider.archive.forget_references import Original, References
 from sqspider.archive.names import KEPT
 from sqspider.archive.records import Record
-from sqspider.archive.references import Original, References
-from sqspider.archive.remaking import Revisit, altered, note_of, promoted, read_revisit
 from sqspider.archive.rewriting import (
     Copy,
     Make,

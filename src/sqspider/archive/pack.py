@@ -16,7 +16,7 @@ from sqspider.archive import cdxj
 from sqspider.archive.errors import DamagedError
 from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.names import PACKED
-from sqspider.archive.orphans import Orphans
+from sqspider.archive.pack_orphans import Orphans
 from sqspider.archive.records import Record, seconds_of, without_brackets
 from sqspider.archive.rewriting import (
     Copy,
@@ -95,7 +95,7 @@ def pack(
 ) -> Packed:
     """Write small files together into files of about this size.
 
-    ``orphans``: what is to be dropped; then all files are looked through. ``is_under_way``: see :meth:`Round.end`.
+    ``pack_orphans``: what is to be dropped; then all files are looked through. ``is_under_way``: see :meth:`Round.end`.
     ``on_file`` is called before each that is read. First ends what others began (:func:`heal` with ``takes_over``; said
     to ``on_healed``). Raises :class:`sqspider.archive.errors.ArchiveError`; what was done until then stays done.
     """

@@ -19,8 +19,8 @@ from sqspider.archive.cdxj import CAPTURE_KINDS, Index, Line, seconds_of_digits
 from sqspider.archive.digests import same
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import OPEN, WARC_ENDINGS, FileInfo, Files, warc_files
+from sqspider.archive.http_messages import block_of, fields_in, is_http, read_message, without_chunks
 from sqspider.archive.members import STEP, members
-from sqspider.archive.messages import block_of, fields_in, is_http, read_message, without_chunks
 from sqspider.archive.records import (
     Fields,
     Record,

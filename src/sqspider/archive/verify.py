@@ -2,7 +2,7 @@
 and the frontier against what lies there.
 
 Works on anybody's WARC files, without a frontier, too: by the standard then, and no more. In constant memory, but for
-the names of files; what records say of each other is sorted on disk (``facts``).
+the names of files; what records say of each other is sorted on disk (``verify_relations``).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import BinaryIO, Final
 from sqspider.archive.cdxj import NAME, Index
 from sqspider.archive.digests import Check
 from sqspider.archive.errors import DamagedError, NoArchiveError
-from sqspider.archive.facts import Facts, Fault, Tally
 from sqspider.archive.files import FileInfo, Files, warc_files
+from sqspider.archive.http_messages import Dechunker, Head, block_of, fields_in, is_http, read_message
 from sqspider.archive.locks import is_locked
 from sqspider.archive.members import MARK_BYTES, whole_from
-from sqspider.archive.messages import Dechunker, Head, block_of, fields_in, is_http, read_message
 from sqspider.archive.names import host_of_file
 from sqspider.archive.records import Record, RecordError, measured, records_of
-from sqspider.archive.rules import faults_of, own_faults_of
 from sqspider.archive.sorting import Sorter
+from sqspider.archive.verify_fields import faults_of, own_faults_of
+from sqspider.archive.verify_relations import Facts, Fault, Tally
 from sqspider.record import UrlRecord
 
 _GZIP: Final = b"\x1f\x8b"

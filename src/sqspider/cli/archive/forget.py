@@ -11,7 +11,7 @@ import click
 
 from sqspider.archive.addresses import files_at
 from sqspider.archive.forget import Forgetting, Plan, Wanted
-from sqspider.archive.references import References
+from sqspider.archive.forget_references import References
 from sqspider.archive.rewriting import heal
 from sqspider.archive.scratch import scratch
 from sqspider.cli.archive.blocking import BlockingFrontier, blocking

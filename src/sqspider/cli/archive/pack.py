@@ -11,8 +11,8 @@ import click
 
 from sqspider.archive.addresses import files_at
 from sqspider.archive.files import Files
-from sqspider.archive.orphans import Orphans
 from sqspider.archive.pack import FILE_BYTES, Packed, pack, references_in
+from sqspider.archive.pack_orphans import Orphans
 from sqspider.archive.scratch import scratch
 from sqspider.cli.archive.blocking import BlockingFrontier, blocking
 from sqspider.cli.archive.moments import Size

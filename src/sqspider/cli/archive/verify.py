@@ -7,9 +7,9 @@ import json
 
 import click
 
-from sqspider.archive.facts import Fault
 from sqspider.archive.reading import files_to_read
 from sqspider.archive.verify import Verification
+from sqspider.archive.verify_relations import Fault
 from sqspider.cli.archive.place import archive_of, archive_option
 from sqspider.cli.archive.walking import Told
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD

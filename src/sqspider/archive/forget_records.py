@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from sqspider.archive.errors import ArchiveError, DamagedError
 from sqspider.archive.files import Files
-from sqspider.archive.messages import block_of, is_http, read_message
+from sqspider.archive.forget_references import Original
+from sqspider.archive.http_messages import block_of, is_http, read_message
 from sqspider.archive.records import Fields, Record, records_of
-from sqspider.archive.references import Original
 from sqspider.archive.warc import digest_of, written_date
 
 MAX_BLOCK: Final = 4 * 1024 * 1024  # of a revisit's: it has a head alone
