@@ -34,7 +34,7 @@ _NOT_GOOD, _CUT, _GOOD = -1, 0, 1  # how good a capture is
 _TABLES: Final = """
 CREATE TABLE page (
     key BLOB PRIMARY KEY, url TEXT, rank INTEGER, at INTEGER, status INTEGER, leads_to TEXT,
-    file TEXT, offset INTEGER, original BLOB, path TEXT
+    file TEXT, offset INTEGER, original BLOB, path TEXT, came_by INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE payload (capture BLOB PRIMARY KEY, file TEXT, offset INTEGER) WITHOUT ROWID;
 CREATE TABLE folder (name TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -58,6 +58,8 @@ WHERE original IS NOT NULL
 _GOOD_ONES: Final = "SELECT key, url FROM page WHERE rank >= 0 AND file IS NOT NULL ORDER BY url"
 _OTHERS: Final = "SELECT url, rank, status FROM page WHERE rank < 0 OR file IS NULL ORDER BY url"
 _AT_PLACE: Final = "SELECT url, path, rank, at FROM page WHERE file = ? AND offset = ? AND path IS NOT NULL"
+_CAME_BY: Final = "UPDATE page SET came_by = 1 WHERE file = ? AND offset = ?"
+_LOST: Final = "SELECT url FROM page WHERE path IS NOT NULL AND came_by IS NULL ORDER BY url"
 _BY_URL: Final = "SELECT path, leads_to FROM page WHERE key = ?"
 
 
@@ -192,13 +194,19 @@ class _Export:
         return wanted
 
     def write(self, on_file: Callable[[FileInfo], None]) -> None:
-        """Write each file when its capture comes by."""
+        """Write each file when its capture comes by. Where somebody packs or erases meanwhile, it may not."""
+        self._connection.execute("BEGIN")
         for info in warc_files(self._files):
             on_file(info)
             for captured in self._captures(info, says=False):
                 rows = self._connection.execute(_AT_PLACE, (captured.file, captured.offset)).fetchall()
                 for url, path, rank, at in rows:
                     self._write(captured, url, tuple(path.split("/")), at / 1_000_000, is_cut=rank == _CUT)
+                if rows:
+                    self._connection.execute(_CAME_BY, (captured.file, captured.offset))
+        for (url,) in self._connection.execute(_LOST):
+            self._skip(url, "its WARC file was removed or written anew meanwhile: export again")
+        self._connection.execute("COMMIT")
 
     def _write(self, captured: Captured, url: str, path: Parts, at: float, *, is_cut: bool) -> None:
         def fill(file: BinaryIO) -> None:
