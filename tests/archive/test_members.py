@@ -175,11 +175,11 @@ def test_a_member_that_was_not_read_is_checked_all_the_same() -> None:
 @pytest.mark.parametrize(
     "foreign",
     [
-        gzip.compress(b"no record at all", mtime=0),
-        gzip.compress(b"", mtime=0),
-        gzip.compress(b"WARC/1.1\r\nWARC-Type: response\r\n\r\nno length\r\n\r\n", mtime=0),
-        gzip.compress(record(b"x")[:-2], mtime=0),
-        gzip.compress(record(b"x") + b"and more", mtime=0),
+        zlib_member(b"no record at all"),
+        zlib_member(b""),
+        zlib_member(b"WARC/1.1\r\nWARC-Type: response\r\n\r\nno length\r\n\r\n"),
+        zlib_member(record(b"x")[:-2]),
+        zlib_member(record(b"x") + b"and more"),
         b"<html>no WARC file</html>",
         b"WARC/1.1\r\nWARC-Type: response\r\n\r\n",
         b"\0" * 100,

@@ -252,7 +252,7 @@ def test_the_end_that_is_not_written_yet_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("made.warc.gz", gzip.compress(b"<html></html>")),
+        ("made.warc.gz", gzip.compress(b"<html></html>", mtime=0)),
         ("made.warc.gz", b"\x1f\x8b\x08 and no more of it than that"),
         ("made.warc", b"GIF89a"),
         ("made.warc.zst", b"\x28\xb5\x2f\xfd rubbish, all of it"),
