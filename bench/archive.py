@@ -1,4 +1,5 @@
-"""What it costs to keep a page: CPU time of the archive's store, and the size of what it writes.
+"""What it costs to keep a page: CPU time of the archive's store, and the size of what it writes. What it costs a whole
+crawl is told by ``bench.keeping``.
 
 ``python -m bench.archive`` cuts pages of 12 and 38 kB out of HTML files, as a server sends them with and without gzip,
 and keeps them in a temporary folder by batches of 20, each with its fsync. Nothing is fetched. The size is held against

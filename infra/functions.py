@@ -20,7 +20,7 @@ from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from queues import Queues
 from settings import LOG_DAYS, StackSettings
 from sqspider.archive.bucket_sink import DAYS
-from sqspider.archive.permissions import WRITER_ACTIONS
+from sqspider.archive.s3_permissions import WRITER_ACTIONS
 from wheels import FUNCTION_PYTHON
 
 

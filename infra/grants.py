@@ -9,7 +9,7 @@ from constructs import Construct
 
 from archive import PREFIX
 from queues import Queues
-from sqspider.archive import permissions as archive_permissions
+from sqspider.archive import s3_permissions as archive_permissions
 from sqspider.frontier.aws.permissions import IAM_ACTIONS
 from sqspider.frontier.aws.table import INDEX
 

@@ -36,6 +36,7 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
     hop: Hop = Hop.LINK
     via: str | None = None  # the page that led there
     depth: int = 0  # links between a seed and this
+    redirects: int = 0  # on the way from where ``hop`` leads to, of a robots.txt or sitemap
     crawl: str = DEFAULT_CRAWL  # the crawl's name
     settings: CrawlSettings = CrawlSettings()  # what of it is to be kept
     before: CapturePlace | None = None  # of the last good visit: what a revisit refers to

@@ -23,6 +23,9 @@ class Dying:
     def all(self) -> Iterator[FileInfo]:
         return self._files.all()
 
+    def info(self, name: str) -> FileInfo | None:
+        return self._files.info(name)
+
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         return self._files.read(name, offset, length)
 

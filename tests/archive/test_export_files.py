@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from sqspider.archive.errors import ArchiveError
 from sqspider.archive.export_files import Skipped, Written, export_files
-from sqspider.archive.file_names import MAX_NAME_BYTES, MAX_PATH_BYTES, folded, link_between, path_of
+from sqspider.archive.export_links import relinked
+from sqspider.archive.export_names import MAX_NAME_BYTES, MAX_PATH_BYTES, folded, link_between, path_of
+from sqspider.archive.files import FileInfo
 from sqspider.archive.folder import Folder
-from sqspider.archive.relinking import relinked
 from sqspider.url import canonicalize
 
 from .small_warcs import NOON, Warc
@@ -209,6 +210,26 @@ def test_damage_is_said_and_the_rest_is_written(tmp_path: Path) -> None:
     out = Out(tmp_path, warc)
     assert out.files == {"a.test/index.html": b"x", "b.test/1": b"whole"}
     assert [skipped.url for skipped in out.skipped] == ["b.warc.gz"]
+
+
+def test_what_is_packed_meanwhile_is_said(tmp_path: Path) -> None:
+    """After it was noted what there is, and before that is written."""
+    other = Warc("b.warc.gz")
+    other.response("http://a.test/moved", b"moved", NOON)
+    other.write(tmp_path / "archive")
+    warc = Warc("a.warc.gz")
+    warc.response("http://a.test/stays", b"stays", NOON)
+    read = []
+
+    def packed_meanwhile(info: FileInfo) -> None:
+        read.append(info.name)
+        if len(read) == 3:  # the first of those that are read again
+            (tmp_path / "archive" / "b.warc.gz").rename(tmp_path / "archive" / "packed.warc.gz")
+
+    out = Out(tmp_path, warc, on_file=packed_meanwhile)
+    assert out.files == {"a.test/stays": b"stays"}
+    (skipped,) = out.skipped
+    assert (skipped.url, "meanwhile" in skipped.why) == ("http://a.test/moved", True)
 
 
 def test_links_lead_to_the_files_and_elsewhere_in_full(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sqspider.archive.errors import ArchiveError, NoArchiveError, NotAllowedError
-from sqspider.archive.folder import Folder, safe_host
+from sqspider.archive.folder import Folder
+from sqspider.archive.names import safe_host
 
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may do anything")
 
@@ -36,6 +37,17 @@ def test_a_file_is_read_while_it_is_open_and_after(tmp_path: Path) -> None:
     assert files.read("a.warc.gz", 8, 30) == b"89"
     with files.opened("a.warc.gz", 4) as stream:
         assert stream.read(2) == b"45"
+
+
+def test_one_file_is_told_of_without_a_look_at_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.warc.gz.open"
+    path.write_bytes(b"0123456789")
+    (tmp_path / "b.warc.gz").write_bytes(b"0")
+    files = Folder(str(tmp_path))
+    assert files.info("a.warc.gz") == next(files.all())
+    path.rename(tmp_path / "a.warc.gz")
+    assert files.info("a.warc.gz") == next(files.all())
+    assert files.info("index.cdxj") is None
 
 
 def test_what_is_written_is_seen_whole_or_not_at_all(tmp_path: Path) -> None:

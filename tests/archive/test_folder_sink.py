@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from sqspider.archive.coding import Coding
-from sqspider.archive.folder import Folder, safe_host
+from sqspider.archive.folder import Folder
 from sqspider.archive.folder_sink import Calls, FolderSink, Limits, check_folder, size_of
 from sqspider.archive.members import check_whole, members
+from sqspider.archive.names import safe_host
 from sqspider.archive.repair import Did, repair
 from sqspider.archive.warc import Origin
 from sqspider.capture import FullError, StoreError

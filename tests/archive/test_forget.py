@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import random
 import time
@@ -15,13 +16,17 @@ from sqspider.archive.coding import Coding
 from sqspider.archive.errors import ArchiveError
 from sqspider.archive.folder import Folder
 from sqspider.archive.forget import Forgetting, Forgotten, Plan, Wanted
+from sqspider.archive.forget_references import References
 from sqspider.archive.moves import journals_in
-from sqspider.archive.orphans import scratch
 from sqspider.archive.reading import capture_at, read_archive
-from sqspider.archive.references import References
 from sqspider.archive.rewriting import Tell, heal
+from sqspider.archive.scratch import scratch
+from sqspider.archive.store import open_store
+from sqspider.archive.verify import Verification
+from sqspider.capture import Capture
 from sqspider.record import CapturePlace, Kept
 
+from .captures import AT, capture_of
 from .dying import Dying, died
 from .known import known, outcome_of
 from .small_warcs import NOON, Warc, block_of, fields_of, identity_of, kinds_in, record_at, records_in
@@ -39,6 +44,18 @@ def forget(folder: Path, wanted: Wanted, tell: Tell | None = None, *, note: str 
     with scratch() as connection:
         forgetting = Forgetting(files, wanted, References(connection))
         return forgetting.erase(forgetting.plan(), tell, clock=time.time, rng=random.Random(), note=note)
+
+
+def kept(folder: Path, *captures: Capture) -> list[CapturePlace]:
+    """Where captures lie that a crawl of its own kept."""
+
+    async def main() -> list[CapturePlace]:
+        store = open_store(str(folder))
+        places = await store.keep(captures)
+        await store.close()
+        return [place for place in places if place is not None]
+
+    return asyncio.run(main())
 
 
 def plan(folder: Path, wanted: Wanted) -> Plan:
@@ -131,6 +148,22 @@ def test_a_page_that_had_its_payload_is_not_lost(tmp_path: Path) -> None:
     assert capture_at(Folder(str(folder)), other, OTHER).body() == SECRET
     assert (folder / "c.warc.gz").exists(), "what has nothing to do with it stays as it is"
     assert all(captured.url != GOES for captured in read_archive(str(folder)))
+
+
+def test_a_page_that_became_a_full_response_is_referred_to(tmp_path: Path) -> None:
+    """Its record is found by whoever was answered the same since: a later visit, of it or of another URL."""
+    folder = tmp_path / "archive"
+    goes, copy = kept(folder, capture_of(url=GOES), capture_of(url=COPY, at=AT + 1))
+    assert copy.payload is not None
+    with known(tmp_path) as frontier:
+        frontier.finish({GOES: outcome_of(goes), COPY: outcome_of(copy)})
+        forget(folder, Wanted(url=GOES), frontier.tell)
+        copy = frontier.capture(COPY)
+    assert copy.payload is None
+    (again,) = kept(folder, capture_of(url=COPY, at=AT + 2, before=copy))
+    assert again.payload == copy
+    with Verification(Folder(str(folder))) as run:
+        assert [str(fault) for fault in run.faults()] == []
 
 
 def test_what_had_not_changed_is_what_the_answer_was(tmp_path: Path) -> None:

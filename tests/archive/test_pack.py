@@ -13,11 +13,13 @@ import pytest
 
 from sqspider.archive import cdxj
 from sqspider.archive.errors import ArchiveError
+from sqspider.archive.files import warc_files
 from sqspider.archive.folder import Folder
 from sqspider.archive.moves import journals_in, read_journal, write_journal
-from sqspider.archive.orphans import Orphans, scratch
 from sqspider.archive.pack import Packed, pack, references_in
-from sqspider.archive.rewriting import Copy, Round, Tell, heal, warc_files
+from sqspider.archive.pack_orphans import Orphans
+from sqspider.archive.rewriting import Copy, Round, Tell, heal
+from sqspider.archive.scratch import scratch
 from sqspider.archive.verify import Verification
 from sqspider.record import CapturePlace, Kept, Outcome, Status
 

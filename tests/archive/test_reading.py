@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import os
 import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ from sqspider.archive.folder import Folder
 from sqspider.archive.reading import Captured, capture_at, captures_of, read_archive, record_pieces
 from sqspider.archive.records import records_of, seconds_of
 from sqspider.archive.store import open_store
+from sqspider.capture import Capture
+from sqspider.record import CapturePlace
 from tests.archive.captures import AT, LARGE, REQUEST_HEAD, capture_of
 from tests.archive.mutations import CHUNKED
 from tests.archive.ours import OTHER, SITE, an_archive, pages
@@ -82,6 +85,28 @@ async def test_a_revisit_has_the_payload_of_its_original_by_its_place(tmp_path: 
     assert (same.kind, same.payload, same.header("age")) == ("revisit", LARGE, "7")
     unchanged = capture_at(files, places[f"{SITE}/gzip"], f"{SITE}/gzip")
     assert (unchanged.kind, unchanged.http_status, unchanged.body()) == ("revisit", None, OTHER)
+
+
+@pytest.mark.parametrize("index", [True, False])
+async def test_a_revisit_whose_original_was_packed_meanwhile_has_its_payload(tmp_path: Path, index: bool) -> None:
+    """What was read of the frontier before says where it lay."""
+    (before,) = await kept(tmp_path, capture_of(url=f"{SITE}/other"))
+    (place,) = await kept(tmp_path, capture_of(at=AT + 1, before=replace(before, url=f"{SITE}/other")))
+    files = Folder(str(tmp_path))
+    if index:
+        write_index(files)
+    os.rename(tmp_path / before.file, tmp_path / "packed.warc.gz")
+    os.utime(tmp_path / "packed.warc.gz")
+    assert place.payload == replace(before, url=f"{SITE}/other")
+    assert capture_at(files, place).payload == LARGE
+
+
+async def kept(folder: Path, *captures: Capture) -> list[CapturePlace]:
+    """Where captures lie that a crawl of its own kept."""
+    store = open_store(str(folder))
+    places = await store.keep(captures)
+    await store.close()
+    return [place for place in places if place is not None]
 
 
 async def test_a_revisit_has_the_payload_of_its_original_by_the_index(tmp_path: Path) -> None:
@@ -191,7 +216,7 @@ def test_chunks_are_taken_off(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", range(1, 12))
 def test_chunks_are_taken_off_wherever_they_are_cut(size: int) -> None:
-    from sqspider.archive.messages import Dechunker
+    from sqspider.archive.http_messages import Dechunker
 
     body = CHUNKED.partition(b"\r\n\r\n")[2] + b"behind"
     dechunker = Dechunker()

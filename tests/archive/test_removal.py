@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sqspider.archive.files import files_at
-from sqspider.archive.removal import Found, found_in, is_ours, remove
+from sqspider.archive.addresses import files_at
+from sqspider.archive.names import is_ours
+from sqspider.archive.removal import Found, found_in, remove
 
 OURS = (
     "sqspider-20261130190307-00001-vm-eb329331.warc.gz",

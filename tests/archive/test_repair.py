@@ -14,8 +14,9 @@ import pytest
 
 from sqspider.archive.coding import Coding
 from sqspider.archive.errors import ArchiveError
-from sqspider.archive.folder import Folder, safe_host
+from sqspider.archive.folder import Folder
 from sqspider.archive.folder_sink import FolderSink, Limits
+from sqspider.archive.names import safe_host
 from sqspider.archive.packing import zlib_member
 from sqspider.archive.repair import Did, Repaired, is_nobodys, repair
 from sqspider.archive.warc import Origin, warcinfo

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from msgspec.structs import replace
 
 from sqspider.archive.cdxj import NAME, write_index
 from sqspider.archive.coding import Coding
-from sqspider.archive.facts import Tally
 from sqspider.archive.folder import Folder
+from sqspider.archive.names import WRITTEN, file_name
+from sqspider.archive.pack import pack
 from sqspider.archive.store import open_store
 from sqspider.archive.verify import Verification
+from sqspider.archive.verify_relations import Tally
 from sqspider.capture import Hop
 from sqspider.record import CapturePlace, Kept, Outcome, Reason, Status, UrlRecord
-from tests.archive.captures import capture_of
+from tests.archive.captures import AT, capture_of
 from tests.archive.mutations import Records
 from tests.archive.ours import SITE, an_archive
 from tests.archive.test_verify import faults_in
@@ -251,7 +254,7 @@ def ours() -> Records:
 
 
 def test_a_record_of_ours_that_is_right_passes(tmp_path: Path) -> None:
-    (tmp_path / "sqspider-made.warc.gz").write_bytes(packed(ours().values()))
+    (tmp_path / file_name(WRITTEN, AT, 1, "0" * 8, ".warc.gz")).write_bytes(packed(ours().values()))
     assert faults_in(tmp_path) == []
 
 
@@ -259,7 +262,7 @@ def test_a_record_of_ours_that_is_right_passes(tmp_path: Path) -> None:
 def test_a_record_of_ours_is_held_to_what_we_always_write(tmp_path: Path, change: Callable[[Records], object]) -> None:
     records = ours()
     change(records)
-    (tmp_path / "sqspider-made.warc.gz").write_bytes(packed(records.values()))
+    (tmp_path / file_name(WRITTEN, AT, 1, "0" * 8, ".warc.gz")).write_bytes(packed(records.values()))
     assert faults_in(tmp_path)
 
 
@@ -291,6 +294,41 @@ async def test_behind_damage_no_record_is_seen_that_was_captured_itself(tmp_path
         assert run.tally.captures == 1
 
 
+async def test_what_is_packed_meanwhile_is_no_fault(tmp_path: Path) -> None:
+    """Whether its file was read already, or is still to be; and wherever the new one stands among them."""
+    places = {}
+    for number in range(3):
+        store = open_store(str(tmp_path))
+        url = f"{SITE}/{number}"
+        (places[url],) = await store.keep([capture_of(url=url, at=AT + number)])
+        await store.close()
+    files = Folder(str(tmp_path))
+    write_index(files)
+
+    def packed_meanwhile(_: object) -> None:
+        if run.records == 3:
+            pack(files, None, clock=time.time, rng=random.Random(1))
+
+    with Verification(files, has_frontier=True, on_record=packed_meanwhile) as run:
+        faults = [str(fault) for url, place in places.items() for fault in run.know(known(url, place))]
+        faults += [str(fault) for fault in run.faults()]
+    assert (faults, run.tally.gone, run.tally.captures, run.files) == ([], 3, 3, 2)
+    faults, tally = proved(tmp_path, [known(url, place) for url, place in places.items()])
+    assert len(faults) == 3
+    assert tally.gone == 0
+
+
+async def test_what_is_packed_while_the_frontier_is_read_is_no_fault(tmp_path: Path) -> None:
+    places = await an_archive(tmp_path)
+    files = Folder(str(tmp_path))
+    with Verification(files, has_frontier=True) as run:
+        faults = [str(fault) for url, place in places.items() for fault in run.know(known(url, place))]
+        (name,) = {place.file for place in places.values()}
+        (tmp_path / name).rename(tmp_path / "packed.warc.gz")
+        faults += [str(fault) for fault in run.faults()]
+    assert (faults, run.tally.gone, run.tally.captures) == ([], 1, 16)
+
+
 def spoil_head(folder: Path, place: CapturePlace) -> None:
     """Turn bits near the beginning of a record."""
     file = folder / place.file
@@ -302,8 +340,9 @@ def spoil_head(folder: Path, place: CapturePlace) -> None:
 async def test_a_sitemap_has_no_record_and_is_no_orphan(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.note(capture_of(b"<urlset/>" * 99, url=f"{SITE}/sitemap.xml", hop=Hop.SITEMAP, via=f"{SITE}/robots.txt"))
+    store.note(capture_of(b"<urlset/>" * 98, url=f"{SITE}/moved.xml", hop=Hop.SITEMAP, redirects=1))
     store.note(capture_of(b"Disallow:" * 99, url=f"{SITE}/robots.txt", hop=Hop.ROBOTS))
     store.note(capture_of(b"a page " * 99, url=f"{SITE}/page", hop=Hop.LINK))
     await store.close()
     faults, tally = proved(tmp_path, [])
-    assert (faults, tally.captures, tally.aside, tally.orphans) == ([], 3, 2, 1)
+    assert (faults, tally.captures, tally.aside, tally.orphans) == ([], 4, 3, 1)

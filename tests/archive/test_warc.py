@@ -337,6 +337,11 @@ def test_hops_are_letters(hop: Hop, depth: int, hops: str) -> None:
     assert ("hopsFromSeed", hops) in said(metadata)
 
 
+def test_redirects_on_the_way_to_what_has_no_record_are_told_with_it() -> None:
+    *_, metadata = written(capture_of(hop=Hop.SITEMAP, redirects=2))
+    assert ("hopsFromSeed", "MRR") in said(metadata)
+
+
 def test_metadata_says_why_it_was_asked_and_what_has_no_other_place() -> None:
     *_, metadata = written(
         capture_of(

@@ -13,10 +13,11 @@ from typing import Final, TypeVar
 
 import pytest
 
+from sqspider.archive.addresses import files_at
 from sqspider.archive.bucket import FIRST_BYTES, Bucket
 from sqspider.archive.bucket_ahead import OBJECTS
 from sqspider.archive.errors import ArchiveError, DamagedError, NoArchiveError, NotAllowedError
-from sqspider.archive.files import Files, files_at
+from sqspider.archive.files import Files
 from sqspider.archive.s3 import S3Client
 from sqspider.archive.s3_place import S3Place
 from sqspider.archive.s3_upload import Upload

@@ -13,13 +13,13 @@ import pytest
 from sqspider.archive import cdxj
 from sqspider.archive.bucket import Bucket
 from sqspider.archive.export_files import export_files
+from sqspider.archive.files import warc_files
 from sqspider.archive.forget import Forgetting, Wanted
+from sqspider.archive.forget_references import References
 from sqspider.archive.moves import journals_in
-from sqspider.archive.orphans import scratch
 from sqspider.archive.pack import pack
 from sqspider.archive.reading import capture_at, captures_in
-from sqspider.archive.references import References
-from sqspider.archive.rewriting import warc_files
+from sqspider.archive.scratch import scratch
 from sqspider.archive.wacz import write_wacz
 from tests.archive.known import known, outcome_of
 from tests.archive.small_warcs import NOON, Warc

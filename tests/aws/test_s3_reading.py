@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import pytest
 
+from sqspider.archive.addresses import files_at
 from sqspider.archive.cdxj import Index, write_index
 from sqspider.archive.errors import DamagedError
-from sqspider.archive.files import files_at
 from sqspider.archive.reading import capture_at, captures_of, read_archive
 from sqspider.archive.store import open_store
 from sqspider.archive.verify import Verification

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import sqspider as library
-from sqspider.archive.files import files_at
+from sqspider.archive.addresses import files_at
 from sqspider.orders.start import ArchivePlace
 from tests.conftest import Run
 from tests.sites import Site

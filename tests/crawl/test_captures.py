@@ -231,6 +231,7 @@ async def test_robots_txt_is_noted_before_it_is_saved(host: Site) -> None:
         ("/robots.txt", Hop.ROBOTS, None, b""),
         ("/rules", Hop.ROBOTS, "/robots.txt", RULES),
     ]
+    assert [one.redirects for one in journal.noted] == [0, 1]
     assert [one.facts for one in journal.noted] == [(), (("robots", "obey"),)]
     assert all((one.crawl, one.settings) == ("news", SETTINGS) for one in journal.noted)
     assert before <= journal.noted[0].at <= journal.noted[1].at <= time.time()
@@ -313,10 +314,11 @@ async def test_sitemaps_are_kept_before_what_they_list_is_enqueued(frontier: Fro
     assert shown(journal.kept, host) == [
         ("/index", Hop.SITEMAP, "/robots.txt", documents["/index"]),
         ("/1.xml", Hop.SITEMAP, "/index", b""),
-        ("/3.xml", Hop.REDIRECT, "/1.xml", documents["/3.xml"]),
+        ("/3.xml", Hop.SITEMAP, "/1.xml", documents["/3.xml"]),
         ("/2.xml", Hop.SITEMAP, "/index", documents["/2.xml"]),
         ("/sitemap.xml", Hop.SITEMAP, None, b""),
     ]
+    assert [one.redirects for one in journal.kept] == [0, 0, 1, 0, 0]
     assert journal.seen == [0, 0, 0, 1, 2]
     assert sum(report.new for report in reports) == 2
 

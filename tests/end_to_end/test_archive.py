@@ -16,7 +16,7 @@ from aiohttp import web
 
 from sqspider.archive.bucket import Bucket
 from sqspider.archive.members import check_whole, members
-from sqspider.archive.permissions import WRITER_ACTIONS
+from sqspider.archive.s3_permissions import WRITER_ACTIONS
 from sqspider.archive.s3_place import S3Place
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import FrontierSettings

@@ -16,8 +16,8 @@ from cdk_nag import AwsSolutionsChecks
 from archive import PREFIX
 from permissions import CRAWL_ACTIONS, SWEEP_ACTIONS
 from settings import StackSettings
-from sqspider.archive.permissions import IAM_ACTIONS as ARCHIVE_ACTIONS
-from sqspider.archive.permissions import WRITER_ACTIONS
+from sqspider.archive.s3_permissions import IAM_ACTIONS as ARCHIVE_ACTIONS
+from sqspider.archive.s3_permissions import WRITER_ACTIONS
 from sqspider.figures import OUTCOMES
 from sqspider.frontier.aws.permissions import IAM_ACTIONS
 from sqspider.frontier.aws.table import INDEX, INDEX_KEY, KEY

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 
 from sqspider.archive.bucket_ahead import OBJECTS, Ahead
 from sqspider.archive.errors import ArchiveError, NoArchiveError
-from sqspider.archive.file_info import FileInfo
+from sqspider.archive.files import FileInfo
 from sqspider.archive.s3 import ObjectInfo, Part, S3Client
 from sqspider.archive.s3_place import S3Place
 from sqspider.archive.s3_upload import PART_BYTES, Upload
@@ -67,6 +67,11 @@ class Bucket:
         finally:
             self._ahead.end()
             self._loop.run(listed.aclose())
+
+    def info(self, name: str) -> FileInfo | None:
+        self._check(name)
+        found = self._loop.run(self._client.look(name))
+        return None if found is None else FileInfo(name, found.size, found.modified)
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         self._check(name)

@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError, Future
 from typing import Final
 
 from sqspider.archive.errors import ArchiveError
-from sqspider.archive.file_info import WARC_ENDINGS
+from sqspider.archive.files import WARC_ENDINGS
 from sqspider.archive.s3 import Part
 
 OBJECTS: Final = 8  # at a time, each with the memory of a first range

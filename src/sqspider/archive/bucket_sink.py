@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from sqspider.archive.coding import Coding
 from sqspider.archive.errors import ArchiveError
+from sqspider.archive.names import object_name
 from sqspider.archive.s3 import S3Client
 from sqspider.archive.s3_place import S3Place
 from sqspider.archive.sink import GATHER_SECONDS, Begun
@@ -104,7 +105,8 @@ class BucketSink:
     async def begun(self) -> Begun:
         if self._next is None:
             now = self._clock()
-            name = self._name(now)
+            letters = "".join(self._rng.choices(_LETTERS, k=_RANDOM_LETTERS))
+            name = object_name(now, letters, self._coding.ending)
             identity, record = warcinfo(name, microseconds(now), self._origin)
             self._next = _Next(Begun(name, identity), self._coding.pack(record))
         return self._next.begun
@@ -157,12 +159,6 @@ class BucketSink:
 
     async def close(self) -> None:
         await self._client.close()
-
-    def _name(self, now: float) -> str:
-        """Short, for the record of each page has it. In their order names are by time."""
-        day, second = time.strftime("%Y%m%d %H%M%S", time.gmtime(now)).split()
-        letters = "".join(self._rng.choices(_LETTERS, k=_RANDOM_LETTERS))
-        return f"{day}/{second}-{letters}{self._coding.ending}"
 
     async def _check_room(self, wanted: int) -> None:
         """Raises :class:`FullError` where what is wanted is more than may lie there."""

@@ -13,14 +13,15 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
-from sqspider.archive.errors import DamagedError, NoArchiveError
-from sqspider.archive.files import WARC_ENDINGS, FileInfo, Files
-from sqspider.archive.messages import Head, block_of, is_http, read_message, without_chunks
-from sqspider.archive.records import Record, RecordError, measured, records_of
+from sqspider.archive.errors import DamagedError
+from sqspider.archive.files import FileInfo, Files, warc_files
+from sqspider.archive.http_messages import Head, block_of, is_http, read_message, without_chunks
+from sqspider.archive.names import INDEX
+from sqspider.archive.records import Record, RecordError, measured, records_of, seconds_of
 from sqspider.archive.sorting import Sorter
 from sqspider.archive.surt import surt_of
 
-NAME: Final = "index.cdxj"
+NAME: Final = INDEX
 CAPTURE_KINDS: Final = ("response", "revisit", "resource")
 _KINDS: Final = (*CAPTURE_KINDS, "metadata")
 _OWN_FIELDS: Final = "application/warc-fields"  # of a resource or metadata record that speaks of another one
@@ -40,17 +41,6 @@ class Line(NamedTuple):
     file: str
     status: str = ""
     mime: str = ""
-
-
-def warc_files(files: Files) -> Iterator[FileInfo]:
-    """The WARC files of an archive. Raises :class:`NoArchiveError` where there is none."""
-    is_empty = True
-    for info in files.all():
-        if info.name.endswith(WARC_ENDINGS):
-            is_empty = False
-            yield info
-    if is_empty:
-        raise NoArchiveError(f"there is no archive at {files.address}: no WARC file lies there")
 
 
 def write_index(files: Files, on_record: Callable[[FileInfo], None] = lambda _: None) -> int:
@@ -149,6 +139,12 @@ def time_of(record: Record) -> str:
     return re.sub(r"\D", "", record.field("warc-date") or "")[:14].ljust(14, "0")
 
 
+def seconds_of_digits(time: str) -> float | None:
+    """The same in seconds since the epoch; none: it is no time."""
+    parts = (time[:4], time[4:6], time[6:8], time[8:10], time[10:12], time[12:])
+    return seconds_of("{}-{}-{}T{}:{}:{}Z".format(*parts))
+
+
 def parsed_line(line: bytes) -> Line:
     """A line of an index, ours or of another tool. Raises ``ValueError`` for what is none."""
     key, time, rest = line.decode().split(" ", 2)
@@ -179,7 +175,8 @@ class Index:
     @classmethod
     def of(cls, files: Files) -> Index | None:
         """The index of an archive, if there is one."""
-        return next((cls(files, info) for info in files.all() if info.name == NAME), None)
+        info = files.info(NAME)
+        return None if info is None else cls(files, info)
 
     def find(self, url: str) -> Iterator[Line]:
         """What it has of a URL, in the order of time. Raises :class:`DamagedError` for a file that is no index."""
@@ -192,9 +189,11 @@ class Index:
                 yield found
 
     def lines(self) -> Iterator[tuple[bytes, Line]]:
-        """All its lines, as they are and parsed. Raises :class:`DamagedError`."""
-        for line in self._from(0):
-            yield line, self._parsed(line)
+        """All its lines, as they are and parsed; of the one file, whoever writes it anew. Raises
+        :class:`DamagedError`."""
+        with self._files.opened(NAME) as stream:
+            for line in stream:
+                yield line.removesuffix(b"\n"), self._parsed(line)
 
     def _parsed(self, line: bytes) -> Line:
         try:

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from sqspider.archive.cdxj import warc_files
 from sqspider.archive.errors import ArchiveError, DamagedError
-from sqspider.archive.file_names import Path as Parts
-from sqspider.archive.file_names import folded, link_between, mark_of, marked, path_of
-from sqspider.archive.files import FileInfo, Files
-from sqspider.archive.orphans import key_of, micros, scratch
+from sqspider.archive.export_links import can_be_relinked, relinked
+from sqspider.archive.export_names import Path as Parts
+from sqspider.archive.export_names import folded, link_between, mark_of, marked, path_of
+from sqspider.archive.export_tree import InTheWayError, Tree
+from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.reading import Captured, captures_in
 from sqspider.archive.records import seconds_of, without_brackets
-from sqspider.archive.relinking import can_be_relinked, relinked
-from sqspider.archive.tree import InTheWayError, Tree
+from sqspider.archive.scratch import key_of, scratch
+from sqspider.archive.warc import microseconds
 from sqspider.url import canonicalize
 from sqspider.web.body import DecodeError
 
@@ -34,7 +34,7 @@ _NOT_GOOD, _CUT, _GOOD = -1, 0, 1  # how good a capture is
 _TABLES: Final = """
 CREATE TABLE page (
     key BLOB PRIMARY KEY, url TEXT, rank INTEGER, at INTEGER, status INTEGER, leads_to TEXT,
-    file TEXT, offset INTEGER, original BLOB, path TEXT
+    file TEXT, offset INTEGER, original BLOB, path TEXT, came_by INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE payload (capture BLOB PRIMARY KEY, file TEXT, offset INTEGER) WITHOUT ROWID;
 CREATE TABLE folder (name TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -58,6 +58,8 @@ WHERE original IS NOT NULL
 _GOOD_ONES: Final = "SELECT key, url FROM page WHERE rank >= 0 AND file IS NOT NULL ORDER BY url"
 _OTHERS: Final = "SELECT url, rank, status FROM page WHERE rank < 0 OR file IS NULL ORDER BY url"
 _AT_PLACE: Final = "SELECT url, path, rank, at FROM page WHERE file = ? AND offset = ? AND path IS NOT NULL"
+_CAME_BY: Final = "UPDATE page SET came_by = 1 WHERE file = ? AND offset = ?"
+_LOST: Final = "SELECT url FROM page WHERE path IS NOT NULL AND came_by IS NULL ORDER BY url"
 _BY_URL: Final = "SELECT path, leads_to FROM page WHERE key = ?"
 
 
@@ -152,7 +154,7 @@ class _Export:
         url = canonicalize(captured.url, most_bytes=_MAX_URL_BYTES)
         if not isinstance(url, str):
             return  # of a name that was looked up, say
-        status, at = captured.http_status, micros(captured.at)
+        status, at = captured.http_status, microseconds(captured.at)
         original = _original_of(captured)
         is_good = captured.kind == "resource" or (status is None and original is not None)
         is_good |= status is not None and 200 <= status < 300 and status != 206
@@ -195,13 +197,19 @@ class _Export:
         return wanted
 
     def write(self, on_file: Callable[[FileInfo], None]) -> None:
-        """Write each file when its capture comes by."""
+        """Write each file when its capture comes by. Where somebody packs or erases meanwhile, it may not."""
+        self._connection.execute("BEGIN")
         for info in warc_files(self._files):
             on_file(info)
             for captured in self._captures(info, says=False):
                 rows = self._connection.execute(_AT_PLACE, (captured.file, captured.offset)).fetchall()
                 for url, path, rank, at in rows:
                     self._write(captured, url, tuple(path.split("/")), at / 1_000_000, is_cut=rank == _CUT)
+                if rows:
+                    self._connection.execute(_CAME_BY, (captured.file, captured.offset))
+        for (url,) in self._connection.execute(_LOST):
+            self._skip(url, "its WARC file was removed or written anew meanwhile: export again")
+        self._connection.execute("COMMIT")
 
     def _write(self, captured: Captured, url: str, path: Parts, at: float, *, is_cut: bool) -> None:
         def fill(file: BinaryIO) -> None:
@@ -257,4 +265,4 @@ def _original_of(captured: Captured) -> bytes | None:
     said = {name.lower(): value for name, value in captured.fields}
     url = without_brackets(said.get("warc-refers-to-target-uri", "")) or captured.url
     at = seconds_of(said.get("warc-refers-to-date", ""))
-    return key_of("nothing") if at is None else key_of(url, micros(at))
+    return key_of("nothing") if at is None else key_of(url, microseconds(at))

@@ -1,17 +1,28 @@
 """Where the files of an archive lie: a folder, or a bucket. The same words for both.
 
-A folder is in ``folder``, a bucket in ``bucket``. What is in the files is not known here.
+A folder is in ``folder``, a bucket in ``bucket``; which of them an address means, in ``addresses``. What is in the
+files is not known here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, NamedTuple, Protocol
 
-from sqspider.archive.file_info import OPEN as OPEN  # said again: they belong together
-from sqspider.archive.file_info import WARC_ENDINGS as WARC_ENDINGS
-from sqspider.archive.file_info import FileInfo as FileInfo
+from sqspider.archive.errors import NoArchiveError
+
+WARC_ENDINGS: Final = (".warc.gz", ".warc.zst", ".warc")
+OPEN: Final = ".open"  # at the end of the name of a file that is being written
+
+
+class FileInfo(NamedTuple):
+    """A file of an archive."""
+
+    name: str  # without ``.open``; relative to the folder or prefix
+    size: int  # bytes
+    modified: float  # seconds since the epoch
+    is_open: bool = False  # somebody writes it, or died while writing it
 
 
 class Files(Protocol):
@@ -21,6 +32,9 @@ class Files(Protocol):
 
     def all(self) -> Iterator[FileInfo]:
         """Every file, sorted by name; also those that are no WARC files (the index, a WACZ)."""
+
+    def info(self, name: str) -> FileInfo | None:
+        """One file, without a look at the others; none: it is not there."""
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """Some bytes of a file, also of one that is open; fewer where it ends before."""
@@ -36,13 +50,12 @@ class Files(Protocol):
         """Remove a file; one that is not there is no error."""
 
 
-def files_at(address: str) -> Files:
-    """The files at an address: a folder's path, or ``s3://BUCKET/PREFIX``. Raises :class:`ArchiveError` for an address
-    that is none; whether something is there is seen when it is read."""
-    if address.startswith("s3://"):
-        from sqspider.archive.bucket import Bucket  # here: most archives lie in a folder
-
-        return Bucket.at(address)
-    from sqspider.archive.folder import Folder
-
-    return Folder(address)
+def warc_files(files: Files, *, may_be_none: bool = False) -> Iterator[FileInfo]:
+    """The WARC files of an archive, by name. Raises :class:`NoArchiveError` where there is none, unless that may be."""
+    is_empty = not may_be_none
+    for info in files.all():
+        if info.name.endswith(WARC_ENDINGS):
+            is_empty = False
+            yield info
+    if is_empty:
+        raise NoArchiveError(f"there is no archive at {files.address}: no WARC file lies there")

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
-import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from sqspider.archive.errors import ArchiveError, NoArchiveError, NotAllowedError
-from sqspider.archive.file_info import OPEN, FileInfo
+from sqspider.archive.files import OPEN, FileInfo
 from sqspider.archive.locks import lock
+from sqspider.archive.names import safe_host
 
 NEW: Final = ".new"  # at the end of the name of what is not yet there for anybody: a dot stands before it, too
 OWN: Final = 0o600  # pages may be private: nobody else reads them
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9.-]")
-_MAX_HOST_CHARACTERS: Final = 64
 
 
 class Folder:
@@ -33,6 +30,15 @@ class Folder:
         if not self._path.is_dir():
             raise self._no_folder()
         yield from self._below(self._path, "")
+
+    def info(self, name: str) -> FileInfo | None:
+        path = self._path_of(name)
+        with self._told(name):
+            for one in (path, path.with_name(path.name + OPEN), path):  # its writer may close it between the two
+                with suppress(FileNotFoundError):
+                    state = one.stat()
+                    return FileInfo(name, state.st_size, state.st_mtime, one.name.endswith(OPEN))
+        return None
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         with self.opened(name, offset) as stream, self._told(name):
@@ -145,9 +151,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def safe_host(host: str | None = None) -> str:
-    """The name of this machine (or another), as it may stand in the name of a file."""
-    name = socket.gethostname() if host is None else host
-    return _UNSAFE.sub("_", name)[:_MAX_HOST_CHARACTERS].strip(".-_") or "host"

@@ -22,16 +22,16 @@ from typing import Final, NamedTuple, TypeVar
 
 from sqspider.archive.coding import Coding
 from sqspider.archive.errors import ArchiveError
-from sqspider.archive.file_info import OPEN
-from sqspider.archive.folder import NEW, OWN, Folder, safe_host, sync_folder
+from sqspider.archive.files import OPEN
+from sqspider.archive.folder import NEW, OWN, Folder, sync_folder
 from sqspider.archive.locks import lock
+from sqspider.archive.names import WRITTEN, file_name, safe_host
 from sqspider.archive.repair import Did, repair
 from sqspider.archive.sink import Begun
 from sqspider.archive.warc import Origin, microseconds, warcinfo
 from sqspider.capture import FullError, StoreError
 from sqspider.log import get_logger
 
-PREFIX: Final = "sqspider"
 FILE_BYTES: Final = 1_000_000_000  # of a file, after which the next one is begun
 SPARE_BYTES: Final = 1_000_000_000  # of its disk, that are left to others
 BATCH_BYTES: Final = 8_000_000
@@ -145,8 +145,7 @@ class FolderSink:
         """A file that begins with its warcinfo record. It has its name once that is durable, and we hold its lock."""
         self._serial += 1
         now = self._clock()
-        stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime(now))
-        name = f"{PREFIX}-{stamp}-{self._serial:05d}-{safe_host()}-{secrets.token_hex(4)}{self._coding.ending}"
+        name = file_name(WRITTEN, now, self._serial, secrets.token_hex(4), self._coding.ending)
         identity, record = warcinfo(name, microseconds(now), self._origin)
         member = self._coding.pack(record)
         path = self._folder / f".{name}{NEW}"

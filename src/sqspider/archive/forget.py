@@ -15,17 +15,17 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from sqspider.archive import cdxj
-from sqspider.archive.errors import ArchiveError, DamagedError, NoArchiveError
-from sqspider.archive.files import FileInfo, Files
-from sqspider.archive.orphans import micros
+from sqspider.archive.errors import ArchiveError, DamagedError
+from sqspider.archive.files import FileInfo, Files, warc_files
+from sqspider.archive.forget_records import Revisit, altered, note_of, promoted, read_revisit
+from sqspider.archive.forget_references import Original, References
+from sqspider.archive.names import KEPT
 from sqspider.archive.records import Record
-from sqspider.archive.references import Original, References
-from sqspider.archive.remaking import Revisit, altered, note_of, promoted, read_revisit
 from sqspider.archive.rewriting import (
     Copy,
     Make,
@@ -35,12 +35,10 @@ from sqspider.archive.rewriting import (
     ending_of,
     parts_of,
     renew_index,
-    warc_files,
 )
+from sqspider.archive.warc import microseconds
 from sqspider.frontier import Clock
 from sqspider.url import canonicalize, host_of
-
-KIND: Final = "kept"  # how the names of files that are made begin
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,10 +100,7 @@ class Forgetting:
         """Read all files, and say what there is. Raises :class:`ArchiveError`, also for what is damaged: it cannot be
         told what lies behind the damage."""
         infos = {}
-        found = warc_files(self._files)
-        if not found:  # what is looked for may well lie elsewhere
-            raise NoArchiveError(f"there is no archive at {self._files.address}: no WARC file lies there")
-        for info in found:
+        for info in warc_files(self._files):  # none: what is looked for may well lie elsewhere
             on_file(info)
             infos[info.name] = info
             self._look_through(info)
@@ -191,7 +186,7 @@ class Forgetting:
         for name, info in self._infos.items():
             on_file(info)
             remade = self._references.remade(name)
-            made.append(moving.make(KIND, ending_of(name), self._steps(info, remade, micros(clock()), note)))
+            made.append(moving.make(KEPT, ending_of(name), self._steps(info, remade, microseconds(clock()), note)))
             moving.moved.replaces(name)
             refers += [(name, offset, original) for offset, original in remade.items() if not original.is_first]
         for name, offset, original in refers:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from sqspider.archive.cdxj import CAPTURE_KINDS, warc_files
+from sqspider.archive.cdxj import CAPTURE_KINDS, seconds_of_digits
 from sqspider.archive.errors import DamagedError
-from sqspider.archive.files import FileInfo, Files
+from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.reading import Captured, captures_of
 from sqspider.archive.records import Record
 from sqspider.archive.rewriting import parts_of
+from sqspider.archive.warc import microseconds, written_date
 
 _BEGAN: Final = re.compile(r"-(\d{14})-")
 
@@ -72,7 +72,7 @@ def listed(
             name=info.name,
             size=info.size,
             is_open=info.is_open,
-            began=_moment(found[1]) if found else None,
+            began=seconds_of_digits(found[1]) if found else None,
             modified=info.modified,
         )
         yield _with_content(files, info, row, on_record) if reads else row
@@ -91,9 +91,7 @@ def nearest(found: Sequence[Found], at: float) -> Found | None:
 
 def exact(at: float | None) -> str | None:
     """A moment with all digits that a record says."""
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return None if at is None else written_date(microseconds(at))
 
 
 def _with_content(files: Files, info: FileInfo, row: Listed, on_record: Callable[[FileInfo], None]) -> Listed:
@@ -130,10 +128,3 @@ def _found(captured: Captured) -> Found:
         offset=captured.offset,
         length=captured.length,
     )
-
-
-def _moment(digits: str) -> float | None:
-    try:
-        return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 
 try:
     import fcntl
@@ -21,3 +22,16 @@ def lock(descriptor: int) -> None:
     if not HAS_LOCKS:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def is_locked(descriptor: int) -> bool:
+    """Whether somebody else holds the lock of an open file: then its end is not written yet."""
+    if not HAS_LOCKS:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False

@@ -27,10 +27,9 @@ import msgspec
 
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import Files
+from sqspider.archive.names import JOURNAL, JOURNAL_ENDING
 from sqspider.record import CapturePlace
 
-JOURNAL: Final = "moves-"  # how the name of a journal begins
-JOURNAL_ENDING: Final = ".jsonl.gz"
 _STEP: Final = 64 * 1024
 
 T = TypeVar("T")
@@ -65,9 +64,21 @@ class _Extents:
         self.starts, self.ends, self.shifts, self.targets = (array("q") for _ in range(4))
 
 
-class Moved(Mapping[tuple[str, int], CapturePlace | None]):
+class _Places(Mapping[tuple[str, int], CapturePlace | None]):
     """By file and offset, where a capture lies now: computed, for there may be millions. It is asked one at a time;
     :meth:`get` with the place as it was gives the place as it is, or that very place where nothing has moved."""
+
+    def __getitem__(self, key: tuple[str, int]) -> CapturePlace | None:
+        missing: Any = object()
+        found: Any = self.get(key, missing)
+        if found is missing:
+            raise KeyError(key)
+        place: CapturePlace | None = found
+        return place
+
+
+class Moved(_Places):
+    """What moved in one round."""
 
     def __init__(self) -> None:
         self._sources: dict[str, _Extents] = {}
@@ -112,7 +123,7 @@ class Moved(Mapping[tuple[str, int], CapturePlace | None]):
         self._remade[source, offset] = place
 
     def get(self, key: tuple[str, int], default: T | None = None) -> Any:
-        """See the class."""
+        """See :class:`_Places`."""
         if (remade := self._remade.get(key)) is not None:
             return remade
         file, offset = key
@@ -125,13 +136,6 @@ class Moved(Mapping[tuple[str, int], CapturePlace | None]):
         before = default if isinstance(default, CapturePlace) else CapturePlace(file, offset, 0, "", 0.0)
         target = self._targets[extents.targets[at]]
         return msgspec.structs.replace(before, file=target, offset=offset + extents.shifts[at])
-
-    def __getitem__(self, key: tuple[str, int]) -> CapturePlace | None:
-        missing = object()
-        if (found := self.get(key, missing)) is missing:
-            raise KeyError(key)
-        place: CapturePlace | None = found
-        return place
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         """Where runs began, and what was remade: not each capture."""
@@ -169,14 +173,14 @@ class Moved(Mapping[tuple[str, int], CapturePlace | None]):
                 raise ValueError(f"{line!r} is no line of a journal")
 
 
-class Chain(Mapping[tuple[str, int], CapturePlace | None]):
+class Chain(_Places):
     """What moved in several rounds, one after the other."""
 
     def __init__(self, rounds: Sequence[Moved]) -> None:
         self._rounds = rounds
 
     def get(self, key: tuple[str, int], default: T | None = None) -> Any:
-        """See :class:`Moved`."""
+        """See :class:`_Places`."""
         place: Any = default if isinstance(default, CapturePlace) else CapturePlace(*key, 0, "", 0.0)
         before = place
         for moved in self._rounds:
@@ -184,13 +188,6 @@ class Chain(Mapping[tuple[str, int], CapturePlace | None]):
             if place is None:
                 return None
         return default if place is before else place
-
-    def __getitem__(self, key: tuple[str, int]) -> CapturePlace | None:
-        missing = object()
-        if (found := self.get(key, missing)) is missing:
-            raise KeyError(key)
-        place: CapturePlace | None = found
-        return place
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         for moved in self._rounds:

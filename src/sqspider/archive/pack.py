@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 
 from sqspider.archive import cdxj
 from sqspider.archive.errors import DamagedError
-from sqspider.archive.files import FileInfo, Files
-from sqspider.archive.orphans import Orphans, micros
+from sqspider.archive.files import FileInfo, Files, warc_files
+from sqspider.archive.names import PACKED
+from sqspider.archive.pack_orphans import Orphans
 from sqspider.archive.records import Record, seconds_of, without_brackets
 from sqspider.archive.rewriting import (
     Copy,
@@ -27,15 +28,14 @@ from sqspider.archive.rewriting import (
     heal,
     parts_of,
     renew_index,
-    warc_files,
 )
+from sqspider.archive.warc import microseconds
 from sqspider.frontier import Clock
 
 FILE_BYTES: Final = 1_000_000_000  # of a file that is made, as of one that a crawl writes
 SMALL_SHARE: Final = 0.5  # of that size, beyond which a file is large enough
 ROUND_BYTES: Final = 32_000_000_000  # of one round: so much more room is needed. Each reads all records of a frontier
 ROUND_EXTENTS: Final = 1_000_000  # likewise: 32 bytes of memory each
-KIND: Final = "packed"  # how the names of files that are made begin
 
 
 class Packed(NamedTuple):
@@ -71,7 +71,7 @@ class _Work(NamedTuple):
 
 def references_in(files: Files) -> Iterator[tuple[str, float]]:
     """What the revisits of an archive refer to, by URL and date."""
-    for info in warc_files(files):
+    for info in warc_files(files, may_be_none=True):
         try:
             for part in parts_of(files, info, _reference):
                 yield from (reference for reference in part.records if reference is not None)
@@ -95,7 +95,7 @@ def pack(
 ) -> Packed:
     """Write small files together into files of about this size.
 
-    ``orphans``: what is to be dropped; then all files are looked through. ``is_under_way``: see :meth:`Round.end`.
+    ``pack_orphans``: what is to be dropped; then all files are looked through. ``is_under_way``: see :meth:`Round.end`.
     ``on_file`` is called before each that is read. First ends what others began (:func:`heal` with ``takes_over``; said
     to ``on_healed``). Raises :class:`sqspider.archive.errors.ArchiveError`; what was done until then stays done.
     """
@@ -109,7 +109,7 @@ def pack(
         moving.begin()
         try:
             for group in chunk:
-                moving.make(KIND, ending_of(group[0].info.name), _steps(group))
+                moving.make(PACKED, ending_of(group[0].info.name), _steps(group))
                 for work in group:
                     moving.moved.replaces(work.info.name)
         except BaseException:
@@ -139,7 +139,7 @@ def _work(
     on_file: Callable[[FileInfo], None],
 ) -> Iterator[_Work]:
     """What is to be copied, file by file. Each is read to its end: nothing torn gets into the midst of another file."""
-    for info in warc_files(files):
+    for info in list(warc_files(files, may_be_none=True)):  # what is made meanwhile is none of them
         is_small = info.size < size * SMALL_SHARE
         if info.is_open or not (is_small or orphans is not None):
             continue
@@ -227,7 +227,7 @@ def _steps(group: Iterable[_Work]) -> Iterator[Copy]:
 
 def _said(record: Record) -> _Said:
     at = record.at
-    return _Said(record.kind, (record.url, micros(at)) if record.url and at is not None else None)
+    return _Said(record.kind, (record.url, microseconds(at)) if record.url and at is not None else None)
 
 
 def _reference(record: Record) -> tuple[str, float] | None:

@@ -9,15 +9,18 @@ import tempfile
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import IO, Final, NamedTuple
 
-from sqspider.archive.cdxj import CAPTURE_KINDS, Index, Line, warc_files
+from sqspider.archive.addresses import files_at
+from sqspider.archive.cdxj import CAPTURE_KINDS, Index, Line, seconds_of_digits
+from sqspider.archive.digests import same
 from sqspider.archive.errors import DamagedError, NoArchiveError
-from sqspider.archive.files import OPEN, WARC_ENDINGS, FileInfo, Files, files_at
+from sqspider.archive.files import OPEN, WARC_ENDINGS, FileInfo, Files, warc_files
+from sqspider.archive.http_messages import block_of, fields_in, is_http, read_message, without_chunks
 from sqspider.archive.members import STEP, members
-from sqspider.archive.messages import block_of, fields_in, is_http, read_message, without_chunks
 from sqspider.archive.records import (
     Fields,
     Record,
@@ -123,13 +126,15 @@ class Captured:
     @cached_property
     def original(self) -> Captured | None:
         """The capture whose payload a revisit has; none: it is no revisit, or that is not to be found, for which
-        the archive needs an index."""
+        the archive needs an index (but for one whose place is known)."""
         if self.kind != "revisit" or self._files is None:
             return None
-        if self._original_place is not None:
+        if self._original_place is None:
+            return _original_in_index(self._files, _Reference.of(self))
+        try:
             return capture_at(self._files, self._original_place)
-        line = _original_line(self._files, {name.lower(): value for name, value in self.fields})
-        return None if line is None else _capture_of_line(self._files, line)
+        except NoArchiveError:  # packed since its place was read
+            return _original_in_archive(self._files, _Reference.of(self))
 
 
 def read_archive(address: str) -> Iterator[Captured]:
@@ -145,16 +150,18 @@ def read_archive(address: str) -> Iterator[Captured]:
         yield from captures_in(files, info)
 
 
-def captures_in(files: Files, info: FileInfo) -> Iterator[Captured]:
-    """The captures of one file, in its order. Raises :class:`DamagedError`."""
-    return _captures_from(files, info.name, 0, is_open=info.is_open)
+def captures_in(files: Files, info: FileInfo, url: str | None = None) -> Iterator[Captured]:
+    """The captures of one file, in its order; ``url``: of that one alone. Raises :class:`DamagedError`."""
+    return _captures_from(files, info.name, 0, is_open=info.is_open, url=url)
 
 
-def _captures_from(files: Files, name: str, offset: int, *, is_open: bool) -> Iterator[Captured]:
+def _captures_from(
+    files: Files, name: str, offset: int, *, is_open: bool, url: str | None = None
+) -> Iterator[Captured]:
     with files.opened(name, offset) as stream:
         gathering = _Gathering()
         try:
-            for record, taken in measured(records_of(stream, name, offset), lambda record: _taken(record, files)):
+            for record, taken in measured(records_of(stream, name, offset), lambda record: _taken(record, files, url)):
                 yield from gathering.take(record, taken)
         except RecordError as error:
             yield from gathering.rest()
@@ -199,11 +206,12 @@ def captures_of(files: Files, url: str) -> Iterator[Captured]:
     if index is not None:
         for line in index.find(url):
             seen.add((line.file, line.offset))
-            yield _capture_of_line(files, line)
+            with suppress(NoArchiveError):  # packed since: then it lies in a file that is read below
+                yield _capture_of_line(files, line)
     for info in warc_files(files):
         if index is None or info.is_open or info.modified >= index.info.modified:
-            for captured in captures_in(files, info):
-                if captured.url == url and (captured.file, captured.offset) not in seen:
+            for captured in captures_in(files, info, url):
+                if (captured.file, captured.offset) not in seen:
                     yield captured
 
 
@@ -235,15 +243,20 @@ class _One:
         self.read, self.opened, self.write, self.remove = files.read, files.opened, files.write, files.remove
 
     def all(self) -> Iterator[FileInfo]:
-        found = [info for info in self._files.all() if info.name == self._name]
-        if not found:
+        found = self._files.info(self._name)
+        if found is None:
             raise NoArchiveError(f"there is no {self._name} in {self.address}")
-        return iter(found)
+        yield found
+
+    def info(self, name: str) -> FileInfo | None:
+        return self._files.info(name) if name == self._name else None
 
 
-def _taken(record: Record, files: Files) -> Captured | _Side | None:
+def _taken(record: Record, files: Files, url: str | None = None) -> Captured | _Side | None:
+    if url is not None and record.url and record.url != url:
+        return None
     if record.kind in CAPTURE_KINDS:
-        return Captured(record, files)
+        return Captured(record, files) if url in (None, record.url) else None
     return _Side.of(record) if record.kind in _SIDE_KINDS else None
 
 
@@ -272,21 +285,39 @@ def _capture_of_line(files: Files, line: Line) -> Captured:
     return captured
 
 
-def _original_line(files: Files, said: dict[str, str]) -> Line | None:
-    """The line of what a revisit refers to, by what its record says: URL and time, or the digest."""
+class _Reference(NamedTuple):
+    """What a revisit says of the capture whose payload it has."""
+
+    url: str
+    at: float | None
+    digest: str | None
+
+    @classmethod
+    def of(cls, revisit: Captured) -> _Reference:
+        said = {name.lower(): value for name, value in revisit.fields}
+        url = without_brackets(said.get("warc-refers-to-target-uri", "")) or revisit.url
+        return cls(url, seconds_of(said.get("warc-refers-to-date", "")), revisit.digest)
+
+    def is_to(self, digest: str | None) -> bool:
+        return self.digest is None or digest is None or same(self.digest, digest)
+
+    def away_from(self, at: float) -> float:
+        return 0.0 if self.at is None else abs(at - self.at)
+
+
+def _original_in_index(files: Files, reference: _Reference) -> Captured | None:
     index = Index.of(files)
     if index is None:
         return None
-    url = without_brackets(said.get("warc-refers-to-target-uri") or said.get("warc-target-uri") or "")
-    at = seconds_of(said.get("warc-refers-to-date", ""))
-    digest = said.get("warc-payload-digest")
-    found = [line for line in index.find(url) if line.mime != "warc/revisit" and digest in (None, line.digest)]
-    return min(found, key=lambda line: 0.0 if at is None else abs(_seconds(line.time) - at), default=None)
+    lines = (line for line in index.find(reference.url) if line.mime != "warc/revisit" and reference.is_to(line.digest))
+    line = min(lines, key=lambda line: reference.away_from(seconds_of_digits(line.time) or 0.0), default=None)
+    return None if line is None else _capture_of_line(files, line)
 
 
-def _seconds(time: str) -> float:
-    parts = (time[:4], time[4:6], time[6:8], time[8:10], time[10:12], time[12:14])
-    return seconds_of("{}-{}-{}T{}:{}:{}Z".format(*parts)) or 0.0
+def _original_in_archive(files: Files, reference: _Reference) -> Captured | None:
+    found = (each for each in captures_of(files, reference.url) if each.kind != "revisit")
+    right = (each for each in found if reference.is_to(each.digest))
+    return min(right, key=lambda each: reference.away_from(each.at), default=None)
 
 
 class _Side(NamedTuple):

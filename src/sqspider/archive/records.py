@@ -1,7 +1,7 @@
 """The records of a WARC file, ours or anybody's: their named fields, and their block as a stream.
 
 WARC 1.0 and 1.1 (ISO 28500). What is only odd in a record is noted, for whoever checks; what cannot be read on is an
-error. How members are unpacked is in ``members``; what the fields have to say is in ``rules``.
+error. How members are unpacked is in ``members``; what the fields have to say is in ``verify_fields``.
 """
 
 from __future__ import annotations

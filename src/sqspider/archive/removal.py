@@ -6,16 +6,11 @@ other tools, or people, have put beside them stays.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from sqspider.archive import cdxj
 from sqspider.archive.files import Files
-from sqspider.archive.moves import JOURNAL, JOURNAL_ENDING
-
-_WARC: Final = re.compile(r"(sqspider|packed|kept)-\d{14}-\d{5}-.+-[0-9a-f]{8}\.warc(\.gz|\.zst)?")
-_OBJECT: Final = re.compile(r"(.*/)?\d{8}/\d{6}-[0-9A-Za-z]+\.warc(\.gz|\.zst)?")  # of a bucket
+from sqspider.archive.names import INDEX, is_ours
 
 
 class Found(NamedTuple):
@@ -41,19 +36,11 @@ def found_in(files: Files) -> Found:
     return Found(ours, size, others, being_written)
 
 
-def is_ours(name: str) -> bool:
-    """Whether a file, named without ``.open``, was written by this program."""
-    if _OBJECT.fullmatch(name) or name == cdxj.NAME:
-        return True
-    own = name.rpartition("/")[2]
-    return _WARC.fullmatch(own) is not None or (own.startswith(JOURNAL) and own.endswith(JOURNAL_ENDING))
-
-
 def remove(files: Files, on_removed: Callable[[], object]) -> None:
     """Remove what is ours, the index first: what is left, if it dies, is an archive still; doing it again goes on.
     Nobody may be writing there. ``on_removed`` is called for each file. Raises
     :class:`sqspider.archive.errors.ArchiveError`."""
-    files.remove(cdxj.NAME)
+    files.remove(INDEX)
     for file in files.all():
         if is_ours(file.name):
             files.remove(file.name)

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sqspider.archive.errors import ArchiveError, NotAllowedError
-from sqspider.archive.file_info import OPEN
-from sqspider.archive.folder import NEW, safe_host, sync_folder
+from sqspider.archive.files import OPEN
+from sqspider.archive.folder import NEW, sync_folder
 from sqspider.archive.locks import lock
 from sqspider.archive.members import MARK_BYTES, MemberError, check_whole, members, whole_from
+from sqspider.archive.names import host_of_file, safe_host
 
 NEW_SECONDS: Final = 60  # that a file which nobody sees yet may take from being made to being locked
-_WRITTEN_BY: Final = re.compile(r"-\d{14}-\d{5,}-(?P<host>.+)-[0-9a-f]{8}\.warc(\.gz|\.zst)$")  # see ``folder_sink``
 _REWRITTEN_BY: Final = re.compile(r"\+(?P<host>[^+]+)\+[0-9a-f]{8}$")  # see ``folder.Folder.write``
 
 
@@ -73,14 +73,15 @@ def repair(folder: str | Path, *, every_host: bool = False) -> list[Repaired]:
 
 def _look_at(folder: Path, name: str, own: str | None) -> Repaired | None:
     if name.endswith(OPEN):
-        host = _WRITTEN_BY.search(name.removesuffix(OPEN))
-        if own is not None and host is not None and host["host"] != own:
-            return Repaired(_final(name), Did.LEFT, detail=f"it was written on {host['host']}: repair it there")
+        host = host_of_file(name.removesuffix(OPEN))
+        if own is not None and host is not None and host != own:
+            return Repaired(_final(name), Did.LEFT, detail=f"it was written on {host}: repair it there")
         return _close(folder, name) if host is not None else None
     if name.startswith(".") and name.endswith(NEW):
-        hidden = name.removesuffix(NEW)
-        host = _WRITTEN_BY.search(hidden) or _REWRITTEN_BY.search(hidden)
-        if host is not None and own in (None, host["host"]):
+        hidden = name.removeprefix(".").removesuffix(NEW)
+        rewritten = _REWRITTEN_BY.search(hidden)
+        host = rewritten["host"] if rewritten is not None else host_of_file(hidden)
+        if host is not None and own in (None, host):
             return _remove_new(folder, name)
     return None
 

@@ -20,8 +20,7 @@ import msgspec
 
 from sqspider.archive import cdxj
 from sqspider.archive.errors import ArchiveError, DamagedError
-from sqspider.archive.files import WARC_ENDINGS, FileInfo, Files
-from sqspider.archive.folder import safe_host
+from sqspider.archive.files import WARC_ENDINGS, FileInfo, Files, warc_files
 from sqspider.archive.moves import (
     Chain,
     Head,
@@ -33,6 +32,7 @@ from sqspider.archive.moves import (
     read_journal,
     write_journal,
 )
+from sqspider.archive.names import file_name, safe_host
 from sqspider.archive.records import Record, records_of
 from sqspider.archive.warc import Origin, microseconds, warcinfo
 from sqspider.frontier import Clock
@@ -83,11 +83,6 @@ class Part(NamedTuple, Generic[V]):
 def ending_of(name: str) -> str:
     """How the name of a WARC file ends: by that it is known how it is packed."""
     return next(ending for ending in WARC_ENDINGS if name.endswith(ending))
-
-
-def warc_files(files: Files) -> list[FileInfo]:
-    """The WARC files of an archive, by name."""
-    return [info for info in files.all() if info.name.endswith(WARC_ENDINGS)]
 
 
 def parts_of(files: Files, info: FileInfo, read: Callable[[Record], V]) -> Iterator[Part[V]]:
@@ -160,8 +155,7 @@ class Round:
     def make(self, kind: str, ending: str, steps: Iterable[Copy | Make]) -> str:
         """Write a file of such members, ``warcinfo`` first; its name. ``kind`` begins it."""
         now = self._clock()
-        time14 = time.strftime("%Y%m%d%H%M%S", time.gmtime(now))
-        name = f"{kind}-{time14}-{len(self.moved.targets):05}-{safe_host()}-{self._head.mark}{ending}"
+        name = file_name(kind, now, len(self.moved.targets), self._head.mark, ending)
         self.moved.makes(name)
         self._files.write(name, self._content(name, ending, steps, microseconds(now)))
         return name
@@ -261,7 +255,7 @@ def heal(files: Files, tell: Tell | None, *, now: float, takes_over: bool = Fals
                 "end. If it has died, say --take-over"
             )
         if head.state is State.MAKING:
-            for info in warc_files(files):
+            for info in list(warc_files(files, may_be_none=True)):
                 if f"-{head.mark}." in info.name:
                     files.remove(info.name)
             files.remove(name)

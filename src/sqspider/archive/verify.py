@@ -1,38 +1,37 @@
 """Proves an archive: every file is walked whole, every record held against the standard and its digests, and the index
 and the frontier against what lies there.
 
-Works on anybody's WARC files, without a frontier, too: by the standard then, and no more. In constant memory; what
-records say of each other is sorted on disk (``facts``).
+Works on anybody's WARC files, without a frontier, too: by the standard then, and no more. In constant memory, but for
+the names of files; what records say of each other is sorted on disk (``verify_relations``).
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
-from pathlib import PurePosixPath
 from typing import BinaryIO, Final
 
 from sqspider.archive.cdxj import NAME, Index
 from sqspider.archive.digests import Check
 from sqspider.archive.errors import DamagedError, NoArchiveError
-from sqspider.archive.facts import Facts, Fault, Tally
-from sqspider.archive.files import WARC_ENDINGS, FileInfo, Files
+from sqspider.archive.files import FileInfo, Files, warc_files
+from sqspider.archive.http_messages import Dechunker, Head, block_of, fields_in, is_http, read_message
+from sqspider.archive.locks import is_locked
 from sqspider.archive.members import MARK_BYTES, whole_from
-from sqspider.archive.messages import Dechunker, Head, block_of, fields_in, is_http, read_message
 from sqspider.archive.moves import State, journals_in, read_head
+from sqspider.archive.names import host_of_file
 from sqspider.archive.records import Record, RecordError, measured, records_of
-from sqspider.archive.rules import faults_of, own_faults_of
 from sqspider.archive.sorting import Sorter
+from sqspider.archive.verify_fields import faults_of, own_faults_of
+from sqspider.archive.verify_relations import Facts, Fault, Tally
 from sqspider.record import UrlRecord
 
 _GZIP: Final = b"\x1f\x8b"
 _OURS: Final = "sqspider/"  # how the software is named that writes ours
-_NAMED: Final = "sqspider-"  # how its files are
 _WARCINFO: Final = b"WARC-Type: warcinfo\r\n"
 _INFO_BYTES: Final = 64 * 1024  # of a warcinfo or metadata record that are looked into
-_HOPS_ASIDE: Final = re.compile(rb"^hopsFromSeed: .*[PM]\r$", re.MULTILINE)  # to what has no record
+# To what has no record, or on from there.
+_HOPS_ASIDE: Final = re.compile(rb"^hopsFromSeed: [^\r\n]*[PM]", re.MULTILINE)
 
 
 class Verification:
@@ -45,10 +44,11 @@ class Verification:
         self.bytes = 0
         self.records = 0
         self._archive = files
-        self._index = Index.of(files)
         self._sorter = Sorter()
-        self._facts = Facts(self._sorter, has_index=self._index is not None, has_frontier=has_frontier)
+        self._facts = Facts(self._sorter, has_frontier=has_frontier)
         self._has_frontier = has_frontier
+        # A frontier that is read after this may name them.
+        self._at_first = {info.name for info in warc_files(files, may_be_none=True)}
         self._on_record = on_record  # for each record, with its file
 
     def __enter__(self) -> Verification:
@@ -81,20 +81,37 @@ class Verification:
 
     def faults(self) -> Iterator[Fault]:
         """All that is wrong, as it is found. Raises :class:`sqspider.archive.errors.ArchiveError` where the archive
-        cannot be read at all."""
+        cannot be read at all.
+
+        Somebody may pack or erase meanwhile: what was made is looked at, too, and of files that are gone by the end
+        nothing is said, but how many they were.
+        """
         yield from self._half_done()
-        for info in self._archive.all():
-            if info.name.endswith(WARC_ENDINGS):
-                self.files += 1
-                self.bytes += info.size
-                yield from _Walk(self, self._archive, info, self._facts).faults()
-        if not self.files and not self._has_frontier:
+        seen, before = set[str](), -1
+        while len(seen) > before:
+            before = len(seen)
+            for info in warc_files(self._archive, may_be_none=True):
+                if info.name not in seen:
+                    seen.add(info.name)
+                    yield from self._faults_of(info)
+        if not seen and not self._has_frontier:
             raise NoArchiveError(f"there is no archive at {self._archive.address}: no WARC file lies there")
+        gone = (self._at_first | seen) - {info.name for info in warc_files(self._archive, may_be_none=True)}
         yield from self._faults_of_index()
-        yield from self._facts.faults()
-        if lacking := self.tally.not_indexed:
+        yield from self._facts.faults(gone)
+        if (lacking := self.tally.not_indexed) and not gone:
             lacks = f"{lacking:,} capture{'' if lacking == 1 else 's'}"
             yield Fault(f"it lacks {lacks}: `sqspider archive index` writes it anew", NAME)
+
+    def _faults_of(self, info: FileInfo) -> Iterator[Fault]:
+        try:
+            yield from _Walk(self, self._archive, info, self._facts).faults()
+        except NoArchiveError:
+            if self._archive.info(info.name) is not None:
+                raise
+            return
+        self.files += 1
+        self.bytes += info.size
 
     def walked(self, info: FileInfo) -> None:
         """A record more was seen."""
@@ -117,11 +134,13 @@ class Verification:
                 )
 
     def _faults_of_index(self) -> Iterator[Fault]:
-        if self._index is None:
+        index = Index.of(self._archive)
+        if index is None:
             return
+        self._facts.has_index = True
         before = b""
         try:
-            for line, parsed in self._index.lines():
+            for line, parsed in index.lines():
                 if line <= before:
                     yield Fault(f"a line is not behind the one before it: {line[:80]!r}", NAME)
                 before = line
@@ -139,7 +158,7 @@ class _Walk:
         self._info = info
         self._facts = facts
         self._found: list[Fault] = []  # in the records that were read since they were handed out
-        self._is_ours = PurePosixPath(info.name).name.startswith(_NAMED)  # as far as is known yet
+        self._is_ours = host_of_file(info.name) is not None  # as far as is known yet
         self._records = 0
         self._has_packed_together = False
         self._identity = b""  # of the last warcinfo record
@@ -156,7 +175,7 @@ class _Walk:
                     break
                 except RecordError as error:
                     yield from self._handed_out()
-                    if error.is_torn and self._info.is_open and _is_being_written(stream):
+                    if error.is_torn and self._info.is_open and is_locked(stream.fileno()):
                         break
                     yield Fault(error.what, name, error.offset)
                     offset = yield from self._past(stream, error)
@@ -291,14 +310,3 @@ class _Payload:
     @property
     def is_right(self) -> bool:
         return self._as_it_lies.is_right or (self._dechunker is not None and self._without_chunks.is_right)
-
-
-def _is_being_written(stream: BinaryIO) -> bool:
-    """Whether somebody holds the lock of a file that is open: then its end is not written yet."""
-    try:
-        fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    with contextlib.suppress(OSError):
-        fcntl.flock(stream, fcntl.LOCK_UN)
-    return False

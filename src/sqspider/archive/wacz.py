@@ -22,9 +22,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
-from sqspider.archive.cdxj import lines_of, warc_files
+from sqspider.archive.cdxj import lines_of, seconds_of_digits
 from sqspider.archive.errors import ArchiveError, NotAllowedError
-from sqspider.archive.files import FileInfo, Files
+from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.sorting import Sorter
 from sqspider.record import Status, UrlRecord
 from sqspider.version import VERSION
@@ -285,19 +285,12 @@ def _read_pages(found: IO[bytes]) -> Iterator[Page]:
     last: Page | None = None
     for line in found:
         url, digits = json.loads(line)
-        page = Page(url, _seconds(digits))
+        page = Page(url, seconds_of_digits(digits) or 0.0)
         if last is not None and last.url != url:
             yield last
         last = page
     if last is not None:
         yield last
-
-
-def _seconds(digits: str) -> float:
-    try:
-        return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp()
-    except ValueError:  # in an archive of somebody else's
-        return 0.0
 
 
 def utc(at: float) -> str:

@@ -13,6 +13,7 @@ payload to its digest. https://iipc.github.io/warc-specifications/specifications
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import time
@@ -47,6 +48,7 @@ _UNFIT: Final = re.compile(r"[^\x21-\x7e]")  # in a URI of a named field
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]+")
 _MAX_HOPS: Final = 50  # letters, as Heritrix writes them; what is before is a number
 _FRAMING: Final = re.compile(rb"[ \t]*(?:transfer-encoding|(content-length))[ \t]*:(.*)", re.IGNORECASE | re.DOTALL)
+_FRAMING_BEGINS: Final = frozenset((b"c", b"C", b"t", b"T", b" ", b"\t"))  # what else begins a line is none of it
 _NEW_PROTOCOLS: Final = {"HTTP/2": "h2", "HTTP/3": "h3"}  # by the names that ALPN has for them
 _OLD_TLS: Final = {"TLSv1": "tls/1.0"}
 
@@ -86,7 +88,8 @@ def microseconds(seconds: float) -> int:
 
 
 def record_id(kind: str, url: str, date: int) -> str:
-    """Of a record; that of a capture follows from its place, for a process writes no two captures with one date.
+    """Of a record; that of a capture follows from its place, for a process writes no two captures with one date: of a
+    revisit, too, which may become a full response (``forget``), to which others refer then.
 
     A name-based UUID (RFC 9562 section 5.5), as ``uuid.uuid5`` makes them at four times the cost.
     """
@@ -112,7 +115,7 @@ def warcinfo(file: str, date: int, origin: Origin) -> tuple[str, bytes]:
     if origin.user_agent:
         fields.append(("http-header-user-agent", origin.user_agent))
     identity = record_id("warcinfo", file, date)
-    head = f"{_start('warcinfo', identity, _written(date))}WARC-Filename: {_uri(file)}\r\n"
+    head = f"{_start('warcinfo', identity, written_date(date))}WARC-Filename: {_uri(file)}\r\n"
     return identity, _record(head, _FIELDS, [_block(fields)])
 
 
@@ -122,10 +125,10 @@ def records_of(answer: Answer, warcinfo_id: str) -> list[bytes]:
     exchange = capture.fetched.exchange
     assert exchange is not None  # or nothing was answered
     url = _uri(capture.url)
-    date = _written(answer.date)
+    date = written_date(answer.date)
     kind = "response" if original is None else "revisit"
-    main = record_id(kind, capture.url, answer.date)
-    network = _network(exchange)
+    main = record_id("response", capture.url, answer.date)
+    network = _network(exchange.address, exchange.protocol, exchange.tls)
     common = f"WARC-Warcinfo-ID: {warcinfo_id}\r\nWARC-Target-URI: {url}\r\n"
     head = f"{_start(kind, main, date)}{common}{network}"
     head += f"WARC-Payload-Digest: sha1:{answer.digest}\r\n"
@@ -156,7 +159,11 @@ def head_of(lines: Sequence[bytes], size: int) -> bytes:
     first = lines[0]
     if first.startswith((b"HTTP/2 ", b"HTTP/3 ")):
         first = b"HTTP/1.1" + first[len(b"HTTP/2") :]
-    framing = [(at, found) for at, line in enumerate(lines) if (found := _FRAMING.match(line)) is not None]
+    framing = [
+        (at, found)
+        for at, line in enumerate(lines)
+        if line[:1] in _FRAMING_BEGINS and (found := _FRAMING.match(line)) is not None
+    ]
     if all(_is_length(found, size) for _, found in framing):
         return b"".join((first, *lines[1:]))
     changed = [first, *lines[1:]]
@@ -171,15 +178,15 @@ def _is_length(found: re.Match[bytes], size: int) -> bool:
     return found[1] is not None and {said.strip() for said in found[2].split(b",")} == {b"%d" % size}
 
 
-def _network(exchange: Exchange) -> str:
+@functools.lru_cache(256)  # most pages of a host come by the same way
+def _network(address: str, protocol: str, tls: str) -> str:
     """By which way they spoke, as the adopted extension has it: one field a protocol."""
     fields = ""
-    if exchange.address:
-        fields += f"WARC-IP-Address: {_uri(exchange.address)}\r\n"
-    version, _, rest = exchange.tls.partition(" / ")
-    if exchange.protocol:
-        protocol = _NEW_PROTOCOLS.get(exchange.protocol) or exchange.protocol.lower()
-        fields += f"WARC-Protocol: {_uri(protocol)}\r\n"
+    if address:
+        fields += f"WARC-IP-Address: {_uri(address)}\r\n"
+    version, _, rest = tls.partition(" / ")
+    if protocol:
+        fields += f"WARC-Protocol: {_uri(_NEW_PROTOCOLS.get(protocol) or protocol.lower())}\r\n"
     if version.startswith("TLSv"):
         fields += f"WARC-Protocol: {_uri(_OLD_TLS.get(version) or version.replace('TLSv', 'tls/'))}\r\n"
         suite = iana_name_of(rest.partition(" / ")[0].strip())
@@ -196,7 +203,7 @@ def _referring(original: CapturePlace, url: str, *, is_unchanged: bool) -> str:
         f"WARC-Profile: {NOT_MODIFIED if is_unchanged else IDENTICAL}\r\n"
         f"WARC-Refers-To: {record_id('response', of, date)}\r\n"
         f"WARC-Refers-To-Target-URI: {_uri(of)}\r\n"
-        f"WARC-Refers-To-Date: {_written(date)}\r\n"
+        f"WARC-Refers-To-Date: {written_date(date)}\r\n"
     )
     return fields if is_unchanged else f"{fields}WARC-Truncated: length\r\n"  # the body is left out
 
@@ -228,7 +235,8 @@ def _hops(capture: Capture) -> str:
         return ""
     links = max(capture.depth - 1, 0) if capture.hop is Hop.LINK else capture.depth
     left_out = links - _MAX_HOPS
-    return f"{left_out}+{'L' * _MAX_HOPS}{capture.hop}" if left_out > 0 else "L" * links + capture.hop
+    way = f"{left_out}+{'L' * _MAX_HOPS}" if left_out > 0 else "L" * links
+    return way + capture.hop + Hop.REDIRECT * capture.redirects
 
 
 def _start(kind: str, identity: str, date: str) -> str:
@@ -247,7 +255,11 @@ def _record(head: str, content_type: str, block: Sequence[bytes]) -> bytes:
 
 def _block(fields: Iterable[tuple[str, str]]) -> bytes:
     """Of named fields; what would tear a line is a blank."""
-    lines = [f"{_CONTROLS.sub('', name)}: {_CONTROLS.sub(' ', value).strip()}\r\n" for name, value in fields]
+    lines = []
+    for name, value in fields:
+        if _CONTROLS.search(f"{name}{value}") is not None:
+            name, value = _CONTROLS.sub("", name), _CONTROLS.sub(" ", value)
+        lines.append(f"{name}: {value.strip()}\r\n")
     return "".join(lines).encode("utf-8", "replace")
 
 
@@ -260,7 +272,8 @@ def _quoted(found: re.Match[str]) -> str:
     return quote(found[0], safe="", errors="replace")
 
 
-def _written(date: int) -> str:
+def written_date(date: int) -> str:
+    """A date, in microseconds since the epoch, as a WARC-Date says it."""
     seconds, fraction = divmod(date, 1_000_000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:06d}Z"
 

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import click
 
+from sqspider.archive.addresses import files_at
 from sqspider.archive.errors import ArchiveError
-from sqspider.archive.files import Files, files_at
+from sqspider.archive.files import Files
 from sqspider.archive.removal import Found, found_in, remove
 from sqspider.cli.asking import ask_to_remove, removal_cost, yes_option
 from sqspider.cli.bars import bar

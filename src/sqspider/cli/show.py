@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from sqspider.archive.files import files_at
+from sqspider.archive.addresses import files_at
 from sqspider.archive.reading import capture_at
 from sqspider.cli.archive_place import archive_of
 from sqspider.cli.captures import part_options, write_part

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sqspider.archive.file_info import OPEN, WARC_ENDINGS
+from sqspider.archive.files import OPEN, WARC_ENDINGS
 from sqspider.environment import ARCHIVE, NO_ARCHIVE
 from sqspider.frontier import IN_MEMORY, sqlite_path
 

@@ -229,6 +229,7 @@ class RobotsFiles:
                 at=requested_at,
                 hop=CaptureHop.ROBOTS,
                 via=hop.via,
+                redirects=hop.redirects,
                 crawl=wanted.crawl,
                 settings=wanted.settings,
                 facts=(("robots", _decided(row)),) if row is not None else (),

@@ -59,13 +59,13 @@ def capture_of_sitemap(asked: Asked, message: Message) -> Capture | None:
     """The same of an answer on the way to a sitemap. ``message``: of its URL, with the one that led there."""
     if not is_captured(asked.fetched):
         return None
-    hop = Hop.REDIRECT if message.redirects else Hop.SITEMAP
     return Capture(
         url=message.url,
         fetched=asked.fetched,
         at=asked.requested_at,
-        hop=hop,
+        hop=Hop.SITEMAP,
         via=message.parent,
+        redirects=message.redirects,
         crawl=message.crawl_name,
         settings=message.settings,
     )

@@ -9,11 +9,11 @@ import time
 
 import click
 
-from sqspider.archive.files import files_at
+from sqspider.archive.addresses import files_at
 from sqspider.archive.forget import Forgetting, Plan, Wanted
-from sqspider.archive.orphans import scratch
-from sqspider.archive.references import References
+from sqspider.archive.forget_references import References
 from sqspider.archive.rewriting import heal
+from sqspider.archive.scratch import scratch
 from sqspider.cli.archive.blocking import BlockingFrontier, blocking
 from sqspider.cli.archive.moments import Moment
 from sqspider.cli.archive.taking_over import say_who_is_not_told, say_who_is_told, take_over_option

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from sqspider.archive.addresses import files_at
 from sqspider.archive.cdxj import NAME, write_index
-from sqspider.archive.files import files_at
 from sqspider.cli.archive.walking import Told
 from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.exit_status import GOOD

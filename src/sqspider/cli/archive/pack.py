@@ -9,9 +9,11 @@ from contextlib import ExitStack
 
 import click
 
-from sqspider.archive.files import Files, files_at
-from sqspider.archive.orphans import Orphans, scratch
+from sqspider.archive.addresses import files_at
+from sqspider.archive.files import Files
 from sqspider.archive.pack import FILE_BYTES, Packed, pack, references_in
+from sqspider.archive.pack_orphans import Orphans
+from sqspider.archive.scratch import scratch
 from sqspider.cli.archive.blocking import BlockingFrontier, blocking
 from sqspider.cli.archive.taking_over import say_who_is_not_told, say_who_is_told, take_over_option
 from sqspider.cli.archive.walking import ToldOfFiles

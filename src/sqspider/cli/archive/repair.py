@@ -6,7 +6,7 @@ import time
 
 import click
 
-from sqspider.archive.files import files_at
+from sqspider.archive.addresses import files_at
 from sqspider.archive.moves import journals_in
 from sqspider.archive.repair import Did, Repaired, repair
 from sqspider.archive.rewriting import heal

@@ -7,9 +7,9 @@ import json
 
 import click
 
-from sqspider.archive.facts import Fault
 from sqspider.archive.reading import files_to_read
 from sqspider.archive.verify import Verification
+from sqspider.archive.verify_relations import Fault
 from sqspider.cli.archive.walking import Told
 from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
@@ -75,6 +75,11 @@ def _conclude(run: Verification, address: str, faults: int, *, has_frontier: boo
         told.append(
             f"named by records: {tally.named:,}; earlier visits, and tries that were not the last: {tally.unnamed:,}; "
             f"robots.txt and sitemaps: {tally.aside:,}; of URLs that the frontier does not know: {tally.orphans:,}"
+        )
+    if tally.gone:
+        told.append(
+            f"{counted(tally.gone, 'file was', 'files were')} written anew or removed meanwhile: of what was in them "
+            "nothing is said; verify again once nobody packs or erases"
         )
     if tally.elsewhere:
         told.append(f"references to records that lie elsewhere: {tally.elsewhere:,}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from sqspider.archive.files import files_at
+from sqspider.archive.addresses import files_at
 from sqspider.archive.wacz import ENDING, pages_of, write_wacz
 from sqspider.cli.archive.blocking import blocking
 from sqspider.cli.archive.walking import ToldOfFiles

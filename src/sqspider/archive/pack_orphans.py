@@ -8,15 +8,15 @@ URL that no record knows may be of another crawl; robots.txt has no record; and 
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from itertools import islice
 from typing import Final
 from urllib.parse import urlsplit
 
 from sqspider.archive.errors import ArchiveError
+from sqspider.archive.scratch import key_of
+from sqspider.archive.warc import microseconds
 from sqspider.record import CapturePlace, UrlRecord
 
 ROBOTS_PATH: Final = "/robots.txt"
@@ -32,19 +32,6 @@ _VISITED: Final = "INSERT INTO visited VALUES (?, ?, ?, ?)"
 _NEEDED: Final = "INSERT OR IGNORE INTO needed VALUES (?)"
 _OF_URL: Final = "SELECT min(once), max(since <= ?2 AND until > ?2) FROM visited WHERE url = ?1"
 _IS_NEEDED: Final = "SELECT 1 FROM needed WHERE capture = ?"
-
-
-def key_of(*parts: object) -> bytes:
-    """A short name for something that is looked up."""
-    return hashlib.blake2b("\n".join(map(str, parts)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def scratch() -> closing[sqlite3.Connection]:
-    """A database for what may not fit into memory: in a file without a name, in the folder for temporary files."""
-    connection = sqlite3.connect("", isolation_level=None)
-    connection.execute("PRAGMA synchronous = OFF")
-    connection.execute("PRAGMA journal_mode = OFF")
-    return closing(connection)
 
 
 class Orphans:
@@ -73,7 +60,7 @@ class Orphans:
         iterator = iter(references)
         while batch := list(islice(iterator, _BATCH)):
             self._connection.execute("BEGIN")
-            self._connection.executemany(_NEEDED, [(key_of(url, micros(at)),) for url, at in batch])
+            self._connection.executemany(_NEEDED, [(key_of(url, microseconds(at)),) for url, at in batch])
             self._connection.execute("COMMIT")
 
     def is_orphan(self, url: str, at: float) -> bool:
@@ -83,12 +70,7 @@ class Orphans:
         once, is_before = self._connection.execute(_OF_URL, (key_of(url), at)).fetchone()
         if not once or not is_before:
             return False
-        return self._connection.execute(_IS_NEEDED, (key_of(url, micros(at)),)).fetchone() is None
-
-
-def micros(at: float) -> int:
-    """A date as records are looked up by."""
-    return round(at * 1_000_000)
+        return self._connection.execute(_IS_NEEDED, (key_of(url, microseconds(at)),)).fetchone() is None
 
 
 def _visited(record: UrlRecord) -> tuple[bytes, float, float, bool]:
@@ -110,5 +92,5 @@ def _named(record: UrlRecord) -> Iterator[bytes]:
     for outcome in filter(None, (record.outcome, good)):
         place: CapturePlace | None = outcome.capture
         while place is not None:
-            yield key_of(place.url or record.url, micros(place.at))
+            yield key_of(place.url or record.url, microseconds(place.at))
             place = place.payload

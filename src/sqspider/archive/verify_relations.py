@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -17,8 +17,9 @@ from sqspider.archive.cdxj import Line, is_indexed, time_of
 from sqspider.archive.digests import same as same_digest
 from sqspider.archive.digests import sha1_of
 from sqspider.archive.records import Record, seconds_of, without_brackets
-from sqspider.archive.rules import IDENTICAL_PAYLOAD
 from sqspider.archive.sorting import Sorter
+from sqspider.archive.verify_fields import IDENTICAL_PAYLOAD
+from sqspider.archive.warc import microseconds
 from sqspider.record import CapturePlace
 
 CAPTURES: Final = ("response", "revisit")
@@ -56,15 +57,16 @@ class Tally:
         self.orphans = 0  # of URLs that it does not know
         self.elsewhere = 0  # records that others refer to, and that are not here
         self.not_indexed = 0  # captures that the index lacks
+        self.gone = 0  # files that somebody removed or wrote anew while all was read: of them nothing is said
 
 
 class Facts:
     """Takes what is said, and finds where it does not agree. A context manager."""
 
-    def __init__(self, sorter: Sorter, *, has_index: bool, has_frontier: bool) -> None:
+    def __init__(self, sorter: Sorter, *, has_frontier: bool) -> None:
         self.tally = Tally()
+        self.has_index = False
         self._sorter = sorter
-        self._has_index = has_index
         self._has_frontier = has_frontier
         self._near: OrderedDict[str, Sequence[str]] = OrderedDict()  # what records said of themselves, by identity
         self._info: Sequence[str] | None = None  # the same of the last warcinfo
@@ -137,9 +139,12 @@ class Facts:
             line = "\t".join(_CONTROL.sub(lambda found: f"%{ord(found[0]):02x}", field) for field in fields)
         self._sorter.add(line.encode("utf-8", "surrogateescape"))
 
-    def faults(self) -> Iterator[Fault]:
-        """All that does not agree."""
+    def faults(self, gone: Set[str] = frozenset()) -> Iterator[Fault]:
+        """All that does not agree. ``gone``: files of which nothing is to be said any more."""
+        self.tally.gone = len(gone)
         lines = (line.decode("utf-8", "surrogateescape").split("\t") for line in self._sorter.sorted())
+        if gone:
+            lines = (line for line in lines if _file_of(line) not in gone)
         for (kind, _), group in groupby(lines, lambda line: (line[0], line[1])):
             if kind == "i":
                 yield from self._of_identity(group)
@@ -221,9 +226,18 @@ class Facts:
                 if fault is not None:
                     yield fault
         if there is not None:
-            self.tally.not_indexed += self._has_index and not is_indexed
+            self.tally.not_indexed += self.has_index and not is_indexed
             self.tally.named += is_named
             self.tally.unnamed -= is_named
+
+
+def _file_of(line: Sequence[str]) -> str:
+    """The file that a line speaks of; empty: of none."""
+    kind, *said = line
+    if kind == "p":
+        return said[0]
+    at = 2 if kind == "i" else 3
+    return said[at] if len(said) > at else ""
 
 
 def _of_index_line(said: list[str], there: list[str] | None, file: str, offset: int) -> Iterator[Fault]:
@@ -259,4 +273,4 @@ def _contradiction(why: str, date: str, digest: str, found: Sequence[str]) -> st
 
 
 def _microseconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{round(seconds * 1_000_000):020d}"
+    return "" if seconds is None else f"{microseconds(seconds):020d}"

@@ -1,7 +1,7 @@
 """What the standard asks of the fields of one record: WARC 1.1 (ISO 28500:2017) with its community's notes.
 
 What it only recommends is no rule here, nor what an extension may add: records of other writers that are right must
-pass. What ours keep to beyond it is in ``own_rules``. What holds between records is in ``joins``.
+pass. What holds between records is in ``verify_relations``.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ import sqlite3
 from typing import Final, NamedTuple
 
 from sqspider.archive.errors import ArchiveError
-from sqspider.archive.orphans import key_of, micros
 from sqspider.archive.records import Record, seconds_of, without_brackets
+from sqspider.archive.scratch import key_of
+from sqspider.archive.warc import microseconds
 from sqspider.record import CapturePlace
 
 _TABLES: Final = """
@@ -82,7 +83,7 @@ class References:
         at = record.at
         keys = [key_of("id", record.identity), key_of("digest", record.field("warc-payload-digest"))]
         if at is not None:
-            keys.append(key_of("capture", record.url, micros(at)))
+            keys.append(key_of("capture", record.url, microseconds(at)))
         for key in keys:
             self._insert("INSERT INTO erased_key VALUES (?, ?)", key, erased)
 
@@ -92,7 +93,7 @@ class References:
             "INSERT INTO revisit (file, offset, at, url, date, identity, digest) VALUES (?, ?, ?, ?, ?, ?, ?)",
             self._id(record.file),
             record.offset,
-            micros(record.at or 0.0),
+            microseconds(record.at or 0.0),
             record.url,
             record.field("warc-date") or "",
             record.identity,
@@ -103,7 +104,7 @@ class References:
             keys.append(key_of("id", identity))
         if (at := seconds_of(record.field("warc-refers-to-date") or "")) is not None:
             url = without_brackets(record.field("warc-refers-to-target-uri") or "") or record.url
-            keys.append(key_of("capture", url, micros(at)))
+            keys.append(key_of("capture", url, microseconds(at)))
         if not keys and (digest := record.field("warc-payload-digest")):
             keys.append(key_of("digest", digest))  # as the first tools wrote them
         for key in keys:

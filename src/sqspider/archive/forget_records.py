@@ -9,14 +9,14 @@ import base64
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from sqspider.archive.errors import ArchiveError, DamagedError
 from sqspider.archive.files import Files
-from sqspider.archive.messages import block_of, is_http, read_message
+from sqspider.archive.forget_references import Original
+from sqspider.archive.http_messages import block_of, is_http, read_message
 from sqspider.archive.records import Fields, Record, records_of
-from sqspider.archive.references import Original
+from sqspider.archive.warc import digest_of, written_date
 
 MAX_BLOCK: Final = 4 * 1024 * 1024  # of a revisit's: it has a head alone
 _NAMESPACE: Final = uuid.UUID("3a4c9f0e-2b61-5c0e-9d5f-6c2a7f0b8e41")  # of the ids of notes
@@ -92,13 +92,12 @@ def promoted(files: Files, revisit: Revisit, original: Original) -> Iterator[byt
 def note_of(at: int, warcinfo_id: str, lines: Iterable[tuple[str, str]]) -> Iterator[bytes]:
     """A record that tells what was done to its file. ``at``: microseconds since the epoch."""
     block = "".join(f"{name}: {' '.join(value.split())}\r\n" for name, value in lines).encode()
-    date = datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    digest = base64.b32encode(hashlib.sha1(block, usedforsecurity=False).digest()).decode()
+    digest = digest_of(block)
     identity = uuid.uuid5(_NAMESPACE, f"{warcinfo_id}\n{at}\n{digest}")
     fields = [
         ("WARC-Type", "metadata"),
         ("WARC-Record-ID", f"<urn:uuid:{identity}>"),
-        ("WARC-Date", date),
+        ("WARC-Date", written_date(at)),
         ("WARC-Warcinfo-ID", warcinfo_id),
         ("WARC-Block-Digest", f"sha1:{digest}"),
         ("Content-Type", "application/warc-fields"),

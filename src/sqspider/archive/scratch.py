@@ -1,0 +1,21 @@
+"""A database for what may not fit into memory while all files of an archive are looked through."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from contextlib import closing
+
+
+def scratch() -> closing[sqlite3.Connection]:
+    """One in a file without a name, in the folder for temporary files: whatever ends the process, nothing of it
+    stays."""
+    connection = sqlite3.connect("", isolation_level=None)
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("PRAGMA journal_mode = OFF")
+    return closing(connection)
+
+
+def key_of(*parts: object) -> bytes:
+    """A short name for something that is looked up there."""
+    return hashlib.blake2b("\n".join(map(str, parts)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
