@@ -147,4 +147,4 @@ def test_python_loads_no_code_of_the_archive_for_who_keeps_nothing() -> None:
         "print(*(name for name in sys.modules if name.startswith('sqspider.archive.')))"
     )
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) <= {f"sqspider.archive.{name}" for name in ("coding", "errors", "files")}
+    assert set(done.stdout.split()) <= {f"sqspider.archive.{name}" for name in ("coding", "errors", "files", "sink")}
