@@ -96,7 +96,7 @@ async def test_an_outcome_that_cannot_be_read_is_said_to_be_damaged(store: AwsSt
 async def test_what_a_later_version_says_besides_is_left_alone(store: AwsStore) -> None:
     frontier = await store.open()
     await frontier.enqueue([Entry(url=url("p"))])
-    later = typed({"status": "done", "http_status": 200, "capture": {"file": "a", "offset": 7}, "tags": ["x", None]})
+    later = typed({"status": "done", "http_status": 200, "harvest": {"file": "a", "offset": 7}, "tags": ["x", None]})
     await rewrite(store, url("p"), status=s("done"), outcome=later)
     assert (await record_of(frontier, url("p"))).outcome == Outcome(status=Status.DONE, http_status=200)
 

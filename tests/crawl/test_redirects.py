@@ -425,7 +425,10 @@ def test_export_and_show_say_where_redirects_end(sqspider: Run, ways: Site) -> N
     assert (
         sqspider("export", "--format", "csv")
         .stdout.splitlines()[0]
-        .endswith(",error,redirect_to,meta,crawl,visits,unchanged,changes,changed_at,links_skipped")
+        .endswith(
+            ",error,redirect_to,meta,crawl,visits,unchanged,changes,changed_at,links_skipped"
+            ",capture_file,capture_offset,capture_length,payload_digest"
+        )
     )
     for path, way in (
         ("a", f"{url}a → {url}b → {page} (done)"),
