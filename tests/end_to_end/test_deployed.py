@@ -19,8 +19,9 @@ from sqspider.archive.bucket import Bucket
 from sqspider.archive.members import check_whole, members
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.aws import AwsFrontier
-from tests.aws.engines import Engines
+from tests.aws.engines import EngineMissingError, Engines
 from tests.conftest import Make, Run, terminal
+from tests.judges.judges import asked
 
 SEEDS: Final = 40
 SAME: Final = (
@@ -91,8 +92,22 @@ def buckets(environment: dict[str, str]) -> set[str]:
     return {found["Name"] for found in client("s3", environment).list_buckets()["Buckets"]}
 
 
-async def kept_of(frontier: AwsFrontier, address: str, environment: dict[str, str]) -> int:
-    """How many pages lie where their records say, in objects that are whole; all that were answered do."""
+def judge(files: list[Path]) -> None:
+    """Have others say whether files are right, where their tools are installed."""
+    for name, tool in (("warcio", "warcio"), ("fastwarc", "fastwarc")):
+        try:
+            for file in files:
+                said = asked(name, tool, "check", file)
+                assert said.is_right, said.text
+        except EngineMissingError as error:
+            print(f"{tool} judges nothing: {error}")
+        else:
+            print(tool, "finds all", len(files), "objects right")
+
+
+async def kept_of(frontier: AwsFrontier, address: str, environment: dict[str, str], copies: Path) -> int:
+    """How many pages lie where their records say, in objects that are whole; all that were answered do. Of the objects
+    copies are made."""
     found = [record async for batch in frontier.scan() for record in batch]
 
     def look() -> int:
@@ -101,6 +116,7 @@ async def kept_of(frontier: AwsFrontier, address: str, environment: dict[str, st
             with files.opened(file.name) as stream:
                 kinds = [check_whole(member).partition(b"WARC-Type: ")[2].split()[0] for member in members(stream)]
             assert kinds[0] == b"warcinfo"
+            (copies / file.name.replace("/", "-")).write_bytes(files.read(file.name))
         number = 0
         for record in found:
             assert record.outcome is not None
@@ -192,9 +208,12 @@ async def test_a_deployment_crawls_as_the_command_line_does_and_leaves_its_table
             assert stats.dead == 1
             assert [letter.body for letter in await frontier.dead_letters()] == [POISON]
             counts = await frontier.counts()
-            kept = await kept_of(frontier, place["SQSPIDER_ARCHIVE"], environment)
+            copies = tmp_path / "copies"
+            copies.mkdir()
+            kept = await kept_of(frontier, place["SQSPIDER_ARCHIVE"], environment, copies)
             print("kept", kept, "of", counts.total)
             assert kept >= 2 * SEEDS
+            judge(sorted(copies.iterdir()))
         finally:
             await frontier.close()
 
