@@ -201,7 +201,7 @@ def test_a_folder_that_is_no_archive_is_told_in_a_line(tmp_path: Path, sqspider:
     assert "Traceback" not in said.stderr
     said = sqspider("archive", command, *url, "--archive", "")
     assert said.returncode == 2
-    assert "--archive: it names nothing" in said.stderr
+    assert "--archive: name a folder" in said.stderr
     if command != "repair":
         said = sqspider("archive", command, *url, "--archive", "empty")
         assert said.returncode == 1
