@@ -167,8 +167,12 @@ def _captures_from(
             yield from gathering.rest()
             if error.is_torn and is_open:
                 return
-            advice = "; `sqspider archive repair` cuts off what a crawler that died left" if error.is_torn else ""
-            raise DamagedError(f"{files.address}: {error}{advice}") from error
+            advice = (
+                "`sqspider archive repair` cuts off what a crawler that died left"
+                if error.is_torn
+                else "put that file elsewhere, and the others are read (`archive verify` lists what it held)"
+            )
+            raise DamagedError(f"{files.address}: {error}; {advice}") from error
         yield from gathering.rest()
 
 
