@@ -4,8 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from sqspider.archive.s3_place import S3Place
+
+from .buckets import bucket
 from .engines import Engines
 from .faults import FaultProxy
+from .s3_faults import S3Proxy
 from .store import AwsStore
 
 
@@ -24,6 +28,20 @@ async def proxy(store: AwsStore) -> AsyncIterator[FaultProxy]:
         yield proxy
         proxy.fault = None
         await store.close_handles()
+
+
+@pytest.fixture
+async def s3_proxy(engines: Engines) -> AsyncIterator[S3Proxy]:
+    """Stands in front of S3; likewise."""
+    async with S3Proxy(engines.ministack(), seed=1) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def place(s3_proxy: S3Proxy) -> AsyncIterator[S3Place]:
+    """A place in a bucket of the test's own."""
+    async with bucket({**s3_proxy.environment, "AWS_ENDPOINT_URL_S3": s3_proxy.upstream}) as place:
+        yield place
 
 
 @pytest.fixture(autouse=True)

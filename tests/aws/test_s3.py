@@ -15,7 +15,6 @@ from sqspider.frontier.aws.bill import Usage
 from sqspider.frontier.aws.client import Call
 
 from . import s3_faults
-from .buckets import bucket
 from .engines import Engines
 from .s3_faults import S3Proxy, always, refusal
 
@@ -24,22 +23,10 @@ ODD = "20261130/a+b=c~é(1)'!*&%41.warc.gz"
 
 
 @pytest.fixture
-async def proxy(engines: Engines) -> AsyncIterator[S3Proxy]:
-    async with S3Proxy(engines.ministack(), seed=1) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def place(proxy: S3Proxy) -> AsyncIterator[S3Place]:
-    async with bucket({**proxy.environment, "AWS_ENDPOINT_URL_S3": proxy.upstream}) as place:
-        yield place
-
-
-@pytest.fixture
-async def client(proxy: S3Proxy, place: S3Place) -> AsyncIterator[S3Client]:
-    client = S3Client.open(place, proxy.environment)
+async def client(s3_proxy: S3Proxy, place: S3Place) -> AsyncIterator[S3Client]:
+    client = S3Client.open(place, s3_proxy.environment)
     yield client
-    proxy.fault = None
+    s3_proxy.fault = None
     await client.close()
 
 
@@ -118,17 +105,17 @@ async def test_what_is_put_is_read_in_ranges(client: S3Client) -> None:
         await client.get("other", 0, 10)
 
 
-async def test_lists_go_on_from_page_to_page_with_every_name_as_it_is(client: S3Client, proxy: S3Proxy) -> None:
+async def test_lists_go_on_from_page_to_page_with_every_name_as_it_is(client: S3Client, s3_proxy: S3Proxy) -> None:
     async def by_threes(_: S3Proxy, asked: s3_faults.Asked) -> s3_faults.Answered:
-        return await proxy.forward(asked._replace(target=f"{asked.target}&max-keys=3"))
+        return await s3_proxy.forward(asked._replace(target=f"{asked.target}&max-keys=3"))
 
     names = sorted([ODD, "a b", "a+b", "a%20b", *(f"20261130/{number:02}.warc.gz" for number in range(8))])
     for name in names:
         await client.put(name, name.encode(), is_new=True)
-    proxy.fault, before = by_threes, len(proxy.asked)
+    s3_proxy.fault, before = by_threes, len(s3_proxy.asked)
     found = [each async for each in client.listed()]
     assert [(each.key, each.size) for each in found] == [(name, len(name.encode())) for name in names]
-    assert len(proxy.asked) - before == 4
+    assert len(s3_proxy.asked) - before == 4
     assert all(abs(each.modified - time.time()) < 86_400 for each in found)
 
 
@@ -152,38 +139,38 @@ async def test_an_object_that_is_there_is_written_over_only_where_that_is_meant(
 
 
 @pytest.mark.parametrize("name", ["throttle", "fail", "lose_answer"])
-async def test_trouble_is_tried_again_until_there_is_an_answer(client: S3Client, proxy: S3Proxy, name: str) -> None:
+async def test_trouble_is_tried_again_until_there_is_an_answer(client: S3Client, s3_proxy: S3Proxy, name: str) -> None:
     """An object that a lost answer left behind is known again, by its size and digest."""
-    proxy.fault, proxy.chance = s3_faults.ALL[name], 0.4
+    s3_proxy.fault, s3_proxy.chance = s3_faults.ALL[name], 0.4
     bodies = {f"{number:02}": bytes([number]) * 1000 for number in range(12)}
     for key, body in bodies.items():
         await client.put(key, body, is_new=True)
     for key, body in bodies.items():
         assert (await client.get(key, 0, 2000)).content == body
     assert [found.key async for found in client.listed()] == sorted(bodies)
-    assert proxy.injected >= 5
+    assert s3_proxy.injected >= 5
 
 
 async def test_a_lost_answer_is_not_taken_for_ours_where_another_one_lies_there(
-    client: S3Client, proxy: S3Proxy
+    client: S3Client, s3_proxy: S3Proxy
 ) -> None:
     async def overtaken(_: S3Proxy, asked: s3_faults.Asked) -> s3_faults.Answered:
-        if asked.method == "PUT" and proxy.counts["PUT"] == 1:  # another one is put, of the same length
-            await proxy.forward(asked._replace(body=b"other", headers={}))
+        if asked.method == "PUT" and s3_proxy.counts["PUT"] == 1:  # another one is put, of the same length
+            await s3_proxy.forward(asked._replace(body=b"other", headers={}))
             return s3_faults.Answered(0)
-        return await proxy.forward(asked)
+        return await s3_proxy.forward(asked)
 
-    proxy.fault = overtaken
+    s3_proxy.fault = overtaken
     with pytest.raises(ArchiveError, match="is there already, and is another"):
         await client.put("one", b"first", is_new=True)
 
 
-async def test_tries_end_and_say_what_the_trouble_was(proxy: S3Proxy, place: S3Place) -> None:
-    client = S3Client.open(place, proxy.environment, give_up_seconds=0.3)
-    proxy.fault, proxy.chance = s3_faults.throttle, 1.0
+async def test_tries_end_and_say_what_the_trouble_was(s3_proxy: S3Proxy, place: S3Place) -> None:
+    client = S3Client.open(place, s3_proxy.environment, give_up_seconds=0.3)
+    s3_proxy.fault, s3_proxy.chance = s3_faults.throttle, 1.0
     with pytest.raises(ArchiveError, match=r"PutObject did not succeed in \d+ tries .*SlowDown"):
         await client.put("one", b"first", is_new=True)
-    proxy.fault = None
+    s3_proxy.fault = None
     await client.put("one", b"first", is_new=True)
     await client.close()
 
@@ -218,14 +205,14 @@ NAMED = 'User: arn:aws:iam::1:user/me is not authorized to perform: s3:PutObject
     ],
 )  # fmt: skip
 async def test_refusals_are_named_and_not_tried_again(
-    client: S3Client, proxy: S3Proxy, answer: s3_faults.Answered, kind: type[ArchiveError], says: str
+    client: S3Client, s3_proxy: S3Proxy, answer: s3_faults.Answered, kind: type[ArchiveError], says: str
 ) -> None:
-    proxy.fault = always(answer)
+    s3_proxy.fault = always(answer)
     with pytest.raises(ArchiveError, match=says) as refused:
         await client.put("one", b"first", is_new=True)
     assert type(refused.value) is kind
     assert "\n" not in str(refused.value)
-    assert proxy.counts["PUT"] <= 2  # the second one is signed anew
+    assert s3_proxy.counts["PUT"] <= 2  # the second one is signed anew
 
 
 @pytest.mark.parametrize(
@@ -236,15 +223,15 @@ async def test_refusals_are_named_and_not_tried_again(
     ],
 )  # fmt: skip
 async def test_answers_to_head_which_have_no_body_are_told_all_the_same(
-    client: S3Client, proxy: S3Proxy, answer: s3_faults.Answered, says: str
+    client: S3Client, s3_proxy: S3Proxy, answer: s3_faults.Answered, says: str
 ) -> None:
-    proxy.fault = always(answer)
+    s3_proxy.fault = always(answer)
     with pytest.raises(ArchiveError, match=says):
         await client.look("one")
 
 
-async def test_a_list_that_is_refused_names_the_bucket(client: S3Client, proxy: S3Proxy, place: S3Place) -> None:
-    proxy.fault = always(refusal("AccessDenied", 403))
+async def test_a_list_that_is_refused_names_the_bucket(client: S3Client, s3_proxy: S3Proxy, place: S3Place) -> None:
+    s3_proxy.fault = always(refusal("AccessDenied", 403))
     with pytest.raises(NotAllowedError, match=rf"permission s3:ListBucket on {place.bucket}"):
         await anext(client.listed())
     for odd in (
@@ -252,7 +239,7 @@ async def test_a_list_that_is_refused_names_the_bucket(client: S3Client, proxy: 
         b"no XML",
         b"<ListBucketResult><Contents><Key>x</Key></Contents></ListBucketResult>",
     ):
-        proxy.fault = always(s3_faults.Answered(200, odd))
+        s3_proxy.fault = always(s3_faults.Answered(200, odd))
         with pytest.raises(ArchiveError, match="what the bucket lists cannot be read"):
             [found async for found in client.listed()]
 
@@ -269,12 +256,12 @@ async def test_no_keys_at_all_are_told(place: S3Place, monkeypatch: pytest.Monke
     await client.close()
 
 
-async def test_nothing_of_the_keys_is_in_what_is_told(place: S3Place, proxy: S3Proxy) -> None:
+async def test_nothing_of_the_keys_is_in_what_is_told(place: S3Place, s3_proxy: S3Proxy) -> None:
     secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
-    environment = {**proxy.environment, "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": secret}
+    environment = {**s3_proxy.environment, "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": secret}
     client = S3Client.open(place, environment, give_up_seconds=0.1)
     for status in (400, 500):
-        proxy.fault = always(refusal("Odd", status, f"you signed with {secret} of AKIAIOSFODNN7EXAMPLE"))
+        s3_proxy.fault = always(refusal("Odd", status, f"you signed with {secret} of AKIAIOSFODNN7EXAMPLE"))
         with pytest.raises(ArchiveError, match="you signed with") as told:
             await client.look("one") if status == 0 else await client.get("one", 0, 1)
         assert secret not in str(told.value)
@@ -282,28 +269,28 @@ async def test_nothing_of_the_keys_is_in_what_is_told(place: S3Place, proxy: S3P
     await client.close()
 
 
-async def test_each_try_is_shown_to_observers(client: S3Client, proxy: S3Proxy) -> None:
+async def test_each_try_is_shown_to_observers(client: S3Client, s3_proxy: S3Proxy) -> None:
     calls: list[Call] = []
     client.observers.append(calls.append)
 
     async def once(_: S3Proxy, asked: s3_faults.Asked) -> s3_faults.Answered:
-        return refusal("SlowDown", 503) if proxy.counts["PUT"] == 1 else await proxy.forward(asked)
+        return refusal("SlowDown", 503) if s3_proxy.counts["PUT"] == 1 else await s3_proxy.forward(asked)
 
-    proxy.fault = once
+    s3_proxy.fault = once
     await client.put("one", BODY, is_new=True)
     assert [(call.action, call.request["Bytes"], call.answer is not None) for call in calls] == [
         ("PutObject", len(BODY), False), ("PutObject", len(BODY), True),
     ]  # fmt: skip
 
 
-async def test_the_bill_knows_what_was_asked_of_a_bucket(client: S3Client, proxy: S3Proxy) -> None:
+async def test_the_bill_knows_what_was_asked_of_a_bucket(client: S3Client, s3_proxy: S3Proxy) -> None:
     usage = Usage()
     client.observers.append(usage.see)
 
     async def once(_: S3Proxy, asked: s3_faults.Asked) -> s3_faults.Answered:
-        return refusal("SlowDown", 503) if proxy.counts["PUT"] == 1 else await proxy.forward(asked)
+        return refusal("SlowDown", 503) if s3_proxy.counts["PUT"] == 1 else await s3_proxy.forward(asked)
 
-    proxy.fault = once
+    s3_proxy.fault = once
     await client.put("one", BODY, is_new=True)
     await client.get("one", 0, 9)
     await client.look("one")

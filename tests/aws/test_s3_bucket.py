@@ -23,7 +23,6 @@ from sqspider.archive.s3_place import S3Place
 from sqspider.archive.s3_upload import Upload
 
 from . import s3_faults
-from .buckets import bucket
 from .engines import Engines
 from .s3_faults import Answered, Asked, S3Proxy, always, refusal
 
@@ -39,22 +38,10 @@ def _less_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def proxy(engines: Engines) -> AsyncIterator[S3Proxy]:
-    async with S3Proxy(engines.ministack(), seed=1) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def place(proxy: S3Proxy) -> AsyncIterator[S3Place]:
-    async with bucket({**proxy.environment, "AWS_ENDPOINT_URL_S3": proxy.upstream}) as place:
-        yield place
-
-
-@pytest.fixture
-async def files(proxy: S3Proxy, place: S3Place) -> AsyncIterator[Bucket]:
-    files = Bucket.at(str(place), proxy.environment)
+async def files(s3_proxy: S3Proxy, place: S3Place) -> AsyncIterator[Bucket]:
+    files = Bucket.at(str(place), s3_proxy.environment)
     yield files
-    proxy.fault = None
+    s3_proxy.fault = None
     await asyncio.to_thread(files.close)
 
 
@@ -109,31 +96,31 @@ async def test_names_that_lead_elsewhere_are_refused(files: Bucket, name: str) -
     await within(use)
 
 
-async def test_a_stream_is_read_range_by_range(files: Bucket, proxy: S3Proxy) -> None:
+async def test_a_stream_is_read_range_by_range(files: Bucket, s3_proxy: S3Proxy) -> None:
     content = random.Random(1).randbytes(3 * MOST_BYTES)
 
     def use() -> None:
         files.write("large", [content])
-        before = proxy.counts["GET"]
+        before = s3_proxy.counts["GET"]
         with files.opened("large", 1000) as stream:
             assert stream.read(10) == content[1000:1010]
-            assert proxy.counts["GET"] - before == 1
+            assert s3_proxy.counts["GET"] - before == 1
             pieces = [stream.read(size) for size in (1, FIRST_BYTES, 3, 2 * MOST_BYTES)]
             assert b"".join(pieces) == content[1010 : 1014 + FIRST_BYTES + 2 * MOST_BYTES]
             assert stream.read() == content[1014 + FIRST_BYTES + 2 * MOST_BYTES :]
             assert stream.read(1) == b""
-        assert proxy.counts["GET"] - before <= 8
+        assert s3_proxy.counts["GET"] - before <= 8
         assert files.read("large", 5, 2 * MOST_BYTES) == content[5 : 5 + 2 * MOST_BYTES]
 
     await within(use)
 
 
-async def test_whoever_reads_one_file_after_the_other_does_not_wait_for_each(files: Bucket, proxy: S3Proxy) -> None:
+async def test_whoever_reads_one_file_after_the_other_does_not_wait_for_each(files: Bucket, s3_proxy: S3Proxy) -> None:
     """Each answer is held back until the next files have been asked for, too; and nothing is asked for twice."""
     names = [f"{number:02}.warc.gz" for number in range(3 * OBJECTS)]
     asked, most, all_asked = 0, 0, asyncio.Event()
 
-    async def hold(proxy: S3Proxy, asking: Asked) -> Answered:
+    async def hold(s3_proxy: S3Proxy, asking: Asked) -> Answered:
         nonlocal asked, most
         if "list-type" not in asking.target:
             asked, most = asked + 1, max(most, asked + 1)
@@ -141,48 +128,48 @@ async def test_whoever_reads_one_file_after_the_other_does_not_wait_for_each(fil
                 all_asked.set()
             await all_asked.wait()
             asked -= 1
-        return await proxy.forward(asking)
+        return await s3_proxy.forward(asking)
 
     def use() -> None:
         for name in names:
             files.write(name, [name.encode()])
-        proxy.fault, before = hold, proxy.counts["GET"]
+        s3_proxy.fault, before = hold, s3_proxy.counts["GET"]
         for info, name in zip(files.all(), names, strict=True):
             if all_asked.is_set():
                 assert files.read(info.name, 0, 2) == name[:2].encode()
             with files.opened(info.name) as stream:
                 assert stream.read() == name.encode()
-        assert proxy.counts["GET"] - before == len(names) + 1
+        assert s3_proxy.counts["GET"] - before == len(names) + 1
 
     await within(use)
     assert most == OBJECTS + 1
 
 
-async def test_a_list_by_itself_reads_no_file_ahead(files: Bucket, proxy: S3Proxy) -> None:
+async def test_a_list_by_itself_reads_no_file_ahead(files: Bucket, s3_proxy: S3Proxy) -> None:
     def use() -> None:
         for number in range(3):
             files.write(f"{number}.warc.gz", [b"x"])
-        before = proxy.counts["GET"]
+        before = s3_proxy.counts["GET"]
         assert len(list(files.all())) == 3
-        assert proxy.counts["GET"] - before == 1
+        assert s3_proxy.counts["GET"] - before == 1
 
     await within(use)
 
 
-async def test_what_is_read_ahead_is_what_lies_there_then(files: Bucket, proxy: S3Proxy) -> None:
+async def test_what_is_read_ahead_is_what_lies_there_then(files: Bucket, s3_proxy: S3Proxy) -> None:
     """What was written, removed or refused meanwhile is asked for anew."""
     names = [f"{number}.warc.gz" for number in range(4)]
 
-    async def refuse_one(proxy: S3Proxy, asking: Asked) -> Answered:
+    async def refuse_one(s3_proxy: S3Proxy, asking: Asked) -> Answered:
         if asking.method == "GET" and "3.warc" in asking.target:
-            proxy.fault = None
+            s3_proxy.fault = None
             return refusal("AccessDenied", 403)
-        return await proxy.forward(asking)
+        return await s3_proxy.forward(asking)
 
     def use() -> None:
         for name in names:
             files.write(name, [b"old"])
-        proxy.fault = refuse_one
+        s3_proxy.fault = refuse_one
         listed = files.all()
         with files.opened(next(listed).name) as stream:
             assert stream.read() == b"old"
@@ -212,56 +199,60 @@ async def test_a_file_that_is_written_anew_while_it_is_read_is_told(files: Bucke
 
 
 @pytest.mark.parametrize("fault", [None, "throttle", "fail", "lose_answer"])
-async def test_a_large_file_is_written_part_by_part(files: Bucket, proxy: S3Proxy, fault: str | None) -> None:
+async def test_a_large_file_is_written_part_by_part(files: Bucket, s3_proxy: S3Proxy, fault: str | None) -> None:
     """Whatever is lost on the way, and in memory for two parts."""
     content = random.Random(1).randbytes(2 * PART_BYTES + 5)
     pieces = [content[at : at + 1_000_003] for at in range(0, len(content), 1_000_003)]
 
     def use() -> None:
-        proxy.fault = s3_faults.ALL[fault] if fault else None
+        s3_proxy.fault = s3_faults.ALL[fault] if fault else None
         files.write("large", iter(pieces))
-        proxy.fault = None
+        s3_proxy.fault = None
         assert [(one.name, one.size) for one in files.all()] == [("large", len(content))]
         assert files.read("large") == content
 
     await within(use)
-    assert proxy.counts["POST"] >= 2
+    assert s3_proxy.counts["POST"] >= 2
 
 
-async def test_a_completion_whose_answer_is_lost_is_known_again(files: Bucket, proxy: S3Proxy, place: S3Place) -> None:
+async def test_a_completion_whose_answer_is_lost_is_known_again(
+    files: Bucket, s3_proxy: S3Proxy, place: S3Place
+) -> None:
     async def lose(_: S3Proxy, asked: s3_faults.Asked) -> s3_faults.Answered:
         if asked.method != "POST" or "uploadId" not in asked.target:
-            return await proxy.forward(asked)
-        proxy.injected += 1
-        if proxy.injected > 1:  # ministack takes it twice
+            return await s3_proxy.forward(asked)
+        s3_proxy.injected += 1
+        if s3_proxy.injected > 1:  # ministack takes it twice
             return refusal("NoSuchUpload", 404)
-        await proxy.forward(asked)
+        await s3_proxy.forward(asked)
         return s3_faults.Answered(0)
 
-    proxy.fault = lose
+    s3_proxy.fault = lose
     content = bytes(PART_BYTES + 1)
     await within(lambda: files.write("large", [content]))
-    assert proxy.injected == 2
+    assert s3_proxy.injected == 2
     assert await within(lambda: files.read("large")) == content
-    proxy.fault = always(refusal("NoSuchUpload", 404))
-    upload = Upload(S3Client.open(place, proxy.environment), "other")
+    s3_proxy.fault = always(refusal("NoSuchUpload", 404))
+    upload = Upload(S3Client.open(place, s3_proxy.environment), "other")
     with pytest.raises(ArchiveError, match="did not put its parts together"):
         await upload.complete()
 
 
-async def test_a_completion_that_fails_under_a_good_status_is_told(files: Bucket, proxy: S3Proxy) -> None:
+async def test_a_completion_that_fails_under_a_good_status_is_told(files: Bucket, s3_proxy: S3Proxy) -> None:
     async def fail(_: S3Proxy, asked: s3_faults.Asked) -> s3_faults.Answered:
         if asked.method == "POST" and "uploadId" in asked.target:
             return refusal("InternalError", 200)
-        return await proxy.forward(asked)
+        return await s3_proxy.forward(asked)
 
-    proxy.fault = fail
+    s3_proxy.fault = fail
     with pytest.raises(ArchiveError, match="did not put its parts together"):
         await within(lambda: files.write("large", [bytes(PART_BYTES + 1)]))
     assert await within(lambda: list(files.all())) == []
 
 
-async def test_what_breaks_off_leaves_neither_a_file_nor_parts(files: Bucket, proxy: S3Proxy, place: S3Place) -> None:
+async def test_what_breaks_off_leaves_neither_a_file_nor_parts(
+    files: Bucket, s3_proxy: S3Proxy, place: S3Place
+) -> None:
     def broken() -> Iterator[bytes]:
         yield bytes(2 * PART_BYTES + 1)
         raise RuntimeError("whoever writes broke off")
@@ -269,14 +260,16 @@ async def test_what_breaks_off_leaves_neither_a_file_nor_parts(files: Bucket, pr
     with pytest.raises(RuntimeError, match="broke off"):
         await within(lambda: files.write("large", broken()))
     assert await within(lambda: list(files.all())) == []
-    uploads = await proxy.forward(s3_faults.Asked("GET", f"/{place.bucket}?uploads", proxy.asked[-1].headers, b""))
+    uploads = await s3_proxy.forward(
+        s3_faults.Asked("GET", f"/{place.bucket}?uploads", s3_proxy.asked[-1].headers, b"")
+    )
     assert uploads.status == 200
     assert b"<Upload>" not in uploads.body
-    assert proxy.counts["DELETE"] == 1
+    assert s3_proxy.counts["DELETE"] == 1
 
 
-async def test_refusals_are_those_of_the_client(files: Bucket, proxy: S3Proxy) -> None:
-    proxy.fault = always(refusal("AccessDenied", 403))
+async def test_refusals_are_those_of_the_client(files: Bucket, s3_proxy: S3Proxy) -> None:
+    s3_proxy.fault = always(refusal("AccessDenied", 403))
 
     def use() -> None:
         with pytest.raises(NotAllowedError, match="s3:ListBucket"):
@@ -295,9 +288,9 @@ def _threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "sqspider-s3"]
 
 
-async def test_whoever_forgets_it_leaves_no_thread(proxy: S3Proxy, place: S3Place) -> None:
+async def test_whoever_forgets_it_leaves_no_thread(s3_proxy: S3Proxy, place: S3Place) -> None:
     def use() -> None:
-        files = Bucket.at(str(place), proxy.environment)
+        files = Bucket.at(str(place), s3_proxy.environment)
         assert list(files.all()) == []
         assert len(_threads()) == 1
 

@@ -26,8 +26,6 @@ from sqspider.record import CapturePlace
 from tests.archive.captures import capture_of
 
 from . import s3_faults
-from .buckets import bucket
-from .engines import Engines
 from .s3_faults import S3Proxy, always, refusal
 
 ORIGIN: Final = Origin("host", "me@example.com")
@@ -35,22 +33,10 @@ NAME: Final = re.compile(r"\d{8}/\d{6}-[a-z2-7]{8}\.warc\.gz")
 
 
 @pytest.fixture
-async def proxy(engines: Engines) -> AsyncIterator[S3Proxy]:
-    async with S3Proxy(engines.ministack(), seed=1) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def place(proxy: S3Proxy) -> AsyncIterator[S3Place]:
-    async with bucket({**proxy.environment, "AWS_ENDPOINT_URL_S3": proxy.upstream}) as place:
-        yield place
-
-
-@pytest.fixture
-async def sink(proxy: S3Proxy, place: S3Place) -> AsyncIterator[BucketSink]:
-    sink = BucketSink.at(str(place), Coding.GZIP, ORIGIN, environment=proxy.environment)
+async def sink(s3_proxy: S3Proxy, place: S3Place) -> AsyncIterator[BucketSink]:
+    sink = BucketSink.at(str(place), Coding.GZIP, ORIGIN, environment=s3_proxy.environment)
     yield sink
-    proxy.fault = None
+    s3_proxy.fault = None
     await sink.close()
 
 
@@ -92,21 +78,21 @@ async def read(client: S3Client, found: CapturePlace | None) -> bytes:
 
 
 async def test_a_batch_is_one_object_that_begins_with_its_own_warcinfo(
-    sink: BucketSink, proxy: S3Proxy, place: S3Place
+    sink: BucketSink, s3_proxy: S3Proxy, place: S3Place
 ) -> None:
     store = ArchiveStore(sink)
     batches = [pages(3), pages(2, first=3)]
     for batch in batches:
         places = await store.keep(batch)
         assert len({found.file for found in places if found}) == 1
-        client = S3Client.open(place, proxy.environment)
+        client = S3Client.open(place, s3_proxy.environment)
         for kept, found in zip(batch, places, strict=True):
             record = await read(client, found)
             assert f"WARC-Target-URI: {kept.url}\r\n".encode() in record
             assert record.endswith(kept.fetched.payload + b"\r\n\r\n")
         await client.close()
-    assert proxy.counts["PUT"] == 2
-    there = await walked(place, proxy.environment)
+    assert s3_proxy.counts["PUT"] == 2
+    there = await walked(place, s3_proxy.environment)
     # Names are in their order by the second; within one, as chance has it.
     assert sorted([kind for kind, _, _ in records].count("response") for records in there.values()) == [2, 3]
     for name, records in there.items():
@@ -128,11 +114,11 @@ async def test_the_next_object_is_the_same_until_something_is_put(sink: BucketSi
 
 
 @pytest.mark.parametrize("name", list(s3_faults.ALL))
-async def test_whatever_s3_does_what_has_a_place_is_there(proxy: S3Proxy, place: S3Place, name: str) -> None:
+async def test_whatever_s3_does_what_has_a_place_is_there(s3_proxy: S3Proxy, place: S3Place, name: str) -> None:
     """And what was refused has none, and is kept the next time."""
-    sink = BucketSink.at(str(place), Coding.GZIP, ORIGIN, environment=proxy.environment)
+    sink = BucketSink.at(str(place), Coding.GZIP, ORIGIN, environment=s3_proxy.environment)
     store = ArchiveStore(sink)
-    proxy.fault, proxy.chance = s3_faults.ALL[name], 0.4
+    s3_proxy.fault, s3_proxy.chance = s3_faults.ALL[name], 0.4
     kept: dict[str, CapturePlace] = {}
     refused = 0
     for one in pages(15):
@@ -144,15 +130,15 @@ async def test_whatever_s3_does_what_has_a_place_is_there(proxy: S3Proxy, place:
             else:
                 assert found is not None
                 kept[one.url] = found
-    assert proxy.injected >= 3
+    assert s3_proxy.injected >= 3
     assert (refused > 0) == (name == "refuse")
-    proxy.fault = None
+    s3_proxy.fault = None
     await store.close()
-    client = S3Client.open(place, proxy.environment)
+    client = S3Client.open(place, s3_proxy.environment)
     for url, found in kept.items():
         assert f"WARC-Target-URI: {url}\r\n".encode() in await read(client, found)
     await client.close()
-    assert {found.file for found in kept.values()} <= (await walked(place, proxy.environment)).keys()
+    assert {found.file for found in kept.values()} <= (await walked(place, s3_proxy.environment)).keys()
 
 
 @pytest.mark.parametrize(
@@ -164,32 +150,32 @@ async def test_whatever_s3_does_what_has_a_place_is_there(proxy: S3Proxy, place:
     ],
 )
 async def test_what_cannot_be_kept_is_told_as_the_stores_trouble(
-    sink: BucketSink, proxy: S3Proxy, answer: s3_faults.Answered, says: str
+    sink: BucketSink, s3_proxy: S3Proxy, answer: s3_faults.Answered, says: str
 ) -> None:
     store = ArchiveStore(sink)
-    proxy.fault = always(answer)
+    s3_proxy.fault = always(answer)
     with pytest.raises(StoreError, match=says):
         await store.keep(pages(1))
-    proxy.fault = None
+    s3_proxy.fault = None
     assert await store.keep(pages(1))
 
 
-async def test_what_is_not_put_by_its_end_is_given_up(sink: BucketSink, proxy: S3Proxy, place: S3Place) -> None:
+async def test_what_is_not_put_by_its_end_is_given_up(sink: BucketSink, s3_proxy: S3Proxy, place: S3Place) -> None:
     """So that an invocation can give back what is in hand."""
     store = ArchiveStore(sink)
     loop = asyncio.get_running_loop()
     sink.end_at = loop.time() + 0.2
-    proxy.fault = s3_faults.hold
+    s3_proxy.fault = s3_faults.hold
     with pytest.raises(StoreError, match="within the time that was left"):
         await store.keep(pages(1))
-    assert proxy.counts["PUT"] <= 1
-    proxy.fault, sink.end_at = None, None
+    assert s3_proxy.counts["PUT"] <= 1
+    s3_proxy.fault, sink.end_at = None, None
     (found,) = await store.keep(pages(1))
     assert found is not None
-    assert found.file in await walked(place, proxy.environment)
+    assert found.file in await walked(place, s3_proxy.environment)
 
 
-async def test_what_is_still_packed_when_its_time_is_over_is_not_put_later(sink: BucketSink, proxy: S3Proxy) -> None:
+async def test_what_is_still_packed_when_its_time_is_over_is_not_put_later(sink: BucketSink, s3_proxy: S3Proxy) -> None:
     """A process that is frozen goes on with it as the next invocation begins, whose time it would use up."""
     store, loop = ArchiveStore(sink), asyncio.get_running_loop()
     sink.end_at = loop.time() + 60
@@ -197,15 +183,15 @@ async def test_what_is_still_packed_when_its_time_is_over_is_not_put_later(sink:
     await sink.settle()
     with pytest.raises(StoreError, match="within the time that was left"):
         await store.keep(pages(1))
-    assert proxy.counts["PUT"] == 0
+    assert s3_proxy.counts["PUT"] == 0
     sink.end_at = loop.time() + 60
     assert await store.keep(pages(1))
 
 
-async def test_where_the_bucket_deletes_by_age_nothing_refers_to_what_is_old(proxy: S3Proxy, place: S3Place) -> None:
+async def test_where_the_bucket_deletes_by_age_nothing_refers_to_what_is_old(s3_proxy: S3Proxy, place: S3Place) -> None:
     """Else a page that never changes would be gone from the archive, and only references to it would be kept."""
     now = 1_793_000_000.0
-    client = S3Client.open(place, proxy.environment)
+    client = S3Client.open(place, s3_proxy.environment)
     origin = Origin("host")
     forever, sink = (
         BucketSink(client, Coding.GZIP, origin, days=days, clock=lambda: now, rng=random.Random(1)) for days in (0, 30)
@@ -227,16 +213,18 @@ async def test_where_the_bucket_deletes_by_age_nothing_refers_to_what_is_old(pro
     assert anew.payload is None, "it is kept as a whole"
     await client.close()
     with pytest.raises(StoreError, match="SQSPIDER_ARCHIVE_DAYS is '-1'"):
-        BucketSink.at(str(place), Coding.GZIP, origin, environment={**proxy.environment, "SQSPIDER_ARCHIVE_DAYS": "-1"})
+        BucketSink.at(
+            str(place), Coding.GZIP, origin, environment={**s3_proxy.environment, "SQSPIDER_ARCHIVE_DAYS": "-1"}
+        )
 
 
 async def test_what_may_lie_there_is_not_gone_beyond(
-    proxy: S3Proxy, place: S3Place, monkeypatch: pytest.MonkeyPatch
+    s3_proxy: S3Proxy, place: S3Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever else puts something."""
     monkeypatch.setattr("sqspider.archive.bucket_sink.LOOK_BYTES", 1)
     limit = 20_000
-    sinks = [BucketSink.at(str(place), Coding.GZIP, ORIGIN, limit, environment=proxy.environment) for _ in range(2)]
+    sinks = [BucketSink.at(str(place), Coding.GZIP, ORIGIN, limit, environment=s3_proxy.environment) for _ in range(2)]
     stores = [ArchiveStore(sink) for sink in sinks]
     first, *others = pages(20)
     await stores[1].keep([first])
@@ -257,9 +245,9 @@ async def test_what_may_lie_there_is_not_gone_beyond(
 
 
 async def test_a_store_of_an_address_of_s3_gathers(
-    monkeypatch: pytest.MonkeyPatch, place: S3Place, proxy: S3Proxy
+    monkeypatch: pytest.MonkeyPatch, place: S3Place, s3_proxy: S3Proxy
 ) -> None:
-    for name, value in proxy.environment.items():
+    for name, value in s3_proxy.environment.items():
         monkeypatch.setenv(name, value)
     store = open_store(str(place))
     assert (store.gather_seconds, store.most_bytes) == (5.0, BATCH_BYTES)
