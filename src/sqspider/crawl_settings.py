@@ -83,6 +83,14 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
             _check_media_types(self.keep)
 
 
+def keeps_type(keep: tuple[str, ...], media_type: str) -> bool:
+    """Whether a crawl with this ``keep`` wants pages of a media type archived."""
+    if not keep or keep == KEEPS_NOTHING:
+        return not keep
+    kind = media_type.partition("/")[0]
+    return any(wanted in (media_type, f"{kind}/*", "*/*") for wanted in keep)
+
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(CrawlSettings)
 

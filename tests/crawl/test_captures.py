@@ -31,7 +31,7 @@ from sqspider.web.fetch import Fetcher, FetchOptions
 from sqspider.web.links import read_page
 from sqspider.work.allowed import Allowed
 from sqspider.work.asker import Asker, asking
-from sqspider.work.captures import capture_of, hop_to, place_before
+from sqspider.work.captures import can_refer, capture_of, hop_to, place_before
 from sqspider.work.hand import Visit
 from sqspider.work.large_bodies import LargeBodies, Space
 from sqspider.work.secrets import Secrets
@@ -114,8 +114,9 @@ PLACE = CapturePlace("A.warc.gz", 7, 8, "ABC", 9.0)
 REVISIT = CapturePlace("B.warc.gz", 1, 2, "ABC", 10.0, payload=replace(PLACE, url="http://e.com/same"))
 
 
-def good(place: CapturePlace | None) -> Kept:
-    return Kept(good=Outcome(status=Status.DONE, capture=place))
+def good(place: CapturePlace | None, *, unchanged: bool = False, unkept: bool = False, type_: str = "") -> Kept:
+    outcome = Outcome(status=Status.DONE, capture=place, unchanged=unchanged, unkept=unkept, content_type=type_ or None)
+    return Kept(good=outcome)
 
 
 async def test_a_page_is_handed_on_with_how_it_was_come_to(frontier: Frontier, host: Site) -> None:
@@ -179,12 +180,37 @@ def test_how_a_url_was_come_to_is_read_from_its_message(message: Message, hop: H
     [
         (None, None), (Kept(etag='"a"'), None), (good(None), None), (good(PLACE), PLACE),
         (good(REVISIT), replace(PLACE, url="http://e.com/same")),
+        (good(PLACE, unchanged=True), None), (good(REVISIT, unchanged=True), replace(PLACE, url="http://e.com/same")),
     ],
 )  # fmt: skip
 def test_what_a_revisit_refers_to_is_the_payload_of_the_last_good_visit(
     kept: Kept | None, place: CapturePlace | None
 ) -> None:
     assert place_before(kept) == place
+
+
+@pytest.mark.parametrize(
+    ("kept", "keep", "may"),
+    [
+        (None, (), True),
+        (good(None), (), False),
+        (good(PLACE), (), True),
+        (good(REVISIT), (), True),
+        (good(replace(PLACE, file="gone")), (), False),
+        (good(PLACE, unchanged=True), (), False),
+        (good(PLACE, unchanged=True, type_="image/png"), ("text/html",), True),
+        (good(None, unkept=True, type_="image/png"), ("text/html",), True),
+        (good(None, unkept=True, type_="image/png"), ("none",), True),
+        (good(None, unkept=True, type_="image/png"), ("image/*",), False),
+        (good(None, unkept=True, type_="image/png"), ("text/html", "*/*"), False),
+        (good(None, unkept=True, type_="image/png"), (), False),
+        (good(None, unkept=True), ("text/html",), True),
+    ],
+)
+def test_what_has_changed_alone_is_asked_for_where_the_page_is_there_or_is_not_wanted(
+    kept: Kept | None, keep: tuple[str, ...], may: bool
+) -> None:
+    assert can_refer(kept, keep, lambda place: place.file != "gone") is may
 
 
 async def test_what_was_not_answered_or_not_captured_is_not_handed_on(frontier: Frontier, host: Site) -> None:

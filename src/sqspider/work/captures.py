@@ -5,9 +5,11 @@ Those of robots.txt are made where it is asked for, in ``politeness``. How a cap
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sqspider.capture import Capture, Hop, is_captured
+from sqspider.crawl_settings import keeps_type
 from sqspider.message import Message
 from sqspider.politeness import Asked
 from sqspider.record import CapturePlace, Kept
@@ -51,8 +53,21 @@ def hop_to(message: Message) -> Hop:
 
 def place_before(kept: Kept | None) -> CapturePlace | None:
     """Where the payload of the last good visit lies: of one that was a revisit itself, that which it refers to."""
-    place = kept.good.capture if kept is not None and kept.good is not None else None
-    return place.payload or place if place is not None else None
+    good = None if kept is None else kept.good
+    if good is None or good.capture is None:
+        return None
+    if good.unchanged and good.capture.payload is None:  # its answer lies there, which had no payload
+        return None
+    return good.capture.payload or good.capture
+
+
+def can_refer(before: Kept | None, keep: tuple[str, ...], has: Callable[[CapturePlace], bool]) -> bool:
+    """Whether a page that is to be kept may be asked only whether it has changed: the last good one is there to be
+    referred to, or is none that its crawl wants by now. ``has``: whether a place is there still."""
+    if before is None or before.good is None:
+        return True
+    place = place_before(before)
+    return (place is not None and has(place)) or not keeps_type(keep, before.good.content_type or "")
 
 
 def capture_of_sitemap(asked: Asked, message: Message) -> Capture | None:

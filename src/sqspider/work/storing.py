@@ -21,7 +21,7 @@ from sqspider.politeness import Asked
 from sqspider.record import CapturePlace, Outcome
 from sqspider.record import Kept as KeptBefore
 from sqspider.web.links import PageLinks
-from sqspider.work.captures import capture_of, place_before
+from sqspider.work.captures import can_refer, capture_of
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.keeping import Keeping, Kept
@@ -115,15 +115,9 @@ class Storing:
         """What is to be kept of an answer, by :func:`sqspider.work.captures.capture_of`."""
         return None if self._keeping is None else capture_of(visit, asked, message, page)
 
-    def can_refer_to(self, before: KeptBefore | None, *, keeps_all: bool) -> bool:
-        """Whether it may be asked only whether a page has changed: where pages are kept, the last one that was good is
-        there to be referred to, or is none that its crawl keeps. (``keeps_all``: by now it does.)"""
-        if self._store is None or before is None or before.good is None:
-            return True
-        if before.good.unkept:
-            return not keeps_all
-        place = place_before(before)
-        return place is not None and self._store.has(place)
+    def can_refer_to(self, before: KeptBefore | None, message: Message) -> bool:
+        """Whether it may be asked only whether a page has changed, by :func:`sqspider.work.captures.can_refer`."""
+        return self._store is None or can_refer(before, message.settings.keep, self._store.has)
 
     def finish(self, visit: Visit, end: End, capture: Capture | None) -> None:
         """End a record, once its capture is kept."""

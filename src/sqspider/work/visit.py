@@ -359,9 +359,7 @@ class Visits:
 def _headers_of(visit: Visit, storing: Storing) -> tuple[str, ...]:
     """What is asked beside the usual: by the claim, which is made just before the request."""
     kept = visit.claim.kept if visit.claim is not None else None
-    keep = visit.message.settings.keep
-    may_refer = storing.can_refer_to(kept, keeps_all=not keep or "*/*" in keep)
-    conditions = conditions_of(kept) if may_refer else ()
+    conditions = conditions_of(kept) if storing.can_refer_to(kept, visit.message) else ()
     return (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions
 
 
