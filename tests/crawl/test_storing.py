@@ -202,15 +202,22 @@ async def test_what_its_crawl_does_not_keep_is_known_by_that(frontier: Frontier,
     assert (outcome.capture, outcome.unkept) == (None, True)
 
 
-async def test_a_visit_that_finds_nothing_new_has_a_capture_of_its_own(
-    frontier: Frontier, site: Site, journal: Journal
-) -> None:
+async def put_in_unchanging(frontier: Frontier, site: Site) -> str:
+    """Put in a page that never changes, and says so to who asks; its URL."""
+
     def unchanged(asked: Asked) -> bytes | tuple[int, dict[str, str]]:
         return (304, {}) if asked.headers["If-None-Match"] else b"x"
 
     site.bodies, site.with_bytes = {"/0": unchanged}, {"ETag": '"1"'}
     url = f"{site.url}0"
     await put_in(frontier, url)
+    return url
+
+
+async def test_a_visit_that_finds_nothing_new_has_a_capture_of_its_own(
+    frontier: Frontier, site: Site, journal: Journal
+) -> None:
+    url = await put_in_unchanging(frontier, site)
     async with working(frontier, OPTIONS, fetch=FETCH, store=journal):
         await until(frontier, done=1)
         first = place_of(await record_of(frontier, url))
@@ -227,13 +234,7 @@ async def test_a_visit_that_finds_nothing_new_has_a_capture_of_its_own(
 
 async def test_what_the_archive_has_not_is_asked_for_whole(frontier: Frontier, site: Site, tmp_path: Path) -> None:
     """What has not changed since a visit that nobody kept, or that is gone, could be read by nobody."""
-
-    def unchanged(asked: Asked) -> bytes | tuple[int, dict[str, str]]:
-        return (304, {}) if asked.headers["If-None-Match"] else b"x"
-
-    site.bodies, site.with_bytes = {"/0": unchanged}, {"ETag": '"1"'}
-    url = f"{site.url}0"
-    await put_in(frontier, url)
+    url = await put_in_unchanging(frontier, site)
     statuses = []
     for store in (None, Journal(tmp_path / "a"), Journal(tmp_path / "a"), Journal(tmp_path / "b"), None):
         fetch = replace(FETCH, captures=store is not None)
@@ -250,13 +251,7 @@ async def test_a_page_from_before_there_was_an_archive_is_asked_for_whole(
     frontier: Frontier, site: Site, journal: Journal
 ) -> None:
     """That it has not changed would refer to nothing. Once it is there, what has changed alone is asked for."""
-
-    def unchanged(asked: Asked) -> bytes | tuple[int, dict[str, str]]:
-        return (304, {}) if asked.headers["If-None-Match"] else b"x"
-
-    site.bodies, site.with_bytes = {"/0": unchanged}, {"ETag": '"1"'}
-    url = f"{site.url}0"
-    await put_in(frontier, url)
+    url = await put_in_unchanging(frontier, site)
     async with working(frontier, OPTIONS, fetch=FETCH):
         await until(frontier, done=1)
     async with working(frontier, OPTIONS, fetch=FETCH, store=journal):
