@@ -22,7 +22,7 @@ from sqspider.archive.folder import Folder
 from sqspider.archive.folder_sink import Calls, FolderSink, Limits
 from sqspider.archive.members import content_length_of, members
 from sqspider.archive.payloads import LEAST_BYTES, Payloads
-from sqspider.archive.store import MAX_NOTES_BYTES, ArchiveStore, Dates, open_store
+from sqspider.archive.store import NOTES_THAT_WAIT_BYTES, ArchiveStore, Dates, open_store
 from sqspider.archive.warc import Origin, digest_of, microseconds, record_id
 from sqspider.capture import Capture, FullError, Hop, StoreError
 from sqspider.crawl_settings import CrawlSettings
@@ -357,10 +357,10 @@ async def test_what_was_noted_is_written_when_that_is_asked_for(tmp_path: Path) 
 async def test_many_notes_wait_for_no_page(tmp_path: Path) -> None:
     store = ArchiveStore(sink_at(tmp_path))
     unwanted = capture_of(settings=CrawlSettings(keep=("none",)))
-    store.note(capture_of(os.urandom(MAX_NOTES_BYTES // 2)))
+    store.note(capture_of(os.urandom(NOTES_THAT_WAIT_BYTES // 2)))
     assert await keep(store, unwanted) == [None]
     assert os.listdir(tmp_path) == []
-    store.note(capture_of(os.urandom(MAX_NOTES_BYTES // 2)))
+    store.note(capture_of(os.urandom(NOTES_THAT_WAIT_BYTES // 2)))
     assert await keep(store, unwanted) == [None]
     assert [kind for kind, _ in all_in(tmp_path)] == ["response", "request", "metadata"] * 2
     await store.close()
@@ -370,7 +370,7 @@ async def test_notes_that_cannot_be_written_for_long_do_not_fill_the_memory(tmp_
     store = ArchiveStore(sink_at(tmp_path))
     with capture_logs() as logs:
         for number in range(12):
-            store.note(capture_of(bytes(MAX_NOTES_BYTES // 4), url=f"http://site.example/{number}"))
+            store.note(capture_of(bytes(NOTES_THAT_WAIT_BYTES // 4), url=f"http://site.example/{number}"))
     assert [line["event"] for line in logs] == ["notes_dropped"]
     await store.close()
     kept = [int(url[-2:].strip("/")) for kind, url in all_in(tmp_path) if kind in ("response", "revisit")]

@@ -150,7 +150,7 @@ def parsed_line(line: bytes) -> Line:
     key, time, rest = line.decode().split(" ", 2)
     said: Any = json.loads(rest)
     if not isinstance(said, dict) or not isinstance(said.get("filename"), str):
-        raise ValueError("it names no file")  # noqa: TRY004
+        raise ValueError("it names no file")  # noqa: TRY004 - the line is at fault, and not a type of ours
     digest = str(said.get("digest", ""))
     return Line(
         key,

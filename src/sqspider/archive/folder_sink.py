@@ -86,7 +86,7 @@ class FolderSink:
         limits: Limits = Limits(),  # noqa: B008 - it does not change
         *,
         clock: Callable[[], float] = time.time,
-        calls: Calls = Calls(),  # noqa: B008
+        calls: Calls = Calls(),  # noqa: B008 - nor does that
     ) -> None:
         self._folder = Path(folder)
         self._coding = coding
@@ -121,6 +121,7 @@ class FolderSink:
             self._thread = None
 
     def holds(self, name: str) -> bool:
+        # Asked twice by its own name: it may have been closed, and got that, while it was looked for by the other.
         return any(os.path.exists(self._folder / one) for one in (name, name + OPEN, name))
 
     async def _in_thread(self, call: Callable[[], T]) -> T:

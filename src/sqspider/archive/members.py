@@ -269,12 +269,17 @@ class _Zstd:
         size = int.from_bytes(source.take(8)[4:], "little")
         if at == 0 and size > _MAX_DICTIONARY_BYTES:
             raise MemberError(f"the dictionary at the head of the file is too large: {size:,} bytes", at)
-        while size:
-            piece = source.take(min(size, STEP))
-            if not piece:
-                raise _torn(at)
-            size -= len(piece)
-            yield piece
+        yield from _pieces(source, size, at)
+
+
+def _pieces(source: _Source, size: int, at: int) -> Iterator[bytes]:
+    """So many bytes, of what begins at an offset."""
+    while size:
+        piece = source.take(min(size, STEP))
+        if not piece:
+            raise _torn(at)
+        size -= len(piece)
+        yield piece
 
 
 def _plain_record(source: _Source) -> Iterator[bytes]:
@@ -292,13 +297,7 @@ def _plain_record(source: _Source) -> Iterator[bytes]:
     if size is None:
         raise MemberError(f"what lies at offset {at:,} is no record of a WARC file", at)
     yield head
-    size += len(SEPARATOR)
-    while size:
-        piece = source.take(min(size, STEP))
-        if not piece:
-            raise _torn(at)
-        size -= len(piece)
-        yield piece
+    yield from _pieces(source, size + len(SEPARATOR), at)
 
 
 def _torn(at: int) -> TornError:

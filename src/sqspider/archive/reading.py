@@ -48,7 +48,7 @@ class Captured:
         """Reads the record to the end of its block."""
         head, payload = read_message(record) if is_http(record) else (None, block_of(record))
         self._head = head
-        self._payload: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115
+        self._payload: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115 - closed with this
         weakref.finalize(self, self._payload.close)
         for piece in without_chunks(head, payload) if head is not None else payload:
             self._payload.write(piece)

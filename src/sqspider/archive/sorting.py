@@ -67,7 +67,7 @@ class Sorter:
 
 def _written(lines: Iterable[bytes]) -> IO[bytes]:
     try:
-        run = tempfile.TemporaryFile()  # noqa: SIM115
+        run = tempfile.TemporaryFile()  # noqa: SIM115 - closed once it is merged
         run.writelines(line + b"\n" for line in lines)
         run.flush()
     except OSError as error:

@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import compress
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -25,8 +26,8 @@ from sqspider.capture import Capture
 from sqspider.log import get_logger
 from sqspider.record import CapturePlace
 
-MAX_NOTES_BYTES: Final = 8_000_000  # of payloads that are noted, after which they wait for no page
-MOST_NOTES_BYTES: Final = 2 * MAX_NOTES_BYTES  # that are held while nothing can be written; the oldest go then
+NOTES_THAT_WAIT_BYTES: Final = 8_000_000  # of payloads that are noted, after which they wait for no page
+MOST_NOTES_BYTES: Final = 2 * NOTES_THAT_WAIT_BYTES  # that are held while nothing can be written; the oldest go then
 AT_ONCE_BYTES: Final = 2_000_000
 """Of payloads that are packed on the event loop, in 20 ms at most: beside it, each member would be fought over with it
 for the interpreter, and cost half as much again. What is more goes to a thread."""
@@ -88,12 +89,12 @@ class ArchiveStore:
     async def keep(self, captures: Sequence[Capture]) -> Sequence[CapturePlace | None]:
         """See :meth:`sqspider.capture.Store.keep`. Who is cancelled does not know whether they were kept: they do no
         harm, and the next batch waits until that is over."""
-        kept = [capture for capture in captures if is_kept(capture)]
-        may_notes_wait = self._notes_bytes <= MAX_NOTES_BYTES if captures else not self._notes
-        if not kept and may_notes_wait:
+        are_kept = list(map(is_kept, captures))
+        may_notes_wait = self._notes_bytes <= NOTES_THAT_WAIT_BYTES if captures else not self._notes
+        if not any(are_kept) and may_notes_wait:
             return [None] * len(captures)
-        places = iter(await self._write_whole(kept))
-        return [next(places) if is_kept(capture) else None for capture in captures]
+        places = iter(await self._write_whole(list(compress(captures, are_kept))))
+        return [next(places) if kept else None for kept in are_kept]
 
     def has(self, place: CapturePlace) -> bool:
         return self.sink.holds(place.file)
@@ -153,7 +154,7 @@ class ArchiveStore:
         """Make room among the notes, aloud: nothing could be written for long, and memory is bounded."""
         oldest, size = [], 0
         for note in self._notes[:-1]:
-            if self._notes_bytes - size <= MAX_NOTES_BYTES:
+            if self._notes_bytes - size <= NOTES_THAT_WAIT_BYTES:
                 break
             oldest.append(note)
             size += _noted_bytes(note)
