@@ -1,0 +1,1 @@
+"""The harvest: from captures to rows, links and answers. See docs/decisions/032-harvest.md."""

@@ -1,0 +1,47 @@
+"""The columns that every row begins with: whose it is, and what was fetched, by the names of Common Crawl's index."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqspider.extract.document import Document
+from sqspider.tables.columns import Column, Kind
+from sqspider.url import host_of
+
+FETCH_COLUMNS: Final = (
+    Column("crawl", is_key=True),
+    Column("url", is_key=True),
+    Column("visit", Kind.INTEGER, is_key=True),  # none where no frontier was asked: then the time is the key
+    Column("fetch_time", Kind.TIME, is_key=True),
+    Column("fetch_status", Kind.INTEGER),
+    Column("url_host_name"),
+    Column("content_mime_type"),  # as the answer says it
+    Column("content_charset"),  # by which it was read
+    Column("content_digest"),  # of the payload, as the capture has it
+    Column("content_truncated"),  # why the payload ends early
+    Column("warc_filename"),
+    Column("warc_record_offset", Kind.INTEGER),
+    Column("warc_record_length", Kind.INTEGER),
+    Column("error"),  # why what was asked for is missing
+)
+
+
+def fetch_values(document: Document, charset: str | None, error: str | None) -> tuple[object, ...]:
+    """The values of those columns."""
+    captured = document.captured
+    return (
+        document.crawl,
+        document.url,
+        document.visit,
+        document.at,
+        document.http_status,
+        host_of(document.url),
+        document.media_type or None,
+        charset,
+        captured.digest,
+        captured.truncated,
+        captured.file,
+        captured.offset,
+        captured.length,
+        error,
+    )

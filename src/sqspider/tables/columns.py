@@ -1,0 +1,32 @@
+"""Columns and rows: what a value of each kind is, whatever file it is written to."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+
+class Kind(enum.StrEnum):
+    """What a column holds. None is a value of each."""
+
+    TEXT = "text"
+    INTEGER = "integer"  # of 64 bits
+    NUMBER = "number"  # a float
+    BOOLEAN = "boolean"
+    TIME = "time"  # a float: seconds since the epoch. Written as ISO 8601 in UTC, or as the file's own kind
+    TEXTS = "texts"  # a sequence of texts
+    STRUCTS = "structs"  # a sequence of tuples, by the column's ``fields``
+    JSON = "json"  # whatever JSON has; where a file has no such kind, as text
+
+
+class Column(NamedTuple):
+    """A named column."""
+
+    name: str
+    kind: Kind = Kind.TEXT
+    fields: tuple[Column, ...] = ()  # of ``STRUCTS`` alone
+    is_key: bool = False  # rows are known by the values of these
+
+
+Row = tuple[object, ...]
+"""Values, in the order of their columns."""

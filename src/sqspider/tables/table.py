@@ -1,0 +1,48 @@
+"""The seam between whoever makes rows and the files they go to."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Protocol
+
+from sqspider.tables.columns import Row
+
+
+class TableError(Exception):
+    """Rows cannot be written: which file, what is wrong with it, and what to do."""
+
+
+class Encoder(Protocol):
+    """Makes of rows what a table takes. It can be sent to another process, and is called there."""
+
+    def encode(self, rows: Sequence[Row]) -> bytes:
+        """Rows as a chunk. Raises ``TypeError`` or ``ValueError`` for a value that is not of its column's kind."""
+
+
+class Table(Protocol):
+    """A file, or folder, that rows are written to. Chunks come from its encoder, in whatever order.
+
+    Raises :class:`TableError` for what cannot be written: a full disk, a missing permission.
+    """
+
+    @property
+    def encoder(self) -> Encoder:
+        """By which rows become chunks."""
+
+    @property
+    def connection(self) -> sqlite3.Connection | None:
+        """Where rows lie in a database: whoever commits this connection commits the rows. Else none."""
+
+    def write(self, chunk: bytes) -> None:
+        """Take a chunk. It is not durable yet."""
+
+    def flush(self) -> str:
+        """What was written is durable: how far the table goes by now, for :meth:`rewind`. Where there is a
+        ``connection`` nothing is done, and its owner commits."""
+
+    def rewind(self, position: str | None) -> None:
+        """Before the first chunk: let go of what lies behind a position that :meth:`flush` told; none: of all."""
+
+    def close(self, *, is_whole: bool) -> None:
+        """The end. What appears as a whole appears now, if it is; else nothing of it stays."""
