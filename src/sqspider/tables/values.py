@@ -99,7 +99,7 @@ def check_time(moment: float) -> None:
         raise ValueError(f"{moment:g} seconds since 1970 are in no year from 1 to 9999")
 
 
-def micros(moment: Any) -> int | None:
+def micros(moment: float | None) -> int | None:
     """Seconds since the epoch as whole microseconds."""
     if moment is None:
         return None
@@ -159,9 +159,13 @@ class Encoding:
         """Rows as a chunk. Raises ``ValueError`` for a value that is not of its column's kind."""
         fitting = checked(self.columns, rows)
         try:
-            return self._chunk(fitting)
-        except UnicodeEncodeError:
-            return self._chunk(without_surrogates(fitting))
+            try:
+                return self._chunk(fitting)
+            except UnicodeEncodeError:
+                return self._chunk(without_surrogates(fitting))
+        except TypeError as error:  # all else was looked at
+            names = ", ".join(column.name for column in self.columns if column.kind is Kind.JSON)
+            raise ValueError(f"{names}: {error}") from None
 
     def _chunk(self, rows: list[Row]) -> bytes:
         raise NotImplementedError
