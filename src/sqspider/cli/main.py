@@ -32,7 +32,7 @@ COMMANDS: Final = {
     "metrics": "Show what happened over time.",
     "show": "Show all that is known of a URL.",
     "explain": "Tell what would become of a URL, and by which rule.",
-    "export": "Write the records as JSON lines or CSV.",
+    "export": "Show the records, or write them: JSON lines, CSV, Parquet, SQLite.",
     "hosts": "List hosts, and set how they are treated.",
     "sweep": "Bring back what was lost on the way.",
     "retry": "Put URLs that failed back into the queue.",
