@@ -14,6 +14,7 @@ from sqspider.tables.columns import Column, Row
 from sqspider.tables.table import TableError
 from sqspider.tables.values import NESTED, without_surrogates
 
+RUN_KIB: Final = 64 * 1024  # that is sorted at a time; runs are merged then, sixteen at a time
 BATCH: Final = 500  # rows that are given back at a time
 _to_json: Final = msgspec.json.Encoder()
 _from_json: Final = msgspec.json.Decoder(tuple[object, ...])
@@ -56,6 +57,7 @@ async def in_order(
 
 
 def _prepare(connection: sqlite3.Connection, keys: int) -> None:
+    connection.execute(f"PRAGMA cache_size = -{RUN_KIB}")
     connection.execute("PRAGMA journal_mode = OFF")  # whatever goes wrong, it is begun anew
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute(f"CREATE TABLE kept (id INTEGER PRIMARY KEY, row BLOB, {', '.join(_keys(keys))})")

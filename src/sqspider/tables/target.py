@@ -168,7 +168,8 @@ class _Growing:
         self._path = path
         flags = {How.NEW: os.O_EXCL, How.OVERWRITE: os.O_TRUNC, How.APPEND: 0}[how]
         self._file: BinaryIO = open(os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666), "r+b")  # noqa: SIM115 - closed by close()
-        self._file.seek(0, os.SEEK_END)
+        if self._file.seek(0, os.SEEK_END) == 0:  # it may be new: a cursor that outlives it would be of nothing
+            make_names_durable(path.parent)
 
     def write(self, data: bytes) -> None:
         with as_table_errors(self._path):

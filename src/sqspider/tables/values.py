@@ -123,7 +123,9 @@ def as_json(column: Column, value: Any) -> Any:
         return iso(value)
     if column.kind is Kind.STRUCTS:
         names = [field.name for field in column.fields]
-        return [dict(zip(names, as_json_row(column.fields, item), strict=True)) for item in value]
+        if any(field.kind in (Kind.TIME, Kind.STRUCTS) for field in column.fields):
+            value = [as_json_row(column.fields, item) for item in value]
+        return [dict(zip(names, item, strict=True)) for item in value]
     return value
 
 
