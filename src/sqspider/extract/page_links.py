@@ -1,6 +1,6 @@
 """The links of a page, each with what is written at it: all that a page refers to, not what a crawler follows alone.
 
-Where they lead is resolved as the crawler does it (``web/links.py``), so that both have the same URLs for the same page.
+Where they lead is resolved as the crawler does it (``web/links.py``): both have the same URLs for the same page.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ MAX_WRITTEN_CHARACTERS: Final = 2000
 
 _CSS_TYPE: Final = "text/css"
 _HTML_BLANKS: Final = "\t\n\f\r "
-# Of a fragment, the URL standard takes these out.
+# The URL standard takes the first out of a fragment, and the second off its end.
 _NO_BREAKS: Final = {ord("\t"): None, ord("\n"): None, ord("\r"): None}
+_CONTROLS: Final = "".join(map(chr, range(33)))
 
 
 class LinkKind(enum.StrEnum):
@@ -100,17 +101,22 @@ class _Links:
         self.found: list[PageLink] = []
         self._base = base
         self._resolved = resolved
+        self._known: dict[str, str | Refused] = {}  # a page has many links to few places
 
     def add(self, kind: LinkKind, written: str, rel: str = "", text: str = "") -> None:
         address, _, fragment = written.partition("#")
         if fragment:
-            fragment = fragment.rstrip("".join(map(chr, range(33)))).translate(_NO_BREAKS)
+            if not fragment.isprintable() or fragment[-1] == " ":
+                fragment = fragment.rstrip(_CONTROLS).translate(_NO_BREAKS)
             if address and address[-1] <= " ":  # before a fragment blanks are part of the URL: see ``web/links.py``
                 address = written
-        link = self._resolved(address)
+        link = self._known.get(address)
+        if link is None:
+            link = self._known[address] = self._resolved(address)
         if isinstance(link, str):
+            most = MAX_TEXT_CHARACTERS
             self.found.append(
-                PageLink(link, kind, written[:MAX_WRITTEN_CHARACTERS], fragment[:MAX_TEXT_CHARACTERS], rel, text)
+                PageLink(link, kind, written[:MAX_WRITTEN_CHARACTERS], fragment[:most], rel[:most], text[:most])
             )
         else:
             self._add_refused(link, kind, rel, text)
@@ -118,7 +124,9 @@ class _Links:
     def _add_refused(self, link: Refused, kind: LinkKind, rel: str, text: str) -> None:
         name = cut_to_length(link.text, self._base) if link.reason is Reason.URL_TOO_LONG else None
         written = redact_url(link.text.strip(_HTML_BLANKS))[:MAX_WRITTEN_CHARACTERS]
-        self.found.append(PageLink(name, kind, written, "", rel, text, link.reason))
+        self.found.append(
+            PageLink(name, kind, written, "", rel[:MAX_TEXT_CHARACTERS], text[:MAX_TEXT_CHARACTERS], link.reason)
+        )
 
     def add_all(self, kind: LinkKind, written: Iterable[str], rel: str = "", text: str = "") -> None:
         for each in written:
@@ -127,9 +135,9 @@ class _Links:
 
 _SELECTOR: Final = (
     "a, area[href], frame[src], iframe[src], img, image, source, video, audio[src], track[src], embed[src],"
-    " object[data], script[src], link[href], style, [style], meta[http-equiv], input[src], form[action],"
-    " [background]"
+    " object[data], script[src], link[href], style, meta[http-equiv], input[src], form[action]"
 )
+_STYLED: Final = "[style], [background]"
 
 
 def _links_of_html(document: Document) -> list[PageLink]:
@@ -137,11 +145,14 @@ def _links_of_html(document: Document) -> list[PageLink]:
     links = _Links(base, resolver(base, document.encoding))
     _add_refresh_headers(links, document)
     tree = document.tree
-    on_page = f":is({_SELECTOR}):not(template *)" if tree.select_one("template") else _SELECTOR
-    for element in tree.select(on_page):
-        reader = _READERS.get(element.tag)
-        if reader is not None:
-            reader(links, element)
+    has_templates = tree.select_one("template") is not None
+
+    def on_page(selector: str) -> list[Element]:
+        return tree.select(f":is({selector}):not(template *)" if has_templates else selector)
+
+    for element in on_page(_SELECTOR):
+        _READERS[element.tag](links, element)
+    for element in on_page(_STYLED):
         if style := element.attr("style"):
             links.add_all(LinkKind.CSS, css_links(style))
         if background := element.attr("background"):
@@ -159,16 +170,16 @@ def _add_refresh_headers(links: _Links, document: Document) -> None:
 
 def _rel(element: Element) -> str:
     rel = element.attr("rel")
-    return " ".join(rel.lower().split())[:MAX_TEXT_CHARACTERS] if rel else ""
+    return " ".join(rel.lower().split()) if rel else ""
 
 
 def _words(element: Element) -> str:
     """Of an ``a``: its text, or what stands for the image that it shows."""
     if text := " ".join(element.to_text().split()):
-        return text[:MAX_TEXT_CHARACTERS]
+        return text
     image = element.select_one("img[alt]")
     words = (image.attr("alt") if image is not None else "") or element.attr("aria-label") or element.attr("title")
-    return " ".join(words.split())[:MAX_TEXT_CHARACTERS] if words else ""
+    return " ".join(words.split()) if words else ""
 
 
 def _read_a(links: _Links, element: Element) -> None:
@@ -180,11 +191,11 @@ def _read_a(links: _Links, element: Element) -> None:
 
 
 def _read_area(links: _Links, element: Element) -> None:
-    links.add(LinkKind.A, element.attr("href") or "", _rel(element), (element.attr("alt") or "")[:MAX_TEXT_CHARACTERS])
+    links.add(LinkKind.A, element.attr("href") or "", _rel(element), " ".join((element.attr("alt") or "").split()))
 
 
 def _read_image(links: _Links, element: Element) -> None:
-    text = " ".join((element.attr("alt") or "").split())[:MAX_TEXT_CHARACTERS]
+    text = " ".join((element.attr("alt") or "").split())
     for name in ("src", "href", "xlink:href") if element.tag == "image" else ("src",):
         if written := element.attr(name):
             links.add(LinkKind.IMG, written, "", text)
