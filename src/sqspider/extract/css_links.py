@@ -22,7 +22,7 @@ _ESCAPE: Final = re.compile(r"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|[\t\n\f\r ])?|(\r\n
 def css_links(css: str) -> Iterator[str]:
     """The addresses in a stylesheet, or in a ``style`` attribute, in their order."""
     is_asked = False  # the string that follows is an address
-    at = 0
+    at, css = 0, css.replace("\0", "\ufffd")  # as the standard has it
     while found := _TOKEN.search(css, at):
         at = found.end()
         kind = found.lastgroup

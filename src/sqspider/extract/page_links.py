@@ -81,6 +81,8 @@ def links_of_page(document: Document) -> list[PageLink]:
     What is in a ``template`` is not on the page. Of an XHTML page that is said to be XML, words are not read.
     Raises :class:`sqspider.web.body.DecodeError`.
     """
+    if document.media_type and not may_have_links(document.media_type):
+        return []  # its body is not looked at
     essence, charset = type_of_answer(document.body, document.headers)
     if essence == _CSS_TYPE:
         links = _Links(document.url, resolver(document.url, document.encoding))
@@ -92,6 +94,11 @@ def links_of_page(document: Document) -> list[PageLink]:
     else:
         return []
     return links.found
+
+
+def may_have_links(media_type: str) -> bool:
+    """Whether what has this media type may be a page or a stylesheet."""
+    return media_type in HTML_TYPES or media_type == _CSS_TYPE or is_xml(media_type)
 
 
 class _Links:
