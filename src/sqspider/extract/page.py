@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from sqspider.extract.document import Document
 from sqspider.extract.linked_data import linked_data_in
 from sqspider.patterns import Search
-from sqspider.url import Refused, canonicalize
-from sqspider.web.links import with_encoded_query
+from sqspider.url import Refused
+from sqspider.web.links import Resolver, resolver
 
 if TYPE_CHECKING:
     import turbohtml
@@ -23,7 +23,6 @@ class Page:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.search = Search()  # the time that all regular expressions have at this page
-        self.trouble: str | None = None  # why a rule could not be followed here, the first time
 
     @property
     def tree(self) -> turbohtml.Document:
@@ -53,10 +52,12 @@ class Page:
         """Its JSON-LD, see :func:`linked_data_in`."""
         return linked_data_in(self.tree)
 
+    @cached_property
+    def resolved(self) -> Resolver:
+        """Where a reference of the page leads."""
+        return resolver(self.document.base_url, self.document.encoding)
+
     def absolute(self, reference: str) -> str | None:
-        """Where a reference of the page leads, in canonical form; none: nowhere on the web."""
-        encoding = self.document.encoding
-        if encoding != "utf-8" and "?" in reference and not reference.isascii():
-            reference = with_encoded_query(reference, encoding)
-        url = canonicalize(reference, self.document.base_url)
+        """The same; none: nowhere on the web."""
+        url = self.resolved(reference)
         return None if isinstance(url, Refused) else url
