@@ -59,7 +59,8 @@ class Application:
         if not isinstance(given, Mapping):
             why = f"{self._name}: a row is a dict, not {shown(given)}"
             return Applied(self.nothing, Trouble.VALUE, why)
-        row, wrong = list(self.nothing), ""
+        row: list[object] = list(self.nothing)
+        wrong = ""
         for name, value in given.items():
             at = self._names.get(name)
             if at is None:
@@ -123,7 +124,7 @@ def _loaded(module: str, name: str) -> tuple[Callable[[Document], Any], str]:
             raise ValueError(f"apply: there is no {name!r} in {module!r}.{proposal(part, names)}")
         found = getattr(found, part)
     if not callable(found):
-        raise ValueError(f"apply: {module}:{name} is no function, but {shown(found)}")
+        raise ValueError(f"apply: {module}:{name} is no function, but {shown(found)}")  # noqa: TRY004 - one kind, for whoever shows it
     return found, file
 
 
@@ -139,7 +140,7 @@ def _columns(said: str, function: Any, told: tuple[tuple[str, str], ...], taken:
         told = tuple(own.items())
     for name, kind in told:
         if not isinstance(name, str):
-            raise ValueError(f"apply: {said}: a column's name is a text, not {shown(name)}")
+            raise ValueError(f"apply: {said}: a column's name is a text, not {shown(name)}")  # noqa: TRY004 - likewise
         check_kind(f"apply: {name}", kind)
         check_name(name, taken)
         taken[name.lower()] = "another column"

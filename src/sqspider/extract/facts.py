@@ -67,7 +67,9 @@ def _canonical_tag(tag: str) -> str:
     is_extension = False
     for part in rest:
         is_extension |= len(part) == 1
-        parts.append(part if is_extension else part.upper() if len(part) == 2 else part.title() if len(part) == 4 else part)
+        parts.append(
+            part if is_extension else part.upper() if len(part) == 2 else part.title() if len(part) == 4 else part
+        )
     return "-".join(parts)
 
 
@@ -95,41 +97,28 @@ _HEADINGS: Final = ("h1", "h2", "h3", "h4", "h5", "h6")
 
 def published_of(page: Page) -> float | None:
     """``datePublished`` of JSON-LD, then ``article:published_time``, then ``datePublished`` as an ``itemprop``, then
-    the names that other ``meta`` elements have for it, then the first ``time datetime``, one in an ``article`` first."""
+    other names that ``meta`` elements have for it, then the first ``time datetime``, one in an ``article`` first."""
     for value in walk(page.linked_data, _DATE_PUBLISHED):
         if (moment := to_time(value)) is not None:
             return moment
-    for name in _PUBLISHED_FIRST:
-        if (moment := to_time(page.meta(name))) is not None:
-            return moment
-    for selector in _TIMES[:1]:
-        if (moment := _time_at(page, selector)) is not None:
-            return moment
-    for name in _PUBLISHED_ELSE:
-        if (moment := to_time(page.meta(name))) is not None:
-            return moment
-    for selector in _TIMES[1:]:
-        if (moment := _time_at(page, selector)) is not None:
+    for place in _PUBLISHED:
+        if place.startswith("time"):
+            element = page.tree.select_one(place)
+            said = None if element is None else element.attr("datetime")
+        else:
+            said = page.meta(place)
+        if (moment := to_time(said)) is not None:
             return moment
     return None
 
 
 _DATE_PUBLISHED: Final = steps_of("datePublished")
-_PUBLISHED_FIRST: Final = ("article:published_time", "datepublished")
-_PUBLISHED_ELSE: Final = (
+_PUBLISHED: Final = (  # names of ``meta`` elements, and selectors
+    *("article:published_time", "datepublished", 'time[itemprop~="datePublished"][datetime]'),
     *("og:published_time", "dc.date.issued", "dcterms.issued", "dcterms.created", "dc.date", "dcterms.date"),
     *("citation_publication_date", "parsely-pub-date", "pubdate", "publish-date", "publish_date", "date"),
+    *("time[datetime]:is(article *)", "time[datetime]"),
 )
-_TIMES: Final = (
-    'time[itemprop~="datePublished"][datetime]',
-    "article time[datetime]",
-    "time[datetime]",
-)
-
-
-def _time_at(page: Page, selector: str) -> float | None:
-    element = page.tree.select_one(selector)
-    return None if element is None else to_time(element.attr("datetime"))
 
 
 def noindex_of(page: Page) -> bool:

@@ -82,7 +82,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         elif not _FUNCTION.fullmatch(self.apply):
             raise ValueError(f"apply: a module and a function, as in 'prices:offers', not {shown(self.apply)}")
         elif self.each is not None:
-            raise ValueError("apply: one's own function gives the rows of a page, or each of its elements is one: not both")
+            raise ValueError(
+                "apply: one's own function gives the rows of a page, or each of its elements is one: not both"
+            )
 
     @property
     def digest(self) -> str:
@@ -94,7 +96,9 @@ def check_name(name: str, taken: dict[str, str]) -> None:
     """Raises ``ValueError`` for what is no name of a column, or that of another. Case makes no difference: there are
     files for which it makes none."""
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name or repr(name)}: a name is letters, digits, _ and -, at most 64, and begins with a letter")
+        raise ValueError(
+            f"{name or repr(name)}: a name is letters, digits, _ and -, at most 64, and begins with a letter"
+        )
     if other := taken.get(name.lower()):
         raise ValueError(f"{name}: that is the column of {other}; take another name")
 

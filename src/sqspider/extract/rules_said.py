@@ -1,11 +1,11 @@
 """Rules as people say them: a file (TOML), a table in one, or options on a command line.
 
-    title = true
-    each = "css:.product"
+title = true
+each = "css:.product"
 
-    [fields]
-    name = "css:h2"
-    price = { path = "css:.price | number", required = true }
+[fields]
+name = "css:h2"
+price = { path = "css:.price | number", required = true }
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _facts_in(told: Mapping[str, Any]) -> Iterable[Fact]:
         if name not in told:
             continue
         if not isinstance(told[name], bool):
-            raise ValueError(f"{name}: true or false, not {shown(told[name])}; a field of that name stands in [fields]")
+            raise TypeError(f"{name}: true or false, not {shown(told[name])}; a field of that name stands in [fields]")
         if told[name]:
             yield Fact(name)
 
@@ -133,24 +133,26 @@ def _field(name: str, value: Any) -> Field:
     if isinstance(value, str):
         return Field(name=name, path=value)
     if not isinstance(value, dict):
-        raise ValueError(f"{name}: a path, or a table with one, not {shown(value)}")
+        raise TypeError(f"{name}: a path, or a table with one, not {shown(value)}")
     for key in value:
         if key not in ("path", "required"):
-            raise ValueError(f"{name}: {key!r} is nothing that is said of a field.{proposal(key, ('path', 'required'))}")
+            raise ValueError(
+                f"{name}: {key!r} is nothing that is said of a field.{proposal(key, ('path', 'required'))}"
+            )
     if not isinstance(value.get("required", False), bool):
-        raise ValueError(f"{name}: required: true or false, not {shown(value['required'])}")
+        raise TypeError(f"{name}: required: true or false, not {shown(value['required'])}")
     if "path" not in value:
-        raise ValueError(f"{name}: its path is missing: {{ path = \"css:h1\", required = true }}")
+        raise ValueError(f'{name}: its path is missing: {{ path = "css:h1", required = true }}')
     return Field(name=name, path=_text(f"{name}: path", value["path"]), is_required=value.get("required", False))
 
 
 def _text(key: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{key}: a text, not {shown(value)}")
+        raise TypeError(f"{key}: a text, not {shown(value)}")
     return value
 
 
 def _table(key: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{key}: a table, not {shown(value)}")
+        raise TypeError(f"{key}: a table, not {shown(value)}")
     return value

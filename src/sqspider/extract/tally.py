@@ -13,7 +13,7 @@ PAGES_TO_WARN: Final = 100  # in which a field should be found once, if it is ev
 
 
 class Trouble(enum.StrEnum):
-    """Why something that was asked for is missing, by kind. These names are counted by programs: none is ever another's."""
+    """Why something that was asked for is missing, by kind. Programs count by these names: none is ever another's."""
 
     DECODE = "decode"  # the body is not what its Content-Encoding says
     BINARY = "binary"  # it is called a page, and no text
