@@ -1,0 +1,61 @@
+"""Fingerprints of texts that differ in few bits where the texts differ in few words; and how to find those that do.
+
+Charikar, "Similarity estimation techniques from rounding algorithms" (2002); Manku, Jain and Das Sarma, "Detecting
+near-duplicates for web crawling" (2007).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from hashlib import blake2b
+from itertools import combinations
+from typing import Final
+
+BITS: Final = 64
+MOST_DISTANCE: Final = 6  # bits: of 10 million pages more than that are alike by chance
+LEAST_WORDS: Final = 20  # of a text that has a fingerprint: of fewer, every word turns many bits
+
+_WORDS_OF_A_SHINGLE: Final = 3
+_MOST_WORDS: Final = 100_000  # that are looked at
+# Where no blanks stand between words each character is one: Thai, Lao, Burmese, Khmer, Japanese, Chinese.
+_WORD: Final = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]|[^\W_]+"
+)
+_LANE_BITS: Final = 24  # of a count for each bit: more than there are shingles
+_LANE: Final = (1 << _LANE_BITS) - 1
+
+
+def fingerprint(text: str) -> int | None:
+    """64 bits of a text's shingles, each of which counts once; none, if it has too few words."""
+    words = [found[0] for found, _ in zip(_WORD.finditer(text.lower()), range(_MOST_WORDS), strict=False)]
+    if len(words) < LEAST_WORDS:
+        return None
+    shingles = set(zip(*(words[at:] for at in range(_WORDS_OF_A_SHINGLE)), strict=False))
+    hashed = b"".join([blake2b(" ".join(shingle).encode(), digest_size=BITS // 8).digest() for shingle in shingles])
+    bits = 0
+    for at in range(BITS // 8):
+        counts = sum(map(_lanes().__getitem__, hashed[at :: BITS // 8]))
+        for bit in range(8):
+            is_set = 2 * (counts >> (bit * _LANE_BITS) & _LANE) > len(shingles)
+            bits |= is_set << (at * 8 + bit)
+    return bits
+
+
+@cache
+def _lanes() -> tuple[int, ...]:
+    """Of each byte its bits, each in a lane of its own: eight counts are added at once."""
+    return tuple(sum((byte >> bit & 1) << (bit * _LANE_BITS) for bit in range(8)) for byte in range(256))
+
+
+def masks(most: int) -> Iterator[int]:
+    """Bits that two fingerprints have in common in at least one of these masks, if they differ in no more than ``most``.
+
+    The fingerprint is cut into two blocks more than bits may differ, so two blocks at least are untouched.
+    """
+    blocks = most + 2
+    ends = [BITS * at // blocks for at in range(blocks + 1)]
+    cut = [(1 << end) - (1 << start) for start, end in zip(ends, ends[1:], strict=False)]
+    for one, other in combinations(cut, 2):
+        yield one | other
