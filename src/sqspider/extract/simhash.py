@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from hashlib import blake2b
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Final
 
 BITS: Final = 64
@@ -50,12 +50,12 @@ def _lanes() -> tuple[int, ...]:
 
 
 def masks(most: int) -> Iterator[int]:
-    """Bits that two fingerprints have in common in at least one of these masks, if they differ in no more than ``most``.
+    """Bits of which two fingerprints that differ in no more than ``most`` agree in those of one mask at least.
 
     The fingerprint is cut into two blocks more than bits may differ, so two blocks at least are untouched.
     """
     blocks = most + 2
     ends = [BITS * at // blocks for at in range(blocks + 1)]
-    cut = [(1 << end) - (1 << start) for start, end in zip(ends, ends[1:], strict=False)]
+    cut = [(1 << end) - (1 << start) for start, end in pairwise(ends)]
     for one, other in combinations(cut, 2):
         yield one | other
