@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import functools
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 import ada_url
@@ -130,7 +130,7 @@ class _Reader:
         self.refresh: Refresh | None = None  # the first one: browsers go by that
         self._url = url
         self._options = options
-        self._agents = ("robots", product_token.lower())
+        self._agents = robots_agents(product_token)
         self._encoding = "utf-8"
         self._hrefs: dict[bytes | str, None] = {}  # without fragments; bytes: as written. A set that keeps order
         self._unfollowed: dict[bytes | str, None] = {}  # likewise
@@ -139,7 +139,7 @@ class _Reader:
         self._nofollow = self._noindex = False
         for name, value in headers:
             if name.lower() == "x-robots-tag":
-                self._obey(_directives_for(value, self._agents))
+                self._obey(directives_of_header(value, self._agents))
             elif name.lower() == "refresh":
                 self._note(parse_refresh(value), url)
 
@@ -182,7 +182,7 @@ class _Reader:
         if content is None:
             return
         if (attributes.get("name") or "").lower() in self._agents:
-            self._obey(directive.strip().lower() for directive in content.split(","))
+            self._obey(directives_of_meta(content))
         elif (attributes.get("http-equiv") or "").lower() == "refresh":
             self._note(parse_refresh(content))
 
@@ -197,10 +197,9 @@ class _Reader:
         if refresh.target and self._options.meta_refresh:
             self._add([refresh.target], self._hrefs)
 
-    def _obey(self, directives: Iterable[str]) -> None:
-        for directive in directives:
-            self._nofollow |= directive in ("nofollow", "none")
-            self._noindex |= directive in ("noindex", "none")
+    def _obey(self, directives: Collection[str]) -> None:
+        self._nofollow |= forbids("nofollow", directives)
+        self._noindex |= forbids("noindex", directives)
 
     def _add(self, targets: Iterable[str | None], hrefs: dict[bytes | str, None]) -> None:
         # A page has many links into itself: without fragments they are one. But blanks before a fragment are
@@ -314,12 +313,17 @@ def in_utf_8(body: bytes, encoding: str) -> bytes:
     return decode(body, encoding).encode("utf-8", "replace")
 
 
-def _directives_for(value: str, agents: Sequence[str]) -> Iterator[str]:
+def robots_agents(product_token: str) -> tuple[str, str]:
+    """The names under which robots directives address everybody, or us."""
+    return "robots", product_token.lower()
+
+
+def directives_of_header(value: str, agents: Sequence[str]) -> list[str]:
     """The directives of one X-Robots-Tag header that are addressed to everybody or to us.
 
     "nofollow", "otherbot: noindex, nofollow": a name holds for all that follows it.
     """
-    is_for_us = True
+    directives, is_for_us = [], True
     for part in value.split(","):
         name, colon, directive = part.partition(":")
         if colon and not name.strip().lower().startswith(("unavailable", "max-")):
@@ -327,7 +331,18 @@ def _directives_for(value: str, agents: Sequence[str]) -> Iterator[str]:
         else:
             directive = part
         if is_for_us:
-            yield directive.strip().lower()
+            directives.append(directive.strip().lower())
+    return directives
+
+
+def directives_of_meta(content: str) -> list[str]:
+    """Those of a ``meta`` element that has one of these names."""
+    return [directive.strip().lower() for directive in content.split(",")]
+
+
+def forbids(what: str, directives: Collection[str]) -> bool:
+    """Whether directives say ``noindex``, or ``nofollow``."""
+    return what in directives or "none" in directives
 
 
 def base_url(base: str | None, url: str) -> str:
