@@ -42,7 +42,7 @@ class Captured:
         for piece in without_chunks(head, payload) if head is not None else payload:
             self._payload.write(piece)
         self._files = files
-        self._original_place: CapturePlace | None = None
+        self.original_place: CapturePlace | None = None  # of a revisit, where it is known: then no index is needed
         self.kind = record.kind  # response, revisit, or resource: what was kept without what the protocol says
         self.url = record.url
         self.at = record.at or 0.0  # when it was asked for, seconds since the epoch
@@ -119,10 +119,10 @@ class Captured:
         the archive needs an index (but for one whose place is known)."""
         if self.kind != "revisit" or self._files is None:
             return None
-        if self._original_place is None:
+        if self.original_place is None:
             return _original_in_index(self._files, _Reference.of(self))
         try:
-            return capture_at(self._files, self._original_place)
+            return capture_at(self._files, self.original_place)
         except NoArchiveError:  # packed since its place was read
             return _original_in_archive(self._files, _Reference.of(self))
 
@@ -176,7 +176,7 @@ def capture_at(files: Files, place: CapturePlace, url: str | None = None) -> Cap
             f"{files.address}: {place.file}, offset {place.offset:,}: what lies there is not what was kept there, but "
             f"{captured.length:,} bytes of {captured.url} with the digest {captured.digest}"
         )
-    captured._original_place = place.payload
+    captured.original_place = place.payload
     return captured
 
 
