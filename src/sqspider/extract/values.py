@@ -30,6 +30,7 @@ _NUMBER: Final = re.compile(
     r"\d{1,3}(?P<part>[ '\u00a0\u2009\u202f\u2019])\d{3}(?!\d)(?:(?P=part)\d{3}(?!\d))*(?:[.,]\d+)*"
     r"|\d+(?:[.,]\d+)*|(?<![.,])[.,]\d+)(?:[eE]([-+]?\d{1,3})(?![.,\w]))?"
 )
+_DIGIT: Final = re.compile(r"\d")
 _GROUPED: Final = re.compile(r"[1-9]\d{0,2}(?:([.,])\d{3})(?:\1\d{3})*")
 MAX_NUMBER_CHARACTERS: Final = 400  # of a number; what is longer is none
 
@@ -113,7 +114,9 @@ def to_number(value: Any, decimal: str | None = None) -> float | None:
         return None
     if isinstance(value, int | float):
         return _finite(value)
-    found = _NUMBER.search(text_of_value(value) or "")
+    text = text_of_value(value) or ""
+    digit = _DIGIT.search(text)  # most of a long text is looked through ten times as soon so
+    found = _NUMBER.search(text, max(digit.start() - 2, 0)) if digit else None
     if found is None or len(found[0]) > MAX_NUMBER_CHARACTERS:
         return None
     number = _finite(_plain(found[2], decimal) + (f"e{found[4]}" if found[4] else ""))
