@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from functools import cached_property
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from sqspider.archive.reading import Captured
+from sqspider.extract.shown import shown
+from sqspider.extract.xhtml import as_html
+from sqspider.web.binary import is_binary
+from sqspider.web.body import DecodeError
 from sqspider.web.charset import decode, encoding_of_answer, mime_type_of
-from sqspider.web.links import base_url
+from sqspider.web.links import HTML_TYPES, base_url, is_xml, type_of_answer
 
 if TYPE_CHECKING:
     import turbohtml
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024  # of a decoded body that is looked at; a tree takes eight times as much
+XHTML_NAMESPACE: Final = "http://www.w3.org/1999/xhtml"
+_ROOT_CHARACTERS: Final = 2000  # in which the root of a page begins
+
+
+class BinaryError(ValueError):
+    """What was answered is no text, whatever it is called."""
 
 
 class Document:
@@ -45,14 +56,14 @@ class Document:
     def http_status(self) -> int | None:
         return self.captured.http_status
 
-    @property
+    @cached_property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """Of the answer, as they were sent; a revisit's own."""
-        return tuple(self.captured.headers)
+        """Of the answer, as they were sent; of a 304, which says little of it, those of the answer that it meant."""
+        return tuple(answered_by(self.captured).headers)
 
     def header(self, name: str) -> str | None:
         """The first header of a name, in any case."""
-        return self.captured.header(name)
+        return answered_by(self.captured).header(name)
 
     @cached_property
     def media_type(self) -> str:
@@ -62,7 +73,10 @@ class Document:
 
     @cached_property
     def body(self) -> bytes:
-        """The body decoded, as far as it is looked at. Raises :class:`sqspider.web.body.DecodeError`."""
+        """The body decoded, as far as it is looked at. Raises :class:`sqspider.web.body.DecodeError`, also where a
+        revisit's original is not to be found."""
+        if self.captured.kind == "revisit" and self.captured.original is None:
+            raise DecodeError("the capture whose body it has is not to be found: `sqspider archive index` may help")
         return self.captured.body(self._max_bytes)
 
     @cached_property
@@ -72,18 +86,45 @@ class Document:
 
     @cached_property
     def markup(self) -> str:
-        """The body as text; what does not decode is U+FFFD."""
+        """The body as text; what does not decode is U+FFFD. Raises :class:`BinaryError`."""
+        if is_binary(self.body, self.encoding):
+            raise BinaryError(f"{self.url}: called {self.media_type or 'nothing'}, but it is no text")
         return decode(self.body, self.encoding)
+
+    @cached_property
+    def _essence(self) -> str:
+        """What it is: as it says it, else by its first bytes."""
+        return type_of_answer(self.body, self.headers)[0]
+
+    @cached_property
+    def is_page(self) -> bool:
+        """HTML or XHTML. A tree is made of whatever there is, and of nothing else is it of use."""
+        is_xhtml = is_xml(self._essence) and XHTML_NAMESPACE in self.markup[:_ROOT_CHARACTERS]
+        return is_xhtml or self._essence in HTML_TYPES
 
     @cached_property
     def tree(self) -> turbohtml.Document:
         """The tree of a page."""
         import turbohtml
 
-        return turbohtml.parse(self.markup, positions=False)
+        markup = as_html(self.markup) if is_xml(self._essence) else self.markup
+        return turbohtml.parse(markup, positions=False)
+
+    @cached_property
+    def shown(self) -> turbohtml.Document:
+        """Of that tree, what a reader sees: text, Markdown and main content are made of it. Nobody changes either."""
+        return shown(self.tree)
 
     @cached_property
     def base_url(self) -> str:
         """What its references are relative to."""
-        base = self.tree.select_one("base[href]")
+        # What is in a template is not on the page, and browsers run scripts.
+        base = self.tree.select_one("base[href]:not(noscript *, template *)")
         return base_url(None if base is None else str(base.attrs.get("href") or ""), self.url)
+
+
+def answered_by(captured: Captured) -> Captured:
+    """The capture that has the answer: of a 304, where it is to be found, the one that it speaks of."""
+    if captured.kind != "revisit" or captured.http_status not in (None, HTTPStatus.NOT_MODIFIED):
+        return captured
+    return captured.original or captured
