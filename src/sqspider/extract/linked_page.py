@@ -9,10 +9,8 @@ from typing import Final
 import msgspec
 
 from sqspider.extract.document import Document
-from sqspider.extract.page_links import LinkKind, PageLink, links_of_page
-from sqspider.record import Reason
-from sqspider.redact import redact_url
-from sqspider.url import Refused, canonicalize
+from sqspider.extract.page_links import LinkKind, PageLink, links_of_page, shown
+from sqspider.url import canonicalize
 from sqspider.web.body import DecodeError
 from sqspider.web.links import HTML_TYPES, MAX_TITLE_CHARACTERS
 from sqspider.web.location import REDIRECT_STATUSES, as_ascii
@@ -71,11 +69,7 @@ def _redirect(document: Document) -> Iterator[PageLink]:
         fragment = location.partition("#")[2]
         yield PageLink(target, LinkKind.REDIRECT, "", fragment)
     elif target is not None:
-        yield _refused(target, LinkKind.REDIRECT)
-
-
-def _refused(refused: Refused, kind: LinkKind) -> PageLink:
-    return PageLink(None, kind, redact_url(refused.text)[:2000], reason=refused.reason)
+        yield PageLink(None, LinkKind.REDIRECT, shown(target), reason=target.reason)
 
 
 def _is_sitemap(document: Document) -> bool:
@@ -118,8 +112,3 @@ def packed(names: Iterable[str]) -> bytes:
 def unpacked(anchors: bytes) -> frozenset[str]:
     """The names back."""
     return frozenset(zlib.decompress(anchors).decode().split("\0"))
-
-
-def is_refused(link: PageLink) -> bool:
-    """Whether a link is no URL that could be asked for."""
-    return link.reason not in (None, Reason.BAD_SCHEME)

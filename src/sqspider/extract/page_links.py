@@ -101,6 +101,12 @@ def may_have_links(media_type: str) -> bool:
     return media_type in HTML_TYPES or media_type == _CSS_TYPE or is_xml(media_type)
 
 
+def shown(refused: Refused) -> str:
+    """What is no URL, as it is kept: shortened, and without a password."""
+    written = refused.text.strip(_HTML_BLANKS)
+    return (redact_url(written) if "//" in written else written)[:MAX_WRITTEN_CHARACTERS]
+
+
 class _Links:
     """Gathers links of one page."""
 
