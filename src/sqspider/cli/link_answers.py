@@ -11,12 +11,12 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from sqspider.cli.wording import counted, printable
 from sqspider.crawl_row import Crawl
-from sqspider.extract.link_fates import Judge, LinkFate, outside
 from sqspider.extract.link_faults import Broken, MissingAnchor, Redirected, broken, missing_anchors, redirected
 from sqspider.extract.link_queries import Link, LinkTable
 from sqspider.extract.link_records import LinkRecords
 from sqspider.extract.page_links import LinkKind
 from sqspider.frontier import Frontier
+from sqspider.link_fates import Judge, LinkFate, outside
 from sqspider.record import BLOCKING_REASONS, CUTTING_REASONS, Reason
 from sqspider.url import Refused, host_of
 from sqspider.work.seeds import read_url
@@ -279,7 +279,8 @@ def broken_as_json(each: Broken) -> dict[str, Any]:
 
 
 def _broken_line(each: Broken) -> str:
-    what = [each.reason.value, f"HTTP {each.http_status}" if each.http_status else "", each.detail]
+    status = f"HTTP {each.http_status}" if each.http_status else ""
+    what = [each.reason.value, status, each.detail if each.detail != f"HTTP status {each.http_status}" else ""]
     passing = " (may be well another time)" if each.reason in _MAY_PASS else ""
     return f"{each.target}  {', '.join(filter(None, what))}{passing}"
 
