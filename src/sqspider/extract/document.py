@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from sqspider.archive.reading import Captured
+from sqspider.web.body import DecodeError
 from sqspider.web.charset import decode, encoding_of_answer, mime_type_of
 from sqspider.web.links import base_url
 
@@ -45,14 +47,14 @@ class Document:
     def http_status(self) -> int | None:
         return self.captured.http_status
 
-    @property
+    @cached_property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """Of the answer, as they were sent; a revisit's own."""
-        return tuple(self.captured.headers)
+        """Of the answer, as they were sent; of a 304, which says little of it, those of the answer that it meant."""
+        return tuple(answered_by(self.captured).headers)
 
     def header(self, name: str) -> str | None:
         """The first header of a name, in any case."""
-        return self.captured.header(name)
+        return answered_by(self.captured).header(name)
 
     @cached_property
     def media_type(self) -> str:
@@ -62,7 +64,10 @@ class Document:
 
     @cached_property
     def body(self) -> bytes:
-        """The body decoded, as far as it is looked at. Raises :class:`sqspider.web.body.DecodeError`."""
+        """The body decoded, as far as it is looked at. Raises :class:`sqspider.web.body.DecodeError`, also where a
+        revisit's original is not to be found."""
+        if self.captured.kind == "revisit" and self.captured.original is None:
+            raise DecodeError("the capture whose body it has is not to be found: `sqspider archive index` may help")
         return self.captured.body(self._max_bytes)
 
     @cached_property
@@ -87,3 +92,10 @@ class Document:
         """What its references are relative to."""
         base = self.tree.select_one("base[href]")
         return base_url(None if base is None else str(base.attrs.get("href") or ""), self.url)
+
+
+def answered_by(captured: Captured) -> Captured:
+    """The capture that has the answer: of a 304, where it is to be found, the one that it speaks of."""
+    if captured.kind != "revisit" or captured.http_status not in (None, HTTPStatus.NOT_MODIFIED):
+        return captured
+    return captured.original or captured
