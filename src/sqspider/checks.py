@@ -96,6 +96,14 @@ def _worded(bound: Range) -> str:
     return f"from {bound.least:,} to {bound.most:,}"
 
 
+def proposal(name: str, known: Iterable[str]) -> str:
+    """The names that were perhaps meant, as the end of a sentence on one that is not known."""
+    from difflib import get_close_matches  # here: few names are wrong
+
+    alike = get_close_matches(name, known)
+    return f" Did you mean {' or '.join(repr(each) for each in alike)}?" if alike else ""
+
+
 def printable(text: str) -> str:
     """What a stranger wrote, for a terminal: what it would obey in place of showing it, as JSON writes that."""
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)

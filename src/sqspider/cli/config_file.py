@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import click
 
-from sqspider.checks import shown
+from sqspider.checks import proposal, shown
 from sqspider.cli.options import Size
-from sqspider.cli.said import options_of, proposal
+from sqspider.cli.said import options_of
 from sqspider.crawl_row import Crawl, check_name
 from sqspider.orders.order import ConfigFile
 from sqspider.orders.said import NEW, OPTIONS, TO_ORIGINS, written

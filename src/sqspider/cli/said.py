@@ -5,13 +5,12 @@ An option that a user did not give says nothing, whatever its default; it goes b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from sqspider.checks import proposal
 from sqspider.cli.options import checked
 from sqspider.orders import said
 from sqspider.orders.said import NEW, OPTIONS
@@ -19,12 +18,6 @@ from sqspider.orders.said import NEW, OPTIONS
 with_said = checked()(said.with_said)
 checked_said = checked()(said.checked_said)
 with_origins = checked()(said.with_origins)
-
-
-def proposal(name: str, known: Iterable[str]) -> str:
-    """The names that were perhaps meant, as the end of a sentence on one that is not known."""
-    alike = get_close_matches(name, known)
-    return f" Did you mean {' or '.join(repr(each) for each in alike)}?" if alike else ""
 
 
 def _unset(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:

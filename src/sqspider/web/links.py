@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import functools
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 import ada_url
@@ -34,7 +34,7 @@ from sqspider.web.xhtml import NotXhtmlError, read_xhtml
 MAX_TITLE_CHARACTERS: Final = 300
 
 _HTML_TYPE: Final = "text/html"
-_XHTML_TYPE: Final = "application/xhtml+xml"
+HTML_TYPES: Final = (_HTML_TYPE, "application/xhtml+xml")
 _LOOKS_LIKE_XML: Final = re.compile(rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*<\?xml")
 _LOOKS_LIKE_HTML: Final = re.compile(
     rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*<(?:!--|(?:!doctype html|html|head|script|iframe|h1|div|font|table|a"
@@ -86,15 +86,13 @@ def read_page(
     ``frame`` and ``iframe``, relative to ``base``, and a refresh that is the only way on.
     ``product_token`` is the name under which robots directives may address us.
     """
-    mime_type = mime_type_of([value for name, value in headers if name.lower() == "content-type"])
-    essence = mime_type.essence if mime_type else _sniffed(body)
-    charset = mime_type.charset if mime_type else None
+    essence, charset = type_of_answer(body, headers)
 
     def new_reader() -> _Reader:
         return _Reader(url, headers, options, product_token)
 
-    reader, is_page = new_reader(), essence in (_HTML_TYPE, _XHTML_TYPE)
-    if essence in XML_TYPES or essence.endswith("+xml"):
+    reader, is_page = new_reader(), essence in HTML_TYPES
+    if is_xml(essence):
         try:
             reader.read_xhtml(body, charset)
             return reader.page_links()
@@ -105,6 +103,17 @@ def read_page(
     elif reader.refresh is None or not (body.isspace() or not body):
         return None
     return reader.page_links()
+
+
+def type_of_answer(body: bytes, headers: Sequence[tuple[str, str]]) -> tuple[str, str | None]:
+    """What an answer is: its media type, as it says it, else by its first bytes; and the charset that it names."""
+    mime_type = mime_type_of([value for name, value in headers if name.lower() == "content-type"])
+    return (mime_type.essence, mime_type.charset) if mime_type else (_sniffed(body), None)
+
+
+def is_xml(essence: str) -> bool:
+    """Whether a media type is one of XML."""
+    return essence in XML_TYPES or essence.endswith("+xml")
 
 
 def _sniffed(body: bytes) -> str:
@@ -121,7 +130,7 @@ class _Reader:
         self.refresh: Refresh | None = None  # the first one: browsers go by that
         self._url = url
         self._options = options
-        self._agents = ("robots", product_token.lower())
+        self._agents = robots_agents(product_token)
         self._encoding = "utf-8"
         self._hrefs: dict[bytes | str, None] = {}  # without fragments; bytes: as written. A set that keeps order
         self._unfollowed: dict[bytes | str, None] = {}  # likewise
@@ -130,7 +139,7 @@ class _Reader:
         self._nofollow = self._noindex = False
         for name, value in headers:
             if name.lower() == "x-robots-tag":
-                self._obey(_directives_for(value, self._agents))
+                self._obey(directives_of_header(value, self._agents))
             elif name.lower() == "refresh":
                 self._note(parse_refresh(value), url)
 
@@ -173,7 +182,7 @@ class _Reader:
         if content is None:
             return
         if (attributes.get("name") or "").lower() in self._agents:
-            self._obey(directive.strip().lower() for directive in content.split(","))
+            self._obey(directives_of_meta(content))
         elif (attributes.get("http-equiv") or "").lower() == "refresh":
             self._note(parse_refresh(content))
 
@@ -188,10 +197,9 @@ class _Reader:
         if refresh.target and self._options.meta_refresh:
             self._add([refresh.target], self._hrefs)
 
-    def _obey(self, directives: Iterable[str]) -> None:
-        for directive in directives:
-            self._nofollow |= directive in ("nofollow", "none")
-            self._noindex |= directive in ("noindex", "none")
+    def _obey(self, directives: Collection[str]) -> None:
+        self._nofollow |= forbids("nofollow", directives)
+        self._noindex |= forbids("noindex", directives)
 
     def _add(self, targets: Iterable[str | None], hrefs: dict[bytes | str, None]) -> None:
         # A page has many links into itself: without fragments they are one. But blanks before a fragment are
@@ -233,12 +241,9 @@ class _Reader:
         hrefs = list(written)
         written.clear()
         hrefs.reverse()
-        folder = self._folder_of(base)
+        resolved = self._resolver(base)
         while hrefs:
-            href = hrefs.pop()
-            link = _resolved_in(folder, href) if folder and len(href) <= MAX_REMEMBERED_CHARACTERS else None
-            if link is None:
-                link = self._resolved(decoded(href) if isinstance(href, bytes) else href, base)
+            link = resolved(hrefs.pop())
             if isinstance(link, str):
                 links[link] = None
             elif link.reason is not Reason.BAD_SCHEME:  # mailto and the like lead nowhere on the web
@@ -251,7 +256,7 @@ class _Reader:
         """Where an immediate refresh leads, if no link of the page leads anywhere else."""
         if self.refresh is None or not self.refresh.target or not self.refresh.is_immediate:
             return None
-        target = self._resolved(self.refresh.target, base)
+        target = self._resolver(base)(self.refresh.target)
         if not isinstance(target, str) or target == self._url:
             return None
         return target if all(link in (target, self._url) for link in links) else None
@@ -259,16 +264,30 @@ class _Reader:
     def _name_of(self, link: Refused, base: str) -> str | None:
         return cut_to_length(link.text, base, drop_tracking=self._options.drop_tracking)
 
-    def _resolved(self, href: str, base: str) -> str | Refused:
-        if self._encoding != "utf-8" and "?" in href and not href.isascii():
-            href = with_encoded_query(href, self._encoding)
-        return canonicalize(href, base, drop_tracking=self._options.drop_tracking)
+    def _resolver(self, base: str) -> Resolver:
+        return resolver(base, self._encoding, drop_tracking=self._options.drop_tracking)
 
-    def _folder_of(self, base: str) -> str | None:
-        """Where references lead from, if from all pages there they lead to the same places."""
-        if self._encoding != "utf-8" or self._options.drop_tracking or not base.startswith(("http:", "https:")):
-            return None
-        return base[: base.rindex("/") + 1]
+
+Resolver = Callable[[bytes | str], str | Refused]
+"""Gives the canonical URL of a reference as it is written in a page, or why there is none."""
+
+
+def resolver(base: str, encoding: str, *, drop_tracking: bool = False) -> Resolver:
+    """Resolves what is written in a page that is read by an encoding, relative to what it says (:func:`base_url`)."""
+    # Where references lead from, if from all pages there they lead to the same places.
+    has_folder = encoding == "utf-8" and not drop_tracking and base.startswith(("http:", "https:"))
+    folder = base[: base.rindex("/") + 1] if has_folder else None
+
+    def resolved(written: bytes | str) -> str | Refused:
+        link = _resolved_in(folder, written) if folder and len(written) <= MAX_REMEMBERED_CHARACTERS else None
+        if link is not None:
+            return link
+        href = decoded(written) if isinstance(written, bytes) else written
+        if encoding != "utf-8" and "?" in href and not href.isascii():
+            href = with_encoded_query(href, encoding)
+        return canonicalize(href, base, drop_tracking=drop_tracking)
+
+    return resolved
 
 
 MAX_REMEMBERED: Final = (
@@ -294,12 +313,17 @@ def in_utf_8(body: bytes, encoding: str) -> bytes:
     return decode(body, encoding).encode("utf-8", "replace")
 
 
-def _directives_for(value: str, agents: Sequence[str]) -> Iterator[str]:
+def robots_agents(product_token: str) -> tuple[str, str]:
+    """The names under which robots directives address everybody, or us."""
+    return "robots", product_token.lower()
+
+
+def directives_of_header(value: str, agents: Sequence[str]) -> list[str]:
     """The directives of one X-Robots-Tag header that are addressed to everybody or to us.
 
     "nofollow", "otherbot: noindex, nofollow": a name holds for all that follows it.
     """
-    is_for_us = True
+    directives, is_for_us = [], True
     for part in value.split(","):
         name, colon, directive = part.partition(":")
         if colon and not name.strip().lower().startswith(("unavailable", "max-")):
@@ -307,7 +331,18 @@ def _directives_for(value: str, agents: Sequence[str]) -> Iterator[str]:
         else:
             directive = part
         if is_for_us:
-            yield directive.strip().lower()
+            directives.append(directive.strip().lower())
+    return directives
+
+
+def directives_of_meta(content: str) -> list[str]:
+    """Those of a ``meta`` element that has one of these names."""
+    return [directive.strip().lower() for directive in content.split(",")]
+
+
+def forbids(what: str, directives: Collection[str]) -> bool:
+    """Whether directives say ``noindex``, or ``nofollow``."""
+    return what in directives or "none" in directives
 
 
 def base_url(base: str | None, url: str) -> str:
