@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Final
 
 from sqspider.archive.reading import Captured
 from sqspider.web.body import DecodeError
+from sqspider.extract.shown import shown
+from sqspider.extract.xhtml import as_html
+from sqspider.web.binary import is_binary
 from sqspider.web.charset import decode, encoding_of_answer, mime_type_of
-from sqspider.web.links import base_url
+from sqspider.web.links import HTML_TYPES, base_url, is_xml, type_of_answer
 
 if TYPE_CHECKING:
     import turbohtml
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024  # of a decoded body that is looked at; a tree takes eight times as much
+XHTML_NAMESPACE: Final = "http://www.w3.org/1999/xhtml"
+_ROOT_CHARACTERS: Final = 2000  # in which the root of a page begins
+
+
+class BinaryError(ValueError):
+    """What was answered is no text, whatever it is called."""
 
 
 class Document:
@@ -77,15 +86,34 @@ class Document:
 
     @cached_property
     def markup(self) -> str:
-        """The body as text; what does not decode is U+FFFD."""
+        """The body as text; what does not decode is U+FFFD. Raises :class:`BinaryError`."""
+        if is_binary(self.body, self.encoding):
+            raise BinaryError(f"{self.url}: called {self.media_type or 'nothing'}, but it is no text")
         return decode(self.body, self.encoding)
+
+    @cached_property
+    def _essence(self) -> str:
+        """What it is: as it says it, else by its first bytes."""
+        return type_of_answer(self.body, self.headers)[0]
+
+    @cached_property
+    def is_page(self) -> bool:
+        """HTML or XHTML. A tree is made of whatever there is, and of nothing else is it of use."""
+        is_xhtml = is_xml(self._essence) and XHTML_NAMESPACE in self.markup[:_ROOT_CHARACTERS]
+        return is_xhtml or self._essence in HTML_TYPES
 
     @cached_property
     def tree(self) -> turbohtml.Document:
         """The tree of a page."""
         import turbohtml
 
-        return turbohtml.parse(self.markup, positions=False)
+        markup = as_html(self.markup) if is_xml(self._essence) else self.markup
+        return turbohtml.parse(markup, positions=False)
+
+    @cached_property
+    def shown(self) -> turbohtml.Document:
+        """Of that tree, what a reader sees. Another one: the text, the Markdown and the main content are made of it."""
+        return shown(self.tree)
 
     @cached_property
     def base_url(self) -> str:

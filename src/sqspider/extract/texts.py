@@ -1,0 +1,113 @@
+"""A page to read: its text, its Markdown, and its main content without what surrounds it.
+
+All of it is made of what a reader sees (``shown.py``), and can be written down: no lone surrogates, no control
+characters. None of these raise for what a page does wrong, but what :class:`Document` raises for what is no text.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+import ada_url
+
+from sqspider.extract.document import Document
+from sqspider.extract.grids import make_rectangular
+from sqspider.extract.main_content import main_content
+
+if TYPE_CHECKING:
+    import turbohtml
+
+MAIN_BY: Final = ("turbohtml", "trafilatura")  # who finds main contents; the second takes ten times the processor time
+_MOST_FOR_TRAFILATURA: Final = 1_000_000  # characters: what is longer takes it minutes
+
+_UNWRITABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b\ufeff]|\r\n?")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_LINE_END: Final = re.compile(r"[ \t]+(?=\n|\Z)")
+_GAP: Final = re.compile(r"\n{3,}")
+_ALONE: Final = re.compile(r"^( *(?:\*|\d+\.)) *\n+ *(?=\S)", re.MULTILINE)  # a bullet, its item a line below
+_PADDING: Final = re.compile(r" *\t")
+_HEADING: Final = re.compile(r"^#{1,6} .*&#160;.*$", re.MULTILINE)
+_REFERENCES: Final = (("href", "a[href]:not([href^='#'])"), ("src", "img[src]"))
+
+
+def text_of(document: Document) -> str:
+    """All of a page as plain text, block by block; of another text, itself."""
+    return _plain(document.shown) if document.is_page else clean(document.markup)
+
+
+def markdown_of(document: Document) -> str:
+    """All of a page as Markdown, with absolute links; of another text, itself."""
+    return _markdown(document.shown, document.base_url) if document.is_page else clean(document.markup)
+
+
+def main_of(document: Document, by: str = "turbohtml") -> str:
+    """The main content as plain text, by one of ``MAIN_BY``; empty where none is found, and of what is no page."""
+    if not document.is_page:
+        return ""
+    return _by_trafilatura(document.markup) if by == "trafilatura" else _plain(main_content(document.shown))
+
+
+def main_markdown_of(document: Document) -> str:
+    """The main content as Markdown, with absolute links."""
+    return _markdown(main_content(document.shown), document.base_url) if document.is_page else ""
+
+
+def require_main_by(by: str) -> None:
+    """Raises ``ValueError`` for a name of nobody who finds main contents, or of one who is not installed."""
+    if by not in MAIN_BY:
+        raise ValueError(f"{by!r} finds no main content: it is found by {' or '.join(MAIN_BY)}")
+    if by == "trafilatura" and find_spec("trafilatura") is None:
+        raise ValueError("trafilatura is not installed: pip install 'sqspider[extract]'")
+
+
+def clean(text: str) -> str:
+    """A text that every file and database takes: without control characters and what nobody sees, lines ended by LF."""
+    if not text.isascii():
+        text = _SURROGATE.sub("\ufffd", text).replace("\xa0", " ")
+    return _UNWRITABLE.sub(lambda found: "\n" if found[0][0] == "\r" else "", text)
+
+
+def _plain(node: turbohtml.Node) -> str:
+    import turbohtml
+
+    text = _PADDING.sub("\t", clean(node.to_text(turbohtml.PlainText(table_cell_separator="\t"))))
+    return _GAP.sub("\n\n", _ALONE.sub(r"\1 ", _LINE_END.sub("", text))).strip("\n")
+
+
+def _by_trafilatura(markup: str) -> str:
+    import trafilatura
+
+    try:
+        found = trafilatura.extract(markup[:_MOST_FOR_TRAFILATURA], include_comments=False)
+    except Exception:  # noqa: BLE001 - whatever it meets on a page it was not written for, that page has none
+        found = None
+    return clean(found or "")
+
+
+def _markdown(page: turbohtml.Document | turbohtml.Element, base_url: str) -> str:
+    _make_absolute(page, base_url)
+    text = _rendered(page)
+    if "<table" in text:  # it has no form in Markdown, as it is
+        page = copy.deepcopy(page)  # the cells that are put in would be seen in its plain text
+        make_rectangular(page)
+        text = _rendered(page)
+    return _HEADING.sub(lambda line: line[0].replace("&#160;", " "), text) if "&#160;" in text else text
+
+
+def _rendered(page: turbohtml.Document | turbohtml.Element) -> str:
+    import turbohtml
+
+    tables = turbohtml.Markdown.Tables(cell_blocks="text")  # a table within a table would stand there as HTML
+    return clean(page.to_markdown(turbohtml.Markdown(tables=tables)))
+
+
+def _make_absolute(page: turbohtml.Document | turbohtml.Element, base_url: str) -> None:
+    """Links lead where they lead on the page, wherever the Markdown lies; those within the page stay within it."""
+    for name, selector in _REFERENCES:
+        for element in page.select(selector):
+            with suppress(ValueError):  # what is no URL stays as it is written
+                element.attrs[name] = ada_url.join_url(base_url, element.attr(name) or "")
