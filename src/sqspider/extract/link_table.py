@@ -17,14 +17,14 @@ FILE: Final = "links.db"  # its name in an archive's folder
 VERSION: Final = 1
 
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS urls (
+CREATE TABLE urls (
     id INTEGER PRIMARY KEY,
     url TEXT NOT NULL UNIQUE,  -- canonical; where there is a reason, as it was written
     reason TEXT  -- why it is no URL that can be asked for
 ) STRICT;
-CREATE INDEX IF NOT EXISTS urls_refused ON urls (reason) WHERE reason IS NOT NULL;
-CREATE TABLE IF NOT EXISTS texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
-CREATE TABLE IF NOT EXISTS pages (  -- what was captured, pages or not: of each URL the latest
+CREATE INDEX urls_refused ON urls (reason) WHERE reason IS NOT NULL;
+CREATE TABLE texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE pages (  -- what was captured, pages or not: of each URL the latest
     url INTEGER PRIMARY KEY REFERENCES urls,
     at REAL NOT NULL,  -- seconds since the epoch
     http_status INTEGER,
@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS pages (  -- what was captured, pages or not: of each 
     anchors BLOB,  -- ids and names in it, as ``linked_page`` packs them
     links INTEGER NOT NULL  -- how many
 ) STRICT;
-CREATE TABLE IF NOT EXISTS links (
+CREATE TABLE links (
     page INTEGER NOT NULL REFERENCES pages,
     number INTEGER NOT NULL,  -- in document order
     target INTEGER NOT NULL REFERENCES urls,
@@ -43,9 +43,9 @@ CREATE TABLE IF NOT EXISTS links (
     fragment INTEGER REFERENCES texts,
     PRIMARY KEY (page, number)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS links_by_target ON links (target, fragment);
-CREATE INDEX IF NOT EXISTS links_redirects ON links (page, target) WHERE kind = 'redirect';
-CREATE VIEW IF NOT EXISTS all_links AS  -- for people
+CREATE INDEX links_by_target ON links (target, fragment);
+CREATE INDEX links_redirects ON links (page, target) WHERE kind = 'redirect';
+CREATE VIEW all_links AS  -- for people
     SELECT source.url AS page, target.url AS target, kind, rels.text AS rel, words.text AS text,
         fragments.text AS fragment, target.reason AS reason
     FROM links JOIN urls AS source ON source.id = page JOIN urls AS target ON target.id = target
@@ -66,8 +66,9 @@ _ADD_LINK: Final = "INSERT INTO links VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Make the tables, where they are not there. Raises ``sqlite3.Error``."""
-    connection.executescript(_SCHEMA)
+    """Make the tables, within a transaction. Raises ``sqlite3.Error``."""
+    for statement in _SCHEMA.split(";\n")[:-1]:
+        connection.execute(statement)
 
 
 class LinkWriter:
