@@ -10,8 +10,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from sqspider.extract import texts
 from sqspider.extract.element_text import element_text
 from sqspider.extract.linked_data import steps_of, walk
+from sqspider.extract.page_links import links_of_page
 from sqspider.extract.rules import Fact
 from sqspider.extract.values import to_time
 from sqspider.tables.columns import Column, Kind
@@ -42,6 +44,11 @@ def language_of(page: Page) -> str | None:
     return _first_tag(*said, page.meta("content-language"), page.document.header("content-language"))
 
 
+def language_by_header(page: Page) -> str | None:
+    """The same, by the header alone."""
+    return _first_tag(page.document.header("content-language"))
+
+
 _LANGUAGE_TAG: Final = re.compile(r"[a-z]{2,3}(?:[-_][a-z0-9]{1,8})*", re.IGNORECASE)
 
 
@@ -60,7 +67,9 @@ def _canonical_tag(tag: str) -> str:
     is_extension = False
     for part in rest:
         is_extension |= len(part) == 1
-        parts.append(part if is_extension else part.upper() if len(part) == 2 else part.title() if len(part) == 4 else part)
+        parts.append(
+            part if is_extension else part.upper() if len(part) == 2 else part.title() if len(part) == 4 else part
+        )
     return "-".join(parts)
 
 
@@ -88,41 +97,28 @@ _HEADINGS: Final = ("h1", "h2", "h3", "h4", "h5", "h6")
 
 def published_of(page: Page) -> float | None:
     """``datePublished`` of JSON-LD, then ``article:published_time``, then ``datePublished`` as an ``itemprop``, then
-    the names that other ``meta`` elements have for it, then the first ``time datetime``, one in an ``article`` first."""
+    other names that ``meta`` elements have for it, then the first ``time datetime``, one in an ``article`` first."""
     for value in walk(page.linked_data, _DATE_PUBLISHED):
         if (moment := to_time(value)) is not None:
             return moment
-    for name in _PUBLISHED_FIRST:
-        if (moment := to_time(page.meta(name))) is not None:
-            return moment
-    for selector in _TIMES[:1]:
-        if (moment := _time_at(page, selector)) is not None:
-            return moment
-    for name in _PUBLISHED_ELSE:
-        if (moment := to_time(page.meta(name))) is not None:
-            return moment
-    for selector in _TIMES[1:]:
-        if (moment := _time_at(page, selector)) is not None:
+    for place in _PUBLISHED:
+        if place.startswith("time"):
+            element = page.tree.select_one(place)
+            said = None if element is None else element.attr("datetime")
+        else:
+            said = page.meta(place)
+        if (moment := to_time(said)) is not None:
             return moment
     return None
 
 
 _DATE_PUBLISHED: Final = steps_of("datePublished")
-_PUBLISHED_FIRST: Final = ("article:published_time", "datepublished")
-_PUBLISHED_ELSE: Final = (
+_PUBLISHED: Final = (  # names of ``meta`` elements, and selectors
+    *("article:published_time", "datepublished", 'time[itemprop~="datePublished"][datetime]'),
     *("og:published_time", "dc.date.issued", "dcterms.issued", "dcterms.created", "dc.date", "dcterms.date"),
     *("citation_publication_date", "parsely-pub-date", "pubdate", "publish-date", "publish_date", "date"),
+    *("time[datetime]:is(article *)", "time[datetime]"),
 )
-_TIMES: Final = (
-    'time[itemprop~="datePublished"][datetime]',
-    "article time[datetime]",
-    "time[datetime]",
-)
-
-
-def _time_at(page: Page, selector: str) -> float | None:
-    element = page.tree.select_one(selector)
-    return None if element is None else to_time(element.attr("datetime"))
 
 
 def noindex_of(page: Page) -> bool:
@@ -145,30 +141,37 @@ _AGENTS: Final = robots_agents("sqspider")
 
 def _links_of(page: Page) -> tuple[tuple[object, ...], ...] | None:
     """Where it refers to: those of its links that lead to a URL."""
-    from sqspider.extract.page_links import links_of_page
-
     found = links_of_page(page.document)
     links = tuple((each.to, each.kind.value, each.fragment, each.rel, each.text) for each in found if each.to)
     return links or None
 
 
 class FactColumn(NamedTuple):
-    """The column of a fact, and what makes its value of a page. ``beside``: of what is no page."""
+    """The column of a fact, and what makes its value of a page; ``beside``: of what is no page."""
 
     column: Column
     of: Callable[[Page], Any]
-    beside: Callable[[Page], Any] = lambda _: None
+    beside: Callable[[Page], Any] | None = None
 
 
-def _text(kind: str, page: Page) -> str | None:
-    from sqspider.extract import texts
+def _text_of(page: Page) -> str | None:
+    return texts.text_of(page.document) or None
 
-    return (texts.text_of(page.document) if kind == "text" else texts.markdown_of(page.document)) or None
+
+def _markdown_of(page: Page) -> str | None:
+    return texts.markdown_of(page.document) or None
+
+
+def _of_text(make: Callable[[Page], str | None], page: Page) -> str | None:
+    """The same of what is a text, but no page."""
+    return make(page) if page.document.media_type.startswith("text/") else None
 
 
 def fact_column(fact: Fact, main_by: str) -> FactColumn:
     """How a fact is found. Raises ``ValueError`` for a library that is not installed."""
     name = str(fact.value)
+    if fact is Fact.MAIN:
+        texts.require_main_by(main_by)
     match fact:
         case Fact.HEADINGS:
             return FactColumn(Column(name, Kind.STRUCTS, (Column("level", Kind.INTEGER), Column("text"))), headings_of)
@@ -180,18 +183,18 @@ def fact_column(fact: Fact, main_by: str) -> FactColumn:
             fields = tuple(Column(each) for each in ("to", "kind", "fragment", "rel", "text"))
             return FactColumn(Column(name, Kind.STRUCTS, fields), _links_of, _links_of)
         case Fact.TEXT | Fact.MARKDOWN:
-            return FactColumn(Column(name), partial(_text, name))
+            make = _text_of if fact is Fact.TEXT else _markdown_of
+            return FactColumn(Column(name), make, partial(_of_text, make))
         case Fact.MAIN:
-            from sqspider.extract.texts import main_of
-
-            return FactColumn(Column(name), lambda page: main_of(page.document, main_by) or None)
+            return FactColumn(Column(name), lambda page: texts.main_of(page.document, main_by) or None)
+        case Fact.LANGUAGE:
+            return FactColumn(Column(name), language_of, language_by_header)
         case _:
             return FactColumn(Column(name), _PLAIN[fact])
 
 
 _PLAIN: Final = {
     Fact.TITLE: title_of,
-    Fact.LANGUAGE: language_of,
     Fact.CANONICAL: canonical_of,
     Fact.DESCRIPTION: description_of,
 }

@@ -70,7 +70,7 @@ class Path:
         source, filters = _split(text)
         name = source.partition(":")[0]
         self._source = source_of(source)
-        self.needs_tree = name in ("css", "xpath", "json-ld", "meta")
+        self.needs_page = name in ("css", "xpath", "json-ld", "meta")
         self._is_list = False
         self._filters: list[Filter] = []
         kind: Kind = Kind.TEXT
@@ -96,9 +96,10 @@ class Path:
         found = self._source(page, within)
         for each in self._filters:
             found = each(found, page)
+        held = (values.writable(value) if isinstance(value, str) else value for value in found if value is not None)
         if not self._is_list:
-            return next((value for value in found if value is not None), None)
-        several = tuple(value for value in found if value is not None)
+            return next(held, None)
+        several = tuple(held)
         return None if not several else several if self.kind is Kind.TEXTS else list(several)
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from sqspider.extract.page import Page
 
 MAX_INTEGER: Final = 2**63 - 1  # what files of tables keep
-_LEAST_TIME, _MOST_TIME = -62_135_510_400.0, 253_402_214_400.0  # a day within the years 1 and 9999, in any zone
+LEAST_TIME: Final = -62_135_510_400.0  # a day within the years 1 and 9999: no zone leads out of them
+MOST_TIME: Final = 253_402_214_400.0
 
 # A number in a text: digits in groups of three with blanks or apostrophes between them, or with points and commas.
 _NUMBER: Final = re.compile(
@@ -34,6 +35,16 @@ MAX_NUMBER_CHARACTERS: Final = 400  # of a number; what is longer is none
 
 _YES: Final = frozenset(("true", "yes", "on", "1"))
 _NO: Final = frozenset(("false", "no", "off", "0"))
+
+
+_UNWRITABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+def writable(text: str) -> str:
+    """A text that every file and database takes: without control characters, and with no half of a character."""
+    if text.isprintable():  # nearly all are
+        return text
+    return _UNWRITABLE.sub(lambda found: "\ufffd" if found[0] >= "\ud800" else "", text)
 
 
 def text_of_value(value: Any) -> str | None:
@@ -150,4 +161,4 @@ def to_time(value: Any, form: str | None = None) -> float | None:
             moment = parse_date(when.isoformat())
         except (ValueError, OverflowError, re.error):
             return None
-    return moment if moment is not None and _LEAST_TIME <= moment <= _MOST_TIME else None
+    return moment if moment is not None and LEAST_TIME <= moment <= MOST_TIME else None

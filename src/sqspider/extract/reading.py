@@ -1,0 +1,118 @@
+"""A document under extraction: rules are followed where that is possible, and where it is not, it is told why."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from sqspider.archive.errors import DamagedError, NoArchiveError
+from sqspider.extract.document import BinaryError, Document
+from sqspider.extract.tally import Trouble
+from sqspider.web.body import DecodeError
+from sqspider.web.links import HTML_TYPES, is_xml
+
+if TYPE_CHECKING:
+    import turbohtml
+
+    from sqspider.extract.facts import FactColumn
+    from sqspider.extract.page import Page
+    from sqspider.extract.paths import Elements, Path
+
+MAX_ERROR_CHARACTERS: Final = 500
+
+
+class Reading:
+    """One document, and what was wrong with it so far."""
+
+    def __init__(self, document: Document, max_bytes: int) -> None:
+        self.document = document
+        self.troubles: set[Trouble] = set()
+        self._said: dict[str, None] = {}  # in order, each once
+        self._max_bytes = max_bytes
+
+    @property
+    def error(self) -> str | None:
+        """What is wrong with the whole of it."""
+        return "; ".join(self._said)[:MAX_ERROR_CHARACTERS] or None
+
+    @property
+    def charset(self) -> str | None:
+        """By which it was read; none: nothing needed that."""
+        return vars(self.document).get("encoding")
+
+    def note(self, trouble: Trouble, why: str) -> None:
+        self.troubles.add(trouble)
+        self._said[why] = None
+
+    @cached_property
+    def page(self) -> Page:
+        from sqspider.extract.page import Page  # here: what asks for nothing of a page loads nothing for it
+
+        return Page(self.document)
+
+    def fact(self, fact: FactColumn) -> object:
+        """A fact; none: the page does not say."""
+        if self._why_none is None:
+            return fact.of(self.page)
+        if fact.beside is None:
+            self.note(*self._why_none)
+            return None
+        try:
+            return fact.beside(self.page)
+        except _UNREADABLE as error:
+            self.note(*_trouble(error))
+            return None
+
+    def elements(self, path: Elements) -> list[turbohtml.Element]:
+        if not self._is_page():
+            return []
+        try:
+            return path.of(self.page)
+        except ValueError as error:
+            self.note(Trouble.PATH, f"each: {error}")
+            return []
+
+    def value(self, name: str, path: Path, within: turbohtml.Element | None) -> object:
+        """What a field's path gives; none: nothing."""
+        if path.needs_page and not self._is_page():
+            return None
+        try:
+            return path.value(self.page, within)
+        except ValueError as error:
+            self.note(Trouble.PATH, f"{name}: {error}")
+        except _UNREADABLE as error:
+            self.note(*_trouble(error))
+        return None
+
+    def _is_page(self) -> bool:
+        if self._why_none is not None:
+            self.note(*self._why_none)
+        return self._why_none is None
+
+    @cached_property
+    def _why_none(self) -> tuple[Trouble, str] | None:
+        """Why there is no page to be read."""
+        document, media_type = self.document, self.document.media_type
+        if media_type and media_type not in HTML_TYPES and not is_xml(media_type):
+            return Trouble.NO_PAGE, f"no page, but {media_type}"  # its body is not looked at
+        try:
+            if document.captured.kind == "revisit" and document.captured.original is None:
+                return Trouble.NO_ORIGINAL, "the capture that this revisit refers to is not in the archive"
+            if not document.markup or not document.is_page:
+                return Trouble.NO_PAGE, "no page" if document.body else "no page: the body is empty"
+        except _UNREADABLE as error:
+            return _trouble(error)
+        if len(document.body) >= self._max_bytes:
+            self.note(Trouble.TOO_LARGE, f"of the body only the first {self._max_bytes:,} bytes are looked at")
+        return None
+
+
+_UNREADABLE: Final = (DecodeError, BinaryError, DamagedError, NoArchiveError)
+
+
+def _trouble(error: Exception) -> tuple[Trouble, str]:
+    if isinstance(error, DecodeError):
+        return Trouble.DECODE, f"the body is not what its Content-Encoding says: {error}"
+    if isinstance(error, BinaryError):
+        return Trouble.BINARY, "no page: the body is no text"
+    return Trouble.NO_ORIGINAL, f"the capture that this revisit refers to cannot be read: {error}"
