@@ -1,42 +1,198 @@
-"""A run of ``extract``: what the options ask for, what is shown while it runs, and what is said at its end."""
+"""A run of ``extract``: what its options ask for, what is shown while it runs, and what is said at its end."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import click
+import msgspec
 
-from sqspider.archive.errors import ArchiveError
+from sqspider.archive.reading import files_to_read
 from sqspider.cli.archive_place import archive_of
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD
 from sqspider.cli.frontier import is_absent
 from sqspider.cli.options import checked
 from sqspider.cli.shared import Shared
-from sqspider.cli.signals import stopping_softly
+from sqspider.cli.signals import asked_to_end
 from sqspider.cli.wording import counted, human_seconds, printable
 from sqspider.extract.harvest import Came, Harvest, Order
 from sqspider.extract.rules import Fact, Rules
 from sqspider.extract.rules_said import rules_of_options, rules_of_toml
 from sqspider.extract.selection import Selection
-from sqspider.extract.tally import NeverFound, Trouble
+from sqspider.extract.tally import NeverFound, Tally, Trouble
 from sqspider.tables.table import TableError
 from sqspider.tables.target import STANDARD_OUTPUT, How
 
-SHOWN_ROWS: Final = 20  # of the first ones, on a terminal
-EVERY_SECONDS: Final = 5.0  # between two lines of progress, and on a terminal:
+SHOWN_PAGES: Final = 20  # the first ones, on a terminal
+PLAIN_SECONDS: Final = 5.0  # between two lines of progress; on a terminal it is one that is drawn anew:
 LIVE_SECONDS: Final = 0.5
-OWN_TROUBLES: Final = (Trouble.APPLY, Trouble.VALUE)  # of one's own code: the page did nothing wrong
-_NEW_WORDS: Final = {Trouble.BINARY: "no text, whatever it is called"}
+OWN_TROUBLES: Final = frozenset((Trouble.APPLY, Trouble.VALUE))  # of one's own code: no page did it
 
 
 def run_extraction(shared: Shared, source: str | None, given: dict[str, Any]) -> int:
     """Run it; the exit status. Raises ``click.UsageError`` where nothing was written."""
-    _check(given)
-    order = _order_of(shared, source, given)
+    order, how = _order_of(shared, source, given), _how_of(given)
+    told = Told(order, is_quiet=given["quiet"])
+    try:
+        harvest = Harvest(order, how, forks=True, on_progress=told.progress)
+        with harvest, asked_to_end(harvest.stop):
+            came = harvest.run()
+    except (TableError, ValueError) as error:
+        raise click.UsageError(f"{error}.") from None
+    told.end()
+    if given["as_json"]:
+        print(json.dumps(as_json(order, came), ensure_ascii=False))
+    else:
+        print("\n".join(summary(order, came)), file=sys.stderr)
+    return status_of(came)
+
+
+def _order_of(shared: Shared, source: str | None, given: dict[str, Any]) -> Order:
+    to = given["to"] or STANDARD_OUTPUT
+    if given["as_json"] and to == STANDARD_OUTPUT:
+        raise click.UsageError("--json: rows are printed here: say --to FILE.")
+    if source is None and is_absent(shared):
+        raise click.UsageError(f"there is no frontier {shared.frontier}: name an archive, or --frontier.")
+    archive = archive_of(shared, source)
+    is_verified = source is None or shared.address is not None
+    rules = rules_of(given)
+    with checked():
+        said = {name: given[name] for name in ("statuses", "types") if given[name]}
+        selection = Selection(**said, **{name: given[name] for name in ("crawl", "host", "since", "until")})
+    return Order(
+        archive=archive,
+        to=to,
+        rules=rules,
+        selection=selection,
+        frontier=shared.frontier if is_verified else None,
+        format=given["form"],
+        processes=given["processes"] or 0,
+    )
+
+
+def rules_of(given: dict[str, Any]) -> Rules:
+    """The rules that options say. Raises ``click.UsageError``."""
+    with checked():
+        base = rules_of_toml(Path(given["rules_file"])) if given["rules_file"] else None
+        return rules_of_options(
+            base=base,
+            facts=[fact.value for fact in Fact if given[fact.value]],
+            fields=given["fields"],
+            required=given["required"],
+            each=given["each"],
+            apply=given["apply"],
+            main_by=given["main_by"],
+        )
+
+
+def _how_of(given: dict[str, Any]) -> How:
+    if given["append"] and given["overwrite"]:
+        raise click.UsageError("--append and --overwrite exclude each other.")
+    return How.APPEND if given["append"] else How.OVERWRITE if given["overwrite"] else How.NEW
+
+
+class Told:
+    """What is told while it runs: how far it is, and of fields that are never found."""
+
+    def __init__(self, order: Order, *, is_quiet: bool) -> None:
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        self._console = None if is_quiet else console
+        self._every = LIVE_SECONDS if console.is_terminal else PLAIN_SECONDS
+        self._next = time.monotonic() + self._every
+        self._began = time.monotonic()
+        self._never = NeverFound(field.name for field in order.rules.fields)
+
+    def progress(self, came: Came) -> None:
+        """More has been done."""
+        for name in self._never.new(came.tally):
+            self._clear()
+            print(f"the field {name} was found on none of the first {came.tally.documents:,} pages", file=sys.stderr)
+        now = time.monotonic()
+        if self._console is None or now < self._next:
+            return
+        self._next = now + self._every
+        line = progress_line(came, now - self._began)
+        if self._console.is_terminal:
+            self._clear()
+            print(line[: self._console.width - 1], end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr)
+
+    def end(self) -> None:
+        """No more."""
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._console is not None and self._console.is_terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def progress_line(came: Came, seconds: float) -> str:
+    """How far it is."""
+    tally = came.tally
+    parts = [f"pages {tally.documents:,}", f"rows {tally.rows:,}", f"{tally.documents / max(seconds, 1e-3):,.0f} pages/s"]
+    if tally.errors:
+        parts.append(f"errors {tally.errors.total():,}")
+    return "  ".join(parts)
+
+
+def summary(order: Order, came: Came) -> list[str]:
+    """What came of it, in lines."""
+    tally = came.tally
+    where = "" if order.to == STANDARD_OUTPUT else f" in {order.to}"
+    speed = tally.documents / max(came.seconds, 1e-3)
+    lines = [
+        f"{counted(tally.rows, 'row', 'rows')}{where} of {counted(tally.documents, 'page', 'pages')}, in "
+        f"{human_seconds(came.seconds)} ({speed:,.0f} pages/s)"
+    ]
+    for name, number in tally.missing.most_common():
+        first = printable(tally.first_missing.get(name, ""))
+        lines.append(f"{name} is missing on {counted(number, 'page', 'pages')}, the first of them {first}")
+    if tally.errors:
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in tally.errors.most_common())
+        lines.append(f"pages with an error: {kinds}; the column error says what of each")
+    if came.pending:
+        lines.append(
+            f"{counted(came.pending, 'page waits', 'pages wait')} for the end of its visit: --append has it, once the "
+            "crawl has gone on"
+        )
+    lines += [f"damaged: {printable(why)}" for why in came.damage.values()]
+    if came.was_stopped:
+        lines.append("stopped before the end")
+    if not tally.documents and not came.was_stopped:
+        lines.append(f"none of {counted(came.captures, 'capture', 'captures')} is what was asked for")
+    return lines
+
+
+def as_json(order: Order, came: Came) -> dict[str, Any]:
+    """The same for a program."""
+    tally = came.tally
+    return {
+        "to": order.to,
+        "documents": tally.documents,
+        "rows": tally.rows,
+        "captures": came.captures,
+        "seconds": round(came.seconds, 3),
+        "found": dict(tally.found),
+        "missing": {
+            name: {"pages": number, "first": tally.first_missing.get(name)} for name, number in tally.missing.items()
+        },
+        "errors": {str(kind): number for kind, number in tally.errors.items()},
+        "pending": came.pending,
+        "damaged": list(came.damage.values()),
+        "stopped": came.was_stopped,
+    }
+
+
+def status_of(came: Came) -> int:
+    """The exit status: see ``extract --help``."""
+    if came.was_stopped:
+        return INTERRUPTED
+    is_good = not (came.tally.missing or came.pending or came.damage or OWN_TROUBLES & came.tally.errors.keys())
+    return GOOD if is_good else NOT_ALL_GOOD
