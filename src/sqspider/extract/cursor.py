@@ -47,7 +47,8 @@ class Step(NamedTuple):
     """How far a file was read."""
 
     file: str
-    end: int  # offset behind what was read
+    start: int  # offset where reading it began
+    end: int  # and behind what was read
     infos: tuple[str, ...] = ()  # ids of the ``warcinfo`` records that were met
     origin: str = ""  # of the capture: the id of such a record, or the file's name
     capture: str = ""  # its id; empty: there was none
@@ -69,6 +70,11 @@ class Cursor:
         self._connection = connection
         for statement in _TABLES:
             connection.execute(statement)
+
+    def clear(self) -> None:
+        """Forget everything: the archive is to be read from its beginning."""
+        for table in ("files", "origins", "taken", "pending", "made_with"):
+            self._connection.execute(f"DELETE FROM sqspider_{table}")
 
     def reached(self, name: str) -> int | None:
         """Where a file is to be read on; none: it was read to its end."""

@@ -7,10 +7,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from sqspider.archive.reading import Captured
-from sqspider.web.body import DecodeError
 from sqspider.extract.shown import shown
 from sqspider.extract.xhtml import as_html
 from sqspider.web.binary import is_binary
+from sqspider.web.body import DecodeError
 from sqspider.web.charset import decode, encoding_of_answer, mime_type_of
 from sqspider.web.links import HTML_TYPES, base_url, is_xml, type_of_answer
 

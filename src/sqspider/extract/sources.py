@@ -8,10 +8,10 @@ doubles a row:
 | fetched and ended | it is final, and names the capture | of its visit |
 | killed between storing and ending | it is open, so the capture waits; then it names the second one | of the second |
 | 503, and 200 at the next try | open in between, so the 503 waits; then it names the 200 | of the 200 |
-| `--again`, read before the next visit's end | it is open, and keeps what the visit before brought | of the visit before |
+| `--again`, read before that visit's end | it is open, and keeps the visit before | of the visit before |
 | `--again`, read after it | it names the second visit's | of the second: earlier visits have the rows made by then |
 | `--again` failed | it keeps the last good visit's | of that; its number is not known any more |
-| `--again` and the same, or 304 | it names a revisit, with the place of its original | of the second, with its original's body |
+| `--again`: the same, or 304 | it names a revisit, and where its original lies | of the second, with that body |
 | `crawls remove` | there is none | none; rows that were made stay |
 
 A capture is known by URL and date, for ``archive pack`` may have moved it: a record's place says both.

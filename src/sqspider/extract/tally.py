@@ -23,6 +23,7 @@ class Trouble(enum.StrEnum):
     PATH = "path"  # a path could not be followed on this page: an expression that fails or takes too long
     TOO_MANY = "too-many"  # rows of one document: the others are left out
     APPLY = "apply"  # one's own code raised something
+    KILLED = "killed"  # two processes died that looked at it
     VALUE = "value"  # one's own code gave what its column does not hold
 
 

@@ -60,20 +60,22 @@ def _unread(
 ) -> Iterator[tuple[T | None, Step]]:
     met = cursor.origins_in(info.name)
     states: dict[str, bool | None] = {}  # of origins: whether one has to look for each capture; none: all were read
-    end = offset
+    start = offset
     for capture, end, infos in found:
         met.update(infos)
+        step = Step(info.name, start, end, infos)
+        start = end
         if capture is None:
-            yield None, Step(info.name, end, infos)
+            yield None, step
             continue
         origin = capture.origin if capture.origin in met else info.name
         if origin not in states:
             states[origin] = None if origin in walked or cursor.is_done(origin) else cursor.is_begun(origin)
         looks = states[origin]
         if looks is None or (looks and cursor.has_taken(origin, capture.identity)):
-            yield None, Step(info.name, end, infos)
+            yield None, step
         else:
-            yield capture, Step(info.name, end, infos, origin, capture.identity)
+            yield capture, step._replace(origin=origin, capture=capture.identity)
     if not info.is_open:
-        yield None, Step(info.name, end, is_end=True)
+        yield None, Step(info.name, start, start, is_end=True)
         walked.update(met)

@@ -1,0 +1,175 @@
+"""From an archive to a table: what was not read yet is handed to processes, and their rows are written with the cursor,
+both or neither."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+
+import msgspec
+
+from sqspider.archive.errors import DamagedError, NoArchiveError
+from sqspider.archive.files import Files
+from sqspider.archive.reading import files_to_read
+from sqspider.extract.cursor import Step
+from sqspider.extract.extractor import Extractor
+from sqspider.extract.ledger import Ledger
+from sqspider.extract.pool import Pool
+from sqspider.extract.rules import Rules
+from sqspider.extract.selection import Selection
+from sqspider.extract.tally import Tally
+from sqspider.extract.tasks import Piece, ranges, waiting
+from sqspider.extract.walking import look
+from sqspider.extract.working import Result, Task, Work
+from sqspider.tables.opening import open_table
+from sqspider.tables.target import How
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be harvested, and where to. It can be sent to another process."""
+
+    archive: str  # a folder, a WARC file, s3://BUCKET/PREFIX
+    to: str
+    rules: Rules
+    selection: Selection = Selection()
+    frontier: str | None = None  # whose records say what counts; none: all that is selected does
+    format: str | None = None  # another one than the name says
+    parts: bool = False  # a folder of them, whatever its name
+    processes: int = 0  # none: as many as there are cores
+    goes_on: bool = True  # what can be gone on with is written in its place; else a file is there when it is whole
+
+    def made_with(self) -> dict[str, str]:
+        """What has to be the same for who goes on."""
+        rules = msgspec.json.encode((self.rules, self.selection), order="deterministic")
+        is_path = not self.archive.startswith("s3://")
+        return {
+            "rules": hashlib.sha256(rules).hexdigest(),
+            "captures": os.path.realpath(self.archive) if is_path else self.archive,
+        }
+
+
+class Came(msgspec.Struct):
+    """What came of it. ``tally`` has what became of pages."""
+
+    captures: int = 0  # that were read
+    tally: Tally = msgspec.field(default_factory=Tally)
+    pending: int = 0  # whose records are open yet
+    damage: dict[str, None] = msgspec.field(default_factory=dict)  # what could not be read, in words
+    was_stopped: bool = False
+    seconds: float = 0.0
+
+
+class Harvest:
+    """One run: a context manager. Raises :class:`sqspider.ArchiveError`, :class:`sqspider.tables.table.TableError` and
+    :class:`sqspider.frontier.FrontierError`; and ``ValueError`` for rules that cannot be followed here."""
+
+    def __init__(
+        self,
+        order: Order,
+        how: How = How.NEW,
+        *,
+        forks: bool = False,
+        on_progress: Callable[[Came], None] = lambda _: None,
+    ) -> None:
+        """``forks``: nothing here has threads yet, nor connections that processes must not share."""
+        self.came = Came()
+        self._order = order
+        self._how = how
+        self._forks = forks
+        self._on_progress = on_progress
+        self._began = time.monotonic()
+        self._numbers = count()
+        self._is_whole = False
+        self._held = ExitStack()
+        self._files: Files = files_to_read(order.archive)
+        self._columns = Extractor(order.rules).columns
+
+    def __enter__(self) -> Harvest:
+        order = self._order
+        with ExitStack() as held:
+            table = open_table(
+                order.to, self._columns, how=self._how, format=order.format, parts=order.parts, in_place=order.goes_on
+            )
+            held.callback(lambda: table.close(is_whole=self._is_whole))
+            self._ledger = held.enter_context(Ledger(order.to, table, self._how, order.made_with()))
+            work = Work(order.archive, order.frontier, order.rules, order.selection, table.encoder)
+            self._pool = held.enter_context(Pool(work, order.processes or cores(), forks=self._forks))
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        self._is_whole = kind is None and (self._ledger.table.can_rewind or not self.came.was_stopped)
+        self._held.close()
+
+    def stop(self) -> None:
+        """End soon, with what is done: a signal's handler may say so."""
+        self.came.was_stopped = True
+
+    def run(self) -> Came:
+        """Read all that there is, and what is written or moved while that is read."""
+        while self.catch_up() and not self.came.was_stopped:
+            pass
+        return self.came
+
+    def catch_up(self, *, may_be_none: bool = False) -> bool:
+        """Read what there is now, and ask for those that wait; whether there was anything. ``may_be_none``: there need
+        be no archive yet."""
+        before = self.came.captures
+        cursor = self._ledger.cursor
+        try:
+            self._work_off(ranges(look(self._files, cursor, self._damaged), self._numbers))
+        except NoArchiveError:
+            if not may_be_none:
+                raise
+        if self._order.frontier is not None:
+            self._work_off(waiting(cursor, self._numbers))
+            self.came.pending = cursor.count_pending()
+        self.came.seconds = time.monotonic() - self._began
+        return self.came.captures > before
+
+    def _work_off(self, pieces: Iterator[Piece]) -> None:
+        """Do tasks, and commit now and then, and at the end."""
+        steps: dict[int, list[Step]] = {}
+        gone = set[str]()
+
+        def tasks() -> Iterator[Task]:
+            for piece in pieces:
+                if self.came.was_stopped:
+                    return
+                steps[piece.task.number] = piece.steps
+                yield piece.task
+
+        for task, result in self._pool.results(tasks()):
+            made = steps.pop(task.number)
+            if result.is_gone:
+                gone.add(task.file)  # what it held lies in another file by now, and is not taken yet
+            else:
+                self._take(task, result, [step for step in made if not (step.is_end and step.file in gone)])
+        self._ledger.commit()
+
+    def _take(self, task: Task, result: Result, steps: list[Step]) -> None:
+        for chunk in result.chunks:
+            self._ledger.table.write(chunk)
+        still = set(result.pending)
+        self._ledger.take(
+            steps,
+            waiting=[] if task.waiting else result.pending,
+            resolved=[wait for wait in task.waiting if wait not in still],
+        )
+        self.came.captures += task.captures
+        self.came.damage.update(dict.fromkeys(result.damage))
+        self.came.tally.add(result.tally)
+        self._ledger.commit_if_due()
+        self._on_progress(self.came)
+
+    def _damaged(self, error: DamagedError) -> None:
+        self.came.damage[str(error)] = None
+
+
+def cores() -> int:
+    """How many processes can work at a time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

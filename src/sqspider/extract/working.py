@@ -1,0 +1,184 @@
+"""What a process of its own does for a harvest: captures in, chunks of rows out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+
+from sqspider.archive.errors import DamagedError, NoArchiveError
+from sqspider.archive.files import FileInfo, Files
+from sqspider.archive.reading import Captured, capture_at, captures_from, files_to_read
+from sqspider.archive.warc import microseconds
+from sqspider.extract.cursor import Pending
+from sqspider.extract.document import Document
+from sqspider.extract.extractor import Extractor
+from sqspider.extract.fetch_columns import fetch_values
+from sqspider.extract.rules import Rules
+from sqspider.extract.selection import Selection, Selector
+from sqspider.extract.sources import Asked, Named, Standing, asked, key_of_record
+from sqspider.extract.tally import Tally, Trouble
+from sqspider.tables.columns import Row
+from sqspider.tables.table import Encoder
+
+
+class Work(NamedTuple):
+    """What all tasks have in common. It can be sent to another process."""
+
+    archive: str
+    frontier: str | None
+    rules: Rules
+    selection: Selection
+    encoder: Encoder
+
+
+class Task(msgspec.Struct):
+    """Some captures: of a file, from an offset on; or those that waited, by what is known of them."""
+
+    number: int
+    file: str = ""
+    start: int = 0  # offset
+    captures: int = 0  # so many from there on
+    waiting: tuple[Pending, ...] = ()
+    killing: set[int] = msgspec.field(default_factory=set)  # which of its captures, counted, are not to be looked at
+
+
+class Result(msgspec.Struct):
+    """What came of a task."""
+
+    number: int
+    chunks: list[bytes] = msgspec.field(default_factory=list)
+    captures: int = 0
+    tally: Tally = msgspec.field(default_factory=Tally)
+    pending: list[Pending] = msgspec.field(default_factory=list)  # whose records are open
+    is_gone: bool = False  # the file was packed, or erased: nothing came of it
+    damage: list[str] = msgspec.field(default_factory=list)
+
+
+class Worker:
+    """Does tasks. A context manager. ``note`` is told which capture is looked at, before it is."""
+
+    def __init__(self, work: Work, note: Callable[[int], None]) -> None:
+        """Raises ``ValueError`` for rules that cannot be followed here."""
+        self._extractor = Extractor(work.rules)
+        self._files: Files = files_to_read(work.archive)
+        self._work = work
+        self._selector = Selector(work.selection)
+        self._note = note
+        self._opened: AbstractContextManager[Asked | None] = asked(work.frontier) if work.frontier else nullcontext()
+        self._frontier: Asked | None = None
+
+    def __enter__(self) -> Worker:
+        self._frontier = self._opened.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._opened.__exit__(None, None, None)
+
+    def do(self, task: Task) -> Result:
+        """Raises :class:`sqspider.archive.errors.ArchiveError` and :class:`sqspider.frontier.FrontierError`."""
+        result = Result(task.number)
+        documents = deque(self._that_waited(task, result) if task.waiting else self._in_range(task, result))
+        rows: list[Row] = []
+        while documents:
+            number, document = documents.popleft()  # the tree of one at a time
+            self._note(number)
+            if number in task.killing:
+                found = [self._killed(document)]
+                result.tally.documents += 1
+                result.tally.rows += 1
+                result.tally.errors[Trouble.KILLED] += 1
+            else:
+                found = self._extractor.rows(document)
+            rows += found
+        self._note(-1)
+        if rows:
+            result.chunks.append(self._work.encoder.encode(rows))
+        result.tally.add(self._extractor.take_tally())
+        return result
+
+    def _killed(self, document: Document) -> Row:
+        values = fetch_values(document, None, "the process that read it died, twice: it takes too much memory, perhaps")
+        return (*values, *(None for _ in self._extractor.columns[len(values) :]))
+
+    def _in_range(self, task: Task, result: Result) -> Sequence[tuple[int, Document]]:
+        """The documents of a range of a file that are to have rows."""
+        found: list[tuple[int, Captured]] = []
+        try:
+            for captured in _captures_in(self._files, task):
+                self._note(result.captures)
+                if self._selector.may_take(captured):
+                    found.append((result.captures, captured))
+                result.captures += 1
+        except NoArchiveError:
+            if self._files.info(task.file) is not None:
+                raise
+            result.is_gone = True
+            return ()
+        if self._frontier is None:
+            return [(number, self._document(each)) for number, each in found if self._takes_answer(each)]
+        return list(self._verified(self._frontier, found, result))
+
+    def _verified(
+        self, frontier: Asked, found: list[tuple[int, Captured]], result: Result
+    ) -> Iterator[tuple[int, Document]]:
+        """Those that the frontier's records name; those whose records are open wait."""
+        waits = [Pending(key_of_record(captured), microseconds(captured.at)) for _, captured in found]
+        for (number, captured), wait, standing in zip(found, waits, frontier.standings(waits), strict=True):
+            if standing is Standing.OPEN:
+                result.pending.append(wait)
+            elif isinstance(standing, Named):
+                captured.original_place = standing.place.payload
+                if self._takes_answer(captured):
+                    yield number, self._document(captured, standing)
+
+    def _that_waited(self, task: Task, result: Result) -> Iterator[tuple[int, Document]]:
+        """Those that records name by now. What has no answer yet goes on to wait."""
+        assert self._frontier is not None
+        for number, (wait, standing) in enumerate(
+            zip(task.waiting, self._frontier.standings(task.waiting), strict=True)
+        ):
+            if standing is Standing.OPEN:
+                result.pending.append(wait)
+            elif isinstance(standing, Named):
+                self._note(number)
+                try:
+                    captured = self._at(standing, wait)
+                except DamagedError as error:
+                    result.damage.append(str(error))
+                    continue
+                if captured is None:  # it is being moved just now
+                    result.pending.append(wait)
+                elif self._takes_answer(captured):
+                    yield number, self._document(captured, standing)
+
+    def _at(self, standing: Named, wait: Pending) -> Captured | None:
+        """The capture at its place; none: it is being moved just now."""
+        try:
+            return capture_at(self._files, standing.place)
+        except NoArchiveError as error:
+            assert self._frontier is not None
+            (now,) = self._frontier.standings([wait])
+            if isinstance(now, Named) and now.place != standing.place:
+                return None
+            raise DamagedError(f"{error}, though a record names what lay in it") from error
+
+    def _takes_answer(self, captured: Captured) -> bool:
+        return captured.kind != "revisit" or self._selector.takes_answer(captured)
+
+    def _document(self, captured: Captured, named: Named | None = None) -> Document:
+        crawl, visit = (named.crawl, named.visit) if named is not None else (None, None)
+        return Document(captured, crawl=crawl, visit=visit, max_bytes=self._work.rules.max_bytes)
+
+
+def _captures_in(files: Files, task: Task) -> Iterator[Captured]:
+    """They are whole: whoever made the task has seen what follows on them. What lies behind them is not looked at."""
+    if task.captures:
+        there = (
+            captured for captured, _, _ in captures_from(files, FileInfo(task.file, 0, 0.0), task.start) if captured
+        )
+        yield from islice(there, task.captures)
