@@ -5,25 +5,34 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import click
-import msgspec
 
+from sqspider.archive.files import warc_files
 from sqspider.archive.reading import files_to_read
 from sqspider.cli.archive_place import archive_of
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD
 from sqspider.cli.frontier import is_absent
 from sqspider.cli.options import checked
+from sqspider.cli.rows_shown import show_rows
 from sqspider.cli.shared import Shared
 from sqspider.cli.signals import asked_to_end
 from sqspider.cli.wording import counted, human_seconds, printable
+from sqspider.extract.extractor import Extractor
+from sqspider.extract.fetch_columns import FETCH_COLUMNS
 from sqspider.extract.harvest import Came, Harvest, Order
+from sqspider.extract.picking import picked, places_of
 from sqspider.extract.rules import Fact, Rules
 from sqspider.extract.rules_said import rules_of_options, rules_of_toml
+from sqspider.extract.sample import sample
 from sqspider.extract.selection import Selection
-from sqspider.extract.tally import NeverFound, Tally, Trouble
+from sqspider.extract.tally import NeverFound, Trouble
+from sqspider.tables.columns import Column, Row
+from sqspider.tables.opening import PARQUET, format_of, is_folder, open_table
 from sqspider.tables.table import TableError
 from sqspider.tables.target import STANDARD_OUTPUT, How
 
@@ -35,20 +44,82 @@ OWN_TROUBLES: Final = frozenset((Trouble.APPLY, Trouble.VALUE))  # of one's own 
 
 def run_extraction(shared: Shared, source: str | None, given: dict[str, Any]) -> int:
     """Run it; the exit status. Raises ``click.UsageError`` where nothing was written."""
-    order, how = _order_of(shared, source, given), _how_of(given)
-    told = Told(order, is_quiet=given["quiet"])
-    try:
-        harvest = Harvest(order, how, forks=True, on_progress=told.progress)
-        with harvest, asked_to_end(harvest.stop):
-            came = harvest.run()
-    except (TableError, ValueError) as error:
-        raise click.UsageError(f"{error}.") from None
-    told.end()
+    how = _how_of(given)
+    order = _order_of(shared, source, given)
+    next(warc_files(files_to_read(order.archive)))  # before anything is written: it raises where there is none
+    limit = given["limit"]
+    if limit is None and given["to"] is None and sys.stdout.isatty():
+        limit = SHOWN_PAGES
+    if limit is None:
+        came = _harvested(order, how, Told(order, is_quiet=given["quiet"]))
+    elif given["to"] is None and sys.stdout.isatty():
+        came = _shown(order, limit)
+    else:
+        came = _sampled(order, how, limit)
     if given["as_json"]:
         print(json.dumps(as_json(order, came), ensure_ascii=False))
     else:
         print("\n".join(summary(order, came)), file=sys.stderr)
     return status_of(came)
+
+
+def _harvested(order: Order, how: How, told: Told) -> Came:
+    with ExitStack() as held:
+        with _refusing():
+            harvest = held.enter_context(Harvest(order, how, forks=True, on_progress=told.progress))
+        held.enter_context(asked_to_end(harvest.stop))
+        came = harvest.run()
+    told.end()
+    return came
+
+
+def _sampled(order: Order, how: How, limit: int) -> Came:
+    """Rows of the first pages, written as all of them would be."""
+    if how is How.APPEND:
+        raise click.UsageError("--limit and --append exclude each other: what rules were tried on is not remembered.")
+    with _refusing():
+        columns = Extractor(order.rules).columns
+        places = places_of(order.columns, columns)
+        table = open_table(order.to, tuple(columns[at] for at in places), how=how, format=order.format)
+    is_whole = False
+    try:
+        came = sample(
+            order, limit, lambda rows: table.write(table.encoder.encode([picked(row, places) for row in rows]))
+        )
+        table.flush()
+        is_whole = True
+    finally:
+        table.close(is_whole=is_whole)
+    return came
+
+
+def _shown(order: Order, limit: int) -> Came:
+    """Rows of the first pages, as a table for a person."""
+    with _refusing():
+        columns = Extractor(order.rules).columns
+        places = places_of(order.columns, columns) if order.columns else _worth_seeing(columns)
+    shown = list[Row]()
+    came = sample(order, limit, lambda rows: shown.extend(picked(row, places) for row in rows))
+    show_rows([columns[at] for at in places], shown, has_more=came.tally.documents == limit)
+    return came
+
+
+def _worth_seeing(columns: Sequence[Column]) -> list[int]:
+    """The URL, what was asked for, and what went wrong."""
+    known = {column.name for column in FETCH_COLUMNS} - {"url", "error"}
+    return sorted(
+        (at for at, column in enumerate(columns) if column.name not in known), key=lambda at: columns[at].name == "error"
+    )
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Within it nothing was written yet: what goes wrong is wrong usage."""
+    try:
+        with checked():
+            yield
+    except TableError as error:
+        raise click.UsageError(f"{error}.") from None
 
 
 def _order_of(shared: Shared, source: str | None, given: dict[str, Any]) -> Order:
@@ -57,6 +128,8 @@ def _order_of(shared: Shared, source: str | None, given: dict[str, Any]) -> Orde
         raise click.UsageError("--json: rows are printed here: say --to FILE.")
     if source is None and is_absent(shared):
         raise click.UsageError(f"there is no frontier {shared.frontier}: name an archive, or --frontier.")
+    with _refusing():
+        form = format_of(to, given["form"])
     archive = archive_of(shared, source)
     is_verified = source is None or shared.address is not None
     rules = rules_of(given)
@@ -70,7 +143,9 @@ def _order_of(shared: Shared, source: str | None, given: dict[str, Any]) -> Orde
         selection=selection,
         frontier=shared.frontier if is_verified else None,
         format=given["form"],
+        columns=tuple(name.strip() for name in (given["columns"] or "").split(",") if name.strip()),
         processes=given["processes"] or 0,
+        goes_on=is_folder(to) or form != PARQUET,
     )
 
 
