@@ -36,7 +36,7 @@ what_options = section(
         help="Who finds the main content: turbohtml, or trafilatura, which takes a hundred times as long.  "
         "[default: turbohtml]",
     ),
-    click.option("--title", is_flag=True),
+    click.option("--title", is_flag=True, help="As a crawl's records have it."),
     click.option("--language", is_flag=True, help="As the page says it."),
     click.option("--canonical", is_flag=True, help="The address that it calls its own."),
     click.option("--description", is_flag=True, help="What it says of itself."),
@@ -61,7 +61,7 @@ which_options = section(
         help="Of this media type: text/html, image/*, * for all. May be repeated.  [default: HTML and XHTML]",
     ),
     crawl_option("Of this crawl."),
-    click.option("--host", callback=host_name, help="Of this host."),
+    click.option("--host", callback=host_name, metavar="HOST", help="Of this host."),
     click.option("--since", type=Moment(), metavar="TIME", help="Captured then or later, in UTC."),
     click.option("--until", type=Moment(), metavar="TIME", help="Captured before, in UTC."),
     click.option("--limit", type=Whole(1), metavar="N", help="Of the first N pages alone, to try rules on."),
@@ -113,11 +113,13 @@ def extract(shared: Shared, /, source: str | None, **given: Any) -> int:
 
     \b
     Exit status:
-      0  all that was asked for was read. A page that cannot be read has a row whose column error says
-         why: that is no failure of the command
-      1  a required field is missing on a page; a function of yours raised something; a file of the archive is
-         damaged; or URLs are left whose visit has not ended yet
-      2  wrong usage, or what is asked for cannot be done here: nothing was written
+      0  all that was asked for was read. A page that cannot be read has a row
+         whose column error says why: that is no failure of the command
+      1  a required field is missing on a page, a function of yours raised
+         something, a file of the archive is damaged, or pages wait for the
+         end of their visit
+      2  wrong usage, or what is asked for cannot be done here: nothing was
+         written
     """
     from sqspider.cli.extracting import run_extraction  # here: --help needs none of it
 

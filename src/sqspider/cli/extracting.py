@@ -59,7 +59,7 @@ def run_extraction(shared: Shared, source: str | None, given: dict[str, Any]) ->
     if given["as_json"]:
         print(json.dumps(as_json(order, came), ensure_ascii=False))
     else:
-        print("\n".join(summary(order, came)), file=sys.stderr)
+        print("\n".join((numbers(order, came), *trouble(came))), file=sys.stderr)
     return status_of(came)
 
 
@@ -126,12 +126,12 @@ def _order_of(shared: Shared, source: str | None, given: dict[str, Any]) -> Orde
     to = given["to"] or STANDARD_OUTPUT
     if given["as_json"] and to == STANDARD_OUTPUT:
         raise click.UsageError("--json: rows are printed here: say --to FILE.")
-    if source is None and is_absent(shared):
-        raise click.UsageError(f"there is no frontier {shared.frontier}: name an archive, or --frontier.")
+    is_verified = source is None or shared.address is not None
+    if is_verified and is_absent(shared):
+        raise click.UsageError(f"there is no frontier {shared.frontier}: name an archive alone, or another frontier.")
     with _refusing():
         form = format_of(to, given["form"])
     archive = archive_of(shared, source)
-    is_verified = source is None or shared.address is not None
     rules = rules_of(given)
     with checked():
         said = {name: given[name] for name in ("statuses", "types") if given[name]}
@@ -217,32 +217,35 @@ def progress_line(came: Came, seconds: float) -> str:
     return "  ".join(parts)
 
 
-def summary(order: Order, came: Came) -> list[str]:
-    """What came of it, in lines."""
+def numbers(order: Order, came: Came) -> str:
+    """How much came of it, in a line."""
     tally = came.tally
+    if not tally.documents and not came.was_stopped:
+        return f"no page: none of {counted(came.captures, 'capture', 'captures')} is what was asked for"
     where = "" if order.to == STANDARD_OUTPUT else f" in {order.to}"
     speed = tally.documents / max(came.seconds, 1e-3)
-    lines = [
-        f"{counted(tally.rows, 'row', 'rows')}{where} of {counted(tally.documents, 'page', 'pages')}, in "
+    return (
+        f"{counted(tally.rows, 'row', 'rows')}{where}, of {counted(tally.documents, 'page', 'pages')}, in "
         f"{human_seconds(came.seconds)} ({speed:,.0f} pages/s)"
-    ]
+    )
+
+
+def trouble(came: Came) -> Iterator[str]:
+    """What is missing, in lines."""
+    tally = came.tally
     for name, number in tally.missing.most_common():
-        first = printable(tally.first_missing.get(name, ""))
-        lines.append(f"{name} is missing on {counted(number, 'page', 'pages')}, the first of them {first}")
+        first = printable(tally.first_missing[name])
+        yield f"{name} is missing on {counted(number, 'page', 'pages')}, the first of them {first}"
     if tally.errors:
         kinds = ", ".join(f"{number:,} {kind}" for kind, number in tally.errors.most_common())
-        lines.append(f"pages with an error: {kinds}; the column error says what of each")
+        yield f"pages with an error: {kinds}: see the column error"
     if came.pending:
-        lines.append(
-            f"{counted(came.pending, 'page waits', 'pages wait')} for the end of its visit: --append has it, once the "
-            "crawl has gone on"
-        )
-    lines += [f"damaged: {printable(why)}" for why in came.damage.values()]
+        waiting = counted(came.pending, "page waits", "pages wait")
+        yield f"{waiting} for the end of a visit: when the crawl has gone on, --append brings the rest"
+    for why in came.damage:
+        yield f"damaged: {printable(why)}"
     if came.was_stopped:
-        lines.append("stopped before the end")
-    if not tally.documents and not came.was_stopped:
-        lines.append(f"none of {counted(came.captures, 'capture', 'captures')} is what was asked for")
-    return lines
+        yield "stopped before the end"
 
 
 def as_json(order: Order, came: Came) -> dict[str, Any]:
@@ -260,7 +263,7 @@ def as_json(order: Order, came: Came) -> dict[str, Any]:
         },
         "errors": {str(kind): number for kind, number in tally.errors.items()},
         "pending": came.pending,
-        "damaged": list(came.damage.values()),
+        "damaged": list(came.damage),
         "stopped": came.was_stopped,
     }
 

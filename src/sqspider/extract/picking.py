@@ -14,8 +14,8 @@ def places_of(names: Sequence[str], columns: Sequence[Column]) -> tuple[int, ...
     places = {column.name: at for at, column in enumerate(columns)}
     for name in names:
         if name not in places:
-            there = proposal(name, places) or f" They are {', '.join(places)}."
-            raise ValueError(f"columns: there is no column {name!r}.{there}".rstrip("."))
+            meant = proposal(name, places).rstrip("?") or f" They are {', '.join(places)}"
+            raise ValueError(f"columns: {name!r} is none.{meant}")
         if names.count(name) > 1:
             raise ValueError(f"columns: {name} is named twice")
     return tuple(places[name] for name in names) or tuple(range(len(columns)))
