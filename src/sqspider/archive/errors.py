@@ -25,3 +25,5 @@ class NotAllowedError(ArchiveError):
 
 class DamagedError(ArchiveError):
     """What lies at a place is not what it should be."""
+
+    file: str | None = None  # which one it is in, where that is said

@@ -96,7 +96,9 @@ def gathered(
                 if error.is_torn
                 else "put that file elsewhere, and the others are read (`archive verify` lists what it held)"
             )
-            raise DamagedError(f"{files.address}: {error}; {advice}") from error
+            damage = DamagedError(f"{files.address}: {error}; {advice}")
+            damage.file = name
+            raise damage from error
         if info.is_open and not hands_out_torn:
             yield from gathering.told(gathering.end)
         else:

@@ -42,6 +42,7 @@ FORBIDDEN: Final = (
 """Of which a file that was found may say nothing: they reach where its writer may not."""
 
 _OWN: Final = ("crawl", "urls")
+EXTRACT: Final = "extract"  # a table: what is to be extracted while it crawls
 MAX_BYTES: Final = 1024 * 1024
 
 
@@ -66,7 +67,9 @@ def config_for(context: click.Context, named: Path | None, crawl: str | None) ->
     config = read_config(context, found)
     if crawl is not None and crawl != (config.crawl or DEFAULT_CRAWL):
         return None
-    forbidden = [name for name in FORBIDDEN if name in config.said]
+    forbidden: list[str] = [name for name in FORBIDDEN if name in config.said]
+    if config.extract is not None:  # it may name code to be run, and a file to be written
+        forbidden.append(f"[{EXTRACT}]")
     if forbidden:
         raise click.UsageError(
             f"{found} was found here, and not named: such a file may not say {' or '.join(forbidden)}. If it is yours, "
@@ -78,6 +81,9 @@ def config_for(context: click.Context, named: Path | None, crawl: str | None) ->
 def read_config(context: click.Context, path: Path) -> ConfigFile:
     """What a file says, checked as the command line is. Raises ``click.UsageError``."""
     told = _told(path)
+    extract = told.pop(EXTRACT, None)
+    if extract is not None and not isinstance(extract, dict):
+        raise _wrong(path, EXTRACT, "a table of rules: [extract]")
     options = options_of(context.command)
     for key in told:
         if key not in options and key not in _OWN:
@@ -92,7 +98,7 @@ def read_config(context: click.Context, path: Path) -> ConfigFile:
     except (TypeError, ValueError) as error:
         raise click.UsageError(f"{path}: {error}.") from None
     said = {key: _value(context, options[key], path, key, value) for key, value in told.items() if key in options}
-    return ConfigFile(path, name, tuple(_texts(path, "urls", told.get("urls", []))), said)
+    return ConfigFile(path, name, tuple(_texts(path, "urls", told.get("urls", []))), said, extract)
 
 
 def whole(said: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from sqspider.cli.asking import yes_to_costs_option
 from sqspider.cli.config_file import FOUND, config_option
 from sqspider.cli.crawl_run import Again, CrawlRun
 from sqspider.cli.forking import Forked, can_fork, fork_workers
+from sqspider.cli.harvesting import Extracting, extract_options, to_order
 from sqspider.cli.lists import ListFile, list_options
 from sqspider.cli.options import (
     Duration,
@@ -100,6 +101,7 @@ from sqspider.work.worker import Mode
 @secrets_option
 @worker_options
 @archive_options
+@extract_options
 @pass_shared
 def crawl(
     shared: Shared, /, urls: tuple[str, ...], assume_http: bool, max_pages: int | None, with_sitemaps: bool,
@@ -120,6 +122,9 @@ def crawl(
 
     What is fetched is kept as WARC files in a folder beside the frontier, or where --archive says. A page is durable
     there before its record is final; `sqspider archive` looks into it.
+
+    --extract makes rows of the pages as they come, in a process of its own: a crawl never waits for it, and no kill
+    loses or doubles a row. `extract` makes other rows of the same pages, later.
 
     --max-pages, --workers, --sitemaps, --output, --again and the options on how it works and where pages are kept are
     of one run: say them again.
@@ -147,6 +152,7 @@ def crawl(
         raise click.UsageError("--older-than: it goes with --again.")
     format_of(output)
     start = with_archive(start, place_of(shared, given))
+    harvest = to_order(given, order.config, shared.frontier, start.archive, order.name)
     options = to_worker_options(
         given, random_worker_id(random.Random()), max_pages=max_pages, run=new_id(random.SystemRandom())
     )
@@ -159,7 +165,7 @@ def crawl(
     try:
         run = CrawlRun(
             shared, order, options, start, list_file, workers=workers, forked=forked, accounts=accounts, quiet=quiet,
-            again=again, yes=yes,
+            again=again, yes=yes, extracting=Extracting(harvest) if harvest is not None else None,
         )  # fmt: skip
         return run_loop(run.run(urls, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http))
     finally:

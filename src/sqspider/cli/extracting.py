@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ from sqspider.extract.sample import sample
 from sqspider.extract.selection import Selection
 from sqspider.extract.tally import NeverFound, Trouble
 from sqspider.tables.columns import Column, Row
-from sqspider.tables.opening import PARQUET, format_of, is_folder, open_table
+from sqspider.tables.opening import open_table
 from sqspider.tables.table import TableError
 from sqspider.tables.target import STANDARD_OUTPUT, How
 
@@ -64,10 +64,9 @@ def run_extraction(shared: Shared, source: str | None, given: dict[str, Any]) ->
 
 
 def _harvested(order: Order, how: How, told: Told) -> Came:
-    with ExitStack() as held:
-        with _refusing():
-            harvest = held.enter_context(Harvest(order, how, forks=True, on_progress=told.progress))
-        held.enter_context(asked_to_end(harvest.stop))
+    with _refusing():
+        harvest = Harvest(order, how, forks=True, on_progress=told.progress).begun()
+    with harvest, asked_to_end(harvest.stop):
         came = harvest.run()
     told.end()
     return came
@@ -80,7 +79,7 @@ def _sampled(order: Order, how: How, limit: int) -> Came:
     with _refusing():
         columns = Extractor(order.rules).columns
         places = places_of(order.columns, columns)
-        table = open_table(order.to, tuple(columns[at] for at in places), how=how, format=order.format)
+        table = open_table(order.to, tuple(columns[at] for at in places), how=how, format=order.format, parts=order.parts)
     is_whole = False
     try:
         came = sample(
@@ -129,8 +128,6 @@ def _order_of(shared: Shared, source: str | None, given: dict[str, Any]) -> Orde
     is_verified = source is None or shared.address is not None
     if is_verified and is_absent(shared):
         raise click.UsageError(f"there is no frontier {shared.frontier}: name an archive alone, or another frontier.")
-    with _refusing():
-        form = format_of(to, given["form"])
     archive = archive_of(shared, source)
     rules = rules_of(given)
     with checked():
@@ -143,9 +140,9 @@ def _order_of(shared: Shared, source: str | None, given: dict[str, Any]) -> Orde
         selection=selection,
         frontier=shared.frontier if is_verified else None,
         format=given["form"],
+        parts=Path(to).is_dir(),
         columns=tuple(name.strip() for name in (given["columns"] or "").split(",") if name.strip()),
         processes=given["processes"] or 0,
-        goes_on=is_folder(to) or form != PARQUET,
     )
 
 

@@ -98,13 +98,13 @@ def _be_worker(work: Callable[[bytes], int], pipe: int, pipes_of: Sequence[Forke
         if pipe != 0:
             os.dup2(pipe, 0)
             os.close(pipe)
-        status = status_of(lambda: work(told) if (told := _line_of(0)) else GOOD)
+        status = status_of(lambda: work(told) if (told := line_of(0)) else GOOD)
         sys.stderr.flush()
     finally:
         os._exit(status)  # what its parent does after this is none of its business
 
 
-def _line_of(pipe: int) -> bytes:
+def line_of(pipe: int) -> bytes:
     """A line without its end, and nothing more of what comes; empty where none comes."""
     line = b""
     while (byte := os.read(pipe, 1)) and byte != b"\n":

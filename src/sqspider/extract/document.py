@@ -112,7 +112,7 @@ class Document:
 
     @cached_property
     def shown(self) -> turbohtml.Document:
-        """Of that tree, what a reader sees. Another one: the text, the Markdown and the main content are made of it."""
+        """Of that tree, what a reader sees: text, Markdown and main content are made of it. Nobody changes either."""
         return shown(self.tree)
 
     @cached_property

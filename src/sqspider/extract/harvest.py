@@ -26,7 +26,7 @@ from sqspider.extract.tally import Tally
 from sqspider.extract.tasks import Piece, ranges, waiting
 from sqspider.extract.walking import look
 from sqspider.extract.working import Result, Task, Work
-from sqspider.tables.opening import open_table
+from sqspider.tables.opening import PARQUET, format_of, is_folder, open_table
 from sqspider.tables.target import How
 
 
@@ -42,11 +42,20 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...] = ()  # these alone, in this order; none: all
     parts: bool = False  # a folder of them, whatever its name
     processes: int = 0  # none: as many as there are cores
-    goes_on: bool = True  # what can be gone on with is written in its place; else a file is there when it is whole
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it can be gone on with: a Parquet file is written from its end. Raises :class:`TableError`."""
+        is_file = not self.parts and not is_folder(self.to)
+        return not (is_file and format_of(self.to, self.format) == PARQUET)
+
+    def check(self) -> None:
+        """Raise ``ValueError`` for rules that cannot be followed here."""
+        Extractor(self.rules)
 
     def made_with(self) -> dict[str, str]:
         """What has to be the same for who goes on."""
-        rules = msgspec.json.encode((self.rules, self.selection, self.columns), order="deterministic")
+        rules = msgspec.json.encode((self.rules, self.selection, self.columns))
         is_path = not self.archive.startswith("s3://")
         return {
             "rules": hashlib.sha256(rules).hexdigest(),
@@ -60,7 +69,8 @@ class Came(msgspec.Struct):
     captures: int = 0  # that were read
     tally: Tally = msgspec.field(default_factory=Tally)
     pending: int = 0  # whose records are open yet
-    damage: dict[str, None] = msgspec.field(default_factory=dict)  # what could not be read, in words
+    damage: dict[str, str] = msgspec.field(default_factory=dict)  # by file: why not all of it could be read
+    rows_there: int = 0  # rows of the table, with those that it had before
     was_stopped: bool = False
     seconds: float = 0.0
 
@@ -85,13 +95,17 @@ class Harvest:
         self._on_progress = on_progress
         self._began = time.monotonic()
         self._numbers = count()
-        self._is_whole = False
+        self._is_whole = self._has_begun = False
         self._held = ExitStack()
         self._files: Files = files_to_read(order.archive)
         self._columns = Extractor(order.rules).columns
         self._places = places_of(order.columns, self._columns)
 
     def __enter__(self) -> Harvest:
+        return self if self._has_begun else self.begun()
+
+    def begun(self) -> Harvest:
+        """Open the table, and start the processes: what entering it does, for who may have to do so again."""
         order = self._order
         with ExitStack() as held:
             columns = tuple(self._columns[at] for at in self._places)
@@ -104,6 +118,8 @@ class Harvest:
             work = Work(order.archive, order.frontier, order.rules, order.selection, encoder)
             self._pool = held.enter_context(Pool(work, order.processes or cores(), forks=self._forks))
             self._held = held.pop_all()
+        self._has_begun = True
+        self.came.rows_there = self._ledger.count(0)
         return self
 
     def __exit__(self, kind: object, *error: object) -> None:
@@ -166,13 +182,14 @@ class Harvest:
             resolved=[wait for wait in task.waiting if wait not in still],
         )
         self.came.captures += task.captures
-        self.came.damage.update(dict.fromkeys(result.damage))
+        self.came.rows_there = self._ledger.count(result.tally.rows)
+        self.came.damage.update(result.damage)
         self.came.tally.add(result.tally)
         self._ledger.commit_if_due()
         self._on_progress(self.came)
 
     def _damaged(self, error: DamagedError) -> None:
-        self.came.damage[str(error)] = None
+        self.came.damage[error.file or ""] = str(error)
 
 
 def cores() -> int:

@@ -22,6 +22,7 @@ from sqspider.tables.target import How, as_table_errors
 BEHIND: Final = ".cursor"  # the table's name
 COMMIT_SECONDS: Final = 2.0  # what a kill may undo, where the table does not ask for more
 _POSITION: Final = "position"  # of the table, as it was committed
+_ROWS: Final = "rows"  # that were written
 
 
 class BusyError(TableError):
@@ -36,8 +37,8 @@ class Ledger:
         somebody writes just now."""
         self.table = table
         self._name = name
-        self._steps: list[Step] = []
-        self._due = 0.0
+        self._rows = 0
+        self._due = time.monotonic() + max(table.flush_seconds, COMMIT_SECONDS)
         self._held = ExitStack()
         with ExitStack() as held, self._told():
             self._connection = table.connection or self._opened(held, how)
@@ -58,6 +59,11 @@ class Ledger:
             self.cursor.wait_for(waiting)
             self.cursor.resolved(resolved)
 
+    def count(self, rows: int) -> int:
+        """Count rows that were written; how many there are in all."""
+        self._rows += rows
+        return self._rows
+
     def commit_if_due(self) -> None:
         """Commit, if enough has come together, or long ago."""
         if self.table.is_full or time.monotonic() >= self._due:
@@ -69,7 +75,7 @@ class Ledger:
         with self._told():
             if self._connection.in_transaction or self.table.connection is None:
                 self._begin()
-                self.cursor.note(**{_POSITION: position})
+                self.cursor.note(**{_POSITION: position, _ROWS: str(self._rows)})
                 self._connection.execute("COMMIT")
         self._due = time.monotonic() + max(self.table.flush_seconds, COMMIT_SECONDS)
 
@@ -107,6 +113,7 @@ class Ledger:
                 )
         if _POSITION in before:
             self.table.rewind(before[_POSITION])
+        self._rows = int(before.get(_ROWS, 0))
         cursor.note(**made_with, **{_POSITION: self.table.flush()})
         self._connection.execute("COMMIT")
         return cursor

@@ -9,7 +9,8 @@ draw the line, are measured by ``bench/extraction.py``.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ _NAMES: Final = (
     "navigation", "footer", "masthead", "recommend", "popular", "trending", "most-read", "outbrain", "taboola",
     "disqus", "respond", "reply", "popup", "modal", "banner", "skip-link", "print-only", "toc-nav",
 )  # fmt: skip
-_AROUND_BY_NAME: Final = ", ".join(
-    f"[{attribute}*='{name}' i]:not(body, main, article)" for attribute in ("class", "id") for name in _NAMES
-)
+_NAMED: Final = "[class]:not(body, main, article), [id]:not(body, main, article)"
 _ROOTS: Final = ("main, [role=main i]", "article, [itemprop=articleBody i]")
 _LISTS: Final = "ul, ol, dl, table, section:not(:has(p))"
 _BLOCKS: Final = f"{_LISTS}, p, div:not(:has(p, div, ul, table, section, article))"
@@ -58,7 +57,8 @@ def _without_what_is_around(page: turbohtml.Document) -> turbohtml.Element | tur
     body.remove(_ALWAYS_AROUND)
     if len(body.text) < _LEAST_LEFT * whole:
         body = _body_of(page)
-    for element, size in _sized(body, _AROUND_BY_NAME, whole):
+    named = (element for element in body.select(_NAMED) if _is_around(element.attr("class"), element.attr("id")))
+    for element, size in _sized(named, whole):
         if size <= _MOST_BY_NAME * whole:
             element.extract()
     root = _root_of(body)
@@ -67,7 +67,8 @@ def _without_what_is_around(page: turbohtml.Document) -> turbohtml.Element | tur
 
 
 def _body_of(page: turbohtml.Document) -> turbohtml.Element | turbohtml.Document:
-    page = copy.deepcopy(page)  # turbohtml's elements hold their document: none of it is let go of too early
+    page = copy.deepcopy(page)
+    page.remove("script, style, template")
     return page.select_one("body") or page
 
 
@@ -81,7 +82,7 @@ def _root_of(body: turbohtml.Element | turbohtml.Document) -> turbohtml.Element 
 
 
 def _remove_lists_of_links(root: turbohtml.Element | turbohtml.Document) -> None:
-    for block, size in _sized(root, _BLOCKS, len(root.text)):
+    for block, size in _sized(root.select(_BLOCKS), len(root.text)):
         if size >= _SHORT_CHARACTERS and not block.matches(_LISTS):
             continue
         linked = sum(len(link.text) for link in block.select("a"))
@@ -89,12 +90,16 @@ def _remove_lists_of_links(root: turbohtml.Element | turbohtml.Document) -> None
             block.extract()
 
 
-def _sized(
-    root: turbohtml.Element | turbohtml.Document, selector: str, characters: int
-) -> Iterator[tuple[turbohtml.Element, int]]:
-    """The elements that a selector finds, and how many characters each has, blanks around them not counted."""
+@lru_cache(maxsize=10_000)
+def _is_around(classes: str | None, identity: str | None) -> bool:
+    names = f"{classes} {identity}".lower()
+    return any(name in names for name in _NAMES)
+
+
+def _sized(elements: Iterable[turbohtml.Element], characters: int) -> Iterator[tuple[turbohtml.Element, int]]:
+    """Elements, and how many characters each has, blanks around them not counted."""
     left = _LOOKS * characters
-    for element in root.select(selector):
+    for element in elements:
         size = len(element.text.strip())
         left -= size
         if left < 0:

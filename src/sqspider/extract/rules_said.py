@@ -27,6 +27,11 @@ KEYS: Final = (*_FACTS, "facts", "fields", *_TEXTS, "apply-columns", "max-bytes"
 
 def rules_of_toml(path: Path) -> Rules:
     """The rules of a file. Raises ``ValueError`` for what is none: which file, where in it, and what is wrong."""
+    return rules_of_table(table_in(path), str(path))
+
+
+def table_in(path: Path) -> dict[str, Any]:
+    """What a file (TOML) says. Raises ``ValueError``."""
     import tomllib  # here: few commands read such a file
 
     try:
@@ -37,12 +42,11 @@ def rules_of_toml(path: Path) -> Rules:
     if len(data) > MAX_FILE_BYTES:
         raise ValueError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes")
     try:
-        told = tomllib.loads(data.decode())
+        return tomllib.loads(data.decode())
     except UnicodeDecodeError:
         raise ValueError(f"{path} is no TOML: it is not in UTF-8") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is no TOML: {error}") from None
-    return rules_of_table(told, str(path))
 
 
 def rules_of_table(told: Mapping[str, Any], where: str) -> Rules:

@@ -1,4 +1,4 @@
-"""What of a page's tree a reader sees: a copy without what no browser shows, and without tables that only lay out."""
+"""What of a page's tree a reader sees: without what no browser shows, and without tables that only lay out."""
 
 from __future__ import annotations
 
@@ -8,33 +8,41 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import turbohtml
 
-# What stands in a frame, a video or a canvas is
+# Scripts, styles and templates are no text to turbohtml anyhow. What stands in a frame, a video or a canvas is
 # for browsers that know none; lists to choose from are one word after another; and browsers run scripts.
 _UNSEEN: Final = (
-    "script, style, template, noscript, noframes, iframe, object, audio, video, canvas, svg, select, datalist, "
-    "dialog:not([open]), img[src^='data:' i], "
-    "[hidden]:not([hidden=until-found i]), [style*='display:none' i], [style*='display: none' i], "
+    "noscript, noframes, iframe, object, audio, video, canvas, svg, select, datalist, dialog:not([open]), "
+    "img[src^='data:' i], [hidden]:not([hidden=until-found i]), [style*='display:none' i], [style*='display: none' i], "
     "[style*='visibility:hidden' i], [style*='visibility: hidden' i]"
 )
 _LAYOUT: Final = "table:has(table, h1, h2, h3, h4, h5, h6, form, article, main), table[role=presentation i]"
 _TABLE_PARTS: Final = frozenset(("caption", "thead", "tbody", "tfoot", "tr", "td", "th", "col", "colgroup"))
+_SET_APART: Final = "table, button"  # of whose words some are only kept apart by how they are laid out
 _NO_LINKS: Final = "a[href^='javascript:' i], a[href^='data:' i]"
 # Before these a blank is seen, though the markup has none: without it two words became one.
 _SET_OFF: Final = "button, td > p, td > div, td > ul, td > ol, td > dl, td > pre, td > blockquote, th > p, th > div"
+_CHANGED: Final = f"{_UNSEEN}, {_NO_LINKS}, {_SET_APART}"
 
 
 def shown(tree: turbohtml.Document) -> turbohtml.Document:
-    """A copy of a tree, as a reader has it before him. The tree stays as it is."""
-    import turbohtml
-
+    """What a reader sees of a page. The tree stays as it is, and is the answer where all of it is seen as it stands."""
+    if tree.select_one(_CHANGED) is None:
+        return tree
     page = copy.deepcopy(tree)
     page.remove(_UNSEEN)
     page.strip_tags(_NO_LINKS)
+    if page.select_one(_SET_APART) is not None:
+        _set_apart(page)
+    return page
+
+
+def _set_apart(page: turbohtml.Document) -> None:
+    import turbohtml
+
     for table in page.select(_LAYOUT):
         _dissolve(table)
     for element in page.select(_SET_OFF):
         element.insert_before(turbohtml.Text(" "))
-    return page
 
 
 def _dissolve(table: turbohtml.Element) -> None:

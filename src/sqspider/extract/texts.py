@@ -24,12 +24,10 @@ if TYPE_CHECKING:
 MAIN_BY: Final = ("turbohtml", "trafilatura")  # who finds main contents; the second takes ten times the processor time
 _MOST_FOR_TRAFILATURA: Final = 1_000_000  # characters: what is longer takes it minutes
 
-_UNWRITABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b\ufeff]|\r\n?")
+_CONTROLS: Final = bytes((*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F))
+_INVISIBLE: Final = ("\u00ad", "\u200b", "\ufeff")  # where a word may be broken, and a byte order mark
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_LINE_END: Final = re.compile(r"[ \t]+(?=\n|\Z)")
-_GAP: Final = re.compile(r"\n{3,}")
-_ALONE: Final = re.compile(r"^( *(?:\*|\d+\.)) *\n+ *(?=\S)", re.MULTILINE)  # a bullet, its item a line below
-_PADDING: Final = re.compile(r" *\t")
+_ALONE: Final = re.compile(r"^( *(?:\*|\d+\.)) \s*\n *(?=\S)", re.MULTILINE)  # a bullet, its item a line below
 _HEADING: Final = re.compile(r"^#{1,6} .*&#160;.*$", re.MULTILINE)
 _REFERENCES: Final = (("href", "a[href]:not([href^='#'])"), ("src", "img[src]"))
 
@@ -66,16 +64,31 @@ def require_main_by(by: str) -> None:
 
 def clean(text: str) -> str:
     """A text that every file and database takes: without control characters and what nobody sees, lines ended by LF."""
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:
+        encoded = _SURROGATE.sub("\ufffd", text).encode()
+    kept = encoded.translate(None, _CONTROLS)
+    text = kept.decode() if "\r" not in text else kept.decode().replace("\r\n", "\n").replace("\r", "\n")
     if not text.isascii():
-        text = _SURROGATE.sub("\ufffd", text).replace("\xa0", " ")
-    return _UNWRITABLE.sub(lambda found: "\n" if found[0][0] == "\r" else "", text)
+        for invisible in _INVISIBLE:
+            text = text.replace(invisible, "")
+        text = text.replace("\xa0", " ")
+    return text
 
 
 def _plain(node: turbohtml.Node) -> str:
     import turbohtml
 
-    text = _PADDING.sub("\t", clean(node.to_text(turbohtml.PlainText(table_cell_separator="\t"))))
-    return _GAP.sub("\n\n", _ALONE.sub(r"\1 ", _LINE_END.sub("", text))).strip("\n")
+    text = clean(node.to_text(turbohtml.PlainText(table_cell_separator="\t")))
+    if " \t" in text:  # cells are filled with blanks to the width of their column
+        text = "\t".join([cell.rstrip(" ") for cell in text.split("\t")])
+    if "* \n" in text or ". \n" in text:
+        text = _ALONE.sub(r"\1 ", text)
+    text = "\n".join([line.rstrip() for line in text.split("\n")])
+    while "\n\n\n" in text:
+        text = text.replace("\n\n\n", "\n\n")
+    return text.strip()
 
 
 def _by_trafilatura(markup: str) -> str:
@@ -89,10 +102,10 @@ def _by_trafilatura(markup: str) -> str:
 
 
 def _markdown(page: turbohtml.Document | turbohtml.Element, base_url: str) -> str:
+    page = copy.deepcopy(page)  # others read the same tree
     _make_absolute(page, base_url)
     text = _rendered(page)
     if "<table" in text:  # it has no form in Markdown, as it is
-        page = copy.deepcopy(page)  # the cells that are put in would be seen in its plain text
         make_rectangular(page)
         text = _rendered(page)
     return _HEADING.sub(lambda line: line[0].replace("&#160;", " "), text) if "&#160;" in text else text

@@ -56,7 +56,7 @@ class Result(msgspec.Struct):
     tally: Tally = msgspec.field(default_factory=Tally)
     pending: list[Pending] = msgspec.field(default_factory=list)  # whose records are open
     is_gone: bool = False  # the file was packed, or erased: nothing came of it
-    damage: list[str] = msgspec.field(default_factory=list)
+    damage: dict[str, str] = msgspec.field(default_factory=dict)  # by file, in words
 
 
 class Worker:
@@ -153,7 +153,7 @@ class Worker:
                 try:
                     captured = self._at(standing, wait)
                 except DamagedError as error:
-                    result.damage.append(str(error))
+                    result.damage[standing.place.file] = str(error)
                     continue
                 if captured is None:  # it is being moved just now
                     result.pending.append(wait)

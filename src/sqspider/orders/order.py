@@ -58,6 +58,7 @@ class ConfigFile(NamedTuple):
     crawl: str | None  # the name
     urls: tuple[str, ...]
     said: dict[str, Any]  # by the options' names
+    extract: dict[str, Any] | None = None  # its table of that name: rules, for who extracts while it crawls
 
 
 class Order(NamedTuple):
