@@ -1,7 +1,8 @@
 """What it costs to make rows of what is kept: ``python -m bench.extract``.
 
 The corpus is crawled once into an archive, which stays in build/bench. Then it is extracted, in processes of their own:
-text and links into Parquet, Markdown, fields, JSON lines; and beside it what a loop of one's own takes with the same files.
+text and links into Parquet, Markdown, fields, JSON lines; and beside it what a loop of one's own takes with the same
+files.
 ``--captures 1000000`` extracts an archive of so many small pages instead, and tells whether memory grows.
 """
 
@@ -82,7 +83,11 @@ def archive_of_corpus(*, anew: bool) -> Path:
         with Corpus() as corpus:
             print("crawling the corpus into an archive ...", file=sys.stderr)
             options = ("--workers", "2", "--archive", str(ARCHIVE / "archive"))
-            run(crawl_command(sys.executable, corpus.url, ARCHIVE, *options), ARCHIVE / "crawl.out", good_statuses=(0, 1))
+            run(
+                crawl_command(sys.executable, corpus.url, ARCHIVE, *options),
+                ARCHIVE / "crawl.out",
+                good_statuses=(0, 1),
+            )
     return ARCHIVE
 
 
@@ -107,12 +112,21 @@ def made_by(command: Sequence[str], folder: Path) -> tuple[int, Usage]:
 
 def measure(rounds: int, *, anew: bool, peers: bool) -> None:
     source = archive_of_corpus(anew=anew)
-    commands = {title: lambda folder, options=options: extract_command(source, options, folder) for title, options in OURS.items()}
+    commands = {
+        title: lambda folder, options=options: extract_command(source, options, folder)
+        for title, options in OURS.items()
+    }
     if peers:
         make_environment()
         python, loop = str(ENVIRONMENT / "bin" / "python"), str(PEERS / "extract_loop.py")
         for title, kind in PEER_KINDS.items():
-            commands[title] = lambda folder, kind=kind: [python, loop, kind, str(folder / "rows.jsonl"), *files_in(source)]
+            commands[title] = lambda folder, kind=kind: [
+                python,
+                loop,
+                kind,
+                str(folder / "rows.jsonl"),
+                *files_in(source),
+            ]
     best: dict[str, Line] = {}
     for _ in range(rounds):
         for title, command in commands.items():
@@ -165,9 +179,14 @@ def _records(numbers: range, name: str) -> Iterator[bytes]:
 
 def _record(kind: str, identity: str, content_type: str, block: bytes, more: str = "") -> bytes:
     return (
-        f"WARC/1.1\r\nWARC-Type: {kind}\r\nWARC-Record-ID: {identity}\r\nWARC-Date: 2026-11-30T18:00:00.000000Z\r\n{more}"
-        f"Content-Type: {content_type}\r\nContent-Length: {len(block)}\r\n\r\n"
-    ).encode() + block + b"\r\n\r\n"
+        (
+            f"WARC/1.1\r\nWARC-Type: {kind}\r\nWARC-Record-ID: {identity}\r\n"
+            f"WARC-Date: 2026-11-30T18:00:00.000000Z\r\n{more}"
+            f"Content-Type: {content_type}\r\nContent-Length: {len(block)}\r\n\r\n"
+        ).encode()
+        + block
+        + b"\r\n\r\n"
+    )
 
 
 def _urn(name: str) -> str:
@@ -231,7 +250,9 @@ def measure_memory(captures: int) -> int:
         started = time.monotonic()
         make_up(folder / "archive", captures)
         size = sum(file.stat().st_size for file in (folder / "archive").iterdir())
-        print(f"{captures:,} captures made up, {size / 1e6:,.0f} MB, in {time.monotonic() - started:,.0f} s", flush=True)
+        print(
+            f"{captures:,} captures made up, {size / 1e6:,.0f} MB, in {time.monotonic() - started:,.0f} s", flush=True
+        )
         for to in ("rows.parquet", "rows.jsonl", "rows.db"):
             command = extract_command(folder, ("--text", "--links", "--to", to), folder)
             seen = watched(command, folder / "out")

@@ -1,5 +1,5 @@
-"""A loop over the captures of WARC files, as one would write it by hand: text of each page, with its links where that is
-quick, as JSON lines.
+"""A loop over the captures of WARC files, as one would write it by hand: text of each page, with its links where
+that is quick, as JSON lines.
 
 ``extract_loop.py KIND OUT.jsonl IN.warc.gz …``. Prints how many pages there were. Needs what
 ``requirements-extract.txt`` names.
@@ -20,9 +20,11 @@ def by_warcio(path: str) -> Iterator[Page]:
 
     with open(path, "rb") as file:
         for record in ArchiveIterator(file):
-            if record.rec_type == "response" and record.http_headers.get_statuscode().startswith("2"):
-                if "html" in (record.http_headers.get_header("Content-Type") or ""):
-                    yield record.rec_headers.get_header("WARC-Target-URI"), record.content_stream().read()
+            head = record.http_headers
+            if record.rec_type != "response" or not head.get_statuscode().startswith("2"):
+                continue
+            if "html" in (head.get_header("Content-Type") or ""):
+                yield record.rec_headers.get_header("WARC-Target-URI"), record.content_stream().read()
 
 
 def by_fastwarc(path: str) -> Iterator[Page]:

@@ -46,7 +46,9 @@ def _info() -> Made:
         "description: Wide crawl of the web for March 2026\r\noperator: Common Crawl Admin\r\n"
         "software: Apache Nutch (modified)\r\nrobots: checked via crawler-commons\r\nformat: WARC File Format 1.1\r\n\r\n"
     )
-    return _old(made("warcinfo", NAME, told.encode(), ("WARC-Filename", NAME), date=AT, content_type="application/warc-fields"))
+    return _old(
+        made("warcinfo", NAME, told.encode(), ("WARC-Filename", NAME), date=AT, content_type="application/warc-fields")
+    )
 
 
 def _records(page: Page, info: Made) -> list[Made]:

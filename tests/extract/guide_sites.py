@@ -38,7 +38,9 @@ def fill_documentation(site: Site) -> None:
             f"<main><h1>{title}</h1><p>{text}</p></main></body></html>"
         ).encode()
 
-    links = " ".join(f'<a href="{path}">{path}</a>' for path in ("/lease", "/lease-copy", "/lease-near", "/queue", "/de"))
+    links = " ".join(
+        f'<a href="{path}">{path}</a>' for path in ("/lease", "/lease-copy", "/lease-near", "/queue", "/de")
+    )
     site.bodies |= {
         "/robots.txt": b"User-agent: *\nDisallow:\n",
         "/": page("Start", f"{WORDS} {links}"),
@@ -46,7 +48,9 @@ def fill_documentation(site: Site) -> None:
         "/lease-copy": page("Leases", WORDS * 2),
         "/lease-near": page("Leases", f"{WORDS * 2} Changed today."),
         "/queue": page("Queues", "A queue brings messages, each at least once, and nobody knows in which order. " * 6),
-        "/de": page("Anfang", "Eine Seite wird einmal geholt, und nichts geht verloren, auch wenn jemand stirbt. " * 6, "de"),
+        "/de": page(
+            "Anfang", "Eine Seite wird einmal geholt, und nichts geht verloren, auch wenn jemand stirbt. " * 6, "de"
+        ),
     }
     site.with_bytes = {"Content-Type": "text/html; charset=utf-8"}
 

@@ -41,7 +41,9 @@ class Done(NamedTuple):
 class Guide:
     """A guide, followed in a folder. ``hosts``: what the guide calls a site, and the site that is meant."""
 
-    def __init__(self, name: str, folder: Path, hosts: Mapping[str, Site], paths: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, folder: Path, hosts: Mapping[str, Site], paths: Mapping[str, str] | None = None
+    ) -> None:
         text = (GUIDES / name).read_text()
         self.blocks = [Block(*found.groups()) for found in _BLOCK.finditer(text)]
         self._folder = folder
@@ -72,7 +74,12 @@ class Guide:
         else:
             command = [sys.executable, "-W", "error", "-c", text]
         ran = subprocess.run(
-            command, cwd=self._folder, input=text if block.kind == "sql" else "", capture_output=True, text=True, check=False
+            command,
+            cwd=self._folder,
+            input=text if block.kind == "sql" else "",
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return Done(block, ran.returncode, ran.stdout, ran.stderr)
 

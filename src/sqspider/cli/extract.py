@@ -27,7 +27,9 @@ what_options = section(
         help="A field that each page should have: those that lack it are counted, and the first is named. May be "
         "repeated.",
     ),
-    click.option("--each", metavar="PATH", help="A row for each element that this finds, as css:.product; fields are looked for in it."),
+    click.option(
+        "--each", metavar="PATH", help="A row for each element that this finds, as css:.product, with its fields."
+    ),
     click.option("--text", is_flag=True, help="What one reads."),
     click.option("--markdown", is_flag=True, help="The same as Markdown."),
     click.option("--main", is_flag=True, help="The text of its main content, without menus and the like."),
@@ -71,8 +73,8 @@ where_options = section(
     "Where rows go",
     click.option(
         "--to", metavar="FILE",
-        help="A file, by its ending: .jsonl, .csv, .parquet, .db (SQLite); a folder of parts, if it ends with a /; - for "
-        "standard output.  [default: the first rows are shown on a terminal; elsewhere JSON lines are printed]",
+        help="A file, by its ending: .jsonl, .csv, .parquet, .db (SQLite, table rows); a folder of parts, if it ends "
+        "with a /; - for standard output.  [default: on a terminal the first rows are shown; else JSON lines printed]",
     ),
     click.option(
         "--format", "form", type=click.Choice(["jsonl", "csv", "parquet", "sqlite"]),
@@ -82,7 +84,7 @@ where_options = section(
         "--append", is_flag=True,
         help="Go on with what is there: only what was not read for it yet is read. Not with one Parquet file.",
     ),
-    click.option("--overwrite", is_flag=True, help="Replace what is there. Without these two it is left, and that is said."),
+    click.option("--overwrite", is_flag=True, help="Replace what is there. Without these two it is refused."),
     click.option("--columns", metavar="A,B,C", help="Only these columns, in this order."),
     click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON, where rows go to a file."),
 )  # fmt: skip
@@ -108,8 +110,8 @@ def extract(shared: Shared, /, source: str | None, **given: Any) -> int:
     """Make rows of the pages that are kept: text, fields by selectors, links. No site is asked.
 
     Without a source it reads the archive of the frontier: each page has one row, that of its last visit, as its record
-    says. A source is read by itself, and may be anybody's: a folder, a WARC file, a bucket. Then each capture has a row;
-    with --frontier, too, those that its records name.
+    says. A source is read by itself, and may be anybody's: a folder, a WARC file, a bucket. Then each capture has a
+    row; with --frontier, too, those have one that its records name.
 
     \b
     Exit status:

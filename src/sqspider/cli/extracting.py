@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,7 @@ from sqspider.cli.signals import asked_to_end
 from sqspider.cli.wording import counted, human_seconds, printable
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.fetch_columns import FETCH_COLUMNS
+from sqspider.extract.following import follow
 from sqspider.extract.harvest import Came, Harvest, Order
 from sqspider.extract.picking import picked, places_of
 from sqspider.extract.rules import Fact, Rules
@@ -50,7 +53,9 @@ def run_extraction(shared: Shared, source: str | None, given: dict[str, Any]) ->
     limit = given["limit"]
     if limit is None and given["to"] is None and sys.stdout.isatty():
         limit = SHOWN_PAGES
-    if limit is None:
+    if given["follow"]:
+        came = _followed(order, given, Told(order, is_quiet=given["quiet"]))
+    elif limit is None:
         came = _harvested(order, how, Told(order, is_quiet=given["quiet"]))
     elif given["to"] is None and sys.stdout.isatty():
         came = _shown(order, limit)
@@ -72,6 +77,29 @@ def _harvested(order: Order, how: How, told: Told) -> Came:
     return came
 
 
+def _followed(order: Order, given: dict[str, Any], told: Told) -> Came:
+    """Rows as pages come, until somebody asks for the end; then all that is there by then."""
+    for name in ("limit", "overwrite"):
+        if given[name]:
+            raise click.UsageError(f"--follow goes on with what is there: leave out --{name}.")
+    if order.to == STANDARD_OUTPUT:
+        raise click.UsageError("--follow: what was printed is not remembered: say --to FILE.")
+    heard, asked = os.pipe()
+    try:
+        with _refusing(), asked_to_end(lambda: os.write(asked, b".")):
+            came = follow(
+                order,
+                lambda seconds: bool(select.select([heard], [], [], seconds)[0]),
+                forks=True,
+                on_progress=told.progress,
+            )
+    finally:
+        os.close(heard)
+        os.close(asked)
+    told.end()
+    return came
+
+
 def _sampled(order: Order, how: How, limit: int) -> Came:
     """Rows of the first pages, written as all of them would be."""
     if how is How.APPEND:
@@ -79,7 +107,9 @@ def _sampled(order: Order, how: How, limit: int) -> Came:
     with _refusing():
         columns = Extractor(order.rules).columns
         places = places_of(order.columns, columns)
-        table = open_table(order.to, tuple(columns[at] for at in places), how=how, format=order.format, parts=order.parts)
+        table = open_table(
+            order.to, tuple(columns[at] for at in places), how=how, format=order.format, parts=order.parts
+        )
     is_whole = False
     try:
         came = sample(
@@ -106,9 +136,8 @@ def _shown(order: Order, limit: int) -> Came:
 def _worth_seeing(columns: Sequence[Column]) -> list[int]:
     """The URL, what was asked for, and what went wrong."""
     known = {column.name for column in FETCH_COLUMNS} - {"url", "error"}
-    return sorted(
-        (at for at, column in enumerate(columns) if column.name not in known), key=lambda at: columns[at].name == "error"
-    )
+    seen = [at for at, column in enumerate(columns) if column.name not in known]
+    return sorted(seen, key=lambda at: columns[at].name == "error")
 
 
 @contextmanager
@@ -208,10 +237,14 @@ class Told:
 def progress_line(came: Came, seconds: float) -> str:
     """How far it is."""
     tally = came.tally
-    parts = [f"pages {tally.documents:,}", f"rows {tally.rows:,}", f"{tally.documents / max(seconds, 1e-3):,.0f} pages/s"]
+    parts = [f"pages {tally.documents:,}", f"rows {tally.rows:,}", f"{_speed(tally.documents, seconds):,.0f} pages/s"]
     if tally.errors:
         parts.append(f"errors {tally.errors.total():,}")
     return "  ".join(parts)
+
+
+def _speed(pages: int, seconds: float) -> float:
+    return pages / max(seconds, 1e-3)
 
 
 def numbers(order: Order, came: Came) -> str:
@@ -220,10 +253,9 @@ def numbers(order: Order, came: Came) -> str:
     if not tally.documents and not came.was_stopped:
         return f"no page: none of {counted(came.captures, 'capture', 'captures')} is what was asked for"
     where = "" if order.to == STANDARD_OUTPUT else f" in {order.to}"
-    speed = tally.documents / max(came.seconds, 1e-3)
     return (
         f"{counted(tally.rows, 'row', 'rows')}{where}, of {counted(tally.documents, 'page', 'pages')}, in "
-        f"{human_seconds(came.seconds)} ({speed:,.0f} pages/s)"
+        f"{human_seconds(came.seconds)} ({_speed(tally.documents, came.seconds):,.0f} pages/s)"
     )
 
 
@@ -239,7 +271,7 @@ def trouble(came: Came) -> Iterator[str]:
     if came.pending:
         waiting = counted(came.pending, "page waits", "pages wait")
         yield f"{waiting} for the end of a visit: when the crawl has gone on, --append brings the rest"
-    for why in came.damage:
+    for why in came.damage.values():
         yield f"damaged: {printable(why)}"
     if came.was_stopped:
         yield "stopped before the end"
@@ -260,7 +292,7 @@ def as_json(order: Order, came: Came) -> dict[str, Any]:
         },
         "errors": {str(kind): number for kind, number in tally.errors.items()},
         "pending": came.pending,
-        "damaged": list(came.damage),
+        "damaged": list(came.damage.values()),
         "stopped": came.was_stopped,
     }
 

@@ -10,7 +10,10 @@ from sqspider.tables.table import Encoder
 
 
 def places_of(names: Sequence[str], columns: Sequence[Column]) -> tuple[int, ...]:
-    """Where columns stand; without names, all of them. Raises ``ValueError`` for a name that none has, or that is said twice."""
+    """Where columns stand; without names, all of them.
+
+    Raises ``ValueError`` for a name that none has, or that is said twice.
+    """
     places = {column.name: at for at, column in enumerate(columns)}
     for name in names:
         if name not in places:

@@ -33,7 +33,9 @@ def sample(order: Order, most: int, take: Callable[[Sequence[Row]], None]) -> Ca
 def _documents(order: Order, worker: Worker, came: Came) -> Iterator[Document]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         looked = look(
-            files_to_read(order.archive), Cursor(connection), lambda error: came.damage.update({str(error): None})
+            files_to_read(order.archive),
+            Cursor(connection),
+            lambda error: came.damage.update({error.file or "": str(error)}),
         )
         for piece in ranges(looked, count()):
             result = Result(piece.task.number)
