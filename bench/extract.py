@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -101,10 +103,14 @@ def extract_command(source: Path, options: Sequence[str], folder: Path) -> list[
     return [sys.executable, "-m", "sqspider", "extract", str(source / "archive"), *said, "--overwrite", "--json"]
 
 
+def loop_command(source: Path, kind: str, folder: Path) -> list[str]:
+    """The loop of one's own with the same files."""
+    python, loop = str(ENVIRONMENT / "bin" / "python"), str(PEERS / "extract_loop.py")
+    return [python, loop, kind, str(folder / "rows.jsonl"), *files_in(source)]
+
+
 def made_by(command: Sequence[str], folder: Path) -> tuple[int, Usage]:
     """How many pages it had, as it says at its end."""
-    import json
-
     usage = run(command, folder / "out")
     said = (folder / "out").read_text(encoding="utf-8").strip().splitlines()[-1]
     return (int(said) if said.isdigit() else int(json.loads(said)["documents"])), usage
@@ -112,21 +118,10 @@ def made_by(command: Sequence[str], folder: Path) -> tuple[int, Usage]:
 
 def measure(rounds: int, *, anew: bool, peers: bool) -> None:
     source = archive_of_corpus(anew=anew)
-    commands = {
-        title: lambda folder, options=options: extract_command(source, options, folder)
-        for title, options in OURS.items()
-    }
+    commands = {title: partial(extract_command, source, options) for title, options in OURS.items()}
     if peers:
         make_environment()
-        python, loop = str(ENVIRONMENT / "bin" / "python"), str(PEERS / "extract_loop.py")
-        for title, kind in PEER_KINDS.items():
-            commands[title] = lambda folder, kind=kind: [
-                python,
-                loop,
-                kind,
-                str(folder / "rows.jsonl"),
-                *files_in(source),
-            ]
+        commands |= {title: partial(loop_command, source, kind) for title, kind in PEER_KINDS.items()}
     best: dict[str, Line] = {}
     for _ in range(rounds):
         for title, command in commands.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -46,14 +46,22 @@ class Guide:
     ) -> None:
         text = (GUIDES / name).read_text()
         self.blocks = [Block(*found.groups()) for found in _BLOCK.finditer(text)]
+        self._before: dict[str, Callable[[], None]] = {}
         self._folder = folder
         self._hosts = hosts
         self._paths = paths or {}
+
+    def before(self, words: str, change: Callable[[], None]) -> None:
+        """Change something of the site before the first block that has these words."""
+        assert any(words in block.text for block in self.blocks)
+        self._before[words] = change
 
     def follow(self) -> list[Done]:
         """Run all blocks; each that says what it prints prints that."""
         done = list[Done]()
         for block in self.blocks:
+            for words in [words for words in self._before if words in block.text]:
+                self._before.pop(words)()
             if block.kind == "toml":
                 (self._folder / block.text.split()[1]).write_text(self._here(block.text))
             elif block.kind:

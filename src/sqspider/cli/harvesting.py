@@ -102,7 +102,7 @@ class Extracting:
             told = await process.stdout.read()
             status = await process.wait()
             if status == GOOD and told:
-                return msgspec.json.decode(told, type=Came)
+                return msgspec.json.decode(told, type=Came, dec_hook=lambda kind, value: kind(value))  # of counters
             if status >= 0:
                 return None  # it has said why
             log.warning("extractor_died", pid=process.pid, signal=-status)

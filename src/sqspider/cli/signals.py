@@ -74,7 +74,7 @@ def _say(line: str) -> None:
 
 
 @contextmanager
-def asked_to_end(stop: Callable[[], None]) -> Iterator[None]:
+def asked_to_end(stop: Callable[[], object]) -> Iterator[None]:
     """Within it the first signal calls ``stop``, wherever the program is; the second raises as in
     :func:`unwinding_on_signals`."""
     was_asked = False
