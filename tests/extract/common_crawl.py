@@ -31,23 +31,23 @@ class Page(NamedTuple):
     identified: str = "text/html"  # by who looked into it
 
 
-def file_of(pages: Sequence[Page]) -> bytes:
+def file_of(pages: Sequence[Page], name: str = NAME) -> bytes:
     """The file."""
-    info = _info()
+    info = _info(name)
     records = [info]
     for page in pages:
         records += _records(page, info)
     return packed(records)
 
 
-def _info() -> Made:
+def _info(name: str) -> Made:
     told = (
         "isPartOf: CC-MAIN-2026-12\r\npublisher: Common Crawl\r\n"
         "description: Wide crawl of the web for March 2026\r\noperator: Common Crawl Admin\r\n"
         "software: Apache Nutch (modified)\r\nrobots: checked via crawler-commons\r\nformat: WARC File Format 1.1\r\n\r\n"
     )
     return _old(
-        made("warcinfo", NAME, told.encode(), ("WARC-Filename", NAME), date=AT, content_type="application/warc-fields")
+        made("warcinfo", name, told.encode(), ("WARC-Filename", name), date=AT, content_type="application/warc-fields")
     )
 
 

@@ -250,7 +250,9 @@ def _speed(pages: int, seconds: float) -> float:
 def numbers(order: Order, came: Came) -> str:
     """How much came of it, in a line."""
     tally = came.tally
-    if not tally.documents and not came.was_stopped:
+    if not came.captures and not tally.documents:
+        return "nothing new: all of it was read before"
+    if not tally.documents:
         return f"no page: none of {counted(came.captures, 'capture', 'captures')} is what was asked for"
     where = "" if order.to == STANDARD_OUTPUT else f" in {order.to}"
     return (

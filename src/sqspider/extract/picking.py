@@ -17,7 +17,7 @@ def places_of(names: Sequence[str], columns: Sequence[Column]) -> tuple[int, ...
     places = {column.name: at for at, column in enumerate(columns)}
     for name in names:
         if name not in places:
-            meant = proposal(name, places).rstrip("?") or f" They are {', '.join(places)}"
+            meant = proposal(name, places) or f" They are {', '.join(places)}"
             raise ValueError(f"columns: {name!r} is none.{meant}")
         if names.count(name) > 1:
             raise ValueError(f"columns: {name} is named twice")
