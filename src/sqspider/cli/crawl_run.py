@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -24,7 +23,7 @@ from sqspider.cli.harvesting import Extracting
 from sqspider.cli.left import nothing_to_do, what_is_left
 from sqspider.cli.lists import NO_LIST, ListFile, ListTold, Seeding
 from sqspider.cli.order import added_note, config_note, go_on, no_crawl, prepared, sqspider
-from sqspider.cli.output import OutputError, format_of, say_unreadable, written
+from sqspider.cli.output import OutputError, say_unreadable, written
 from sqspider.cli.processes import WorkerProcesses, consume_command
 from sqspider.cli.progress import progress_shown, sitemap_line
 from sqspider.cli.shared import Shared
@@ -37,13 +36,14 @@ from sqspider.cli.wording import counted
 from sqspider.cli.worker import run_worker, worker_for
 from sqspider.crawl_row import Crawl
 from sqspider.crawl_settings import CrawlSettings
-from sqspider.export import export_rows
+from sqspider.export import COLUMNS, Wanted, export, write
 from sqspider.frontier import Counts, Frontier
 from sqspider.log import get_logger
 from sqspider.orders.order import Order, Prepared
 from sqspider.orders.start import Start
 from sqspider.orders.store import store_opened
 from sqspider.record import DEFAULT_CRAWL
+from sqspider.record_filter import RecordFilter
 from sqspider.web.fetch import Fetcher
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode
@@ -97,7 +97,7 @@ class CrawlRun:
         self._kept = Kept(start.archive)
 
     async def run(
-        self, urls: tuple[str, ...], output: Path | None = None, *, as_json: bool = False, with_sitemaps: bool = False,
+        self, urls: tuple[str, ...], output: str | None = None, *, as_json: bool = False, with_sitemaps: bool = False,
         assume_http: bool = False,
     ) -> int:  # fmt: skip
         """Crawl from some URLs, or go on with what is open; the exit status."""
@@ -107,7 +107,7 @@ class CrawlRun:
             return await self._run(seeding, bool(urls or self._list_file.path), output, with_sitemaps, as_json)
 
     async def _run(
-        self, seeding: Seeding, were_given: bool, output: Path | None, with_sitemaps: bool, as_json: bool
+        self, seeding: Seeding, were_given: bool, output: str | None, with_sitemaps: bool, as_json: bool
     ) -> int:
         if were_given and seeding.is_refused:  # whatever else is in the queue, it is not what was asked for
             return USAGE
@@ -330,15 +330,13 @@ class CrawlRun:
             )  # fmt: skip
         return counts
 
-    async def _write_rows(self, frontier: Frontier, output: Path) -> bool:
+    async def _write_rows(self, frontier: Frontier, output: str) -> bool:
         """Write a row for each finished URL; whether that went well."""
         unreadable: list[str] = []
+        which = RecordFilter(crawls=(self._order.name,), is_final=True)
         try:
-            with written(output) as file:
-                rows = await export_rows(
-                    frontier, file.write, format_of(output), crawl=self._order.name, only_final=True,
-                    on_unreadable=unreadable.append,
-                )  # fmt: skip
+            with written(output, COLUMNS) as table:
+                rows = await write(table, export(frontier, Wanted(which), unreadable.append))
         except OutputError as error:
             print(
                 f"{error.message} Nothing of the crawl is lost: "

@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "export": "Write the records as JSON lines or CSV.",
     "extract": "Make rows of the pages that are kept: text, fields, links.",
     "links": "Tell who links where, and which links are broken.",
+    "duplicates": "Tell which pages have the same content, or nearly the same.",
     "hosts": "List hosts, and set how they are treated.",
     "sweep": "Bring back what was lost on the way.",
     "retry": "Put URLs that failed back into the queue.",

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Final
 
 # CSS Syntax, section 4.3: comments, strings and addresses, each of which hides what is in the others. What begins and
-# does not end takes the rest along.
+# does not end takes the rest along. (An empty last alternative: see ``web/tags.py``.)
 _TOKEN: Final = re.compile(
-    r"/\*(?:[^*]++|\*(?!/))*+(?:\*/|\Z)"
+    r"/\*[\s\S]*?(?:\*/|\Z)"
     r"|@import[\t\n\f\r ]*+(?=(?P<imported>[\"']))"
-    r"|(?<![\w-])url\([\t\n\f\r ]*+(?:(?P<quoted>[\"'])|(?P<bare>(?:[^\t\n\f\r \"'()\\]++|\\[\s\S])*+)[\t\n\f\r ]*+\))"
-    r"|\"(?P<double>(?:[^\"\\\n]++|\\[\s\S])*+)(?:\"|\n|\Z)"
-    r"|'(?P<single>(?:[^'\\\n]++|\\[\s\S])*+)(?:'|\n|\Z)",
+    r"|(?<![\w-])url\([\t\n\f\r ]*+(?:(?P<quoted>[\"'])|(?P<bare>(?:[^\t\n\f\r \"'()\\]++|\\(?:[0-9a-fA-F]{1,6}[\t\n\f\r ]?|[\s\S])|)*+)[\t\n\f\r ]*+\))"
+    r"|\"(?P<double>(?:[^\"\\\n]++|\\(?:[\s\S]|\Z)|)*+)(?:\"|\n|\Z)"
+    r"|'(?P<single>(?:[^'\\\n]++|\\(?:[\s\S]|\Z)|)*+)(?:'|\n|\Z)",
     re.IGNORECASE,
 )
 _ESCAPE: Final = re.compile(r"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|[\t\n\f\r ])?|(\r\n|[\n\f\r])|([\s\S]))")
