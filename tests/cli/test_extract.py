@@ -86,7 +86,7 @@ def test_rows_are_printed_where_no_file_is_named(sqspider: Run) -> None:
         (("text.txt", "--title", "--to", "new.csv"), 1, "there is no archive at text.txt"),
         (("pages", "--field", "a=css:b >", "--to", "new.csv"), 2, "a: "),
         (("pages", "--field", "a=csss:b", "--to", "new.csv"), 2, "css:"),
-        (("pages", "--field", "title", "--to", "new.csv"), 2, "a name and a path"),
+        (("pages", "--field", "title", "--to", "new.csv"), 2, "write NAME=VALUE"),
         (("pages", "--each", "css:[", "--to", "new.csv"), 2, "--each: "),
         (("pages", "--require", "price", "--to", "new.csv"), 2, "price: no field of that name"),
         (("pages", "--title", "--columns", "url,titel", "--to", "new.csv"), 2, "--columns: 'titel' is none. Did you"),

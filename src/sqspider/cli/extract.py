@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from sqspider.cli.archive.moments import Moment
-from sqspider.cli.options import Whole, crawl_option, host_name
+from sqspider.cli.moments import Moment
+from sqspider.cli.options import Pair, Whole, crawl_option, host_name
 from sqspider.cli.sections import Command, section
 from sqspider.cli.shared import Shared, pass_shared
 
@@ -18,7 +18,7 @@ what_options = section(
         help="Rules in a file (TOML); the options below add to them.",
     ),
     click.option(
-        "--field", "fields", multiple=True, metavar="NAME=PATH",
+        "--field", "fields", multiple=True, type=Pair("="), metavar="NAME=PATH",
         help="A column of your own, as price='css:.price::text | number'. Paths begin with css:, xpath:, json-ld:, "
         "meta:, header: or url. May be repeated.",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,6 @@ from sqspider.cli.archive_place import archive_of
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD
 from sqspider.cli.frontier import is_absent
 from sqspider.cli.options import checked
-from sqspider.cli.rows_shown import show_rows
 from sqspider.cli.shared import Shared
 from sqspider.cli.signals import asked_to_end
 from sqspider.cli.wording import counted, human_seconds, printable
@@ -53,18 +53,20 @@ def run_extraction(shared: Shared, source: str | None, given: dict[str, Any]) ->
     limit = given["limit"]
     if limit is None and given["to"] is None and sys.stdout.isatty():
         limit = SHOWN_PAGES
+    is_shown = limit is not None and given["to"] is None and sys.stdout.isatty()
     if given["follow"]:
         came = _followed(order, given, Told(order, is_quiet=given["quiet"]))
     elif limit is None:
         came = _harvested(order, how, Told(order, is_quiet=given["quiet"]))
-    elif given["to"] is None and sys.stdout.isatty():
+    elif is_shown:
         came = _shown(order, limit)
     else:
         came = _sampled(order, how, limit)
     if given["as_json"]:
         print(json.dumps(as_json(order, came), ensure_ascii=False))
     else:
-        print("\n".join((numbers(order, came), *trouble(came))), file=sys.stderr)
+        lines = [*(() if is_shown else (numbers(order, came),)), *trouble(came)]
+        print("".join(f"{line}\n" for line in lines), end="", file=sys.stderr)
     return status_of(came)
 
 
@@ -127,9 +129,11 @@ def _shown(order: Order, limit: int) -> Came:
     with _refusing():
         columns = Extractor(order.rules).columns
         places = places_of(order.columns, columns) if order.columns else _worth_seeing(columns)
+    from sqspider.cli.rows_shown import show_rows  # here: it brings rich
+
     shown = list[Row]()
     came = sample(order, limit, lambda rows: shown.extend(picked(row, places) for row in rows))
-    show_rows([columns[at] for at in places], shown, has_more=came.tally.documents == limit)
+    show_rows([columns[at] for at in places], shown, has_more=came.tally.documents == limit, chosen_by="--columns")
     return came
 
 
@@ -200,38 +204,35 @@ class Told:
     """What is told while it runs: how far it is, and of fields that are never found."""
 
     def __init__(self, order: Order, *, is_quiet: bool) -> None:
-        from rich.console import Console
-
-        console = Console(stderr=True)
-        self._console = None if is_quiet else console
-        self._every = LIVE_SECONDS if console.is_terminal else PLAIN_SECONDS
-        self._next = time.monotonic() + self._every
+        self._is_quiet = is_quiet
+        self._is_live = sys.stderr.isatty() and not is_quiet
         self._began = time.monotonic()
+        self._next = self._began
+        self._wait()
         self._never = NeverFound(field.name for field in order.rules.fields)
 
     def progress(self, came: Came) -> None:
         """More has been done."""
         for name in self._never.new(came.tally):
-            self._clear()
+            self.end()
             print(f"the field {name} was found on none of the first {came.tally.documents:,} pages", file=sys.stderr)
         now = time.monotonic()
-        if self._console is None or now < self._next:
+        if self._is_quiet or now < self._next:
             return
-        self._next = now + self._every
+        self._wait()
         line = progress_line(came, now - self._began)
-        if self._console.is_terminal:
-            self._clear()
-            print(line[: self._console.width - 1], end="", file=sys.stderr, flush=True)
-        else:
-            print(line, file=sys.stderr)
+        if self._is_live:
+            width = shutil.get_terminal_size().columns
+            line = f"\r{line[: width - 1]}\x1b[K"
+        print(line, end="" if self._is_live else "\n", file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        """No more."""
-        self._clear()
-
-    def _clear(self) -> None:
-        if self._console is not None and self._console.is_terminal:
+        """The line that is drawn anew goes: no more, or something else is said."""
+        if self._is_live:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def _wait(self) -> None:
+        self._next = time.monotonic() + (LIVE_SECONDS if self._is_live else PLAIN_SECONDS)
 
 
 def progress_line(came: Came, seconds: float) -> str:
