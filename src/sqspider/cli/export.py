@@ -187,7 +187,7 @@ def _show(shared: Shared, wanted: Wanted) -> int:
         return [row async for rows in exported(frontier, one_more, unreadable.append) for row in rows]
 
     rows = _run(shared, wanted, found)
-    show_rows(wanted.columns, rows[:most], has_more=len(rows) > most)
+    show_rows(wanted.columns, rows[:most], has_more=len(rows) > most, chosen_by="--fields")
     say_unreadable(unreadable)
     return NOT_ALL_GOOD if unreadable else GOOD
 

@@ -25,14 +25,15 @@ class _Laid(NamedTuple):
     is_cut: bool  # some cells are
 
 
-def show_rows(columns: Sequence[Column], rows: Sequence[Row], *, has_more: bool) -> None:
-    """Print rows; what is left out is told on standard error."""
+def show_rows(columns: Sequence[Column], rows: Sequence[Row], *, has_more: bool, chosen_by: str) -> None:
+    """Print rows; what is left out is told on standard error. ``chosen_by``: the option that chooses columns."""
     texts = [[_text(column, value) for column, value in zip(columns, row, strict=True)] for row in rows]
     heads = [column.name for column in columns]
     laid = _laid_out([max(map(cell_len, each)) for each in zip(heads, *texts, strict=True)])
     for line in [heads, *texts]:
         print(_GAP.join(map(_fitted, line, columns, laid.widths)).rstrip())
-    print("; ".join(_notes(columns, len(rows), laid, has_more=has_more)), file=sys.stderr)
+    notes = _notes(columns, len(rows), laid, has_more=has_more, chosen_by=chosen_by)
+    print("; ".join(notes), file=sys.stderr)
 
 
 def _text(column: Column, value: Any) -> str:
@@ -64,12 +65,12 @@ def _fitted(text: str, column: Column, width: int) -> str:
     return f"{blanks}{text}" if column.kind in _NUMBERS else f"{text}{blanks}"
 
 
-def _notes(columns: Sequence[Column], rows: int, laid: _Laid, *, has_more: bool) -> list[str]:
+def _notes(columns: Sequence[Column], rows: int, laid: _Laid, *, has_more: bool, chosen_by: str) -> list[str]:
     notes = [counted(rows, "row", "rows")]
     if has_more:
-        notes[0] += ", and there are more: --limit N shows more, --output FILE writes all"
+        notes[0] += ", and there are more: --limit N shows more, --to FILE writes all"
     if laid.is_cut:
         notes.append("what ends with … is cut")
     if left_out := [column.name for column in columns[len(laid.widths) :]]:
-        notes.append(f"no room for {', '.join(left_out)}: --fields says which columns")
+        notes.append(f"no room for {', '.join(left_out)}: {chosen_by} says which columns")
     return notes
