@@ -103,7 +103,9 @@ class Consequence(enum.Enum):
 def is_by_way(outcome: Outcome) -> bool:
     """Whether a visit might have ended otherwise by a nearer way; or, for all that is known of its links, have led
     elsewhere: of what has not changed they were not read."""
-    return outcome.unchanged or outcome.reason is Reason.TOO_MANY_REDIRECTS or outcome.reason in CUTTING_REASONS
+    if outcome.unchanged or outcome.checked:
+        return True
+    return outcome.reason is Reason.TOO_MANY_REDIRECTS or outcome.reason in CUTTING_REASONS
 
 
 def consequence(outcome: Outcome, outlinks: Outlinks | None, fall: Fall) -> Consequence:

@@ -27,7 +27,7 @@ _MAY_BE_FOR_HEAD: Final = frozenset({
     Reason.CLIENT_ERROR, Reason.SERVER_ERROR, Reason.UNEXPECTED_STATUS, Reason.BAD_REDIRECT, Reason.BAD_RESPONSE,
     Reason.HEADERS_TOO_LARGE,
 })  # fmt: skip
-"""What a server may say to HEAD that would answer GET. Where it hangs up or is silent, the next try is by GET anyway."""
+"""What a server may say to HEAD that would answer GET. Where it hangs up or is silent, GET is what is tried next."""
 
 
 def form_of_check(visit: Visit) -> Form:

@@ -346,8 +346,8 @@ class Visits:
             self._storing.finish(visit, End(outcome, visited, last, outlinks), capture)
 
     async def _is_to_be_asked_otherwise(self, visit: Visit, asked: Asked) -> bool:
-        """Whether what came of a check says nothing of its URL: it is given back then. What HEAD was refused is asked by
-        GET, for which the try stands that is counted; what lies within the crawl by now is fetched as a page."""
+        """Whether what came of a check says nothing of its URL: it is given back then. What HEAD was refused is asked
+        by GET, for which the try stands that is counted; what lies within the crawl by now is fetched as a page."""
         message = await self._rules.as_they_are(visit.message)
         if not await self._rules.is_still_a_check(message):
             self._endings.give_back(visit, self._clock())
