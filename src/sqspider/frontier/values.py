@@ -108,6 +108,7 @@ class Onward(enum.IntEnum):
 
     LINK = 0  # a link further, and no redirect
     REDIRECT = 1  # as deep, and a redirect further
+    OUTSIDE = 3  # as a redirect, to what lies outside of its crawl and is checked
     REFRESH = 2  # as deep: a seed sends its reader there. A redirect further, if one led to the seed
 
 

@@ -17,6 +17,7 @@ from sqspider.crawl_settings import MAX_DEPTH, measured_from
 from sqspider.frontier.values import Entry, Onward, Outlinks
 from sqspider.message import Message
 from sqspider.record import CUTTING_REASONS, Outcome, Reason, Status, record_key
+from sqspider.scope import is_within_reach
 
 
 class Way(NamedTuple):
@@ -35,7 +36,7 @@ def way_on(onward: Onward, way: Way) -> Way:
     match onward:
         case Onward.LINK:
             return Way(way.depth + 1, 0)
-        case Onward.REDIRECT:
+        case Onward.REDIRECT | Onward.OUTSIDE:
             return Way(way.depth, way.redirects + 1)
         case Onward.REFRESH:  # or redirects and refreshes in turn would lead on without end
             return Way(way.depth, way.redirects and way.redirects + 1)
@@ -136,11 +137,19 @@ def consequence(outcome: Outcome, outlinks: Outlinks | None, fall: Fall) -> Cons
 def handed_on(outlinks: Outlinks, of: Message) -> list[Entry]:
     """What a visit led to, as it is to be recorded by the way that its record's own message says. That of a crawl has
     the settings of its row."""
-    way = way_on(outlinks.onward, Way(of.depth, of.redirects))
-    if not is_within_depth(way, of.settings.max_depth):
+    way, is_outside = way_on(outlinks.onward, Way(of.depth, of.redirects)), outlinks.onward is Onward.OUTSIDE
+    if not (is_within_reach(way.depth, of.settings) if is_outside else is_within_depth(way, of.settings.max_depth)):
         return []
     settings = of.settings if of.crawl is not None else measured_from(of.settings, of.seed)
     return [
-        Entry(url=url, depth=way.depth, parent=of.url, settings=settings, redirects=way.redirects, crawl=of.crawl)
+        Entry(
+            url=url,
+            depth=way.depth,
+            parent=of.url,
+            settings=settings,
+            redirects=way.redirects,
+            crawl=of.crawl,
+            is_skipped=is_outside,
+        )
         for url in outlinks.urls
     ]

@@ -1,8 +1,9 @@
 """Checks: how it is asked whether what lies outside of a crawl is there, and what is believed of the answer.
 
 A check is a URL that its crawl's scope leaves out, where that asks for such (``check_external``): known by URL and row
-alone, so that a queued one is a page as soon as the scope holds it. It is claimed, waits for its turn and ends as a page
-does. Nothing of it is read, and nothing kept in an archive: an answer to HEAD there would be taken for an empty page.
+alone, so that a queued one is a page as soon as the scope holds it. It is claimed, waits for its turn and ends as a
+page does. Nothing of it is read, and nothing kept in an archive: an answer to HEAD there would be taken for an empty
+page.
 
     HEAD     2xx, or a redirect       it ends: done
              an answer that says no   given back with a try counted, to be asked by GET: servers lie about HEAD

@@ -22,7 +22,7 @@ from sqspider.scope import Measure, Sifted, outside, sift
 from sqspider.url import Scope, in_scope
 from sqspider.web.fetch import Fetched
 from sqspider.web.links import LinkOptions, PageLinks, read_page
-from sqspider.work.memories import ANY, SKIPPED, Recorded
+from sqspider.work.memories import ANY, ANY_OUTSIDE, OUTSIDE, Recorded
 from sqspider.work.redirects import MAX_REDIRECTS, Led, becomes_seed, led, new_seed
 
 
@@ -165,7 +165,7 @@ def links_of(assessed: Assessed, message: Message, recorded: Recorded, links: Se
         others = [link for link in links if link not in inside]
         if not message.keeps_skipped:
             others = outside(others, settings, measure)
-        unknown = _unknown(others, SKIPPED, message, recorded)
+        unknown = _unknown(others, _known_outside_at(way.depth, message), message, recorded)
         entries = chain(entries, _entries(unknown, way, seed, message, is_skipped=True))
     return Links(entries, outlinks, skipped)
 
@@ -184,7 +184,12 @@ def _links_of_redirect(assessed: Assessed, message: Message, recorded: Recorded)
         outlinks = Outlinks((entry.url,) if entry is not None and is_followed else (), Onward.REDIRECT)
         if not is_followed:  # where a redirect leads that is not followed may be asked for by itself
             outlinks = msgspec.structs.replace(outlinks, is_other_for_seeds=outcome.is_redirect)
-    if entry is None or recorded.hides(entry.key, _known_at(entry.depth, message) if is_followed else SKIPPED):
+        if entry is not None and entry.is_skipped and message.checks_external:
+            outlinks = Outlinks((entry.url,), Onward.OUTSIDE, is_other_for_seeds=True)
+    if entry is None:
+        return Links((), outlinks, {})
+    known_at = _known_at if is_followed else _known_outside_at
+    if recorded.hides(entry.key, known_at(entry.depth, message)):
         return Links((), outlinks, {})
     is_too_deep = is_followed and most is not None and entry.depth > most  # from what lies outside of the crawl
     return Links(() if is_too_deep else (entry,), outlinks, {})
@@ -222,6 +227,12 @@ def _entries(
 def _known_at(depth: int, message: Message) -> int:
     """The depth up to which a link that is known need not be recorded again: any, where none is too deep."""
     return ANY if message.settings.max_depth is None else depth
+
+
+def _known_outside_at(depth: int, message: Message) -> int:
+    """The same of one that lies outside: what is checked there may redirect into the crawl."""
+    is_exact = message.checks_external and message.settings.max_depth is not None
+    return depth + OUTSIDE if is_exact else ANY_OUTSIDE
 
 
 def _way_of_links(page: PageLinks, message: Message) -> tuple[Onward, str]:
