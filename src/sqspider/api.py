@@ -94,6 +94,7 @@ class Crawl:
         max_repeats: int | None = None,
         max_parameters: int | None = None,
         keep: Iterable[str] = (),
+        only: Iterable[str] = (),
         keep_bytes: int | None = None,
         delay_seconds: float = _SETTINGS.delay_seconds,
         max_crawl_delay_seconds: float = _SETTINGS.max_crawl_delay_seconds,

@@ -41,6 +41,7 @@ OTHERWISE: Final[dict[str, Any]] = {
     "max-repeats": 3,
     "max-parameters": 0,
     "keep": ("text/html", "image/*"),
+    "only": ("application/pdf", "image/*"),
     "keep-bytes": 1_000_000,
     "limit-pages": 12_345,
     "limit-bytes": 1,

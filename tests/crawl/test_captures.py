@@ -210,7 +210,7 @@ def test_what_a_revisit_refers_to_is_the_payload_of_the_last_good_visit(
 def test_what_has_changed_alone_is_asked_for_where_the_page_is_there_or_is_not_wanted(
     kept: Kept | None, keep: tuple[str, ...], may: bool
 ) -> None:
-    assert can_refer(kept, keep, lambda place: place.file != "gone") is may
+    assert can_refer(kept, CrawlSettings(keep=keep), lambda place: place.file != "gone") is may
 
 
 async def test_what_was_not_answered_or_not_captured_is_not_handed_on(frontier: Frontier, host: Site) -> None:

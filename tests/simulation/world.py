@@ -282,12 +282,12 @@ class SimulatedFetcher:
                 url=url, http_status=None, headers=(), body=b"", truncated=False, reason=Reason.INTERNAL_ERROR,
                 detail="held", elapsed_seconds=0.0, sent_seconds=0.0, is_held=True,
             )  # fmt: skip
-        answer = world.ask(url)
+        answer, is_unread = world.ask(url), False
         is_head, is_good = method == "HEAD", answer.reason is None and (answer.http_status or 500) < 400
         if is_head and is_good and (refusal := refusal_of_head(world.seed, url)) is not None:
             answer = refusal
         if wants is not None and not wants(Exchange(Sent(url=url))):
-            answer = answer._replace(body=b"")
+            answer, is_unread = answer._replace(body=b""), True
         if answer.http_status == 200 and f"If-None-Match: {etag_of(answer.body)}" in headers:
             answer = answer._replace(http_status=NOT_MODIFIED, body=b"")
         seconds, reason = answer.seconds, answer.reason
@@ -324,7 +324,8 @@ class SimulatedFetcher:
             host = world.hosts[host_of(url)]
             host.robots_had = world.loop.now if host.robots_had is None else host.robots_had
         fetched = fetched_of(url, answer, reason, world.loop.now - started, target)
-        fetched = msgspec.structs.replace(fetched, is_head=True) if is_head else fetched
+        if is_unread:
+            fetched = msgspec.structs.replace(fetched, is_unread=target is None, is_head=is_head)
         return captured(fetched, answer) if self.options.captures else fetched
 
     def _note(self, url: str, process: str, seconds: float, reason: Reason | None, answer: Answer) -> Request:

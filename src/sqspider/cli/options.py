@@ -246,6 +246,11 @@ def crawl_options(scope: Scope) -> Callable[[Any], Any]:
             "leads to pages (redirects, robots.txt, sitemaps) and errors are kept all the same; with none, nothing is.",
         ),
         click.option(
+            "--only", multiple=True, metavar="TYPE",
+            help="Be for this media type alone: pdf, image, text/csv. May be repeated. Pages are read for links all "
+            "the same; what is neither is let go after its head, and not kept.",
+        ),
+        click.option(
             "--keep-bytes", type=bytes_within(bounds["keep_bytes"]), metavar="SIZE",
             help="Keep so much of a page at most, as it was sent: 500kB, 5MB; the rest is cut off and marked.",
         ),

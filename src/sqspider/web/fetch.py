@@ -65,6 +65,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes = b""
     cut: Cut | None = None  # why the payload is not all that the server has; none: it is, or nothing is captured
     secret_lines: frozenset[str] = frozenset()  # names, in small letters, of the request's lines that say a secret
+    is_unread: bool = False  # whoever asked did not want its body
     is_head: bool = False  # asked for by HEAD, which some servers answer otherwise than GET
 
     @property
@@ -244,6 +245,7 @@ class Fetcher:
             payload=recorded.payload,
             cut=recorded.cut,
             secret_lines=recorded.secret_lines,
+            is_unread=answer.is_unread,
             is_head=exchange is not None and exchange.request.method == "HEAD",
         )
 
@@ -307,6 +309,7 @@ class _Answer:
         self.is_as_sent = False  # so it is: there was nothing to decode
         self.is_truncated = False
         self.is_short = False
+        self.is_unread = False
 
     def head(self, exchange: Exchange) -> bool:
         """Whether the body is wanted."""
@@ -319,7 +322,8 @@ class _Answer:
                 return True
             if self._sink is not None and reason_for_http_status(exchange.http_status or 0) is not None:
                 return False
-            if self._wants is not None and not self._wants(exchange):
+            self.is_unread = self._wants is not None and not self._wants(exchange)
+            if self.is_unread:
                 return False
             self._coding = content_encoding_of(exchange)
             self._body = Body(self._coding, self._max_bytes, self._sink)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -16,14 +16,18 @@ from sqspider.crawl_settings import CrawlSettings, measured_from
 from sqspider.frontier import Entry, Onward, Outlinks
 from sqspider.frontier.ways import Way, is_within_depth, way_on
 from sqspider.message import Message
-from sqspider.record import Kept, Outcome, Skipped, Status, status_for
+from sqspider.record import Kept, Outcome, Skipped, Status, reason_for_http_status, status_for
 from sqspider.revisit import unchanged
 from sqspider.scope import Measure, Sifted, outside, sift
+from sqspider.transport import Exchange
 from sqspider.url import Scope, in_scope
 from sqspider.web.fetch import Fetched
-from sqspider.web.links import LinkOptions, PageLinks, read_page
+from sqspider.web.head import header_of
+from sqspider.web.links import LinkOptions, PageLinks, may_be_page, read_page
 from sqspider.work.memories import ANY, ANY_OUTSIDE, OUTSIDE, Recorded
 from sqspider.work.redirects import MAX_REDIRECTS, Led, becomes_seed, led, new_seed
+
+NOT_READ: Final = "not read: of another type than the crawl is for, and no page"
 
 
 class Visited(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +46,23 @@ class End(NamedTuple):
     visited: Visited | None = None  # none if nothing was fetched
     links: tuple[Entry, ...] = ()  # what is yet to be recorded
     outlinks: Outlinks | None = None  # all that it leads to, where some of that may be too deep
+
+
+def is_for_takers(outcome: Outcome, message: Message) -> bool:
+    """Whether who takes pages gets what came of a URL: not what leads elsewhere or was only checked, nor what is done
+    and of a type that its crawl is not for."""
+    if not outcome.is_page:
+        return False
+    return outcome.status is not Status.DONE or message.settings.wants(outcome.content_type or "")
+
+
+def wants_body(exchange: Exchange, settings: CrawlSettings) -> bool:
+    """Whether the body of an answer is to be read in a crawl that is for some types ``only``: theirs, of pages, which
+    may have links to them, and what an error says."""
+    if reason_for_http_status(exchange.http_status or 0) is not None or may_be_page(exchange.headers):
+        return True
+    content_type = header_of(exchange.headers, "content-type") or ""
+    return settings.wants(content_type.partition(";")[0].strip().lower())
 
 
 class Assessed(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +89,7 @@ def assess(
     if fetched.is_unchanged and kept is not None and kept.good is not None:
         return Assessed(outcome=unchanged(kept.good, round(fetched.elapsed_seconds * 1000)))
     way = None if fetched.redirect_to is None or measure is None else led(message, fetched.redirect_to, measure)
-    is_page = fetched.reason is None and way is None and not is_check
+    is_page = fetched.reason is None and way is None and not fetched.is_unread
     page = _read(fetched, message, product_token) if is_page else None
     outcome = _outcome(fetched, way, page, is_check=is_check)
     return Assessed(outcome=outcome, page=page, entry=way.entry if way else None, seed=way.seed if way else "")
@@ -90,12 +111,13 @@ def link_options(settings: CrawlSettings) -> LinkOptions:
 
 def _outcome(fetched: Fetched, way: Led | None, page: PageLinks | None, *, is_check: bool) -> Outcome:
     reason = way.reason if way else fetched.reason
-    has_body = fetched.http_status is not None and way is None and not is_check
+    has_body = fetched.http_status is not None and way is None and not fetched.is_unread
     content_type = fetched.header("content-type")
+    is_unwanted = fetched.is_unread and not is_check
     return Outcome(
         status=status_for(reason),
         reason=reason,
-        detail=way.detail if way else fetched.detail,
+        detail=way.detail if way else NOT_READ if is_unwanted else fetched.detail,
         http_status=fetched.http_status,
         content_type=content_type.partition(";")[0].strip().lower() if content_type else None,
         bytes=len(fetched.body),
@@ -105,6 +127,7 @@ def _outcome(fetched: Fetched, way: Led | None, page: PageLinks | None, *, is_ch
         elapsed_ms=round(fetched.elapsed_seconds * 1000),
         redirect_to=way.to if way and reason is None else None,
         links_left_out=sum(page.left_out.values()) if page else 0,
+        unkept=is_unwanted,
         checked=is_check,
     )
 

@@ -45,7 +45,7 @@ from sqspider.work.cookie_wall import TOO_LATE_AT_WALL, is_at_wall
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
-from sqspider.work.page import End, Visited
+from sqspider.work.page import End, Visited, is_for_takers, wants_body
 from sqspider.work.rules import Rules
 from sqspider.work.storing import Storing
 
@@ -330,7 +330,8 @@ class Visits:
         message = await self._rules.as_they_are(message)
         assessed = await self._rules.assess(visit, message, fetched)
         outcome = assessed.outcome
-        capture = None if visit.is_check else self._storing.capture_of(visit, asked, message, assessed.page)
+        is_read = not (visit.is_check or fetched.is_unread)
+        capture = self._storing.capture_of(visit, asked, message, assessed.page) if is_read else None
         self._memories.forget_what_was_cleared()
         if not learned.counts:  # it was the host's, or ours
             self._storing.give_back(visit, learned.again_at, outcome, capture)
@@ -341,7 +342,7 @@ class Visits:
             outcome = msgspec.structs.replace(outcome, links_skipped=skipped) if skipped else outcome
             visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
             last = await self._memories.record_all_but_last(links)
-            if self._endings.holding is not None and outcome.is_page:
+            if self._endings.holding is not None and is_for_takers(outcome, message):
                 last = await self._memories.record_before_the_end(last)
             self._storing.finish(visit, End(outcome, visited, last, outlinks), capture)
 
@@ -379,7 +380,9 @@ def _form_of(visit: Visit, storing: Storing) -> Form:
         return form_of_check(visit)
     kept = visit.claim.kept if visit.claim is not None else None
     conditions = conditions_of(kept) if storing.can_refer_to(kept, visit.message) else ()
-    return Form((f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions)
+    headers = (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions
+    settings = visit.message.settings
+    return Form(headers, wants=partial(wants_body, settings=settings)) if settings.only else Form(headers)
 
 
 def _may_keep_claim(visit: Visit, until: float, now: float, lease_needed: float) -> bool:
