@@ -204,7 +204,7 @@ IN_OTHER_WORDS: Final = {
 }  # fmt: skip
 
 
-MANY: Final = ("include", "exclude", "headers", "cookies", "send_to", "keep")
+MANY: Final = ("include", "exclude", "headers", "cookies", "send_to", "keep", "only")
 
 
 def test_python_has_every_option_of_the_command_line() -> None:

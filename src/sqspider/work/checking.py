@@ -22,7 +22,9 @@ from sqspider.retry import rule_for
 from sqspider.transport import Exchange
 
 if TYPE_CHECKING:
+    from sqspider.work.endings import Endings
     from sqspider.work.hand import Visit
+    from sqspider.work.rules import Rules
 
 _MAY_BE_FOR_HEAD: Final = frozenset({
     Reason.CLIENT_ERROR, Reason.SERVER_ERROR, Reason.UNEXPECTED_STATUS, Reason.BAD_REDIRECT, Reason.BAD_RESPONSE,
@@ -35,6 +37,21 @@ def form_of_check(visit: Visit) -> Form:
     """How it is asked: by HEAD, and by GET once that met something."""
     is_refused = visit.claim is not None and visit.claim.tries > 0
     return Form(wants=_wants_no_body) if is_refused else Form(method="HEAD", wants=_wants_no_body)
+
+
+async def is_to_be_asked_otherwise(visit: Visit, asked: Asked, rules: Rules, endings: Endings) -> bool:
+    """Whether what came of a check says nothing of its URL: it is given back then, to be looked at again at once. What
+    HEAD was refused is asked by GET, for which the try stands that is counted; what lies within the crawl by now is
+    fetched as a page."""
+    message = await rules.as_they_are(visit.message)
+    if not await rules.is_still_a_check(message):
+        endings.give_back(visit, 0.0)
+        return True
+    if is_doubtful(asked):
+        met = (await rules.assess(visit, message, asked.fetched)).outcome
+        endings.give_back(visit, 0.0, met, tried=True)
+        return True
+    return False
 
 
 def _wants_no_body(_: Exchange) -> bool:

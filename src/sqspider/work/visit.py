@@ -40,7 +40,7 @@ from sqspider.record import BUDGET_REASONS, Outcome, Reason
 from sqspider.revisit import conditions_of
 from sqspider.scope import Blocked
 from sqspider.work.budgets import is_counted
-from sqspider.work.checking import form_of_check, is_doubtful
+from sqspider.work.checking import form_of_check, is_to_be_asked_otherwise
 from sqspider.work.cookie_wall import TOO_LATE_AT_WALL, is_at_wall
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
@@ -321,7 +321,7 @@ class Visits:
         if visit.space.is_refused:  # another worker may have some
             self._endings.give_back(visit, 0.0)
             return
-        if visit.is_check and await self._is_to_be_asked_otherwise(visit, asked):
+        if visit.is_check and await is_to_be_asked_otherwise(visit, asked, self._rules, self._endings):
             return
         if is_at_wall(visit, fetched, self._memories.promised):
             self._storing.note(self._storing.capture_of(visit, asked, message))
@@ -329,14 +329,13 @@ class Visits:
             return
         message = await self._rules.as_they_are(message)
         assessed = await self._rules.assess(visit, message, fetched)
-        outcome = assessed.outcome
-        is_read = not (visit.is_check or fetched.is_unread)
-        capture = self._storing.capture_of(visit, asked, message, assessed.page) if is_read else None
+        outcome, capture = assessed.outcome, self._storing.capture_of(visit, asked, message, assessed.page)
         self._memories.forget_what_was_cleared()
         if not learned.counts:  # it was the host's, or ours
             self._storing.give_back(visit, learned.again_at, outcome, capture)
-            seconds = round(learned.again_at - self._clock(), 1)
-            log.info("waits", url=message.url, reason=outcome.reason, in_seconds=seconds)
+            log.info(
+                "waits", url=message.url, reason=outcome.reason, in_seconds=round(learned.again_at - self._clock(), 1)
+            )
         elif not self._storing.try_again(visit, outcome, learned.retry_after, capture):
             links, outlinks, skipped = await self._rules.links(message, assessed)
             outcome = msgspec.structs.replace(outcome, links_skipped=skipped) if skipped else outcome
@@ -345,19 +344,6 @@ class Visits:
             if self._endings.holding is not None and is_for_takers(outcome, message):
                 last = await self._memories.record_before_the_end(last)
             self._storing.finish(visit, End(outcome, visited, last, outlinks), capture)
-
-    async def _is_to_be_asked_otherwise(self, visit: Visit, asked: Asked) -> bool:
-        """Whether what came of a check says nothing of its URL: it is given back then. What HEAD was refused is asked
-        by GET, for which the try stands that is counted; what lies within the crawl by now is fetched as a page."""
-        message = await self._rules.as_they_are(visit.message)
-        if not await self._rules.is_still_a_check(message):
-            self._endings.give_back(visit, self._clock())
-            return True
-        if is_doubtful(asked):
-            met = (await self._rules.assess(visit, message, asked.fetched)).outcome
-            self._endings.give_back(visit, self._clock(), met, tried=True)
-            return True
-        return False
 
     def _ask_again_with_cookie(self, visit: Visit) -> None:
         """Its claim is kept, so that the cookie is; its host's delay holds for this request, too."""
