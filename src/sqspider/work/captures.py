@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def capture_of(
     visit: Visit, asked: Asked, message: Message | None = None, page: PageLinks | None = None
 ) -> Capture | None:
-    """What is to be kept of an answer to a visit's request; none: there was none, its body was not wanted, or its fetcher
-    does not capture.
+    """What is to be kept of an answer to a visit's request; none: there was none, its body was not wanted, or its
+    fetcher does not capture.
 
     ``message``: the visit's, with the settings of its crawl as they are by now. ``page``: what was read in it, if it is
     a page.

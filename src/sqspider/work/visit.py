@@ -279,9 +279,8 @@ class Visits:
 
     async def _may_be_large(self, visit: Visit) -> bool:
         """Asked by the fetcher before it reads the rest of a large body."""
-        may_go_on = await visit.space.take() and not self._stopping.is_set()
-        visit.space.is_refused = not may_go_on
-        return may_go_on
+        visit.space.is_refused = not await visit.space.take() or self._stopping.is_set()
+        return not visit.space.is_refused
 
     def _wait_for_busy(self, visit: Visit, busy: Busy) -> None:
         """What is claimed is given back unused; the rest waits here for a while."""
@@ -333,9 +332,8 @@ class Visits:
         self._memories.forget_what_was_cleared()
         if not learned.counts:  # it was the host's, or ours
             self._storing.give_back(visit, learned.again_at, outcome, capture)
-            log.info(
-                "waits", url=message.url, reason=outcome.reason, in_seconds=round(learned.again_at - self._clock(), 1)
-            )
+            seconds = round(learned.again_at - self._clock(), 1)
+            log.info("waits", url=message.url, reason=outcome.reason, in_seconds=seconds)
         elif not self._storing.try_again(visit, outcome, learned.retry_after, capture):
             links, outlinks, skipped = await self._rules.links(message, assessed)
             outcome = msgspec.structs.replace(outcome, links_skipped=skipped) if skipped else outcome
@@ -356,8 +354,8 @@ class Visits:
         assert visit.claim is not None
         if until <= visit.claim.lease_until - self._lease_needed:
             self._waiting.put(visit, at=until)
-            return
-        self._endings.finish(visit, End(TOO_LATE_AT_WALL))
+        else:
+            self._endings.finish(visit, End(TOO_LATE_AT_WALL))
 
 
 def _form_of(visit: Visit, storing: Storing) -> Form:
