@@ -119,7 +119,7 @@ def _value_of(argument: str, value: Any) -> Any:
     match argument:
         case "scope":
             return _scope(value)
-        case "include" | "exclude" | "keep" | "send_to":
+        case "include" | "exclude" | "keep" | "only" | "send_to":
             return texts_of(argument, value)
         case "headers" | "cookies":
             return tuple((name, _told(text)) for name, text in _mapping(argument, value).items())

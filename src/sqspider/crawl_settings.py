@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import re
 import warnings
+from collections.abc import Iterable
+from itertools import chain
 from typing import ClassVar, Final
 
 import msgspec
@@ -21,6 +23,18 @@ MAX_PATTERNS_BYTES: Final = 128 * 1024  # of all of them in a message: each URL 
 MAX_KEPT_TYPES: Final = 100  # media types that a crawl names
 MAX_TYPE_CHARACTERS: Final = 100  # of one of them
 KEEPS_NOTHING: Final = ("none",)
+SHORT_NAMES: Final = {
+    "html": ("text/html", "application/xhtml+xml"),
+    "pdf": ("application/pdf",),
+    "image": ("image/*",),
+    "audio": ("audio/*",),
+    "video": ("video/*",),
+    "text": ("text/*",),
+    "json": ("application/json",),
+    "xml": ("application/xml", "text/xml"),
+    "zip": ("application/zip",),
+}
+"""What may be said for media types."""
 _TOKEN: Final = r"[!#$%&'+.^_`|~0-9a-z-]+"  # of RFC 9110 section 5.6.2, in lower case and without the asterisk
 _MEDIA_TYPE: Final = re.compile(rf"\*/\*|{_TOKEN}/(?:\*|{_TOKEN})")
 
@@ -41,6 +55,7 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     srcset: bool = False  # follow srcset candidates
     obey_nofollow: bool = True  # leave out links that the page asks not to follow
     keep_skipped: bool = False  # record what is not followed, too, to end as blocked for that: where a crawl has a row
+    check_external: bool = False  # ask once for what lies outside of the scope: where a crawl has a row
     obey_robots: bool = True
     delay_seconds: float = 1.0  # between two requests to one host; 0 only for one's own site
     max_crawl_delay_seconds: float = 60.0  # the most that a Crawl-delay in robots.txt can ask for
@@ -50,6 +65,7 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     max_repeats: int | None = None  # of one path segment in a URL
     max_parameters: int | None = None  # in a URL's query
     keep: tuple[str, ...] = ()  # media types that are archived ("text/html", "image/*"); empty: all; ("none",): nothing
+    only: tuple[str, ...] = ()  # media types that are wanted, as in ``keep``: of others only pages are read, for links
     keep_bytes: int | None = None  # of a payload, as it was sent, that are archived; the rest is cut off and marked
 
     ranges: ClassVar[dict[str, Range]] = {
@@ -64,7 +80,7 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         "keep_bytes": optional(1),
     }
     flags: ClassVar[tuple[str, ...]] = (
-        "drop_tracking", "meta_refresh", "srcset", "obey_nofollow", "keep_skipped", "obey_robots",
+        "drop_tracking", "meta_refresh", "srcset", "obey_nofollow", "keep_skipped", "check_external", "obey_robots",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -80,7 +96,17 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         if self.include or self.exclude:
             _check_size(self.include, self.exclude)
         if self.keep not in ((), KEEPS_NOTHING):
-            _check_media_types(self.keep)
+            _check_media_types("keep", self.keep)
+        if self.only != ():
+            _check_media_types("only", self.only)
+
+    def wants(self, media_type: str) -> bool:
+        """Whether what is of a media type is what the crawl is for."""
+        return not self.only or keeps_type(self.only, media_type)
+
+    def keeps(self, media_type: str) -> bool:
+        """Whether it is archived."""
+        return keeps_type(self.keep, media_type) and self.wants(media_type)
 
 
 def keeps_type(keep: tuple[str, ...], media_type: str) -> bool:
@@ -89,6 +115,11 @@ def keeps_type(keep: tuple[str, ...], media_type: str) -> bool:
         return not keep
     kind = media_type.partition("/")[0]
     return any(wanted in (media_type, f"{kind}/*", "*/*") for wanted in keep)
+
+
+def named_types(values: Iterable[str]) -> tuple[str, ...]:
+    """Media types as they are written in settings: a short name stands for what it is of."""
+    return tuple(dict.fromkeys(chain.from_iterable(SHORT_NAMES.get(value, (value,)) for value in values)))
 
 
 _encoder = msgspec.json.Encoder()
@@ -152,19 +183,20 @@ def _check_size(include: tuple[str, ...], exclude: tuple[str, ...]) -> None:
         raise ValueError(f"include: with exclude at most {MAX_PATTERNS_BYTES:,} bytes in a message, not {size:,}")
 
 
-def _check_media_types(keep: tuple[str, ...]) -> None:
-    if texts_of("keep", keep) is not keep:
-        raise TypeError(f"keep: a tuple of media types, not {shown(keep)}")
+def _check_media_types(name: str, keep: tuple[str, ...]) -> None:
+    if texts_of(name, keep) is not keep:
+        raise TypeError(f"{name}: a tuple of media types, not {shown(keep)}")
     if len(keep) > MAX_KEPT_TYPES:
-        raise ValueError(f"keep: at most {MAX_KEPT_TYPES} media types, not {len(keep):,}")
+        raise ValueError(f"{name}: at most {MAX_KEPT_TYPES} media types, not {len(keep):,}")
     for media_type in keep:
         if len(media_type) > MAX_TYPE_CHARACTERS:
-            raise ValueError(f"keep: a media type of more than {MAX_TYPE_CHARACTERS} characters")
+            raise ValueError(f"{name}: a media type of more than {MAX_TYPE_CHARACTERS} characters")
         if media_type in KEEPS_NOTHING:
-            raise ValueError("keep: none stands alone: what is to be kept beside it?")
+            raise ValueError(f"{name}: none stands alone: what is to be kept beside it?")
         if not _MEDIA_TYPE.fullmatch(media_type):
-            known = "a media type in lower case, as text/html, image/* or */*, or none alone"
-            raise ValueError(f"keep: {known}, not {shown(media_type)}")
+            short = ", ".join(SHORT_NAMES)
+            known = f"a media type in lower case, as text/html, image/* or */*, or one of {short}"
+            raise ValueError(f"{name}: {known}, not {shown(media_type)}")
 
 
 def _check_seed(seed: object) -> None:

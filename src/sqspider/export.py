@@ -99,6 +99,7 @@ _MAKERS: Final[dict[str, tuple[Kind, Callable[[_Seen], object]]]] = {
     "capture_offset": (Kind.INTEGER, lambda it: it.outcome.capture and it.outcome.capture.offset),
     "capture_length": (Kind.INTEGER, lambda it: it.outcome.capture and it.outcome.capture.length),
     "payload_digest": (Kind.TEXT, lambda it: it.outcome.capture and f"sha1:{it.outcome.capture.digest}"),
+    "checked": (Kind.BOOLEAN, lambda it: it.outcome.checked),
 }
 
 COLUMNS: Final = tuple(  # by key a database has each record once

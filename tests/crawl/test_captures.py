@@ -22,7 +22,7 @@ from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import Delivery, Frontier, FrontierSettings, Won
 from sqspider.frontier.memory import MemoryFrontier, MemoryStore
 from sqspider.message import Message
-from sqspider.politeness import MAX_HOPS, Awaited, Politeness
+from sqspider.politeness import MAX_HOPS, Awaited, Form, Politeness
 from sqspider.politeness import Asked as WasAsked
 from sqspider.politeness import Request as Question
 from sqspider.record import CapturePlace, Kept, Outcome, Status
@@ -210,7 +210,7 @@ def test_what_a_revisit_refers_to_is_the_payload_of_the_last_good_visit(
 def test_what_has_changed_alone_is_asked_for_where_the_page_is_there_or_is_not_wanted(
     kept: Kept | None, keep: tuple[str, ...], may: bool
 ) -> None:
-    assert can_refer(kept, keep, lambda place: place.file != "gone") is may
+    assert can_refer(kept, CrawlSettings(keep=keep), lambda place: place.file != "gone") is may
 
 
 async def test_what_was_not_answered_or_not_captured_is_not_handed_on(frontier: Frontier, host: Site) -> None:
@@ -411,7 +411,9 @@ async def test_no_byte_of_a_secret_is_in_what_would_be_written(
 ) -> None:
     host.bodies = {"/": b""}
     async with as_crawl(frontier, origins=(host.url.rstrip("/"),), **fields) as asker:
-        asked = await asked_for(asker.politeness, host.url, headers=lambda: (f"Cookie: {WALL}",), agent=asker.agent)
+        asked = await asked_for(
+            asker.politeness, host.url, formed=lambda: Form((f"Cookie: {WALL}",)), agent=asker.agent
+        )
         there = await asked_for(asker.politeness, host.url_of("127.0.0.2"), agent=asker.agent)
     assert asked.fetched.exchange is not None
     assert there.fetched.exchange is not None

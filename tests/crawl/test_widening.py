@@ -77,12 +77,12 @@ async def test_what_was_broken_off_comes_back_the_next_time(store: MemoryStore) 
     assert row is not None
     assert row.widening is not None
     left = await bring_back(frontier, row)
-    assert left == (PAGES - 2, 1)
+    assert left == (PAGES - 2, 1, 0)
     assert (await frontier.counts(crawl="news")).by_status[Status.QUEUED] == PAGES + 1
     row = await crawl_named(frontier, "news")
     assert row is not None
     assert row.widening is None
-    assert await bring_back(frontier, row) == (0, 0)
+    assert await bring_back(frontier, row) == (0, 0, 0)
 
 
 async def test_an_order_that_is_given_while_it_comes_back_stops_nothing(store: MemoryStore) -> None:
@@ -90,7 +90,7 @@ async def test_an_order_that_is_given_while_it_comes_back_stops_nothing(store: M
     deeper = msgspec.structs.replace(crawl, settings=msgspec.structs.replace(crawl.settings, max_depth=2))
     frontier = opened(store, Interrupted, now=NOW + 1)
     crawl = await change_crawl(frontier, crawl, lambda row: widened(row, deeper, NOW + 1))
-    assert await bring_back(frontier, crawl) == (PAGES, 1)
+    assert await bring_back(frontier, crawl) == (PAGES, 1, 0)
     row = await crawl_named(frontier, "news")
     assert row is not None
     assert row.widening is None

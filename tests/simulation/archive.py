@@ -189,6 +189,8 @@ class Keeper:
         place = outcome.capture
         if outcome.http_status is None:
             return "a capture of no answer" if place or outcome.unkept else ""
+        if outcome.checked:
+            return "a capture of a check" if place or outcome.unkept else ""
         if not self._keeps[crawl]:
             return "a capture that nobody wanted" if place or not outcome.unkept else ""
         if place is None:

@@ -101,6 +101,7 @@ class Plan:
     archive: StoreWeather | None = None  # none: nothing is archived
     keep: tuple[str, ...] = ()  # what of the crawl
     packs: int = 0  # times that the archive is put in order
+    checks: bool = False  # the crawl has one host, and checks what lies outside
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -166,6 +167,9 @@ class Plan:
         keep = KEEPS_NOTHING if r.random() < 0.05 else ()
         # Who takes pages may hold a claim for as long as he likes; it remembers where things lay.
         packs = 0 if plan.clears or takes > 1 else r.choice((0, 0, 1, 2))
+        # Of a crawl that has a row.
+        checks = r.random() < 0.5 and not (plan.clears or seed % 2) and plan.world.hosts > 1
+        more = replace(more, checks=checks, second=0 if checks else more.second)
         if seed % 4 == 2:  # as it was before there was an archive
             return more
         return replace(more, archive=archive, keep=keep, packs=packs)
@@ -176,7 +180,13 @@ class Plan:
         r = random.Random(f"small {seed}")
         plan = cls.of(seed)
         world = plan.world._replace(
-            hosts=1, pages=r.randint(2, 4), trouble=r.choice((0, 0, 0.2)), outages=0, deaths=0, away=0, poison=0
+            hosts=1 + plan.checks,
+            pages=r.randint(2, 4),
+            trouble=r.choice((0, 0, 0.2)),
+            outages=0,
+            deaths=0,
+            away=0,
+            poison=0,
         )
         archive = plan.archive and FINE._replace(gather_seconds=plan.archive.gather_seconds)
         return replace(
@@ -256,7 +266,8 @@ class History:
             self.witness.is_made_late = True
             self.witness.order_seconds = HELD_SECONDS + ORDER_SECONDS
         self.settings = CrawlSettings(
-            scope=Scope.ANY,
+            scope=Scope.HOST if plan.checks else Scope.ANY,
+            check_external=plan.checks,
             max_depth=DEEPEST,
             delay_seconds=plan.delay,
             per_host=plan.per_host,
@@ -327,7 +338,7 @@ class History:
     async def _sow(self) -> None:
         """Put in the seeds: of every other history as those of a crawl, which goes by its row. (Of the crawl that needs
         no name: its records' keys are URLs, by which witnesses find them.)"""
-        seeds = self.world.seeds()
+        seeds = self._seeds()
         if self.seed % 2 or self.plan.clears:  # a crawl that was cleared away has messages that end while others begin
             await self.looker.enqueue([Entry(url=url, settings=self.settings) for url in seeds])
             return
@@ -335,6 +346,13 @@ class History:
         assert await self.looker.save_crawl(crawl)
         await add_seeds(self.looker, crawl.ref, seeds, self.settings.scope)
         await self.looker.enqueue([Entry(url=url, settings=self.settings, crawl=crawl.ref) for url in seeds])
+
+    def _seeds(self) -> list[str]:
+        seeds = self.world.seeds()
+        return [url for url in seeds if host_of(url) == host_of(seeds[0])] if self.plan.checks else seeds
+
+    def _is_outside(self, url: str) -> bool:
+        return self.plan.checks and host_of(url) != host_of(self.world.seeds()[0])
 
     # What happens to workers.
 
@@ -508,10 +526,10 @@ class History:
             else:
                 for kind, detail in self.witness.keeper.faults_of(record) if self.witness.keeper is not None else ():
                     self.say(kind, detail)
-                if self.plan.takes and not record.outcome.is_redirect and record.key not in self.witness.dealt_with:
+                if self.plan.takes and record.outcome.is_page and record.key not in self.witness.dealt_with:
                     self.say("handed out to nobody", record.key)
                 self._look_at_outcome(record, record.outcome)
-        self._look_at_crawl(Walked(DEFAULT_CRAWL, self.world.seeds(), DEEPEST), records)
+        self._look_at_crawl(Walked(DEFAULT_CRAWL, self._seeds(), DEEPEST), records)
         if (second := self.second) is not None:
             seeds = [] if second.is_removed else self.world.seeds()[:2]
             walked = Walked(SECOND, seeds, second.max_depth, second.was_narrowed)
@@ -562,6 +580,8 @@ class History:
         made = sum(request.reason is not None and request.reason not in UNMADE for request in requests)
         if record.tries > made:
             self.say("tries without requests", f"{said}: {made}")
+        if outcome.http_status is not None and outcome.checked != self._is_outside(url):
+            self.say("checked what it is not to check, or not what it is", said)
         is_as_it_is = False
         match reason:
             case None:
@@ -572,6 +592,8 @@ class History:
                     is_as_it_is &= outcome.redirect_to == target and target != url
                     # On AWS a record keeps the redirects of the way it was first found on; its message has its own.
                     is_as_it_is &= record.redirects < MOST_REDIRECTS or self.engine_name == "aws"
+                elif self._is_outside(url):
+                    is_as_it_is &= (outcome.http_status, outcome.digest, outcome.bytes) == (200, None, 0)
                 else:  # whatever a visit before it, or a failed one between, brought
                     digest = hashlib.sha256(self.world.page(url)).hexdigest()
                     is_as_it_is &= (outcome.http_status, outcome.digest) == (200, f"sha256:{digest}")
@@ -652,8 +674,12 @@ class History:
         target = self.world.target(record.url)
         if target is not None:
             leads_to = [target]
-        elif record.depth < max_depth:
+            if record.depth > max_depth and not self._is_outside(target):
+                leads_to = []
+        elif not self._is_outside(record.url):
             leads_to = self.world.links(record.url)
+            if record.depth >= max_depth:
+                leads_to = [url for url in leads_to if self._is_outside(url)]
         lost = [url for url in leads_to if url not in records]
         if lost:
             self.say("lost links", f"{record.key} -> {lost}")
@@ -681,7 +707,7 @@ class History:
         """How many links away what can be reached is: level by level, and along redirects within one."""
         depths = dict.fromkeys(walked.seeds, 0)
         level = list(depths)
-        for depth in range(walked.max_depth + 1):
+        for depth in range(walked.max_depth + 2):
             below: list[str] = []
             for url in level:  # which grows
                 record = records.get(url)
@@ -689,11 +715,14 @@ class History:
                     continue
                 target = self.world.target(url)
                 if target is not None and target not in depths:
-                    depths[target] = depth
-                    level.append(target)
-                elif target is None:
+                    if depth <= walked.max_depth or self._is_outside(target):
+                        depths[target] = depth
+                        level.append(target)
+                elif target is None and not self._is_outside(url):
                     below += self.world.links(url)
-            level = [] if depth == walked.max_depth else [url for url in dict.fromkeys(below) if url not in depths]
+            if depth >= walked.max_depth:
+                below = [url for url in below if self._is_outside(url)]
+            level = [url for url in dict.fromkeys(below) if url not in depths]
             depths |= dict.fromkeys(level, depth + 1)
         return depths
 

@@ -21,7 +21,7 @@ from sqspider.record import Reason, reason_for_http_status
 from sqspider.transport import Exchange
 from sqspider.transport import Request as Sent
 from sqspider.url import host_of
-from sqspider.web.fetch import NOT_MODIFIED, Fetched, Gate
+from sqspider.web.fetch import NOT_MODIFIED, Fetched, Gate, Wants
 from sqspider.web.location import REDIRECT_STATUSES
 from sqspider.web.options import FetchOptions
 
@@ -250,6 +250,15 @@ def _trouble(reason: Reason, seconds: float, rng: random.Random) -> Answer:
     return Answer(seconds, None, reason)
 
 
+def refusal_of_head(seed: int, url: str) -> Answer | None:
+    """What a host says to whoever asks by HEAD, if it lies about that."""
+    rng = random.Random(f"{seed} head {host_of(url)}")
+    if rng.random() < 0.5:
+        return None
+    http_status = rng.choice((405, 501, 404, 500, None))
+    return Answer(0.05, http_status, Reason.CONNECTION_RESET if http_status is None else None)
+
+
 class SimulatedFetcher:
     """An :class:`sqspider.web.fetch.AnyFetcher` over a world."""
 
@@ -260,7 +269,10 @@ class SimulatedFetcher:
     def close(self) -> None:
         """There is nothing to be dropped."""
 
-    async def fetch(self, url: str, *, gate: Gate | None = None, headers: tuple[str, ...] = (), **_: object) -> Fetched:
+    async def fetch(
+        self, url: str, *, gate: Gate | None = None, headers: tuple[str, ...] = (), method: str | None = None,
+        wants: Wants | None = None, **_: object,
+    ) -> Fetched:  # fmt: skip
         process = CURRENT.get()
         assert process is not None
         world, limit = self._world, self.options.timeout_seconds
@@ -270,7 +282,12 @@ class SimulatedFetcher:
                 url=url, http_status=None, headers=(), body=b"", truncated=False, reason=Reason.INTERNAL_ERROR,
                 detail="held", elapsed_seconds=0.0, sent_seconds=0.0, is_held=True,
             )  # fmt: skip
-        answer = world.ask(url)
+        answer, is_unread = world.ask(url), False
+        is_head, is_good = method == "HEAD", answer.reason is None and (answer.http_status or 500) < 400
+        if is_head and is_good and (refusal := refusal_of_head(world.seed, url)) is not None:
+            answer = refusal
+        if wants is not None and not wants(Exchange(Sent(url=url))):
+            answer, is_unread = answer._replace(body=b""), True
         if answer.http_status == 200 and f"If-None-Match: {etag_of(answer.body)}" in headers:
             answer = answer._replace(http_status=NOT_MODIFIED, body=b"")
         seconds, reason = answer.seconds, answer.reason
@@ -307,6 +324,8 @@ class SimulatedFetcher:
             host = world.hosts[host_of(url)]
             host.robots_had = world.loop.now if host.robots_had is None else host.robots_had
         fetched = fetched_of(url, answer, reason, world.loop.now - started, target)
+        if is_unread:
+            fetched = msgspec.structs.replace(fetched, is_unread=target is None, is_head=is_head)
         return captured(fetched, answer) if self.options.captures else fetched
 
     def _note(self, url: str, process: str, seconds: float, reason: Reason | None, answer: Answer) -> Request:

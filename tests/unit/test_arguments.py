@@ -204,7 +204,7 @@ IN_OTHER_WORDS: Final = {
 }  # fmt: skip
 
 
-MANY: Final = ("include", "exclude", "headers", "cookies", "send_to", "keep")
+MANY: Final = ("include", "exclude", "headers", "cookies", "send_to", "keep", "only")
 
 
 def test_python_has_every_option_of_the_command_line() -> None:
@@ -237,9 +237,9 @@ OF_THE_RUN: Final[dict[str, Any]] = {
 }  # fmt: skip
 OF_THE_ROW: Final[dict[str, Any]] = {
     "scope": "any", "depth": 3, "include": ["a"], "exclude": ["b"], "follow_nofollow": True, "keep_skipped": True,
-    "meta_refresh": True,
+    "check_external": True, "meta_refresh": True,
     "srcset": True, "drop_tracking": True, "host_pages": 5, "host_bytes": 6, "max_repeats": 7, "max_parameters": 8,
-    "keep": ["text/html"], "keep_bytes": 22,
+    "keep": ["text/html"], "only": ["pdf", "image/*"], "keep_bytes": 22,
     "delay_seconds": 9.0, "max_crawl_delay_seconds": 10.0, "per_host": 11, "obey_robots": False, "limit_pages": 18,
     "limit_bytes": 19, "limit_seconds": 20.0, "limit_dollars": 21.0, "timeout_seconds": 15.0, "max_bytes": 16,
     "allow_private": True, "allow_any_port": True, "user_agent": "Bot", "contact": "me@example.com",
@@ -268,9 +268,10 @@ def test_every_argument_reaches_its_record() -> None:
     assert made._archive == ArchivePlace(address="x-archive")
     assert made._order.name == "news"
     assert made._row.settings == CrawlSettings(
-        scope=Scope.ANY, max_depth=3, include=("a",), exclude=("b",), obey_nofollow=False, keep_skipped=True, meta_refresh=True,
+        scope=Scope.ANY, max_depth=3, include=("a",), exclude=("b",), obey_nofollow=False, keep_skipped=True,
+        check_external=True, meta_refresh=True,
         srcset=True, drop_tracking=True, host_pages=5, host_bytes=6, max_repeats=7, max_parameters=8,
-        keep=("text/html",), keep_bytes=22,
+        keep=("text/html",), only=("application/pdf", "image/*"), keep_bytes=22,
         delay_seconds=9.0, max_crawl_delay_seconds=10.0, per_host=11, obey_robots=False,
     )  # fmt: skip
     assert made._row.limits == Limits(pages=18, bytes=19, seconds=20.0, dollars=21.0)

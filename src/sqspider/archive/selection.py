@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from sqspider.capture import Capture, Hop
-from sqspider.crawl_settings import KEEPS_NOTHING, keeps_type
+from sqspider.crawl_settings import KEEPS_NOTHING
 from sqspider.web.fetch import Cut
 
 
 def is_kept(capture: Capture) -> bool:
     """Whether its crawl wants it kept. What leads to pages, or away, always is: robots.txt, sitemaps, redirects and
     errors; and that a page has not changed."""
-    keep = capture.settings.keep
-    if not capture.was_answered or keep == KEEPS_NOTHING:
+    settings = capture.settings
+    if not capture.was_answered or settings.keep == KEEPS_NOTHING:
         return False
     is_page = 200 <= (capture.fetched.http_status or 0) < 300 and capture.hop not in (Hop.ROBOTS, Hop.SITEMAP)
-    return not is_page or keeps_type(keep, media_type_of(capture))
+    return not is_page or settings.keeps(media_type_of(capture))
 
 
 def payload_of(capture: Capture) -> tuple[bytes, Cut | None]:

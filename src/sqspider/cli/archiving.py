@@ -79,7 +79,8 @@ def keeping_line(place: ArchivePlace, settings: CrawlSettings) -> str:
     """What is kept, and where, with how much lies there."""
     if settings.keep == KEEPS_NOTHING:
         return "keeping no pages: the crawl says --keep none"
-    what = f"pages of {', '.join(settings.keep)}" if settings.keep else "pages"
+    types = ", ".join(settings.only) or ", ".join(settings.keep)
+    what = f"pages of {types}" if types else "pages"
     size = size_of(place.address)
     return f"keeping {what} in {place.address}" + (f" ({human_bytes(size.bytes)} so far)" if size else "")
 

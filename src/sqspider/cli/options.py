@@ -189,6 +189,11 @@ def crawl_options(scope: Scope) -> Callable[[Any], Any]:
             "a URL costs, but for the request.",
         ),
         click.option(
+            "--check-external", is_flag=True,
+            help="Also ask once, by HEAD, for what pages link to outside of the scope, whether it is there; it is not "
+            "gone into. An --exclude holds for it, too.",
+        ),
+        click.option(
             "--meta-refresh", is_flag=True,
             help="Follow every refresh, header or meta. Without it: one of 10 s at most on a page with no other links.",
         ),
@@ -240,6 +245,11 @@ def crawl_options(scope: Scope) -> Callable[[Any], Any]:
             "--keep", multiple=True, metavar="TYPE",
             help="Keep only pages of this media type: text/html, or image/* for all images. May be repeated. What "
             "leads to pages (redirects, robots.txt, sitemaps) and errors are kept all the same; with none, nothing is.",
+        ),
+        click.option(
+            "--only", multiple=True, metavar="TYPE",
+            help="Be for this media type alone: pdf, image, text/csv. May be repeated. Pages are read for links all "
+            "the same; what is neither is let go after its head, and not kept.",
         ),
         click.option(
             "--keep-bytes", type=bytes_within(bounds["keep_bytes"]), metavar="SIZE",

@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from sqspider import secret
+from sqspider.checks import texts_of
 from sqspider.crawl_row import Crawl, Identity
-from sqspider.crawl_settings import CrawlSettings
+from sqspider.crawl_settings import CrawlSettings, named_types
 from sqspider.url import Scope, origin_of
 
 
@@ -38,6 +39,7 @@ _OPTIONS: Final = (
     RowOption("exclude", "settings", "exclude"),
     RowOption("follow-nofollow", "settings", "obey_nofollow", is_reversed=True),
     RowOption("keep-skipped", "settings", "keep_skipped"),
+    RowOption("check-external", "settings", "check_external"),
     RowOption("meta-refresh", "settings", "meta_refresh"),
     RowOption("srcset", "settings", "srcset"),
     RowOption("drop-tracking", "settings", "drop_tracking"),
@@ -50,6 +52,7 @@ _OPTIONS: Final = (
     RowOption("max-repeats", "settings", "max_repeats"),
     RowOption("max-parameters", "settings", "max_parameters"),
     RowOption("keep", "settings", "keep"),
+    RowOption("only", "settings", "only"),
     RowOption("keep-bytes", "settings", "keep_bytes"),
     RowOption("limit-pages", "limits", "pages"),
     RowOption("limit-bytes", "limits", "bytes"),
@@ -78,6 +81,9 @@ OPTIONS: Final = {option.name: option for option in _OPTIONS}
 TO_ORIGINS: Final = ("header", "cookie", "login", "bearer")
 """Those that are sent to some origins alone."""
 
+TYPED: Final = ("keep", "only")
+"""Those that say media types, by short names, too."""
+
 MOST_ORIGINS: Final = 100  # that headers and log-ins go to without a word
 
 Said = Mapping[str, Any]
@@ -93,6 +99,8 @@ def with_said(crawl: Crawl, said: Said) -> Crawl:
     for name, value in said.items():
         option = OPTIONS[name]
         field = Scope(value) if name == "scope" else value
+        if name in TYPED:
+            field = named_types(texts_of(name, value))
         parts.setdefault(option.part, {})[option.field] = not field if option.is_reversed else field
     changed = {part: msgspec.structs.replace(getattr(crawl, part), **fields) for part, fields in parts.items()}
     return msgspec.structs.replace(crawl, **changed)

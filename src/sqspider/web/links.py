@@ -116,6 +116,15 @@ def is_xml(essence: str) -> bool:
     return essence in XML_TYPES or essence.endswith("+xml")
 
 
+def may_be_page(headers: Sequence[tuple[str, str]]) -> bool:
+    """Whether what an answer says of its type leaves it open that it is a page."""
+    mime_type = mime_type_of([value for name, value in headers if name.lower() == "content-type"])
+    if mime_type is None:
+        return True
+    essence = mime_type.essence
+    return essence in (_HTML_TYPE, _XHTML_TYPE) or is_xml(essence)
+
+
 def _sniffed(body: bytes) -> str:
     """MIME Sniffing standard, section 7.1, as far as it matters here."""
     if _LOOKS_LIKE_XML.match(body):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sqspider.capture import Capture, Hop, is_captured
-from sqspider.crawl_settings import keeps_type
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.message import Message
 from sqspider.politeness import Asked
 from sqspider.record import CapturePlace, Kept
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 def capture_of(
     visit: Visit, asked: Asked, message: Message | None = None, page: PageLinks | None = None
 ) -> Capture | None:
-    """What is to be kept of an answer to a visit's request; none: there was none, or its fetcher does not capture.
+    """What is to be kept of an answer to a visit's request; none: there was none, its body was not wanted, or its
+    fetcher does not capture.
 
     ``message``: the visit's, with the settings of its crawl as they are by now. ``page``: what was read in it, if it is
     a page.
     """
-    if not is_captured(asked.fetched):
+    if visit.is_check or asked.fetched.is_unread or not is_captured(asked.fetched):
         return None
     message = visit.message if message is None else message
     return Capture(
@@ -61,13 +62,13 @@ def place_before(kept: Kept | None) -> CapturePlace | None:
     return good.capture.payload or good.capture
 
 
-def can_refer(before: Kept | None, keep: tuple[str, ...], has: Callable[[CapturePlace], bool]) -> bool:
+def can_refer(before: Kept | None, settings: CrawlSettings, has: Callable[[CapturePlace], bool]) -> bool:
     """Whether a page that is to be kept may be asked only whether it has changed: the last good one is there to be
     referred to, or is none that its crawl wants by now. ``has``: whether a place is there still."""
     if before is None or before.good is None:
         return True
     place = place_before(before)
-    return (place is not None and has(place)) or not keeps_type(keep, before.good.content_type or "")
+    return (place is not None and has(place)) or not settings.keeps(before.good.content_type or "")
 
 
 def capture_of_sitemap(asked: Asked, message: Message) -> Capture | None:

@@ -35,7 +35,7 @@ from sqspider.work.desk import Desk
 from sqspider.work.hand import Hand, Visit, on_its_way
 from sqspider.work.holding import Holding
 from sqspider.work.memories import Memories
-from sqspider.work.page import End, Visited
+from sqspider.work.page import End, Visited, is_for_takers
 from sqspider.work.suspects import CRASHED, Suspicion, suspicion_of
 from sqspider.work.tally import Tally
 
@@ -174,7 +174,7 @@ class Endings:
 
     def finish(self, visit: Visit, end: End) -> None:
         """End a record, with the links that were found there: at once, or when who takes the pages has done with it."""
-        if self.holding is None or end.outcome.is_redirect:
+        if self.holding is None or not is_for_takers(end.outcome, visit.message):
             self.end(visit, end)
         else:
             self.holding.hold(visit, end)

@@ -12,11 +12,10 @@ from sqspider.record import CUTTING_REASONS
 from sqspider.work.cookie_wall import Promised
 
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
-SKIPPED: Final = (
-    MAX_DEPTH  # the depth by which a record of what lies outside of its crawl is known: any within is nearer
-)
 ANY: Final = MAX_DEPTH - 1  # the depth of a link where none is too deep
-NEVER: Final = MAX_DEPTH + 1  # a depth that no record has
+OUTSIDE: Final = MAX_DEPTH  # and more: the depths of what lies outside of its crawl, as any within is nearer
+ANY_OUTSIDE: Final = 3 * MAX_DEPTH - 1
+NEVER: Final = 3 * MAX_DEPTH  # a depth that no record has
 SUSPECTS: Final = 10_000  # URLs that may kill their workers, that are remembered
 FINISHED_URLS: Final = 10_000  # finished here that are remembered, for a second message of one of them
 USED_UP: Final = 10_000  # hosts whose budgets are, that are remembered
@@ -117,7 +116,7 @@ class Memories:
             return
         for entry in recorded:
             if not entry.redirects:
-                self.recorded.add(entry.key, SKIPPED if entry.is_skipped else entry.depth)
+                self.recorded.add(entry.key, entry.depth + OUTSIDE if entry.is_skipped else entry.depth)
 
     def remember_finished(self, end: Finish, generation: int) -> None:
         """A record that was finished, and its links; ``generation`` as of :meth:`remember`."""
@@ -125,7 +124,8 @@ class Memories:
         self.suspects.discard(key)
         self.finished.add(key)
         if generation == self.generation:
-            self.recorded.add(key, SKIPPED if end.outcome.reason in CUTTING_REASONS else end.claim.depth)
+            is_outside = end.outcome.checked or end.outcome.reason in CUTTING_REASONS
+            self.recorded.add(key, end.claim.depth + OUTSIDE if is_outside else end.claim.depth)
         self.remember(end.links, generation)
 
     async def record_all_but_last(self, links: Iterable[Entry]) -> tuple[Entry, ...]:

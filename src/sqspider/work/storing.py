@@ -27,7 +27,7 @@ from sqspider.work.hand import Hand, Visit
 from sqspider.work.keeping import Keeping, Kept
 from sqspider.work.late_ends import LateEnds
 from sqspider.work.options import END_SECONDS
-from sqspider.work.page import End
+from sqspider.work.page import End, is_for_takers
 from sqspider.work.prolonging import Prolonging
 
 LEAST_SHARE: Final = 1 / 3  # of a lease that is left to what is stored: few stores take so long, and each time costs
@@ -117,7 +117,7 @@ class Storing:
 
     def can_refer_to(self, before: KeptBefore | None, message: Message) -> bool:
         """Whether it may be asked only whether a page has changed, by :func:`sqspider.work.captures.can_refer`."""
-        return self._store is None or can_refer(before, message.settings.keep, self._store.has)
+        return self._store is None or can_refer(before, message.settings, self._store.has)
 
     def finish(self, visit: Visit, end: End, capture: Capture | None) -> None:
         """End a record, once its capture is kept."""
@@ -125,7 +125,7 @@ class Storing:
             self._endings.finish(visit, end)
             return
         answer, holding = self._keep(visit, capture, partial(self._finish, end)), self._endings.holding
-        if holding is not None and not end.outcome.is_redirect:
+        if holding is not None and is_for_takers(end.outcome, visit.message):
             holding.expect(answer)
 
     def try_again(self, visit: Visit, outcome: Outcome, retry_after: float | None, capture: Capture | None) -> bool:
@@ -172,7 +172,7 @@ class Storing:
 
     def _finish(self, end: End, visit: Visit, place: CapturePlace | None) -> None:
         end = _placed(end, place)
-        if self._endings.holding is None or end.outcome.is_redirect:  # nobody is to get it
+        if self._endings.holding is None or not is_for_takers(end.outcome, visit.message):  # nobody is to get it
             visit.space.give_back()
             self._late.end(visit, _without_bodies(end))
         else:

@@ -35,16 +35,17 @@ import msgspec
 
 from sqspider.frontier import Clock, Frontier, FrontierBusyError
 from sqspider.log import get_logger
-from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
+from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Form, Politeness, Postponed, Request, Turn
 from sqspider.record import BUDGET_REASONS, Outcome, Reason
 from sqspider.revisit import conditions_of
 from sqspider.scope import Blocked
 from sqspider.work.budgets import is_counted
+from sqspider.work.checking import form_of_check, is_to_be_asked_otherwise
 from sqspider.work.cookie_wall import TOO_LATE_AT_WALL, is_at_wall
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
-from sqspider.work.page import End, Visited
+from sqspider.work.page import End, Visited, is_for_takers, wants_body
 from sqspider.work.rules import Rules
 from sqspider.work.storing import Storing
 
@@ -215,8 +216,8 @@ class Visits:
             return None
         visit.cookie = visit.cookie or self._memories.promised.take(visit.message.key)
         message = await self._rules.as_they_are(visit.message)  # it may have waited
-        headers = partial(_headers_of, visit, self._storing)
-        request = Request.of(message, visit.agent, is_alone=visit.is_suspect, headers=headers)
+        formed = partial(_form_of, visit, self._storing)
+        request = Request.of(message, visit.agent, is_alone=visit.is_suspect, formed=formed)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
         begin, then = partial(self._begin, visit), partial(self._hand.lines.step_out, visit)
@@ -278,9 +279,8 @@ class Visits:
 
     async def _may_be_large(self, visit: Visit) -> bool:
         """Asked by the fetcher before it reads the rest of a large body."""
-        may_go_on = await visit.space.take() and not self._stopping.is_set()
-        visit.space.is_refused = not may_go_on
-        return may_go_on
+        visit.space.is_refused = not await visit.space.take() or self._stopping.is_set()
+        return not visit.space.is_refused
 
     def _wait_for_busy(self, visit: Visit, busy: Busy) -> None:
         """What is claimed is given back unused; the rest waits here for a while."""
@@ -320,6 +320,8 @@ class Visits:
         if visit.space.is_refused:  # another worker may have some
             self._endings.give_back(visit, 0.0)
             return
+        if visit.is_check and await is_to_be_asked_otherwise(visit, asked, self._rules, self._endings):
+            return
         if is_at_wall(visit, fetched, self._memories.promised):
             self._storing.note(self._storing.capture_of(visit, asked, message))
             self._ask_again_with_cookie(visit)
@@ -337,7 +339,7 @@ class Visits:
             outcome = msgspec.structs.replace(outcome, links_skipped=skipped) if skipped else outcome
             visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
             last = await self._memories.record_all_but_last(links)
-            if self._endings.holding is not None and not outcome.is_redirect:
+            if self._endings.holding is not None and is_for_takers(outcome, message):
                 last = await self._memories.record_before_the_end(last)
             self._storing.finish(visit, End(outcome, visited, last, outlinks), capture)
 
@@ -352,15 +354,19 @@ class Visits:
         assert visit.claim is not None
         if until <= visit.claim.lease_until - self._lease_needed:
             self._waiting.put(visit, at=until)
-            return
-        self._endings.finish(visit, End(TOO_LATE_AT_WALL))
+        else:
+            self._endings.finish(visit, End(TOO_LATE_AT_WALL))
 
 
-def _headers_of(visit: Visit, storing: Storing) -> tuple[str, ...]:
+def _form_of(visit: Visit, storing: Storing) -> Form:
     """What is asked beside the usual: by the claim, which is made just before the request."""
+    if visit.is_check:
+        return form_of_check(visit)
     kept = visit.claim.kept if visit.claim is not None else None
     conditions = conditions_of(kept) if storing.can_refer_to(kept, visit.message) else ()
-    return (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions
+    headers = (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions
+    settings = visit.message.settings
+    return Form(headers, wants=partial(wants_body, settings=settings)) if settings.only else Form(headers)
 
 
 def _may_keep_claim(visit: Visit, until: float, now: float, lease_needed: float) -> bool:
