@@ -6,14 +6,20 @@ way is looked up, record by record, when somebody wants to see it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, Protocol
 
-from sqspider.frontier import Looking
 from sqspider.record import UrlRecord, record_key, split_key
 from sqspider.work.redirects import MAX_REDIRECTS
 
 MAX_CHAIN: Final = 2 * MAX_REDIRECTS  # that is looked at: where ways meet, a chain may be longer than each of them
+
+
+class Known(Protocol):
+    """Whatever has records: a frontier, or what is made of an archive alone."""
+
+    async def get(self, keys: Sequence[str]) -> dict[str, UrlRecord]:
+        """Records by their keys; unknown ones are left out."""
 
 
 class Chain(NamedTuple):
@@ -43,7 +49,7 @@ class Chain(NamedTuple):
         return f"{way} ({self.last.status.value}{reason})"
 
 
-async def chains_of(frontier: Looking, records: Iterable[UrlRecord]) -> dict[str, Chain]:
+async def chains_of(frontier: Known, records: Iterable[UrlRecord]) -> dict[str, Chain]:
     """The chains that begin with those of some records that redirect, by their keys: each within its crawl.
 
     Looked up together, at most :data:`MAX_CHAIN` times, whatever their number.

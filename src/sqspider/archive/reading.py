@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
@@ -19,26 +18,16 @@ from sqspider.archive.cdxj import CAPTURE_KINDS, Index, Line, seconds_of_digits
 from sqspider.archive.digests import same
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import OPEN, WARC_ENDINGS, FileInfo, Files, warc_files
-from sqspider.archive.http_messages import block_of, fields_in, is_http, read_message, without_chunks
+from sqspider.archive.gathering import Gathered, Side, gathered, side_of
+from sqspider.archive.http_messages import block_of, is_http, read_message, without_chunks
 from sqspider.archive.members import STEP, members
-from sqspider.archive.records import (
-    Fields,
-    Record,
-    RecordError,
-    measured,
-    records_of,
-    seconds_of,
-    without_brackets,
-)
+from sqspider.archive.records import Fields, Record, RecordError, measured, records_of, seconds_of, without_brackets
 from sqspider.record import CapturePlace
 from sqspider.web.body import Body, BodySink
 from sqspider.web.head import Headers
 
 BODY_BYTES: Final = 64 * 1024 * 1024  # of a decoded body, unless more is asked for
 _SPOOL_BYTES: Final = 1024 * 1024  # of a payload that is held in memory; what is longer lies in a file without a name
-_SIDE_BYTES: Final = 1024 * 1024  # of a request's head, or of metadata, that is kept with its answer
-_SIDES: Final = 8  # requests and metadata before their answer that wait for it
-_SIDE_KINDS: Final = ("request", "metadata")
 
 
 class Captured:
@@ -60,6 +49,7 @@ class Captured:
         self.digest = record.field("warc-payload-digest")  # with its algorithm before it
         self.truncated = record.field("warc-truncated")  # why the payload ends early; none: it does not
         self.identity = record.identity  # its WARC-Record-ID
+        self.origin = record.origin  # the WARC-Record-ID of the warcinfo of the file that it was first written to
         self.fields: Fields = record.fields  # all that its record says
         self.file = record.file
         self.offset = record.offset  # in the file
@@ -158,22 +148,19 @@ def captures_in(files: Files, info: FileInfo, url: str | None = None) -> Iterato
 def _captures_from(
     files: Files, name: str, offset: int, *, is_open: bool, url: str | None = None
 ) -> Iterator[Captured]:
-    with files.opened(name, offset) as stream:
-        gathering = _Gathering()
-        try:
-            for record, taken in measured(records_of(stream, name, offset), lambda record: _taken(record, files, url)):
-                yield from gathering.take(record, taken)
-        except RecordError as error:
-            yield from gathering.rest()
-            if error.is_torn and is_open:
-                return
-            advice = (
-                "`sqspider archive repair` cuts off what a crawler that died left"
-                if error.is_torn
-                else "put that file elsewhere, and the others are read (`archive verify` lists what it held)"
-            )
-            raise DamagedError(f"{files.address}: {error}; {advice}") from error
-        yield from gathering.rest()
+    info = FileInfo(name, 0, 0.0, is_open)
+    for each in gathered(files, info, offset, lambda record: _taken(record, files, url), hands_out_torn=True):
+        if each.capture is not None:
+            yield each.capture
+
+
+def captures_from(files: Files, info: FileInfo, offset: int = 0) -> Iterator[Gathered[Captured]]:
+    """The captures of one file from an offset on, each with where the next ones begin: for who goes on there later.
+
+    Of a file that is being written, the last one waits until all that is told of it is there. Raises
+    :class:`DamagedError`.
+    """
+    return gathered(files, info, offset, lambda record: _taken(record, files))
 
 
 def capture_at(files: Files, place: CapturePlace, url: str | None = None) -> Captured:
@@ -256,12 +243,12 @@ class _One:
         return self._files.info(name) if name == self._name else None
 
 
-def _taken(record: Record, files: Files, url: str | None = None) -> Captured | _Side | None:
+def _taken(record: Record, files: Files, url: str | None = None) -> Captured | Side | None:
     if url is not None and record.url and record.url != url:
         return None
     if record.kind in CAPTURE_KINDS:
         return Captured(record, files) if url in (None, record.url) else None
-    return _Side.of(record) if record.kind in _SIDE_KINDS else None
+    return side_of(record)
 
 
 def _at(files: Files, name: str, offset: int) -> Captured:
@@ -322,60 +309,3 @@ def _original_in_archive(files: Files, reference: _Reference) -> Captured | None
     found = (each for each in captures_of(files, reference.url) if each.kind != "revisit")
     right = (each for each in found if reference.is_to(each.digest))
     return min(right, key=lambda each: reference.away_from(each.at), default=None)
-
-
-class _Side(NamedTuple):
-    """A record that tells of a capture."""
-
-    kind: str
-    identity: str
-    concurrent: frozenset[str]  # to which records
-    content: bytes
-
-    @classmethod
-    def of(cls, record: Record) -> _Side:
-        content = record.read(_SIDE_BYTES)
-        concurrent = frozenset(map(without_brackets, record.all("warc-concurrent-to")))
-        return cls(record.kind, record.identity, concurrent, content)
-
-
-class _Gathering:
-    """Brings together what is of one capture: it waits until a record comes that is of none before it."""
-
-    def __init__(self) -> None:
-        self._captured: Captured | None = None
-        self._concurrent: frozenset[str] = frozenset()
-        self._sides: OrderedDict[str, _Side] = OrderedDict()  # that came before their answer
-
-    def take(self, record: Record, taken: Captured | _Side | None) -> Iterator[Captured]:
-        if isinstance(taken, _Side):
-            if self._captured is not None and self._is_of_it(taken):
-                _tell(self._captured, taken)
-                return
-            self._sides[taken.identity] = taken
-            if len(self._sides) > _SIDES:
-                self._sides.popitem(last=False)
-            return
-        yield from self.rest()
-        if isinstance(taken, Captured):
-            taken.length = record.length
-            self._captured = taken
-            self._concurrent = frozenset(map(without_brackets, record.all("warc-concurrent-to")))
-            for side in [side for side in self._sides.values() if self._is_of_it(side)]:
-                _tell(taken, self._sides.pop(side.identity))
-
-    def rest(self) -> Iterator[Captured]:
-        if self._captured is not None:
-            yield self._captured
-        self._captured = None
-
-    def _is_of_it(self, side: _Side) -> bool:
-        captured = self._captured
-        return captured is not None and (captured.identity in side.concurrent or side.identity in self._concurrent)
-
-
-def _tell(captured: Captured, side: _Side) -> None:
-    if side.kind == "request":
-        captured.request = side.content
-    else:
-        captured.metadata += fields_in(side.content)

@@ -68,6 +68,11 @@ class Record:
         return without_brackets(self.field("warc-record-id") or "")
 
     @property
+    def origin(self) -> str:
+        """Its WARC-Warcinfo-ID, without brackets; empty: it says none."""
+        return without_brackets(self.field("warc-warcinfo-id") or "")
+
+    @property
     def url(self) -> str:
         """Its WARC-Target-URI; wget writes it in brackets."""
         return without_brackets(self.field("warc-target-uri") or "")

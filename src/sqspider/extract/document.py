@@ -85,5 +85,6 @@ class Document:
     @cached_property
     def base_url(self) -> str:
         """What its references are relative to."""
-        base = self.tree.select_one("base[href]")
+        # What is in a template is not on the page, and browsers run scripts.
+        base = self.tree.select_one("base[href]:not(noscript *, template *)")
         return base_url(None if base is None else str(base.attrs.get("href") or ""), self.url)

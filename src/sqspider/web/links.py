@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import functools
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 import ada_url
@@ -34,7 +34,7 @@ from sqspider.web.xhtml import NotXhtmlError, read_xhtml
 MAX_TITLE_CHARACTERS: Final = 300
 
 _HTML_TYPE: Final = "text/html"
-_XHTML_TYPE: Final = "application/xhtml+xml"
+HTML_TYPES: Final = (_HTML_TYPE, "application/xhtml+xml")
 _LOOKS_LIKE_XML: Final = re.compile(rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*<\?xml")
 _LOOKS_LIKE_HTML: Final = re.compile(
     rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*<(?:!--|(?:!doctype html|html|head|script|iframe|h1|div|font|table|a"
@@ -86,15 +86,13 @@ def read_page(
     ``frame`` and ``iframe``, relative to ``base``, and a refresh that is the only way on.
     ``product_token`` is the name under which robots directives may address us.
     """
-    mime_type = mime_type_of([value for name, value in headers if name.lower() == "content-type"])
-    essence = mime_type.essence if mime_type else _sniffed(body)
-    charset = mime_type.charset if mime_type else None
+    essence, charset = type_of_answer(body, headers)
 
     def new_reader() -> _Reader:
         return _Reader(url, headers, options, product_token)
 
-    reader, is_page = new_reader(), essence in (_HTML_TYPE, _XHTML_TYPE)
-    if essence in XML_TYPES or essence.endswith("+xml"):
+    reader, is_page = new_reader(), essence in HTML_TYPES
+    if is_xml(essence):
         try:
             reader.read_xhtml(body, charset)
             return reader.page_links()
@@ -105,6 +103,17 @@ def read_page(
     elif reader.refresh is None or not (body.isspace() or not body):
         return None
     return reader.page_links()
+
+
+def type_of_answer(body: bytes, headers: Sequence[tuple[str, str]]) -> tuple[str, str | None]:
+    """What an answer is: its media type, as it says it, else by its first bytes; and the charset that it names."""
+    mime_type = mime_type_of([value for name, value in headers if name.lower() == "content-type"])
+    return (mime_type.essence, mime_type.charset) if mime_type else (_sniffed(body), None)
+
+
+def is_xml(essence: str) -> bool:
+    """Whether a media type is one of XML."""
+    return essence in XML_TYPES or essence.endswith("+xml")
 
 
 def _sniffed(body: bytes) -> str:
@@ -233,12 +242,9 @@ class _Reader:
         hrefs = list(written)
         written.clear()
         hrefs.reverse()
-        folder = self._folder_of(base)
+        resolved = self._resolver(base)
         while hrefs:
-            href = hrefs.pop()
-            link = _resolved_in(folder, href) if folder and len(href) <= MAX_REMEMBERED_CHARACTERS else None
-            if link is None:
-                link = self._resolved(decoded(href) if isinstance(href, bytes) else href, base)
+            link = resolved(hrefs.pop())
             if isinstance(link, str):
                 links[link] = None
             elif link.reason is not Reason.BAD_SCHEME:  # mailto and the like lead nowhere on the web
@@ -251,7 +257,7 @@ class _Reader:
         """Where an immediate refresh leads, if no link of the page leads anywhere else."""
         if self.refresh is None or not self.refresh.target or not self.refresh.is_immediate:
             return None
-        target = self._resolved(self.refresh.target, base)
+        target = self._resolver(base)(self.refresh.target)
         if not isinstance(target, str) or target == self._url:
             return None
         return target if all(link in (target, self._url) for link in links) else None
@@ -259,16 +265,30 @@ class _Reader:
     def _name_of(self, link: Refused, base: str) -> str | None:
         return cut_to_length(link.text, base, drop_tracking=self._options.drop_tracking)
 
-    def _resolved(self, href: str, base: str) -> str | Refused:
-        if self._encoding != "utf-8" and "?" in href and not href.isascii():
-            href = with_encoded_query(href, self._encoding)
-        return canonicalize(href, base, drop_tracking=self._options.drop_tracking)
+    def _resolver(self, base: str) -> Resolver:
+        return resolver(base, self._encoding, drop_tracking=self._options.drop_tracking)
 
-    def _folder_of(self, base: str) -> str | None:
-        """Where references lead from, if from all pages there they lead to the same places."""
-        if self._encoding != "utf-8" or self._options.drop_tracking or not base.startswith(("http:", "https:")):
-            return None
-        return base[: base.rindex("/") + 1]
+
+Resolver = Callable[[bytes | str], str | Refused]
+"""Gives the canonical URL of a reference as it is written in a page, or why there is none."""
+
+
+def resolver(base: str, encoding: str, *, drop_tracking: bool = False) -> Resolver:
+    """Resolves what is written in a page that is read by an encoding, relative to what it says (:func:`base_url`)."""
+    # Where references lead from, if from all pages there they lead to the same places.
+    has_folder = encoding == "utf-8" and not drop_tracking and base.startswith(("http:", "https:"))
+    folder = base[: base.rindex("/") + 1] if has_folder else None
+
+    def resolved(written: bytes | str) -> str | Refused:
+        link = _resolved_in(folder, written) if folder and len(written) <= MAX_REMEMBERED_CHARACTERS else None
+        if link is not None:
+            return link
+        href = decoded(written) if isinstance(written, bytes) else written
+        if encoding != "utf-8" and "?" in href and not href.isascii():
+            href = with_encoded_query(href, encoding)
+        return canonicalize(href, base, drop_tracking=drop_tracking)
+
+    return resolved
 
 
 MAX_REMEMBERED: Final = (

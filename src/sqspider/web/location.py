@@ -19,13 +19,13 @@ def target_of(exchange: Exchange, url: str) -> str:
     location = header_of(exchange.headers, "location")
     if location is None or not location.strip(string.whitespace):
         raise Trouble(Reason.BAD_REDIRECT, f"HTTP status {exchange.http_status} without a Location")
-    target = canonicalize(_as_ascii(location), url)
+    target = canonicalize(as_ascii(location), url)
     if isinstance(target, Refused):
         reason = target.reason if target.reason in BLOCKING_REASONS else Reason.BAD_REDIRECT
         raise Trouble(reason, f"redirected to {target.shown}: {target.explanation}")
     return target
 
 
-def _as_ascii(location: str) -> str:
+def as_ascii(location: str) -> str:
     """A Location as a URL: bytes outside ASCII, as Latin-1 shows them, are percent-encoded as they are."""
     return "".join(char if char.isascii() else f"%{ord(char):02X}" for char in location)

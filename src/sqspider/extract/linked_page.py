@@ -1,0 +1,125 @@
+"""What a capture adds to the link table: what it was, the places in it that links may name, and its links."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from sqspider.extract.document import Document
+from sqspider.extract.page_links import LinkKind, PageLink, links_of_page
+from sqspider.record import Reason
+from sqspider.redact import redact_url
+from sqspider.url import Refused, canonicalize
+from sqspider.web.body import DecodeError
+from sqspider.web.links import HTML_TYPES, MAX_TITLE_CHARACTERS
+from sqspider.web.location import REDIRECT_STATUSES, as_ascii
+from sqspider.web.sitemap import MAX_SITEMAP_BYTES, SitemapReader
+
+_ASIDE: Final = "P"  # ends the ``hopsFromSeed`` of a robots.txt
+_SITEMAP: Final = "M"  # and that of a sitemap
+_SITEMAP_ROOTS: Final = (b"<urlset", b"<sitemapindex")
+_ROOT_BYTES: Final = 2048  # in which the root of a sitemap begins
+_STEP: Final = 64 * 1024
+
+
+class LinkedPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A capture, as the link table takes it. It can be sent to another process."""
+
+    url: str
+    at: float  # seconds since the epoch
+    http_status: int | None = None
+    media_type: str = ""
+    title: str = ""
+    anchors: bytes | None = None  # see ``packed``; none: it is not known which there are
+    links: tuple[PageLink, ...] | None = ()  # each once, in document order; none: as they were, for nothing has changed
+
+
+def linked_page(document: Document) -> LinkedPage | None:
+    """What is kept of a capture; none of what was asked for by the way (robots.txt).
+
+    Only good answers have links; a redirect has that to where it leads.
+    """
+    captured, status = document.captured, document.http_status
+    hops = next((value for name, value in captured.metadata if name == "hopsFromSeed"), "")
+    if hops.endswith(_ASIDE):
+        return None
+    page = LinkedPage(url=document.url, at=document.at, http_status=status, media_type=document.media_type)
+    if captured.kind == "revisit" and captured.original is None:
+        return msgspec.structs.replace(page, http_status=None, links=None)
+    if status in REDIRECT_STATUSES:
+        return msgspec.structs.replace(page, links=tuple(_redirect(document)))
+    if status is not None and not 200 <= status < 300 and captured.kind != "revisit":
+        return page
+    try:
+        if hops.endswith(_SITEMAP) or _is_sitemap(document):
+            return msgspec.structs.replace(page, links=tuple(dict.fromkeys(_listed(document))))
+        links = tuple(dict.fromkeys(link._replace(written="") if link.to else link for link in links_of_page(document)))
+    except DecodeError:
+        return page
+    if document.media_type not in HTML_TYPES and not links:
+        return page
+    return msgspec.structs.replace(page, title=_title(document), anchors=_anchors(document), links=links)
+
+
+def _redirect(document: Document) -> Iterator[PageLink]:
+    location = (document.header("location") or "").replace("\0", "%00").strip()
+    target = canonicalize(as_ascii(location), document.url) if location else None
+    if isinstance(target, str):
+        fragment = location.partition("#")[2]
+        yield PageLink(target, LinkKind.REDIRECT, "", fragment)
+    elif target is not None:
+        yield _refused(target, LinkKind.REDIRECT)
+
+
+def _refused(refused: Refused, kind: LinkKind) -> PageLink:
+    return PageLink(None, kind, redact_url(refused.text)[:2000], reason=refused.reason)
+
+
+def _is_sitemap(document: Document) -> bool:
+    """Of archives that do not say what they were asked for."""
+    if not document.media_type.endswith("xml") or document.media_type in HTML_TYPES:
+        return False
+    return any(root in document.body[:_ROOT_BYTES] for root in _SITEMAP_ROOTS)
+
+
+def _listed(document: Document) -> Iterator[PageLink]:
+    """The pages and sitemaps that a sitemap lists, as far as it can be read."""
+    reader = SitemapReader(document.url)
+    found = []
+    body = document.captured.body(MAX_SITEMAP_BYTES)
+    for at in range(0, len(body), _STEP):
+        found += reader.feed(body[at : at + _STEP])
+    found += reader.close()
+    return (PageLink(entry.url, LinkKind.SITEMAP, "") for entry in found)
+
+
+def _title(document: Document) -> str:
+    title = document.tree.select_one("head title") or document.tree.select_one("title")
+    return " ".join(title.text.split())[:MAX_TITLE_CHARACTERS] if title is not None else ""
+
+
+def _anchors(document: Document) -> bytes | None:
+    """The places in a page that a fragment may name: HTML standard, section 7.4.6.4."""
+    if document.media_type not in HTML_TYPES:
+        return None
+    tree = document.tree
+    names = [element.attr("id") or "" for element in tree.select("[id]")]
+    return packed([*names, *(element.attr("name") or "" for element in tree.select("a[name]"))])
+
+
+def packed(names: Iterable[str]) -> bytes:
+    """Names of places as they are kept: each once, compressed. No name has a NUL in it."""
+    return zlib.compress("\0".join(sorted({name for name in names if name})).encode("utf-8", "replace"), 6)
+
+
+def unpacked(anchors: bytes) -> frozenset[str]:
+    """The names back."""
+    return frozenset(zlib.decompress(anchors).decode().split("\0"))
+
+
+def is_refused(link: PageLink) -> bool:
+    """Whether a link is no URL that could be asked for."""
+    return link.reason not in (None, Reason.BAD_SCHEME)

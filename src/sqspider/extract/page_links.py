@@ -1,0 +1,311 @@
+"""The links of a page, each with what is written at it: all that a page refers to, not what a crawler follows alone.
+
+Where they lead is resolved as the crawler does it (``web/links.py``): both have the same URLs for the same page.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from sqspider.extract.css_links import css_links
+from sqspider.extract.document import Document
+from sqspider.record import Reason
+from sqspider.redact import redact_url
+from sqspider.url import Refused, cut_to_length
+from sqspider.web.attributes import Attributes
+from sqspider.web.charset import xml_encoding_of
+from sqspider.web.links import (
+    HTML_TYPES,
+    Resolver,
+    base_url,
+    in_utf_8,
+    is_xml,
+    parse_srcset,
+    resolver,
+    type_of_answer,
+)
+from sqspider.web.refresh import parse_refresh
+from sqspider.web.xhtml import NotXhtmlError, read_xhtml
+
+if TYPE_CHECKING:
+    from turbohtml import Element
+
+MAX_TEXT_CHARACTERS: Final = 300
+MAX_WRITTEN_CHARACTERS: Final = 2000
+
+_CSS_TYPE: Final = "text/css"
+_HTML_BLANKS: Final = "\t\n\f\r "
+# The URL standard takes the first out of a fragment, and the second off its end.
+_NO_BREAKS: Final = {ord("\t"): None, ord("\n"): None, ord("\r"): None}
+_CONTROLS: Final = "".join(map(chr, range(33)))
+
+
+class LinkKind(enum.StrEnum):
+    """As what a page refers to a URL. These names are kept in tables: none is ever used for another."""
+
+    A = "a"  # and ``area``: what a reader follows
+    FRAME = "frame"  # and ``iframe``
+    IMG = "img"  # images: ``src``, ``srcset``, ``picture``, ``poster``, of SVG, of a button
+    MEDIA = "media"  # ``video``, ``audio``, and their sources and tracks
+    OBJECT = "object"  # and ``embed``
+    SCRIPT = "script"
+    LINK = "link"  # as its ``rel`` says: stylesheet, icon, canonical, alternate, ...
+    CSS = "css"  # ``url()`` and ``@import`` of styles in the page, or of a stylesheet
+    FORM = "form"  # where one is sent to
+    REFRESH = "refresh"  # ``Refresh``, as a header or in a ``meta``
+    REDIRECT = "redirect"  # the answer leads there
+    SITEMAP = "sitemap"  # a sitemap lists it
+
+
+FOLLOWED: Final = frozenset({LinkKind.A, LinkKind.FRAME})
+"""What a crawler goes on by, but for redirects and sitemaps."""
+
+
+class PageLink(NamedTuple):
+    """A link of a page."""
+
+    to: str | None  # canonical; none: for the reason that is told. What is too long has a name (``cut_to_length``)
+    kind: LinkKind
+    written: str  # the reference as it stands there, shortened; without a password
+    fragment: str = ""  # as written, without its ``#``
+    rel: str = ""  # in small letters
+    text: str = ""  # of an ``a`` its words, or what stands for its image; white space collapsed, shortened
+    reason: Reason | None = None  # why it is no URL that can be asked for
+
+
+def links_of_page(document: Document) -> list[PageLink]:
+    """The links of a page or stylesheet in document order, with all repetitions; of anything else none.
+
+    What is in a ``template`` is not on the page. Of an XHTML page that is said to be XML, words are not read.
+    Raises :class:`sqspider.web.body.DecodeError`.
+    """
+    if document.media_type and not may_have_links(document.media_type):
+        return []  # its body is not looked at
+    essence, charset = type_of_answer(document.body, document.headers)
+    if essence == _CSS_TYPE:
+        links = _Links(document.url, resolver(document.url, document.encoding))
+        links.add_all(LinkKind.CSS, css_links(document.markup))
+    elif is_xml(essence):
+        return _links_of_xml(document, essence, charset)
+    elif essence in HTML_TYPES:
+        return _links_of_html(document)
+    else:
+        return []
+    return links.found
+
+
+def may_have_links(media_type: str) -> bool:
+    """Whether what has this media type may be a page or a stylesheet."""
+    return media_type in HTML_TYPES or media_type == _CSS_TYPE or is_xml(media_type)
+
+
+class _Links:
+    """Gathers links of one page."""
+
+    def __init__(self, base: str, resolved: Resolver) -> None:
+        self.found: list[PageLink] = []
+        self._base = base
+        self._resolved = resolved
+        self._known: dict[str, str | Refused] = {}  # a page has many links to few places
+
+    def add(self, kind: LinkKind, written: str, rel: str = "", text: str = "") -> None:
+        address, _, fragment = written.partition("#")
+        if fragment:
+            if not fragment.isprintable() or fragment[-1] == " ":
+                fragment = fragment.rstrip(_CONTROLS).translate(_NO_BREAKS)
+            if address and address[-1] <= " ":  # before a fragment blanks are part of the URL: see ``web/links.py``
+                address = written
+        link = self._known.get(address)
+        if link is None:
+            link = self._known[address] = self._resolved(address)
+        if isinstance(link, str):
+            most = MAX_TEXT_CHARACTERS
+            self.found.append(
+                PageLink(link, kind, written[:MAX_WRITTEN_CHARACTERS], fragment[:most], rel[:most], text[:most])
+            )
+        else:
+            self._add_refused(link, kind, rel, text)
+
+    def _add_refused(self, link: Refused, kind: LinkKind, rel: str, text: str) -> None:
+        name = cut_to_length(link.text, self._base) if link.reason is Reason.URL_TOO_LONG else None
+        written = redact_url(link.text.strip(_HTML_BLANKS))[:MAX_WRITTEN_CHARACTERS]
+        self.found.append(
+            PageLink(name, kind, written, "", rel[:MAX_TEXT_CHARACTERS], text[:MAX_TEXT_CHARACTERS], link.reason)
+        )
+
+    def add_all(self, kind: LinkKind, written: Iterable[str], rel: str = "", text: str = "") -> None:
+        for each in written:
+            self.add(kind, each, rel, text)
+
+
+_SELECTOR: Final = (
+    "a, area[href], frame[src], iframe[src], img, image, source, video, audio[src], track[src], embed[src],"
+    " object[data], script[src], link[href], style, meta[http-equiv], input[src], form[action]"
+)
+_STYLED: Final = "[style], [background]"
+
+
+def _links_of_html(document: Document) -> list[PageLink]:
+    base = document.base_url
+    links = _Links(base, resolver(base, document.encoding))
+    _add_refresh_headers(links, document)
+    tree = document.tree
+    has_templates = tree.select_one("template") is not None
+
+    def on_page(selector: str) -> list[Element]:
+        return tree.select(f":is({selector}):not(template *)" if has_templates else selector)
+
+    for element in on_page(_SELECTOR):
+        _READERS[element.tag](links, element)
+    for element in on_page(_STYLED):
+        if style := element.attr("style"):
+            links.add_all(LinkKind.CSS, css_links(style))
+        if background := element.attr("background"):
+            links.add(LinkKind.IMG, background)
+    return links.found
+
+
+def _add_refresh_headers(links: _Links, document: Document) -> None:
+    for name, value in document.headers:
+        if name.lower() == "refresh" and (refresh := parse_refresh(value)) and refresh.target:
+            own = _Links(document.url, resolver(document.url, "utf-8"))  # a header knows of no base
+            own.add(LinkKind.REFRESH, refresh.target)
+            links.found += own.found
+
+
+def _rel(element: Element) -> str:
+    rel = element.attr("rel")
+    return " ".join(rel.lower().split()) if rel else ""
+
+
+def _words(element: Element) -> str:
+    """Of an ``a``: its text, or what stands for the image that it shows."""
+    if text := " ".join(element.to_text().split()):
+        return text
+    image = element.select_one("img[alt]")
+    words = (image.attr("alt") if image is not None else "") or element.attr("aria-label") or element.attr("title")
+    return " ".join(words.split()) if words else ""
+
+
+def _read_a(links: _Links, element: Element) -> None:
+    href = element.attr("href")
+    if href is None:
+        href = None if element.namespace.value == "html" else element.attr("xlink:href")
+    if href is not None:
+        links.add(LinkKind.A, href, _rel(element), _words(element))
+
+
+def _read_area(links: _Links, element: Element) -> None:
+    links.add(LinkKind.A, element.attr("href") or "", _rel(element), " ".join((element.attr("alt") or "").split()))
+
+
+def _read_image(links: _Links, element: Element) -> None:
+    text = " ".join((element.attr("alt") or "").split())
+    for name in ("src", "href", "xlink:href") if element.tag == "image" else ("src",):
+        if written := element.attr(name):
+            links.add(LinkKind.IMG, written, "", text)
+            break
+    if srcset := element.attr("srcset"):
+        links.add_all(LinkKind.IMG, parse_srcset(srcset), "", text)
+
+
+def _read_source(links: _Links, element: Element) -> None:
+    if srcset := element.attr("srcset"):
+        links.add_all(LinkKind.IMG, parse_srcset(srcset))
+    if src := element.attr("src"):
+        links.add(LinkKind.MEDIA, src)
+
+
+def _read_video(links: _Links, element: Element) -> None:
+    if poster := element.attr("poster"):
+        links.add(LinkKind.IMG, poster)
+    if src := element.attr("src"):
+        links.add(LinkKind.MEDIA, src)
+
+
+def _read_style(links: _Links, element: Element) -> None:
+    links.add_all(LinkKind.CSS, css_links(element.text))
+
+
+def _read_meta(links: _Links, element: Element) -> None:
+    content = element.attr("content")
+    if content is not None and (element.attr("http-equiv") or "").lower() == "refresh":
+        refresh = parse_refresh(content)
+        if refresh is not None and refresh.target:
+            links.add(LinkKind.REFRESH, refresh.target)
+
+
+def _attribute(kind: LinkKind, name: str) -> Callable[[_Links, Element], None]:
+    """Reads an element that has one reference; one that is empty says nothing, but of a frame, which then shows the
+    page itself."""
+
+    def read(links: _Links, element: Element) -> None:
+        written = element.attr(name)
+        if written is not None and (written.strip(_HTML_BLANKS) or kind is LinkKind.FRAME):
+            links.add(kind, written, _rel(element) if kind is LinkKind.LINK else "")
+
+    return read
+
+
+_READERS: Final[dict[str, Callable[[_Links, Element], None]]] = {
+    "a": _read_a,
+    "area": _read_area,
+    "frame": _attribute(LinkKind.FRAME, "src"),
+    "iframe": _attribute(LinkKind.FRAME, "src"),
+    "img": _read_image,
+    "image": _read_image,
+    "input": _attribute(LinkKind.IMG, "src"),
+    "source": _read_source,
+    "video": _read_video,
+    "audio": _attribute(LinkKind.MEDIA, "src"),
+    "track": _attribute(LinkKind.MEDIA, "src"),
+    "embed": _attribute(LinkKind.OBJECT, "src"),
+    "object": _attribute(LinkKind.OBJECT, "data"),
+    "script": _attribute(LinkKind.SCRIPT, "src"),
+    "link": _attribute(LinkKind.LINK, "href"),
+    "style": _read_style,
+    "meta": _read_meta,
+    "form": _attribute(LinkKind.FORM, "action"),
+}
+
+_XML_TAGS: Final = ("a", "area", "frame", "iframe", "base", "img", "script", "link", "meta")
+_XML_ATTRIBUTES: Final = {
+    "a": (LinkKind.A, "href"),
+    "area": (LinkKind.A, "href"),
+    "frame": (LinkKind.FRAME, "src"),
+    "iframe": (LinkKind.FRAME, "src"),
+    "img": (LinkKind.IMG, "src"),
+    "script": (LinkKind.SCRIPT, "src"),
+    "link": (LinkKind.LINK, "href"),
+}
+
+
+def _links_of_xml(document: Document, essence: str, charset: str | None) -> list[PageLink]:
+    """As XML, where it is well-formed: read as HTML, ``<script/>`` would take the rest of the page along."""
+    encoding = xml_encoding_of(document.body[:1024], charset)
+    elements: list[tuple[str, Attributes]] = []
+    try:
+        read_xhtml(in_utf_8(document.body, encoding), _XML_TAGS, lambda tag, values: elements.append((tag, values)))
+    except NotXhtmlError as error:
+        return _links_of_html(document) if error.is_page or essence in HTML_TYPES else []
+    bases = (values["href"] or "" for tag, values in elements if tag == "base")
+    base = base_url(next(bases, None), document.url)
+    links = _Links(base, resolver(base, encoding))
+    _add_refresh_headers(links, document)
+    for kind, written, rel in _written_in_xml(elements):
+        links.add(kind, written, rel)
+    return links.found
+
+
+def _written_in_xml(elements: list[tuple[str, Attributes]]) -> Iterator[tuple[LinkKind, str, str]]:
+    for tag, values in elements:
+        if tag == "meta" and (values.get("http-equiv") or "").lower() == "refresh":
+            refresh = parse_refresh(values.get("content") or "")
+            if refresh is not None and refresh.target:
+                yield LinkKind.REFRESH, refresh.target, ""
+        elif tag in _XML_ATTRIBUTES:
+            kind, name = _XML_ATTRIBUTES[tag]
+            if (written := values.get(name)) is not None:
+                yield kind, written, " ".join((values.get("rel") or "").lower().split())

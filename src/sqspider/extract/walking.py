@@ -1,0 +1,79 @@
+"""Walks what was not read yet of an archive: file by file, those that are being written as far as their last whole
+capture.
+
+Whoever walks takes the steps (``Cursor.take``) in the transaction in which he keeps what he made of the captures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from sqspider.archive.errors import DamagedError, NoArchiveError
+from sqspider.archive.files import FileInfo, Files, warc_files
+from sqspider.archive.gathering import Gathered, Sight, sights_from
+from sqspider.archive.reading import Captured, captures_from
+from sqspider.extract.cursor import Cursor, Step
+
+T = TypeVar("T", Captured, Sight)
+Damaged = Callable[[DamagedError], None]
+
+
+def walk(files: Files, cursor: Cursor, on_damage: Damaged) -> Iterator[tuple[Captured | None, Step]]:
+    """The captures that were not read yet, each with the step that was made with it; and steps without one.
+
+    It goes through the files that there are now. Whoever wants all walks again, once he has taken the steps, until no
+    more come: for what was written meanwhile, or moved. What cannot be read is told ``on_damage``, and the other files
+    are read; the next walk tells it again. Raises :class:`sqspider.ArchiveError` where there is no archive.
+    """
+    return _walk(files, cursor, on_damage, captures_from)
+
+
+def look(files: Files, cursor: Cursor, on_damage: Damaged) -> Iterator[tuple[Sight | None, Step]]:
+    """The same without what was captured: for who hands it out to others."""
+    return _walk(files, cursor, on_damage, sights_from)
+
+
+def _walk(
+    files: Files,
+    cursor: Cursor,
+    on_damage: Damaged,
+    read: Callable[[Files, FileInfo, int], Iterator[Gathered[T]]],
+) -> Iterator[tuple[T | None, Step]]:
+    walked = set[str]()  # origins of files that were read to their end: their steps need not be taken yet
+    for info in list(warc_files(files)):
+        offset = cursor.reached(info.name)
+        if offset is None or (info.is_open and info.size == offset):
+            continue
+        try:
+            yield from _unread(cursor, info, offset, read(files, info, offset), walked)
+        except NoArchiveError:
+            if files.info(info.name) is not None:
+                raise
+            return  # it was packed since: what is left of it lies in another file, for the next walk
+        except DamagedError as error:
+            on_damage(error)
+
+
+def _unread(
+    cursor: Cursor, info: FileInfo, offset: int, found: Iterator[Gathered[T]], walked: set[str]
+) -> Iterator[tuple[T | None, Step]]:
+    met = cursor.origins_in(info.name)
+    states: dict[str, bool | None] = {}  # of origins: whether one has to look for each capture; none: all were read
+    end = offset
+    for capture, end, infos in found:
+        met.update(infos)
+        if capture is None:
+            yield None, Step(info.name, end, infos)
+            continue
+        origin = capture.origin if capture.origin in met else info.name
+        if origin not in states:
+            states[origin] = None if origin in walked or cursor.is_done(origin) else cursor.is_begun(origin)
+        looks = states[origin]
+        if looks is None or (looks and cursor.has_taken(origin, capture.identity)):
+            yield None, Step(info.name, end, infos)
+        else:
+            yield capture, Step(info.name, end, infos, origin, capture.identity)
+    if not info.is_open:
+        yield None, Step(info.name, end, is_end=True)
+        walked.update(met)
