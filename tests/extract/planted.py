@@ -192,7 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
             gone = first == "missing" and int(rest) % 2
             self._answer({"broken": 500, "private": 403}.get(first, 410 if gone else 404))
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def _answer(self, status: int, body: bytes = b"", *, location: str = "", announced: int | None = None) -> None:
         self.send_response(status)

@@ -30,10 +30,12 @@ class OutputError(click.ClickException):
 def output_option(text: str) -> Callable[[Any], Any]:
     """``--output FILE``: a path that can be written, as far as can be told before it is."""
     more = "JSON lines, or CSV where the name ends so. A file is replaced as a whole; a device or pipe is written to."
-    return click.option("--output", type=_OutputPath(), metavar="FILE", help=f"{text} {more}")
+    return click.option("--output", type=OutputPath(), metavar="FILE", help=f"{text} {more}")
 
 
-class _OutputPath(click.ParamType[Path]):
+class OutputPath(click.ParamType[Path]):
+    """A path that can be written, as far as can be told before it is."""
+
     name = "file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:

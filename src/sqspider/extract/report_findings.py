@@ -25,6 +25,8 @@ FAILING: Final = frozenset({Verdict.BROKEN, Verdict.ANCHOR})
 
 MISSING_ANCHOR: Final = "missing_anchor"
 MOVED: Final = "moved"
+NOT_REACHED: Final = "not_reached"
+"""The reasons that no record has."""
 
 
 class Source(NamedTuple):
@@ -40,7 +42,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     verdict: Verdict
     target: str  # its URL, with a fragment where that is what is missing; what is no URL as it is written
-    reason: str  # by the names of ``sqspider.record.Reason``, or one of the two above
+    reason: str  # by the names of ``sqspider.record.Reason``, or one of the three above
     http_status: int | None = None
     detail: str = ""  # for a person
     leads_to: tuple[str, ...] = ()  # the redirects from it on
@@ -105,7 +107,5 @@ def counts(report: Report) -> dict[Verdict, int]:
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """By what is worst, then by target; each with its sources by page, every one once."""
     order = list(Verdict)
-    tidy = (
-        msgspec.structs.replace(finding, sources=tuple(sorted(set(finding.sources)))) for finding in findings
-    )
+    tidy = (msgspec.structs.replace(finding, sources=tuple(sorted(set(finding.sources)))) for finding in findings)
     return tuple(sorted(tidy, key=lambda finding: (order.index(finding.verdict), finding.target)))

@@ -46,7 +46,7 @@ def _suite(verdict: Verdict, report: Report) -> Iterator[str]:
     for finding in findings:
         yield f'<testcase classname="{_NAME}.{verdict.value}" name={_quoted(finding.target)} time="0">'
         if failing:
-            yield f'<failure type={_quoted(finding.reason)} message={_quoted(finding.says)}>{_body(finding)}</failure>'
+            yield f"<failure type={_quoted(finding.reason)} message={_quoted(finding.says)}>{_body(finding)}</failure>"
         else:  # in the schema that is used most, what is skipped has no text of its own
             yield f"<skipped message={_quoted(finding.says)}/><system-out>{_body(finding)}</system-out>"
         yield "</testcase>"
