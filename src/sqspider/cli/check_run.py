@@ -29,7 +29,7 @@ from sqspider.extract.link_keeping import open_links, read_new
 from sqspider.extract.link_queries import LinkTable
 from sqspider.extract.link_records import FrontierRecords
 from sqspider.extract.link_table import FILE
-from sqspider.extract.report_findings import Finding, Report, in_order
+from sqspider.extract.report_findings import NOT_REACHED, Finding, Report, in_order
 from sqspider.extract.report_gathering import Gathering, unasked
 from sqspider.frontier import Frontier
 from sqspider.orders.order import Order
@@ -216,6 +216,8 @@ class CheckRun:
         if self._wishes.has_redirects:
             found += [finding async for finding in gathering.redirects()]
         kept = [finding for finding in found if not self._is_ignored(finding)]
+        if self._left is None and any(finding.reason == NOT_REACHED for finding in found):
+            self._left = "hosts were in trouble for too long"
         counts = await frontier.counts()
         (pages,) = connection.execute("SELECT count(*) FROM pages WHERE anchors IS NOT NULL").fetchone()
         return Report(

@@ -50,9 +50,8 @@ class Gathering:
     async def faults(self) -> AsyncIterator[Finding]:
         """Targets that cannot be had, and those that nobody asked for."""
         async for fault in broken(self._table, self._records, kinds=CHECKED_KINDS):
-            turned_away = fault.http_status in TURNING_AWAY and not self._is_own(fault.target)
             yield Finding(
-                verdict=Verdict.UNSURE if turned_away and not self._is_strict else Verdict.BROKEN,
+                verdict=self._failed(fault.target, fault.http_status),
                 target=fault.target,
                 reason=fault.reason.value,
                 http_status=fault.http_status,
@@ -66,8 +65,13 @@ class Gathering:
         async for record in self._records_of(Status.BLOCKED):
             yield self._told(record, Verdict.UNCHECKED, record.outcome.reason if record.outcome else None)
         async for record in self._records_of(Status.QUEUED, Status.PROCESSING):
-            met = record.outcome.reason if record.outcome else None
-            yield self._told(record, Verdict.BROKEN if met else Verdict.UNCHECKED, met)
+            met = record.outcome
+            verdict = self._failed(record.url, met.http_status) if met and met.reason else Verdict.UNCHECKED
+            yield self._told(record, verdict, met.reason if met else None)
+
+    def _failed(self, target: str, http_status: int | None) -> Verdict:
+        turned_away = http_status in TURNING_AWAY and not self._is_own(target)
+        return Verdict.UNSURE if turned_away and not self._is_strict else Verdict.BROKEN
 
     async def _records_of(self, *statuses: Status) -> AsyncIterator[UrlRecord]:
         for status in statuses:
