@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "show": "Show all that is known of a URL.",
     "explain": "Tell what would become of a URL, and by which rule.",
     "export": "Write the records as JSON lines or CSV.",
+    "links": "Tell who links where, and which links are broken.",
     "hosts": "List hosts, and set how they are treated.",
     "sweep": "Bring back what was lost on the way.",
     "retry": "Put URLs that failed back into the queue.",

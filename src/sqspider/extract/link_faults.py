@@ -21,13 +21,14 @@ from sqspider.url import host_of
 PERMANENT: Final = frozenset({301, 308})
 
 _BATCH: Final = 500
-_SCHEMES: Final = frozenset(
+_SCHEMES: Final = (
     "about android-app blob bitcoin callto chrome cid data doi ed2k facetime feed file fb-messenger ftp ftps geo git "
     "gopher im intent ios-app irc ircs itms itms-apps itms-appss javascript ldap line magnet mailto market matrix mid "
     "ms-settings news nntp pres rtmp rtsp sftp sgn signal sip sips skype slack sms smsto spotify ssh steam svn tel tg "
-    "urn view-source vnc vscode web+ap webcal webcals whatsapp wp ws wss xmpp zoommtg zoomus".split()
+    "urn view-source vnc vscode web+ap webcal webcals whatsapp wp ws wss xmpp zoommtg zoomus"
 )
 """Of links that lead to no page, and are meant to. What has another one is taken for a slip of the pen."""
+_MEANT: Final = frozenset(_SCHEMES.split())
 
 
 class Broken(NamedTuple):
@@ -63,14 +64,13 @@ async def broken(
     for written, reason in table.refused() if host is None else ():
         if _is_slip(written, reason) and len(sources := Sources(table, written, kinds)):
             yield Broken(written, reason, None, "", (), sources)
-    seen: set[str] = set()
     async for failed in records.failed():
-        urls = [record.url for record in failed if host in (None, host_of(record.url)) and record.url not in seen]
-        seen.update(urls)
-        for url, record in (await records.of(urls)).items():
-            sources = Sources(table, url, kinds)
-            if record.status is Status.FAILED and (record.depth == 0 or len(sources)):
-                yield _broken(url, record.outcome, (), sources)
+        some = [record for record in failed if host in (None, host_of(record.url))]
+        latest = await records.of([record.url for record in some])
+        for record in some:
+            sources = Sources(table, record.url, kinds)
+            if latest.get(record.url) == record and (record.depth == 0 or len(sources)):
+                yield _broken(record.url, record.outcome, (), sources)
     async for url, chain in _chains(table, records, host):
         sources = Sources(table, url, kinds)
         fault = _fault_of(chain)
@@ -81,7 +81,7 @@ async def broken(
 def _is_slip(written: str, reason: Reason) -> bool:
     """Whether what is no URL was meant to be one."""
     if reason is Reason.BAD_SCHEME:
-        return written.partition(":")[0].strip().lower() not in _SCHEMES
+        return written.partition(":")[0].strip().lower() not in _MEANT
     return reason in (Reason.BAD_URL, Reason.NO_HOST)
 
 

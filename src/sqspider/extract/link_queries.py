@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
@@ -11,7 +12,6 @@ from sqspider.extract.page_links import LinkKind
 from sqspider.record import Reason
 
 ALL_KINDS: Final = frozenset(LinkKind)
-_STEP: Final = 500  # rows at a time, where others may write meanwhile
 
 
 class Link(NamedTuple):
@@ -65,6 +65,10 @@ _FRAGMENTS: Final = """
 SELECT DISTINCT urls.url, texts.text FROM links INDEXED BY links_by_target
     JOIN urls ON urls.id = target JOIN texts ON texts.id = fragment
 WHERE fragment IS NOT NULL AND reason IS NULL ORDER BY target, fragment"""
+
+_TARGETS: Final = """
+SELECT urls.url, number FROM (SELECT target, count(*) AS number FROM links {} GROUP BY target)
+    JOIN urls ON urls.id = target WHERE reason IS NULL"""
 
 
 class LinkTable:
@@ -127,13 +131,31 @@ class LinkTable:
         ).fetchone()
         return unpacked(row[0]) if row and row[0] is not None else None
 
-    def targets(self) -> Iterator[tuple[str, int]]:
-        """URLs that links lead to, and how many do."""
+    def targets(self, kinds: Collection[LinkKind] = ALL_KINDS) -> Iterator[tuple[str, int]]:
+        """URLs that links of these kinds lead to, and how many do."""
+        chosen = "" if len(kinds) == len(ALL_KINDS) else "WHERE kind IN (SELECT value FROM json_each(?1))"
+        values = (json.dumps(sorted(kinds)),) if chosen else ()
+        return iter(self._connection.execute(_TARGETS.format(chosen), values))
+
+    def nodes(self) -> Iterator[tuple[int, str, int | None, str | None]]:
+        """URLs with their numbers; what was answered, and the title, where one was captured."""
         rows = self._connection.execute(
-            "SELECT urls.url, number FROM (SELECT target, count(*) AS number FROM links INDEXED BY links_by_target"
-            " GROUP BY target) JOIN urls ON urls.id = target WHERE reason IS NULL"
+            "SELECT id, urls.url, http_status, title FROM urls LEFT JOIN pages ON pages.url = id ORDER BY id"
         )
         return iter(rows)
+
+    def edges(self, kinds: Collection[LinkKind] = ALL_KINDS) -> Iterator[tuple[int, int, str, str | None]]:
+        """Links between those numbers, with kind and text."""
+        rows = self._connection.execute(
+            "SELECT page, target, kind, texts.text FROM links LEFT JOIN texts ON texts.id = links.text"
+            " ORDER BY page, number"
+        )
+        return (row for row in rows if row[2] in kinds)
+
+    def counts(self) -> tuple[int, int]:
+        """How many URLs were captured, and how many links they have."""
+        captured, links = self._connection.execute("SELECT count(*), coalesce(sum(links), 0) FROM pages").fetchone()
+        return captured, links
 
     def _links(self, statement: str, *values: str) -> Iterator[Link]:
         for page, target, kind, rel, text, fragment, reason, http_status in self._connection.execute(statement, values):

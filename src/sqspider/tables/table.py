@@ -13,6 +13,13 @@ class TableError(Exception):
     """Rows cannot be written: which file, what is wrong with it, and what to do."""
 
 
+def as_number(position: str | None) -> int:
+    """A position that is a number, 0 without one. Raises :class:`TableError` for what is none."""
+    if position is not None and not position.isdecimal():
+        raise TableError(f"{position!r} is no position in this table: it was told by another one")
+    return int(position or 0)
+
+
 class Encoder(Protocol):
     """Makes of rows what a table takes. It can be sent to another process, and is called there."""
 
@@ -33,6 +40,18 @@ class Table(Protocol):
     @property
     def connection(self) -> sqlite3.Connection | None:
         """Where rows lie in a database: whoever commits this connection commits the rows. Else none."""
+
+    @property
+    def can_rewind(self) -> bool:
+        """It can be gone on with after a kill: by :meth:`rewind`, or by what was committed to its database."""
+
+    @property
+    def is_full(self) -> bool:
+        """What was written since the last flush is as much as one is good for: another would be no cheaper later."""
+
+    @property
+    def flush_seconds(self) -> float:
+        """While it is not full, how long after a flush the next one is worth what it costs: what a kill may undo."""
 
     def write(self, chunk: bytes) -> None:
         """Take a chunk. It is not durable yet."""
