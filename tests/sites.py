@@ -24,6 +24,7 @@ class Asked(NamedTuple):
     host: str  # the address that was connected to
     path: str
     headers: Message
+    method: str = "GET"
 
 
 class Site:
@@ -41,6 +42,9 @@ class Site:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                site.answer(self)
+
+            def do_HEAD(self) -> None:
                 site.answer(self)
 
             def log_message(self, *_: object) -> None:
@@ -64,7 +68,7 @@ class Site:
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         host: str = handler.connection.getsockname()[0]
-        asked = Asked(arrived_at(handler.connection), host, handler.path, handler.headers)
+        asked = Asked(arrived_at(handler.connection), host, handler.path, handler.headers, handler.command)
         self.requests.append(asked)
         answer = self.bodies.get(host + handler.path, self.bodies.get(handler.path, (404, {})))
         if callable(answer):
@@ -82,7 +86,8 @@ class Site:
             handler.send_header(name, value)
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
-        handler.wfile.write(body)
+        if handler.command != "HEAD":
+            handler.wfile.write(body)
 
     def close(self) -> None:
         self._server.shutdown()

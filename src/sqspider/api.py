@@ -76,6 +76,7 @@ class Crawl:
         exclude: Iterable[str] = (),
         follow_nofollow: bool = False,
         keep_skipped: bool = _SETTINGS.keep_skipped,
+        check_external: bool = _SETTINGS.check_external,
         meta_refresh: bool = _SETTINGS.meta_refresh,
         srcset: bool = _SETTINGS.srcset,
         drop_tracking: bool = _SETTINGS.drop_tracking,

@@ -186,6 +186,7 @@ class Widening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     at: float  # seconds since the epoch: what was claimed before this moment comes back
     reasons: tuple[Reason, ...] = ()  # what was blocked for one of these
     pages_from_depth: int | None = None  # and pages that are so deep, whose links were not followed
+    checked: bool = False  # and what was only checked, for it lay outside of the scope
 
 
 class Crawl(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -41,6 +41,7 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     srcset: bool = False  # follow srcset candidates
     obey_nofollow: bool = True  # leave out links that the page asks not to follow
     keep_skipped: bool = False  # record what is not followed, too, to end as blocked for that: where a crawl has a row
+    check_external: bool = False  # ask once for what lies outside of the scope: where a crawl has a row
     obey_robots: bool = True
     delay_seconds: float = 1.0  # between two requests to one host; 0 only for one's own site
     max_crawl_delay_seconds: float = 60.0  # the most that a Crawl-delay in robots.txt can ask for
@@ -64,7 +65,7 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         "keep_bytes": optional(1),
     }
     flags: ClassVar[tuple[str, ...]] = (
-        "drop_tracking", "meta_refresh", "srcset", "obey_nofollow", "keep_skipped", "obey_robots",
+        "drop_tracking", "meta_refresh", "srcset", "obey_nofollow", "keep_skipped", "check_external", "obey_robots",
     )  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -105,7 +105,7 @@ async def look_ahead(
 
 def _of_one_level(crawl: Crawl) -> Crawl:
     """A row by which links are not gone into, and that has no end before all is looked at."""
-    settings = msgspec.structs.replace(crawl.settings, max_depth=0)
+    settings = msgspec.structs.replace(crawl.settings, max_depth=0, check_external=False)
     return msgspec.structs.replace(crawl, settings=settings, limits=Limits())
 
 
@@ -188,11 +188,11 @@ async def _links_of(frontier: Frontier, pages: Iterable[Page], terms: Terms, sta
     asked = dict(islice((await _unknown_origins(frontier, terms, links.values())).items(), MOST_ORIGINS))
     await _ask_for_robots(frontier, terms, start, asked.values())
     for url, link in links.items():
-        if link.told.fate is Fate.FETCHED and origin_of(url) in asked:
+        if link.told.is_asked_for and origin_of(url) in asked:
             links[url] = link._replace(told=await told(url))
     unknown = await _unknown_origins(frontier, terms, links.values())
     for url, link in links.items():
-        if link.told.fate is Fate.FETCHED and origin_of(url) in unknown:
+        if link.told.is_asked_for and origin_of(url) in unknown:
             links[url] = link._replace(is_unknown=True)
     marked = (Link(_marked(url, terms), page) for url, page in nofollow.items() if url not in followed)
     return [*links.values(), *marked]
@@ -207,7 +207,7 @@ async def _unknown_origins(frontier: Frontier, terms: Terms, links: Iterable[Lin
     """The origins of what would be fetched if their robots.txt allows it, which is not known; each with a URL there."""
     if not terms.settings.obey_robots:
         return {}
-    urls = {origin_of(link.told.url): link.told.url for link in links if link.told.fate is Fate.FETCHED}
+    urls = {origin_of(link.told.url): link.told.url for link in links if link.told.is_asked_for}
     places = {origin: robots_place(url, terms.crawl) for origin, url in urls.items()}
     known = await frontier.robots(list(places.values()))
     return {origin: url for origin, url in urls.items() if not _is_there(known.get(places[origin]))}

@@ -27,7 +27,7 @@ from sqspider.politeness.robots_judge import ruled
 from sqspider.politeness.verdicts import given_up
 from sqspider.record import DEFAULT_CRAWL, Reason, Status, UrlRecord, record_key
 from sqspider.report import HostReport
-from sqspider.scope import TOO_LONG, Blocked, Measure, distance, site_of, trap_in
+from sqspider.scope import TOO_LONG, Blocked, Measure, distance, is_to_be_checked, site_of, trap_in
 from sqspider.url import Scope, host_of, is_cut, origin_of
 from sqspider.web.errors import Trouble
 from sqspider.web.guard import check_url
@@ -55,6 +55,7 @@ class Fate(enum.StrEnum):
     """What becomes of a URL."""
 
     FETCHED = "fetched"  # when its host's turn comes
+    CHECKED = "checked"  # then it is asked whether it is there, and not gone into
     WAITS = "waits"  # for somebody's word, or a moment that is known
     BLOCKED = "blocked"  # it is recorded, and ends unfetched
     LEFT_OUT = "left out"  # a link to it is not followed: it is not recorded
@@ -76,6 +77,7 @@ class Explanation(NamedTuple):
     url: str
     crawl: str  # the name of the one that was asked about
     steps: tuple[Step, ...]
+    is_check: bool = False  # it lies outside of the scope, and that is checked
 
     @property
     def decided(self) -> Step | None:
@@ -85,7 +87,14 @@ class Explanation(NamedTuple):
     @property
     def fate(self) -> Fate:
         decided = self.decided
-        return Fate.FETCHED if decided is None or decided.fate is None else decided.fate
+        if decided is None or decided.fate is None:
+            return Fate.CHECKED if self.is_check else Fate.FETCHED
+        return decided.fate
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Nothing keeps a request from being made for it."""
+        return self.decided is None
 
     def as_json(self) -> dict[str, Any]:
         """The same for a program; these names do not change."""
@@ -122,16 +131,18 @@ async def explanation_of(frontier: Explainable, url: str, terms: Terms) -> Expla
     """What would become of a canonical URL. Raises :class:`NotKnownError`, and :class:`FrontierError`."""
     key = record_key(url, terms.name)
     record = (await frontier.get([key])).get(key)
-    steps = [_known(record)]
+    steps, is_check = [_known(record)], False
     if steps[0].fate is None:
         steps += await _of_crawl(frontier, terms)
-        steps += await _of_link(frontier, url, terms, record)
+        of_link = await _of_link(frontier, url, terms, record)
+        is_check = of_link == [_CHECK]
+        steps += of_link
         if is_cut(url):
             steps.append(_blocked("length", TOO_LONG))
         if trap := trap_in(url, terms.settings):
             steps.append(_blocked("trap", trap))
         steps += await _of_host(frontier, url, terms, record)
-    return Explanation(url, terms.name, tuple(steps))
+    return Explanation(url, terms.name, tuple(steps), is_check)
 
 
 def _known(record: UrlRecord | None) -> Step:
@@ -182,11 +193,20 @@ async def _of_link(frontier: Explainable, url: str, terms: Terms, record: UrlRec
     settings = terms.settings
     is_recorded = record is not None or (terms.crawl is not None and settings.keep_skipped)
     fate = Fate.BLOCKED if is_recorded else Fate.LEFT_OUT
-    steps = [_depth_step(depth, settings, fate), _scope_step(url, settings, await _measure(frontier, url, terms), fate)]
+    measure = await _measure(frontier, url, terms)
+    try:
+        if terms.crawl is not None and is_to_be_checked(url, depth or 0, settings, measure):
+            return [_CHECK]
+    except TooSlowError as error:
+        return [Step("patterns", str(error), fate)]
+    steps = [_depth_step(depth, settings, fate), _scope_step(url, settings, measure, fate)]
     try:
         return steps + _pattern_steps(url, settings, fate)
     except TooSlowError as error:
         return [*steps, Step("patterns", str(error), fate)]
+
+
+_CHECK: Final = Step("scope", "outside: it is asked once whether it is there, and not gone into")
 
 
 async def _depth(frontier: Explainable, terms: Terms, record: UrlRecord | None) -> int | None:

@@ -19,7 +19,7 @@ FIELDS: Final = (
     "title", "depth", "parent", "host", "attempt", "worker_id", "enqueued_at", "claimed_at", "finished_at",
     "elapsed_ms", "detail", "tries", "lastmod", "links_left_out", "error", "redirect_to", "meta", "crawl",
     "visits", "unchanged", "changes", "changed_at", "links_skipped",
-    "capture_file", "capture_offset", "capture_length", "payload_digest",
+    "capture_file", "capture_offset", "capture_length", "payload_digest", "checked",
 )  # fmt: skip
 """The columns, in order. New ones may come after these; these keep their names."""
 
@@ -99,6 +99,7 @@ def _row_of(record: UrlRecord, chain: Chain | None) -> dict[str, Any]:
         "capture_offset": capture and capture.offset,
         "capture_length": capture and capture.length,
         "payload_digest": capture and f"sha1:{capture.digest}",
+        "checked": outcome.checked,
     }
 
 

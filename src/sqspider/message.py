@@ -69,6 +69,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.settings.keep_skipped and self.crawl is not None
 
     @property
+    def checks_external(self) -> bool:
+        """What lies outside of the scope is recorded, to be asked for once. As :attr:`keeps_skipped`."""
+        return self.settings.check_external and self.crawl is not None
+
+    @property
     def seed(self) -> str:
         """The URL that the scope is measured from."""
         return self.settings.seed or self.url

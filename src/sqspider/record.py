@@ -263,12 +263,18 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         None  # where the answer lies; none: there was none, or no archive, or it is ``unkept``
     )
     unkept: bool = False  # its crawl says that such an answer is not to be archived
+    checked: bool = False  # it lies outside of its crawl, and was asked whether it is there: nothing of it was read
 
     @property
     def is_redirect(self) -> bool:
         """The answer leads elsewhere, and is no page."""
         answered = self.http_status is not None and 300 <= self.http_status < 400
         return self.status is Status.DONE and self.redirect_to is not None and answered
+
+    @property
+    def is_page(self) -> bool:
+        """Who takes pages gets it: not where it leads elsewhere, nor what was only checked."""
+        return not (self.is_redirect or self.checked)
 
     @property
     def bytes_read(self) -> int:

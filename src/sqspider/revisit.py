@@ -63,9 +63,9 @@ def for_all(kept: Kept | None) -> Kept | None:
 def conditions_of(kept: Kept | None) -> tuple[str, ...]:
     """The header lines that ask for what has changed alone (RFC 9110 section 13.1); none: the whole is wanted.
 
-    A body that was cut off is asked for anew: the limit may be another one by now.
+    A body that was cut off is asked for anew: the limit may be another one by now. What was only checked has none.
     """
-    if kept is None or kept.good is None or kept.good.truncated:
+    if kept is None or kept.good is None or kept.good.truncated or kept.good.checked:
         return ()
     lines = {"If-None-Match": kept.etag, "If-Modified-Since": kept.last_modified}
     return tuple(f"{name}: {value}" for name, value in lines.items() if value)

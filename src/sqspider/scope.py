@@ -97,6 +97,26 @@ def cut_off(url: str, depth: int, settings: CrawlSettings, measure: Measure) -> 
     return None
 
 
+def outside(urls: Iterable[str], settings: CrawlSettings, measure: Measure) -> list[str]:
+    """Those of some canonical URLs that a crawl asks for where it checks what lies outside of its scope: all that do,
+    but for what it excludes. (What it includes is said of what it goes into.) Raises as :func:`sift`."""
+    found = [url for url in urls if not measure.holds(url)]
+    return list(Search().chosen(found, (), compiled(settings.exclude))) if settings.exclude else found
+
+
+def is_to_be_checked(url: str, depth: int, settings: CrawlSettings, measure: Measure) -> bool:
+    """Whether a URL that was found in a crawl is only to be asked for, and not gone into: it lies outside of the scope,
+    and that is checked. Links of the deepest pages are, too."""
+    if not settings.check_external or not is_within_reach(depth, settings):
+        return False
+    return bool(outside((url,), settings, measure))
+
+
+def is_within_reach(depth: int, settings: CrawlSettings) -> bool:
+    """Whether a crawl has pages that have links so deep."""
+    return settings.max_depth is None or depth <= settings.max_depth + 1
+
+
 def site_of(url: str, scope: Scope) -> str:
     """The site of a canonical URL by which a crawl's seeds are kept: its registrable domain where the scope is one,
     else its host and port."""

@@ -3,7 +3,9 @@
     wider                            comes back
     -------------------------------  ----------------------------------------------------------------
     depth                            what was too deep; pages at the old limit are gone into once more
-    scope, include, exclude          what was queued when they were narrowed, or is kept (`keep_skipped`)
+    scope, include, exclude          what was queued when they were narrowed, or is kept (`keep_skipped`);
+                                     of the scope also what was only checked (`check_external`)
+    check-external                   what is kept that lies outside of the scope
     host-pages, host-bytes           what was over the budget
     max-repeats, max-parameters      what looked like a trap
     ignore-robots                    what robots.txt forbids
@@ -50,6 +52,7 @@ def widened(before: Crawl, after: Crawl, now: float) -> Crawl:
         at=at,
         reasons=tuple(dict.fromkeys((*left.reasons, *reasons))),
         pages_from_depth=min(depths, default=None),
+        checked=left.checked or (Reason.OUT_OF_SCOPE in reasons and before.settings.check_external),
     )
     return msgspec.structs.replace(after, widening=widening)
 
@@ -61,6 +64,8 @@ def comes_back(record: UrlRecord, crawl: Crawl) -> bool:
         return False
     if record.status is Status.BLOCKED:
         return record.outcome.reason in widening.reasons and not _is_too_deep(record.depth, crawl)
+    if record.outcome.checked:
+        return widening.checked
     most, least = crawl.settings.max_depth, widening.pages_from_depth
     is_page = record.status is Status.DONE and not record.outcome.is_redirect
     return is_page and least is not None and record.depth >= least and (most is None or record.depth < most)
@@ -82,7 +87,7 @@ def _lifted(before: Crawl, after: Crawl) -> Iterator[Reason]:
     for name, reasons in _LIMITS.items():
         if _is_more(getattr(old, name), getattr(new, name)):
             yield from reasons
-    if _SCOPES.index(new.scope) > _SCOPES.index(old.scope):
+    if _SCOPES.index(new.scope) > _SCOPES.index(old.scope) or (new.check_external and not old.check_external):
         yield Reason.OUT_OF_SCOPE
     if (old.include, old.exclude) != (new.include, new.exclude):
         yield Reason.EXCLUDED

@@ -28,6 +28,7 @@ OTHERWISE: Final[dict[str, Any]] = {
     "exclude": ("b", "c|d"),
     "follow-nofollow": True,
     "keep-skipped": True,
+    "check-external": True,
     "meta-refresh": True,
     "srcset": True,
     "drop-tracking": True,

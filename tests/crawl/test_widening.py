@@ -82,7 +82,7 @@ async def test_what_was_broken_off_comes_back_the_next_time(store: MemoryStore) 
     row = await crawl_named(frontier, "news")
     assert row is not None
     assert row.widening is None
-    assert await bring_back(frontier, row) == (0, 0)
+    assert await bring_back(frontier, row) == (0, 0, 0)
 
 
 async def test_an_order_that_is_given_while_it_comes_back_stops_nothing(store: MemoryStore) -> None:

@@ -113,7 +113,7 @@ async def test_a_page_that_is_held_meanwhile_leads_as_far_as_the_wider_row_says(
     await put_in(frontier, await made(frontier, settings=before), host.url)
     async with worked_on(frontier, crawling):
         held = await crawling.page()
-        assert await crawling.change(frontier, **wider) == (0, 0)
+        assert await crawling.change(frontier, **wider) == (0, 0, 0)
         held.finish()
         (await crawling.page(2)).finish()
         await crawling.ended(frontier, 2)
@@ -139,7 +139,7 @@ async def test_a_page_that_is_stored_meanwhile_leads_as_far_as_the_wider_row_say
     await put_in(frontier, await made(frontier, settings=before), host.url)
     async with storing_at_a_word(frontier, crawling, tmp_path) as store:
         await until(lambda: store.calls == 1)
-        assert await crawling.change(frontier, **wider) == (0, 0)
+        assert await crawling.change(frontier, **wider) == (0, 0, 0)
         store.may_write.set()
         await crawling.ended(frontier, 2)
         records = await records_of(frontier)
@@ -211,7 +211,7 @@ async def test_a_link_that_is_kept_as_left_out_comes_back_though_all_is_held(
     await put_in(frontier, await made(frontier, settings=settings), host.url)
     async with worked_on(frontier, crawling):
         await crawling.page(2)
-        assert await crawling.change(frontier, exclude=()) == (0, 0)
+        assert await crawling.change(frontier, exclude=()) == (0, 0, 0)
         for held in list(crawling.taken):
             held.finish()
         (await crawling.page(3)).finish()

@@ -136,6 +136,7 @@ OUTCOMES: Final = st.builds(
     redirect_to=st.none() | st.just("https://example.com/to"),
     links_left_out=st.integers(0, 2**40),
     links_skipped=st.dictionaries(st.sampled_from(Skipped), st.integers(1, 2**40)),
+    checked=st.booleans(),
 )
 
 

@@ -151,7 +151,7 @@ TO: Final = Outlinks((url("b"),), Onward.REDIRECT)
 def test_what_follows_once_a_nearer_way_is_found(
     outcome: Outcome, outlinks: Outlinks | None, before: tuple[int, int], now: tuple[int, int], follows: Consequence
 ) -> None:
-    assert consequence(outcome, outlinks, Way(*before), Way(*now)) is follows
+    assert consequence(outcome, outlinks, Fall(Way(*before), Way(*now))) is follows
 
 
 def test_what_is_handed_on_is_as_deep_as_it_may_be() -> None:

@@ -237,7 +237,7 @@ OF_THE_RUN: Final[dict[str, Any]] = {
 }  # fmt: skip
 OF_THE_ROW: Final[dict[str, Any]] = {
     "scope": "any", "depth": 3, "include": ["a"], "exclude": ["b"], "follow_nofollow": True, "keep_skipped": True,
-    "meta_refresh": True,
+    "check_external": True, "meta_refresh": True,
     "srcset": True, "drop_tracking": True, "host_pages": 5, "host_bytes": 6, "max_repeats": 7, "max_parameters": 8,
     "keep": ["text/html"], "keep_bytes": 22,
     "delay_seconds": 9.0, "max_crawl_delay_seconds": 10.0, "per_host": 11, "obey_robots": False, "limit_pages": 18,
@@ -268,7 +268,8 @@ def test_every_argument_reaches_its_record() -> None:
     assert made._archive == ArchivePlace(address="x-archive")
     assert made._order.name == "news"
     assert made._row.settings == CrawlSettings(
-        scope=Scope.ANY, max_depth=3, include=("a",), exclude=("b",), obey_nofollow=False, keep_skipped=True, meta_refresh=True,
+        scope=Scope.ANY, max_depth=3, include=("a",), exclude=("b",), obey_nofollow=False, keep_skipped=True,
+        check_external=True, meta_refresh=True,
         srcset=True, drop_tracking=True, host_pages=5, host_bytes=6, max_repeats=7, max_parameters=8,
         keep=("text/html",), keep_bytes=22,
         delay_seconds=9.0, max_crawl_delay_seconds=10.0, per_host=11, obey_robots=False,

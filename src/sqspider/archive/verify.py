@@ -76,7 +76,7 @@ class Verification:
                     self._facts.place(payload, record.url)
         if outcome is None or outcome.http_status is None or not record.status.is_final:
             return
-        if outcome.capture is None and not outcome.unkept:
+        if outcome.capture is None and not (outcome.unkept or outcome.checked):
             yield Fault(f"it was answered (HTTP status {outcome.http_status}), and there is no capture", url=record.url)
 
     def faults(self) -> Iterator[Fault]:

@@ -137,10 +137,12 @@ def _group_of(link: Link) -> Group:
         return link.told.fate, step.rule, step.says
     if link.is_unknown:
         return (
-            Fate.FETCHED,
+            link.told.fate,
             "robots.txt",
             f"if it allows that: here it was asked for at {MOST_ORIGINS} other sites alone",
         )
+    if link.told.fate is Fate.CHECKED:
+        return Fate.CHECKED, "scope", "they lie outside: it is asked once whether they are there"
     return Fate.FETCHED, "", "no rule keeps them from that"
 
 

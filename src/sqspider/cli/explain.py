@@ -31,6 +31,7 @@ from sqspider.work.seeds import read_url
 
 FATES: Final = {
     Fate.FETCHED: "is fetched when its turn comes: no rule keeps it from that",
+    Fate.CHECKED: "is asked for once when its turn comes, whether it is there, and not gone into",
     Fate.WAITS: "waits",
     Fate.BLOCKED: "is blocked: it is recorded, and not fetched",
     Fate.LEFT_OUT: "is left out: a link to it is not followed",

@@ -188,6 +188,11 @@ def crawl_options(scope: Scope) -> Callable[[Any], Any]:
             "a URL costs, but for the request.",
         ),
         click.option(
+            "--check-external", is_flag=True,
+            help="Also ask once, by HEAD, for what pages link to outside of the scope, whether it is there; it is not "
+            "gone into. An --exclude holds for it, too.",
+        ),
+        click.option(
             "--meta-refresh", is_flag=True,
             help="Follow every refresh, header or meta. Without it: one of 10 s at most on a page with no other links.",
         ),

@@ -80,6 +80,8 @@ def _write_capture(shared: Shared, record: UrlRecord, archive: str | None, part:
 def _why_none(record: UrlRecord) -> str:
     if record.outcome is None:
         return "it was not visited yet"
+    if record.outcome.checked:
+        return "it lies outside of its crawl, and was only asked whether it is there"
     if record.outcome.unkept:
         return "its crawl does not keep such answers, or it was erased"
     return "nothing was kept of its last visit" if record.outcome.http_status else "nothing was answered"

@@ -37,4 +37,6 @@ async def come_back(frontier: Frontier, crawl: Crawl, *, quiet: bool = False) ->
         told.append(f"{counted(returned.pages, 'page is', 'pages are')} gone into again")
     if returned.blocked:
         told.append(f"{counted(returned.blocked, 'URL that was blocked comes', 'URLs that were blocked come')} back")
+    if returned.checked:
+        told.append(f"{counted(returned.checked, 'URL that was checked comes', 'URLs that were checked come')} back")
     return ", ".join(told) or None

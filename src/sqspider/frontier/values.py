@@ -64,7 +64,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     redirects: int = 0  # on the way from the last page to this URL
     lastmod: float | None = None  # what a sitemap said
     meta: str | None = None  # what a list says of it (see ``meta``): kept where it is new, and in no message
-    is_skipped: bool = False  # it lies outside of its crawl, and is recorded all the same: to end for that
+    is_skipped: bool = (
+        False  # it lies outside of its crawl, and is recorded all the same: to end for that, or be checked
+    )
     crawl: CrawlRef | None = (
         None  # none: it goes by ``settings``, in the default crawl's place; else by its crawl's row
     )

@@ -70,6 +70,7 @@ class Fall(NamedTuple):
 
     before: Way
     now: Way
+    is_within: bool = False  # it may have been asked for only to see whether it is there, and lies within its crawl now
 
 
 def fallen(entry: Entry, status: Status, depth: int, redirects: int) -> Fall | None:
@@ -77,16 +78,18 @@ def fallen(entry: Entry, status: Status, depth: int, redirects: int) -> Fall | N
     each link that is known: nothing is made for most of them.)
 
     Where no depth is too deep, nobody asks for that of a record that is final; but what is blocked, where such are
-    recorded as lie outside of their crawl, may have lain there, and now it lies within.
+    recorded as lie outside of their crawl, may have lain there, and now it lies within; so may what was checked there.
     """
-    was_outside = status is Status.BLOCKED and entry.settings.keep_skipped and not entry.is_skipped
-    if not was_outside:
+    settings = entry.settings
+    was_outside = status is Status.BLOCKED and settings.keep_skipped and not entry.is_skipped
+    is_within = settings.check_external and status.is_final and not entry.is_skipped
+    if not (was_outside or is_within):
         if entry.depth >= depth and entry.redirects >= redirects:
             return None
-        if status.is_final and entry.settings.max_depth is None:
+        if status.is_final and settings.max_depth is None:
             return None
     now = Way(min(entry.depth, depth), min(entry.redirects, redirects))
-    return Fall(OUTSIDE if was_outside else Way(depth, redirects), now)
+    return Fall(OUTSIDE if was_outside else Way(depth, redirects), now, is_within)
 
 
 class Consequence(enum.Enum):
@@ -100,11 +103,19 @@ class Consequence(enum.Enum):
 def is_by_way(outcome: Outcome) -> bool:
     """Whether a visit might have ended otherwise by a nearer way; or, for all that is known of its links, have led
     elsewhere: of what has not changed they were not read."""
-    return outcome.unchanged or outcome.reason is Reason.TOO_MANY_REDIRECTS or outcome.reason in CUTTING_REASONS
+    if outcome.unchanged or outcome.checked:
+        return True
+    return outcome.reason is Reason.TOO_MANY_REDIRECTS or outcome.reason in CUTTING_REASONS
 
 
-def consequence(outcome: Outcome, outlinks: Outlinks | None, before: Way, now: Way) -> Consequence:
+def consequence(outcome: Outcome, outlinks: Outlinks | None, fall: Fall) -> Consequence:
     """What follows from a nearer way, by what came of a visit that was judged by the one before."""
+    before, now, is_within = fall
+    if outcome.checked:  # it has led on only where it redirects; as a page it may lead anywhere
+        if is_within or now.depth == 0 < before.depth:
+            return Consequence.VISIT
+        if not outcome.is_redirect and outcome.reason is not Reason.TOO_MANY_REDIRECTS:
+            return Consequence.NONE
     if outcome.reason is Reason.TOO_MANY_REDIRECTS:
         return Consequence.VISIT if now.redirects < before.redirects else Consequence.NONE
     if outcome.reason is Reason.DEPTH_LIMIT:

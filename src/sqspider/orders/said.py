@@ -38,6 +38,7 @@ _OPTIONS: Final = (
     RowOption("exclude", "settings", "exclude"),
     RowOption("follow-nofollow", "settings", "obey_nofollow", is_reversed=True),
     RowOption("keep-skipped", "settings", "keep_skipped"),
+    RowOption("check-external", "settings", "check_external"),
     RowOption("meta-refresh", "settings", "meta_refresh"),
     RowOption("srcset", "settings", "srcset"),
     RowOption("drop-tracking", "settings", "drop_tracking"),

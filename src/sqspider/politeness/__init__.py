@@ -43,6 +43,7 @@ from sqspider.politeness.verdicts import Asked as Asked
 from sqspider.politeness.verdicts import Awaited as Awaited
 from sqspider.politeness.verdicts import Begin as Begin
 from sqspider.politeness.verdicts import Busy as Busy
+from sqspider.politeness.verdicts import Form as Form
 from sqspider.politeness.verdicts import Learned as Learned
 from sqspider.politeness.verdicts import Postponed as Postponed
 from sqspider.politeness.verdicts import Request as Request
@@ -308,8 +309,8 @@ class Politeness:
                     before_large=before_large,
                     max_bytes=request.max_bytes,
                     sink=request.sink,
-                    headers=request.headers(),
                     gate=gate,
+                    **request.formed()._asdict(),
                 )
         except PermissionLapsedError:
             return broken_off(request.url, started_at, gate.passed_at, self._clock())

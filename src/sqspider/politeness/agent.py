@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from sqspider.politeness.network import Network
 from sqspider.url import origin_of
 from sqspider.web.body import BodySink
-from sqspider.web.fetch import AnyFetcher, BeforeLarge, Fetched, Gate
+from sqspider.web.fetch import AnyFetcher, BeforeLarge, Fetched, Gate, Wants
 
 
 class Fetch(Protocol):
@@ -23,6 +23,8 @@ class Fetch(Protocol):
         sink: BodySink | None = None,
         gate: Gate | None = None,
         headers: tuple[str, ...] = (),
+        method: str | None = None,
+        wants: Wants | None = None,
     ) -> Awaitable[Fetched]: ...
 
 

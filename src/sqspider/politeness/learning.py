@@ -134,7 +134,8 @@ class _Lesson:
         self.rule = rule
         self.asked_at = asked_at
         self.now = now
-        is_answer = fetched.http_status is not None and (request.is_robots or fetched.reason is not Reason.SERVER_ERROR)
+        is_of_page = not (request.is_robots or fetched.is_head)  # there are servers that know no HEAD
+        is_answer = fetched.http_status is not None and (not is_of_page or fetched.reason is not Reason.SERVER_ERROR)
         self.fails = rule is not None and rule.care.failures_to_rest is not None and not is_answer
         retry_after = None
         if rule and (rule.slows or self.fails):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.host import HostRow
@@ -13,7 +13,7 @@ from sqspider.politeness.agent import Agent
 from sqspider.record import Reason
 from sqspider.scope import Blocked
 from sqspider.web.body import BodySink
-from sqspider.web.fetch import Fetched
+from sqspider.web.fetch import Fetched, Wants
 
 
 class Postponed(NamedTuple):
@@ -40,13 +40,23 @@ class Turn(NamedTuple):
     delay_seconds: float = 0.0  # between two requests, where one at a time is made; 0: more may be
 
 
-HeaderLines = Callable[[], tuple[str, ...]]
-"""Lines ("Name: value") of one request alone, asked for just before it is made."""
+class Form(NamedTuple):
+    """What one request says beside the usual, and how much of its answer is wanted: as a fetcher takes it."""
+
+    headers: tuple[str, ...] = ()  # lines, "Name: value"
+    method: str | None = None
+    wants: Wants | None = None
 
 
-def no_headers() -> tuple[str, ...]:
-    """None but those of every request."""
-    return ()
+USUAL: Final = Form()
+
+Formed = Callable[[], Form]
+"""Asked just before a request is made."""
+
+
+def as_usual() -> Form:
+    """A GET as any other."""
+    return USUAL
 
 
 class Request(NamedTuple):
@@ -60,16 +70,16 @@ class Request(NamedTuple):
     is_robots: bool = False
     is_new_origin: bool = False  # nothing has ever answered at its scheme and port
     is_alone: bool = False  # it waits here for a permission that is near
-    headers: HeaderLines = no_headers
+    formed: Formed = as_usual
     agent: Agent | None = None  # who asks; none: the worker itself
 
     @classmethod
     def of(
-        cls, message: Message, agent: Agent | None = None, *, is_alone: bool = False, headers: HeaderLines = no_headers
+        cls, message: Message, agent: Agent | None = None, *, is_alone: bool = False, formed: Formed = as_usual
     ) -> Request:
         """The request for the URL of a message, in its slot if it has one."""
         generation = message.generation if message.slot is not None else None
-        return cls(message.url, message.settings, generation, is_alone=is_alone, headers=headers, agent=agent)
+        return cls(message.url, message.settings, generation, is_alone=is_alone, formed=formed, agent=agent)
 
 
 Begin = Callable[[], Awaitable[float | None]]

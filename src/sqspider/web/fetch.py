@@ -65,6 +65,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes = b""
     cut: Cut | None = None  # why the payload is not all that the server has; none: it is, or nothing is captured
     secret_lines: frozenset[str] = frozenset()  # names, in small letters, of the request's lines that say a secret
+    is_head: bool = False  # asked for by HEAD, which some servers answer otherwise than GET
 
     @property
     def tells_nothing(self) -> bool:
@@ -83,6 +84,8 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
 
 BeforeLarge = Callable[[], Awaitable[bool]]
 """Asked before more than :data:`LARGE_BYTES` of a body are read: whether to go on. It may wait."""
+Wants = Callable[[Exchange], bool]
+"""Asked when the head of an answer is there that leads nowhere: whether its body is to be read."""
 Gate = Callable[[], bool]
 """Asked when the connection is there, before the request is written to it: whether it still may be."""
 
@@ -103,6 +106,8 @@ class AnyFetcher(Protocol):
         sink: BodySink | None = None,
         gate: Gate | None = None,
         headers: tuple[str, ...] = (),
+        method: str | None = None,
+        wants: Wants | None = None,
     ) -> Fetched:
         """As :meth:`Fetcher.fetch`."""
 
@@ -161,6 +166,8 @@ class Fetcher:
         sink: BodySink | None = None,
         gate: Gate | None = None,
         headers: tuple[str, ...] = (),
+        method: str | None = None,
+        wants: Wants | None = None,
     ) -> Fetched:
         """Ask for a canonical URL, once; never raises but for being cancelled.
 
@@ -173,10 +180,11 @@ class Fetcher:
         comes, in place of the result; it must not raise, and other bodies are not read. The statuses
         301, 302, 303, 307 and 308 lead elsewhere (RFC 9110 section 15.4): that is told, and not followed. A 304 is a
         success where ``headers`` ask for it.
-        ``gate`` must not raise either. ``headers`` ("Name: value") go with this request alone.
+        ``gate`` must not raise either. ``headers`` ("Name: value") go with this request alone. ``method``: "HEAD", or
+        none for GET. What ``wants`` says no to has no body here, and its connection is given up where one comes.
         """
         options = self.options
-        answer = _Answer(url, options.proxy, max_bytes or options.max_bytes, sink, before_large)
+        answer = _Answer(url, options.proxy, max_bytes or options.max_bytes, sink, before_large, wants)
         try:
             check_url(url, allow_private=options.allow_private, allow_any_port=options.allow_any_port)
         except Trouble as trouble:
@@ -191,6 +199,7 @@ class Fetcher:
             http2=options.http2 and not is_alone and self._may_be_http2(url),
             gate=gate,
             keeps_request_head=options.captures,
+            method=method,
         )
         recorder = Recorder(answer, options.max_bytes) if options.captures else None
         try:
@@ -235,6 +244,7 @@ class Fetcher:
             payload=recorded.payload,
             cut=recorded.cut,
             secret_lines=recorded.secret_lines,
+            is_head=exchange is not None and exchange.request.method == "HEAD",
         )
 
     def _may_be_http2(self, url: str) -> bool:
@@ -270,13 +280,20 @@ class _Answer:
     """Takes one answer: looks at its head, decodes its body, and knows how much of it is wanted."""
 
     def __init__(
-        self, url: str, proxy: str | None, max_bytes: int, sink: BodySink | None, before_large: BeforeLarge | None
+        self,
+        url: str,
+        proxy: str | None,
+        max_bytes: int,
+        sink: BodySink | None,
+        before_large: BeforeLarge | None,
+        wants: Wants | None,
     ) -> None:
         self._url = url
         self._proxy = proxy
         self._max_bytes = max_bytes
         self._sink = sink
         self._before_large = before_large
+        self._wants = wants
         self._body: Body | None = None
         self._waiting: asyncio.Task[None] | None = None  # for room
         self._exchange: Exchange
@@ -301,6 +318,8 @@ class _Answer:
                 self.redirect_to = target_of(exchange, self._url)
                 return True
             if self._sink is not None and reason_for_http_status(exchange.http_status or 0) is not None:
+                return False
+            if self._wants is not None and not self._wants(exchange):
                 return False
             self._coding = content_encoding_of(exchange)
             self._body = Body(self._coding, self._max_bytes, self._sink)

@@ -174,7 +174,7 @@ class Endings:
 
     def finish(self, visit: Visit, end: End) -> None:
         """End a record, with the links that were found there: at once, or when who takes the pages has done with it."""
-        if self.holding is None or end.outcome.is_redirect:
+        if self.holding is None or not end.outcome.is_page:
             self.end(visit, end)
         else:
             self.holding.hold(visit, end)

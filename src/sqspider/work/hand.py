@@ -45,6 +45,7 @@ class Visit:
         self.delay_seconds = 0.0  # between two requests to its host, where one at a time is made: it stands in line
         self.not_before = 0.0  # a busy host said so
         self.give_up_at: float | None = None  # it waits no longer for a busy host
+        self.is_check = False  # it lies outside of its crawl, and is only asked whether it is there
         self.is_suspect = False  # it is fetched with nothing beside it
         self.wait_until: float | None = None  # as a suspect, for others of its kind
         self.ticket: asyncio.Future[bool] | None = None  # it waits at the gate

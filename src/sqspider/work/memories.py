@@ -125,7 +125,8 @@ class Memories:
         self.suspects.discard(key)
         self.finished.add(key)
         if generation == self.generation:
-            self.recorded.add(key, SKIPPED if end.outcome.reason in CUTTING_REASONS else end.claim.depth)
+            is_outside = end.outcome.checked or end.outcome.reason in CUTTING_REASONS
+            self.recorded.add(key, SKIPPED if is_outside else end.claim.depth)
         self.remember(end.links, generation)
 
     async def record_all_but_last(self, links: Iterable[Entry]) -> tuple[Entry, ...]:

@@ -18,7 +18,7 @@ from sqspider.frontier.ways import Way, is_within_depth, way_on
 from sqspider.message import Message
 from sqspider.record import Kept, Outcome, Skipped, Status, status_for
 from sqspider.revisit import unchanged
-from sqspider.scope import Measure, Sifted, sift
+from sqspider.scope import Measure, Sifted, outside, sift
 from sqspider.url import Scope, in_scope
 from sqspider.web.fetch import Fetched
 from sqspider.web.links import LinkOptions, PageLinks, read_page
@@ -54,17 +54,23 @@ class Assessed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def assess(
-    fetched: Fetched, message: Message, product_token: str, measure: Measure | None, kept: Kept | None = None
+    fetched: Fetched,
+    message: Message,
+    product_token: str,
+    measure: Measure | None,
+    kept: Kept | None = None,
+    *,
+    is_check: bool = False,
 ) -> Assessed:
     """What a fetch of a message's URL means for its record. ``product_token``: whom robots directives mean by us;
     ``measure``: of a redirect, from where the scope is measured for the URL, and for where it leads; ``kept``: of
-    earlier visits."""
+    earlier visits; ``is_check``: it was only asked whether it is there, and leads on as far as it redirects."""
     if fetched.is_unchanged and kept is not None and kept.good is not None:
         return Assessed(outcome=unchanged(kept.good, round(fetched.elapsed_seconds * 1000)))
     way = None if fetched.redirect_to is None or measure is None else led(message, fetched.redirect_to, measure)
-    is_page = fetched.reason is None and way is None
+    is_page = fetched.reason is None and way is None and not is_check
     page = _read(fetched, message, product_token) if is_page else None
-    outcome = _outcome(fetched, way, page)
+    outcome = _outcome(fetched, way, page, is_check=is_check)
     return Assessed(outcome=outcome, page=page, entry=way.entry if way else None, seed=way.seed if way else "")
 
 
@@ -82,9 +88,9 @@ def link_options(settings: CrawlSettings) -> LinkOptions:
     )
 
 
-def _outcome(fetched: Fetched, way: Led | None, page: PageLinks | None) -> Outcome:
+def _outcome(fetched: Fetched, way: Led | None, page: PageLinks | None, *, is_check: bool) -> Outcome:
     reason = way.reason if way else fetched.reason
-    has_body = fetched.http_status is not None and way is None
+    has_body = fetched.http_status is not None and way is None and not is_check
     content_type = fetched.header("content-type")
     return Outcome(
         status=status_for(reason),
@@ -99,6 +105,7 @@ def _outcome(fetched: Fetched, way: Led | None, page: PageLinks | None) -> Outco
         elapsed_ms=round(fetched.elapsed_seconds * 1000),
         redirect_to=way.to if way and reason is None else None,
         links_left_out=sum(page.left_out.values()) if page else 0,
+        checked=is_check,
     )
 
 
@@ -112,7 +119,9 @@ def seed_led_to(page: PageLinks, message: Message, measure: Measure) -> str:
 def new_links(page: PageLinks | None, message: Message, recorded: Recorded) -> list[str]:
     """The links of a page that are to be followed, wherever they lie; but for those that are known to be ``recorded``,
     where none is too deep, and those outside are not to be told from them."""
-    if page is None or page.nofollow or (message.settings.scope is Scope.PAGE and not message.keeps_skipped):
+    if page is None or page.nofollow:
+        return []
+    if message.settings.scope is Scope.PAGE and not (message.keeps_skipped or message.checks_external):
         return []
     links, crawl, hides = chain(page.links, page.too_long), message.key_of(""), recorded.hides
     if message.settings.max_depth is not None or message.keeps_skipped:
@@ -150,10 +159,14 @@ def links_of(assessed: Assessed, message: Message, recorded: Recorded, links: Se
     if settings.max_depth is not None or message.keeps_skipped:  # else those that are known were left out before
         followed = _unknown(followed, _known_at(way.depth, message), message, recorded)
     entries = _entries(followed, way, seed, message)
-    if message.keeps_skipped and onward is Onward.LINK:  # none is held to the limits that is as deep as a seed
+    if (message.keeps_skipped or message.checks_external) and onward is Onward.LINK:
+        # None is held to the limits that is as deep as a seed.
         inside = frozenset[str]() if is_too_deep else frozenset(sifted.within)
-        others = _unknown((link for link in links if link not in inside), SKIPPED, message, recorded)
-        entries = chain(entries, _entries(others, way, seed, message, is_skipped=True))
+        others = [link for link in links if link not in inside]
+        if not message.keeps_skipped:
+            others = outside(others, settings, measure)
+        unknown = _unknown(others, SKIPPED, message, recorded)
+        entries = chain(entries, _entries(unknown, way, seed, message, is_skipped=True))
     return Links(entries, outlinks, skipped)
 
 
@@ -166,13 +179,15 @@ def _links_of_redirect(assessed: Assessed, message: Message, recorded: Recorded)
     """Where a visit leads that brought no page. Of what has not changed it is known from before."""
     entry, outcome, outlinks = assessed.entry, assessed.outcome, None
     is_followed = entry is not None and not entry.is_skipped
-    if message.settings.max_depth is not None and outcome.status is Status.DONE and not outcome.unchanged:
+    most, may_lead = message.settings.max_depth, outcome.is_redirect or not outcome.checked
+    if most is not None and may_lead and outcome.status is Status.DONE and not outcome.unchanged:
         outlinks = Outlinks((entry.url,) if entry is not None and is_followed else (), Onward.REDIRECT)
         if not is_followed:  # where a redirect leads that is not followed may be asked for by itself
             outlinks = msgspec.structs.replace(outlinks, is_other_for_seeds=outcome.is_redirect)
     if entry is None or recorded.hides(entry.key, _known_at(entry.depth, message) if is_followed else SKIPPED):
         return Links((), outlinks, {})
-    return Links((entry,), outlinks, {})
+    is_too_deep = is_followed and most is not None and entry.depth > most  # from what lies outside of the crawl
+    return Links(() if is_too_deep else (entry,), outlinks, {})
 
 
 def _skipped(page: PageLinks, settings: CrawlSettings, sifted: Sifted, *, is_too_deep: bool) -> dict[Skipped, int]:

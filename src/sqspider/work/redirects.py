@@ -14,7 +14,7 @@ from sqspider.crawl_settings import measured_from
 from sqspider.frontier import Entry
 from sqspider.message import Message
 from sqspider.record import Reason
-from sqspider.scope import Measure, is_within
+from sqspider.scope import Measure, is_to_be_checked, is_within
 from sqspider.url import Scope, in_scope, without_tracking
 
 MAX_REDIRECTS: Final = 10  # from one page to the next
@@ -43,7 +43,7 @@ def led(message: Message, location: str, measure: Measure) -> Led:
     if message.redirects >= MAX_REDIRECTS:
         return Led(target, Reason.TOO_MANY_REDIRECTS, f"the last of {message.redirects} redirects leads on to {target}")
     seed, detail = message.seed, ""
-    is_asked_for = message.depth == 0 or settings.scope is Scope.PAGE
+    is_asked_for = message.depth == 0 or (settings.scope is Scope.PAGE and not message.checks_external)
     entry = Entry(
         url=target,
         depth=message.depth,
@@ -53,8 +53,11 @@ def led(message: Message, location: str, measure: Measure) -> Led:
         crawl=message.crawl,
     )
     if not is_asked_for and not is_within(target, settings, measure):  # no link to it would be followed
-        kept = msgspec.structs.replace(entry, is_skipped=True) if message.keeps_skipped else None
+        is_checked = message.checks_external and is_to_be_checked(target, message.depth, settings, measure)
+        kept = msgspec.structs.replace(entry, is_skipped=True) if message.keeps_skipped or is_checked else None
         return Led(target, detail=f"redirected to {target}: that lies outside of the crawl", entry=kept)
+    if settings.max_depth is not None and message.depth > settings.max_depth:  # it came from what was only checked
+        return Led(target, detail=f"redirected to {target}: that is deeper than the crawl goes", entry=entry)
     if becomes_seed(target, message, measure):
         seed = target
     elif settings.scope is not Scope.PAGE and not measure.holds(target):

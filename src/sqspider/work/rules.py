@@ -13,7 +13,7 @@ from sqspider.frontier import Clock
 from sqspider.message import Message
 from sqspider.patterns import TooSlowError
 from sqspider.politeness import Awaited, Politeness, Postponed
-from sqspider.scope import TOO_LONG, Blocked, Measure, cut_off
+from sqspider.scope import TOO_LONG, Blocked, Measure, cut_off, is_to_be_checked
 from sqspider.url import is_cut
 from sqspider.web.fetch import Fetched
 from sqspider.widening import is_let_in
@@ -93,7 +93,7 @@ class Rules:
         if fetched.redirect_to is not None:
             measure = await self.scopes.measure(message, (fetched.redirect_to,))
         kept = visit.claim.kept if visit.claim is not None else None
-        return assess(fetched, message, visit.agent.product_token, measure, kept)
+        return assess(fetched, message, visit.agent.product_token, measure, kept, is_check=visit.is_check)
 
     async def links(self, message: Message, assessed: Assessed) -> Links:
         """Where a visit leads. Where a seed leads to by then is noted as one."""
@@ -127,16 +127,24 @@ class Rules:
     async def verdict_on(self, visit: Visit) -> Blocked | Postponed | Awaited | None:
         """Whether a URL may be fetched, as :meth:`Politeness.judge` says it. What was queued before its crawl's limits
         were narrowed, or to end by them, is held to them; but a seed, which somebody asked for, is not."""
-        message = visit.message
+        message, visit.is_check = visit.message, False
         if is_cut(message.url):
             return TOO_LONG
         if self._is_held_to_limits(message):
             measure = self.scopes.known(message) or await self.scopes.measure(message, ())
-            if (cut := cut_off(message.url, message.depth, message.settings, measure)) is not None:
+            visit.is_check = is_to_be_checked(message.url, message.depth, message.settings, measure)
+            cut = None if visit.is_check else cut_off(message.url, message.depth, message.settings, measure)
+            if cut is not None:
                 return cut
         if (verdict := await self._politeness.judge(message, visit.agent)) is not None:
             return verdict
         return await self._budgets.take(visit, self._crawls.of(message), self._crawls.spent_before(message))
+
+    async def is_still_a_check(self, message: Message) -> bool:
+        """Whether what was checked is not to be fetched as a page, by the rules as they are: it may lie within by now.
+        Asked once more after it was, since whoever finds it within meanwhile takes it for one that is fetched."""
+        measure = self.scopes.known(message) or await self.scopes.measure(message, ())
+        return message.depth > 0 and is_to_be_checked(message.url, message.depth, message.settings, measure)
 
     def may_be_cut_off(self, message: Message) -> bool:
         """Whether a URL may be one of those that are recorded to end by their crawl's limits, as far as is known here:
@@ -144,11 +152,16 @@ class Rules:
         if not message.keeps_skipped or not self._is_held_to_limits(message):
             return False
         measure = self.scopes.known(message)
+        url, depth, settings = message.url, message.depth, message.settings
         try:
-            return measure is None or cut_off(message.url, message.depth, message.settings, measure) is not None
+            if measure is None or is_to_be_checked(url, depth, settings, measure):
+                return measure is None
+            return cut_off(url, depth, settings, measure) is not None
         except TooSlowError:
             return True
 
     def _is_held_to_limits(self, message: Message) -> bool:
         row = self._crawls.of(message)
-        return row is not None and message.depth > 0 and (message.keeps_skipped or not row.is_as_made)
+        if row is None or message.depth == 0:
+            return False
+        return message.keeps_skipped or message.checks_external or not row.is_as_made

@@ -125,7 +125,7 @@ class Storing:
             self._endings.finish(visit, end)
             return
         answer, holding = self._keep(visit, capture, partial(self._finish, end)), self._endings.holding
-        if holding is not None and not end.outcome.is_redirect:
+        if holding is not None and end.outcome.is_page:
             holding.expect(answer)
 
     def try_again(self, visit: Visit, outcome: Outcome, retry_after: float | None, capture: Capture | None) -> bool:
@@ -172,7 +172,7 @@ class Storing:
 
     def _finish(self, end: End, visit: Visit, place: CapturePlace | None) -> None:
         end = _placed(end, place)
-        if self._endings.holding is None or end.outcome.is_redirect:  # nobody is to get it
+        if self._endings.holding is None or not end.outcome.is_page:  # nobody is to get it
             visit.space.give_back()
             self._late.end(visit, _without_bodies(end))
         else:

@@ -35,11 +35,12 @@ import msgspec
 
 from sqspider.frontier import Clock, Frontier, FrontierBusyError
 from sqspider.log import get_logger
-from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Politeness, Postponed, Request, Turn
+from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Form, Politeness, Postponed, Request, Turn
 from sqspider.record import BUDGET_REASONS, Outcome, Reason
 from sqspider.revisit import conditions_of
 from sqspider.scope import Blocked
 from sqspider.work.budgets import is_counted
+from sqspider.work.checking import form_of_check, is_doubtful
 from sqspider.work.cookie_wall import TOO_LATE_AT_WALL, is_at_wall
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
@@ -215,8 +216,8 @@ class Visits:
             return None
         visit.cookie = visit.cookie or self._memories.promised.take(visit.message.key)
         message = await self._rules.as_they_are(visit.message)  # it may have waited
-        headers = partial(_headers_of, visit, self._storing)
-        request = Request.of(message, visit.agent, is_alone=visit.is_suspect, headers=headers)
+        formed = partial(_form_of, visit, self._storing)
+        request = Request.of(message, visit.agent, is_alone=visit.is_suspect, formed=formed)
         before_large = partial(self._may_be_large, visit) if visit.space.is_bounded else None
         permission, visit.permission = visit.permission, None
         begin, then = partial(self._begin, visit), partial(self._hand.lines.step_out, visit)
@@ -320,13 +321,16 @@ class Visits:
         if visit.space.is_refused:  # another worker may have some
             self._endings.give_back(visit, 0.0)
             return
+        if visit.is_check and await self._is_to_be_asked_otherwise(visit, asked):
+            return
         if is_at_wall(visit, fetched, self._memories.promised):
             self._storing.note(self._storing.capture_of(visit, asked, message))
             self._ask_again_with_cookie(visit)
             return
         message = await self._rules.as_they_are(message)
         assessed = await self._rules.assess(visit, message, fetched)
-        outcome, capture = assessed.outcome, self._storing.capture_of(visit, asked, message, assessed.page)
+        outcome = assessed.outcome
+        capture = None if visit.is_check else self._storing.capture_of(visit, asked, message, assessed.page)
         self._memories.forget_what_was_cleared()
         if not learned.counts:  # it was the host's, or ours
             self._storing.give_back(visit, learned.again_at, outcome, capture)
@@ -337,9 +341,22 @@ class Visits:
             outcome = msgspec.structs.replace(outcome, links_skipped=skipped) if skipped else outcome
             visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
             last = await self._memories.record_all_but_last(links)
-            if self._endings.holding is not None and not outcome.is_redirect:
+            if self._endings.holding is not None and outcome.is_page:
                 last = await self._memories.record_before_the_end(last)
             self._storing.finish(visit, End(outcome, visited, last, outlinks), capture)
+
+    async def _is_to_be_asked_otherwise(self, visit: Visit, asked: Asked) -> bool:
+        """Whether what came of a check says nothing of its URL: it is given back then. What HEAD was refused is asked
+        by GET, for which the try stands that is counted; what lies within the crawl by now is fetched as a page."""
+        message = await self._rules.as_they_are(visit.message)
+        if not await self._rules.is_still_a_check(message):
+            self._endings.give_back(visit, self._clock())
+            return True
+        if is_doubtful(asked):
+            met = (await self._rules.assess(visit, message, asked.fetched)).outcome
+            self._endings.give_back(visit, self._clock(), met, tried=True)
+            return True
+        return False
 
     def _ask_again_with_cookie(self, visit: Visit) -> None:
         """Its claim is kept, so that the cookie is; its host's delay holds for this request, too."""
@@ -356,11 +373,13 @@ class Visits:
         self._endings.finish(visit, End(TOO_LATE_AT_WALL))
 
 
-def _headers_of(visit: Visit, storing: Storing) -> tuple[str, ...]:
+def _form_of(visit: Visit, storing: Storing) -> Form:
     """What is asked beside the usual: by the claim, which is made just before the request."""
+    if visit.is_check:
+        return form_of_check(visit)
     kept = visit.claim.kept if visit.claim is not None else None
     conditions = conditions_of(kept) if storing.can_refer_to(kept, visit.message) else ()
-    return (f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions
+    return Form((f"Cookie: {visit.cookie}", *conditions) if visit.cookie else conditions)
 
 
 def _may_keep_claim(visit: Visit, until: float, now: float, lease_needed: float) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 
 from sqspider.crawl_row import Crawl, Widening
 from sqspider.frontier import Frontier
-from sqspider.record import Status
+from sqspider.record import Status, UrlRecord
 from sqspider.widening import SEEN_SECONDS, comes_back
 from sqspider.work.crawl_orders import crawl_named
 from sqspider.work.limits import begin_to_count, count_no_more
@@ -25,9 +25,12 @@ async def may_return(frontier: Frontier, crawl: Crawl) -> dict[Status, int]:
     if widening is None:
         return {}
     counts = await frontier.counts(crawl=crawl.name)
-    pages = counts.by_status[Status.DONE] if widening.pages_from_depth is not None else 0
+    by_status = counts.by_status
+    pages = by_status[Status.DONE] if widening.pages_from_depth is not None or widening.checked else 0
+    failed = by_status[Status.FAILED] if widening.checked else 0
     blocked = sum(counts.by_reason.get(reason, 0) for reason in widening.reasons)
-    return {status: number for status, number in ((Status.DONE, pages), (Status.BLOCKED, blocked)) if number}
+    most = ((Status.DONE, pages), (Status.FAILED, failed), (Status.BLOCKED, blocked))
+    return {status: number for status, number in most if number}
 
 
 class Returned(NamedTuple):
@@ -35,6 +38,7 @@ class Returned(NamedTuple):
 
     pages: int = 0  # that are gone into again, whose links were not followed
     blocked: int = 0
+    checked: int = 0  # that lay outside
 
 
 async def bring_back(frontier: Frontier, crawl: Crawl, on_step: Callable[[int], None] = lambda _: None) -> Returned:
@@ -48,16 +52,23 @@ async def bring_back(frontier: Frontier, crawl: Crawl, on_step: Callable[[int], 
         # What came back sooner could be judged by the limit of before.
         await asyncio.sleep(min(max(0.0, crawl.widening.at - frontier.now()), SEEN_SECONDS))
     await begin_to_count(frontier, [crawl])
-    returned: Counter[Status] = Counter()
+    returned: Counter[str] = Counter()
     for status in await may_return(frontier, crawl):
         async for batch in frontier.scan(status=status, crawl=crawl.name):
             if keys := [record.key for record in batch if comes_back(record, crawl)]:
                 done = set(compress(keys, await frontier.reopen(keys)))
                 await count_no_more(frontier, [record for record in batch if record.key in done])
-                returned[status] += len(done)
+                returned.update(_kind_of(record) for record in batch if record.key in done)
                 on_step(returned.total())
     await _note_done(frontier, crawl.name, crawl.widening)
-    return Returned(returned[Status.DONE], returned[Status.BLOCKED])
+    return Returned(**returned)
+
+
+def _kind_of(record: UrlRecord) -> str:
+    """As what :class:`Returned` counts a record."""
+    if record.outcome is not None and record.outcome.checked:
+        return "checked"
+    return "blocked" if record.status is Status.BLOCKED else "pages"
 
 
 async def _note_done(frontier: Frontier, name: str, seen: Widening) -> None:

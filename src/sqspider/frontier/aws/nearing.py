@@ -120,7 +120,7 @@ def _fall_of(item: Item, entry: Entry) -> _Fall | None:
         return None
     takes_visit = False
     if record.status.is_final and record.outcome is not None:
-        takes_visit = consequence(record.outcome, None, *fall) is Consequence.VISIT
+        takes_visit = consequence(record.outcome, None, fall) is Consequence.VISIT
     if not takes_visit and fall.now == (record.depth, record.redirects):
         return None
     return _Fall(record, fall.now, entry.parent, takes_visit)

@@ -27,7 +27,7 @@ from sqspider.frontier.memory.messages import Messages
 from sqspider.frontier.memory.part import operation
 from sqspider.frontier.shares import after
 from sqspider.frontier.values import ClaimRequest, Entry, Finish, Hold, Lost, Retry, Won
-from sqspider.frontier.ways import Consequence, Way, consequence, fallen, handed_on
+from sqspider.frontier.ways import Consequence, Fall, Way, consequence, fallen, handed_on
 from sqspider.host import HostState, with_sums
 from sqspider.message import Message, encode_message
 from sqspider.record import Operation, Status, UrlRecord
@@ -74,7 +74,7 @@ class Records(Messages):
         if fall is not None:
             record = self._store.lower(entry.key, fall.now, entry.parent)
             if record.status.is_final:
-                self._follow(record, fall.before, nearer)
+                self._follow(record, fall, nearer)
         if is_due(entry.lastmod, known.status, known.finished_at, self._clock()):
             self._store.put(replace(self._store.records[entry.key], lastmod=entry.lastmod))
             self._reopen_one(entry.key, if_changed=True)
@@ -84,12 +84,12 @@ class Records(Messages):
         now = self._clock()
         self._store.record(entry, now=now, due_at=now + self._settings.due_seconds)
 
-    def _follow(self, record: UrlRecord, before: Way, nearer: deque[str]) -> None:
+    def _follow(self, record: UrlRecord, fall: Fall, nearer: deque[str]) -> None:
         """See to what follows from a nearer way to a record that is final."""
         if record.outcome is None:
             return
         key = record.key
-        match consequence(record.outcome, self._store.outlinks.get(key), before, Way(record.depth, record.redirects)):
+        match consequence(record.outcome, self._store.outlinks.get(key), fall):
             case Consequence.HAND_ON:
                 nearer.append(key)
             case Consequence.VISIT:
@@ -163,7 +163,9 @@ class Records(Messages):
             self._store.queue.delete_of(record.key)
         self._enqueue(finish.links)
         nearer = deque[str]()
-        self._follow(self._store.records[record.key], Way(finish.claim.depth, finish.claim.redirects), nearer)
+        known = self._store.records[record.key]
+        judged = Way(finish.claim.depth, finish.claim.redirects)
+        self._follow(known, Fall(judged, Way(known.depth, known.redirects)), nearer)
         self._hand_on(nearer)
         return True
 

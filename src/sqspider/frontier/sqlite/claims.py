@@ -32,7 +32,7 @@ from sqspider.frontier.sqlite.records import Held, held, is_there, record
 from sqspider.frontier.sqlite.rows import FRESH, NO_OUTCOME, NOT_YET, STATUS_NUMBERS, pack, pack_kept, unpack_kept
 from sqspider.frontier.sqlite.runs import spend
 from sqspider.frontier.values import ClaimRequest, Delivery, Entry, Finish, Hold, Lost, Retry, Won
-from sqspider.frontier.ways import Way
+from sqspider.frontier.ways import Fall, Way
 from sqspider.host import SUMS
 from sqspider.record import Operation, Status, split_key
 
@@ -210,7 +210,7 @@ def finish(transaction: Transaction, finishes: Sequence[Finish]) -> list[bool]:
     found = _held_by(transaction, finishes)
     answers, rows = [], []
     made: dict[int, Finish] = {}  # by the ids of records
-    judged: dict[int, Way] = {}  # by a way that is no more the nearest
+    judged: dict[int, Fall] = {}  # by a way that is no more the nearest
     for end in finishes:
         row = found.get(end.claim.url)
         is_made = row is not None and is_held(row, end.claim, Operation.FINISH)
@@ -219,7 +219,8 @@ def finish(transaction: Transaction, finishes: Sequence[Finish]) -> list[bool]:
             made[row.id] = end
             rows.append(_finished(transaction, row, end))
             if (row.depth, row.redirects) != (end.claim.depth, end.claim.redirects):
-                judged[row.id] = Way(end.claim.depth, end.claim.redirects)
+                before = Way(end.claim.depth, end.claim.redirects)
+                judged[row.id] = Fall(before, Way(row.depth, row.redirects))
             found[end.claim.url] = row._replace(number=STATUS_NUMBERS[end.outcome.status])
     transaction.connection.executemany(FINISH, rows)
     keep(transaction, made)

@@ -19,7 +19,7 @@ from sqspider.frontier.sqlite.records import record, rules_of
 from sqspider.frontier.sqlite.reopening import reopen
 from sqspider.frontier.sqlite.rows import FRESH, PackedOutcome, bare, unpack
 from sqspider.frontier.values import Entry, Finish, Outlinks
-from sqspider.frontier.ways import Consequence, Way, consequence, handed_on, nearest_of_each
+from sqspider.frontier.ways import Consequence, Fall, consequence, handed_on, nearest_of_each
 from sqspider.message import Message
 
 KEEP_OUTLINKS: Final = """
@@ -80,9 +80,9 @@ def keep(transaction: Transaction, ended: Mapping[int, Finish]) -> None:
     transaction.change_each(FORGET_OUTLINKS, others)
 
 
-def follow(transaction: Transaction, fallen: Mapping[int, Way]) -> list[Entry]:
-    """What is to be recorded for records that are final and nearer now, by their ids and their ways before; what has to
-    be visited for that is put back into the queue."""
+def follow(transaction: Transaction, fallen: Mapping[int, Fall]) -> list[Entry]:
+    """What is to be recorded for records that are final and nearer now, by their ids and how their ways changed; what
+    has to be visited for that is put back into the queue."""
     if not fallen:
         return []
     rows = [_Led(*row) for row in transaction.connection.execute(LED, (json.dumps(list(fallen)),))]
@@ -97,7 +97,7 @@ def follow(transaction: Transaction, fallen: Mapping[int, Way]) -> list[Entry]:
             continue  # it is damaged: nobody could go on from it
         if outcome is None or row.crawl not in rules:
             continue
-        match consequence(outcome, outlinks, fallen[row.id], Way(row.depth, row.redirects)):
+        match consequence(outcome, outlinks, fallen[row.id]):
             case Consequence.HAND_ON if outlinks is not None:
                 crawl, settings = rules[row.crawl]
                 of = Message(

@@ -24,7 +24,7 @@ from sqspider.frontier.sqlite.keys import new_key_of, with_keys
 from sqspider.frontier.sqlite.reopening import reopen
 from sqspider.frontier.sqlite.rows import STATUSES, Belonging, belonging_of, pack_kept, unpack_kept
 from sqspider.frontier.values import Entry
-from sqspider.frontier.ways import Way, fallen
+from sqspider.frontier.ways import Fall, Way, fallen
 from sqspider.record import DEFAULT_CRAWL, Kept, Status, record_key
 from sqspider.revisit import for_all
 
@@ -74,7 +74,7 @@ class Recorded(NamedTuple):
     """What became of entries."""
 
     new: Set[str]  # keys
-    final: Mapping[int, Way]  # records that are final and nearer now, by their ids: the ways before
+    final: Mapping[int, Fall]  # records that are final and nearer now, by their ids: how their ways changed
 
 
 def record(transaction: Transaction, by_key: Mapping[str, Entry], queue: int | None) -> Recorded:
@@ -129,7 +129,7 @@ class _Known(NamedTuple):
     ids: dict[str, int]  # of those that have records, and of parents
     nearer: dict[str, Way]  # ways to them that are nearer than what their records say
     due: list[str]  # what has changed since its last visit
-    final: dict[int, Way]  # see :class:`Recorded`
+    final: dict[int, Fall]  # see :class:`Recorded`
 
 
 def _known(
@@ -149,9 +149,10 @@ def _known(
         except TypeError:  # it is damaged, and left as it is
             continue
         if fall is not None:
-            known.nearer[key] = fall.now
+            if fall.now != fall.before:
+                known.nearer[key] = fall.now
             if status.is_final:
-                known.final[id_] = fall.before
+                known.final[id_] = fall
         if entry.lastmod is not None and is_due(entry.lastmod, status, finished_at, now):
             known.due.append(key)
     return known

@@ -56,6 +56,12 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
     links_skipped: tuple[int, ...] = ()  # in the order of ``Skipped``, to the last that is not 0
 
 
+class _PackedCheck(_Packed, frozen=True, array_like=True):
+    """That of a check; what is read may be one. So all others have no byte more."""
+
+    checked: bool = False
+
+
 class _PackedKept(msgspec.Struct, frozen=True, array_like=True):
     """What is kept from visit to visit, as the file has it: as :class:`_Packed`."""
 
@@ -68,7 +74,7 @@ class _PackedKept(msgspec.Struct, frozen=True, array_like=True):
 
 
 _packer = msgspec.msgpack.Encoder()
-_unpacker = msgspec.msgpack.Decoder(_Packed)
+_unpacker = msgspec.msgpack.Decoder(_PackedCheck)
 _kept_unpacker = msgspec.msgpack.Decoder(_PackedKept)
 _SHA256: Final = "sha256:"
 
@@ -87,7 +93,7 @@ NO_OUTCOME: Final = PackedOutcome(None, None, None)
 
 def pack(outcome: Outcome, files: CaptureFiles) -> PackedOutcome:
     """An outcome as a record keeps it."""
-    packed = _Packed(
+    packed = (_PackedCheck if outcome.checked else _Packed)(
         status=STATUS_NUMBERS[outcome.status],
         reason=outcome.reason,
         http_status=outcome.http_status,
@@ -100,6 +106,7 @@ def pack(outcome: Outcome, files: CaptureFiles) -> PackedOutcome:
         links_left_out=outcome.links_left_out,
         unchanged=outcome.unchanged,
         links_skipped=_packed_skipped(outcome.links_skipped) if outcome.links_skipped else (),
+        **({"checked": True} if outcome.checked else {}),
     )
     capture = UNKEPT if outcome.unkept else None
     if outcome.capture is not None:
@@ -152,6 +159,7 @@ def unpack(packed: PackedOutcome, files: CaptureFiles) -> Outcome | None:
         links_skipped={why: number for why, number in zip(Skipped, values.links_skipped, strict=False) if number},
         capture=unpack_place(capture, files) if capture else None,
         unkept=capture == UNKEPT,
+        checked=values.checked,
     )
 
 
