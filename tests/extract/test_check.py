@@ -126,6 +126,17 @@ def test_a_way_over_another_site_is_gone_to_its_end(sqspider: Run, served: Site)
     assert finding["leads_to"] == [f"{other}on", f"{other}gone"]
 
 
+def test_what_another_site_redirects_is_gone_to_its_end(sqspider: Run, served: Site) -> None:
+    other = served.url_of("127.0.0.2")
+    served.bodies["127.0.0.1/"] = page(f'<a href="{other}on">on</a><a href="{other}well">well</a>')
+    served.bodies["127.0.0.2/on"] = (302, {"Location": f"{other}gone"})
+    served.bodies["127.0.0.2/well"] = (302, {"Location": f"{other}there"})
+    served.bodies["127.0.0.2/there"] = b""
+    report = told(sqspider, served.url, status=1)
+    assert found(report)[f"{other}on"] == [served.url]
+    assert f"{other}well" not in found(report)
+
+
 @pytest.mark.parametrize("http_status", [401, 403, 429])
 def test_what_another_site_refuses_to_programs_is_broken_only_if_that_is_asked_for(
     sqspider: Run, served: Site, http_status: int

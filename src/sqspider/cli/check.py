@@ -149,7 +149,7 @@ def check(
     from sqspider.cli.worker import random_worker_id, run_loop, within_limits
 
     seeds = _seeds(urls, assume_http=assume_http)
-    said = _said(seeds)
+    said = _said(seeds, is_external=not no_external)
     options = msgspec.structs.replace(
         HURRIED,
         worker_id=random_worker_id(random.Random()),
@@ -184,7 +184,7 @@ def _seeds(urls: tuple[str, ...], *, assume_http: bool) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(str, read)))
 
 
-def _said(seeds: tuple[str, ...]) -> dict[str, Any]:
+def _said(seeds: tuple[str, ...], *, is_external: bool) -> dict[str, Any]:
     """What the crawl's row is to say: what was given, and what a check needs."""
     are_here = all(LOOPBACK.fullmatch(host_of(url)) for url in seeds)
     said = {
@@ -192,6 +192,7 @@ def _said(seeds: tuple[str, ...]) -> dict[str, Any]:
         "delay": 0.0 if are_here else OWN_DELAY,
         "follow-nofollow": True,  # a link that robots are not to follow is one that people do
         "meta-refresh": True,
+        "check-external": is_external,
         "max-crawl-delay": MOST_CRAWL_DELAY,
         **said_in(click.get_current_context()),
     }

@@ -243,7 +243,9 @@ def _body_limits(crawl: Crawl) -> frozenset[int]:
 def _of_single_files(crawl: Crawl) -> Crawl:
     """A row by which each URL that is put in is asked for, and nothing else; pages are not kept, so that nobody reads
     their links."""
-    settings = msgspec.structs.replace(crawl.settings, scope=Scope.PAGE, max_depth=None, keep=STYLES)
+    settings = msgspec.structs.replace(
+        crawl.settings, scope=Scope.PAGE, max_depth=None, keep=STYLES, check_external=False
+    )
     identity = msgspec.structs.replace(
         crawl.identity, max_bytes=min(crawl.identity.max_bytes or MOST_BYTES, MOST_BYTES)
     )
