@@ -1,8 +1,8 @@
 """`sqspider check` and LinkChecker on one corpus, in rounds: ``python -m bench.links``.
 
-Both look at the same pages and ask for all that these refer to, at the same number of requests at a time. What each
-asked for is counted at the server, which tells LinkChecker that it may ask without pauses. What they find is held
-against each other in tests/judges; here it is counted.
+Both look at the same pages and ask for all of their own site that these refer to, at the same number of requests at a
+time. What each asked for is counted at the server, which tells LinkChecker that it may ask without pauses. What they
+find is held against each other in tests/judges; here it is counted.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
+from urllib.parse import urljoin
 
 from bench.corpus import BUILD, EXCLUDE, Corpus
 from bench.run import machine, write_performance
@@ -39,14 +40,14 @@ class Checked(NamedTuple):
     anchors: dict[str, set[str]]
 
 
-def linkchecker_command(program: Path | str, url: str, folder: Path) -> list[str]:
+def linkchecker_command(program: Path | str, url: str, folder: Path, *more: str) -> list[str]:
     """A check by LinkChecker, which prints CSV."""
     settings = folder / "linkcheckerrc"
     settings.write_text(SETTINGS, encoding="utf-8")
     return [
-        str(program), "--config", str(settings), "--check-extern", "--no-robots", "--ignore-url", "^mailto:",
-        "--ignore-url", EXCLUDE, "--timeout", "10", "--threads", str(CONCURRENCY), "--no-status", "--verbose",
-        "--output", "csv/utf-8", url,
+        str(program), "--config", str(settings), "--no-robots", "--ignore-url", "^mailto:", "--ignore-url", EXCLUDE,
+        "--timeout", "10", "--threads", str(CONCURRENCY), "--no-status", "--verbose", "--output", "csv/utf-8", *more,
+        url,
     ]  # fmt: skip
 
 
@@ -54,7 +55,8 @@ def sqspider_command(url: str) -> list[str]:
     """The same by us, which prints JSON."""
     return [
         sys.executable, "-m", "sqspider", "check", url, "--anchors", "--allow-private", "--ignore-robots",
-        "--exclude", EXCLUDE, "--timeout", "10", "--concurrency", str(CONCURRENCY), "--json", "--quiet",
+        "--no-external", "--exclude", EXCLUDE, "--timeout", "10", "--concurrency", str(CONCURRENCY), "--json",
+        "--quiet",
     ]  # fmt: skip
 
 
@@ -65,10 +67,18 @@ def found_by_linkchecker(text: str) -> tuple[dict[str, set[str]], dict[str, set[
     anchors: dict[str, set[str]] = {}
     for row in csv.DictReader(lines, delimiter=";"):
         if row["valid"] == "False":
-            broken.setdefault(row["url"] or row["urlname"], set()).add(row["parentname"])
+            broken.setdefault(_target_of(row), set()).add(row["parentname"].partition("#")[0])
         elif "Anchor `" in row["warningstring"]:
-            anchors.setdefault(row["url"], set()).add(row["parentname"])
+            anchors.setdefault(_target_of(row), set()).add(row["parentname"].partition("#")[0])
     return broken, anchors
+
+
+def _target_of(row: dict[str, str]) -> str:
+    """What the link leads to; its column ``url`` says where redirects led from there."""
+    try:
+        return urljoin(row["base"] or row["parentname"], row["urlname"])
+    except ValueError:  # it is no URL
+        return row["urlname"]
 
 
 def found_by_sqspider(text: str) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
