@@ -296,3 +296,16 @@ def test_junit_counts_what_it_has(sqspider: Run, served: Site, tmp_path: Path) -
     for suite in root:
         assert int(suite.get("tests", "")) == len(suite.findall("testcase"))
         assert int(suite.get("failures", "")) == len(suite.findall("testcase/failure"))
+
+
+def test_a_person_is_shown_twenty_pages_of_a_target_and_a_program_all(
+    sqspider: Run, served: Site, tmp_path: Path
+) -> None:
+    served.bodies["/"] = page(*(f'<a href="/{number}">n</a>' for number in range(25)))
+    served.bodies |= {f"/{number}": page('<a href="/gone">gone</a>') for number in range(25)}
+    done = sqspider("check", served.url, *HERE, "--junit", "out.xml", "--markdown", "out.md")
+    for text in (done.stdout, (tmp_path / "out.md").read_text()):
+        assert len(re.findall(r"(?m)^ *-? *on ", text)) == 20
+        assert "and 5 more" in text
+    assert (tmp_path / "out.xml").read_text().count("\non http") == 25
+    assert len(found(told(sqspider, served.url, status=1))[f"{served.url}gone"]) == 25

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from pathlib import Path
 from typing import Final
 
-import pytest
-from bench.corpus import Corpus
-from bench.links import WELCOME, check_corpus, found_by_linkchecker, found_by_sqspider, linkchecker_command
+from bench.links import found_by_linkchecker, found_by_sqspider, linkchecker_command
 
 from tests.conftest import Run
 from tests.extract.planted import OTHER, PlantedSite

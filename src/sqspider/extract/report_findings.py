@@ -23,6 +23,7 @@ class Verdict(enum.StrEnum):
 FAILING: Final = frozenset({Verdict.BROKEN, Verdict.ANCHOR})
 """Those that a check ends in failure for."""
 
+MOST_SOURCES: Final = 20  # of a target that a person is shown
 MISSING_ANCHOR: Final = "missing_anchor"
 MOVED: Final = "moved"
 NOT_REACHED: Final = "not_reached"
@@ -56,7 +57,19 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
             words = f"{self.http_status} {HTTPStatus(self.http_status).phrase}" if known else str(self.http_status)
         else:
             words = self.reason.replace("_", " ")
-        return f"{words}: {self.detail}" if self.detail and self.detail != words else words
+        says_more = self.detail and self.detail != f"HTTP status {self.http_status}"
+        return f"{words}: {self.detail}" if says_more else words
+
+    @property
+    def shown_sources(self) -> tuple[Source, ...]:
+        """As many as a person looks at: what stands in the footer of a site has its every page."""
+        return self.sources[:MOST_SOURCES]
+
+    @property
+    def more_sources(self) -> str | None:
+        """How many others there are, for a person; none: none."""
+        more = len(self.sources) - MOST_SOURCES
+        return f"… and {more:,} more: --json and --junit have all" if more > 0 else None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,8 +51,10 @@ def _finding(finding: Finding) -> Iterator[str]:
     yield f"- {_url(finding.target)}: {_code(finding.says)}"
     if finding.leads_to:
         yield f"  - leads to {', then '.join(map(_url, finding.leads_to))}"
-    for source in finding.sources:
+    for source in finding.shown_sources:
         yield f"  - on {_url(source.page)} as {_code(source.kind)}" + (f" {_code(source.text)}" if source.text else "")
+    if finding.more_sources:
+        yield f"  - {finding.more_sources}"
 
 
 def _url(url: str) -> str:

@@ -9,7 +9,7 @@ from sqspider.extract.report_findings import ADVICE, TITLES, Report, Verdict, co
 
 
 def as_text(report: Report) -> Iterator[str]:
-    """The lines: each target with what is wrong, and every page that names it; at the end, how many of what."""
+    """The lines: each target with what is wrong, and the pages that name it; at the end, how many of what."""
     for verdict in Verdict:
         findings = report.of(verdict)
         if not findings:
@@ -19,9 +19,11 @@ def as_text(report: Report) -> Iterator[str]:
             yield f"\n  {printable(finding.target)}"
             yield f"    {printable(finding.says)}"
             yield from (f"    -> {printable(url)}" for url in finding.leads_to)
-            for source in finding.sources:
+            for source in finding.shown_sources:
                 words = f' "{printable(source.text)}"' if source.text else ""
                 yield f"    on {printable(source.page)} ({source.kind}){words}"
+            if finding.more_sources:
+                yield f"    {finding.more_sources}"
         yield ""
     yield _last_line(report)
 
