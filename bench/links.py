@@ -62,7 +62,8 @@ def sqspider_command(url: str) -> list[str]:
 
 def found_by_linkchecker(text: str) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
     """Broken targets and missing anchors, by LinkChecker's CSV."""
-    lines = [line for line in text.splitlines() if line and not line.startswith(("#", "WARNING "))]
+    lines = text[max(0, text.find("urlname;")) :].splitlines()  # before it stands what it says of itself
+    lines = [line for line in lines if line and not line.startswith("#")]
     broken: dict[str, set[str]] = {}
     anchors: dict[str, set[str]] = {}
     for row in csv.DictReader(lines, delimiter=";"):

@@ -9,6 +9,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -89,6 +90,8 @@ class CheckRun:
         self._wishes = wishes
         self._secrets_folder = secrets_folder
         self._console = console
+        scope = Scope.DOMAIN if said["scope"] == Scope.DOMAIN.value else Scope.HOST
+        self._own = Measure(scope, self._seeds[0], folders_of(self._seeds, scope))
         self._left: str | None = None  # why it was broken off
         self._in_vain = False  # something was waited for, and did not come
         self.was_stopped = False  # by a signal
@@ -170,8 +173,9 @@ class CheckRun:
         crawl = await change_crawl(frontier, crawl, _of_single_files)
         table, records = LinkTable(connection), self._records(frontier, crawl)
         options = msgspec.structs.replace(self._options, max_pages=None)
+        choose = partial(self._chosen, crawl)
         for _ in range(MOST_ROUNDS):
-            wanted = [url async for urls in unasked(table, records) for url in self._chosen(urls, crawl)]
+            wanted = [url async for urls in unasked(table, records, choose) for url in urls]
             if not wanted:
                 return
             self._in_vain = False
@@ -180,9 +184,9 @@ class CheckRun:
             if self._left is not None or self._in_vain:  # what was waited for would be so again
                 return
 
-    def _chosen(self, urls: list[str], crawl: Crawl) -> list[str]:
+    def _chosen(self, crawl: Crawl, urls: list[str]) -> list[str]:
         if not self._wishes.is_external:
-            urls = [url for url in urls if self._is_own(url)]
+            urls = [url for url in urls if self._own.holds(url)]
         return list(Search().chosen(urls, (), compiled(crawl.settings.exclude)))
 
     # Looking.
@@ -199,15 +203,10 @@ class CheckRun:
     def _records(self, frontier: Frontier, crawl: Crawl) -> FrontierRecords:
         return FrontierRecords(frontier, [crawl], [crawl.name])
 
-    def _is_own(self, url: str) -> bool:
-        """Whether a URL is of the sites that are checked."""
-        scope = Scope.DOMAIN if self._said.get("scope") == Scope.DOMAIN.value else Scope.HOST
-        return Measure(scope, self._seeds[0], folders_of(self._seeds, scope)).holds(url)
-
     async def _report(self, frontier: Frontier, crawl: Crawl, connection: sqlite3.Connection, started: float) -> Report:
         table = LinkTable(connection)
         gathering = Gathering(
-            frontier, crawl.name, table, self._records(frontier, crawl), is_own=self._is_own,
+            frontier, crawl.name, table, self._records(frontier, crawl), is_own=self._own.holds,
             is_strict=self._wishes.is_strict, body_limits=_body_limits(crawl),
         )  # fmt: skip
         found = [finding async for finding in gathering.faults()]

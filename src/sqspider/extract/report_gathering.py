@@ -133,20 +133,24 @@ def _named(sources: Sources) -> tuple[Source, ...]:
     return tuple(Source(link.page, link.kind.value, link.text) for link in sources)
 
 
-async def unasked(table: LinkTable, records: LinkRecords) -> AsyncIterator[list[str]]:
+Choose = Callable[[list[str]], list[str]]
+
+
+async def unasked(table: LinkTable, records: LinkRecords, choose: Choose) -> AsyncIterator[list[str]]:
     """URLs that pages refer to and that have no record: what a crawl does not follow by itself, such as images,
-    and what lies outside of it. In batches; it costs a look at each target.
+    and what lies outside of it. Of them those that ``choose`` takes. In batches; it costs a look at each target.
 
     Where something redirects to is among them, unless the way was given up there: one without end would be gone on.
     """
     targets = table.targets()
     while urls := [url for url, _ in islice(targets, _BATCH)]:
+        urls = choose(urls)
         known = await records.of(urls)
         yield [url for url in urls if url not in known and _is_meant(table, url)]
     redirects = table.redirects()
     while pairs := list(islice(redirects, _BATCH)):
         known = await records.of(list({url for pair in pairs for url in pair}))
-        yield [to for url, to in pairs if to not in known and _leads_on(known.get(url))]
+        yield choose([to for url, to in pairs if to not in known and _leads_on(known.get(url))])
 
 
 def _is_meant(table: LinkTable, url: str) -> bool:
