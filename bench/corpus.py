@@ -52,14 +52,14 @@ INDEX: Final = """<!DOCTYPE html>
 
 
 class Corpus:
-    """nginx serving the corpus on a free port of 127.0.0.1, while the context lasts.
+    """nginx serving the corpus on a free port of 127.0.0.1, while the context lasts; ``more_http``: of its settings.
 
     Raises ``SystemExit`` with what is missing if it cannot be served on this machine.
     """
 
-    def __init__(self, folder: Path = BUILD / "corpus") -> None:
+    def __init__(self, folder: Path = BUILD / "corpus", more_http: str = "") -> None:
         listen = "127.0.0.1:PORT backlog=1024"
-        self._nginx = Nginx(folder, http=_HTTP, listen=listen, log="short", connections=1024)
+        self._nginx = Nginx(folder, http=_HTTP + more_http, listen=listen, log="short", connections=1024)
         self.url = f"http://127.0.0.1:{self._nginx.port}/"
         self.forget = self._nginx.forget
 

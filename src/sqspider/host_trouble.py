@@ -48,6 +48,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     first_rest_seconds: float = 5.0  # it doubles: five probes within 75 s
     new_host_seconds: float = 75.0  # of an incident, before a host that never answered is given up
     known_host_seconds: float = 86_400.0  # and one that has
+    failures_to_rest: int = FAILURES_TO_REST  # in a row, where it may be the URLs that fail
 
 
 PATIENCE: Final = Patience()
@@ -130,7 +131,7 @@ def after_trouble(
     new = msgspec.structs.replace(
         row, penalty_seconds=penalty, penalty_since=now, rest_until=rest_until, failures=failures, trouble=reason
     )
-    if fails and (rests_at_once or row.rests or failures >= FAILURES_TO_REST):
+    if fails and (rests_at_once or row.rests or failures >= patience.failures_to_rest):
         new = _rested(new, is_sure=rests_at_once, has_answered=has_answered, patience=patience, now=now)
     elif row.rests:  # an answer: the incident is over
         new = msgspec.structs.replace(new, rests=0, trouble_since=0.0)

@@ -132,6 +132,7 @@ INSTALLERS: Final[dict[str, Callable[[Path, list[str]], None]]] = {
     "judge-warcio": _install_environment,
     "judge-fastwarc": _install_environment,
     "judge-pywb": _install_environment,
+    "judge-linkchecker": _install_environment,
 }
 
 

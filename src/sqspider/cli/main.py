@@ -25,6 +25,7 @@ from sqspider.version import VERSION
 # What --help says of each; a command's module has its name.
 COMMANDS: Final = {
     "crawl": "Crawl from URLs until nothing is left.",
+    "check": "Check whether the links of a site lead somewhere.",
     "enqueue": "Put URLs into the queue.",
     "consume": "Take messages from the queue and fetch what is won.",
     "crawls": "List crawls, and show, change, pause, resume, stop or remove one.",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
 from sqspider.cli.signals import unwinding_on_signals
+from sqspider.cli.terminal import ESCAPED
 from sqspider.tables.columns import Column
 from sqspider.tables.opening import check_target, format_of, open_table
 from sqspider.tables.table import Table, TableError
-from sqspider.tables.target import STANDARD_OUTPUT, How
+from sqspider.tables.target import STANDARD_OUTPUT, How, open_target, try_target
 
 
 class OutputError(click.ClickException):
@@ -41,6 +43,19 @@ class _Output(click.ParamType[str]):
         except TableError as error:
             self.fail(f"{error}.", param, ctx)
         return str(value)
+
+
+class TextPath(click.ParamType[Path]):
+    """A file of text that can be written, as far as can be told before it is."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        try:
+            try_target(str(value))
+        except TableError as error:
+            self.fail(f"{error}.", param, ctx)
+        return Path(value)
 
 
 def check_format(output: str | None, chosen: str | None = None) -> None:
@@ -80,5 +95,20 @@ def written(
                 table.close(is_whole=False)
                 raise
             table.close(is_whole=True)
+    except TableError as error:
+        raise OutputError(error) from error
+
+
+def write_text(path: Path, lines: Iterable[str]) -> None:
+    """Write lines of text into a file, which appears as a whole at the end. Raises :class:`OutputError`."""
+    try:
+        with unwinding_on_signals():
+            target, is_whole = open_target(str(path), How.OVERWRITE), False
+            try:
+                for line in lines:
+                    target.write(f"{line}\n".encode(errors=ESCAPED))
+                is_whole = True
+            finally:
+                target.close(is_whole=is_whole)
     except TableError as error:
         raise OutputError(error) from error

@@ -9,7 +9,7 @@ import importlib
 import random
 import sys
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 import msgspec
@@ -38,6 +38,8 @@ from sqspider.work.worker import Mode, Worker
 _WORKER: Final = WorkerOptions(worker_id="worker")
 
 log = get_logger(__name__)
+
+T = TypeVar("T")
 
 worker_options = section(
     "How it works",
@@ -127,7 +129,7 @@ def polling(options: WorkerOptions, mode: Mode, traits: Traits) -> WorkerOptions
     return msgspec.structs.replace(options, poll_seconds=traits.poll_seconds)
 
 
-def run_loop(main: Coroutine[Any, Any, int]) -> int:
+def run_loop(main: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine on the quicker event loop, where there is one."""
     gc.freeze()  # what was imported stays: neither a collection nor the end of the process looks at it again
     try:

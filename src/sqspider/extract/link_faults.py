@@ -6,6 +6,7 @@ it lies outside) is not broken, and is not told here.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from itertools import groupby
 from typing import Final, NamedTuple
@@ -57,8 +58,8 @@ async def broken(
     """Targets that fail, each once, with all the links of these kinds that lead there; ``host``: those of this one.
 
     A target that redirects to what fails, or for ever, is broken, too; redirects are no links of their own here. A seed
-    that fails is told, whether or not something links to it. It costs a look at all that failed and at all redirects,
-    and not at all links.
+    that fails is told, whether or not something links to it. It costs a look at all that failed, at all redirects
+    and at all that no answer is kept of, and not at all links.
     """
     kinds = set(kinds) - {LinkKind.REDIRECT}
     for written, reason in table.refused() if host is None else ():
@@ -103,8 +104,9 @@ def _fault_of(chain: Chain) -> Outcome | None:
 
 
 async def _chains(table: LinkTable, records: LinkRecords, host: str | None) -> AsyncIterator[tuple[str, Chain]]:
-    """The chains that begin with URLs that redirect."""
-    for urls in _batches(url for url, _ in table.redirects() if host in (None, host_of(url))):
+    """The chains that begin with URLs that redirect; also of what was only checked, as records alone can tell."""
+    starts = itertools.chain((url for url, _ in table.redirects()), table.uncaptured())
+    for urls in _batches(url for url in starts if host in (None, host_of(url))):
         known = await records.of(urls)
         chains = await records.chains(known.values())
         for url, record in known.items():

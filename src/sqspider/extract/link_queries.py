@@ -57,6 +57,9 @@ _REDIRECTS: Final = """
 SELECT source.url, target.url FROM links INDEXED BY links_redirects
     JOIN urls AS source ON source.id = page JOIN urls AS target ON target.id = links.target
 WHERE kind = 'redirect' AND target.reason IS NULL"""
+_UNCAPTURED: Final = """
+SELECT urls.url FROM (SELECT DISTINCT target FROM links INDEXED BY links_by_target) JOIN urls ON urls.id = target
+WHERE reason IS NULL AND NOT EXISTS (SELECT 1 FROM pages WHERE pages.url = target)"""
 _UNLINKED: Final = f"""
 {_PAGE} WHERE http_status BETWEEN 200 AND 299 AND anchors IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM links INDEXED BY links_by_target
@@ -115,6 +118,10 @@ class LinkTable:
     def redirects(self) -> Iterator[tuple[str, str]]:
         """URLs that redirect, and where they lead."""
         return iter(self._connection.execute(_REDIRECTS))
+
+    def uncaptured(self) -> Iterator[str]:
+        """URLs that links lead to and of which no answer is kept: what was never asked for, or only checked."""
+        return (url for (url,) in self._connection.execute(_UNCAPTURED))
 
     def redirect_of(self, url: str) -> str | None:
         """Where a URL leads, if it redirects."""

@@ -122,7 +122,7 @@ def may_be_page(headers: Sequence[tuple[str, str]]) -> bool:
     if mime_type is None:
         return True
     essence = mime_type.essence
-    return essence in (_HTML_TYPE, _XHTML_TYPE) or is_xml(essence)
+    return essence in HTML_TYPES or is_xml(essence)
 
 
 def _sniffed(body: bytes) -> str:

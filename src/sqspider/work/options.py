@@ -34,6 +34,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     new_host_grace_seconds: float = PATIENCE.new_host_seconds  # for a host in trouble that never answered
     host_grace_seconds: float = PATIENCE.known_host_seconds  # and for one that has
     first_rest_seconds: float = PATIENCE.first_rest_seconds  # of a host in trouble; it doubles
+    failures_to_rest: int = PATIENCE.failures_to_rest  # in a row, of a host that it may be or its URLs
     sweep_seconds: float = 30.0  # between two sweeps
     seen_urls: int = 200_000  # links that are known to be recorded, so as not to ask again
     large_bodies: int | None = None  # bodies past LARGE_BYTES at a time, until their links are recorded
@@ -52,6 +53,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "new_host_grace_seconds": seconds(0, 30 * 86_400),
         "host_grace_seconds": seconds(0, 30 * 86_400),
         "first_rest_seconds": seconds(0.01, 3600),
+        "failures_to_rest": Range(1),
         "sweep_seconds": seconds(0.01, 86_400),
         "seen_urls": Range(0),
         "large_bodies": optional(1),
@@ -82,6 +84,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
             first_rest_seconds=self.first_rest_seconds,
             new_host_seconds=self.new_host_grace_seconds,
             known_host_seconds=self.host_grace_seconds,
+            failures_to_rest=self.failures_to_rest,
         )
 
     def lease_needed(self, fetch_seconds: float, gather_seconds: float = 0.0) -> float:
