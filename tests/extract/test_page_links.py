@@ -95,6 +95,7 @@ def test_xhtml_is_read_as_xml_where_it_is_some(tmp_path: Path) -> None:
     assert [(link.kind, link.to, link.rel) for link in found] == [
         ("script", f"{SITE}/base/s", ""), ("link", f"{SITE}/base/n", "next"), ("a", f"{SITE}/base/x", "me"),
     ]  # fmt: skip
+    assert found[-1].text == "w"
     broken = xml.replace("</body>", "")
     assert [link.to for link in links_of_page(document(tmp_path, broken, head))] == [f"{SITE}/base/s"]
 

@@ -16,6 +16,7 @@ from sqspider.extract.paths import FILTERS, SOURCES, Elements, Path
 from sqspider.extract.rules import Fact, Field, Rules
 from sqspider.patterns import Search
 from sqspider.tables.columns import Kind
+from sqspider.tables.values import checked
 from tests.extract.pages import CASES, document, extracted, value
 
 PRODUCT = (CASES / "product.html").read_text()
@@ -190,5 +191,6 @@ EVERY: Final = Extractor(
 
 @given(st.lists(TAGS | st.text(max_size=8)).map("".join))
 def test_no_page_makes_a_row_raise(markup: str) -> None:
-    (row,) = EVERY.rows(document(markup.encode("utf-8", "surrogatepass")))
-    str(row).encode()  # and any file takes it
+    rows = EVERY.rows(document(markup.encode("utf-8", "surrogatepass")))
+    assert len(checked(EVERY.columns, rows)) == 1  # and any file takes it
+    str(rows).encode()

@@ -7,7 +7,7 @@ import json
 import math
 import pickle
 import sqlite3
-import struct
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,8 @@ def test_what_is_written_is_read_back(
 def test_a_time_is_the_same_in_every_file(moment: float) -> None:
     text = iso(moment)
     assert text is not None
-    from datetime import datetime, timedelta, timezone
 
-    epoch = datetime(1970, 1, 1, tzinfo=timezone.utc)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
     assert (datetime.fromisoformat(text) - epoch) // timedelta(microseconds=1) == micros(moment)
     check_time(moment)
 
@@ -99,6 +98,12 @@ def test_so_does_that_of_a_database() -> None:
     assert pickle.loads(pickle.dumps(encoder)).encode([A_ROW]) == encoder.encode([A_ROW])
 
 
+def asked(query: str) -> list[Any]:
+    """What DuckDB says."""
+    found: list[Any] = duckdb.execute(query).fetchall()
+    return found
+
+
 def test_duckdb_reads_every_file_of_lines_and_parquet(tmp_path: Path) -> None:
     """With what no JSON reader of C takes: half of a surrogate pair."""
     lines = [(number, f"Ж {number}\0 \ud800", *A_ROW[2:]) for number in range(3)]
@@ -108,16 +113,12 @@ def test_duckdb_reads_every_file_of_lines_and_parquet(tmp_path: Path) -> None:
         f"read_json('{tmp_path}/rows.jsonl', format='newline_delimited')", f"read_csv('{tmp_path}/rows.csv')",
         f"'{tmp_path}/rows.parquet'", f"'{tmp_path}/parts/*.parquet'",
     ):  # fmt: skip
-        found = duckdb.sql(
-            f"SELECT id, text, integer, number, flag, epoch_us(time::TIMESTAMPTZ) FROM {source} ORDER BY id"
-        )
-        assert found.fetchall() == [
+        found = asked(f"SELECT id, text, integer, number, flag, epoch_us(time::TIMESTAMPTZ) FROM {source} ORDER BY id")
+        assert found == [
             (number, f"Ж {number}\0 \ufffd", 2**63 - 1, math.pi, True, 1_700_000_000_123_456) for number in range(3)
         ]
-    parquet = duckdb.sql(
-        f"SELECT texts[1], structs[1].a, structs[1].n, json ->> '$.k[0]' FROM '{tmp_path}/rows.parquet'"
-    )
-    assert parquet.fetchall() == [("a", "=b", -1, "1")] * 3
+    parquet = asked(f"SELECT texts[1], structs[1].a, structs[1].n, json ->> '$.k[0]' FROM '{tmp_path}/rows.parquet'")
+    assert parquet == [("a", "=b", -1, "1")] * 3
 
 
 def test_sqlite_reads_lists_and_times_by_its_own_functions(tmp_path: Path) -> None:
@@ -167,7 +168,8 @@ def test_parquet_is_written_by_groups_while_rows_come(tmp_path: Path, monkeypatc
 
 def test_a_large_row_ends_a_group_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sqspider.tables.parquet.GROUP_BYTES", 50_000)
-    write(tmp_path / "rows.parquet", *[[(number, "x" * 30_000)] for number in range(5)], columns=TWO)
+    large: list[list[Row]] = [[(number, "x" * 30_000)] for number in range(5)]
+    write(tmp_path / "rows.parquet", *large, columns=TWO)
     assert pq.ParquetFile(tmp_path / "rows.parquet").metadata.num_row_groups == 3
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -102,7 +103,7 @@ class Extracting:
             told = await process.stdout.read()
             status = await process.wait()
             if status == GOOD and told:
-                return msgspec.json.decode(told, type=Came, dec_hook=lambda kind, value: kind(value))  # of counters
+                return msgspec.json.decode(told, type=Came, dec_hook=lambda _, value: Counter(value))
             if status >= 0:
                 return None  # it has said why
             log.warning("extractor_died", pid=process.pid, signal=-status)

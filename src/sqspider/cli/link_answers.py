@@ -279,7 +279,8 @@ def broken_as_json(each: Broken) -> dict[str, Any]:
 
 
 def _broken_line(each: Broken) -> str:
-    what = [each.reason.value, f"HTTP {each.http_status}" if each.http_status else "", each.detail]
+    status = f"HTTP {each.http_status}" if each.http_status else ""
+    what = [each.reason.value, status, each.detail if each.detail != f"HTTP status {each.http_status}" else ""]
     passing = " (may be well another time)" if each.reason in _MAY_PASS else ""
     return f"{each.target}  {', '.join(filter(None, what))}{passing}"
 

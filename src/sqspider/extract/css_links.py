@@ -11,7 +11,8 @@ from typing import Final
 _TOKEN: Final = re.compile(
     r"/\*[\s\S]*?(?:\*/|\Z)"
     r"|@import[\t\n\f\r ]*+(?=(?P<imported>[\"']))"
-    r"|(?<![\w-])url\([\t\n\f\r ]*+(?:(?P<quoted>[\"'])|(?P<bare>(?:[^\t\n\f\r \"'()\\]++|\\(?:[0-9a-fA-F]{1,6}[\t\n\f\r ]?|[\s\S])|)*+)[\t\n\f\r ]*+\))"
+    r"|(?<![\w-])url\([\t\n\f\r ]*+(?:(?P<quoted>[\"'])"
+    r"|(?P<bare>(?:[^\t\n\f\r \"'()\\]++|\\(?:[0-9a-fA-F]{1,6}[\t\n\f\r ]?|[\s\S])|)*+)[\t\n\f\r ]*+\))"
     r"|\"(?P<double>(?:[^\"\\\n]++|\\(?:[\s\S]|\Z)|)*+)(?:\"|\n|\Z)"
     r"|'(?P<single>(?:[^'\\\n]++|\\(?:[\s\S]|\Z)|)*+)(?:'|\n|\Z)",
     re.IGNORECASE,

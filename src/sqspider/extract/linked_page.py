@@ -8,11 +8,9 @@ from typing import Final
 
 import msgspec
 
-from sqspider.extract.document import Document
-from sqspider.extract.page_links import LinkKind, PageLink, links_of_page
-from sqspider.record import Reason
-from sqspider.redact import redact_url
-from sqspider.url import Refused, canonicalize
+from sqspider.extract.document import BinaryError, Document, answered_by
+from sqspider.extract.page_links import LinkKind, PageLink, links_of_page, may_be_page, written_of
+from sqspider.url import canonicalize
 from sqspider.web.body import DecodeError
 from sqspider.web.links import HTML_TYPES, MAX_TITLE_CHARACTERS
 from sqspider.web.location import REDIRECT_STATUSES, as_ascii
@@ -42,26 +40,28 @@ def linked_page(document: Document) -> LinkedPage | None:
 
     Only good answers have links; a redirect has that to where it leads.
     """
-    captured, status = document.captured, document.http_status
+    captured = document.captured
     hops = next((value for name, value in captured.metadata if name == "hopsFromSeed"), "")
     if hops.endswith(_ASIDE):
         return None
+    status = answered_by(captured).http_status
     page = LinkedPage(url=document.url, at=document.at, http_status=status, media_type=document.media_type)
     if captured.kind == "revisit" and captured.original is None:
         return msgspec.structs.replace(page, http_status=None, links=None)
     if status in REDIRECT_STATUSES:
         return msgspec.structs.replace(page, links=tuple(_redirect(document)))
-    if status is not None and not 200 <= status < 300 and captured.kind != "revisit":
+    if status is not None and not 200 <= status < 300:
         return page
     try:
         if hops.endswith(_SITEMAP) or _is_sitemap(document):
             return msgspec.structs.replace(page, links=tuple(dict.fromkeys(_listed(document))))
-        links = tuple(dict.fromkeys(link._replace(written="") if link.to else link for link in links_of_page(document)))
-    except DecodeError:
-        return page
-    if document.media_type not in HTML_TYPES and not links:
-        return page
-    return msgspec.structs.replace(page, title=_title(document), anchors=_anchors(document), links=links)
+        links = dict.fromkeys(link._replace(written="") if link.to else link for link in links_of_page(document))
+        page = msgspec.structs.replace(page, links=tuple(links))
+        if may_be_page(document.media_type) and document.is_page:
+            return msgspec.structs.replace(page, title=_title(document), anchors=_anchors(document))
+    except (DecodeError, BinaryError):
+        pass  # it has none that anybody could follow
+    return page
 
 
 def _redirect(document: Document) -> Iterator[PageLink]:
@@ -71,11 +71,7 @@ def _redirect(document: Document) -> Iterator[PageLink]:
         fragment = location.partition("#")[2]
         yield PageLink(target, LinkKind.REDIRECT, "", fragment)
     elif target is not None:
-        yield _refused(target, LinkKind.REDIRECT)
-
-
-def _refused(refused: Refused, kind: LinkKind) -> PageLink:
-    return PageLink(None, kind, redact_url(refused.text)[:2000], reason=refused.reason)
+        yield PageLink(None, LinkKind.REDIRECT, written_of(target), reason=target.reason)
 
 
 def _is_sitemap(document: Document) -> bool:
@@ -101,10 +97,8 @@ def _title(document: Document) -> str:
     return " ".join(title.text.split())[:MAX_TITLE_CHARACTERS] if title is not None else ""
 
 
-def _anchors(document: Document) -> bytes | None:
+def _anchors(document: Document) -> bytes:
     """The places in a page that a fragment may name: HTML standard, section 7.4.6.4."""
-    if document.media_type not in HTML_TYPES:
-        return None
     tree = document.tree
     names = [element.attr("id") or "" for element in tree.select("[id]")]
     return packed([*names, *(element.attr("name") or "" for element in tree.select("a[name]"))])
@@ -118,8 +112,3 @@ def packed(names: Iterable[str]) -> bytes:
 def unpacked(anchors: bytes) -> frozenset[str]:
     """The names back."""
     return frozenset(zlib.decompress(anchors).decode().split("\0"))
-
-
-def is_refused(link: PageLink) -> bool:
-    """Whether a link is no URL that could be asked for."""
-    return link.reason not in (None, Reason.BAD_SCHEME)

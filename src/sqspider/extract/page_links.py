@@ -6,7 +6,7 @@ Where they lead is resolved as the crawler does it (``web/links.py``): both have
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqspider.extract.css_links import css_links
@@ -14,20 +14,8 @@ from sqspider.extract.document import Document
 from sqspider.record import Reason
 from sqspider.redact import redact_url
 from sqspider.url import Refused, cut_to_length
-from sqspider.web.attributes import Attributes
-from sqspider.web.charset import xml_encoding_of
-from sqspider.web.links import (
-    HTML_TYPES,
-    Resolver,
-    base_url,
-    in_utf_8,
-    is_xml,
-    parse_srcset,
-    resolver,
-    type_of_answer,
-)
+from sqspider.web.links import HTML_TYPES, Resolver, is_xml, parse_srcset, resolver
 from sqspider.web.refresh import parse_refresh
-from sqspider.web.xhtml import NotXhtmlError, read_xhtml
 
 if TYPE_CHECKING:
     from turbohtml import Element
@@ -78,27 +66,26 @@ class PageLink(NamedTuple):
 def links_of_page(document: Document) -> list[PageLink]:
     """The links of a page or stylesheet in document order, with all repetitions; of anything else none.
 
-    What is in a ``template`` is not on the page. Of an XHTML page that is said to be XML, words are not read.
-    Raises :class:`sqspider.web.body.DecodeError`.
+    What is in a ``template`` is not on the page. Raises :class:`sqspider.web.body.DecodeError`, and
+    :class:`sqspider.extract.document.BinaryError`.
     """
-    if document.media_type and not may_have_links(document.media_type):
-        return []  # its body is not looked at
-    essence, charset = type_of_answer(document.body, document.headers)
-    if essence == _CSS_TYPE:
+    if document.media_type == _CSS_TYPE:
         links = _Links(document.url, resolver(document.url, document.encoding))
         links.add_all(LinkKind.CSS, css_links(document.markup))
-    elif is_xml(essence):
-        return _links_of_xml(document, essence, charset)
-    elif essence in HTML_TYPES:
-        return _links_of_html(document)
-    else:
-        return []
-    return links.found
+        return links.found
+    is_page = may_be_page(document.media_type) and document.is_page  # the body of what cannot be one is not looked at
+    return _links_of_page(document) if is_page else []
 
 
-def may_have_links(media_type: str) -> bool:
-    """Whether what has this media type may be a page or a stylesheet."""
-    return media_type in HTML_TYPES or media_type == _CSS_TYPE or is_xml(media_type)
+def may_be_page(media_type: str) -> bool:
+    """Whether what has this media type may be a page; what has none is looked at."""
+    return not media_type or media_type in HTML_TYPES or is_xml(media_type)
+
+
+def written_of(refused: Refused) -> str:
+    """What is no URL, as it is kept: shortened, and without a password."""
+    written = refused.text.strip(_HTML_BLANKS)
+    return (redact_url(written) if "//" in written else written)[:MAX_WRITTEN_CHARACTERS]
 
 
 class _Links:
@@ -130,7 +117,7 @@ class _Links:
 
     def _add_refused(self, link: Refused, kind: LinkKind, rel: str, text: str) -> None:
         name = cut_to_length(link.text, self._base) if link.reason is Reason.URL_TOO_LONG else None
-        written = redact_url(link.text.strip(_HTML_BLANKS))[:MAX_WRITTEN_CHARACTERS]
+        written = written_of(link)
         self.found.append(
             PageLink(name, kind, written, "", rel[:MAX_TEXT_CHARACTERS], text[:MAX_TEXT_CHARACTERS], link.reason)
         )
@@ -147,7 +134,7 @@ _SELECTOR: Final = (
 _STYLED: Final = "[style], [background]"
 
 
-def _links_of_html(document: Document) -> list[PageLink]:
+def _links_of_page(document: Document) -> list[PageLink]:
     base = document.base_url
     links = _Links(base, resolver(base, document.encoding))
     _add_refresh_headers(links, document)
@@ -269,43 +256,3 @@ _READERS: Final[dict[str, Callable[[_Links, Element], None]]] = {
     "meta": _read_meta,
     "form": _attribute(LinkKind.FORM, "action"),
 }
-
-_XML_TAGS: Final = ("a", "area", "frame", "iframe", "base", "img", "script", "link", "meta")
-_XML_ATTRIBUTES: Final = {
-    "a": (LinkKind.A, "href"),
-    "area": (LinkKind.A, "href"),
-    "frame": (LinkKind.FRAME, "src"),
-    "iframe": (LinkKind.FRAME, "src"),
-    "img": (LinkKind.IMG, "src"),
-    "script": (LinkKind.SCRIPT, "src"),
-    "link": (LinkKind.LINK, "href"),
-}
-
-
-def _links_of_xml(document: Document, essence: str, charset: str | None) -> list[PageLink]:
-    """As XML, where it is well-formed: read as HTML, ``<script/>`` would take the rest of the page along."""
-    encoding = xml_encoding_of(document.body[:1024], charset)
-    elements: list[tuple[str, Attributes]] = []
-    try:
-        read_xhtml(in_utf_8(document.body, encoding), _XML_TAGS, lambda tag, values: elements.append((tag, values)))
-    except NotXhtmlError as error:
-        return _links_of_html(document) if error.is_page or essence in HTML_TYPES else []
-    bases = (values["href"] or "" for tag, values in elements if tag == "base")
-    base = base_url(next(bases, None), document.url)
-    links = _Links(base, resolver(base, encoding))
-    _add_refresh_headers(links, document)
-    for kind, written, rel in _written_in_xml(elements):
-        links.add(kind, written, rel)
-    return links.found
-
-
-def _written_in_xml(elements: list[tuple[str, Attributes]]) -> Iterator[tuple[LinkKind, str, str]]:
-    for tag, values in elements:
-        if tag == "meta" and (values.get("http-equiv") or "").lower() == "refresh":
-            refresh = parse_refresh(values.get("content") or "")
-            if refresh is not None and refresh.target:
-                yield LinkKind.REFRESH, refresh.target, ""
-        elif tag in _XML_ATTRIBUTES:
-            kind, name = _XML_ATTRIBUTES[tag]
-            if (written := values.get(name)) is not None:
-                yield kind, written, " ".join((values.get("rel") or "").lower().split())

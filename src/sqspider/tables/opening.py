@@ -12,7 +12,7 @@ from sqspider.tables.csv_rows import CsvRows
 from sqspider.tables.jsonl import JsonLines
 from sqspider.tables.stream import Stream
 from sqspider.tables.table import Encoder, Table, TableError
-from sqspider.tables.target import STANDARD_OUTPUT, How, Target, as_table_errors, open_target, try_target
+from sqspider.tables.target import STANDARD_OUTPUT, How, Target, open_target, try_target
 
 JSONL: Final = "jsonl"
 CSV: Final = "csv"
@@ -80,12 +80,10 @@ def format_of(target: str, chosen: str | None = None, *, parts: bool = False) ->
 
 def check_target(target: str) -> None:
     """Raise :class:`TableError` for a name that cannot be written, as far as can be told before it is."""
-    if is_folder(target) and not os.path.isdir(target):
-        try_target(target.rstrip("/" + os.sep))  # it is made where a file could be
+    if is_folder(target) and os.path.lexists(folder := target.rstrip("/" + os.sep)):
+        try_target(os.path.join(folder, "part"))
     elif is_folder(target):
-        with as_table_errors(target):
-            if not os.access(target, os.W_OK | os.X_OK):
-                raise PermissionError(0, "Permission denied")
+        try_target(folder)  # it is made where a file could be
     elif target != STANDARD_OUTPUT:
         try_target(target)
 

@@ -1,0 +1,254 @@
+"""The link table: what is kept of an archive, however often it is read, and wherever its reader dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sqspider.archive.errors import DamagedError
+from sqspider.archive.reading import files_to_read, read_archive
+from sqspider.extract.document import Document
+from sqspider.extract.link_keeping import LinkFileError, open_links, read_new
+from sqspider.extract.link_queries import LinkTable
+from sqspider.extract.linked_page import linked_page, packed, unpacked
+from sqspider.record import Reason
+from tests.archive.warcs import LATER, Made, metadata, revisit
+from tests.extract.linked import HTML, SITE, answer, site, write
+
+NAV = "<a href=/>home</a><a href=/a>first</a><a href='/b#there'>second</a>"
+
+
+def no_damage(error: DamagedError) -> None:
+    raise error
+
+
+def read(folder: Path, file: Path | None = None) -> list[tuple[Any, ...]]:
+    """All links, as they are in the table once the archive was read."""
+    with open_links(file or folder / "links.db") as connection:
+        read_new(files_to_read(str(folder)), connection, no_damage)
+        return rows(connection)
+
+
+def rows(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+    found = LinkTable(connection).all_links()
+    return sorted((link.page, link.target, link.kind, link.text, link.fragment, link.http_status) for link in found)
+
+
+def test_links_are_kept_with_what_is_written_at_them(tmp_path: Path) -> None:
+    write(tmp_path, "a", site({"/": NAV, "/a": NAV + NAV}))
+    assert read(tmp_path) == sorted(
+        (f"{SITE}{page}", f"{SITE}{target}", "a", text, fragment, 200)
+        for page in ("/", "/a")
+        for target, text, fragment in (("/", "home", ""), ("/a", "first", ""), ("/b", "second", "there"))
+    )
+
+
+def test_of_a_page_the_latest_capture_counts(tmp_path: Path) -> None:
+    new = answer(f"{SITE}/", "<a href=/new>new</a>", date=LATER)
+    old = answer(f"{SITE}/", "<a href=/old>old</a>")
+    for number, order in enumerate([(old, new), (new, old)]):
+        folder = tmp_path / str(number)
+        write(folder, "a", order[:1])  # read apart, and the later one first, too
+        read(folder)
+        write(folder, "b", order[1:])
+        found = read(folder)
+        assert found == [(f"{SITE}/", f"{SITE}/new", "a", "new", "", 200)]
+        together = tmp_path / f"{number}-together"
+        write(together, "a", order)
+        assert read(together) == found
+
+
+def test_a_capture_that_is_read_twice_changes_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "a", site({"/": NAV, "/a": NAV}))
+    found = read(tmp_path)
+    assert read(tmp_path) == found
+    (tmp_path / "a.warc.gz").rename(tmp_path / "other.warc.gz")
+    write(tmp_path, "a-copy", site({"/": NAV}))
+    assert read(tmp_path) == found
+
+
+def test_a_page_that_fails_later_has_no_links(tmp_path: Path) -> None:
+    write(tmp_path, "a", [answer(f"{SITE}/", NAV), answer(f"{SITE}/", NAV, status=503, date=LATER)])
+    assert read(tmp_path) == []
+
+
+def test_what_was_answered_as_before_has_the_links_of_before(tmp_path: Path) -> None:
+    page = answer(f"{SITE}/", NAV)
+    write(tmp_path, "a", [page])
+    found = read(tmp_path)
+    write(tmp_path, "b", [revisit(page, f"{SITE}/")])  # without an index its original is not to be found
+    assert read(tmp_path) == found
+    with open_links(tmp_path / "links.db") as connection:
+        known = LinkTable(connection).page(f"{SITE}/")
+    assert known is not None
+    assert (known.http_status, known.links) == (200, 3)
+    assert known.at == 1_795_529_999  # of the later one
+
+
+def test_redirects_are_links(tmp_path: Path) -> None:
+    moved = answer(f"{SITE}/old", "<a href=/not>no</a>", "Location: /new#place", HTML, status=301)
+    nowhere = answer(f"{SITE}/bad", "", "Location: http://[", status=302)
+    write(tmp_path, "a", [moved, nowhere])
+    assert read(tmp_path) == [
+        (f"{SITE}/bad", "http://[", "redirect", "", "", 302),
+        (f"{SITE}/old", f"{SITE}/new", "redirect", "", "place", 301),
+    ]
+
+
+def test_what_a_sitemap_lists_are_links(tmp_path: Path) -> None:
+    xml = f"<urlset xmlns='http://www.sitemaps.org/schemas/sitemap/0.9'><url><loc>{SITE}/a</loc></url></urlset>"
+    by_root = answer(f"{SITE}/sitemap.xml", xml, "Content-Type: application/xml")
+    text = answer(f"{SITE}/list.txt", f"{SITE}/b\n", "Content-Type: text/plain")
+    said = metadata(text)
+    said = said.with_block(said.block.replace(b"hopsFromSeed: L", b"hopsFromSeed: M"))
+    write(tmp_path, "a", [by_root, text, said])
+    assert [row[:3] for row in read(tmp_path)] == [
+        (f"{SITE}/list.txt", f"{SITE}/b", "sitemap"),
+        (f"{SITE}/sitemap.xml", f"{SITE}/a", "sitemap"),
+    ]
+
+
+def test_what_was_asked_for_by_the_way_is_left_out(tmp_path: Path) -> None:
+    robots = answer(f"{SITE}/robots.txt", "<a href=/x>x</a>")
+    said = metadata(robots)
+    write(tmp_path, "a", [robots, said.with_block(said.block.replace(b"hopsFromSeed: L", b"hopsFromSeed: LP"))])
+    assert read(tmp_path) == []
+    with open_links(tmp_path / "links.db") as connection:
+        assert LinkTable(connection).counts() == (0, 0)
+
+
+def test_what_is_no_url_is_kept_as_it_is_written(tmp_path: Path) -> None:
+    write(tmp_path, "a", site({"/": "<a href='http://['>x</a><a href='mailto:a@b.c'>m</a><a href='htp://x/'>s</a>"}))
+    read(tmp_path)
+    with open_links(tmp_path / "links.db") as connection:
+        assert list(LinkTable(connection).refused()) == [
+            ("htp://x/", Reason.BAD_SCHEME), ("mailto:a@b.c", Reason.BAD_SCHEME), ("http://[", Reason.BAD_URL),
+        ]  # fmt: skip
+
+
+def test_texts_of_every_kind_are_kept(tmp_path: Path) -> None:
+    texts = ["ä € 😀", "&#0;", "&#xd800;", "a\x07b", "'\"", "\u202e", "\ud800"]
+    html = b"".join(b"<a href=/x>" + text.encode("utf-8", "surrogatepass") + b"</a>" for text in texts)
+    write(tmp_path, "a", [answer(f"{SITE}/", html)])
+    found = [row[3] for row in read(tmp_path)]
+    assert len(found) == len(set(found)) == 6  # of two that are the same one is kept
+    assert {"ä € 😀", "\ufffd", "'\"", "\u202e"} <= set(found)
+
+
+def test_names_of_places_are_packed_and_come_back() -> None:
+    assert unpacked(packed(["b", "a", "", "b", "ä\ufffd"])) == {"a", "b", "ä\ufffd"}
+    assert "" not in unpacked(packed(["a"]))
+
+
+def captures() -> Iterator[Made]:
+    for number in range(200):
+        yield answer(f"{SITE}/{number}", "".join(f"<a href=/{number + step}>{step}</a>" for step in range(9)))
+
+
+def test_whoever_is_killed_while_reading_leaves_what_the_next_goes_on_with(tmp_path: Path) -> None:
+    for name in "abc":
+        write(tmp_path, name, captures())
+    whole = read(tmp_path, tmp_path / "whole.db")
+    code = """
+import sys
+from sqspider.archive.reading import files_to_read
+from sqspider.extract import link_keeping
+link_keeping.BATCH_PAGES = 7
+with link_keeping.open_links(sys.argv[2]) as connection:
+    connection.set_trace_callback(lambda statement: print(statement[:20], flush=True))
+    link_keeping.read_new(link_keeping_files := files_to_read(sys.argv[1]), connection, print)
+"""
+    database = tmp_path / "killed.db"
+    for statements in (1, 5, 40, 90, 150, 400):
+        arguments = [sys.executable, "-c", code, str(tmp_path), str(database)]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as reader:
+            assert reader.stdout is not None
+            for _ in range(statements):
+                reader.stdout.readline()
+            os.kill(reader.pid, signal.SIGKILL)
+        with closing(sqlite3.connect(database)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert read(tmp_path, database) == whole
+
+
+def test_two_who_read_at_once_make_one_table(tmp_path: Path) -> None:
+    write(tmp_path, "a", captures())
+    whole = read(tmp_path, tmp_path / "whole.db")
+    code = (
+        "import sys; from sqspider.archive.reading import files_to_read; from sqspider.extract import link_keeping\n"
+        "link_keeping.BATCH_PAGES = 3\n"
+        "with link_keeping.open_links(sys.argv[2]) as connection:\n"
+        "    link_keeping.read_new(files_to_read(sys.argv[1]), connection, print)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), str(tmp_path / "both.db")]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [each.wait() for each in both] == [0, 0]
+    assert read(tmp_path, tmp_path / "both.db") == whole
+
+
+def test_a_damaged_file_is_told_once_and_the_others_are_read(tmp_path: Path) -> None:
+    write(tmp_path, "a", site({"/": NAV}))
+    spoilt = write(tmp_path, "b", site({"/b": NAV, "/c": NAV}))
+    spoilt.write_bytes(spoilt.read_bytes()[:-200] + b"spoilt" * 30)
+    write(tmp_path, "c", site({"/d": NAV}))
+    told: list[DamagedError] = []
+    with open_links(tmp_path / "links.db") as connection:
+        read_new(files_to_read(str(tmp_path)), connection, told.append)
+        assert {row[0] for row in rows(connection)} >= {f"{SITE}/", f"{SITE}/d"}
+    assert len(told) == 1
+
+
+def test_a_file_that_is_no_link_table_is_refused(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    for name, content in (("other.db", None), ("text.db", b"not a database, but a text that is long enough" * 9)):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(LinkFileError, match=name), open_links(tmp_path / name):
+            pass
+        assert (tmp_path / name).read_bytes() == before
+    with pytest.raises(LinkFileError, match="--links FILE"), open_links(tmp_path / "no" / "links.db"):
+        pass
+
+
+def test_the_table_is_its_owners_alone(tmp_path: Path) -> None:
+    write(tmp_path, "a", site({"/": NAV}))
+    read(tmp_path)
+    assert (tmp_path / "links.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_people_can_read_it_with_any_sqlite(tmp_path: Path) -> None:
+    write(tmp_path, "a", site({"/": NAV}))
+    read(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "links.db")) as connection:
+        found = connection.execute(
+            "SELECT page, target, kind, text, fragment FROM all_links ORDER BY target"
+        ).fetchall()
+    assert found[-1] == (f"{SITE}/", f"{SITE}/b", "a", "second", "there")
+
+
+def test_a_link_takes_few_bytes(tmp_path: Path) -> None:
+    """As on pages of a site with a menu of fifty links: URLs and texts are kept once."""
+    menu = "".join(f"<a href='/section/{number}/index.html'>Section number {number}</a>" for number in range(50))
+    write(tmp_path, "a", site({f"/page/{number}.html": menu for number in range(400)}))
+    assert len(read(tmp_path)) == 20_000
+    assert (tmp_path / "links.db").stat().st_size < 48 * 20_000
+
+
+def test_only_what_can_have_links_is_decoded(tmp_path: Path) -> None:
+    broken = ("Content-Type: application/pdf", "Content-Encoding: gzip")
+    write(tmp_path, "a", [answer(f"{SITE}/a.pdf", b"no gzip", *broken)])
+    (captured,) = read_archive(str(tmp_path))
+    page = linked_page(Document(captured))
+    assert page is not None
+    assert (page.http_status, page.media_type, page.links) == (200, "application/pdf", ())
