@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024  # of a decoded body that is looked at; a tree takes eight times as much
 XHTML_NAMESPACE: Final = "http://www.w3.org/1999/xhtml"
+MAX_TAGS: Final = 2_000_000  # that a tree is made of: one of as many elements takes 350 MB, and is copied for a text
 _ROOT_CHARACTERS: Final = 2000  # in which the root of a page begins
 
 
@@ -104,10 +105,14 @@ class Document:
 
     @cached_property
     def tree(self) -> turbohtml.Document:
-        """The tree of a page."""
+        """The tree of a page, as far as it has ``MAX_TAGS``."""
         import turbohtml
 
-        markup = as_html(self.markup) if is_xml(self._essence) else self.markup
+        markup = self.markup
+        if markup.count("<") > MAX_TAGS:
+            markup = "<".join(markup.split("<", MAX_TAGS + 1)[: MAX_TAGS + 1])
+        elif is_xml(self._essence):
+            markup = as_html(markup)
         return turbohtml.parse(markup, positions=False)
 
     @cached_property

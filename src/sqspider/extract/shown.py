@@ -16,11 +16,13 @@ _UNSEEN: Final = (
     "[style*='visibility:hidden' i], [style*='visibility: hidden' i]"
 )
 _LAYOUT: Final = "table:has(table, h1, h2, h3, h4, h5, h6, form, article, main), table[role=presentation i]"
+_MOST_CELLS: Final = 200_000  # of a page: turbohtml takes a kilobyte for each to put them in columns
 _TABLE_PARTS: Final = frozenset(("caption", "thead", "tbody", "tfoot", "tr", "td", "th", "col", "colgroup"))
 _SET_APART: Final = "table, button"  # of whose words some are only kept apart by how they are laid out
 _NO_LINKS: Final = "a[href^='javascript:' i], a[href^='data:' i]"
-# Before these a blank is seen, though the markup has none: without it two words became one.
-_SET_OFF: Final = "button, td > p, td > div, td > ul, td > ol, td > dl, td > pre, td > blockquote, th > p, th > div"
+# Blocks in cells, which are lines of their own in a browser: in one line of text a blank keeps their words apart.
+_IN_CELLS: Final = "td p, td div, td blockquote, td section, th p, th div"
+_LISTS_IN_CELLS: Final = "button, td > ul, td > ol, td > dl, td > pre"
 _CHANGED: Final = f"{_UNSEEN}, {_NO_LINKS}, {_SET_APART}"
 
 
@@ -39,9 +41,14 @@ def shown(tree: turbohtml.Document) -> turbohtml.Document:
 def _set_apart(page: turbohtml.Document) -> None:
     import turbohtml
 
-    for table in page.select(_LAYOUT):
+    has_too_many = len(page.select("td, th")) > _MOST_CELLS
+    for table in page.select("table" if has_too_many else _LAYOUT):
         _dissolve(table)
-    for element in page.select(_SET_OFF):
+    for block in page.select(_IN_CELLS):
+        block.insert_before(turbohtml.Text(" "))
+        block.insert_after(turbohtml.Text(" "))
+        block.tag = "span"
+    for element in page.select(_LISTS_IN_CELLS):
         element.insert_before(turbohtml.Text(" "))
 
 

@@ -94,7 +94,7 @@ def _plain(node: turbohtml.Node) -> str:
     text = "\n".join([line.rstrip() for line in text.split("\n")])
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
-    return text.strip()
+    return text.strip("\n")
 
 
 def _by_trafilatura(markup: str) -> str:
