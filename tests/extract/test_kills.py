@@ -73,6 +73,12 @@ def kill_all(pid: int) -> int:
     return len(known)
 
 
+async def all_there(process: asyncio.subprocess.Process, number: int) -> None:
+    """Once there are so many processes of a family, or it has come to its end."""
+    while len(family_of(process.pid)) < number and process.returncode is None:
+        await asyncio.sleep(0.01)
+
+
 async def lives(folder: Path, site: DemoSite, to: str, workers: int, moments: list[int]) -> int:
     """Crawl and extract until it is killed, and again; the last life goes to the end. How many processes were killed
     with the largest family."""
@@ -89,6 +95,8 @@ async def lives(folder: Path, site: DemoSite, to: str, workers: int, moments: li
         try:
             if moment is not None:
                 await site.until(moment)
+                if moment % 3:  # of the others, some are killed while they begin
+                    await all_there(process, workers + 3)  # a crawl, its extractor, and at least one process of that
                 await asyncio.sleep(rng.uniform(0, 1.5))  # so that commits, and the end of what is read, are hit, too
         finally:
             if moment is not None:
@@ -130,7 +138,7 @@ async def test_each_record_with_a_page_has_one_row(
 ) -> None:
     async with DemoSite(40 * kills, slow_seconds=0.2, trap_depth=5) as site:
         moments = choose_moments(30 * kills, kills, random.Random(kills))
-        assert await lives(tmp_path, site, to, workers, moments) >= workers + 3  # a crawl, its extractor, and its own
+        assert await lives(tmp_path, site, to, workers, moments) >= workers + 3
         frontier = await open_frontier(f"sqlite:{tmp_path / 'f.db'}", FrontierSettings(), clock=time.time)
         records = await records_of(frontier)
         await frontier.close()

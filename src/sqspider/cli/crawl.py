@@ -14,7 +14,7 @@ from sqspider.cli.asking import yes_to_costs_option
 from sqspider.cli.config_file import FOUND, config_option
 from sqspider.cli.crawl_run import Again, CrawlRun
 from sqspider.cli.forking import Forked, can_fork, fork_workers
-from sqspider.cli.harvesting import Extracting, extract_options, to_order
+from sqspider.cli.harvesting import extract_options, to_follow
 from sqspider.cli.lists import ListFile, list_options
 from sqspider.cli.options import (
     Duration,
@@ -151,7 +151,7 @@ def crawl(
         raise click.UsageError("--older-than: it goes with --again.")
     check_format(output)
     start = with_archive(start, place_of(shared, given))
-    harvest = to_order(given, order.config, shared.frontier, start.archive, order.name)
+    following = to_follow(given, order.config, shared.frontier, start.archive, order.name)
     options = to_worker_options(
         given, random_worker_id(random.Random()), max_pages=max_pages, run=new_id(random.SystemRandom())
     )
@@ -164,7 +164,7 @@ def crawl(
     try:
         run = CrawlRun(
             shared, order, options, start, list_file, workers=workers, forked=forked, accounts=accounts, quiet=quiet,
-            again=again, yes=yes, extracting=Extracting(harvest) if harvest is not None else None,
+            again=again, yes=yes, following=following,
         )  # fmt: skip
         return run_loop(run.run(urls, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http))
     finally:

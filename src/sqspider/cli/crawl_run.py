@@ -19,7 +19,6 @@ from sqspider.cli.archiving import Kept, full_words, keeping_line, warn_if_nearl
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
 from sqspider.cli.forking import Forked
 from sqspider.cli.frontier import is_absent, opened
-from sqspider.cli.harvesting import Extracting
 from sqspider.cli.left import nothing_to_do, what_is_left
 from sqspider.cli.lists import NO_LIST, ListFile, ListTold, Seeding
 from sqspider.cli.order import added_note, config_note, go_on, no_crawl, prepared, sqspider
@@ -51,6 +50,8 @@ from sqspider.work.worker import Mode
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sqspider.cli.following import Following
+
 log = get_logger(__name__)
 
 
@@ -77,7 +78,7 @@ class CrawlRun:
         quiet: bool = False,
         again: Again | None = None,
         yes: bool = False,
-        extracting: Extracting | None = None,
+        following: Following | None = None,
     ) -> None:
         self._shared = shared
         self._order = order
@@ -92,7 +93,7 @@ class CrawlRun:
         self._was_stopped = False
         self._has_said_what_is_kept = False
         self._again = again
-        self._extracting = extracting
+        self._following = following  # by whom rows are made meanwhile
         self._yes = yes  # to what costs money, unasked
         self._kept = Kept(start.archive)
 
@@ -121,10 +122,8 @@ class CrawlRun:
             is_good = await self._put_in(frontier, crawl, seeding, with_sitemaps=with_sitemaps)
             before = await self._counts(frontier)
             started = time.monotonic()
-            if self._extracting is not None:
-                await self._extracting.begin()
-            is_good = await self._work_off(frontier, crawl, before, were_given) and is_good
-            is_good = await self._extracted() and is_good
+            work = self._work_off(frontier, crawl, before, were_given)
+            is_good = await (self._following.along(work, self._say) if self._following else work) and is_good
             counts = await self._sum_up(frontier, before, time.monotonic() - started, as_json=as_json)
             is_good = (output is None or await self._write_rows(frontier, output)) and is_good
             if counts.open:
@@ -134,15 +133,6 @@ class CrawlRun:
             asked = seeding.seeds if self._list_file.path is None else []  # a list's are not kept in mind: every seed
             is_good = await seeds_are_good(frontier, asked, counts, self._order.name) and is_good
             return GOOD if is_good and not seeding.refused and counts.open == 0 else NOT_ALL_GOOD
-
-    async def _extracted(self) -> bool:
-        """Wait until all that is kept has its rows; whether that went well."""
-        if self._extracting is None:
-            return True
-        came = await self._extracting.end()
-        for line in self._extracting.lines(came) if came is not None else ():
-            self._say(line)
-        return came is not None and not came.damage
 
     async def _take_order(self, frontier: Frontier, seeds: list[str]) -> Crawl | None:
         """The crawl's row as it is ordered, told of what changes; none for one that has none."""
