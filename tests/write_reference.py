@@ -15,9 +15,10 @@ from typing import Final
 import click
 
 from sqspider.cli.main import cli
-from sqspider.export import FIELDS
-from sqspider.record import BLOCKING_REASONS, Kept, Outcome, Reason, UrlRecord
+from sqspider.export import COLUMNS
+from sqspider.record import BLOCKING_REASONS, Reason
 from sqspider.retry import CARE, FINAL, RULES
+from sqspider.tables.columns import Kind
 
 ROOT: Final = Path(__file__).parent.parent
 REFERENCE: Final = ROOT / "docs" / "reference"
@@ -44,8 +45,13 @@ COLUMN_MEANINGS: Final = {
     "capture_length": "of its record as it lies there, packed, in bytes",
     "payload_digest": "of the answer's payload as it was sent: `sha1:` and base32",
 }
-TIMES: Final = ("enqueued_at", "claimed_at", "finished_at", "lastmod", "changed_at")
-JSON_TYPES: Final = {"int": "number", "bool": "true or false", "dict[Skipped, int]": "object"}
+KINDS: Final = {
+    Kind.TEXT: "text",
+    Kind.INTEGER: "number",
+    Kind.BOOLEAN: "true or false",
+    Kind.TIME: "time, ISO 8601 in UTC",
+    Kind.JSON: "object",
+}
 
 
 def command_line() -> str:
@@ -118,21 +124,17 @@ def reasons() -> str:
 
 def export() -> str:
     """The columns that ``export`` writes, in order."""
-    annotations = {**UrlRecord.__annotations__, **Outcome.__annotations__, **Kept.__annotations__, "visits": "int"}
-    annotations |= {"capture_offset": "int", "capture_length": "int"}
     lines = [
         "# What `export` writes",
         "",
-        "A record a row, as JSON lines or CSV, in this order; written from `export.py` and `record.py`. New columns may come",
-        "after these; these keep their names ([what stays stable](../stability.md)). What there is not is `null`, in CSV empty.",
+        "A record a row, in this order; written from `export.py` and `record.py`. New columns may come after these; these keep",
+        "their names ([what stays stable](../stability.md)). What there is not is `null`, in CSV empty. In Parquet a time is a",
+        "timestamp; where a file has no objects they are JSON. [How they are chosen and written](../guides/export.md).",
         "",
         "| column | type | meaning |",
         "|---|---|---|",
     ]
-    for name in FIELDS:
-        kind = JSON_TYPES.get(annotations.get(name, "str").removesuffix(" | None"), "text")
-        kind = "time, ISO 8601 in UTC" if name in TIMES else kind
-        lines.append(f"| `{name}` | {kind} | {COLUMN_MEANINGS[name]} |")
+    lines += [f"| `{column.name}` | {KINDS[column.kind]} | {COLUMN_MEANINGS[column.name]} |" for column in COLUMNS]
     return "\n".join(lines) + "\n"
 
 

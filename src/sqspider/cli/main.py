@@ -32,7 +32,7 @@ COMMANDS: Final = {
     "metrics": "Show what happened over time.",
     "show": "Show all that is known of a URL.",
     "explain": "Tell what would become of a URL, and by which rule.",
-    "export": "Write the records as JSON lines or CSV.",
+    "export": "Show the records, or write them: JSON lines, CSV, Parquet, SQLite.",
     "extract": "Make rows of the pages that are kept: text, fields, links.",
     "links": "Tell who links where, and which links are broken.",
     "duplicates": "Tell which pages have the same content, or nearly the same.",

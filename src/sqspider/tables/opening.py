@@ -20,6 +20,7 @@ PARQUET: Final = "parquet"
 SQLITE: Final = "sqlite"
 FORMATS: Final = (JSONL, CSV, PARQUET, SQLITE)
 
+_OF_FILES: Final = {PARQUET: "Parquet, which is written from its end,", SQLITE: "a database"}
 _BY_SUFFIX: Final = {
     **dict.fromkeys(("", ".jsonl", ".ndjson", ".json", ".txt"), JSONL),
     ".csv": CSV,
@@ -53,8 +54,9 @@ def open_table(
         from sqspider.tables.sqlite import SqliteTable
 
         return SqliteTable(target, columns, how, in_place=in_place)
-    if kind == PARQUET:
-        _check_parquet(target, how, in_place=in_place)
+    if kind == PARQUET and (how is How.APPEND or in_place):
+        folder = f"{target.removesuffix('.parquet')}/"
+        raise TableError(f"{target}: a Parquet file cannot be gone on with; a folder of them can: name it {folder}")
     encoder = encoder_of(kind, columns)
     return _on(encoder, open_target(target, how, in_place=in_place))
 
@@ -73,6 +75,8 @@ def format_of(target: str, chosen: str | None = None, *, parts: bool = False) ->
                 f"{target}: rows are written as JSON lines, CSV, Parquet or SQLite: name it .jsonl, .csv, .parquet or "
                 ".db, or a folder of Parquet files with a / at its end"
             )
+        if found in _OF_FILES and not is_file and not os.path.isdir(target):
+            raise TableError(f"{target}: {_OF_FILES[found]} goes into a file, not into a pipe: name one")
     if found == PARQUET and importlib.util.find_spec("pyarrow") is None:
         raise TableError(f"{target}: Parquet takes pyarrow, which is not installed: pip install 'sqspider[parquet]'")
     return found
@@ -116,13 +120,3 @@ def _parts(target: str, columns: tuple[Column, ...], kind: str, how: How, writer
 
     encoder = encoder_of(kind, columns)
     return Parts(Path(target), encoder, lambda part: _on(encoder, part), f".{kind}", how, writer)
-
-
-def _check_parquet(target: str, how: How, *, in_place: bool) -> None:
-    """One file of it is written from its end: into what has one, and at once."""
-    is_file = target != STANDARD_OUTPUT and (os.path.isfile(target) or not os.path.exists(target))
-    if not is_file and not os.path.isdir(target):
-        raise TableError(f"{target}: a Parquet file is written from its end, and a pipe has none: name a file")
-    if how is How.APPEND or in_place:
-        folder = f"{target.removesuffix('.parquet')}/"
-        raise TableError(f"{target}: a Parquet file cannot be gone on with; a folder of them can: name it {folder}")

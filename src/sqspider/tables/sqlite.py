@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ import msgspec
 
 from sqspider.tables.columns import Column, Kind, Row
 from sqspider.tables.table import TableError
-from sqspider.tables.target import STANDARD_OUTPUT, How, as_table_errors, refuse_existing, stat_of, try_target
+from sqspider.tables.target import How, refuse_existing, try_target
 from sqspider.tables.values import WRITTEN_OTHERWISE, Encoding, cell
 
 NAME: Final = "rows"  # of the table
@@ -54,11 +53,6 @@ class SqliteTable:
 
     def __init__(self, target: str, columns: tuple[Column, ...], how: How, *, in_place: bool) -> None:
         self._path = path = Path(target)
-        with as_table_errors(path):
-            there = None if target == STANDARD_OUTPUT else stat_of(path)
-        is_file = there is None or stat.S_ISREG(there.st_mode) or stat.S_ISDIR(there.st_mode)  # a folder is told below
-        if target == STANDARD_OUTPUT or not is_file:
-            raise TableError(f"{target}: a database goes into a file: name one, or write JSON lines")
         if how is How.NEW:
             refuse_existing(path)
         try_target(target)
