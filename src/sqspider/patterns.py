@@ -53,26 +53,33 @@ class Search:
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        """Ends what is done within it with :class:`TooSlowError` when the time is up. It must not await."""
+        """Ends what is done within it with :class:`TooSlowError` when the time is up, or that of one that this lies
+        in. It must not await."""
         if not _has_timer():
             yield
             return
+        outer = signal.getitimer(signal.ITIMER_VIRTUAL)[0]  # none: 0
         if self._left <= 0:
             raise TooSlowError(_WHY)
         before = signal.signal(signal.SIGVTALRM, _end)
         started = time.process_time()
         try:
-            signal.setitimer(signal.ITIMER_VIRTUAL, self._left)
+            signal.setitimer(signal.ITIMER_VIRTUAL, min(self._left, outer or self._left), _AGAIN_SECONDS)
             yield
         except TooSlowError:
-            self._left = 0.0  # by the timer's own count, which differs a little
+            if not outer or self._left <= outer:
+                self._left = 0.0  # by the timer's own count, which differs a little
             raise
         finally:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-            self._left -= time.process_time() - started  # what the timer tells as left is no finer than its ticks
+            taken = time.process_time() - started  # what the timer tells as left is no finer than its ticks
+            self._left -= taken
             signal.signal(signal.SIGVTALRM, before)
+            if outer:
+                signal.setitimer(signal.ITIMER_VIRTUAL, max(outer - taken, 0.001), _AGAIN_SECONDS)
 
 
+_AGAIN_SECONDS: Final = 0.1  # it is a ValueError, which what it meets may take for its own
 _WHY: Final = f"a regular expression takes longer than {SECONDS:g} s: it may be matched in too many ways"
 
 
@@ -84,5 +91,5 @@ def _has_timer() -> bool:
     return (
         hasattr(signal, "SIGVTALRM")
         and threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGVTALRM) is signal.SIG_DFL  # else it is in use
+        and signal.getsignal(signal.SIGVTALRM) in (signal.SIG_DFL, _end)  # else it is in use
     )

@@ -11,6 +11,7 @@ import pytest
 
 from sqspider.archive.reading import captures_in, files_to_read
 from sqspider.extract import extractor as module
+from sqspider.extract import page, reading
 from sqspider.extract.document import Document
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.fetch_columns import FETCH_COLUMNS
@@ -247,3 +248,41 @@ def test_rules_that_cannot_be_followed_are_refused_before_anything_is_read(
 def test_who_finds_main_contents_is_known() -> None:
     with pytest.raises(ValueError, match="'nobody' finds no main content"):
         Extractor(Rules(facts=(Fact.MAIN,), main_by="nobody"))
+
+
+NESTED: Final = "<div>a " * 3000
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        rules_of_options(fields=[("first", "css:div"), ("it", "css:div | number")]),
+        rules_of_options(fields=[("first", "css:div")], each="css:div"),
+    ],
+)
+def test_rules_that_take_too_long_at_a_page_are_ended(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_SECONDS", 0.1)
+    extractor = Extractor(rules)
+    rows = extractor.rows(document(NESTED))
+    error = [column.name for column in extractor.columns].index("error")
+    assert {row[error] for row in rows} == {"the rules take longer than 0.1 s on this page"}
+    assert len(rows) < 3000
+    assert extractor.take_tally().errors == {"slow": 1}
+    assert extractor.rows(document("<div>a"))  # and the next has its own time
+    assert extractor.take_tally().errors == {}
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        rules_of_options(fields=[("it", "css:div | list")]),
+        rules_of_options(fields=[("it", "css:div | join")]),
+        rules_of_options(fields=[("it", "css:div")], each="css:div"),
+        rules_of_options(facts=["headings"]),
+    ],
+)
+def test_elements_within_one_another_fill_no_memory(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "MAX_FOUND_CHARACTERS", 100_000)
+    extractor = Extractor(rules)
+    assert len(extractor.rows(document("<h1><div>a " * 1000))) < 1000
+    assert extractor.take_tally().errors == {"slow": 1}

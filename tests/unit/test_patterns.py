@@ -6,6 +6,7 @@ import json
 import random
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -42,6 +43,32 @@ def test_little_by_little_is_ended_too() -> None:
 
     with pytest.raises(TooSlowError):
         list(search.chosen(["a" * 12 + "!"] * 100_000, slow, ()))
+
+
+def test_within_another_limit_both_hold() -> None:
+    endless, patient = compiled(("(a+)+$",))[0], Search(60.0)
+    with pytest.raises(TooSlowError), Search().limited(), patient.limited():
+        endless.search(TEXT)  # the inner one has time, the outer one has not
+    ended = []
+    with pytest.raises(TooSlowError), Search(0.5).limited():
+        with pytest.raises(TooSlowError), Search().limited():
+            endless.search(TEXT)
+        ended.append("inner")
+        with patient.limited():  # its time was not taken for used up
+            ended.append("again")
+        endless.search(TEXT)  # and behind them the outer one goes on
+    assert ended == ["inner", "again"]
+
+
+def test_what_takes_it_for_an_error_of_its_own_does_not_go_on() -> None:
+    endless, taken = compiled(("(a+)+$",))[0], 0
+    with pytest.raises(TooSlowError), Search().limited():
+        while taken < 2:  # it comes again
+            with suppress(ValueError):
+                endless.search(TEXT)
+            taken += 1
+        raise TooSlowError
+    assert taken == 2
 
 
 def test_outside_the_main_thread_it_is_looked_for_all_the_same() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 from sqspider.extract.document import Document
@@ -53,10 +53,7 @@ class Extractor:
         """The rows of a document. What a page does wrong is in its ``error``, and raises nothing."""
         reading = Reading(document, self._max_bytes)
         facts = tuple(reading.fact(fact) for fact in self._facts)
-        found = list(islice(self._own_values(reading), MAX_ROWS + 1))
-        if len(found) > MAX_ROWS:
-            found.pop()
-            reading.note(Trouble.TOO_MANY, f"more than {MAX_ROWS:,} rows: the others are left out")
+        found = self._found(reading)
         self._count(reading, found)
         if not found and reading.error and self._elements:  # it stands somewhere
             found = [((None,) * len(self._paths), None)]
@@ -68,13 +65,27 @@ class Extractor:
         self._tally.rows += len(rows)
         return rows
 
-    def _own_values(self, reading: Reading) -> Iterator[tuple[Row, str | None]]:
+    def _found(self, reading: Reading) -> list[tuple[Row, str | None]]:
         """What the columns behind the facts hold, row by row, and what is wrong with a row alone."""
-        if self._elements is not None:
-            for element in reading.elements(self._elements):
-                yield self._field_values(reading, element), None
-            return
-        fields = self._field_values(reading, None)
+        found: list[tuple[Row, str | None]] = []
+        rows = self._element_rows(reading) if self._elements else self._page_rows(reading)
+        with reading.limited() if self._elements else nullcontext():  # one's own code takes its time
+            for row in rows:
+                if len(found) == MAX_ROWS:
+                    reading.note(Trouble.TOO_MANY, f"more than {MAX_ROWS:,} rows: the others are left out")
+                    break
+                found.append(row)
+        return found
+
+    def _element_rows(self, reading: Reading) -> Iterator[tuple[Row, None]]:
+        assert self._elements is not None
+        for element in reading.elements(self._elements):
+            yield self._field_values(reading, element), None
+
+    def _page_rows(self, reading: Reading) -> Iterator[tuple[Row, str | None]]:
+        fields: Row = (None,) * len(self._paths)  # of what takes too long
+        with reading.limited():
+            fields = self._field_values(reading, None)
         if self._application is None:
             yield fields, None
             return

@@ -83,7 +83,7 @@ def description_of(page: Page) -> str | None:
 
 def headings_of(page: Page) -> tuple[tuple[int, str], ...] | None:
     """``h1`` to ``h6`` in their order, each with its level and text; without those that have none."""
-    found = ((int(each.tag[1]), element_text(each)) for each in page.tree.iter_elements(_HEADINGS))
+    found = ((int(each.tag[1]), page.take(element_text(each))) for each in page.tree.iter_elements(_HEADINGS))
     return tuple(heading for heading in found if heading[1]) or None
 
 

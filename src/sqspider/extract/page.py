@@ -14,7 +14,17 @@ from sqspider.web.links import Resolver, resolver
 if TYPE_CHECKING:
     import turbohtml
 
+MAX_FOUND_CHARACTERS: Final = 64 * 1024 * 1024  # of all that rules find: elements may lie within one another
+
 _NAMES: Final = ("name", "property", "itemprop", "http-equiv")
+
+
+class TooMuchError(Exception):
+    """Rules find more in a page than it has room for."""
+
+
+class SlowExpressionError(ValueError):
+    """A regular expression takes too long at a page."""
 
 
 class Page:
@@ -23,6 +33,14 @@ class Page:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.search = Search()  # the time that all regular expressions have at this page
+        self._room = MAX_FOUND_CHARACTERS
+
+    def take(self, text: str) -> str:
+        """Count a text that was found. Raises :class:`TooMuchError`."""
+        self._room -= len(text)
+        if self._room < 0:
+            raise TooMuchError(f"more than {MAX_FOUND_CHARACTERS:,} characters are found")
+        return text
 
     @property
     def tree(self) -> turbohtml.Document:

@@ -22,8 +22,10 @@ from urllib.parse import parse_qs, urlsplit
 from sqspider.checks import proposal
 from sqspider.extract import values
 from sqspider.extract.linked_data import steps_of, walk
+from sqspider.extract.page import SlowExpressionError
 from sqspider.extract.scanning import places_outside
 from sqspider.extract.selectors import Css, XPath
+from sqspider.patterns import TooSlowError
 from sqspider.tables.columns import Kind
 from sqspider.url import host_of
 
@@ -101,7 +103,11 @@ class Path:
         found = self._source(page, within)
         for each in self._filters:
             found = each(found, page)
-        held = (values.writable(value) if isinstance(value, str) else value for value in found if value is not None)
+        held = (
+            page.take(values.writable(value)) if isinstance(value, str) else value
+            for value in found
+            if value is not None
+        )
         if not self._is_list:
             return next(held, None)
         several = tuple(held)
@@ -282,7 +288,7 @@ def _each(make: Callable[[Any, Page], object]) -> Filter:
 
 
 def _joined(between: str, found: Found, page: Page) -> Iterator[str]:
-    texts = [text for value in found if (text := values.to_text(value, page))]
+    texts = [page.take(text) for value in found if (text := values.to_text(value, page))]
     if texts:
         yield between.join(texts)
 
@@ -306,8 +312,11 @@ def _matcher(said: _Said) -> Callable[[Any, Page], str | None]:
         text = values.text_of_value(value)
         if text is None:
             return None
-        with page.search.limited():
-            found = pattern.search(text)
+        try:
+            with page.search.limited():
+                found = pattern.search(text)
+        except TooSlowError as error:
+            raise SlowExpressionError(str(error)) from None
         return found[group] if found else None
 
     return match

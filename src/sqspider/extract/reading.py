@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.extract.document import BinaryError, Document
+from sqspider.extract.page import Page, SlowExpressionError, TooMuchError
 from sqspider.extract.tally import Trouble
+from sqspider.patterns import Search, TooSlowError
 from sqspider.web.body import DecodeError
 from sqspider.web.links import HTML_TYPES, is_xml
 
@@ -15,10 +19,10 @@ if TYPE_CHECKING:
     import turbohtml
 
     from sqspider.extract.facts import FactColumn
-    from sqspider.extract.page import Page
     from sqspider.extract.paths import Elements, Path
 
 MAX_ERROR_CHARACTERS: Final = 500
+MAX_SECONDS: Final = 20.0  # of work, that all rules have at one page; one of 16 MB takes two
 
 
 class Reading:
@@ -29,6 +33,7 @@ class Reading:
         self.troubles: set[Trouble] = set()
         self._said: dict[str, None] = {}  # in order, each once
         self._max_bytes = max_bytes
+        self._time = Search(MAX_SECONDS)
 
     @property
     def error(self) -> str | None:
@@ -46,14 +51,14 @@ class Reading:
 
     @cached_property
     def page(self) -> Page:
-        from sqspider.extract.page import Page  # here: what asks for nothing of a page loads nothing for it
-
         return Page(self.document)
 
     def fact(self, fact: FactColumn) -> object:
         """A fact; none: the page does not say."""
         if self._why_none is None:
-            return fact.of(self.page)
+            with self.limited():
+                return fact.of(self.page)
+            return None
         if fact.beside is None:
             self.note(*self._why_none)
             return None
@@ -68,6 +73,8 @@ class Reading:
             return []
         try:
             return path.of(self.page)
+        except TooSlowError:
+            raise
         except ValueError as error:
             self.note(Trouble.PATH, f"each: {error}")
             return []
@@ -78,11 +85,25 @@ class Reading:
             return None
         try:
             return path.value(self.page, within)
+        except TooSlowError:
+            raise  # of the time for all of them
         except _UNREADABLE as error:
             self.note(*_trouble(error))
         except ValueError as error:
-            self.note(Trouble.PATH, f"{name}: {error}")
+            trouble = Trouble.SLOW if isinstance(error, SlowExpressionError) else Trouble.PATH
+            self.note(trouble, f"{name}: {error}")
         return None
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """Ends what takes too long within it, or finds too much, and tells it."""
+        try:
+            with self._time.limited():
+                yield
+        except TooSlowError:
+            self.note(Trouble.SLOW, f"the rules take longer than {MAX_SECONDS:g} s on this page")
+        except TooMuchError as error:
+            self.note(Trouble.SLOW, f"{error}: elements lie within one another")
 
     def _is_page(self) -> bool:
         if self._why_none is not None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqspider.extract.scanning import pieces_outside
+from sqspider.patterns import TooSlowError
 
 if TYPE_CHECKING:
     import turbohtml
@@ -154,6 +155,8 @@ class XPath:
     def __call__(self, page: Page, within: turbohtml.Element | None) -> Iterable[object]:
         try:
             found = self._compiled(page.tree if within is None else within)
+        except TooSlowError:
+            raise
         except _XPATH_ERRORS as error:
             raise ValueError(f"xpath: {str(error).removeprefix('xpath: ')} in {self._expression!r}") from None
         return found if isinstance(found, list) else (found,)

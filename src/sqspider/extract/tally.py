@@ -20,7 +20,8 @@ class Trouble(enum.StrEnum):
     NO_PAGE = "no-page"  # it is no HTML, and elements of it were asked for
     NO_ORIGINAL = "no-original"  # the capture that a revisit refers to is not in the archive
     TOO_LARGE = "too-large"  # only its beginning was looked at
-    PATH = "path"  # a path could not be followed on this page: an expression that fails or takes too long
+    PATH = "path"  # a path could not be followed on this page: an expression that fails
+    SLOW = "slow"  # rules take too long on this page, or find too much in it
     TOO_MANY = "too-many"  # rows of one document: the others are left out
     APPLY = "apply"  # one's own code raised something
     KILLED = "killed"  # two processes died that looked at it
