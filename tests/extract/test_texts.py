@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sqspider.extract.texts import clean, main_of, markdown_of, require_main_by, text_of
+from sqspider.extract.texts import markdown_of, text_of
 from tests.extract.pages import document
 
 URL = "https://site.example/docs/page"
