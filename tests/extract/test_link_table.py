@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from sqspider.archive.errors import DamagedError
 from sqspider.archive.reading import files_to_read, read_archive
+from sqspider.extract import link_keeping
 from sqspider.extract.document import Document
 from sqspider.extract.link_keeping import LinkFileError, open_links, read_new
 from sqspider.extract.link_queries import LinkTable
@@ -154,30 +156,45 @@ def captures() -> Iterator[Made]:
         yield answer(f"{SITE}/{number}", "".join(f"<a href=/{number + step}>{step}</a>" for step in range(9)))
 
 
-def test_whoever_is_killed_while_reading_leaves_what_the_next_goes_on_with(tmp_path: Path) -> None:
-    for name in "abc":
-        write(tmp_path, name, captures())
+@pytest.mark.parametrize("first", range(8))
+def test_whoever_is_killed_while_reading_leaves_what_the_next_goes_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    """Killed before each statement of a reading, in turn: eight tests have an eighth of them each."""
+    monkeypatch.setattr(link_keeping, "BATCH_PAGES", 3)
+    for name in "ab":
+        write(tmp_path, name, islice(captures(), 3))
     whole = read(tmp_path, tmp_path / "whole.db")
-    code = """
-import sys
-from sqspider.archive.reading import files_to_read
-from sqspider.extract import link_keeping
-link_keeping.BATCH_PAGES = 7
-with link_keeping.open_links(sys.argv[2]) as connection:
-    connection.set_trace_callback(lambda statement: print(statement[:20], flush=True))
-    link_keeping.read_new(link_keeping_files := files_to_read(sys.argv[1]), connection, print)
-"""
     database = tmp_path / "killed.db"
-    for statements in (1, 5, 40, 90, 150, 400):
-        arguments = [sys.executable, "-c", code, str(tmp_path), str(database)]
-        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as reader:
-            assert reader.stdout is not None
-            for _ in range(statements):
-                reader.stdout.readline()
-            os.kill(reader.pid, signal.SIGKILL)
+    for statement in range(first, 400, 8):
+        died = killed_before(statement, tmp_path, database)
         with closing(sqlite3.connect(database)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert read(tmp_path, database) == whole
+        assert read(tmp_path, database) == whole
+        for file in tmp_path.glob("killed.db*"):
+            file.unlink()
+        if not died:
+            return
+    pytest.fail("it has more statements")
+
+
+def killed_before(statement: int, folder: Path, database: Path) -> bool:
+    """A process that reads, and is killed before its n-th statement; whether it came so far."""
+    child = os.fork()
+    if child == 0:
+        left = iter(range(statement))
+
+        def die(_: str) -> None:
+            if next(left, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        try:
+            with open_links(database) as connection:
+                connection.set_trace_callback(die)
+                read_new(files_to_read(str(folder)), connection, no_damage)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def test_two_who_read_at_once_make_one_table(tmp_path: Path) -> None:

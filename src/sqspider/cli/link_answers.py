@@ -11,12 +11,12 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from sqspider.cli.wording import counted, printable
 from sqspider.crawl_row import Crawl
-from sqspider.extract.link_fates import Judge, LinkFate, outside
 from sqspider.extract.link_faults import Broken, MissingAnchor, Redirected, broken, missing_anchors, redirected
 from sqspider.extract.link_queries import Link, LinkTable
 from sqspider.extract.link_records import LinkRecords
 from sqspider.extract.page_links import LinkKind
 from sqspider.frontier import Frontier
+from sqspider.link_fates import Judge, LinkFate, outside
 from sqspider.record import BLOCKING_REASONS, CUTTING_REASONS, Reason
 from sqspider.url import Refused, host_of
 from sqspider.work.seeds import read_url

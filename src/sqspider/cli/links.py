@@ -15,7 +15,6 @@ import click
 
 from sqspider.archive.errors import DamagedError
 from sqspider.archive.reading import files_to_read
-from sqspider.cli.archive.walking import EVERY_SECONDS
 from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import is_absent, opened
@@ -38,6 +37,7 @@ from sqspider.record import DEFAULT_CRAWL
 from sqspider.tables.table import TableError
 from sqspider.tables.target import How
 
+EVERY_SECONDS: Final = 5.0  # it tells how far it has come
 QUESTIONS: Final = ("to", "from", "broken", "redirects", "anchors", "external", "orphans", "graph")
 
 questions = section(

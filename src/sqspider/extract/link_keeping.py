@@ -13,11 +13,11 @@ from sqspider.archive.errors import DamagedError
 from sqspider.archive.files import Files
 from sqspider.extract.cursor import Cursor, Step
 from sqspider.extract.document import Document
-from sqspider.extract.link_table import VERSION, LinkWriter, prepare
+from sqspider.extract.link_table import VERSION, LinkWriter, index, prepare
 from sqspider.extract.linked_page import LinkedPage, linked_page
 from sqspider.extract.walking import walk
 
-BATCH_PAGES: Final = 500  # that are committed together, at most
+BATCH_PAGES: Final = 2000  # that are committed together, at most
 BATCH_LINKS: Final = 50_000
 _BUSY_SECONDS: Final = 60.0
 _CACHE_KIB: Final = 64 * 1024
@@ -41,6 +41,9 @@ def open_links(path: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
             connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             _prepare(connection, path)
+            # A power cut may take the last transactions, whole: captures and the step that they were read by.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
             yield connection
     except sqlite3.Error as error:
         raise LinkFileError(
@@ -91,6 +94,7 @@ def read_new(
         batch.commit()
         total += number
         if not number:
+            index(connection)
             return total
 
 

@@ -43,7 +43,6 @@ CREATE TABLE links (
     fragment INTEGER REFERENCES texts,
     PRIMARY KEY (page, number)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX links_by_target ON links (target, fragment);
 CREATE INDEX links_redirects ON links (page, target) WHERE kind = 'redirect';
 CREATE VIEW all_links AS  -- for people
     SELECT source.url AS page, target.url AS target, kind, rels.text AS rel, words.text AS text,
@@ -53,6 +52,8 @@ CREATE VIEW all_links AS  -- for people
         LEFT JOIN texts AS fragments ON fragments.id = fragment;
 """
 
+# By itself: while it is there, each link of a page changes another part of the file. So it is made once all was read.
+_INDEX: Final = "CREATE INDEX IF NOT EXISTS links_by_target ON links (target, fragment)"
 _ADD_URL: Final = "INSERT INTO urls (url, reason) VALUES (?, ?) ON CONFLICT DO NOTHING"
 _ADD_TEXT: Final = "INSERT INTO texts (text) VALUES (?) ON CONFLICT DO NOTHING"
 _URL_IDS: Final = "SELECT url, urls.id FROM json_each(?) JOIN urls ON url = value"
@@ -69,6 +70,11 @@ def prepare(connection: sqlite3.Connection) -> None:
     """Make the tables, within a transaction. Raises ``sqlite3.Error``."""
     for statement in _SCHEMA.split(";\n")[:-1]:
         connection.execute(statement)
+
+
+def index(connection: sqlite3.Connection) -> None:
+    """Have links found by their targets, which all questions rely on."""
+    connection.execute(_INDEX)
 
 
 class LinkWriter:

@@ -34,8 +34,7 @@ from sqspider.web.xhtml import NotXhtmlError, read_xhtml
 
 MAX_TITLE_CHARACTERS: Final = 300
 
-_HTML_TYPE: Final = "text/html"
-HTML_TYPES: Final = (_HTML_TYPE, "application/xhtml+xml")
+HTML_TYPES: Final = ("text/html", "application/xhtml+xml")
 _LOOKS_LIKE_XML: Final = re.compile(rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*<\?xml")
 _LOOKS_LIKE_HTML: Final = re.compile(
     rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*<(?:!--|(?:!doctype html|html|head|script|iframe|h1|div|font|table|a"
@@ -121,7 +120,7 @@ def _sniffed(body: bytes) -> str:
     """MIME Sniffing standard, section 7.1, as far as it matters here."""
     if _LOOKS_LIKE_XML.match(body):
         return XML_TYPES[0]
-    return _HTML_TYPE if _LOOKS_LIKE_HTML.match(body) else ""
+    return HTML_TYPES[0] if _LOOKS_LIKE_HTML.match(body) else ""
 
 
 class _Reader:
@@ -270,18 +269,15 @@ class _Reader:
 
 
 Resolver = Callable[[bytes | str], str | Refused]
-"""Gives the canonical URL of a reference as it is written in a page, or why there is none."""
 
 
 def resolver(base: str, encoding: str, *, drop_tracking: bool = False) -> Resolver:
-    """Resolves what is written in a page that is read by an encoding, relative to what it says (:func:`base_url`)."""
-    # Where references lead from, if from all pages there they lead to the same places.
+    """Gives the canonical URL of what is written in a page of this base and encoding, or why there is none."""
     has_folder = encoding == "utf-8" and not drop_tracking and base.startswith(("http:", "https:"))
-    folder = base[: base.rindex("/") + 1] if has_folder else None
+    folder = base[: base.rindex("/") + 1] if has_folder else None  # from all pages there they lead to the same places
 
     def resolved(written: bytes | str) -> str | Refused:
-        link = _resolved_in(folder, written) if folder and len(written) <= MAX_REMEMBERED_CHARACTERS else None
-        if link is not None:
+        if folder and len(written) <= MAX_REMEMBERED_CHARACTERS and (link := _resolved_in(folder, written)):
             return link
         href = decoded(written) if isinstance(written, bytes) else written
         if encoding != "utf-8" and "?" in href and not href.isascii():
@@ -291,9 +287,8 @@ def resolver(base: str, encoding: str, *, drop_tracking: bool = False) -> Resolv
     return resolved
 
 
-MAX_REMEMBERED: Final = (
-    4096  # 12 MB, if all have their greatest length; of the references in documentation 75 % are found
-)
+# 12 MB, if all have their greatest length; of the references in documentation 75 % are found.
+MAX_REMEMBERED: Final = 4096
 MAX_REMEMBERED_CHARACTERS: Final = 256
 # An empty reference, a query and a fragment are relative to the page (blanks before them are no part of them); "http:"
 # and what follows may be any of these.
