@@ -127,6 +127,7 @@ def measure(rounds: int, *, anew: bool, peers: bool) -> None:
         for title, command in commands.items():
             with tempfile.TemporaryDirectory(dir=BUILD) as folder:
                 line = Line(title, *made_by(command(Path(folder)), Path(folder)))
+            print(f"{title}: {1000 * line.usage.cpu_seconds / line.pages:.2f} ms of CPU a page", file=sys.stderr)
             if title not in best or line.usage.cpu_seconds < best[title].usage.cpu_seconds:
                 best[title] = line
     pages = next(iter(best.values())).pages

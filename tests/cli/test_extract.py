@@ -246,7 +246,7 @@ def test_on_a_terminal_the_first_rows_are_shown(tmp_path: Path) -> None:
         os.close(keyboard)
     assert done.returncode == 0, done.stderr
     lines = shown.splitlines()
-    assert lines[0].split() == ["url", "title", "error"]
+    assert lines[0].split() == ["url", "title"]
     assert lines[1].split() == [f"{SITE}/1", "Page", "1"]
     assert len(lines) == 3
     assert "there are more" in done.stderr

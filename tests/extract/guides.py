@@ -60,8 +60,8 @@ class Guide:
         """Run all blocks; each that says what it prints prints that."""
         done = list[Done]()
         for block in self.blocks:
-            for words in [words for words in self._before if words in block.text]:
-                self._before.pop(words)()
+            for key in [key for key in self._before if key in block.text]:
+                self._before.pop(key)()
             if block.kind == "toml":
                 (self._folder / block.text.split()[1]).write_text(self._here(block.text))
             elif block.kind:

@@ -133,6 +133,10 @@ def _shown(order: Order, limit: int) -> Came:
 
     shown = list[Row]()
     came = sample(order, limit, lambda rows: shown.extend(picked(row, places) for row in rows))
+    at_error = next((at for at, place in enumerate(places) if columns[place].name == "error"), None)
+    if at_error is not None and not order.columns and all(row[at_error] is None for row in shown):
+        places = [*places[:at_error], *places[at_error + 1 :]]
+        shown = [(*row[:at_error], *row[at_error + 1 :]) for row in shown]
     show_rows([columns[at] for at in places], shown, has_more=came.tally.documents == limit, chosen_by="--columns")
     return came
 
