@@ -151,7 +151,7 @@ PROSE = " ".join(
     f"Sentence {number} of the story tells how the {WORDS[number]} met another {WORDS[number * 7]}."
     for number in range(1, 120)
 )
-MENU = "".join(f"<li><a href=/{name}>Go to page {name}</a>" for name in ("a", "b", "c", "d", "other", "moved"))
+MENU = "".join(f"<li><a href=/{name}>Go to page {name}</a>" for name in ("a", "b", "c", "d", "other", "moved", "moved-too"))
 
 
 def page(main: str, menu: str = MENU, canonical: str = "") -> bytes:
@@ -173,6 +173,7 @@ def crawled(sqspider: Run) -> Iterator[Run]:
             "/d": page(PROSE, canonical="/a"),
             "/other": page(other),
             "/moved": (301, {"Location": "/a"}),
+            "/moved-too": (301, {"Location": "/a"}),
         }
         ran = sqspider("crawl", site.url, "--allow-private", "--delay", "0")
         assert ran.returncode == 0, ran.stderr

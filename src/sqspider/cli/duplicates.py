@@ -114,9 +114,9 @@ async def _take(shared: Shared, found: Duplicates, host: str | None, crawl: str 
 
 
 def _page_of(record: UrlRecord) -> tuple[str, str, str, CapturePlace | None] | None:
-    """What a good answer is known by; a redirect has no content that is meant to be read."""
+    """What a good answer is known by: of redirects and errors the content is not what was asked for."""
     outcome = record.outcome
-    if outcome is None or outcome.digest is None or outcome.is_redirect or (outcome.http_status or 0) // 100 != 2:
+    if outcome is None or outcome.digest is None or (outcome.http_status or 0) // 100 != 2:
         return None
     return record.url, record.crawl, outcome.digest, outcome.capture
 
