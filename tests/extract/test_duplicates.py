@@ -151,7 +151,9 @@ PROSE = " ".join(
     f"Sentence {number} of the story tells how the {WORDS[number]} met another {WORDS[number * 7]}."
     for number in range(1, 120)
 )
-MENU = "".join(f"<li><a href=/{name}>Go to page {name}</a>" for name in ("a", "b", "c", "d", "other", "moved"))
+MENU = "".join(
+    f"<li><a href=/{name}>Go to page {name}</a>" for name in ("a", "b", "c", "d", "other", "moved", "moved-too")
+)
 
 
 def page(main: str, menu: str = MENU, canonical: str = "") -> bytes:
@@ -160,7 +162,7 @@ def page(main: str, menu: str = MENU, canonical: str = "") -> bytes:
 
 
 @pytest.fixture
-def crawled(sqspider: Run) -> Iterator[Run]:
+def site() -> Iterator[Site]:
     """A crawl of a site with pages that are alike: /b is /a with a word more, /c with another menu; /d is /a; /other is not."""
     site = Site()
     try:
@@ -173,12 +175,20 @@ def crawled(sqspider: Run) -> Iterator[Run]:
             "/d": page(PROSE, canonical="/a"),
             "/other": page(other),
             "/moved": (301, {"Location": "/a"}),
+            "/moved-too": (301, {"Location": "/a"}),
         }
-        ran = sqspider("crawl", site.url, "--allow-private", "--delay", "0")
-        assert ran.returncode == 0, ran.stderr
-        yield sqspider
+        site.with_bytes = {"ETag": '"1"'}
+        yield site
     finally:
         site.close()
+
+
+@pytest.fixture
+def crawled(sqspider: Run, site: Site) -> Run:
+    """That site has been crawled."""
+    ran = sqspider("crawl", site.url, "--allow-private", "--delay", "0")
+    assert ran.returncode == 0, ran.stderr
+    return sqspider
 
 
 def members(line: str) -> list[tuple[str, bool]]:
@@ -212,6 +222,15 @@ def test_near_duplicates_of_a_crawl_are_told(crawled: Run, tmp_path: Path) -> No
     again = crawled("duplicates", "--to", "near.csv")
     assert (again.returncode, again.stdout) == (1, "")
     assert "near.csv" in again.stderr
+
+
+def test_pages_that_have_not_changed_since_are_told_by_what_they_were(crawled: Run, site: Site) -> None:
+    before = crawled("duplicates", "--near", "--json").stdout
+    site.bodies = {path: (304, {}) for path, body in site.bodies.items() if isinstance(body, bytes)}
+    ran = crawled("crawl", site.url, "--again", "--allow-private", "--delay", "0")
+    assert ran.returncode == 0, ran.stderr
+    again = crawled("duplicates", "--near", "--json")
+    assert (again.returncode, again.stdout) == (0, before), again.stderr
 
 
 def test_without_its_archive_what_is_the_same_is_told_and_what_is_near_is_not(crawled: Run, tmp_path: Path) -> None:

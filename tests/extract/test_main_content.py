@@ -45,8 +45,16 @@ def test_reference_pages_without_prose_have_a_main_content() -> None:
     assert text.count("Sets the number") == 40
 
 
+def test_what_is_around_without_a_name_is_left_out_where_the_rest_reads_as_prose() -> None:
+    text = main_of(document(f"<div>Call us at any time of the day</div><div>{ARTICLE}</div><div>Made by hand</div>"))
+    assert text.startswith("On flies")
+    assert "Call us" not in text
+    assert "by hand" not in text
+
+
 def test_where_all_is_called_around_nothing_is() -> None:
-    assert "walks along" in main_of(document(f"<form id=aspnetForm>{ARTICLE}</form>"))
+    entries = "".join(f"<dt>option_{number}<dd>Sets the number {number}." for number in range(40))
+    assert "option_7" in main_of(document(f"<form id=aspnetForm><dl>{entries}</dl></form>"))
     assert "walks along" in main_of(document(f"<div class='page-with-menu'>{ARTICLE}</div>"))
 
 

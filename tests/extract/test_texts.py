@@ -43,7 +43,7 @@ LINKS_MARKDOWN = (
 )
 
 UNSEEN = """<title>Not in it</title><style>p {}</style><p>seen<script>no()</script><p hidden>no
-<p style="color: red; display: none">no<p style="DISPLAY:NONE">no<noscript>no</noscript><template>no</template>
+<p style="color: red; display: none">no<p style="DISPLAY:NONE">no</p><noscript>no</noscript><template>no</template>
 <iframe>no</iframe><svg><text>no</text></svg><select><option>no</select><dialog>no</dialog><dialog open>yes</dialog>
 <details><summary>more</summary>of it</details><p hidden=until-found>found"""
 UNSEEN_TEXT = "seen\n\nyes\n\nmore\n\nof it\n\nfound"
@@ -78,3 +78,11 @@ def test_a_page_has_exactly_this_text_and_this_markdown(markup: str, text: str, 
     page = document(markup, url=URL)
     assert text_of(page) == text
     assert markdown_of(page) == markdown
+
+
+def test_what_is_not_seen_stays_in_the_tree_for_whoever_selects_it() -> None:
+    page = document(UNSEEN + LAYOUT)
+    before = page.tree.html
+    text_of(page), markdown_of(page)
+    assert page.tree.html == before
+    assert page.tree.select("noscript, p[hidden], table")

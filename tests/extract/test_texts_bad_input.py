@@ -157,6 +157,10 @@ def test_nothing_that_a_page_says_raises_and_all_can_be_written(markup: str, con
         assert read(page) == text  # whatever was read before
 
 
+def test_half_of_a_surrogate_pair_is_no_character() -> None:
+    assert clean("a\ud83d\r\nb\0") == "a\ufffd\nb"
+
+
 @given(st.text(alphabet=st.characters()))
 def test_a_clean_text_is_clean(text: str) -> None:
     cleaned = clean(text)

@@ -114,9 +114,9 @@ async def _take(shared: Shared, found: Duplicates, host: str | None, crawl: str 
 
 
 def _page_of(record: UrlRecord) -> tuple[str, str, str, CapturePlace | None] | None:
-    """What a good answer is known by; a redirect has no content that is meant to be read."""
+    """What an answer that is ``done`` is known by; a redirect, and what cannot be read, has no digest."""
     outcome = record.outcome
-    if outcome is None or outcome.digest is None or outcome.is_redirect or (outcome.http_status or 0) // 100 != 2:
+    if outcome is None or outcome.digest is None:
         return None
     return record.url, record.crawl, outcome.digest, outcome.capture
 
