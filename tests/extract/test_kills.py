@@ -41,7 +41,7 @@ def keys_in_database(path: Path) -> list[Key]:
 def keys_in_parts(path: Path) -> list[Key]:
     import duckdb
 
-    return duckdb.sql(f"SELECT url, visit FROM '{path}/*.parquet'").fetchall()
+    return duckdb.connect().execute(f"SELECT url, visit FROM '{path}/*.parquet'").fetchall()
 
 
 def family_of(pid: int) -> list[int]:
