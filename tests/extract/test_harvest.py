@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from sqspider.archive.folder import Folder
-from sqspider.archive.pack import pack
+from sqspider.archive.pack import Packed, pack
 from sqspider.extract.harvest import Came, Harvest, Order
 from sqspider.extract.rules import Fact, Rules
 from sqspider.extract.selection import Selection
@@ -282,7 +282,7 @@ class TestTrouble:
             farm.warc.response(url, page(url), NOON + number)
         farm.warc.write(farm.archive)
         Warc("2.warc.gz").write(farm.archive)
-        packed = []
+        packed: list[Packed] = []
 
         def pack_once(_: Came) -> None:
             if not packed:

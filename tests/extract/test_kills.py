@@ -41,7 +41,7 @@ def keys_in_database(path: Path) -> list[Key]:
 def keys_in_parts(path: Path) -> list[Key]:
     import duckdb
 
-    return duckdb.sql(f"SELECT url, visit FROM '{path}/*.parquet'").fetchall()
+    return duckdb.connect().execute(f"SELECT url, visit FROM '{path}/*.parquet'").fetchall()
 
 
 def family_of(pid: int) -> list[int]:
@@ -85,7 +85,7 @@ async def lives(folder: Path, site: DemoSite, to: str, workers: int, moments: li
     (folder / "rules.toml").write_text(f"title = true\nto = {json.dumps(to)}\n")
     most = 0
     rng = random.Random(len(moments))
-    for moment in [*moments, None]:
+    for number, moment in enumerate([*moments, None]):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "sqspider", "--frontier", "sqlite:f.db", "crawl", site.url, "--allow-private",
             "--delay", "0", "--per-host", "8", "--timeout", "1.9", "--lease", "17", "--workers", str(workers),
@@ -95,7 +95,7 @@ async def lives(folder: Path, site: DemoSite, to: str, workers: int, moments: li
         try:
             if moment is not None:
                 await site.until(moment)
-                if moment % 3:  # of the others, some are killed while they begin
+                if number % 3 < 2:  # of the others, some are killed while they begin
                     await all_there(process, workers + 3)  # a crawl, its extractor, and at least one process of that
                 await asyncio.sleep(rng.uniform(0, 1.5))  # so that commits, and the end of what is read, are hit, too
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +19,11 @@ from sqspider.archive.scratch import scratch
 from sqspider.extract.cursor import Cursor
 from sqspider.extract.walking import look, walk
 from tests.archive.small_warcs import NOON, Warc
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 
 def surely(error: DamagedError) -> None:
@@ -198,3 +204,22 @@ def test_a_piece_of_a_file_is_not_taken_for_the_whole(tmp_path: Path, reader: Re
     (tmp_path / "a-2.warc.gz").write_bytes(warc.content[end:])
     assert reader.read() == urls
     assert reader.read() == []
+
+
+def test_a_file_with_a_dictionary_is_read_by_one_and_refused_to_many(tmp_path: Path, reader: Reader) -> None:
+    """From its midst on nothing of it can be unpacked."""
+    urls = urls_of("a")
+    samples = [b"words of a page %d " % number * 9 for number in range(400)]
+    dictionary = zstd.train_dict(samples, 1500)
+    warc = Warc("a.warc.zst", pack=lambda data: zstd.compress(data, zstd_dict=dictionary))
+    for number, url in enumerate(urls):
+        warc.response(url, b"page" * 20, NOON + number)
+    content = dictionary.dict_content
+    frame = b"\x5d\x2a\x4d\x18" + len(content).to_bytes(4, "little") + content
+    (tmp_path / warc.name).write_bytes(frame + warc.content)
+    found = reader.read(2)
+    assert [*found, *reader.read()] == urls
+    damage: list[DamagedError] = []
+    cursor = Cursor(sqlite3.connect(":memory:", isolation_level=None))
+    assert list(look(Folder(str(tmp_path)), cursor, damage.append)) == []
+    assert "need the dictionary" in str(damage[0])

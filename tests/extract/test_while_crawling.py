@@ -112,7 +112,7 @@ def test_a_parquet_file_becomes_a_folder_of_parts(sqspider: Run, site: Site, tmp
     done = sqspider("crawl", site.url, *HERE, "--extract", "rules.toml", "--extract-to", "rows.parquet")
     assert done.returncode == 0, done.stderr
     assert "rows.parquet is a folder of parts" in done.stderr
-    found = duckdb.sql(f"SELECT title FROM '{tmp_path}/rows.parquet/*.parquet'").fetchall()
+    found = duckdb.connect().execute(f"SELECT title FROM '{tmp_path}/rows.parquet/*.parquet'").fetchall()
     assert sorted(title for (title,) in found) == TITLES
 
 

@@ -13,6 +13,7 @@ from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.gathering import Gathered, Sight, sights_from
 from sqspider.archive.reading import Captured, captures_from
+from sqspider.archive.rewriting import can_be_joined
 from sqspider.extract.cursor import Cursor, Step
 
 T = TypeVar("T", Captured, Sight)
@@ -45,6 +46,11 @@ def _walk(
         offset = cursor.reached(info.name)
         if offset is None or (info.is_open and info.size == offset):
             continue
+        if not can_be_joined(files, info.name):  # from its midst on nothing of it can be unpacked
+            offset = 0
+            if read is sights_from:
+                on_damage(_needs_dictionary(files, info.name))
+                continue
         try:
             yield from _unread(cursor, info, offset, read(files, info, offset), walked)
         except NoArchiveError:
@@ -53,6 +59,15 @@ def _walk(
             return  # it was packed since: what is left of it lies in another file, for the next walk
         except DamagedError as error:
             on_damage(error)
+
+
+def _needs_dictionary(files: Files, name: str) -> DamagedError:
+    error = DamagedError(
+        f"{files.address}: {name} cannot be read in pieces, for its members need the dictionary that it begins with: "
+        "unpack it (`zstd -d`), or pack it with gzip"
+    )
+    error.file = name
+    return error
 
 
 def _unread(
