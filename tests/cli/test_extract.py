@@ -97,7 +97,7 @@ def test_rows_are_printed_where_no_file_is_named(sqspider: Run) -> None:
         (("pages", "--title", "--to", "new.csv", "--append", "--limit", "1"), 2, "exclude each other"),
         (("pages", "--title", "--to", "nowhere/new.csv"), 2, "there is no folder"),
         (("pages", "--title", "--to", "new.xlsx"), 2, "name it .jsonl, .csv, .parquet or .db"),
-        (("pages", "--title", "--format", "parquet"), 2, "a pipe has none"),
+        (("pages", "--title", "--format", "parquet"), 2, "not into a pipe"),
         (("pages", "--title", "--to", "new.parquet", "--append"), 2, "cannot be gone on with"),
         (("pages", "--title", "--json"), 2, "--json: rows are printed here"),
         (("pages", "--apply", "nowhere:rows", "--to", "new.csv"), 2, "--apply: there is no module 'nowhere'"),
