@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -292,6 +293,18 @@ class TestTrouble:
         assert packed[0].files == 2
         assert not came.damage
         assert sorted(row["url"] for row in farm.rows()) == sorted(urls)
+
+    def test_a_file_that_is_packed_as_a_whole_is_one_task(self, farm: Farm) -> None:
+        """Nobody can begin to read within a gzip member."""
+        whole = Warc("whole.warc.gz", pack=bytes)
+        urls = [f"{URL}{number}" for number in range(150)]
+        for number, url in enumerate(urls):
+            whole.response(url, page(url), NOON + number)
+        (farm.archive / whole.name).write_bytes(gzip.compress(whole.content))
+        farm.warc.response(f"{URL}last", page("last"), NOON)
+        assert farm.harvested(processes=2).captures == 151
+        assert sorted(row["url"] for row in farm.rows()) == sorted([*urls, f"{URL}last"])
+        assert farm.harvested().captures == 0
 
     def test_processes_end_with_their_harvest(self, farm: Farm) -> None:
         farm.warc.response(URL, page("a"), NOON)
