@@ -3,7 +3,8 @@
 The corpus is crawled once into an archive, which stays in build/bench. Then it is extracted, in processes of their own:
 text and links into Parquet, Markdown, fields, JSON lines; and beside it what a loop of one's own takes with the same
 files.
-``--captures 1000000`` extracts an archive of so many small pages instead, and tells whether memory grows.
+``--captures 1000000`` extracts an archive of so many small pages instead, and tells whether memory grows: of Parquet a
+row group of 32 MB is held, so that less than 300,000 pages tell nothing of that.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ OURS: Final[dict[str, tuple[str, ...]]] = {
         "--title", "--field", "h2=css:h2", "--field", "code=css:pre::text | list", "--to", "rows.db",
     ),
 }  # fmt: skip
-PEER_KINDS: Final = {
-    "warcio + selectolax: text, links": "warcio+selectolax",
-    "fastwarc + resiliparse: text": "fastwarc+resiliparse",
-    "warcio + trafilatura: main": "warcio+trafilatura",
+PEER_KINDS: Final = {  # each with how many pages it is worth waiting for
+    "warcio + selectolax: text, links": ("warcio+selectolax", 100_000),
+    "fastwarc + resiliparse: text": ("fastwarc+resiliparse", 100_000),
+    "warcio + trafilatura: main, of 200 pages": ("warcio+trafilatura", 200),
 }
 PAGE: Final = """<!DOCTYPE html><html lang="en"><head><title>Page {number}</title></head><body>
 <nav><a href="/">Start</a> <a href="/page/{before}">Before</a> <a href="/page/{after}">After</a></nav>
@@ -103,10 +104,10 @@ def extract_command(source: Path, options: Sequence[str], folder: Path) -> list[
     return [sys.executable, "-m", "sqspider", "extract", str(source / "archive"), *said, "--overwrite", "--json"]
 
 
-def loop_command(source: Path, kind: str, folder: Path) -> list[str]:
+def loop_command(source: Path, kind: str, most: int, folder: Path) -> list[str]:
     """The loop of one's own with the same files."""
     python, loop = str(ENVIRONMENT / "bin" / "python"), str(PEERS / "extract_loop.py")
-    return [python, loop, kind, str(folder / "rows.jsonl"), *files_in(source)]
+    return [python, loop, kind, str(folder / "rows.jsonl"), str(most), *files_in(source)]
 
 
 def made_by(command: Sequence[str], folder: Path) -> tuple[int, Usage]:
@@ -121,7 +122,7 @@ def measure(rounds: int, *, anew: bool, peers: bool) -> None:
     commands = {title: partial(extract_command, source, options) for title, options in OURS.items()}
     if peers:
         make_environment()
-        commands |= {title: partial(loop_command, source, kind) for title, kind in PEER_KINDS.items()}
+        commands |= {title: partial(loop_command, source, *kind) for title, kind in PEER_KINDS.items()}
     best: dict[str, Line] = {}
     for _ in range(rounds):
         for title, command in commands.items():
@@ -237,7 +238,7 @@ def _memory_of_session(leader: int) -> int:
     return total
 
 
-def measure_memory(captures: int) -> int:
+def measure_memory(captures: int, tables: Sequence[str]) -> int:
     """1 if memory grows with the number of captures."""
     BUILD.mkdir(parents=True, exist_ok=True)
     status = 0
@@ -249,7 +250,7 @@ def measure_memory(captures: int) -> int:
         print(
             f"{captures:,} captures made up, {size / 1e6:,.0f} MB, in {time.monotonic() - started:,.0f} s", flush=True
         )
-        for to in ("rows.parquet", "rows.jsonl", "rows.db"):
+        for to in tables:
             command = extract_command(folder, ("--text", "--links", "--to", to), folder)
             seen = watched(command, folder / "out")
             tenth, end = seen.peak(0.05, 0.15), seen.peak(0.85, 1.0)
@@ -270,9 +271,10 @@ def main() -> int:
     parser.add_argument("--anew", action="store_true", help="crawl the corpus again")
     parser.add_argument("--no-peers", action="store_true", help="without the loops of others")
     parser.add_argument("--captures", type=int, help="look at memory instead, with so many small pages")
+    parser.add_argument("--table", action="append", help="where to, of those (default: Parquet, JSON lines, SQLite)")
     given = parser.parse_args()
     if given.captures is not None:
-        return measure_memory(given.captures)
+        return measure_memory(given.captures, given.table or ("rows.parquet", "rows.jsonl", "rows.db"))
     measure(given.rounds, anew=given.anew, peers=not given.no_peers)
     return 0
 

@@ -1,12 +1,13 @@
 """A loop over the captures of WARC files, as one would write it by hand: text of each page, with its links where
 that is quick, as JSON lines.
 
-``extract_loop.py KIND OUT.jsonl IN.warc.gz …``. Prints how many pages there were. Needs what
+``extract_loop.py KIND OUT.jsonl MOST_PAGES IN.warc.gz …``. Prints how many pages there were. Needs what
 ``requirements-extract.txt`` names.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -68,14 +69,14 @@ KINDS: dict[str, tuple[Callable[[str], Iterator[Page]], Callable[[str, bytes], d
 
 
 def main() -> None:
-    kind, to, *paths = sys.argv[1:]
+    kind, to, most, *paths = sys.argv[1:]
     read, extract = KINDS[kind]
     pages = 0
+    found = itertools.chain.from_iterable(map(read, paths))
     with open(to, "w", encoding="utf-8", errors="replace") as file:
-        for path in paths:
-            for url, body in read(path):
-                file.write(json.dumps(extract(url, body), ensure_ascii=False) + "\n")
-                pages += 1
+        for url, body in itertools.islice(found, int(most)):
+            file.write(json.dumps(extract(url, body), ensure_ascii=False) + "\n")
+            pages += 1
     print(pages)
 
 

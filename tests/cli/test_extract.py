@@ -47,6 +47,10 @@ def rows_in(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def answer(query: str) -> list[tuple[object, ...]]:
+    return duckdb.connect().execute(query).fetchall()
+
+
 def numbers(path: Path) -> list[str]:
     return [str(row["url"]).rpartition("/")[2] for row in rows_in(path)]
 
@@ -68,7 +72,7 @@ def test_the_ending_of_a_name_says_what_is_written(tmp_path: Path, sqspider: Run
     assert connection.execute(query.format("rows")).fetchall() == wanted
     connection.close()
     for files in ("rows.parquet", "parts/*.parquet"):
-        assert duckdb.sql(query.format(f"'{tmp_path / files}'")).fetchall() == wanted
+        assert answer(query.format(f"'{tmp_path / files}'")) == wanted
 
 
 def test_rows_are_printed_where_no_file_is_named(sqspider: Run) -> None:
@@ -97,7 +101,7 @@ def test_rows_are_printed_where_no_file_is_named(sqspider: Run) -> None:
         (("pages", "--title", "--to", "new.csv", "--append", "--limit", "1"), 2, "exclude each other"),
         (("pages", "--title", "--to", "nowhere/new.csv"), 2, "there is no folder"),
         (("pages", "--title", "--to", "new.xlsx"), 2, "name it .jsonl, .csv, .parquet or .db"),
-        (("pages", "--title", "--format", "parquet"), 2, "a pipe has none"),
+        (("pages", "--title", "--format", "parquet"), 2, "not into a pipe"),
         (("pages", "--title", "--to", "new.parquet", "--append"), 2, "cannot be gone on with"),
         (("pages", "--title", "--json"), 2, "--json: rows are printed here"),
         (("pages", "--apply", "nowhere:rows", "--to", "new.csv"), 2, "--apply: there is no module 'nowhere'"),
@@ -229,7 +233,7 @@ def test_rules_are_tried_on_the_first_pages(tmp_path: Path, sqspider: Run) -> No
     said = sqspider("extract", "pages", "--title", "--limit", "2")
     assert [json.loads(line)["title"] for line in said.stdout.splitlines()] == ["Page 1", "Page 2"]
     assert sqspider("extract", "pages", "--title", "--limit", "2", "--to", "rows.parquet").returncode == 0
-    assert duckdb.sql(f"SELECT count(*) FROM '{tmp_path / 'rows.parquet'}'").fetchall() == [(2,)]
+    assert answer(f"SELECT count(*) FROM '{tmp_path / 'rows.parquet'}'") == [(2,)]
 
 
 def test_on_a_terminal_the_first_rows_are_shown(tmp_path: Path) -> None:

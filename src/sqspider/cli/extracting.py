@@ -22,8 +22,9 @@ from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD
 from sqspider.cli.frontier import is_absent
 from sqspider.cli.options import checked
 from sqspider.cli.shared import Shared
+from sqspider.cli.shortcomings import shortcomings
 from sqspider.cli.signals import asked_to_end
-from sqspider.cli.wording import counted, human_seconds, printable
+from sqspider.cli.wording import counted, human_seconds
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.fetch_columns import FETCH_COLUMNS
 from sqspider.extract.following import follow
@@ -268,18 +269,10 @@ def numbers(order: Order, came: Came) -> str:
 
 def trouble(came: Came) -> Iterator[str]:
     """What is missing, in lines."""
-    tally = came.tally
-    for name, number in tally.missing.most_common():
-        first = printable(tally.first_missing[name])
-        yield f"{name} is missing on {counted(number, 'page', 'pages')}, the first of them {first}"
-    if tally.errors:
-        kinds = ", ".join(f"{number:,} {kind}" for kind, number in tally.errors.most_common())
-        yield f"pages with an error: {kinds}: see the column error"
+    yield from shortcomings(came)
     if came.pending:
         waiting = counted(came.pending, "page waits", "pages wait")
         yield f"{waiting} for the end of a visit: when the crawl has gone on, --append brings the rest"
-    for why in came.damage.values():
-        yield f"damaged: {printable(why)}"
     if came.was_stopped:
         yield "stopped before the end"
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from sqspider.cli.exit_status import GOOD
-from sqspider.cli.wording import counted, printable
+from sqspider.cli.shortcomings import shortcomings
+from sqspider.cli.wording import counted
 from sqspider.extract.harvest import Came, Order
 from sqspider.extract.rules_said import rules_of_table
 from sqspider.extract.selection import Selection
@@ -99,12 +100,4 @@ class Following:
 
     def _lines(self, came: Came) -> list[str]:
         """What came of it, for a person."""
-        tally = came.tally
-        lines = [f"{counted(came.rows_there, 'row', 'rows')} in {self._order.to}"]
-        if tally.errors:
-            kinds = ", ".join(f"{number:,} {kind}" for kind, number in tally.errors.most_common())
-            lines.append(f"pages with an error: {kinds}; the column error says what of each")
-        for name, number in tally.missing.most_common():
-            first = printable(tally.first_missing.get(name, ""))
-            lines.append(f"{name} is missing on {counted(number, 'page', 'pages')}, the first of them {first}")
-        return lines + [f"damaged: {printable(why)}" for why in came.damage.values()]
+        return [f"{counted(came.rows_there, 'row', 'rows')} in {self._order.to}", *shortcomings(came)]
