@@ -415,6 +415,7 @@ while number < 4000:
     new.replace(note)
     if number % 3 == 0:
         print(number, flush=True)
+        sys.stdin.readline()  # it goes on when it is told to, and is killed just then
 table.close(is_whole=True)
 print("end", flush=True)
 """
@@ -428,16 +429,23 @@ def test_whenever_it_is_killed_nothing_is_missing_and_nothing_twice(tmp_path: Pa
     while True:
         process = subprocess.Popen(
             [sys.executable, "-c", GROWING, f"{tmp_path}/place/{name}", f"{tmp_path}/note"],
-            stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
+        assert process.stdin is not None
         assert process.stdout is not None
-        lines = [line for line in (process.stdout.readline() for _ in range(20)) if line]
-        ended = "end\n" in lines
-        if not ended:
+        last = ""
+        for _ in range(40):
+            last = process.stdout.readline()
+            if not last.rstrip().isdecimal():
+                break
+            process.stdin.write("\n")
+            process.stdin.flush()
+        if last.rstrip().isdecimal():
             process.send_signal(signal.SIGKILL)
             kills += 1
         process.communicate()
-        if ended:
+        if not last.rstrip().isdecimal():
+            assert (last, process.returncode) == ("end\n", 0)
             break
     assert kills >= 3
     found = [number for number, _ in read(tmp_path / "place" / name)]
