@@ -66,6 +66,13 @@ def test_what_a_path_gives(path: str, found: object) -> None:
     assert value(path, PRODUCT) == found
 
 
+def test_what_stands_in_different_blocks_is_no_word() -> None:
+    assert (
+        value("css:section", "<section><p>a</p>b<i>c</i>d<style>e</style><br>f<ul><li>g<li>h</ul>i</section>")
+        == "a bcd f g h i"
+    )
+
+
 @pytest.mark.parametrize(
     ("path", "kind"),
     [
