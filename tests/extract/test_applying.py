@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -182,8 +182,8 @@ def test_values_that_columns_hold(value: object, kind: Kind, there: object) -> N
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
-        (1, Kind.TEXT), (b"a", Kind.TEXT), (1, Kind.BOOLEAN), (True, Kind.INTEGER), (7.5, Kind.INTEGER), (2**63, Kind.INTEGER), ("7", Kind.NUMBER), (float("nan"), Kind.NUMBER), (True, Kind.NUMBER),
-        (1e300, Kind.TIME), ("2024", Kind.TIME), ("ab", Kind.TEXTS), (["a", 1], Kind.TEXTS), (object(), Kind.JSON), ({1, object()}, Kind.JSON),
+        (1, Kind.TEXT), (b"a", Kind.TEXT), (1, Kind.BOOLEAN), (True, Kind.INTEGER), (7.5, Kind.INTEGER), ("7", Kind.INTEGER), (2**63, Kind.INTEGER), ("7", Kind.NUMBER), (float("nan"), Kind.NUMBER), (True, Kind.NUMBER),
+        (1e300, Kind.TIME), (datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12))), Kind.TIME), ("2024", Kind.TIME), ("ab", Kind.TEXTS), (["a", 1], Kind.TEXTS), (object(), Kind.JSON), ({1, object()}, Kind.JSON),
     ],
 )  # fmt: skip
 def test_values_that_columns_do_not_hold(value: object, kind: Kind) -> None:

@@ -66,6 +66,19 @@ def test_what_a_path_gives(path: str, found: object) -> None:
     assert value(path, PRODUCT) == found
 
 
+def test_control_characters_are_in_no_value() -> None:
+    page = f"<p title='{'x' * 400}&#1;y'>{'a' * 400}&#x1b;&#1;b\x02</p>"
+    assert value("css:p::text", page) == "a" * 400 + "b"
+    assert value("css:p::attr(title) | list", page) == ("x" * 400 + "y",)
+
+
+def test_what_stands_in_different_blocks_is_no_word() -> None:
+    assert (
+        value("css:section", "<section><p>a</p>b<i>c</i>d<style>e</style><br>f<ul><li>g<li>h</ul>i</section>")
+        == "a bcd f g h i"
+    )
+
+
 @pytest.mark.parametrize(
     ("path", "kind"),
     [

@@ -66,7 +66,7 @@ def test_integers_are_whole_and_fit_into_files(value: object, integer: int | Non
         ("Thu, 29 Feb 2024 12:30:00 GMT", None, datetime(2024, 2, 29, 12, 30, tzinfo=UTC)),
         ("29.2.2024", "%d.%m.%Y", datetime(2024, 2, 29, tzinfo=UTC)),
         ("29.2.2024", None, None), ("2023-02-29", None, None), ("yesterday", None, None), ("", None, None),
-        ("0001-01-01T00:00:00+14:00", None, None), ("9999-12-31T23:59:59-12:00", None, None), ("x", "%", None), ("29", "%d.%m", None),
+        ("0001-01-01T00:00:00+14:00", None, None), ("9999-12-31T23:59:59-12:00", None, None), ("9999-12-31T23:59:59.9999", None, None), ("x", "%", None), ("29", "%d.%m", None),
     ],
 )  # fmt: skip
 def test_dates(text: str, form: str | None, moment: datetime | None) -> None:

@@ -90,18 +90,22 @@ def held(value: Any, kind: Kind) -> object:
             return whole
         case Kind.NUMBER if isinstance(value, int | float) and (number := values.to_number(value)) is not None:
             return number
-        case Kind.TIME if isinstance(value, datetime):
-            return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-        case Kind.TIME if isinstance(value, date):
-            return datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
-        case Kind.TIME if isinstance(value, int | float) and (number := values.to_number(value)) is not None:
-            if values.LEAST_TIME <= number <= values.MOST_TIME:
-                return number
+        case Kind.TIME if (moment := _moment(value)) is not None and values.LEAST_TIME <= moment <= values.MOST_TIME:
+            return moment
         case Kind.TEXTS if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
             return tuple(values.writable(each) for each in value)
         case Kind.JSON:
             return msgspec.json.decode(msgspec.json.encode(value))
     raise TypeError
+
+
+def _moment(value: Any) -> float | None:
+    """A time in seconds since the epoch. Without a zone it is UTC, as all dates here."""
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
+    return values.to_number(value) if isinstance(value, int | float) else None
 
 
 def _loaded(module: str, name: str) -> tuple[Callable[[Document], Any], str]:
