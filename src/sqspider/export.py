@@ -1,57 +1,50 @@
-"""Records as rows: JSON lines or CSV, the names being part of what we promise."""
+"""Records as rows: which columns there are, and what of a record stands in each. Their names are part of what we
+promise.
+"""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable
-from datetime import UTC, datetime
-from io import StringIO
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 
 from sqspider.chains import Chain, chains_of
 from sqspider.frontier import Looking
 from sqspider.meta import MetaError, decode_meta
 from sqspider.record import Kept, Outcome, Reason, Status, UrlRecord
-
-FIELDS: Final = (
-    "url", "status", "reason", "http_status", "final_url", "content_type", "bytes", "truncated", "digest",
-    "title", "depth", "parent", "host", "attempt", "worker_id", "enqueued_at", "claimed_at", "finished_at",
-    "elapsed_ms", "detail", "tries", "lastmod", "links_left_out", "error", "redirect_to", "meta", "crawl",
-    "visits", "unchanged", "changes", "changed_at", "links_skipped",
-    "capture_file", "capture_offset", "capture_length", "payload_digest",
-)  # fmt: skip
-"""The columns, in order. New ones may come after these; these keep their names."""
+from sqspider.record_filter import EVERY_RECORD, RecordFilter
+from sqspider.tables import values
+from sqspider.tables.columns import Column, Kind, Row
+from sqspider.tables.sorting import Order, in_order
+from sqspider.tables.table import Table
 
 _NOTHING: Final = Outcome(status=Status.QUEUED)
 _NONE_KEPT: Final = Kept()
 
 
+def in_milliseconds(moment: float | None) -> float | None:
+    """A moment without what is less than a millisecond: rows never had more of it."""
+    whole = values.micros(moment)
+    return None if whole is None else whole // 1000 / 1000
+
+
 def iso(moment: float | None) -> str | None:
     """Seconds since the epoch as ISO 8601 in UTC, with milliseconds."""
-    if moment is None:
-        return None
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return values.iso(in_milliseconds(moment))
 
 
-def row_of(record: UrlRecord, chain: Chain | None = None) -> dict[str, Any]:
-    """One record as a row: values as JSON has them, times as ISO 8601 in UTC.
+class _Seen(NamedTuple):
+    """A record, and what a row of it is made from."""
 
-    ``chain``: where it leads, if it redirects. Of one that cannot be read there is its URL, and in ``error`` why.
-    """
-    error = record.unreadable
-    if not error:
-        try:
-            return _row_of(record, chain)
-        except MetaError as damaged:
-            error = str(damaged)
-        except (OverflowError, ValueError, OSError) as out_of_range:
-            error = f"one of its times is none: {out_of_range}"
-    return {**dict.fromkeys(FIELDS), "url": record.url, "error": error, "crawl": record.crawl}
+    record: UrlRecord
+    outcome: Outcome
+    kept: Kept
+    chain: Chain | None  # where it leads, if it redirects
 
 
-def _final_url(record: UrlRecord, outcome: Outcome, chain: Chain | None) -> str | None:
+def _final_url(seen: _Seen) -> str | None:
     """Where redirects end: of a page at itself; none without an answer, or for a chain without end."""
+    record, outcome, _, chain = seen
     if outcome.is_redirect:
         return chain.end if chain else None
     if outcome.reason is Reason.REDIRECT_LOOP:
@@ -59,107 +52,170 @@ def _final_url(record: UrlRecord, outcome: Outcome, chain: Chain | None) -> str 
     return outcome.redirect_to or (None if outcome.http_status is None else record.url)
 
 
-def _row_of(record: UrlRecord, chain: Chain | None) -> dict[str, Any]:
-    outcome, kept = record.outcome or _NOTHING, record.kept or _NONE_KEPT
-    capture = outcome.capture
-    return {
-        "url": record.url,
-        "status": record.status.value,
-        "reason": outcome.reason.value if outcome.reason else None,
-        "http_status": outcome.http_status,
-        "final_url": _final_url(record, outcome, chain),
-        "content_type": outcome.content_type,
-        "bytes": outcome.bytes,
-        "truncated": outcome.truncated,
-        "digest": outcome.digest,
-        "title": outcome.title,
-        "depth": record.depth,
-        "parent": record.parent,
-        "host": record.host,
-        "attempt": record.attempt,
-        "worker_id": record.worker_id,
-        "enqueued_at": iso(record.enqueued_at),
-        "claimed_at": iso(record.claimed_at),
-        "finished_at": iso(record.finished_at),
-        "elapsed_ms": outcome.elapsed_ms,
-        "detail": outcome.detail or None,
-        "tries": record.tries,
-        "lastmod": iso(record.lastmod),
-        "links_left_out": outcome.links_left_out,
-        "error": None,
-        "redirect_to": outcome.redirect_to if outcome.is_redirect else None,
-        "meta": None if record.meta is None else decode_meta(record.meta),
-        "crawl": record.crawl,
-        "visits": record.visit + record.status.is_final,
-        "unchanged": outcome.unchanged,
-        "changes": kept.changes,
-        "changed_at": iso(kept.changed_at),
-        "links_skipped": {why.value: number for why, number in outcome.links_skipped.items()} or None,
-        "capture_file": capture and capture.file,
-        "capture_offset": capture and capture.offset,
-        "capture_length": capture and capture.length,
-        "payload_digest": capture and f"sha1:{capture.digest}",
-    }
+def _time(moment: float | None) -> float | None:
+    if moment is None:
+        return None
+    values.check_time(moment)
+    return in_milliseconds(moment)
 
 
-def as_jsonl(row: dict[str, Any]) -> str:
-    """A row as one line of JSON."""
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"
+_MAKERS: Final[dict[str, tuple[Kind, Callable[[_Seen], object]]]] = {
+    "url": (Kind.TEXT, lambda it: it.record.url),
+    "status": (Kind.TEXT, lambda it: it.record.status.value),
+    "reason": (Kind.TEXT, lambda it: it.outcome.reason and it.outcome.reason.value),
+    "http_status": (Kind.INTEGER, lambda it: it.outcome.http_status),
+    "final_url": (Kind.TEXT, _final_url),
+    "content_type": (Kind.TEXT, lambda it: it.outcome.content_type),
+    "bytes": (Kind.INTEGER, lambda it: it.outcome.bytes),
+    "truncated": (Kind.BOOLEAN, lambda it: it.outcome.truncated),
+    "digest": (Kind.TEXT, lambda it: it.outcome.digest),
+    "title": (Kind.TEXT, lambda it: it.outcome.title),
+    "depth": (Kind.INTEGER, lambda it: it.record.depth),
+    "parent": (Kind.TEXT, lambda it: it.record.parent),
+    "host": (Kind.TEXT, lambda it: it.record.host),
+    "attempt": (Kind.INTEGER, lambda it: it.record.attempt),
+    "worker_id": (Kind.TEXT, lambda it: it.record.worker_id),
+    "enqueued_at": (Kind.TIME, lambda it: _time(it.record.enqueued_at)),
+    "claimed_at": (Kind.TIME, lambda it: _time(it.record.claimed_at)),
+    "finished_at": (Kind.TIME, lambda it: _time(it.record.finished_at)),
+    "elapsed_ms": (Kind.INTEGER, lambda it: it.outcome.elapsed_ms),
+    "detail": (Kind.TEXT, lambda it: it.outcome.detail or None),
+    "tries": (Kind.INTEGER, lambda it: it.record.tries),
+    "lastmod": (Kind.TIME, lambda it: _time(it.record.lastmod)),
+    "links_left_out": (Kind.INTEGER, lambda it: it.outcome.links_left_out),
+    "error": (Kind.TEXT, lambda _: None),
+    "redirect_to": (Kind.TEXT, lambda it: it.outcome.redirect_to if it.outcome.is_redirect else None),
+    "meta": (Kind.JSON, lambda it: None if it.record.meta is None else decode_meta(it.record.meta)),
+    "crawl": (Kind.TEXT, lambda it: it.record.crawl),
+    "visits": (Kind.INTEGER, lambda it: it.record.visit + it.record.status.is_final),
+    "unchanged": (Kind.BOOLEAN, lambda it: it.outcome.unchanged),
+    "changes": (Kind.INTEGER, lambda it: it.kept.changes),
+    "changed_at": (Kind.TIME, lambda it: _time(it.kept.changed_at)),
+    "links_skipped": (
+        Kind.JSON,
+        lambda it: {why.value: number for why, number in it.outcome.links_skipped.items()} or None,
+    ),
+    "capture_file": (Kind.TEXT, lambda it: it.outcome.capture and it.outcome.capture.file),
+    "capture_offset": (Kind.INTEGER, lambda it: it.outcome.capture and it.outcome.capture.offset),
+    "capture_length": (Kind.INTEGER, lambda it: it.outcome.capture and it.outcome.capture.length),
+    "payload_digest": (Kind.TEXT, lambda it: it.outcome.capture and f"sha1:{it.outcome.capture.digest}"),
+}
+
+COLUMNS: Final = tuple(  # by key a database has each record once
+    Column(name, kind, is_key=name in ("url", "crawl")) for name, (kind, _) in _MAKERS.items()
+)
+"""All of them, in order. New ones may come after these; these keep their names."""
+
+FIELDS: Final = tuple(_MAKERS)
+"""Their names."""
 
 
-def as_csv(row: dict[str, Any]) -> str:
-    """A row as one line of CSV (RFC 4180): an object as JSON. What a spreadsheet would run as a formula stays text."""
-    out = StringIO()
-    csv.writer(out).writerow(map(_cell, row.values()))
-    return out.getvalue()
+class Wanted(NamedTuple):
+    """What is to be exported: which records, what of them, in which order, and how many."""
+
+    which: RecordFilter = EVERY_RECORD
+    fields: tuple[str, ...] = FIELDS
+    sort: tuple[Order, ...] = ()  # none: as the frontier has them
+    limit: int | None = None
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Of the rows."""
+        return columns_of(self.fields)
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
+def columns_of(fields: Iterable[str]) -> tuple[Column, ...]:
+    """Columns by their names."""
+    by_name = {column.name: column for column in COLUMNS}
+    return tuple(by_name[name] for name in fields)
 
 
-CSV_HEAD: Final = ",".join(FIELDS) + "\r\n"
+class _Rows:
+    """Makes rows of some fields."""
+
+    def __init__(self, fields: tuple[str, ...], on_unreadable: Callable[[str], object]) -> None:
+        self.columns = columns_of(fields)
+        self.follows_redirects = "final_url" in fields
+        self._fields = fields
+        self._makers = [_MAKERS[name][1] for name in fields]
+        self._on_unreadable = on_unreadable
+
+    def of(self, records: Sequence[UrlRecord], chains: Mapping[str, Chain]) -> list[Row]:
+        """A row for each record. One that cannot be read is told, and hides no other."""
+        rows = [self.row(record, chains.get(record.key)) for record in records]
+        try:
+            return values.checked(self.columns, rows)
+        except ValueError:  # a column has what none of its kind can be: it is looked for
+            return [self._checked(record, row) for record, row in zip(records, rows, strict=True)]
+
+    def row(self, record: UrlRecord, chain: Chain | None) -> Row:
+        """A record as a row. Of one that cannot be read there is its URL, and in ``error`` why."""
+        if record.unreadable:
+            return self._damaged(record, record.unreadable)
+        seen = _Seen(record, record.outcome or _NOTHING, record.kept or _NONE_KEPT, chain)
+        try:
+            return tuple([make(seen) for make in self._makers])
+        except MetaError as error:
+            return self._damaged(record, str(error))
+        except ValueError as error:
+            return self._damaged(record, f"one of its times is none: {error}")
+
+    def _checked(self, record: UrlRecord, row: Row) -> Row:
+        try:
+            return values.checked(self.columns, [row])[0]
+        except ValueError as error:
+            return self._damaged(record, str(error))
+
+    def _damaged(self, record: UrlRecord, why: str) -> Row:
+        self._on_unreadable(record.url)
+        known: dict[str, object] = {"url": record.url, "crawl": record.crawl, "error": why}
+        return tuple(known.get(name) for name in self._fields)
 
 
-class Format(NamedTuple):
-    """How rows are written."""
+def row_of(record: UrlRecord, chain: Chain | None = None) -> dict[str, Any]:
+    """One record as a row of all columns, by their names: values as JSON has them, times as ISO 8601 in UTC.
 
-    head: str  # before the first row
-    as_line: Callable[[dict[str, Any]], str]
-
-
-FORMATS: Final = {"jsonl": Format("", as_jsonl), "csv": Format(CSV_HEAD, as_csv)}
-
-
-async def export_rows(
-    frontier: Looking,
-    write: Callable[[str], object],
-    form: Format,
-    *,
-    status: Status | None = None,
-    host: str | None = None,
-    crawl: str | None = None,
-    only_final: bool = False,
-    on_unreadable: Callable[[str], object] = lambda _: None,
-) -> int:
-    """Write every record that is asked for as a line; how many. Constant memory.
-
-    ``on_unreadable`` gets the URL of each record whose row is damaged; it has its line, too.
+    ``chain``: where it leads, if it redirects. Of one that cannot be read there is its URL, and in ``error`` why.
     """
-    write(form.head)
-    rows = 0
-    async for records in frontier.scan(status=status, host=host, crawl=crawl):
-        chains = await chains_of(frontier, records)
-        chosen = [
-            row_of(record, chains.get(record.key))
-            for record in records
-            if record.status.is_final or record.unreadable or not only_final
-        ]
-        write("".join(map(form.as_line, chosen)))
-        rows += len(chosen)
-        for row in chosen:
-            if row["error"]:
-                on_unreadable(row["url"])
-    return rows
+    row = _Rows(FIELDS, lambda _: None).row(record, chain)
+    return dict(zip(FIELDS, values.as_json_row(COLUMNS, row), strict=True))
+
+
+async def export(
+    frontier: Looking, wanted: Wanted, on_unreadable: Callable[[str], object] = lambda _: None
+) -> AsyncIterator[list[Row]]:
+    """Rows of records, in batches, in constant memory: what is sorted lies on the disk meanwhile.
+
+    ``on_unreadable`` gets the URL of each record that is damaged; it has its row, too.
+    """
+    by = [order.field for order in wanted.sort if order.field not in wanted.fields]
+    rows = _Rows((*wanted.fields, *by), on_unreadable)
+    batches = _rows_of(frontier, wanted.which, rows)
+    if wanted.sort:
+        batches = in_order(batches, rows.columns, wanted.sort, wanted.limit)
+    left = wanted.limit
+    async with aclosing(batches):
+        async for batch in batches:
+            found = batch if left is None else batch[:left]
+            yield [row[: len(wanted.fields)] for row in found] if by else found
+            if left is not None:
+                left -= len(found)
+                if left == 0:
+                    return
+
+
+async def _rows_of(frontier: Looking, which: RecordFilter, rows: _Rows) -> AsyncGenerator[list[Row]]:
+    async for found in which.scan(frontier):
+        records = [record for record in found if which.takes(record)]
+        chains = await chains_of(frontier, records) if rows.follows_redirects else {}
+        yield rows.of(records, chains)
+
+
+async def write(table: Table, batches: AsyncIterator[list[Row]]) -> int:
+    """Write rows into a table; how many."""
+    written = 0
+    async for rows in batches:
+        if rows:
+            table.write(table.encoder.encode(rows))
+            written += len(rows)
+    return written

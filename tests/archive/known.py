@@ -39,6 +39,10 @@ class Known(BlockingFrontier):
         """Visit a URL, and give it back: this is what was met."""
         self._runner.run(_retry(self._frontier, url, outcome))
 
+    def put(self, *urls: str) -> None:
+        """Put URLs in, to be visited."""
+        self._runner.run(self._frontier.enqueue([Entry(url=url) for url in urls]))
+
     def reopen(self, *urls: str) -> None:
         assert all(self._runner.run(self._frontier.reopen(urls)))
 

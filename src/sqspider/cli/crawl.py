@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,7 +14,7 @@ from sqspider.cli.asking import yes_to_costs_option
 from sqspider.cli.config_file import FOUND, config_option
 from sqspider.cli.crawl_run import Again, CrawlRun
 from sqspider.cli.forking import Forked, can_fork, fork_workers
-from sqspider.cli.harvesting import Extracting, extract_options, to_order
+from sqspider.cli.harvesting import extract_options, to_follow
 from sqspider.cli.lists import ListFile, list_options
 from sqspider.cli.options import (
     Duration,
@@ -28,7 +27,7 @@ from sqspider.cli.options import (
     secrets_option,
 )
 from sqspider.cli.order import order_from
-from sqspider.cli.output import format_of, output_option
+from sqspider.cli.output import check_format, output_option
 from sqspider.cli.said import checked_said, unset_option
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
@@ -105,7 +104,7 @@ from sqspider.work.worker import Mode
 @pass_shared
 def crawl(
     shared: Shared, /, urls: tuple[str, ...], assume_http: bool, max_pages: int | None, with_sitemaps: bool,
-    is_again: bool, older_than: float | None, workers: int, yes: bool, is_dry_run: bool, output: Path | None,
+    is_again: bool, older_than: float | None, workers: int, yes: bool, is_dry_run: bool, output: str | None,
     as_json: bool, quiet: bool, **given: Any,
 ) -> int:  # fmt: skip
     """Crawl from URLs, given by themselves or in a file, until nothing is left.
@@ -150,9 +149,9 @@ def crawl(
     again = Again(older_than) if is_again else None
     if older_than is not None and again is None:
         raise click.UsageError("--older-than: it goes with --again.")
-    format_of(output)
+    check_format(output)
     start = with_archive(start, place_of(shared, given))
-    harvest = to_order(given, order.config, shared.frontier, start.archive, order.name)
+    following = to_follow(given, order.config, shared.frontier, start.archive, order.name)
     options = to_worker_options(
         given, random_worker_id(random.Random()), max_pages=max_pages, run=new_id(random.SystemRandom())
     )
@@ -165,7 +164,7 @@ def crawl(
     try:
         run = CrawlRun(
             shared, order, options, start, list_file, workers=workers, forked=forked, accounts=accounts, quiet=quiet,
-            again=again, yes=yes, extracting=Extracting(harvest) if harvest is not None else None,
+            again=again, yes=yes, following=following,
         )  # fmt: skip
         return run_loop(run.run(urls, output, with_sitemaps=with_sitemaps, as_json=as_json, assume_http=assume_http))
     finally:

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -20,11 +19,10 @@ from sqspider.cli.archiving import Kept, full_words, keeping_line, warn_if_nearl
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
 from sqspider.cli.forking import Forked
 from sqspider.cli.frontier import is_absent, opened
-from sqspider.cli.harvesting import Extracting
 from sqspider.cli.left import nothing_to_do, what_is_left
 from sqspider.cli.lists import NO_LIST, ListFile, ListTold, Seeding
 from sqspider.cli.order import added_note, config_note, go_on, no_crawl, prepared, sqspider
-from sqspider.cli.output import OutputError, format_of, say_unreadable, written
+from sqspider.cli.output import OutputError, say_unreadable, written
 from sqspider.cli.processes import WorkerProcesses, consume_command
 from sqspider.cli.progress import progress_shown, sitemap_line
 from sqspider.cli.shared import Shared
@@ -37,19 +35,22 @@ from sqspider.cli.wording import counted
 from sqspider.cli.worker import run_worker, worker_for
 from sqspider.crawl_row import Crawl
 from sqspider.crawl_settings import CrawlSettings
-from sqspider.export import export_rows
+from sqspider.export import COLUMNS, Wanted, export, write
 from sqspider.frontier import Counts, Frontier
 from sqspider.log import get_logger
 from sqspider.orders.order import Order, Prepared
 from sqspider.orders.start import Start
 from sqspider.orders.store import store_opened
 from sqspider.record import DEFAULT_CRAWL
+from sqspider.record_filter import RecordFilter
 from sqspider.web.fetch import Fetcher
 from sqspider.work.options import WorkerOptions
 from sqspider.work.worker import Mode
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from sqspider.cli.following import Following
 
 log = get_logger(__name__)
 
@@ -77,7 +78,7 @@ class CrawlRun:
         quiet: bool = False,
         again: Again | None = None,
         yes: bool = False,
-        extracting: Extracting | None = None,
+        following: Following | None = None,
     ) -> None:
         self._shared = shared
         self._order = order
@@ -92,12 +93,12 @@ class CrawlRun:
         self._was_stopped = False
         self._has_said_what_is_kept = False
         self._again = again
-        self._extracting = extracting
+        self._following = following  # by whom rows are made meanwhile
         self._yes = yes  # to what costs money, unasked
         self._kept = Kept(start.archive)
 
     async def run(
-        self, urls: tuple[str, ...], output: Path | None = None, *, as_json: bool = False, with_sitemaps: bool = False,
+        self, urls: tuple[str, ...], output: str | None = None, *, as_json: bool = False, with_sitemaps: bool = False,
         assume_http: bool = False,
     ) -> int:  # fmt: skip
         """Crawl from some URLs, or go on with what is open; the exit status."""
@@ -107,7 +108,7 @@ class CrawlRun:
             return await self._run(seeding, bool(urls or self._list_file.path), output, with_sitemaps, as_json)
 
     async def _run(
-        self, seeding: Seeding, were_given: bool, output: Path | None, with_sitemaps: bool, as_json: bool
+        self, seeding: Seeding, were_given: bool, output: str | None, with_sitemaps: bool, as_json: bool
     ) -> int:
         if were_given and seeding.is_refused:  # whatever else is in the queue, it is not what was asked for
             return USAGE
@@ -121,10 +122,8 @@ class CrawlRun:
             is_good = await self._put_in(frontier, crawl, seeding, with_sitemaps=with_sitemaps)
             before = await self._counts(frontier)
             started = time.monotonic()
-            if self._extracting is not None:
-                await self._extracting.begin()
-            is_good = await self._work_off(frontier, crawl, before, were_given) and is_good
-            is_good = await self._extracted() and is_good
+            work = self._work_off(frontier, crawl, before, were_given)
+            is_good = await (self._following.along(work, self._say) if self._following else work) and is_good
             counts = await self._sum_up(frontier, before, time.monotonic() - started, as_json=as_json)
             is_good = (output is None or await self._write_rows(frontier, output)) and is_good
             if counts.open:
@@ -134,15 +133,6 @@ class CrawlRun:
             asked = seeding.seeds if self._list_file.path is None else []  # a list's are not kept in mind: every seed
             is_good = await seeds_are_good(frontier, asked, counts, self._order.name) and is_good
             return GOOD if is_good and not seeding.refused and counts.open == 0 else NOT_ALL_GOOD
-
-    async def _extracted(self) -> bool:
-        """Wait until all that is kept has its rows; whether that went well."""
-        if self._extracting is None:
-            return True
-        came = await self._extracting.end()
-        for line in self._extracting.lines(came) if came is not None else ():
-            self._say(line)
-        return came is not None and not came.damage
 
     async def _take_order(self, frontier: Frontier, seeds: list[str]) -> Crawl | None:
         """The crawl's row as it is ordered, told of what changes; none for one that has none."""
@@ -330,15 +320,13 @@ class CrawlRun:
             )  # fmt: skip
         return counts
 
-    async def _write_rows(self, frontier: Frontier, output: Path) -> bool:
+    async def _write_rows(self, frontier: Frontier, output: str) -> bool:
         """Write a row for each finished URL; whether that went well."""
         unreadable: list[str] = []
+        which = RecordFilter(crawls=(self._order.name,), is_final=True)
         try:
-            with written(output) as file:
-                rows = await export_rows(
-                    frontier, file.write, format_of(output), crawl=self._order.name, only_final=True,
-                    on_unreadable=unreadable.append,
-                )  # fmt: skip
+            with written(output, COLUMNS) as table:
+                rows = await write(table, export(frontier, Wanted(which), unreadable.append))
         except OutputError as error:
             print(
                 f"{error.message} Nothing of the crawl is lost: "

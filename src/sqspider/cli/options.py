@@ -152,7 +152,8 @@ def checked() -> Iterator[None]:
         field, *which = place.split(" ", 1)
         options = click.get_current_context().command.params
         option = next((option.opts[-1] for option in options if option.name == field), field)
-        raise click.UsageError(f"{' '.join((option, *which))}: {why}.") from None
+        end = "" if why.endswith("?") else "."  # where names are proposed
+        raise click.UsageError(f"{' '.join((option, *which))}: {why}{end}") from None
 
 
 def crawl_options(scope: Scope) -> Callable[[Any], Any]:

@@ -74,17 +74,42 @@ def _say(line: str) -> None:
 
 
 @contextmanager
+def asked_to_end(stop: Callable[[], object]) -> Iterator[None]:
+    """Within it the first signal calls ``stop``, wherever the program is; the second raises as in
+    :func:`unwinding_on_signals`."""
+    was_asked = False
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        nonlocal was_asked
+        if was_asked:
+            _raise_for(number)
+        was_asked = True
+        stop()
+        _say("stopping: keeping what is done; once more stops at once")
+
+    with _hearing(on_signal):
+        yield
+
+
+@contextmanager
 def unwinding_on_signals() -> Iterator[None]:
     """Within it a signal raises at once, wherever the program is: what is open is closed, what is half-made removed.
 
     Raises ``KeyboardInterrupt`` for SIGINT and ``SystemExit`` for the others.
     """
 
-    def on_signal(number: int, _frame: FrameType | None) -> NoReturn:
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(INTERRUPTED)
+    with _hearing(lambda number, _: _raise_for(number)):
+        yield
 
+
+def _raise_for(number: int) -> NoReturn:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(INTERRUPTED)
+
+
+@contextmanager
+def _hearing(on_signal: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     before = {number: signal.signal(number, on_signal) for number in _heard()}
     try:
         yield

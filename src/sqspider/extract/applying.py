@@ -64,7 +64,7 @@ class Application:
         for name, value in given.items():
             at = self._names.get(name)
             if at is None:
-                wrong = wrong or f"there is no column {shown(name)}{proposal(str(name), self._names).rstrip('?')}"
+                wrong = wrong or f"there is no column {shown(name)}.{proposal(str(name), self._names)}"
                 continue
             try:
                 row[at] = None if value is None else held(value, self.columns[at].kind)
@@ -141,8 +141,11 @@ def _columns(said: str, function: Any, told: tuple[tuple[str, str], ...], taken:
     for name, kind in told:
         if not isinstance(name, str):
             raise ValueError(f"apply: {said}: a column's name is a text, not {shown(name)}")  # noqa: TRY004 - likewise
-        check_kind(f"apply: {name}", kind)
-        check_name(name, taken)
+        try:
+            check_kind(name, kind)
+            check_name(name, taken)
+        except ValueError as error:
+            raise ValueError(f"apply: {said}: {error}") from None
         taken[name.lower()] = "another column"
     return tuple(Column(name, Kind(kind)) for name, kind in told)
 

@@ -17,13 +17,8 @@ from sqspider.extract.page_links import links_of_page
 from sqspider.extract.rules import Fact
 from sqspider.extract.values import to_time
 from sqspider.tables.columns import Column, Kind
-from sqspider.web.links import (
-    MAX_TITLE_CHARACTERS,
-    directives_of_header,
-    directives_of_meta,
-    forbids,
-    robots_agents,
-)
+from sqspider.web.directives import directives_of_header, directives_of_meta, forbids, robots_agents
+from sqspider.web.links import MAX_TITLE_CHARACTERS
 
 if TYPE_CHECKING:
     from sqspider.extract.page import Page

@@ -18,6 +18,7 @@ from sqspider.archive.reading import files_to_read
 from sqspider.extract.cursor import Step
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.ledger import Ledger
+from sqspider.extract.picking import Picking, places_of
 from sqspider.extract.pool import Pool
 from sqspider.extract.rules import Rules
 from sqspider.extract.selection import Selection
@@ -38,6 +39,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     selection: Selection = Selection()
     frontier: str | None = None  # whose records say what counts; none: all that is selected does
     format: str | None = None  # another one than the name says
+    columns: tuple[str, ...] = ()  # these alone, in this order; none: all
     parts: bool = False  # a folder of them, whatever its name
     processes: int = 0  # none: as many as there are cores
 
@@ -53,7 +55,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     def made_with(self) -> dict[str, str]:
         """What has to be the same for who goes on."""
-        rules = msgspec.json.encode((self.rules, self.selection))
+        rules = msgspec.json.encode((self.rules, self.selection, self.columns))
         is_path = not self.archive.startswith("s3://")
         return {
             "rules": hashlib.sha256(rules).hexdigest(),
@@ -97,6 +99,7 @@ class Harvest:
         self._held = ExitStack()
         self._files: Files = files_to_read(order.archive)
         self._columns = Extractor(order.rules).columns
+        self._places = places_of(order.columns, self._columns)
 
     def __enter__(self) -> Harvest:
         return self if self._has_begun else self.begun()
@@ -105,12 +108,14 @@ class Harvest:
         """Open the table, and start the processes: what entering it does, for who may have to do so again."""
         order = self._order
         with ExitStack() as held:
+            columns = tuple(self._columns[at] for at in self._places)
             table = open_table(
-                order.to, self._columns, how=self._how, format=order.format, parts=order.parts, in_place=order.goes_on
+                order.to, columns, how=self._how, format=order.format, parts=order.parts, in_place=order.goes_on
             )
             held.callback(lambda: table.close(is_whole=self._is_whole))
             self._ledger = held.enter_context(Ledger(order.to, table, self._how, order.made_with()))
-            work = Work(order.archive, order.frontier, order.rules, order.selection, table.encoder)
+            encoder = Picking(table.encoder, self._places) if order.columns else table.encoder
+            work = Work(order.archive, order.frontier, order.rules, order.selection, encoder)
             self._pool = held.enter_context(Pool(work, order.processes or cores(), forks=self._forks))
             self._held = held.pop_all()
         self._has_begun = True

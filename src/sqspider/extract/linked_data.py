@@ -36,7 +36,7 @@ def steps_of(path: str) -> tuple[Step, ...]:
     at = 0
     while at < len(path):
         found = _STEP.match(path, at)
-        if found is None or (at == 0) == path.startswith(".", at) == (found[1] is not None):
+        if found is None or (found[1] is not None and path.startswith(".", at) == (at == 0)):
             raise ValueError(f"unexpected {path[at]!r} at {at} in {path!r}: it is written as in 'offers[0].price'")
         if found[1] is not None:
             steps.append(Step(found[1].strip()))

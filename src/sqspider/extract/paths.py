@@ -69,7 +69,12 @@ class Path:
     def __init__(self, text: str) -> None:
         source, filters = _split(text)
         name = source.partition(":")[0]
-        self._source = source_of(source)
+        try:
+            self._source = source_of(source)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}" if name in SOURCES else str(error)) from None
+        if filters and filters[0].name == "html" and not getattr(self._source, "gives_elements", False):
+            raise ValueError(f"html: {source!r} gives no elements")
         self.needs_page = name in ("css", "xpath", "json-ld", "meta")
         self._is_list = False
         self._filters: list[Filter] = []

@@ -78,10 +78,10 @@ class Reading:
             return None
         try:
             return path.value(self.page, within)
-        except ValueError as error:
-            self.note(Trouble.PATH, f"{name}: {error}")
         except _UNREADABLE as error:
             self.note(*_trouble(error))
+        except ValueError as error:
+            self.note(Trouble.PATH, f"{name}: {error}")
         return None
 
     def _is_page(self) -> bool:

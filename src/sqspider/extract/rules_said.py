@@ -61,22 +61,19 @@ def rules_of_options(
     *,
     base: Rules | None = None,
     facts: Iterable[str] = (),
-    fields: Iterable[str] = (),
+    fields: Iterable[tuple[str, str]] = (),
     required: Iterable[str] = (),
     each: str | None = None,
     apply: str | None = None,
     main_by: str | None = None,
     max_bytes: int | None = None,
 ) -> Rules:
-    """Rules of a command line, on top of those of a file (``base``): a field as ``name=path``, and the names of those
-    that are required. Raises ``ValueError``."""
+    """Rules of a command line, on top of those of a file (``base``): fields with their paths, and the names of those
+    that are required. Raises ``TypeError`` or ``ValueError``."""
     base = base or Rules()
     named = {field.name: field for field in base.fields}
-    for text in fields:
-        name, sign, path = text.partition("=")
-        if not sign or not path.strip():
-            raise ValueError(f"a field is a name and a path, as in price='css:.price | number', not {text!r}")
-        named[name.strip()] = Field(name=name.strip(), path=path.strip())
+    for name, path in fields:
+        named[name] = Field(name=name, path=path)
     for name in required:
         if name not in named:
             raise ValueError(f"{name}: no field of that name is looked for.{proposal(name, named)}")

@@ -119,6 +119,7 @@ def _css_advice(text: str) -> str:
 
 
 _FUNCTION: Final = re.compile(r"(?<![\w:$-])((?:[A-Za-z_][\w.-]*:)?[A-Za-z_][\w.-]*)\s*\(")
+_XPATH_ERRORS: Final = (ValueError, TypeError, re.error)  # the last two, of functions that are wrongly called
 _NO_FUNCTIONS: Final = ("text", "node", "comment", "processing-instruction", "and", "or", "div", "mod")
 
 
@@ -140,7 +141,7 @@ class XPath:
         try:
             self._compiled: Any = turbohtml.XPath(self._expression, extensions=_EXTENSIONS)
             self._compiled(turbohtml.parse("<p>", positions=False))
-        except ValueError as error:
+        except _XPATH_ERRORS as error:
             advice = "; this looks like a CSS selector" if re.match(r"[.#]\w", self._expression) else ""
             raise ValueError(f"{str(error).removeprefix('xpath: ')} in {text!r}{advice}") from None
 
@@ -151,7 +152,10 @@ class XPath:
         return [found for found in self(page, within) if isinstance(found, turbohtml.Element)]
 
     def __call__(self, page: Page, within: turbohtml.Element | None) -> Iterable[object]:
-        found = self._compiled(page.tree if within is None else within)
+        try:
+            found = self._compiled(page.tree if within is None else within)
+        except _XPATH_ERRORS as error:
+            raise ValueError(f"xpath: {str(error).removeprefix('xpath: ')} in {self._expression!r}") from None
         return found if isinstance(found, list) else (found,)
 
 
@@ -167,7 +171,8 @@ def _check_function(name: str, text: str) -> None:
 
 def _has_class(context: Any, *names: str) -> bool:
     """As parsel has it: whether the element has all of these classes."""
-    classes = (context.context_node.attr("class") or "").split()
+    attribute = getattr(context.context_node, "attr", None)  # which a document has not, nor a text
+    classes = ((attribute("class") if attribute else "") or "").split()
     return all(name in classes for name in names)
 
 

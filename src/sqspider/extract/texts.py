@@ -39,7 +39,9 @@ def text_of(document: Document) -> str:
 
 def markdown_of(document: Document) -> str:
     """All of a page as Markdown, with absolute links; of another text, itself."""
-    return _markdown(document.shown, document.base_url) if document.is_page else clean(document.markup)
+    if not document.is_page:
+        return clean(document.markup)
+    return _markdown(copy.deepcopy(document.shown), document.base_url)
 
 
 def main_of(document: Document, by: str = "turbohtml") -> str:
@@ -51,7 +53,11 @@ def main_of(document: Document, by: str = "turbohtml") -> str:
 
 def main_markdown_of(document: Document) -> str:
     """The main content as Markdown, with absolute links."""
-    return _markdown(main_content(document.shown), document.base_url) if document.is_page else ""
+    if not document.is_page:
+        return ""
+    # The page is copied, and no element of it: turbohtml 1.15 ends the process where an element without a parent
+    # becomes Markdown (an <i> with a <br> in it).
+    return _markdown(main_content(copy.deepcopy(document.shown)), document.base_url)
 
 
 def require_main_by(by: str) -> None:
@@ -102,7 +108,7 @@ def _by_trafilatura(markup: str) -> str:
 
 
 def _markdown(page: turbohtml.Document | turbohtml.Element, base_url: str) -> str:
-    page = copy.deepcopy(page)  # others read the same tree
+    """``page`` is changed."""
     _make_absolute(page, base_url)
     text = _rendered(page)
     if "<table" in text:  # it has no form in Markdown, as it is

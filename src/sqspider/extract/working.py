@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class Work(NamedTuple):
     frontier: str | None
     rules: Rules
     selection: Selection
-    encoder: Encoder
+    encoder: Encoder | None  # none: no chunks are made, but documents asked for
 
 
 class Task(msgspec.Struct):
@@ -64,7 +64,7 @@ class Worker:
 
     def __init__(self, work: Work, note: Callable[[int], None]) -> None:
         """Raises ``ValueError`` for rules that cannot be followed here."""
-        self._extractor = Extractor(work.rules)
+        self.extractor = Extractor(work.rules)
         self._files: Files = files_to_read(work.archive)
         self._work = work
         self._selector = Selector(work.selection)
@@ -82,7 +82,7 @@ class Worker:
     def do(self, task: Task) -> Result:
         """Raises :class:`sqspider.archive.errors.ArchiveError` and :class:`sqspider.frontier.FrontierError`."""
         result = Result(task.number)
-        documents = deque(self._that_waited(task, result) if task.waiting else self._in_range(task, result))
+        documents = deque(self.documents(task, result))
         rows: list[Row] = []
         while documents:
             number, document = documents.popleft()  # the tree of one at a time
@@ -93,17 +93,21 @@ class Worker:
                 result.tally.rows += 1
                 result.tally.errors[Trouble.KILLED] += 1
             else:
-                found = self._extractor.rows(document)
+                found = self.extractor.rows(document)
             rows += found
         self._note(-1)
-        if rows:
+        if rows and self._work.encoder is not None:
             result.chunks.append(self._work.encoder.encode(rows))
-        result.tally.add(self._extractor.take_tally())
+        result.tally.add(self.extractor.take_tally())
         return result
+
+    def documents(self, task: Task, result: Result) -> Iterable[tuple[int, Document]]:
+        """The documents of a task that are to have rows, each with the number of its capture. Raises as :meth:`do`."""
+        return self._that_waited(task, result) if task.waiting else self._in_range(task, result)
 
     def _killed(self, document: Document) -> Row:
         values = fetch_values(document, None, "the process that read it died, twice: it takes too much memory, perhaps")
-        return (*values, *(None for _ in self._extractor.columns[len(values) :]))
+        return (*values, *(None for _ in self.extractor.columns[len(values) :]))
 
     def _in_range(self, task: Task, result: Result) -> Sequence[tuple[int, Document]]:
         """The documents of a range of a file that are to have rows."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 from io import StringIO
-from typing import Any
+from typing import Any, Final
 
-from sqspider.tables.columns import Row
+from sqspider.tables.columns import Kind, Row
 from sqspider.tables.values import WRITTEN_OTHERWISE, Encoding, cell
+
+_FORMULAS: Final = "=+-@\t\r"  # what one begins with
 
 
 class CsvRows(Encoding):
@@ -18,16 +20,14 @@ class CsvRows(Encoding):
         return _written([[column.name for column in self.columns]])
 
     def _chunk(self, rows: list[Row]) -> bytes:
-        otherwise = [(at, column) for at, column in enumerate(self.columns) if column.kind in WRITTEN_OTHERWISE]
-        lines = [list(row) for row in rows]
-        for at, column in otherwise:
-            for line in lines:
+        lines: list[list[Any]] = [list(row) for row in rows]
+        for at, column in enumerate(self.columns):
+            for line in lines if column.kind is Kind.TEXT else ():
+                if line[at] and line[at][0] in _FORMULAS:
+                    line[at] = f"'{line[at]}"
+            for line in lines if column.kind in WRITTEN_OTHERWISE else ():
                 line[at] = cell(column, line[at])
-        return _written([[_safe(value) for value in line] for line in lines])
-
-
-def _safe(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
+        return _written(lines)
 
 
 def _written(lines: list[list[Any]]) -> bytes:

@@ -12,7 +12,7 @@ from sqspider.tables.csv_rows import CsvRows
 from sqspider.tables.jsonl import JsonLines
 from sqspider.tables.stream import Stream
 from sqspider.tables.table import Encoder, Table, TableError
-from sqspider.tables.target import STANDARD_OUTPUT, How, Target, open_target
+from sqspider.tables.target import STANDARD_OUTPUT, How, Target, open_target, try_target
 
 JSONL: Final = "jsonl"
 CSV: Final = "csv"
@@ -76,6 +76,16 @@ def format_of(target: str, chosen: str | None = None, *, parts: bool = False) ->
     if found == PARQUET and importlib.util.find_spec("pyarrow") is None:
         raise TableError(f"{target}: Parquet takes pyarrow, which is not installed: pip install 'sqspider[parquet]'")
     return found
+
+
+def check_target(target: str) -> None:
+    """Raise :class:`TableError` for a name that cannot be written, as far as can be told before it is."""
+    if is_folder(target) and os.path.lexists(folder := target.rstrip("/" + os.sep)):
+        try_target(os.path.join(folder, "part"))
+    elif is_folder(target):
+        try_target(folder)  # it is made where a file could be
+    elif target != STANDARD_OUTPUT:
+        try_target(target)
 
 
 def is_folder(target: str) -> bool:

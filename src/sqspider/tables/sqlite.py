@@ -56,7 +56,8 @@ class SqliteTable:
         self._path = path = Path(target)
         with as_table_errors(path):
             there = None if target == STANDARD_OUTPUT else stat_of(path)
-        if target == STANDARD_OUTPUT or (there is not None and not stat.S_ISREG(there.st_mode)):
+        is_file = there is None or stat.S_ISREG(there.st_mode) or stat.S_ISDIR(there.st_mode)  # a folder is told below
+        if target == STANDARD_OUTPUT or not is_file:
             raise TableError(f"{target}: a database goes into a file: name one, or write JSON lines")
         if how is How.NEW:
             refuse_existing(path)

@@ -45,6 +45,7 @@ class Stream:
         if length and not self.can_rewind:
             raise TableError("what appears as a whole at its end cannot be gone on with")
         self._target.cut(length)
+        self._has_begun = False
 
     def close(self, *, is_whole: bool) -> None:
         try:

@@ -91,7 +91,7 @@ def _why(path: Path, error: OSError) -> str:
 
 
 def try_target(target: str) -> None:
-    """Raise :class:`TableError` if a file cannot be written, as far as can be told before it is."""
+    """Raise :class:`TableError` if no file can be written there, as far as can be told before it is."""
     path = Path(target)
     with as_table_errors(path):
         there = stat_of(path)

@@ -10,14 +10,13 @@ import functools
 import math
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from sqspider.tables.columns import Column, Kind, Row
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST: Final = datetime(1, 1, 1, tzinfo=UTC).timestamp()
 _END: Final = 253_402_300_799.9995  # half a millisecond before the year 10000: no rounding leads into it
 _PLACE: Final = re.compile(r" - at `\$\[\d+\]\[(\d+)\](.*)`")
@@ -94,18 +93,26 @@ def without_surrogates(value: Any) -> Any:
     return value
 
 
-def micros(moment: Any) -> int | None:
+def check_time(moment: float) -> None:
+    """Raise ``ValueError`` for what no calendar has a day for."""
+    if not _FIRST <= moment < _END:
+        raise ValueError(f"{moment:g} seconds since 1970 are in no year from 1 to 9999")
+
+
+def micros(moment: float | None) -> int | None:
     """Seconds since the epoch as whole microseconds."""
-    return None if moment is None else round(moment * 1_000_000)
+    if moment is None:
+        return None
+    whole = math.floor(moment)
+    return whole * 1_000_000 + round((moment - whole) * 1_000_000)
 
 
 def iso(moment: Any) -> str | None:
     """Seconds since the epoch as ISO 8601 in UTC: with milliseconds, and with microseconds where there are some."""
     if moment is None:
         return None
-    whole = round(moment * 1_000_000)
-    precision = "microseconds" if whole % 1000 else "milliseconds"
-    return f"{(_EPOCH + timedelta(microseconds=whole)).isoformat(timespec=precision)[:-6]}Z"
+    when = datetime.fromtimestamp(moment, UTC)
+    return when.isoformat(timespec="microseconds" if when.microsecond % 1000 else "milliseconds")[:-6] + "Z"
 
 
 def as_json(column: Column, value: Any) -> Any:
@@ -152,9 +159,13 @@ class Encoding:
         """Rows as a chunk. Raises ``ValueError`` for a value that is not of its column's kind."""
         fitting = checked(self.columns, rows)
         try:
-            return self._chunk(fitting)
-        except UnicodeEncodeError:
-            return self._chunk(without_surrogates(fitting))
+            try:
+                return self._chunk(fitting)
+            except UnicodeEncodeError:
+                return self._chunk(without_surrogates(fitting))
+        except TypeError as error:  # all else was looked at
+            names = ", ".join(column.name for column in self.columns if column.kind is Kind.JSON)
+            raise ValueError(f"{names}: {error}") from None
 
     def _chunk(self, rows: list[Row]) -> bytes:
         raise NotImplementedError

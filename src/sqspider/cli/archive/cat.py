@@ -8,11 +8,11 @@ import click
 
 from sqspider.archive.files import Files
 from sqspider.archive.reading import Captured, capture_at, captures_of, files_to_read
-from sqspider.cli.archive.moments import Moment
 from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.captures import BODY, part_options, write_part
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.frontier import is_absent, opened
+from sqspider.cli.moments import Moment
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.record import CapturePlace

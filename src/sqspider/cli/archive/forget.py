@@ -15,12 +15,12 @@ from sqspider.archive.forget_references import References
 from sqspider.archive.rewriting import heal
 from sqspider.archive.scratch import scratch
 from sqspider.cli.archive.blocking import BlockingFrontier, blocking
-from sqspider.cli.archive.moments import Moment
 from sqspider.cli.archive.taking_over import say_who_is_not_told, say_who_is_told, take_over_option
 from sqspider.cli.archive.walking import ToldOfFiles
 from sqspider.cli.archive_place import archive_of, archive_option, may_be_shared
 from sqspider.cli.asking import ask_to_remove, yes_option
 from sqspider.cli.exit_status import GOOD
+from sqspider.cli.moments import Moment
 from sqspider.cli.options import Duration, host_name
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared

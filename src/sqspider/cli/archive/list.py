@@ -10,10 +10,10 @@ import click
 
 from sqspider.archive.listing import Found, Listed, exact, found_of, listed, nearest
 from sqspider.archive.reading import files_to_read
-from sqspider.cli.archive.moments import Moment
 from sqspider.cli.archive.walking import Told
 from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
+from sqspider.cli.moments import Moment
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.wording import counted, human_bytes, printable

@@ -1,4 +1,4 @@
-"""Moments, as commands of an archive take them."""
+"""Moments, as commands take them."""
 
 from __future__ import annotations
 

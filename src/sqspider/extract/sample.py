@@ -1,0 +1,45 @@
+"""Rows of the first pages alone, to try rules on: made in this process, and nothing is remembered of them."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from itertools import count, islice
+
+from sqspider.archive.reading import files_to_read
+from sqspider.extract.cursor import Cursor
+from sqspider.extract.document import Document
+from sqspider.extract.harvest import Came, Order
+from sqspider.extract.tasks import ranges
+from sqspider.extract.walking import look
+from sqspider.extract.working import Result, Work, Worker
+from sqspider.tables.columns import Row
+
+
+def sample(order: Order, most: int, take: Callable[[Sequence[Row]], None]) -> Came:
+    """Hand out the rows of so many pages, a page at a time. Raises as :class:`sqspider.extract.harvest.Harvest`."""
+    began, came = time.monotonic(), Came()
+    work = Work(order.archive, order.frontier, order.rules, order.selection, None)
+    with Worker(work, lambda _: None) as worker:
+        for document in islice(_documents(order, worker, came), most):
+            take(worker.extractor.rows(document))
+        came.tally = worker.extractor.take_tally()
+    came.seconds = time.monotonic() - began
+    return came
+
+
+def _documents(order: Order, worker: Worker, came: Came) -> Iterator[Document]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        looked = look(
+            files_to_read(order.archive),
+            Cursor(connection),
+            lambda error: came.damage.update({error.file or "": str(error)}),
+        )
+        for piece in ranges(looked, count()):
+            result = Result(piece.task.number)
+            for _, document in worker.documents(piece.task, result):
+                yield document
+            came.captures += result.captures
+            came.pending += len(result.pending)

@@ -1,0 +1,306 @@
+"""`extract`: what it writes and says, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pty
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from sqspider.cli.main import run
+from tests.conftest import Run
+from tests.extract.common_crawl import NAME, Page, file_of
+from tests.sites import Site
+
+SITE = "https://pages.example"
+COMMAND = (sys.executable, "-m", "sqspider", "extract")
+
+
+def page(number: int, title: str | None = None) -> Page:
+    title = title if title is not None else f"Page {number}"
+    return Page(f"{SITE}/{number}", f"<html><title>{title}</title><b>{number}</b><p class=p>1,50 €".encode())
+
+
+def an_archive(folder: Path, pages: list[Page], name: str = NAME) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(file_of(pages, name))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def pages(tmp_path: Path) -> Path:
+    """An archive of three pages and one that is missing."""
+    return an_archive(tmp_path / "pages", [page(1), page(2), page(3), page(4)._replace(http_status=404)])
+
+
+def rows_in(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def numbers(path: Path) -> list[str]:
+    return [str(row["url"]).rpartition("/")[2] for row in rows_in(path)]
+
+
+def test_the_ending_of_a_name_says_what_is_written(tmp_path: Path, sqspider: Run) -> None:
+    asked = ("--title", "--field", "number=css:b | integer")
+    for name in ("rows.jsonl", "rows.csv", "rows.db", "rows.parquet", "parts/"):
+        said = sqspider("extract", "pages", *asked, "--to", name)
+        assert (said.returncode, said.stdout) == (0, ""), said.stderr
+        assert said.stderr.startswith(f"3 rows in {name}, of 3 pages, in ")
+    wanted = [(f"{SITE}/{number}", f"Page {number}", number) for number in (1, 2, 3)]
+    lines = rows_in(tmp_path / "rows.jsonl")
+    assert [(row["url"], row["title"], row["number"]) for row in lines] == wanted
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        found = [(row["url"], row["title"], int(row["number"])) for row in csv.DictReader(file)]
+    assert found == wanted
+    query = "SELECT url, title, number FROM {} ORDER BY url"
+    connection = sqlite3.connect(tmp_path / "rows.db")
+    assert connection.execute(query.format("rows")).fetchall() == wanted
+    connection.close()
+    for files in ("rows.parquet", "parts/*.parquet"):
+        assert duckdb.sql(query.format(f"'{tmp_path / files}'")).fetchall() == wanted
+
+
+def test_rows_are_printed_where_no_file_is_named(sqspider: Run) -> None:
+    said = sqspider("extract", "pages", "--title", "--columns", "title,url")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.splitlines()[0] == f'{{"title":"Page 1","url":"{SITE}/1"}}'
+    assert said.stderr.startswith("3 rows, of 3 pages")
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        (("nowhere", "--title", "--to", "new.csv"), 2, "there is no archive nowhere"),
+        (("empty", "--title", "--to", "new.csv"), 1, "there is no archive at empty"),
+        (("text.txt", "--title", "--to", "new.csv"), 1, "there is no archive at text.txt"),
+        (("pages", "--field", "a=css:b >", "--to", "new.csv"), 2, "a: "),
+        (("pages", "--field", "a=csss:b", "--to", "new.csv"), 2, "css:"),
+        (("pages", "--field", "title", "--to", "new.csv"), 2, "write NAME=VALUE"),
+        (("pages", "--each", "css:[", "--to", "new.csv"), 2, "--each: "),
+        (("pages", "--require", "price", "--to", "new.csv"), 2, "price: no field of that name"),
+        (("pages", "--title", "--columns", "url,titel", "--to", "new.csv"), 2, "--columns: 'titel' is none. Did you"),
+        (("pages", "--title", "--columns", "url,url", "--to", "new.csv"), 2, "--columns: url is named twice"),
+        (("pages", "--rules", "nowhere.toml", "--to", "new.csv"), 2, "nowhere.toml cannot be read"),
+        (("pages", "--title", "--to", "old.csv"), 2, "old.csv is there already: --append goes on with it, --overwrite"),
+        (("pages", "--title", "--to", "old.csv", "--append", "--overwrite"), 2, "exclude each other"),
+        (("pages", "--title", "--to", "new.csv", "--append", "--limit", "1"), 2, "exclude each other"),
+        (("pages", "--title", "--to", "nowhere/new.csv"), 2, "there is no folder"),
+        (("pages", "--title", "--to", "new.xlsx"), 2, "name it .jsonl, .csv, .parquet or .db"),
+        (("pages", "--title", "--format", "parquet"), 2, "a pipe has none"),
+        (("pages", "--title", "--to", "new.parquet", "--append"), 2, "cannot be gone on with"),
+        (("pages", "--title", "--json"), 2, "--json: rows are printed here"),
+        (("pages", "--apply", "nowhere:rows", "--to", "new.csv"), 2, "--apply: there is no module 'nowhere'"),
+        (("pages", "--apply", "broken:rows", "--to", "new.csv"), 2, "--apply: "),
+        (("pages", "--title", "--status", "999x", "--to", "new.csv"), 2, "--status: "),
+        (("pages", "--title", "--type", "html", "--to", "new.csv"), 2, "--type: "),
+        (("pages", "--title", "--follow"), 2, "--follow: what was printed is not remembered"),
+        (("pages", "--title", "--follow", "--limit", "1", "--to", "new.csv"), 2, "leave out --limit"),
+        (("--title", "--to", "new.csv"), 2, "there is no frontier sqlite:sqspider.db"),
+        (("pages", "--title", "--to", "new.csv", "--frontier", "sqlite:no.db"), 2, "there is no frontier sqlite:no.db"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_written(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    status: int,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("no archive")
+    (tmp_path / "old.csv").write_text("what was there")
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert run(["extract", *options]) == status
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert words in said.err
+    assert "Traceback" not in said.err
+    assert "?." not in said.err
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == before
+    assert (tmp_path / "old.csv").read_text() == "what was there"
+
+
+def test_what_is_there_stays_where_there_is_no_archive(tmp_path: Path, sqspider: Run) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "rows.jsonl").write_text("what was there\n")
+    assert sqspider("extract", "empty", "--title", "--to", "rows.jsonl", "--overwrite").returncode == 1
+    assert (tmp_path / "rows.jsonl").read_text() == "what was there\n"
+    assert sqspider("extract", "pages", "--title", "--to", "rows.jsonl", "--overwrite").returncode == 0
+    assert numbers(tmp_path / "rows.jsonl") == ["1", "2", "3"]
+
+
+def test_a_field_that_should_be_there_is_missed_by_name(tmp_path: Path, sqspider: Run) -> None:
+    without = Page(f"{SITE}/none", b"<title>None</title>")
+    an_archive(tmp_path / "pages", [page(1), without, without._replace(url=f"{SITE}/none/2")])
+    asked = ("--field", "price=css:.p | number", "--require", "price", "--to")
+    said = sqspider("extract", "pages", *asked, "rows.jsonl")
+    assert said.returncode == 1
+    assert f"price is missing on 2 pages, the first of them {SITE}/none\n" in said.stderr
+    assert [row["price"] for row in rows_in(tmp_path / "rows.jsonl")] == [1.5, None, None]
+    told = json.loads(sqspider("extract", "pages", *asked, "more.jsonl", "--json").stdout)
+    assert told["missing"] == {"price": {"pages": 2, "first": f"{SITE}/none"}}
+    assert (told["rows"], told["documents"], told["found"], told["stopped"]) == (3, 3, {"price": 1}, False)
+
+
+def test_a_page_that_cannot_be_read_is_no_failure(tmp_path: Path, sqspider: Run) -> None:
+    binary = Page(f"{SITE}/binary", bytes(range(256)) * 8)
+    an_archive(tmp_path / "pages", [page(1), binary])
+    said = sqspider("extract", "pages", "--title", "--text", "--to", "rows.jsonl")
+    assert said.returncode == 0, said.stderr
+    assert "pages with an error: 1 binary: see the column error" in said.stderr
+    assert [row["error"] is None for row in rows_in(tmp_path / "rows.jsonl")] == [True, False]
+
+
+def test_ones_own_function_that_raises_is_a_failure(tmp_path: Path, sqspider: Run) -> None:
+    (tmp_path / "mine.py").write_text(
+        'def rows(document):\n    if document.url.endswith("2"):\n        raise KeyError("x")\n'
+        '    return {"size": len(document.body)}\nrows.columns = {"size": "integer"}\n'
+    )
+    said = sqspider("extract", "pages", "--apply", "mine:rows", "--to", "rows.jsonl")
+    assert said.returncode == 1
+    assert "pages with an error: 1 apply" in said.stderr
+    errors = {str(row["url"])[-1]: row["error"] for row in rows_in(tmp_path / "rows.jsonl")}
+    assert errors["1"] is None
+    assert "mine.py" in str(errors["2"])
+
+
+def test_a_damaged_file_is_told_and_the_others_are_read(tmp_path: Path, sqspider: Run) -> None:
+    folder = an_archive(tmp_path / "damaged", [page(1), page(2)], "a.warc.gz")
+    whole = (folder / "a.warc.gz").read_bytes()
+    (folder / "a.warc.gz").write_bytes(whole[:-40])
+    an_archive(folder, [page(3)], "b.warc.gz")
+    said = sqspider("extract", "damaged", "--title", "--to", "rows.jsonl")
+    assert said.returncode == 1
+    assert "damaged: " in said.stderr
+    assert "a.warc.gz" in said.stderr
+    assert "3" in numbers(tmp_path / "rows.jsonl")
+
+
+def test_nothing_of_what_is_asked_for_is_told(sqspider: Run) -> None:
+    said = sqspider("extract", "pages", "--title", "--host", "other.example", "--to", "rows.jsonl")
+    assert said.returncode == 0
+    assert said.stderr == "no page: none of 4 captures is what was asked for\n"
+
+
+def test_captures_are_chosen(tmp_path: Path, sqspider: Run) -> None:
+    for name, options in {
+        "missing": ("--status", "404"),
+        "all": ("--status", "2xx", "--status", "400-499"),
+        "late": ("--since", "2027-01-01"),
+        "early": ("--until", "2027-01-01"),
+        "images": ("--type", "image/*"),
+    }.items():
+        assert sqspider("extract", "pages", *options, "--to", f"{name}.jsonl").returncode == 0
+    found = {path.stem: numbers(path) for path in tmp_path.glob("*.jsonl")}
+    assert found == {"missing": ["4"], "all": ["1", "2", "3", "4"], "late": [], "early": ["1", "2", "3"], "images": []}
+
+
+def test_what_was_read_is_not_read_again(pages: Path, tmp_path: Path, sqspider: Run) -> None:
+    for name in ("rows.jsonl", "rows.csv", "rows.db"):
+        assert sqspider("extract", "pages", "--title", "--to", name).returncode == 0
+    an_archive(pages, [page(7), page(8)], "later.warc.gz")
+    for name in ("rows.jsonl", "rows.csv", "rows.db"):
+        said = sqspider("extract", "pages", "--title", "--to", name, "--append")
+        assert said.returncode == 0, said.stderr
+        assert f"2 rows in {name}, of 2 pages" in said.stderr
+    assert numbers(tmp_path / "rows.jsonl") == ["1", "2", "3", "7", "8"]
+    said = sqspider("extract", "pages", "--text", "--to", "rows.jsonl", "--append")
+    assert said.returncode == 2
+    assert "--overwrite" in said.stderr
+    said = sqspider("extract", "pages", "--title", "--to", "rows.db", "--append")
+    assert (said.returncode, said.stderr) == (0, "nothing new: all of it was read before\n")
+
+
+def test_rules_are_tried_on_the_first_pages(tmp_path: Path, sqspider: Run) -> None:
+    said = sqspider("extract", "pages", "--title", "--limit", "2")
+    assert [json.loads(line)["title"] for line in said.stdout.splitlines()] == ["Page 1", "Page 2"]
+    assert sqspider("extract", "pages", "--title", "--limit", "2", "--to", "rows.parquet").returncode == 0
+    assert duckdb.sql(f"SELECT count(*) FROM '{tmp_path / 'rows.parquet'}'").fetchall() == [(2,)]
+
+
+def test_on_a_terminal_the_first_rows_are_shown(tmp_path: Path) -> None:
+    keyboard, screen = pty.openpty()
+    try:
+        command = [*COMMAND, "pages", "--title", "--limit", "2"]
+        environment = {**os.environ, "COLUMNS": "80"}
+        done = subprocess.run(
+            command, cwd=tmp_path, stdout=screen, stderr=subprocess.PIPE, text=True, env=environment, check=False
+        )
+        shown = os.read(keyboard, 65536).decode()
+    finally:
+        os.close(screen)
+        os.close(keyboard)
+    assert done.returncode == 0, done.stderr
+    lines = shown.splitlines()
+    assert lines[0].split() == ["url", "title", "error"]
+    assert lines[1].split() == [f"{SITE}/1", "Page", "1"]
+    assert len(lines) == 3
+    assert "there are more" in done.stderr
+
+
+def test_a_field_that_is_never_found_is_warned_of(tmp_path: Path, sqspider: Run) -> None:
+    an_archive(tmp_path / "pages", [page(number) for number in range(150)])
+    said = sqspider("extract", "pages", "--field", "n=css:b", "--field", "prize=css:.prize", "--to", "rows.jsonl")
+    assert said.returncode == 0
+    (line,) = [line for line in said.stderr.splitlines() if "prize" in line]
+    assert line.startswith("the field prize was found on none of the first 1")
+
+
+def test_of_a_frontier_each_page_has_the_row_of_its_last_visit(tmp_path: Path, sqspider: Run) -> None:
+    site = Site()
+    try:
+        site.bodies = {"/": b"<title>One</title><a href=/a>a</a>", "/a": b"<title>A</title>"}
+        crawl = ("crawl", site.url, "--allow-private", "--delay", "0", "--ignore-robots", "--quiet")
+        assert sqspider(*crawl).returncode == 0
+        site.bodies["/"] = b"<title>Two</title><a href=/a>a</a>"
+        assert sqspider(*crawl, "--again").returncode == 0
+    finally:
+        site.close()
+    assert sqspider("extract", "--title", "--to", "last.jsonl").returncode == 0
+    last = {row["title"]: (row["crawl"], row["visit"]) for row in rows_in(tmp_path / "last.jsonl")}
+    assert last == {"Two": ("default", 1), "A": ("default", 1)}
+    assert sqspider("extract", "sqspider-archive", "--title", "--to", "all.jsonl").returncode == 0
+    assert sorted(str(row["title"]) for row in rows_in(tmp_path / "all.jsonl")) == ["A", "A", "One", "Two"]
+
+
+def test_it_follows_what_is_written_until_it_is_asked_to_end(pages: Path, tmp_path: Path) -> None:
+    command = [*COMMAND, "pages", "--title", "--to", "rows.jsonl", "--follow", "--json"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        _until(lambda: len(_lines(tmp_path / "rows.jsonl")) == 3)
+        an_archive(pages, [page(7)], "later.warc.gz")
+        _until(lambda: len(_lines(tmp_path / "rows.jsonl")) == 4)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, errors
+    assert json.loads(output)["rows"] == 4
+    assert numbers(tmp_path / "rows.jsonl") == ["1", "2", "3", "7"]
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if is_so():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it never came")

@@ -1,0 +1,200 @@
+"""What was read of an archive is not read again, and nothing is left out, whatever becomes of its files."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from sqspider.archive.errors import DamagedError
+from sqspider.archive.folder import Folder
+from sqspider.archive.pack import pack
+from sqspider.archive.pack_orphans import Orphans
+from sqspider.archive.scratch import scratch
+from sqspider.extract.cursor import Cursor
+from sqspider.extract.walking import look, walk
+from tests.archive.small_warcs import NOON, Warc
+
+
+def surely(error: DamagedError) -> None:
+    raise error
+
+
+class Reader:
+    """Reads an archive with a cursor, as far as it is asked to."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = Folder(str(folder))
+        self._connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.cursor = Cursor(self._connection)
+        self.damage: list[DamagedError] = []
+
+    def read(self, most: int = 1_000_000) -> list[str]:
+        """The URLs of some captures more."""
+        urls = []
+        for captured, step in walk(self._folder, self.cursor, self.damage.append):
+            self.cursor.take([step])
+            if captured is not None:
+                urls.append(captured.url)
+                if len(urls) == most:
+                    break
+        return urls
+
+    def looked(self) -> int:
+        """How many captures there would be, if they were only looked at."""
+        return sum(sight is not None for sight, _ in look(self._folder, self.cursor, surely))
+
+    def remembered(self) -> int:
+        return int(self._connection.execute("SELECT count(*) FROM sqspider_taken").fetchone()[0])
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Reader:
+    return Reader(tmp_path)
+
+
+def a_file(name: str, urls: list[str]) -> Warc:
+    warc = Warc(name)
+    for number, url in enumerate(urls):
+        warc.response(url, f"page {url}".encode() * 20, NOON + number)
+    return warc
+
+
+def urls_of(host: str, pages: int = 6) -> list[str]:
+    return [f"http://{host}.test/{page}" for page in range(pages)]
+
+
+def pack_all(folder: Path, orphans: Orphans | None = None) -> None:
+    pack(Folder(str(folder)), None, clock=time.time, rng=random.Random(7), orphans=orphans)
+
+
+def test_it_goes_on_where_it_was_left_to_the_last_capture(tmp_path: Path, reader: Reader) -> None:
+    urls = urls_of("a") + urls_of("b")
+    for name, some in (("a.warc.gz", urls[:6]), ("b.warc.gz", urls[6:])):
+        a_file(name, some).write(tmp_path)
+    assert reader.looked() == len(urls)
+    found = [url for most in (1, 3, 4, 2) for url in reader.read(most)]
+    assert found == urls[:10]
+    assert reader.looked() == 2
+    assert [*found, *reader.read()] == urls
+    assert reader.read() == []
+    assert reader.remembered() == 0
+
+
+def test_what_is_being_written_is_read_as_far_as_its_last_whole_capture(tmp_path: Path, reader: Reader) -> None:
+    urls = urls_of("a", 3)
+    warc = a_file("a.warc.gz", urls)
+    path = tmp_path / "a.warc.gz.open"
+    found = []
+    for end in range(0, len(warc.content), 97):  # torn everywhere, also between what is of one capture
+        path.write_bytes(warc.content[:end])
+        found += reader.read()
+        assert found == urls[: len(found)]
+        whole = sum(warc.content[:end].find(b"\x1f\x8b", place.offset + place.length) >= 0 for place in warc.places)
+        assert len(found) <= whole
+    warc.write(tmp_path, is_open=True)
+    found += reader.read()
+    path.rename(tmp_path / "a.warc.gz")
+    found += reader.read()
+    assert found == urls
+    assert reader.remembered() == 0
+
+
+def test_what_is_told_of_a_capture_is_awaited(tmp_path: Path) -> None:
+    warc = a_file("a.warc.gz", urls_of("a", 1))
+    folder = Folder(str(tmp_path))
+    path = tmp_path / "a.warc.gz.open"
+    cursor = Cursor(sqlite3.connect(":memory:", isolation_level=None))
+    path.write_bytes(warc.content[: warc.places[0].offset + warc.places[0].length])
+    assert [captured for captured, _ in walk(folder, cursor, surely) if captured is not None] == []
+    warc.write(tmp_path, is_open=True)
+    (captured,) = [captured for captured, _ in walk(folder, cursor, surely) if captured is not None]
+    assert captured.metadata == (("fetchTimeMs", "7"),)
+
+
+@pytest.mark.parametrize("most", [0, 1, 5, 6, 7, 14, 18])
+def test_packing_neither_loses_nor_doubles(tmp_path: Path, reader: Reader, most: int) -> None:
+    urls = [url for host in "abc" for url in urls_of(host)]
+    for at, host in enumerate("abc"):
+        a_file(f"{host}.warc.gz", urls[at * 6 : at * 6 + 6]).write(tmp_path)
+    found = reader.read(most) if most else []
+    pack_all(tmp_path)
+    assert len(list(tmp_path.glob("*.warc.gz"))) == 1
+    found += reader.read(2)
+    a_file("d.warc.gz", urls_of("d")).write(tmp_path)
+    pack_all(tmp_path)  # what was packed is packed again
+    found += reader.read()
+    assert sorted(found) == sorted(urls + urls_of("d"))
+    assert reader.remembered() == 0
+
+
+def test_old_and_new_files_side_by_side_are_read_once(tmp_path: Path, reader: Reader) -> None:
+    """As they lie while somebody packs: the old files are removed last."""
+    olds = [a_file(f"{host}.warc.gz", urls_of(host)) for host in "xyz"]
+    for old in olds:
+        old.write(tmp_path)
+    found = reader.read(8)
+    pack_all(tmp_path)
+    for old in olds:
+        old.write(tmp_path)
+    assert reader.looked() == 10
+    found += reader.read()
+    assert sorted(found) == sorted(url for host in "xyz" for url in urls_of(host))
+
+
+def test_the_last_captures_that_were_read_may_be_dropped_as_orphans(tmp_path: Path, reader: Reader) -> None:
+    urls = urls_of("a", 8)
+    warc = a_file("a.warc.gz", urls)
+    warc.write(tmp_path)
+    a_file("b.warc.gz", urls_of("b")).write(tmp_path)
+    assert reader.read(5) == urls[:5]
+    with scratch() as connection:
+        orphans = Orphans(connection)
+        known = "INSERT INTO visited VALUES (?, ?, ?, 1)"
+        from sqspider.archive.scratch import key_of
+
+        connection.executemany(known, [(key_of(url), 0.0, NOON * 2) for url in urls[2:6]])
+        pack_all(tmp_path, orphans)
+    assert sorted(reader.read()) == sorted(urls[6:] + urls_of("b"))
+
+
+def test_damage_in_one_file_is_told_and_the_others_are_read(tmp_path: Path, reader: Reader) -> None:
+    bad = a_file("a.warc.gz", urls_of("a"))
+    end = bad.places[3].offset
+    bad.content = bad.content[:end] + b"\0" * 20 + bad.content[end + 20 :]
+    bad.write(tmp_path)
+    a_file("b.warc.gz", urls_of("b")).write(tmp_path)
+    assert reader.read() == urls_of("a", 3) + urls_of("b")
+    (error,) = reader.damage
+    assert error.file == "a.warc.gz"
+    assert f"offset {end:,}" in str(error)
+    assert reader.read() == []
+    assert len(reader.damage) == 2  # it is told again
+
+
+def test_a_file_that_is_packed_as_a_whole_is_read_once(tmp_path: Path, reader: Reader) -> None:
+    """All of its records lie in one gzip member: nobody can go on within it."""
+    warc = Warc("a.warc.gz", pack=bytes)
+    urls = urls_of("a")
+    for number, url in enumerate(urls):
+        warc.response(url, b"page" * 20, NOON + number)
+    (tmp_path / "a.warc.gz").write_bytes(gzip.compress(warc.content))
+    found = reader.read(2)
+    found += reader.read(1)
+    assert [*found, *reader.read()] == urls
+    assert reader.read() == []
+
+
+def test_a_piece_of_a_file_is_not_taken_for_the_whole(tmp_path: Path, reader: Reader) -> None:
+    """Somebody has cut a file into two: both speak of one warcinfo, which is in the first alone."""
+    urls = urls_of("a")
+    warc = a_file("a.warc.gz", urls)
+    end = warc.places[3].offset
+    (tmp_path / "a-1.warc.gz").write_bytes(warc.content[:end])
+    (tmp_path / "a-2.warc.gz").write_bytes(warc.content[end:])
+    assert reader.read() == urls
+    assert reader.read() == []
