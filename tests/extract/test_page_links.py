@@ -153,6 +153,7 @@ _ELEMENTS = st.one_of(
 
 
 @example(html="<noscript><a href=''>w<base href='x'>", charset="utf-8")  # an end that never comes
+@example(html="<a href=': #'>w", charset="utf-8")
 @given(html=st.lists(_ELEMENTS, max_size=8).map("".join), charset=st.sampled_from(["utf-8", "iso-8859-1", "gbk"]))
 def test_what_is_followed_is_what_the_crawler_finds(
     tmp_path_factory: pytest.TempPathFactory, html: str, charset: str
