@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +150,9 @@ def test_names_of_places_are_packed_and_come_back() -> None:
     assert "" not in unpacked(packed(["a"]))
 
 
-def captures() -> Iterator[Made]:
-    for number in range(200):
-        yield answer(f"{SITE}/{number}", "".join(f"<a href=/{number + step}>{step}</a>" for step in range(9)))
+def captures(first: int, last: int) -> Iterator[Made]:
+    for number in range(first, last):
+        yield answer(f"{SITE}/{number}", "".join(f"<a href=/{number + step}>{step}</a>" for step in range(4)))
 
 
 @pytest.mark.parametrize("first", range(8))
@@ -161,9 +160,9 @@ def test_whoever_is_killed_while_reading_leaves_what_the_next_goes_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
     """Killed before each statement of a reading, in turn: eight tests have an eighth of them each."""
-    monkeypatch.setattr(link_keeping, "BATCH_PAGES", 3)
-    for name in "ab":
-        write(tmp_path, name, islice(captures(), 3))
+    monkeypatch.setattr(link_keeping, "BATCH_PAGES", 2)
+    write(tmp_path, "a", captures(0, 4))
+    write(tmp_path, "b", captures(4, 6))
     whole = read(tmp_path, tmp_path / "whole.db")
     database = tmp_path / "killed.db"
     for statement in range(first, 400, 8):
@@ -198,7 +197,7 @@ def killed_before(statement: int, folder: Path, database: Path) -> bool:
 
 
 def test_two_who_read_at_once_make_one_table(tmp_path: Path) -> None:
-    write(tmp_path, "a", captures())
+    write(tmp_path, "a", captures(0, 200))
     whole = read(tmp_path, tmp_path / "whole.db")
     code = (
         "import sys; from sqspider.archive.reading import files_to_read; from sqspider.extract import link_keeping\n"

@@ -240,6 +240,18 @@ def test_what_is_crawled_later_is_read_when_it_is_asked(sqspider: Run, host: Sit
     assert sqspider("links", "--to", host.url, "--crawl", "none").returncode == 2
 
 
+def test_what_is_erased_is_in_no_table_of_links(tmp_path: Path, sqspider: Run) -> None:
+    write(tmp_path / "warcs", "one", site({"/": "<a href=/secret>x</a>", "/kept": "<a href=/>home</a>"}))
+    archive = ("--archive", "warcs")
+    assert sqspider("links", *archive).returncode == 0
+    assert b"secret" in (tmp_path / "warcs/links.db").read_bytes()
+    done = sqspider("archive", "forget", f"{SITE}/", *archive, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert not [file for file in (tmp_path / "warcs").iterdir() if b"secret" in file.read_bytes()]
+    assert sqspider("links", *archive, "--to", f"{SITE}/", "--json").stdout.count("\n") == 1
+    assert b"secret" not in (tmp_path / "warcs/links.db").read_bytes()
+
+
 def test_an_archive_alone_tells_what_it_can(tmp_path: Path, sqspider: Run) -> None:
     pages = site(
         {"/": "<a href=/gone>g</a><a href=/m>m</a><a href=/x#no>x</a><a href=/never>n</a>", "/x": "<p id=yes>"}

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sqspider.extract.css_links import css_links
@@ -152,6 +152,8 @@ _ELEMENTS = st.one_of(
 )  # fmt: skip
 
 
+@example(html="<noscript><a href=''>w<base href='x'>", charset="utf-8")  # an end that never comes
+@example(html="<a href=': #'>w", charset="utf-8")
 @given(html=st.lists(_ELEMENTS, max_size=8).map("".join), charset=st.sampled_from(["utf-8", "iso-8859-1", "gbk"]))
 def test_what_is_followed_is_what_the_crawler_finds(
     tmp_path_factory: pytest.TempPathFactory, html: str, charset: str

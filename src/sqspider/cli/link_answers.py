@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from sqspider.cli.wording import counted, printable
 from sqspider.crawl_row import Crawl
@@ -16,10 +16,12 @@ from sqspider.extract.link_queries import Link, LinkTable
 from sqspider.extract.link_records import LinkRecords
 from sqspider.extract.page_links import LinkKind
 from sqspider.frontier import Frontier
-from sqspider.link_fates import Judge, LinkFate, outside
 from sqspider.record import BLOCKING_REASONS, CUTTING_REASONS, Reason
 from sqspider.url import Refused, host_of
 from sqspider.work.seeds import read_url
+
+if TYPE_CHECKING:
+    from sqspider.link_fates import LinkFate
 
 T = TypeVar("T")
 
@@ -140,6 +142,8 @@ class Answers:
         url = _as_linked(asked.url or "")
         found = self._table.links_from(url, asked.kinds)
         links = islice((link for link in found if asked.host in (None, _host(link.target))), asked.limit)
+        from sqspider.link_fates import Judge  # here, and below: what judges knows how pages are fetched
+
         judge = Judge(self._records, self._frontier, self._crawls)
         number = 0
         while some := list(islice(links, _BATCH)):
@@ -230,6 +234,8 @@ class Answers:
     async def _outside(self, urls: Sequence[str], hosts: Collection[str]) -> list[str]:
         """By the scopes of the crawls; where there are none, what is on another host than all pages are."""
         if self._frontier is not None and self._is_measured:
+            from sqspider.link_fates import outside
+
             return await outside(self._frontier, self._crawls, urls)
         return [url for url in urls if _host(url) not in hosts]
 

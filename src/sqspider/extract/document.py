@@ -123,8 +123,13 @@ class Document:
     @cached_property
     def base_url(self) -> str:
         """What its references are relative to."""
-        # What is in a template is not on the page, and browsers run scripts.
-        base = self.tree.select_one("base[href]:not(noscript *, template *)")
+        first = "base[href]:not(template *)"  # what is in a template is not on the page
+        base = self.tree.select_one(first)
+        if base is not None and self.tree.select_one("noscript") is not None and not is_xml(self._essence):
+            import turbohtml
+
+            # To browsers, which run scripts, a noscript is text, wherever it ends.
+            base = turbohtml.parse(self.markup, positions=False, scripting=True).select_one(first)
         return base_url(None if base is None else str(base.attrs.get("href") or ""), self.url)
 
 

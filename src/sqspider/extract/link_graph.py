@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from html import escape
 from itertools import islice
 from typing import Final
-from xml.sax.saxutils import escape, quoteattr
 
 from sqspider.extract.link_queries import ALL_KINDS, Link, LinkTable
 from sqspider.extract.page_links import LinkKind
@@ -36,6 +36,7 @@ _HEAD: Final = """<?xml version="1.0" encoding="UTF-8"?>
 <key id="text" for="edge" attr.name="text" attr.type="string"/>
 <graph id="links" edgedefault="directed">
 """
+_REPLACEMENT: Final = "\ufffd"
 _TAIL: Final = "</graph>\n</graphml>\n"
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
@@ -101,7 +102,7 @@ def _graphml(table: LinkTable, kinds: Collection[LinkKind], counted: list[int]) 
 
 def _data(values: Iterable[tuple[str, str | int | None]]) -> str:
     return "".join(
-        f"<data key={quoteattr(key)}>{escape(_NO_XML.sub('�', str(value)))}</data>"
+        f'<data key="{key}">{escape(_NO_XML.sub(_REPLACEMENT, str(value)))}</data>'
         for key, value in values
         if value is not None
     )

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from sqspider.extract.linked_page import LinkedPage
+if TYPE_CHECKING:
+    from sqspider.archive.files import Files
+    from sqspider.extract.linked_page import LinkedPage
 
 FILE: Final = "links.db"  # its name in an archive's folder
 VERSION: Final = 1
@@ -70,6 +72,12 @@ def prepare(connection: sqlite3.Connection) -> None:
     """Make the tables, within a transaction. Raises ``sqlite3.Error``."""
     for statement in _SCHEMA.split(";\n")[:-1]:
         connection.execute(statement)
+
+
+def remove_links(files: Files) -> None:
+    """Remove the table of an archive, which is made anew when it is asked. Whoever reads it just now keeps his."""
+    for ending in ("-wal", "-shm", ""):
+        files.remove(f"{FILE}{ending}")
 
 
 def index(connection: sqlite3.Connection) -> None:

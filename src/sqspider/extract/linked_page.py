@@ -13,8 +13,6 @@ from sqspider.extract.page_links import LinkKind, PageLink, links_of_page, may_b
 from sqspider.url import canonicalize
 from sqspider.web.body import DecodeError
 from sqspider.web.links import HTML_TYPES, MAX_TITLE_CHARACTERS
-from sqspider.web.location import REDIRECT_STATUSES, as_ascii
-from sqspider.web.sitemap import MAX_SITEMAP_BYTES, SitemapReader
 
 _ASIDE: Final = "P"  # ends the ``hopsFromSeed`` of a robots.txt
 _SITEMAP: Final = "M"  # and that of a sitemap
@@ -48,7 +46,7 @@ def linked_page(document: Document) -> LinkedPage | None:
     page = LinkedPage(url=document.url, at=document.at, http_status=status, media_type=document.media_type)
     if captured.kind == "revisit" and captured.original is None:
         return msgspec.structs.replace(page, http_status=None, links=None)
-    if status in REDIRECT_STATUSES:
+    if status is not None and 300 <= status < 400:
         return msgspec.structs.replace(page, links=tuple(_redirect(document)))
     if status is not None and not 200 <= status < 300:
         return page
@@ -65,6 +63,10 @@ def linked_page(document: Document) -> LinkedPage | None:
 
 
 def _redirect(document: Document) -> Iterator[PageLink]:
+    from sqspider.web.location import REDIRECT_STATUSES, as_ascii  # here: whose module knows of connections
+
+    if answered_by(document.captured).http_status not in REDIRECT_STATUSES:
+        return
     location = (document.header("location") or "").replace("\0", "%00").strip()
     target = canonicalize(as_ascii(location), document.url) if location else None
     if isinstance(target, str):
@@ -83,6 +85,8 @@ def _is_sitemap(document: Document) -> bool:
 
 def _listed(document: Document) -> Iterator[PageLink]:
     """The pages and sitemaps that a sitemap lists, as far as it can be read."""
+    from sqspider.web.sitemap import MAX_SITEMAP_BYTES, SitemapReader  # here: most archives have few, or none
+
     reader = SitemapReader(document.url)
     found = []
     body = document.captured.body(MAX_SITEMAP_BYTES)

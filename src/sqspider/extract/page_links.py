@@ -98,12 +98,11 @@ class _Links:
         self._known: dict[str, str | Refused] = {}  # a page has many links to few places
 
     def add(self, kind: LinkKind, written: str, rel: str = "", text: str = "") -> None:
-        address, _, fragment = written.partition("#")
-        if fragment:
-            if not fragment.isprintable() or fragment[-1] == " ":
-                fragment = fragment.rstrip(_CONTROLS).translate(_NO_BREAKS)
-            if address and address[-1] <= " ":  # before a fragment blanks are part of the URL: see ``web/links.py``
-                address = written
+        address, sign, fragment = written.partition("#")
+        if sign and address and address[-1] <= " ":  # there blanks are part of the URL: see ``web/links.py``
+            address = written
+        if fragment and (not fragment.isprintable() or fragment[-1] == " "):
+            fragment = fragment.rstrip(_CONTROLS).translate(_NO_BREAKS)
         link = self._known.get(address)
         if link is None:
             link = self._known[address] = self._resolved(address)

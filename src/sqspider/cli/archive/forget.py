@@ -25,6 +25,7 @@ from sqspider.cli.options import Duration, host_name
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.wording import counted, human_bytes
+from sqspider.extract.link_table import remove_links
 from sqspider.url import Refused
 from sqspider.work.seeds import read_url
 
@@ -58,8 +59,9 @@ def command(
     """Erase captures for good: of a URL or a host, or by age. Says what will go, and asks.
 
     The files that have some of it are written anew without it, so is the index, and the records of the frontier say
-    that nothing is kept. A page whose payload lay in a capture that goes keeps it. Other copies are yours to remove:
-    WACZ files, exports, backups. If it dies, calling it again goes on.
+    that nothing is kept. A page whose payload lay in a capture that goes keeps it. The table of links, which tells of
+    pages, too, is removed: `links` makes it anew. Other copies are yours to remove: WACZ files, exports, backups. If it
+    dies, calling it again goes on.
     """
     wanted = _wanted(url, host, before, older_than)
     address = archive_of(shared, archive)
@@ -77,6 +79,8 @@ def command(
             return GOOD
         if plan.records and not yes:
             ask_to_remove(f"{_what(plan)} for good")
+        if plan.records:
+            remove_links(files)  # before: if this dies, it is done again
         done = forgetting.erase(
             plan,
             tell,
