@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from bench.links import found_by_linkchecker, found_by_sqspider, linkchecker_command
+from bench.links import ANCHORS, SETTINGS, found_by_linkchecker, found_by_sqspider, linkchecker_command
 
 from tests.conftest import Run
 from tests.extract.planted import OTHER, PlantedSite
@@ -30,7 +30,9 @@ ONE_SOURCE: Final = "it tells one page of each target, and all of them only of w
 def test_it_finds_what_is_planted_as_we_do(tmp_path: Path, sqspider: Run) -> None:
     program = tool("linkchecker", "linkchecker")
     with PlantedSite() as site:
-        command = linkchecker_command(program, site.url, tmp_path, "--check-extern", "--timeout", "2")
+        command = linkchecker_command(
+            program, site.url, tmp_path, "--check-extern", "--timeout", "2", settings=SETTINGS + ANCHORS
+        )
         said = subprocess.run(
             command, cwd=tmp_path, capture_output=True, text=True, env=_at_home(tmp_path), check=False
         )

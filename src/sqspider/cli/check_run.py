@@ -252,8 +252,8 @@ class CheckRun:
         if self._left is None and any(finding.reason == NOT_REACHED for finding in found):
             self._left = "hosts were in trouble for too long"
         if self._left is None and (seed := next(filter(self._is_unchecked_seed, found), None)) is not None:
-            lifted = f" ({LIFTED_BY[seed.reason]} lifts that)" if seed.reason in LIFTED_BY else ""
-            self._left = f"{seed.target}: {seed.says}{lifted}"
+            lifted = (f" ({option} lifts that)" for reason, option in LIFTED_BY.items() if reason == seed.reason)
+            self._left = f"{seed.target}: {seed.says}{next(lifted, '')}"
         counts = await frontier.counts()
         (pages,) = connection.execute("SELECT count(*) FROM pages WHERE anchors IS NOT NULL").fetchone()
         return Report(
