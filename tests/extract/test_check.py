@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from sqspider.extract.report_findings import Verdict
+from sqspider.extract.report_findings import Finding, Report, Source, Verdict
+from sqspider.extract.report_markdown import as_markdown
 from tests.conftest import Run
 from tests.extract.planted import PlantedSite
 from tests.sites import Site
@@ -125,6 +126,16 @@ def test_a_way_over_another_site_is_gone_to_its_end(sqspider: Run, served: Site)
     assert found(report)[f"{served.url}out"] == [served.url]
     (finding,) = (each for each in report["findings"] if each["target"] == f"{served.url}out")
     assert finding["leads_to"] == [f"{other}on", f"{other}gone"]
+
+
+def test_what_a_page_needs_of_another_site_is_gone_to_its_end_and_not_into(sqspider: Run, served: Site) -> None:
+    other = served.url_of("127.0.0.2")
+    served.bodies["127.0.0.1/"] = page(f'<img src="{other}moved"><link rel="alternate" href="{other}there">')
+    served.bodies["127.0.0.2/moved"] = (302, {"Location": f"{served.url_of('127.0.0.3')}gone"})
+    served.bodies["127.0.0.2/there"] = page('<a href="/deeper">deeper</a>')
+    assert found(told(sqspider, served.url, status=1))[f"{other}moved"] == [served.url]
+    assert "/there" in served.paths
+    assert "/deeper" not in served.paths
 
 
 def test_what_another_site_redirects_is_gone_to_its_end(sqspider: Run, served: Site) -> None:
@@ -313,6 +324,28 @@ def test_what_strangers_wrote_is_shown_and_obeyed_nowhere(sqspider: Run, served:
     without_code = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", markdown)  # what CommonMark shows as it stands
     assert "<b>" not in without_code
     assert "<i>" not in without_code
+
+
+def code_spans(markdown: str) -> list[str]:
+    """What CommonMark shows as it stands: from a run of backticks to the next of the same length."""
+    spans, at = [], 0
+    while found := re.compile("`+").search(markdown, at):
+        fence = found[0]
+        end = re.compile(f"(?<!`){fence}(?!`)").search(markdown, found.end())
+        at = end.end() if end else found.end()
+        if end:
+            inner = markdown[found.end() : end.start()]
+            spans.append(inner[1:-1] if inner[:1] == inner[-1:] == " " and inner.strip() else inner)
+    return spans
+
+
+@pytest.mark.parametrize("text", ["`", "``` x", "a `b` ``c``", "x`", "<i>", "| a |", "](http://x/)", "*a* _b_ # c"])
+def test_a_text_in_markdown_is_all_of_a_code_span(text: str) -> None:
+    finding = Finding(
+        verdict=Verdict.BROKEN, target="http://x/<a>`", reason="bad_url", sources=(Source("http://a/", "a", text),)
+    )
+    report = Report(seeds=(), pages=1, targets=1, seconds=1.0, findings=(finding,))
+    assert code_spans("\n".join(as_markdown(report))) == ["http://x/<a>`", "bad url", "a", text]
 
 
 def test_junit_counts_what_it_has(sqspider: Run, served: Site, tmp_path: Path) -> None:
