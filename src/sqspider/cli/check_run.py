@@ -18,7 +18,6 @@ import msgspec
 
 from sqspider.archive.addresses import files_at
 from sqspider.archive.errors import NoArchiveError
-from sqspider.chains import MAX_CHAIN
 from sqspider.cli.frontier import opened
 from sqspider.cli.order import prepared
 from sqspider.cli.progress import progress_shown, sitemap_line
@@ -58,7 +57,7 @@ LOOK_SECONDS: Final = 0.5  # between two looks whether anything ends
 PATIENCE_SECONDS: Final = 10.0  # beside the time that one fetch may take, in which nothing ends
 STYLES: Final = ("text/css",)  # what is kept of what is no page: it refers to further files
 MOST_BYTES: Final = 1_000_000  # that are read of what is only to be there
-MOST_ROUNDS: Final = MAX_CHAIN  # redirects that lead from one site to the next take one each
+MOST_ROUNDS: Final = 20  # stylesheets that import others take one each
 
 
 class Wishes(NamedTuple):
