@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from sqspider.extract.report_findings import Verdict
+from sqspider.extract.report_findings import Finding, Report, Source, Verdict
+from sqspider.extract.report_markdown import as_markdown
 from tests.conftest import Run
 from tests.extract.planted import PlantedSite
 from tests.sites import Site
@@ -126,6 +128,16 @@ def test_a_way_over_another_site_is_gone_to_its_end(sqspider: Run, served: Site)
     assert finding["leads_to"] == [f"{other}on", f"{other}gone"]
 
 
+def test_what_a_page_needs_of_another_site_is_gone_to_its_end_and_not_into(sqspider: Run, served: Site) -> None:
+    other = served.url_of("127.0.0.2")
+    served.bodies["127.0.0.1/"] = page(f'<img src="{other}moved"><link rel="alternate" href="{other}there">')
+    served.bodies["127.0.0.2/moved"] = (302, {"Location": f"{served.url_of('127.0.0.3')}gone"})
+    served.bodies["127.0.0.2/there"] = page('<a href="/deeper">deeper</a>')
+    assert found(told(sqspider, served.url, status=1))[f"{other}moved"] == [served.url]
+    assert "/there" in served.paths
+    assert "/deeper" not in served.paths
+
+
 def test_what_another_site_redirects_is_gone_to_its_end(sqspider: Run, served: Site) -> None:
     other = served.url_of("127.0.0.2")
     served.bodies["127.0.0.1/"] = page(f'<a href="{other}on">on</a><a href="{other}well">well</a>')
@@ -166,6 +178,36 @@ def test_what_robots_txt_forbids_is_not_checked_and_that_is_said(sqspider: Run, 
 
 def test_a_seed_that_fails_is_broken(sqspider: Run, served: Site) -> None:
     assert found(told(sqspider, f"{served.url}none", status=1)) == {f"{served.url}none": []}
+
+
+def test_a_seed_that_nobody_answers_is_broken(sqspider: Run) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
+        assert found(told(sqspider, url, status=1)) == {url: []}
+
+
+def test_a_seed_that_may_not_be_asked_leaves_a_check_that_is_not_whole(sqspider: Run, served: Site) -> None:
+    done = sqspider("check", served.url, "--quiet")
+    assert done.returncode == 1
+    assert "not whole" in done.stderr
+    assert "--allow-private" in done.stderr
+
+
+def test_what_a_sitemap_lists_is_checked_if_that_is_asked_for(sqspider: Run, served: Site) -> None:
+    served.bodies["/"] = page()
+    served.bodies["/sitemap.xml"] = f"<urlset><url><loc>{served.url}lost</loc></url></urlset>".encode()
+    assert found(told(sqspider, served.url, status=0)) == {}
+    report = told(sqspider, served.url, "--sitemaps", status=1)
+    assert found(report) == {f"{served.url}lost": [f"{served.url}sitemap.xml"]}
+
+
+def test_a_sitemap_that_is_named_and_broken_is_said_and_the_rest_is_checked(sqspider: Run, served: Site) -> None:
+    served.bodies["/robots.txt"] = f"Sitemap: {served.url}none.xml".encode()
+    served.bodies["/"] = page('<img src="/none.png">')
+    report = told(sqspider, served.url, "--sitemaps", status=1)
+    assert "none.xml" in report["left"]
+    assert found(report) == {f"{served.url}none.png": [served.url]}
 
 
 def test_what_is_known_is_ignored_and_counted(sqspider: Run, served: Site) -> None:
@@ -284,18 +326,66 @@ def test_what_strangers_wrote_is_shown_and_obeyed_nowhere(sqspider: Run, served:
     assert "<i>" not in without_code
 
 
+def code_spans(markdown: str) -> list[str]:
+    """What CommonMark shows as it stands: from a run of backticks to the next of the same length."""
+    spans, at = [], 0
+    while found := re.compile("`+").search(markdown, at):
+        fence = found[0]
+        end = re.compile(f"(?<!`){fence}(?!`)").search(markdown, found.end())
+        at = end.end() if end else found.end()
+        if end:
+            inner = markdown[found.end() : end.start()]
+            spans.append(inner[1:-1] if inner[:1] == inner[-1:] == " " and inner.strip() else inner)
+    return spans
+
+
+@pytest.mark.parametrize("text", ["`", "``` x", "a `b` ``c``", "x`", "<i>", "| a |", "](http://x/)", "*a* _b_ # c"])
+def test_a_text_in_markdown_is_all_of_a_code_span(text: str) -> None:
+    finding = Finding(
+        verdict=Verdict.BROKEN, target="http://x/<a>`", reason="bad_url", sources=(Source("http://a/", "a", text),)
+    )
+    report = Report(seeds=(), pages=1, targets=1, seconds=1.0, findings=(finding,))
+    assert code_spans("\n".join(as_markdown(report))) == ["http://x/<a>`", "bad url", "a", text]
+
+
 def test_junit_counts_what_it_has(sqspider: Run, served: Site, tmp_path: Path) -> None:
     served.bodies["/"] = page('<a href="/gone">g</a><a href="/old">o</a>')
     served.bodies["/old"] = (301, {"Location": "/"})
     sqspider("check", served.url, *HERE, "--redirects", "--junit", "out.xml")
     root = ElementTree.parse(tmp_path / "out.xml").getroot()
-    assert (root.get("tests"), root.get("failures"), root.get("skipped")) == ("5", "1", "1")
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("5", "1", "0")
     cases = root.findall("testsuite/testcase")
     assert len(cases) == 5
     assert [case.get("name") for case in cases if case.find("failure") is not None] == [f"{served.url}gone"]
     for suite in root:
         assert int(suite.get("tests", "")) == len(suite.findall("testcase"))
         assert int(suite.get("failures", "")) == len(suite.findall("testcase/failure"))
+
+
+JUNIT: dict[str, tuple[set[str], set[str]]] = {
+    "testsuites": ({"name", "time", "tests", "failures", "errors"}, {"testsuite"}),
+    "testsuite": ({"name", "tests", "failures", "errors", "time", "skipped"}, {"testcase"}),
+    "testcase": ({"name", "time", "classname"}, {"skipped", "error", "failure", "system-out"}),
+    "skipped": ({"type", "message"}, set()),
+    "error": ({"type", "message"}, set()),
+    "failure": ({"type", "message"}, set()),
+    "system-out": (set(), set()),
+}
+"""What may stand in which element, and in it, by the schema that Jenkins goes by, as far as it is used here."""
+
+
+@pytest.mark.parametrize("more", [(), ("--max-pages", "1")])
+def test_junit_is_as_its_schema_wants_it(sqspider: Run, served: Site, tmp_path: Path, more: tuple[str, ...]) -> None:
+    served.bodies["/"] = page('<a href="/gone">g</a><a href="/old">o</a>')
+    served.bodies["/old"] = (301, {"Location": "/"})
+    sqspider("check", served.url, *HERE, "--redirects", "--junit", "out.xml", *more)
+    root = ElementTree.parse(tmp_path / "out.xml").getroot()
+    assert root.tag == "testsuites"
+    for element in root.iter():
+        attributes, children = JUNIT[element.tag]
+        assert set(element.keys()) <= attributes
+        assert {child.tag for child in element} <= children
+    assert bool(root.findall(".//error")) == bool(more)
 
 
 def test_a_person_is_shown_twenty_pages_of_a_target_and_a_program_all(

@@ -7,7 +7,17 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from bench.links import found_by_linkchecker, found_by_sqspider, linkchecker_command
+import pytest
+from bench.corpus import Corpus
+from bench.links import (
+    ANCHORS,
+    SETTINGS,
+    WELCOME,
+    check_corpus,
+    found_by_linkchecker,
+    found_by_sqspider,
+    linkchecker_command,
+)
 
 from tests.conftest import Run
 from tests.extract.planted import OTHER, PlantedSite
@@ -30,7 +40,9 @@ ONE_SOURCE: Final = "it tells one page of each target, and all of them only of w
 def test_it_finds_what_is_planted_as_we_do(tmp_path: Path, sqspider: Run) -> None:
     program = tool("linkchecker", "linkchecker")
     with PlantedSite() as site:
-        command = linkchecker_command(program, site.url, tmp_path, "--check-extern", "--timeout", "2")
+        command = linkchecker_command(
+            program, site.url, tmp_path, "--check-extern", "--timeout", "2", settings=SETTINGS + ANCHORS
+        )
         said = subprocess.run(
             command, cwd=tmp_path, capture_output=True, text=True, env=_at_home(tmp_path), check=False
         )
@@ -58,3 +70,18 @@ def _as_planted(target: str, kinds: dict[str, str]) -> str:
 def _at_home(folder: Path) -> dict[str, str]:
     """It looks for settings at home, and goes by none of them here."""
     return {**os.environ, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+
+
+@pytest.mark.prove
+def test_it_finds_what_is_broken_in_real_documentation_as_we_do(tmp_path: Path) -> None:
+    program = tool("linkchecker", "linkchecker")
+    try:
+        with Corpus(tmp_path / "corpus", more_http=WELCOME) as corpus:
+            ours = check_corpus(corpus, None, tmp_path)
+            theirs = check_corpus(corpus, program, tmp_path)
+    except SystemExit as error:
+        pytest.skip(str(error))
+    assert set(ours.requests) == set(theirs.requests)
+    assert set(ours.broken) == set(theirs.broken) != set()
+    for target, sources in theirs.broken.items():
+        assert sources <= ours.broken[target], ONE_SOURCE

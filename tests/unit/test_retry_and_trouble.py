@@ -209,6 +209,17 @@ def test_a_host_that_fails_many_times_in_a_row_is_rested() -> None:
     assert after_success(row, now=56.0).failures == 0
 
 
+def test_who_looks_for_pages_that_fail_may_have_no_host_rest_for_them() -> None:
+    """But for what nobody answers at all, which is the host's."""
+    patient = Patience(failures_to_rest=1000)
+    row = HostRow(host="h")
+    for _ in range(999):
+        row = _failed(row, 50.0, rests_at_once=False, patience=patient)
+    assert stage_of(row, 50.0) is Stage.WELL
+    assert stage_of(_failed(row, 50.0, rests_at_once=False, patience=patient), 50.0) is Stage.RESTING
+    assert stage_of(_failed(HostRow(host="h"), 50.0, rests_at_once=True, patience=patient), 50.0) is Stage.RESTING
+
+
 def test_where_it_may_be_the_urls_a_host_rests_a_minute_at_most_and_they_pay_after_five_probes() -> None:
     row, now, pays, rests = HostRow(host="h"), 1000.0, [], []
     for _ in range(FAILURES_TO_REST + 9):

@@ -79,6 +79,7 @@ def _patterns(
     ),
     click.option("--max-pages", type=click.IntRange(min=1), metavar="N", help="Stop after so many pages."),
     click.option("--exclude", multiple=True, metavar="REGEX", help="Do not ask for URLs that match. May be repeated."),
+    click.option("--sitemaps", is_flag=True, help="Also check what the sitemaps of the sites list."),
     click.option("--no-external", is_flag=True, help="Do not ask for what lies on other sites."),
     click.option("--anchors", is_flag=True, help="Also check that the id behind a # is in its page."),
     click.option("--redirects", is_flag=True, help="Also list links to what has moved for good. They fail no check."),
@@ -132,8 +133,8 @@ def _patterns(
 @secrets_option
 @pass_shared
 def check(
-    shared: Shared, /, urls: tuple[str, ...], assume_http: bool, max_pages: int | None, no_external: bool,
-    anchors: bool, redirects: bool, ignore: tuple[re.Pattern[str], ...], strict: bool, as_json: bool,
+    shared: Shared, /, urls: tuple[str, ...], assume_http: bool, max_pages: int | None, sitemaps: bool,
+    no_external: bool, anchors: bool, redirects: bool, ignore: tuple[re.Pattern[str], ...], strict: bool, as_json: bool,
     junit: Path | None, markdown: Path | None, quiet: bool, **given: Any,
 ) -> int:  # fmt: skip
     """Check whether the links of a site lead somewhere: the pages are crawled, and all that they refer to is asked for.
@@ -159,7 +160,12 @@ def check(
     shared.start_logging("error")  # what goes wrong with a URL is in the report
 
     wishes = Wishes(
-        is_external=not no_external, has_anchors=anchors, has_redirects=redirects, is_strict=strict, ignore=ignore
+        is_external=not no_external,
+        has_sitemaps=sitemaps,
+        has_anchors=anchors,
+        has_redirects=redirects,
+        is_strict=strict,
+        ignore=ignore,
     )
     console = None
     if not quiet:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import re
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -16,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from sqspider.archive.addresses import files_at
-from sqspider.chains import MAX_CHAIN
+from sqspider.archive.errors import NoArchiveError
 from sqspider.cli.frontier import opened
 from sqspider.cli.order import prepared
-from sqspider.cli.progress import progress_shown
+from sqspider.cli.progress import progress_shown, sitemap_line
 from sqspider.cli.shared import Shared
 from sqspider.cli.signals import stopping_on_signals
 from sqspider.cli.start import check_lease, checked_start
+from sqspider.cli.verdict import LIFTED_BY
 from sqspider.cli.worker import run_worker, worker_for
 from sqspider.crawl_row import Crawl
 from sqspider.crawl_settings import compiled
@@ -30,7 +32,7 @@ from sqspider.extract.link_keeping import open_links, read_new
 from sqspider.extract.link_queries import LinkTable
 from sqspider.extract.link_records import FrontierRecords
 from sqspider.extract.link_table import FILE
-from sqspider.extract.report_findings import NOT_REACHED, Finding, Report, in_order
+from sqspider.extract.report_findings import NOT_REACHED, Finding, Report, Verdict, in_order
 from sqspider.extract.report_gathering import Gathering, unasked
 from sqspider.frontier import Frontier
 from sqspider.orders.order import Order
@@ -45,6 +47,7 @@ from sqspider.web.options import FetchOptions
 from sqspider.work.crawl_orders import change_crawl
 from sqspider.work.options import WorkerOptions
 from sqspider.work.producer import produce
+from sqspider.work.seeding import add_seeds
 from sqspider.work.worker import Mode, Worker
 
 if TYPE_CHECKING:
@@ -54,13 +57,14 @@ LOOK_SECONDS: Final = 0.5  # between two looks whether anything ends
 PATIENCE_SECONDS: Final = 10.0  # beside the time that one fetch may take, in which nothing ends
 STYLES: Final = ("text/css",)  # what is kept of what is no page: it refers to further files
 MOST_BYTES: Final = 1_000_000  # that are read of what is only to be there
-MOST_ROUNDS: Final = MAX_CHAIN  # redirects that lead from one site to the next take one each
+MOST_ROUNDS: Final = 20  # stylesheets that import others take one each
 
 
 class Wishes(NamedTuple):
     """What a check is asked for beside its crawl."""
 
     is_external: bool = True
+    has_sitemaps: bool = False
     has_anchors: bool = False
     has_redirects: bool = False
     is_strict: bool = False
@@ -92,7 +96,8 @@ class CheckRun:
         self._console = console
         scope = Scope.DOMAIN if said["scope"] == Scope.DOMAIN.value else Scope.HOST
         self._own = Measure(scope, self._seeds[0], folders_of(self._seeds, scope))
-        self._left: str | None = None  # why it was broken off
+        self._left: str | None = None  # why it is not whole
+        self._is_over = False  # it was broken off
         self._in_vain = False  # something was waited for, and did not come
         self.was_stopped = False  # by a signal
 
@@ -107,15 +112,45 @@ class CheckRun:
             done = await prepared(frontier, order)
             assert done is not None  # there are URLs
             crawl = done.crawl
-            await self._ask_for(frontier, crawl, self._seeds, self._options)
-            if self._options.max_pages is not None and self._left is None and (await frontier.counts()).open:
-                self._left = f"--max-pages {self._options.max_pages:,} was reached"
+            if self._wishes.has_sitemaps:
+                await self._read_sitemaps(frontier, crawl)
+            if not self._is_over:
+                await self._ask_for(frontier, crawl, self._seeds, self._options)
+            if self._options.max_pages is not None and not self._is_over and (await frontier.counts()).open:
+                self._end(f"--max-pages {self._options.max_pages:,} was reached")
             with self._links() as connection:
-                if self._left is None:
+                if not self._is_over:
                     await self._ask_for_the_rest(frontier, crawl, connection)
                 return await self._report(frontier, crawl, connection, started)
 
     # Asking.
+
+    async def _read_sitemaps(self, frontier: Frontier, crawl: Crawl) -> None:
+        """Put in what the sites' sitemaps list. They are kept, and so are what names its pages."""
+        from sqspider.work.sitemaps import SitemapReport, discover  # here: most checks read none
+
+        def told(sitemap: SitemapReport) -> None:
+            if sitemap.trouble and not sitemap.is_guess:
+                self._left = sitemap_line(sitemap)
+
+        stopping = asyncio.Event()
+        start = checked_start(crawl, self._secrets_folder, self._archive)
+        await add_seeds(frontier, crawl.ref, self._seeds, crawl.settings.scope)
+        with stopping_on_signals(lambda: self._stop(stopping.set)):
+            async with store_opened(start, frontier) as store:
+                await discover(
+                    frontier, start.fetch, crawl.settings, seeds=self._seeds, clock=frontier.now, rng=random.Random(),
+                    stopping=stopping, on_report=told, crawl=crawl, allowed=start.allowed, secrets=start.secrets,
+                    store=store,
+                )  # fmt: skip
+
+    def _stop(self, stop: Callable[[], None]) -> None:
+        self.was_stopped = True
+        self._end("it was stopped")
+        stop()
+
+    def _end(self, why: str) -> None:
+        self._left, self._is_over = why, True
 
     async def _ask_for(self, frontier: Frontier, crawl: Crawl, urls: Sequence[str], options: WorkerOptions) -> None:
         """Put URLs in, and work until nothing is left, or nothing comes to an end any more."""
@@ -127,19 +162,14 @@ class CheckRun:
             store_opened(start, frontier) as store,
         ):
             worker = worker_for(frontier, fetcher, options, start, store)
-
-            def stop() -> None:
-                self.was_stopped, self._left = True, "it was stopped"
-                worker.stop()
-
             progress = progress_shown(
                 frontier, self._console, in_flight=lambda: worker.tally.in_flight, trouble=lambda: worker.trouble
             )
-            with stopping_on_signals(stop):
+            with stopping_on_signals(lambda: self._stop(worker.stop)):
                 async with progress, self._ended_in_vain(frontier, worker, start):
                     await run_worker(worker, Mode.UNTIL_EMPTY, crawl.name)
             if worker.stopped_by is not None:
-                self._left = f"{worker.stopped_by} ({self._archive.address})"
+                self._end(f"{worker.stopped_by} ({self._archive.address})")
 
     @contextlib.asynccontextmanager
     async def _ended_in_vain(self, frontier: Frontier, worker: Worker, start: Start) -> AsyncIterator[None]:
@@ -181,7 +211,7 @@ class CheckRun:
             self._in_vain = False
             await self._ask_for(frontier, crawl, wanted, options)
             self._read(connection)
-            if self._left is not None or self._in_vain:  # what was waited for would be so again
+            if self._is_over or self._in_vain:  # what was waited for would be so again
                 return
 
     def _chosen(self, crawl: Crawl, urls: list[str]) -> list[str]:
@@ -193,12 +223,15 @@ class CheckRun:
 
     @contextlib.contextmanager
     def _links(self) -> Any:
-        with open_links(Path(self._archive.address) / FILE) as connection:
+        folder = Path(self._archive.address)
+        folder.mkdir(mode=0o700, exist_ok=True)  # where nothing was answered there is none
+        with open_links(folder / FILE) as connection:
             self._read(connection)
             yield connection
 
     def _read(self, connection: sqlite3.Connection) -> None:
-        read_new(files_at(self._archive.address), connection, lambda error: print(f"{error}", file=sys.stderr))
+        with contextlib.suppress(NoArchiveError):  # nothing was answered
+            read_new(files_at(self._archive.address), connection, lambda error: print(f"{error}", file=sys.stderr))
 
     def _records(self, frontier: Frontier, crawl: Crawl) -> FrontierRecords:
         return FrontierRecords(frontier, [crawl], [crawl.name])
@@ -217,6 +250,9 @@ class CheckRun:
         kept = [finding for finding in found if not self._is_ignored(finding)]
         if self._left is None and any(finding.reason == NOT_REACHED for finding in found):
             self._left = "hosts were in trouble for too long"
+        if self._left is None and (seed := next(filter(self._is_unchecked_seed, found), None)) is not None:
+            lifted = (f" ({option} lifts that)" for reason, option in LIFTED_BY.items() if reason == seed.reason)
+            self._left = f"{seed.target}: {seed.says}{next(lifted, '')}"
         counts = await frontier.counts()
         (pages,) = connection.execute("SELECT count(*) FROM pages WHERE anchors IS NOT NULL").fetchone()
         return Report(
@@ -228,6 +264,9 @@ class CheckRun:
             ignored=len(found) - len(kept),
             left=self._left,
         )
+
+    def _is_unchecked_seed(self, finding: Finding) -> bool:
+        return finding.verdict is Verdict.UNCHECKED and finding.target in self._seeds
 
     def _is_ignored(self, finding: Finding) -> bool:
         return any(pattern.search(finding.target) for pattern in self._wishes.ignore)

@@ -140,23 +140,15 @@ async def unasked(table: LinkTable, records: LinkRecords, choose: Choose) -> Asy
     """URLs that pages refer to and that have no record: what a crawl does not follow by itself, such as images,
     and what lies outside of it. Of them those that ``choose`` takes. In batches; it costs a look at each target.
 
-    Where something redirects to is among them, unless the way was given up there: one without end would be gone on.
+    Where something redirects to is not among them: a crawl goes there by itself.
     """
     targets = table.targets()
     while urls := [url for url, _ in islice(targets, _BATCH)]:
         urls = choose(urls)
         known = await records.of(urls)
         yield [url for url in urls if url not in known and _is_meant(table, url)]
-    redirects = table.redirects()
-    while pairs := list(islice(redirects, _BATCH)):
-        known = await records.of(list({url for pair in pairs for url in pair}))
-        yield choose([to for url, to in pairs if to not in known and _leads_on(known.get(url))])
 
 
 def _is_meant(table: LinkTable, url: str) -> bool:
     """Whether something refers to a URL itself: a connection that is made ahead asks for none."""
     return any(link.rel not in _CONNECTIONS for link in table.links_to(url, CHECKED_KINDS))
-
-
-def _leads_on(record: UrlRecord | None) -> bool:
-    return record is not None and record.outcome is not None and record.outcome.is_redirect
