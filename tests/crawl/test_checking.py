@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +14,15 @@ import msgspec
 import pytest
 
 from sqspider.frontier import Frontier
-from sqspider.record import UrlRecord
+from sqspider.host_trouble import FAILURES_TO_REST
+from sqspider.politeness import Politeness, Request
+from sqspider.record import Reason, UrlRecord
 from sqspider.url import Scope
+from sqspider.web.fetch import Fetched, Fetcher
 from sqspider.widening import widened
 from sqspider.work.widening import bring_back
 from tests.conftest import Run
-from tests.crawl.crawl_rows import SETTINGS, changed, made, page, put_in, records_of, row_of, work, working
+from tests.crawl.crawl_rows import AT_HOME, SETTINGS, changed, made, page, put_in, records_of, row_of, work, working
 from tests.sites import Answer, Asked, Site
 
 replace = msgspec.structs.replace
@@ -109,14 +113,29 @@ async def test_a_refusal_is_believed_of_a_get_alone(
 
 
 async def test_many_refusals_do_not_rest_a_host(frontier: Frontier, host: Site) -> None:
-    away = host.url_of("127.0.0.2")
-    host.bodies = {"127.0.0.1/": page(*(f"{away}{n}" for n in range(30)))}
-    host.bodies |= {f"127.0.0.2/{n}": refusing(b"x", (500, {})) for n in range(30)}
-    await put_in(frontier, await made(frontier, settings=CHECKING), host.url)
-    await work(frontier)
-    assert set(ends(await records_of(frontier)).values()) == {("done", False), ("done", True)}
-    row = (await frontier.hosts(["127.0.0.2"]))["127.0.0.2"]
-    assert (row.rests, row.trouble) == (0, None)
+    """However many come one after another."""
+    away, refusal = host.url_of("127.0.0.2"), Fetched(
+        url="", http_status=500, headers=(), body=b"", truncated=False, reason=Reason.SERVER_ERROR, detail="",
+        elapsed_seconds=0.1, sent_seconds=0.0,
+    )  # fmt: skip
+    async with Fetcher(AT_HOME, connections=1) as fetcher:
+        told: dict[bool, int] = {}
+        for is_head in (True, False):
+            answer = replace(refusal, is_head=is_head)
+
+            async def fetch(url: str, *, answer: Fetched = answer, **_: object) -> Fetched:
+                return replace(answer, url=url)
+
+            politeness = Politeness(
+                frontier, fetcher, clock=frontier.now, rng=random.Random(1), stopping=asyncio.Event(), request_seconds=5.0,
+                robots_grace_seconds=1.0, linger_seconds=0.0,
+            )  # fmt: skip
+            agent = politeness.own._replace(fetch=fetch)
+            for number in range(FAILURES_TO_REST):
+                await politeness.fetch(Request(f"{away}{number}", CHECKING, agent=agent))
+            await politeness.close()
+            told[is_head] = (await frontier.hosts(["127.0.0.2"]))["127.0.0.2"].rests
+    assert told == {True: 0, False: 1}, "of pages so many do"
 
 
 async def test_of_a_body_that_comes_all_the_same_nothing_is_read(frontier: Frontier, host: Site) -> None:

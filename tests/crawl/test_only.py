@@ -14,7 +14,7 @@ import pytest
 from sqspider.crawl_settings import CrawlSettings, named_types
 from sqspider.frontier import Frontier
 from tests.conftest import Run
-from tests.crawl.crawl_rows import SETTINGS, made, page, put_in, records_of, work
+from tests.crawl.crawl_rows import SETTINGS, changed, made, page, put_in, records_of, work
 from tests.sites import Site
 
 replace = msgspec.structs.replace
@@ -132,6 +132,24 @@ def test_what_is_kept_and_visited_again_by_another_word(sqspider: Run, host: Sit
     assert refused.returncode == 2
     assert "--only" in refused.stderr
     assert "pdf" in refused.stderr
+
+
+async def test_what_was_not_read_is_asked_for_whole_though_its_server_says_it_is_unchanged(
+    frontier: Frontier, host: Site
+) -> None:
+    """Also where nothing is archived."""
+    host.bodies = {"/": page("p.png")}
+    host.bodies["/p.png"] = lambda asked: (
+        (304, {}) if asked.headers["If-None-Match"] else (200, {"Content-Type": "image/png", "ETag": '"1"'})
+    )
+    await put_in(frontier, await made(frontier, settings=ONLY_PDF), host.url)
+    await work(frontier)
+    await changed(frontier, settings=replace(ONLY_PDF, only=()))
+    assert await frontier.reopen([f"@news {host.url}p.png"], if_changed=True) == [True]
+    await work(frontier)
+    outcome = (await records_of(frontier))[f"@news {host.url}p.png"].outcome
+    assert outcome is not None
+    assert (outcome.http_status, outcome.unchanged, outcome.digest is not None) == (200, False, True)
 
 
 def test_short_names_stand_for_types() -> None:
