@@ -186,14 +186,15 @@ OTHERWISE: Final = {  # an option's field, and what it is in Python
 }
 OF_THE_COMMAND_ALONE: Final = {
     "urls", "path", "list_format", "column", "workers", "output", "as_json", "quiet", "address", "log_level",
-    "log_format", "config", "unset", "yes", "is_dry_run", "no_archive", "archive_max_bytes", "archive_coding",
+    "log_format", "config", "unset", "yes", "is_dry_run", "no_archive", "archive_max_bytes", "archive_coding", "extract",
+    "extract_to",
 }  # fmt: skip
 OF_NO_USER: Final = {  # fields that nobody sets from outside, or that other parts of a crawl decide
     CrawlSettings: {"seed"},
     FetchOptions: {"captures"},
     WorkerOptions: {
         "worker_id", "run", "poll_seconds", "linger_seconds", "first_retry_seconds", "first_rest_seconds", "sweep_seconds",
-        "seen_urls", "large_bodies", "max_bytes",
+        "seen_urls", "large_bodies", "max_bytes", "failures_to_rest",
     },
     Identity: set[str](),
     Limits: set[str](),
