@@ -360,6 +360,7 @@ class Visits:
 
 def _form_of(visit: Visit, storing: Storing) -> Form:
     """What is asked beside the usual: by the claim, which is made just before the request."""
+    visit.is_check = visit.is_check and visit.message.depth > 0  # by the claim: a seed that was given since is a page
     if visit.is_check:
         return form_of_check(visit)
     kept = visit.claim.kept if visit.claim is not None else None
