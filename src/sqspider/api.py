@@ -77,6 +77,7 @@ class Crawl:
         follow_nofollow: bool = False,
         keep_skipped: bool = _SETTINGS.keep_skipped,
         check_external: bool = _SETTINGS.check_external,
+        assets: bool = _SETTINGS.assets,
         meta_refresh: bool = _SETTINGS.meta_refresh,
         srcset: bool = _SETTINGS.srcset,
         drop_tracking: bool = _SETTINGS.drop_tracking,

@@ -22,6 +22,7 @@ class Hop(enum.StrEnum):
 
     SEED = ""
     LINK = "L"
+    REQUISITE = "E"  # embedded in a page
     REDIRECT = "R"
     ROBOTS = "P"  # robots.txt: a prerequisite
     SITEMAP = "M"

@@ -13,10 +13,11 @@ import msgspec
 
 from sqspider.checks import Range, check_flags, check_numbers, optional, seconds, shown, texts_of
 from sqspider.patterns import Search, TooSlowError
+from sqspider.record import REQUISITE_DEPTH
 from sqspider.redact import redact_url
 from sqspider.url import FIRST_MAX_URL_BYTES, Scope, canonicalize
 
-MAX_DEPTH: Final = 1_000_000  # links from a seed; whoever goes deeper is in a trap
+MAX_DEPTH: Final = REQUISITE_DEPTH - 1  # links from a seed; whoever goes deeper is in a trap
 MAX_PATTERNS: Final = 100  # that a crawl includes, and as many that it excludes
 MAX_PATTERN_CHARACTERS: Final = 2000  # of one of them
 MAX_PATTERNS_BYTES: Final = 128 * 1024  # of all of them in a message: each URL carries them
@@ -56,6 +57,7 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     obey_nofollow: bool = True  # leave out links that the page asks not to follow
     keep_skipped: bool = False  # record what is not followed, too, to end as blocked for that: where a crawl has a row
     check_external: bool = False  # ask once for what lies outside of the scope: where a crawl has a row
+    assets: bool = False  # fetch what pages need to be shown, wherever it lies: where a crawl has a row
     obey_robots: bool = True
     delay_seconds: float = 1.0  # between two requests to one host; 0 only for one's own site
     max_crawl_delay_seconds: float = 60.0  # the most that a Crawl-delay in robots.txt can ask for
@@ -80,7 +82,8 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         "keep_bytes": optional(1),
     }
     flags: ClassVar[tuple[str, ...]] = (
-        "drop_tracking", "meta_refresh", "srcset", "obey_nofollow", "keep_skipped", "check_external", "obey_robots",
+        "drop_tracking", "meta_refresh", "srcset", "obey_nofollow", "keep_skipped", "check_external", "assets",
+        "obey_robots",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -88,6 +91,9 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         check_flags(self, self.flags)
         if not isinstance(self.scope, Scope):
             raise TypeError(f"scope: a Scope, not {shown(self.scope)}")
+        if self.assets and (self.keep_skipped or self.check_external):
+            other = "keep_skipped" if self.keep_skipped else "check_external"
+            raise ValueError(f"assets: not together with {other}: one URL may lie outside and be needed by a page")
         if self.seed is not None:
             _check_seed(self.seed)
         for name, expressions in (("include", self.include), ("exclude", self.exclude)):

@@ -29,7 +29,7 @@ from sqspider.work.crawl_orders import change_crawl
 from sqspider.work.fetchers import robots_place
 from sqspider.work.holding import Held
 from sqspider.work.options import WorkerOptions
-from sqspider.work.page import Visited, link_options
+from sqspider.work.page import Visited, link_options, requisites_in
 from sqspider.work.worker import Mode, Worker, fatal_one
 
 MOST_ORIGINS: Final = 20  # of which robots.txt is asked for, beside those of the pages themselves
@@ -46,6 +46,7 @@ class Page(NamedTuple):
     links: tuple[str, ...] = ()
     nofollow: tuple[str, ...] = ()  # links that are marked so, or all of them where the page says it
     left_out: Mapping[Reason, int] = MappingProxyType({})  # links that are no URLs to be crawled: how many, by reason
+    requisites: tuple[str, ...] = ()  # what it needs to be shown, where the crawl fetches such
 
 
 class Link(NamedTuple):
@@ -80,6 +81,9 @@ async def look_ahead(
 
     def take(held: Held) -> None:
         page = _page_of(held)
+        if crawl.settings.assets and held.end.visited is not None:
+            visited = held.end.visited
+            page = page._replace(requisites=tuple(requisites_in(visited.fetched, visited.page)))
         held.finish()
         pages.append(page)
         on_page(page)
@@ -105,7 +109,7 @@ async def look_ahead(
 
 def _of_one_level(crawl: Crawl) -> Crawl:
     """A row by which links are not gone into, and that has no end before all is looked at."""
-    settings = msgspec.structs.replace(crawl.settings, max_depth=0, check_external=False)
+    settings = msgspec.structs.replace(crawl.settings, max_depth=0, check_external=False, assets=False)
     return msgspec.structs.replace(crawl, settings=settings, limits=Limits())
 
 

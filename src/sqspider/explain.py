@@ -25,9 +25,9 @@ from sqspider.patterns import Search, TooSlowError
 from sqspider.politeness.robots_fetch import KnownRules
 from sqspider.politeness.robots_judge import ruled
 from sqspider.politeness.verdicts import given_up
-from sqspider.record import DEFAULT_CRAWL, Reason, Status, UrlRecord, record_key
+from sqspider.record import DEFAULT_CRAWL, REQUISITE_DEPTH, Reason, Status, UrlRecord, record_key
 from sqspider.report import HostReport
-from sqspider.scope import TOO_LONG, Blocked, Measure, distance, is_to_be_checked, site_of, trap_in
+from sqspider.scope import TOO_LONG, Blocked, Measure, cut_off, distance, is_to_be_checked, site_of, trap_in
 from sqspider.url import Scope, host_of, is_cut, origin_of
 from sqspider.web.errors import Trouble
 from sqspider.web.guard import check_url
@@ -193,6 +193,8 @@ async def _of_link(frontier: Explainable, url: str, terms: Terms, record: UrlRec
     settings = terms.settings
     is_recorded = record is not None or (terms.crawl is not None and settings.keep_skipped)
     fate = Fate.BLOCKED if is_recorded else Fate.LEFT_OUT
+    if record is not None and record.is_requisite:
+        return _of_requisite(url, settings)
     measure = await _measure(frontier, url, terms)
     try:
         if terms.crawl is not None and is_to_be_checked(url, depth or 0, settings, measure):
@@ -206,6 +208,16 @@ async def _of_link(frontier: Explainable, url: str, terms: Terms, record: UrlRec
         return [*steps, Step("patterns", str(error), fate)]
 
 
+def _of_requisite(url: str, settings: CrawlSettings) -> list[Step]:
+    """Neither scope nor depth hold for it."""
+    try:
+        verdict = cut_off(url, REQUISITE_DEPTH, settings, Measure.of(settings, url))
+    except TooSlowError as error:
+        return [Step("patterns", str(error), Fate.BLOCKED)]
+    return [_blocked("assets", verdict) if verdict else _REQUISITE]
+
+
+_REQUISITE: Final = Step("assets", "needed by a page to be shown: it is fetched, and not gone into")
 _CHECK: Final = Step("scope", "outside: it is asked once whether it is there, and not gone into")
 
 
@@ -218,6 +230,10 @@ async def _depth(frontier: Explainable, terms: Terms, record: UrlRecord | None) 
     page = (await frontier.get([key])).get(key)
     if page is None:
         raise NotKnownError(f"{terms.found_on} is not known, so it cannot be told how far its links are from a seed")
+    if page.is_requisite:
+        raise NotKnownError(
+            f"{terms.found_on} is needed by a page to be shown, and is not gone into: its links say nothing"
+        )
     return page.depth + 1
 
 

@@ -70,7 +70,7 @@ _MAKERS: Final[dict[str, tuple[Kind, Callable[[_Seen], object]]]] = {
     "truncated": (Kind.BOOLEAN, lambda it: it.outcome.truncated),
     "digest": (Kind.TEXT, lambda it: it.outcome.digest),
     "title": (Kind.TEXT, lambda it: it.outcome.title),
-    "depth": (Kind.INTEGER, lambda it: it.record.depth),
+    "depth": (Kind.INTEGER, lambda it: None if it.record.is_requisite else it.record.depth),
     "parent": (Kind.TEXT, lambda it: it.record.parent),
     "host": (Kind.TEXT, lambda it: it.record.host),
     "attempt": (Kind.INTEGER, lambda it: it.record.attempt),
@@ -100,6 +100,7 @@ _MAKERS: Final[dict[str, tuple[Kind, Callable[[_Seen], object]]]] = {
     "capture_length": (Kind.INTEGER, lambda it: it.outcome.capture and it.outcome.capture.length),
     "payload_digest": (Kind.TEXT, lambda it: it.outcome.capture and f"sha1:{it.outcome.capture.digest}"),
     "checked": (Kind.BOOLEAN, lambda it: it.outcome.checked),
+    "requisite": (Kind.BOOLEAN, lambda it: it.record.is_requisite),
 }
 
 COLUMNS: Final = tuple(  # by key a database has each record once

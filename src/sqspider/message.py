@@ -18,8 +18,8 @@ import msgspec
 
 from sqspider.checks import MAX_COUNT, Range, check_numbers
 from sqspider.crawl_row import CrawlRef
-from sqspider.crawl_settings import MAX_DEPTH, CrawlSettings
-from sqspider.record import DEFAULT_CRAWL, record_key
+from sqspider.crawl_settings import CrawlSettings
+from sqspider.record import DEFAULT_CRAWL, REQUISITE_DEPTH, record_key
 from sqspider.url import FIRST_MAX_URL_BYTES, MAX_URL_BYTES, Refused, canonicalize
 
 MAX_BODY_CHARACTERS: Final = 256 * 1024
@@ -41,7 +41,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     crawl: CrawlRef | None = None  # none: it goes by its own settings, and its record is one of the default crawl's
 
     ranges: ClassVar[dict[str, Range]] = {  # of what may come in a body
-        "depth": Range(0, MAX_DEPTH),
+        "depth": Range(0, REQUISITE_DEPTH),
         "redirects": Range(0, MAX_COUNT),
         "lastmod": Range(_FIRST_MOMENT, _LAST_MOMENT, is_whole=False, may_be_none=True),
         "slot": Range(0, _LAST_MOMENT, is_whole=False, may_be_none=True),
@@ -72,6 +72,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def checks_external(self) -> bool:
         """What lies outside of the scope is recorded, to be asked for once. As :attr:`keeps_skipped`."""
         return self.settings.check_external and self.crawl is not None
+
+    @property
+    def fetches_assets(self) -> bool:
+        """What pages need to be shown is recorded, to be fetched. As :attr:`keeps_skipped`."""
+        return self.settings.assets and self.crawl is not None
+
+    @property
+    def is_requisite(self) -> bool:
+        """A page needs it to be shown, and nothing else led to it: as :attr:`UrlRecord.is_requisite`."""
+        return self.depth == REQUISITE_DEPTH
 
     @property
     def seed(self) -> str:

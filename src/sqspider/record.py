@@ -27,6 +27,9 @@ from typing import Final
 
 import msgspec
 
+REQUISITE_DEPTH: Final = 1_000_001
+"""The depth of what pages need to be shown. It is behind that of all pages, so the nearest way makes a URL a page."""
+
 DEFAULT_CRAWL: Final = "default"
 """The crawl that needs no name: its records' keys are bare URLs."""
 
@@ -351,6 +354,11 @@ class UrlRecord(msgspec.Struct, frozen=True, kw_only=True):
     crawl: str = DEFAULT_CRAWL  # the name of the one it belongs to
     meta: str | None = None  # what a list said of it: its other columns or fields, as an object
     unreadable: str = ""  # why the row cannot be read, if so: then nothing but the URL is told
+
+    @property
+    def is_requisite(self) -> bool:
+        """Nothing but what pages need to be shown was found to lead to it: it is fetched, and not gone into."""
+        return self.depth == REQUISITE_DEPTH
 
     @property
     def key(self) -> str:

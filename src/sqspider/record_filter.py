@@ -48,7 +48,7 @@ class RecordFilter(msgspec.Struct, frozen=True, kw_only=True):
             and _is_in(record.host, self.hosts)
             and _is_in(record.crawl, self.crawls)
             and (record.status.is_final or not self.is_final)
-            and _is_between(record.depth, self.depths)
+            and _is_between(None if record.is_requisite else record.depth, self.depths)
             and self._was_in_time(record.finished_at)
             and self._came_so(record)
         )

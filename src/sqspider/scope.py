@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from sqspider.crawl_settings import CrawlSettings, compiled
 from sqspider.patterns import Search
-from sqspider.record import Reason
+from sqspider.record import REQUISITE_DEPTH, Reason
 from sqspider.url import (
     MAX_URL_BYTES,
     Scope,
@@ -83,11 +83,15 @@ def is_within(url: str, settings: CrawlSettings, measure: Measure) -> bool:
 
 def distance(depth: int) -> str:
     """How far a URL is, in words."""
+    if depth == REQUISITE_DEPTH:
+        return "needed by a page to be shown"
     return f"{depth} {'link' if depth == 1 else 'links'} from a seed"
 
 
 def cut_off(url: str, depth: int, settings: CrawlSettings, measure: Measure) -> Blocked | None:
     """Whether a limit of the crawl cuts off a URL that was found within it: it may be narrower by now."""
+    if depth == REQUISITE_DEPTH:
+        return _cut_off_requisite(url, settings)
     if settings.max_depth is not None and depth > settings.max_depth:
         return Blocked(Reason.DEPTH_LIMIT, f"{distance(depth)}, and the crawl goes {settings.max_depth} deep")
     if not measure.holds(url):
@@ -97,11 +101,22 @@ def cut_off(url: str, depth: int, settings: CrawlSettings, measure: Measure) -> 
     return None
 
 
+def _cut_off_requisite(url: str, settings: CrawlSettings) -> Blocked | None:
+    if not settings.assets:
+        return Blocked(Reason.OUT_OF_SCOPE, "a page needs it to be shown, and the crawl does not fetch such")
+    return None if not_excluded([url], settings) else Blocked(Reason.EXCLUDED, "by the crawl's patterns")
+
+
 def outside(urls: Iterable[str], settings: CrawlSettings, measure: Measure) -> list[str]:
     """Those of some canonical URLs that a crawl asks for where it checks what lies outside of its scope: all that do,
     but for what it excludes. (What it includes is said of what it goes into.) Raises as :func:`sift`."""
-    found = [url for url in urls if not measure.holds(url)]
-    return list(Search().chosen(found, (), compiled(settings.exclude))) if settings.exclude else found
+    return not_excluded([url for url in urls if not measure.holds(url)], settings)
+
+
+def not_excluded(urls: list[str], settings: CrawlSettings) -> list[str]:
+    """Those of some canonical URLs that no pattern leaves out, wherever they lie: so what pages need to be shown is
+    chosen. Raises as :func:`sift`."""
+    return list(Search().chosen(urls, (), compiled(settings.exclude))) if settings.exclude else urls
 
 
 def is_to_be_checked(url: str, depth: int, settings: CrawlSettings, measure: Measure) -> bool:

@@ -6,6 +6,7 @@
     scope, include, exclude          what was queued when they were narrowed, or is kept (`keep_skipped`);
                                      of the scope also what was only checked (`check_external`)
     check-external                   what is kept that lies outside of the scope
+    assets                           what pages need to be shown, and was queued when that was no more wanted
     host-pages, host-bytes           what was over the budget
     max-repeats, max-parameters      what looked like a trap
     ignore-robots                    what robots.txt forbids
@@ -22,7 +23,7 @@ from typing import Final
 import msgspec
 
 from sqspider.crawl_row import Crawl, Widening
-from sqspider.record import Reason, Status, UrlRecord
+from sqspider.record import REQUISITE_DEPTH, Reason, Status, UrlRecord
 from sqspider.url import Scope
 
 SEEN_SECONDS: Final = 4.0
@@ -67,7 +68,7 @@ def comes_back(record: UrlRecord, crawl: Crawl) -> bool:
     if record.outcome.checked:
         return widening.checked
     most, least = crawl.settings.max_depth, widening.pages_from_depth
-    is_page = record.status is Status.DONE and not record.outcome.is_redirect
+    is_page = record.status is Status.DONE and not (record.outcome.is_redirect or record.is_requisite)
     return is_page and least is not None and record.depth >= least and (most is None or record.depth < most)
 
 
@@ -78,7 +79,7 @@ def is_let_in(reason: Reason | None, depth: int, before: Crawl, after: Crawl) ->
 
 def _is_too_deep(depth: int, crawl: Crawl) -> bool:
     most = crawl.settings.max_depth
-    return most is not None and depth > most
+    return most is not None and most < depth != REQUISITE_DEPTH
 
 
 def _lifted(before: Crawl, after: Crawl) -> Iterator[Reason]:
@@ -87,7 +88,8 @@ def _lifted(before: Crawl, after: Crawl) -> Iterator[Reason]:
     for name, reasons in _LIMITS.items():
         if _is_more(getattr(old, name), getattr(new, name)):
             yield from reasons
-    if _SCOPES.index(new.scope) > _SCOPES.index(old.scope) or (new.check_external and not old.check_external):
+    takes_more = (new.check_external and not old.check_external) or (new.assets and not old.assets)
+    if takes_more or _SCOPES.index(new.scope) > _SCOPES.index(old.scope):
         yield Reason.OUT_OF_SCOPE
     if (old.include, old.exclude) != (new.include, new.exclude):
         yield Reason.EXCLUDED

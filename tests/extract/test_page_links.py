@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sqspider.extract.css_links import css_links
+from sqspider.web.css_links import css_links
 from sqspider.extract.document import Document
 from sqspider.extract.page_links import FOLLOWED, LinkKind, PageLink, links_of_page
 from sqspider.record import Reason

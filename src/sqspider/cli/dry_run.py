@@ -104,8 +104,9 @@ def _note(line: str) -> None:
 def _line_of(page: Page) -> str:
     led = f" (where {page.led_by} leads)" if page.led_by else ""
     number = len(page.links) + len(page.nofollow) + sum(page.left_out.values())
+    needs = f", and needs {counted(len(page.requisites), 'URL', 'URLs')} to be shown" if page.requisites else ""
     answer = f"HTTP {page.outcome.http_status}, {printable(page.outcome.content_type or 'of no type')}"
-    return f"{page.url}{led}: {answer}, {counted(number, 'link', 'links')}"
+    return f"{page.url}{led}: {answer}, {counted(number, 'link', 'links')}{needs}"
 
 
 # For a person.

@@ -194,6 +194,11 @@ def crawl_options(scope: Scope) -> Callable[[Any], Any]:
             "gone into. An --exclude holds for it, too.",
         ),
         click.option(
+            "--assets", is_flag=True,
+            help="Also fetch what pages need to be shown: images, styles, scripts, fonts, media, on whatever host. It "
+            "is not gone into. An --exclude holds for it, too.",
+        ),
+        click.option(
             "--meta-refresh", is_flag=True,
             help="Follow every refresh, header or meta. Without it: one of 10 s at most on a page with no other links.",
         ),

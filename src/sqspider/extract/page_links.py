@@ -9,11 +9,11 @@ import enum
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sqspider.extract.css_links import css_links
 from sqspider.extract.document import Document
 from sqspider.record import Reason
 from sqspider.redact import redact_url
 from sqspider.url import Refused, cut_to_length
+from sqspider.web.css_links import css_links
 from sqspider.web.links import HTML_TYPES, Resolver, is_xml, parse_srcset, resolver
 from sqspider.web.refresh import parse_refresh
 

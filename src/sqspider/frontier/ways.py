@@ -16,7 +16,7 @@ import msgspec
 from sqspider.crawl_settings import MAX_DEPTH, measured_from
 from sqspider.frontier.values import Entry, Onward, Outlinks
 from sqspider.message import Message
-from sqspider.record import CUTTING_REASONS, Outcome, Reason, Status, record_key
+from sqspider.record import CUTTING_REASONS, REQUISITE_DEPTH, Outcome, Reason, Status, record_key
 from sqspider.scope import is_within_reach
 
 
@@ -80,6 +80,7 @@ def fallen(entry: Entry, status: Status, depth: int, redirects: int) -> Fall | N
 
     Where no depth is too deep, nobody asks for that of a record that is final; but what is blocked, where such are
     recorded as lie outside of their crawl, may have lain there, and now it lies within; so may what was checked there.
+    And what pages only needed to be shown was not gone into.
     """
     settings = entry.settings
     was_outside = status is Status.BLOCKED and settings.keep_skipped and not entry.is_skipped
@@ -87,7 +88,7 @@ def fallen(entry: Entry, status: Status, depth: int, redirects: int) -> Fall | N
     if not (was_outside or is_within):
         if entry.depth >= depth and entry.redirects >= redirects:
             return None
-        if status.is_final and settings.max_depth is None:
+        if status.is_final and settings.max_depth is None and not depth == REQUISITE_DEPTH > entry.depth:
             return None
     now = Way(min(entry.depth, depth), min(entry.redirects, redirects))
     return Fall(OUTSIDE if was_outside else Way(depth, redirects), now, is_within)
@@ -112,6 +113,9 @@ def is_by_way(outcome: Outcome) -> bool:
 def consequence(outcome: Outcome, outlinks: Outlinks | None, fall: Fall) -> Consequence:
     """What follows from a nearer way, by what came of a visit that was judged by the one before."""
     before, now, is_within = fall
+    if before.depth == REQUISITE_DEPTH > now.depth:  # as a page it may lead anywhere
+        is_blocked = outcome.status is Status.BLOCKED and not is_by_way(outcome)
+        return Consequence.NONE if is_blocked else Consequence.VISIT
     if outcome.checked:  # it has led on only where it redirects; as a page it may lead anywhere
         if is_within or now.depth == 0 < before.depth:
             return Consequence.VISIT

@@ -40,6 +40,7 @@ _OPTIONS: Final = (
     RowOption("follow-nofollow", "settings", "obey_nofollow", is_reversed=True),
     RowOption("keep-skipped", "settings", "keep_skipped"),
     RowOption("check-external", "settings", "check_external"),
+    RowOption("assets", "settings", "assets"),
     RowOption("meta-refresh", "settings", "meta_refresh"),
     RowOption("srcset", "settings", "srcset"),
     RowOption("drop-tracking", "settings", "drop_tracking"),

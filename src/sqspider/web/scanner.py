@@ -21,16 +21,16 @@ from sqspider.web.attributes import Attributes, attributes_of, decoded, has_requ
 from sqspider.web.open_elements import ORDINARY, Place
 from sqspider.web.tags import TAG, run_up_to
 
-_MARKUP: Final = re.compile(rb"<[A-Za-z/!?]")
+MARKUP: Final = re.compile(rb"<[A-Za-z/!?]")
 _COMMENT_END: Final = re.compile(rb"--!?>")
 _BLANKS: Final = re.compile(rb"[\t\n\f\r ]*")
 _SCRIPT_MARKS: Final = re.compile(rb"<!--|-->|<(/?)script(?=[\t\n\f\r />])", re.IGNORECASE)
-_TEXT_END: Final = {
+TEXT_END: Final = {
     name: re.compile(rb"</" + name + rb"(?=[\t\n\f\r />])", re.IGNORECASE)
     for name in (b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes", b"noscript")
 }
 
-_HOLDS_TEXT: Final = frozenset({*_TEXT_END, b"script", b"plaintext"})
+_HOLDS_TEXT: Final = frozenset({*TEXT_END, b"script", b"plaintext"})
 _CHANGES_WHAT_FOLLOWS: Final = _HOLDS_TEXT | {b"svg", b"math", b"template", b"frameset"}
 # 13.2.6.4.7: what comes too late for a frameset.
 _RULES_OUT_FRAMES: Final = frozenset(
@@ -122,7 +122,7 @@ class _Scanner:
         """The next tag that begins before ``end``; comments and the like are passed over."""
         document = self._document
         while self._at >= 0:
-            found = _MARKUP.search(document, self._at)
+            found = MARKUP.search(document, self._at)
             at = found.start() if found else len(document)
             if self._may_have_frames:
                 self._may_have_frames = _BLANKS.fullmatch(document, self._at, at) is not None
@@ -130,7 +130,7 @@ class _Scanner:
                 return None
             tag = TAG.match(document, at)
             self._tag_at = at
-            self._at = tag.end() if tag else _end_of_other_markup(document, at, self._place.is_foreign)
+            self._at = tag.end() if tag else end_of_other_markup(document, at, self._place.is_foreign)
             if tag:
                 return tag
         return None
@@ -198,7 +198,7 @@ class _Scanner:
         elif name == b"plaintext":
             self._at = -1
         elif name == b"script":
-            self._at = _end_of_script(self._document, self._at)
+            self._at = end_of_script(self._document, self._at)
         else:
             text = self._skip_text(name)
             if name == b"title" and not self._has_title and not self._place.parts:
@@ -219,7 +219,7 @@ class _Scanner:
     def _skip_text(self, name: bytes) -> bytes:
         """The text up to an end tag, or up to the end of the document."""
         start = self._at
-        end = _TEXT_END[name].search(self._document, start)
+        end = TEXT_END[name].search(self._document, start)
         tag = end and TAG.match(self._document, end.start())
         self._at = tag.end() if tag else -1
         return self._document[start : end.start() if end else None]
@@ -257,7 +257,7 @@ class _Account(_Scanner):
         return self._may_have_frames
 
 
-def _end_of_script(document: bytes, at: int) -> int:
+def end_of_script(document: bytes, at: int) -> int:
     """Behind a script that begins at ``at``, -1 if it has no end. In a comment that begins in it, a
     script inside the script may end before it does (sections 13.2.5.15 to 13.2.5.31)."""
     in_comment = in_inner_script = False
@@ -276,7 +276,7 @@ def _end_of_script(document: bytes, at: int) -> int:
     return -1
 
 
-def _end_of_other_markup(document: bytes, at: int, is_foreign: bool) -> int:
+def end_of_other_markup(document: bytes, at: int, is_foreign: bool) -> int:
     """Behind a comment or the like; -1 if it, or the tag that begins here, has no end."""
     if document.startswith((b"<!-->", b"<!--->"), at):
         return document.index(b">", at) + 1

@@ -37,7 +37,7 @@ def capture_of(
         at=asked.requested_at,
         hop=hop_to(message),
         via=message.parent,
-        depth=message.depth,
+        depth=0 if message.is_requisite else message.depth,  # of its page, nobody kept
         crawl=message.crawl_name,
         settings=message.settings,
         before=place_before(visit.claim.kept if visit.claim is not None else None),
@@ -47,6 +47,8 @@ def capture_of(
 
 def hop_to(message: Message) -> Hop:
     """How the URL of a message was come to. What a sitemap lists is taken for a link of it."""
+    if message.is_requisite:
+        return Hop.REQUISITE
     if message.redirects > 0:
         return Hop.REDIRECT
     return Hop.SEED if message.is_seed else Hop.LINK

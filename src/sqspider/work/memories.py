@@ -8,12 +8,12 @@ from typing import Final
 from sqspider.crawl_settings import MAX_DEPTH
 from sqspider.frontier import Entry, Finish, Frontier, FrontierBusyError
 from sqspider.frontier.shares import Most, Spent
-from sqspider.record import CUTTING_REASONS
+from sqspider.record import CUTTING_REASONS, REQUISITE_DEPTH
 from sqspider.work.cookie_wall import Promised
 
 LINKS_AT_A_TIME: Final = 1000  # of a page, that are recorded together
 ANY: Final = MAX_DEPTH - 1  # the depth of a link where none is too deep
-OUTSIDE: Final = MAX_DEPTH  # and more: the depths of what lies outside of its crawl, as any within is nearer
+OUTSIDE: Final = REQUISITE_DEPTH + 1  # and more: the depths of what lies outside of its crawl, as any within is nearer
 ANY_OUTSIDE: Final = 3 * MAX_DEPTH - 1
 NEVER: Final = 3 * MAX_DEPTH  # a depth that no record has
 SUSPECTS: Final = 10_000  # URLs that may kill their workers, that are remembered

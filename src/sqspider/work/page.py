@@ -16,14 +16,15 @@ from sqspider.crawl_settings import CrawlSettings, measured_from
 from sqspider.frontier import Entry, Onward, Outlinks
 from sqspider.frontier.ways import Way, is_within_depth, way_on
 from sqspider.message import Message
-from sqspider.record import Kept, Outcome, Skipped, Status, reason_for_http_status, status_for
+from sqspider.record import REQUISITE_DEPTH, Kept, Outcome, Skipped, Status, reason_for_http_status, status_for
 from sqspider.revisit import unchanged
-from sqspider.scope import Measure, Sifted, outside, sift
+from sqspider.scope import Measure, Sifted, not_excluded, outside, sift
 from sqspider.transport import Exchange
 from sqspider.url import Scope, in_scope
 from sqspider.web.fetch import Fetched
 from sqspider.web.head import header_of
 from sqspider.web.links import LinkOptions, PageLinks, may_be_page, read_page
+from sqspider.web.requisites import CSS_TYPE, requisites_of_page, requisites_of_style
 from sqspider.work.memories import ANY, ANY_OUTSIDE, OUTSIDE, Recorded
 from sqspider.work.redirects import MAX_REDIRECTS, Led, becomes_seed, led, new_seed
 
@@ -37,6 +38,7 @@ class Visited(msgspec.Struct, frozen=True, kw_only=True):
     fetched: Fetched
     outcome: Outcome
     page: PageLinks | None  # none if it was no page to parse
+    requisites: Sequence[str] = ()  # what it needs to be shown, in a crawl that fetches such
 
 
 class End(NamedTuple):
@@ -49,9 +51,9 @@ class End(NamedTuple):
 
 
 def is_for_takers(outcome: Outcome, message: Message) -> bool:
-    """Whether who takes pages gets what came of a URL: not what leads elsewhere or was only checked, nor what is done
-    and of a type that its crawl is not for."""
-    if not outcome.is_page:
+    """Whether who takes pages gets what came of a URL: not what leads elsewhere, was only checked or is needed by a
+    page, nor what is done and of a type that its crawl is not for."""
+    if not outcome.is_page or message.is_requisite:
         return False
     return outcome.status is not Status.DONE or message.settings.wants(outcome.content_type or "")
 
@@ -61,8 +63,8 @@ def wants_body(exchange: Exchange, settings: CrawlSettings) -> bool:
     may have links to them, and what an error says."""
     if reason_for_http_status(exchange.http_status or 0) is not None or may_be_page(exchange.headers):
         return True
-    content_type = header_of(exchange.headers, "content-type") or ""
-    return settings.wants(content_type.partition(";")[0].strip().lower())
+    content_type = (header_of(exchange.headers, "content-type") or "").partition(";")[0].strip().lower()
+    return settings.wants(content_type) or (settings.assets and content_type == CSS_TYPE)
 
 
 class Assessed(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +74,7 @@ class Assessed(msgspec.Struct, frozen=True, kw_only=True):
     page: PageLinks | None = None  # what is on it, if it was one
     entry: Entry | None = None  # where it leads, if it was a redirect that is followed
     seed: str = ""  # so, where a crawl's scope is to be measured from that, too
+    requisites: Sequence[str] = ()  # what it needs to be shown, in a crawl that fetches such
 
 
 def assess(
@@ -90,13 +93,22 @@ def assess(
         return Assessed(outcome=unchanged(kept.good, round(fetched.elapsed_seconds * 1000)))
     way = None if fetched.redirect_to is None or measure is None else led(message, fetched.redirect_to, measure)
     is_page = fetched.reason is None and way is None and not fetched.is_unread
-    page = _read(fetched, message, product_token) if is_page else None
+    page = _read(fetched, message, product_token) if is_page and not message.is_requisite else None
+    requisites = requisites_in(fetched, page) if is_page and message.fetches_assets else ()
     outcome = _outcome(fetched, way, page, is_check=is_check)
-    return Assessed(outcome=outcome, page=page, entry=way.entry if way else None, seed=way.seed if way else "")
+    entry, seed = (way.entry, way.seed) if way else (None, "")
+    return Assessed(outcome=outcome, page=page, entry=entry, seed=seed, requisites=requisites)
 
 
 def _read(fetched: Fetched, message: Message, product_token: str) -> PageLinks | None:
     return read_page(fetched.body, fetched.url, fetched.headers, link_options(message.settings), product_token)
+
+
+def requisites_in(fetched: Fetched, page: PageLinks | None) -> Sequence[str]:
+    """What an answer needs to be shown; ``page``: what was read in it, if it is one."""
+    if page is not None:
+        return requisites_of_page(fetched.body, fetched.url, fetched.headers, page.encoding)
+    return requisites_of_style(fetched.body, fetched.url, fetched.headers)
 
 
 def link_options(settings: CrawlSettings) -> LinkOptions:
@@ -165,9 +177,10 @@ class Links(NamedTuple):
 def links_of(assessed: Assessed, message: Message, recorded: Recorded, links: Sequence[str], measure: Measure) -> Links:
     """Where a visit leads: of a redirect its target, of a page those of :func:`new_links` that lie within the crawl;
     but for what is known to be ``recorded``, on no longer a way. Raises :class:`sqspider.patterns.TooSlowError`."""
-    page = assessed.page
+    page, requisites = assessed.page, _entries_of_requisites(assessed.requisites, message, recorded)
     if page is None:
-        return _links_of_redirect(assessed, message, recorded)
+        found = _links_of_redirect(assessed, message, recorded)
+        return found._replace(entries=chain(found.entries, requisites)) if requisites else found
     settings = message.settings
     onward, seed = _way_of_links(page, message)
     way = way_on(onward, Way(message.depth, message.redirects))
@@ -190,7 +203,17 @@ def links_of(assessed: Assessed, message: Message, recorded: Recorded, links: Se
             others = outside(others, settings, measure)
         unknown = _unknown(others, _known_outside_at(way.depth, message), message, recorded)
         entries = chain(entries, _entries(unknown, way, seed, message, is_skipped=True))
-    return Links(entries, outlinks, skipped)
+    return Links(chain(entries, requisites) if requisites else entries, outlinks, skipped)
+
+
+def _entries_of_requisites(urls: Sequence[str], message: Message, recorded: Recorded) -> Sequence[Entry]:
+    """What a page or a stylesheet needs, but for what its crawl excludes or is known. From one stylesheet to what it
+    needs is a step as a redirect is: so there is an end to those that lead on and on."""
+    redirects = message.redirects + 1 if message.is_requisite else 0
+    if not urls or not message.fetches_assets or redirects > MAX_REDIRECTS:
+        return ()
+    chosen = _unknown(not_excluded(list(urls), message.settings), REQUISITE_DEPTH, message, recorded)
+    return list(_entries(chosen, Way(REQUISITE_DEPTH, redirects), message.seed, message))
 
 
 def _unknown(links: Iterable[str], depth: int, message: Message, recorded: Recorded) -> Iterator[str]:
@@ -202,7 +225,8 @@ def _links_of_redirect(assessed: Assessed, message: Message, recorded: Recorded)
     """Where a visit leads that brought no page. Of what has not changed it is known from before."""
     entry, outcome, outlinks = assessed.entry, assessed.outcome, None
     is_followed = entry is not None and not entry.is_skipped
-    most, may_lead = message.settings.max_depth, outcome.is_redirect or not outcome.checked
+    most = None if message.is_requisite else message.settings.max_depth
+    may_lead = outcome.is_redirect or not outcome.checked
     if most is not None and may_lead and outcome.status is Status.DONE and not outcome.unchanged:
         outlinks = Outlinks((entry.url,) if entry is not None and is_followed else (), Onward.REDIRECT)
         if not is_followed:  # where a redirect leads that is not followed may be asked for by itself
@@ -249,7 +273,7 @@ def _entries(
 
 def _known_at(depth: int, message: Message) -> int:
     """The depth up to which a link that is known need not be recorded again: any, where none is too deep."""
-    return ANY if message.settings.max_depth is None else depth
+    return ANY if message.settings.max_depth is None and depth != REQUISITE_DEPTH else depth
 
 
 def _known_outside_at(depth: int, message: Message) -> int:

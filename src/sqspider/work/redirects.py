@@ -14,7 +14,7 @@ from sqspider.crawl_settings import measured_from
 from sqspider.frontier import Entry
 from sqspider.message import Message
 from sqspider.record import Reason
-from sqspider.scope import Measure, is_to_be_checked, is_within
+from sqspider.scope import Measure, is_to_be_checked, is_within, not_excluded
 from sqspider.url import Scope, in_scope, without_tracking
 
 MAX_REDIRECTS: Final = 10  # from one page to the next
@@ -52,6 +52,10 @@ def led(message: Message, location: str, measure: Measure) -> Led:
         redirects=message.redirects + 1,
         crawl=message.crawl,
     )
+    if message.is_requisite:
+        if not_excluded([target], settings):
+            return Led(target, entry=entry)
+        return Led(target, detail=f"redirected to {target}: the crawl's patterns leave that out")
     if not is_asked_for and not is_within(target, settings, measure):  # no link to it would be followed
         is_checked = message.checks_external and is_to_be_checked(target, message.depth, settings, measure)
         kept = msgspec.structs.replace(entry, is_skipped=True) if message.keeps_skipped or is_checked else None

@@ -118,11 +118,13 @@ class Rules:
             return end
         if is_let_in(end.outcome.reason, message.depth, before, row):
             return None
-        if end.visited is None or end.visited.page is None:
+        visited = end.visited
+        if visited is None or (visited.page is None and not visited.requisites):
             return end
-        links, outlinks, skipped = await self.links(message, Assessed(outcome=end.outcome, page=end.visited.page))
+        assessed = Assessed(outcome=end.outcome, page=visited.page, requisites=visited.requisites)
+        links, outlinks, skipped = await self.links(message, assessed)
         outcome = msgspec.structs.replace(end.outcome, links_skipped=skipped)
-        return End(outcome, end.visited, await self._memories.record_all_but_last(links), outlinks)
+        return End(outcome, visited, await self._memories.record_all_but_last(links), outlinks)
 
     async def verdict_on(self, visit: Visit) -> Blocked | Postponed | Awaited | None:
         """Whether a URL may be fetched, as :meth:`Politeness.judge` says it. What was queued before its crawl's limits
@@ -164,4 +166,4 @@ class Rules:
         row = self._crawls.of(message)
         if row is None or message.depth == 0:
             return False
-        return message.keeps_skipped or message.checks_external or not row.is_as_made
+        return message.is_requisite or message.keeps_skipped or message.checks_external or not row.is_as_made

@@ -36,7 +36,7 @@ import msgspec
 from sqspider.frontier import Clock, Frontier, FrontierBusyError
 from sqspider.log import get_logger
 from sqspider.politeness import NEAR_SECONDS, Asked, Awaited, Busy, Form, Politeness, Postponed, Request, Turn
-from sqspider.record import BUDGET_REASONS, Outcome, Reason
+from sqspider.record import BUDGET_REASONS, REQUISITE_DEPTH, Outcome, Reason
 from sqspider.revisit import conditions_of
 from sqspider.scope import Blocked
 from sqspider.work.budgets import is_counted
@@ -152,7 +152,7 @@ class Visits:
 
     async def _end_unfetched(self, visit: Visit, blocked: Blocked) -> None:
         depth, reason, claim = visit.message.depth, blocked.reason, await self._endings.win(visit)
-        if claim and reason is Reason.DEPTH_LIMIT and claim.depth < depth:
+        if claim and (reason is Reason.DEPTH_LIMIT or depth == REQUISITE_DEPTH) and claim.depth < depth:
             self._judge_anew(visit)
         elif claim and reason in BUDGET_REASONS and is_counted(visit):  # no claim is held while it waits for its turn
             self._memories.counted.add(visit.message.key)
@@ -337,7 +337,9 @@ class Visits:
         elif not self._storing.try_again(visit, outcome, learned.retry_after, capture):
             links, outlinks, skipped = await self._rules.links(message, assessed)
             outcome = msgspec.structs.replace(outcome, links_skipped=skipped) if skipped else outcome
-            visited = Visited(message=message, fetched=fetched, outcome=outcome, page=assessed.page)
+            visited = Visited(
+                message=message, fetched=fetched, outcome=outcome, page=assessed.page, requisites=assessed.requisites
+            )
             last = await self._memories.record_all_but_last(links)
             if self._endings.holding is not None and is_for_takers(outcome, message):
                 last = await self._memories.record_before_the_end(last)

@@ -53,7 +53,7 @@ from sqspider.frontier.values import ClaimRequest, Entry, Finish, FrontierBusyEr
 from sqspider.frontier.ways import Way, handed_on, is_by_way
 from sqspider.log import get_logger
 from sqspider.message import Message
-from sqspider.record import Operation, Status
+from sqspider.record import REQUISITE_DEPTH, Operation, Status
 from sqspider.url import host_of
 
 CLAIM_ROUNDS: Final = 4
@@ -238,7 +238,7 @@ class Claims(Messages, CrawlRows, Runs):
         elif claim.kept is not None:
             more = ' REMOVE "kept"'
         still, way = "", list[dict[str, Any]]()
-        if finish.outlinks is not None or is_by_way(outcome):
+        if finish.outlinks is not None or claim.depth == REQUISITE_DEPTH or is_by_way(outcome):
             still, way = still_on(Way(claim.depth, claim.redirects))
         parameters = [s(outcome.status), encode_outcome(outcome), n(now), *kept, *fence(claim), *way]
         return Statement(claim.url, FINISH.format(table=self._table.name, more=more) + still, parameters)
