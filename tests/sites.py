@@ -13,8 +13,8 @@ from typing import NamedTuple
 from aiohttp import web
 from bench.arrival import arrived_at
 
-Answer = bytes | tuple[int, dict[str, str]]
-"""A body, or an HTTP status and headers without a body."""
+Answer = bytes | tuple[int, dict[str, str]] | tuple[int, dict[str, str], bytes]
+"""A body, or an HTTP status and headers, with a body or without."""
 
 
 class Asked(NamedTuple):
@@ -77,10 +77,9 @@ class Site:
                 handler.close_connection = True
                 return
             answer = told
-        status, headers = (
-            (200, {"Content-Type": "text/html", **self.with_bytes}) if isinstance(answer, bytes) else answer
-        )
-        body = answer if isinstance(answer, bytes) else b""
+        if isinstance(answer, bytes):
+            answer = (200, {"Content-Type": "text/html", **self.with_bytes}, answer)
+        status, headers, body = answer if len(answer) == 3 else (*answer, b"")
         handler.send_response(status)
         for name, value in headers.items():
             handler.send_header(name, value)

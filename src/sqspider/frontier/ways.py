@@ -27,7 +27,7 @@ class Way(NamedTuple):
     redirects: int  # from the last page
 
 
-OUTSIDE: Final = Way(MAX_DEPTH + 1, 0)
+OUTSIDE: Final = Way(REQUISITE_DEPTH + 1, 0)
 """The way to what lies outside of its crawl: any within is nearer."""
 
 
