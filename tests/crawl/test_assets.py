@@ -54,7 +54,9 @@ async def test_what_pages_need_is_fetched_wherever_it_lies_and_not_gone_into(fro
     away = host.url_of("127.0.0.2")
     host.bodies = {
         "127.0.0.1/": html(f"<link rel=stylesheet href={away}a.css><a href=/p>p</a><a href={away}page>x</a>"),
-        "127.0.0.1/p": html(f"<img src=i.png srcset='{away}2x.png 2x'><a href=/deeper>d</a><object data=o.html></object>"),
+        "127.0.0.1/p": html(
+            f"<img src=i.png srcset='{away}2x.png 2x'><a href=/deeper>d</a><object data=o.html></object>"
+        ),
         "127.0.0.1/i.png": (200, PNG, b"png"),
         "127.0.0.1/o.html": html("<a href=/never>never</a><img src=/never.png>"),
         "127.0.0.2/a.css": (200, CSS, b"@import 'b.css'; a { background: url(bg.png) }"),

@@ -24,7 +24,7 @@ from sqspider.crawl_settings import KEEPS_NOTHING, CrawlSettings
 from sqspider.frontier import Entry, FrontierBusyError, FrontierUnavailableError
 from sqspider.frontier.shares import Run, run_of
 from sqspider.host import with_orders
-from sqspider.record import DEFAULT_CRAWL, Outcome, Reason, Status, UrlRecord
+from sqspider.record import DEFAULT_CRAWL, REQUISITE_DEPTH, Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope, host_of
 from sqspider.web.options import FetchOptions
 from sqspider.work.holding import Held
@@ -102,6 +102,7 @@ class Plan:
     keep: tuple[str, ...] = ()  # what of the crawl
     packs: int = 0  # times that the archive is put in order
     checks: bool = False  # the crawl has one host, and checks what lies outside
+    assets: bool = False  # it fetches what pages need to be shown
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -169,7 +170,9 @@ class Plan:
         packs = 0 if plan.clears or takes > 1 else r.choice((0, 0, 1, 2))
         # Of a crawl that has a row.
         checks = r.random() < 0.5 and not (plan.clears or seed % 2) and plan.world.hosts > 1
-        more = replace(more, checks=checks, second=0 if checks else more.second)
+        assets = not checks and r.random() < 0.5 and not (plan.clears or seed % 2)
+        second = 0 if checks or assets else more.second
+        more = replace(more, checks=checks, assets=assets, second=second)
         if seed % 4 == 2:  # as it was before there was an archive
             return more
         return replace(more, archive=archive, keep=keep, packs=packs)
@@ -268,6 +271,7 @@ class History:
         self.settings = CrawlSettings(
             scope=Scope.HOST if plan.checks else Scope.ANY,
             check_external=plan.checks,
+            assets=plan.assets,
             max_depth=DEEPEST,
             delay_seconds=plan.delay,
             per_host=plan.per_host,
@@ -526,7 +530,8 @@ class History:
             else:
                 for kind, detail in self.witness.keeper.faults_of(record) if self.witness.keeper is not None else ():
                     self.say(kind, detail)
-                if self.plan.takes and record.outcome.is_page and record.key not in self.witness.dealt_with:
+                is_taken = record.outcome.is_page and not record.is_requisite
+                if self.plan.takes and is_taken and record.key not in self.witness.dealt_with:
                     self.say("handed out to nobody", record.key)
                 self._look_at_outcome(record, record.outcome)
         self._look_at_crawl(Walked(DEFAULT_CRAWL, self._seeds(), DEEPEST), records)
@@ -565,7 +570,7 @@ class History:
     def _most_visits_for_nearer_ways(self, url: str) -> int:
         """On AWS each may take one; elsewhere only what had too many redirects, by ways with fewer."""
         redirects = MOST_REDIRECTS if self.world.target(url) is not None else 0
-        return redirects + (DEEPEST if self.engine_name == "aws" else 0)
+        return redirects + self.plan.assets + (DEEPEST if self.engine_name == "aws" else 0)
 
     def _requests_of(self, url: str) -> list[Request]:
         """Those since the table was cleared."""
@@ -674,12 +679,13 @@ class History:
         target = self.world.target(record.url)
         if target is not None:
             leads_to = [target]
-            if record.depth > max_depth and not self._is_outside(target):
+            if record.depth > max_depth and not (record.is_requisite or self._is_outside(target)):
                 leads_to = []
-        elif not self._is_outside(record.url):
+        elif not (record.is_requisite or self._is_outside(record.url)):
             leads_to = self.world.links(record.url)
             if record.depth >= max_depth:
                 leads_to = [url for url in leads_to if self._is_outside(url)]
+            leads_to += self.world.needs(record.url) if self.plan.assets else []
         lost = [url for url in leads_to if url not in records]
         if lost:
             self.say("lost links", f"{record.key} -> {lost}")
@@ -724,7 +730,20 @@ class History:
                 below = [url for url in below if self._is_outside(url)]
             level = [url for url in dict.fromkeys(below) if url not in depths]
             depths |= dict.fromkeys(level, depth + 1)
+        if self.plan.assets:
+            self._add_requisites(records, depths)
         return depths
+
+    def _add_requisites(self, records: dict[str, UrlRecord], depths: dict[str, int]) -> None:
+        """What the pages that were reached need, and where that redirects to."""
+        done = {url for url, record in records.items() if record.status is Status.DONE}
+        pages = [url for url in depths if url in done and self.world.target(url) is None]
+        found = [needed for url in pages for needed in self.world.needs(url)]
+        for url in found:  # which grows
+            if url not in depths:
+                depths[url] = REQUISITE_DEPTH
+                if url in done and (target := self.world.target(url)) is not None:
+                    found.append(target)
 
     async def _look_at_budgets(self, records: dict[str, UrlRecord]) -> None:
         """Of no host more is fetched than its budget, each URL counted once; and all of it, where one was blocked."""

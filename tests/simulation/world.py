@@ -163,6 +163,11 @@ class World:
             return [f"http://{host_of(url)}/deep/{int(path[6:]) + 1}"]
         return [self._any_url(rng) for _ in range(rng.choice((1, 1, 2, 3, 4)))]
 
+    def needs(self, url: str) -> list[str]:
+        """What a page needs to be shown."""
+        rng = random.Random(f"{self.seed} needs {url}")
+        return [self._any_url(rng) for _ in range(rng.choice((0, 1, 2)))]
+
     def target(self, url: str) -> str | None:
         """Where a URL redirects to; none: it does not."""
         path, origin = _path(url), f"http://{host_of(url)}"
@@ -220,7 +225,8 @@ class World:
     def page(self, url: str) -> bytes:
         """What a page says, whenever it is asked for."""
         anchors = "".join(f'<a href="{link}">x</a>' for link in self.links(url))
-        return f"<title>{url}</title>{anchors}".encode()
+        needs = "".join(f'<img src="{needed}">' for needed in self.needs(url))
+        return f"<title>{url}</title>{anchors}{needs}".encode()
 
 
 def etag_of(body: bytes) -> str:

@@ -247,6 +247,7 @@ OF_THE_ROW: Final[dict[str, Any]] = {
     "proxy": "http://h:1", "headers": {"X-A": "b"}, "cookies": {"c": "env:SQSPIDER_SECRET_C"},
     "login": ("me", "env:SQSPIDER_SECRET_L"), "send_to": ["https://e.com"],
 }  # fmt: skip
+ALONE: Final = {"assets"}  # it does not go with others
 OF_FILES: Final = {"ca_file", "client_cert", "client_key", "http2"}  # checked as soon as they are set
 OTHERS: Final[dict[str, Any]] = {
     "sitemaps": True, "assume_http": True, "again": True, "older_than_seconds": 3.0, "secrets": "s", "crawl": "news",
@@ -261,7 +262,8 @@ def row_by(**arguments: Any) -> Crawl:
 
 def test_every_argument_reaches_its_record() -> None:
     given = {**OF_THE_RUN, **OF_THE_ROW, **OTHERS}
-    assert {*given, *OF_FILES, "bearer"} == set(inspect.signature(sqspider.crawl).parameters) - {"urls"}
+    assert {*given, *OF_FILES, *ALONE, "bearer"} == set(inspect.signature(sqspider.crawl).parameters) - {"urls"}
+    assert row_by(assets=True).settings.assets
     made = sqspider.crawl(URL, **given)
     assert {name: getattr(made._worker, name) for name in OF_THE_RUN} == OF_THE_RUN
     assert (made._worker.max_bytes, made._sitemaps, made._assume_http, made._again) == (None, True, True, True)
@@ -281,7 +283,7 @@ def test_every_argument_reaches_its_record() -> None:
         contact="me@example.com", proxy="http://h:1", headers=(("X-A", "b"),),
         cookies=(("c", "env:SQSPIDER_SECRET_C"),), login="me:env:SQSPIDER_SECRET_L", origins=("https://e.com",),
     )  # fmt: skip
-    assert set(OPTIONS) - {"ca-file", "client-cert", "client-key", "http2", "bearer"} == set(made._order.said)
+    assert set(OPTIONS) - {*ALONE, "ca-file", "client-cert", "client-key", "http2", "bearer"} == set(made._order.said)
 
 
 def test_what_is_left_out_says_nothing_and_what_is_given_does_even_by_default() -> None:

@@ -273,7 +273,9 @@ def _entries(
 
 def _known_at(depth: int, message: Message) -> int:
     """The depth up to which a link that is known need not be recorded again: any, where none is too deep."""
-    return ANY if message.settings.max_depth is None and depth != REQUISITE_DEPTH else depth
+    if depth == REQUISITE_DEPTH:
+        return depth
+    return ANY if message.settings.max_depth is None else depth
 
 
 def _known_outside_at(depth: int, message: Message) -> int:
