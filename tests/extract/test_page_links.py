@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sqspider.web.css_links import css_links
 from sqspider.extract.document import Document
 from sqspider.extract.page_links import FOLLOWED, LinkKind, PageLink, links_of_page
 from sqspider.record import Reason
+from sqspider.web.css_links import css_links
 from sqspider.web.links import LinkOptions, read_page
 from tests.extract.linked import PAGE, SITE, document
 

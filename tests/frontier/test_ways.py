@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqspider.crawl_settings import CrawlSettings
+from sqspider.crawl_settings import MAX_DEPTH, CrawlSettings
 from sqspider.frontier import Delivery, Entry, Finish, Frontier, Onward, Outlinks, Won
 from sqspider.frontier.aws import AwsFrontier
 from sqspider.frontier.ways import (
@@ -30,7 +30,7 @@ from sqspider.frontier.ways import (
     way_on,
 )
 from sqspider.message import Message
-from sqspider.record import Outcome, Reason, Status, UrlRecord
+from sqspider.record import REQUISITE_DEPTH, Outcome, Reason, Status, UrlRecord
 from sqspider.url import Scope
 from tests.aws.store import AwsStore
 
@@ -564,3 +564,47 @@ async def test_whatever_comes_first_a_crawl_finds_what_a_breadth_first_walk_does
                 assert record.visit <= (name in graph.targets), "no page is asked for again"
         await assert_counts_are_exact(frontier, other)
         await frontier.clear_table()
+
+
+@pytest.mark.parametrize("settings", [LIMITED, WITHOUT_LIMIT])
+async def test_what_a_page_needs_is_a_page_once_it_is_found_as_one(frontier: Frontier, settings: CrawlSettings) -> None:
+    """Once it has ended as well; and never the other way round."""
+    needed = Entry(url=url("a"), depth=REQUISITE_DEPTH, parent=url("p"), settings=settings)
+    linked = Entry(url=url("a"), depth=2, parent=url("q"), settings=settings)
+    await frontier.enqueue([needed])
+    delivery = await take_one(frontier)
+    claim = await win(frontier, delivery)
+    assert claim.depth == REQUISITE_DEPTH
+    assert await finish_one(frontier, claim, delivery)
+    await frontier.enqueue([needed])
+    assert (await record_of(frontier, url("a"))).status is Status.DONE
+    for entry in (linked, needed):
+        await frontier.enqueue([entry])
+        record = await record_of(frontier, url("a"))
+        assert (record.status, record.depth, record.parent) == (Status.QUEUED, 2, url("q"))
+    delivery = await take_one(frontier)
+    assert (await win(frontier, delivery)).depth == 2
+
+
+@pytest.mark.parametrize("settings", [LIMITED, WITHOUT_LIMIT])
+async def test_what_is_found_as_a_page_while_it_is_fetched_as_needed_is_visited_again(
+    frontier: Frontier, settings: CrawlSettings
+) -> None:
+    await frontier.enqueue([Entry(url=url("a"), depth=REQUISITE_DEPTH, settings=settings)])
+    delivery = await take_one(frontier)
+    claim = await win(frontier, delivery)
+    await frontier.enqueue([Entry(url=url("a"), depth=2, settings=settings)])
+    await finish_one(frontier, claim, delivery)
+    record = await record_of(frontier, url("a"))
+    assert not record.status.is_final, "its links are known to nobody"
+    assert record.depth == 2
+
+
+def test_what_ended_as_needed_by_a_page_is_visited_as_one() -> None:
+    fall = Fall(Way(REQUISITE_DEPTH, 0), Way(MAX_DEPTH, 0))
+    gone = Outcome(status=Status.FAILED, reason=Reason.CLIENT_ERROR, http_status=404)
+    for outcome in (DONE, LED, TOO_MANY, gone, cut_off(Reason.OUT_OF_SCOPE)):
+        assert consequence(outcome, None, fall) is Consequence.VISIT
+        assert consequence(outcome, None, Fall(fall.before, fall.before)) is Consequence.NONE
+    assert consequence(cut_off(Reason.ROBOTS), None, fall) is Consequence.NONE
+    assert OUTSIDE.depth > REQUISITE_DEPTH == MAX_DEPTH + 1
