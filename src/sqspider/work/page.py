@@ -100,6 +100,12 @@ def assess(
     return Assessed(outcome=outcome, page=page, entry=entry, seed=seed, requisites=requisites)
 
 
+def visited_as(message: Message, fetched: Fetched, outcome: Outcome, assessed: Assessed) -> Visited:
+    """What is told of a fetch whose outcome is known, links that are not followed included."""
+    page, requisites = assessed.page, assessed.requisites
+    return Visited(message=message, fetched=fetched, outcome=outcome, page=page, requisites=requisites)
+
+
 def _read(fetched: Fetched, message: Message, product_token: str) -> PageLinks | None:
     return read_page(fetched.body, fetched.url, fetched.headers, link_options(message.settings), product_token)
 

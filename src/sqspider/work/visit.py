@@ -45,7 +45,7 @@ from sqspider.work.cookie_wall import TOO_LATE_AT_WALL, is_at_wall
 from sqspider.work.endings import Endings
 from sqspider.work.hand import Hand, Visit
 from sqspider.work.memories import Memories
-from sqspider.work.page import End, Visited, is_for_takers, wants_body
+from sqspider.work.page import End, is_for_takers, visited_as, wants_body
 from sqspider.work.rules import Rules
 from sqspider.work.storing import Storing
 
@@ -337,9 +337,7 @@ class Visits:
         elif not self._storing.try_again(visit, outcome, learned.retry_after, capture):
             links, outlinks, skipped = await self._rules.links(message, assessed)
             outcome = msgspec.structs.replace(outcome, links_skipped=skipped) if skipped else outcome
-            visited = Visited(
-                message=message, fetched=fetched, outcome=outcome, page=assessed.page, requisites=assessed.requisites
-            )
+            visited = visited_as(message, fetched, outcome, assessed)
             last = await self._memories.record_all_but_last(links)
             if self._endings.holding is not None and is_for_takers(outcome, message):
                 last = await self._memories.record_before_the_end(last)
