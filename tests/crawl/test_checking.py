@@ -191,6 +191,27 @@ async def test_what_redirects_into_the_crawl_leads_there(frontier: Frontier, hos
     assert found[f"{away}deep"] == ("done", True)
 
 
+async def test_a_nearer_way_to_a_page_is_one_to_what_is_checked_of_it(frontier: Frontier, host: Site) -> None:
+    """Where that redirects into the crawl, it may be near enough by now."""
+    away = host.url_of("127.0.0.2")
+    host.bodies = {
+        "127.0.0.1/": page("a"), "127.0.0.1/a": page("b"), "127.0.0.1/near": page("b"),
+        "127.0.0.1/b": page(f"{away}in", f"{away}x"), "127.0.0.1/c": b"c", "127.0.0.2/x": b"x",
+        "127.0.0.2/in": (302, {"Location": f"{away}on"}), "127.0.0.2/on": (302, {"Location": f"{host.url}c"}),
+    }  # fmt: skip
+    crawl = await made(frontier, settings=replace(CHECKING, max_depth=2))
+    await put_in(frontier, crawl, host.url)
+    await work(frontier)
+    records = await records_of(frontier)
+    assert {name: records[f"@news {away}{name}"].depth for name in ("in", "on", "x")} == {"in": 3, "on": 3, "x": 3}
+    assert f"@news {host.url}c" not in records
+    await put_in(frontier, crawl, f"{host.url}near")
+    await work(frontier)
+    records = await records_of(frontier)
+    assert {name: records[f"@news {away}{name}"].depth for name in ("in", "on", "x")} == {"in": 2, "on": 2, "x": 2}
+    assert ends(records)[f"{host.url}c"] == ("done", False)
+
+
 @pytest.mark.parametrize("remembers", [False, True])
 @pytest.mark.parametrize("is_linked", [False, True])
 async def test_a_site_that_is_given_later_is_fetched_with_what_was_checked_of_it(
