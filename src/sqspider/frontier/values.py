@@ -110,8 +110,8 @@ class Onward(enum.IntEnum):
 
 
 class Outlinks(msgspec.Struct, frozen=True, array_like=True):
-    """All that a visit led to within its crawl, whether its depth let that in or not, and what is checked outside of it:
-    so that a nearer way to its URL can be handed on without a request."""
+    """All that a visit led to within its crawl, whether its depth let that in or not, and what is checked outside: so
+    that a nearer way to its URL can be handed on without a request."""
 
     urls: tuple[str, ...] = ()
     onward: Onward = Onward.LINK

@@ -54,8 +54,8 @@ class Learning:
         """What a request that is over says of its URL's tries.
 
         Of one for robots.txt an answer of any status shows that the host is there, and trouble of another kind rests
-        it at once. A HEAD that is answered with 5xx says nothing of the host, good or bad. Where a new origin cannot be reached, and the host is well and has answered elsewhere, it is no
-        trouble of the host's.
+        it at once. A HEAD that is answered with 5xx says nothing of the host, good or bad. Where a new origin cannot be
+        reached, and the host is well and has answered elsewhere, it is no trouble of the host's.
         """
         now, host, reason = self._clock(), permission.host, fetched.reason
         if fetched.tells_nothing:  # it may be long known to the host, or was ours: it is nobody's trouble
