@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -283,6 +283,33 @@ async def test_a_wider_scope_fetches_what_was_checked_as_a_page(frontier: Fronti
         host.url: ("done", False), f"{away}x": ("done", False), f"{away}y": ("done", False),
         f"{away}gone": ("client_error", False),
     }  # fmt: skip
+
+
+async def test_who_dies_while_it_brings_back_what_was_checked_is_gone_on_for(
+    frontier: Frontier, host: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = host.url_of("127.0.0.2")
+    host.bodies = {"127.0.0.1/": page(f"{away}x", f"{away}gone"), "127.0.0.2/x": page("x")}
+    await put_in(frontier, await made(frontier, settings=CHECKING), host.url)
+    await work(frontier)
+    before = await row_of(frontier)
+    after = replace(before, settings=replace(CHECKING, scope=Scope.ANY))
+    row = await changed(frontier, settings=after.settings, widening=widened(before, after, frontier.now()).widening)
+    reopen = frontier.reopen
+
+    async def dying(keys: Sequence[str], **more: bool) -> list[bool]:
+        await reopen(keys[:1], **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(frontier, "reopen", dying)
+        with pytest.raises(KeyboardInterrupt):
+            await bring_back(frontier, row)
+    await work(frontier)  # what came back is visited before the rest comes
+    assert sorted(is_checked for _, is_checked in ends(await records_of(frontier)).values()) == [False, False, True]
+    assert await bring_back(frontier, await row_of(frontier)) == (0, 0, 1)
+    await work(frontier)
+    assert not any(is_checked for _, is_checked in ends(await records_of(frontier)).values())
 
 
 async def test_what_is_kept_that_lies_outside_is_checked_once_that_is_asked_for(frontier: Frontier, host: Site) -> None:
