@@ -145,7 +145,14 @@ def _table(address: str, file: Path | None, *, tells: bool) -> Iterator[tuple[Li
                 if number and tells:
                     took = time.monotonic() - begun
                     print(f"{counted(number, 'capture', 'captures')} read in {took:.1f} s", file=sys.stderr)
-                yield LinkTable(connection), not damages
+                table = LinkTable(connection)
+                if number and (unread := table.unread()):
+                    print(
+                        f"of {counted(unread, 'URL', 'URLs')} the links are not known: the same answer lies elsewhere "
+                        "in the archive. `sqspider archive index` has it found; then remove the table, and ask again",
+                        file=sys.stderr,
+                    )
+                yield table, not damages
         except LinkFileError as error:
             raise click.ClickException(f"{error}.") from None
 
