@@ -187,6 +187,15 @@ def test_a_seed_that_nobody_answers_is_broken(sqspider: Run) -> None:
         assert found(told(sqspider, url, status=1)) == {url: []}
 
 
+@pytest.mark.parametrize("more", [(), ("--anchors", "--redirects")])
+def test_where_nothing_was_answered_at_all_it_is_said(sqspider: Run, served: Site, more: tuple[str, ...]) -> None:
+    done = sqspider("check", served.url, "--quiet", *more)  # an address that is not public, and may not be asked
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "0 pages and 1 target in" in done.stdout
+    assert "--allow-private lifts that" in done.stdout + done.stderr
+
+
 def test_a_seed_that_may_not_be_asked_leaves_a_check_that_is_not_whole(sqspider: Run, served: Site) -> None:
     done = sqspider("check", served.url, "--quiet")
     assert done.returncode == 1

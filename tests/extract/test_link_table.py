@@ -95,6 +95,20 @@ def test_what_was_answered_as_before_has_the_links_of_before(tmp_path: Path) -> 
     assert known.at == 1_795_529_999  # of the later one
 
 
+@pytest.mark.parametrize("is_later_first", [False, True])
+def test_they_are_those_of_before_however_both_are_read(tmp_path: Path, is_later_first: bool) -> None:
+    page = answer(f"{SITE}/", NAV)
+    both = [page, revisit(page, f"{SITE}/")]
+    both = both[::-1] if is_later_first else both
+    together, apart = tmp_path / "together", tmp_path / "apart"
+    write(together, "a", both)
+    assert len(read(together)) == 3
+    write(apart, "a", both[:1])
+    read(apart)
+    write(apart, "b", both[1:])
+    assert len(read(apart)) == 3
+
+
 def test_redirects_are_links(tmp_path: Path) -> None:
     moved = answer(f"{SITE}/old", "<a href=/not>no</a>", "Location: /new#place", HTML, status=301)
     nowhere = answer(f"{SITE}/bad", "", "Location: http://[", status=302)

@@ -31,7 +31,7 @@ from sqspider.crawl_settings import compiled
 from sqspider.extract.link_keeping import open_links, read_new
 from sqspider.extract.link_queries import LinkTable
 from sqspider.extract.link_records import FrontierRecords
-from sqspider.extract.link_table import FILE
+from sqspider.extract.link_table import FILE, index
 from sqspider.extract.report_findings import NOT_REACHED, Finding, Report, Verdict, in_order
 from sqspider.extract.report_gathering import Gathering, unasked
 from sqspider.frontier import Frontier
@@ -230,8 +230,10 @@ class CheckRun:
             yield connection
 
     def _read(self, connection: sqlite3.Connection) -> None:
-        with contextlib.suppress(NoArchiveError):  # nothing was answered
+        try:
             read_new(files_at(self._archive.address), connection, lambda error: print(f"{error}", file=sys.stderr))
+        except NoArchiveError:  # nothing was answered: the table is empty, and is asked all the same
+            index(connection)
 
     def _records(self, frontier: Frontier, crawl: Crawl) -> FrontierRecords:
         return FrontierRecords(frontier, [crawl], [crawl.name])

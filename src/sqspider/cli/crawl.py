@@ -125,8 +125,8 @@ def crawl(
     --extract makes rows of the pages as they come, in a process of its own: a crawl never waits for it, and no kill
     loses or doubles a row. `extract` makes other rows of the same pages, later.
 
-    --max-pages, --workers, --sitemaps, --output, --again and the options on how it works and where pages are kept are
-    of one run: say them again.
+    --max-pages, --workers, --sitemaps, --output, --again, --extract and the options on how it works and where pages are
+    kept are of one run: say them again.
     """
     list_file = ListFile.named(given)
     start = to_start(given)

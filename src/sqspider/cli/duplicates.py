@@ -18,6 +18,7 @@ from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_option, host_name
 from sqspider.cli.order import row_if_named
+from sqspider.cli.output import check_new
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.wording import counted, printable
@@ -50,12 +51,16 @@ _ROWS: Final = 1000  # that are written at once
     metavar="BITS",
     help="With --near: in how many of 64 bits fingerprints may differ.  [default: 3]",
 )
-@click.option("--host", callback=host_name, help="Only this host's pages.")
+@click.option("--host", callback=host_name, metavar="HOST", help="Only this host's pages.")
 @crawl_option("Only this crawl's pages.  [default: those of all crawls]")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only so many groups, the largest.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, for each group.")
 @click.option(
-    "--to", metavar="FILE", help="Write a row for each page: .jsonl, .csv, .parquet or .db. It must not be there."
+    "--to",
+    "--output",
+    "to",
+    metavar="FILE",
+    help="Write a row for each page: .jsonl, .csv, .parquet or .db. It must not be there.",
 )
 @click.option("--overwrite", is_flag=True, help="A file of --to that is there is replaced.")
 @archive_option
@@ -87,6 +92,8 @@ def duplicates(
         raise click.UsageError("--json is printed, and --to writes a file: say one of them.")
     if overwrite and to is None:
         raise click.UsageError("--overwrite is of the file of --to.")
+    if to is not None:
+        check_new("--to", to, overwrite=overwrite)
     unreadable: list[str] = []
     with Duplicates() as found:
         asyncio.run(_take(shared, found, host, crawl))

@@ -34,7 +34,7 @@ from sqspider.extract.rules import Fact, Rules
 from sqspider.extract.rules_said import rules_of_options, rules_of_toml
 from sqspider.extract.sample import sample
 from sqspider.extract.selection import Selection
-from sqspider.extract.tally import NeverFound, Trouble
+from sqspider.extract.tally import PAGES_TO_WARN, NeverFound, Trouble
 from sqspider.tables.columns import Column, Row
 from sqspider.tables.opening import open_table
 from sqspider.tables.table import TableError
@@ -43,6 +43,7 @@ from sqspider.tables.target import STANDARD_OUTPUT, How
 SHOWN_PAGES: Final = 20  # the first ones, on a terminal
 PLAIN_SECONDS: Final = 5.0  # between two lines of progress; on a terminal it is one that is drawn anew:
 LIVE_SECONDS: Final = 0.5
+DEFAULT_SELECTION: Final = "HTML answered with 2xx. --type '*' and --status '*' take all"
 OWN_TROUBLES: Final = frozenset((Trouble.APPLY, Trouble.VALUE))  # of one's own code: no page did it
 
 
@@ -66,7 +67,8 @@ def run_extraction(shared: Shared, source: str | None, given: dict[str, Any]) ->
     if given["as_json"]:
         print(json.dumps(as_json(order, came), ensure_ascii=False))
     else:
-        lines = [*(() if is_shown else (numbers(order, came),)), *trouble(came)]
+        is_told = is_shown and came.tally.documents
+        lines = [*(() if is_told else (numbers(order, came),)), *trouble(came), *hints(order, came)]
         print("".join(f"{line}\n" for line in lines), end="", file=sys.stderr)
     return status_of(came)
 
@@ -259,12 +261,28 @@ def numbers(order: Order, came: Came) -> str:
     if not came.captures and not tally.documents:
         return "nothing new: all of it was read before"
     if not tally.documents:
-        return f"no page: none of {counted(came.captures, 'capture', 'captures')} is what was asked for"
+        lacking = "" if order.selection != Selection() else f": {DEFAULT_SELECTION}"
+        return f"no page: none of {counted(came.captures, 'capture', 'captures')} is what was asked for{lacking}"
     where = "" if order.to == STANDARD_OUTPUT else f" in {order.to}"
     return (
         f"{counted(tally.rows, 'row', 'rows')}{where}, of {counted(tally.documents, 'page', 'pages')}, in "
         f"{human_seconds(came.seconds)} ({_speed(tally.documents, came.seconds):,.0f} pages/s)"
     )
+
+
+def hints(order: Order, came: Came) -> Iterator[str]:
+    """What was perhaps meant otherwise."""
+    rules, tally = order.rules, came.tally
+    if tally.documents < PAGES_TO_WARN:  # of more it was told as they were read
+        for name in (field.name for field in rules.fields if tally.documents and not tally.found[field.name]):
+            yield f"the field {name} was found on none of {counted(tally.documents, 'page', 'pages')}"
+    if tally.documents and not (rules.fields or rules.facts or rules.apply or rules.each):
+        yield "nothing of the pages themselves was asked for: --title, --text, --field NAME=PATH, … do"
+    if tally.errors[Trouble.NO_ORIGINAL]:
+        yield (
+            "no-original: what has not changed since names the capture that it is the same as; the archive's index "
+            f"finds that: `sqspider archive index --archive {order.archive}`"
+        )
 
 
 def trouble(came: Came) -> Iterator[str]:

@@ -55,12 +55,17 @@ def row_of(link: Link) -> tuple[object, ...]:
     )
 
 
+def is_graphml(target: str) -> bool:
+    """Whether a file of this name is for what reads graphs, and no table."""
+    return target.lower().endswith(GRAPHML)
+
+
 def write_graph(table: LinkTable, target: str, kinds: Collection[LinkKind] = ALL_KINDS, how: How = How.NEW) -> int:
     """Write all links of these kinds to a file, as its name says; how many. It appears whole at the end.
 
     Raises :class:`sqspider.tables.table.TableError`.
     """
-    if target.lower().endswith(GRAPHML):
+    if is_graphml(target):
         return _write_graphml(table, target, kinds, how)
     file = open_table(target, COLUMNS, how=how)
     number, is_whole = 0, False

@@ -72,6 +72,14 @@ def refuse_existing(path: Path) -> None:
         raise TableError(f"{path} is there already: --append goes on with it, --overwrite replaces it")
 
 
+def is_file(target: str) -> bool:
+    """Whether a name leads to a file that is there, and is not where standard output goes."""
+    path = Path(target)
+    with as_table_errors(path):
+        there = stat_of(path)
+    return there is not None and stat.S_ISREG(there.st_mode) and not _is_standard_output(there)
+
+
 @contextmanager
 def as_table_errors(path: Path | str) -> Iterator[None]:
     """Within it, what the system says of a path is a :class:`TableError`."""
