@@ -29,6 +29,7 @@ from sqspider.extract.extractor import Extractor
 from sqspider.extract.fetch_columns import FETCH_COLUMNS
 from sqspider.extract.following import follow
 from sqspider.extract.harvest import Came, Harvest, Order
+from sqspider.extract.ledger import forget
 from sqspider.extract.picking import picked, places_of
 from sqspider.extract.rules import Fact, Rules
 from sqspider.extract.rules_said import rules_of_options, rules_of_toml
@@ -119,6 +120,7 @@ def _sampled(order: Order, how: How, limit: int) -> Came:
             order, limit, lambda rows: table.write(table.encoder.encode([picked(row, places) for row in rows]))
         )
         table.flush()
+        forget(order.to, table)
         is_whole = True
     finally:
         table.close(is_whole=is_whole)

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from sqspider.extract.alone import BusyError
 from sqspider.extract.harvest import Came, Harvest, Order
-from sqspider.extract.ledger import BusyError
 from sqspider.tables.table import TableError
 from sqspider.tables.target import How
 

@@ -187,6 +187,9 @@ class _Growing:
                 raise TableError(
                     f"{self._path} has {there:,} bytes, and {length:,} were written: somebody has changed it since"
                 )
+            self._file.seek(max(0, length - 1))
+            if length and self._file.read(1) != b"\n":
+                raise TableError(f"{self._path}: no line ends at byte {length:,}: somebody has changed it since")
             self._file.truncate(length)
             self._file.seek(length)
 
