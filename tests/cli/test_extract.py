@@ -261,6 +261,22 @@ def test_what_ones_own_function_prints_is_no_row(tmp_path: Path, more: tuple[str
     assert ran.stderr.count("seen") >= 2
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("more", [(), ("--limit", "2")])
+def test_a_full_disk_is_told_in_a_sentence(sqspider: Run, more: tuple[str, ...]) -> None:
+    ran = sqspider("extract", "pages", "--title", "--to", "/dev/full", "--quiet", *more)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines() == ["Error: /dev/full cannot be written: No space left on device."]
+
+
+@pytest.mark.parametrize(("to", "words"), [("", "--to: name a file"), (f"{'a' * 300}.jsonl", "File name too long")])
+def test_a_name_that_is_none_is_refused(sqspider: Run, to: str, words: str) -> None:
+    for more in ((), ("--follow",)):
+        ran = sqspider("extract", "pages", "--title", "--to", to, *more)
+        assert ran.returncode == 2
+        assert words in ran.stderr
+
+
 def test_on_a_terminal_the_first_rows_are_shown(tmp_path: Path) -> None:
     keyboard, screen = pty.openpty()
     try:
