@@ -240,6 +240,47 @@ def test_rules_are_tried_on_the_first_pages(tmp_path: Path, sqspider: Run) -> No
     assert answer(f"SELECT count(*) FROM '{tmp_path / 'rows.parquet'}'") == [(2,)]
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.db", "parts/"])
+def test_rows_that_rules_were_tried_on_are_not_gone_on_with(tmp_path: Path, sqspider: Run, name: str) -> None:
+    """Though there is a cursor of rows that were there before."""
+    target = f"{tmp_path}/{name}"
+    assert sqspider("extract", "pages", "--title", "--to", target).returncode == 0
+    assert sqspider("extract", "pages", "--title", "--to", target, "--overwrite", "--limit", "1").returncode == 0
+    refused = sqspider("extract", "pages", "--title", "--to", target, "--append")
+    assert refused.returncode == 2
+    assert "has rows, and how far the archive was read for them" in refused.stderr
+    assert sqspider("extract", "pages", "--title", "--to", target, "--overwrite").returncode == 0
+
+
+@pytest.mark.parametrize("more", [(), ("--limit", "2")])
+def test_what_ones_own_function_prints_is_no_row(tmp_path: Path, more: tuple[str, ...]) -> None:
+    (tmp_path / "loud.py").write_text(
+        "print('imported')\n"
+        "def rows(document):\n    print('seen')\n    return {'a': document.url}\n"
+        "rows.columns = {'a': 'text'}\n"
+    )
+    command = [*COMMAND, "pages", "--apply", "loud:rows", "--to", "-", *more]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, text=True)
+    assert len([json.loads(line)["a"] for line in ran.stdout.splitlines()]) == (2 if more else 3)
+    assert ran.stderr.count("seen") >= 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("more", [(), ("--limit", "2")])
+def test_a_full_disk_is_told_in_a_sentence(sqspider: Run, more: tuple[str, ...]) -> None:
+    ran = sqspider("extract", "pages", "--title", "--to", "/dev/full", "--quiet", *more)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines() == ["Error: /dev/full cannot be written: No space left on device."]
+
+
+@pytest.mark.parametrize(("to", "words"), [("", "--to: name a file"), (f"{'a' * 300}.jsonl", "File name too long")])
+def test_a_name_that_is_none_is_refused(sqspider: Run, to: str, words: str) -> None:
+    for more in ((), ("--follow",)):
+        ran = sqspider("extract", "pages", "--title", "--to", to, *more)
+        assert ran.returncode == 2
+        assert words in ran.stderr
+
+
 def test_on_a_terminal_the_first_rows_are_shown(tmp_path: Path) -> None:
     keyboard, screen = pty.openpty()
     try:

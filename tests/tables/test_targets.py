@@ -266,6 +266,17 @@ def test_a_pipe_gets_rows_as_they_come(tmp_path: Path) -> None:
     assert got == ['{"id":1,"text":"a"}\n']
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.parquet"])
+def test_what_somebody_else_wrote_meanwhile_is_not_replaced(tmp_path: Path, name: str) -> None:
+    table = open_table(f"{tmp_path}/{name}", TWO)
+    fill(table, [(1, "a")])
+    write(tmp_path / name, [(2, "theirs")], columns=TWO)
+    with pytest.raises(TableError, match="is there already"):
+        table.close(is_whole=True)
+    assert read(tmp_path / name) == [(2, "theirs")]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 # Gone on with
 
 

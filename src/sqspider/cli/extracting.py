@@ -27,8 +27,9 @@ from sqspider.cli.signals import asked_to_end
 from sqspider.cli.wording import counted, human_seconds
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.fetch_columns import FETCH_COLUMNS
-from sqspider.extract.following import follow
+from sqspider.extract.following import check_going_on, follow
 from sqspider.extract.harvest import Came, Harvest, Order
+from sqspider.extract.ledger import forget
 from sqspider.extract.picking import picked, places_of
 from sqspider.extract.rules import Fact, Rules
 from sqspider.extract.rules_said import rules_of_options, rules_of_toml
@@ -56,14 +57,17 @@ def run_extraction(shared: Shared, source: str | None, given: dict[str, Any]) ->
     if limit is None and given["to"] is None and sys.stdout.isatty():
         limit = SHOWN_PAGES
     is_shown = limit is not None and given["to"] is None and sys.stdout.isatty()
-    if given["follow"]:
-        came = _followed(order, given, Told(order, is_quiet=given["quiet"]))
-    elif limit is None:
-        came = _harvested(order, how, Told(order, is_quiet=given["quiet"]))
-    elif is_shown:
-        came = _shown(order, limit)
-    else:
-        came = _sampled(order, how, limit)
+    try:
+        if given["follow"]:
+            came = _followed(order, given, Told(order, is_quiet=given["quiet"]))
+        elif limit is None:
+            came = _harvested(order, how, Told(order, is_quiet=given["quiet"]))
+        elif is_shown:
+            came = _shown(order, limit)
+        else:
+            came = _sampled(order, how, limit)
+    except TableError as error:  # amid: the disk is full, or somebody has taken the folder away
+        raise click.ClickException(f"{error}.") from None
     if given["as_json"]:
         print(json.dumps(as_json(order, came), ensure_ascii=False))
     else:
@@ -89,9 +93,12 @@ def _followed(order: Order, given: dict[str, Any], told: Told) -> Came:
             raise click.UsageError(f"--follow goes on with what is there: leave out --{name}.")
     if order.to == STANDARD_OUTPUT:
         raise click.UsageError("--follow: what was printed is not remembered: say --to FILE.")
+    with _refusing():
+        order.check()
+        check_going_on(order)
     heard, asked = os.pipe()
     try:
-        with _refusing(), asked_to_end(lambda: os.write(asked, b".")):
+        with asked_to_end(lambda: os.write(asked, b".")):
             came = follow(
                 order,
                 lambda seconds: bool(select.select([heard], [], [], seconds)[0]),
@@ -121,6 +128,7 @@ def _sampled(order: Order, how: How, limit: int) -> Came:
             order, limit, lambda rows: table.write(table.encoder.encode([picked(row, places) for row in rows]))
         )
         table.flush()
+        forget(order.to, table)
         is_whole = True
     finally:
         table.close(is_whole=is_whole)
@@ -162,6 +170,8 @@ def _refusing() -> Iterator[None]:
 
 
 def _order_of(shared: Shared, source: str | None, given: dict[str, Any]) -> Order:
+    if given["to"] == "":
+        raise click.UsageError("--to: name a file, or - for standard output.")
     to = given["to"] or STANDARD_OUTPUT
     if given["as_json"] and to == STANDARD_OUTPUT:
         raise click.UsageError("--json: rows are printed here: say --to FILE.")
@@ -180,7 +190,7 @@ def _order_of(shared: Shared, source: str | None, given: dict[str, Any]) -> Orde
         selection=selection,
         frontier=shared.frontier if is_verified else None,
         format=given["form"],
-        parts=Path(to).is_dir(),
+        parts=os.path.isdir(to),
         columns=tuple(name.strip() for name in (given["columns"] or "").split(",") if name.strip()),
         processes=given["processes"] or 0,
     )

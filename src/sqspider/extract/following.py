@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from sqspider.extract.alone import BusyError
 from sqspider.extract.harvest import Came, Harvest, Order
-from sqspider.extract.ledger import BusyError
+from sqspider.tables.opening import check_target
 from sqspider.tables.table import TableError
 from sqspider.tables.target import How
 
@@ -26,10 +27,7 @@ def follow(
 ) -> Came:
     """Go on with a table as its archive grows, until that is over; then read to its end. Raises as :class:`Harvest`
     does, and :class:`TableError` for a table that cannot be gone on with."""
-    if not order.goes_on:
-        raise TableError(
-            f"{order.to}: a Parquet file cannot be gone on with: name a folder, {order.to}/, for its parts"
-        )
+    check_going_on(order)
     pause = S3_PAUSE_SECONDS if order.archive.startswith(S3) else PAUSE_SECONDS
     with _patiently(order, is_over, forks=forks, on_progress=on_progress) as harvest:
         while not harvest.came.was_stopped:
@@ -38,6 +36,15 @@ def follow(
             if has_ended and not is_new:
                 break
         return harvest.came
+
+
+def check_going_on(order: Order) -> None:
+    """Raise :class:`TableError` for a table that cannot be gone on with."""
+    if not order.goes_on:
+        raise TableError(
+            f"{order.to}: a Parquet file cannot be gone on with: name a folder, {order.to}/, for its parts"
+        )
+    check_target(order.to)
 
 
 def _patiently(order: Order, is_over: Waiting, *, forks: bool, on_progress: Callable[[Came], None]) -> Harvest:

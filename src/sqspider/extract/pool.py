@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import signal
+import sys
+import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -131,6 +134,11 @@ class Pool:
         else:
             self._deaths[number, capture] += 1
             if self._deaths[number, capture] >= MAX_DEATHS:
+                if capture in at.killing:  # it was not looked at, and they die of it even so
+                    raise PoolError(
+                        f"the processes that read {at.file or 'what waited'} die, at offset {at.start:,} or behind it: "
+                        "put that file elsewhere, and the others are read"
+                    )
                 at.killing.add(capture)
         self._processes.remove(one)
         one.pipe.close()
@@ -149,10 +157,31 @@ class Pool:
         self._processes.append(_Process(process, ours, slot))
 
 
+def _speak_elsewhere() -> None:
+    """What one's own code prints is no row, nor told to whoever reads what this program prints."""
+    sys.stdout = sys.stderr
+    with suppress(OSError):  # one of the two is closed
+        os.dup2(2, 1)
+
+
+def _end_with_parent() -> None:
+    """One's own code may never come back to ask for the next task, and so not hear that nobody is there any more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def end() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=end, name="parent", daemon=True).start()
+
+
 def _run(work: Work, pipe: Connection, inherited: Sequence[Connection], at: SynchronizedArray[Any], slot: int) -> None:
     """A process: it ends with its pipe, and so with whoever started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _speak_elsewhere()
+    _end_with_parent()
     for other in inherited:  # while they were open here, the end of those who work would not be heard
         other.close()
     number = 0

@@ -57,6 +57,10 @@ class Parts:
         self._bytes = 0  # in it
 
     @property
+    def is_empty(self) -> bool:
+        return self._number == 0
+
+    @property
     def is_full(self) -> bool:
         return self._bytes >= PART_BYTES
 

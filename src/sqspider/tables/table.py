@@ -46,6 +46,10 @@ class Table(Protocol):
         """It can be gone on with after a kill: by :meth:`rewind`, or by what was committed to its database."""
 
     @property
+    def is_empty(self) -> bool:
+        """There is no row in it of an earlier process."""
+
+    @property
     def is_full(self) -> bool:
         """What was written since the last flush is as much as one is good for: another would be no cheaper later."""
 
