@@ -440,3 +440,9 @@ def test_nothing_is_left_of_one_that_is_killed(number: signal.Signals, served: S
     while list(tmp_path.iterdir()) and time.monotonic() < until:
         time.sleep(0.05)
     assert not list(tmp_path.iterdir())
+
+
+def test_where_an_empty_answer_leads_on_to_is_checked(sqspider: Run, served: Site) -> None:
+    served.bodies["/"] = (200, {"Content-Type": "text/plain", "Refresh": "0; url=/gone"})
+    (finding,) = json.loads(sqspider("check", served.url, *HERE, "--json").stdout)["findings"]
+    assert (finding["target"], [source["page"] for source in finding["sources"]]) == (f"{served.url}gone", [served.url])

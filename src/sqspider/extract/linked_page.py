@@ -53,21 +53,24 @@ def linked_page(document: Document) -> LinkedPage | None:
     try:
         if hops.endswith(_SITEMAP) or _is_sitemap(document):
             return msgspec.structs.replace(page, links=tuple(dict.fromkeys(_listed(document))))
-        page = msgspec.structs.replace(page, links=_each_once(links_of_page(document)))
+        links = links_of_page(document)
+        if not links and document.header("refresh") is not None:  # crawlers take an empty answer for a page then
+            links = list(_followed(document, LinkKind.REFRESH))
+        page = msgspec.structs.replace(page, links=_each_once(links))
         if may_be_page(document.media_type) and document.is_page:
             return msgspec.structs.replace(page, title=_title(document), anchors=_anchors(document))
     except BinaryError:
-        return msgspec.structs.replace(page, links=tuple(_followed(document)))
+        return msgspec.structs.replace(page, links=tuple(_followed(document, LinkKind.A)))
     except DecodeError:
         pass  # it has none that anybody could follow
     return page
 
 
-def _followed(document: Document) -> Iterator[PageLink]:
-    """Of what is called a page, and is hardly text: what crawlers find in it, and go on by."""
+def _followed(document: Document, kind: LinkKind) -> Iterator[PageLink]:
+    """Of what is hardly a page: what crawlers find in it all the same, and go on by."""
     options = LinkOptions(meta_refresh=True, obey_nofollow=False)
     read = read_page(document.body, document.url, document.headers, options)
-    return (PageLink(link, LinkKind.A, "") for link in (read.links if read else ()))
+    return (PageLink(link, kind, "") for link in (read.links if read else ()))
 
 
 def _each_once(links: Iterable[PageLink]) -> tuple[PageLink, ...]:
