@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -408,3 +410,48 @@ def test_a_person_is_shown_twenty_pages_of_a_target_and_a_program_all(
         assert "and 5 more" in text
     assert (tmp_path / "out.xml").read_text().count("\non http") == 25
     assert len(found(told(sqspider, served.url, status=1))[f"{served.url}gone"]) == 25
+
+
+def test_links_of_a_page_that_is_hardly_text_are_checked(sqspider: Run, served: Site) -> None:
+    served.bodies["/"] = page("\0" * 50, '<a href="/gone">gone</a>')
+    done = sqspider("check", served.url, *HERE, "--json")
+    assert done.returncode == 1
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert finding["target"] == f"{served.url}gone"
+    assert [source["page"] for source in finding["sources"]] == [served.url]
+
+
+def test_one_that_cannot_be_reached_ends_without_an_archive(sqspider: Run) -> None:
+    done = sqspider("check", "http://127.0.0.1:1/", *HERE, "--json")
+    assert done.returncode == 1
+    assert not done.stderr.count("Traceback")
+    assert json.loads(done.stdout)["left"]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="nobody is left who could: no process is forked there")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_one_that_is_killed(number: signal.Signals, served: Site, tmp_path: Path) -> None:
+    served.bodies["/"] = page('<a href="/a">a</a>')
+    command = [sys.executable, "-m", "sqspider", "check", served.url, *HERE, "--delay", "5"]
+    running = subprocess.Popen(
+        command, env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    while "/" not in served.paths:
+        assert running.poll() is None
+    assert list(tmp_path.iterdir())
+    running.send_signal(number)
+    if number == signal.SIGTERM:
+        assert running.stderr is not None
+        running.stderr.readline()  # it is stopping
+        running.send_signal(number)
+    running.communicate()
+    until = time.monotonic() + 20
+    while list(tmp_path.iterdir()) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_an_empty_answer_leads_on_to_is_checked(sqspider: Run, served: Site) -> None:
+    served.bodies["/"] = (200, {"Content-Type": "text/plain", "Refresh": "0; url=/gone"})
+    (finding,) = json.loads(sqspider("check", served.url, *HERE, "--json").stdout)["findings"]
+    assert (finding["target"], [source["page"] for source in finding["sources"]]) == (f"{served.url}gone", [served.url])

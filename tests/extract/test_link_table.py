@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from sqspider.archive.errors import DamagedError
 from sqspider.archive.reading import files_to_read, read_archive
 from sqspider.extract import link_keeping
 from sqspider.extract.document import Document
-from sqspider.extract.link_keeping import LinkFileError, open_links, read_new
+from sqspider.extract.link_keeping import LinkFileError, keep_up, open_links, read_new
 from sqspider.extract.link_queries import LinkTable
 from sqspider.extract.linked_page import linked_page, packed, unpacked
 from sqspider.record import Reason
@@ -139,6 +139,53 @@ def test_what_was_asked_for_by_the_way_is_left_out(tmp_path: Path) -> None:
     assert read(tmp_path) == []
     with open_links(tmp_path / "links.db") as connection:
         assert LinkTable(connection).counts() == (0, 0)
+
+
+def test_who_keeps_up_reads_as_it_is_written_and_leaves_nothing(tmp_path: Path) -> None:
+    looks = 0
+
+    def is_over() -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 2:  # before, there was no archive
+            write(tmp_path, "a", site({"/": NAV}))
+        elif looks == 3:
+            write(tmp_path, "b", site({"/a": NAV}))
+        return looks == 4
+
+    with open_links(tmp_path / "links.db") as connection:
+        keep_up(files_to_read(str(tmp_path)), connection, is_over)
+        assert {page for page, *_ in rows(connection)} == {f"{SITE}/", f"{SITE}/a"}
+        assert read_new(files_to_read(str(tmp_path)), connection, no_damage) == 0
+        assert LinkTable(connection).count_to(f"{SITE}/b") == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "advice"),
+    [
+        (lambda file: file.write_bytes(b"x" * 100 + file.read_bytes()[100:]), "remove it"),
+        (lambda file: file.write_bytes(file.read_bytes()[:4096]), "remove it"),
+    ],
+)
+def test_what_is_damaged_is_said_with_what_to_do(spoil: Callable[[Path], object], advice: str, tmp_path: Path) -> None:
+    write(tmp_path, "a", site({"/": NAV}))
+    read(tmp_path)
+    spoil(tmp_path / "links.db")
+    with pytest.raises(LinkFileError, match=advice):
+        read(tmp_path)
+
+
+def test_a_full_disk_is_not_called_damage(tmp_path: Path) -> None:
+    write(tmp_path, "a", site({"/": NAV}))
+    with pytest.raises(LinkFileError, match=r"full$"):
+        _fill(tmp_path / "links.db")
+
+
+def _fill(file: Path) -> None:
+    with open_links(file) as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        connection.execute("CREATE TABLE more (x)")
 
 
 def test_what_is_no_url_is_kept_as_it_is_written(tmp_path: Path) -> None:

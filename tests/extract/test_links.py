@@ -314,3 +314,18 @@ def test_a_damaged_file_is_told_by_the_exit_status(tmp_path: Path, sqspider: Run
     done = sqspider("links", "--archive", str(file.parent), "--to", f"{SITE}/x")
     assert done.returncode == 1
     assert "damaged: " in done.stderr
+
+
+def test_a_link_is_broken_whatever_is_taken_out_of_it(sqspider: Run) -> None:
+    server = Site()
+    server.bodies = {"/robots.txt": b"", "/": b"<title>Home</title><a href=/gone?utm_source=x>gone</a>"}
+    try:
+        sqspider("crawl", server.url, *CRAWL, "--drop-tracking")
+    finally:
+        server.close()
+    assert server.paths == ["/robots.txt", "/", "/gone"]
+    done = sqspider("links", "--broken", "--json")
+    assert done.returncode == 1
+    (told,) = map(json.loads, done.stdout.splitlines())
+    assert (told["to"], told["http_status"]) == (f"{server.url}gone?utm_source=x", 404)
+    assert [source["from"] for source in told["sources"]] == [server.url]

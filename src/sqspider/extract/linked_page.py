@@ -12,7 +12,7 @@ from sqspider.extract.document import BinaryError, Document, answered_by
 from sqspider.extract.page_links import LinkKind, PageLink, links_of_page, may_be_page, written_of
 from sqspider.url import canonicalize
 from sqspider.web.body import DecodeError
-from sqspider.web.links import HTML_TYPES, MAX_TITLE_CHARACTERS
+from sqspider.web.links import HTML_TYPES, MAX_TITLE_CHARACTERS, LinkOptions, read_page
 
 _ASIDE: Final = "P"  # ends the ``hopsFromSeed`` of a robots.txt
 _SITEMAP: Final = "M"  # and that of a sitemap
@@ -53,13 +53,33 @@ def linked_page(document: Document) -> LinkedPage | None:
     try:
         if hops.endswith(_SITEMAP) or _is_sitemap(document):
             return msgspec.structs.replace(page, links=tuple(dict.fromkeys(_listed(document))))
-        links = dict.fromkeys(link._replace(written="") if link.to else link for link in links_of_page(document))
-        page = msgspec.structs.replace(page, links=tuple(links))
+        links = links_of_page(document)
+        if not links and document.header("refresh") is not None:  # crawlers take an empty answer for a page then
+            links = list(_followed(document, LinkKind.REFRESH))
+        page = msgspec.structs.replace(page, links=_each_once(links))
         if may_be_page(document.media_type) and document.is_page:
             return msgspec.structs.replace(page, title=_title(document), anchors=_anchors(document))
-    except (DecodeError, BinaryError):
+    except BinaryError:
+        return msgspec.structs.replace(page, links=tuple(_followed(document, LinkKind.A)))
+    except DecodeError:
         pass  # it has none that anybody could follow
     return page
+
+
+def _followed(document: Document, kind: LinkKind) -> Iterator[PageLink]:
+    """Of what is hardly a page: what crawlers find in it all the same, and go on by."""
+    options = LinkOptions(meta_refresh=True, obey_nofollow=False)
+    read = read_page(document.body, document.url, document.headers, options)
+    return (PageLink(link, kind, "") for link in (read.links if read else ()))
+
+
+def _each_once(links: Iterable[PageLink]) -> tuple[PageLink, ...]:
+    """How one is written counts only where it is no URL."""
+    found: dict[tuple[str | None, ...], PageLink] = {}
+    for link in links:
+        to, kind, written, fragment, rel, text, _ = link
+        found.setdefault((to, kind, None if to else written, fragment, rel, text), link)
+    return tuple(found.values())
 
 
 def _redirect(document: Document) -> Iterator[PageLink]:
