@@ -221,7 +221,7 @@ def test_near_duplicates_of_a_crawl_are_told(crawled: Run, tmp_path: Path) -> No
     assert len(rows) == 4
     again = crawled("duplicates", "--to", "near.csv")
     assert (again.returncode, again.stdout) == (1, "")
-    assert "near.csv" in again.stderr
+    assert again.stderr == "Error: near.csv is there already: --overwrite replaces it.\n"
 
 
 def test_pages_that_have_not_changed_since_are_told_by_what_they_were(crawled: Run, site: Site) -> None:

@@ -23,13 +23,13 @@ from sqspider.cli.frontier import is_absent
 from sqspider.cli.options import checked
 from sqspider.cli.shared import Shared
 from sqspider.cli.shortcomings import shortcomings
-from sqspider.cli.signals import asked_to_end
+from sqspider.cli.signals import asked_to_end, unwinding_on_signals
 from sqspider.cli.wording import counted, human_seconds
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.fetch_columns import FETCH_COLUMNS
 from sqspider.extract.following import follow
 from sqspider.extract.harvest import Came, Harvest, Order
-from sqspider.extract.picking import picked, places_of
+from sqspider.extract.picking import Picking, picked, places_of
 from sqspider.extract.rules import Fact, Rules
 from sqspider.extract.rules_said import rules_of_options, rules_of_toml
 from sqspider.extract.sample import sample
@@ -37,7 +37,7 @@ from sqspider.extract.selection import Selection
 from sqspider.extract.tally import NeverFound, Trouble
 from sqspider.tables.columns import Column, Row
 from sqspider.tables.opening import open_table
-from sqspider.tables.table import TableError
+from sqspider.tables.table import ExistsError, TableError, whole
 from sqspider.tables.target import STANDARD_OUTPUT, How
 
 SHOWN_PAGES: Final = 20  # the first ones, on a terminal
@@ -72,7 +72,7 @@ def run_extraction(shared: Shared, source: str | None, given: dict[str, Any]) ->
 
 
 def _harvested(order: Order, how: How, told: Told) -> Came:
-    with _refusing():
+    with _refusing(order):
         harvest = Harvest(order, how, forks=True, on_progress=told.progress).begun()
     with harvest, asked_to_end(harvest.stop):
         came = harvest.run()
@@ -113,16 +113,9 @@ def _sampled(order: Order, how: How, limit: int) -> Came:
         table = open_table(
             order.to, tuple(columns[at] for at in places), how=how, format=order.format, parts=order.parts
         )
-    is_whole = False
-    try:
-        came = sample(
-            order, limit, lambda rows: table.write(table.encoder.encode([picked(row, places) for row in rows]))
-        )
-        table.flush()
-        is_whole = True
-    finally:
-        table.close(is_whole=is_whole)
-    return came
+    encoder = Picking(table.encoder, places)
+    with unwinding_on_signals(), whole(table):
+        return sample(order, limit, lambda rows: table.write(encoder.encode(rows)))
 
 
 def _shown(order: Order, limit: int) -> Came:
@@ -150,11 +143,15 @@ def _worth_seeing(columns: Sequence[Column]) -> list[int]:
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
-    """Within it nothing was written yet: what goes wrong is wrong usage."""
+def _refusing(order: Order | None = None) -> Iterator[None]:
+    """Within it nothing was written yet: what goes wrong is wrong usage. ``order``: one that could go on with
+    what is there."""
     try:
         with checked():
             yield
+    except ExistsError as error:
+        advice = ", --append goes on with it" if order is not None and order.goes_on else ""
+        raise click.UsageError(f"{error}{advice}.") from None
     except TableError as error:
         raise click.UsageError(f"{error}.") from None
 
