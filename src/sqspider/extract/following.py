@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from sqspider.archive.addresses import is_bucket
 from sqspider.extract.harvest import Came, Harvest, Order
 from sqspider.extract.ledger import BusyError
 from sqspider.tables.table import TableError
 from sqspider.tables.target import How
 
-S3: Final = "s3://"
 PAUSE_SECONDS: Final = 1.0  # between two looks at a folder
 S3_PAUSE_SECONDS: Final = 15.0  # a look at a bucket costs money
 PATIENCE_SECONDS: Final = 60.0  # with another one that has not ended yet: of a crawl that was killed
@@ -30,7 +30,7 @@ def follow(
         raise TableError(
             f"{order.to}: a Parquet file cannot be gone on with: name a folder, {order.to}/, for its parts"
         )
-    pause = S3_PAUSE_SECONDS if order.archive.startswith(S3) else PAUSE_SECONDS
+    pause = S3_PAUSE_SECONDS if is_bucket(order.archive) else PAUSE_SECONDS
     with _patiently(order, is_over, forks=forks, on_progress=on_progress) as harvest:
         while not harvest.came.was_stopped:
             has_ended = is_over(pause)

@@ -42,11 +42,6 @@ class Broken(NamedTuple):
     through: tuple[str, ...]  # where it redirects, step by step, to what fails; empty: it fails itself
     sources: Sources  # all the links to it
 
-    @property
-    def is_written_wrong(self) -> bool:
-        """It is no URL that could be asked for at all."""
-        return self.reason in (Reason.BAD_URL, Reason.BAD_SCHEME, Reason.NO_HOST)
-
 
 async def broken(
     table: LinkTable,
