@@ -35,7 +35,7 @@ what_options = section(
     click.option("--main", is_flag=True, help="The text of its main content, without menus and the like."),
     click.option(
         "--main-by", type=click.Choice(["turbohtml", "trafilatura"]), metavar="NAME",
-        help="Who finds the main content: turbohtml, or trafilatura, which takes a hundred times as long.  "
+        help="Who finds the main content: turbohtml, or trafilatura, which takes ten times as long.  "
         "[default: turbohtml]",
     ),
     click.option("--title", is_flag=True, help="As a crawl's records have it."),
