@@ -22,7 +22,7 @@ from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD
 from sqspider.cli.frontier import is_absent
 from sqspider.cli.options import checked
 from sqspider.cli.shared import Shared
-from sqspider.cli.shortcomings import shortcomings
+from sqspider.cli.shortcomings import never_found, shortcomings
 from sqspider.cli.signals import asked_to_end, unwinding_on_signals
 from sqspider.cli.wording import counted, human_seconds
 from sqspider.extract.extractor import Extractor
@@ -215,9 +215,9 @@ class Told:
 
     def progress(self, came: Came) -> None:
         """More has been done."""
-        for name in self._never.new(came.tally):
+        for line in never_found(self._never, came):
             self.end()
-            print(f"the field {name} was found on none of the first {came.tally.documents:,} pages", file=sys.stderr)
+            print(line, file=sys.stderr)
         now = time.monotonic()
         if self._is_quiet or now < self._next:
             return
