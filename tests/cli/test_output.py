@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqspider.cli import duplicates, extracting, links
+from sqspider.cli import duplicates, extract_run, links
 from sqspider.cli.link_answers import Asked
 from sqspider.cli.terminal import ESCAPED
 from sqspider.export import FIELDS
@@ -227,8 +227,8 @@ def graph_written(file: str, _: pytest.MonkeyPatch) -> None:
 
 
 def sample_written(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extracting, "sample", lambda *_: list(ended_by_a_signal()))
-    extracting._sampled(Order(archive="x", to=file, rules=Rules()), How.NEW, 1)
+    monkeypatch.setattr(extract_run, "sample", lambda *_: list(ended_by_a_signal()))
+    extract_run._sampled(Order(archive="x", to=file, rules=Rules()), How.NEW, 1)
 
 
 @pytest.mark.parametrize("write", [duplicates_written, graph_written, sample_written])

@@ -123,6 +123,6 @@ def extract(shared: Shared, /, source: str | None, **given: Any) -> int:
       2  wrong usage, or what is asked for cannot be done here: nothing was
          written
     """
-    from sqspider.cli.extracting import run_extraction  # here: --help needs none of it
+    from sqspider.cli.extract_run import run_extraction  # here: --help needs none of it
 
     return run_extraction(shared, source, given)
