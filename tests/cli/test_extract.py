@@ -100,7 +100,11 @@ def test_rows_are_printed_where_no_file_is_named(sqspider: Run) -> None:
         ),
         (("pages", "--title", "--columns", "url,url", "--to", "new.csv"), 2, "--columns: url is named twice"),
         (("pages", "--rules", "nowhere.toml", "--to", "new.csv"), 2, "nowhere.toml cannot be read"),
-        (("pages", "--title", "--to", "old.csv"), 2, "old.csv is there already: --append goes on with it, --overwrite"),
+        (
+            ("pages", "--title", "--to", "old.csv"),
+            2,
+            "old.csv is there already: --overwrite replaces it, --append goes on with it",
+        ),
         (("pages", "--title", "--to", "old.csv", "--append", "--overwrite"), 2, "exclude each other"),
         (("pages", "--title", "--to", "new.csv", "--append", "--limit", "1"), 2, "exclude each other"),
         (("pages", "--title", "--to", "nowhere/new.csv"), 2, "there is no folder"),

@@ -119,12 +119,13 @@ def test_redirects_are_links(tmp_path: Path) -> None:
     ]
 
 
-def test_what_a_sitemap_lists_are_links(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["M", "LMR"])
+def test_what_a_sitemap_lists_are_links(tmp_path: Path, way: str) -> None:
     xml = f"<urlset xmlns='http://www.sitemaps.org/schemas/sitemap/0.9'><url><loc>{SITE}/a</loc></url></urlset>"
     by_root = answer(f"{SITE}/sitemap.xml", xml, "Content-Type: application/xml")
     text = answer(f"{SITE}/list.txt", f"{SITE}/b\n", "Content-Type: text/plain")
     said = metadata(text)
-    said = said.with_block(said.block.replace(b"hopsFromSeed: L", b"hopsFromSeed: M"))
+    said = said.with_block(said.block.replace(b"hopsFromSeed: L", f"hopsFromSeed: {way}".encode()))
     write(tmp_path, "a", [by_root, text, said])
     assert [row[:3] for row in read(tmp_path)] == [
         (f"{SITE}/list.txt", f"{SITE}/b", "sitemap"),
@@ -132,10 +133,15 @@ def test_what_a_sitemap_lists_are_links(tmp_path: Path) -> None:
     ]
 
 
-def test_what_was_asked_for_by_the_way_is_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["LP", "LPR", "PRR"])
+def test_what_was_asked_for_by_the_way_is_left_out(tmp_path: Path, way: str) -> None:
     robots = answer(f"{SITE}/robots.txt", "<a href=/x>x</a>")
     said = metadata(robots)
-    write(tmp_path, "a", [robots, said.with_block(said.block.replace(b"hopsFromSeed: L", b"hopsFromSeed: LP"))])
+    write(
+        tmp_path,
+        "a",
+        [robots, said.with_block(said.block.replace(b"hopsFromSeed: L", f"hopsFromSeed: {way}".encode()))],
+    )
     assert read(tmp_path) == []
     with open_links(tmp_path / "links.db") as connection:
         assert LinkTable(connection).counts() == (0, 0)
@@ -186,6 +192,15 @@ def _fill(file: Path) -> None:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages}")
         connection.execute("CREATE TABLE more (x)")
+
+
+def test_the_title_of_a_page_is_the_one_that_extract_has_and_no_drawing_s(tmp_path: Path) -> None:
+    drawn = "<body><svg><title>menu</title></svg><template><title>later</title></template>"
+    write(tmp_path, "a", site({"/": drawn, "/a": f"{drawn}<title>A  title</title>"}))
+    read(tmp_path)
+    with open_links(tmp_path / "links.db") as connection:
+        pages = [LinkTable(connection).page(f"{SITE}{path}") for path in ("/", "/a")]
+    assert [page and page.title for page in pages] == ["", "A title"]
 
 
 def test_what_is_no_url_is_kept_as_it_is_written(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.tables.opening import check_target, open_table
-from sqspider.tables.table import TableError
+from sqspider.tables.table import ExistsError, TableError
 from sqspider.tables.target import How
 from tests.tables.kit import TWO, fill, hidden, write
 
@@ -53,7 +53,7 @@ def read(path: Path) -> list[tuple[int, str]]:
 def test_what_is_there_is_refused_unless_it_is_said(tmp_path: Path, name: str) -> None:
     target = f"{tmp_path}/{name}"
     write(target, [(1, "old")], columns=TWO)
-    with pytest.raises(TableError, match=r"--append .* --overwrite"):
+    with pytest.raises(ExistsError, match="already: --overwrite replaces"):
         open_table(target, TWO)
     assert read(tmp_path / name) == [(1, "old")]
     write(target, [(2, "new")], columns=TWO, how=How.OVERWRITE)

@@ -13,8 +13,8 @@ from sqspider.cli.archiving import archive_options, place_of
 from sqspider.cli.asking import yes_to_costs_option
 from sqspider.cli.config_file import FOUND, config_option
 from sqspider.cli.crawl_run import Again, CrawlRun
+from sqspider.cli.extract_options import extract_options, to_follow
 from sqspider.cli.forking import Forked, can_fork, fork_workers
-from sqspider.cli.harvesting import extract_options, to_follow
 from sqspider.cli.lists import ListFile, list_options
 from sqspider.cli.options import (
     Duration,

@@ -18,7 +18,7 @@ from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_option, host_name
 from sqspider.cli.order import row_if_named
-from sqspider.cli.output import check_new
+from sqspider.cli.output import check_new, written
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.wording import counted, printable
@@ -26,8 +26,6 @@ from sqspider.extract.duplicates import Duplicates, Group, Page
 from sqspider.extract.simhash import MOST_DISTANCE
 from sqspider.record import CapturePlace, Status, UrlRecord
 from sqspider.tables.columns import Column, Kind, Row
-from sqspider.tables.opening import open_table
-from sqspider.tables.table import TableError
 from sqspider.tables.target import How
 
 _SHOWN: Final = 10  # pages of a group that a person is shown
@@ -147,20 +145,11 @@ def _group(shared: Shared, archive: str | None, found: Duplicates, most: int | N
 
 def _write(groups: Iterator[Group], target: str, how: How) -> None:
     pages = 0
-    try:
-        table = open_table(target, _COLUMNS, how=how)
-        is_whole = False
-        try:
-            rows = _rows(groups)
-            while batch := list(islice(rows, _ROWS)):
-                table.write(table.encoder.encode(batch))
-                pages += len(batch)
-            table.flush()
-            is_whole = True
-        finally:
-            table.close(is_whole=is_whole)
-    except TableError as error:
-        raise click.ClickException(f"{error}.") from None
+    with written(target, _COLUMNS, how=how) as table:
+        rows = _rows(groups)
+        while batch := list(islice(rows, _ROWS)):
+            table.write(table.encoder.encode(batch))
+            pages += len(batch)
     print(f"{counted(pages, 'page', 'pages')} written to {target}", file=sys.stderr)
 
 

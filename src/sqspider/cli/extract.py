@@ -35,7 +35,7 @@ what_options = section(
     click.option("--main", is_flag=True, help="The text of its main content, without menus and the like."),
     click.option(
         "--main-by", type=click.Choice(["turbohtml", "trafilatura"]), metavar="NAME",
-        help="Who finds the main content: turbohtml, or trafilatura, which takes a hundred times as long.  "
+        help="Who finds the main content: turbohtml, or trafilatura, which takes ten times as long.  "
         "[default: turbohtml]",
     ),
     click.option("--title", is_flag=True, help="Its title."),
@@ -123,6 +123,6 @@ def extract(shared: Shared, /, source: str | None, **given: Any) -> int:
       2  wrong usage, or what is asked for cannot be done here: nothing was
          written
     """
-    from sqspider.cli.extracting import run_extraction  # here: --help needs none of it
+    from sqspider.cli.extract_run import run_extraction  # here: --help needs none of it
 
     return run_extraction(shared, source, given)

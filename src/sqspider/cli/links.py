@@ -21,9 +21,10 @@ from sqspider.cli.frontier import is_absent, opened
 from sqspider.cli.link_answers import Answers, Asked, Writer
 from sqspider.cli.options import crawl_option, host_name
 from sqspider.cli.order import row_if_named
-from sqspider.cli.output import check_new
+from sqspider.cli.output import OutputError, check_new
 from sqspider.cli.sections import Command, section
 from sqspider.cli.shared import Shared, pass_shared
+from sqspider.cli.signals import unwinding_on_signals
 from sqspider.cli.wording import counted, printable
 from sqspider.environment import load_environment
 from sqspider.extract.link_graph import is_graphml, write_graph
@@ -183,9 +184,10 @@ class _Told:
 
 def _write_graph(table: LinkTable, target: str, asked: Asked, *, overwrite: bool) -> bool:
     try:
-        number = write_graph(table, target, asked.kinds, How.OVERWRITE if overwrite else How.NEW)
+        with unwinding_on_signals():
+            number = write_graph(table, target, asked.kinds, How.OVERWRITE if overwrite else How.NEW)
     except TableError as error:
-        raise click.ClickException(f"{error}.") from None
+        raise OutputError(error) from None
     print(f"{counted(number, 'link', 'links')} written to {target}", file=sys.stderr)
     return True
 

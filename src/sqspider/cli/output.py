@@ -14,7 +14,7 @@ from sqspider.cli.signals import unwinding_on_signals
 from sqspider.cli.terminal import ESCAPED
 from sqspider.tables.columns import Column
 from sqspider.tables.opening import check_target, format_of, open_table
-from sqspider.tables.table import Table, TableError
+from sqspider.tables.table import Table, TableError, whole
 from sqspider.tables.target import STANDARD_OUTPUT, How, is_file, open_target, try_target
 
 
@@ -101,14 +101,11 @@ def written(
     Raises :class:`OutputError` if it cannot be written; for standard output the ``OSError`` itself.
     """
     try:
-        with unwinding_on_signals():
-            table = open_table(output or STANDARD_OUTPUT, columns, how=how, format=form)
-            try:
-                yield table
-            except BaseException:
-                table.close(is_whole=False)
-                raise
-            table.close(is_whole=True)
+        with (
+            unwinding_on_signals(),
+            whole(open_table(output or STANDARD_OUTPUT, columns, how=how, format=form)) as table,
+        ):
+            yield table
     except TableError as error:
         raise OutputError(error) from error
 
@@ -116,13 +113,8 @@ def written(
 def write_text(path: Path, lines: Iterable[str]) -> None:
     """Write lines of text into a file, which appears as a whole at the end. Raises :class:`OutputError`."""
     try:
-        with unwinding_on_signals():
-            target, is_whole = open_target(str(path), How.OVERWRITE), False
-            try:
-                for line in lines:
-                    target.write(f"{line}\n".encode(errors=ESCAPED))
-                is_whole = True
-            finally:
-                target.close(is_whole=is_whole)
+        with unwinding_on_signals(), whole(open_target(str(path), How.OVERWRITE)) as target:
+            for line in lines:
+                target.write(f"{line}\n".encode(errors=ESCAPED))
     except TableError as error:
         raise OutputError(error) from error

@@ -12,6 +12,7 @@ from itertools import count
 
 import msgspec
 
+from sqspider.archive.addresses import is_bucket
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import Files
 from sqspider.archive.reading import files_to_read
@@ -57,11 +58,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     def made_with(self) -> dict[str, str]:
         """What has to be the same for who goes on."""
         rules = msgspec.json.encode((self.rules, self.selection, self.columns))
-        is_path = not self.archive.startswith("s3://")
         return {
             "rules": hashlib.sha256(rules).hexdigest(),
             "records": "none" if self.frontier is None else "asked",
-            "captures": os.path.realpath(self.archive) if is_path else self.archive,
+            "captures": self.archive if is_bucket(self.archive) else os.path.realpath(self.archive),
         }
 
 

@@ -14,7 +14,7 @@ from sqspider.extract.document import Document
 from sqspider.record import Reason
 from sqspider.redact import redact_url
 from sqspider.url import Refused, cut_to_length
-from sqspider.web.links import HTML_TYPES, Resolver, is_xml, parse_srcset, resolver
+from sqspider.web.links import Resolver, parse_srcset, resolver
 from sqspider.web.refresh import parse_refresh
 
 if TYPE_CHECKING:
@@ -73,13 +73,8 @@ def links_of_page(document: Document) -> list[PageLink]:
         links = _Links(document.url, resolver(document.url, document.encoding))
         links.add_all(LinkKind.CSS, css_links(document.markup))
         return links.found
-    is_page = may_be_page(document.media_type) and document.is_page  # the body of what cannot be one is not looked at
+    is_page = document.may_be_page and document.is_page  # the body of what cannot be one is not looked at
     return _links_of_page(document) if is_page else []
-
-
-def may_be_page(media_type: str) -> bool:
-    """Whether what has this media type may be a page; what has none is looked at."""
-    return not media_type or media_type in HTML_TYPES or is_xml(media_type)
 
 
 def written_of(refused: Refused) -> str:

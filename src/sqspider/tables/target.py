@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from sqspider.tables.table import TableError
+from sqspider.tables.table import ExistsError, TableError
 
 STANDARD_OUTPUT = "-"
 
@@ -67,9 +67,9 @@ def open_target(target: str, how: How, *, in_place: bool = False) -> Target:
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise :class:`TableError` for a file that is there."""
+    """Raise :class:`ExistsError` for a file that is there."""
     if os.path.lexists(path):
-        raise TableError(f"{path} is there already: --append goes on with it, --overwrite replaces it")
+        raise ExistsError(f"{path} is there already: --overwrite replaces it")
 
 
 def is_file(target: str) -> bool:

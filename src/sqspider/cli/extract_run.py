@@ -22,15 +22,15 @@ from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD
 from sqspider.cli.frontier import is_absent
 from sqspider.cli.options import checked
 from sqspider.cli.shared import Shared
-from sqspider.cli.shortcomings import shortcomings
-from sqspider.cli.signals import asked_to_end
+from sqspider.cli.shortcomings import never_found, shortcomings
+from sqspider.cli.signals import asked_to_end, unwinding_on_signals
 from sqspider.cli.wording import counted, human_seconds
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.fetch_columns import FETCH_COLUMNS
 from sqspider.extract.following import check_going_on, follow
 from sqspider.extract.harvest import Came, Harvest, Order
 from sqspider.extract.ledger import forget
-from sqspider.extract.picking import picked, places_of
+from sqspider.extract.picking import Picking, picked, places_of
 from sqspider.extract.rules import Fact, Rules
 from sqspider.extract.rules_said import rules_of_options, rules_of_toml
 from sqspider.extract.sample import sample
@@ -38,7 +38,7 @@ from sqspider.extract.selection import Selection
 from sqspider.extract.tally import PAGES_TO_WARN, NeverFound, Trouble
 from sqspider.tables.columns import Column, Row
 from sqspider.tables.opening import open_table
-from sqspider.tables.table import TableError
+from sqspider.tables.table import ExistsError, TableError, whole
 from sqspider.tables.target import STANDARD_OUTPUT, How
 
 SHOWN_PAGES: Final = 20  # the first ones, on a terminal
@@ -78,7 +78,7 @@ def run_extraction(shared: Shared, source: str | None, given: dict[str, Any]) ->
 
 
 def _harvested(order: Order, how: How, told: Told) -> Came:
-    with _refusing():
+    with _refusing(order):
         harvest = Harvest(order, how, forks=True, on_progress=told.progress).begun()
     with harvest, asked_to_end(harvest.stop):
         came = harvest.run()
@@ -122,17 +122,12 @@ def _sampled(order: Order, how: How, limit: int) -> Came:
         table = open_table(
             order.to, tuple(columns[at] for at in places), how=how, format=order.format, parts=order.parts
         )
-    is_whole = False
-    try:
-        came = sample(
-            order, limit, lambda rows: table.write(table.encoder.encode([picked(row, places) for row in rows]))
-        )
+    encoder = Picking(table.encoder, places)
+    with unwinding_on_signals(), whole(table):
+        came = sample(order, limit, lambda rows: table.write(encoder.encode(rows)))
         table.flush()
         forget(order.to, table)
-        is_whole = True
-    finally:
-        table.close(is_whole=is_whole)
-    return came
+        return came
 
 
 def _shown(order: Order, limit: int) -> Came:
@@ -160,11 +155,15 @@ def _worth_seeing(columns: Sequence[Column]) -> list[int]:
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
-    """Within it nothing was written yet: what goes wrong is wrong usage."""
+def _refusing(order: Order | None = None) -> Iterator[None]:
+    """Within it nothing was written yet: what goes wrong is wrong usage. ``order``: one that could go on with
+    what is there."""
     try:
         with checked():
             yield
+    except ExistsError as error:
+        advice = ", --append goes on with it" if order is not None and order.goes_on else ""
+        raise click.UsageError(f"{error}{advice}.") from None
     except TableError as error:
         raise click.UsageError(f"{error}.") from None
 
@@ -230,9 +229,9 @@ class Told:
 
     def progress(self, came: Came) -> None:
         """More has been done."""
-        for name in self._never.new(came.tally):
+        for line in never_found(self._never, came):
             self.end()
-            print(f"the field {name} was found on none of the first {came.tally.documents:,} pages", file=sys.stderr)
+            print(line, file=sys.stderr)
         now = time.monotonic()
         if self._is_quiet or now < self._next:
             return

@@ -1,4 +1,4 @@
-"""Extraction behind a crawl, by a process of its own: see ``extractor``."""
+"""Extraction behind a crawl: the process that does it (``extract_process``) is begun, told of the end, begun again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sqspider.tables.opening import PARQUET, format_of, is_folder
 log = get_logger(__name__)
 
 MAX_DEATHS: Final = 5
-_COMMAND: Final = (sys.executable, "-P", "-m", "sqspider.cli.extractor")
+_COMMAND: Final = (sys.executable, "-P", "-m", "sqspider.cli.extract_process")
 
 
 def order_by(told: Mapping[str, Any], where: str, *, archive: str, to: str, frontier: str, crawl: str) -> Order:
