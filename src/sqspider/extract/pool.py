@@ -31,6 +31,7 @@ MAX_DEATHS: Final = 2  # at one capture
 MAX_IDLE_DEATHS: Final = 5  # in a row, of processes that were at none
 _AHEAD: Final = 2  # tasks that a process has, so that it need not wait for the next
 _WINDOW: Final = 4  # tasks, for each process, whose results may wait for those before them
+_OBJECTS: Final = 100_000  # that come before cycles are looked for: rows have none, and are many
 _CAPTURES: Final = 1 << 20  # of a task: what a process is at is one number, written at once
 
 
@@ -184,6 +185,7 @@ def _run(work: Work, pipe: Connection, inherited: Sequence[Connection], at: Sync
     _end_with_parent()
     for other in inherited:  # while they were open here, the end of those who work would not be heard
         other.close()
+    gc.set_threshold(_OBJECTS, 20, 100)
     number = 0
 
     def note(capture: int) -> None:
