@@ -100,7 +100,7 @@ def _check_field(context: click.Context, parameter: click.Parameter, name: str) 
 
 
 _which = section(
-    "Which records: all that is said must hold, of an option that is repeated any one",
+    "Which records: all must hold, of an option that is repeated any",
     click.option(
         "--status", "statuses", multiple=True, type=click.Choice([it.value for it in Status]), help="It stands so."
     ),

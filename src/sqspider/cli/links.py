@@ -61,8 +61,8 @@ questions = section(
 which = section(
     "Which links",
     click.option(
-        "--kind", "kinds", multiple=True, type=click.Choice([kind.value for kind in LinkKind]),
-        help="Only links of this kind; may be said several times.",
+        "--kind", "kinds", multiple=True, type=click.Choice([kind.value for kind in LinkKind]), metavar="KIND",
+        help=f"Only links of this kind; may be said several times: {', '.join(LinkKind)}.",
     ),
     click.option("--host", callback=host_name, metavar="HOST", help="Only targets of this host; with --to, pages."),
     crawl_option("What became of targets in this crawl.  [default: in all crawls, what was fetched last]"),
