@@ -35,8 +35,10 @@ LEFT_OUT_FOLDERS: Final = (
     "curl",  # an older interface, beside pycurl
     "cffi",  # the compiled ada_url needs _cffi_backend alone
     "sqspider/cli",
+    "sqspider/extract",
     "sqspider/frontier/memory",
     "sqspider/frontier/sqlite",
+    "sqspider/tables",
 )
 LEFT_OUT_FILES: Final = (
     "sqspider/__main__.py",
@@ -44,6 +46,7 @@ LEFT_OUT_FILES: Final = (
     "sqspider/chains.py",
     "sqspider/demo_site.py",
     "sqspider/export.py",
+    "sqspider/link_fates.py",
     "sqspider/report.py",
     "sqspider/threaded.py",
 )

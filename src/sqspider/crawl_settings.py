@@ -197,11 +197,12 @@ def _check_media_types(name: str, keep: tuple[str, ...]) -> None:
     for media_type in keep:
         if len(media_type) > MAX_TYPE_CHARACTERS:
             raise ValueError(f"{name}: a media type of more than {MAX_TYPE_CHARACTERS} characters")
-        if media_type in KEEPS_NOTHING:
-            raise ValueError(f"{name}: none stands alone: what is to be kept beside it?")
+        if name == "keep" and media_type in KEEPS_NOTHING:
+            raise ValueError("keep: none stands alone: what is to be kept beside it?")
         if not _MEDIA_TYPE.fullmatch(media_type):
             short = ", ".join(SHORT_NAMES)
             known = f"a media type in lower case, as text/html, image/* or */*, or one of {short}"
+            known += ", or none alone" if name == "keep" else ""
             raise ValueError(f"{name}: {known}, not {shown(media_type)}")
 
 

@@ -58,9 +58,9 @@ class Judge:
             said = await explanation_of(self._frontier, link.target, Terms(crawl.settings, crawl, link.page))
         except NotKnownError:
             return LinkFate("not known")
-        if said.fate is Fate.FETCHED or said.decided is None:
-            return LinkFate("not recorded", detail="it lies within the crawl")
-        step = said.decided
+        if (step := said.decided) is None or said.fate is Fate.FETCHED:
+            where = "it lies outside of the crawl, which checks that" if said.is_check else "it lies within the crawl"
+            return LinkFate("not recorded", detail=where)
         return LinkFate(said.fate.value, step.reason.value if step.reason else step.rule, None, step.says)
 
 

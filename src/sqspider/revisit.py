@@ -39,7 +39,9 @@ def revisit_of(before: Kept | None, outcome: Outcome) -> Revisit | None:
     if outcome.status is not Status.DONE:
         return Revisit(outcome.status.value)
     good = before.good
-    return Revisit.UNCHANGED if good is not None and not _is_other(good, outcome) else Revisit.CHANGED
+    if good is None or (good.digest is None and outcome.digest is not None):  # it was not read before
+        return Revisit.CHANGED
+    return Revisit.CHANGED if _is_other(good, outcome) else Revisit.UNCHANGED
 
 
 def at_reopening(kept: Kept | None, last: Outcome | None, *, if_changed: bool) -> Kept | None:
@@ -103,8 +105,11 @@ def after_visit(kept: Kept | None, outcome: Outcome, headers: Iterable[tuple[str
 
 
 def _is_other(good: Outcome, outcome: Outcome) -> bool:
-    """Whether a visit found something else than the one before: another payload, or another place to go to."""
-    return (good.digest, good.redirect_to) != (outcome.digest, outcome.redirect_to)
+    """Whether a visit found something else than the one before: another payload, or another place to go to. What was
+    not read, for it was only checked or is of a type that nobody wanted, is like any other."""
+    if good.redirect_to != outcome.redirect_to:
+        return True
+    return None not in (good.digest, outcome.digest) and good.digest != outcome.digest
 
 
 def _validator(value: str | None) -> str | None:

@@ -139,7 +139,9 @@ def is_cut(url: str) -> bool:
 
 def without_tracking(href: str) -> str:
     """A canonical URL without parameters that only name a campaign."""
-    address, _, query = href.partition("?")
+    address, sign, query = href.partition("?")
+    if not sign:
+        return href
     kept = [part for part in query.split("&") if not _TRACKING_PARAMETER.match(part)]
     return f"{address}?{'&'.join(kept)}" if kept else address
 

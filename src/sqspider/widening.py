@@ -5,7 +5,7 @@
     depth                            what was too deep; pages at the old limit are gone into once more
     scope, include, exclude          what was queued when they were narrowed, or is kept (`keep_skipped`);
                                      of the scope also what was only checked (`check_external`)
-    check-external                   what is kept that lies outside of the scope
+    check-external; exclude with it  what is kept that lies outside of the scope
     assets                           what pages need to be shown, and was queued when that was no more wanted
     host-pages, host-bytes           what was over the budget
     max-repeats, max-parameters      what looked like a trap
@@ -45,6 +45,7 @@ def widened(before: Crawl, after: Crawl, now: float) -> Crawl:
     if not reasons and not deeper:
         return after
     at = now + SEEN_SECONDS
+    is_wider = _is_wider(before.settings.scope, after.settings.scope)
     left = before.widening or Widening(at=at)  # of a change before, that nobody has seen through
     depths = [
         depth for depth in (left.pages_from_depth, before.settings.max_depth if deeper else None) if depth is not None
@@ -53,7 +54,7 @@ def widened(before: Crawl, after: Crawl, now: float) -> Crawl:
         at=at,
         reasons=tuple(dict.fromkeys((*left.reasons, *reasons))),
         pages_from_depth=min(depths, default=None),
-        checked=left.checked or (Reason.OUT_OF_SCOPE in reasons and before.settings.check_external),
+        checked=left.checked or (is_wider and before.settings.check_external),
     )
     return msgspec.structs.replace(after, widening=widening)
 
@@ -66,7 +67,7 @@ def comes_back(record: UrlRecord, crawl: Crawl) -> bool:
     if record.status is Status.BLOCKED:
         return record.outcome.reason in widening.reasons and not _is_too_deep(record.depth, crawl)
     if record.outcome.checked:
-        return widening.checked
+        return widening.checked and not _is_too_deep(record.depth, crawl)
     most, least = crawl.settings.max_depth, widening.pages_from_depth
     is_page = record.status is Status.DONE and not (record.outcome.is_redirect or record.is_requisite)
     return is_page and least is not None and record.depth >= least and (most is None or record.depth < most)
@@ -88,8 +89,8 @@ def _lifted(before: Crawl, after: Crawl) -> Iterator[Reason]:
     for name, reasons in _LIMITS.items():
         if _is_more(getattr(old, name), getattr(new, name)):
             yield from reasons
-    takes_more = (new.check_external and not old.check_external) or (new.assets and not old.assets)
-    if takes_more or _SCOPES.index(new.scope) > _SCOPES.index(old.scope):
+    checks_more = new.check_external and (not old.check_external or old.exclude != new.exclude)
+    if _is_wider(old.scope, new.scope) or checks_more or (new.assets and not old.assets):
         yield Reason.OUT_OF_SCOPE
     if (old.include, old.exclude) != (new.include, new.exclude):
         yield Reason.EXCLUDED
@@ -99,6 +100,10 @@ def _lifted(before: Crawl, after: Crawl) -> Iterator[Reason]:
         yield Reason.PRIVATE_ADDRESS
     if after.identity.allow_any_port and not before.identity.allow_any_port:
         yield Reason.BAD_PORT
+
+
+def _is_wider(before: Scope, after: Scope) -> bool:
+    return _SCOPES.index(after) > _SCOPES.index(before)
 
 
 def _is_more(before: int | None, after: int | None) -> bool:

@@ -136,3 +136,9 @@ def test_a_right_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_the_name_of_a_machine_is_made_safe(host: str, safe: str) -> None:
     assert safe_host(host) == safe
     assert len(safe_host("x" * 300)) <= 64
+
+
+def test_a_link_that_leads_to_itself_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "a.warc.gz").write_bytes(b"a")
+    assert [info.name for info in Folder(str(tmp_path)).all()] == ["a.warc.gz"]

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sqspider.archive.coding import Coding
 from sqspider.archive.members import (
     MARK_BYTES,
+    STEP,
     Member,
     MemberError,
     TornError,
@@ -258,3 +259,21 @@ def test_without_isal_the_standard_library_packs(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sqspider.archive.packing.HAS_ISAL", False)
     assert Coding.GZIP.pack(data) == zlib_member(data) != packed
     assert walk(zlib_member(data)) == [(0, len(zlib_member(data)), data)]
+
+
+@pytest.mark.parametrize("rubbish", [b"\0", b"no member"])
+def test_what_follows_a_gzip_member_and_is_none_is_not_called_torn(rubbish: bytes) -> None:
+    member = zlib_member(record(b"block"))
+    with pytest.raises(MemberError, match="no gzip member") as told:
+        walk(member + rubbish + rubbish)
+    assert not isinstance(told.value, TornError)
+    assert told.value.offset == len(member)
+
+
+@pytest.mark.parametrize("level", [0, 1, 9])
+def test_a_last_member_that_unpacks_to_more_than_a_step_is_whole(level: int) -> None:
+    blocks = [bytes(size) for size in (STEP - 1, STEP, STEP + 1, 5 * STEP)]
+    blocks.append(random.Random(1).randbytes(3 * STEP))
+    for block in blocks:
+        data = zlib_member(record(block), level)
+        assert [(start, length) for start, length, _ in walk(data)] == [(0, len(data))]

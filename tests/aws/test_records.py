@@ -21,6 +21,7 @@ from sqspider.frontier.aws.attributes import n, s
 from sqspider.frontier.aws.client import Call
 from sqspider.frontier.aws.host_rows import KEPT_WRITERS
 from sqspider.frontier.aws.items import size_of
+from sqspider.frontier.aws.nearing import may_be_nearer
 from sqspider.frontier.aws.transport import DYNAMODB
 from sqspider.host import HostRow, RobotsAccess, with_orders
 from sqspider.host_trouble import TROUBLE_KEPT_SECONDS, Stage, after_trouble, stage_of
@@ -399,6 +400,16 @@ async def test_a_link_to_what_is_blocked_for_another_reason_writes_nothing(store
     assert await frontier.enqueue([entry]) == [False]
     assert calls
     assert not any("UPDATE" in str(call.request) for call in calls)
+
+
+@pytest.mark.parametrize("more", [{"keep_skipped": True}, {"check_external": True}])
+def test_a_link_to_what_was_open_when_it_was_read_may_find_it_ended_outside(more: dict[str, bool]) -> None:
+    """A read that is behind is looked at again."""
+    entry = Entry(url=url("a"), depth=1, parent=url("p"), settings=CrawlSettings(**more))  # type: ignore[arg-type]
+    item = {"url": s(url("a")), "status": s(Status.PROCESSING), "depth": n(1)}
+    assert may_be_nearer(item, entry)
+    assert not may_be_nearer(item, msgspec.structs.replace(entry, is_skipped=True))
+    assert not may_be_nearer(item, msgspec.structs.replace(entry, settings=CrawlSettings()))
 
 
 PLACE: Final = CapturePlace(

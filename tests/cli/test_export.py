@@ -268,13 +268,14 @@ def test_a_person_gets_a_table_that_fits(tmp_path: Path) -> None:
     assert lines[0].split() == ["status", "http_status", "reason", "bytes", "finished_at", "url"]
     assert lines[1].split() == ["done", "200", "9,000", "2026-09-21", "14:13:20", "https://a.example/"]
     assert (len(lines), said) == (10, "9 rows\n")
+    lines, said = on_terminal(tmp_path, 80)
+    assert lines[0].split() == ["status", "http_status", "reason", "bytes", "url"]
+    assert said == "9 rows\n"
     lines, said = on_terminal(tmp_path, 60, "--limit", "4")
     assert len(lines) == 5
     assert max(map(len, lines)) <= 60
     assert any("…" in line for line in lines)
-    assert (
-        said == "4 rows, and there are more: --limit N shows more, --output FILE writes all; what ends with … is cut\n"
-    )
+    assert said == "4 rows, and there are more: --limit N shows more, --to FILE writes all; what ends with … is cut\n"
     lines, said = on_terminal(tmp_path, 40, "--fields", ",".join(FIELDS))
     assert max(map(len, lines)) <= 40
     assert "no room for " in said

@@ -90,13 +90,21 @@ def test_rows_are_printed_where_no_file_is_named(sqspider: Run) -> None:
         (("text.txt", "--title", "--to", "new.csv"), 1, "there is no archive at text.txt"),
         (("pages", "--field", "a=css:b >", "--to", "new.csv"), 2, "a: "),
         (("pages", "--field", "a=csss:b", "--to", "new.csv"), 2, "css:"),
-        (("pages", "--field", "title", "--to", "new.csv"), 2, "write NAME=VALUE"),
+        (("pages", "--field", "title", "--to", "new.csv"), 2, "write NAME=PATH"),
         (("pages", "--each", "css:[", "--to", "new.csv"), 2, "--each: "),
         (("pages", "--require", "price", "--to", "new.csv"), 2, "price: no field of that name"),
-        (("pages", "--title", "--columns", "url,titel", "--to", "new.csv"), 2, "--columns: 'titel' is none. Did you"),
+        (
+            ("pages", "--title", "--columns", "url,titel", "--to", "new.csv"),
+            2,
+            "--columns: no column is called 'titel'. Did you",
+        ),
         (("pages", "--title", "--columns", "url,url", "--to", "new.csv"), 2, "--columns: url is named twice"),
         (("pages", "--rules", "nowhere.toml", "--to", "new.csv"), 2, "nowhere.toml cannot be read"),
-        (("pages", "--title", "--to", "old.csv"), 2, "old.csv is there already: --append goes on with it, --overwrite"),
+        (
+            ("pages", "--title", "--to", "old.csv"),
+            2,
+            "old.csv is there already: --overwrite replaces it, --append goes on with it",
+        ),
         (("pages", "--title", "--to", "old.csv", "--append", "--overwrite"), 2, "exclude each other"),
         (("pages", "--title", "--to", "new.csv", "--append", "--limit", "1"), 2, "exclude each other"),
         (("pages", "--title", "--to", "nowhere/new.csv"), 2, "there is no folder"),
@@ -236,6 +244,47 @@ def test_rules_are_tried_on_the_first_pages(tmp_path: Path, sqspider: Run) -> No
     assert answer(f"SELECT count(*) FROM '{tmp_path / 'rows.parquet'}'") == [(2,)]
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.db", "parts/"])
+def test_rows_that_rules_were_tried_on_are_not_gone_on_with(tmp_path: Path, sqspider: Run, name: str) -> None:
+    """Though there is a cursor of rows that were there before."""
+    target = f"{tmp_path}/{name}"
+    assert sqspider("extract", "pages", "--title", "--to", target).returncode == 0
+    assert sqspider("extract", "pages", "--title", "--to", target, "--overwrite", "--limit", "1").returncode == 0
+    refused = sqspider("extract", "pages", "--title", "--to", target, "--append")
+    assert refused.returncode == 2
+    assert "has rows, and how far the archive was read for them" in refused.stderr
+    assert sqspider("extract", "pages", "--title", "--to", target, "--overwrite").returncode == 0
+
+
+@pytest.mark.parametrize("more", [(), ("--limit", "2")])
+def test_what_ones_own_function_prints_is_no_row(tmp_path: Path, more: tuple[str, ...]) -> None:
+    (tmp_path / "loud.py").write_text(
+        "print('imported')\n"
+        "def rows(document):\n    print('seen')\n    return {'a': document.url}\n"
+        "rows.columns = {'a': 'text'}\n"
+    )
+    command = [*COMMAND, "pages", "--apply", "loud:rows", "--to", "-", *more]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, text=True)
+    assert len([json.loads(line)["a"] for line in ran.stdout.splitlines()]) == (2 if more else 3)
+    assert ran.stderr.count("seen") >= 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("more", [(), ("--limit", "2")])
+def test_a_full_disk_is_told_in_a_sentence(sqspider: Run, more: tuple[str, ...]) -> None:
+    ran = sqspider("extract", "pages", "--title", "--to", "/dev/full", "--quiet", *more)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines() == ["Error: /dev/full cannot be written: No space left on device."]
+
+
+@pytest.mark.parametrize(("to", "words"), [("", "--to: name a file"), (f"{'a' * 300}.jsonl", "File name too long")])
+def test_a_name_that_is_none_is_refused(sqspider: Run, to: str, words: str) -> None:
+    for more in ((), ("--follow",)):
+        ran = sqspider("extract", "pages", "--title", "--to", to, *more)
+        assert ran.returncode == 2
+        assert words in ran.stderr
+
+
 def test_on_a_terminal_the_first_rows_are_shown(tmp_path: Path) -> None:
     keyboard, screen = pty.openpty()
     try:
@@ -262,6 +311,37 @@ def test_a_field_that_is_never_found_is_warned_of(tmp_path: Path, sqspider: Run)
     assert said.returncode == 0
     (line,) = [line for line in said.stderr.splitlines() if "prize" in line]
     assert line.startswith("the field prize was found on none of the first 1")
+
+
+def test_what_was_perhaps_meant_otherwise_is_told(tmp_path: Path, sqspider: Run) -> None:
+    said = sqspider("extract", "pages", "--field", "prize=css:.prize", "--to", "rows.jsonl")
+    assert "the field prize was found on none of 3 pages" in said.stderr
+    said = sqspider("extract", "pages", "--to", "urls.jsonl")
+    assert "nothing of the pages themselves was asked for: --title" in said.stderr
+    an_archive(tmp_path / "others", [page(1)._replace(content_type="application/pdf")])
+    said = sqspider("extract", "others", "--title", "--to", "none.jsonl")
+    assert "--type '*'" in said.stderr
+    for same in ("--type", "--content-type"):
+        assert sqspider("extract", "others", same, "*", "--limit", "1").stdout.count("\n") == 1
+    for same in ("--status", "--http-status"):
+        assert '/4"' in sqspider("extract", "pages", same, "404", "--title").stdout
+
+
+def test_what_a_revisit_needs_to_be_found_is_told(tmp_path: Path, sqspider: Run) -> None:
+    site = Site()
+    try:
+        site.bodies = {"/": b"<title>One</title>" + b"<p>The same as ever.</p>" * 100}
+        for more in ((site.url,), ("--again",)):
+            assert sqspider("crawl", *more, "--allow-private", "--delay", "0", "--quiet").returncode == 0
+        said = sqspider("extract", "sqspider-archive", "--title", "--to", "rows.jsonl")
+        assert "1 no-original" in said.stderr
+        assert "`sqspider archive index --archive sqspider-archive`" in said.stderr
+        assert sqspider("archive", "index", "--archive", "sqspider-archive").returncode == 0
+        said = sqspider("extract", "sqspider-archive", "--title", "--to", "rows.jsonl", "--overwrite")
+        assert "no-original" not in said.stderr
+        assert [row["title"] for row in rows_in(tmp_path / "rows.jsonl")] == ["One", "One"]
+    finally:
+        site.close()
 
 
 def test_of_a_frontier_each_page_has_the_row_of_its_last_visit(tmp_path: Path, sqspider: Run) -> None:

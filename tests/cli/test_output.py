@@ -11,17 +11,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sqspider.cli import duplicates, extract_run, links
+from sqspider.cli.link_answers import Asked
 from sqspider.cli.terminal import ESCAPED
 from sqspider.export import FIELDS
+from sqspider.extract.harvest import Order
+from sqspider.extract.link_queries import LinkTable
+from sqspider.extract.rules import Rules
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.sqlite import SqliteFrontier
+from sqspider.tables.target import How
 from tests.conftest import Run
 from tests.sites import Site
 
@@ -201,6 +209,39 @@ def test_a_signal_leaves_no_hidden_file(tmp_path: Path, name: str) -> None:
     assert process.returncode in (-signal.Signals[name], 130)
     assert hidden(tmp_path) == []
     assert path.read_text() == "old"
+
+
+def ended_by_a_signal() -> Iterator[Any]:
+    """What a command writes, when a signal comes amid it."""
+    signal.raise_signal(signal.SIGTERM)
+    yield from ()
+
+
+def duplicates_written(file: str, _: pytest.MonkeyPatch) -> None:
+    duplicates._write(ended_by_a_signal(), file, How.NEW)
+
+
+def graph_written(file: str, _: pytest.MonkeyPatch) -> None:
+    table = SimpleNamespace(all_links=lambda _: ended_by_a_signal())
+    links._write_graph(cast("LinkTable", table), file, Asked((), None, None, None), overwrite=False)
+
+
+def sample_written(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extract_run, "sample", lambda *_: list(ended_by_a_signal()))
+    extract_run._sampled(Order(archive="x", to=file, rules=Rules()), How.NEW, 1)
+
+
+@pytest.mark.parametrize("write", [duplicates_written, graph_written, sample_written])
+def test_a_signal_leaves_nothing_of_what_any_command_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[str, pytest.MonkeyPatch], None]
+) -> None:
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # as if nobody heard it
+    try:
+        with pytest.raises(SystemExit):
+            write(str(tmp_path / "rows.jsonl"), monkeypatch)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("rows")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -112,30 +112,37 @@ async def test_a_refusal_is_believed_of_a_get_alone(
     assert row.rests == 0, "that a server knows no HEAD is no trouble of its host's"
 
 
-async def test_many_refusals_do_not_rest_a_host(frontier: Frontier, host: Site) -> None:
+@pytest.mark.parametrize(
+    ("asked", "rests"),
+    [
+        ("H" * FAILURES_TO_REST, 0),
+        ("G" * FAILURES_TO_REST, 1),
+        ("GH" * (FAILURES_TO_REST - 1) + "G", 1),  # that a HEAD was answered is no sign that the host is well
+    ],
+)
+async def test_many_refusals_of_head_say_nothing_of_a_host(
+    frontier: Frontier, host: Site, asked: str, rests: int
+) -> None:
     """However many come one after another."""
     away, refusal = host.url_of("127.0.0.2"), Fetched(
         url="", http_status=500, headers=(), body=b"", truncated=False, reason=Reason.SERVER_ERROR, detail="",
         elapsed_seconds=0.1, sent_seconds=0.0,
     )  # fmt: skip
+    heads = iter(asked)
+
+    async def fetch(url: str, **_: object) -> Fetched:
+        return replace(refusal, url=url, is_head=next(heads) == "H")
+
     async with Fetcher(AT_HOME, connections=1) as fetcher:
-        told: dict[bool, int] = {}
-        for is_head in (True, False):
-            answer = replace(refusal, is_head=is_head)
-
-            async def fetch(url: str, *, answer: Fetched = answer, **_: object) -> Fetched:
-                return replace(answer, url=url)
-
-            politeness = Politeness(
-                frontier, fetcher, clock=frontier.now, rng=random.Random(1), stopping=asyncio.Event(), request_seconds=5.0,
-                robots_grace_seconds=1.0, linger_seconds=0.0,
-            )  # fmt: skip
-            agent = politeness.own._replace(fetch=fetch)
-            for number in range(FAILURES_TO_REST):
-                await politeness.fetch(Request(f"{away}{number}", CHECKING, agent=agent))
-            await politeness.close()
-            told[is_head] = (await frontier.hosts(["127.0.0.2"]))["127.0.0.2"].rests
-    assert told == {True: 0, False: 1}, "of pages so many do"
+        politeness = Politeness(
+            frontier, fetcher, clock=frontier.now, rng=random.Random(1), stopping=asyncio.Event(), request_seconds=5.0,
+            robots_grace_seconds=1.0, linger_seconds=0.0,
+        )  # fmt: skip
+        agent = politeness.own._replace(fetch=fetch)
+        for number in range(len(asked)):
+            await politeness.fetch(Request(f"{away}{number}", CHECKING, agent=agent))
+        await politeness.close()
+    assert (await frontier.hosts(["127.0.0.2"]))["127.0.0.2"].rests == rests
 
 
 async def test_of_a_body_that_comes_all_the_same_nothing_is_read(frontier: Frontier, host: Site) -> None:
@@ -147,6 +154,20 @@ async def test_of_a_body_that_comes_all_the_same_nothing_is_read(frontier: Front
     outcome = (await records_of(frontier))[f"@news {away}x"].outcome
     assert outcome is not None
     assert (outcome.status, outcome.bytes, outcome.digest, outcome.truncated) == ("done", 0, None, False)
+
+
+async def test_what_is_checked_behind_a_cookie_wall_is_there(frontier: Frontier, host: Site) -> None:
+    away = host.url_of("127.0.0.2")
+    host.bodies = {
+        "127.0.0.1/": page(f"{away}self"),
+        "127.0.0.2/self": lambda asked: (
+            b"in" if asked.headers["Cookie"] else (302, {"Location": "/self", "Set-Cookie": "seen=1; Path=/"})
+        ),
+    }  # fmt: skip
+    await put_in(frontier, await made(frontier, settings=CHECKING), host.url)
+    await work(frontier)
+    assert ends(await records_of(frontier))[f"{away}self"] == ("done", True)
+    assert asked_of(host) == [("HEAD", "/self")] * 2
 
 
 async def test_robots_and_guards_hold_for_it(frontier: Frontier, host: Site) -> None:
@@ -189,6 +210,27 @@ async def test_what_redirects_into_the_crawl_leads_there(frontier: Frontier, hos
     assert found[f"{host.url}b"] == ("done", False)
     assert f"{host.url}e" not in found, "a page would be too deep there"
     assert found[f"{away}deep"] == ("done", True)
+
+
+async def test_a_nearer_way_to_a_page_is_one_to_what_is_checked_of_it(frontier: Frontier, host: Site) -> None:
+    """Where that redirects into the crawl, it may be near enough by now."""
+    away = host.url_of("127.0.0.2")
+    host.bodies = {
+        "127.0.0.1/": page("a"), "127.0.0.1/a": page("b"), "127.0.0.1/near": page("b"),
+        "127.0.0.1/b": page(f"{away}in", f"{away}x"), "127.0.0.1/c": b"c", "127.0.0.2/x": b"x",
+        "127.0.0.2/in": (302, {"Location": f"{away}on"}), "127.0.0.2/on": (302, {"Location": f"{host.url}c"}),
+    }  # fmt: skip
+    crawl = await made(frontier, settings=replace(CHECKING, max_depth=2))
+    await put_in(frontier, crawl, host.url)
+    await work(frontier)
+    records = await records_of(frontier)
+    assert {name: records[f"@news {away}{name}"].depth for name in ("in", "on", "x")} == {"in": 3, "on": 3, "x": 3}
+    assert f"@news {host.url}c" not in records
+    await put_in(frontier, crawl, f"{host.url}near")
+    await work(frontier)
+    records = await records_of(frontier)
+    assert {name: records[f"@news {away}{name}"].depth for name in ("in", "on", "x")} == {"in": 2, "on": 2, "x": 2}
+    assert ends(records)[f"{host.url}c"] == ("done", False)
 
 
 @pytest.mark.parametrize("remembers", [False, True])
@@ -241,6 +283,33 @@ async def test_a_wider_scope_fetches_what_was_checked_as_a_page(frontier: Fronti
         host.url: ("done", False), f"{away}x": ("done", False), f"{away}y": ("done", False),
         f"{away}gone": ("client_error", False),
     }  # fmt: skip
+
+
+async def test_who_dies_while_it_brings_back_what_was_checked_is_gone_on_for(
+    frontier: Frontier, host: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = host.url_of("127.0.0.2")
+    host.bodies = {"127.0.0.1/": page(f"{away}x", f"{away}gone"), "127.0.0.2/x": page("x")}
+    await put_in(frontier, await made(frontier, settings=CHECKING), host.url)
+    await work(frontier)
+    before = await row_of(frontier)
+    after = replace(before, settings=replace(CHECKING, scope=Scope.ANY))
+    row = await changed(frontier, settings=after.settings, widening=widened(before, after, frontier.now()).widening)
+    reopen = frontier.reopen
+
+    async def dying(keys: Sequence[str], **more: bool) -> list[bool]:
+        await reopen(keys[:1], **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(frontier, "reopen", dying)
+        with pytest.raises(KeyboardInterrupt):
+            await bring_back(frontier, row)
+    await work(frontier)  # what came back is visited before the rest comes
+    assert sorted(is_checked for _, is_checked in ends(await records_of(frontier)).values()) == [False, False, True]
+    assert await bring_back(frontier, await row_of(frontier)) == (0, 0, 1)
+    await work(frontier)
+    assert not any(is_checked for _, is_checked in ends(await records_of(frontier)).values())
 
 
 async def test_what_is_kept_that_lies_outside_is_checked_once_that_is_asked_for(frontier: Frontier, host: Site) -> None:

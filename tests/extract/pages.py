@@ -64,6 +64,8 @@ def own_pages() -> dict[str, bytes]:
 
 
 def real_pages(most: int) -> dict[str, bytes]:
-    """Pages of documentation, picked evenly; none where it is not installed."""
+    """So many pages of documentation, or all if there are fewer, picked evenly; none where it is not installed."""
     files = [file for folder in FOLDERS for file in sorted(folder.rglob("*.html"))]
-    return {str(file): file.read_bytes() for file in files[:: max(len(files) // most, 1)]}
+    number = min(most, len(files))
+    picked = (files[at * len(files) // number] for at in range(number))
+    return {str(file): file.read_bytes() for file in picked}

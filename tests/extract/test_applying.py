@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from sqspider.extract.applying import held
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.rules import Rules
 from sqspider.extract.rules_said import rules_of_options
-from sqspider.tables.columns import Kind
+from sqspider.tables.columns import Column, Kind
+from sqspider.tables.opening import encoder_of
+from sqspider.tables.sqlite import SqliteRows
 from tests.extract.pages import CASES, document, extracted
 
 PRODUCT = (CASES / "product.html").read_text()
@@ -55,6 +59,15 @@ def wrong(document):
 def number(document):
     return 7
 
+def interrupts(document):
+    raise KeyboardInterrupt
+
+class Own(BaseException):
+    pass
+
+def owns(document):
+    raise Own("mine")
+
 class Rude(Exception):
     def __str__(self):
         raise self
@@ -68,7 +81,7 @@ class Shop:
     def offers(document):
         return {"id": 9}
 
-for function in (one, none, some, breaks, deeper, leaves, wrong, number, rude, Shop.offers):
+for function in (one, none, some, breaks, deeper, leaves, wrong, number, rude, interrupts, owns, Shop.offers):
     function.columns = {"id": "integer", "name": "text"}
 def undeclared(document): ...
 def odd(document): ...
@@ -129,7 +142,8 @@ def test_rules_may_say_its_columns() -> None:
         ("breaks", "apply", [None, "shop:breaks: KeyError: 'no price' (shop.py:22)"]),
         ("deeper", "apply", ["shop:deeper: ValueError: invalid literal for int() with base 10: 'xhttps://shop.example/things/page?size=2&colour=red' (shop.py:25)"]),
         ("leaves", "apply", ["shop:leaves: SystemExit: 3 (shop.py:28)"]),
-        ("rude", "apply", ["shop:rude: Rude (shop.py:44)"]),
+        ("rude", "apply", ["shop:rude: Rude (shop.py:53)"]),
+        ("owns", "apply", ["shop:owns: Own: mine (shop.py:46)"]),
         ("number", "apply", ["shop:number: TypeError: 'int' object is not iterable"]),
         ("wrong", "value", [
             "shop:wrong: id: a column of kind integer does not hold 'seven'", "shop:wrong: there is no column 'nam'. Did you mean 'name'?",
@@ -146,6 +160,31 @@ def test_what_it_does_wrong_is_told_at_its_row_and_counted(name: str, kind: str,
         assert error == said if said is None else str(error).startswith(said)
     assert extractor.take_tally().errors == {kind: 1}
     assert extractor.rows(document(PRODUCT))  # and it goes on
+
+
+def test_a_keyboard_interrupt_is_its_own_where_ctrl_c_is_not_heard() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        rows("interrupts")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert [row["error"] for row in rows("interrupts")] == ["shop:interrupts: KeyboardInterrupt (shop.py:40)"]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Words(str):
+    """Of a library's own kind of text."""
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(Words("a"), Kind.TEXT), (Words("ä\0"), Kind.TEXT), ([Words("a")], Kind.TEXTS), (HTTPStatus.OK, Kind.INTEGER)],
+)
+def test_kinds_of_a_librarys_own_are_written_as_what_they_are(value: object, kind: Kind) -> None:
+    for name in ("jsonl", "csv", "sqlite"):
+        columns = (Column("a", kind),)
+        encoder = SqliteRows(columns) if name == "sqlite" else encoder_of(name, columns)
+        assert encoder.encode([(held(value, kind),)])
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -149,16 +152,17 @@ def test_what_another_site_redirects_is_gone_to_its_end(sqspider: Run, served: S
     assert f"{other}well" not in found(report)
 
 
-@pytest.mark.parametrize("http_status", [401, 403, 429])
-def test_what_another_site_refuses_to_programs_is_broken_only_if_that_is_asked_for(
-    sqspider: Run, served: Site, http_status: int
-) -> None:
-    other = served.url_of("127.0.0.2")
-    served.bodies["127.0.0.1/"] = page(f'<a href="{other}x">x</a>')
-    served.bodies["127.0.0.2/x"] = (http_status, {})
+def test_what_another_site_refuses_to_programs_is_broken_only_if_that_is_asked_for(sqspider: Run, served: Site) -> None:
+    hosts = {"127.0.0.2": 401, "127.0.0.3": 403, "127.0.0.4": 429}
+    others = [f"{served.url_of(host)}x" for host in hosts]
+    served.bodies["127.0.0.1/"] = page(*(f'<a href="{other}">x</a>' for other in others))
+    served.bodies |= {f"{host}/x": (http_status, {}) for host, http_status in hosts.items()}
     brief = ("--timeout", "1")  # after a 429 it waits for nothing else, and not for long
-    assert found(told(sqspider, served.url, *brief, status=0), Verdict.UNSURE) == {f"{other}x": [served.url]}
-    assert found(told(sqspider, served.url, *brief, "--strict", status=1)) == {f"{other}x": [served.url]}
+    with ThreadPoolExecutor() as pool:  # both wait most of the time
+        unsure = pool.submit(told, sqspider, served.url, *brief, status=0)
+        strict = pool.submit(told, sqspider, served.url, *brief, "--strict", status=1)
+    expected = {other: [served.url] for other in others}
+    assert found(unsure.result(), Verdict.UNSURE) == found(strict.result()) == expected
 
 
 def test_one_s_own_page_that_is_forbidden_is_broken(sqspider: Run, served: Site) -> None:
@@ -185,6 +189,15 @@ def test_a_seed_that_nobody_answers_is_broken(sqspider: Run) -> None:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
         assert found(told(sqspider, url, status=1)) == {url: []}
+
+
+@pytest.mark.parametrize("more", [(), ("--anchors", "--redirects")])
+def test_where_nothing_was_answered_at_all_it_is_said(sqspider: Run, served: Site, more: tuple[str, ...]) -> None:
+    done = sqspider("check", served.url, "--quiet", *more)  # an address that is not public, and may not be asked
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "0 pages and 1 target in" in done.stdout
+    assert "--allow-private lifts that" in done.stdout + done.stderr
 
 
 def test_a_seed_that_may_not_be_asked_leaves_a_check_that_is_not_whole(sqspider: Run, served: Site) -> None:
@@ -399,3 +412,48 @@ def test_a_person_is_shown_twenty_pages_of_a_target_and_a_program_all(
         assert "and 5 more" in text
     assert (tmp_path / "out.xml").read_text().count("\non http") == 25
     assert len(found(told(sqspider, served.url, status=1))[f"{served.url}gone"]) == 25
+
+
+def test_links_of_a_page_that_is_hardly_text_are_checked(sqspider: Run, served: Site) -> None:
+    served.bodies["/"] = page("\0" * 50, '<a href="/gone">gone</a>')
+    done = sqspider("check", served.url, *HERE, "--json")
+    assert done.returncode == 1
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert finding["target"] == f"{served.url}gone"
+    assert [source["page"] for source in finding["sources"]] == [served.url]
+
+
+def test_one_that_cannot_be_reached_ends_without_an_archive(sqspider: Run) -> None:
+    done = sqspider("check", "http://127.0.0.1:1/", *HERE, "--json")
+    assert done.returncode == 1
+    assert not done.stderr.count("Traceback")
+    assert json.loads(done.stdout)["left"]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="nobody is left who could: no process is forked there")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_one_that_is_killed(number: signal.Signals, served: Site, tmp_path: Path) -> None:
+    served.bodies["/"] = page('<a href="/a">a</a>')
+    command = [sys.executable, "-m", "sqspider", "check", served.url, *HERE, "--delay", "5"]
+    running = subprocess.Popen(
+        command, env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    while "/" not in served.paths:
+        assert running.poll() is None
+    assert list(tmp_path.iterdir())
+    running.send_signal(number)
+    if number == signal.SIGTERM:
+        assert running.stderr is not None
+        running.stderr.readline()  # it is stopping
+        running.send_signal(number)
+    running.communicate()
+    until = time.monotonic() + 20
+    while list(tmp_path.iterdir()) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_an_empty_answer_leads_on_to_is_checked(sqspider: Run, served: Site) -> None:
+    served.bodies["/"] = (200, {"Content-Type": "text/plain", "Refresh": "0; url=/gone"})
+    (finding,) = json.loads(sqspider("check", served.url, *HERE, "--json").stdout)["findings"]
+    assert (finding["target"], [source["page"] for source in finding["sources"]]) == (f"{served.url}gone", [served.url])

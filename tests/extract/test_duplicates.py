@@ -220,8 +220,9 @@ def test_near_duplicates_of_a_crawl_are_told(crawled: Run, tmp_path: Path) -> No
     assert head == "group,pages,url,crawl,canonical,distance,digest"
     assert len(rows) == 4
     again = crawled("duplicates", "--to", "near.csv")
-    assert (again.returncode, again.stdout) == (1, "")
-    assert "near.csv" in again.stderr
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "near.csv is there already: --overwrite replaces it." in again.stderr
+    assert crawled("duplicates", "--output", "near.xlsx").returncode == 2
 
 
 def test_pages_that_have_not_changed_since_are_told_by_what_they_were(crawled: Run, site: Site) -> None:

@@ -6,19 +6,25 @@ import gzip
 import json
 import os
 import random
+import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 import pytest
 
 from sqspider.archive.folder import Folder
 from sqspider.archive.pack import Packed, pack
 from sqspider.extract.harvest import Came, Harvest, Order
+from sqspider.extract.pool import Pool, PoolError
 from sqspider.extract.rules import Fact, Rules
 from sqspider.extract.selection import Selection
 from sqspider.extract.tally import Trouble
@@ -70,6 +76,28 @@ def farm(tmp_path: Path) -> Farm:
 def known_farm(tmp_path: Path) -> Iterator[tuple[Farm, Known]]:
     with known(tmp_path) as frontier:
         yield Farm(tmp_path, frontier), frontier
+
+
+def titles_in(path: Path) -> list[str]:
+    """The titles of a table, whatever kind it is of."""
+    if path.suffix == ".db":
+        with closing(sqlite3.connect(path)) as connection:
+            return [title for (title,) in connection.execute("SELECT title FROM rows ORDER BY title")]
+    source = f"{path}/*.parquet" if path.is_dir() else path
+    return [title for (title,) in duckdb.connect().execute(f"SELECT title FROM '{source}' ORDER BY title").fetchall()]
+
+
+def started_to_die(start: Callable[..., None]) -> Callable[..., None]:
+    """How processes are started which are killed while they read the first capture of the first task."""
+
+    def started(self: Pool, context: Any, slot: int) -> None:
+        start(self, context, slot)
+        process = self._processes[-1].process
+        self._at[slot] = 0
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+
+    return started
 
 
 def page(title: str) -> bytes:
@@ -205,15 +233,74 @@ class TestGoingOn:
         assert farm.harvested(How.OVERWRITE, rules=other).tally.rows == 1
         assert [row["title"] for row in farm.rows()] == ["a"]
 
-    def test_two_at_once_are_refused(self, farm: Farm) -> None:
+    @pytest.mark.parametrize("second", [How.APPEND, How.OVERWRITE])
+    @pytest.mark.parametrize("to", ["rows.jsonl", "rows.csv", "rows.db", "parts/"])
+    def test_two_at_once_are_refused_and_the_first_ends_well(
+        self, farm: Farm, tmp_path: Path, to: str, second: How
+    ) -> None:
+        order = msgspec.structs.replace(farm.order, to=f"{tmp_path}/{to}")
         farm.warc.response(URL, page("a"), NOON)
         farm.warc.write(farm.archive)
-        with (
-            Harvest(farm.order, How.APPEND, forks=True),
-            pytest.raises(TableError, match="somebody else writes it"),
-            Harvest(farm.order, How.APPEND, forks=True),
-        ):
-            pass
+        with Harvest(order, forks=True) as harvest:
+            harvest.catch_up()
+            with pytest.raises(TableError, match="somebody else writes it"), Harvest(order, second, forks=True):
+                pass
+            farm.next_file()
+            farm.warc.response(f"{URL}2", page("b"), NOON)
+            farm.warc.write(farm.archive)
+            harvest.run()
+        assert titles_in(tmp_path / to) == ["a", "b"]
+        assert not list(tmp_path.glob("*.lock"))
+
+    @pytest.mark.parametrize("to", ["rows.jsonl", "rows.csv", "rows.db", "parts/"])
+    def test_rows_without_their_cursor_are_not_gone_on_with(self, farm: Farm, tmp_path: Path, to: str) -> None:
+        farm.warc.response(URL, page("a"), NOON)
+        farm.harvested(to=f"{tmp_path}/{to}")
+        if to == "rows.db":
+            with closing(sqlite3.connect(tmp_path / to)) as connection:
+                connection.execute("DELETE FROM sqspider_made_with")
+                connection.execute("DELETE FROM sqspider_files")
+                connection.commit()
+        else:
+            (tmp_path / f"{to.rstrip('/')}.cursor").unlink()
+        with pytest.raises(TableError, match="has rows, and how far the archive was read for them should stand in"):
+            farm.harvested(to=f"{tmp_path}/{to}")
+        assert titles_in(tmp_path / to) == ["a"]
+        farm.harvested(How.OVERWRITE, to=f"{tmp_path}/{to}")
+        assert titles_in(tmp_path / to) == ["a"]
+
+    def test_a_file_without_rows_is_gone_on_with_whoever_made_it(self, farm: Farm, tmp_path: Path) -> None:
+        farm.warc.response(URL, page("a"), NOON)
+        (tmp_path / "rows.jsonl").touch()
+        farm.harvested()
+        assert farm.titles() == [("a", None)]
+
+    def test_the_cursor_of_another_version_is_refused(self, farm: Farm, tmp_path: Path) -> None:
+        farm.warc.response(URL, page("a"), NOON)
+        farm.harvested()
+        with closing(sqlite3.connect(tmp_path / "rows.jsonl.cursor")) as connection:
+            connection.execute("UPDATE sqspider_made_with SET value = '2' WHERE name = 'version'")
+            connection.commit()
+        with pytest.raises(TableError, match="another version of sqspider: --overwrite"):
+            farm.harvested()
+        farm.harvested(How.OVERWRITE)
+        assert farm.titles() == [("a", None)]
+
+    def test_what_was_put_there_instead_is_not_cut_into(self, farm: Farm) -> None:
+        farm.warc.response(URL, page("a"), NOON)
+        farm.harvested()
+        instead = "another line, longer than the row that was there" * 20
+        farm.to.write_text(f"{instead}\n")
+        with pytest.raises(TableError, match="somebody has changed it since"):
+            farm.harvested()
+        assert farm.to.read_text() == f"{instead}\n"
+
+    def test_by_records_and_without_do_not_mix(self, known_farm: tuple[Farm, Known]) -> None:
+        farm, frontier = known_farm
+        frontier.finish({URL: outcome_of(farm.warc.response(URL, page("a"), NOON))})
+        farm.harvested()
+        with pytest.raises(TableError, match="made with other records"):
+            farm.harvested(frontier=None)
 
     def test_rows_of_a_database_have_their_cursor_there(self, farm: Farm, tmp_path: Path) -> None:
         to = tmp_path / "rows.db"
@@ -305,6 +392,42 @@ class TestTrouble:
         assert farm.harvested(processes=2).captures == 151
         assert sorted(row["url"] for row in farm.rows()) == sorted([*urls, f"{URL}last"])
         assert farm.harvested().captures == 0
+
+    def test_a_file_that_kills_whoever_reads_it_ends_the_run(self, farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A row in its place does not help where it is not even to be read."""
+        farm.warc.response(URL, page("a"), NOON)
+        monkeypatch.setattr(Pool, "_start", started_to_die(Pool._start))
+        with pytest.raises(PoolError, match=r"that read 1\.warc\.gz die, at offset"):
+            farm.harvested()
+
+    def test_processes_end_though_their_parent_was_killed_and_they_never_come_back(
+        self, farm: Farm, tmp_path: Path
+    ) -> None:
+        for number in range(4):
+            farm.warc.response(f"{URL}{number}", page("a"), NOON + number)
+        farm.warc.write(farm.archive)
+        program = (
+            "import msgspec, sys\n"
+            "from sqspider.extract.harvest import Harvest, Order\n"
+            "with Harvest(msgspec.json.decode(sys.argv[1], type=Order), forks=True) as harvest: harvest.run()"
+        )
+        order = msgspec.structs.replace(farm.order, processes=2, rules=Rules(apply="tests.extract.killing:endless"))
+        log = tmp_path / "log"
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, msgspec.json.encode(order)],
+            env={**os.environ, "KILLING_LOG": str(log)},
+        )
+        until = time.monotonic() + 60
+        while not log.exists() or not log.read_text().endswith("\n"):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        while Path(f"/proc/{int(log.read_text())}").exists():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        with Harvest(farm.order, How.OVERWRITE, forks=True) as harvest:  # nobody has its lock
+            assert harvest.run().tally.rows == 4
 
     def test_processes_end_with_their_harvest(self, farm: Farm) -> None:
         farm.warc.response(URL, page("a"), NOON)

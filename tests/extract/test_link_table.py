@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from sqspider.archive.errors import DamagedError
 from sqspider.archive.reading import files_to_read, read_archive
 from sqspider.extract import link_keeping
 from sqspider.extract.document import Document
-from sqspider.extract.link_keeping import LinkFileError, open_links, read_new
+from sqspider.extract.link_keeping import LinkFileError, keep_up, open_links, read_new
 from sqspider.extract.link_queries import LinkTable
 from sqspider.extract.linked_page import linked_page, packed, unpacked
 from sqspider.record import Reason
@@ -95,6 +95,20 @@ def test_what_was_answered_as_before_has_the_links_of_before(tmp_path: Path) -> 
     assert known.at == 1_795_529_999  # of the later one
 
 
+@pytest.mark.parametrize("is_later_first", [False, True])
+def test_they_are_those_of_before_however_both_are_read(tmp_path: Path, is_later_first: bool) -> None:
+    page = answer(f"{SITE}/", NAV)
+    both = [page, revisit(page, f"{SITE}/")]
+    both = both[::-1] if is_later_first else both
+    together, apart = tmp_path / "together", tmp_path / "apart"
+    write(together, "a", both)
+    assert len(read(together)) == 3
+    write(apart, "a", both[:1])
+    read(apart)
+    write(apart, "b", both[1:])
+    assert len(read(apart)) == 3
+
+
 def test_redirects_are_links(tmp_path: Path) -> None:
     moved = answer(f"{SITE}/old", "<a href=/not>no</a>", "Location: /new#place", HTML, status=301)
     nowhere = answer(f"{SITE}/bad", "", "Location: http://[", status=302)
@@ -105,12 +119,13 @@ def test_redirects_are_links(tmp_path: Path) -> None:
     ]
 
 
-def test_what_a_sitemap_lists_are_links(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["M", "LMR"])
+def test_what_a_sitemap_lists_are_links(tmp_path: Path, way: str) -> None:
     xml = f"<urlset xmlns='http://www.sitemaps.org/schemas/sitemap/0.9'><url><loc>{SITE}/a</loc></url></urlset>"
     by_root = answer(f"{SITE}/sitemap.xml", xml, "Content-Type: application/xml")
     text = answer(f"{SITE}/list.txt", f"{SITE}/b\n", "Content-Type: text/plain")
     said = metadata(text)
-    said = said.with_block(said.block.replace(b"hopsFromSeed: L", b"hopsFromSeed: M"))
+    said = said.with_block(said.block.replace(b"hopsFromSeed: L", f"hopsFromSeed: {way}".encode()))
     write(tmp_path, "a", [by_root, text, said])
     assert [row[:3] for row in read(tmp_path)] == [
         (f"{SITE}/list.txt", f"{SITE}/b", "sitemap"),
@@ -118,13 +133,74 @@ def test_what_a_sitemap_lists_are_links(tmp_path: Path) -> None:
     ]
 
 
-def test_what_was_asked_for_by_the_way_is_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["LP", "LPR", "PRR"])
+def test_what_was_asked_for_by_the_way_is_left_out(tmp_path: Path, way: str) -> None:
     robots = answer(f"{SITE}/robots.txt", "<a href=/x>x</a>")
     said = metadata(robots)
-    write(tmp_path, "a", [robots, said.with_block(said.block.replace(b"hopsFromSeed: L", b"hopsFromSeed: LP"))])
+    write(
+        tmp_path,
+        "a",
+        [robots, said.with_block(said.block.replace(b"hopsFromSeed: L", f"hopsFromSeed: {way}".encode()))],
+    )
     assert read(tmp_path) == []
     with open_links(tmp_path / "links.db") as connection:
         assert LinkTable(connection).counts() == (0, 0)
+
+
+def test_who_keeps_up_reads_as_it_is_written_and_leaves_nothing(tmp_path: Path) -> None:
+    looks = 0
+
+    def is_over() -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 2:  # before, there was no archive
+            write(tmp_path, "a", site({"/": NAV}))
+        elif looks == 3:
+            write(tmp_path, "b", site({"/a": NAV}))
+        return looks == 4
+
+    with open_links(tmp_path / "links.db") as connection:
+        keep_up(files_to_read(str(tmp_path)), connection, is_over)
+        assert {page for page, *_ in rows(connection)} == {f"{SITE}/", f"{SITE}/a"}
+        assert read_new(files_to_read(str(tmp_path)), connection, no_damage) == 0
+        assert LinkTable(connection).count_to(f"{SITE}/b") == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "advice"),
+    [
+        (lambda file: file.write_bytes(b"x" * 100 + file.read_bytes()[100:]), "remove it"),
+        (lambda file: file.write_bytes(file.read_bytes()[:4096]), "remove it"),
+    ],
+)
+def test_what_is_damaged_is_said_with_what_to_do(spoil: Callable[[Path], object], advice: str, tmp_path: Path) -> None:
+    write(tmp_path, "a", site({"/": NAV}))
+    read(tmp_path)
+    spoil(tmp_path / "links.db")
+    with pytest.raises(LinkFileError, match=advice):
+        read(tmp_path)
+
+
+def test_a_full_disk_is_not_called_damage(tmp_path: Path) -> None:
+    write(tmp_path, "a", site({"/": NAV}))
+    with pytest.raises(LinkFileError, match=r"full$"):
+        _fill(tmp_path / "links.db")
+
+
+def _fill(file: Path) -> None:
+    with open_links(file) as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        connection.execute("CREATE TABLE more (x)")
+
+
+def test_the_title_of_a_page_is_the_one_that_extract_has_and_no_drawing_s(tmp_path: Path) -> None:
+    drawn = "<body><svg><title>menu</title></svg><template><title>later</title></template>"
+    write(tmp_path, "a", site({"/": drawn, "/a": f"{drawn}<title>A  title</title>"}))
+    read(tmp_path)
+    with open_links(tmp_path / "links.db") as connection:
+        pages = [LinkTable(connection).page(f"{SITE}{path}") for path in ("/", "/a")]
+    assert [page and page.title for page in pages] == ["", "A title"]
 
 
 def test_what_is_no_url_is_kept_as_it_is_written(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def test_the_graph_is_written_to_a_file(crawled: Path, tmp_path: Path, host: Sit
     assert (f"{host.url}old", f"{host.url}older", "redirect") in edges
     before = file.read_bytes()
     again = run(crawled, "links", "--graph", str(file))
-    assert again.returncode == 1
+    assert again.returncode == 2
     assert "is there already: --overwrite replaces it" in again.stderr
     assert file.read_bytes() == before
     fewer = run(crawled, "links", "--graph", str(file), "--overwrite", "--kind", "redirect")
@@ -287,6 +287,8 @@ def test_a_later_visit_that_is_well_mends_a_link(tmp_path: Path, sqspider: Run) 
         (("--to", "http://a.test/", "--broken"), "one thing at a time: --to or --broken"),
         (("--overwrite",), "--overwrite is of the file of --graph"),
         (("--kind", "image"), "'image' is not one of"),
+        (("--kind", "a"), "--kind chooses answers: ask for some"),
+        (("--graph", "graph.xlsx"), "--graph: graph.xlsx: rows are written as"),
         (("--host", "http://a.test/"), "is no host"),
         (("--limit", "0"), "0 is not in the range"),
         (("--archive", "none-there"), "there is no archive none-there"),
@@ -312,3 +314,18 @@ def test_a_damaged_file_is_told_by_the_exit_status(tmp_path: Path, sqspider: Run
     done = sqspider("links", "--archive", str(file.parent), "--to", f"{SITE}/x")
     assert done.returncode == 1
     assert "damaged: " in done.stderr
+
+
+def test_a_link_is_broken_whatever_is_taken_out_of_it(sqspider: Run) -> None:
+    server = Site()
+    server.bodies = {"/robots.txt": b"", "/": b"<title>Home</title><a href=/gone?utm_source=x>gone</a>"}
+    try:
+        sqspider("crawl", server.url, *CRAWL, "--drop-tracking")
+    finally:
+        server.close()
+    assert server.paths == ["/robots.txt", "/", "/gone"]
+    done = sqspider("links", "--broken", "--json")
+    assert done.returncode == 1
+    (told,) = map(json.loads, done.stdout.splitlines())
+    assert (told["to"], told["http_status"]) == (f"{server.url}gone?utm_source=x", 404)
+    assert [source["from"] for source in told["sources"]] == [server.url]

@@ -61,6 +61,8 @@ def test_by_status(tmp_path: Path, status: str, said: dict[str, Any], is_taken: 
         ("image/png", PAGE, {"types": ("*",)}, True),
         ("", PAGE, {}, True),  # it says nothing: by what it begins with
         ("", b" \n<!-- x --> <HTML>", {}, True),
+        ("", b"<div><a href=/x>as the crawler sees it</a></div>", {}, True),
+        ("", b"<?xml version='1.0'?><html xmlns='http://www.w3.org/1999/xhtml'/>", {}, True),
         ("", b"\x89PNG", {}, False),
         ("", PAGE, {"types": ("image/*",)}, False),
     ],

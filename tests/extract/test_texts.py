@@ -86,3 +86,15 @@ def test_what_is_not_seen_stays_in_the_tree_for_whoever_selects_it() -> None:
     text_of(page), markdown_of(page)
     assert page.tree.html == before
     assert page.tree.select("noscript, p[hidden], table")
+
+
+def test_a_page_is_only_copied_where_a_reader_sees_another_one() -> None:
+    plain = document("<p>one</p><table><tr><td>1<td>2</table>")
+    assert plain.shown is plain.tree
+    for markup in ("<svg></svg>", "<p hidden>x", "<a href='javascript:x'>y</a>", "<button>b</button>", LAYOUT):
+        page = document(markup)
+        assert page.shown is not page.tree, markup
+
+
+def test_of_many_empty_lines_one_is_left() -> None:
+    assert text_of(document("<pre>\n\na\n \n\n\n\t\nb\n\n</pre>")) == "a\n\nb"

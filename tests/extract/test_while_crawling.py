@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import pytest
 
+from sqspider.extract.tally import PAGES_TO_WARN
 from tests.conftest import Run
 from tests.extract.test_kills import family_of
 from tests.sites import Asked, Site
@@ -62,6 +63,17 @@ def test_each_page_has_its_row(sqspider: Run, site: Site, tmp_path: Path, worker
     assert titles_in(tmp_path / "rows.jsonl") == TITLES
     assert {row["words"] for row in rows_in(tmp_path / "rows.jsonl")} >= {"words of 3", None}
     assert {row["crawl"] for row in rows_in(tmp_path / "rows.jsonl")} == {"default"}
+
+
+def test_a_field_that_is_never_found_is_told_while_pages_come(sqspider: Run, site: Site, tmp_path: Path) -> None:
+    (tmp_path / "rules.toml").write_text('[fields]\nprize = "css:.prize"\nwords = "css:p"\n')
+    site.bodies["/"] = "".join(f"<a href=/more/{number}>{number}</a>" for number in range(PAGES_TO_WARN)).encode()
+    site.bodies |= {f"/more/{number}": b"<p>some words" for number in range(PAGES_TO_WARN)}
+    done = sqspider("crawl", site.url, *HERE, "--extract", "rules.toml", "--extract-to", "rows.jsonl", "--quiet")
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "was found on none" in line]
+    assert len(told) == 1
+    assert told[0].startswith("the field prize was found on none of the first 1")
 
 
 def test_a_second_visit_adds_its_rows(sqspider: Run, site: Site, tmp_path: Path) -> None:

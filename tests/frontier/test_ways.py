@@ -247,6 +247,52 @@ async def test_what_was_kept_for_lying_outside_is_visited_when_it_lies_within(
             return
 
 
+CHECKING: Final = CrawlSettings(scope=Scope.HOST, check_external=True, max_depth=3)
+
+
+@pytest.mark.parametrize("settings", [CHECKING, replace(CHECKING, max_depth=None)])
+@pytest.mark.parametrize("outcome", [DONE, GONE, LED], ids=["there", "gone", "led on"])
+async def test_what_was_checked_for_lying_outside_is_visited_when_it_lies_within(
+    frontier: Frontier, settings: CrawlSettings, outcome: Outcome
+) -> None:
+    """By a link that is no nearer than that by which it was checked, or by itself; not for one more that is not."""
+    checked = Entry(url=url("a"), depth=2, parent=url("p"), settings=settings, is_skipped=True)
+    await frontier.enqueue([checked])
+    for number, entry in enumerate((replace(checked, is_skipped=False), Entry(url=url("a"), settings=settings))):
+        delivery = await take_one(frontier)
+        claim = await win(frontier, delivery, claim=f"c{number}")
+        assert await finish_one(frontier, claim, delivery, replace(outcome, checked=True))
+        before = await record_of(frontier, url("a"))
+        assert before.outcome is not None
+        assert before.outcome.checked
+        assert await frontier.enqueue([checked]) == [False]
+        assert await record_of(frontier, url("a")) == before
+        assert await frontier.enqueue([checked, entry]) == [False, False]
+        record = await record_of(frontier, url("a"))
+        assert (record.status.is_final, record.visit, record.depth) == (False, number + 1, min(entry.depth, 2))
+        await assert_counts_are_exact(frontier)
+
+
+async def test_a_nearer_way_is_handed_on_to_what_is_checked(frontier: Frontier) -> None:
+    """A link further than the crawl goes, too: pages at its limit have such."""
+    led_to = {
+        url("a"): Outlinks((url("deep"),), outside=(url("x"),)),
+        url("x"): Outlinks((), Onward.REDIRECT, outside=(url("y"),)),
+    }
+    await frontier.enqueue([Entry(url=url("a"), depth=3, parent=url("far"), settings=LIMITED)])
+    for number in range(3):
+        delivery = await take_one(frontier)
+        claim = await win(frontier, delivery, claim=f"c{number}")
+        outcome = replace(LED if claim.url == url("x") else DONE, checked=claim.url != url("a"))
+        assert await finish_with(frontier, claim, delivery, led_to.get(claim.url), outcome)
+    depths = {name: record.depth for name, record in (await all_records(frontier)).items()}
+    assert depths == {url("a"): 3, url("x"): 4, url("y"): 4}
+    await frontier.enqueue([Entry(url=url("a"), depth=2, parent=url("near"), settings=LIMITED)])
+    await visit_again(frontier, led_to | {url("deep"): Outlinks()})
+    depths = {name: record.depth for name, record in (await all_records(frontier)).items()}
+    assert depths == {url("a"): 2, url("deep"): 3, url("x"): 3, url("y"): 3}
+
+
 async def test_who_gives_a_url_that_is_about_to_end_outside_has_it_visited(frontier: Frontier) -> None:
     """It was judged by the way before."""
     entry = Entry(url=url("a"), depth=2, parent=url("p"), settings=KEEPING, is_skipped=True)

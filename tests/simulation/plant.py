@@ -57,7 +57,7 @@ PLANTS: Final[dict[str, Change]] = {
         ANSWERS, "    if record.status not in LIFE[Operation.REOPEN]:\n", "    if record.visit < 0:\n"
     ),
     "changes": Change(
-        "revisit.py", "(good.digest, good.redirect_to) != (outcome.digest, outcome.redirect_to)", "good is not outcome"
+        "revisit.py", "    if good.redirect_to != outcome.redirect_to:\n", "    if good is not outcome:\n"
     ),
     # Ways
     "nearer ways": Change(WAYS, "if entry.depth >= depth and entry.redirects >= redirects:", "if depth >= 0:"),
@@ -66,8 +66,8 @@ PLANTS: Final[dict[str, Change]] = {
     ),
     "nearer ways of what is visited": Change(
         MEMORY,
-        "        self._follow(self._store.records[record.key],",
-        "        0 and self._follow(self._store.records[record.key],",
+        "        self._follow(known, Fall(judged,",
+        "        0 and self._follow(known, Fall(judged,",
     ),
     "what is recorded and no nearer": Change(
         "work",
@@ -83,7 +83,9 @@ PLANTS: Final[dict[str, Change]] = {
     ),
     "what was put aside": Change(MEMORY, "unparked = self._store.queue.unpark(ref, self._clock())", "unparked = 0"),
     "what is cut": Change(
-        "work", "row is not None and message.depth > 0 and (message", "row is None and message.depth > 0 and (message"
+        "work",
+        "        if row is None or message.depth == 0:\n            return False\n",
+        "        if message.depth >= 0:\n            return False\n",
     ),
     "what comes back": Change("widening.py", "    if widening is None or record", "    if record.depth >= 0 or record"),
     # Captures

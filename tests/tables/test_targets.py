@@ -19,7 +19,7 @@ import pytest
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.tables.opening import check_target, open_table
-from sqspider.tables.table import TableError
+from sqspider.tables.table import ExistsError, TableError
 from sqspider.tables.target import How
 from tests.tables.kit import TWO, fill, hidden, write
 
@@ -53,7 +53,7 @@ def read(path: Path) -> list[tuple[int, str]]:
 def test_what_is_there_is_refused_unless_it_is_said(tmp_path: Path, name: str) -> None:
     target = f"{tmp_path}/{name}"
     write(target, [(1, "old")], columns=TWO)
-    with pytest.raises(TableError, match=r"--append .* --overwrite"):
+    with pytest.raises(ExistsError, match="already: --overwrite replaces"):
         open_table(target, TWO)
     assert read(tmp_path / name) == [(1, "old")]
     write(target, [(2, "new")], columns=TWO, how=How.OVERWRITE)
@@ -264,6 +264,17 @@ def test_a_pipe_gets_rows_as_they_come(tmp_path: Path) -> None:
     table.close(is_whole=True)
     reading.join()
     assert got == ['{"id":1,"text":"a"}\n']
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.parquet"])
+def test_what_somebody_else_wrote_meanwhile_is_not_replaced(tmp_path: Path, name: str) -> None:
+    table = open_table(f"{tmp_path}/{name}", TWO)
+    fill(table, [(1, "a")])
+    write(tmp_path / name, [(2, "theirs")], columns=TWO)
+    with pytest.raises(TableError, match="is there already"):
+        table.close(is_whole=True)
+    assert read(tmp_path / name) == [(2, "theirs")]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 # Gone on with

@@ -125,6 +125,7 @@ def test_nothing_to_crawl_is_an_error(tmp_path: Path) -> None:
         (CrawlSettings, {"keep": ("a/b",) * 101}, "keep: at most 100 media types, not 101"),
         (CrawlSettings, {"keep": ("a/" + "b" * 99,)}, "keep: a media type of more than 100 characters"),
         (CrawlSettings, {"keep": ("text/html", "none")}, "keep: none stands alone"),
+        (CrawlSettings, {"only": ("none",)}, "only: a media type in lower case, as text/html"),
         (CrawlSettings, {"keep": ("Text/HTML",)}, "keep: a media type in lower case, as text/html"),
         (CrawlSettings, {"keep": ("html",)}, "keep: a media type in lower case"),
         (CrawlSettings, {"keep": ("*/html",)}, "keep: a media type in lower case"),

@@ -27,6 +27,7 @@ from tests.write_reference import DESIGN, HOUSE, PAGES, REFERENCE, house
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FILES = {file.name for folder in ("src", "tests", "bench", "infra") for file in (ROOT / folder).rglob("*.py")}
+ROOMS = "|".join(sorted(path.parent.name for path in (ROOT / "src" / "sqspider").glob("*/__init__.py")))
 TESTS = "\n".join(file.read_text() for file in (ROOT / "tests").rglob("*.py"))
 
 
@@ -35,12 +36,10 @@ def test_every_test_and_file_that_a_document_names_is_there(document: Path) -> N
     text = document.read_text()
     names = set(re.findall(r"`(test_\w+)`", text))
     assert [name for name in sorted(names) if not re.search(rf"def {name}\(", TESTS)] == []
-    rooms = set(re.findall(r"`((?:cli|frontier|politeness|web|work)/[\w/.]+)`", text))
+    rooms = set(re.findall(rf"`((?:{ROOMS})/[\w/.]+)`", text))
     assert [path for path in sorted(rooms) if not (ROOT / "src" / "sqspider" / path).exists()] == []
     assert sorted(set(re.findall(r"`(\w+\.py)`", text)) - FILES) == []
-    decided = re.findall(
-        r"`(?:\w+\.)*(\w+)` in `(?:src/sqspider/)?((?:cli|frontier|politeness|web|work)/[\w/.]+)`", text
-    )
+    decided = re.findall(rf"`(?:\w+\.)*(\w+)` in `(?:src/sqspider/)?((?:{ROOMS})/[\w/.]+)`", text)
     for name, path in decided:
         assert re.search(rf"\b{name}\b", (ROOT / "src" / "sqspider" / path).read_text()), f"{name} is not in {path}"
     paths = set(re.findall(r"`((?:tests|bench|infra|docs|src)/[\w/.]+)`", text))
@@ -76,6 +75,16 @@ def test_the_house_is_drawn_as_it_stands() -> None:
     drawn = HOUSE.search(DESIGN.read_text())
     assert drawn is not None
     assert drawn[0] == house()
+
+
+@pytest.mark.parametrize("room", ["archive", "extract"])
+def test_the_map_of_a_large_room_has_each_of_its_files(room: str) -> None:
+    folder = ROOT / "src" / "sqspider" / room
+    plan = (folder / "__init__.py").read_text().partition("\n\n")[2]
+    said = set(re.findall(r"\w+…?", re.sub(r"(?m)^.*?  +", "", plan)))
+    groups = tuple(word.removesuffix("…") for word in said if word.endswith("…"))
+    files = {file.stem for file in folder.glob("*.py")} - {"__init__"}
+    assert [name for name in sorted(files) if name not in said and not name.startswith(groups)] == []
 
 
 def test_every_page_of_reference_is_held() -> None:

@@ -20,6 +20,7 @@ NOW = 1_700_000_000.0
 ONE = Outcome(status=Status.DONE, http_status=200, bytes=5, digest="sha256:01", title="One")
 TWO = msgspec.structs.replace(ONE, digest="sha256:02", title="Two")
 MOVED = Outcome(status=Status.DONE, http_status=301, redirect_to="https://example.com/there")
+CHECKED = Outcome(status=Status.DONE, http_status=200, checked=True)
 DOWN = Outcome(status=Status.FAILED, reason=Reason.TIMEOUT, elapsed_ms=9)
 UNFETCHED = Outcome(status=Status.FAILED, reason=Reason.UNREACHABLE, detail="its host was given up")
 FORBIDDEN = Outcome(status=Status.BLOCKED, reason=Reason.ROBOTS)
@@ -53,6 +54,10 @@ def test_of_a_good_visit_the_validators_are_kept() -> None:
         (ONE, TWO, Revisit.CHANGED),
         (ONE, DOWN, Revisit.FAILED),
         (DOWN, ONE, Revisit.CHANGED),
+        (CHECKED, CHECKED, Revisit.UNCHANGED),
+        (CHECKED, ONE, Revisit.CHANGED),  # the first that is read
+        (ONE, CHECKED, Revisit.UNCHANGED),  # for all that is known
+        (MOVED, CHECKED, Revisit.CHANGED),
         (DOWN, DOWN, Revisit.FAILED),
         (FORBIDDEN, ONE, None),
         (FORBIDDEN, DOWN, None),
@@ -70,6 +75,8 @@ def test_a_visit_that_finds_something_else_is_a_change() -> None:
     assert visited(None, None, (ONE, ()), (TWO, ()), (ONE, ())) == Kept(changes=2, changed_at=NOW + 2)
     assert visited(None, None, (ONE, ()), (MOVED, ())) == Kept(changes=1, changed_at=NOW + 1)
     assert visited(None, None, (DOWN, ()), (ONE, ())) is None, "the first good visit is no change"
+    assert visited(None, None, (ONE, ()), (CHECKED, ()), (TWO, ())) is None, "what was not read says of none"
+    assert visited(None, None, (CHECKED, ()), (MOVED, ())) == Kept(changes=1, changed_at=NOW + 1)
 
 
 def test_a_visit_that_fails_takes_nothing_with_it() -> None:

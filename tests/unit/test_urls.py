@@ -24,6 +24,7 @@ from sqspider.url import (
     in_scope,
     origin_of,
     registrable_domain,
+    without_tracking,
 )
 from tests.conftest import load_cases
 
@@ -95,6 +96,11 @@ def test_tracking_parameters_go_only_when_asked() -> None:
     assert canonicalize(url) == url
     assert canonicalize(url, drop_tracking=True) == "http://example.com/?id=1"
     assert canonicalize("http://example.com/?gclid=1", drop_tracking=True) == "http://example.com/"
+
+
+@pytest.mark.parametrize("url", ["http://example.com/", "http://example.com/?", "http://example.com/?id=1"])
+def test_a_url_without_tracking_stays_as_it_is(url: str) -> None:
+    assert without_tracking(url) == url
 
 
 def test_a_lone_surrogate_becomes_a_replacement_character() -> None:

@@ -77,6 +77,22 @@ def test_pages_at_the_old_limit_are_gone_into_again(depth: int, most: int | None
     assert not comes_back(record(Status.FAILED, depth, Reason.TIMEOUT), wide)
 
 
+def test_what_was_checked_comes_back_where_the_scope_is_wider_and_it_is_not_too_deep() -> None:
+    checking = changed(check_external=True, max_depth=2)
+    wide = widened(checking, changed(checking, scope=Scope.ANY), NOW)
+    for status in (Status.DONE, Status.FAILED):
+        assert comes_back(record(status, 2, checked=True), wide)
+        assert not comes_back(record(status, 3, checked=True), wide), "a link of the deepest page"
+    assert not comes_back(record(Status.DONE, 2), wide)
+
+
+def test_what_was_kept_for_a_pattern_is_checked_without_it_and_nothing_is_checked_twice() -> None:
+    checking = changed(check_external=True, keep_skipped=True, exclude=("/old/",))
+    wide = widened(checking, changed(checking, exclude=()), NOW)
+    assert comes_back(record(Status.BLOCKED, 1, Reason.OUT_OF_SCOPE), wide)
+    assert not comes_back(record(Status.DONE, 1, checked=True), wide)
+
+
 def test_what_is_too_deep_even_now_stays() -> None:
     wide = widened(CRAWL, changed(max_depth=2), NOW)
     assert comes_back(record(Status.BLOCKED, 2, Reason.DEPTH_LIMIT), wide)

@@ -548,3 +548,21 @@ def test_no_answer_makes_it_crash_or_hang(response: bytes) -> None:
     fetched, _ = asyncio.run(fetch_from(response, options=options))
     assert fetched.reason is not Reason.INTERNAL_ERROR, fetched.detail
     assert fetched.reason is not None or fetched.http_status is not None
+
+
+async def test_what_is_asked_by_head_keeps_its_connection() -> None:
+    """Nothing of an answer is wanted, and no body comes that would have to be cut off."""
+    server = RawServer()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await server.read_request(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 100\r\n\r\n")
+            await writer.drain()
+
+    async with server.playing(answer), Fetcher(PRIVATE) as fetcher:
+        found = [await fetcher.fetch(server.url, method="HEAD", wants=lambda _: False) for _ in range(3)]
+    assert [(each.reason, each.is_unread, each.is_head, each.truncated) for each in found] == [
+        (None, True, True, False)
+    ] * 3
+    assert server.connections == 1

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqspider.archive.files import Files
+
+S3: Final = "s3://"
+
+
+def is_bucket(address: str) -> bool:
+    """Whether an archive lies in a bucket, and not in a folder or file."""
+    return address.startswith(S3)
 
 
 def files_at(address: str) -> Files:
     """The files at an address. Raises :class:`sqspider.archive.errors.ArchiveError` for an address that is none;
     whether something is there is seen when it is read."""
-    if address.startswith("s3://"):
+    if is_bucket(address):
         from sqspider.archive.bucket import Bucket  # here: most archives lie in a folder
 
         return Bucket.at(address)

@@ -92,7 +92,7 @@ class Folder:
             entry = found[name]
             if name.endswith("/"):
                 yield from self._below(folder / entry.name, prefix + name)
-            elif entry.is_file():
+            elif _is_file(entry):
                 info = self._info(prefix + name, entry)
                 if info is not None:
                     yield info
@@ -151,3 +151,10 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False

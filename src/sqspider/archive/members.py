@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import sys
-import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, Protocol
 
 from sqspider.archive.errors import DamagedError
+from sqspider.archive.packing import gzip_unpacker
 
 STEP: Final = 64 * 1024  # bytes that are read, or unpacked, at a time
 MAX_HEAD_BYTES: Final = 1024 * 1024  # of the named fields of a record; who writes more writes something else
@@ -209,15 +209,18 @@ def _unpacking(source: _Source) -> _Unpack:
 
 def _gzip_member(source: _Source) -> Iterator[bytes]:
     at = source.offset
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    if source.fill(len(_GZIP)) and not source.held.startswith(_GZIP):
+        raise MemberError(f"what lies at offset {at:,} is no gzip member", at)
+    unpacker, errors = gzip_unpacker()
     try:
         while not unpacker.eof:
             data = unpacker.unconsumed_tail or source.take()
-            if not data:
-                raise _torn(at)
-            if piece := unpacker.decompress(data, STEP):
+            piece = unpacker.decompress(data, STEP)
+            if piece:
                 yield piece
-    except zlib.error as error:
+            elif not data and not unpacker.eof:
+                raise _torn(at)
+    except errors as error:
         raise MemberError(f"what lies at offset {at:,} is no whole gzip member: {error}", at) from error
     source.give_back(unpacker.unused_data)
 

@@ -21,7 +21,7 @@ JOURNAL: Final = "moves-"
 JOURNAL_ENDING: Final = ".jsonl.gz"
 
 _FILE: Final = re.compile(
-    rf"(?:{WRITTEN}|{PACKED}|{KEPT})-\d{{14}}-\d{{5,}}-(?P<host>.+)-[0-9a-f]{{8}}\.warc(?:\.gz|\.zst)?"
+    rf"(?P<kind>{WRITTEN}|{PACKED}|{KEPT})-\d{{14}}-\d{{5,}}-(?P<host>.+)-(?P<mark>[0-9a-f]{{8}})\.warc(?:\.gz|\.zst)?"
 )
 _OBJECT: Final = re.compile(r"(?:.*/)?\d{8}/\d{6}-[0-9A-Za-z]+\.warc(?:\.gz|\.zst)?")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9.-]")
@@ -49,6 +49,12 @@ def is_ours(name: str) -> bool:
     own = name.rpartition("/")[2]
     is_journal = own.startswith(JOURNAL) and own.endswith(JOURNAL_ENDING)
     return name == INDEX or is_journal or host_of_file(name) is not None or _OBJECT.fullmatch(name) is not None
+
+
+def mark_of_rewritten(name: str) -> str | None:
+    """The mark of the round in which `archive pack` or `archive forget` made a file of others; none: they did not."""
+    found = _FILE.fullmatch(name.rpartition("/")[2])
+    return found["mark"] if found is not None and found["kind"] != WRITTEN else None
 
 
 def safe_host(host: str | None = None) -> str:

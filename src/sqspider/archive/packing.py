@@ -1,13 +1,14 @@
-"""Packs a record by itself: as a member of gzip, or a frame of zstd. Who keeps nothing loads none of it."""
+"""Packs a record by itself: as a member of gzip, or a frame of zstd; and unpacks a member. Who keeps nothing loads none
+of it."""
 
 from __future__ import annotations
 
 import sys
 import zlib
-from typing import Final
+from typing import Any, Final
 
 try:
-    from isal import igzip_lib
+    from isal import igzip_lib, isal_zlib
 except ImportError:  # it is not built for every machine; the standard library's takes twice as long
     HAS_ISAL = False
 else:
@@ -21,6 +22,13 @@ _ZSTD_LEVEL: Final = 3
 def gzip_member(record: bytes) -> bytes:
     """One member (RFC 1952) of a record, with its checksum."""
     return igzip_lib.compress(record, _ISAL_LEVEL, igzip_lib.COMP_GZIP) if HAS_ISAL else zlib_member(record)
+
+
+def gzip_unpacker() -> tuple[Any, Any]:
+    """What unpacks one gzip member, as ``zlib.decompressobj`` does, and the error that a damaged one raises."""
+    if HAS_ISAL:
+        return isal_zlib.decompressobj(zlib.MAX_WBITS | 16), isal_zlib.error
+    return zlib.decompressobj(zlib.MAX_WBITS | 16), zlib.error
 
 
 def zlib_member(record: bytes, level: int = _ZLIB_LEVEL) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, Protocol
 
+from sqspider.archive.addresses import is_bucket
+
 GATHER_SECONDS: Final = 5.0  # of a bucket: a PUT costs as much for one page as for fifty
 
 
@@ -40,4 +42,4 @@ class Sink(Protocol):
 def gather_seconds_at(address: str) -> float:
     """How long the store of an archive at this address gathers, as :class:`sqspider.capture.Store` has it: known before
     one is opened, so that leases too short for it are told before anything is done."""
-    return GATHER_SECONDS if address.startswith("s3://") else 0.0
+    return GATHER_SECONDS if is_bucket(address) else 0.0

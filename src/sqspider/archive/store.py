@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from sqspider.archive.addresses import is_bucket
 from sqspider.archive.coding import Coding
 from sqspider.archive.names import safe_host
 from sqspider.archive.payloads import Payloads, as_seen_from, is_worth_it
@@ -234,7 +235,7 @@ def open_store(
     in it. No file is opened before the first batch, so a process may still be forked.
     """
     origin = Origin(safe_host(), operator, user_agent)
-    if address.startswith("s3://"):
+    if is_bucket(address):
         from sqspider.archive.bucket_sink import BucketSink  # here: most archives lie in a folder
 
         return ArchiveStore(BucketSink.at(address, coding, origin, max_bytes), coding)

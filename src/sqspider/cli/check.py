@@ -20,6 +20,7 @@ from sqspider.cli.output import TextPath, write_text
 from sqspider.cli.said import checked_said, said_in
 from sqspider.cli.sections import Command, section
 from sqspider.cli.shared import Shared, pass_shared
+from sqspider.cli.signals import unwinding_on_signals
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.extract.report_findings import Report
 from sqspider.extract.report_json import as_json as as_json_text
@@ -147,7 +148,9 @@ def check(
     records and pages stay, to be looked at with `sqspider links` and all other commands.
     """
     from sqspider.cli.check_run import CheckRun, Wishes  # here: --help needs none of it
+    from sqspider.cli.link_reader import LinkReader
     from sqspider.cli.worker import random_worker_id, run_loop, within_limits
+    from sqspider.extract.link_keeping import LinkFileError
 
     seeds = _seeds(urls, assume_http=assume_http)
     said = _said(seeds, is_external=not no_external)
@@ -173,10 +176,18 @@ def check(
 
         console = Console(stderr=True)
     with _place(shared) as (archive, own):
-        run = CheckRun(
-            archive, own, seeds, said, within_limits(options), wishes, secrets_folder=given["secrets"], console=console
-        )
-        report = run_loop(run.run())
+        reader = LinkReader.begun(archive, archive.parent if shared.address is None else None)
+        try:
+            run = CheckRun(
+                archive, own, seeds, said, within_limits(options), wishes, secrets_folder=given["secrets"],
+                console=console, reader=reader,
+            )  # fmt: skip
+            report = run_loop(run.run())
+        except LinkFileError as error:
+            raise click.ClickException(f"{error}.") from None
+        finally:
+            if reader is not None:
+                reader.end()
     _write(report, as_json=as_json, junit=junit, markdown=markdown)
     if run.was_stopped:
         return INTERRUPTED
@@ -210,7 +221,7 @@ def _said(seeds: tuple[str, ...], *, is_external: bool) -> dict[str, Any]:
 def _place(shared: Shared) -> Iterator[tuple[Path, Shared]]:
     """The archive of the run, and its frontier: both are forgotten at the end, unless a frontier was named."""
     if shared.address is None:
-        with tempfile.TemporaryDirectory(prefix="sqspider-check-") as folder:
+        with unwinding_on_signals(), tempfile.TemporaryDirectory(prefix="sqspider-check-") as folder:
             yield Path(folder) / "archive", Shared(f"sqlite:{folder}/check.db", shared.log_format, shared.log_level)
         return
     path, address = sqlite_path(shared.address), archive_of_frontier(shared.address, {})

@@ -7,7 +7,6 @@ import contextlib
 import random
 import re
 import sqlite3
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
@@ -17,21 +16,23 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from sqspider.archive.addresses import files_at
-from sqspider.archive.errors import NoArchiveError
+from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.cli.frontier import opened
+from sqspider.cli.link_reader import LinkReader
 from sqspider.cli.order import prepared
 from sqspider.cli.progress import progress_shown, sitemap_line
 from sqspider.cli.shared import Shared
 from sqspider.cli.signals import stopping_on_signals
 from sqspider.cli.start import check_lease, checked_start
 from sqspider.cli.verdict import LIFTED_BY
+from sqspider.cli.wording import printable
 from sqspider.cli.worker import run_worker, worker_for
 from sqspider.crawl_row import Crawl
 from sqspider.crawl_settings import compiled
 from sqspider.extract.link_keeping import open_links, read_new
 from sqspider.extract.link_queries import LinkTable
 from sqspider.extract.link_records import FrontierRecords
-from sqspider.extract.link_table import FILE
+from sqspider.extract.link_table import FILE, index
 from sqspider.extract.report_findings import NOT_REACHED, Finding, Report, Verdict, in_order
 from sqspider.extract.report_gathering import Gathering, unasked
 from sqspider.frontier import Frontier
@@ -85,6 +86,7 @@ class CheckRun:
         *,
         secrets_folder: str | None = None,
         console: Console | None = None,
+        reader: LinkReader | None = None,
     ) -> None:
         self._archive = ArchivePlace(address=str(archive))
         self._shared = shared
@@ -94,6 +96,7 @@ class CheckRun:
         self._wishes = wishes
         self._secrets_folder = secrets_folder
         self._console = console
+        self._reader = reader  # who fills the link table meanwhile
         scope = Scope.DOMAIN if said["scope"] == Scope.DOMAIN.value else Scope.HOST
         self._own = Measure(scope, self._seeds[0], folders_of(self._seeds, scope))
         self._left: str | None = None  # why it is not whole
@@ -118,6 +121,8 @@ class CheckRun:
                 await self._ask_for(frontier, crawl, self._seeds, self._options)
             if self._options.max_pages is not None and not self._is_over and (await frontier.counts()).open:
                 self._end(f"--max-pages {self._options.max_pages:,} was reached")
+            if self._reader is not None:
+                await self._reader.ended()
             with self._links() as connection:
                 if not self._is_over:
                     await self._ask_for_the_rest(frontier, crawl, connection)
@@ -210,8 +215,8 @@ class CheckRun:
                 return
             self._in_vain = False
             await self._ask_for(frontier, crawl, wanted, options)
-            self._read(connection)
-            if self._is_over or self._in_vain:  # what was waited for would be so again
+            has_more = self._read(connection)
+            if not has_more or self._is_over or self._in_vain:  # what was waited for would be so again
                 return
 
     def _chosen(self, crawl: Crawl, urls: list[str]) -> list[str]:
@@ -229,9 +234,17 @@ class CheckRun:
             self._read(connection)
             yield connection
 
-    def _read(self, connection: sqlite3.Connection) -> None:
-        with contextlib.suppress(NoArchiveError):  # nothing was answered
-            read_new(files_at(self._archive.address), connection, lambda error: print(f"{error}", file=sys.stderr))
+    def _read(self, connection: sqlite3.Connection) -> bool:
+        """Whether something was captured since."""
+        try:
+            return read_new(files_at(self._archive.address), connection, self._tell_damage) > 0
+        except NoArchiveError:  # nothing was answered
+            index(connection)
+            return False
+
+    def _tell_damage(self, error: DamagedError) -> None:
+        if self._left is None:
+            self._left = printable(str(error))
 
     def _records(self, frontier: Frontier, crawl: Crawl) -> FrontierRecords:
         return FrontierRecords(frontier, [crawl], [crawl.name])

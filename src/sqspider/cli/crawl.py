@@ -13,8 +13,8 @@ from sqspider.cli.archiving import archive_options, place_of
 from sqspider.cli.asking import yes_to_costs_option
 from sqspider.cli.config_file import FOUND, config_option
 from sqspider.cli.crawl_run import Again, CrawlRun
+from sqspider.cli.extract_options import extract_options, to_follow
 from sqspider.cli.forking import Forked, can_fork, fork_workers
-from sqspider.cli.harvesting import extract_options, to_follow
 from sqspider.cli.lists import ListFile, list_options
 from sqspider.cli.options import (
     Duration,
@@ -125,8 +125,8 @@ def crawl(
     --extract makes rows of the pages as they come, in a process of its own: a crawl never waits for it, and no kill
     loses or doubles a row. `extract` makes other rows of the same pages, later.
 
-    --max-pages, --workers, --sitemaps, --output, --again and the options on how it works and where pages are kept are
-    of one run: say them again.
+    --max-pages, --workers, --sitemaps, --output, --again, --extract and the options on how it works and where pages are
+    kept are of one run: say them again.
     """
     list_file = ListFile.named(given)
     start = to_start(given)

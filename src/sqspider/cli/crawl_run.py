@@ -50,7 +50,7 @@ from sqspider.work.worker import Mode
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sqspider.cli.following import Following
+    from sqspider.cli.extract_behind import Following
 
 log = get_logger(__name__)
 

@@ -75,7 +75,7 @@ async def _demo(shared: Shared, pages: int) -> int:
     console.print("\nNow look around; the frontier and the pages stay:", highlight=False)
     for command in (
         "status", f"show {site.url}huge", f"show {site.url}loop/0", f"show {site.url}page/1 --body", "archive list",
-        "archive verify", "export | head -3", "hosts",
+        "archive verify", "export --limit 3", "extract --title --limit 3", "links --broken", "hosts",
     ):  # fmt: skip
         console.print(f"  sqspider --frontier {shared.frontier} {command}", style="bold", soft_wrap=True)
     return status

@@ -65,7 +65,8 @@ def _check_alone(context: click.Context) -> None:
     for parameter in context.command.params:
         name = str(parameter.name)
         if name in OF_RUNS and context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            raise click.UsageError(f"--dry-run takes one look, and {parameter.opts[-1]} is of a run: leave it out.")
+            option = next(each for each in parameter.opts if each.startswith("--"))
+            raise click.UsageError(f"--dry-run takes one look, and {option} is of a run: leave it out.")
 
 
 async def _look(seeding: Seeding, order: Order, start: Start, options: WorkerOptions, *, as_json: bool) -> int:

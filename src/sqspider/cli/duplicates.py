@@ -18,6 +18,7 @@ from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.frontier import opened
 from sqspider.cli.options import crawl_option, host_name
 from sqspider.cli.order import row_if_named
+from sqspider.cli.output import check_new, written
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.wording import counted, printable
@@ -25,8 +26,6 @@ from sqspider.extract.duplicates import Duplicates, Group, Page
 from sqspider.extract.simhash import MOST_DISTANCE
 from sqspider.record import CapturePlace, Status, UrlRecord
 from sqspider.tables.columns import Column, Kind, Row
-from sqspider.tables.opening import open_table
-from sqspider.tables.table import TableError
 from sqspider.tables.target import How
 
 _SHOWN: Final = 10  # pages of a group that a person is shown
@@ -50,12 +49,16 @@ _ROWS: Final = 1000  # that are written at once
     metavar="BITS",
     help="With --near: in how many of 64 bits fingerprints may differ.  [default: 3]",
 )
-@click.option("--host", callback=host_name, help="Only this host's pages.")
+@click.option("--host", callback=host_name, metavar="HOST", help="Only this host's pages.")
 @crawl_option("Only this crawl's pages.  [default: those of all crawls]")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only so many groups, the largest.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, for each group.")
 @click.option(
-    "--to", metavar="FILE", help="Write a row for each page: .jsonl, .csv, .parquet or .db. It must not be there."
+    "--to",
+    "--output",
+    "to",
+    metavar="FILE",
+    help="Write a row for each page: .jsonl, .csv, .parquet or .db. It must not be there.",
 )
 @click.option("--overwrite", is_flag=True, help="A file of --to that is there is replaced.")
 @archive_option
@@ -87,6 +90,8 @@ def duplicates(
         raise click.UsageError("--json is printed, and --to writes a file: say one of them.")
     if overwrite and to is None:
         raise click.UsageError("--overwrite is of the file of --to.")
+    if to is not None:
+        check_new("--to", to, overwrite=overwrite)
     unreadable: list[str] = []
     with Duplicates() as found:
         asyncio.run(_take(shared, found, host, crawl))
@@ -140,20 +145,11 @@ def _group(shared: Shared, archive: str | None, found: Duplicates, most: int | N
 
 def _write(groups: Iterator[Group], target: str, how: How) -> None:
     pages = 0
-    try:
-        table = open_table(target, _COLUMNS, how=how)
-        is_whole = False
-        try:
-            rows = _rows(groups)
-            while batch := list(islice(rows, _ROWS)):
-                table.write(table.encoder.encode(batch))
-                pages += len(batch)
-            table.flush()
-            is_whole = True
-        finally:
-            table.close(is_whole=is_whole)
-    except TableError as error:
-        raise click.ClickException(f"{error}.") from None
+    with written(target, _COLUMNS, how=how) as table:
+        rows = _rows(groups)
+        while batch := list(islice(rows, _ROWS)):
+            table.write(table.encoder.encode(batch))
+            pages += len(batch)
     print(f"{counted(pages, 'page', 'pages')} written to {target}", file=sys.stderr)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import sys
 from collections.abc import Callable, Coroutine
 from difflib import get_close_matches
@@ -32,6 +33,7 @@ from sqspider.tables.sorting import Order, check_order
 T = TypeVar("T")
 _TABLE: Final = "table"
 _SHOWN_FIELDS: Final = ("status", "http_status", "reason", "bytes", "finished_at", "url")
+_NARROW: Final = 100  # cells of a terminal: with fewer no time is shown, for the URL would have no room
 _SHOWN_ROWS: Final = 100  # to a person who does not say how many
 _MOST_SHOWN: Final = 10_000  # a table is laid out by all of its rows
 _NUMBERS: Final = re.compile(r"(\d{1,15})(?:(-)(\d{1,15})?)?")
@@ -98,7 +100,7 @@ def _check_field(context: click.Context, parameter: click.Parameter, name: str) 
 
 
 _which = section(
-    "Which records: all that is said must hold, of an option that is repeated any one",
+    "Which records: all must hold, of an option that is repeated any",
     click.option(
         "--status", "statuses", multiple=True, type=click.Choice([it.value for it in Status]), help="It stands so."
     ),
@@ -111,10 +113,10 @@ _which = section(
         help="Answered so: 404, 4xx, 500-599.",
     ),
     click.option(
-        "--content-type", "content_types", multiple=True, metavar="TYPE",
+        "--content-type", "--type", "content_types", multiple=True, metavar="TYPE",
         help="Of this media type: text/html, image/*.",
     ),
-    click.option("--host", "hosts", multiple=True, callback=_each(host_name), help="Of this host."),
+    click.option("--host", "hosts", multiple=True, callback=_each(host_name), metavar="HOST", help="Of this host."),
     click.option("--depth", "depths", multiple=True, type=_Range(), metavar="N", help="So deep: 2, 0-2, 3-."),
     click.option("--since", type=Moment(), metavar="TIME", help="Finished at this time or later, in UTC."),
     click.option("--until", type=Moment(), metavar="TIME", help="Finished before this time, in UTC."),
@@ -133,7 +135,9 @@ _which = section(
     help="How rows are written.  [default: as the file's name says; else a table on a terminal, and jsonl in a pipe]",
 )
 @output_option("Instead of printing.")
-@click.option("--fields", callback=_fields, metavar="NAME,…", help="Only these columns, in this order.")
+@click.option(
+    "--fields", "--columns", "fields", callback=_fields, metavar="NAME,…", help="Only these columns, in this order."
+)
 @click.option(
     "--sort",
     callback=_orders,
@@ -156,11 +160,17 @@ def export(
     """
     is_shown = form == _TABLE or (form is None and output is None and sys.stdout.isatty())
     if is_shown and output is not None:
-        raise click.UsageError("--format table is printed, for a person: say it without --output.")
+        raise click.UsageError("--format table is printed, for a person: say it without --to.")
     which |= {"statuses": tuple(map(Status, which["statuses"])), "reasons": tuple(map(Reason, which["reasons"]))}
     which["content_types"] = tuple(it.lower() for it in which["content_types"])
-    wanted = Wanted(RecordFilter(**which), fields or (_SHOWN_FIELDS if is_shown else FIELDS), sort, limit)
+    wanted = Wanted(RecordFilter(**which), fields or (_shown_fields() if is_shown else FIELDS), sort, limit)
     return _show(shared, wanted) if is_shown else _write(shared, wanted, output, form)
+
+
+def _shown_fields() -> tuple[str, ...]:
+    """What a person is shown who names no columns."""
+    is_narrow = shutil.get_terminal_size().columns < _NARROW
+    return tuple(name for name in _SHOWN_FIELDS if not (is_narrow and name == "finished_at"))
 
 
 def _write(shared: Shared, wanted: Wanted, output: str | None, form: str | None) -> int:
@@ -179,7 +189,7 @@ def _show(shared: Shared, wanted: Wanted) -> int:
 
     most = wanted.limit or _SHOWN_ROWS
     if most > _MOST_SHOWN:
-        raise click.UsageError(f"--limit: a table has {_MOST_SHOWN:,} rows at most: write them with --output FILE.")
+        raise click.UsageError(f"--limit: a table has {_MOST_SHOWN:,} rows at most: write them with --to FILE.")
     unreadable: list[str] = []
 
     async def found(frontier: Frontier) -> list[Row]:

@@ -18,7 +18,7 @@ what_options = section(
         help="Rules in a file (TOML); the options below add to them.",
     ),
     click.option(
-        "--field", "fields", multiple=True, type=Pair("="), metavar="NAME=PATH",
+        "--field", "fields", multiple=True, type=Pair("=", "PATH"), metavar="NAME=PATH",
         help="A column of your own, as price='css:.price::text | number'. Paths begin with css:, xpath:, json-ld:, "
         "meta:, header: or url. May be repeated.",
     ),
@@ -30,22 +30,22 @@ what_options = section(
     click.option(
         "--each", metavar="PATH", help="A row for each element that this finds, as css:.product, with its fields."
     ),
-    click.option("--text", is_flag=True, help="What one reads."),
-    click.option("--markdown", is_flag=True, help="The same as Markdown."),
+    click.option("--text", is_flag=True, help="All of the text that one reads on it, menus too."),
+    click.option("--markdown", is_flag=True, help="The same as Markdown, with headings, lists and links."),
     click.option("--main", is_flag=True, help="The text of its main content, without menus and the like."),
     click.option(
         "--main-by", type=click.Choice(["turbohtml", "trafilatura"]), metavar="NAME",
-        help="Who finds the main content: turbohtml, or trafilatura, which takes a hundred times as long.  "
+        help="Who finds the main content: turbohtml, or trafilatura, which takes ten times as long.  "
         "[default: turbohtml]",
     ),
-    click.option("--title", is_flag=True, help="As a crawl's records have it."),
-    click.option("--language", is_flag=True, help="As the page says it."),
-    click.option("--canonical", is_flag=True, help="The address that it calls its own."),
-    click.option("--description", is_flag=True, help="What it says of itself."),
-    click.option("--headings", is_flag=True, help="Each with its level."),
-    click.option("--published", is_flag=True, help="When it was."),
-    click.option("--noindex", is_flag=True, help="Whether search engines are asked to leave it out."),
-    click.option("--links", is_flag=True, help="All of its links, with kind and text."),
+    click.option("--title", is_flag=True, help="Its title."),
+    click.option("--language", is_flag=True, help="Its language, as it says itself: de, pt-BR."),
+    click.option("--canonical", is_flag=True, help="The URL that it calls its own (link rel=canonical)."),
+    click.option("--description", is_flag=True, help="Its description, for search engines."),
+    click.option("--headings", is_flag=True, help="Its headings, each with its level."),
+    click.option("--published", is_flag=True, help="When it was published."),
+    click.option("--noindex", is_flag=True, help="Whether it asks search engines to leave it out."),
+    click.option("--links", is_flag=True, help="All of its links, each with URL, kind and text."),
     click.option(
         "--apply", metavar="MODULE:FUNCTION",
         help="A function of your own, of a module in this folder or an installed one: a document in, rows out.",
@@ -55,11 +55,11 @@ what_options = section(
 which_options = section(
     "Of which captures",
     click.option(
-        "--status", "statuses", multiple=True, metavar="STATUS",
+        "--http-status", "--status", "statuses", multiple=True, metavar="STATUS",
         help="Answered with this HTTP status: 200, 4xx, 500-599, * for all. May be repeated.  [default: 2xx]",
     ),
     click.option(
-        "--type", "types", multiple=True, metavar="TYPE",
+        "--content-type", "--type", "types", multiple=True, metavar="TYPE",
         help="Of this media type: text/html, image/*, * for all. May be repeated.  [default: HTML and XHTML]",
     ),
     crawl_option("Of this crawl."),
@@ -72,7 +72,7 @@ which_options = section(
 where_options = section(
     "Where rows go",
     click.option(
-        "--to", metavar="FILE",
+        "--to", "--output", "to", metavar="FILE",
         help="A file, by its ending: .jsonl, .csv, .parquet, .db (SQLite, table rows); a folder of parts, if it ends "
         "with a /; - for standard output.  [default: on a terminal the first rows are shown; else JSON lines printed]",
     ),
@@ -123,6 +123,6 @@ def extract(shared: Shared, /, source: str | None, **given: Any) -> int:
       2  wrong usage, or what is asked for cannot be done here: nothing was
          written
     """
-    from sqspider.cli.extracting import run_extraction  # here: --help needs none of it
+    from sqspider.cli.extract_run import run_extraction  # here: --help needs none of it
 
     return run_extraction(shared, source, given)

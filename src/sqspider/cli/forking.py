@@ -47,6 +47,12 @@ class Forked:
         if not self._has_ended:
             os.kill(self.pid, signal.SIGKILL)
 
+    def end(self) -> None:
+        """End it at once, if it has not ended, and leave nothing of it."""
+        if not self._has_ended:
+            self.kill()
+            self._reaped()
+
     async def wait(self) -> int:
         """How it ended: its exit status, or minus the signal that ended it."""
         thread = ThreadPoolExecutor(1, thread_name_prefix="worker")

@@ -135,7 +135,8 @@ class Answers:
         for link in islice(links, asked.limit):
             number += 1
             writer.answer({"to": url} | source_as_json(link), f"{link.page}  {_how(link)}")
-        writer.total(f"{counted(number, 'link leads', 'links lead')} to {printable(url)}")
+        meant = "" if number else _meant(url)
+        writer.total(f"{counted(number, 'link leads', 'links lead')} to {printable(url)}{meant}")
         return number > 0
 
     async def _from(self, asked: Asked, writer: Writer) -> bool:
@@ -153,7 +154,7 @@ class Answers:
                 line = f"{link.target}{fragment}  {_how(link._replace(http_status=None))}  [{fate.words}]"
                 writer.answer(_link_as_json(link, fate), line)
         if not number and self._table.page(url) is None:
-            writer.total(f"{printable(url)} was not captured")
+            writer.total(f"{printable(url)} was not captured{_meant(url)}")
         else:
             writer.total(f"{printable(url)} has {counted(number, 'link', 'links')}")
         return number > 0
@@ -269,6 +270,11 @@ def _as_linked(text: str) -> str:
     """A URL as it stands in the table; what is none, as it is written."""
     url = read_url(text)
     return text.strip() if isinstance(url, Refused) else url
+
+
+def _meant(url: str) -> str:
+    """What is perhaps meant by what is no URL."""
+    return "" if "://" in url else f": did you mean http://{printable(url)} or https://{printable(url)}?"
 
 
 def broken_as_json(each: Broken) -> dict[str, Any]:

@@ -21,11 +21,13 @@ from sqspider.cli.frontier import is_absent, opened
 from sqspider.cli.link_answers import Answers, Asked, Writer
 from sqspider.cli.options import crawl_option, host_name
 from sqspider.cli.order import row_if_named
+from sqspider.cli.output import OutputError, check_new
 from sqspider.cli.sections import Command, section
 from sqspider.cli.shared import Shared, pass_shared
+from sqspider.cli.signals import unwinding_on_signals
 from sqspider.cli.wording import counted, printable
 from sqspider.environment import load_environment
-from sqspider.extract.link_graph import write_graph
+from sqspider.extract.link_graph import is_graphml, write_graph
 from sqspider.extract.link_keeping import LinkFileError, open_links, read_new
 from sqspider.extract.link_queries import ALL_KINDS, LinkTable
 from sqspider.extract.link_records import CapturedRecords, FrontierRecords
@@ -38,6 +40,7 @@ from sqspider.tables.table import TableError
 from sqspider.tables.target import How
 
 EVERY_SECONDS: Final = 5.0  # it tells how far it has come
+_NAMES: Final = {"from": "from_", "kind": "kinds"}  # as what an option is given
 QUESTIONS: Final = ("to", "from", "broken", "redirects", "anchors", "external", "orphans", "graph")
 
 questions = section(
@@ -58,8 +61,8 @@ questions = section(
 which = section(
     "Which links",
     click.option(
-        "--kind", "kinds", multiple=True, type=click.Choice([kind.value for kind in LinkKind]),
-        help="Only links of this kind; may be said several times.",
+        "--kind", "kinds", multiple=True, type=click.Choice([kind.value for kind in LinkKind]), metavar="KIND",
+        help=f"Only links of this kind; may be said several times: {', '.join(LinkKind)}.",
     ),
     click.option("--host", callback=host_name, metavar="HOST", help="Only targets of this host; with --to, pages."),
     crawl_option("What became of targets in this crawl.  [default: in all crawls, what was fetched last]"),
@@ -92,6 +95,8 @@ def links(shared: Shared, /, as_json: bool, file: Path | None, archive: str | No
     is damaged.
     """
     question = _question(said)
+    if question == "graph":
+        check_new("--graph", said["graph"], overwrite=said["overwrite"], is_table=not is_graphml(said["graph"]))
     asked = Asked(
         kinds=frozenset(map(LinkKind, said["kinds"])) or ALL_KINDS,
         host=said["host"],
@@ -103,6 +108,7 @@ def links(shared: Shared, /, as_json: bool, file: Path | None, archive: str | No
         if question is None:
             captured, number = table.counts()
             print(f"{counted(captured, 'URL', 'URLs')} captured, with {counted(number, 'link', 'links')}")
+            print("ask about them with --broken, --to URL, …: `sqspider links --help` lists it", file=sys.stderr)
             return GOOD if is_whole else NOT_ALL_GOOD
         if question == "graph":
             is_good = _write_graph(table, said["graph"], asked, overwrite=said["overwrite"])
@@ -112,9 +118,11 @@ def links(shared: Shared, /, as_json: bool, file: Path | None, archive: str | No
 
 
 def _question(said: dict[str, Any]) -> str | None:
-    named = [name for name in QUESTIONS if said["from_" if name == "from" else name]]
+    named = [name for name in QUESTIONS if said[_NAMES.get(name, name)]]
     if len(named) > 1:
         raise click.UsageError(f"ask one thing at a time: {' or '.join(f'--{name}' for name in named)}.")
+    if not named and (given := [f"--{it}" for it in ("kind", "host", "crawl", "limit") if said[_NAMES.get(it, it)]]):
+        raise click.UsageError(f"{given[0]} chooses answers: ask for some, as --broken or --to URL.")
     if said["overwrite"] and named != ["graph"]:
         raise click.UsageError("--overwrite is of the file of --graph.")
     return named[0] if named else None
@@ -138,7 +146,14 @@ def _table(address: str, file: Path | None, *, tells: bool) -> Iterator[tuple[Li
                 if number and tells:
                     took = time.monotonic() - begun
                     print(f"{counted(number, 'capture', 'captures')} read in {took:.1f} s", file=sys.stderr)
-                yield LinkTable(connection), not damages
+                table = LinkTable(connection)
+                if number and (unread := table.unread()):
+                    print(
+                        f"of {counted(unread, 'URL', 'URLs')} the links are not known: the same answer lies elsewhere "
+                        "in the archive. `sqspider archive index` has it found; then remove the table, and ask again",
+                        file=sys.stderr,
+                    )
+                yield table, not damages
         except LinkFileError as error:
             raise click.ClickException(f"{error}.") from None
 
@@ -169,9 +184,10 @@ class _Told:
 
 def _write_graph(table: LinkTable, target: str, asked: Asked, *, overwrite: bool) -> bool:
     try:
-        number = write_graph(table, target, asked.kinds, How.OVERWRITE if overwrite else How.NEW)
+        with unwinding_on_signals():
+            number = write_graph(table, target, asked.kinds, How.OVERWRITE if overwrite else How.NEW)
     except TableError as error:
-        raise click.ClickException(f"{error}.".replace("--append goes on with it, ", "")) from None
+        raise OutputError(error) from None
     print(f"{counted(number, 'link', 'links')} written to {target}", file=sys.stderr)
     return True
 

@@ -90,8 +90,8 @@ def bytes_within(bounds: Range) -> click.ParamType[Any]:
 class Pair(click.ParamType[tuple[str, str]]):
     """A name and a value, with a sign between them."""
 
-    def __init__(self, sign: str) -> None:
-        self.name = f"NAME{sign}VALUE"
+    def __init__(self, sign: str, value: str = "VALUE") -> None:
+        self.name = f"NAME{sign}{value}"
         self._sign = sign
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
@@ -99,7 +99,7 @@ class Pair(click.ParamType[tuple[str, str]]):
             return value[0], value[1]
         name, sign, rest = str(value).partition(self._sign)
         if not sign or not name.strip():
-            self.fail(f"write NAME{self._sign}VALUE.", param, ctx)  # and not what was given: it may be secret
+            self.fail(f"write {self.name}.", param, ctx)  # and not what was given: it may be secret
         return name.strip(), rest.strip()
 
 

@@ -14,8 +14,8 @@ from sqspider.cli.signals import unwinding_on_signals
 from sqspider.cli.terminal import ESCAPED
 from sqspider.tables.columns import Column
 from sqspider.tables.opening import check_target, format_of, open_table
-from sqspider.tables.table import Table, TableError
-from sqspider.tables.target import STANDARD_OUTPUT, How, open_target, try_target
+from sqspider.tables.table import Table, TableError, whole
+from sqspider.tables.target import STANDARD_OUTPUT, How, is_file, open_target, try_target
 
 
 class OutputError(click.ClickException):
@@ -28,7 +28,7 @@ class OutputError(click.ClickException):
 def output_option(text: str) -> Callable[[Any], Any]:
     """``--output FILE``: a name that can be written, as far as can be told before it is."""
     more = (
-        "Its name says how: .jsonl (and any other: JSON lines), .csv, .parquet, .db (SQLite, table rows), or a folder "
+        "Its name says how: .jsonl (or without an ending), .csv, .parquet, .db (SQLite, table rows), or a folder "
         "of Parquet files with a / at its end. A file is replaced as a whole; a device or pipe is written to."
     )
     return click.option("--output", "--to", "output", type=_Output(), metavar="FILE", help=f"{text} {more}")
@@ -66,6 +66,20 @@ def check_format(output: str | None, chosen: str | None = None) -> None:
         raise click.UsageError(f"--output: {error}.") from None
 
 
+def check_new(option: str, target: str, *, overwrite: bool, is_table: bool = True) -> None:
+    """Raise ``click.UsageError`` for a file that cannot be written, or is there and was not to be replaced: before
+    anything is read for it. ``is_table``: its name says in which format."""
+    try:
+        if is_table:
+            format_of(target)
+        check_target(target)
+        is_there = not overwrite and is_file(target)
+    except TableError as error:
+        raise click.UsageError(f"{option}: {error}.") from None
+    if is_there:
+        raise click.UsageError(f"{option}: {target} is there already: --overwrite replaces it.")
+
+
 def say_unreadable(urls: Sequence[str]) -> None:
     """Tell of records that are damaged, if there are any: their rows say what is wrong with each."""
     if urls:
@@ -87,14 +101,11 @@ def written(
     Raises :class:`OutputError` if it cannot be written; for standard output the ``OSError`` itself.
     """
     try:
-        with unwinding_on_signals():
-            table = open_table(output or STANDARD_OUTPUT, columns, how=how, format=form)
-            try:
-                yield table
-            except BaseException:
-                table.close(is_whole=False)
-                raise
-            table.close(is_whole=True)
+        with (
+            unwinding_on_signals(),
+            whole(open_table(output or STANDARD_OUTPUT, columns, how=how, format=form)) as table,
+        ):
+            yield table
     except TableError as error:
         raise OutputError(error) from error
 
@@ -102,13 +113,8 @@ def written(
 def write_text(path: Path, lines: Iterable[str]) -> None:
     """Write lines of text into a file, which appears as a whole at the end. Raises :class:`OutputError`."""
     try:
-        with unwinding_on_signals():
-            target, is_whole = open_target(str(path), How.OVERWRITE), False
-            try:
-                for line in lines:
-                    target.write(f"{line}\n".encode(errors=ESCAPED))
-                is_whole = True
-            finally:
-                target.close(is_whole=is_whole)
+        with unwinding_on_signals(), whole(open_target(str(path), How.OVERWRITE)) as target:
+            for line in lines:
+                target.write(f"{line}\n".encode(errors=ESCAPED))
     except TableError as error:
         raise OutputError(error) from error

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from sqspider.cli.wording import counted, printable
 from sqspider.extract.harvest import Came
+from sqspider.extract.tally import NeverFound
 
 
 def shortcomings(came: Came) -> Iterator[str]:
@@ -19,3 +20,9 @@ def shortcomings(came: Came) -> Iterator[str]:
         yield f"pages with an error: {kinds}: see the column error"
     for why in came.damage.values():
         yield f"damaged: {printable(why)}"
+
+
+def never_found(watch: NeverFound, came: Came) -> Iterator[str]:
+    """Fields to warn of now, in lines: rules are wrong, most likely, and the sooner that is seen the better."""
+    for name in watch.new(came.tally):
+        yield f"the field {name} was found on none of the first {came.tally.documents:,} pages"

@@ -7,9 +7,11 @@ at the row, and ends nothing.
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import redirect_stdout
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,7 +25,7 @@ from sqspider.extract.rules import check_kind, check_name
 from sqspider.extract.tally import Trouble
 from sqspider.tables.columns import Column, Kind
 
-_ENDED: Final = (Exception, SystemExit)  # what strangers' code may raise: it ends a row, not the run
+_ENDED: Final = (Exception, SystemExit)  # what modules of strangers may raise
 
 
 class Applied(NamedTuple):
@@ -52,7 +54,11 @@ class Application:
             for each in (given,) if given is None or isinstance(given, Mapping) else given:
                 if each is not None:
                     yield self._row(each)
-        except _ENDED as error:
+        except GeneratorExit:  # nobody asks for more
+            raise
+        except BaseException as error:  # of strangers' code: it ends a row, not the run
+            if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                raise  # somebody's Ctrl-C
             yield Applied(self.nothing, Trouble.APPLY, f"{self._name}: {_told(error)}{self._place(error)}")
 
     def _row(self, given: Any) -> Applied:
@@ -83,20 +89,25 @@ def held(value: Any, kind: Kind) -> object:
     """A value as a column of a kind holds it. Raises ``TypeError`` or ``ValueError`` for what it does not hold."""
     match kind:
         case Kind.TEXT if isinstance(value, str):
-            return values.writable(value)
+            return _text(value)
         case Kind.BOOLEAN if isinstance(value, bool):
             return value
         case Kind.INTEGER if isinstance(value, int | float) and (whole := values.to_integer(value)) is not None:
-            return whole
+            return int(whole)
         case Kind.NUMBER if isinstance(value, int | float) and (number := values.to_number(value)) is not None:
             return number
         case Kind.TIME if (moment := _moment(value)) is not None and values.LEAST_TIME <= moment <= values.MOST_TIME:
             return moment
         case Kind.TEXTS if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
-            return tuple(values.writable(each) for each in value)
+            return tuple(map(_text, value))
         case Kind.JSON:
             return msgspec.json.decode(msgspec.json.encode(value))
     raise TypeError
+
+
+def _text(value: str) -> str:
+    """Of a kind of text that a library has, too."""
+    return values.writable(str.__str__(value))
 
 
 def _moment(value: Any) -> float | None:
@@ -114,7 +125,8 @@ def _loaded(module: str, name: str) -> tuple[Callable[[Document], Any], str]:
     if folder not in sys.path and "" not in sys.path:
         sys.path.insert(0, folder)
     try:
-        found: Any = importlib.import_module(module)
+        with redirect_stdout(sys.stderr):  # what is printed may be rows
+            found: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             raise ValueError(f"apply: there is no module {module!r} here, nor where Python looks for one") from None

@@ -5,7 +5,8 @@ A capture is taken once, whatever becomes of its file in between:
 * A file is gone on with behind the last capture that was taken; one that was read to its end is not opened again.
 * ``archive pack`` and ``archive forget`` write files anew, under other names. Their records keep the id of the
   ``warcinfo`` of the file that they were first written to, and that ``warcinfo`` goes along. So a file that was read to
-  its end is remembered by the ids of its ``warcinfo`` records, too, and nothing of them is taken again.
+  its end is remembered by the ids of its ``warcinfo`` records, too, and nothing of them is taken again from files that
+  those two made. Any other file is known by its name: of strangers' files several may carry one and the same id.
 * Of a file that was read in part, the ids of the captures that were taken are remembered until it is read to its end:
   what they were is told apart exactly, also where ``pack`` left out orphans, or ``forget`` what it had to erase. No
   offset, number or last id could do that: each may be gone. It costs a row of some 60 bytes for each capture, until
@@ -21,6 +22,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final, NamedTuple
 
+from sqspider.archive.names import mark_of_rewritten
 from sqspider.archive.scratch import key_of
 
 _TABLES: Final = (
@@ -29,6 +31,7 @@ _TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS sqspider_origins"
     " (origin TEXT, name TEXT, is_done INTEGER NOT NULL, PRIMARY KEY (origin, name)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS sqspider_origins_name ON sqspider_origins (name)",
+    "CREATE INDEX IF NOT EXISTS sqspider_origins_open ON sqspider_origins (origin) WHERE NOT is_done",
     "CREATE TABLE IF NOT EXISTS sqspider_taken"
     " (origin TEXT, capture BLOB, PRIMARY KEY (origin, capture)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS sqspider_pending (key TEXT, at INTEGER, PRIMARY KEY (key, at)) WITHOUT ROWID",
@@ -38,9 +41,20 @@ _REACHED: Final = (
     "INSERT INTO sqspider_files VALUES (?, ?, ?)"
     " ON CONFLICT (name) DO UPDATE SET offset = max(offset, excluded.offset), is_done = max(is_done, excluded.is_done)"
 )
+_IS_DONE: Final = (  # there is one, and no other
+    "(EXISTS (SELECT 1 FROM sqspider_origins WHERE origin = ?1)"
+    " AND NOT EXISTS (SELECT 1 FROM sqspider_origins WHERE origin = ?1 AND NOT is_done))"
+)
 _ORIGIN: Final = "INSERT OR IGNORE INTO sqspider_origins VALUES (?, ?, 0)"
+_ORIGIN_OF_REWRITTEN: Final = (  # it has what others had: where that was read, it is here, too
+    f"INSERT OR IGNORE INTO sqspider_origins VALUES (?1, ?2, {_IS_DONE})"
+)
 _TAKEN: Final = "INSERT OR IGNORE INTO sqspider_taken VALUES (?, ?)"
-_OF_FILE: Final = "(SELECT origin FROM sqspider_origins WHERE name = ?1)"
+_ITS: Final = "origin IN (SELECT origin FROM sqspider_origins WHERE name = ?1)"
+_READ_OF_FILE: Final = (
+    "(SELECT origin FROM sqspider_origins AS its WHERE name = ?1"
+    " AND NOT EXISTS (SELECT 1 FROM sqspider_origins WHERE origin = its.origin AND NOT is_done))"
+)
 
 
 class Step(NamedTuple):
@@ -90,10 +104,7 @@ class Cursor:
 
     def is_done(self, origin: str) -> bool:
         """Whether all captures of an origin were read, in whatever file they lay."""
-        found = self._connection.execute(
-            "SELECT 1 FROM sqspider_origins WHERE origin = ? AND is_done LIMIT 1", (origin,)
-        ).fetchone()
-        return found is not None
+        return bool(self._connection.execute(f"SELECT {_IS_DONE}", (origin,)).fetchone()[0])
 
     def is_begun(self, origin: str) -> bool:
         """Whether captures of an origin are remembered one by one."""
@@ -112,7 +123,9 @@ class Cursor:
         iterator = iter(steps)
         while some := list(islice(iterator, 1000)):
             reached = {step.file: step.end for step in some}
-            self._connection.executemany(_ORIGIN, [(info, step.file) for step in some for info in step.infos])
+            for step in [step for step in some if step.infos]:
+                origin = _ORIGIN if mark_of_rewritten(step.file) is None else _ORIGIN_OF_REWRITTEN
+                self._connection.executemany(origin, [(info, step.file) for info in step.infos])
             self._connection.executemany(_TAKEN, [(step.origin, key_of(step.capture)) for step in some if step.capture])
             self._connection.executemany(_REACHED, [(file, end, False) for file, end in reached.items()])
             for step in some:
@@ -122,8 +135,9 @@ class Cursor:
     def _end(self, step: Step) -> None:
         execute = self._connection.execute
         execute(_REACHED, (step.file, step.end, True))
-        execute(f"DELETE FROM sqspider_taken WHERE origin = ?1 OR origin IN {_OF_FILE}", (step.file,))
-        execute("UPDATE sqspider_origins SET is_done = 1 WHERE name = ?", (step.file,))
+        is_rewritten = mark_of_rewritten(step.file) is not None  # then it holds what others with these ids held
+        execute(f"UPDATE sqspider_origins SET is_done = 1 WHERE {_ITS if is_rewritten else 'name = ?1'}", (step.file,))
+        execute(f"DELETE FROM sqspider_taken WHERE origin = ?1 OR origin IN {_READ_OF_FILE}", (step.file,))
 
     def wait_for(self, captures: Iterable[Pending]) -> None:
         """Remember captures whose records are open."""

@@ -72,6 +72,11 @@ class Document:
         found = mime_type_of([value for name, value in self.headers if name.lower() == "content-type"])
         return found.essence if found else ""
 
+    @property
+    def may_be_page(self) -> bool:
+        """Whether what is said of its type leaves it open that it is a page; what says none is looked at."""
+        return not self.media_type or self.media_type in HTML_TYPES or is_xml(self.media_type)
+
     @cached_property
     def body(self) -> bytes:
         """The body decoded, as far as it is looked at. Raises :class:`sqspider.web.body.DecodeError`, also where a

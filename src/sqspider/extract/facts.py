@@ -137,7 +137,7 @@ _AGENTS: Final = robots_agents("sqspider")
 def _links_of(page: Page) -> tuple[tuple[object, ...], ...] | None:
     """Where it refers to: those of its links that lead to a URL."""
     found = links_of_page(page.document)
-    links = tuple((each.to, each.kind.value, each.fragment, each.rel, each.text) for each in found if each.to)
+    links = tuple((to, kind._value_, fragment, rel, text) for to, kind, _, fragment, rel, text, _ in found if to)
     return links or None
 
 

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from sqspider.archive.addresses import is_bucket
+from sqspider.extract.alone import BusyError
 from sqspider.extract.harvest import Came, Harvest, Order
-from sqspider.extract.ledger import BusyError
+from sqspider.tables.opening import check_target
 from sqspider.tables.table import TableError
 from sqspider.tables.target import How
 
-S3: Final = "s3://"
 PAUSE_SECONDS: Final = 1.0  # between two looks at a folder
 S3_PAUSE_SECONDS: Final = 15.0  # a look at a bucket costs money
 PATIENCE_SECONDS: Final = 60.0  # with another one that has not ended yet: of a crawl that was killed
@@ -26,11 +27,8 @@ def follow(
 ) -> Came:
     """Go on with a table as its archive grows, until that is over; then read to its end. Raises as :class:`Harvest`
     does, and :class:`TableError` for a table that cannot be gone on with."""
-    if not order.goes_on:
-        raise TableError(
-            f"{order.to}: a Parquet file cannot be gone on with: name a folder, {order.to}/, for its parts"
-        )
-    pause = S3_PAUSE_SECONDS if order.archive.startswith(S3) else PAUSE_SECONDS
+    check_going_on(order)
+    pause = S3_PAUSE_SECONDS if is_bucket(order.archive) else PAUSE_SECONDS
     with _patiently(order, is_over, forks=forks, on_progress=on_progress) as harvest:
         while not harvest.came.was_stopped:
             has_ended = is_over(pause)
@@ -38,6 +36,15 @@ def follow(
             if has_ended and not is_new:
                 break
         return harvest.came
+
+
+def check_going_on(order: Order) -> None:
+    """Raise :class:`TableError` for a table that cannot be gone on with."""
+    if not order.goes_on:
+        raise TableError(
+            f"{order.to}: a Parquet file cannot be gone on with: name a folder, {order.to}/, for its parts"
+        )
+    check_target(order.to)
 
 
 def _patiently(order: Order, is_over: Waiting, *, forks: bool, on_progress: Callable[[Came], None]) -> Harvest:

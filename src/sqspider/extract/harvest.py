@@ -12,9 +12,11 @@ from itertools import count
 
 import msgspec
 
+from sqspider.archive.addresses import is_bucket
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import Files
 from sqspider.archive.reading import files_to_read
+from sqspider.extract.alone import alone
 from sqspider.extract.cursor import Step
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.ledger import Ledger
@@ -56,10 +58,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     def made_with(self) -> dict[str, str]:
         """What has to be the same for who goes on."""
         rules = msgspec.json.encode((self.rules, self.selection, self.columns))
-        is_path = not self.archive.startswith("s3://")
         return {
             "rules": hashlib.sha256(rules).hexdigest(),
-            "captures": os.path.realpath(self.archive) if is_path else self.archive,
+            "records": "none" if self.frontier is None else "asked",
+            "captures": self.archive if is_bucket(self.archive) else os.path.realpath(self.archive),
         }
 
 
@@ -109,6 +111,8 @@ class Harvest:
         order = self._order
         with ExitStack() as held:
             columns = tuple(self._columns[at] for at in self._places)
+            if order.goes_on:
+                held.enter_context(alone(order.to))  # first: opening it may let go of what is there
             table = open_table(
                 order.to, columns, how=self._how, format=order.format, parts=order.parts, in_place=order.goes_on
             )

@@ -11,22 +11,19 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Final
 
-from sqspider.archive.locks import HAS_LOCKS, lock
 from sqspider.extract.cursor import Cursor, Pending, Step
 from sqspider.tables.table import Table, TableError
-from sqspider.tables.target import How, as_table_errors
+from sqspider.tables.target import How
 
 BEHIND: Final = ".cursor"  # the table's name
 COMMIT_SECONDS: Final = 2.0  # what a kill may undo, where the table does not ask for more
 _POSITION: Final = "position"  # of the table, as it was committed
+VERSION: Final = "1"  # of the cursor: one of another is not gone on with
+_VERSION: Final = "version"
 _ROWS: Final = "rows"  # that were written
-
-
-class BusyError(TableError):
-    """Somebody else writes a table just now."""
 
 
 class Ledger:
@@ -86,15 +83,7 @@ class Ledger:
     def _opened(self, held: ExitStack, how: How) -> sqlite3.Connection:
         if not self.table.can_rewind:
             return held.enter_context(closing(sqlite3.connect(":memory:", isolation_level=None)))
-        path = self._name.rstrip("/" + os.sep) + BEHIND
-        with as_table_errors(path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            held.callback(os.close, descriptor)  # after the database: SQLite's own locks end with it
-            if HAS_LOCKS:
-                try:
-                    lock(descriptor)
-                except BlockingIOError:
-                    raise BusyError(f"{self._name}: somebody else writes it just now: let that end") from None
+        path = _beside(self._name)
         connection = held.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
         if how is not How.APPEND:  # it is of a table that is not there any more
             Cursor(connection).clear()
@@ -106,6 +95,8 @@ class Ledger:
         if how is How.OVERWRITE:
             cursor.clear()
         before = cursor.made_with()
+        if before.setdefault(_VERSION, VERSION) != VERSION:
+            raise TableError(f"{self._name} was made by another version of sqspider: --overwrite begins anew")
         for what, value in made_with.items():
             if before.get(what, value) != value:
                 raise TableError(
@@ -113,8 +104,14 @@ class Ledger:
                 )
         if _POSITION in before:
             self.table.rewind(before[_POSITION])
+        elif how is How.APPEND and not self.table.is_empty:
+            where = "in it" if self.table.connection is not None else f"in {_beside(self._name)}, which is not there"
+            raise TableError(
+                f"{self._name} has rows, and how far the archive was read for them should stand {where}: "
+                "--overwrite begins anew, or name another file"
+            )
         self._rows = int(before.get(_ROWS, 0))
-        cursor.note(**made_with, **{_POSITION: self.table.flush()})
+        cursor.note(**made_with, **{_VERSION: VERSION, _POSITION: self.table.flush()})
         self._connection.execute("COMMIT")
         return cursor
 
@@ -125,3 +122,16 @@ class Ledger:
         except sqlite3.Error as error:
             where = "it" if self.table.connection is not None else f"what stands beside it ({BEHIND})"
             raise TableError(f"{self._name}: {where} cannot be written: {error}") from error
+
+
+def forget(name: str, table: Table) -> None:
+    """What is written into a table now has no cursor: one that is left of rows that were there is not theirs."""
+    if table.connection is not None:
+        Cursor(table.connection).clear()
+        return
+    with suppress(OSError):  # then it goes on with nothing: what is there is none of its own
+        os.unlink(_beside(name))
+
+
+def _beside(name: str) -> str:
+    return name.rstrip("/" + os.sep) + BEHIND

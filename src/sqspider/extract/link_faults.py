@@ -16,7 +16,7 @@ from sqspider.chains import Chain
 from sqspider.extract.link_queries import ALL_KINDS, LinkTable, Sources
 from sqspider.extract.link_records import LinkRecords
 from sqspider.extract.page_links import LinkKind
-from sqspider.record import Outcome, Reason, Status
+from sqspider.record import Outcome, Reason, Status, UrlRecord
 from sqspider.url import host_of
 
 PERMANENT: Final = frozenset({301, 308})
@@ -41,11 +41,6 @@ class Broken(NamedTuple):
     detail: str  # one line for a person
     through: tuple[str, ...]  # where it redirects, step by step, to what fails; empty: it fails itself
     sources: Sources  # all the links to it
-
-    @property
-    def is_written_wrong(self) -> bool:
-        """It is no URL that could be asked for at all."""
-        return self.reason in (Reason.BAD_URL, Reason.BAD_SCHEME, Reason.NO_HOST)
 
 
 async def broken(
@@ -72,11 +67,11 @@ async def broken(
             sources = Sources(table, record.url, kinds)
             if latest.get(record.url) == record and (record.depth == 0 or len(sources)):
                 yield _broken(record.url, record.outcome, (), sources)
-    async for url, chain in _chains(table, records, host):
+    async for url, record, chain in _chains(table, records, host):
         sources = Sources(table, url, kinds)
-        fault = _fault_of(chain)
+        fault = _fault_of(chain) if chain is not None else record.outcome if record.status is Status.FAILED else None
         if fault is not None and len(sources):
-            yield _broken(url, fault, chain.urls[1:], sources)
+            yield _broken(url, fault, chain.urls[1:] if chain is not None else (), sources)
 
 
 def _is_slip(written: str, reason: Reason) -> bool:
@@ -103,15 +98,20 @@ def _fault_of(chain: Chain) -> Outcome | None:
     return last.outcome if last is not None and last.status is Status.FAILED else None
 
 
-async def _chains(table: LinkTable, records: LinkRecords, host: str | None) -> AsyncIterator[tuple[str, Chain]]:
-    """The chains that begin with URLs that redirect; also of what was only checked, as records alone can tell."""
+async def _chains(
+    table: LinkTable, records: LinkRecords, host: str | None
+) -> AsyncIterator[tuple[str, UrlRecord, Chain | None]]:
+    """The chains that begin with URLs that redirect; also of what was only checked, as records alone can tell.
+
+    Without a chain: URLs that have a record by another name, for their crawl takes parameters out."""
     starts = itertools.chain((url for url, _ in table.redirects()), table.uncaptured())
     for urls in _batches(url for url in starts if host in (None, host_of(url))):
         known = await records.of(urls)
         chains = await records.chains(known.values())
         for url, record in known.items():
-            if (chain := chains.get(record.key)) is not None:
-                yield url, chain
+            chain = chains.get(record.key)
+            if chain is not None or record.url != url:
+                yield url, record, chain
 
 
 def _batches(urls: Iterable[str]) -> Iterator[list[str]]:
@@ -148,9 +148,9 @@ async def redirected(
 ) -> AsyncIterator[Redirected]:
     """Targets that redirect, each once, with all the links of these kinds that lead there, and where it ends."""
     kinds = set(kinds) - {LinkKind.REDIRECT}
-    async for url, chain in _chains(table, records, host):
+    async for url, _, chain in _chains(table, records, host):
         sources = Sources(table, url, kinds)
-        if len(sources):
+        if chain is not None and len(sources):
             yield Redirected(url, (await _status_of(records, url)), chain, sources)
 
 

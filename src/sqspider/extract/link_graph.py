@@ -12,6 +12,7 @@ from sqspider.extract.link_queries import ALL_KINDS, Link, LinkTable
 from sqspider.extract.page_links import LinkKind
 from sqspider.tables.columns import Column, Kind
 from sqspider.tables.opening import open_table
+from sqspider.tables.table import whole
 from sqspider.tables.target import How, open_target
 
 COLUMNS: Final = (
@@ -55,37 +56,32 @@ def row_of(link: Link) -> tuple[object, ...]:
     )
 
 
+def is_graphml(target: str) -> bool:
+    """Whether a file of this name is for what reads graphs, and no table."""
+    return target.lower().endswith(GRAPHML)
+
+
 def write_graph(table: LinkTable, target: str, kinds: Collection[LinkKind] = ALL_KINDS, how: How = How.NEW) -> int:
     """Write all links of these kinds to a file, as its name says; how many. It appears whole at the end.
 
     Raises :class:`sqspider.tables.table.TableError`.
     """
-    if target.lower().endswith(GRAPHML):
+    if is_graphml(target):
         return _write_graphml(table, target, kinds, how)
-    file = open_table(target, COLUMNS, how=how)
-    number, is_whole = 0, False
-    try:
-        links = table.all_links(kinds)
+    number, links = 0, table.all_links(kinds)
+    with whole(open_table(target, COLUMNS, how=how)) as file:
         while rows := [row_of(link) for link in islice(links, _BATCH)]:
             file.write(file.encoder.encode(rows))
             number += len(rows)
-        file.flush()
-        is_whole = True
-    finally:
-        file.close(is_whole=is_whole)
     return number
 
 
 def _write_graphml(table: LinkTable, target: str, kinds: Collection[LinkKind], how: How) -> int:
-    file = open_target(target, how)
-    counted, is_whole = [0], False
-    try:
-        pieces = _graphml(table, kinds, counted)
+    counted = [0]
+    pieces = _graphml(table, kinds, counted)
+    with whole(open_target(target, how)) as file:
         while some := list(islice(pieces, _BATCH)):
             file.write("".join(some).encode())
-        is_whole = True
-    finally:
-        file.close(is_whole=is_whole)
     return counted[0]
 
 

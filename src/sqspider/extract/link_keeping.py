@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from sqspider.archive.errors import DamagedError
+from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import Files
 from sqspider.extract.cursor import Cursor, Step
 from sqspider.extract.document import Document
@@ -46,9 +46,18 @@ def open_links(path: Path) -> Iterator[sqlite3.Connection]:
             connection.execute("PRAGMA synchronous = NORMAL")
             yield connection
     except sqlite3.Error as error:
-        raise LinkFileError(
-            f"{path}: {error}: where it is damaged, remove it: it is made anew from the archive"
-        ) from error
+        raise LinkFileError(f"{path}: {error}{_advice(error)}") from error
+
+
+def _advice(error: sqlite3.Error) -> str:
+    name = getattr(error, "sqlite_errorname", "")  # none: it is not SQLite that says it
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")):
+        return ": remove it, and it is made anew from the archive"
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return ": somebody else writes it: try it again once he has ended"
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return ": say --links FILE for another place"
+    return ""
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -84,18 +93,40 @@ def read_new(
             on_damage(error)
 
     total = 0
-    while True:
-        number = 0
-        for captured, step in walk(files, batch.cursor, tell):
-            page = None if captured is None else linked_page(Document(captured))
-            batch.take(page, step)
-            number += captured is not None
-            on_read(total + number)
-        batch.commit()
+    while number := _read_once(files, batch, tell, on_read, total):
         total += number
-        if not number:
-            index(connection)
-            return total
+    index(connection)
+    return total
+
+
+def keep_up(files: Files, connection: sqlite3.Connection, is_over: Callable[[], bool]) -> None:
+    """Add to the table what is written to the archive, as it is written, until that is over.
+
+    ``is_over`` waits a while, and tells. Links are not found by their targets yet, and what is damaged is not told:
+    :func:`read_new` does both. Raises as that does, but waits for an archive that is not there yet.
+    """
+    batch = _Batch(connection)
+    while not is_over():
+        with suppress(NoArchiveError):
+            _read_once(files, batch, lambda _: None, lambda _: None, 0)
+
+
+def _read_once(
+    files: Files,
+    batch: _Batch,
+    on_damage: Callable[[DamagedError], None],
+    on_read: Callable[[int], None],
+    before: int,
+) -> int:
+    """Go through the archive as it is now; how many captures were new. ``before``: how many there were already."""
+    number = 0
+    for captured, step in walk(files, batch.cursor, on_damage):
+        page = None if captured is None else linked_page(Document(captured))
+        batch.take(page, step)
+        number += captured is not None
+        on_read(before + number)
+    batch.commit()
+    return number
 
 
 class _Batch:

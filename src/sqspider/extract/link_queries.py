@@ -53,6 +53,7 @@ _COUNT_TO: Final = "SELECT kind, count(*) FROM links WHERE target = (SELECT id F
 _PAGE: Final = """
 SELECT urls.url, at, http_status, coalesce(media_type, ''), coalesce(title, ''), links
 FROM pages JOIN urls ON urls.id = pages.url"""
+_UNREAD: Final = "SELECT count(*) FROM pages WHERE http_status IS NULL AND media_type IS NULL AND links = 0"
 _REDIRECTS: Final = """
 SELECT source.url, target.url FROM links INDEXED BY links_redirects
     JOIN urls AS source ON source.id = page JOIN urls AS target ON target.id = links.target
@@ -87,6 +88,11 @@ class LinkTable:
     def links_from(self, url: str, kinds: Collection[LinkKind] = ALL_KINDS) -> Iterator[Link]:
         """All links of a page, in document order."""
         return _of_kinds(self._links(_FROM, url), kinds)
+
+    def unread(self) -> int:
+        """URLs of which there is a revisit alone: the answer that it refers to was not found, and so no link of it."""
+        (number,) = self._connection.execute(_UNREAD).fetchone()
+        return int(number)
 
     def all_links(self, kinds: Collection[LinkKind] = ALL_KINDS) -> Iterator[Link]:
         """All links, page by page."""

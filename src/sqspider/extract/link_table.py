@@ -11,6 +11,8 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 if TYPE_CHECKING:
     from sqspider.archive.files import Files
     from sqspider.extract.linked_page import LinkedPage
@@ -60,7 +62,10 @@ _ADD_URL: Final = "INSERT INTO urls (url, reason) VALUES (?, ?) ON CONFLICT DO N
 _ADD_TEXT: Final = "INSERT INTO texts (text) VALUES (?) ON CONFLICT DO NOTHING"
 _URL_IDS: Final = "SELECT url, urls.id FROM json_each(?) JOIN urls ON url = value"
 _TEXT_IDS: Final = "SELECT text, texts.id FROM json_each(?) JOIN texts ON text = value"
-_KNOWN: Final = "SELECT url, at FROM json_each(?) JOIN pages ON url = value"
+# What is known of a revisit alone is older than anything: an answer that is read after it has the links.
+_KNOWN: Final = """
+SELECT url, iif(http_status IS NULL AND media_type IS NULL AND links = 0, -1.0, at)
+FROM json_each(?) JOIN pages ON url = value"""
 _UNCHANGED: Final = """
 INSERT INTO pages (url, at, links) VALUES (?, ?, 0) ON CONFLICT (url) DO UPDATE SET at = excluded.at"""
 _FORGET_LINKS: Final = "DELETE FROM links WHERE page = ?"
@@ -102,9 +107,12 @@ class LinkWriter:
         """Take captures, in whatever order. One that was taken before, or is older than what is there, changes
         nothing."""
         latest: dict[str, LinkedPage] = {}
-        for page in pages:
-            if page.url not in latest or latest[page.url].at < page.at:
+        for page in sorted(pages, key=lambda page: page.at):
+            before = latest.get(page.url)
+            if before is None or (page.links is not None and before.at < page.at):
                 latest[page.url] = page
+            elif page.links is None:  # as they were just before
+                latest[page.url] = msgspec.structs.replace(before, at=page.at)
         pages = list(latest.values())
         self._urls.add(_ADD_URL, dict(_urls_of(pages)))
         self._texts.add(_ADD_TEXT, dict.fromkeys(_texts_of(pages)))

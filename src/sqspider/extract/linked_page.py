@@ -9,13 +9,14 @@ from typing import Final
 import msgspec
 
 from sqspider.extract.document import BinaryError, Document, answered_by
-from sqspider.extract.page_links import LinkKind, PageLink, links_of_page, may_be_page, written_of
+from sqspider.extract.facts import title_of
+from sqspider.extract.page import Page
+from sqspider.extract.page_links import LinkKind, PageLink, links_of_page, written_of
+from sqspider.extract.selection import is_robots, is_sitemap
 from sqspider.url import canonicalize
 from sqspider.web.body import DecodeError
-from sqspider.web.links import HTML_TYPES, MAX_TITLE_CHARACTERS
+from sqspider.web.links import HTML_TYPES, LinkOptions, read_page
 
-_ASIDE: Final = "P"  # ends the ``hopsFromSeed`` of a robots.txt
-_SITEMAP: Final = "M"  # and that of a sitemap
 _SITEMAP_ROOTS: Final = (b"<urlset", b"<sitemapindex")
 _ROOT_BYTES: Final = 2048  # in which the root of a sitemap begins
 _STEP: Final = 64 * 1024
@@ -39,8 +40,7 @@ def linked_page(document: Document) -> LinkedPage | None:
     Only good answers have links; a redirect has that to where it leads.
     """
     captured = document.captured
-    hops = next((value for name, value in captured.metadata if name == "hopsFromSeed"), "")
-    if hops.endswith(_ASIDE):
+    if is_robots(captured):
         return None
     status = answered_by(captured).http_status
     page = LinkedPage(url=document.url, at=document.at, http_status=status, media_type=document.media_type)
@@ -51,15 +51,35 @@ def linked_page(document: Document) -> LinkedPage | None:
     if status is not None and not 200 <= status < 300:
         return page
     try:
-        if hops.endswith(_SITEMAP) or _is_sitemap(document):
+        if is_sitemap(captured) or _looks_like_sitemap(document):
             return msgspec.structs.replace(page, links=tuple(dict.fromkeys(_listed(document))))
-        links = dict.fromkeys(link._replace(written="") if link.to else link for link in links_of_page(document))
-        page = msgspec.structs.replace(page, links=tuple(links))
-        if may_be_page(document.media_type) and document.is_page:
-            return msgspec.structs.replace(page, title=_title(document), anchors=_anchors(document))
-    except (DecodeError, BinaryError):
+        links = links_of_page(document)
+        if not links and document.header("refresh") is not None:  # crawlers take an empty answer for a page then
+            links = list(_followed(document, LinkKind.REFRESH))
+        page = msgspec.structs.replace(page, links=_each_once(links))
+        if document.may_be_page and document.is_page:
+            return msgspec.structs.replace(page, title=title_of(Page(document)) or "", anchors=_anchors(document))
+    except BinaryError:
+        return msgspec.structs.replace(page, links=tuple(_followed(document, LinkKind.A)))
+    except DecodeError:
         pass  # it has none that anybody could follow
     return page
+
+
+def _followed(document: Document, kind: LinkKind) -> Iterator[PageLink]:
+    """Of what is hardly a page: what crawlers find in it all the same, and go on by."""
+    options = LinkOptions(meta_refresh=True, obey_nofollow=False)
+    read = read_page(document.body, document.url, document.headers, options)
+    return (PageLink(link, kind, "") for link in (read.links if read else ()))
+
+
+def _each_once(links: Iterable[PageLink]) -> tuple[PageLink, ...]:
+    """How one is written counts only where it is no URL."""
+    found: dict[tuple[str | None, ...], PageLink] = {}
+    for link in links:
+        to, kind, written, fragment, rel, text, _ = link
+        found.setdefault((to, kind, None if to else written, fragment, rel, text), link)
+    return tuple(found.values())
 
 
 def _redirect(document: Document) -> Iterator[PageLink]:
@@ -76,7 +96,7 @@ def _redirect(document: Document) -> Iterator[PageLink]:
         yield PageLink(None, LinkKind.REDIRECT, written_of(target), reason=target.reason)
 
 
-def _is_sitemap(document: Document) -> bool:
+def _looks_like_sitemap(document: Document) -> bool:
     """Of archives that do not say what they were asked for."""
     if not document.media_type.endswith("xml") or document.media_type in HTML_TYPES:
         return False
@@ -94,11 +114,6 @@ def _listed(document: Document) -> Iterator[PageLink]:
         found += reader.feed(body[at : at + _STEP])
     found += reader.close()
     return (PageLink(entry.url, LinkKind.SITEMAP, "") for entry in found)
-
-
-def _title(document: Document) -> str:
-    title = document.tree.select_one("head title") or document.tree.select_one("title")
-    return " ".join(title.text.split())[:MAX_TITLE_CHARACTERS] if title is not None else ""
 
 
 def _anchors(document: Document) -> bytes:

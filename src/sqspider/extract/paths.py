@@ -213,7 +213,7 @@ def _meant(text: str) -> str:
         return f"; it is written as in {good.get(name, 'header:last-modified')!r}"
     if text.lstrip().startswith(("/", "./", "(/", "..", "@")):
         return f". Did you mean {'xpath:' + text!r}?"
-    return f". Did you mean {'css:' + text!r}? Sources are {', '.join(f'{each}:' for each in SOURCES[:-1])} and url."
+    return f". Did you mean {'css:' + text!r}? Sources are {', '.join(f'{each}:' for each in SOURCES[:-1])} and url"
 
 
 _URL_PARTS: Final = ("host", "path", "query")

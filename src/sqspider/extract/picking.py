@@ -18,7 +18,7 @@ def places_of(names: Sequence[str], columns: Sequence[Column]) -> tuple[int, ...
     for name in names:
         if name not in places:
             meant = proposal(name, places) or f" They are {', '.join(places)}"
-            raise ValueError(f"columns: {name!r} is none.{meant}")
+            raise ValueError(f"columns: no column is called {name!r}.{meant}")
         if names.count(name) > 1:
             raise ValueError(f"columns: {name} is named twice")
     return tuple(places[name] for name in names) or tuple(range(len(columns)))

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import signal
+import sys
+import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -28,6 +31,7 @@ MAX_DEATHS: Final = 2  # at one capture
 MAX_IDLE_DEATHS: Final = 5  # in a row, of processes that were at none
 _AHEAD: Final = 2  # tasks that a process has, so that it need not wait for the next
 _WINDOW: Final = 4  # tasks, for each process, whose results may wait for those before them
+_OBJECTS: Final = 100_000  # that come before cycles are looked for: rows have none, and are many
 _CAPTURES: Final = 1 << 20  # of a task: what a process is at is one number, written at once
 
 
@@ -131,6 +135,11 @@ class Pool:
         else:
             self._deaths[number, capture] += 1
             if self._deaths[number, capture] >= MAX_DEATHS:
+                if capture in at.killing:  # it was not looked at, and they die of it even so
+                    raise PoolError(
+                        f"the processes that read {at.file or 'what waited'} die, at offset {at.start:,} or behind it: "
+                        "put that file elsewhere, and the others are read"
+                    )
                 at.killing.add(capture)
         self._processes.remove(one)
         one.pipe.close()
@@ -149,12 +158,34 @@ class Pool:
         self._processes.append(_Process(process, ours, slot))
 
 
+def _speak_elsewhere() -> None:
+    """What one's own code prints is no row, nor told to whoever reads what this program prints."""
+    sys.stdout = sys.stderr
+    with suppress(OSError):  # one of the two is closed
+        os.dup2(2, 1)
+
+
+def _end_with_parent() -> None:
+    """One's own code may never come back to ask for the next task, and so not hear that nobody is there any more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def end() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=end, name="parent", daemon=True).start()
+
+
 def _run(work: Work, pipe: Connection, inherited: Sequence[Connection], at: SynchronizedArray[Any], slot: int) -> None:
     """A process: it ends with its pipe, and so with whoever started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _speak_elsewhere()
+    _end_with_parent()
     for other in inherited:  # while they were open here, the end of those who work would not be heard
         other.close()
+    gc.set_threshold(_OBJECTS, 20, 100)
     number = 0
 
     def note(capture: int) -> None:

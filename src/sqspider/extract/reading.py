@@ -13,7 +13,6 @@ from sqspider.extract.page import Page, SlowExpressionError, TooMuchError
 from sqspider.extract.tally import Trouble
 from sqspider.patterns import Search, TooSlowError
 from sqspider.web.body import DecodeError
-from sqspider.web.links import HTML_TYPES, is_xml
 
 if TYPE_CHECKING:
     import turbohtml
@@ -113,12 +112,12 @@ class Reading:
     @cached_property
     def _why_none(self) -> tuple[Trouble, str] | None:
         """Why there is no page to be read."""
-        document, media_type = self.document, self.document.media_type
-        if media_type and media_type not in HTML_TYPES and not is_xml(media_type):
-            return Trouble.NO_PAGE, f"no page, but {media_type}"  # its body is not looked at
+        document = self.document
+        if not document.may_be_page:
+            return Trouble.NO_PAGE, f"no page, but {document.media_type}"  # its body is not looked at
         try:
             if document.captured.kind == "revisit" and document.captured.original is None:
-                return Trouble.NO_ORIGINAL, "the capture that this revisit refers to is not in the archive"
+                return Trouble.NO_ORIGINAL, "the capture that this revisit refers to is not found: is the index there?"
             if not document.markup or not document.is_page:
                 return Trouble.NO_PAGE, "no page" if document.body else "no page: the body is empty"
         except _UNREADABLE as error:

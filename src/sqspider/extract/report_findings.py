@@ -117,6 +117,12 @@ def counts(report: Report) -> dict[Verdict, int]:
     return {verdict: len(report.of(verdict)) for verdict in Verdict}
 
 
+def asked_for(report: Report) -> str:
+    """How much was looked at: ``1 page and 12 targets``."""
+    pages = f"{report.pages:,} {'page' if report.pages == 1 else 'pages'}"
+    return f"{pages} and {report.targets:,} {'target' if report.targets == 1 else 'targets'}"
+
+
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """By what is worst, then by target; each with its sources by page, every one once."""
     order = list(Verdict)

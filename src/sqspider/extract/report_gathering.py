@@ -138,12 +138,13 @@ Choose = Callable[[list[str]], list[str]]
 
 async def unasked(table: LinkTable, records: LinkRecords, choose: Choose) -> AsyncIterator[list[str]]:
     """URLs that pages refer to and that have no record: what a crawl does not follow by itself, such as images,
-    and what lies outside of it. Of them those that ``choose`` takes. In batches; it costs a look at each target.
+    and what lies outside of it. Of them those that ``choose`` takes. In batches; it costs a look at each target of
+    which no answer is kept: what was captured was asked for.
 
     Where something redirects to is not among them: a crawl goes there by itself.
     """
-    targets = table.targets()
-    while urls := [url for url, _ in islice(targets, _BATCH)]:
+    targets = table.uncaptured()
+    while urls := list(islice(targets, _BATCH)):
         urls = choose(urls)
         known = await records.of(urls)
         yield [url for url in urls if url not in known and _is_meant(table, url)]

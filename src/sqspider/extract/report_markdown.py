@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sqspider.checks import printable
-from sqspider.extract.report_findings import ADVICE, FAILING, TITLES, Finding, Report, Verdict, counts
+from sqspider.extract.report_findings import ADVICE, FAILING, TITLES, Finding, Report, Verdict, asked_for, counts
 
 MOST_BYTES: Final = 900_000  # GitHub takes a megabyte of a step, and of a larger one nothing
 _AUTOLINK: Final = re.compile(r"https?://[!-;=?-~]+")  # a URL that CommonMark takes between < and > as it stands
@@ -18,11 +18,11 @@ def as_markdown(report: Report) -> Iterator[str]:
     numbers = counts(report)
     yield f"## Links: {'all is well' if report.is_clean and report.left is None else _failed(report)}"
     yield ""
-    yield f"{report.pages:,} pages and {report.targets:,} targets were checked in {report.seconds:.1f} s."
+    yield f"{asked_for(report)}, checked in {report.seconds:.1f} s."
     if report.left is not None:
         yield f"It is not whole: {_code(report.left)}"
     if report.ignored:
-        yield f"{report.ignored:,} known findings were ignored."
+        yield f"Known findings that were ignored: {report.ignored:,}."
     yield ""
     if report.findings:
         yield "| | |"
@@ -43,7 +43,11 @@ def as_markdown(report: Report) -> Iterator[str]:
 
 def _failed(report: Report) -> str:
     numbers = counts(report)
-    parts = [f"{numbers[verdict]:,} {TITLES[verdict].lower()}" for verdict in Verdict if verdict in FAILING]
+    parts = [
+        f"{numbers[verdict]:,} {TITLES[verdict].lower().removesuffix('s' if numbers[verdict] == 1 else '')}"
+        for verdict in Verdict
+        if verdict in FAILING
+    ]
     return ", ".join(parts)
 
 

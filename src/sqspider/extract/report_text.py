@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sqspider.checks import printable
-from sqspider.extract.report_findings import ADVICE, TITLES, Report, Verdict, counts
+from sqspider.extract.report_findings import ADVICE, TITLES, Report, Verdict, asked_for, counts
 
 
 def as_text(report: Report) -> Iterator[str]:
@@ -30,9 +30,10 @@ def as_text(report: Report) -> Iterator[str]:
 
 def _last_line(report: Report) -> str:
     numbers = counts(report)
+    anchors = "anchor" if numbers[Verdict.ANCHOR] == 1 else "anchors"
     words = {
         Verdict.BROKEN: "broken",
-        Verdict.ANCHOR: "anchors missing",
+        Verdict.ANCHOR: f"{anchors} missing",
         Verdict.UNSURE: "perhaps broken",
         Verdict.UNCHECKED: "not checked",
         Verdict.REDIRECT: "moved",
@@ -41,5 +42,4 @@ def _last_line(report: Report) -> str:
     if report.ignored:
         found.append(f"{report.ignored:,} ignored")
     what = ", ".join(found) or "all is well"
-    pages, targets = f"{report.pages:,} pages", f"{report.targets:,} targets"
-    return f"{pages} and {targets} in {report.seconds:.1f} s: {what}"
+    return f"{asked_for(report)} in {report.seconds:.1f} s: {what}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import enum
-import hashlib
 import re
 from typing import Any, Final
 
 import msgspec
 
 from sqspider.checks import Range, check_number, proposal, shown
+from sqspider.extract.document import MAX_BODY_BYTES
 from sqspider.extract.fetch_columns import FETCH_COLUMNS
 from sqspider.tables.columns import Kind
 
@@ -61,7 +61,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     apply: str | None = None  # ``module:function``: a document in, rows out
     apply_columns: tuple[tuple[str, str], ...] = ()  # what that function gives: names, and kinds of columns
     main_by: str = "turbohtml"  # who finds the main content
-    max_bytes: int = 16 * 1024 * 1024  # of a body that are looked at
+    max_bytes: int = MAX_BODY_BYTES  # of a body that are looked at
 
     def __post_init__(self) -> None:
         check_number("max_bytes", self.max_bytes, MAX_BYTES)
@@ -85,11 +85,6 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise ValueError(
                 "apply: one's own function gives the rows of a page, or each of its elements is one: not both"
             )
-
-    @property
-    def digest(self) -> str:
-        """By which the same rules are known again."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
 
 
 def check_name(name: str, taken: dict[str, str]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from itertools import count, islice
 
 from sqspider.archive.reading import files_to_read
@@ -24,7 +25,9 @@ def sample(order: Order, most: int, take: Callable[[Sequence[Row]], None]) -> Ca
     work = Work(order.archive, order.frontier, order.rules, order.selection, None)
     with Worker(work, lambda _: None) as worker:
         for document in islice(_documents(order, worker, came), most):
-            take(worker.extractor.rows(document))
+            with redirect_stdout(sys.stderr):  # what one's own code prints is no row
+                rows = worker.extractor.rows(document)
+            take(rows)
         came.tally = worker.extractor.take_tally()
     came.seconds = time.monotonic() - began
     return came

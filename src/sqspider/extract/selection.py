@@ -16,15 +16,13 @@ from sqspider.record import DEFAULT_CRAWL
 from sqspider.url import host_of
 from sqspider.web.body import DecodeError
 from sqspider.web.charset import mime_type_of
+from sqspider.web.links import HTML_TYPES, is_xml, type_of_answer
 
-HTML_TYPES: Final = ("text/html", "application/xhtml+xml")
 EVERYTHING: Final = "*"
 _STATUS: Final = re.compile(r"([1-9])xx|([1-9]\d\d)(?:-([1-9]\d\d))?")
-_ASIDE: Final = re.compile(r"[PM]R*$")  # how the way to robots.txt or to a sitemap ends, redirects behind it
+_ROBOTS: Final = "P"  # how the way to a robots.txt ends, but for redirects
+_SITEMAP: Final = "M"  # and that to a sitemap
 _SNIFFED_BYTES: Final = 512
-_LOOKS_LIKE_HTML: Final = re.compile(
-    rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body|title|\?xml)", re.I | re.S
-)
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -85,7 +83,7 @@ class Selector:
     def _takes_type(self, answered: Captured) -> bool:
         found = mime_type_of([value for name, value in answered.headers if name.lower() == "content-type"])
         if found is None:
-            return not self._types.isdisjoint(HTML_TYPES) and _looks_like_html(answered)
+            return not self._types.isdisjoint(HTML_TYPES) and _looks_like_page(answered)
         return found.essence in self._types or any(fnmatchcase(found.essence, pattern) for pattern in self._patterns)
 
 
@@ -96,14 +94,31 @@ def crawl_of(captured: Captured) -> str:
 
 def is_aside(captured: Captured) -> bool:
     """Whether it is of robots.txt or a sitemap: what has no record in a frontier."""
-    return any(name == "hopsFromSeed" and _ASIDE.search(value) is not None for name, value in captured.metadata)
+    return is_robots(captured) or is_sitemap(captured)
 
 
-def _looks_like_html(captured: Captured) -> bool:
+def is_robots(captured: Captured) -> bool:
+    """Whether it was asked for as a robots.txt, or where one redirects to."""
+    return _way_of(captured).endswith(_ROBOTS)
+
+
+def is_sitemap(captured: Captured) -> bool:
+    """Whether it was asked for as a sitemap, or where one redirects to."""
+    return _way_of(captured).endswith(_SITEMAP)
+
+
+def _way_of(captured: Captured) -> str:
+    """The way to it from a seed, a letter each (Heritrix' hops), without redirects at its end."""
+    return next((value for name, value in captured.metadata if name == "hopsFromSeed"), "").rstrip("R")
+
+
+def _looks_like_page(captured: Captured) -> bool:
+    """Whether the crawler would take it for one, or for XML, that may be one."""
     try:
-        return _LOOKS_LIKE_HTML.match(captured.body(_SNIFFED_BYTES)) is not None
+        essence, _ = type_of_answer(captured.body(_SNIFFED_BYTES), ())
     except DecodeError:
         return False
+    return essence in HTML_TYPES or is_xml(essence)
 
 
 def _range_of(status: str) -> tuple[int, int]:

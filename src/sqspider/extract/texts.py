@@ -91,10 +91,9 @@ def _plain(node: turbohtml.Node) -> str:
         text = "\t".join([cell.rstrip(" ") for cell in text.split("\t")])
     if "* \n" in text or ". \n" in text:
         text = _ALONE.sub(r"\1 ", text)
-    text = "\n".join([line.rstrip() for line in text.split("\n")])
-    while "\n\n\n" in text:
-        text = text.replace("\n\n\n", "\n\n")
-    return text.strip("\n")
+    lines = [line.rstrip() for line in text.split("\n")]
+    kept = [line for line, before in zip(lines, ["", *lines], strict=False) if line or before]  # one empty line at most
+    return "\n".join(kept).rstrip("\n")
 
 
 def _by_trafilatura(markup: str) -> str:

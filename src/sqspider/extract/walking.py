@@ -12,6 +12,8 @@ from typing import TypeVar
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.gathering import Gathered, Sight, sights_from
+from sqspider.archive.moves import State, journal_name, journals_in, read_head, read_journal
+from sqspider.archive.names import mark_of_rewritten
 from sqspider.archive.reading import Captured, captures_from
 from sqspider.archive.rewriting import can_be_joined
 from sqspider.extract.cursor import Cursor, Step
@@ -42,7 +44,7 @@ def _walk(
     read: Callable[[Files, FileInfo, int], Iterator[Gathered[T]]],
 ) -> Iterator[tuple[T | None, Step]]:
     walked = set[str]()  # origins of files that were read to their end: their steps need not be taken yet
-    for info in list(warc_files(files)):
+    for info in _standing(files, cursor):
         offset = cursor.reached(info.name)
         if offset is None or (info.is_open and info.size == offset):
             continue
@@ -61,6 +63,22 @@ def _walk(
             on_damage(error)
 
 
+def _standing(files: Files, cursor: Cursor) -> list[FileInfo]:
+    """The files that are read now. While `archive pack` or `archive forget` is at work, or has died, others stand for
+    one another: what is being made may yet be taken back, and what is replaced will be removed."""
+    there = list(warc_files(files))
+    made = [info.name for info in there if cursor.reached(info.name) is not None]
+    journals = {journal_name(mark) for name in made if (mark := mark_of_rewritten(name)) is not None}
+    not_now = set[str]()
+    for journal in journals.union(journals_in(files)):
+        head = read_head(files, journal)
+        if head is not None and head.state is State.MADE and (found := read_journal(files, journal)) is not None:
+            not_now.update(found[1].sources)
+        elif head is not None and head.state is State.MAKING:
+            not_now.update(info.name for info in there if mark_of_rewritten(info.name) == head.mark)
+    return [info for info in there if info.name not in not_now]
+
+
 def _needs_dictionary(files: Files, name: str) -> DamagedError:
     error = DamagedError(
         f"{files.address}: {name} cannot be read in pieces, for its members need the dictionary that it begins with: "
@@ -75,6 +93,7 @@ def _unread(
 ) -> Iterator[tuple[T | None, Step]]:
     met = cursor.origins_in(info.name)
     states: dict[str, bool | None] = {}  # of origins: whether one has to look for each capture; none: all were read
+    is_rewritten = mark_of_rewritten(info.name) is not None  # of others' files several may have one and the same id
     start = offset
     for capture, end, infos in found:
         met.update(infos)
@@ -85,7 +104,8 @@ def _unread(
             continue
         origin = capture.origin if capture.origin in met else info.name
         if origin not in states:
-            states[origin] = None if origin in walked or cursor.is_done(origin) else cursor.is_begun(origin)
+            is_done = is_rewritten and (origin in walked or cursor.is_done(origin))
+            states[origin] = None if is_done else cursor.is_begun(origin)
         looks = states[origin]
         if looks is None or (looks and cursor.has_taken(origin, capture.identity)):
             yield None, step

@@ -64,9 +64,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     redirects: int = 0  # on the way from the last page to this URL
     lastmod: float | None = None  # what a sitemap said
     meta: str | None = None  # what a list says of it (see ``meta``): kept where it is new, and in no message
-    is_skipped: bool = (
-        False  # it lies outside of its crawl, and is recorded all the same: to end for that, or be checked
-    )
+    is_skipped: bool = False  # it lies outside of its crawl, and is recorded: to end for that, or to be checked
     crawl: CrawlRef | None = (
         None  # none: it goes by ``settings``, in the default crawl's place; else by its crawl's row
     )
@@ -108,17 +106,17 @@ class Onward(enum.IntEnum):
 
     LINK = 0  # a link further, and no redirect
     REDIRECT = 1  # as deep, and a redirect further
-    OUTSIDE = 3  # as a redirect, to what lies outside of its crawl and is checked
     REFRESH = 2  # as deep: a seed sends its reader there. A redirect further, if one led to the seed
 
 
 class Outlinks(msgspec.Struct, frozen=True, array_like=True):
-    """All that a visit led to within its crawl, whether its depth let that in or not: so that a nearer way to its URL
-    can be handed on without a request."""
+    """All that a visit led to within its crawl, whether its depth let that in or not, and what is checked outside: so
+    that a nearer way to its URL can be handed on without a request."""
 
     urls: tuple[str, ...] = ()
     onward: Onward = Onward.LINK
     is_other_for_seeds: bool = False  # were its URL a seed, it would lead elsewhere, or not as far
+    outside: tuple[str, ...] = ()  # as far behind its URL as the others
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ def way_on(onward: Onward, way: Way) -> Way:
     match onward:
         case Onward.LINK:
             return Way(way.depth + 1, 0)
-        case Onward.REDIRECT | Onward.OUTSIDE:
+        case Onward.REDIRECT:
             return Way(way.depth, way.redirects + 1)
         case Onward.REFRESH:  # or redirects and refreshes in turn would lead on without end
             return Way(way.depth, way.redirects and way.redirects + 1)
@@ -141,9 +141,9 @@ def consequence(outcome: Outcome, outlinks: Outlinks | None, fall: Fall) -> Cons
 def handed_on(outlinks: Outlinks, of: Message) -> list[Entry]:
     """What a visit led to, as it is to be recorded by the way that its record's own message says. That of a crawl has
     the settings of its row."""
-    way, is_outside = way_on(outlinks.onward, Way(of.depth, of.redirects)), outlinks.onward is Onward.OUTSIDE
-    if not (is_within_reach(way.depth, of.settings) if is_outside else is_within_depth(way, of.settings.max_depth)):
-        return []
+    way = way_on(outlinks.onward, Way(of.depth, of.redirects))
+    within = outlinks.urls if is_within_depth(way, of.settings.max_depth) else ()
+    outside = outlinks.outside if is_within_reach(way.depth, of.settings) else ()
     settings = of.settings if of.crawl is not None else measured_from(of.settings, of.seed)
     return [
         Entry(
@@ -153,7 +153,8 @@ def handed_on(outlinks: Outlinks, of: Message) -> list[Entry]:
             settings=settings,
             redirects=way.redirects,
             crawl=of.crawl,
-            is_skipped=is_outside,
+            is_skipped=is_skipped,
         )
-        for url in outlinks.urls
+        for urls, is_skipped in ((within, False), (outside, True))
+        for url in urls
     ]

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from sqspider.archive.addresses import S3, is_bucket
 from sqspider.archive.files import OPEN, WARC_ENDINGS
 from sqspider.environment import ARCHIVE, NO_ARCHIVE
 from sqspider.frontier import IN_MEMORY, sqlite_path
 
-S3: Final = "s3://"
 MARKS: Final = (*WARC_ENDINGS, *(f"{ending}{OPEN}" for ending in WARC_ENDINGS), ".wacz", ".cdxj")
 """How the files end by which an archive is known."""
 
@@ -54,7 +54,7 @@ def beside(file: Path) -> Path:
 
 def is_folder(address: str) -> bool:
     """Whether an archive lies in a folder, and not in a bucket."""
-    return not address.startswith(S3)
+    return not is_bucket(address)
 
 
 def check_archive(address: object) -> None:

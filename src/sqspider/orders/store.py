@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from sqspider.archive.addresses import is_bucket
 from sqspider.archive.errors import ArchiveError
 from sqspider.capture import Store, StoreError
 from sqspider.frontier import Frontier
 from sqspider.log import get_logger
-from sqspider.orders.keeping import S3
 from sqspider.orders.start import ArchivePlace, Start
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ async def store_opened(start: Start, frontier: Frontier) -> AsyncIterator[Store 
         yield None
         return
     store = _opened(start, start.archive)
-    if start.archive.address.startswith(S3):
+    if is_bucket(start.archive.address):
         _put_on_bill(store, frontier)
     try:
         yield store

@@ -54,8 +54,8 @@ class Learning:
         """What a request that is over says of its URL's tries.
 
         Of one for robots.txt an answer of any status shows that the host is there, and trouble of another kind rests
-        it at once. Where a new origin cannot be reached, and the host is well and has answered elsewhere, it is no
-        trouble of the host's.
+        it at once. A HEAD that is answered with 5xx says nothing of the host, good or bad. Where a new origin cannot be
+        reached, and the host is well and has answered elsewhere, it is no trouble of the host's.
         """
         now, host, reason = self._clock(), permission.host, fetched.reason
         if fetched.tells_nothing:  # it may be long known to the host, or was ours: it is nobody's trouble
@@ -82,6 +82,8 @@ class Learning:
     def _after(self, row: HostRow, lesson: _Lesson) -> HostRow:
         """The row by then; the very same one if there is nothing to learn."""
         fetched, rule = lesson.fetched, lesson.rule
+        if lesson.may_be_heads:
+            return row
         if fetched.reason and rule and (rule.slows or lesson.fails):
             return host_trouble.after_trouble(
                 row,
@@ -134,9 +136,12 @@ class _Lesson:
         self.rule = rule
         self.asked_at = asked_at
         self.now = now
-        is_of_page = not (request.is_robots or fetched.is_head)  # there are servers that know no HEAD
-        is_answer = fetched.http_status is not None and (not is_of_page or fetched.reason is not Reason.SERVER_ERROR)
-        self.fails = rule is not None and rule.care.failures_to_rest is not None and not is_answer
+        is_failure = fetched.reason is Reason.SERVER_ERROR and not request.is_robots
+        # There are servers that know no HEAD; one that wants to be asked less often means all requests.
+        self.may_be_heads = is_failure and fetched.is_head and rule is not None and not rule.slows
+        is_answer = fetched.http_status is not None and not is_failure
+        may_rest = rule is not None and rule.care.failures_to_rest is not None
+        self.fails = may_rest and not is_answer and not self.may_be_heads
         retry_after = None
         if rule and (rule.slows or self.fails):
             retry_after = parse_retry_after(fetched.header("retry-after"), now)

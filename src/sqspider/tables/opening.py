@@ -100,7 +100,7 @@ def is_folder(target: str) -> bool:
 def encoder_of(kind: str, columns: tuple[Column, ...]) -> Encoder:
     """What makes chunks of rows for lines or parts."""
     if kind == PARQUET:
-        from sqspider.tables.parquet import ArrowBatches  # here: half a second, and 60 MB
+        from sqspider.tables.parquet import ArrowBatches  # here: a tenth of a second, and 45 MB of memory
 
         return ArrowBatches(columns)
     return CsvRows(columns) if kind == CSV else JsonLines(columns)

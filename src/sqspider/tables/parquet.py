@@ -87,6 +87,7 @@ class ParquetTable:
 
     connection: sqlite3.Connection | None = None
     can_rewind = False
+    is_empty = True
     is_full = False
     flush_seconds = float("inf")
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sqspider.tables.table import Encoder, Table, TableError, as_number
+from sqspider.tables.table import Encoder, ExistsError, Table, TableError, as_number
 from sqspider.tables.target import How, Target, Whole, as_table_errors, make_names_durable
 
 PART_BYTES: Final = 256 * 1024 * 1024  # of chunks: packed, as Parquet is, a fifth of it or less
@@ -50,11 +50,15 @@ class Parts:
             folder.mkdir(exist_ok=True)
         there = self._parts()
         if how is How.NEW and any(not part.is_hidden for part in there):
-            raise TableError(f"{folder} has parts already: --append adds to them, --overwrite replaces them")
+            raise ExistsError(f"{folder} has parts already: --overwrite replaces them")
         self._remove([part for part in there if how is How.OVERWRITE or (part.is_hidden and part.writer == writer)])
         self._number = max((part.number for part in self._own()), default=0)
         self._part: Table | None = None
         self._bytes = 0  # in it
+
+    @property
+    def is_empty(self) -> bool:
+        return self._number == 0
 
     @property
     def is_full(self) -> bool:

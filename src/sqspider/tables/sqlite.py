@@ -85,6 +85,11 @@ class SqliteTable:
         if key := ", ".join(_in_key(column) for column in columns if column.is_key):
             run(f"CREATE UNIQUE INDEX IF NOT EXISTS {NAME}_key ON {NAME} ({key})")
 
+    @property
+    def is_empty(self) -> bool:
+        with self._told():
+            return self.connection.execute(f"SELECT 1 FROM {NAME} LIMIT 1").fetchone() is None
+
     def write(self, chunk: bytes) -> None:
         with self._told():
             if not self.connection.in_transaction:

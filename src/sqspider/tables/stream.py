@@ -32,6 +32,10 @@ class Stream:
     def can_rewind(self) -> bool:
         return self._target.can_rewind
 
+    @property
+    def is_empty(self) -> bool:
+        return self._target.length() <= len(self.encoder.head())
+
     def write(self, chunk: bytes) -> None:
         self._begin()
         self._target.write(chunk)

@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 from sqspider.tables.columns import Row
 
 
 class TableError(Exception):
     """Rows cannot be written: which file, what is wrong with it, and what to do."""
+
+
+class ExistsError(TableError):
+    """Something is there already, and it was not said that it is to be replaced."""
+
+
+class Ended(Protocol):
+    """What is written to, and ends: a table, or where its bytes go."""
+
+    def close(self, *, is_whole: bool) -> None:
+        """The end. What appears as a whole appears now, if it is; else nothing of it stays."""
+
+
+E = TypeVar("E", bound=Ended)
+
+
+@contextmanager
+def whole(file: E) -> Iterator[E]:
+    """Within it something is written, which is whole at its end; whatever is raised there, nothing of it stays."""
+    try:
+        yield file
+    except BaseException:
+        file.close(is_whole=False)
+        raise
+    file.close(is_whole=True)
 
 
 def as_number(position: str | None) -> int:
@@ -44,6 +70,10 @@ class Table(Protocol):
     @property
     def can_rewind(self) -> bool:
         """It can be gone on with after a kill: by :meth:`rewind`, or by what was committed to its database."""
+
+    @property
+    def is_empty(self) -> bool:
+        """There is no row in it of an earlier process."""
 
     @property
     def is_full(self) -> bool:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from sqspider.tables.table import TableError
+from sqspider.tables.table import ExistsError, TableError
 
 STANDARD_OUTPUT = "-"
 
@@ -63,13 +63,21 @@ def open_target(target: str, how: How, *, in_place: bool = False) -> Target:
             refuse_existing(path)
         if in_place or how is How.APPEND:
             return _Growing(path, how)
-    return Whole(path)
+    return Whole(path, is_new=how is How.NEW)
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise :class:`TableError` for a file that is there."""
+    """Raise :class:`ExistsError` for a file that is there."""
     if os.path.lexists(path):
-        raise TableError(f"{path} is there already: --append goes on with it, --overwrite replaces it")
+        raise ExistsError(f"{path} is there already: --overwrite replaces it")
+
+
+def is_file(target: str) -> bool:
+    """Whether a name leads to a file that is there, and is not where standard output goes."""
+    path = Path(target)
+    with as_table_errors(path):
+        there = stat_of(path)
+    return there is not None and stat.S_ISREG(there.st_mode) and not _is_standard_output(there)
 
 
 @contextmanager
@@ -119,9 +127,11 @@ class Whole:
 
     can_rewind = False
 
-    def __init__(self, path: Path, hidden: str | None = None) -> None:
-        """``hidden``: the name that it has until then; else one that nothing has."""
+    def __init__(self, path: Path, hidden: str | None = None, *, is_new: bool = False) -> None:
+        """``hidden``: the name that it has until then; else one that nothing has. ``is_new``: what has appeared there
+        by the end is not replaced."""
         self._shown = path
+        self._is_new = is_new
         with as_table_errors(path):
             there = stat_of(path)
             if there is not None and stat.S_ISDIR(there.st_mode):
@@ -151,6 +161,8 @@ class Whole:
                 if is_whole:
                     make_durable(self._file)
                     self._file.close()
+                    if self._is_new:
+                        refuse_existing(self._path)
                     self._temporary.replace(self._path)
                     make_names_durable(self._path.parent)
         finally:
@@ -187,6 +199,9 @@ class _Growing:
                 raise TableError(
                     f"{self._path} has {there:,} bytes, and {length:,} were written: somebody has changed it since"
                 )
+            self._file.seek(max(0, length - 1))
+            if length and self._file.read(1) != b"\n":
+                raise TableError(f"{self._path}: no line ends at byte {length:,}: somebody has changed it since")
             self._file.truncate(length)
             self._file.seek(length)
 

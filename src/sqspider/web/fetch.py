@@ -324,7 +324,7 @@ class _Answer:
                 return False
             self.is_unread = self._wants is not None and not self._wants(exchange)
             if self.is_unread:
-                return False
+                return exchange.request.method == "HEAD"  # no body comes: its connection is as good as new
             self._coding = content_encoding_of(exchange)
             self._body = Body(self._coding, self._max_bytes, self._sink)
         except (Trouble, DecodeError) as error:

@@ -21,6 +21,7 @@ from sqspider.web.attributes import Attributes, decoded
 from sqspider.web.charset import (
     PRESCAN_BYTES,
     XML_TYPES,
+    MimeType,
     decode,
     encode_query,
     encoding_of,
@@ -107,7 +108,7 @@ def read_page(
 
 def type_of_answer(body: bytes, headers: Sequence[tuple[str, str]]) -> tuple[str, str | None]:
     """What an answer is: its media type, as it says it, else by its first bytes; and the charset that it names."""
-    mime_type = mime_type_of([value for name, value in headers if name.lower() == "content-type"])
+    mime_type = _type_said(headers)
     return (mime_type.essence, mime_type.charset) if mime_type else (_sniffed(body), None)
 
 
@@ -118,11 +119,12 @@ def is_xml(essence: str) -> bool:
 
 def may_be_page(headers: Sequence[tuple[str, str]]) -> bool:
     """Whether what an answer says of its type leaves it open that it is a page."""
-    mime_type = mime_type_of([value for name, value in headers if name.lower() == "content-type"])
-    if mime_type is None:
-        return True
-    essence = mime_type.essence
-    return essence in HTML_TYPES or is_xml(essence)
+    mime_type = _type_said(headers)
+    return mime_type is None or mime_type.essence in HTML_TYPES or is_xml(mime_type.essence)
+
+
+def _type_said(headers: Sequence[tuple[str, str]]) -> MimeType | None:
+    return mime_type_of([value for name, value in headers if name.lower() == "content-type"])
 
 
 def _sniffed(body: bytes) -> str:

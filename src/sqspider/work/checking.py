@@ -36,7 +36,8 @@ _MAY_BE_FOR_HEAD: Final = frozenset({
 def form_of_check(visit: Visit) -> Form:
     """How it is asked: by HEAD, and by GET once that met something."""
     is_refused = visit.claim is not None and visit.claim.tries > 0
-    return Form(wants=_wants_no_body) if is_refused else Form(method="HEAD", wants=_wants_no_body)
+    headers = (f"Cookie: {visit.cookie}",) if visit.cookie else ()  # it came to a wall
+    return Form(headers, method=None if is_refused else "HEAD", wants=_wants_no_body)
 
 
 async def is_to_be_asked_otherwise(visit: Visit, asked: Asked, rules: Rules, endings: Endings) -> bool:

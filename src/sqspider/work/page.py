@@ -193,20 +193,21 @@ def links_of(assessed: Assessed, message: Message, recorded: Recorded, links: Se
     sifted = sift(links, settings, _measured_from(seed, message, measure))
     is_too_deep = not is_within_depth(way, settings.max_depth)
     skipped = _skipped(page, settings, sifted, is_too_deep=is_too_deep)
+    # None is held to the limits that is as deep as a seed.
+    checked = outside(links, settings, measure) if message.checks_external and onward is Onward.LINK else []
     outlinks = None
     if settings.max_depth is not None:
         is_other_for_seeds = page.leads_to is not None and onward is Onward.LINK
-        outlinks = Outlinks(tuple(sifted.within), onward, is_other_for_seeds)
+        outlinks = Outlinks(tuple(sifted.within), onward, is_other_for_seeds, tuple(checked))
     followed: Iterable[str] = () if is_too_deep else sifted.within
     if settings.max_depth is not None or message.keeps_skipped:  # else those that are known were left out before
         followed = _unknown(followed, _known_at(way.depth, message), message, recorded)
     entries = _entries(followed, way, seed, message)
-    if (message.keeps_skipped or message.checks_external) and onward is Onward.LINK:
-        # None is held to the limits that is as deep as a seed.
+    others: Iterable[str] = checked
+    if message.keeps_skipped and onward is Onward.LINK:
         inside = frozenset[str]() if is_too_deep else frozenset(sifted.within)
-        others = [link for link in links if link not in inside]
-        if not message.keeps_skipped:
-            others = outside(others, settings, measure)
+        others = (link for link in links if link not in inside)
+    if others:
         unknown = _unknown(others, _known_outside_at(way.depth, message), message, recorded)
         entries = chain(entries, _entries(unknown, way, seed, message, is_skipped=True))
     return Links(chain(entries, requisites) if requisites else entries, outlinks, skipped)
@@ -238,7 +239,7 @@ def _links_of_redirect(assessed: Assessed, message: Message, recorded: Recorded)
         if not is_followed:  # where a redirect leads that is not followed may be asked for by itself
             outlinks = msgspec.structs.replace(outlinks, is_other_for_seeds=outcome.is_redirect)
         if entry is not None and entry.is_skipped and message.checks_external:
-            outlinks = Outlinks((entry.url,), Onward.OUTSIDE, is_other_for_seeds=True)
+            outlinks = msgspec.structs.replace(outlinks, outside=(entry.url,))
     if entry is None:
         return Links((), outlinks, {})
     known_at = _known_at if is_followed else _known_outside_at

@@ -153,12 +153,12 @@ class Rules:
         no host is entered for such. It reads only: amid a turn."""
         if not message.keeps_skipped or not self._is_held_to_limits(message):
             return False
-        measure = self.scopes.known(message)
-        url, depth, settings = message.url, message.depth, message.settings
+        measure, url, depth, settings = self.scopes.known(message), message.url, message.depth, message.settings
+        if measure is None:
+            return True
         try:
-            if measure is None or is_to_be_checked(url, depth, settings, measure):
-                return measure is None
-            return cut_off(url, depth, settings, measure) is not None
+            is_check = is_to_be_checked(url, depth, settings, measure)
+            return not is_check and cut_off(url, depth, settings, measure) is not None
         except TooSlowError:
             return True
 

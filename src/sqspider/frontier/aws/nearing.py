@@ -105,8 +105,13 @@ def still_on(way: Way) -> tuple[str, list[dict[str, Any]]]:
 
 
 def may_be_nearer(item: Item, entry: Entry) -> bool:
-    """Whether an entry names a nearer way to a record, by its :data:`WAY`. It may be behind: then it is farther."""
-    return fallen(entry, status_of(item), *way_in(item)) is not None
+    """Whether an entry may name a nearer way to a record, by its :data:`WAY`. It may be behind: then it is farther; and
+    what was open may have ended since as what lies outside."""
+    status, settings = status_of(item), entry.settings
+    keeps_outside = settings.keep_skipped or settings.check_external
+    if keeps_outside and not (entry.is_skipped or status.is_final):
+        return True
+    return fallen(entry, status, *way_in(item)) is not None
 
 
 def way_in(item: Item) -> Way:

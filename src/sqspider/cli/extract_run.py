@@ -22,27 +22,29 @@ from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD
 from sqspider.cli.frontier import is_absent
 from sqspider.cli.options import checked
 from sqspider.cli.shared import Shared
-from sqspider.cli.shortcomings import shortcomings
-from sqspider.cli.signals import asked_to_end
+from sqspider.cli.shortcomings import never_found, shortcomings
+from sqspider.cli.signals import asked_to_end, unwinding_on_signals
 from sqspider.cli.wording import counted, human_seconds
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.fetch_columns import FETCH_COLUMNS
-from sqspider.extract.following import follow
+from sqspider.extract.following import check_going_on, follow
 from sqspider.extract.harvest import Came, Harvest, Order
-from sqspider.extract.picking import picked, places_of
+from sqspider.extract.ledger import forget
+from sqspider.extract.picking import Picking, picked, places_of
 from sqspider.extract.rules import Fact, Rules
 from sqspider.extract.rules_said import rules_of_options, rules_of_toml
 from sqspider.extract.sample import sample
 from sqspider.extract.selection import Selection
-from sqspider.extract.tally import NeverFound, Trouble
+from sqspider.extract.tally import PAGES_TO_WARN, NeverFound, Trouble
 from sqspider.tables.columns import Column, Row
 from sqspider.tables.opening import open_table
-from sqspider.tables.table import TableError
+from sqspider.tables.table import ExistsError, TableError, whole
 from sqspider.tables.target import STANDARD_OUTPUT, How
 
 SHOWN_PAGES: Final = 20  # the first ones, on a terminal
 PLAIN_SECONDS: Final = 5.0  # between two lines of progress; on a terminal it is one that is drawn anew:
 LIVE_SECONDS: Final = 0.5
+DEFAULT_SELECTION: Final = "HTML answered with 2xx. --type '*' and --status '*' take all"
 OWN_TROUBLES: Final = frozenset((Trouble.APPLY, Trouble.VALUE))  # of one's own code: no page did it
 
 
@@ -55,24 +57,28 @@ def run_extraction(shared: Shared, source: str | None, given: dict[str, Any]) ->
     if limit is None and given["to"] is None and sys.stdout.isatty():
         limit = SHOWN_PAGES
     is_shown = limit is not None and given["to"] is None and sys.stdout.isatty()
-    if given["follow"]:
-        came = _followed(order, given, Told(order, is_quiet=given["quiet"]))
-    elif limit is None:
-        came = _harvested(order, how, Told(order, is_quiet=given["quiet"]))
-    elif is_shown:
-        came = _shown(order, limit)
-    else:
-        came = _sampled(order, how, limit)
+    try:
+        if given["follow"]:
+            came = _followed(order, given, Told(order, is_quiet=given["quiet"]))
+        elif limit is None:
+            came = _harvested(order, how, Told(order, is_quiet=given["quiet"]))
+        elif is_shown:
+            came = _shown(order, limit)
+        else:
+            came = _sampled(order, how, limit)
+    except TableError as error:  # amid: the disk is full, or somebody has taken the folder away
+        raise click.ClickException(f"{error}.") from None
     if given["as_json"]:
         print(json.dumps(as_json(order, came), ensure_ascii=False))
     else:
-        lines = [*(() if is_shown else (numbers(order, came),)), *trouble(came)]
+        is_told = is_shown and came.tally.documents
+        lines = [*(() if is_told else (numbers(order, came),)), *trouble(came), *hints(order, came)]
         print("".join(f"{line}\n" for line in lines), end="", file=sys.stderr)
     return status_of(came)
 
 
 def _harvested(order: Order, how: How, told: Told) -> Came:
-    with _refusing():
+    with _refusing(order):
         harvest = Harvest(order, how, forks=True, on_progress=told.progress).begun()
     with harvest, asked_to_end(harvest.stop):
         came = harvest.run()
@@ -87,9 +93,12 @@ def _followed(order: Order, given: dict[str, Any], told: Told) -> Came:
             raise click.UsageError(f"--follow goes on with what is there: leave out --{name}.")
     if order.to == STANDARD_OUTPUT:
         raise click.UsageError("--follow: what was printed is not remembered: say --to FILE.")
+    with _refusing():
+        order.check()
+        check_going_on(order)
     heard, asked = os.pipe()
     try:
-        with _refusing(), asked_to_end(lambda: os.write(asked, b".")):
+        with asked_to_end(lambda: os.write(asked, b".")):
             came = follow(
                 order,
                 lambda seconds: bool(select.select([heard], [], [], seconds)[0]),
@@ -113,16 +122,12 @@ def _sampled(order: Order, how: How, limit: int) -> Came:
         table = open_table(
             order.to, tuple(columns[at] for at in places), how=how, format=order.format, parts=order.parts
         )
-    is_whole = False
-    try:
-        came = sample(
-            order, limit, lambda rows: table.write(table.encoder.encode([picked(row, places) for row in rows]))
-        )
+    encoder = Picking(table.encoder, places)
+    with unwinding_on_signals(), whole(table):
+        came = sample(order, limit, lambda rows: table.write(encoder.encode(rows)))
         table.flush()
-        is_whole = True
-    finally:
-        table.close(is_whole=is_whole)
-    return came
+        forget(order.to, table)
+        return came
 
 
 def _shown(order: Order, limit: int) -> Came:
@@ -150,16 +155,22 @@ def _worth_seeing(columns: Sequence[Column]) -> list[int]:
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
-    """Within it nothing was written yet: what goes wrong is wrong usage."""
+def _refusing(order: Order | None = None) -> Iterator[None]:
+    """Within it nothing was written yet: what goes wrong is wrong usage. ``order``: one that could go on with
+    what is there."""
     try:
         with checked():
             yield
+    except ExistsError as error:
+        advice = ", --append goes on with it" if order is not None and order.goes_on else ""
+        raise click.UsageError(f"{error}{advice}.") from None
     except TableError as error:
         raise click.UsageError(f"{error}.") from None
 
 
 def _order_of(shared: Shared, source: str | None, given: dict[str, Any]) -> Order:
+    if given["to"] == "":
+        raise click.UsageError("--to: name a file, or - for standard output.")
     to = given["to"] or STANDARD_OUTPUT
     if given["as_json"] and to == STANDARD_OUTPUT:
         raise click.UsageError("--json: rows are printed here: say --to FILE.")
@@ -178,7 +189,7 @@ def _order_of(shared: Shared, source: str | None, given: dict[str, Any]) -> Orde
         selection=selection,
         frontier=shared.frontier if is_verified else None,
         format=given["form"],
-        parts=Path(to).is_dir(),
+        parts=os.path.isdir(to),
         columns=tuple(name.strip() for name in (given["columns"] or "").split(",") if name.strip()),
         processes=given["processes"] or 0,
     )
@@ -218,9 +229,9 @@ class Told:
 
     def progress(self, came: Came) -> None:
         """More has been done."""
-        for name in self._never.new(came.tally):
+        for line in never_found(self._never, came):
             self.end()
-            print(f"the field {name} was found on none of the first {came.tally.documents:,} pages", file=sys.stderr)
+            print(line, file=sys.stderr)
         now = time.monotonic()
         if self._is_quiet or now < self._next:
             return
@@ -259,12 +270,28 @@ def numbers(order: Order, came: Came) -> str:
     if not came.captures and not tally.documents:
         return "nothing new: all of it was read before"
     if not tally.documents:
-        return f"no page: none of {counted(came.captures, 'capture', 'captures')} is what was asked for"
+        lacking = "" if order.selection != Selection() else f": {DEFAULT_SELECTION}"
+        return f"no page: none of {counted(came.captures, 'capture', 'captures')} is what was asked for{lacking}"
     where = "" if order.to == STANDARD_OUTPUT else f" in {order.to}"
     return (
         f"{counted(tally.rows, 'row', 'rows')}{where}, of {counted(tally.documents, 'page', 'pages')}, in "
         f"{human_seconds(came.seconds)} ({_speed(tally.documents, came.seconds):,.0f} pages/s)"
     )
+
+
+def hints(order: Order, came: Came) -> Iterator[str]:
+    """What was perhaps meant otherwise."""
+    rules, tally = order.rules, came.tally
+    if tally.documents < PAGES_TO_WARN:  # of more it was told as they were read
+        for name in (field.name for field in rules.fields if tally.documents and not tally.found[field.name]):
+            yield f"the field {name} was found on none of {counted(tally.documents, 'page', 'pages')}"
+    if tally.documents and not (rules.fields or rules.facts or rules.apply or rules.each):
+        yield "nothing of the pages themselves was asked for: --title, --text, --field NAME=PATH, … do"
+    if tally.errors[Trouble.NO_ORIGINAL]:
+        yield (
+            "no-original: what has not changed since names the capture that it is the same as; the archive's index "
+            f"finds that: `sqspider archive index --archive {order.archive}`"
+        )
 
 
 def trouble(came: Came) -> Iterator[str]:

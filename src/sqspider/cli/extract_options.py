@@ -1,5 +1,5 @@
-"""Extraction while a crawl runs: its options. The process that does it is begun in ``following``; who extracts nothing
-loads none of it."""
+"""Extraction while a crawl runs: its options. The process that does it is begun in ``extract_behind``; who extracts
+nothing loads none of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqspider.orders.order import ConfigFile
 from sqspider.orders.start import ArchivePlace
 
 if TYPE_CHECKING:
-    from sqspider.cli.following import Following
+    from sqspider.cli.extract_behind import Following
 
 TO: Final = "to"  # in the rules' file: where rows go
 
@@ -44,7 +44,7 @@ def to_follow(
         return None
     if place is None:
         raise click.UsageError("--extract: rows are made of what is kept, and here nothing is: leave out --no-archive.")
-    from sqspider.cli.following import Following, order_by
+    from sqspider.cli.extract_behind import Following, order_by
     from sqspider.extract.rules_said import table_in
     from sqspider.tables.table import TableError
 

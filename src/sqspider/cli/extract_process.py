@@ -17,8 +17,10 @@ from sqspider.archive.errors import ArchiveError
 from sqspider.cli.exit_status import GOOD
 from sqspider.cli.forking import can_fork, line_of
 from sqspider.cli.main import status_of
+from sqspider.cli.shortcomings import never_found
 from sqspider.extract.following import follow
-from sqspider.extract.harvest import Order
+from sqspider.extract.harvest import Came, Order
+from sqspider.extract.tally import NeverFound
 from sqspider.frontier import FrontierError
 from sqspider.tables.table import TableError
 
@@ -29,8 +31,14 @@ def extract() -> int:
     if not told:
         return GOOD  # whoever started it is gone
     order = msgspec.json.decode(told, type=Order)
+    watch = NeverFound(field.name for field in order.rules.fields)
+
+    def warn(came: Came) -> None:
+        for line in never_found(watch, came):
+            print(line, file=sys.stderr, flush=True)
+
     try:
-        came = follow(order, _hears_the_end, forks=can_fork())
+        came = follow(order, _hears_the_end, forks=can_fork(), on_progress=warn)
     except (ArchiveError, FrontierError, TableError, ValueError) as error:
         raise click.ClickException(f"nothing more is extracted: {error}") from None
     print(msgspec.json.encode(came).decode())

@@ -1,13 +1,13 @@
-"""Extraction behind a crawl, by a process of its own: see ``extractor``."""
+"""Extraction behind a crawl: the process that does it (``extract_process``) is begun, told of the end, begun again."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -24,13 +24,13 @@ from sqspider.tables.opening import PARQUET, format_of, is_folder
 log = get_logger(__name__)
 
 MAX_DEATHS: Final = 5
-_COMMAND: Final = (sys.executable, "-P", "-m", "sqspider.cli.extractor")
+_COMMAND: Final = (sys.executable, "-P", "-m", "sqspider.cli.extract_process")
 
 
 def order_by(told: Mapping[str, Any], where: str, *, archive: str, to: str, frontier: str, crawl: str) -> Order:
     """What is to be extracted of a crawl, by rules that stand somewhere. What cannot be gone on with becomes a folder
     of parts. Raises ``ValueError`` and :class:`sqspider.tables.table.TableError`."""
-    is_folder_of_parts = is_folder(to) or Path(to).is_dir() or format_of(to) == PARQUET
+    is_folder_of_parts = is_folder(to) or os.path.isdir(to) or format_of(to) == PARQUET
     order = Order(
         archive=archive,
         to=to,
