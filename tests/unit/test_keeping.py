@@ -140,6 +140,9 @@ def test_python_refuses_what_can_be_no_archive_before_anything_is_made(tmp_path:
         sqspider.crawl("http://example.com/", archive=tmp_path)  # type: ignore[arg-type]
 
 
+OF_NAMES = ("addresses", "coding", "errors", "files", "sink")
+
+
 def test_python_loads_no_code_of_the_archive_for_who_keeps_nothing() -> None:
     """But for the names of things in it."""
     told = (
@@ -147,4 +150,4 @@ def test_python_loads_no_code_of_the_archive_for_who_keeps_nothing() -> None:
         "print(*(name for name in sys.modules if name.startswith('sqspider.archive.')))"
     )
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) <= {f"sqspider.archive.{name}" for name in ("coding", "errors", "files", "sink")}
+    assert set(done.stdout.split()) <= {f"sqspider.archive.{name}" for name in OF_NAMES}
