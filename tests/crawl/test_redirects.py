@@ -427,7 +427,7 @@ def test_export_and_show_say_where_redirects_end(sqspider: Run, ways: Site) -> N
         .stdout.splitlines()[0]
         .endswith(
             ",error,redirect_to,meta,crawl,visits,unchanged,changes,changed_at,links_skipped"
-            ",capture_file,capture_offset,capture_length,payload_digest,checked"
+            ",capture_file,capture_offset,capture_length,payload_digest,checked,requisite"
         )
     )
     for path, way in (

@@ -172,7 +172,10 @@ def test_a_revisit_whose_original_is_not_there_says_so(tmp_path: Path) -> None:
     files = files_to_read(str(file))
     (captured,) = (each for info in files.all() for each in captures_in(files, info))
     (row,) = extracted(Rules(facts=(Fact.TITLE,)), Document(captured))
-    assert (row["title"], row["error"]) == (None, "the capture that this revisit refers to is not in the archive")
+    assert (row["title"], row["error"]) == (
+        None,
+        "the capture that this revisit refers to is not found: is the index there?",
+    )
 
 
 def test_an_expression_that_fails_on_a_page_is_told_and_the_rest_is_there() -> None:

@@ -104,7 +104,7 @@ def test_no_body_raises_and_what_is_taken_is_bounded_and_survives_its_journey(bo
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"depth": 10**40}, "depth: from 0 to 1,000,000"),
+        ({"depth": 10**40}, "depth: from 0 to 1,000,001"),
         ({"depth": -1}, "depth: from 0"),
         ({"lastmod": 1e300}, "lastmod: from"),
         ({"lastmod": -1e300}, "lastmod: from"),
