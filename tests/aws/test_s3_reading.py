@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -68,6 +72,49 @@ async def test_an_archive_in_a_bucket_is_read_indexed_and_proved(address: str) -
             assert run.tally.captures == len(pages()) + 2
 
     await aside(look)
+
+
+async def test_rows_and_links_of_a_bucket_are_those_of_the_same_files_in_a_folder(address: str, tmp_path: Path) -> None:
+    """And what comes into the bucket later is gone on with."""
+    await kept(address)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for info in files_at(address).all():
+        (folder / info.name.replace("/", "-")).write_bytes(files_at(address).read(info.name))
+
+    def sqspider(*arguments: str) -> str:
+        command = [sys.executable, "-m", "sqspider", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def rows(name: str) -> list[dict[str, object]]:
+        found = [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+        return sorted(({**row, "warc_filename": None} for row in found), key=json.dumps)
+
+    def extract(source: str, to: str, *how: str) -> None:
+        sqspider("extract", source, "--title", "--links", "--text", "--type", "*/*", "--to", to, *how)
+
+    def look() -> None:
+        extract(address, "of_bucket.jsonl")
+        extract(str(folder), "of_folder.jsonl")
+        assert rows("of_bucket.jsonl") == rows("of_folder.jsonl")
+        assert len(rows("of_bucket.jsonl")) > len(pages()) / 2
+        asked = ("--external", "--json")
+        told = sqspider("links", "--archive", address, "--links", "links.db", *asked)
+        assert told == sqspider("links", "--archive", str(folder), *asked)
+
+    await aside(look)
+    before = rows("of_bucket.jsonl")
+    await later(address)
+    await aside(lambda: extract(address, "of_bucket.jsonl", "--append"))
+    assert len(rows("of_bucket.jsonl")) == len(before) + 1
+
+
+async def later(address: str) -> None:
+    store = open_store(address)
+    await store.keep([capture_of(b"<title>Later</title>", url=f"{SITE}/later")])
+    await store.close()
 
 
 async def test_damage_in_a_bucket_is_found(address: str) -> None:
