@@ -81,7 +81,8 @@ def test_it_finds_what_is_broken_in_real_documentation_as_we_do(tmp_path: Path) 
             theirs = check_corpus(corpus, program, tmp_path)
     except SystemExit as error:
         pytest.skip(str(error))
-    assert set(ours.requests) == set(theirs.requests)
+    # It folds slashes in a row into one, and asks for another URL than the page names: the standard keeps them.
+    assert {request.replace("//", "/") for request in ours.requests} == set(theirs.requests)
     assert set(ours.broken) == set(theirs.broken) != set()
     for target, sources in theirs.broken.items():
         assert sources <= ours.broken[target], ONE_SOURCE
