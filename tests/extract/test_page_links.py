@@ -11,12 +11,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sqspider.extract.document import Document
-from sqspider.extract.page_links import FOLLOWED, LinkKind, PageLink, links_of_page
+from sqspider.extract.page_links import LinkKind, PageLink, links_of_page
 from sqspider.record import Reason
 from sqspider.web.css_links import css_links
 from sqspider.web.links import LinkOptions, read_page
 from tests.extract.linked import PAGE, SITE, document
 
+FOLLOWED = (LinkKind.A, LinkKind.FRAME)  # what a crawler goes on by, but for redirects and sitemaps
 KINDS = [
     ("<a href=x>w</a>", "a", "/dir/x"),
     ("<map><area href=x alt=w></map>", "a", "/dir/x"),

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqspider.extract.document import MAX_TAGS, BinaryError, Document
-from sqspider.extract.texts import clean, main_markdown_of, main_of, markdown_of, text_of
+from sqspider.extract.texts import clean, main_of, markdown_of, text_of
 from tests.extract.pages import document
 
-READ = (text_of, markdown_of, main_of, main_markdown_of)
+READ = (text_of, markdown_of, main_of)
 XHTML = "application/xhtml+xml"
 ROOT = '<html xmlns="http://www.w3.org/1999/xhtml"><head><script src="x.js"/><title/></head><body>'
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII=")
@@ -70,7 +70,7 @@ def test_xhtml_that_is_not_well_formed_is_read_as_html() -> None:
 def test_what_is_no_page_is_its_own_text() -> None:
     page = document("a\r\nb\x00\x0cc <p>\rd" + "." * 200, content_type="text/plain; charset=utf-8")
     assert text_of(page) == markdown_of(page) == "a\nbc <p>\nd" + "." * 200
-    assert main_of(page) == main_markdown_of(page) == ""
+    assert main_of(page) == ""
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,6 @@ def test_hostile_pages_have_a_text(markup: str) -> None:
     assert "x" in text_of(page)
     assert "x" in markdown_of(page)
     assert isinstance(main_of(page), str)  # which may be empty
-    assert isinstance(main_markdown_of(page), str)
 
 
 def test_a_tree_has_only_so_many_tags() -> None:

@@ -47,10 +47,6 @@ class LinkKind(enum.StrEnum):
     SITEMAP = "sitemap"  # a sitemap lists it
 
 
-FOLLOWED: Final = frozenset({LinkKind.A, LinkKind.FRAME})
-"""What a crawler goes on by, but for redirects and sitemaps."""
-
-
 class PageLink(NamedTuple):
     """A link of a page."""
 

@@ -41,6 +41,8 @@ def markdown_of(document: Document) -> str:
     """All of a page as Markdown, with absolute links; of another text, itself."""
     if not document.is_page:
         return clean(document.markup)
+    # The page is copied, and no element of it: turbohtml 1.15 ends the process where an element without a parent
+    # becomes Markdown (an <i> with a <br> in it).
     return _markdown(copy.deepcopy(document.shown), document.base_url)
 
 
@@ -49,15 +51,6 @@ def main_of(document: Document, by: str = "turbohtml") -> str:
     if not document.is_page:
         return ""
     return _by_trafilatura(document.markup) if by == "trafilatura" else _plain(main_content(document.shown))
-
-
-def main_markdown_of(document: Document) -> str:
-    """The main content as Markdown, with absolute links."""
-    if not document.is_page:
-        return ""
-    # The page is copied, and no element of it: turbohtml 1.15 ends the process where an element without a parent
-    # becomes Markdown (an <i> with a <br> in it).
-    return _markdown(main_content(copy.deepcopy(document.shown)), document.base_url)
 
 
 def require_main_by(by: str) -> None:
