@@ -183,16 +183,17 @@ class Held:
         return b"<!doctype html><title>held</title>"
 
 
+def begun(site: Site, folder: Path) -> subprocess.Popen[str]:
+    """A crawl that extracts."""
+    command = [sys.executable, "-m", "sqspider", "crawl", site.url, *HERE]
+    command += ["--extract", "rules.toml", "--extract-to", "rows.jsonl"]
+    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+
 def test_an_extractor_that_dies_is_begun_again(site: Site, tmp_path: Path) -> None:
     held = Held()
     site.bodies["/0"] = held
-    process = subprocess.Popen(
-        [
-            sys.executable, "-m", "sqspider", "crawl", site.url, *HERE, "--extract", "rules.toml", "--extract-to",
-            "rows.jsonl",
-        ],
-        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+    process = begun(site, tmp_path)
     try:
         assert held.asked.wait(60)
         extractor = family_of(process.pid)[1]
@@ -209,13 +210,7 @@ def test_an_extractor_that_dies_is_begun_again(site: Site, tmp_path: Path) -> No
 def test_a_crawl_that_is_stopped_has_the_rows_of_what_it_kept(site: Site, tmp_path: Path) -> None:
     held = Held()
     site.bodies["/0"] = held
-    process = subprocess.Popen(
-        [
-            sys.executable, "-m", "sqspider", "crawl", site.url, *HERE, "--extract", "rules.toml", "--extract-to",
-            "rows.jsonl",
-        ],
-        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+    process = begun(site, tmp_path)
     try:
         assert held.asked.wait(60)
         process.send_signal(signal.SIGINT)
