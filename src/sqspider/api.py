@@ -24,7 +24,7 @@ from sqspider.crawl_row import Crawl as Row
 from sqspider.crawl_row import Limits
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.frontier import IN_MEMORY, Counts, Frontier, FrontierSettings, check_address, open_frontier
-from sqspider.log import get_logger, is_started, start_logging
+from sqspider.log import get_logger
 from sqspider.meta import encode_meta
 from sqspider.orders.consent import asked_in_python
 from sqspider.orders.order import NotSaidError, Order, OtherSeedsError, none_named, prepared
@@ -154,8 +154,6 @@ class Crawl:
         check_address(frontier)
         if not urls and frontier == IN_MEMORY:
             raise _no_urls(frontier)
-        if not is_started():
-            start_logging("warn", "console")
         self._archive = _archive_of(archive)
         check_number("older_than_seconds", older_than_seconds, Limits.ranges["seconds"])
         if older_than_seconds is not None and not again:

@@ -4,7 +4,9 @@ A traceback shows where, never with what: local variables hold keys and password
 of a URL is written without its user name and password.
 
 structlog is imported with the first line that is written: most crawls write none, and it costs more to import than a
-page to crawl. From then on it decides what is written; before, the level that :func:`start_logging` was given.
+page to crawl. From then on it decides what is written; before, the level that :func:`start_logging` was given. Where
+nobody says how to log, warnings are written for a person: structlog's own way would be standard output, where answers
+go. A program that we are part of says it by configuring structlog.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class _Start(NamedTuple):
     log_format: str
 
 
-_start: _Start | None = None  # what structlog is to be told as soon as it is there
+_start: _Start | None = _Start(logging.WARNING, "console")  # what structlog is to be told as soon as it is there
 _is_alone = False  # this process runs no code but ours, and what that uses
 
 
@@ -92,11 +94,6 @@ def start_logging(level: str, log_format: str) -> None:
     if "structlog" in sys.modules:
         _configure(_start)
         _start = None
-
-
-def is_started() -> bool:
-    """Whether somebody has said how to log: we, or the program that we are part of."""
-    return _start is not None or ("structlog" in sys.modules and _load_structlog().is_configured())
 
 
 def bind(**fields: Any) -> None:

@@ -43,32 +43,35 @@ def test_a_line_below_the_level_imports_nothing() -> None:
     assert "http://***@e.com/" in written
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
-        "configure(); start()",  # which is what `sqspider.crawl` leaves out where `is_started`
-        "start(); configure()",
-        "start(); log.info('below'); configure()",
-    ],
-)
+@pytest.mark.parametrize("program", ["configure()", "log.info('below'); configure()"])
 def test_how_a_program_has_configured_structlog_is_how_we_log(program: str) -> None:
     """Also where it does so after the first crawl was begun."""
     written = run(
-        "from sqspider.log import get_logger, is_started, start_logging; log = get_logger('a')\n"
+        "from sqspider.log import get_logger; log = get_logger('a')\n"
         "def configure():\n"
         "    import structlog\n"
         "    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])\n"
-        "def start():\n"
-        "    if not is_started(): start_logging('error', 'console')\n"
         f"{program}; log.debug('as the program says', of=1)"
     )
     assert written == "of=1 event='as the program says'\n"
 
 
+@pytest.mark.parametrize("before", ["", "import structlog\n"])
+def test_where_nobody_says_how_to_log_warnings_go_to_standard_error(before: str) -> None:
+    """structlog's own way is standard output, where answers go."""
+    code = (
+        f"{before}from sqspider.log import get_logger; log = get_logger('a'); log.info('below'); log.warning('above')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert "above" in done.stderr
+    assert "below" not in done.stderr
+
+
 def test_a_program_that_has_imported_structlog_and_no_more_gets_our_configuration() -> None:
     written = run(
-        "from sqspider.log import get_logger, is_started, start_logging; import structlog\n"
-        "assert not is_started(); start_logging('warn', 'json'); assert is_started()\n"
+        "from sqspider.log import get_logger, start_logging; import structlog\n"
+        "start_logging('warn', 'json')\n"
         "get_logger('a').info('below'); get_logger('a').warning('above')"
     )
     assert json.loads(written)["event"] == "above"

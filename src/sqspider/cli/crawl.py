@@ -137,7 +137,6 @@ def crawl(
     if is_dry_run:
         from sqspider.cli.dry_run import told_ahead  # here: no crawl needs it
 
-        shared.start_logging("warn")
         return told_ahead(urls, list_file, order, start, given, as_json=as_json, assume_http=assume_http)
     if with_sitemaps and not urls:
         raise click.UsageError("--sitemaps: name the URLs whose sites' sitemaps are meant.")
@@ -156,7 +155,6 @@ def crawl(
         given, random_worker_id(random.Random()), max_pages=max_pages, run=new_id(random.SystemRandom())
     )
     check_lease(options, start)
-    shared.start_logging("warn")
     if workers == 1:
         options = within_limits(options)
     accounts = Accounts() if workers > 1 else None

@@ -10,7 +10,6 @@ import click
 
 from sqspider.cli.shared import Shared
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier, sqlite_path
-from sqspider.log import is_started
 
 
 def is_absent(shared: Shared) -> bool:
@@ -31,8 +30,6 @@ async def opened(
     """
     if mending and is_absent(shared):
         looking = True  # which refuses it in words
-    if not is_started():  # what a frontier has to say is no part of a command's output
-        shared.start_logging("warn")
     needed = FrontierSettings(visibility_seconds=visibility_seconds)
     try:
         frontier = await open_frontier(shared.frontier, needed, clock=time.time, looking=looking)

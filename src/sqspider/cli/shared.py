@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, Final
 
 import click
 
 from sqspider.cli.sections import section
 from sqspider.environment import frontier_address, load_environment
+
+QUIETLY: Final = "warn"  # the level of a command that answers something
 
 
 class Shared:
@@ -35,7 +39,7 @@ class Shared:
 
     def arguments(self) -> list[str]:
         """The same as flags, for a process of our own."""
-        level = ["--log-level", self.log_level or "warn"]
+        level = ["--log-level", self.log_level or QUIETLY]
         return ["--frontier", self.frontier, "--log-format", self.log_format, *level]
 
 
@@ -66,6 +70,16 @@ shared_options = section(
 _pass = click.make_pass_decorator(Shared, ensure=True)
 
 
-def pass_shared(command: Any) -> Any:
-    """Give a command what all share, as its first argument, and the options for it."""
-    return shared_options(_pass(command))
+def pass_shared(command: Callable[..., Any]) -> Any:
+    """Give a command what all share, as its first argument, and the options for it.
+
+    It logs from here on, to standard error: whatever it opens may have something to say, and that is no part of its
+    answer. A command that wants another level says so itself.
+    """
+
+    @functools.wraps(command)
+    def logging(shared: Shared, /, *arguments: Any, **options: Any) -> Any:
+        shared.start_logging(QUIETLY)
+        return command(shared, *arguments, **options)
+
+    return shared_options(_pass(logging))
