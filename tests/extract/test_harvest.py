@@ -173,16 +173,23 @@ class TestByRecords:
         farm.harvested()
         assert farm.titles() == [("one", 1)]
 
-    def test_a_visit_that_failed_keeps_the_row_of_the_last_good_one(self, known_farm: tuple[Farm, Known]) -> None:
+    @pytest.mark.parametrize(("failed_visits", "visit"), [(1, 0), (2, None)])
+    def test_a_visit_that_failed_keeps_the_row_of_the_last_good_one(
+        self, known_farm: tuple[Farm, Known], failed_visits: int, visit: int | None
+    ) -> None:
+        """Which of several that was, captures of earlier versions do not say."""
         farm, frontier = known_farm
         good = outcome_of(farm.warc.response(URL, page("good"), NOON))
         frontier.finish({URL: good})
-        frontier.reopen(URL)
-        bad = farm.warc.response(URL, page("bad"), NOON + 1, status="500 Bad")
-        failed = Outcome(status=Status.FAILED, reason=Reason.SERVER_ERROR, http_status=500, elapsed_ms=1, capture=bad)
-        frontier.finish({URL: failed}, Kept(good=good))
+        for number in range(failed_visits):
+            frontier.reopen(URL)
+            bad = farm.warc.response(URL, page("bad"), NOON + 1 + number, status="500 Bad")
+            failed = Outcome(
+                status=Status.FAILED, reason=Reason.SERVER_ERROR, http_status=500, elapsed_ms=1, capture=bad
+            )
+            frontier.finish({URL: failed}, Kept(good=good))
         farm.harvested()
-        assert farm.titles() == [("good", None)]
+        assert farm.titles() == [("good", visit)]
 
     @pytest.mark.parametrize("unchanged", [True, False])
     def test_a_revisit_has_its_originals_page(self, known_farm: tuple[Farm, Known], unchanged: bool) -> None:

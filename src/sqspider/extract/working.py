@@ -19,7 +19,7 @@ from sqspider.extract.document import Document
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.fetch_columns import fetch_values
 from sqspider.extract.rules import Rules
-from sqspider.extract.selection import Selection, Selector
+from sqspider.extract.selection import Selection, Selector, visit_of
 from sqspider.extract.sources import Asked, Named, Standing, asked, key_of_record
 from sqspider.extract.tally import Tally, Trouble
 from sqspider.tables.columns import Row
@@ -176,6 +176,8 @@ class Worker:
 
     def _document(self, captured: Captured, named: Named | None = None) -> Document:
         crawl, visit = (named.crawl, named.visit) if named is not None else (None, None)
+        if named is not None and visit is None:  # others followed that failed: it is known by what it says itself
+            visit = visit_of(captured)
         return Document(captured, crawl=crawl, visit=visit, max_bytes=self._work.rules.max_bytes)
 
 
