@@ -177,13 +177,8 @@ class CrawlRun:
         if not self._yes:
             await ask_first(frontier, name, again.older_than)
         crawl = await self._take_order(frontier, seeds)
-        if self._following is not None:  # a record tells of one visit: it is not known of earlier ones which count
-            self._say("rows of what is kept by now come first")
-            if not await self._following.catch_up():
-                raise click.ClickException(
-                    "nothing is visited again, for what was kept until now would get no rows: mend that, or leave out "
-                    "--extract"
-                )
+        if self._following is not None:
+            await self._following.before_visiting_again(self._say)
         self._say(await put_back(frontier, name, again.older_than, quiet=self._quiet))
         return crawl
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+import click
 import msgspec
 
 from sqspider.cli.exit_status import GOOD
@@ -61,10 +62,15 @@ class Following:
             say(line)
         return is_good and came is not None and not came.damage
 
-    async def catch_up(self) -> bool:
-        """Extract what is kept by now; whether that could be done."""
+    async def before_visiting_again(self, say: Callable[[str], None]) -> None:
+        """Extract what is kept by now: afterwards records tell of a later visit, and which captures counted is not
+        known any more. Raises ``click.ClickException`` where it cannot be done."""
+        say("rows of what is kept by now come first")
         _, came = await self._beside(asyncio.sleep(0, result=True))
-        return came is not None
+        if came is None:
+            raise click.ClickException(
+                "nothing is visited again, for what is kept by now would get no rows: mend that, or leave out --extract"
+            )
 
     async def _beside(self, work: Awaitable[bool]) -> tuple[bool, Came | None]:
         """What came of some work, and of extraction meanwhile and to the end; none: it could not be done."""
