@@ -137,12 +137,24 @@ def test_what_an_earlier_run_left_is_caught_up(sqspider: Run, site: Site, tmp_pa
     assert titles_in(tmp_path / "rows.jsonl") == TITLES
 
 
+def test_who_goes_on_without_rows_is_told(sqspider: Run, site: Site, tmp_path: Path) -> None:
+    extract = ("--extract", "rules.toml", "--extract-to", "rows.jsonl")
+    assert "no rows are made" not in sqspider("crawl", site.url, *HERE, *extract).stderr
+    again = sqspider("crawl", *HERE).stderr.splitlines()
+    assert [line for line in again if "--extract rules.toml --extract-to rows.jsonl" in line] == again[:1]
+    assert "no rows are made" in again[0]
+    assert "no rows are made" not in sqspider("crawl", *HERE, "--crawl", "other", site.url).stderr
+    (tmp_path / "rows.jsonl").unlink()  # then nobody waits for more of them
+    assert "no rows are made" not in sqspider("crawl", *HERE).stderr
+
+
 def test_rules_may_stand_in_the_crawls_file(sqspider: Run, site: Site, tmp_path: Path) -> None:
     text = f'urls = ["{site.url}"]\n\n[extract]\ntitle = true\nto = "rows.csv"\n'
     (tmp_path / "crawl.toml").write_text(text)
     done = sqspider("crawl", *HERE, "--config", "crawl.toml")
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1 + len(TITLES)
+    assert "`--config crawl.toml`" in sqspider("crawl", *HERE).stderr
 
 
 def test_a_file_that_was_found_may_name_no_rules(sqspider: Run, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import click
 from sqspider.cli.accounts import Account, Accounts
 from sqspider.cli.archiving import Kept, full_words, keeping_line, warn_if_nearly_full
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
+from sqspider.cli.extract_said import rows_line
 from sqspider.cli.forking import Forked
 from sqspider.cli.frontier import is_absent, opened
 from sqspider.cli.left import nothing_to_do, what_is_left
@@ -150,6 +151,8 @@ class CrawlRun:
         if not crawl.settings.obey_robots:
             log.warning("robots.txt is ignored: do this on your own sites only")
         self._tell(done)
+        if self._order.is_kept and (line := rows_line(crawl, self._following)):
+            self._say(line)
         if line := await come_back(frontier, crawl, quiet=self._quiet):
             self._say(line)
         return crawl

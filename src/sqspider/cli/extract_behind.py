@@ -48,7 +48,10 @@ def order_by(told: Mapping[str, Any], where: str, *, archive: str, to: str, fron
 class Following:
     """The process behind a crawl: begun, told of its end, and begun again when it has died."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, words: str) -> None:
+        """``words``: what was said for it."""
+        self.words = words
+        self.to = order.to
         self._order = order
         self._process: asyncio.subprocess.Process | None = None
         self._is_over = False
