@@ -256,6 +256,30 @@ def test_rows_that_rules_were_tried_on_are_not_gone_on_with(tmp_path: Path, sqsp
     assert sqspider("extract", "pages", "--title", "--to", target, "--overwrite").returncode == 0
 
 
+def test_by_whatever_name_a_file_goes_it_has_one_cursor(pages: Path, tmp_path: Path, sqspider: Run) -> None:
+    """With two, a stale one would cut the file where it once ended."""
+    (tmp_path / "link.jsonl").symlink_to("rows.jsonl")
+    assert sqspider("extract", "pages", "--title", "--to", "link.jsonl", "--overwrite").returncode == 0
+    assert sqspider("extract", "pages", "--text", "--to", "rows.jsonl", "--overwrite").returncode == 0
+    refused = sqspider("extract", "pages", "--title", "--to", "link.jsonl", "--append")
+    assert refused.returncode == 2
+    assert "was made with other rules" in refused.stderr
+    an_archive(pages, [page(7)], "later.warc.gz")
+    assert sqspider("extract", "pages", "--text", "--to", "link.jsonl", "--append").returncode == 0
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("to", ["-", "/dev/stdout"])
+def test_who_reads_enough_and_leaves_is_no_trouble(pages: Path, tmp_path: Path, to: str) -> None:
+    an_archive(pages, [page(number) for number in range(10, 2000)], "many.warc.gz")
+    command = [*COMMAND, "pages", "--title", "--to", to, "--quiet"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 @pytest.mark.parametrize("more", [(), ("--limit", "2")])
 def test_what_ones_own_function_prints_is_no_row(tmp_path: Path, more: tuple[str, ...]) -> None:
     (tmp_path / "loud.py").write_text(
