@@ -274,10 +274,36 @@ def test_who_reads_enough_and_leaves_is_no_trouble(pages: Path, tmp_path: Path, 
     an_archive(pages, [page(number) for number in range(10, 2000)], "many.warc.gz")
     command = [*COMMAND, "pages", "--title", "--to", to, "--quiet"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         assert process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_what_is_no_address_of_the_web_has_a_row_too(tmp_path: Path, sqspider: Run) -> None:
+    """Heritrix keeps what it asked name servers, and wget its log."""
+    urls = ["dns:shop.example", "urn:X-wget:log", "http:", "nothing"]
+    an_archive(tmp_path / "theirs", [page(1)._replace(url=url) for url in urls])
+    an_archive(tmp_path / "theirs", [page(1)], "more.warc.gz")
+    rules = ("--title", "--links", "--canonical", "--field", "host=url:host")
+    said = sqspider("extract", "theirs", *rules, "--to", "rows.jsonl")
+    assert said.returncode == 0, said.stderr
+    found = {row["url"]: (row["title"], row["url_host_name"], row["host"]) for row in rows_in(tmp_path / "rows.jsonl")}
+    assert found == {
+        **dict.fromkeys(urls, ("Page 1", None, None)),
+        f"{SITE}/1": ("Page 1", "pages.example", "pages.example"),
+    }
+    assert sqspider("extract", "theirs", "--title", "--host", "pages.example").stdout.count("\n") == 1
+    assert sqspider("links", "--archive", "theirs", "--external").returncode == 0
+
+
+def test_links_are_relative_to_a_bare_host_too(tmp_path: Path, sqspider: Run) -> None:
+    bare = Page("https://bare.example", b"<html><a href=next>next</a>")
+    an_archive(tmp_path / "theirs", [bare, bare._replace(url="http:"), bare._replace(url="dns:bare.example")])
+    said = sqspider("extract", "theirs", "--links", "--to", "-")
+    links = [json.loads(line)["links"] or () for line in said.stdout.splitlines()]
+    assert [[link["to"] for link in each] for each in links] == [["https://bare.example/next"], [], []]
 
 
 @pytest.mark.parametrize("more", [(), ("--limit", "2")])

@@ -295,9 +295,13 @@ def test_what_is_done_to_a_file_that_is_written_is_said(
     fill(table, [(1, "a")])
     table.flush()
     change(path)
-    with pytest.raises(TableError, match=f"{name} was changed, moved or removed by somebody else"):
+
+    def go_on() -> None:
         fill(table, [(2, "b")])
         table.flush()
+
+    with pytest.raises(TableError, match=f"{name} was changed, moved or removed by somebody else"):
+        go_on()
     table.close(is_whole=False)
 
 

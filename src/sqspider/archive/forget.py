@@ -38,7 +38,7 @@ from sqspider.archive.rewriting import (
 )
 from sqspider.archive.warc import microseconds
 from sqspider.frontier import Clock
-from sqspider.url import canonicalize, host_of
+from sqspider.url import canonicalize, host_in
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,5 +229,4 @@ class _Said(NamedTuple):
 def _host_of(url: str) -> str:
     if url.startswith("dns:"):
         return url.removeprefix("dns:").lower()
-    canonical = canonicalize(url, most_bytes=1_000_000)
-    return host_of(canonical) if isinstance(canonical, str) else ""
+    return host_in(url)

@@ -6,7 +6,7 @@ from typing import Final
 
 from sqspider.extract.document import Document
 from sqspider.tables.columns import Column, Kind
-from sqspider.url import host_of
+from sqspider.url import host_in
 
 FETCH_COLUMNS: Final = (
     Column("crawl", is_key=True),
@@ -35,7 +35,7 @@ def fetch_values(document: Document, charset: str | None, error: str | None) -> 
         document.visit,
         document.at,
         document.http_status,
-        host_of(document.url),
+        host_in(document.url) or None,
         document.media_type or None,
         charset,
         captured.digest,

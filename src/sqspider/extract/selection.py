@@ -14,7 +14,7 @@ from sqspider.capture import VISIT
 from sqspider.checks import shown
 from sqspider.extract.document import answered_by
 from sqspider.record import DEFAULT_CRAWL
-from sqspider.url import host_of
+from sqspider.url import host_in
 from sqspider.web.body import DecodeError
 from sqspider.web.charset import mime_type_of
 from sqspider.web.links import HTML_TYPES, is_xml, type_of_answer
@@ -60,7 +60,7 @@ class Selector:
         of = self._of
         if (of.since is not None and captured.at < of.since) or (of.until is not None and captured.at >= of.until):
             return False
-        if of.host is not None and host_of(captured.url) != of.host:
+        if of.host is not None and host_in(captured.url) != of.host:
             return False
         if of.crawl is not None and crawl_of(captured) != of.crawl:
             return False
