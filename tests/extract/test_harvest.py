@@ -23,12 +23,15 @@ import pytest
 
 from sqspider.archive.folder import Folder
 from sqspider.archive.pack import Packed, pack
+from sqspider.extract.document import Document
+from sqspider.extract.extractor import Extractor
 from sqspider.extract.harvest import Came, Harvest, Order
 from sqspider.extract.pool import Pool, PoolError
 from sqspider.extract.rules import Fact, Rules
 from sqspider.extract.selection import Selection
 from sqspider.extract.tally import Trouble
 from sqspider.record import Kept, Outcome, Reason, Status
+from sqspider.tables.columns import Row
 from sqspider.tables.table import TableError
 from sqspider.tables.target import How
 from tests.archive.known import Known, known, outcome_of
@@ -406,6 +409,25 @@ class TestTrouble:
         monkeypatch.setattr(Pool, "_start", started_to_die(Pool._start))
         with pytest.raises(PoolError, match=r"that read 1\.warc\.gz die, at offset"):
             farm.harvested()
+
+    @pytest.mark.parametrize("fault", [IndexError("list index out of range"), ValueError("no"), MemoryError()])
+    def test_a_fault_of_ours_at_a_page_costs_that_page(
+        self, farm: Farm, monkeypatch: pytest.MonkeyPatch, fault: Exception
+    ) -> None:
+        rows = Extractor.rows
+
+        def faulty(self: Extractor, document: Document) -> list[Row]:
+            if document.url == f"{URL}2":
+                raise fault
+            return rows(self, document)
+
+        monkeypatch.setattr(Extractor, "rows", faulty)  # its processes are forked from this one
+        for number in range(4):
+            farm.warc.response(f"{URL}{number}", page(f"{number}"), NOON + number)
+        came = farm.harvested()
+        assert [row["title"] for row in farm.rows()] == ["0", "1", None, "3"]
+        assert farm.rows()[2]["error"].startswith(f"a fault of sqspider: {type(fault).__name__}")
+        assert (came.tally.documents, came.tally.rows, dict(came.tally.errors)) == (4, 4, {"fault": 1})
 
     def test_processes_end_though_their_parent_was_killed_and_they_never_come_back(
         self, farm: Farm, tmp_path: Path
