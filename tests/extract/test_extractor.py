@@ -15,7 +15,7 @@ from sqspider.extract import page, reading
 from sqspider.extract.document import Document
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.fetch_columns import FETCH_COLUMNS
-from sqspider.extract.rules import Fact, Rules
+from sqspider.extract.rules import Fact, Field, Rules
 from sqspider.extract.rules_said import rules_of_options
 from sqspider.extract.tally import NeverFound, Tally
 from tests.archive.warcs import response, revisit
@@ -145,6 +145,16 @@ def test_where_elements_cannot_be_had_there_is_a_row_that_says_why() -> None:
     (row,) = extracted(rules, document(PDF))
     assert (row["element"], row["it"], row["error"]) == (0, None, "no page: the body is no text")
     assert extracted(rules, document("<p>no link")) == []
+
+
+def test_of_a_page_of_too_many_tags_the_beginning_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sqspider.extract.document.MAX_TAGS", 6)
+    rules = Rules(facts=(Fact.TITLE,), fields=(Field(name="b", path="css:b"),))
+    whole, cut = extracted(
+        rules, document("<title>t</title><p><i><i><b>b"), document("<title>t</title><p><i><i><i><b>b")
+    )
+    assert (whole["b"], whole["error"]) == ("b", None)
+    assert (cut["b"], cut["error"]) == (None, "of the page only the first 2,000,000 tags are looked at")
 
 
 def test_of_a_body_that_is_too_large_the_beginning_is_looked_at() -> None:

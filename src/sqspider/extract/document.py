@@ -114,11 +114,16 @@ class Document:
         import turbohtml
 
         markup = self.markup
-        if markup.count("<") > MAX_TAGS:
+        if self.has_more_tags:
             markup = "<".join(markup.split("<", MAX_TAGS + 1)[: MAX_TAGS + 1])
         elif is_xml(self._essence):
             markup = as_html(markup)
         return turbohtml.parse(markup, positions=False)
+
+    @cached_property
+    def has_more_tags(self) -> bool:
+        """Its tree is made of its beginning alone."""
+        return self.markup.count("<") > MAX_TAGS
 
     @cached_property
     def shown(self) -> turbohtml.Document:

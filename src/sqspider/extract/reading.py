@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from sqspider.archive.errors import DamagedError, NoArchiveError
-from sqspider.extract.document import BinaryError, Document
+from sqspider.extract.document import MAX_TAGS, BinaryError, Document
 from sqspider.extract.page import Page, SlowExpressionError, TooMuchError
 from sqspider.extract.tally import Trouble
 from sqspider.patterns import Search, TooSlowError
@@ -124,6 +124,8 @@ class Reading:
             return _trouble(error)
         if len(document.body) >= self._max_bytes:
             self.note(Trouble.TOO_LARGE, f"of the body only the first {self._max_bytes:,} bytes are looked at")
+        if document.has_more_tags:
+            self.note(Trouble.TOO_LARGE, f"of the page only the first {MAX_TAGS:,} tags are looked at")
         return None
 
 
