@@ -7,12 +7,15 @@ import random
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from sqspider.archive.errors import DamagedError
+from sqspider.archive.errors import DamagedError, NoArchiveError
+from sqspider.archive.files import FileInfo
 from sqspider.archive.folder import Folder
 from sqspider.archive.pack import pack
 from sqspider.archive.pack_orphans import Orphans
@@ -34,8 +37,8 @@ def surely(error: DamagedError) -> None:
 class Reader:
     """Reads an archive with a cursor, as far as it is asked to."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = Folder(str(folder))
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self.cursor = Cursor(self._connection)
         self.damage: list[DamagedError] = []
@@ -61,7 +64,7 @@ class Reader:
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Reader:
-    return Reader(tmp_path)
+    return Reader(Folder(str(tmp_path)))
 
 
 def a_file(name: str, urls: list[str]) -> Warc:
@@ -227,6 +230,58 @@ def test_the_last_captures_that_were_read_may_be_dropped_as_orphans(tmp_path: Pa
         connection.executemany(known, [(key_of(url), 0.0, NOON * 2) for url in urls[2:6]])
         pack_all(tmp_path, orphans)
     assert sorted(reader.read()) == sorted(urls[6:] + urls_of("b"))
+
+
+class Moving(Folder):
+    """In which one file gets another name just before it is opened."""
+
+    @contextmanager
+    def opened(self, name: str, offset: int = 0) -> Iterator[BinaryIO]:
+        if name == "2.warc.gz":
+            Path(self.address, name).rename(Path(self.address, "4.warc.gz"))
+        with super().opened(name, offset) as stream:
+            yield stream
+
+
+def test_what_is_moved_before_it_is_read_is_read_where_it_is_by_then(tmp_path: Path) -> None:
+    reader = Reader(Moving(str(tmp_path)))
+    a_file("1.warc.gz", urls_of("a")).write(tmp_path)
+    assert reader.read() == urls_of("a")
+    a_file("2.warc.gz", urls_of("b")).write(tmp_path)
+    assert reader.read() == urls_of("b")  # and not nothing, for which nobody would walk again
+    assert reader.read() == []
+
+
+def test_what_is_moved_keeps_nobody_from_the_files_behind_it(tmp_path: Path) -> None:
+    reader = Reader(Moving(str(tmp_path)))
+    for name, host in (("1", "a"), ("2", "b"), ("3", "c")):
+        a_file(f"{name}.warc.gz", urls_of(host)).write(tmp_path)
+    assert reader.read() == [*urls_of("a"), *urls_of("c")]
+    assert reader.read() == urls_of("b")
+    assert reader.read() == []
+
+
+class Lying(Folder):
+    """Which lists a file that cannot be had, as a store without S3's consistency does."""
+
+    def info(self, name: str) -> FileInfo | None:
+        return None if name == "2.warc.gz" else super().info(name)
+
+    @contextmanager
+    def opened(self, name: str, offset: int = 0) -> Iterator[BinaryIO]:
+        if name == "2.warc.gz":
+            raise NoArchiveError("it is not there")
+        with super().opened(name, offset) as stream:
+            yield stream
+
+
+def test_what_is_listed_and_cannot_be_had_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+    reader = Reader(Lying(str(tmp_path)))
+    for name, host in (("1", "a"), ("2", "b"), ("3", "c")):
+        a_file(f"{name}.warc.gz", urls_of(host)).write(tmp_path)
+    assert reader.read() == [*urls_of("a"), *urls_of("c")]
+    assert [error.file for error in reader.damage] == ["2.warc.gz"]
+    assert reader.read() == []
 
 
 def test_damage_in_one_file_is_told_and_the_others_are_read(tmp_path: Path, reader: Reader) -> None:

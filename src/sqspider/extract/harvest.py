@@ -141,12 +141,12 @@ class Harvest:
         return self.came
 
     def catch_up(self, *, may_be_none: bool = False) -> bool:
-        """Read what there is now, and ask for those that wait; whether there was anything. ``may_be_none``: there need
-        be no archive yet."""
-        before = self.came.captures
+        """Read what there is now, and ask for those that wait; whether there was anything, or may be by now.
+        ``may_be_none``: there need be no archive yet."""
+        before, is_moved = self.came.captures, False
         cursor = self._ledger.cursor
         try:
-            self._work_off(ranges(look(self._files, cursor, self._damaged), self._numbers))
+            is_moved = self._work_off(ranges(look(self._files, cursor, self._damaged), self._numbers))
         except NoArchiveError:
             if not may_be_none:
                 raise
@@ -154,10 +154,10 @@ class Harvest:
             self._work_off(waiting(cursor, self._numbers))
             self.came.pending = cursor.count_pending()
         self.came.seconds = time.monotonic() - self._began
-        return self.came.captures > before
+        return is_moved or self.came.captures > before
 
-    def _work_off(self, pieces: Iterator[Piece]) -> None:
-        """Do tasks, and commit now and then, and at the end."""
+    def _work_off(self, pieces: Iterator[Piece]) -> bool:
+        """Do tasks, and commit now and then, and at the end; whether files were moved before they could be read."""
         steps: dict[int, list[Step]] = {}
         gone = set[str]()
 
@@ -175,6 +175,7 @@ class Harvest:
             else:
                 self._take(task, result, [step for step in made if not (step.is_end and step.file in gone)])
         self._ledger.commit()
+        return bool(gone)
 
     def _take(self, task: Task, result: Result, steps: list[Step]) -> None:
         for chunk in result.chunks:

@@ -43,6 +43,25 @@ def _walk(
     on_damage: Damaged,
     read: Callable[[Files, FileInfo, int], Iterator[Gathered[T]]],
 ) -> Iterator[tuple[T | None, Step]]:
+    while True:
+        is_moved = has_any = False
+        for found, step in _walk_once(files, cursor, on_damage, read):
+            if step is None:
+                is_moved = True
+                continue
+            has_any = has_any or found is not None
+            yield found, step
+        if has_any or not is_moved:  # who got any walks again; till he has taken the steps, others would come twice
+            return
+
+
+def _walk_once(
+    files: Files,
+    cursor: Cursor,
+    on_damage: Damaged,
+    read: Callable[[Files, FileInfo, int], Iterator[Gathered[T]]],
+) -> Iterator[tuple[T | None, Step | None]]:
+    """Through the files that there are now; without a step: one was moved meanwhile, so there are others by now."""
     walked = set[str]()  # origins of files that were read to their end: their steps need not be taken yet
     for info in _standing(files, cursor):
         offset = cursor.reached(info.name)
@@ -58,7 +77,10 @@ def _walk(
         except NoArchiveError:
             if files.info(info.name) is not None:
                 raise
-            return  # it was packed since: what is left of it lies in another file, for the next walk
+            if any(there.name == info.name for there in warc_files(files)):
+                on_damage(_not_there(files, info.name))
+            else:
+                yield None, None  # it was packed since: what is left of it lies in another file
         except DamagedError as error:
             on_damage(error)
 
@@ -77,6 +99,12 @@ def _standing(files: Files, cursor: Cursor) -> list[FileInfo]:
         elif head is not None and head.state is State.MAKING:
             not_now.update(info.name for info in there if mark_of_rewritten(info.name) == head.mark)
     return [info for info in there if info.name not in not_now]
+
+
+def _not_there(files: Files, name: str) -> DamagedError:
+    error = DamagedError(f"{files.address}: {name} is listed there, and cannot be had")
+    error.file = name
+    return error
 
 
 def _needs_dictionary(files: Files, name: str) -> DamagedError:
