@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ import duckdb
 import msgspec
 import pytest
 
+from sqspider.archive.files import Files
 from sqspider.archive.folder import Folder
 from sqspider.archive.pack import Packed, pack
+from sqspider.archive.reading import Captured
+from sqspider.extract import working
 from sqspider.extract.document import Document
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.harvest import Came, Harvest, Order
@@ -30,6 +33,7 @@ from sqspider.extract.pool import Pool, PoolError
 from sqspider.extract.rules import Fact, Rules
 from sqspider.extract.selection import Selection
 from sqspider.extract.tally import Trouble
+from sqspider.extract.working import Task
 from sqspider.record import Kept, Outcome, Reason, Status
 from sqspider.tables.columns import Row
 from sqspider.tables.table import TableError
@@ -214,6 +218,21 @@ class TestByRecords:
 
 
 class TestGoingOn:
+    def test_a_file_that_is_moved_before_its_captures_are_read_is_read_where_it_is_by_then(
+        self, farm: Farm, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read = working._captures_in
+
+        def moved(files: Files, task: Task) -> Iterator[Captured]:
+            with suppress(FileNotFoundError):
+                (farm.archive / "1.warc.gz").rename(farm.archive / "2.warc.gz")
+            return read(files, task)
+
+        monkeypatch.setattr(working, "_captures_in", moved)  # in its processes, which are forked from this one
+        farm.warc.response(URL, page("a"), NOON)
+        assert not farm.harvested().damage
+        assert farm.titles() == [("a", None)]
+
     def test_it_goes_on_where_it_was_and_nothing_comes_twice(self, farm: Farm) -> None:
         for number in range(3):
             farm.warc.response(f"{URL}{number}", page(f"{number}"), NOON + number)
