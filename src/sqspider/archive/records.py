@@ -18,6 +18,7 @@ VERSIONS: Final = ("1.0", "1.1")
 _VERSION: Final = re.compile(rb"WARC/(\d+\.\d+)")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a field's name
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_FLAWLESS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\x09\x20-\x7e]*+\r\n)++")  # fields, as most are
 _DATE: Final = re.compile(
     r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(?:Z|[+-]00:00))?)?)?", re.ASCII
 )
@@ -137,6 +138,9 @@ class Record:
         version = found[1].decode()
         if version not in VERSIONS:
             self.flaws.append(f"WARC/{version} is no version of the standard that is known here")
+        if _FLAWLESS.fullmatch(rest):
+            fields = [line.partition(":") for line in rest[:-2].decode().split("\r\n")]
+            return version, tuple([(name, value.strip(" \t")) for name, _, value in fields])
         return version, tuple(self._fields(rest))
 
     def _fields(self, lines: bytes) -> Iterator[tuple[str, str]]:
