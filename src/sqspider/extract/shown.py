@@ -28,13 +28,14 @@ _IN_CELLS: Final = ("td p", "td div", "td blockquote", "td section", "th p", "th
 _SET_APART: Final = ("button", "td > ul", "td > ol", "td > dl", "td > pre")
 
 
-def shown(tree: turbohtml.Document) -> turbohtml.Document:
-    """What a reader sees of a page. The tree stays as it is, and is the answer where all of it is seen as it stands."""
+def shown(tree: turbohtml.Document, *, in_place: bool) -> turbohtml.Document:
+    """What a reader sees of a page. The tree is the answer where all of it is seen as it stands; else a copy, or
+    ``in_place`` what is left of the tree."""
     has_unseen, has_no_links = _has(tree, *_UNSEEN), _has(tree, _NO_LINKS)
     is_to_be_set_apart = _has(tree, *_SET_APART, *_IN_CELLS, *_LAYOUT) or _has_too_many_cells(tree)
     if not has_unseen and not has_no_links and not is_to_be_set_apart:
         return tree
-    page = copy.deepcopy(tree)
+    page = tree if in_place else copy.deepcopy(tree)
     if has_unseen:
         page.remove(", ".join(_UNSEEN))
     if has_no_links:
