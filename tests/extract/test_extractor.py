@@ -193,7 +193,7 @@ def test_a_revisit_whose_original_is_not_there_says_so(tmp_path: Path) -> None:
     (row,) = extracted(Rules(facts=(Fact.TITLE,)), Document(captured))
     assert (row["title"], row["error"]) == (
         None,
-        "the capture that this revisit refers to is not found: is the index there?",
+        "the capture that this revisit refers to is not in the archive",
     )
 
 

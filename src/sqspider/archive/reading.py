@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
 from itertools import chain
 from pathlib import PurePosixPath
-from typing import IO, Final, NamedTuple
+from typing import IO, Final
 
 from sqspider.archive.addresses import files_at
-from sqspider.archive.cdxj import CAPTURE_KINDS, Index, Line, seconds_of_digits
-from sqspider.archive.dates import seconds_of
-from sqspider.archive.digests import same
+from sqspider.archive.cdxj import CAPTURE_KINDS, Index, Line
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import OPEN, WARC_ENDINGS, FileInfo, Files, warc_files
 from sqspider.archive.gathering import Gathered, Side, gathered, side_of
 from sqspider.archive.http_messages import block_of, is_http, read_message, without_chunks
 from sqspider.archive.members import STEP, members
-from sqspider.archive.records import Fields, Record, RecordError, measured, records_of, without_brackets
+from sqspider.archive.originals import Reference, Spot, originals_of
+from sqspider.archive.records import Fields, Record, RecordError, measured, records_of
 from sqspider.record import CapturePlace
 from sqspider.web.body import Body, BodySink
 from sqspider.web.head import Headers
@@ -68,6 +67,7 @@ class Captured:
         self._payload = _Payload(without_chunks(head, payload) if head is not None else payload)
         self._files = files
         self.original_place: CapturePlace | None = None  # of a revisit, where it is known: then no index is needed
+        self.original_spots: tuple[Spot, ...] | None = None  # where it may lie; none: nobody has looked yet
         self.kind = record.kind  # response, revisit, or resource: what was kept without what the protocol says
         self.url = record.url
         self.at = record.at or 0.0  # when it was asked for, seconds since the epoch
@@ -138,16 +138,26 @@ class Captured:
 
     @cached_property
     def original(self) -> Captured | None:
-        """The capture whose payload a revisit has; none: it is no revisit, or that is not to be found, for which
-        the archive needs an index (but for one whose place is known)."""
+        """The capture whose payload a revisit has; none: it is no revisit, or that is not to be found. Where neither
+        its place is known nor the index tells it, the archive is looked through for it: once for all revisits."""
         if self.kind != "revisit" or self._files is None:
             return None
-        if self.original_place is None:
-            return _original_in_index(self._files, _Reference.of(self))
-        try:
-            return capture_at(self._files, self.original_place)
-        except NoArchiveError:  # packed since its place was read
-            return _original_in_archive(self._files, _Reference.of(self))
+        reference = Reference.of(self.fields)
+        if self.original_place is not None:
+            with suppress(NoArchiveError):  # packed since its place was read
+                return capture_at(self._files, self.original_place)
+            return _original_in_archive(self._files, reference)
+        spots: Iterable[Spot] | None = self.original_spots
+        if spots is None:
+            spots = originals_of(self._files).spots(reference, Spot(self.file, self.offset))
+        for spot in spots:
+            try:
+                found = _at(self._files, spot.file, spot.offset)
+            except NoArchiveError:  # packed since
+                return _original_in_archive(self._files, reference)
+            if found.kind != "revisit" and reference.is_to(found.digest):
+                return found
+        return None
 
 
 def read_archive(address: str) -> Iterator[Captured]:
@@ -155,8 +165,8 @@ def read_archive(address: str) -> Iterator[Captured]:
     one WARC file, ours or anybody's.
 
     Raises :class:`sqspider.ArchiveError`: where there is none, permission is missing, or a file is damaged; what lies
-    before the damage was handed out. What is being written is read as far as its last whole record. What a revisit
-    refers to is found by the index (``archive index``): without one it has no ``original``, and an empty payload.
+    before the damage was handed out. What is being written is read as far as its last whole record. A revisit whose
+    original is not in the archive has no ``original``, and an empty payload.
     """
     files = files_to_read(address)
     for info in warc_files(files):
@@ -299,36 +309,7 @@ def _capture_of_line(files: Files, line: Line) -> Captured:
     return captured
 
 
-class _Reference(NamedTuple):
-    """What a revisit says of the capture whose payload it has."""
-
-    url: str
-    at: float | None
-    digest: str | None
-
-    @classmethod
-    def of(cls, revisit: Captured) -> _Reference:
-        said = {name.lower(): value for name, value in revisit.fields}
-        url = without_brackets(said.get("warc-refers-to-target-uri", "")) or revisit.url
-        return cls(url, seconds_of(said.get("warc-refers-to-date", "")), revisit.digest)
-
-    def is_to(self, digest: str | None) -> bool:
-        return self.digest is None or digest is None or same(self.digest, digest)
-
-    def away_from(self, at: float) -> float:
-        return 0.0 if self.at is None else abs(at - self.at)
-
-
-def _original_in_index(files: Files, reference: _Reference) -> Captured | None:
-    index = Index.of(files)
-    if index is None:
-        return None
-    lines = (line for line in index.find(reference.url) if line.mime != "warc/revisit" and reference.is_to(line.digest))
-    line = min(lines, key=lambda line: reference.away_from(seconds_of_digits(line.time) or 0.0), default=None)
-    return None if line is None else _capture_of_line(files, line)
-
-
-def _original_in_archive(files: Files, reference: _Reference) -> Captured | None:
+def _original_in_archive(files: Files, reference: Reference) -> Captured | None:
     found = (each for each in captures_of(files, reference.url) if each.kind != "revisit")
     right = (each for each in found if reference.is_to(each.digest))
     return min(right, key=lambda each: reference.away_from(each.at), default=None)

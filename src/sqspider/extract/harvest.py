@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
+from typing import Final
 
 import msgspec
 
 from sqspider.archive.addresses import is_bucket
 from sqspider.archive.errors import DamagedError, NoArchiveError
-from sqspider.archive.files import Files
+from sqspider.archive.files import FileInfo, Files
+from sqspider.archive.originals import originals_of
 from sqspider.archive.reading import files_to_read
 from sqspider.extract.alone import alone
 from sqspider.extract.cursor import Step
@@ -30,6 +32,8 @@ from sqspider.extract.walking import look
 from sqspider.extract.working import Result, Task, Work
 from sqspider.tables.opening import PARQUET, format_of, is_folder, open_table
 from sqspider.tables.target import How
+
+LOOKED_AT_ONCE: Final = 100  # records, between two times that it is told
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +73,7 @@ class Came(msgspec.Struct):
     """What came of it. ``tally`` has what became of pages."""
 
     captures: int = 0  # that were read
+    looked: int = 0  # records that were looked at for the originals of revisits
     tally: Tally = msgspec.field(default_factory=Tally)
     pending: int = 0  # whose records are open yet
     damage: dict[str, str] = msgspec.field(default_factory=dict)  # by file: why not all of it could be read
@@ -100,6 +105,8 @@ class Harvest:
         self._is_whole = self._has_begun = False
         self._held = ExitStack()
         self._files: Files = files_to_read(order.archive)
+        self._originals = originals_of(self._files)
+        self._originals.on_record = self._looked
         self._columns = Extractor(order.rules).columns
         self._places = places_of(order.columns, self._columns)
 
@@ -146,7 +153,9 @@ class Harvest:
         before = self.came.captures
         cursor = self._ledger.cursor
         try:
-            self._work_off(ranges(look(self._files, cursor, self._damaged), self._numbers))
+            # A frontier's records say where originals lie. Else they are looked up here: once, and not in each process.
+            spot_of = self._originals.spot if self._order.frontier is None else None
+            self._work_off(ranges(look(self._files, cursor, self._damaged), self._numbers, spot_of))
         except NoArchiveError:
             if not may_be_none:
                 raise
@@ -191,6 +200,11 @@ class Harvest:
         self.came.tally.add(result.tally)
         self._ledger.commit_if_due()
         self._on_progress(self.came)
+
+    def _looked(self, _: FileInfo) -> None:
+        self.came.looked += 1
+        if self.came.looked % LOOKED_AT_ONCE == 0:
+            self._on_progress(self.came)
 
     def _damaged(self, error: DamagedError) -> None:
         self.came.damage[error.file or ""] = str(error)

@@ -132,7 +132,7 @@ class Reading:
             return Trouble.NO_PAGE, f"no page, but {document.media_type}"  # its body is not looked at
         try:
             if document.captured.kind == "revisit" and document.captured.original is None:
-                return Trouble.NO_ORIGINAL, "the capture that this revisit refers to is not found: is the index there?"
+                return Trouble.NO_ORIGINAL, "the capture that this revisit refers to is not in the archive"
             if not document.markup or not document.is_page:
                 return Trouble.NO_PAGE, "no page" if document.body else "no page: the body is empty"
         except _UNREADABLE as error:
