@@ -36,7 +36,7 @@ from sqspider.extract.rules_said import rules_of_options, rules_of_toml
 from sqspider.extract.sample import sample
 from sqspider.extract.selection import Selection
 from sqspider.extract.tally import PAGES_TO_WARN, NeverFound, Trouble
-from sqspider.tables.columns import Column, Row
+from sqspider.tables.columns import Column, Row, chosen
 from sqspider.tables.opening import open_table
 from sqspider.tables.table import ExistsError, TableError, whole
 from sqspider.tables.target import STANDARD_OUTPUT, How
@@ -119,9 +119,7 @@ def _sampled(order: Order, how: How, limit: int, told: Told) -> Came:
     with _refusing():
         columns = Extractor(order.rules).columns
         places = places_of(order.columns, columns)
-        table = open_table(
-            order.to, tuple(columns[at] for at in places), how=how, format=order.format, parts=order.parts
-        )
+        table = open_table(order.to, chosen(columns, places), how=how, format=order.format, parts=order.parts)
     encoder = Picking(table.encoder, places)
     with unwinding_on_signals(), whole(table):
         came = sample(order, limit, lambda rows: table.write(encoder.encode(rows)), told.progress)

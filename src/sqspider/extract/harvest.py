@@ -30,6 +30,7 @@ from sqspider.extract.tally import Tally
 from sqspider.extract.tasks import Piece, ranges, waiting
 from sqspider.extract.walking import look
 from sqspider.extract.working import Result, Task, Work
+from sqspider.tables.columns import chosen
 from sqspider.tables.opening import PARQUET, format_of, is_folder, open_table
 from sqspider.tables.target import How
 
@@ -117,7 +118,7 @@ class Harvest:
         """Open the table, and start the processes: what entering it does, for who may have to do so again."""
         order = self._order
         with ExitStack() as held:
-            columns = tuple(self._columns[at] for at in self._places)
+            columns = chosen(self._columns, self._places)
             if order.goes_on:
                 held.enter_context(alone(order.to))  # first: opening it may let go of what is there
             table = open_table(
