@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sqspider.archive.cdxj import write_index
+from sqspider.archive.export_files import export_files
 from sqspider.archive.files import FileInfo, Files
 from sqspider.archive.folder import Folder
 from sqspider.archive.originals import Originals, originals_of
@@ -143,3 +144,15 @@ def test_finders_go_with_their_archives(tmp_path: Path) -> None:
     assert originals_of(files) is originals_of(files)
     assert isinstance(originals_of(files), Originals)
     assert originals_of(Folder(str(tmp_path))) is not originals_of(files)
+
+
+@pytest.mark.parametrize("lacks", [(), WARCIO, WGET, FIRST_TOOLS], ids=["ours", "warcio", "wget", "digest"])
+def test_files_of_an_export_have_the_payload_of_originals(tmp_path: Path, lacks: tuple[str, ...]) -> None:
+    first = response()
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/a.warc.gz").write_bytes(packed([without(revisit(first), *lacks), first]))
+    export_files(
+        Folder(str(tmp_path / "archive")), tmp_path / "out", on_written=lambda _: None, on_skipped=lambda _: None
+    )
+    found = {path.name: path.read_bytes() for path in (tmp_path / "out/example.com").iterdir()}
+    assert found == {"index.html": b"hello", "again": b"hello"}

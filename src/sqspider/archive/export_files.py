@@ -265,4 +265,7 @@ def _original_of(captured: Captured) -> bytes | None:
     said = {name.lower(): value for name, value in captured.fields}
     url = without_brackets(said.get("warc-refers-to-target-uri", "")) or captured.url
     at = seconds_of(said.get("warc-refers-to-date", ""))
-    return key_of("nothing") if at is None else key_of(url, microseconds(at))
+    if at is not None:
+        return key_of(url, microseconds(at))
+    original = captured.original  # wget names it by its id alone
+    return key_of("nothing") if original is None else key_of(original.url, microseconds(original.at))
