@@ -94,12 +94,12 @@ def test_an_answer_that_nothing_has_changed_means_the_last_before_it(tmp_path: P
 def test_an_original_is_held_against_what_is_said_of_it(tmp_path: Path) -> None:
     """Of another content at the same URL and time, it is none; digests may be written in other ways, or not at all."""
     first = response(message=HULLO)
-    wrong = without(revisit(response()), "WARC-Refers-To")
+    wrong = [revisit(response()), without(revisit(response()), "WARC-Refers-To")]
     hexed = revisit(first).set("WARC-Payload-Digest", "SHA-1:" + _hex(first.get("WARC-Payload-Digest")))
     silent = without(response("http://example.com/silent", HELLO.replace(b"hello", b"quiet")), "WARC-Payload-Digest")
     of_silent = without(revisit(response("http://example.com/silent", HELLO.replace(b"hello", b"quiet"))), *FIRST_TOOLS)
-    (tmp_path / "a.warc.gz").write_bytes(packed([first, wrong, without(hexed, *FIRST_TOOLS), silent, of_silent]))
-    assert payloads_of_revisits(tmp_path) == [None, b"hullo", b"quiet"]
+    (tmp_path / "a.warc.gz").write_bytes(packed([first, *wrong, without(hexed, *FIRST_TOOLS), silent, of_silent]))
+    assert payloads_of_revisits(tmp_path) == [None, None, b"hullo", b"quiet"]
 
 
 def _hex(digest: str) -> str:

@@ -55,6 +55,9 @@ class Reader:
         """How many captures there would be, if they were only looked at."""
         return sum(sight is not None for sight, _ in look(self._folder, self.cursor, surely))
 
+    def forget_shared(self) -> None:
+        self._connection.execute("DELETE FROM sqspider_shared")
+
     def remembered(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM sqspider_taken").fetchone()[0])
 
@@ -75,8 +78,9 @@ def urls_of(host: str, pages: int = 6) -> list[str]:
     return [f"http://{host}.test/{page}" for page in range(pages)]
 
 
-def pack_all(folder: Path, orphans: Orphans | None = None) -> None:
-    pack(Folder(str(folder)), None, clock=time.time, rng=random.Random(7), orphans=orphans)
+def pack_all(folder: Path, orphans: Orphans | None = None, seed: int = 7) -> None:
+    """``seed``: of the name of what is made."""
+    pack(Folder(str(folder)), None, clock=time.time, rng=random.Random(seed), orphans=orphans)
 
 
 def test_it_goes_on_where_it_was_left_to_the_last_capture(tmp_path: Path, reader: Reader) -> None:
@@ -254,16 +258,31 @@ def test_a_file_of_many_that_is_rewritten_is_told(tmp_path: Path, reader: Reader
     assert again.damage == []
 
 
-def test_one_of_them_alone_that_is_packed_is_told_once_it_is_known_that_there_are_several(
-    tmp_path: Path, reader: Reader
+def test_one_that_is_packed_with_one_that_was_read_is_told(tmp_path: Path, reader: Reader) -> None:
+    same_files(tmp_path, "a")
+    assert len(reader.read()) == 6
+    same_files(tmp_path, "b")
+    pack_all(tmp_path)
+    assert reader.read() == []
+    assert len(reader.damage) == 1
+
+
+@pytest.mark.parametrize(("packs", "is_old"), [(True, False), (False, False), (False, True)])
+def test_one_of_them_alone_is_told_once_it_is_known_that_there_are_several(
+    tmp_path: Path, reader: Reader, packs: bool, is_old: bool
 ) -> None:
+    """A cursor of before has not remembered that, but knows the files that it has met."""
     same_files(tmp_path, "ab")
+    if packs:
+        pack_all(tmp_path)
     assert len(reader.read()) == 12
-    for host in "ab":
-        (tmp_path / f"{host}.warc.gz").unlink()
+    if is_old:
+        reader.forget_shared()
+    for path in tmp_path.glob("*.warc.gz"):
+        path.unlink()
     same_files(tmp_path, "c")
     a_file("d.warc.gz", urls_of("d")).write(tmp_path)
-    pack_all(tmp_path)
+    pack_all(tmp_path, seed=8)
     assert reader.read() == []
     assert len(reader.damage) == 1
 
