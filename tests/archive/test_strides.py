@@ -10,10 +10,10 @@ from typing import BinaryIO
 
 import pytest
 
-from sqspider.archive.errors import DamagedError
+from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import warc_files
 from sqspider.archive.folder import Folder
-from sqspider.archive.reading import captures_in
+from sqspider.archive.reading import Captured, captures_in
 from sqspider.archive.strides import CLOSE_BYTES, Strides
 from sqspider.record import CapturePlace
 from tests.extract import common_crawl
@@ -46,17 +46,15 @@ def files(tmp_path: Path) -> Counted:
     return Counted(tmp_path)
 
 
+def place_of(captured: Captured) -> CapturePlace:
+    digest = (captured.digest or "").removeprefix("sha1:")
+    return CapturePlace(captured.file, captured.offset, captured.length, digest, captured.at)
+
+
 def places_in(files: Counted) -> list[tuple[str, CapturePlace]]:
     """The pages but the large ones, in the order of the archive."""
     found = [captured for info in warc_files(files) for captured in captures_in(files, info)]
-    places = [
-        (
-            each.url,
-            CapturePlace(each.file, each.offset, each.length, (each.digest or "").removeprefix("sha1:"), each.at),
-        )
-        for each in found
-        if not each.url.endswith("large")
-    ]
+    places = [(each.url, place_of(each)) for each in found if not each.url.endswith("large")]
     assert len(places) == 2 * len(NAMES)
     files.times = 0
     return places
@@ -87,7 +85,7 @@ def test_places_may_come_in_any_order(files: Counted) -> None:
 
 def test_what_is_not_where_it_should_be_is_told_and_others_are_read(files: Counted) -> None:
     places = places_in(files)
-    (url, first), (_, second), *others = places
+    (url, first), (_, second) = places[:2]
     with Strides(files) as strides:
         for wrong in (
             CapturePlace(first.file, first.offset + 1, first.length, first.digest, 0.0),
@@ -99,7 +97,20 @@ def test_what_is_not_where_it_should_be_is_told_and_others_are_read(files: Count
             read(strides, [places[0]])
             with pytest.raises(DamagedError):
                 strides.capture_at(wrong, url)
-            read(strides, others)
+            read(strides, places[1:])
+
+
+def test_after_a_file_that_is_not_there_the_one_before_is_opened_anew(tmp_path: Path) -> None:
+    large = random.Random(2).randbytes(20 * CLOSE_BYTES)  # more than was read of it with what lies before
+    pages = [common_crawl.Page("https://site.example/a", b"a"), common_crawl.Page("https://site.example/b", large)]
+    (tmp_path / "a.warc.gz").write_bytes(common_crawl.file_of(pages))
+    files = Counted(tmp_path)
+    first, second = (place_of(captured) for info in warc_files(files) for captured in captures_in(files, info))
+    with Strides(files) as strides:
+        strides.capture_at(first)
+        with pytest.raises(NoArchiveError):
+            strides.capture_at(CapturePlace("packed-since.warc.gz", 0, 1, "", 0.0))
+        assert strides.capture_at(second).payload == large
 
 
 def test_what_is_damaged_between_two_is_passed_over(files: Counted, tmp_path: Path) -> None:
