@@ -191,9 +191,9 @@ async def _links_of(frontier: Frontier, pages: Iterable[Page], terms: Terms, sta
         return await explanation_of(frontier, url, terms._replace(found_on=page, is_requisite=is_requisite))
 
     links = {url: Link(await told(url, page), page) for url, page in followed.items()}
-    for url, page in needed.items():
+    for url, by in needed.items():
         if url not in links or links[url].told.fate is Fate.LEFT_OUT:  # what is a page anyhow is fetched as one
-            links[url] = Link(await told(url, page, is_requisite=True), page, is_requisite=True)
+            links[url] = Link(await told(url, by, is_requisite=True), by, is_requisite=True)
     asked = dict(islice((await _unknown_origins(frontier, terms, links.values())).items(), MOST_ORIGINS))
     await _ask_for_robots(frontier, terms, start, asked.values())
     for url, link in links.items():
