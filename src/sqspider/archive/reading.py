@@ -10,24 +10,52 @@ import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import IO, Final, NamedTuple
 
 from sqspider.archive.addresses import files_at
 from sqspider.archive.cdxj import CAPTURE_KINDS, Index, Line, seconds_of_digits
+from sqspider.archive.dates import seconds_of
 from sqspider.archive.digests import same
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import OPEN, WARC_ENDINGS, FileInfo, Files, warc_files
 from sqspider.archive.gathering import Gathered, Side, gathered, side_of
 from sqspider.archive.http_messages import block_of, is_http, read_message, without_chunks
 from sqspider.archive.members import STEP, members
-from sqspider.archive.records import Fields, Record, RecordError, measured, records_of, seconds_of, without_brackets
+from sqspider.archive.records import Fields, Record, RecordError, measured, records_of, without_brackets
 from sqspider.record import CapturePlace
 from sqspider.web.body import Body, BodySink
 from sqspider.web.head import Headers
 
 BODY_BYTES: Final = 64 * 1024 * 1024  # of a decoded body, unless more is asked for
-_SPOOL_BYTES: Final = 1024 * 1024  # of a payload that is held in memory; what is longer lies in a file without a name
+_MEMORY_BYTES: Final = 1024 * 1024  # of a payload that is held there
+
+
+class _Payload:
+    """A payload, which can be read again; what is large lies in a file without a name."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        held, size = [], 0
+        for piece in pieces:
+            held.append(piece)
+            size += len(piece)
+            if size > _MEMORY_BYTES:
+                break
+        self._held = held
+        self._file: IO[bytes] | None = None
+        if size > _MEMORY_BYTES:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this
+            weakref.finalize(self, self._file.close)
+            self._file.writelines(chain(held, pieces))
+            held.clear()
+
+    def pieces(self) -> Iterator[bytes]:
+        yield from self._held
+        if self._file is not None:
+            self._file.seek(0)
+            while piece := self._file.read(STEP):
+                yield piece
 
 
 class Captured:
@@ -37,10 +65,7 @@ class Captured:
         """Reads the record to the end of its block."""
         head, payload = read_message(record) if is_http(record) else (None, block_of(record))
         self._head = head
-        self._payload: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115 - closed with this
-        weakref.finalize(self, self._payload.close)
-        for piece in without_chunks(head, payload) if head is not None else payload:
-            self._payload.write(piece)
+        self._payload = _Payload(without_chunks(head, payload) if head is not None else payload)
         self._files = files
         self.original_place: CapturePlace | None = None  # of a revisit, where it is known: then no index is needed
         self.kind = record.kind  # response, revisit, or resource: what was kept without what the protocol says
@@ -86,9 +111,7 @@ class Captured:
         if self.kind == "revisit" and self.original is not None:
             yield from self.original.payload_pieces()
             return
-        self._payload.seek(0)
-        while piece := self._payload.read(STEP):
-            yield piece
+        yield from self._payload.pieces()
 
     def body(self, most_bytes: int = BODY_BYTES) -> bytes:
         """The body decoded, as far as this many bytes.

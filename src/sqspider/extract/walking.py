@@ -12,10 +12,10 @@ from typing import TypeVar
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.gathering import Gathered, Sight, sights_from
+from sqspider.archive.members import can_be_joined
 from sqspider.archive.moves import State, journal_name, journals_in, read_head, read_journal
 from sqspider.archive.names import mark_of_rewritten
 from sqspider.archive.reading import Captured, captures_from
-from sqspider.archive.rewriting import can_be_joined
 from sqspider.extract.cursor import Cursor, Step
 
 T = TypeVar("T", Captured, Sight)
