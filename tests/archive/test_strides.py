@@ -14,7 +14,7 @@ from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import warc_files
 from sqspider.archive.folder import Folder
 from sqspider.archive.reading import Captured, captures_in
-from sqspider.archive.strides import CLOSE_BYTES, Strides
+from sqspider.archive.strides import CLOSE_BYTES, CLOSE_IN_BUCKET, Strides
 from sqspider.record import CapturePlace
 from tests.extract import common_crawl
 
@@ -35,15 +35,19 @@ class Counted(Folder):
             yield stream
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Counted:
-    """Two files of six pages; between the third and the fourth of each lies one that is large however it is packed."""
+@pytest.fixture(params=[CLOSE_BYTES, CLOSE_IN_BUCKET])
+def files(tmp_path: Path, request: pytest.FixtureRequest) -> Counted:
+    """Two files of six pages; between the third and the fourth of each lies one that is too large to be passed over."""
     chance = random.Random(1)
     for file in ("1", "2"):
         pages = [common_crawl.Page(f"https://site.example/{file}/{name}", name.encode() * 10) for name in NAMES]
-        pages.insert(3, common_crawl.Page("https://site.example/large", chance.randbytes(2 * CLOSE_BYTES)))
+        for at, size in ((3, 2 * request.param), (1, request.param // 2)):
+            pages.insert(at, common_crawl.Page("https://site.example/large", chance.randbytes(size)))
         (tmp_path / f"{file}.warc.gz").write_bytes(common_crawl.file_of(pages))
-    return Counted(tmp_path)
+    counted = Counted(tmp_path)
+    if request.param == CLOSE_IN_BUCKET:
+        counted.address = "s3://bucket/prefix"  # by which it is known what it costs to open
+    return counted
 
 
 def place_of(captured: Captured) -> CapturePlace:
@@ -101,7 +105,7 @@ def test_what_is_not_where_it_should_be_is_told_and_others_are_read(files: Count
 
 
 def test_after_a_file_that_is_not_there_the_one_before_is_opened_anew(tmp_path: Path) -> None:
-    large = random.Random(2).randbytes(20 * CLOSE_BYTES)  # more than was read of it with what lies before
+    large = random.Random(2).randbytes(20 * CLOSE_IN_BUCKET)  # more than was read of it with what lies before
     pages = [common_crawl.Page("https://site.example/a", b"a"), common_crawl.Page("https://site.example/b", large)]
     (tmp_path / "a.warc.gz").write_bytes(common_crawl.file_of(pages))
     files = Counted(tmp_path)
