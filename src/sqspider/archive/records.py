@@ -18,7 +18,7 @@ VERSIONS: Final = ("1.0", "1.1")
 _VERSION: Final = re.compile(rb"WARC/(\d+\.\d+)")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a field's name
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_FLAWLESS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\x09\x20-\x7e]*+\r\n)++")  # fields, as most are
+_FLAWLESS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\x09\x20-\x7e]*+\r\n)+")  # fields, as most are
 SIZE: Final = re.compile(r"[0-9]{1,18}")
 
 Fields = tuple[tuple[str, str], ...]
