@@ -377,19 +377,24 @@ def test_what_was_perhaps_meant_otherwise_is_told(tmp_path: Path, sqspider: Run)
         assert '/4"' in sqspider("extract", "pages", same, "404", "--title").stdout
 
 
-def test_what_a_revisit_needs_to_be_found_is_told(tmp_path: Path, sqspider: Run) -> None:
+def test_a_page_that_was_the_same_again_has_a_row_with_its_content(tmp_path: Path, sqspider: Run) -> None:
+    """Of an archive that stands alone, and by any number of processes; once its original is gone, that is told."""
     site = Site()
     try:
         site.bodies = {"/": b"<title>One</title>" + b"<p>The same as ever.</p>" * 100}
+        archive = tmp_path / "sqspider-archive"
         for more in ((site.url,), ("--again",)):
+            before = list(archive.glob("*.warc.gz"))
             assert sqspider("crawl", *more, "--allow-private", "--delay", "0", "--quiet").returncode == 0
+        for number, more in enumerate((("--processes", "1"), ("--processes", "2"), ("--limit", "10"))):
+            said = sqspider("extract", "sqspider-archive", "--title", "--to", f"{number}.jsonl", *more)
+            assert said.returncode == 0, said.stderr
+            assert [row["title"] for row in rows_in(tmp_path / f"{number}.jsonl")] == ["One", "One"]
+        for first in before:
+            first.rename(tmp_path / "elsewhere")
         said = sqspider("extract", "sqspider-archive", "--title", "--to", "rows.jsonl")
         assert "1 no-original" in said.stderr
-        assert "`sqspider archive index --archive sqspider-archive`" in said.stderr
-        assert sqspider("archive", "index", "--archive", "sqspider-archive").returncode == 0
-        said = sqspider("extract", "sqspider-archive", "--title", "--to", "rows.jsonl", "--overwrite")
-        assert "no-original" not in said.stderr
-        assert [row["title"] for row in rows_in(tmp_path / "rows.jsonl")] == ["One", "One"]
+        assert "not in sqspider-archive" in said.stderr
     finally:
         site.close()
 

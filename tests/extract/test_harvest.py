@@ -107,6 +107,25 @@ def started_to_die(start: Callable[..., None]) -> Callable[..., None]:
     return started
 
 
+@pytest.mark.parametrize("columns", [(), ("url", "title"), ("title",)], ids=["all", "some", "no-key"])
+def test_captures_of_one_instant_have_rows_of_their_own_in_every_format(farm: Farm, columns: tuple[str, ...]) -> None:
+    """Foreign files have whole seconds, and copies of files may lie beside one another."""
+    for title in ("one", "two"):
+        farm.warc.response(URL, page(title), NOON)
+    farm.warc.write(farm.archive)
+    (farm.archive / "copy.warc.gz").write_bytes(farm.warc.content)
+    found = {}
+    for ending in ("jsonl", "csv", "parquet", "db"):
+        to = str(farm.to.with_suffix(f".{ending}"))
+        farm.harvested(How.NEW, to=to, columns=columns)
+        if ending == "db":
+            with closing(sqlite3.connect(to)) as connection:
+                found[ending] = sorted(title for (title,) in connection.execute("SELECT title FROM rows"))
+        else:
+            found[ending] = sorted(title for (title,) in duckdb.sql(f"SELECT title FROM '{to}'").fetchall())
+    assert all(titles == ["one", "one", "two", "two"] for titles in found.values()), found
+
+
 def page(title: str) -> bytes:
     return f"<!doctype html><title>{title}</title>{'text ' * 50}".encode()
 
@@ -338,7 +357,7 @@ class TestGoingOn:
             farm.harvested(to=str(to))
             farm.next_file()
         connection = sqlite3.connect(to)
-        assert connection.execute("SELECT title FROM rows").fetchall() == [("a",)]  # one key, one row
+        assert connection.execute("SELECT title FROM rows").fetchall() == [("a",), ("a",)]  # as in any format
         assert connection.execute("SELECT count(*) FROM sqspider_files WHERE is_done").fetchone() == (2,)
         connection.close()
         assert not to.with_name("rows.db.cursor").exists()

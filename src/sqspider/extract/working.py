@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from sqspider.archive.dates import microseconds
 from sqspider.archive.errors import ArchiveError, DamagedError, NoArchiveError
 from sqspider.archive.files import FileInfo, Files
+from sqspider.archive.originals import Spot
 from sqspider.archive.reading import Captured, capture_at, captures_from, files_to_read
-from sqspider.archive.warc import microseconds
 from sqspider.extract.cursor import Pending
 from sqspider.extract.document import Document
 from sqspider.extract.extractor import Extractor
@@ -48,6 +49,7 @@ class Task(msgspec.Struct):
     start: int = 0  # offset
     captures: int = 0  # so many from there on
     waiting: tuple[Pending, ...] = ()
+    originals: dict[int, tuple[Spot, ...]] = msgspec.field(default_factory=dict)  # of revisits, counted, as looked up
     killing: set[int] = msgspec.field(default_factory=set)  # which of its captures, counted, are not to be looked at
 
 
@@ -127,6 +129,7 @@ class Worker:
         try:
             for captured in _captures_in(self._files, task):
                 self._note(result.captures)
+                captured.original_spots = task.originals.get(result.captures)
                 if self._selector.may_take(captured):
                     found.append((result.captures, captured))
                 result.captures += 1
