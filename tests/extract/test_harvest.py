@@ -90,7 +90,7 @@ def titles_in(path: Path) -> list[str]:
 def started_to_die(start: Callable[..., None]) -> Callable[..., None]:
     """How processes are started which are killed while they read the first capture of the first task."""
 
-    def started(self: Pool, context: Any, slot: int) -> None:
+    def started(self: Pool[Any], context: Any, slot: int) -> None:
         start(self, context, slot)
         process = self._processes[-1].process
         self._at[slot] = 0

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from sqspider.archive.errors import DamagedError
-from sqspider.archive.reading import files_to_read, read_archive
+from sqspider.archive.reading import read_archive
+from sqspider.cli.forking import can_fork
 from sqspider.extract import link_keeping
 from sqspider.extract.document import Document
-from sqspider.extract.link_keeping import LinkFileError, keep_up, open_links, read_new
+from sqspider.extract.link_keeping import Filling, LinkFileError, open_links
 from sqspider.extract.link_queries import LinkTable
 from sqspider.extract.linked_page import linked_page, packed, unpacked
 from sqspider.record import Reason
@@ -28,14 +26,20 @@ from tests.extract.linked import HTML, SITE, answer, site, write
 NAV = "<a href=/>home</a><a href=/a>first</a><a href='/b#there'>second</a>"
 
 
-def no_damage(error: DamagedError) -> None:
-    raise error
+def no_damage(why: str) -> None:
+    raise AssertionError(why)
+
+
+def filling(folder: Path, connection: sqlite3.Connection, on_damage: Callable[[str], None] = no_damage) -> Filling:
+    """Fills the table that is open."""
+    (path,) = [path for _, name, path in connection.execute("PRAGMA database_list") if name == "main"]
+    return Filling(str(folder), Path(path), connection, processes=1, forks=can_fork(), on_damage=on_damage)
 
 
 def read(folder: Path, file: Path | None = None) -> list[tuple[Any, ...]]:
     """All links, as they are in the table once the archive was read."""
-    with open_links(file or folder / "links.db") as connection:
-        read_new(files_to_read(str(folder)), connection, no_damage)
+    with open_links(file or folder / "links.db") as connection, filling(folder, connection) as it:
+        it.read_new()
         return rows(connection)
 
 
@@ -159,10 +163,11 @@ def test_who_keeps_up_reads_as_it_is_written_and_leaves_nothing(tmp_path: Path) 
             write(tmp_path, "b", site({"/a": NAV}))
         return looks == 4
 
-    with open_links(tmp_path / "links.db") as connection:
-        keep_up(files_to_read(str(tmp_path)), connection, is_over)
+    with open_links(tmp_path / "links.db") as connection, filling(tmp_path, connection) as it:
+        it.keep_up(is_over)
         assert {page for page, *_ in rows(connection)} == {f"{SITE}/", f"{SITE}/a"}
-        assert read_new(files_to_read(str(tmp_path)), connection, no_damage) == 0
+        with filling(tmp_path, connection) as again:
+            assert again.read_new() == 0
         assert LinkTable(connection).count_to(f"{SITE}/b") == 2
 
 
@@ -264,27 +269,12 @@ def killed_before(statement: int, folder: Path, database: Path) -> bool:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         try:
-            with open_links(database) as connection:
+            with open_links(database) as connection, filling(folder, connection) as it:
                 connection.set_trace_callback(die)
-                read_new(files_to_read(str(folder)), connection, no_damage)
+                it.read_new()
         finally:
             os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-
-
-def test_two_who_read_at_once_make_one_table(tmp_path: Path) -> None:
-    write(tmp_path, "a", captures(0, 200))
-    whole = read(tmp_path, tmp_path / "whole.db")
-    code = (
-        "import sys; from sqspider.archive.reading import files_to_read; from sqspider.extract import link_keeping\n"
-        "link_keeping.BATCH_PAGES = 3\n"
-        "with link_keeping.open_links(sys.argv[2]) as connection:\n"
-        "    link_keeping.read_new(files_to_read(sys.argv[1]), connection, print)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path), str(tmp_path / "both.db")]
-    both = [subprocess.Popen(command) for _ in range(2)]
-    assert [each.wait() for each in both] == [0, 0]
-    assert read(tmp_path, tmp_path / "both.db") == whole
 
 
 def test_a_damaged_file_is_told_once_and_the_others_are_read(tmp_path: Path) -> None:
@@ -292,9 +282,9 @@ def test_a_damaged_file_is_told_once_and_the_others_are_read(tmp_path: Path) -> 
     spoilt = write(tmp_path, "b", site({"/b": NAV, "/c": NAV}))
     spoilt.write_bytes(spoilt.read_bytes()[:-200] + b"spoilt" * 30)
     write(tmp_path, "c", site({"/d": NAV}))
-    told: list[DamagedError] = []
-    with open_links(tmp_path / "links.db") as connection:
-        read_new(files_to_read(str(tmp_path)), connection, told.append)
+    told: list[str] = []
+    with open_links(tmp_path / "links.db") as connection, filling(tmp_path, connection, told.append) as it:
+        it.read_new()
         assert {row[0] for row in rows(connection)} >= {f"{SITE}/", f"{SITE}/d"}
     assert len(told) == 1
 

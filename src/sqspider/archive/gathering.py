@@ -45,10 +45,13 @@ class Side(NamedTuple):
 
 
 class Sight:
-    """A capture that was passed over: who it is, and how large."""
+    """A capture that was passed over: who it is, what payload it has, and how large it is."""
 
     def __init__(self, record: Record) -> None:
+        self.kind = record.kind
         self.identity = record.identity
+        self.digest = record.field("warc-payload-digest")
+        self.is_first = record.is_first  # of what was packed together: only that is found by its offset
         self.origin = record.origin
         self.size = record.size  # of its block, bytes
         self.offset = record.offset

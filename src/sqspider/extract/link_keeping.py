@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
+from sqspider.archive.addresses import is_bucket
 from sqspider.archive.errors import DamagedError, NoArchiveError
-from sqspider.archive.files import Files
-from sqspider.extract.cursor import Cursor, Step
-from sqspider.extract.document import Document
+from sqspider.archive.reading import files_to_read
+from sqspider.extract.alone import BusyError, alone
+from sqspider.extract.cursor import Cursor
+from sqspider.extract.link_originals import Originals
 from sqspider.extract.link_table import VERSION, LinkWriter, index, prepare
-from sqspider.extract.linked_page import LinkedPage, linked_page
-from sqspider.extract.walking import walk
+from sqspider.extract.link_working import FoundTask, Links, LinkWork
+from sqspider.extract.pool import Pool, cores
+from sqspider.extract.tasks import Piece, ranges, worked_off
+from sqspider.extract.walking import look
+from sqspider.tables.table import TableError
 
 BATCH_PAGES: Final = 2000  # that are committed together, at most
 BATCH_LINKS: Final = 50_000
+FOUND: Final = 64  # revisits of a task whose originals were found
 _BUSY_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 0.2  # between two looks whether somebody else has ended
 _CACHE_KIB: Final = 64 * 1024
 
 
@@ -73,60 +82,124 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("COMMIT")
 
 
-def read_new(
-    files: Files,
-    connection: sqlite3.Connection,
-    on_damage: Callable[[DamagedError], None],
-    on_read: Callable[[int], None] = lambda _: None,
-) -> int:
-    """Add to the table what is in the archive and was not read yet; how many captures.
+class Filling:
+    """Adds to the table of an archive what was not read yet. A context manager: at its end its processes are gone.
 
-    Captures and the step that they were read by are one transaction. ``on_read`` gets the number so far. Raises
-    :class:`sqspider.ArchiveError` where there is no archive.
+    Captures and the steps that they were read by are one transaction. Raises :class:`sqspider.ArchiveError`, also where
+    there is no archive, and :class:`LinkFileError`.
     """
-    batch = _Batch(connection)
-    damaged: set[str] = set()
 
-    def tell(error: DamagedError) -> None:
-        if str(error) not in damaged:
-            damaged.add(str(error))
-            on_damage(error)
+    def __init__(
+        self,
+        archive: str,
+        path: Path,
+        connection: sqlite3.Connection,
+        *,
+        processes: int = 0,
+        forks: bool = False,
+        on_damage: Callable[[str], None] = lambda _: None,
+        on_read: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """``processes``: none are as many as there are cores. ``forks``: nothing here has threads yet. ``on_damage`` is
+        told once of each that it could not be read, ``on_read`` the number of captures so far."""
+        self._work = LinkWork(archive)
+        self._files = files_to_read(archive)
+        self._path = path
+        self._batch = _Batch(connection)
+        self._connection = connection
+        self._processes = processes or cores()
+        self._forks = forks and not is_bucket(archive)  # which has connections by then
+        self._on_damage = on_damage
+        self._on_read = on_read
+        self._pool: Pool[Links] | None = None
+        self._numbers = count()
+        self._told = set[str]()
+        self._captures = 0
 
-    total = 0
-    while number := _read_once(files, batch, tell, on_read, total):
-        total += number
-    index(connection)
-    return total
+    def __enter__(self) -> Filling:
+        return self
 
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.__exit__(*error)
 
-def keep_up(files: Files, connection: sqlite3.Connection, is_over: Callable[[], bool]) -> None:
-    """Add to the table what is written to the archive, as it is written, until that is over.
+    def read_new(self, on_wait: Callable[[], None] = lambda: None) -> int:
+        """Add all that there is; how many captures. Whoever else adds to it just now is waited for, once ``on_wait``
+        was told."""
+        with self._waited_for(on_wait):
+            while self._read():
+                pass
+            index(self._connection)
+        return self._captures
 
-    ``is_over`` waits a while, and tells. Links are not found by their targets yet, and what is damaged is not told:
-    :func:`read_new` does both. Raises as that does, but waits for an archive that is not there yet.
-    """
-    batch = _Batch(connection)
-    while not is_over():
-        with suppress(NoArchiveError):
-            _read_once(files, batch, lambda _: None, lambda _: None, 0)
+    def keep_up(self, is_over: Callable[[], bool]) -> None:
+        """Add what is written to the archive, as it is written, until that is over.
 
+        ``is_over`` waits a while, and tells. Links are not found by their targets yet: :meth:`read_new` does that. An
+        archive that is not there yet is waited for, and whoever else adds to it is let do so.
+        """
+        while not is_over():
+            with suppress(NoArchiveError, BusyError), self._turn():
+                self._read()
 
-def _read_once(
-    files: Files,
-    batch: _Batch,
-    on_damage: Callable[[DamagedError], None],
-    on_read: Callable[[int], None],
-    before: int,
-) -> int:
-    """Go through the archive as it is now; how many captures were new. ``before``: how many there were already."""
-    number = 0
-    for captured, step in walk(files, batch.cursor, on_damage):
-        page = None if captured is None else linked_page(Document(captured))
-        batch.take(page, step)
-        number += captured is not None
-        on_read(before + number)
-    batch.commit()
-    return number
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Within it nobody else adds to the table. Raises :class:`BusyError` where somebody does."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(alone(str(self._path)))
+            except BusyError:
+                raise
+            except TableError as error:
+                raise LinkFileError(f"{error}: say --links FILE for another place") from error
+            yield
+
+    @contextmanager
+    def _waited_for(self, on_wait: Callable[[], None]) -> Iterator[None]:
+        """The same, once nobody else does."""
+        with ExitStack() as held:
+            for looks in count():
+                try:
+                    held.enter_context(self._turn())
+                    break
+                except BusyError:
+                    if looks == 0:
+                        on_wait()
+                    time.sleep(_LOOK_SECONDS)
+            yield
+
+    def _read(self) -> bool:
+        """Go through the archive as it is now; whether any captures were new."""
+        before = self._captures
+        self._work_off(ranges(look(self._files, self._batch.cursor, self._damaged), self._numbers))
+        if self._captures > before:
+            for found in self._batch.originals.found(FOUND):
+                self._work_off(iter([Piece(FoundTask(next(self._numbers), found=tuple(found)), [], [])]))
+        return self._captures > before
+
+    def _work_off(self, pieces: Iterator[Piece]) -> None:
+        first = next(pieces, None)
+        if first is None:  # no process is started for it
+            return
+        if self._pool is None:
+            self._pool = Pool(self._work, self._processes, forks=self._forks)
+        for piece, links in worked_off(self._pool, chain([first], pieces)):
+            self._batch.take(links, piece)
+            self._captures += piece.task.captures
+            for text in links.damage.values():
+                self._tell(text)
+            for url in links.killing:
+                self._tell(f"{url}: two processes died that read it: its links are not known")
+            self._on_read(self._captures)
+        self._batch.commit()
+
+    def _damaged(self, error: DamagedError) -> None:
+        self._tell(str(error))
+
+    def _tell(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._on_damage(text)
 
 
 class _Batch:
@@ -134,31 +207,34 @@ class _Batch:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.cursor = Cursor(connection)
+        self.originals = Originals(connection)
         self._connection = connection
         self._writer = LinkWriter(connection)
-        self._pages: list[LinkedPage] = []
-        self._steps: list[Step] = []
-        self._links = 0
+        self._links: list[Links] = []
+        self._pieces: list[Piece] = []
+        self._pages = self._targets = 0
 
-    def take(self, page: LinkedPage | None, step: Step) -> None:
-        self._steps.append(step)
-        if page is not None:
-            self._pages.append(page)
-            self._links += len(page.links or ())
-        if len(self._steps) >= BATCH_PAGES or self._links >= BATCH_LINKS:
+    def take(self, links: Links, piece: Piece) -> None:
+        self._links.append(links)
+        self._pieces.append(piece)
+        self._pages += len(piece.steps)
+        self._targets += sum(len(page.links or ()) for page in links.pages)
+        if self._pages >= BATCH_PAGES or self._targets >= BATCH_LINKS:
             self.commit()
 
     def commit(self) -> None:
-        if not self._steps:
+        if not self._pieces:
             return
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            self._writer.add(self._pages)
-            self.cursor.take(self._steps)
+            self._writer.add(page for links in self._links for page in links.pages)
+            self.originals.wait(each for links in self._links for each in links.revisits)
+            self.originals.see(sight for piece in self._pieces for sight in piece.sights)
+            self.cursor.take(step for piece in self._pieces for step in piece.steps)
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             self._writer.forget()
             raise
-        self._pages, self._steps, self._links = [], [], 0
+        self._links, self._pieces, self._pages, self._targets = [], [], 0, 0

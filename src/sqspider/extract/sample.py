@@ -15,7 +15,7 @@ from sqspider.extract.document import Document
 from sqspider.extract.harvest import Came, Order
 from sqspider.extract.tasks import ranges
 from sqspider.extract.walking import look
-from sqspider.extract.working import Result, Work, Worker
+from sqspider.extract.working import Rows, Work, Worker
 from sqspider.tables.columns import Row
 
 
@@ -41,7 +41,7 @@ def _documents(order: Order, worker: Worker, came: Came) -> Iterator[Document]:
             lambda error: came.damage.update({error.file or "": str(error)}),
         )
         for piece in ranges(looked, count()):
-            result = Result(piece.task.number)
+            result = Rows(piece.task.number)
             for _, document in worker.documents(piece.task, result):
                 yield document
             came.captures += result.captures

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 from sqspider.archive.gathering import Sight
 from sqspider.extract.cursor import Cursor, Step
-from sqspider.extract.working import Task
+from sqspider.extract.pool import Pool
+from sqspider.extract.working import ResultT, Task
 
 TASK_CAPTURES: Final = 64
 TASK_BYTES: Final = 8 * 1024 * 1024  # of what was captured, unless one alone is larger
@@ -22,20 +23,24 @@ class Piece(NamedTuple):
 
     task: Task
     steps: list[Step]
+    sights: list[tuple[Sight, Step]]  # what was looked at with them, also what was taken before
 
 
 def ranges(looked: Iterable[tuple[Sight | None, Step]], numbers: count[int]) -> Iterator[Piece]:
     """What was looked at, as ranges of files."""
-    piece, size = Piece(Task(next(numbers)), []), 0
+    piece, size = Piece(Task(next(numbers)), [], []), 0
     for sight, step in looked:
+        is_new = sight is not None and bool(step.origin)
         last = piece.steps[-1] if piece.steps else None
         captures = piece.task.captures
         is_full = captures >= TASK_CAPTURES or size >= TASK_BYTES or len(piece.steps) >= _STEPS
-        is_over = captures and (sight is None or step.file != piece.task.file)
+        is_over = captures and (not is_new or step.file != piece.task.file)
         if last is not None and (is_over or (is_full and (last.end > last.start or step.file != last.file))):
             yield piece
-            piece, size = Piece(Task(next(numbers)), []), 0
+            piece, size = Piece(Task(next(numbers)), [], []), 0
         if sight is not None:
+            piece.sights.append((sight, step))
+        if sight is not None and is_new:
             if not piece.task.captures:
                 piece.task.file, piece.task.start = step.file, step.start
             piece.task.captures += 1
@@ -49,5 +54,24 @@ def waiting(cursor: Cursor, numbers: count[int]) -> Iterator[Piece]:
     """Those that wait, each once."""
     some = cursor.pending(most=WAITING)
     while some:
-        yield Piece(Task(next(numbers), waiting=tuple(some)), [])
+        yield Piece(Task(next(numbers), waiting=tuple(some)), [], [])
         some = cursor.pending(some[-1], WAITING)
+
+
+def worked_off(pool: Pool[ResultT], pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ResultT]]:
+    """Have tasks done; what came of each, in their order, with what was read then. Raises as :meth:`Pool.results`."""
+    under_way: dict[int, Piece] = {}
+    gone = set[str]()
+
+    def tasks() -> Iterator[Task]:
+        for piece in pieces:
+            under_way[piece.task.number] = piece
+            yield piece.task
+
+    for task, result in pool.results(tasks()):
+        piece = under_way.pop(task.number)
+        if result.is_gone:
+            gone.add(task.file)  # what it held lies in another file by now, and is not taken yet
+        else:
+            steps = [step for step in piece.steps if not (step.is_end and step.file in gone)]
+            yield piece._replace(steps=steps), result

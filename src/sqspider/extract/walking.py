@@ -7,58 +7,40 @@ Whoever walks takes the steps (``Cursor.take``) in the transaction in which he k
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.gathering import Gathered, Sight, sights_from
 from sqspider.archive.moves import State, journal_name, journals_in, read_head, read_journal
 from sqspider.archive.names import mark_of_rewritten
-from sqspider.archive.reading import Captured, captures_from
 from sqspider.archive.rewriting import can_be_joined
 from sqspider.extract.cursor import Cursor, Step
 
-T = TypeVar("T", Captured, Sight)
 Damaged = Callable[[DamagedError], None]
 
 
-def walk(files: Files, cursor: Cursor, on_damage: Damaged) -> Iterator[tuple[Captured | None, Step]]:
-    """The captures that were not read yet, each with the step that was made with it; and steps without one.
-
-    It goes through the files that there are now. Whoever wants all walks again, once he has taken the steps, until no
-    more come: for what was written meanwhile, or moved. What cannot be read is told ``on_damage``, and the other files
-    are read; the next walk tells it again. Raises :class:`sqspider.ArchiveError` where there is no archive.
-    """
-    return _walk(files, cursor, on_damage, captures_from)
-
-
 def look(files: Files, cursor: Cursor, on_damage: Damaged) -> Iterator[tuple[Sight | None, Step]]:
-    """The same without what was captured: for who hands it out to others."""
-    return _walk(files, cursor, on_damage, sights_from)
+    """The captures that were not read yet, passed over, each with the step that is made with it; and steps without one.
+    A capture that was taken from another file is there, too: its step has no origin.
 
-
-def _walk(
-    files: Files,
-    cursor: Cursor,
-    on_damage: Damaged,
-    read: Callable[[Files, FileInfo, int], Iterator[Gathered[T]]],
-) -> Iterator[tuple[T | None, Step]]:
+    It goes through the files that there are now. Whoever wants all looks again, once he has taken the steps, until no
+    more come: for what was written meanwhile, or moved. What cannot be read is told ``on_damage``, and the other files
+    are read; the next look tells it again. Raises :class:`sqspider.ArchiveError` where there is no archive.
+    """
     walked = set[str]()  # origins of files that were read to their end: their steps need not be taken yet
     for info in _standing(files, cursor):
         offset = cursor.reached(info.name)
         if offset is None or (info.is_open and info.size == offset):
             continue
         if not can_be_joined(files, info.name):  # from its midst on nothing of it can be unpacked
-            offset = 0
-            if read is sights_from:
-                on_damage(_needs_dictionary(files, info.name))
-                continue
+            on_damage(_needs_dictionary(files, info.name))
+            continue
         try:
-            yield from _unread(cursor, info, offset, read(files, info, offset), walked)
+            yield from _unread(cursor, info, offset, sights_from(files, info, offset), walked)
         except NoArchiveError:
             if files.info(info.name) is not None:
                 raise
-            return  # it was packed since: what is left of it lies in another file, for the next walk
+            return  # it was packed since: what is left of it lies in another file, for the next look
         except DamagedError as error:
             on_damage(error)
 
@@ -89,8 +71,8 @@ def _needs_dictionary(files: Files, name: str) -> DamagedError:
 
 
 def _unread(
-    cursor: Cursor, info: FileInfo, offset: int, found: Iterator[Gathered[T]], walked: set[str]
-) -> Iterator[tuple[T | None, Step]]:
+    cursor: Cursor, info: FileInfo, offset: int, found: Iterator[Gathered[Sight]], walked: set[str]
+) -> Iterator[tuple[Sight | None, Step]]:
     met = cursor.origins_in(info.name)
     states: dict[str, bool | None] = {}  # of origins: whether one has to look for each capture; none: all were read
     is_rewritten = mark_of_rewritten(info.name) is not None  # of others' files several may have one and the same id
@@ -108,7 +90,7 @@ def _unread(
             states[origin] = None if is_done else cursor.is_begun(origin)
         looks = states[origin]
         if looks is None or (looks and cursor.has_taken(origin, capture.identity)):
-            yield None, step
+            yield capture, step
         else:
             yield capture, step._replace(origin=origin, capture=capture.identity)
     if not info.is_open:
