@@ -16,9 +16,10 @@ from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.reading import files_to_read
 from sqspider.extract.alone import BusyError, alone
 from sqspider.extract.cursor import Cursor
-from sqspider.extract.link_originals import Originals
+from sqspider.extract.link_originals import Originals, Revisit
 from sqspider.extract.link_table import VERSION, LinkWriter, index, prepare
 from sqspider.extract.link_working import FoundTask, Links, LinkWork
+from sqspider.extract.linked_page import LinkedPage
 from sqspider.extract.pool import Pool, cores
 from sqspider.extract.tasks import Piece, ranges, worked_off
 from sqspider.extract.walking import look
@@ -210,16 +211,18 @@ class _Batch:
         self.originals = Originals(connection)
         self._connection = connection
         self._writer = LinkWriter(connection)
-        self._links: list[Links] = []
+        self._pages: list[LinkedPage] = []
+        self._revisits: list[Revisit] = []
         self._pieces: list[Piece] = []
-        self._pages = self._targets = 0
+        self._size = 0  # links
 
     def take(self, links: Links, piece: Piece) -> None:
-        self._links.append(links)
+        pages = links.pages()
+        self._pages += pages
+        self._revisits += links.revisits
         self._pieces.append(piece)
-        self._pages += len(piece.steps)
-        self._targets += sum(len(page.links or ()) for page in links.pages)
-        if self._pages >= BATCH_PAGES or self._targets >= BATCH_LINKS:
+        self._size += sum(len(page.links or ()) for page in pages)
+        if sum(len(piece.steps) for piece in self._pieces) >= BATCH_PAGES or self._size >= BATCH_LINKS:
             self.commit()
 
     def commit(self) -> None:
@@ -227,8 +230,8 @@ class _Batch:
             return
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            self._writer.add(page for links in self._links for page in links.pages)
-            self.originals.wait(each for links in self._links for each in links.revisits)
+            self._writer.add(self._pages)
+            self.originals.wait(self._revisits)
             self.originals.see(sight for piece in self._pieces for sight in piece.sights)
             self.cursor.take(step for piece in self._pieces for step in piece.steps)
             self._connection.execute("COMMIT")
@@ -237,4 +240,4 @@ class _Batch:
                 self._connection.execute("ROLLBACK")
             self._writer.forget()
             raise
-        self._links, self._pieces, self._pages, self._targets = [], [], 0, 0
+        self._pages, self._revisits, self._pieces, self._size = [], [], [], 0

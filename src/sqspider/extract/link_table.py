@@ -104,10 +104,9 @@ class LinkWriter:
         self._urls.known.clear()
         self._texts.known.clear()
 
-    def add(self, pages: Iterable[LinkedPage]) -> None:
+    def add(self, pages: Collection[LinkedPage]) -> None:
         """Take captures, in whatever order: of each URL the latest that was read counts, and the latest of all says
         when. One that was taken before changes nothing."""
-        pages = list(pages)
         read: dict[str, LinkedPage] = {}
         for page in pages:
             if page.links is not None and (page.url not in read or read[page.url].at < page.at):

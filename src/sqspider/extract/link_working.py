@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -39,9 +39,16 @@ class FoundTask(Task):
 class Links(Result):
     """What came of a task."""
 
-    pages: list[LinkedPage] = msgspec.field(default_factory=list)
+    packed: bytes = b""  # its pages: they are sent in a tenth of the time that pickle takes for as many links
     revisits: list[Revisit] = msgspec.field(default_factory=list)  # whose originals are to be found
     killing: list[str] = msgspec.field(default_factory=list)  # URLs at which two processes have died
+
+    def pages(self) -> list[LinkedPage]:
+        """What the table keeps of what was read."""
+        return _PAGES.decode(self.packed)
+
+
+_PAGES: Final = msgspec.msgpack.Decoder(list[LinkedPage])
 
 
 class LinkWorker:
@@ -54,30 +61,28 @@ class LinkWorker:
     def do(self, task: Task) -> Links:
         """Raises :class:`sqspider.ArchiveError`."""
         result = Links(task.number)
-        if isinstance(task, FoundTask):
-            self._read_found(task, result)
-        else:
-            self._read_range(task, result)
+        pages = self._found(task, result) if isinstance(task, FoundTask) else self._in_range(task, result)
+        result.packed = msgspec.msgpack.encode(list(pages))
         self._note(-1)
         return result
 
-    def _read_range(self, task: Task, result: Links) -> None:
+    def _in_range(self, task: Task, result: Links) -> Iterator[LinkedPage]:
         for number, captured in captures_in_range(self._files, task, result, self._note):
             if number in task.killing:
                 result.killing.append(captured.url)
-                result.pages.append(_killing(captured.url, captured.at))
+                yield LinkedPage(url=captured.url, at=captured.at)
             elif (revisit := _revisit_of(captured)) is not None:
                 result.revisits.append(revisit)
-                result.pages.append(LinkedPage(url=captured.url, at=captured.at, links=None))
+                yield LinkedPage(url=captured.url, at=captured.at, links=None)
             elif (page := linked_page(Document(captured))) is not None:
-                result.pages.append(page)
+                yield page
 
-    def _read_found(self, task: FoundTask, result: Links) -> None:
+    def _found(self, task: FoundTask, result: Links) -> Iterator[LinkedPage]:
         for number, found in enumerate(task.found):
             self._note(number)
             if number in task.killing:
                 result.killing.append(found.url)
-                result.pages.append(_killing(found.url, found.at))
+                yield LinkedPage(url=found.url, at=found.at)
                 continue
             try:
                 captured = self._with_original(found)
@@ -85,7 +90,7 @@ class LinkWorker:
                 result.damage[found.place.file] = str(error)
                 continue
             if captured is not None and (page := linked_page(Document(captured))) is not None:
-                result.pages.append(page)
+                yield page
 
     def _with_original(self, found: Found) -> Captured | None:
         """A revisit, as it lies there, with the capture that has its body; none: one of them was moved since."""
@@ -99,10 +104,6 @@ class LinkWorker:
         except NoArchiveError:
             return None
         return captured
-
-
-def _killing(url: str, at: float) -> LinkedPage:
-    return LinkedPage(url=url, at=at)
 
 
 def _revisit_of(captured: Captured) -> Revisit | None:
