@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,11 +16,14 @@ import pytest
 
 from sqspider.archive.reading import read_archive
 from sqspider.cli.forking import can_fork
+from sqspider.cli.links import _table
 from sqspider.extract import link_keeping
+from sqspider.extract.alone import alone
 from sqspider.extract.document import Document
 from sqspider.extract.link_keeping import Filling, LinkFileError, open_links
 from sqspider.extract.link_queries import LinkTable
 from sqspider.extract.linked_page import linked_page, packed, unpacked
+from sqspider.extract.pool import Pool
 from sqspider.record import Reason
 from tests.archive.warcs import LATER, Made, metadata, revisit
 from tests.extract.linked import HTML, SITE, answer, site, write
@@ -242,8 +247,9 @@ def test_whoever_is_killed_while_reading_leaves_what_the_next_goes_on_with(
 ) -> None:
     """Killed before each statement of a reading, in turn: eight tests have an eighth of them each."""
     monkeypatch.setattr(link_keeping, "BATCH_PAGES", 2)
-    write(tmp_path, "a", captures(0, 4))
-    write(tmp_path, "b", captures(4, 6))
+    same = answer(f"{SITE}/same", NAV)
+    write(tmp_path, "a", [*captures(0, 3), revisit(same, f"{SITE}/as/same")])
+    write(tmp_path, "b", [*captures(4, 5), same])
     whole = read(tmp_path, tmp_path / "whole.db")
     database = tmp_path / "killed.db"
     for statement in range(first, 400, 8):
@@ -275,6 +281,95 @@ def killed_before(statement: int, folder: Path, database: Path) -> bool:
         finally:
             os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_a_page_that_kills_two_processes_is_told_and_the_others_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a", site({"/": NAV, "/killer": NAV, "/b": NAV}))
+    begun: list[int] = []
+    start = Pool._start
+
+    def started(self: Pool[Any], context: Any, slot: int) -> None:
+        start(self, context, slot)
+        process = self._processes[-1].process
+        assert process.pid is not None
+        begun.append(process.pid)
+        if len(begun) <= 2:  # it dies at the second capture of the first task
+            os.kill(process.pid, signal.SIGKILL)
+            self._at[slot] = 1
+
+    monkeypatch.setattr(Pool, "_start", started)
+    told: list[str] = []
+    with open_links(tmp_path / "links.db") as connection, filling(tmp_path, connection, told.append) as it:
+        assert it.read_new() == 3
+        assert {page for page, *_ in rows(connection)} == {f"{SITE}/", f"{SITE}/b"}
+    assert len(begun) == 3
+    assert told == [f"{SITE}/killer: two processes died that read it: its links are not known"]
+
+
+def test_whoever_comes_second_waits_and_says_so(tmp_path: Path) -> None:
+    write(tmp_path, "a", captures(0, 20))
+    whole = read(tmp_path, tmp_path / "whole.db")
+    command = [sys.executable, "-m", "sqspider", "links", "--archive", str(tmp_path)]
+    with alone(str(tmp_path / "links.db")):
+        two = [
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)
+        ]
+        for each in two:
+            assert each.stderr is not None
+            assert each.stderr.readline() == f"waiting for who else reads into {tmp_path / 'links.db'}\n"
+        assert not (tmp_path / "links.db").exists() or read_only_count(tmp_path / "links.db") == 0
+    assert [each.wait() for each in two] == [0, 0]
+    assert sum("20 captures read" in each.communicate()[1] for each in two) == 1
+    assert read(tmp_path) == whole
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def read_only_count(file: Path) -> int:
+    with closing(sqlite3.connect(file)) as connection:
+        (number,) = connection.execute("SELECT count(*) FROM pages").fetchone()
+        return int(number)
+
+
+def test_a_table_that_somebody_else_makes_meanwhile_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, is_prepared = tmp_path / "links.db", link_keeping._is_prepared
+    looks = iter([True])
+
+    def looked(connection: sqlite3.Connection, file: Path) -> bool:
+        was = is_prepared(connection, file)
+        if next(looks, False):
+            with open_links(path):
+                pass
+        return was
+
+    monkeypatch.setattr(link_keeping, "_is_prepared", looked)
+    with open_links(path) as connection:
+        assert rows(connection) == []
+
+
+def test_whoever_keeps_up_lets_others_read_first(tmp_path: Path) -> None:
+    write(tmp_path, "a", site({"/": NAV}))
+    path = tmp_path / "links.db"
+    rounds = iter(range(3))
+    with open_links(path) as connection, filling(tmp_path, connection) as it:
+        with alone(str(path)):
+            it.keep_up(lambda: next(rounds, None) is None)
+        assert rows(connection) == []
+        more = iter(range(1))
+        it.keep_up(lambda: next(more, None) is None)
+        assert len(rows(connection)) == 3
+
+
+def test_an_answer_is_of_one_moment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, "a", site({"/": NAV}))
+    with _table(str(tmp_path), None, 1, tells=False) as (table, is_whole):
+        before = table.counts()
+        write(tmp_path, "b", site({"/a": NAV}))
+        assert len(read(tmp_path)) == 6
+        assert table.counts() == before == (1, 3)
+    assert is_whole
+    assert capsys.readouterr().err == ""
 
 
 def test_a_damaged_file_is_told_once_and_the_others_are_read(tmp_path: Path) -> None:

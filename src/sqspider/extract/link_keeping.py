@@ -28,6 +28,8 @@ from sqspider.tables.table import TableError
 BATCH_PAGES: Final = 2000  # that are committed together, at most
 BATCH_LINKS: Final = 50_000
 FOUND: Final = 64  # revisits of a task whose originals were found
+_ORIGINALS: Final = "originals"  # what is noted of them beside the cursor
+_MORE: Final = "more"
 _BUSY_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 0.2  # between two looks whether somebody else has ended
 _CACHE_KIB: Final = 64 * 1024
@@ -71,16 +73,23 @@ def _advice(error: sqlite3.Error) -> str:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    if _is_prepared(connection, path):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    if not _is_prepared(connection, path):  # nor by somebody who came first
+        prepare(connection)
+        Cursor(connection)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+
+
+def _is_prepared(connection: sqlite3.Connection, path: Path) -> bool:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == VERSION:
-        return
+        return True
     if version or connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
         raise LinkFileError(f"{path} is no link table of this version: remove it, and it is made anew, or say --links")
-    connection.execute("BEGIN IMMEDIATE")
-    prepare(connection)
-    Cursor(connection)
-    connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.execute("COMMIT")
+    return False
 
 
 class Filling:
@@ -173,9 +182,10 @@ class Filling:
         """Go through the archive as it is now; whether any captures were new."""
         before = self._captures
         self._work_off(ranges(look(self._files, self._batch.cursor, self._damaged), self._numbers))
-        if self._captures > before:
+        if self._batch.has_more_originals:
             for found in self._batch.originals.found(FOUND):
                 self._work_off(iter([Piece(FoundTask(next(self._numbers), found=tuple(found)), [], [])]))
+            self._batch.has_more_originals = False
         return self._captures > before
 
     def _work_off(self, pieces: Iterator[Piece]) -> None:
@@ -225,6 +235,15 @@ class _Batch:
         if sum(len(piece.steps) for piece in self._pieces) >= BATCH_PAGES or self._size >= BATCH_LINKS:
             self.commit()
 
+    @property
+    def has_more_originals(self) -> bool:
+        """Whether revisits may be found whose originals were not looked for: it survives who dies before he does."""
+        return self.cursor.made_with().get(_ORIGINALS) == _MORE
+
+    @has_more_originals.setter
+    def has_more_originals(self, has_more: bool) -> None:
+        self.cursor.note(**{_ORIGINALS: _MORE if has_more else ""})
+
     def commit(self) -> None:
         if not self._pieces:
             return
@@ -232,7 +251,9 @@ class _Batch:
         try:
             self._writer.add(self._pages)
             self.originals.wait(self._revisits)
-            self.originals.see(sight for piece in self._pieces for sight in piece.sights)
+            if sights := [sight for piece in self._pieces for sight in piece.sights]:
+                self.originals.see(sights)
+                self.has_more_originals = True
             self.cursor.take(step for piece in self._pieces for step in piece.steps)
             self._connection.execute("COMMIT")
         except BaseException:
