@@ -16,10 +16,11 @@ from msgspec.structs import replace
 
 from sqspider.archive.cdxj import write_index
 from sqspider.archive.coding import Coding
+from sqspider.archive.dates import seconds_of
 from sqspider.archive.errors import ArchiveError, DamagedError, NoArchiveError
 from sqspider.archive.folder import Folder
 from sqspider.archive.reading import Captured, capture_at, captures_of, read_archive, record_pieces
-from sqspider.archive.records import records_of, seconds_of
+from sqspider.archive.records import records_of
 from sqspider.archive.store import open_store
 from sqspider.capture import Capture
 from sqspider.record import CapturePlace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+from itertools import permutations
 from pathlib import Path
 from typing import Final
 
@@ -55,6 +56,24 @@ def test_the_keys_tell_rows_of_a_page_apart() -> None:
     keys = [column.name for column in Extractor(rules_of_options(each="css:a")).columns if column.is_key]
     assert keys == ["crawl", "url", "visit", "fetch_time", "element"]
     assert "element" not in [column.name for column in Extractor(Rules()).columns]
+
+
+EVERYTHING: Final = """<!doctype html><html lang=en><title>t</title><noscript><base href="/elsewhere/"></noscript>
+<meta name=description content=d><link rel=canonical href=c><svg><title>drawn</title><a xlink:href=/svg>s</a></svg>
+<main><h1>One<button>now</button></h1><p>This is what the page is about, and it goes on for a while: <a href=x>there</a>.
+<table><tr><td><p>a</p><p>b</p><td><select><option>y<a href=chosen>z</a></select></table>
+<div hidden><h2>Two</h2><a href=hidden>h</a><time datetime=2026-01-02>then</time></div></main>"""
+
+
+@pytest.mark.parametrize("facts", [*permutations(("text", "main", "markdown", "links", "headings"), 3)])
+@pytest.mark.parametrize("fields", [[], [("hidden", "css:[hidden] a::attr(href)")]])
+def test_a_fact_is_the_same_whatever_else_is_asked_for(fields: list[tuple[str, str]], facts: tuple[str, ...]) -> None:
+    """Text is made of what is left of the tree where nobody asks for that any more."""
+    alone = {fact: extracted(rules_of_options(facts=[fact]), document(EVERYTHING))[0][fact] for fact in facts}
+    (row,) = extracted(rules_of_options(facts=[*facts, "title", "published"], fields=fields), document(EVERYTHING))
+    assert {fact: row[fact] for fact in facts} == alone
+    assert (row["title"], row.get("hidden", "hidden")) == ("t", "hidden")
+    assert row["published"] is not None
 
 
 def test_what_is_missing_is_counted_and_named() -> None:

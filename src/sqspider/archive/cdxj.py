@@ -13,11 +13,12 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
+from sqspider.archive.dates import seconds_of
 from sqspider.archive.errors import DamagedError
 from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.http_messages import Head, block_of, is_http, read_message, without_chunks
 from sqspider.archive.names import INDEX
-from sqspider.archive.records import Record, RecordError, measured, records_of, seconds_of
+from sqspider.archive.records import Record, RecordError, measured, records_of
 from sqspider.archive.sorting import Sorter
 from sqspider.archive.surt import surt_of
 

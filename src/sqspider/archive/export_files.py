@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from sqspider.archive.dates import microseconds, seconds_of
 from sqspider.archive.errors import ArchiveError, DamagedError
 from sqspider.archive.export_links import can_be_relinked, relinked
 from sqspider.archive.export_names import Path as Parts
@@ -19,9 +20,8 @@ from sqspider.archive.export_names import folded, link_between, mark_of, marked,
 from sqspider.archive.export_tree import InTheWayError, Tree
 from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.reading import Captured, captures_in
-from sqspider.archive.records import seconds_of, without_brackets
+from sqspider.archive.records import without_brackets
 from sqspider.archive.scratch import key_of, scratch
-from sqspider.archive.warc import microseconds
 from sqspider.url import canonicalize
 from sqspider.web.body import DecodeError
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sqlite3
 from typing import Final, NamedTuple
 
+from sqspider.archive.dates import microseconds, seconds_of
 from sqspider.archive.errors import ArchiveError
-from sqspider.archive.records import Record, seconds_of, without_brackets
+from sqspider.archive.records import Record, without_brackets
 from sqspider.archive.scratch import key_of
-from sqspider.archive.warc import microseconds
 from sqspider.record import CapturePlace
 
 _TABLES: Final = """

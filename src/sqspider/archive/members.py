@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, Protocol
 
 from sqspider.archive.errors import DamagedError
+from sqspider.archive.files import Files
 from sqspider.archive.packing import gzip_unpacker
 
 STEP: Final = 64 * 1024  # bytes that are read, or unpacked, at a time
@@ -157,6 +158,12 @@ def whole_from(stream: BinaryIO, offset: int, mark: bytes, is_own: Callable[[byt
             pass  # it only looks like a beginning
         stream.seek(here)
     return None
+
+
+def can_be_joined(files: Files, name: str) -> bool:
+    """Whether members of a file can stand behind those of another one: not where they need the dictionary that their
+    file begins with."""
+    return not name.endswith(".zst") or files.read(name, 0, len(_ZSTD_DICTIONARY)) != _ZSTD_DICTIONARY
 
 
 class _Source:

@@ -16,13 +16,14 @@ from typing import IO, Final, NamedTuple
 
 from sqspider.archive.addresses import files_at
 from sqspider.archive.cdxj import CAPTURE_KINDS, Index, Line, seconds_of_digits
+from sqspider.archive.dates import seconds_of
 from sqspider.archive.digests import same
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import OPEN, WARC_ENDINGS, FileInfo, Files, warc_files
 from sqspider.archive.gathering import Gathered, Side, gathered, side_of
 from sqspider.archive.http_messages import block_of, is_http, read_message, without_chunks
 from sqspider.archive.members import STEP, members
-from sqspider.archive.records import Fields, Record, RecordError, measured, records_of, seconds_of, without_brackets
+from sqspider.archive.records import Fields, Record, RecordError, measured, records_of, without_brackets
 from sqspider.record import CapturePlace
 from sqspider.web.body import Body, BodySink
 from sqspider.web.head import Headers

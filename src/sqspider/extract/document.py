@@ -42,6 +42,7 @@ class Document:
         self.crawl = crawl
         self.visit = visit
         self._max_bytes = max_bytes
+        self._is_tree_given_up = False
 
     @property
     def url(self) -> str:
@@ -123,7 +124,11 @@ class Document:
     @cached_property
     def shown(self) -> turbohtml.Document:
         """Of that tree, what a reader sees: text, Markdown and main content are made of it. Nobody changes either."""
-        return shown(self.tree)
+        return shown(self.tree, in_place=self._is_tree_given_up)
+
+    def give_up_tree(self) -> None:
+        """Nobody asks for the tree any more, but for what is shown of it: which need be no copy then."""
+        self._is_tree_given_up = True
 
     @cached_property
     def base_url(self) -> str:

@@ -19,18 +19,20 @@ A capture is known by URL and date, for ``archive pack`` may have moved it: a re
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from sqspider.archive.dates import microseconds
 from sqspider.archive.reading import Captured
-from sqspider.archive.warc import microseconds
 from sqspider.extract.selection import crawl_of
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.record import CapturePlace, Outcome, UrlRecord, record_key
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Standing(enum.Enum):
@@ -97,6 +99,8 @@ class Asked:
 @contextmanager
 def asked(address: str) -> Iterator[Asked]:
     """A frontier, opened to look. Raises :class:`sqspider.frontier.FrontierError`."""
+    import asyncio  # here: of an archive that stands alone nobody is asked
+
     with asyncio.Runner() as runner:
         frontier = runner.run(open_frontier(address, FrontierSettings(), clock=time.time, looking=True))
         try:

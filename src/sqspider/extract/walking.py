@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.gathering import Gathered, Sight, sights_from
+from sqspider.archive.members import can_be_joined
 from sqspider.archive.moves import State, journal_name, journals_in, read_head, read_journal
 from sqspider.archive.names import mark_of_rewritten
-from sqspider.archive.rewriting import can_be_joined
 from sqspider.extract.cursor import Cursor, Step
 
 Damaged = Callable[[DamagedError], None]

@@ -10,10 +10,10 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from sqspider.archive.dates import microseconds
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import FileInfo, Files
 from sqspider.archive.reading import Captured, capture_at, captures_from, files_to_read
-from sqspider.archive.warc import microseconds
 from sqspider.extract.cursor import Pending
 from sqspider.extract.document import Document
 from sqspider.extract.extractor import Extractor
