@@ -27,12 +27,12 @@ PAGES = {name: f"<title>{name}</title><a href={name}>{name}</a>{'words ' * 300}"
 Rows = list[tuple[str, str, str, str]]
 
 
-def said(folder: Path, table: str = "links.db") -> tuple[Rows, int]:
+def said(folder: Path, table: str = "links.db", processes: int | None = 1) -> tuple[Rows, int]:
     """All links once all was read, each with the title of its page; and how many pages have none that are known."""
     path = folder / table
     with (
         open_links(path) as connection,
-        Filling(str(folder), path, connection, processes=1, forks=can_fork(), on_damage=pytest.fail) as filling,
+        Filling(str(folder), path, connection, processes=processes, forks=can_fork(), on_damage=pytest.fail) as filling,
     ):
         filling.read_new()
         links = LinkTable(connection)
@@ -42,8 +42,8 @@ def said(folder: Path, table: str = "links.db") -> tuple[Rows, int]:
 
 
 def anew(folder: Path) -> tuple[Rows, int]:
-    """The same of a table that is made of it now."""
-    found = said(folder, "anew.db")
+    """The same of a table that is made of it now, by this process alone."""
+    found = said(folder, "anew.db", None)
     for file in folder.glob("anew.db*"):
         file.unlink()
     return found

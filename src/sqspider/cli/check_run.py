@@ -237,8 +237,9 @@ class CheckRun:
         """Whether something was captured since."""
         try:
             with Filling(
-                self._archive.address, Path(self._archive.address) / FILE, connection, on_damage=self._tell_damage
-            ) as filling:
+                self._archive.address, Path(self._archive.address) / FILE, connection, processes=None,
+                on_damage=self._tell_damage,
+            ) as filling:  # fmt: skip
                 return filling.read_new() > 0
         except NoArchiveError:  # nothing was answered
             index(connection)

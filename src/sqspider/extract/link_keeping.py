@@ -20,7 +20,7 @@ from sqspider.extract.link_originals import Originals, Revisit
 from sqspider.extract.link_table import VERSION, LinkWriter, index, prepare
 from sqspider.extract.link_working import FoundTask, Links, LinkWork
 from sqspider.extract.linked_page import LinkedPage
-from sqspider.extract.pool import Pool, cores
+from sqspider.extract.pool import Here, Pool, cores
 from sqspider.extract.tasks import Piece, ranges, worked_off
 from sqspider.extract.walking import look
 from sqspider.tables.table import TableError
@@ -105,23 +105,24 @@ class Filling:
         path: Path,
         connection: sqlite3.Connection,
         *,
-        processes: int = 0,
+        processes: int | None = 0,
         forks: bool = False,
         on_damage: Callable[[str], None] = lambda _: None,
         on_read: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """``processes``: none are as many as there are cores. ``forks``: nothing here has threads yet. ``on_damage`` is
-        told once of each that it could not be read, ``on_read`` the number of captures so far."""
+        """``processes``: 0 are as many as there are cores; none: this one does it. ``forks``: nothing here has threads
+        yet. ``on_damage`` is told once of each that it could not be read, ``on_read`` the captures so far."""
         self._work = LinkWork(archive)
         self._files = files_to_read(archive)
         self._path = path
         self._batch = _Batch(connection)
         self._connection = connection
-        self._processes = processes or cores()
+        self._processes = processes
         self._forks = forks and not is_bucket(archive)  # which has connections by then
         self._on_damage = on_damage
         self._on_read = on_read
-        self._pool: Pool[Links] | None = None
+        self._held = ExitStack()
+        self._pool: Pool[Links] | Here[Links] | None = None
         self._numbers = count()
         self._told = set[str]()
         self._captures = 0
@@ -130,8 +131,7 @@ class Filling:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._pool is not None:
-            self._pool.__exit__(*error)
+        self._held.close()
 
     def read_new(self, on_wait: Callable[[], None] = lambda: None) -> int:
         """Add all that there is; how many captures. Whoever else adds to it just now is waited for, once ``on_wait``
@@ -192,9 +192,7 @@ class Filling:
         first = next(pieces, None)
         if first is None:  # no process is started for it
             return
-        if self._pool is None:
-            self._pool = Pool(self._work, self._processes, forks=self._forks)
-        for piece, links in worked_off(self._pool, chain([first], pieces)):
+        for piece, links in worked_off(self._begun(), chain([first], pieces)):
             self._batch.take(links, piece)
             self._captures += piece.task.captures
             for text in links.damage.values():
@@ -203,6 +201,15 @@ class Filling:
                 self._tell(f"{url}: two processes died that read it: its links are not known")
             self._on_read(self._captures)
         self._batch.commit()
+
+    def _begun(self) -> Pool[Links] | Here[Links]:
+        """Who does the tasks."""
+        if self._pool is None:
+            if self._processes is None:
+                self._pool = Here(self._work)
+            else:
+                self._pool = self._held.enter_context(Pool(self._work, self._processes or cores(), forks=self._forks))
+        return self._pool
 
     def _damaged(self, error: DamagedError) -> None:
         self._tell(str(error))

@@ -66,6 +66,20 @@ class _Process:
         self.tasks: deque[Task] = deque()
 
 
+class Here(Generic[ResultT]):
+    """Does tasks in this process: for few, where none can be forked, and to start one takes longer. A page that kills
+    it ends all."""
+
+    def __init__(self, work: ToDo[ResultT]) -> None:
+        self._work = work
+
+    def results(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, ResultT]]:
+        """As :meth:`Pool.results`. Raises what whoever does them raises."""
+        with self._work.worker(lambda _: None) as worker:
+            for task in tasks:
+                yield task, worker.do(task)
+
+
 class Pool(Generic[ResultT]):
     """A context manager: at its end the processes are gone, whatever they were at."""
 

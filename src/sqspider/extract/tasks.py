@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from sqspider.archive.gathering import Sight
 from sqspider.extract.cursor import Cursor, Step
-from sqspider.extract.pool import Pool
+from sqspider.extract.pool import Here, Pool
 from sqspider.extract.working import ResultT, Task
 
 TASK_CAPTURES: Final = 64
@@ -58,7 +58,7 @@ def waiting(cursor: Cursor, numbers: count[int]) -> Iterator[Piece]:
         some = cursor.pending(some[-1], WAITING)
 
 
-def worked_off(pool: Pool[ResultT], pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ResultT]]:
+def worked_off(pool: Pool[ResultT] | Here[ResultT], pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ResultT]]:
     """Have tasks done; what came of each, in their order, with what was read then. Raises as :meth:`Pool.results`."""
     under_way: dict[int, Piece] = {}
     gone = set[str]()
