@@ -191,7 +191,11 @@ def capture_at(files: Files, place: CapturePlace, url: str | None = None) -> Cap
 
     Raises :class:`DamagedError` for something else, or nothing whole, at it.
     """
-    captured = _at(files, place.file, place.offset)
+    return checked(files, _at(files, place.file, place.offset), place, url)
+
+
+def checked(files: Files, captured: Captured, place: CapturePlace, url: str | None) -> Captured:
+    """A capture that was found at a place, if it is the one that was kept there. Raises as :func:`capture_at`."""
     wanted = place.url or url
     is_other = (wanted and captured.url != wanted) or (captured.digest or "").removeprefix("sha1:") != place.digest
     if is_other or captured.length != place.length:
@@ -276,13 +280,18 @@ def _taken(record: Record, files: Files, url: str | None = None) -> Captured | S
 
 def _at(files: Files, name: str, offset: int) -> Captured:
     with files.opened(name, offset) as stream:
-        try:
-            records = measured(records_of(stream, name, offset), lambda record: _taken(record, files))
-            record, taken = next(records)
-        except RecordError as error:
-            raise DamagedError(f"{files.address}: {error}") from error
-        except StopIteration:
-            raise DamagedError(f"{files.address}: {name} ends before offset {offset:,}: it was longer") from None
+        records = measured(records_of(stream, name, offset), lambda record: _taken(record, files))
+        return first_capture(files, name, offset, records)
+
+
+def first_capture(files: Files, name: str, offset: int, records: Iterator[tuple[Record, object]]) -> Captured:
+    """The capture that a file has at an offset, of what is read from there on. Raises :class:`DamagedError`."""
+    try:
+        record, taken = next(records)
+    except RecordError as error:
+        raise DamagedError(f"{files.address}: {error}") from error
+    except StopIteration:
+        raise DamagedError(f"{files.address}: {name} ends before offset {offset:,}: it was longer") from None
     if not isinstance(taken, Captured):
         raise DamagedError(f"{files.address}: {name}, offset {offset:,}: a {record.kind} record is no capture")
     taken.length = record.length

@@ -88,11 +88,14 @@ def _keep_words_apart(blocks: Iterable[turbohtml.Element], apart: Iterable[turbo
     import turbohtml
 
     for block in blocks:
+        if block.parent is None:  # it was unseen itself
+            continue
         block.insert_before(turbohtml.Text(" "))
         block.insert_after(turbohtml.Text(" "))
         block.tag = "span"
     for element in apart:
-        element.insert_before(turbohtml.Text(" "))
+        if element.parent is not None:
+            element.insert_before(turbohtml.Text(" "))
 
 
 def _dissolve(table: turbohtml.Element) -> None:
