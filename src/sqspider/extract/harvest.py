@@ -141,12 +141,12 @@ class Harvest:
         return self.came
 
     def catch_up(self, *, may_be_none: bool = False) -> bool:
-        """Read what there is now, and ask for those that wait; whether there was anything. ``may_be_none``: there need
-        be no archive yet."""
-        before = self.came.captures
+        """Read what there is now, and ask for those that wait; whether there was anything, or may be by now.
+        ``may_be_none``: there need be no archive yet."""
+        before, is_moved = self.came.captures, False
         cursor = self._ledger.cursor
         try:
-            self._work_off(ranges(look(self._files, cursor, self._damaged), self._numbers))
+            is_moved = self._work_off(ranges(look(self._files, cursor, self._damaged), self._numbers))
         except NoArchiveError:
             if not may_be_none:
                 raise
@@ -154,13 +154,16 @@ class Harvest:
             self._work_off(waiting(cursor, self._numbers))
             self.came.pending = cursor.count_pending()
         self.came.seconds = time.monotonic() - self._began
-        return self.came.captures > before
+        return is_moved or self.came.captures > before
 
-    def _work_off(self, pieces: Iterator[Piece]) -> None:
-        """Do tasks, and commit now and then, and at the end."""
-        for piece, result in worked_off(self._pool, takewhile(lambda _: not self.came.was_stopped, pieces)):
+    def _work_off(self, pieces: Iterator[Piece]) -> bool:
+        """Do tasks, and commit now and then, and at the end; whether files were moved before they could be read."""
+        gone = set[str]()
+        wanted = takewhile(lambda _: not self.came.was_stopped, pieces)
+        for piece, result in worked_off(self._pool, wanted, gone):
             self._take(piece.task, result, piece.steps)
         self._ledger.commit()
+        return bool(gone)
 
     def _take(self, task: Task, result: Rows, steps: list[Step]) -> None:
         for chunk in result.chunks:

@@ -179,20 +179,22 @@ class Filling:
             yield
 
     def _read(self) -> bool:
-        """Go through the archive as it is now; whether any captures were new."""
+        """Go through the archive as it is now; whether any captures were new, or may be by now."""
         before = self._captures
-        self._work_off(ranges(look(self._files, self._batch.cursor, self._damaged), self._numbers))
+        is_moved = self._work_off(ranges(look(self._files, self._batch.cursor, self._damaged), self._numbers))
         if self._batch.has_more_originals:
             for found in self._batch.originals.found(FOUND):
                 self._work_off(iter([Piece(FoundTask(next(self._numbers), found=tuple(found)), [], [])]))
             self._batch.has_more_originals = False
-        return self._captures > before
+        return is_moved or self._captures > before
 
-    def _work_off(self, pieces: Iterator[Piece]) -> None:
+    def _work_off(self, pieces: Iterator[Piece]) -> bool:
+        """Do tasks, and commit now and then, and at the end; whether files were moved before they could be read."""
+        gone = set[str]()
         first = next(pieces, None)
         if first is None:  # no process is started for it
-            return
-        for piece, links in worked_off(self._begun(), chain([first], pieces)):
+            return False
+        for piece, links in worked_off(self._begun(), chain([first], pieces), gone):
             self._batch.take(links, piece)
             self._captures += piece.task.captures
             for text in links.damage.values():
@@ -201,6 +203,7 @@ class Filling:
                 self._tell(f"{url}: two processes died that read it: its links are not known")
             self._on_read(self._captures)
         self._batch.commit()
+        return bool(gone)
 
     def _begun(self) -> Pool[Links] | Here[Links]:
         """Who does the tasks."""

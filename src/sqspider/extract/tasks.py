@@ -58,10 +58,12 @@ def waiting(cursor: Cursor, numbers: count[int]) -> Iterator[Piece]:
         some = cursor.pending(some[-1], WAITING)
 
 
-def worked_off(pool: Pool[ResultT] | Here[ResultT], pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ResultT]]:
-    """Have tasks done; what came of each, in their order, with what was read then. Raises as :meth:`Pool.results`."""
+def worked_off(
+    pool: Pool[ResultT] | Here[ResultT], pieces: Iterable[Piece], gone: set[str]
+) -> Iterator[tuple[Piece, ResultT]]:
+    """Have tasks done; what came of each, in their order, with what was read then. Of those whose files were moved
+    before they could be read there is nothing: they are put to the ``gone`` ones. Raises as :meth:`Pool.results`."""
     under_way: dict[int, Piece] = {}
-    gone = set[str]()
 
     def tasks() -> Iterator[Task]:
         for piece in pieces:
